@@ -1,1 +1,3 @@
-fn main(){}
+//! The `panda` command.
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! The outside world, spoken to through thin clients: our types in and out, one error type.
+//!
+//! A client may use `domain` and nothing else of the program.
+
+pub mod aws;
+pub mod docker;
+pub mod error;
+pub mod git;
+pub mod github;
+pub mod probe;
+
+pub use error::{ClientError, ErrorKind};

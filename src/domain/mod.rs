@@ -1,0 +1,3 @@
+//! Pure types and rules: no I/O, no other room.
+
+pub mod history;

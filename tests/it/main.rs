@@ -1,0 +1,1 @@
+//! All integration tests, one binary: linking once is most of the build.
