@@ -34,10 +34,6 @@ pub struct ClientError {
 impl ClientError {
     /// An error of `kind` from `call`.
     pub fn new(kind: ErrorKind, call: &'static str, message: impl fmt::Display) -> Self {
-        Self {
-            kind,
-            call,
-            message: message.to_string(),
-        }
+        Self { kind, call, message: message.to_string() }
     }
 }

@@ -24,6 +24,11 @@ pub enum HistoryKind {
         /// The state's output: JSON in a string, absent when AWS truncated or withheld it.
         output: Option<String>,
     },
+    /// A task's work succeeded (`TaskSucceeded`, `LambdaFunctionSucceeded`, `ActivitySucceeded`): its state's exit is a success.
+    TaskSucceeded,
+    /// A task's work failed or timed out (`TaskFailed`, `TaskTimedOut`, `LambdaFunctionFailed` …): unless it is retried, its
+    /// state's exit is a Catch.
+    TaskFailed,
     /// `ExecutionSucceeded`.
     Succeeded,
     /// `ExecutionFailed`.

@@ -1,3 +1,20 @@
 //! Pure types and rules: no I/O, no other room.
 
+pub mod backoff;
+pub mod catalogue;
+pub mod connection;
+pub mod deployment;
+pub mod event;
+pub mod failure;
 pub mod history;
+pub mod ids;
+pub mod names;
+pub mod pipeline;
+pub mod text;
+pub mod validate;
+
+pub use catalogue::{EventCode, EventType, Lang};
+pub use connection::{AwsConnection, GithubConnection};
+pub use deployment::{Deployment, Facts, Status};
+pub use event::{Event, StoredEvent};
+pub use failure::ErrorCode;

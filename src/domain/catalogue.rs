@@ -1,0 +1,296 @@
+//! The catalogue of events: every message that a client can see, as data, in Korean (the wire's default) and English.
+//!
+//! `events.json` is the agreed catalogue, kept as it was agreed; `additions.json` beside it holds what Panda adds.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::failure::ErrorCode;
+
+/// A language in which events are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lang {
+    /// Korean: the wire's default.
+    #[default]
+    Ko,
+    /// English.
+    En,
+}
+
+impl FromStr for Lang {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "ko" => Ok(Self::Ko),
+            "en" => Ok(Self::En),
+            other => Err(format!("unknown language {other:?}: use ko or en")),
+        }
+    }
+}
+
+impl fmt::Display for Lang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ko => "ko",
+            Self::En => "en",
+        })
+    }
+}
+
+/// The event's name on the wire. There are no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventType {
+    /// Something happened on the way.
+    Stage,
+    /// Ready for the switch, or completed.
+    Success,
+    /// Failed.
+    Fail,
+}
+
+impl EventType {
+    /// As on the wire and in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Success => "success",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+macro_rules! event_codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
+        /// What can happen to a deployment.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventCode {
+            $($(#[doc = $doc])+ $variant,)+
+            /// The deployment failed.
+            Failed(ErrorCode),
+        }
+
+        impl EventCode {
+            /// All codes but the failures.
+            pub const STAGES_AND_SUCCESSES: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The code in the catalogue and in the table.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)+
+                    Self::Failed(error) => error.event_code(),
+                }
+            }
+        }
+    };
+}
+
+event_codes! {
+    /// [Step 1] EventBridge rule created; the rule and its target exist in the user's account.
+    EventRuleCreated = "event_rule_created",
+    /// [Step 2] Requesting event bus permission...; just before the permission is put on the controller's event bus.
+    EventBusPermissionRequested = "event_bus_permission_requested",
+    /// [Step 2] Event bus permission granted; the permission was read back from the bus policy.
+    EventBusPermissionGranted = "event_bus_permission_granted",
+    /// [Stage 1] Dockerfile search and Docker build - cloning repository...; before the clone.
+    CloneStarted = "clone_started",
+    /// [Stage 1] Repository cloned; after the clone.
+    RepositoryCloned = "repository_cloned",
+    /// [Stage 1] Searching for Dockerfile....
+    DockerfileSearchStarted = "dockerfile_search_started",
+    /// [Stage 1] Dockerfile found.
+    DockerfileFound = "dockerfile_found",
+    /// [Stage 1] Docker image build starting....
+    BuildStarted = "build_started",
+    /// [Stage 1] Docker build in progress: {message}; for lines of the engine's build output.
+    BuildProgress = "build_progress",
+    /// [Stage 1] Docker image build completed.
+    BuildCompleted = "build_completed",
+    /// [Stage 2] Push image to ECR - pushing image to ECR....
+    PushStageStarted = "push_stage_started",
+    /// [Stage 2] ECR repository verified.
+    EcrRepositoryEnsured = "ecr_repository_ensured",
+    /// [Stage 2] Logging in to ECR....
+    EcrLoginStarted = "ecr_login_started",
+    /// [Stage 2] ECR login completed.
+    EcrLoginCompleted = "ecr_login_completed",
+    /// [Stage 2] Image push starting.
+    PushStarted = "push_started",
+    /// [Stage 2] Push in progress: {message}; for changes of a layer's status, never for each byte count.
+    PushProgress = "push_progress",
+    /// [Stage 2] Image push completed; the registry answered with the manifest's digest.
+    PushCompleted = "push_completed",
+    /// [Stage 3] ECS deployment starting; TaskStateEntered of EnsureInfra.
+    InfraStarted = "infra_started",
+    /// [Stage 3] ECS deployment completed; TaskStateExited of EnsureInfra.
+    InfraCompleted = "infra_completed",
+    /// [Stage 4] CodeDeploy blue/green deployment starting; TaskStateEntered of RegisterTaskAndDeploy.
+    BlueGreenStarted = "blue_green_started",
+    /// [Stage 4] Blue service running; TaskStateExited of RegisterTaskAndDeploy, when the output has the blue URL.
+    BlueRunning = "blue_running",
+    /// [Stage 4] Green service ready; likewise, the green URL.
+    GreenReady = "green_ready",
+    /// [Stage 4] CodeDeploy blue/green deployment in progress; likewise, last of the three, with all that the output gave.
+    BlueGreenInProgress = "blue_green_in_progress",
+    /// [Stage 4] Green service deployed - waiting for traffic switch; TaskStateExited of CheckDeployment with status WAITING_APPROVAL.
+    AwaitingSwitch = "awaiting_switch",
+    /// [Stage 4] Deployment completed; the traffic is on green: a switch was confirmed, or ExecutionSucceeded was read.
+    DeploymentCompleted = "deployment_completed",
+    /// Deployment ready for manual traffic switch; right after awaiting_switch, in the same commit; status DEPLOYMENT_READY.
+    Ready = "ready",
+    /// Deployment completed successfully; right after deployment_completed, in the same commit; status COMPLETED.
+    Completed = "completed",
+    /// [Stage {stage}] Waiting - {reason}; once for each reason for which a step has to wait and try again.
+    StepWaiting = "step_waiting",
+    /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is found to be shifting already.
+    SwitchStarted = "switch_started",
+}
+
+/// One entry of the catalogue.
+#[derive(Debug, Deserialize)]
+struct Entry {
+    code: String,
+    #[serde(rename = "type")]
+    event_type: EventType,
+    message: Translated,
+    details: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Translated {
+    ko: String,
+    en: String,
+}
+
+impl Translated {
+    fn text(&self, lang: Lang) -> &str {
+        match lang {
+            Lang::Ko => &self.ko,
+            Lang::En => &self.en,
+        }
+    }
+}
+
+/// By code. The files are compiled in and every code is looked up in a test, so that a wrong file cannot be shipped.
+static CATALOGUE: LazyLock<HashMap<String, Entry>> = LazyLock::new(|| {
+    [include_str!("events.json"), include_str!("additions.json")]
+        .into_iter()
+        .flat_map(|text| serde_json::from_str::<Vec<Entry>>(text).unwrap_or_default())
+        .map(|entry| (entry.code.clone(), entry))
+        .collect()
+});
+
+/// An event as clients see it in one language.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// The event's name on the wire.
+    pub event_type: EventType,
+    /// The message.
+    pub message: String,
+    /// The details; none for `success` and `fail`.
+    pub details: Option<Map<String, Value>>,
+}
+
+/// Renders the event `code` with `params` in `lang`. Details whose parameter is absent are left out; a code that this
+/// version does not know (a newer replica wrote it) is told by its own name, as a stage.
+pub fn render(code: &str, params: &Map<String, Value>, lang: Lang) -> Rendered {
+    let Some(entry) = CATALOGUE.get(code) else {
+        return Rendered { event_type: EventType::Stage, message: code.to_owned(), details: Some(Map::new()) };
+    };
+    let details = entry.details.as_ref().map(|details| {
+        details
+            .iter()
+            .filter_map(|(name, value)| render_value(value, params, lang).map(|value| (name.clone(), value)))
+            .collect()
+    });
+    Rendered { event_type: entry.event_type, message: fill(entry.message.text(lang), params), details }
+}
+
+fn render_value(value: &Value, params: &Map<String, Value>, lang: Lang) -> Option<Value> {
+    match value {
+        Value::String(template) => match sole_parameter(template) {
+            Some(name) => params.get(name).filter(|value| !value.is_null()).cloned(),
+            None => Some(Value::String(fill(template, params))),
+        },
+        Value::Object(translated) => {
+            let template = translated.get(&lang.to_string())?.as_str()?;
+            Some(Value::String(fill(template, params)))
+        }
+        other => Some(other.clone()),
+    }
+}
+
+/// `name` when the whole template is `{name}`: the parameter then keeps its JSON type.
+fn sole_parameter(template: &str) -> Option<&str> {
+    template.strip_prefix('{')?.strip_suffix('}').filter(|name| !name.contains(['{', '}']))
+}
+
+/// Replaces each `{name}` in one pass, so that braces inside a parameter are left alone.
+fn fill(template: &str, params: &Map<String, Value>) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(open) = rest.find('{') {
+        let Some(close) = rest[open..].find('}').map(|at| open + at) else { break };
+        out.push_str(&rest[..open]);
+        match params.get(&rest[open + 1..close]) {
+            Some(Value::String(text)) => out.push_str(text),
+            Some(value) if !value.is_null() => out.push_str(&value.to_string()),
+            _ => {}
+        }
+        rest = &rest[close + 1..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn params(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_enum_and_the_files_name_the_same_codes() {
+        let mut ours: Vec<&str> = EventCode::STAGES_AND_SUCCESSES.iter().map(|code| code.as_str()).collect();
+        ours.extend(ErrorCode::ALL.iter().map(|code| code.event_code()));
+        ours.sort_unstable();
+        let mut theirs: Vec<&str> = CATALOGUE.keys().map(String::as_str).collect();
+        theirs.sort_unstable();
+        assert_eq!(ours, theirs);
+        for code in ErrorCode::ALL {
+            assert_eq!(CATALOGUE[code.event_code()].event_type, EventType::Fail);
+        }
+    }
+
+    #[test]
+    fn braces_inside_a_parameter_are_left_alone() {
+        let rendered = render("build_progress", &params(json!({"message": "RUN echo {path} {"})), Lang::Ko);
+        assert_eq!(rendered.message, "[Stage 1] Docker 빌드 진행 중: RUN echo {path} {");
+    }
+
+    #[test]
+    fn a_detail_without_its_parameter_is_left_out() {
+        let rendered = render("awaiting_switch", &params(json!({"deployment_id": "dep_1"})), Lang::En);
+        let details = rendered.details.unwrap();
+        assert_eq!(details["message"], "Call POST /api/v1/deploy/dep_1/switch to switch the traffic");
+        assert!(!details.contains_key("blueUrl"));
+        assert_eq!(details["stage"], 4);
+    }
+
+    #[test]
+    fn a_sole_parameter_keeps_its_type() {
+        let rendered = render("step_waiting", &params(json!({"stage": 2, "reason": "x"})), Lang::En);
+        assert_eq!(rendered.message, "[Stage 2] Waiting - x");
+        assert_eq!(rendered.details.unwrap()["stage"], json!(2));
+    }
+}

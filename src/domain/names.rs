@@ -1,0 +1,135 @@
+//! Names of things in AWS: made from the deployment's target, never from an attempt, a token or the time.
+//!
+//! `{owner}-{repo}` is ambiguous (`a/b-c`, `a-b/c`). Names that Panda alone uses carry a hash of the exact pair; the two that
+//! the pipeline reads (repository, secret) keep the plain form, and a collision is refused where it would matter.
+
+use sha2::{Digest, Sha256};
+
+/// EventBridge's limit for a rule's name, in characters.
+const MAX_RULE_NAME: usize = 64;
+
+/// Name templates; `{owner}` and `{repo}` are replaced, in lower case.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// ECR repository.
+    pub ecr_repository: String,
+    /// EventBridge rule; a hash of the pair is appended.
+    pub rule: String,
+    /// Secret with the ARN of the latest execution.
+    pub secret: String,
+    /// State that makes sure of the infrastructure.
+    pub ensure_infra_state: String,
+    /// State that registers the task and starts the blue/green deployment.
+    pub register_state: String,
+    /// State that waits for approval.
+    pub check_state: String,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            ecr_repository: "{owner}-{repo}".to_owned(),
+            rule: "panda-ecr-push-{owner}-{repo}".to_owned(),
+            secret: "panda/stepfunctions/{owner}-{repo}-latest-execution".to_owned(),
+            ensure_infra_state: "EnsureInfra".to_owned(),
+            register_state: "RegisterTaskAndDeploy".to_owned(),
+            check_state: "CheckDeployment".to_owned(),
+        }
+    }
+}
+
+/// Id of the rule's target.
+pub const RULE_TARGET_ID: &str = "panda";
+
+fn fill(template: &str, owner: &str, repo: &str) -> String {
+    template.replace("{owner}", &owner.to_lowercase()).replace("{repo}", &repo.to_lowercase())
+}
+
+/// Eight hex digits that tell exact pairs apart. GitHub ignores case in both, so the hash does as well.
+fn pair_hash(owner: &str, repo: &str) -> String {
+    let digest = Sha256::digest(format!("{}/{}", owner.to_lowercase(), repo.to_lowercase()));
+    hex::encode(&digest[..4])
+}
+
+impl Names {
+    /// Name of the ECR repository.
+    ///
+    /// # Errors
+    /// What is wrong with it, when ECR would refuse the name.
+    pub fn ecr_repository(&self, owner: &str, repo: &str) -> Result<String, String> {
+        let name = fill(&self.ecr_repository, owner, repo);
+        if is_ecr_name(&name) {
+            Ok(name)
+        } else {
+            Err(format!(
+                "ECR does not take the repository name {name:?} (lower-case letters and digits, separated by single '.', '-', '/' \
+                 or one or two '_', 2 to 256 characters)"
+            ))
+        }
+    }
+
+    /// Name of the EventBridge rule, at most 64 characters.
+    pub fn rule(&self, owner: &str, repo: &str) -> String {
+        let hash = pair_hash(owner, repo);
+        let mut name = fill(&self.rule, owner, repo);
+        name.truncate(MAX_RULE_NAME - 1 - hash.len());
+        format!("{name}-{hash}")
+    }
+
+    /// Name of the secret that holds the ARN of the latest execution.
+    pub fn secret(&self, owner: &str, repo: &str) -> String {
+        fill(&self.secret, owner, repo)
+    }
+}
+
+/// The statement in the bus policy that lets a user's account put events: one per account.
+pub fn permission_statement(account_id: &str) -> String {
+    format!("panda-{account_id}")
+}
+
+/// ECR's own rule: `(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*`, with `__` allowed as the engine does.
+fn is_ecr_name(name: &str) -> bool {
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    (2..=256).contains(&name.len())
+        && name.split('/').all(|component| component.replace("__", "_").split(['.', '_', '-']).all(word))
+}
+
+/// The event pattern of the rule: a successful push of an image to that repository, as a JSON text.
+pub fn push_event_pattern(ecr_repository: &str) -> String {
+    serde_json::json!({
+        "source": ["aws.ecr"],
+        "detail-type": ["ECR Image Action"],
+        "detail": {"action-type": ["PUSH"], "result": ["SUCCESS"], "repository-name": [ecr_repository]},
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ambiguous_pairs_share_the_plain_names_and_differ_in_ours() {
+        let names = Names::default();
+        assert_eq!(names.ecr_repository("A", "b-c").unwrap(), "a-b-c");
+        assert_eq!(names.ecr_repository("a-b", "c").unwrap(), "a-b-c");
+        assert_ne!(names.rule("a", "b-c"), names.rule("a-b", "c"));
+        assert_eq!(names.secret("a", "b"), "panda/stepfunctions/a-b-latest-execution");
+    }
+
+    #[test]
+    fn a_rule_name_keeps_within_its_limit() {
+        let names = Names::default();
+        let rule = names.rule(&"o".repeat(39), &"r".repeat(100));
+        assert_eq!(rule.len(), 64);
+        assert!(names.rule("acme", "shop").starts_with("panda-ecr-push-acme-shop-"));
+    }
+
+    #[test]
+    fn names_that_ecr_would_refuse_are_refused_first() {
+        let names = Names::default();
+        assert!(names.ecr_repository("acme", ".github").unwrap_err().contains("acme-.github"));
+        assert!(names.ecr_repository("acme", "a__b").is_ok());
+        assert!(names.ecr_repository("acme", "trailing-").is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! What users may name: the rules of GitHub, git and AWS, each with its remedy.
+
+/// Why a field's value is refused: the sentence tells the rule.
+pub type Refusal = String;
+
+/// A GitHub account or organisation.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn owner(value: &str) -> Result<(), Refusal> {
+    let ok = (1..=39).contains(&value.len())
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !value.starts_with('-')
+        && !value.ends_with('-');
+    if ok {
+        Ok(())
+    } else {
+        Err("must be a GitHub account or organisation: 1 to 39 letters, digits and hyphens, no hyphen at either end"
+            .into())
+    }
+}
+
+/// A GitHub repository name.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn repo(value: &str) -> Result<(), Refusal> {
+    let ok = (1..=100).contains(&value.len())
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && value != "."
+        && value != ".."
+        && !value.to_ascii_lowercase().ends_with(".git");
+    if ok {
+        Ok(())
+    } else {
+        Err("must be a GitHub repository name: 1 to 100 letters, digits, '-', '_' and '.', not ending in .git".into())
+    }
+}
+
+/// A branch name, by the rules of `git check-ref-format`.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn branch(value: &str) -> Result<(), Refusal> {
+    let bad_char = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
+    let bad_component =
+        |part: &str| part.is_empty() || part.starts_with('.') || part.to_ascii_lowercase().ends_with(".lock");
+    let ok = (1..=244).contains(&value.len())
+        && !value.contains(bad_char)
+        && !value.contains("..")
+        && !value.contains("@{")
+        && value != "@"
+        && !value.starts_with('-')
+        && !value.ends_with('.')
+        && !value.split('/').any(bad_component);
+    if ok {
+        Ok(())
+    } else {
+        Err("must be a git branch name such as main or feature/login (see git check-ref-format), at most 244 bytes"
+            .into())
+    }
+}
+
+/// Regions of AWS, `aws`, `aws-cn` and `aws-us-gov`: what a typing error must not pass.
+const REGIONS: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "cn-north-1",
+    "cn-northwest-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// An AWS region; `extra` are regions that the operator allows beside the known ones.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn region(value: &str, extra: &[String]) -> Result<(), Refusal> {
+    if REGIONS.contains(&value) || extra.iter().any(|known| known == value) {
+        Ok(())
+    } else {
+        Err("must be an AWS region such as ap-northeast-2 (a region newer than this program is allowed by PANDA_EXTRA_REGIONS)"
+            .into())
+    }
+}
+
+/// An access key id.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn access_key_id(value: &str) -> Result<(), Refusal> {
+    if (16..=128).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        Ok(())
+    } else {
+        Err("must be an AWS access key id: 16 to 128 letters and digits".into())
+    }
+}
+
+/// A secret that goes into a header (a token, a secret key): visible ASCII only.
+///
+/// # Errors
+/// The rule that it breaks; never the value.
+pub fn secret(value: &str, max_len: usize) -> Result<(), Refusal> {
+    if !value.is_empty() && value.len() <= max_len && value.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err(format!("must be 1 to {max_len} visible ASCII characters without spaces or line breaks"))
+    }
+}
+
+/// An IAM role's ARN.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn role_arn(value: &str) -> Result<(), Refusal> {
+    let parts: Vec<&str> = value.splitn(6, ':').collect();
+    let ok = value.len() <= 2048
+        && matches!(parts.as_slice(), ["arn", "aws" | "aws-cn" | "aws-us-gov", "iam", "", account, role]
+        if account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit())
+            && role.strip_prefix("role/").is_some_and(|name| {
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@_/-".contains(&b))
+            }));
+    if ok { Ok(()) } else { Err("must be a role's ARN such as arn:aws:iam::123456789012:role/panda".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_real_things_pass() {
+        for ok in ["a", "acme-inc", "A1"] {
+            owner(ok).unwrap();
+        }
+        for ok in ["hello", ".github", "a.b_c-d"] {
+            repo(ok).unwrap();
+        }
+        for ok in ["main", "feature/login", "release-1.2", "한글", "a@b"] {
+            branch(ok).unwrap();
+        }
+        region("ap-northeast-2", &[]).unwrap();
+        region("xx-new-1", &["xx-new-1".to_owned()]).unwrap();
+        role_arn("arn:aws:iam::123456789012:role/team/panda").unwrap();
+    }
+
+    #[test]
+    fn names_that_could_mean_something_else_are_refused() {
+        for bad in ["", "-a", "a-", "a/b", "a b", "ünï", &"x".repeat(40), "a;rm"] {
+            assert!(owner(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", ".", "..", "a/b", "x.git", "a b", "a\n"] {
+            assert!(repo(bad).is_err(), "{bad:?}");
+        }
+        for bad in [
+            "", "-x", "a..b", "a b", "a//b", "/a", "a/", "a.lock", "x/.y", "a\\b", "a:b", "@", "a@{1}", "a\u{7f}",
+            "end.",
+        ] {
+            assert!(branch(bad).is_err(), "{bad:?}");
+        }
+        assert!(region("mars-north-1", &[]).is_err());
+        assert!(secret("to ken", 100).is_err() && secret("to\nken", 100).is_err() && secret("", 100).is_err());
+        assert!(role_arn("arn:aws:iam::1:role/x").is_err());
+    }
+}
