@@ -1,1 +1,283 @@
-//! (being written)
+//! Configuration: flags and `PANDA_…` variables, typed, validated at start, secrets redacted in `Debug`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::domain::catalogue::Lang;
+use crate::domain::names::Names;
+
+/// What `panda serve` needs to know.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+    /// The API.
+    #[command(flatten)]
+    pub http: HttpConfig,
+    /// The outside.
+    #[command(flatten)]
+    pub outside: OutsideConfig,
+    /// Times and limits of the reconciler.
+    #[command(flatten)]
+    pub reconcile: ReconcileConfig,
+    /// Names in AWS.
+    #[command(flatten)]
+    pub names: NamesConfig,
+}
+
+/// The database.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseConfig {
+    /// Postgres to keep the state in, as postgres://user:password@host:port/database
+    #[arg(long, env = "PANDA_DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = postgres_url)]
+    pub database_url: SecretString,
+    /// Most connections to Postgres
+    #[arg(long, env = "PANDA_DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    pub database_max_connections: u32,
+    /// Milliseconds to wait for a connection before answering 503
+    #[arg(long = "database-acquire-timeout-ms", env = "PANDA_DATABASE_ACQUIRE_TIMEOUT_MS", value_name = "MS", default_value = "3000", value_parser = millis)]
+    pub database_acquire_timeout: Duration,
+    /// Bring the schema up to date at start (safe with several replicas); without it, run `panda migrate` first
+    #[arg(long, env = "PANDA_MIGRATE", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub migrate: bool,
+}
+
+/// The API.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "API")]
+pub struct HttpConfig {
+    /// Address to listen on
+    #[arg(long, env = "PANDA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Web origins that may call the API from a browser, such as https://panda.example.com; none by default
+    #[arg(long, env = "PANDA_CORS_ORIGINS", value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<String>,
+    /// Language of event streams that do not ask for one: ko or en
+    #[arg(long, env = "PANDA_LANGUAGE", value_name = "LANG", default_value = "ko")]
+    pub language: Lang,
+    /// AWS regions to accept beside those that this version knows
+    #[arg(long, env = "PANDA_EXTRA_REGIONS", value_name = "REGION,…", value_delimiter = ',')]
+    pub extra_regions: Vec<String>,
+}
+
+/// The outside.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Outside services")]
+pub struct OutsideConfig {
+    /// AWS endpoint for every service, for a sandbox; the real ones by default
+    #[arg(long, env = "PANDA_AWS_ENDPOINT", value_name = "URL", value_parser = http_url)]
+    pub aws_endpoint: Option<Url>,
+    /// AWS endpoint for CodeDeploy alone, for a sandbox
+    #[arg(long, env = "PANDA_CODEDEPLOY_ENDPOINT", value_name = "URL", value_parser = http_url)]
+    pub codedeploy_endpoint: Option<Url>,
+    /// Region of the controller's own account (event bus, Step Functions, secret); the SDK's default chain when absent
+    #[arg(long, env = "PANDA_CONTROLLER_REGION", value_name = "REGION")]
+    pub controller_region: Option<String>,
+    /// The controller's event bus that receives the push events
+    #[arg(long, env = "PANDA_EVENT_BUS", value_name = "NAME", default_value = "default")]
+    pub event_bus: String,
+    /// Role in the user's account that EventBridge assumes to put events on the controller's bus, when its bus policy is not enough
+    #[arg(long, env = "PANDA_RULE_TARGET_ROLE_ARN", value_name = "ARN")]
+    pub rule_target_role_arn: Option<String>,
+    /// Milliseconds after which a call to AWS is given up
+    #[arg(long = "aws-timeout-ms", env = "PANDA_AWS_TIMEOUT_MS", value_name = "MS", default_value = "15000", value_parser = millis)]
+    pub aws_timeout: Duration,
+    /// GitHub's API
+    #[arg(long, env = "PANDA_GITHUB_API", value_name = "URL", default_value = "https://api.github.com", value_parser = http_url)]
+    pub github_api: Url,
+    /// Where repositories are cloned from: {this}/{owner}/{repo}.git
+    #[arg(long, env = "PANDA_GITHUB_URL", value_name = "URL", default_value = "https://github.com", value_parser = http_url)]
+    pub github_url: Url,
+    /// The Docker engine that builds; DOCKER_HOST or the usual sockets when absent
+    #[arg(long, env = "PANDA_DOCKER_HOST", value_name = "HOST")]
+    pub docker_host: Option<String>,
+    /// Network mode of builds (host, none, …); the engine's default when absent
+    #[arg(long, env = "PANDA_BUILD_NETWORK", value_name = "MODE")]
+    pub build_network: Option<String>,
+    /// Folder for checked-out sources; each is removed when it is no longer needed
+    #[arg(long, env = "PANDA_WORKSPACE_DIR", value_name = "FOLDER", default_value_os_t = default_workspace_dir())]
+    pub workspace_dir: PathBuf,
+}
+
+/// Times and limits of the reconciler.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Reconciler")]
+pub struct ReconcileConfig {
+    /// Milliseconds between two looks at an execution
+    #[arg(long = "poll-interval-ms", env = "PANDA_POLL_INTERVAL_MS", value_name = "MS", default_value = "2000", value_parser = millis)]
+    pub poll_interval: Duration,
+    /// Milliseconds after which a followed execution counts as failed
+    #[arg(long = "follow-limit-ms", env = "PANDA_FOLLOW_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
+    pub follow_limit: Duration,
+    /// Milliseconds after the push in which the execution's ARN must appear
+    #[arg(long = "execution-wait-ms", env = "PANDA_EXECUTION_WAIT_MS", value_name = "MS", default_value = "10000", value_parser = millis)]
+    pub execution_wait: Duration,
+    /// Milliseconds that building an image may take
+    #[arg(long = "build-limit-ms", env = "PANDA_BUILD_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
+    pub build_limit: Duration,
+    /// Milliseconds that the traffic may take to shift
+    #[arg(long = "switch-limit-ms", env = "PANDA_SWITCH_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
+    pub switch_limit: Duration,
+    /// Milliseconds that any other step may take, waiting for something that is away included
+    #[arg(long = "step-limit-ms", env = "PANDA_STEP_LIMIT_MS", value_name = "MS", default_value = "600000", value_parser = millis)]
+    pub step_limit: Duration,
+    /// Milliseconds between two health checks of green
+    #[arg(long = "health-interval-ms", env = "PANDA_HEALTH_INTERVAL_MS", value_name = "MS", default_value = "2000", value_parser = millis)]
+    pub health_interval: Duration,
+    /// Milliseconds after which one health check request is given up
+    #[arg(long = "health-timeout-ms", env = "PANDA_HEALTH_TIMEOUT_MS", value_name = "MS", default_value = "5000", value_parser = millis)]
+    pub health_timeout: Duration,
+    /// Builds that one replica runs at once
+    #[arg(long, env = "PANDA_MAX_BUILDS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub max_builds: u32,
+    /// Deployments that one replica advances at once
+    #[arg(long, env = "PANDA_MAX_DEPLOYMENTS", value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_deployments: u32,
+    /// Milliseconds without a sign of life after which other replicas take over
+    #[arg(long = "lease-ms", env = "PANDA_LEASE_MS", value_name = "MS", default_value = "3500", value_parser = lease)]
+    pub lease: Duration,
+}
+
+/// Names in AWS: `{owner}` and `{repo}` are replaced, in lower case.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Names in AWS ({owner} and {repo} are replaced)")]
+pub struct NamesConfig {
+    /// ECR repository
+    #[arg(long, env = "PANDA_ECR_REPOSITORY", value_name = "TEMPLATE", default_value = "{owner}-{repo}", value_parser = template)]
+    pub ecr_repository: String,
+    /// EventBridge rule; a short hash is appended
+    #[arg(long, env = "PANDA_RULE_NAME", value_name = "TEMPLATE", default_value = "panda-ecr-push-{owner}-{repo}", value_parser = template)]
+    pub rule_name: String,
+    /// Secret with the ARN of the latest execution
+    #[arg(long, env = "PANDA_SECRET_NAME", value_name = "TEMPLATE", default_value = "panda/stepfunctions/{owner}-{repo}-latest-execution", value_parser = template)]
+    pub secret_name: String,
+    /// State that makes sure of the infrastructure
+    #[arg(long, env = "PANDA_STATE_ENSURE_INFRA", value_name = "NAME", default_value = "EnsureInfra")]
+    pub state_ensure_infra: String,
+    /// State that registers the task and starts the blue/green deployment
+    #[arg(long, env = "PANDA_STATE_REGISTER", value_name = "NAME", default_value = "RegisterTaskAndDeploy")]
+    pub state_register: String,
+    /// State whose exit waits for approval
+    #[arg(long, env = "PANDA_STATE_CHECK", value_name = "NAME", default_value = "CheckDeployment")]
+    pub state_check: String,
+}
+
+impl From<&NamesConfig> for Names {
+    fn from(config: &NamesConfig) -> Self {
+        Self {
+            ecr_repository: config.ecr_repository.clone(),
+            rule: config.rule_name.clone(),
+            secret: config.secret_name.clone(),
+            ensure_infra_state: config.state_ensure_infra.clone(),
+            register_state: config.state_register.clone(),
+            check_state: config.state_check.clone(),
+        }
+    }
+}
+
+/// Below the system's folder for temporary files, so that an unprivileged start works at once.
+fn default_workspace_dir() -> PathBuf {
+    std::env::temp_dir().join("panda-workspaces")
+}
+
+/// A duration in whole milliseconds, 1 ms to 24 h.
+fn millis(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(ms) if (1..=86_400_000).contains(&ms) => Ok(Duration::from_millis(ms)),
+        _ => Err("give whole milliseconds from 1 to 86400000".to_owned()),
+    }
+}
+
+/// Short leases are lost by a slow disk, long ones leave deployments alone for long.
+fn lease(text: &str) -> Result<Duration, String> {
+    millis(text)
+        .ok()
+        .filter(|lease| (Duration::from_secs(1)..=Duration::from_secs(300)).contains(lease))
+        .ok_or_else(|| "give whole milliseconds from 1000 to 300000".to_owned())
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; give an address such as https://example.com"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("give an address that begins with http:// or https://".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("an address must not hold a user name or password".to_owned());
+    }
+    Ok(url)
+}
+
+fn postgres_url(text: &str) -> Result<SecretString, String> {
+    // The value is never part of the message: it may hold a password.
+    let url = Url::parse(text).map_err(|_| "give postgres://user:password@host:port/database".to_owned())?;
+    if matches!(url.scheme(), "postgres" | "postgresql") {
+        Ok(SecretString::from(text.to_owned()))
+    } else {
+        Err("give an address that begins with postgres://".to_owned())
+    }
+}
+
+/// An origin as a browser sends it: scheme, host and port, nothing behind.
+fn origin(text: &str) -> Result<String, String> {
+    let url = http_url(text)?;
+    let origin = url.origin().ascii_serialization();
+    if origin == text.trim_end_matches('/') {
+        Ok(origin)
+    } else {
+        Err(format!("give an origin without a path, such as {origin}"))
+    }
+}
+
+fn template(text: &str) -> Result<String, String> {
+    if text.contains("{owner}") && text.contains("{repo}") {
+        Ok(text.to_owned())
+    } else {
+        Err("the name must contain {owner} and {repo}, or repositories would share it".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    const DB: &str = "--database-url=postgres://panda:hunter2@db/panda";
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = Cli::try_parse_from(["panda", DB]).unwrap().config;
+        assert_eq!(config.reconcile.poll_interval, Duration::from_secs(2));
+        assert_eq!(config.reconcile.follow_limit, Duration::from_secs(1_800));
+        assert_eq!(config.reconcile.execution_wait, Duration::from_secs(10));
+        assert_eq!(config.http.language, Lang::Ko);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_remedy() {
+        let refused = |arg: &str| Cli::try_parse_from(["panda", DB, arg]).unwrap_err().to_string();
+        assert!(refused("--poll-interval-ms=0").contains("--poll-interval-ms"));
+        assert!(refused("--cors-origins=https://a.example/path").contains("https://a.example"));
+        assert!(refused("--aws-endpoint=ftp://x").contains("http://"));
+        assert!(refused("--secret-name=fixed").contains("{owner}"));
+        assert!(refused("--lease-ms=10").contains("1000"));
+    }
+
+    #[test]
+    fn the_password_is_not_in_debug() {
+        let config = Cli::try_parse_from(["panda", DB]).unwrap().config;
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,202 @@
+//! The fenced commit: state, facts, cursor and events of a deployment change together, and only for the owner that read them.
+
+use serde_json::Value;
+use sqlx::types::Uuid;
+
+use super::{Db, DbError};
+use crate::domain::catalogue::Lang;
+use crate::domain::deployment::{Deployment, Facts, Status};
+use crate::domain::event::Event;
+
+/// What a commit changes. The default changes nothing but the version.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// A new step with its state; restarts the step's clock.
+    pub step: Option<(String, Value)>,
+    /// New state of the same step.
+    pub step_state: Option<Value>,
+    /// A new status.
+    pub status: Option<Status>,
+    /// Error code and message, with [`Status::Failed`].
+    pub error: Option<(String, String)>,
+    /// What it waits for from now on; none when it does not wait.
+    pub waiting_for: Option<String>,
+    /// What was learned.
+    pub learned: Facts,
+    /// What to tell.
+    pub events: Vec<Event>,
+    /// Whether to give the row back: nothing is left to do without a person.
+    pub release: bool,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is durable. How many events are new: those whose keys were there already were told before.
+    Done {
+        /// Number of new events.
+        new_events: i64,
+    },
+    /// The row is another's by now: nothing was changed, nothing may be tried again.
+    OwnershipLost,
+}
+
+impl Db {
+    /// Commits `change` to `deployment`, if `replica` still owns the version that was read; keeps `deployment` up with it.
+    ///
+    /// One statement, one round trip: the fenced UPDATE draws the sequence numbers under its row lock, and the events are
+    /// inserted only if it matched. On an error the commit may or may not have happened: never resend it, read the row again.
+    pub async fn commit(
+        &self,
+        deployment: &mut Deployment,
+        replica: Uuid,
+        change: Change,
+    ) -> Result<Committed, DbError> {
+        let mut ids = Vec::with_capacity(change.events.len());
+        let mut keys = Vec::with_capacity(change.events.len());
+        let mut codes = Vec::with_capacity(change.events.len());
+        let mut types = Vec::with_capacity(change.events.len());
+        let mut stages = Vec::with_capacity(change.events.len());
+        let mut messages = Vec::with_capacity(change.events.len());
+        let mut details = Vec::with_capacity(change.events.len());
+        let mut params = Vec::with_capacity(change.events.len());
+        for event in &change.events {
+            let rendered = event.render(Lang::Ko);
+            let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
+            ids.push(Uuid::now_v7());
+            keys.push(event.key.clone());
+            codes.push(event.code.as_str().to_owned());
+            types.push(rendered.event_type.as_str().to_owned());
+            stages.push(stage.and_then(|stage| i32::try_from(stage).ok()));
+            messages.push(rendered.message);
+            details.push(rendered.details.map(Value::Object));
+            params.push(Value::Object(event.params.clone()));
+        }
+        let learned = &change.learned;
+        let (step, new_state) = change.step.clone().unzip();
+        let (error_code, error_message) = change.error.clone().unzip();
+        let row = sqlx::query!(
+            "WITH told AS (
+                 SELECT * FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::text[], $10::jsonb[], $11::jsonb[])
+                     WITH ORDINALITY AS e (id, key, code, type, stage, message, details, params, n)
+                 WHERE NOT EXISTS (SELECT FROM deployment_events x
+                                   WHERE x.deployment_id = $1 AND x.attempt = $12 AND x.key = e.key)
+             ), fenced AS (
+                 UPDATE deployments SET
+                     version = version + 1,
+                     next_event_seq = next_event_seq + (SELECT count(*) FROM told),
+                     claims_without_progress = CASE WHEN $13::text IS NOT NULL OR $26::bigint IS NOT NULL OR EXISTS (SELECT FROM told)
+                                                    THEN 0 ELSE claims_without_progress END,
+                     step = coalesce($13, step),
+                     step_state = coalesce($14, step_state),
+                     step_started_at = CASE WHEN $13::text IS NULL THEN step_started_at ELSE now() END,
+                     status = coalesce($15, status),
+                     error_code = coalesce($16, error_code),
+                     error_message = coalesce($17, error_message),
+                     completed_at = CASE WHEN $15 IN ('COMPLETED', 'FAILED') THEN now() ELSE completed_at END,
+                     ready_at = CASE WHEN $15 = 'DEPLOYMENT_READY' THEN coalesce(ready_at, now()) ELSE ready_at END,
+                     waiting_for = $18,
+                     replica_id = CASE WHEN $19 THEN NULL ELSE replica_id END,
+                     commit_sha = coalesce($20, commit_sha),
+                     committed_at = coalesce($21, committed_at),
+                     image_uri = coalesce($22, image_uri),
+                     image_digest = coalesce($23, image_digest),
+                     image_pushed_at = coalesce($24, image_pushed_at),
+                     execution_arn = coalesce($25, execution_arn),
+                     last_history_event_id = coalesce($26, last_history_event_id),
+                     polling_state = coalesce($27, polling_state),
+                     cluster_name = coalesce($28, cluster_name),
+                     service_name = coalesce($29, service_name),
+                     task_definition = coalesce($30, task_definition),
+                     blue_service_arn = coalesce($31, blue_service_arn),
+                     green_service_arn = coalesce($32, green_service_arn),
+                     blue_target_group_arn = coalesce($33, blue_target_group_arn),
+                     green_target_group_arn = coalesce($34, green_target_group_arn),
+                     blue_url = coalesce($35, blue_url),
+                     green_url = coalesce($36, green_url),
+                     code_deploy_deployment_id = coalesce($37, code_deploy_deployment_id),
+                     code_deploy_application_name = coalesce($38, code_deploy_application_name),
+                     blue_latency_ms = coalesce($39, blue_latency_ms),
+                     green_latency_ms = coalesce($40, green_latency_ms),
+                     blue_error_rate = coalesce($41, blue_error_rate),
+                     green_error_rate = coalesce($42, green_error_rate),
+                     final_service = coalesce($43, final_service)
+                 WHERE id = $1 AND replica_id = $2 AND version = $3
+                 RETURNING next_event_seq - (SELECT count(*) FROM told) AS first_seq
+             ), inserted AS (
+                 INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params)
+                 SELECT $1, fenced.first_seq + row_number() OVER (ORDER BY told.n) - 1, told.id, $12, told.key, told.code, told.type,
+                        told.stage, told.message, told.details, told.params
+                 FROM told, fenced
+             )
+             SELECT (SELECT count(*) FROM told) AS \"new_events!\" FROM fenced",
+            deployment.id,
+            replica,
+            deployment.version,
+            &ids,
+            &keys,
+            &codes,
+            &types,
+            &stages as &[Option<i32>],
+            &messages,
+            &details as &[Option<Value>],
+            &params,
+            deployment.attempt,
+            step,
+            new_state.or_else(|| change.step_state.clone()),
+            change.status.map(Status::as_str),
+            error_code,
+            error_message,
+            change.waiting_for,
+            change.release,
+            learned.commit_sha,
+            learned.committed_at,
+            learned.image_uri,
+            learned.image_digest,
+            learned.image_pushed_at,
+            learned.execution_arn,
+            learned.last_history_event_id,
+            learned.polling_state,
+            learned.cluster_name,
+            learned.service_name,
+            learned.task_definition,
+            learned.blue_service_arn,
+            learned.green_service_arn,
+            learned.blue_target_group_arn,
+            learned.green_target_group_arn,
+            learned.blue_url,
+            learned.green_url,
+            learned.code_deploy_deployment_id,
+            learned.code_deploy_application_name,
+            learned.blue_latency_ms,
+            learned.green_latency_ms,
+            learned.blue_error_rate,
+            learned.green_error_rate,
+            learned.final_service,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(Committed::OwnershipLost) };
+        deployment.take_over(change);
+        Ok(Committed::Done { new_events: row.new_events })
+    }
+}
+
+impl Deployment {
+    /// Keeps the copy in memory up with what was just committed.
+    fn take_over(&mut self, change: Change) {
+        self.version += 1;
+        if let Some((step, state)) = change.step {
+            self.step = step;
+            self.step_state = state;
+            self.step_elapsed = std::time::Duration::ZERO;
+        } else if let Some(state) = change.step_state {
+            self.step_state = state;
+        }
+        if let Some(status) = change.status {
+            self.status = status;
+        }
+        self.waiting_for = change.waiting_for;
+        self.facts.merge(change.learned);
+    }
+}

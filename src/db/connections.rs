@@ -1,0 +1,124 @@
+//! Connections to source repositories and AWS accounts. Secrets leave this module only inside `SecretString`.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Db, DbError};
+use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+
+/// A connection to a source repository as it may be shown.
+#[derive(Clone, Debug)]
+pub struct GithubSummary {
+    /// `gh_…`
+    pub id: String,
+    /// Account or organisation.
+    pub owner: String,
+    /// Repository.
+    pub repo: String,
+    /// Branch that was checked.
+    pub branch: String,
+}
+
+/// A connection to an AWS account as it may be shown.
+#[derive(Clone, Debug)]
+pub struct AwsSummary {
+    /// `aws_…`
+    pub id: String,
+    /// Region.
+    pub region: String,
+}
+
+impl Db {
+    /// Stores a connection to a source repository.
+    pub async fn insert_github_connection(&self, connection: &GithubConnection) -> Result<(), DbError> {
+        sqlx::query!(
+            "INSERT INTO github_connections (id, owner, repo, branch, token) VALUES ($1, $2, $3, $4, $5)",
+            connection.id,
+            connection.owner,
+            connection.repo,
+            connection.branch,
+            connection.token.expose_secret()
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Stores a connection to an AWS account.
+    pub async fn insert_aws_connection(&self, connection: &AwsConnection) -> Result<(), DbError> {
+        let (keys, role) = match &connection.credentials {
+            AwsCredentials::Keys(keys) => (Some(keys), None),
+            AwsCredentials::Role { role_arn, external_id } => (None, Some((role_arn, external_id))),
+        };
+        sqlx::query!(
+            "INSERT INTO aws_connections
+                (id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            connection.id,
+            connection.region,
+            connection.account_id,
+            keys.map(|keys| keys.access_key_id.as_str()),
+            keys.map(|keys| keys.secret_access_key.expose_secret()),
+            keys.and_then(|keys| keys.session_token.as_ref()).map(ExposeSecret::expose_secret),
+            role.map(|(arn, _)| arn.as_str()),
+            role.and_then(|(_, id)| id.as_ref()).map(ExposeSecret::expose_secret),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// All connections to source repositories, oldest first.
+    pub async fn github_connections(&self) -> Result<Vec<GithubSummary>, DbError> {
+        Ok(sqlx::query_as!(
+            GithubSummary,
+            "SELECT id, owner, repo, branch FROM github_connections ORDER BY created_at, id"
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// All connections to AWS accounts, oldest first.
+    pub async fn aws_connections(&self) -> Result<Vec<AwsSummary>, DbError> {
+        Ok(sqlx::query_as!(AwsSummary, "SELECT id, region FROM aws_connections ORDER BY created_at, id")
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// One connection to a source repository.
+    pub async fn github_connection(&self, id: &str) -> Result<Option<GithubConnection>, DbError> {
+        let row = sqlx::query!("SELECT id, owner, repo, branch, token FROM github_connections WHERE id = $1", id)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| GithubConnection {
+            id: row.id,
+            owner: row.owner,
+            repo: row.repo,
+            branch: row.branch,
+            token: SecretString::from(row.token),
+        }))
+    }
+
+    /// One connection to an AWS account.
+    pub async fn aws_connection(&self, id: &str) -> Result<Option<AwsConnection>, DbError> {
+        let row = sqlx::query!(
+            "SELECT id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id
+             FROM aws_connections WHERE id = $1",
+            id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let credentials = match (row.role_arn, row.access_key_id, row.secret_access_key) {
+            (Some(role_arn), ..) => {
+                AwsCredentials::Role { role_arn, external_id: row.external_id.map(SecretString::from) }
+            }
+            (None, Some(access_key_id), Some(secret)) => AwsCredentials::Keys(AwsKeys {
+                access_key_id,
+                secret_access_key: SecretString::from(secret),
+                session_token: row.session_token.map(SecretString::from),
+            }),
+            _ => return Err(DbError::Corrupt(format!("aws_connections {id} has neither keys nor a role"))),
+        };
+        Ok(Some(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials }))
+    }
+}

@@ -1,0 +1,291 @@
+//! Deployments as the API sees them: created, wished for, read. The rest of the row is the reconciler's (`commit`, `ownership`).
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{Db, DbError};
+use crate::domain::deployment::Status;
+
+/// What is needed for a new row.
+#[derive(Clone, Debug)]
+pub struct NewDeployment {
+    /// `dep_…`
+    pub id: String,
+    /// Account or organisation of the source.
+    pub owner: String,
+    /// Repository of the source.
+    pub repo: String,
+    /// Branch.
+    pub branch: String,
+    /// `gh_…`
+    pub github_connection_id: String,
+    /// `aws_…`
+    pub aws_connection_id: String,
+    /// AWS account that is deployed to.
+    pub account_id: String,
+    /// AWS region that is deployed to.
+    pub region: String,
+    /// Name of the ECR repository.
+    pub ecr_repository: String,
+    /// Name of the first step.
+    pub first_step: String,
+}
+
+/// A key with which a client repeats a request without repeating its effect.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    /// Method and path.
+    pub scope: String,
+    /// The client's key.
+    pub key: String,
+    /// SHA-256 of the body.
+    pub request_hash: Vec<u8>,
+}
+
+/// What became of a request to create.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// The row is there; when it started.
+    New(DateTime<Utc>),
+    /// The key was used for the same body before: the answer of then.
+    Repeated(Value),
+    /// The key was used for another body.
+    KeyReused,
+    /// The ECR repository's name belongs to this other source repository in that account and region.
+    NameTaken {
+        /// Account or organisation of the other.
+        owner: String,
+        /// Repository of the other.
+        repo: String,
+    },
+}
+
+/// What became of a wish to switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchRequest {
+    /// It is wished, now or before.
+    Accepted,
+    /// Not in this status.
+    NotReady(Status),
+    /// There is no such deployment.
+    Unknown,
+}
+
+/// A deployment as it may be shown.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
+pub struct DeploymentView {
+    pub id: String,
+    pub status: String,
+    pub owner: String,
+    pub repo: String,
+    pub branch: String,
+    pub attempt: i32,
+    pub step: String,
+    pub waiting_for: Option<String>,
+    pub polling_state: Option<String>,
+    pub commit_sha: Option<String>,
+    pub image_uri: Option<String>,
+    pub image_digest: Option<String>,
+    pub execution_arn: Option<String>,
+    pub started_at: DateTime<Utc>,
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Seconds from start to end, or until now while it is not finished (database clock).
+    pub duration_seconds: f64,
+    pub event_count: i64,
+    pub final_service: Option<String>,
+    pub blue_url: Option<String>,
+    pub green_url: Option<String>,
+    pub blue_service_arn: Option<String>,
+    pub green_service_arn: Option<String>,
+    pub code_deploy_deployment_id: Option<String>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub blue_latency_ms: Option<f64>,
+    pub green_latency_ms: Option<f64>,
+    pub blue_error_rate: Option<f64>,
+    pub green_error_rate: Option<f64>,
+    pub switch_requested_at: Option<DateTime<Utc>>,
+}
+
+/// Which deployments to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    /// Only these statuses; empty for all.
+    pub statuses: Vec<Status>,
+    /// Only this account or organisation.
+    pub owner: Option<String>,
+    /// Only this repository.
+    pub repo: Option<String>,
+    /// Only this branch.
+    pub branch: Option<String>,
+    /// Started at or after.
+    pub since: Option<DateTime<Utc>>,
+    /// Started before.
+    pub until: Option<DateTime<Utc>>,
+    /// The last row of the page before: only older ones.
+    pub before: Option<(DateTime<Utc>, String)>,
+    /// Most rows.
+    pub limit: i64,
+}
+
+impl Db {
+    /// Creates a deployment, RUNNING at its first step, and keeps `answer` (made from its start) for the key, in one transaction.
+    pub async fn create_deployment(
+        &self,
+        new: &NewDeployment,
+        key: Option<&IdempotencyKey>,
+        answer: impl FnOnce(DateTime<Utc>) -> Value,
+    ) -> Result<Created, DbError> {
+        let mut tx = self.pool.begin().await?;
+        // Two creations of one ambiguous name at once must see each other; the lock ends with the transaction.
+        sqlx::query!(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0)) AS \"locked: _\"",
+            format!("target {}/{}/{}", new.account_id, new.region, new.ecr_repository) as _
+        )
+        .execute(&mut *tx)
+        .await?;
+        if let Some(key) = key {
+            // Another request with this key that is under way holds the row's lock: we wait here and then see its answer.
+            let inserted = sqlx::query!(
+                "INSERT INTO idempotency_keys (scope, key, request_hash, response) VALUES ($1, $2, $3, 'null')
+                 ON CONFLICT DO NOTHING",
+                key.scope,
+                key.key,
+                key.request_hash
+            )
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+            if inserted == 0 {
+                let kept = sqlx::query!(
+                    "SELECT request_hash, response FROM idempotency_keys WHERE scope = $1 AND key = $2",
+                    key.scope,
+                    key.key
+                )
+                .fetch_one(&mut *tx)
+                .await?;
+                let same = kept.request_hash == key.request_hash;
+                return Ok(if same { Created::Repeated(kept.response) } else { Created::KeyReused });
+            }
+        }
+        let taken = sqlx::query!(
+            "SELECT owner, repo FROM deployments
+             WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND (lower(owner), lower(repo)) <> (lower($4), lower($5))
+             LIMIT 1",
+            new.account_id,
+            new.region,
+            new.ecr_repository,
+            new.owner,
+            new.repo
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        if let Some(other) = taken {
+            return Ok(Created::NameTaken { owner: other.owner, repo: other.repo });
+        }
+        let started_at = sqlx::query_scalar!(
+            "INSERT INTO deployments (id, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region,
+                                      ecr_repository, step)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING started_at",
+            new.id,
+            new.owner,
+            new.repo,
+            new.branch,
+            new.github_connection_id,
+            new.aws_connection_id,
+            new.account_id,
+            new.region,
+            new.ecr_repository,
+            new.first_step
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if let Some(key) = key {
+            sqlx::query!(
+                "UPDATE idempotency_keys SET response = $3 WHERE scope = $1 AND key = $2",
+                key.scope,
+                key.key,
+                answer(started_at)
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(Created::New(started_at))
+    }
+
+    /// Wishes for the traffic switch; repeating the wish changes nothing.
+    pub async fn request_switch(&self, id: &str) -> Result<SwitchRequest, DbError> {
+        let wished = sqlx::query!(
+            "UPDATE deployments SET switch_requested_at = coalesce(switch_requested_at, now())
+             WHERE id = $1 AND status = 'DEPLOYMENT_READY' AND cancel_requested_at IS NULL",
+            id
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        if wished == 1 {
+            return Ok(SwitchRequest::Accepted);
+        }
+        let status =
+            sqlx::query_scalar!("SELECT status FROM deployments WHERE id = $1", id).fetch_optional(&self.pool).await?;
+        match status {
+            None => Ok(SwitchRequest::Unknown),
+            Some(status) => Ok(SwitchRequest::NotReady(status.parse().map_err(DbError::Corrupt)?)),
+        }
+    }
+
+    /// One deployment.
+    pub async fn deployment(&self, id: &str) -> Result<Option<DeploymentView>, DbError> {
+        let filter = ListFilter { limit: 1, ..ListFilter::default() };
+        Ok(self.select(Some(id), &filter).await?.pop())
+    }
+
+    /// Deployments, newest first.
+    pub async fn list_deployments(&self, filter: &ListFilter) -> Result<Vec<DeploymentView>, DbError> {
+        self.select(None, filter).await
+    }
+
+    /// The newest deployment that is not finished.
+    pub async fn current_deployment(&self) -> Result<Option<DeploymentView>, DbError> {
+        let statuses = vec![Status::Running, Status::DeploymentReady];
+        Ok(self.select(None, &ListFilter { statuses, limit: 1, ..ListFilter::default() }).await?.pop())
+    }
+
+    async fn select(&self, id: Option<&str>, filter: &ListFilter) -> Result<Vec<DeploymentView>, DbError> {
+        let statuses: Vec<String> = filter.statuses.iter().map(|status| status.as_str().to_owned()).collect();
+        let (before_at, before_id) = filter.before.clone().unzip();
+        Ok(sqlx::query_as!(
+            DeploymentView,
+            "SELECT id, status, owner, repo, branch, attempt, step, waiting_for, polling_state, commit_sha, image_uri, image_digest,
+                    execution_arn, started_at, completed_at,
+                    extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
+                    next_event_seq - 1 AS \"event_count!\", final_service, blue_url, green_url, blue_service_arn,
+                    green_service_arn, code_deploy_deployment_id, error_code, error_message, blue_latency_ms,
+                    green_latency_ms, blue_error_rate, green_error_rate, switch_requested_at
+             FROM deployments
+             WHERE ($1::text IS NULL OR id = $1)
+               AND (cardinality($2::text[]) = 0 OR status = ANY ($2))
+               AND ($3::text IS NULL OR owner = $3)
+               AND ($4::text IS NULL OR repo = $4)
+               AND ($5::text IS NULL OR branch = $5)
+               AND ($6::timestamptz IS NULL OR started_at >= $6)
+               AND ($7::timestamptz IS NULL OR started_at < $7)
+               AND ($8::timestamptz IS NULL OR (started_at, id) < ($8, $9))
+             ORDER BY started_at DESC, id DESC LIMIT $10",
+            id,
+            &statuses,
+            filter.owner,
+            filter.repo,
+            filter.branch,
+            filter.since,
+            filter.until,
+            before_at,
+            before_id,
+            filter.limit
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+}

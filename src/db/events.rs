@@ -1,0 +1,82 @@
+//! Events of deployments, read: the stream is this table.
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{Db, DbError};
+use crate::domain::deployment::Status;
+use crate::domain::event::StoredEvent;
+
+/// What a stream has to know about a deployment beside its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// The status.
+    pub status: Status,
+    /// Sequence number of the newest event; 0 before the first.
+    pub last_seq: i64,
+    /// Whether the reconciler will still add events without a person's act.
+    pub active: bool,
+}
+
+impl Db {
+    /// At most `limit` events of `deployment_id` after `after_seq`, in order.
+    pub async fn events_after(
+        &self,
+        deployment_id: &str,
+        after_seq: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredEvent>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT seq, id, attempt, code, params, created_at FROM deployment_events
+             WHERE deployment_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            deployment_id,
+            after_seq,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| StoredEvent {
+                seq: row.seq,
+                id: row.id,
+                attempt: row.attempt,
+                code: row.code,
+                params: match row.params {
+                    Value::Object(params) => params,
+                    _ => Map::new(),
+                },
+                created_at: row.created_at,
+            })
+            .collect())
+    }
+
+    /// The place of the event `id` in the sequence of `deployment_id`; none when that deployment has no such event.
+    pub async fn event_seq(&self, deployment_id: &str, id: Uuid) -> Result<Option<i64>, DbError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT seq FROM deployment_events WHERE deployment_id = $1 AND id = $2",
+            deployment_id,
+            id
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// What a stream has to know; none when there is no such deployment.
+    pub async fn stream_state(&self, deployment_id: &str) -> Result<Option<StreamState>, DbError> {
+        let row = sqlx::query!(
+            "SELECT status, next_event_seq - 1 AS \"last_seq!\",
+                    (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
+                        AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL))) AS \"active!\"
+             FROM deployments WHERE id = $1",
+            deployment_id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            let status = row.status.parse().map_err(DbError::Corrupt)?;
+            Ok(StreamState { status, last_seq: row.last_seq, active: row.active })
+        })
+        .transpose()
+    }
+}

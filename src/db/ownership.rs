@@ -1,0 +1,197 @@
+//! Who owns a deployment: replicas with heartbeats, claims, releases. All times are the database's.
+
+use std::time::Duration;
+
+use sqlx::types::Uuid;
+
+use super::{Db, DbError};
+use crate::domain::deployment::{Deployment, Facts};
+
+/// What a person wishes for a deployment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Switch the traffic.
+    pub switch: bool,
+    /// Stop.
+    pub cancel: bool,
+}
+
+impl Db {
+    /// Registers this process. Its lease runs from here.
+    pub async fn register_replica(&self, id: Uuid, name: &str, lease: Duration) -> Result<(), DbError> {
+        sqlx::query!(
+            "INSERT INTO replicas (id, name, version, lease_ms) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()",
+            id,
+            name,
+            env!("CARGO_PKG_VERSION"),
+            millis(lease)
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Renews the lease. False when the row is gone or the lease had run out: whatever was owned may be another's by now.
+    pub async fn heartbeat(&self, id: Uuid) -> Result<bool, DbError> {
+        let renewed = sqlx::query!(
+            "UPDATE replicas SET heartbeat_at = clock_timestamp()
+             WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()",
+            id
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    /// Gives back all that the replica owns and removes it.
+    pub async fn deregister_replica(&self, id: Uuid) -> Result<(), DbError> {
+        sqlx::query!("UPDATE deployments SET replica_id = NULL, version = version + 1 WHERE replica_id = $1", id)
+            .execute(&self.pool)
+            .await?;
+        sqlx::query!("DELETE FROM replicas WHERE id = $1", id).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Removes replicas that have been silent for an hour; their deployments were taken over long before.
+    pub async fn forget_dead_replicas(&self) -> Result<u64, DbError> {
+        let gone = sqlx::query!("DELETE FROM replicas WHERE heartbeat_at < clock_timestamp() - interval '1 hour'")
+            .execute(&self.pool)
+            .await?;
+        Ok(gone.rows_affected())
+    }
+
+    /// Claims up to `limit` active deployments that nobody owns or whose owner's lease has run out, for `replica`, which must
+    /// itself be alive. At most `heavy_limit` of them are at one of the `heavy_steps`.
+    pub async fn claim(
+        &self,
+        replica: Uuid,
+        limit: i64,
+        heavy_limit: i64,
+        heavy_steps: &[String],
+    ) -> Result<Vec<Deployment>, DbError> {
+        let rows = sqlx::query!(
+            "WITH me AS (
+                 SELECT id FROM replicas WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
+             ), free AS (
+                 SELECT d.id, d.step = ANY ($4) AS heavy
+                 FROM deployments d
+                 WHERE (d.status = 'RUNNING' OR (d.status = 'DEPLOYMENT_READY'
+                           AND (d.switch_requested_at IS NOT NULL OR d.cancel_requested_at IS NOT NULL)))
+                   AND (d.replica_id IS NULL OR NOT EXISTS (
+                           SELECT FROM replicas r WHERE r.id = d.replica_id
+                             AND r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp()))
+                   AND ($3::bigint > 0 OR NOT d.step = ANY ($4))
+                 ORDER BY d.id
+                 FOR UPDATE OF d SKIP LOCKED
+                 LIMIT $2
+             ), chosen AS (
+                 SELECT id FROM (SELECT id, heavy, row_number() OVER (PARTITION BY heavy ORDER BY id) AS n FROM free) numbered
+                 WHERE NOT heavy OR n <= $3
+             )
+             UPDATE deployments d
+             SET replica_id = me.id, version = d.version + 1, claims_without_progress = d.claims_without_progress + 1
+             FROM me, chosen WHERE d.id = chosen.id
+             RETURNING d.id, d.status, d.owner, d.repo, d.branch, d.github_connection_id, d.aws_connection_id, d.account_id, d.region,
+                 d.ecr_repository, d.attempt, d.step, d.step_state, d.waiting_for, d.claims_without_progress, d.version,
+                 extract(epoch FROM now() - d.step_started_at)::float8 AS \"step_elapsed!\",
+                 (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
+                 d.commit_sha, d.committed_at, d.image_uri, d.image_digest, d.image_pushed_at, d.execution_arn,
+                 d.last_history_event_id, d.polling_state, d.cluster_name, d.service_name, d.task_definition, d.blue_service_arn,
+                 d.green_service_arn, d.blue_target_group_arn, d.green_target_group_arn, d.blue_url, d.green_url,
+                 d.code_deploy_deployment_id, d.code_deploy_application_name, d.blue_latency_ms, d.green_latency_ms,
+                 d.blue_error_rate, d.green_error_rate, d.final_service",
+            replica,
+            limit,
+            heavy_limit,
+            heavy_steps
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Deployment {
+                    id: row.id,
+                    status: row.status.parse().map_err(DbError::Corrupt)?,
+                    owner: row.owner,
+                    repo: row.repo,
+                    branch: row.branch,
+                    github_connection_id: row.github_connection_id,
+                    aws_connection_id: row.aws_connection_id,
+                    account_id: row.account_id,
+                    region: row.region,
+                    ecr_repository: row.ecr_repository,
+                    attempt: row.attempt,
+                    step: row.step,
+                    step_state: row.step_state,
+                    step_elapsed: Duration::from_secs_f64(row.step_elapsed.max(0.0)),
+                    claims_without_progress: row.claims_without_progress,
+                    version: row.version,
+                    waiting_for: row.waiting_for,
+                    switch_requested: row.switch_requested,
+                    cancel_requested: row.cancel_requested,
+                    facts: Facts {
+                        commit_sha: row.commit_sha,
+                        committed_at: row.committed_at,
+                        image_uri: row.image_uri,
+                        image_digest: row.image_digest,
+                        image_pushed_at: row.image_pushed_at,
+                        execution_arn: row.execution_arn,
+                        last_history_event_id: Some(row.last_history_event_id),
+                        polling_state: row.polling_state,
+                        cluster_name: row.cluster_name,
+                        service_name: row.service_name,
+                        task_definition: row.task_definition,
+                        blue_service_arn: row.blue_service_arn,
+                        green_service_arn: row.green_service_arn,
+                        blue_target_group_arn: row.blue_target_group_arn,
+                        green_target_group_arn: row.green_target_group_arn,
+                        blue_url: row.blue_url,
+                        green_url: row.green_url,
+                        code_deploy_deployment_id: row.code_deploy_deployment_id,
+                        code_deploy_application_name: row.code_deploy_application_name,
+                        blue_latency_ms: row.blue_latency_ms,
+                        green_latency_ms: row.green_latency_ms,
+                        blue_error_rate: row.blue_error_rate,
+                        green_error_rate: row.green_error_rate,
+                        final_service: row.final_service,
+                    },
+                })
+            })
+            .collect()
+    }
+
+    /// Gives one deployment back, so that another replica can claim it at once. A planned hand-over is no lack of progress.
+    pub async fn release(&self, id: &str, replica: Uuid, version: i64) -> Result<(), DbError> {
+        sqlx::query!(
+            "UPDATE deployments SET replica_id = NULL, version = version + 1,
+                 claims_without_progress = greatest(claims_without_progress - 1, 0)
+             WHERE id = $1 AND replica_id = $2 AND version = $3",
+            id,
+            replica,
+            version
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// What is wished for the deployments that `replica` owns and that have a wish, with their ids.
+    pub async fn wishes(&self, replica: Uuid) -> Result<Vec<(String, Wishes)>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, switch_requested_at IS NOT NULL AS \"switch!\", cancel_requested_at IS NOT NULL AS \"cancel!\"
+             FROM deployments
+             WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
+                       AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))
+               AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)",
+            replica
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.id, Wishes { switch: row.switch, cancel: row.cancel })).collect())
+    }
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
