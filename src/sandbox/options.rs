@@ -52,7 +52,7 @@ impl Default for Timing {
             container_start: Duration::from_secs(10),
             traffic_shift: Duration::from_millis(100),
             termination_wait: state,
-            ready_timeout: Duration::from_secs(3600),
+            ready_timeout: Duration::from_hours(1),
             permission_write: Duration::from_millis(20),
         }
     }

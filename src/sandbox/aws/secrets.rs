@@ -35,7 +35,7 @@ impl Secrets {
     fn find(&self, account: &str, id: &str) -> Result<(&str, &Secret), AwsError> {
         self.0
             .iter()
-            .find(|((owner, name), secret)| (owner == account && name == id) || (secret.arn == id && owner == account))
+            .find(|((owner, name), secret)| owner == account && (name == id || secret.arn == id))
             .map(|((_, name), secret)| (name.as_str(), secret))
             .ok_or_else(|| {
                 AwsError::new("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")

@@ -36,6 +36,8 @@ pub enum ContainerError {
     Silent(Duration),
     #[error("RESOURCE:PORTS: {0}")]
     Network(#[from] std::io::Error),
+    #[error("the deployment was stopped while its task started")]
+    Stopped,
     #[error("the container engine: {0}")]
     Engine(DockerError),
 }

@@ -42,7 +42,7 @@ impl Fleet {
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(0)
             .connect_timeout(Duration::from_secs(2))
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .build()?;
         Ok(Self { docker, initial_image, http, instance: uuid::Uuid::new_v4().to_string(), services: Mutex::default() })
     }

@@ -97,7 +97,7 @@ impl Service {
     /// Makes a container green: the test listener goes there.
     pub fn set_green(&self, running: &Running) {
         self.roles(|roles| {
-            roles.green = Some(Backend { address: running.address, kind: Kind::Container(running.id.clone()) })
+            roles.green = Some(Backend { address: running.address, kind: Kind::Container(running.id.clone()) });
         });
         self.test.point_to(Some(running.address));
     }

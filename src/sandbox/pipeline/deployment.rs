@@ -69,21 +69,24 @@ impl Install {
         }
         if let Err(error) = self.start_green().await {
             let message = format!("ECS deployment circuit breaker: tasks failed to start. {error}");
-            edit(&self.world, &self.id, |deployment| {
+            // Not if it was stopped meanwhile: then green is the stop's to end, and by now perhaps another's.
+            let green = advance(&self.world, &self.id, |deployment| {
                 deployment.fail(Phase::Install);
                 deployment.finish(Status::Failed, Some(("ECS_UPDATE_ERROR".to_owned(), message)));
+                self.service.withdraw_green()
             });
-            retire(&self.world, self.service.withdraw_green()).await;
+            retire(&self.world, green.flatten()).await;
             return;
         }
-        edit(&self.world, &self.id, |deployment| {
+        let ready = advance(&self.world, &self.id, |deployment| {
             for phase in [Phase::Install, Phase::AfterInstall, Phase::AllowTestTraffic, Phase::AfterAllowTestTraffic] {
                 deployment.succeed(phase);
             }
-            if !deployment.stopping {
-                deployment.status = Status::Ready;
-            }
+            deployment.status = Status::Ready;
         });
+        if ready.is_none() {
+            return;
+        }
         tokio::time::sleep(self.world.timing.ready_timeout).await;
         if edit(&self.world, &self.id, |deployment| deployment.status == Status::Ready) == Some(true) {
             stop(&self.world, self.id.clone(), "no ContinueDeployment came in time");
@@ -98,8 +101,12 @@ impl Install {
         let mut attempt = 1;
         loop {
             let running = fleet.run(&self.image, registry.as_ref(), &self.repository, "green").await?;
+            if advance(&self.world, &self.id, |_| self.service.set_green(&running)).is_none() {
+                // Stopped while the container started: it was never green.
+                fleet.remove(&running.id).await;
+                return Err(ContainerError::Stopped);
+            }
             self.world.change(|state| count(&mut state.effects.of(&self.repository).greens, &self.digest));
-            self.service.set_green(&running);
             let mut condition = fleet.watch(&running, timing.container_start).await?;
             if matches!(condition, Condition::Listening | Condition::Quiet) {
                 condition = fleet.stays(&running, timing.check_deployment).await?;
@@ -166,11 +173,12 @@ async fn meet_fault(world: &Arc<World>, id: &str, repository: &str, service: &Se
             None
         }
         Some(ShiftFault::Fail { code, message }) => {
-            advance(world, id, |deployment| {
+            let green = advance(world, id, |deployment| {
                 deployment.fail(Phase::AllowTraffic);
                 deployment.finish(Status::Failed, Some((code, message)));
+                service.withdraw_green()
             })?;
-            retire(world, service.withdraw_green()).await;
+            retire(world, green).await;
             None
         }
     }

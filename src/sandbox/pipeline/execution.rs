@@ -34,7 +34,8 @@ pub async fn run(world: &Arc<World>, event: Value) {
             run.succeed();
         }
     };
-    cancel.run_until_cancelled(work).await;
+    // On the heap: all the states' futures together are large.
+    cancel.run_until_cancelled(Box::pin(work)).await;
 }
 
 /// The pipeline's first act: the secret is how anybody learns of the execution.

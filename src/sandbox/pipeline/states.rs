@@ -12,7 +12,7 @@ use super::deployment;
 use super::task::{Ended, Failure, Run, State};
 
 /// How long a new deployment waits for the end of the one before it.
-const LONGEST_WAIT_FOR_PREVIOUS: Duration = Duration::from_secs(60);
+const LONGEST_WAIT_FOR_PREVIOUS: Duration = Duration::from_mins(1);
 
 /// `EnsureInfra`, `RegisterTaskAndDeploy`, `CheckDeployment`, and, after the approval, the wait for the traffic.
 pub async fn all(run: &mut Run) -> Result<(), Ended> {
@@ -39,14 +39,14 @@ pub async fn all(run: &mut Run) -> Result<(), Ended> {
 
 async fn ensure_infra(world: &Arc<World>, repository: &str) -> Result<Value, Failure> {
     let service =
-        world.fleet.service(world, repository).await.map_err(|error| Failure::new("ECSServiceUnstable", error))?;
+        world.fleet.service(world, repository).await.map_err(|error| Failure::new("ECSServiceUnstable", &error))?;
     Ok(json!({"clusterName": CLUSTER, "serviceName": repository, "taskDefinition": service.task_definition()}))
 }
 
 async fn register_and_deploy(world: &Arc<World>, repository: &str, digest: &str) -> Result<Value, Failure> {
     let service = service_of(world, repository)?;
     make_way(world, repository).await?;
-    let registry = world.registry().map_err(|error| Failure::new("ECRUnavailable", error.message))?;
+    let registry = world.registry().map_err(|error| Failure::new("ECRUnavailable", &error.message))?;
     let image = format!("{}/{repository}@{digest}", registry.host_port);
     let task_definition = service.register_task();
     let id = deployment::create(world, &service, repository, image, digest);
@@ -92,7 +92,7 @@ async fn make_way(world: &Arc<World>, repository: &str) -> Result<(), Failure> {
     };
     tokio::time::timeout(LONGEST_WAIT_FOR_PREVIOUS, clear).await.map_err(|_| {
         let cause = format!("The Deployment Group '{repository}-group' already has an active Deployment");
-        Failure::new("CodeDeploy.DeploymentLimitExceededException", cause)
+        Failure::new("CodeDeploy.DeploymentLimitExceededException", &cause)
     })
 }
 
@@ -123,8 +123,8 @@ async fn settled(world: &Arc<World>, id: &str, wanted: impl Fn(Status) -> bool) 
         .await;
     let (code, message) = error.unwrap_or_default();
     match status {
-        Status::Failed => Err(Failure::new("DeploymentFailed", format!("{code}: {message}"))),
-        Status::Stopped => Err(Failure::new("DeploymentStopped", message)),
+        Status::Failed => Err(Failure::new("DeploymentFailed", &format!("{code}: {message}"))),
+        Status::Stopped => Err(Failure::new("DeploymentStopped", &message)),
         _ => Ok(()),
     }
 }
@@ -133,5 +133,5 @@ fn service_of(world: &World, repository: &str) -> Result<Arc<Service>, Failure> 
     world
         .fleet
         .running_service(repository)
-        .ok_or_else(|| Failure::new("ServiceNotFoundException", "Service not found."))
+        .ok_or_else(|| Failure::new("ServiceNotFoundException", &"Service not found."))
 }

@@ -19,7 +19,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(error: &str, cause: impl ToString) -> Self {
+    pub fn new(error: &str, cause: &impl ToString) -> Self {
         Self { error: error.to_owned(), cause: cause.to_string() }
     }
 }

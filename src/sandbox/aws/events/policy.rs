@@ -19,7 +19,8 @@ pub struct Put {
     principal: Option<String>,
     statement_id: Option<String>,
     condition: Option<Value>,
-    policy: Option<String>,
+    #[serde(rename = "Policy")]
+    whole: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +60,7 @@ pub fn permits(statements: &[Value], account: &str, arn: &str) -> bool {
 pub async fn put(world: &World, caller: &Caller, wanted: Put) -> Result<Value, AwsError> {
     let bus = plain_name(wanted.event_bus_name.as_deref())?;
     let (arn, mut statements) = read(world, caller, bus)?;
-    if let Some(policy) = &wanted.policy {
+    if let Some(policy) = &wanted.whole {
         let parsed: Value =
             serde_json::from_str(policy).map_err(|error| invalid(format!("Policy is not JSON: {error}")))?;
         statements = parsed["Statement"]
@@ -171,7 +172,7 @@ mod tests {
             principal: Some(principal.to_owned()),
             statement_id: Some("panda".to_owned()),
             condition: None,
-            policy: None,
+            whole: None,
         };
         statement(&put, ARN).unwrap()
     }

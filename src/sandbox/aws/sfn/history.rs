@@ -92,7 +92,7 @@ mod tests {
         (1..=length).map(event).collect()
     }
 
-    fn page<'a>(size: usize, reverse: bool, token: Option<&'a str>) -> Page<'a> {
+    fn page(size: usize, reverse: bool, token: Option<&str>) -> Page<'_> {
         Page { arn: "arn:x", size, reverse, with_data: true, token, lag: Duration::ZERO }
     }
 
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn young_events_are_invisible_while_the_history_lags() {
         let mut lagging = page(10, false, None);
-        lagging.lag = Duration::from_secs(60);
+        lagging.lag = Duration::from_mins(1);
         assert!(ids(&lagging.of(&history(3)).unwrap()).is_empty());
     }
 }
