@@ -3,7 +3,9 @@
 //! Only fetching is served. Names in an address are looked up among the known repositories and never become a path.
 
 mod backend;
+mod error;
 mod repositories;
+mod source;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +18,9 @@ use base64::prelude::BASE64_STANDARD;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-pub use repositories::{GitError, Refusal, Repositories, Repository, SourceFile};
+pub use error::{GitError, Refusal};
+pub use repositories::{Head, Repositories, Repository};
+pub use source::SourceFile;
 
 /// Serves `/{owner}/{repo}[.git]/info/refs` and `…/git-upload-pack`.
 pub fn router(repositories: Repositories) -> Router {

@@ -114,7 +114,8 @@ fn api(state: &Api) -> Router {
 
 async fn unavailable(State(api): State<Api>, request: Request, next: Next) -> Response {
     if api.faults().unavailable {
-        return (StatusCode::SERVICE_UNAVAILABLE, "No server is currently available to service your request.").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "No server is currently available to service your request.")
+            .into_response();
     }
     next.run(request).await
 }
@@ -122,7 +123,8 @@ async fn unavailable(State(api): State<Api>, request: Request, next: Next) -> Re
 /// What GitHub checks before it looks at a call, and the headers that it puts on every answer.
 async fn limits(State(api): State<Api>, request: Request, next: Next) -> Response {
     if !request.headers().contains_key(header::USER_AGENT) {
-        let message = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header.";
+        let message =
+            "Request forbidden by administrative rules. Please make sure your request has a User-Agent header.";
         return (StatusCode::FORBIDDEN, message).into_response();
     }
     let limited = api.faults().rate_limited;

@@ -9,96 +9,8 @@ use git2::{FileMode, RepositoryInitOptions, Signature};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-/// Why a repository cannot be made, read or added to.
-#[derive(Debug, thiserror::Error)]
-pub enum GitError {
-    /// A name, branch or path that git or GitHub would not accept.
-    #[error("{field}: {problem}")]
-    Input {
-        /// Which argument.
-        field: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// There is no such repository.
-    #[error("there is no repository {0}; add it first")]
-    UnknownRepository(String),
-    /// The repository has no such branch.
-    #[error("{repository} has no branch {branch}")]
-    UnknownBranch {
-        /// `owner/repo`.
-        repository: String,
-        /// The branch asked for.
-        branch: String,
-    },
-    /// git is missing, or its HTTP part is.
-    #[error("git cannot serve: {0}; install it (apt-get install git)")]
-    NoGit(String),
-    /// A file or folder could not be read or made.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// What git itself said.
-    #[error(transparent)]
-    Git(#[from] git2::Error),
-    /// The work was interrupted, because the program is ending.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-/// Why someone may not see a repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The token is nobody's.
-    BadCredentials,
-    /// It does not exist, or not for this caller: the two are not told apart.
-    NotFound,
-}
-
-/// One file of a commit.
-#[derive(Clone, Debug)]
-pub struct SourceFile {
-    /// Relative, with `/`.
-    pub path: String,
-    /// What is in it.
-    pub contents: Vec<u8>,
-    /// Whether it is a program.
-    pub executable: bool,
-}
-
-impl SourceFile {
-    /// A file that is not a program.
-    pub fn new(path: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), contents: contents.into(), executable: false }
-    }
-
-    /// All files below a folder, sorted by path; links and `.git` are left out.
-    pub fn folder(folder: &Path) -> Result<Vec<Self>, GitError> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let failed = |path: &Path, source: std::io::Error| GitError::File { path: path.to_path_buf(), source };
-        let mut files = Vec::new();
-        let walk = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter();
-        for entry in walk.filter_entry(|entry| entry.file_name() != ".git") {
-            let entry = entry.map_err(|error| failed(folder, error.into()))?;
-            let path = entry.path();
-            if !entry.file_type().is_file() {
-                continue;
-            }
-            let relative = path.strip_prefix(folder).ok().and_then(Path::to_str).ok_or_else(|| GitError::Input {
-                field: "path",
-                problem: format!("{} is not UTF-8", path.display()),
-            })?;
-            let mode = std::fs::metadata(path).map_err(|error| failed(path, error))?.permissions().mode();
-            let contents = std::fs::read(path).map_err(|error| failed(path, error))?;
-            files.push(Self { path: relative.to_owned(), contents, executable: mode & 0o111 != 0 });
-        }
-        Ok(files)
-    }
-}
+use super::error::{GitError, Refusal};
+use super::source::{SourceFile, check_branch, check_name, check_path};
 
 /// A known repository.
 #[derive(Clone, Debug)]
@@ -216,7 +128,13 @@ impl Repositories {
 
     /// Adds a commit to `branch`: `files` replace those of the same path, others stay. A new branch starts from the default one.
     /// Returns the commit's id.
-    pub async fn commit(&self, owner: &str, repo: &str, branch: &str, files: Vec<SourceFile>) -> Result<String, GitError> {
+    pub async fn commit(
+        &self,
+        owner: &str,
+        repo: &str,
+        branch: &str,
+        files: Vec<SourceFile>,
+    ) -> Result<String, GitError> {
         check_branch(branch)?;
         let path = self.path(&self.known(owner, repo)?);
         let branch = branch.to_owned();
@@ -328,48 +246,4 @@ fn commit(git: &git2::Repository, branch: &str, files: &[SourceFile]) -> Result<
     // Moved by itself: a new branch's parent is not its own tip, which `commit` would insist on.
     git.reference(&format!("refs/heads/{branch}"), id, own.is_some(), "commit")?;
     Ok(id.to_string())
-}
-
-fn check_name(field: &'static str, name: &str, longest: usize, also: &[char]) -> Result<(), GitError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || also.contains(&c);
-    // GitHub takes a final `.git` off an address, so no name may end in it.
-    let misleading = name.starts_with(['.', '-']) || name.to_ascii_lowercase().ends_with(".git");
-    if name.is_empty() || name.len() > longest || !name.chars().all(allowed) || misleading {
-        let problem = format!("{name:?} is not a name on GitHub (1 to {longest} letters, digits and {also:?})");
-        return Err(GitError::Input { field, problem });
-    }
-    Ok(())
-}
-
-fn check_branch(branch: &str) -> Result<(), GitError> {
-    let valid = !branch.starts_with('-') && git2::Reference::is_valid_name(&format!("refs/heads/{branch}"));
-    let problem = || format!("{branch:?} is not a branch name");
-    valid.then_some(()).ok_or_else(|| GitError::Input { field: "branch", problem: problem() })
-}
-
-fn check_path(path: &str) -> Result<(), GitError> {
-    let part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git");
-    let problem = || format!("{path:?} is not a relative path inside a repository");
-    path.split('/').all(part).then_some(()).ok_or_else(|| GitError::Input { field: "path", problem: problem() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_branches_and_paths_that_lead_elsewhere_are_refused() {
-        for name in ["", "..", ".", "-x", "a/b", "a\\b", "a b", "hello.git", "é", "a\0"] {
-            assert!(check_name("repo", name, 100, &['-', '_', '.']).is_err(), "{name:?}");
-        }
-        check_name("repo", "hello.world_2-x", 100, &['-', '_', '.']).unwrap();
-        for branch in ["", "-x", "a..b", "a b", "/a", "a/", "a.lock", "a:b"] {
-            assert!(check_branch(branch).is_err(), "{branch:?}");
-        }
-        check_branch("feature/green").unwrap();
-        for path in ["", "/etc/passwd", "../x", "a/../b", "a//b", ".git/config", "a/.GIT/x"] {
-            assert!(check_path(path).is_err(), "{path:?}");
-        }
-        check_path("src/main.rs").unwrap();
-    }
 }

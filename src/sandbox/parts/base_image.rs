@@ -17,12 +17,14 @@ const PART: &str = "base image";
 /// A pull of a few megabytes; a machine without internet should not wait longer for the other way.
 const PULL_LIMIT: Duration = Duration::from_secs(30);
 const BUSYBOX: &str = "/bin/busybox";
-const REMEDY: &str = "Give this machine access to an image registry, or install busybox-static (apt-get install busybox-static).";
+const REMEDY: &str =
+    "Give this machine access to an image registry, or install busybox-static (apt-get install busybox-static).";
 
 impl Engine {
     /// Makes sure that `image` (`name:tag`) is there: present, pulled, or, for `busybox`, made from `/bin/busybox`.
     pub async fn ensure_base_image(&self, image: &str) -> Result<(), PartsError> {
-        let Some((name, tag)) = image.rsplit_once(':').filter(|(name, tag)| !name.is_empty() && !tag.contains('/')) else {
+        let Some((name, tag)) = image.rsplit_once(':').filter(|(name, tag)| !name.is_empty() && !tag.contains('/'))
+        else {
             let problem = format!("{image} has no tag; write it as name:tag");
             return Err(PartsError::Input { field: "base image", problem });
         };
@@ -107,7 +109,11 @@ async fn busybox_root(busybox: &Path) -> Result<Vec<u8>, PartsError> {
 fn is_static(program: &[u8]) -> bool {
     let head = &program[..program.len().min(4096)];
     let names = |loader: &[u8]| head.windows(loader.len()).any(|window| window == loader);
-    head.starts_with(b"\x7fELF") && !names(b"/ld-linux") && !names(b"/ld-musl") && !names(b"/ld.so") && !names(b"/ld64.so")
+    head.starts_with(b"\x7fELF")
+        && !names(b"/ld-linux")
+        && !names(b"/ld-musl")
+        && !names(b"/ld.so")
+        && !names(b"/ld64.so")
 }
 
 fn pack<'a>(program: &[u8], commands: impl Iterator<Item = &'a str>) -> std::io::Result<Vec<u8>> {
@@ -116,7 +122,13 @@ fn pack<'a>(program: &[u8], commands: impl Iterator<Item = &'a str>) -> std::io:
         append(&mut archive, tar::EntryType::Directory, folder, mode, &[])?;
     }
     append(&mut archive, tar::EntryType::Regular, "bin/busybox", 0o755, program)?;
-    append(&mut archive, tar::EntryType::Regular, "etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")?;
+    append(
+        &mut archive,
+        tar::EntryType::Regular,
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    )?;
     append(&mut archive, tar::EntryType::Regular, "etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
     for command in commands.filter(|command| !command.is_empty() && *command != "busybox") {
         let mut header = tar::Header::new_gnu();

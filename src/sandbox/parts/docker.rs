@@ -22,7 +22,7 @@ const REMEDY: &str = "Install one (apt-get install docker.io), or name a running
                       needs sudo without a password, or to be in the group docker.";
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
 const PING_LIMIT: Duration = Duration::from_secs(5);
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(30);
 /// After a crash of ours the old engine may still be ending its containers.
 const PREDECESSOR_LIMIT: Duration = Duration::from_secs(35);

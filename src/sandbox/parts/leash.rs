@@ -151,8 +151,7 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(log)
             .stderr(errors);
-        let mut child =
-            command.spawn().map_err(|source| PartsError::Command { program: "sh".to_owned(), source })?;
+        let mut child = command.spawn().map_err(|source| PartsError::Command { program: "sh".to_owned(), source })?;
         let pipe = child.stdin.take();
         Ok(Leash { part: self.part, remedy: self.remedy, child, pipe, grace: self.grace, log: self.log })
     }

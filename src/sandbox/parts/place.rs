@@ -43,14 +43,15 @@ pub(crate) fn folder(path: &Path) -> Result<PathBuf, PartsError> {
 
 /// A temporary folder for parts, removed with the value.
 ///
-/// A usual temporary folder is closed to other users; as root, Postgres runs as another user and has to get through to its own folder
-/// below. Everything in it that is private is closed itself.
+/// It is closed to other users, except that as root they may pass through: Postgres then runs as another user and has to get to its own
+/// folder below. Everything in it that is private is closed itself.
 pub fn temporary_folder() -> Result<TempDir, PartsError> {
-    let dir = tempfile::Builder::new().prefix("panda-").tempdir().map_err(PartsError::file(std::env::temp_dir()))?;
-    if Uid::effective().is_root() {
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).map_err(PartsError::file(dir.path()))?;
-    }
-    Ok(dir)
+    let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
+    tempfile::Builder::new()
+        .prefix("panda-")
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempdir()
+        .map_err(PartsError::file(std::env::temp_dir()))
 }
 
 /// Who Postgres runs as: ourselves, or, since it refuses root, the user that its package made (`nobody` where there is none).
@@ -75,7 +76,13 @@ pub(crate) fn hand_over(path: &Path, run_as: RunAs) -> Result<(), PartsError> {
     chown(path, Some(uid.into()), Some(gid.into())).map_err(|errno| PartsError::file(path)(errno.into()))?;
     for ancestor in path.ancestors().skip(1) {
         let meta = fs::metadata(ancestor).map_err(PartsError::file(ancestor))?;
-        let needed = if meta.uid() == uid { 0o100 } else if meta.gid() == gid { 0o010 } else { 0o001 };
+        let needed = if meta.uid() == uid {
+            0o100
+        } else if meta.gid() == gid {
+            0o010
+        } else {
+            0o001
+        };
         if meta.mode() & needed == 0 {
             return Err(PartsError::Input {
                 field: "data folder",

@@ -18,8 +18,8 @@ use super::postgres_install::{Installation, find_or_download};
 
 const PART: &str = "Postgres";
 const REMEDY: &str = "Look at the log; if another panda uses the same folder, stop it or choose another folder.";
-const INITDB_LIMIT: Duration = Duration::from_secs(120);
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const INITDB_LIMIT: Duration = Duration::from_mins(2);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(20);
 /// How often another port is tried when one was taken between choosing and using it.
 const PORT_TRIES: u32 = 5;

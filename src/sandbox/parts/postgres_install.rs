@@ -10,7 +10,7 @@ use super::error::PartsError;
 use super::place::{find_program, is_executable};
 
 const REMEDY: &str = "Install one (apt-get install postgresql), or give a running server with PANDA_DATABASE_URL.";
-const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
+const DOWNLOAD_LIMIT: Duration = Duration::from_mins(5);
 /// Where Debian and its kin keep servers, one folder a version, outside `PATH`.
 const VERSIONED: &str = "/usr/lib/postgresql";
 
@@ -57,11 +57,7 @@ pub(crate) async fn find_or_download(dir: &Path) -> Result<Installation, PartsEr
 fn installed() -> Option<Installation> {
     // A link in PATH leads to the folder that has its libraries beside it.
     let in_path = find_program("postgres").and_then(|program| program.canonicalize().ok());
-    in_path
-        .as_deref()
-        .and_then(Path::parent)
-        .and_then(Installation::at)
-        .or_else(|| newest(Path::new(VERSIONED)))
+    in_path.as_deref().and_then(Path::parent).and_then(Installation::at).or_else(|| newest(Path::new(VERSIONED)))
 }
 
 fn newest(versions: &Path) -> Option<Installation> {
@@ -112,7 +108,13 @@ mod tests {
         let bin = versions.join(version).join("bin");
         std::fs::create_dir_all(&bin).unwrap();
         for program in ["initdb", "postgres"] {
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o755).open(bin.join(program)).unwrap();
+            std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o755)
+                .open(bin.join(program))
+                .unwrap();
         }
     }
 

@@ -32,7 +32,9 @@ pub async fn program(engine: Option<&Engine>, image: &str, dir: &Path) -> Result
     if !engine.has_image(image).await? {
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let pulled = engine.pull(name, tag).await;
-        pulled.map_err(|reason| missing(format!("docker-registry is not installed, and {image} could not be pulled ({reason})")))?;
+        pulled.map_err(|reason| {
+            missing(format!("docker-registry is not installed, and {image} could not be pulled ({reason})"))
+        })?;
     }
     let archive = download(engine, image).await?;
     unpack(&archive, dir, &target).map_err(PartsError::file(&target))?;
@@ -45,10 +47,15 @@ fn missing(reason: String) -> PartsError {
 
 async fn download(engine: &Engine, image: &str) -> Result<Vec<u8>, PartsError> {
     let docker = engine.docker();
-    let body = ContainerCreateBody { image: Some(image.to_owned()), cmd: Some(vec![PROGRAM.to_owned()]), ..Default::default() };
+    let body = ContainerCreateBody {
+        image: Some(image.to_owned()),
+        cmd: Some(vec![PROGRAM.to_owned()]),
+        ..Default::default()
+    };
     let made = docker.create_container(None, body).await.map_err(PartsError::engine("container create"))?;
     let options = DownloadFromContainerOptionsBuilder::default().path(PROGRAM).build();
-    let copied: Result<Vec<bytes::Bytes>, _> = docker.download_from_container(&made.id, Some(options)).try_collect().await;
+    let copied: Result<Vec<bytes::Bytes>, _> =
+        docker.download_from_container(&made.id, Some(options)).try_collect().await;
     // Never started, so nothing runs if we die before this line; it is removed whether or not the copy worked.
     docker.remove_container(&made.id, None).await.map_err(PartsError::engine("container remove"))?;
     copied.map(|chunks| chunks.concat()).map_err(PartsError::engine("copy from container"))
@@ -57,7 +64,8 @@ async fn download(engine: &Engine, image: &str) -> Result<Vec<u8>, PartsError> {
 /// Writes the archive's one file beside `target` and renames it, so a crash leaves no half program.
 fn unpack(archive: &[u8], dir: &Path, target: &Path) -> std::io::Result<()> {
     let mut archive = tar::Archive::new(archive);
-    let mut entry = archive.entries()?.next().ok_or_else(|| std::io::Error::other("the image's archive is empty"))??;
+    let mut entry =
+        archive.entries()?.next().ok_or_else(|| std::io::Error::other("the image's archive is empty"))??;
     if !entry.header().entry_type().is_file() {
         return Err(std::io::Error::other(format!("{PROGRAM} in the image is not a file")));
     }

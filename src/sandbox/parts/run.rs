@@ -51,7 +51,7 @@ impl Parts {
 ///
 /// Signals that would end us end the command instead: the parts are needed until it has cleaned up.
 pub async fn run_command(parts: &Parts, argv: &[OsString]) -> Result<ExitStatus, PartsError> {
-    let Some((program, args)) = argv.split_first() else {
+    let Some((program, rest)) = argv.split_first() else {
         let problem = "no command given; write it after --, as in: panda parts -- cargo test".to_owned();
         return Err(PartsError::Input { field: "command", problem });
     };
@@ -60,7 +60,7 @@ pub async fn run_command(parts: &Parts, argv: &[OsString]) -> Result<ExitStatus,
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut child = Command::new(program)
-        .args(args)
+        .args(rest)
         .envs(["DATABASE_URL", "PANDA_DATABASE_URL", "PANDA_TEST_DATABASE_URL"].map(|name| (name, &url)))
         .env("DOCKER_HOST", parts.engine.host())
         .spawn()

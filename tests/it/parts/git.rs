@@ -25,7 +25,11 @@ async fn served() -> (GitHub, TempDir, String) {
     (github, root, head)
 }
 
-async fn shallow_clone(url: String, branch: &'static str, token: Option<&'static str>) -> Result<(TempDir, String), git2::Error> {
+async fn shallow_clone(
+    url: String,
+    branch: &'static str,
+    token: Option<&'static str>,
+) -> Result<(TempDir, String), git2::Error> {
     tokio::task::spawn_blocking(move || {
         let dir = tempfile::tempdir().unwrap();
         let mut callbacks = RemoteCallbacks::new();
@@ -39,7 +43,8 @@ async fn shallow_clone(url: String, branch: &'static str, token: Option<&'static
         });
         let mut options = FetchOptions::new();
         options.depth(1).remote_callbacks(callbacks);
-        let repository = git2::build::RepoBuilder::new().branch(branch).fetch_options(options).clone(&url, dir.path())?;
+        let repository =
+            git2::build::RepoBuilder::new().branch(branch).fetch_options(options).clone(&url, dir.path())?;
         assert!(repository.is_shallow());
         let head = repository.head()?.peel_to_commit()?.id().to_string();
         Ok((dir, head))
@@ -56,7 +61,8 @@ fn read(dir: &Path, path: &str) -> String {
 async fn a_shallow_clone_with_the_right_token_gets_the_newest_commit() {
     let (github, _root, head) = served().await;
     for address in ["acme/hello.git", "acme/hello", "ACME/Hello.git"] {
-        let (clone, id) = shallow_clone(format!("{}/{address}", github.git_url()), "main", Some("right")).await.unwrap();
+        let (clone, id) =
+            shallow_clone(format!("{}/{address}", github.git_url()), "main", Some("right")).await.unwrap();
         assert_eq!(id, head);
         assert_eq!(read(clone.path(), "src/deep/VERSION"), "2\n");
         assert_eq!(read(clone.path(), "Dockerfile"), "FROM scratch\n");
@@ -93,7 +99,11 @@ async fn a_branch_that_does_not_exist_cannot_be_cloned() {
 #[tokio::test]
 async fn the_git_program_clones_fetches_and_gets_a_branch_with_a_slash() {
     let (github, _root, head) = served().await;
-    let green = github.repositories().commit("acme", "hello", "feature/green", vec![SourceFile::new("new", "n")]).await.unwrap();
+    let green = github
+        .repositories()
+        .commit("acme", "hello", "feature/green", vec![SourceFile::new("new", "n")])
+        .await
+        .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let url = github.git_url().replace("http://", "http://x-access-token:right@");
     let into = dir.path().join("clone");
@@ -143,7 +153,8 @@ async fn pushing_the_dumb_protocol_and_other_paths_are_not_served() {
     assert_eq!(status("acme/open.git/info/refs").await, 403);
     assert_eq!(status("acme/open.git/HEAD").await, 404);
     assert_eq!(status("acme/open.git/objects/info/packs").await, 404);
-    for path in ["..%2f/open", "acme/..%2f..%2fsecret", "%2e%2e/secret", "acme/open.git%2f..%2f..%2fsecret", "acme/%00"] {
+    for path in ["..%2f/open", "acme/..%2f..%2fsecret", "%2e%2e/secret", "acme/open.git%2f..%2f..%2fsecret", "acme/%00"]
+    {
         assert_eq!(status(&format!("{path}/info/refs?service=git-upload-pack")).await, 404, "{path}");
     }
     let push = client.post(format!("{}/acme/open.git/git-receive-pack", github.git_url())).send().await.unwrap();

@@ -102,7 +102,8 @@ async fn calls_used_up_are_refused_as_github_refuses_them_until_the_fault_ends()
 #[tokio::test]
 async fn a_caller_that_does_not_say_who_it_is_is_refused() {
     let (github, _root, _) = served().await;
-    let answer = reqwest::Client::new().get(format!("{}/user", github.api_url())).bearer_auth("right").send().await.unwrap();
+    let answer =
+        reqwest::Client::new().get(format!("{}/user", github.api_url())).bearer_auth("right").send().await.unwrap();
     assert_eq!(answer.status(), 403);
     assert!(answer.text().await.unwrap().contains("User-Agent"));
 }

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt as _;
+
 use nix::unistd::Uid;
 use panda::sandbox::parts::{PartsError, Postgres, PostgresOptions, temporary_folder};
 use sqlx::{Connection as _, PgConnection};
@@ -13,7 +15,10 @@ async fn a_server_started_again_on_the_same_folder_keeps_its_data_and_none_is_le
     let dir = temporary_folder().unwrap();
     let first = Postgres::start(options(&dir)).await.unwrap();
     let mut connection = PgConnection::connect(&first.url()).await.unwrap();
-    sqlx::raw_sql("CREATE TABLE kept (word text); INSERT INTO kept VALUES ('hello')").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE kept (word text); INSERT INTO kept VALUES ('hello')")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     let lock = std::fs::read_to_string(dir.path().join("postgres/cluster/postmaster.pid")).unwrap();
     let pid: i32 = lock.lines().next().unwrap().parse().unwrap();
     assert!(is_alive(pid));
@@ -57,7 +62,8 @@ async fn an_initialisation_that_was_cut_short_is_done_anew() {
 
 #[tokio::test]
 async fn as_root_a_folder_that_the_servers_user_cannot_get_to_is_refused_by_name() {
-    let closed = tempfile::tempdir().unwrap();
+    let closed = temporary_folder().unwrap();
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let result = Postgres::start(options(&closed)).await;
     if Uid::effective().is_root() {
         let error = result.unwrap_err();

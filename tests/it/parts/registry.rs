@@ -34,8 +34,11 @@ async fn push(engine: &Engine, name: &str, tag: &str, password: &str) -> Result<
     let docker = engine.docker();
     let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
     docker.tag_image("busybox:1", Some(options)).await.unwrap();
-    let credentials =
-        DockerCredentials { username: Some("AWS".to_owned()), password: Some(password.to_owned()), ..Default::default() };
+    let credentials = DockerCredentials {
+        username: Some("AWS".to_owned()),
+        password: Some(password.to_owned()),
+        ..Default::default()
+    };
     let options = PushImageOptionsBuilder::default().tag(tag).build();
     let pushed = docker.push_image(name, Some(options), Some(credentials)).try_for_each(async |_| Ok(())).await;
     forget_image(engine, &format!("{name}:{tag}")).await;
