@@ -15,7 +15,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use git2::{AutotagOption, Cred, Direction, ErrorCode, FetchOptions, RemoteCallbacks, RemoteRedirect, Repository, build::CheckoutBuilder};
+use git2::{
+    AutotagOption, Cred, Direction, ErrorCode, FetchOptions, RemoteCallbacks, RemoteRedirect, Repository,
+    build::CheckoutBuilder,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -176,8 +179,9 @@ fn fetch(job: &Job, folder: &Path) -> Result<Fetched, ClientError> {
     let mut remote = repository.remote_anonymous(&job.url).map_err(|error| explain(&error))?;
     let reference = format!("refs/heads/{}", job.branch);
     let oid = {
-        let mut connection =
-            remote.connect_auth(Direction::Fetch, Some(callbacks(job, &asked)), None).map_err(|error| explain(&error))?;
+        let mut connection = remote
+            .connect_auth(Direction::Fetch, Some(callbacks(job, &asked)), None)
+            .map_err(|error| explain(&error))?;
         let head = connection.list().map_err(|error| explain(&error))?.iter().find(|head| head.name() == reference);
         let oid = head.map(git2::RemoteHead::oid).ok_or_else(|| {
             ClientError::new(ErrorKind::NotFound, CALL, format!("the repository has no branch {:?}", job.branch))
@@ -202,15 +206,16 @@ fn callbacks<'a>(job: &'a Job, asked: &'a AtomicBool) -> RemoteCallbacks<'a> {
     let mut callbacks = RemoteCallbacks::new();
     callbacks.credentials(|_, _, _| match &job.token {
         // A second question means that the first answer was wrong: libgit2 would go on asking for ever.
-        Some(token) if !asked.swap(true, Ordering::Relaxed) => Cred::userpass_plaintext(TOKEN_USER, token.expose_secret()),
+        Some(token) if !asked.swap(true, Ordering::Relaxed) => {
+            Cred::userpass_plaintext(TOKEN_USER, token.expose_secret())
+        }
         _ => {
             asked.store(true, Ordering::Relaxed);
             Err(git2::Error::new(ErrorCode::Auth, git2::ErrorClass::Http, "authentication failed"))
         }
     });
-    callbacks.transfer_progress(|progress| {
-        !job.stop.load(Ordering::Relaxed) && progress.received_bytes() <= job.max_bytes
-    });
+    callbacks
+        .transfer_progress(|progress| !job.stop.load(Ordering::Relaxed) && progress.received_bytes() <= job.max_bytes);
     callbacks.sideband_progress(|_| !job.stop.load(Ordering::Relaxed));
     callbacks
 }
@@ -220,10 +225,14 @@ fn explain(error: &git2::Error, job: &Job, asked: bool) -> ClientError {
     let text = error.message();
     let status = text.split_once("http status code: ").and_then(|(_, code)| code.trim().parse::<u16>().ok());
     let (kind, message) = match (error.code(), status) {
-        (ErrorCode::Auth, _) if job.token.is_none() => (ErrorKind::Denied, "the repository asks for a token, and there is none".into()),
+        (ErrorCode::Auth, _) if job.token.is_none() => {
+            (ErrorKind::Denied, "the repository asks for a token, and there is none".into())
+        }
         (ErrorCode::Auth, _) => (ErrorKind::Denied, "the repository refuses the token".into()),
         (_, Some(status)) => (ErrorKind::of_status(status), format!("the git server answered with status {status}")),
-        _ if text.contains("authentication replays") && asked => (ErrorKind::Denied, "the repository refuses the token".into()),
+        _ if text.contains("authentication replays") && asked => {
+            (ErrorKind::Denied, "the repository refuses the token".into())
+        }
         _ if text.contains("redirect") => {
             (ErrorKind::Invalid, "the git server redirects elsewhere: was the repository renamed or moved?".into())
         }

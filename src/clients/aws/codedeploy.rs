@@ -100,7 +100,8 @@ impl CodeDeploy {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let targets = self.client.batch_get_deployment_targets().deployment_id(id).set_target_ids(Some(ids)).send().await;
+        let targets =
+            self.client.batch_get_deployment_targets().deployment_id(id).set_target_ids(Some(ids)).send().await;
         let targets = targets.map_err(|error| failed(GET, error))?.deployment_targets.unwrap_or_default();
         let events = targets.into_iter().filter_map(|target| target.ecs_target?.lifecycle_events).flatten();
         Ok(events.filter_map(lifecycle_event).collect())

@@ -8,10 +8,7 @@ use aws_sdk_sts::{
     operation::assume_role::AssumeRoleError,
 };
 
-use crate::clients::{
-    ClientError, ErrorKind,
-    error::chain,
-};
+use crate::clients::{ClientError, ErrorKind, error::chain};
 
 /// What a failed `call` means: by the service's error code first, by the HTTP status when the code says nothing.
 pub(super) fn failed<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> ClientError
@@ -64,7 +61,10 @@ where
     let kind = match error {
         SdkError::ConstructionFailure(_) => ErrorKind::Invalid,
         // The SDK gives no typed way to tell a missing credential from a missing network.
-        _ if ["no providers in chain", "credentials provider was not", "not enabled"].iter().any(|t| text.contains(t)) => {
+        _ if ["no providers in chain", "credentials provider was not", "not enabled"]
+            .iter()
+            .any(|t| text.contains(t)) =>
+        {
             ErrorKind::Denied
         }
         _ => ErrorKind::Unavailable,
@@ -108,7 +108,8 @@ fn kind(code: Option<&str>, status: u16) -> ErrorKind {
         "Conflict",
     ];
     // EventBridge's word for two writers at once: the same call may pass a moment later.
-    const UNAVAILABLE: [&str; 4] = ["ConcurrentModification", "InternalFailure", "InternalServer", "ServiceUnavailable"];
+    const UNAVAILABLE: [&str; 4] =
+        ["ConcurrentModification", "InternalFailure", "InternalServer", "ServiceUnavailable"];
 
     let code = code.unwrap_or_default();
     let is = |words: &[&str]| words.iter().any(|word| code.contains(word));
@@ -137,7 +138,9 @@ fn kind(code: Option<&str>, status: u16) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_sts::{config::http::HttpResponse, error::ErrorMetadata, operation::get_caller_identity::GetCallerIdentityError};
+    use aws_sdk_sts::{
+        config::http::HttpResponse, error::ErrorMetadata, operation::get_caller_identity::GetCallerIdentityError,
+    };
 
     fn answered(status: u16, code: Option<&str>, message: Option<&str>) -> ClientError {
         let mut meta = ErrorMetadata::builder();

@@ -18,16 +18,19 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use url::Url;
 
 pub use codedeploy::{CodeDeploy, CodeDeployStatus, CodeDeployment, LifecycleEvent};
-pub use credentials::{AwsCredentials, AwsKeys};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
 pub use eventbridge::{BusDescription, EventBus, EventRules};
 pub use secrets::Secrets;
 pub use sfn::{Execution, ExecutionStatus, Executions};
 pub use sts::{CallerIdentity, Sts};
+
+use crate::domain::connection::{AwsCredentials, AwsKeys};
 
 /// How many users' client sets are kept; the least recently used one goes first and is simply made anew when needed.
 const CACHED_USERS: usize = 64;
@@ -139,7 +142,7 @@ impl Aws {
         let key = UserKey {
             connection: cache_key.to_owned(),
             region: region.to_owned(),
-            principal: credentials.principal().to_owned(),
+            principal: credentials::principal(credentials).to_owned(),
         };
         // Nothing can be half-done under this lock, so a panic elsewhere while it was held does no harm.
         let mut users = self.inner.users.lock().unwrap_or_else(PoisonError::into_inner);

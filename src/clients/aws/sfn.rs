@@ -135,13 +135,28 @@ fn event(event: types::HistoryEvent) -> HistoryEvent {
             HistoryKind::Failed { error, cause }
         }
         HistoryEventType::ExecutionTimedOut => {
-            let (error, cause) = event.execution_timed_out_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
+            let (error, cause) =
+                event.execution_timed_out_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
             HistoryKind::TimedOut { error, cause }
         }
         HistoryEventType::ExecutionAborted => {
             let (error, cause) = event.execution_aborted_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
             HistoryKind::Aborted { error, cause }
         }
+        HistoryEventType::TaskSucceeded
+        | HistoryEventType::LambdaFunctionSucceeded
+        | HistoryEventType::ActivitySucceeded => HistoryKind::TaskSucceeded,
+        HistoryEventType::TaskFailed
+        | HistoryEventType::TaskTimedOut
+        | HistoryEventType::TaskStartFailed
+        | HistoryEventType::TaskSubmitFailed
+        | HistoryEventType::LambdaFunctionFailed
+        | HistoryEventType::LambdaFunctionTimedOut
+        | HistoryEventType::LambdaFunctionScheduleFailed
+        | HistoryEventType::LambdaFunctionStartFailed
+        | HistoryEventType::ActivityFailed
+        | HistoryEventType::ActivityTimedOut
+        | HistoryEventType::ActivityScheduleFailed => HistoryKind::TaskFailed,
         // Task, Pass, Choice, Wait, Map, Parallel …: the details are of one shape.
         other if other.as_str().ends_with("StateEntered") => match event.state_entered_event_details {
             Some(details) => HistoryKind::StateEntered { name: details.name },
