@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The longest message that is kept, in characters: messages end up in events and rows.
+const LONGEST_MESSAGE: usize = 1_000;
+
 /// What went wrong, as far as a caller can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -19,6 +22,20 @@ pub enum ErrorKind {
     Invalid,
 }
 
+impl ErrorKind {
+    /// What an HTTP status means when nothing better is known: the same for every service.
+    pub(crate) fn of_status(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::Denied,
+            404 => Self::NotFound,
+            409 => Self::Conflict,
+            429 => Self::Throttled,
+            408 | 500..=599 => Self::Unavailable,
+            _ => Self::Invalid,
+        }
+    }
+}
+
 /// A failed outside call.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{call}: {message}")]
@@ -27,13 +44,59 @@ pub struct ClientError {
     pub kind: ErrorKind,
     /// The call that failed, as its documentation names it (`ecr:CreateRepository`, `docker build`).
     pub call: &'static str,
-    /// What the other side said; never holds a credential.
+    /// What the other side said, at most 1,000 characters; never holds a credential.
     pub message: String,
 }
 
 impl ClientError {
-    /// An error of `kind` from `call`.
+    /// An error of `kind` from `call`; a longer message is cut.
     pub fn new(kind: ErrorKind, call: &'static str, message: impl fmt::Display) -> Self {
-        Self { kind, call, message: message.to_string() }
+        Self { kind, call, message: cut(&message.to_string(), LONGEST_MESSAGE) }
+    }
+}
+
+/// `text` with at most `longest` characters, ending in a mark when something was left out.
+pub(crate) fn cut(text: &str, longest: usize) -> String {
+    const MARK: &str = "… (cut)";
+    if text.chars().nth(longest).is_none() {
+        return text.to_owned();
+    }
+    let kept = longest.saturating_sub(MARK.chars().count());
+    text.chars().take(kept).chain(MARK.chars()).collect()
+}
+
+/// What an error and its causes say, in one line: libraries often put the reason into the last cause only.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        // Many libraries repeat the cause in their own text already.
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_cut_on_a_character_at_the_stated_length() {
+        let error = ClientError::new(ErrorKind::Invalid, "x", "가".repeat(1_001));
+        assert_eq!(error.message.chars().count(), 1_000);
+        assert!(error.message.ends_with("… (cut)"));
+        assert_eq!(ClientError::new(ErrorKind::Invalid, "x", "가".repeat(1_000)).message, "가".repeat(1_000));
+    }
+
+    #[test]
+    fn a_status_alone_says_what_to_do() {
+        let kinds = [401, 403, 404, 409, 429, 500, 503, 400, 301].map(ErrorKind::of_status);
+        use ErrorKind::{Conflict, Denied, Invalid, NotFound, Throttled, Unavailable};
+        assert_eq!(kinds, [Denied, Denied, NotFound, Conflict, Throttled, Unavailable, Unavailable, Invalid, Invalid]);
     }
 }

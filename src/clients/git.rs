@@ -1,1 +1,249 @@
-//! (being written)
+//! Fetching one branch's newest commit over HTTP(S).
+//!
+//! The tree appears at its place in one rename, so what is there is always whole: a crash leaves only a hidden sibling
+//! folder, which the next fetch to the same place removes. The token lives in the credentials callback alone: it is in no
+//! URL, no file and no message.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use git2::{
+    AutotagOption, Cred, Direction, ErrorCode, FetchOptions, RemoteCallbacks, RemoteRedirect, Repository,
+    build::CheckoutBuilder,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::{ClientError, ErrorKind};
+
+pub use super::workspace::find_dockerfile;
+
+const CALL: &str = "git fetch";
+
+/// The user that GitHub (and most others) take a token from; the name itself is not checked.
+const TOKEN_USER: &str = "x-access-token";
+
+/// How far a fetch may go.
+#[derive(Clone, Copy, Debug)]
+pub struct GitLimits {
+    /// The most bytes that are received.
+    pub max_bytes: usize,
+    /// The longest that a fetch takes.
+    pub timeout: Duration,
+}
+
+impl Default for GitLimits {
+    fn default() -> Self {
+        Self { max_bytes: 2 << 30, timeout: Duration::from_secs(600) }
+    }
+}
+
+/// What to fetch, and where to.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchRequest<'a> {
+    /// The repository, `http` or `https`, without user or password.
+    pub url: &'a Url,
+    /// The branch's name, without `refs/heads/`.
+    pub branch: &'a str,
+    /// The token, when the repository is private.
+    pub token: Option<&'a SecretString>,
+    /// Where the tree goes: an empty folder or one that is not there yet.
+    pub into: &'a Path,
+}
+
+/// What was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The commit's full id.
+    pub commit_sha: String,
+    /// When it was committed.
+    pub committed_at: DateTime<Utc>,
+}
+
+/// Fetches repositories.
+#[derive(Clone, Debug, Default)]
+pub struct Git {
+    limits: GitLimits,
+}
+
+/// A request with everything of its own, for the thread that serves it.
+struct Job {
+    url: String,
+    branch: String,
+    token: Option<SecretString>,
+    max_bytes: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl Git {
+    /// A client that keeps to `limits`.
+    pub fn new(limits: GitLimits) -> Self {
+        Self { limits }
+    }
+
+    /// Fetches the branch's newest commit alone (depth 1, no tags, no submodules) and checks it out.
+    ///
+    /// No such branch or repository: `NotFound`. A wrong or missing token: `Denied`. `into` not empty: `Conflict`.
+    /// Cancelled, too slow, or no network: `Unavailable`. Redirects are not followed: a renamed repository is `Invalid`.
+    pub async fn fetch(&self, request: FetchRequest<'_>, cancel: CancellationToken) -> Result<Fetched, ClientError> {
+        let invalid = |message: &str| ClientError::new(ErrorKind::Invalid, CALL, message);
+        if !matches!(request.url.scheme(), "http" | "https") {
+            return Err(invalid("only http and https URLs are fetched"));
+        }
+        if !request.url.username().is_empty() || request.url.password().is_some() {
+            return Err(invalid("the URL must not hold a user or password"));
+        }
+        if !git2::Reference::is_valid_name(&format!("refs/heads/{}", request.branch)) {
+            return Err(invalid("the branch is not a valid git branch name"));
+        }
+        let folder = prepare(request.into)?;
+        let job = Job {
+            url: request.url.as_str().to_owned(),
+            branch: request.branch.to_owned(),
+            token: request.token.cloned(),
+            max_bytes: self.limits.max_bytes,
+            stop: Arc::default(),
+        };
+        // However this future ends, the thread is told: its callbacks look at this flag.
+        let _stop = StopOnDrop(Arc::clone(&job.stop));
+        // A thread of its own, not tokio's: libgit2 waits for a silent server without any limit that safe code could set,
+        // and the runtime would wait for such a thread when the program ends.
+        let (done, result) = tokio::sync::oneshot::channel();
+        let spawned = std::thread::Builder::new().name("git-fetch".into()).spawn(move || {
+            let fetched = fetch(&job, folder.path());
+            // The folder travels with the result: when nobody waits any more it is removed here, never renamed.
+            let _ = done.send((fetched, folder));
+        });
+        spawned.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, error))?;
+        let unavailable = |message: &str| ClientError::new(ErrorKind::Unavailable, CALL, message);
+        let (fetched, folder) = tokio::select! {
+            result = result => result.map_err(|_| unavailable("the fetching thread died"))?,
+            () = cancel.cancelled() => return Err(unavailable("cancelled")),
+            () = tokio::time::sleep(self.limits.timeout) => return Err(unavailable("the git server was too slow")),
+        };
+        let fetched = fetched?;
+        // Over an empty folder rename is atomic too; over anything else it fails.
+        fs::rename(folder.keep(), request.into).map_err(|error| unplaced(request.into, &error))?;
+        Ok(fetched)
+    }
+}
+
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn unplaced(path: &Path, error: &std::io::Error) -> ClientError {
+    ClientError::new(ErrorKind::Unavailable, CALL, format!("{}: {error}", path.display()))
+}
+
+/// An empty hidden folder beside `into`; what earlier tries left there is removed.
+fn prepare(into: &Path) -> Result<TempDir, ClientError> {
+    let (Some(parent), Some(name)) = (into.parent(), into.file_name()) else {
+        return Err(ClientError::new(ErrorKind::Invalid, CALL, "the target folder has no parent"));
+    };
+    fs::create_dir_all(parent).map_err(|error| unplaced(parent, &error))?;
+    if fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some()) {
+        let message = format!("{} is not empty: remove it first", into.display());
+        return Err(ClientError::new(ErrorKind::Conflict, CALL, message));
+    }
+    let prefix = format!(".{}.fetch-", name.to_string_lossy());
+    for entry in fs::read_dir(parent).map_err(|error| unplaced(parent, &error))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // Left by a crash, or still written to by a try that was given up: either way nobody will use it.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).map_err(|error| unplaced(parent, &error))
+}
+
+/// The blocking part. The connection that lists the branches also fetches, so both see one state of the server.
+fn fetch(job: &Job, folder: &Path) -> Result<Fetched, ClientError> {
+    let asked = AtomicBool::new(false);
+    let explain = |error: &git2::Error| explain(error, job, asked.load(Ordering::Relaxed));
+    let repository = Repository::init(folder).map_err(|error| explain(&error))?;
+    // Anonymous: nothing of it is written to .git/config.
+    let mut remote = repository.remote_anonymous(&job.url).map_err(|error| explain(&error))?;
+    let reference = format!("refs/heads/{}", job.branch);
+    let oid = {
+        let mut connection = remote
+            .connect_auth(Direction::Fetch, Some(callbacks(job, &asked)), None)
+            .map_err(|error| explain(&error))?;
+        let head = connection.list().map_err(|error| explain(&error))?.iter().find(|head| head.name() == reference);
+        let oid = head.map(git2::RemoteHead::oid).ok_or_else(|| {
+            ClientError::new(ErrorKind::NotFound, CALL, format!("the repository has no branch {:?}", job.branch))
+        })?;
+        let mut options = FetchOptions::new();
+        options.depth(1).download_tags(AutotagOption::None).update_fetchhead(false);
+        options.follow_redirects(RemoteRedirect::None).remote_callbacks(callbacks(job, &asked));
+        connection.remote().download(&[&reference], Some(&mut options)).map_err(|error| explain(&error))?;
+        oid
+    };
+    let commit = repository.find_commit(oid).map_err(|error| explain(&error))?;
+    let mut checkout = CheckoutBuilder::new();
+    checkout.force();
+    repository.checkout_tree(commit.as_object(), Some(&mut checkout)).map_err(|error| explain(&error))?;
+    repository.set_head_detached(oid).map_err(|error| explain(&error))?;
+    let committed_at = DateTime::from_timestamp(commit.time().seconds(), 0)
+        .ok_or_else(|| ClientError::new(ErrorKind::Invalid, CALL, "the commit's time is on no calendar"))?;
+    Ok(Fetched { commit_sha: oid.to_string(), committed_at })
+}
+
+fn callbacks<'a>(job: &'a Job, asked: &'a AtomicBool) -> RemoteCallbacks<'a> {
+    let mut callbacks = RemoteCallbacks::new();
+    callbacks.credentials(|_, _, _| match &job.token {
+        // A second question means that the first answer was wrong: libgit2 would go on asking for ever.
+        Some(token) if !asked.swap(true, Ordering::Relaxed) => {
+            Cred::userpass_plaintext(TOKEN_USER, token.expose_secret())
+        }
+        _ => {
+            asked.store(true, Ordering::Relaxed);
+            Err(git2::Error::new(ErrorCode::Auth, git2::ErrorClass::Http, "authentication failed"))
+        }
+    });
+    callbacks
+        .transfer_progress(|progress| !job.stop.load(Ordering::Relaxed) && progress.received_bytes() <= job.max_bytes);
+    callbacks.sideband_progress(|_| !job.stop.load(Ordering::Relaxed));
+    callbacks
+}
+
+/// What libgit2's error means; its texts are the only place where it tells the HTTP status.
+fn explain(error: &git2::Error, job: &Job, asked: bool) -> ClientError {
+    let text = error.message();
+    let status = text.split_once("http status code: ").and_then(|(_, code)| code.trim().parse::<u16>().ok());
+    let (kind, message) = match (error.code(), status) {
+        (ErrorCode::Auth, _) if job.token.is_none() => {
+            (ErrorKind::Denied, "the repository asks for a token, and there is none".into())
+        }
+        (ErrorCode::Auth, _) => (ErrorKind::Denied, "the repository refuses the token".into()),
+        (_, Some(status)) => (ErrorKind::of_status(status), format!("the git server answered with status {status}")),
+        _ if text.contains("authentication replays") && asked => {
+            (ErrorKind::Denied, "the repository refuses the token".into())
+        }
+        _ if text.contains("redirect") => {
+            (ErrorKind::Invalid, "the git server redirects elsewhere: was the repository renamed or moved?".into())
+        }
+        (ErrorCode::User, _) => (ErrorKind::Invalid, format!("the repository is larger than {} bytes", job.max_bytes)),
+        (ErrorCode::Certificate, _) => (ErrorKind::Invalid, text.to_owned()),
+        _ => match error.class() {
+            git2::ErrorClass::Net | git2::ErrorClass::Http | git2::ErrorClass::Ssl | git2::ErrorClass::Os => {
+                (ErrorKind::Unavailable, text.to_owned())
+            }
+            _ => (ErrorKind::Invalid, text.to_owned()),
+        },
+    };
+    ClientError::new(kind, CALL, message)
+}

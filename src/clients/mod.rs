@@ -8,5 +8,6 @@ pub mod error;
 pub mod git;
 pub mod github;
 pub mod probe;
+pub mod workspace;
 
 pub use error::{ClientError, ErrorKind};

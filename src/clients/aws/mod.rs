@@ -1,1 +1,246 @@
-//! (being written)
+//! AWS, in two accounts: the user's (by the connection's credentials) and the controller's (by the default chain).
+//!
+//! One file a service. Clients are cheap to clone and share one connection pool; those of a user's account are kept per
+//! connection in a small cache, because a role's session and TLS connections are worth keeping between polls.
+
+mod codedeploy;
+mod credentials;
+mod ecr;
+mod error;
+mod eventbridge;
+mod secrets;
+mod sfn;
+mod sts;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
+};
+use url::Url;
+
+pub use codedeploy::{CodeDeploy, CodeDeployStatus, CodeDeployment, LifecycleEvent};
+pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
+pub use eventbridge::{BusDescription, EventBus, EventRules};
+pub use secrets::Secrets;
+pub use sfn::{Execution, ExecutionStatus, Executions};
+pub use sts::{CallerIdentity, Sts};
+
+use crate::domain::connection::{AwsCredentials, AwsKeys};
+
+/// How many users' client sets are kept; the least recently used one goes first and is simply made anew when needed.
+const CACHED_USERS: usize = 64;
+
+/// Tries of one SDK call, the first included: the step machine waits and tries again at a larger scale.
+const ATTEMPTS: u32 = 3;
+
+/// The longest wait for a TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How to reach AWS.
+#[derive(Clone, Debug)]
+pub struct AwsSettings {
+    /// Where every service is (the sandbox); none means AWS itself.
+    pub endpoint_url: Option<Url>,
+    /// Where `CodeDeploy` is, when it is somewhere else than the rest.
+    pub codedeploy_endpoint_url: Option<Url>,
+    /// The controller's region; none means the default chain's.
+    pub controller_region: Option<String>,
+    /// The controller's keys, for the sandbox only; none means the SDK's default credential chain.
+    pub controller_credentials: Option<AwsKeys>,
+    /// The longest that one call may take, its retries included.
+    pub operation_timeout: Duration,
+}
+
+/// Makes the clients of both accounts.
+#[derive(Clone)]
+pub struct Aws {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: AwsSettings,
+    base: SdkConfig,
+    controller: ControllerAws,
+    /// Least recently used first.
+    users: Mutex<VecDeque<(UserKey, UserAws)>>,
+}
+
+#[derive(PartialEq, Eq)]
+struct UserKey {
+    connection: String,
+    region: String,
+    /// The access key id or role: a connection whose credentials were replaced must not be served with the old ones.
+    principal: String,
+}
+
+/// The clients of a user's account.
+#[derive(Clone)]
+pub struct UserAws {
+    /// Who the credentials belong to.
+    pub sts: Sts,
+    /// Rules on the account's default bus.
+    pub rules: EventRules,
+    /// The image registry.
+    pub ecr: Ecr,
+    /// Blue/green deployments.
+    pub codedeploy: CodeDeploy,
+}
+
+/// The clients of the controller's account.
+#[derive(Clone)]
+pub struct ControllerAws {
+    /// Who the credentials belong to.
+    pub sts: Sts,
+    /// The bus that receives the users' events.
+    pub bus: EventBus,
+    /// The mailbox with the execution's ARN.
+    pub secrets: Secrets,
+    /// Step Functions executions.
+    pub executions: Executions,
+}
+
+impl Aws {
+    /// Reads the default chain's region and sets up the controller's clients; calls nobody but, perhaps, the machine's
+    /// own metadata service for the region.
+    pub async fn new(settings: AwsSettings) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(settings.operation_timeout)
+            .operation_timeout(settings.operation_timeout)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts)
+            // One cache for all clients of the account, or each client would assume the role by itself.
+            .identity_cache(IdentityCache::lazy().build());
+        if let Some(endpoint) = &settings.endpoint_url {
+            loader = loader.endpoint_url(without_trailing_slash(endpoint));
+        }
+        if let Some(region) = &settings.controller_region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(keys) = &settings.controller_credentials {
+            loader = loader.credentials_provider(credentials::of_keys(keys));
+        }
+        let base = loader.load().await;
+        let controller = ControllerAws {
+            sts: Sts::new(&base),
+            bus: EventBus::new(&base),
+            secrets: Secrets::new(&base),
+            executions: Executions::new(&base),
+        };
+        Self { inner: Arc::new(Inner { settings, base, controller, users: Mutex::default() }) }
+    }
+
+    /// The clients for a connection (`cache_key`) in `region`; the same set while it stays in the cache.
+    pub fn user(&self, cache_key: &str, region: &str, credentials: &AwsCredentials) -> UserAws {
+        let key = UserKey {
+            connection: cache_key.to_owned(),
+            region: region.to_owned(),
+            principal: credentials::principal(credentials).to_owned(),
+        };
+        // Nothing can be half-done under this lock, so a panic elsewhere while it was held does no harm.
+        let mut users = self.inner.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = users.iter().position(|(known, _)| *known == key).and_then(|at| users.remove(at));
+        let (key, user) = found.unwrap_or_else(|| (key, self.new_user(region, credentials)));
+        users.push_back((key, user.clone()));
+        if users.len() > CACHED_USERS {
+            users.pop_front();
+        }
+        user
+    }
+
+    /// The clients of the controller's own account.
+    pub fn controller(&self) -> &ControllerAws {
+        &self.inner.controller
+    }
+
+    /// The controller's region, when the settings or the default chain name one.
+    pub fn controller_region(&self) -> Option<&str> {
+        self.inner.base.region().map(AsRef::as_ref)
+    }
+
+    fn new_user(&self, region: &str, credentials: &AwsCredentials) -> UserAws {
+        let base = &self.inner.base;
+        let config = base
+            .to_builder()
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(credentials::provider(base, region, credentials))
+            .identity_cache(IdentityCache::lazy().build())
+            .build();
+        let codedeploy = match &self.inner.settings.codedeploy_endpoint_url {
+            Some(url) => config.to_builder().endpoint_url(without_trailing_slash(url)).build(),
+            None => config.clone(),
+        };
+        UserAws {
+            sts: Sts::new(&config),
+            rules: EventRules::new(&config),
+            ecr: Ecr::new(&config),
+            codedeploy: CodeDeploy::new(&codedeploy),
+        }
+    }
+}
+
+/// The SDK appends `/` itself; `Url` always has one.
+fn without_trailing_slash(url: &Url) -> &str {
+    url.as_str().trim_end_matches('/')
+}
+
+/// AWS's time as ours; a time that no calendar has (a server's mistake) is none.
+fn utc(time: &aws_sdk_sts::primitives::DateTime) -> Option<chrono::DateTime<chrono::Utc>> {
+    chrono::DateTime::from_timestamp(time.secs(), time.subsec_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::SecretString;
+
+    fn keys(id: &str) -> AwsKeys {
+        AwsKeys { access_key_id: id.into(), secret_access_key: SecretString::from("s3cr3t"), session_token: None }
+    }
+
+    async fn aws() -> Aws {
+        Aws::new(AwsSettings {
+            endpoint_url: Some("http://127.0.0.1:1/".parse().unwrap()),
+            codedeploy_endpoint_url: None,
+            controller_region: Some("ap-northeast-2".into()),
+            controller_credentials: Some(keys("AKIDCONTROLLER")),
+            operation_timeout: Duration::from_secs(5),
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_connections_clients_are_kept_until_its_credentials_change_and_the_cache_is_bounded() {
+        let aws = aws().await;
+        let known = |aws: &Aws| aws.inner.users.lock().unwrap().len();
+        for _ in 0..3 {
+            aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(keys("AKID1")));
+        }
+        assert_eq!(known(&aws), 1);
+        aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(keys("AKID2")));
+        assert_eq!(known(&aws), 2);
+        for n in 0..2 * CACHED_USERS {
+            aws.user(&format!("aws_{n}"), "us-east-1", &AwsCredentials::Keys(keys("AKID3")));
+        }
+        assert_eq!(known(&aws), CACHED_USERS);
+        assert_eq!(aws.controller_region(), Some("ap-northeast-2"));
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_unavailable_for_keys_and_for_a_role() {
+        let aws = aws().await;
+        let role = AwsCredentials::Role { role_arn: "arn:aws:iam::1:role/x".into(), external_id: None };
+        for credentials in [AwsCredentials::Keys(keys("AKID")), role] {
+            let error = aws.user("aws_1", "us-east-1", &credentials).sts.caller_identity().await.unwrap_err();
+            assert_eq!(error.kind, crate::clients::ErrorKind::Unavailable, "{error}");
+            assert!(!error.to_string().contains("s3cr3t"));
+        }
+    }
+}

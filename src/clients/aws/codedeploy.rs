@@ -1,0 +1,149 @@
+//! `CodeDeploy`: the blue/green deployment, and the switch of its traffic.
+
+use aws_config::SdkConfig;
+use aws_sdk_codedeploy::{
+    Client,
+    types::{self, DeploymentStatus, DeploymentWaitType},
+};
+
+use super::error::{failed, incomplete};
+use crate::clients::ClientError;
+
+/// Where a `CodeDeploy` deployment stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CodeDeployStatus {
+    /// Created, not begun.
+    Created,
+    /// Waiting for its turn.
+    Queued,
+    /// Under way.
+    InProgress,
+    /// The new version runs and is watched for a while.
+    Baking,
+    /// Done, the termination wait of the old version included.
+    Succeeded,
+    /// Failed; a rollback is a deployment of its own.
+    Failed,
+    /// Stopped by someone.
+    Stopped,
+    /// Green is up and waits for the traffic.
+    Ready,
+    /// A status that this program does not know.
+    Unknown(String),
+}
+
+/// A `CodeDeploy` deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeDeployment {
+    /// Its id, `d-…`.
+    pub id: String,
+    /// Its application's name.
+    pub application: Option<String>,
+    /// Where it stands.
+    pub status: CodeDeployStatus,
+    /// Why it failed or was stopped: the service's message with its code.
+    pub error: Option<String>,
+}
+
+/// One step of the life of a deployment's target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LifecycleEvent {
+    /// Its name, such as `AllowTraffic`.
+    pub name: String,
+    /// `Pending`, `InProgress`, `Succeeded`, `Failed`, `Skipped` or `Unknown`.
+    pub status: String,
+}
+
+/// The user's `CodeDeploy`.
+#[derive(Clone)]
+pub struct CodeDeploy {
+    client: Client,
+}
+
+impl CodeDeploy {
+    pub(super) fn new(config: &SdkConfig) -> Self {
+        Self { client: Client::new(config) }
+    }
+
+    /// The deployment's state.
+    pub async fn deployment(&self, id: &str) -> Result<CodeDeployment, ClientError> {
+        const CALL: &str = "codedeploy:GetDeployment";
+        let answer = self.client.get_deployment().deployment_id(id).send().await;
+        let answer = answer.map_err(|error| failed(CALL, error))?;
+        let info = answer.deployment_info.ok_or_else(|| incomplete(CALL, "deployment"))?;
+        Ok(CodeDeployment {
+            id: id.to_owned(),
+            application: info.application_name,
+            status: status(&info.status.ok_or_else(|| incomplete(CALL, "status"))?),
+            error: info.error_information.and_then(|error| match (error.message, error.code) {
+                (Some(message), Some(code)) => Some(format!("{message} ({})", code.as_str())),
+                (message, code) => message.or_else(|| code.map(|code| code.as_str().to_owned())),
+            }),
+        })
+    }
+
+    /// Lets the waiting deployment shift its traffic. Not idempotent: on any doubt look at the deployment again.
+    pub async fn continue_deployment(&self, id: &str) -> Result<(), ClientError> {
+        // The wait is always named: left out, AWS takes READY_WAIT on some deployments and refuses others.
+        let request = self.client.continue_deployment().deployment_id(id);
+        let sent = request.deployment_wait_type(DeploymentWaitType::ReadyWait).send().await;
+        sent.map(drop).map_err(|error| failed("codedeploy:ContinueDeployment", error))
+    }
+
+    /// The life-cycle events of the deployment's ECS target; none yet when it has no target.
+    pub async fn lifecycle(&self, id: &str) -> Result<Vec<LifecycleEvent>, ClientError> {
+        const LIST: &str = "codedeploy:ListDeploymentTargets";
+        const GET: &str = "codedeploy:BatchGetDeploymentTargets";
+        // An ECS deployment has exactly one target: no page can follow.
+        let listed = self.client.list_deployment_targets().deployment_id(id).send().await;
+        let ids = listed.map_err(|error| failed(LIST, error))?.target_ids.unwrap_or_default();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let targets =
+            self.client.batch_get_deployment_targets().deployment_id(id).set_target_ids(Some(ids)).send().await;
+        let targets = targets.map_err(|error| failed(GET, error))?.deployment_targets.unwrap_or_default();
+        let events = targets.into_iter().filter_map(|target| target.ecs_target?.lifecycle_events).flatten();
+        Ok(events.filter_map(lifecycle_event).collect())
+    }
+
+    /// Stops the deployment, with a rollback (a new deployment) or without. The stop may still be pending on return.
+    pub async fn stop_deployment(&self, id: &str, rollback: bool) -> Result<(), ClientError> {
+        let request = self.client.stop_deployment().deployment_id(id).auto_rollback_enabled(rollback);
+        request.send().await.map(drop).map_err(|error| failed("codedeploy:StopDeployment", error))
+    }
+}
+
+fn lifecycle_event(event: types::LifecycleEvent) -> Option<LifecycleEvent> {
+    Some(LifecycleEvent {
+        name: event.lifecycle_event_name?,
+        status: event.status.map_or_else(|| "Unknown".to_owned(), |status| status.as_str().to_owned()),
+    })
+}
+
+fn status(status: &DeploymentStatus) -> CodeDeployStatus {
+    match status {
+        DeploymentStatus::Created => CodeDeployStatus::Created,
+        DeploymentStatus::Queued => CodeDeployStatus::Queued,
+        DeploymentStatus::InProgress => CodeDeployStatus::InProgress,
+        DeploymentStatus::Baking => CodeDeployStatus::Baking,
+        DeploymentStatus::Succeeded => CodeDeployStatus::Succeeded,
+        DeploymentStatus::Failed => CodeDeployStatus::Failed,
+        DeploymentStatus::Stopped => CodeDeployStatus::Stopped,
+        DeploymentStatus::Ready => CodeDeployStatus::Ready,
+        other => CodeDeployStatus::Unknown(other.as_str().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_that_the_service_has_is_known_and_a_new_one_keeps_its_name() {
+        for name in DeploymentStatus::values() {
+            assert!(!matches!(status(&DeploymentStatus::from(*name)), CodeDeployStatus::Unknown(_)), "{name}");
+        }
+        assert_eq!(status(&DeploymentStatus::from("Pondering")), CodeDeployStatus::Unknown("Pondering".into()));
+    }
+}

@@ -1,0 +1,40 @@
+//! Secrets Manager: the mailbox into which the pipeline writes its execution's ARN.
+
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+
+use super::error::failed;
+use crate::clients::{ClientError, ErrorKind};
+
+/// The controller's secrets.
+#[derive(Clone)]
+pub struct Secrets {
+    client: Client,
+}
+
+impl Secrets {
+    pub(super) fn new(config: &SdkConfig) -> Self {
+        Self { client: Client::new(config) }
+    }
+
+    /// The secret's current value; none when there is no such secret, or nothing was ever written into it.
+    pub async fn value(&self, name: &str) -> Result<Option<String>, ClientError> {
+        const CALL: &str = "secretsmanager:GetSecretValue";
+        let answer = match self.client.get_secret_value().secret_id(name).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = failed(CALL, error);
+                return if error.kind == ErrorKind::NotFound { Ok(None) } else { Err(error) };
+            }
+        };
+        if let Some(text) = answer.secret_string {
+            return Ok(Some(text));
+        }
+        // A pipeline may have written bytes; they mean the same.
+        answer
+            .secret_binary
+            .map(|bytes| String::from_utf8(bytes.into_inner()))
+            .transpose()
+            .map_err(|_| ClientError::new(ErrorKind::Invalid, CALL, "the secret's value is not UTF-8 text"))
+    }
+}

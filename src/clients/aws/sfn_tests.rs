@@ -1,0 +1,109 @@
+//! The conversion of a history, without a network.
+
+use aws_sdk_sfn::{
+    primitives::DateTime,
+    types::{
+        ExecutionFailedEventDetails, ExecutionTimedOutEventDetails, HistoryEvent as Raw,
+        HistoryEventExecutionDataDetails, HistoryEventType as Type, StateEnteredEventDetails, StateExitedEventDetails,
+    },
+};
+use pretty_assertions::assert_eq;
+
+use super::*;
+
+fn raw(id: i64, kind: Type) -> Raw {
+    Raw::builder().id(id).timestamp(DateTime::from_secs(id)).r#type(kind).build().unwrap()
+}
+
+fn entered(id: i64, kind: Type, name: &str) -> Raw {
+    let mut event = raw(id, kind);
+    event.state_entered_event_details = Some(StateEnteredEventDetails::builder().name(name).build().unwrap());
+    event
+}
+
+fn exited(id: i64, name: &str, output: &str, truncated: bool) -> Raw {
+    let mut event = raw(id, Type::TaskStateExited);
+    let details = HistoryEventExecutionDataDetails::builder().truncated(truncated).build();
+    let details = StateExitedEventDetails::builder().name(name).output(output).output_details(details);
+    event.state_exited_event_details = Some(details.build().unwrap());
+    event
+}
+
+#[test]
+fn events_come_out_oldest_first_after_the_given_id_whatever_order_they_came_in() {
+    let events = || {
+        vec![
+            raw(4, Type::TaskScheduled),
+            raw(2, Type::TaskStarted),
+            raw(3, Type::TaskScheduled),
+            raw(3, Type::TaskScheduled),
+        ]
+    };
+    let ids = |after_id| after(events(), after_id).iter().map(|event| event.id).collect::<Vec<_>>();
+    assert_eq!(ids(0), [2, 3, 4]);
+    assert_eq!(ids(3), [4]);
+    assert_eq!(ids(9), [0_i64; 0]);
+}
+
+#[test]
+fn reading_goes_on_until_a_descending_page_has_come_down_to_the_given_id() {
+    let page = |ids: &[i64]| ids.iter().map(|id| raw(*id, Type::TaskStarted)).collect::<Vec<_>>();
+    assert!(!reaches(&page(&[9, 8, 7]), 5));
+    assert!(reaches(&page(&[9, 8, 7]), 6), "7 follows 6: nothing lies between");
+    assert!(reaches(&page(&[9, 8, 7]), 8));
+    assert!(!reaches(&page(&[1, 2, 3]), 2), "an ascending page says nothing of later ones");
+    assert!(!reaches(&[], 2));
+}
+
+#[test]
+fn states_of_every_type_are_entered_and_exited() {
+    let events = after(
+        vec![
+            entered(1, Type::TaskStateEntered, "EnsureInfra"),
+            exited(2, "EnsureInfra", r#"{"a":1}"#, false),
+            entered(3, Type::WaitStateEntered, "Pause"),
+            exited(4, "CheckDeployment", r#"{"a":"#, true),
+        ],
+        0,
+    );
+    let kinds = events.into_iter().map(|event| event.kind).collect::<Vec<_>>();
+    assert_eq!(
+        kinds,
+        [
+            HistoryKind::StateEntered { name: "EnsureInfra".into() },
+            HistoryKind::StateExited { name: "EnsureInfra".into(), output: Some(r#"{"a":1}"#.into()) },
+            HistoryKind::StateEntered { name: "Pause".into() },
+            HistoryKind::StateExited { name: "CheckDeployment".into(), output: None },
+        ]
+    );
+}
+
+#[test]
+fn each_end_of_an_execution_keeps_its_error_and_cause() {
+    let mut failed = raw(1, Type::ExecutionFailed);
+    failed.execution_failed_event_details =
+        Some(ExecutionFailedEventDetails::builder().error("States.TaskFailed").cause("no cluster").build());
+    let mut timed_out = raw(2, Type::ExecutionTimedOut);
+    timed_out.execution_timed_out_event_details =
+        Some(ExecutionTimedOutEventDetails::builder().cause("30 min").build());
+    let events = after(vec![failed, timed_out, raw(3, Type::ExecutionAborted), raw(4, Type::ExecutionSucceeded)], 0);
+    let kinds = events.into_iter().map(|event| event.kind).collect::<Vec<_>>();
+    assert_eq!(
+        kinds,
+        [
+            HistoryKind::Failed { error: Some("States.TaskFailed".into()), cause: Some("no cluster".into()) },
+            HistoryKind::TimedOut { error: None, cause: Some("30 min".into()) },
+            HistoryKind::Aborted { error: None, cause: None },
+            HistoryKind::Succeeded,
+        ]
+    );
+}
+
+#[test]
+fn an_event_type_that_nobody_knows_only_moves_the_cursor() {
+    let events = after(vec![raw(7, Type::from("MoonPhaseStateChanged")), raw(8, Type::from("NewStateEntered"))], 0);
+    assert_eq!(
+        events,
+        [HistoryEvent { id: 7, kind: HistoryKind::Other }, HistoryEvent { id: 8, kind: HistoryKind::Other }]
+    );
+}

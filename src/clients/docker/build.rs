@@ -1,0 +1,200 @@
+//! Building an image.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bollard::{
+    body_try_stream, errors::Error as EngineError, models::BuildInfo, query_parameters::BuildImageOptionsBuilder,
+};
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+
+use super::{
+    super::{ClientError, ErrorKind, error::cut},
+    Docker, STREAM_TIMEOUT, checked,
+    context::{Context, Pieces},
+    failed,
+    output::{Lines, plain},
+};
+
+const CALL: &str = "docker build";
+
+/// How many of the last lines a failed build keeps.
+const LAST_LINES: usize = 20;
+
+/// The longest message of a failed build, in characters.
+const LONGEST_MESSAGE: usize = 1_000;
+
+/// What to build, and how.
+#[derive(Clone, Debug)]
+pub struct BuildRequest<'a> {
+    /// The folder that is sent to the engine.
+    pub context: &'a Path,
+    /// The Dockerfile, relative to the context.
+    pub dockerfile: &'a Path,
+    /// The image's name, `repository:tag`.
+    pub tag: &'a str,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The network of the RUN steps (`host`, `none`, a network's name); none: the engine's default.
+    pub network: Option<&'a str>,
+    /// The most memory of a RUN step, in bytes; none: no limit. The protocol's field ends at 2 GiB - 1.
+    pub memory_bytes: Option<i32>,
+    /// The most processor time of a RUN step, in thousandths of a core; none: no limit.
+    pub cpu_millis: Option<i32>,
+}
+
+/// An image that was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// Its id, `sha256:…`.
+    pub id: String,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The engine could not be asked, or broke off: not the Dockerfile's fault.
+    #[error(transparent)]
+    Engine(#[from] ClientError),
+    /// The build itself failed: the same source fails again.
+    #[error("{message}")]
+    Failed {
+        /// The engine's own reason, at most 1,000 characters.
+        message: String,
+        /// The last lines of output, oldest first, at most 20.
+        last_lines: Vec<String>,
+    },
+}
+
+impl Docker {
+    /// Builds an image and sends each line of output to `lines`, waiting while they are not taken; nobody listening
+    /// any more does not stop the build. Dropping the future does: the engine ends a build whose client went away.
+    pub async fn build(
+        &self,
+        request: BuildRequest<'_>,
+        lines: mpsc::Sender<String>,
+    ) -> Result<BuiltImage, BuildError> {
+        checked(CALL, request.tag)?;
+        let (root, dockerfile) = (request.context.to_owned(), request.dockerfile.to_owned());
+        let opened = tokio::task::spawn_blocking(move || Context::open(&root, &dockerfile)).await;
+        let context = opened.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, error))??;
+        let engine = self.engine(CALL, STREAM_TIMEOUT).await?;
+
+        let unreadable = Arc::default();
+        let body = body_try_stream(watched(context.stream(), Arc::clone(&unreadable)));
+        let mut answers = std::pin::pin!(engine.build_image(options(&request), None, Some(body)));
+        let mut output = Output::new(lines);
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(info) => output.take(info).await,
+                Err(error) => return Err(output.failure(&error, &unreadable).await),
+            }
+        }
+        output.finish().await
+    }
+}
+
+fn options(request: &BuildRequest<'_>) -> bollard::query_parameters::BuildImageOptions {
+    let labels: HashMap<String, String> = request.labels.clone().into_iter().collect();
+    let mut options = BuildImageOptionsBuilder::default()
+        .dockerfile(&request.dockerfile.to_string_lossy())
+        .t(request.tag)
+        .labels(&labels)
+        // Containers of the steps are removed whatever happens: nobody else would.
+        .rm(true)
+        .forcerm(true);
+    if let Some(network) = request.network {
+        options = options.networkmode(network);
+    }
+    if let Some(bytes) = request.memory_bytes {
+        options = options.memory(bytes).memswap(bytes);
+    }
+    if let Some(millis) = request.cpu_millis {
+        options = options.cpuperiod(100_000).cpuquota(millis.saturating_mul(100));
+    }
+    options.build()
+}
+
+/// The context's pieces as a stream; an error in it is remembered, for the connection reports only that it broke.
+fn watched(
+    pieces: Pieces,
+    unreadable: Arc<Mutex<Option<String>>>,
+) -> impl stream::Stream<Item = std::io::Result<bytes::Bytes>> + Send {
+    stream::unfold((pieces, unreadable), |(mut pieces, unreadable)| async {
+        let piece = pieces.recv().await?;
+        if let Err(error) = &piece {
+            *unreadable.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+        Some((piece, (pieces, unreadable)))
+    })
+}
+
+/// What the engine has said so far.
+struct Output {
+    sender: mpsc::Sender<String>,
+    lines: Lines,
+    last: VecDeque<String>,
+    id: Option<String>,
+}
+
+impl Output {
+    fn new(sender: mpsc::Sender<String>) -> Self {
+        Self { sender, lines: Lines::default(), last: VecDeque::with_capacity(LAST_LINES), id: None }
+    }
+
+    async fn take(&mut self, info: BuildInfo) {
+        if let Some(id) = info.aux.and_then(|aux| aux.id) {
+            self.id = Some(id);
+        }
+        if let Some(piece) = info.stream {
+            for line in self.lines.push(&piece) {
+                self.tell(line).await;
+            }
+        }
+        // A base image being pulled: its byte counts are of no interest.
+        if let (Some(status), None) = (info.status, info.progress_detail.and_then(|progress| progress.total)) {
+            self.tell(plain(&status)).await;
+        }
+    }
+
+    async fn tell(&mut self, line: String) {
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line.clone());
+        let _ = self.sender.send(line).await;
+    }
+
+    async fn rest(&mut self) {
+        if let Some(line) = std::mem::take(&mut self.lines).finish() {
+            self.tell(line).await;
+        }
+    }
+
+    async fn finish(mut self) -> Result<BuiltImage, BuildError> {
+        self.rest().await;
+        let ended = || ClientError::new(ErrorKind::Unavailable, CALL, "the engine ended the build without an image");
+        Ok(BuiltImage { id: self.id.ok_or_else(ended)? })
+    }
+
+    async fn failure(mut self, error: &EngineError, unreadable: &Mutex<Option<String>>) -> BuildError {
+        self.rest().await;
+        let message = match error {
+            EngineError::DockerStreamError { error } => plain(error),
+            // A Dockerfile that cannot be parsed is refused before there is any output.
+            EngineError::DockerResponseServerError { status_code: 400, message } => message.clone(),
+            other => {
+                let unreadable = unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return BuildError::Engine(match unreadable {
+                    Some(message) => ClientError::new(ErrorKind::Invalid, CALL, message),
+                    None => failed(CALL, other),
+                });
+            }
+        };
+        BuildError::Failed { message: cut(&message, LONGEST_MESSAGE), last_lines: self.last.into() }
+    }
+}

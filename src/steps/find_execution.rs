@@ -1,0 +1,109 @@
+//! Between the stages: which execution did our push start?
+//!
+//! The secret is a mailbox: until the pipeline writes, it holds the ARN of an execution before ours. An execution is ours when its
+//! input names our digest or our tag; both belong to this deployment alone.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Context, FollowExecution, Outcome, Run, Settings, StepError};
+use crate::clients::ErrorKind;
+use crate::domain::deployment::Facts;
+use crate::domain::failure::ErrorCode;
+
+/// Between two looks: the ARN appears within a second or two, and ten seconds is all it gets.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Step Functions and ECR are different clocks: an execution that began this much before the push cannot be ours.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct FindExecution {
+    /// Tag of the pushed image.
+    pub image_tag: String,
+    /// Digest of the pushed image.
+    pub image_digest: String,
+}
+
+impl Run for FindExecution {
+    const NAME: &'static str = "find_execution";
+    const STAGE: u8 = 3;
+    const TIMED_OUT: ErrorCode = ErrorCode::ExecutionNotFound;
+
+    fn limit(settings: &Settings) -> Duration {
+        settings.execution_wait
+    }
+
+    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+        let failed = StepError::from_client(ErrorCode::ExecutionUnreadable);
+        let again =
+            |why: String| Ok(Outcome::wait(self.clone(), LOOK_EVERY.min(cx.services.settings.poll_interval), why));
+        let secret = cx.services.names.secret(&cx.deployment.owner, &cx.deployment.repo);
+        let controller = cx.services.aws.controller();
+        let Some(value) = controller.secrets.value(&secret).await.map_err(&failed)? else {
+            return again(format!("secret {secret} does not exist yet"));
+        };
+        let Some(arn) = execution_arn(&value) else {
+            return again(format!("secret {secret} holds no execution ARN"));
+        };
+        let execution = match controller.executions.describe(&arn).await {
+            Ok(execution) => execution,
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                return again(format!("execution {arn} is not there (any more)"));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let ours = execution.input.as_deref().is_some_and(|input| self.is_named_in(input));
+        let in_time =
+            cx.deployment.facts.image_pushed_at.is_none_or(|pushed| execution.started_at + CLOCK_TOLERANCE >= pushed);
+        if !(ours && in_time) {
+            return again(format!("secret {secret} still names the execution of another image"));
+        }
+        Ok(Outcome::next(FollowExecution { execution_arn: arn.clone(), task_failed: false })
+            .learning(Facts { execution_arn: Some(arn), ..Facts::default() }))
+    }
+}
+
+impl FindExecution {
+    fn is_named_in(&self, input: &str) -> bool {
+        input.contains(&self.image_digest) || input.contains(&self.image_tag)
+    }
+}
+
+/// The secret's value is the ARN, or JSON with `executionArn`.
+fn execution_arn(secret: &str) -> Option<String> {
+    let text = secret.trim();
+    let arn = match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(object)) => object.get("executionArn")?.as_str()?.trim().to_owned(),
+        Ok(Value::String(arn)) => arn,
+        _ => text.to_owned(),
+    };
+    (arn.starts_with("arn:") && arn.contains(":states:")).then_some(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mailbox_holds_an_arn_or_json_with_one() {
+        let arn = "arn:aws:states:ap-northeast-2:123456789012:execution:pipe:1";
+        assert_eq!(execution_arn(arn).as_deref(), Some(arn));
+        assert_eq!(execution_arn(&format!(" {{\"executionArn\": \"{arn}\"}}\n")).as_deref(), Some(arn));
+        assert_eq!(execution_arn("{}"), None);
+        assert_eq!(execution_arn(""), None);
+        assert_eq!(execution_arn("arn:aws:s3:::bucket"), None);
+    }
+
+    #[test]
+    fn an_execution_of_another_image_is_not_ours() {
+        let step = FindExecution { image_tag: "dep_abc".into(), image_digest: "sha256:1".into() };
+        assert!(step.is_named_in(r#"{"detail":{"image-digest":"sha256:1"}}"#));
+        assert!(step.is_named_in(r#"{"detail":{"image-tag":"dep_abc"}}"#));
+        assert!(!step.is_named_in(r#"{"detail":{"image-digest":"sha256:2","image-tag":"dep_abd"}}"#));
+    }
+}

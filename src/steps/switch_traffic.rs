@@ -1,0 +1,92 @@
+//! Stage 4: CodeDeploy is told to send the traffic to green.
+//!
+//! ContinueDeployment is not idempotent: the deployment is looked at first, and on any doubt again.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConfirmSwitch, Context, Outcome, Run, Settings, StepError};
+use crate::clients::ErrorKind;
+use crate::clients::aws::{CodeDeployStatus, LifecycleEvent};
+use crate::domain::catalogue::EventCode;
+use crate::domain::event::Event;
+use crate::domain::failure::ErrorCode;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct SwitchTraffic {
+    /// The deployment in CodeDeploy.
+    pub code_deploy_deployment_id: String,
+}
+
+impl Run for SwitchTraffic {
+    const NAME: &'static str = "switch_traffic";
+    const STAGE: u8 = 4;
+    const TIMED_OUT: ErrorCode = ErrorCode::SwitchTimedOut;
+
+    fn limit(settings: &Settings) -> Duration {
+        settings.switch_limit
+    }
+
+    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+        let failed = StepError::from_client(ErrorCode::SwitchFailed);
+        let id = &self.code_deploy_deployment_id;
+        let code_deploy = &cx.user.codedeploy;
+        let again = |why: &str| Ok(Outcome::wait(self.clone(), cx.services.settings.poll_interval, why));
+        let deployment = code_deploy.deployment(id).await.map_err(&failed)?;
+        match deployment.status {
+            CodeDeployStatus::Ready => match code_deploy.continue_deployment(id).await {
+                Ok(()) => Ok(self.started()),
+                // It moved between the look and the call, or an answer of ours was lost: look again.
+                Err(error) if error.kind == ErrorKind::Conflict => again("CodeDeploy is looked at again"),
+                Err(error) => Err(failed(error)),
+            },
+            CodeDeployStatus::Succeeded => Ok(self.started()),
+            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => Err(StepError::fatal(
+                ErrorCode::SwitchFailed,
+                deployment.error.unwrap_or_else(|| format!("CodeDeploy deployment {id} is {:?}", deployment.status)),
+            )),
+            _ => {
+                let lifecycle = code_deploy.lifecycle(id).await.map_err(&failed)?;
+                if is_shifting(&lifecycle) {
+                    Ok(self.started())
+                } else {
+                    again("CodeDeploy is not ready for the switch yet")
+                }
+            }
+        }
+    }
+}
+
+impl SwitchTraffic {
+    fn started(&self) -> Outcome {
+        let id = self.code_deploy_deployment_id.clone();
+        Outcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone() })
+            .telling(Event::new(EventCode::SwitchStarted).with("code_deploy_deployment_id", id))
+    }
+}
+
+/// Whether the traffic's turn has come already: an answer to ContinueDeployment was lost, or somebody else continued it.
+fn is_shifting(lifecycle: &[LifecycleEvent]) -> bool {
+    lifecycle.iter().any(|event| {
+        matches!(event.name.as_str(), "BeforeAllowTraffic" | "AllowTraffic" | "AfterAllowTraffic")
+            && matches!(event.status.as_str(), "InProgress" | "Succeeded")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(name: &str, status: &str) -> LifecycleEvent {
+        LifecycleEvent { name: name.to_owned(), status: status.to_owned() }
+    }
+
+    #[test]
+    fn traffic_is_shifting_once_its_first_hook_runs() {
+        assert!(!is_shifting(&[event("Install", "Succeeded"), event("BeforeAllowTraffic", "Pending")]));
+        assert!(is_shifting(&[event("BeforeAllowTraffic", "InProgress"), event("AllowTraffic", "Pending")]));
+        assert!(is_shifting(&[event("AllowTraffic", "Succeeded")]));
+    }
+}
