@@ -1,6 +1,6 @@
 use panda::sandbox::parts::{Engine, PartsError, temporary_folder};
 
-use super::{engine, is_alive};
+use super::{Victim, engine, is_alive, ready_to_die, victims_folder};
 
 #[tokio::test]
 async fn a_private_engine_has_no_bridge_gets_the_base_image_and_is_gone_after_its_stop() {
@@ -16,6 +16,27 @@ async fn a_private_engine_has_no_bridge_gets_the_base_image_and_is_gone_after_it
     engine.stop_and_remove().await.unwrap();
     assert!(!is_alive(pid));
     assert!(!dir.path().join("docker").exists());
+}
+
+#[tokio::test]
+async fn after_a_kill_minus_nine_a_private_engine_ends_and_the_next_one_has_its_images() {
+    if let Some(dir) = victims_folder() {
+        let engine = Engine::start_private(&dir.join("docker")).await.unwrap();
+        engine.ensure_base_image("busybox:1").await.unwrap();
+        ready_to_die(&dir).await;
+    }
+    let dir = temporary_folder().unwrap();
+    let name = "parts::docker::after_a_kill_minus_nine_a_private_engine_ends_and_the_next_one_has_its_images";
+    let victim = Victim::start(name, dir.path()).await;
+    let pid_file = dir.path().join("docker/docker.pid");
+    let pid = || std::fs::read_to_string(&pid_file).unwrap().trim().parse::<i32>().unwrap();
+    let first = pid();
+    victim.kill();
+    let engine = Engine::start_private(&dir.path().join("docker")).await.unwrap();
+    assert_ne!(pid(), first);
+    assert!(!is_alive(first));
+    assert!(engine.has_image("busybox:1").await.unwrap());
+    engine.stop_and_remove().await.unwrap();
 }
 
 #[tokio::test]
