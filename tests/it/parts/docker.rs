@@ -1,6 +1,6 @@
 use panda::sandbox::parts::{Engine, PartsError, temporary_folder};
 
-use super::{Victim, engine, is_alive, ready_to_die, victims_folder};
+use super::{Victim, engine, is_alive, ready_to_die, run_in_folder, victims_folder};
 
 #[tokio::test]
 async fn a_private_engine_has_no_bridge_gets_the_base_image_and_is_gone_after_its_stop() {
@@ -69,4 +69,22 @@ async fn a_base_image_that_can_be_had_from_nowhere_is_an_error_with_the_remedy()
     let error = engine.ensure_base_image("busybox").await.unwrap_err();
     assert!(error.to_string().contains("write it as name:tag"), "{error}");
     engine.stop_and_remove().await.unwrap();
+}
+
+/// Variables belong to a process, so the test runs itself in another one.
+#[tokio::test]
+async fn a_docker_host_where_no_engine_answers_is_an_error_that_names_it() {
+    if let Some(dir) = victims_folder() {
+        let error = Engine::find_or_start(&dir.join("docker")).await.unwrap_err();
+        std::fs::write(dir.join("error"), error.to_string()).unwrap();
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let name = "parts::docker::a_docker_host_where_no_engine_answers_is_an_error_that_names_it";
+    for host in ["unix:///no/such/docker.sock", "tcp://127.0.0.1:1", "nonsense"] {
+        let status = run_in_folder(name, dir.path(), &[("DOCKER_HOST", host)]);
+        assert!(status.success());
+        let error = std::fs::read_to_string(dir.path().join("error")).unwrap();
+        assert!(error.contains(&format!("DOCKER_HOST is {host}, and no engine answers there")), "{error}");
+    }
 }

@@ -11,7 +11,7 @@ mod registry_image;
 mod run;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use bollard::query_parameters::RemoveImageOptions;
@@ -76,6 +76,13 @@ impl Victim {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
+}
+
+/// Runs one test of this binary to its end in another process with other variables.
+pub fn run_in_folder(test: &str, folder: &Path, variables: &[(&str, &str)]) -> ExitStatus {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test]).env(VICTIM, folder).envs(variables.iter().copied());
+    command.stdout(Stdio::null()).status().unwrap()
 }
 
 /// Takes an image, or one of its names, off an engine that outlives the test.
