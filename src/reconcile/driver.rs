@@ -299,12 +299,7 @@ impl Driver {
     }
 
     /// The fenced commit. No row matched: the deployment is another's, and `after` does not happen.
-    async fn commit(
-        &self,
-        deployment: &mut Deployment,
-        change: Change,
-        after: After,
-    ) -> Result<After, DbError> {
+    async fn commit(&self, deployment: &mut Deployment, change: Change, after: After) -> Result<After, DbError> {
         let status = change.status;
         match self.db.commit(deployment, self.replica, change).await? {
             Committed::OwnershipLost => Ok(lost_to_another()),
