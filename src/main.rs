@@ -18,7 +18,8 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> anyhow::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot start")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot start")?;
     let code = runtime.block_on(cli::run(cli));
     // A read of standard input that nobody waits for any more would hold the process.
     runtime.shutdown_background();

@@ -228,7 +228,10 @@ mod tests {
     #[test]
     fn an_id_cannot_leave_its_place_in_the_path() {
         let api = Api::new(&server_url("http://127.0.0.1:1/panda/").unwrap()).unwrap();
-        assert_eq!(api.url(&["deploy", "../x?y", "switch"]).unwrap().as_str(), "http://127.0.0.1:1/panda/api/v1/deploy/..%2Fx%3Fy/switch");
+        assert_eq!(
+            api.url(&["deploy", "../x?y", "switch"]).unwrap().as_str(),
+            "http://127.0.0.1:1/panda/api/v1/deploy/..%2Fx%3Fy/switch"
+        );
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub fn text(text: &str) -> String {
 
 /// [`text`] in one line, cut at a length that no honest line has.
 pub fn line(text: &str) -> String {
-    let flat = self::text(text).split('\n').map(str::trim_end).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let flat =
+        self::text(text).split('\n').map(str::trim_end).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     crate::domain::text::cut(&flat, MAX_LINE)
 }
 

@@ -102,7 +102,8 @@ fn aws_body(args: &AwsArgs) -> Result<Value, CliError> {
     let mut body = json!({"region": args.region});
     if let Some(role) = &args.role_arn {
         body["roleArn"] = role.as_str().into();
-        let external = secret::read("--external-id-file", args.external_id_file.as_deref(), &["PANDA_AWS_EXTERNAL_ID"])?;
+        let external =
+            secret::read("--external-id-file", args.external_id_file.as_deref(), &["PANDA_AWS_EXTERNAL_ID"])?;
         if let Some(external) = external {
             body["externalId"] = external.expose_secret().into();
         }

@@ -4,12 +4,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::api::{Api, ServerArgs};
+use super::clean;
 use super::error::CliError;
 use super::progress::say;
 use super::source::{Wanted, choose};
 use super::switch::switch_and_watch;
 use super::watch::{FollowArgs, Resume, conclude, watch};
-use super::clean;
 use crate::domain::deployment::Status;
 
 /// `panda deploy`.

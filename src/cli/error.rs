@@ -73,7 +73,9 @@ pub enum CliError {
         problem: String,
     },
     /// No answer from the server.
-    #[error("no answer from {server}: {reason}. Is it running (panda up, panda serve)? Another address goes into --server or PANDA_SERVER.")]
+    #[error(
+        "no answer from {server}: {reason}. Is it running (panda up, panda serve)? Another address goes into --server or PANDA_SERVER."
+    )]
     Unreachable {
         /// The address that was tried.
         server: String,

@@ -89,7 +89,9 @@ impl Live {
         self.tail.push_back(line);
         while self.lines.len() < self.tail.len() {
             let bar = self.all.add(ProgressBar::new_spinner());
-            bar.set_style(ProgressStyle::with_template("  {wide_msg:.dim}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template("  {wide_msg:.dim}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             self.lines.push(bar);
         }
         for (bar, line) in self.lines.iter().zip(&self.tail) {

@@ -16,9 +16,8 @@ pub fn read(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<Opt
     match file {
         Some(path) if path == Path::new("-") => from(option, std::io::stdin().lock()).map(Some),
         Some(path) => {
-            let opened = std::fs::File::open(path).map_err(|error| {
-                CliError::input(option, format!("{} cannot be read: {error}", path.display()))
-            })?;
+            let opened = std::fs::File::open(path)
+                .map_err(|error| CliError::input(option, format!("{} cannot be read: {error}", path.display())))?;
             from(option, opened).map(Some)
         }
         None => Ok(variables
@@ -32,7 +31,8 @@ pub fn read(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<Opt
 /// As [`read`], where there is no going on without.
 pub fn require(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<SecretString, CliError> {
     read(option, file, variables)?.ok_or_else(|| {
-        let problem = format!("set {} or give a file with {option} FILE (- for standard input)", variables.join(" or "));
+        let problem =
+            format!("set {} or give a file with {option} FILE (- for standard input)", variables.join(" or "));
         CliError::input(option, problem)
     })
 }

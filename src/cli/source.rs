@@ -21,7 +21,8 @@ pub struct Wanted {
 /// The only pair that fits.
 pub fn choose<'a>(wanted: &Wanted, connections: &'a Connections) -> Result<(&'a Github, &'a Aws), CliError> {
     // GitHub's names are the same in any case.
-    let same = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(found));
+    let same =
+        |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(found));
     let mut repositories: Vec<&Github> = connections
         .github
         .iter()
@@ -29,11 +30,16 @@ pub fn choose<'a>(wanted: &Wanted, connections: &'a Connections) -> Result<(&'a 
         .filter(|found| same(&wanted.owner, &found.owner) && same(&wanted.repo, &found.repo))
         .collect();
     // A branch decides between several connections to one repository; any branch of a connected one may be deployed.
-    if repositories.len() > 1 && let Some(branch) = &wanted.branch {
+    if repositories.len() > 1
+        && let Some(branch) = &wanted.branch
+    {
         repositories.retain(|found| found.branch == *branch);
     }
-    let accounts: Vec<&Aws> =
-        connections.aws.iter().filter(|found| wanted.aws.as_ref().is_none_or(|id| *id == found.connection_id)).collect();
+    let accounts: Vec<&Aws> = connections
+        .aws
+        .iter()
+        .filter(|found| wanted.aws.as_ref().is_none_or(|id| *id == found.connection_id))
+        .collect();
     let github = only(&repositories, "--github", "repository", "panda connect github", |found| {
         format!("{} ({}/{} {})", found.connection_id, found.owner, found.repo, found.branch)
     })?;
@@ -52,7 +58,10 @@ fn only<'a, T>(
 ) -> Result<&'a T, CliError> {
     match found {
         [one] => Ok(one),
-        [] => Err(CliError::input(option, format!("no connected {what} fits: see panda connections, or connect one with {command}"))),
+        [] => Err(CliError::input(
+            option,
+            format!("no connected {what} fits: see panda connections, or connect one with {command}"),
+        )),
         several => {
             let names: Vec<String> = several.iter().map(|found| super::clean::line(&name(found))).collect();
             Err(CliError::input(option, format!("several fit, so name one by its id: {}", names.join(", "))))
@@ -82,7 +91,8 @@ mod tests {
 
     #[test]
     fn a_name_or_branch_decides_between_several() {
-        let several = vec![github("gh_1", "shop", "main"), github("gh_2", "shop", "next"), github("gh_3", "blog", "main")];
+        let several =
+            vec![github("gh_1", "shop", "main"), github("gh_2", "shop", "next"), github("gh_3", "blog", "main")];
         let connections = Connections { github: several, aws: vec![aws("aws_1")] };
         let blog = Wanted { repo: Some("Blog".to_owned()), ..Wanted::default() };
         assert_eq!(choose(&blog, &connections).unwrap().0.connection_id, "gh_3");
@@ -92,7 +102,8 @@ mod tests {
 
     #[test]
     fn several_or_none_are_refused_with_their_names() {
-        let connections = Connections { github: vec![github("gh_1", "shop", "main")], aws: vec![aws("aws_1"), aws("aws_2")] };
+        let connections =
+            Connections { github: vec![github("gh_1", "shop", "main")], aws: vec![aws("aws_1"), aws("aws_2")] };
         let several = choose(&Wanted::default(), &connections).unwrap_err().to_string();
         assert!(several.contains("--aws") && several.contains("aws_1") && several.contains("aws_2"), "{several}");
         let none = choose(&Wanted { owner: Some("other".to_owned()), ..Wanted::default() }, &connections).unwrap_err();

@@ -25,12 +25,14 @@ pub fn rows(data: &[Value], columns: &[&str], none: &str) -> String {
     }
     let heading = columns.iter().map(|column| column.to_uppercase()).collect();
     let mut table: Vec<Vec<String>> = vec![heading];
-    table.extend(data.iter().map(|row| columns.iter().map(|column| row.get(column).map(cell).unwrap_or_default()).collect()));
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|at| table.iter().map(|row| row[at].chars().count()).max().unwrap_or(0))
-        .collect();
+    table.extend(
+        data.iter().map(|row| columns.iter().map(|column| row.get(column).map(cell).unwrap_or_default()).collect()),
+    );
+    let widths: Vec<usize> =
+        (0..columns.len()).map(|at| table.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect::<Vec<_>>().join("  ");
+        let cells =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect::<Vec<_>>().join("  ");
         format!("{}\n", cells.trim_end())
     };
     table.iter().map(line).collect()
@@ -51,7 +53,10 @@ mod tests {
 
     #[test]
     fn what_is_unknown_takes_no_line() {
-        assert_eq!(members(&json!({"status": "RUNNING", "greenUrl": null, "a": 1}), &["status"]), "status  RUNNING\na       1\n");
+        assert_eq!(
+            members(&json!({"status": "RUNNING", "greenUrl": null, "a": 1}), &["status"]),
+            "status  RUNNING\na       1\n"
+        );
     }
 
     #[test]

@@ -65,8 +65,6 @@ pub struct Outcome {
     pub event_count: u64,
     /// The blue service's address.
     pub blue_url: Option<String>,
-    /// The green service's address.
-    pub green_url: Option<String>,
     /// Why it failed.
     pub error_message: Option<String>,
 }

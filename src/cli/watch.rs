@@ -61,13 +61,7 @@ pub struct Resume {
 }
 
 /// Shows the events and then the result.
-pub async fn watch(
-    api: &Api,
-    id: &str,
-    args: &FollowArgs,
-    json: bool,
-    resume: Resume,
-) -> Result<Outcome, CliError> {
+pub async fn watch(api: &Api, id: &str, args: &FollowArgs, json: bool, resume: Resume) -> Result<Outcome, CliError> {
     let lang = args.lang.unwrap_or_else(locale);
     let what = Follow {
         id,
