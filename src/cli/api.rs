@@ -13,7 +13,7 @@ use super::error::{CliError, Problem};
 use super::types::{Connections, Envelope, Started};
 
 /// Connecting asks GitHub or AWS before it answers.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The server sends something every 15 s; three missed ones are a dead connection.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
@@ -120,14 +120,14 @@ impl Api {
         match answer.status().as_u16() {
             204 => Ok(None),
             200 if media_type(&answer) == "text/event-stream" => Ok(Some(answer)),
-            200 => Err(self.protocol(format!("{} instead of an event stream", media_type(&answer)))),
+            200 => Err(self.protocol(&format!("{} instead of an event stream", media_type(&answer)))),
             _ => Err(self.problem(answer).await),
         }
     }
 
     /// `data` as a type of ours.
     pub fn read<T: serde::de::DeserializeOwned>(&self, data: &Value) -> Result<T, CliError> {
-        T::deserialize(data).map_err(|error| self.protocol(error.to_string()))
+        T::deserialize(data).map_err(|error| self.protocol(&error.to_string()))
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, CliError> {
@@ -152,7 +152,7 @@ impl Api {
             return Err(self.problem(answer).await);
         }
         let body = self.body(answer).await?;
-        let envelope: Envelope = serde_json::from_slice(&body).map_err(|error| self.protocol(error.to_string()))?;
+        let envelope: Envelope = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
         Ok(envelope.data)
     }
 
@@ -160,11 +160,11 @@ impl Api {
         let status = answer.status();
         if status.is_redirection() {
             let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or("another address");
-            return self.protocol(format!("it redirects to {}: give that address", clean::line(to)));
+            return self.protocol(&format!("it redirects to {}: give that address", clean::line(to)));
         }
         match self.body(answer).await.map(|body| serde_json::from_slice::<Problem>(&body)) {
             Ok(Ok(problem)) => CliError::Refused(Box::new(problem)),
-            Ok(Err(_)) => self.protocol(format!("HTTP {status} without a reason in JSON")),
+            Ok(Err(_)) => self.protocol(&format!("HTTP {status} without a reason in JSON")),
             Err(error) => error,
         }
     }
@@ -173,7 +173,7 @@ impl Api {
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(self.protocol("its answer is far too long".to_owned()));
+                return Err(self.protocol("its answer is far too long"));
             }
             body.extend_from_slice(&chunk);
         }
@@ -181,8 +181,8 @@ impl Api {
     }
 
     /// The answer makes no sense.
-    pub fn protocol(&self, reason: String) -> CliError {
-        CliError::Protocol { server: self.server(), reason: clean::line(&reason) }
+    pub fn protocol(&self, reason: &str) -> CliError {
+        CliError::Protocol { server: self.server(), reason: clean::line(reason) }
     }
 
     /// There is no answer. The innermost reason is the one that helps ("connection refused"); the outer ones repeat the address.

@@ -1,6 +1,8 @@
 //! Text from a server on its way to a terminal: build output and error messages may hold sequences that move the cursor, change
 //! the window's title or reverse the reading direction, and would make the terminal show something that did not happen.
 
+use std::fmt::Write as _;
+
 /// Longest single line that is shown, in characters: the rest of it is on the server.
 const MAX_LINE: usize = 2_000;
 
@@ -22,7 +24,8 @@ pub fn json(value: &serde_json::Value) -> String {
     let mut out = String::new();
     for c in value.to_string().chars() {
         if steers(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // Writing to a string does not fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
         }

@@ -19,7 +19,7 @@ use crate::domain::deployment::Status;
 use crate::sandbox::parts::temporary_folder;
 
 /// Far more than a deployment of the example takes.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// `panda demo`.
 #[derive(Args, Debug)]

@@ -1,4 +1,8 @@
 //! The command line: one file a command. Only `main` uses this room.
+#![allow(
+    clippy::doc_markdown,
+    reason = "what is written above an option is its help text, where back quotes would be seen"
+)]
 
 mod api;
 mod clean;

@@ -168,7 +168,7 @@ fn described(event: &StreamEvent) -> String {
     let details = event.data.get("details").and_then(Value::as_object);
     for (name, value) in details.into_iter().flatten().filter(|(name, _)| *name != "stage" && *name != "message") {
         if let Some(text) = value.as_str() {
-            line.push_str(&format!(" {}={}", clean::line(name), clean::line(text)));
+            line.extend([" ", &clean::line(name), "=", &clean::line(text)]);
         }
     }
     line
@@ -191,7 +191,7 @@ fn announce(broken: Option<&str>) {
 mod tests {
     use super::*;
 
-    fn stage(message: &str, details: Value) -> StreamEvent {
+    fn stage(message: &str, details: &Value) -> StreamEvent {
         StreamEvent {
             id: "1".to_owned(),
             name: "stage".to_owned(),
@@ -201,14 +201,14 @@ mod tests {
 
     #[test]
     fn steps_come_before_stages_though_both_count_from_one() {
-        assert_eq!(place(&stage("[Step 2] Event Bus 권한 설정 완료", json!({"stage": 2}))), Some(2));
-        assert_eq!(place(&stage("[Stage 1] Repository cloned", json!({"stage": 1}))), Some(3));
-        assert_eq!(place(&stage("[Stage 4] 배포 완료", json!({"stage": 4}))), Some(PLACES));
+        assert_eq!(place(&stage("[Step 2] Event Bus 권한 설정 완료", &json!({"stage": 2}))), Some(2));
+        assert_eq!(place(&stage("[Stage 1] Repository cloned", &json!({"stage": 1}))), Some(3));
+        assert_eq!(place(&stage("[Stage 4] 배포 완료", &json!({"stage": 4}))), Some(PLACES));
     }
 
     #[test]
     fn details_that_tell_more_stand_behind_the_message() {
-        let event = stage("[Stage 1] Dockerfile found", json!({"stage": 1, "path": "/w/\u{1b}[2JDockerfile"}));
+        let event = stage("[Stage 1] Dockerfile found", &json!({"stage": 1, "path": "/w/\u{1b}[2JDockerfile"}));
         assert_eq!(described(&event), "[Stage 1] Dockerfile found path=/w/Dockerfile");
     }
 

@@ -33,5 +33,5 @@ pub async fn connect(api: &Api, at: &Addresses, token: &SecretString) -> Result<
 
 fn id(api: &Api, data: &Value, member: &str) -> Result<String, CliError> {
     let id = data.get(member).and_then(Value::as_str).map(ToOwned::to_owned);
-    id.ok_or_else(|| api.protocol(format!("it gave no {member}")))
+    id.ok_or_else(|| api.protocol(&format!("it gave no {member}")))
 }

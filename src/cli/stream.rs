@@ -117,7 +117,7 @@ async fn run_once(
     let mut events = answer.bytes_stream().eventsource();
     while let Some(event) = events.next().await {
         let event = event.map_err(|error| api.unreachable(&error))?;
-        let data = serde_json::from_str(&event.data).map_err(|error| api.protocol(error.to_string()))?;
+        let data = serde_json::from_str(&event.data).map_err(|error| api.protocol(&error.to_string()))?;
         let event = StreamEvent { id: event.id, name: event.event, data };
         seen.count += 1;
         seen.last_id = Some(event.id.clone());

@@ -15,7 +15,8 @@ pub fn members(data: &Value, first: &[&str]) -> String {
         .map(|(name, value)| (clean::line(name), cell(value)))
         .collect();
     let width = known.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    known.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+    let lines: Vec<String> = known.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect();
+    lines.concat()
 }
 
 /// Rows of objects under the columns' names; an empty list says so.
