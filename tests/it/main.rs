@@ -1,1 +1,3 @@
 //! All integration tests, one binary: linking once is most of the build.
+
+mod clients;
