@@ -44,7 +44,7 @@ pub struct GitLimits {
 
 impl Default for GitLimits {
     fn default() -> Self {
-        Self { max_bytes: 2 << 30, timeout: Duration::from_secs(600) }
+        Self { max_bytes: 2 << 30, timeout: Duration::from_mins(10) }
     }
 }
 
@@ -234,10 +234,14 @@ fn explain(error: &git2::Error, job: &Job, seen: &Seen) -> ClientError {
         _ if seen.too_large.load(Ordering::Relaxed) => {
             (ErrorKind::Invalid, format!("the repository is larger than {} bytes", job.max_bytes))
         }
-        (ErrorCode::Auth, _) if job.token.is_none() => (ErrorKind::Denied, "the repository asks for a token, and there is none".into()),
+        (ErrorCode::Auth, _) if job.token.is_none() => {
+            (ErrorKind::Denied, "the repository asks for a token, and there is none".into())
+        }
         (ErrorCode::Auth, _) => (ErrorKind::Denied, "the repository refuses the token".into()),
         (_, Some(status)) => (ErrorKind::of_status(status), format!("the git server answered with status {status}")),
-        _ if text.contains("authentication replays") && seen.asked.load(Ordering::Relaxed) => (ErrorKind::Denied, "the repository refuses the token".into()),
+        _ if text.contains("authentication replays") && seen.asked.load(Ordering::Relaxed) => {
+            (ErrorKind::Denied, "the repository refuses the token".into())
+        }
         _ if text.contains("redirect") => {
             (ErrorKind::Invalid, "the git server redirects to another host: give the repository's own address".into())
         }

@@ -18,7 +18,9 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use url::Url;
 
 pub use codedeploy::{CodeDeploy, CodeDeployStatus, CodeDeployment, LifecycleEvent};

@@ -36,7 +36,11 @@ pub(super) fn name() -> String {
 }
 
 /// Builds the folder's Dockerfile, with the lines that came.
-pub(super) async fn build(folder: &Path, tag: &str, labels: &[(&str, &str)]) -> (Result<BuiltImage, BuildError>, Vec<String>) {
+pub(super) async fn build(
+    folder: &Path,
+    tag: &str,
+    labels: &[(&str, &str)],
+) -> (Result<BuiltImage, BuildError>, Vec<String>) {
     let labels: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
     let request = BuildRequest {
         context: folder,

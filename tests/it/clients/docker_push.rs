@@ -69,7 +69,11 @@ impl Registry {
     }
 }
 
-async fn push(docker: &Docker, uri: &str, login: &RegistryLogin) -> (Result<PushedImage, panda::clients::ClientError>, Vec<PushLine>) {
+async fn push(
+    docker: &Docker,
+    uri: &str,
+    login: &RegistryLogin,
+) -> (Result<PushedImage, panda::clients::ClientError>, Vec<PushLine>) {
     let (sender, mut receiver) = mpsc::channel(4);
     let collect = async {
         let mut lines = Vec::new();

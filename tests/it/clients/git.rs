@@ -68,7 +68,8 @@ async fn a_wrong_or_missing_token_is_denied_without_asking_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     for token in [Some("wr0ng"), None] {
         let before = server.asked.load(Ordering::Relaxed);
-        let error = fetch(&server.repository("private/shop.git"), "main", token, &folder.path().join("s")).await.unwrap_err();
+        let error =
+            fetch(&server.repository("private/shop.git"), "main", token, &folder.path().join("s")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Denied, "{error}");
         assert!(!error.to_string().contains("wr0ng"));
         assert!(server.asked.load(Ordering::Relaxed) - before <= 2);
@@ -105,7 +106,11 @@ async fn what_is_no_plain_http_address_or_no_branch_name_is_invalid() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("s");
     for url in ["file:///etc", "ssh://git@example.com/a", "http://user:pass@127.0.0.1/a"] {
-        assert_eq!(fetch(&url.parse().unwrap(), "main", None, &into).await.unwrap_err().kind, ErrorKind::Invalid, "{url}");
+        assert_eq!(
+            fetch(&url.parse().unwrap(), "main", None, &into).await.unwrap_err().kind,
+            ErrorKind::Invalid,
+            "{url}"
+        );
     }
     let bad_branch = fetch(&server.repository("public/shop.git"), "a..b", None, &into).await.unwrap_err();
     assert_eq!(bad_branch.kind, ErrorKind::Invalid);

@@ -33,10 +33,14 @@ fn by_token(headers: &HeaderMap) -> Option<Response> {
     assert!(headers["user-agent"].to_str().unwrap().starts_with("panda/"));
     match headers["authorization"].to_str().unwrap() {
         "Bearer good" => None,
-        "Bearer limited" => {
-            Some(refusal(StatusCode::FORBIDDEN, &[("x-ratelimit-remaining", "0"), ("retry-after", "7")], "rate limit exceeded"))
+        "Bearer limited" => Some(refusal(
+            StatusCode::FORBIDDEN,
+            &[("x-ratelimit-remaining", "0"), ("retry-after", "7")],
+            "rate limit exceeded",
+        )),
+        "Bearer narrow" => {
+            Some(refusal(StatusCode::FORBIDDEN, &[], "Resource not accessible by personal access token"))
         }
-        "Bearer narrow" => Some(refusal(StatusCode::FORBIDDEN, &[], "Resource not accessible by personal access token")),
         "Bearer broken" => Some(refusal(StatusCode::BAD_GATEWAY, &[], "Server Error")),
         _ => Some(refusal(StatusCode::UNAUTHORIZED, &[], "Bad credentials")),
     }

@@ -61,7 +61,8 @@ async fn a_service_that_hangs_or_is_not_there_is_unhealthy_within_the_timeout() 
 #[tokio::test]
 async fn an_endless_body_is_not_read_to_its_end() {
     let endless = || async {
-        let pieces = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b'x'; 1024])));
+        let pieces =
+            futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b'x'; 1024])));
         axum::body::Body::from_stream(pieces)
     };
     let url = serve(Router::new().route("/health", get(endless))).await;
