@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::{
     config::http::HttpResponse,
     error::{BuildError, ProvideErrorMetadata, SdkError},
@@ -47,29 +48,27 @@ fn unsent<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientErr
 where
     E: Error + Send + Sync + 'static,
 {
-    // Assuming the user's role is a call of its own, made while signing; its refusal is what the user must hear of.
+    let mut kind = match error {
+        SdkError::ConstructionFailure(_) => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
+    };
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(inner) = cause {
+        // Assuming the user's role is a call of its own, made while signing; its refusal is what the user must hear of.
         if let Some(SdkError::ServiceError(answer)) = inner.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
             let service = answer.err();
-            let kind = kind(service.code(), answer.raw().status().as_u16());
+            let kind = self::kind(service.code(), answer.raw().status().as_u16());
             return ClientError::new(kind, "sts:AssumeRole", words(service.code(), service.message()));
+        }
+        // No place of the default chain has credentials, or one has wrong ones: waiting does not help.
+        if let Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) =
+            inner.downcast_ref()
+        {
+            kind = ErrorKind::Denied;
         }
         cause = inner.source();
     }
-    let text = chain(error);
-    let kind = match error {
-        SdkError::ConstructionFailure(_) => ErrorKind::Invalid,
-        // The SDK gives no typed way to tell a missing credential from a missing network.
-        _ if ["no providers in chain", "credentials provider was not", "not enabled"]
-            .iter()
-            .any(|t| text.contains(t)) =>
-        {
-            ErrorKind::Denied
-        }
-        _ => ErrorKind::Unavailable,
-    };
-    ClientError::new(kind, call, text)
+    ClientError::new(kind, call, chain(error))
 }
 
 fn words(code: Option<&str>, message: Option<&str>) -> String {
