@@ -208,17 +208,17 @@ async fn an_image_that_exits_fails_its_execution_as_in_ecs() {
     fails(&world, &[], "main", ErrorCode::ExecutionFailed).await;
 }
 
-/// One deployment to DEPLOYMENT_READY, then `faults`, then the switch; it fails with SWITCH_FAILED and blue keeps the traffic.
-async fn switch_fails(faults: Faults) -> String {
+/// One deployment to DEPLOYMENT_READY, then `faults`, then the switch; it fails with `code` and blue keeps the traffic.
+async fn switch_fails(faults: Faults, flags: &[&str], code: ErrorCode) -> String {
     let world = World::with_files(hello("2.0.0")).await;
-    let replica = Replica::start(&world, &[]).await;
+    let replica = Replica::start(&world, flags).await;
     let id = deploy(&world, "main").await;
     let ready = status(&world, &id, &["DEPLOYMENT_READY"]).await;
     world.sandbox.faults().set(faults);
     world.db.db.request_switch(&id).await.unwrap();
     world.db.db.notify_work(&id).await.unwrap();
     let failed = status(&world, &id, &["FAILED"]).await;
-    assert_eq!(failed.error_code.as_deref(), Some("SWITCH_FAILED"), "{:?}", failed.error_message);
+    assert_eq!(failed.error_code.as_deref(), Some(code.as_str()), "{:?}", failed.error_message);
     let blue = reqwest::get(ready.blue_url.unwrap()).await.unwrap().text().await.unwrap();
     assert!(!blue.contains("2.0.0"), "blue keeps the traffic");
     replica.stop().await;
@@ -226,21 +226,30 @@ async fn switch_fails(faults: Faults) -> String {
 }
 
 #[tokio::test]
-async fn a_switch_that_code_deploy_refuses_fails() {
-    let said = switch_fails(refusal("codedeploy:ContinueDeployment", "InvalidDeploymentStatusException")).await;
+async fn a_switch_that_code_deploy_denies_fails() {
+    let fault = CallFault { deny: true, ..CallFault::default() };
+    switch_fails(call_fault("codedeploy:ContinueDeployment", fault), &[], ErrorCode::SwitchFailed).await;
+}
+
+#[tokio::test]
+async fn a_switch_that_code_deploy_is_never_ready_for_fails_at_its_time_limit_with_its_words() {
+    let faults = refusal("codedeploy:ContinueDeployment", "DeploymentIsNotInReadyStateException");
+    let said = switch_fails(faults, &["--switch-limit-ms=1500"], ErrorCode::SwitchTimedOut).await;
     assert!(said.contains("the sandbox refuses"), "{said}");
 }
 
 #[tokio::test]
 async fn a_shift_that_code_deploy_fails_fails_with_its_words() {
     let fault = ShiftFault::Fail { code: "HEALTH_CONSTRAINTS".into(), message: "targets are unhealthy".into() };
-    let said = switch_fails(Faults { shifts: [("*".to_owned(), fault)].into(), ..Faults::default() }).await;
+    let faults = Faults { shifts: [("*".to_owned(), fault)].into(), ..Faults::default() };
+    let said = switch_fails(faults, &[], ErrorCode::SwitchFailed).await;
     assert!(said.contains("targets are unhealthy"), "{said}");
 }
 
 #[tokio::test]
 async fn a_deployment_that_somebody_stops_in_code_deploy_fails() {
-    switch_fails(Faults { shifts: [("*".to_owned(), ShiftFault::Stop)].into(), ..Faults::default() }).await;
+    let faults = Faults { shifts: [("*".to_owned(), ShiftFault::Stop)].into(), ..Faults::default() };
+    switch_fails(faults, &[], ErrorCode::SwitchFailed).await;
 }
 
 #[tokio::test]
