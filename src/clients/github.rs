@@ -130,7 +130,7 @@ mod tests {
         assert!(!is_limited(StatusCode::FORBIDDEN, &headers(&[("x-ratelimit-remaining", "12")])));
         let limited = headers(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1060")]);
         assert!(is_limited(StatusCode::FORBIDDEN, &limited));
-        assert_eq!(retry_after(&limited, 1_000), Some(Duration::from_secs(60)));
+        assert_eq!(retry_after(&limited, 1_000), Some(Duration::from_mins(1)));
         assert_eq!(retry_after(&limited, 2_000), Some(Duration::ZERO));
         assert_eq!(retry_after(&headers(&[("retry-after", "5")]), 0), Some(Duration::from_secs(5)));
         assert_eq!(retry_after(&headers(&[]), 0), None);

@@ -11,6 +11,7 @@ mod eventbridge;
 mod secrets;
 mod sfn;
 mod sts;
+mod transport;
 
 use std::{
     collections::VecDeque,
@@ -114,6 +115,7 @@ impl Aws {
             .operation_timeout(settings.operation_timeout)
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(transport::shared())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts)
             // One cache for all clients of the account, or each client would assume the role by itself.

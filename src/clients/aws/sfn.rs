@@ -73,7 +73,7 @@ impl Executions {
     pub async fn describe(&self, arn: &str) -> Result<Execution, ClientError> {
         const CALL: &str = "states:DescribeExecution";
         let answer = self.client.describe_execution().execution_arn(arn).send().await;
-        let answer = answer.map_err(|error| failed(CALL, error))?;
+        let answer = answer.map_err(|error| failed(CALL, &error))?;
         Ok(Execution {
             arn: answer.execution_arn,
             status: status(&answer.status),
@@ -93,7 +93,7 @@ impl Executions {
         for _ in 0..MOST_PAGES {
             let request = self.client.get_execution_history().execution_arn(arn).reverse_order(true);
             let request = request.include_execution_data(true).max_results(PAGE).set_next_token(token.take());
-            let answer = request.send().await.map_err(|error| failed(CALL, error))?;
+            let answer = request.send().await.map_err(|error| failed(CALL, &error))?;
             let enough = reaches(&answer.events, after_id);
             events.extend(answer.events);
             token = answer.next_token;
@@ -108,7 +108,7 @@ impl Executions {
     pub async fn stop(&self, arn: &str, cause: &str) -> Result<(), ClientError> {
         let cause: String = cause.chars().take(LONGEST_CAUSE).collect();
         let sent = self.client.stop_execution().execution_arn(arn).cause(cause).send().await;
-        sent.map(drop).map_err(|error| failed("states:StopExecution", error))
+        sent.map(drop).map_err(|error| failed("states:StopExecution", &error))
     }
 }
 

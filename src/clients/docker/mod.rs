@@ -22,11 +22,11 @@ pub use push::{PushLine, PushedImage};
 use super::{ClientError, ErrorKind, error::chain};
 
 /// The longest that the engine may take to answer a plain call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The longest that the engine may take to *begin* its answer to a build or a push. It reads the whole context before it
 /// says the first word, so this also bounds the upload; what follows is bounded by the caller.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const STREAM_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// Where an engine usually listens.
 const USUAL_SOCKET: &str = "unix:///var/run/docker.sock";

@@ -1,5 +1,6 @@
 //! The reconciler on real parts, without the API: what it commits, and what it does to the outside.
 
+mod failures;
 mod flow;
 
 use std::sync::Arc;
@@ -42,6 +43,11 @@ impl Replica {
 
 /// A new deployment of the world's repository, as the API would make it.
 pub async fn deploy(world: &World, branch: &str) -> String {
+    deploy_with_token(world, branch, TOKEN).await
+}
+
+/// The same with another token for the source.
+pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> String {
     let db = &world.db.db;
     let keys = world.sandbox.user_credentials();
     let github = GithubConnection {
@@ -49,7 +55,7 @@ pub async fn deploy(world: &World, branch: &str) -> String {
         owner: OWNER.into(),
         repo: world.repo.clone(),
         branch: branch.into(),
-        token: SecretString::from(TOKEN),
+        token: SecretString::from(token),
     };
     let aws = AwsConnection {
         id: ids::aws_connection_id(),
