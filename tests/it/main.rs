@@ -1,1 +1,5 @@
 //! All integration tests, one binary: linking once is most of the build.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
+
+mod parts;

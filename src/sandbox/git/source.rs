@@ -1,0 +1,90 @@
+//! What a commit is made of, and which names are allowed in it.
+
+use std::path::Path;
+
+use super::error::GitError;
+
+/// One file of a commit.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Relative, with `/`.
+    pub path: String,
+    /// What is in it.
+    pub contents: Vec<u8>,
+    /// Whether it is a program.
+    pub executable: bool,
+}
+
+impl SourceFile {
+    /// A file that is not a program.
+    pub fn new(path: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), contents: contents.into(), executable: false }
+    }
+
+    /// All files below a folder, sorted by path; links and `.git` are left out.
+    pub fn folder(folder: &Path) -> Result<Vec<Self>, GitError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let failed = |path: &Path, source: std::io::Error| GitError::File { path: path.to_path_buf(), source };
+        let mut files = Vec::new();
+        let walk = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter();
+        for entry in walk.filter_entry(|entry| entry.file_name() != ".git") {
+            let entry = entry.map_err(|error| failed(folder, error.into()))?;
+            let path = entry.path();
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            let relative = path.strip_prefix(folder).ok().and_then(Path::to_str).ok_or_else(|| GitError::Input {
+                field: "path",
+                problem: format!("{} is not UTF-8", path.display()),
+            })?;
+            let mode = std::fs::metadata(path).map_err(|error| failed(path, error))?.permissions().mode();
+            let contents = std::fs::read(path).map_err(|error| failed(path, error))?;
+            files.push(Self { path: relative.to_owned(), contents, executable: mode & 0o111 != 0 });
+        }
+        Ok(files)
+    }
+}
+
+pub(super) fn check_name(field: &'static str, name: &str, longest: usize, also: &[char]) -> Result<(), GitError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || also.contains(&c);
+    // GitHub takes a final `.git` off an address, so no name may end in it.
+    let misleading = name.starts_with(['.', '-']) || name.to_ascii_lowercase().ends_with(".git");
+    if name.is_empty() || name.len() > longest || !name.chars().all(allowed) || misleading {
+        let problem = format!("{name:?} is not a name on GitHub (1 to {longest} letters, digits and {also:?})");
+        return Err(GitError::Input { field, problem });
+    }
+    Ok(())
+}
+
+pub(super) fn check_branch(branch: &str) -> Result<(), GitError> {
+    let valid = !branch.starts_with('-') && git2::Reference::is_valid_name(&format!("refs/heads/{branch}"));
+    let problem = || format!("{branch:?} is not a branch name");
+    valid.then_some(()).ok_or_else(|| GitError::Input { field: "branch", problem: problem() })
+}
+
+pub(super) fn check_path(path: &str) -> Result<(), GitError> {
+    let part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git");
+    let problem = || format!("{path:?} is not a relative path inside a repository");
+    path.split('/').all(part).then_some(()).ok_or_else(|| GitError::Input { field: "path", problem: problem() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_branches_and_paths_that_lead_elsewhere_are_refused() {
+        for name in ["", "..", ".", "-x", "a/b", "a\\b", "a b", "hello.git", "é", "a\0"] {
+            assert!(check_name("repo", name, 100, &['-', '_', '.']).is_err(), "{name:?}");
+        }
+        check_name("repo", "hello.world_2-x", 100, &['-', '_', '.']).unwrap();
+        for branch in ["", "-x", "a..b", "a b", "/a", "a/", "a.lock", "a:b"] {
+            assert!(check_branch(branch).is_err(), "{branch:?}");
+        }
+        check_branch("feature/green").unwrap();
+        for path in ["", "/etc/passwd", "../x", "a/../b", "a//b", ".git/config", "a/.GIT/x"] {
+            assert!(check_path(path).is_err(), "{path:?}");
+        }
+        check_path("src/main.rs").unwrap();
+    }
+}

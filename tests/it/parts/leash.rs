@@ -1,0 +1,122 @@
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use panda::sandbox::parts::PartsError;
+use panda::sandbox::parts::leash::{Leash, Program, RunAs, StopSignal};
+
+use super::{SOON, eventually, is_alive};
+
+const GRACE: Duration = Duration::from_secs(1);
+
+fn program(dir: &Path, script: &str) -> Program {
+    Program {
+        part: "sleeper",
+        executable: PathBuf::from("/bin/sh"),
+        args: vec!["-c".into(), script.into(), "sleeper".into(), dir.join("pid").into()],
+        env: vec![("GREETING", "hello there".to_owned())],
+        run_as: RunAs::Us,
+        stop_signal: StopSignal::Term,
+        grace: GRACE,
+        log: dir.join("log"),
+        remedy: "Sleep longer.",
+    }
+}
+
+fn pid_in(dir: &Path) -> Option<i32> {
+    std::fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()
+}
+
+async fn started(dir: &Path, script: &str) -> (Leash, i32) {
+    let mut leash = program(dir, script).start().unwrap();
+    leash.ready(SOON, async || pid_in(dir).is_some()).await.unwrap();
+    (leash, pid_in(dir).unwrap())
+}
+
+const SLEEP: &str = "echo $$ > \"$1\"; exec sleep 1000";
+const STUBBORN: &str = "trap '' TERM; echo $$ > \"$1\"; while :; do sleep 0.1; done";
+
+#[tokio::test]
+async fn a_program_is_gone_once_it_was_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (leash, pid) = started(dir.path(), SLEEP).await;
+    assert!(is_alive(pid));
+    leash.stop().await.unwrap();
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test]
+async fn a_program_that_ignores_the_signal_is_killed_after_its_grace() {
+    let dir = tempfile::tempdir().unwrap();
+    let (leash, pid) = started(dir.path(), STUBBORN).await;
+    let before = std::time::Instant::now();
+    leash.stop().await.unwrap();
+    assert!(!is_alive(pid));
+    assert!(before.elapsed() >= GRACE);
+}
+
+#[tokio::test]
+async fn a_program_ends_when_its_leash_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (leash, pid) = started(dir.path(), SLEEP).await;
+    drop(leash);
+    eventually("the program ends", async || !is_alive(pid)).await;
+}
+
+/// The test runs itself as the parent that is killed.
+#[tokio::test]
+async fn a_program_does_not_outlive_a_parent_that_was_killed_with_minus_nine() {
+    const FOLDER: &str = "PANDA_TEST_LEASH_FOLDER";
+    if let Some(dir) = std::env::var_os(FOLDER) {
+        let (_leash, _) = started(Path::new(&dir), STUBBORN).await;
+        std::future::pending::<()>().await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let name = "parts::leash::a_program_does_not_outlive_a_parent_that_was_killed_with_minus_nine";
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(FOLDER, dir.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the program starts", async || pid_in(dir.path()).is_some()).await;
+    let pid = pid_in(dir.path()).unwrap();
+    assert!(is_alive(pid));
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    eventually("the program ends with its parent", async || !is_alive(pid)).await;
+}
+
+#[tokio::test]
+async fn a_program_ends_with_us_even_if_the_shell_that_holds_it_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut leash, pid) = started(dir.path(), SLEEP).await;
+    let shell = i32::try_from(leash.pid().unwrap()).unwrap();
+    kill(Pid::from_raw(shell), Signal::SIGKILL).unwrap();
+    eventually("the shell is gone", async || leash.exited().is_some()).await;
+    assert!(is_alive(pid));
+    drop(leash);
+    eventually("the program ends", async || !is_alive(pid)).await;
+}
+
+#[tokio::test]
+async fn a_program_that_ends_at_once_is_an_error_with_its_last_words_and_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut leash = program(dir.path(), "echo \"$GREETING\"; echo no room >&2; exit 3").start().unwrap();
+    let error = leash.ready(SOON, async || false).await.unwrap_err();
+    let PartsError::Start { reason, tail, log, .. } = &error else { panic!("{error}") };
+    assert_eq!(reason, "it ended (exit status 3)");
+    assert_eq!(tail, "hello there\nno room");
+    assert_eq!(log, &dir.path().join("log"));
+    assert!(error.to_string().contains("Sleep longer."), "{error}");
+}
+
+#[tokio::test]
+async fn a_program_that_is_never_ready_is_an_error_that_names_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut leash, _) = started(dir.path(), SLEEP).await;
+    let error = leash.ready(Duration::from_secs(1), async || false).await.unwrap_err();
+    assert!(error.to_string().contains("not ready within 1 s"), "{error}");
+}

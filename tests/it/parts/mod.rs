@@ -1,0 +1,49 @@
+//! Real parts, really started.
+
+mod docker;
+mod git;
+mod github;
+mod hello;
+mod leash;
+mod postgres;
+mod registry;
+mod registry_image;
+mod run;
+
+use std::time::Duration;
+
+use bollard::query_parameters::RemoveImageOptions;
+use panda::sandbox::parts::Engine;
+use tempfile::TempDir;
+
+/// How long a thing that must happen may take on a slow machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// The engine that the suite was given, or one of the test's own, with the example's base image.
+pub async fn engine() -> (Engine, TempDir) {
+    let dir = panda::sandbox::parts::temporary_folder().unwrap();
+    let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
+    engine.ensure_base_image("busybox:1").await.unwrap();
+    (engine, dir)
+}
+
+/// Waits until `condition` holds; panics with `what` when it never does.
+pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {
+    let deadline = tokio::time::Instant::now() + SOON;
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Whether a process exists and has not ended.
+pub fn is_alive(pid: i32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // After the name, which is in parentheses and may hold anything.
+    !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z')
+}
+
+/// Takes an image, or one of its names, off an engine that outlives the test.
+pub async fn forget_image(engine: &Engine, image: &str) {
+    engine.docker().remove_image(image, None::<RemoveImageOptions>, None).await.unwrap();
+}
