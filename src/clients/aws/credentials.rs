@@ -10,56 +10,16 @@ use aws_credential_types::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OnceCell;
 
+pub use crate::domain::connection::{AwsCredentials, AwsKeys};
+
 /// What the role's session is called in the user's `CloudTrail`.
 const SESSION_NAME: &str = "panda";
 
-/// Long-lived or temporary keys.
-#[derive(Clone)]
-pub struct AwsKeys {
-    /// The access key id: not secret by itself.
-    pub access_key_id: String,
-    /// The secret access key.
-    pub secret_access_key: SecretString,
-    /// The session token of temporary keys.
-    pub session_token: Option<SecretString>,
-}
-
-/// How a user's account is entered.
-#[derive(Clone)]
-pub enum AwsCredentials {
-    /// By keys that the user gave.
-    Keys(AwsKeys),
-    /// By a role that the controller's own credentials may assume.
-    Role {
-        /// The role's ARN.
-        role_arn: String,
-        /// The external id that the role's trust policy asks for.
-        external_id: Option<SecretString>,
-    },
-}
-
-impl AwsCredentials {
-    /// Who they stand for: never a secret.
-    pub(super) fn principal(&self) -> &str {
-        match self {
-            Self::Keys(keys) => &keys.access_key_id,
-            Self::Role { role_arn, .. } => role_arn,
-        }
-    }
-}
-
-impl fmt::Debug for AwsKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwsKeys").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for AwsCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Keys(keys) => keys.fmt(f),
-            Self::Role { role_arn, .. } => f.debug_struct("Role").field("role_arn", role_arn).finish_non_exhaustive(),
-        }
+/// Who they stand for: never a secret.
+pub(super) fn principal(credentials: &AwsCredentials) -> &str {
+    match credentials {
+        AwsCredentials::Keys(keys) => &keys.access_key_id,
+        AwsCredentials::Role { role_arn, .. } => role_arn,
     }
 }
 

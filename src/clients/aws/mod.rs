@@ -139,7 +139,7 @@ impl Aws {
         let key = UserKey {
             connection: cache_key.to_owned(),
             region: region.to_owned(),
-            principal: credentials.principal().to_owned(),
+            principal: credentials::principal(credentials).to_owned(),
         };
         // Nothing can be half-done under this lock, so a panic elsewhere while it was held does no harm.
         let mut users = self.inner.users.lock().unwrap_or_else(PoisonError::into_inner);
