@@ -95,11 +95,8 @@ mod tests {
 
     #[test]
     fn a_status_alone_says_what_to_do() {
-        let kinds = [401, 403, 404, 409, 429, 500, 503, 400, 301].map(ErrorKind::of_status);
         use ErrorKind::{Conflict, Denied, Invalid, NotFound, Throttled, Unavailable};
-        assert_eq!(
-            kinds,
-            [Denied, Denied, NotFound, Conflict, Throttled, Unavailable, Unavailable, Invalid, Invalid]
-        );
+        let kinds = [401, 403, 404, 409, 429, 500, 503, 400, 301].map(ErrorKind::of_status);
+        assert_eq!(kinds, [Denied, Denied, NotFound, Conflict, Throttled, Unavailable, Unavailable, Invalid, Invalid]);
     }
 }

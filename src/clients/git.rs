@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +15,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use git2::{AutotagOption, Cred, Direction, ErrorCode, FetchOptions, RemoteCallbacks, RemoteRedirect, Repository, build::CheckoutBuilder};
+use git2::{
+    AutotagOption, Cred, ErrorCode, FetchOptions, RemoteCallbacks, RemoteRedirect, Repository, RepositoryInitOptions,
+    build::CheckoutBuilder,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +44,7 @@ pub struct GitLimits {
 
 impl Default for GitLimits {
     fn default() -> Self {
-        Self { max_bytes: 2 << 30, timeout: Duration::from_secs(600) }
+        Self { max_bytes: 2 << 30, timeout: Duration::from_mins(10) }
     }
 }
 
@@ -75,6 +78,7 @@ pub struct Git {
 
 /// A request with everything of its own, for the thread that serves it.
 struct Job {
+    into: PathBuf,
     url: String,
     branch: String,
     token: Option<SecretString>,
@@ -91,7 +95,8 @@ impl Git {
     /// Fetches the branch's newest commit alone (depth 1, no tags, no submodules) and checks it out.
     ///
     /// No such branch or repository: `NotFound`. A wrong or missing token: `Denied`. `into` not empty: `Conflict`.
-    /// Cancelled, too slow, or no network: `Unavailable`. Redirects are not followed: a renamed repository is `Invalid`.
+    /// Cancelled, too slow, or no network: `Unavailable`. A redirect is followed on the same host only (a renamed repository);
+    /// to another host it is `Invalid`.
     pub async fn fetch(&self, request: FetchRequest<'_>, cancel: CancellationToken) -> Result<Fetched, ClientError> {
         let invalid = |message: &str| ClientError::new(ErrorKind::Invalid, CALL, message);
         if !matches!(request.url.scheme(), "http" | "https") {
@@ -103,8 +108,8 @@ impl Git {
         if !git2::Reference::is_valid_name(&format!("refs/heads/{}", request.branch)) {
             return Err(invalid("the branch is not a valid git branch name"));
         }
-        let folder = prepare(request.into)?;
         let job = Job {
+            into: request.into.to_owned(),
             url: request.url.as_str().to_owned(),
             branch: request.branch.to_owned(),
             token: request.token.cloned(),
@@ -117,18 +122,17 @@ impl Git {
         // and the runtime would wait for such a thread when the program ends.
         let (done, result) = tokio::sync::oneshot::channel();
         let spawned = std::thread::Builder::new().name("git-fetch".into()).spawn(move || {
-            let fetched = fetch(&job, folder.path());
+            let fetched = prepare(&job.into).and_then(|folder| Ok((fetch(&job, folder.path())?, folder)));
             // The folder travels with the result: when nobody waits any more it is removed here, never renamed.
-            let _ = done.send((fetched, folder));
+            let _ = done.send(fetched);
         });
         spawned.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, error))?;
         let unavailable = |message: &str| ClientError::new(ErrorKind::Unavailable, CALL, message);
         let (fetched, folder) = tokio::select! {
-            result = result => result.map_err(|_| unavailable("the fetching thread died"))?,
+            result = result => result.map_err(|_| unavailable("the fetching thread died"))??,
             () = cancel.cancelled() => return Err(unavailable("cancelled")),
             () = tokio::time::sleep(self.limits.timeout) => return Err(unavailable("the git server was too slow")),
         };
-        let fetched = fetched?;
         // Over an empty folder rename is atomic too; over anything else it fails.
         fs::rename(folder.keep(), request.into).map_err(|error| unplaced(request.into, &error))?;
         Ok(fetched)
@@ -167,67 +171,80 @@ fn prepare(into: &Path) -> Result<TempDir, ClientError> {
     tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).map_err(|error| unplaced(parent, &error))
 }
 
-/// The blocking part. The connection that lists the branches also fetches, so both see one state of the server.
+/// What the callbacks have seen: libgit2's own error tells neither.
+#[derive(Default)]
+struct Seen {
+    asked: AtomicBool,
+    too_large: AtomicBool,
+}
+
+/// The blocking part. One connection lists the branches and fetches, so both see one state of the server.
 fn fetch(job: &Job, folder: &Path) -> Result<Fetched, ClientError> {
-    let asked = AtomicBool::new(false);
-    let explain = |error: &git2::Error| explain(error, job, asked.load(Ordering::Relaxed));
-    let repository = Repository::init(folder).map_err(|error| explain(&error))?;
+    let seen = Seen::default();
+    let explain = |error: git2::Error| explain(&error, job, &seen);
+    let mut init = RepositoryInitOptions::new();
+    let repository = Repository::init_opts(folder, init.external_template(false)).map_err(explain)?;
     // Anonymous: nothing of it is written to .git/config.
-    let mut remote = repository.remote_anonymous(&job.url).map_err(|error| explain(&error))?;
+    let mut remote = repository.remote_anonymous(&job.url).map_err(explain)?;
     let reference = format!("refs/heads/{}", job.branch);
-    let oid = {
-        let mut connection =
-            remote.connect_auth(Direction::Fetch, Some(callbacks(job, &asked)), None).map_err(|error| explain(&error))?;
-        let head = connection.list().map_err(|error| explain(&error))?.iter().find(|head| head.name() == reference);
-        let oid = head.map(git2::RemoteHead::oid).ok_or_else(|| {
-            ClientError::new(ErrorKind::NotFound, CALL, format!("the repository has no branch {:?}", job.branch))
-        })?;
-        let mut options = FetchOptions::new();
-        options.depth(1).download_tags(AutotagOption::None).update_fetchhead(false);
-        options.follow_redirects(RemoteRedirect::None).remote_callbacks(callbacks(job, &asked));
-        connection.remote().download(&[&reference], Some(&mut options)).map_err(|error| explain(&error))?;
-        oid
-    };
-    let commit = repository.find_commit(oid).map_err(|error| explain(&error))?;
+    let mut options = FetchOptions::new();
+    options.depth(1).download_tags(AutotagOption::None).update_fetchhead(false);
+    // "None" still allows the same host. By default libgit2 would follow the first redirect to any host, and answer its
+    // question with our token.
+    options.follow_redirects(RemoteRedirect::None).remote_callbacks(callbacks(job, &seen));
+    // Downloads nothing, and says nothing, when there is no such branch: the list tells.
+    remote.download(&[&reference], Some(&mut options)).map_err(explain)?;
+    let heads = remote.list().map_err(explain)?;
+    let oid = heads.iter().find(|head| head.name() == reference).map(git2::RemoteHead::oid).ok_or_else(|| {
+        ClientError::new(ErrorKind::NotFound, CALL, format!("the repository has no branch {:?}", job.branch))
+    })?;
+    let commit = repository.find_commit(oid).map_err(explain)?;
     let mut checkout = CheckoutBuilder::new();
     checkout.force();
-    repository.checkout_tree(commit.as_object(), Some(&mut checkout)).map_err(|error| explain(&error))?;
-    repository.set_head_detached(oid).map_err(|error| explain(&error))?;
+    repository.checkout_tree(commit.as_object(), Some(&mut checkout)).map_err(explain)?;
+    repository.set_head_detached(oid).map_err(explain)?;
     let committed_at = DateTime::from_timestamp(commit.time().seconds(), 0)
         .ok_or_else(|| ClientError::new(ErrorKind::Invalid, CALL, "the commit's time is on no calendar"))?;
     Ok(Fetched { commit_sha: oid.to_string(), committed_at })
 }
 
-fn callbacks<'a>(job: &'a Job, asked: &'a AtomicBool) -> RemoteCallbacks<'a> {
+fn callbacks<'a>(job: &'a Job, seen: &'a Seen) -> RemoteCallbacks<'a> {
     let mut callbacks = RemoteCallbacks::new();
-    callbacks.credentials(|_, _, _| match &job.token {
-        // A second question means that the first answer was wrong: libgit2 would go on asking for ever.
-        Some(token) if !asked.swap(true, Ordering::Relaxed) => Cred::userpass_plaintext(TOKEN_USER, token.expose_secret()),
-        _ => {
-            asked.store(true, Ordering::Relaxed);
-            Err(git2::Error::new(ErrorCode::Auth, git2::ErrorClass::Http, "authentication failed"))
-        }
+    // A second question means that the first answer was wrong: libgit2 would go on asking for ever.
+    callbacks.credentials(|_, _, _| match (&job.token, seen.asked.swap(true, Ordering::Relaxed)) {
+        (Some(token), false) => Cred::userpass_plaintext(TOKEN_USER, token.expose_secret()),
+        _ => Err(git2::Error::new(ErrorCode::Auth, git2::ErrorClass::Http, "authentication failed")),
     });
     callbacks.transfer_progress(|progress| {
-        !job.stop.load(Ordering::Relaxed) && progress.received_bytes() <= job.max_bytes
+        if progress.received_bytes() > job.max_bytes {
+            seen.too_large.store(true, Ordering::Relaxed);
+            return false;
+        }
+        !job.stop.load(Ordering::Relaxed)
     });
     callbacks.sideband_progress(|_| !job.stop.load(Ordering::Relaxed));
     callbacks
 }
 
 /// What libgit2's error means; its texts are the only place where it tells the HTTP status.
-fn explain(error: &git2::Error, job: &Job, asked: bool) -> ClientError {
+fn explain(error: &git2::Error, job: &Job, seen: &Seen) -> ClientError {
     let text = error.message();
     let status = text.split_once("http status code: ").and_then(|(_, code)| code.trim().parse::<u16>().ok());
     let (kind, message) = match (error.code(), status) {
-        (ErrorCode::Auth, _) if job.token.is_none() => (ErrorKind::Denied, "the repository asks for a token, and there is none".into()),
+        _ if seen.too_large.load(Ordering::Relaxed) => {
+            (ErrorKind::Invalid, format!("the repository is larger than {} bytes", job.max_bytes))
+        }
+        (ErrorCode::Auth, _) if job.token.is_none() => {
+            (ErrorKind::Denied, "the repository asks for a token, and there is none".into())
+        }
         (ErrorCode::Auth, _) => (ErrorKind::Denied, "the repository refuses the token".into()),
         (_, Some(status)) => (ErrorKind::of_status(status), format!("the git server answered with status {status}")),
-        _ if text.contains("authentication replays") && asked => (ErrorKind::Denied, "the repository refuses the token".into()),
-        _ if text.contains("redirect") => {
-            (ErrorKind::Invalid, "the git server redirects elsewhere: was the repository renamed or moved?".into())
+        _ if text.contains("authentication replays") && seen.asked.load(Ordering::Relaxed) => {
+            (ErrorKind::Denied, "the repository refuses the token".into())
         }
-        (ErrorCode::User, _) => (ErrorKind::Invalid, format!("the repository is larger than {} bytes", job.max_bytes)),
+        _ if text.contains("redirect") => {
+            (ErrorKind::Invalid, "the git server redirects to another host: give the repository's own address".into())
+        }
         (ErrorCode::Certificate, _) => (ErrorKind::Invalid, text.to_owned()),
         _ => match error.class() {
             git2::ErrorClass::Net | git2::ErrorClass::Http | git2::ErrorClass::Ssl | git2::ErrorClass::Os => {

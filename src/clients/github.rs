@@ -6,10 +6,7 @@ use reqwest::{Client, Response, StatusCode, header::HeaderMap, redirect::Policy}
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{
-    ClientError, ErrorKind,
-    error::chain,
-};
+use super::{ClientError, ErrorKind, error::chain};
 
 const CALL: &str = "GitHub API";
 
@@ -74,7 +71,8 @@ impl GitHub {
             .pop_if_empty()
             // Encodes what a segment cannot hold, a branch's slashes among them.
             .extend(segments);
-        let request = self.http.get(url).bearer_auth(token.expose_secret()).header("accept", "application/vnd.github+json");
+        let request =
+            self.http.get(url).bearer_auth(token.expose_secret()).header("accept", "application/vnd.github+json");
         let answer = request.header("x-github-api-version", "2022-11-28").send().await;
         // The error's text would show the URL: of no use to the user, and longer than what matters.
         answer.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, chain(&error.without_url())).into())
@@ -132,7 +130,7 @@ mod tests {
         assert!(!is_limited(StatusCode::FORBIDDEN, &headers(&[("x-ratelimit-remaining", "12")])));
         let limited = headers(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1060")]);
         assert!(is_limited(StatusCode::FORBIDDEN, &limited));
-        assert_eq!(retry_after(&limited, 1_000), Some(Duration::from_secs(60)));
+        assert_eq!(retry_after(&limited, 1_000), Some(Duration::from_mins(1)));
         assert_eq!(retry_after(&limited, 2_000), Some(Duration::ZERO));
         assert_eq!(retry_after(&headers(&[("retry-after", "5")]), 0), Some(Duration::from_secs(5)));
         assert_eq!(retry_after(&headers(&[]), 0), None);

@@ -7,15 +7,6 @@ use sqlx::types::Uuid;
 use super::{Db, DbError};
 use crate::domain::deployment::{Deployment, Facts};
 
-/// What a person wishes for a deployment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
-    /// Switch the traffic.
-    pub switch: bool,
-    /// Stop.
-    pub cancel: bool,
-}
-
 impl Db {
     /// Registers this process. Its lease runs from here.
     pub async fn register_replica(&self, id: Uuid, name: &str, lease: Duration) -> Result<(), DbError> {
@@ -46,9 +37,15 @@ impl Db {
 
     /// Gives back all that the replica owns and removes it.
     pub async fn deregister_replica(&self, id: Uuid) -> Result<(), DbError> {
-        sqlx::query!("UPDATE deployments SET replica_id = NULL, version = version + 1 WHERE replica_id = $1", id)
-            .execute(&self.pool)
-            .await?;
+        // The condition on the status is the index's: what is owned is always active.
+        sqlx::query!(
+            "UPDATE deployments SET replica_id = NULL, version = version + 1
+             WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
+                       AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))",
+            id
+        )
+        .execute(&self.pool)
+        .await?;
         sqlx::query!("DELETE FROM replicas WHERE id = $1", id).execute(&self.pool).await?;
         Ok(())
     }
@@ -62,19 +59,20 @@ impl Db {
     }
 
     /// Claims up to `limit` active deployments that nobody owns or whose owner's lease has run out, for `replica`, which must
-    /// itself be alive. At most `heavy_limit` of them are at one of the `heavy_steps`.
+    /// itself be alive; returns their ids. At most `heavy_limit` of them are at one of the `heavy_steps`. On an error some may
+    /// be claimed all the same: [`Db::owned_ids`] tells.
     pub async fn claim(
         &self,
         replica: Uuid,
         limit: i64,
         heavy_limit: i64,
         heavy_steps: &[String],
-    ) -> Result<Vec<Deployment>, DbError> {
-        let rows = sqlx::query!(
+    ) -> Result<Vec<String>, DbError> {
+        Ok(sqlx::query_scalar!(
             "WITH me AS (
                  SELECT id FROM replicas WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
              ), free AS (
-                 SELECT d.id, d.step = ANY ($4) AS heavy
+                 SELECT d.id, d.step = ANY ($4) AS heavy, d.started_at
                  FROM deployments d
                  WHERE (d.status = 'RUNNING' OR (d.status = 'DEPLOYMENT_READY'
                            AND (d.switch_requested_at IS NOT NULL OR d.cancel_requested_at IS NOT NULL)))
@@ -82,17 +80,43 @@ impl Db {
                            SELECT FROM replicas r WHERE r.id = d.replica_id
                              AND r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp()))
                    AND ($3::bigint > 0 OR NOT d.step = ANY ($4))
-                 ORDER BY d.id
+                 ORDER BY heavy, d.started_at
                  FOR UPDATE OF d SKIP LOCKED
                  LIMIT $2
              ), chosen AS (
-                 SELECT id FROM (SELECT id, heavy, row_number() OVER (PARTITION BY heavy ORDER BY id) AS n FROM free) numbered
+                 SELECT id FROM (
+                     SELECT id, heavy, row_number() OVER (PARTITION BY heavy ORDER BY started_at) AS n FROM free) numbered
                  WHERE NOT heavy OR n <= $3
              )
              UPDATE deployments d
              SET replica_id = me.id, version = d.version + 1, claims_without_progress = d.claims_without_progress + 1
              FROM me, chosen WHERE d.id = chosen.id
-             RETURNING d.id, d.status, d.owner, d.repo, d.branch, d.github_connection_id, d.aws_connection_id, d.account_id, d.region,
+             RETURNING d.id",
+            replica,
+            limit,
+            heavy_limit,
+            heavy_steps
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Ids of all that `replica` owns.
+    pub async fn owned_ids(&self, replica: Uuid) -> Result<Vec<String>, DbError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT id FROM deployments
+             WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
+                       AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))",
+            replica
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Those of `ids` that `replica` owns, as they are now.
+    pub async fn load_owned(&self, replica: Uuid, ids: &[String]) -> Result<Vec<Deployment>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT d.id, d.status, d.owner, d.repo, d.branch, d.github_connection_id, d.aws_connection_id, d.account_id, d.region,
                  d.ecr_repository, d.attempt, d.step, d.step_state, d.waiting_for, d.claims_without_progress, d.version,
                  extract(epoch FROM now() - d.step_started_at)::float8 AS \"step_elapsed!\",
                  (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
@@ -100,11 +124,10 @@ impl Db {
                  d.last_history_event_id, d.polling_state, d.cluster_name, d.service_name, d.task_definition, d.blue_service_arn,
                  d.green_service_arn, d.blue_target_group_arn, d.green_target_group_arn, d.blue_url, d.green_url,
                  d.code_deploy_deployment_id, d.code_deploy_application_name, d.blue_latency_ms, d.green_latency_ms,
-                 d.blue_error_rate, d.green_error_rate, d.final_service",
+                 d.blue_error_rate, d.green_error_rate, d.final_service
+             FROM deployments d WHERE d.id = ANY ($2) AND d.replica_id = $1",
             replica,
-            limit,
-            heavy_limit,
-            heavy_steps
+            ids
         )
         .fetch_all(&self.pool)
         .await?;
@@ -161,6 +184,19 @@ impl Db {
             .collect()
     }
 
+    /// Those of `ids` that are not at one of `steps`: finished, further on, or unknown.
+    pub async fn not_at_steps(&self, ids: &[String], steps: &[String]) -> Result<Vec<String>, DbError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT asked.id AS \"id!\" FROM unnest($1::text[]) AS asked (id)
+             LEFT JOIN deployments d ON d.id = asked.id AND d.status = 'RUNNING' AND d.step = ANY ($2)
+             WHERE d.id IS NULL",
+            ids,
+            steps
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
     /// Gives one deployment back, so that another replica can claim it at once. A planned hand-over is no lack of progress.
     pub async fn release(&self, id: &str, replica: Uuid, version: i64) -> Result<(), DbError> {
         sqlx::query!(
@@ -174,21 +210,6 @@ impl Db {
         .execute(&self.pool)
         .await?;
         Ok(())
-    }
-
-    /// What is wished for the deployments that `replica` owns and that have a wish, with their ids.
-    pub async fn wishes(&self, replica: Uuid) -> Result<Vec<(String, Wishes)>, DbError> {
-        let rows = sqlx::query!(
-            "SELECT id, switch_requested_at IS NOT NULL AS \"switch!\", cancel_requested_at IS NOT NULL AS \"cancel!\"
-             FROM deployments
-             WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
-                       AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))
-               AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)",
-            replica
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(|row| (row.id, Wishes { switch: row.switch, cancel: row.cancel })).collect())
     }
 }
 

@@ -1,1 +1,32 @@
-//! (being written)
+//! The reconcile loop: claims deployments, drives each one step at a time, commits what came of it.
+//!
+//! # The crash argument
+//! A deployment is a row; what is in memory can be lost at any line. Line by line:
+//!
+//! 1. **Before the claim**: nothing of ours exists. The row is found again by any replica's sweep, with or without a notification.
+//! 2. **After the claim, before the step**: the row says that we own it. Our heartbeat stops with us; when the lease has run out (by
+//!    the database's clock, never ours) another replica claims it, and the version moves on.
+//! 3. **In the step, before an outside call**: as 2.
+//! 4. **After an outside call, before the commit**: the next owner runs the same step from its beginning. Every step looks before
+//!    it acts (see `steps`), so the effect is found, not made again; events carry keys, so what was told is not told again.
+//! 5. **In the commit**: state, facts, history cursor and events are one statement. It happened or it did not. If the answer is
+//!    lost we do not know which: the commit is never resent; the row is read again and driven from what it says.
+//! 6. **After the commit, before the notification**: streams and replicas look at the tables every second or so anyway.
+//! 7. **Paused past the lease** (SIGSTOP, a swap storm, a cut network): the first commit afterwards names an old version, changes
+//!    nothing, and the deployment is forgotten here. What the outside saw twice falls under 4.
+//! 8. **Dying in one step again and again**: each claim without progress is counted in the row; after some the deployment fails.
+//!
+//! One more thing is needed for 7: a replica that cannot reach the database stops acting *before* its lease runs out, so that two
+//! replicas are at work on one deployment only if one of them is paused (`lease`).
+
+mod driver;
+mod housekeeping;
+mod lease;
+mod limits;
+mod notifier;
+mod run;
+mod worker;
+
+pub use housekeeping::tidy;
+pub use notifier::Notifier;
+pub use worker::{Reconciler, ReconcilerOptions};

@@ -1,8 +1,10 @@
 //! Stage 1, first part: the newest commit of the branch, in a workspace of its own, and its Dockerfile.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
-use super::{BuildImage, Context, Lane, Outcome, Run, StepError};
+use super::{BuildImage, Context, Lane, Outcome, Run, StepError, remove_workspace};
 use crate::clients::git::{FetchRequest, find_dockerfile};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
@@ -28,6 +30,10 @@ impl Run for FetchSource {
         }
         cx.reporter.tell(Event::new(EventCode::CloneStarted)).await;
         let workspace = cx.workspace();
+        // What a run before this one left: a fetch is whole or not there.
+        remove_workspace(&cx.services.settings.workspace_dir, &deployment.id).await.map_err(|error| {
+            StepError::retryable(ErrorCode::SourceFetchFailed, format!("the old workspace cannot be removed: {error}"))
+        })?;
         let request =
             FetchRequest { url: &url, branch: &deployment.branch, token: Some(&cx.github.token), into: &workspace };
         let fetched = cx
@@ -39,7 +45,7 @@ impl Run for FetchSource {
         let path = workspace.display().to_string();
         cx.reporter.tell(Event::new(EventCode::RepositoryCloned).with("path", path)).await;
         cx.reporter.tell(Event::new(EventCode::DockerfileSearchStarted)).await;
-        let found = find_dockerfile(&workspace).map_err(StepError::from_client(ErrorCode::SourceFetchFailed))?;
+        let found = search(&workspace).await.map_err(StepError::from_client(ErrorCode::SourceFetchFailed))?;
         let Some(dockerfile) = found else {
             return Err(StepError::fatal(
                 ErrorCode::DockerfileNotFound,
@@ -58,6 +64,13 @@ impl Run for FetchSource {
                 ..Facts::default()
             }))
     }
+}
+
+/// Looks through the workspace on a thread for blocking work: a repository may have very many folders.
+async fn search(workspace: &Path) -> Result<Option<PathBuf>, ClientError> {
+    let root = workspace.to_owned();
+    let found = tokio::task::spawn_blocking(move || find_dockerfile(&root)).await;
+    found.unwrap_or_else(|error| Err(ClientError::new(ErrorKind::Unavailable, "dockerfile search", error)))
 }
 
 /// Git's answers, named for the user.

@@ -12,6 +12,7 @@ use crate::clients::aws::{CodeDeployStatus, LifecycleEvent};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::text;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -33,13 +34,13 @@ impl Run for SwitchTraffic {
         let failed = StepError::from_client(ErrorCode::SwitchFailed);
         let id = &self.code_deploy_deployment_id;
         let code_deploy = &cx.user.codedeploy;
-        let again = |why: &str| Ok(Outcome::wait(self.clone(), cx.services.settings.poll_interval, why));
+        let again = |why: String| Ok(Outcome::wait(self.clone(), cx.services.settings.poll_interval, why));
         let deployment = code_deploy.deployment(id).await.map_err(&failed)?;
         match deployment.status {
             CodeDeployStatus::Ready => match code_deploy.continue_deployment(id).await {
                 Ok(()) => Ok(self.started()),
                 // It moved between the look and the call, or an answer of ours was lost: look again.
-                Err(error) if error.kind == ErrorKind::Conflict => again("CodeDeploy is looked at again"),
+                Err(error) if error.kind == ErrorKind::Conflict => again(text::reason(&error.to_string())),
                 Err(error) => Err(failed(error)),
             },
             CodeDeployStatus::Succeeded => Ok(self.started()),
@@ -52,7 +53,7 @@ impl Run for SwitchTraffic {
                 if is_shifting(&lifecycle) {
                     Ok(self.started())
                 } else {
-                    again("CodeDeploy is not ready for the switch yet")
+                    again("CodeDeploy is not ready for the switch yet".to_owned())
                 }
             }
         }

@@ -69,7 +69,7 @@ impl CodeDeploy {
     pub async fn deployment(&self, id: &str) -> Result<CodeDeployment, ClientError> {
         const CALL: &str = "codedeploy:GetDeployment";
         let answer = self.client.get_deployment().deployment_id(id).send().await;
-        let answer = answer.map_err(|error| failed(CALL, error))?;
+        let answer = answer.map_err(|error| failed(CALL, &error))?;
         let info = answer.deployment_info.ok_or_else(|| incomplete(CALL, "deployment"))?;
         Ok(CodeDeployment {
             id: id.to_owned(),
@@ -87,7 +87,7 @@ impl CodeDeploy {
         // The wait is always named: left out, AWS takes READY_WAIT on some deployments and refuses others.
         let request = self.client.continue_deployment().deployment_id(id);
         let sent = request.deployment_wait_type(DeploymentWaitType::ReadyWait).send().await;
-        sent.map(drop).map_err(|error| failed("codedeploy:ContinueDeployment", error))
+        sent.map(drop).map_err(|error| failed("codedeploy:ContinueDeployment", &error))
     }
 
     /// The life-cycle events of the deployment's ECS target; none yet when it has no target.
@@ -96,12 +96,13 @@ impl CodeDeploy {
         const GET: &str = "codedeploy:BatchGetDeploymentTargets";
         // An ECS deployment has exactly one target: no page can follow.
         let listed = self.client.list_deployment_targets().deployment_id(id).send().await;
-        let ids = listed.map_err(|error| failed(LIST, error))?.target_ids.unwrap_or_default();
+        let ids = listed.map_err(|error| failed(LIST, &error))?.target_ids.unwrap_or_default();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let targets = self.client.batch_get_deployment_targets().deployment_id(id).set_target_ids(Some(ids)).send().await;
-        let targets = targets.map_err(|error| failed(GET, error))?.deployment_targets.unwrap_or_default();
+        let targets =
+            self.client.batch_get_deployment_targets().deployment_id(id).set_target_ids(Some(ids)).send().await;
+        let targets = targets.map_err(|error| failed(GET, &error))?.deployment_targets.unwrap_or_default();
         let events = targets.into_iter().filter_map(|target| target.ecs_target?.lifecycle_events).flatten();
         Ok(events.filter_map(lifecycle_event).collect())
     }
@@ -109,7 +110,7 @@ impl CodeDeploy {
     /// Stops the deployment, with a rollback (a new deployment) or without. The stop may still be pending on return.
     pub async fn stop_deployment(&self, id: &str, rollback: bool) -> Result<(), ClientError> {
         let request = self.client.stop_deployment().deployment_id(id).auto_rollback_enabled(rollback);
-        request.send().await.map(drop).map_err(|error| failed("codedeploy:StopDeployment", error))
+        request.send().await.map(drop).map_err(|error| failed("codedeploy:StopDeployment", &error))
     }
 }
 

@@ -10,12 +10,12 @@ use aws_credential_types::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OnceCell;
 
-pub use crate::domain::connection::{AwsCredentials, AwsKeys};
+use crate::domain::connection::{AwsCredentials, AwsKeys};
 
 /// What the role's session is called in the user's `CloudTrail`.
 const SESSION_NAME: &str = "panda";
 
-/// Who they stand for: never a secret.
+/// Who the credentials stand for: never a secret.
 pub(super) fn principal(credentials: &AwsCredentials) -> &str {
     match credentials {
         AwsCredentials::Keys(keys) => &keys.access_key_id,

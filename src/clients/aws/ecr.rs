@@ -64,12 +64,12 @@ impl Ecr {
         const CALL: &str = "ecr:DescribeRepositories";
         const TAGS: &str = "ecr:ListTagsForResource";
         let answer = self.client.describe_repositories().repository_names(name).send().await;
-        let Some(answer) = found(answer.map_err(|error| failed(CALL, error)))? else { return Ok(None) };
+        let Some(answer) = found(answer.map_err(|error| failed(CALL, &error)))? else { return Ok(None) };
         let Some(repository) = answer.repositories.unwrap_or_default().into_iter().next() else { return Ok(None) };
         let mut repository = described(CALL, repository)?;
         let tags = self.client.list_tags_for_resource().resource_arn(&repository.arn).send().await;
         // Deleted between the two calls: as good as never seen.
-        let Some(tags) = found(tags.map_err(|error| failed(TAGS, error)))? else { return Ok(None) };
+        let Some(tags) = found(tags.map_err(|error| failed(TAGS, &error)))? else { return Ok(None) };
         repository.tags = tags.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
         Ok(Some(repository))
     }
@@ -82,7 +82,7 @@ impl Ecr {
             let tag = Tag::builder().key(*key).value(*value).build().map_err(|error| unbuildable(CALL, &error))?;
             request = request.tags(tag);
         }
-        let answer = request.send().await.map_err(|error| failed(CALL, error))?;
+        let answer = request.send().await.map_err(|error| failed(CALL, &error))?;
         let mut repository = described(CALL, answer.repository.ok_or_else(|| incomplete(CALL, "repository"))?)?;
         repository.tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Ok(repository)
@@ -91,7 +91,7 @@ impl Ecr {
     /// A fresh password for the registry.
     pub async fn login(&self) -> Result<RegistryLogin, ClientError> {
         const CALL: &str = "ecr:GetAuthorizationToken";
-        let answer = self.client.get_authorization_token().send().await.map_err(|error| failed(CALL, error))?;
+        let answer = self.client.get_authorization_token().send().await.map_err(|error| failed(CALL, &error))?;
         let data = answer.authorization_data.unwrap_or_default().into_iter().next();
         let data = data.ok_or_else(|| incomplete(CALL, "authorization data"))?;
         let token = data.authorization_token.ok_or_else(|| incomplete(CALL, "token"))?;
@@ -105,7 +105,7 @@ impl Ecr {
         const CALL: &str = "ecr:DescribeImages";
         let image = ImageIdentifier::builder().image_tag(tag).build();
         let answer = self.client.describe_images().repository_name(repository).image_ids(image).send().await;
-        let Some(answer) = found(answer.map_err(|error| failed(CALL, error)))? else { return Ok(None) };
+        let Some(answer) = found(answer.map_err(|error| failed(CALL, &error)))? else { return Ok(None) };
         let Some(image) = answer.image_details.unwrap_or_default().into_iter().next() else { return Ok(None) };
         let digest = image.image_digest.ok_or_else(|| incomplete(CALL, "digest"))?;
         Ok(Some(EcrImage { digest, pushed_at: image.image_pushed_at.as_ref().and_then(utc) }))

@@ -2,23 +2,21 @@
 
 use std::error::Error;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::{
     config::http::HttpResponse,
     error::{BuildError, ProvideErrorMetadata, SdkError},
     operation::assume_role::AssumeRoleError,
 };
 
-use crate::clients::{
-    ClientError, ErrorKind,
-    error::chain,
-};
+use crate::clients::{ClientError, ErrorKind, error::chain};
 
 /// What a failed `call` means: by the service's error code first, by the HTTP status when the code says nothing.
-pub(super) fn failed<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> ClientError
+pub(super) fn failed<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    match &error {
+    match error {
         SdkError::ServiceError(answer) => {
             let service = answer.err();
             let kind = kind(service.code(), answer.raw().status().as_u16());
@@ -28,10 +26,10 @@ where
         SdkError::ResponseError(answer) => {
             let status = answer.raw().status().as_u16();
             let kind = if status < 300 { ErrorKind::Unavailable } else { kind(None, status) };
-            ClientError::new(kind, call, format!("unreadable answer with status {status}: {}", chain(&error)))
+            ClientError::new(kind, call, format!("unreadable answer with status {status}: {}", chain(error)))
         }
         SdkError::TimeoutError(_) => ClientError::new(ErrorKind::Unavailable, call, "no answer in time"),
-        _ => unsent(call, &error),
+        _ => unsent(call, error),
     }
 }
 
@@ -50,26 +48,27 @@ fn unsent<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientErr
 where
     E: Error + Send + Sync + 'static,
 {
-    // Assuming the user's role is a call of its own, made while signing; its refusal is what the user must hear of.
+    let mut kind = match error {
+        SdkError::ConstructionFailure(_) => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
+    };
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(inner) = cause {
+        // Assuming the user's role is a call of its own, made while signing; its refusal is what the user must hear of.
         if let Some(SdkError::ServiceError(answer)) = inner.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
             let service = answer.err();
-            let kind = kind(service.code(), answer.raw().status().as_u16());
+            let kind = self::kind(service.code(), answer.raw().status().as_u16());
             return ClientError::new(kind, "sts:AssumeRole", words(service.code(), service.message()));
+        }
+        // No place of the default chain has credentials, or one has wrong ones: waiting does not help.
+        if let Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) =
+            inner.downcast_ref()
+        {
+            kind = ErrorKind::Denied;
         }
         cause = inner.source();
     }
-    let text = chain(error);
-    let kind = match error {
-        SdkError::ConstructionFailure(_) => ErrorKind::Invalid,
-        // The SDK gives no typed way to tell a missing credential from a missing network.
-        _ if ["no providers in chain", "credentials provider was not", "not enabled"].iter().any(|t| text.contains(t)) => {
-            ErrorKind::Denied
-        }
-        _ => ErrorKind::Unavailable,
-    };
-    ClientError::new(kind, call, text)
+    ClientError::new(kind, call, chain(error))
 }
 
 fn words(code: Option<&str>, message: Option<&str>) -> String {
@@ -108,7 +107,8 @@ fn kind(code: Option<&str>, status: u16) -> ErrorKind {
         "Conflict",
     ];
     // EventBridge's word for two writers at once: the same call may pass a moment later.
-    const UNAVAILABLE: [&str; 4] = ["ConcurrentModification", "InternalFailure", "InternalServer", "ServiceUnavailable"];
+    const UNAVAILABLE: [&str; 4] =
+        ["ConcurrentModification", "InternalFailure", "InternalServer", "ServiceUnavailable"];
 
     let code = code.unwrap_or_default();
     let is = |words: &[&str]| words.iter().any(|word| code.contains(word));
@@ -137,7 +137,9 @@ fn kind(code: Option<&str>, status: u16) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_sts::{config::http::HttpResponse, error::ErrorMetadata, operation::get_caller_identity::GetCallerIdentityError};
+    use aws_sdk_sts::{
+        config::http::HttpResponse, error::ErrorMetadata, operation::get_caller_identity::GetCallerIdentityError,
+    };
 
     fn answered(status: u16, code: Option<&str>, message: Option<&str>) -> ClientError {
         let mut meta = ErrorMetadata::builder();
@@ -148,7 +150,7 @@ mod tests {
             meta = meta.message(message);
         }
         let raw = HttpResponse::new(status.try_into().unwrap(), "".into());
-        failed("sts:GetCallerIdentity", SdkError::service_error(GetCallerIdentityError::generic(meta.build()), raw))
+        failed("sts:GetCallerIdentity", &SdkError::service_error(GetCallerIdentityError::generic(meta.build()), raw))
     }
 
     #[test]
@@ -203,9 +205,9 @@ mod tests {
     #[test]
     fn silence_and_garbage_are_unavailable_and_a_bad_request_is_invalid() {
         type Failure = SdkError<GetCallerIdentityError, HttpResponse>;
-        assert_eq!(failed("x", Failure::timeout_error("slow")).kind, ErrorKind::Unavailable);
-        assert_eq!(failed("x", Failure::construction_failure("no region")).kind, ErrorKind::Invalid);
+        assert_eq!(failed("x", &Failure::timeout_error("slow")).kind, ErrorKind::Unavailable);
+        assert_eq!(failed("x", &Failure::construction_failure("no region")).kind, ErrorKind::Invalid);
         let page = HttpResponse::new(200.try_into().unwrap(), "<html>".into());
-        assert_eq!(failed("x", Failure::response_error("not xml", page)).kind, ErrorKind::Unavailable);
+        assert_eq!(failed("x", &Failure::response_error("not xml", page)).kind, ErrorKind::Unavailable);
     }
 }

@@ -24,7 +24,7 @@ impl EventRules {
     pub async fn put_rule(&self, name: &str, event_pattern_json: &str, description: &str) -> Result<(), ClientError> {
         let rule = self.client.put_rule().name(name).event_pattern(event_pattern_json).description(description);
         let sent = rule.state(RuleState::Enabled).send().await;
-        sent.map(drop).map_err(|error| failed("events:PutRule", error))
+        sent.map(drop).map_err(|error| failed("events:PutRule", &error))
     }
 
     /// Adds the target to the rule or overwrites it: safe to repeat. A rule without a target drops its events silently.
@@ -39,7 +39,7 @@ impl EventRules {
         let target = Target::builder().id(target_id).arn(target_arn).set_role_arn(role_arn.map(str::to_owned));
         let target = target.build().map_err(|error| unbuildable(CALL, &error))?;
         let answer = self.client.put_targets().rule(rule).targets(target).send().await;
-        let answer = answer.map_err(|error| failed(CALL, error))?;
+        let answer = answer.map_err(|error| failed(CALL, &error))?;
         if answer.failed_entry_count > 0 {
             return Err(refused(CALL, answer.failed_entries()));
         }
@@ -86,7 +86,7 @@ impl EventBus {
     pub async fn describe(&self, bus_name: &str) -> Result<BusDescription, ClientError> {
         const CALL: &str = "events:DescribeEventBus";
         let answer = self.client.describe_event_bus().name(bus_name).send().await;
-        let answer = answer.map_err(|error| failed(CALL, error))?;
+        let answer = answer.map_err(|error| failed(CALL, &error))?;
         let policy = match answer.policy.as_deref() {
             None | Some("") => None,
             Some(text) => Some(serde_json::from_str(text).map_err(|error| {
@@ -101,7 +101,7 @@ impl EventBus {
     pub async fn allow_account(&self, bus_name: &str, statement_id: &str, account_id: &str) -> Result<(), ClientError> {
         let permission = self.client.put_permission().event_bus_name(bus_name).statement_id(statement_id);
         let sent = permission.action("events:PutEvents").principal(account_id).send().await;
-        sent.map(drop).map_err(|error| failed("events:PutPermission", error))
+        sent.map(drop).map_err(|error| failed("events:PutPermission", &error))
     }
 }
 

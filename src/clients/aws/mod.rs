@@ -11,6 +11,7 @@ mod eventbridge;
 mod secrets;
 mod sfn;
 mod sts;
+mod transport;
 
 use std::{
     collections::VecDeque,
@@ -18,16 +19,19 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use url::Url;
 
 pub use codedeploy::{CodeDeploy, CodeDeployStatus, CodeDeployment, LifecycleEvent};
-pub use credentials::{AwsCredentials, AwsKeys};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
 pub use eventbridge::{BusDescription, EventBus, EventRules};
 pub use secrets::Secrets;
 pub use sfn::{Execution, ExecutionStatus, Executions};
 pub use sts::{CallerIdentity, Sts};
+
+use crate::domain::connection::{AwsCredentials, AwsKeys};
 
 /// How many users' client sets are kept; the least recently used one goes first and is simply made anew when needed.
 const CACHED_USERS: usize = 64;
@@ -111,6 +115,7 @@ impl Aws {
             .operation_timeout(settings.operation_timeout)
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(transport::shared())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts)
             // One cache for all clients of the account, or each client would assume the role by itself.

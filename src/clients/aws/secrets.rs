@@ -23,7 +23,7 @@ impl Secrets {
         let answer = match self.client.get_secret_value().secret_id(name).send().await {
             Ok(answer) => answer,
             Err(error) => {
-                let error = failed(CALL, error);
+                let error = failed(CALL, &error);
                 return if error.kind == ErrorKind::NotFound { Ok(None) } else { Err(error) };
             }
         };

@@ -73,7 +73,7 @@ impl Executions {
     pub async fn describe(&self, arn: &str) -> Result<Execution, ClientError> {
         const CALL: &str = "states:DescribeExecution";
         let answer = self.client.describe_execution().execution_arn(arn).send().await;
-        let answer = answer.map_err(|error| failed(CALL, error))?;
+        let answer = answer.map_err(|error| failed(CALL, &error))?;
         Ok(Execution {
             arn: answer.execution_arn,
             status: status(&answer.status),
@@ -93,7 +93,7 @@ impl Executions {
         for _ in 0..MOST_PAGES {
             let request = self.client.get_execution_history().execution_arn(arn).reverse_order(true);
             let request = request.include_execution_data(true).max_results(PAGE).set_next_token(token.take());
-            let answer = request.send().await.map_err(|error| failed(CALL, error))?;
+            let answer = request.send().await.map_err(|error| failed(CALL, &error))?;
             let enough = reaches(&answer.events, after_id);
             events.extend(answer.events);
             token = answer.next_token;
@@ -108,7 +108,7 @@ impl Executions {
     pub async fn stop(&self, arn: &str, cause: &str) -> Result<(), ClientError> {
         let cause: String = cause.chars().take(LONGEST_CAUSE).collect();
         let sent = self.client.stop_execution().execution_arn(arn).cause(cause).send().await;
-        sent.map(drop).map_err(|error| failed("states:StopExecution", error))
+        sent.map(drop).map_err(|error| failed("states:StopExecution", &error))
     }
 }
 
@@ -135,13 +135,28 @@ fn event(event: types::HistoryEvent) -> HistoryEvent {
             HistoryKind::Failed { error, cause }
         }
         HistoryEventType::ExecutionTimedOut => {
-            let (error, cause) = event.execution_timed_out_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
+            let (error, cause) =
+                event.execution_timed_out_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
             HistoryKind::TimedOut { error, cause }
         }
         HistoryEventType::ExecutionAborted => {
             let (error, cause) = event.execution_aborted_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
             HistoryKind::Aborted { error, cause }
         }
+        HistoryEventType::TaskSucceeded
+        | HistoryEventType::LambdaFunctionSucceeded
+        | HistoryEventType::ActivitySucceeded => HistoryKind::TaskSucceeded,
+        HistoryEventType::TaskFailed
+        | HistoryEventType::TaskTimedOut
+        | HistoryEventType::TaskStartFailed
+        | HistoryEventType::TaskSubmitFailed
+        | HistoryEventType::LambdaFunctionFailed
+        | HistoryEventType::LambdaFunctionTimedOut
+        | HistoryEventType::LambdaFunctionScheduleFailed
+        | HistoryEventType::LambdaFunctionStartFailed
+        | HistoryEventType::ActivityFailed
+        | HistoryEventType::ActivityTimedOut
+        | HistoryEventType::ActivityScheduleFailed => HistoryKind::TaskFailed,
         // Task, Pass, Choice, Wait, Map, Parallel …: the details are of one shape.
         other if other.as_str().ends_with("StateEntered") => match event.state_entered_event_details {
             Some(details) => HistoryKind::StateEntered { name: details.name },

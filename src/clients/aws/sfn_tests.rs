@@ -3,8 +3,8 @@
 use aws_sdk_sfn::{
     primitives::DateTime,
     types::{
-        ExecutionFailedEventDetails, ExecutionTimedOutEventDetails, HistoryEvent as Raw, HistoryEventExecutionDataDetails,
-        HistoryEventType as Type, StateEnteredEventDetails, StateExitedEventDetails,
+        ExecutionFailedEventDetails, ExecutionTimedOutEventDetails, HistoryEvent as Raw,
+        HistoryEventExecutionDataDetails, HistoryEventType as Type, StateEnteredEventDetails, StateExitedEventDetails,
     },
 };
 use pretty_assertions::assert_eq;
@@ -31,7 +31,14 @@ fn exited(id: i64, name: &str, output: &str, truncated: bool) -> Raw {
 
 #[test]
 fn events_come_out_oldest_first_after_the_given_id_whatever_order_they_came_in() {
-    let events = || vec![raw(4, Type::TaskScheduled), raw(2, Type::TaskStarted), raw(3, Type::TaskScheduled), raw(3, Type::TaskScheduled)];
+    let events = || {
+        vec![
+            raw(4, Type::TaskScheduled),
+            raw(2, Type::TaskStarted),
+            raw(3, Type::TaskScheduled),
+            raw(3, Type::TaskScheduled),
+        ]
+    };
     let ids = |after_id| after(events(), after_id).iter().map(|event| event.id).collect::<Vec<_>>();
     assert_eq!(ids(0), [2, 3, 4]);
     assert_eq!(ids(3), [4]);
@@ -77,7 +84,8 @@ fn each_end_of_an_execution_keeps_its_error_and_cause() {
     failed.execution_failed_event_details =
         Some(ExecutionFailedEventDetails::builder().error("States.TaskFailed").cause("no cluster").build());
     let mut timed_out = raw(2, Type::ExecutionTimedOut);
-    timed_out.execution_timed_out_event_details = Some(ExecutionTimedOutEventDetails::builder().cause("30 min").build());
+    timed_out.execution_timed_out_event_details =
+        Some(ExecutionTimedOutEventDetails::builder().cause("30 min").build());
     let events = after(vec![failed, timed_out, raw(3, Type::ExecutionAborted), raw(4, Type::ExecutionSucceeded)], 0);
     let kinds = events.into_iter().map(|event| event.kind).collect::<Vec<_>>();
     assert_eq!(
@@ -94,5 +102,8 @@ fn each_end_of_an_execution_keeps_its_error_and_cause() {
 #[test]
 fn an_event_type_that_nobody_knows_only_moves_the_cursor() {
     let events = after(vec![raw(7, Type::from("MoonPhaseStateChanged")), raw(8, Type::from("NewStateEntered"))], 0);
-    assert_eq!(events, [HistoryEvent { id: 7, kind: HistoryKind::Other }, HistoryEvent { id: 8, kind: HistoryKind::Other }]);
+    assert_eq!(
+        events,
+        [HistoryEvent { id: 7, kind: HistoryKind::Other }, HistoryEvent { id: 8, kind: HistoryKind::Other }]
+    );
 }

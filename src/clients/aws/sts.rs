@@ -28,7 +28,7 @@ impl Sts {
     /// Who calls; needs no permission, so `Denied` means that the credentials themselves are wrong.
     pub async fn caller_identity(&self) -> Result<CallerIdentity, ClientError> {
         const CALL: &str = "sts:GetCallerIdentity";
-        let answer = self.client.get_caller_identity().send().await.map_err(|error| failed(CALL, error))?;
+        let answer = self.client.get_caller_identity().send().await.map_err(|error| failed(CALL, &error))?;
         Ok(CallerIdentity {
             account_id: answer.account.ok_or_else(|| incomplete(CALL, "account"))?,
             arn: answer.arn.ok_or_else(|| incomplete(CALL, "ARN"))?,

@@ -6,15 +6,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bollard::{body_try_stream, errors::Error as EngineError, models::BuildInfo, query_parameters::BuildImageOptionsBuilder};
+use bollard::{
+    body_try_stream, errors::Error as EngineError, models::BuildInfo, query_parameters::BuildImageOptionsBuilder,
+};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use super::{
-    super::{
-        ClientError, ErrorKind,
-        error::cut,
-    },
+    super::{ClientError, ErrorKind, error::cut},
     Docker, STREAM_TIMEOUT, checked,
     context::{Context, Pieces},
     failed,
@@ -74,7 +73,11 @@ pub enum BuildError {
 impl Docker {
     /// Builds an image and sends each line of output to `lines`, waiting while they are not taken; nobody listening
     /// any more does not stop the build. Dropping the future does: the engine ends a build whose client went away.
-    pub async fn build(&self, request: BuildRequest<'_>, lines: mpsc::Sender<String>) -> Result<BuiltImage, BuildError> {
+    pub async fn build(
+        &self,
+        request: BuildRequest<'_>,
+        lines: mpsc::Sender<String>,
+    ) -> Result<BuiltImage, BuildError> {
         checked(CALL, request.tag)?;
         let (root, dockerfile) = (request.context.to_owned(), request.dockerfile.to_owned());
         let opened = tokio::task::spawn_blocking(move || Context::open(&root, &dockerfile)).await;

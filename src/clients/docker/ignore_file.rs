@@ -58,6 +58,7 @@ fn rule(pattern: &str, takes_back: bool) -> Result<Rule, ClientError> {
         ClientError::new(ErrorKind::Invalid, "docker build", message)
     };
     let mut builder = GitignoreBuilder::new("");
+    builder.allow_unclosed_class(false);
     // The leading slash anchors the pattern; braces mean nothing to Docker.
     let anchored = format!("/{}", pattern.replace('{', "\\{").replace('}', "\\}"));
     builder.add_line(None, &anchored).map_err(invalid)?;

@@ -22,11 +22,11 @@ pub use push::{PushLine, PushedImage};
 use super::{ClientError, ErrorKind, error::chain};
 
 /// The longest that the engine may take to answer a plain call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The longest that the engine may take to *begin* its answer to a build or a push. It reads the whole context before it
 /// says the first word, so this also bounds the upload; what follows is bounded by the caller.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const STREAM_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// Where an engine usually listens.
 const USUAL_SOCKET: &str = "unix:///var/run/docker.sock";
@@ -54,7 +54,9 @@ impl Docker {
     pub fn connect(host: Option<&str>) -> Result<Self, ClientError> {
         let host = host.map(str::to_owned).or_else(|| env::var("DOCKER_HOST").ok()).filter(|host| !host.is_empty());
         if let Some(host) = &host {
-            let known = ["unix://", "tcp://", "http://"].iter().any(|scheme| host.len() > scheme.len() && host.starts_with(scheme));
+            let known = ["unix://", "tcp://", "http://"]
+                .iter()
+                .any(|scheme| host.len() > scheme.len() && host.starts_with(scheme));
             if !known {
                 let message = format!("DOCKER_HOST {host:?} is not a unix://, tcp:// or http:// address");
                 return Err(ClientError::new(ErrorKind::Invalid, "docker connect", message));
@@ -81,7 +83,8 @@ impl Docker {
                 return if error.kind == ErrorKind::NotFound { Ok(None) } else { Err(error) };
             }
         };
-        let id = image.id.ok_or_else(|| ClientError::new(ErrorKind::Unavailable, CALL, "the answer has no image id"))?;
+        let id =
+            image.id.ok_or_else(|| ClientError::new(ErrorKind::Unavailable, CALL, "the answer has no image id"))?;
         let labels = image.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect();
         Ok(Some(LocalImage { id, labels, repo_digests: image.repo_digests.unwrap_or_default() }))
     }
@@ -113,7 +116,8 @@ impl Docker {
         let host = self.host.clone().unwrap_or_else(usual_socket);
         let engine = bollard::Docker::connect_with_host(&host).map_err(|error| failed(call, &error))?;
         // A shorter limit here: an address that swallows packets must not hold a build for the stream's half hour.
-        let engine = engine.with_timeout(CALL_TIMEOUT).negotiate_version().await.map_err(|error| failed(call, &error))?;
+        let engine =
+            engine.with_timeout(CALL_TIMEOUT).negotiate_version().await.map_err(|error| failed(call, &error))?;
         Ok(engine.with_timeout(timeout))
     }
 }
@@ -130,7 +134,10 @@ fn usual_socket() -> String {
 /// A reference becomes part of a URL's path: only the characters that references are made of may pass.
 fn checked(call: &'static str, reference: &str) -> Result<(), ClientError> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
-    if reference.is_empty() || !reference.chars().all(fine) || reference.split('/').any(|part| matches!(part, "" | "." | "..")) {
+    if reference.is_empty()
+        || !reference.chars().all(fine)
+        || reference.split('/').any(|part| matches!(part, "" | "." | ".."))
+    {
         return Err(ClientError::new(ErrorKind::Invalid, call, format!("{reference:?} is not an image reference")));
     }
     Ok(())
@@ -150,13 +157,15 @@ fn failed(call: &'static str, error: &EngineError) -> ClientError {
         EngineError::DockerResponseServerError { status_code, message } => {
             ClientError::new(ErrorKind::of_status(*status_code), call, message)
         }
-        EngineError::UnsupportedURISchemeError { .. } | EngineError::URLParseError { .. } | EngineError::InvalidURIError { .. } => {
-            ClientError::new(ErrorKind::Invalid, call, chain(error))
-        }
+        EngineError::UnsupportedURISchemeError { .. }
+        | EngineError::URLParseError { .. }
+        | EngineError::InvalidURIError { .. } => ClientError::new(ErrorKind::Invalid, call, chain(error)),
         EngineError::SocketNotFoundError(path) => {
             ClientError::new(ErrorKind::Unavailable, call, format!("no Docker engine listens at {path}"))
         }
-        EngineError::RequestTimeoutError => ClientError::new(ErrorKind::Unavailable, call, "the Docker engine did not answer in time"),
+        EngineError::RequestTimeoutError => {
+            ClientError::new(ErrorKind::Unavailable, call, "the Docker engine did not answer in time")
+        }
         other => ClientError::new(ErrorKind::Unavailable, call, chain(other)),
     }
 }

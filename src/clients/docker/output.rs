@@ -74,7 +74,10 @@ mod tests {
 
     #[test]
     fn pieces_become_lines_wherever_they_are_cut() {
-        assert_eq!(lines(&["Step 1/2 : FROM busy", "box:1\n ---> 3f", "57\nend"]), ["Step 1/2 : FROM busybox:1", " ---> 3f57", "end"]);
+        assert_eq!(
+            lines(&["Step 1/2 : FROM busy", "box:1\n ---> 3f", "57\nend"]),
+            ["Step 1/2 : FROM busybox:1", " ---> 3f57", "end"]
+        );
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use bollard::{auth::DockerCredentials, errors::Error as EngineError, models::PushImageInfo, query_parameters::PushImageOptionsBuilder};
+use bollard::{
+    auth::DockerCredentials, errors::Error as EngineError, models::PushImageInfo,
+    query_parameters::PushImageOptionsBuilder,
+};
 use futures_util::StreamExt as _;
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
@@ -72,7 +75,8 @@ impl Docker {
                 let _ = lines.send(line).await;
             }
         }
-        let digest = digest.ok_or_else(|| ClientError::new(ErrorKind::Unavailable, CALL, "the engine told no digest"))?;
+        let digest =
+            digest.ok_or_else(|| ClientError::new(ErrorKind::Unavailable, CALL, "the engine told no digest"))?;
         Ok(PushedImage { digest })
     }
 }
@@ -114,8 +118,14 @@ impl Layers {
 
 /// A refusal inside the stream: only its text says what it is.
 fn refused(text: &str) -> ClientError {
-    const DENIED: [&str; 6] =
-        ["denied", "unauthorized", "no basic auth credentials", "authentication required", "token has expired", "forbidden"];
+    const DENIED: [&str; 6] = [
+        "denied",
+        "unauthorized",
+        "no basic auth credentials",
+        "authentication required",
+        "token has expired",
+        "forbidden",
+    ];
     const NOT_FOUND: [&str; 4] = ["name unknown", "does not exist", "not found", "no such image"];
     const CONFLICT: [&str; 2] = ["immutable", "cannot be overwritten"];
     const THROTTLED: [&str; 2] = ["toomanyrequests", "too many requests"];
@@ -154,16 +164,28 @@ mod tests {
     fn changes_of_layers_are_told_and_byte_counts_are_not() {
         let mut layers = Layers::default();
         let statuses = [
-            "The push refers to repository [x]", "Preparing", "Preparing", "Waiting", "Pushing", "Pushing", "Pushing",
-            "Layer already exists", "Pushed", "v1: digest: sha256:0 size: 1",
+            "The push refers to repository [x]",
+            "Preparing",
+            "Preparing",
+            "Waiting",
+            "Pushing",
+            "Pushing",
+            "Pushing",
+            "Layer already exists",
+            "Pushed",
+            "v1: digest: sha256:0 size: 1",
         ];
         let told: Vec<String> = statuses
             .iter()
             .filter_map(|status| layers.take(&PushImageInfo { status: Some((*status).into()), ..Default::default() }))
             .map(|line| line.to_string())
             .collect();
-        let expected =
-            ["Preparing (1 of 1 layers)", "Pushing (1 of 2 layers)", "Layer already exists (1 of 2 layers)", "Pushed (1 of 2 layers)"];
+        let expected = [
+            "Preparing (1 of 1 layers)",
+            "Pushing (1 of 2 layers)",
+            "Layer already exists (1 of 2 layers)",
+            "Pushed (1 of 2 layers)",
+        ];
         assert_eq!(told, expected);
     }
 
@@ -174,7 +196,10 @@ mod tests {
             ("denied: Your authorization token has expired. Reauthenticate and try again.", ErrorKind::Denied),
             ("unauthorized: authentication required", ErrorKind::Denied),
             ("name unknown: The repository with name 'x' does not exist", ErrorKind::NotFound),
-            ("tag invalid: The image tag 'v1' already exists and cannot be overwritten because the repository is immutable.", ErrorKind::Conflict),
+            (
+                "tag invalid: The image tag 'v1' already exists and cannot be overwritten because the repository is immutable.",
+                ErrorKind::Conflict,
+            ),
             ("toomanyrequests: Rate exceeded", ErrorKind::Throttled),
             ("dial tcp 127.0.0.1:1: connect: connection refused", ErrorKind::Unavailable),
             ("received unexpected HTTP status: 500 Internal Server Error", ErrorKind::Unavailable),

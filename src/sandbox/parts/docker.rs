@@ -44,9 +44,10 @@ pub struct Engine {
 struct Private {
     leash: Leash,
     dir: PathBuf,
+    /// The socket and what the engine keeps of running containers; in `dir`, unless that is too deep for sockets.
+    run: PathBuf,
     run_as: RunAs,
-    /// Only when `dir` is too deep for sockets.
-    _run: Option<TempDir>,
+    _temporary: Option<TempDir>,
 }
 
 impl Engine {
@@ -77,9 +78,14 @@ impl Engine {
             reason: format!("none answers on {SYSTEM_SOCKET}, and there is no dockerd to start"),
             remedy: REMEDY,
         })?;
+        let unshare = find_program("unshare").ok_or(PartsError::Missing {
+            part: PART,
+            reason: "a private one needs the program unshare".to_owned(),
+            remedy: "Install it (apt-get install util-linux).",
+        })?;
         let started = Instant::now();
         loop {
-            let attempt = Self::start_once(&dockerd, data_dir).await;
+            let attempt = Self::start_once(&unshare, &dockerd, data_dir).await;
             let Err(PartsError::Start { tail, .. }) = &attempt else { return attempt };
             let predecessor = tail.contains("pid file found") && started.elapsed() < PREDECESSOR_LIMIT;
             if !predecessor {
@@ -89,7 +95,7 @@ impl Engine {
         }
     }
 
-    async fn start_once(dockerd: &Path, data_dir: &Path) -> Result<Self, PartsError> {
+    async fn start_once(unshare: &Path, dockerd: &Path, data_dir: &Path) -> Result<Self, PartsError> {
         let dir = folder(data_dir)?;
         let deep = dir.as_os_str().len() > SOCKET_FOLDER_BYTES;
         let temporary = if deep { Some(temporary_folder()?) } else { None };
@@ -100,20 +106,22 @@ impl Engine {
         std::fs::write(&settings, "{}").map_err(PartsError::file(&settings))?;
         let run_as = if Uid::effective().is_root() { RunAs::Us } else { RunAs::Root };
         let option = |name: &str, value: &Path| [OsString::from(name), value.into()];
-        let mut args: Vec<OsString> = [
+        // Mounts of its own: the engine leaves some behind, even when it ends well, and nobody could remove its folder then.
+        let mut args: Vec<OsString> = vec!["--mount".into(), dockerd.into()];
+        let folders = [
             option("--config-file", &settings),
             option("--data-root", &dir.join("data")),
             option("--exec-root", &run.join("exec")),
             option("--pidfile", &dir.join("docker.pid")),
-        ]
-        .concat();
+        ];
+        args.extend(folders.into_iter().flatten());
         args.extend(["-H".into(), format!("unix://{}", socket.display()).into()]);
         // The socket is opened to the group of the user who asked, who could not reach it otherwise.
         args.extend(["--group".into(), Gid::current().to_string().into()]);
         args.extend(["--bridge=none", "--iptables=false", "--ip-forward=false", "--log-level=warn"].map(Into::into));
         let mut leash = Program {
             part: PART,
-            executable: dockerd.to_path_buf(),
+            executable: unshare.to_path_buf(),
             args,
             env: vec![],
             run_as,
@@ -126,7 +134,7 @@ impl Engine {
         let host = format!("unix://{}", socket.display());
         leash.ready(READY_LIMIT, async || Self::connect(&host, None).await.is_some()).await?;
         let gone = leash.failure("it stopped answering right after its start");
-        let private = Private { leash, dir, run_as, _run: temporary };
+        let private = Private { leash, dir, run, run_as, _temporary: temporary };
         Self::connect(&host, Some(private)).await.ok_or(gone)
     }
 
@@ -181,25 +189,28 @@ impl Engine {
 
     /// Ends a private engine and keeps its images for the next start; leaves any other alone.
     pub async fn stop(self) -> Result<(), PartsError> {
-        match self.private {
-            Some(private) => private.leash.stop().await,
-            None => Ok(()),
-        }
+        let Some(Private { leash, run, run_as, .. }) = self.private else { return Ok(()) };
+        leash.stop().await?;
+        remove(&run, run_as).await
     }
 
     /// As [`Engine::stop`], and removes the private engine's images and folder.
     pub async fn stop_and_remove(self) -> Result<(), PartsError> {
-        let Some(Private { leash, dir, run_as, _run }) = self.private else { return Ok(()) };
+        let Some(Private { leash, dir, run, run_as, .. }) = self.private else { return Ok(()) };
         leash.stop().await?;
-        if !matches!(run_as, RunAs::Root) {
-            return tokio::fs::remove_dir_all(&dir).await.map_err(PartsError::file(&dir));
-        }
-        // What an engine started through sudo wrote belongs to root.
-        let status = Command::new("sudo").args(["-n", "rm", "-rf", "--"]).arg(&dir).status().await;
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(PartsError::file(&dir)(std::io::Error::other(format!("sudo rm: {status}")))),
-            Err(source) => Err(PartsError::Command { program: "sudo".to_owned(), source }),
-        }
+        remove(&run, run_as).await?;
+        remove(&dir, run_as).await
+    }
+}
+
+/// Removes a folder that the engine wrote to; what one started through sudo wrote belongs to root.
+async fn remove(path: &Path, run_as: RunAs) -> Result<(), PartsError> {
+    if !matches!(run_as, RunAs::Root) {
+        return tokio::fs::remove_dir_all(path).await.map_err(PartsError::file(path));
+    }
+    match Command::new("sudo").args(["-n", "rm", "-rf", "--"]).arg(path).status().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(PartsError::file(path)(std::io::Error::other(format!("sudo rm: {status}")))),
+        Err(source) => Err(PartsError::Command { program: "sudo".to_owned(), source }),
     }
 }

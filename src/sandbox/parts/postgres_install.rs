@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postgresql_embedded::{PostgreSQL, Settings};
+use postgresql_embedded::{PostgreSQL, Settings, V17};
 use tokio::time::timeout;
 
 use super::error::PartsError;
@@ -74,17 +74,33 @@ fn newest(versions: &Path) -> Option<Installation> {
 }
 
 async fn download(dir: &Path) -> Result<Installation, PartsError> {
-    // The crate also makes a cluster unless its data folder looks made. We make ours ourselves (it refuses root), so it is shown one.
-    let shown = tempfile::tempdir().map_err(PartsError::file(std::env::temp_dir()))?;
-    let marker = shown.path().join("postgresql.conf");
-    std::fs::write(&marker, "").map_err(PartsError::file(&marker))?;
     let settings = Settings {
         installation_dir: dir.join("install"),
-        data_dir: shown.path().to_path_buf(),
-        password_file: shown.path().join("unused"),
+        // One major version for good: a later start must be able to read what this one writes.
+        version: V17.clone(),
         temporary: false,
-        ..Settings::default()
+        ..Settings::new()
     };
+    // `Settings` comes with two new temporary folders, which are ours to remove.
+    let temporary: Vec<PathBuf> = settings
+        .password_file
+        .parent()
+        .into_iter()
+        .chain([settings.data_dir.as_path()])
+        .map(Path::to_path_buf)
+        .collect();
+    let installed = install(settings).await;
+    for folder in temporary {
+        // Left behind, they are two empty folders: no reason to fail.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    installed
+}
+
+async fn install(settings: Settings) -> Result<Installation, PartsError> {
+    // The crate also makes a cluster unless its data folder looks made. We make ours ourselves (it refuses root), so it is shown one.
+    let marker = settings.data_dir.join("postgresql.conf");
+    std::fs::write(&marker, "").map_err(PartsError::file(&marker))?;
     let missing = |reason: String| PartsError::Missing { part: "Postgres", reason, remedy: REMEDY };
     let mut archive = PostgreSQL::new(settings);
     match timeout(DOWNLOAD_LIMIT, archive.setup()).await {

@@ -1,5 +1,4 @@
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -7,7 +6,7 @@ use nix::unistd::Pid;
 use panda::sandbox::parts::PartsError;
 use panda::sandbox::parts::leash::{Leash, Program, RunAs, StopSignal};
 
-use super::{SOON, eventually, is_alive};
+use super::{SOON, Victim, eventually, is_alive, ready_to_die, victims_folder};
 
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -65,27 +64,18 @@ async fn a_program_ends_when_its_leash_is_dropped() {
     eventually("the program ends", async || !is_alive(pid)).await;
 }
 
-/// The test runs itself as the parent that is killed.
 #[tokio::test]
 async fn a_program_does_not_outlive_a_parent_that_was_killed_with_minus_nine() {
-    const FOLDER: &str = "PANDA_TEST_LEASH_FOLDER";
-    if let Some(dir) = std::env::var_os(FOLDER) {
-        let (_leash, _) = started(Path::new(&dir), STUBBORN).await;
-        std::future::pending::<()>().await;
+    if let Some(dir) = victims_folder() {
+        let _leash = started(&dir, STUBBORN).await;
+        ready_to_die(&dir).await;
     }
     let dir = tempfile::tempdir().unwrap();
     let name = "parts::leash::a_program_does_not_outlive_a_parent_that_was_killed_with_minus_nine";
-    let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name])
-        .env(FOLDER, dir.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    eventually("the program starts", async || pid_in(dir.path()).is_some()).await;
+    let victim = Victim::start(name, dir.path()).await;
     let pid = pid_in(dir.path()).unwrap();
     assert!(is_alive(pid));
-    parent.kill().unwrap();
-    parent.wait().unwrap();
+    victim.kill();
     eventually("the program ends with its parent", async || !is_alive(pid)).await;
 }
 

@@ -10,6 +10,8 @@ mod registry;
 mod registry_image;
 mod run;
 
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use bollard::query_parameters::RemoveImageOptions;
@@ -41,6 +43,46 @@ pub fn is_alive(pid: i32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     // After the name, which is in parentheses and may hold anything.
     !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z')
+}
+
+const VICTIM: &str = "PANDA_TEST_VICTIM_FOLDER";
+
+/// In a process that [`Victim::start`] made: the folder to work in. The caller then does its part, calls [`ready_to_die`], and waits.
+pub fn victims_folder() -> Option<PathBuf> {
+    std::env::var_os(VICTIM).map(PathBuf::from)
+}
+
+/// Never returns: the process is killed while it waits.
+pub async fn ready_to_die(folder: &Path) {
+    std::fs::write(folder.join("ready"), "").unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// This test binary once more, running one test, to be killed in the middle of it.
+pub struct Victim(Child);
+
+impl Victim {
+    /// Starts `test` (its full name) in another process, and waits until that calls [`ready_to_die`].
+    pub async fn start(test: &str, folder: &Path) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let child = command.args(["--exact", test]).env(VICTIM, folder).stdout(Stdio::null()).spawn().unwrap();
+        let victim = Self(child);
+        eventually("the victim is ready", async || folder.join("ready").exists()).await;
+        victim
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Runs one test of this binary to its end in another process with other variables.
+pub fn run_in_folder(test: &str, folder: &Path, variables: &[(&str, &str)]) -> ExitStatus {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test]).env(VICTIM, folder).envs(variables.iter().copied());
+    command.stdout(Stdio::null()).status().unwrap()
 }
 
 /// Takes an image, or one of its names, off an engine that outlives the test.

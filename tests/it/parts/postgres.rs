@@ -4,7 +4,7 @@ use nix::unistd::Uid;
 use panda::sandbox::parts::{PartsError, Postgres, PostgresOptions, temporary_folder};
 use sqlx::{Connection as _, PgConnection};
 
-use super::is_alive;
+use super::{Victim, is_alive, ready_to_die, victims_folder};
 
 fn options(dir: &tempfile::TempDir) -> PostgresOptions {
     PostgresOptions { data_dir: dir.path().join("postgres"), durable: false }
@@ -31,6 +31,24 @@ async fn a_server_started_again_on_the_same_folder_keeps_its_data_and_none_is_le
     let word: String = sqlx::query_scalar("SELECT word FROM kept").fetch_one(&mut connection).await.unwrap();
     assert_eq!(word, "hello");
     second.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_kill_minus_nine_the_next_server_waits_for_the_old_one_and_has_its_data() {
+    if let Some(dir) = victims_folder() {
+        let options = PostgresOptions { data_dir: dir.join("postgres"), durable: false };
+        let server = Postgres::start(options).await.unwrap();
+        let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE kept (word text)").execute(&mut connection).await.unwrap();
+        ready_to_die(&dir).await;
+    }
+    let dir = temporary_folder().unwrap();
+    let name = "parts::postgres::after_a_kill_minus_nine_the_next_server_waits_for_the_old_one_and_has_its_data";
+    Victim::start(name, dir.path()).await.kill();
+    let server = Postgres::start(options(&dir)).await.unwrap();
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    sqlx::raw_sql("SELECT word FROM kept").execute(&mut connection).await.unwrap();
+    server.stop().await.unwrap();
 }
 
 #[tokio::test]

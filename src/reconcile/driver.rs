@@ -1,0 +1,383 @@
+//! Drives one deployment: runs its step, commits the outcome, goes on, until it is finished, a person's turn, or another's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::limits::{LOCK_RETRY, MAX_CLAIMS_WITHOUT_PROGRESS, RETRY_BASE, RETRY_CAP};
+use super::notifier::Notifier;
+use super::run::Ran;
+use crate::clients::aws::UserAws;
+use crate::db::commit::{Change, Committed};
+use crate::db::{Db, DbError};
+use crate::domain::backoff;
+use crate::domain::catalogue::{EventCode, Lang};
+use crate::domain::event::Event;
+use crate::domain::failure::ErrorCode;
+use crate::domain::{Deployment, GithubConnection, Status};
+use crate::steps::{Lane, Outcome, Services, Step, StepError, Then, remove_workspace};
+
+/// Drives one deployment that `replica` owns.
+pub(super) struct Driver {
+    pub(super) db: Db,
+    pub(super) services: Arc<Services>,
+    pub(super) notifier: Notifier,
+    pub(super) replica: Uuid,
+    pub(super) builds: Permit,
+    /// Cancelled when the lease is lost: nothing may be done any more.
+    pub(super) lost: CancellationToken,
+    /// Cancelled at shutdown: short steps may end.
+    pub(super) stop: CancellationToken,
+}
+
+/// A build permit, held from the first heavy step to the last.
+pub(super) struct Permit {
+    builds: Arc<Semaphore>,
+    /// Told when the permit is given back: another build may be claimable.
+    freed: Arc<Notify>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    pub(super) fn new(builds: Arc<Semaphore>, freed: Arc<Notify>) -> Self {
+        Self { builds, freed, held: None }
+    }
+
+    /// Holds what `lane` needs and no more. False when a build permit is needed and none is free.
+    fn fit(&mut self, lane: Lane) -> bool {
+        match lane {
+            Lane::Light => self.give_back(),
+            Lane::Heavy if self.held.is_none() => self.held = Arc::clone(&self.builds).try_acquire_owned().ok(),
+            Lane::Heavy => {}
+        }
+        lane == Lane::Light || self.held.is_some()
+    }
+
+    fn give_back(&mut self) {
+        if self.held.take().is_some() {
+            self.freed.notify_one();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// What the driver does after a turn.
+enum After {
+    /// The next turn, at once.
+    GoOn,
+    /// The next turn, after a while.
+    Sleep(Duration),
+    /// Done with this deployment: it is finished, given back, or another's.
+    Done,
+}
+
+/// What is remembered between turns, and may be forgotten.
+#[derive(Default)]
+struct Memory {
+    /// Failures in a row of this step.
+    failures: u32,
+    /// The last of them.
+    last_error: Option<(ErrorCode, String)>,
+    /// When the step's time is up; none without a limit.
+    deadline: Option<Instant>,
+}
+
+impl Memory {
+    fn of(deployment: &Deployment, step: &Step, services: &Services) -> Self {
+        let left = step.limit(&services.settings).saturating_sub(deployment.step_elapsed);
+        Self { deadline: Instant::now().checked_add(left), ..Self::default() }
+    }
+}
+
+impl Driver {
+    /// Drives until there is nothing to do here.
+    pub(super) async fn drive(mut self, deployment: Deployment) {
+        let span = tracing::info_span!("deployment", id = deployment.id, step = tracing::field::Empty);
+        self.turns(deployment).instrument(span).await;
+    }
+
+    async fn turns(&mut self, mut deployment: Deployment) {
+        let Some((github, user)) = self.connections(&mut deployment).await else { return };
+        let mut known: Option<(Step, Memory)> = None;
+        loop {
+            let step = match Step::parse(&deployment.step, &deployment.step_state) {
+                Ok(step) => step,
+                Err(reason) => return self.fail(&mut deployment, ErrorCode::Internal, &reason).await,
+            };
+            let mut memory = match known.take() {
+                // A new state of the same step keeps the step's clock.
+                Some((before, memory)) if before.name() == step.name() => memory,
+                _ => {
+                    tracing::Span::current().record("step", step.name());
+                    tracing::info!("step begins");
+                    Memory::of(&deployment, &step, &self.services)
+                }
+            };
+            let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).await;
+            known = Some((step, memory));
+            match turn {
+                Ok(After::GoOn) => {}
+                Ok(After::Sleep(duration)) => tokio::select! {
+                    () = tokio::time::sleep(duration) => {}
+                    () = self.stop.cancelled() => return self.give_back(&deployment).await,
+                },
+                Ok(After::Done) => return,
+                Err(error) => match self.read_again(&deployment.id, &error).await {
+                    Some(row) => deployment = row,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// One run of the step, or what stands in its way.
+    async fn turn(
+        &mut self,
+        deployment: &mut Deployment,
+        step: &Step,
+        memory: &mut Memory,
+        github: &GithubConnection,
+        user: &UserAws,
+    ) -> Result<After, DbError> {
+        if self.stop.is_cancelled() {
+            self.give_back(deployment).await;
+            return Ok(After::Done);
+        }
+        if deployment.claims_without_progress > MAX_CLAIMS_WITHOUT_PROGRESS {
+            let reason = format!("step {} was begun {MAX_CLAIMS_WITHOUT_PROGRESS} times without progress", step.name());
+            return self.end_failed(deployment, ErrorCode::StepCrashed, &reason, Change::default()).await;
+        }
+        if memory.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return self.time_up(deployment, step, memory).await;
+        }
+        if !self.builds.fit(step.lane()) {
+            tracing::debug!("all build permits are taken: another replica may have one");
+            self.give_back(deployment).await;
+            return Ok(After::Done);
+        }
+        // Held until the step is over; the connection's end frees it, so a crash cannot leave it behind.
+        let _lock = match step.lock() {
+            None => None,
+            Some(name) => match self.db.try_lock(name).await? {
+                Some(lock) => Some(lock),
+                None => return Ok(After::Sleep(LOCK_RETRY)),
+            },
+        };
+        match self.run(deployment, step, memory.deadline, github, user).await? {
+            Ran::Outcome(outcome) => self.take(deployment, *outcome, memory).await,
+            Ran::Error(StepError::Fatal { code, reason }) => {
+                self.end_failed(deployment, code, &reason, Change::default()).await
+            }
+            Ran::Error(StepError::Retryable { code, reason }) => {
+                self.retry_later(deployment, step, memory, code, reason).await
+            }
+            Ran::TimeUp => self.time_up(deployment, step, memory).await,
+            Ran::OwnershipLost => Ok(lost_to_another()),
+            Ran::Stopped => {
+                self.give_back(deployment).await;
+                Ok(After::Done)
+            }
+        }
+    }
+
+    /// Commits an outcome.
+    async fn take(&self, deployment: &mut Deployment, outcome: Outcome, memory: &mut Memory) -> Result<After, DbError> {
+        (memory.failures, memory.last_error) = (0, None);
+        let mut change = Change { learned: outcome.learned, events: outcome.events, ..Change::default() };
+        let after = match outcome.then {
+            Then::Next(step) => {
+                change.step = Some((step.name().to_owned(), step.state()));
+                After::GoOn
+            }
+            Then::Wait { step, after, why } => {
+                let state = step.state();
+                let news = !change.events.is_empty()
+                    || change.learned != crate::domain::Facts::default()
+                    || state != deployment.step_state
+                    || deployment.waiting_for.as_deref() != Some(why.as_str());
+                if !news {
+                    // A look that learned nothing writes nothing: most looks of most deployments are such.
+                    return Ok(After::Sleep(self.within(memory, after)));
+                }
+                change.step_state = Some(state);
+                change.waiting_for = Some(why);
+                After::Sleep(self.within(memory, after))
+            }
+            Then::Ready(step) => {
+                change.step = Some((step.name().to_owned(), step.state()));
+                change.status = Some(Status::DeploymentReady);
+                change.waiting_for = Some("a person's switch".to_owned());
+                change.release = true;
+                After::Done
+            }
+            Then::Completed => {
+                change.status = Some(Status::Completed);
+                change.release = true;
+                After::Done
+            }
+            Then::Failed { code, reason } => return self.end_failed(deployment, code, &reason, change).await,
+        };
+        self.commit(deployment, change, after).await
+    }
+
+    /// Waits, and says so from the second failure in a row: one throttled call is nobody's news.
+    async fn retry_later(
+        &self,
+        deployment: &mut Deployment,
+        step: &Step,
+        memory: &mut Memory,
+        code: ErrorCode,
+        reason: String,
+    ) -> Result<After, DbError> {
+        memory.failures += 1;
+        let wait = self.within(memory, backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
+        tracing::warn!(%code, reason, failures = memory.failures, wait_ms = wait.as_millis(), "the step could not do its work");
+        let after = After::Sleep(wait);
+        memory.last_error = Some((code, reason.clone()));
+        if memory.failures < 2 || deployment.waiting_for.as_deref() == Some(reason.as_str()) {
+            return Ok(after);
+        }
+        let told = Event::new(EventCode::StepWaiting)
+            .with("stage", step.stage())
+            .with("reason", reason.as_str())
+            .keyed(format_args!("{}:{code}", step.name()));
+        let change = Change { waiting_for: Some(reason), events: vec![told], ..Change::default() };
+        self.commit(deployment, change, after).await
+    }
+
+    /// The time that `wait` may take before the step's time is up.
+    fn within(&self, memory: &Memory, wait: Duration) -> Duration {
+        memory.deadline.map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(Instant::now())))
+    }
+
+    async fn time_up(&self, deployment: &mut Deployment, step: &Step, memory: &Memory) -> Result<After, DbError> {
+        let limit = step.limit(&self.services.settings);
+        let (code, said) = match &memory.last_error {
+            Some((code, reason)) => (*code, Some(reason.as_str())),
+            None => (step.timed_out(), deployment.waiting_for.as_deref()),
+        };
+        let said = said.map(|said| format!("; last seen: {said}")).unwrap_or_default();
+        let reason = format!("step {} was not done within {} s{said}", step.name(), limit.as_secs_f64());
+        self.end_failed(deployment, code, &reason, Change::default()).await
+    }
+
+    async fn end_failed(
+        &self,
+        deployment: &mut Deployment,
+        code: ErrorCode,
+        reason: &str,
+        mut change: Change,
+    ) -> Result<After, DbError> {
+        let event = Event::failed(code, reason);
+        tracing::warn!(%code, reason, "the deployment failed");
+        change.status = Some(Status::Failed);
+        change.error = Some((code.as_str().to_owned(), event.render(Lang::Ko).message));
+        change.events.push(event);
+        change.release = true;
+        let after = self.commit(deployment, change, After::Done).await?;
+        if let Err(error) = remove_workspace(&self.services.settings.workspace_dir, &deployment.id).await {
+            tracing::warn!(%error, "the workspace could not be removed; housekeeping will try again");
+        }
+        Ok(after)
+    }
+
+    /// Like [`Self::end_failed`], where there is no turn that could go on.
+    async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: &str) {
+        if let Err(error) = self.end_failed(deployment, code, reason, Change::default()).await {
+            tracing::warn!(%error, "the failure could not be recorded; the next owner will");
+        }
+    }
+
+    /// The fenced commit. No row matched: the deployment is another's, and `after` does not happen.
+    async fn commit(&self, deployment: &mut Deployment, change: Change, after: After) -> Result<After, DbError> {
+        let status = change.status;
+        match self.db.commit(deployment, self.replica, change).await? {
+            Committed::OwnershipLost => Ok(lost_to_another()),
+            Committed::Done { new_events } => {
+                if new_events > 0 || status.is_some() {
+                    self.notifier.events(&deployment.id);
+                }
+                if let Some(status) = status {
+                    tracing::info!(%status, "the deployment's status changed");
+                }
+                Ok(after)
+            }
+        }
+    }
+
+    /// Commits events in the middle of a step. False when the deployment is another's.
+    pub(super) async fn commit_progress(
+        &self,
+        deployment: &mut Deployment,
+        events: Vec<Event>,
+    ) -> Result<bool, DbError> {
+        let change = Change { events, ..Change::default() };
+        Ok(!matches!(self.commit(deployment, change, After::GoOn).await?, After::Done))
+    }
+
+    /// The answer to a statement was lost or refused: what became of it is in the row. None when the row is not ours any more.
+    async fn read_again(&self, id: &str, error: &DbError) -> Option<Deployment> {
+        tracing::warn!(%error, "the database failed; the row is read again");
+        let ids = [id.to_owned()];
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            tokio::select! {
+                () = tokio::time::sleep(backoff::delay(tries, RETRY_BASE, RETRY_CAP, rand::random())) => {}
+                () = self.stop.cancelled() => return None,
+            }
+            match self.db.load_owned(self.replica, &ids).await {
+                Ok(mut rows) => return rows.pop().filter(|row| !row.status.is_finished()),
+                Err(error) => tracing::debug!(%error, "the row could not be read yet"),
+            }
+        }
+    }
+
+    /// Gives the row back to whoever has room for it.
+    async fn give_back(&self, deployment: &Deployment) {
+        if let Err(error) = self.db.release(&deployment.id, self.replica, deployment.version).await {
+            tracing::debug!(%error, "could not be given back; others take over when the lease runs out");
+        }
+    }
+
+    /// The connections that the deployment names; fails it when one is gone.
+    async fn connections(&self, deployment: &mut Deployment) -> Option<(GithubConnection, UserAws)> {
+        let mut tries = 0;
+        loop {
+            let github = self.db.github_connection(&deployment.github_connection_id).await;
+            let aws = self.db.aws_connection(&deployment.aws_connection_id).await;
+            match (github, aws) {
+                (Ok(Some(github)), Ok(Some(aws))) => {
+                    let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
+                    return Some((github, user));
+                }
+                (Ok(None), Ok(_)) | (Ok(_), Ok(None)) => {
+                    self.fail(deployment, ErrorCode::ConnectionUnusable, "it was removed").await;
+                    return None;
+                }
+                (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the connections could not be read yet"),
+            }
+            tries += 1;
+            tokio::select! {
+                () = tokio::time::sleep(backoff::delay(tries, RETRY_BASE, RETRY_CAP, rand::random())) => {}
+                () = self.stop.cancelled() => return None,
+            }
+        }
+    }
+}
+
+/// Another replica is at work on it: nothing may be written, nothing tried again.
+fn lost_to_another() -> After {
+    tracing::warn!("the deployment is another replica's by now: forgotten here");
+    After::Done
+}

@@ -1,0 +1,125 @@
+//! The replica's lease: a heartbeat by the database's clock, and the rule that we stop before others take over.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::db::{Db, DbError};
+
+/// One membership of the set of living replicas. When it ends, everything that was owned under it is forgotten.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    /// The id under which deployments are owned.
+    pub(super) replica: Uuid,
+    /// Cancelled when the lease is lost.
+    pub(super) lost: CancellationToken,
+}
+
+/// The present lease, renewed in the background.
+#[derive(Clone)]
+pub(super) struct Leases {
+    db: Db,
+    name: String,
+    length: Duration,
+    present: Arc<Mutex<Option<Lease>>>,
+}
+
+impl Leases {
+    pub(super) fn new(db: Db, name: String, length: Duration) -> Self {
+        Self { db, name, length, present: Arc::default() }
+    }
+
+    /// The present lease; none while the database cannot be reached.
+    pub(super) fn present(&self) -> Option<Lease> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, lease: Option<Lease>) {
+        let before = std::mem::replace(&mut *self.present.lock().unwrap_or_else(PoisonError::into_inner), lease);
+        if let Some(before) = before {
+            before.lost.cancel();
+        }
+    }
+
+    /// Keeps a lease until `stop`: joins, renews, and joins anew under another id when the lease was lost. `joined` is called
+    /// after each joining.
+    pub(super) async fn keep(&self, stop: CancellationToken, joined: impl Fn()) {
+        while !stop.is_cancelled() {
+            let replica = Uuid::now_v7();
+            let asked = Instant::now();
+            let registered =
+                tokio::time::timeout(self.length, self.db.register_replica(replica, &self.name, self.length)).await;
+            match registered {
+                Ok(Ok(())) => {
+                    tracing::info!(%replica, "joined as a replica");
+                    self.set(Some(Lease { replica, lost: CancellationToken::new() }));
+                    joined();
+                    self.renew(replica, asked, &stop).await;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "cannot join as a replica; deployments wait"),
+                Err(_) => tracing::warn!("cannot join as a replica: the database does not answer; deployments wait"),
+            }
+            if !stop.is_cancelled() {
+                sleep_or(&stop, self.interval()).await;
+            }
+        }
+    }
+
+    /// Four chances in each lease.
+    fn interval(&self) -> Duration {
+        self.length / 4
+    }
+
+    /// Renews until the lease is lost or `stop`. `renewed` is when the last good renewal was *asked* for: the database's clock
+    /// for us began no earlier.
+    async fn renew(&self, replica: Uuid, mut renewed: Instant, stop: &CancellationToken) {
+        // Others take over at the full length; we stop a tenth before.
+        let usable = self.length.mul_f64(0.9);
+        loop {
+            sleep_or(stop, self.interval()).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            let asked = Instant::now();
+            let deadline = renewed + usable;
+            match tokio::time::timeout_at(deadline, self.db.heartbeat(replica)).await {
+                Ok(Ok(true)) => renewed = asked,
+                Ok(Ok(false)) => {
+                    tracing::warn!(%replica, "the lease had run out: all that was owned is given up");
+                    break self.set(None);
+                }
+                Ok(Err(error)) => self.tolerate(&error, replica),
+                Err(_) => {}
+            }
+            if Instant::now() >= deadline && renewed != asked {
+                tracing::warn!(%replica, "the lease cannot be renewed: all that is owned is given up before it runs out");
+                break self.set(None);
+            }
+        }
+    }
+
+    fn tolerate(&self, error: &DbError, replica: Uuid) {
+        tracing::warn!(%error, %replica, "a heartbeat failed");
+    }
+
+    /// Gives all back and leaves.
+    pub(super) async fn leave(&self) {
+        let Some(lease) = self.present() else { return };
+        match tokio::time::timeout(Duration::from_secs(2), self.db.deregister_replica(lease.replica)).await {
+            Ok(Ok(())) => tracing::info!(replica = %lease.replica, "left; all deployments are given back"),
+            Ok(Err(error)) => tracing::warn!(%error, "could not leave; others take over when the lease runs out"),
+            Err(_) => tracing::warn!("could not leave in time; others take over when the lease runs out"),
+        }
+        self.set(None);
+    }
+}
+
+async fn sleep_or(stop: &CancellationToken, duration: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(duration) => {}
+        () = stop.cancelled() => {}
+    }
+}

@@ -1,0 +1,30 @@
+//! Numbers of the reconciler that nobody needs to configure.
+
+use std::time::Duration;
+
+/// Between two sweeps for claimable rows, when no notification comes.
+pub(super) const SWEEP: Duration = Duration::from_secs(1);
+
+/// First wait before a step is tried again.
+pub(super) const RETRY_BASE: Duration = Duration::from_millis(500);
+
+/// Longest wait before a step is tried again.
+pub(super) const RETRY_CAP: Duration = Duration::from_secs(30);
+
+/// Claims without progress after which a deployment fails: its step ends the process that runs it.
+pub(super) const MAX_CLAIMS_WITHOUT_PROGRESS: i32 = 5;
+
+/// How long short steps may take to end at a shutdown.
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
+
+/// How long a lock that another deployment holds is left alone.
+pub(super) const LOCK_RETRY: Duration = Duration::from_millis(200);
+
+/// Events that one commit takes at most in the middle of a step.
+pub(super) const PROGRESS_BATCH: usize = 200;
+
+/// Events that wait for a commit; then the step waits.
+pub(super) const PROGRESS_CAPACITY: usize = 1_000;
+
+/// Least time between two notifications of events: NOTIFY takes a lock of the whole database.
+pub(super) const NOTIFY_EVERY: Duration = Duration::from_millis(20);

@@ -1,0 +1,64 @@
+//! Says that deployments have new events: this process's streams at once, other replicas by a coalesced NOTIFY.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::limits::NOTIFY_EVERY;
+use crate::db::Db;
+
+/// Collects ids and sends them at most every few milliseconds. A lost notification costs a stream a second, never an event.
+#[derive(Clone)]
+pub struct Notifier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pending: Mutex<BTreeSet<String>>,
+    wake: Notify,
+    local: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Notifier {
+    /// A notifier that also calls `local` with each id, at once.
+    pub fn new(local: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let shared = Shared { pending: Mutex::default(), wake: Notify::new(), local: Box::new(local) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Says that `id` has new events.
+    pub fn events(&self, id: &str) {
+        (self.shared.local)(id);
+        self.pending().insert(id.to_owned());
+        self.shared.wake.notify_one();
+    }
+
+    /// Sends until `stop`, then what is left.
+    pub async fn run(self, db: Db, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = stop.cancelled() => break,
+            }
+            self.send(&db).await;
+            tokio::time::sleep(NOTIFY_EVERY).await;
+        }
+        self.send(&db).await;
+    }
+
+    async fn send(&self, db: &Db) {
+        let ids: Vec<String> = std::mem::take(&mut *self.pending()).into_iter().collect();
+        if ids.is_empty() {
+            return;
+        }
+        if let Err(error) = db.notify_events(&ids).await {
+            tracing::debug!(%error, "a notification was lost; streams find the events by themselves");
+        }
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,195 @@
+//! Claims deployments as long as there is room, and keeps a task for each.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::driver::{Driver, Permit};
+use super::lease::{Lease, Leases};
+use super::limits::{DRAIN, SWEEP};
+use super::notifier::Notifier;
+use crate::db::notify::WORK_CHANNEL;
+use crate::db::{Db, DbError};
+use crate::domain::Deployment;
+use crate::steps::{Services, Step};
+
+/// How much one replica does at once, and how it is known.
+#[derive(Clone, Debug)]
+pub struct ReconcilerOptions {
+    /// Host name and process id, for people.
+    pub name: String,
+    /// Time without a heartbeat after which others take over.
+    pub lease: Duration,
+    /// Deployments at once.
+    pub max_deployments: usize,
+    /// Builds at once.
+    pub max_builds: usize,
+}
+
+/// The reconcile loop of one replica.
+#[derive(Clone)]
+pub struct Reconciler {
+    db: Db,
+    services: Arc<Services>,
+    notifier: Notifier,
+    options: Arc<ReconcilerOptions>,
+    leases: Leases,
+    builds: Arc<Semaphore>,
+    /// Ids that have a task here.
+    driven: Arc<Mutex<HashSet<String>>>,
+    tasks: TaskTracker,
+    /// Something may be claimable.
+    work: Arc<Notify>,
+}
+
+impl Reconciler {
+    /// A reconciler that does nothing until [`Reconciler::run`].
+    pub fn new(db: Db, services: Arc<Services>, notifier: Notifier, options: ReconcilerOptions) -> Self {
+        Self {
+            leases: Leases::new(db.clone(), options.name.clone(), options.lease),
+            builds: Arc::new(Semaphore::new(options.max_builds)),
+            options: Arc::new(options),
+            db,
+            services,
+            notifier,
+            driven: Arc::default(),
+            tasks: TaskTracker::new(),
+            work: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Runs until `stop`; then lets short steps end, stops long ones, and gives everything back.
+    pub async fn run(self, stop: CancellationToken) {
+        let background = TaskTracker::new();
+        let keep_lease = CancellationToken::new();
+        let (leases, work, keep) = (self.leases.clone(), Arc::clone(&self.work), keep_lease.clone());
+        background.spawn(async move { leases.keep(keep, || work.notify_one()).await });
+        background.spawn(self.clone().listen(stop.clone()));
+        let notify = CancellationToken::new();
+        background.spawn(self.notifier.clone().run(self.db.clone(), notify.clone()));
+        background.spawn(super::housekeeping::run(
+            self.db.clone(),
+            self.services.settings.workspace_dir.clone(),
+            stop.clone(),
+        ));
+        self.claim_until(&stop).await;
+        self.tasks.close();
+        // Every task ends by itself within the drain; the time limit is for a task that hangs in the database.
+        if tokio::time::timeout(DRAIN + Duration::from_secs(1), self.tasks.wait()).await.is_err() {
+            tracing::warn!("some deployments did not stop in time; their next owner goes on with them");
+        }
+        keep_lease.cancel();
+        self.leases.leave().await;
+        notify.cancel();
+        background.close();
+        let _ = tokio::time::timeout(Duration::from_secs(1), background.wait()).await;
+    }
+
+    async fn claim_until(&self, stop: &CancellationToken) {
+        let heavy_steps = Step::heavy_names();
+        // After an error we may own rows that we do not know of.
+        let mut unsure = false;
+        loop {
+            tokio::select! {
+                () = self.work.notified() => {}
+                () = tokio::time::sleep(SWEEP) => {}
+                () = stop.cancelled() => return,
+            }
+            let Some(lease) = self.leases.present() else { continue };
+            match self.claim(&lease, &heavy_steps, unsure, stop).await {
+                Ok(()) => unsure = false,
+                Err(error) => {
+                    tracing::warn!(%error, "could not claim deployments");
+                    unsure = true;
+                }
+            }
+        }
+    }
+
+    async fn claim(
+        &self,
+        lease: &Lease,
+        heavy_steps: &[String],
+        unsure: bool,
+        stop: &CancellationToken,
+    ) -> Result<(), DbError> {
+        let mut ids = if unsure { self.db.owned_ids(lease.replica).await? } else { Vec::new() };
+        let room = self.options.max_deployments.saturating_sub(self.driven().len());
+        if room > 0 {
+            let (room, builds) = (to_i64(room), to_i64(self.builds.available_permits()));
+            ids.extend(self.db.claim(lease.replica, room, builds, heavy_steps).await?);
+        }
+        ids.retain(|id| !self.driven().contains(id));
+        if ids.is_empty() {
+            return Ok(());
+        }
+        for deployment in self.db.load_owned(lease.replica, &ids).await? {
+            self.drive(deployment, lease, stop);
+        }
+        Ok(())
+    }
+
+    /// Starts the task of a deployment that we own.
+    fn drive(&self, deployment: Deployment, lease: &Lease, stop: &CancellationToken) {
+        let id = deployment.id.clone();
+        if !self.driven().insert(id.clone()) {
+            return;
+        }
+        let driver = Driver {
+            db: self.db.clone(),
+            services: Arc::clone(&self.services),
+            notifier: self.notifier.clone(),
+            replica: lease.replica,
+            builds: Permit::new(Arc::clone(&self.builds), Arc::clone(&self.work)),
+            lost: lease.lost.clone(),
+            stop: stop.clone(),
+        };
+        let reconciler = self.clone();
+        self.tasks.spawn(async move {
+            let lost = driver.lost.clone();
+            tokio::select! {
+                () = driver.drive(deployment) => {}
+                // Nothing may be done any more: whatever is under way is dropped where it stands.
+                () = lost.cancelled() => tracing::warn!(deployment = id, "given up: the lease was lost"),
+            }
+            reconciler.driven().remove(&id);
+        });
+    }
+
+    /// Wakes the claim loop for each notification of work, until `stop`.
+    async fn listen(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let listening = async {
+                let mut listener = self.db.listen(WORK_CHANNEL).await?;
+                loop {
+                    // None: the connection was lost and is there again; something may have been said meanwhile.
+                    listener.try_recv().await?;
+                    self.work.notify_one();
+                }
+            };
+            let ended: Result<(), DbError> = tokio::select! {
+                ended = listening => ended,
+                () = stop.cancelled() => return,
+            };
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the work listener ended; the sweep goes on");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn driven(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn to_i64(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,157 @@
+//! The two accounts, and who a request comes from.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use axum::http::HeaderMap;
+use rand::RngExt;
+use secrecy::SecretString;
+
+use super::options::SandboxCredentials;
+
+/// The region that everything is in.
+pub const REGION: &str = "ap-northeast-2";
+/// The account of the user's AWS connection: ECR, the rule, `CodeDeploy`, ECS.
+pub const USER_ACCOUNT: &str = "210987654321";
+/// The controller's account: the bus, the state machine, the secret.
+pub const CONTROLLER_ACCOUNT: &str = "123456789012";
+
+// Key ids are constant so that a stored connection outlives a restart of the sandbox.
+const USER_KEY: &str = "AKIAPANDAUSER0000001";
+const CONTROLLER_KEY: &str = "AKIAPANDACONTROL0001";
+
+/// Whom a request comes from, as STS would tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub account: String,
+    pub arn: String,
+    pub user_id: String,
+}
+
+/// Why a request is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthError {
+    /// No `SigV4` header.
+    Missing,
+    /// The access key id (or its session token) is unknown.
+    UnknownKey,
+    /// The credential is scoped to another region.
+    WrongRegion,
+}
+
+/// The long-lived keys and the sessions that `AssumeRole` handed out.
+pub struct Accounts {
+    pub user: SandboxCredentials,
+    pub controller: SandboxCredentials,
+    sessions: Mutex<HashMap<String, (Caller, String)>>,
+}
+
+impl Accounts {
+    pub fn new() -> Self {
+        let key = |id: &str| SandboxCredentials {
+            access_key_id: id.to_owned(),
+            secret_access_key: SecretString::from(random_text(40)),
+        };
+        Self { user: key(USER_KEY), controller: key(CONTROLLER_KEY), sessions: Mutex::default() }
+    }
+
+    /// The caller that the request's `Authorization` header names.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
+        let header = headers.get("authorization").and_then(|value| value.to_str().ok()).ok_or(AuthError::Missing)?;
+        let (key, region) = credential(header).ok_or(AuthError::Missing)?;
+        let token = headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
+        let caller = match key {
+            USER_KEY => long_lived(USER_ACCOUNT, key),
+            CONTROLLER_KEY => long_lived(CONTROLLER_ACCOUNT, key),
+            other => {
+                let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+                let (caller, expected) = sessions.get(other).ok_or(AuthError::UnknownKey)?;
+                if token != Some(expected) {
+                    return Err(AuthError::UnknownKey);
+                }
+                caller.clone()
+            }
+        };
+        if region == REGION { Ok(caller) } else { Err(AuthError::WrongRegion) }
+    }
+
+    /// New temporary credentials for `caller`: access key id, secret, session token.
+    pub fn open_session(&self, caller: Caller) -> (String, String, String) {
+        let key = format!("ASIA{}", random_upper(16));
+        let token = random_text(120);
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(key.clone(), (caller, token.clone()));
+        (key, random_text(40), token)
+    }
+}
+
+fn long_lived(account: &str, key: &str) -> Caller {
+    Caller {
+        account: account.to_owned(),
+        arn: format!("arn:aws:iam::{account}:user/panda"),
+        user_id: key.replacen("AKIA", "AIDA", 1),
+    }
+}
+
+/// Access key id and region of `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`.
+fn credential(header: &str) -> Option<(&str, &str)> {
+    let scope = header.split_once("Credential=")?.1.split([',', ' ']).next()?;
+    let mut parts = scope.split('/');
+    let key = parts.next()?;
+    let region = parts.nth(1)?;
+    Some((key, region))
+}
+
+/// `length` random letters and digits.
+pub fn random_text(length: usize) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    pick(LETTERS, length)
+}
+
+/// `length` random capitals and digits, as ids of AWS are made of.
+pub fn random_upper(length: usize) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    pick(LETTERS, length)
+}
+
+fn pick(letters: &[u8], length: usize) -> String {
+    let mut rng = rand::rng();
+    (0..length).map(|_| char::from(letters[rng.random_range(0..letters.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed(key: &str, region: &str) -> HeaderMap {
+        let value = format!(
+            "AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/sts/aws4_request, SignedHeaders=host, Signature=00"
+        );
+        HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn the_key_in_the_header_names_the_account() {
+        let accounts = Accounts::new();
+        assert_eq!(accounts.authenticate(&signed(USER_KEY, REGION)).unwrap().account, USER_ACCOUNT);
+        assert_eq!(accounts.authenticate(&signed(CONTROLLER_KEY, REGION)).unwrap().account, CONTROLLER_ACCOUNT);
+    }
+
+    #[test]
+    fn no_header_an_unknown_key_and_another_region_are_refused() {
+        let accounts = Accounts::new();
+        assert_eq!(accounts.authenticate(&HeaderMap::new()), Err(AuthError::Missing));
+        assert_eq!(accounts.authenticate(&signed("AKIAWRONG", REGION)), Err(AuthError::UnknownKey));
+        assert_eq!(accounts.authenticate(&signed(USER_KEY, "us-east-1")), Err(AuthError::WrongRegion));
+    }
+
+    #[test]
+    fn a_session_needs_its_own_token() {
+        let accounts = Accounts::new();
+        let (key, _, token) = accounts.open_session(long_lived(USER_ACCOUNT, USER_KEY));
+        let mut headers = signed(&key, REGION);
+        assert_eq!(accounts.authenticate(&headers), Err(AuthError::UnknownKey));
+        headers.insert("x-amz-security-token", token.parse().unwrap());
+        assert_eq!(accounts.authenticate(&headers).unwrap().account, USER_ACCOUNT);
+    }
+}

@@ -1,0 +1,91 @@
+//! STS: `GetCallerIdentity`, `AssumeRole`. The Query protocol: a form in, XML out.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::super::accounts::{CONTROLLER_ACCOUNT, Caller, USER_ACCOUNT, random_upper};
+use super::super::world::World;
+use super::error::AwsError;
+
+const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+pub fn call(world: &World, caller: &Caller, operation: &str, body: &[u8]) -> Result<String, AwsError> {
+    let form: HashMap<Cow<str>, Cow<str>> = url::form_urlencoded::parse(body).collect();
+    match operation {
+        "GetCallerIdentity" => Ok(document("GetCallerIdentity", &identity(caller))),
+        "AssumeRole" => Ok(document("AssumeRole", &assume_role(world, caller, &form)?)),
+        other => {
+            tracing::warn!(operation = other, "sandbox: unknown operation of STS");
+            Err(AwsError::new("InvalidAction", format!("Could not find operation {other} for version 2011-06-15")))
+        }
+    }
+}
+
+fn identity(caller: &Caller) -> String {
+    element("Arn", &caller.arn) + &element("UserId", &caller.user_id) + &element("Account", &caller.account)
+}
+
+fn assume_role(world: &World, caller: &Caller, form: &HashMap<Cow<str>, Cow<str>>) -> Result<String, AwsError> {
+    let parameter = |name: &str| {
+        form.get(name)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| AwsError::new("ValidationError", format!("{name} is required")))
+    };
+    let role = parameter("RoleArn")?;
+    let session = parameter("RoleSessionName")?;
+    let denied = || {
+        AwsError::forbidden(
+            "AccessDenied",
+            format!("User: {} is not authorized to perform: sts:AssumeRole on resource: {role}", caller.arn),
+        )
+    };
+    let (account, name) = role
+        .strip_prefix("arn:aws:iam::")
+        .and_then(|rest| rest.split_once(":role/"))
+        .ok_or_else(|| AwsError::new("ValidationError", format!("{role} is invalid")))?;
+    if ![USER_ACCOUNT, CONTROLLER_ACCOUNT].contains(&account) {
+        return Err(denied());
+    }
+    let role_id = format!("AROA{}", random_upper(17));
+    let assumed = Caller {
+        account: account.to_owned(),
+        arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"),
+        user_id: format!("{role_id}:{session}"),
+    };
+    let seconds = form.get("DurationSeconds").and_then(|text| text.parse().ok()).unwrap_or(3600);
+    let expires = (Utc::now() + TimeDelta::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let (key, secret, token) = world.accounts.open_session(assumed.clone());
+    let user = element("Arn", &assumed.arn) + &element("AssumedRoleId", &assumed.user_id);
+    let credentials = element("AccessKeyId", &key)
+        + &element("SecretAccessKey", &secret)
+        + &element("SessionToken", &token)
+        + &element("Expiration", &expires);
+    Ok(format!("<AssumedRoleUser>{user}</AssumedRoleUser><Credentials>{credentials}</Credentials>"))
+}
+
+/// The XML of an error.
+pub fn error_document(error: &AwsError) -> String {
+    let kind = if error.status.is_server_error() { "Receiver" } else { "Sender" };
+    let inner = element("Type", kind) + &element("Code", &error.code) + &element("Message", &error.message);
+    format!("<ErrorResponse xmlns=\"{NAMESPACE}\"><Error>{inner}</Error>{}</ErrorResponse>", request_id())
+}
+
+fn document(operation: &str, result: &str) -> String {
+    format!(
+        "<{operation}Response xmlns=\"{NAMESPACE}\"><{operation}Result>{result}</{operation}Result>\
+         <ResponseMetadata>{}</ResponseMetadata></{operation}Response>",
+        request_id()
+    )
+}
+
+fn request_id() -> String {
+    element("RequestId", &Uuid::new_v4().to_string())
+}
+
+fn element(name: &str, text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!("<{name}>{text}</{name}>")
+}

@@ -1,0 +1,56 @@
+//! The sandbox's own calls, under `/_sandbox/`.
+//!
+//! | call | what it does |
+//! | --- | --- |
+//! | `POST registry-notifications` | takes the registry's notification envelope |
+//! | `GET`, `PUT`, `DELETE faults` | shows, replaces, clears the settings of what goes wrong |
+//! | `GET effects` | what really happened |
+
+use std::sync::Arc;
+
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+
+use super::chain;
+use super::faults::Faults;
+use super::world::World;
+
+/// Answers one control call: status and JSON.
+pub fn handle(world: &Arc<World>, method: &Method, path: &str, body: &[u8]) -> (StatusCode, String) {
+    match (method.as_str(), path) {
+        ("POST", "registry-notifications") => match serde_json::from_slice(body) {
+            Ok(envelope) => {
+                chain::notified(world, envelope);
+                (StatusCode::OK, "{}".to_owned())
+            }
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("not a registry notification: {error}")),
+        },
+        ("PUT", "faults") => match serde_json::from_slice::<Faults>(body) {
+            Ok(faults) => {
+                world.faults.set(faults);
+                show(&world.faults.get())
+            }
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("faults: {error}")),
+        },
+        ("GET", "faults") => show(&world.faults.get()),
+        ("DELETE", "faults") => {
+            world.faults.clear();
+            show(&world.faults.get())
+        }
+        ("GET", "effects") => show(&world.read(|state| state.effects.clone())),
+        _ => {
+            refuse(StatusCode::NOT_FOUND, "the sandbox has faults, effects and registry-notifications under /_sandbox/")
+        }
+    }
+}
+
+fn show(value: &impl serde::Serialize) -> (StatusCode, String) {
+    match serde_json::to_string(value) {
+        Ok(text) => (StatusCode::OK, text),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn refuse(status: StatusCode, message: &str) -> (StatusCode, String) {
+    (status, json!({"message": message}).to_string())
+}

@@ -1,0 +1,223 @@
+//! Containers: run one, watch it, remove it.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bollard::auth::DockerCredentials;
+use bollard::errors::Error as DockerError;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder,
+};
+use futures_util::{StreamExt, TryStreamExt};
+use secrecy::ExposeSecret;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use super::super::options::RegistryAddress;
+use super::{CONTAINER_LABEL, Fleet};
+
+const LOG_TAIL: &str = "5";
+const LONGEST_LOG: usize = 1000;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Why there is no running container, in ECS's words for it.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    #[error("CannotPullContainerError: {image}: {source}")]
+    Pull { image: String, source: DockerError },
+    #[error("CannotStartContainerError: {image}: {source}")]
+    Start { image: String, source: DockerError },
+    #[error("Essential container in task exited: exit code {code}: {log}")]
+    Exited { code: i64, log: String },
+    #[error("Task failed container health checks: nothing listens on the port in PORT after {0:?}")]
+    Silent(Duration),
+    #[error("RESOURCE:PORTS: {0}")]
+    Network(#[from] std::io::Error),
+    #[error("the deployment was stopped while its task started")]
+    Stopped,
+    #[error("the container engine: {0}")]
+    Engine(DockerError),
+}
+
+/// A container that was started.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub id: String,
+    pub address: SocketAddr,
+}
+
+/// How a container does.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It runs, and its port accepts connections.
+    Listening,
+    /// It runs.
+    Quiet,
+    /// It does not run any more, for a reason of its own.
+    Exited { code: i64, log: String },
+    /// It does not run any more, and somebody else has its port.
+    PortTaken,
+}
+
+impl Fleet {
+    /// Starts a container of `image` on the host's network with a free port in `PORT`. An image that the engine does not
+    /// have is pulled, with the login of the registry that it is in.
+    pub async fn run(
+        &self,
+        image: &str,
+        registry: Option<&RegistryAddress>,
+        repository: &str,
+        role: &str,
+    ) -> Result<Running, ContainerError> {
+        self.ensure_image(image, registry).await?;
+        let address = free_port().await?;
+        let labels =
+            [(CONTAINER_LABEL, self.instance.as_str()), ("dev.panda.repository", repository), ("dev.panda.role", role)];
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            env: Some(vec![format!("PORT={}", address.port())]),
+            labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+            host_config: Some(HostConfig { network_mode: Some("host".to_owned()), ..HostConfig::default() }),
+            ..ContainerCreateBody::default()
+        };
+        let failed = |source| ContainerError::Start { image: image.to_owned(), source };
+        let id = self.docker.create_container(None, body).await.map_err(failed)?.id;
+        if let Err(source) = self.docker.start_container(&id, None).await {
+            self.remove(&id).await;
+            return Err(failed(source));
+        }
+        Ok(Running { id, address })
+    }
+
+    async fn ensure_image(&self, image: &str, registry: Option<&RegistryAddress>) -> Result<(), ContainerError> {
+        match self.docker.inspect_image(image).await {
+            Ok(_) => return Ok(()),
+            Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(ContainerError::Engine(error)),
+        }
+        let (name, tag) = split_reference(image);
+        let options = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();
+        let login =
+            registry.filter(|registry| image.starts_with(&format!("{}/", registry.host_port))).map(|registry| {
+                DockerCredentials {
+                    username: Some(registry.username.clone()),
+                    password: Some(registry.password.expose_secret().to_owned()),
+                    serveraddress: Some(registry.host_port.clone()),
+                    ..DockerCredentials::default()
+                }
+            });
+        let pulled = self.docker.create_image(Some(options), None, login).try_for_each(|_| async { Ok(()) }).await;
+        pulled.map_err(|source| ContainerError::Pull { image: image.to_owned(), source })
+    }
+
+    /// Watches until the container's port accepts connections, it has exited, or `patience` is over.
+    pub async fn watch(&self, running: &Running, patience: Duration) -> Result<Condition, ContainerError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let condition = self.condition(running, true).await?;
+            if condition != Condition::Quiet || Instant::now() >= deadline {
+                return Ok(condition);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether the container still runs after `period`; looks all the time, and leaves its port in peace.
+    pub async fn stays(&self, running: &Running, period: Duration) -> Result<Condition, ContainerError> {
+        let deadline = Instant::now() + period;
+        loop {
+            let condition = self.condition(running, false).await?;
+            if condition != Condition::Quiet || Instant::now() >= deadline {
+                return Ok(condition);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn condition(&self, running: &Running, knock: bool) -> Result<Condition, ContainerError> {
+        // Before the state: a port that answers after the container's end would be somebody else's.
+        let listening = knock && TcpStream::connect(running.address).await.is_ok();
+        let options = None::<InspectContainerOptions>;
+        let state = self
+            .docker
+            .inspect_container(&running.id, options)
+            .await
+            .map_err(ContainerError::Engine)?
+            .state
+            .unwrap_or_default();
+        if state.running == Some(true) {
+            return Ok(if listening { Condition::Listening } else { Condition::Quiet });
+        }
+        if TcpListener::bind(running.address).await.is_err() {
+            return Ok(Condition::PortTaken);
+        }
+        Ok(Condition::Exited { code: state.exit_code.unwrap_or(-1), log: self.last_words(&running.id).await })
+    }
+
+    async fn last_words(&self, id: &str) -> String {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(LOG_TAIL).build();
+        let lines: Vec<String> = self
+            .docker
+            .logs(id, Some(options))
+            .filter_map(|line| async { line.ok().map(|line| line.to_string()) })
+            .collect()
+            .await;
+        lines.concat().trim().chars().take(LONGEST_LOG).collect()
+    }
+
+    /// Ends and removes a container; one that is gone already is as good.
+    pub async fn remove(&self, id: &str) {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match self.docker.remove_container(id, Some(options)).await {
+            Ok(()) | Err(DockerError::DockerResponseServerError { status_code: 404 | 409, .. }) => {}
+            Err(error) => tracing::warn!(%error, container = id, "sandbox cannot remove a container"),
+        }
+    }
+
+    /// Removes every container that this sandbox started.
+    pub async fn clear(&self) {
+        let label = format!("{CONTAINER_LABEL}={}", self.instance);
+        let options =
+            ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", vec![label])])).build();
+        match self.docker.list_containers(Some(options)).await {
+            Ok(found) => {
+                for id in found.into_iter().filter_map(|container| container.id) {
+                    self.remove(&id).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "sandbox cannot list its containers"),
+        }
+    }
+}
+
+/// A port that nothing listens on now. Somebody may take it before the container does: [`Condition::PortTaken`].
+async fn free_port() -> std::io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()
+}
+
+/// Name and tag or digest of an image reference; `latest` when it has neither.
+fn split_reference(image: &str) -> (&str, &str) {
+    if let Some((name, digest)) = image.split_once('@') {
+        return (name, digest);
+    }
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_an_images_name_is_not_a_tag() {
+        assert_eq!(split_reference("127.0.0.1:5000/acme"), ("127.0.0.1:5000/acme", "latest"));
+        assert_eq!(split_reference("127.0.0.1:5000/acme:v1"), ("127.0.0.1:5000/acme", "v1"));
+        assert_eq!(split_reference("127.0.0.1:5000/acme@sha256:00"), ("127.0.0.1:5000/acme", "sha256:00"));
+        assert_eq!(split_reference("busybox"), ("busybox", "latest"));
+    }
+}

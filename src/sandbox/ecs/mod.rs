@@ -1,0 +1,81 @@
+//! What stands for ECS and its load balancer: real containers behind a real proxy.
+
+mod balancer;
+mod container;
+mod placeholder;
+mod service;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::Docker;
+use secrecy::ExposeSecret;
+use tokio::sync::OnceCell;
+
+use super::aws::error::AwsError;
+use super::options::RegistryAddress;
+use super::world::World;
+pub use container::{Condition, ContainerError};
+pub use service::{Retired, Service};
+
+/// The cluster that every service is in.
+pub const CLUSTER: &str = "panda-cluster";
+/// The label on every container that a sandbox started; its value is that sandbox's own id.
+pub const CONTAINER_LABEL: &str = "dev.panda.sandbox";
+
+/// The engine, and the services that run on it.
+pub struct Fleet {
+    docker: Docker,
+    initial_image: Option<String>,
+    http: reqwest::Client,
+    /// The value of [`CONTAINER_LABEL`].
+    instance: String,
+    services: Mutex<HashMap<String, Arc<OnceCell<Arc<Service>>>>>,
+}
+
+impl Fleet {
+    pub fn new(docker: Docker, initial_image: Option<String>) -> Result<Self, reqwest::Error> {
+        // No pooled connections: small servers close theirs at will, and the backends change.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(0)
+            .connect_timeout(Duration::from_secs(2))
+            .timeout(Duration::from_mins(1))
+            .build()?;
+        Ok(Self { docker, initial_image, http, instance: uuid::Uuid::new_v4().to_string(), services: Mutex::default() })
+    }
+
+    /// The repository's service with blue running, started when there is none. Executions of other repositories do not
+    /// wait for it; a failed start is tried again by the next one.
+    pub async fn service(&self, world: &Arc<World>, repository: &str) -> Result<Arc<Service>, ContainerError> {
+        let cell = {
+            let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(services.entry(repository.to_owned()).or_default())
+        };
+        let service = cell.get_or_try_init(|| async { Service::start(world, repository).await.map(Arc::new) }).await?;
+        Ok(Arc::clone(service))
+    }
+
+    /// The repository's service, if it was ever started.
+    pub fn running_service(&self, repository: &str) -> Option<Arc<Service>> {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.get(repository)?.get().cloned()
+    }
+
+    /// A manifest as the registry has it.
+    pub async fn manifest(
+        &self,
+        registry: &RegistryAddress,
+        name: &str,
+        digest: &str,
+        media_type: &str,
+    ) -> Result<String, AwsError> {
+        let url = format!("http://{}/v2/{name}/manifests/{digest}", registry.host_port);
+        let request = self.http.get(url).header("accept", media_type);
+        let answer = request.basic_auth(&registry.username, Some(registry.password.expose_secret())).send().await;
+        let text = async { answer?.error_for_status()?.text().await }.await;
+        text.map_err(|error: reqwest::Error| AwsError::server("ServerException", format!("the registry: {error}")))
+    }
+}

@@ -1,0 +1,143 @@
+//! The handle that `main` and tests hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::accounts::{CONTROLLER_ACCOUNT, REGION, USER_ACCOUNT};
+use super::aws::events::{PANDA_BUS, bus_arn};
+use super::ecs::Fleet;
+use super::effects::{Effects, RepositoryEffects};
+use super::faults::FaultsHandle;
+use super::options::{RegistryAddress, SandboxCredentials, SandboxError, SandboxOptions};
+use super::wire;
+use super::world::World;
+
+/// How long a dropped handle may take to remove its containers.
+const LONGEST_CLEANING: Duration = Duration::from_secs(10);
+
+/// A running sandbox. Prefer [`Sandbox::shutdown`]; dropping the handle ends it too, and blocks while containers are removed.
+pub struct Sandbox {
+    world: Arc<World>,
+    endpoint: Url,
+    notification_url: Url,
+    stopped: bool,
+}
+
+impl Sandbox {
+    /// Listens, and answers from then on.
+    pub async fn start(options: SandboxOptions) -> Result<Self, SandboxError> {
+        let address = options.listen;
+        let refused = |source| SandboxError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let endpoint = Url::parse(&format!("http://{address}"))?;
+        let notification_url = endpoint.join("/_sandbox/registry-notifications")?;
+        let fleet = Fleet::new(options.docker, options.initial_image)?;
+        let world = Arc::new(World::new(options.timing, fleet, options.registry));
+        world.spawn(wire::serve(listener, Arc::clone(&world)));
+        tracing::info!(%endpoint, "sandbox listens");
+        Ok(Self { world, endpoint, notification_url, stopped: false })
+    }
+
+    /// The `endpoint_url` of every SDK client, without a path.
+    pub fn endpoint(&self) -> &Url {
+        &self.endpoint
+    }
+
+    /// Where the registry's `notifications.endpoints` are to post.
+    pub fn notification_url(&self) -> &Url {
+        &self.notification_url
+    }
+
+    /// Tells the sandbox where its registry is, when it was started without.
+    pub fn set_registry(&self, registry: RegistryAddress) {
+        self.world.set_registry(registry);
+    }
+
+    /// An access key of the user's account.
+    pub fn user_credentials(&self) -> &SandboxCredentials {
+        &self.world.accounts.user
+    }
+
+    /// An access key of the controller's account.
+    pub fn controller_credentials(&self) -> &SandboxCredentials {
+        &self.world.accounts.controller
+    }
+
+    /// The user's account.
+    pub fn user_account_id(&self) -> &'static str {
+        USER_ACCOUNT
+    }
+
+    /// The controller's account.
+    pub fn controller_account_id(&self) -> &'static str {
+        CONTROLLER_ACCOUNT
+    }
+
+    /// The controller's bus that starts the pipeline. `PutPermission` takes its name, `panda`, not this ARN.
+    pub fn bus_arn(&self) -> String {
+        bus_arn(CONTROLLER_ACCOUNT, PANDA_BUS)
+    }
+
+    /// The one region.
+    pub fn region(&self) -> &'static str {
+        REGION
+    }
+
+    /// The settings of what goes wrong.
+    pub fn faults(&self) -> &FaultsHandle {
+        &self.world.faults
+    }
+
+    /// What really happened to `repository`; all zero when nothing did.
+    pub fn effects(&self, repository: &str) -> RepositoryEffects {
+        self.world.read(|state| state.effects.repositories.get(repository).cloned()).unwrap_or_default()
+    }
+
+    /// Everything that was counted.
+    pub fn all_effects(&self) -> Effects {
+        self.world.read(|state| state.effects.clone())
+    }
+
+    /// Stops listening, ends every task, removes the containers it started.
+    pub async fn shutdown(mut self) {
+        self.stopped = true;
+        stop(&self.world).await;
+    }
+}
+
+async fn stop(world: &World) {
+    world.cancel.cancel();
+    world.tasks.close();
+    world.tasks.wait().await;
+    world.fleet.clear().await;
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if self.stopped {
+            return;
+        }
+        self.world.cancel.cancel();
+        let world = Arc::clone(&self.world);
+        // A thread with its own runtime, since the one that we are in may be ending: a test's end is such a moment.
+        let cleaning = std::thread::spawn(move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                // A container that is removed late is better than a program that does not end.
+                let _ = runtime.block_on(async { tokio::time::timeout(LONGEST_CLEANING, world.fleet.clear()).await });
+            }
+        });
+        if cleaning.join().is_err() {
+            tracing::warn!("sandbox could not remove its containers");
+        }
+    }
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("endpoint", &self.endpoint.as_str()).finish_non_exhaustive()
+    }
+}

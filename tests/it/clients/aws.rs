@@ -1,0 +1,85 @@
+//! How failing AWS calls come out of the real SDK: the wire is HTTP, the answers are those of AWS's documentation.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode};
+use panda::clients::{
+    ClientError, ErrorKind,
+    aws::{Aws, AwsSettings},
+};
+use panda::domain::connection::{AwsCredentials, AwsKeys};
+use secrecy::SecretString;
+use url::Url;
+
+use super::serve;
+
+fn keys() -> AwsKeys {
+    AwsKeys { access_key_id: "AKID".into(), secret_access_key: SecretString::from("hu5h"), session_token: None }
+}
+
+async fn aws(endpoint: Url) -> Aws {
+    let settings = AwsSettings {
+        endpoint_url: Some(endpoint),
+        codedeploy_endpoint_url: None,
+        controller_region: Some("ap-northeast-2".into()),
+        controller_credentials: Some(keys()),
+        operation_timeout: Duration::from_secs(3),
+    };
+    Aws::new(settings).await
+}
+
+async fn identity(endpoint: Url, credentials: AwsCredentials) -> ClientError {
+    aws(endpoint).await.user("aws_1", "us-east-1", &credentials).sts.caller_identity().await.unwrap_err()
+}
+
+/// STS refuses every call.
+async fn refusing(status: StatusCode, code: &'static str) -> (Url, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let answer = move || async move {
+        counter.fetch_add(1, Ordering::Relaxed);
+        let error = format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>No way</Message></Error>");
+        (status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"))
+    };
+    (serve(Router::new().fallback(answer)).await, calls)
+}
+
+#[tokio::test]
+async fn keys_that_aws_does_not_know_are_denied_in_aws_own_words() {
+    let (url, calls) = refusing(StatusCode::FORBIDDEN, "InvalidClientTokenId").await;
+    let error = identity(url, AwsCredentials::Keys(keys())).await;
+    assert_eq!(error.kind, ErrorKind::Denied);
+    assert_eq!(error.to_string(), "sts:GetCallerIdentity: No way (InvalidClientTokenId)");
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "asking again would not help");
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_be_assumed_is_denied_and_named_as_such() {
+    let (url, _) = refusing(StatusCode::FORBIDDEN, "AccessDenied").await;
+    let external_id = Some(SecretString::from("ext-hu5h"));
+    let error = identity(url, AwsCredentials::Role { role_arn: "arn:aws:iam::1:role/x".into(), external_id }).await;
+    assert_eq!((error.kind, error.call), (ErrorKind::Denied, "sts:AssumeRole"), "{error}");
+    assert!(!format!("{error:?}").contains("hu5h"));
+}
+
+#[tokio::test]
+async fn throttling_is_tried_again_a_few_times_and_then_told() {
+    let (url, calls) = refusing(StatusCode::BAD_REQUEST, "Throttling").await;
+    assert_eq!(identity(url, AwsCredentials::Keys(keys())).await.kind, ErrorKind::Throttled);
+    assert_eq!(calls.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_or_is_no_aws_does_not_hold_us() {
+    let hanging = serve(Router::new().fallback(std::future::pending::<()>)).await;
+    let error = tokio::time::timeout(Duration::from_secs(30), identity(hanging, AwsCredentials::Keys(keys()))).await;
+    assert_eq!(error.unwrap().kind, ErrorKind::Unavailable);
+    let page = serve(Router::new().fallback(|| async { (StatusCode::NOT_FOUND, "<html>nothing here</html>") })).await;
+    assert_eq!(identity(page, AwsCredentials::Keys(keys())).await.kind, ErrorKind::Invalid);
+}

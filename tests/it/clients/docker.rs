@@ -1,0 +1,179 @@
+//! Builds on a real engine (`DOCKER_HOST` or the usual socket) that has `busybox:1`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use panda::clients::{
+    ErrorKind,
+    docker::{BuildError, BuildRequest, BuiltImage, Docker},
+};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+pub(super) fn engine() -> Docker {
+    Docker::connect(None).unwrap()
+}
+
+pub(super) fn context(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+/// A name that no other test uses.
+pub(super) fn name() -> String {
+    format!("panda-test-{}:v1", Uuid::new_v4().simple())
+}
+
+/// Builds the folder's Dockerfile, with the lines that came.
+pub(super) async fn build(
+    folder: &Path,
+    tag: &str,
+    labels: &[(&str, &str)],
+) -> (Result<BuiltImage, BuildError>, Vec<String>) {
+    let labels: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let request = BuildRequest {
+        context: folder,
+        dockerfile: Path::new("Dockerfile"),
+        tag,
+        labels: &labels,
+        network: Some("host"),
+        memory_bytes: None,
+        cpu_millis: None,
+    };
+    let (sender, mut receiver) = mpsc::channel(8);
+    let docker = engine();
+    let collect = async {
+        let mut lines = Vec::new();
+        while let Some(line) = receiver.recv().await {
+            lines.push(line);
+        }
+        lines
+    };
+    tokio::join!(docker.build(request, sender), collect)
+}
+
+#[tokio::test]
+async fn a_build_gives_clean_lines_and_a_labelled_image_of_the_allowed_files() {
+    let folder = context(&[
+        (
+            "Dockerfile",
+            "FROM busybox:1\nCOPY . /app\nRUN printf '\\033[31mred\\033[0m\\n\\n10%%\\r100%%\\n' && ls -A /app && readlink /app/link\n",
+        ),
+        (".dockerignore", "# not for the image\nsecret*\n"),
+        ("secret.txt", "hush"),
+        ("kept.txt", "kept"),
+        (".git/config", "[core]"),
+    ]);
+    symlink("/outside/target", folder.path().join("link")).unwrap();
+    let tag = name();
+    let (built, lines) = build(folder.path(), &tag, &[("panda.deployment", "dep_1")]).await;
+    let built = built.unwrap();
+    let has = |line: &str| lines.iter().any(|l| l == line);
+    assert!(has("red") && has("100%") && has("kept.txt") && has("/outside/target"), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains('\u{1b}') || line.trim().is_empty() || line.contains("10%\r")));
+    assert!(!has("secret.txt") && !has(".git"), "{lines:#?}");
+
+    let image = engine().find_image(&tag).await.unwrap().unwrap();
+    assert_eq!(image.id, built.id);
+    assert_eq!(image.labels["panda.deployment"], "dep_1");
+    engine().remove_image(&tag).await.unwrap();
+    assert_eq!(engine().find_image(&tag).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_failed_step_fails_the_build_with_the_engines_reason_and_the_last_lines() {
+    let folder = context(&[("Dockerfile", "FROM busybox:1\nRUN echo the disk is on fire && exit 3\n")]);
+    let (built, _) = build(folder.path(), &name(), &[]).await;
+    let Err(BuildError::Failed { message, last_lines }) = built else { panic!("{built:?}") };
+    assert!(message.contains("returned a non-zero code: 3"), "{message}");
+    assert!(last_lines.iter().any(|line| line == "the disk is on fire"), "{last_lines:#?}");
+}
+
+#[tokio::test]
+async fn a_dockerfile_that_cannot_be_read_or_names_a_missing_file_fails_the_build() {
+    for (text, reason) in [("FROMM busybox:1\n", "unknown instruction"), ("FROM busybox:1\nCOPY nope /\n", "nope")] {
+        let folder = context(&[("Dockerfile", text)]);
+        let (built, _) = build(folder.path(), &name(), &[]).await;
+        let Err(BuildError::Failed { message, .. }) = built else { panic!("{built:?}") };
+        assert!(message.contains(reason), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_taking_the_lines_does_not_stop_the_build() {
+    let folder = context(&[("Dockerfile", "FROM busybox:1\nRUN seq 1 200\n")]);
+    let (sender, receiver) = mpsc::channel(1);
+    drop(receiver);
+    let tag = name();
+    let labels = BTreeMap::new();
+    let request = BuildRequest {
+        context: folder.path(),
+        dockerfile: Path::new("Dockerfile"),
+        tag: &tag,
+        labels: &labels,
+        network: Some("host"),
+        memory_bytes: Some(64 << 20),
+        cpu_millis: Some(500),
+    };
+    engine().build(request, sender).await.unwrap();
+    engine().remove_image(&tag).await.unwrap();
+}
+
+/// Whether a container whose command mentions `mark` runs.
+async fn runs(mark: &str) -> bool {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into());
+    let engine = bollard::Docker::connect_with_host(&host).unwrap().negotiate_version().await.unwrap();
+    let containers = engine.list_containers(None::<bollard::query_parameters::ListContainersOptions>).await.unwrap();
+    containers.iter().any(|container| container.command.as_deref().is_some_and(|command| command.contains(mark)))
+}
+
+async fn wait_until_running(mark: &str, wanted: bool) {
+    let started = Instant::now();
+    while runs(mark).await != wanted {
+        assert!(started.elapsed() < Duration::from_secs(30), "running is still {}", !wanted);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_future_stops_the_build() {
+    // Early in the command: the engine's list shows a shortened one.
+    let mark = Uuid::new_v4().simple().to_string()[..8].to_owned();
+    let folder = context(&[("Dockerfile", &format!("FROM busybox:1\nRUN : {mark}; sleep 300\n"))]);
+    let path = folder.path().to_owned();
+    let tag = name();
+    let task = tokio::spawn(async move { build(&path, &tag, &[]).await });
+    wait_until_running(&mark, true).await;
+    task.abort();
+    wait_until_running(&mark, false).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_unavailable_and_can_come_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::connect(Some(&format!("unix://{}/docker.sock", folder.path().display()))).unwrap();
+    assert_eq!(docker.ping().await.unwrap_err().kind, ErrorKind::Unavailable);
+    let address = super::nobody().await;
+    let docker = Docker::connect(Some(&format!("tcp://{}", address.authority()))).unwrap();
+    assert_eq!(docker.ping().await.unwrap_err().kind, ErrorKind::Unavailable);
+    engine().ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_there_is_none_or_not_found() {
+    let tag = name();
+    assert_eq!(engine().find_image(&tag).await.unwrap(), None);
+    assert_eq!(engine().tag(&tag, &name()).await.unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(engine().remove_image(&tag).await.unwrap_err().kind, ErrorKind::NotFound);
+}

@@ -1,0 +1,168 @@
+//! Fetches from a real smart-HTTP git server.
+
+use std::{fs, path::Path, sync::atomic::Ordering, time::Duration};
+
+use panda::clients::{
+    ClientError, ErrorKind,
+    git::{FetchRequest, Fetched, Git, GitLimits},
+};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use walkdir::WalkDir;
+
+use super::{git_server::GitServer, nobody};
+
+async fn fetch(url: &Url, branch: &str, token: Option<&str>, into: &Path) -> Result<Fetched, ClientError> {
+    let token = token.map(SecretString::from);
+    let request = FetchRequest { url, branch, token: token.as_ref(), into };
+    Git::default().fetch(request, CancellationToken::new()).await
+}
+
+/// What lies in the folder, `.git` not counted.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != ".git");
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn exactly_the_branchs_newest_commit_arrives() {
+    let server = GitServer::start().await;
+    server.commit("main", "Dockerfile", "FROM scratch");
+    server.commit("feature/x", "only-there.txt", "x");
+    let sha = server.commit("feature/x", "deep/er.txt", "y");
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("dep_1/source");
+    let fetched = fetch(&server.repository("public/shop.git"), "feature/x", None, &into).await.unwrap();
+    assert_eq!(fetched.commit_sha, sha);
+    assert_eq!(fetched.committed_at.to_rfc3339(), "2026-01-02T03:04:05+00:00");
+    assert_eq!(names(&into), ["Dockerfile", "deep", "only-there.txt"]);
+    assert_eq!(fs::read_to_string(into.join(".git/shallow")).unwrap().trim(), sha, "history is not fetched");
+    assert_eq!(names(&folder.path().join("dep_1")), ["source"], "nothing is left beside it");
+}
+
+#[tokio::test]
+async fn a_private_repository_opens_to_the_token_which_is_written_nowhere() {
+    let server = GitServer::start().await;
+    server.commit("main", "a.txt", "a");
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("source");
+    // An empty folder that is there already is as good as none.
+    fs::create_dir(&into).unwrap();
+    fetch(&server.repository("private/shop.git"), "main", Some("t0ken-5f2c"), &into).await.unwrap();
+    for entry in WalkDir::new(&into).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file()) {
+        let text = fs::read(entry.path()).unwrap();
+        for secret in [&b"t0ken-5f2c"[..], b"x-access-token"] {
+            assert!(!text.windows(secret.len()).any(|part| part == secret), "{}", entry.path().display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_token_is_denied_without_asking_for_ever() {
+    let server = GitServer::start().await;
+    server.commit("main", "a.txt", "a");
+    let folder = tempfile::tempdir().unwrap();
+    for token in [Some("wr0ng"), None] {
+        let before = server.asked.load(Ordering::Relaxed);
+        let error =
+            fetch(&server.repository("private/shop.git"), "main", token, &folder.path().join("s")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+        assert!(!error.to_string().contains("wr0ng"));
+        assert!(server.asked.load(Ordering::Relaxed) - before <= 2);
+    }
+    assert!(names(folder.path()).is_empty(), "a failed fetch leaves nothing");
+}
+
+#[tokio::test]
+async fn a_missing_branch_or_repository_is_not_found() {
+    let server = GitServer::start().await;
+    server.commit("main", "a.txt", "a");
+    let folder = tempfile::tempdir().unwrap();
+    for (path, branch) in [("public/shop.git", "nope"), ("public/shop.git", "mai"), ("public/other.git", "main")] {
+        let error = fetch(&server.repository(path), branch, None, &folder.path().join("s")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound, "{path} {branch}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_repository_is_found_and_a_redirect_to_another_host_is_refused() {
+    let server = GitServer::start().await;
+    let sha = server.commit("main", "a.txt", "a");
+    let folder = tempfile::tempdir().unwrap();
+    let fetched = fetch(&server.repository("renamed/shop.git"), "main", None, &folder.path().join("a")).await.unwrap();
+    assert_eq!(fetched.commit_sha, sha);
+    let error = fetch(&server.repository("away/shop.git"), "main", None, &folder.path().join("b")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(error.message.contains("redirects to another host"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_plain_http_address_or_no_branch_name_is_invalid() {
+    let server = GitServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("s");
+    for url in ["file:///etc", "ssh://git@example.com/a", "http://user:pass@127.0.0.1/a"] {
+        assert_eq!(
+            fetch(&url.parse().unwrap(), "main", None, &into).await.unwrap_err().kind,
+            ErrorKind::Invalid,
+            "{url}"
+        );
+    }
+    let bad_branch = fetch(&server.repository("public/shop.git"), "a..b", None, &into).await.unwrap_err();
+    assert_eq!(bad_branch.kind, ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_a_conflict_and_what_a_crash_left_is_removed() {
+    let server = GitServer::start().await;
+    server.commit("main", "a.txt", "a");
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("s");
+    fs::create_dir_all(folder.path().join(".s.fetch-crashed/.git")).unwrap();
+    fetch(&server.repository("public/shop.git"), "main", None, &into).await.unwrap();
+    assert_eq!(names(folder.path()), ["s"]);
+    let error = fetch(&server.repository("public/shop.git"), "main", None, &into).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+    assert_eq!(names(&into), ["a.txt"]);
+}
+
+#[tokio::test]
+async fn no_server_a_silent_server_and_a_cancellation_are_unavailable_at_once() {
+    let server = GitServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("s");
+    let error = fetch(&nobody().await.join("a.git").unwrap(), "main", None, &into).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+
+    let silent = server.repository("silent/shop.git");
+    let request = FetchRequest { url: &silent, branch: "main", token: None, into: &into };
+    let git = Git::new(GitLimits { timeout: Duration::from_millis(200), ..GitLimits::default() });
+    let error = git.fetch(request, CancellationToken::new()).await.unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Unavailable, "the git server was too slow"));
+
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let error = Git::default().fetch(request, cancel).await.unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Unavailable, "cancelled"));
+    assert!(!into.exists());
+}
+
+#[tokio::test]
+async fn a_repository_over_the_limit_is_refused() {
+    let server = GitServer::start().await;
+    let noise: String = (0..4_000).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    server.commit("main", "big.txt", &noise);
+    let folder = tempfile::tempdir().unwrap();
+    let url = server.repository("public/shop.git");
+    let into = folder.path().join("s");
+    let request = FetchRequest { url: &url, branch: "main", token: None, into: &into };
+    let git = Git::new(GitLimits { max_bytes: 10_000, ..GitLimits::default() });
+    let error = git.fetch(request, CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.message.contains("larger than 10000 bytes"), "{error}");
+    assert!(!into.exists());
+}

@@ -1,0 +1,29 @@
+//! The clients, each against the real thing it speaks to.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+mod aws;
+mod docker;
+mod docker_push;
+mod git;
+mod git_server;
+mod github;
+mod probe;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use url::Url;
+
+/// Serves `router` on a free port until the test's runtime ends.
+async fn serve(router: Router) -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+/// An address where nobody listens: the port was free a moment ago.
+async fn nobody() -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap()
+}

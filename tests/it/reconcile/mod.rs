@@ -1,0 +1,105 @@
+//! The reconciler on real parts, without the API: what it commits, and what it does to the outside.
+
+mod failures;
+mod flow;
+
+use std::sync::Arc;
+
+use panda::db::deployments::{Created, DeploymentView, NewDeployment};
+use panda::domain::StoredEvent;
+use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::domain::ids;
+use panda::reconcile::Notifier;
+use panda::steps::FIRST_STEP;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::wait_for;
+use crate::support::world::{OWNER, TOKEN, World};
+
+/// A reconciler that runs until it is stopped.
+pub struct Replica {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Replica {
+    /// Starts one in `world` with further flags.
+    pub async fn start(world: &World, flags: &[&str]) -> Self {
+        let config = world.config(flags);
+        let services = Arc::new(panda::app::services(&config, Some(world.controller())).await.unwrap());
+        let reconciler = panda::app::reconciler(&config, world.db.db.clone(), services, Notifier::new(|_| {}));
+        let stop = CancellationToken::new();
+        Self { task: tokio::spawn(reconciler.run(stop.clone())), stop }
+    }
+
+    /// Stops it as SIGTERM does.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+/// A new deployment of the world's repository, as the API would make it.
+pub async fn deploy(world: &World, branch: &str) -> String {
+    deploy_with_token(world, branch, TOKEN).await
+}
+
+/// The same with another token for the source.
+pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> String {
+    let db = &world.db.db;
+    let keys = world.sandbox.user_credentials();
+    let github = GithubConnection {
+        id: ids::github_connection_id(),
+        owner: OWNER.into(),
+        repo: world.repo.clone(),
+        branch: branch.into(),
+        token: SecretString::from(token),
+    };
+    let aws = AwsConnection {
+        id: ids::aws_connection_id(),
+        region: world.sandbox.region().into(),
+        account_id: world.sandbox.user_account_id().into(),
+        credentials: AwsCredentials::Keys(AwsKeys {
+            access_key_id: keys.access_key_id.clone(),
+            secret_access_key: SecretString::from(keys.secret_access_key.expose_secret()),
+            session_token: None,
+        }),
+    };
+    db.insert_github_connection(&github).await.unwrap();
+    db.insert_aws_connection(&aws).await.unwrap();
+    let new = NewDeployment {
+        id: ids::deployment_id(),
+        owner: OWNER.into(),
+        repo: world.repo.clone(),
+        branch: branch.into(),
+        github_connection_id: github.id,
+        aws_connection_id: aws.id,
+        account_id: aws.account_id,
+        region: aws.region,
+        ecr_repository: world.ecr_repository(),
+        first_step: FIRST_STEP.into(),
+    };
+    let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
+    assert!(matches!(created, Created::New(_)));
+    db.notify_work(&new.id).await.unwrap();
+    new.id
+}
+
+/// Waits until the deployment has one of `statuses`.
+pub async fn status(world: &World, id: &str, statuses: &[&str]) -> DeploymentView {
+    wait_for(&format!("{id} is one of {statuses:?}"), async || {
+        let view = world.db.db.deployment(id).await.unwrap().unwrap();
+        if view.status == "FAILED" && !statuses.contains(&"FAILED") {
+            panic!("it failed: {:?} {:?}", view.error_code, view.error_message);
+        }
+        statuses.contains(&view.status.as_str()).then_some(view)
+    })
+    .await
+}
+
+/// All its events.
+pub async fn events(world: &World, id: &str) -> Vec<StoredEvent> {
+    world.db.db.events_after(id, 0, 10_000).await.unwrap()
+}

@@ -1,0 +1,70 @@
+//! A fresh database for each test, on the server that `PANDA_TEST_DATABASE_URL` names.
+
+use std::time::Duration;
+
+use panda::db::{Db, DbOptions};
+use secrecy::SecretString;
+use sqlx::{Connection, Executor, PgConnection};
+use url::Url;
+
+/// A migrated database that is dropped with this.
+pub struct TestDb {
+    /// The program's own access.
+    pub db: Db,
+    url: Url,
+    server: Url,
+    name: String,
+}
+
+impl TestDb {
+    /// Creates and migrates it.
+    pub async fn new() -> Self {
+        let server: Url = std::env::var("PANDA_TEST_DATABASE_URL")
+            .or_else(|_| std::env::var("DATABASE_URL"))
+            .expect(
+                "PANDA_TEST_DATABASE_URL names the Postgres server for tests: use `make test` or `panda parts -- …`",
+            )
+            .parse()
+            .unwrap();
+        let name = format!("panda_test_{}", uuid::Uuid::new_v4().simple());
+        let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
+        // The name is our own hex digits.
+        admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        let mut url = server.clone();
+        url.set_path(&name);
+        let db = Db::new(&DbOptions {
+            url: SecretString::from(url.to_string()),
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(10),
+        })
+        .unwrap();
+        db.migrate().await.unwrap();
+        Self { db, url, server, name }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// A connection for looking into the tables as an operator would.
+    pub async fn psql(&self) -> PgConnection {
+        PgConnection::connect(self.url.as_str()).await.unwrap()
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        // A thread with a runtime of its own: the test's is ending.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
+                let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+            });
+        });
+        let _ = dropping.join();
+    }
+}

@@ -1,0 +1,148 @@
+//! Everything around a Panda: the sandbox's AWS and GitHub, a real registry, the engine, a database.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::Parser;
+use panda::config::Config;
+use panda::domain::connection::AwsKeys;
+use panda::sandbox::git::SourceFile;
+use panda::sandbox::github::GitHub;
+use panda::sandbox::parts::{Engine, Registry, RegistryOptions};
+use panda::sandbox::{RegistryAddress, Sandbox, SandboxOptions, Timing};
+use secrecy::{ExposeSecret, SecretString};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::db::TestDb;
+
+/// The source that tests deploy.
+pub const OWNER: &str = "acme";
+/// Its token at the sandbox's GitHub.
+pub const TOKEN: &str = "ghp_test_0123456789";
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// The world; dropping it ends all its parts.
+pub struct World {
+    /// The database.
+    pub db: TestDb,
+    /// AWS.
+    pub sandbox: Sandbox,
+    /// GitHub.
+    pub github: GitHub,
+    /// The engine that builds and runs.
+    pub engine: Engine,
+    /// Where images are pushed to.
+    pub registry: Registry,
+    /// The repository of this test: its own, since all tests share one engine.
+    pub repo: String,
+    dir: TempDir,
+}
+
+impl World {
+    /// A world whose GitHub has `acme/{repo}` with the hello example on `main`.
+    pub async fn start() -> Self {
+        Self::with_files(hello("1.0.0")).await
+    }
+
+    /// A world whose repository holds `files`.
+    pub async fn with_files(files: Vec<SourceFile>) -> Self {
+        let dir = panda::sandbox::parts::temporary_folder().unwrap();
+        let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
+        engine.ensure_base_image("busybox:1").await.unwrap();
+        let sandbox = Sandbox::start(SandboxOptions {
+            docker: engine.docker().clone(),
+            registry: None,
+            initial_image: None,
+            timing: Timing::default(),
+            listen: loopback(),
+        })
+        .await
+        .unwrap();
+        let registry = Registry::start(RegistryOptions {
+            dir: dir.path().join("registry"),
+            notification_url: sandbox.notification_url().clone(),
+            engine: Some(&engine),
+        })
+        .await
+        .unwrap();
+        sandbox.set_registry(RegistryAddress {
+            host_port: registry.host_port(),
+            username: registry.username().to_owned(),
+            password: registry.password().clone(),
+        });
+        let listener = TcpListener::bind(loopback()).await.unwrap();
+        let github = GitHub::start(listener, &dir.path().join("git")).await.unwrap();
+        let repo = format!("shop-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let token = Some(SecretString::from(TOKEN));
+        github.repositories().add_repository(OWNER, &repo, token, "main", files).await.unwrap();
+        Self { db: TestDb::new().await, sandbox, github, engine, registry, repo, dir }
+    }
+
+    /// Name of the ECR repository of this test.
+    pub fn ecr_repository(&self) -> String {
+        format!("{OWNER}-{}", self.repo)
+    }
+
+    /// A configuration for this world, with short times; `more` are further flags.
+    pub fn config(&self, more: &[&str]) -> Config {
+        let defaults = BTreeMap::from([
+            ("--database-url", self.db.url().to_owned()),
+            ("--listen", "127.0.0.1:0".to_owned()),
+            ("--aws-endpoint", self.sandbox.endpoint().to_string()),
+            ("--controller-region", self.sandbox.region().to_owned()),
+            ("--event-bus", "panda".to_owned()),
+            ("--github-api", self.github.api_url()),
+            ("--github-url", self.github.git_url()),
+            ("--docker-host", self.engine.host().to_owned()),
+            ("--workspace-dir", self.dir.path().join("workspaces").display().to_string()),
+            ("--poll-interval-ms", "100".to_owned()),
+            ("--health-interval-ms", "50".to_owned()),
+            ("--lease-ms", "3000".to_owned()),
+        ]);
+        let mut args = vec!["panda".to_owned()];
+        for (flag, value) in defaults {
+            if !more.iter().any(|arg| arg.starts_with(&format!("{flag}="))) {
+                args.push(format!("{flag}={value}"));
+            }
+        }
+        if let Some(mode) = self.engine.network_mode() {
+            args.push(format!("--build-network={mode}"));
+        }
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
+        Cli::try_parse_from(args).unwrap().config
+    }
+
+    /// The controller's keys.
+    pub fn controller(&self) -> AwsKeys {
+        let keys = self.sandbox.controller_credentials();
+        AwsKeys {
+            access_key_id: keys.access_key_id.clone(),
+            secret_access_key: SecretString::from(keys.secret_access_key.expose_secret()),
+            session_token: None,
+        }
+    }
+
+    /// Where workspaces are.
+    pub fn workspaces(&self) -> std::path::PathBuf {
+        self.dir.path().join("workspaces")
+    }
+}
+
+/// The hello example in `version`.
+pub fn hello(version: &str) -> Vec<SourceFile> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello");
+    let mut files = SourceFile::folder(&root).unwrap();
+    files.retain(|file| file.path != "VERSION");
+    files.push(SourceFile::new("VERSION", format!("{version}\n")));
+    files
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
