@@ -12,7 +12,7 @@ use super::progress::say;
 use super::stack::{Addresses, Stack, StackOptions};
 use super::switch::switch_and_watch;
 use super::types::Outcome;
-use super::watch::{FollowArgs, Resume, conclude, watch};
+use super::watch::{FollowArgs, Resume, conclude, report, watch};
 use super::{clean, example, setup, shutdown};
 use crate::domain::catalogue::Lang;
 use crate::domain::deployment::Status;
@@ -78,15 +78,16 @@ async fn tell_story(at: &Addresses, token: &SecretString, lang: Option<Lang>) ->
     let (started, _) = api.deploy(&body).await?;
     let id = started.deployment_id;
     say(&format!("… Deploying version 2 as {}\n", clean::line(&id)));
-    let ready = watch(&api, &id, &follow, false, Resume::default()).await?;
+    let (ready, _) = watch(&api, &id, &follow, false, Resume::default()).await?;
     conclude(&ready)?;
     let url = expect_ready(&ready)?;
     let before = ask(&url).await?;
-    say(&format!("\n… Before the switch, {url} says: {before}"));
-    let completed = switch_and_watch(&api, &id, &follow, false).await?;
+    say(&format!("\n… Before the switch, {url} says: {before}\n… Switching the traffic\n"));
+    let (completed, data) = switch_and_watch(&api, &id, &follow, false).await?;
     conclude(&completed)?;
+    report(&completed, &data, false);
     let after = ask(&url).await?;
-    say(&format!("\n… Before the switch, {url} said: {before}\n… After the switch, it says:             {after}"));
+    say(&format!("\n… Before the switch, {url} said: {before}\n… After the switch, it says: {after}"));
     expect_switched(&completed, &before, &after)
 }
 

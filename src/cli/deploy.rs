@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::progress::say;
 use super::source::{Wanted, choose};
 use super::switch::switch_and_watch;
-use super::watch::{FollowArgs, Resume, conclude, watch};
+use super::watch::{FollowArgs, Resume, conclude, report, watch};
 use crate::domain::deployment::Status;
 
 /// `panda deploy`.
@@ -73,9 +73,10 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
     if !args.server.json {
         say(&format!("{} (Ctrl-C stops watching, not the deployment; panda watch goes on)", clean::line(&id)));
     }
-    let mut outcome = watch(&api, &id, &args.follow, args.server.json, Resume::default()).await?;
+    let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, Resume::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {
-        outcome = switch_and_watch(&api, &id, &args.follow, args.server.json).await?;
+        (outcome, data) = switch_and_watch(&api, &id, &args.follow, args.server.json).await?;
     }
+    report(&outcome, &data, args.server.json);
     conclude(&outcome)
 }

@@ -1,12 +1,13 @@
 //! `panda switch`: a person's yes to green.
 
 use clap::Args;
+use serde_json::Value;
 
 use super::api::{Api, ServerArgs};
 use super::error::CliError;
 use super::progress::say;
 use super::types::Outcome;
-use super::watch::{FollowArgs, Resume, conclude, watch};
+use super::watch::{FollowArgs, Resume, conclude, report, watch};
 use super::{clean, table};
 
 /// `panda switch`.
@@ -37,12 +38,18 @@ pub async fn run(args: SwitchArgs) -> Result<(), CliError> {
         say(text.trim_end());
         return Ok(());
     }
-    let outcome = switch_and_watch(&api, &args.id, &args.follow, args.server.json).await?;
+    let (outcome, data) = switch_and_watch(&api, &args.id, &args.follow, args.server.json).await?;
+    report(&outcome, &data, args.server.json);
     conclude(&outcome)
 }
 
 /// Asks for the switch and shows what happens from then on.
-pub async fn switch_and_watch(api: &Api, id: &str, follow: &FollowArgs, json: bool) -> Result<Outcome, CliError> {
+pub async fn switch_and_watch(
+    api: &Api,
+    id: &str,
+    follow: &FollowArgs,
+    json: bool,
+) -> Result<(Outcome, Value), CliError> {
     let before: Outcome = api.read(&api.result(id).await?)?;
     api.switch(id).await?;
     watch(api, id, follow, json, Resume { skip: before.event_count, through_switch: true }).await

@@ -47,7 +47,8 @@ pub struct WatchArgs {
 /// Follows it to the end.
 pub async fn run(args: WatchArgs) -> Result<(), CliError> {
     let api = Api::new(&args.server.server)?;
-    let outcome = watch(&api, &args.id, &args.follow, args.server.json, Resume::default()).await?;
+    let (outcome, data) = watch(&api, &args.id, &args.follow, args.server.json, Resume::default()).await?;
+    report(&outcome, &data, args.server.json);
     conclude(&outcome)
 }
 
@@ -60,8 +61,14 @@ pub struct Resume {
     pub through_switch: bool,
 }
 
-/// Shows the events and then the result.
-pub async fn watch(api: &Api, id: &str, args: &FollowArgs, json: bool, resume: Resume) -> Result<Outcome, CliError> {
+/// Shows the events; the result is for the caller to [`report`].
+pub async fn watch(
+    api: &Api,
+    id: &str,
+    args: &FollowArgs,
+    json: bool,
+    resume: Resume,
+) -> Result<(Outcome, Value), CliError> {
     let lang = args.lang.unwrap_or_else(locale);
     let what = Follow {
         id,
@@ -71,22 +78,20 @@ pub async fn watch(api: &Api, id: &str, args: &FollowArgs, json: bool, resume: R
         give_up_after: Duration::from_secs(args.give_up_after),
     };
     let mut viewer = viewer(json, lang);
-    let followed = follow(api, &what, viewer.as_mut()).await;
-    // The live display is taken away before anything else is printed.
-    drop(viewer);
-    let (outcome, data) = followed?;
-    show(&data, json);
-    if outcome.status == Status::DeploymentReady && !json {
-        say(&format!("\nReady. Move the traffic with: panda switch {} --wait", clean::line(id)));
-    }
-    Ok(outcome)
+    // The live display goes with the viewer, before anything else is printed.
+    follow(api, &what, viewer.as_mut()).await
 }
 
-fn show(data: &Value, json: bool) {
+/// Shows the result, and what can be done now.
+pub fn report(outcome: &Outcome, data: &Value, json: bool) {
     if json {
         say(&clean::json(&json!({"id": null, "event": "result", "data": data})));
-    } else {
-        say(&format!("\n{}", result::shown(data, false).trim_end()));
+        return;
+    }
+    say(&format!("\n{}", result::shown(data, false).trim_end()));
+    if outcome.status == Status::DeploymentReady {
+        let id = clean::line(&outcome.deployment_id);
+        say(&format!("\nReady. Move the traffic with: panda switch {id} --wait"));
     }
 }
 
