@@ -13,7 +13,7 @@ mod demo;
 mod deploy;
 mod error;
 mod example;
-mod images;
+mod leftovers;
 mod list;
 mod logging;
 mod migrate;

@@ -162,12 +162,12 @@ fn place(event: &StreamEvent) -> Option<u64> {
     Some((stage + before).min(PLACES))
 }
 
-/// The message, with the details that tell more.
+/// The message, with the details that tell more; ARNs are long, and in the result.
 fn described(event: &StreamEvent) -> String {
     let mut line = clean::line(event.message());
     let details = event.data.get("details").and_then(Value::as_object);
     for (name, value) in details.into_iter().flatten().filter(|(name, _)| *name != "stage" && *name != "message") {
-        if let Some(text) = value.as_str() {
+        if let Some(text) = value.as_str().filter(|text| !text.starts_with("arn:")) {
             line.extend([" ", &clean::line(name), "=", &clean::line(text)]);
         }
     }
@@ -208,7 +208,10 @@ mod tests {
 
     #[test]
     fn details_that_tell_more_stand_behind_the_message() {
-        let event = stage("[Stage 1] Dockerfile found", &json!({"stage": 1, "path": "/w/\u{1b}[2JDockerfile"}));
+        let event = stage(
+            "[Stage 1] Dockerfile found",
+            &json!({"stage": 1, "path": "/w/\u{1b}[2JDockerfile", "serviceArn": "arn:aws:x"}),
+        );
         assert_eq!(described(&event), "[Stage 1] Dockerfile found path=/w/Dockerfile");
     }
 

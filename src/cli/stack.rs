@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::error::CliError;
-use super::{example, images};
+use super::{example, leftovers};
 use crate::app::{self, Running};
 use crate::config::Config;
 use crate::domain::connection::AwsKeys;
@@ -103,6 +103,9 @@ impl Started {
         let dir = &options.dir;
         say("Starting Postgres and looking for a Docker engine");
         let parts = self.parts.insert(Parts::start(dir, options.keep).await?);
+        if parts.engine.is_private() {
+            leftovers::remove_containers(parts.engine.docker()).await;
+        }
 
         say("Building version 1 of the example, which is blue");
         let blue = example::build_blue(&parts.engine, dir).await?;
@@ -176,7 +179,7 @@ impl Started {
         drop(self.github.take());
         if let Some(parts) = self.parts.take() {
             if let Some(registry) = registry.filter(|_| !parts.engine.is_private()) {
-                images::remove_of_registry(parts.engine.docker(), &registry).await;
+                leftovers::remove_of_registry(parts.engine.docker(), &registry).await;
             }
             let stopped = if self.keep { parts.stop().await } else { parts.stop_and_remove().await };
             problems.extend(stopped.err());

@@ -24,7 +24,8 @@ pub fn rows(data: &[Value], columns: &[&str], none: &str) -> String {
     if data.is_empty() {
         return format!("{none}\n");
     }
-    let heading = columns.iter().map(|column| column.to_uppercase()).collect();
+    // The names of the API, so that they can be looked up and taken over into scripts.
+    let heading = columns.iter().map(|column| (*column).to_owned()).collect();
     let mut table: Vec<Vec<String>> = vec![heading];
     table.extend(
         data.iter().map(|row| columns.iter().map(|column| row.get(column).map(cell).unwrap_or_default()).collect()),
@@ -63,7 +64,7 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let data = [json!({"id": "dep_1", "n": 10}), json!({"id": "x\u{1b}[1m", "n": null})];
-        assert_eq!(rows(&data, &["id", "n"], "none"), "ID     N\ndep_1  10\nx      -\n");
+        assert_eq!(rows(&data, &["id", "n"], "none"), "id     n\ndep_1  10\nx      -\n");
         assert_eq!(rows(&[], &["id"], "none yet"), "none yet\n");
     }
 }

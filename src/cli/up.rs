@@ -59,6 +59,7 @@ pub async fn run(args: UpArgs) -> Result<(), CliError> {
 
 fn welcome(at: &Addresses, options: &StackOptions, (github, aws): &(String, String)) -> String {
     let panda = at.panda.as_str().trim_end_matches('/');
+    let me = own_command();
     let flag = if options.listen.port() == 8080 { String::new() } else { format!(" --server {panda}") };
     let (owner, repo, branch) = (example::OWNER, example::REPO, example::BRANCH);
     let body = format!(
@@ -78,8 +79,8 @@ Panda is at {panda} (API browser: {panda}/swagger-ui). Ctrl-C stops everything.
 
 Try, in another terminal:
 
-  panda deploy{flag} --github {github} --aws {aws} --wait
-  panda switch{flag} DEPLOYMENT_ID --wait
+  {me} deploy{flag} --github {github} --aws {aws} --wait
+  {me} switch{flag} DEPLOYMENT_ID --wait
 
 The same with curl:
 
@@ -100,8 +101,21 @@ A new version of the example:
         database = at.database,
         docker = at.docker,
         data = options.dir.display(),
-        repository = at.repository.display(),
+        repository = quoted(&at.repository.to_string_lossy()),
     )
+}
+
+/// How this program is started from any folder: it need not be on the `PATH`.
+fn own_command() -> String {
+    let on_path = std::env::args_os().next().is_some_and(|name| !name.to_string_lossy().contains('/'));
+    let path = std::env::current_exe().ok().filter(|_| !on_path);
+    path.map_or_else(|| "panda".to_owned(), |path| quoted(&path.to_string_lossy()))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
+    if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// `~/.local/share/panda`, as the XDG rules have it. Root's own folder is closed to the user that Postgres runs as then.
@@ -144,4 +158,34 @@ fn kept_token(path: &Path) -> Result<SecretString, CliError> {
     let mut file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(failed)?;
     writeln!(file, "{}", token.expose_secret()).map_err(failed)?;
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_copied_into_a_shell() {
+        assert_eq!(quoted("/var/lib/panda/git"), "/var/lib/panda/git");
+        assert_eq!(quoted("/home/o'neil/my data"), r"'/home/o'\''neil/my data'");
+    }
+
+    #[test]
+    fn a_token_is_kept_for_the_next_start_and_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("github-token");
+        let first = kept_token(&path).unwrap();
+        assert_eq!(kept_token(&path).unwrap().expose_secret(), first.expose_secret());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o077, 0);
+    }
+
+    #[test]
+    fn one_folder_is_for_one_panda() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        assert!(lock(dir.path()).unwrap_err().to_string().contains("another panda uses"));
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
 }
