@@ -103,8 +103,9 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
     let quiet = !matches!(cli.command, Command::Serve(_) | Command::Migrate(_));
     logging::init(cli.log_format, if quiet { "warn" } else { "info" });
     match cli.command {
-        Command::Up(args) => up::run(args).await?,
-        Command::Demo(args) => demo::run(args).await?,
+        // Large: they hold all parts.
+        Command::Up(args) => Box::pin(up::run(args)).await?,
+        Command::Demo(args) => Box::pin(demo::run(args)).await?,
         Command::Serve(args) => serve::run(*args).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Connect(command) => connect::run(command).await?,

@@ -29,7 +29,6 @@ pub async fn run(args: ServeArgs) -> Result<(), CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Args as _;
 
     const README: &str = include_str!("../../README.md");
     const ENV_EXAMPLE: &str = include_str!("../../.env.example");
