@@ -91,9 +91,8 @@ pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> Stri
 pub async fn status(world: &World, id: &str, statuses: &[&str]) -> DeploymentView {
     wait_for(&format!("{id} is one of {statuses:?}"), async || {
         let view = world.db.db.deployment(id).await.unwrap().unwrap();
-        if view.status == "FAILED" && !statuses.contains(&"FAILED") {
-            panic!("it failed: {:?} {:?}", view.error_code, view.error_message);
-        }
+        let failed = view.status == "FAILED" && !statuses.contains(&"FAILED");
+        assert!(!failed, "it failed: {:?} {:?}", view.error_code, view.error_message);
         statuses.contains(&view.status.as_str()).then_some(view)
     })
     .await
