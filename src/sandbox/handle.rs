@@ -82,6 +82,11 @@ impl Sandbox {
         bus_arn(CONTROLLER_ACCOUNT, PANDA_BUS)
     }
 
+    /// The label, `name=value`, of every container that this sandbox started.
+    pub fn container_label(&self) -> String {
+        self.world.fleet.label()
+    }
+
     /// The one region.
     pub fn region(&self) -> &'static str {
         REGION

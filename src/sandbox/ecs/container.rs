@@ -179,7 +179,7 @@ impl Fleet {
 
     /// Removes every container that this sandbox started.
     pub async fn clear(&self) {
-        let label = format!("{CONTAINER_LABEL}={}", self.instance);
+        let label = self.label();
         let options =
             ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", vec![label])])).build();
         match self.docker.list_containers(Some(options)).await {

@@ -47,6 +47,11 @@ impl Fleet {
         Ok(Self { docker, initial_image, http, instance: uuid::Uuid::new_v4().to_string(), services: Mutex::default() })
     }
 
+    /// The label of the containers that this sandbox started.
+    pub fn label(&self) -> String {
+        format!("{CONTAINER_LABEL}={}", self.instance)
+    }
+
     /// The repository's service with blue running, started when there is none. Executions of other repositories do not
     /// wait for it; a failed start is tried again by the next one.
     pub async fn service(&self, world: &Arc<World>, repository: &str) -> Result<Arc<Service>, ContainerError> {
