@@ -38,7 +38,9 @@ impl App {
     fn script(self) -> String {
         match self {
             Self::Hello(version) => {
-                format!("mkdir /www && echo {version} > /www/index.html && cp /www/index.html /www/health && exec httpd -f -p $PORT -h /www")
+                format!(
+                    "mkdir /www && echo {version} > /www/index.html && cp /www/index.html /www/health && exec httpd -f -p $PORT -h /www"
+                )
             }
             Self::Broken => "exec nc -ll -p $PORT -e /answer".to_owned(),
             Self::Exits => "echo cannot find my database; exit 3".to_owned(),
@@ -51,10 +53,34 @@ const ANSWER: &str = "#!/bin/sh\nwhile read -r line && [ ${#line} -gt 1 ]; do :;
 
 pub struct Bench {
     pub sandbox: Sandbox,
+    rest: Rest,
+}
+
+/// What the sandbox stands on.
+pub struct Rest {
     pub engine: Engine,
     registry: Registry,
     images: Vec<String>,
     dir: TempDir,
+}
+
+impl Rest {
+    pub async fn end(self) {
+        for image in &self.images {
+            forget_image(&self.engine, image).await;
+        }
+        self.registry.stop().await.unwrap();
+        self.engine.stop_and_remove().await.unwrap();
+        drop(self.dir);
+    }
+}
+
+impl std::ops::Deref for Bench {
+    type Target = Rest;
+
+    fn deref(&self) -> &Rest {
+        &self.rest
+    }
 }
 
 /// Short waits, so that a test takes as long as its containers.
@@ -101,20 +127,21 @@ impl Bench {
             username: registry.username().to_owned(),
             password: registry.password().clone(),
         });
-        Self { sandbox, engine, registry, images, dir }
+        Self { sandbox, rest: Rest { engine, registry, images, dir } }
     }
 
     /// Ends everything, and checks that no container is left.
     pub async fn end(self) {
         let label = self.sandbox.container_label();
         self.sandbox.shutdown().await;
-        assert_eq!(containers(&self.engine, &label).await, 0);
-        for image in &self.images {
-            forget_image(&self.engine, image).await;
-        }
-        self.registry.stop().await.unwrap();
-        self.engine.stop_and_remove().await.unwrap();
-        drop(self.dir);
+        assert_eq!(containers(&self.rest.engine, &label).await, 0);
+        self.rest.end().await;
+    }
+
+    /// Drops the sandbox's handle, and gives what is left.
+    pub fn drop_sandbox(self) -> Rest {
+        drop(self.sandbox);
+        self.rest
     }
 
     pub fn config(&self, credentials: &SandboxCredentials) -> SdkConfig {
@@ -188,21 +215,39 @@ impl Bench {
         let tag = Uuid::new_v4().to_string();
         let image = format!("{name}:{tag}");
         build(&self.engine, &image, app).await;
-        self.images.push(image.clone());
+        self.rest.images.push(image.clone());
         let login = DockerCredentials {
             username: Some(self.registry.username().to_owned()),
             password: Some(self.registry.password().expose_secret().to_owned()),
             ..DockerCredentials::default()
         };
         let options = PushImageOptionsBuilder::new().tag(&tag).build();
-        self.engine.docker().push_image(&name, Some(options), Some(login)).try_for_each(async |_| Ok(())).await.unwrap();
+        self.engine
+            .docker()
+            .push_image(&name, Some(options), Some(login))
+            .try_for_each(async |_| Ok(()))
+            .await
+            .unwrap();
         let known = self.engine.docker().inspect_image(&image).await.unwrap().repo_digests.unwrap();
         known.iter().find_map(|digest| digest.strip_prefix(&format!("{name}@"))).unwrap().to_owned()
     }
 
+    /// The image that was pushed last, which is not this bench's to remove any more.
+    pub fn forget_last_image(&mut self) -> String {
+        self.rest.images.pop().unwrap()
+    }
+
+    /// Has the image that the sandbox pulled removed at the end.
+    pub async fn forget_pulled(&mut self, repository: &str, digest: &str) {
+        let image = format!("{}/{repository}@{digest}", self.registry.host_port());
+        assert!(self.engine.docker().inspect_image(&image).await.is_ok());
+        self.rest.images.push(image);
+    }
+
     /// The execution that a digest started, once it has.
     pub async fn execution_of(&self, repository: &str, digest: &str) -> String {
-        eventually("an execution starts", async || self.sandbox.effects(repository).executions.contains_key(digest)).await;
+        eventually("an execution starts", async || self.sandbox.effects(repository).executions.contains_key(digest))
+            .await;
         for arn in self.sandbox.effects(repository).execution_arns {
             let execution = self.sfn().describe_execution().execution_arn(&arn).send().await.unwrap();
             if execution.input().unwrap().contains(digest) {
@@ -226,7 +271,10 @@ impl Bench {
         let mut output = None;
         eventually(&format!("{state} is left"), async || {
             let left = self.history(arn).await.into_iter().find_map(|event| {
-                event.state_exited_event_details.filter(|details| details.name == state).and_then(|details| details.output)
+                event
+                    .state_exited_event_details
+                    .filter(|details| details.name == state)
+                    .and_then(|details| details.output)
             });
             output = left.map(|text| serde_json::from_str(&text).unwrap());
             output.is_some()

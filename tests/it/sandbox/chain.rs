@@ -162,7 +162,9 @@ async fn what_is_no_notification_is_refused_and_a_blob_or_a_pull_is_ignored() {
     let bench = Bench::start().await;
     bench.link("acme-hello").await;
     let client = reqwest::Client::new();
-    let post = async |body: String| client.post(bench.sandbox.notification_url().clone()).body(body).send().await.unwrap().status();
+    let post = async |body: String| {
+        client.post(bench.sandbox.notification_url().clone()).body(body).send().await.unwrap().status()
+    };
     assert_eq!(post("{}".to_owned()).await, 400);
     let envelope = NOTIFICATION.replace("REPOSITORY", "acme-hello").replace("DIGEST", &"a".repeat(64));
     assert_eq!(post(envelope.replace("\"push\"", "\"pull\"")).await, 200);

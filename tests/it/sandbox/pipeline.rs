@@ -17,7 +17,10 @@ async fn an_execution_reaches_the_approval_with_the_outputs_of_the_contract() {
         assert!(approval["checkResult"][group].as_str().unwrap().starts_with("arn:aws:elasticloadbalancing:"));
     }
     let infra = &bench.output_of(&arn, "EnsureInfra").await["infraResult"]["Payload"];
-    assert_eq!((infra["clusterName"].as_str(), infra["serviceName"].as_str()), (Some("panda-cluster"), Some("acme-hello")));
+    assert_eq!(
+        (infra["clusterName"].as_str(), infra["serviceName"].as_str()),
+        (Some("panda-cluster"), Some("acme-hello"))
+    );
     assert_eq!(infra["taskDefinition"], "acme-hello:1");
     let deployed = &bench.output_of(&arn, "RegisterTaskAndDeploy").await["deployResult"]["Payload"];
     assert_eq!(deployed["blueService"]["url"], approval["blueUrl"]);
@@ -30,7 +33,8 @@ async fn an_execution_reaches_the_approval_with_the_outputs_of_the_contract() {
     assert_eq!((status, text.contains("placeholder")), (200, true));
     assert_eq!(fetch(approval["greenUrl"].as_str().unwrap()).await, (200, "v1\n".to_owned()));
 
-    let state = [Type::TaskStateEntered, Type::TaskScheduled, Type::TaskStarted, Type::TaskSucceeded, Type::TaskStateExited];
+    let state =
+        [Type::TaskStateEntered, Type::TaskScheduled, Type::TaskStarted, Type::TaskSucceeded, Type::TaskStateExited];
     let mut expected = vec![Type::ExecutionStarted];
     expected.extend(state.iter().cycle().take(15).cloned());
     let history = bench.history(&arn).await;
@@ -61,7 +65,8 @@ async fn history_is_read_in_pages_and_backwards() {
     }
     assert_eq!(seen, (1..=last).rev().collect::<Vec<_>>());
 
-    let without = bench.sfn().get_execution_history().execution_arn(&arn).include_execution_data(false).send().await.unwrap();
+    let without =
+        bench.sfn().get_execution_history().execution_arn(&arn).include_execution_data(false).send().await.unwrap();
     assert_eq!(without.events()[0].execution_started_event_details().unwrap().input(), None);
     let wrong = call().next_token("nonsense").send().await.unwrap_err().into_service_error();
     assert!(wrong.is_invalid_token(), "{wrong:?}");
@@ -81,7 +86,10 @@ async fn green_that_exits_fails_the_execution_with_its_last_words() {
     let details = end.execution_failed_event_details().unwrap();
     assert_eq!(details.error(), Some("DeploymentFailed"));
     let cause = details.cause().unwrap();
-    assert!(cause.contains("circuit breaker") && cause.contains("exit code 3") && cause.contains("cannot find my database"), "{cause}");
+    assert!(
+        cause.contains("circuit breaker") && cause.contains("exit code 3") && cause.contains("cannot find my database"),
+        "{cause}"
+    );
     let failed = bench.history(&arn).await.into_iter().rev().nth(1).unwrap();
     assert_eq!(failed.r#type, Type::TaskFailed);
     bench.end().await;

@@ -25,7 +25,12 @@ async fn deploy(bench: &mut Bench, version: &'static str) -> Waiting {
     let arn = bench.execution_of(REPOSITORY, &digest).await;
     let approval = bench.approval(&arn).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    Waiting { arn, id: text(&approval["deploymentId"]), production: text(&approval["blueUrl"]), test: text(&approval["greenUrl"]) }
+    Waiting {
+        arn,
+        id: text(&approval["deploymentId"]),
+        production: text(&approval["blueUrl"]),
+        test: text(&approval["greenUrl"]),
+    }
 }
 
 async fn info(bench: &Bench, id: &str) -> DeploymentInfo {
@@ -72,7 +77,7 @@ async fn continue_deployment_moves_production_from_a_real_blue_to_a_real_green()
     let effects = bench.sandbox.effects(REPOSITORY);
     assert_eq!((effects.continued[&waiting.id], effects.shifted[&waiting.id]), (1, 1));
 
-    // Green is the next one's blue, and the two target groups have changed places.
+    // Green is the next one's blue.
     let next = deploy(&mut bench, "v3").await;
     assert_eq!(next.production, waiting.production);
     serves(&next.production, "v2").await;
@@ -128,7 +133,10 @@ async fn a_deployment_stopped_after_the_switch_is_rolled_back_by_a_new_one() {
     becomes(&bench, &waiting.id, DeploymentStatus::Stopped).await;
     serves(&waiting.production, "v1").await;
     let rollback = info(&bench, &waiting.id).await.rollback_info.unwrap().rollback_deployment_id.unwrap();
-    assert_eq!(info(&bench, &rollback).await.rollback_info.unwrap().rollback_triggering_deployment_id, Some(waiting.id));
+    assert_eq!(
+        info(&bench, &rollback).await.rollback_info.unwrap().rollback_triggering_deployment_id,
+        Some(waiting.id)
+    );
     bench.end().await;
 }
 
@@ -155,4 +163,15 @@ async fn no_container_outlives_the_sandbox() {
     assert_eq!(containers(&bench.engine, &bench.sandbox.container_label()).await, 2);
     // Ending looks for containers that are left.
     bench.end().await;
+}
+
+#[tokio::test]
+async fn no_container_outlives_a_handle_that_is_dropped() {
+    let mut bench = Bench::with(brisk(), Some(App::Hello("v1"))).await;
+    bench.link(REPOSITORY).await;
+    deploy(&mut bench, "v2").await;
+    let label = bench.sandbox.container_label();
+    let rest = bench.drop_sandbox();
+    assert_eq!(containers(&rest.engine, &label).await, 0);
+    rest.end().await;
 }
