@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_codedeploy::types::{DeploymentInfo, DeploymentStatus, DeploymentWaitType, LifecycleEventStatus};
-use aws_sdk_sfn::types::HistoryEventType as Type;
+use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus, HistoryEventType as Type};
 use pretty_assertions::assert_eq;
 use serde_json::Value;
 
@@ -174,4 +174,52 @@ async fn no_container_outlives_a_handle_that_is_dropped() {
     let rest = bench.drop_sandbox();
     assert_eq!(containers(&rest.engine, &label).await, 0);
     rest.end().await;
+}
+
+#[tokio::test]
+async fn the_termination_wait_can_be_cut_short_and_deployments_are_listed() {
+    let timing = panda::sandbox::Timing { termination_wait: Duration::from_hours(1), ..brisk() };
+    let mut bench = Bench::with(timing, None).await;
+    bench.link(REPOSITORY).await;
+    let waiting = deploy(&mut bench, "v1").await;
+    let client = bench.codedeploy();
+    let terminate = || {
+        let call = client.continue_deployment().deployment_id(&waiting.id);
+        call.deployment_wait_type(DeploymentWaitType::TerminationWait).send()
+    };
+    let early = terminate().await.unwrap_err().into_service_error();
+    assert!(early.is_invalid_deployment_status_exception(), "{early:?}");
+    proceed(&bench, &waiting.id).await;
+    serves(&waiting.production, "v1").await;
+    terminate().await.unwrap();
+    becomes(&bench, &waiting.id, DeploymentStatus::Succeeded).await;
+
+    let batch = client.batch_get_deployments().deployment_ids(&waiting.id).send().await.unwrap();
+    let found = &batch.deployments_info()[0];
+    assert!(found.complete_time().unwrap() >= found.create_time().unwrap());
+    let list = client.list_deployments().application_name(found.application_name().unwrap());
+    assert_eq!(list.send().await.unwrap().deployments(), [waiting.id]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn executions_are_listed_newest_first_and_by_status() {
+    let mut bench = Bench::start().await;
+    bench.link(REPOSITORY).await;
+    let digest = bench.push(REPOSITORY, App::Exits).await;
+    let failed = bench.execution_of(REPOSITORY, &digest).await;
+    bench.end_of(&failed).await;
+    let running = deploy(&mut bench, "v1").await.arn;
+    let client = bench.sfn();
+    let described = client.describe_execution().execution_arn(&running).send().await.unwrap();
+    let list = || client.list_executions().state_machine_arn(described.state_machine_arn());
+    let arns =
+        |executions: &[ExecutionListItem]| executions.iter().map(|one| one.execution_arn.clone()).collect::<Vec<_>>();
+    let first = list().max_results(1).send().await.unwrap();
+    assert_eq!(arns(first.executions()), [running.as_str()]);
+    let second = list().max_results(1).set_next_token(first.next_token).send().await.unwrap();
+    assert_eq!((arns(second.executions()), second.next_token), (vec![failed.clone()], None));
+    let only = list().status_filter(ExecutionStatus::Failed).send().await.unwrap();
+    assert_eq!(arns(only.executions()), [failed]);
+    bench.end().await;
 }
