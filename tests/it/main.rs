@@ -6,4 +6,5 @@ mod clients;
 mod db;
 mod parts;
 mod reconcile;
+mod sandbox;
 mod support;
