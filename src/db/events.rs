@@ -79,4 +79,34 @@ impl Db {
         })
         .transpose()
     }
+
+    /// What streams have to know about many deployments, in one query; those that do not exist are left out.
+    pub async fn stream_states(&self, deployment_ids: &[String]) -> Result<Vec<(String, StreamState)>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, status, next_event_seq - 1 AS \"last_seq!\",
+                    (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
+                        AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL))) AS \"active!\"
+             FROM deployments WHERE id = ANY ($1)",
+            deployment_ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let status = row.status.parse().map_err(DbError::Corrupt)?;
+                Ok((row.id, StreamState { status, last_seq: row.last_seq, active: row.active }))
+            })
+            .collect()
+    }
+
+    /// The stage (1 to 4) that a deployment has reached, by its newest event that has one.
+    pub async fn latest_stage(&self, deployment_id: &str) -> Result<Option<i32>, DbError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT stage AS \"stage!\" FROM deployment_events WHERE deployment_id = $1 AND stage IS NOT NULL
+             ORDER BY seq DESC LIMIT 1",
+            deployment_id
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
 }

@@ -1,6 +1,8 @@
 //! Notifications: hints that there is something to read. Losing one costs a second, never an event.
 
-use sqlx::postgres::PgListener;
+use std::time::Duration;
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use super::{Db, DbError};
 
@@ -12,6 +14,9 @@ pub const WORK_CHANNEL: &str = "panda_work";
 
 /// Postgres takes payloads below 8,000 bytes.
 const MAX_PAYLOAD: usize = 7_900;
+
+/// How long a new listener may take to connect, before it is tried anew.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Db {
     /// Says that these deployments have new events.
@@ -30,11 +35,24 @@ impl Db {
         Ok(())
     }
 
-    /// A listener on `channel`, listening when this returns.
+    /// A listener on `channel`, listening when this returns. Its connection is its own: one that the network has swallowed
+    /// would hold a place in the pool until the kernel gives it up.
     pub async fn listen(&self, channel: &str) -> Result<PgListener, DbError> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
+        let own = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(LISTEN_TIMEOUT)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_lazy_with(self.pool.connect_options().as_ref().clone());
+        let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(channel).await?;
         Ok(listener)
+    }
+
+    /// Whether the listener's connection is still there: a silent one looks like a dead one.
+    pub async fn ping_listener(listener: &mut PgListener) -> Result<(), DbError> {
+        sqlx::query!("SELECT 1 AS one").fetch_one(listener).await?;
+        Ok(())
     }
 }
 

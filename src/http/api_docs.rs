@@ -1,0 +1,52 @@
+//! `GET /api-docs/openapi.json` and `/swagger-ui`: the API's description, made from the handlers, and a page to try it.
+
+use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::{ApiState, connect, connections, deploy, healthz, readyz};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Panda",
+        description = "Deploys a branch of a GitHub repository: builds its Dockerfile, pushes the image to ECR, follows the Step Functions \
+                       execution that the push starts, and switches the traffic of an ECS blue/green deployment when a person says so.\n\n\
+                       Success: `{\"code\": 200, \"message\": …, \"data\": …}`. Errors: `application/problem+json` (RFC 9457) with a stable \
+                       `errorCode`. Times: RFC 3339, UTC.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "connections", description = "Where the source is read and where it is deployed to."),
+        (name = "deployments", description = "Start, follow, switch."),
+        (name = "probes", description = "For load balancers and orchestrators."),
+    )
+)]
+struct Api;
+
+/// Every endpoint with its description.
+pub fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(connect::github::handle))
+        .routes(routes!(connect::aws::handle))
+        .routes(routes!(connections::handle))
+        .routes(routes!(deploy::create::handle, deploy::list::handle))
+        .routes(routes!(deploy::current::handle))
+        .routes(routes!(deploy::events::handle))
+        .routes(routes!(deploy::switch::handle))
+        .routes(routes!(deploy::result::handle))
+        .routes(routes!(healthz::handle))
+        .routes(routes!(readyz::handle))
+}
+
+/// The document and the page that shows it.
+pub fn browser(document: utoipa::openapi::OpenApi) -> Router<ApiState> {
+    SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", document).into()
+}
+
+/// The OpenAPI document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}

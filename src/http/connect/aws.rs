@@ -1,0 +1,153 @@
+//! `POST /api/v1/connect/aws`: keep access keys, or a role to assume, after STS said whose they are.
+
+use axum::extract::State;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clients::{ClientError, ErrorKind};
+use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
+use crate::domain::{ids, validate};
+use crate::http::ApiState;
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonBody;
+use crate::http::problem::Problem;
+
+/// Longest secret access key, in bytes; those of today have 40.
+const MAX_SECRET_KEY: usize = 256;
+
+/// Longest session token, in bytes. AWS states no limit; those of today have some hundreds.
+const MAX_SESSION_TOKEN: usize = 8_192;
+
+/// Longest external id, by STS's own rule.
+const MAX_EXTERNAL_ID: usize = 1_224;
+
+// ---- What it takes
+
+/// A region with either access keys (`accessKeyId`, `secretAccessKey`, `sessionToken`) or a role (`roleArn`, `externalId`).
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ConnectAws {
+    /// Region to deploy to.
+    #[schema(example = "ap-northeast-2")]
+    pub region: String,
+    /// Access key id.
+    #[schema(nullable, example = "AKIAIOSFODNN7EXAMPLE", min_length = 16, max_length = 128)]
+    pub access_key_id: Option<String>,
+    /// Secret access key. Never shown again.
+    #[schema(value_type = Option<String>, format = Password, write_only, example = "…", max_length = 256)]
+    pub secret_access_key: Option<SecretString>,
+    /// Session token, with temporary keys. Never shown again.
+    #[schema(value_type = Option<String>, format = Password, write_only, max_length = 8192)]
+    pub session_token: Option<SecretString>,
+    /// Role to assume with the controller's own credentials; no keys are stored then.
+    #[schema(nullable, example = "arn:aws:iam::123456789012:role/panda")]
+    pub role_arn: Option<String>,
+    /// External id that the role's trust policy asks for. Never shown again.
+    #[schema(value_type = Option<String>, format = Password, write_only, max_length = 1224)]
+    pub external_id: Option<SecretString>,
+}
+
+impl ConnectAws {
+    fn credentials(self) -> Result<AwsCredentials, ApiError> {
+        let Some(role_arn) = self.role_arn else { return self.keys() };
+        let keys = [
+            ("accessKeyId", self.access_key_id.is_some()),
+            ("secretAccessKey", self.secret_access_key.is_some()),
+            ("sessionToken", self.session_token.is_some()),
+        ];
+        if let Some((field, _)) = keys.into_iter().find(|(_, given)| *given) {
+            return Err(ApiError::field(field, "must not be given beside roleArn: give either keys or a role"));
+        }
+        validate::role_arn(&role_arn).map_err(|rule| ApiError::field("roleArn", rule))?;
+        check_secret("externalId", self.external_id.as_ref(), MAX_EXTERNAL_ID)?;
+        Ok(AwsCredentials::Role { role_arn, external_id: self.external_id })
+    }
+
+    fn keys(self) -> Result<AwsCredentials, ApiError> {
+        if self.external_id.is_some() {
+            return Err(ApiError::field("externalId", "belongs to roleArn, which is missing"));
+        }
+        let missing = |field| ApiError::field(field, "is missing; give accessKeyId and secretAccessKey, or roleArn");
+        let access_key_id = self.access_key_id.ok_or_else(|| missing("accessKeyId"))?;
+        let secret_access_key = self.secret_access_key.ok_or_else(|| missing("secretAccessKey"))?;
+        validate::access_key_id(&access_key_id).map_err(|rule| ApiError::field("accessKeyId", rule))?;
+        check_secret("secretAccessKey", Some(&secret_access_key), MAX_SECRET_KEY)?;
+        check_secret("sessionToken", self.session_token.as_ref(), MAX_SESSION_TOKEN)?;
+        Ok(AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token: self.session_token }))
+    }
+}
+
+fn check_secret(field: &str, secret: Option<&SecretString>, max: usize) -> Result<(), ApiError> {
+    let Some(secret) = secret else { return Ok(()) };
+    validate::secret(secret.expose_secret(), max).map_err(|rule| ApiError::field(field, rule))
+}
+
+// ---- What it answers
+
+/// The new connection.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsConnected {
+    /// Names the connection when deploying.
+    #[schema(example = "aws_4k1zq0v7w3m9x2c8b5n6")]
+    pub aws_connection_id: String,
+}
+
+// ---- The handler
+
+/// Connect an AWS account
+///
+/// STS is asked whose the credentials are before anything is stored.
+#[utoipa::path(
+    post, path = "/api/v1/connect/aws", tag = "connections", operation_id = "connectAws",
+    request_body(content = ConnectAws, examples(
+        ("keys" = (summary = "Access keys", value = json!({"region": "ap-northeast-2", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "…"}))),
+        ("role" = (summary = "A role", value = json!({"region": "ap-northeast-2", "roleArn": "arn:aws:iam::123456789012:role/panda", "externalId": "panda"}))),
+    )),
+    responses(
+        (status = 200, description = "Connected.", body = Envelope<AwsConnected>),
+        (status = 400, description = "Malformed JSON, a field is not valid, or AWS refuses the credentials: `field` names it.",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "AWS cannot be asked.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    JsonBody(body): JsonBody<ConnectAws>,
+) -> Result<Envelope<AwsConnected>, ApiError> {
+    validate::region(&body.region, &state.config.extra_regions).map_err(|rule| ApiError::field("region", rule))?;
+    let region = body.region.clone();
+    let credentials = body.credentials()?;
+    let id = ids::aws_connection_id();
+    let identity = state
+        .aws
+        .user(&id, &region, &credentials)
+        .sts
+        .caller_identity()
+        .await
+        .map_err(|error| not_confirmed(&credentials, error))?;
+    let connection = AwsConnection { id, region, account_id: identity.account_id, credentials };
+    state.db.insert_aws_connection(&connection).await?;
+    tracing::info!(connection = %connection.id, account = %connection.account_id, region = %connection.region, "AWS connected");
+    Ok(Envelope::new("AWS 연결에 성공했습니다.", AwsConnected { aws_connection_id: connection.id }))
+}
+
+/// GetCallerIdentity needs no right: whoever is denied has wrong credentials.
+fn not_confirmed(credentials: &AwsCredentials, error: ClientError) -> ApiError {
+    let field = match credentials {
+        AwsCredentials::Keys(_) => "accessKeyId",
+        AwsCredentials::Role { .. } => "roleArn",
+    };
+    match error.kind {
+        ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::NotFound => {
+            ApiError::AwsRefused { field, reason: error.message }
+        }
+        ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Unavailable => ApiError::AwsUnavailable(error),
+    }
+}

@@ -1,0 +1,96 @@
+//! `POST /api/v1/connect/github`: keep a repository, a branch and the token that reads them, after GitHub confirmed all three.
+
+use axum::extract::State;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::connection::GithubConnection;
+use crate::domain::{ids, validate};
+use crate::http::ApiState;
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::extract::JsonBody;
+use crate::http::problem::Problem;
+
+/// Longest token, in bytes; those of today have 40 to 93.
+const MAX_TOKEN: usize = 1_024;
+
+// ---- What it takes
+
+/// A repository, and the token that reads it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectGithub {
+    /// Account or organisation on GitHub.
+    #[schema(example = "acme", min_length = 1, max_length = 39)]
+    pub owner: String,
+    /// Repository.
+    #[schema(example = "shop", min_length = 1, max_length = 100)]
+    pub repo: String,
+    /// Branch; it must exist.
+    #[schema(example = "main", min_length = 1, max_length = 244)]
+    pub branch: String,
+    /// Access token that may read the repository's contents. Never shown again.
+    #[schema(value_type = String, format = Password, write_only, example = "github_pat_…", max_length = 1024)]
+    pub token: SecretString,
+}
+
+impl ConnectGithub {
+    fn validate(&self) -> Result<(), ApiError> {
+        use secrecy::ExposeSecret as _;
+        validate::owner(&self.owner).map_err(|rule| ApiError::field("owner", rule))?;
+        validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))?;
+        validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))?;
+        validate::secret(self.token.expose_secret(), MAX_TOKEN).map_err(|rule| ApiError::field("token", rule))
+    }
+}
+
+// ---- What it answers
+
+/// The new connection.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GithubConnected {
+    /// Names the connection when deploying.
+    #[schema(example = "gh_4k1zq0v7w3m9x2c8b5n6")]
+    pub github_connection_id: String,
+}
+
+// ---- The handler
+
+/// Connect a GitHub repository
+///
+/// The repository and the branch are looked up with the token before anything is stored.
+#[utoipa::path(
+    post, path = "/api/v1/connect/github", tag = "connections", operation_id = "connectGithub",
+    request_body = ConnectGithub,
+    responses(
+        (status = 200, description = "Connected.", body = Envelope<GithubConnected>),
+        (status = 400, description = "Malformed JSON, a field is not valid, or GitHub does not confirm it: `field` names it.",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "GitHub cannot be asked.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away, or GitHub's rate limit is reached; see Retry-After.",
+         body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    JsonBody(body): JsonBody<ConnectGithub>,
+) -> Result<Envelope<GithubConnected>, ApiError> {
+    body.validate()?;
+    state.github.check(&body.owner, &body.repo, &body.branch, &body.token).await?;
+    let connection = GithubConnection {
+        id: ids::github_connection_id(),
+        owner: body.owner,
+        repo: body.repo,
+        branch: body.branch,
+        token: body.token,
+    };
+    state.db.insert_github_connection(&connection).await?;
+    tracing::info!(connection = %connection.id, owner = %connection.owner, repo = %connection.repo, "GitHub connected");
+    Ok(Envelope::new("GitHub 연결에 성공했습니다.", GithubConnected { github_connection_id: connection.id }))
+}

@@ -1,0 +1,4 @@
+//! `/api/v1/connect/…`: the only handlers that ask the outside, and they only read.
+
+pub mod aws;
+pub mod github;

@@ -1,0 +1,73 @@
+//! `GET /api/v1/connections`: what is connected, without any secret.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::envelope::Envelope;
+use super::error::ApiError;
+use super::problem::Problem;
+
+// ---- What it answers
+
+/// All connections, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Connections {
+    /// Source repositories.
+    pub github: Vec<GithubItem>,
+    /// AWS accounts.
+    pub aws: Vec<AwsItem>,
+}
+
+/// A connected source repository.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GithubItem {
+    /// Names the connection when deploying.
+    #[schema(example = "gh_4k1zq0v7w3m9x2c8b5n6")]
+    pub connection_id: String,
+    /// Account or organisation on GitHub.
+    #[schema(example = "acme")]
+    pub owner: String,
+    /// Repository.
+    #[schema(example = "shop")]
+    pub repo: String,
+    /// Branch that was checked when connecting.
+    #[schema(example = "main")]
+    pub branch: String,
+}
+
+/// A connected AWS account.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsItem {
+    /// Names the connection when deploying.
+    #[schema(example = "aws_4k1zq0v7w3m9x2c8b5n6")]
+    pub connection_id: String,
+    /// Region to deploy to.
+    #[schema(example = "ap-northeast-2")]
+    pub region: String,
+}
+
+// ---- The handler
+
+/// List the connections
+#[utoipa::path(
+    get, path = "/api/v1/connections", tag = "connections", operation_id = "listConnections",
+    responses(
+        (status = 200, description = "All connections.", body = Envelope<Connections>),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(State(state): State<ApiState>) -> Result<Envelope<Connections>, ApiError> {
+    let github = state.db.github_connections().await?.into_iter().map(|item| GithubItem {
+        connection_id: item.id,
+        owner: item.owner,
+        repo: item.repo,
+        branch: item.branch,
+    });
+    let aws = state.db.aws_connections().await?.into_iter().map(|item| AwsItem { connection_id: item.id, region: item.region });
+    Ok(Envelope::new("연결 정보를 조회했습니다.", Connections { github: github.collect(), aws: aws.collect() }))
+}

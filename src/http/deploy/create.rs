@@ -1,0 +1,184 @@
+//! `POST /api/v1/deploy`: wish for a deployment. The row is the wish; the reconciler does the rest.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::db::deployments::{Created, IdempotencyKey, NewDeployment};
+use crate::domain::deployment::Status;
+use crate::domain::{ids, validate};
+use crate::http::ApiState;
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::extract::{JsonBody, is_id};
+use crate::http::problem::Problem;
+
+/// Longest idempotency key, in characters.
+const MAX_KEY: usize = 255;
+
+/// Method and path, under which keys are kept.
+const SCOPE: &str = "POST /api/v1/deploy";
+
+// ---- What it takes
+
+/// What to deploy, and where.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Deploy {
+    /// The connection to the source.
+    #[schema(example = "gh_4k1zq0v7w3m9x2c8b5n6")]
+    pub github_connection_id: String,
+    /// The connection to the AWS account.
+    #[schema(example = "aws_4k1zq0v7w3m9x2c8b5n6")]
+    pub aws_connection_id: String,
+    /// Account or organisation; that of the GitHub connection.
+    #[schema(example = "acme", min_length = 1, max_length = 39)]
+    pub owner: String,
+    /// Repository; that of the GitHub connection.
+    #[schema(example = "shop", min_length = 1, max_length = 100)]
+    pub repo: String,
+    /// Branch; may be another than that of the connection.
+    #[schema(example = "main", min_length = 1, max_length = 244)]
+    pub branch: String,
+}
+
+impl Deploy {
+    fn validate(&self) -> Result<(), ApiError> {
+        validate::owner(&self.owner).map_err(|rule| ApiError::field("owner", rule))?;
+        validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))?;
+        validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))
+    }
+
+    /// Of the fields, not of the bytes: another order or other spaces are the same request.
+    fn hash(&self) -> Vec<u8> {
+        Sha256::digest(json!(self).to_string()).to_vec()
+    }
+}
+
+// ---- What it answers
+
+/// The new deployment.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deployed {
+    /// Names the deployment from now on.
+    #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub deployment_id: String,
+    /// Where to listen.
+    #[schema(example = "Deployment started. Listen to /api/v1/deploy/dep_4k1zq0v7w3m9x2c8b5n6/events")]
+    pub message: String,
+    /// When it started (UTC).
+    #[schema(example = "2026-01-31T09:30:00.123456Z")]
+    pub started_at: DateTime<Utc>,
+    /// Always `RUNNING`.
+    #[schema(value_type = String, example = "RUNNING")]
+    pub status: Status,
+}
+
+// ---- The handler
+
+/// Start a deployment
+///
+/// With an `Idempotency-Key`, a repeated request gives the answer of the first and starts nothing.
+#[utoipa::path(
+    post, path = "/api/v1/deploy", tag = "deployments", operation_id = "deploy",
+    request_body = Deploy,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request.",
+            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    responses(
+        (status = 200, description = "Started, or started before with this key.", body = Envelope<Deployed>),
+        (status = 400, description = "Malformed JSON, or a field is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The ECR repository's name belongs to another source repository.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<Deploy>,
+) -> Result<Json<Value>, ApiError> {
+    let key = idempotency_key(&headers, &body)?;
+    body.validate()?;
+    let new = new_deployment(&state, body).await?;
+    let answer = |started_at| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, started_at)));
+    match state.db.create_deployment(&new, key.as_ref(), answer).await? {
+        Created::New(started_at) => {
+            tracing::info!(deployment = %new.id, owner = %new.owner, repo = %new.repo, branch = %new.branch, "deployment wished for");
+            if let Err(error) = state.db.notify_work(&new.id).await {
+                // The sweep finds the row.
+                tracing::warn!(deployment = %new.id, %error, "the reconcilers could not be told");
+            }
+            Ok(Json(answer(started_at)))
+        }
+        Created::Repeated(answer) => Ok(Json(answer)),
+        Created::KeyReused => Err(ApiError::IdempotencyKeyReused),
+        Created::NameTaken { owner, repo } => {
+            Err(ApiError::RepositoryNameTaken { ecr_repository: new.ecr_repository, owner, repo })
+        }
+    }
+}
+
+fn deployed(id: &str, started_at: DateTime<Utc>) -> Deployed {
+    Deployed {
+        deployment_id: id.to_owned(),
+        message: format!("Deployment started. Listen to /api/v1/deploy/{id}/events"),
+        started_at,
+        status: Status::Running,
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap, body: &Deploy) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => {
+            Ok(Some(IdempotencyKey { scope: SCOPE.to_owned(), key: key.to_owned(), request_hash: body.hash() }))
+        }
+        _ => Err(ApiError::field("Idempotency-Key", format!("must be 1 to {MAX_KEY} visible ASCII characters, such as a UUID"))),
+    }
+}
+
+/// The row, after all that it names was found to be there and to belong together.
+async fn new_deployment(state: &ApiState, body: Deploy) -> Result<NewDeployment, ApiError> {
+    let unknown = |field, connect| {
+        ApiError::field(field, format!("names no connection; POST /api/v1/connect/{connect} makes one, GET /api/v1/connections lists them"))
+    };
+    let unknown_github = || unknown("githubConnectionId", "github");
+    let unknown_aws = || unknown("awsConnectionId", "aws");
+    if !is_id(&body.github_connection_id) {
+        return Err(unknown_github());
+    }
+    if !is_id(&body.aws_connection_id) {
+        return Err(unknown_aws());
+    }
+    let github = state.db.github_connection(&body.github_connection_id).await?.ok_or_else(unknown_github)?;
+    let aws = state.db.aws_connection(&body.aws_connection_id).await?.ok_or_else(unknown_aws)?;
+    for (field, given, connected) in [("owner", &body.owner, &github.owner), ("repo", &body.repo, &github.repo)] {
+        // GitHub ignores case.
+        if !given.eq_ignore_ascii_case(connected) {
+            return Err(ApiError::field(field, format!("must be {connected}, the one of this githubConnectionId; or connect another")));
+        }
+    }
+    let ecr_repository =
+        state.names.ecr_repository(&github.owner, &github.repo).map_err(|rule| ApiError::field("repo", rule))?;
+    Ok(NewDeployment {
+        id: ids::deployment_id(),
+        owner: github.owner,
+        repo: github.repo,
+        branch: body.branch,
+        github_connection_id: github.id,
+        aws_connection_id: aws.id,
+        account_id: aws.account_id,
+        region: aws.region,
+        ecr_repository,
+        first_step: state.first_step.to_owned(),
+    })
+}

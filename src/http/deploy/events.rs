@@ -1,0 +1,121 @@
+//! `GET /api/v1/deploy/{id}/events`: the event stream.
+//!
+//! A browser's EventSource gives up for good on 204, 404 and 503. So 404 is answered only when the database said that there is no
+//! such deployment, 204 only when it said so just now that nothing more can come, and 503 never: while the database is away
+//! the answer is 200 with comments, and the events follow when it is back.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::http::ApiState;
+use crate::http::error::ApiError;
+use crate::http::extract::DeploymentId;
+use crate::http::hub::{Head, Watch};
+use crate::http::problem::Problem;
+use crate::http::stream::accept::takes_event_stream;
+use crate::http::stream::ask::Ask;
+use crate::http::stream::frame::comment;
+use crate::http::stream::viewer::{Place, Viewer};
+
+/// How long the first look may take before the stream is opened without it.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+// ---- The handler
+
+/// Follow a deployment
+///
+/// The whole history, then what happens live. Events: `stage` with `{"type", "message", "details"}`; `success` and `fail` with `{"message"}`.
+/// 5 s after a `success` or `fail` the stream ends, unless the deployment goes on.
+#[utoipa::path(
+    get, path = "/api/v1/deploy/{id}/events", tag = "deployments", operation_id = "deploymentEvents",
+    params(
+        ("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"),
+        ("lang" = Option<String>, Query, description = "`ko` or `en`; the server's setting when absent or unknown.", example = "en"),
+        ("lastEventId" = Option<String>, Query, description = "Go on after this event, when no header can be set; the header wins.",
+         example = "0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event; an id that this deployment does not have replays everything.",
+         example = "0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f"),
+    ),
+    responses(
+        (status = 200, description = "The event stream.", content_type = "text/event-stream", body = String,
+         example = json!("id: 0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f\nevent: stage\nretry: 5000\ndata: {\"type\":\"stage\",\"message\":\"[Stage 1] Repository 클론 완료\",\"details\":{\"path\":\"/tmp/x\",\"stage\":1}}\n\n")),
+        (status = 204, description = "You have the last event, and no more can come without a person's act."),
+        (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
+        (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    DeploymentId(id): DeploymentId,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if !takes_event_stream(&headers) {
+        return Err(ApiError::NotAcceptable);
+    }
+    let ask = Ask::new(query.as_deref(), &headers, state.config.language);
+    let mut watch = state.hub.watch(&id);
+    // On shutdown there may be nobody left to look: the stream then ends as soon as it is open.
+    let look = state.shutdown.run_until_cancelled(timeout(FIRST_LOOK, watch.first_look())).await;
+    let head = look.and_then(Result::ok).unwrap_or(Head::Away);
+    if head == Head::Missing {
+        return Err(ApiError::DeploymentNotFound(id));
+    }
+    let place = match ask.last_event_id {
+        None => Place::After(0),
+        Some(event) => place_of(&watch, head, event).await,
+    };
+    if has_everything(&watch, head, place).await {
+        return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-cache")]).into_response());
+    }
+    let unknown_lang = ask.unknown_lang.then(|| comment("unknown lang: there are ko and en; telling in the server's language"));
+    let away = matches!(head, Head::Away).then(|| comment("the database is away; events follow when it is back"));
+    let viewer = Viewer::new(watch, place, ask.lang, state.shutdown, [unknown_lang, away].into_iter().flatten());
+    Ok(stream(Body::from_stream(viewer.into_stream())))
+}
+
+/// Where the event is in the sequence. One that this deployment does not have replays everything.
+async fn place_of(watch: &Watch, head: Head, event: Uuid) -> Place {
+    if head == Head::Away {
+        return Place::AfterId(event);
+    }
+    match watch.db().event_seq(watch.deployment_id(), event).await {
+        Ok(seq) => Place::After(seq.unwrap_or(0)),
+        Err(error) => {
+            tracing::warn!(deployment = watch.deployment_id(), %error, "a place is looked for later");
+            Place::AfterId(event)
+        }
+    }
+}
+
+/// Whether nothing is left to send and nothing can come. What the hub knows may be a second old, and a wrong yes would end the
+/// client's stream for good: a yes is asked for once more.
+async fn has_everything(watch: &Watch, head: Head, place: Place) -> bool {
+    let (Head::Here { last_seq, active: false }, Place::After(seq)) = (head, place) else { return false };
+    if seq == 0 || seq < last_seq {
+        return false;
+    }
+    let state = watch.db().stream_state(watch.deployment_id()).await;
+    matches!(state, Ok(Some(state)) if !state.active && seq >= state.last_seq)
+}
+
+fn stream(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONNECTION, "keep-alive"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}

@@ -1,0 +1,230 @@
+//! `GET /api/v1/deploy`: deployments, newest first, in pages.
+
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::db::deployments::{DeploymentView, ListFilter};
+use crate::domain::validate;
+use crate::http::ApiState;
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::extract::{QueryParams, is_id};
+use crate::http::problem::Problem;
+
+/// Rows of a page, when nothing else is asked for.
+const DEFAULT_LIMIT: i64 = 20;
+
+/// Most rows of a page.
+const MAX_LIMIT: i64 = 100;
+
+// ---- What it takes
+
+/// Which deployments. All filters must hold.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Only these statuses, separated by commas: RUNNING, DEPLOYMENT_READY, COMPLETED, FAILED.
+    #[param(example = "RUNNING,DEPLOYMENT_READY")]
+    pub status: Option<String>,
+    /// Only this account or organisation.
+    #[param(example = "acme")]
+    pub owner: Option<String>,
+    /// Only this repository.
+    #[param(example = "shop")]
+    pub repo: Option<String>,
+    /// Only this branch.
+    #[param(example = "main")]
+    pub branch: Option<String>,
+    /// Started at or after this time (RFC 3339).
+    #[param(example = "2026-01-01T00:00:00Z")]
+    pub since: Option<String>,
+    /// Started before this time (RFC 3339).
+    #[param(example = "2027-01-01T00:00:00Z")]
+    pub until: Option<String>,
+    /// Rows of the page, 1 to 100; 20 when absent.
+    #[param(example = 20, minimum = 1, maximum = 100, value_type = Option<i64>)]
+    pub limit: Option<String>,
+    /// The `nextCursor` of the page before.
+    #[param(example = "MjAyNi0wMS0zMVQwOTozMDowMC4xMjM0NTZaIGRlcF94")]
+    pub cursor: Option<String>,
+}
+
+impl ListQuery {
+    fn filter(self) -> Result<ListFilter, ApiError> {
+        let statuses = self.status.as_deref().map_or(Ok(Vec::new()), |text| text.split(',').map(str::parse).collect());
+        let named = |field: &'static str, value: Option<String>, rule: fn(&str) -> Result<(), String>| match value {
+            Some(value) => rule(&value).map(|()| Some(value)).map_err(|rule| ApiError::field(field, rule)),
+            None => Ok(None),
+        };
+        Ok(ListFilter {
+            statuses: statuses.map_err(|rule: String| ApiError::field("status", rule))?,
+            owner: named("owner", self.owner, validate::owner)?,
+            repo: named("repo", self.repo, validate::repo)?,
+            branch: named("branch", self.branch, validate::branch)?,
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+            before: self.cursor.as_deref().map(read_cursor).transpose()?,
+            limit: limit(self.limit.as_deref())?,
+        })
+    }
+}
+
+fn time(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiError> {
+    text.map(|text| {
+        DateTime::parse_from_rfc3339(text)
+            .map(|time| time.to_utc())
+            .map_err(|_| ApiError::field(field, "must be a time such as 2026-01-31T09:30:00Z (RFC 3339; write + as %2B)"))
+    })
+    .transpose()
+}
+
+fn limit(text: Option<&str>) -> Result<i64, ApiError> {
+    let Some(text) = text else { return Ok(DEFAULT_LIMIT) };
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| ApiError::field("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
+}
+
+/// The last row of a page: its start to the microsecond, as Postgres keeps it, and its id.
+fn cursor(row: &DeploymentView) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {}", row.started_at.to_rfc3339_opts(SecondsFormat::Micros, true), row.id))
+}
+
+fn read_cursor(text: &str) -> Result<(DateTime<Utc>, String), ApiError> {
+    let read = || {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let (time, id) = text.split_once(' ')?;
+        let time = DateTime::parse_from_rfc3339(time).ok()?.to_utc();
+        is_id(id).then(|| (time, id.to_owned()))
+    };
+    read().ok_or_else(|| ApiError::field("cursor", "must be the nextCursor of a page before, unchanged"))
+}
+
+// ---- What it answers
+
+/// One page.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentPage {
+    /// The deployments, newest first.
+    pub deployments: Vec<DeploymentItem>,
+    /// Give it as `cursor` for the next page; null on the last one.
+    #[schema(example = "MjAyNi0wMS0zMVQwOTozMDowMC4xMjM0NTZaIGRlcF94")]
+    pub next_cursor: Option<String>,
+}
+
+/// A deployment in short; its `result` has everything.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentItem {
+    /// Id.
+    #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub deployment_id: String,
+    /// RUNNING, DEPLOYMENT_READY, COMPLETED or FAILED.
+    #[schema(example = "COMPLETED")]
+    pub status: String,
+    /// Account or organisation of the source.
+    #[schema(example = "acme")]
+    pub owner: String,
+    /// Repository of the source.
+    #[schema(example = "shop")]
+    pub repo: String,
+    /// Branch.
+    #[schema(example = "main")]
+    pub branch: String,
+    /// Commit that was built; null before the clone.
+    #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
+    pub commit_sha: Option<String>,
+    /// When it started (UTC).
+    pub started_at: DateTime<Utc>,
+    /// When it became COMPLETED or FAILED (UTC); null before.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Whole seconds from start to end, or until now.
+    #[schema(example = 312)]
+    pub duration_seconds: i64,
+    /// Why it failed; null unless FAILED.
+    #[schema(example = "BUILD_FAILED")]
+    pub error_code: Option<String>,
+}
+
+impl From<DeploymentView> for DeploymentItem {
+    fn from(row: DeploymentView) -> Self {
+        Self {
+            duration_seconds: super::result::whole_seconds(row.duration_seconds),
+            deployment_id: row.id,
+            status: row.status,
+            owner: row.owner,
+            repo: row.repo,
+            branch: row.branch,
+            commit_sha: row.commit_sha,
+            started_at: row.started_at,
+            completed_at: row.completed_at,
+            error_code: row.error_code,
+        }
+    }
+}
+
+// ---- The handler
+
+/// List deployments
+#[utoipa::path(
+    get, path = "/api/v1/deploy", tag = "deployments", operation_id = "listDeployments",
+    params(ListQuery),
+    responses(
+        (status = 200, description = "One page, newest first.", body = Envelope<DeploymentPage>),
+        (status = 400, description = "A parameter is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    QueryParams(query): QueryParams<ListQuery>,
+) -> Result<Envelope<DeploymentPage>, ApiError> {
+    let mut filter = query.filter()?;
+    let wanted = filter.limit;
+    // One more than wanted tells whether there is another page.
+    filter.limit += 1;
+    let mut rows = state.db.list_deployments(&filter).await?;
+    let more = rows.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
+    if more {
+        rows.pop();
+    }
+    let next_cursor = rows.last().filter(|_| more).map(cursor);
+    let deployments = rows.into_iter().map(DeploymentItem::from).collect();
+    Ok(Envelope::new("배포 목록 조회 성공", DeploymentPage { deployments, next_cursor }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::deployment::Status;
+
+    fn refused(query: ListQuery) -> String {
+        query.filter().unwrap_err().problem().field.unwrap()
+    }
+
+    #[test]
+    fn each_filter_that_cannot_be_is_named() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(refused(ListQuery { status: some("running"), ..ListQuery::default() }), "status");
+        assert_eq!(refused(ListQuery { owner: some("a/b"), ..ListQuery::default() }), "owner");
+        assert_eq!(refused(ListQuery { branch: some("\0"), ..ListQuery::default() }), "branch");
+        assert_eq!(refused(ListQuery { since: some("yesterday"), ..ListQuery::default() }), "since");
+        assert_eq!(refused(ListQuery { limit: some("101"), ..ListQuery::default() }), "limit");
+        assert_eq!(refused(ListQuery { limit: some("0"), ..ListQuery::default() }), "limit");
+        assert_eq!(refused(ListQuery { cursor: some("!"), ..ListQuery::default() }), "cursor");
+    }
+
+    #[test]
+    fn several_statuses_are_separated_by_commas() {
+        let query = ListQuery { status: Some("RUNNING,FAILED".to_owned()), ..ListQuery::default() };
+        assert_eq!(query.filter().unwrap().statuses, [Status::Running, Status::Failed]);
+    }
+}

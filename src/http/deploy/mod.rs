@@ -1,0 +1,8 @@
+//! `/api/v1/deploy…`: start, list, follow, switch.
+
+pub mod create;
+pub mod current;
+pub mod events;
+pub mod list;
+pub mod result;
+pub mod switch;

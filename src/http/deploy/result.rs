@@ -1,0 +1,148 @@
+//! `GET /api/v1/deploy/{id}/result`: everything that is known of a deployment, in any status.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::db::deployments::DeploymentView;
+use crate::http::ApiState;
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::extract::DeploymentId;
+use crate::http::problem::Problem;
+
+// ---- What it answers
+
+/// A deployment. What is not known (yet) is null.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentResult {
+    /// Id.
+    #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub deployment_id: String,
+    /// RUNNING, DEPLOYMENT_READY (green is up, waiting for the switch), COMPLETED or FAILED.
+    #[schema(example = "COMPLETED")]
+    pub status: String,
+    /// Account or organisation of the source.
+    #[schema(example = "acme")]
+    pub owner: String,
+    /// Repository of the source.
+    #[schema(example = "shop")]
+    pub repo: String,
+    /// Branch.
+    #[schema(example = "main")]
+    pub branch: String,
+    /// Commit that was built.
+    #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
+    pub commit_sha: Option<String>,
+    /// Repository URI and tag of the image.
+    #[schema(example = "123456789012.dkr.ecr.ap-northeast-2.amazonaws.com/acme-shop:dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub image_uri: Option<String>,
+    /// Digest of the image's manifest.
+    #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    pub image_digest: Option<String>,
+    /// When it started (UTC).
+    pub started_at: DateTime<Utc>,
+    /// When it became COMPLETED or FAILED (UTC).
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Whole seconds from start to end, or until now.
+    #[schema(example = 312)]
+    pub duration_seconds: i64,
+    /// Number of events.
+    #[schema(example = 42)]
+    pub event_count: i64,
+    /// Which side has the traffic at the end: `blue` or `green`.
+    #[schema(example = "green")]
+    pub final_service: Option<String>,
+    /// URL of the production listener.
+    #[schema(example = "http://shop.example.com")]
+    pub blue_url: Option<String>,
+    /// URL under which green answers before the switch.
+    #[schema(example = "http://shop.example.com:8081")]
+    pub green_url: Option<String>,
+    /// ECS service or task set that served before.
+    #[schema(example = "arn:aws:ecs:ap-northeast-2:123456789012:service/shop/blue")]
+    pub blue_service_arn: Option<String>,
+    /// ECS service or task set of the new image.
+    #[schema(example = "arn:aws:ecs:ap-northeast-2:123456789012:service/shop/green")]
+    pub green_service_arn: Option<String>,
+    /// CodeDeploy deployment that shifts the traffic.
+    #[schema(example = "d-ABCDEF123")]
+    pub code_deploy_deployment_id: Option<String>,
+    /// Stable code of the failure; null unless FAILED.
+    #[schema(example = "BUILD_FAILED")]
+    pub error_code: Option<String>,
+    /// What went wrong and what to do; null unless FAILED.
+    pub error_message: Option<String>,
+    /// Median latency of blue in the health check, milliseconds.
+    #[schema(example = 3.5)]
+    pub blue_latency_ms: Option<f64>,
+    /// Median latency of green in the health check, milliseconds.
+    #[schema(example = 3.1)]
+    pub green_latency_ms: Option<f64>,
+    /// Failed share of blue's health checks, 0 to 1.
+    #[schema(example = 0.0)]
+    pub blue_error_rate: Option<f64>,
+    /// Failed share of green's health checks, 0 to 1.
+    #[schema(example = 0.0)]
+    pub green_error_rate: Option<f64>,
+}
+
+/// Seconds as a whole number: the database's clock says fractions, readers count seconds.
+#[expect(clippy::cast_possible_truncation, reason = "the seconds of a deployment are far within i64")]
+pub(super) fn whole_seconds(seconds: f64) -> i64 {
+    seconds.max(0.0).floor() as i64
+}
+
+impl From<DeploymentView> for DeploymentResult {
+    fn from(row: DeploymentView) -> Self {
+        Self {
+            deployment_id: row.id,
+            status: row.status,
+            owner: row.owner,
+            repo: row.repo,
+            branch: row.branch,
+            commit_sha: row.commit_sha,
+            image_uri: row.image_uri,
+            image_digest: row.image_digest,
+            started_at: row.started_at,
+            completed_at: row.completed_at,
+            duration_seconds: whole_seconds(row.duration_seconds),
+            event_count: row.event_count,
+            final_service: row.final_service,
+            blue_url: row.blue_url,
+            green_url: row.green_url,
+            blue_service_arn: row.blue_service_arn,
+            green_service_arn: row.green_service_arn,
+            code_deploy_deployment_id: row.code_deploy_deployment_id,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            blue_latency_ms: row.blue_latency_ms,
+            green_latency_ms: row.green_latency_ms,
+            blue_error_rate: row.blue_error_rate,
+            green_error_rate: row.green_error_rate,
+        }
+    }
+}
+
+// ---- The handler
+
+/// A deployment's result
+#[utoipa::path(
+    get, path = "/api/v1/deploy/{id}/result", tag = "deployments", operation_id = "deploymentResult",
+    params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6")),
+    responses(
+        (status = 200, description = "What is known, in any status.", body = Envelope<DeploymentResult>),
+        (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    DeploymentId(id): DeploymentId,
+) -> Result<Envelope<DeploymentResult>, ApiError> {
+    let row = state.db.deployment(&id).await?.ok_or(ApiError::DeploymentNotFound(id))?;
+    Ok(Envelope::new("배포 결과 조회 성공", row.into()))
+}

@@ -1,0 +1,84 @@
+//! `POST /api/v1/deploy/{id}/switch`: wish for the traffic on green.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::db::deployments::SwitchRequest;
+use crate::domain::deployment::Status;
+use crate::http::ApiState;
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::extract::DeploymentId;
+use crate::http::problem::Problem;
+
+// ---- What it answers
+
+/// The switch is under way.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Switching {
+    /// The deployment.
+    #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub deployment_id: String,
+    /// Where to listen.
+    #[schema(example = "Traffic switch started. Listen to /api/v1/deploy/dep_4k1zq0v7w3m9x2c8b5n6/events")]
+    pub message: String,
+    /// Which side gets the traffic: always `green`.
+    #[schema(example = "green")]
+    pub active_service: &'static str,
+    /// Always `IN_PROGRESS`; the event stream and the result tell the end.
+    #[schema(example = "IN_PROGRESS")]
+    pub switch_status: &'static str,
+}
+
+// ---- The handler
+
+/// Switch the traffic to green
+///
+/// Repeating it while the switch is under way gives the same answer and changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/deploy/{id}/switch", tag = "deployments", operation_id = "switchDeployment",
+    params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6")),
+    responses(
+        (status = 200, description = "The switch is under way.", body = Envelope<Switching>),
+        (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not ready to be switched, or switched already: `message` tells which.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    DeploymentId(id): DeploymentId,
+) -> Result<Envelope<Switching>, ApiError> {
+    match state.db.request_switch(&id).await? {
+        SwitchRequest::Accepted => {}
+        SwitchRequest::Unknown => return Err(ApiError::DeploymentNotFound(id)),
+        SwitchRequest::NotReady(Status::Running) => {
+            let stage = state.db.latest_stage(&id).await?;
+            return Err(ApiError::SwitchTooEarly { id, stage });
+        }
+        SwitchRequest::NotReady(Status::Completed) => return Err(ApiError::AlreadySwitched(id)),
+        SwitchRequest::NotReady(Status::Failed) => return Err(ApiError::DeploymentFailed(id)),
+        // Ready, and yet not to be switched: only a wish to cancel does that.
+        SwitchRequest::NotReady(Status::DeploymentReady) => return Err(ApiError::BeingCancelled(id)),
+    }
+    tracing::info!(deployment = %id, "switch wished for");
+    // Streams learn that more will come, and stay open; both are hints, and the sweeps find what they missed.
+    state.hub.nudge(&id);
+    for told in [state.db.notify_work(&id).await, state.db.notify_events(std::slice::from_ref(&id)).await] {
+        if let Err(error) = told {
+            tracing::warn!(deployment = %id, %error, "the other processes could not be told");
+        }
+    }
+    Ok(Envelope::new(
+        "배포 전환이 시작되었습니다.",
+        Switching {
+            message: format!("Traffic switch started. Listen to /api/v1/deploy/{id}/events"),
+            deployment_id: id,
+            active_service: "green",
+            switch_status: "IN_PROGRESS",
+        },
+    ))
+}

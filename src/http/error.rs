@@ -1,0 +1,312 @@
+//! Every way for a request to fail, and the problem (RFC 9457) that each becomes.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::Problem;
+use crate::clients::ClientError;
+use crate::clients::github::GitHubError;
+use crate::db::DbError;
+
+/// What a client may be told.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// A field of the body, the query or a header is missing, unknown or not usable.
+    #[error("{field}: {reason}")]
+    Field {
+        /// The field, as the client wrote it.
+        field: String,
+        /// The rule that it breaks, with the remedy.
+        reason: String,
+    },
+    /// The body is no JSON.
+    #[error("the body is not valid JSON: {0}")]
+    MalformedJson(String),
+    /// The body is larger than [`super::MAX_BODY`].
+    #[error("the body is too large")]
+    BodyTooLarge,
+    /// The body is not declared as JSON.
+    #[error("the body is not declared as JSON")]
+    UnsupportedMediaType,
+    /// The client takes no event streams, and asks for one.
+    #[error("the client takes no event stream")]
+    NotAcceptable,
+    /// Nothing is served at this path.
+    #[error("no such path")]
+    RouteNotFound,
+    /// The path is served, with other methods.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// There is no deployment with this id.
+    #[error("no deployment {0}")]
+    DeploymentNotFound(String),
+    /// Every deployment is finished.
+    #[error("no deployment is under way")]
+    NoCurrentDeployment,
+    /// Switch: the deployment is still on its way.
+    #[error("deployment {id} is not ready to be switched")]
+    SwitchTooEarly {
+        /// The deployment.
+        id: String,
+        /// How far it is (1 to 4).
+        stage: Option<i32>,
+    },
+    /// Switch: the traffic is on green already.
+    #[error("deployment {0} is switched already")]
+    AlreadySwitched(String),
+    /// Switch: the deployment failed.
+    #[error("deployment {0} has failed")]
+    DeploymentFailed(String),
+    /// Switch: somebody asked to cancel it.
+    #[error("deployment {0} is being cancelled")]
+    BeingCancelled(String),
+    /// The ECR repository's name belongs to another source repository.
+    #[error("the ECR repository {ecr_repository} belongs to {owner}/{repo}")]
+    RepositoryNameTaken {
+        /// The name that both would get.
+        ecr_repository: String,
+        /// Account or organisation of the other.
+        owner: String,
+        /// Repository of the other.
+        repo: String,
+    },
+    /// The idempotency key came with another body before.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// GitHub cannot confirm the repository and branch.
+    #[error(transparent)]
+    GitHub(#[from] GitHubError),
+    /// AWS refuses the credentials.
+    #[error("AWS refuses the credentials: {reason}")]
+    AwsRefused {
+        /// The field that holds them.
+        field: &'static str,
+        /// What AWS said.
+        reason: String,
+    },
+    /// AWS did not answer.
+    #[error("AWS cannot be asked: {0}")]
+    AwsUnavailable(ClientError),
+    /// The database is away, or refuses.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// The process cannot serve yet, or any more.
+    #[error("not ready: {0}")]
+    NotReady(String),
+    /// A fault of ours, whose details are in the log only.
+    #[error("internal error")]
+    Internal,
+}
+
+/// When to come back after something was away that mostly returns within seconds.
+const SOON: Duration = Duration::from_secs(2);
+
+/// When to come back after a limit without a time.
+const LATER: Duration = Duration::from_secs(60);
+
+impl ApiError {
+    /// A refused field.
+    pub fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), reason: reason.into() }
+    }
+
+    /// The stable code that programs match on.
+    pub fn error_code(&self) -> &'static str {
+        self.problem().error_code
+    }
+
+    /// The one place where an error becomes an answer.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive match, one line of thought an error: splitting it would hide it")]
+    pub fn problem(&self) -> Problem {
+        use Problem as P;
+        use StatusCode as S;
+        match self {
+            Self::Field { field, reason } => {
+                P::new(S::BAD_REQUEST, "INVALID_FIELD", "A field is not valid", format!("{field}: {reason}")).field(field)
+            }
+            Self::MalformedJson(reason) => P::new(
+                S::BAD_REQUEST,
+                "MALFORMED_JSON",
+                "The body is not JSON",
+                format!("The body is not valid JSON: {reason}. Send one JSON object, encoded in UTF-8."),
+            ),
+            Self::BodyTooLarge => P::new(
+                S::PAYLOAD_TOO_LARGE,
+                "BODY_TOO_LARGE",
+                "The body is too large",
+                format!("The body may have at most {} bytes.", super::MAX_BODY),
+            ),
+            Self::UnsupportedMediaType => P::new(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "The body is not declared as JSON",
+                "Send the header Content-Type: application/json.",
+            ),
+            Self::NotAcceptable => P::new(
+                S::NOT_ACCEPTABLE,
+                "NOT_ACCEPTABLE",
+                "Only an event stream is served here",
+                "Send the header Accept: text/event-stream, or none. For a single answer ask …/result.",
+            ),
+            Self::RouteNotFound => P::new(
+                S::NOT_FOUND,
+                "ROUTE_NOT_FOUND",
+                "Nothing is served here",
+                "There is no such path. /swagger-ui shows those that there are.",
+            ),
+            Self::MethodNotAllowed => P::new(
+                S::METHOD_NOT_ALLOWED,
+                "METHOD_NOT_ALLOWED",
+                "The method is not allowed",
+                "This path takes other methods: the header Allow names them.",
+            ),
+            Self::DeploymentNotFound(id) => P::new(
+                S::NOT_FOUND,
+                "DEPLOYMENT_NOT_FOUND",
+                "There is no such deployment",
+                format!("There is no deployment {id}. GET /api/v1/deploy lists those that there are."),
+            )
+            .deployment(id),
+            Self::NoCurrentDeployment => P::new(
+                S::NOT_FOUND,
+                "NO_CURRENT_DEPLOYMENT",
+                "No deployment is under way",
+                "Every deployment is finished. POST /api/v1/deploy starts one.",
+            ),
+            Self::SwitchTooEarly { id, stage } => P::new(
+                S::CONFLICT,
+                "SWITCH_NOT_READY",
+                "The deployment is not ready to be switched",
+                "The deployment is still RUNNING. Switch it when its status is DEPLOYMENT_READY: its event stream says so.",
+            )
+            .deployment(id)
+            .stage(*stage),
+            Self::AlreadySwitched(id) => P::new(
+                S::CONFLICT,
+                "ALREADY_SWITCHED",
+                "The traffic is switched already",
+                "The deployment is COMPLETED: the traffic is on green. Start a new deployment for another change.",
+            )
+            .deployment(id),
+            Self::DeploymentFailed(id) => P::new(
+                S::CONFLICT,
+                "DEPLOYMENT_FAILED",
+                "The deployment has failed",
+                "The deployment is FAILED and cannot be switched. Its result says why; mend that and deploy again.",
+            )
+            .deployment(id),
+            Self::BeingCancelled(id) => P::new(
+                S::CONFLICT,
+                "DEPLOYMENT_CANCELLING",
+                "The deployment is being cancelled",
+                "Somebody asked to cancel this deployment, so it cannot be switched. Start a new deployment.",
+            )
+            .deployment(id),
+            Self::RepositoryNameTaken { ecr_repository, owner, repo } => P::new(
+                S::CONFLICT,
+                "REPOSITORY_NAME_TAKEN",
+                "The ECR repository belongs to another source repository",
+                format!(
+                    "The ECR repository {ecr_repository} already receives the images of {owner}/{repo} in this account and region. \
+                     Rename one of the two source repositories, or use another AWS account or region."
+                ),
+            )
+            .field("repo"),
+            Self::IdempotencyKeyReused => P::new(
+                S::UNPROCESSABLE_ENTITY,
+                "IDEMPOTENCY_KEY_REUSED",
+                "The idempotency key was used for another body",
+                "This Idempotency-Key came with a different body before. Use a new key for a new request.",
+            )
+            .field("Idempotency-Key"),
+            Self::GitHub(error) => github_problem(error),
+            Self::AwsRefused { field, reason } => P::new(
+                S::BAD_REQUEST,
+                "AWS_CREDENTIALS_REFUSED",
+                "AWS refuses the credentials",
+                format!("{field}: AWS refuses the credentials ({reason}). Check them, and that they belong to this region's partition."),
+            )
+            .field(field),
+            Self::AwsUnavailable(error) => P::new(
+                S::BAD_GATEWAY,
+                "AWS_UNAVAILABLE",
+                "AWS cannot be asked",
+                format!("AWS could not be asked about the credentials ({error}). Nothing was stored; try again."),
+            )
+            .retry_after(SOON),
+            Self::Database(DbError::Unavailable(_)) => P::new(
+                S::SERVICE_UNAVAILABLE,
+                "DATABASE_UNAVAILABLE",
+                "The database is away",
+                "The database cannot be reached. Nothing was lost; try again in a moment.",
+            )
+            .retry_after(SOON),
+            Self::NotReady(what) => {
+                P::new(S::SERVICE_UNAVAILABLE, "NOT_READY", "Not ready", format!("Not ready: {what}.")).retry_after(SOON)
+            }
+            Self::Database(_) | Self::Internal => P::new(
+                S::INTERNAL_SERVER_ERROR,
+                "INTERNAL",
+                "Internal error",
+                "Something went wrong on the server. Its log tells more, under this answer's X-Request-Id.",
+            ),
+        }
+    }
+}
+
+fn github_problem(error: &GitHubError) -> Problem {
+    use StatusCode as S;
+    let refused = |code, field: &'static str, detail: Cow<'static, str>| {
+        Problem::new(S::BAD_REQUEST, code, "GitHub does not confirm the repository", format!("{field}: {detail}")).field(field)
+    };
+    match error {
+        GitHubError::BadToken => refused(
+            "GITHUB_TOKEN_REFUSED",
+            "token",
+            "GitHub refuses the token. Make a new one that may read the repository's contents.".into(),
+        ),
+        GitHubError::RepositoryNotFound => refused(
+            "GITHUB_REPOSITORY_NOT_FOUND",
+            "repo",
+            "GitHub has no such repository, or the token may not see it. Check owner and repo, and the token's access.".into(),
+        ),
+        GitHubError::BranchNotFound => refused(
+            "GITHUB_BRANCH_NOT_FOUND",
+            "branch",
+            "the repository has no such branch. Check its name on GitHub.".into(),
+        ),
+        GitHubError::NoAccess(reason) => refused(
+            "GITHUB_ACCESS_DENIED",
+            "token",
+            format!("the token may not read the repository ({reason}). Give it read access to its contents.").into(),
+        ),
+        GitHubError::RateLimited { retry_after } => Problem::new(
+            S::SERVICE_UNAVAILABLE,
+            "GITHUB_RATE_LIMITED",
+            "GitHub's rate limit is reached",
+            "GitHub takes no more calls with this token for now. Nothing was stored; try again later.",
+        )
+        .retry_after(retry_after.unwrap_or(LATER)),
+        GitHubError::Unavailable(error) => Problem::new(
+            S::BAD_GATEWAY,
+            "GITHUB_UNAVAILABLE",
+            "GitHub cannot be asked",
+            format!("GitHub could not be asked about the repository ({error}). Nothing was stored; try again."),
+        )
+        .retry_after(SOON),
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match &self {
+            Self::Database(error) => tracing::error!(%error, "a request failed at the database"),
+            Self::Internal => tracing::error!("a request failed for an internal reason"),
+            _ => tracing::debug!(error = %self, "a request is refused"),
+        }
+        self.problem().into_response()
+    }
+}

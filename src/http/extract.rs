@@ -1,0 +1,179 @@
+//! What a request carries, read so that everything wrong becomes an error that names the field.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::error::ApiError;
+
+/// A body of JSON.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| refused_body(&rejection))?;
+        parse(&body).map(Self)
+    }
+}
+
+fn refused_body(rejection: &BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        ApiError::BodyTooLarge
+    } else {
+        ApiError::MalformedJson("the body broke off".to_owned())
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        match inner.classify() {
+            Category::Data => refused_field(&path, &inner.to_string()),
+            // Only where it broke: the text around it may hold a secret.
+            Category::Syntax | Category::Eof | Category::Io => {
+                ApiError::MalformedJson(format!("it breaks at line {}, column {}", inner.line(), inner.column()))
+            }
+        }
+    })?;
+    deserializer.end().map_err(|error| {
+        ApiError::MalformedJson(format!("something follows the object at line {}, column {}", error.line(), error.column()))
+    })?;
+    Ok(value)
+}
+
+/// Turns serde's words into ours. A wrong value is not repeated: it may be a secret in the wrong place.
+fn refused_field(path: &str, message: &str) -> ApiError {
+    let quoted = message.split('`').nth(1).unwrap_or_default().to_owned();
+    let expected = message.rsplit_once("expected ").map_or("another value", |(_, rest)| rest);
+    let expected = expected.split(" at line ").next().unwrap_or(expected);
+    if message.starts_with("missing field") {
+        ApiError::field(quoted, "is missing; it is required")
+    } else if message.starts_with("unknown field") {
+        let known = message.split_once("expected ").map_or("", |(_, rest)| rest);
+        let known = known.split(" at line ").next().unwrap_or(known);
+        ApiError::field(quoted, format!("is not known here; there are {}", known.trim_start_matches("one of ")))
+    } else if message.starts_with("duplicate field") {
+        ApiError::field(quoted, "is given twice; give it once")
+    } else if path == "." {
+        ApiError::field("body", format!("must be {}", expected.replace("struct ", "a JSON object like ")))
+    } else {
+        ApiError::field(path, format!("must be {expected}"))
+    }
+}
+
+/// The query of the URL.
+#[derive(Debug)]
+pub struct QueryParams<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for QueryParams<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let message = ["unknown field", "duplicate field", "missing field"]
+                    .iter()
+                    .find_map(|start| text.find(start).map(|at| text[at..].to_owned()));
+                Err(message.map_or_else(
+                    || ApiError::field("query", "cannot be read: use name=value pairs, percent-encoded"),
+                    |message| refused_field("query", &message),
+                ))
+            }
+        }
+    }
+}
+
+/// A deployment's id in the path. One that cannot be an id is not looked for: it does not exist.
+#[derive(Debug)]
+pub struct DeploymentId(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for DeploymentId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let id = Path::<String>::from_request_parts(parts, state).await.map(|Path(id)| id).unwrap_or_default();
+        if is_id(&id) { Ok(Self(id)) } else { Err(ApiError::DeploymentNotFound(crate::domain::text::cut(&id, 64))) }
+    }
+}
+
+/// Whether a text can be one of our ids. Postgres refuses some that cannot (NUL), which would look like our fault.
+pub fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    #[expect(dead_code, reason = "only its parsing is of interest")]
+    struct Body {
+        owner: String,
+        session_token: Option<String>,
+    }
+
+    fn refused(body: &str) -> (Option<String>, String) {
+        let problem = parse::<Body>(body.as_bytes()).unwrap_err().problem();
+        (problem.field, problem.detail)
+    }
+
+    fn field(body: &str) -> String {
+        refused(body).0.unwrap()
+    }
+
+    #[test]
+    fn each_mistake_names_its_field() {
+        assert_eq!(field("{}"), "owner");
+        assert_eq!(field(r#"{"owner": "a", "ownr": "b"}"#), "ownr");
+        assert_eq!(field(r#"{"owner": 7}"#), "owner");
+        assert_eq!(field(r#"{"owner": null}"#), "owner");
+        assert_eq!(field(r#"{"owner": "a", "sessionToken": []}"#), "sessionToken");
+        assert_eq!(field(r#"{"owner": "a", "owner": "b"}"#), "owner");
+        assert_eq!(field("[1]"), "body");
+        assert!(refused(r#"{"ownr": "a"}"#).1.contains("`sessionToken`"));
+        assert_eq!(refused(r#"{"owner": {"a": 1}}"#).1, "owner: must be a string");
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_by_its_place_and_never_repeated() {
+        for body in ["", "{", "{\"owner\": \"s3cr3t", "s3cr3t", "{\"owner\": \"a\"} s3cr3t", "\u{feff}{}"] {
+            let (field, detail) = refused(body);
+            assert!(field.is_none() && detail.contains("line 1") && !detail.contains("s3cr3t"), "{body:?}: {detail}");
+        }
+        let (_, detail) = refused("\"s3cr3t\"");
+        assert!(!detail.contains("s3cr3t"), "{detail}");
+    }
+
+    #[test]
+    fn only_json_is_taken_for_json() {
+        let json = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            is_json(&headers)
+        };
+        assert!(json("application/json") && json("Application/JSON; charset=utf-8") && json("application/merge-patch+json"));
+        assert!(!json("text/plain") && !json("application/x-www-form-urlencoded") && !is_json(&HeaderMap::new()));
+    }
+}

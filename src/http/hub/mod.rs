@@ -1,0 +1,223 @@
+//! Where viewers of deployments wait. For each watched deployment, new rows are fetched once and rendered once in each language,
+//! whatever the number of viewers.
+//!
+//! There are three reasons to look at a deployment, and each is enough: the reconciler of this process committed ([`Hub::nudge`]),
+//! Postgres notified ([`listen`]), or the sweep saw in its one query a second that a row differs from what is known. So a
+//! lost notification costs a second, and neither is ever taken for the event itself: whoever wakes reads the table.
+//!
+//! Order: a viewer first subscribes, then looks. Anything committed after its look wakes it.
+
+pub mod channel;
+mod listen;
+pub mod tail;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::db::Db;
+pub use channel::{Channel, Head};
+
+/// How often all watched deployments are looked at, in one query.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Readings at once: many deployments that change together must not take the whole pool.
+const READINGS: usize = 4;
+
+/// The hub: cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    channels: Mutex<HashMap<String, Arc<Channel>>>,
+    readings: Arc<Semaphore>,
+}
+
+impl Hub {
+    /// Starts listening and sweeping, until `shutdown`.
+    pub fn start(db: Db, shutdown: &CancellationToken) -> Self {
+        let readings = Arc::new(Semaphore::new(READINGS));
+        let inner = Arc::new(Inner { db, channels: Mutex::default(), readings });
+        for work in [Work::Listen, Work::Sweep] {
+            let (inner, shutdown) = (Arc::clone(&inner), shutdown.clone());
+            tokio::spawn(async move {
+                match work {
+                    Work::Listen => shutdown.run_until_cancelled(listen::run(inner)).await,
+                    Work::Sweep => shutdown.run_until_cancelled(inner.sweep()).await,
+                }
+            });
+        }
+        Self { inner }
+    }
+
+    /// Says that a deployment has, or may have, something new.
+    pub fn nudge(&self, deployment_id: &str) {
+        self.inner.look_at(deployment_id);
+    }
+
+    /// Watches a deployment, until the result is dropped.
+    pub fn watch(&self, deployment_id: &str) -> Watch {
+        let mut channels = self.inner.channels();
+        let channel = channels
+            .entry(deployment_id.to_owned())
+            .or_insert_with(|| Arc::new(Channel::new(deployment_id)))
+            .clone();
+        let head = Some(channel.head.subscribe());
+        drop(channels);
+        self.inner.look(&channel);
+        Watch { inner: Arc::clone(&self.inner), deployment_id: deployment_id.to_owned(), channel, head }
+    }
+
+    /// How many deployments are watched.
+    pub fn watched(&self) -> usize {
+        self.inner.channels().len()
+    }
+}
+
+enum Work {
+    Listen,
+    Sweep,
+}
+
+impl Inner {
+    fn channels(&self) -> MutexGuard<'_, HashMap<String, Arc<Channel>>> {
+        // The map is consistent whenever the lock is free: a panic while it was held does no harm.
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_at(self: &Arc<Self>, deployment_id: &str) {
+        let channel = self.channels().get(deployment_id).cloned();
+        if let Some(channel) = channel {
+            self.look(&channel);
+        }
+    }
+
+    fn look_at_all(self: &Arc<Self>) {
+        let channels: Vec<_> = self.channels().values().cloned().collect();
+        channels.iter().for_each(|channel| self.look(channel));
+    }
+
+    /// Has the channel read, once however many ask.
+    fn look(self: &Arc<Self>, channel: &Arc<Channel>) {
+        if !channel.begin_reading() {
+            return;
+        }
+        let (inner, channel) = (Arc::clone(self), Arc::clone(channel));
+        tokio::spawn(async move {
+            loop {
+                // The semaphore is never closed; without a permit it would only be less polite.
+                let _permit = inner.readings.acquire().await;
+                channel.read(&inner.db).await;
+                if channel.end_reading() {
+                    break;
+                }
+            }
+        });
+    }
+
+    async fn sweep(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let watched: HashMap<String, Arc<Channel>> = self.channels().clone();
+            if watched.is_empty() {
+                continue;
+            }
+            let ids: Vec<String> = watched.keys().cloned().collect();
+            match self.db.stream_states(&ids).await {
+                Ok(states) => self.compare(watched, states),
+                Err(error) => {
+                    tracing::warn!(%error, watched = ids.len(), "watched deployments cannot be looked at now");
+                    watched.values().for_each(|channel| channel.tell_away());
+                }
+            }
+        }
+    }
+
+    fn compare(
+        self: &Arc<Self>,
+        mut watched: HashMap<String, Arc<Channel>>,
+        states: Vec<(String, crate::db::events::StreamState)>,
+    ) {
+        for (id, state) in states {
+            if let Some(channel) = watched.remove(&id).filter(|channel| channel.is_behind(state)) {
+                self.look(&channel);
+            }
+        }
+        watched.values().for_each(|channel| channel.tell_missing());
+    }
+}
+
+/// A viewer's place at a deployment. Dropping the last one forgets the deployment.
+#[derive(Debug)]
+pub struct Watch {
+    inner: Arc<Inner>,
+    deployment_id: String,
+    channel: Arc<Channel>,
+    /// Taken only when dropped.
+    head: Option<watch::Receiver<Head>>,
+}
+
+impl Watch {
+    /// The deployment's id.
+    pub fn deployment_id(&self) -> &str {
+        &self.deployment_id
+    }
+
+    /// The database, for what the hub does not keep.
+    pub fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    /// The deployment's newest events.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// What is known now; [`Self::changed`] waits for something else.
+    pub fn head(&mut self) -> Head {
+        self.head.as_mut().map_or(Head::Missing, |head| *head.borrow_and_update())
+    }
+
+    /// Waits until [`Self::head`] has news.
+    pub async fn changed(&mut self) {
+        let changed = match &mut self.head {
+            Some(head) => head.changed().await.is_ok(),
+            None => false,
+        };
+        if !changed {
+            // The sender lives as long as we do: this is never reached, and must not be a busy loop if it were.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What is known, once anything is.
+    pub async fn first_look(&mut self) -> Head {
+        loop {
+            match self.head() {
+                Head::Unread => self.changed().await,
+                head => return head,
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut channels = self.inner.channels();
+        self.head = None;
+        // Under the map's lock nobody can subscribe: none left means that nobody needs it.
+        if self.channel.head.receiver_count() == 0 {
+            channels.remove(&self.deployment_id);
+        }
+    }
+}

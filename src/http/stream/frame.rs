@@ -1,0 +1,95 @@
+//! One event as bytes on the wire. Encoded here and not by the web framework: every viewer of a language is sent the same bytes.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::domain::catalogue::{EventType, Lang, Rendered};
+use crate::domain::event::StoredEvent;
+
+/// What a reader should wait before connecting again, in milliseconds.
+const RETRY_MS: u32 = 5_000;
+
+/// The `data` of a `stage`; the order of the members is the contract's.
+#[derive(Serialize)]
+struct Stage<'a> {
+    r#type: &'static str,
+    message: &'a str,
+    details: &'a Option<Map<String, Value>>,
+}
+
+/// The `data` of `success` and `fail`.
+#[derive(Serialize)]
+struct End<'a> {
+    message: &'a str,
+}
+
+/// The frame of `event` in `lang`.
+pub fn encode(event: &StoredEvent, lang: Lang) -> Bytes {
+    frame(event.id, &event.render(lang))
+}
+
+fn frame(id: Uuid, rendered: &Rendered) -> Bytes {
+    let name = rendered.event_type.as_str();
+    let message = rendered.message.as_str();
+    let data = match rendered.event_type {
+        EventType::Stage => serde_json::to_string(&Stage { r#type: name, message, details: &rendered.details }),
+        EventType::Success | EventType::Fail => serde_json::to_string(&End { message }),
+    };
+    // Strings and maps with string keys: there is nothing that JSON could refuse. JSON escapes CR and LF, so it is one line.
+    let data = data.unwrap_or_default();
+    Bytes::from(format!("id: {id}\nevent: {name}\nretry: {RETRY_MS}\ndata: {data}\n\n"))
+}
+
+/// A comment, which readers ignore. `text` is ours: a line break in it would end the comment.
+pub fn comment(text: &'static str) -> Bytes {
+    Bytes::from(format!(": {text}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rendered(event_type: EventType, message: &str, details: Value) -> Rendered {
+        Rendered { event_type, message: message.to_owned(), details: details.as_object().cloned() }
+    }
+
+    fn text(bytes: &Bytes) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_stage_has_the_order_and_the_members_of_the_contract() {
+        let frame = frame(Uuid::nil(), &rendered(EventType::Stage, "[Stage 1] 완료", json!({"path": "/x", "stage": 1})));
+        assert_eq!(
+            text(&frame),
+            "id: 00000000-0000-0000-0000-000000000000\nevent: stage\nretry: 5000\n\
+             data: {\"type\":\"stage\",\"message\":\"[Stage 1] 완료\",\"details\":{\"path\":\"/x\",\"stage\":1}}\n\n"
+        );
+    }
+
+    #[test]
+    fn success_and_fail_carry_their_message_only() {
+        for (event_type, name) in [(EventType::Success, "success"), (EventType::Fail, "fail")] {
+            let frame = frame(Uuid::nil(), &rendered(event_type, "m", json!({"never": "sent"})));
+            assert!(text(&frame).ends_with(&format!("event: {name}\nretry: 5000\ndata: {{\"message\":\"m\"}}\n\n")));
+        }
+    }
+
+    #[test]
+    fn text_from_outside_cannot_leave_its_line() {
+        let nasty = "a\r\nb\rc\n\nevent: fail\ndata: x\u{0}\u{feff}\u{2028}🐼";
+        let frame = frame(Uuid::nil(), &rendered(EventType::Stage, nasty, json!({"path": nasty})));
+        let lines: Vec<&str> = text(&frame).split(['\r', '\n']).collect();
+        assert_eq!(lines.len(), 6, "four lines and the blank one: {lines:?}");
+        let data: Value = serde_json::from_str(lines[3].strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!((data["message"].as_str(), data["details"]["path"].as_str()), (Some(nasty), Some(nasty)));
+    }
+
+    #[test]
+    fn a_comment_is_one_line_and_a_blank_one() {
+        assert_eq!(&comment("keep-alive")[..], b": keep-alive\n\n");
+    }
+}

@@ -1,0 +1,195 @@
+//! One viewer's course through a deployment's events. Replay, live and resume are one thing: rows after n, then wait.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::frame;
+use crate::db::DbError;
+use crate::domain::catalogue::Lang;
+use crate::http::hub::tail::After;
+use crate::http::hub::{Head, Watch};
+
+/// Time between two comments that keep proxies from closing a quiet connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Time from the last event to the end, when no more can come.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Time after which a reading that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Rows of one reading of the table: they are held in memory for one viewer alone.
+const PAGE: i64 = 32;
+
+/// Where a viewer goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// After the event with this sequence number; 0 for everything.
+    After(i64),
+    /// After the event with this id, whose number is not known yet: the database was away.
+    AfterId(Uuid),
+}
+
+/// See the module. Holds no frames but those of one page.
+#[derive(Debug)]
+pub struct Viewer {
+    watch: Watch,
+    place: Place,
+    lang: Lang,
+    shutdown: CancellationToken,
+    /// Frames from the table, in order, the first of them following our place.
+    page: VecDeque<Bytes>,
+    comments: VecDeque<Bytes>,
+    keep_alive: Instant,
+    /// When the stream ends, unless something comes.
+    end: Option<Instant>,
+    /// When to try again what failed.
+    retry: Option<Instant>,
+}
+
+/// What there is to do.
+enum Turn {
+    Send(Bytes),
+    Wait,
+    End,
+}
+
+impl Viewer {
+    /// A viewer at `place`, to whom `comments` are said first.
+    pub fn new(
+        watch: Watch,
+        place: Place,
+        lang: Lang,
+        shutdown: CancellationToken,
+        comments: impl IntoIterator<Item = Bytes>,
+    ) -> Self {
+        Self {
+            watch,
+            place,
+            lang,
+            shutdown,
+            page: VecDeque::new(),
+            comments: comments.into_iter().collect(),
+            keep_alive: Instant::now() + KEEP_ALIVE,
+            end: None,
+            retry: None,
+        }
+    }
+
+    /// The bytes to send, until the stream ends.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+        stream::unfold(self, |mut viewer| async move { viewer.next().await.map(|bytes| (Ok(bytes), viewer)) })
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.shutdown.is_cancelled() {
+                return None;
+            }
+            if let Some(comment) = self.comments.pop_front() {
+                return Some(comment);
+            }
+            let now = Instant::now();
+            if self.keep_alive <= now {
+                self.keep_alive = now + KEEP_ALIVE;
+                return Some(frame::comment("keep-alive"));
+            }
+            match self.turn(now).await {
+                Turn::Send(bytes) => return Some(bytes),
+                Turn::End => return None,
+                Turn::Wait => self.wait().await,
+            }
+        }
+    }
+
+    async fn turn(&mut self, now: Instant) -> Turn {
+        let (last_seq, active) = match self.watch.head() {
+            Head::Unread | Head::Away => return Turn::Wait,
+            Head::Missing => return Turn::End,
+            Head::Here { last_seq, active } => (last_seq, active),
+        };
+        if self.retry.is_some_and(|at| at > now) {
+            return Turn::Wait;
+        }
+        self.retry = None;
+        let result = match self.place {
+            Place::AfterId(id) => self.resolve(id, last_seq, active).await,
+            Place::After(seq) if seq < last_seq => self.forward(seq).await,
+            Place::After(_) => return self.at_the_end(active, now),
+        };
+        result.unwrap_or_else(|error| {
+            tracing::warn!(deployment = self.watch.deployment_id(), %error, "a viewer cannot read events now");
+            self.try_later()
+        })
+    }
+
+    fn try_later(&mut self) -> Turn {
+        self.retry = Some(Instant::now() + RETRY);
+        Turn::Wait
+    }
+
+    /// Finds the place of an id, now that the database is back.
+    async fn resolve(&mut self, id: Uuid, last_seq: i64, active: bool) -> Result<Turn, DbError> {
+        // Boxed, here and below: a future's size is reserved in every stream, and most never come here.
+        let seq = Box::pin(self.watch.db().event_seq(self.watch.deployment_id(), id)).await?.unwrap_or(0);
+        self.place = Place::After(seq);
+        if seq > 0 && seq >= last_seq && !active {
+            // Too late for a 204: the reader gets it when it comes back.
+            return Ok(Turn::End);
+        }
+        self.forward(seq).await
+    }
+
+    /// The next frame after `seq`.
+    async fn forward(&mut self, seq: i64) -> Result<Turn, DbError> {
+        self.end = None;
+        let frame = match self.page.pop_front() {
+            Some(frame) => frame,
+            None => {
+                let after = self.watch.channel().tail().after(seq, self.lang);
+                match after {
+                    After::Frame(frame) => frame,
+                    After::Nothing => return Ok(self.try_later()),
+                    After::Older { until } => {
+                        let rows = PAGE.min(until - seq);
+                        let page = Box::pin(self.watch.db().events_after(self.watch.deployment_id(), seq, rows)).await?;
+                        self.page = page.iter().map(|event| frame::encode(event, self.lang)).collect();
+                        match self.page.pop_front() {
+                            Some(frame) => frame,
+                            // Rows that were counted are not there: deleted under us. The head will say so.
+                            None => return Ok(self.try_later()),
+                        }
+                    }
+                }
+            }
+        };
+        self.place = Place::After(seq + 1);
+        Ok(Turn::Send(frame))
+    }
+
+    /// Everything was sent: wait for more, or for the end.
+    fn at_the_end(&mut self, active: bool, now: Instant) -> Turn {
+        if active {
+            self.end = None;
+            return Turn::Wait;
+        }
+        if *self.end.get_or_insert(now + LINGER) <= now { Turn::End } else { Turn::Wait }
+    }
+
+    /// Until there is a reason to look again.
+    async fn wait(&mut self) {
+        let timer = [Some(self.keep_alive), self.end, self.retry].into_iter().flatten().min();
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.watch.changed() => {}
+            () = sleep_until(timer.unwrap_or(self.keep_alive)) => {}
+        }
+    }
+}
