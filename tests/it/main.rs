@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
 
 mod clients;
+mod db;
+mod flow;
 mod parts;
 mod reconcile;
+mod sandbox;
 mod support;

@@ -75,7 +75,8 @@ pub async fn handle(
     if has_everything(&watch, head, place).await {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-cache")]).into_response());
     }
-    let unknown_lang = ask.unknown_lang.then(|| comment("unknown lang: there are ko and en; telling in the server's language"));
+    let unknown_lang =
+        ask.unknown_lang.then(|| comment("unknown lang: there are ko and en; telling in the server's language"));
     let away = matches!(head, Head::Away).then(|| comment("the database is away; events follow when it is back"));
     let viewer = Viewer::new(watch, place, ask.lang, state.shutdown, [unknown_lang, away].into_iter().flatten());
     Ok(stream(Body::from_stream(viewer.into_stream())))

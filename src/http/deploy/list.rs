@@ -76,9 +76,9 @@ impl ListQuery {
 
 fn time(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiError> {
     text.map(|text| {
-        DateTime::parse_from_rfc3339(text)
-            .map(|time| time.to_utc())
-            .map_err(|_| ApiError::field(field, "must be a time such as 2026-01-31T09:30:00Z (RFC 3339; write + as %2B)"))
+        DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| {
+            ApiError::field(field, "must be a time such as 2026-01-31T09:30:00Z (RFC 3339; write + as %2B)")
+        })
     })
     .transpose()
 }

@@ -66,10 +66,8 @@ impl Hub {
     /// Watches a deployment, until the result is dropped.
     pub fn watch(&self, deployment_id: &str) -> Watch {
         let mut channels = self.inner.channels();
-        let channel = channels
-            .entry(deployment_id.to_owned())
-            .or_insert_with(|| Arc::new(Channel::new(deployment_id)))
-            .clone();
+        let channel =
+            channels.entry(deployment_id.to_owned()).or_insert_with(|| Arc::new(Channel::new(deployment_id))).clone();
         let head = Some(channel.head.subscribe());
         drop(channels);
         self.inner.look(&channel);

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn a_stage_has_the_order_and_the_members_of_the_contract() {
-        let frame = frame(Uuid::nil(), &rendered(EventType::Stage, "[Stage 1] 완료", json!({"path": "/x", "stage": 1})));
+        let frame =
+            frame(Uuid::nil(), &rendered(EventType::Stage, "[Stage 1] 완료", json!({"path": "/x", "stage": 1})));
         assert_eq!(
             text(&frame),
             "id: 00000000-0000-0000-0000-000000000000\nevent: stage\nretry: 5000\n\

@@ -159,7 +159,8 @@ impl Viewer {
                     After::Nothing => return Ok(self.try_later()),
                     After::Older { until } => {
                         let rows = PAGE.min(until - seq);
-                        let page = Box::pin(self.watch.db().events_after(self.watch.deployment_id(), seq, rows)).await?;
+                        let page =
+                            Box::pin(self.watch.db().events_after(self.watch.deployment_id(), seq, rows)).await?;
                         self.page = page.iter().map(|event| frame::encode(event, self.lang)).collect();
                         match self.page.pop_front() {
                             Some(frame) => frame,
