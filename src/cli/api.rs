@@ -125,6 +125,13 @@ impl Api {
         }
     }
 
+    /// `GET /readyz`: whether the server says that it can work.
+    pub async fn is_ready(&self) -> bool {
+        let mut url = self.base.clone();
+        url.set_path("/readyz");
+        self.calls.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// `data` as a type of ours.
     pub fn read<T: serde::de::DeserializeOwned>(&self, data: &Value) -> Result<T, CliError> {
         T::deserialize(data).map_err(|error| self.protocol(&error.to_string()))

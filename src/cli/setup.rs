@@ -1,5 +1,7 @@
 //! What `panda demo` and `panda up` do with the parts once they run: connect the example's repository and the sandbox's account.
 
+use std::time::Duration;
+
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -16,8 +18,23 @@ pub fn random_token() -> SecretString {
     SecretString::from(format!("ghp_{random}"))
 }
 
+/// A new database has its schema made while the server answers already; this is far longer than that takes.
+const READY_LIMIT: Duration = Duration::from_mins(1);
+
+/// Waits until the server can work.
+pub async fn until_ready(api: &Api) -> Result<(), CliError> {
+    let ready = async {
+        while !api.is_ready().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(READY_LIMIT, ready).await;
+    waited.map_err(|_| CliError::Demo(format!("Panda was not ready within {} s", READY_LIMIT.as_secs())))
+}
+
 /// Connects both through the API, as a user would; the connections' ids.
 pub async fn connect(api: &Api, at: &Addresses, token: &SecretString) -> Result<(String, String), CliError> {
+    until_ready(api).await?;
     let github = json!({
         "owner": example::OWNER, "repo": example::REPO, "branch": example::BRANCH, "token": token.expose_secret(),
     });
