@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
 
 mod clients;
+mod http;
 mod parts;
 mod reconcile;
 mod support;

@@ -48,7 +48,6 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
         (status = 204, description = "You have the last event, and no more can come without a person's act."),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
