@@ -54,7 +54,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         }
     })?;
     deserializer.end().map_err(|error| {
-        ApiError::MalformedJson(format!("something follows the object at line {}, column {}", error.line(), error.column()))
+        ApiError::MalformedJson(format!(
+            "something follows the object at line {}, column {}",
+            error.line(),
+            error.column()
+        ))
     })?;
     Ok(value)
 }
@@ -173,7 +177,9 @@ mod tests {
             headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
             is_json(&headers)
         };
-        assert!(json("application/json") && json("Application/JSON; charset=utf-8") && json("application/merge-patch+json"));
+        assert!(
+            json("application/json") && json("Application/JSON; charset=utf-8") && json("application/merge-patch+json")
+        );
         assert!(!json("text/plain") && !json("application/x-www-form-urlencoded") && !is_json(&HeaderMap::new()));
     }
 }

@@ -2,11 +2,11 @@
 
 use std::any::Any;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, Response as HttpResponse, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::body::Body;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Span;
 
@@ -39,7 +39,8 @@ pub fn span(request: &Request) -> Span {
 /// A panic is a fault of ours: the client learns nothing but that.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the library's")]
 pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> HttpResponse<Body> {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text =
+        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request panicked");
     ApiError::Internal.into_response()
 }
@@ -63,6 +64,6 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
                 REQUEST_ID,
             ])
             .expose_headers([header::RETRY_AFTER, REQUEST_ID])
-            .max_age(std::time::Duration::from_secs(3_600)),
+            .max_age(std::time::Duration::from_hours(1)),
     )
 }

@@ -66,10 +66,8 @@ impl Hub {
     /// Watches a deployment, until the result is dropped.
     pub fn watch(&self, deployment_id: &str) -> Watch {
         let mut channels = self.inner.channels();
-        let channel = channels
-            .entry(deployment_id.to_owned())
-            .or_insert_with(|| Arc::new(Channel::new(deployment_id)))
-            .clone();
+        let channel =
+            channels.entry(deployment_id.to_owned()).or_insert_with(|| Arc::new(Channel::new(deployment_id))).clone();
         let head = Some(channel.head.subscribe());
         drop(channels);
         self.inner.look(&channel);
@@ -102,7 +100,9 @@ impl Inner {
 
     fn look_at_all(self: &Arc<Self>) {
         let channels: Vec<_> = self.channels().values().cloned().collect();
-        channels.iter().for_each(|channel| self.look(channel));
+        for channel in &channels {
+            self.look(channel);
+        }
     }
 
     /// Has the channel read, once however many ask.
@@ -137,7 +137,9 @@ impl Inner {
                 Ok(states) => self.compare(watched, states),
                 Err(error) => {
                     tracing::warn!(%error, watched = ids.len(), "watched deployments cannot be looked at now");
-                    watched.values().for_each(|channel| channel.tell_away());
+                    for channel in watched.values() {
+                        channel.tell_away();
+                    }
                 }
             }
         }
@@ -153,7 +155,9 @@ impl Inner {
                 self.look(&channel);
             }
         }
-        watched.values().for_each(|channel| channel.tell_missing());
+        for channel in watched.values() {
+            channel.tell_missing();
+        }
     }
 }
 

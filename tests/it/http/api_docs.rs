@@ -56,7 +56,9 @@ async fn the_document_is_served_and_holds_together() {
             assert!(operation["summary"].is_string() && !operation["tags"].as_array().unwrap().is_empty(), "{path}");
             let named = |name: &str| {
                 let parameters = operation["parameters"].as_array();
-                parameters.is_some_and(|all| all.iter().any(|one| one["name"] == name && one["in"] == "path" && one["required"] == true))
+                parameters.is_some_and(|all| {
+                    all.iter().any(|one| one["name"] == name && one["in"] == "path" && one["required"] == true)
+                })
             };
             assert_eq!(path.contains("{id}"), named("id"), "{path}");
         }

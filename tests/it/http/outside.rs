@@ -1,5 +1,6 @@
 //! The outside that connecting asks: the sandbox's GitHub and STS.
 
+use bollard::{API_DEFAULT_VERSION, Docker};
 use panda::domain::connection::AwsKeys;
 use panda::sandbox::git::SourceFile;
 use panda::sandbox::github::GitHub;
@@ -7,7 +8,7 @@ use panda::sandbox::{Sandbox, SandboxOptions, Timing};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::Outside;
+use super::{NOBODY, Outside};
 
 /// The token of `acme/shop`.
 pub const TOKEN: &str = "ghp_right";
@@ -26,7 +27,7 @@ pub async fn github() -> (GitHub, TempDir) {
 pub async fn sandbox() -> Sandbox {
     Sandbox::start(SandboxOptions {
         // STS needs no engine; this one is asked for nothing.
-        docker: bollard::Docker::connect_with_defaults().unwrap(),
+        docker: Docker::connect_with_http(NOBODY, 1, API_DEFAULT_VERSION).unwrap(),
         registry: None,
         initial_image: None,
         timing: Timing::default(),

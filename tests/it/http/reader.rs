@@ -1,7 +1,5 @@
 //! Reads an event stream byte by byte: what stands on the wire is what is compared.
 
-use std::time::Duration;
-
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use reqwest::{RequestBuilder, Response};
@@ -41,7 +39,6 @@ impl Message {
 
 pub struct Reader {
     pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
     bytes: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     buffer: Vec<u8>,
     /// Comments that stood between the messages.
@@ -51,37 +48,35 @@ pub struct Reader {
 impl Reader {
     pub async fn open(request: RequestBuilder) -> Self {
         let response: Response = timeout(SOON, request.send()).await.expect("an answer in time").unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, bytes: response.bytes_stream().boxed(), buffer: Vec::new(), comments: Vec::new() }
+        let status = response.status().as_u16();
+        Self { status, bytes: response.bytes_stream().boxed(), buffer: Vec::new(), comments: Vec::new() }
     }
 
     /// The next block up to a blank line; none when the stream ended, cleanly and between two blocks.
-    async fn block(&mut self, wait: Duration) -> Option<String> {
+    async fn block(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 return Some(String::from_utf8(block[..end].to_vec()).unwrap());
             }
-            match timeout(wait, self.bytes.next()).await.expect("something to read in time") {
-                Some(bytes) => self.buffer.extend_from_slice(&bytes.expect("the stream does not break")),
-                None => {
-                    assert!(self.buffer.is_empty(), "ended within a message: {:?}", self.buffer);
-                    return None;
-                }
-            }
+            let Some(bytes) = timeout(SOON, self.bytes.next()).await.expect("something to read in time") else {
+                assert!(self.buffer.is_empty(), "ended within a message: {:?}", self.buffer);
+                return None;
+            };
+            self.buffer.extend_from_slice(&bytes.expect("the stream does not break"));
         }
     }
 
     /// The next comment, without its colon.
     pub async fn comment(&mut self) -> String {
-        let block = self.block(SOON).await.expect("a comment");
+        let block = self.block().await.expect("a comment");
         block.strip_prefix(": ").unwrap_or_else(|| panic!("no comment: {block:?}")).to_owned()
     }
 
     /// The next message; comments are kept apart. None at the end of the stream.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
-            let block = self.block(SOON).await?;
+            let block = self.block().await?;
             match block.strip_prefix(": ") {
                 Some(comment) => self.comments.push(comment.to_owned()),
                 None => return Some(Message::of(&block)),

@@ -64,7 +64,7 @@ impl Story {
         let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
         assert!(matches!(created, Created::New(_)));
         let replica = Uuid::new_v4();
-        db.register_replica(replica, "test", Duration::from_secs(300)).await.unwrap();
+        db.register_replica(replica, "test", Duration::from_mins(5)).await.unwrap();
         let deployment = claim(db, replica, &new.id).await;
         Self { db: db.clone(), replica, deployment }
     }
@@ -94,7 +94,7 @@ impl Story {
         self.commit(Change { learned, ..Change::default() }).await;
     }
 
-    /// DEPLOYMENT_READY, given back.
+    /// Ready, given back.
     pub async fn ready(&mut self) {
         let awaiting = Event::new(EventCode::AwaitingSwitch).with("deployment_id", self.id());
         let events = vec![awaiting, Event::new(EventCode::Ready)];
@@ -110,7 +110,8 @@ impl Story {
     pub async fn complete(&mut self) {
         let events = vec![Event::new(EventCode::DeploymentCompleted), Event::new(EventCode::Completed)];
         let learned = Facts { final_service: Some("green".to_owned()), ..Facts::default() };
-        self.commit(Change { status: Some(Status::Completed), events, learned, release: true, ..Change::default() }).await;
+        self.commit(Change { status: Some(Status::Completed), events, learned, release: true, ..Change::default() })
+            .await;
     }
 
     /// FAILED.

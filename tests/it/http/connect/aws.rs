@@ -85,7 +85,10 @@ async fn either_keys_or_a_role_and_each_by_its_rule() {
         (json!({"region": "ap-northeast-2"}), "accessKeyId"),
         (json!({"region": "ap-northeast-2", "accessKeyId": "AKIAIOSFODNN7EXAMPLE"}), "secretAccessKey"),
         (json!({"region": "ap-northeast-2", "accessKeyId": "short", "secretAccessKey": "x"}), "accessKeyId"),
-        (json!({"region": "ap-northeast-2", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "a b"}), "secretAccessKey"),
+        (
+            json!({"region": "ap-northeast-2", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "a b"}),
+            "secretAccessKey",
+        ),
         (world.keys(&json!({"sessionToken": "a\nb"})), "sessionToken"),
         (world.keys(&json!({"roleArn": role})), "accessKeyId"),
         (world.keys(&json!({"externalId": "x"})), "externalId"),

@@ -53,7 +53,10 @@ async fn a_deployment_begins_running_at_its_first_step() {
     assert!(data["startedAt"].as_str().unwrap().ends_with('Z'));
     assert_eq!(data.as_object().unwrap().len(), 4);
     let row = world.db.db.deployment(id).await.unwrap().unwrap();
-    assert_eq!((row.status.as_str(), row.step.as_str(), row.branch.as_str()), ("RUNNING", "ensure_event_rule", "feature/x"));
+    assert_eq!(
+        (row.status.as_str(), row.step.as_str(), row.branch.as_str()),
+        ("RUNNING", "ensure_event_rule", "feature/x")
+    );
     assert_eq!(chrono::DateTime::parse_from_rfc3339(data["startedAt"].as_str().unwrap()).unwrap(), row.started_at);
 }
 

@@ -94,7 +94,10 @@ async fn both_languages_have_the_same_ids_and_the_server_has_a_default() {
     story.tell(vec![Event::new(EventCode::InfraStarted)]).await;
     let korean = api.follow(story.id(), "").await.take(1).await.remove(0);
     let other = english.follow(story.id(), "").await.take(1).await.remove(0);
-    assert_eq!((korean.text().as_str(), other.text().as_str()), ("[Stage 3] ECS 배포 시작 중", "[Stage 3] ECS deployment starting"));
+    assert_eq!(
+        (korean.text().as_str(), other.text().as_str()),
+        ("[Stage 3] ECS 배포 시작 중", "[Stage 3] ECS deployment starting")
+    );
     assert_eq!(korean.id, other.id, "on every process and in every language");
     let request = api.request(Method::GET, &format!("/api/v1/deploy/{}/events", story.id()));
     let asked = crate::http::Reader::open(request.header("accept-language", "en-US,en")).await.take(1).await.remove(0);
@@ -119,7 +122,10 @@ async fn the_bytes_of_an_answer_are_those_of_the_contract() {
     let mut story = Story::begin(&db.db).await;
     story.tell(vec![Event::new(EventCode::EventRuleCreated)]).await;
     let mut socket = TcpStream::connect(api.address).await.unwrap();
-    let request = format!("GET /api/v1/deploy/{}/events HTTP/1.1\r\nHost: panda\r\nAccept: text/event-stream\r\n\r\n", story.id());
+    let request = format!(
+        "GET /api/v1/deploy/{}/events HTTP/1.1\r\nHost: panda\r\nAccept: text/event-stream\r\n\r\n",
+        story.id()
+    );
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     while !bytes.windows(4).any(|end| end == b"}\n\n\r") {

@@ -83,7 +83,11 @@ async fn a_stream_opened_while_the_database_is_away_begins_when_it_is_back() {
     story.build_lines(4, 4).await;
     gate.set(true);
     assert_eq!(resumed.take(3).await[..2], all[1..], "its place is found later");
-    assert_eq!(texts(&reader.take(1).await), ["[Stage 1] Docker 빌드 진행 중: line 4"], "and the first reader never noticed");
+    assert_eq!(
+        texts(&reader.take(1).await),
+        ["[Stage 1] Docker 빌드 진행 중: line 4"],
+        "and the first reader never noticed"
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,12 @@ use crate::support::db::TestDb;
 const MESSAGE: &str = "배포 목록 조회 성공";
 
 fn ids(page: &Value) -> Vec<String> {
-    page["deployments"].as_array().unwrap().iter().map(|item| item["deploymentId"].as_str().unwrap().to_owned()).collect()
+    page["deployments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["deploymentId"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -47,7 +52,14 @@ async fn filters_leave_what_they_say() {
     assert_eq!(list("owner=other").await, [ready.id(), running.id()]);
     assert_eq!(list("owner=other&repo=site&branch=main").await, [running.id()]);
     assert_eq!(list("branch=other").await, Vec::<String>::new());
-    let at = db.db.deployment(running.id()).await.unwrap().unwrap().started_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let at = db
+        .db
+        .deployment(running.id())
+        .await
+        .unwrap()
+        .unwrap()
+        .started_at
+        .to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     assert_eq!(list(&format!("since={at}")).await, [ready.id(), running.id()], "at or after");
     assert_eq!(list(&format!("until={at}")).await, [failed.id()], "before");
     let item = &api.get("/api/v1/deploy?status=FAILED").await.data(MESSAGE)["deployments"][0];

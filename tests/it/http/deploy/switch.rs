@@ -2,8 +2,8 @@ use panda::db::notify::WORK_CHANNEL;
 use serde_json::json;
 
 use crate::http::{Api, Story};
-use crate::support::db::TestDb;
 use crate::support::SOON;
+use crate::support::db::TestDb;
 
 const MESSAGE: &str = "배포 전환이 시작되었습니다.";
 
