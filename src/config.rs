@@ -199,7 +199,7 @@ fn millis(text: &str) -> Result<Duration, String> {
 fn lease(text: &str) -> Result<Duration, String> {
     millis(text)
         .ok()
-        .filter(|lease| (Duration::from_secs(1)..=Duration::from_secs(300)).contains(lease))
+        .filter(|lease| (Duration::from_secs(1)..=Duration::from_mins(5)).contains(lease))
         .ok_or_else(|| "give whole milliseconds from 1000 to 300000".to_owned())
 }
 
@@ -260,7 +260,7 @@ mod tests {
     fn the_defaults_are_those_of_the_contract() {
         let config = Cli::try_parse_from(["panda", DB]).unwrap().config;
         assert_eq!(config.reconcile.poll_interval, Duration::from_secs(2));
-        assert_eq!(config.reconcile.follow_limit, Duration::from_secs(1_800));
+        assert_eq!(config.reconcile.follow_limit, Duration::from_mins(30));
         assert_eq!(config.reconcile.execution_wait, Duration::from_secs(10));
         assert_eq!(config.http.language, Lang::Ko);
     }

@@ -46,32 +46,14 @@ impl Db {
     ///
     /// One statement, one round trip: the fenced UPDATE draws the sequence numbers under its row lock, and the events are
     /// inserted only if it matched. On an error the commit may or may not have happened: never resend it, read the row again.
+    #[expect(clippy::too_many_lines, reason = "one statement, column by column")]
     pub async fn commit(
         &self,
         deployment: &mut Deployment,
         replica: Uuid,
         change: Change,
     ) -> Result<Committed, DbError> {
-        let mut ids = Vec::with_capacity(change.events.len());
-        let mut keys = Vec::with_capacity(change.events.len());
-        let mut codes = Vec::with_capacity(change.events.len());
-        let mut types = Vec::with_capacity(change.events.len());
-        let mut stages = Vec::with_capacity(change.events.len());
-        let mut messages = Vec::with_capacity(change.events.len());
-        let mut details = Vec::with_capacity(change.events.len());
-        let mut params = Vec::with_capacity(change.events.len());
-        for event in &change.events {
-            let rendered = event.render(Lang::Ko);
-            let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
-            ids.push(Uuid::now_v7());
-            keys.push(event.key.clone());
-            codes.push(event.code.as_str().to_owned());
-            types.push(rendered.event_type.as_str().to_owned());
-            stages.push(stage.and_then(|stage| i32::try_from(stage).ok()));
-            messages.push(rendered.message);
-            details.push(rendered.details.map(Value::Object));
-            params.push(Value::Object(event.params.clone()));
-        }
+        let told = Told::of(&change.events);
         let learned = &change.learned;
         let (step, new_state) = change.step.clone().unzip();
         let (error_code, error_message) = change.error.clone().unzip();
@@ -133,14 +115,14 @@ impl Db {
             deployment.id,
             replica,
             deployment.version,
-            &ids,
-            &keys,
-            &codes,
-            &types,
-            &stages as &[Option<i32>],
-            &messages,
-            &details as &[Option<Value>],
-            &params,
+            &told.ids,
+            &told.keys,
+            &told.codes,
+            &told.types,
+            &told.stages as &[Option<i32>],
+            &told.messages,
+            &told.details as &[Option<Value>],
+            &told.params,
             deployment.attempt,
             step,
             new_state.or_else(|| change.step_state.clone()),
@@ -179,6 +161,38 @@ impl Db {
         let Some(row) = row else { return Ok(Committed::OwnershipLost) };
         deployment.take_over(change);
         Ok(Committed::Done { new_events: row.new_events })
+    }
+}
+
+/// The columns of the events to insert, as arrays for `unnest`.
+#[derive(Default)]
+struct Told {
+    ids: Vec<Uuid>,
+    keys: Vec<String>,
+    codes: Vec<String>,
+    types: Vec<String>,
+    stages: Vec<Option<i32>>,
+    messages: Vec<String>,
+    details: Vec<Option<Value>>,
+    params: Vec<Value>,
+}
+
+impl Told {
+    fn of(events: &[Event]) -> Self {
+        let mut told = Self::default();
+        for event in events {
+            let rendered = event.render(Lang::Ko);
+            let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
+            told.ids.push(Uuid::now_v7());
+            told.keys.push(event.key.clone());
+            told.codes.push(event.code.as_str().to_owned());
+            told.types.push(rendered.event_type.as_str().to_owned());
+            told.stages.push(stage.and_then(|stage| i32::try_from(stage).ok()));
+            told.messages.push(rendered.message);
+            told.details.push(rendered.details.map(Value::Object));
+            told.params.push(Value::Object(event.params.clone()));
+        }
+        told
     }
 }
 

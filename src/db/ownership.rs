@@ -59,12 +59,14 @@ impl Db {
     }
 
     /// Claims up to `limit` active deployments that nobody owns or whose owner's lease has run out, for `replica`, which must
-    /// itself be alive; returns their ids. At most `heavy_limit` of them are at one of the `heavy_steps`. On an error some may
-    /// be claimed all the same: [`Db::owned_ids`] tells.
+    /// itself be alive; returns their ids. Only rows at one of the `known_steps`: during an upgrade, a newer version may have
+    /// written others. At most `heavy_limit` of them are at one of the `heavy_steps`. On an error some may be claimed all the
+    /// same: [`Db::owned_ids`] tells.
     pub async fn claim(
         &self,
         replica: Uuid,
         limit: i64,
+        known_steps: &[String],
         heavy_limit: i64,
         heavy_steps: &[String],
     ) -> Result<Vec<String>, DbError> {
@@ -80,6 +82,7 @@ impl Db {
                            SELECT FROM replicas r WHERE r.id = d.replica_id
                              AND r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp()))
                    AND ($3::bigint > 0 OR NOT d.step = ANY ($4))
+                   AND d.step = ANY ($5)
                  ORDER BY heavy, d.started_at
                  FOR UPDATE OF d SKIP LOCKED
                  LIMIT $2
@@ -95,7 +98,8 @@ impl Db {
             replica,
             limit,
             heavy_limit,
-            heavy_steps
+            heavy_steps,
+            known_steps
         )
         .fetch_all(&self.pool)
         .await?)

@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn params(value: Value) -> Map<String, Value> {
+    fn params(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
@@ -274,13 +274,13 @@ mod tests {
 
     #[test]
     fn braces_inside_a_parameter_are_left_alone() {
-        let rendered = render("build_progress", &params(json!({"message": "RUN echo {path} {"})), Lang::Ko);
+        let rendered = render("build_progress", &params(&json!({"message": "RUN echo {path} {"})), Lang::Ko);
         assert_eq!(rendered.message, "[Stage 1] Docker 빌드 진행 중: RUN echo {path} {");
     }
 
     #[test]
     fn a_detail_without_its_parameter_is_left_out() {
-        let rendered = render("awaiting_switch", &params(json!({"deployment_id": "dep_1"})), Lang::En);
+        let rendered = render("awaiting_switch", &params(&json!({"deployment_id": "dep_1"})), Lang::En);
         let details = rendered.details.unwrap();
         assert_eq!(details["message"], "Call POST /api/v1/deploy/dep_1/switch to switch the traffic");
         assert!(!details.contains_key("blueUrl"));
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_sole_parameter_keeps_its_type() {
-        let rendered = render("step_waiting", &params(json!({"stage": 2, "reason": "x"})), Lang::En);
+        let rendered = render("step_waiting", &params(&json!({"stage": 2, "reason": "x"})), Lang::En);
         assert_eq!(rendered.message, "[Stage 2] Waiting - x");
         assert_eq!(rendered.details.unwrap()["stage"], json!(2));
     }

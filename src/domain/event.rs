@@ -33,7 +33,14 @@ impl Event {
     /// Sets a parameter.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.params.insert(name.to_owned(), value.into());
+        let mut value = value.into();
+        if let Value::String(text) = &mut value
+            && text.contains('\0')
+        {
+            // Postgres has no NUL in text or JSON: one in a build's output must not make the commit impossible.
+            *text = text.replace('\0', "\u{fffd}");
+        }
+        self.params.insert(name.to_owned(), value);
         self
     }
 

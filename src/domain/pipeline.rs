@@ -83,7 +83,7 @@ impl Reading {
                 self.verdict = Some(Verdict::Succeeded);
             }
             HistoryKind::Failed { error, cause } => {
-                self.fail(ErrorCode::ExecutionFailed, error.as_ref(), cause.as_ref())
+                self.fail(ErrorCode::ExecutionFailed, error.as_ref(), cause.as_ref());
             }
             HistoryKind::TimedOut { error, cause } => {
                 self.fail(ErrorCode::ExecutionTimedOut, error.as_ref(), cause.as_ref());
@@ -178,8 +178,8 @@ impl Reading {
     }
 }
 
-/// Longest value taken from an output, in characters: what is longer is no name, ARN or URL.
-const MAX_VALUE_CHARS: usize = 2_048;
+/// Longest value taken from an output, in bytes.
+const MAX_VALUE_BYTES: usize = 2_048;
 
 /// CodeDeploy's id, as `codeDeployDeploymentId`, or as a `deploymentId` that looks like one of CodeDeploy's.
 fn find_code_deploy_id(output: &Value) -> Option<String> {
@@ -192,13 +192,10 @@ fn find_code_deploy_id(output: &Value) -> Option<String> {
 }
 
 fn find_text(output: &Value, key: &str) -> Option<String> {
-    walk(output, &mut |object| {
-        object
-            .get(key)
-            .filter(|value| value.as_str().is_some_and(|text| !text.is_empty() && text.len() <= MAX_VALUE_CHARS))
-            .cloned()
-    })
-    .and_then(|value| value.as_str().map(str::to_owned))
+    // No name, ARN or URL is empty, endless or has control characters: such a value is as good as none.
+    let usable = |text: &str| !text.is_empty() && text.len() <= MAX_VALUE_BYTES && !text.contains(char::is_control);
+    walk(output, &mut |object| object.get(key).filter(|value| value.as_str().is_some_and(usable)).cloned())
+        .and_then(|value| value.as_str().map(str::to_owned))
 }
 
 fn find(output: &Value, key: &str) -> Option<Value> {
@@ -224,7 +221,7 @@ fn walk(output: &Value, visit: &mut dyn FnMut(&serde_json::Map<String, Value>) -
                     }));
                 }
                 Value::Array(values) => {
-                    next.extend(values.into_iter().filter(|value| value.is_object() || value.is_array()))
+                    next.extend(values.into_iter().filter(|value| value.is_object() || value.is_array()));
                 }
                 _ => {}
             }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::limits::{LOCK_RETRY, MAX_CLAIMS_WITHOUT_PROGRESS, RETRY_BASE, RETRY_CAP};
+use super::limits::{LOCK_RETRY, MAX_CLAIMS_WITHOUT_PROGRESS, MAX_REFUSALS, RETRY_BASE, RETRY_CAP};
 use super::notifier::Notifier;
 use super::run::Ran;
 use crate::clients::aws::UserAws;
@@ -109,10 +109,21 @@ impl Driver {
     async fn turns(&mut self, mut deployment: Deployment) {
         let Some((github, user)) = self.connections(&mut deployment).await else { return };
         let mut known: Option<(Step, Memory)> = None;
+        // Statements in a row that the database refused: it will refuse the same again.
+        let mut refusals = 0;
         loop {
             let step = match Step::parse(&deployment.step, &deployment.step_state) {
                 Ok(step) => step,
-                Err(reason) => return self.fail(&mut deployment, ErrorCode::Internal, &reason).await,
+                Err(reason) => {
+                    if self.fail(&mut deployment, ErrorCode::Internal, &reason).await {
+                        return;
+                    }
+                    match self.read_again(&deployment.id, &DbError::Corrupt(reason)).await {
+                        Some(row) => deployment = row,
+                        None => return,
+                    }
+                    continue;
+                }
             };
             let mut memory = match known.take() {
                 // A new state of the same step keeps the step's clock.
@@ -132,10 +143,18 @@ impl Driver {
                     () = self.stop.cancelled() => return self.give_back(&deployment).await,
                 },
                 Ok(After::Done) => return,
-                Err(error) => match self.read_again(&deployment.id, &error).await {
-                    Some(row) => deployment = row,
-                    None => return,
-                },
+                Err(error) => {
+                    refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
+                    match self.read_again(&deployment.id, &error).await {
+                        Some(row) => deployment = row,
+                        None => return,
+                    }
+                    if refusals >= MAX_REFUSALS
+                        && self.fail(&mut deployment, ErrorCode::Internal, &error.to_string()).await
+                    {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -207,11 +226,11 @@ impl Driver {
                     || deployment.waiting_for.as_deref() != Some(why.as_str());
                 if !news {
                     // A look that learned nothing writes nothing: most looks of most deployments are such.
-                    return Ok(After::Sleep(self.within(memory, after)));
+                    return Ok(After::Sleep(within(memory, after)));
                 }
                 change.step_state = Some(state);
                 change.waiting_for = Some(why);
-                After::Sleep(self.within(memory, after))
+                After::Sleep(within(memory, after))
             }
             Then::Ready(step) => {
                 change.step = Some((step.name().to_owned(), step.state()));
@@ -240,7 +259,7 @@ impl Driver {
         reason: String,
     ) -> Result<After, DbError> {
         memory.failures += 1;
-        let wait = self.within(memory, backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
+        let wait = within(memory, backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
         tracing::warn!(%code, reason, failures = memory.failures, wait_ms = wait.as_millis(), "the step could not do its work");
         let after = After::Sleep(wait);
         memory.last_error = Some((code, reason.clone()));
@@ -253,11 +272,6 @@ impl Driver {
             .keyed(format_args!("{}:{code}", step.name()));
         let change = Change { waiting_for: Some(reason), events: vec![told], ..Change::default() };
         self.commit(deployment, change, after).await
-    }
-
-    /// The time that `wait` may take before the step's time is up.
-    fn within(&self, memory: &Memory, wait: Duration) -> Duration {
-        memory.deadline.map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(Instant::now())))
     }
 
     async fn time_up(&self, deployment: &mut Deployment, step: &Step, memory: &Memory) -> Result<After, DbError> {
@@ -291,10 +305,14 @@ impl Driver {
         Ok(after)
     }
 
-    /// Like [`Self::end_failed`], where there is no turn that could go on.
-    async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: &str) {
-        if let Err(error) = self.end_failed(deployment, code, reason, Change::default()).await {
-            tracing::warn!(%error, "the failure could not be recorded; the next owner will");
+    /// Like [`Self::end_failed`], outside a turn. False when it could not be recorded.
+    async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: &str) -> bool {
+        match self.end_failed(deployment, code, reason, Change::default()).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, "the failure could not be recorded");
+                false
+            }
         }
     }
 
@@ -374,6 +392,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// The time that `wait` may take before the step's time is up.
+fn within(memory: &Memory, wait: Duration) -> Duration {
+    memory.deadline.map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(Instant::now())))
 }
 
 /// Another replica is at work on it: nothing may be written, nothing tried again.

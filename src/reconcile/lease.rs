@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::db::{Db, DbError};
+use crate::db::Db;
 
 /// One membership of the set of living replicas. When it ends, everything that was owned under it is forgotten.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Leases {
                     tracing::warn!(%replica, "the lease had run out: all that was owned is given up");
                     break self.set(None);
                 }
-                Ok(Err(error)) => self.tolerate(&error, replica),
+                Ok(Err(error)) => tracing::warn!(%error, %replica, "a heartbeat failed"),
                 Err(_) => {}
             }
             if Instant::now() >= deadline && renewed != asked {
@@ -99,10 +99,6 @@ impl Leases {
                 break self.set(None);
             }
         }
-    }
-
-    fn tolerate(&self, error: &DbError, replica: Uuid) {
-        tracing::warn!(%error, %replica, "a heartbeat failed");
     }
 
     /// Gives all back and leaves.

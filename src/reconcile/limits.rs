@@ -14,6 +14,9 @@ pub(super) const RETRY_CAP: Duration = Duration::from_secs(30);
 /// Claims without progress after which a deployment fails: its step ends the process that runs it.
 pub(super) const MAX_CLAIMS_WITHOUT_PROGRESS: i32 = 5;
 
+/// Statements in a row that the database refuses before the deployment fails.
+pub(super) const MAX_REFUSALS: u32 = 3;
+
 /// How long short steps may take to end at a shutdown.
 pub(super) const DRAIN: Duration = Duration::from_secs(2);
 

@@ -90,7 +90,8 @@ impl Reconciler {
     }
 
     async fn claim_until(&self, stop: &CancellationToken) {
-        let heavy_steps = Step::heavy_names();
+        let steps =
+            Steps { known: Step::NAMES.iter().map(|&name| name.to_owned()).collect(), heavy: Step::heavy_names() };
         // After an error we may own rows that we do not know of.
         let mut unsure = false;
         loop {
@@ -100,7 +101,7 @@ impl Reconciler {
                 () = stop.cancelled() => return,
             }
             let Some(lease) = self.leases.present() else { continue };
-            match self.claim(&lease, &heavy_steps, unsure, stop).await {
+            match self.claim(&lease, &steps, unsure, stop).await {
                 Ok(()) => unsure = false,
                 Err(error) => {
                     tracing::warn!(%error, "could not claim deployments");
@@ -110,18 +111,12 @@ impl Reconciler {
         }
     }
 
-    async fn claim(
-        &self,
-        lease: &Lease,
-        heavy_steps: &[String],
-        unsure: bool,
-        stop: &CancellationToken,
-    ) -> Result<(), DbError> {
+    async fn claim(&self, lease: &Lease, steps: &Steps, unsure: bool, stop: &CancellationToken) -> Result<(), DbError> {
         let mut ids = if unsure { self.db.owned_ids(lease.replica).await? } else { Vec::new() };
         let room = self.options.max_deployments.saturating_sub(self.driven().len());
         if room > 0 {
             let (room, builds) = (to_i64(room), to_i64(self.builds.available_permits()));
-            ids.extend(self.db.claim(lease.replica, room, builds, heavy_steps).await?);
+            ids.extend(self.db.claim(lease.replica, room, &steps.known, builds, &steps.heavy).await?);
         }
         ids.retain(|id| !self.driven().contains(id));
         if ids.is_empty() {
@@ -188,6 +183,12 @@ impl Reconciler {
     fn driven(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Names of the steps that this version knows.
+struct Steps {
+    known: Vec<String>,
+    heavy: Vec<String>,
 }
 
 fn to_i64(n: usize) -> i64 {

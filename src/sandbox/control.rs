@@ -27,6 +27,9 @@ pub fn handle(world: &Arc<World>, method: &Method, path: &str, body: &[u8]) -> (
         },
         ("PUT", "faults") => match serde_json::from_slice::<Faults>(body) {
             Ok(faults) => {
+                if let Some(flaw) = faults.flaw() {
+                    return refuse(StatusCode::BAD_REQUEST, &flaw);
+                }
                 world.faults.set(faults);
                 show(&world.faults.get())
             }

@@ -33,6 +33,24 @@ pub struct Faults {
     pub check_again: u32,
 }
 
+const SERVICES: [&str; 6] = ["sts", "events", "ecr", "secretsmanager", "states", "codedeploy"];
+const STATES: [&str; 4] = ["EnsureInfra", "RegisterTaskAndDeploy", "CheckDeployment", "AwaitTrafficShift"];
+
+impl Faults {
+    /// The name of a call or a state that no sandbox has, if there is one.
+    pub(super) fn flaw(&self) -> Option<String> {
+        let known = |call: &str| {
+            call.split_once(':').is_some_and(|(service, name)| SERVICES.contains(&service) && !name.is_empty())
+        };
+        let call = self.calls.keys().find(|call| !known(call));
+        let state = self.executions.values().map(|fault| &fault.state).find(|state| !STATES.contains(&state.as_str()));
+        call.map(|call| {
+            format!("calls: {call} is no call; write it as IAM does, service:Name, with one of {SERVICES:?}")
+        })
+        .or_else(|| state.map(|state| format!("executions: {state} is no state; there are {STATES:?}")))
+    }
+}
+
 /// What goes wrong with one call. Refusals come before the effect, [`CallFault::lose_reply`] after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
@@ -145,14 +163,17 @@ impl FaultsHandle {
         self.0.borrow().clone()
     }
 
-    /// Replaces all settings.
+    /// Replaces all settings. A name that nothing has is logged: it would be waited for in vain.
     pub fn set(&self, faults: Faults) {
-        self.0.send_replace(faults);
+        self.update(|now| *now = faults);
     }
 
     /// Changes some settings.
     pub fn update(&self, change: impl FnOnce(&mut Faults)) {
         self.0.send_modify(change);
+        if let Some(flaw) = self.0.borrow().flaw() {
+            tracing::warn!(flaw, "sandbox faults");
+        }
     }
 
     /// Nothing goes wrong any more.

@@ -15,10 +15,11 @@ use super::options::{RegistryAddress, SandboxCredentials, SandboxError, SandboxO
 use super::wire;
 use super::world::World;
 
-/// How long a dropped handle may take to remove its containers.
-const LONGEST_CLEANING: Duration = Duration::from_secs(10);
+/// How long ending may take to remove the containers.
+const LONGEST_CLEANING: Duration = Duration::from_secs(20);
 
-/// A running sandbox. Prefer [`Sandbox::shutdown`]; dropping the handle ends it too, and blocks while containers are removed.
+/// A running sandbox. Prefer [`Sandbox::shutdown`]; dropping the handle ends it too, blocks
+/// while containers are removed, and may miss one that is being created at that moment.
 pub struct Sandbox {
     world: Arc<World>,
     endpoint: Url,
@@ -82,6 +83,11 @@ impl Sandbox {
         bus_arn(CONTROLLER_ACCOUNT, PANDA_BUS)
     }
 
+    /// The label, `name=value`, of every container that this sandbox started.
+    pub fn container_label(&self) -> String {
+        self.world.fleet.label()
+    }
+
     /// The one region.
     pub fn region(&self) -> &'static str {
         REGION
@@ -113,7 +119,13 @@ async fn stop(world: &World) {
     world.cancel.cancel();
     world.tasks.close();
     world.tasks.wait().await;
-    world.fleet.clear().await;
+    let clean = async {
+        world.fleet.settle().await;
+        world.fleet.clear().await;
+    };
+    if tokio::time::timeout(LONGEST_CLEANING, clean).await.is_err() {
+        tracing::warn!(label = world.fleet.label(), "sandbox could not remove its containers in time");
+    }
 }
 
 impl Drop for Sandbox {

@@ -28,8 +28,8 @@ impl Run for EnsureEventRule {
         let description = format!("Panda: image pushes of {}/{}", deployment.owner, deployment.repo);
         let pattern = push_event_pattern(&deployment.ecr_repository);
         cx.user.rules.put_rule(&rule, &pattern, &description).await.map_err(&failed)?;
-        let role = settings.rule_target_role_arn.as_deref();
-        cx.user.rules.put_target(&rule, RULE_TARGET_ID, &bus.arn, role).await.map_err(&failed)?;
+        let assumed = settings.rule_target_role_arn.as_deref();
+        cx.user.rules.put_target(&rule, RULE_TARGET_ID, &bus.arn, assumed).await.map_err(&failed)?;
         Ok(Outcome::next(GrantEventBus {}).telling(Event::new(EventCode::EventRuleCreated)))
     }
 }

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
 
 mod clients;
+mod db;
+mod flow;
 mod http;
 mod parts;
 mod reconcile;
+mod sandbox;
 mod support;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error as DockerError;
 use bollard::models::{ContainerCreateBody, HostConfig};
@@ -83,13 +84,26 @@ impl Fleet {
             host_config: Some(HostConfig { network_mode: Some("host".to_owned()), ..HostConfig::default() }),
             ..ContainerCreateBody::default()
         };
-        let failed = |source| ContainerError::Start { image: image.to_owned(), source };
-        let id = self.docker.create_container(None, body).await.map_err(failed)?.id;
-        if let Err(source) = self.docker.start_container(&id, None).await {
-            self.remove(&id).await;
-            return Err(failed(source));
-        }
+        let id =
+            self.start_whole(body).await.map_err(|source| ContainerError::Start { image: image.to_owned(), source })?;
         Ok(Running { id, address })
+    }
+
+    /// Creates and starts, and does both even when the caller is cancelled in between: a container that the engine makes
+    /// after everybody has stopped waiting for it would be found by nobody.
+    async fn start_whole(&self, body: ContainerCreateBody) -> Result<String, DockerError> {
+        let docker = self.docker.clone();
+        let work = self.starting.spawn(async move {
+            let id = docker.create_container(None, body).await?.id;
+            match docker.start_container(&id, None).await {
+                Ok(()) => Ok(id),
+                Err(error) => {
+                    remove(&docker, &id).await;
+                    Err(error)
+                }
+            }
+        });
+        work.await.unwrap_or_else(|error| Err(DockerError::IOError { err: std::io::Error::other(error) }))
     }
 
     async fn ensure_image(&self, image: &str, registry: Option<&RegistryAddress>) -> Result<(), ContainerError> {
@@ -170,26 +184,40 @@ impl Fleet {
 
     /// Ends and removes a container; one that is gone already is as good.
     pub async fn remove(&self, id: &str) {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        match self.docker.remove_container(id, Some(options)).await {
-            Ok(()) | Err(DockerError::DockerResponseServerError { status_code: 404 | 409, .. }) => {}
-            Err(error) => tracing::warn!(%error, container = id, "sandbox cannot remove a container"),
-        }
+        remove(&self.docker, id).await;
     }
 
-    /// Removes every container that this sandbox started.
+    /// Waits for the containers that are just being started. No new one may begin.
+    pub async fn settle(&self) {
+        self.starting.close();
+        self.starting.wait().await;
+    }
+
+    /// Removes every container that this sandbox started, and waits until they are gone: a removal that somebody else began
+    /// is not over when the engine says so.
     pub async fn clear(&self) {
-        let label = format!("{CONTAINER_LABEL}={}", self.instance);
-        let options =
-            ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", vec![label])])).build();
-        match self.docker.list_containers(Some(options)).await {
-            Ok(found) => {
-                for id in found.into_iter().filter_map(|container| container.id) {
-                    self.remove(&id).await;
-                }
+        let filters = HashMap::from([("label", vec![self.label()])]);
+        loop {
+            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+            let found = match self.docker.list_containers(Some(options)).await {
+                Ok(found) if found.is_empty() => return,
+                Ok(found) => found,
+                Err(error) => return tracing::warn!(%error, "sandbox cannot list its containers"),
+            };
+            for id in found.into_iter().filter_map(|container| container.id) {
+                self.remove(&id).await;
             }
-            Err(error) => tracing::warn!(%error, "sandbox cannot list its containers"),
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+}
+
+async fn remove(docker: &Docker, id: &str) {
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    match docker.remove_container(id, Some(options)).await {
+        // 409: a removal is in progress.
+        Ok(()) | Err(DockerError::DockerResponseServerError { status_code: 404 | 409, .. }) => {}
+        Err(error) => tracing::warn!(%error, container = id, "sandbox cannot remove a container"),
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bollard::Docker;
 use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
+use tokio_util::task::TaskTracker;
 
 use super::aws::error::AwsError;
 use super::options::RegistryAddress;
@@ -31,6 +32,8 @@ pub struct Fleet {
     http: reqwest::Client,
     /// The value of [`CONTAINER_LABEL`].
     instance: String,
+    /// Containers that are being created and started.
+    starting: TaskTracker,
     services: Mutex<HashMap<String, Arc<OnceCell<Arc<Service>>>>>,
 }
 
@@ -44,7 +47,13 @@ impl Fleet {
             .connect_timeout(Duration::from_secs(2))
             .timeout(Duration::from_mins(1))
             .build()?;
-        Ok(Self { docker, initial_image, http, instance: uuid::Uuid::new_v4().to_string(), services: Mutex::default() })
+        let instance = uuid::Uuid::new_v4().to_string();
+        Ok(Self { docker, initial_image, http, instance, starting: TaskTracker::new(), services: Mutex::default() })
+    }
+
+    /// The label of the containers that this sandbox started.
+    pub fn label(&self) -> String {
+        format!("{CONTAINER_LABEL}={}", self.instance)
     }
 
     /// The repository's service with blue running, started when there is none. Executions of other repositories do not

@@ -61,12 +61,10 @@ struct Install {
 
 impl Install {
     async fn run(self) {
-        for phase in [Phase::BeforeInstall, Phase::Install] {
-            edit(&self.world, &self.id, |deployment| deployment.begin(phase));
-            if phase == Phase::BeforeInstall {
-                edit(&self.world, &self.id, |deployment| deployment.succeed(phase));
-            }
-        }
+        edit(&self.world, &self.id, |deployment| {
+            deployment.succeed(Phase::BeforeInstall);
+            deployment.begin(Phase::Install);
+        });
         if let Err(error) = self.start_green().await {
             let message = format!("ECS deployment circuit breaker: tasks failed to start. {error}");
             // Not if it was stopped meanwhile: then green is the stop's to end, and by now perhaps another's.

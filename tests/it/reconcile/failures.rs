@@ -12,7 +12,7 @@ use crate::support::world::{OWNER, TOKEN, World, hello};
 
 /// Runs one deployment of `branch` to its failure and checks what every failure has in common.
 async fn fails(world: &World, flags: &[&str], branch: &str, code: ErrorCode) -> DeploymentView {
-    let replica = Replica::start(world, flags).await;
+    let replica = Replica::start(world, flags);
     let id = deploy(world, branch).await;
     let failed = failed_as(world, &id, code).await;
     replica.stop().await;
@@ -83,7 +83,7 @@ async fn a_branch_that_is_not_there_is_named() {
 #[tokio::test]
 async fn a_token_that_was_revoked_is_a_denied_source() {
     let world = World::start().await;
-    let replica = Replica::start(&world, &[]).await;
+    let replica = Replica::start(&world, &[]);
     let id = deploy_with_token(&world, "main", "ghp_revoked_987654321").await;
     failed_as(&world, &id, ErrorCode::SourceAccessDenied).await;
     assert!(!said(&world, &id).await.contains("ghp_revoked"));
@@ -211,7 +211,7 @@ async fn an_image_that_exits_fails_its_execution_as_in_ecs() {
 /// One deployment to DEPLOYMENT_READY, then `faults`, then the switch; it fails with `code` and blue keeps the traffic.
 async fn switch_fails(faults: Faults, flags: &[&str], code: ErrorCode) -> String {
     let world = World::with_files(hello("2.0.0")).await;
-    let replica = Replica::start(&world, flags).await;
+    let replica = Replica::start(&world, flags);
     let id = deploy(&world, "main").await;
     let ready = status(&world, &id, &["DEPLOYMENT_READY"]).await;
     world.sandbox.faults().set(faults);
@@ -259,7 +259,7 @@ async fn throttling_and_server_errors_are_waited_out_and_never_fail_a_deployment
     let calls = ["events:PutRule", "events:PutPermission", "ecr:GetAuthorizationToken", "states:GetExecutionHistory"];
     let calls = calls.into_iter().map(|call| (call.to_owned(), flaky.clone())).collect();
     world.sandbox.faults().set(Faults { calls, history_page: Some(2), history_lag_ms: 200, ..Faults::default() });
-    let replica = Replica::start(&world, &[]).await;
+    let replica = Replica::start(&world, &[]);
     let id = deploy(&world, "main").await;
     status(&world, &id, &["DEPLOYMENT_READY"]).await;
     replica.stop().await;
@@ -268,7 +268,7 @@ async fn throttling_and_server_errors_are_waited_out_and_never_fail_a_deployment
 #[tokio::test]
 async fn a_lost_answer_to_continue_deployment_is_not_asked_again() {
     let world = World::start().await;
-    let replica = Replica::start(&world, &[]).await;
+    let replica = Replica::start(&world, &[]);
     let id = deploy(&world, "main").await;
     status(&world, &id, &["DEPLOYMENT_READY"]).await;
     let lost = CallFault { lose_reply: 1, ..CallFault::default() };
@@ -283,7 +283,7 @@ async fn a_lost_answer_to_continue_deployment_is_not_asked_again() {
 #[tokio::test]
 async fn the_arn_of_an_execution_before_ours_is_not_followed() {
     let world = World::start().await;
-    let replica = Replica::start(&world, &["--execution-wait-ms=2500"]).await;
+    let replica = Replica::start(&world, &["--execution-wait-ms=2500"]);
     let first = deploy(&world, "main").await;
     let first = status(&world, &first, &["DEPLOYMENT_READY"]).await;
     // The mailbox still holds the first deployment's ARN when the second one looks.
@@ -304,7 +304,7 @@ async fn the_arn_of_an_execution_before_ours_is_not_followed() {
 #[tokio::test]
 async fn the_same_commit_deployed_twice_gets_a_digest_and_an_execution_each() {
     let world = World::start().await;
-    let replica = Replica::start(&world, &[]).await;
+    let replica = Replica::start(&world, &[]);
     let first = deploy(&world, "main").await;
     let first = status(&world, &first, &["DEPLOYMENT_READY"]).await;
     let second = deploy(&world, "main").await;

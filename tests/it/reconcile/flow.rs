@@ -16,7 +16,7 @@ fn codes(events: &[StoredEvent]) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_goes_from_a_branch_to_traffic_on_green() {
     let world = World::with_files(hello("2.0.0")).await;
-    let replica = Replica::start(&world, &[]).await;
+    let replica = Replica::start(&world, &[]);
     let id = deploy(&world, "main").await;
 
     let ready = status(&world, &id, &["DEPLOYMENT_READY"]).await;

@@ -2,6 +2,7 @@
 
 mod failures;
 mod flow;
+mod takeover;
 
 use std::sync::Arc;
 
@@ -12,32 +13,53 @@ use panda::domain::ids;
 use panda::reconcile::Notifier;
 use panda::steps::FIRST_STEP;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::wait_for;
 use crate::support::world::{OWNER, TOKEN, World};
 
-/// A reconciler that runs until it is stopped.
+/// A reconciler that runs until it is stopped, on threads and connections of its own, as a process has them.
 pub struct Replica {
     stop: CancellationToken,
+    runtime: Option<Runtime>,
     task: JoinHandle<()>,
 }
 
 impl Replica {
     /// Starts one in `world` with further flags.
-    pub async fn start(world: &World, flags: &[&str]) -> Self {
-        let config = world.config(flags);
-        let services = Arc::new(panda::app::services(&config, Some(world.controller())).await.unwrap());
-        let reconciler = panda::app::reconciler(&config, world.db.db.clone(), services, Notifier::new(|_| {}));
+    pub fn start(world: &World, flags: &[&str]) -> Self {
+        let (config, controller) = (world.config(flags), world.controller());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stop = CancellationToken::new();
-        Self { task: tokio::spawn(reconciler.run(stop.clone())), stop }
+        let stopped = stop.clone();
+        let task = runtime.spawn(async move {
+            let services = Arc::new(panda::app::services(&config, Some(controller)).await.unwrap());
+            let db = panda::app::database(&config).unwrap();
+            panda::app::reconciler(&config, db, services, Notifier::new(|_| {})).run(stopped).await;
+        });
+        Self { stop, runtime: Some(runtime), task }
+    }
+
+    /// Ends it where it stands: nothing is given back, nobody says good-bye.
+    pub fn kill(mut self) {
+        self.runtime.take().unwrap().shutdown_background();
     }
 
     /// Stops it as SIGTERM does.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
-        self.task.await.unwrap();
+        (&mut self.task).await.unwrap();
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        // A runtime may not wait for its threads inside another one.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -91,9 +113,8 @@ pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> Stri
 pub async fn status(world: &World, id: &str, statuses: &[&str]) -> DeploymentView {
     wait_for(&format!("{id} is one of {statuses:?}"), async || {
         let view = world.db.db.deployment(id).await.unwrap().unwrap();
-        if view.status == "FAILED" && !statuses.contains(&"FAILED") {
-            panic!("it failed: {:?} {:?}", view.error_code, view.error_message);
-        }
+        let failed = view.status == "FAILED" && !statuses.contains(&"FAILED");
+        assert!(!failed, "it failed: {:?} {:?}", view.error_code, view.error_message);
         statuses.contains(&view.status.as_str()).then_some(view)
     })
     .await

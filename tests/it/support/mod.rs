@@ -6,7 +6,7 @@ pub mod world;
 use std::time::Duration;
 
 /// How long a thing that must happen may take on a slow machine.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// Waits until `look` answers; panics with `what` when it never does.
 pub async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {

@@ -19,8 +19,7 @@ pub struct Put {
     principal: Option<String>,
     statement_id: Option<String>,
     condition: Option<Value>,
-    #[serde(rename = "Policy")]
-    whole: Option<String>,
+    policy: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -28,8 +27,8 @@ pub struct Put {
 pub struct Remove {
     event_bus_name: Option<String>,
     statement_id: Option<String>,
-    #[serde(default)]
-    remove_all_permissions: bool,
+    #[serde(default, rename = "RemoveAllPermissions")]
+    everything: bool,
 }
 
 /// The policy as the JSON text that `DescribeEventBus` shows.
@@ -60,7 +59,7 @@ pub fn permits(statements: &[Value], account: &str, arn: &str) -> bool {
 pub async fn put(world: &World, caller: &Caller, wanted: Put) -> Result<Value, AwsError> {
     let bus = plain_name(wanted.event_bus_name.as_deref())?;
     let (arn, mut statements) = read(world, caller, bus)?;
-    if let Some(policy) = &wanted.whole {
+    if let Some(policy) = &wanted.policy {
         let parsed: Value =
             serde_json::from_str(policy).map_err(|error| invalid(format!("Policy is not JSON: {error}")))?;
         statements = parsed["Statement"]
@@ -87,7 +86,7 @@ pub async fn remove(world: &World, caller: &Caller, wanted: Remove) -> Result<Va
     let bus = plain_name(wanted.event_bus_name.as_deref())?;
     let (_, mut statements) = read(world, caller, bus)?;
     let before = statements.len();
-    if wanted.remove_all_permissions {
+    if wanted.everything {
         statements.clear();
     } else {
         let sid = wanted.statement_id.ok_or_else(|| invalid("StatementId is required".to_owned()))?;
@@ -172,7 +171,7 @@ mod tests {
             principal: Some(principal.to_owned()),
             statement_id: Some("panda".to_owned()),
             condition: None,
-            whole: None,
+            policy: None,
         };
         statement(&put, ARN).unwrap()
     }

@@ -1,0 +1,73 @@
+//! What the database promises, whatever the program does.
+
+mod commit;
+mod ownership;
+
+use std::time::Duration;
+
+use panda::db::Db;
+use panda::db::deployments::{Created, NewDeployment};
+use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::domain::{Deployment, ids};
+use panda::steps::{FIRST_STEP, Step};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+/// A new row at its first step.
+pub async fn new_deployment(db: &Db) -> String {
+    let github = GithubConnection {
+        id: ids::github_connection_id(),
+        owner: "acme".into(),
+        repo: "shop".into(),
+        branch: "main".into(),
+        token: SecretString::from("t"),
+    };
+    let keys =
+        AwsKeys { access_key_id: "AKIA".into(), secret_access_key: SecretString::from("s"), session_token: None };
+    let aws = AwsConnection {
+        id: ids::aws_connection_id(),
+        region: "ap-northeast-2".into(),
+        account_id: "111122223333".into(),
+        credentials: AwsCredentials::Keys(keys),
+    };
+    db.insert_github_connection(&github).await.unwrap();
+    db.insert_aws_connection(&aws).await.unwrap();
+    let new = NewDeployment {
+        id: ids::deployment_id(),
+        owner: "acme".into(),
+        repo: "shop".into(),
+        branch: "main".into(),
+        github_connection_id: github.id,
+        aws_connection_id: aws.id,
+        account_id: aws.account_id,
+        region: aws.region,
+        ecr_repository: "acme-shop".into(),
+        first_step: FIRST_STEP.into(),
+    };
+    assert!(matches!(db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap(), Created::New(_)));
+    new.id
+}
+
+/// A registered replica whose lease lasts for the test.
+pub async fn replica(db: &Db) -> Uuid {
+    replica_with(db, Duration::from_mins(5)).await
+}
+
+/// A registered replica with a lease of `lease`.
+pub async fn replica_with(db: &Db, lease: Duration) -> Uuid {
+    let id = Uuid::now_v7();
+    db.register_replica(id, "test", lease).await.unwrap();
+    id
+}
+
+/// Claims up to `limit` rows, `heavy` of them at build steps.
+pub async fn claim(db: &Db, replica: Uuid, limit: i64, heavy: i64) -> Vec<String> {
+    let known: Vec<String> = Step::NAMES.iter().map(|&name| name.to_owned()).collect();
+    db.claim(replica, limit, &known, heavy, &Step::heavy_names()).await.unwrap()
+}
+
+/// Claims one row and reads it.
+pub async fn claim_one(db: &Db, replica: Uuid) -> Deployment {
+    let ids = claim(db, replica, 1, 1).await;
+    db.load_owned(replica, &ids).await.unwrap().pop().unwrap()
+}

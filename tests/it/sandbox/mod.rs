@@ -1,0 +1,8 @@
+//! The sandbox, driven by the real SDK clients over the wire.
+
+mod bench;
+mod chain;
+mod faults;
+mod pipeline;
+mod switch;
+mod wire;

@@ -1,0 +1,247 @@
+//! Each service's calls and errors, as the SDK understands them.
+
+use aws_config::SdkConfig;
+use aws_sdk_ecr::error::ProvideErrorMetadata as _;
+use aws_sdk_ecr::types::{ImageIdentifier, Tag};
+use aws_sdk_eventbridge as eventbridge;
+use aws_sdk_eventbridge::types::Target;
+use aws_sdk_secretsmanager as secretsmanager;
+use aws_sdk_sts as sts;
+use base64::Engine as _;
+use panda::sandbox::SandboxCredentials;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use super::bench::{App, Bench, config};
+
+#[tokio::test]
+async fn the_access_key_says_which_account_calls() {
+    let bench = Bench::start().await;
+    for (credentials, account) in [
+        (bench.sandbox.user_credentials(), bench.sandbox.user_account_id()),
+        (bench.sandbox.controller_credentials(), bench.sandbox.controller_account_id()),
+    ] {
+        let identity = sts::Client::new(&bench.config(credentials)).get_caller_identity().send().await.unwrap();
+        assert_eq!(identity.account(), Some(account));
+        assert!(identity.arn().unwrap().contains(account));
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn an_assumed_role_acts_for_its_account_and_a_strangers_role_is_denied() {
+    let bench = Bench::start().await;
+    let client = sts::Client::new(&bench.controller());
+    let role = format!("arn:aws:iam::{}:role/deploy", bench.sandbox.user_account_id());
+    let answer = client.assume_role().role_arn(role).role_session_name("panda").send().await.unwrap();
+    let keys = answer.credentials().unwrap();
+    let assumed = sts::config::Credentials::new(
+        &keys.access_key_id,
+        &keys.secret_access_key,
+        Some(keys.session_token.clone()),
+        None,
+        "test",
+    );
+    let provider = sts::config::SharedCredentialsProvider::new(assumed);
+    let config: SdkConfig = bench.controller().into_builder().credentials_provider(provider).build();
+    let identity = sts::Client::new(&config).get_caller_identity().send().await.unwrap();
+    assert_eq!(identity.account(), Some(bench.sandbox.user_account_id()));
+    assert!(identity.arn().unwrap().ends_with(":assumed-role/deploy/panda"));
+
+    let foreign = client
+        .assume_role()
+        .role_arn("arn:aws:iam::999999999999:role/x")
+        .role_session_name("panda")
+        .send()
+        .await
+        .unwrap_err();
+    assert_eq!(foreign.into_service_error().code(), Some("AccessDenied"));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn unknown_keys_and_other_regions_are_refused_in_each_protocols_words() {
+    let bench = Bench::start().await;
+    let unknown = SandboxCredentials {
+        access_key_id: "AKIAUNKNOWN000000000".to_owned(),
+        ..bench.sandbox.user_credentials().clone()
+    };
+    let stranger = bench.config(&unknown);
+    let error = sts::Client::new(&stranger).get_caller_identity().send().await.unwrap_err();
+    assert_eq!(error.into_service_error().code(), Some("InvalidClientTokenId"));
+    let error = aws_sdk_ecr::Client::new(&stranger).describe_repositories().send().await.unwrap_err();
+    assert_eq!(error.into_service_error().code(), Some("UnrecognizedClientException"));
+    let elsewhere = config(bench.sandbox.endpoint().as_str(), "us-east-1", bench.sandbox.user_credentials());
+    let error = sts::Client::new(&elsewhere).get_caller_identity().send().await.unwrap_err();
+    assert_eq!(error.into_service_error().code(), Some("SignatureDoesNotMatch"));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn calls_that_are_not_played_say_so() {
+    let bench = Bench::start().await;
+    let error = bench.ecr().describe_registry().send().await.unwrap_err().into_service_error();
+    assert_eq!(error.code(), Some("UnknownOperationException"));
+    let error = bench.codedeploy().list_applications().send().await.unwrap_err().into_service_error();
+    assert_eq!(error.code(), Some("UnknownOperationException"));
+    let error = sts::Client::new(&bench.user()).get_session_token().send().await.unwrap_err().into_service_error();
+    assert_eq!(error.code(), Some("InvalidAction"));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn ecr_keeps_repositories_with_their_tags_and_images_with_their_manifests() {
+    let mut bench = Bench::start().await;
+    let client = bench.ecr();
+    let tag = Tag::builder().key("panda:repository").value("acme/hello").build().unwrap();
+    let created =
+        client.create_repository().repository_name("acme-hello").tags(tag).send().await.unwrap().repository.unwrap();
+    let arn = created.repository_arn().unwrap();
+    assert!(created.repository_uri().unwrap().ends_with("/acme-hello"));
+    let again = client.create_repository().repository_name("acme-hello").send().await.unwrap_err().into_service_error();
+    assert!(again.is_repository_already_exists_exception());
+    let upper = client.create_repository().repository_name("Acme").send().await.unwrap_err().into_service_error();
+    assert!(upper.is_invalid_parameter_exception());
+    let found = client.describe_repositories().repository_names("acme-hello").send().await.unwrap();
+    assert_eq!(found.repositories()[0].repository_arn(), Some(arn));
+    let missing =
+        client.describe_repositories().repository_names("nobody").send().await.unwrap_err().into_service_error();
+    assert!(missing.is_repository_not_found_exception());
+    let tags = client.list_tags_for_resource().resource_arn(arn).send().await.unwrap();
+    assert_eq!(tags.tags()[0].value(), "acme/hello");
+
+    let token = client.get_authorization_token().send().await.unwrap();
+    let data = &token.authorization_data()[0];
+    let decoded = base64::engine::general_purpose::STANDARD.decode(data.authorization_token().unwrap()).unwrap();
+    assert!(decoded.starts_with(b"AWS:"));
+    assert!(data.expires_at().unwrap().secs() > chrono::Utc::now().timestamp());
+    assert_eq!(
+        data.proxy_endpoint().unwrap(),
+        format!("http://{}", created.repository_uri().unwrap().split('/').next().unwrap())
+    );
+
+    let image = |tag: &str| ImageIdentifier::builder().image_tag(tag).build();
+    let absent =
+        client.describe_images().repository_name("acme-hello").image_ids(image("none")).send().await.unwrap_err();
+    assert!(absent.into_service_error().is_image_not_found_exception());
+    let digest = bench.push("acme-hello", App::Hello("v1")).await;
+    crate::parts::eventually("the push is reported", async || {
+        bench.sandbox.effects("acme-hello").pushes.contains_key(&digest)
+    })
+    .await;
+    let by_digest = ImageIdentifier::builder().image_digest(&digest).build();
+    let both = client.batch_get_image().repository_name("acme-hello").image_ids(by_digest).image_ids(image("none"));
+    let answer = both.send().await.unwrap();
+    let manifest: Value = serde_json::from_str(answer.images()[0].image_manifest().unwrap()).unwrap();
+    assert_eq!(manifest["schemaVersion"], 2);
+    assert_eq!(answer.failures()[0].failure_code().unwrap().as_str(), "ImageNotFound");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_rule_put_again_keeps_its_targets() {
+    let bench = Bench::start().await;
+    let client = bench.events();
+    bench.put_rule("rule", "one").await;
+    bench.put_target("rule").await;
+    bench.put_rule("rule", "two").await;
+    let rule = client.describe_rule().name("rule").send().await.unwrap();
+    assert!(rule.event_pattern().unwrap().contains("two"));
+    assert!(rule.arn().unwrap().ends_with(&format!("{}:rule/rule", bench.sandbox.user_account_id())));
+    let targets = client.list_targets_by_rule().rule("rule").send().await.unwrap();
+    assert_eq!(targets.targets()[0].arn(), bench.sandbox.bus_arn());
+
+    let missing = client.describe_rule().name("none").send().await.unwrap_err().into_service_error();
+    assert!(missing.is_resource_not_found_exception());
+    let target = Target::builder().id("panda").arn(bench.sandbox.bus_arn()).build().unwrap();
+    let missing = client.put_targets().rule("none").targets(target).send().await.unwrap_err().into_service_error();
+    assert!(missing.is_resource_not_found_exception());
+    let filter =
+        client.put_rule().name("rule").event_pattern(r#"{"source": [{"prefix": "aws"}]}"#).send().await.unwrap_err();
+    assert!(filter.into_service_error().is_invalid_event_pattern_exception());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_permission_is_read_back_and_parallel_ones_lose_each_other() {
+    let bench = Bench::start().await;
+    let client = eventbridge::Client::new(&bench.controller());
+    let put = |principal: &'static str, sid: &'static str| {
+        let call = client.put_permission().event_bus_name("panda").action("events:PutEvents");
+        call.principal(principal).statement_id(sid).send()
+    };
+    let policy = async || {
+        let bus = client.describe_event_bus().name(bench.sandbox.bus_arn()).send().await.unwrap();
+        bus.policy()
+            .map(|text| serde_json::from_str::<Value>(text).unwrap()["Statement"].as_array().unwrap().clone())
+            .unwrap_or_default()
+    };
+    assert_eq!(policy().await, Vec::<Value>::new());
+    put("111111111111", "one").await.unwrap();
+    put("111111111111", "one").await.unwrap();
+    let expected = json!({"AWS": "arn:aws:iam::111111111111:root"});
+    assert_eq!(policy().await.iter().map(|one| &one["Principal"]).collect::<Vec<_>>(), [&expected]);
+    let (two, three) = tokio::join!(put("222222222222", "two"), put("333333333333", "three"));
+    two.unwrap();
+    three.unwrap();
+    assert_eq!(policy().await.len(), 2, "one of the two statements is lost, as in AWS");
+
+    client.remove_permission().event_bus_name("panda").statement_id("one").send().await.unwrap();
+    let again = client.remove_permission().event_bus_name("panda").statement_id("one").send().await.unwrap_err();
+    assert!(again.into_service_error().is_resource_not_found_exception());
+    let bus = client
+        .put_permission()
+        .event_bus_name("other")
+        .action("events:PutEvents")
+        .principal("111111111111")
+        .statement_id("x");
+    assert!(bus.send().await.unwrap_err().into_service_error().is_resource_not_found_exception());
+    let by_arn = client
+        .put_permission()
+        .event_bus_name(bench.sandbox.bus_arn())
+        .action("events:PutEvents")
+        .principal("111111111111");
+    assert_eq!(
+        by_arn.statement_id("x").send().await.unwrap_err().into_service_error().code(),
+        Some("ValidationException")
+    );
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn one_account_sees_nothing_of_the_others() {
+    let mut bench = Bench::start().await;
+    bench.link("acme-hello").await;
+    let digest = bench.push("acme-hello", App::Exits).await;
+    let arn = bench.execution_of("acme-hello", &digest).await;
+    bench.end_of(&arn).await;
+    let theirs = aws_sdk_sfn::Client::new(&bench.user());
+    let denied = theirs.describe_execution().execution_arn(&arn).send().await.unwrap_err().into_service_error();
+    assert_eq!(denied.code(), Some("AccessDeniedException"));
+    let name = "panda/stepfunctions/acme-hello-latest-execution";
+    bench.secrets().get_secret_value().secret_id(name).send().await.unwrap();
+    let hidden =
+        secretsmanager::Client::new(&bench.user()).get_secret_value().secret_id(name).send().await.unwrap_err();
+    assert!(hidden.into_service_error().is_resource_not_found_exception());
+    let repositories = aws_sdk_ecr::Client::new(&bench.controller()).describe_repositories().send().await.unwrap();
+    assert_eq!(repositories.repositories().len(), 0);
+    let bus = bench.events().describe_event_bus().name("panda").send().await.unwrap_err();
+    assert!(bus.into_service_error().is_resource_not_found_exception());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn secrets_are_created_once_and_put_again() {
+    let bench = Bench::start().await;
+    let client = bench.secrets();
+    let missing = client.put_secret_value().secret_id("mine").secret_string("x").send().await.unwrap_err();
+    assert!(missing.into_service_error().is_resource_not_found_exception());
+    let created = client.create_secret().name("mine").secret_string("one").send().await.unwrap();
+    let again = client.create_secret().name("mine").send().await.unwrap_err().into_service_error();
+    assert!(again.is_resource_exists_exception());
+    client.put_secret_value().secret_id(created.arn().unwrap()).secret_string("two").send().await.unwrap();
+    let value = client.get_secret_value().secret_id("mine").send().await.unwrap();
+    assert_eq!((value.secret_string(), value.name()), (Some("two"), Some("mine")));
+    assert_eq!(client.describe_secret().secret_id("mine").send().await.unwrap().arn(), created.arn());
+    bench.end().await;
+}
