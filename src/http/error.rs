@@ -105,7 +105,7 @@ pub enum ApiError {
 const SOON: Duration = Duration::from_secs(2);
 
 /// When to come back after a limit without a time.
-const LATER: Duration = Duration::from_secs(60);
+const LATER: Duration = Duration::from_mins(1);
 
 impl ApiError {
     /// A refused field.

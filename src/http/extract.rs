@@ -41,6 +41,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde would take a list for an object, its items for the fields in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(not_an_object());
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -63,6 +67,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
+fn not_an_object() -> ApiError {
+    ApiError::field("body", "must be a JSON object")
+}
+
 /// Turns serde's words into ours. A wrong value is not repeated: it may be a secret in the wrong place.
 fn refused_field(path: &str, message: &str) -> ApiError {
     let quoted = message.split('`').nth(1).unwrap_or_default().to_owned();
@@ -77,7 +85,7 @@ fn refused_field(path: &str, message: &str) -> ApiError {
     } else if message.starts_with("duplicate field") {
         ApiError::field(quoted, "is given twice; give it once")
     } else if path == "." {
-        ApiError::field("body", format!("must be {}", expected.replace("struct ", "a JSON object like ")))
+        not_an_object()
     } else {
         ApiError::field(path, format!("must be {expected}"))
     }
@@ -155,7 +163,9 @@ mod tests {
         assert_eq!(field(r#"{"owner": null}"#), "owner");
         assert_eq!(field(r#"{"owner": "a", "sessionToken": []}"#), "sessionToken");
         assert_eq!(field(r#"{"owner": "a", "owner": "b"}"#), "owner");
-        assert_eq!(field("[1]"), "body");
+        for body in ["[\"a\", null]", " []", "7", "null", "\"s3cr3t\""] {
+            assert_eq!(refused(body), (Some("body".to_owned()), "body: must be a JSON object".to_owned()));
+        }
         assert!(refused(r#"{"ownr": "a"}"#).1.contains("`sessionToken`"));
         assert_eq!(refused(r#"{"owner": {"a": 1}}"#).1, "owner: must be a string");
     }

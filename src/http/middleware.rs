@@ -64,6 +64,6 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
                 REQUEST_ID,
             ])
             .expose_headers([header::RETRY_AFTER, REQUEST_ID])
-            .max_age(std::time::Duration::from_secs(3_600)),
+            .max_age(std::time::Duration::from_hours(1)),
     )
 }

@@ -68,7 +68,7 @@ pub struct ApiState {
 pub fn router(state: ApiState) -> Router {
     let cors = middleware::cors(&state.config.cors_origins);
     let (routes, document) = api_docs::routes().split_for_parts();
-    let router = routes
+    let app = routes
         .merge(api_docs::browser(document))
         .fallback(async || ApiError::RouteNotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
@@ -82,7 +82,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(SetRequestIdLayer::new(middleware::REQUEST_ID, MakeRequestUuid))
         .layer(from_fn(middleware::check_request_id));
     match cors {
-        Some(cors) => router.layer(cors),
-        None => router,
+        Some(cors) => app.layer(cors),
+        None => app,
     }
 }

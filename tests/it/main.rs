@@ -6,6 +6,7 @@ mod cli;
 mod clients;
 mod db;
 mod flow;
+mod http;
 mod parts;
 mod reconcile;
 mod sandbox;

@@ -28,7 +28,7 @@ const MAX_LIMIT: i64 = 100;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
-    /// Only these statuses, separated by commas: RUNNING, DEPLOYMENT_READY, COMPLETED, FAILED.
+    /// Only these statuses, separated by commas: `RUNNING`, `DEPLOYMENT_READY`, `COMPLETED`, `FAILED`.
     #[param(example = "RUNNING,DEPLOYMENT_READY")]
     pub status: Option<String>,
     /// Only this account or organisation.
@@ -126,7 +126,7 @@ pub struct DeploymentItem {
     /// Id.
     #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
     pub deployment_id: String,
-    /// RUNNING, DEPLOYMENT_READY, COMPLETED or FAILED.
+    /// `RUNNING`, `DEPLOYMENT_READY`, `COMPLETED` or `FAILED`.
     #[schema(example = "COMPLETED")]
     pub status: String,
     /// Account or organisation of the source.

@@ -100,7 +100,9 @@ impl Inner {
 
     fn look_at_all(self: &Arc<Self>) {
         let channels: Vec<_> = self.channels().values().cloned().collect();
-        channels.iter().for_each(|channel| self.look(channel));
+        for channel in &channels {
+            self.look(channel);
+        }
     }
 
     /// Has the channel read, once however many ask.
@@ -135,7 +137,9 @@ impl Inner {
                 Ok(states) => self.compare(watched, states),
                 Err(error) => {
                     tracing::warn!(%error, watched = ids.len(), "watched deployments cannot be looked at now");
-                    watched.values().for_each(|channel| channel.tell_away());
+                    for channel in watched.values() {
+                        channel.tell_away();
+                    }
                 }
             }
         }
@@ -151,7 +155,9 @@ impl Inner {
                 self.look(&channel);
             }
         }
-        watched.values().for_each(|channel| channel.tell_missing());
+        for channel in watched.values() {
+            channel.tell_missing();
+        }
     }
 }
 
