@@ -14,7 +14,7 @@ export PANDA_CACHE_DIR ?= $(CURDIR)/.cache
 # The independent AWS that tests run against.
 export PANDA_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
 
-.PHONY: help demo up test lint fmt build
+.PHONY: help demo up test lint fmt build bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,3 +49,9 @@ fmt: ## Format the code
 build: ## The release binary, in target/release
 	@scripts/install.sh build rust
 	cargo build --release
+
+bench: ## Measure the server at rest and an event's way to a reader
+	@scripts/install.sh build rust demo
+	cargo build --quiet
+	cargo bench --no-run
+	cargo run --quiet -- parts -- cargo bench --bench server
