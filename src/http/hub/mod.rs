@@ -2,7 +2,7 @@
 //! whatever the number of viewers.
 //!
 //! There are three reasons to look at a deployment, and each is enough: the reconciler of this process committed ([`Hub::nudge`]),
-//! Postgres notified ([`listen`]), or the sweep saw in its one query a second that a row differs from what is known. So a
+//! Postgres notified (`listen`), or the sweep saw in its one query a second that a row differs from what is known. So a
 //! lost notification costs a second, and neither is ever taken for the event itself: whoever wakes reads the table.
 //!
 //! Order: a viewer first subscribes, then looks. Anything committed after its look wakes it.
