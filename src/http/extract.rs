@@ -9,6 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::error::ApiError;
+use crate::domain::text;
+
+/// Most characters of a name that a client made up and that we repeat.
+const MAX_NAME: usize = 64;
 
 /// A body of JSON.
 #[derive(Debug)]
@@ -73,7 +77,8 @@ fn not_an_object() -> ApiError {
 
 /// Turns serde's words into ours. A wrong value is not repeated: it may be a secret in the wrong place.
 fn refused_field(path: &str, message: &str) -> ApiError {
-    let quoted = message.split('`').nth(1).unwrap_or_default().to_owned();
+    // A client may name a field at any length.
+    let quoted = text::cut(message.split('`').nth(1).unwrap_or_default(), MAX_NAME);
     let expected = message.rsplit_once("expected ").map_or("another value", |(_, rest)| rest);
     let expected = expected.split(" at line ").next().unwrap_or(expected);
     if message.starts_with("missing field") {
@@ -124,7 +129,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeploymentId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let id = Path::<String>::from_request_parts(parts, state).await.map(|Path(id)| id).unwrap_or_default();
-        if is_id(&id) { Ok(Self(id)) } else { Err(ApiError::DeploymentNotFound(crate::domain::text::cut(&id, 64))) }
+        if is_id(&id) { Ok(Self(id)) } else { Err(ApiError::DeploymentNotFound(text::cut(&id, MAX_NAME))) }
     }
 }
 

@@ -11,6 +11,7 @@ use panda::domain::deployment::{Deployment, Facts, Status};
 use panda::domain::event::Event;
 use panda::domain::failure::ErrorCode;
 use panda::domain::ids;
+use panda::steps::FIRST_STEP;
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -59,7 +60,7 @@ impl Story {
             account_id: "123456789012".to_owned(),
             region: "ap-northeast-2".to_owned(),
             ecr_repository: format!("{owner}-{repo}"),
-            first_step: "ensure_event_rule".to_owned(),
+            first_step: FIRST_STEP.to_owned(),
         };
         let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
         assert!(matches!(created, Created::New(_)));
@@ -124,7 +125,7 @@ impl Story {
 }
 
 async fn claim(db: &Db, replica: Uuid, id: &str) -> Deployment {
-    let claimed = db.claim(replica, 100, 100, &[]).await.unwrap();
+    let claimed = db.claim(replica, 100, &[FIRST_STEP.to_owned()], 100, &[]).await.unwrap();
     assert!(claimed.iter().any(|claimed| claimed == id), "{id} can be claimed");
     db.load_owned(replica, &[id.to_owned()]).await.unwrap().remove(0)
 }
