@@ -16,7 +16,7 @@ fn slow_build(seconds: u32) -> Vec<SourceFile> {
     let slow = format!(
         "RUN echo slow step begins; i=0; while [ $i -lt {seconds} ]; do sleep 1; i=$((i+1)); echo tick $i; done\n"
     );
-    dockerfile.contents = text.replacen("\n", &format!("\n{slow}"), 1).into_bytes();
+    dockerfile.contents = text.replacen('\n', &format!("\n{slow}"), 1).into_bytes();
     let from = String::from_utf8(dockerfile.contents.clone()).unwrap();
     assert!(from.lines().any(|line| line.starts_with("FROM")), "{from}");
     files
