@@ -82,6 +82,11 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let address = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
     let db = database(&config)?;
     let services = Arc::new(services(&config, controller).await?);
+    if services.aws.controller_region().is_none() {
+        tracing::warn!(
+            "no AWS region for the controller's account: set --controller-region or AWS_REGION, or deployments fail"
+        );
+    }
     let stop = CancellationToken::new();
     let hub = Hub::start(db.clone(), &stop);
     let nudged = hub.clone();

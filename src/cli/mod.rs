@@ -1,8 +1,4 @@
 //! The command line: one file a command. Only `main` uses this room.
-#![allow(
-    clippy::doc_markdown,
-    reason = "what is written above an option is its help text, where back quotes would be seen"
-)]
 
 mod api;
 mod clean;
@@ -37,6 +33,10 @@ use clap::{Parser, Subcommand};
 
 pub use error::{CliError, exit};
 pub use logging::LogFormat;
+
+/// What the server logs by default. The scheduler tells of its own inner life, and the AWS SDK repeats in every try what the step
+/// that failed says once.
+const SERVER_LOG: &str = "info,tokio_cron_scheduler=warn,aws_config=error";
 
 const AFTER_HELP: &str = "\
 Try it, without an AWS account:
@@ -101,7 +101,7 @@ pub enum Command {
 /// Runs the command and says what the process exits with.
 pub async fn run(cli: Cli) -> Result<u8, CliError> {
     let quiet = !matches!(cli.command, Command::Serve(_) | Command::Migrate(_));
-    logging::init(cli.log_format, if quiet { "warn" } else { "info" });
+    logging::init(cli.log_format, if quiet { "warn" } else { SERVER_LOG });
     match cli.command {
         // Large: they hold all parts.
         Command::Up(args) => Box::pin(up::run(args)).await?,

@@ -19,6 +19,10 @@ use std::{
     time::Duration,
 };
 
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::imds::{self, region::ImdsRegionProvider};
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
 };
@@ -41,6 +45,9 @@ const ATTEMPTS: u32 = 3;
 
 /// The longest wait for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the machine's metadata service may take to name the region; it answers within a few milliseconds where it exists.
+const METADATA_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How to reach AWS.
 #[derive(Clone, Debug)]
@@ -123,9 +130,10 @@ impl Aws {
         if let Some(endpoint) = &settings.endpoint_url {
             loader = loader.endpoint_url(without_trailing_slash(endpoint));
         }
-        if let Some(region) = &settings.controller_region {
-            loader = loader.region(Region::new(region.clone()));
-        }
+        loader = match &settings.controller_region {
+            Some(region) => loader.region(Region::new(region.clone())),
+            None => loader.region(region_of_machine()),
+        };
         if let Some(keys) = &settings.controller_credentials {
             loader = loader.credentials_provider(credentials::of_keys(keys));
         }
@@ -186,6 +194,20 @@ impl Aws {
             codedeploy: CodeDeploy::new(&codedeploy),
         }
     }
+}
+
+/// The SDK's own order: variables, the profile, the machine's metadata service. The service is asked once and shortly: where
+/// there is none, the SDK's patience would keep the server from being ready for seconds.
+fn region_of_machine() -> RegionProviderChain {
+    let metadata = imds::Client::builder()
+        .max_attempts(1)
+        .connect_timeout(METADATA_TIMEOUT)
+        .read_timeout(METADATA_TIMEOUT)
+        .operation_timeout(METADATA_TIMEOUT)
+        .build();
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(ImdsRegionProvider::builder().imds_client(metadata).build())
 }
 
 /// The SDK appends `/` itself; `Url` always has one.
