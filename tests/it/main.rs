@@ -4,6 +4,7 @@
 
 mod clients;
 mod db;
+mod moto;
 mod parts;
 mod reconcile;
 mod sandbox;

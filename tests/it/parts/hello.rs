@@ -6,7 +6,8 @@ use futures_util::TryStreamExt as _;
 use panda::sandbox::git::SourceFile;
 use uuid::Uuid;
 
-use super::{engine, eventually, forget_image};
+use super::{engine, forget_image};
+use crate::support::eventually;
 
 fn context(version: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello");

@@ -6,7 +6,8 @@ use nix::unistd::Pid;
 use panda::sandbox::parts::PartsError;
 use panda::sandbox::parts::leash::{Leash, Program, RunAs, StopSignal};
 
-use super::{SOON, Victim, eventually, is_alive, ready_to_die, victims_folder};
+use super::{Victim, is_alive, ready_to_die, victims_folder};
+use crate::support::{SOON, eventually};
 
 const GRACE: Duration = Duration::from_secs(1);
 

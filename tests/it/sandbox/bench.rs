@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::parts::{engine, eventually, forget_image};
+use crate::parts::{engine, forget_image};
+use crate::support::eventually;
 
 /// What an image does when it runs.
 #[derive(Clone, Copy)]

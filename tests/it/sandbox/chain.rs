@@ -4,7 +4,7 @@ use pretty_assertions::assert_eq;
 use serde_json::Value;
 
 use super::bench::{App, Bench};
-use crate::parts::eventually;
+use crate::support::eventually;
 
 /// A notification as docker-registry 2.8 posts it, with the places to fill in.
 const NOTIFICATION: &str = r#"{

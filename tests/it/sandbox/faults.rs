@@ -10,7 +10,8 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use super::bench::{App, Bench, fetch, types};
-use crate::parts::{eventually, forget_image};
+use crate::parts::forget_image;
+use crate::support::eventually;
 
 const REPOSITORY: &str = "acme-hello";
 

@@ -8,7 +8,7 @@ use pretty_assertions::assert_eq;
 use serde_json::Value;
 
 use super::bench::{App, Bench, brisk, containers, fetch};
-use crate::parts::eventually;
+use crate::support::eventually;
 
 const REPOSITORY: &str = "acme-hello";
 

@@ -13,6 +13,7 @@ use panda::sandbox::{RegistryAddress, Sandbox, SandboxOptions, Timing};
 use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use url::Url;
 
 use super::db::TestDb;
 
@@ -52,6 +53,11 @@ impl World {
 
     /// A world whose repository holds `files`.
     pub async fn with_files(files: Vec<SourceFile>) -> Self {
+        Self::reporting_to(files, None).await
+    }
+
+    /// The same, whose registry reports pushes to another place than the sandbox.
+    pub async fn reporting_to(files: Vec<SourceFile>, elsewhere: Option<Url>) -> Self {
         let dir = panda::sandbox::parts::temporary_folder().unwrap();
         let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
         engine.ensure_base_image("busybox:1").await.unwrap();
@@ -66,7 +72,7 @@ impl World {
         .unwrap();
         let registry = Registry::start(RegistryOptions {
             dir: dir.path().join("registry"),
-            notification_url: sandbox.notification_url().clone(),
+            notification_url: elsewhere.unwrap_or_else(|| sandbox.notification_url().clone()),
             engine: Some(&engine),
         })
         .await
