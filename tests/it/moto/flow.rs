@@ -250,9 +250,11 @@ async fn a_caught_failure_of_a_task_fails_the_deployment_with_the_executions_own
 async fn an_execution_that_somebody_aborts_fails_the_deployment() {
     let cloud = Cloud::start(hello("3.4.0"), false).await;
     let abort = async |pipeline: &Pipeline, execution: &str, id: &str| {
-        pipeline.work("EnsureInfra").await;
+        let work = pipeline.work("EnsureInfra").await;
         polled(&cloud.world, id, "ENSURE_INFRA_IN_PROGRESS").await;
         pipeline.abort(execution).await;
+        // moto writes the abort down once the state that was at work has ended.
+        pipeline.done(work, &json!({})).await;
     };
     let failed = runs(&cloud, held_machine, abort, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some(ErrorCode::ExecutionAborted.as_str()));

@@ -46,10 +46,7 @@ impl Front {
     /// Listens on a free port.
     pub async fn start(moto: Url) -> Self {
         let shared = Arc::new(Shared { moto, client: reqwest::Client::new(), around: OnceLock::new() });
-        let app = Router::new()
-            .route("/_front/pushed", post(pushed))
-            .fallback(pass)
-            .with_state(Arc::clone(&shared));
+        let app = Router::new().route("/_front/pushed", post(pushed)).fallback(pass).with_state(Arc::clone(&shared));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });

@@ -23,9 +23,7 @@ mod server;
 mod stand_in;
 
 use aws_config::SdkConfig;
-use panda::sandbox::RegistryAddress;
 use panda::sandbox::git::SourceFile;
-use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use crate::sandbox::bench;
@@ -47,12 +45,7 @@ impl Cloud {
         let moto = Moto::start().await;
         let front = Front::start(moto.url().clone()).await;
         let world = World::reporting_to(files, Some(front.notification_url())).await;
-        let registry = RegistryAddress {
-            host_port: world.registry.host_port(),
-            username: world.registry.username().to_owned(),
-            password: world.registry.password().expose_secret().into(),
-        };
-        front.connect(&world.sandbox, registry, stand_in);
+        front.connect(&world.sandbox, world.registry_address(), stand_in);
         Self { world, front, _moto: moto }
     }
 

@@ -35,10 +35,7 @@ pub struct Work {
 impl Pipeline {
     /// Sets up the bus, the rule that hears of pushes on it, and the state machine, all in moto.
     pub async fn set_up(controller: &SdkConfig, endpoint: &Url, definition: impl FnOnce(&str) -> Value) -> Self {
-        let queues = Queues { endpoint: endpoint.clone(), client: reqwest::Client::new() };
-        for queue in [PUSHES, WORK] {
-            queues.call("CreateQueue", json!({"QueueName": queue})).await;
-        }
+        let pipeline = Self::without_bus(controller, endpoint, definition).await;
         let events = eventbridge::Client::new(controller);
         events.create_event_bus().name(BUS).send().await.unwrap();
         let pattern = json!({"source": ["aws.ecr"], "detail-type": ["ECR Image Action"]}).to_string();
@@ -46,6 +43,15 @@ impl Pipeline {
         let queue = format!("arn:aws:sqs:ap-northeast-2:123456789012:{PUSHES}");
         let target = eventbridge::types::Target::builder().id("pushes").arn(queue).build().unwrap();
         events.put_targets().event_bus_name(BUS).rule("pipeline").targets(target).send().await.unwrap();
+        pipeline
+    }
+
+    /// A state machine and its queues alone, to be started by hand.
+    pub async fn without_bus(controller: &SdkConfig, endpoint: &Url, definition: impl FnOnce(&str) -> Value) -> Self {
+        let queues = Queues { endpoint: endpoint.clone(), client: reqwest::Client::new() };
+        for queue in [PUSHES, WORK] {
+            queues.call("CreateQueue", json!({"QueueName": queue})).await;
+        }
         let sfn = sfn::Client::new(controller);
         let definition = definition(&queues.url(WORK)).to_string();
         let machine = sfn.create_state_machine().name("panda-deployment").role_arn(ROLE).definition(definition);

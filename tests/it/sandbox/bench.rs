@@ -123,12 +123,15 @@ impl Bench {
             engine: Some(&engine),
         };
         let registry = Registry::start(options).await.unwrap();
-        sandbox.set_registry(RegistryAddress {
-            host_port: registry.host_port(),
-            username: registry.username().to_owned(),
-            password: registry.password().clone(),
-        });
-        Self { sandbox, rest: Rest { engine, registry, images, dir } }
+        let bench = Self { sandbox, rest: Rest { engine, registry, images, dir } };
+        bench.sandbox.set_registry(bench.registry_address());
+        bench
+    }
+
+    /// Where its images are, and how to log in there.
+    pub fn registry_address(&self) -> RegistryAddress {
+        let (host_port, password) = (self.registry.host_port(), self.registry.password().clone());
+        RegistryAddress { host_port, username: self.registry.username().to_owned(), password }
     }
 
     /// Ends everything, and checks that no container is left.

@@ -77,17 +77,23 @@ impl World {
         })
         .await
         .unwrap();
-        sandbox.set_registry(RegistryAddress {
-            host_port: registry.host_port(),
-            username: registry.username().to_owned(),
-            password: registry.password().clone(),
-        });
         let listener = TcpListener::bind(loopback()).await.unwrap();
         let github = GitHub::start(listener, &dir.path().join("git")).await.unwrap();
         let repo = format!("shop-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let token = Some(SecretString::from(TOKEN));
         github.repositories().add_repository(OWNER, &repo, token, "main", files).await.unwrap();
-        Self { db: TestDb::new().await, sandbox, github, engine, registry, repo, dir }
+        let world = Self { db: TestDb::new().await, sandbox, github, engine, registry, repo, dir };
+        world.sandbox.set_registry(world.registry_address());
+        world
+    }
+
+    /// Where images are pushed to, and how to log in there.
+    pub fn registry_address(&self) -> RegistryAddress {
+        RegistryAddress {
+            host_port: self.registry.host_port(),
+            username: self.registry.username().to_owned(),
+            password: self.registry.password().clone(),
+        }
     }
 
     /// Name of the ECR repository of this test.
