@@ -13,7 +13,11 @@
 //! - **Executions as targets of a rule.** The rule leads to a queue, and `pipeline` starts the execution.
 //! - **ECS, and most of CodeDeploy** (no ContinueDeployment, no StopDeployment, no targets; a deployment stays `Created`). The sandbox's
 //!   are used, through Panda's own setting for CodeDeploy's address; `stand_in` says how.
-//! - **Pages and order of a history**: GetExecutionHistory gives all of it, oldest first, whatever is asked for.
+//! - **Pages and order of a history**: GetExecutionHistory gives all of it, oldest first, whatever is asked for. And an abort is in it
+//!   only once the state that was at work has ended, so the test ends that state's work.
+//! - **The age of a registry's password**: it ended in 2015, says `expiresAt`; nobody here reads it.
+//!
+//! Smaller differences are listed as data in `conformity`.
 
 mod conformity;
 mod flow;

@@ -11,7 +11,7 @@ use url::Url;
 
 const REMEDY: &str = "Install it with `scripts/install.sh test` (which `make test` does), or name another installation's moto_server in \
                       PANDA_TEST_MOTO_SERVER.";
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 const PORT_TRIES: u32 = 5;
 
 /// A running moto; it ends with this value.

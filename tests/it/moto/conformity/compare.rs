@@ -94,23 +94,23 @@ mod tests {
 
     use super::*;
 
-    fn at(ours: Value, theirs: Value) -> Vec<String> {
+    fn at(ours: &Value, theirs: &Value) -> Vec<String> {
         let mut found = BTreeMap::new();
-        differences("Q", "", &ours, &theirs, &mut found);
+        differences("Q", "", ours, theirs, &mut found);
         found.into_keys().collect()
     }
 
     #[test]
     fn what_only_moto_has_and_what_is_of_the_moment_is_no_difference() {
-        assert!(at(json!({"a": 1, "createdAt": 1.0}), json!({"a": 1, "b": 2, "createdAt": 2.0})).is_empty());
-        assert!(at(json!({"p": "{\"a\": 1}"}), json!({"p": "{\"a\":1}"})).is_empty());
+        assert!(at(&json!({"a": 1, "createdAt": 1.0}), &json!({"a": 1, "b": 2, "createdAt": 2.0})).is_empty());
+        assert!(at(&json!({"p": "{\"a\": 1}"}), &json!({"p": "{\"a\":1}"})).is_empty());
     }
 
     #[test]
     fn other_values_missing_members_and_other_types_are_differences() {
         let ours = json!({"a": 1, "b": {"c": [1, 2]}, "p": "{\"a\":1}", "createdAt": 1.0, "gone": true});
         let theirs = json!({"a": 2, "b": {"c": [1, 3]}, "p": "{\"a\":2}", "createdAt": "x"});
-        assert_eq!(at(ours, theirs), ["Q a", "Q b.c.1", "Q createdAt", "Q gone", "Q p.a"]);
+        assert_eq!(at(&ours, &theirs), ["Q a", "Q b.c.1", "Q createdAt", "Q gone", "Q p.a"]);
     }
 
     #[test]

@@ -111,7 +111,9 @@ impl Pair {
 
     /// Runs `scenario` on both and compares; `gaps` are all the differences that there may, and must, be.
     async fn agree(self, scenario: impl AsyncFn(&Side) -> Transcript, gaps: &[Gap]) {
-        let (ours, theirs) = (scenario(&self.ours).await, scenario(&self.theirs).await);
+        // On the heap: a scenario's calls are large together.
+        let ours = Box::pin(scenario(&self.ours)).await;
+        let theirs = Box::pin(scenario(&self.theirs)).await;
         self.bench.end().await;
         compare(&ours, &theirs, gaps);
     }
