@@ -1,18 +1,27 @@
 //! Wiring and shutdown: the only place that knows every room.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::clients::ClientError;
 use crate::clients::aws::{Aws, AwsSettings};
 use crate::clients::docker::Docker;
 use crate::clients::git::{Git, GitLimits};
+use crate::clients::github::GitHub;
 use crate::clients::probe::Probe;
 use crate::config::Config;
 use crate::db::{Db, DbError, DbOptions};
 use crate::domain::connection::AwsKeys;
 use crate::domain::names::Names;
+use crate::http::{ApiState, Hub};
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
-use crate::steps::{Services, Settings};
+use crate::steps::{FIRST_STEP, Services, Settings};
 
 /// Why Panda did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +32,124 @@ pub enum AppError {
     /// A client of the outside could not be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The API's address cannot be had.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen (PANDA_LISTEN)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// How long everything may take to end.
+const LONGEST_STOP: Duration = Duration::from_secs(5);
+
+/// Between two looks at a database that is away or not migrated.
+const SCHEMA_RETRY: Duration = Duration::from_secs(1);
+
+/// A running Panda.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends streams, lets short steps end, gives deployments back; at most a few seconds.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let ended = futures_util::future::join_all(self.tasks);
+        match tokio::time::timeout(LONGEST_STOP, ended).await {
+            Ok(ended) => {
+                ended.into_iter().filter_map(Result::err).for_each(|error| tracing::error!(%error, "a part broke"))
+            }
+            Err(_) => tracing::warn!("some parts did not end in time"),
+        }
+    }
+}
+
+/// Starts Panda. Returns once it listens: a database that is away is waited for, and readiness says so meanwhile.
+pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Running, AppError> {
+    let address = config.http.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
+    let db = database(&config)?;
+    let services = Arc::new(services(&config, controller).await?);
+    let stop = CancellationToken::new();
+    let hub = Hub::start(db.clone(), &stop);
+    let nudged = hub.clone();
+    let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), Notifier::new(move |id| nudged.nudge(id)));
+    let router = crate::http::router(ApiState {
+        db: db.clone(),
+        hub,
+        github: Arc::new(GitHub::new(config.outside.github_api.clone(), config.outside.aws_timeout)?),
+        aws: services.aws.clone(),
+        names: Arc::new(services.names.clone()),
+        first_step: FIRST_STEP,
+        config: Arc::new(config.http.clone()),
+        shutdown: stop.clone(),
+    });
+    let (serving, reconciling) = (stop.clone(), stop.clone());
+    let tasks = vec![
+        tokio::spawn(async move {
+            if let Err(error) = crate::http::serve(listener, router, serving).await {
+                tracing::error!(%error, "the API ended");
+            }
+        }),
+        tokio::spawn(async move {
+            if wait_for_schema(&db, config.database.migrate, &reconciling).await {
+                reconciler.run(reconciling).await;
+            }
+        }),
+    ];
+    Ok(Running { address, stop, tasks })
+}
+
+/// Runs Panda until `stop`.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
+    let running = start(config, None).await?;
+    stop.cancelled().await;
+    tracing::info!("stopping: streams end, deployments are given back");
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits until the schema is the one that this version needs, bringing it there if told to. False when stopped before.
+async fn wait_for_schema(db: &Db, migrate: bool, stop: &CancellationToken) -> bool {
+    let mut said = String::new();
+    loop {
+        let missing = match schema_is_there(db, migrate).await {
+            Ok(true) => return true,
+            Ok(false) => {
+                "the schema is older than this version: run `panda migrate`, or start with --migrate".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        // Once for each reason: a database that is away for an hour is one line, not 3,600.
+        if said != missing {
+            tracing::warn!(reason = missing, "deployments wait for the database");
+            said = missing;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SCHEMA_RETRY) => {}
+            () = stop.cancelled() => return false,
+        }
+    }
+}
+
+async fn schema_is_there(db: &Db, migrate: bool) -> Result<bool, DbError> {
+    if migrate {
+        db.migrate().await?;
+    }
+    db.is_migrated().await
 }
 
 /// The database of `config`; connects when first used.

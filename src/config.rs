@@ -1,4 +1,8 @@
 //! Configuration: flags and `PANDA_…` variables, typed, validated at start, secrets redacted in `Debug`.
+#![allow(
+    rustdoc::bare_urls,
+    reason = "what is written above an option is its help text, where angle brackets would be seen"
+)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

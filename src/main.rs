@@ -1,3 +1,27 @@
 //! The `panda` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use panda::cli::{self, Cli, CliError, exit};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("panda: {error:#}");
+            ExitCode::from(error.downcast_ref::<CliError>().map_or(exit::OTHER, CliError::exit_code))
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<u8> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot start")?;
+    let code = runtime.block_on(cli::run(cli));
+    // A read of standard input that nobody waits for any more would hold the process.
+    runtime.shutdown_background();
+    Ok(code?)
+}

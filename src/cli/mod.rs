@@ -1,1 +1,123 @@
-//! (being written)
+//! The command line: one file a command. Only `main` uses this room.
+#![allow(
+    clippy::doc_markdown,
+    reason = "what is written above an option is its help text, where back quotes would be seen"
+)]
+
+mod api;
+mod clean;
+mod connect;
+mod connections;
+mod current;
+mod demo;
+mod deploy;
+mod error;
+mod example;
+mod leftovers;
+mod list;
+mod logging;
+mod migrate;
+mod parts;
+mod progress;
+mod result;
+mod secret;
+mod serve;
+mod setup;
+mod shutdown;
+mod source;
+mod stack;
+mod stream;
+mod switch;
+mod table;
+mod types;
+mod up;
+mod watch;
+
+use clap::{Parser, Subcommand};
+
+pub use error::{CliError, exit};
+pub use logging::LogFormat;
+
+const AFTER_HELP: &str = "\
+Try it, without an AWS account:
+  panda demo                       one deployment from a git repository to COMPLETED, then everything is removed
+  panda up                         the same parts, and they stay; prints what to try next
+
+Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:8080):
+  panda connect github --owner acme --repo shop --branch main --token-file token.txt
+  panda connect aws --region ap-northeast-2
+  panda deploy --wait              start a deployment and follow it until it is ready for the switch
+  panda switch dep_… --wait        move the traffic to green and follow it until COMPLETED
+  panda result dep_…               what became of it
+
+Exit codes:
+  0  done    1  the deployment failed    2  wrong usage or input    3  server not reachable
+  4  refused by the server (not found, conflict, not allowed)    5  anything else    130  interrupted";
+
+/// Deploys a git repository to ECS blue/green: clones, builds, pushes to ECR, follows the pipeline, switches the traffic.
+#[derive(Debug, Parser)]
+#[command(name = "panda", version, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// How log lines on standard error look; RUST_LOG says which there are
+    #[arg(long, env = "PANDA_LOG_FORMAT", global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start everything on this machine with a sandbox instead of AWS, and keep it running
+    Up(up::UpArgs),
+    /// Show one whole deployment on this machine, then remove everything again
+    Demo(demo::DemoArgs),
+    /// Run the server
+    Serve(Box<serve::ServeArgs>),
+    /// Bring the database's schema up to date
+    Migrate(migrate::MigrateArgs),
+    /// Connect a source repository or an AWS account
+    #[command(subcommand)]
+    Connect(connect::ConnectCommand),
+    /// List the connections
+    Connections(connections::ConnectionsArgs),
+    /// Start a deployment
+    Deploy(deploy::DeployArgs),
+    /// Show a deployment's events, from the first, as they happen
+    Watch(watch::WatchArgs),
+    /// Move the traffic of a deployment that is ready to green
+    Switch(switch::SwitchArgs),
+    /// Show what became of a deployment
+    Result(result::ResultArgs),
+    /// List deployments, newest first
+    List(list::ListArgs),
+    /// Show the newest deployment that is not finished
+    Current(current::CurrentArgs),
+    /// Run a command with a private Postgres and a Docker engine (DATABASE_URL and DOCKER_HOST are set)
+    Parts(parts::PartsArgs),
+}
+
+/// Runs the command and says what the process exits with.
+pub async fn run(cli: Cli) -> Result<u8, CliError> {
+    let quiet = !matches!(cli.command, Command::Serve(_) | Command::Migrate(_));
+    logging::init(cli.log_format, if quiet { "warn" } else { "info" });
+    match cli.command {
+        // Large: they hold all parts.
+        Command::Up(args) => Box::pin(up::run(args)).await?,
+        Command::Demo(args) => Box::pin(demo::run(args)).await?,
+        Command::Serve(args) => serve::run(*args).await?,
+        Command::Migrate(args) => migrate::run(args).await?,
+        Command::Connect(command) => connect::run(command).await?,
+        Command::Connections(args) => connections::run(args).await?,
+        Command::Deploy(args) => deploy::run(args).await?,
+        Command::Watch(args) => watch::run(args).await?,
+        Command::Switch(args) => switch::run(args).await?,
+        Command::Result(args) => result::run(args).await?,
+        Command::List(args) => list::run(args).await?,
+        Command::Current(args) => current::run(args).await?,
+        // The command's own exit code is ours.
+        Command::Parts(args) => return parts::run(args).await,
+    }
+    Ok(0)
+}

@@ -46,7 +46,7 @@ pub fn browser(document: utoipa::openapi::OpenApi) -> Router<ApiState> {
     SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", document).into()
 }
 
-/// The OpenAPI document.
+/// The `OpenAPI` document.
 pub fn document() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }

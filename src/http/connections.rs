@@ -68,6 +68,11 @@ pub async fn handle(State(state): State<ApiState>) -> Result<Envelope<Connection
         repo: item.repo,
         branch: item.branch,
     });
-    let aws = state.db.aws_connections().await?.into_iter().map(|item| AwsItem { connection_id: item.id, region: item.region });
+    let aws = state
+        .db
+        .aws_connections()
+        .await?
+        .into_iter()
+        .map(|item| AwsItem { connection_id: item.id, region: item.region });
     Ok(Envelope::new("연결 정보를 조회했습니다.", Connections { github: github.collect(), aws: aws.collect() }))
 }

@@ -105,7 +105,7 @@ pub enum ApiError {
 const SOON: Duration = Duration::from_secs(2);
 
 /// When to come back after a limit without a time.
-const LATER: Duration = Duration::from_secs(60);
+const LATER: Duration = Duration::from_mins(1);
 
 impl ApiError {
     /// A refused field.
@@ -119,7 +119,10 @@ impl ApiError {
     }
 
     /// The one place where an error becomes an answer.
-    #[expect(clippy::too_many_lines, reason = "one exhaustive match, one line of thought an error: splitting it would hide it")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one exhaustive match, one line of thought an error: splitting it would hide it"
+    )]
     pub fn problem(&self) -> Problem {
         use Problem as P;
         use StatusCode as S;
@@ -260,7 +263,8 @@ impl ApiError {
 fn github_problem(error: &GitHubError) -> Problem {
     use StatusCode as S;
     let refused = |code, field: &'static str, detail: Cow<'static, str>| {
-        Problem::new(S::BAD_REQUEST, code, "GitHub does not confirm the repository", format!("{field}: {detail}")).field(field)
+        Problem::new(S::BAD_REQUEST, code, "GitHub does not confirm the repository", format!("{field}: {detail}"))
+            .field(field)
     };
     match error {
         GitHubError::BadToken => refused(
@@ -271,7 +275,8 @@ fn github_problem(error: &GitHubError) -> Problem {
         GitHubError::RepositoryNotFound => refused(
             "GITHUB_REPOSITORY_NOT_FOUND",
             "repo",
-            "GitHub has no such repository, or the token may not see it. Check owner and repo, and the token's access.".into(),
+            "GitHub has no such repository, or the token may not see it. Check owner and repo, and the token's access."
+                .into(),
         ),
         GitHubError::BranchNotFound => refused(
             "GITHUB_BRANCH_NOT_FOUND",

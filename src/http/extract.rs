@@ -9,6 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::error::ApiError;
+use crate::domain::text;
+
+/// Most characters of a name that a client made up and that we repeat.
+const MAX_NAME: usize = 64;
 
 /// A body of JSON.
 #[derive(Debug)]
@@ -41,6 +45,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde would take a list for an object, its items for the fields in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(not_an_object());
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -54,14 +62,23 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         }
     })?;
     deserializer.end().map_err(|error| {
-        ApiError::MalformedJson(format!("something follows the object at line {}, column {}", error.line(), error.column()))
+        ApiError::MalformedJson(format!(
+            "something follows the object at line {}, column {}",
+            error.line(),
+            error.column()
+        ))
     })?;
     Ok(value)
 }
 
+fn not_an_object() -> ApiError {
+    ApiError::field("body", "must be a JSON object")
+}
+
 /// Turns serde's words into ours. A wrong value is not repeated: it may be a secret in the wrong place.
 fn refused_field(path: &str, message: &str) -> ApiError {
-    let quoted = message.split('`').nth(1).unwrap_or_default().to_owned();
+    // A client may name a field at any length.
+    let quoted = text::cut(message.split('`').nth(1).unwrap_or_default(), MAX_NAME);
     let expected = message.rsplit_once("expected ").map_or("another value", |(_, rest)| rest);
     let expected = expected.split(" at line ").next().unwrap_or(expected);
     if message.starts_with("missing field") {
@@ -73,7 +90,7 @@ fn refused_field(path: &str, message: &str) -> ApiError {
     } else if message.starts_with("duplicate field") {
         ApiError::field(quoted, "is given twice; give it once")
     } else if path == "." {
-        ApiError::field("body", format!("must be {}", expected.replace("struct ", "a JSON object like ")))
+        not_an_object()
     } else {
         ApiError::field(path, format!("must be {expected}"))
     }
@@ -112,7 +129,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeploymentId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let id = Path::<String>::from_request_parts(parts, state).await.map(|Path(id)| id).unwrap_or_default();
-        if is_id(&id) { Ok(Self(id)) } else { Err(ApiError::DeploymentNotFound(crate::domain::text::cut(&id, 64))) }
+        if is_id(&id) { Ok(Self(id)) } else { Err(ApiError::DeploymentNotFound(text::cut(&id, MAX_NAME))) }
     }
 }
 
@@ -151,7 +168,9 @@ mod tests {
         assert_eq!(field(r#"{"owner": null}"#), "owner");
         assert_eq!(field(r#"{"owner": "a", "sessionToken": []}"#), "sessionToken");
         assert_eq!(field(r#"{"owner": "a", "owner": "b"}"#), "owner");
-        assert_eq!(field("[1]"), "body");
+        for body in ["[\"a\", null]", " []", "7", "null", "\"s3cr3t\""] {
+            assert_eq!(refused(body), (Some("body".to_owned()), "body: must be a JSON object".to_owned()));
+        }
         assert!(refused(r#"{"ownr": "a"}"#).1.contains("`sessionToken`"));
         assert_eq!(refused(r#"{"owner": {"a": 1}}"#).1, "owner: must be a string");
     }
@@ -173,7 +192,9 @@ mod tests {
             headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
             is_json(&headers)
         };
-        assert!(json("application/json") && json("Application/JSON; charset=utf-8") && json("application/merge-patch+json"));
+        assert!(
+            json("application/json") && json("Application/JSON; charset=utf-8") && json("application/merge-patch+json")
+        );
         assert!(!json("text/plain") && !json("application/x-www-form-urlencoded") && !is_json(&HeaderMap::new()));
     }
 }

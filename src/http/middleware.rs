@@ -1,25 +1,47 @@
 //! What happens around every request.
 
 use std::any::Any;
+use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, Response as HttpResponse, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::body::Body;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use super::error::ApiError;
+use super::problem;
 
 /// Header with the id under which the log tells of a request.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id that is taken over from a client: it is repeated in every log line.
 const MAX_REQUEST_ID: usize = 128;
 
+/// Wraps the routes; browsers of `cors_origins` may call them.
+pub fn wrap(routes: Router, cors_origins: &[String]) -> Router {
+    // What stands last is asked first.
+    let app = routes
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(problem::describe))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(from_fn(check_request_id));
+    match cors(cors_origins) {
+        Some(cors) => app.layer(cors),
+        None => app,
+    }
+}
+
 /// Drops a client's request id that is not fit for a log, so that a new one is made.
-pub async fn check_request_id(mut request: Request, next: Next) -> Response {
+async fn check_request_id(mut request: Request, next: Next) -> Response {
     let fit = |id: &HeaderValue| {
         id.len() <= MAX_REQUEST_ID && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(b))
     };
@@ -30,7 +52,7 @@ pub async fn check_request_id(mut request: Request, next: Next) -> Response {
 }
 
 /// The span of a request: its route, and neither query nor headers, which may hold what is not ours to keep.
-pub fn span(request: &Request) -> Span {
+fn span(request: &Request) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     tracing::info_span!("request", method = %request.method(), route, id)
@@ -38,14 +60,15 @@ pub fn span(request: &Request) -> Span {
 
 /// A panic is a fault of ours: the client learns nothing but that.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the library's")]
-pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> HttpResponse<Body> {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> HttpResponse<Body> {
+    let text =
+        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request panicked");
     ApiError::Internal.into_response()
 }
 
 /// Lets browsers of these origins call the API; none when there are none.
-pub fn cors(origins: &[String]) -> Option<CorsLayer> {
+fn cors(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     if origins.is_empty() {
         return None;
@@ -63,6 +86,29 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
                 REQUEST_ID,
             ])
             .expose_headers([header::RETRY_AFTER, REQUEST_ID])
-            .max_age(std::time::Duration::from_secs(3_600)),
+            .max_age(Duration::from_hours(1)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_without_details() {
+        let routes = Router::new().route("/boom", get(async || -> () { panic!("s3cr3t") }));
+        let request = Request::get("/boom").body(Body::empty()).unwrap();
+        let response = wrap(routes, &[]).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], problem::MEDIA_TYPE);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            body.contains("\"instance\":\"/boom\"") && body.contains("INTERNAL") && !body.contains("s3cr3t"),
+            "{body}"
+        );
+    }
 }

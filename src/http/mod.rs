@@ -24,11 +24,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::trace::TraceLayer;
 
 use crate::clients::aws::Aws;
 use crate::clients::github::GitHub;
@@ -66,23 +62,13 @@ pub struct ApiState {
 
 /// The whole API.
 pub fn router(state: ApiState) -> Router {
-    let cors = middleware::cors(&state.config.cors_origins);
+    let config = Arc::clone(&state.config);
     let (routes, document) = api_docs::routes().split_for_parts();
-    let router = routes
+    let app = routes
         .merge(api_docs::browser(document))
         .fallback(async || ApiError::RouteNotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(state)
-        // From here on outwards: what wraps a request first stands last.
-        .layer(CatchPanicLayer::custom(middleware::panicked))
-        .layer(from_fn(problem::describe))
-        .layer(TraceLayer::new_for_http().make_span_with(middleware::span))
-        .layer(PropagateRequestIdLayer::new(middleware::REQUEST_ID))
-        .layer(SetRequestIdLayer::new(middleware::REQUEST_ID, MakeRequestUuid))
-        .layer(from_fn(middleware::check_request_id));
-    match cors {
-        Some(cors) => router.layer(cors),
-        None => router,
-    }
+        .with_state(state);
+    middleware::wrap(app, &config.cors_origins)
 }

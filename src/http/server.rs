@@ -54,7 +54,13 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     Ok(())
 }
 
-fn spawn(http: &http1::Builder, graceful: &GracefulShutdown, stream: TcpStream, router: Router, cut: CancellationToken) {
+fn spawn(
+    http: &http1::Builder,
+    graceful: &GracefulShutdown,
+    stream: TcpStream,
+    router: Router,
+    cut: CancellationToken,
+) {
     // An event is one small write: waiting to fill a packet would delay it by the reader's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps Nagle's algorithm");

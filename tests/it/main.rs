@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
 
+mod cli;
 mod clients;
 mod db;
+mod flow;
+mod http;
 mod moto;
 mod parts;
 mod reconcile;

@@ -138,7 +138,7 @@ pub async fn handle(
     Ok(Envelope::new("AWS 연결에 성공했습니다.", AwsConnected { aws_connection_id: connection.id }))
 }
 
-/// GetCallerIdentity needs no right: whoever is denied has wrong credentials.
+/// `GetCallerIdentity` needs no right: whoever is denied has wrong credentials.
 fn not_confirmed(credentials: &AwsCredentials, error: ClientError) -> ApiError {
     let field = match credentials {
         AwsCredentials::Keys(_) => "accessKeyId",

@@ -142,14 +142,22 @@ fn idempotency_key(headers: &HeaderMap, body: &Deploy) -> Result<Option<Idempote
         Ok(key) if (1..=MAX_KEY).contains(&key.len()) => {
             Ok(Some(IdempotencyKey { scope: SCOPE.to_owned(), key: key.to_owned(), request_hash: body.hash() }))
         }
-        _ => Err(ApiError::field("Idempotency-Key", format!("must be 1 to {MAX_KEY} visible ASCII characters, such as a UUID"))),
+        _ => Err(ApiError::field(
+            "Idempotency-Key",
+            format!("must be 1 to {MAX_KEY} visible ASCII characters, such as a UUID"),
+        )),
     }
 }
 
 /// The row, after all that it names was found to be there and to belong together.
 async fn new_deployment(state: &ApiState, body: Deploy) -> Result<NewDeployment, ApiError> {
     let unknown = |field, connect| {
-        ApiError::field(field, format!("names no connection; POST /api/v1/connect/{connect} makes one, GET /api/v1/connections lists them"))
+        ApiError::field(
+            field,
+            format!(
+                "names no connection; POST /api/v1/connect/{connect} makes one, GET /api/v1/connections lists them"
+            ),
+        )
     };
     let unknown_github = || unknown("githubConnectionId", "github");
     let unknown_aws = || unknown("awsConnectionId", "aws");
@@ -164,7 +172,10 @@ async fn new_deployment(state: &ApiState, body: Deploy) -> Result<NewDeployment,
     for (field, given, connected) in [("owner", &body.owner, &github.owner), ("repo", &body.repo, &github.repo)] {
         // GitHub ignores case.
         if !given.eq_ignore_ascii_case(connected) {
-            return Err(ApiError::field(field, format!("must be {connected}, the one of this githubConnectionId; or connect another")));
+            return Err(ApiError::field(
+                field,
+                format!("must be {connected}, the one of this githubConnectionId; or connect another"),
+            ));
         }
     }
     let ecr_repository =

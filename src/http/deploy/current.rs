@@ -18,7 +18,7 @@ pub struct CurrentDeployment {
     /// Id.
     #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
     pub deployment_id: String,
-    /// True: it is RUNNING or DEPLOYMENT_READY. When there is none, the answer is 404.
+    /// True: it is `RUNNING` or `DEPLOYMENT_READY`. When there is none, the answer is 404.
     #[schema(example = true)]
     pub is_active: bool,
 }

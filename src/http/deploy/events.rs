@@ -1,6 +1,6 @@
 //! `GET /api/v1/deploy/{id}/events`: the event stream.
 //!
-//! A browser's EventSource gives up for good on 204, 404 and 503. So 404 is answered only when the database said that there is no
+//! A browser's `EventSource` gives up for good on 204, 404 and 503. So 404 is answered only when the database said that there is no
 //! such deployment, 204 only when it said so just now that nothing more can come, and 503 never: while the database is away
 //! the answer is 200 with comments, and the events follow when it is back.
 
@@ -48,7 +48,6 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
         (status = 204, description = "You have the last event, and no more can come without a person's act."),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
@@ -75,7 +74,8 @@ pub async fn handle(
     if has_everything(&watch, head, place).await {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-cache")]).into_response());
     }
-    let unknown_lang = ask.unknown_lang.then(|| comment("unknown lang: there are ko and en; telling in the server's language"));
+    let unknown_lang =
+        ask.unknown_lang.then(|| comment("unknown lang: there are ko and en; telling in the server's language"));
     let away = matches!(head, Head::Away).then(|| comment("the database is away; events follow when it is back"));
     let viewer = Viewer::new(watch, place, ask.lang, state.shutdown, [unknown_lang, away].into_iter().flatten());
     Ok(stream(Body::from_stream(viewer.into_stream())))

@@ -28,7 +28,7 @@ const MAX_LIMIT: i64 = 100;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
-    /// Only these statuses, separated by commas: RUNNING, DEPLOYMENT_READY, COMPLETED, FAILED.
+    /// Only these statuses, separated by commas: `RUNNING`, `DEPLOYMENT_READY`, `COMPLETED`, `FAILED`.
     #[param(example = "RUNNING,DEPLOYMENT_READY")]
     pub status: Option<String>,
     /// Only this account or organisation.
@@ -76,9 +76,9 @@ impl ListQuery {
 
 fn time(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiError> {
     text.map(|text| {
-        DateTime::parse_from_rfc3339(text)
-            .map(|time| time.to_utc())
-            .map_err(|_| ApiError::field(field, "must be a time such as 2026-01-31T09:30:00Z (RFC 3339; write + as %2B)"))
+        DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| {
+            ApiError::field(field, "must be a time such as 2026-01-31T09:30:00Z (RFC 3339; write + as %2B)")
+        })
     })
     .transpose()
 }
@@ -126,7 +126,7 @@ pub struct DeploymentItem {
     /// Id.
     #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
     pub deployment_id: String,
-    /// RUNNING, DEPLOYMENT_READY, COMPLETED or FAILED.
+    /// `RUNNING`, `DEPLOYMENT_READY`, `COMPLETED` or `FAILED`.
     #[schema(example = "COMPLETED")]
     pub status: String,
     /// Account or organisation of the source.

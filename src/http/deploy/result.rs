@@ -21,7 +21,7 @@ pub struct DeploymentResult {
     /// Id.
     #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
     pub deployment_id: String,
-    /// RUNNING, DEPLOYMENT_READY (green is up, waiting for the switch), COMPLETED or FAILED.
+    /// `RUNNING`, `DEPLOYMENT_READY` (green is up, waiting for the switch), `COMPLETED` or `FAILED`.
     #[schema(example = "COMPLETED")]
     pub status: String,
     /// Account or organisation of the source.
@@ -67,7 +67,7 @@ pub struct DeploymentResult {
     /// ECS service or task set of the new image.
     #[schema(example = "arn:aws:ecs:ap-northeast-2:123456789012:service/shop/green")]
     pub green_service_arn: Option<String>,
-    /// CodeDeploy deployment that shifts the traffic.
+    /// `CodeDeploy` deployment that shifts the traffic.
     #[schema(example = "d-ABCDEF123")]
     pub code_deploy_deployment_id: Option<String>,
     /// Stable code of the failure; null unless FAILED.

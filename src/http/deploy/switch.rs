@@ -56,8 +56,8 @@ pub async fn handle(
         SwitchRequest::Accepted => {}
         SwitchRequest::Unknown => return Err(ApiError::DeploymentNotFound(id)),
         SwitchRequest::NotReady(Status::Running) => {
-            let stage = state.db.latest_stage(&id).await?;
-            return Err(ApiError::SwitchTooEarly { id, stage });
+            let reached = state.db.latest_stage(&id).await?;
+            return Err(ApiError::SwitchTooEarly { id, stage: reached });
         }
         SwitchRequest::NotReady(Status::Completed) => return Err(ApiError::AlreadySwitched(id)),
         SwitchRequest::NotReady(Status::Failed) => return Err(ApiError::DeploymentFailed(id)),

@@ -2,7 +2,7 @@
 //! whatever the number of viewers.
 //!
 //! There are three reasons to look at a deployment, and each is enough: the reconciler of this process committed ([`Hub::nudge`]),
-//! Postgres notified ([`listen`]), or the sweep saw in its one query a second that a row differs from what is known. So a
+//! Postgres notified (`listen`), or the sweep saw in its one query a second that a row differs from what is known. So a
 //! lost notification costs a second, and neither is ever taken for the event itself: whoever wakes reads the table.
 //!
 //! Order: a viewer first subscribes, then looks. Anything committed after its look wakes it.
@@ -66,10 +66,8 @@ impl Hub {
     /// Watches a deployment, until the result is dropped.
     pub fn watch(&self, deployment_id: &str) -> Watch {
         let mut channels = self.inner.channels();
-        let channel = channels
-            .entry(deployment_id.to_owned())
-            .or_insert_with(|| Arc::new(Channel::new(deployment_id)))
-            .clone();
+        let channel =
+            channels.entry(deployment_id.to_owned()).or_insert_with(|| Arc::new(Channel::new(deployment_id))).clone();
         let head = Some(channel.head.subscribe());
         drop(channels);
         self.inner.look(&channel);
@@ -102,7 +100,9 @@ impl Inner {
 
     fn look_at_all(self: &Arc<Self>) {
         let channels: Vec<_> = self.channels().values().cloned().collect();
-        channels.iter().for_each(|channel| self.look(channel));
+        for channel in &channels {
+            self.look(channel);
+        }
     }
 
     /// Has the channel read, once however many ask.
@@ -137,7 +137,9 @@ impl Inner {
                 Ok(states) => self.compare(watched, states),
                 Err(error) => {
                     tracing::warn!(%error, watched = ids.len(), "watched deployments cannot be looked at now");
-                    watched.values().for_each(|channel| channel.tell_away());
+                    for channel in watched.values() {
+                        channel.tell_away();
+                    }
                 }
             }
         }
@@ -153,7 +155,9 @@ impl Inner {
                 self.look(&channel);
             }
         }
-        watched.values().for_each(|channel| channel.tell_missing());
+        for channel in watched.values() {
+            channel.tell_missing();
+        }
     }
 }
 

@@ -23,7 +23,8 @@ pub fn takes_event_stream(headers: &HeaderMap) -> bool {
             };
             let refused = parts.any(|parameter| {
                 let (key, quality) = parameter.split_once('=').unwrap_or_default();
-                key.trim().eq_ignore_ascii_case("q") && quality.trim().parse::<f32>().is_ok_and(|quality| quality <= 0.0)
+                key.trim().eq_ignore_ascii_case("q")
+                    && quality.trim().parse::<f32>().is_ok_and(|quality| quality <= 0.0)
             });
             if best.is_none_or(|(known, _)| known < specific) {
                 best = Some((specific, !refused));
@@ -47,7 +48,9 @@ mod tests {
 
     #[test]
     fn what_browsers_and_tools_send_is_taken() {
-        for accept in ["text/event-stream", "*/*", "text/html, */*;q=0.8", "TEXT/*", "text/event-stream;charset=utf-8", ""] {
+        for accept in
+            ["text/event-stream", "*/*", "text/html, */*;q=0.8", "TEXT/*", "text/event-stream;charset=utf-8", ""]
+        {
             assert!(takes(&[accept]), "{accept:?}");
         }
         assert!(takes(&[]));

@@ -1,5 +1,5 @@
 //! What a request for a stream asks for: a language and a place to go on from. Nothing in it can be an error: a browser's
-//! EventSource would give up for good.
+//! `EventSource` would give up for good.
 
 use axum::http::HeaderMap;
 use url::form_urlencoded;

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rendered(event_type: EventType, message: &str, details: Value) -> Rendered {
+    fn rendered(event_type: EventType, message: &str, details: &Value) -> Rendered {
         Rendered { event_type, message: message.to_owned(), details: details.as_object().cloned() }
     }
 
@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn a_stage_has_the_order_and_the_members_of_the_contract() {
-        let frame = frame(Uuid::nil(), &rendered(EventType::Stage, "[Stage 1] 완료", json!({"path": "/x", "stage": 1})));
+        let frame =
+            frame(Uuid::nil(), &rendered(EventType::Stage, "[Stage 1] 완료", &json!({"path": "/x", "stage": 1})));
         assert_eq!(
             text(&frame),
             "id: 00000000-0000-0000-0000-000000000000\nevent: stage\nretry: 5000\n\
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn success_and_fail_carry_their_message_only() {
         for (event_type, name) in [(EventType::Success, "success"), (EventType::Fail, "fail")] {
-            let frame = frame(Uuid::nil(), &rendered(event_type, "m", json!({"never": "sent"})));
+            let frame = frame(Uuid::nil(), &rendered(event_type, "m", &json!({"never": "sent"})));
             assert!(text(&frame).ends_with(&format!("event: {name}\nretry: 5000\ndata: {{\"message\":\"m\"}}\n\n")));
         }
     }
@@ -81,7 +82,7 @@ mod tests {
     #[test]
     fn text_from_outside_cannot_leave_its_line() {
         let nasty = "a\r\nb\rc\n\nevent: fail\ndata: x\u{0}\u{feff}\u{2028}🐼";
-        let frame = frame(Uuid::nil(), &rendered(EventType::Stage, nasty, json!({"path": nasty})));
+        let frame = frame(Uuid::nil(), &rendered(EventType::Stage, nasty, &json!({"path": nasty})));
         let lines: Vec<&str> = text(&frame).split(['\r', '\n']).collect();
         assert_eq!(lines.len(), 6, "four lines and the blank one: {lines:?}");
         let data: Value = serde_json::from_str(lines[3].strip_prefix("data: ").unwrap()).unwrap();

@@ -150,28 +150,25 @@ impl Viewer {
     /// The next frame after `seq`.
     async fn forward(&mut self, seq: i64) -> Result<Turn, DbError> {
         self.end = None;
-        let frame = match self.page.pop_front() {
-            Some(frame) => frame,
-            None => {
-                let after = self.watch.channel().tail().after(seq, self.lang);
-                match after {
-                    After::Frame(frame) => frame,
-                    After::Nothing => return Ok(self.try_later()),
-                    After::Older { until } => {
-                        let rows = PAGE.min(until - seq);
-                        let page = Box::pin(self.watch.db().events_after(self.watch.deployment_id(), seq, rows)).await?;
-                        self.page = page.iter().map(|event| frame::encode(event, self.lang)).collect();
-                        match self.page.pop_front() {
-                            Some(frame) => frame,
-                            // Rows that were counted are not there: deleted under us. The head will say so.
-                            None => return Ok(self.try_later()),
-                        }
-                    }
-                }
+        if self.page.is_empty() {
+            let after = self.watch.channel().tail().after(seq, self.lang);
+            match after {
+                After::Frame(frame) => self.page.push_back(frame),
+                After::Older { until } => self.page = self.read_page(seq, until).await?,
+                After::Nothing => {}
             }
-        };
+        }
+        // Nothing, though it was counted: the rows were deleted under us, and the head will say so.
+        let Some(frame) = self.page.pop_front() else { return Ok(self.try_later()) };
         self.place = Place::After(seq + 1);
         Ok(Turn::Send(frame))
+    }
+
+    /// The frames after `seq`, at most up to `until`, from the table.
+    async fn read_page(&self, seq: i64, until: i64) -> Result<VecDeque<Bytes>, DbError> {
+        let events = self.watch.db().events_after(self.watch.deployment_id(), seq, PAGE.min(until - seq));
+        let events = Box::pin(events).await?;
+        Ok(events.iter().map(|event| frame::encode(event, self.lang)).collect())
     }
 
     /// Everything was sent: wait for more, or for the end.

@@ -6,7 +6,7 @@ use panda::db::commit::Change;
 
 use super::{claim, claim_one, new_deployment, replica, replica_with};
 use crate::support::db::TestDb;
-use crate::support::eventually;
+use crate::support::wait_for;
 
 fn at_step(step: &str) -> Change {
     Change { step: Some((step.to_owned(), serde_json::json!({}))), ..Change::default() }
@@ -44,7 +44,7 @@ async fn a_silent_replicas_rows_are_claimed_once_its_lease_has_run_out() {
     assert_eq!(claim(db, silent, 1, 1).await, [id.clone()]);
     let other = replica(db).await;
     assert!(claim(db, other, 1, 1).await.is_empty(), "its lease has not run out");
-    let taken = eventually("the row is taken over", async || claim(db, other, 1, 1).await.pop()).await;
+    let taken = wait_for("the row is taken over", async || claim(db, other, 1, 1).await.pop()).await;
     assert_eq!(taken, id);
     assert!(claim(db, silent, 1, 1).await.is_empty(), "a dead replica claims nothing");
 }

@@ -13,7 +13,7 @@ use super::Cloud;
 use super::pipeline::{BUS, Pipeline, echo, held};
 use super::stand_in::StandIn;
 use crate::reconcile::{Replica, codes, deploy, events, status};
-use crate::support::eventually;
+use crate::support::wait_for;
 use crate::support::world::{OWNER, World, hello};
 
 const UNTIL_PUSHED: [&str; 17] = [
@@ -52,7 +52,7 @@ fn held_machine(queue: &str) -> Value {
 
 /// Waits until a poll has read so far.
 async fn polled(world: &World, id: &str, state: &str) {
-    eventually(&format!("{id} is polled to {state}"), async || {
+    wait_for(&format!("{id} is polled to {state}"), async || {
         let view = world.db.db.deployment(id).await.unwrap().unwrap();
         assert_eq!(view.status, "RUNNING", "{:?}", view.error_message);
         view.polling_state.as_deref() == Some(state)

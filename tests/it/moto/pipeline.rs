@@ -8,7 +8,7 @@ use aws_sdk_sfn as sfn;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::support::eventually;
+use crate::support::wait_for;
 
 /// The controller's bus.
 pub const BUS: &str = "panda";
@@ -103,7 +103,7 @@ impl Pipeline {
 
     /// Waits for the end of an execution.
     pub async fn end_of(&self, arn: &str) -> sfn::types::ExecutionStatus {
-        eventually("the execution ends", async || {
+        wait_for("the execution ends", async || {
             let status = self.sfn.describe_execution().execution_arn(arn).send().await.unwrap().status;
             (status != sfn::types::ExecutionStatus::Running).then_some(status)
         })
@@ -163,7 +163,7 @@ impl Queues {
     /// Takes the next message off a queue.
     async fn next(&self, queue: &str, what: &str) -> Value {
         let url = self.url(queue);
-        let message = eventually(what, async || {
+        let message = wait_for(what, async || {
             let answer = self.call("ReceiveMessage", json!({"QueueUrl": url, "MaxNumberOfMessages": 1})).await;
             answer["Messages"].get(0).cloned()
         })

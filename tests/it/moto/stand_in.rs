@@ -13,7 +13,7 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::support::eventually;
+use crate::support::wait_for;
 use crate::support::world::World;
 
 /// The sandbox as ECS and CodeDeploy.
@@ -59,7 +59,7 @@ impl StandIn {
     pub async fn found(&self, state: &str, path: &str) -> Value {
         let controller = self.aws.controller();
         let secret = format!("panda/stepfunctions/{}-latest-execution", self.repository);
-        let output = eventually(&format!("the stand-in leaves {state}"), async || {
+        let output = wait_for(&format!("the stand-in leaves {state}"), async || {
             let told: Value = serde_json::from_str(&controller.secrets.value(&secret).await.unwrap()?).unwrap();
             let arn = told["executionArn"].as_str().unwrap();
             let history = controller.executions.history_after(arn, 0).await.unwrap();

@@ -17,7 +17,7 @@ use bollard::query_parameters::RemoveImageOptions;
 use panda::sandbox::parts::Engine;
 use tempfile::TempDir;
 
-use crate::support::eventually;
+use crate::support::wait_for;
 
 /// The engine that the suite was given, or one of the test's own, with the example's base image.
 pub async fn engine() -> (Engine, TempDir) {
@@ -56,7 +56,7 @@ impl Victim {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let child = command.args(["--exact", test]).env(VICTIM, folder).stdout(Stdio::null()).spawn().unwrap();
         let victim = Self(child);
-        eventually("the victim is ready", async || folder.join("ready").exists()).await;
+        wait_for("the victim is ready", async || folder.join("ready").exists()).await;
         victim
     }
 

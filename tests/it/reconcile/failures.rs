@@ -7,7 +7,7 @@ use panda::sandbox::git::SourceFile;
 use panda::sandbox::{CallFault, ExecutionFault, Faults, Outcome, Refusal, SecretFault, ShiftFault};
 
 use super::{Replica, deploy, deploy_with_token, events, status};
-use crate::support::eventually;
+use crate::support::wait_for;
 use crate::support::world::{OWNER, TOKEN, World, hello};
 
 /// Runs one deployment of `branch` to its failure and checks what every failure has in common.
@@ -313,7 +313,7 @@ async fn the_same_commit_deployed_twice_gets_a_digest_and_an_execution_each() {
     assert_ne!(first.image_digest, second.image_digest);
     assert_ne!(first.execution_arn, second.execution_arn);
     replica.stop().await;
-    eventually("two executions were started", async || {
+    wait_for("two executions were started", async || {
         (world.sandbox.effects(&world.ecr_repository()).executions.len() == 2).then_some(())
     })
     .await;

@@ -1,7 +1,7 @@
 //! The happy path.
 
 use super::{Replica, codes, deploy, events, status};
-use crate::support::eventually;
+use crate::support::wait_for;
 use crate::support::world::{World, hello};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +67,7 @@ async fn a_deployment_goes_from_a_branch_to_traffic_on_green() {
     assert_eq!(done.execution_arn.as_ref(), effects.execution_arns.first());
     assert!(!world.workspaces().join(&id).exists(), "the workspace is removed when it is no longer needed");
     replica.stop().await;
-    let left = eventually("the replica left", async || {
+    let left = wait_for("the replica left", async || {
         let mut psql = world.db.psql().await;
         let count: i64 = sqlx::query_scalar("SELECT count(*) FROM replicas").fetch_one(&mut psql).await.unwrap();
         (count == 0).then_some(count)

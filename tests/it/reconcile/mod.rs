@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::eventually;
+use crate::support::wait_for;
 use crate::support::world::{OWNER, TOKEN, World};
 
 /// A reconciler that runs until it is stopped, on threads and connections of its own, as a process has them.
@@ -111,7 +111,7 @@ pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> Stri
 
 /// Waits until the deployment has one of `statuses`.
 pub async fn status(world: &World, id: &str, statuses: &[&str]) -> DeploymentView {
-    eventually(&format!("{id} is one of {statuses:?}"), async || {
+    wait_for(&format!("{id} is one of {statuses:?}"), async || {
         let view = world.db.db.deployment(id).await.unwrap().unwrap();
         let failed = view.status == "FAILED" && !statuses.contains(&"FAILED");
         assert!(!failed, "it failed: {:?} {:?}", view.error_code, view.error_message);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use panda::sandbox::git::SourceFile;
 
 use super::{Replica, deploy, events, status};
-use crate::support::eventually;
+use crate::support::wait_for;
 use crate::support::world::{World, hello};
 
 /// The hello example whose build takes a while after its first line.
@@ -23,7 +23,7 @@ fn slow_build(seconds: u32) -> Vec<SourceFile> {
 }
 
 async fn building(world: &World, id: &str) {
-    eventually("the build is under way", async || {
+    wait_for("the build is under way", async || {
         let told = events(world, id).await;
         told.iter().any(|event| event.params.get("message").is_some_and(|line| line == "tick 1")).then_some(())
     })

@@ -35,7 +35,7 @@ impl<T> Sight for Option<T> {
 }
 
 /// Waits until `look` sees what it looks for; panics with `what` when it never does.
-pub async fn eventually<S: Sight>(what: &str, mut look: impl AsyncFnMut() -> S) -> S::Seen {
+pub async fn wait_for<S: Sight>(what: &str, mut look: impl AsyncFnMut() -> S) -> S::Seen {
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
         if let Some(seen) = look().await.seen() {

@@ -8,7 +8,7 @@ use super::compare::{Gap, Transcript, compare};
 use super::{Pair, Side};
 use crate::moto::pipeline::{Pipeline, held};
 use crate::sandbox::bench::App;
-use crate::support::eventually;
+use crate::support::wait_for;
 
 async fn events(side: &Side, execution: &str) -> Vec<Value> {
     let answer = side.call(Controller, "AWSStepFunctions.GetExecutionHistory", json!({"executionArn": execution}));
@@ -22,7 +22,7 @@ async fn stop(side: &Side, execution: &str) -> Value {
 
 /// The types of all events, the last event, what becomes of the execution, and what a further stop says.
 async fn end(side: &Side, execution: &str) -> Transcript {
-    let events = eventually("the execution ends", async || {
+    let events = wait_for("the execution ends", async || {
         let events = events(side, execution).await;
         let ended = events.last().is_some_and(|event| event["type"].as_str().unwrap().starts_with("Execution"));
         (events.len() > 1 && ended).then_some(events)
@@ -95,7 +95,7 @@ const ABORT_GAPS: [Gap; 6] = [
 async fn an_abort_ends_in_the_same_event() {
     let mut pair = Pair::start().await;
     let execution = ours(&mut pair, Outcome::Stuck).await;
-    eventually("the state is at work", async || events(&pair.ours, &execution).await.len() == 4).await;
+    wait_for("the state is at work", async || events(&pair.ours, &execution).await.len() == 4).await;
     let stopped = stop(&pair.ours, &execution).await;
     let mut told = end(&pair.ours, &execution).await;
     told.push(("StopExecution".to_owned(), stopped));

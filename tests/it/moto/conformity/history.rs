@@ -7,7 +7,7 @@ use super::compare::{Gap, Transcript, compare};
 use super::{Pair, Side};
 use crate::moto::pipeline::{Pipeline, echo, held};
 use crate::sandbox::bench::App;
-use crate::support::eventually;
+use crate::support::wait_for;
 
 const STATES: [(&str, &str); 3] =
     [("EnsureInfra", "infraResult"), ("RegisterTaskAndDeploy", "deployResult"), ("CheckDeployment", "checkResult")];
@@ -28,7 +28,7 @@ const GAPS: [Gap; 5] = [
 
 /// The events up to the exit of the last of the three states.
 async fn history(side: &Side, execution: &str) -> Vec<Value> {
-    eventually("the three states are left", async || {
+    wait_for("the three states are left", async || {
         let answer = side.call(Controller, "AWSStepFunctions.GetExecutionHistory", json!({"executionArn": execution}));
         let events = answer.await["events"].as_array().unwrap().clone();
         let last = events.iter().position(|event| {

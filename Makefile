@@ -1,0 +1,57 @@
+# `make help` lists what there is. Each target installs what it needs first (scripts/install.sh), so that two commands are
+# enough on a new machine: make demo, make test.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# rustup installs here without touching anybody's shell settings.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+# Queries are checked against .sqlx; `make lint` checks .sqlx against a database.
+export SQLX_OFFLINE := true
+# What is downloaded for this checkout alone.
+export PANDA_CACHE_DIR ?= $(CURDIR)/.cache
+# The independent AWS that tests run against.
+export PANDA_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
+
+.PHONY: help demo up test lint fmt build bench
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## One deployment, from a git repository to COMPLETED, on this machine; leaves nothing running
+	@scripts/install.sh build rust demo
+	cargo build --quiet
+	cargo run --quiet -- demo
+
+up: ## The same parts, and they stay until Ctrl-C; prints what to try next
+	@scripts/install.sh build rust demo
+	cargo build --quiet
+	cargo run --quiet -- up
+
+test: ## All tests, on real parts
+	@scripts/install.sh build rust demo test
+	cargo build --all-targets
+	cargo run --quiet -- parts -- cargo nextest run
+
+lint: ## Formatting, clippy, queries, documentation, dependencies, scripts
+	@scripts/install.sh build rust demo lint
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	scripts/check-queries.sh
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	cargo deny --log-level error check bans licenses sources
+	shellcheck scripts/*.sh .ci/run
+
+fmt: ## Format the code
+	cargo fmt
+
+build: ## The release binary, in target/release
+	@scripts/install.sh build rust
+	cargo build --release
+
+bench: ## Measure the server at rest and an event's way to a reader
+	@scripts/install.sh build rust demo
+	cargo build --quiet
+	cargo bench --no-run
+	cargo run --quiet -- parts -- cargo bench --bench server

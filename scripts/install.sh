@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# Installs what is missing on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint]
+#
+#   build  C compiler, OpenSSL headers, cmake, git: what crates need to be compiled
+#   rust   a Rust toolchain that is new enough
+#   demo   Postgres, a Docker engine, an image registry, busybox
+#   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own
+#   lint   sqlx-cli, cargo-deny, shellcheck
+#
+# Debian and Ubuntu, as root or with sudo. Elsewhere it says what is needed. Quick when everything is there, and can be repeated.
+set -euo pipefail
+
+RUST_MINIMUM=1.94.1
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${PANDA_CACHE_DIR:-$here/.cache}
+packages=()
+
+say() { printf 'install: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]; }
+want() { packages+=("$@"); }
+
+# Runs a command as root.
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt_get() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"
+}
+
+# --- what is missing -------------------------------------------------------------------------------------------------------------
+
+missing_for_build() {
+  have cc || want gcc libc6-dev
+  have c++ || want g++
+  have make || want make
+  have cmake || want cmake
+  have perl || want perl
+  have git || want git
+  have pkg-config || want pkg-config
+  if ! have pkg-config || ! pkg-config --exists openssl; then want libssl-dev; fi
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || want ca-certificates
+}
+
+missing_for_rust() {
+  rust_is_new_enough || have rustup || have curl || want curl
+}
+
+missing_for_demo() {
+  postgres_is_there || want postgresql
+  engine_answers || have dockerd || want docker.io
+  have docker-registry || want docker-registry
+  # The example's base image is pulled where a registry of images can be reached, and made of this where none can.
+  static_busybox || want busybox-static
+  git_http_backend || want git
+}
+
+missing_for_test() {
+  python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want python3 python3-venv
+}
+
+missing_for_lint() {
+  have shellcheck || want shellcheck
+}
+
+postgres_is_there() {
+  { have initdb && have postgres; } || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
+engine_answers() {
+  local socket
+  [ -z "${DOCKER_HOST:-}" ] || return 0 # named on purpose: the program says so if it does not answer
+  for socket in /var/run/docker.sock "${XDG_RUNTIME_DIR:-/nonexistent}/docker.sock" "$HOME/.docker/run/docker.sock"; do
+    if [ -S "$socket" ] && [ -w "$socket" ] && have curl && curl -fsS -m 5 --unix-socket "$socket" http://engine/_ping >/dev/null 2>&1; then
+      return 0
+    fi
+  done
+  return 1
+}
+
+static_busybox() {
+  [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1
+}
+
+git_http_backend() {
+  have git && [ -x "$(git --exec-path)/git-http-backend" ]
+}
+
+# --- Debian's packages -----------------------------------------------------------------------------------------------------------
+
+install_packages() {
+  [ ${#packages[@]} -gt 0 ] || return 0
+  mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+  if ! have apt-get; then
+    die "this machine has no apt-get. Install these yourself (named as in Debian), then try again: ${packages[*]}"
+  fi
+  if [ "$(id -u)" -ne 0 ] && ! have sudo; then
+    die "not root, and there is no sudo. Have this run as root, then try again: apt-get update && apt-get install ${packages[*]}"
+  fi
+  say "installing ${packages[*]}"
+  apt_get update >/dev/null
+  if [[ " ${packages[*]} " == *' postgresql '* ]]; then
+    without_new_cluster apt_get install -y --no-install-recommends "${packages[@]}" >/dev/null
+  else
+    apt_get install -y --no-install-recommends "${packages[@]}" >/dev/null
+  fi
+}
+
+# Debian makes a database cluster on port 5432 when the package is installed. We start our own in private folders and want only the
+# programs: the setting is changed for the time of the installation, and put back.
+without_new_cluster() {
+  local settings=/etc/postgresql-common/createcluster.conf
+  apt_get install -y --no-install-recommends postgresql-common >/dev/null
+  as_root cp -p "$settings" "$settings.panda"
+  # shellcheck disable=SC2064 # the path is meant to be filled in now
+  trap "as_root mv '$settings.panda' '$settings'" EXIT
+  as_root sed -i -E 's/^#?[[:space:]]*create_main_cluster[[:space:]]*=.*/create_main_cluster = false/' "$settings"
+  "$@"
+  as_root mv "$settings.panda" "$settings"
+  trap - EXIT
+}
+
+# --- Rust ------------------------------------------------------------------------------------------------------------------------
+
+rust_is_new_enough() {
+  local version
+  version=$(cd "$here" && cargo --version 2>/dev/null | awk '{ print $2 }') || return 1
+  [ -n "$version" ] && [ "$(printf '%s\n' "$RUST_MINIMUM" "${version%%-*}" | sort -V | head -n 1)" = "$RUST_MINIMUM" ]
+}
+
+install_rust() {
+  rust_is_new_enough && return 0
+  if ! have rustup && have apt-get && apt-cache show rustup >/dev/null 2>&1; then
+    say "installing rustup from this distribution"
+    apt_get install -y --no-install-recommends rustup >/dev/null
+  fi
+  if have rustup; then
+    say "installing the stable Rust toolchain for this folder (the default one is older than $RUST_MINIMUM, or absent)"
+    rustup toolchain install stable --profile minimal --component rustfmt --component clippy
+    (cd "$here" && rustup override set stable)
+  else
+    say "installing rustup from https://sh.rustup.rs into $HOME/.cargo and $HOME/.rustup"
+    curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs \
+      | sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain stable --component rustfmt --component clippy
+  fi
+  hash -r
+  rust_is_new_enough || die "Rust $RUST_MINIMUM or newer is needed (https://rustup.rs); cargo --version says: $(cargo --version 2>&1 || true)"
+}
+
+# A cargo subcommand at a version that is known to work; an installed one is used as it is.
+cargo_tool() {
+  local program=$1 crate=$2
+  shift 2
+  have "$program" && return 0
+  say "building $crate (once)"
+  # A target folder of its own, which cargo removes: the checkout's would keep it for ever.
+  env -u CARGO_TARGET_DIR cargo install --quiet --locked "$crate" "$@"
+}
+
+# --- moto ------------------------------------------------------------------------------------------------------------------------
+
+install_moto() {
+  local venv=$cache/moto stamp
+  stamp=$venv/$(sha256sum "$here/scripts/moto-requirements.txt" | cut -c1-16)
+  [ -e "$stamp" ] && return 0
+  say "installing moto into $venv (once)"
+  rm -rf "$venv"
+  mkdir -p "$cache"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/scripts/moto-requirements.txt"
+  touch "$stamp"
+}
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+
+PATH=$HOME/.cargo/bin:$PATH
+[ $# -gt 0 ] || set -- build rust demo test lint
+for level in "$@"; do
+  case $level in
+    build | rust | demo | test | lint) "missing_for_$level" ;;
+    *) die "unknown level $level: use build, rust, demo, test, lint" ;;
+  esac
+done
+install_packages
+for level in "$@"; do
+  case $level in
+    rust) install_rust ;;
+    test)
+      cargo_tool cargo-nextest cargo-nextest --version '^0.9'
+      install_moto
+      ;;
+    lint)
+      cargo_tool sqlx sqlx-cli --version '^0.9' --no-default-features --features postgres,rustls
+      cargo_tool cargo-deny cargo-deny --version '^0.20'
+      ;;
+  esac
+done

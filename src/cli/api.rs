@@ -1,0 +1,250 @@
+//! The API as a client sees it: one method a call.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use url::{Host, Url};
+use uuid::Uuid;
+
+use super::clean;
+use super::error::{CliError, Problem};
+use super::types::{Connections, Envelope, Started};
+
+/// Connecting asks GitHub or AWS before it answers.
+const ANSWER_LIMIT: Duration = Duration::from_mins(1);
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The server sends something every 15 s; three missed ones are a dead connection.
+const SILENCE_LIMIT: Duration = Duration::from_secs(45);
+/// An answer of the API is a few kilobytes; a list at most a few hundred.
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Which server a command talks to.
+#[derive(Args, Clone, Debug)]
+pub struct ServerArgs {
+    /// Address of the Panda server
+    #[arg(long, env = "PANDA_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
+    pub server: Url,
+    /// Print JSON for machines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A client of one server.
+#[derive(Clone, Debug)]
+pub struct Api {
+    base: Url,
+    calls: Client,
+    streams: Client,
+}
+
+impl Api {
+    /// A client of the server at `base`; nothing is sent yet.
+    pub fn new(base: &Url) -> Result<Self, CliError> {
+        let builder = || {
+            let builder = Client::builder()
+                .user_agent(concat!("panda/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT_LIMIT)
+                // A redirect would send tokens to an address that nobody gave.
+                .redirect(reqwest::redirect::Policy::none());
+            if is_loopback(base) { builder.no_proxy() } else { builder }
+        };
+        let failed = |error: reqwest::Error| CliError::input("--server", error.to_string());
+        Ok(Self {
+            base: base.clone(),
+            calls: builder().timeout(ANSWER_LIMIT).build().map_err(failed)?,
+            streams: builder().read_timeout(SILENCE_LIMIT).build().map_err(failed)?,
+        })
+    }
+
+    /// The server's address, for messages.
+    pub fn server(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// `POST /api/v1/connect/github` or `/aws`; the answer's data.
+    pub async fn connect(&self, what: &str, body: &Value) -> Result<Value, CliError> {
+        self.call(self.request(Method::POST, &["connect", what])?.json(body)).await
+    }
+
+    /// `GET /api/v1/connections`.
+    pub async fn connections(&self) -> Result<(Connections, Value), CliError> {
+        let data = self.call(self.request(Method::GET, &["connections"])?).await?;
+        Ok((self.read(&data)?, data))
+    }
+
+    /// `POST /api/v1/deploy`. Sent again with the same idempotency key when the connection breaks, so that it starts one deployment
+    /// however often it is sent.
+    pub async fn deploy(&self, body: &Value) -> Result<(Started, Value), CliError> {
+        let key = Uuid::new_v4().to_string();
+        let send = || async {
+            let request = self.request(Method::POST, &["deploy"])?.header("Idempotency-Key", &key);
+            self.call(request.json(body)).await
+        };
+        let data = match send().await {
+            Err(CliError::Unreachable { .. }) => send().await?,
+            other => other?,
+        };
+        Ok((self.read(&data)?, data))
+    }
+
+    /// `POST /api/v1/deploy/{id}/switch`; the answer's data.
+    pub async fn switch(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::POST, &["deploy", id, "switch"])?.json(&json!({}))).await
+    }
+
+    /// `GET /api/v1/deploy/{id}/result`; the answer's data.
+    pub async fn result(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["deploy", id, "result"])?).await
+    }
+
+    /// `GET /api/v1/deploy/current`; the answer's data.
+    pub async fn current(&self) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["deploy", "current"])?).await
+    }
+
+    /// `GET /api/v1/deploy` with its filters; the answer's data.
+    pub async fn list(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["deploy"])?.query(query)).await
+    }
+
+    /// `GET /api/v1/deploy/{id}/events`: the open stream, `None` when the server says that nothing more will come.
+    pub async fn events(&self, id: &str, lang: &str, last: Option<&str>) -> Result<Option<Response>, CliError> {
+        let url = self.url(&["deploy", id, "events"])?;
+        let mut request = self.streams.get(url).query(&[("lang", lang)]).header("Accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        match answer.status().as_u16() {
+            204 => Ok(None),
+            200 if media_type(&answer) == "text/event-stream" => Ok(Some(answer)),
+            200 => Err(self.protocol(&format!("{} instead of an event stream", media_type(&answer)))),
+            _ => Err(self.problem(answer).await),
+        }
+    }
+
+    /// `GET /readyz`: whether the server says that it can work.
+    pub async fn is_ready(&self) -> bool {
+        let mut url = self.base.clone();
+        url.set_path("/readyz");
+        self.calls.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// `data` as a type of ours.
+    pub fn read<T: serde::de::DeserializeOwned>(&self, data: &Value) -> Result<T, CliError> {
+        T::deserialize(data).map_err(|error| self.protocol(&error.to_string()))
+    }
+
+    fn url(&self, path: &[&str]) -> Result<Url, CliError> {
+        let mut url = self.base.clone();
+        // Each part is escaped: an id with a slash stays one part.
+        match url.path_segments_mut() {
+            Ok(mut segments) => {
+                segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+            }
+            Err(()) => return Err(CliError::input("--server", "this address cannot have a path")),
+        }
+        Ok(url)
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, CliError> {
+        Ok(self.calls.request(method, self.url(path)?))
+    }
+
+    async fn call(&self, request: RequestBuilder) -> Result<Value, CliError> {
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if !answer.status().is_success() {
+            return Err(self.problem(answer).await);
+        }
+        let body = self.body(answer).await?;
+        let envelope: Envelope = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        Ok(envelope.data)
+    }
+
+    async fn problem(&self, answer: Response) -> CliError {
+        let status = answer.status();
+        if status.is_redirection() {
+            let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or("another address");
+            return self.protocol(&format!("it redirects to {}: give that address", clean::line(to)));
+        }
+        match self.body(answer).await.map(|body| serde_json::from_slice::<Problem>(&body)) {
+            Ok(Ok(problem)) => CliError::Refused(Box::new(problem)),
+            Ok(Err(_)) => self.protocol(&format!("HTTP {status} without a reason in JSON")),
+            Err(error) => error,
+        }
+    }
+
+    async fn body(&self, mut answer: Response) -> Result<Vec<u8>, CliError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(self.protocol("its answer is far too long"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// The answer makes no sense.
+    pub fn protocol(&self, reason: &str) -> CliError {
+        CliError::Protocol { server: self.server(), reason: clean::line(reason) }
+    }
+
+    /// There is no answer. The innermost reason is the one that helps ("connection refused"); the outer ones repeat the address.
+    pub fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> CliError {
+        let mut innermost = error;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        CliError::Unreachable { server: self.server(), reason: clean::line(&innermost.to_string()) }
+    }
+}
+
+fn media_type(answer: &Response) -> String {
+    let value = answer.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("no type");
+    clean::line(value.split(';').next().unwrap_or_default().trim()).to_ascii_lowercase()
+}
+
+/// A proxy cannot reach this machine's own loopback address.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+fn server_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; give an address such as http://127.0.0.1:8080"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("give an address that begins with http:// or https://".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("give the address alone, without user, password or query".to_owned());
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_leave_its_place_in_the_path() {
+        let api = Api::new(&server_url("http://127.0.0.1:1/panda/").unwrap()).unwrap();
+        assert_eq!(
+            api.url(&["deploy", "../x?y", "switch"]).unwrap().as_str(),
+            "http://127.0.0.1:1/panda/api/v1/deploy/..%2Fx%3Fy/switch"
+        );
+    }
+
+    #[test]
+    fn a_server_address_holds_no_password() {
+        assert!(server_url("http://user:secret@host").unwrap_err().contains("without user"));
+        assert!(server_url("ftp://host").unwrap_err().contains("http://"));
+        assert!(server_url("127.0.0.1:8080").is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! `panda deploy`: starts a deployment.
+
+use clap::Args;
+use serde_json::json;
+
+use super::api::{Api, ServerArgs};
+use super::clean;
+use super::error::CliError;
+use super::progress::say;
+use super::source::{Wanted, choose};
+use super::switch::switch_and_watch;
+use super::watch::{FollowArgs, Resume, conclude, report, watch};
+use crate::domain::deployment::Status;
+
+/// `panda deploy`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  panda deploy --wait                               the only repository and account that are connected
+  panda deploy --owner acme --repo shop --wait      one of several
+  panda deploy --github gh_… --aws aws_… --json     by the connections' ids
+  panda deploy --switch                             and straight on to green when it is healthy
+
+Without --wait the command ends once the deployment is started (exit code 0) and prints its id. With --wait it ends when the deployment is
+ready for the switch or completed (0) or failed (1). With --switch it ends when the deployment is completed (0) or failed (1).")]
+pub struct DeployArgs {
+    /// Account or organisation; may be left out when one repository is connected
+    #[arg(long)]
+    owner: Option<String>,
+    /// Repository
+    #[arg(long)]
+    repo: Option<String>,
+    /// Branch; the connection's own when left out
+    #[arg(long)]
+    branch: Option<String>,
+    /// Id of the connection to the repository
+    #[arg(long, value_name = "GH_ID")]
+    github: Option<String>,
+    /// Id of the connection to the AWS account
+    #[arg(long, value_name = "AWS_ID")]
+    aws: Option<String>,
+    /// Follow the deployment until it is ready for the switch
+    #[arg(long)]
+    wait: bool,
+    /// Follow it, and switch the traffic as soon as it is ready
+    #[arg(long)]
+    switch: bool,
+    #[command(flatten)]
+    follow: FollowArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Starts it, and follows it where that is wanted.
+pub async fn run(args: DeployArgs) -> Result<(), CliError> {
+    let api = Api::new(&args.server.server)?;
+    let (connections, _) = api.connections().await?;
+    let wanted = Wanted { owner: args.owner, repo: args.repo, branch: args.branch, github: args.github, aws: args.aws };
+    let (github, aws) = choose(&wanted, &connections)?;
+    let body = json!({
+        "githubConnectionId": github.connection_id,
+        "awsConnectionId": aws.connection_id,
+        "owner": github.owner,
+        "repo": github.repo,
+        "branch": wanted.branch.as_deref().unwrap_or(&github.branch),
+    });
+    let (started, data) = api.deploy(&body).await?;
+    let id = started.deployment_id;
+    if !args.wait && !args.switch {
+        say(&if args.server.json { clean::json(&data) } else { clean::line(&id) });
+        return Ok(());
+    }
+    if !args.server.json {
+        say(&format!("{} (Ctrl-C stops watching, not the deployment; panda watch goes on)", clean::line(&id)));
+    }
+    let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, Resume::default()).await?;
+    if args.switch && outcome.status == Status::DeploymentReady {
+        (outcome, data) = switch_and_watch(&api, &id, &args.follow, args.server.json).await?;
+    }
+    report(&outcome, &data, args.server.json);
+    conclude(&outcome)
+}

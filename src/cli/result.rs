@@ -1,0 +1,51 @@
+//! `panda result`: what became of a deployment.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::api::{Api, ServerArgs};
+use super::error::CliError;
+use super::progress::say;
+use super::{clean, table};
+
+/// What is most looked for comes first.
+const ORDER: [&str; 12] = [
+    "deploymentId",
+    "status",
+    "errorCode",
+    "errorMessage",
+    "owner",
+    "repo",
+    "branch",
+    "commitSha",
+    "startedAt",
+    "completedAt",
+    "durationSeconds",
+    "finalService",
+];
+
+/// `panda result`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  panda result dep_k1l2m3n4o5p6q7r8s9t0 --json
+
+Exits with 0 whatever the status is: ask `panda watch` where a failed deployment has to be an error.")]
+pub struct ResultArgs {
+    /// The deployment's id
+    id: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Shows it.
+pub async fn run(args: ResultArgs) -> Result<(), CliError> {
+    let data = Api::new(&args.server.server)?.result(&args.id).await?;
+    say(shown(&data, args.server.json).trim_end());
+    Ok(())
+}
+
+/// A result as text or JSON.
+pub fn shown(data: &Value, json: bool) -> String {
+    if json { clean::json(data) } else { table::members(data, &ORDER) }
+}

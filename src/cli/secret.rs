@@ -1,0 +1,87 @@
+//! Secrets on their way in: from a variable, a file or standard input, never from the command line, which every user of the machine can
+//! read in the list of processes and which shells keep in their history.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use secrecy::SecretString;
+
+use super::error::CliError;
+
+/// No token or key is longer; a file that is, is the wrong file.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// The secret in `file` (`-` is standard input) or else in the first of `variables` that is set and not empty.
+pub fn read(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<Option<SecretString>, CliError> {
+    match file {
+        Some(path) if path == Path::new("-") => from(option, std::io::stdin().lock()).map(Some),
+        Some(path) => {
+            let opened = std::fs::File::open(path)
+                .map_err(|error| CliError::input(option, format!("{} cannot be read: {error}", path.display())))?;
+            from(option, opened).map(Some)
+        }
+        None => Ok(variables
+            .iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .find(|value| !value.is_empty())
+            .map(SecretString::from)),
+    }
+}
+
+/// As [`read`], where there is no going on without.
+pub fn require(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<SecretString, CliError> {
+    read(option, file, variables)?.ok_or_else(|| {
+        let problem =
+            format!("set {} or give a file with {option} FILE (- for standard input)", variables.join(" or "));
+        CliError::input(option, problem)
+    })
+}
+
+fn from(option: &str, source: impl std::io::Read) -> Result<SecretString, CliError> {
+    let mut text = String::new();
+    let read = source.take(MAX_BYTES + 1).read_to_string(&mut text);
+    let length = read.map_err(|error| CliError::input(option, format!("the secret cannot be read: {error}")))?;
+    if length as u64 > MAX_BYTES {
+        return Err(CliError::input(option, "this is longer than any token: is it the right file?"));
+    }
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err(CliError::input(option, "there is nothing in it: put the secret alone into it"));
+    }
+    Ok(SecretString::from(trimmed.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret as _;
+
+    #[test]
+    fn a_file_gives_its_secret_without_the_line_break() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "ghp_secret\n").unwrap();
+        let secret = require("--token-file", Some(file.path()), &[]).unwrap();
+        assert_eq!(secret.expose_secret(), "ghp_secret");
+    }
+
+    #[test]
+    fn an_empty_or_absent_file_is_refused_by_the_options_name() {
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        for path in [empty.path(), Path::new("/nonexistent/token")] {
+            let refused = require("--token-file", Some(path), &[]).unwrap_err();
+            assert!(refused.to_string().starts_with("--token-file"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn nothing_given_says_where_a_secret_can_come_from() {
+        let refused = require("--token-file", None, &["PANDA_NO_SUCH_VARIABLE"]).unwrap_err().to_string();
+        assert!(refused.contains("PANDA_NO_SUCH_VARIABLE") && refused.contains("--token-file FILE"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_too_long_for_a_secret_is_refused() {
+        let refused = from("--token-file", std::io::repeat(b'x')).unwrap_err();
+        assert!(refused.to_string().contains("right file"));
+    }
+}

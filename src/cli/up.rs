@@ -1,0 +1,191 @@
+//! `panda up`: the same parts as in the demo, and they stay.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use nix::fcntl::{Flock, FlockArg};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::api::Api;
+use super::error::CliError;
+use super::progress::say;
+use super::stack::{Addresses, Stack, StackOptions};
+use super::{example, secret, setup, shutdown};
+
+/// `panda up`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  panda up                      then, in another terminal, what it prints
+
+Starts Postgres, a Docker engine when none is running, an image registry, a sandbox that stands for AWS and GitHub, and Panda. The
+deployments and the example's repository stay in the folder for the next start; the sandbox itself begins anew each time. Ctrl-C stops all.")]
+pub struct UpArgs {
+    /// Folder for the data, kept between runs
+    #[arg(long, env = "PANDA_DATA_DIR", value_name = "FOLDER", default_value_os_t = default_folder())]
+    data_dir: PathBuf,
+    /// Address to listen on
+    #[arg(long, env = "PANDA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+/// Runs until a signal comes.
+pub async fn run(args: UpArgs) -> Result<(), CliError> {
+    let cancel = shutdown::token()?;
+    let dir = folder(&args.data_dir)?;
+    let _lock = lock(&dir)?;
+    let options = StackOptions { token: kept_token(&dir.join("github-token"))?, dir, listen: args.listen, keep: true };
+    let tell = |line: &str| say(&format!("… {line}"));
+    let stack = tokio::select! {
+        started = Stack::start(&options, &tell) => started?,
+        () = cancel.cancelled() => return Err(CliError::Interrupted),
+    };
+    let connected = async {
+        let api = Api::new(&stack.addresses.panda)?;
+        setup::connect(&api, &stack.addresses, &options.token).await
+    };
+    let welcomed = connected.await.map(|ids| say(&welcome(&stack.addresses, &options, &ids)));
+    if welcomed.is_ok() {
+        cancel.cancelled().await;
+    }
+    say("\n… Stopping everything");
+    let stopped = stack.stop().await;
+    welcomed?;
+    stopped
+}
+
+fn welcome(at: &Addresses, options: &StackOptions, (github, aws): &(String, String)) -> String {
+    let panda = at.panda.as_str().trim_end_matches('/');
+    let me = own_command();
+    let flag = if options.listen.port() == 8080 { String::new() } else { format!(" --server {panda}") };
+    let (owner, repo, branch) = (example::OWNER, example::REPO, example::BRANCH);
+    let body = format!(
+        r#"{{"githubConnectionId":"{github}","awsConnectionId":"{aws}","owner":"{owner}","repo":"{repo}","branch":"{branch}"}}"#
+    );
+    format!(
+        "
+Panda is at {panda} (API browser: {panda}/swagger-ui). Ctrl-C stops everything.
+
+  Connected      {owner}/{repo} as {github}, the sandbox's AWS account as {aws}
+  Sandbox (AWS)  {aws_endpoint}   region {region}
+    AWS_ACCESS_KEY_ID={key}
+    AWS_SECRET_ACCESS_KEY={secret}
+  Postgres       {database}
+  Docker engine  {docker}
+  Data           {data}
+
+Try, in another terminal:
+
+  {me} deploy{flag} --github {github} --aws {aws} --wait
+  {me} switch{flag} DEPLOYMENT_ID --wait
+
+The same with curl:
+
+  curl -s {panda}/api/v1/deploy -H 'content-type: application/json' -d '{body}'
+  curl -N {panda}/api/v1/deploy/DEPLOYMENT_ID/events
+  curl -s -X POST {panda}/api/v1/deploy/DEPLOYMENT_ID/switch
+  curl -s {panda}/api/v1/deploy/DEPLOYMENT_ID/result
+
+A new version of the example:
+
+  git clone -q {repository} /tmp/hello && cd /tmp/hello && echo 3 > VERSION && git commit -qam 'Version 3' && git push -q
+",
+        aws_endpoint = at.aws,
+        region = at.region,
+        key = at.user.access_key_id,
+        // Of the sandbox on this machine alone, made for this run, and there to be used.
+        secret = at.user.secret_access_key.expose_secret(),
+        database = at.database,
+        docker = at.docker,
+        data = options.dir.display(),
+        repository = quoted(&at.repository.to_string_lossy()),
+    )
+}
+
+/// How this program is started from any folder: it need not be on the `PATH`.
+fn own_command() -> String {
+    let on_path = std::env::args_os().next().is_some_and(|name| !name.to_string_lossy().contains('/'));
+    let path = std::env::current_exe().ok().filter(|_| !on_path);
+    path.map_or_else(|| "panda".to_owned(), |path| quoted(&path.to_string_lossy()))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
+    if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// `~/.local/share/panda`, as the XDG rules have it. Root's own folder is closed to the user that Postgres runs as then.
+fn default_folder() -> PathBuf {
+    if nix::unistd::Uid::effective().is_root() {
+        return PathBuf::from("/var/lib/panda");
+    }
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set("XDG_DATA_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("panda")
+}
+
+fn folder(path: &Path) -> Result<PathBuf, CliError> {
+    let made = std::fs::create_dir_all(path).and_then(|()| path.canonicalize());
+    made.map_err(|error| CliError::input("--data-dir", format!("{}: {error}", path.display())))
+}
+
+/// Two at once in one folder would fight over the database.
+fn lock(dir: &Path) -> Result<Flock<std::fs::File>, CliError> {
+    let path = dir.join("lock");
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| CliError::File { path, source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        CliError::input(
+            "--data-dir",
+            format!("another panda uses {}: stop it, or choose another folder", dir.display()),
+        )
+    })
+}
+
+/// The token of an earlier run, or a new one: connections that are in the database go on working with it.
+fn kept_token(path: &Path) -> Result<SecretString, CliError> {
+    if path.exists() {
+        return secret::require("github-token", Some(path), &[]);
+    }
+    let token = setup::random_token();
+    let failed = |source| CliError::File { path: path.to_path_buf(), source };
+    let mut file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(failed)?;
+    writeln!(file, "{}", token.expose_secret()).map_err(failed)?;
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_copied_into_a_shell() {
+        assert_eq!(quoted("/var/lib/panda/git"), "/var/lib/panda/git");
+        assert_eq!(quoted("/home/o'neil/my data"), r"'/home/o'\''neil/my data'");
+    }
+
+    #[test]
+    fn a_token_is_kept_for_the_next_start_and_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("github-token");
+        let first = kept_token(&path).unwrap();
+        assert_eq!(kept_token(&path).unwrap().expose_secret(), first.expose_secret());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o077, 0);
+    }
+
+    #[test]
+    fn one_folder_is_for_one_panda() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        assert!(lock(dir.path()).unwrap_err().to_string().contains("another panda uses"));
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
+}

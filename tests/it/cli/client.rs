@@ -1,0 +1,75 @@
+//! Commands against a server: what they print, and the exit code that a script goes by.
+
+use pretty_assertions::assert_eq;
+
+use super::{Server, panda, run};
+use crate::support::db::TestDb;
+
+#[tokio::test]
+async fn an_empty_server_lists_nothing_and_says_how_to_begin() {
+    let db = TestDb::new().await;
+    let server = Server::start(&db, &[]).await;
+    let list = run(&mut panda(&["list", "--server", &server.url])).await;
+    assert_eq!((list.code, list.stdout.as_str()), (0, "no deployments\n"), "{list:?}");
+    let connections = run(&mut panda(&["connections", "--server", &server.url])).await;
+    assert_eq!(connections.code, 0);
+    assert!(connections.stdout.contains("panda connect github --help"), "{connections:?}");
+    let deploy = run(&mut panda(&["deploy", "--server", &server.url])).await;
+    assert_eq!(deploy.code, 2);
+    assert!(deploy.stderr.contains("panda connect github"), "{deploy:?}");
+}
+
+#[tokio::test]
+async fn exit_codes_tell_bad_input_from_refusals_and_from_silence() {
+    let db = TestDb::new().await;
+    let server = Server::start(&db, &[]).await;
+    let unknown = run(&mut panda(&["result", "dep_nope", "--server", &server.url])).await;
+    assert_eq!(unknown.code, 4);
+    assert!(unknown.stderr.contains("DEPLOYMENT_NOT_FOUND, HTTP 404"), "{unknown:?}");
+    let bad = run(&mut panda(&["list", "--owner", "a/b", "--server", &server.url])).await;
+    assert_eq!(bad.code, 2);
+    assert!(bad.stderr.starts_with("panda: owner: "), "{bad:?}");
+    let listen = server.kill().await;
+    let away = run(&mut panda(&["list", "--server", &format!("http://{listen}")])).await;
+    assert_eq!(away.code, 3);
+    assert!(away.stderr.contains("PANDA_SERVER"), "{away:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_panda_is_told_apart() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let other = axum::Router::new().fallback(async || "<html>another service</html>");
+    tokio::spawn(async move { axum::serve(listener, other).await.unwrap() });
+    for args in [["list", "--json"], ["watch", "dep_1"]] {
+        let ended = run(panda(&args).args(["--server", &url])).await;
+        assert_eq!(ended.code, 5, "{ended:?}");
+        assert!(ended.stderr.contains("does not answer as Panda does"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_not_taken_from_the_command_line() {
+    let github = ["connect", "github", "--owner", "acme", "--repo", "shop"];
+    let ended = run(panda(&github).args(["--token", "ghp_x"])).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let ended = run(&mut panda(&github)).await;
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("PANDA_GITHUB_TOKEN"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn help_begins_with_what_can_be_tried() {
+    let help = run(&mut panda(&["--help"])).await;
+    assert_eq!(help.code, 0);
+    for part in ["panda demo", "panda up", "Exit codes", "PANDA_SERVER"] {
+        assert!(help.stdout.contains(part), "{part} is missing:\n{}", help.stdout);
+    }
+}
+
+#[tokio::test]
+async fn parts_give_a_command_a_database_and_hand_its_exit_code_on() {
+    let script = r#"[ -n "$DATABASE_URL" ] && [ -n "$DOCKER_HOST" ] && exit 7"#;
+    let ended = run(&mut panda(&["parts", "--", "sh", "-c", script])).await;
+    assert_eq!(ended.code, 7, "{ended:?}");
+}

@@ -1,0 +1,75 @@
+//! Following a deployment from the command line, through a restart of the server.
+
+use std::collections::HashSet;
+use std::process::Stdio;
+use std::time::Duration;
+
+use panda::app;
+use pretty_assertions::assert_eq;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::ChildStdout;
+
+use super::{panda, run};
+use crate::support::world::{OWNER, TOKEN, World};
+
+#[tokio::test]
+async fn watching_goes_on_after_a_restart_with_every_event_once() {
+    let world = World::start().await;
+    let first = app::start(world.config(&["--migrate=true"]), Some(world.controller())).await.unwrap();
+    let listen = first.address().to_string();
+    let url = format!("http://{listen}");
+    let id = deploy(&world, &url).await;
+
+    let mut watching = panda(&["watch", &id, "--json", "--lang", "ko", "--server", &url]);
+    let mut watching = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut seen = vec![next(&mut lines).await.unwrap()];
+    first.stop().await;
+    let config = world.config(&[&format!("--listen={listen}")]);
+    let second = app::start(config, Some(world.controller())).await.unwrap();
+    while let Some(line) = next(&mut lines).await {
+        seen.push(line);
+    }
+    assert_eq!(watching.wait().await.unwrap().code(), Some(0));
+
+    let result = seen.pop().unwrap();
+    assert_eq!(result["event"], "result");
+    assert_eq!(result["data"]["status"], "DEPLOYMENT_READY");
+    assert_eq!(result["data"]["eventCount"], seen.len());
+    let ids: HashSet<&str> = seen.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), seen.len());
+
+    let switched = run(&mut panda(&["switch", &id, "--wait", "--lang", "ko", "--server", &url])).await;
+    assert_eq!(switched.code, 0, "{switched:?}");
+    assert!(!switched.stdout.contains("[Step 1]"), "what was seen before is not shown again: {}", switched.stdout);
+    assert!(switched.stdout.contains("[Stage 4] 배포 완료") && switched.stdout.contains("COMPLETED"), "{switched:?}");
+    second.stop().await;
+}
+
+/// Connects and deploys with nothing but commands; the deployment's id.
+async fn deploy(world: &World, url: &str) -> String {
+    // Panda listens before its schema is there; readiness says when it can be used.
+    crate::support::wait_for("the server is ready", async || {
+        reqwest::get(format!("{url}/readyz")).await.ok()?.status().is_success().then_some(())
+    })
+    .await;
+    let mut github = panda(&["connect", "github", "--owner", OWNER, "--repo", &world.repo, "--server", url]);
+    let github = run(github.env("PANDA_GITHUB_TOKEN", TOKEN)).await;
+    assert_eq!(github.code, 0, "{github:?}");
+    let keys = world.sandbox.user_credentials();
+    let mut aws = panda(&["connect", "aws", "--region", world.sandbox.region(), "--server", url]);
+    aws.env("AWS_ACCESS_KEY_ID", &keys.access_key_id)
+        .env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret());
+    let aws = run(&mut aws).await;
+    assert_eq!(aws.code, 0, "{aws:?}");
+    let deployed = run(&mut panda(&["deploy", "--server", url])).await;
+    assert_eq!(deployed.code, 0, "{deployed:?}");
+    deployed.stdout.trim().to_owned()
+}
+
+async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<Value> {
+    let line = tokio::time::timeout(Duration::from_mins(2), lines.next_line()).await.expect("a line in time").unwrap();
+    line.map(|line| serde_json::from_str(&line).unwrap())
+}

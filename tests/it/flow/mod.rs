@@ -1,0 +1,213 @@
+//! The whole way through the front door: connect, deploy, read the stream, switch, read the result.
+
+use std::collections::BTreeMap;
+
+use eventsource_stream::Eventsource;
+use futures_util::StreamExt;
+use panda::app::{self, Running};
+use panda::sandbox::git::SourceFile;
+use reqwest::{Client, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use crate::support::wait_for;
+use crate::support::world::{OWNER, TOKEN, World, hello};
+
+/// A Panda with its API, and a client for it.
+struct Panda {
+    running: Running,
+    http: Client,
+}
+
+/// One event as a browser hands it to a page.
+#[derive(Clone, Debug)]
+struct Seen {
+    id: String,
+    name: String,
+    data: Value,
+}
+
+impl Panda {
+    async fn start(world: &World) -> Self {
+        let running = app::start(world.config(&[]), Some(world.controller())).await.unwrap();
+        Self { running, http: Client::new() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/api/v1{path}", self.running.address())
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        let answer = self.http.post(self.url(path)).json(body).send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.http.get(self.url(path)).send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    /// Reads the stream until the server ends it.
+    async fn stream(&self, id: &str, query: &str) -> Vec<Seen> {
+        let answer = self.http.get(self.url(&format!("/deploy/{id}/events{query}"))).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
+        let mut events = answer.bytes_stream().eventsource();
+        let mut seen = Vec::new();
+        while let Some(event) = events.next().await {
+            let event = event.unwrap();
+            seen.push(Seen { id: event.id, name: event.event, data: serde_json::from_str(&event.data).unwrap() });
+        }
+        seen
+    }
+
+    /// Connects to both sides of the world and returns a request to deploy.
+    async fn connect(&self, world: &World) -> Value {
+        let source = json!({"owner": OWNER, "repo": world.repo, "branch": "main", "token": TOKEN});
+        let (status, github) = self.post("/connect/github", &source).await;
+        assert_eq!((status, &github["message"]), (StatusCode::OK, &json!("GitHub 연결에 성공했습니다.")), "{github}");
+        let keys = world.sandbox.user_credentials();
+        let account = json!({
+            "region": world.sandbox.region(), "accessKeyId": keys.access_key_id,
+            "secretAccessKey": keys.secret_access_key.expose_secret(),
+        });
+        let (status, aws) = self.post("/connect/aws", &account).await;
+        assert_eq!((status, &aws["message"]), (StatusCode::OK, &json!("AWS 연결에 성공했습니다.")), "{aws}");
+        json!({
+            "githubConnectionId": github["data"]["githubConnectionId"], "awsConnectionId": aws["data"]["awsConnectionId"],
+            "owner": OWNER, "repo": world.repo, "branch": "main",
+        })
+    }
+}
+
+/// The agreed messages by language, as patterns in the order of the catalogue.
+fn catalogue(lang: &str) -> BTreeMap<String, Value> {
+    let catalogue: Vec<Value> = serde_json::from_str(include_str!("../../../src/domain/events.json")).unwrap();
+    catalogue.into_iter().map(|entry| (entry["message"][lang].as_str().unwrap().to_owned(), entry)).collect()
+}
+
+/// The catalogue's entry that a message was made from.
+fn entry_of<'a>(catalogue: &'a BTreeMap<String, Value>, message: &str) -> Option<&'a Value> {
+    let matches = |template: &str| match template.split_once('{') {
+        Some((before, _)) => message.starts_with(before),
+        None => message == template,
+    };
+    catalogue.iter().find(|(template, _)| matches(template)).map(|(_, entry)| entry)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_front_end_follows_a_deployment_from_the_first_call_to_completed() {
+    let world = World::with_files(hello("2.0.0")).await;
+    let panda = Panda::start(&world).await;
+    wait_for("it is ready", async || {
+        let ready = panda.http.get(format!("http://{}/readyz", panda.running.address())).send().await.unwrap();
+        (ready.status() == StatusCode::OK).then_some(())
+    })
+    .await;
+
+    let request = panda.connect(&world).await;
+    let (_, connections) = panda.get("/connections").await;
+    assert_eq!(connections["data"]["github"][0]["repo"], world.repo.as_str());
+    assert!(!connections.to_string().contains(TOKEN));
+
+    let (status, deployed) = panda.post("/deploy", &request).await;
+    assert_eq!((status, &deployed["message"]), (StatusCode::OK, &json!("배포가 시작되었습니다.")), "{deployed}");
+    let id = deployed["data"]["deploymentId"].as_str().unwrap().to_owned();
+    assert_eq!(deployed["data"]["message"], format!("Deployment started. Listen to /api/v1/deploy/{id}/events"));
+    let (_, current) = panda.get("/deploy/current").await;
+    assert_eq!(current["data"]["deploymentId"], id.as_str());
+
+    let early = panda.post(&format!("/deploy/{id}/switch"), &json!({})).await;
+    assert_eq!(early.0, StatusCode::CONFLICT, "not ready yet");
+
+    // The stream ends by itself five seconds after `success`.
+    let seen = panda.stream(&id, "").await;
+    let last = seen.last().unwrap();
+    assert_eq!(
+        (last.name.as_str(), &last.data["message"]),
+        ("success", &json!("Deployment ready for manual traffic switch"))
+    );
+    let korean = catalogue("ko");
+    for event in &seen {
+        let message = event.data["message"].as_str().unwrap();
+        let entry = entry_of(&korean, message).unwrap_or_else(|| panic!("not in the catalogue: {message}"));
+        assert_eq!(entry["type"], event.name.as_str());
+        if event.name == "stage" {
+            assert_eq!(event.data["type"], "stage");
+            assert_eq!(event.data["details"]["stage"], entry["details"]["stage"]);
+            for detail in event.data["details"].as_object().unwrap().keys() {
+                assert!(entry["details"].get(detail).is_some(), "{message} has no detail {detail} in the catalogue");
+            }
+        } else {
+            assert_eq!(event.data.as_object().unwrap().keys().collect::<Vec<_>>(), ["message"]);
+        }
+    }
+    assert!(seen.iter().any(|event| event.data["message"].as_str().unwrap().contains("트래픽 전환 대기")));
+
+    let english = panda.stream(&id, "?lang=en").await;
+    let ids = |events: &[Seen]| events.iter().map(|event| event.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&english), ids(&seen), "the same events in English");
+    let catalogue_en = catalogue("en");
+    assert!(english.iter().all(|event| entry_of(&catalogue_en, event.data["message"].as_str().unwrap()).is_some()));
+
+    // A browser that comes back knowing everything is told not to: until a person acts, nothing more can come.
+    let back = panda.http.get(panda.url(&format!("/deploy/{id}/events"))).header("Last-Event-ID", &last.id);
+    assert_eq!(back.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+
+    let (_, result) = panda.get(&format!("/deploy/{id}/result")).await;
+    let (blue, green) = (result["data"]["blueUrl"].as_str().unwrap(), result["data"]["greenUrl"].as_str().unwrap());
+    assert_eq!(result["data"]["status"], "DEPLOYMENT_READY");
+    assert!(!text(blue).await.contains("2.0.0") && text(green).await.contains("2.0.0"));
+
+    let (status, switched) = panda.post(&format!("/deploy/{id}/switch"), &json!({})).await;
+    assert_eq!((status, &switched["message"]), (StatusCode::OK, &json!("배포 전환이 시작되었습니다.")), "{switched}");
+    assert_eq!(switched["data"]["switchStatus"], "IN_PROGRESS");
+    let rest = panda.stream(&id, &format!("?lastEventId={}", last.id)).await;
+    let messages: Vec<&str> = rest.iter().map(|event| event.data["message"].as_str().unwrap()).collect();
+    assert_eq!(messages, ["[Stage 4] 트래픽 전환 시작", "[Stage 4] 배포 완료", "Deployment completed successfully"]);
+
+    let (_, result) = panda.get(&format!("/deploy/{id}/result")).await;
+    let data = &result["data"];
+    assert_eq!((&data["status"], &data["finalService"]), (&json!("COMPLETED"), &json!("green")));
+    assert_eq!(data["eventCount"], seen.len() + rest.len());
+    assert!(data["imageDigest"].as_str().unwrap().starts_with("sha256:"));
+    assert!(text(blue).await.contains("2.0.0"), "the traffic is on green");
+    assert_eq!(
+        panda.post(&format!("/deploy/{id}/switch"), &json!({})).await.0,
+        StatusCode::CONFLICT,
+        "already switched"
+    );
+    assert_eq!(panda.get("/deploy/current").await.0, StatusCode::NOT_FOUND);
+    let (_, list) = panda.get("/deploy?status=COMPLETED").await;
+    assert!(list.to_string().contains(&id), "{list}");
+    panda.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_reaches_the_front_end_as_one_fail_event_and_in_the_result() {
+    let world =
+        World::with_files(vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN echo broken; exit 9\n")]).await;
+    let panda = Panda::start(&world).await;
+    let request = wait_for("the API is up", async || {
+        let ready = panda.http.get(format!("http://{}/readyz", panda.running.address())).send().await.unwrap();
+        (ready.status() == StatusCode::OK).then_some(())
+    });
+    request.await;
+    let request = panda.connect(&world).await;
+    let (_, deployed) = panda.post("/deploy", &request).await;
+    let id = deployed["data"]["deploymentId"].as_str().unwrap().to_owned();
+    let seen = panda.stream(&id, "").await;
+    let fails: Vec<&Seen> = seen.iter().filter(|event| event.name != "stage").collect();
+    assert_eq!(fails.len(), 1);
+    assert_eq!(fails[0].name, "fail");
+    let message = fails[0].data["message"].as_str().unwrap();
+    assert!(message.starts_with("Docker 이미지 빌드 실패: ") && message.contains("broken"), "{message}");
+    let (_, result) = panda.get(&format!("/deploy/{id}/result")).await;
+    assert_eq!(result["data"]["errorCode"], "BUILD_FAILED");
+    assert_eq!(result["data"]["errorMessage"], message);
+    panda.running.stop().await;
+}
+
+async fn text(url: &str) -> String {
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}

@@ -1,0 +1,205 @@
+//! The document says what the API does, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pretty_assertions::assert_eq;
+use reqwest::{Method, RequestBuilder};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use sqlx::Executor;
+
+use super::{Answer, Api, Outside, Story, absent_db, outside, story};
+use crate::support::db::TestDb;
+
+/// Status by status what the document promises, by `METHOD path`.
+fn promised(document: &Value) -> BTreeMap<String, BTreeSet<u16>> {
+    let mut promised = BTreeMap::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let statuses = operation["responses"].as_object().unwrap().keys();
+            let errors = statuses.map(|status| status.parse().unwrap()).filter(|status| *status >= 400).collect();
+            promised.insert(format!("{} {path}", method.to_uppercase()), errors);
+        }
+    }
+    promised
+}
+
+/// Everything below `value` that is a `$ref`.
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(Value::as_str));
+            members.values().for_each(|value| references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_served_and_holds_together() {
+    let api = Api::serve(&absent_db()).await;
+    let document = api.get("/api-docs/openapi.json").await.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let parsed: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&parsed).unwrap(), document, "it says the same after being read");
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(!found.is_empty());
+    for reference in found {
+        assert!(document.pointer(&reference[1..]).is_some(), "{reference} leads nowhere");
+    }
+    let mut operations = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            assert!(operations.insert(operation["operationId"].as_str().unwrap()), "operation ids differ");
+            assert!(operation["summary"].is_string() && !operation["tags"].as_array().unwrap().is_empty(), "{path}");
+            let named = |name: &str| {
+                let parameters = operation["parameters"].as_array();
+                parameters.is_some_and(|all| {
+                    all.iter().any(|one| one["name"] == name && one["in"] == "path" && one["required"] == true)
+                })
+            };
+            assert_eq!(path.contains("{id}"), named("id"), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_field_is_described() {
+    let document = serde_json::to_value(panda::http::document()).unwrap();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(schema["description"].is_string(), "{name}");
+        for (field, property) in schema["properties"].as_object().unwrap() {
+            let described = property["description"].is_string() || property["$ref"].is_string();
+            assert!(described, "{name}.{field} has no description");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_that_shows_it_is_served() {
+    let api = Api::serve(&absent_db()).await;
+    let page = api.get("/swagger-ui").await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("swagger-ui"), "{}", page.text);
+    let script = api.get("/swagger-ui/swagger-initializer.js").await;
+    assert!(script.text.contains("/api-docs/openapi.json"), "{}", script.text);
+}
+
+/// Asks for what goes wrong, and keeps which statuses came.
+struct Provoker {
+    seen: BTreeMap<String, BTreeSet<u16>>,
+}
+
+impl Provoker {
+    /// Asks `concrete`, which is one of `path`.
+    async fn ask(
+        &mut self,
+        api: &Api,
+        method: Method,
+        path: &str,
+        concrete: &str,
+        change: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) {
+        let answer = Answer::of(change(api.request(method.clone(), concrete)).send().await.unwrap()).await;
+        assert!(answer.status >= 400, "{method} {concrete} answers {}", answer.status);
+        let code = answer.json()["errorCode"].as_str().unwrap().to_owned();
+        answer.problem(answer.status, &code);
+        self.seen.entry(format!("{method} {path}")).or_default().insert(answer.status);
+    }
+}
+
+#[tokio::test]
+async fn every_route_answers_the_errors_that_the_document_promises_and_no_other() {
+    let db = TestDb::new().await;
+    let ((github, _root), sandbox) = (outside::github().await, outside::sandbox().await);
+    let there = Outside::default().with_github(&github).with_aws(&sandbox);
+    let api = Api::serve_with(&db.db, &there, &[]).await;
+    let alone = Api::serve(&db.db).await;
+    let away = Api::serve_with(&absent_db(), &there, &[]).await;
+
+    let github = story::github_connection(&db.db, "acme", "shop").await;
+    let aws = story::aws_connection(&db.db).await;
+    let mut running = Story::begin_of(&db.db, "acme", "shop").await;
+    let id = running.id().to_owned();
+    let keys = sandbox.user_credentials();
+    let bodies = [
+        ("/api/v1/connect/github", json!({"owner": "acme", "repo": "shop", "branch": "main", "token": outside::TOKEN})),
+        (
+            "/api/v1/connect/aws",
+            json!({"region": sandbox.region(), "accessKeyId": keys.access_key_id,
+                   "secretAccessKey": keys.secret_access_key.expose_secret()}),
+        ),
+        (
+            "/api/v1/deploy",
+            json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop", "branch": "main"}),
+        ),
+    ];
+    let plain = [
+        (Method::GET, "/api/v1/connections"),
+        (Method::GET, "/api/v1/deploy"),
+        (Method::GET, "/api/v1/deploy/current"),
+        (Method::GET, "/api/v1/deploy/{id}/result"),
+        (Method::POST, "/api/v1/deploy/{id}/switch"),
+        (Method::GET, "/readyz"),
+    ];
+    let mut provoker = Provoker { seen: BTreeMap::new() };
+    let p = &mut provoker;
+
+    // What was sent is wrong.
+    for (path, body) in &bodies {
+        let json = |r: RequestBuilder, body: String| r.header("content-type", "application/json").body(body);
+        p.ask(&api, Method::POST, path, path, |r| json(r, "{".to_owned())).await;
+        p.ask(&api, Method::POST, path, path, |r| json(r, "x".repeat(70_000))).await;
+        p.ask(&api, Method::POST, path, path, |r| r.body("{}")).await;
+        // The database is away.
+        p.ask(&away, Method::POST, path, path, |r| r.json(body)).await;
+    }
+    p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
+    let events = format!("/api/v1/deploy/{id}/events");
+    p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
+    // What is asked is away.
+    for (path, body) in &bodies[..2] {
+        p.ask(&alone, Method::POST, path, path, |r| r.json(body)).await;
+    }
+    for (method, path) in &plain {
+        p.ask(&away, method.clone(), path, &path.replace("{id}", &id), |r| r).await;
+    }
+    // It is not there, or not yet.
+    for (method, path) in [
+        (Method::GET, "/api/v1/deploy/{id}/result"),
+        (Method::POST, "/api/v1/deploy/{id}/switch"),
+        (Method::GET, "/api/v1/deploy/{id}/events"),
+    ] {
+        p.ask(&api, method, path, &path.replace("{id}", "dep_unknown"), |r| r).await;
+    }
+    p.ask(&api, Method::POST, "/api/v1/deploy/{id}/switch", &format!("/api/v1/deploy/{id}/switch"), |r| r).await;
+    running.fail().await;
+    p.ask(&api, Method::GET, "/api/v1/deploy/current", "/api/v1/deploy/current", |r| r).await;
+    // One key for two bodies, one name for two sources.
+    let (deploy, body) = &bodies[2];
+    let keyed = |body: &Value| api.request(Method::POST, deploy).header("idempotency-key", "k").json(body);
+    assert_eq!(keyed(body).send().await.unwrap().status(), 200);
+    let mut other = body.clone();
+    other["branch"] = json!("other");
+    p.ask(&api, Method::POST, deploy, deploy, |r| r.header("idempotency-key", "k").json(&other)).await;
+    Story::begin_of(&db.db, "a", "b-c").await;
+    other["githubConnectionId"] = json!(story::github_connection(&db.db, "a-b", "c").await);
+    (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
+    p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;
+    // The tables are not what they should be: a fault of ours, whatever is asked.
+    let broken = "ALTER TABLE deployments RENAME TO d; ALTER TABLE github_connections RENAME TO g;
+                  ALTER TABLE aws_connections RENAME TO a; ALTER TABLE _sqlx_migrations RENAME version TO v";
+    db.psql().await.execute(broken).await.unwrap();
+    for (path, body) in &bodies {
+        p.ask(&api, Method::POST, path, path, |r| r.json(body)).await;
+    }
+    for (method, path) in &plain {
+        p.ask(&api, method.clone(), path, &path.replace("{id}", &id), |r| r).await;
+    }
+
+    let mut promised = promised(&serde_json::to_value(panda::http::document()).unwrap());
+    promised.retain(|_, statuses| !statuses.is_empty());
+    assert_eq!(provoker.seen, promised);
+}

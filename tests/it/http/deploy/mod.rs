@@ -1,0 +1,9 @@
+mod create;
+mod current;
+mod events;
+mod events_away;
+mod events_end;
+mod events_resume;
+mod list;
+mod result;
+mod switch;

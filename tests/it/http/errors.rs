@@ -1,0 +1,86 @@
+//! What is the same for every path.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{Answer, Api, Outside, absent_db};
+use crate::support::db::TestDb;
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems_too() {
+    let api = Api::serve(&absent_db()).await;
+    let problem = api.get("/api/v1/nothing?secret=1").await.problem(404, "ROUTE_NOT_FOUND");
+    assert_eq!(problem["instance"], "/api/v1/nothing");
+    let answer = Answer::of(api.request(Method::DELETE, "/api/v1/deploy").send().await.unwrap()).await;
+    answer.problem(405, "METHOD_NOT_ALLOWED");
+    let allowed: Vec<&str> = answer.header("allow").split(',').collect();
+    assert!(allowed.contains(&"GET") && allowed.contains(&"POST"), "{allowed:?}");
+}
+
+#[tokio::test]
+async fn bodies_that_cannot_be_read_are_refused_before_anything_else() {
+    let api = Api::serve(&absent_db()).await;
+    for path in ["/api/v1/deploy", "/api/v1/connect/github", "/api/v1/connect/aws"] {
+        let post = || api.request(Method::POST, path);
+        let json = |body: Vec<u8>| post().header("content-type", "application/json").body(body).send();
+        Answer::of(json(b"{".to_vec()).await.unwrap()).await.problem(400, "MALFORMED_JSON");
+        Answer::of(json(vec![0xff, 0xfe]).await.unwrap()).await.problem(400, "MALFORMED_JSON");
+        Answer::of(json(vec![b' '; 64 * 1024 + 1]).await.unwrap()).await.problem(413, "BODY_TOO_LARGE");
+        Answer::of(json(vec![b' '; 64 * 1024]).await.unwrap()).await.problem(400, "MALFORMED_JSON");
+        let plain = post().header("content-type", "text/plain").body("{}").send().await.unwrap();
+        let problem = Answer::of(plain).await.problem(415, "UNSUPPORTED_MEDIA_TYPE");
+        assert!(problem["detail"].as_str().unwrap().contains("application/json"));
+        let unknown = api.post(path, &json!({"surprise": 1})).await;
+        assert_eq!(unknown.refused_field("INVALID_FIELD"), "surprise", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_told_with_the_time_to_come_back() {
+    let api = Api::serve(&absent_db()).await;
+    for path in ["/api/v1/connections", "/api/v1/deploy", "/api/v1/deploy/current", "/api/v1/deploy/dep_x/result"] {
+        let answer = api.get(path).await;
+        answer.problem(503, "DATABASE_UNAVAILABLE");
+        assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+        assert!(!answer.text.contains("nobody"), "the address stays with us: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_an_id_for_the_log() {
+    let api = Api::serve(&absent_db()).await;
+    assert!(uuid::Uuid::parse_str(api.get("/healthz").await.header("x-request-id")).is_ok());
+    let with = async |id: &str| {
+        let request = api.request(Method::GET, "/healthz").header("x-request-id", id);
+        Answer::of(request.send().await.unwrap()).await.header("x-request-id").to_owned()
+    };
+    assert_eq!(with("trace-7").await, "trace-7");
+    for unfit in ["a b\u{1b}[31m".replace('\u{1b}', "\t"), "x".repeat(129)] {
+        assert_ne!(with(&unfit).await, unfit);
+    }
+}
+
+#[tokio::test]
+async fn browsers_of_other_origins_are_let_in_only_by_the_setting() {
+    let db = TestDb::new().await;
+    let preflight = async |api: &Api, origin: &str| {
+        let request = api.request(Method::OPTIONS, "/api/v1/deploy").header("origin", origin);
+        let request = request.header("access-control-request-method", "POST");
+        let request = request.header("access-control-request-headers", "content-type,idempotency-key,last-event-id");
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let closed = Api::serve(&db.db).await;
+    assert_eq!(preflight(&closed, "https://panda.example").await.header("access-control-allow-origin"), "");
+
+    let flags = ["--cors-origins=https://panda.example"];
+    let open = Api::serve_with(&db.db, &Outside::default(), &flags).await;
+    let answer = preflight(&open, "https://panda.example").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "https://panda.example"));
+    for header in ["idempotency-key", "last-event-id"] {
+        assert!(answer.header("access-control-allow-headers").contains(header));
+    }
+    assert_eq!(preflight(&open, "https://evil.example").await.header("access-control-allow-origin"), "");
+    let request = open.request(Method::GET, "/api/v1/nothing").header("origin", "https://panda.example");
+    let answer = Answer::of(request.send().await.unwrap()).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "https://panda.example", "errors can be read as well");
+}

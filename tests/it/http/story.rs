@@ -1,0 +1,131 @@
+//! A deployment that a test moves on, as the reconciler does: claimed, and committed to.
+
+use std::time::Duration;
+
+use panda::db::Db;
+use panda::db::commit::{Change, Committed};
+use panda::db::deployments::{Created, NewDeployment};
+use panda::domain::catalogue::EventCode;
+use panda::domain::connection::{AwsConnection, AwsCredentials, GithubConnection};
+use panda::domain::deployment::{Deployment, Facts, Status};
+use panda::domain::event::Event;
+use panda::domain::failure::ErrorCode;
+use panda::domain::ids;
+use panda::steps::FIRST_STEP;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+/// Stores a connection to `owner/repo` on GitHub.
+pub async fn github_connection(db: &Db, owner: &str, repo: &str) -> String {
+    let id = ids::github_connection_id();
+    let token = SecretString::from("ghp_very_secret");
+    let (owner, repo, branch) = (owner.to_owned(), repo.to_owned(), "main".to_owned());
+    db.insert_github_connection(&GithubConnection { id: id.clone(), owner, repo, branch, token }).await.unwrap();
+    id
+}
+
+/// Stores a connection to an AWS account.
+pub async fn aws_connection(db: &Db) -> String {
+    let id = ids::aws_connection_id();
+    let credentials = AwsCredentials::Role {
+        role_arn: "arn:aws:iam::123456789012:role/panda".to_owned(),
+        external_id: Some(SecretString::from("external_very_secret")),
+    };
+    let (region, account_id) = ("ap-northeast-2".to_owned(), "123456789012".to_owned());
+    db.insert_aws_connection(&AwsConnection { id: id.clone(), region, account_id, credentials }).await.unwrap();
+    id
+}
+
+pub struct Story {
+    db: Db,
+    replica: Uuid,
+    deployment: Deployment,
+}
+
+impl Story {
+    /// A new deployment of `acme/shop`, claimed.
+    pub async fn begin(db: &Db) -> Self {
+        Self::begin_of(db, "acme", "shop").await
+    }
+
+    /// A new deployment of a repository, claimed.
+    pub async fn begin_of(db: &Db, owner: &str, repo: &str) -> Self {
+        let new = NewDeployment {
+            id: ids::deployment_id(),
+            owner: owner.to_owned(),
+            repo: repo.to_owned(),
+            branch: "main".to_owned(),
+            github_connection_id: github_connection(db, owner, repo).await,
+            aws_connection_id: aws_connection(db).await,
+            account_id: "123456789012".to_owned(),
+            region: "ap-northeast-2".to_owned(),
+            ecr_repository: format!("{owner}-{repo}"),
+            first_step: FIRST_STEP.to_owned(),
+        };
+        let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
+        assert!(matches!(created, Created::New(_)));
+        let replica = Uuid::new_v4();
+        db.register_replica(replica, "test", Duration::from_mins(5)).await.unwrap();
+        let deployment = claim(db, replica, &new.id).await;
+        Self { db: db.clone(), replica, deployment }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.deployment.id
+    }
+
+    /// Commits, and tells nobody: not even by a notification.
+    pub async fn commit(&mut self, change: Change) {
+        let committed = self.db.commit(&mut self.deployment, self.replica, change).await.unwrap();
+        assert!(matches!(committed, Committed::Done { .. }));
+    }
+
+    /// Commits these events.
+    pub async fn tell(&mut self, events: Vec<Event>) {
+        self.commit(Change { events, ..Change::default() }).await;
+    }
+
+    /// Commits build output `from..=to`.
+    pub async fn build_lines(&mut self, from: u32, to: u32) {
+        let line = |n| Event::new(EventCode::BuildProgress).with("message", format!("line {n}")).keyed(n);
+        self.tell((from..=to).map(line).collect()).await;
+    }
+
+    pub async fn learn(&mut self, learned: Facts) {
+        self.commit(Change { learned, ..Change::default() }).await;
+    }
+
+    /// Ready, given back.
+    pub async fn ready(&mut self) {
+        let awaiting = Event::new(EventCode::AwaitingSwitch).with("deployment_id", self.id());
+        let events = vec![awaiting, Event::new(EventCode::Ready)];
+        self.commit(Change { status: Some(Status::DeploymentReady), events, release: true, ..Change::default() }).await;
+    }
+
+    /// Claims it again, after a person wished for the switch.
+    pub async fn claim_again(&mut self) {
+        self.deployment = claim(&self.db, self.replica, &self.deployment.id).await;
+    }
+
+    /// COMPLETED.
+    pub async fn complete(&mut self) {
+        let events = vec![Event::new(EventCode::DeploymentCompleted), Event::new(EventCode::Completed)];
+        let learned = Facts { final_service: Some("green".to_owned()), ..Facts::default() };
+        self.commit(Change { status: Some(Status::Completed), events, learned, release: true, ..Change::default() })
+            .await;
+    }
+
+    /// FAILED.
+    pub async fn fail(&mut self) {
+        let event = Event::failed(ErrorCode::BuildFailed, "exit code 1");
+        let error = Some(("BUILD_FAILED".to_owned(), "Docker 이미지 빌드 실패: exit code 1".to_owned()));
+        let events = vec![event];
+        self.commit(Change { status: Some(Status::Failed), error, events, release: true, ..Change::default() }).await;
+    }
+}
+
+async fn claim(db: &Db, replica: Uuid, id: &str) -> Deployment {
+    let claimed = db.claim(replica, 100, &[FIRST_STEP.to_owned()], 100, &[]).await.unwrap();
+    assert!(claimed.iter().any(|claimed| claimed == id), "{id} can be claimed");
+    db.load_owned(replica, &[id.to_owned()]).await.unwrap().remove(0)
+}
