@@ -66,11 +66,11 @@ impl Running {
     pub async fn stop(self) {
         self.stop.cancel();
         let ended = futures_util::future::join_all(self.tasks);
-        match tokio::time::timeout(LONGEST_STOP, ended).await {
-            Ok(ended) => {
-                ended.into_iter().filter_map(Result::err).for_each(|error| tracing::error!(%error, "a part broke"))
-            }
-            Err(_) => tracing::warn!("some parts did not end in time"),
+        let Ok(ended) = tokio::time::timeout(LONGEST_STOP, ended).await else {
+            return tracing::warn!("some parts did not end in time");
+        };
+        for error in ended.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "a part broke");
         }
     }
 }

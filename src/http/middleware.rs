@@ -30,7 +30,9 @@ pub fn wrap(routes: Router, cors_origins: &[String]) -> Router {
     let app = routes
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(problem::describe))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        // Errors log themselves, with what they know: the layer's own line would say the same, as an error even where a probe
+        // is only told to wait.
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(from_fn(check_request_id));

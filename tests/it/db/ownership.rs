@@ -41,7 +41,7 @@ async fn a_silent_replicas_rows_are_claimed_once_its_lease_has_run_out() {
     let db = &test.db;
     let id = new_deployment(db).await;
     let silent = replica_with(db, std::time::Duration::from_millis(700)).await;
-    assert_eq!(claim(db, silent, 1, 1).await, [id.clone()]);
+    assert_eq!(claim(db, silent, 1, 1).await, std::slice::from_ref(&id));
     let other = replica(db).await;
     assert!(claim(db, other, 1, 1).await.is_empty(), "its lease has not run out");
     let taken = wait_for("the row is taken over", async || claim(db, other, 1, 1).await.pop()).await;

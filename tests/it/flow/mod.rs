@@ -151,8 +151,8 @@ async fn a_front_end_follows_a_deployment_from_the_first_call_to_completed() {
     assert!(english.iter().all(|event| entry_of(&catalogue_en, event.data["message"].as_str().unwrap()).is_some()));
 
     // A browser that comes back knowing everything is told not to: until a person acts, nothing more can come.
-    let back = panda.http.get(panda.url(&format!("/deploy/{id}/events"))).header("Last-Event-ID", &last.id);
-    assert_eq!(back.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    let again = panda.http.get(panda.url(&format!("/deploy/{id}/events"))).header("Last-Event-ID", &last.id);
+    assert_eq!(again.send().await.unwrap().status(), StatusCode::NO_CONTENT);
 
     let (_, result) = panda.get(&format!("/deploy/{id}/result")).await;
     let (blue, green) = (result["data"]["blueUrl"].as_str().unwrap(), result["data"]["greenUrl"].as_str().unwrap());
@@ -178,8 +178,8 @@ async fn a_front_end_follows_a_deployment_from_the_first_call_to_completed() {
         "already switched"
     );
     assert_eq!(panda.get("/deploy/current").await.0, StatusCode::NOT_FOUND);
-    let (_, list) = panda.get("/deploy?status=COMPLETED").await;
-    assert!(list.to_string().contains(&id), "{list}");
+    let (_, page) = panda.get("/deploy?status=COMPLETED").await;
+    assert!(page.to_string().contains(&id), "{page}");
     panda.running.stop().await;
 }
 

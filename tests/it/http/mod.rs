@@ -5,7 +5,6 @@ mod connect;
 mod connections;
 mod deploy;
 mod errors;
-mod gate;
 mod healthz;
 mod outside;
 mod reader;

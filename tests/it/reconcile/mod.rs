@@ -2,6 +2,7 @@
 
 mod failures;
 mod flow;
+mod outage;
 mod takeover;
 
 use std::sync::Arc;

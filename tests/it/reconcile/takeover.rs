@@ -9,20 +9,20 @@ use crate::support::wait_for;
 use crate::support::world::{World, hello};
 
 /// The hello example whose build takes a while after its first line.
-fn slow_build(seconds: u32) -> Vec<SourceFile> {
+pub fn slow_build(seconds: u32) -> Vec<SourceFile> {
     let mut files = hello("2.0.0");
     let dockerfile = files.iter_mut().find(|file| file.path == "Dockerfile").unwrap();
     let text = String::from_utf8(dockerfile.contents.clone()).unwrap();
     let slow = format!(
         "RUN echo slow step begins; i=0; while [ $i -lt {seconds} ]; do sleep 1; i=$((i+1)); echo tick $i; done\n"
     );
-    dockerfile.contents = text.replacen("\n", &format!("\n{slow}"), 1).into_bytes();
+    dockerfile.contents = text.replacen('\n', &format!("\n{slow}"), 1).into_bytes();
     let from = String::from_utf8(dockerfile.contents.clone()).unwrap();
     assert!(from.lines().any(|line| line.starts_with("FROM")), "{from}");
     files
 }
 
-async fn building(world: &World, id: &str) {
+pub async fn building(world: &World, id: &str) {
     wait_for("the build is under way", async || {
         let told = events(world, id).await;
         told.iter().any(|event| event.params.get("message").is_some_and(|line| line == "tick 1")).then_some(())
@@ -31,7 +31,7 @@ async fn building(world: &World, id: &str) {
 }
 
 /// One push, one execution, every event once and in order.
-async fn undisturbed(world: &World, id: &str) {
+pub async fn undisturbed(world: &World, id: &str) {
     let told = events(world, id).await;
     let seqs: Vec<i64> = told.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=i64::try_from(told.len()).unwrap()).collect::<Vec<_>>());

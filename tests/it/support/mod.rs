@@ -2,6 +2,7 @@
 
 pub mod db;
 pub mod git_server;
+pub mod gate;
 pub mod world;
 
 use std::time::Duration;

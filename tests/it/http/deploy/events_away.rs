@@ -5,10 +5,10 @@ use std::time::Duration;
 use sqlx::Executor;
 use tokio::time::Instant;
 
-use crate::http::gate::Gate;
 use crate::http::reader::texts;
 use crate::http::{Api, Reader, Story};
 use crate::support::db::TestDb;
+use crate::support::gate::Gate;
 use crate::support::wait_for;
 
 #[tokio::test]

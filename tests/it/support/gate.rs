@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use url::Url;
 
-use crate::support::db::TestDb;
+use super::db::TestDb;
 
 pub struct Gate {
     address: SocketAddr,
@@ -48,13 +48,18 @@ impl Gate {
         self.open.send_replace(open);
     }
 
-    /// The database `db`, through the door.
-    pub fn db(&self, db: &TestDb) -> Db {
+    /// The address of `db` through the door.
+    pub fn url(&self, db: &TestDb) -> Url {
         let mut url: Url = db.url().parse().unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(self.address.port())).unwrap();
+        url
+    }
+
+    /// The database `db`, through the door.
+    pub fn db(&self, db: &TestDb) -> Db {
         Db::new(&DbOptions {
-            url: SecretString::from(url.to_string()),
+            url: SecretString::from(self.url(db).to_string()),
             max_connections: 5,
             acquire_timeout: Duration::from_millis(500),
         })
