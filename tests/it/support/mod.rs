@@ -1,8 +1,8 @@
 //! What tests share: a database of their own, and a whole world around a Panda.
 
 pub mod db;
-pub mod git_server;
 pub mod gate;
+pub mod git_server;
 pub mod world;
 
 use std::time::Duration;
