@@ -7,6 +7,7 @@ mod clients;
 mod db;
 mod flow;
 mod http;
+mod moto;
 mod parts;
 mod reconcile;
 mod sandbox;

@@ -105,10 +105,13 @@ fn get(world: &World, caller: &Caller, wanted: &ById) -> Result<Value, AwsError>
 fn describe(world: &World, caller: &Caller, wanted: &ById) -> Result<Value, AwsError> {
     world.read(|state| {
         let (name, secret) = state.secrets.find(&caller.account, &wanted.secret_id)?;
-        Ok(json!({
+        let mut answer = json!({
             "ARN": secret.arn, "Name": name, "CreatedDate": epoch(secret.created), "LastChangedDate": epoch(secret.changed),
-            "VersionIdsToStages": {secret.version.as_str(): ["AWSCURRENT"]},
-        }))
+        });
+        if secret.value.is_some() {
+            answer["VersionIdsToStages"] = json!({secret.version.as_str(): ["AWSCURRENT"]});
+        }
+        Ok(answer)
     })
 }
 
@@ -120,10 +123,12 @@ fn create(world: &World, caller: &Caller, new: Create) -> Result<Value, AwsError
             return Err(AwsError::new("ResourceExistsException", message));
         }
         let mut secret = Secret::new(&caller.account, &new.name);
+        let mut answer = json!({"ARN": secret.arn, "Name": new.name});
+        // Without a value there is no version yet.
         if let Some(value) = new.secret_string {
             secret.set(value);
+            answer["VersionId"] = json!(secret.version);
         }
-        let answer = json!({"ARN": secret.arn, "Name": new.name, "VersionId": secret.version});
         state.secrets.0.insert(key, secret);
         Ok(answer)
     })

@@ -1,6 +1,6 @@
 //! Fetches from a real smart-HTTP git server.
 
-use std::{fs, path::Path, sync::atomic::Ordering, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use panda::clients::{
     ClientError, ErrorKind,
@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use walkdir::WalkDir;
 
-use super::{git_server::GitServer, nobody};
+use super::nobody;
+use crate::support::git_server::{GitServer, TOKEN};
 
 async fn fetch(url: &Url, branch: &str, token: Option<&str>, into: &Path) -> Result<Fetched, ClientError> {
     let token = token.map(SecretString::from);
@@ -31,31 +32,31 @@ fn names(folder: &Path) -> Vec<String> {
 #[tokio::test]
 async fn exactly_the_branchs_newest_commit_arrives() {
     let server = GitServer::start().await;
-    server.commit("main", "Dockerfile", "FROM scratch");
-    server.commit("feature/x", "only-there.txt", "x");
-    let sha = server.commit("feature/x", "deep/er.txt", "y");
+    server.commit("main", "Dockerfile", "FROM scratch").await;
+    server.commit("feature/x", "only-there.txt", "x").await;
+    let head = server.commit("feature/x", "deep/er.txt", "y").await;
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("dep_1/source");
     let fetched = fetch(&server.repository("public/shop.git"), "feature/x", None, &into).await.unwrap();
-    assert_eq!(fetched.commit_sha, sha);
-    assert_eq!(fetched.committed_at.to_rfc3339(), "2026-01-02T03:04:05+00:00");
+    assert_eq!(fetched.commit_sha, head.sha);
+    assert_eq!(fetched.committed_at, head.time);
     assert_eq!(names(&into), ["Dockerfile", "deep", "only-there.txt"]);
-    assert_eq!(fs::read_to_string(into.join(".git/shallow")).unwrap().trim(), sha, "history is not fetched");
+    assert_eq!(fs::read_to_string(into.join(".git/shallow")).unwrap().trim(), head.sha, "history is not fetched");
     assert_eq!(names(&folder.path().join("dep_1")), ["source"], "nothing is left beside it");
 }
 
 #[tokio::test]
 async fn a_private_repository_opens_to_the_token_which_is_written_nowhere() {
     let server = GitServer::start().await;
-    server.commit("main", "a.txt", "a");
+    server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("source");
     // An empty folder that is there already is as good as none.
     fs::create_dir(&into).unwrap();
-    fetch(&server.repository("private/shop.git"), "main", Some("t0ken-5f2c"), &into).await.unwrap();
+    fetch(&server.repository("private/shop.git"), "main", Some(TOKEN), &into).await.unwrap();
     for entry in WalkDir::new(&into).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file()) {
         let text = fs::read(entry.path()).unwrap();
-        for secret in [&b"t0ken-5f2c"[..], b"x-access-token"] {
+        for secret in [TOKEN.as_bytes(), b"x-access-token"] {
             assert!(!text.windows(secret.len()).any(|part| part == secret), "{}", entry.path().display());
         }
     }
@@ -64,15 +65,15 @@ async fn a_private_repository_opens_to_the_token_which_is_written_nowhere() {
 #[tokio::test]
 async fn a_wrong_or_missing_token_is_denied_without_asking_for_ever() {
     let server = GitServer::start().await;
-    server.commit("main", "a.txt", "a");
+    server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
     for token in [Some("wr0ng"), None] {
-        let before = server.asked.load(Ordering::Relaxed);
+        let before = server.asked();
         let error =
             fetch(&server.repository("private/shop.git"), "main", token, &folder.path().join("s")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Denied, "{error}");
         assert!(!error.to_string().contains("wr0ng"));
-        assert!(server.asked.load(Ordering::Relaxed) - before <= 2);
+        assert!(server.asked() - before <= 2);
     }
     assert!(names(folder.path()).is_empty(), "a failed fetch leaves nothing");
 }
@@ -80,10 +81,12 @@ async fn a_wrong_or_missing_token_is_denied_without_asking_for_ever() {
 #[tokio::test]
 async fn a_missing_branch_or_repository_is_not_found() {
     let server = GitServer::start().await;
-    server.commit("main", "a.txt", "a");
+    server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
-    for (path, branch) in [("public/shop.git", "nope"), ("public/shop.git", "mai"), ("public/other.git", "main")] {
-        let error = fetch(&server.repository(path), branch, None, &folder.path().join("s")).await.unwrap_err();
+    // Without a token a git host does not tell whether a repository exists.
+    let other = ("public/other.git", "main", Some(TOKEN));
+    for (path, branch, token) in [("public/shop.git", "nope", None), ("public/shop.git", "mai", None), other] {
+        let error = fetch(&server.repository(path), branch, token, &folder.path().join("s")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound, "{path} {branch}: {error}");
     }
 }
@@ -91,7 +94,7 @@ async fn a_missing_branch_or_repository_is_not_found() {
 #[tokio::test]
 async fn a_renamed_repository_is_found_and_a_redirect_to_another_host_is_refused() {
     let server = GitServer::start().await;
-    let sha = server.commit("main", "a.txt", "a");
+    let sha = server.commit("main", "a.txt", "a").await.sha;
     let folder = tempfile::tempdir().unwrap();
     let fetched = fetch(&server.repository("renamed/shop.git"), "main", None, &folder.path().join("a")).await.unwrap();
     assert_eq!(fetched.commit_sha, sha);
@@ -119,7 +122,7 @@ async fn what_is_no_plain_http_address_or_no_branch_name_is_invalid() {
 #[tokio::test]
 async fn a_folder_in_use_is_a_conflict_and_what_a_crash_left_is_removed() {
     let server = GitServer::start().await;
-    server.commit("main", "a.txt", "a");
+    server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("s");
     fs::create_dir_all(folder.path().join(".s.fetch-crashed/.git")).unwrap();
@@ -155,7 +158,7 @@ async fn no_server_a_silent_server_and_a_cancellation_are_unavailable_at_once() 
 async fn a_repository_over_the_limit_is_refused() {
     let server = GitServer::start().await;
     let noise: String = (0..4_000).map(|_| uuid::Uuid::new_v4().to_string()).collect();
-    server.commit("main", "big.txt", &noise);
+    server.commit("main", "big.txt", &noise).await;
     let folder = tempfile::tempdir().unwrap();
     let url = server.repository("public/shop.git");
     let into = folder.path().join("s");

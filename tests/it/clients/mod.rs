@@ -6,7 +6,6 @@ mod aws;
 mod docker;
 mod docker_push;
 mod git;
-mod git_server;
 mod github;
 mod probe;
 

@@ -6,7 +6,8 @@ use futures_util::TryStreamExt as _;
 use panda::sandbox::git::SourceFile;
 use uuid::Uuid;
 
-use super::{engine, eventually, forget_image};
+use super::{engine, forget_image};
+use crate::support::wait_for;
 
 fn context(version: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello");
@@ -51,7 +52,7 @@ async fn the_example_builds_and_answers_its_version_on_the_port_that_it_is_told(
     docker.start_container(&container, None).await.unwrap();
     let address = format!("http://127.0.0.1:{port}");
     let answered = async |path: &str| reqwest::get(format!("{address}{path}")).await.ok()?.text().await.ok();
-    eventually("the service answers", async || answered("/health").await.as_deref() == Some("ok\n")).await;
+    wait_for("the service answers", async || answered("/health").await.as_deref() == Some("ok\n")).await;
     assert_eq!(answered("/").await.as_deref(), Some("hello from version 42\n"));
 
     let options = RemoveContainerOptionsBuilder::default().force(true).build();

@@ -6,7 +6,8 @@ use nix::unistd::Pid;
 use panda::sandbox::parts::PartsError;
 use panda::sandbox::parts::leash::{Leash, Program, RunAs, StopSignal};
 
-use super::{SOON, Victim, eventually, is_alive, ready_to_die, victims_folder};
+use super::{Victim, is_alive, ready_to_die, victims_folder};
+use crate::support::{SOON, wait_for};
 
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -61,7 +62,7 @@ async fn a_program_ends_when_its_leash_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let (leash, pid) = started(dir.path(), SLEEP).await;
     drop(leash);
-    eventually("the program ends", async || !is_alive(pid)).await;
+    wait_for("the program ends", async || !is_alive(pid)).await;
 }
 
 #[tokio::test]
@@ -76,7 +77,7 @@ async fn a_program_does_not_outlive_a_parent_that_was_killed_with_minus_nine() {
     let pid = pid_in(dir.path()).unwrap();
     assert!(is_alive(pid));
     victim.kill();
-    eventually("the program ends with its parent", async || !is_alive(pid)).await;
+    wait_for("the program ends with its parent", async || !is_alive(pid)).await;
 }
 
 #[tokio::test]
@@ -85,10 +86,10 @@ async fn a_program_ends_with_us_even_if_the_shell_that_holds_it_was_killed() {
     let (mut leash, pid) = started(dir.path(), SLEEP).await;
     let shell = i32::try_from(leash.pid().unwrap()).unwrap();
     kill(Pid::from_raw(shell), Signal::SIGKILL).unwrap();
-    eventually("the shell is gone", async || leash.exited().is_some()).await;
+    wait_for("the shell is gone", async || leash.exited().is_some()).await;
     assert!(is_alive(pid));
     drop(leash);
-    eventually("the program ends", async || !is_alive(pid)).await;
+    wait_for("the program ends", async || !is_alive(pid)).await;
 }
 
 #[tokio::test]

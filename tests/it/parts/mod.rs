@@ -12,14 +12,12 @@ mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use bollard::query_parameters::RemoveImageOptions;
 use panda::sandbox::parts::Engine;
 use tempfile::TempDir;
 
-/// How long a thing that must happen may take on a slow machine.
-pub const SOON: Duration = Duration::from_secs(30);
+use crate::support::wait_for;
 
 /// The engine that the suite was given, or one of the test's own, with the example's base image.
 pub async fn engine() -> (Engine, TempDir) {
@@ -27,15 +25,6 @@ pub async fn engine() -> (Engine, TempDir) {
     let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
     engine.ensure_base_image("busybox:1").await.unwrap();
     (engine, dir)
-}
-
-/// Waits until `condition` holds; panics with `what` when it never does.
-pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {
-    let deadline = tokio::time::Instant::now() + SOON;
-    while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Whether a process exists and has not ended.
@@ -67,7 +56,7 @@ impl Victim {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let child = command.args(["--exact", test]).env(VICTIM, folder).stdout(Stdio::null()).spawn().unwrap();
         let victim = Self(child);
-        eventually("the victim is ready", async || folder.join("ready").exists()).await;
+        wait_for("the victim is ready", async || folder.join("ready").exists()).await;
         victim
     }
 

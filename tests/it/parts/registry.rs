@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{SOON, engine, forget_image};
+use super::{engine, forget_image};
+use crate::support::SOON;
 
 /// An address that hands on each event that a registry reports.
 async fn listener() -> (url::Url, mpsc::UnboundedReceiver<Value>) {

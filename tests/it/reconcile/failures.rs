@@ -32,7 +32,8 @@ async fn failed_as(world: &World, id: &str, code: ErrorCode) -> DeploymentView {
     let ends = told.iter().filter(|event| event.render(Lang::Ko).event_type != EventType::Stage).count();
     assert_eq!(ends, 1, "one end: {told:?}");
     assert!(!format!("{told:?} {failed:?}").contains(TOKEN), "the token is told nowhere");
-    assert!(!world.workspaces().join(id).exists(), "no workspace is left");
+    // Removed right after the commit that we saw.
+    wait_for("no workspace is left", async || !world.workspaces().join(id).exists()).await;
     failed
 }
 

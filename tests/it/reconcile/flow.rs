@@ -1,17 +1,8 @@
 //! The happy path.
 
-use panda::domain::StoredEvent;
-
-use super::{Replica, deploy, events, status};
+use super::{Replica, codes, deploy, events, status};
 use crate::support::wait_for;
 use crate::support::world::{World, hello};
-
-/// Codes in order, runs of one code as one.
-fn codes(events: &[StoredEvent]) -> Vec<&str> {
-    let mut codes: Vec<&str> = events.iter().map(|event| event.code.as_str()).collect();
-    codes.dedup();
-    codes
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_goes_from_a_branch_to_traffic_on_green() {

@@ -125,3 +125,10 @@ pub async fn status(world: &World, id: &str, statuses: &[&str]) -> DeploymentVie
 pub async fn events(world: &World, id: &str) -> Vec<StoredEvent> {
     world.db.db.events_after(id, 0, 10_000).await.unwrap()
 }
+
+/// Codes in order, runs of one code as one.
+pub fn codes(events: &[StoredEvent]) -> Vec<&str> {
+    let mut codes: Vec<&str> = events.iter().map(|event| event.code.as_str()).collect();
+    codes.dedup();
+    codes
+}

@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::parts::{engine, eventually, forget_image};
+use crate::parts::{engine, forget_image};
+use crate::support::wait_for;
 
 /// What an image does when it runs.
 #[derive(Clone, Copy)]
@@ -122,12 +123,15 @@ impl Bench {
             engine: Some(&engine),
         };
         let registry = Registry::start(options).await.unwrap();
-        sandbox.set_registry(RegistryAddress {
-            host_port: registry.host_port(),
-            username: registry.username().to_owned(),
-            password: registry.password().clone(),
-        });
-        Self { sandbox, rest: Rest { engine, registry, images, dir } }
+        let bench = Self { sandbox, rest: Rest { engine, registry, images, dir } };
+        bench.sandbox.set_registry(bench.registry_address());
+        bench
+    }
+
+    /// Where its images are, and how to log in there.
+    pub fn registry_address(&self) -> RegistryAddress {
+        let (host_port, password) = (self.registry.host_port(), self.registry.password().clone());
+        RegistryAddress { host_port, username: self.registry.username().to_owned(), password }
     }
 
     /// Ends everything, and checks that no container is left.
@@ -246,7 +250,7 @@ impl Bench {
 
     /// The execution that a digest started, once it has.
     pub async fn execution_of(&self, repository: &str, digest: &str) -> String {
-        eventually("an execution starts", async || self.sandbox.effects(repository).executions.contains_key(digest))
+        wait_for("an execution starts", async || self.sandbox.effects(repository).executions.contains_key(digest))
             .await;
         for arn in self.sandbox.effects(repository).execution_arns {
             let execution = self.sfn().describe_execution().execution_arn(&arn).send().await.unwrap();
@@ -269,7 +273,7 @@ impl Bench {
     /// The output that a state left with, once it has.
     pub async fn output_of(&self, arn: &str, state: &str) -> Value {
         let mut output = None;
-        eventually(&format!("{state} is left"), async || {
+        wait_for(&format!("{state} is left"), async || {
             let left = self.history(arn).await.into_iter().find_map(|event| {
                 event
                     .state_exited_event_details
@@ -293,7 +297,7 @@ impl Bench {
 
     /// The last event's type, once the execution has ended.
     pub async fn end_of(&self, arn: &str) -> HistoryEvent {
-        eventually("the execution ends", async || {
+        wait_for("the execution ends", async || {
             let execution = self.sfn().describe_execution().execution_arn(arn).send().await.unwrap();
             execution.status != sfn::types::ExecutionStatus::Running
         })

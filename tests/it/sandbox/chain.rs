@@ -4,7 +4,7 @@ use pretty_assertions::assert_eq;
 use serde_json::Value;
 
 use super::bench::{App, Bench};
-use crate::parts::eventually;
+use crate::support::wait_for;
 
 /// A notification as docker-registry 2.8 posts it, with the places to fill in.
 const NOTIFICATION: &str = r#"{
@@ -66,7 +66,7 @@ async fn a_push_travels_through_every_link_and_starts_one_execution() {
     assert!(image.image_pushed_at().is_some());
 
     let name = "panda/stepfunctions/acme-hello-latest-execution";
-    eventually("the secret names the execution", async || {
+    wait_for("the secret names the execution", async || {
         let Ok(secret) = bench.secrets().get_secret_value().secret_id(name).send().await else { return false };
         let value: Value = serde_json::from_str(secret.secret_string().unwrap()).unwrap();
         value["executionArn"] == arn.as_str()

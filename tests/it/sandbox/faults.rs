@@ -10,7 +10,8 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use super::bench::{App, Bench, fetch, types};
-use crate::parts::{eventually, forget_image};
+use crate::parts::forget_image;
+use crate::support::wait_for;
 
 const REPOSITORY: &str = "acme-hello";
 
@@ -154,7 +155,7 @@ async fn a_stuck_execution_goes_on_when_released_and_pulls_an_image_that_the_eng
         .set(Faults { executions: BTreeMap::from([(REPOSITORY.to_owned(), stuck)]), ..Faults::default() });
     let digest = bench.push(REPOSITORY, App::Hello("v1")).await;
     let arn = bench.execution_of(REPOSITORY, &digest).await;
-    eventually("the state is entered", async || bench.history(&arn).await.len() == 4).await;
+    wait_for("the state is entered", async || bench.history(&arn).await.len() == 4).await;
     let image = bench.forget_last_image();
     forget_image(&bench.engine, &image).await;
     bench.sandbox.faults().clear();
@@ -235,7 +236,7 @@ async fn history_lags_comes_in_small_pages_and_wraps_payloads_as_text_when_asked
         let states = history.iter().filter_map(|event| event.state_exited_event_details());
         states.filter(|state| state.name == "CheckDeployment").count()
     };
-    eventually("the check is left a second time", async || left().await == 2).await;
+    wait_for("the check is left a second time", async || left().await == 2).await;
     bench.end().await;
 }
 

@@ -1,6 +1,6 @@
 //! The sandbox, driven by the real SDK clients over the wire.
 
-mod bench;
+pub mod bench;
 mod chain;
 mod faults;
 mod pipeline;

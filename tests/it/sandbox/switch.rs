@@ -8,7 +8,7 @@ use pretty_assertions::assert_eq;
 use serde_json::Value;
 
 use super::bench::{App, Bench, brisk, containers, fetch};
-use crate::parts::eventually;
+use crate::support::wait_for;
 
 const REPOSITORY: &str = "acme-hello";
 
@@ -38,7 +38,7 @@ async fn info(bench: &Bench, id: &str) -> DeploymentInfo {
 }
 
 async fn becomes(bench: &Bench, id: &str, status: DeploymentStatus) {
-    eventually(status.as_str(), async || info(bench, id).await.status.unwrap() == status).await;
+    wait_for(status.as_str(), async || info(bench, id).await.status.unwrap() == status).await;
 }
 
 async fn proceed(bench: &Bench, id: &str) {
@@ -47,7 +47,7 @@ async fn proceed(bench: &Bench, id: &str) {
 }
 
 async fn serves(url: &str, version: &str) {
-    eventually(&format!("{version} is served"), async || fetch(url).await == (200, format!("{version}\n"))).await;
+    wait_for(&format!("{version} is served"), async || fetch(url).await == (200, format!("{version}\n"))).await;
 }
 
 async fn phase(bench: &Bench, id: &str, name: &str) -> LifecycleEventStatus {

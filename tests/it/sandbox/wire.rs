@@ -125,7 +125,7 @@ async fn ecr_keeps_repositories_with_their_tags_and_images_with_their_manifests(
         client.describe_images().repository_name("acme-hello").image_ids(image("none")).send().await.unwrap_err();
     assert!(absent.into_service_error().is_image_not_found_exception());
     let digest = bench.push("acme-hello", App::Hello("v1")).await;
-    crate::parts::eventually("the push is reported", async || {
+    crate::support::wait_for("the push is reported", async || {
         bench.sandbox.effects("acme-hello").pushes.contains_key(&digest)
     })
     .await;

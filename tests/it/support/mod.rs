@@ -2,6 +2,7 @@
 
 pub mod db;
 pub mod gate;
+pub mod git_server;
 pub mod world;
 
 use std::time::Duration;
@@ -9,14 +10,39 @@ use std::time::Duration;
 /// How long a thing that must happen may take on a slow machine.
 pub const SOON: Duration = Duration::from_mins(1);
 
-/// Waits until `look` answers; panics with `what` when it never does.
-pub async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+/// What a look at the world can answer: yes, or something to go on with.
+pub trait Sight {
+    /// What is gone on with.
+    type Seen;
+
+    /// It, if it was there.
+    fn seen(self) -> Option<Self::Seen>;
+}
+
+impl Sight for bool {
+    type Seen = ();
+
+    fn seen(self) -> Option<()> {
+        self.then_some(())
+    }
+}
+
+impl<T> Sight for Option<T> {
+    type Seen = T;
+
+    fn seen(self) -> Self {
+        self
+    }
+}
+
+/// Waits until `look` sees what it looks for; panics with `what` when it never does.
+pub async fn wait_for<S: Sight>(what: &str, mut look: impl AsyncFnMut() -> S) -> S::Seen {
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
-        if let Some(seen) = look().await {
+        if let Some(seen) = look().await.seen() {
             return seen;
         }
         assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

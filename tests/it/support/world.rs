@@ -13,6 +13,7 @@ use panda::sandbox::{RegistryAddress, Sandbox, SandboxOptions, Timing};
 use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use url::Url;
 
 use super::db::TestDb;
 
@@ -52,6 +53,11 @@ impl World {
 
     /// A world whose repository holds `files`.
     pub async fn with_files(files: Vec<SourceFile>) -> Self {
+        Self::reporting_to(files, None).await
+    }
+
+    /// The same, whose registry reports pushes to another place than the sandbox.
+    pub async fn reporting_to(files: Vec<SourceFile>, elsewhere: Option<Url>) -> Self {
         let dir = panda::sandbox::parts::temporary_folder().unwrap();
         let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
         engine.ensure_base_image("busybox:1").await.unwrap();
@@ -66,22 +72,28 @@ impl World {
         .unwrap();
         let registry = Registry::start(RegistryOptions {
             dir: dir.path().join("registry"),
-            notification_url: sandbox.notification_url().clone(),
+            notification_url: elsewhere.unwrap_or_else(|| sandbox.notification_url().clone()),
             engine: Some(&engine),
         })
         .await
         .unwrap();
-        sandbox.set_registry(RegistryAddress {
-            host_port: registry.host_port(),
-            username: registry.username().to_owned(),
-            password: registry.password().clone(),
-        });
         let listener = TcpListener::bind(loopback()).await.unwrap();
         let github = GitHub::start(listener, &dir.path().join("git")).await.unwrap();
         let repo = format!("shop-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let token = Some(SecretString::from(TOKEN));
         github.repositories().add_repository(OWNER, &repo, token, "main", files).await.unwrap();
-        Self { db: TestDb::new().await, sandbox, github, engine, registry, repo, dir }
+        let world = Self { db: TestDb::new().await, sandbox, github, engine, registry, repo, dir };
+        world.sandbox.set_registry(world.registry_address());
+        world
+    }
+
+    /// Where images are pushed to, and how to log in there.
+    pub fn registry_address(&self) -> RegistryAddress {
+        RegistryAddress {
+            host_port: self.registry.host_port(),
+            username: self.registry.username().to_owned(),
+            password: self.registry.password().clone(),
+        }
     }
 
     /// Name of the ECR repository of this test.

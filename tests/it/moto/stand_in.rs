@@ -1,0 +1,75 @@
+//! The user's ECS and CodeDeploy: moto runs no container and cannot continue a deployment, so the sandbox does both.
+//!
+//! It is linked up as it always is: it hears of the same push, finds its own rule, target and permission, and runs its own pipeline.
+//! What that finds out about blue, green and the CodeDeploy deployment is what the states in moto answer.
+
+use std::time::Duration;
+
+use panda::clients::aws::{Aws, AwsSettings, UserAws};
+use panda::domain::connection::{AwsCredentials, AwsKeys};
+use panda::domain::history::HistoryKind;
+use panda::domain::names::{permission_statement, push_event_pattern};
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::support::wait_for;
+use crate::support::world::World;
+
+/// The sandbox as ECS and CodeDeploy.
+pub struct StandIn {
+    aws: Aws,
+    repository: String,
+}
+
+impl StandIn {
+    /// Makes every link of the sandbox's chain for the world's repository.
+    pub async fn link(world: &World) -> Self {
+        let sandbox = &world.sandbox;
+        let settings = AwsSettings {
+            endpoint_url: Some(sandbox.endpoint().clone()),
+            codedeploy_endpoint_url: None,
+            controller_region: Some(sandbox.region().to_owned()),
+            controller_credentials: Some(world.controller()),
+            operation_timeout: Duration::from_secs(30),
+        };
+        let stand_in = Self { aws: Aws::new(settings).await, repository: world.ecr_repository() };
+        let user = stand_in.user(world);
+        let repository = &stand_in.repository;
+        user.ecr.create_repository(repository, &[]).await.unwrap();
+        user.rules.put_rule(repository, &push_event_pattern(repository), "stand-in").await.unwrap();
+        user.rules.put_target(repository, "panda", &sandbox.bus_arn(), None).await.unwrap();
+        let account = sandbox.user_account_id();
+        let bus = &stand_in.aws.controller().bus;
+        bus.allow_account("panda", &permission_statement(account), account).await.unwrap();
+        stand_in
+    }
+
+    fn user(&self, world: &World) -> UserAws {
+        let keys = world.sandbox.user_credentials();
+        let keys = AwsKeys {
+            access_key_id: keys.access_key_id.clone(),
+            secret_access_key: SecretString::from(keys.secret_access_key.expose_secret()),
+            session_token: None,
+        };
+        self.aws.user("stand-in", world.sandbox.region(), &AwsCredentials::Keys(keys))
+    }
+
+    /// What `state` found out, once it has: the payload below `path`.
+    pub async fn found(&self, state: &str, path: &str) -> Value {
+        let controller = self.aws.controller();
+        let secret = format!("panda/stepfunctions/{}-latest-execution", self.repository);
+        let output = wait_for(&format!("the stand-in leaves {state}"), async || {
+            let told: Value = serde_json::from_str(&controller.secrets.value(&secret).await.unwrap()?).unwrap();
+            let arn = told["executionArn"].as_str().unwrap();
+            let history = controller.executions.history_after(arn, 0).await.unwrap();
+            history.into_iter().find_map(|event| match event.kind {
+                HistoryKind::StateExited { name, output } if name == state => output,
+                HistoryKind::Failed { error, cause } => panic!("the stand-in failed: {error:?} {cause:?}"),
+                _ => None,
+            })
+        })
+        .await;
+        serde_json::from_str::<Value>(&output).unwrap()[path]["Payload"].clone()
+    }
+}

@@ -1,0 +1,89 @@
+//! The sandbox's git server, with the addresses that a git host has besides its repositories: renamed ones, and silence.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use panda::sandbox::git::{Head, Repositories, SourceFile, router};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+/// What opens `/private/shop.git`.
+pub const TOKEN: &str = "t0ken-5f2c";
+const OWNERS: [(&str, Option<&str>); 2] = [("public", None), ("private", Some(TOKEN))];
+
+/// A server with `/public/shop.git`, and `/private/shop.git` behind [`TOKEN`]. `/renamed/…` redirects to the first on the same host and
+/// `/away/…` on another, `/silent/…` never answers.
+pub struct GitServer {
+    url: Url,
+    asked: Arc<AtomicUsize>,
+    repositories: Repositories,
+    _folder: TempDir,
+    _serving: AbortOnDropHandle<()>,
+}
+
+impl GitServer {
+    /// Starts it; both repositories have an empty branch `main`.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let repositories = Repositories::open(folder.path()).await.unwrap();
+        for (owner, token) in OWNERS {
+            repositories.add_repository(owner, "shop", token.map(Into::into), "main", vec![]).await.unwrap();
+        }
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let count = move |request: Request| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(request)
+        };
+        let app = Router::new()
+            .route("/silent/{*rest}", any(std::future::pending::<()>))
+            .route("/renamed/{*rest}", any(renamed))
+            .route("/away/{*rest}", any(away))
+            .merge(router(repositories.clone()))
+            .layer(middleware::map_request(count));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, asked, repositories, _folder: folder, _serving: AbortOnDropHandle::new(serving) }
+    }
+
+    /// The address of a repository, or of a path that is none.
+    pub fn repository(&self, path: &str) -> Url {
+        self.url.join(path).unwrap()
+    }
+
+    /// Requests so far.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Commits one file on `branch` of both repositories; the public one's newest commit.
+    pub async fn commit(&self, branch: &str, file: &str, text: &str) -> Head {
+        for (owner, _) in OWNERS {
+            let files = vec![SourceFile::new(file, text)];
+            self.repositories.commit(owner, "shop", branch, files).await.unwrap();
+        }
+        self.repositories.head("public", "shop", branch).await.unwrap()
+    }
+}
+
+async fn renamed(uri: Uri) -> Response {
+    moved(&uri.to_string().replacen("/renamed/", "/public/", 1))
+}
+
+async fn away(headers: HeaderMap, uri: Uri) -> Response {
+    let port = headers["host"].to_str().unwrap().split_once(':').unwrap().1;
+    moved(&format!("http://localhost:{port}{}", uri.to_string().replacen("/away/", "/public/", 1)))
+}
+
+fn moved(location: &str) -> Response {
+    (StatusCode::MOVED_PERMANENTLY, [("location", location)]).into_response()
+}
