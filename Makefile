@@ -12,7 +12,7 @@ export SQLX_OFFLINE := true
 # What is downloaded for this checkout alone.
 export PANDA_CACHE_DIR ?= $(CURDIR)/.cache
 # The independent AWS that tests run against.
-export PANDA_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
+export PANDA_TEST_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
 
 .PHONY: help demo up test lint fmt build bench
 
