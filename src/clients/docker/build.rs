@@ -70,6 +70,10 @@ pub enum BuildError {
     },
 }
 
+/// What the engine says when somebody removed a cached layer that the build stood on: nobody's Dockerfile is at fault, and a
+/// second build makes the layer anew. An image that a Dockerfile names is never named by its id here.
+const CACHE_PULLED_AWAY: &str = "No such image: sha256:";
+
 impl Docker {
     /// Builds an image and sends each line of output to `lines`, waiting while they are not taken; nobody listening
     /// any more does not stop the build. Dropping the future does: the engine ends a build whose client went away.
@@ -195,6 +199,9 @@ impl Output {
                 });
             }
         };
+        if message.contains(CACHE_PULLED_AWAY) {
+            return BuildError::Engine(ClientError::new(ErrorKind::Unavailable, CALL, message));
+        }
         BuildError::Failed { message: cut(&message, LONGEST_MESSAGE), last_lines: self.last.into() }
     }
 }

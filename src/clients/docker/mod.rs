@@ -106,7 +106,8 @@ impl Docker {
         const CALL: &str = "docker rmi";
         checked(CALL, reference)?;
         let engine = self.engine(CALL, CALL_TIMEOUT).await?;
-        let options = RemoveImageOptionsBuilder::default().force(false).build();
+        // Its untagged parents are the build cache: another build may be standing on one of them at this moment.
+        let options = RemoveImageOptionsBuilder::default().force(false).noprune(true).build();
         engine.remove_image(reference, Some(options), None).await.map(drop).map_err(|error| failed(CALL, &error))
     }
 
