@@ -71,6 +71,17 @@ pub enum SwitchRequest {
     Unknown,
 }
 
+/// What became of a wish to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelRequest {
+    /// It is wished, now or before.
+    Accepted,
+    /// It has ended.
+    Finished(Status),
+    /// There is no such deployment.
+    Unknown,
+}
+
 /// A deployment as it may be shown.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
@@ -233,6 +244,27 @@ impl Db {
         match status {
             None => Ok(SwitchRequest::Unknown),
             Some(status) => Ok(SwitchRequest::NotReady(status.parse().map_err(DbError::Corrupt)?)),
+        }
+    }
+
+    /// Wishes for the end of the deployment; repeating the wish changes nothing.
+    pub async fn request_cancel(&self, id: &str) -> Result<CancelRequest, DbError> {
+        let wished = sqlx::query!(
+            "UPDATE deployments SET cancel_requested_at = coalesce(cancel_requested_at, now())
+             WHERE id = $1 AND status IN ('RUNNING', 'DEPLOYMENT_READY')",
+            id
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        if wished == 1 {
+            return Ok(CancelRequest::Accepted);
+        }
+        let status =
+            sqlx::query_scalar!("SELECT status FROM deployments WHERE id = $1", id).fetch_optional(&self.pool).await?;
+        match status {
+            None => Ok(CancelRequest::Unknown),
+            Some(status) => Ok(CancelRequest::Finished(status.parse().map_err(DbError::Corrupt)?)),
         }
     }
 

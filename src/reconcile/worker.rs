@@ -1,6 +1,6 @@
 //! Claims deployments as long as there is room, and keeps a task for each.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ pub struct Reconciler {
     options: Arc<ReconcilerOptions>,
     leases: Leases,
     builds: Arc<Semaphore>,
-    /// Ids that have a task here.
-    driven: Arc<Mutex<HashSet<String>>>,
+    /// Ids that have a task here, with what tells the task that the deployment is to be cancelled.
+    driven: Arc<Mutex<HashMap<String, CancellationToken>>>,
     tasks: TaskTracker,
     /// Something may be claimable.
     work: Arc<Notify>,
@@ -118,7 +118,8 @@ impl Reconciler {
             let (room, builds) = (to_i64(room), to_i64(self.builds.available_permits()));
             ids.extend(self.db.claim(lease.replica, room, &steps.known, builds, &steps.heavy).await?);
         }
-        ids.retain(|id| !self.driven().contains(id));
+        self.see_wishes(lease).await?;
+        ids.retain(|id| !self.driven().contains_key(id));
         if ids.is_empty() {
             return Ok(());
         }
@@ -128,12 +129,27 @@ impl Reconciler {
         Ok(())
     }
 
+    /// Tells the tasks whose deployments a person wishes to cancel. A replica that drives nothing asks nothing.
+    async fn see_wishes(&self, lease: &Lease) -> Result<(), DbError> {
+        if self.driven().is_empty() {
+            return Ok(());
+        }
+        for id in self.db.cancel_wishes(lease.replica).await? {
+            if let Some(unwanted) = self.driven().get(&id) {
+                unwanted.cancel();
+            }
+        }
+        Ok(())
+    }
+
     /// Starts the task of a deployment that we own.
     fn drive(&self, deployment: Deployment, lease: &Lease, stop: &CancellationToken) {
         let id = deployment.id.clone();
-        if !self.driven().insert(id.clone()) {
+        let unwanted = CancellationToken::new();
+        if self.driven().contains_key(&id) {
             return;
         }
+        self.driven().insert(id.clone(), unwanted.clone());
         let driver = Driver {
             db: self.db.clone(),
             services: Arc::clone(&self.services),
@@ -142,6 +158,7 @@ impl Reconciler {
             builds: Permit::new(Arc::clone(&self.builds), Arc::clone(&self.work)),
             lost: lease.lost.clone(),
             stop: stop.clone(),
+            unwanted,
         };
         let reconciler = self.clone();
         self.tasks.spawn(async move {
@@ -180,7 +197,7 @@ impl Reconciler {
         }
     }
 
-    fn driven(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn driven(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
         self.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -142,6 +142,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::GET, "/api/v1/deploy/current"),
         (Method::GET, "/api/v1/deploy/{id}/result"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
+        (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::GET, "/readyz"),
     ];
     let mut provoker = Provoker { seen: BTreeMap::new() };
@@ -170,12 +171,14 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     for (method, path) in [
         (Method::GET, "/api/v1/deploy/{id}/result"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
+        (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
     ] {
         p.ask(&api, method, path, &path.replace("{id}", "dep_unknown"), |r| r).await;
     }
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/switch", &format!("/api/v1/deploy/{id}/switch"), |r| r).await;
     running.fail().await;
+    p.ask(&api, Method::POST, "/api/v1/deploy/{id}/cancel", &format!("/api/v1/deploy/{id}/cancel"), |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/deploy/current", "/api/v1/deploy/current", |r| r).await;
     // One key for two bodies, one name for two sources.
     let (deploy, body) = &bodies[2];
