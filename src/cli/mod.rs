@@ -1,6 +1,7 @@
 //! The command line: one file a command. Only `main` uses this room.
 
 mod api;
+mod cancel;
 mod clean;
 mod connect;
 mod connections;
@@ -48,6 +49,7 @@ Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:
   panda connect aws --region ap-northeast-2
   panda deploy --wait              start a deployment and follow it until it is ready for the switch
   panda switch dep_… --wait        move the traffic to green and follow it until COMPLETED
+  panda cancel dep_…               stop it: build, execution and CodeDeploy
   panda result dep_…               what became of it
 
 Exit codes:
@@ -88,6 +90,8 @@ pub enum Command {
     Watch(watch::WatchArgs),
     /// Move the traffic of a deployment that is ready to green
     Switch(switch::SwitchArgs),
+    /// Stop a deployment that is not finished
+    Cancel(cancel::CancelArgs),
     /// Show what became of a deployment
     Result(result::ResultArgs),
     /// List deployments, newest first
@@ -113,6 +117,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Deploy(args) => deploy::run(args).await?,
         Command::Watch(args) => watch::run(args).await?,
         Command::Switch(args) => switch::run(args).await?,
+        Command::Cancel(args) => cancel::run(args).await?,
         Command::Result(args) => result::run(args).await?,
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,

@@ -1,4 +1,5 @@
-//! The fenced commit: state, facts, cursor and events of a deployment change together, and only for the owner that read them.
+//! The fenced commit: state, facts, cursor, events and the record of the step's run change together, and only
+//! for the owner that read them.
 
 use serde_json::Value;
 use sqlx::types::Uuid;
@@ -27,6 +28,24 @@ pub struct Change {
     pub events: Vec<Event>,
     /// Whether to give the row back: nothing is left to do without a person.
     pub release: bool,
+    /// How often the step was tried since the last record of it; 0 counts as once.
+    pub tries: u32,
+    /// Error code of the last of these tries that could not do its work, and what was seen then. With neither a new step nor a
+    /// new status it is itself the record: the step is tried again later.
+    pub trouble: Option<(String, String)>,
+}
+
+impl Change {
+    /// How the present run of the step ends with this, as `step_runs` names it; none when the run goes on.
+    fn run_outcome(&self) -> Option<&'static str> {
+        match self.status {
+            Some(Status::Completed) => Some("completed"),
+            Some(Status::Failed) => Some("failed"),
+            Some(Status::DeploymentReady) => Some("ready"),
+            Some(Status::Running) | None if self.step.is_some() => Some("next"),
+            Some(Status::Running) | None => self.trouble.as_ref().map(|_| "retry"),
+        }
+    }
 }
 
 /// What became of a commit.
@@ -57,6 +76,7 @@ impl Db {
         let learned = &change.learned;
         let (step, new_state) = change.step.clone().unzip();
         let (error_code, error_message) = change.error.clone().unzip();
+        let (trouble_code, trouble_reason) = change.trouble.clone().unzip();
         let row = sqlx::query!(
             "WITH told AS (
                  SELECT * FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::text[], $10::jsonb[], $11::jsonb[])
@@ -79,6 +99,7 @@ impl Db {
                      ready_at = CASE WHEN $15 = 'DEPLOYMENT_READY' THEN coalesce(ready_at, now()) ELSE ready_at END,
                      waiting_for = $18,
                      replica_id = CASE WHEN $19 THEN NULL ELSE replica_id END,
+                     run_started_at = CASE WHEN $19 THEN NULL WHEN $44::text IS NULL THEN run_started_at ELSE now() END,
                      commit_sha = coalesce($20, commit_sha),
                      committed_at = coalesce($21, committed_at),
                      image_uri = coalesce($22, image_uri),
@@ -104,7 +125,14 @@ impl Db {
                      green_error_rate = coalesce($42, green_error_rate),
                      final_service = coalesce($43, final_service)
                  WHERE id = $1 AND replica_id = $2 AND version = $3
-                 RETURNING next_event_seq - (SELECT count(*) FROM told) AS first_seq
+                 RETURNING version, next_event_seq - (SELECT count(*) FROM told) AS first_seq
+             ), recorded AS (
+                 INSERT INTO step_runs (deployment_id, version, attempt, step, replica_id, replica_name, started_at, ended_at,
+                                        outcome, error_code, reason, tries)
+                 SELECT $1, fenced.version, before.attempt, before.step, $2, (SELECT name FROM replicas WHERE id = $2),
+                        coalesce(before.run_started_at, before.step_started_at), now(), $44, $45, $46, $47
+                 FROM fenced, (SELECT attempt, step, run_started_at, step_started_at FROM deployments WHERE id = $1) AS before
+                 WHERE $44 IS NOT NULL
              ), inserted AS (
                  INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params)
                  SELECT $1, fenced.first_seq + row_number() OVER (ORDER BY told.n) - 1, told.id, $12, told.key, told.code, told.type,
@@ -155,6 +183,10 @@ impl Db {
             learned.blue_error_rate,
             learned.green_error_rate,
             learned.final_service,
+            change.run_outcome(),
+            trouble_code,
+            trouble_reason,
+            i32::try_from(change.tries.max(1)).unwrap_or(i32::MAX),
         )
         .fetch_optional(&self.pool)
         .await?;

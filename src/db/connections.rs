@@ -1,6 +1,7 @@
 //! Connections to source repositories and AWS accounts. Secrets leave this module only inside `SecretString`.
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgConnection;
 
 use super::{Db, DbError};
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
@@ -30,41 +31,12 @@ pub struct AwsSummary {
 impl Db {
     /// Stores a connection to a source repository.
     pub async fn insert_github_connection(&self, connection: &GithubConnection) -> Result<(), DbError> {
-        sqlx::query!(
-            "INSERT INTO github_connections (id, owner, repo, branch, token) VALUES ($1, $2, $3, $4, $5)",
-            connection.id,
-            connection.owner,
-            connection.repo,
-            connection.branch,
-            connection.token.expose_secret()
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        insert_github(&mut *self.pool.acquire().await?, connection).await
     }
 
     /// Stores a connection to an AWS account.
     pub async fn insert_aws_connection(&self, connection: &AwsConnection) -> Result<(), DbError> {
-        let (keys, role) = match &connection.credentials {
-            AwsCredentials::Keys(keys) => (Some(keys), None),
-            AwsCredentials::Role { role_arn, external_id } => (None, Some((role_arn, external_id))),
-        };
-        sqlx::query!(
-            "INSERT INTO aws_connections
-                (id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            connection.id,
-            connection.region,
-            connection.account_id,
-            keys.map(|keys| keys.access_key_id.as_str()),
-            keys.map(|keys| keys.secret_access_key.expose_secret()),
-            keys.and_then(|keys| keys.session_token.as_ref()).map(ExposeSecret::expose_secret),
-            role.map(|(arn, _)| arn.as_str()),
-            role.and_then(|(_, id)| id.as_ref()).map(ExposeSecret::expose_secret),
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        insert_aws(&mut *self.pool.acquire().await?, connection).await
     }
 
     /// All connections to source repositories, oldest first.
@@ -121,4 +93,43 @@ impl Db {
         };
         Ok(Some(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials }))
     }
+}
+
+/// Within the caller's transaction.
+pub(super) async fn insert_github(into: &mut PgConnection, connection: &GithubConnection) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO github_connections (id, owner, repo, branch, token) VALUES ($1, $2, $3, $4, $5)",
+        connection.id,
+        connection.owner,
+        connection.repo,
+        connection.branch,
+        connection.token.expose_secret()
+    )
+    .execute(into)
+    .await?;
+    Ok(())
+}
+
+/// Within the caller's transaction.
+pub(super) async fn insert_aws(into: &mut PgConnection, connection: &AwsConnection) -> Result<(), DbError> {
+    let (keys, role) = match &connection.credentials {
+        AwsCredentials::Keys(keys) => (Some(keys), None),
+        AwsCredentials::Role { role_arn, external_id } => (None, Some((role_arn, external_id))),
+    };
+    sqlx::query!(
+        "INSERT INTO aws_connections
+            (id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        connection.id,
+        connection.region,
+        connection.account_id,
+        keys.map(|keys| keys.access_key_id.as_str()),
+        keys.map(|keys| keys.secret_access_key.expose_secret()),
+        keys.and_then(|keys| keys.session_token.as_ref()).map(ExposeSecret::expose_secret),
+        role.map(|(arn, _)| arn.as_str()),
+        role.and_then(|(_, id)| id.as_ref()).map(ExposeSecret::expose_secret),
+    )
+    .execute(into)
+    .await?;
+    Ok(())
 }

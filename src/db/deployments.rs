@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::PgConnection;
 
+use super::idempotency::{IdempotencyKey, Once, keep, reserve};
 use super::{Db, DbError};
 use crate::domain::deployment::Status;
 
@@ -31,17 +33,6 @@ pub struct NewDeployment {
     pub first_step: String,
 }
 
-/// A key with which a client repeats a request without repeating its effect.
-#[derive(Clone, Debug)]
-pub struct IdempotencyKey {
-    /// Method and path.
-    pub scope: String,
-    /// The client's key.
-    pub key: String,
-    /// SHA-256 of the body.
-    pub request_hash: Vec<u8>,
-}
-
 /// What became of a request to create.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Created {
@@ -67,6 +58,17 @@ pub enum SwitchRequest {
     Accepted,
     /// Not in this status.
     NotReady(Status),
+    /// There is no such deployment.
+    Unknown,
+}
+
+/// What became of a wish to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelRequest {
+    /// It is wished, now or before.
+    Accepted,
+    /// It has ended.
+    Finished(Status),
     /// There is no such deployment.
     Unknown,
 }
@@ -145,29 +147,10 @@ impl Db {
         )
         .execute(&mut *tx)
         .await?;
-        if let Some(key) = key {
-            // Another request with this key that is under way holds the row's lock: we wait here and then see its answer.
-            let inserted = sqlx::query!(
-                "INSERT INTO idempotency_keys (scope, key, request_hash, response) VALUES ($1, $2, $3, 'null')
-                 ON CONFLICT DO NOTHING",
-                key.scope,
-                key.key,
-                key.request_hash
-            )
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            if inserted == 0 {
-                let kept = sqlx::query!(
-                    "SELECT request_hash, response FROM idempotency_keys WHERE scope = $1 AND key = $2",
-                    key.scope,
-                    key.key
-                )
-                .fetch_one(&mut *tx)
-                .await?;
-                let same = kept.request_hash == key.request_hash;
-                return Ok(if same { Created::Repeated(kept.response) } else { Created::KeyReused });
-            }
+        match reserve::<()>(&mut tx, key).await? {
+            Some(Once::Repeated(answer)) => return Ok(Created::Repeated(answer)),
+            Some(Once::KeyReused) => return Ok(Created::KeyReused),
+            Some(Once::Now(())) | None => {}
         }
         let taken = sqlx::query!(
             "SELECT owner, repo FROM deployments
@@ -201,39 +184,57 @@ impl Db {
         )
         .fetch_one(&mut *tx)
         .await?;
-        if let Some(key) = key {
-            sqlx::query!(
-                "UPDATE idempotency_keys SET response = $3 WHERE scope = $1 AND key = $2",
-                key.scope,
-                key.key,
-                answer(started_at)
-            )
-            .execute(&mut *tx)
-            .await?;
-        }
+        keep(&mut tx, key, &answer(started_at)).await?;
         tx.commit().await?;
         Ok(Created::New(started_at))
     }
 
     /// Wishes for the traffic switch; repeating the wish changes nothing.
     pub async fn request_switch(&self, id: &str) -> Result<SwitchRequest, DbError> {
-        let wished = sqlx::query!(
-            "UPDATE deployments SET switch_requested_at = coalesce(switch_requested_at, now())
-             WHERE id = $1 AND status = 'DEPLOYMENT_READY' AND cancel_requested_at IS NULL",
-            id
-        )
-        .execute(&self.pool)
-        .await?
-        .rows_affected();
-        if wished == 1 {
-            return Ok(SwitchRequest::Accepted);
+        wish_switch(&mut *self.pool.acquire().await?, id).await
+    }
+
+    /// The same for a request with a key: the wish and `answer` are kept together, or neither.
+    pub async fn request_switch_once(
+        &self,
+        id: &str,
+        key: &IdempotencyKey,
+        answer: &Value,
+    ) -> Result<Once<SwitchRequest>, DbError> {
+        let mut tx = self.pool.begin().await?;
+        if let Some(known) = reserve(&mut tx, Some(key)).await? {
+            return Ok(known);
         }
-        let status =
-            sqlx::query_scalar!("SELECT status FROM deployments WHERE id = $1", id).fetch_optional(&self.pool).await?;
-        match status {
-            None => Ok(SwitchRequest::Unknown),
-            Some(status) => Ok(SwitchRequest::NotReady(status.parse().map_err(DbError::Corrupt)?)),
+        let made = wish_switch(&mut tx, id).await?;
+        if made == SwitchRequest::Accepted {
+            keep(&mut tx, Some(key), answer).await?;
+            tx.commit().await?;
         }
+        Ok(Once::Now(made))
+    }
+
+    /// Wishes for the end of the deployment; repeating the wish changes nothing.
+    pub async fn request_cancel(&self, id: &str) -> Result<CancelRequest, DbError> {
+        wish_cancel(&mut *self.pool.acquire().await?, id).await
+    }
+
+    /// The same for a request with a key: the wish and `answer` are kept together, or neither.
+    pub async fn request_cancel_once(
+        &self,
+        id: &str,
+        key: &IdempotencyKey,
+        answer: &Value,
+    ) -> Result<Once<CancelRequest>, DbError> {
+        let mut tx = self.pool.begin().await?;
+        if let Some(known) = reserve(&mut tx, Some(key)).await? {
+            return Ok(known);
+        }
+        let made = wish_cancel(&mut tx, id).await?;
+        if made == CancelRequest::Accepted {
+            keep(&mut tx, Some(key), answer).await?;
+            tx.commit().await?;
+        }
+        Ok(Once::Now(made))
     }
 
     /// One deployment.
@@ -288,4 +289,40 @@ impl Db {
         .fetch_all(&self.pool)
         .await?)
     }
+}
+
+async fn wish_switch(connection: &mut PgConnection, id: &str) -> Result<SwitchRequest, DbError> {
+    let wished = sqlx::query!(
+        "UPDATE deployments SET switch_requested_at = coalesce(switch_requested_at, now())
+         WHERE id = $1 AND status = 'DEPLOYMENT_READY' AND cancel_requested_at IS NULL",
+        id
+    )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if wished == 1 {
+        return Ok(SwitchRequest::Accepted);
+    }
+    Ok(status(connection, id).await?.map_or(SwitchRequest::Unknown, SwitchRequest::NotReady))
+}
+
+async fn wish_cancel(connection: &mut PgConnection, id: &str) -> Result<CancelRequest, DbError> {
+    let wished = sqlx::query!(
+        "UPDATE deployments SET cancel_requested_at = coalesce(cancel_requested_at, now())
+         WHERE id = $1 AND status IN ('RUNNING', 'DEPLOYMENT_READY')",
+        id
+    )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if wished == 1 {
+        return Ok(CancelRequest::Accepted);
+    }
+    Ok(status(connection, id).await?.map_or(CancelRequest::Unknown, CancelRequest::Finished))
+}
+
+async fn status(connection: &mut PgConnection, id: &str) -> Result<Option<Status>, DbError> {
+    let status =
+        sqlx::query_scalar!("SELECT status FROM deployments WHERE id = $1", id).fetch_optional(connection).await?;
+    status.map(|status| status.parse().map_err(DbError::Corrupt)).transpose()
 }

@@ -4,6 +4,7 @@ pub mod commit;
 pub mod connections;
 pub mod deployments;
 pub mod events;
+pub mod idempotency;
 pub mod locks;
 pub mod notify;
 pub mod ownership;

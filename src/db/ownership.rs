@@ -39,9 +39,16 @@ impl Db {
     pub async fn deregister_replica(&self, id: Uuid) -> Result<(), DbError> {
         // The condition on the status is the index's: what is owned is always active.
         sqlx::query!(
-            "UPDATE deployments SET replica_id = NULL, version = version + 1
-             WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
-                       AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))",
+            "WITH given AS (
+                 UPDATE deployments SET replica_id = NULL, run_started_at = NULL, version = version + 1
+                 WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
+                           AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))
+                 RETURNING id, version
+             )
+             INSERT INTO step_runs (deployment_id, version, attempt, step, replica_id, replica_name, started_at, ended_at, outcome)
+             SELECT given.id, given.version, d.attempt, d.step, $1, (SELECT name FROM replicas WHERE id = $1),
+                    coalesce(d.run_started_at, d.step_started_at), now(), 'handed_over'
+             FROM given JOIN deployments d ON d.id = given.id",
             id
         )
         .execute(&self.pool)
@@ -74,7 +81,8 @@ impl Db {
             "WITH me AS (
                  SELECT id FROM replicas WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
              ), free AS (
-                 SELECT d.id, d.step = ANY ($4) AS heavy, d.started_at
+                 SELECT d.id, d.step = ANY ($4) AS heavy, d.started_at, d.replica_id AS silent, d.attempt, d.step,
+                        coalesce(d.run_started_at, d.step_started_at) AS begun
                  FROM deployments d
                  WHERE (d.status = 'RUNNING' OR (d.status = 'DEPLOYMENT_READY'
                            AND (d.switch_requested_at IS NOT NULL OR d.cancel_requested_at IS NOT NULL)))
@@ -87,14 +95,22 @@ impl Db {
                  FOR UPDATE OF d SKIP LOCKED
                  LIMIT $2
              ), chosen AS (
-                 SELECT id FROM (
-                     SELECT id, heavy, row_number() OVER (PARTITION BY heavy ORDER BY started_at) AS n FROM free) numbered
+                 SELECT * FROM (
+                     SELECT *, row_number() OVER (PARTITION BY heavy ORDER BY started_at) AS n FROM free) numbered
                  WHERE NOT heavy OR n <= $3
+             ), claimed AS (
+                 UPDATE deployments d
+                 SET replica_id = me.id, version = d.version + 1, claims_without_progress = d.claims_without_progress + 1,
+                     run_started_at = now()
+                 FROM me, chosen WHERE d.id = chosen.id
+                 RETURNING d.id, d.version
+             ), lost AS (
+                 INSERT INTO step_runs (deployment_id, version, attempt, step, replica_id, replica_name, started_at, ended_at, outcome)
+                 SELECT chosen.id, claimed.version, chosen.attempt, chosen.step, chosen.silent,
+                        (SELECT name FROM replicas WHERE id = chosen.silent), chosen.begun, now(), 'lost'
+                 FROM claimed JOIN chosen ON chosen.id = claimed.id WHERE chosen.silent IS NOT NULL
              )
-             UPDATE deployments d
-             SET replica_id = me.id, version = d.version + 1, claims_without_progress = d.claims_without_progress + 1
-             FROM me, chosen WHERE d.id = chosen.id
-             RETURNING d.id",
+             SELECT id AS \"id!\" FROM claimed",
             replica,
             limit,
             heavy_limit,
@@ -111,6 +127,17 @@ impl Db {
             "SELECT id FROM deployments
              WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
                        AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))",
+            replica
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Ids of those that `replica` owns and a person wishes to cancel.
+    pub async fn cancel_wishes(&self, replica: Uuid) -> Result<Vec<String>, DbError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT id FROM deployments
+             WHERE cancel_requested_at IS NOT NULL AND status IN ('RUNNING', 'DEPLOYMENT_READY') AND replica_id = $1",
             replica
         )
         .fetch_all(&self.pool)
@@ -204,9 +231,16 @@ impl Db {
     /// Gives one deployment back, so that another replica can claim it at once. A planned hand-over is no lack of progress.
     pub async fn release(&self, id: &str, replica: Uuid, version: i64) -> Result<(), DbError> {
         sqlx::query!(
-            "UPDATE deployments SET replica_id = NULL, version = version + 1,
-                 claims_without_progress = greatest(claims_without_progress - 1, 0)
-             WHERE id = $1 AND replica_id = $2 AND version = $3",
+            "WITH given AS (
+                 UPDATE deployments SET replica_id = NULL, run_started_at = NULL, version = version + 1,
+                     claims_without_progress = greatest(claims_without_progress - 1, 0)
+                 WHERE id = $1 AND replica_id = $2 AND version = $3
+                 RETURNING version
+             )
+             INSERT INTO step_runs (deployment_id, version, attempt, step, replica_id, replica_name, started_at, ended_at, outcome)
+             SELECT $1, given.version, d.attempt, d.step, $2, (SELECT name FROM replicas WHERE id = $2),
+                    coalesce(d.run_started_at, d.step_started_at), now(), 'handed_over'
+             FROM given, deployments d WHERE d.id = $1",
             id,
             replica,
             version

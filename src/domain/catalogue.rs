@@ -151,6 +151,8 @@ event_codes! {
     StepWaiting = "step_waiting",
     /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is found to be shifting already.
     SwitchStarted = "switch_started",
+    /// [Stage {stage}] Stopping the deployment; a person asked to cancel it.
+    CancelStarted = "cancel_started",
 }
 
 /// One entry of the catalogue.

@@ -20,7 +20,7 @@ use super::{ApiState, connect, connections, deploy, healthz, readyz};
     ),
     tags(
         (name = "connections", description = "Where the source is read and where it is deployed to."),
-        (name = "deployments", description = "Start, follow, switch."),
+        (name = "deployments", description = "Start, follow, switch, cancel."),
         (name = "probes", description = "For load balancers and orchestrators."),
     )
 )]
@@ -36,6 +36,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::current::handle))
         .routes(routes!(deploy::events::handle))
         .routes(routes!(deploy::switch::handle))
+        .routes(routes!(deploy::cancel::handle))
         .routes(routes!(deploy::result::handle))
         .routes(routes!(healthz::handle))
         .routes(routes!(readyz::handle))

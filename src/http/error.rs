@@ -63,6 +63,14 @@ pub enum ApiError {
     /// Switch: somebody asked to cancel it.
     #[error("deployment {0} is being cancelled")]
     BeingCancelled(String),
+    /// Cancel: it has ended.
+    #[error("deployment {id} has ended: {status}")]
+    AlreadyFinished {
+        /// The deployment.
+        id: String,
+        /// COMPLETED or FAILED.
+        status: &'static str,
+    },
     /// The ECR repository's name belongs to another source repository.
     #[error("the ECR repository {ecr_repository} belongs to {owner}/{repo}")]
     RepositoryNameTaken {
@@ -206,6 +214,13 @@ impl ApiError {
                 "DEPLOYMENT_CANCELLING",
                 "The deployment is being cancelled",
                 "Somebody asked to cancel this deployment, so it cannot be switched. Start a new deployment.",
+            )
+            .deployment(id),
+            Self::AlreadyFinished { id, status } => P::new(
+                S::CONFLICT,
+                "ALREADY_FINISHED",
+                "The deployment has ended already",
+                format!("The deployment is {status}: there is nothing left to cancel. Its result has everything."),
             )
             .deployment(id),
             Self::RepositoryNameTaken { ecr_repository, owner, repo } => P::new(

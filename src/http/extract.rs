@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::error::Category;
 
 use super::error::ApiError;
@@ -27,6 +28,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         }
         let body = Bytes::from_request(request, state).await.map_err(|rejection| refused_body(&rejection))?;
         parse(&body).map(Self)
+    }
+}
+
+/// A body that the request's meaning does not depend on: kept only to tell one request from another under an idempotency key.
+/// None and an empty object are the same.
+#[derive(Debug)]
+pub struct UnreadBody(pub Value);
+
+impl<S: Send + Sync> FromRequest<S> for UnreadBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| refused_body(&rejection))?;
+        Ok(Self(match serde_json::from_slice(&body) {
+            Ok(Value::Object(object)) if object.is_empty() => Value::Null,
+            Ok(value) => value,
+            Err(_) if body.is_empty() => Value::Null,
+            Err(_) => Value::String(String::from_utf8_lossy(&body).into_owned()),
+        }))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod error;
 pub mod extract;
 pub mod healthz;
 pub mod hub;
+pub mod idempotency;
 pub mod middleware;
 pub mod problem;
 pub mod readyz;

@@ -33,6 +33,8 @@ pub(super) struct Driver {
     pub(super) lost: CancellationToken,
     /// Cancelled at shutdown: short steps may end.
     pub(super) stop: CancellationToken,
+    /// Cancelled when a person's wish to cancel this deployment was seen.
+    pub(super) unwanted: CancellationToken,
 }
 
 /// A build permit, held from the first heavy step to the last.
@@ -88,6 +90,9 @@ struct Memory {
     failures: u32,
     /// The last of them.
     last_error: Option<(ErrorCode, String)>,
+    /// The last of the step's failures that is in no record yet, and how many there were: for the record of the run.
+    unrecorded: Option<(ErrorCode, String)>,
+    unrecorded_failures: u32,
     /// When the step's time is up; none without a limit.
     deadline: Option<Instant>,
 }
@@ -96,6 +101,16 @@ impl Memory {
     fn of(deployment: &Deployment, step: &Step, services: &Services) -> Self {
         let left = step.limit(&services.settings).saturating_sub(deployment.step_elapsed);
         Self { deadline: Instant::now().checked_add(left), ..Self::default() }
+    }
+
+    /// A change that says, if it ends the run, what went wrong in it.
+    fn change(&self) -> Change {
+        let trouble = self.unrecorded.as_ref().map(|(code, reason)| (code.as_str().to_owned(), reason.clone()));
+        Change { tries: self.unrecorded_failures + 1, trouble, ..Change::default() }
+    }
+
+    fn recorded(&mut self) {
+        (self.unrecorded, self.unrecorded_failures) = (None, 0);
     }
 }
 
@@ -140,6 +155,7 @@ impl Driver {
                 Ok(After::GoOn) => {}
                 Ok(After::Sleep(duration)) => tokio::select! {
                     () = tokio::time::sleep(duration) => {}
+                    () = self.unwanted(known.as_ref().map(|(step, _)| step)) => {}
                     () = self.stop.cancelled() => return self.give_back(&deployment).await,
                 },
                 Ok(After::Done) => return,
@@ -172,9 +188,14 @@ impl Driver {
             self.give_back(deployment).await;
             return Ok(After::Done);
         }
+        if let Some(cancel) = self.wished_away(deployment, step) {
+            tracing::info!("a person asked to cancel");
+            let next = Change { step: Some((cancel.name().to_owned(), cancel.state())), ..memory.change() };
+            return self.commit(deployment, next, After::GoOn).await;
+        }
         if deployment.claims_without_progress > MAX_CLAIMS_WITHOUT_PROGRESS {
             let reason = format!("step {} was begun {MAX_CLAIMS_WITHOUT_PROGRESS} times without progress", step.name());
-            return self.end_failed(deployment, ErrorCode::StepCrashed, &reason, Change::default()).await;
+            return self.end_failed(deployment, ErrorCode::StepCrashed, &reason, memory.change()).await;
         }
         if memory.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return self.time_up(deployment, step, memory).await;
@@ -195,13 +216,15 @@ impl Driver {
         match self.run(deployment, step, memory.deadline, github, user).await? {
             Ran::Outcome(outcome) => self.take(deployment, *outcome, memory).await,
             Ran::Error(StepError::Fatal { code, reason }) => {
-                self.end_failed(deployment, code, &reason, Change::default()).await
+                self.end_failed(deployment, code, &reason, memory.change()).await
             }
             Ran::Error(StepError::Retryable { code, reason }) => {
                 self.retry_later(deployment, step, memory, code, reason).await
             }
             Ran::TimeUp => self.time_up(deployment, step, memory).await,
             Ran::OwnershipLost => Ok(lost_to_another()),
+            // The next turn begins with the wish.
+            Ran::Unwanted => Ok(After::GoOn),
             Ran::Stopped => {
                 self.give_back(deployment).await;
                 Ok(After::Done)
@@ -209,10 +232,23 @@ impl Driver {
         }
     }
 
+    /// The step that follows from a wish to cancel; none when there is no wish, or that step runs already.
+    fn wished_away(&self, deployment: &Deployment, step: &Step) -> Option<Step> {
+        (deployment.cancel_requested || self.unwanted.is_cancelled()).then(|| step.cancelled()).flatten()
+    }
+
+    /// Ends when a person wishes to cancel; never while the wish is being fulfilled.
+    pub(super) async fn unwanted(&self, step: Option<&Step>) {
+        if step.is_some_and(|step| step.cancelled().is_none()) {
+            std::future::pending::<()>().await;
+        }
+        self.unwanted.cancelled().await;
+    }
+
     /// Commits an outcome.
     async fn take(&self, deployment: &mut Deployment, outcome: Outcome, memory: &mut Memory) -> Result<After, DbError> {
         (memory.failures, memory.last_error) = (0, None);
-        let mut change = Change { learned: outcome.learned, events: outcome.events, ..Change::default() };
+        let mut change = Change { learned: outcome.learned, events: outcome.events, ..memory.change() };
         let after = match outcome.then {
             Then::Next(step) => {
                 change.step = Some((step.name().to_owned(), step.state()));
@@ -246,7 +282,9 @@ impl Driver {
             }
             Then::Failed { code, reason } => return self.end_failed(deployment, code, &reason, change).await,
         };
-        self.commit(deployment, change, after).await
+        let after = self.commit(deployment, change, after).await?;
+        memory.recorded();
+        Ok(after)
     }
 
     /// Waits, and says so from the second failure in a row: one throttled call is nobody's news.
@@ -259,6 +297,8 @@ impl Driver {
         reason: String,
     ) -> Result<After, DbError> {
         memory.failures += 1;
+        memory.unrecorded_failures += 1;
+        memory.unrecorded = Some((code, reason.clone()));
         let wait = within(memory, backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
         tracing::warn!(%code, reason, failures = memory.failures, wait_ms = wait.as_millis(), "the step could not do its work");
         let after = After::Sleep(wait);
@@ -270,8 +310,11 @@ impl Driver {
             .with("stage", step.stage())
             .with("reason", reason.as_str())
             .keyed(format_args!("{}:{code}", step.name()));
-        let change = Change { waiting_for: Some(reason), events: vec![told], ..Change::default() };
-        self.commit(deployment, change, after).await
+        let tries = memory.unrecorded_failures;
+        let change = Change { waiting_for: Some(reason), events: vec![told], tries, ..memory.change() };
+        let after = self.commit(deployment, change, after).await?;
+        memory.recorded();
+        Ok(after)
     }
 
     async fn time_up(&self, deployment: &mut Deployment, step: &Step, memory: &Memory) -> Result<After, DbError> {
@@ -282,7 +325,7 @@ impl Driver {
         };
         let said = said.map(|said| format!("; last seen: {said}")).unwrap_or_default();
         let reason = format!("step {} was not done within {} s{said}", step.name(), limit.as_secs_f64());
-        self.end_failed(deployment, code, &reason, Change::default()).await
+        self.end_failed(deployment, code, &reason, memory.change()).await
     }
 
     async fn end_failed(
@@ -296,6 +339,7 @@ impl Driver {
         tracing::warn!(%code, reason, "the deployment failed");
         change.status = Some(Status::Failed);
         change.error = Some((code.as_str().to_owned(), event.render(Lang::Ko).message));
+        change.trouble = Some((code.as_str().to_owned(), reason.to_owned()));
         change.events.push(event);
         change.release = true;
         let after = self.commit(deployment, change, After::Done).await?;

@@ -35,12 +35,17 @@ async fn schedule(db: Db, workspace_dir: PathBuf) -> Result<JobScheduler, JobSch
     Ok(scheduler)
 }
 
-/// Forgets dead replicas and removes workspaces that no build needs any more.
+/// Forgets dead replicas and old idempotency keys, and removes workspaces that no build needs any more.
 pub async fn tidy(db: &Db, workspace_dir: &Path) {
     match db.forget_dead_replicas().await {
         Ok(0) => {}
         Ok(gone) => tracing::info!(gone, "forgot replicas that have been silent for an hour"),
         Err(error) => tracing::warn!(%error, "dead replicas could not be forgotten"),
+    }
+    match db.forget_old_keys().await {
+        Ok(0) => {}
+        Ok(gone) => tracing::info!(gone, "forgot idempotency keys older than a day"),
+        Err(error) => tracing::warn!(%error, "old idempotency keys could not be forgotten"),
     }
     let needless = match workspaces(workspace_dir).await {
         // The folder may be another replica's as well: the rows say what is still needed.

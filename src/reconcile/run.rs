@@ -22,6 +22,8 @@ pub(super) enum Ran {
     OwnershipLost,
     /// The process is shutting down.
     Stopped,
+    /// A person wishes to cancel the deployment.
+    Unwanted,
 }
 
 impl Driver {
@@ -62,6 +64,7 @@ impl Driver {
                 ended = &mut running => break ended,
                 () = until(deadline) => return Ok(Ran::TimeUp),
                 () = self.drained(step.lane()) => return Ok(Ran::Stopped),
+                () = self.unwanted(Some(step)) => return Ok(Ran::Unwanted),
             }
         };
         // What was told last and not yet received: it comes before the outcome's own events.

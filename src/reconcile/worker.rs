@@ -1,6 +1,7 @@
 //! Claims deployments as long as there is room, and keeps a task for each.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
 use crate::steps::{Services, Step};
+
+/// Ids that have a task here, with what tells the task that the deployment is to be cancelled.
+type Driven = Arc<Mutex<HashMap<String, CancellationToken>>>;
 
 /// How much one replica does at once, and how it is known.
 #[derive(Clone, Debug)]
@@ -39,8 +43,7 @@ pub struct Reconciler {
     options: Arc<ReconcilerOptions>,
     leases: Leases,
     builds: Arc<Semaphore>,
-    /// Ids that have a task here.
-    driven: Arc<Mutex<HashSet<String>>>,
+    driven: Driven,
     tasks: TaskTracker,
     /// Something may be claimable.
     work: Arc<Notify>,
@@ -121,7 +124,8 @@ impl Reconciler {
             let (room, builds) = (to_i64(room), to_i64(self.builds.available_permits()));
             ids.extend(self.db.claim(lease.replica, room, &steps.known, builds, &steps.heavy).await?);
         }
-        ids.retain(|id| !self.driven().contains(id));
+        self.see_wishes(lease).await?;
+        ids.retain(|id| !self.driven().contains_key(id));
         if ids.is_empty() {
             return Ok(());
         }
@@ -131,9 +135,22 @@ impl Reconciler {
         Ok(())
     }
 
+    /// Tells the tasks whose deployments a person wishes to cancel. A replica that drives nothing asks nothing.
+    async fn see_wishes(&self, lease: &Lease) -> Result<(), DbError> {
+        if self.driven().is_empty() {
+            return Ok(());
+        }
+        for id in self.db.cancel_wishes(lease.replica).await? {
+            if let Some(unwanted) = self.driven().get(&id) {
+                unwanted.cancel();
+            }
+        }
+        Ok(())
+    }
+
     /// Starts the task of a deployment that we own.
     fn drive(&self, deployment: Deployment, lease: &Lease, stop: &CancellationToken) {
-        let Some(place) = Place::begin(&self.driven, &deployment.id) else { return };
+        let Some((place, unwanted)) = Place::begin(&self.driven, &deployment.id) else { return };
         let driver = Driver {
             db: self.db.clone(),
             services: Arc::clone(&self.services),
@@ -142,6 +159,7 @@ impl Reconciler {
             builds: Permit::new(Arc::clone(&self.builds), Arc::clone(&self.work)),
             lost: lease.lost.clone(),
             stop: stop.clone(),
+            unwanted,
         };
         self.tasks.spawn(async move {
             let lost = driver.lost.clone();
@@ -179,22 +197,27 @@ impl Reconciler {
         }
     }
 
-    fn driven(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn driven(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
         self.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One deployment's place among those that have a task here; given up even when the task panics.
 struct Place {
-    all: Arc<Mutex<HashSet<String>>>,
+    all: Driven,
     id: String,
 }
 
 impl Place {
-    /// None when it has a task already.
-    fn begin(all: &Arc<Mutex<HashSet<String>>>, id: &str) -> Option<Self> {
-        let new = all.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
-        new.then(|| Self { all: Arc::clone(all), id: id.to_owned() })
+    /// With the token that says when it is not wanted any more. None when it has a task already.
+    fn begin(all: &Driven, id: &str) -> Option<(Self, CancellationToken)> {
+        match all.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => {
+                let unwanted = free.insert(CancellationToken::new()).clone();
+                Some((Self { all: Arc::clone(all), id: id.to_owned() }, unwanted))
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod await_switch;
 mod build_image;
+mod cancel;
 mod confirm_switch;
 mod ensure_event_rule;
 mod fetch_source;
@@ -47,6 +48,7 @@ use crate::domain::names::Names;
 
 pub use await_switch::AwaitSwitch;
 pub use build_image::BuildImage;
+pub use cancel::Cancel;
 pub use confirm_switch::ConfirmSwitch;
 pub use ensure_event_rule::EnsureEventRule;
 pub use fetch_source::FetchSource;
@@ -185,7 +187,7 @@ macro_rules! steps {
         })+
 
         impl Step {
-            /// Stored names, in the order of a deployment without trouble.
+            /// Stored names, in the order of a deployment without trouble; what ends one early comes last.
             pub const NAMES: &'static [&'static str] = &[$($step::NAME),+];
 
             /// The step as stored.
@@ -242,6 +244,14 @@ macro_rules! steps {
                 match self { $(Self::$step(step) => step.run(cx).await),+ }
             }
 
+            /// What follows when a person wishes to cancel; none when that is under way already.
+            pub fn cancelled(&self) -> Option<Self> {
+                match self {
+                    Self::Cancel(_) => None,
+                    _ => Some(Cancel { during: self.name().to_owned(), stage: self.stage(), looks: 0, stopping: false }.into()),
+                }
+            }
+
             /// Names of the steps that need a build permit.
             pub fn heavy_names() -> Vec<String> {
                 [$(($step::NAME, $step::LANE)),+].into_iter()
@@ -265,6 +275,7 @@ steps! {
     AwaitSwitch,
     SwitchTraffic,
     ConfirmSwitch,
+    Cancel,
 }
 
 /// Where every deployment begins.
@@ -291,7 +302,8 @@ mod tests {
                 "verify_green",
                 "await_switch",
                 "switch_traffic",
-                "confirm_switch"
+                "confirm_switch",
+                "cancel"
             ]
         );
         for (name, state) in [
@@ -306,6 +318,7 @@ mod tests {
             ("await_switch", json!({"code_deploy_deployment_id": "d-1"})),
             ("switch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
             ("confirm_switch", json!({"code_deploy_deployment_id": "d-1"})),
+            ("cancel", json!({"during": "build_image", "stage": 1, "looks": 0, "stopping": false})),
         ] {
             let step = Step::parse(name, &state).unwrap();
             assert_eq!((step.name(), step.state()), (name, state));

@@ -1,17 +1,21 @@
 //! `POST /api/v1/connect/aws`: keep access keys, or a role to assume, after STS said whose they are.
 
+use axum::Json;
 use axum::extract::State;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::clients::{ClientError, ErrorKind};
+use crate::db::idempotency::{Kept, Once};
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::idempotency::KeyHeader;
 use crate::http::problem::Problem;
 
 /// Longest secret access key, in bytes; those of today have 40.
@@ -50,6 +54,19 @@ pub struct ConnectAws {
 }
 
 impl ConnectAws {
+    /// All fields, to tell one request from another by their hash.
+    fn meaning(&self) -> Value {
+        let secret = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        json!([
+            self.region,
+            self.access_key_id,
+            secret(&self.secret_access_key),
+            secret(&self.session_token),
+            self.role_arn,
+            secret(&self.external_id)
+        ])
+    }
+
     fn credentials(self) -> Result<AwsCredentials, ApiError> {
         let Some(role_arn) = self.role_arn else { return self.keys() };
         let keys = [
@@ -106,12 +123,15 @@ pub struct AwsConnected {
         ("keys" = (summary = "Access keys", value = json!({"region": "ap-northeast-2", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "…"}))),
         ("role" = (summary = "A role", value = json!({"region": "ap-northeast-2", "roleArn": "arn:aws:iam::123456789012:role/panda", "externalId": "panda"}))),
     )),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request; the first answer is kept for 24 hours.",
+            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
     responses(
         (status = 200, description = "Connected.", body = Envelope<AwsConnected>),
         (status = 400, description = "Malformed JSON, a field is not valid, or AWS refuses the credentials: `field` names it.",
          body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "AWS cannot be asked.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
@@ -119,11 +139,22 @@ pub struct AwsConnected {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    key: KeyHeader,
     JsonBody(body): JsonBody<ConnectAws>,
-) -> Result<Envelope<AwsConnected>, ApiError> {
+) -> Result<Json<Value>, ApiError> {
     validate::region(&body.region, &state.config.extra_regions).map_err(|rule| ApiError::field("region", rule))?;
     let region = body.region.clone();
+    let key = key.of("POST /api/v1/connect/aws", &body.meaning())?;
     let credentials = body.credentials()?;
+    // Before anybody outside is asked: a repeat needs no token that is still good.
+    match &key {
+        None => {}
+        Some(key) => match state.db.kept_answer(key).await? {
+            Kept::Free => {}
+            Kept::Repeated(answer) => return Ok(Json(answer)),
+            Kept::Reused => return Err(ApiError::IdempotencyKeyReused),
+        },
+    }
     let id = ids::aws_connection_id();
     let identity = state
         .aws
@@ -133,9 +164,15 @@ pub async fn handle(
         .await
         .map_err(|error| not_confirmed(&credentials, error))?;
     let connection = AwsConnection { id, region, account_id: identity.account_id, credentials };
-    state.db.insert_aws_connection(&connection).await?;
+    let answer =
+        json!(Envelope::new("AWS 연결에 성공했습니다.", AwsConnected { aws_connection_id: connection.id.clone() }));
+    match state.db.insert_aws_connection_once(&connection, key.as_ref(), &answer).await? {
+        Once::Now(()) => {}
+        Once::Repeated(answer) => return Ok(Json(answer)),
+        Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),
+    }
     tracing::info!(connection = %connection.id, account = %connection.account_id, region = %connection.region, "AWS connected");
-    Ok(Envelope::new("AWS 연결에 성공했습니다.", AwsConnected { aws_connection_id: connection.id }))
+    Ok(Json(answer))
 }
 
 /// `GetCallerIdentity` needs no right: whoever is denied has wrong credentials.

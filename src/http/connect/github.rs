@@ -1,16 +1,20 @@
 //! `POST /api/v1/connect/github`: keep a repository, a branch and the token that reads them, after GitHub confirmed all three.
 
+use axum::Json;
 use axum::extract::State;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::db::idempotency::{Kept, Once};
 use crate::domain::connection::GithubConnection;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::idempotency::KeyHeader;
 use crate::http::problem::Problem;
 
 /// Longest token, in bytes; those of today have 40 to 93.
@@ -44,6 +48,12 @@ impl ConnectGithub {
         validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))?;
         validate::secret(self.token.expose_secret(), MAX_TOKEN).map_err(|rule| ApiError::field("token", rule))
     }
+
+    /// All fields, to tell one request from another by their hash.
+    fn meaning(&self) -> Value {
+        use secrecy::ExposeSecret as _;
+        json!([self.owner, self.repo, self.branch, self.token.expose_secret()])
+    }
 }
 
 // ---- What it answers
@@ -65,12 +75,15 @@ pub struct GithubConnected {
 #[utoipa::path(
     post, path = "/api/v1/connect/github", tag = "connections", operation_id = "connectGithub",
     request_body = ConnectGithub,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request; the first answer is kept for 24 hours.",
+            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
     responses(
         (status = 200, description = "Connected.", body = Envelope<GithubConnected>),
         (status = 400, description = "Malformed JSON, a field is not valid, or GitHub does not confirm it: `field` names it.",
          body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "GitHub cannot be asked.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away, or GitHub's rate limit is reached; see Retry-After.",
@@ -79,9 +92,20 @@ pub struct GithubConnected {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    key: KeyHeader,
     JsonBody(body): JsonBody<ConnectGithub>,
-) -> Result<Envelope<GithubConnected>, ApiError> {
+) -> Result<Json<Value>, ApiError> {
+    let key = key.of("POST /api/v1/connect/github", &body.meaning())?;
     body.validate()?;
+    // Before anybody outside is asked: a repeat needs no token that is still good.
+    match &key {
+        None => {}
+        Some(key) => match state.db.kept_answer(key).await? {
+            Kept::Free => {}
+            Kept::Repeated(answer) => return Ok(Json(answer)),
+            Kept::Reused => return Err(ApiError::IdempotencyKeyReused),
+        },
+    }
     state.github.check(&body.owner, &body.repo, &body.branch, &body.token).await?;
     let connection = GithubConnection {
         id: ids::github_connection_id(),
@@ -90,7 +114,15 @@ pub async fn handle(
         branch: body.branch,
         token: body.token,
     };
-    state.db.insert_github_connection(&connection).await?;
+    let answer = json!(Envelope::new(
+        "GitHub 연결에 성공했습니다.",
+        GithubConnected { github_connection_id: connection.id.clone() }
+    ));
+    match state.db.insert_github_connection_once(&connection, key.as_ref(), &answer).await? {
+        Once::Now(()) => {}
+        Once::Repeated(answer) => return Ok(Json(answer)),
+        Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),
+    }
     tracing::info!(connection = %connection.id, owner = %connection.owner, repo = %connection.repo, "GitHub connected");
-    Ok(Envelope::new("GitHub 연결에 성공했습니다.", GithubConnected { github_connection_id: connection.id }))
+    Ok(Json(answer))
 }

@@ -2,24 +2,20 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use crate::db::deployments::{Created, IdempotencyKey, NewDeployment};
+use crate::db::deployments::{Created, NewDeployment};
 use crate::domain::deployment::Status;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::{JsonBody, is_id};
+use crate::http::idempotency::KeyHeader;
 use crate::http::problem::Problem;
-
-/// Longest idempotency key, in characters.
-const MAX_KEY: usize = 255;
 
 /// Method and path, under which keys are kept.
 const SCOPE: &str = "POST /api/v1/deploy";
@@ -52,11 +48,6 @@ impl Deploy {
         validate::owner(&self.owner).map_err(|rule| ApiError::field("owner", rule))?;
         validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))?;
         validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))
-    }
-
-    /// Of the fields, not of the bytes: another order or other spaces are the same request.
-    fn hash(&self) -> Vec<u8> {
-        Sha256::digest(json!(self).to_string()).to_vec()
     }
 }
 
@@ -103,10 +94,10 @@ pub struct Deployed {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
-    headers: HeaderMap,
+    key: KeyHeader,
     JsonBody(body): JsonBody<Deploy>,
 ) -> Result<Json<Value>, ApiError> {
-    let key = idempotency_key(&headers, &body)?;
+    let key = key.of(SCOPE, &json!(body))?;
     body.validate()?;
     let new = new_deployment(&state, body).await?;
     let answer = |started_at| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, started_at)));
@@ -133,19 +124,6 @@ fn deployed(id: &str, started_at: DateTime<Utc>) -> Deployed {
         message: format!("Deployment started. Listen to /api/v1/deploy/{id}/events"),
         started_at,
         status: Status::Running,
-    }
-}
-
-fn idempotency_key(headers: &HeaderMap, body: &Deploy) -> Result<Option<IdempotencyKey>, ApiError> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    match key.to_str() {
-        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => {
-            Ok(Some(IdempotencyKey { scope: SCOPE.to_owned(), key: key.to_owned(), request_hash: body.hash() }))
-        }
-        _ => Err(ApiError::field(
-            "Idempotency-Key",
-            format!("must be 1 to {MAX_KEY} visible ASCII characters, such as a UUID"),
-        )),
     }
 }
 

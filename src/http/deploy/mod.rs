@@ -1,5 +1,6 @@
-//! `/api/v1/deploy…`: start, list, follow, switch.
+//! `/api/v1/deploy…`: start, list, follow, switch, cancel.
 
+pub mod cancel;
 pub mod create;
 pub mod current;
 pub mod events;

@@ -1,15 +1,19 @@
 //! `POST /api/v1/deploy/{id}/switch`: wish for the traffic on green.
 
+use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::db::deployments::SwitchRequest;
+use crate::db::idempotency::Once;
 use crate::domain::deployment::Status;
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::extract::DeploymentId;
+use crate::http::extract::{DeploymentId, UnreadBody};
+use crate::http::idempotency::KeyHeader;
 use crate::http::problem::Problem;
 
 // ---- What it answers
@@ -39,11 +43,16 @@ pub struct Switching {
 /// Repeating it while the switch is under way gives the same answer and changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/deploy/{id}/switch", tag = "deployments", operation_id = "switchDeployment",
-    params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6")),
+    params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"),
+           ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request; the first answer is kept for 24 hours.",
+            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
     responses(
         (status = 200, description = "The switch is under way.", body = Envelope<Switching>),
+        (status = 400, description = "The Idempotency-Key is not valid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not ready to be switched, or switched already: `message` tells which.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
@@ -51,8 +60,27 @@ pub struct Switching {
 pub async fn handle(
     State(state): State<ApiState>,
     DeploymentId(id): DeploymentId,
-) -> Result<Envelope<Switching>, ApiError> {
-    match state.db.request_switch(&id).await? {
+    key: KeyHeader,
+    body: UnreadBody,
+) -> Result<Json<Value>, ApiError> {
+    let answer = json!(Envelope::new(
+        "배포 전환이 시작되었습니다.",
+        Switching {
+            message: format!("Traffic switch started. Listen to /api/v1/deploy/{id}/events"),
+            deployment_id: id.clone(),
+            active_service: "green",
+            switch_status: "IN_PROGRESS",
+        },
+    ));
+    let wish = match key.of(format!("POST /api/v1/deploy/{id}/switch"), &body.0)? {
+        None => state.db.request_switch(&id).await?,
+        Some(key) => match state.db.request_switch_once(&id, &key, &answer).await? {
+            Once::Now(wish) => wish,
+            Once::Repeated(answer) => return Ok(Json(answer)),
+            Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),
+        },
+    };
+    match wish {
         SwitchRequest::Accepted => {}
         SwitchRequest::Unknown => return Err(ApiError::DeploymentNotFound(id)),
         SwitchRequest::NotReady(Status::Running) => {
@@ -72,13 +100,5 @@ pub async fn handle(
             tracing::warn!(deployment = %id, %error, "the other processes could not be told");
         }
     }
-    Ok(Envelope::new(
-        "배포 전환이 시작되었습니다.",
-        Switching {
-            message: format!("Traffic switch started. Listen to /api/v1/deploy/{id}/events"),
-            deployment_id: id,
-            active_service: "green",
-            switch_status: "IN_PROGRESS",
-        },
-    ))
+    Ok(Json(answer))
 }

@@ -2,6 +2,7 @@
 
 mod commit;
 mod ownership;
+mod step_runs;
 
 use std::time::Duration;
 

@@ -111,6 +111,7 @@ impl Provoker {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one list of everything that can go wrong, compared as a whole at its end")]
 async fn every_route_answers_the_errors_that_the_document_promises_and_no_other() {
     let db = TestDb::new().await;
     let ((github, _root), sandbox) = (outside::github().await, outside::sandbox().await);
@@ -142,6 +143,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::GET, "/api/v1/deploy/current"),
         (Method::GET, "/api/v1/deploy/{id}/result"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
+        (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::GET, "/readyz"),
     ];
     let mut provoker = Provoker { seen: BTreeMap::new() };
@@ -159,6 +161,11 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
     let events = format!("/api/v1/deploy/{id}/events");
     p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
+    for wish in ["switch", "cancel"] {
+        let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{wish}"), format!("/api/v1/deploy/{id}/{wish}"));
+        p.ask(&api, Method::POST, &path, &concrete, |r| r.header("idempotency-key", "")).await;
+        p.ask(&api, Method::POST, &path, &concrete, |r| r.body("x".repeat(70_000))).await;
+    }
     // What is asked is away.
     for (path, body) in &bodies[..2] {
         p.ask(&alone, Method::POST, path, path, |r| r.json(body)).await;
@@ -170,12 +177,14 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     for (method, path) in [
         (Method::GET, "/api/v1/deploy/{id}/result"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
+        (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
     ] {
         p.ask(&api, method, path, &path.replace("{id}", "dep_unknown"), |r| r).await;
     }
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/switch", &format!("/api/v1/deploy/{id}/switch"), |r| r).await;
     running.fail().await;
+    p.ask(&api, Method::POST, "/api/v1/deploy/{id}/cancel", &format!("/api/v1/deploy/{id}/cancel"), |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/deploy/current", "/api/v1/deploy/current", |r| r).await;
     // One key for two bodies, one name for two sources.
     let (deploy, body) = &bodies[2];
@@ -183,6 +192,26 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     assert_eq!(keyed(body).send().await.unwrap().status(), 200);
     let mut other = body.clone();
     other["branch"] = json!("other");
+    for (path, body) in &bodies[..2] {
+        let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
+        assert_eq!(keyed(api.request(Method::POST, path)).json(body).send().await.unwrap().status(), 200);
+        let mut other = body.clone();
+        for (name, value) in other.as_object_mut().unwrap() {
+            if name != "region" {
+                *value = json!("AKIAOTHEROTHEROTHER0");
+            }
+        }
+        p.ask(&api, Method::POST, path, path, |r| keyed(r).json(&other)).await;
+    }
+    let mut ready = Story::begin_of(&db.db, "acme", "other").await;
+    ready.ready().await;
+    for wish in ["switch", "cancel"] {
+        let (path, concrete) =
+            (format!("/api/v1/deploy/{{id}}/{wish}"), format!("/api/v1/deploy/{}/{wish}", ready.id()));
+        let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
+        assert_eq!(keyed(api.request(Method::POST, &concrete)).send().await.unwrap().status(), 200);
+        p.ask(&api, Method::POST, &path, &concrete, |r| keyed(r).json(&json!({"why": "other"}))).await;
+    }
     p.ask(&api, Method::POST, deploy, deploy, |r| r.header("idempotency-key", "k").json(&other)).await;
     Story::begin_of(&db.db, "a", "b-c").await;
     other["githubConnectionId"] = json!(story::github_connection(&db.db, "a-b", "c").await);

@@ -6,6 +6,7 @@ mod connections;
 mod deploy;
 mod errors;
 mod healthz;
+mod idempotency;
 mod outside;
 mod reader;
 mod readyz;

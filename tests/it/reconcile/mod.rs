@@ -1,8 +1,10 @@
 //! The reconciler on real parts, without the API: what it commits, and what it does to the outside.
 
+mod cancel;
 mod failures;
 mod flow;
 mod outage;
+mod records;
 mod takeover;
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+mod cancel;
 mod create;
 mod current;
 mod events;

@@ -1,0 +1,65 @@
+//! What the reconciler leaves behind for whoever asks what took so long, and why something was tried again.
+
+use panda::sandbox::{CallFault, Faults};
+use sqlx::Row;
+
+use super::{Replica, deploy, status};
+use crate::support::world::{World, hello};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_step_of_a_deployment_is_recorded_with_its_tries() {
+    let world = World::with_files(hello("2.0.0")).await;
+    let throttled = CallFault { fail: 40, ..CallFault::default() };
+    let calls = [("events:PutRule".to_owned(), throttled)].into();
+    world.sandbox.faults().set(Faults { calls, ..Faults::default() });
+    let replica = Replica::start(&world, &[]);
+    let id = deploy(&world, "main").await;
+    crate::support::wait_for("it is tried again", async || {
+        let sql = "SELECT reason, error_code, tries FROM step_runs WHERE deployment_id = $1 AND outcome = 'retry'";
+        let row = sqlx::query(sql).bind(&id).fetch_optional(&mut world.db.psql().await).await.unwrap()?;
+        assert!(row.get::<String, _>("reason").contains("PutRule"));
+        assert_eq!((row.get::<String, _>("error_code").as_str(), row.get::<i32, _>("tries")), ("EVENT_RULE_FAILED", 2));
+        Some(())
+    })
+    .await;
+    world.sandbox.faults().set(Faults::default());
+    status(&world, &id, &["DEPLOYMENT_READY"]).await;
+    replica.stop().await;
+    let sql = "SELECT step, outcome, replica_name IS NOT NULL, ended_at >= started_at FROM step_runs
+               WHERE deployment_id = $1 AND outcome <> 'retry' ORDER BY version";
+    let rows = sqlx::query(sql).bind(&id).fetch_all(&mut world.db.psql().await).await.unwrap();
+    let runs: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let runs: Vec<(&str, &str)> = runs.iter().map(|(step, outcome)| (step.as_str(), outcome.as_str())).collect();
+    assert_eq!(
+        runs,
+        [
+            ("ensure_event_rule", "next"),
+            ("grant_event_bus", "next"),
+            ("fetch_source", "next"),
+            ("build_image", "next"),
+            ("push_image", "next"),
+            ("find_execution", "next"),
+            ("follow_execution", "next"),
+            ("verify_green", "ready"),
+        ]
+    );
+    assert!(rows.iter().all(|row| row.get::<bool, _>(2) && row.get::<bool, _>(3)));
+
+    let mut answers = Vec::new();
+    for query in documented() {
+        let query = query.replace("dep_…", &id);
+        answers.push(sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut world.db.psql().await).await.unwrap());
+    }
+    let [long, retried, under_way] = answers.try_into().unwrap();
+    assert_eq!(long.len(), runs.len() + 1, "what took so long: every run");
+    let codes: Vec<Option<String>> = retried.iter().map(|row| row.get("error_code")).collect();
+    assert!(!codes.is_empty() && codes.iter().all(|code| code.as_deref() == Some("EVENT_RULE_FAILED")), "{codes:?}");
+    assert_eq!(under_way.len(), 1);
+}
+
+/// The queries of docs/operations.md: what an operator copies must work.
+fn documented() -> Vec<String> {
+    let text = include_str!("../../../docs/operations.md");
+    let blocks = text.split("```sql\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().trim().trim_end_matches(';').to_owned()).collect()
+}
