@@ -13,8 +13,10 @@ pub fn slow_build(seconds: u32) -> Vec<SourceFile> {
     let mut files = hello("2.0.0");
     let dockerfile = files.iter_mut().find(|file| file.path == "Dockerfile").unwrap();
     let text = String::from_utf8(dockerfile.contents.clone()).unwrap();
+    // Its own step each time: one that another test has built would come from the cache, and take no time.
+    let own = uuid::Uuid::new_v4();
     let slow = format!(
-        "RUN echo slow step begins; i=0; while [ $i -lt {seconds} ]; do sleep 1; i=$((i+1)); echo tick $i; done\n"
+        "RUN echo slow step {own}; i=0; while [ $i -lt {seconds} ]; do sleep 1; i=$((i+1)); echo tick $i; done\n"
     );
     dockerfile.contents = text.replacen('\n', &format!("\n{slow}"), 1).into_bytes();
     let from = String::from_utf8(dockerfile.contents.clone()).unwrap();
