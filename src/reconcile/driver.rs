@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use super::limits::{LOCK_RETRY, MAX_CLAIMS_WITHOUT_PROGRESS, MAX_REFUSALS, RETRY_BASE, RETRY_CAP};
 use super::notifier::Notifier;
+use super::permit::Permit;
 use super::run::Ran;
 use crate::clients::aws::UserAws;
 use crate::db::commit::{Change, Committed};
@@ -20,7 +20,7 @@ use crate::domain::catalogue::{EventCode, Lang};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::{Deployment, GithubConnection, Status};
-use crate::steps::{Lane, Outcome, Services, Step, StepError, Then, remove_workspace};
+use crate::steps::{Outcome, Services, Step, StepError, Then, remove_workspace};
 
 /// Drives one deployment that `replica` owns.
 pub(super) struct Driver {
@@ -35,42 +35,6 @@ pub(super) struct Driver {
     pub(super) stop: CancellationToken,
     /// Cancelled when a person's wish to cancel this deployment was seen.
     pub(super) unwanted: CancellationToken,
-}
-
-/// A build permit, held from the first heavy step to the last.
-pub(super) struct Permit {
-    builds: Arc<Semaphore>,
-    /// Told when the permit is given back: another build may be claimable.
-    freed: Arc<Notify>,
-    held: Option<OwnedSemaphorePermit>,
-}
-
-impl Permit {
-    pub(super) fn new(builds: Arc<Semaphore>, freed: Arc<Notify>) -> Self {
-        Self { builds, freed, held: None }
-    }
-
-    /// Holds what `lane` needs and no more. False when a build permit is needed and none is free.
-    fn fit(&mut self, lane: Lane) -> bool {
-        match lane {
-            Lane::Light => self.give_back(),
-            Lane::Heavy if self.held.is_none() => self.held = Arc::clone(&self.builds).try_acquire_owned().ok(),
-            Lane::Heavy => {}
-        }
-        lane == Lane::Light || self.held.is_some()
-    }
-
-    fn give_back(&mut self) {
-        if self.held.take().is_some() {
-            self.freed.notify_one();
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.give_back();
-    }
 }
 
 /// What the driver does after a turn.

@@ -24,6 +24,7 @@ mod housekeeping;
 mod lease;
 mod limits;
 mod notifier;
+mod permit;
 mod run;
 mod worker;
 

@@ -9,10 +9,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::driver::{Driver, Permit};
+use super::driver::Driver;
 use super::lease::{Lease, Leases};
 use super::limits::{DRAIN, RECHECK_SWEEPS, SWEEP};
 use super::notifier::Notifier;
+use super::permit::Permit;
 use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
