@@ -3,7 +3,7 @@
 mod failures;
 mod flow;
 mod outage;
-mod takeover;
+pub mod takeover;
 
 use std::sync::Arc;
 
