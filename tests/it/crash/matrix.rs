@@ -18,8 +18,8 @@ use crate::support::process::Serve;
 use crate::support::wait_for;
 use crate::support::world::{World, tiny};
 
-/// Deployments at once: each waits most of its time for leases and polls.
-const AT_ONCE: usize = 12;
+/// Deployments at once: each waits most of its time for leases and polls. Postgres takes a hundred connections.
+const AT_ONCE: usize = 8;
 
 /// How often a point that is come to again and again is tried: the first time and once more.
 const TIMES: usize = 2;
@@ -27,8 +27,8 @@ const TIMES: usize = 2;
 /// How long a completed deployment's replica is looked at: the last points come after the last commit.
 const LOOKS_AFTER_THE_END: usize = 25;
 
-/// The lease of those that are killed and of those that take over.
-const LEASE: &str = "--lease-ms=1000";
+/// The shortest lease, for those that are killed and those that take over; few connections each.
+const FLAGS: [&str; 2] = ["--lease-ms=1000", "--database-max-connections=3"];
 
 /// A fail point, and the how-manieth time that it is come to.
 type Point = (String, usize);
@@ -84,7 +84,7 @@ async fn a_replica_killed_at_any_point_is_taken_over_and_nothing_is_lost_or_done
 /// Runs a deployment to its end, traced.
 async fn undisturbed(world: &World) -> Undisturbed {
     let trace = world.workspaces().with_file_name(format!("{}.trace", world.repo));
-    let mut replica = Serve::start(world, &[LEASE], &[("PANDA_FAILPOINTS_TRACE", trace.to_str().unwrap())]);
+    let mut replica = Serve::start(world, &FLAGS, &[("PANDA_FAILPOINTS_TRACE", trace.to_str().unwrap())]);
     let id = deploy(world, "main").await;
     assert!(!completed_or_dead(world, &id, &mut replica).await, "nobody kills it:\n{}", replica.log());
     // The notification of the last commit comes after it.
@@ -110,11 +110,11 @@ async fn undisturbed(world: &World) -> Undisturbed {
 /// One deployment whose replica is killed at `point`, finished by another. False when it never came there.
 async fn killed_at(world: &World, (name, times): &Point, undisturbed: &[Told]) -> bool {
     let before = if *times > 1 { format!("{}*off->", times - 1) } else { String::new() };
-    let mut dying = Serve::start(world, &[LEASE], &[("FAILPOINTS", &format!("{name}={before}return"))]);
+    let mut dying = Serve::start(world, &FLAGS, &[("FAILPOINTS", &format!("{name}={before}return"))]);
     let id = deploy(world, "main").await;
     let killed = completed_or_dead(world, &id, &mut dying).await;
     dying.kill().await;
-    let mut other = Serve::start(world, &[LEASE], &[]);
+    let mut other = Serve::start(world, &FLAGS, &[]);
     assert!(!completed_or_dead(world, &id, &mut other).await, "the second replica ended:\n{}", other.log());
     check_effects(world);
     assert_eq!(undisturbed, told(world, &id).await, "killed at {name} ({times})");
