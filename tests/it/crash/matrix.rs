@@ -75,8 +75,9 @@ async fn a_replica_killed_at_any_point_is_taken_over_and_nothing_is_lost_or_done
         .await;
     let broken: Vec<_> = results.iter().filter(|(_, result)| result.is_err()).collect();
     assert!(broken.is_empty(), "{} of {} points: {broken:#?}", broken.len(), results.len());
-    // How often something is looked at differs: only a point's first time must come.
-    let unreached: Vec<_> = results.iter().filter(|((_, n), result)| *n == 1 && *result == Ok(false)).collect();
+    // How often something is looked at differs, and whether it has to be waited for: all else must come.
+    let must_come = |(name, times): &Point| *times == 1 && !name.contains("/progress/");
+    let unreached: Vec<_> = results.iter().filter(|(point, result)| must_come(point) && *result == Ok(false)).collect();
     assert!(unreached.is_empty(), "never came to {unreached:?}");
     println!("killed at {} points", results.iter().filter(|(_, result)| *result == Ok(true)).count());
 }
