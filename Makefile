@@ -14,7 +14,10 @@ export PANDA_CACHE_DIR ?= $(CURDIR)/.cache
 # The independent AWS that tests run against.
 export PANDA_TEST_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
 
-.PHONY: help demo up test lint fmt build bench
+# Tests end the program at places that only exist with this feature; what is released is built without.
+TESTED := --features failpoints
+
+.PHONY: help demo up test soak lint fmt build bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,13 +34,19 @@ up: ## The same parts, and they stay until Ctrl-C; prints what to try next
 
 test: ## All tests, on real parts
 	@scripts/install.sh build rust demo test
-	cargo build --all-targets
-	cargo run --quiet -- parts -- cargo nextest run
+	cargo build --all-targets $(TESTED)
+	cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED)
+
+soak: ## Random kills, pauses, stops and cuts for PANDA_SOAK_MINUTES (10); PANDA_SOAK_SEED repeats a run
+	@scripts/install.sh build rust demo test
+	cargo build --all-targets $(TESTED)
+	cargo run --quiet $(TESTED) -- parts -- cargo nextest run --profile soak $(TESTED)
 
 lint: ## Formatting, clippy, queries, documentation, dependencies, scripts
 	@scripts/install.sh build rust demo lint
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets $(TESTED) -- -D warnings
+	cargo clippy -- -D warnings
 	scripts/check-queries.sh
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 	cargo deny --log-level error check bans licenses sources

@@ -8,6 +8,7 @@ pub mod clients;
 pub mod config;
 pub mod db;
 pub mod domain;
+pub mod failpoints;
 pub mod http;
 pub mod reconcile;
 pub mod sandbox;

@@ -110,7 +110,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         // Large: they hold all parts.
         Command::Up(args) => Box::pin(up::run(args)).await?,
         Command::Demo(args) => Box::pin(demo::run(args)).await?,
-        Command::Serve(args) => serve::run(*args).await?,
+        Command::Serve(args) => Box::pin(serve::run(*args)).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Connect(command) => connect::run(command).await?,
         Command::Connections(args) => connections::run(args).await?,

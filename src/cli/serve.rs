@@ -22,6 +22,7 @@ pub struct ServeArgs {
 
 /// Runs until a signal comes.
 pub async fn run(args: ServeArgs) -> Result<(), CliError> {
+    let _armed = crate::failpoints::arm();
     app::run(args.config, shutdown::token()?).await?;
     Ok(())
 }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{ClientError, ErrorKind};
+use crate::failpoints::reached;
 
 pub use super::workspace::find_dockerfile;
 
@@ -120,6 +121,7 @@ impl Git {
         let _stop = StopOnDrop(Arc::clone(&job.stop));
         // A thread of its own, not tokio's: libgit2 waits for a silent server without any limit that safe code could set,
         // and the runtime would wait for such a thread when the program ends.
+        reached("git fetch/before");
         let (done, result) = tokio::sync::oneshot::channel();
         let spawned = std::thread::Builder::new().name("git-fetch".into()).spawn(move || {
             let fetched = prepare(&job.into).and_then(|folder| Ok((fetch(&job, folder.path())?, folder)));
@@ -133,6 +135,7 @@ impl Git {
             () = cancel.cancelled() => return Err(unavailable("cancelled")),
             () = tokio::time::sleep(self.limits.timeout) => return Err(unavailable("the git server was too slow")),
         };
+        reached("git fetch/after");
         // Over an empty folder rename is atomic too; over anything else it fails.
         fs::rename(folder.keep(), request.into).map_err(|error| unplaced(request.into, &error))?;
         Ok(fetched)

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{ClientError, ErrorKind, error::chain};
+use crate::failpoints::around;
 
 const CALL: &str = "GitHub API";
 
@@ -73,7 +74,7 @@ impl GitHub {
             .extend(segments);
         let request =
             self.http.get(url).bearer_auth(token.expose_secret()).header("accept", "application/vnd.github+json");
-        let answer = request.header("x-github-api-version", "2022-11-28").send().await;
+        let answer = around(CALL, request.header("x-github-api-version", "2022-11-28").send()).await;
         // The error's text would show the URL: of no use to the user, and longer than what matters.
         answer.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, chain(&error.without_url())).into())
     }

@@ -10,6 +10,7 @@ use super::{
     ClientError, ErrorKind,
     error::{chain, cut},
 };
+use crate::failpoints::around;
 
 const CALL: &str = "health check";
 
@@ -80,7 +81,7 @@ impl Probe {
     }
 
     async fn read(&self, url: Url) -> Result<u16, reqwest::Error> {
-        let answer = self.http.get(url).send().await?;
+        let answer = around(CALL, self.http.get(url).send()).await?;
         let status = answer.status().as_u16();
         let mut body = answer.bytes_stream();
         let mut read = 0;

@@ -20,6 +20,7 @@ use crate::domain::catalogue::{EventCode, Lang};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::{Deployment, GithubConnection, Status};
+use crate::failpoints;
 use crate::steps::{Outcome, Services, Step, StepError, Then, remove_workspace};
 
 /// Drives one deployment that `replica` owns.
@@ -113,7 +114,8 @@ impl Driver {
                 }
             };
             let span = tracing::info_span!("step", name = step.name());
-            let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).instrument(span).await;
+            let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).instrument(span);
+            let turn = failpoints::within(step.name(), turn).await;
             known = Some((step, memory));
             match turn {
                 Ok(After::GoOn) => {}
@@ -327,7 +329,8 @@ impl Driver {
     /// The fenced commit. No row matched: the deployment is another's, and `after` does not happen.
     async fn commit(&self, deployment: &mut Deployment, change: Change, after: After) -> Result<After, DbError> {
         let status = change.status;
-        match self.db.commit(deployment, self.replica, change).await? {
+        let point = if status.is_some() || change.step.is_some() { "commit" } else { "progress" };
+        match failpoints::around(point, self.db.commit(deployment, self.replica, change)).await? {
             Committed::OwnershipLost => Ok(lost_to_another()),
             Committed::Done { new_events } => {
                 if new_events > 0 || status.is_some() {

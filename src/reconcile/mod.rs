@@ -16,6 +16,8 @@
 //!    nothing, and the deployment is forgotten here. What the outside saw twice falls under 4.
 //! 8. **Dying in one step again and again**: each claim without progress is counted in the row; after some the deployment fails.
 //!
+//! `tests/it/crash` kills a process at each of these lines (`failpoints`), pauses it past its lease, and tells it to leave.
+//!
 //! One more thing is needed for 7: a replica that cannot reach the database stops acting *before* its lease runs out, so that two
 //! replicas are at work on one deployment only if one of them is paused (`lease`).
 

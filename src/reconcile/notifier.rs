@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits::NOTIFY_EVERY;
 use crate::db::Db;
+use crate::failpoints::around;
 
 /// Collects ids and sends them at most every few milliseconds. A lost notification costs a stream a second, never an event.
 #[derive(Clone)]
@@ -53,7 +54,7 @@ impl Notifier {
         if ids.is_empty() {
             return;
         }
-        if let Err(error) = db.notify_events(&ids).await {
+        if let Err(error) = around("notify", db.notify_events(&ids)).await {
             tracing::debug!(%error, "a notification was lost; streams find the events by themselves");
         }
     }

@@ -130,6 +130,7 @@ impl Reconciler {
         if ids.is_empty() {
             return Ok(());
         }
+        crate::failpoints::reached("claim/after");
         for deployment in self.db.load_owned(lease.replica, &ids).await? {
             self.drive(deployment, lease, stop);
         }

@@ -4,6 +4,7 @@
 
 mod cli;
 mod clients;
+mod crash;
 mod db;
 mod flow;
 mod http;
@@ -11,4 +12,5 @@ mod moto;
 mod parts;
 mod reconcile;
 mod sandbox;
+mod soak;
 mod support;

@@ -8,6 +8,8 @@ mod credentials;
 mod ecr;
 mod error;
 mod eventbridge;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod secrets;
 mod sfn;
 mod sts;

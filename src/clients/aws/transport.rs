@@ -12,7 +12,7 @@ use aws_smithy_http_client::{
 
 /// As the SDK makes its own: rustls, HTTP proxies by the usual variables, timeouts as the configuration says.
 pub(super) fn shared() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
+    let client = Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector = ConnectorBuilder::default()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .proxy_config(ProxyConfig::from_env());
@@ -21,5 +21,8 @@ pub(super) fn shared() -> SharedHttpClient {
             connector.set_sleep_impl(components.sleep_impl());
         }
         connector.build()
-    })
+    });
+    #[cfg(feature = "failpoints")]
+    let client = super::failpoints::watched(client);
+    client
 }

@@ -19,6 +19,7 @@ use super::{
     failed,
     output::{Lines, plain},
 };
+use crate::failpoints::reached;
 
 const CALL: &str = "docker build";
 
@@ -92,12 +93,15 @@ impl Docker {
         let body = body_try_stream(watched(context.stream(), Arc::clone(&unreadable)));
         let mut answers = std::pin::pin!(engine.build_image(options(&request), None, Some(body)));
         let mut output = Output::new(lines);
+        reached("docker build/before");
         while let Some(answer) = answers.next().await {
+            reached("docker build/under way");
             match answer {
                 Ok(info) => output.take(info).await,
                 Err(error) => return Err(output.failure(&error, &unreadable).await),
             }
         }
+        reached("docker build/after");
         output.finish().await
     }
 }

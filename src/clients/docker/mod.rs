@@ -20,6 +20,7 @@ pub use build::{BuildError, BuildRequest, BuiltImage};
 pub use push::{PushLine, PushedImage};
 
 use super::{ClientError, ErrorKind, error::chain};
+use crate::failpoints::around;
 
 /// The longest that the engine may take to answer a plain call.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
@@ -76,7 +77,7 @@ impl Docker {
         const CALL: &str = "docker image inspect";
         checked(CALL, reference)?;
         let engine = self.engine(CALL, CALL_TIMEOUT).await?;
-        let image = match engine.inspect_image(reference).await {
+        let image = match around(CALL, engine.inspect_image(reference)).await {
             Ok(image) => image,
             Err(error) => {
                 let error = failed(CALL, &error);
@@ -98,7 +99,7 @@ impl Docker {
         let tag = tag.ok_or_else(|| ClientError::new(ErrorKind::Invalid, CALL, format!("{target:?} has no tag")))?;
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
         let engine = self.engine(CALL, CALL_TIMEOUT).await?;
-        engine.tag_image(source, Some(options)).await.map_err(|error| failed(CALL, &error))
+        around(CALL, engine.tag_image(source, Some(options))).await.map_err(|error| failed(CALL, &error))
     }
 
     /// Removes the name, and with the last name the image; one that is not there is `NotFound`.
@@ -108,7 +109,10 @@ impl Docker {
         let engine = self.engine(CALL, CALL_TIMEOUT).await?;
         // Its untagged parents are the build cache: another build may be standing on one of them at this moment.
         let options = RemoveImageOptionsBuilder::default().force(false).noprune(true).build();
-        engine.remove_image(reference, Some(options), None).await.map(drop).map_err(|error| failed(CALL, &error))
+        around(CALL, engine.remove_image(reference, Some(options), None))
+            .await
+            .map(drop)
+            .map_err(|error| failed(CALL, &error))
     }
 
     /// A connection that speaks the engine's version of the protocol. Asked anew for each call (one short request), for

@@ -15,6 +15,7 @@ use super::{
     Docker, STREAM_TIMEOUT, checked, failed,
     output::plain,
 };
+use crate::failpoints::reached;
 
 const CALL: &str = "docker push";
 
@@ -64,7 +65,9 @@ impl Docker {
         let mut answers = std::pin::pin!(engine.push_image(repository_uri, Some(options), Some(credentials)));
         let mut layers = Layers::default();
         let mut digest = None;
+        reached("docker push/before");
         while let Some(answer) = answers.next().await {
+            reached("docker push/under way");
             let info = answer.map_err(|error| match &error {
                 EngineError::DockerStreamError { error } => refused(error),
                 other => failed(CALL, other),
@@ -75,6 +78,7 @@ impl Docker {
                 let _ = lines.send(line).await;
             }
         }
+        reached("docker push/after");
         let digest =
             digest.ok_or_else(|| ClientError::new(ErrorKind::Unavailable, CALL, "the engine told no digest"))?;
         Ok(PushedImage { digest })

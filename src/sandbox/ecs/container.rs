@@ -23,6 +23,8 @@ use super::{CONTAINER_LABEL, Fleet};
 const LOG_TAIL: &str = "5";
 const LONGEST_LOG: usize = 1000;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Panda gives an image two names in the engine, and removes both after the push.
+const NAMES_OF_AN_IMAGE: u32 = 2;
 
 /// Why there is no running container, in ECS's words for it.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +86,16 @@ impl Fleet {
             host_config: Some(HostConfig { network_mode: Some("host".to_owned()), ..HostConfig::default() }),
             ..ContainerCreateBody::default()
         };
-        let id =
-            self.start_whole(body).await.map_err(|source| ContainerError::Start { image: image.to_owned(), source })?;
+        let mut started = self.start_whole(body.clone()).await;
+        for _ in 0..NAMES_OF_AN_IMAGE {
+            if !matches!(started, Err(DockerError::DockerResponseServerError { status_code: 404, .. })) {
+                break;
+            }
+            // Who built the image shares this engine, and removed it between our look and the start: real hosts pull their own.
+            self.ensure_image(image, registry).await?;
+            started = self.start_whole(body.clone()).await;
+        }
+        let id = started.map_err(|source| ContainerError::Start { image: image.to_owned(), source })?;
         Ok(Running { id, address })
     }
 

@@ -5,7 +5,7 @@ mod failures;
 mod flow;
 mod outage;
 mod records;
-mod takeover;
+pub mod takeover;
 
 use std::sync::Arc;
 

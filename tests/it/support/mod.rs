@@ -3,6 +3,7 @@
 pub mod db;
 pub mod gate;
 pub mod git_server;
+pub mod process;
 pub mod world;
 
 use std::time::Duration;

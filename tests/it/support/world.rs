@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use clap::Parser;
 use panda::config::Config;
@@ -31,18 +32,18 @@ struct Cli {
 /// The world; dropping it ends all its parts.
 pub struct World {
     /// The database.
-    pub db: TestDb,
+    pub db: Arc<TestDb>,
     /// AWS.
-    pub sandbox: Sandbox,
+    pub sandbox: Arc<Sandbox>,
     /// GitHub.
-    pub github: GitHub,
+    pub github: Arc<GitHub>,
     /// The engine that builds and runs.
-    pub engine: Engine,
+    pub engine: Arc<Engine>,
     /// Where images are pushed to.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// The repository of this test: its own, since all tests share one engine.
     pub repo: String,
-    dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl World {
@@ -79,12 +80,37 @@ impl World {
         .unwrap();
         let listener = TcpListener::bind(loopback()).await.unwrap();
         let github = GitHub::start(listener, &dir.path().join("git")).await.unwrap();
-        let repo = format!("shop-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let token = Some(SecretString::from(TOKEN));
-        github.repositories().add_repository(OWNER, &repo, token, "main", files).await.unwrap();
-        let world = Self { db: TestDb::new().await, sandbox, github, engine, registry, repo, dir };
+        let repo = add_repository(&github, files).await;
+        let world = Self {
+            db: Arc::new(TestDb::new().await),
+            sandbox: Arc::new(sandbox),
+            github: Arc::new(github),
+            engine: Arc::new(engine),
+            registry: Arc::new(registry),
+            repo,
+            dir: Arc::new(dir),
+        };
         world.sandbox.set_registry(world.registry_address());
         world
+    }
+
+    /// The same AWS, GitHub, engine and registry, with a database and a repository of its own.
+    #[cfg(feature = "failpoints")]
+    pub async fn neighbour(&self, files: Vec<SourceFile>) -> Self {
+        Self { db: Arc::new(TestDb::new().await), ..self.another_repository(files).await }
+    }
+
+    /// The same world, database included, with another repository.
+    pub async fn another_repository(&self, files: Vec<SourceFile>) -> Self {
+        Self {
+            db: Arc::clone(&self.db),
+            sandbox: Arc::clone(&self.sandbox),
+            github: Arc::clone(&self.github),
+            engine: Arc::clone(&self.engine),
+            registry: Arc::clone(&self.registry),
+            repo: add_repository(&self.github, files).await,
+            dir: Arc::clone(&self.dir),
+        }
     }
 
     /// Where images are pushed to, and how to log in there.
@@ -103,6 +129,11 @@ impl World {
 
     /// A configuration for this world, with short times; `more` are further flags.
     pub fn config(&self, more: &[&str]) -> Config {
+        Cli::try_parse_from([vec!["panda".to_owned()], self.flags(more)].concat()).unwrap().config
+    }
+
+    /// The same as flags of `panda serve`.
+    pub fn flags(&self, more: &[&str]) -> Vec<String> {
         let defaults = BTreeMap::from([
             ("--database-url", self.db.url().to_owned()),
             ("--listen", "127.0.0.1:0".to_owned()),
@@ -117,7 +148,7 @@ impl World {
             ("--health-interval-ms", "50".to_owned()),
             ("--lease-ms", "3000".to_owned()),
         ]);
-        let mut args = vec!["panda".to_owned()];
+        let mut args = Vec::new();
         for (flag, value) in defaults {
             if !more.iter().any(|arg| arg.starts_with(&format!("{flag}="))) {
                 args.push(format!("{flag}={value}"));
@@ -127,7 +158,7 @@ impl World {
             args.push(format!("--build-network={mode}"));
         }
         args.extend(more.iter().map(|&arg| arg.to_owned()));
-        Cli::try_parse_from(args).unwrap().config
+        args
     }
 
     /// The controller's keys.
@@ -153,6 +184,20 @@ pub fn hello(version: &str) -> Vec<SourceFile> {
     files.retain(|file| file.path != "VERSION");
     files.push(SourceFile::new("VERSION", format!("{version}\n")));
     files
+}
+
+/// A small image that answers, whose build is over at once.
+pub fn tiny() -> Vec<SourceFile> {
+    let dockerfile = "FROM busybox:1\nCOPY index.html /www/\nCMD exec httpd -f -p \"$PORT\" -h /www\n";
+    vec![SourceFile::new("Dockerfile", dockerfile), SourceFile::new("index.html", "hello\n")]
+}
+
+/// A new repository of [`OWNER`] with `files` on `main`; returns its name.
+async fn add_repository(github: &GitHub, files: Vec<SourceFile>) -> String {
+    let repo = format!("shop-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    let token = Some(SecretString::from(TOKEN));
+    github.repositories().add_repository(OWNER, &repo, token, "main", files).await.unwrap();
+    repo
 }
 
 fn loopback() -> SocketAddr {

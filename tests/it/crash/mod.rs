@@ -1,0 +1,7 @@
+//! Killed, paused or told to leave at any line: nothing is lost, nothing is done twice.
+
+mod clocks;
+#[cfg(feature = "failpoints")]
+mod matrix;
+mod replicas;
+mod twice;

@@ -1,0 +1,81 @@
+//! `panda serve` as a process of its own, to be killed, paused and ended.
+
+use std::net::TcpListener;
+use std::process::{ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::wait_for;
+use super::world::World;
+
+/// A running server; dropping it kills it.
+pub struct Serve {
+    child: Child,
+    /// Its API, once somebody needs it.
+    pub url: String,
+    dir: TempDir,
+}
+
+impl Serve {
+    /// Starts it in `world`; the database says what it does.
+    pub fn start(world: &World, flags: &[&str], env: &[(&str, &str)]) -> Self {
+        // Should somebody take the port in between, only tests that use the API notice, and those begin with `ready`.
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = format!("--listen={listen}");
+        let flags = world.flags(&[flags, &[address.as_str()]].concat());
+        let dir = tempfile::tempdir().unwrap();
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let keys = world.sandbox.controller_credentials();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_panda"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PANDA_") || name.starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command.arg("serve").args(flags).env("RUST_LOG", "info,tokio_cron_scheduler=warn");
+        command.env("AWS_ACCESS_KEY_ID", &keys.access_key_id);
+        command.env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret());
+        command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        Self { child: command.spawn().unwrap(), url: format!("http://{listen}"), dir }
+    }
+
+    /// Waits until it answers that it is ready.
+    pub async fn ready(&self) {
+        wait_for("the server is ready", async || {
+            reqwest::get(format!("{}/readyz", self.url)).await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// Its process id, which is the end of its name as a replica.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id().unwrap()).unwrap()
+    }
+}
