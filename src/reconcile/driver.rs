@@ -102,7 +102,7 @@ impl Memory {
 impl Driver {
     /// Drives until there is nothing to do here.
     pub(super) async fn drive(mut self, deployment: Deployment) {
-        let span = tracing::info_span!("deployment", id = deployment.id, step = tracing::field::Empty);
+        let span = tracing::info_span!("deployment", id = deployment.id, attempt = deployment.attempt);
         self.turns(deployment).instrument(span).await;
     }
 
@@ -129,12 +129,12 @@ impl Driver {
                 // A new state of the same step keeps the step's clock.
                 Some((before, memory)) if before.name() == step.name() => memory,
                 _ => {
-                    tracing::Span::current().record("step", step.name());
-                    tracing::info!("step begins");
+                    tracing::info!(step = step.name(), "step begins");
                     Memory::of(&deployment, &step, &self.services)
                 }
             };
-            let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).await;
+            let span = tracing::info_span!("step", name = step.name());
+            let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).instrument(span).await;
             known = Some((step, memory));
             match turn {
                 Ok(After::GoOn) => {}

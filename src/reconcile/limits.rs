@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Between two sweeps for claimable rows, when no notification comes.
 pub(super) const SWEEP: Duration = Duration::from_secs(1);
 
+/// Sweeps after which we look for rows that we own and nobody drives.
+pub(super) const RECHECK_SWEEPS: u32 = 10;
+
 /// First wait before a step is tried again.
 pub(super) const RETRY_BASE: Duration = Duration::from_millis(500);
 

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::driver::{Driver, Permit};
 use super::lease::{Lease, Leases};
-use super::limits::{DRAIN, SWEEP};
+use super::limits::{DRAIN, RECHECK_SWEEPS, SWEEP};
 use super::notifier::Notifier;
 use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
@@ -92,8 +92,9 @@ impl Reconciler {
     async fn claim_until(&self, stop: &CancellationToken) {
         let steps =
             Steps { known: Step::NAMES.iter().map(|&name| name.to_owned()).collect(), heavy: Step::heavy_names() };
-        // After an error we may own rows that we do not know of.
+        // We may own rows that nobody drives: after an error, whose claim may have happened all the same; after a panic.
         let mut unsure = false;
+        let mut sweeps = 0_u32;
         loop {
             tokio::select! {
                 () = self.work.notified() => {}
@@ -101,6 +102,8 @@ impl Reconciler {
                 () = stop.cancelled() => return,
             }
             let Some(lease) = self.leases.present() else { continue };
+            sweeps = sweeps.wrapping_add(1);
+            unsure |= sweeps.is_multiple_of(RECHECK_SWEEPS);
             match self.claim(&lease, &steps, unsure, stop).await {
                 Ok(()) => unsure = false,
                 Err(error) => {
@@ -130,10 +133,7 @@ impl Reconciler {
 
     /// Starts the task of a deployment that we own.
     fn drive(&self, deployment: Deployment, lease: &Lease, stop: &CancellationToken) {
-        let id = deployment.id.clone();
-        if !self.driven().insert(id.clone()) {
-            return;
-        }
+        let Some(place) = Place::begin(&self.driven, &deployment.id) else { return };
         let driver = Driver {
             db: self.db.clone(),
             services: Arc::clone(&self.services),
@@ -143,15 +143,14 @@ impl Reconciler {
             lost: lease.lost.clone(),
             stop: stop.clone(),
         };
-        let reconciler = self.clone();
         self.tasks.spawn(async move {
             let lost = driver.lost.clone();
             tokio::select! {
                 () = driver.drive(deployment) => {}
                 // Nothing may be done any more: whatever is under way is dropped where it stands.
-                () = lost.cancelled() => tracing::warn!(deployment = id, "given up: the lease was lost"),
+                () = lost.cancelled() => tracing::warn!(deployment = place.id, "given up: the lease was lost"),
             }
-            reconciler.driven().remove(&id);
+            drop(place);
         });
     }
 
@@ -182,6 +181,26 @@ impl Reconciler {
 
     fn driven(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.driven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One deployment's place among those that have a task here; given up even when the task panics.
+struct Place {
+    all: Arc<Mutex<HashSet<String>>>,
+    id: String,
+}
+
+impl Place {
+    /// None when it has a task already.
+    fn begin(all: &Arc<Mutex<HashSet<String>>>, id: &str) -> Option<Self> {
+        let new = all.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        new.then(|| Self { all: Arc::clone(all), id: id.to_owned() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 

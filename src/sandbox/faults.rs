@@ -15,6 +15,9 @@ pub struct Faults {
     pub calls: BTreeMap<String, CallFault>,
     /// The next n `PutTargets` answer 200 with every entry failed, and do nothing.
     pub put_targets_failures: u32,
+    /// `PutTargets` answers `AccessDeniedException` for a bus whose policy does not permit the caller's account, as reports say
+    /// that AWS does for buses of other accounts; otherwise only the event itself is stopped there.
+    pub refuse_unpermitted_targets: bool,
     /// What becomes of the execution's ARN.
     pub secret: SecretFault,
     /// How long the secret is written after the execution's start, in milliseconds.

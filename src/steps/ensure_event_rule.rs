@@ -2,17 +2,32 @@
 //!
 //! PutRule and PutTargets are upserts and both always made: a crash between them must not leave a rule without its target.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::grant_event_bus::allows;
 use super::{Context, GrantEventBus, Outcome, Run, StepError};
+use crate::clients::ErrorKind;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
-use crate::domain::names::{RULE_TARGET_ID, push_event_pattern};
+use crate::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
+use crate::domain::text;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct EnsureEventRule {}
+pub struct EnsureEventRule {
+    /// How often the target was denied although the bus permits the account.
+    #[serde(default)]
+    pub denials: u8,
+}
+
+/// Denials after which the target will never be accepted: a fresh permission takes a moment to be known everywhere.
+const MAX_DENIALS: u8 = 5;
+
+/// Between two tries after a denial.
+const AFTER_DENIAL: Duration = Duration::from_secs(1);
 
 impl Run for EnsureEventRule {
     const NAME: &'static str = "ensure_event_rule";
@@ -29,7 +44,22 @@ impl Run for EnsureEventRule {
         let pattern = push_event_pattern(&deployment.ecr_repository);
         cx.user.rules.put_rule(&rule, &pattern, &description).await.map_err(&failed)?;
         let assumed = settings.rule_target_role_arn.as_deref();
-        cx.user.rules.put_target(&rule, RULE_TARGET_ID, &bus.arn, assumed).await.map_err(&failed)?;
-        Ok(Outcome::next(GrantEventBus {}).telling(Event::new(EventCode::EventRuleCreated)))
+        let target = cx.user.rules.put_target(&rule, RULE_TARGET_ID, &bus.arn, assumed).await;
+        match target {
+            Ok(()) => {
+                let next = GrantEventBus { rule_pending: false };
+                Ok(Outcome::next(next).telling(Event::new(EventCode::EventRuleCreated)))
+            }
+            Err(error) if error.kind == ErrorKind::Denied && self.denials < MAX_DENIALS => {
+                let permitted = allows(bus.policy.as_ref(), &permission_statement(&deployment.account_id));
+                Ok(if permitted || self.denials > 0 {
+                    let why = text::reason(&error.to_string());
+                    Outcome::wait(Self { denials: self.denials + 1 }, AFTER_DENIAL, why)
+                } else {
+                    Outcome::next(GrantEventBus { rule_pending: true })
+                })
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 }

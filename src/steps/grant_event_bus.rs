@@ -1,11 +1,14 @@
 //! Step 2: the permission on the controller's event bus for the user's account.
 //!
 //! Parallel PutPermission calls lose each other's statement, so this runs under an advisory lock, and the policy is read back.
+//!
+//! AWS may refuse a rule's target for as long as its bus does not permit the account. Then step 1 comes here first, quietly, and goes
+//! on where it was: users see the steps in their agreed order either way.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Context, FetchSource, Outcome, Run, StepError};
+use super::{Context, EnsureEventRule, FetchSource, Outcome, Run, StepError};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
@@ -13,7 +16,11 @@ use crate::domain::names::permission_statement;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct GrantEventBus {}
+pub struct GrantEventBus {
+    /// Whether step 1 waits for the permission.
+    #[serde(default)]
+    pub rule_pending: bool,
+}
 
 impl Run for GrantEventBus {
     const NAME: &'static str = "grant_event_bus";
@@ -26,7 +33,9 @@ impl Run for GrantEventBus {
         let bus = &cx.services.aws.controller().bus;
         let (name, account) = (&cx.services.settings.event_bus, &cx.deployment.account_id);
         let statement = permission_statement(account);
-        cx.reporter.tell(Event::new(EventCode::EventBusPermissionRequested)).await;
+        if !self.rule_pending {
+            cx.reporter.tell(Event::new(EventCode::EventBusPermissionRequested)).await;
+        }
         let before = bus.describe(name).await.map_err(&failed)?;
         if !allows(before.policy.as_ref(), &statement) {
             bus.allow_account(name, &statement, account).await.map_err(&failed)?;
@@ -38,12 +47,15 @@ impl Run for GrantEventBus {
                 ));
             }
         }
+        if self.rule_pending {
+            return Ok(Outcome::next(EnsureEventRule { denials: 1 }));
+        }
         Ok(Outcome::next(FetchSource {}).telling(Event::new(EventCode::EventBusPermissionGranted)))
     }
 }
 
 /// Whether the bus policy has our statement. Its id names the account, and nobody else makes such ids.
-fn allows(policy: Option<&Value>, statement_id: &str) -> bool {
+pub(super) fn allows(policy: Option<&Value>, statement_id: &str) -> bool {
     let statements = match policy.and_then(|policy| policy.get("Statement")) {
         Some(Value::Array(statements)) => statements.as_slice(),
         Some(one) => std::slice::from_ref(one),

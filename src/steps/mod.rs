@@ -295,8 +295,8 @@ mod tests {
             ]
         );
         for (name, state) in [
-            ("ensure_event_rule", json!({})),
-            ("grant_event_bus", json!({})),
+            ("ensure_event_rule", json!({"denials": 0})),
+            ("grant_event_bus", json!({"rule_pending": false})),
             ("fetch_source", json!({})),
             ("build_image", json!({"dockerfile": "Dockerfile"})),
             ("push_image", json!({"image": "a-b:dep_1"})),
@@ -310,6 +310,7 @@ mod tests {
             let step = Step::parse(name, &state).unwrap();
             assert_eq!((step.name(), step.state()), (name, state));
         }
+        assert!(Step::parse(FIRST_STEP, &json!({})).is_ok(), "a new row has no state");
         assert!(Step::parse("follow_execution", &json!({})).unwrap_err().contains("execution_arn"));
         assert!(Step::parse("dance", &json!({})).unwrap_err().contains("dance"));
     }

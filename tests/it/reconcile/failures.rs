@@ -67,6 +67,13 @@ async fn a_target_that_is_refused_inside_a_200_is_a_failure() {
 }
 
 #[tokio::test]
+async fn a_target_that_aws_denies_for_ever_fails() {
+    let world = World::start().await;
+    world.sandbox.faults().set(call_fault("events:PutTargets", CallFault { deny: true, ..CallFault::default() }));
+    fails(&world, &[], "main", ErrorCode::EventRuleFailed).await;
+}
+
+#[tokio::test]
 async fn a_permission_that_aws_denies_fails_with_the_catalogues_message() {
     let world = World::start().await;
     world.sandbox.faults().set(call_fault("events:PutPermission", CallFault { deny: true, ..CallFault::default() }));

@@ -78,3 +78,17 @@ async fn a_deployment_goes_from_a_branch_to_traffic_on_green() {
 async fn text(url: &str) -> String {
     reqwest::get(url).await.unwrap().text().await.unwrap()
 }
+
+#[tokio::test]
+async fn a_target_that_needs_the_permission_first_gets_it_and_users_see_the_agreed_order() {
+    let world = World::start().await;
+    world.sandbox.faults().update(|faults| faults.refuse_unpermitted_targets = true);
+    let replica = Replica::start(&world, &[]);
+    let id = deploy(&world, "main").await;
+    status(&world, &id, &["DEPLOYMENT_READY"]).await;
+    let told = events(&world, &id).await;
+    let first = ["event_rule_created", "event_bus_permission_requested", "event_bus_permission_granted"];
+    assert_eq!(codes(&told)[..3], first);
+    assert_eq!(world.sandbox.all_effects().permissions.values().copied().collect::<Vec<_>>(), [1]);
+    replica.stop().await;
+}

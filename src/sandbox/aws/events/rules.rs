@@ -153,7 +153,15 @@ pub fn put_targets(world: &World, caller: &Caller, new: PutTargets) -> Result<Va
         }
     }
     let fail = world.faults.take(|faults| Some(&mut faults.put_targets_failures));
+    let refuse_unpermitted = world.faults.get().refuse_unpermitted_targets;
     world.change(|state| {
+        let unpermitted = |target: &Value| {
+            target["Arn"].as_str().is_some_and(|arn| !state.buses.takes_from(&caller.account, arn))
+        };
+        if refuse_unpermitted && new.targets.iter().any(unpermitted) {
+            let message = "The target event bus does not permit events:PutEvents from this account.";
+            return Err(AwsError::new("AccessDeniedException", message));
+        }
         let bus = state.buses.find_mut(caller, new.event_bus_name.as_deref())?;
         let rule = find_mut(bus, &new.rule)?;
         if fail {
