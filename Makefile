@@ -59,8 +59,12 @@ build: ## The release binary, in target/release
 	@scripts/install.sh build rust
 	cargo build --release
 
-bench: ## Measure the server at rest and an event's way to a reader
-	@scripts/install.sh build rust demo
+bench: ## Measure: server, steps, idle, recovery, capacity (docs/performance.md); alone on the machine, if the figures matter
+	@scripts/install.sh build rust demo bench
 	cargo build --quiet
 	cargo bench --no-run
 	cargo run --quiet -- parts -- cargo bench --bench server
+	cargo bench --bench steps
+	cargo bench --bench idle
+	cargo bench --bench recovery
+	cargo bench --bench capacity

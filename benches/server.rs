@@ -10,20 +10,21 @@
     reason = "a measurement that fails ends"
 )]
 
-use std::process::{Child, Command, Stdio};
+mod support;
+
 use std::time::{Duration, Instant};
 
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
 use panda::db::commit::Change;
-use panda::db::deployments::NewDeployment;
 use panda::db::{Db, DbOptions};
 use panda::domain::catalogue::EventCode;
-use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
 use panda::domain::event::Event;
-use panda::domain::ids;
 use secrecy::SecretString;
 use sqlx::{Connection, Executor, PgConnection};
+use support::figures::percentile;
+use support::process::Panda;
+use support::rows;
 use url::Url;
 use uuid::Uuid;
 
@@ -59,7 +60,7 @@ async fn main() {
     let cpu_before = panda.cpu_seconds();
     tokio::time::sleep(REST).await;
     let cpu_percent = (panda.cpu_seconds() - cpu_before) / REST.as_secs_f64() * 100.0;
-    let rss_mib = panda.resident_kib() as f64 / 1024.0;
+    let rss_mib = panda.resident_mib();
 
     let bare = bare_notify(&url).await;
     let stream = commit_to_reader(&db, &panda.base).await;
@@ -83,54 +84,6 @@ async fn main() {
     );
 }
 
-/// A running release binary; dropping it ends it.
-struct Panda {
-    child: Child,
-    base: String,
-    ready_ms: f64,
-}
-
-impl Panda {
-    async fn start(url: &Url) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let base = format!("http://127.0.0.1:{port}");
-        let started = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_panda"))
-            .args(["serve", &format!("--listen=127.0.0.1:{port}"), "--controller-region=ap-northeast-2"])
-            .env("PANDA_DATABASE_URL", url.as_str())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let http = reqwest::Client::new();
-        while !http.get(format!("{base}/readyz")).send().await.is_ok_and(|answer| answer.status().is_success()) {
-            assert!(started.elapsed() < Duration::from_secs(30), "never ready");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Self { child, base, ready_ms: started.elapsed().as_secs_f64() * 1_000.0 }
-    }
-
-    fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// User and system time, from /proc: hundredths of a second on every Linux that we know.
-    fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-    }
-}
-
-impl Drop for Panda {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 async fn fresh_database(server: &str) -> Url {
     let name = format!("panda_bench_{}", Uuid::new_v4().simple());
     let mut admin = PgConnection::connect(server).await.unwrap();
@@ -143,12 +96,10 @@ async fn fresh_database(server: &str) -> Url {
 /// Milliseconds from a commit's return to the event's arrival; the commits are another replica's, so NOTIFY is on the way.
 async fn commit_to_reader(db: &Db, base: &str) -> Vec<f64> {
     // The server would claim the row itself: it is at a step that only this bench knows.
-    let id = deployment(db).await;
-    let me = Uuid::now_v7();
-    db.register_replica(me, "bench", Duration::from_mins(5)).await.unwrap();
-    let known = vec!["bench".to_owned()];
-    let claimed = db.claim(me, 1, &known, 0, &[]).await.unwrap();
-    let mut row = db.load_owned(me, &claimed).await.unwrap().pop().unwrap();
+    rows::create(db, 1).await;
+    let me = rows::replica(db).await;
+    let mut row = rows::claim(db, me, 1).await.pop().unwrap();
+    let id = row.id.clone();
     let answer = reqwest::get(format!("{base}/api/v1/deploy/{id}/events")).await.unwrap();
     let mut events = answer.bytes_stream().eventsource();
     let mut measured = Vec::new();
@@ -178,45 +129,4 @@ async fn bare_notify(url: &Url) -> Vec<f64> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     measured
-}
-
-async fn deployment(db: &Db) -> String {
-    let github = GithubConnection {
-        id: ids::github_connection_id(),
-        owner: "acme".into(),
-        repo: "shop".into(),
-        branch: "main".into(),
-        token: SecretString::from("t"),
-    };
-    let keys =
-        AwsKeys { access_key_id: "AKIA".into(), secret_access_key: SecretString::from("s"), session_token: None };
-    let aws = AwsConnection {
-        id: ids::aws_connection_id(),
-        region: "ap-northeast-2".into(),
-        account_id: "111122223333".into(),
-        credentials: AwsCredentials::Keys(keys),
-    };
-    db.insert_github_connection(&github).await.unwrap();
-    db.insert_aws_connection(&aws).await.unwrap();
-    let new = NewDeployment {
-        id: ids::deployment_id(),
-        owner: "acme".into(),
-        repo: "shop".into(),
-        branch: "main".into(),
-        github_connection_id: github.id,
-        aws_connection_id: aws.id,
-        account_id: aws.account_id,
-        region: aws.region,
-        ecr_repository: "acme-shop".into(),
-        first_step: "bench".into(),
-    };
-    db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
-    new.id
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the length")]
-fn percentile(values: &[f64], share: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[((sorted.len() - 1) as f64 * share) as usize]
 }

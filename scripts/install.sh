@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs what is missing on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint]
+# Installs what is missing on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint] [bench]
 #
 #   build  C compiler, OpenSSL headers, cmake, git: what crates need to be compiled
 #   rust   a Rust toolchain that is new enough
 #   demo   Postgres, a Docker engine, an image registry, busybox
 #   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own
 #   lint   sqlx-cli, cargo-deny, shellcheck
+#   bench  Node.js with npm, for the job queue that is measured beside us
 #
 # Debian and Ubuntu, as root or with sudo. Elsewhere it says what is needed. Quick when everything is there, and can be repeated.
 set -euo pipefail
@@ -62,6 +63,10 @@ missing_for_test() {
 
 missing_for_lint() {
   have shellcheck || want shellcheck
+}
+
+missing_for_bench() {
+  have npm || want nodejs npm
 }
 
 postgres_is_there() {
@@ -178,8 +183,8 @@ PATH=$HOME/.cargo/bin:$PATH
 [ $# -gt 0 ] || set -- build rust demo test lint
 for level in "$@"; do
   case $level in
-    build | rust | demo | test | lint) "missing_for_$level" ;;
-    *) die "unknown level $level: use build, rust, demo, test, lint" ;;
+    build | rust | demo | test | lint | bench) "missing_for_$level" ;;
+    *) die "unknown level $level: use build, rust, demo, test, lint, bench" ;;
   esac
 done
 install_packages

@@ -5,6 +5,7 @@
 //! | `POST registry-notifications` | takes the registry's notification envelope |
 //! | `GET`, `PUT`, `DELETE faults` | shows, replaces, clears the settings of what goes wrong |
 //! | `GET effects` | what really happened |
+//! | `GET`, `DELETE history-gaps` | shows, forgets the gaps between two readings of one execution's history: how many, by milliseconds |
 
 use std::sync::Arc;
 
@@ -41,9 +42,15 @@ pub fn handle(world: &Arc<World>, method: &Method, path: &str, body: &[u8]) -> (
             show(&world.faults.get())
         }
         ("GET", "effects") => show(&world.read(|state| state.effects.clone())),
-        _ => {
-            refuse(StatusCode::NOT_FOUND, "the sandbox has faults, effects and registry-notifications under /_sandbox/")
+        ("GET", "history-gaps") => show(&world.readings.gaps()),
+        ("DELETE", "history-gaps") => {
+            world.readings.clear();
+            show(&world.readings.gaps())
         }
+        _ => refuse(
+            StatusCode::NOT_FOUND,
+            "the sandbox has faults, effects, history-gaps and registry-notifications under /_sandbox/",
+        ),
     }
 }
 

@@ -49,6 +49,7 @@ mod handle;
 mod options;
 mod pattern;
 mod pipeline;
+mod readings;
 mod wire;
 mod world;
 

@@ -19,6 +19,7 @@ use super::ecs::Fleet;
 use super::effects::Effects;
 use super::faults::FaultsHandle;
 use super::options::{RegistryAddress, Timing};
+use super::readings::Readings;
 
 /// What AWS remembers.
 pub struct State {
@@ -38,6 +39,8 @@ pub struct World {
     pub faults: FaultsHandle,
     pub timing: Timing,
     pub fleet: Fleet,
+    /// How evenly executions are followed.
+    pub readings: Readings,
     /// Ends every task of the sandbox.
     pub cancel: CancellationToken,
     pub tasks: TaskTracker,
@@ -53,6 +56,7 @@ impl World {
             faults: FaultsHandle::new(),
             timing,
             fleet,
+            readings: Readings::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             registry: RwLock::new(registry),

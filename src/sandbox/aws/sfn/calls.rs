@@ -1,6 +1,6 @@
 //! The calls.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -81,6 +81,10 @@ fn get_history(world: &World, caller: &Caller, wanted: &GetHistory) -> Result<Va
     let size = page_size(wanted.max_results)?.min(faults.history_page.unwrap_or(LONGEST_PAGE)).max(1);
     world.read(|state| {
         let execution = find(state, caller, "states:GetExecutionHistory", &wanted.execution_arn)?;
+        // Further pages are the same reading.
+        if wanted.next_token.is_none() {
+            world.readings.note(&wanted.execution_arn, Instant::now());
+        }
         let page = Page {
             arn: &wanted.execution_arn,
             size,

@@ -1,0 +1,85 @@
+//! What waiting costs: `cargo bench --bench idle`.
+//!
+//! The release program on a durable Postgres, first with no deployment, then with 10,000 that wait for a person's switch. Statements are
+//! Postgres's own count of transactions in the database; Panda's statements at rest are each one transaction.
+//! `PANDA_BENCH_SECONDS` says how long each is watched (20).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    reason = "a measurement that fails ends"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use panda::db::commit::Change;
+use panda::domain::Status;
+use support::figures::{head, line, seconds};
+use support::postgres::{Database, Server, transactions};
+use support::process::Panda;
+use support::rows;
+
+const WAITING: usize = 10_000;
+
+#[tokio::main]
+async fn main() {
+    let watched = seconds("PANDA_BENCH_SECONDS", 20);
+    let server = Server::start().await;
+    let database = server.database().await;
+    let none = watch(&server, &database, watched).await;
+    rows::place(&database.db, WAITING, |n| Change {
+        step: Some(("await_switch".to_owned(), serde_json::json!({"code_deploy_deployment_id": format!("d-{n}")}))),
+        status: Some(Status::DeploymentReady),
+        waiting_for: Some("a person's switch".to_owned()),
+        ..Change::default()
+    })
+    .await;
+    database.settle().await;
+    let waiting = watch(&server, &database, watched).await;
+
+    head();
+    for (name, rest, cpu) in [("no deployment", &none, "0.5 %"), ("10,000 waiting for their switch", &waiting, "10 %")]
+    {
+        line(&format!("{name}: Panda, of one core"), format!("{:.2} %", rest.cpu_percent), cpu);
+        line(&format!("{name}: Postgres, of one core"), format!("{:.2} %", rest.postgres_percent), "");
+        line(&format!("{name}: statements"), format!("{:.2}/s", rest.statements), "2/s");
+        line(&format!("{name}: Panda's resident memory"), format!("{:.1} MiB", rest.resident_mib), "");
+    }
+    println!("{}", serde_json::json!({"none": none.json(), "waiting": waiting.json()}));
+}
+
+struct Rest {
+    cpu_percent: f64,
+    postgres_percent: f64,
+    statements: f64,
+    resident_mib: f64,
+}
+
+impl Rest {
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "cpu_percent": self.cpu_percent, "postgres_cpu_percent": self.postgres_percent,
+            "statements_per_second": self.statements, "rss_mib": self.resident_mib,
+        })
+    }
+}
+
+async fn watch(server: &Server, database: &Database, watched: Duration) -> Rest {
+    let panda = Panda::start(&database.url).await;
+    let mut look = database.look().await;
+    // What starting and settling cost is not what rest costs; a backend reports its statistics within a second or so.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = (panda.cpu_seconds(), server.cpu_seconds(), transactions(&mut look).await);
+    tokio::time::sleep(watched).await;
+    let after = (panda.cpu_seconds(), server.cpu_seconds(), transactions(&mut look).await);
+    let seconds = watched.as_secs_f64();
+    Rest {
+        cpu_percent: (after.0 - before.0) / seconds * 100.0,
+        postgres_percent: (after.1 - before.1) / seconds * 100.0,
+        // One of them may be our own look.
+        statements: (after.2 - before.2) as f64 / seconds,
+        resident_mib: panda.resident_mib(),
+    }
+}

@@ -1,0 +1,83 @@
+//! The release program as a process of its own.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+/// A running release binary; dropping it kills it, as `kill -9` does.
+pub struct Panda {
+    child: Child,
+    pub base: String,
+    pub ready_ms: f64,
+}
+
+impl Panda {
+    /// Starts `panda serve` on the database `url` and waits until it says that it is ready.
+    pub async fn start(url: &Url) -> Self {
+        Self::start_with(url, &[], &[]).await
+    }
+
+    /// The same, with further options and variables.
+    pub async fn start_with(url: &Url, options: &[String], variables: &[(&str, String)]) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let base = format!("http://127.0.0.1:{port}");
+        let started = Instant::now();
+        let child = Command::new(env!("CARGO_BIN_EXE_panda"))
+            .args(["serve", &format!("--listen=127.0.0.1:{port}"), "--controller-region=ap-northeast-2"])
+            .args(options)
+            .env("PANDA_DATABASE_URL", url.as_str())
+            .envs(variables.iter().map(|(name, value)| (*name, value)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let http = reqwest::Client::new();
+        while !http.get(format!("{base}/readyz")).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            assert!(started.elapsed() < Duration::from_secs(30), "never ready");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Self { child, base, ready_ms: started.elapsed().as_secs_f64() * 1_000.0 }
+    }
+
+    /// Resident memory now.
+    pub fn resident_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_024.0
+    }
+
+    /// User and system time so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        cpu_of(self.child.id()).map_or(0.0, |cpu| cpu.own)
+    }
+}
+
+impl Drop for Panda {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Processor time from /proc; its unit is a hundredth of a second on every Linux that we know.
+pub struct Cpu {
+    pub parent: u32,
+    /// Of the process, in seconds.
+    pub own: f64,
+    /// Of its children that have ended, in seconds.
+    pub ended_children: f64,
+}
+
+/// That of a process; none when it has ended.
+pub fn cpu_of(pid: u32) -> Option<Cpu> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before the bracket may hold anything.
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let seconds = |at: usize| fields[at].parse::<f64>().unwrap_or_default() / 100.0;
+    Some(Cpu {
+        parent: fields[1].parse().ok()?,
+        own: seconds(11) + seconds(12),
+        ended_children: seconds(13) + seconds(14),
+    })
+}

@@ -1,0 +1,90 @@
+//! Deployments by the thousand, made through the program's own database code.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use panda::db::Db;
+use panda::db::commit::{Change, Committed};
+use panda::db::deployments::{Created, NewDeployment};
+use panda::domain::Deployment;
+use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::domain::ids;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+/// A step that no server knows: its rows are left to the bench.
+pub const STEP: &str = "bench";
+
+/// Statements under way at once while rows are made.
+const AT_ONCE: usize = 16;
+
+/// Makes `count` RUNNING deployments at [`STEP`], each of its own target.
+pub async fn create(db: &Db, count: usize) {
+    let github = GithubConnection {
+        id: ids::github_connection_id(),
+        owner: "acme".into(),
+        repo: "shop".into(),
+        branch: "main".into(),
+        token: SecretString::from("t"),
+    };
+    let keys =
+        AwsKeys { access_key_id: "AKIA".into(), secret_access_key: SecretString::from("s"), session_token: None };
+    let aws = AwsConnection {
+        id: ids::aws_connection_id(),
+        region: "ap-northeast-2".into(),
+        account_id: "111122223333".into(),
+        credentials: AwsCredentials::Keys(keys),
+    };
+    db.insert_github_connection(&github).await.unwrap();
+    db.insert_aws_connection(&aws).await.unwrap();
+    stream::iter(0..count)
+        .map(|n| NewDeployment {
+            id: ids::deployment_id(),
+            owner: "acme".into(),
+            repo: format!("shop-{n}"),
+            branch: "main".into(),
+            github_connection_id: github.id.clone(),
+            aws_connection_id: aws.id.clone(),
+            account_id: aws.account_id.clone(),
+            region: aws.region.clone(),
+            ecr_repository: format!("acme-shop-{n}"),
+            first_step: STEP.into(),
+        })
+        .for_each_concurrent(AT_ONCE, |new| async move {
+            let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
+            assert!(matches!(created, Created::New(_)), "{created:?}");
+        })
+        .await;
+}
+
+/// Registers a replica that lives as long as any bench.
+pub async fn replica(db: &Db) -> Uuid {
+    let me = Uuid::now_v7();
+    db.register_replica(me, "bench", Duration::from_mins(30)).await.unwrap();
+    me
+}
+
+/// Claims all deployments at [`STEP`].
+pub async fn claim(db: &Db, me: Uuid, count: usize) -> Vec<Deployment> {
+    let limit = i64::try_from(count).unwrap();
+    let ids = db.claim(me, limit, &[STEP.to_owned()], 0, &[]).await.unwrap();
+    assert_eq!(ids.len(), count);
+    db.load_owned(me, &ids).await.unwrap()
+}
+
+/// Makes `count` deployments and moves each on by `change`, which also says what it waits for there; nobody owns them then.
+pub async fn place(db: &Db, count: usize, change: impl Fn(usize) -> Change) {
+    create(db, count).await;
+    let me = replica(db).await;
+    let rows = claim(db, me, count).await;
+    stream::iter(rows.into_iter().enumerate())
+        .for_each_concurrent(AT_ONCE, |(n, mut row)| {
+            let change = Change { release: true, ..change(n) };
+            async move {
+                let committed = db.commit(&mut row, me, change).await.unwrap();
+                assert!(matches!(committed, Committed::Done { .. }), "{committed:?}");
+            }
+        })
+        .await;
+    db.deregister_replica(me).await.unwrap();
+}

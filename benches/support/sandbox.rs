@@ -1,0 +1,217 @@
+//! The sandbox in a process of its own, with executions under way by the thousand.
+//!
+//! A bench starts itself once more as that process (see [`serve_if_asked`]), so that the sandbox's work is not Panda's and neither is the
+//! bench's. The executions are real ones of the sandbox: each was started by a push notification as the registry sends them, through
+//! the rule, the bus and its permission. They stay in `EnsureInfra`, whose work for one repository is one small service: no image is
+//! pushed and no container started, which thousands of would measure the Docker engine.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use panda::clients::aws::{Aws, AwsSettings};
+use panda::db::commit::Change;
+use panda::domain::connection::{AwsCredentials, AwsKeys};
+use panda::domain::deployment::Facts;
+use panda::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
+use panda::sandbox::{Sandbox, SandboxCredentials, SandboxOptions, Timing};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+const ROLE: &str = "--sandbox-process";
+const BUS: &str = "panda";
+const REPOSITORY: &str = "bench";
+/// Notifications of one POST: the sandbox takes bodies up to 4 MiB.
+const BATCH: usize = 1_000;
+/// Longer than any bench.
+const FOR_EVER: Duration = Duration::from_hours(24);
+
+/// What the process says when it listens.
+#[derive(Deserialize, Serialize)]
+struct Address {
+    endpoint: String,
+    notifications: String,
+    region: String,
+    user_account: String,
+    user: Keys,
+    controller: Keys,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Keys {
+    id: String,
+    secret: String,
+}
+
+impl Keys {
+    fn of(keys: &SandboxCredentials) -> Self {
+        Self { id: keys.access_key_id.clone(), secret: keys.secret_access_key.expose_secret().to_owned() }
+    }
+
+    fn aws(&self) -> AwsKeys {
+        AwsKeys {
+            access_key_id: self.id.clone(),
+            secret_access_key: SecretString::from(self.secret.as_str()),
+            session_token: None,
+        }
+    }
+}
+
+/// Is the sandbox, and never returns, if this process was started to be it.
+pub async fn serve_if_asked() {
+    if !std::env::args().any(|argument| argument == ROLE) {
+        return;
+    }
+    // Nothing is asked of it in EnsureInfra; it need not be there.
+    let docker = bollard::Docker::connect_with_http("http://127.0.0.1:9", 1, bollard::API_DEFAULT_VERSION).unwrap();
+    let sandbox = Sandbox::start(SandboxOptions {
+        docker,
+        registry: None,
+        initial_image: None,
+        timing: Timing { ensure_infra: FOR_EVER, ..Timing::default() },
+        listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+    })
+    .await
+    .unwrap();
+    let address = Address {
+        endpoint: sandbox.endpoint().to_string(),
+        notifications: sandbox.notification_url().to_string(),
+        region: sandbox.region().to_owned(),
+        user_account: sandbox.user_account_id().to_owned(),
+        user: Keys::of(sandbox.user_credentials()),
+        controller: Keys::of(sandbox.controller_credentials()),
+    };
+    println!("{}", serde_json::to_string(&address).unwrap());
+    std::io::stdout().flush().unwrap();
+    // Ends with the bench, however that ends: the kernel closes the pipe.
+    let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
+    std::process::exit(0);
+}
+
+/// The running process; dropping it ends it.
+pub struct SandboxProcess {
+    child: Child,
+    address: Address,
+    http: reqwest::Client,
+}
+
+impl SandboxProcess {
+    pub fn start() -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg(ROLE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, address: serde_json::from_str(&line).unwrap(), http: reqwest::Client::new() }
+    }
+
+    /// Options and variables with which `panda serve` uses it.
+    pub fn for_panda(&self) -> (Vec<String>, Vec<(&'static str, String)>) {
+        let options = vec![format!("--aws-endpoint={}", self.address.endpoint), format!("--event-bus={BUS}")];
+        let keys = &self.address.controller;
+        (options, vec![("AWS_ACCESS_KEY_ID", keys.id.clone()), ("AWS_SECRET_ACCESS_KEY", keys.secret.clone())])
+    }
+
+    /// Starts `count` executions, each by a push of its own; returns their ARNs when all are under way.
+    pub async fn executions(&self, count: usize) -> Vec<String> {
+        self.connect_the_chain().await;
+        for from in (0..count).step_by(BATCH) {
+            let events: Vec<Value> = (from..count.min(from + BATCH)).map(notification).collect();
+            let sent = self.http.post(&self.address.notifications).body(json!({"events": events}).to_string());
+            sent.send().await.unwrap().error_for_status().unwrap();
+        }
+        let started = Instant::now();
+        loop {
+            let effects: Value = serde_json::from_str(&self.get("effects").await).unwrap();
+            let arns = &effects["repositories"][REPOSITORY]["executionArns"];
+            let arns: Vec<String> = serde_json::from_value(arns.clone()).unwrap_or_default();
+            if arns.len() == count {
+                return arns;
+            }
+            assert!(started.elapsed() < Duration::from_mins(2), "{} of {count} executions started", arns.len());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// What Panda's own steps put into AWS: the ECR repository, the rule with its target, the permission.
+    async fn connect_the_chain(&self) {
+        let aws = Aws::new(AwsSettings {
+            endpoint_url: Some(self.address.endpoint.parse().unwrap()),
+            codedeploy_endpoint_url: None,
+            controller_region: Some(self.address.region.clone()),
+            controller_credentials: Some(self.address.controller.aws()),
+            operation_timeout: Duration::from_secs(10),
+        })
+        .await;
+        let user = aws.user("bench", &self.address.region, &AwsCredentials::Keys(self.address.user.aws()));
+        user.ecr.create_repository(REPOSITORY, &[]).await.unwrap();
+        let bus = &aws.controller().bus;
+        let account = &self.address.user_account;
+        bus.allow_account(BUS, &permission_statement(account), account).await.unwrap();
+        let arn = bus.describe(BUS).await.unwrap().arn;
+        user.rules.put_rule("bench", &push_event_pattern(REPOSITORY), "bench").await.unwrap();
+        user.rules.put_target("bench", RULE_TARGET_ID, &arn, None).await.unwrap();
+    }
+
+    /// From now on, histories show their events this much later.
+    pub async fn history_lag(&self, lag: Duration) {
+        let faults = json!({"historyLagMs": u64::try_from(lag.as_millis()).unwrap()});
+        let sent = self.http.put(self.control("faults")).body(faults.to_string()).send().await.unwrap();
+        sent.error_for_status().unwrap();
+    }
+
+    /// Forgets the gaps between two readings of one history.
+    pub async fn forget_gaps(&self) {
+        self.http.delete(self.control("history-gaps")).send().await.unwrap().error_for_status().unwrap();
+    }
+
+    /// The gaps since then: how many, by milliseconds.
+    pub async fn gaps(&self) -> BTreeMap<u64, u64> {
+        serde_json::from_str(&self.get("history-gaps").await).unwrap()
+    }
+
+    async fn get(&self, what: &str) -> String {
+        self.http.get(self.control(what)).send().await.unwrap().text().await.unwrap()
+    }
+
+    fn control(&self, what: &str) -> String {
+        format!("{}_sandbox/{what}", self.address.endpoint)
+    }
+
+    /// Processor time so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        super::process::cpu_of(self.child.id()).map_or(0.0, |cpu| cpu.own)
+    }
+}
+
+impl Drop for SandboxProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A push as the registry reports it; every one is of a digest of its own.
+fn notification(n: usize) -> Value {
+    json!({
+        "id": uuid::Uuid::new_v4(), "timestamp": chrono::Utc::now(), "action": "push",
+        "target": {
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "size": 1_570,
+            "digest": format!("sha256:{n:064x}"), "repository": REPOSITORY, "tag": format!("dep_{n:020}"),
+        },
+    })
+}
+
+/// What brings a deployment to the following of `arn`.
+pub fn following(arn: &str) -> Change {
+    Change {
+        step: Some(("follow_execution".to_owned(), json!({"execution_arn": arn, "task_failed": false}))),
+        learned: Facts { execution_arn: Some(arn.to_owned()), ..Facts::default() },
+        ..Change::default()
+    }
+}
