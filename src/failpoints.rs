@@ -3,7 +3,7 @@
 //!
 //! A point's name is `{step}/{what}/{before or after}`: the step is the one that the driver runs, so nobody writes lists. A process
 //! whose `PANDA_FAILPOINTS_TRACE` names a file writes there each point that it comes to, in order; one whose `FAILPOINTS` (the
-//! syntax is that of the crate `fail`) is `fetch_source/git fetch/after=return` ends there. `docs/decisions/0006-fail-points.md`.
+//! syntax is that of the crate `fail`) is `fetch_source/git fetch/after=return` ends there. `docs/decisions/0009-fail-points.md`.
 
 pub use points::arm;
 pub(crate) use points::{around, reached, within};
