@@ -22,6 +22,7 @@
 //! One more thing is needed for 7: a replica that cannot reach the database stops acting *before* its lease runs out, so that two
 //! replicas are at work on one deployment only if one of them is paused (`lease`).
 
+mod connections;
 mod driver;
 mod housekeeping;
 mod lease;
