@@ -16,6 +16,7 @@ use pretty_assertions::assert_eq;
 use crate::reconcile::{deploy, events};
 use crate::support::process::Serve;
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 use crate::support::world::{World, tiny};
 
 /// Deployments at once: each waits most of its time for leases and polls. Postgres takes a hundred connections.

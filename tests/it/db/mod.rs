@@ -7,8 +7,9 @@ mod step_runs;
 use std::time::Duration;
 
 use panda::db::Db;
-use panda::db::deployments::{Created, NewDeployment};
+use panda::db::create::{Created, NewDeployment};
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::domain::deployment::Concurrency;
 use panda::domain::{Deployment, ids};
 use panda::steps::{FIRST_STEP, Step};
 use secrecy::SecretString;
@@ -44,6 +45,7 @@ pub async fn new_deployment(db: &Db) -> String {
         region: aws.region,
         ecr_repository: "acme-shop".into(),
         first_step: FIRST_STEP.into(),
+        concurrency: Concurrency::Reject,
     };
     assert!(matches!(db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap(), Created::New(_)));
     new.id

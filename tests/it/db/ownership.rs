@@ -7,6 +7,7 @@ use panda::db::commit::Change;
 use super::{claim, claim_one, new_deployment, replica, replica_with};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 
 fn at_step(step: &str) -> Change {
     Change { step: Some((step.to_owned(), serde_json::json!({}))), ..Change::default() }

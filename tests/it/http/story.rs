@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use panda::db::Db;
 use panda::db::commit::{Change, Committed};
-use panda::db::deployments::{Created, NewDeployment};
+use panda::db::create::{Created, NewDeployment};
 use panda::domain::catalogue::EventCode;
 use panda::domain::connection::{AwsConnection, AwsCredentials, GithubConnection};
+use panda::domain::deployment::Concurrency;
 use panda::domain::deployment::{Deployment, Facts, Status};
 use panda::domain::event::Event;
 use panda::domain::failure::ErrorCode;
@@ -61,6 +62,7 @@ impl Story {
             region: "ap-northeast-2".to_owned(),
             ecr_repository: format!("{owner}-{repo}"),
             first_step: FIRST_STEP.to_owned(),
+            concurrency: Concurrency::Reject,
         };
         let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
         assert!(matches!(created, Created::New(_)));

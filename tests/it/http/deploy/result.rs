@@ -3,6 +3,7 @@ use serde_json::json;
 
 use crate::http::{Api, Story};
 use crate::support::db::TestDb;
+use crate::support::wishes::Wishes;
 
 const MESSAGE: &str = "배포 결과 조회 성공";
 
