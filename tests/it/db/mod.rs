@@ -29,7 +29,8 @@ pub async fn new_deployment(db: &Db) -> String {
     let aws = AwsConnection {
         id: ids::aws_connection_id(),
         region: "ap-northeast-2".into(),
-        account_id: "111122223333".into(),
+        // A target of its own: one has one unfinished deployment.
+        account_id: format!("{:012}", rand::random_range(0..1_000_000_000_000_u64)),
         credentials: AwsCredentials::Keys(keys),
     };
     db.insert_github_connection(&github).await.unwrap();

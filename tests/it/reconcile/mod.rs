@@ -88,7 +88,8 @@ pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> Stri
     id
 }
 
-async fn create(world: &World, branch: &str, token: &str, concurrency: Concurrency) -> (String, Created) {
+/// Connections to the world's repository and account, as the API would store them.
+pub async fn connect(world: &World, branch: &str, token: &str) -> (GithubConnection, AwsConnection) {
     let db = &world.db.db;
     let keys = world.sandbox.user_credentials();
     let github = GithubConnection {
@@ -110,6 +111,12 @@ async fn create(world: &World, branch: &str, token: &str, concurrency: Concurren
     };
     db.insert_github_connection(&github).await.unwrap();
     db.insert_aws_connection(&aws).await.unwrap();
+    (github, aws)
+}
+
+async fn create(world: &World, branch: &str, token: &str, concurrency: Concurrency) -> (String, Created) {
+    let db = &world.db.db;
+    let (github, aws) = connect(world, branch, token).await;
     let new = NewDeployment {
         id: ids::deployment_id(),
         owner: OWNER.into(),

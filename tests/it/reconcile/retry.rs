@@ -153,12 +153,10 @@ async fn an_execution_that_was_not_found_in_time_is_looked_for_again() {
     let replica = Replica::start(&world, &["--execution-wait-ms=500"]);
     let id = deploy(&world, "main").await;
     failed(&world, &id, ErrorCode::ExecutionNotFound).await;
-    wait_for("its ARN is there", async || {
-        let calls = world.sandbox.all_effects();
-        !calls.repositories[&world.ecr_repository()].execution_arns.is_empty()
-    })
-    .await;
-    tokio::time::sleep(std::time::Duration::from_millis(2_000)).await;
+    let services = panda::app::services(&world.config(&[]), Some(world.controller())).await.unwrap();
+    let secret = services.names.secret(OWNER, &world.repo);
+    wait_for("its ARN is there", async || services.aws.controller().secrets.value(&secret).await.unwrap().is_some())
+        .await;
     retry(&world, &id).await;
     completed(&world, &id).await;
     assert_eq!(world.sandbox.effects(&world.ecr_repository()).executions.values().sum::<u32>(), 1);
@@ -167,17 +165,17 @@ async fn an_execution_that_was_not_found_in_time_is_looked_for_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_green_that_was_not_healthy_is_checked_again() {
-    let world = World::with_files(hello("2.0.0")).await;
-    // Healthy soon after: its first answers are refused.
-    let replica = Replica::start(&world, &["--health-timeout-ms=1"]);
-    let id = deploy(&world, "main").await;
-    let ended = status(&world, &id, &["FAILED", "DEPLOYMENT_READY"]).await;
-    replica.stop().await;
+    // It has nothing to show until somebody asks it to heal.
+    let heal = "#!/bin/sh\necho 'Content-Type: text/plain'\necho\necho fine >/www/index.html\necho healed\n";
+    let dockerfile = "FROM busybox:1\nCOPY heal /www/cgi-bin/heal\nRUN chmod +x /www/cgi-bin/heal\nCMD exec httpd -f -p \"$PORT\" -h /www\n";
+    let files = vec![SourceFile::new("Dockerfile", dockerfile), SourceFile::new("heal", heal)];
+    let world = World::with_files(files).await;
     let replica = Replica::start(&world, &[]);
-    if ended.status == Status::Failed.as_str() {
-        assert_eq!(ended.error_code.as_deref(), Some("GREEN_UNHEALTHY"));
-        retry(&world, &id).await;
-    }
+    let id = deploy(&world, "main").await;
+    let before = failed(&world, &id, ErrorCode::GreenUnhealthy).await;
+    let healed = reqwest::get(format!("{}/cgi-bin/heal", before.green_url.unwrap())).await.unwrap();
+    assert_eq!(healed.text().await.unwrap(), "healed\n");
+    retry(&world, &id).await;
     completed(&world, &id).await;
     let effects = world.sandbox.effects(&world.ecr_repository());
     assert_eq!(effects.pushes.values().copied().collect::<Vec<_>>(), [1], "{effects:?}");

@@ -6,10 +6,11 @@ use panda::domain::deployment::Concurrency;
 use panda::sandbox::{ExecutionFault, Faults, Outcome};
 use pretty_assertions::assert_eq;
 
-use super::{Replica, codes, deploy, deploy_as, events, status};
+use super::{Replica, codes, connect, deploy, deploy_as, events, status};
+use crate::support::process::Serve;
 use crate::support::wait_for;
 use crate::support::wishes::Wishes;
-use crate::support::world::{World, hello, tiny};
+use crate::support::world::{OWNER, TOKEN, World, hello, tiny};
 
 /// A new deployment that has to be made.
 async fn deployed(world: &World, concurrency: Concurrency) -> (String, Option<i64>, Vec<String>) {
@@ -131,6 +132,38 @@ async fn a_newer_one_takes_the_place_of_all_before_it() {
     let effects = world.sandbox.effects(&world.ecr_repository());
     assert_eq!(effects.stopped.values().copied().collect::<Vec<_>>(), [1], "CodeDeploy was stopped: {effects:?}");
     replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_hundred_requests_at_once_to_two_replicas_exactly_one_runs() {
+    let world = World::with_files(tiny()).await;
+    let replicas = [Serve::start(&world, &[], &[]), Serve::start(&world, &[], &[])];
+    for replica in &replicas {
+        replica.ready().await;
+    }
+    let (github, aws) = connect(&world, "main", TOKEN).await;
+    let body = serde_json::json!({
+        "githubConnectionId": github.id, "awsConnectionId": aws.id, "owner": OWNER, "repo": world.repo, "branch": "main",
+    });
+    let client = reqwest::Client::new();
+    let answers = futures_util::future::join_all((0..200).map(|n: usize| {
+        let request = client.post(format!("{}/api/v1/deploy", replicas[n % 2].url)).json(&body);
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap())
+        }
+    }))
+    .await;
+    let (started, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(status, _)| *status == 200);
+    assert_eq!((started.len(), refused.len()), (1, 199));
+    let id = started[0].1["data"]["deploymentId"].as_str().unwrap();
+    for (status, problem) in &refused {
+        assert_eq!((*status, problem["errorCode"].as_str()), (409, Some("TARGET_TAKEN")), "{problem}");
+        assert_eq!(problem["deploymentId"], id);
+    }
+    status(&world, id, &["DEPLOYMENT_READY"]).await;
+    let effects = world.sandbox.effects(&world.ecr_repository());
+    assert_eq!(effects.pushes.values().copied().collect::<Vec<_>>(), [1]);
 }
 
 #[tokio::test]
