@@ -14,6 +14,7 @@ pub mod turns;
 pub mod wishes;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -24,7 +25,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 pub enum DbError {
     /// No connection, or it broke: the statement may or may not have happened. Try again later.
     #[error("the database cannot be reached: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Arc<sqlx::Error>),
     /// The database holds something that this version cannot read.
     #[error("the database holds an unexpected value: {0}")]
     Corrupt(String),
@@ -36,21 +37,29 @@ pub enum DbError {
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// The database refused the statement.
     #[error("the database refused a statement: {0}")]
-    Refused(#[source] sqlx::Error),
+    Refused(#[source] Arc<sqlx::Error>),
 }
 
 impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
+        Self::from(Arc::new(error))
+    }
+}
+
+/// Shared, because one statement may be several callers' (`commit`).
+impl From<Arc<sqlx::Error>> for DbError {
+    fn from(error: Arc<sqlx::Error>) -> Self {
         use sqlx::Error as E;
-        match &error {
+        match &*error {
             E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => {
                 Self::Unavailable(error)
             }
             E::Database(refused) => {
-                // 08 connection, 25006 read-only (a failover), 53 out of resources, 57P shutdown, 58 system, 40 serialization: all pass.
+                // 08 connection, 25006 read-only (a failover), 53 out of resources, 57014 the time limit of statements,
+                // 57P shutdown, 58 system, 40 serialization: all pass.
                 let code = refused.code().unwrap_or_default().into_owned();
                 let passing =
-                    ["08", "53", "57P", "58", "40"].iter().any(|class| code.starts_with(class)) || code == "25006";
+                    ["08", "25006", "53", "57014", "57P", "58", "40"].iter().any(|class| code.starts_with(class));
                 if passing { Self::Unavailable(error) } else { Self::Refused(error) }
             }
             E::ColumnDecode { .. } | E::Decode(_) => Self::Corrupt(error.to_string()),
@@ -81,6 +90,7 @@ pub struct DbOptions {
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: PgPool,
+    commits: Arc<commit::Group>,
 }
 
 impl Db {
@@ -98,7 +108,7 @@ impl Db {
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .connect_lazy_with(connect);
-        Ok(Self { pool })
+        Ok(Self { commits: Arc::new(commit::Group::new(pool.clone())), pool })
     }
 
     /// Brings the schema up to date. Safe with several replicas: the migrator takes an advisory lock.

@@ -9,7 +9,8 @@
 //! 3. **In the step, before an outside call**: as 2.
 //! 4. **After an outside call, before the commit**: the next owner runs the same step from its beginning. Every step looks before
 //!    it acts (see `steps`), so the effect is found, not made again; events carry keys, so what was told is not told again.
-//! 5. **In the commit**: state, facts, history cursor and events are one statement. It happened or it did not. If the answer is
+//! 5. **In the commit**: state, facts, history cursor and events are one statement, which may hold other deployments' commits as well,
+//!    each fenced by itself (`db/commit/group.rs`). It happened or it did not. If the answer is
 //!    lost we do not know which: the commit is never resent; the row is read again and driven from what it says.
 //! 6. **After the commit, before the notification**: streams and replicas look at the tables every second or so anyway.
 //! 7. **Paused past the lease** (SIGSTOP, a swap storm, a cut network): the first commit afterwards names an old version, changes

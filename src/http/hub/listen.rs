@@ -52,7 +52,7 @@ async fn follow(inner: &Arc<Inner>, mut listener: PgListener) -> DbError {
             Err(_silence) => match timeout(ANSWER, Db::ping_listener(&mut listener)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error,
-                Err(_silence) => return DbError::Unavailable(sqlx::Error::PoolTimedOut),
+                Err(_silence) => return DbError::from(sqlx::Error::PoolTimedOut),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! What the database promises, whatever the program does.
 
 mod commit;
+mod group;
 mod ownership;
 mod step_runs;
 
