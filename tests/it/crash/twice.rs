@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panda::domain::Deployment;
-use panda::steps::{Context, Reporter, Services, Step, Then};
+use panda::domain::{Deployment, Facts};
+use panda::steps::{Context, Past, Reporter, Resume, Services, Step, Then};
 use pretty_assertions::assert_eq;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -57,14 +57,40 @@ async fn each_twice(world: &World, scenario: &Scenario) -> Vec<&'static str> {
                 step
             }
             End::Wish(Wish::Cancel) => step.cancelled().unwrap(),
+            End::Then(Then::Failed { .. }) if is_retried(scenario, &row) => {
+                scenario.mend(world);
+                retried(&mut row)
+            }
             End::Then(Then::Completed) => break assert_eq!(scenario.end, ("COMPLETED", None)),
             End::Then(Then::Failed { code, .. }) => break assert_eq!(scenario.end, ("FAILED", Some(code.as_str()))),
-            End::Wish(Wish::Switch) | End::Then(Then::Wait { .. }) => panic!("{}: {}", step.name(), kind(&second)),
+            End::Wish(Wish::Switch | Wish::Retry) | End::Then(Then::Wait { .. }) => {
+                panic!("{}: {}", step.name(), kind(&second))
+            }
         };
         (row.step, row.step_state) = (next.name().to_owned(), next.state());
     }
     scenario.check_effects(world);
     ran
+}
+
+/// Whether a person asks for another attempt once it has failed.
+fn is_retried(scenario: &Scenario, row: &Deployment) -> bool {
+    let failed = Deployment { status: panda::domain::Status::Failed, ..row.clone() };
+    scenario.wish(&failed) == Some(Wish::Retry)
+}
+
+/// The next attempt, as the API begins it.
+fn retried(row: &mut Deployment) -> Step {
+    let facts = std::mem::take(&mut row.facts);
+    row.attempt += 1;
+    row.facts = Facts { commit_sha: facts.commit_sha, image_digest: facts.image_digest, ..Facts::default() };
+    let past = Past {
+        execution_arn: facts.execution_arn,
+        last_history_event_id: facts.last_history_event_id,
+        code_deploy_deployment_id: facts.code_deploy_deployment_id,
+        ..Past::default()
+    };
+    Resume { step: row.step.clone(), state: row.step_state.clone(), past }.into()
 }
 
 /// Runs `step` until it does not ask to wait, or it is time to cancel.
