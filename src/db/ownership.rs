@@ -98,7 +98,11 @@ impl Db {
                  WHERE NOT heavy OR n <= $3
              ), claimed AS (
                  UPDATE deployments d
-                 SET replica_id = me.id, version = d.version + 1, claims_without_progress = d.claims_without_progress + 1,
+                 SET replica_id = me.id, version = d.version + 1,
+                     -- A run that lasted did not end its process by what the step does at once: a quiet execution may be followed
+                     -- through many restarts. The step's own time limit bounds the rest.
+                     claims_without_progress =
+                         CASE WHEN d.run_started_at < now() - interval '1 minute' THEN 1 ELSE d.claims_without_progress + 1 END,
                      run_started_at = now()
                  FROM me, chosen WHERE d.id = chosen.id
                  RETURNING d.id, d.version
