@@ -20,8 +20,9 @@ use crate::db::{Db, DbError, DbOptions};
 use crate::domain::connection::AwsKeys;
 use crate::domain::names::Names;
 use crate::http::{ApiState, Hub};
+use crate::metrics::Metrics;
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
-use crate::steps::{FIRST_STEP, Services, Settings};
+use crate::steps::{FIRST_STEP, RETRY_STEP, Services, Settings};
 
 /// Why Panda did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,9 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let stop = CancellationToken::new();
     let hub = Hub::start(db.clone(), &stop);
     let nudged = hub.clone();
-    let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), Notifier::new(move |id| nudged.nudge(id)));
+    let metrics = Metrics::default();
+    let notifier = Notifier::new(move |id| nudged.nudge(id));
+    let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), notifier, metrics.clone());
     let router = crate::http::router(ApiState {
         db: db.clone(),
         hub,
@@ -98,7 +101,9 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         aws: services.aws.clone(),
         names: Arc::new(services.names.clone()),
         first_step: FIRST_STEP,
+        retry_step: RETRY_STEP,
         config: Arc::new(config.http.clone()),
+        metrics,
         shutdown: stop.clone(),
     });
     let (serving, reconciling) = (stop.clone(), stop.clone());
@@ -197,13 +202,20 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Se
             build_limit: times.build_limit,
             switch_limit: times.switch_limit,
             step_limit: times.step_limit,
+            deployment_limit: times.deployment_limit,
             health_interval: times.health_interval,
         },
     })
 }
 
 /// The reconciler of `config`.
-pub fn reconciler(config: &Config, db: Db, services: Arc<Services>, notifier: Notifier) -> Reconciler {
+pub fn reconciler(
+    config: &Config,
+    db: Db,
+    services: Arc<Services>,
+    notifier: Notifier,
+    metrics: Metrics,
+) -> Reconciler {
     let times = &config.reconcile;
     let host =
         nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".into());
@@ -213,5 +225,5 @@ pub fn reconciler(config: &Config, db: Db, services: Arc<Services>, notifier: No
         max_deployments: usize::try_from(times.max_deployments).unwrap_or(usize::MAX),
         max_builds: usize::try_from(times.max_builds).unwrap_or(usize::MAX),
     };
-    Reconciler::new(db, services, notifier, options)
+    Reconciler::new(db, services, notifier, metrics, options)
 }

@@ -132,6 +132,9 @@ pub struct ReconcileConfig {
     /// Milliseconds that any other step may take, waiting for something that is away included
     #[arg(long = "step-limit-ms", env = "PANDA_STEP_LIMIT_MS", value_name = "MS", default_value = "600000", value_parser = millis)]
     pub step_limit: Duration,
+    /// Milliseconds that a whole attempt may take until it is ready for the switch, whatever its steps may; waiting for its turn does not count
+    #[arg(long = "deployment-limit-ms", env = "PANDA_DEPLOYMENT_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
+    pub deployment_limit: Duration,
     /// Milliseconds between two health checks of green
     #[arg(long = "health-interval-ms", env = "PANDA_HEALTH_INTERVAL_MS", value_name = "MS", default_value = "2000", value_parser = millis)]
     pub health_interval: Duration,
@@ -266,6 +269,7 @@ mod tests {
         assert_eq!(config.reconcile.poll_interval, Duration::from_secs(2));
         assert_eq!(config.reconcile.follow_limit, Duration::from_mins(30));
         assert_eq!(config.reconcile.execution_wait, Duration::from_secs(10));
+        assert_eq!(config.reconcile.deployment_limit, Duration::from_mins(30));
         assert_eq!(config.http.language, Lang::Ko);
     }
 

@@ -2,8 +2,9 @@
 //! of them.
 //!
 //! A point's name is `{step}/{what}/{before or after}`: the step is the one that the driver runs, so nobody writes lists. A process
-//! whose `PANDA_FAILPOINTS_TRACE` names a file writes there each point that it comes to, in order; one whose `FAILPOINTS` (the
-//! syntax is that of the crate `fail`) is `fetch_source/git fetch/after=return` ends there. `docs/decisions/0009-fail-points.md`.
+//! whose `PANDA_FAILPOINTS_TRACE` names a file writes there each point that it comes to, in order, and the one where it ends; one
+//! whose `FAILPOINTS` (the syntax is that of the crate `fail`) is `fetch_source/git fetch/after=return` ends there.
+//! `docs/decisions/0009-fail-points.md`.
 
 pub use points::arm;
 pub(crate) use points::{around, reached, within};
@@ -49,7 +50,7 @@ mod points {
         let step = STEP.try_with(|step| *step).unwrap_or("replica");
         let name = format!("{step}/{what}");
         trace(&name);
-        fail::fail_point!(&name, |_| die());
+        fail::fail_point!(&name, |_| die(&name));
     }
 
     /// One write of a whole line: lines of several threads do not mix.
@@ -62,7 +63,8 @@ mod points {
     }
 
     /// No destructor, no handler, no flushing: what a power cut leaves is what a test must find.
-    fn die() {
+    fn die(name: &str) {
+        trace(&format!("killed at {name}"));
         let _ = kill(Pid::this(), Signal::SIGKILL);
         std::process::abort();
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use panda::db::Db;
 use panda::db::commit::{Change, Committed};
-use panda::db::deployments::{Created, NewDeployment};
+use panda::db::create::{Created, NewDeployment};
 use panda::domain::Deployment;
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::domain::deployment::Concurrency;
 use panda::domain::ids;
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -49,6 +50,7 @@ pub async fn create(db: &Db, count: usize) {
             region: aws.region.clone(),
             ecr_repository: format!("acme-shop-{n}"),
             first_step: STEP.into(),
+            concurrency: Concurrency::Reject,
         })
         .for_each_concurrent(AT_ONCE, |new| async move {
             let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();

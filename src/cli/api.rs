@@ -99,6 +99,11 @@ impl Api {
         self.call(self.request(Method::POST, &["deploy", id, "cancel"])?.json(&json!({}))).await
     }
 
+    /// `POST /api/v1/deploy/{id}/retry`; the answer's data.
+    pub async fn retry(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::POST, &["deploy", id, "retry"])?.json(&json!({}))).await
+    }
+
     /// `GET /api/v1/deploy/{id}/result`; the answer's data.
     pub async fn result(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["deploy", id, "result"])?).await

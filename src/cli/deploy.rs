@@ -10,7 +10,7 @@ use super::progress::say;
 use super::source::{Wanted, choose};
 use super::switch::switch_and_watch;
 use super::watch::{FollowArgs, Resume, conclude, report, watch};
-use crate::domain::deployment::Status;
+use crate::domain::deployment::{Concurrency, Status};
 
 /// `panda deploy`.
 #[derive(Args, Debug)]
@@ -19,6 +19,7 @@ Examples:
   panda deploy --wait                               the only repository and account that are connected
   panda deploy --owner acme --repo shop --wait      one of several
   panda deploy --github gh_… --aws aws_… --json     by the connections' ids
+  panda deploy --concurrency queue --wait           after the one that is not finished yet
   panda deploy --switch                             and straight on to green when it is healthy
 
 Without --wait the command ends once the deployment is started (exit code 0) and prints its id. With --wait it ends when the deployment is
@@ -39,6 +40,9 @@ pub struct DeployArgs {
     /// Id of the connection to the AWS account
     #[arg(long, value_name = "AWS_ID")]
     aws: Option<String>,
+    /// What to do when another deployment of the same target is not finished: reject, queue or supersede
+    #[arg(long, value_name = "POLICY", default_value = "reject")]
+    concurrency: Concurrency,
     /// Follow the deployment until it is ready for the switch
     #[arg(long)]
     wait: bool,
@@ -63,6 +67,7 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
         "owner": github.owner,
         "repo": github.repo,
         "branch": wanted.branch.as_deref().unwrap_or(&github.branch),
+        "concurrency": args.concurrency,
     });
     let (started, data) = api.deploy(&body).await?;
     let id = started.deployment_id;

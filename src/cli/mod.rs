@@ -17,6 +17,7 @@ mod migrate;
 mod parts;
 mod progress;
 mod result;
+mod retry;
 mod secret;
 mod serve;
 mod setup;
@@ -50,6 +51,7 @@ Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:
   panda deploy --wait              start a deployment and follow it until it is ready for the switch
   panda switch dep_… --wait        move the traffic to green and follow it until COMPLETED
   panda cancel dep_…               stop it: build, execution and CodeDeploy
+  panda retry dep_… --wait         try a failed one again, from where it failed
   panda result dep_…               what became of it
 
 Exit codes:
@@ -92,6 +94,8 @@ pub enum Command {
     Switch(switch::SwitchArgs),
     /// Stop a deployment that is not finished
     Cancel(cancel::CancelArgs),
+    /// Try a failed deployment again, from where it failed
+    Retry(retry::RetryArgs),
     /// Show what became of a deployment
     Result(result::ResultArgs),
     /// List deployments, newest first
@@ -118,6 +122,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Watch(args) => watch::run(args).await?,
         Command::Switch(args) => switch::run(args).await?,
         Command::Cancel(args) => cancel::run(args).await?,
+        Command::Retry(args) => retry::run(args).await?,
         Command::Result(args) => result::run(args).await?,
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,

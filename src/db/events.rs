@@ -1,11 +1,13 @@
-//! Events of deployments, read: the stream is this table.
+//! Events of deployments: the stream is this table. All but the first of one that has to wait for its turn are written by `commit`.
 
 use serde_json::{Map, Value};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Db, DbError};
+use crate::domain::catalogue::Lang;
 use crate::domain::deployment::Status;
-use crate::domain::event::StoredEvent;
+use crate::domain::event::{Event, StoredEvent};
 
 /// What a stream has to know about a deployment beside its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +68,7 @@ impl Db {
     pub async fn stream_state(&self, deployment_id: &str) -> Result<Option<StreamState>, DbError> {
         let row = sqlx::query!(
             "SELECT status, next_event_seq - 1 AS \"last_seq!\",
-                    (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
-                        AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL))) AS \"active!\"
+                    (active OR status = 'RUNNING') AS \"active!\"
              FROM deployments WHERE id = $1",
             deployment_id
         )
@@ -84,8 +85,7 @@ impl Db {
     pub async fn stream_states(&self, deployment_ids: &[String]) -> Result<Vec<(String, StreamState)>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, status, next_event_seq - 1 AS \"last_seq!\",
-                    (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
-                        AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL))) AS \"active!\"
+                    (active OR status = 'RUNNING') AS \"active!\"
              FROM deployments WHERE id = ANY ($1)",
             deployment_ids
         )
@@ -109,4 +109,31 @@ impl Db {
         .fetch_optional(&self.pool)
         .await?)
     }
+}
+
+/// Writes the first event of a deployment that the caller's transaction has just made, and nobody else can see.
+pub(super) async fn append_first(
+    connection: &mut PgConnection,
+    deployment_id: &str,
+    event: &Event,
+) -> Result<(), DbError> {
+    let rendered = event.render(Lang::Ko);
+    let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
+    sqlx::query!(
+        "WITH counted AS (UPDATE deployments SET next_event_seq = 2 WHERE id = $1 AND next_event_seq = 1 RETURNING attempt)
+         INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params)
+         SELECT $1, 1, $2, attempt, $3, $4, $5, $6, $7, $8, $9 FROM counted",
+        deployment_id,
+        Uuid::now_v7(),
+        event.key,
+        event.code.as_str(),
+        rendered.event_type.as_str(),
+        stage.and_then(|stage| i32::try_from(stage).ok()),
+        rendered.message,
+        rendered.details.map(Value::Object),
+        Value::Object(event.params.clone()),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -2,12 +2,16 @@
 
 pub mod commit;
 pub mod connections;
+pub mod create;
 pub mod deployments;
 pub mod events;
 pub mod idempotency;
 pub mod locks;
 pub mod notify;
+pub mod overdue;
 pub mod ownership;
+pub mod turns;
+pub mod wishes;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -43,11 +43,9 @@ impl Db {
              WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
              RETURNING EXISTS (
                  SELECT FROM deployments d
-                 WHERE (d.status = 'RUNNING' OR (d.status = 'DEPLOYMENT_READY'
-                           AND (d.switch_requested_at IS NOT NULL OR d.cancel_requested_at IS NOT NULL)))
-                   AND (d.replica_id IS NULL OR d.replica_id <> ALL (ARRAY (
-                           SELECT r.id FROM replicas r
-                           WHERE r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp())))
+                 WHERE d.active AND (d.replica_id IS NULL OR d.replica_id <> ALL (ARRAY (
+                     SELECT r.id FROM replicas r
+                     WHERE r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp())))
              ) AS \"claimable!\"",
             id
         )
@@ -62,8 +60,7 @@ impl Db {
         sqlx::query!(
             "WITH given AS (
                  UPDATE deployments SET replica_id = NULL, run_started_at = NULL, version = version + 1
-                 WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
-                           AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))
+                 WHERE replica_id = $1 AND active
                  RETURNING id, version
              )
              INSERT INTO step_runs (deployment_id, version, attempt, step, replica_id, replica_name, started_at, ended_at, outcome)
@@ -105,8 +102,7 @@ impl Db {
                  SELECT d.id, d.step = ANY ($4) AS heavy, d.started_at, d.replica_id AS silent, d.attempt, d.step,
                         coalesce(d.run_started_at, d.step_started_at) AS begun
                  FROM deployments d
-                 WHERE (d.status = 'RUNNING' OR (d.status = 'DEPLOYMENT_READY'
-                           AND (d.switch_requested_at IS NOT NULL OR d.cancel_requested_at IS NOT NULL)))
+                 WHERE d.active
                    AND (d.replica_id IS NULL OR NOT EXISTS (
                            SELECT FROM replicas r WHERE r.id = d.replica_id
                              AND r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp()))
@@ -121,7 +117,11 @@ impl Db {
                  WHERE NOT heavy OR n <= $3
              ), claimed AS (
                  UPDATE deployments d
-                 SET replica_id = me.id, version = d.version + 1, claims_without_progress = d.claims_without_progress + 1,
+                 SET replica_id = me.id, version = d.version + 1,
+                     -- A run that lasted did not end its process by what the step does at once: a quiet execution may be followed
+                     -- through many restarts. The step's own time limit bounds the rest.
+                     claims_without_progress =
+                         CASE WHEN d.run_started_at < now() - interval '1 minute' THEN 1 ELSE d.claims_without_progress + 1 END,
                      run_started_at = now()
                  FROM me, chosen WHERE d.id = chosen.id
                  RETURNING d.id, d.version
@@ -146,8 +146,7 @@ impl Db {
     pub async fn owned_ids(&self, replica: Uuid) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT id FROM deployments
-             WHERE replica_id = $1 AND (status = 'RUNNING' OR (status = 'DEPLOYMENT_READY'
-                       AND (switch_requested_at IS NOT NULL OR cancel_requested_at IS NOT NULL)))",
+             WHERE replica_id = $1 AND active",
             replica
         )
         .fetch_all(&self.pool)
@@ -171,6 +170,7 @@ impl Db {
             "SELECT d.id, d.status, d.owner, d.repo, d.branch, d.github_connection_id, d.aws_connection_id, d.account_id, d.region,
                  d.ecr_repository, d.attempt, d.step, d.step_state, d.waiting_for, d.claims_without_progress, d.version,
                  extract(epoch FROM now() - d.step_started_at)::float8 AS \"step_elapsed!\",
+                 extract(epoch FROM now() - d.attempt_started_at)::float8 AS \"attempt_elapsed!\", d.superseded_by,
                  (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
                  d.commit_sha, d.committed_at, d.image_uri, d.image_digest, d.image_pushed_at, d.execution_arn,
                  d.last_history_event_id, d.polling_state, d.cluster_name, d.service_name, d.task_definition, d.blue_service_arn,
@@ -200,11 +200,13 @@ impl Db {
                     step: row.step,
                     step_state: row.step_state,
                     step_elapsed: Duration::from_secs_f64(row.step_elapsed.max(0.0)),
+                    attempt_elapsed: Duration::from_secs_f64(row.attempt_elapsed.max(0.0)),
                     claims_without_progress: row.claims_without_progress,
                     version: row.version,
                     waiting_for: row.waiting_for,
                     switch_requested: row.switch_requested,
                     cancel_requested: row.cancel_requested,
+                    superseded_by: row.superseded_by,
                     facts: Facts {
                         commit_sha: row.commit_sha,
                         committed_at: row.committed_at,

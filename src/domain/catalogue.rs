@@ -153,6 +153,10 @@ event_codes! {
     SwitchStarted = "switch_started",
     /// [Stage {stage}] Stopping the deployment; a person asked to cancel it.
     CancelStarted = "cancel_started",
+    /// [Stage 1] Waiting for its turn; the target has an unfinished deployment, and the request said that it may wait.
+    DeploymentQueued = "deployment_queued",
+    /// [Stage 1] Attempt {attempt}; a person asked to try a failed deployment again.
+    RetryStarted = "retry_started",
 }
 
 /// One entry of the catalogue.

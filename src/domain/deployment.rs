@@ -58,6 +58,42 @@ impl std::str::FromStr for Status {
     }
 }
 
+/// What to do with a new deployment whose target has an unfinished one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Concurrency {
+    /// Refuse it.
+    #[default]
+    Reject,
+    /// Have it wait for its turn, in order.
+    Queue,
+    /// Cancel all that are there, and have it wait until they have ended.
+    Supersede,
+}
+
+impl Concurrency {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Reject, Self::Queue, Self::Supersede];
+
+    /// As on the wire and in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Queue => "queue",
+            Self::Supersede => "supersede",
+        }
+    }
+}
+
+impl std::str::FromStr for Concurrency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|concurrency| concurrency.as_str() == text);
+        known.ok_or_else(|| format!("unknown concurrency {text:?}: use reject, queue or supersede"))
+    }
+}
+
 /// A row of `deployments`, claimed: what a step may know.
 #[derive(Clone, Debug)]
 pub struct Deployment {
@@ -89,6 +125,8 @@ pub struct Deployment {
     pub step_state: Value,
     /// How long the step had been going when the row was read (database clock).
     pub step_elapsed: Duration,
+    /// How long the attempt had been going when the row was read (database clock).
+    pub attempt_elapsed: Duration,
     /// Claims since the last progress, this one included.
     pub claims_without_progress: i32,
     /// Fencing token.
@@ -99,8 +137,27 @@ pub struct Deployment {
     pub switch_requested: bool,
     /// Wish: cancel.
     pub cancel_requested: bool,
+    /// The newer deployment that asked for the end of this one.
+    pub superseded_by: Option<String>,
     /// What is known about it.
     pub facts: Facts,
+}
+
+impl Deployment {
+    /// Tag of the present attempt's image, in the engine and in ECR. Each attempt has its own: a push under a new tag is what starts
+    /// the pipeline again, also when the image is the one of an attempt before.
+    pub fn image_tag(&self) -> String {
+        Self::image_tag_of(&self.id, self.attempt)
+    }
+
+    /// Tags of the images of the attempts before, the newest first.
+    pub fn earlier_image_tags(&self) -> impl Iterator<Item = String> {
+        (1..self.attempt).rev().map(|attempt| Self::image_tag_of(&self.id, attempt))
+    }
+
+    fn image_tag_of(id: &str, attempt: i32) -> String {
+        if attempt <= 1 { id.to_owned() } else { format!("{id}-{attempt}") }
+    }
 }
 
 /// What is learned on the way. As a patch, `None` leaves what is known as it is.

@@ -74,6 +74,8 @@ error_codes! {
     ConnectionUnusable = "CONNECTION_UNUSABLE" / "connection_unusable",
     /// A person stopped the deployment.
     Cancelled = "CANCELLED" / "cancelled",
+    /// The attempt was not ready for the switch within the time that a whole attempt may take.
+    DeploymentTimedOut = "DEPLOYMENT_TIMED_OUT" / "deployment_timed_out",
     /// A step did not end within its time limit.
     StepTimedOut = "STEP_TIMED_OUT" / "step_timed_out",
     /// A step ended its process again and again.

@@ -6,7 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{ApiState, connect, connections, deploy, healthz, readyz};
+use super::{ApiState, connect, connections, deploy, healthz, metrics, readyz};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +20,7 @@ use super::{ApiState, connect, connections, deploy, healthz, readyz};
     ),
     tags(
         (name = "connections", description = "Where the source is read and where it is deployed to."),
-        (name = "deployments", description = "Start, follow, switch, cancel."),
+        (name = "deployments", description = "Start, follow, switch, cancel, retry."),
         (name = "probes", description = "For load balancers and orchestrators."),
     )
 )]
@@ -37,9 +37,11 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::events::handle))
         .routes(routes!(deploy::switch::handle))
         .routes(routes!(deploy::cancel::handle))
+        .routes(routes!(deploy::retry::handle))
         .routes(routes!(deploy::result::handle))
         .routes(routes!(healthz::handle))
         .routes(routes!(readyz::handle))
+        .routes(routes!(metrics::handle))
 }
 
 /// The document and the page that shows it.

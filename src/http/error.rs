@@ -71,6 +71,22 @@ pub enum ApiError {
         /// COMPLETED or FAILED.
         status: &'static str,
     },
+    /// Retry: it has not failed.
+    #[error("deployment {id} has not failed: {status}")]
+    NotFailed {
+        /// The deployment.
+        id: String,
+        /// RUNNING, `DEPLOYMENT_READY` or COMPLETED.
+        status: &'static str,
+    },
+    /// Deploy and retry: another deployment of the same target is not finished.
+    #[error("the target is taken by deployment {other}")]
+    TargetTaken {
+        /// The one that has the target, or waits for it.
+        other: String,
+        /// The deployment that was to be tried again; none for a new one.
+        retry_of: Option<String>,
+    },
     /// The ECR repository's name belongs to another source repository.
     #[error("the ECR repository {ecr_repository} belongs to {owner}/{repo}")]
     RepositoryNameTaken {
@@ -223,6 +239,26 @@ impl ApiError {
                 format!("The deployment is {status}: there is nothing left to cancel. Its result has everything."),
             )
             .deployment(id),
+            Self::NotFailed { id, status } => P::new(
+                S::CONFLICT,
+                "RETRY_NOT_FAILED",
+                "The deployment has not failed",
+                format!("The deployment is {status}: only a FAILED one can be tried again. Start a new deployment for another change."),
+            )
+            .deployment(id),
+            Self::TargetTaken { other, retry_of } => P::new(
+                S::CONFLICT,
+                "TARGET_TAKEN",
+                "Another deployment of this repository is not finished",
+                format!(
+                    "The deployment {other} of the same repository, AWS account and region is not finished. {}",
+                    match retry_of {
+                        None => "Wait for its end, switch or cancel it, or ask for concurrency queue or supersede.",
+                        Some(_) => "Wait for its end, switch or cancel it, then retry.",
+                    }
+                ),
+            )
+            .deployment(other),
             Self::RepositoryNameTaken { ecr_repository, owner, repo } => P::new(
                 S::CONFLICT,
                 "REPOSITORY_NAME_TAKEN",

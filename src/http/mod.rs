@@ -15,6 +15,7 @@ pub mod extract;
 pub mod healthz;
 pub mod hub;
 pub mod idempotency;
+mod metrics;
 pub mod middleware;
 pub mod problem;
 pub mod readyz;
@@ -32,6 +33,7 @@ use crate::clients::github::GitHub;
 use crate::config::HttpConfig;
 use crate::db::Db;
 use crate::domain::names::Names;
+use crate::metrics::Metrics;
 pub use api_docs::document;
 pub use error::ApiError;
 pub use hub::Hub;
@@ -55,6 +57,10 @@ pub struct ApiState {
     pub names: Arc<Names>,
     /// Name of the step with which a deployment begins.
     pub first_step: &'static str,
+    /// Name of the step with which every attempt after the first begins.
+    pub retry_step: &'static str,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
     /// Settings of the API.
     pub config: Arc<HttpConfig>,
     /// Cancelled when the process is to end: streams close, and readiness is taken back.

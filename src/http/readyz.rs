@@ -2,27 +2,43 @@
 
 use axum::Json;
 use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::ApiState;
 use super::error::ApiError;
-use super::healthz::Health;
 use super::problem::Problem;
+
+/// It is ready.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Readiness {
+    /// Always `ok`: anything else is a problem with another status.
+    #[schema(example = "ok")]
+    pub status: &'static str,
+    /// For how long the deployment that has been left alone for longest has been so, in seconds; 0 when there is none. No reason not to
+    /// send requests here: those who look at the deployment would lose sight of it.
+    #[schema(example = 0.0)]
+    pub oldest_overdue_seconds: f64,
+}
 
 /// Readiness.
 #[utoipa::path(
     get, path = "/readyz", tag = "probes", operation_id = "readyz",
     responses(
-        (status = 200, description = "The database answers, its schema is the one of this version, the process is not ending.", body = Health),
+        (status = 200, description = "The database answers, its schema is the one of this version, the process is not ending.", body = Readiness),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Not ready; `detail` names what is missing.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn handle(State(state): State<ApiState>) -> Result<Json<Health>, ApiError> {
+pub async fn handle(State(state): State<ApiState>) -> Result<Json<Readiness>, ApiError> {
     if state.shutdown.is_cancelled() {
         return Err(ApiError::NotReady("the process is shutting down".to_owned()));
     }
     match state.db.is_migrated().await {
-        Ok(true) => Ok(Json(Health::OK)),
+        Ok(true) => {
+            Ok(Json(Readiness { status: "ok", oldest_overdue_seconds: state.metrics.oldest_overdue_seconds() }))
+        }
         Ok(false) => Err(ApiError::NotReady("the database schema is not up to date; run `panda migrate`".to_owned())),
         Err(error) if error.is_unavailable() => {
             tracing::warn!(%error, "not ready");

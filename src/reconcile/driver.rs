@@ -9,6 +9,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::limits::{LOCK_RETRY, MAX_CLAIMS_WITHOUT_PROGRESS, MAX_REFUSALS, RETRY_BASE, RETRY_CAP};
+use super::memory::Memory;
 use super::notifier::Notifier;
 use super::permit::Permit;
 use super::run::Ran;
@@ -51,37 +52,6 @@ enum After {
     Done,
 }
 
-/// What is remembered between turns, and may be forgotten.
-#[derive(Default)]
-struct Memory {
-    /// Failures in a row of this step.
-    failures: u32,
-    /// The last of them.
-    last_error: Option<(ErrorCode, String)>,
-    /// The last of the step's failures that is in no record yet, and how many there were: for the record of the run.
-    unrecorded: Option<(ErrorCode, String)>,
-    unrecorded_failures: u32,
-    /// When the step's time is up; none without a limit.
-    deadline: Option<Instant>,
-}
-
-impl Memory {
-    fn of(deployment: &Deployment, step: &Step, services: &Services) -> Self {
-        let left = step.limit(&services.settings).saturating_sub(deployment.step_elapsed);
-        Self { deadline: Instant::now().checked_add(left), ..Self::default() }
-    }
-
-    /// A change that says, if it ends the run, what went wrong in it.
-    fn change(&self) -> Change {
-        let trouble = self.unrecorded.as_ref().map(|(code, reason)| (code.as_str().to_owned(), reason.clone()));
-        Change { tries: self.unrecorded_failures + 1, trouble, ..Change::default() }
-    }
-
-    fn recorded(&mut self) {
-        (self.unrecorded, self.unrecorded_failures) = (None, 0);
-    }
-}
-
 impl Driver {
     /// Drives until there is nothing to do here.
     pub(super) async fn drive(mut self, deployment: Deployment) {
@@ -93,6 +63,7 @@ impl Driver {
         let Some((github, aws)) = self.connections(&mut deployment).await else { return };
         let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
         let mut known: Option<(Step, Memory)> = None;
+        let attempt_ends = self.attempt_ends(&deployment);
         // Statements in a row that the database refused: it will refuse the same again.
         let mut refusals = 0;
         loop {
@@ -114,7 +85,7 @@ impl Driver {
                 Some((before, memory)) if before.name() == step.name() => memory,
                 _ => {
                     tracing::info!(step = step.name(), "step begins");
-                    Memory::of(&deployment, &step, &self.services)
+                    Memory::of(&deployment, &step, &self.services, attempt_ends)
                 }
             };
             let span = tracing::info_span!("step", name = step.name());
@@ -143,6 +114,11 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// When the attempt has to be ready for its switch.
+    fn attempt_ends(&self, deployment: &Deployment) -> Option<Instant> {
+        Instant::now().checked_add(self.services.settings.deployment_limit.saturating_sub(deployment.attempt_elapsed))
     }
 
     /// One run of the step, or what stands in its way.
@@ -232,11 +208,11 @@ impl Driver {
                     || deployment.waiting_for.as_deref() != Some(why.as_str());
                 if !news {
                     // A look that learned nothing writes nothing: most looks of most deployments are such.
-                    return Ok(After::Sleep(within(memory, after)));
+                    return Ok(After::Sleep(memory.within(after)));
                 }
                 change.step_state = Some(state);
                 change.waiting_for = Some(why);
-                After::Sleep(within(memory, after))
+                After::Sleep(memory.within(after))
             }
             Then::Ready(step) => {
                 change.step = Some((step.name().to_owned(), step.state()));
@@ -269,7 +245,7 @@ impl Driver {
         memory.failures += 1;
         memory.unrecorded_failures += 1;
         memory.unrecorded = Some((code, reason.clone()));
-        let wait = within(memory, backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
+        let wait = memory.within(backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
         tracing::warn!(%code, reason, failures = memory.failures, wait_ms = wait.as_millis(), "the step could not do its work");
         let after = After::Sleep(wait);
         memory.last_error = Some((code, reason.clone()));
@@ -288,13 +264,19 @@ impl Driver {
     }
 
     async fn time_up(&self, deployment: &mut Deployment, step: &Step, memory: &Memory) -> Result<After, DbError> {
-        let limit = step.limit(&self.services.settings);
+        let settings = &self.services.settings;
+        let timed_out = if memory.whole { ErrorCode::DeploymentTimedOut } else { step.timed_out() };
         let (code, said) = match &memory.last_error {
             Some((code, reason)) => (*code, Some(reason.as_str())),
-            None => (step.timed_out(), deployment.waiting_for.as_deref()),
+            None => (timed_out, deployment.waiting_for.as_deref()),
         };
         let said = said.map(|said| format!("; last seen: {said}")).unwrap_or_default();
-        let reason = format!("step {} was not done within {} s{said}", step.name(), limit.as_secs_f64());
+        let reason = if memory.whole {
+            let limit = settings.deployment_limit.as_secs_f64();
+            format!("it was not ready for the switch within {limit} s, and is at step {}{said}", step.name())
+        } else {
+            format!("step {} was not done within {} s{said}", step.name(), step.limit(settings).as_secs_f64())
+        };
         self.end_failed(deployment, code, &reason, memory.change()).await
     }
 
@@ -342,6 +324,9 @@ impl Driver {
                 }
                 if let Some(status) = status {
                     tracing::info!(%status, "the deployment's status changed");
+                    if status.is_finished() {
+                        super::turns::give(&self.db).await;
+                    }
                 }
                 Ok(after)
             }
@@ -407,11 +392,6 @@ impl Driver {
             }
         }
     }
-}
-
-/// The time that `wait` may take before the step's time is up.
-fn within(memory: &Memory, wait: Duration) -> Duration {
-    memory.deadline.map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(Instant::now())))
 }
 
 /// Another replica is at work on it: nothing may be written, nothing tried again.

@@ -11,6 +11,15 @@ pub(super) const IDLE_SWEEP: Duration = Duration::from_secs(10);
 /// Sweeps after which we look for rows that we own and nobody drives.
 pub(super) const RECHECK_SWEEPS: u32 = 10;
 
+/// Between two looks for turns that nobody gave and deployments that nobody advances.
+pub(super) const UPKEEP: Duration = Duration::from_secs(10);
+
+/// How long a deployment has to be left alone to be named in the log: a takeover is none of it.
+pub(super) const OVERDUE_IS_NEWS: Duration = Duration::from_secs(30);
+
+/// Between two lines in the log about it.
+pub(super) const OVERDUE_NEWS_EVERY: Duration = Duration::from_mins(1);
+
 /// First wait before a step is tried again.
 pub(super) const RETRY_BASE: Duration = Duration::from_millis(500);
 

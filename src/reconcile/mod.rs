@@ -15,7 +15,9 @@
 //! 6. **After the commit, before the notification**: streams and replicas look at the tables every second or so anyway.
 //! 7. **Paused past the lease** (SIGSTOP, a swap storm, a cut network): the first commit afterwards names an old version, changes
 //!    nothing, and the deployment is forgotten here. What the outside saw twice falls under 4.
-//! 8. **Dying in one step again and again**: each claim without progress is counted in the row; after some the deployment fails.
+//! 8. **Between the end of a deployment and the turn of the next one at its target**: every replica's sweep gives turns that are due;
+//!    that two are given is ruled out by a unique index.
+//! 9. **Dying in one step again and again**: each claim without progress is counted in the row; after some the deployment fails.
 //!
 //! `tests/it/crash` kills a process at each of these lines (`failpoints`), pauses it past its lease, and tells it to leave.
 //!
@@ -27,9 +29,12 @@ mod driver;
 mod housekeeping;
 mod lease;
 mod limits;
+mod memory;
 mod notifier;
 mod permit;
 mod run;
+mod turns;
+mod upkeep;
 mod worker;
 
 pub use housekeeping::tidy;

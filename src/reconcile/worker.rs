@@ -19,6 +19,7 @@ use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
 use crate::domain::connection::{AwsConnection, GithubConnection};
+use crate::metrics::Metrics;
 use crate::steps::{Services, Step};
 
 /// Ids that have a task here, with what tells the task that the deployment is to be cancelled.
@@ -43,6 +44,7 @@ pub struct Reconciler {
     db: Db,
     services: Arc<Services>,
     notifier: Notifier,
+    metrics: Metrics,
     options: Arc<ReconcilerOptions>,
     leases: Leases,
     builds: Arc<Semaphore>,
@@ -54,7 +56,13 @@ pub struct Reconciler {
 
 impl Reconciler {
     /// A reconciler that does nothing until [`Reconciler::run`].
-    pub fn new(db: Db, services: Arc<Services>, notifier: Notifier, options: ReconcilerOptions) -> Self {
+    pub fn new(
+        db: Db,
+        services: Arc<Services>,
+        notifier: Notifier,
+        metrics: Metrics,
+        options: ReconcilerOptions,
+    ) -> Self {
         Self {
             leases: Leases::new(db.clone(), options.name.clone(), options.lease),
             builds: Arc::new(Semaphore::new(options.max_builds)),
@@ -62,6 +70,7 @@ impl Reconciler {
             db,
             services,
             notifier,
+            metrics,
             driven: Arc::default(),
             tasks: TaskTracker::new(),
             work: Arc::new(Notify::new()),
@@ -82,6 +91,8 @@ impl Reconciler {
             self.services.settings.workspace_dir.clone(),
             stop.clone(),
         ));
+        let settings = self.services.settings.clone();
+        background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), stop.clone()));
         self.claim_until(&stop).await;
         self.tasks.close();
         // Every task ends by itself within the drain; the time limit is for a task that hangs in the database.
@@ -129,6 +140,7 @@ impl Reconciler {
             let (room, builds) = (to_i64(room), to_i64(self.builds.available_permits()));
             ids.extend(self.db.claim(lease.replica, room, &steps.known, builds, &steps.heavy).await?);
         }
+        self.metrics.set_deployments_driven(self.driven().len());
         self.see_wishes(lease).await?;
         ids.retain(|id| !self.driven().contains_key(id));
         if ids.is_empty() {

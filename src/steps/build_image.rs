@@ -35,7 +35,7 @@ impl Run for BuildImage {
 
     async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
         let unavailable = StepError::from_client(ErrorCode::DockerUnavailable);
-        let image = format!("{}:{}", cx.deployment.ecr_repository, cx.deployment.id);
+        let image = format!("{}:{}", cx.deployment.ecr_repository, cx.deployment.image_tag());
         let docker = &cx.services.docker;
         let built_before = docker.find_image(&image).await.map_err(&unavailable)?;
         if built_before.is_none() {
@@ -50,7 +50,7 @@ impl Run for BuildImage {
         if let Err(error) = remove_workspace(&cx.services.settings.workspace_dir, &cx.deployment.id).await {
             tracing::warn!(%error, "the workspace could not be removed; housekeeping will try again");
         }
-        Ok(Outcome::next(PushImage { image: image.clone() })
+        Ok(Outcome::next(PushImage { image: image.clone(), reuse: false })
             .telling(Event::new(EventCode::BuildCompleted).with("image_name", image)))
     }
 }

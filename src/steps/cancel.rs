@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::follow_execution::completed;
 use super::{ConfirmSwitch, Context, FindExecution, FollowExecution, Outcome, PushImage, Run, StepError, Then};
@@ -31,6 +32,9 @@ const REGISTERING: &str = "REGISTER_TASK_IN_PROGRESS";
 pub struct Cancel {
     /// Stored name of the step that was interrupted.
     pub during: String,
+    /// Its state: another attempt goes on from there.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub state: Value,
     /// Its stage as users see it.
     pub stage: u8,
     /// Looks so far for what may yet appear outside.
@@ -87,11 +91,11 @@ impl Cancel {
         let pushed_perhaps =
             [PushImage::NAME, FindExecution::NAME, FollowExecution::NAME].contains(&self.during.as_str());
         if !pushed_perhaps {
-            return Ok(self.done());
+            return Ok(self.done(cx));
         }
-        let (repository, tag) = (&cx.deployment.ecr_repository, &cx.deployment.id);
+        let (repository, tag) = (&cx.deployment.ecr_repository, &cx.deployment.image_tag());
         let Some(image) = cx.user.ecr.find_image(repository, tag).await.map_err(failed)? else {
-            return Ok(self.done());
+            return Ok(self.done(cx));
         };
         let wanted = FindExecution { image_tag: tag.clone(), image_digest: image.digest };
         match wanted.run(cx).await.map_err(as_cancelled)? {
@@ -99,22 +103,22 @@ impl Cancel {
                 let stop = Outcome::wait(self.clone(), Duration::ZERO, "the execution is being stopped");
                 Ok(stop.learning(found.learned))
             }
-            _ if look_every(cx) * self.looks >= cx.services.settings.execution_wait => Ok(self.done()),
+            _ if look_every(cx) * self.looks >= cx.services.settings.execution_wait => Ok(self.done(cx)),
             _ => Ok(self.look_again(cx, "an execution may yet start from the image that was pushed")),
         }
     }
 
     /// Stops the `CodeDeploy` deployment with a rollback, and waits until it has ended: the stop is only pending when it is answered.
     async fn stop_code_deploy(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
-        let Some(id) = &cx.deployment.facts.code_deploy_deployment_id else { return Ok(self.done()) };
+        let Some(id) = &cx.deployment.facts.code_deploy_deployment_id else { return Ok(self.done(cx)) };
         let code_deploy = &cx.user.codedeploy;
         let deployment = match code_deploy.deployment(id).await {
             Ok(deployment) => deployment,
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(self.done()),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(self.done(cx)),
             Err(error) => return Err(failed(error)),
         };
         match deployment.status {
-            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return Ok(self.done()),
+            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return Ok(self.done(cx)),
             // Too late: the traffic is on green, and blue may be gone.
             CodeDeployStatus::Succeeded => return Ok(completed()),
             _ => {}
@@ -142,9 +146,13 @@ impl Cancel {
         Outcome::wait(again, look_every(cx), why)
     }
 
-    fn done(&self) -> Outcome {
+    fn done(&self, cx: &Context<'_>) -> Outcome {
         let moving = if self.during == ConfirmSwitch::NAME { ", before the traffic had moved" } else { "" };
-        let reason = format!("a person asked for it during the step {}{moving}", self.during);
+        let who = match &cx.deployment.superseded_by {
+            Some(newer) => format!("{newer} takes its place; it was cancelled"),
+            None => "a person asked for it".to_owned(),
+        };
+        let reason = format!("{who} during the step {}{moving}", self.during);
         Outcome::new(Then::Failed { code: ErrorCode::Cancelled, reason })
     }
 }

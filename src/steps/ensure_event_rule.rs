@@ -16,7 +16,7 @@ use crate::domain::names::{RULE_TARGET_ID, permission_statement, push_event_patt
 use crate::domain::text;
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct EnsureEventRule {
     /// How often the target was denied although the bus permits the account.
     #[serde(default)]

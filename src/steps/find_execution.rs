@@ -57,7 +57,7 @@ impl Run for FindExecution {
             }
             Err(error) => return Err(failed(error)),
         };
-        let ours = execution.input.as_deref().is_some_and(|input| self.is_named_in(input));
+        let ours = execution.input.as_deref().is_some_and(|input| self.is_named_in(input, cx.deployment.attempt));
         let in_time =
             cx.deployment.facts.image_pushed_at.is_none_or(|pushed| execution.started_at + CLOCK_TOLERANCE >= pushed);
         if !(ours && in_time) {
@@ -69,9 +69,16 @@ impl Run for FindExecution {
 }
 
 impl FindExecution {
-    fn is_named_in(&self, input: &str) -> bool {
-        input.contains(&self.image_digest) || input.contains(&self.image_tag)
+    /// From the second attempt on the digest may be that of an attempt before, whose execution has ended: only the tag is our own.
+    fn is_named_in(&self, input: &str, attempt: i32) -> bool {
+        (attempt <= 1 && input.contains(&self.image_digest)) || names_tag(input, &self.image_tag)
     }
+}
+
+/// Whether `tag` stands in `text`, and not as the beginning of another one: `dep_x` is no name of `dep_x-2`.
+fn names_tag(text: &str, tag: &str) -> bool {
+    let goes_on = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.match_indices(tag).any(|(at, _)| !text[at + tag.len()..].starts_with(goes_on))
 }
 
 /// The secret's value is the ARN, or JSON with `executionArn`.
@@ -102,8 +109,16 @@ mod tests {
     #[test]
     fn an_execution_of_another_image_is_not_ours() {
         let step = FindExecution { image_tag: "dep_abc".into(), image_digest: "sha256:1".into() };
-        assert!(step.is_named_in(r#"{"detail":{"image-digest":"sha256:1"}}"#));
-        assert!(step.is_named_in(r#"{"detail":{"image-tag":"dep_abc"}}"#));
-        assert!(!step.is_named_in(r#"{"detail":{"image-digest":"sha256:2","image-tag":"dep_abd"}}"#));
+        assert!(step.is_named_in(r#"{"detail":{"image-digest":"sha256:1"}}"#, 1));
+        assert!(step.is_named_in(r#"{"detail":{"image-tag":"dep_abc"}}"#, 1));
+        assert!(!step.is_named_in(r#"{"detail":{"image-digest":"sha256:2","image-tag":"dep_abd"}}"#, 1));
+    }
+
+    #[test]
+    fn an_execution_of_another_attempt_is_not_ours_though_the_image_is_the_same() {
+        let step = FindExecution { image_tag: "dep_abc-2".into(), image_digest: "sha256:1".into() };
+        assert!(!step.is_named_in(r#"{"detail":{"image-digest":"sha256:1","image-tag":"dep_abc"}}"#, 2));
+        assert!(!step.is_named_in(r#"{"detail":{"image-digest":"sha256:1","image-tag":"dep_abc-20"}}"#, 2));
+        assert!(step.is_named_in(r#"{"detail":{"image-digest":"sha256:1","image-tag":"dep_abc-2"}}"#, 2));
     }
 }

@@ -22,6 +22,7 @@ mod follow_execution;
 mod grant_event_bus;
 mod outcome;
 mod push_image;
+mod resume;
 mod switch_traffic;
 mod verify_green;
 mod workspace;
@@ -57,6 +58,7 @@ pub use follow_execution::FollowExecution;
 pub use grant_event_bus::GrantEventBus;
 pub use outcome::{Outcome, StepError, Then};
 pub use push_image::PushImage;
+pub use resume::{Past, Resume};
 pub use switch_traffic::SwitchTraffic;
 pub use verify_green::VerifyGreen;
 pub use workspace::remove_workspace;
@@ -102,6 +104,8 @@ pub struct Settings {
     pub switch_limit: Duration,
     /// Longest time of any other step.
     pub step_limit: Duration,
+    /// Longest time of a whole attempt, from its beginning until it is ready for the switch.
+    pub deployment_limit: Duration,
     /// Time between two health checks.
     pub health_interval: Duration,
 }
@@ -187,7 +191,7 @@ macro_rules! steps {
         })+
 
         impl Step {
-            /// Stored names, in the order of a deployment without trouble; what ends one early comes last.
+            /// Stored names, in the order of a deployment without trouble; what begins another attempt and what ends one early come last.
             pub const NAMES: &'static [&'static str] = &[$($step::NAME),+];
 
             /// The step as stored.
@@ -234,6 +238,11 @@ macro_rules! steps {
                 match self { $(Self::$step(_) => $step::limit(settings)),+ }
             }
 
+            /// Names of all steps with their time limits.
+            pub fn limits(settings: &Settings) -> Vec<(String, Duration)> {
+                vec![$(($step::NAME.to_owned(), $step::limit(settings))),+]
+            }
+
             /// The failure when its time is up and no error says more.
             pub fn timed_out(&self) -> ErrorCode {
                 match self { $(Self::$step(_) => $step::TIMED_OUT),+ }
@@ -248,7 +257,7 @@ macro_rules! steps {
             pub fn cancelled(&self) -> Option<Self> {
                 match self {
                     Self::Cancel(_) => None,
-                    _ => Some(Cancel { during: self.name().to_owned(), stage: self.stage(), looks: 0, stopping: false }.into()),
+                    _ => Some(Cancel { during: self.name().to_owned(), state: self.state(), stage: self.stage(), looks: 0, stopping: false }.into()),
                 }
             }
 
@@ -275,11 +284,15 @@ steps! {
     AwaitSwitch,
     SwitchTraffic,
     ConfirmSwitch,
+    Resume,
     Cancel,
 }
 
 /// Where every deployment begins.
 pub const FIRST_STEP: &str = EnsureEventRule::NAME;
+
+/// Where every attempt after the first begins.
+pub const RETRY_STEP: &str = Resume::NAME;
 
 #[cfg(test)]
 mod tests {
@@ -303,6 +316,7 @@ mod tests {
                 "await_switch",
                 "switch_traffic",
                 "confirm_switch",
+                "resume",
                 "cancel"
             ]
         );
@@ -312,12 +326,17 @@ mod tests {
             ("fetch_source", json!({})),
             ("build_image", json!({"dockerfile": "Dockerfile"})),
             ("push_image", json!({"image": "a-b:dep_1"})),
+            ("push_image", json!({"image": "a-b:dep_1", "reuse": true})),
             ("find_execution", json!({"image_tag": "dep_1", "image_digest": "sha256:0"})),
             ("follow_execution", json!({"execution_arn": "arn:x", "task_failed": false})),
             ("verify_green", json!({"green_url": "http://g", "code_deploy_deployment_id": "d-1"})),
             ("await_switch", json!({"code_deploy_deployment_id": "d-1"})),
             ("switch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
             ("confirm_switch", json!({"code_deploy_deployment_id": "d-1"})),
+            (
+                "resume",
+                json!({"step": "push_image", "state": {"image": "a-b:dep_1"}, "past": {"executionArn": "arn:x"}}),
+            ),
             ("cancel", json!({"during": "build_image", "stage": 1, "looks": 0, "stopping": false})),
         ] {
             let step = Step::parse(name, &state).unwrap();

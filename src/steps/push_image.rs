@@ -19,6 +19,9 @@ const SOURCE_TAG: &str = "panda:source";
 pub struct PushImage {
     /// The image in the engine, as `name:tag`.
     pub image: String,
+    /// Whether an attempt before may have pushed it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
 }
 
 impl Run for PushImage {
@@ -29,11 +32,14 @@ impl Run for PushImage {
 
     async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
         let failed = StepError::from_client(ErrorCode::EcrFailed);
-        let (name, tag) = (&cx.deployment.ecr_repository, &cx.deployment.id);
+        let (name, tag) = (&cx.deployment.ecr_repository, &cx.deployment.image_tag());
         cx.reporter.tell(Event::new(EventCode::PushStageStarted)).await;
         let repository = ensure_repository(cx).await?;
         cx.reporter.tell(Event::new(EventCode::EcrRepositoryEnsured).with("repository", name.as_str())).await;
         let uri = format!("{}:{tag}", repository.uri);
+        if self.reuse {
+            reuse(cx, tag).await?;
+        }
         let pushed = cx.user.ecr.find_image(name, tag).await.map_err(&failed)?;
         let (digest, pushed_at) = match pushed {
             Some(image) => (image.digest, image.pushed_at),
@@ -85,9 +91,25 @@ impl PushImage {
                     .await;
             }
         };
-        let (pushed, ()) = tokio::join!(docker.push(repository_uri, &cx.deployment.id, &login, lines), tell_lines);
+        let tag = cx.deployment.image_tag();
+        let (pushed, ()) = tokio::join!(docker.push(repository_uri, &tag, &login, lines), tell_lines);
         pushed.map(|pushed| Some(pushed.digest)).map_err(StepError::from_client(ErrorCode::PushFailed))
     }
+}
+
+/// Gives the newest image of the attempts before the tag of this one: ECR tells that as a push, which starts the pipeline.
+async fn reuse(cx: &Context<'_>, tag: &str) -> Result<(), StepError> {
+    let failed = StepError::from_client(ErrorCode::EcrFailed);
+    let (ecr, name) = (&cx.user.ecr, &cx.deployment.ecr_repository);
+    if ecr.find_image(name, tag).await.map_err(&failed)?.is_some() {
+        return Ok(());
+    }
+    for earlier in cx.deployment.earlier_image_tags() {
+        if ecr.tag_image(name, &earlier, tag).await.map_err(&failed)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Finds or creates the repository. Its name is ambiguous (`a/b-c`, `a-b/c`): one that says it belongs to another source is refused.

@@ -110,6 +110,25 @@ impl Ecr {
         let digest = image.image_digest.ok_or_else(|| incomplete(CALL, "digest"))?;
         Ok(Some(EcrImage { digest, pushed_at: image.image_pushed_at.as_ref().and_then(utc) }))
     }
+
+    /// Gives the image with the tag `from` the tag `to` as well. False when there is no such image. That it has the tag already is
+    /// as good as having given it.
+    pub async fn tag_image(&self, repository: &str, from: &str, to: &str) -> Result<bool, ClientError> {
+        const READ: &str = "ecr:BatchGetImage";
+        const PUT: &str = "ecr:PutImage";
+        let wanted = ImageIdentifier::builder().image_tag(from).build();
+        let answer = self.client.batch_get_image().repository_name(repository).image_ids(wanted).send().await;
+        let Some(answer) = found(answer.map_err(|error| failed(READ, &error)))? else { return Ok(false) };
+        let Some(image) = answer.images.unwrap_or_default().into_iter().next() else { return Ok(false) };
+        let manifest = image.image_manifest.ok_or_else(|| incomplete(READ, "manifest"))?;
+        let put = self.client.put_image().repository_name(repository).image_tag(to).image_manifest(manifest);
+        let put = put.set_image_manifest_media_type(image.image_manifest_media_type);
+        match put.send().await.map_err(|error| failed(PUT, &error)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// A look-up that found nothing is an answer, not an error.

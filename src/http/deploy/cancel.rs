@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::db::deployments::CancelRequest;
-use crate::db::idempotency::Once;
+use super::wish::{Answer, Request, write};
+use crate::db::wishes::{Wish, Wished};
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
@@ -68,26 +68,9 @@ pub async fn handle(
             cancel_status: "IN_PROGRESS",
         },
     ));
-    let wish = match key.of(format!("POST /api/v1/deploy/{id}/cancel"), &body.0)? {
-        None => state.db.request_cancel(&id).await?,
-        Some(key) => match state.db.request_cancel_once(&id, &key, &answer).await? {
-            Once::Now(wish) => wish,
-            Once::Repeated(answer) => return Ok(Json(answer)),
-            Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),
-        },
-    };
-    match wish {
-        CancelRequest::Accepted => {}
-        CancelRequest::Unknown => return Err(ApiError::DeploymentNotFound(id)),
-        CancelRequest::Finished(status) => return Err(ApiError::AlreadyFinished { id, status: status.as_str() }),
+    match write(&state, Request { wish: Wish::Cancel, name: "cancel", id: id.clone(), key, body }, answer).await? {
+        Answer::Now(answer) => Ok(Json(answer)),
+        Answer::Refused(Wished::NotNow(status)) => Err(ApiError::AlreadyFinished { id, status: status.as_str() }),
+        Answer::Refused(Wished::Accepted | Wished::TargetTaken(_) | Wished::Unknown) => Err(ApiError::Internal),
     }
-    tracing::info!(deployment = %id, "cancel wished for");
-    // Streams learn that more will come, and stay open; both are hints, and the sweeps find what they missed.
-    state.hub.nudge(&id);
-    for told in [state.db.notify_work(&id).await, state.db.notify_events(std::slice::from_ref(&id)).await] {
-        if let Err(error) = told {
-            tracing::warn!(deployment = %id, %error, "the other processes could not be told");
-        }
-    }
-    Ok(Json(answer))
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::db::deployments::{Created, NewDeployment};
-use crate::domain::deployment::Status;
+use super::wish::tell;
+use crate::db::create::{Created, Made, NewDeployment};
+use crate::domain::deployment::{Concurrency, Status};
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
@@ -41,9 +42,19 @@ pub struct Deploy {
     /// Branch; may be another than that of the connection.
     #[schema(example = "main", min_length = 1, max_length = 244)]
     pub branch: String,
+    /// What to do when another deployment of the same repository, AWS account and region is not finished: `reject` (409, the
+    /// default), `queue` (wait for its turn, in order), `supersede` (cancel all that are there, and start when they have ended).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "queue", pattern = "^(reject|queue|supersede)$")]
+    pub concurrency: Option<String>,
 }
 
 impl Deploy {
+    fn concurrency(&self) -> Result<Concurrency, ApiError> {
+        let asked = self.concurrency.as_deref().map_or(Ok(Concurrency::default()), str::parse);
+        asked.map_err(|rule| ApiError::field("concurrency", rule))
+    }
+
     fn validate(&self) -> Result<(), ApiError> {
         validate::owner(&self.owner).map_err(|rule| ApiError::field("owner", rule))?;
         validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))?;
@@ -69,6 +80,10 @@ pub struct Deployed {
     /// Always `RUNNING`.
     #[schema(value_type = String, example = "RUNNING")]
     pub status: Status,
+    /// Its place in the queue, from 1; absent when it does not have to wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 1)]
+    pub queue_position: Option<i64>,
 }
 
 // ---- The handler
@@ -84,7 +99,7 @@ pub struct Deployed {
     responses(
         (status = 200, description = "Started, or started before with this key.", body = Envelope<Deployed>),
         (status = 400, description = "Malformed JSON, or a field is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The ECR repository's name belongs to another source repository.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Another deployment of the same target is not finished (`deploymentId` names it), or the ECR repository's name belongs to another source repository.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
@@ -100,35 +115,37 @@ pub async fn handle(
     let key = key.of(SCOPE, &json!(body))?;
     body.validate()?;
     let new = new_deployment(&state, body).await?;
-    let answer = |started_at| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, started_at)));
+    let answer = |made: &Made| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, made)));
     match state.db.create_deployment(&new, key.as_ref(), answer).await? {
-        Created::New(started_at) => {
+        Created::New(made) => {
             tracing::info!(deployment = %new.id, owner = %new.owner, repo = %new.repo, branch = %new.branch, "deployment wished for");
-            if let Err(error) = state.db.notify_work(&new.id).await {
-                // The sweep finds the row.
-                tracing::warn!(deployment = %new.id, %error, "the reconcilers could not be told");
+            for id in std::iter::once(&new.id).chain(&made.superseded) {
+                tell(&state, id).await;
             }
-            Ok(Json(answer(started_at)))
+            Ok(Json(answer(&made)))
         }
         Created::Repeated(answer) => Ok(Json(answer)),
         Created::KeyReused => Err(ApiError::IdempotencyKeyReused),
+        Created::TargetTaken(other) => Err(ApiError::TargetTaken { other, retry_of: None }),
         Created::NameTaken { owner, repo } => {
             Err(ApiError::RepositoryNameTaken { ecr_repository: new.ecr_repository, owner, repo })
         }
     }
 }
 
-fn deployed(id: &str, started_at: DateTime<Utc>) -> Deployed {
+fn deployed(id: &str, made: &Made) -> Deployed {
     Deployed {
         deployment_id: id.to_owned(),
         message: format!("Deployment started. Listen to /api/v1/deploy/{id}/events"),
-        started_at,
+        started_at: made.started_at,
         status: Status::Running,
+        queue_position: made.queue_position,
     }
 }
 
 /// The row, after all that it names was found to be there and to belong together.
 async fn new_deployment(state: &ApiState, body: Deploy) -> Result<NewDeployment, ApiError> {
+    let concurrency = body.concurrency()?;
     let unknown = |field, connect| {
         ApiError::field(
             field,
@@ -168,6 +185,7 @@ async fn new_deployment(state: &ApiState, body: Deploy) -> Result<NewDeployment,
         account_id: aws.account_id,
         region: aws.region,
         ecr_repository,
+        concurrency,
         first_step: state.first_step.to_owned(),
     })
 }

@@ -151,6 +151,12 @@ pub struct DeploymentItem {
     /// Why it failed; null unless FAILED.
     #[schema(example = "BUILD_FAILED")]
     pub error_code: Option<String>,
+    /// 1, and one more for each retry.
+    #[schema(example = 1)]
+    pub attempt: i32,
+    /// Its place in the queue of its target, from 1; null when it does not wait for its turn.
+    #[schema(example = 1)]
+    pub queue_position: Option<i64>,
 }
 
 impl From<DeploymentView> for DeploymentItem {
@@ -166,6 +172,8 @@ impl From<DeploymentView> for DeploymentItem {
             started_at: row.started_at,
             completed_at: row.completed_at,
             error_code: row.error_code,
+            attempt: row.attempt,
+            queue_position: row.queue_position,
         }
     }
 }

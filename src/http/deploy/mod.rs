@@ -1,4 +1,4 @@
-//! `/api/v1/deploy…`: start, list, follow, switch, cancel.
+//! `/api/v1/deploy…`: start, list, follow, switch, cancel, retry.
 
 pub mod cancel;
 pub mod create;
@@ -6,4 +6,6 @@ pub mod current;
 pub mod events;
 pub mod list;
 pub mod result;
+pub mod retry;
 pub mod switch;
+mod wish;

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db::deployments::DeploymentView;
+use crate::db::deployments::{AttemptView, DeploymentView};
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
@@ -87,6 +87,65 @@ pub struct DeploymentResult {
     /// Failed share of green's health checks, 0 to 1.
     #[schema(example = 0.0)]
     pub green_error_rate: Option<f64>,
+    /// 1, and one more for each retry.
+    #[schema(example = 1)]
+    pub attempt: i32,
+    /// The attempts before, in order: each failed.
+    pub attempts: Vec<PastAttempt>,
+    /// Its place in the queue of its target, from 1; null when it does not wait for its turn.
+    #[schema(example = 1)]
+    pub queue_position: Option<i64>,
+    /// The newer deployment that asked for the end of this one.
+    #[schema(example = "dep_7m3x9c2v5b8n1k4j6h0g")]
+    pub superseded_by: Option<String>,
+}
+
+/// An attempt that failed and was followed by another one.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastAttempt {
+    /// From 1.
+    #[schema(example = 1)]
+    pub attempt: i32,
+    /// When it began (UTC).
+    pub started_at: DateTime<Utc>,
+    /// When it failed (UTC).
+    pub ended_at: DateTime<Utc>,
+    /// The step that failed.
+    #[schema(example = "follow_execution")]
+    pub step: String,
+    /// Stable code of the failure.
+    #[schema(example = "EXECUTION_FAILED")]
+    pub error_code: String,
+    /// What went wrong.
+    pub error_message: String,
+    /// Commit that was built.
+    #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
+    pub commit_sha: Option<String>,
+    /// Digest of the image that was pushed.
+    pub image_digest: Option<String>,
+    /// The execution that was followed.
+    pub execution_arn: Option<String>,
+    /// The deployment in `CodeDeploy`.
+    #[schema(example = "d-ABCDEF123")]
+    pub code_deploy_deployment_id: Option<String>,
+}
+
+impl From<AttemptView> for PastAttempt {
+    fn from(row: AttemptView) -> Self {
+        Self {
+            attempt: row.attempt,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            step: row.step,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            commit_sha: row.commit_sha,
+            image_digest: row.image_digest,
+            execution_arn: row.execution_arn,
+            code_deploy_deployment_id: row.code_deploy_deployment_id,
+        }
+    }
 }
 
 /// Seconds as a whole number: the database's clock says fractions, readers count seconds.
@@ -95,8 +154,8 @@ pub(super) fn whole_seconds(seconds: f64) -> i64 {
     seconds.max(0.0).floor() as i64
 }
 
-impl From<DeploymentView> for DeploymentResult {
-    fn from(row: DeploymentView) -> Self {
+impl DeploymentResult {
+    fn new(row: DeploymentView, attempts: Vec<AttemptView>) -> Self {
         Self {
             deployment_id: row.id,
             status: row.status,
@@ -122,6 +181,10 @@ impl From<DeploymentView> for DeploymentResult {
             green_latency_ms: row.green_latency_ms,
             blue_error_rate: row.blue_error_rate,
             green_error_rate: row.green_error_rate,
+            attempt: row.attempt,
+            attempts: attempts.into_iter().map(PastAttempt::from).collect(),
+            queue_position: row.queue_position,
+            superseded_by: row.superseded_by,
         }
     }
 }
@@ -143,6 +206,7 @@ pub async fn handle(
     State(state): State<ApiState>,
     DeploymentId(id): DeploymentId,
 ) -> Result<Envelope<DeploymentResult>, ApiError> {
-    let row = state.db.deployment(&id).await?.ok_or(ApiError::DeploymentNotFound(id))?;
-    Ok(Envelope::new("배포 결과 조회 성공", row.into()))
+    let row = state.db.deployment(&id).await?.ok_or_else(|| ApiError::DeploymentNotFound(id.clone()))?;
+    let attempts = if row.attempt > 1 { state.db.past_attempts(&id).await? } else { Vec::new() };
+    Ok(Envelope::new("배포 결과 조회 성공", DeploymentResult::new(row, attempts)))
 }

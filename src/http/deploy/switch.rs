@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::db::deployments::SwitchRequest;
-use crate::db::idempotency::Once;
+use super::wish::{Answer, Request, write};
+use crate::db::wishes::{Wish, Wished};
 use crate::domain::deployment::Status;
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
@@ -72,33 +72,15 @@ pub async fn handle(
             switch_status: "IN_PROGRESS",
         },
     ));
-    let wish = match key.of(format!("POST /api/v1/deploy/{id}/switch"), &body.0)? {
-        None => state.db.request_switch(&id).await?,
-        Some(key) => match state.db.request_switch_once(&id, &key, &answer).await? {
-            Once::Now(wish) => wish,
-            Once::Repeated(answer) => return Ok(Json(answer)),
-            Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),
-        },
-    };
-    match wish {
-        SwitchRequest::Accepted => {}
-        SwitchRequest::Unknown => return Err(ApiError::DeploymentNotFound(id)),
-        SwitchRequest::NotReady(Status::Running) => {
-            let reached = state.db.latest_stage(&id).await?;
-            return Err(ApiError::SwitchTooEarly { id, stage: reached });
-        }
-        SwitchRequest::NotReady(Status::Completed) => return Err(ApiError::AlreadySwitched(id)),
-        SwitchRequest::NotReady(Status::Failed) => return Err(ApiError::DeploymentFailed(id)),
-        // Ready, and yet not to be switched: only a wish to cancel does that.
-        SwitchRequest::NotReady(Status::DeploymentReady) => return Err(ApiError::BeingCancelled(id)),
+    match write(&state, Request { wish: Wish::Switch, name: "switch", id: id.clone(), key, body }, answer).await? {
+        Answer::Now(answer) => Ok(Json(answer)),
+        Answer::Refused(Wished::NotNow(status)) => Err(match status {
+            Status::Running => ApiError::SwitchTooEarly { stage: state.db.latest_stage(&id).await?, id },
+            Status::Completed => ApiError::AlreadySwitched(id),
+            Status::Failed => ApiError::DeploymentFailed(id),
+            // Ready, and yet not to be switched: only a wish to cancel does that.
+            Status::DeploymentReady => ApiError::BeingCancelled(id),
+        }),
+        Answer::Refused(Wished::Accepted | Wished::TargetTaken(_) | Wished::Unknown) => Err(ApiError::Internal),
     }
-    tracing::info!(deployment = %id, "switch wished for");
-    // Streams learn that more will come, and stay open; both are hints, and the sweeps find what they missed.
-    state.hub.nudge(&id);
-    for told in [state.db.notify_work(&id).await, state.db.notify_events(std::slice::from_ref(&id)).await] {
-        if let Err(error) = told {
-            tracing::warn!(deployment = %id, %error, "the other processes could not be told");
-        }
-    }
-    Ok(Json(answer))
 }

@@ -92,6 +92,15 @@ struct ImageId {
     image_tag: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Put {
+    repository_name: String,
+    image_manifest: String,
+    image_manifest_media_type: Option<String>,
+    image_tag: String,
+}
+
 impl ImageId {
     fn means(&self, digest: &str, image: &Image) -> bool {
         self.image_digest.as_ref().is_none_or(|wanted| wanted == digest)
@@ -118,6 +127,7 @@ pub async fn call(world: &World, caller: &Caller, operation: &str, body: &[u8]) 
         "GetAuthorizationToken" => authorization(world),
         "DescribeImages" => describe_images(world, caller, &input(body)?),
         "BatchGetImage" => batch_get(world, caller, &input(body)?).await,
+        "PutImage" => put_image(world, caller, input(body)?).await,
         other => Err(unknown("ecr", other)),
     }
 }
@@ -235,6 +245,36 @@ async fn batch_get(world: &World, caller: &Caller, wanted: &Images) -> Result<Va
         }));
     }
     Ok(json!({"images": images, "failures": failures}))
+}
+
+/// Gives the registry the manifest under another tag; what it reports then is the push.
+async fn put_image(world: &World, caller: &Caller, put: Put) -> Result<Value, AwsError> {
+    let registry = world.registry()?;
+    let (name, tag) = (put.repository_name, put.image_tag);
+    let wanted = ImageId { image_digest: None, image_tag: Some(tag.clone()) };
+    let key = (caller.account.clone(), name.clone());
+    let taken = world.read(|state| {
+        let repository = find(&state.repositories, caller, &name)?;
+        Ok::<_, AwsError>(repository.images.iter().any(|(digest, image)| wanted.means(digest, image)))
+    })?;
+    if taken {
+        let message = format!("Image with tag '{tag}' already exists in the repository with name '{name}'");
+        return Err(AwsError::new("ImageAlreadyExistsException", message));
+    }
+    let media_type = put
+        .image_manifest_media_type
+        .unwrap_or_else(|| "application/vnd.docker.distribution.manifest.v2+json".to_owned());
+    world.fleet.put_manifest(&registry, &name, &tag, &media_type, put.image_manifest).await?;
+    let digest = world
+        .until(|state| {
+            let images = &state.repositories.get(&key)?.images;
+            images.iter().find(|(digest, image)| wanted.means(digest, image)).map(|(digest, _)| digest.clone())
+        })
+        .await;
+    Ok(json!({"image": {
+        "registryId": caller.account, "repositoryName": name, "imageId": {"imageDigest": digest, "imageTag": tag},
+        "imageManifestMediaType": media_type,
+    }}))
 }
 
 fn find<'a>(repositories: &'a Repositories, caller: &Caller, name: &str) -> Result<&'a Repository, AwsError> {

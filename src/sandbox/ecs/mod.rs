@@ -87,4 +87,20 @@ impl Fleet {
         let text = async { answer?.error_for_status()?.text().await }.await;
         text.map_err(|error: reqwest::Error| AwsError::server("ServerException", format!("the registry: {error}")))
     }
+
+    /// Puts a manifest under a tag; the registry has its layers already.
+    pub async fn put_manifest(
+        &self,
+        registry: &RegistryAddress,
+        name: &str,
+        tag: &str,
+        media_type: &str,
+        manifest: String,
+    ) -> Result<(), AwsError> {
+        let url = format!("http://{}/v2/{name}/manifests/{tag}", registry.host_port);
+        let request = self.http.put(url).header("content-type", media_type).body(manifest);
+        let answer = request.basic_auth(&registry.username, Some(registry.password.expose_secret())).send().await;
+        let put = answer.and_then(reqwest::Response::error_for_status);
+        put.map(drop).map_err(|error| AwsError::server("ServerException", format!("the registry: {error}")))
+    }
 }

@@ -1,183 +1,194 @@
-//! The crash matrix: `kill -9` at each fail point that a deployment comes to, one after the other, each in a deployment of its own.
+//! The crash matrix: `kill -9` at each fail point that a deployment comes to.
 //!
-//! Nobody writes the list of points: an undisturbed deployment leaves a trace of those that it came to.
+//! Nobody writes the list of points: an undisturbed deployment of each scenario leaves a trace of those that it came to. Each deployment
+//! after that dies several times on its way, at points far apart, each time in a process that another one follows.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use nix::sys::signal::Signal;
-use panda::domain::StoredEvent;
 use panda::steps::Step;
 use pretty_assertions::assert_eq;
 
-use crate::reconcile::{deploy, events};
+use super::scenario::{SCENARIOS, Scenario, Wish};
+use super::told::{Told, told};
+use super::trace::{Point, Trace};
+use crate::reconcile::deploy;
 use crate::support::process::Serve;
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 use crate::support::world::{World, tiny};
 
 /// Deployments at once: each waits most of its time for leases and polls. Postgres takes a hundred connections.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 10;
 
-/// How often a point that is come to again and again is tried: the first time and once more.
-const TIMES: usize = 2;
+/// How often a deployment is killed on its way.
+const DEATHS: usize = 3;
 
-/// How long a completed deployment's replica is looked at: the last points come after the last commit.
+/// How long the replica of a deployment at its end is looked at: the last points come after the last commit.
 const LOOKS_AFTER_THE_END: usize = 25;
 
 /// The shortest lease, for those that are killed and those that take over; few connections each.
 const FLAGS: [&str; 2] = ["--lease-ms=1000", "--database-max-connections=3"];
 
-/// A fail point, and the how-manieth time that it is come to.
-type Point = (String, usize);
+/// The points that a deployment was killed at, or what was wrong with it then.
+type Killed = Result<HashSet<Point>, String>;
 
 /// What an undisturbed deployment leaves.
 struct Undisturbed {
-    points: Vec<Point>,
+    trace: Trace,
     told: Vec<Told>,
 }
-
-/// An event without what differs between any two deployments.
-type Told = (String, BTreeMap<String, String>);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_killed_at_any_point_is_taken_over_and_nothing_is_lost_or_done_twice() {
     let world = World::with_files(tiny()).await;
     // In a new account everything has to be made; after that some is there.
-    let new = undisturbed(&world).await;
-    let known = undisturbed(&world.neighbour(tiny()).await).await;
-    assert_eq!(new.told, known.told, "two undisturbed deployments tell the same");
-    let steps: HashSet<&str> = new.points.iter().filter_map(|(name, _)| name.split('/').next()).collect();
-    // Its only turn that a driver runs is the one without a wish, which ends a step before it.
-    let waited = |step: &&&str| **step != "await_switch";
-    let missing: Vec<_> = Step::NAMES.iter().filter(waited).filter(|step| !steps.contains(**step)).collect();
-    assert!(missing.is_empty(), "steps without a fail point: {missing:?}");
-
-    let known: HashSet<Point> = known.points.into_iter().collect();
-    let told = new.told;
-    let results: Vec<(Point, Result<bool, String>)> = stream::iter(new.points)
-        .map(|point| {
-            let (world, told, is_known) = (&world, &told, known.contains(&point));
-            async move {
-                // What is done once for an account needs an account where it is not done yet.
-                let world = if is_known { world.neighbour(tiny()).await } else { World::with_files(tiny()).await };
-                let ended = AssertUnwindSafe(killed_at(&world, &point, told)).catch_unwind().await;
-                // One broken point should not hide the others.
-                let said =
-                    |panic: Box<dyn Any + Send>| panic.downcast::<String>().map_or_else(|_| "?".into(), |said| *said);
-                (point, ended.map_err(said))
-            }
-        })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
-    let broken: Vec<_> = results.iter().filter(|(_, result)| result.is_err()).collect();
-    assert!(broken.is_empty(), "{} of {} points: {broken:#?}", broken.len(), results.len());
-    // How often something is looked at differs, and whether it has to be waited for: all else must come.
-    let must_come = |(name, times): &Point| *times == 1 && !name.contains("/progress/");
-    let unreached: Vec<_> = results.iter().filter(|(point, result)| must_come(point) && *result == Ok(false)).collect();
-    assert!(unreached.is_empty(), "never came to {unreached:?}");
-    println!("killed at {} points", results.iter().filter(|(_, result)| *result == Ok(true)).count());
+    let new = undisturbed(&world, &SCENARIOS[0]).await;
+    let mut covered: HashSet<String> = HashSet::new();
+    let mut killed = 0;
+    for scenario in SCENARIOS {
+        let known = undisturbed(&world.neighbour(tiny()).await, scenario).await;
+        let points = known.trace.points(&covered);
+        if covered.is_empty() {
+            assert_eq!(new.told, known.told, "two undisturbed deployments tell the same");
+            let mut once_for_an_account = new.trace.points(&covered);
+            once_for_an_account.retain(|point| !points.contains(point));
+            killed += killed_at_all(None, scenario, once_for_an_account, &known.told).await;
+        }
+        killed += killed_at_all(Some(&world), scenario, points, &known.told).await;
+        covered.extend(known.trace.steps().into_iter().map(str::to_owned));
+    }
+    let missing: Vec<_> = Step::NAMES.iter().filter(|step| !covered.contains(**step)).collect();
+    assert!(
+        missing.is_empty(),
+        "no scenario comes to {missing:?}: add one that does to SCENARIOS in crash/scenario.rs"
+    );
+    println!("killed at {killed} points");
 }
 
 /// Runs a deployment to its end, traced.
-async fn undisturbed(world: &World) -> Undisturbed {
-    let trace = world.workspaces().with_file_name(format!("{}.trace", world.repo));
-    let mut replica = Serve::start(world, &FLAGS, &[("PANDA_FAILPOINTS_TRACE", trace.to_str().unwrap())]);
+async fn undisturbed(world: &World, scenario: &Scenario) -> Undisturbed {
+    (scenario.trouble)(world);
+    let path = trace_of(world, 0);
+    let mut replica = Serve::start(world, &FLAGS, &[("PANDA_FAILPOINTS_TRACE", path.to_str().unwrap())]);
     let id = deploy(world, "main").await;
-    assert!(!completed_or_dead(world, &id, &mut replica).await, "nobody kills it:\n{}", replica.log());
-    // The notification of the last commit comes after it.
-    wait_for("the end is notified", async || {
-        let text = std::fs::read_to_string(&trace).unwrap();
-        text.lines().last().is_some_and(|line| line.ends_with("notify/after"))
-    })
-    .await;
+    assert!(!is_killed(scenario, world, &id, &mut replica, 0).await, "nobody kills it:\n{}", replica.log());
+    wait_for("the end is notified", async || Trace::read(&path).is_complete()).await;
     replica.kill().await;
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let mut points = Vec::new();
-    for name in std::fs::read_to_string(&trace).unwrap().lines() {
-        let times = seen.entry(name.to_owned()).or_default();
-        *times += 1;
-        if *times <= TIMES {
-            points.push((name.to_owned(), *times));
-        }
-    }
-    check_effects(world);
-    Undisturbed { points, told: told(world, &id).await }
+    scenario.check_effects(world);
+    let told = told(world, &id).await;
+    let (status, error) = scenario.end;
+    let end = error.unwrap_or(status).to_lowercase();
+    let ends: Vec<usize> = (0..told.len()).filter(|&n| told[n].0 == end).collect();
+    assert_eq!(ends, [told.len() - 1], "{end} is told once, last of all");
+    Undisturbed { trace: Trace::read(&path), told }
 }
 
-/// One deployment whose replica is killed at `point`, finished by another. False when it never came there.
-async fn killed_at(world: &World, (name, times): &Point, undisturbed: &[Told]) -> bool {
-    let before = if *times > 1 { format!("{}*off->", times - 1) } else { String::new() };
-    let mut dying = Serve::start(world, &FLAGS, &[("FAILPOINTS", &format!("{name}={before}return"))]);
+/// Kills at all `points`, in neighbours of `world` or each time in a new one; returns at how many.
+async fn killed_at_all(world: Option<&World>, scenario: &Scenario, points: Vec<Point>, undisturbed: &[Told]) -> usize {
+    let mut count = 0;
+    let mut left = points;
+    // One death may keep the deployment from another point: what was not come to is tried again alone.
+    for deaths in [DEATHS, 1] {
+        let deployments = left.len().div_ceil(deaths);
+        let results: Vec<(Vec<Point>, Killed)> = stream::iter(0..deployments)
+            .map(|n| {
+                let points: Vec<Point> = left.iter().skip(n).step_by(deployments).cloned().collect();
+                async move {
+                    let world = match world {
+                        Some(world) => world.neighbour(tiny()).await,
+                        None => World::with_files(tiny()).await,
+                    };
+                    let ended =
+                        AssertUnwindSafe(killed_at(&world, scenario, &points, undisturbed)).catch_unwind().await;
+                    // One broken point should not hide the others.
+                    let said = |panic: Box<dyn Any + Send>| {
+                        panic.downcast::<String>().map_or_else(|_| "?".into(), |said| *said)
+                    };
+                    (points, ended.map_err(said))
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let broken: Vec<_> = results.iter().filter(|(_, result)| result.is_err()).collect();
+        let name = scenario.name;
+        assert!(broken.is_empty(), "{name}: {} of {} deployments: {broken:#?}", broken.len(), results.len());
+        let killed: HashSet<Point> = results.into_iter().filter_map(|(_, result)| result.ok()).flatten().collect();
+        count += killed.len();
+        left.retain(|point| !killed.contains(point));
+        if deaths == DEATHS {
+            // How often something is looked at differs, and whether it has to be waited for: all else must come.
+            left.retain(|(name, times)| *times == 1 && !name.contains("/progress/"));
+        }
+    }
+    assert!(left.is_empty(), "{}: never came to {left:?}", scenario.name);
+    count
+}
+
+/// One deployment, whose process is killed at each of `points` and followed by another. Those that it came to.
+async fn killed_at(world: &World, scenario: &Scenario, points: &[Point], undisturbed: &[Told]) -> HashSet<Point> {
+    (scenario.trouble)(world);
     let id = deploy(world, "main").await;
-    let killed = completed_or_dead(world, &id, &mut dying).await;
-    dying.kill().await;
-    let mut other = Serve::start(world, &FLAGS, &[]);
-    assert!(!completed_or_dead(world, &id, &mut other).await, "the second replica ended:\n{}", other.log());
-    check_effects(world);
-    assert_eq!(undisturbed, told(world, &id).await, "killed at {name} ({times})");
+    let mut killed: HashSet<Point> = HashSet::new();
+    for life in 0.. {
+        // Of two times of one point, the second is the next process's.
+        let mut names = HashSet::new();
+        let ahead = points.iter().filter(|point| !killed.contains(*point) && names.insert(&point.0));
+        let ahead: Vec<&Point> = ahead.collect();
+        let armed: Vec<String> =
+            ahead.iter().map(|(name, times)| format!("{name}={}*off->return", times - 1)).collect();
+        let trace = trace_of(world, life);
+        let env = [("FAILPOINTS", armed.join(";")), ("PANDA_FAILPOINTS_TRACE", trace.display().to_string())];
+        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let mut replica = Serve::start(world, &FLAGS, &env);
+        let longer = if ahead.is_empty() { 0 } else { LOOKS_AFTER_THE_END };
+        let is_killed = is_killed(scenario, world, &id, &mut replica, longer).await;
+        replica.kill().await;
+        if !is_killed {
+            break;
+        }
+        let trace = Trace::read(&trace);
+        let there = ahead.into_iter().filter(|(name, _)| trace.killed_at().contains(name.as_str()));
+        let before = killed.len();
+        killed.extend(there.cloned().collect::<Vec<_>>());
+        assert!(killed.len() > before, "it died somewhere else:\n{}", replica.log());
+    }
+    scenario.check_effects(world);
+    assert_eq!(undisturbed, told(world, &id).await, "killed at {killed:?}");
     killed
 }
 
-/// Switches when it is time, until the deployment is completed (false) or the replica was killed (true).
-async fn completed_or_dead(world: &World, id: &str, replica: &mut Serve) -> bool {
+/// Makes the wishes as their time comes, until the deployment is at its end (false) or the replica was killed (true). At the end it is
+/// looked at `longer` times more: the last points come after the last commit.
+async fn is_killed(scenario: &Scenario, world: &World, id: &str, replica: &mut Serve, longer: usize) -> bool {
     let mut looks = 0;
-    wait_for(&format!("{id} is completed"), async || {
+    wait_for(&format!("{id} is {:?}", scenario.end), async || {
         if let Some(status) = replica.ended() {
             assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}:\n{}", replica.log());
             return Some(true);
         }
         let view = world.db.db.deployment(id).await.unwrap().unwrap();
-        assert_ne!(view.status, "FAILED", "{:?}\n{}", view.error_message, replica.log());
-        if view.status == "DEPLOYMENT_READY" {
-            // Repeating the wish is as good as wishing once.
-            world.db.db.request_switch(id).await.unwrap();
+        let is_end = (view.status.as_str(), view.error_code.as_deref()) == scenario.end;
+        match scenario.wish(&view) {
+            Some(Wish::Switch) => _ = world.db.db.request_switch(id).await.unwrap(),
+            Some(Wish::Cancel) => _ = world.db.db.request_cancel(id).await.unwrap(),
+            Some(Wish::Retry) => {
+                Scenario::mend(world);
+                world.db.db.request_retry(id).await.unwrap();
+            }
+            None => assert!(is_end || view.status != "FAILED", "{:?}\n{}", view.error_message, replica.log()),
         }
-        looks += usize::from(view.status == "COMPLETED");
-        (looks > LOOKS_AFTER_THE_END).then_some(false)
+        looks += usize::from(is_end);
+        (looks > longer).then_some(false)
     })
     .await
 }
 
-/// One of each, in the outside.
-fn check_effects(world: &World) {
-    let effects = world.sandbox.effects(&world.ecr_repository());
-    let once = |counters: &BTreeMap<String, u32>| counters.values().copied().collect::<Vec<_>>() == [1];
-    assert_eq!((effects.created, effects.rules.len(), effects.targets.len()), (1, 1, 1), "{effects:?}");
-    assert!(once(&effects.pushes), "one push of one digest: {effects:?}");
-    assert!(once(&effects.executions), "one execution: {effects:?}");
-    assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
-    assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
-    let permissions = world.sandbox.all_effects().permissions;
-    assert!(once(&permissions), "one permission: {permissions:?}");
-}
-
-/// What was told, in order and without gap, without what differs between any two deployments. Lines of build and push are left out:
-/// a build that runs again uses what the engine has kept, and says so.
-async fn told(world: &World, id: &str) -> Vec<Told> {
-    let events = events(world, id).await;
-    let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
-    assert_eq!(seqs, (1..=i64::try_from(events.len()).unwrap()).collect::<Vec<_>>());
-    let lines = |event: &&StoredEvent| !event.code.ends_with("_progress");
-    events.iter().filter(lines).map(|event| (event.code.clone(), of_any(world, id, event))).collect()
-}
-
-fn of_any(world: &World, id: &str, event: &StoredEvent) -> BTreeMap<String, String> {
-    let folder = world.workspaces().display().to_string();
-    let of_any = |text: &str| {
-        let text = text.replace(id, "{id}").replace(&world.repo, "{repo}").replace(&folder, "{workspaces}");
-        // Ids, ports and digests: whatever has a digit, or is of capital letters alone.
-        let mut words: Vec<String> = Vec::new();
-        for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
-            let plain = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-            let is_id = plain.chars().any(|c| c.is_ascii_digit())
-                || plain.len() > 8 && plain.chars().all(|c| c.is_ascii_uppercase());
-            words.push(if is_id { word.replacen(plain, "#", 1) } else { word.to_owned() });
-        }
-        words.concat()
-    };
-    event.params.iter().map(|(name, value)| (name.clone(), of_any(&value.to_string()))).collect()
+fn trace_of(world: &World, life: usize) -> std::path::PathBuf {
+    world.workspaces().with_file_name(format!("{}.{life}.trace", world.repo))
 }

@@ -4,4 +4,9 @@ mod clocks;
 #[cfg(feature = "failpoints")]
 mod matrix;
 mod replicas;
+mod scenario;
+#[cfg(feature = "failpoints")]
+mod told;
+#[cfg(feature = "failpoints")]
+mod trace;
 mod twice;

@@ -1,14 +1,16 @@
 //! Each step twice in a row: a replica that died before its commit leaves exactly that to the next.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panda::domain::Deployment;
-use panda::steps::{Context, Outcome, Reporter, Services, Step, Then};
+use panda::domain::{Deployment, Facts};
+use panda::steps::{Context, Past, Reporter, Resume, Services, Step, Then};
 use pretty_assertions::assert_eq;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::scenario::{SCENARIOS, Scenario, Wish};
 use crate::reconcile::deploy;
 use crate::support::wait_for;
 use crate::support::world::{World, tiny};
@@ -16,38 +18,83 @@ use crate::support::world::{World, tiny};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_step_run_twice_in_a_row_has_one_effect() {
     let world = World::with_files(tiny()).await;
+    let mut ran = HashSet::new();
+    for scenario in SCENARIOS {
+        ran.extend(each_twice(&world.neighbour(tiny()).await, scenario).await);
+    }
+    let missing: Vec<_> = Step::NAMES.iter().filter(|step| !ran.contains(**step)).collect();
+    assert!(
+        missing.is_empty(),
+        "no scenario comes to {missing:?}: add one that does to SCENARIOS in crash/scenario.rs"
+    );
+}
+
+/// How a step that was run until it did not ask to wait goes on.
+enum End {
+    Then(Then),
+    Wish(Wish),
+}
+
+/// Goes through `scenario`, each step twice; the names of those that it came to.
+async fn each_twice(world: &World, scenario: &Scenario) -> Vec<&'static str> {
+    (scenario.trouble)(world);
     let services = Arc::new(panda::app::services(&world.config(&[]), Some(world.controller())).await.unwrap());
-    let id = deploy(&world, "main").await;
-    let mut row = claimed(&world, &id).await;
+    let id = deploy(world, "main").await;
+    let mut row = claimed(world, &id).await;
     let mut ran = Vec::new();
     loop {
         let step = Step::parse(&row.step, &row.step_state).unwrap();
         ran.push(step.name());
-        let first = until_done(&world, &services, &mut row.clone(), &step).await;
-        let second = until_done(&world, &services, &mut row, &step).await;
-        assert_eq!(kind(&first.then), kind(&second.then), "{} goes on as the first time", step.name());
-        row.facts.merge(second.learned);
-        match second.then {
-            Then::Next(step) => (row.step, row.step_state) = (step.name().to_owned(), step.state()),
-            Then::Ready(step) => {
+        let first = until_done(world, &services, &mut row.clone(), &step, scenario).await;
+        let second = until_done(world, &services, &mut row, &step, scenario).await;
+        assert_eq!(kind(&first), kind(&second), "{}: {} goes on as the first time", scenario.name, step.name());
+        let next = match second {
+            End::Then(Then::Next(step)) => step,
+            End::Then(Then::Ready(step)) => {
+                row.status = panda::domain::Status::DeploymentReady;
                 (row.step, row.step_state) = (step.name().to_owned(), step.state());
-                row.switch_requested = true;
+                row.switch_requested = scenario.wish(&row) == Some(Wish::Switch);
+                step
             }
-            Then::Completed => break,
-            then @ (Then::Wait { .. } | Then::Failed { .. }) => panic!("{}: {then:?}", step.name()),
-        }
+            End::Wish(Wish::Cancel) => step.cancelled().unwrap(),
+            End::Then(Then::Failed { .. }) if is_retried(scenario, &row) => {
+                Scenario::mend(world);
+                retried(&mut row)
+            }
+            End::Then(Then::Completed) => break assert_eq!(scenario.end, ("COMPLETED", None)),
+            End::Then(Then::Failed { code, .. }) => break assert_eq!(scenario.end, ("FAILED", Some(code.as_str()))),
+            End::Wish(Wish::Switch | Wish::Retry) | End::Then(Then::Wait { .. }) => {
+                panic!("{}: {}", step.name(), kind(&second))
+            }
+        };
+        (row.step, row.step_state) = (next.name().to_owned(), next.state());
     }
-    assert_eq!(ran, Step::NAMES, "every step had its turn");
-    let effects = world.sandbox.effects(&world.ecr_repository());
-    assert_eq!((effects.created, effects.rules.len(), effects.targets.len()), (1, 1, 1));
-    for counters in [&effects.pushes, &effects.executions, &effects.continued, &effects.shifted] {
-        assert_eq!(counters.values().copied().collect::<Vec<_>>(), [1], "{effects:?}");
-    }
-    assert_eq!(world.sandbox.all_effects().permissions.values().copied().collect::<Vec<_>>(), [1]);
+    scenario.check_effects(world);
+    ran
 }
 
-/// Runs `step` until it does not ask to wait.
-async fn until_done(world: &World, services: &Services, row: &mut Deployment, step: &Step) -> Outcome {
+/// Whether a person asks for another attempt once it has failed.
+fn is_retried(scenario: &Scenario, row: &Deployment) -> bool {
+    let failed = Deployment { status: panda::domain::Status::Failed, ..row.clone() };
+    scenario.wish(&failed) == Some(Wish::Retry)
+}
+
+/// The next attempt, as the API begins it.
+fn retried(row: &mut Deployment) -> Step {
+    let facts = std::mem::take(&mut row.facts);
+    row.attempt += 1;
+    row.facts = Facts { commit_sha: facts.commit_sha, image_digest: facts.image_digest, ..Facts::default() };
+    let past = Past {
+        execution_arn: facts.execution_arn,
+        last_history_event_id: facts.last_history_event_id,
+        code_deploy_deployment_id: facts.code_deploy_deployment_id,
+        ..Past::default()
+    };
+    Resume { step: row.step.clone(), state: row.step_state.clone(), past: past.into() }.into()
+}
+
+/// Runs `step` until it does not ask to wait, or it is time to cancel.
+async fn until_done(world: &World, services: &Services, row: &mut Deployment, step: &Step, scenario: &Scenario) -> End {
     let github = world.db.db.github_connection(&row.github_connection_id).await.unwrap().unwrap();
     let aws = world.db.db.aws_connection(&row.aws_connection_id).await.unwrap().unwrap();
     let user = services.aws.user(&aws.id, &row.region, &aws.credentials);
@@ -55,22 +102,25 @@ async fn until_done(world: &World, services: &Services, row: &mut Deployment, st
     let (reporter, mut told) = Reporter::new(1_000);
     let listening = tokio::spawn(async move { while told.recv().await.is_some() {} });
     let mut step = step.clone();
-    let outcome = wait_for(&format!("{} is done", step.name()), async || {
+    let end = wait_for(&format!("{} is done", step.name()), async || {
         let context =
             Context { deployment: row, github: &github, user: &user, services, reporter: &reporter, stopped: &stopped };
         let outcome = step.run(&context).await.unwrap();
+        row.facts.merge(outcome.learned);
+        if scenario.wish(&*row) == Some(Wish::Cancel) {
+            return Some(End::Wish(Wish::Cancel));
+        }
         if let Then::Wait { step: again, .. } = outcome.then {
-            row.facts.merge(outcome.learned);
             step = again;
             tokio::time::sleep(Duration::from_millis(50)).await;
             return None;
         }
-        Some(outcome)
+        Some(End::Then(outcome.then))
     })
     .await;
     drop(reporter);
     listening.await.unwrap();
-    outcome
+    end
 }
 
 /// The row as its owner reads it: nobody else advances it.
@@ -83,9 +133,10 @@ async fn claimed(world: &World, id: &str) -> Deployment {
     db.load_owned(me, &ids).await.unwrap().pop().unwrap()
 }
 
-fn kind(then: &Then) -> String {
-    match then {
-        Then::Next(step) | Then::Ready(step) => format!("{} {}", step.name(), step.state()),
-        other => format!("{other:?}"),
+fn kind(end: &End) -> String {
+    match end {
+        End::Then(Then::Next(step) | Then::Ready(step)) => format!("{} {}", step.name(), step.state()),
+        End::Then(other) => format!("{other:?}"),
+        End::Wish(wish) => format!("{wish:?}"),
     }
 }

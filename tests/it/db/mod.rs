@@ -2,14 +2,17 @@
 
 mod commit;
 mod group;
+mod overdue;
 mod ownership;
 mod step_runs;
+mod upgrade;
 
 use std::time::Duration;
 
 use panda::db::Db;
-use panda::db::deployments::{Created, NewDeployment};
+use panda::db::create::{Created, NewDeployment};
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::domain::deployment::Concurrency;
 use panda::domain::{Deployment, ids};
 use panda::steps::{FIRST_STEP, Step};
 use secrecy::SecretString;
@@ -29,7 +32,8 @@ pub async fn new_deployment(db: &Db) -> String {
     let aws = AwsConnection {
         id: ids::aws_connection_id(),
         region: "ap-northeast-2".into(),
-        account_id: "111122223333".into(),
+        // A target of its own: one has one unfinished deployment.
+        account_id: format!("{:012}", rand::random_range(0..1_000_000_000_000_u64)),
         credentials: AwsCredentials::Keys(keys),
     };
     db.insert_github_connection(&github).await.unwrap();
@@ -45,6 +49,7 @@ pub async fn new_deployment(db: &Db) -> String {
         region: aws.region,
         ecr_repository: "acme-shop".into(),
         first_step: FIRST_STEP.into(),
+        concurrency: Concurrency::Reject,
     };
     assert!(matches!(db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap(), Created::New(_)));
     new.id

@@ -144,6 +144,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::GET, "/api/v1/deploy/{id}/result"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
+        (Method::POST, "/api/v1/deploy/{id}/retry"),
         (Method::GET, "/readyz"),
     ];
     let mut provoker = Provoker { seen: BTreeMap::new() };
@@ -161,7 +162,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
     let events = format!("/api/v1/deploy/{id}/events");
     p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
-    for wish in ["switch", "cancel"] {
+    for wish in ["switch", "cancel", "retry"] {
         let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{wish}"), format!("/api/v1/deploy/{id}/{wish}"));
         p.ask(&api, Method::POST, &path, &concrete, |r| r.header("idempotency-key", "")).await;
         p.ask(&api, Method::POST, &path, &concrete, |r| r.body("x".repeat(70_000))).await;
@@ -178,11 +179,13 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::GET, "/api/v1/deploy/{id}/result"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
+        (Method::POST, "/api/v1/deploy/{id}/retry"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
     ] {
         p.ask(&api, method, path, &path.replace("{id}", "dep_unknown"), |r| r).await;
     }
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/switch", &format!("/api/v1/deploy/{id}/switch"), |r| r).await;
+    p.ask(&api, Method::POST, "/api/v1/deploy/{id}/retry", &format!("/api/v1/deploy/{id}/retry"), |r| r).await;
     running.fail().await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/cancel", &format!("/api/v1/deploy/{id}/cancel"), |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/deploy/current", "/api/v1/deploy/current", |r| r).await;
@@ -205,15 +208,14 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     }
     let mut ready = Story::begin_of(&db.db, "acme", "other").await;
     ready.ready().await;
-    for wish in ["switch", "cancel"] {
-        let (path, concrete) =
-            (format!("/api/v1/deploy/{{id}}/{wish}"), format!("/api/v1/deploy/{}/{wish}", ready.id()));
+    for (wish, of) in [("switch", ready.id()), ("cancel", ready.id()), ("retry", &id)] {
+        let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{wish}"), format!("/api/v1/deploy/{of}/{wish}"));
         let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
         assert_eq!(keyed(api.request(Method::POST, &concrete)).send().await.unwrap().status(), 200);
         p.ask(&api, Method::POST, &path, &concrete, |r| keyed(r).json(&json!({"why": "other"}))).await;
     }
     p.ask(&api, Method::POST, deploy, deploy, |r| r.header("idempotency-key", "k").json(&other)).await;
-    Story::begin_of(&db.db, "a", "b-c").await;
+    Story::begin_at(&db.db, "a", "b-c", "123456789012").await;
     other["githubConnectionId"] = json!(story::github_connection(&db.db, "a-b", "c").await);
     (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
     p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;

@@ -92,6 +92,8 @@ impl Api {
             aws: aws(outside).await,
             names: Arc::new(Names::default()),
             first_step: "ensure_event_rule",
+            retry_step: "resume",
+            metrics: panda::metrics::Metrics::default(),
             config: Arc::new(config),
             shutdown: shutdown.clone(),
         };

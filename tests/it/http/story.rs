@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use panda::db::Db;
 use panda::db::commit::{Change, Committed};
-use panda::db::deployments::{Created, NewDeployment};
+use panda::db::create::{Created, NewDeployment};
 use panda::domain::catalogue::EventCode;
 use panda::domain::connection::{AwsConnection, AwsCredentials, GithubConnection};
-use panda::domain::deployment::{Deployment, Facts, Status};
+use panda::domain::deployment::{Concurrency, Deployment, Facts, Status};
 use panda::domain::event::Event;
 use panda::domain::failure::ErrorCode;
 use panda::domain::ids;
-use panda::steps::FIRST_STEP;
+use panda::steps::{FIRST_STEP, RETRY_STEP};
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -48,8 +48,20 @@ impl Story {
         Self::begin_of(db, "acme", "shop").await
     }
 
+    /// The account that it is deployed to.
+    pub fn account(&self) -> &str {
+        &self.deployment.account_id
+    }
+
     /// A new deployment of a repository, claimed.
     pub async fn begin_of(db: &Db, owner: &str, repo: &str) -> Self {
+        // An account of its own, and so a target of its own: one has one unfinished deployment.
+        let account = format!("{:012}", rand::random_range(0..1_000_000_000_000_u64));
+        Self::begin_at(db, owner, repo, &account).await
+    }
+
+    /// The same to a chosen account.
+    pub async fn begin_at(db: &Db, owner: &str, repo: &str, account: &str) -> Self {
         let new = NewDeployment {
             id: ids::deployment_id(),
             owner: owner.to_owned(),
@@ -57,10 +69,11 @@ impl Story {
             branch: "main".to_owned(),
             github_connection_id: github_connection(db, owner, repo).await,
             aws_connection_id: aws_connection(db).await,
-            account_id: "123456789012".to_owned(),
+            account_id: account.to_owned(),
             region: "ap-northeast-2".to_owned(),
             ecr_repository: format!("{owner}-{repo}"),
             first_step: FIRST_STEP.to_owned(),
+            concurrency: Concurrency::Reject,
         };
         let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
         assert!(matches!(created, Created::New(_)));
@@ -105,6 +118,14 @@ impl Story {
     /// Claims it again, after a person wished for the switch.
     pub async fn claim_again(&mut self) {
         self.deployment = claim(&self.db, self.replica, &self.deployment.id).await;
+    }
+
+    /// Claims it at the first step of its new attempt.
+    pub async fn retried(&self) -> Self {
+        let ids = self.db.claim(self.replica, 100, &[RETRY_STEP.to_owned()], 100, &[]).await.unwrap();
+        let deployment = self.db.load_owned(self.replica, &ids).await.unwrap().remove(0);
+        assert_eq!((deployment.id.as_str(), deployment.attempt), (self.id(), self.deployment.attempt + 1));
+        Self { db: self.db.clone(), replica: self.replica, deployment }
     }
 
     /// COMPLETED.

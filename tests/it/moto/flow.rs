@@ -14,6 +14,7 @@ use super::pipeline::{BUS, Pipeline, echo, held};
 use super::stand_in::StandIn;
 use crate::reconcile::{Replica, codes, deploy, events, status};
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 use crate::support::world::{OWNER, World, hello};
 
 const UNTIL_PUSHED: [&str; 17] = [

@@ -1,16 +1,18 @@
 //! A person's no, at every stage: what runs is stopped, and the deployment ends once.
 
-use panda::db::deployments::{CancelRequest, DeploymentView};
+use panda::db::deployments::DeploymentView;
+use panda::db::wishes::Wished;
 use panda::sandbox::{ExecutionFault, Faults, Outcome, ShiftFault};
 
 use super::takeover::{building, slow_build};
 use super::{Replica, codes, deploy, events, status};
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 use crate::support::world::{World, hello};
 
 /// Wishes for the end and waits for it.
 async fn cancel(world: &World, id: &str) -> DeploymentView {
-    assert_eq!(world.db.db.request_cancel(id).await.unwrap(), CancelRequest::Accepted);
+    assert_eq!(world.db.db.request_cancel(id).await.unwrap(), Wished::Accepted);
     world.db.db.notify_work(id).await.unwrap();
     let failed = status(world, id, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some("CANCELLED"), "{:?}", failed.error_message);
@@ -19,7 +21,7 @@ async fn cancel(world: &World, id: &str) -> DeploymentView {
     assert_eq!(seqs, (1..=i64::try_from(told.len()).unwrap()).collect::<Vec<_>>());
     assert_eq!(codes(&told)[codes(&told).len() - 2..], ["cancel_started", "cancelled"]);
     let again = world.db.db.request_cancel(id).await.unwrap();
-    assert_eq!(again, CancelRequest::Finished(panda::domain::Status::Failed));
+    assert_eq!(again, Wished::NotNow(panda::domain::Status::Failed));
     failed
 }
 
@@ -113,7 +115,7 @@ async fn a_switch_whose_traffic_has_not_moved_is_stopped() {
 async fn a_deployment_that_nobody_has_begun_is_cancelled_without_a_trace_outside() {
     let world = World::with_files(hello("2.0.0")).await;
     let id = deploy(&world, "main").await;
-    assert_eq!(world.db.db.request_cancel(&id).await.unwrap(), CancelRequest::Accepted);
+    assert_eq!(world.db.db.request_cancel(&id).await.unwrap(), Wished::Accepted);
     let replica = Replica::start(&world, &[]);
     let failed = status(&world, &id, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some("CANCELLED"));

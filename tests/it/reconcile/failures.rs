@@ -8,6 +8,7 @@ use panda::sandbox::{CallFault, ExecutionFault, Faults, Outcome, Refusal, Secret
 
 use super::{Replica, deploy, deploy_with_token, events, status};
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 use crate::support::world::{OWNER, TOKEN, World, hello};
 
 /// Runs one deployment of `branch` to its failure and checks what every failure has in common.
@@ -261,6 +262,17 @@ async fn a_deployment_that_somebody_stops_in_code_deploy_fails() {
 }
 
 #[tokio::test]
+async fn a_whole_attempt_has_a_time_limit_whatever_its_steps_may_take() {
+    let world = World::start().await;
+    let stuck = ExecutionFault { state: "EnsureInfra".into(), outcome: Outcome::Stuck };
+    world.sandbox.faults().set(Faults { executions: [("*".to_owned(), stuck)].into(), ..Faults::default() });
+    // Long enough to come to the execution even on a busy machine, where it is stuck for good.
+    let failed = fails(&world, &["--deployment-limit-ms=20000"], "main", ErrorCode::DeploymentTimedOut).await;
+    let said = said(&world, &failed.id).await;
+    assert!(said.contains("within 20 s") && said.contains("follow_execution"), "{said}");
+}
+
+#[tokio::test]
 async fn throttling_and_server_errors_are_waited_out_and_never_fail_a_deployment() {
     let world = World::start().await;
     let flaky = CallFault { throttle: 4, fail: 3, ..CallFault::default() };
@@ -288,12 +300,20 @@ async fn a_lost_answer_to_continue_deployment_is_not_asked_again() {
     replica.stop().await;
 }
 
+/// Brings a deployment to its end, so that the target is free.
+async fn switched(world: &World, id: &str) -> DeploymentView {
+    status(world, id, &["DEPLOYMENT_READY"]).await;
+    world.db.db.request_switch(id).await.unwrap();
+    world.db.db.notify_work(id).await.unwrap();
+    status(world, id, &["COMPLETED"]).await
+}
+
 #[tokio::test]
 async fn the_arn_of_an_execution_before_ours_is_not_followed() {
     let world = World::start().await;
     let replica = Replica::start(&world, &["--execution-wait-ms=2500"]);
     let first = deploy(&world, "main").await;
-    let first = status(&world, &first, &["DEPLOYMENT_READY"]).await;
+    let first = switched(&world, &first).await;
     // The mailbox still holds the first deployment's ARN when the second one looks.
     world.sandbox.faults().set(Faults { secret: SecretFault::NotWritten, ..Faults::default() });
     world
@@ -314,7 +334,7 @@ async fn the_same_commit_deployed_twice_gets_a_digest_and_an_execution_each() {
     let world = World::start().await;
     let replica = Replica::start(&world, &[]);
     let first = deploy(&world, "main").await;
-    let first = status(&world, &first, &["DEPLOYMENT_READY"]).await;
+    let first = switched(&world, &first).await;
     let second = deploy(&world, "main").await;
     let second = status(&world, &second, &["DEPLOYMENT_READY"]).await;
     assert_eq!(first.commit_sha, second.commit_sha);

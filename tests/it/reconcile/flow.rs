@@ -2,6 +2,7 @@
 
 use super::{Replica, codes, deploy, events, status};
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 use crate::support::world::{World, hello};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,14 +5,19 @@ mod failures;
 mod flow;
 mod outage;
 mod records;
+mod retry;
 pub mod takeover;
+mod turns;
 
 use std::sync::Arc;
 
-use panda::db::deployments::{Created, DeploymentView, NewDeployment};
+use panda::db::create::{Created, NewDeployment};
+use panda::db::deployments::DeploymentView;
 use panda::domain::StoredEvent;
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::domain::deployment::Concurrency;
 use panda::domain::ids;
+use panda::metrics::Metrics;
 use panda::reconcile::Notifier;
 use panda::steps::FIRST_STEP;
 use secrecy::{ExposeSecret, SecretString};
@@ -40,7 +45,7 @@ impl Replica {
         let task = runtime.spawn(async move {
             let services = Arc::new(panda::app::services(&config, Some(controller)).await.unwrap());
             let db = panda::app::database(&config).unwrap();
-            panda::app::reconciler(&config, db, services, Notifier::new(|_| {})).run(stopped).await;
+            panda::app::reconciler(&config, db, services, Notifier::new(|_| {}), Metrics::default()).run(stopped).await;
         });
         Self { stop, runtime: Some(runtime), task }
     }
@@ -71,8 +76,20 @@ pub async fn deploy(world: &World, branch: &str) -> String {
     deploy_with_token(world, branch, TOKEN).await
 }
 
+/// The same on `main`, for whatever is asked for when the target is taken; its id and what became of it.
+pub async fn deploy_as(world: &World, concurrency: Concurrency) -> (String, Created) {
+    create(world, "main", TOKEN, concurrency).await
+}
+
 /// The same with another token for the source.
 pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> String {
+    let (id, created) = create(world, branch, token, Concurrency::Reject).await;
+    assert!(matches!(created, Created::New(_)), "{created:?}");
+    id
+}
+
+/// Connections to the world's repository and account, as the API would store them.
+pub async fn connect(world: &World, branch: &str, token: &str) -> (GithubConnection, AwsConnection) {
     let db = &world.db.db;
     let keys = world.sandbox.user_credentials();
     let github = GithubConnection {
@@ -94,6 +111,12 @@ pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> Stri
     };
     db.insert_github_connection(&github).await.unwrap();
     db.insert_aws_connection(&aws).await.unwrap();
+    (github, aws)
+}
+
+async fn create(world: &World, branch: &str, token: &str, concurrency: Concurrency) -> (String, Created) {
+    let db = &world.db.db;
+    let (github, aws) = connect(world, branch, token).await;
     let new = NewDeployment {
         id: ids::deployment_id(),
         owner: OWNER.into(),
@@ -105,11 +128,11 @@ pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> Stri
         region: aws.region,
         ecr_repository: world.ecr_repository(),
         first_step: FIRST_STEP.into(),
+        concurrency,
     };
     let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
-    assert!(matches!(created, Created::New(_)));
     db.notify_work(&new.id).await.unwrap();
-    new.id
+    (new.id, created)
 }
 
 /// Waits until the deployment has one of `statuses`.

@@ -12,6 +12,7 @@ use crate::reconcile::{deploy, events};
 use crate::support::gate::Gate;
 use crate::support::process::Serve;
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 use crate::support::world::{World, tiny};
 
 /// Replicas at once.

@@ -4,6 +4,7 @@ pub mod db;
 pub mod gate;
 pub mod git_server;
 pub mod process;
+pub mod wishes;
 pub mod world;
 
 use std::time::Duration;

@@ -95,7 +95,6 @@ impl World {
     }
 
     /// The same AWS, GitHub, engine and registry, with a database and a repository of its own.
-    #[cfg(feature = "failpoints")]
     pub async fn neighbour(&self, files: Vec<SourceFile>) -> Self {
         Self { db: Arc::new(TestDb::new().await), ..self.another_repository(files).await }
     }

@@ -61,6 +61,41 @@ async fn a_deployment_begins_running_at_its_first_step() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_taken_refuses_queues_or_is_superseded_as_asked() {
+    let world = world().await;
+    let id = |data: &Value| data["deploymentId"].as_str().unwrap().to_owned();
+    let first = id(&world.deploy(&json!({}), None).await.data(MESSAGE));
+    for change in [json!({}), json!({"concurrency": "reject"})] {
+        let problem = world.deploy(&change, None).await.problem(409, "TARGET_TAKEN");
+        assert_eq!(problem["deploymentId"], first.as_str());
+    }
+    let queued = world.deploy(&json!({"concurrency": "queue"}), None).await.data(MESSAGE);
+    assert_eq!((queued["queuePosition"].as_i64(), queued["status"].as_str()), (Some(1), Some("RUNNING")));
+    let newest = world.deploy(&json!({"concurrency": "supersede"}), None).await.data(MESSAGE);
+    assert_eq!(newest["queuePosition"].as_i64(), Some(1), "those before it are on their way out");
+    for older in [first, id(&queued)] {
+        let result = world.api.get(&format!("/api/v1/deploy/{older}/result")).await.data("배포 결과 조회 성공");
+        assert_eq!(result["supersededBy"], newest["deploymentId"]);
+    }
+    let answer = world.deploy(&json!({"concurrency": "parallel"}), None).await;
+    assert_eq!(answer.refused_field("INVALID_FIELD"), "concurrency");
+}
+
+#[tokio::test]
+async fn a_queued_deployment_tells_its_place_in_its_stream_and_in_the_list() {
+    let world = world().await;
+    world.deploy(&json!({}), None).await.data(MESSAGE);
+    let queued = world.deploy(&json!({"concurrency": "queue"}), None).await.data(MESSAGE);
+    let id = queued["deploymentId"].as_str().unwrap();
+    let request = world.api.request(Method::GET, &format!("/api/v1/deploy/{id}/events?lang=en"));
+    let told = crate::http::Reader::open(request).await.take(1).await.remove(0);
+    assert_eq!(told.text(), "[Stage 1] Waiting for the deployments before it (number 1 in the queue)");
+    let list = world.api.get(PATH).await.data("배포 목록 조회 성공");
+    assert_eq!(list["deployments"][0]["queuePosition"].as_i64(), Some(1));
+    assert!(list["deployments"][1]["queuePosition"].is_null());
+}
+
+#[tokio::test]
 async fn reconcilers_are_told_of_a_new_deployment() {
     let world = world().await;
     let mut work = world.db.db.listen(panda::db::notify::WORK_CHANNEL).await.unwrap();
@@ -77,7 +112,7 @@ async fn the_same_key_and_body_give_the_same_answer_and_one_deployment() {
     assert_eq!((second.status, &second.text), (200, &first.text));
     first.data(MESSAGE);
     assert_eq!(count(&world.db, "deployments").await, 1);
-    let other = world.deploy(&json!({}), Some("key-2")).await;
+    let other = world.deploy(&json!({"concurrency": "queue"}), Some("key-2")).await;
     assert_ne!(other.text, first.text);
     assert_eq!(count(&world.db, "deployments").await, 2);
 }
@@ -100,7 +135,7 @@ async fn a_key_is_for_one_body_and_of_a_stated_length() {
     let world = world().await;
     world.deploy(&json!({}), Some("key")).await.data(MESSAGE);
     world.deploy(&json!({"branch": "other"}), Some("key")).await.problem(422, "IDEMPOTENCY_KEY_REUSED");
-    world.deploy(&json!({}), Some(&"k".repeat(255))).await.data(MESSAGE);
+    world.deploy(&json!({"concurrency": "queue"}), Some(&"k".repeat(255))).await.data(MESSAGE);
     for key in [String::new(), "k".repeat(256), "é".to_owned()] {
         let answer = world.deploy(&json!({}), Some(&key)).await;
         assert_eq!(answer.refused_field("INVALID_FIELD"), "Idempotency-Key");

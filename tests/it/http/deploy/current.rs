@@ -2,6 +2,7 @@ use serde_json::json;
 
 use crate::http::{Api, Story};
 use crate::support::db::TestDb;
+use crate::support::wishes::Wishes;
 
 const PATH: &str = "/api/v1/deploy/current";
 const MESSAGE: &str = "현재 배포 조회 성공";

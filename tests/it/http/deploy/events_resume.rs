@@ -5,6 +5,7 @@ use reqwest::Method;
 use crate::http::{Answer, Api, Reader, Story};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
+use crate::support::wishes::Wishes;
 
 async fn resume(api: &Api, id: &str, last: &str) -> Reader {
     let request = api.request(Method::GET, &format!("/api/v1/deploy/{id}/events"));

@@ -7,4 +7,5 @@ mod events_end;
 mod events_resume;
 mod list;
 mod result;
+mod retry;
 mod switch;

@@ -1,0 +1,187 @@
+//! A new deployment: a row, which is the wish. One unfinished deployment a target: the others are refused, wait, or take its place.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::idempotency::{IdempotencyKey, Once, keep, reserve};
+use super::{Db, DbError, events, turns};
+use crate::domain::catalogue::EventCode;
+use crate::domain::deployment::Concurrency;
+use crate::domain::event::Event;
+
+/// What is needed for a new row.
+#[derive(Clone, Debug)]
+pub struct NewDeployment {
+    /// `dep_…`
+    pub id: String,
+    /// Account or organisation of the source.
+    pub owner: String,
+    /// Repository of the source.
+    pub repo: String,
+    /// Branch.
+    pub branch: String,
+    /// `gh_…`
+    pub github_connection_id: String,
+    /// `aws_…`
+    pub aws_connection_id: String,
+    /// AWS account that is deployed to.
+    pub account_id: String,
+    /// AWS region that is deployed to.
+    pub region: String,
+    /// Name of the ECR repository.
+    pub ecr_repository: String,
+    /// Name of the first step.
+    pub first_step: String,
+    /// What to do when the target has an unfinished deployment.
+    pub concurrency: Concurrency,
+}
+
+/// A row that was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// When it started (database clock).
+    pub started_at: DateTime<Utc>,
+    /// Its place in the queue, from 1; none when it holds the target.
+    pub queue_position: Option<i64>,
+    /// The deployments whose end it asked for.
+    pub superseded: Vec<String>,
+}
+
+/// What became of a request to create.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// The row is there.
+    New(Made),
+    /// The key was used for the same body before: the answer of then.
+    Repeated(Value),
+    /// The key was used for another body.
+    KeyReused,
+    /// The ECR repository's name belongs to this other source repository in that account and region.
+    NameTaken {
+        /// Account or organisation of the other.
+        owner: String,
+        /// Repository of the other.
+        repo: String,
+    },
+    /// This deployment holds the target, or waits for it, and the new one was not to wait.
+    TargetTaken(String),
+}
+
+/// An unfinished deployment of the target.
+struct Other {
+    id: String,
+    queued: bool,
+}
+
+impl Db {
+    /// Creates a deployment at its first step, and keeps `answer` (made from the row) for the key, in one transaction.
+    pub async fn create_deployment(
+        &self,
+        new: &NewDeployment,
+        key: Option<&IdempotencyKey>,
+        answer: impl FnOnce(&Made) -> Value,
+    ) -> Result<Created, DbError> {
+        let mut tx = self.pool.begin().await?;
+        // Two creations for one target at once must see each other.
+        turns::lock_target(&mut tx, &new.account_id, &new.region, &new.ecr_repository).await?;
+        match reserve::<()>(&mut tx, key).await? {
+            Some(Once::Repeated(answer)) => return Ok(Created::Repeated(answer)),
+            Some(Once::KeyReused) => return Ok(Created::KeyReused),
+            Some(Once::Now(())) | None => {}
+        }
+        if let Some((owner, repo)) = name_taken(&mut tx, new).await? {
+            return Ok(Created::NameTaken { owner, repo });
+        }
+        let others = unfinished(&mut tx, new).await?;
+        if let (Some(other), Concurrency::Reject) = (others.first(), new.concurrency) {
+            return Ok(Created::TargetTaken(other.id.clone()));
+        }
+        let superseded = match new.concurrency {
+            Concurrency::Supersede => supersede(&mut tx, &others, &new.id).await?,
+            Concurrency::Reject | Concurrency::Queue => Vec::new(),
+        };
+        let started_at = insert(&mut tx, new, !others.is_empty()).await?;
+        let mut made = Made { started_at, queue_position: None, superseded };
+        if !others.is_empty() {
+            let waiting = others.iter().filter(|other| other.queued && !made.superseded.contains(&other.id)).count();
+            let position = i64::try_from(waiting).unwrap_or(i64::MAX - 1) + 1;
+            made.queue_position = Some(position);
+            let event = Event::new(EventCode::DeploymentQueued).with("position", position);
+            events::append_first(&mut tx, &new.id, &event).await?;
+        }
+        keep(&mut tx, key, &answer(&made)).await?;
+        tx.commit().await?;
+        Ok(Created::New(made))
+    }
+}
+
+/// The other source repository to which the ECR repository's name belongs, if one does.
+async fn name_taken(connection: &mut PgConnection, new: &NewDeployment) -> Result<Option<(String, String)>, DbError> {
+    let taken = sqlx::query!(
+        "SELECT owner, repo FROM deployments
+         WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND (lower(owner), lower(repo)) <> (lower($4), lower($5))
+         LIMIT 1",
+        new.account_id,
+        new.region,
+        new.ecr_repository,
+        new.owner,
+        new.repo
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(taken.map(|other| (other.owner, other.repo)))
+}
+
+/// The unfinished deployments of the target: the one that holds it first, then those that wait, in order.
+async fn unfinished(connection: &mut PgConnection, new: &NewDeployment) -> Result<Vec<Other>, DbError> {
+    Ok(sqlx::query_as!(
+        Other,
+        "SELECT id, queued FROM deployments
+         WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND status IN ('RUNNING', 'DEPLOYMENT_READY')
+         ORDER BY queued, queued_at, id",
+        new.account_id,
+        new.region,
+        new.ecr_repository
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Wishes for the end of all `others`, in favour of `newer`. Those that somebody cancelled before keep their reason.
+async fn supersede(connection: &mut PgConnection, others: &[Other], newer: &str) -> Result<Vec<String>, DbError> {
+    let ids: Vec<String> = others.iter().map(|other| other.id.clone()).collect();
+    Ok(sqlx::query_scalar!(
+        "UPDATE deployments
+         SET superseded_by = CASE WHEN cancel_requested_at IS NULL THEN $2 ELSE superseded_by END,
+             cancel_requested_at = coalesce(cancel_requested_at, now())
+         WHERE id = ANY ($1) AND status IN ('RUNNING', 'DEPLOYMENT_READY') RETURNING id",
+        &ids,
+        newer
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+async fn insert(connection: &mut PgConnection, new: &NewDeployment, queued: bool) -> Result<DateTime<Utc>, DbError> {
+    Ok(sqlx::query_scalar!(
+        "INSERT INTO deployments (id, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region,
+                                  ecr_repository, step, concurrency, queued, queued_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END)
+         RETURNING started_at",
+        new.id,
+        new.owner,
+        new.repo,
+        new.branch,
+        new.github_connection_id,
+        new.aws_connection_id,
+        new.account_id,
+        new.region,
+        new.ecr_repository,
+        new.first_step,
+        new.concurrency.as_str(),
+        queued
+    )
+    .fetch_one(connection)
+    .await?)
+}

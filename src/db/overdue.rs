@@ -1,0 +1,55 @@
+//! Deployments that nobody advances, though there is something to do.
+
+use std::time::Duration;
+
+use super::{Db, DbError};
+
+/// Without a limit, as good as never: a longer interval is beyond Postgres' calendar.
+const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+
+/// The deployment that has been left alone for longest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overdue {
+    /// Its id.
+    pub id: String,
+    /// The step that waits for somebody.
+    pub step: String,
+    /// The live replica that has it and does not advance it; none when nobody has it.
+    pub replica: Option<String>,
+    /// For how long (database clock).
+    pub since: Duration,
+}
+
+impl Db {
+    /// The deployment that has been overdue for longest, if one is. One that nobody has is overdue from when it could have been claimed;
+    /// one that a live replica has, from when its step's time was up: `limits` are the steps' names with theirs.
+    pub async fn most_overdue(&self, limits: &[(String, Duration)]) -> Result<Option<Overdue>, DbError> {
+        let (steps, seconds): (Vec<String>, Vec<f64>) =
+            limits.iter().map(|(step, limit)| (step.clone(), limit.min(&LONGEST).as_secs_f64())).unzip();
+        let row = sqlx::query!(
+            "SELECT d.id, d.step, holder.name AS \"replica?\", extract(epoch FROM clock_timestamp() - due.at)::float8 AS \"seconds!\"
+             FROM deployments d
+             LEFT JOIN unnest($1::text[], $2::float8[]) AS limits (step, seconds) ON limits.step = d.step
+             LEFT JOIN replicas r ON r.id = d.replica_id
+             LEFT JOIN replicas holder ON holder.id = r.id
+                   AND r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp()
+             CROSS JOIN LATERAL (SELECT CASE WHEN holder.id IS NOT NULL
+                 THEN d.step_started_at + coalesce(limits.seconds, 0) * interval '1 second'
+                 ELSE greatest(d.step_started_at, d.switch_requested_at, d.cancel_requested_at,
+                               r.heartbeat_at + r.lease_ms * interval '1 millisecond',
+                               (SELECT max(ended_at) FROM step_runs s WHERE s.deployment_id = d.id)) END AS at) due
+             WHERE d.active AND due.at < clock_timestamp()
+             ORDER BY due.at LIMIT 1",
+            &steps,
+            &seconds
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Overdue {
+            id: row.id,
+            step: row.step,
+            replica: row.replica,
+            since: Duration::from_secs_f64(row.seconds.max(0.0)),
+        }))
+    }
+}

@@ -1,0 +1,167 @@
+//! What people wish for a deployment: the switch, its end, another attempt. A wish is a column, or for a retry the row's new attempt;
+//! it causes no outside effect.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::idempotency::{IdempotencyKey, Once, keep, reserve};
+use super::{Db, DbError, turns};
+use crate::domain::deployment::Status;
+
+/// What can be wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The traffic on green.
+    Switch,
+    /// The end of the deployment.
+    Cancel,
+    /// Another attempt of a failed one, which begins at this step.
+    Retry {
+        /// Stored name of the step that finds out where to go on.
+        step: &'static str,
+    },
+}
+
+/// What became of a wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wished {
+    /// It is wished, now or (switch and cancel) before.
+    Accepted,
+    /// Not in this status.
+    NotNow(Status),
+    /// Retry: this deployment holds the target, or waits for it.
+    TargetTaken(String),
+    /// There is no such deployment.
+    Unknown,
+}
+
+impl Db {
+    /// Wishes. With a key, the wish and `answer` are kept together, or neither.
+    pub async fn wish(
+        &self,
+        wish: Wish,
+        id: &str,
+        key: Option<&IdempotencyKey>,
+        answer: &Value,
+    ) -> Result<Once<Wished>, DbError> {
+        let mut tx = self.pool.begin().await?;
+        if let Some(known) = reserve(&mut tx, key).await? {
+            return Ok(known);
+        }
+        let made = match wish {
+            Wish::Switch => switch(&mut tx, id).await?,
+            Wish::Cancel => cancel(&mut tx, id).await?,
+            Wish::Retry { step } => retry(&mut tx, id, step).await?,
+        };
+        if made == Wished::Accepted {
+            keep(&mut tx, key, answer).await?;
+            tx.commit().await?;
+        }
+        Ok(Once::Now(made))
+    }
+}
+
+async fn switch(connection: &mut PgConnection, id: &str) -> Result<Wished, DbError> {
+    let wished = sqlx::query!(
+        "UPDATE deployments SET switch_requested_at = coalesce(switch_requested_at, now())
+         WHERE id = $1 AND status = 'DEPLOYMENT_READY' AND cancel_requested_at IS NULL",
+        id
+    )
+    .execute(&mut *connection)
+    .await?;
+    accepted_or_not(connection, id, wished.rows_affected()).await
+}
+
+async fn cancel(connection: &mut PgConnection, id: &str) -> Result<Wished, DbError> {
+    let wished = sqlx::query!(
+        "UPDATE deployments SET cancel_requested_at = coalesce(cancel_requested_at, now())
+         WHERE id = $1 AND status IN ('RUNNING', 'DEPLOYMENT_READY')",
+        id
+    )
+    .execute(&mut *connection)
+    .await?;
+    accepted_or_not(connection, id, wished.rows_affected()).await
+}
+
+/// Another attempt, of which nobody has done anything yet. What the new one may not mistake for its own (execution, switch, urls) moves
+/// out of its columns: into the state of its first step, which decides what of it still lives, and into `deployment_attempts`.
+async fn retry(connection: &mut PgConnection, id: &str, step: &str) -> Result<Wished, DbError> {
+    let target = sqlx::query!("SELECT account_id, region, ecr_repository FROM deployments WHERE id = $1", id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(target) = target else { return Ok(Wished::Unknown) };
+    turns::lock_target(connection, &target.account_id, &target.region, &target.ecr_repository).await?;
+    let holder = sqlx::query_scalar!(
+        "SELECT id FROM deployments
+         WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND status IN ('RUNNING', 'DEPLOYMENT_READY') AND id <> $4
+         ORDER BY queued, queued_at, id LIMIT 1",
+        target.account_id,
+        target.region,
+        target.ecr_repository,
+        id
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    match status(connection, id).await? {
+        Some(Status::Failed) => {}
+        Some(other) => return Ok(Wished::NotNow(other)),
+        None => return Ok(Wished::Unknown),
+    }
+    if let Some(holder) = holder {
+        return Ok(Wished::TargetTaken(holder));
+    }
+    let begun = sqlx::query!(
+        "WITH ended AS (
+             SELECT * FROM deployments WHERE id = $1 AND status = 'FAILED' FOR UPDATE
+         ), kept AS (
+             INSERT INTO deployment_attempts (deployment_id, attempt, started_at, ended_at, step, error_code, error_message, commit_sha,
+                                              image_digest, execution_arn, code_deploy_deployment_id, switch_requested_at,
+                                              cancel_requested_at, superseded_by)
+             SELECT id, attempt, attempt_started_at, completed_at, step, error_code, error_message, commit_sha, image_digest,
+                    execution_arn, code_deploy_deployment_id, switch_requested_at, cancel_requested_at, superseded_by
+             FROM ended
+         )
+         UPDATE deployments d SET
+             attempt = d.attempt + 1, status = 'RUNNING', error_code = NULL, error_message = NULL, completed_at = NULL,
+             attempt_started_at = now(), step_started_at = now(), run_started_at = NULL, retried_at = now(), ready_at = NULL,
+             queued = false, queued_at = NULL, turn_at = NULL, superseded_by = NULL,
+             switch_requested_at = NULL, cancel_requested_at = NULL,
+             replica_id = NULL, version = d.version + 1, claims_without_progress = 0, waiting_for = NULL,
+             step = $2,
+             -- An attempt that failed while it was finding out where to go on begins with what it was given.
+             step_state = CASE WHEN d.step = $2 THEN d.step_state ELSE jsonb_build_object(
+                 'step', d.step, 'state', d.step_state,
+                 'past', jsonb_strip_nulls(jsonb_build_object(
+                     'executionArn', d.execution_arn, 'lastHistoryEventId', d.last_history_event_id,
+                     'pollingState', d.polling_state, 'clusterName', d.cluster_name, 'serviceName', d.service_name,
+                     'taskDefinition', d.task_definition, 'blueServiceArn', d.blue_service_arn,
+                     'greenServiceArn', d.green_service_arn, 'blueTargetGroupArn', d.blue_target_group_arn,
+                     'greenTargetGroupArn', d.green_target_group_arn, 'blueUrl', d.blue_url, 'greenUrl', d.green_url,
+                     'codeDeployDeploymentId', d.code_deploy_deployment_id,
+                     'codeDeployApplicationName', d.code_deploy_application_name))) END,
+             execution_arn = NULL, last_history_event_id = 0, polling_state = NULL, cluster_name = NULL, service_name = NULL,
+             task_definition = NULL, blue_service_arn = NULL, green_service_arn = NULL, blue_target_group_arn = NULL,
+             green_target_group_arn = NULL, blue_url = NULL, green_url = NULL, code_deploy_deployment_id = NULL,
+             code_deploy_application_name = NULL, blue_latency_ms = NULL, green_latency_ms = NULL, blue_error_rate = NULL,
+             green_error_rate = NULL, final_service = NULL
+         FROM ended WHERE d.id = ended.id",
+        id,
+        step
+    )
+    .execute(&mut *connection)
+    .await?;
+    accepted_or_not(connection, id, begun.rows_affected()).await
+}
+
+async fn accepted_or_not(connection: &mut PgConnection, id: &str, rows: u64) -> Result<Wished, DbError> {
+    if rows == 1 {
+        return Ok(Wished::Accepted);
+    }
+    Ok(status(connection, id).await?.map_or(Wished::Unknown, Wished::NotNow))
+}
+
+async fn status(connection: &mut PgConnection, id: &str) -> Result<Option<Status>, DbError> {
+    let status =
+        sqlx::query_scalar!("SELECT status FROM deployments WHERE id = $1", id).fetch_optional(connection).await?;
+    status.map(|status| status.parse().map_err(DbError::Corrupt)).transpose()
+}

@@ -1,0 +1,19 @@
+//! `GET /metrics`: for Prometheus.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::ApiState;
+use crate::metrics::MEDIA_TYPE;
+
+/// Metrics
+///
+/// In the `OpenMetrics` text format. docs/operations.md says what each means.
+#[utoipa::path(
+    get, path = "/metrics", tag = "probes", operation_id = "metrics",
+    responses((status = 200, description = "All metrics of this replica.", body = String, content_type = "application/openmetrics-text"))
+)]
+pub async fn handle(State(state): State<ApiState>) -> Response {
+    ([(header::CONTENT_TYPE, MEDIA_TYPE)], state.metrics.text()).into_response()
+}

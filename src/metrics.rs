@@ -1,0 +1,77 @@
+//! What `GET /metrics` shows. One place, so that every counter is there at zero from the start; no label names a deployment.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Media type of [`Metrics::text`].
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of this process: cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    oldest_overdue_seconds: Gauge<f64, AtomicU64>,
+    deployments_driven: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("panda");
+        let (oldest_overdue_seconds, deployments_driven) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "oldest_overdue_seconds",
+            "For how long the deployment that has been left alone for longest has been so; 0 when there is none",
+            oldest_overdue_seconds.clone(),
+        );
+        registry.register(
+            "deployments_driven",
+            "Deployments that this replica is advancing",
+            deployments_driven.clone(),
+        );
+        Self { registry: Arc::new(registry), oldest_overdue_seconds, deployments_driven }
+    }
+}
+
+impl Metrics {
+    /// Records for how long a deployment has been left alone.
+    pub fn set_oldest_overdue(&self, since: Duration) {
+        self.oldest_overdue_seconds.set(since.as_secs_f64());
+    }
+
+    /// For how long, in seconds; 0 when there is none.
+    pub fn oldest_overdue_seconds(&self) -> f64 {
+        self.oldest_overdue_seconds.get()
+    }
+
+    /// Records how many deployments this replica advances.
+    pub fn set_deployments_driven(&self, count: usize) {
+        self.deployments_driven.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// All of them in the `OpenMetrics` text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_there_from_the_start() {
+        let metrics = Metrics::default();
+        assert!(metrics.text().contains("panda_oldest_overdue_seconds 0.0"), "{}", metrics.text());
+        metrics.set_oldest_overdue(Duration::from_millis(1_500));
+        assert!(metrics.text().contains("panda_oldest_overdue_seconds 1.5"));
+        assert!(metrics.text().contains("panda_deployments_driven 0"));
+    }
+}

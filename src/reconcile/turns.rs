@@ -1,0 +1,18 @@
+//! Whose turn it is at a target whose deployment has ended.
+
+use crate::db::Db;
+
+/// Gives free targets to those that wait for them. Called when a deployment has ended, and now and then by the sweep: the process may
+/// have died in between.
+pub(super) async fn give(db: &Db) {
+    let given = match db.give_turns().await {
+        Ok(given) => given,
+        Err(error) => return tracing::warn!(%error, "turns could not be given; the sweep will do it"),
+    };
+    for id in given {
+        tracing::info!(deployment = id, "its turn has come");
+        if let Err(error) = db.notify_work(&id).await {
+            tracing::debug!(%error, "a notification was lost; the sweep finds the row");
+        }
+    }
+}
