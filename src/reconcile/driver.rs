@@ -59,8 +59,9 @@ impl Driver {
         self.turns(deployment).instrument(span).await;
     }
 
+    /// What a turn needs is boxed: thousands sleep between two turns, and would each keep the room of the largest.
     async fn turns(&mut self, mut deployment: Deployment) {
-        let Some((github, aws)) = self.connections(&mut deployment).await else { return };
+        let Some((github, aws)) = Box::pin(self.connections(&mut deployment)).await else { return };
         let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
         let mut known: Option<(Step, Memory)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
@@ -70,10 +71,10 @@ impl Driver {
             let step = match Step::parse(&deployment.step, &deployment.step_state) {
                 Ok(step) => step,
                 Err(reason) => {
-                    if self.fail(&mut deployment, ErrorCode::Internal, &reason).await {
+                    if Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).await {
                         return;
                     }
-                    match self.read_again(&deployment.id, &DbError::Corrupt(reason)).await {
+                    match Box::pin(self.read_again(&deployment.id, &DbError::Corrupt(reason))).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
@@ -89,7 +90,7 @@ impl Driver {
                 }
             };
             let span = tracing::info_span!("step", name = step.name());
-            let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).instrument(span);
+            let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &github, &user)).instrument(span);
             let turn = failpoints::within(step.name(), turn).await;
             known = Some((step, memory));
             match turn {
@@ -97,17 +98,17 @@ impl Driver {
                 Ok(After::Sleep(duration)) => tokio::select! {
                     () = tokio::time::sleep(duration) => {}
                     () = self.unwanted(known.as_ref().map(|(step, _)| step)) => {}
-                    () = self.stop.cancelled() => return self.give_back(&deployment).await,
+                    () = self.stop.cancelled() => return Box::pin(self.give_back(&deployment)).await,
                 },
                 Ok(After::Done) => return,
                 Err(error) => {
                     refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
-                    match self.read_again(&deployment.id, &error).await {
+                    match Box::pin(self.read_again(&deployment.id, &error)).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
                     if refusals >= MAX_REFUSALS
-                        && self.fail(&mut deployment, ErrorCode::Internal, &error.to_string()).await
+                        && Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &error.to_string())).await
                     {
                         return;
                     }
