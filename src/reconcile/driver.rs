@@ -62,6 +62,8 @@ impl Driver {
         let attempt_ends = self.attempt_ends(&deployment);
         // Statements in a row that the database refused: it will refuse the same again.
         let mut refusals = 0;
+        // Turns in a row whose end could not be committed: the step begins anew each time, and the outside is asked each time.
+        let mut failures = 0;
         loop {
             let step = match Step::parse(&deployment.step, &deployment.step_state) {
                 Ok(step) => step,
@@ -69,7 +71,7 @@ impl Driver {
                     if self.fail(&mut deployment, ErrorCode::Internal, &reason).await {
                         return;
                     }
-                    match self.read_again(&deployment.id, &DbError::Corrupt(reason)).await {
+                    match self.read_again(&deployment.id, &DbError::Corrupt(reason), 1).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
@@ -88,6 +90,7 @@ impl Driver {
             let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).instrument(span);
             let turn = failpoints::within(step.name(), turn).await;
             known = Some((step, memory));
+            failures = if turn.is_err() { failures + 1 } else { 0 };
             match turn {
                 Ok(After::GoOn) => {}
                 Ok(After::Sleep(duration)) => tokio::select! {
@@ -98,7 +101,7 @@ impl Driver {
                 Ok(After::Done) => return,
                 Err(error) => {
                     refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
-                    match self.read_again(&deployment.id, &error).await {
+                    match self.read_again(&deployment.id, &error, failures).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
@@ -339,13 +342,12 @@ impl Driver {
         Ok(!matches!(self.commit(deployment, change, After::GoOn).await?, After::Done))
     }
 
-    /// The answer to a statement was lost or refused: what became of it is in the row. None when the row is not ours any more.
-    async fn read_again(&self, id: &str, error: &DbError) -> Option<Deployment> {
+    /// The answer to a statement was lost or refused, for the how-manieth time in a row: what became of it is in the row. None when the row
+    /// is not ours any more.
+    async fn read_again(&self, id: &str, error: &DbError, mut tries: u32) -> Option<Deployment> {
         tracing::warn!(%error, "the database failed; the row is read again");
         let ids = [id.to_owned()];
-        let mut tries = 0;
         loop {
-            tries += 1;
             tokio::select! {
                 () = tokio::time::sleep(backoff::delay(tries, RETRY_BASE, RETRY_CAP, rand::random())) => {}
                 () = self.stop.cancelled() => return None,
@@ -354,6 +356,7 @@ impl Driver {
                 Ok(mut rows) => return rows.pop().filter(|row| !row.status.is_finished()),
                 Err(error) => tracing::debug!(%error, "the row could not be read yet"),
             }
+            tries += 1;
         }
     }
 
