@@ -18,9 +18,10 @@ use crate::db::commit::{Change, Committed};
 use crate::db::{Db, DbError};
 use crate::domain::backoff;
 use crate::domain::catalogue::{EventCode, Lang};
+use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
-use crate::domain::{Deployment, GithubConnection, Status};
+use crate::domain::{Deployment, Status};
 use crate::failpoints;
 use crate::steps::{Outcome, Services, Step, StepError, Then, remove_workspace};
 
@@ -37,6 +38,8 @@ pub(super) struct Driver {
     pub(super) stop: CancellationToken,
     /// Cancelled when a person's wish to cancel this deployment was seen.
     pub(super) unwanted: CancellationToken,
+    /// As they were read together with the row; none when they have to be read yet.
+    pub(super) connections: Option<(GithubConnection, AwsConnection)>,
 }
 
 /// What the driver does after a turn.
@@ -57,7 +60,8 @@ impl Driver {
     }
 
     async fn turns(&mut self, mut deployment: Deployment) {
-        let Some((github, user)) = self.connections(&mut deployment).await else { return };
+        let Some((github, aws)) = self.connections(&mut deployment).await else { return };
+        let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
         let mut known: Option<(Step, Memory)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
         // Statements in a row that the database refused: it will refuse the same again.
@@ -368,16 +372,16 @@ impl Driver {
     }
 
     /// The connections that the deployment names; fails it when one is gone.
-    async fn connections(&self, deployment: &mut Deployment) -> Option<(GithubConnection, UserAws)> {
+    async fn connections(&mut self, deployment: &mut Deployment) -> Option<(GithubConnection, AwsConnection)> {
+        if let Some(connections) = self.connections.take() {
+            return Some(connections);
+        }
         let mut tries = 0;
         loop {
             let github = self.db.github_connection(&deployment.github_connection_id).await;
             let aws = self.db.aws_connection(&deployment.aws_connection_id).await;
             match (github, aws) {
-                (Ok(Some(github)), Ok(Some(aws))) => {
-                    let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
-                    return Some((github, user));
-                }
+                (Ok(Some(github)), Ok(Some(aws))) => return Some((github, aws)),
                 (Ok(None), Ok(_)) | (Ok(_), Ok(None)) => {
                     self.fail(deployment, ErrorCode::ConnectionUnusable, "it was removed").await;
                     return None;

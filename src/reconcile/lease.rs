@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::db::Db;
+use crate::db::ownership::Heartbeat;
 
 /// What is wrong with a database that is asked and says nothing.
 const SILENT: &str = "the database does not answer";
@@ -47,9 +48,9 @@ impl Leases {
         }
     }
 
-    /// Keeps a lease until `stop`: joins, renews, and joins anew under another id when the lease was lost. `joined` is called
-    /// after each joining.
-    pub(super) async fn keep(&self, stop: CancellationToken, joined: impl Fn()) {
+    /// Keeps a lease until `stop`: joins, renews, and joins anew under another id when the lease was lost. `look` is called
+    /// after each joining, and when a heartbeat found something to claim.
+    pub(super) async fn keep(&self, stop: CancellationToken, look: impl Fn()) {
         while !stop.is_cancelled() {
             let replica = Uuid::now_v7();
             let asked = Instant::now();
@@ -60,8 +61,8 @@ impl Leases {
                     self.db.note_heartbeat(None);
                     tracing::info!(%replica, "joined as a replica");
                     self.set(Some(Lease { replica, lost: CancellationToken::new() }));
-                    joined();
-                    self.renew(replica, asked, &stop).await;
+                    look();
+                    self.renew(replica, asked, &stop, &look).await;
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "cannot join as a replica; deployments wait");
@@ -85,7 +86,7 @@ impl Leases {
 
     /// Renews until the lease is lost or `stop`. `renewed` is when the last good renewal was *asked* for: the database's clock
     /// for us began no earlier.
-    async fn renew(&self, replica: Uuid, mut renewed: Instant, stop: &CancellationToken) {
+    async fn renew(&self, replica: Uuid, mut renewed: Instant, stop: &CancellationToken, look: impl Fn()) {
         // Others take over at the full length; we stop a tenth before.
         let usable = self.length.mul_f64(0.9);
         loop {
@@ -102,11 +103,14 @@ impl Leases {
                 return self.set(None);
             }
             match tokio::time::timeout_at(deadline, self.db.heartbeat(replica)).await {
-                Ok(Ok(true)) => {
+                Ok(Ok(Heartbeat::Renewed { claimable })) => {
                     renewed = asked;
                     self.db.note_heartbeat(None);
+                    if claimable {
+                        look();
+                    }
                 }
-                Ok(Ok(false)) => {
+                Ok(Ok(Heartbeat::Lost)) => {
                     tracing::warn!(%replica, "the lease had run out: all that was owned is given up");
                     return self.set(None);
                 }

@@ -25,6 +25,7 @@
 //! connection free), stops acting *before* it runs out, so that two replicas are at work on one deployment only if one of them is
 //! paused (`lease`).
 
+mod connections;
 mod driver;
 mod housekeeping;
 mod lease;
