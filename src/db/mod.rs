@@ -12,6 +12,7 @@ pub mod notify;
 pub mod overdue;
 pub mod ownership;
 mod pool;
+pub mod sealed;
 pub mod turns;
 pub mod wishes;
 
@@ -23,6 +24,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use pool::{Pool, STATEMENT_LIMIT};
+
+use crate::domain::keyring::{KeyError, Keyring};
 
 /// What can go wrong with the database, as far as a caller can act on it.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,9 @@ pub enum DbError {
     /// The database's address is not one.
     #[error("the database URL is not valid: use postgres://user:password@host:port/database")]
     Url,
+    /// A secret cannot be sealed or opened.
+    #[error("a stored secret cannot be used: {0}")]
+    Key(#[from] KeyError),
     /// The schema cannot be brought up to date.
     #[error("the schema cannot be migrated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -88,6 +94,8 @@ pub struct DbOptions {
     pub max_connections: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout: Duration,
+    /// What seals and opens secrets; without it, connections can be neither stored nor used.
+    pub keyring: Option<Arc<Keyring>>,
 }
 
 /// The database: cheap to clone.
@@ -96,6 +104,7 @@ pub struct Db {
     pool: Pool,
     commits: Arc<commit::Group>,
     health: Arc<health::Health>,
+    keyring: Option<Arc<Keyring>>,
 }
 
 impl Db {
@@ -120,7 +129,7 @@ impl Db {
             })
             .connect_lazy_with(connect);
         let pool = Pool(pool);
-        Ok(Self { commits: Arc::new(commit::Group::new(pool.clone())), pool, health })
+        Ok(Self { commits: Arc::new(commit::Group::new(pool.clone())), pool, health, keyring: options.keyring.clone() })
     }
 
     /// Brings the schema up to date. Safe with several replicas: the migrator takes an advisory lock.

@@ -106,6 +106,7 @@ impl Gate {
             url: SecretString::from(self.url(db).to_string()),
             max_connections: 5,
             acquire_timeout: Duration::from_millis(500),
+            keyring: crate::support::db::keyring(),
         })
         .unwrap()
     }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::db::TestDb;
+use super::db::{KEY_FILE, TestDb};
 
 /// The source that tests deploy.
 pub const OWNER: &str = "acme";
@@ -141,6 +141,7 @@ impl World {
         let defaults = BTreeMap::from([
             ("--database-url", self.db.url().to_owned()),
             ("--listen", "127.0.0.1:0".to_owned()),
+            ("--key-file", KEY_FILE.to_owned()),
             ("--aws-endpoint", self.sandbox.endpoint().to_string()),
             ("--controller-region", self.sandbox.region().to_owned()),
             ("--event-bus", "panda".to_owned()),
