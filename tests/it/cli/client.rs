@@ -90,8 +90,8 @@ async fn a_server_without_a_key_does_not_start_and_says_how_to_make_one() {
     let key = std::fs::read_to_string(file).unwrap();
     let secret = key.trim().split_once(':').unwrap().1;
     assert!(!made.stdout.contains(secret), "it is in the file alone");
-    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file).unwrap());
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file).unwrap());
+    assert_eq!(permissions & 0o777, 0o600);
     let again = run(&mut panda(&["keys", "generate", "--file", file])).await;
     assert_eq!(again.code, 2, "never over another key: {again:?}");
     assert_eq!(std::fs::read_to_string(file).unwrap(), key);
