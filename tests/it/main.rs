@@ -14,4 +14,5 @@ mod parts;
 mod reconcile;
 mod sandbox;
 mod soak;
+mod streams_clients;
 mod support;
