@@ -58,40 +58,63 @@ impl Db {
 
     /// One connection to a source repository.
     pub async fn github_connection(&self, id: &str) -> Result<Option<GithubConnection>, DbError> {
-        let row = sqlx::query!("SELECT id, owner, repo, branch, token FROM github_connections WHERE id = $1", id)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(row.map(|row| GithubConnection {
-            id: row.id,
-            owner: row.owner,
-            repo: row.repo,
-            branch: row.branch,
-            token: SecretString::from(row.token),
-        }))
+        Ok(self.github_connections_of(&[id.to_owned()]).await?.pop())
     }
 
     /// One connection to an AWS account.
     pub async fn aws_connection(&self, id: &str) -> Result<Option<AwsConnection>, DbError> {
-        let row = sqlx::query!(
+        Ok(self.aws_connections_of(&[id.to_owned()]).await?.pop())
+    }
+
+    /// Those connections to source repositories that are there.
+    pub async fn github_connections_of(&self, ids: &[String]) -> Result<Vec<GithubConnection>, DbError> {
+        let rows =
+            sqlx::query!("SELECT id, owner, repo, branch, token FROM github_connections WHERE id = ANY ($1)", ids)
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| GithubConnection {
+                id: row.id,
+                owner: row.owner,
+                repo: row.repo,
+                branch: row.branch,
+                token: SecretString::from(row.token),
+            })
+            .collect())
+    }
+
+    /// Those connections to AWS accounts that are there.
+    ///
+    /// # Errors
+    /// [`DbError::Corrupt`] when one of them has no credentials.
+    pub async fn aws_connections_of(&self, ids: &[String]) -> Result<Vec<AwsConnection>, DbError> {
+        let rows = sqlx::query!(
             "SELECT id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id
-             FROM aws_connections WHERE id = $1",
-            id
+             FROM aws_connections WHERE id = ANY ($1)",
+            ids
         )
-        .fetch_optional(&self.pool)
+        .fetch_all(&self.pool)
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let credentials = match (row.role_arn, row.access_key_id, row.secret_access_key) {
-            (Some(role_arn), ..) => {
-                AwsCredentials::Role { role_arn, external_id: row.external_id.map(SecretString::from) }
-            }
-            (None, Some(access_key_id), Some(secret)) => AwsCredentials::Keys(AwsKeys {
-                access_key_id,
-                secret_access_key: SecretString::from(secret),
-                session_token: row.session_token.map(SecretString::from),
-            }),
-            _ => return Err(DbError::Corrupt(format!("aws_connections {id} has neither keys nor a role"))),
-        };
-        Ok(Some(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials }))
+        rows.into_iter()
+            .map(|row| {
+                let credentials = match (row.role_arn, row.access_key_id, row.secret_access_key) {
+                    (Some(role_arn), ..) => {
+                        AwsCredentials::Role { role_arn, external_id: row.external_id.map(SecretString::from) }
+                    }
+                    (None, Some(access_key_id), Some(secret)) => AwsCredentials::Keys(AwsKeys {
+                        access_key_id,
+                        secret_access_key: SecretString::from(secret),
+                        session_token: row.session_token.map(SecretString::from),
+                    }),
+                    _ => {
+                        let id = row.id;
+                        return Err(DbError::Corrupt(format!("aws_connections {id} has neither keys nor a role")));
+                    }
+                };
+                Ok(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials })
+            })
+            .collect()
     }
 }
 

@@ -72,7 +72,8 @@ async fn a_build_gives_clean_lines_and_a_labelled_image_of_the_allowed_files() {
         ),
         (".dockerignore", "# not for the image\nsecret*\n"),
         ("secret.txt", "hush"),
-        ("kept.txt", "kept"),
+        // Its own each time: the lines of a step that comes from the engine's cache are not told again.
+        ("kept.txt", &name()),
         (".git/config", "[core]"),
     ]);
     symlink("/outside/target", folder.path().join("link")).unwrap();

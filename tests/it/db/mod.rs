@@ -2,8 +2,10 @@
 
 mod commit;
 mod group;
+mod overdue;
 mod ownership;
 mod step_runs;
+mod upgrade;
 
 use std::time::Duration;
 

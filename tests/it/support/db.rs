@@ -26,6 +26,11 @@ impl TestDb {
             )
             .parse()
             .unwrap();
+        Self::on(server).await
+    }
+
+    /// Creates and migrates it on another server.
+    pub async fn on(server: Url) -> Self {
         let name = format!("panda_test_{}", uuid::Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
         // The name is our own hex digits.
@@ -45,6 +50,11 @@ impl TestDb {
     /// Its address.
     pub fn url(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A connection for looking into the tables as an operator would.

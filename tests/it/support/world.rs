@@ -99,6 +99,11 @@ impl World {
         Self { db: Arc::new(TestDb::new().await), ..self.another_repository(files).await }
     }
 
+    /// The same world with another database.
+    pub fn with_database(self, db: TestDb) -> Self {
+        Self { db: Arc::new(db), ..self }
+    }
+
     /// The same world, database included, with another repository.
     pub async fn another_repository(&self, files: Vec<SourceFile>) -> Self {
         Self {
