@@ -2,6 +2,7 @@
 //! browser and in Node. What they have in common is the standard; what we know of it ourselves proves nothing here.
 
 mod browser;
+mod documents;
 mod nginx;
 mod programs;
 mod proxied;
