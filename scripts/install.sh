@@ -234,9 +234,9 @@ install_clients() {
 # Where the distribution has no package: Chromium's own build, without its window.
 install_chromium() {
   chromium_is_there && return 0
-  say "installing chrome-headless-shell into $cache/clients (once)"
+  say "installing chrome-headless-shell into $cache/browsers (once)"
   local program
-  program=$(as_root env PATH="$PATH" npx --yes @puppeteer/browsers@2 install chrome-headless-shell@stable --install-deps --path "$cache/clients/browsers" \
+  program=$(as_root env PATH="$PATH" npx --yes @puppeteer/browsers@2 install chrome-headless-shell@stable --install-deps --path "$cache/browsers" \
     | awk '{ print $2 }' | tail -n 1)
   [ -x "$program" ] || die "Chromium could not be installed: put a program named chromium into PATH, then try again"
   ln -sf "$program" "$cache/clients/chromium"
