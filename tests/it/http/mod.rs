@@ -8,7 +8,7 @@ mod errors;
 mod healthz;
 mod idempotency;
 mod outside;
-mod reader;
+pub mod reader;
 mod readyz;
 mod server;
 mod story;
