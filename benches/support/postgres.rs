@@ -91,6 +91,11 @@ impl Database {
     }
 }
 
+/// Until whatever was done before is in Postgres's statistics: a backend at rest reports after ten seconds.
+pub async fn statistics_arrived() {
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+}
+
 /// Transactions that ended in this database so far; a statement outside a transaction block is one.
 pub async fn transactions(look: &mut PgConnection) -> i64 {
     sqlx::query_scalar("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")
