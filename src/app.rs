@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +16,10 @@ use crate::clients::docker::Docker;
 use crate::clients::git::{Git, GitLimits};
 use crate::clients::github::GitHub;
 use crate::clients::probe::Probe;
-use crate::config::Config;
+use crate::config::{Config, DatabaseConfig};
 use crate::db::{Db, DbError, DbOptions};
 use crate::domain::connection::AwsKeys;
+use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
 use crate::http::{ApiState, Hub};
 use crate::metrics::Metrics;
@@ -30,6 +32,12 @@ pub enum AppError {
     /// The database.
     #[error(transparent)]
     Database(#[from] DbError),
+    /// The keys that seal secrets.
+    #[error("{problem}; `panda keys generate --file FILE` makes a key, and --key-file (PANDA_KEY_FILE) names the file")]
+    Keys {
+        /// What is wrong.
+        problem: String,
+    },
     /// A client of the outside could not be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -159,7 +167,26 @@ async fn schema_is_there(db: &Db, migrate: bool) -> Result<bool, DbError> {
     if migrate {
         db.migrate().await?;
     }
-    db.is_migrated().await
+    if !db.is_migrated().await? {
+        return Ok(false);
+    }
+    match db.seal_clear_secrets().await? {
+        0 => {}
+        sealed => tracing::info!(sealed, "secrets from before there was a key are sealed now"),
+    }
+    Ok(true)
+}
+
+/// The keys of `config`, from a file or from `PANDA_KEYS`.
+pub fn keyring(config: &DatabaseConfig) -> Result<Keyring, AppError> {
+    let (text, from) = match &config.key_file {
+        Some(path) => {
+            let unreadable = |error| AppError::Keys { problem: format!("{} cannot be read: {error}", path.display()) };
+            (std::fs::read_to_string(path).map_err(unreadable)?, path.display().to_string())
+        }
+        None => (std::env::var("PANDA_KEYS").unwrap_or_default(), "PANDA_KEYS".to_owned()),
+    };
+    Keyring::parse(&SecretString::from(text)).map_err(|error| AppError::Keys { problem: format!("{from}: {error}") })
 }
 
 /// The database of `config`; connects when first used.
@@ -169,6 +196,7 @@ pub fn database(config: &Config) -> Result<Db, AppError> {
         url: database.database_url.clone(),
         max_connections: database.database_max_connections,
         acquire_timeout: database.database_acquire_timeout,
+        keyring: Some(Arc::new(keyring(database)?)),
     })?)
 }
 

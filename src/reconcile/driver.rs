@@ -67,6 +67,8 @@ impl Driver {
         let attempt_ends = self.attempt_ends(&deployment);
         // Statements in a row that the database refused: it will refuse the same again.
         let mut refusals = 0;
+        // Turns in a row whose end could not be committed: the step begins anew each time, and the outside is asked each time.
+        let mut failures = 0;
         loop {
             let step = match Step::parse(&deployment.step, &deployment.step_state) {
                 Ok(step) => step,
@@ -74,7 +76,7 @@ impl Driver {
                     if Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).await {
                         return;
                     }
-                    match Box::pin(self.read_again(&deployment.id, &DbError::Corrupt(reason))).await {
+                    match Box::pin(self.read_again(&deployment.id, &DbError::Corrupt(reason), 1)).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
@@ -93,6 +95,7 @@ impl Driver {
             let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &github, &user)).instrument(span);
             let turn = failpoints::within(step.name(), turn).await;
             known = Some((step, memory));
+            failures = if turn.is_err() { failures + 1 } else { 0 };
             match turn {
                 Ok(After::GoOn) => {}
                 Ok(After::Sleep(duration)) => tokio::select! {
@@ -103,7 +106,7 @@ impl Driver {
                 Ok(After::Done) => return,
                 Err(error) => {
                     refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
-                    match Box::pin(self.read_again(&deployment.id, &error)).await {
+                    match Box::pin(self.read_again(&deployment.id, &error, failures)).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
@@ -344,13 +347,12 @@ impl Driver {
         Ok(!matches!(self.commit(deployment, change, After::GoOn).await?, After::Done))
     }
 
-    /// The answer to a statement was lost or refused: what became of it is in the row. None when the row is not ours any more.
-    async fn read_again(&self, id: &str, error: &DbError) -> Option<Deployment> {
+    /// The answer to a statement was lost or refused, for the how-manieth time in a row: what became of it is in the row. None when the row
+    /// is not ours any more.
+    async fn read_again(&self, id: &str, error: &DbError, mut tries: u32) -> Option<Deployment> {
         tracing::warn!(%error, "the database failed; the row is read again");
         let ids = [id.to_owned()];
-        let mut tries = 0;
         loop {
-            tries += 1;
             tokio::select! {
                 () = tokio::time::sleep(backoff::delay(tries, RETRY_BASE, RETRY_CAP, rand::random())) => {}
                 () = self.stop.cancelled() => return None,
@@ -359,6 +361,7 @@ impl Driver {
                 Ok(mut rows) => return rows.pop().filter(|row| !row.status.is_finished()),
                 Err(error) => tracing::debug!(%error, "the row could not be read yet"),
             }
+            tries += 1;
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
 
 mod cli;
+mod client_js;
 mod clients;
 mod crash;
 mod db;
@@ -13,4 +14,5 @@ mod parts;
 mod reconcile;
 mod sandbox;
 mod soak;
+mod streams_clients;
 mod support;

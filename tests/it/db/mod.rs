@@ -4,6 +4,7 @@ mod commit;
 mod group;
 mod overdue;
 mod ownership;
+mod sealed;
 mod step_runs;
 mod upgrade;
 

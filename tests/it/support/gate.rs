@@ -1,51 +1,95 @@
 //! A door in front of Postgres: shut, the server is as good as away; connections that were open are cut.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use panda::db::{Db, DbOptions};
 use secrecy::SecretString;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use url::Url;
 
 use super::db::TestDb;
 
+/// Connections are numbered as they come.
+#[derive(Clone, Copy, Default)]
+struct Door {
+    shut: bool,
+    /// Those before this one are cut.
+    cut: usize,
+    /// Those before this one are not answered any more.
+    mute: usize,
+}
+
 pub struct Gate {
     address: SocketAddr,
-    open: watch::Sender<bool>,
+    server: watch::Sender<String>,
+    door: watch::Sender<Door>,
+    came: Arc<AtomicUsize>,
 }
 
 impl Gate {
     /// A door before the server of `db`.
     pub async fn before(db: &TestDb, open: bool) -> Self {
         let url: Url = db.url().parse().unwrap();
-        let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
+        let gate = Self::to(&format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
+        gate.set(open);
+        gate
+    }
+
+    /// An open door to `server`.
+    pub async fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let open = watch::Sender::new(open);
-        let watched = open.subscribe();
+        let (server, door) = (watch::Sender::new(server.to_owned()), watch::Sender::new(Door::default()));
+        let (servers, doors) = (server.subscribe(), door.subscribe());
+        let came = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&came);
         tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let (server, mut open) = (server.clone(), watched.clone());
+            while let Ok((near, _)) = listener.accept().await {
+                let (server, doors) = (servers.borrow().clone(), doors.clone());
+                let n = count.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
-                    if !*open.borrow() {
-                        return;
-                    }
-                    let mut far = TcpStream::connect(server).await.unwrap();
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
-                        _ = open.wait_for(|open| !open) => {}
+                    if let Ok(far) = TcpStream::connect(server).await {
+                        pass(n, near, far, doors).await;
                     }
                 });
             }
         });
-        Self { address, open }
+        Self { address, server, door, came }
     }
 
+    /// Shut, all connections are cut.
     pub fn set(&self, open: bool) {
-        self.open.send_replace(open);
+        self.door.send_modify(|door| {
+            door.shut = !open;
+            if !open {
+                door.cut = self.came.load(Ordering::SeqCst);
+            }
+        });
+    }
+
+    /// Cuts all connections; new ones are let through.
+    pub fn cut(&self) {
+        self.set(false);
+        self.set(true);
+    }
+
+    /// The connections that there are stay, and are not answered any more.
+    pub fn mute(&self) {
+        self.door.send_modify(|door| door.mute = self.came.load(Ordering::SeqCst));
+    }
+
+    /// New connections lead to another server.
+    pub fn lead_to(&self, server: String) {
+        self.server.send_replace(server);
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The address of `db` through the door.
@@ -62,7 +106,31 @@ impl Gate {
             url: SecretString::from(self.url(db).to_string()),
             max_connections: 5,
             acquire_timeout: Duration::from_millis(500),
+            keyring: crate::support::db::keyring(),
         })
         .unwrap()
+    }
+}
+
+/// Carries bytes until an end is closed or the connection is cut.
+async fn pass(n: usize, mut near: TcpStream, mut far: TcpStream, mut doors: watch::Receiver<Door>) {
+    let seen = doors.clone();
+    let ((mut asked, mut told), (mut answered, mut ask)) = (near.split(), far.split());
+    let answers = async {
+        let mut bytes = vec![0; 16 * 1024];
+        loop {
+            let length = answered.read(&mut bytes).await?;
+            if length == 0 {
+                return std::io::Result::Ok(());
+            }
+            if n >= seen.borrow().mute {
+                told.write_all(&bytes[..length]).await?;
+            }
+        }
+    };
+    tokio::select! {
+        _ = tokio::io::copy(&mut asked, &mut ask) => {}
+        _ = answers => {}
+        _ = doors.wait_for(|door| door.shut || n < door.cut) => {}
     }
 }
