@@ -89,9 +89,9 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         );
     }
     let stop = CancellationToken::new();
-    let hub = Hub::start(db.clone(), &stop);
-    let nudged = hub.clone();
     let metrics = Metrics::default();
+    let hub = Hub::start(db.clone(), metrics.clone(), &stop);
+    let nudged = hub.clone();
     let notifier = Notifier::new(move |id| nudged.nudge(id));
     let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), notifier, metrics.clone());
     let router = crate::http::router(ApiState {
@@ -159,7 +159,11 @@ async fn schema_is_there(db: &Db, migrate: bool) -> Result<bool, DbError> {
     if migrate {
         db.migrate().await?;
     }
-    db.is_migrated().await
+    let there = db.is_migrated().await?;
+    if there && db.mend_event_order().await? {
+        tracing::warn!("the events were restored from another Postgres cluster; new ones are put behind them");
+    }
+    Ok(there)
 }
 
 /// The database of `config`; connects when first used.

@@ -27,6 +27,9 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
         acquire_timeout: args.database.database_acquire_timeout,
     })?;
     db.migrate().await?;
+    if db.mend_event_order().await? {
+        say("The events were restored from another Postgres cluster; new ones are put behind them.");
+    }
     say("The schema is up to date.");
     Ok(())
 }
