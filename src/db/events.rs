@@ -28,12 +28,27 @@ impl Db {
         after_seq: i64,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, DbError> {
+        self.events_page(deployment_id, after_seq, limit, i64::MAX).await
+    }
+
+    /// The same; fewer, but one if there is one, when their parameters would have more than `bytes`.
+    pub async fn events_page(
+        &self,
+        deployment_id: &str,
+        after_seq: i64,
+        limit: i64,
+        bytes: i64,
+    ) -> Result<Vec<StoredEvent>, DbError> {
         let rows = sqlx::query!(
-            "SELECT seq, id, attempt, code, params, created_at FROM deployment_events
-             WHERE deployment_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            "SELECT seq, id, attempt, code, params, created_at
+             FROM (SELECT *, sum(octet_length(params::text)) OVER (ORDER BY seq) AS total
+                   FROM (SELECT * FROM deployment_events WHERE deployment_id = $1 AND seq > $2
+                         ORDER BY seq LIMIT $3) AS page) AS page
+             WHERE total <= $4 OR seq = $2 + 1 ORDER BY seq",
             deployment_id,
             after_seq,
-            limit
+            limit,
+            bytes
         )
         .fetch_all(&self.pool)
         .await?;

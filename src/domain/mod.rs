@@ -9,6 +9,7 @@ pub mod failure;
 pub mod history;
 pub mod ids;
 pub mod names;
+pub mod network;
 pub mod pipeline;
 pub mod text;
 pub mod validate;

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 use super::ApiState;
 use super::deploy::list::{named, statuses};
 use super::error::ApiError;
-use super::extract::QueryParams;
+use super::extract::{Client, QueryParams};
 use super::hub::feed::FeedHead;
 use super::problem::Problem;
 use super::stream::accept::takes_event_stream;
@@ -81,11 +81,13 @@ impl EventsQuery {
          example = json!("id: 4711.0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f\nevent: success\nretry: 5000\ndata: {\"message\":\"Deployment completed successfully\",\"deploymentId\":\"dep_4k1zq0v7w3m9x2c8b5n6\"}\n\n")),
         (status = 400, description = "A filter is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many event streams, of this client or in all; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
     State(state): State<ApiState>,
     QueryParams(query): QueryParams<EventsQuery>,
+    Client(client): Client,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if !takes_event_stream(&headers) {
@@ -93,6 +95,7 @@ pub async fn handle(
     }
     let ask = Ask::of_all(query.lang.as_deref(), query.last_event_id.as_deref(), &headers, state.config.language);
     let filter = query.filter()?;
+    let seat = state.seats.take(client)?;
     let mut watch = state.hub.watch_all();
     // On shutdown there may be nobody left to look: the stream then ends as soon as it is open.
     let look = state.shutdown.run_until_cancelled(timeout(FIRST_LOOK, watch.first_look())).await;
@@ -105,7 +108,7 @@ pub async fn handle(
     ];
     let course = All::new(watch, start, filter, ask.lang);
     let comments = comments.into_iter().flatten().map(comment);
-    let viewer = Viewer::new(course, state.shutdown, state.config.stream_lifetime(), comments);
+    let viewer = Viewer::new(course, seat, state.shutdown, state.config.stream_lifetime(), comments);
     Ok(stream(Body::from_stream(viewer.into_stream())))
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::http::ApiState;
 use crate::http::error::ApiError;
-use crate::http::extract::DeploymentId;
+use crate::http::extract::{Client, DeploymentId};
 use crate::http::hub::{Head, Watch};
 use crate::http::problem::Problem;
 use crate::http::stream::accept::takes_event_stream;
@@ -45,17 +45,20 @@ use crate::http::stream::viewer::Viewer;
         (status = 204, description = "You have the last event, and no more can come without a person's act."),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many event streams, of this client or in all; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
     State(state): State<ApiState>,
     DeploymentId(id): DeploymentId,
     RawQuery(query): RawQuery,
+    Client(client): Client,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if !takes_event_stream(&headers) {
         return Err(ApiError::NotAcceptable);
     }
+    let seat = state.seats.take(client)?;
     let ask = Ask::new(query.as_deref(), &headers, state.config.language);
     let mut watch = state.hub.watch(&id);
     // On shutdown there may be nobody left to look: the stream then ends as soon as it is open.
@@ -75,7 +78,7 @@ pub async fn handle(
     let away = matches!(head, Head::Away).then(|| comment(AWAY));
     let comments = [unknown_lang, away].into_iter().flatten();
     let course = One::new(watch, place, ask.lang);
-    let viewer = Viewer::new(course, state.shutdown, state.config.stream_lifetime(), comments);
+    let viewer = Viewer::new(course, seat, state.shutdown, state.config.stream_lifetime(), comments);
     Ok(stream(Body::from_stream(viewer.into_stream())))
 }
 

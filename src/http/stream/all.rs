@@ -8,14 +8,11 @@ use tokio::time::Instant;
 use super::ask::FeedId;
 use super::filter::Filter;
 use super::frame;
-use super::viewer::{Course, PAGE, RETRY, Turn};
+use super::viewer::{Course, PAGE, PAGE_BYTES, RETRY, Turn};
 use crate::db::DbError;
 use crate::db::feed::Place;
 use crate::domain::catalogue::Lang;
 use crate::http::hub::feed::{FeedAfter, FeedHead, FeedWatch};
-
-/// Most bytes of parameters of one page from the table: it is held in memory for one viewer alone.
-const PAGE_BYTES: i64 = 16 * 1024;
 
 /// Where a viewer begins.
 #[derive(Clone, Debug, PartialEq, Eq)]

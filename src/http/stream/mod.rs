@@ -7,4 +7,5 @@ pub mod ask;
 pub mod filter;
 pub mod frame;
 pub mod one;
+pub mod seats;
 pub mod viewer;

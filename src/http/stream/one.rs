@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::frame;
-use super::viewer::{Course, PAGE, RETRY, Turn};
+use super::viewer::{Course, PAGE, PAGE_BYTES, RETRY, Turn};
 use crate::db::DbError;
 use crate::domain::catalogue::Lang;
 use crate::http::hub::tail::After;
@@ -113,7 +113,7 @@ impl One {
 
     /// The frames after `seq`, at most up to `until`, from the table.
     async fn read_page(&self, seq: i64, until: i64) -> Result<VecDeque<Bytes>, DbError> {
-        let events = self.watch.db().events_after(self.watch.deployment_id(), seq, PAGE.min(until - seq));
+        let events = self.watch.db().events_page(self.watch.deployment_id(), seq, PAGE.min(until - seq), PAGE_BYTES);
         let events = Box::pin(events).await?;
         Ok(events.iter().map(|event| frame::encode(event, self.lang)).collect())
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::frame;
+use super::seats::Seat;
 
 /// Time between two comments that keep proxies from closing a quiet connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -19,6 +20,9 @@ pub const RETRY: Duration = Duration::from_secs(1);
 
 /// Rows of one reading of the table: they are held in memory for one viewer alone.
 pub const PAGE: i64 = 32;
+
+/// Most bytes of parameters of such a reading, unless the first event alone has more.
+pub const PAGE_BYTES: i64 = 16 * 1024;
 
 /// What there is to do.
 #[derive(Debug)]
@@ -52,12 +56,14 @@ pub struct Viewer<C> {
     keep_alive: Instant,
     /// When the stream ends, whatever is going on: its reader comes back.
     rotation: Instant,
+    _seat: Seat,
 }
 
 impl<C: Course> Viewer<C> {
     /// A viewer to whom `comments` are said first, for at most `lifetime`.
     pub fn new(
         course: C,
+        seat: Seat,
         shutdown: CancellationToken,
         lifetime: Duration,
         comments: impl IntoIterator<Item = Bytes>,
@@ -69,6 +75,7 @@ impl<C: Course> Viewer<C> {
             comments: comments.into_iter().collect(),
             keep_alive: now + KEEP_ALIVE,
             rotation: now + lifetime,
+            _seat: seat,
         }
     }
 

@@ -12,6 +12,7 @@ mod outside;
 mod reader;
 mod readyz;
 mod server;
+mod slow;
 mod story;
 
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use panda::config::HttpConfig;
 use panda::db::{Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
-use panda::http::{ApiState, Hub, router, serve};
+use panda::http::{ApiState, Hub, Seats, limits, router, serve};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -68,6 +69,7 @@ impl Default for Outside {
 /// A served API.
 pub struct Api {
     pub hub: Hub,
+    seats: Seats,
     pub shutdown: CancellationToken,
     pub address: SocketAddr,
     pub client: Client,
@@ -87,6 +89,7 @@ impl Api {
         let metrics = panda::metrics::Metrics::default();
         let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);
+        let (limits, seats) = limits(&config, 10_000);
         let state = ApiState {
             db: db.clone(),
             hub: hub.clone(),
@@ -97,12 +100,18 @@ impl Api {
             retry_step: "resume",
             metrics,
             config: Arc::new(config),
+            seats: seats.clone(),
             shutdown: shutdown.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, router(state), shutdown.clone()));
-        Self { hub, shutdown, address, client: Client::new(), serving }
+        let serving = tokio::spawn(serve(listener, router(state), limits, shutdown.clone()));
+        Self { hub, seats, shutdown, address, client: Client::new(), serving }
+    }
+
+    /// Event streams that are open.
+    pub fn open_streams(&self) -> usize {
+        self.seats.taken()
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -69,6 +69,11 @@ impl Story {
         Self { db: db.clone(), replica, deployment }
     }
 
+    /// A new deployment that nobody has claimed; its id.
+    pub async fn unclaimed(db: &Db) -> String {
+        create(db, "acme", "shop", "123456789012", Concurrency::Reject).await
+    }
+
     /// A deployment of `acme/shop` that waits for the end of `other`; its id.
     pub async fn queue_behind(db: &Db, other: &Self) -> String {
         create(db, "acme", "shop", other.account(), Concurrency::Queue).await
