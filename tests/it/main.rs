@@ -13,4 +13,5 @@ mod parts;
 mod reconcile;
 mod sandbox;
 mod soak;
+mod streams;
 mod support;
