@@ -123,7 +123,8 @@ impl Server {
         set_options(&stream, self.limits.stall);
         let place = Arc::new(place);
         let (router, at) = (self.router.clone(), Arc::clone(&place));
-        let service = service_fn(move |request| answer(router.clone(), request, peer, Arc::clone(&at)));
+        // Boxed: hyper keeps the room for this future as long as the connection lives, and a stream has its answer after milliseconds.
+        let service = service_fn(move |request| Box::pin(answer(router.clone(), request, peer, Arc::clone(&at))));
         let io = TokioIo::new(Stalled::new(stream, self.limits.stall));
         let connection = self.graceful.watch(self.http.serve_connection(io, service));
         let cut = self.cut.clone();
