@@ -97,9 +97,9 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         );
     }
     let stop = CancellationToken::new();
-    let hub = Hub::start(db.clone(), &stop);
-    let nudged = hub.clone();
     let metrics = Metrics::default();
+    let hub = Hub::start(db.clone(), metrics.clone(), &stop);
+    let nudged = hub.clone();
     let notifier = Notifier::new(move |id| nudged.nudge(id));
     let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), notifier, metrics.clone());
     let router = crate::http::router(ApiState {
@@ -169,6 +169,9 @@ async fn schema_is_there(db: &Db, migrate: bool) -> Result<bool, DbError> {
     }
     if !db.is_migrated().await? {
         return Ok(false);
+    }
+    if db.mend_event_order().await? {
+        tracing::warn!("the events were restored from another Postgres cluster; new ones are put behind them");
     }
     match db.seal_clear_secrets().await? {
         0 => {}

@@ -69,9 +69,19 @@ pub struct HttpConfig {
     /// Language of event streams that do not ask for one: ko or en
     #[arg(long, env = "PANDA_LANGUAGE", value_name = "LANG", default_value = "ko")]
     pub language: Lang,
+    /// Milliseconds after which an event stream is closed, give or take a fifth, so that its reader comes back; a restart is nothing special then
+    #[arg(long = "stream-rotation-ms", env = "PANDA_STREAM_ROTATION_MS", value_name = "MS", default_value = "600000", value_parser = millis)]
+    pub stream_rotation: Duration,
     /// AWS regions to accept beside those that this version knows
     #[arg(long, env = "PANDA_EXTRA_REGIONS", value_name = "REGION,…", value_delimiter = ',')]
     pub extra_regions: Vec<String>,
+}
+
+impl HttpConfig {
+    /// How long a stream that is opened now may live: not all that were opened together are to come back together.
+    pub fn stream_lifetime(&self) -> Duration {
+        self.stream_rotation.mul_f64(rand::random_range(0.8..=1.2))
+    }
 }
 
 /// The outside.

@@ -1,4 +1,4 @@
-//! Events of deployments: the stream is this table. All but the first of one that has to wait for its turn are written by `commit`.
+//! Events of deployments: the streams are this table. All but the first of one that has to wait for its turn are written by `commit`.
 
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -120,9 +120,10 @@ pub(super) async fn append_first(
     let rendered = event.render(Lang::Ko);
     let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
     sqlx::query!(
-        "WITH counted AS (UPDATE deployments SET next_event_seq = 2 WHERE id = $1 AND next_event_seq = 1 RETURNING attempt)
-         INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params)
-         SELECT $1, 1, $2, attempt, $3, $4, $5, $6, $7, $8, $9 FROM counted",
+        "WITH counted AS (UPDATE deployments SET next_event_seq = 2 WHERE id = $1 AND next_event_seq = 1
+                         RETURNING attempt, status)
+         INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params, status)
+         SELECT $1, 1, $2, attempt, $3, $4, $5, $6, $7, $8, $9, status FROM counted",
         deployment_id,
         Uuid::now_v7(),
         event.key,

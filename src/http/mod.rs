@@ -11,6 +11,7 @@ pub mod connections;
 pub mod deploy;
 pub mod envelope;
 pub mod error;
+pub mod events;
 pub mod extract;
 pub mod healthz;
 pub mod hub;

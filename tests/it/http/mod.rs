@@ -5,6 +5,7 @@ mod connect;
 mod connections;
 mod deploy;
 mod errors;
+mod events;
 mod healthz;
 mod idempotency;
 mod outside;
@@ -83,7 +84,8 @@ impl Api {
     pub async fn serve_with(db: &Db, outside: &Outside, flags: &[&str]) -> Self {
         let shutdown = CancellationToken::new();
         let config = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap().http;
-        let hub = Hub::start(db.clone(), &shutdown);
+        let metrics = panda::metrics::Metrics::default();
+        let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);
         let state = ApiState {
             db: db.clone(),
@@ -93,7 +95,7 @@ impl Api {
             names: Arc::new(Names::default()),
             first_step: "ensure_event_rule",
             retry_step: "resume",
-            metrics: panda::metrics::Metrics::default(),
+            metrics,
             config: Arc::new(config),
             shutdown: shutdown.clone(),
         };
