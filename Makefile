@@ -13,6 +13,8 @@ export SQLX_OFFLINE := true
 export PANDA_CACHE_DIR ?= $(CURDIR)/.cache
 # The independent AWS that tests run against.
 export PANDA_TEST_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
+# The independent readers of event streams that tests let follow a deployment.
+export PANDA_TEST_CLIENTS ?= $(PANDA_CACHE_DIR)/clients
 
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use support::figures::{head, line, seconds};
-use support::postgres::{Server, row_stats};
+use support::postgres::{Server, row_stats, statistics_arrived};
 use support::process::Panda;
 use support::rows;
 use support::sandbox::{SandboxProcess, following, serve_if_asked};
@@ -38,6 +38,7 @@ async fn main() {
     rows::place(&database.db, running, |n| following(&arns[n])).await;
     database.settle().await;
     let mut look = database.look().await;
+    statistics_arrived().await;
     let rows_before = row_stats(&mut look).await;
 
     let (options, variables) = sandbox.for_panda();
@@ -55,7 +56,7 @@ async fn main() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     // The crowd of the start is over after some rounds.
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    statistics_arrived().await;
 
     sandbox.forget_gaps().await;
     let before = (panda.cpu_seconds(), server.cpu_seconds(), sandbox.cpu_seconds());

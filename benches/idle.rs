@@ -17,7 +17,7 @@ use std::time::Duration;
 use panda::db::commit::Change;
 use panda::domain::Status;
 use support::figures::{head, line, seconds};
-use support::postgres::{Database, Server, transactions};
+use support::postgres::{Database, Server, statistics_arrived, transactions};
 use support::process::Panda;
 use support::rows;
 
@@ -69,8 +69,8 @@ impl Rest {
 async fn watch(server: &Server, database: &Database, watched: Duration) -> Rest {
     let panda = Panda::start(&database.url).await;
     let mut look = database.look().await;
-    // What starting and settling cost is not what rest costs; a backend reports its statistics within a second or so.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // What starting and settling cost is not what rest costs.
+    statistics_arrived().await;
     let before = (panda.cpu_seconds(), server.cpu_seconds(), transactions(&mut look).await);
     tokio::time::sleep(watched).await;
     let after = (panda.cpu_seconds(), server.cpu_seconds(), transactions(&mut look).await);

@@ -4,7 +4,8 @@
 #   build  C compiler, OpenSSL headers, cmake, git: what crates need to be compiled
 #   rust   a Rust toolchain that is new enough
 #   demo   Postgres, a Docker engine, an image registry, busybox
-#   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own
+#   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own; readers of event streams: Chromium, Node.js
+#          with npm and what clients/js is tested with, a Python client in an environment of its own; nginx, which is not started
 #   lint   sqlx-cli, cargo-deny, shellcheck
 #   bench  Node.js with npm, for the job queue that is measured beside us
 #
@@ -12,6 +13,7 @@
 set -euo pipefail
 
 RUST_MINIMUM=1.94.1
+NODE_MINIMUM=18
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${PANDA_CACHE_DIR:-$here/.cache}
 packages=()
@@ -59,6 +61,10 @@ missing_for_demo() {
 
 missing_for_test() {
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want python3 python3-venv
+  { have node && have npm; } || want nodejs npm
+  have nginx || want nginx
+  # Ubuntu has Chromium as a snap only, which containers cannot run: see install_chromium.
+  chromium_is_there || ! debian_has_chromium || want chromium
 }
 
 missing_for_lint() {
@@ -67,6 +73,14 @@ missing_for_lint() {
 
 missing_for_bench() {
   have npm || want nodejs npm
+}
+
+chromium_is_there() {
+  [ -x "$cache/clients/chromium" ] || have chromium || have google-chrome || have google-chrome-stable
+}
+
+debian_has_chromium() {
+  have apt-cache && ! grep -qx 'ID=ubuntu' /etc/os-release && apt-cache show chromium >/dev/null 2>&1
 }
 
 postgres_is_there() {
@@ -105,11 +119,21 @@ install_packages() {
   fi
   say "installing ${packages[*]}"
   apt_get update >/dev/null
-  if [[ " ${packages[*]} " == *' postgresql '* ]]; then
-    without_new_cluster apt_get install -y --no-install-recommends "${packages[@]}" >/dev/null
-  else
-    apt_get install -y --no-install-recommends "${packages[@]}" >/dev/null
-  fi
+  local install=(apt_get install -y --no-install-recommends)
+  [[ " ${packages[*]} " != *' postgresql '* ]] || install=(without_new_cluster "${install[@]}")
+  [[ " ${packages[*]} " != *' nginx '* ]] || install=(without_nginx_serving "${install[@]}")
+  "${install[@]}" "${packages[@]}" >/dev/null
+}
+
+# Debian serves a page on port 80 when nginx is installed, and at each start of the machine from then on. Only the program is wanted.
+without_nginx_serving() {
+  as_root mkdir -p /etc/systemd/system
+  local mask=/etc/systemd/system/nginx.service
+  [ -e "$mask" ] || [ -L "$mask" ] || as_root ln -s /dev/null "$mask"
+  "$@"
+  # Unmasked again and not enabled: whoever wants the service enables it.
+  [ "$(readlink "$mask")" != /dev/null ] || as_root rm "$mask"
+  as_root rm -f /etc/systemd/system/multi-user.target.wants/nginx.service
 }
 
 # Debian makes a database cluster on port 5432 when the package is installed. We start our own in private folders and want only the
@@ -177,6 +201,47 @@ install_moto() {
   touch "$stamp"
 }
 
+# --- readers of event streams ----------------------------------------------------------------------------------------------------
+
+node_is_new_enough() {
+  local version
+  version=$(node --version 2>/dev/null) || return 1
+  version=${version#v}
+  [ "${version%%.*}" -ge "$NODE_MINIMUM" ]
+}
+
+install_clients() {
+  local venv=$cache/clients stamp
+  stamp=$venv/$(sha256sum "$here/scripts/clients-requirements.txt" | cut -c1-16)
+  if [ ! -e "$stamp" ]; then
+    say "installing a Python client into $venv (once)"
+    rm -rf "$venv"
+    mkdir -p "$cache"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/scripts/clients-requirements.txt"
+    touch "$stamp"
+  fi
+  node_is_new_enough || die "Node.js $NODE_MINIMUM or newer is needed (https://nodejs.org); node --version says: $(node --version 2>&1 || true)"
+  # In the checkout: Node looks for packages beside the code that uses them.
+  stamp=$here/clients/js/node_modules/.$(sha256sum "$here/clients/js/package-lock.json" | cut -c1-16)
+  if [ ! -e "$stamp" ]; then
+    say "installing what clients/js is tested with (once)"
+    (cd "$here/clients/js" && npm ci --silent --no-audit --no-fund)
+    touch "$stamp"
+  fi
+}
+
+# Where the distribution has no package: Chromium's own build, without its window.
+install_chromium() {
+  chromium_is_there && return 0
+  say "installing chrome-headless-shell into $cache/browsers (once)"
+  local program
+  program=$(as_root env PATH="$PATH" npx --yes @puppeteer/browsers@2 install chrome-headless-shell@stable --install-deps --path "$cache/browsers" \
+    | awk '{ print $2 }' | tail -n 1)
+  [ -x "$program" ] || die "Chromium could not be installed: put a program named chromium into PATH, then try again"
+  ln -sf "$program" "$cache/clients/chromium"
+}
+
 # ---------------------------------------------------------------------------------------------------------------------------------
 
 PATH=$HOME/.cargo/bin:$PATH
@@ -194,6 +259,8 @@ for level in "$@"; do
     test)
       cargo_tool cargo-nextest cargo-nextest --version '^0.9'
       install_moto
+      install_clients
+      install_chromium
       ;;
     lint)
       cargo_tool sqlx sqlx-cli --version '^0.9' --no-default-features --features postgres,rustls

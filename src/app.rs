@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,9 +17,10 @@ use crate::clients::docker::Docker;
 use crate::clients::git::{Git, GitLimits};
 use crate::clients::github::GitHub;
 use crate::clients::probe::Probe;
-use crate::config::Config;
+use crate::config::{Config, DatabaseConfig};
 use crate::db::{Db, DbError, DbOptions};
 use crate::domain::connection::AwsKeys;
+use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
 use crate::http::{ApiState, Hub};
 use crate::metrics::Metrics;
@@ -31,6 +33,12 @@ pub enum AppError {
     /// The database.
     #[error(transparent)]
     Database(#[from] DbError),
+    /// The keys that seal secrets.
+    #[error("{problem}; `panda keys generate --file FILE` makes a key, and --key-file (PANDA_KEY_FILE) names the file")]
+    Keys {
+        /// What is wrong.
+        problem: String,
+    },
     /// A client of the outside could not be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -173,11 +181,29 @@ async fn schema_is_there(db: &Db, migrate: bool) -> Result<bool, DbError> {
     if migrate {
         db.migrate().await?;
     }
-    let there = db.is_migrated().await?;
-    if there && db.mend_event_order().await? {
+    if !db.is_migrated().await? {
+        return Ok(false);
+    }
+    if db.mend_event_order().await? {
         tracing::warn!("the events were restored from another Postgres cluster; new ones are put behind them");
     }
-    Ok(there)
+    match db.seal_clear_secrets().await? {
+        0 => {}
+        sealed => tracing::info!(sealed, "secrets from before there was a key are sealed now"),
+    }
+    Ok(true)
+}
+
+/// The keys of `config`, from a file or from `PANDA_KEYS`.
+pub fn keyring(config: &DatabaseConfig) -> Result<Keyring, AppError> {
+    let (text, from) = match &config.key_file {
+        Some(path) => {
+            let unreadable = |error| AppError::Keys { problem: format!("{} cannot be read: {error}", path.display()) };
+            (std::fs::read_to_string(path).map_err(unreadable)?, path.display().to_string())
+        }
+        None => (std::env::var("PANDA_KEYS").unwrap_or_default(), "PANDA_KEYS".to_owned()),
+    };
+    Keyring::parse(&SecretString::from(text)).map_err(|error| AppError::Keys { problem: format!("{from}: {error}") })
 }
 
 /// The database of `config`; connects when first used.
@@ -187,6 +213,7 @@ pub fn database(config: &Config) -> Result<Db, AppError> {
         url: database.database_url.clone(),
         max_connections: database.database_max_connections,
         acquire_timeout: database.database_acquire_timeout,
+        keyring: Some(Arc::new(keyring(database)?)),
     })?)
 }
 

@@ -49,6 +49,9 @@ pub struct DatabaseConfig {
     /// Milliseconds to wait for a connection before answering 503
     #[arg(long = "database-acquire-timeout-ms", env = "PANDA_DATABASE_ACQUIRE_TIMEOUT_MS", value_name = "MS", default_value = "3000", value_parser = millis)]
     pub database_acquire_timeout: Duration,
+    /// File with the keys that seal stored secrets, one ID:KEY a line; the first seals, all open. `panda keys generate` makes one
+    #[arg(long, env = "PANDA_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
     /// Bring the schema up to date at start (safe with several replicas); without it, run `panda migrate` first
     #[arg(long, env = "PANDA_MIGRATE", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub migrate: bool,

@@ -52,6 +52,7 @@ impl Server {
             url: SecretString::from(url.to_string()),
             max_connections: CONNECTIONS,
             acquire_timeout: std::time::Duration::from_mins(1),
+            keyring: Some(std::sync::Arc::new(keyring())),
         };
         let db = Db::new(&options).unwrap();
         db.migrate().await.unwrap();
@@ -90,6 +91,11 @@ impl Database {
     }
 }
 
+/// Until whatever was done before is in Postgres's statistics: a backend at rest reports after ten seconds.
+pub async fn statistics_arrived() {
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+}
+
 /// Transactions that ended in this database so far; a statement outside a transaction block is one.
 pub async fn transactions(look: &mut PgConnection) -> i64 {
     sqlx::query_scalar("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")
@@ -115,4 +121,11 @@ pub async fn row_stats(look: &mut PgConnection) -> RowStats {
     .fetch_one(look)
     .await
     .unwrap()
+}
+
+/// What seals the secrets of benches.
+fn keyring() -> panda::domain::keyring::Keyring {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
+    let text = secrecy::SecretString::from(std::fs::read_to_string(file).unwrap());
+    panda::domain::keyring::Keyring::parse(&text).unwrap()
 }

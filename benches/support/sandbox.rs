@@ -15,7 +15,7 @@ use panda::db::commit::Change;
 use panda::domain::connection::{AwsCredentials, AwsKeys};
 use panda::domain::deployment::Facts;
 use panda::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
-use panda::sandbox::{Sandbox, SandboxCredentials, SandboxOptions, Timing};
+use panda::sandbox::{RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -68,7 +68,12 @@ pub async fn serve_if_asked() {
     let docker = bollard::Docker::connect_with_http("http://127.0.0.1:9", 1, bollard::API_DEFAULT_VERSION).unwrap();
     let sandbox = Sandbox::start(SandboxOptions {
         docker,
-        registry: None,
+        // Asked for its address only: the pushes are notifications of our own.
+        registry: Some(RegistryAddress {
+            host_port: "127.0.0.1:9".into(),
+            username: "AWS".into(),
+            password: SecretString::from("unused"),
+        }),
         initial_image: None,
         timing: Timing { ensure_infra: FOR_EVER, ..Timing::default() },
         listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),

@@ -63,7 +63,8 @@ pub async fn run(args: ListArgs) -> Result<(), CliError> {
         return Ok(());
     }
     let rows = data.get("deployments").and_then(Value::as_array).cloned().unwrap_or_default();
-    let columns = ["deploymentId", "status", "owner", "repo", "branch", "startedAt", "errorCode"];
+    let columns =
+        ["deploymentId", "status", "owner", "repo", "branch", "startedAt", "attempt", "queuePosition", "errorCode"];
     say(table::rows(&rows, &columns, "no deployments").trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
         say(&format!("\nMore: add --cursor {}", clean::line(cursor)));

@@ -25,6 +25,8 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
         url: args.database.database_url,
         max_connections: args.database.database_max_connections,
         acquire_timeout: args.database.database_acquire_timeout,
+        // The schema holds no secrets; the first server that starts seals those from before there was a key.
+        keyring: None,
     })?;
     db.migrate().await?;
     if db.mend_event_order().await? {

@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod error;
 mod example;
+mod keys;
 mod leftovers;
 mod list;
 mod logging;
@@ -81,6 +82,8 @@ pub enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Bring the database's schema up to date
     Migrate(migrate::MigrateArgs),
+    /// The keys that seal stored secrets
+    Keys(keys::KeysArgs),
     /// Connect a source repository or an AWS account
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
@@ -116,6 +119,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Demo(args) => Box::pin(demo::run(args)).await?,
         Command::Serve(args) => Box::pin(serve::run(*args)).await?,
         Command::Migrate(args) => migrate::run(args).await?,
+        Command::Keys(args) => keys::run(args).await?,
         Command::Connect(command) => connect::run(command).await?,
         Command::Connections(args) => connections::run(args).await?,
         Command::Deploy(args) => deploy::run(args).await?,

@@ -24,6 +24,9 @@ const ORDER: [&str; 12] = [
     "finalService",
 ];
 
+/// Of an attempt before.
+const ATTEMPT: [&str; 6] = ["attempt", "startedAt", "endedAt", "step", "errorCode", "errorMessage"];
+
 /// `panda result`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -47,5 +50,18 @@ pub async fn run(args: ResultArgs) -> Result<(), CliError> {
 
 /// A result as text or JSON.
 pub fn shown(data: &Value, json: bool) -> String {
-    if json { clean::json(data) } else { table::members(data, &ORDER) }
+    if json {
+        return clean::json(data);
+    }
+    // The attempts are a table of their own: each is a row.
+    let mut members = data.clone();
+    let attempts = members.as_object_mut().and_then(|members| members.remove("attempts"));
+    let mut text = table::members(&members, &ORDER);
+    if let Some(Value::Array(attempts)) =
+        attempts.filter(|attempts| attempts.as_array().is_some_and(|all| !all.is_empty()))
+    {
+        text.push_str("\nAttempts before\n");
+        text.push_str(&table::rows(&attempts, &ATTEMPT, "none"));
+    }
+    text
 }

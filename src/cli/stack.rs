@@ -18,6 +18,7 @@ use super::{example, leftovers};
 use crate::app::{self, Running};
 use crate::config::Config;
 use crate::domain::connection::AwsKeys;
+use crate::domain::keyring::Keyring;
 use crate::sandbox::github::GitHub;
 use crate::sandbox::parts::{Parts, Registry, RegistryOptions};
 use crate::sandbox::{RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing};
@@ -209,6 +210,7 @@ fn configuration(
     let mut args: Vec<OsString> = vec!["panda".into()];
     let mut set = |option: &str, value: &str| args.extend([OsString::from(option), value.into()]);
     set("--database-url", SecretString::from(parts.postgres.url()).expose_secret());
+    set("--key-file", &path_text(&key_file(&options.dir)?)?);
     set("--migrate", "true");
     set("--listen", &options.listen.to_string());
     set("--aws-endpoint", endpoint);
@@ -224,6 +226,16 @@ fn configuration(
     set("--workspace-dir", &path_text(&options.dir.join("workspaces"))?);
     let settings = Settings::try_parse_from(args);
     Ok(settings.map_err(|error| CliError::input("configuration", error.to_string()))?.config)
+}
+
+/// The key that seals what is stored here; made at the first start.
+fn key_file(dir: &Path) -> Result<PathBuf, CliError> {
+    let path = dir.join("keys");
+    if !path.exists() {
+        let line = Keyring::generate().map_err(|error| CliError::input("keys", error.to_string()))?;
+        super::keys::write_new(&path, &line)?;
+    }
+    Ok(path)
 }
 
 fn path_text(path: &Path) -> Result<String, CliError> {

@@ -1,10 +1,13 @@
-//! Connections to source repositories and AWS accounts. Secrets leave this module only inside `SecretString`.
+//! Connections to source repositories and AWS accounts. Their secrets are sealed in the tables (`sealed`), and leave this module only
+//! inside `SecretString`.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sqlx::PgConnection;
 
+use super::sealed::{AWS, GITHUB};
 use super::{Db, DbError};
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use crate::domain::keyring::Keyring;
 
 /// A connection to a source repository as it may be shown.
 #[derive(Clone, Debug)]
@@ -31,12 +34,12 @@ pub struct AwsSummary {
 impl Db {
     /// Stores a connection to a source repository.
     pub async fn insert_github_connection(&self, connection: &GithubConnection) -> Result<(), DbError> {
-        insert_github(&mut *self.pool.acquire().await?, connection).await
+        insert_github(&mut *self.pool.acquire().await?, self.keyring()?, connection).await
     }
 
     /// Stores a connection to an AWS account.
     pub async fn insert_aws_connection(&self, connection: &AwsConnection) -> Result<(), DbError> {
-        insert_aws(&mut *self.pool.acquire().await?, connection).await
+        insert_aws(&mut *self.pool.acquire().await?, self.keyring()?, connection).await
     }
 
     /// All connections to source repositories, oldest first.
@@ -58,52 +61,86 @@ impl Db {
 
     /// One connection to a source repository.
     pub async fn github_connection(&self, id: &str) -> Result<Option<GithubConnection>, DbError> {
-        let row = sqlx::query!("SELECT id, owner, repo, branch, token FROM github_connections WHERE id = $1", id)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(row.map(|row| GithubConnection {
-            id: row.id,
-            owner: row.owner,
-            repo: row.repo,
-            branch: row.branch,
-            token: SecretString::from(row.token),
-        }))
+        Ok(self.github_connections_of(&[id.to_owned()]).await?.pop())
     }
 
     /// One connection to an AWS account.
     pub async fn aws_connection(&self, id: &str) -> Result<Option<AwsConnection>, DbError> {
-        let row = sqlx::query!(
-            "SELECT id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id
-             FROM aws_connections WHERE id = $1",
-            id
+        Ok(self.aws_connections_of(&[id.to_owned()]).await?.pop())
+    }
+
+    /// Those connections to source repositories that are there.
+    ///
+    /// # Errors
+    /// [`DbError::Key`] when a secret cannot be opened.
+    pub async fn github_connections_of(&self, ids: &[String]) -> Result<Vec<GithubConnection>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, owner, repo, branch, token, key_id, wrapped_key, token_sealed FROM github_connections WHERE id = ANY ($1)",
+            ids
         )
-        .fetch_optional(&self.pool)
+        .fetch_all(&self.pool)
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let credentials = match (row.role_arn, row.access_key_id, row.secret_access_key) {
-            (Some(role_arn), ..) => {
-                AwsCredentials::Role { role_arn, external_id: row.external_id.map(SecretString::from) }
-            }
-            (None, Some(access_key_id), Some(secret)) => AwsCredentials::Keys(AwsKeys {
-                access_key_id,
-                secret_access_key: SecretString::from(secret),
-                session_token: row.session_token.map(SecretString::from),
-            }),
-            _ => return Err(DbError::Corrupt(format!("aws_connections {id} has neither keys nor a role"))),
-        };
-        Ok(Some(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials }))
+        rows.into_iter()
+            .map(|row| {
+                let sealed = self.sealed(GITHUB, &row.id, row.key_id, row.wrapped_key)?;
+                let token = sealed.secret("token", row.token, row.token_sealed)?;
+                let token = token.ok_or_else(|| DbError::Corrupt(format!("{GITHUB} {} has no token", row.id)))?;
+                Ok(GithubConnection { id: row.id, owner: row.owner, repo: row.repo, branch: row.branch, token })
+            })
+            .collect()
+    }
+
+    /// Those connections to AWS accounts that are there.
+    ///
+    /// # Errors
+    /// [`DbError::Corrupt`] when one of them has no credentials, [`DbError::Key`] when a secret cannot be opened.
+    pub async fn aws_connections_of(&self, ids: &[String]) -> Result<Vec<AwsConnection>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id, key_id,
+                    wrapped_key, secret_access_key_sealed, session_token_sealed, external_id_sealed
+             FROM aws_connections WHERE id = ANY ($1)",
+            ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let sealed = self.sealed(AWS, &row.id, row.key_id, row.wrapped_key)?;
+                let secret = sealed.secret("secret_access_key", row.secret_access_key, row.secret_access_key_sealed)?;
+                let credentials = match (row.role_arn, row.access_key_id, secret) {
+                    (Some(role_arn), ..) => AwsCredentials::Role {
+                        role_arn,
+                        external_id: sealed.secret("external_id", row.external_id, row.external_id_sealed)?,
+                    },
+                    (None, Some(access_key_id), Some(secret_access_key)) => AwsCredentials::Keys(AwsKeys {
+                        access_key_id,
+                        secret_access_key,
+                        session_token: sealed.secret("session_token", row.session_token, row.session_token_sealed)?,
+                    }),
+                    _ => return Err(DbError::Corrupt(format!("{AWS} {} has neither keys nor a role", row.id))),
+                };
+                Ok(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials })
+            })
+            .collect()
     }
 }
 
 /// Within the caller's transaction.
-pub(super) async fn insert_github(into: &mut PgConnection, connection: &GithubConnection) -> Result<(), DbError> {
+pub(super) async fn insert_github(
+    into: &mut PgConnection,
+    keyring: &Keyring,
+    connection: &GithubConnection,
+) -> Result<(), DbError> {
+    let key = keyring.new_row_key(GITHUB, &connection.id)?;
     sqlx::query!(
-        "INSERT INTO github_connections (id, owner, repo, branch, token) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO github_connections (id, owner, repo, branch, key_id, wrapped_key, token_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         connection.id,
         connection.owner,
         connection.repo,
         connection.branch,
-        connection.token.expose_secret()
+        key.key_id,
+        key.wrapped,
+        key.seal("token", &connection.token)?
     )
     .execute(into)
     .await?;
@@ -111,23 +148,31 @@ pub(super) async fn insert_github(into: &mut PgConnection, connection: &GithubCo
 }
 
 /// Within the caller's transaction.
-pub(super) async fn insert_aws(into: &mut PgConnection, connection: &AwsConnection) -> Result<(), DbError> {
+pub(super) async fn insert_aws(
+    into: &mut PgConnection,
+    keyring: &Keyring,
+    connection: &AwsConnection,
+) -> Result<(), DbError> {
     let (keys, role) = match &connection.credentials {
         AwsCredentials::Keys(keys) => (Some(keys), None),
         AwsCredentials::Role { role_arn, external_id } => (None, Some((role_arn, external_id))),
     };
+    let key = keyring.new_row_key(AWS, &connection.id)?;
+    let seal = |column, secret: Option<&SecretString>| secret.map(|secret| key.seal(column, secret)).transpose();
     sqlx::query!(
-        "INSERT INTO aws_connections
-            (id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO aws_connections (id, region, account_id, access_key_id, role_arn, key_id, wrapped_key,
+                                      secret_access_key_sealed, session_token_sealed, external_id_sealed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         connection.id,
         connection.region,
         connection.account_id,
         keys.map(|keys| keys.access_key_id.as_str()),
-        keys.map(|keys| keys.secret_access_key.expose_secret()),
-        keys.and_then(|keys| keys.session_token.as_ref()).map(ExposeSecret::expose_secret),
         role.map(|(arn, _)| arn.as_str()),
-        role.and_then(|(_, id)| id.as_ref()).map(ExposeSecret::expose_secret),
+        key.key_id,
+        key.wrapped,
+        seal("secret_access_key", keys.map(|keys| &keys.secret_access_key))?,
+        seal("session_token", keys.and_then(|keys| keys.session_token.as_ref()))?,
+        seal("external_id", role.and_then(|(_, id)| id.as_ref()))?,
     )
     .execute(into)
     .await?;

@@ -1,4 +1,4 @@
-//! The events of all deployments in one order: `docs/decisions/0013-an-order-for-all-events.md`.
+//! The events of all deployments in one order: `docs/decisions/0014-an-order-for-all-events.md`.
 //!
 //! An event's place is the id of the transaction that wrote it. Below the *horizon*, the oldest transaction that still runs, nothing can
 //! be added any more: a reader that never goes beyond it misses nothing, in whichever order transactions commit.

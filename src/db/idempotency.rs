@@ -79,7 +79,7 @@ impl Db {
         if let Some(known) = reserve(&mut tx, key).await? {
             return Ok(known);
         }
-        super::connections::insert_github(&mut tx, connection).await?;
+        super::connections::insert_github(&mut tx, self.keyring()?, connection).await?;
         keep(&mut tx, key, answer).await?;
         tx.commit().await?;
         Ok(Once::Now(()))
@@ -96,7 +96,7 @@ impl Db {
         if let Some(known) = reserve(&mut tx, key).await? {
             return Ok(known);
         }
-        super::connections::insert_aws(&mut tx, connection).await?;
+        super::connections::insert_aws(&mut tx, self.keyring()?, connection).await?;
         keep(&mut tx, key, answer).await?;
         tx.commit().await?;
         Ok(Once::Now(()))

@@ -6,11 +6,14 @@ pub mod create;
 pub mod deployments;
 pub mod events;
 pub mod feed;
+pub mod health;
 pub mod idempotency;
 pub mod locks;
 pub mod notify;
 pub mod overdue;
 pub mod ownership;
+mod pool;
+pub mod sealed;
 pub mod turns;
 pub mod wishes;
 
@@ -19,13 +22,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use pool::{Pool, STATEMENT_LIMIT};
+
+use crate::domain::keyring::{KeyError, Keyring};
 
 /// What can go wrong with the database, as far as a caller can act on it.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// No connection, or it broke: the statement may or may not have happened. Try again later.
-    #[error("the database cannot be reached: {0}")]
+    /// No connection, it broke, or the database cannot do it now: the statement may or may not have happened. Try again later.
+    #[error("{words}: {0}", words = health::words(.0))]
     Unavailable(#[source] Arc<sqlx::Error>),
     /// The database holds something that this version cannot read.
     #[error("the database holds an unexpected value: {0}")]
@@ -33,6 +40,9 @@ pub enum DbError {
     /// The database's address is not one.
     #[error("the database URL is not valid: use postgres://user:password@host:port/database")]
     Url,
+    /// A secret cannot be sealed or opened.
+    #[error("a stored secret cannot be used: {0}")]
+    Key(#[from] KeyError),
     /// The schema cannot be brought up to date.
     #[error("the schema cannot be migrated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -56,11 +66,11 @@ impl From<Arc<sqlx::Error>> for DbError {
                 Self::Unavailable(error)
             }
             E::Database(refused) => {
-                // 08 connection, 25006 read-only (a failover), 53 out of resources, 57014 the time limit of statements,
-                // 57P shutdown, 58 system, 40 serialization: all pass.
+                // 08 connection, 25006 read-only (a failover), 25P03 idle for too long in a transaction, 53 out of resources, 55P03 and
+                // 57014 took too long (by our own time limit), 57P shutdown, 58 system, 40 serialization: all pass.
                 let code = refused.code().unwrap_or_default().into_owned();
-                let passing =
-                    ["08", "25006", "53", "57014", "57P", "58", "40"].iter().any(|class| code.starts_with(class));
+                let passing = ["08", "25006", "25P03", "53", "55P03", "57014", "57P", "58", "40"];
+                let passing = passing.iter().any(|class| code.starts_with(class));
                 if passing { Self::Unavailable(error) } else { Self::Refused(error) }
             }
             E::ColumnDecode { .. } | E::Decode(_) => Self::Corrupt(error.to_string()),
@@ -85,13 +95,17 @@ pub struct DbOptions {
     pub max_connections: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout: Duration,
+    /// What seals and opens secrets; without it, connections can be neither stored nor used.
+    pub keyring: Option<Arc<Keyring>>,
 }
 
 /// The database: cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
-    pool: PgPool,
+    pool: Pool,
     commits: Arc<commit::Group>,
+    health: Arc<health::Health>,
+    keyring: Option<Arc<Keyring>>,
 }
 
 impl Db {
@@ -104,17 +118,24 @@ impl Db {
             .map_err(|_| DbError::Url)?
             .application_name("panda")
             // A statement that hangs must not hold a lease past its end.
-            .options([("statement_timeout", "15s"), ("idle_in_transaction_session_timeout", "15s")]);
+            .options([("statement_timeout", STATEMENT_LIMIT), ("idle_in_transaction_session_timeout", "15s")]);
+        let health = Arc::<health::Health>::default();
+        let trust = Arc::clone(&health);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
+            .before_acquire(move |_, connection| {
+                let trusted = trust.trusts(connection.age);
+                Box::pin(async move { Ok(trusted) })
+            })
             .connect_lazy_with(connect);
-        Ok(Self { commits: Arc::new(commit::Group::new(pool.clone())), pool })
+        let pool = Pool(pool);
+        Ok(Self { commits: Arc::new(commit::Group::new(pool.clone())), pool, health, keyring: options.keyring.clone() })
     }
 
     /// Brings the schema up to date. Safe with several replicas: the migrator takes an advisory lock.
     pub async fn migrate(&self) -> Result<(), DbError> {
-        sqlx::migrate!().run(&self.pool).await?;
+        sqlx::migrate!().run(&*self.pool).await?;
         Ok(())
     }
 

@@ -7,6 +7,18 @@ use sqlx::types::Uuid;
 use super::{Db, DbError};
 use crate::domain::deployment::{Deployment, Facts};
 
+/// What a heartbeat found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// The lease goes on.
+    Renewed {
+        /// Whether some active row has no living owner.
+        claimable: bool,
+    },
+    /// The row is gone or the lease had run out: whatever was owned may be another's by now.
+    Lost,
+}
+
 impl Db {
     /// Registers this process. Its lease runs from here.
     pub async fn register_replica(&self, id: Uuid, name: &str, lease: Duration) -> Result<(), DbError> {
@@ -23,16 +35,23 @@ impl Db {
         Ok(())
     }
 
-    /// Renews the lease. False when the row is gone or the lease had run out: whatever was owned may be another's by now.
-    pub async fn heartbeat(&self, id: Uuid) -> Result<bool, DbError> {
+    /// Renews the lease, and says whether there is something to claim: so a replica with nothing to do asks once, not twice.
+    /// Perhaps not by this replica: that is for [`Db::claim`] to say.
+    pub async fn heartbeat(&self, id: Uuid) -> Result<Heartbeat, DbError> {
         let renewed = sqlx::query!(
             "UPDATE replicas SET heartbeat_at = clock_timestamp()
-             WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()",
+             WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
+             RETURNING EXISTS (
+                 SELECT FROM deployments d
+                 WHERE d.active AND (d.replica_id IS NULL OR d.replica_id <> ALL (ARRAY (
+                     SELECT r.id FROM replicas r
+                     WHERE r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp())))
+             ) AS \"claimable!\"",
             id
         )
-        .execute(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        Ok(renewed.rows_affected() == 1)
+        Ok(renewed.map_or(Heartbeat::Lost, |row| Heartbeat::Renewed { claimable: row.claimable }))
     }
 
     /// Gives back all that the replica owns and removes it.
@@ -98,7 +117,11 @@ impl Db {
                  WHERE NOT heavy OR n <= $3
              ), claimed AS (
                  UPDATE deployments d
-                 SET replica_id = me.id, version = d.version + 1, claims_without_progress = d.claims_without_progress + 1,
+                 SET replica_id = me.id, version = d.version + 1,
+                     -- A run that lasted did not end its process by what the step does at once: a quiet execution may be followed
+                     -- through many restarts. The step's own time limit bounds the rest.
+                     claims_without_progress =
+                         CASE WHEN d.run_started_at < now() - interval '1 minute' THEN 1 ELSE d.claims_without_progress + 1 END,
                      run_started_at = now()
                  FROM me, chosen WHERE d.id = chosen.id
                  RETURNING d.id, d.version

@@ -8,6 +8,7 @@ pub mod event;
 pub mod failure;
 pub mod history;
 pub mod ids;
+pub mod keyring;
 pub mod names;
 pub mod network;
 pub mod pipeline;

@@ -10,6 +10,7 @@ use super::problem::Problem;
 use crate::clients::ClientError;
 use crate::clients::github::GitHubError;
 use crate::db::DbError;
+use crate::db::health::words;
 
 /// What a client may be told.
 #[derive(Debug, thiserror::Error)]
@@ -323,11 +324,11 @@ impl ApiError {
                 format!("AWS could not be asked about the credentials ({error}). Nothing was stored; try again."),
             )
             .retry_after(SOON),
-            Self::Database(DbError::Unavailable(_)) => P::new(
+            Self::Database(DbError::Unavailable(error)) => P::new(
                 S::SERVICE_UNAVAILABLE,
                 "DATABASE_UNAVAILABLE",
                 "The database is away",
-                "The database cannot be reached. Nothing was lost; try again in a moment.",
+                format!("Just now {}. Nothing was lost; try again in a moment.", words(error)),
             )
             .retry_after(SOON),
             Self::NotReady(what) => {

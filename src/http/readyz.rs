@@ -26,7 +26,7 @@ pub struct Readiness {
 #[utoipa::path(
     get, path = "/readyz", tag = "probes", operation_id = "readyz",
     responses(
-        (status = 200, description = "The database answers, its schema is the one of this version, the process is not ending.", body = Readiness),
+        (status = 200, description = "The database answers and takes writes, its schema is the one of this version, the process is not ending.", body = Readiness),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Not ready; `detail` names what is missing.", body = Problem, content_type = "application/problem+json"),
     )
@@ -36,14 +36,22 @@ pub async fn handle(State(state): State<ApiState>) -> Result<Json<Readiness>, Ap
         return Err(ApiError::NotReady("the process is shutting down".to_owned()));
     }
     match state.db.is_migrated().await {
-        Ok(true) => {
-            Ok(Json(Readiness { status: "ok", oldest_overdue_seconds: state.metrics.oldest_overdue_seconds() }))
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(ApiError::NotReady("the database schema is not up to date; run `panda migrate`".to_owned()));
         }
-        Ok(false) => Err(ApiError::NotReady("the database schema is not up to date; run `panda migrate`".to_owned())),
         Err(error) if error.is_unavailable() => {
             tracing::warn!(%error, "not ready");
-            Err(ApiError::NotReady("the database does not answer".to_owned()))
+            return Err(ApiError::NotReady(state.db.in_words(&error)));
         }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
+    }
+    // It may answer and still take no writes: wishes are writes.
+    match state.db.trouble() {
+        None => Ok(Json(Readiness { status: "ok", oldest_overdue_seconds: state.metrics.oldest_overdue_seconds() })),
+        Some(trouble) => {
+            tracing::warn!(trouble, "not ready");
+            Err(ApiError::NotReady(trouble))
+        }
     }
 }

@@ -18,9 +18,10 @@ use crate::db::commit::{Change, Committed};
 use crate::db::{Db, DbError};
 use crate::domain::backoff;
 use crate::domain::catalogue::{EventCode, Lang};
+use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
-use crate::domain::{Deployment, GithubConnection, Status};
+use crate::domain::{Deployment, Status};
 use crate::failpoints;
 use crate::steps::{Outcome, Services, Step, StepError, Then, remove_workspace};
 
@@ -37,6 +38,8 @@ pub(super) struct Driver {
     pub(super) stop: CancellationToken,
     /// Cancelled when a person's wish to cancel this deployment was seen.
     pub(super) unwanted: CancellationToken,
+    /// As they were read together with the row; none when they have to be read yet.
+    pub(super) connections: Option<(GithubConnection, AwsConnection)>,
 }
 
 /// What the driver does after a turn.
@@ -57,11 +60,14 @@ impl Driver {
     }
 
     async fn turns(&mut self, mut deployment: Deployment) {
-        let Some((github, user)) = self.connections(&mut deployment).await else { return };
+        let Some((github, aws)) = self.connections(&mut deployment).await else { return };
+        let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
         let mut known: Option<(Step, Memory)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
         // Statements in a row that the database refused: it will refuse the same again.
         let mut refusals = 0;
+        // Turns in a row whose end could not be committed: the step begins anew each time, and the outside is asked each time.
+        let mut failures = 0;
         loop {
             let step = match Step::parse(&deployment.step, &deployment.step_state) {
                 Ok(step) => step,
@@ -69,7 +75,7 @@ impl Driver {
                     if self.fail(&mut deployment, ErrorCode::Internal, &reason).await {
                         return;
                     }
-                    match self.read_again(&deployment.id, &DbError::Corrupt(reason)).await {
+                    match self.read_again(&deployment.id, &DbError::Corrupt(reason), 1).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
@@ -88,6 +94,7 @@ impl Driver {
             let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).instrument(span);
             let turn = failpoints::within(step.name(), turn).await;
             known = Some((step, memory));
+            failures = if turn.is_err() { failures + 1 } else { 0 };
             match turn {
                 Ok(After::GoOn) => {}
                 Ok(After::Sleep(duration)) => tokio::select! {
@@ -98,7 +105,7 @@ impl Driver {
                 Ok(After::Done) => return,
                 Err(error) => {
                     refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
-                    match self.read_again(&deployment.id, &error).await {
+                    match self.read_again(&deployment.id, &error, failures).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
@@ -339,13 +346,12 @@ impl Driver {
         Ok(!matches!(self.commit(deployment, change, After::GoOn).await?, After::Done))
     }
 
-    /// The answer to a statement was lost or refused: what became of it is in the row. None when the row is not ours any more.
-    async fn read_again(&self, id: &str, error: &DbError) -> Option<Deployment> {
+    /// The answer to a statement was lost or refused, for the how-manieth time in a row: what became of it is in the row. None when the row
+    /// is not ours any more.
+    async fn read_again(&self, id: &str, error: &DbError, mut tries: u32) -> Option<Deployment> {
         tracing::warn!(%error, "the database failed; the row is read again");
         let ids = [id.to_owned()];
-        let mut tries = 0;
         loop {
-            tries += 1;
             tokio::select! {
                 () = tokio::time::sleep(backoff::delay(tries, RETRY_BASE, RETRY_CAP, rand::random())) => {}
                 () = self.stop.cancelled() => return None,
@@ -354,6 +360,7 @@ impl Driver {
                 Ok(mut rows) => return rows.pop().filter(|row| !row.status.is_finished()),
                 Err(error) => tracing::debug!(%error, "the row could not be read yet"),
             }
+            tries += 1;
         }
     }
 
@@ -365,16 +372,16 @@ impl Driver {
     }
 
     /// The connections that the deployment names; fails it when one is gone.
-    async fn connections(&self, deployment: &mut Deployment) -> Option<(GithubConnection, UserAws)> {
+    async fn connections(&mut self, deployment: &mut Deployment) -> Option<(GithubConnection, AwsConnection)> {
+        if let Some(connections) = self.connections.take() {
+            return Some(connections);
+        }
         let mut tries = 0;
         loop {
             let github = self.db.github_connection(&deployment.github_connection_id).await;
             let aws = self.db.aws_connection(&deployment.aws_connection_id).await;
             match (github, aws) {
-                (Ok(Some(github)), Ok(Some(aws))) => {
-                    let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
-                    return Some((github, user));
-                }
+                (Ok(Some(github)), Ok(Some(aws))) => return Some((github, aws)),
                 (Ok(None), Ok(_)) | (Ok(_), Ok(None)) => {
                     self.fail(deployment, ErrorCode::ConnectionUnusable, "it was removed").await;
                     return None;

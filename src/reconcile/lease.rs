@@ -8,6 +8,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::db::Db;
+use crate::db::ownership::Heartbeat;
+
+/// What is wrong with a database that is asked and says nothing.
+const SILENT: &str = "the database does not answer";
 
 /// One membership of the set of living replicas. When it ends, everything that was owned under it is forgotten.
 #[derive(Clone, Debug)]
@@ -44,9 +48,9 @@ impl Leases {
         }
     }
 
-    /// Keeps a lease until `stop`: joins, renews, and joins anew under another id when the lease was lost. `joined` is called
-    /// after each joining.
-    pub(super) async fn keep(&self, stop: CancellationToken, joined: impl Fn()) {
+    /// Keeps a lease until `stop`: joins, renews, and joins anew under another id when the lease was lost. `look` is called
+    /// after each joining, and when a heartbeat found something to claim.
+    pub(super) async fn keep(&self, stop: CancellationToken, look: impl Fn()) {
         while !stop.is_cancelled() {
             let replica = Uuid::now_v7();
             let asked = Instant::now();
@@ -54,13 +58,20 @@ impl Leases {
                 tokio::time::timeout(self.length, self.db.register_replica(replica, &self.name, self.length)).await;
             match registered {
                 Ok(Ok(())) => {
+                    self.db.note_heartbeat(None);
                     tracing::info!(%replica, "joined as a replica");
                     self.set(Some(Lease { replica, lost: CancellationToken::new() }));
-                    joined();
-                    self.renew(replica, asked, &stop).await;
+                    look();
+                    self.renew(replica, asked, &stop, &look).await;
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "cannot join as a replica; deployments wait"),
-                Err(_) => tracing::warn!("cannot join as a replica: the database does not answer; deployments wait"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "cannot join as a replica; deployments wait");
+                    self.db.note_heartbeat(Some(self.db.in_words(&error)));
+                }
+                Err(_) => {
+                    tracing::warn!("cannot join as a replica: {SILENT}; deployments wait");
+                    self.db.note_heartbeat(Some(SILENT.to_owned()));
+                }
             }
             if !stop.is_cancelled() {
                 sleep_or(&stop, self.interval()).await;
@@ -75,28 +86,39 @@ impl Leases {
 
     /// Renews until the lease is lost or `stop`. `renewed` is when the last good renewal was *asked* for: the database's clock
     /// for us began no earlier.
-    async fn renew(&self, replica: Uuid, mut renewed: Instant, stop: &CancellationToken) {
+    async fn renew(&self, replica: Uuid, mut renewed: Instant, stop: &CancellationToken, look: impl Fn()) {
         // Others take over at the full length; we stop a tenth before.
         let usable = self.length.mul_f64(0.9);
         loop {
-            sleep_or(stop, self.interval()).await;
+            let deadline = renewed + usable;
+            // Never past the deadline: heartbeats that are refused at once would otherwise be tried until others take over.
+            let rest = deadline.saturating_duration_since(Instant::now());
+            sleep_or(stop, self.interval().min(rest)).await;
             if stop.is_cancelled() {
                 return;
             }
             let asked = Instant::now();
-            let deadline = renewed + usable;
-            match tokio::time::timeout_at(deadline, self.db.heartbeat(replica)).await {
-                Ok(Ok(true)) => renewed = asked,
-                Ok(Ok(false)) => {
-                    tracing::warn!(%replica, "the lease had run out: all that was owned is given up");
-                    break self.set(None);
-                }
-                Ok(Err(error)) => tracing::warn!(%error, %replica, "a heartbeat failed"),
-                Err(_) => {}
+            if asked >= deadline {
+                tracing::warn!(%replica, "the lease could not be renewed in time: all that is owned is given up");
+                return self.set(None);
             }
-            if Instant::now() >= deadline && renewed != asked {
-                tracing::warn!(%replica, "the lease cannot be renewed: all that is owned is given up before it runs out");
-                break self.set(None);
+            match tokio::time::timeout_at(deadline, self.db.heartbeat(replica)).await {
+                Ok(Ok(Heartbeat::Renewed { claimable })) => {
+                    renewed = asked;
+                    self.db.note_heartbeat(None);
+                    if claimable {
+                        look();
+                    }
+                }
+                Ok(Ok(Heartbeat::Lost)) => {
+                    tracing::warn!(%replica, "the lease had run out: all that was owned is given up");
+                    return self.set(None);
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, %replica, "a heartbeat failed");
+                    self.db.note_heartbeat(Some(self.db.in_words(&error)));
+                }
+                Err(_) => self.db.note_heartbeat(Some(SILENT.to_owned())),
             }
         }
     }

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Between two sweeps for claimable rows, when no notification comes.
 pub(super) const SWEEP: Duration = Duration::from_secs(1);
 
+/// The same while there is nothing to drive: heartbeats say when there is something to claim.
+pub(super) const IDLE_SWEEP: Duration = Duration::from_secs(10);
+
 /// Sweeps after which we look for rows that we own and nobody drives.
 pub(super) const RECHECK_SWEEPS: u32 = 10;
 

@@ -21,9 +21,11 @@
 //!
 //! `tests/it/crash` kills a process at each of these lines (`failpoints`), pauses it past its lease, and tells it to leave.
 //!
-//! One more thing is needed for 7: a replica that cannot reach the database stops acting *before* its lease runs out, so that two
-//! replicas are at work on one deployment only if one of them is paused (`lease`).
+//! One more thing is needed for 7: a replica that cannot renew its lease, whatever the reason (no answer, read-only, disk full, no
+//! connection free), stops acting *before* it runs out, so that two replicas are at work on one deployment only if one of them is
+//! paused (`lease`).
 
+mod connections;
 mod driver;
 mod housekeeping;
 mod lease;

@@ -41,15 +41,11 @@ pub(super) async fn run(db: Db, settings: Settings, metrics: Metrics, stop: Canc
 
 fn say(overdue: &Overdue) {
     let (deployment, step, seconds) = (overdue.id.as_str(), overdue.step.as_str(), overdue.since.as_secs());
-    match &overdue.replica {
-        Some(replica) => {
-            tracing::warn!(deployment, step, seconds, replica, "its replica lives and does not advance it")
-        }
-        None => tracing::warn!(
-            deployment,
-            step,
-            seconds,
-            "nobody advances it: are there replicas with room and build permits?"
-        ),
-    }
+    let replica = overdue.replica.as_deref().unwrap_or("none");
+    let reason = if overdue.replica.is_some() {
+        "its replica lives and does not advance it"
+    } else {
+        "no replica has it: is there one with room and a build permit?"
+    };
+    tracing::warn!(deployment, step, seconds, replica, reason, "a deployment is left alone");
 }

@@ -9,14 +9,16 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connections::Connections;
 use super::driver::Driver;
 use super::lease::{Lease, Leases};
-use super::limits::{DRAIN, RECHECK_SWEEPS, SWEEP};
+use super::limits::{DRAIN, IDLE_SWEEP, RECHECK_SWEEPS, SWEEP};
 use super::notifier::Notifier;
 use super::permit::Permit;
 use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
+use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::metrics::Metrics;
 use crate::steps::{Services, Step};
 
@@ -111,14 +113,16 @@ impl Reconciler {
         let mut unsure = false;
         let mut sweeps = 0_u32;
         loop {
+            let idle = self.driven().is_empty() && !unsure;
             tokio::select! {
                 () = self.work.notified() => {}
-                () = tokio::time::sleep(SWEEP) => {}
+                () = tokio::time::sleep(if idle { IDLE_SWEEP } else { SWEEP }) => {
+                    sweeps = sweeps.wrapping_add(1);
+                    unsure |= idle || sweeps.is_multiple_of(RECHECK_SWEEPS);
+                }
                 () = stop.cancelled() => return,
             }
             let Some(lease) = self.leases.present() else { continue };
-            sweeps = sweeps.wrapping_add(1);
-            unsure |= sweeps.is_multiple_of(RECHECK_SWEEPS);
             match self.claim(&lease, &steps, unsure, stop).await {
                 Ok(()) => unsure = false,
                 Err(error) => {
@@ -143,8 +147,12 @@ impl Reconciler {
             return Ok(());
         }
         crate::failpoints::reached("claim/after");
-        for deployment in self.db.load_owned(lease.replica, &ids).await? {
-            self.drive(deployment, lease, stop);
+        let rows = self.db.load_owned(lease.replica, &ids).await?;
+        // One read for all: thousands may be taken over at once. Without it, each driver reads its own.
+        let connections = Connections::of(&self.db, &rows).await.unwrap_or_default();
+        for deployment in rows {
+            let connections = connections.get(&deployment);
+            self.drive(deployment, connections, lease, stop);
         }
         Ok(())
     }
@@ -163,7 +171,13 @@ impl Reconciler {
     }
 
     /// Starts the task of a deployment that we own.
-    fn drive(&self, deployment: Deployment, lease: &Lease, stop: &CancellationToken) {
+    fn drive(
+        &self,
+        deployment: Deployment,
+        connections: Option<(GithubConnection, AwsConnection)>,
+        lease: &Lease,
+        stop: &CancellationToken,
+    ) {
         let Some((place, unwanted)) = Place::begin(&self.driven, &deployment.id) else { return };
         let driver = Driver {
             db: self.db.clone(),
@@ -174,6 +188,7 @@ impl Reconciler {
             lost: lease.lost.clone(),
             stop: stop.clone(),
             unwanted,
+            connections,
         };
         self.tasks.spawn(async move {
             let lost = driver.lost.clone();

@@ -248,9 +248,9 @@ macro_rules! steps {
                 match self { $(Self::$step(_) => $step::TIMED_OUT),+ }
             }
 
-            /// Runs it.
+            /// Runs it. Boxed: thousands sleep between two runs, and would each keep the room of the largest step.
             pub async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
-                match self { $(Self::$step(step) => step.run(cx).await),+ }
+                match self { $(Self::$step(step) => Box::pin(step.run(cx)).await),+ }
             }
 
             /// What follows when a person wishes to cancel; none when that is under way already.

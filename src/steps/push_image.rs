@@ -52,7 +52,10 @@ impl Run for PushImage {
             },
         };
         for image in [&self.image, &uri] {
-            if let Err(error) = cx.services.docker.remove_image(image).await {
+            // Not there: another attempt's push, or another replica's engine.
+            if let Err(error) = cx.services.docker.remove_image(image).await
+                && error.kind != ErrorKind::NotFound
+            {
                 tracing::warn!(image, %error, "the pushed image could not be removed from the engine");
             }
         }

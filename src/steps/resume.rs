@@ -32,7 +32,7 @@ pub struct Resume {
     /// Its state.
     pub state: Value,
     /// What was known of the pipeline.
-    pub past: Past,
+    pub past: Box<Past>,
 }
 
 /// What an attempt knew of its pipeline.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
 
 mod cli;
+mod client_js;
 mod clients;
 mod crash;
 mod db;
@@ -14,4 +15,5 @@ mod reconcile;
 mod sandbox;
 mod soak;
 mod streams;
+mod streams_clients;
 mod support;

@@ -120,7 +120,6 @@ impl Aws {
     pub async fn new(settings: AwsSettings) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(settings.operation_timeout)
             .operation_timeout(settings.operation_timeout)
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())

@@ -56,6 +56,17 @@ fn reading_goes_on_until_a_descending_page_has_come_down_to_the_given_id() {
 }
 
 #[test]
+fn a_glance_says_that_nothing_is_new_only_when_nothing_can_be() {
+    let page = |ids: &[i64]| ids.iter().map(|id| raw(*id, Type::TaskStarted)).collect::<Vec<_>>();
+    assert!(nothing_after(&page(&[5, 4]), true, 5));
+    assert!(!nothing_after(&page(&[6, 5]), true, 5));
+    assert!(nothing_after(&page(&[1, 2, 3]), false, 3), "all of a history, in whatever order");
+    assert!(!nothing_after(&page(&[1, 2]), true, 3), "the oldest events of a history say nothing of the newest");
+    assert!(!nothing_after(&[], true, 3), "an empty page with more behind it says nothing");
+    assert!(nothing_after(&[], false, 3));
+}
+
+#[test]
 fn states_of_every_type_are_entered_and_exited() {
     let events = after(
         vec![

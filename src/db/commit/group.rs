@@ -15,12 +15,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::{Change, Row, statement};
 use crate::db::DbError;
+use crate::db::pool::Pool;
 
 /// Statements under way at once. One prepares what the other's flush leaves idle; more only make the groups smaller.
 const STATEMENTS: usize = 2;
@@ -48,7 +48,7 @@ pub(super) struct Kept {
 /// The commits of one pool.
 #[derive(Debug)]
 pub(in crate::db) struct Group {
-    pool: PgPool,
+    pool: Pool,
     queue: Mutex<Queue>,
 }
 
@@ -67,7 +67,7 @@ struct Pending {
 }
 
 impl Group {
-    pub(in crate::db) fn new(pool: PgPool) -> Self {
+    pub(in crate::db) fn new(pool: Pool) -> Self {
         Self { pool, queue: Mutex::default() }
     }
 

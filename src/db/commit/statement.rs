@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use sqlx::postgres::PgPool;
 use sqlx::types::Json;
 
 use super::columns::{always, column, learned, told};
 use super::{Change, Row};
+use crate::db::pool::Pool;
 use crate::domain::deployment::Status;
 
 /// Commits `rows`, at most one of a deployment. Returns those that matched: id, and how many of its events are new.
@@ -15,7 +15,7 @@ use crate::domain::deployment::Status;
 /// One statement: all that matched happens, or on an error nothing. Rows are locked in the order of their ids, whichever plan is
 /// chosen, so that no two such statements wait for each other in a circle.
 #[expect(clippy::too_many_lines, reason = "one statement, column by column")]
-pub(super) async fn commit(pool: &PgPool, rows: &[Row]) -> Result<HashMap<String, i64>, sqlx::Error> {
+pub(super) async fn commit(pool: &Pool, rows: &[Row]) -> Result<HashMap<String, i64>, sqlx::Error> {
     let matched = sqlx::query!(
         "WITH batch AS (
              SELECT * FROM unnest(

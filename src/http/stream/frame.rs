@@ -65,6 +65,8 @@ pub fn comment(text: &'static str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use eventsource_stream::Eventsource;
+    use futures_util::StreamExt;
     use serde_json::json;
     use uuid::Uuid;
 
@@ -114,6 +116,44 @@ mod tests {
         assert_eq!(lines.len(), 6, "four lines and the blank one: {lines:?}");
         let data: Value = serde_json::from_str(lines[3].strip_prefix("data: ").unwrap()).unwrap();
         assert_eq!((data["message"].as_str(), data["details"]["path"].as_str()), (Some(nasty), Some(nasty)));
+    }
+
+    /// What a parser of somebody else reads of these bytes.
+    async fn parsed(bytes: Bytes) -> Vec<eventsource_stream::Event> {
+        let stream = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(bytes)]);
+        stream.eventsource().map(|event| event.unwrap()).collect().await
+    }
+
+    #[tokio::test]
+    async fn every_frame_gives_a_reader_its_id_its_name_and_the_time_to_come_back() {
+        let id = Uuid::now_v7();
+        for (event_type, name) in
+            [(EventType::Stage, "stage"), (EventType::Success, "success"), (EventType::Fail, "fail")]
+        {
+            let read = parsed(frame(id, &rendered(event_type, "m", &json!({})), None)).await;
+            let [event] = read.as_slice() else { panic!("not one event: {read:?}") };
+            assert_eq!((event.event.as_str(), &event.id), (name, &id.to_string()));
+            assert_eq!(event.retry, Some(std::time::Duration::from_secs(5)));
+        }
+    }
+
+    #[tokio::test]
+    async fn every_character_survives_anothers_parser() {
+        let characters: Vec<char> = ('\0'..='\u{ffff}').chain("🐼\u{1f468}\u{200d}\u{10ffff}".chars()).collect();
+        for characters in characters.chunks(4_096) {
+            let message: String = characters.iter().collect();
+            let read = parsed(frame(Uuid::nil(), &rendered(EventType::Success, &message, &json!(null)), None)).await;
+            assert_eq!(read.len(), 1);
+            assert_eq!(serde_json::from_str::<Value>(&read[0].data).unwrap()["message"], message.as_str());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_leading_space_or_colon_is_the_messages_own() {
+        for message in [" x", ": x", ":", "  ", "data: x", ""] {
+            let read = parsed(frame(Uuid::nil(), &rendered(EventType::Fail, message, &json!(null)), None)).await;
+            assert_eq!(serde_json::from_str::<Value>(&read[0].data).unwrap(), json!({"message": message}));
+        }
     }
 
     #[test]

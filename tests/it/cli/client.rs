@@ -73,3 +73,34 @@ async fn parts_give_a_command_a_database_and_hand_its_exit_code_on() {
     let ended = run(&mut panda(&["parts", "--", "sh", "-c", script])).await;
     assert_eq!(ended.code, 7, "{ended:?}");
 }
+
+#[tokio::test]
+async fn a_server_without_a_key_does_not_start_and_says_how_to_make_one() {
+    let db = TestDb::new().await;
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", db.url()];
+    let refused = run(&mut panda(&serve)).await;
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("panda keys generate") && refused.stderr.contains("PANDA_KEY_FILE"), "{refused:?}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys");
+    let file = file.to_str().unwrap();
+    let made = run(&mut panda(&["keys", "generate", "--file", file])).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let key = std::fs::read_to_string(file).unwrap();
+    let secret = key.trim().split_once(':').unwrap().1;
+    assert!(!made.stdout.contains(secret), "it is in the file alone");
+    let permissions = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file).unwrap());
+    assert_eq!(permissions & 0o777, 0o600);
+    let again = run(&mut panda(&["keys", "generate", "--file", file])).await;
+    assert_eq!(again.code, 2, "never over another key: {again:?}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), key);
+
+    let rotated = run(&mut panda(&["keys", "rotate", "--database-url", db.url(), "--key-file", file])).await;
+    assert_eq!(rotated.code, 0, "{rotated:?}");
+    assert!(rotated.stdout.contains("0 wrapped anew"), "{rotated:?}");
+    std::fs::write(file, format!("{key}x:{secret}y\n")).unwrap();
+    let wrong = run(panda(&serve).args(["--key-file", file])).await;
+    assert_ne!(wrong.code, 0);
+    assert!(wrong.stderr.contains("line 2") && !wrong.stderr.contains(secret), "{wrong:?}");
+}

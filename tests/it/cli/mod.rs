@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
-use crate::support::db::TestDb;
+use crate::support::db::{KEY_FILE, TestDb};
 use crate::support::wait_for;
 
 /// What a command printed and how it ended.
@@ -61,7 +61,12 @@ impl Server {
     /// Starts it at an address; `None` when it ended instead.
     async fn start_at(db: &TestDb, listen: &str, args: &[&str]) -> Option<Self> {
         let mut command = panda(&["serve", "--listen", listen]);
-        command.args(args).env("PANDA_DATABASE_URL", db.url()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(args)
+            .env("PANDA_DATABASE_URL", db.url())
+            .env("PANDA_KEY_FILE", KEY_FILE)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let url = format!("http://{listen}");
         let ready = wait_for("panda serve is ready, or has ended", async || {

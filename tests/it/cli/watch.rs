@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use panda::app;
+use panda::sandbox::{ExecutionFault, Faults, Outcome};
 use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -46,6 +47,34 @@ async fn watching_goes_on_after_a_restart_with_every_event_once() {
     assert!(!switched.stdout.contains("[Step 1]"), "what was seen before is not shown again: {}", switched.stdout);
     assert!(switched.stdout.contains("[Stage 4] 배포 완료") && switched.stdout.contains("COMPLETED"), "{switched:?}");
     second.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_shows_the_new_attempt_alone_and_the_result_names_those_before() {
+    let world = World::start().await;
+    let outcome = Outcome::Fail { error: "Lambda.Unknown".into(), cause: "the task broke".into() };
+    let fails = ExecutionFault { state: "EnsureInfra".into(), outcome };
+    world.sandbox.faults().set(Faults { executions: [("*".to_owned(), fails)].into(), ..Faults::default() });
+    let server = app::start(world.config(&["--migrate=true"]), Some(world.controller())).await.unwrap();
+    let url = format!("http://{}", server.address());
+    let id = deploy(&world, &url).await;
+    let failed = run(&mut panda(&["watch", &id, "--lang", "en", "--server", &url])).await;
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let second = run(&mut panda(&["deploy", "--concurrency", "maybe", "--server", &url])).await;
+    assert!(second.code == 2 && second.stderr.contains("reject, queue or supersede"), "{second:?}");
+
+    world.sandbox.faults().clear();
+    let retried = run(&mut panda(&["retry", &id, "--wait", "--lang", "en", "--server", &url])).await;
+    assert_eq!(retried.code, 0, "{retried:?}");
+    assert!(retried.stdout.contains("Trying again (attempt 2)") && retried.stdout.contains("DEPLOYMENT_READY"));
+    assert!(!retried.stdout.contains("[Step 1]"), "what was seen before is not shown again: {}", retried.stdout);
+    assert!(retried.stdout.contains("Attempts before") && retried.stdout.contains("EXECUTION_FAILED"), "{retried:?}");
+    let again = run(&mut panda(&["retry", &id, "--server", &url])).await;
+    assert_eq!(again.code, 4);
+    assert!(again.stderr.contains("RETRY_NOT_FAILED"), "{again:?}");
+    let list = run(&mut panda(&["list", "--server", &url])).await;
+    assert!(list.stdout.contains("attempt"), "{list:?}");
+    server.stop().await;
 }
 
 /// Connects and deploys with nothing but commands; the deployment's id.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod aws;
-mod docker;
+pub(crate) mod docker;
 mod docker_push;
 mod git;
 mod github;

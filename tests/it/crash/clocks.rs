@@ -1,4 +1,6 @@
 //! Clocks of machines may be minutes apart: nothing that decides who owns what, or when, reads one.
+//!
+//! The sources are looked at, since a process whose clock is wrong needs libfaketime or a namespace of time, and the suite installs neither.
 
 use std::path::Path;
 

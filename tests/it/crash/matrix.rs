@@ -178,7 +178,7 @@ async fn is_killed(scenario: &Scenario, world: &World, id: &str, replica: &mut S
             Some(Wish::Switch) => _ = world.db.db.request_switch(id).await.unwrap(),
             Some(Wish::Cancel) => _ = world.db.db.request_cancel(id).await.unwrap(),
             Some(Wish::Retry) => {
-                scenario.mend(world);
+                Scenario::mend(world);
                 world.db.db.request_retry(id).await.unwrap();
             }
             None => assert!(is_end || view.status != "FAILED", "{:?}\n{}", view.error_message, replica.log()),

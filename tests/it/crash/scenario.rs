@@ -119,7 +119,7 @@ impl Scenario {
     }
 
     /// Nothing goes wrong any more in this world's repository.
-    pub fn mend(&self, world: &World) {
+    pub fn mend(world: &World) {
         world.sandbox.faults().update(|faults| _ = faults.executions.remove(&world.ecr_repository()));
     }
 

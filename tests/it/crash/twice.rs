@@ -58,7 +58,7 @@ async fn each_twice(world: &World, scenario: &Scenario) -> Vec<&'static str> {
             }
             End::Wish(Wish::Cancel) => step.cancelled().unwrap(),
             End::Then(Then::Failed { .. }) if is_retried(scenario, &row) => {
-                scenario.mend(world);
+                Scenario::mend(world);
                 retried(&mut row)
             }
             End::Then(Then::Completed) => break assert_eq!(scenario.end, ("COMPLETED", None)),
@@ -90,7 +90,7 @@ fn retried(row: &mut Deployment) -> Step {
         code_deploy_deployment_id: facts.code_deploy_deployment_id,
         ..Past::default()
     };
-    Resume { step: row.step.clone(), state: row.step_state.clone(), past }.into()
+    Resume { step: row.step.clone(), state: row.step_state.clone(), past: past.into() }.into()
 }
 
 /// Runs `step` until it does not ask to wait, or it is time to cancel.

@@ -1,6 +1,7 @@
 //! The fenced commit.
 
 use panda::db::commit::{Change, Committed};
+use panda::db::ownership::Heartbeat;
 use panda::domain::catalogue::EventCode;
 use panda::domain::event::Event;
 use panda::domain::{Facts, Status};
@@ -70,7 +71,7 @@ async fn the_late_write_of_an_owner_whose_lease_ran_out_is_refused() {
     assert_eq!(taken.id, id);
     assert_eq!(db.commit(&mut row, paused, telling(vec![line(1)])).await.unwrap(), Committed::OwnershipLost);
     assert!(db.events_after(&id, 0, 10).await.unwrap().is_empty());
-    assert!(!db.heartbeat(paused).await.unwrap(), "a lease that ran out cannot be renewed");
+    assert_eq!(db.heartbeat(paused).await.unwrap(), Heartbeat::Lost, "a lease that ran out cannot be renewed");
 }
 
 #[tokio::test]

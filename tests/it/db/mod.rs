@@ -2,8 +2,11 @@
 
 mod commit;
 mod group;
+mod overdue;
 mod ownership;
+mod sealed;
 mod step_runs;
+mod upgrade;
 
 use std::time::Duration;
 

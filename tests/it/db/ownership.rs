@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use panda::db::commit::Change;
+use sqlx::Executor;
 
 use super::{claim, claim_one, new_deployment, replica, replica_with};
 use crate::support::db::TestDb;
@@ -106,6 +107,38 @@ async fn claims_are_counted_until_there_is_progress_and_a_hand_over_is_not_count
     assert_eq!(row.claims_without_progress, 2, "a crash");
     db.commit(&mut row, me, at_step("grant_event_bus")).await.unwrap();
     assert_eq!(db.load_owned(me, &[row.id]).await.unwrap()[0].claims_without_progress, 0, "progress");
+}
+
+#[tokio::test]
+async fn a_run_that_lasted_is_no_crash_of_its_step() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let id = new_deployment(db).await;
+    for _ in 0..3 {
+        let me = replica(db).await;
+        assert_eq!(claim_one(db, me).await.id, id);
+        // It followed a quiet execution for a while, and then its machine went away.
+        let sql = "UPDATE deployments SET run_started_at = now() - interval '2 minutes'";
+        test.psql().await.execute(sql).await.unwrap();
+        test.psql().await.execute("UPDATE replicas SET heartbeat_at = '-infinity'").await.unwrap();
+    }
+    let me = replica(db).await;
+    assert_eq!(claim_one(db, me).await.claims_without_progress, 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_turn_is_not_claimed_until_it_comes_or_is_cancelled() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let (holder, waiting) = (new_deployment(db).await, new_deployment(db).await);
+    let sql = "UPDATE deployments SET queued = true, queued_at = now(), account_id = (SELECT account_id FROM deployments WHERE id = $2)
+               WHERE id = $1";
+    sqlx::query(sql).bind(&waiting).bind(&holder).execute(&mut test.psql().await).await.unwrap();
+    let me = replica(db).await;
+    assert_eq!(claim(db, me, 10, 10).await, [holder]);
+    assert!(db.give_turns().await.unwrap().is_empty(), "its target is taken");
+    db.request_cancel(&waiting).await.unwrap();
+    assert_eq!(claim(db, me, 10, 10).await, [waiting]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ mod events;
 mod healthz;
 mod idempotency;
 mod outside;
-mod reader;
+pub mod reader;
 mod readyz;
 mod server;
 mod slow;
@@ -207,6 +207,7 @@ pub fn absent_db() -> Db {
         url: SecretString::from("postgres://nobody@127.0.0.1:1/nothing"),
         max_connections: 3,
         acquire_timeout: Duration::from_millis(200),
+        keyring: crate::support::db::keyring(),
     })
     .unwrap()
 }

@@ -85,6 +85,12 @@ async fn a_program_ends_with_us_even_if_the_shell_that_holds_it_was_killed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut leash, pid) = started(dir.path(), SLEEP).await;
     let shell = i32::try_from(leash.pid().unwrap()).unwrap();
+    // The program is the first child; on a busy machine the watcher may come a moment later.
+    let children = format!("/proc/{shell}/task/{shell}/children");
+    wait_for("the watcher is there", async || {
+        std::fs::read_to_string(&children).unwrap().split_whitespace().count() == 2
+    })
+    .await;
     kill(Pid::from_raw(shell), Signal::SIGKILL).unwrap();
     wait_for("the shell is gone", async || leash.exited().is_some()).await;
     assert!(is_alive(pid));

@@ -3,8 +3,10 @@
 mod cancel;
 mod failures;
 mod flow;
+mod held;
 mod outage;
 mod records;
+mod refusal;
 mod retry;
 pub mod takeover;
 mod turns;

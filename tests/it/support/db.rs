@@ -1,11 +1,23 @@
 //! A fresh database for each test, on the server that `PANDA_TEST_DATABASE_URL` names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use panda::db::{Db, DbOptions};
+use panda::domain::keyring::Keyring;
 use secrecy::SecretString;
 use sqlx::{Connection, Executor, PgConnection};
 use url::Url;
+
+/// The keys of all tests.
+pub const KEY_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
+
+/// What seals the secrets of tests.
+#[expect(clippy::unnecessary_wraps, reason = "as the options take it")]
+pub fn keyring() -> Option<Arc<Keyring>> {
+    let text = SecretString::from(std::fs::read_to_string(KEY_FILE).unwrap());
+    Some(Arc::new(Keyring::parse(&text).unwrap()))
+}
 
 /// A migrated database that is dropped with this.
 pub struct TestDb {
@@ -26,6 +38,11 @@ impl TestDb {
             )
             .parse()
             .unwrap();
+        Self::on(server).await
+    }
+
+    /// Creates and migrates it on another server.
+    pub async fn on(server: Url) -> Self {
         let name = format!("panda_test_{}", uuid::Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
         // The name is our own hex digits.
@@ -36,6 +53,7 @@ impl TestDb {
             url: SecretString::from(url.to_string()),
             max_connections: 10,
             acquire_timeout: Duration::from_secs(10),
+            keyring: keyring(),
         })
         .unwrap();
         db.migrate().await.unwrap();
@@ -45,6 +63,11 @@ impl TestDb {
     /// Its address.
     pub fn url(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A connection for looking into the tables as an operator would.

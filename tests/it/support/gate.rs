@@ -1,5 +1,4 @@
-//! A door in front of Postgres: shut, the server is as good as away; connections that were open are cut. Connections that listen can be
-//! swallowed alone: they stay open, and nothing comes through any more, in either direction.
+//! A door in front of Postgres: shut, the server is as good as away; connections that were open are cut.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,60 +14,99 @@ use url::Url;
 
 use super::db::TestDb;
 
-pub struct Gate {
-    address: SocketAddr,
-    open: watch::Sender<bool>,
-    listeners: Arc<Listeners>,
+/// Connections are numbered as they come.
+#[derive(Clone, Copy, Default)]
+struct Door {
+    shut: bool,
+    /// Those before this one are cut.
+    cut: usize,
+    /// Those before this one are not answered any more.
+    mute: usize,
+    /// Of those that listen, so many, from the first one, are not answered any more.
+    mute_listeners: usize,
 }
 
-/// Connections that have begun to listen, in their order.
-#[derive(Default)]
-struct Listeners {
-    seen: AtomicUsize,
-    /// So many of them, from the first one, are swallowed.
-    swallowed: AtomicUsize,
+pub struct Gate {
+    address: SocketAddr,
+    server: watch::Sender<String>,
+    door: watch::Sender<Door>,
+    came: Arc<AtomicUsize>,
+    /// How many of them have begun to listen.
+    listeners: Arc<AtomicUsize>,
 }
 
 impl Gate {
     /// A door before the server of `db`.
     pub async fn before(db: &TestDb, open: bool) -> Self {
         let url: Url = db.url().parse().unwrap();
-        let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
+        let gate = Self::to(&format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
+        gate.set(open);
+        gate
+    }
+
+    /// An open door to `server`.
+    pub async fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let open = watch::Sender::new(open);
-        let listeners = Arc::<Listeners>::default();
-        let (watched, counted) = (open.subscribe(), Arc::clone(&listeners));
+        let (server, door) = (watch::Sender::new(server.to_owned()), watch::Sender::new(Door::default()));
+        let (servers, doors) = (server.subscribe(), door.subscribe());
+        let came = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&came);
+        let listeners = Arc::<AtomicUsize>::default();
+        let listening = Arc::clone(&listeners);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let (server, mut open, listeners) = (server.clone(), watched.clone(), Arc::clone(&counted));
+                let (server, doors) = (servers.borrow().clone(), doors.clone());
+                let n = count.fetch_add(1, Ordering::SeqCst);
+                let listening = Arc::clone(&listening);
                 tokio::spawn(async move {
-                    if !*open.borrow() {
-                        return;
-                    }
-                    let far = TcpStream::connect(server).await.unwrap();
-                    tokio::select! {
-                        () = carry(near, far, &listeners) => {}
-                        _ = open.wait_for(|open| !open) => {}
+                    if let Ok(far) = TcpStream::connect(server).await {
+                        pass(n, near, far, doors, &listening).await;
                     }
                 });
             }
         });
-        Self { address, open, listeners }
+        Self { address, server, door, came, listeners }
     }
 
+    /// Shut, all connections are cut.
     pub fn set(&self, open: bool) {
-        self.open.send_replace(open);
+        self.door.send_modify(|door| {
+            door.shut = !open;
+            if !open {
+                door.cut = self.came.load(Ordering::SeqCst);
+            }
+        });
     }
 
-    /// Swallows the connections that listen now; new ones get through.
+    /// Cuts all connections; new ones are let through.
+    pub fn cut(&self) {
+        self.set(false);
+        self.set(true);
+    }
+
+    /// The connections that there are stay, and are not answered any more.
+    pub fn mute(&self) {
+        self.door.send_modify(|door| door.mute = self.came.load(Ordering::SeqCst));
+    }
+
+    /// The connections that listen now stay, and are not answered any more; all others are.
     pub fn swallow_listeners(&self) {
-        self.listeners.swallowed.store(self.listeners(), Ordering::SeqCst);
+        self.door.send_modify(|door| door.mute_listeners = self.listeners());
     }
 
     /// How many connections have begun to listen so far.
     pub fn listeners(&self) -> usize {
-        self.listeners.seen.load(Ordering::SeqCst)
+        self.listeners.load(Ordering::SeqCst)
+    }
+
+    /// New connections lead to another server.
+    pub fn lead_to(&self, server: String) {
+        self.server.send_replace(server);
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The address of `db` through the door.
@@ -85,37 +123,54 @@ impl Gate {
             url: SecretString::from(self.url(db).to_string()),
             max_connections: 5,
             acquire_timeout: Duration::from_millis(500),
+            keyring: crate::support::db::keyring(),
         })
         .unwrap()
     }
 }
 
-/// Carries bytes both ways until one side ends.
-async fn carry(mut near: TcpStream, mut far: TcpStream, listeners: &Listeners) {
-    let (mut up, mut down) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
-    let mut number = None;
-    loop {
-        let sent = tokio::select! {
-            n = near.read(&mut up) => {
-                let Ok(n @ 1..) = n else { return };
-                if number.is_none() && up[..n].windows(7).any(|part| part == b"LISTEN ") {
-                    number = Some(listeners.seen.fetch_add(1, Ordering::SeqCst) + 1);
-                }
-                if is_swallowed(listeners, number) { continue }
-                far.write_all(&up[..n]).await
+/// Carries bytes until an end is closed or the connection is cut.
+async fn pass(
+    n: usize,
+    mut near: TcpStream,
+    mut far: TcpStream,
+    mut doors: watch::Receiver<Door>,
+    listeners: &AtomicUsize,
+) {
+    let seen = doors.clone();
+    // Its number among those that listen, from 1; 0 when it does not.
+    let listener = AtomicUsize::new(0);
+    let ((mut asked, mut told), (mut answered, mut ask)) = (near.split(), far.split());
+    let questions = async {
+        let mut bytes = vec![0; 16 * 1024];
+        loop {
+            let length = asked.read(&mut bytes).await?;
+            if length == 0 {
+                return std::io::Result::Ok(());
             }
-            n = far.read(&mut down) => {
-                let Ok(n @ 1..) = n else { return };
-                if is_swallowed(listeners, number) { continue }
-                near.write_all(&down[..n]).await
+            if listener.load(Ordering::SeqCst) == 0 && bytes[..length].windows(7).any(|part| part == b"LISTEN ") {
+                listener.store(listeners.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             }
-        };
-        if sent.is_err() {
-            return;
+            ask.write_all(&bytes[..length]).await?;
         }
+    };
+    let answers = async {
+        let mut bytes = vec![0; 16 * 1024];
+        loop {
+            let length = answered.read(&mut bytes).await?;
+            if length == 0 {
+                return std::io::Result::Ok(());
+            }
+            let door = *seen.borrow();
+            let mute_listeners = 1..=door.mute_listeners;
+            if n >= door.mute && !mute_listeners.contains(&listener.load(Ordering::SeqCst)) {
+                told.write_all(&bytes[..length]).await?;
+            }
+        }
+    };
+    tokio::select! {
+        _ = questions => {}
+        _ = answers => {}
+        _ = doors.wait_for(|door| door.shut || n < door.cut) => {}
     }
-}
-
-fn is_swallowed(listeners: &Listeners, number: Option<usize>) -> bool {
-    number.is_some_and(|number| number <= listeners.swallowed.load(Ordering::SeqCst))
 }

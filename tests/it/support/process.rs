@@ -1,6 +1,6 @@
 //! `panda serve` as a process of its own, to be killed, paused and ended.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -9,8 +9,14 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::db::TestDb;
 use super::wait_for;
 use super::world::World;
+
+/// An address that was free a moment ago.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
 
 /// A running server; dropping it kills it.
 pub struct Serve {
@@ -24,19 +30,36 @@ impl Serve {
     /// Starts it in `world`; the database says what it does.
     pub fn start(world: &World, flags: &[&str], env: &[(&str, &str)]) -> Self {
         // Should somebody take the port in between, only tests that use the API notice, and those begin with `ready`.
-        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let listen = free_address();
         let address = format!("--listen={listen}");
         let flags = world.flags(&[flags, &[address.as_str()]].concat());
+        let keys = world.sandbox.controller_credentials();
+        let keys = [
+            ("AWS_ACCESS_KEY_ID", keys.access_key_id.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret()),
+        ];
+        Self::spawn(listen, &flags, &[&keys, env].concat())
+    }
+
+    /// Starts one whose API alone is of interest, at `listen` and for pages of `origin`, on a database in which others tell what happens.
+    pub fn api(db: &TestDb, listen: SocketAddr, origin: &str) -> Self {
+        let flags = [
+            format!("--listen={listen}"),
+            format!("--cors-origins={origin}"),
+            format!("--database-url={}", db.url()),
+            "--controller-region=eu-west-1".to_owned(),
+        ];
+        Self::spawn(listen, &flags, &[("AWS_ACCESS_KEY_ID", "none"), ("AWS_SECRET_ACCESS_KEY", "none")])
+    }
+
+    fn spawn(listen: SocketAddr, flags: &[String], env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let keys = world.sandbox.controller_credentials();
         let mut command = Command::new(env!("CARGO_BIN_EXE_panda"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PANDA_") || name.starts_with("AWS_")) {
             command.env_remove(name);
         }
         command.arg("serve").args(flags).env("RUST_LOG", "info,tokio_cron_scheduler=warn");
-        command.env("AWS_ACCESS_KEY_ID", &keys.access_key_id);
-        command.env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret());
         command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         Self { child: command.spawn().unwrap(), url: format!("http://{listen}"), dir }
     }

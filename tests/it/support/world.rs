@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::db::TestDb;
+use super::db::{KEY_FILE, TestDb};
 
 /// The source that tests deploy.
 pub const OWNER: &str = "acme";
@@ -99,6 +99,11 @@ impl World {
         Self { db: Arc::new(TestDb::new().await), ..self.another_repository(files).await }
     }
 
+    /// The same world with another database.
+    pub fn with_database(self, db: TestDb) -> Self {
+        Self { db: Arc::new(db), ..self }
+    }
+
     /// The same world, database included, with another repository.
     pub async fn another_repository(&self, files: Vec<SourceFile>) -> Self {
         Self {
@@ -136,6 +141,7 @@ impl World {
         let defaults = BTreeMap::from([
             ("--database-url", self.db.url().to_owned()),
             ("--listen", "127.0.0.1:0".to_owned()),
+            ("--key-file", KEY_FILE.to_owned()),
             ("--aws-endpoint", self.sandbox.endpoint().to_string()),
             ("--controller-region", self.sandbox.region().to_owned()),
             ("--event-bus", "panda".to_owned()),

@@ -41,6 +41,7 @@ async fn ecr(side: &Side) -> Transcript {
         "DescribeImages" {"repositoryName": "acme-shop"},
         "DescribeImages" {"repositoryName": "acme-shop", "imageIds": [{"imageTag": "v1"}]},
         "BatchGetImage" {"repositoryName": "acme-shop", "imageIds": [{"imageTag": "v1"}]},
+        "PutImage" {"repositoryName": "none", "imageTag": "v1", "imageManifest": "{}"},
         "GetAuthorizationToken" {},
     };
     ask(side, questions).await
@@ -128,7 +129,8 @@ async fn deployments(side: &Side) -> Transcript {
 
 #[tokio::test]
 async fn ecr_answers_alike() {
-    Pair::start().await.agree(ecr, &[]).await;
+    let why = "moto breaks on a repository that is not there; AWS has RepositoryNotFoundException";
+    Pair::start().await.agree(ecr, &["15:PutImage code", "15:PutImage status"].map(|at| Gap { at, why })).await;
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ async fn ecr(side: &Side) -> Transcript {
         "the same once more" => ecr.create_repository("acme-shop", &[]).await,
         "the repository with its tags" => ecr.find_repository("acme-shop").await,
         "an image that is not there" => ecr.find_image("acme-shop", "v1").await,
+        "another tag for an image that is not there" => ecr.tag_image("acme-shop", "v1", "v2").await,
         "a name that no repository can have" => ecr.create_repository("Acme--Shop", &[]).await,
         "who logs in" => ecr.login().await.map(|login| (login.username, login.endpoint)),
     }

@@ -1,4 +1,4 @@
--- One order for the events of all deployments: docs/decisions/0013-an-order-for-all-events.md.
+-- One order for the events of all deployments: docs/decisions/0014-an-order-for-all-events.md.
 
 CREATE TABLE event_clock (
     one   boolean PRIMARY KEY DEFAULT true CHECK (one),

@@ -1,0 +1,206 @@
+import { settings } from "./options.js";
+import { ask } from "./verdict.js";
+import { pause } from "./pause.js";
+
+/** The names of events that Panda sends. */
+const EVENTS = ["stage", "success", "fail"];
+
+const CLOSED = 2;
+
+/** @type {typeof import("./index.d.ts").follow} */
+export function follow(deploymentId, options = {}) {
+  return new Follow(settings(deploymentId, options)).handle;
+}
+
+/** One following, from the first connection to its end: at most one EventSource at a time. */
+class Follow {
+  #set;
+  #source;
+  #deadline;
+  #lastEventId;
+  #state = "connecting";
+  #failures = 0;
+  /** Aborted when it ends: with it go the requests and pauses that are under way. */
+  #over = new AbortController();
+  /** Ends the pause under way early. */
+  #wake = () => {};
+  #end;
+
+  constructor(set) {
+    this.#set = set;
+    this.#lastEventId = set.lastEventId;
+    const done = new Promise((resolve) => { this.#end = resolve; });
+    const self = this;
+    this.handle = {
+      done,
+      close: () => self.#finish({ reason: "closed" }),
+      resume: () => self.#wake(),
+      get state() { return self.#state; },
+      get lastEventId() { return self.#lastEventId; },
+    };
+    if (set.signal?.aborted) {
+      this.handle.close();
+      return;
+    }
+    set.signal?.addEventListener("abort", this.handle.close, { signal: this.#over.signal });
+    // Not at once: whoever called has the handle before the first callback.
+    queueMicrotask(() => this.#connect());
+  }
+
+  get #isOver() {
+    return this.#over.signal.aborted;
+  }
+
+  #connect() {
+    if (this.#isOver) return;
+    this.#become("connecting");
+    const { EventSource, withCredentials } = this.#set;
+    const source = new EventSource(this.#set.eventsUrl(this.#lastEventId), { withCredentials });
+    this.#source = source;
+    // A source that was closed may still have events in the queue: they come again from the next one, so they are not taken here.
+    const current = (act) => (event) => { if (this.#source === source) act(event); };
+    source.addEventListener("open", current(() => this.#opened()));
+    source.addEventListener("error", current(() => this.#broke(source)));
+    for (const type of EVENTS) source.addEventListener(type, current((event) => this.#take(type, event)));
+    this.#alive();
+  }
+
+  #opened() {
+    this.#alive();
+    this.#become("open");
+  }
+
+  #take(type, event) {
+    this.#alive();
+    this.#failures = 0;
+    let data;
+    try {
+      data = JSON.parse(event.data);
+    } catch (cause) {
+      this.#finish({ reason: "broken", error: new Error(`a ${type} event is not JSON: is this a Panda?`, { cause }) });
+      return;
+    }
+    // Before the handler: whatever it does, this event was told.
+    this.#lastEventId = event.lastEventId;
+    const told = { type, id: event.lastEventId, message: data.message };
+    if (type === "stage") told.details = data.details ?? {};
+    this.#tell(told);
+    // The server keeps the stream open for some seconds more: whoever waits for the end need not.
+    if (type !== "stage") this.#settle();
+  }
+
+  /** Ends following when this was the last event that can come. */
+  async #settle() {
+    const last = this.#lastEventId;
+    const verdict = await ask(this.#set, last, this.#over.signal);
+    const isEnd = verdict.is === "finished" || (verdict.is === "ready" && this.#set.stopWhenReady);
+    if (isEnd && this.#lastEventId === last) this.#finish(verdict.end);
+  }
+
+  /** A handler that throws is reported as any listener of the platform would be, and stops nothing. */
+  #tell(event) {
+    try {
+      this.#set.on[event.type]?.(event);
+    } catch (error) {
+      if (typeof globalThis.reportError === "function") globalThis.reportError(error);
+      else queueMicrotask(() => { throw error; });
+    }
+  }
+
+  #broke(source) {
+    if (source.readyState !== CLOSED) {
+      // It comes back by itself, with the id of the last event.
+      this.#alive();
+      this.#become("connecting");
+      return;
+    }
+    this.#drop();
+    // EventSource does not say why it gave up. 204, an error of a proxy and a server that is away look the same: we ask.
+    this.#decide();
+  }
+
+  async #decide() {
+    while (!this.#isOver) {
+      const verdict = await ask(this.#set, this.#lastEventId, this.#over.signal);
+      if (this.#isOver) return;
+      switch (verdict.is) {
+        case "finished":
+        case "refused":
+          this.#finish(verdict.end);
+          return;
+        case "more":
+          // Its limit counts: where connections open and break at once, coming back at once would be a storm.
+          await this.#rest("connecting", this.#backoff());
+          this.#connect();
+          return;
+        case "ready":
+          if (this.#set.stopWhenReady) {
+            this.#finish(verdict.end);
+            return;
+          }
+          this.#failures = 0;
+          await this.#rest("waiting", this.#jitter(this.#set.waitingMs));
+          break;
+        default:
+          await this.#rest("away", Math.max(this.#backoff(), verdict.retryAfterMs), verdict.error);
+      }
+    }
+  }
+
+  /** Doubles with each failure in a row, of which a random part between half and all: clients of one server do not come together. */
+  #backoff() {
+    const { minMs, maxMs } = this.#set.backoff;
+    const most = Math.min(maxMs, minMs * 2 ** Math.min(this.#failures, 30));
+    this.#failures += 1;
+    return this.#jitter(most);
+  }
+
+  #jitter(ms) {
+    return ms * (0.5 + Math.random() / 2);
+  }
+
+  async #rest(state, ms, error) {
+    this.#become(state, error);
+    const { done, wake } = pause(ms, this.#over.signal);
+    this.#wake = wake;
+    // Away, a browser that is online again need not wait for the rest.
+    globalThis.addEventListener?.("online", wake);
+    await done;
+    globalThis.removeEventListener?.("online", wake);
+    this.#wake = () => {};
+  }
+
+  /**
+   * Puts off the time at which the connection counts as dead. An EventSource may hang for ever on one that a sleeping laptop or a router
+   * lost; it does not tell of the server's keep-alives, by which one could know sooner.
+   */
+  #alive() {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => {
+      this.#drop();
+      this.#connect();
+    }, this.#set.silenceMs);
+    // In Node: a following that nobody waits for keeps the process by its connection, not by this.
+    this.#deadline?.unref?.();
+  }
+
+  #drop() {
+    clearTimeout(this.#deadline);
+    this.#source?.close();
+    this.#source = undefined;
+  }
+
+  #become(state, error) {
+    const changed = this.#state !== state || error !== undefined;
+    this.#state = state;
+    if (changed) this.#tell(error === undefined ? { type: "connection", state } : { type: "connection", state, error });
+  }
+
+  #finish(end) {
+    if (this.#isOver) return;
+    this.#over.abort();
+    this.#drop();
+    this.#become("ended");
+    this.#end(end);
+  }
+}

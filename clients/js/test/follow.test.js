@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { fault } from "./server.js";
+import { serve, until, watch } from "./support.js";
+
+const html = (response) => response.writeHead(200, { "content-type": "text/html" }).end("<h1>Sign in</h1>");
+
+test("events are told apart, with their ids and what they carry", async (t) => {
+  const server = await serve(t);
+  server.stage("cloned");
+  server.tell("fail", { message: "no Dockerfile" });
+  server.status = "FAILED";
+  const { following, told, states } = watch(t, server);
+  assert.deepEqual(await following.done, { reason: "finished", result: { status: "FAILED" } });
+  assert.deepEqual(told, [
+    { type: "stage", id: "e1", message: "cloned", details: { stage: 1 } },
+    { type: "fail", id: "e2", message: "no Dockerfile" },
+  ]);
+  assert.deepEqual(states, ["open", "ended"]);
+  assert.equal(following.lastEventId, "e2");
+});
+
+test("a stream that ends is taken up by the EventSource itself, without gap or repeat", async (t) => {
+  const server = await serve(t);
+  const { messages } = watch(t, server);
+  for (let n = 1; n <= 5; n += 1) {
+    await until("a connection", () => server.open.size === 1);
+    server.stage(`m${n}`);
+    await until("it is told", () => messages().length === n);
+    server.hangUp();
+  }
+  assert.deepEqual(messages(), ["m1", "m2", "m3", "m4", "m5"]);
+  assert.deepEqual(server.asked.map(({ lastEventId }) => lastEventId).slice(0, 3), [null, "e1", "e2"]);
+});
+
+for (const [what, answer] of [
+  ["503", fault(503)], ["502", fault(502)], ["429", fault(429)], ["404 from a proxy that lost its server", fault(404)], ["no event stream", html],
+]) {
+  test(`an EventSource that is closed for good by ${what} is made anew and goes on after the last event`, async (t) => {
+    const server = await serve(t);
+    server.stage("before");
+    const { messages, following } = watch(t, server);
+    await until("the first event", () => messages().length === 1);
+    // To the EventSource and, mostly, once more to the question why.
+    server.streamFaults.push(answer, ...(answer === html ? [answer] : []));
+    server.hangUp();
+    await until("it is away", () => server.streamFaults.length === 0);
+    server.stage("after");
+    await until("the next event", () => messages().length === 2);
+    assert.deepEqual(messages(), ["before", "after"]);
+    assert.equal(server.asked.at(-1).lastEventId, "e1");
+    assert.equal(following.state, "open");
+  });
+}
+
+test("while the server is away it is tried again and again", async (t) => {
+  const server = await serve(t);
+  server.resultFaults = Array.from({ length: 4 }, () => fault(503));
+  server.resultFaults.push((response) => response.destroy());
+  server.streamFaults.push(fault(503));
+  server.stage("at last");
+  const { messages, states } = watch(t, server);
+  await until("it is told", () => messages().length === 1);
+  assert.ok(states.includes("away"), String(states));
+  assert.equal(server.resultFaults.length, 0);
+});
+
+test("a deployment that ended while the client was shut out is told to its last event", async (t) => {
+  const server = await serve(t);
+  server.stage("one");
+  const { following, messages } = watch(t, server);
+  await until("the first event", () => messages().length === 1);
+  server.shut();
+  server.stage("two");
+  server.tell("success", { message: "done" });
+  server.status = "COMPLETED";
+  const end = await following.done;
+  assert.deepEqual([end.reason, end.result.status], ["finished", "COMPLETED"]);
+  assert.deepEqual(messages(), ["one", "two", "done"]);
+});
+
+test("204 before anything was told ends a deployment that is over", async (t) => {
+  const server = await serve(t);
+  server.tell("success", { message: "done" });
+  server.status = "COMPLETED";
+  const { following, told } = watch(t, server, { lastEventId: "e1" });
+  assert.equal((await following.done).reason, "finished");
+  assert.deepEqual(told, []);
+});
+
+test("a deployment that waits for a person is waited for, and resumed", async (t) => {
+  const server = await serve(t);
+  server.tell("success", { message: "ready" });
+  server.status = "DEPLOYMENT_READY";
+  const { following, messages, states } = watch(t, server, { waitingMs: 3_600_000 });
+  await until("it is told", () => messages().length === 1);
+  server.hangUp();
+  await until("it waits", () => following.state === "waiting");
+  server.status = "RUNNING";
+  following.resume();
+  await until("it is connected again", () => server.open.size === 1);
+  server.tell("success", { message: "completed" });
+  server.status = "COMPLETED";
+  server.hangUp();
+  assert.equal((await following.done).reason, "finished");
+  assert.deepEqual(messages(), ["ready", "completed"]);
+  assert.ok(states.includes("waiting"));
+});
+
+test("a switch that somebody else asked for is seen without resume", async (t) => {
+  const server = await serve(t);
+  server.tell("success", { message: "ready" });
+  server.status = "DEPLOYMENT_READY";
+  const { following, messages } = watch(t, server, { lastEventId: "e1" });
+  await until("it waits", () => following.state === "waiting");
+  server.tell("success", { message: "completed" });
+  server.status = "COMPLETED";
+  assert.equal((await following.done).result.status, "COMPLETED");
+  assert.deepEqual(messages(), ["completed"]);
+});
+
+test("with stopWhenReady it ends there", async (t) => {
+  const server = await serve(t);
+  server.tell("success", { message: "ready" });
+  server.status = "DEPLOYMENT_READY";
+  const { following, messages } = watch(t, server, { stopWhenReady: true });
+  assert.deepEqual(await following.done, { reason: "ready", result: { status: "DEPLOYMENT_READY" } });
+  assert.deepEqual(messages(), ["ready"]);
+});
+
+test("what the server refuses is not asked for again", async (t) => {
+  const server = await serve(t);
+  server.streamFaults.push(fault(403));
+  server.resultFaults.push(fault(403, { message: "this deployment is not yours", errorCode: "FORBIDDEN" }));
+  const { following } = watch(t, server);
+  const { reason, status, errorCode, error } = await following.done;
+  assert.deepEqual([reason, status, errorCode, error.message], ["refused", 403, "FORBIDDEN", "this deployment is not yours"]);
+  assert.equal(server.asked.length, 1);
+});
+
+test("what is no event of Panda's ends it", async (t) => {
+  const server = await serve(t);
+  server.history.push({ id: "e1", event: "stage", data: "<p>" });
+  const { following } = watch(t, server);
+  const { reason, error } = await following.done;
+  assert.deepEqual([reason, error instanceof Error], ["broken", true]);
+});
+
+test("after close nothing is told and no connection stays", async (t) => {
+  const server = await serve(t);
+  server.stage("one");
+  const { following, messages, states } = watch(t, server);
+  await until("the first event", () => messages().length === 1);
+  following.close();
+  assert.deepEqual(await following.done, { reason: "closed" });
+  server.stage("two");
+  await until("the connection goes", () => server.open.size === 0);
+  assert.deepEqual(messages(), ["one"]);
+  assert.equal(states.at(-1), "ended");
+});
+
+test("a signal ends it: before the start, while connected, while away", async (t) => {
+  const server = await serve(t);
+  const before = watch(t, server, { signal: AbortSignal.abort() });
+  assert.equal((await before.following.done).reason, "closed");
+  assert.equal(server.asked.length, 0);
+  const connected = new AbortController();
+  const { following } = watch(t, server, { signal: connected.signal });
+  await until("it is open", () => following.state === "open");
+  connected.abort();
+  assert.equal((await following.done).reason, "closed");
+  server.stop();
+  const away = new AbortController();
+  const last = watch(t, server, { signal: away.signal, backoff: { minMs: 3_600_000, maxMs: 3_600_000 } });
+  // npm's EventSource tries again by itself when nobody listens.
+  await until("it tried", () => last.following.state !== "open");
+  away.abort();
+  assert.equal((await last.following.done).reason, "closed");
+});
+
+test("the language and a first place are asked for, also after a resumption", async (t) => {
+  const server = await serve(t);
+  server.stage("one");
+  server.stage("two");
+  const { messages } = watch(t, server, { language: "en", lastEventId: "e1" });
+  await until("the second event", () => messages().length === 1);
+  server.shut();
+  await until("it came back", () => server.open.size === 1);
+  assert.deepEqual(server.asked[0], { lastEventId: "e1", lang: "en" });
+  assert.deepEqual(server.asked.at(-1), { lastEventId: "e2", lang: "en" });
+});
+
+test("a connection that is silent for too long is made anew, and goes on after the last event", async (t) => {
+  const server = await serve(t);
+  server.stage("one");
+  const { messages } = watch(t, server, { silenceMs: 100 });
+  await until("it came again", () => server.asked.length >= 3);
+  server.stage("two");
+  await until("the next event", () => messages().length === 2);
+  assert.deepEqual(messages(), ["one", "two"]);
+  assert.equal(server.asked.at(-1).lastEventId, "e1");
+  await until("the old connections are closed", () => server.open.size === 1);
+});

@@ -1,0 +1,96 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+
+const JSON_TYPE = { "content-type": "application/json" };
+const STREAM_TYPE = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" };
+
+/**
+ * A server of one deployment that misbehaves to order: what a front end meets behind proxies, which a real Panda alone never shows.
+ * (The same client follows a real Panda in tests/it/streams_clients.)
+ */
+export class Server {
+  /** What happened: `{id, event, data}`. */
+  history = [];
+  status = "RUNNING";
+  /** Requests for the stream, as they came: `{lastEventId, lang}`. */
+  asked = [];
+  /** Answers to the next requests for the stream, instead of the real one: functions of the response. */
+  streamFaults = [];
+  /** The same for the result. */
+  resultFaults = [];
+  open = new Set();
+  #http = createServer((request, response) => this.#answer(request, response));
+
+  static async start() {
+    const server = new Server();
+    server.#http.listen(0, "127.0.0.1");
+    await once(server.#http, "listening");
+    server.url = `http://127.0.0.1:${server.#http.address().port}`;
+    return server;
+  }
+
+  stop() {
+    this.#http.closeAllConnections();
+    this.#http.close();
+  }
+
+  /** Something happens to the deployment. */
+  tell(event, data) {
+    const told = { id: `e${this.history.length + 1}`, event, data: JSON.stringify(data) };
+    this.history.push(told);
+    for (const response of this.open) response.write(frame(told));
+    return told.id;
+  }
+
+  stage(message) {
+    return this.tell("stage", { type: "stage", message, details: { stage: 1 } });
+  }
+
+  /** Its streams end, as on a restart. */
+  hangUp() {
+    for (const response of this.open) response.end();
+    this.open.clear();
+  }
+
+  /** Its streams end, and each EventSource that comes back is shut for good. */
+  shut() {
+    this.streamFaults.push(fault(503));
+    this.hangUp();
+  }
+
+  #answer(request, response) {
+    const url = new URL(request.url, this.url);
+    if (url.pathname === "/api/v1/deploy/dep_1/result") this.#result(response);
+    else if (url.pathname === "/api/v1/deploy/dep_1/events") this.#events(request, response, url);
+    else fault(404, { errorCode: "DEPLOYMENT_NOT_FOUND", message: "there is no deployment" })(response);
+  }
+
+  #result(response) {
+    const instead = this.resultFaults.shift();
+    if (instead) return instead(response);
+    return response.writeHead(200, JSON_TYPE).end(JSON.stringify({ code: 200, message: "m", data: { status: this.status } }));
+  }
+
+  #events(request, response, url) {
+    const lastEventId = request.headers["last-event-id"] ?? url.searchParams.get("lastEventId");
+    this.asked.push({ lastEventId, lang: url.searchParams.get("lang") });
+    const instead = this.streamFaults.shift();
+    if (instead) return instead(response);
+    const rest = this.history.slice(this.history.findIndex(({ id }) => id === lastEventId) + 1);
+    if (rest.length === 0 && lastEventId && this.status !== "RUNNING") return response.writeHead(204).end();
+    response.writeHead(200, STREAM_TYPE).flushHeaders();
+    for (const told of rest) response.write(frame(told));
+    this.open.add(response);
+    return response.on("close", () => this.open.delete(response));
+  }
+}
+
+function frame({ id, event, data }) {
+  // Panda says 5000.
+  return `id: ${id}\nevent: ${event}\nretry: 10\ndata: ${data}\n\n`;
+}
+
+/** An answer with this status. */
+export function fault(status, problem, headers = {}) {
+  return (response) => response.writeHead(status, { ...JSON_TYPE, ...headers }).end(problem ? JSON.stringify(problem) : "<h1>Away</h1>");
+}

@@ -1,0 +1,103 @@
+//! `panda keys`: the keys that seal stored secrets.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::error::CliError;
+use super::progress::say;
+use crate::app;
+use crate::config::DatabaseConfig;
+use crate::db::{Db, DbOptions};
+use crate::domain::keyring::Keyring;
+
+/// `panda keys`.
+#[derive(Args, Debug)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a key
+    Generate(GenerateArgs),
+    /// Wrap the data keys of all stored secrets with the first key of the file, while servers run
+    Rotate(RotateArgs),
+}
+
+/// `panda keys generate`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  panda keys generate --file /etc/panda/keys      a new file, readable by its owner alone
+  panda keys generate                             prints the line, for a secret store")]
+struct GenerateArgs {
+    /// Write it to this file, which must not be there yet
+    #[arg(long)]
+    file: Option<PathBuf>,
+}
+
+/// `panda keys rotate`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+How to change the key, without a moment in which secrets cannot be used:
+  1. panda keys generate, and put the line *behind* the one in the file of every server; restart them: now all can open both
+  2. move the new line to the front, restart them again: now all seal with it
+  3. panda keys rotate --key-file FILE
+  4. remove the old line")]
+struct RotateArgs {
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+/// Runs it.
+pub async fn run(args: KeysArgs) -> Result<(), CliError> {
+    match args.command {
+        Command::Generate(args) => generate(&args),
+        Command::Rotate(args) => rotate(args).await,
+    }
+}
+
+fn generate(args: &GenerateArgs) -> Result<(), CliError> {
+    let line = Keyring::generate().map_err(|error| CliError::input("keys", error.to_string()))?;
+    let Some(path) = &args.file else {
+        say(line.expose_secret());
+        return Ok(());
+    };
+    write_new(path, &line)?;
+    let id = line.expose_secret().split(':').next().unwrap_or_default();
+    say(&format!(
+        "{} has the new key {id}. Keep a copy elsewhere: without it, stored secrets are lost.",
+        path.display()
+    ));
+    Ok(())
+}
+
+/// Writes a new file that only its owner can read. Never over another one: what is sealed with that could not be opened any more.
+pub fn write_new(path: &Path, line: &SecretString) -> Result<(), CliError> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(format!("{}\n", line.expose_secret()).as_bytes()));
+    written.map_err(|error| CliError::input("--file", format!("{} cannot be written: {error}", path.display())))
+}
+
+async fn rotate(args: RotateArgs) -> Result<(), CliError> {
+    let keyring = Arc::new(app::keyring(&args.database)?);
+    let db = Db::new(&DbOptions {
+        url: args.database.database_url,
+        max_connections: args.database.database_max_connections,
+        acquire_timeout: args.database.database_acquire_timeout,
+        keyring: Some(Arc::clone(&keyring)),
+    })?;
+    let sealed = db.seal_clear_secrets().await?;
+    let wrapped = db.rewrap_keys().await?;
+    say(&format!(
+        "All secrets are under the key {}: {wrapped} wrapped anew, {sealed} sealed for the first time.",
+        keyring.sealing_id()
+    ));
+    Ok(())
+}

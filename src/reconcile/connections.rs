@@ -1,0 +1,39 @@
+//! The connections of many deployments, read at once.
+
+use std::collections::HashMap;
+
+use crate::db::{Db, DbError};
+use crate::domain::Deployment;
+use crate::domain::connection::{AwsConnection, GithubConnection};
+
+/// What was read, by id. Held no longer than it takes to start the tasks: a connection may be replaced at any time.
+#[derive(Default)]
+pub(super) struct Connections {
+    github: HashMap<String, GithubConnection>,
+    aws: HashMap<String, AwsConnection>,
+}
+
+impl Connections {
+    /// Those that `rows` name, as far as they are there.
+    pub(super) async fn of(db: &Db, rows: &[Deployment]) -> Result<Self, DbError> {
+        let ids = |id: fn(&Deployment) -> &String| {
+            let mut ids: Vec<String> = rows.iter().map(|row| id(row).clone()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        let github = db.github_connections_of(&ids(|row| &row.github_connection_id)).await?;
+        let aws = db.aws_connections_of(&ids(|row| &row.aws_connection_id)).await?;
+        Ok(Self {
+            github: github.into_iter().map(|one| (one.id.clone(), one)).collect(),
+            aws: aws.into_iter().map(|one| (one.id.clone(), one)).collect(),
+        })
+    }
+
+    /// Both of `deployment`; none when one is not there.
+    pub(super) fn get(&self, deployment: &Deployment) -> Option<(GithubConnection, AwsConnection)> {
+        let github = self.github.get(&deployment.github_connection_id)?;
+        let aws = self.aws.get(&deployment.aws_connection_id)?;
+        Some((github.clone(), aws.clone()))
+    }
+}

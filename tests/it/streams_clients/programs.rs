@@ -1,0 +1,60 @@
+//! Readers that are programs of their own: each line that one prints is an event, and it ends by itself when nothing more can come.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::Command;
+
+use super::reader::{Reader, Report};
+use super::{REMEDY, installed, program};
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/streams_clients/programs").join(name)
+}
+
+/// The EventSource of npm, as a front end would use it.
+pub fn npm(name: &'static str, events: &str) -> Reader {
+    node(name, "plain.mjs", &[events])
+}
+
+/// clients/js in Node.
+pub fn client_js(server: &str, id: &str, language: &str) -> Reader {
+    node("clients/js in Node", "follow.mjs", &[server, id, language])
+}
+
+fn node(name: &'static str, script: &str, args: &[&str]) -> Reader {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js/node_modules/eventsource/dist/index.js");
+    assert!(module.is_file(), "there is no {}. {REMEDY}", module.display());
+    run(name, &program(&["node"]), &source(script), args)
+}
+
+/// httpx-sse, as its documentation tells to reconnect.
+pub fn python(events: &str) -> Reader {
+    let python = installed().join("bin/python");
+    assert!(python.is_file(), "there is no {}. {REMEDY}", python.display());
+    run("Python's httpx-sse", &python, &source("httpx_client.py"), &[events])
+}
+
+fn run(name: &'static str, program: &Path, script: &Path, args: &[&str]) -> Reader {
+    let mut command = Command::new(program);
+    command.arg(script).args(args.iter().map(OsStr::new)).kill_on_drop(true);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let reader = Reader::new(name);
+    let (took, mut lines) = (reader.clone(), BufReader::new(child.stdout.take().unwrap()).lines());
+    let mut errors = child.stderr.take().unwrap();
+    // Dropped with the test's runtime, and the child with it.
+    tokio::spawn(async move {
+        let read = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                took.took(serde_json::from_str(&line).unwrap());
+            }
+        };
+        let mut said = String::new();
+        let (status, (), _) = tokio::join!(child.wait(), read, errors.read_to_string(&mut said));
+        let end = if status.unwrap().success() { "home".to_owned() } else { format!("without success: {said}") };
+        took.took(Report::End { end });
+    });
+    reader
+}
