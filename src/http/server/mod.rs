@@ -90,10 +90,14 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match shutdown.run_until_cancelled(server.places.take()).await.flatten() {
-                Some(place) => server.spawn(stream, Peer(peer.ip()), place),
-                None => tracing::debug!("a connection is closed at once: all places are taken by requests"),
-            },
+            Ok((stream, peer)) => {
+                let place = shutdown.run_until_cancelled(server.places.take()).await.flatten();
+                if let Some(place) = place {
+                    server.spawn(stream, Peer(peer.ip()), place);
+                } else {
+                    tracing::debug!("a connection is closed at once: all places are taken by requests");
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_RETRY).await;
