@@ -8,7 +8,7 @@ use panda::cli::{self, Cli, CliError, exit};
 
 /// A third of the time of following thousands of executions was the system's allocator (docs/performance.md).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -59,8 +59,9 @@ impl Driver {
         self.turns(deployment).instrument(span).await;
     }
 
+    /// What a turn needs is boxed: thousands sleep between two turns, and would each keep the room of the largest.
     async fn turns(&mut self, mut deployment: Deployment) {
-        let Some((github, aws)) = self.connections(&mut deployment).await else { return };
+        let Some((github, aws)) = Box::pin(self.connections(&mut deployment)).await else { return };
         let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
         let mut known: Option<(Step, Memory)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
@@ -72,10 +73,10 @@ impl Driver {
             let step = match Step::parse(&deployment.step, &deployment.step_state) {
                 Ok(step) => step,
                 Err(reason) => {
-                    if self.fail(&mut deployment, ErrorCode::Internal, &reason).await {
+                    if Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).await {
                         return;
                     }
-                    match self.read_again(&deployment.id, &DbError::Corrupt(reason), 1).await {
+                    match Box::pin(self.read_again(&deployment.id, &DbError::Corrupt(reason), 1)).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
@@ -91,7 +92,7 @@ impl Driver {
                 }
             };
             let span = tracing::info_span!("step", name = step.name());
-            let turn = self.turn(&mut deployment, &step, &mut memory, &github, &user).instrument(span);
+            let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &github, &user)).instrument(span);
             let turn = failpoints::within(step.name(), turn).await;
             known = Some((step, memory));
             failures = if turn.is_err() { failures + 1 } else { 0 };
@@ -100,17 +101,17 @@ impl Driver {
                 Ok(After::Sleep(duration)) => tokio::select! {
                     () = tokio::time::sleep(duration) => {}
                     () = self.unwanted(known.as_ref().map(|(step, _)| step)) => {}
-                    () = self.stop.cancelled() => return self.give_back(&deployment).await,
+                    () = self.stop.cancelled() => return Box::pin(self.give_back(&deployment)).await,
                 },
                 Ok(After::Done) => return,
                 Err(error) => {
                     refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
-                    match self.read_again(&deployment.id, &error, failures).await {
+                    match Box::pin(self.read_again(&deployment.id, &error, failures)).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
                     if refusals >= MAX_REFUSALS
-                        && self.fail(&mut deployment, ErrorCode::Internal, &error.to_string()).await
+                        && Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &error.to_string())).await
                     {
                         return;
                     }
