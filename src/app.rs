@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -97,11 +98,12 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         );
     }
     let stop = CancellationToken::new();
-    let hub = Hub::start(db.clone(), &stop);
-    let nudged = hub.clone();
     let metrics = Metrics::default();
+    let hub = Hub::start(db.clone(), metrics.clone(), &stop);
+    let nudged = hub.clone();
     let notifier = Notifier::new(move |id| nudged.nudge(id));
     let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), notifier, metrics.clone());
+    let (limits, seats) = crate::http::limits(&config.http, open_files());
     let router = crate::http::router(ApiState {
         db: db.clone(),
         hub,
@@ -112,12 +114,13 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         retry_step: RETRY_STEP,
         config: Arc::new(config.http.clone()),
         metrics,
+        seats,
         shutdown: stop.clone(),
     });
     let (serving, reconciling) = (stop.clone(), stop.clone());
     let tasks = vec![
         tokio::spawn(async move {
-            if let Err(error) = crate::http::serve(listener, router, serving).await {
+            if let Err(error) = crate::http::serve(listener, router, limits, serving).await {
                 tracing::error!(%error, "the API ended");
             }
         }),
@@ -138,6 +141,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     running.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How many descriptors the process may have: as many as it can allow itself, since each reader of a stream needs one.
+fn open_files() -> u64 {
+    const CAUTIOUS: u64 = 1_024;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return CAUTIOUS };
+    // Some systems allow a billion and then refuse it.
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
+        return hard;
+    }
+    soft
 }
 
 /// Waits until the schema is the one that this version needs, bringing it there if told to. False when stopped before.
@@ -169,6 +183,9 @@ async fn schema_is_there(db: &Db, migrate: bool) -> Result<bool, DbError> {
     }
     if !db.is_migrated().await? {
         return Ok(false);
+    }
+    if db.mend_event_order().await? {
+        tracing::warn!("the events were restored from another Postgres cluster; new ones are put behind them");
     }
     match db.seal_clear_secrets().await? {
         0 => {}

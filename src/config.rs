@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::domain::catalogue::Lang;
 use crate::domain::names::Names;
+use crate::domain::network::Network;
 
 /// What `panda serve` needs to know.
 #[derive(Args, Clone, Debug)]
@@ -69,9 +70,34 @@ pub struct HttpConfig {
     /// Language of event streams that do not ask for one: ko or en
     #[arg(long, env = "PANDA_LANGUAGE", value_name = "LANG", default_value = "ko")]
     pub language: Lang,
+    /// Milliseconds after which an event stream is closed, give or take a fifth, so that its reader comes back; a restart is nothing special then
+    #[arg(long = "stream-rotation-ms", env = "PANDA_STREAM_ROTATION_MS", value_name = "MS", default_value = "600000", value_parser = millis)]
+    pub stream_rotation: Duration,
+    /// Milliseconds after which a client that takes nothing of what it is sent is cut; a stream's reader goes on where it was when it comes back
+    #[arg(long = "reader-stall-ms", env = "PANDA_READER_STALL_MS", value_name = "MS", default_value = "30000", value_parser = millis)]
+    pub reader_stall: Duration,
+    /// Most open event streams; fewer when the limit of open files leaves fewer
+    #[arg(long, env = "PANDA_MAX_STREAMS", value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_streams: u32,
+    /// Most open event streams of one client: one address, or one IPv6 network of 64 bits
+    #[arg(long, env = "PANDA_MAX_STREAMS_PER_CLIENT", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_streams_per_client: u32,
+    /// Most open connections; what the limit of open files leaves when absent
+    #[arg(long, env = "PANDA_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub max_connections: Option<u32>,
+    /// Proxies whose X-Forwarded-For says who the client is: addresses or networks such as 10.0.0.0/8; none by default
+    #[arg(long, env = "PANDA_TRUSTED_PROXIES", value_name = "NETWORK,…", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
     /// AWS regions to accept beside those that this version knows
     #[arg(long, env = "PANDA_EXTRA_REGIONS", value_name = "REGION,…", value_delimiter = ',')]
     pub extra_regions: Vec<String>,
+}
+
+impl HttpConfig {
+    /// How long a stream that is opened now may live: not all that were opened together are to come back together.
+    pub fn stream_lifetime(&self) -> Duration {
+        self.stream_rotation.mul_f64(rand::random_range(0.8..=1.2))
+    }
 }
 
 /// The outside.

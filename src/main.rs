@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use panda::cli::{self, Cli, CliError, exit};
 
-/// A third of the time of following thousands of executions was the system's allocator (docs/performance.md).
+/// A third of the time of following thousands of executions was in the allocator (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

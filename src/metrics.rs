@@ -17,6 +17,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     oldest_overdue_seconds: Gauge<f64, AtomicU64>,
     deployments_driven: Gauge,
+    events_held_back_seconds: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -33,7 +34,13 @@ impl Default for Metrics {
             "Deployments that this replica is advancing",
             deployments_driven.clone(),
         );
-        Self { registry: Arc::new(registry), oldest_overdue_seconds, deployments_driven }
+        let events_held_back_seconds = Gauge::default();
+        registry.register(
+            "events_held_back_seconds",
+            "For how long the stream of all deployments has been waiting for a writing transaction to end; 0 when it does not",
+            events_held_back_seconds.clone(),
+        );
+        Self { registry: Arc::new(registry), oldest_overdue_seconds, deployments_driven, events_held_back_seconds }
     }
 }
 
@@ -51,6 +58,11 @@ impl Metrics {
     /// Records how many deployments this replica advances.
     pub fn set_deployments_driven(&self, count: usize) {
         self.deployments_driven.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Records for how long a committed event has been waiting for older transactions.
+    pub fn set_events_held_back(&self, wait: Duration) {
+        self.events_held_back_seconds.set(wait.as_secs_f64());
     }
 
     /// All of them in the `OpenMetrics` text format.
@@ -73,5 +85,6 @@ mod tests {
         metrics.set_oldest_overdue(Duration::from_millis(1_500));
         assert!(metrics.text().contains("panda_oldest_overdue_seconds 1.5"));
         assert!(metrics.text().contains("panda_deployments_driven 0"));
+        assert!(metrics.text().contains("panda_events_held_back_seconds 0.0"));
     }
 }

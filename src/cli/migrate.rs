@@ -29,6 +29,9 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
         keyring: None,
     })?;
     db.migrate().await?;
+    if db.mend_event_order().await? {
+        say("The events were restored from another Postgres cluster; new ones are put behind them.");
+    }
     say("The schema is up to date.");
     Ok(())
 }

@@ -61,40 +61,41 @@ impl Db {
 
     /// One connection to a source repository.
     pub async fn github_connection(&self, id: &str) -> Result<Option<GithubConnection>, DbError> {
-        Ok(self.github_connections_of(&[id.to_owned()]).await?.pop())
+        self.github_connections_of(&[id.to_owned()]).await?.pop().transpose()
     }
 
     /// One connection to an AWS account.
     pub async fn aws_connection(&self, id: &str) -> Result<Option<AwsConnection>, DbError> {
-        Ok(self.aws_connections_of(&[id.to_owned()]).await?.pop())
+        self.aws_connections_of(&[id.to_owned()]).await?.pop().transpose()
     }
 
-    /// Those connections to source repositories that are there.
-    ///
-    /// # Errors
-    /// [`DbError::Key`] when a secret cannot be opened.
-    pub async fn github_connections_of(&self, ids: &[String]) -> Result<Vec<GithubConnection>, DbError> {
+    /// Those connections to source repositories that are there, each with what is wrong with it: [`DbError::Key`] when its secret cannot
+    /// be opened. One that is broken must not keep the others from anybody.
+    pub async fn github_connections_of(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<Result<GithubConnection, DbError>>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, owner, repo, branch, token, key_id, wrapped_key, token_sealed FROM github_connections WHERE id = ANY ($1)",
             ids
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
+        let opened = rows
+            .into_iter()
             .map(|row| {
                 let sealed = self.sealed(GITHUB, &row.id, row.key_id, row.wrapped_key)?;
                 let token = sealed.secret("token", row.token, row.token_sealed)?;
                 let token = token.ok_or_else(|| DbError::Corrupt(format!("{GITHUB} {} has no token", row.id)))?;
                 Ok(GithubConnection { id: row.id, owner: row.owner, repo: row.repo, branch: row.branch, token })
             })
-            .collect()
+            .collect();
+        Ok(opened)
     }
 
-    /// Those connections to AWS accounts that are there.
-    ///
-    /// # Errors
-    /// [`DbError::Corrupt`] when one of them has no credentials, [`DbError::Key`] when a secret cannot be opened.
-    pub async fn aws_connections_of(&self, ids: &[String]) -> Result<Vec<AwsConnection>, DbError> {
+    /// Those connections to AWS accounts that are there, each with what is wrong with it: [`DbError::Corrupt`] when it has no credentials,
+    /// [`DbError::Key`] when a secret cannot be opened.
+    pub async fn aws_connections_of(&self, ids: &[String]) -> Result<Vec<Result<AwsConnection, DbError>>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id, key_id,
                     wrapped_key, secret_access_key_sealed, session_token_sealed, external_id_sealed
@@ -103,7 +104,8 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
+        let opened = rows
+            .into_iter()
             .map(|row| {
                 let sealed = self.sealed(AWS, &row.id, row.key_id, row.wrapped_key)?;
                 let secret = sealed.secret("secret_access_key", row.secret_access_key, row.secret_access_key_sealed)?;
@@ -121,7 +123,8 @@ impl Db {
                 };
                 Ok(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials })
             })
-            .collect()
+            .collect();
+        Ok(opened)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events of deployments: the stream is this table. All but the first of one that has to wait for its turn are written by `commit`.
+//! Events of deployments: the streams are this table. All but the first of one that has to wait for its turn are written by `commit`.
 
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -28,12 +28,27 @@ impl Db {
         after_seq: i64,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, DbError> {
+        self.events_page(deployment_id, after_seq, limit, i64::MAX).await
+    }
+
+    /// The same; fewer, but one if there is one, when their parameters would have more than `bytes`.
+    pub async fn events_page(
+        &self,
+        deployment_id: &str,
+        after_seq: i64,
+        limit: i64,
+        bytes: i64,
+    ) -> Result<Vec<StoredEvent>, DbError> {
         let rows = sqlx::query!(
-            "SELECT seq, id, attempt, code, params, created_at FROM deployment_events
-             WHERE deployment_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            "SELECT seq, id, attempt, code, params, created_at
+             FROM (SELECT *, sum(octet_length(params::text)) OVER (ORDER BY seq) AS total
+                   FROM (SELECT * FROM deployment_events WHERE deployment_id = $1 AND seq > $2
+                         ORDER BY seq LIMIT $3) AS page) AS page
+             WHERE total <= $4 OR seq = $2 + 1 ORDER BY seq",
             deployment_id,
             after_seq,
-            limit
+            limit,
+            bytes
         )
         .fetch_all(&self.pool)
         .await?;
@@ -120,9 +135,10 @@ pub(super) async fn append_first(
     let rendered = event.render(Lang::Ko);
     let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
     sqlx::query!(
-        "WITH counted AS (UPDATE deployments SET next_event_seq = 2 WHERE id = $1 AND next_event_seq = 1 RETURNING attempt)
-         INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params)
-         SELECT $1, 1, $2, attempt, $3, $4, $5, $6, $7, $8, $9 FROM counted",
+        "WITH counted AS (UPDATE deployments SET next_event_seq = 2 WHERE id = $1 AND next_event_seq = 1
+                         RETURNING attempt, status)
+         INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params, status)
+         SELECT $1, 1, $2, attempt, $3, $4, $5, $6, $7, $8, $9, status FROM counted",
         deployment_id,
         Uuid::now_v7(),
         event.key,

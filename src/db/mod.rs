@@ -5,6 +5,7 @@ pub mod connections;
 pub mod create;
 pub mod deployments;
 pub mod events;
+pub mod feed;
 pub mod health;
 pub mod idempotency;
 pub mod locks;

@@ -10,6 +10,7 @@ pub mod history;
 pub mod ids;
 pub mod keyring;
 pub mod names;
+pub mod network;
 pub mod pipeline;
 pub mod text;
 pub mod validate;

@@ -6,7 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{ApiState, connect, connections, deploy, healthz, metrics, readyz};
+use super::{ApiState, connect, connections, deploy, events, healthz, metrics, readyz};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,6 +35,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::create::handle, deploy::list::handle))
         .routes(routes!(deploy::current::handle))
         .routes(routes!(deploy::events::handle))
+        .routes(routes!(events::handle))
         .routes(routes!(deploy::switch::handle))
         .routes(routes!(deploy::cancel::handle))
         .routes(routes!(deploy::retry::handle))

@@ -101,6 +101,18 @@ pub enum ApiError {
     /// The idempotency key came with another body before.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
+    /// The client has as many event streams as it may.
+    #[error("the client has {limit} event streams")]
+    TooManyStreamsOfClient {
+        /// How many that is.
+        limit: usize,
+    },
+    /// There are as many event streams as there may be.
+    #[error("there are {limit} event streams")]
+    TooManyStreams {
+        /// How many that is.
+        limit: usize,
+    },
     /// GitHub cannot confirm the repository and branch.
     #[error(transparent)]
     GitHub(#[from] GitHubError),
@@ -277,6 +289,26 @@ impl ApiError {
                 "This Idempotency-Key came with a different body before. Use a new key for a new request.",
             )
             .field("Idempotency-Key"),
+            Self::TooManyStreamsOfClient { limit } => P::new(
+                S::TOO_MANY_REQUESTS,
+                "TOO_MANY_STREAMS_OF_CLIENT",
+                "The client has too many event streams",
+                format!(
+                    "This address has {limit} event streams, which is the limit. Close some, or follow all deployments in one stream: \
+                     GET /api/v1/events. Behind a proxy, the server must trust it (PANDA_TRUSTED_PROXIES) to tell its clients apart."
+                ),
+            )
+            .retry_after(SOON),
+            Self::TooManyStreams { limit } => P::new(
+                S::TOO_MANY_REQUESTS,
+                "TOO_MANY_STREAMS",
+                "There are too many event streams",
+                format!(
+                    "This server has {limit} event streams, which is the limit. Try again in a moment, or ask …/result now and then; \
+                     whoever runs it may raise PANDA_MAX_STREAMS."
+                ),
+            )
+            .retry_after(SOON),
             Self::GitHub(error) => github_problem(error),
             Self::AwsRefused { field, reason } => P::new(
                 S::BAD_REQUEST,

@@ -1,5 +1,8 @@
 //! What a request carries, read so that everything wrong becomes an error that names the field.
 
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -9,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
+use super::ApiState;
+use super::client::{Peer, client};
 use super::error::ApiError;
 use crate::domain::text;
 
@@ -137,6 +142,20 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for QueryPa
                 ))
             }
         }
+    }
+}
+
+/// Whose request it is.
+#[derive(Debug)]
+pub struct Client(pub IpAddr);
+
+impl FromRequestParts<ApiState> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
+        // Only a router that is called without a connection has no peer.
+        let peer = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+        Ok(Self(client(peer, &parts.headers, &state.config.trusted_proxies)))
     }
 }
 

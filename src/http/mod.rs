@@ -6,11 +6,13 @@
 //! Each endpoint's file has the same headings: what it takes, what it answers, the handler.
 
 mod api_docs;
+pub mod client;
 pub mod connect;
 pub mod connections;
 pub mod deploy;
 pub mod envelope;
 pub mod error;
+pub mod events;
 pub mod extract;
 pub mod healthz;
 pub mod hub;
@@ -37,7 +39,8 @@ use crate::metrics::Metrics;
 pub use api_docs::document;
 pub use error::ApiError;
 pub use hub::Hub;
-pub use server::serve;
+pub use server::{limits, serve};
+pub use stream::seats::Seats;
 
 /// Most bytes of a request's body.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -63,6 +66,8 @@ pub struct ApiState {
     pub metrics: Metrics,
     /// Settings of the API.
     pub config: Arc<HttpConfig>,
+    /// Places for event streams.
+    pub seats: Seats,
     /// Cancelled when the process is to end: streams close, and readiness is taken back.
     pub shutdown: CancellationToken,
 }

@@ -24,9 +24,10 @@ impl Connections {
         };
         let github = db.github_connections_of(&ids(|row| &row.github_connection_id)).await?;
         let aws = db.aws_connections_of(&ids(|row| &row.aws_connection_id)).await?;
+        // What cannot be read now is left out: the task of whoever needs it reads it again, and says so.
         Ok(Self {
-            github: github.into_iter().map(|one| (one.id.clone(), one)).collect(),
-            aws: aws.into_iter().map(|one| (one.id.clone(), one)).collect(),
+            github: github.into_iter().flatten().map(|one| (one.id.clone(), one)).collect(),
+            aws: aws.into_iter().flatten().map(|one| (one.id.clone(), one)).collect(),
         })
     }
 

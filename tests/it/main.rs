@@ -14,5 +14,6 @@ mod parts;
 mod reconcile;
 mod sandbox;
 mod soak;
+mod streams;
 mod streams_clients;
 mod support;

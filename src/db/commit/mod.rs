@@ -72,7 +72,7 @@ impl Db {
     ///
     /// One statement, one round trip: the fenced UPDATE draws the sequence numbers under its row lock, and the events are
     /// inserted only if it matched. On an error the commit may or may not have happened: never resend it, read the row again.
-    /// Commits of other deployments that are under way at the same time share the statement: see [`group`].
+    /// Commits of other deployments that are under way at the same time share the statement: see `group`.
     pub async fn commit(
         &self,
         deployment: &mut Deployment,

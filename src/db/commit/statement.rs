@@ -90,7 +90,7 @@ pub(super) async fn commit(pool: &Pool, rows: &[Row]) -> Result<HashMap<String, 
                  final_service = coalesce(b.final_service, d.final_service)
              FROM before, batch b LEFT JOIN counted c ON c.deployment_id = b.id
              WHERE d.id = before.id AND b.id = before.id AND d.replica_id = b.replica AND d.version = b.version
-             RETURNING d.id, d.version, coalesce(c.events, 0) AS events, d.next_event_seq - coalesce(c.events, 0) AS first_seq
+             RETURNING d.id, d.version, d.status, coalesce(c.events, 0) AS events, d.next_event_seq - coalesce(c.events, 0) AS first_seq
          ), recorded AS (
              INSERT INTO step_runs (deployment_id, version, attempt, step, replica_id, replica_name, started_at, ended_at,
                                     outcome, error_code, reason, tries)
@@ -100,9 +100,11 @@ pub(super) async fn commit(pool: &Pool, rows: &[Row]) -> Result<HashMap<String, 
              FROM fenced JOIN before ON before.id = fenced.id JOIN batch b ON b.id = fenced.id
              WHERE b.outcome IS NOT NULL
          ), inserted AS (
-             INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params)
+             INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params,
+                                            status, place)
              SELECT fenced.id, fenced.first_seq + row_number() OVER (PARTITION BY fenced.id ORDER BY told.n) - 1, told.id,
-                    told.attempt, told.key, told.code, told.type, told.stage, told.message, told.details, told.params
+                    told.attempt, told.key, told.code, told.type, told.stage, told.message, told.details, told.params,
+                    fenced.status, (SELECT event_place())
              FROM told JOIN fenced ON fenced.id = told.deployment_id
          )
          SELECT id AS \"id!\", events AS \"events!\" FROM fenced",

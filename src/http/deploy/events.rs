@@ -4,27 +4,24 @@
 //! such deployment, 204 only when it said so just now that nothing more can come, and 503 never: while the database is away
 //! the answer is 200 with comments, and the events follow when it is back.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::http::ApiState;
 use crate::http::error::ApiError;
-use crate::http::extract::DeploymentId;
+use crate::http::extract::{Client, DeploymentId};
 use crate::http::hub::{Head, Watch};
 use crate::http::problem::Problem;
 use crate::http::stream::accept::takes_event_stream;
+use crate::http::stream::answer::{AWAY, FIRST_LOOK, UNKNOWN_LANG, stream};
 use crate::http::stream::ask::Ask;
 use crate::http::stream::frame::comment;
-use crate::http::stream::viewer::{Place, Viewer};
-
-/// How long the first look may take before the stream is opened without it.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
+use crate::http::stream::one::{One, Place};
+use crate::http::stream::viewer::Viewer;
 
 // ---- The handler
 
@@ -48,17 +45,20 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
         (status = 204, description = "You have the last event, and no more can come without a person's act."),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many event streams, of this client or in all; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
     State(state): State<ApiState>,
     DeploymentId(id): DeploymentId,
     RawQuery(query): RawQuery,
+    Client(client): Client,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if !takes_event_stream(&headers) {
         return Err(ApiError::NotAcceptable);
     }
+    let seat = state.seats.take(client)?;
     let ask = Ask::new(query.as_deref(), &headers, state.config.language);
     let mut watch = state.hub.watch(&id);
     // On shutdown there may be nobody left to look: the stream then ends as soon as it is open.
@@ -74,10 +74,11 @@ pub async fn handle(
     if has_everything(&watch, head, place).await {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-cache")]).into_response());
     }
-    let unknown_lang =
-        ask.unknown_lang.then(|| comment("unknown lang: there are ko and en; telling in the server's language"));
-    let away = matches!(head, Head::Away).then(|| comment("the database is away; events follow when it is back"));
-    let viewer = Viewer::new(watch, place, ask.lang, state.shutdown, [unknown_lang, away].into_iter().flatten());
+    let unknown_lang = ask.unknown_lang.then(|| comment(UNKNOWN_LANG));
+    let away = matches!(head, Head::Away).then(|| comment(AWAY));
+    let comments = [unknown_lang, away].into_iter().flatten();
+    let course = One::new(watch, place, ask.lang);
+    let viewer = Viewer::new(course, seat, state.shutdown, state.config.stream_lifetime(), comments);
     Ok(stream(Body::from_stream(viewer.into_stream())))
 }
 
@@ -104,18 +105,4 @@ async fn has_everything(watch: &Watch, head: Head, place: Place) -> bool {
     }
     let state = watch.db().stream_state(watch.deployment_id()).await;
     matches!(state, Ok(Some(state)) if !state.active && seq >= state.last_seq)
-}
-
-fn stream(body: Body) -> Response {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::CONNECTION, "keep-alive"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
 }

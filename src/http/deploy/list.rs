@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::db::deployments::{DeploymentView, ListFilter};
+use crate::domain::deployment::Status;
 use crate::domain::validate;
 use crate::http::ApiState;
 use crate::http::envelope::Envelope;
@@ -56,13 +57,8 @@ pub struct ListQuery {
 
 impl ListQuery {
     fn filter(self) -> Result<ListFilter, ApiError> {
-        let statuses = self.status.as_deref().map_or(Ok(Vec::new()), |text| text.split(',').map(str::parse).collect());
-        let named = |field: &'static str, value: Option<String>, rule: fn(&str) -> Result<(), String>| match value {
-            Some(value) => rule(&value).map(|()| Some(value)).map_err(|rule| ApiError::field(field, rule)),
-            None => Ok(None),
-        };
         Ok(ListFilter {
-            statuses: statuses.map_err(|rule: String| ApiError::field("status", rule))?,
+            statuses: statuses(self.status.as_deref())?,
             owner: named("owner", self.owner, validate::owner)?,
             repo: named("repo", self.repo, validate::repo)?,
             branch: named("branch", self.branch, validate::branch)?,
@@ -71,6 +67,24 @@ impl ListQuery {
             before: self.cursor.as_deref().map(read_cursor).transpose()?,
             limit: limit(self.limit.as_deref())?,
         })
+    }
+}
+
+/// Statuses, separated by commas; none for all.
+pub fn statuses(text: Option<&str>) -> Result<Vec<Status>, ApiError> {
+    text.map_or(Ok(Vec::new()), |text| text.split(',').map(str::parse).collect())
+        .map_err(|rule: String| ApiError::field("status", rule))
+}
+
+/// A filter by name, which must be one that can exist.
+pub fn named(
+    field: &'static str,
+    value: Option<String>,
+    rule: fn(&str) -> Result<(), String>,
+) -> Result<Option<String>, ApiError> {
+    match value {
+        Some(value) => rule(&value).map(|()| Some(value)).map_err(|rule| ApiError::field(field, rule)),
+        None => Ok(None),
     }
 }
 
@@ -212,7 +226,6 @@ pub async fn handle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::deployment::Status;
 
     fn refused(query: ListQuery) -> String {
         query.filter().unwrap_err().problem().field.unwrap()

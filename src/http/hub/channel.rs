@@ -1,10 +1,10 @@
 //! One watched deployment: what is known of it, and its newest events.
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::reading::Reading;
 use super::tail::{MAX_EVENTS, Tail};
 use crate::db::events::StreamState;
 use crate::db::{Db, DbError};
@@ -27,18 +27,13 @@ pub enum Head {
     },
 }
 
-/// Whether a reading is under way, and whether another must follow it.
-const IDLE: u8 = 0;
-const READING: u8 = 1;
-const READING_AGAIN: u8 = 2;
-
 /// See the module.
 #[derive(Debug)]
 pub struct Channel {
     id: String,
     pub(super) head: watch::Sender<Head>,
     tail: Mutex<Tail>,
-    reading: AtomicU8,
+    pub(super) reading: Reading,
 }
 
 impl Channel {
@@ -47,7 +42,7 @@ impl Channel {
             id: id.to_owned(),
             head: watch::Sender::new(Head::Unread),
             tail: Mutex::default(),
-            reading: AtomicU8::new(IDLE),
+            reading: Reading::default(),
         }
     }
 
@@ -55,19 +50,6 @@ impl Channel {
     pub fn tail(&self) -> MutexGuard<'_, Tail> {
         // A tail is consistent after each of its methods, so a panic elsewhere under the lock does no harm.
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks for a reading. True: the caller must do it, and go on while [`Self::end_reading`] says so. False: it is being done,
-    /// and will be done once more for us, since that one may have looked before our reason to ask.
-    pub(super) fn begin_reading(&self) -> bool {
-        let begin = |state| Some(if state == IDLE { READING } else { READING_AGAIN });
-        self.reading.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin) == Ok(IDLE)
-    }
-
-    /// Whether nobody asked meanwhile; if somebody did, the caller must read again.
-    pub(super) fn end_reading(&self) -> bool {
-        let end = |state| Some(if state == READING_AGAIN { READING } else { IDLE });
-        self.reading.fetch_update(Ordering::AcqRel, Ordering::Acquire, end) == Ok(READING)
     }
 
     /// Fetches what is new and tells the viewers. Only one at a time.
@@ -132,17 +114,6 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn whoever_asks_during_a_reading_gets_another_one() {
-        let channel = Channel::new("dep_1");
-        assert!(channel.begin_reading());
-        assert!(!channel.begin_reading());
-        assert!(!channel.begin_reading());
-        assert!(!channel.end_reading(), "two asked meanwhile: one more reading for both");
-        assert!(channel.end_reading());
-        assert!(channel.begin_reading());
-    }
 
     #[test]
     fn a_database_that_goes_away_later_is_no_news() {

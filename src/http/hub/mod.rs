@@ -6,13 +6,17 @@
 //! lost notification costs a second, and neither is ever taken for the event itself: whoever wakes reads the table.
 //!
 //! Order: a viewer first subscribes, then looks. Anything committed after its look wakes it.
+//!
+//! Viewers of all deployments share one [`feed::Feed`], which is looked at for the same reasons, whichever deployment they are about.
 
 pub mod channel;
+pub mod feed;
 mod listen;
+mod reading;
 pub mod tail;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -20,7 +24,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::Db;
+use crate::metrics::Metrics;
 pub use channel::{Channel, Head};
+use feed::{Feed, FeedWatch};
 
 /// How often all watched deployments are looked at, in one query.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,14 +44,17 @@ pub struct Hub {
 struct Inner {
     db: Db,
     channels: Mutex<HashMap<String, Arc<Channel>>>,
+    /// Gone when nobody watches it.
+    feed: Mutex<Weak<Feed>>,
+    metrics: Metrics,
     readings: Arc<Semaphore>,
 }
 
 impl Hub {
     /// Starts listening and sweeping, until `shutdown`.
-    pub fn start(db: Db, shutdown: &CancellationToken) -> Self {
+    pub fn start(db: Db, metrics: Metrics, shutdown: &CancellationToken) -> Self {
         let readings = Arc::new(Semaphore::new(READINGS));
-        let inner = Arc::new(Inner { db, channels: Mutex::default(), readings });
+        let inner = Arc::new(Inner { db, channels: Mutex::default(), feed: Mutex::default(), metrics, readings });
         for work in [Work::Listen, Work::Sweep] {
             let (inner, shutdown) = (Arc::clone(&inner), shutdown.clone());
             tokio::spawn(async move {
@@ -74,6 +83,21 @@ impl Hub {
         Watch { inner: Arc::clone(&self.inner), deployment_id: deployment_id.to_owned(), channel, head }
     }
 
+    /// Watches all deployments, until the result is dropped.
+    pub fn watch_all(&self) -> FeedWatch {
+        let feed = {
+            let mut kept = self.inner.feed.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.upgrade().filter(|feed| !feed.is_over()).unwrap_or_else(|| {
+                let feed = Arc::new(Feed::default());
+                *kept = Arc::downgrade(&feed);
+                feed
+            })
+        };
+        let watch = FeedWatch::new(self.inner.db.clone(), Arc::clone(&feed));
+        self.inner.look_at_feed();
+        watch
+    }
+
     /// How many deployments are watched.
     pub fn watched(&self) -> usize {
         self.inner.channels().len()
@@ -92,6 +116,7 @@ impl Inner {
     }
 
     fn look_at(self: &Arc<Self>, deployment_id: &str) {
+        self.look_at_feed();
         let channel = self.channels().get(deployment_id).cloned();
         if let Some(channel) = channel {
             self.look(&channel);
@@ -99,15 +124,37 @@ impl Inner {
     }
 
     fn look_at_all(self: &Arc<Self>) {
+        self.look_at_feed();
         let channels: Vec<_> = self.channels().values().cloned().collect();
         for channel in &channels {
             self.look(channel);
         }
     }
 
+    /// Has the feed read, if somebody watches it.
+    fn look_at_feed(self: &Arc<Self>) {
+        let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let Some(feed) = feed.filter(|feed| !feed.is_over() && feed.reading.begin()) else { return };
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                let again = {
+                    let _permit = inner.readings.acquire().await;
+                    feed.read(&inner.db, &inner.metrics).await
+                };
+                // Asked meanwhile or not: nothing can be read before.
+                if let Some(wait) = again.filter(|_| feed.is_watched()) {
+                    tokio::time::sleep(wait).await;
+                } else if feed.reading.end() {
+                    break;
+                }
+            }
+        });
+    }
+
     /// Has the channel read, once however many ask.
     fn look(self: &Arc<Self>, channel: &Arc<Channel>) {
-        if !channel.begin_reading() {
+        if !channel.reading.begin() {
             return;
         }
         let (inner, channel) = (Arc::clone(self), Arc::clone(channel));
@@ -116,7 +163,7 @@ impl Inner {
                 // The semaphore is never closed; without a permit it would only be less polite.
                 let _permit = inner.readings.acquire().await;
                 channel.read(&inner.db).await;
-                if channel.end_reading() {
+                if channel.reading.end() {
                     break;
                 }
             }
@@ -128,6 +175,7 @@ impl Inner {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.look_at_feed();
             let watched: HashMap<String, Arc<Channel>> = self.channels().clone();
             if watched.is_empty() {
                 continue;

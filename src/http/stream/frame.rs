@@ -1,10 +1,13 @@
 //! One event as bytes on the wire. Encoded here and not by the web framework: every viewer of a language is sent the same bytes.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
+use super::ask::FeedId;
+use crate::db::feed::FeedEvent;
 use crate::domain::catalogue::{EventType, Lang, Rendered};
 use crate::domain::event::StoredEvent;
 
@@ -17,25 +20,37 @@ struct Stage<'a> {
     r#type: &'static str,
     message: &'a str,
     details: &'a Option<Map<String, Value>>,
+    #[serde(rename = "deploymentId", skip_serializing_if = "Option::is_none")]
+    deployment_id: Option<&'a str>,
 }
 
 /// The `data` of `success` and `fail`.
 #[derive(Serialize)]
 struct End<'a> {
     message: &'a str,
+    #[serde(rename = "deploymentId", skip_serializing_if = "Option::is_none")]
+    deployment_id: Option<&'a str>,
 }
 
-/// The frame of `event` in `lang`.
+/// The frame of `event` in `lang`, in the stream of its deployment.
 pub fn encode(event: &StoredEvent, lang: Lang) -> Bytes {
-    frame(event.id, &event.render(lang))
+    frame(event.id, &event.render(lang), None)
 }
 
-fn frame(id: Uuid, rendered: &Rendered) -> Bytes {
+/// The frame in the stream of all deployments: it says which one it is about, and its id says as well where it stands among all.
+pub fn encode_of_all(event: &FeedEvent, lang: Lang) -> Bytes {
+    let id = FeedId { transaction: event.place.transaction, id: event.event.id };
+    frame(id, &event.event.render(lang), Some(&event.place.deployment_id))
+}
+
+fn frame(id: impl Display, rendered: &Rendered, deployment_id: Option<&str>) -> Bytes {
     let name = rendered.event_type.as_str();
     let message = rendered.message.as_str();
     let data = match rendered.event_type {
-        EventType::Stage => serde_json::to_string(&Stage { r#type: name, message, details: &rendered.details }),
-        EventType::Success | EventType::Fail => serde_json::to_string(&End { message }),
+        EventType::Stage => {
+            serde_json::to_string(&Stage { r#type: name, message, details: &rendered.details, deployment_id })
+        }
+        EventType::Success | EventType::Fail => serde_json::to_string(&End { message, deployment_id }),
     };
     // Strings and maps with string keys: there is nothing that JSON could refuse. JSON escapes CR and LF, so it is one line.
     let data = data.unwrap_or_default();
@@ -53,6 +68,7 @@ mod tests {
     use eventsource_stream::Eventsource;
     use futures_util::StreamExt;
     use serde_json::json;
+    use uuid::Uuid;
 
     fn rendered(event_type: EventType, message: &str, details: &Value) -> Rendered {
         Rendered { event_type, message: message.to_owned(), details: details.as_object().cloned() }
@@ -65,7 +81,7 @@ mod tests {
     #[test]
     fn a_stage_has_the_order_and_the_members_of_the_contract() {
         let frame =
-            frame(Uuid::nil(), &rendered(EventType::Stage, "[Stage 1] 완료", &json!({"path": "/x", "stage": 1})));
+            frame(Uuid::nil(), &rendered(EventType::Stage, "[Stage 1] 완료", &json!({"path": "/x", "stage": 1})), None);
         assert_eq!(
             text(&frame),
             "id: 00000000-0000-0000-0000-000000000000\nevent: stage\nretry: 5000\n\
@@ -76,15 +92,26 @@ mod tests {
     #[test]
     fn success_and_fail_carry_their_message_only() {
         for (event_type, name) in [(EventType::Success, "success"), (EventType::Fail, "fail")] {
-            let frame = frame(Uuid::nil(), &rendered(event_type, "m", &json!({"never": "sent"})));
+            let frame = frame(Uuid::nil(), &rendered(event_type, "m", &json!({"never": "sent"})), None);
             assert!(text(&frame).ends_with(&format!("event: {name}\nretry: 5000\ndata: {{\"message\":\"m\"}}\n\n")));
         }
     }
 
     #[test]
+    fn the_stream_of_all_adds_the_deployment() {
+        let end = frame("7.x", &rendered(EventType::Fail, "m", &json!({})), Some("dep_1"));
+        assert!(text(&end).starts_with("id: 7.x\nevent: fail\n"));
+        assert!(text(&end).ends_with("data: {\"message\":\"m\",\"deploymentId\":\"dep_1\"}\n\n"));
+        let stage = frame("7.x", &rendered(EventType::Stage, "m", &json!({"stage": 1})), Some("dep_1"));
+        assert!(text(&stage).ends_with(
+            "data: {\"type\":\"stage\",\"message\":\"m\",\"details\":{\"stage\":1},\"deploymentId\":\"dep_1\"}\n\n"
+        ));
+    }
+
+    #[test]
     fn text_from_outside_cannot_leave_its_line() {
         let nasty = "a\r\nb\rc\n\nevent: fail\ndata: x\u{0}\u{feff}\u{2028}🐼";
-        let frame = frame(Uuid::nil(), &rendered(EventType::Stage, nasty, &json!({"path": nasty})));
+        let frame = frame(Uuid::nil(), &rendered(EventType::Stage, nasty, &json!({"path": nasty})), None);
         let lines: Vec<&str> = text(&frame).split(['\r', '\n']).collect();
         assert_eq!(lines.len(), 6, "four lines and the blank one: {lines:?}");
         let data: Value = serde_json::from_str(lines[3].strip_prefix("data: ").unwrap()).unwrap();
@@ -103,7 +130,7 @@ mod tests {
         for (event_type, name) in
             [(EventType::Stage, "stage"), (EventType::Success, "success"), (EventType::Fail, "fail")]
         {
-            let read = parsed(frame(id, &rendered(event_type, "m", &json!({})))).await;
+            let read = parsed(frame(id, &rendered(event_type, "m", &json!({})), None)).await;
             let [event] = read.as_slice() else { panic!("not one event: {read:?}") };
             assert_eq!((event.event.as_str(), &event.id), (name, &id.to_string()));
             assert_eq!(event.retry, Some(std::time::Duration::from_secs(5)));
@@ -115,7 +142,7 @@ mod tests {
         let characters: Vec<char> = ('\0'..='\u{ffff}').chain("🐼\u{1f468}\u{200d}\u{10ffff}".chars()).collect();
         for characters in characters.chunks(4_096) {
             let message: String = characters.iter().collect();
-            let read = parsed(frame(Uuid::nil(), &rendered(EventType::Success, &message, &json!(null)))).await;
+            let read = parsed(frame(Uuid::nil(), &rendered(EventType::Success, &message, &json!(null)), None)).await;
             assert_eq!(read.len(), 1);
             assert_eq!(serde_json::from_str::<Value>(&read[0].data).unwrap()["message"], message.as_str());
         }
@@ -124,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn a_leading_space_or_colon_is_the_messages_own() {
         for message in [" x", ": x", ":", "  ", "data: x", ""] {
-            let read = parsed(frame(Uuid::nil(), &rendered(EventType::Fail, message, &json!(null)))).await;
+            let read = parsed(frame(Uuid::nil(), &rendered(EventType::Fail, message, &json!(null)), None)).await;
             assert_eq!(serde_json::from_str::<Value>(&read[0].data).unwrap(), json!({"message": message}));
         }
     }

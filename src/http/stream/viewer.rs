@@ -1,4 +1,4 @@
-//! One viewer's course through a deployment's events. Replay, live and resume are one thing: rows after n, then wait.
+//! What all streams have in common: comments, keep-alives, their end. What is told is a [`Course`].
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -8,78 +8,74 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::frame;
-use crate::db::DbError;
-use crate::domain::catalogue::Lang;
-use crate::http::hub::tail::After;
-use crate::http::hub::{Head, Watch};
+use super::seats::Seat;
 
 /// Time between two comments that keep proxies from closing a quiet connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Time from the last event to the end, when no more can come.
-const LINGER: Duration = Duration::from_secs(5);
-
 /// Time after which a reading that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+pub const RETRY: Duration = Duration::from_secs(1);
 
 /// Rows of one reading of the table: they are held in memory for one viewer alone.
-const PAGE: i64 = 32;
+pub const PAGE: i64 = 32;
 
-/// Where a viewer goes on from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// After the event with this sequence number; 0 for everything.
-    After(i64),
-    /// After the event with this id, whose number is not known yet: the database was away.
-    AfterId(Uuid),
-}
-
-/// See the module. Holds no frames but those of one page.
-#[derive(Debug)]
-pub struct Viewer {
-    watch: Watch,
-    place: Place,
-    lang: Lang,
-    shutdown: CancellationToken,
-    /// Frames from the table, in order, the first of them following our place.
-    page: VecDeque<Bytes>,
-    comments: VecDeque<Bytes>,
-    keep_alive: Instant,
-    /// When the stream ends, unless something comes.
-    end: Option<Instant>,
-    /// When to try again what failed.
-    retry: Option<Instant>,
-}
+/// Most bytes of parameters of such a reading, unless the first event alone has more.
+pub const PAGE_BYTES: i64 = 16 * 1024;
 
 /// What there is to do.
-enum Turn {
+#[derive(Debug)]
+pub enum Turn {
+    /// Send this.
     Send(Bytes),
+    /// Look again when something changed, or at [`Course::timer`].
     Wait,
+    /// Close the stream.
     End,
 }
 
-impl Viewer {
-    /// A viewer at `place`, to whom `comments` are said first.
+/// A viewer's way through events.
+pub trait Course: Send {
+    /// What to do now.
+    fn turn(&mut self, now: Instant) -> impl Future<Output = Turn> + Send;
+
+    /// Waits until there may be something else to do.
+    fn changed(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// When to look again though nothing changed.
+    fn timer(&self) -> Option<Instant>;
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Viewer<C> {
+    course: C,
+    shutdown: CancellationToken,
+    comments: VecDeque<Bytes>,
+    keep_alive: Instant,
+    /// When the stream ends, whatever is going on: its reader comes back.
+    rotation: Instant,
+    _seat: Seat,
+}
+
+impl<C: Course> Viewer<C> {
+    /// A viewer to whom `comments` are said first, for at most `lifetime`.
     pub fn new(
-        watch: Watch,
-        place: Place,
-        lang: Lang,
+        course: C,
+        seat: Seat,
         shutdown: CancellationToken,
+        lifetime: Duration,
         comments: impl IntoIterator<Item = Bytes>,
     ) -> Self {
+        let now = Instant::now();
         Self {
-            watch,
-            place,
-            lang,
+            course,
             shutdown,
-            page: VecDeque::new(),
             comments: comments.into_iter().collect(),
-            keep_alive: Instant::now() + KEEP_ALIVE,
-            end: None,
-            retry: None,
+            keep_alive: now + KEEP_ALIVE,
+            rotation: now + lifetime,
+            _seat: seat,
         }
     }
 
@@ -97,11 +93,14 @@ impl Viewer {
                 return Some(comment);
             }
             let now = Instant::now();
+            if self.rotation <= now {
+                return None;
+            }
             if self.keep_alive <= now {
                 self.keep_alive = now + KEEP_ALIVE;
                 return Some(frame::comment("keep-alive"));
             }
-            match self.turn(now).await {
+            match self.course.turn(now).await {
                 Turn::Send(bytes) => return Some(bytes),
                 Turn::End => return None,
                 Turn::Wait => self.wait().await,
@@ -109,84 +108,14 @@ impl Viewer {
         }
     }
 
-    async fn turn(&mut self, now: Instant) -> Turn {
-        let (last_seq, active) = match self.watch.head() {
-            Head::Unread | Head::Away => return Turn::Wait,
-            Head::Missing => return Turn::End,
-            Head::Here { last_seq, active } => (last_seq, active),
-        };
-        if self.retry.is_some_and(|at| at > now) {
-            return Turn::Wait;
-        }
-        self.retry = None;
-        let result = match self.place {
-            Place::AfterId(id) => self.resolve(id, last_seq, active).await,
-            Place::After(seq) if seq < last_seq => self.forward(seq).await,
-            Place::After(_) => return self.at_the_end(active, now),
-        };
-        result.unwrap_or_else(|error| {
-            tracing::warn!(deployment = self.watch.deployment_id(), %error, "a viewer cannot read events now");
-            self.try_later()
-        })
-    }
-
-    fn try_later(&mut self) -> Turn {
-        self.retry = Some(Instant::now() + RETRY);
-        Turn::Wait
-    }
-
-    /// Finds the place of an id, now that the database is back.
-    async fn resolve(&mut self, id: Uuid, last_seq: i64, active: bool) -> Result<Turn, DbError> {
-        // Boxed, here and below: a future's size is reserved in every stream, and most never come here.
-        let seq = Box::pin(self.watch.db().event_seq(self.watch.deployment_id(), id)).await?.unwrap_or(0);
-        self.place = Place::After(seq);
-        if seq > 0 && seq >= last_seq && !active {
-            // Too late for a 204: the reader gets it when it comes back.
-            return Ok(Turn::End);
-        }
-        self.forward(seq).await
-    }
-
-    /// The next frame after `seq`.
-    async fn forward(&mut self, seq: i64) -> Result<Turn, DbError> {
-        self.end = None;
-        if self.page.is_empty() {
-            let after = self.watch.channel().tail().after(seq, self.lang);
-            match after {
-                After::Frame(frame) => self.page.push_back(frame),
-                After::Older { until } => self.page = self.read_page(seq, until).await?,
-                After::Nothing => {}
-            }
-        }
-        // Nothing, though it was counted: the rows were deleted under us, and the head will say so.
-        let Some(frame) = self.page.pop_front() else { return Ok(self.try_later()) };
-        self.place = Place::After(seq + 1);
-        Ok(Turn::Send(frame))
-    }
-
-    /// The frames after `seq`, at most up to `until`, from the table.
-    async fn read_page(&self, seq: i64, until: i64) -> Result<VecDeque<Bytes>, DbError> {
-        let events = self.watch.db().events_after(self.watch.deployment_id(), seq, PAGE.min(until - seq));
-        let events = Box::pin(events).await?;
-        Ok(events.iter().map(|event| frame::encode(event, self.lang)).collect())
-    }
-
-    /// Everything was sent: wait for more, or for the end.
-    fn at_the_end(&mut self, active: bool, now: Instant) -> Turn {
-        if active {
-            self.end = None;
-            return Turn::Wait;
-        }
-        if *self.end.get_or_insert(now + LINGER) <= now { Turn::End } else { Turn::Wait }
-    }
-
     /// Until there is a reason to look again.
     async fn wait(&mut self) {
-        let timer = [Some(self.keep_alive), self.end, self.retry].into_iter().flatten().min();
+        let timer = self.keep_alive.min(self.rotation);
+        let timer = self.course.timer().map_or(timer, |at| at.min(timer));
         tokio::select! {
             () = self.shutdown.cancelled() => {}
-            () = self.watch.changed() => {}
-            () = sleep_until(timer.unwrap_or(self.keep_alive)) => {}
+            () = self.course.changed() => {}
+            () = sleep_until(timer) => {}
         }
     }
 }

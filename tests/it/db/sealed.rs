@@ -132,4 +132,6 @@ async fn a_secret_that_somebody_moves_to_another_row_does_not_open_there() {
     let refused = test.db.github_connection(&mine).await.unwrap_err();
     assert!(matches!(refused, DbError::Key(KeyError::Broken(_))), "{refused}");
     assert!(!refused.to_string().contains("canary") && refused.to_string().contains(&mine));
+    let both = test.db.github_connections_of(&[mine, theirs]).await.unwrap();
+    assert_eq!(both.iter().filter(|one| one.is_ok()).count(), 1, "what is broken keeps nobody from the others");
 }

@@ -162,6 +162,13 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
     let events = format!("/api/v1/deploy/{id}/events");
     p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
+    p.ask(&api, Method::GET, "/api/v1/events", "/api/v1/events?status=x", |r| r).await;
+    p.ask(&api, Method::GET, "/api/v1/events", "/api/v1/events", |r| r.header("accept", "a/b")).await;
+    // Somebody else has all streams that there may be.
+    let full = Api::serve_with(&db.db, &there, &["--max-streams=1"]).await;
+    let _taken = full.follow(&id, "").await;
+    p.ask(&full, Method::GET, "/api/v1/events", "/api/v1/events", |r| r).await;
+    p.ask(&full, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r).await;
     for wish in ["switch", "cancel", "retry"] {
         let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{wish}"), format!("/api/v1/deploy/{id}/{wish}"));
         p.ask(&api, Method::POST, &path, &concrete, |r| r.header("idempotency-key", "")).await;

@@ -5,12 +5,14 @@ mod connect;
 mod connections;
 mod deploy;
 mod errors;
+mod events;
 mod healthz;
 mod idempotency;
 mod outside;
 pub mod reader;
 mod readyz;
 mod server;
+mod slow;
 mod story;
 
 use std::net::SocketAddr;
@@ -24,7 +26,7 @@ use panda::config::HttpConfig;
 use panda::db::{Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
-use panda::http::{ApiState, Hub, router, serve};
+use panda::http::{ApiState, Hub, Seats, limits, router, serve};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -67,6 +69,7 @@ impl Default for Outside {
 /// A served API.
 pub struct Api {
     pub hub: Hub,
+    seats: Seats,
     pub shutdown: CancellationToken,
     pub address: SocketAddr,
     pub client: Client,
@@ -83,8 +86,10 @@ impl Api {
     pub async fn serve_with(db: &Db, outside: &Outside, flags: &[&str]) -> Self {
         let shutdown = CancellationToken::new();
         let config = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap().http;
-        let hub = Hub::start(db.clone(), &shutdown);
+        let metrics = panda::metrics::Metrics::default();
+        let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);
+        let (limits, seats) = limits(&config, 10_000);
         let state = ApiState {
             db: db.clone(),
             hub: hub.clone(),
@@ -93,14 +98,20 @@ impl Api {
             names: Arc::new(Names::default()),
             first_step: "ensure_event_rule",
             retry_step: "resume",
-            metrics: panda::metrics::Metrics::default(),
+            metrics,
             config: Arc::new(config),
+            seats: seats.clone(),
             shutdown: shutdown.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, router(state), shutdown.clone()));
-        Self { hub, shutdown, address, client: Client::new(), serving }
+        let serving = tokio::spawn(serve(listener, router(state), limits, shutdown.clone()));
+        Self { hub, seats, shutdown, address, client: Client::new(), serving }
+    }
+
+    /// Event streams that are open.
+    pub fn open_streams(&self) -> usize {
+        self.seats.taken()
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {

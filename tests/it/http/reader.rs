@@ -23,7 +23,8 @@ impl Message {
         let [id, event, retry, data] = lines.as_slice() else { panic!("not four lines: {frame:?}") };
         assert_eq!(*retry, "retry: 5000");
         let value = |line: &str, name: &str| line.strip_prefix(name).unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        uuid::Uuid::parse_str(&value(id, "id: ")).unwrap();
+        // In the stream of all deployments, the place stands before the event's own id.
+        uuid::Uuid::parse_str(value(id, "id: ").rsplit('.').next().unwrap()).unwrap();
         Self { id: value(id, "id: "), event: value(event, "event: "), data: value(data, "data: ") }
     }
 

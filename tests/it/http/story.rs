@@ -62,25 +62,21 @@ impl Story {
 
     /// The same to a chosen account.
     pub async fn begin_at(db: &Db, owner: &str, repo: &str, account: &str) -> Self {
-        let new = NewDeployment {
-            id: ids::deployment_id(),
-            owner: owner.to_owned(),
-            repo: repo.to_owned(),
-            branch: "main".to_owned(),
-            github_connection_id: github_connection(db, owner, repo).await,
-            aws_connection_id: aws_connection(db).await,
-            account_id: account.to_owned(),
-            region: "ap-northeast-2".to_owned(),
-            ecr_repository: format!("{owner}-{repo}"),
-            first_step: FIRST_STEP.to_owned(),
-            concurrency: Concurrency::Reject,
-        };
-        let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
-        assert!(matches!(created, Created::New(_)));
+        let id = create(db, owner, repo, account, Concurrency::Reject).await;
         let replica = Uuid::new_v4();
         db.register_replica(replica, "test", Duration::from_mins(5)).await.unwrap();
-        let deployment = claim(db, replica, &new.id).await;
+        let deployment = claim(db, replica, &id).await;
         Self { db: db.clone(), replica, deployment }
+    }
+
+    /// A new deployment that nobody has claimed; its id.
+    pub async fn unclaimed(db: &Db) -> String {
+        create(db, "acme", "shop", "123456789012", Concurrency::Reject).await
+    }
+
+    /// A deployment of `acme/shop` that waits for the end of `other`; its id.
+    pub async fn queue_behind(db: &Db, other: &Self) -> String {
+        create(db, "acme", "shop", other.account(), Concurrency::Queue).await
     }
 
     pub fn id(&self) -> &str {
@@ -143,6 +139,25 @@ impl Story {
         let events = vec![event];
         self.commit(Change { status: Some(Status::Failed), error, events, release: true, ..Change::default() }).await;
     }
+}
+
+async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency: Concurrency) -> String {
+    let new = NewDeployment {
+        id: ids::deployment_id(),
+        owner: owner.to_owned(),
+        repo: repo.to_owned(),
+        branch: "main".to_owned(),
+        github_connection_id: github_connection(db, owner, repo).await,
+        aws_connection_id: aws_connection(db).await,
+        account_id: account.to_owned(),
+        region: "ap-northeast-2".to_owned(),
+        ecr_repository: format!("{owner}-{repo}"),
+        first_step: FIRST_STEP.to_owned(),
+        concurrency,
+    };
+    let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
+    assert!(matches!(created, Created::New(_)));
+    new.id
 }
 
 async fn claim(db: &Db, replica: Uuid, id: &str) -> Deployment {

@@ -1,5 +1,7 @@
 //! What the reconciler leaves behind for whoever asks what took so long, and why something was tried again.
 
+use std::collections::BTreeMap;
+
 use panda::sandbox::{CallFault, Faults};
 use sqlx::Row;
 
@@ -45,22 +47,33 @@ async fn each_step_of_a_deployment_is_recorded_with_its_tries() {
     );
     assert!(rows.iter().all(|row| row.get::<bool, _>(2) && row.get::<bool, _>(3)));
 
-    let mut answers = Vec::new();
-    for query in documented() {
+    let mut answers = BTreeMap::new();
+    for (heading, query) in documented() {
         let query = query.replace("dep_…", &id);
-        answers.push(sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut world.db.psql().await).await.unwrap());
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut world.db.psql().await).await;
+        answers.insert(heading, rows.unwrap_or_else(|error| panic!("{heading}: {error}")));
     }
-    let [long, retried, attempts, waiting, under_way] = answers.try_into().unwrap();
+    let long = &answers["What took so long"];
+    let retried = &answers["Why did it retry"];
     assert_eq!(long.len(), runs.len() + 1, "what took so long: every run");
     let codes: Vec<Option<String>> = retried.iter().map(|row| row.get("error_code")).collect();
     assert!(!codes.is_empty() && codes.iter().all(|code| code.as_deref() == Some("EVENT_RULE_FAILED")), "{codes:?}");
-    assert!(attempts.is_empty(), "the first attempt is the row itself");
-    assert_eq!((waiting.len(), under_way.len()), (1, 1));
+    assert!(answers["Which attempts there were"].is_empty(), "the first attempt is the row itself");
+    assert_eq!((answers["Who waits for whom"].len(), answers["What is under way"].len()), (1, 1));
 }
 
-/// The queries of docs/operations.md: what an operator copies must work.
-fn documented() -> Vec<String> {
+/// The queries of docs/operations.md, each with the heading that it stands under: what an operator copies must work.
+fn documented() -> Vec<(&'static str, String)> {
     let text = include_str!("../../../docs/operations.md");
-    let blocks = text.split("```sql\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap().trim().trim_end_matches(';').to_owned()).collect()
+    let mut queries = Vec::new();
+    for section in text.split("\n## ").skip(1) {
+        let heading = section.lines().next().unwrap();
+        for block in section.split("```sql\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            let each = block.split(';').map(str::trim).filter(|query| !query.is_empty());
+            queries.extend(each.map(|query| (heading, query.to_owned())));
+        }
+    }
+    assert!(queries.len() >= 5, "{queries:?}");
+    queries
 }

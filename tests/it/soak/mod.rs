@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::reconcile::{deploy, events};
+use crate::streams::Plan;
 use crate::support::gate::Gate;
 use crate::support::process::Serve;
 use crate::support::wait_for;
@@ -76,6 +77,15 @@ async fn random_kills_pauses_stops_and_cuts_lose_nothing_and_repeat_nothing() {
     }
     println!("soak: {} deployments {ends:?}; troubles {troubles:?}; PANDA_SOAK_SEED={seed}", deployments.len());
     assert!(!deployments.is_empty());
+}
+
+/// The same as in `make test`, ten times as much of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_events_come_to_every_client_once_and_in_order() {
+    let seed = number("PANDA_SOAK_SEED").unwrap_or_else(rand::random);
+    println!("soak: PANDA_SOAK_SEED={seed}");
+    let plan = Plan { events: 16_000, clients: 960, clients_of_all: 54, seed };
+    assert!(crate::streams::run(plan).await >= 1_000_000);
 }
 
 /// A replica behind the gate, with a short lease and few deployments, so that all have some.

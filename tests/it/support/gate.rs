@@ -22,6 +22,8 @@ struct Door {
     cut: usize,
     /// Those before this one are not answered any more.
     mute: usize,
+    /// Of those that listen, so many, from the first one, are not answered any more.
+    mute_listeners: usize,
 }
 
 pub struct Gate {
@@ -29,6 +31,8 @@ pub struct Gate {
     server: watch::Sender<String>,
     door: watch::Sender<Door>,
     came: Arc<AtomicUsize>,
+    /// How many of them have begun to listen.
+    listeners: Arc<AtomicUsize>,
 }
 
 impl Gate {
@@ -48,18 +52,21 @@ impl Gate {
         let (servers, doors) = (server.subscribe(), door.subscribe());
         let came = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&came);
+        let listeners = Arc::<AtomicUsize>::default();
+        let listening = Arc::clone(&listeners);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let (server, doors) = (servers.borrow().clone(), doors.clone());
                 let n = count.fetch_add(1, Ordering::SeqCst);
+                let listening = Arc::clone(&listening);
                 tokio::spawn(async move {
                     if let Ok(far) = TcpStream::connect(server).await {
-                        pass(n, near, far, doors).await;
+                        pass(n, near, far, doors, &listening).await;
                     }
                 });
             }
         });
-        Self { address, server, door, came }
+        Self { address, server, door, came, listeners }
     }
 
     /// Shut, all connections are cut.
@@ -81,6 +88,16 @@ impl Gate {
     /// The connections that there are stay, and are not answered any more.
     pub fn mute(&self) {
         self.door.send_modify(|door| door.mute = self.came.load(Ordering::SeqCst));
+    }
+
+    /// The connections that listen now stay, and are not answered any more; all others are.
+    pub fn swallow_listeners(&self) {
+        self.door.send_modify(|door| door.mute_listeners = self.listeners());
+    }
+
+    /// How many connections have begun to listen so far.
+    pub fn listeners(&self) -> usize {
+        self.listeners.load(Ordering::SeqCst)
     }
 
     /// New connections lead to another server.
@@ -113,9 +130,30 @@ impl Gate {
 }
 
 /// Carries bytes until an end is closed or the connection is cut.
-async fn pass(n: usize, mut near: TcpStream, mut far: TcpStream, mut doors: watch::Receiver<Door>) {
+async fn pass(
+    n: usize,
+    mut near: TcpStream,
+    mut far: TcpStream,
+    mut doors: watch::Receiver<Door>,
+    listeners: &AtomicUsize,
+) {
     let seen = doors.clone();
+    // Its number among those that listen, from 1; 0 when it does not.
+    let listener = AtomicUsize::new(0);
     let ((mut asked, mut told), (mut answered, mut ask)) = (near.split(), far.split());
+    let questions = async {
+        let mut bytes = vec![0; 16 * 1024];
+        loop {
+            let length = asked.read(&mut bytes).await?;
+            if length == 0 {
+                return std::io::Result::Ok(());
+            }
+            if listener.load(Ordering::SeqCst) == 0 && bytes[..length].windows(7).any(|part| part == b"LISTEN ") {
+                listener.store(listeners.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            }
+            ask.write_all(&bytes[..length]).await?;
+        }
+    };
     let answers = async {
         let mut bytes = vec![0; 16 * 1024];
         loop {
@@ -123,13 +161,15 @@ async fn pass(n: usize, mut near: TcpStream, mut far: TcpStream, mut doors: watc
             if length == 0 {
                 return std::io::Result::Ok(());
             }
-            if n >= seen.borrow().mute {
+            let door = *seen.borrow();
+            let mute_listeners = 1..=door.mute_listeners;
+            if n >= door.mute && !mute_listeners.contains(&listener.load(Ordering::SeqCst)) {
                 told.write_all(&bytes[..length]).await?;
             }
         }
     };
     tokio::select! {
-        _ = tokio::io::copy(&mut asked, &mut ask) => {}
+        _ = questions => {}
         _ = answers => {}
         _ = doors.wait_for(|door| door.shut || n < door.cut) => {}
     }

@@ -101,3 +101,34 @@ async fn an_unknown_deployment_is_told_by_the_end_when_the_database_is_back() {
     assert_eq!(reader.rest().await, []);
     api.get("/api/v1/deploy/dep_unknown/events").await.problem(404, "DEPLOYMENT_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_listener_that_the_network_has_swallowed_is_rebuilt_and_streams_do_not_wait_for_that() {
+    let db = TestDb::new().await;
+    let gate = Gate::before(&db, true).await;
+    let api = Api::serve(&gate.db(&db)).await;
+    let mut story = Story::begin(&db.db).await;
+    let mut reader = api.follow(story.id(), "").await;
+    wait_for("somebody listens", async || gate.listeners() == 1).await;
+    gate.swallow_listeners();
+    let swallowed = Instant::now();
+    let mut n = 0;
+    while gate.listeners() == 1 {
+        n += 1;
+        let committed = Instant::now();
+        story.build_lines(n, n).await;
+        db.db.notify_events(&[story.id().to_owned()]).await.unwrap();
+        assert_eq!(texts(&reader.take(1).await), [format!("[Stage 1] Docker 빌드 진행 중: line {n}")]);
+        assert!(committed.elapsed() < Duration::from_secs(2), "{:?}", committed.elapsed());
+        assert!(swallowed.elapsed() < Duration::from_secs(10), "still not rebuilt after {:?}", swallowed.elapsed());
+    }
+    let mut best = Duration::MAX;
+    for n in n + 1..=n + 10 {
+        let committed = Instant::now();
+        story.build_lines(n, n).await;
+        db.db.notify_events(&[story.id().to_owned()]).await.unwrap();
+        reader.take(1).await;
+        best = best.min(committed.elapsed());
+    }
+    assert!(best < Duration::from_millis(500), "notifications come again: {best:?}");
+}

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::http::reader::texts;
-use crate::http::{Api, Story};
+use crate::http::{Api, Outside, Story};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
@@ -79,6 +79,28 @@ async fn on_shutdown_streams_close_at_once_and_new_ones_get_no_fatal_status() {
     assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
     let refused = api.request(reqwest::Method::GET, "/healthz").send().await.unwrap_err();
     assert!(refused.is_connect(), "connections are refused, which readers try again: {refused}");
+}
+
+#[tokio::test]
+async fn streams_are_closed_now_and_then_and_their_readers_miss_nothing() {
+    let db = TestDb::new().await;
+    let api = Api::serve_with(&db.db, &Outside::default(), &["--stream-rotation-ms=1000"]).await;
+    let mut story = Story::begin(&db.db).await;
+    story.build_lines(1, 1).await;
+    let (mut lifetimes, mut told, mut last) = (Vec::new(), Vec::new(), String::new());
+    for n in 2..=6 {
+        let opened = Instant::now();
+        let mut reader = api.follow(story.id(), &format!("?lastEventId={last}")).await;
+        story.build_lines(n, n).await;
+        api.hub.nudge(story.id());
+        told.extend(reader.rest().await);
+        lifetimes.push(opened.elapsed().as_secs_f64());
+        last.clone_from(&told.last().unwrap().id);
+    }
+    let expected: Vec<String> = (1..=6).map(|n| format!("[Stage 1] Docker 빌드 진행 중: line {n}")).collect();
+    assert_eq!(texts(&told), expected);
+    assert!(lifetimes.iter().all(|seconds| (0.75..2.5).contains(seconds)), "{lifetimes:?}");
+    assert!(lifetimes.iter().any(|seconds| (seconds - lifetimes[0]).abs() > 0.01), "not all together: {lifetimes:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,56 @@
+//! Networks of addresses.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// Addresses that begin alike, such as 10.0.0.0/8; a single address is one as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    bits: u128,
+    length: u32,
+}
+
+impl Network {
+    /// Whether the address is one of them.
+    pub fn holds(self, address: IpAddr) -> bool {
+        let differing = self.bits ^ bits(address);
+        self.length == 0 || differing >> (128 - self.length) == 0
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "give an address such as 10.0.0.7, or a network such as 10.0.0.0/8".to_owned();
+        let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let (most, before) = if address.is_ipv4() { (32, 96) } else { (128, 0) };
+        let length: u32 = length.map_or(Ok(most), |length| length.parse().map_err(|_| wrong()))?;
+        if length > most {
+            return Err(wrong());
+        }
+        Ok(Self { bits: bits(address), length: length + before })
+    }
+}
+
+/// IPv4 as its mapped IPv6.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_network_is_refused_with_the_remedy() {
+        for text in ["", "10.0.0.0/33", "example.com", "10.0.0.0/8/8", "::/129"] {
+            assert!(text.parse::<Network>().unwrap_err().contains("10.0.0.0/8"), "{text}");
+        }
+        assert!("::/0".parse::<Network>().unwrap().holds("1.2.3.4".parse().unwrap()));
+    }
+}

@@ -1,0 +1,178 @@
+//! The HTTP server: hyper's own, since axum's has no time limit for headers.
+
+mod places;
+mod stalled;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::client::Peer;
+use super::stream::seats::Seats;
+use crate::config::HttpConfig;
+use places::{Places, Taken};
+use stalled::Stalled;
+
+/// How long a client may take to send a request's head. Also how long an unused connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long requests under way may take to end, once the process is told to. Streams end at once by themselves.
+const GRACE: Duration = Duration::from_millis(1_500);
+
+/// Most bytes of a request's head, and of answers waiting to be written, per connection.
+const MAX_BUFFER: usize = 32 * 1024;
+
+/// What the kernel may keep of what a client has not taken; it makes twice as much of it. Without it that grows to megabytes.
+const SEND_BUFFER: usize = 32 * 1024;
+
+/// Wait after a failed accept: mostly there are no file descriptors left, and the next try would spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Descriptors that are kept for what is not a connection of the API, or half of all when there are few.
+const RESERVED_FILES: usize = 512;
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most open connections.
+    pub connections: usize,
+    /// How long a client may take nothing of what is written to it.
+    pub stall: Duration,
+}
+
+/// What connections and streams may take, where a process may have `files` descriptors. Those that connections leave are for the
+/// database, builds and AWS; those that streams leave are for probes and the rest of the API.
+pub fn limits(config: &HttpConfig, files: u64) -> (Limits, Seats) {
+    let number = |most: u32| usize::try_from(most).unwrap_or(usize::MAX);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let connections = config.max_connections.map_or(usize::MAX, number).min(files - RESERVED_FILES.min(files / 2));
+    let streams = number(config.max_streams).min(connections - connections / 10);
+    (Limits { connections, stall: config.reader_stall }, Seats::new(streams, number(config.max_streams_per_client)))
+}
+
+/// Serves until `shutdown`; then takes no connection any more and gives requests under way a short time. Event streams end by
+/// closing: their readers come back to another process, which a status such as 503 would keep them from for good.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    tracing::info!(%address, ?limits, "serving");
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_BUFFER);
+    let server = Server {
+        http,
+        graceful: GracefulShutdown::new(),
+        router,
+        limits,
+        places: Places::new(limits.connections),
+        cut: CancellationToken::new(),
+    };
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let place = shutdown.run_until_cancelled(server.places.take()).await.flatten();
+                if let Some(place) = place {
+                    server.spawn(stream, Peer(peer.ip()), place);
+                } else {
+                    tracing::debug!("a connection is closed at once: all places are taken by requests");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    let open = server.graceful.count();
+    if tokio::time::timeout(GRACE, server.graceful.shutdown()).await.is_err() {
+        tracing::warn!(open, "connections did not end in time and are cut");
+        server.cut.cancel();
+    }
+    Ok(())
+}
+
+struct Server {
+    http: http1::Builder,
+    graceful: GracefulShutdown,
+    router: Router,
+    limits: Limits,
+    places: Places,
+    cut: CancellationToken,
+}
+
+impl Server {
+    fn spawn(&self, stream: TcpStream, peer: Peer, place: Taken) {
+        set_options(&stream, self.limits.stall);
+        let place = Arc::new(place);
+        let (router, at) = (self.router.clone(), Arc::clone(&place));
+        // Boxed: hyper keeps the room for this future as long as the connection lives, and a stream has its answer after milliseconds.
+        let service = service_fn(move |request| Box::pin(answer(router.clone(), request, peer, Arc::clone(&at))));
+        let io = TokioIo::new(Stalled::new(stream, self.limits.stall));
+        let connection = self.graceful.watch(self.http.serve_connection(io, service));
+        let cut = self.cut.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => if let Err(error) = ended { tracing::debug!(%error, "a connection broke") },
+                () = place.lost() => tracing::debug!("a connection without a request makes room"),
+                () = cut.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// One request's answer. While it is made, and while it is an event stream, the connection keeps its place.
+async fn answer(
+    router: Router,
+    mut request: hyper::Request<Incoming>,
+    peer: Peer,
+    place: Arc<Taken>,
+) -> Result<Response, Infallible> {
+    place.set_busy();
+    request.extensions_mut().insert(peer);
+    let response = router.oneshot(request).await?;
+    let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    if !kind.starts_with(b"text/event-stream") {
+        place.set_idle();
+    }
+    Ok(response)
+}
+
+/// What cannot be set is not needed for the connection to work.
+fn set_options(stream: &TcpStream, stall: Duration) {
+    // An event is one small write: waiting to fill a packet would delay it by the reader's delayed acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+    }
+    if let Err(error) = setsockopt(stream, sockopt::SndBuf, &SEND_BUFFER) {
+        tracing::debug!(%error, "a connection keeps its send buffer");
+    }
+    // A client that has vanished acknowledges nothing; its window may be open, so that no write ever has to wait.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = setsockopt(stream, sockopt::TcpUserTimeout, &u32::try_from(stall.as_millis()).unwrap_or(0)) {
+        tracing::debug!(%error, "a connection keeps the system's time limit");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stall;
+}

@@ -1,0 +1,28 @@
+//! Which deployments a viewer of all of them wants to hear of.
+
+use crate::db::feed::FeedEvent;
+use crate::domain::deployment::Status;
+
+/// All that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only events after whose commit the deployment had one of these statuses; empty for all.
+    pub statuses: Vec<Status>,
+    /// Only this account or organisation.
+    pub owner: Option<String>,
+    /// Only this repository.
+    pub repo: Option<String>,
+    /// Only this branch.
+    pub branch: Option<String>,
+}
+
+impl Filter {
+    /// Whether the viewer wants this event. Only what was stored with it decides, so that it is the same at every reading.
+    pub fn lets_through(&self, event: &FeedEvent) -> bool {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+        (self.statuses.is_empty() || self.statuses.contains(&event.status))
+            && is(&self.owner, &event.owner)
+            && is(&self.repo, &event.repo)
+            && is(&self.branch, &event.branch)
+    }
+}

@@ -1,0 +1,129 @@
+//! A viewer's course through one deployment's events. Replay, live and resume are one thing: rows after n, then wait.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::frame;
+use super::viewer::{Course, PAGE, PAGE_BYTES, RETRY, Turn};
+use crate::db::DbError;
+use crate::domain::catalogue::Lang;
+use crate::http::hub::tail::After;
+use crate::http::hub::{Head, Watch};
+
+/// Time from the last event to the end, when no more can come.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Where a viewer goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// After the event with this sequence number; 0 for everything.
+    After(i64),
+    /// After the event with this id, whose number is not known yet: the database was away.
+    AfterId(Uuid),
+}
+
+/// See the module. Holds no frames but those of one page.
+#[derive(Debug)]
+pub struct One {
+    watch: Watch,
+    place: Place,
+    lang: Lang,
+    /// Frames from the table, in order, the first of them following our place.
+    page: VecDeque<Bytes>,
+    /// When the stream ends, unless something comes.
+    end: Option<Instant>,
+    /// When to try again what failed.
+    retry: Option<Instant>,
+}
+
+impl Course for One {
+    async fn turn(&mut self, now: Instant) -> Turn {
+        let (last_seq, active) = match self.watch.head() {
+            Head::Unread | Head::Away => return Turn::Wait,
+            Head::Missing => return Turn::End,
+            Head::Here { last_seq, active } => (last_seq, active),
+        };
+        if self.retry.is_some_and(|at| at > now) {
+            return Turn::Wait;
+        }
+        self.retry = None;
+        let result = match self.place {
+            Place::AfterId(id) => self.resolve(id, last_seq, active).await,
+            Place::After(seq) if seq < last_seq => self.forward(seq).await,
+            Place::After(_) => return self.at_the_end(active, now),
+        };
+        result.unwrap_or_else(|error| {
+            tracing::warn!(deployment = self.watch.deployment_id(), %error, "a viewer cannot read events now");
+            self.try_later()
+        })
+    }
+
+    async fn changed(&mut self) {
+        self.watch.changed().await;
+    }
+
+    fn timer(&self) -> Option<Instant> {
+        [self.end, self.retry].into_iter().flatten().min()
+    }
+}
+
+impl One {
+    /// A viewer at `place`.
+    pub fn new(watch: Watch, place: Place, lang: Lang) -> Self {
+        Self { watch, place, lang, page: VecDeque::new(), end: None, retry: None }
+    }
+
+    fn try_later(&mut self) -> Turn {
+        self.retry = Some(Instant::now() + RETRY);
+        Turn::Wait
+    }
+
+    /// Finds the place of an id, now that the database is back.
+    async fn resolve(&mut self, id: Uuid, last_seq: i64, active: bool) -> Result<Turn, DbError> {
+        // Boxed, here and below: a future's size is reserved in every stream, and most never come here.
+        let seq = Box::pin(self.watch.db().event_seq(self.watch.deployment_id(), id)).await?.unwrap_or(0);
+        self.place = Place::After(seq);
+        if seq > 0 && seq >= last_seq && !active {
+            // Too late for a 204: the reader gets it when it comes back.
+            return Ok(Turn::End);
+        }
+        self.forward(seq).await
+    }
+
+    /// The next frame after `seq`.
+    async fn forward(&mut self, seq: i64) -> Result<Turn, DbError> {
+        self.end = None;
+        if self.page.is_empty() {
+            let after = self.watch.channel().tail().after(seq, self.lang);
+            match after {
+                After::Frame(frame) => self.page.push_back(frame),
+                After::Older { until } => self.page = self.read_page(seq, until).await?,
+                After::Nothing => {}
+            }
+        }
+        // Nothing, though it was counted: the rows were deleted under us, and the head will say so.
+        let Some(frame) = self.page.pop_front() else { return Ok(self.try_later()) };
+        self.place = Place::After(seq + 1);
+        Ok(Turn::Send(frame))
+    }
+
+    /// The frames after `seq`, at most up to `until`, from the table.
+    async fn read_page(&self, seq: i64, until: i64) -> Result<VecDeque<Bytes>, DbError> {
+        let events = self.watch.db().events_page(self.watch.deployment_id(), seq, PAGE.min(until - seq), PAGE_BYTES);
+        let events = Box::pin(events).await?;
+        Ok(events.iter().map(|event| frame::encode(event, self.lang)).collect())
+    }
+
+    /// Everything was sent: wait for more, or for the end.
+    fn at_the_end(&mut self, active: bool, now: Instant) -> Turn {
+        if active {
+            self.end = None;
+            return Turn::Wait;
+        }
+        if *self.end.get_or_insert(now + LINGER) <= now { Turn::End } else { Turn::Wait }
+    }
+}

@@ -1,0 +1,313 @@
+//! The stream of all deployments.
+
+use std::time::Duration;
+
+use panda::domain::catalogue::EventCode;
+use panda::domain::event::Event;
+use pretty_assertions::assert_eq;
+use reqwest::Method;
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::time::timeout;
+
+use crate::http::reader::{Message, texts};
+use crate::http::{Answer, Api, Reader, Story};
+use crate::support::db::TestDb;
+use crate::support::gate::Gate;
+use crate::support::wait_for;
+
+async fn follow_all(api: &Api, query: &str) -> Reader {
+    let mut reader = Reader::open(api.request(Method::GET, &format!("/api/v1/events{query}"))).await;
+    assert_eq!(reader.status, 200);
+    reader.comments.clear();
+    reader
+}
+
+async fn resume(api: &Api, last: &str) -> Reader {
+    Reader::open(api.request(Method::GET, "/api/v1/events").header("last-event-id", last)).await
+}
+
+fn deployment(message: &Message) -> String {
+    message.json()["deploymentId"].as_str().unwrap().to_owned()
+}
+
+/// The table's events in its order, as ids of the stream of all.
+async fn table(db: &TestDb) -> Vec<String> {
+    let sql = "SELECT place || '.' || id FROM deployment_events ORDER BY place, deployment_id COLLATE \"C\", seq";
+    sqlx::query_scalar(sql).fetch_all(&mut db.psql().await).await.unwrap()
+}
+
+fn ids(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(|message| message.id.clone()).collect()
+}
+
+/// Waits until no transaction in the whole cluster, another test's included, is older than the newest event: "now" is behind it then.
+async fn settled(db: &TestDb) {
+    wait_for("no older transaction runs", async || db.db.feed_state().await.unwrap().held_back.is_none()).await;
+}
+
+/// Writes an event as another program's transaction would, which is still open afterwards.
+async fn tell_within(tx: &mut PgConnection, deployment_id: &str) {
+    let sql = format!(
+        "WITH counted AS (UPDATE deployments SET next_event_seq = next_event_seq + 1 WHERE id = '{deployment_id}'
+                          RETURNING next_event_seq - 1 AS seq)
+         INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, message, params)
+         SELECT '{deployment_id}', seq, gen_random_uuid(), 1, 'raw', 'completed', 'success', 'm', '{{}}' FROM counted"
+    );
+    tx.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+}
+
+#[tokio::test]
+async fn events_of_all_deployments_come_in_one_stream_from_now_on() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let (mut one, mut two) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "acme", "blog").await);
+    one.build_lines(1, 3).await;
+    settled(&db).await;
+    let mut reader = follow_all(&api, "").await;
+    let mut english = follow_all(&api, "?lang=en").await;
+    one.build_lines(4, 4).await;
+    two.build_lines(1, 1).await;
+    one.fail().await;
+    api.hub.nudge(one.id());
+    let told = reader.take(3).await;
+    assert_eq!(told.iter().map(deployment).collect::<Vec<_>>(), [one.id(), two.id(), one.id()]);
+    let own = api.follow(one.id(), "").await.take(5).await;
+    for (all, own) in [(&told[0], &own[3]), (&told[2], &own[4])] {
+        assert_eq!(all.event, own.event);
+        assert_eq!(all.id.split_once('.').unwrap().1, own.id, "the event's own id is in it");
+        let added = format!("{},\"deploymentId\":\"{}\"}}", own.data.strip_suffix('}').unwrap(), one.id());
+        assert_eq!(all.data, added, "and nothing else is another");
+    }
+    let translated = english.take(3).await;
+    assert_eq!(ids(&translated), ids(&told));
+    assert_eq!(texts(&translated)[0], "[Stage 1] Docker build in progress: line 4");
+}
+
+#[tokio::test]
+async fn filters_let_through_what_the_list_would_show() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let (mut shop, mut blog) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "other", "blog").await);
+    let mut all = follow_all(&api, "").await;
+    let mut readers = Vec::new();
+    for (query, expected) in [
+        ("?owner=acme", &[0, 2, 4, 5][..]),
+        ("?repo=blog", &[1, 3]),
+        ("?branch=main&owner=other", &[1, 3]),
+        ("?branch=next", &[]),
+        ("?status=RUNNING", &[0, 1]),
+        ("?status=FAILED,COMPLETED", &[3, 4, 5]),
+        ("?status=DEPLOYMENT_READY&owner=acme", &[2]),
+    ] {
+        readers.push((query, expected, follow_all(&api, query).await));
+    }
+    shop.tell(vec![Event::new(EventCode::InfraStarted)]).await;
+    blog.tell(vec![Event::new(EventCode::InfraStarted)]).await;
+    shop.commit(panda::db::commit::Change {
+        status: Some(panda::domain::Status::DeploymentReady),
+        events: vec![Event::new(EventCode::Ready)],
+        ..Default::default()
+    })
+    .await;
+    blog.fail().await;
+    shop.complete().await;
+    let told = all.take(6).await;
+    for (query, expected, reader) in &mut readers {
+        let expected: Vec<Message> = expected.iter().map(|&n: &usize| told[n].clone()).collect();
+        assert_eq!(reader.take(expected.len()).await, expected, "{query}");
+        // From the table as well.
+        let before = api.request(Method::GET, &format!("/api/v1/events{query}"));
+        let mut again = Reader::open(before.header("last-event-id", &told[0].id)).await;
+        let rest: Vec<Message> = expected.iter().filter(|message| **message != told[0]).cloned().collect();
+        assert_eq!(again.take(rest.len()).await, rest, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_right_after_its_last_event_wherever_that_is_kept() {
+    let db = TestDb::new().await;
+    let (api, other) = (Api::serve(&db.db).await, Api::serve(&db.db).await);
+    let (mut one, mut two) = (Story::begin(&db.db).await, Story::begin(&db.db).await);
+    let mut reader = follow_all(&api, "").await;
+    // More than is kept in memory.
+    for n in 0..7 {
+        one.build_lines(n * 100 + 1, n * 100 + 100).await;
+        two.build_lines(n * 100 + 1, n * 100 + 100).await;
+    }
+    let all = reader.take(1_400).await;
+    assert_eq!(ids(&all), table(&db).await);
+    for at in [0, 99, 100, 700, 1_398] {
+        for api in [&api, &other] {
+            assert_eq!(resume(api, &all[at].id).await.take(1_399 - at).await, all[at + 1..], "{at}");
+        }
+        let query = format!("?repo=shop&lastEventId={}", all[at].id);
+        assert_eq!(follow_all(&other, &query).await.take(1_399 - at).await, all[at + 1..], "{at}");
+    }
+    let mut end = resume(&other, &all[1_399].id).await;
+    one.build_lines(9_000, 9_000).await;
+    assert_eq!(texts(&end.take(1).await), ["[Stage 1] Docker 빌드 진행 중: line 9000"]);
+    // The longer id is one in the deployment's own stream, too.
+    let last_of_one = all.iter().rfind(|message| deployment(message) == one.id()).unwrap();
+    let mut own = api.follow(one.id(), &format!("?lastEventId={}", last_of_one.id)).await;
+    assert_eq!(texts(&own.take(1).await), ["[Stage 1] Docker 빌드 진행 중: line 9000"]);
+}
+
+#[tokio::test]
+async fn an_event_that_commits_late_is_not_missed() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let (slow, mut quick) = (Story::begin(&db.db).await, Story::begin(&db.db).await);
+    let mut reader = follow_all(&api, "").await;
+    let mut psql = db.psql().await;
+    let mut tx = psql.begin().await.unwrap();
+    tell_within(&mut tx, slow.id()).await;
+    quick.build_lines(1, 1).await;
+    wait_for("the wait is shown", async || {
+        let text = api.get("/metrics").await.text;
+        let line = text.lines().find(|line| line.starts_with("panda_events_held_back_seconds ")).unwrap().to_owned();
+        !line.ends_with(" 0.0")
+    })
+    .await;
+    assert!(timeout(Duration::from_millis(1_500), reader.next()).await.is_err(), "it would be told before its place");
+    tx.commit().await.unwrap();
+    let told = reader.take(2).await;
+    assert_eq!(told.iter().map(deployment).collect::<Vec<_>>(), [slow.id(), quick.id()]);
+    assert_eq!(ids(&told), table(&db).await);
+    assert_eq!(resume(&api, &told[0].id).await.take(1).await, told[1..]);
+}
+
+#[tokio::test]
+async fn a_long_read_holds_up_nothing() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut story = Story::begin(&db.db).await;
+    let mut reader = follow_all(&api, "").await;
+    let mut psql = db.psql().await;
+    let mut tx = psql.begin().await.unwrap();
+    tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    tx.execute("SELECT * FROM deployments").await.unwrap();
+    story.build_lines(1, 1).await;
+    reader.take(1).await;
+}
+
+#[tokio::test]
+async fn an_id_that_is_not_known_begins_with_now_and_says_so() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut story = Story::begin(&db.db).await;
+    story.build_lines(1, 2).await;
+    let own = api.follow(story.id(), "").await.take(1).await.remove(0).id;
+    settled(&db).await;
+    let nobody = format!("0.{}", uuid::Uuid::new_v4());
+    for id in ["7", "undefined", "%00", "7.7", &own, &nobody, &"9".repeat(5_000)] {
+        let mut reader = resume(&api, id).await;
+        assert_eq!(reader.status, 200);
+        assert!(reader.comment().await.starts_with("unknown last event id"), "{id}");
+    }
+    let mut reader = resume(&api, &nobody).await;
+    story.build_lines(3, 3).await;
+    assert_eq!(texts(&reader.take(1).await), ["[Stage 1] Docker 빌드 진행 중: line 3"]);
+}
+
+#[tokio::test]
+async fn a_wrong_filter_is_named_before_any_stream() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    for (query, field) in [
+        ("status=running", "status"),
+        ("owner=a%2Fb", "owner"),
+        ("repo=", "repo"),
+        ("branch=%00", "branch"),
+        ("onwer=acme", "onwer"),
+        ("limit=3", "limit"),
+    ] {
+        let answer = api.get(&format!("/api/v1/events?{query}")).await;
+        assert_eq!(answer.refused_field("INVALID_FIELD"), field);
+    }
+    let request = api.request(Method::GET, "/api/v1/events").header("accept", "application/json");
+    Answer::of(request.send().await.unwrap()).await.problem(406, "NOT_ACCEPTABLE");
+    let mut reader = Reader::open(api.request(Method::GET, "/api/v1/events?lang=tlh")).await;
+    assert!(reader.comment().await.starts_with("unknown lang"));
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_the_stream_is_open_and_goes_on_at_its_place() {
+    let db = TestDb::new().await;
+    let gate = Gate::before(&db, true).await;
+    let api = Api::serve(&gate.db(&db)).await;
+    let mut story = Story::begin(&db.db).await;
+    let mut early = follow_all(&api, "").await;
+    story.build_lines(1, 2).await;
+    let told = early.take(2).await;
+    gate.set(false);
+    let away = Api::serve(&gate.db(&db)).await;
+    let mut resumed = resume(&away, &told[0].id).await;
+    assert_eq!(resumed.status, 200, "503 would end a browser's EventSource for good");
+    assert!(resumed.comment().await.contains("database is away"));
+    story.build_lines(3, 3).await;
+    gate.set(true);
+    let rest = resumed.take(2).await;
+    assert_eq!(rest[0], told[1]);
+    assert_eq!(early.take(1).await, rest[1..]);
+}
+
+#[tokio::test]
+async fn a_database_restored_into_another_cluster_keeps_its_order() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut story = Story::begin(&db.db).await;
+    let mut reader = follow_all(&api, "").await;
+    story.build_lines(1, 3).await;
+    reader.take(3).await;
+    // As a dump from a cluster that has been running for longer leaves them.
+    let mut psql = db.psql().await;
+    psql.execute("UPDATE deployment_events SET place = place + 4000000000").await.unwrap();
+    assert_eq!(reader.rest().await, [], "places mean something else now: it ends, and its reader comes back");
+    let restored = table(&db).await;
+    let mut resumed = resume(&api, &restored[0]).await;
+    story.build_lines(4, 4).await;
+    let told = resumed.take(3).await;
+    assert_eq!(ids(&told)[..2], restored[1..]);
+    assert_eq!(ids(&told), table(&db).await[1..], "what is new is behind what was restored");
+    assert!(!db.db.mend_event_order().await.unwrap(), "it was done once, and for good");
+}
+
+#[tokio::test]
+async fn at_start_and_by_migrate_a_restored_order_is_mended() {
+    let db = TestDb::new().await;
+    let mut story = Story::begin(&db.db).await;
+    story.build_lines(1, 1).await;
+    let mut psql = db.psql().await;
+    psql.execute("UPDATE deployment_events SET place = place + 4000000000").await.unwrap();
+    assert!(db.db.mend_event_order().await.unwrap());
+    story.build_lines(2, 2).await;
+    let places: Vec<i64> =
+        sqlx::query_scalar("SELECT place FROM deployment_events ORDER BY seq").fetch_all(&mut psql).await.unwrap();
+    assert!(places[0] < places[1], "{places:?}");
+    let state = db.db.feed_state().await.unwrap();
+    assert!(!state.restored && state.newest == places[1]);
+}
+
+#[tokio::test]
+async fn a_stream_of_all_leaves_nothing_behind_and_ends_on_shutdown() {
+    let db = TestDb::new().await;
+    let mut api = Api::serve(&db.db).await;
+    let mut readers = [follow_all(&api, "").await, follow_all(&api, "").await];
+    api.shutdown.cancel();
+    for reader in &mut readers {
+        assert_eq!(reader.rest().await, []);
+    }
+    (&mut api.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_deployment_that_waits_for_its_turn_is_told_of_in_its_place() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let first = Story::begin(&db.db).await;
+    let mut reader = follow_all(&api, "?status=RUNNING").await;
+    let queued = Story::queue_behind(&db.db, &first).await;
+    let told = reader.take(1).await;
+    assert_eq!(deployment(&told[0]), queued);
+    assert_eq!(ids(&told), table(&db).await);
+}

@@ -1,0 +1,113 @@
+//! A client that keeps ids and nothing else, and goes away now and then in the middle of things.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::{Addresses, Expected};
+
+/// What a client follows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Followed {
+    /// One deployment, from its beginning.
+    One(String),
+    /// All deployments, after the first event.
+    All,
+    /// Those of one repository, after the first event.
+    Repository(String),
+}
+
+pub struct Client {
+    followed: Followed,
+    last: String,
+    got: Vec<String>,
+    random: StdRng,
+}
+
+impl Client {
+    pub fn new(followed: Followed, first: &str, seed: u64) -> Self {
+        let last = if matches!(followed, Followed::One(_)) { String::new() } else { first.to_owned() };
+        Self { followed, last, got: Vec::new(), random: StdRng::seed_from_u64(seed) }
+    }
+
+    /// Follows until everything that is expected is there; how much that was.
+    pub async fn run(mut self, addresses: Addresses, mut told: watch::Receiver<Option<Expected>>) -> usize {
+        while !self.is_done(&told) {
+            let address = {
+                let addresses = addresses.read().unwrap();
+                addresses[self.random.random_range(0..addresses.len())]
+            };
+            // Half of the time for good, half of the time it leaves after some bytes, wherever that is.
+            let leaves_after =
+                if self.random.random_bool(0.5) { usize::MAX } else { self.random.random_range(0..60_000) };
+            let followed = self.connection(address, leaves_after);
+            tokio::pin!(followed);
+            // A connection that breaks is as good as one that ends.
+            let _: std::io::Result<()> = followed.as_mut().await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                _ = told.changed() => {}
+            }
+        }
+        let expected = told.borrow().clone().unwrap();
+        let expected = &expected[&self.followed];
+        if self.got != *expected {
+            let at = self.got.iter().zip(expected).take_while(|(got, expected)| got == expected).count();
+            panic!("{:?}: event {at} of {} differs, {} came", self.followed, expected.len(), self.got.len());
+        }
+        self.got.len()
+    }
+
+    fn is_done(&self, told: &watch::Receiver<Option<Expected>>) -> bool {
+        told.borrow().as_ref().is_some_and(|expected| self.got.len() >= expected[&self.followed].len())
+    }
+
+    /// One connection, until it ends, breaks, or the client leaves. Without chunks: as HTTP/1.0 has it.
+    async fn connection(&mut self, address: SocketAddr, leaves_after: usize) -> std::io::Result<()> {
+        let path = match &self.followed {
+            Followed::One(id) => format!("/api/v1/deploy/{id}/events"),
+            Followed::All => "/api/v1/events".to_owned(),
+            Followed::Repository(repo) => format!("/api/v1/events?owner=acme&repo={repo}"),
+        };
+        let mut socket = TcpStream::connect(address).await?;
+        let head = format!("GET {path} HTTP/1.0\r\nHost: panda\r\nLast-Event-ID: {}\r\n\r\n", self.last);
+        socket.write_all(head.as_bytes()).await?;
+        let (mut buffer, mut taken, mut begun) = (Vec::with_capacity(16 * 1024), 0, false);
+        loop {
+            // Nothing for so long is the end of everything, or of this connection: it looks either way.
+            let read = tokio::time::timeout(Duration::from_millis(1_500), socket.read_buf(&mut buffer)).await;
+            let Ok(read) = read else { return Ok(()) };
+            let read = read?;
+            taken += read;
+            if read == 0 || taken > leaves_after {
+                return Ok(());
+            }
+            if !begun {
+                let Some(end) = buffer.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
+                assert!(buffer.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(&buffer));
+                buffer.drain(..end + 4);
+                begun = true;
+            }
+            self.take(&mut buffer);
+        }
+    }
+
+    /// Keeps the ids of the events that are whole.
+    fn take(&mut self, buffer: &mut Vec<u8>) {
+        let mut at = 0;
+        while let Some(end) = buffer[at..].windows(2).position(|end| end == b"\n\n") {
+            let event = std::str::from_utf8(&buffer[at..at + end]).unwrap();
+            if let Some(id) = event.strip_prefix("id: ") {
+                id.lines().next().unwrap().clone_into(&mut self.last);
+                self.got.push(self.last.clone());
+            }
+            at += end + 2;
+        }
+        buffer.drain(..at);
+    }
+}

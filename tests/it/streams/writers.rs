@@ -1,0 +1,70 @@
+//! Those who write: as the program does, many deployments in one statement; and by transactions that end late and in the wrong order.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::task::JoinSet;
+
+use super::{Plan, WRITERS};
+use crate::http::Story;
+use crate::support::db::TestDb;
+
+/// Starts all of them; each ends when it has written its part.
+pub fn start(db: &TestDb, mut stories: Vec<Story>, late: Vec<String>, plan: Plan) -> JoinSet<()> {
+    let mut writing = JoinSet::new();
+    let each = u32::try_from(plan.events / stories.len()).unwrap();
+    let share = stories.len() / WRITERS;
+    for n in 0..WRITERS {
+        let mine = stories.split_off(stories.len() - share);
+        writing.spawn(write(mine, each, db.db.clone(), plan.seed.wrapping_mul(31).wrapping_add(n as u64)));
+    }
+    writing.spawn(write_late(db.url().to_owned(), late, plan));
+    writing
+}
+
+/// Appends to its deployments in turn; about every second commit is notified.
+async fn write(mut stories: Vec<Story>, each: u32, db: panda::db::Db, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut written = 0;
+    while written < each {
+        let more = random.random_range(1..=20).min(each - written);
+        for story in &mut stories {
+            story.build_lines(written + 1, written + more).await;
+            if random.random_bool(0.5) {
+                db.notify_events(&[story.id().to_owned()]).await.unwrap();
+            }
+        }
+        written += more;
+        // Otherwise all would be there before anything could happen.
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..250))).await;
+    }
+}
+
+/// Opens a transaction of each deployment, one after the other, and commits them the other way round.
+async fn write_late(url: String, late: Vec<String>, plan: Plan) {
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let mut open = Vec::new();
+    for _ in &late {
+        open.push(PgConnection::connect(&url).await.unwrap());
+    }
+    for round in 0..plan.events / 200 {
+        for (connection, id) in open.iter_mut().zip(&late) {
+            connection.execute("BEGIN").await.unwrap();
+            let events = random.random_range(1..=5);
+            let sql = format!(
+                "WITH counted AS (UPDATE deployments SET next_event_seq = next_event_seq + {events} WHERE id = '{id}'
+                                  RETURNING next_event_seq - {events} AS seq)
+                 INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, message, params)
+                 SELECT '{id}', seq + n, gen_random_uuid(), 1, '{round}/' || n, 'build_progress', 'stage', 'm', '{{\"message\": \"late\"}}'
+                 FROM counted, generate_series(0, {events} - 1) AS n"
+            );
+            connection.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+        }
+        for connection in open.iter_mut().rev() {
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..60))).await;
+            connection.execute("COMMIT").await.unwrap();
+        }
+    }
+}
