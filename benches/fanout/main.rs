@@ -1,0 +1,207 @@
+//! What event streams cost: `cargo bench --bench fanout`.
+//!
+//! The release program on a durable Postgres; beside it, on the same machine and one after the other, nchan (nginx's module, Debian) and
+//! better-sse (npm). Neither peer has a database behind it: what is published is forgotten, or kept in memory, and nobody can resume after
+//! a restart. `PANDA_BENCH_VIEWERS` says how many streams are open (10,000), `PANDA_BENCH_SECONDS` how long latency is watched (15).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    reason = "a measurement that fails ends"
+)]
+
+mod peers;
+#[path = "../support/mod.rs"]
+mod support;
+mod viewers;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use panda::db::Db;
+use panda::db::commit::Change;
+use panda::domain::Deployment;
+use panda::domain::catalogue::EventCode;
+use panda::domain::event::Event;
+use support::figures::{head, line, median, percentile, seconds};
+use support::postgres::{Database, Server};
+use support::process::Panda;
+use support::rows;
+use uuid::Uuid;
+use viewers::Viewers;
+
+/// Events that are sent to all viewers, one after the other.
+const ROUNDS: usize = 10;
+
+/// Deployments, viewers and events a second of the latency.
+const LATENCY: (usize, usize, u64) = (100, 1_000, 50);
+
+/// What one server needs for many streams.
+struct Fanout {
+    bytes_per_stream: f64,
+    deliveries_per_cpu_second: f64,
+}
+
+#[tokio::main]
+async fn main() {
+    let count = usize::try_from(seconds("PANDA_BENCH_VIEWERS", 10_000).as_secs()).unwrap();
+    let watched = seconds("PANDA_BENCH_SECONDS", 15);
+    let server = Server::start().await;
+
+    let database = server.database().await;
+    let fanout = panda_fanout(&database, count).await;
+    let latency = latency(&server.database().await, watched).await;
+    let (with, without) = append_rates(&server).await;
+    let nchan = peers::nchan(count).await;
+    let better = peers::better_sse(count).await;
+
+    head();
+    line("resident memory per idle stream", kib(fanout.bytes_per_stream), "10 KiB");
+    line("  nchan", kib(nchan.bytes_per_stream), "");
+    line("  better-sse", kib(better.bytes_per_stream), "");
+    line("  ratio to nchan", format!("{:.2}", fanout.bytes_per_stream / nchan.bytes_per_stream), "1.2");
+    let rate = |of: &Fanout| format!("{:.0}", of.deliveries_per_cpu_second);
+    line("deliveries per CPU-second (Panda alone)", rate(&fanout), "");
+    line("  nchan", rate(&nchan), "");
+    line("  better-sse", rate(&better), "");
+    let to_nchan = fanout.deliveries_per_cpu_second / nchan.deliveries_per_cpu_second;
+    let to_better = fanout.deliveries_per_cpu_second / better.deliveries_per_cpu_second;
+    line("  ratio to nchan", format!("{to_nchan:.2}"), "0.9");
+    line("  ratio to better-sse", format!("{to_better:.2}"), "2");
+    let (p50, p99) = (percentile(&latency, 0.5), percentile(&latency, 0.99));
+    line("commit to client, 1,000 viewers, 50 events/s, p50", format!("{p50:.2} ms"), "5 ms");
+    line("commit to client, p99", format!("{p99:.2} ms"), "50 ms");
+    line("appends with notifications", format!("{with:.0}/s"), "");
+    line("appends without", format!("{without:.0}/s"), "");
+    line("  ratio", format!("{:.3}", with / without), "0.95");
+    println!(
+        "{}",
+        serde_json::json!({
+            "viewers": count, "bytes_per_idle_stream": fanout.bytes_per_stream, "nchan_bytes_per_idle_stream": nchan.bytes_per_stream,
+            "better_sse_bytes_per_idle_stream": better.bytes_per_stream,
+            "deliveries_per_cpu_second": fanout.deliveries_per_cpu_second,
+            "nchan_deliveries_per_cpu_second": nchan.deliveries_per_cpu_second,
+            "better_sse_deliveries_per_cpu_second": better.deliveries_per_cpu_second,
+            "commit_to_client_p50_ms": p50, "commit_to_client_p99_ms": p99,
+            "appends_per_second_notified": with, "appends_per_second": without, "append_ratio": with / without,
+        })
+    );
+}
+
+fn kib(bytes: f64) -> String {
+    format!("{:.1} KiB", bytes / 1_024.0)
+}
+
+/// A server that takes this many streams from one address.
+async fn serve(database: &Database) -> Panda {
+    let options = ["--max-streams=100000", "--max-streams-per-client=100000", "--stream-rotation-ms=3600000"];
+    Panda::start_with(&database.url, &options.map(str::to_owned), &[]).await
+}
+
+fn address(panda: &Panda) -> SocketAddr {
+    panda.base.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+fn build_line(n: usize, message: String) -> Change {
+    let event = Event::new(EventCode::BuildProgress).with("message", message).keyed(n);
+    Change { events: vec![event], ..Change::default() }
+}
+
+/// Deployments that only this bench advances.
+async fn deployments(db: &Db, count: usize) -> (Uuid, Vec<Deployment>) {
+    rows::create(db, count).await;
+    let me = rows::replica(db).await;
+    (me, rows::claim(db, me, count).await)
+}
+
+async fn panda_fanout(database: &Database, count: usize) -> Fanout {
+    let db = &database.db;
+    let (me, mut rows) = deployments(db, 1).await;
+    let row = &mut rows[0];
+    let panda = serve(database).await;
+    let path = format!("/api/v1/deploy/{}/events", row.id);
+    // What the first streams cost is not what each costs.
+    let warm = Viewers::open(address(&panda), &path, 100).await;
+    drop(warm);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = panda.resident_mib();
+    let mut viewers = Viewers::open(address(&panda), &path, count).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let bytes_per_stream = (panda.resident_mib() - before) * 1_024.0 * 1_024.0 / count as f64;
+    let mut rates = Vec::new();
+    for n in 0..ROUNDS {
+        let cpu = panda.cpu_seconds();
+        db.commit(row, me, build_line(n, format!("line {n}"))).await.unwrap();
+        db.notify_events(std::slice::from_ref(&row.id)).await.unwrap();
+        viewers.all_have(n + 1).await;
+        // The clock of processor time has a hundredth of a second.
+        rates.push(count as f64 / (panda.cpu_seconds() - cpu).max(0.01));
+    }
+    Fanout { bytes_per_stream, deliveries_per_cpu_second: median(&rates) }
+}
+
+/// Milliseconds from a commit's return to the event's arrival, at every viewer.
+async fn latency(database: &Database, watched: Duration) -> Vec<f64> {
+    let (deployments_count, count, rate) = LATENCY;
+    let db = &database.db;
+    let (me, mut rows) = deployments(db, deployments_count).await;
+    let panda = serve(database).await;
+    let begun = Instant::now();
+    let mut viewers = Viewers::none();
+    for row in &rows {
+        let path = format!("/api/v1/deploy/{}/events", row.id);
+        viewers.add_timed(address(&panda), &path, count / deployments_count, begun).await;
+    }
+    let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / rate));
+    let mut n = 0;
+    while begun.elapsed() < watched {
+        ticks.tick().await;
+        let row = &mut rows[n % deployments_count];
+        // The viewer reads in the text when the commit was sent: its return is at most the commit's own time later.
+        let sent = begun.elapsed().as_micros();
+        db.commit(row, me, build_line(n, format!("at={sent};"))).await.unwrap();
+        let committed = begun.elapsed().as_micros();
+        viewers.committed(sent, committed);
+        db.notify_events(std::slice::from_ref(&row.id)).await.unwrap();
+        n += 1;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let latencies = viewers.latencies();
+    assert_eq!(latencies.len(), n * count / deployments_count, "every event came to every viewer");
+    latencies
+}
+
+/// Commits with one event a second, by eight deployments at once, with and without telling; the medians of turns.
+async fn append_rates(server: &Server) -> (f64, f64) {
+    let database = server.database().await;
+    let db = &database.db;
+    let (me, mut rows) = deployments(db, 8).await;
+    let (mut with, mut without, mut n) = (Vec::new(), Vec::new(), 0);
+    let panda = serve(&database).await;
+    for turn in 0..10 {
+        let (notify, begun) = (turn % 2 == 0, Instant::now());
+        let commits: Vec<usize> = stream::iter(rows.iter_mut().enumerate())
+            .map(|(which, row)| async move {
+                let mut done = 0;
+                while begun.elapsed() < Duration::from_secs(2) {
+                    let key = turn * 1_000_000 + n + done * 8 + which;
+                    db.commit(row, me, build_line(key, "line".to_owned())).await.unwrap();
+                    if notify && done % 10 == 0 {
+                        // As the program does: not for each commit, but for what has gathered.
+                        db.notify_events(std::slice::from_ref(&row.id)).await.unwrap();
+                    }
+                    done += 1;
+                }
+                done
+            })
+            .buffer_unordered(8)
+            .collect()
+            .await;
+        let total: usize = commits.iter().sum();
+        n += total;
+        if notify { &mut with } else { &mut without }.push(total as f64 / begun.elapsed().as_secs_f64());
+    }
+    drop(panda);
+    (median(&with), median(&without))
+}
