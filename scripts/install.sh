@@ -7,7 +7,7 @@
 #   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own; readers of event streams: Chromium, Node.js
 #          with npm and what clients/js is tested with, a Python client in an environment of its own; nginx, which is not started
 #   lint   sqlx-cli, cargo-deny, shellcheck
-#   bench  Node.js with npm, for the job queue that is measured beside us
+#   bench  Node.js with npm and nginx with nchan, for what is measured beside us
 #
 # Debian and Ubuntu, as root or with sudo. Elsewhere it says what is needed. Quick when everything is there, and can be repeated.
 set -euo pipefail
@@ -73,6 +73,7 @@ missing_for_lint() {
 
 missing_for_bench() {
   have npm || want nodejs npm
+  { have nginx && [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ]; } || want nginx libnginx-mod-nchan
 }
 
 chromium_is_there() {
