@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::db::TestDb;
+use super::db::{KEY_FILE, TestDb};
 use super::wait_for;
 use super::world::World;
 
@@ -48,6 +48,7 @@ impl Serve {
             format!("--cors-origins={origin}"),
             format!("--database-url={}", db.url()),
             "--controller-region=eu-west-1".to_owned(),
+            format!("--key-file={KEY_FILE}"),
         ];
         Self::spawn(listen, &flags, &[("AWS_ACCESS_KEY_ID", "none"), ("AWS_SECRET_ACCESS_KEY", "none")])
     }
