@@ -38,10 +38,15 @@ impl Held {
         sqlx::query_scalar(sql).fetch_one(&mut self.0).await.unwrap()
     }
 
+    /// Lets what is held go on, and returns when it has ended; what comes after it is held again.
+    pub async fn pass(&mut self) {
+        self.release().await;
+        self.hold().await;
+    }
+
     /// Lets it go on, and returns when it has ended.
     pub async fn finish(&mut self) {
-        self.0.execute("SELECT pg_advisory_unlock(4711)").await.unwrap();
-        self.hold().await;
+        self.pass().await;
         self.release().await;
     }
 
