@@ -10,7 +10,9 @@
     reason = "a measurement that fails ends"
 )]
 
+mod hostile;
 mod peers;
+mod restart;
 #[path = "../support/mod.rs"]
 mod support;
 mod viewers;
@@ -26,13 +28,13 @@ use panda::domain::catalogue::EventCode;
 use panda::domain::event::Event;
 use support::figures::{head, line, median, percentile, seconds};
 use support::postgres::{Database, Server};
-use support::process::Panda;
+use support::process::{Panda, scheduled_seconds};
 use support::rows;
 use uuid::Uuid;
 use viewers::Viewers;
 
 /// Events that are sent to all viewers, one after the other.
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 30;
 
 /// Deployments, viewers and events a second of the latency.
 const LATENCY: (usize, usize, u64) = (100, 1_000, 50);
@@ -53,6 +55,8 @@ async fn main() {
     let fanout = panda_fanout(&database, count).await;
     let latency = latency(&server.database().await, watched).await;
     let (with, without) = append_rates(&server).await;
+    let restart = restart::restart(&server.database().await, count).await;
+    let (alone, beside) = hostile::hostile(&server.database().await).await;
     let nchan = peers::nchan(count).await;
     let better = peers::better_sse(count).await;
 
@@ -75,6 +79,12 @@ async fn main() {
     line("appends with notifications", format!("{with:.0}/s"), "");
     line("appends without", format!("{without:.0}/s"), "");
     line("  ratio", format!("{:.3}", with / without), "0.95");
+    line("SIGTERM with as many streams: end of the process", format!("{:.2} s", restart.exit.as_secs_f64()), "2 s");
+    line("  all back on the other replica", format!("{:.2} s", restart.back.as_secs_f64()), "10 s");
+    line("  not back, or not with each event once", restart.lost, "0");
+    line("healthy viewers, p99", format!("{alone:.2} ms"), "");
+    line("  beside 1,000 stalled and 1,000 slow heads", format!("{beside:.2} ms"), "");
+    line("  ratio", format!("{:.2}", beside / alone), "1.2");
     println!(
         "{}",
         serde_json::json!({
@@ -85,6 +95,8 @@ async fn main() {
             "better_sse_deliveries_per_cpu_second": better.deliveries_per_cpu_second,
             "commit_to_client_p50_ms": p50, "commit_to_client_p99_ms": p99,
             "appends_per_second_notified": with, "appends_per_second": without, "append_ratio": with / without,
+            "exit_seconds": restart.exit.as_secs_f64(), "back_seconds": restart.back.as_secs_f64(), "not_back": restart.lost,
+            "healthy_p99_ms": alone, "healthy_p99_ms_beside_hostile": beside,
         })
     );
 }
@@ -137,12 +149,11 @@ async fn panda_fanout(database: &Database, count: usize) -> Fanout {
     let bytes_per_stream = (panda.resident_mib() - before) * 1_024.0 * 1_024.0 / count as f64;
     let mut rates = Vec::new();
     for n in 0..ROUNDS {
-        let cpu = panda.cpu_seconds();
+        let cpu = scheduled_seconds(panda.pid());
         append(db, row, me, build_line(n, format!("line {n}"))).await;
         db.notify_events(std::slice::from_ref(&row.id)).await.unwrap();
         viewers.all_have(n + 1).await;
-        // The clock of processor time has a hundredth of a second.
-        rates.push(count as f64 / (panda.cpu_seconds() - cpu).max(0.01));
+        rates.push(count as f64 / (scheduled_seconds(panda.pid()) - cpu));
     }
     Fanout { bytes_per_stream, deliveries_per_cpu_second: median(&rates) }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::figures::median;
-use crate::support::process::cpu_of;
+use crate::support::process::{cpu_of, scheduled_seconds};
 use crate::viewers::Viewers;
 use crate::{Fanout, ROUNDS};
 
@@ -84,11 +84,11 @@ async fn measure(peer: Peer, count: usize) -> Fanout {
     let bytes_per_stream = (resident(peer.worker) - before) / count as f64;
     let mut rates = Vec::new();
     for n in 0..ROUNDS {
-        let cpu = cpu_of(peer.worker).unwrap().own;
+        let cpu = scheduled_seconds(peer.worker);
         let answer = http.post(&publish).body(format!("[Stage 1] line {n}")).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
         viewers.all_have(n + 1).await;
-        rates.push(count as f64 / (cpu_of(peer.worker).unwrap().own - cpu).max(0.01));
+        rates.push(count as f64 / (scheduled_seconds(peer.worker) - cpu));
     }
     Fanout { bytes_per_stream, deliveries_per_cpu_second: median(&rates) }
 }

@@ -51,7 +51,8 @@ impl Viewers {
         for batch in (0..count).step_by(AT_ONCE) {
             let mut opening = JoinSet::new();
             for _ in batch..count.min(batch + AT_ONCE) {
-                opening.spawn(open(address, path.to_owned()));
+                let ask = Ask { path: path.to_owned(), last_event_id: None };
+                opening.spawn(async move { open(address, &ask).await });
             }
             while let Some(socket) = opening.join_next().await {
                 let (events, arrivals) = (Arc::clone(&self.events), Arc::clone(&self.arrivals));
@@ -82,9 +83,18 @@ impl Viewers {
     }
 }
 
-async fn open(address: SocketAddr, path: String) -> TcpStream {
+/// What a reader asks for.
+pub struct Ask {
+    pub path: String,
+    pub last_event_id: Option<String>,
+}
+
+/// An open stream, whose head is read.
+pub async fn open(address: SocketAddr, ask: &Ask) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n");
+    let resume = ask.last_event_id.as_ref().map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+    let path = &ask.path;
+    let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n{resume}\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     // Byte by byte: what follows the head is an event already.
     let mut head = Vec::new();
@@ -96,19 +106,30 @@ async fn open(address: SocketAddr, path: String) -> TcpStream {
 }
 
 async fn read(mut socket: TcpStream, events: Arc<AtomicUsize>, arrivals: Arrivals, begun: Option<Instant>) {
-    let mut buffer = [0_u8; 1_024];
+    let (mut buffer, mut kept) = ([0_u8; 4_096], 0);
     loop {
-        // An event of this bench is one small write and comes as one. Some write a space after the colon, some do not.
-        let Ok(n @ 1..) = socket.read(&mut buffer).await else { return };
-        events.fetch_add(memchr_count(&buffer[..n], b"data:"), Ordering::Relaxed);
-        let Some(begun) = begun else { continue };
-        let at = begun.elapsed().as_micros();
-        let text = String::from_utf8_lossy(&buffer[..n]);
-        for (_, time) in text.match_indices("at=").map(|(at, _)| (at, &text[at + 3..])) {
-            let time = time.split(';').next().unwrap().parse().unwrap();
-            arrivals.lock().unwrap().push((time, at));
+        // Some write a space after the colon, some do not.
+        // A history comes in larger pieces, which may end anywhere.
+        let Ok(n @ 1..) = socket.read(&mut buffer[kept..]).await else { return };
+        let whole = kept + n;
+        let end = memchr_last(&buffer[..whole], b"\n\n").unwrap_or(0);
+        events.fetch_add(memchr_count(&buffer[..end], b"data:"), Ordering::Relaxed);
+        if let Some(begun) = begun {
+            let at = begun.elapsed().as_micros();
+            let text = String::from_utf8_lossy(&buffer[..end]);
+            for (place, _) in text.match_indices("at=") {
+                let time = text[place + 3..].split(';').next().unwrap().parse().unwrap();
+                arrivals.lock().unwrap().push((time, at));
+            }
         }
+        buffer.copy_within(end..whole, 0);
+        kept = whole - end;
     }
+}
+
+/// Just behind the last one.
+fn memchr_last(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).rposition(|window| window == needle).map(|at| at + needle.len())
 }
 
 fn memchr_count(bytes: &[u8], needle: &[u8]) -> usize {

@@ -48,6 +48,22 @@ impl Panda {
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_024.0
     }
 
+    /// Asks it to end, as a rolling update does, and waits until it has; how long that took.
+    pub async fn terminate(&mut self) -> Duration {
+        let begun = Instant::now();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), nix::sys::signal::SIGTERM).unwrap();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_mins(1), "never ends");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        begun.elapsed()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// User and system time so far.
     pub fn cpu_seconds(&self) -> f64 {
         cpu_of(self.child.id()).map_or(0.0, |cpu| cpu.own)
@@ -59,6 +75,17 @@ impl Drop for Panda {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Processor time of all threads of a process, in seconds, as the scheduler counts it: to the nanosecond, where `/proc/*/stat` has
+/// hundredths of a second. Threads that have ended are not in it.
+pub fn scheduled_seconds(pid: u32) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let schedstat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    nanoseconds.sum::<u64>() as f64 / 1e9
 }
 
 /// Processor time from /proc; its unit is a hundredth of a second on every Linux that we know.

@@ -235,14 +235,14 @@ impl ApiError {
                 S::CONFLICT,
                 "DEPLOYMENT_FAILED",
                 "The deployment has failed",
-                "The deployment is FAILED and cannot be switched. Its result says why; mend that and deploy again.",
+                "The deployment is FAILED and cannot be switched. Its result says why; mend that and retry it, or deploy again.",
             )
             .deployment(id),
             Self::BeingCancelled(id) => P::new(
                 S::CONFLICT,
                 "DEPLOYMENT_CANCELLING",
                 "The deployment is being cancelled",
-                "Somebody asked to cancel this deployment, so it cannot be switched. Start a new deployment.",
+                "Somebody asked to cancel this deployment, so it cannot be switched. Retry it when it is FAILED, or start a new one.",
             )
             .deployment(id),
             Self::AlreadyFinished { id, status } => P::new(

@@ -97,9 +97,8 @@ pub async fn handle(
     let filter = query.filter()?;
     let seat = state.seats.take(client)?;
     let mut watch = state.hub.watch_all();
-    // On shutdown there may be nobody left to look: the stream then ends as soon as it is open.
-    let look = state.shutdown.run_until_cancelled(timeout(FIRST_LOOK, watch.first_look())).await;
-    let away = !matches!(look, Some(Ok(FeedHead::Here(_))));
+    let look = timeout(FIRST_LOOK, watch.first_look()).await;
+    let away = !matches!(look, Ok(FeedHead::Here(_)));
     let (start, unknown_id) = start(&state, &ask, away).await;
     let comments = [
         ask.unknown_lang.then_some(UNKNOWN_LANG),
@@ -108,7 +107,7 @@ pub async fn handle(
     ];
     let course = All::new(watch, start, filter, ask.lang);
     let comments = comments.into_iter().flatten().map(comment);
-    let viewer = Viewer::new(course, seat, state.shutdown, state.config.stream_lifetime(), comments);
+    let viewer = Viewer::new(course, seat, state.config.stream_lifetime(), comments);
     Ok(stream(Body::from_stream(viewer.into_stream())))
 }
 

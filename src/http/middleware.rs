@@ -1,19 +1,19 @@
 //! What happens around every request.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, Response as HttpResponse, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use tower_http::catch_panic::CatchPanicLayer;
+use futures_util::FutureExt as _;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::trace::TraceLayer;
-use tracing::Span;
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::error::ApiError;
 use super::problem;
@@ -28,11 +28,9 @@ const MAX_REQUEST_ID: usize = 128;
 pub fn wrap(routes: Router, cors_origins: &[String]) -> Router {
     // What stands last is asked first.
     let app = routes
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(catch_panics))
         .layer(from_fn(problem::describe))
-        // Errors log themselves, with what they know: the layer's own line would say the same, as an error even where a probe
-        // is only told to wait.
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
+        .layer(from_fn(trace))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(from_fn(check_request_id));
@@ -60,12 +58,32 @@ fn span(request: &Request) -> Span {
     tracing::info_span!("request", method = %request.method(), route, id)
 }
 
-/// A panic is a fault of ours: the client learns nothing but that.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is the library's")]
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> HttpResponse<Body> {
-    let text =
-        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request panicked");
+/// Puts everything that is logged for a request into its span, until it has its answer. Not until the answer's last byte, as tower-http's
+/// layer does: ten thousand streams would each keep a span, and enter it for each event. Errors log themselves, with what they know.
+async fn trace(request: Request, next: Next) -> Response {
+    let (span, begun) = (span(&request), Instant::now());
+    async move {
+        let response = next.run(request).await;
+        let latency_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(status = response.status().as_u16(), latency_ms, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// A panic is a fault of ours: the client learns nothing but that. Not tower-http's layer, which would put one more box around the body
+/// of each stream.
+async fn catch_panics(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => panicked(&*panic),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or("unknown"), "a request panicked");
     ApiError::Internal.into_response()
 }
 
@@ -95,6 +113,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body;
     use axum::routing::get;
     use tower::ServiceExt;
 

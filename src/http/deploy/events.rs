@@ -61,9 +61,7 @@ pub async fn handle(
     let seat = state.seats.take(client)?;
     let ask = Ask::new(query.as_deref(), &headers, state.config.language);
     let mut watch = state.hub.watch(&id);
-    // On shutdown there may be nobody left to look: the stream then ends as soon as it is open.
-    let look = state.shutdown.run_until_cancelled(timeout(FIRST_LOOK, watch.first_look())).await;
-    let head = look.and_then(Result::ok).unwrap_or(Head::Away);
+    let head = timeout(FIRST_LOOK, watch.first_look()).await.unwrap_or(Head::Away);
     if head == Head::Missing {
         return Err(ApiError::DeploymentNotFound(id));
     }
@@ -78,13 +76,14 @@ pub async fn handle(
     let away = matches!(head, Head::Away).then(|| comment(AWAY));
     let comments = [unknown_lang, away].into_iter().flatten();
     let course = One::new(watch, place, ask.lang);
-    let viewer = Viewer::new(course, seat, state.shutdown, state.config.stream_lifetime(), comments);
+    let viewer = Viewer::new(course, seat, state.config.stream_lifetime(), comments);
+
     Ok(stream(Body::from_stream(viewer.into_stream())))
 }
 
 /// Where the event is in the sequence. One that this deployment does not have replays everything.
 async fn place_of(watch: &Watch, head: Head, event: Uuid) -> Place {
-    if head == Head::Away {
+    if matches!(head, Head::Away | Head::Closed) {
         return Place::AfterId(event);
     }
     match watch.db().event_seq(watch.deployment_id(), event).await {

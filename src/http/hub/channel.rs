@@ -18,6 +18,8 @@ pub enum Head {
     Away,
     /// There is no such deployment.
     Missing,
+    /// The process is to end: streams close, and their readers go on at another one.
+    Closed,
     /// It is there.
     Here {
         /// Sequence number of its newest event; 0 before the first.
@@ -106,8 +108,13 @@ impl Channel {
         });
     }
 
+    /// The process is to end.
+    pub(super) fn close(&self) {
+        self.tell(Head::Closed);
+    }
+
     fn tell(&self, new: Head) {
-        self.head.send_if_modified(|head| std::mem::replace(head, new) != new);
+        self.head.send_if_modified(|head| *head != Head::Closed && std::mem::replace(head, new) != new);
     }
 }
 

@@ -36,7 +36,8 @@ pub enum FeedHead {
     Away,
     /// The tail can be read; the number is another one after each change.
     Here(u64),
-    /// The order of events began anew under it: the database was restored from another time or place. Places mean something else now.
+    /// The order of events began anew under it, for the database was restored from another time or place and places mean something else
+    /// now; or the process is to end.
     Over,
 }
 
@@ -144,6 +145,11 @@ impl Feed {
     pub fn tail(&self) -> MutexGuard<'_, FeedTail> {
         // A tail is consistent after each of its methods, so a panic elsewhere under the lock does no harm.
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process is to end.
+    pub(super) fn close(&self) {
+        self.tell(FeedHead::Over);
     }
 
     pub(super) fn is_over(&self) -> bool {

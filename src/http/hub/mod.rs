@@ -16,6 +16,7 @@ mod reading;
 pub mod tail;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -48,19 +49,29 @@ struct Inner {
     feed: Mutex<Weak<Feed>>,
     metrics: Metrics,
     readings: Arc<Semaphore>,
+    /// The process is to end: whoever comes to watch is told so at once. Set before anybody is told.
+    closed: AtomicBool,
 }
 
 impl Hub {
     /// Starts listening and sweeping, until `shutdown`.
     pub fn start(db: Db, metrics: Metrics, shutdown: &CancellationToken) -> Self {
         let readings = Arc::new(Semaphore::new(READINGS));
-        let inner = Arc::new(Inner { db, channels: Mutex::default(), feed: Mutex::default(), metrics, readings });
-        for work in [Work::Listen, Work::Sweep] {
+        let inner = Arc::new(Inner {
+            db,
+            channels: Mutex::default(),
+            feed: Mutex::default(),
+            metrics,
+            readings,
+            closed: AtomicBool::new(false),
+        });
+        for work in [Work::Listen, Work::Sweep, Work::Close] {
             let (inner, shutdown) = (Arc::clone(&inner), shutdown.clone());
             tokio::spawn(async move {
                 match work {
                     Work::Listen => shutdown.run_until_cancelled(listen::run(inner)).await,
                     Work::Sweep => shutdown.run_until_cancelled(inner.sweep()).await,
+                    Work::Close => Some(inner.close_after(&shutdown).await),
                 }
             });
         }
@@ -78,6 +89,9 @@ impl Hub {
         let channel =
             channels.entry(deployment_id.to_owned()).or_insert_with(|| Arc::new(Channel::new(deployment_id))).clone();
         let head = Some(channel.head.subscribe());
+        if self.inner.closed.load(Ordering::Relaxed) {
+            channel.close();
+        }
         drop(channels);
         self.inner.look(&channel);
         Watch { inner: Arc::clone(&self.inner), deployment_id: deployment_id.to_owned(), channel, head }
@@ -90,6 +104,9 @@ impl Hub {
             kept.upgrade().filter(|feed| !feed.is_over()).unwrap_or_else(|| {
                 let feed = Arc::new(Feed::default());
                 *kept = Arc::downgrade(&feed);
+                if self.inner.closed.load(Ordering::Relaxed) {
+                    feed.close();
+                }
                 feed
             })
         };
@@ -107,6 +124,7 @@ impl Hub {
 enum Work {
     Listen,
     Sweep,
+    Close,
 }
 
 impl Inner {
@@ -168,6 +186,22 @@ impl Inner {
                 }
             }
         });
+    }
+
+    /// Closes all streams at `shutdown`: through what they wait for anyway, since one more thing to wait for is paid with each event.
+    async fn close_after(&self, shutdown: &CancellationToken) {
+        shutdown.cancelled().await;
+        // Under the same locks as those who come to watch: each is told here, or sees the flag.
+        let channels = self.channels();
+        self.closed.store(true, Ordering::Relaxed);
+        for channel in channels.values() {
+            channel.close();
+        }
+        drop(channels);
+        let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feed.upgrade() {
+            feed.close();
+        }
     }
 
     async fn sweep(self: Arc<Self>) {

@@ -130,11 +130,12 @@ impl Server {
         // Boxed: hyper keeps the room for this future as long as the connection lives, and a stream has its answer after milliseconds.
         let service = service_fn(move |request| Box::pin(answer(router.clone(), request, peer, Arc::clone(&at))));
         let io = TokioIo::new(Stalled::new(stream, self.limits.stall));
-        let connection = self.graceful.watch(self.http.serve_connection(io, service));
+        // Boxed too: moved into the task as it is, it would have room there twice.
+        let mut connection = Box::pin(self.graceful.watch(self.http.serve_connection(io, service)));
         let cut = self.cut.clone();
         tokio::spawn(async move {
             tokio::select! {
-                ended = connection => if let Err(error) = ended { tracing::debug!(%error, "a connection broke") },
+                ended = &mut connection => if let Err(error) = ended { tracing::debug!(%error, "a connection broke") },
                 () = place.lost() => tracing::debug!("a connection without a request makes room"),
                 () = cut.cancelled() => {}
             }

@@ -44,7 +44,7 @@ impl Course for One {
     async fn turn(&mut self, now: Instant) -> Turn {
         let (last_seq, active) = match self.watch.head() {
             Head::Unread | Head::Away => return Turn::Wait,
-            Head::Missing => return Turn::End,
+            Head::Missing | Head::Closed => return Turn::End,
             Head::Here { last_seq, active } => (last_seq, active),
         };
         if self.retry.is_some_and(|at| at > now) {

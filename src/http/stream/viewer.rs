@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::frame;
 use super::seats::Seat;
@@ -51,11 +51,12 @@ pub trait Course: Send {
 #[derive(Debug)]
 pub struct Viewer<C> {
     course: C,
-    shutdown: CancellationToken,
     comments: VecDeque<Bytes>,
     keep_alive: Instant,
     /// When the stream ends, whatever is going on: its reader comes back.
     rotation: Instant,
+    /// Kept from event to event: setting one for each costs as much as telling it.
+    timer: Pin<Box<Sleep>>,
     _seat: Seat,
 }
 
@@ -64,17 +65,16 @@ impl<C: Course> Viewer<C> {
     pub fn new(
         course: C,
         seat: Seat,
-        shutdown: CancellationToken,
         lifetime: Duration,
         comments: impl IntoIterator<Item = Bytes>,
     ) -> Self {
         let now = Instant::now();
         Self {
             course,
-            shutdown,
             comments: comments.into_iter().collect(),
             keep_alive: now + KEEP_ALIVE,
             rotation: now + lifetime,
+            timer: Box::pin(sleep_until(now + KEEP_ALIVE)),
             _seat: seat,
         }
     }
@@ -86,9 +86,6 @@ impl<C: Course> Viewer<C> {
 
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if self.shutdown.is_cancelled() {
-                return None;
-            }
             if let Some(comment) = self.comments.pop_front() {
                 return Some(comment);
             }
@@ -110,12 +107,14 @@ impl<C: Course> Viewer<C> {
 
     /// Until there is a reason to look again.
     async fn wait(&mut self) {
-        let timer = self.keep_alive.min(self.rotation);
-        let timer = self.course.timer().map_or(timer, |at| at.min(timer));
+        let at = self.keep_alive.min(self.rotation);
+        let at = self.course.timer().map_or(at, |timer| timer.min(at));
+        if self.timer.deadline() != at {
+            self.timer.as_mut().reset(at);
+        }
         tokio::select! {
-            () = self.shutdown.cancelled() => {}
             () = self.course.changed() => {}
-            () = sleep_until(timer) => {}
+            () = &mut self.timer => {}
         }
     }
 }

@@ -56,7 +56,7 @@ async fn the_examples_of_the_documentation_do_what_they_show() {
     let mut story = Story::begin(&db.db).await;
     story.build_lines(1, 1).await;
     story.fail().await;
-    let (page, readme) = (examples("docs/event-streams.md"), examples("README.md"));
+    let (page, readme) = (examples("docs/streaming.md"), examples("README.md"));
     let [plain, following, iterating] = page.as_slice() else { panic!("other examples: {page:#?}") };
     let [short, shortest] = readme.as_slice() else { panic!("other examples: {readme:#?}") };
     // Most of their time is the server's and the EventSource's five seconds at the end.

@@ -1,0 +1,103 @@
+//! Clients that take nothing, and clients that never end their request's head, beside one that behaves: what it notices of them.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::support::figures::{median, percentile};
+use crate::support::postgres::Database;
+use crate::viewers::Viewers;
+use crate::{address, append, build_line, deployments, serve};
+
+/// Hostile clients of each kind.
+const EACH: usize = 1_000;
+
+/// Events of 1 KiB that each deployment has before: more than the kernel takes for a reader that does not read.
+const HISTORY: usize = 400;
+
+/// Deployments, healthy viewers of each, and events a second.
+const HEALTHY: (usize, usize, u64) = (10, 10, 50);
+
+/// Turns of each kind, one after the other in turn.
+const TURNS: usize = 5;
+
+/// The 99th percentile of the healthy viewers' latency in milliseconds: beside nobody, and beside hostile clients. Medians of turns.
+pub async fn hostile(database: &Database) -> (f64, f64) {
+    let (count, each, rate) = HEALTHY;
+    let db = &database.db;
+    let (me, mut rows) = deployments(db, count).await;
+    let mut n = 0;
+    for row in &mut rows {
+        for _ in 0..HISTORY {
+            append(db, row, me, build_line(n, "x".repeat(1_024))).await;
+            n += 1;
+        }
+    }
+    let panda = serve(database).await;
+    let paths: Vec<String> = rows.iter().map(|row| format!("/api/v1/deploy/{}/events", row.id)).collect();
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for turn in 0..2 * TURNS {
+        let mut clients = JoinSet::new();
+        if turn % 2 == 1 {
+            for which in 0..EACH {
+                clients.spawn(stalled(address(&panda), paths[which % count].clone()));
+                clients.spawn(slow(address(&panda)));
+            }
+        }
+        // Until each of them is where it holds something.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let begun = Instant::now();
+        let mut viewers = Viewers::none();
+        for path in &paths {
+            viewers.add_timed(address(&panda), path, each, begun).await;
+        }
+        viewers.all_have(n / count).await;
+        let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / rate));
+        let first = n;
+        while n - first < 5 * usize::try_from(rate).unwrap() {
+            ticks.tick().await;
+            let row = &mut rows[n % count];
+            let sent = begun.elapsed().as_micros();
+            append(db, row, me, build_line(n, format!("at={sent};"))).await;
+            viewers.committed(sent, begun.elapsed().as_micros());
+            db.notify_events(std::slice::from_ref(&row.id)).await.unwrap();
+            n += 1;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let latencies = viewers.latencies();
+        assert_eq!(latencies.len(), (n - first) * each, "every event came to every healthy viewer");
+        if turn % 2 == 0 { &mut alone } else { &mut beside }.push(percentile(&latencies, 0.99));
+    }
+    (median(&alone), median(&beside))
+}
+
+/// Asks for a stream, never reads, and does it again when it is cut.
+async fn stalled(address: SocketAddr, path: String) {
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let Ok(mut socket) = socket.connect(address).await else { continue };
+        let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        // Cut after 30 s, which is longer than a turn.
+        tokio::time::sleep(Duration::from_secs(40)).await;
+    }
+}
+
+/// Sends a header a second for as long as it may.
+async fn slow(address: SocketAddr) {
+    loop {
+        let Ok(mut socket) = TcpStream::connect(address).await else { continue };
+        let _ = socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: bench\r\n").await;
+        let mut answer = [0_u8; 64];
+        loop {
+            tokio::select! {
+                read = socket.read(&mut answer) => if !matches!(read, Ok(1..)) { break },
+                () = tokio::time::sleep(Duration::from_secs(1)) => if socket.write_all(b"X-Slow: 1\r\n").await.is_err() { break },
+            }
+        }
+    }
+}
