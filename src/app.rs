@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +24,8 @@ use crate::db::{Db, DbError, DbOptions};
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
-use crate::http::{ApiState, Hub};
+use crate::domain::token::SecretHash;
+use crate::http::{ApiState, Auth, Hub};
 use crate::metrics::Metrics;
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
 use crate::steps::{FIRST_STEP, RETRY_STEP, Services, Settings};
@@ -38,6 +41,21 @@ pub enum AppError {
     Keys {
         /// What is wrong.
         problem: String,
+    },
+    /// The admin token.
+    #[error("--admin-token-file (PANDA_ADMIN_TOKEN_FILE): {problem}")]
+    AdminToken {
+        /// What is wrong.
+        problem: String,
+    },
+    /// Nobody could use the API.
+    #[error(
+        "nobody could sign in at {address}: there is no API token yet. Make one with `panda token create --name NAME --role admin`, or give \
+         --admin-token-file (PANDA_ADMIN_TOKEN_FILE); --no-auth lets everybody who reaches that address do everything"
+    )]
+    NobodyCanSignIn {
+        /// Where it would listen.
+        address: SocketAddr,
     },
     /// A client of the outside could not be set up.
     #[error(transparent)]
@@ -55,6 +73,9 @@ pub enum AppError {
 /// How long everything may take to end.
 const LONGEST_STOP: Duration = Duration::from_secs(5);
 
+/// Shorter ones could be found by trying.
+const SHORTEST_ADMIN_TOKEN: usize = 32;
+
 /// Between two looks at a database that is away or not migrated.
 const SCHEMA_RETRY: Duration = Duration::from_secs(1);
 
@@ -64,12 +85,21 @@ pub struct Running {
     address: SocketAddr,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
+    refused: oneshot::Receiver<AppError>,
 }
 
 impl Running {
     /// Where the API listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Why it cannot go on, should that be found out; never ends otherwise.
+    pub async fn refused(&mut self) -> AppError {
+        match (&mut self.refused).await {
+            Ok(error) => error,
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Ends streams, lets short steps end, gives deployments back; at most a few seconds.
@@ -98,6 +128,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         );
     }
     let stop = CancellationToken::new();
+    let (auth, needs_token) = authentication(&config, db.clone(), address, &stop)?;
     let metrics = Metrics::default();
     let hub = Hub::start(db.clone(), metrics.clone(), &stop);
     let nudged = hub.clone();
@@ -106,6 +137,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let (limits, seats) = crate::http::limits(&config.http, open_files());
     let router = crate::http::router(ApiState {
         db: db.clone(),
+        auth,
         hub,
         github: Arc::new(GitHub::new(config.outside.github_api.clone(), config.outside.aws_timeout)?),
         aws: services.aws.clone(),
@@ -118,6 +150,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         shutdown: stop.clone(),
     });
     let (serving, reconciling) = (stop.clone(), stop.clone());
+    let (refuse, refused) = oneshot::channel();
     let tasks = vec![
         tokio::spawn(async move {
             if let Err(error) = crate::http::serve(listener, router, limits, serving).await {
@@ -125,22 +158,80 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
             }
         }),
         tokio::spawn(async move {
-            if wait_for_schema(&db, config.database.migrate, &reconciling).await {
-                reconciler.run(reconciling).await;
+            if !wait_for_schema(&db, config.database.migrate, &reconciling).await {
+                return;
             }
+            if needs_token && !wait_for_token(&db, &reconciling).await {
+                let _ = refuse.send(AppError::NobodyCanSignIn { address });
+                return;
+            }
+            reconciler.run(reconciling).await;
         }),
     ];
-    Ok(Running { address, stop, tasks })
+    Ok(Running { address, stop, tasks, refused })
 }
 
 /// Runs Panda until `stop`.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let running = start(config, None).await?;
-    stop.cancelled().await;
+    let mut running = start(config, None).await?;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        refused = running.refused() => {
+            running.stop().await;
+            return Err(refused);
+        }
+    }
     tracing::info!("stopping: streams end, deployments are given back");
     running.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Who may use the API at `address`; and whether the database must have a token, because nobody could sign in otherwise. At loopback it may
+/// get one later.
+fn authentication(
+    config: &Config,
+    db: Db,
+    address: SocketAddr,
+    stop: &CancellationToken,
+) -> Result<(Auth, bool), AppError> {
+    let admin = config.auth.admin_token_file.as_deref().map(admin_token).transpose()?;
+    let proxied = !config.http.trusted_proxies.is_empty();
+    if config.auth.is_required(address, proxied) {
+        let needs_token = admin.is_none() && !address.ip().is_loopback();
+        return Ok((Auth::required(db, admin, stop), needs_token));
+    }
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "authentication is off: everybody who reaches this address may do everything");
+    }
+    Ok((Auth::off(), false))
+}
+
+/// The hash of the token in this file.
+fn admin_token(path: &Path) -> Result<SecretHash, AppError> {
+    let refused = |problem: String| AppError::AdminToken { problem: format!("{}: {problem}", path.display()) };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    let text = SecretString::from(text);
+    let token = text.expose_secret().trim();
+    if token.len() < SHORTEST_ADMIN_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let rule = format!("must hold one token of {SHORTEST_ADMIN_TOKEN} visible ASCII characters or more");
+        return Err(refused(format!("{rule}, such as `openssl rand -hex 32` prints")));
+    }
+    Ok(SecretHash::of(token))
+}
+
+/// Whether there is a token with which somebody can sign in, once the database says so. True when stopped before.
+async fn wait_for_token(db: &Db, stop: &CancellationToken) -> bool {
+    loop {
+        match db.has_usable_token().await {
+            Ok(there) => return there,
+            Err(error) => tracing::warn!(%error, "whether there are API tokens cannot be told yet"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SCHEMA_RETRY) => {}
+            () = stop.cancelled() => return true,
+        }
+    }
 }
 
 /// How many descriptors the process may have: as many as it can allow itself, since each reader of a stream needs one.

@@ -4,6 +4,8 @@
     reason = "what is written above an option is its help text, where angle brackets would be seen"
 )]
 
+mod auth;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use url::Url;
 use crate::domain::catalogue::Lang;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
+pub use auth::{AuthConfig, AuthMode};
 
 /// What `panda serve` needs to know.
 #[derive(Args, Clone, Debug)]
@@ -25,6 +28,9 @@ pub struct Config {
     /// The API.
     #[command(flatten)]
     pub http: HttpConfig,
+    /// Who may use it.
+    #[command(flatten)]
+    pub auth: AuthConfig,
     /// The outside.
     #[command(flatten)]
     pub outside: OutsideConfig,

@@ -10,6 +10,7 @@ use panda::domain::Deployment;
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
 use panda::domain::deployment::Concurrency;
 use panda::domain::ids;
+use panda::domain::principal::Caller;
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -53,7 +54,8 @@ pub async fn create(db: &Db, count: usize) {
             concurrency: Concurrency::Reject,
         })
         .for_each_concurrent(AT_ONCE, |new| async move {
-            let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
+            let created =
+                db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();
             assert!(matches!(created, Created::New(_)), "{created:?}");
         })
         .await;

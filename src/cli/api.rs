@@ -1,16 +1,19 @@
 //! The API as a client sees it: one method a call.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use url::{Host, Url};
 use uuid::Uuid;
 
-use super::clean;
 use super::error::{CliError, Problem};
 use super::types::{Connections, Envelope, Started};
+use super::{clean, secret};
 
 /// Connecting asks GitHub or AWS before it answers.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
@@ -29,6 +32,17 @@ pub struct ServerArgs {
     /// Print JSON for machines
     #[arg(long)]
     pub json: bool,
+    /// File with the token to sign in with, as `panda token create` prints it; PANDA_TOKEN when absent
+    #[arg(long, env = "PANDA_TOKEN_FILE", value_name = "FILE")]
+    pub panda_token_file: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    /// A client of that server.
+    pub fn api(&self) -> Result<Api, CliError> {
+        let token = secret::read("--panda-token-file", self.panda_token_file.as_deref(), &["PANDA_TOKEN"])?;
+        Api::new(&self.server, token.as_ref())
+    }
 }
 
 /// A client of one server.
@@ -40,12 +54,22 @@ pub struct Api {
 }
 
 impl Api {
-    /// A client of the server at `base`; nothing is sent yet.
-    pub fn new(base: &Url) -> Result<Self, CliError> {
+    /// A client of the server at `base`, signed in with `token`; nothing is sent yet.
+    pub fn new(base: &Url, token: Option<&SecretString>) -> Result<Self, CliError> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+            let mut value = value.map_err(|_| {
+                CliError::input("PANDA_TOKEN", "this is no token: it has more than visible ASCII characters")
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let builder = || {
             let builder = Client::builder()
                 .user_agent(concat!("panda/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_LIMIT)
+                .default_headers(headers.clone())
                 // A redirect would send tokens to an address that nobody gave.
                 .redirect(reqwest::redirect::Policy::none());
             if is_loopback(base) { builder.no_proxy() } else { builder }
@@ -244,7 +268,7 @@ mod tests {
 
     #[test]
     fn an_id_cannot_leave_its_place_in_the_path() {
-        let api = Api::new(&server_url("http://127.0.0.1:1/panda/").unwrap()).unwrap();
+        let api = Api::new(&server_url("http://127.0.0.1:1/panda/").unwrap(), None).unwrap();
         assert_eq!(
             api.url(&["deploy", "../x?y", "switch"]).unwrap().as_str(),
             "http://127.0.0.1:1/panda/api/v1/deploy/..%2Fx%3Fy/switch"

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::api::{Api, ServerArgs};
+use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::say;
 use super::{clean, secret};
@@ -74,6 +74,9 @@ pub struct AwsArgs {
     /// File with the external id that the role asks for; PANDA_AWS_EXTERNAL_ID when absent
     #[arg(long, value_name = "FILE", requires = "role_arn")]
     external_id_file: Option<PathBuf>,
+    /// Only for this repository, as owner/repo, or owner/* for all of an owner; may be given again
+    #[arg(long = "only-for", value_name = "OWNER/REPO")]
+    only_for: Vec<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -86,12 +89,12 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
             let body = json!({
                 "owner": args.owner, "repo": args.repo, "branch": args.branch, "token": token.expose_secret(),
             });
-            let data = Api::new(&args.server.server)?.connect("github", &body).await?;
+            let data = args.server.api()?.connect("github", &body).await?;
             show(&data, "githubConnectionId", args.server.json);
         }
         ConnectCommand::Aws(args) => {
             let body = aws_body(&args)?;
-            let data = Api::new(&args.server.server)?.connect("aws", &body).await?;
+            let data = args.server.api()?.connect("aws", &body).await?;
             show(&data, "awsConnectionId", args.server.json);
         }
     }
@@ -100,6 +103,9 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
 
 fn aws_body(args: &AwsArgs) -> Result<Value, CliError> {
     let mut body = json!({"region": args.region});
+    if !args.only_for.is_empty() {
+        body["repositories"] = json!(args.only_for);
+    }
     if let Some(role) = &args.role_arn {
         body["roleArn"] = role.as_str().into();
         let external =

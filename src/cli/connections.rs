@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::api::{Api, ServerArgs};
+use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::say;
 use super::{clean, table};
@@ -17,7 +17,7 @@ pub struct ConnectionsArgs {
 
 /// Shows both kinds.
 pub async fn run(args: ConnectionsArgs) -> Result<(), CliError> {
-    let (_, data) = Api::new(&args.server.server)?.connections().await?;
+    let (_, data) = args.server.api()?.connections().await?;
     if args.server.json {
         say(&clean::json(&data));
         return Ok(());

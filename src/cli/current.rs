@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::api::{Api, ServerArgs};
+use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::say;
 use super::{clean, table};
@@ -17,7 +17,7 @@ pub struct CurrentArgs {
 
 /// Shows it.
 pub async fn run(args: CurrentArgs) -> Result<(), CliError> {
-    let data = Api::new(&args.server.server)?.current().await?;
+    let data = args.server.api()?.current().await?;
     let text = if args.server.json { clean::json(&data) } else { table::members(&data, &["deploymentId"]) };
     say(text.trim_end());
     Ok(())

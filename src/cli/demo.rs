@@ -67,7 +67,7 @@ pub async fn run(args: DemoArgs) -> Result<(), CliError> {
 }
 
 async fn tell_story(at: &Addresses, token: &SecretString, lang: Option<Lang>) -> Result<(), CliError> {
-    let api = Api::new(&at.panda)?;
+    let api = Api::new(&at.panda, None)?;
     let follow = FollowArgs { lang, give_up_after: 30 };
     say(&format!("… Connecting {}/{} and the AWS account through {}", example::OWNER, example::REPO, api.server()));
     let (github, aws) = setup::connect(&api, at, token).await?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::api::{Api, ServerArgs};
+use super::api::ServerArgs;
 use super::clean;
 use super::error::CliError;
 use super::progress::say;
@@ -57,7 +57,7 @@ pub struct DeployArgs {
 
 /// Starts it, and follows it where that is wanted.
 pub async fn run(args: DeployArgs) -> Result<(), CliError> {
-    let api = Api::new(&args.server.server)?;
+    let api = args.server.api()?;
     let (connections, _) = api.connections().await?;
     let wanted = Wanted { owner: args.owner, repo: args.repo, branch: args.branch, github: args.github, aws: args.aws };
     let (github, aws) = choose(&wanted, &connections)?;

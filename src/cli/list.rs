@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::api::{Api, ServerArgs};
+use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::say;
 use super::{clean, table};
@@ -57,7 +57,7 @@ pub async fn run(args: ListArgs) -> Result<(), CliError> {
         ("cursor", args.cursor),
     ];
     let query: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    let data = Api::new(&args.server.server)?.list(&query).await?;
+    let data = args.server.api()?.list(&query).await?;
     if args.server.json {
         say(&clean::json(&data));
         return Ok(());

@@ -28,6 +28,7 @@ mod stack;
 mod stream;
 mod switch;
 mod table;
+mod token;
 mod types;
 mod up;
 mod watch;
@@ -46,7 +47,7 @@ Try it, without an AWS account:
   panda demo                       one deployment from a git repository to COMPLETED, then everything is removed
   panda up                         the same parts, and they stay; prints what to try next
 
-Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:8080):
+Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:8080; PANDA_TOKEN or --panda-token-file signs in):
   panda connect github --owner acme --repo shop --branch main --token-file token.txt
   panda connect aws --region ap-northeast-2
   panda deploy --wait              start a deployment and follow it until it is ready for the switch
@@ -84,6 +85,8 @@ pub enum Command {
     Migrate(migrate::MigrateArgs),
     /// The keys that seal stored secrets
     Keys(keys::KeysArgs),
+    /// The tokens with which the API is used
+    Token(token::TokenArgs),
     /// Connect a source repository or an AWS account
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
@@ -120,6 +123,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Serve(args) => Box::pin(serve::run(*args)).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,
+        Command::Token(args) => token::run(args).await?,
         Command::Connect(command) => connect::run(command).await?,
         Command::Connections(args) => connections::run(args).await?,
         Command::Deploy(args) => deploy::run(args).await?,

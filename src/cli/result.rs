@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::api::{Api, ServerArgs};
+use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::say;
 use super::{clean, table};
@@ -43,7 +43,7 @@ pub struct ResultArgs {
 
 /// Shows it.
 pub async fn run(args: ResultArgs) -> Result<(), CliError> {
-    let data = Api::new(&args.server.server)?.result(&args.id).await?;
+    let data = args.server.api()?.result(&args.id).await?;
     say(shown(&data, args.server.json).trim_end());
     Ok(())
 }

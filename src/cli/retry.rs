@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::api::{Api, ServerArgs};
+use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::say;
 use super::types::Outcome;
@@ -32,7 +32,7 @@ pub struct RetryArgs {
 
 /// Asks for another attempt.
 pub async fn run(args: RetryArgs) -> Result<(), CliError> {
-    let api = Api::new(&args.server.server)?;
+    let api = args.server.api()?;
     let before: Outcome = api.read(&api.result(&args.id).await?)?;
     let data = api.retry(&args.id).await?;
     if !args.wait {

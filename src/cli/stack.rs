@@ -213,6 +213,8 @@ fn configuration(
     set("--key-file", &path_text(&key_file(&options.dir)?)?);
     set("--migrate", "true");
     set("--listen", &options.listen.to_string());
+    // Whoever is at this machine; `panda up` listens nowhere else.
+    set("--auth", "none");
     set("--aws-endpoint", endpoint);
     set("--codedeploy-endpoint", endpoint);
     set("--controller-region", sandbox.region());

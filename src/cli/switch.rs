@@ -31,7 +31,7 @@ pub struct SwitchArgs {
 
 /// Asks for the switch.
 pub async fn run(args: SwitchArgs) -> Result<(), CliError> {
-    let api = Api::new(&args.server.server)?;
+    let api = args.server.api()?;
     if !args.wait {
         let data = api.switch(&args.id).await?;
         let text = if args.server.json { clean::json(&data) } else { table::members(&data, &["deploymentId"]) };

@@ -28,7 +28,7 @@ pub struct UpArgs {
     #[arg(long, env = "PANDA_DATA_DIR", value_name = "FOLDER", default_value_os_t = default_folder())]
     data_dir: PathBuf,
     /// Address to listen on
-    #[arg(long, env = "PANDA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "PANDA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = loopback)]
     listen: SocketAddr,
 }
 
@@ -44,7 +44,7 @@ pub async fn run(args: UpArgs) -> Result<(), CliError> {
         () = cancel.cancelled() => return Err(CliError::Interrupted),
     };
     let connected = async {
-        let api = Api::new(&stack.addresses.panda)?;
+        let api = Api::new(&stack.addresses.panda, None)?;
         setup::connect(&api, &stack.addresses, &options.token).await
     };
     let welcomed = connected.await.map(|ids| say(&welcome(&stack.addresses, &options, &ids)));
@@ -55,6 +55,17 @@ pub async fn run(args: UpArgs) -> Result<(), CliError> {
     let stopped = stack.stop().await;
     welcomed?;
     stopped
+}
+
+/// Nobody signs in here: nobody elsewhere may come.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "give an address and a port such as 127.0.0.1:8080".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("panda up is for this machine alone, since nobody signs in to it: give a loopback address, or see panda serve".to_owned())
+    }
 }
 
 fn welcome(at: &Addresses, options: &StackOptions, (github, aws): &(String, String)) -> String {

@@ -46,7 +46,7 @@ pub struct WatchArgs {
 
 /// Follows it to the end.
 pub async fn run(args: WatchArgs) -> Result<(), CliError> {
-    let api = Api::new(&args.server.server)?;
+    let api = args.server.api()?;
     let (outcome, data) = watch(&api, &args.id, &args.follow, args.server.json, Resume::default()).await?;
     report(&outcome, &data, args.server.json);
     conclude(&outcome)

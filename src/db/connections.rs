@@ -8,6 +8,7 @@ use super::sealed::{AWS, GITHUB};
 use super::{Db, DbError};
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
 use crate::domain::keyring::Keyring;
+use crate::domain::principal::Scope;
 
 /// A connection to a source repository as it may be shown.
 #[derive(Clone, Debug)]
@@ -37,26 +38,58 @@ impl Db {
         insert_github(&mut *self.pool.acquire().await?, self.keyring()?, connection).await
     }
 
-    /// Stores a connection to an AWS account.
+    /// Stores a connection to an AWS account, for all repositories.
     pub async fn insert_aws_connection(&self, connection: &AwsConnection) -> Result<(), DbError> {
-        insert_aws(&mut *self.pool.acquire().await?, self.keyring()?, connection).await
+        insert_aws(&mut *self.pool.acquire().await?, self.keyring()?, connection, &Scope::All).await
     }
 
-    /// All connections to source repositories, oldest first.
-    pub async fn github_connections(&self) -> Result<Vec<GithubSummary>, DbError> {
+    /// All connections to source repositories in the scope, oldest first.
+    pub async fn github_connections(&self, scope: &Scope) -> Result<Vec<GithubSummary>, DbError> {
         Ok(sqlx::query_as!(
             GithubSummary,
-            "SELECT id, owner, repo, branch FROM github_connections ORDER BY created_at, id"
+            "SELECT id, owner, repo, branch FROM github_connections WHERE in_scope(owner, repo, $1) ORDER BY created_at, id",
+            scope.sql()
         )
         .fetch_all(&self.pool)
         .await?)
     }
 
-    /// All connections to AWS accounts, oldest first.
-    pub async fn aws_connections(&self) -> Result<Vec<AwsSummary>, DbError> {
-        Ok(sqlx::query_as!(AwsSummary, "SELECT id, region FROM aws_connections ORDER BY created_at, id")
-            .fetch_all(&self.pool)
-            .await?)
+    /// All connections to AWS accounts that are for a repository in the scope, oldest first. One that is for all repositories is not for
+    /// those who see some.
+    pub async fn aws_connections(&self, scope: &Scope) -> Result<Vec<AwsSummary>, DbError> {
+        Ok(sqlx::query_as!(
+            AwsSummary,
+            "SELECT id, region FROM aws_connections c
+             WHERE $1::text[] IS NULL OR EXISTS (
+                 SELECT FROM unnest(c.scope) AS its, unnest($1::text[]) AS mine
+                 WHERE its = mine
+                    OR (split_part(its, '/', 1) = split_part(mine, '/', 1) AND '*' IN (split_part(its, '/', 2), split_part(mine, '/', 2))))
+             ORDER BY created_at, id",
+            scope.sql()
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Whether somebody who sees `scope` may deploy the repository with a connection to an AWS account. Not when it is not there.
+    pub async fn is_aws_connection_for(
+        &self,
+        id: &str,
+        scope: &Scope,
+        owner: &str,
+        repo: &str,
+    ) -> Result<bool, DbError> {
+        let found = sqlx::query_scalar!(
+            "SELECT id FROM aws_connections
+             WHERE id = $1 AND in_scope($2, $3, scope) AND ($4::text[] IS NULL OR scope IS NOT NULL)",
+            id,
+            owner,
+            repo,
+            scope.sql()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(found.is_some())
     }
 
     /// One connection to a source repository.
@@ -155,6 +188,7 @@ pub(super) async fn insert_aws(
     into: &mut PgConnection,
     keyring: &Keyring,
     connection: &AwsConnection,
+    scope: &Scope,
 ) -> Result<(), DbError> {
     let (keys, role) = match &connection.credentials {
         AwsCredentials::Keys(keys) => (Some(keys), None),
@@ -164,8 +198,8 @@ pub(super) async fn insert_aws(
     let seal = |column, secret: Option<&SecretString>| secret.map(|secret| key.seal(column, secret)).transpose();
     sqlx::query!(
         "INSERT INTO aws_connections (id, region, account_id, access_key_id, role_arn, key_id, wrapped_key,
-                                      secret_access_key_sealed, session_token_sealed, external_id_sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                                      secret_access_key_sealed, session_token_sealed, external_id_sealed, scope)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         connection.id,
         connection.region,
         connection.account_id,
@@ -176,6 +210,7 @@ pub(super) async fn insert_aws(
         seal("secret_access_key", keys.map(|keys| &keys.secret_access_key))?,
         seal("session_token", keys.and_then(|keys| keys.session_token.as_ref()))?,
         seal("external_id", role.and_then(|(_, id)| id.as_ref()))?,
+        scope.sql(),
     )
     .execute(into)
     .await?;

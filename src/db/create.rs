@@ -9,6 +9,7 @@ use super::{Db, DbError, events, turns};
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Concurrency;
 use crate::domain::event::Event;
+use crate::domain::principal::{Caller, Role};
 
 /// What is needed for a new row.
 #[derive(Clone, Debug)]
@@ -66,12 +67,15 @@ pub enum Created {
     },
     /// This deployment holds the target, or waits for it, and the new one was not to wait.
     TargetTaken(String),
+    /// The traffic of one that it was to supersede is being moved: only an approver may stop that.
+    NeedsApprover,
 }
 
 /// An unfinished deployment of the target.
 struct Other {
     id: String,
     queued: bool,
+    switching: bool,
 }
 
 impl Db {
@@ -80,6 +84,7 @@ impl Db {
         &self,
         new: &NewDeployment,
         key: Option<&IdempotencyKey>,
+        by: &Caller,
         answer: impl FnOnce(&Made) -> Value,
     ) -> Result<Created, DbError> {
         let mut tx = self.pool.begin().await?;
@@ -97,11 +102,15 @@ impl Db {
         if let (Some(other), Concurrency::Reject) = (others.first(), new.concurrency) {
             return Ok(Created::TargetTaken(other.id.clone()));
         }
+        let may_stop = by.principal.role >= Role::Approver || !others.iter().any(|other| other.switching);
+        if new.concurrency == Concurrency::Supersede && !may_stop {
+            return Ok(Created::NeedsApprover);
+        }
         let superseded = match new.concurrency {
             Concurrency::Supersede => supersede(&mut tx, &others, &new.id).await?,
             Concurrency::Reject | Concurrency::Queue => Vec::new(),
         };
-        let started_at = insert(&mut tx, new, !others.is_empty()).await?;
+        let started_at = insert(&mut tx, new, !others.is_empty(), by).await?;
         let mut made = Made { started_at, queue_position: None, superseded };
         if !others.is_empty() {
             let waiting = others.iter().filter(|other| other.queued && !made.superseded.contains(&other.id)).count();
@@ -137,7 +146,7 @@ async fn name_taken(connection: &mut PgConnection, new: &NewDeployment) -> Resul
 async fn unfinished(connection: &mut PgConnection, new: &NewDeployment) -> Result<Vec<Other>, DbError> {
     Ok(sqlx::query_as!(
         Other,
-        "SELECT id, queued FROM deployments
+        "SELECT id, queued, switch_requested_at IS NOT NULL AS \"switching!\" FROM deployments
          WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND status IN ('RUNNING', 'DEPLOYMENT_READY')
          ORDER BY queued, queued_at, id",
         new.account_id,
@@ -163,11 +172,16 @@ async fn supersede(connection: &mut PgConnection, others: &[Other], newer: &str)
     .await?)
 }
 
-async fn insert(connection: &mut PgConnection, new: &NewDeployment, queued: bool) -> Result<DateTime<Utc>, DbError> {
+async fn insert(
+    connection: &mut PgConnection,
+    new: &NewDeployment,
+    queued: bool,
+    by: &Caller,
+) -> Result<DateTime<Utc>, DbError> {
     Ok(sqlx::query_scalar!(
         "INSERT INTO deployments (id, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region,
-                                  ecr_repository, step, concurrency, queued, queued_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END)
+                                  ecr_repository, step, concurrency, queued, queued_at, started_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END, $13)
          RETURNING started_at",
         new.id,
         new.owner,
@@ -180,7 +194,8 @@ async fn insert(connection: &mut PgConnection, new: &NewDeployment, queued: bool
         new.ecr_repository,
         new.first_step,
         new.concurrency.as_str(),
-        queued
+        queued,
+        by.principal.known_subject()
     )
     .fetch_one(connection)
     .await?)

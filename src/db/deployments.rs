@@ -2,9 +2,11 @@
 //! `ownership`).
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use super::{Db, DbError};
 use crate::domain::deployment::Status;
+use crate::domain::principal::Scope;
 
 /// A deployment as it may be shown.
 #[derive(Clone, Debug)]
@@ -84,10 +86,21 @@ pub struct ListFilter {
 }
 
 impl Db {
-    /// One deployment.
+    /// One deployment, whoever may see it.
     pub async fn deployment(&self, id: &str) -> Result<Option<DeploymentView>, DbError> {
+        self.deployment_in(&Scope::All, id).await
+    }
+
+    /// One deployment, if it is in the scope.
+    pub async fn deployment_in(&self, scope: &Scope, id: &str) -> Result<Option<DeploymentView>, DbError> {
         let filter = ListFilter { limit: 1, ..ListFilter::default() };
-        Ok(self.select(Some(id), &filter).await?.pop())
+        Ok(self.select(scope, Some(id), &filter).await?.pop())
+    }
+
+    /// Whether a deployment is there and in the scope. Everything is in that of all, and nothing is asked.
+    pub async fn is_in_scope(&self, id: &str, scope: &Scope) -> Result<bool, DbError> {
+        let Scope::Repositories(names) = scope else { return Ok(true) };
+        is_in_scope(&mut *self.pool.acquire().await?, id, names).await
     }
 
     /// The attempts of a deployment before the present one, in order.
@@ -104,17 +117,22 @@ impl Db {
     }
 
     /// Deployments, newest first.
-    pub async fn list_deployments(&self, filter: &ListFilter) -> Result<Vec<DeploymentView>, DbError> {
-        self.select(None, filter).await
+    pub async fn list_deployments(&self, scope: &Scope, filter: &ListFilter) -> Result<Vec<DeploymentView>, DbError> {
+        self.select(scope, None, filter).await
     }
 
     /// The newest deployment that is not finished.
-    pub async fn current_deployment(&self) -> Result<Option<DeploymentView>, DbError> {
+    pub async fn current_deployment(&self, scope: &Scope) -> Result<Option<DeploymentView>, DbError> {
         let statuses = vec![Status::Running, Status::DeploymentReady];
-        Ok(self.select(None, &ListFilter { statuses, limit: 1, ..ListFilter::default() }).await?.pop())
+        Ok(self.select(scope, None, &ListFilter { statuses, limit: 1, ..ListFilter::default() }).await?.pop())
     }
 
-    async fn select(&self, id: Option<&str>, filter: &ListFilter) -> Result<Vec<DeploymentView>, DbError> {
+    async fn select(
+        &self,
+        scope: &Scope,
+        id: Option<&str>,
+        filter: &ListFilter,
+    ) -> Result<Vec<DeploymentView>, DbError> {
         let statuses: Vec<String> = filter.statuses.iter().map(|status| status.as_str().to_owned()).collect();
         let (before_at, before_id) = filter.before.clone().unzip();
         Ok(sqlx::query_as!(
@@ -139,6 +157,7 @@ impl Db {
                AND ($6::timestamptz IS NULL OR started_at >= $6)
                AND ($7::timestamptz IS NULL OR started_at < $7)
                AND ($8::timestamptz IS NULL OR (started_at, id) < ($8, $9))
+               AND in_scope(owner, repo, $11)
              ORDER BY started_at DESC, id DESC LIMIT $10",
             id,
             &statuses,
@@ -149,9 +168,19 @@ impl Db {
             filter.until,
             before_at,
             before_id,
-            filter.limit
+            filter.limit,
+            scope.sql()
         )
         .fetch_all(&self.pool)
         .await?)
     }
+}
+
+/// Within the caller's transaction.
+pub(super) async fn is_in_scope(connection: &mut PgConnection, id: &str, names: &[String]) -> Result<bool, DbError> {
+    let found =
+        sqlx::query_scalar!("SELECT id FROM deployments WHERE id = $1 AND in_scope(owner, repo, $2)", id, names)
+            .fetch_optional(connection)
+            .await?;
+    Ok(found.is_some())
 }

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use super::{Db, DbError};
 use crate::domain::connection::{AwsConnection, GithubConnection};
+use crate::domain::principal::Scope;
 
 /// Rows that one statement removes at most: a large one would hold up whoever comes with a key.
 const BATCH: i64 = 1_000;
@@ -85,10 +86,11 @@ impl Db {
         Ok(Once::Now(()))
     }
 
-    /// Stores a connection to an AWS account, and `answer` for the key, in one transaction.
+    /// Stores a connection to an AWS account for the repositories of `scope`, and `answer` for the key, in one transaction.
     pub async fn insert_aws_connection_once(
         &self,
         connection: &AwsConnection,
+        scope: &Scope,
         key: Option<&IdempotencyKey>,
         answer: &Value,
     ) -> Result<Once<()>, DbError> {
@@ -96,7 +98,7 @@ impl Db {
         if let Some(known) = reserve(&mut tx, key).await? {
             return Ok(known);
         }
-        super::connections::insert_aws(&mut tx, self.keyring()?, connection).await?;
+        super::connections::insert_aws(&mut tx, self.keyring()?, connection, scope).await?;
         keep(&mut tx, key, answer).await?;
         tx.commit().await?;
         Ok(Once::Now(()))

@@ -5,8 +5,9 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::idempotency::{IdempotencyKey, Once, keep, reserve};
-use super::{Db, DbError, turns};
+use super::{Db, DbError, deployments, turns};
 use crate::domain::deployment::Status;
+use crate::domain::principal::{Caller, Role};
 
 /// What can be wished for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,9 @@ pub enum Wished {
     NotNow(Status),
     /// Retry: this deployment holds the target, or waits for it.
     TargetTaken(String),
-    /// There is no such deployment.
+    /// Its traffic was to be moved, or is being moved: only an approver may.
+    NeedsApprover,
+    /// There is no such deployment, or not for the caller.
     Unknown,
 }
 
@@ -42,16 +45,22 @@ impl Db {
         wish: Wish,
         id: &str,
         key: Option<&IdempotencyKey>,
+        by: &Caller,
         answer: &Value,
     ) -> Result<Once<Wished>, DbError> {
         let mut tx = self.pool.begin().await?;
+        if let Some(names) = by.scope().sql()
+            && !deployments::is_in_scope(&mut tx, id, names).await?
+        {
+            return Ok(Once::Now(Wished::Unknown));
+        }
         if let Some(known) = reserve(&mut tx, key).await? {
             return Ok(known);
         }
         let made = match wish {
             Wish::Switch => switch(&mut tx, id).await?,
-            Wish::Cancel => cancel(&mut tx, id).await?,
-            Wish::Retry { step } => retry(&mut tx, id, step).await?,
+            Wish::Cancel => cancel(&mut tx, id, by).await?,
+            Wish::Retry { step } => retry(&mut tx, id, step, by).await?,
         };
         if made == Wished::Accepted {
             keep(&mut tx, key, answer).await?;
@@ -72,20 +81,25 @@ async fn switch(connection: &mut PgConnection, id: &str) -> Result<Wished, DbErr
     accepted_or_not(connection, id, wished.rows_affected()).await
 }
 
-async fn cancel(connection: &mut PgConnection, id: &str) -> Result<Wished, DbError> {
+/// Once the switch is asked for, its end is a rollback.
+async fn cancel(connection: &mut PgConnection, id: &str, by: &Caller) -> Result<Wished, DbError> {
     let wished = sqlx::query!(
         "UPDATE deployments SET cancel_requested_at = coalesce(cancel_requested_at, now())
-         WHERE id = $1 AND status IN ('RUNNING', 'DEPLOYMENT_READY')",
-        id
+         WHERE id = $1 AND status IN ('RUNNING', 'DEPLOYMENT_READY') AND ($2 OR switch_requested_at IS NULL)",
+        id,
+        by.principal.role >= Role::Approver
     )
     .execute(&mut *connection)
     .await?;
-    accepted_or_not(connection, id, wished.rows_affected()).await
+    Ok(match accepted_or_not(connection, id, wished.rows_affected()).await? {
+        Wished::NotNow(Status::Running | Status::DeploymentReady) => Wished::NeedsApprover,
+        wished => wished,
+    })
 }
 
 /// Another attempt, of which nobody has done anything yet. What the new one may not mistake for its own (execution, switch, urls) moves
 /// out of its columns: into the state of its first step, which decides what of it still lives, and into `deployment_attempts`.
-async fn retry(connection: &mut PgConnection, id: &str, step: &str) -> Result<Wished, DbError> {
+async fn retry(connection: &mut PgConnection, id: &str, step: &str, by: &Caller) -> Result<Wished, DbError> {
     let target = sqlx::query!("SELECT account_id, region, ecr_repository FROM deployments WHERE id = $1", id)
         .fetch_optional(&mut *connection)
         .await?;
@@ -107,6 +121,9 @@ async fn retry(connection: &mut PgConnection, id: &str, step: &str) -> Result<Wi
         Some(other) => return Ok(Wished::NotNow(other)),
         None => return Ok(Wished::Unknown),
     }
+    if by.principal.role < Role::Approver && was_to_be_switched(connection, id).await? {
+        return Ok(Wished::NeedsApprover);
+    }
     if let Some(holder) = holder {
         return Ok(Wished::TargetTaken(holder));
     }
@@ -127,7 +144,7 @@ async fn retry(connection: &mut PgConnection, id: &str, step: &str) -> Result<Wi
              queued = false, queued_at = NULL, turn_at = NULL, superseded_by = NULL,
              switch_requested_at = NULL, cancel_requested_at = NULL,
              replica_id = NULL, version = d.version + 1, claims_without_progress = 0, waiting_for = NULL,
-             step = $2,
+             step = $2, started_by = $3,
              -- An attempt that failed while it was finding out where to go on begins with what it was given.
              step_state = CASE WHEN d.step = $2 THEN d.step_state ELSE jsonb_build_object(
                  'step', d.step, 'state', d.step_state,
@@ -146,11 +163,23 @@ async fn retry(connection: &mut PgConnection, id: &str, step: &str) -> Result<Wi
              green_error_rate = NULL, final_service = NULL
          FROM ended WHERE d.id = ended.id",
         id,
-        step
+        step,
+        by.principal.known_subject()
     )
     .execute(&mut *connection)
     .await?;
     accepted_or_not(connection, id, begun.rows_affected()).await
+}
+
+/// Whether an attempt of it was to be switched: another one may go on with that.
+async fn was_to_be_switched(connection: &mut PgConnection, id: &str) -> Result<bool, DbError> {
+    let switched = sqlx::query_scalar!(
+        "SELECT switch_requested_at IS NOT NULL OR EXISTS (
+                SELECT FROM deployment_attempts a WHERE a.deployment_id = d.id AND a.switch_requested_at IS NOT NULL) AS \"any!\"
+         FROM deployments d WHERE id = $1",
+        id
+    );
+    Ok(switched.fetch_optional(connection).await?.unwrap_or(false))
 }
 
 async fn accepted_or_not(connection: &mut PgConnection, id: &str, rows: u64) -> Result<Wished, DbError> {

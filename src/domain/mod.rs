@@ -12,7 +12,9 @@ pub mod keyring;
 pub mod names;
 pub mod network;
 pub mod pipeline;
+pub mod principal;
 pub mod text;
+pub mod token;
 pub mod validate;
 
 pub use catalogue::{EventCode, EventType, Lang};
@@ -20,3 +22,4 @@ pub use connection::{AwsConnection, GithubConnection};
 pub use deployment::{Deployment, Facts, Status};
 pub use event::{Event, StoredEvent};
 pub use failure::ErrorCode;
+pub use principal::{Caller, Principal, Role, Scope};

@@ -1,7 +1,9 @@
 //! `GET /api-docs/openapi.json` and `/swagger-ui`: the API's description, made from the handlers, and a page to try it.
 
 use axum::Router;
-use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as OpenApiDocument;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
@@ -18,6 +20,8 @@ use super::{ApiState, connect, connections, deploy, events, healthz, metrics, re
                        `errorCode`. Times: RFC 3339, UTC.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
+    modifiers(&Token),
+    security(("token" = [])),
     tags(
         (name = "connections", description = "Where the source is read and where it is deployed to."),
         (name = "deployments", description = "Start, follow, switch, cancel, retry."),
@@ -25,6 +29,19 @@ use super::{ApiState, connect, connections, deploy, events, healthz, metrics, re
     )
 )]
 struct Api;
+
+/// How a caller signs in.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, document: &mut OpenApiDocument) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+            "A token that `panda token create` made, in the header `Authorization`. Not needed where authentication is off, as on loopback by default.",
+        ));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme.build()));
+    }
+}
 
 /// Every endpoint with its description.
 pub fn routes() -> OpenApiRouter<ApiState> {
@@ -46,11 +63,11 @@ pub fn routes() -> OpenApiRouter<ApiState> {
 }
 
 /// The document and the page that shows it.
-pub fn browser(document: utoipa::openapi::OpenApi) -> Router<ApiState> {
+pub fn browser(document: OpenApiDocument) -> Router<ApiState> {
     SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", document).into()
 }
 
 /// The `OpenAPI` document.
-pub fn document() -> utoipa::openapi::OpenApi {
+pub fn document() -> OpenApiDocument {
     routes().into_openapi()
 }

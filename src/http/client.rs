@@ -10,9 +10,14 @@ use crate::domain::network::Network;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// The client behind a connection from `peer`: the last address in `X-Forwarded-For` that no trusted proxy has. Whatever stands before
-/// that was written by the client itself.
+/// The client behind a connection from `peer`, all of whose addresses are one.
 pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    whole(origin(peer, headers, trusted))
+}
+
+/// Where a request on a connection from `peer` came from: the last address in `X-Forwarded-For` that no trusted proxy has. Whatever stands
+/// before that was written by the client itself.
+pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.holds(address));
     let mut client = peer;
     let lines = headers.get_all("x-forwarded-for").iter().rev();
@@ -21,7 +26,7 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr 
         let Some(hop) = hops.next().and_then(|hop| hop.parse().ok()) else { break };
         client = hop;
     }
-    whole(client)
+    client.to_canonical()
 }
 
 /// A client has all addresses of its IPv6 network.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
+use super::auth::{Allowed, Viewer};
 use super::envelope::Envelope;
 use super::error::ApiError;
 use super::problem::Problem;
@@ -57,12 +58,16 @@ pub struct AwsItem {
     get, path = "/api/v1/connections", tag = "connections", operation_id = "listConnections",
     responses(
         (status = 200, description = "All connections.", body = Envelope<Connections>),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn handle(State(state): State<ApiState>) -> Result<Envelope<Connections>, ApiError> {
-    let github = state.db.github_connections().await?.into_iter().map(|item| GithubItem {
+pub async fn handle(
+    State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Viewer>,
+) -> Result<Envelope<Connections>, ApiError> {
+    let github = state.db.github_connections(caller.scope()).await?.into_iter().map(|item| GithubItem {
         connection_id: item.id,
         owner: item.owner,
         repo: item.repo,
@@ -70,7 +75,7 @@ pub async fn handle(State(state): State<ApiState>) -> Result<Envelope<Connection
     });
     let aws = state
         .db
-        .aws_connections()
+        .aws_connections(caller.scope())
         .await?
         .into_iter()
         .map(|item| AwsItem { connection_id: item.id, region: item.region });

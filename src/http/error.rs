@@ -11,6 +11,7 @@ use crate::clients::ClientError;
 use crate::clients::github::GitHubError;
 use crate::db::DbError;
 use crate::db::health::words;
+use crate::domain::principal::Role;
 
 /// What a client may be told.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,20 @@ pub enum ApiError {
     /// The path is served, with other methods.
     #[error("method not allowed")]
     MethodNotAllowed,
+    /// Nobody knows who asks; the text says why.
+    #[error("not signed in: {0}")]
+    NotSignedIn(&'static str),
+    /// The caller's role is not enough.
+    #[error("a {role} may not do this: it needs {needed}")]
+    NotAllowed {
+        /// The least role that may.
+        needed: Role,
+        /// The caller's.
+        role: Role,
+    },
+    /// The repository is none of the caller's.
+    #[error("out of scope: {0}")]
+    OutOfScope(String),
     /// There is no deployment with this id.
     #[error("no deployment {0}")]
     DeploymentNotFound(String),
@@ -89,14 +104,12 @@ pub enum ApiError {
         retry_of: Option<String>,
     },
     /// The ECR repository's name belongs to another source repository.
-    #[error("the ECR repository {ecr_repository} belongs to {owner}/{repo}")]
+    #[error("the ECR repository {ecr_repository} belongs to another source repository")]
     RepositoryNameTaken {
         /// The name that both would get.
         ecr_repository: String,
-        /// Account or organisation of the other.
-        owner: String,
-        /// Repository of the other.
-        repo: String,
+        /// The other, as owner/repo; none when the caller may not know it.
+        other: Option<String>,
     },
     /// The idempotency key came with another body before.
     #[error("the idempotency key was used for another request")]
@@ -203,6 +216,24 @@ impl ApiError {
                 "The method is not allowed",
                 "This path takes other methods: the header Allow names them.",
             ),
+            Self::NotSignedIn(why) => P::new(
+                S::UNAUTHORIZED,
+                "NOT_SIGNED_IN",
+                "Sign in first",
+                format!("Nobody is signed in: {why}. Send the header Authorization: Bearer TOKEN; `panda token create` makes a token."),
+            ),
+            Self::NotAllowed { needed, role } => P::new(
+                S::FORBIDDEN,
+                "NOT_ALLOWED",
+                "The role is not enough",
+                format!("This needs the role {needed}, and yours is {role}. Whoever runs the server can make a token with it."),
+            ),
+            Self::OutOfScope(repositories) => P::new(
+                S::FORBIDDEN,
+                "OUT_OF_SCOPE",
+                "Not for these repositories",
+                format!("What you signed in with is not for {repositories}. Whoever runs the server can make a token that is."),
+            ),
             Self::DeploymentNotFound(id) => P::new(
                 S::NOT_FOUND,
                 "DEPLOYMENT_NOT_FOUND",
@@ -272,13 +303,14 @@ impl ApiError {
                 ),
             )
             .deployment(other),
-            Self::RepositoryNameTaken { ecr_repository, owner, repo } => P::new(
+            Self::RepositoryNameTaken { ecr_repository, other } => P::new(
                 S::CONFLICT,
                 "REPOSITORY_NAME_TAKEN",
                 "The ECR repository belongs to another source repository",
                 format!(
-                    "The ECR repository {ecr_repository} already receives the images of {owner}/{repo} in this account and region. \
-                     Rename one of the two source repositories, or use another AWS account or region."
+                    "The ECR repository {ecr_repository} already receives the images of {} in this account and region. \
+                     Rename one of the two source repositories, or use another AWS account or region.",
+                    other.as_deref().unwrap_or("another source repository")
                 ),
             )
             .field("repo"),

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::ApiState;
+use super::auth::Asks;
 use super::deploy::list::{named, statuses};
 use super::error::ApiError;
 use super::extract::{Client, QueryParams};
@@ -18,11 +19,12 @@ use super::hub::feed::FeedHead;
 use super::problem::Problem;
 use super::stream::accept::takes_event_stream;
 use super::stream::all::{All, Start};
-use super::stream::answer::{AWAY, FIRST_LOOK, UNKNOWN_LANG, stream};
+use super::stream::answer::{AWAY, FIRST_LOOK, UNKNOWN_LANG, not_admitted, stream};
 use super::stream::ask::{Ask, AskAll};
 use super::stream::filter::Filter;
 use super::stream::frame::comment;
 use super::stream::viewer::Viewer;
+use crate::domain::principal::Scope;
 use crate::domain::validate;
 
 // ---- What it takes
@@ -53,12 +55,13 @@ pub struct EventsQuery {
 }
 
 impl EventsQuery {
-    fn filter(self) -> Result<Filter, ApiError> {
+    fn filter(self, scope: &Scope) -> Result<Filter, ApiError> {
         Ok(Filter {
             statuses: statuses(self.status.as_deref())?,
             owner: named("owner", self.owner, validate::owner)?,
             repo: named("repo", self.repo, validate::repo)?,
             branch: named("branch", self.branch, validate::branch)?,
+            scope: scope.clone(),
         })
     }
 }
@@ -80,22 +83,28 @@ impl EventsQuery {
         (status = 200, description = "The event stream.", content_type = "text/event-stream", body = String,
          example = json!("id: 4711.0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f\nevent: success\nretry: 5000\ndata: {\"message\":\"Deployment completed successfully\",\"deploymentId\":\"dep_4k1zq0v7w3m9x2c8b5n6\"}\n\n")),
         (status = 400, description = "A filter is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many event streams, of this client or in all; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Asks(asks): Asks,
     QueryParams(query): QueryParams<EventsQuery>,
-    Client(client): Client,
+    client: Client,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let right = match asks {
+        Ok(right) => right,
+        Err(error) => return not_admitted(&state, client, error),
+    };
     if !takes_event_stream(&headers) {
         return Err(ApiError::NotAcceptable);
     }
     let ask = Ask::of_all(query.lang.as_deref(), query.last_event_id.as_deref(), &headers, state.config.language);
-    let filter = query.filter()?;
-    let seat = state.seats.take(client)?;
+    let filter = query.filter(&right.principal.scope)?;
+    let seat = state.seats.take(client.0)?;
     let mut watch = state.hub.watch_all();
     let look = timeout(FIRST_LOOK, watch.first_look()).await;
     let away = !matches!(look, Ok(FeedHead::Here(_)));
@@ -107,7 +116,7 @@ pub async fn handle(
     ];
     let course = All::new(watch, start, filter, ask.lang);
     let comments = comments.into_iter().flatten().map(comment);
-    let viewer = Viewer::new(course, seat, state.config.stream_lifetime(), comments);
+    let viewer = Viewer::new(course, seat, right, state.config.stream_lifetime(), comments);
     Ok(stream(Body::from_stream(viewer.into_stream())))
 }
 

@@ -13,8 +13,9 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::ApiState;
-use super::client::{Peer, client};
+use super::client::{Peer, client, origin};
 use super::error::ApiError;
+use super::middleware::REQUEST_ID;
 use crate::domain::text;
 
 /// Most characters of a name that a client made up and that we repeat.
@@ -153,10 +154,30 @@ impl FromRequestParts<ApiState> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
-        // Only a router that is called without a connection has no peer.
-        let peer = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
-        Ok(Self(client(peer, &parts.headers, &state.config.trusted_proxies)))
+        Ok(Self(client(peer(parts), &parts.headers, &state.config.trusted_proxies)))
     }
+}
+
+/// Where a request came from, to the last bit.
+#[derive(Debug)]
+pub struct Origin(pub IpAddr);
+
+impl FromRequestParts<ApiState> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
+        Ok(Self(origin(peer(parts), &parts.headers, &state.config.trusted_proxies)))
+    }
+}
+
+/// Only a router that is called without a connection has no peer.
+fn peer(parts: &Parts) -> IpAddr {
+    parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer)
+}
+
+/// The id under which the log and the answer have a request.
+pub fn request_id(headers: &HeaderMap) -> &str {
+    headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
 /// A deployment's id in the path. One that cannot be an id is not looked for: it does not exist.

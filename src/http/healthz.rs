@@ -19,7 +19,7 @@ impl Health {
 
 /// Liveness.
 #[utoipa::path(
-    get, path = "/healthz", tag = "probes", operation_id = "healthz",
+    get, path = "/healthz", tag = "probes", operation_id = "healthz", security(()),
     responses((status = 200, description = "The process is alive.", body = Health))
 )]
 pub async fn handle() -> Json<Health> {

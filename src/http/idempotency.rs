@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use crate::db::idempotency::IdempotencyKey;
+use crate::domain::principal::Caller;
 
 /// Longest key, in characters.
 const MAX_KEY: usize = 255;
@@ -27,13 +28,16 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyHeader {
 }
 
 impl KeyHeader {
-    /// The key of a request to `scope` (method and path), whose meaning is `request`; none when the client gave none. Of the fields, not
-    /// of the bytes: another order or other spaces are the same request.
-    pub fn of(self, scope: impl Into<String>, request: &Value) -> Result<Option<IdempotencyKey>, ApiError> {
+    /// The key of a request of `caller` to `path` (with its method), whose meaning is `request`; none when the client gave none. Of the
+    /// fields, not of the bytes: another order or other spaces are the same request. Of the caller: the key of another is another.
+    pub fn of(self, caller: &Caller, path: &str, request: &Value) -> Result<Option<IdempotencyKey>, ApiError> {
         let Some(key) = self.0 else { return Ok(None) };
         match key.to_str() {
             Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(IdempotencyKey {
-                scope: scope.into(),
+                scope: match caller.principal.known_subject() {
+                    Some(subject) => format!("{path} by {}:{subject}", caller.principal.kind.as_str()),
+                    None => path.to_owned(),
+                },
                 key: key.to_owned(),
                 request_hash: Sha256::digest(request.to_string()).to_vec(),
             })),

@@ -11,7 +11,7 @@ use crate::metrics::MEDIA_TYPE;
 ///
 /// In the `OpenMetrics` text format. docs/operations.md says what each means.
 #[utoipa::path(
-    get, path = "/metrics", tag = "probes", operation_id = "metrics",
+    get, path = "/metrics", tag = "probes", operation_id = "metrics", security(()),
     responses((status = 200, description = "All metrics of this replica.", body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn handle(State(state): State<ApiState>) -> Response {

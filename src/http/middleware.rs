@@ -16,10 +16,11 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use super::error::ApiError;
+use super::extract::request_id;
 use super::problem;
 
 /// Header with the id under which the log tells of a request.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id that is taken over from a client: it is repeated in every log line.
 const MAX_REQUEST_ID: usize = 128;
@@ -54,8 +55,8 @@ async fn check_request_id(mut request: Request, next: Next) -> Response {
 /// The span of a request: its route, and neither query nor headers, which may hold what is not ours to keep.
 fn span(request: &Request) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
-    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    tracing::info_span!("request", method = %request.method(), route, id)
+    let id = request_id(request.headers());
+    tracing::info_span!("request", method = %request.method(), route, id, caller = tracing::field::Empty)
 }
 
 /// Puts everything that is logged for a request into its span, until it has its answer. Not until the answer's last byte, as tower-http's

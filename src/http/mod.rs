@@ -6,6 +6,7 @@
 //! Each endpoint's file has the same headings: what it takes, what it answers, the handler.
 
 mod api_docs;
+pub mod auth;
 pub mod client;
 pub mod connect;
 pub mod connections;
@@ -37,6 +38,7 @@ use crate::db::Db;
 use crate::domain::names::Names;
 use crate::metrics::Metrics;
 pub use api_docs::document;
+pub use auth::Auth;
 pub use error::ApiError;
 pub use hub::Hub;
 pub use server::{limits, serve};
@@ -50,6 +52,8 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub struct ApiState {
     /// The database.
     pub db: Db,
+    /// Who may what.
+    pub auth: Auth,
     /// Where event streams wait.
     pub hub: Hub,
     /// GitHub, asked when connecting.

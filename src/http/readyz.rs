@@ -24,7 +24,7 @@ pub struct Readiness {
 
 /// Readiness.
 #[utoipa::path(
-    get, path = "/readyz", tag = "probes", operation_id = "readyz",
+    get, path = "/readyz", tag = "probes", operation_id = "readyz", security(()),
     responses(
         (status = 200, description = "The database answers and takes writes, its schema is the one of this version, the process is not ending.", body = Readiness),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),

@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 use crate::clients::{ClientError, ErrorKind};
 use crate::db::idempotency::{Kept, Once};
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
+use crate::domain::principal::Scope;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
@@ -51,6 +53,10 @@ pub struct ConnectAws {
     /// External id that the role's trust policy asks for. Never shown again.
     #[schema(value_type = Option<String>, format = Password, write_only, max_length = 1224)]
     pub external_id: Option<SecretString>,
+    /// Repositories that may be deployed with it, as `owner/repo` or `owner/*`; those that the caller may see when absent. Callers who do
+    /// not see all repositories see only connections that are for some.
+    #[schema(nullable, example = json!(["acme/*"]), max_items = 100)]
+    pub repositories: Option<Vec<String>>,
 }
 
 impl ConnectAws {
@@ -63,8 +69,16 @@ impl ConnectAws {
             secret(&self.secret_access_key),
             secret(&self.session_token),
             self.role_arn,
-            secret(&self.external_id)
+            secret(&self.external_id),
+            self.repositories
         ])
+    }
+
+    /// What it is for, which is no more than what the caller sees.
+    fn scope(&self, caller: &Scope) -> Result<Scope, ApiError> {
+        let Some(repositories) = &self.repositories else { return Ok(caller.clone()) };
+        let scope = Scope::of(repositories).map_err(|rule| ApiError::field("repositories", rule))?;
+        if caller.includes(&scope) { Ok(scope) } else { Err(ApiError::OutOfScope(scope.to_string())) }
     }
 
     fn credentials(self) -> Result<AwsCredentials, ApiError> {
@@ -129,6 +143,8 @@ pub struct AwsConnected {
         (status = 200, description = "Connected.", body = Envelope<AwsConnected>),
         (status = 400, description = "Malformed JSON, a field is not valid, or AWS refuses the credentials: `field` names it.",
          body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not connect, or not for these repositories.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
@@ -139,12 +155,14 @@ pub struct AwsConnected {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Deployer>,
     key: KeyHeader,
     JsonBody(body): JsonBody<ConnectAws>,
 ) -> Result<Json<Value>, ApiError> {
     validate::region(&body.region, &state.config.extra_regions).map_err(|rule| ApiError::field("region", rule))?;
     let region = body.region.clone();
-    let key = key.of("POST /api/v1/connect/aws", &body.meaning())?;
+    let key = key.of(&caller, "POST /api/v1/connect/aws", &body.meaning())?;
+    let scope = body.scope(caller.scope())?;
     let credentials = body.credentials()?;
     // Before anybody outside is asked: a repeat needs no token that is still good.
     match &key {
@@ -166,7 +184,7 @@ pub async fn handle(
     let connection = AwsConnection { id, region, account_id: identity.account_id, credentials };
     let answer =
         json!(Envelope::new("AWS 연결에 성공했습니다.", AwsConnected { aws_connection_id: connection.id.clone() }));
-    match state.db.insert_aws_connection_once(&connection, key.as_ref(), &answer).await? {
+    match state.db.insert_aws_connection_once(&connection, &scope, key.as_ref(), &answer).await? {
         Once::Now(()) => {}
         Once::Repeated(answer) => return Ok(Json(answer)),
         Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),

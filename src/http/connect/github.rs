@@ -11,6 +11,7 @@ use crate::db::idempotency::{Kept, Once};
 use crate::domain::connection::GithubConnection;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
@@ -81,6 +82,8 @@ pub struct GithubConnected {
         (status = 200, description = "Connected.", body = Envelope<GithubConnected>),
         (status = 400, description = "Malformed JSON, a field is not valid, or GitHub does not confirm it: `field` names it.",
          body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not connect, or not this repository.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
@@ -92,11 +95,15 @@ pub struct GithubConnected {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Deployer>,
     key: KeyHeader,
     JsonBody(body): JsonBody<ConnectGithub>,
 ) -> Result<Json<Value>, ApiError> {
-    let key = key.of("POST /api/v1/connect/github", &body.meaning())?;
+    let key = key.of(&caller, "POST /api/v1/connect/github", &body.meaning())?;
     body.validate()?;
+    if !caller.scope().holds(&body.owner, &body.repo) {
+        return Err(ApiError::OutOfScope(format!("{}/{}", body.owner, body.repo)));
+    }
     // Before anybody outside is asked: a repeat needs no token that is still good.
     match &key {
         None => {}

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::wish::{Answer, Request, write};
 use crate::db::wishes::{Wish, Wished};
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::{DeploymentId, UnreadBody};
@@ -46,6 +47,8 @@ pub struct Cancelling {
     responses(
         (status = 200, description = "The cancellation is under way.", body = Envelope<Cancelling>),
         (status = 400, description = "The Idempotency-Key is not valid.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not cancel; once it is being switched, that needs an approver.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "COMPLETED or FAILED already.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
@@ -56,6 +59,7 @@ pub struct Cancelling {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Deployer>,
     DeploymentId(id): DeploymentId,
     key: KeyHeader,
     body: UnreadBody,
@@ -68,9 +72,13 @@ pub async fn handle(
             cancel_status: "IN_PROGRESS",
         },
     ));
-    match write(&state, Request { wish: Wish::Cancel, name: "cancel", id: id.clone(), key, body }, answer).await? {
+    match write(&state, &caller, Request { wish: Wish::Cancel, name: "cancel", id: id.clone(), key, body }, answer)
+        .await?
+    {
         Answer::Now(answer) => Ok(Json(answer)),
         Answer::Refused(Wished::NotNow(status)) => Err(ApiError::AlreadyFinished { id, status: status.as_str() }),
-        Answer::Refused(Wished::Accepted | Wished::TargetTaken(_) | Wished::Unknown) => Err(ApiError::Internal),
+        Answer::Refused(Wished::Accepted | Wished::TargetTaken(_) | Wished::NeedsApprover | Wished::Unknown) => {
+            Err(ApiError::Internal)
+        }
     }
 }

@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 use super::wish::tell;
 use crate::db::create::{Created, Made, NewDeployment};
 use crate::domain::deployment::{Concurrency, Status};
+use crate::domain::principal::{Caller, Role};
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::{JsonBody, is_id};
@@ -19,7 +21,7 @@ use crate::http::idempotency::KeyHeader;
 use crate::http::problem::Problem;
 
 /// Method and path, under which keys are kept.
-const SCOPE: &str = "POST /api/v1/deploy";
+const PATH: &str = "POST /api/v1/deploy";
 
 // ---- What it takes
 
@@ -99,6 +101,8 @@ pub struct Deployed {
     responses(
         (status = 200, description = "Started, or started before with this key.", body = Envelope<Deployed>),
         (status = 400, description = "Malformed JSON, or a field is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not deploy, or not supersede what is being switched.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Another deployment of the same target is not finished (`deploymentId` names it), or the ECR repository's name belongs to another source repository.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
@@ -109,14 +113,15 @@ pub struct Deployed {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Deployer>,
     key: KeyHeader,
     JsonBody(body): JsonBody<Deploy>,
 ) -> Result<Json<Value>, ApiError> {
-    let key = key.of(SCOPE, &json!(body))?;
+    let key = key.of(&caller, PATH, &json!(body))?;
     body.validate()?;
-    let new = new_deployment(&state, body).await?;
+    let new = new_deployment(&state, &caller, body).await?;
     let answer = |made: &Made| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, made)));
-    match state.db.create_deployment(&new, key.as_ref(), answer).await? {
+    match state.db.create_deployment(&new, key.as_ref(), &caller, answer).await? {
         Created::New(made) => {
             tracing::info!(deployment = %new.id, owner = %new.owner, repo = %new.repo, branch = %new.branch, "deployment wished for");
             for id in std::iter::once(&new.id).chain(&made.superseded) {
@@ -127,9 +132,11 @@ pub async fn handle(
         Created::Repeated(answer) => Ok(Json(answer)),
         Created::KeyReused => Err(ApiError::IdempotencyKeyReused),
         Created::TargetTaken(other) => Err(ApiError::TargetTaken { other, retry_of: None }),
-        Created::NameTaken { owner, repo } => {
-            Err(ApiError::RepositoryNameTaken { ecr_repository: new.ecr_repository, owner, repo })
-        }
+        Created::NameTaken { owner, repo } => Err(ApiError::RepositoryNameTaken {
+            ecr_repository: new.ecr_repository,
+            other: caller.scope().holds(&owner, &repo).then(|| format!("{owner}/{repo}")),
+        }),
+        Created::NeedsApprover => Err(ApiError::NotAllowed { needed: Role::Approver, role: caller.principal.role }),
     }
 }
 
@@ -144,13 +151,13 @@ fn deployed(id: &str, made: &Made) -> Deployed {
 }
 
 /// The row, after all that it names was found to be there and to belong together.
-async fn new_deployment(state: &ApiState, body: Deploy) -> Result<NewDeployment, ApiError> {
+async fn new_deployment(state: &ApiState, caller: &Caller, body: Deploy) -> Result<NewDeployment, ApiError> {
     let concurrency = body.concurrency()?;
     let unknown = |field, connect| {
         ApiError::field(
             field,
             format!(
-                "names no connection; POST /api/v1/connect/{connect} makes one, GET /api/v1/connections lists them"
+                "names no connection that you may use for this; POST /api/v1/connect/{connect} makes one, GET /api/v1/connections lists them"
             ),
         )
     };
@@ -162,7 +169,13 @@ async fn new_deployment(state: &ApiState, body: Deploy) -> Result<NewDeployment,
     if !is_id(&body.aws_connection_id) {
         return Err(unknown_aws());
     }
-    let github = state.db.github_connection(&body.github_connection_id).await?.ok_or_else(unknown_github)?;
+    let github = state.db.github_connection(&body.github_connection_id).await?;
+    let github =
+        github.filter(|github| caller.scope().holds(&github.owner, &github.repo)).ok_or_else(unknown_github)?;
+    let (id, owner, repo) = (&body.aws_connection_id, &github.owner, &github.repo);
+    if !state.db.is_aws_connection_for(id, caller.scope(), owner, repo).await? {
+        return Err(unknown_aws());
+    }
     let aws = state.db.aws_connection(&body.aws_connection_id).await?.ok_or_else(unknown_aws)?;
     for (field, given, connected) in [("owner", &body.owner, &github.owner), ("repo", &body.repo, &github.repo)] {
         // GitHub ignores case.

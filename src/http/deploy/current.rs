@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::problem::Problem;
@@ -30,12 +31,16 @@ pub struct CurrentDeployment {
     get, path = "/api/v1/deploy/current", tag = "deployments", operation_id = "currentDeployment",
     responses(
         (status = 200, description = "The newest deployment that is RUNNING or DEPLOYMENT_READY.", body = Envelope<CurrentDeployment>),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "Every deployment is finished.", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn handle(State(state): State<ApiState>) -> Result<Envelope<CurrentDeployment>, ApiError> {
-    let current = state.db.current_deployment().await?.ok_or(ApiError::NoCurrentDeployment)?;
+pub async fn handle(
+    State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Viewer>,
+) -> Result<Envelope<CurrentDeployment>, ApiError> {
+    let current = state.db.current_deployment(caller.scope()).await?.ok_or(ApiError::NoCurrentDeployment)?;
     Ok(Envelope::new("현재 배포 조회 성공", CurrentDeployment { deployment_id: current.id, is_active: true }))
 }

@@ -12,12 +12,13 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::http::ApiState;
+use crate::http::auth::{Asks, Right};
 use crate::http::error::ApiError;
 use crate::http::extract::{Client, DeploymentId};
 use crate::http::hub::{Head, Watch};
 use crate::http::problem::Problem;
 use crate::http::stream::accept::takes_event_stream;
-use crate::http::stream::answer::{AWAY, FIRST_LOOK, UNKNOWN_LANG, stream};
+use crate::http::stream::answer::{AWAY, FIRST_LOOK, UNKNOWN_LANG, not_admitted, stream};
 use crate::http::stream::ask::Ask;
 use crate::http::stream::frame::comment;
 use crate::http::stream::one::{One, Place};
@@ -43,6 +44,7 @@ use crate::http::stream::viewer::Viewer;
         (status = 200, description = "The event stream.", content_type = "text/event-stream", body = String,
          example = json!("id: 0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f\nevent: stage\nretry: 5000\ndata: {\"type\":\"stage\",\"message\":\"[Stage 1] Repository 클론 완료\",\"details\":{\"path\":\"/tmp/x\",\"stage\":1}}\n\n")),
         (status = 204, description = "You have the last event, and no more can come without a person's act."),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many event streams, of this client or in all; see Retry-After.", body = Problem, content_type = "application/problem+json"),
@@ -50,15 +52,20 @@ use crate::http::stream::viewer::Viewer;
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Asks(asks): Asks,
     DeploymentId(id): DeploymentId,
     RawQuery(query): RawQuery,
-    Client(client): Client,
+    client: Client,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let right = match admitted(&state, asks, &id).await {
+        Ok(right) => right,
+        Err(error) => return not_admitted(&state, client, error),
+    };
     if !takes_event_stream(&headers) {
         return Err(ApiError::NotAcceptable);
     }
-    let seat = state.seats.take(client)?;
+    let seat = state.seats.take(client.0)?;
     let ask = Ask::new(query.as_deref(), &headers, state.config.language);
     let mut watch = state.hub.watch(&id);
     let head = timeout(FIRST_LOOK, watch.first_look()).await.unwrap_or(Head::Away);
@@ -76,9 +83,18 @@ pub async fn handle(
     let away = matches!(head, Head::Away).then(|| comment(AWAY));
     let comments = [unknown_lang, away].into_iter().flatten();
     let course = One::new(watch, place, ask.lang);
-    let viewer = Viewer::new(course, seat, state.config.stream_lifetime(), comments);
-
+    let viewer = Viewer::new(course, seat, right, state.config.stream_lifetime(), comments);
     Ok(stream(Body::from_stream(viewer.into_stream())))
+}
+
+/// The caller's right, if the deployment is within their scope.
+async fn admitted(state: &ApiState, asks: Result<Right, ApiError>, id: &str) -> Result<Right, ApiError> {
+    let right = asks?;
+    if state.db.is_in_scope(id, &right.principal.scope).await? {
+        Ok(right)
+    } else {
+        Err(ApiError::DeploymentNotFound(id.to_owned()))
+    }
 }
 
 /// Where the event is in the sequence. One that this deployment does not have replays everything.

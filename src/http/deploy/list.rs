@@ -11,6 +11,7 @@ use crate::db::deployments::{DeploymentView, ListFilter};
 use crate::domain::deployment::Status;
 use crate::domain::validate;
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::{QueryParams, is_id};
@@ -201,19 +202,21 @@ impl From<DeploymentView> for DeploymentItem {
     responses(
         (status = 200, description = "One page, newest first.", body = Envelope<DeploymentPage>),
         (status = 400, description = "A parameter is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Viewer>,
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<Envelope<DeploymentPage>, ApiError> {
     let mut filter = query.filter()?;
     let wanted = filter.limit;
     // One more than wanted tells whether there is another page.
     filter.limit += 1;
-    let mut rows = state.db.list_deployments(&filter).await?;
+    let mut rows = state.db.list_deployments(caller.scope(), &filter).await?;
     let more = rows.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
     if more {
         rows.pop();

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::db::deployments::{AttemptView, DeploymentView};
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::DeploymentId;
@@ -197,6 +198,7 @@ impl DeploymentResult {
     params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6")),
     responses(
         (status = 200, description = "What is known, in any status.", body = Envelope<DeploymentResult>),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
@@ -204,9 +206,11 @@ impl DeploymentResult {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Viewer>,
     DeploymentId(id): DeploymentId,
 ) -> Result<Envelope<DeploymentResult>, ApiError> {
-    let row = state.db.deployment(&id).await?.ok_or_else(|| ApiError::DeploymentNotFound(id.clone()))?;
+    let row = state.db.deployment_in(caller.scope(), &id).await?;
+    let row = row.ok_or_else(|| ApiError::DeploymentNotFound(id.clone()))?;
     let attempts = if row.attempt > 1 { state.db.past_attempts(&id).await? } else { Vec::new() };
     Ok(Envelope::new("배포 결과 조회 성공", DeploymentResult::new(row, attempts)))
 }

@@ -10,6 +10,7 @@ use super::wish::{Answer, Request, write};
 use crate::db::wishes::{Wish, Wished};
 use crate::domain::deployment::Status;
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::{DeploymentId, UnreadBody};
@@ -48,6 +49,8 @@ pub struct Retrying {
     responses(
         (status = 200, description = "The new attempt is under way.", body = Envelope<Retrying>),
         (status = 400, description = "The Idempotency-Key is not valid.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not retry; what was to be switched needs an approver.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not FAILED, or another deployment has the target: `message` tells which.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
@@ -58,6 +61,7 @@ pub struct Retrying {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Deployer>,
     DeploymentId(id): DeploymentId,
     key: KeyHeader,
     body: UnreadBody,
@@ -71,10 +75,10 @@ pub async fn handle(
         },
     ));
     let wish = Wish::Retry { step: state.retry_step };
-    match write(&state, Request { wish, name: "retry", id: id.clone(), key, body }, answer).await? {
+    match write(&state, &caller, Request { wish, name: "retry", id: id.clone(), key, body }, answer).await? {
         Answer::Now(answer) => Ok(Json(answer)),
         Answer::Refused(Wished::TargetTaken(other)) => Err(ApiError::TargetTaken { other, retry_of: Some(id) }),
         Answer::Refused(Wished::NotNow(status)) => Err(ApiError::NotFailed { id, status: status.as_str() }),
-        Answer::Refused(Wished::Accepted | Wished::Unknown) => Err(ApiError::Internal),
+        Answer::Refused(Wished::Accepted | Wished::NeedsApprover | Wished::Unknown) => Err(ApiError::Internal),
     }
 }

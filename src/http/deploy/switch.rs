@@ -10,6 +10,7 @@ use super::wish::{Answer, Request, write};
 use crate::db::wishes::{Wish, Wished};
 use crate::domain::deployment::Status;
 use crate::http::ApiState;
+use crate::http::auth::{Allowed, Approver};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::{DeploymentId, UnreadBody};
@@ -49,6 +50,8 @@ pub struct Switching {
     responses(
         (status = 200, description = "The switch is under way.", body = Envelope<Switching>),
         (status = 400, description = "The Idempotency-Key is not valid.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller is no approver.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not ready to be switched, or switched already: `message` tells which.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
@@ -59,6 +62,7 @@ pub struct Switching {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Approver>,
     DeploymentId(id): DeploymentId,
     key: KeyHeader,
     body: UnreadBody,
@@ -72,7 +76,9 @@ pub async fn handle(
             switch_status: "IN_PROGRESS",
         },
     ));
-    match write(&state, Request { wish: Wish::Switch, name: "switch", id: id.clone(), key, body }, answer).await? {
+    match write(&state, &caller, Request { wish: Wish::Switch, name: "switch", id: id.clone(), key, body }, answer)
+        .await?
+    {
         Answer::Now(answer) => Ok(Json(answer)),
         Answer::Refused(Wished::NotNow(status)) => Err(match status {
             Status::Running => ApiError::SwitchTooEarly { stage: state.db.latest_stage(&id).await?, id },
@@ -81,6 +87,8 @@ pub async fn handle(
             // Ready, and yet not to be switched: only a wish to cancel does that.
             Status::DeploymentReady => ApiError::BeingCancelled(id),
         }),
-        Answer::Refused(Wished::Accepted | Wished::TargetTaken(_) | Wished::Unknown) => Err(ApiError::Internal),
+        Answer::Refused(Wished::Accepted | Wished::TargetTaken(_) | Wished::NeedsApprover | Wished::Unknown) => {
+            Err(ApiError::Internal)
+        }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::db::idempotency::Once;
 use crate::db::wishes::{Wish, Wished};
+use crate::domain::principal::{Caller, Role};
 use crate::http::ApiState;
 use crate::http::error::ApiError;
 use crate::http::extract::UnreadBody;
@@ -34,13 +35,16 @@ pub enum Answer {
 /// Writes the wish; `answer` is what it is answered with.
 ///
 /// # Errors
-/// The key is not valid or came with another body, there is no such deployment, or the database is away.
-pub async fn write(state: &ApiState, request: Request, answer: Value) -> Result<Answer, ApiError> {
+/// The key is not valid or came with another body, there is no such deployment, the caller may not, or the database is away.
+pub async fn write(state: &ApiState, caller: &Caller, request: Request, answer: Value) -> Result<Answer, ApiError> {
     let Request { wish, name, id, key, body } = request;
-    let key = key.of(format!("POST /api/v1/deploy/{id}/{name}"), &body.0)?;
-    match state.db.wish(wish, &id, key.as_ref(), &answer).await? {
+    let key = key.of(caller, &format!("POST /api/v1/deploy/{id}/{name}"), &body.0)?;
+    match state.db.wish(wish, &id, key.as_ref(), caller, &answer).await? {
         Once::Now(Wished::Accepted) => {}
         Once::Now(Wished::Unknown) => return Err(ApiError::DeploymentNotFound(id)),
+        Once::Now(Wished::NeedsApprover) => {
+            return Err(ApiError::NotAllowed { needed: Role::Approver, role: caller.principal.role });
+        }
         Once::Now(refused) => return Ok(Answer::Refused(refused)),
         Once::Repeated(answer) => return Ok(Answer::Now(answer)),
         Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),

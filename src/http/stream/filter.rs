@@ -2,9 +2,10 @@
 
 use crate::db::feed::FeedEvent;
 use crate::domain::deployment::Status;
+use crate::domain::principal::Scope;
 
 /// All that is given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Only events after whose commit the deployment had one of these statuses; empty for all.
     pub statuses: Vec<Status>,
@@ -14,6 +15,8 @@ pub struct Filter {
     pub repo: Option<String>,
     /// Only this branch.
     pub branch: Option<String>,
+    /// What the viewer may see.
+    pub scope: Scope,
 }
 
 impl Filter {
@@ -24,5 +27,6 @@ impl Filter {
             && is(&self.owner, &event.owner)
             && is(&self.repo, &event.repo)
             && is(&self.branch, &event.branch)
+            && self.scope.holds(&event.owner, &event.repo)
     }
 }

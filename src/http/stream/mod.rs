@@ -6,6 +6,7 @@ pub mod answer;
 pub mod ask;
 pub mod filter;
 pub mod frame;
+pub mod held;
 pub mod one;
 pub mod seats;
 pub mod viewer;

@@ -8,9 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::frame;
 use super::seats::Seat;
+use crate::http::auth::Right;
 
 /// Time between two comments that keep proxies from closing a quiet connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -51,6 +53,8 @@ pub trait Course: Send {
 #[derive(Debug)]
 pub struct Viewer<C> {
     course: C,
+    /// Resolves when the right is revoked; none when it cannot be. Kept from event to event, as the timer is.
+    ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     comments: VecDeque<Bytes>,
     keep_alive: Instant,
     /// When the stream ends, whatever is going on: its reader comes back.
@@ -58,24 +62,28 @@ pub struct Viewer<C> {
     /// Kept from event to event: setting one for each costs as much as telling it.
     timer: Pin<Box<Sleep>>,
     _seat: Seat,
+    right: Right,
 }
 
 impl<C: Course> Viewer<C> {
-    /// A viewer to whom `comments` are said first, for at most `lifetime`.
+    /// A viewer to whom `comments` are said first, for at most `lifetime`, and not longer than `right` lasts.
     pub fn new(
         course: C,
         seat: Seat,
+        right: Right,
         lifetime: Duration,
         comments: impl IntoIterator<Item = Bytes>,
     ) -> Self {
         let now = Instant::now();
         Self {
             course,
+            ended: right.ended().map(Box::pin),
             comments: comments.into_iter().collect(),
             keep_alive: now + KEEP_ALIVE,
-            rotation: now + lifetime,
+            rotation: now + right.lifetime(lifetime),
             timer: Box::pin(sleep_until(now + KEEP_ALIVE)),
             _seat: seat,
+            right,
         }
     }
 
@@ -86,6 +94,9 @@ impl<C: Course> Viewer<C> {
 
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if self.right.is_over() {
+                return None;
+            }
             if let Some(comment) = self.comments.pop_front() {
                 return Some(comment);
             }
@@ -112,9 +123,16 @@ impl<C: Course> Viewer<C> {
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }
+        let ended = async {
+            match &mut self.ended {
+                Some(ended) => ended.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = self.course.changed() => {}
             () = &mut self.timer => {}
+            () = ended => {}
         }
     }
 }

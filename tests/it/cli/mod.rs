@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod token;
 mod watch;
 
 use std::net::TcpListener;

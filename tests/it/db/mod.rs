@@ -14,7 +14,7 @@ use panda::db::Db;
 use panda::db::create::{Created, NewDeployment};
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
 use panda::domain::deployment::Concurrency;
-use panda::domain::{Deployment, ids};
+use panda::domain::{Caller, Deployment, ids};
 use panda::steps::{FIRST_STEP, Step};
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -52,7 +52,10 @@ pub async fn new_deployment(db: &Db) -> String {
         first_step: FIRST_STEP.into(),
         concurrency: Concurrency::Reject,
     };
-    assert!(matches!(db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap(), Created::New(_)));
+    assert!(matches!(
+        db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap(),
+        Created::New(_)
+    ));
     new.id
 }
 

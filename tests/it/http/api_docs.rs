@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use panda::domain::principal::Role;
 use pretty_assertions::assert_eq;
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sqlx::Executor;
 
+use super::auth::Token;
 use super::{Answer, Api, Outside, Story, absent_db, outside, story};
 use crate::support::db::TestDb;
 
@@ -196,6 +198,20 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     running.fail().await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/cancel", &format!("/api/v1/deploy/{id}/cancel"), |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/deploy/current", "/api/v1/deploy/current", |r| r).await;
+    // Nobody, and somebody who may only look.
+    let guarded = Api::serve_with(&db.db, &there, &["--auth=required"]).await;
+    let viewer = Token::of(&db.db, Role::Viewer).await;
+    let document = serde_json::to_value(panda::http::document()).unwrap();
+    for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/")) {
+        let concrete = path.replace("{id}", &id);
+        for method in item.as_object().unwrap().keys() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            p.ask(&guarded, method.clone(), path, &concrete, |r| r).await;
+            if method == Method::POST {
+                p.ask(&guarded, method, path, &concrete, |r| r.bearer_auth(&viewer.secret)).await;
+            }
+        }
+    }
     // One key for two bodies, one name for two sources.
     let (deploy, body) = &bodies[2];
     let keyed = |body: &Value| api.request(Method::POST, deploy).header("idempotency-key", "k").json(body);

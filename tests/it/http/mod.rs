@@ -1,6 +1,7 @@
 //! The API over real sockets, on a database of the test's own. Path = URL = test.
 
 mod api_docs;
+pub mod auth;
 mod connect;
 mod connections;
 mod deploy;
@@ -22,11 +23,11 @@ use std::time::Duration;
 use clap::Parser;
 use panda::clients::aws::{Aws, AwsSettings};
 use panda::clients::github::GitHub;
-use panda::config::HttpConfig;
+use panda::config::{AuthConfig, HttpConfig};
 use panda::db::{Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
-use panda::http::{ApiState, Hub, Seats, limits, router, serve};
+use panda::http::{ApiState, Auth, Hub, Seats, limits, router, serve};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -45,6 +46,8 @@ pub const NOBODY: &str = "http://127.0.0.1:1";
 struct Cli {
     #[command(flatten)]
     http: HttpConfig,
+    #[command(flatten)]
+    auth: AuthConfig,
 }
 
 /// Where the API finds the outside.
@@ -85,13 +88,16 @@ impl Api {
     /// Serves `db` with flags and a chosen outside.
     pub async fn serve_with(db: &Db, outside: &Outside, flags: &[&str]) -> Self {
         let shutdown = CancellationToken::new();
-        let config = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap().http;
+        let Cli { http: config, auth } = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap();
+        let required = auth.is_required(config.listen, false);
+        let auth = if required { Auth::required(db.clone(), None, &shutdown) } else { Auth::off() };
         let metrics = panda::metrics::Metrics::default();
         let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);
         let (limits, seats) = limits(&config, 10_000);
         let state = ApiState {
             db: db.clone(),
+            auth,
             hub: hub.clone(),
             github: Arc::new(GitHub::new(outside.github_api.parse().unwrap(), timeout).unwrap()),
             aws: aws(outside).await,

@@ -121,7 +121,7 @@ async fn a_client_has_so_many_streams_and_not_more() {
 #[tokio::test]
 async fn behind_a_trusted_proxy_each_client_counts_for_itself_until_there_are_too_many_in_all() {
     let db = TestDb::new().await;
-    let flags = ["--max-streams-per-client=1", "--max-streams=2", "--trusted-proxies=127.0.0.0/8"];
+    let flags = ["--max-streams-per-client=1", "--max-streams=2", "--trusted-proxies=127.0.0.0/8", "--no-auth"];
     let api = Api::serve_with(&db.db, &Outside::default(), &flags).await;
     let open = async |client: &str| {
         let request = api.request(Method::GET, "/api/v1/events").header("x-forwarded-for", client);

@@ -11,6 +11,7 @@ use panda::domain::deployment::{Concurrency, Deployment, Facts, Status};
 use panda::domain::event::Event;
 use panda::domain::failure::ErrorCode;
 use panda::domain::ids;
+use panda::domain::principal::Caller;
 use panda::steps::{FIRST_STEP, RETRY_STEP};
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -155,7 +156,7 @@ async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency: Co
         first_step: FIRST_STEP.to_owned(),
         concurrency,
     };
-    let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
+    let created = db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();
     assert!(matches!(created, Created::New(_)));
     new.id
 }

@@ -19,6 +19,7 @@ use panda::domain::StoredEvent;
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
 use panda::domain::deployment::Concurrency;
 use panda::domain::ids;
+use panda::domain::principal::Caller;
 use panda::metrics::Metrics;
 use panda::reconcile::Notifier;
 use panda::steps::FIRST_STEP;
@@ -132,7 +133,7 @@ async fn create(world: &World, branch: &str, token: &str, concurrency: Concurren
         first_step: FIRST_STEP.into(),
         concurrency,
     };
-    let created = db.create_deployment(&new, None, |_| serde_json::Value::Null).await.unwrap();
+    let created = db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();
     db.notify_work(&new.id).await.unwrap();
     (new.id, created)
 }

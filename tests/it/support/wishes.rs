@@ -3,6 +3,7 @@
 use panda::db::Db;
 use panda::db::idempotency::Once;
 use panda::db::wishes::{Wish, Wished};
+use panda::domain::principal::Caller;
 use panda::steps::RETRY_STEP;
 
 /// What people wish for.
@@ -32,7 +33,7 @@ impl Wishes for Db {
 }
 
 async fn made(db: &Db, wish: Wish, id: &str) -> Result<Wished, panda::db::DbError> {
-    match db.wish(wish, id, None, &serde_json::Value::Null).await? {
+    match db.wish(wish, id, None, &Caller::local(), &serde_json::Value::Null).await? {
         Once::Now(made) => Ok(made),
         once => panic!("without a key: {once:?}"),
     }

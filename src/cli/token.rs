@@ -1,0 +1,233 @@
+//! `panda token`: the tokens with which the API is used. It works on the database itself: the first one has to come from somewhere.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use clap::{Args, Subcommand};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::progress::say;
+use super::{clean, table};
+use crate::config::DatabaseConfig;
+use crate::db::tokens::{NewToken, Revoked, TokenView};
+use crate::db::{Db, DbOptions};
+use crate::domain::principal::{Role, Scope};
+use crate::domain::{ids, token};
+
+/// Longest name of a token, in characters.
+const MAX_NAME: usize = 100;
+
+/// `panda token`.
+#[derive(Args, Debug)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a token and print it, this once
+    Create(CreateArgs),
+    /// List the tokens
+    List(ListArgs),
+    /// Take a token back: servers refuse it, and end its event streams, within five seconds
+    Revoke(RevokeArgs),
+}
+
+/// `panda token create`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Roles, each of which may what those before it may:
+  viewer     reads
+  deployer   connects, deploys, cancels and retries
+  approver   switches the traffic; cancels and retries what is being switched
+  admin      everything
+
+Examples:
+  panda token create --name alice --role admin --expires 90d
+  panda token create --name ci-shop --role deployer --owner acme --repo shop --expires 365d > token.txt
+  panda token create --name dashboard --role viewer --owner acme
+
+It is a secret: hand it on as one. Only its hash is stored, so it cannot be shown again.")]
+struct CreateArgs {
+    /// Who gets it: a person or a program
+    #[arg(long, value_parser = name)]
+    name: String,
+    /// What it may: viewer, deployer, approver or admin
+    #[arg(long)]
+    role: Role,
+    /// Only for repositories of this account or organisation; may be given again
+    #[arg(long)]
+    owner: Vec<String>,
+    /// Only for this repository of the one owner; may be given again
+    #[arg(long, requires = "owner")]
+    repo: Vec<String>,
+    /// When it ends: after a time such as 12h or 90d, or at 2027-01-31T00:00:00Z; never when absent
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
+    expires: Option<DateTime<Utc>>,
+    /// Print JSON for machines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+/// `panda token list`.
+#[derive(Args, Debug)]
+struct ListArgs {
+    /// Print JSON for machines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+/// `panda token revoke`.
+#[derive(Args, Debug)]
+struct RevokeArgs {
+    /// The token's id, as `panda token list` shows it
+    id: String,
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+/// Runs it.
+pub async fn run(args: TokenArgs) -> Result<(), CliError> {
+    match args.command {
+        Command::Create(args) => create(args).await,
+        Command::List(args) => list(args).await,
+        Command::Revoke(args) => revoke(args).await,
+    }
+}
+
+async fn create(args: CreateArgs) -> Result<(), CliError> {
+    let scope = scope(&args.owner, &args.repo)?;
+    let secret = token::api_token().map_err(|error| CliError::input("token", error.to_string()))?;
+    let new = NewToken { id: ids::token_id(), name: args.name, role: args.role, scope, expires_at: args.expires };
+    database(args.database)?.insert_token(&new, &token::hash(&secret)).await?;
+    let ends = new.expires_at.map_or_else(|| "never".to_owned(), time);
+    if args.json {
+        let shown = json!({"id": new.id, "name": new.name, "role": new.role, "repositories": new.scope.sql(),
+                           "expiresAt": new.expires_at, "token": secret.expose_secret()});
+        say(&clean::json(&shown));
+    } else {
+        // The token alone on standard output, so that a script can take it as it is.
+        eprintln!(
+            "{} for {}: {}, repositories {}, ends {ends}. It is not shown again.",
+            new.id, new.name, new.role, new.scope
+        );
+        say(secret.expose_secret());
+    }
+    Ok(())
+}
+
+async fn list(args: ListArgs) -> Result<(), CliError> {
+    let tokens: Vec<Value> = database(args.database)?.tokens().await?.into_iter().map(row).collect();
+    if args.json {
+        say(&clean::json(&Value::Array(tokens)));
+    } else {
+        let columns = ["id", "name", "role", "repositories", "createdAt", "expiresAt", "revokedAt"];
+        say(table::rows(&tokens, &columns, "none: see panda token create --help").trim_end());
+    }
+    Ok(())
+}
+
+async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
+    match database(args.database)?.revoke_token(&args.id).await? {
+        Revoked::Now => say("Revoked. Servers refuse it within five seconds."),
+        Revoked::Before => say("It was revoked before."),
+        Revoked::Unknown => {
+            return Err(CliError::input("id", "there is no such token; `panda token list` shows those that there are"));
+        }
+    }
+    Ok(())
+}
+
+fn row(token: TokenView) -> Value {
+    json!({
+        "id": token.id, "name": token.name, "role": token.role, "repositories": Scope::from_sql(token.scope).to_string(),
+        "createdAt": time(token.created_at), "expiresAt": token.expires_at.map(time), "revokedAt": token.revoked_at.map(time),
+    })
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Without keys: tokens are not sealed but hashed.
+fn database(config: DatabaseConfig) -> Result<Db, CliError> {
+    Ok(Db::new(&DbOptions {
+        url: config.database_url,
+        max_connections: config.database_max_connections,
+        acquire_timeout: config.database_acquire_timeout,
+        keyring: None,
+    })?)
+}
+
+fn scope(owners: &[String], repos: &[String]) -> Result<Scope, CliError> {
+    let names: Vec<String> = match (owners, repos) {
+        ([], _) => return Ok(Scope::All),
+        ([owner], [_, ..]) => repos.iter().map(|repo| format!("{owner}/{repo}")).collect(),
+        (_, []) => owners.iter().map(|owner| format!("{owner}/*")).collect(),
+        _ => return Err(CliError::input("--repo", "belongs to one --owner: make a token for each owner")),
+    };
+    Scope::of(&names).map_err(|problem| CliError::input("--owner, --repo", problem))
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_NAME).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@+:/".contains(&byte));
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("give 1 to {MAX_NAME} letters, digits and -_.@+:/ without spaces"))
+    }
+}
+
+fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
+    let now = Utc::now();
+    let after = |text: &str| -> Option<DateTime<Utc>> {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let number: i64 = number.parse().ok().filter(|number| *number > 0)?;
+        let hours = match unit {
+            "h" => number,
+            "d" => number.checked_mul(24)?,
+            _ => return None,
+        };
+        now.checked_add_signed(TimeDelta::try_hours(hours)?)
+    };
+    let at = after(text).or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()));
+    match at {
+        Some(at) if at > now => Ok(at),
+        Some(_) => Err("that is over already".to_owned()),
+        None => Err("give a time from now such as 12h or 90d, or a time such as 2027-01-31T00:00:00Z".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn owner_and_repo_are_a_scope_and_nothing_is_everything() {
+        assert_eq!(scope(&[], &[]).unwrap(), Scope::All);
+        assert_eq!(scope(&names(&["Acme"]), &[]).unwrap().to_string(), "acme/*");
+        assert_eq!(scope(&names(&["acme"]), &names(&["a", "b"])).unwrap().to_string(), "acme/a, acme/b");
+        assert!(scope(&names(&["a", "b"]), &names(&["c"])).is_err());
+        assert!(scope(&names(&["a b"]), &[]).unwrap_err().to_string().contains("--owner"));
+    }
+
+    #[test]
+    fn an_end_is_a_time_from_now_or_a_moment_to_come() {
+        let in_days = |text| (expiry(text).unwrap() - Utc::now()).num_hours();
+        assert!((2159..=2160).contains(&in_days("90d")) && (11..=12).contains(&in_days("12h")));
+        expiry("2999-01-31T00:00:00Z").unwrap();
+        for wrong in ["", "d", "0d", "-1d", "90", "90w", "2001-01-31T00:00:00Z", "99999999999999999d", "é"] {
+            assert!(expiry(wrong).is_err(), "{wrong}");
+        }
+    }
+}

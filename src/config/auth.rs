@@ -1,0 +1,80 @@
+//! Who may use the API.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Whether the API asks who is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuthMode {
+    /// It does, unless nobody but this machine can reach it.
+    Auto,
+    /// It does.
+    Required,
+    /// It does not: everybody may everything.
+    None,
+}
+
+/// Who may use the API.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Who may do what")]
+pub struct AuthConfig {
+    /// Who may use the API: required (whoever has a token), none (everybody, everything), or auto: required, unless it listens on loopback with neither a trusted proxy nor an admin token
+    #[arg(long = "auth", env = "PANDA_AUTH", value_name = "MODE", default_value = "auto", value_enum)]
+    pub mode: AuthMode,
+    /// The same as --auth none: everybody who reaches the API may do everything
+    #[arg(long)]
+    pub no_auth: bool,
+    /// File with a token that may do everything, 32 characters or more, beside those that `panda token create` makes
+    #[arg(long, env = "PANDA_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+impl AuthConfig {
+    /// Whether whoever comes has to sign in, at a server that listens there, `proxied` or not. A proxy on the same machine brings
+    /// the whole world to loopback.
+    pub fn is_required(&self, listen: SocketAddr, proxied: bool) -> bool {
+        match self.mode {
+            _ if self.no_auth => false,
+            AuthMode::None => false,
+            AuthMode::Required => true,
+            AuthMode::Auto => !listen.ip().is_loopback() || proxied || self.admin_token_file.is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        auth: AuthConfig,
+    }
+
+    fn required(args: &[&str], listen: &str, proxied: bool) -> bool {
+        let cli = Cli::try_parse_from(["panda"].iter().chain(args)).unwrap();
+        cli.auth.is_required(listen.parse().unwrap(), proxied)
+    }
+
+    #[test]
+    fn only_loopback_without_anything_else_is_open_by_itself() {
+        assert!(!required(&[], "127.0.0.1:80", false) && !required(&[], "[::1]:80", false));
+        for listen in ["0.0.0.0:80", "10.0.0.7:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {
+            assert!(required(&[], listen, false), "{listen}");
+        }
+        assert!(required(&[], "127.0.0.1:80", true), "behind a proxy");
+        assert!(required(&["--admin-token-file=x"], "127.0.0.1:80", false));
+        assert!(required(&["--auth=required"], "127.0.0.1:80", false));
+    }
+
+    #[test]
+    fn in_so_many_words_it_is_open_anywhere() {
+        for args in [&["--no-auth"][..], &["--auth=none"], &["--no-auth", "--admin-token-file=x"]] {
+            assert!(!required(args, "0.0.0.0:80", true), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What handlers ask for in their signatures.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::Right;
+use crate::domain::principal::{Caller, Role};
+use crate::http::ApiState;
+use crate::http::error::ApiError;
+use crate::http::extract::{Origin, request_id};
+
+/// The least role that a handler asks for.
+pub trait Least {
+    /// It.
+    const ROLE: Role;
+}
+
+/// Asks for a [`Role::Viewer`].
+#[derive(Debug)]
+pub struct Viewer;
+
+/// Asks for a [`Role::Deployer`].
+#[derive(Debug)]
+pub struct Deployer;
+
+/// Asks for a [`Role::Approver`].
+#[derive(Debug)]
+pub struct Approver;
+
+impl Least for Viewer {
+    const ROLE: Role = Role::Viewer;
+}
+
+impl Least for Deployer {
+    const ROLE: Role = Role::Deployer;
+}
+
+impl Least for Approver {
+    const ROLE: Role = Role::Approver;
+}
+
+/// A caller who has signed in and has the role that `R` names. The first argument of a handler, behind the state: whoever is not let in
+/// learns nothing of what is wrong with the rest.
+#[derive(Debug)]
+pub struct Allowed<R> {
+    /// Who asks, and from where.
+    pub caller: Caller,
+    role: PhantomData<R>,
+}
+
+impl<R: Least> FromRequestParts<ApiState> for Allowed<R> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let right = state.auth.right(&parts.headers).await?;
+        let caller = caller(&right, parts, state).await;
+        check(&caller, R::ROLE)?;
+        Ok(Self { caller, role: PhantomData })
+    }
+}
+
+/// Whoever asks for a stream: the answer to that is the handler's, which must not be 503 when it cannot be told who is there.
+#[derive(Debug)]
+pub struct Asks(pub Result<Right, ApiError>);
+
+impl FromRequestParts<ApiState> for Asks {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
+        let right = state.auth.right(&parts.headers).await;
+        if let Ok(right) = &right {
+            note(right);
+        }
+        Ok(Self(right))
+    }
+}
+
+async fn caller(right: &Right, parts: &mut Parts, state: &ApiState) -> Caller {
+    note(right);
+    let address = match Origin::from_request_parts(parts, state).await {
+        Ok(Origin(address)) => address,
+        Err(never) => match never {},
+    };
+    Caller { principal: Arc::clone(&right.principal), request_id: request_id(&parts.headers).to_owned(), address }
+}
+
+/// Every line of the log about this request says whose it is.
+fn note(right: &Right) {
+    if let Some(subject) = right.principal.known_subject() {
+        tracing::Span::current().record("caller", subject);
+    }
+}
+
+/// Whether the caller has at least this role.
+pub fn check(caller: &Caller, needed: Role) -> Result<(), ApiError> {
+    let role = caller.principal.role;
+    if role >= needed { Ok(()) } else { Err(ApiError::NotAllowed { needed, role }) }
+}

@@ -1,0 +1,139 @@
+//! Tokens from the command line, and a server that asks for them.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use pretty_assertions::assert_eq;
+use serde_json::Value;
+
+use super::{Server, panda, run};
+use crate::support::db::{KEY_FILE, TestDb};
+use crate::support::process::free_address;
+use crate::support::wait_for;
+
+#[tokio::test]
+async fn a_token_is_made_used_listed_and_taken_back() {
+    let db = TestDb::new().await;
+    let server = Server::start(&db, &["--auth=required"]).await;
+    let database = ["--database-url", db.url()];
+    let url = ["--server", server.url.as_str()];
+    let refused = run(panda(&["list"]).args(url)).await;
+    assert_eq!(refused.code, 4);
+    assert!(refused.stderr.contains("NOT_SIGNED_IN") && refused.stderr.contains("panda token create"), "{refused:?}");
+
+    let create = ["token", "create", "--name", "alice", "--role", "viewer", "--owner", "Acme", "--expires", "90d"];
+    let made = run(panda(&create).args(database)).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let token = made.stdout.trim();
+    assert!(token.starts_with("panda_") && made.stdout.lines().count() == 1, "the token alone: {made:?}");
+    assert!(made.stderr.contains("acme/*") && made.stderr.contains("viewer") && !made.stderr.contains(token));
+
+    let list = run(panda(&["list"]).args(url).env("PANDA_TOKEN", token)).await;
+    assert_eq!((list.code, list.stdout.as_str()), (0, "no deployments\n"), "{list:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{token}\n")).unwrap();
+    let list = run(panda(&["list", "--panda-token-file"]).arg(file.path()).args(url)).await;
+    assert_eq!(list.code, 0, "{list:?}");
+    let switch = run(panda(&["switch", "dep_x"]).args(url).env("PANDA_TOKEN", token)).await;
+    assert_eq!(switch.code, 4);
+    assert!(switch.stderr.contains("role approver") && switch.stderr.contains("NOT_ALLOWED"), "{switch:?}");
+
+    let tokens = run(panda(&["token", "list", "--json"]).args(database)).await;
+    let rows: Value = serde_json::from_str(&tokens.stdout).unwrap();
+    assert_eq!(
+        (&rows[0]["name"], &rows[0]["role"], &rows[0]["repositories"]),
+        (&"alice".into(), &"viewer".into(), &"acme/*".into())
+    );
+    assert!(!tokens.stdout.contains(&token[6..]), "{tokens:?}");
+    let id = rows[0]["id"].as_str().unwrap();
+    assert!(run(panda(&["token", "list"]).args(database)).await.stdout.contains(id));
+    let revoked = run(panda(&["token", "revoke", id]).args(database)).await;
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    wait_for("the token is refused", async || {
+        run(panda(&["list"]).args(url).env("PANDA_TOKEN", token)).await.code == 4
+    })
+    .await;
+    assert_eq!(run(panda(&["token", "revoke", "tok_none"]).args(database)).await.code, 2);
+    assert_eq!(run(panda(&["list", "--token", "x"]).args(url)).await.code, 2, "never from the command line");
+}
+
+#[tokio::test]
+async fn the_token_of_the_admin_file_may_everything_and_is_asked_for_on_loopback_too() {
+    let db = TestDb::new().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let token = "0123456789abcdef0123456789abcdef";
+    std::fs::write(file.path(), format!("{token}\n")).unwrap();
+    let option = format!("--admin-token-file={}", file.path().display());
+    let server = Server::start(&db, &[&option]).await;
+    let list = |token: &str| panda(&["list", "--server", &server.url]).env("PANDA_TOKEN", token).output();
+    assert_eq!(list(token).await.unwrap().status.code(), Some(0));
+    assert_eq!(list("0123456789abcdef0123456789abcdeF").await.unwrap().status.code(), Some(4));
+    std::fs::write(file.path(), "short").unwrap();
+    let refused = run(&mut serve(&db, "127.0.0.1:0", &[&option])).await;
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("PANDA_ADMIN_TOKEN_FILE") && refused.stderr.contains("32"), "{refused:?}");
+    assert!(!refused.stderr.contains("short"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_others_can_reach_does_not_start_while_nobody_can_sign_in() {
+    let db = TestDb::new().await;
+    let refused = run(&mut serve(&db, "0.0.0.0:0", &[])).await;
+    assert_eq!(refused.code, 5, "{refused:?}");
+    for part in ["panda token create", "--admin-token-file", "PANDA_ADMIN_TOKEN_FILE", "--no-auth"] {
+        assert!(refused.stderr.contains(part), "{part} is missing: {refused:?}");
+    }
+    let database = ["--database-url", db.url()];
+    let create = ["token", "create", "--name", "alice", "--role", "admin", "--json"];
+    let made: Value = serde_json::from_str(&run(panda(&create).args(database)).await.stdout).unwrap();
+    let address = format!("0.0.0.0:{}", free_address().port());
+    let mut started = serve(&db, &address, &[]).stderr(Stdio::null()).spawn().unwrap();
+    let url = format!("http://127.0.0.1:{}", address.rsplit(':').next().unwrap());
+    let status = async |token: &str| {
+        let answer = reqwest::Client::new().get(format!("{url}/api/v1/deploy")).bearer_auth(token).send().await;
+        answer.ok().map(|answer| answer.status().as_u16())
+    };
+    wait_for("it serves who has a token", async || status(made["token"].as_str().unwrap()).await == Some(200)).await;
+    assert_eq!(status("panda_other").await, Some(401));
+    started.kill().await.unwrap();
+    // One that was revoked is none.
+    run(panda(&["token", "revoke", made["id"].as_str().unwrap()]).args(database)).await;
+    assert_eq!(run(&mut serve(&db, "0.0.0.0:0", &[])).await.code, 5);
+}
+
+#[tokio::test]
+async fn told_so_in_so_many_words_it_lets_everybody_in() {
+    let db = TestDb::new().await;
+    let address = format!("0.0.0.0:{}", free_address().port());
+    let mut started = serve(&db, &address, &["--no-auth"]).stderr(Stdio::piped()).spawn().unwrap();
+    let url = format!("http://127.0.0.1:{}/api/v1/deploy", address.rsplit(':').next().unwrap());
+    wait_for("it serves everybody", async || reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)).await;
+    started.start_kill().unwrap();
+    let ended = started.wait_with_output().await.unwrap();
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("authentication is off"));
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_waited_for_before_it_is_said_that_nobody_can_sign_in() {
+    let db = TestDb::new().await;
+    let gate = crate::support::gate::Gate::before(&db, false).await;
+    let url = gate.url(&db).to_string();
+    let mut command = serve(&db, "0.0.0.0:0", &["--database-url", &url]);
+    let mut waiting = command.stderr(Stdio::null()).spawn().unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(3), waiting.wait()).await;
+    assert!(ended.is_err(), "it waits: {ended:?}");
+    gate.set(true);
+    let ended = tokio::time::timeout(crate::support::SOON, waiting.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(5));
+}
+
+/// `panda serve` at an address, as others start it.
+fn serve(db: &TestDb, listen: &str, args: &[&str]) -> tokio::process::Command {
+    let mut command = panda(&["serve", "--listen", listen]);
+    command.args(args).env("PANDA_KEY_FILE", KEY_FILE);
+    if !args.contains(&"--database-url") {
+        command.env("PANDA_DATABASE_URL", db.url());
+    }
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}

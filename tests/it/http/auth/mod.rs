@@ -1,0 +1,67 @@
+//! Who may do what, over real sockets.
+
+mod away;
+mod roles;
+mod scopes;
+mod tokens;
+
+use chrono::{DateTime, Utc};
+use panda::db::Db;
+use panda::db::tokens::NewToken;
+use panda::domain::principal::{Role, Scope};
+use panda::domain::{ids, token};
+use reqwest::{Method, RequestBuilder};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::{Answer, Api, Outside, Reader};
+
+/// An API that asks who is there.
+pub async fn serve(db: &Db) -> Api {
+    Api::serve_with(db, &Outside::default(), &["--auth=required"]).await
+}
+
+/// A token of the database.
+pub struct Token {
+    pub id: String,
+    pub secret: String,
+}
+
+impl Token {
+    /// For all repositories, for ever.
+    pub async fn of(db: &Db, role: Role) -> Self {
+        Self::make(db, role, Scope::All, None).await
+    }
+
+    /// For some repositories.
+    pub async fn scoped(db: &Db, role: Role, repositories: &[&str]) -> Self {
+        let names: Vec<String> = repositories.iter().map(|&name| name.to_owned()).collect();
+        Self::make(db, role, Scope::of(&names).unwrap(), None).await
+    }
+
+    /// As wanted.
+    pub async fn make(db: &Db, role: Role, scope: Scope, expires_at: Option<DateTime<Utc>>) -> Self {
+        let secret = token::api_token().unwrap();
+        let new = NewToken { id: ids::token_id(), name: format!("{role}-test"), role, scope, expires_at };
+        db.insert_token(&new, &token::hash(&secret)).await.unwrap();
+        Self { id: new.id, secret: secret.expose_secret().to_owned() }
+    }
+
+    /// A request with it.
+    pub fn request(&self, api: &Api, method: Method, path: &str) -> RequestBuilder {
+        api.request(method, path).bearer_auth(&self.secret)
+    }
+
+    pub async fn get(&self, api: &Api, path: &str) -> Answer {
+        Answer::of(self.request(api, Method::GET, path).send().await.unwrap()).await
+    }
+
+    pub async fn post(&self, api: &Api, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(api, Method::POST, path).json(body).send().await.unwrap()).await
+    }
+
+    /// Opens an event stream.
+    pub async fn follow(&self, api: &Api, path: &str) -> Reader {
+        Reader::open(self.request(api, Method::GET, path)).await
+    }
+}
