@@ -25,7 +25,7 @@ use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
 use crate::domain::token::SecretHash;
-use crate::http::{ApiState, Auth, Hub};
+use crate::http::{ApiState, Auth, AuthOptions, Hub};
 use crate::metrics::Metrics;
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
 use crate::steps::{FIRST_STEP, RETRY_STEP, Services, Settings};
@@ -199,7 +199,8 @@ fn authentication(
     let proxied = !config.http.trusted_proxies.is_empty();
     if config.auth.is_required(address, proxied) {
         let needs_token = admin.is_none() && !address.ip().is_loopback();
-        return Ok((Auth::required(db, admin, stop), needs_token));
+        let options = AuthOptions { admin, session: config.auth.session };
+        return Ok((Auth::required(db, options, stop), needs_token));
     }
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "authentication is off: everybody who reaches this address may do everything");

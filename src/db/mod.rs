@@ -14,6 +14,7 @@ pub mod overdue;
 pub mod ownership;
 mod pool;
 pub mod sealed;
+pub mod sessions;
 pub mod tokens;
 pub mod turns;
 pub mod wishes;

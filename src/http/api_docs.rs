@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{ApiState, connect, connections, deploy, events, healthz, metrics, readyz};
+use super::{ApiState, connect, connections, deploy, events, healthz, metrics, readyz, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +25,7 @@ use super::{ApiState, connect, connections, deploy, events, healthz, metrics, re
     tags(
         (name = "connections", description = "Where the source is read and where it is deployed to."),
         (name = "deployments", description = "Start, follow, switch, cancel, retry."),
+        (name = "sessions", description = "Signing in where no header can be sent: a browser's EventSource."),
         (name = "probes", description = "For load balancers and orchestrators."),
     )
 )]
@@ -57,6 +58,9 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::cancel::handle))
         .routes(routes!(deploy::retry::handle))
         .routes(routes!(deploy::result::handle))
+        .routes(routes!(deploy::ticket::handle))
+        .routes(routes!(events::ticket::handle))
+        .routes(routes!(session::open::handle, session::close::handle))
         .routes(routes!(healthz::handle))
         .routes(routes!(readyz::handle))
         .routes(routes!(metrics::handle))

@@ -2,6 +2,8 @@
 //!
 //! As with a deployment's stream, 503 is never answered: `EventSource` would give up for good. A filter that cannot be is a 400.
 
+pub mod ticket;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -52,6 +54,9 @@ pub struct EventsQuery {
     /// Go on after this event, when no header can be set; the header wins.
     #[param(example = "4711.0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f")]
     pub last_event_id: Option<String>,
+    /// A ticket for this stream, instead of the header `Authorization`: good once.
+    #[param(example = "pandat_…")]
+    pub ticket: Option<String>,
 }
 
 impl EventsQuery {

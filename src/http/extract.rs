@@ -171,7 +171,7 @@ impl FromRequestParts<ApiState> for Origin {
 }
 
 /// Only a router that is called without a connection has no peer.
-fn peer(parts: &Parts) -> IpAddr {
+pub fn peer(parts: &Parts) -> IpAddr {
     parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer)
 }
 

@@ -10,9 +10,9 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use super::error::ApiError;
@@ -97,9 +97,12 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(origins))
-            .allow_methods([Method::GET, Method::POST])
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            // The origins are named one by one, and a session may only read.
+            .allow_credentials(true)
             .allow_headers([
                 header::ACCEPT,
+                header::AUTHORIZATION,
                 header::CACHE_CONTROL,
                 header::CONTENT_TYPE,
                 HeaderName::from_static("idempotency-key"),

@@ -23,6 +23,7 @@ pub mod middleware;
 pub mod problem;
 pub mod readyz;
 pub mod server;
+pub mod session;
 pub mod stream;
 
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use crate::db::Db;
 use crate::domain::names::Names;
 use crate::metrics::Metrics;
 pub use api_docs::document;
-pub use auth::Auth;
+pub use auth::{Auth, AuthOptions};
 pub use error::ApiError;
 pub use hub::Hub;
 pub use server::{limits, serve};

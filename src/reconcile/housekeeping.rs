@@ -35,7 +35,7 @@ async fn schedule(db: Db, workspace_dir: PathBuf) -> Result<JobScheduler, JobSch
     Ok(scheduler)
 }
 
-/// Forgets dead replicas and old idempotency keys, and removes workspaces that no build needs any more.
+/// Forgets dead replicas, old idempotency keys and sessions, and removes workspaces that no build needs any more.
 pub async fn tidy(db: &Db, workspace_dir: &Path) {
     match db.forget_dead_replicas().await {
         Ok(0) => {}
@@ -46,6 +46,11 @@ pub async fn tidy(db: &Db, workspace_dir: &Path) {
         Ok(0) => {}
         Ok(gone) => tracing::info!(gone, "forgot idempotency keys older than a day"),
         Err(error) => tracing::warn!(%error, "old idempotency keys could not be forgotten"),
+    }
+    match db.forget_old_sessions().await {
+        Ok(0) => {}
+        Ok(gone) => tracing::debug!(gone, "forgot sessions and tickets that are over"),
+        Err(error) => tracing::warn!(%error, "old sessions could not be forgotten"),
     }
     let needless = match workspaces(workspace_dir).await {
         // The folder may be another replica's as well: the rows say what is still needed.

@@ -51,11 +51,21 @@ class Follow {
     return this.#over.signal.aborted;
   }
 
-  #connect() {
+  async #connect() {
     if (this.#isOver) return;
     this.#become("connecting");
     const { EventSource, withCredentials } = this.#set;
-    const source = new EventSource(this.#set.eventsUrl(this.#lastEventId), { withCredentials });
+    let ticket;
+    try {
+      if (this.#set.getTicket) ticket = await this.#set.getTicket();
+    } catch (error) {
+      // No ticket now: as good as a server that is away.
+      await this.#rest("away", this.#backoff(), error);
+      this.#decide();
+      return;
+    }
+    if (this.#isOver) return;
+    const source = new EventSource(this.#set.eventsUrl(this.#lastEventId, ticket), { withCredentials });
     this.#source = source;
     // A source that was closed may still have events in the queue: they come again from the next one, so they are not taken here.
     const current = (act) => (event) => { if (this.#source === source) act(event); };

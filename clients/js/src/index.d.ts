@@ -84,6 +84,12 @@ export interface ConnectOptions {
   lastEventId?: string;
   /** Send cookies to another origin. */
   withCredentials?: boolean;
+  /**
+   * Gets a ticket for the deployment, where the page has neither a session's cookie nor needs none: typically by asking its own back end, which
+   * has a token, to `POST /api/v1/deploy/{id}/ticket`. It is called before each request, since a ticket is good once; while it throws, the state is
+   * `away`.
+   */
+  ticket?: (deploymentId: string) => string | Promise<string>;
   /** End when the deployment is ready for the switch, instead of waiting for what comes after it. */
   stopWhenReady?: boolean;
   /** Milliseconds between two looks at a deployment that waits for its switch; 10,000 when absent. */

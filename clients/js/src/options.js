@@ -9,7 +9,7 @@ export function settings(deploymentId, options) {
   }
   const fetch = options.fetch ?? globalThis.fetch?.bind(globalThis);
   if (typeof fetch !== "function") throw new TypeError("fetch: there is none here; give one");
-  for (const name of ["onStage", "onSuccess", "onFail", "onConnection"]) {
+  for (const name of ["onStage", "onSuccess", "onFail", "onConnection", "ticket"]) {
     if (options[name] !== undefined && typeof options[name] !== "function") throw new TypeError(`${name}: give a function`);
   }
   const backoff = {
@@ -21,8 +21,10 @@ export function settings(deploymentId, options) {
     EventSource,
     fetch,
     backoff,
-    resultUrl: `${base}/result`,
-    eventsUrl: (lastEventId) => eventsUrl(base, options.language, lastEventId),
+    getTicket: options.ticket && (() => getTicket(options.ticket, deploymentId)),
+    resultUrl: (ticket) => withQuery(`${base}/result`, { ticket }),
+    // A first connection of an EventSource can set no header: the id is in the address.
+    eventsUrl: (lastEventId, ticket) => withQuery(`${base}/events`, { lang: options.language, lastEventId, ticket }),
     lastEventId: options.lastEventId ?? "",
     withCredentials: options.withCredentials === true,
     stopWhenReady: options.stopWhenReady === true,
@@ -49,13 +51,16 @@ function deploymentUrl(server, deploymentId) {
   return url.origin + url.pathname.replace(/\/+$/, "") + path;
 }
 
-function eventsUrl(base, language, lastEventId) {
-  const query = new URLSearchParams();
-  if (language) query.set("lang", language);
-  // A first connection of an EventSource can set no header.
-  if (lastEventId) query.set("lastEventId", lastEventId);
-  const text = query.toString();
-  return text ? `${base}/events?${text}` : `${base}/events`;
+/** A ticket, which is good for one request. */
+async function getTicket(ticket, deploymentId) {
+  const given = await ticket(deploymentId);
+  if (typeof given !== "string" || given === "") throw new TypeError("ticket: the function gave no ticket");
+  return given;
+}
+
+function withQuery(url, parameters) {
+  const text = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value)).toString();
+  return text ? `${url}?${text}` : url;
 }
 
 function positive(name, value) {

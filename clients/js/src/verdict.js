@@ -42,11 +42,11 @@ export async function ask(set, lastEventId, signal) {
 
 async function decide(set, lastEventId, signal) {
   const credentials = set.withCredentials ? "include" : "same-origin";
-  const result = await set.fetch(set.resultUrl, { headers: { accept: "application/json" }, credentials, cache: "no-store", signal });
+  const result = await set.fetch(set.resultUrl(await set.getTicket?.()), { headers: { accept: "application/json" }, credentials, cache: "no-store", signal });
   if (!result.ok) return failed(result);
   const { data } = await result.json();
   const headers = { accept: "text/event-stream" };
-  const stream = await set.fetch(set.eventsUrl(lastEventId), { headers, credentials, cache: "no-store", signal });
+  const stream = await set.fetch(set.eventsUrl(lastEventId, await set.getTicket?.()), { headers, credentials, cache: "no-store", signal });
   if (stream.status === 204) return atTheEnd(data);
   if (!stream.ok) return failed(stream);
   // A proxy's page with status 200 would close the EventSource again.

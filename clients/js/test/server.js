@@ -19,6 +19,8 @@ export class Server {
   /** The same for the result. */
   resultFaults = [];
   open = new Set();
+  /** Tickets that are good, each once; undefined when none is asked for. */
+  tickets;
   #http = createServer((request, response) => this.#answer(request, response));
 
   static async start() {
@@ -60,6 +62,10 @@ export class Server {
 
   #answer(request, response) {
     const url = new URL(request.url, this.url);
+    if (this.tickets && !this.tickets.delete(url.searchParams.get("ticket"))) {
+      fault(401, { errorCode: "NOT_SIGNED_IN", message: "the ticket was used before" })(response);
+      return;
+    }
     if (url.pathname === "/api/v1/deploy/dep_1/result") this.#result(response);
     else if (url.pathname === "/api/v1/deploy/dep_1/events") this.#events(request, response, url);
     else fault(404, { errorCode: "DEPLOYMENT_NOT_FOUND", message: "there is no deployment" })(response);

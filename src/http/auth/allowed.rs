@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
 use super::Right;
@@ -49,6 +49,8 @@ impl Least for Approver {
 pub struct Allowed<R> {
     /// Who asks, and from where.
     pub caller: Caller,
+    /// What they were let in by.
+    pub right: Right,
     role: PhantomData<R>,
 }
 
@@ -56,11 +58,33 @@ impl<R: Least> FromRequestParts<ApiState> for Allowed<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let right = state.auth.right(&parts.headers).await?;
+        let right = state.auth.right(parts).await?;
         let caller = caller(&right, parts, state).await;
         check(&caller, R::ROLE)?;
-        Ok(Self { caller, role: PhantomData })
+        Ok(Self { caller, right, role: PhantomData })
     }
+}
+
+/// A caller who may read the deployment of the path: as [`Allowed`] for a [`Viewer`], or with a ticket for it.
+#[derive(Debug)]
+pub struct Reads {
+    /// Who asks, and from where.
+    pub caller: Caller,
+}
+
+impl FromRequestParts<ApiState> for Reads {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let deployment = deployment(parts, state).await;
+        let right = state.auth.right_or_ticket(parts, deployment.as_deref()).await?;
+        Ok(Self { caller: caller(&right, parts, state).await })
+    }
+}
+
+/// The deployment that the path names; none when it names none.
+async fn deployment(parts: &mut Parts, state: &ApiState) -> Option<String> {
+    Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(id)| id)
 }
 
 /// Whoever asks for a stream: the answer to that is the handler's, which must not be 503 when it cannot be told who is there.
@@ -71,7 +95,8 @@ impl FromRequestParts<ApiState> for Asks {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
-        let right = state.auth.right(&parts.headers).await;
+        let deployment = deployment(parts, state).await;
+        let right = state.auth.right_or_ticket(parts, deployment.as_deref()).await;
         if let Ok(right) = &right {
             note(right);
         }

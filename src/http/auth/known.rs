@@ -1,6 +1,7 @@
-//! Tokens that are in use, so that the database is not asked at each request whose they are.
+//! Tokens and sessions that are in use, so that the database is not asked at each request whose they are.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::db::{Db, DbError};
 use crate::domain::principal::Principal;
 use crate::domain::token::SecretHash;
 
-/// How often all that are in use are looked at, in one query.
+/// How often all that are in use are looked at, in one query for each kind.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// How long a look is believed: after this the database is asked at the request. So no token is accepted longer than this after it was revoked.
@@ -21,12 +22,25 @@ const BELIEVED: Duration = Duration::from_secs(5);
 /// A token that nobody used for this long, and no stream hangs on, is forgotten.
 const FORGOTTEN: Duration = Duration::from_mins(1);
 
-/// A token that was accepted.
+/// Where a secret is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    Token,
+    Session,
+}
+
+/// A secret, and where it is looked for.
+pub(super) type Key = (Source, SecretHash);
+
+/// A token or session that was accepted.
 #[derive(Debug)]
 pub(super) struct Credential {
+    pub hash: SecretHash,
     pub principal: Arc<Principal>,
     /// Cancelled when it is not accepted any more, and at the end of the process.
     pub ended: CancellationToken,
+    /// The same, to be asked at each event of each stream.
+    over: AtomicBool,
     times: Mutex<Times>,
 }
 
@@ -41,11 +55,23 @@ struct Times {
 #[derive(Debug)]
 pub struct Known {
     db: Db,
+    /// Of the present admin token, with which sessions may have been opened.
+    admin: Option<SecretHash>,
     shutdown: CancellationToken,
-    credentials: Mutex<HashMap<SecretHash, Arc<Credential>>>,
+    credentials: Mutex<HashMap<Key, Arc<Credential>>>,
 }
 
 impl Credential {
+    /// Whether it is not accepted any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.ended.cancel();
+    }
+
     fn times(&self) -> MutexGuard<'_, Times> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,35 +80,66 @@ impl Credential {
     fn is_believed(&self) -> bool {
         let mut times = self.times();
         times.used = Instant::now();
-        times.confirmed.elapsed() < BELIEVED && !self.ended.is_cancelled() && !self.principal.has_expired(Utc::now())
+        times.confirmed.elapsed() < BELIEVED && !self.is_over() && !self.principal.has_expired(Utc::now())
     }
 }
 
 impl Known {
-    pub(super) fn new(db: Db, shutdown: CancellationToken) -> Self {
-        Self { db, shutdown, credentials: Mutex::default() }
+    pub(super) fn new(db: Db, admin: Option<SecretHash>, shutdown: CancellationToken) -> Self {
+        Self { db, admin, shutdown, credentials: Mutex::default() }
     }
 
-    /// The token with this hash, if it is accepted.
-    pub(super) async fn get(&self, hash: SecretHash) -> Result<Option<Arc<Credential>>, DbError> {
-        let known = self.credentials().get(&hash).cloned();
+    /// One that is in no table, and lasts as long as the process.
+    pub(super) fn lasting(&self, hash: SecretHash, principal: Principal) -> Arc<Credential> {
+        self.credential(hash, principal, Instant::now())
+    }
+
+    /// Ends one at once; other processes find out by themselves.
+    pub(super) fn forget(&self, key: Key) {
+        if let Some(gone) = self.credentials().remove(&key) {
+            gone.end();
+        }
+    }
+
+    fn credential(&self, hash: SecretHash, principal: Principal, begun: Instant) -> Arc<Credential> {
+        let times = Mutex::new(Times { confirmed: begun, used: begun });
+        let (principal, ended) = (Arc::new(principal), self.shutdown.child_token());
+        Arc::new(Credential { hash, principal, ended, over: AtomicBool::new(false), times })
+    }
+
+    /// Those of the keys that are accepted, and whose they are.
+    async fn find(&self, keys: &[Key]) -> Result<Vec<(Key, Principal)>, DbError> {
+        let of = |wanted: Source| keys.iter().filter(|(source, _)| *source == wanted).map(|(_, hash)| *hash).collect();
+        let (tokens, sessions): (Vec<_>, Vec<_>) = (of(Source::Token), of(Source::Session));
+        let mut found = Vec::new();
+        if !tokens.is_empty() {
+            let rows = self.db.token_principals(&tokens).await?;
+            found.extend(rows.into_iter().map(|(hash, principal)| ((Source::Token, hash), principal)));
+        }
+        if !sessions.is_empty() {
+            let rows = self.db.session_principals(&sessions, self.admin.as_ref()).await?;
+            found.extend(rows.into_iter().map(|(hash, principal)| ((Source::Session, hash), principal)));
+        }
+        Ok(found)
+    }
+
+    /// The token or session, if it is accepted.
+    pub(super) async fn get(&self, key: Key) -> Result<Option<Arc<Credential>>, DbError> {
+        let known = self.credentials().get(&key).cloned();
         if let Some(known) = known.filter(|known| known.is_believed()) {
             return Ok(Some(known));
         }
         let begun = Instant::now();
-        let found = self.db.token_principals(&[hash]).await?.pop();
+        let found = self.find(&[key]).await?.pop();
         let mut credentials = self.credentials();
         let Some((_, principal)) = found else {
-            if let Some(gone) = credentials.remove(&hash) {
-                gone.ended.cancel();
+            if let Some(gone) = credentials.remove(&key) {
+                gone.end();
             }
             return Ok(None);
         };
         // The same one for all, or a stream would hang on one that nobody looks after.
-        let credential = credentials.entry(hash).or_insert_with(|| {
-            let times = Mutex::new(Times { confirmed: begun, used: begun });
-            Arc::new(Credential { principal: Arc::new(principal), ended: self.shutdown.child_token(), times })
-        });
+        let credential = credentials.entry(key).or_insert_with(|| self.credential(key.1, principal, begun));
         credential.times().confirmed = begun;
         Ok(Some(Arc::clone(credential)))
     }
@@ -107,31 +164,31 @@ impl Known {
     }
 
     async fn look(&self) -> Result<(), DbError> {
-        let hashes: Vec<SecretHash> = {
+        let keys: Vec<Key> = {
             let mut credentials = self.credentials();
             credentials.retain(|_, known| Arc::strong_count(known) > 1 || known.times().used.elapsed() < FORGOTTEN);
             credentials.keys().copied().collect()
         };
-        if hashes.is_empty() {
+        if keys.is_empty() {
             return Ok(());
         }
         let begun = Instant::now();
-        let found: HashMap<_, _> = self.db.token_principals(&hashes).await?.into_iter().collect();
+        let found: HashMap<_, _> = self.find(&keys).await?.into_iter().collect();
         let mut credentials = self.credentials();
-        for hash in hashes {
-            if found.contains_key(&hash) {
-                if let Some(known) = credentials.get(&hash) {
+        for key in keys {
+            if found.contains_key(&key) {
+                if let Some(known) = credentials.get(&key) {
                     known.times().confirmed = begun;
                 }
-            } else if let Some(gone) = credentials.remove(&hash) {
-                tracing::info!(subject = gone.principal.subject, "a token has ended: its streams end");
-                gone.ended.cancel();
+            } else if let Some(gone) = credentials.remove(&key) {
+                tracing::info!(subject = gone.principal.subject, source = ?key.0, "a token or session has ended, and its streams with it");
+                gone.end();
             }
         }
         Ok(())
     }
 
-    fn credentials(&self) -> MutexGuard<'_, HashMap<SecretHash, Arc<Credential>>> {
+    fn credentials(&self) -> MutexGuard<'_, HashMap<Key, Arc<Credential>>> {
         // The map is consistent whenever the lock is free: a panic while it was held does no harm.
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }

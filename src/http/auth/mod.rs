@@ -4,28 +4,30 @@
 //! A token is looked for in the database once and remembered ([`known`]); what is remembered is asked for again, all in one query, every two
 //! seconds. So signing in costs a request a hash and a look into a map, a token that is revoked stops within five seconds, and so do
 //! the streams that were opened with it.
+//!
+//! There are three ways to bring a right: a token in a header, which may do what its role says; the cookie of a session, which may only
+//! read, so that a page elsewhere that makes a browser send it can change nothing; and a ticket in the URL, which opens one stream once.
 
 mod allowed;
+pub mod headers;
 mod known;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, header};
+use axum::http::Method;
+use axum::http::request::Parts;
 use chrono::Utc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-pub use allowed::{Allowed, Approver, Asks, Deployer, Least, Viewer};
+pub use allowed::{Allowed, Approver, Asks, Deployer, Least, Reads, Viewer};
 pub use known::Known;
 
 use super::error::ApiError;
 use crate::db::Db;
-use crate::domain::principal::Principal;
+use crate::domain::principal::{Kind, Principal};
 use crate::domain::token::SecretHash;
-use known::Credential;
-
-/// Longest bearer token, in bytes. Those of OpenID Connect issuers have some thousands.
-const MAX_BEARER: usize = 8 * 1024;
+use known::{Credential, Source};
 
 /// Decides who is there: cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,9 +40,21 @@ enum Mode {
     Required(Arc<Required>),
 }
 
+/// Who is let in.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthOptions {
+    /// The hash of the token that may do everything.
+    pub admin: Option<SecretHash>,
+    /// How long a session lasts.
+    pub session: Duration,
+}
+
 #[derive(Debug)]
 struct Required {
-    admin: Option<(SecretHash, Right)>,
+    options: AuthOptions,
+    /// That of the admin token.
+    admin: Option<Right>,
+    db: Db,
     known: Arc<Known>,
 }
 
@@ -49,14 +63,18 @@ struct Required {
 pub struct Right {
     /// Who.
     pub principal: Arc<Principal>,
-    /// Remembered; none for those who cannot be revoked while the process runs.
+    /// Remembered; none for those that have no row and no end but their time.
     credential: Option<Arc<Credential>>,
 }
 
 impl Right {
-    /// What cannot be revoked while the process runs.
+    /// What lasts until its time.
     fn of(principal: Principal) -> Self {
         Self { principal: Arc::new(principal), credential: None }
+    }
+
+    fn by(credential: Arc<Credential>) -> Self {
+        Self { principal: Arc::clone(&credential.principal), credential: Some(credential) }
     }
 
     /// Of whom nothing is known, and who gets nothing.
@@ -64,9 +82,19 @@ impl Right {
         Self::of(Principal::nobody().reading())
     }
 
-    /// Cancelled when it is revoked, or at `shutdown`.
-    pub fn end(&self, shutdown: &CancellationToken) -> CancellationToken {
-        self.credential.as_ref().map_or_else(|| shutdown.clone(), |credential| credential.ended.clone())
+    /// The hash of the token with which it ends.
+    pub fn credential(&self) -> Option<&SecretHash> {
+        self.credential.as_ref().map(|credential| &credential.hash)
+    }
+
+    /// Resolves when it is revoked; none when it cannot be.
+    pub fn ended(&self) -> Option<WaitForCancellationFutureOwned> {
+        self.credential.as_ref().map(|credential| credential.ended.clone().cancelled_owned())
+    }
+
+    /// Whether it was revoked.
+    pub fn is_over(&self) -> bool {
+        self.credential.as_ref().is_some_and(|credential| credential.is_over())
     }
 
     /// How long it lasts from now on, at most `longest`.
@@ -82,85 +110,92 @@ impl Auth {
         Self(Mode::Off(Right::of(Principal::nobody())))
     }
 
-    /// Whoever comes has to sign in: with a token of the database, or with the one whose hash is `admin`. Looks after what it remembers
-    /// until `shutdown`.
-    pub fn required(db: Db, admin: Option<SecretHash>, shutdown: &CancellationToken) -> Self {
-        let known = Arc::new(Known::new(db, shutdown.clone()));
-        let (looking, shutdown) = (Arc::clone(&known), shutdown.clone());
-        tokio::spawn(async move { shutdown.run_until_cancelled(looking.look_after()).await });
-        let admin = admin.map(|hash| (hash, Right::of(Principal::admin())));
-        Self(Mode::Required(Arc::new(Required { admin, known })))
+    /// Whoever comes has to sign in: with a token of the database, or with the admin token. Looks after what it remembers until `shutdown`.
+    pub fn required(db: Db, options: AuthOptions, shutdown: &CancellationToken) -> Self {
+        let known = Arc::new(Known::new(db.clone(), options.admin, shutdown.clone()));
+        let (looking, stop) = (Arc::clone(&known), shutdown.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(looking.look_after()).await });
+        let admin = options.admin.map(|hash| Right::by(known.lasting(hash, Principal::admin())));
+        Self(Mode::Required(Arc::new(Required { options, admin, db, known })))
     }
 
-    /// Who sends these headers.
+    /// How long a session lasts; none where there are none, because nobody signs in.
+    pub fn session(&self) -> Option<Duration> {
+        match &self.0 {
+            Mode::Off(_) => None,
+            Mode::Required(required) => Some(required.options.session),
+        }
+    }
+
+    /// Ends a session in this process at once.
+    pub fn end_session(&self, hash: &SecretHash) {
+        if let Mode::Required(required) = &self.0 {
+            required.known.forget((Source::Session, *hash));
+        }
+    }
+
+    /// Who sends this request.
     ///
     /// # Errors
     /// [`ApiError::NotSignedIn`], or the database is away and it cannot be told.
-    pub async fn right(&self, headers: &HeaderMap) -> Result<Right, ApiError> {
+    pub async fn right(&self, parts: &Parts) -> Result<Right, ApiError> {
         match &self.0 {
             Mode::Off(right) => Ok(right.clone()),
-            Mode::Required(required) => required.bearer(bearer(headers)?).await,
+            Mode::Required(required) => required.right(parts).await,
+        }
+    }
+
+    /// Who sends this request, which a ticket for `deployment` (all when none) opens as well.
+    ///
+    /// # Errors
+    /// As [`Self::right`].
+    pub async fn right_or_ticket(&self, parts: &Parts, deployment: Option<&str>) -> Result<Right, ApiError> {
+        let ticket = headers::ticket(parts.uri.query());
+        match (&self.0, ticket) {
+            (Mode::Required(required), Some(ticket)) if headers::bearer(&parts.headers)?.is_none() => {
+                required.ticket(&SecretHash::of(&ticket), deployment).await
+            }
+            _ => self.right(parts).await,
         }
     }
 }
 
 impl Required {
-    async fn bearer(&self, token: &str) -> Result<Right, ApiError> {
-        let hash = SecretHash::of(token);
-        if let Some((admin, right)) = &self.admin
-            && admin.is(&hash)
+    async fn right(&self, parts: &Parts) -> Result<Right, ApiError> {
+        if let Some(token) = headers::bearer(&parts.headers)? {
+            let unknown = ApiError::NotSignedIn("the token is not known here, or has expired, or was revoked");
+            return self.token(SecretHash::of(token)).await?.ok_or(unknown);
+        }
+        let Some(session) = headers::session(&parts.headers) else {
+            return Err(ApiError::NotSignedIn("there is no Authorization header"));
+        };
+        if ![Method::GET, Method::HEAD].contains(&parts.method) {
+            return Err(ApiError::NotSignedIn("a session may only read"));
+        }
+        let known = self.known.get((Source::Session, SecretHash::of(session))).await?;
+        known.map(Right::by).ok_or(ApiError::NotSignedIn("the session is over"))
+    }
+
+    /// Of a token by its hash, if it is accepted.
+    async fn token(&self, hash: SecretHash) -> Result<Option<Right>, ApiError> {
+        if let Some(admin) = &self.admin
+            && admin.credential().is_some_and(|known| known.is(&hash))
         {
-            return Ok(right.clone());
+            return Ok(Some(admin.clone()));
         }
-        let unknown = ApiError::NotSignedIn("the token is not known here, or has expired, or was revoked");
-        let credential = self.known.get(hash).await?.ok_or(unknown)?;
-        Ok(Right { principal: Arc::clone(&credential.principal), credential: Some(credential) })
-    }
-}
-
-/// The token of the one `Authorization` header.
-fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
-    let mut given = headers.get_all(header::AUTHORIZATION).iter();
-    let (first, second) = (given.next(), given.next());
-    let value = first.ok_or(ApiError::NotSignedIn("there is no Authorization header"))?;
-    if second.is_some() {
-        return Err(ApiError::NotSignedIn("there are two Authorization headers"));
-    }
-    let token = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {
-        let token = token.trim_matches(' ');
-        let fits = (1..=MAX_BEARER).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
-        (scheme.eq_ignore_ascii_case("bearer") && fits).then_some(token)
-    });
-    token.ok_or(ApiError::NotSignedIn("the Authorization header is not Bearer and a token"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(values: &[&str]) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::AUTHORIZATION, value.parse().unwrap());
-        }
-        bearer(&headers).ok().map(ToOwned::to_owned)
+        Ok(self.known.get((Source::Token, hash)).await?.map(Right::by))
     }
 
-    #[test]
-    fn one_bearer_token_is_read_and_nothing_else() {
-        assert_eq!(read(&["Bearer abc"]).as_deref(), Some("abc"));
-        assert_eq!(read(&["bearer  a.b-c_d=="]).as_deref(), Some("a.b-c_d=="));
-        for refused in [
-            &[][..],
-            &["abc"],
-            &["Basic abc"],
-            &["Bearer "],
-            &["Bearer a b"],
-            &["Bearer\tabc"],
-            &["Bearer a", "Bearer a"],
-        ] {
-            assert_eq!(read(refused), None, "{refused:?}");
+    async fn ticket(&self, ticket: &SecretHash, deployment: Option<&str>) -> Result<Right, ApiError> {
+        let refused =
+            || ApiError::NotSignedIn("the ticket was used before, is older than 30 s, or is for another stream");
+        let used = self.db.use_ticket(ticket, deployment).await?.ok_or_else(refused)?;
+        match used.credential {
+            // Not what it was then: what it is now.
+            Some(credential) => self.token(credential).await?.ok_or_else(refused),
+            // From before whoever comes had to sign in, or over.
+            None if used.principal.kind == Kind::Nobody || used.principal.has_expired(Utc::now()) => Err(refused()),
+            None => Ok(Right::of(used.principal)),
         }
-        assert_eq!(read(&[&format!("Bearer {}", "x".repeat(MAX_BEARER + 1))]), None);
     }
 }

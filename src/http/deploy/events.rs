@@ -37,6 +37,7 @@ use crate::http::stream::viewer::Viewer;
         ("lang" = Option<String>, Query, description = "`ko` or `en`; the server's setting when absent or unknown.", example = "en"),
         ("lastEventId" = Option<String>, Query, description = "Go on after this event, when no header can be set; the header wins.",
          example = "0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f"),
+        ("ticket" = Option<String>, Query, description = "A ticket for this deployment, instead of the header `Authorization`: good once.", example = "pandat_…"),
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event; an id that this deployment does not have replays everything.",
          example = "0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f"),
     ),

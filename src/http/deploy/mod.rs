@@ -8,4 +8,5 @@ pub mod list;
 pub mod result;
 pub mod retry;
 pub mod switch;
+pub mod ticket;
 mod wish;

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::db::deployments::{AttemptView, DeploymentView};
 use crate::http::ApiState;
-use crate::http::auth::{Allowed, Viewer};
+use crate::http::auth::Reads;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::DeploymentId;
@@ -195,7 +195,8 @@ impl DeploymentResult {
 /// A deployment's result
 #[utoipa::path(
     get, path = "/api/v1/deploy/{id}/result", tag = "deployments", operation_id = "deploymentResult",
-    params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6")),
+    params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"),
+           ("ticket" = Option<String>, Query, description = "A ticket for this deployment, instead of the header `Authorization`: good once.", example = "pandat_…")),
     responses(
         (status = 200, description = "What is known, in any status.", body = Envelope<DeploymentResult>),
         (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
@@ -206,7 +207,7 @@ impl DeploymentResult {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
-    Allowed { caller, .. }: Allowed<Viewer>,
+    Reads { caller }: Reads,
     DeploymentId(id): DeploymentId,
 ) -> Result<Envelope<DeploymentResult>, ApiError> {
     let row = state.db.deployment_in(caller.scope(), &id).await?;

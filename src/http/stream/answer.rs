@@ -46,7 +46,8 @@ pub fn not_admitted(state: &ApiState, Client(client): Client, error: ApiError) -
     match error {
         ApiError::Database(away) if away.is_unavailable() => {
             let seat = state.seats.take(client)?;
-            let (course, lifetime) = (Held::new(state.db.clone(), state.shutdown.clone()), state.config.stream_lifetime());
+            let (course, lifetime) =
+                (Held::new(state.db.clone(), state.shutdown.clone()), state.config.stream_lifetime());
             let viewer = Viewer::new(course, seat, Right::none(), lifetime, [comment(AWAY)]);
             Ok(stream(Body::from_stream(viewer.into_stream())))
         }

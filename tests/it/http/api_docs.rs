@@ -147,8 +147,12 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::POST, "/api/v1/deploy/{id}/retry"),
+        (Method::POST, "/api/v1/deploy/{id}/ticket"),
+        (Method::POST, "/api/v1/events/ticket"),
+        (Method::DELETE, "/api/v1/session"),
         (Method::GET, "/readyz"),
     ];
+    let cookie = |r: RequestBuilder| r.header("cookie", "panda_session=x");
     let mut provoker = Provoker { seen: BTreeMap::new() };
     let p = &mut provoker;
 
@@ -181,7 +185,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         p.ask(&alone, Method::POST, path, path, |r| r.json(body)).await;
     }
     for (method, path) in &plain {
-        p.ask(&away, method.clone(), path, &path.replace("{id}", &id), |r| r).await;
+        p.ask(&away, method.clone(), path, &path.replace("{id}", &id), cookie).await;
     }
     // It is not there, or not yet.
     for (method, path) in [
@@ -189,6 +193,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::POST, "/api/v1/deploy/{id}/retry"),
+        (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
     ] {
         p.ask(&api, method, path, &path.replace("{id}", "dep_unknown"), |r| r).await;
@@ -204,14 +209,18 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     let document = serde_json::to_value(panda::http::document()).unwrap();
     for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/")) {
         let concrete = path.replace("{id}", &id);
-        for method in item.as_object().unwrap().keys() {
+        for (method, operation) in item.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            p.ask(&guarded, method.clone(), path, &concrete, |r| r).await;
-            if method == Method::POST {
+            if !operation["responses"]["401"].is_null() {
+                p.ask(&guarded, method.clone(), path, &concrete, |r| r).await;
+            }
+            if !operation["responses"]["403"].is_null() {
                 p.ask(&guarded, method, path, &concrete, |r| r.bearer_auth(&viewer.secret)).await;
             }
         }
     }
+    let away = Api::serve_with(&absent_db(), &there, &["--auth=required"]).await;
+    p.ask(&away, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth("x")).await;
     // One key for two bodies, one name for two sources.
     let (deploy, body) = &bodies[2];
     let keyed = |body: &Value| api.request(Method::POST, deploy).header("idempotency-key", "k").json(body);
@@ -244,14 +253,16 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;
     // The tables are not what they should be: a fault of ours, whatever is asked.
     let broken = "ALTER TABLE deployments RENAME TO d; ALTER TABLE github_connections RENAME TO g;
-                  ALTER TABLE aws_connections RENAME TO a; ALTER TABLE _sqlx_migrations RENAME version TO v";
+                  ALTER TABLE aws_connections RENAME TO a;
+                  ALTER TABLE sessions RENAME TO s; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE _sqlx_migrations RENAME version TO v";
     db.psql().await.execute(broken).await.unwrap();
     for (path, body) in &bodies {
         p.ask(&api, Method::POST, path, path, |r| r.json(body)).await;
     }
     for (method, path) in &plain {
-        p.ask(&api, method.clone(), path, &path.replace("{id}", &id), |r| r).await;
+        p.ask(&api, method.clone(), path, &path.replace("{id}", &id), cookie).await;
     }
+    p.ask(&guarded, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth(&viewer.secret)).await;
 
     let mut promised = promised(&serde_json::to_value(panda::http::document()).unwrap());
     promised.retain(|_, statuses| !statuses.is_empty());

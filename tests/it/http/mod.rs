@@ -27,7 +27,7 @@ use panda::config::{AuthConfig, HttpConfig};
 use panda::db::{Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
-use panda::http::{ApiState, Auth, Hub, Seats, limits, router, serve};
+use panda::http::{ApiState, Auth, AuthOptions, Hub, Seats, limits, router, serve};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -90,7 +90,8 @@ impl Api {
         let shutdown = CancellationToken::new();
         let Cli { http: config, auth } = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap();
         let required = auth.is_required(config.listen, false);
-        let auth = if required { Auth::required(db.clone(), None, &shutdown) } else { Auth::off() };
+        let options = AuthOptions { admin: None, session: auth.session };
+        let auth = if required { Auth::required(db.clone(), options, &shutdown) } else { Auth::off() };
         let metrics = panda::metrics::Metrics::default();
         let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);

@@ -19,6 +19,7 @@ switch (end.reason) {
 
 follow("dep_1", { server: new URL("https://panda.example.com"), EventSource: NodeEventSource, signal: AbortSignal.timeout(1000) });
 follow("dep_1", { EventSource });
+follow("dep_1", { ticket: async (id) => `pandat_${id.length}` });
 
 try {
   for await (const event of events("dep_1", { stopWhenReady: true })) {

@@ -3,6 +3,8 @@
 mod away;
 mod roles;
 mod scopes;
+mod sessions;
+mod tickets;
 mod tokens;
 
 use chrono::{DateTime, Utc};

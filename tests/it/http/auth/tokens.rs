@@ -60,7 +60,9 @@ async fn every_path_of_the_api_asks_who_is_there() {
             let path = path.replace("{id}", "dep_unknown");
             let answer = Answer::of(api.request(method, &path).body("{").send().await.unwrap()).await;
             if operation["security"] == serde_json::json!([{}]) {
-                assert!(!path.starts_with("/api/") && answer.status == 200, "{path}");
+                // Closing a session needs nothing but the session.
+                let open = !path.starts_with("/api/") || path == "/api/v1/session";
+                assert!(open && answer.status == 200, "{path}");
             } else {
                 answer.problem(401, "NOT_SIGNED_IN");
                 asked += 1;
@@ -96,7 +98,9 @@ async fn a_revoked_token_stops_within_five_seconds_and_so_do_its_streams() {
 
     assert_eq!(db.db.revoke_token(&token.id).await.unwrap(), Revoked::Now);
     let revoked = Instant::now();
-    assert_eq!((stream.next().await, all.next().await), (None, None));
+    assert_eq!(stream.next().await, None);
+    // What was told before may still come.
+    assert!(all.rest().await.len() <= 1);
     assert!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());
     token.get(&api, LIST).await.problem(401, "NOT_SIGNED_IN");
     assert_eq!(token.follow(&api, &path).await.status, 401, "an EventSource does not come back");

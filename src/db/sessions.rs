@@ -1,0 +1,142 @@
+//! Sessions of browsers, and tickets for streams: both by their hashes, and both ending with the token that they were made with.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{Db, DbError};
+use crate::domain::principal::Principal;
+use crate::domain::token::SecretHash;
+
+/// How long a ticket can be used, in seconds.
+const TICKET_SECONDS: f64 = 30.0;
+
+/// A ticket that was used.
+#[derive(Clone, Debug)]
+pub struct UsedTicket {
+    /// The token with which it was made; none when that has an end of its own alone.
+    pub credential: Option<SecretHash>,
+    /// Whose it is.
+    pub principal: Principal,
+}
+
+impl Db {
+    /// Stores a session by its hash; when it ends. `credential` is the token that it was opened with.
+    pub async fn insert_session(
+        &self,
+        hash: &SecretHash,
+        credential: Option<&SecretHash>,
+        principal: &Principal,
+        seconds: f64,
+    ) -> Result<DateTime<Utc>, DbError> {
+        Ok(sqlx::query_scalar!(
+            "INSERT INTO sessions (session_hash, credential, principal, expires_at)
+             VALUES ($1, $2, $3, least(now() + make_interval(secs => $4), $5)) RETURNING expires_at",
+            hash.bytes(),
+            credential.map(SecretHash::bytes),
+            stored(principal)?,
+            seconds,
+            principal.expires_at
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// Ends a session.
+    pub async fn delete_session(&self, hash: &SecretHash) -> Result<(), DbError> {
+        sqlx::query!("DELETE FROM sessions WHERE session_hash = $1", hash.bytes()).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Whose the sessions with these hashes are; those that are over, or whose token is not accepted any more, are left out. `admin` is the
+    /// hash of the present admin token.
+    pub async fn session_principals(
+        &self,
+        hashes: &[SecretHash],
+        admin: Option<&SecretHash>,
+    ) -> Result<Vec<(SecretHash, Principal)>, DbError> {
+        let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.bytes().to_vec()).collect();
+        let rows = sqlx::query!(
+            "SELECT session_hash, principal, expires_at FROM sessions s
+             WHERE session_hash = ANY ($1) AND expires_at > now()
+               AND (credential IS NULL OR credential = $2 OR EXISTS (
+                   SELECT FROM api_tokens t
+                   WHERE t.token_hash = s.credential AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())))",
+            &hashes,
+            admin.map(SecretHash::bytes)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let principal = Principal { expires_at: Some(row.expires_at), ..read(row.principal)? };
+                Ok((hash(&row.session_hash)?, principal.reading()))
+            })
+            .collect()
+    }
+
+    /// Stores a ticket for the stream of a deployment, or of all (none); when it ends. None when there is no such deployment in its
+    /// owner's scope.
+    pub async fn insert_ticket(
+        &self,
+        hash: &SecretHash,
+        deployment_id: Option<&str>,
+        credential: Option<&SecretHash>,
+        principal: &Principal,
+    ) -> Result<Option<DateTime<Utc>>, DbError> {
+        Ok(sqlx::query_scalar!(
+            "INSERT INTO stream_tickets (ticket_hash, deployment_id, credential, principal, expires_at)
+             SELECT $1, $2, $3, $4, now() + make_interval(secs => $5)
+             WHERE $2::text IS NULL OR EXISTS (SELECT FROM deployments WHERE id = $2 AND in_scope(owner, repo, $6))
+             RETURNING expires_at",
+            hash.bytes(),
+            deployment_id,
+            credential.map(SecretHash::bytes),
+            stored(principal)?,
+            TICKET_SECONDS,
+            principal.scope.sql()
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// Uses a ticket, which it then is no more: none when there is no such one for this stream. Whichever replica is asked first has it.
+    pub async fn use_ticket(
+        &self,
+        ticket: &SecretHash,
+        deployment_id: Option<&str>,
+    ) -> Result<Option<UsedTicket>, DbError> {
+        let row = sqlx::query!(
+            "DELETE FROM stream_tickets
+             WHERE ticket_hash = $1 AND deployment_id IS NOT DISTINCT FROM $2 AND expires_at > now()
+             RETURNING credential, principal",
+            ticket.bytes(),
+            deployment_id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            let credential = row.credential.as_deref().map(hash).transpose()?;
+            Ok(UsedTicket { credential, principal: read(row.principal)? })
+        })
+        .transpose()
+    }
+
+    /// Removes sessions and tickets that are over; how many.
+    pub async fn forget_old_sessions(&self) -> Result<u64, DbError> {
+        let sessions = sqlx::query!("DELETE FROM sessions WHERE expires_at < now()").execute(&self.pool).await?;
+        let tickets = sqlx::query!("DELETE FROM stream_tickets WHERE expires_at < now()").execute(&self.pool).await?;
+        Ok(sessions.rows_affected() + tickets.rows_affected())
+    }
+}
+
+fn stored(principal: &Principal) -> Result<Value, DbError> {
+    serde_json::to_value(principal).map_err(|error| DbError::Corrupt(error.to_string()))
+}
+
+fn read(principal: Value) -> Result<Principal, DbError> {
+    serde_json::from_value(principal).map_err(|error| DbError::Corrupt(format!("a principal: {error}")))
+}
+
+fn hash(bytes: &[u8]) -> Result<SecretHash, DbError> {
+    SecretHash::from_sql(bytes).ok_or_else(|| DbError::Corrupt("a hash of another length".to_owned()))
+}

@@ -1,0 +1,106 @@
+//! What a request brings to sign in with.
+
+use axum::http::{HeaderMap, header};
+use url::form_urlencoded;
+
+use crate::http::error::ApiError;
+
+/// Name of the session's cookie.
+pub const COOKIE: &str = "panda_session";
+
+/// Longest bearer token, in bytes. Those of OpenID Connect issuers have some thousands.
+const MAX_BEARER: usize = 8 * 1024;
+
+/// Longest session or ticket, in bytes: ours have 72.
+const MAX_OURS: usize = 128;
+
+/// The token of the one `Authorization` header; none when there is no such header.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), second) = (given.next(), given.next()) else { return Ok(None) };
+    if second.is_some() {
+        return Err(ApiError::NotSignedIn("there are two Authorization headers"));
+    }
+    let token = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {
+        let token = token.trim_matches(' ');
+        (scheme.eq_ignore_ascii_case("bearer") && fits(token, MAX_BEARER)).then_some(token)
+    });
+    token.map(Some).ok_or(ApiError::NotSignedIn("the Authorization header is not Bearer and a token"))
+}
+
+/// The session's cookie. One that another path or domain set beside it makes neither believed.
+pub fn session(headers: &HeaderMap) -> Option<&str> {
+    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut ours = pairs.flat_map(|value| value.split(';')).filter_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    });
+    match (ours.next(), ours.next()) {
+        (Some(value), None) => fits(value, MAX_OURS).then_some(value),
+        _ => None,
+    }
+}
+
+/// The ticket of a query.
+pub(super) fn ticket(query: Option<&str>) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.find(|(name, _)| name == "ticket").map(|(_, value)| value.into_owned()).filter(|value| fits(value, MAX_OURS))
+}
+
+fn fits(secret: &str, most: usize) -> bool {
+    (1..=most).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &header::HeaderName, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name.clone(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn one_bearer_token_is_read_and_nothing_else() {
+        let read = |values: &[&str]| {
+            bearer(&headers(&header::AUTHORIZATION, values)).map(|token| token.map(ToOwned::to_owned)).ok()
+        };
+        assert_eq!(read(&["Bearer abc"]), Some(Some("abc".to_owned())));
+        assert_eq!(read(&["bearer  a.b-c_d=="]), Some(Some("a.b-c_d==".to_owned())));
+        assert_eq!(read(&[]), Some(None));
+        for refused in
+            [&["abc"][..], &["Basic abc"], &["Bearer "], &["Bearer a b"], &["Bearer\tabc"], &["Bearer a", "Bearer a"]]
+        {
+            assert_eq!(read(refused), None, "{refused:?}");
+        }
+        assert_eq!(read(&[&format!("Bearer {}", "x".repeat(MAX_BEARER + 1))]), None);
+    }
+
+    #[test]
+    fn the_one_cookie_of_our_name_is_read() {
+        let read = |values: &[&str]| session(&headers(&header::COOKIE, values)).map(ToOwned::to_owned);
+        assert_eq!(read(&["a=b; panda_session=x; c=d"]).as_deref(), Some("x"));
+        assert_eq!(read(&["a=b", "panda_session=x"]).as_deref(), Some("x"));
+        for none in [
+            &[][..],
+            &["a=b"],
+            &["panda_session"],
+            &["panda_session="],
+            &["xpanda_session=x"],
+            &["panda_session=x; panda_session=y"],
+        ] {
+            assert_eq!(read(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_read_from_the_query() {
+        assert_eq!(ticket(Some("lang=en&ticket=abc")).as_deref(), Some("abc"));
+        for none in [None, Some(""), Some("ticket="), Some("ticket=a%20b"), Some("ticket=%00"), Some("tickets=a")] {
+            assert_eq!(ticket(none), None, "{none:?}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `POST /api/v1/deploy/{id}/ticket`: a ticket for one look at a deployment, where no header can be sent.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::token;
+use crate::http::ApiState;
+use crate::http::auth::{Allowed, Right, Viewer};
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::extract::DeploymentId;
+use crate::http::problem::Problem;
+
+// ---- What it answers
+
+/// A ticket.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ticket {
+    /// Give it as `ticket` in the query.
+    #[schema(example = "pandat_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    pub ticket: String,
+    /// Until when it can be used, once (UTC).
+    pub expires_at: DateTime<Utc>,
+}
+
+// ---- The handler
+
+/// Get a ticket for a deployment
+///
+/// It opens this deployment's event stream, or its result, once, within 30 s: for browsers that are not given a token. A stream that was opened lasts as long as the caller's
+/// right.
+#[utoipa::path(
+    post, path = "/api/v1/deploy/{id}/ticket", tag = "sessions", operation_id = "deploymentTicket",
+    params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6")),
+    responses(
+        (status = 200, description = "The ticket.", body = Envelope<Ticket>),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    Allowed { right, .. }: Allowed<Viewer>,
+    DeploymentId(id): DeploymentId,
+) -> Result<Envelope<Ticket>, ApiError> {
+    make(&state, &right, Some(&id)).await?.ok_or(ApiError::DeploymentNotFound(id))
+}
+
+/// A ticket for the stream of a deployment, or of all; none when there is no such deployment for the caller.
+pub async fn make(state: &ApiState, right: &Right, id: Option<&str>) -> Result<Option<Envelope<Ticket>>, ApiError> {
+    let secret = token::ticket().map_err(|_| ApiError::Internal)?;
+    let made = state.db.insert_ticket(&token::hash(&secret), id, right.credential(), &right.principal).await?;
+    Ok(made.map(|expires_at| {
+        Envelope::new("티켓이 발급되었습니다.", Ticket { ticket: secret.expose_secret().to_owned(), expires_at })
+    }))
+}

@@ -1,0 +1,114 @@
+//! Tickets: each opens one stream, or one result, once.
+
+use panda::domain::principal::Role;
+use pretty_assertions::assert_eq;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{Token, serve};
+use crate::http::{Api, Reader, Story, count};
+use crate::support::db::TestDb;
+
+const MADE: &str = "티켓이 발급되었습니다.";
+
+async fn ticket(api: &Api, token: &Token, path: &str) -> String {
+    let answer = token.post(api, path, &Value::Null).await.data(MADE);
+    let (ticket, ends) = (answer["ticket"].as_str().unwrap(), answer["expiresAt"].as_str().unwrap());
+    let left = ends.parse::<chrono::DateTime<chrono::Utc>>().unwrap() - chrono::Utc::now();
+    assert!((25..=30).contains(&left.num_seconds()), "{left}");
+    ticket.to_owned()
+}
+
+#[tokio::test]
+async fn a_ticket_opens_the_stream_that_it_is_for_once_at_any_replica() {
+    let db = TestDb::new().await;
+    let (api, replica) = (serve(&db.db).await, serve(&db.db).await);
+    let token = Token::scoped(&db.db, Role::Viewer, &["acme/*"]).await;
+    let mut story = Story::begin(&db.db).await;
+    let other = Story::begin_of(&db.db, "acme", "site").await;
+    let theirs = Story::begin_of(&db.db, "toys", "robot").await;
+    story.build_lines(1, 2).await;
+    let of = |story: &Story, end: &str| format!("/api/v1/deploy/{}/{end}", story.id());
+    let (events, make) = (of(&story, "events"), of(&story, "ticket"));
+
+    let one = ticket(&api, &token, &make).await;
+    let mut stream = Reader::open(replica.request(Method::GET, &format!("{events}?ticket={one}&lang=en"))).await;
+    assert_eq!(stream.take(2).await.len(), 2);
+    for api in [&api, &replica] {
+        let problem = api.get(&format!("{events}?ticket={one}")).await.problem(401, "NOT_SIGNED_IN");
+        assert!(problem["message"].as_str().unwrap().contains("used before"), "{problem}");
+    }
+    // For another stream it is none, and stays good for its own.
+    let two = ticket(&api, &token, &make).await;
+    for path in [of(&other, "events"), "/api/v1/events".to_owned(), of(&other, "result")] {
+        api.get(&format!("{path}?ticket={two}")).await.problem(401, "NOT_SIGNED_IN");
+    }
+    assert_eq!(api.get(&format!("{}?ticket={two}", of(&story, "result"))).await.status, 200);
+    api.get(&format!("{}?ticket={two}", of(&story, "result"))).await.problem(401, "NOT_SIGNED_IN");
+    // It opens nothing but these.
+    let three = ticket(&api, &token, &make).await;
+    api.get(&format!("/api/v1/deploy?ticket={three}")).await.problem(401, "NOT_SIGNED_IN");
+    for path in [of(&story, "switch"), of(&story, "ticket")] {
+        let refused = api.request(Method::POST, &format!("{path}?ticket={three}")).send().await.unwrap();
+        assert_eq!(refused.status(), 401);
+    }
+    token.post(&api, &of(&theirs, "ticket"), &Value::Null).await.problem(404, "DEPLOYMENT_NOT_FOUND");
+
+    let all = ticket(&api, &token, "/api/v1/events/ticket").await;
+    let mut stream = Reader::open(replica.request(Method::GET, &format!("/api/v1/events?ticket={all}"))).await;
+    assert_eq!(stream.status, 200);
+    story.build_lines(3, 3).await;
+    assert_eq!(stream.take(1).await[0].json()["deploymentId"], story.id());
+    replica.get(&format!("/api/v1/events?ticket={all}")).await.problem(401, "NOT_SIGNED_IN");
+}
+
+#[tokio::test]
+async fn a_ticket_ends_with_its_time_and_with_the_token_that_made_it_and_so_does_its_stream() {
+    let db = TestDb::new().await;
+    let api = serve(&db.db).await;
+    let token = Token::of(&db.db, Role::Viewer).await;
+    let story = Story::begin(&db.db).await;
+    let (events, make) =
+        (format!("/api/v1/deploy/{}/events", story.id()), format!("/api/v1/deploy/{}/ticket", story.id()));
+    let late = ticket(&api, &token, &make).await;
+    sqlx::query("UPDATE stream_tickets SET expires_at = now()").execute(&mut db.psql().await).await.unwrap();
+    api.get(&format!("{events}?ticket={late}")).await.problem(401, "NOT_SIGNED_IN");
+    assert_eq!(db.db.forget_old_sessions().await.unwrap(), 1);
+
+    let (one, two) = (ticket(&api, &token, &make).await, ticket(&api, &token, &make).await);
+    let mut stream = Reader::open(api.request(Method::GET, &format!("{events}?ticket={one}"))).await;
+    assert_eq!(stream.status, 200);
+    db.db.revoke_token(&token.id).await.unwrap();
+    assert_eq!(stream.next().await, None);
+    api.get(&format!("{events}?ticket={two}")).await.problem(401, "NOT_SIGNED_IN");
+}
+
+#[tokio::test]
+async fn of_many_who_come_with_one_ticket_one_is_let_in() {
+    let db = TestDb::new().await;
+    let (api, replica) = (serve(&db.db).await, serve(&db.db).await);
+    let token = Token::of(&db.db, Role::Viewer).await;
+    let one = ticket(&api, &token, "/api/v1/events/ticket").await;
+    let path = format!("/api/v1/events?ticket={one}");
+    let ask = |n: usize| [&api, &replica][n % 2].request(Method::GET, &path).send();
+    let answers = futures_util::future::join_all((0..16).map(ask)).await;
+    let let_in = answers.into_iter().filter(|answer| answer.as_ref().unwrap().status() == 200).count();
+    assert_eq!((let_in, count(&db, "stream_tickets").await), (1, 0));
+}
+
+#[tokio::test]
+async fn where_nobody_signs_in_a_ticket_is_not_looked_at() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let story = Story::begin(&db.db).await;
+    let make = format!("/api/v1/deploy/{}/ticket", story.id());
+    let made = api.post(&make, &Value::Null).await.data(MADE)["ticket"].as_str().unwrap().to_owned();
+    for ticket in [made.as_str(), &made, "other"] {
+        let path = format!("/api/v1/deploy/{}/events?ticket={ticket}", story.id());
+        assert_eq!(Reader::open(api.request(Method::GET, &path)).await.status, 200);
+    }
+    // It is nobody's: where whoever comes has to sign in, it opens nothing.
+    let guarded = serve(&db.db).await;
+    let path = format!("/api/v1/deploy/{}/events?ticket={made}", story.id());
+    guarded.get(&path).await.problem(401, "NOT_SIGNED_IN");
+}
