@@ -199,7 +199,8 @@ fn authentication(
     let proxied = !config.http.trusted_proxies.is_empty();
     if config.auth.is_required(address, proxied) {
         let needs_token = admin.is_none() && !address.ip().is_loopback();
-        let options = AuthOptions { admin, session: config.auth.session };
+        let options =
+            AuthOptions { admin, session: config.auth.session, another_approves: config.auth.another_approves };
         return Ok((Auth::required(db, options, stop), needs_token));
     }
     if !address.ip().is_loopback() {

@@ -143,6 +143,11 @@ impl Api {
         self.call(self.request(Method::GET, &["deploy"])?.query(query)).await
     }
 
+    /// `GET /api/v1/audit` with its filters; the answer's data.
+    pub async fn audit(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["audit"])?.query(query)).await
+    }
+
     /// `GET /api/v1/deploy/{id}/events`: the open stream, `None` when the server says that nothing more will come.
     pub async fn events(&self, id: &str, lang: &str, last: Option<&str>) -> Result<Option<Response>, CliError> {
         let url = self.url(&["deploy", id, "events"])?;

@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 
 use super::error::CliError;
 use super::progress::say;
 use crate::app;
 use crate::config::DatabaseConfig;
+use crate::db::audit::Entry;
 use crate::db::{Db, DbOptions};
+use crate::domain::audit::Action;
 use crate::domain::keyring::Keyring;
 
 /// `panda keys`.
@@ -93,8 +96,20 @@ async fn rotate(args: RotateArgs) -> Result<(), CliError> {
         acquire_timeout: args.database.database_acquire_timeout,
         keyring: Some(Arc::clone(&keyring)),
     })?;
+    // Row by row, while servers run: what is kept says that it was begun, and what it came to.
+    let by = &super::operator();
+    let entry = |details| Entry {
+        by,
+        action: Action::RotateKeys,
+        target: Some(keyring.sealing_id()),
+        repository: None,
+        refused: None,
+        details,
+    };
+    db.record(&entry(json!({"begun": true}))).await?;
     let sealed = db.seal_clear_secrets().await?;
     let wrapped = db.rewrap_keys().await?;
+    db.record(&entry(json!({"wrapped": wrapped, "sealed": sealed}))).await?;
     say(&format!(
         "All secrets are under the key {}: {wrapped} wrapped anew, {sealed} sealed for the first time.",
         keyring.sealing_id()

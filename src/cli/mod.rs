@@ -1,6 +1,7 @@
 //! The command line: one file a command. Only `main` uses this room.
 
 mod api;
+mod audit;
 mod cancel;
 mod clean;
 mod connect;
@@ -37,6 +38,8 @@ use clap::{Parser, Subcommand};
 
 pub use error::{CliError, exit};
 pub use logging::LogFormat;
+
+use crate::domain::principal::Caller;
 
 /// What the server logs by default. The scheduler tells of its own inner life, and the AWS SDK repeats in every try what the step
 /// that failed says once.
@@ -108,8 +111,18 @@ pub enum Command {
     List(list::ListArgs),
     /// Show the newest deployment that is not finished
     Current(current::CurrentArgs),
+    /// Show who did what, newest first
+    Audit(audit::AuditArgs),
     /// Run a command with a private Postgres and a Docker engine (DATABASE_URL and DOCKER_HOST are set)
     Parts(parts::PartsArgs),
+}
+
+/// Who runs the program, for what is kept of changes that are made on the database itself.
+fn operator() -> Caller {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    let name = user.ok().flatten().map_or_else(|| "unknown".to_owned(), |user| user.name);
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    Caller::operator(format!("{name}@{}", host.unwrap_or_else(|| "unknown".to_owned())))
 }
 
 /// Runs the command and says what the process exits with.
@@ -134,6 +147,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Result(args) => result::run(args).await?,
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,
+        Command::Audit(args) => audit::run(args).await?,
         // The command's own exit code is ours.
         Command::Parts(args) => return parts::run(args).await,
     }

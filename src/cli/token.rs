@@ -6,6 +6,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::error::CliError;
+use super::operator;
 use super::progress::say;
 use super::{clean, table};
 use crate::config::DatabaseConfig;
@@ -104,7 +105,7 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
     let scope = scope(&args.owner, &args.repo)?;
     let secret = token::api_token().map_err(|error| CliError::input("token", error.to_string()))?;
     let new = NewToken { id: ids::token_id(), name: args.name, role: args.role, scope, expires_at: args.expires };
-    database(args.database)?.insert_token(&new, &token::hash(&secret)).await?;
+    database(args.database)?.insert_token(&new, &token::hash(&secret), &operator()).await?;
     let ends = new.expires_at.map_or_else(|| "never".to_owned(), time);
     if args.json {
         let shown = json!({"id": new.id, "name": new.name, "role": new.role, "repositories": new.scope.sql(),
@@ -133,7 +134,7 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
 }
 
 async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
-    match database(args.database)?.revoke_token(&args.id).await? {
+    match database(args.database)?.revoke_token(&args.id, &operator()).await? {
         Revoked::Now => say("Revoked. Servers refuse it within five seconds."),
         Revoked::Before => say("It was revoked before."),
         Revoked::Unknown => {

@@ -30,6 +30,9 @@ pub struct AuthConfig {
     /// File with a token that may do everything, 32 characters or more, beside those that `panda token create` makes
     #[arg(long, env = "PANDA_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// Whether whoever started a deployment may not switch it: another approver has to
+    #[arg(long, env = "PANDA_ANOTHER_APPROVES", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub another_approves: bool,
     /// Milliseconds that a browser's session lasts, which ends with the token that it was opened with in any case
     #[arg(long = "session-ms", env = "PANDA_SESSION_MS", value_name = "MS", default_value = "43200000", value_parser = super::millis)]
     pub session: Duration,

@@ -1,11 +1,13 @@
 //! A new deployment: a row, which is the wish. One unfinished deployment a target: the others are refused, wait, or take its place.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::audit::{self, Entry};
 use super::idempotency::{IdempotencyKey, Once, keep, reserve};
 use super::{Db, DbError, events, turns};
+use crate::domain::audit::Action;
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Concurrency;
 use crate::domain::event::Event;
@@ -120,6 +122,13 @@ impl Db {
             events::append_first(&mut tx, &new.id, &event).await?;
         }
         keep(&mut tx, key, &answer(&made)).await?;
+        let details = json!({
+            "branch": new.branch, "concurrency": new.concurrency.as_str(), "superseded": made.superseded,
+            "githubConnectionId": new.github_connection_id, "awsConnectionId": new.aws_connection_id,
+        });
+        let (target, repository) = (Some(new.id.as_str()), Some((new.owner.as_str(), new.repo.as_str())));
+        audit::record(&mut tx, &Entry { by, action: Action::Deploy, target, repository, refused: None, details })
+            .await?;
         tx.commit().await?;
         Ok(Created::New(made))
     }

@@ -1,11 +1,13 @@
 //! Answers kept for requests that are sent again under the same key. Old ones are as good as forgotten, and removed in time.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::audit::{self, Entry};
 use super::{Db, DbError};
+use crate::domain::audit::Action;
 use crate::domain::connection::{AwsConnection, GithubConnection};
-use crate::domain::principal::Scope;
+use crate::domain::principal::{Caller, Scope};
 
 /// Rows that one statement removes at most: a large one would hold up whoever comes with a key.
 const BATCH: i64 = 1_000;
@@ -74,6 +76,7 @@ impl Db {
         &self,
         connection: &GithubConnection,
         key: Option<&IdempotencyKey>,
+        by: &Caller,
         answer: &Value,
     ) -> Result<Once<()>, DbError> {
         let mut tx = self.pool.begin().await?;
@@ -82,6 +85,10 @@ impl Db {
         }
         super::connections::insert_github(&mut tx, self.keyring()?, connection).await?;
         keep(&mut tx, key, answer).await?;
+        let (target, details) = (Some(connection.id.as_str()), json!({"branch": connection.branch}));
+        let repository = Some((connection.owner.as_str(), connection.repo.as_str()));
+        let entry = Entry { by, action: Action::ConnectGithub, target, repository, refused: None, details };
+        audit::record(&mut tx, &entry).await?;
         tx.commit().await?;
         Ok(Once::Now(()))
     }
@@ -92,6 +99,7 @@ impl Db {
         connection: &AwsConnection,
         scope: &Scope,
         key: Option<&IdempotencyKey>,
+        by: &Caller,
         answer: &Value,
     ) -> Result<Once<()>, DbError> {
         let mut tx = self.pool.begin().await?;
@@ -100,6 +108,11 @@ impl Db {
         }
         super::connections::insert_aws(&mut tx, self.keyring()?, connection, scope).await?;
         keep(&mut tx, key, answer).await?;
+        let target = Some(connection.id.as_str());
+        let details =
+            json!({"accountId": connection.account_id, "region": connection.region, "repositories": scope.sql()});
+        let entry = Entry { by, action: Action::ConnectAws, target, repository: None, refused: None, details };
+        audit::record(&mut tx, &entry).await?;
         tx.commit().await?;
         Ok(Once::Now(()))
     }

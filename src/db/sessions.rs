@@ -1,10 +1,14 @@
 //! Sessions of browsers, and tickets for streams: both by their hashes, and both ending with the token that they were made with.
 
-use chrono::{DateTime, Utc};
-use serde_json::Value;
+use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::audit::{self, Entry};
 use super::{Db, DbError};
-use crate::domain::principal::Principal;
+use crate::domain::audit::Action;
+use crate::domain::principal::{Caller, Principal};
 use crate::domain::token::SecretHash;
 
 /// How long a ticket can be used, in seconds.
@@ -25,10 +29,12 @@ impl Db {
         &self,
         hash: &SecretHash,
         credential: Option<&SecretHash>,
-        principal: &Principal,
+        by: &Caller,
         seconds: f64,
     ) -> Result<DateTime<Utc>, DbError> {
-        Ok(sqlx::query_scalar!(
+        let mut tx = self.pool.begin().await?;
+        let principal = &*by.principal;
+        let expires_at = sqlx::query_scalar!(
             "INSERT INTO sessions (session_hash, credential, principal, expires_at)
              VALUES ($1, $2, $3, least(now() + make_interval(secs => $4), $5)) RETURNING expires_at",
             hash.bytes(),
@@ -37,13 +43,27 @@ impl Db {
             seconds,
             principal.expires_at
         )
-        .fetch_one(&self.pool)
-        .await?)
+        .fetch_one(&mut *tx)
+        .await?;
+        let details = json!({"expiresAt": expires_at});
+        let entry = Entry { by, action: Action::OpenSession, target: None, repository: None, refused: None, details };
+        audit::record(&mut tx, &entry).await?;
+        tx.commit().await?;
+        Ok(expires_at)
     }
 
-    /// Ends a session.
-    pub async fn delete_session(&self, hash: &SecretHash) -> Result<(), DbError> {
-        sqlx::query!("DELETE FROM sessions WHERE session_hash = $1", hash.bytes()).execute(&self.pool).await?;
+    /// Ends a session, for whoever has its cookie: `by` says from where, the session whose it was.
+    pub async fn delete_session(&self, hash: &SecretHash, by: &Caller) -> Result<(), DbError> {
+        let mut tx = self.pool.begin().await?;
+        let gone =
+            sqlx::query_scalar!("DELETE FROM sessions WHERE session_hash = $1 RETURNING principal", hash.bytes());
+        if let Some(principal) = gone.fetch_optional(&mut *tx).await? {
+            let by = &Caller { principal: Arc::new(read(principal)?), ..by.clone() };
+            let (action, details) = (Action::CloseSession, json!({}));
+            let entry = Entry { by, action, target: None, repository: None, refused: None, details };
+            audit::record(&mut tx, &entry).await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

@@ -1,9 +1,12 @@
 //! API tokens: made and revoked by the command line, looked for by servers. The tables have their hashes alone.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
+use super::audit::{self, Entry};
 use super::{Db, DbError};
-use crate::domain::principal::{Kind, Principal, Role, Scope};
+use crate::domain::audit::Action;
+use crate::domain::principal::{Caller, Kind, Principal, Role, Scope};
 use crate::domain::token::SecretHash;
 
 /// A token as it may be shown.
@@ -53,7 +56,8 @@ pub enum Revoked {
 
 impl Db {
     /// Stores a token by its hash.
-    pub async fn insert_token(&self, new: &NewToken, hash: &SecretHash) -> Result<(), DbError> {
+    pub async fn insert_token(&self, new: &NewToken, hash: &SecretHash, by: &Caller) -> Result<(), DbError> {
+        let mut tx = self.pool.begin().await?;
         sqlx::query!(
             "INSERT INTO api_tokens (id, name, token_hash, role, scope, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
             new.id,
@@ -63,8 +67,13 @@ impl Db {
             new.scope.sql(),
             new.expires_at
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        let details =
+            json!({"name": new.name, "role": new.role, "repositories": new.scope.sql(), "expiresAt": new.expires_at});
+        let (action, target) = (Action::CreateToken, Some(new.id.as_str()));
+        audit::record(&mut tx, &Entry { by, action, target, repository: None, refused: None, details }).await?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -79,11 +88,16 @@ impl Db {
     }
 
     /// Revokes a token: servers stop accepting it within seconds.
-    pub async fn revoke_token(&self, id: &str) -> Result<Revoked, DbError> {
-        let revoked = sqlx::query!("UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", id)
-            .execute(&self.pool)
-            .await?;
-        if revoked.rows_affected() == 1 {
+    pub async fn revoke_token(&self, id: &str, by: &Caller) -> Result<Revoked, DbError> {
+        let mut tx = self.pool.begin().await?;
+        let name = sqlx::query_scalar!(
+            "UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING name",
+            id
+        );
+        if let Some(name) = name.fetch_optional(&mut *tx).await? {
+            let (action, target, details) = (Action::RevokeToken, Some(id), json!({"name": name}));
+            audit::record(&mut tx, &Entry { by, action, target, repository: None, refused: None, details }).await?;
+            tx.commit().await?;
             return Ok(Revoked::Now);
         }
         let known =

@@ -1,11 +1,13 @@
 //! What people wish for a deployment: the switch, its end, another attempt. A wish is a column, or for a retry the row's new attempt;
 //! it causes no outside effect.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::audit::{self, Entry};
 use super::idempotency::{IdempotencyKey, Once, keep, reserve};
 use super::{Db, DbError, deployments, turns};
+use crate::domain::audit::Action;
 use crate::domain::deployment::Status;
 use crate::domain::principal::{Caller, Role};
 
@@ -13,7 +15,10 @@ use crate::domain::principal::{Caller, Role};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// The traffic on green.
-    Switch,
+    Switch {
+        /// Whether whoever started the attempt may not ask for it.
+        by_another: bool,
+    },
     /// The end of the deployment.
     Cancel,
     /// Another attempt of a failed one, which begins at this step.
@@ -21,6 +26,16 @@ pub enum Wish {
         /// Stored name of the step that finds out where to go on.
         step: &'static str,
     },
+}
+
+impl Wish {
+    fn action(self) -> Action {
+        match self {
+            Self::Switch { .. } => Action::Switch,
+            Self::Cancel => Action::Cancel,
+            Self::Retry { .. } => Action::Retry,
+        }
+    }
 }
 
 /// What became of a wish.
@@ -34,6 +49,8 @@ pub enum Wished {
     TargetTaken(String),
     /// Its traffic was to be moved, or is being moved: only an approver may.
     NeedsApprover,
+    /// Switch: the caller started it, and another one has to approve.
+    NeedsAnother,
     /// There is no such deployment, or not for the caller.
     Unknown,
 }
@@ -58,19 +75,29 @@ impl Db {
             return Ok(known);
         }
         let made = match wish {
-            Wish::Switch => switch(&mut tx, id).await?,
+            Wish::Switch { by_another } => switch(&mut tx, id, by_another, by).await?,
             Wish::Cancel => cancel(&mut tx, id, by).await?,
             Wish::Retry { step } => retry(&mut tx, id, step, by).await?,
         };
         if made == Wished::Accepted {
             keep(&mut tx, key, answer).await?;
+            let (repository, details) = (None, json!({}));
+            let entry = Entry { by, action: wish.action(), target: Some(id), repository, refused: None, details };
+            audit::record(&mut tx, &entry).await?;
             tx.commit().await?;
         }
         Ok(Once::Now(made))
     }
 }
 
-async fn switch(connection: &mut PgConnection, id: &str) -> Result<Wished, DbError> {
+async fn switch(connection: &mut PgConnection, id: &str, by_another: bool, by: &Caller) -> Result<Wished, DbError> {
+    if by_another {
+        let starter = sqlx::query_scalar!("SELECT started_by FROM deployments WHERE id = $1", id);
+        let starter = starter.fetch_optional(&mut *connection).await?.flatten();
+        if starter.is_some_and(|starter| by.principal.known_subject() == Some(&starter)) {
+            return Ok(Wished::NeedsAnother);
+        }
+    }
     let wished = sqlx::query!(
         "UPDATE deployments SET switch_requested_at = coalesce(switch_requested_at, now())
          WHERE id = $1 AND status = 'DEPLOYMENT_READY' AND cancel_requested_at IS NULL",

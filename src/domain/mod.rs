@@ -1,5 +1,6 @@
 //! Pure types and rules: no I/O, no other room.
 
+pub mod audit;
 pub mod backoff;
 pub mod catalogue;
 pub mod connection;

@@ -147,6 +147,8 @@ pub enum Kind {
     Admin,
     /// Not at all: authentication is off.
     Nobody,
+    /// Not at all: it is the command line, on the database itself.
+    Operator,
 }
 
 impl Kind {
@@ -157,6 +159,7 @@ impl Kind {
             Self::Oidc => "oidc",
             Self::Admin => "admin",
             Self::Nobody => "nobody",
+            Self::Operator => "operator",
         }
     }
 }
@@ -218,10 +221,16 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whoever asks the program itself, not over the network: the command line, and tests.
+    /// Whoever is at the program itself, and not signed in.
     pub fn local() -> Self {
         let principal = Arc::new(Principal::nobody());
         Self { principal, request_id: String::new(), address: Ipv4Addr::LOCALHOST.into() }
+    }
+
+    /// Whoever runs a command on the database itself, by their name on this machine.
+    pub fn operator(name: String) -> Self {
+        let principal = Principal { subject: name, kind: Kind::Operator, ..Principal::nobody() };
+        Self { principal: Arc::new(principal), ..Self::local() }
     }
 
     /// What they see.

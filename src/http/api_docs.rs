@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{ApiState, connect, connections, deploy, events, healthz, metrics, readyz, session};
+use super::{ApiState, audit, connect, connections, deploy, events, healthz, metrics, readyz, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use super::{ApiState, connect, connections, deploy, events, healthz, metrics, re
         (name = "connections", description = "Where the source is read and where it is deployed to."),
         (name = "deployments", description = "Start, follow, switch, cancel, retry."),
         (name = "sessions", description = "Signing in where no header can be sent: a browser's EventSource."),
+        (name = "audit", description = "Who did what."),
         (name = "probes", description = "For load balancers and orchestrators."),
     )
 )]
@@ -61,6 +62,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::ticket::handle))
         .routes(routes!(events::ticket::handle))
         .routes(routes!(session::open::handle, session::close::handle))
+        .routes(routes!(audit::handle))
         .routes(routes!(healthz::handle))
         .routes(routes!(readyz::handle))
         .routes(routes!(metrics::handle))

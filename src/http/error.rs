@@ -53,6 +53,9 @@ pub enum ApiError {
         /// The caller's.
         role: Role,
     },
+    /// Switch: whoever started it asks, and another one has to.
+    #[error("deployment {0} is to be approved by another one")]
+    NeedsAnother(String),
     /// The repository is none of the caller's.
     #[error("out of scope: {0}")]
     OutOfScope(String),
@@ -228,6 +231,13 @@ impl ApiError {
                 "The role is not enough",
                 format!("This needs the role {needed}, and yours is {role}. Whoever runs the server can make a token with it."),
             ),
+            Self::NeedsAnother(id) => P::new(
+                S::FORBIDDEN,
+                "APPROVER_STARTED_IT",
+                "Another one has to approve",
+                "You started this deployment, and here another one has to approve it. Ask somebody else with the role approver to switch it.",
+            )
+            .deployment(id),
             Self::OutOfScope(repositories) => P::new(
                 S::FORBIDDEN,
                 "OUT_OF_SCOPE",

@@ -6,6 +6,7 @@
 //! Each endpoint's file has the same headings: what it takes, what it answers, the handler.
 
 mod api_docs;
+pub mod audit;
 pub mod auth;
 pub mod client;
 pub mod connect;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::aws::Aws;
@@ -85,6 +87,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(api_docs::browser(document))
         .fallback(async || ApiError::RouteNotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(from_fn_with_state(state.clone(), audit::keep_refusals))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state);
     middleware::wrap(app, &config.cors_origins)

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use super::Right;
 use crate::domain::principal::{Caller, Role};
 use crate::http::ApiState;
+use crate::http::audit::Asked;
 use crate::http::error::ApiError;
 use crate::http::extract::{Origin, request_id};
 
@@ -30,6 +31,14 @@ pub struct Deployer;
 /// Asks for a [`Role::Approver`].
 #[derive(Debug)]
 pub struct Approver;
+
+/// Asks for a [`Role::Admin`].
+#[derive(Debug)]
+pub struct Admin;
+
+impl Least for Admin {
+    const ROLE: Role = Role::Admin;
+}
 
 impl Least for Viewer {
     const ROLE: Role = Role::Viewer;
@@ -110,7 +119,12 @@ async fn caller(right: &Right, parts: &mut Parts, state: &ApiState) -> Caller {
         Ok(Origin(address)) => address,
         Err(never) => match never {},
     };
-    Caller { principal: Arc::clone(&right.principal), request_id: request_id(&parts.headers).to_owned(), address }
+    let request_id = request_id(&parts.headers).to_owned();
+    let caller = Caller { principal: Arc::clone(&right.principal), request_id, address };
+    if let Some(slot) = parts.extensions.get::<Asked>() {
+        slot.is(&caller);
+    }
+    caller
 }
 
 /// Every line of the log about this request says whose it is.

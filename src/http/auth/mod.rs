@@ -20,7 +20,7 @@ use axum::http::request::Parts;
 use chrono::Utc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-pub use allowed::{Allowed, Approver, Asks, Deployer, Least, Reads, Viewer};
+pub use allowed::{Admin, Allowed, Approver, Asks, Deployer, Least, Reads, Viewer};
 pub use known::Known;
 
 use super::error::ApiError;
@@ -47,6 +47,8 @@ pub struct AuthOptions {
     pub admin: Option<SecretHash>,
     /// How long a session lasts.
     pub session: Duration,
+    /// Whether whoever started a deployment may not switch it.
+    pub another_approves: bool,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,11 @@ impl Auth {
             Mode::Off(_) => None,
             Mode::Required(required) => Some(required.options.session),
         }
+    }
+
+    /// Whether whoever started a deployment may not switch it.
+    pub fn needs_another(&self) -> bool {
+        matches!(&self.0, Mode::Required(required) if required.options.another_approves)
     }
 
     /// Ends a session in this process at once.

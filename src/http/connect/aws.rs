@@ -184,7 +184,7 @@ pub async fn handle(
     let connection = AwsConnection { id, region, account_id: identity.account_id, credentials };
     let answer =
         json!(Envelope::new("AWS 연결에 성공했습니다.", AwsConnected { aws_connection_id: connection.id.clone() }));
-    match state.db.insert_aws_connection_once(&connection, &scope, key.as_ref(), &answer).await? {
+    match state.db.insert_aws_connection_once(&connection, &scope, key.as_ref(), &caller, &answer).await? {
         Once::Now(()) => {}
         Once::Repeated(answer) => return Ok(Json(answer)),
         Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),

@@ -125,7 +125,7 @@ pub async fn handle(
         "GitHub 연결에 성공했습니다.",
         GithubConnected { github_connection_id: connection.id.clone() }
     ));
-    match state.db.insert_github_connection_once(&connection, key.as_ref(), &answer).await? {
+    match state.db.insert_github_connection_once(&connection, key.as_ref(), &caller, &answer).await? {
         Once::Now(()) => {}
         Once::Repeated(answer) => return Ok(Json(answer)),
         Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),

@@ -77,8 +77,8 @@ pub async fn handle(
     {
         Answer::Now(answer) => Ok(Json(answer)),
         Answer::Refused(Wished::NotNow(status)) => Err(ApiError::AlreadyFinished { id, status: status.as_str() }),
-        Answer::Refused(Wished::Accepted | Wished::TargetTaken(_) | Wished::NeedsApprover | Wished::Unknown) => {
-            Err(ApiError::Internal)
-        }
+        Answer::Refused(
+            Wished::Accepted | Wished::TargetTaken(_) | Wished::NeedsApprover | Wished::NeedsAnother | Wished::Unknown,
+        ) => Err(ApiError::Internal),
     }
 }

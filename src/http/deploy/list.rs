@@ -89,7 +89,8 @@ pub fn named(
     }
 }
 
-fn time(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiError> {
+/// A time; none when it was not given.
+pub fn time(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiError> {
     text.map(|text| {
         DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| {
             ApiError::field(field, "must be a time such as 2026-01-31T09:30:00Z (RFC 3339; write + as %2B)")
@@ -98,7 +99,8 @@ fn time(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiErr
     .transpose()
 }
 
-fn limit(text: Option<&str>) -> Result<i64, ApiError> {
+/// Rows of a page.
+pub fn limit(text: Option<&str>) -> Result<i64, ApiError> {
     let Some(text) = text else { return Ok(DEFAULT_LIMIT) };
     text.parse()
         .ok()

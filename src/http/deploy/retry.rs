@@ -79,6 +79,8 @@ pub async fn handle(
         Answer::Now(answer) => Ok(Json(answer)),
         Answer::Refused(Wished::TargetTaken(other)) => Err(ApiError::TargetTaken { other, retry_of: Some(id) }),
         Answer::Refused(Wished::NotNow(status)) => Err(ApiError::NotFailed { id, status: status.as_str() }),
-        Answer::Refused(Wished::Accepted | Wished::NeedsApprover | Wished::Unknown) => Err(ApiError::Internal),
+        Answer::Refused(Wished::Accepted | Wished::NeedsApprover | Wished::NeedsAnother | Wished::Unknown) => {
+            Err(ApiError::Internal)
+        }
     }
 }

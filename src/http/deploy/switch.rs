@@ -51,7 +51,7 @@ pub struct Switching {
         (status = 200, description = "The switch is under way.", body = Envelope<Switching>),
         (status = 400, description = "The Idempotency-Key is not valid.", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The caller is no approver.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller is no approver, or started the deployment where another one has to approve.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not ready to be switched, or switched already: `message` tells which.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
@@ -76,8 +76,19 @@ pub async fn handle(
             switch_status: "IN_PROGRESS",
         },
     ));
-    match write(&state, &caller, Request { wish: Wish::Switch, name: "switch", id: id.clone(), key, body }, answer)
-        .await?
+    match write(
+        &state,
+        &caller,
+        Request {
+            wish: Wish::Switch { by_another: state.auth.needs_another() },
+            name: "switch",
+            id: id.clone(),
+            key,
+            body,
+        },
+        answer,
+    )
+    .await?
     {
         Answer::Now(answer) => Ok(Json(answer)),
         Answer::Refused(Wished::NotNow(status)) => Err(match status {
@@ -87,8 +98,8 @@ pub async fn handle(
             // Ready, and yet not to be switched: only a wish to cancel does that.
             Status::DeploymentReady => ApiError::BeingCancelled(id),
         }),
-        Answer::Refused(Wished::Accepted | Wished::TargetTaken(_) | Wished::NeedsApprover | Wished::Unknown) => {
-            Err(ApiError::Internal)
-        }
+        Answer::Refused(
+            Wished::Accepted | Wished::TargetTaken(_) | Wished::NeedsApprover | Wished::NeedsAnother | Wished::Unknown,
+        ) => Err(ApiError::Internal),
     }
 }

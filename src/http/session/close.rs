@@ -6,11 +6,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{cookie, is_secure};
+use crate::domain::principal::Caller;
 use crate::domain::token::SecretHash;
 use crate::http::ApiState;
 use crate::http::auth::headers;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
+use crate::http::extract::{Origin, request_id};
 use crate::http::problem::Problem;
 
 // ---- What it answers
@@ -39,12 +41,14 @@ pub struct SessionClosed {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
+    Origin(address): Origin,
     request: Request,
 ) -> Result<(HeaderMap, Envelope<SessionClosed>), ApiError> {
     let (parts, _) = request.into_parts();
     let session = headers::session(&parts.headers).map(SecretHash::of);
     if let Some(hash) = &session {
-        state.db.delete_session(hash).await?;
+        let by = Caller { address, request_id: request_id(&parts.headers).to_owned(), ..Caller::local() };
+        state.db.delete_session(hash, &by).await?;
         state.auth.end_session(hash);
     }
     let closed = SessionClosed { had_cookie: session.is_some() };

@@ -43,7 +43,7 @@ pub struct Session {
 )]
 pub async fn handle(
     State(state): State<ApiState>,
-    Allowed { right, .. }: Allowed<Viewer>,
+    Allowed { right, caller, .. }: Allowed<Viewer>,
     request: Request,
 ) -> Result<(HeaderMap, Envelope<Session>), ApiError> {
     let message = "세션이 시작되었습니다.";
@@ -52,7 +52,7 @@ pub async fn handle(
     };
     let secret = token::session().map_err(|_| ApiError::Internal)?;
     let (hash, seconds) = (token::hash(&secret), lasts.as_secs_f64());
-    let expires_at = state.db.insert_session(&hash, right.credential(), &right.principal, seconds).await?;
+    let expires_at = state.db.insert_session(&hash, right.credential(), &caller, seconds).await?;
     let (parts, _) = request.into_parts();
     let seconds = (expires_at - Utc::now()).num_seconds().max(0).unsigned_abs();
     let headers = cookie(secret.expose_secret(), seconds, is_secure(&parts, &state));

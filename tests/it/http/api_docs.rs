@@ -150,6 +150,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::POST, "/api/v1/events/ticket"),
         (Method::DELETE, "/api/v1/session"),
+        (Method::GET, "/api/v1/audit"),
         (Method::GET, "/readyz"),
     ];
     let cookie = |r: RequestBuilder| r.header("cookie", "panda_session=x");
@@ -166,6 +167,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         p.ask(&away, Method::POST, path, path, |r| r.json(body)).await;
     }
     p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
+    p.ask(&api, Method::GET, "/api/v1/audit", "/api/v1/audit?limit=0", |r| r).await;
     let events = format!("/api/v1/deploy/{id}/events");
     p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
     p.ask(&api, Method::GET, "/api/v1/events", "/api/v1/events?status=x", |r| r).await;
@@ -254,7 +256,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     // The tables are not what they should be: a fault of ours, whatever is asked.
     let broken = "ALTER TABLE deployments RENAME TO d; ALTER TABLE github_connections RENAME TO g;
                   ALTER TABLE aws_connections RENAME TO a;
-                  ALTER TABLE sessions RENAME TO s; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE _sqlx_migrations RENAME version TO v";
+                  ALTER TABLE sessions RENAME TO s; ALTER TABLE audit RENAME TO u; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE _sqlx_migrations RENAME version TO v";
     db.psql().await.execute(broken).await.unwrap();
     for (path, body) in &bodies {
         p.ask(&api, Method::POST, path, path, |r| r.json(body)).await;

@@ -90,7 +90,7 @@ impl Api {
         let shutdown = CancellationToken::new();
         let Cli { http: config, auth } = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap();
         let required = auth.is_required(config.listen, false);
-        let options = AuthOptions { admin: None, session: auth.session };
+        let options = AuthOptions { admin: None, session: auth.session, another_approves: auth.another_approves };
         let auth = if required { Auth::required(db.clone(), options, &shutdown) } else { Auth::off() };
         let metrics = panda::metrics::Metrics::default();
         let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);

@@ -20,7 +20,7 @@ pub trait Wishes {
 
 impl Wishes for Db {
     async fn request_switch(&self, id: &str) -> Result<Wished, panda::db::DbError> {
-        made(self, Wish::Switch, id).await
+        made(self, Wish::Switch { by_another: false }, id).await
     }
 
     async fn request_cancel(&self, id: &str) -> Result<Wished, panda::db::DbError> {

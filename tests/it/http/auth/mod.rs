@@ -1,5 +1,6 @@
 //! Who may do what, over real sockets.
 
+mod audit;
 mod away;
 mod roles;
 mod scopes;
@@ -10,7 +11,7 @@ mod tokens;
 use chrono::{DateTime, Utc};
 use panda::db::Db;
 use panda::db::tokens::NewToken;
-use panda::domain::principal::{Role, Scope};
+use panda::domain::principal::{Caller, Role, Scope};
 use panda::domain::{ids, token};
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
@@ -45,7 +46,7 @@ impl Token {
     pub async fn make(db: &Db, role: Role, scope: Scope, expires_at: Option<DateTime<Utc>>) -> Self {
         let secret = token::api_token().unwrap();
         let new = NewToken { id: ids::token_id(), name: format!("{role}-test"), role, scope, expires_at };
-        db.insert_token(&new, &token::hash(&secret)).await.unwrap();
+        db.insert_token(&new, &token::hash(&secret), &Caller::local()).await.unwrap();
         Self { id: new.id, secret: secret.expose_secret().to_owned() }
     }
 

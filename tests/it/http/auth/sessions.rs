@@ -1,6 +1,6 @@
 //! Sessions: a cookie that reads, and nothing else.
 
-use panda::domain::principal::{Role, Scope};
+use panda::domain::principal::{Caller, Role, Scope};
 use pretty_assertions::assert_eq;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ async fn a_session_ends_with_its_token_and_when_it_is_closed_and_so_do_its_strea
     let mut on_other = Reader::open(with(&replica, Method::GET, "/api/v1/events", &theirs)).await;
     assert_eq!((stream.status, on_this.status, on_other.status), (200, 200, 200));
 
-    db.db.revoke_token(&token.id).await.unwrap();
+    db.db.revoke_token(&token.id, &Caller::local()).await.unwrap();
     assert_eq!(stream.next().await, None);
     wait_for("the session is refused", async || get(&api, "/api/v1/deploy", &mine).await.status == 401).await;
 

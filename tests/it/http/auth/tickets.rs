@@ -1,6 +1,6 @@
 //! Tickets: each opens one stream, or one result, once.
 
-use panda::domain::principal::Role;
+use panda::domain::principal::{Caller, Role};
 use pretty_assertions::assert_eq;
 use reqwest::Method;
 use serde_json::Value;
@@ -68,8 +68,8 @@ async fn a_ticket_ends_with_its_time_and_with_the_token_that_made_it_and_so_does
     let api = serve(&db.db).await;
     let token = Token::of(&db.db, Role::Viewer).await;
     let story = Story::begin(&db.db).await;
-    let (events, make) =
-        (format!("/api/v1/deploy/{}/events", story.id()), format!("/api/v1/deploy/{}/ticket", story.id()));
+    let of = |end: &str| format!("/api/v1/deploy/{}/{end}", story.id());
+    let (events, make) = (of("events"), of("ticket"));
     let late = ticket(&api, &token, &make).await;
     sqlx::query("UPDATE stream_tickets SET expires_at = now()").execute(&mut db.psql().await).await.unwrap();
     api.get(&format!("{events}?ticket={late}")).await.problem(401, "NOT_SIGNED_IN");
@@ -78,7 +78,7 @@ async fn a_ticket_ends_with_its_time_and_with_the_token_that_made_it_and_so_does
     let (one, two) = (ticket(&api, &token, &make).await, ticket(&api, &token, &make).await);
     let mut stream = Reader::open(api.request(Method::GET, &format!("{events}?ticket={one}"))).await;
     assert_eq!(stream.status, 200);
-    db.db.revoke_token(&token.id).await.unwrap();
+    db.db.revoke_token(&token.id, &Caller::local()).await.unwrap();
     assert_eq!(stream.next().await, None);
     api.get(&format!("{events}?ticket={two}")).await.problem(401, "NOT_SIGNED_IN");
 }
@@ -101,8 +101,8 @@ async fn where_nobody_signs_in_a_ticket_is_not_looked_at() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let story = Story::begin(&db.db).await;
-    let make = format!("/api/v1/deploy/{}/ticket", story.id());
-    let made = api.post(&make, &Value::Null).await.data(MADE)["ticket"].as_str().unwrap().to_owned();
+    let tickets = format!("/api/v1/deploy/{}/ticket", story.id());
+    let made = api.post(&tickets, &Value::Null).await.data(MADE)["ticket"].as_str().unwrap().to_owned();
     for ticket in [made.as_str(), &made, "other"] {
         let path = format!("/api/v1/deploy/{}/events?ticket={ticket}", story.id());
         assert_eq!(Reader::open(api.request(Method::GET, &path)).await.status, 200);

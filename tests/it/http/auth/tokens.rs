@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use panda::db::tokens::Revoked;
-use panda::domain::principal::{Role, Scope};
+use panda::domain::principal::{Caller, Role, Scope};
 use reqwest::Method;
 
 use super::{Token, serve};
@@ -96,7 +96,7 @@ async fn a_revoked_token_stops_within_five_seconds_and_so_do_its_streams() {
     stream.take(1).await;
     others.take(1).await;
 
-    assert_eq!(db.db.revoke_token(&token.id).await.unwrap(), Revoked::Now);
+    assert_eq!(db.db.revoke_token(&token.id, &Caller::local()).await.unwrap(), Revoked::Now);
     let revoked = Instant::now();
     assert_eq!(stream.next().await, None);
     // What was told before may still come.
@@ -106,8 +106,8 @@ async fn a_revoked_token_stops_within_five_seconds_and_so_do_its_streams() {
     assert_eq!(token.follow(&api, &path).await.status, 401, "an EventSource does not come back");
     story.build_lines(2, 2).await;
     assert_eq!(others.take(1).await.len(), 1, "another's goes on");
-    assert_eq!(db.db.revoke_token(&token.id).await.unwrap(), Revoked::Before);
-    assert_eq!(db.db.revoke_token("tok_none").await.unwrap(), Revoked::Unknown);
+    assert_eq!(db.db.revoke_token(&token.id, &Caller::local()).await.unwrap(), Revoked::Before);
+    assert_eq!(db.db.revoke_token("tok_none", &Caller::local()).await.unwrap(), Revoked::Unknown);
 }
 
 #[tokio::test]

@@ -1,0 +1,69 @@
+//! `panda audit`: who did what, newest first.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::api::ServerArgs;
+use super::error::CliError;
+use super::progress::say;
+use super::{clean, table};
+
+/// `panda audit`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  panda audit --action switch --since 2026-01-31T00:00:00Z
+  panda audit --target dep_4k1zq0v7w3m9x2c8b5n6 --json
+
+Needs the role admin.")]
+pub struct AuditArgs {
+    /// Only of this subject: a token's name, for instance
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only this action, such as deploy, switch, token.create
+    #[arg(long)]
+    action: Option<String>,
+    /// Only of this deployment, connection or token
+    #[arg(long, value_name = "ID")]
+    target: Option<String>,
+    /// At or after this time, such as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// At most this many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Go on where the page before ended: the cursor that it gave
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Shows one page.
+pub async fn run(args: AuditArgs) -> Result<(), CliError> {
+    let filters = [
+        ("subject", args.subject),
+        ("action", args.action),
+        ("target", args.target),
+        ("since", args.since),
+        ("until", args.until),
+        ("limit", args.limit.map(|limit| limit.to_string())),
+        ("cursor", args.cursor),
+    ];
+    let query: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let data = args.server.api()?.audit(&query).await?;
+    if args.server.json {
+        say(&clean::json(&data));
+        return Ok(());
+    }
+    let rows = data.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
+    let columns = ["at", "subject", "role", "address", "action", "target", "result", "errorCode", "requestId"];
+    say(table::rows(&rows, &columns, "nothing").trim_end());
+    if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
+        say(&format!("\nMore: add --cursor {}", clean::line(cursor)));
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! What is kept of each change that somebody asks for.
+
+use std::str::FromStr;
+
+/// A change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A deployment is started.
+    Deploy,
+    /// The traffic is switched.
+    Switch,
+    /// A deployment is stopped.
+    Cancel,
+    /// A deployment is tried again.
+    Retry,
+    /// A source repository is connected.
+    ConnectGithub,
+    /// An AWS account is connected.
+    ConnectAws,
+    /// A browser signs in.
+    OpenSession,
+    /// A browser signs out.
+    CloseSession,
+    /// An API token is made.
+    CreateToken,
+    /// An API token is taken back.
+    RevokeToken,
+    /// The data keys are wrapped with another key.
+    RotateKeys,
+}
+
+impl Action {
+    const ALL: [Self; 11] = [
+        Self::Deploy,
+        Self::Switch,
+        Self::Cancel,
+        Self::Retry,
+        Self::ConnectGithub,
+        Self::ConnectAws,
+        Self::OpenSession,
+        Self::CloseSession,
+        Self::CreateToken,
+        Self::RevokeToken,
+        Self::RotateKeys,
+    ];
+
+    /// As it is stored and written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Switch => "switch",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+            Self::ConnectGithub => "connect.github",
+            Self::ConnectAws => "connect.aws",
+            Self::OpenSession => "session.open",
+            Self::CloseSession => "session.close",
+            Self::CreateToken => "token.create",
+            Self::RevokeToken => "token.revoke",
+            Self::RotateKeys => "keys.rotate",
+        }
+    }
+
+    /// What a request asks for, by the route that it matched; none when that changes nothing.
+    pub fn of_route(route: &str) -> Option<Self> {
+        match route.strip_prefix("/api/v1/")? {
+            "deploy" => Some(Self::Deploy),
+            "deploy/{id}/switch" => Some(Self::Switch),
+            "deploy/{id}/cancel" => Some(Self::Cancel),
+            "deploy/{id}/retry" => Some(Self::Retry),
+            "connect/github" => Some(Self::ConnectGithub),
+            "connect/aws" => Some(Self::ConnectAws),
+            "session" => Some(Self::OpenSession),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Action {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|action| action.as_str() == text)
+            .ok_or_else(|| format!("there are the actions {}", Self::ALL.map(Self::as_str).join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_read_as_it_is_written() {
+        for action in Action::ALL {
+            assert_eq!(action.as_str().parse::<Action>().unwrap(), action);
+        }
+        assert!("delete".parse::<Action>().unwrap_err().contains("session.open"));
+    }
+}

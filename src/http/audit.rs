@@ -1,0 +1,234 @@
+//! `GET /api/v1/audit`: who did what. What was done is kept with the change itself; what was refused, here.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::auth::{Admin, Allowed};
+use super::deploy::list::{limit, time};
+use super::envelope::Envelope;
+use super::error::ApiError;
+use super::extract::{QueryParams, is_id};
+use super::problem::Problem;
+use crate::db::audit::{AuditFilter, AuditView, Entry};
+use crate::domain::audit::Action;
+use crate::domain::principal::Caller;
+
+/// Longest subject that is asked for, in characters.
+const MAX_SUBJECT: usize = 256;
+
+// ---- What was refused
+
+/// Who asks, once that is known: left by whoever finds it out, for [`keep_refusals`].
+#[derive(Clone, Debug, Default)]
+pub struct Asked(Arc<OnceLock<Caller>>);
+
+impl Asked {
+    /// Notes it.
+    pub fn is(&self, caller: &Caller) {
+        let _ = self.0.set(caller.clone());
+    }
+}
+
+/// Keeps what somebody asked to be changed and was refused. Of those who did not sign in nothing is known that would be worth a row
+/// that is kept for ever, and they could add any number.
+pub async fn keep_refusals(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let action = route.filter(|_| request.method() == Method::POST).and_then(Action::of_route);
+    let Some(action) = action else { return next.run(request).await };
+    let asked = Asked::default();
+    request.extensions_mut().insert(asked.clone());
+    // /api/v1/deploy/{id}/…
+    let id = request.uri().path().split('/').nth(4).filter(|id| is_id(id) && id.starts_with("dep_")).map(str::to_owned);
+    let response = next.run(request).await;
+    let (Some(by), Some(problem)) = (asked.0.get(), response.extensions().get::<Problem>()) else { return response };
+    if (400..500).contains(&problem.status) {
+        let details = json!({"status": problem.status, "message": problem.detail});
+        let (target, refused) = (id.as_deref(), Some(problem.error_code));
+        let entry = Entry { by, action, target, repository: None, refused, details };
+        if let Err(error) = state.db.record(&entry).await {
+            tracing::error!(%error, action = action.as_str(), "a refusal could not be kept");
+        }
+    }
+    response
+}
+
+// ---- What it takes
+
+/// Which entries. All filters must hold.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AuditQuery {
+    /// Only of this subject: a token's name, for instance.
+    #[param(example = "alice")]
+    pub subject: Option<String>,
+    /// Only this action: `deploy`, `switch`, `cancel`, `retry`, `connect.github`, `connect.aws`, `session.open`, `session.close`, `token.create`,
+    /// `token.revoke`, `keys.rotate`.
+    #[param(example = "switch")]
+    pub action: Option<String>,
+    /// Only of this deployment, connection or token.
+    #[param(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub target: Option<String>,
+    /// At or after this time (RFC 3339).
+    #[param(example = "2026-01-01T00:00:00Z")]
+    pub since: Option<String>,
+    /// Before this time (RFC 3339).
+    #[param(example = "2027-01-01T00:00:00Z")]
+    pub until: Option<String>,
+    /// Entries of the page, 1 to 100; 20 when absent.
+    #[param(example = 20, minimum = 1, maximum = 100, value_type = Option<i64>)]
+    pub limit: Option<String>,
+    /// The `nextCursor` of the page before.
+    #[param(example = "4711")]
+    pub cursor: Option<String>,
+}
+
+impl AuditQuery {
+    fn filter(self) -> Result<AuditFilter, ApiError> {
+        let fits = |text: &String| text.len() <= MAX_SUBJECT && !text.contains('\0');
+        if self.subject.as_ref().is_some_and(|subject| !fits(subject)) {
+            return Err(ApiError::field("subject", format!("must be a name of at most {MAX_SUBJECT} characters")));
+        }
+        if self.target.as_ref().is_some_and(|target| !is_id(target)) {
+            return Err(ApiError::field("target", "must be the id of a deployment, connection or token"));
+        }
+        let cursor = || ApiError::field("cursor", "must be the nextCursor of a page before, unchanged");
+        let action = self.action.as_deref().map(str::parse).transpose();
+        Ok(AuditFilter {
+            subject: self.subject,
+            action: action.map_err(|rule: String| ApiError::field("action", rule))?,
+            target: self.target,
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+            before: self.cursor.map(|text| text.parse()).transpose().map_err(|_| cursor())?,
+            limit: limit(self.limit.as_deref())?,
+        })
+    }
+}
+
+// ---- What it answers
+
+/// One page.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditPage {
+    /// What was asked for, newest first.
+    pub entries: Vec<AuditEntry>,
+    /// Give it as `cursor` for the next page; null on the last one.
+    #[schema(example = "4711")]
+    pub next_cursor: Option<String>,
+}
+
+/// A change that somebody asked for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// When (UTC).
+    pub at: DateTime<Utc>,
+    /// Who: a token's name, for instance.
+    #[schema(example = "alice")]
+    pub subject: String,
+    /// How they signed in: `token`, `oidc`, `admin`, `nobody` (authentication is off), `operator` (the command line on the server).
+    #[schema(example = "token")]
+    pub kind: String,
+    /// The API token, when it was one.
+    #[schema(example = "tok_4k1zq0v7w3m9x2c8b5n6")]
+    pub token_id: Option<String>,
+    /// The role that they had.
+    #[schema(example = "approver")]
+    pub role: String,
+    /// Where the request came from; null for the command line on the server.
+    #[schema(example = "192.0.2.7")]
+    pub address: Option<String>,
+    /// `X-Request-Id` of the request; null for the command line on the server.
+    #[schema(example = "0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f")]
+    pub request_id: Option<String>,
+    /// What.
+    #[schema(example = "switch")]
+    pub action: String,
+    /// Of what: the id of a deployment, connection or token.
+    #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub target: Option<String>,
+    /// Account or organisation of the repository concerned.
+    #[schema(example = "acme")]
+    pub owner: Option<String>,
+    /// Repository concerned.
+    #[schema(example = "shop")]
+    pub repo: Option<String>,
+    /// `done` or `refused`.
+    #[schema(example = "done")]
+    pub result: String,
+    /// Why it was refused.
+    #[schema(example = "NOT_ALLOWED")]
+    pub error_code: Option<String>,
+    /// More of it.
+    #[schema(value_type = Object)]
+    pub details: Value,
+}
+
+impl From<AuditView> for AuditEntry {
+    fn from(row: AuditView) -> Self {
+        Self {
+            at: row.at,
+            subject: row.subject,
+            kind: row.kind,
+            token_id: row.token_id,
+            role: row.role,
+            address: row.address,
+            request_id: row.request_id,
+            action: row.action,
+            target: row.target,
+            owner: row.owner,
+            repo: row.repo,
+            result: row.result,
+            error_code: row.error_code,
+            details: row.details,
+        }
+    }
+}
+
+// ---- The handler
+
+/// Who did what
+///
+/// Every change that somebody asked for: by whom, from where, and what became of it. For admins; those who see some repositories see what concerns
+/// these.
+#[utoipa::path(
+    get, path = "/api/v1/audit", tag = "audit", operation_id = "audit",
+    params(AuditQuery),
+    responses(
+        (status = 200, description = "One page, newest first.", body = Envelope<AuditPage>),
+        (status = 400, description = "A parameter is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller is no admin.", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    Allowed { caller, .. }: Allowed<Admin>,
+    QueryParams(query): QueryParams<AuditQuery>,
+) -> Result<Envelope<AuditPage>, ApiError> {
+    let mut filter = query.filter()?;
+    let wanted = filter.limit;
+    // One more than wanted tells whether there is another page.
+    filter.limit += 1;
+    let mut rows = state.db.audit(caller.scope(), &filter).await?;
+    let more = rows.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
+    if more {
+        rows.pop();
+    }
+    let next_cursor = rows.last().filter(|_| more).map(|row| row.id.to_string());
+    let entries = rows.into_iter().map(AuditEntry::from).collect();
+    Ok(Envelope::new("감사 기록 조회 성공", AuditPage { entries, next_cursor }))
+}
