@@ -118,8 +118,8 @@ class Follow {
   }
 
   #broke(source) {
-    if (source.readyState !== CLOSED) {
-      // It comes back by itself, with the id of the last event.
+    if (source.readyState !== CLOSED && !this.#set.getTicket) {
+      // It comes back by itself, with the id of the last event. With a ticket it would come back with a used one.
       this.#alive();
       this.#become("connecting");
       return;

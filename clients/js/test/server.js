@@ -21,6 +21,8 @@ export class Server {
   open = new Set();
   /** Tickets that are good, each once; undefined when none is asked for. */
   tickets;
+  /** Requests without a good one. */
+  refusals = 0;
   #http = createServer((request, response) => this.#answer(request, response));
 
   static async start() {
@@ -63,6 +65,7 @@ export class Server {
   #answer(request, response) {
     const url = new URL(request.url, this.url);
     if (this.tickets && !this.tickets.delete(url.searchParams.get("ticket"))) {
+      this.refusals += 1;
       fault(401, { errorCode: "NOT_SIGNED_IN", message: "the ticket was used before" })(response);
       return;
     }

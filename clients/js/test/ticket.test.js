@@ -17,13 +17,12 @@ function backEnd(server) {
   return { made, ticket };
 }
 
-test("each request has a ticket of its own, and an EventSource that came back with a used one is made anew", async (t) => {
+test("each request has a ticket of its own, and a stream that ends is made anew with another one", async (t) => {
   const server = await serve(t);
   const { made, ticket } = backEnd(server);
   const { following, messages } = watch(t, server, { ticket });
   server.stage("one");
   await until("the first is told", () => messages().length === 1);
-  // npm's EventSource comes back with the same address, as a browser's does: 401, at which it gives up.
   server.hangUp();
   server.stage("two");
   await until("the second is told", () => messages().length === 2);
@@ -33,6 +32,7 @@ test("each request has a ticket of its own, and an EventSource that came back wi
   assert.deepEqual([end.reason, messages()], ["finished", ["one", "two", "done"]]);
   assert.equal(new Set(made).size, made.length);
   assert.equal(server.tickets.size, 0, "none is got for nothing");
+  assert.equal(server.refusals, 0, "none is used twice");
 });
 
 test("a back end that gives no ticket is a server that is away, and is asked again", async (t) => {

@@ -9,6 +9,7 @@ mod proxied;
 mod reader;
 mod restarts;
 mod rust;
+mod signed_in;
 mod text;
 
 use std::path::PathBuf;

@@ -24,6 +24,11 @@ pub fn client_js(server: &str, id: &str, language: &str) -> Reader {
     node("clients/js in Node", "follow.mjs", &[server, id, language])
 }
 
+/// clients/js in Node, with a back end that gets tickets with a token.
+pub fn client_js_with_tickets(server: &str, id: &str, token: &str) -> Reader {
+    node("clients/js with tickets", "ticketed.mjs", &[server, id, token])
+}
+
 fn node(name: &'static str, script: &str, args: &[&str]) -> Reader {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js/node_modules/eventsource/dist/index.js");
     assert!(module.is_file(), "there is no {}. {REMEDY}", module.display());
