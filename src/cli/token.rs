@@ -42,7 +42,7 @@ Roles, each of which may what those before it may:
   viewer     reads
   deployer   connects, deploys, cancels and retries
   approver   switches the traffic; cancels and retries what is being switched
-  admin      everything
+  admin      reads the audit, too
 
 Examples:
   panda token create --name alice --role admin --expires 90d

@@ -39,11 +39,16 @@ pub struct AuthConfig {
 }
 
 impl AuthConfig {
+    /// Whether it was told in so many words that nobody has to sign in.
+    pub fn is_off(&self) -> bool {
+        self.no_auth || self.mode == AuthMode::None
+    }
+
     /// Whether whoever comes has to sign in, at a server that listens there, `proxied` or not. A proxy on the same machine brings
     /// the whole world to loopback.
     pub fn is_required(&self, listen: SocketAddr, proxied: bool) -> bool {
         match self.mode {
-            _ if self.no_auth => false,
+            _ if self.is_off() => false,
             AuthMode::None => false,
             AuthMode::Required => true,
             AuthMode::Auto => !listen.ip().is_loopback() || proxied || self.admin_token_file.is_some(),

@@ -1,11 +1,13 @@
 //! Sessions of browsers, and tickets for streams: both by their hashes, and both ending with the token that they were made with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::audit::{self, Entry};
+use super::tokens::{Accepted, seconds};
 use super::{Db, DbError};
 use crate::domain::audit::Action;
 use crate::domain::principal::{Caller, Principal};
@@ -24,32 +26,33 @@ pub struct UsedTicket {
 }
 
 impl Db {
-    /// Stores a session by its hash; when it ends. `credential` is the token that it was opened with.
+    /// Stores a session by its hash; when it ends, and how long that is from now on. `credential` is the token that it was opened with.
     pub async fn insert_session(
         &self,
         hash: &SecretHash,
         credential: Option<&SecretHash>,
         by: &Caller,
-        seconds: f64,
-    ) -> Result<DateTime<Utc>, DbError> {
+        lasts: Duration,
+    ) -> Result<(DateTime<Utc>, Duration), DbError> {
         let mut tx = self.pool.begin().await?;
         let principal = &*by.principal;
-        let expires_at = sqlx::query_scalar!(
+        let session = sqlx::query!(
             "INSERT INTO sessions (session_hash, credential, principal, expires_at)
-             VALUES ($1, $2, $3, least(now() + make_interval(secs => $4), $5)) RETURNING expires_at",
+             VALUES ($1, $2, $3, least(now() + make_interval(secs => $4), $5))
+             RETURNING expires_at, extract(epoch FROM expires_at - now())::float8 AS \"left!\"",
             hash.bytes(),
             credential.map(SecretHash::bytes),
             stored(principal)?,
-            seconds,
+            lasts.as_secs_f64(),
             principal.expires_at
         )
         .fetch_one(&mut *tx)
         .await?;
-        let details = json!({"expiresAt": expires_at});
+        let details = json!({"expiresAt": session.expires_at});
         let entry = Entry { by, action: Action::OpenSession, target: None, repository: None, refused: None, details };
         audit::record(&mut tx, &entry).await?;
         tx.commit().await?;
-        Ok(expires_at)
+        Ok((session.expires_at, seconds(session.left)))
     }
 
     /// Ends a session, for whoever has its cookie: `by` says from where, the session whose it was.
@@ -73,10 +76,12 @@ impl Db {
         &self,
         hashes: &[SecretHash],
         admin: Option<&SecretHash>,
-    ) -> Result<Vec<(SecretHash, Principal)>, DbError> {
+    ) -> Result<Vec<Accepted>, DbError> {
         let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.bytes().to_vec()).collect();
         let rows = sqlx::query!(
-            "SELECT session_hash, principal, expires_at FROM sessions s
+            "SELECT session_hash, principal, expires_at,
+                    extract(epoch FROM expires_at - clock_timestamp())::float8 AS \"left!\"
+             FROM sessions s
              WHERE session_hash = ANY ($1) AND expires_at > now()
                AND (credential IS NULL OR credential = $2 OR EXISTS (
                    SELECT FROM api_tokens t
@@ -89,7 +94,8 @@ impl Db {
         rows.into_iter()
             .map(|row| {
                 let principal = Principal { expires_at: Some(row.expires_at), ..read(row.principal)? };
-                Ok((hash(&row.session_hash)?, principal.reading()))
+                let left = Some(seconds(row.left));
+                Ok(Accepted { hash: hash(&row.session_hash)?, principal: principal.reading(), left })
             })
             .collect()
     }
@@ -105,7 +111,7 @@ impl Db {
     ) -> Result<Option<DateTime<Utc>>, DbError> {
         Ok(sqlx::query_scalar!(
             "INSERT INTO stream_tickets (ticket_hash, deployment_id, credential, principal, expires_at)
-             SELECT $1, $2, $3, $4, now() + make_interval(secs => $5)
+             SELECT $1, $2, $3, $4, least(now() + make_interval(secs => $5), $7)
              WHERE $2::text IS NULL OR EXISTS (SELECT FROM deployments WHERE id = $2 AND in_scope(owner, repo, $6))
              RETURNING expires_at",
             hash.bytes(),
@@ -113,7 +119,8 @@ impl Db {
             credential.map(SecretHash::bytes),
             stored(principal)?,
             TICKET_SECONDS,
-            principal.scope.sql()
+            principal.scope.sql(),
+            principal.expires_at
         )
         .fetch_optional(&self.pool)
         .await?)

@@ -1,5 +1,7 @@
 //! API tokens: made and revoked by the command line, looked for by servers. The tables have their hashes alone.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
@@ -41,6 +43,22 @@ pub struct NewToken {
     pub scope: Scope,
     /// When it ends; none for never.
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A token or session that is accepted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Its hash.
+    pub hash: SecretHash,
+    /// Whose it is.
+    pub principal: Principal,
+    /// For how long from now on, by the database's clock; none for ever.
+    pub left: Option<Duration>,
+}
+
+/// A time that is left; none left when it is over.
+pub(super) fn seconds(left: f64) -> Duration {
+    Duration::try_from_secs_f64(left).unwrap_or_default()
 }
 
 /// What became of a wish to revoke.
@@ -115,10 +133,12 @@ impl Db {
     }
 
     /// Whose the tokens with these hashes are; those that are not accepted are left out.
-    pub async fn token_principals(&self, hashes: &[SecretHash]) -> Result<Vec<(SecretHash, Principal)>, DbError> {
+    pub async fn token_principals(&self, hashes: &[SecretHash]) -> Result<Vec<Accepted>, DbError> {
         let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.bytes().to_vec()).collect();
         let rows = sqlx::query!(
-            "SELECT token_hash, id, name, role, scope, expires_at FROM api_tokens
+            "SELECT token_hash, id, name, role, scope, expires_at,
+                    extract(epoch FROM expires_at - clock_timestamp())::float8 AS \"left?\"
+             FROM api_tokens
              WHERE token_hash = ANY ($1) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
             &hashes
         )
@@ -135,7 +155,7 @@ impl Db {
                     scope: Scope::from_sql(row.scope),
                     expires_at: row.expires_at,
                 };
-                Ok((hash, principal))
+                Ok(Accepted { hash, principal, left: row.left.map(seconds) })
             })
             .collect()
     }

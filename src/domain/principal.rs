@@ -198,11 +198,6 @@ impl Principal {
         Self { role: Role::Viewer, ..self }
     }
 
-    /// Whether it is over.
-    pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
-        self.expires_at.is_some_and(|at| at <= now)
-    }
-
     /// The subject, where it is somebody: none while authentication is off.
     pub fn known_subject(&self) -> Option<&str> {
         (self.kind != Kind::Nobody).then_some(self.subject.as_str())

@@ -1,5 +1,8 @@
 //! What a request brings to sign in with.
 
+use std::net::IpAddr;
+
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 use url::form_urlencoded;
 
@@ -45,6 +48,15 @@ pub fn session(headers: &HeaderMap) -> Option<&str> {
 pub(super) fn ticket(query: Option<&str>) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     pairs.find(|(name, _)| name == "ticket").map(|(_, value)| value.into_owned()).filter(|value| fits(value, MAX_OURS))
+}
+
+/// Whether the name by which a request came is one of this machine alone. Without a name it came from no browser.
+pub(super) fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let Some(Ok(authority)) = host.to_str().ok().map(str::parse::<Authority>) else { return false };
+    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or(name == "localhost" || name.ends_with(".localhost"), |address| address.to_canonical().is_loopback())
 }
 
 fn fits(secret: &str, most: usize) -> bool {
@@ -94,6 +106,35 @@ mod tests {
         ] {
             assert_eq!(read(none), None, "{none:?}");
         }
+    }
+
+    #[test]
+    fn a_name_of_this_machine_is_told_from_one_that_leads_to_it() {
+        let own = |host: &str| names_this_machine(&headers(&header::HOST, &[host]));
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:8080",
+            "127.8.8.8",
+            "[::1]:8080",
+            "panda.localhost",
+            "localhost.",
+        ] {
+            assert!(own(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.7",
+            "[::2]",
+            "",
+            "a b",
+            "0.0.0.0:80",
+        ] {
+            assert!(!own(host), "{host}");
+        }
+        assert!(names_this_machine(&HeaderMap::new()));
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::db::tokens::Accepted;
 use crate::db::{Db, DbError};
 use crate::domain::principal::Principal;
 use crate::domain::token::SecretHash;
@@ -37,6 +37,8 @@ pub(super) type Key = (Source, SecretHash);
 pub(super) struct Credential {
     pub hash: SecretHash,
     pub principal: Arc<Principal>,
+    /// When it ends, as the database's clock had it; none for never.
+    pub until: Option<Instant>,
     /// Cancelled when it is not accepted any more, and at the end of the process.
     pub ended: CancellationToken,
     /// The same, to be asked at each event of each stream.
@@ -80,7 +82,7 @@ impl Credential {
     fn is_believed(&self) -> bool {
         let mut times = self.times();
         times.used = Instant::now();
-        times.confirmed.elapsed() < BELIEVED && !self.is_over() && !self.principal.has_expired(Utc::now())
+        times.confirmed.elapsed() < BELIEVED && !self.is_over() && self.until.is_none_or(|until| until > Instant::now())
     }
 }
 
@@ -91,7 +93,7 @@ impl Known {
 
     /// One that is in no table, and lasts as long as the process.
     pub(super) fn lasting(&self, hash: SecretHash, principal: Principal) -> Arc<Credential> {
-        self.credential(hash, principal, Instant::now())
+        self.credential(Accepted { hash, principal, left: None }, Instant::now())
     }
 
     /// Ends one at once; other processes find out by themselves.
@@ -101,24 +103,26 @@ impl Known {
         }
     }
 
-    fn credential(&self, hash: SecretHash, principal: Principal, begun: Instant) -> Arc<Credential> {
+    fn credential(&self, accepted: Accepted, begun: Instant) -> Arc<Credential> {
+        let Accepted { hash, principal, left } = accepted;
         let times = Mutex::new(Times { confirmed: begun, used: begun });
         let (principal, ended) = (Arc::new(principal), self.shutdown.child_token());
-        Arc::new(Credential { hash, principal, ended, over: AtomicBool::new(false), times })
+        let until = left.and_then(|left| Instant::now().checked_add(left));
+        Arc::new(Credential { hash, principal, until, ended, over: AtomicBool::new(false), times })
     }
 
     /// Those of the keys that are accepted, and whose they are.
-    async fn find(&self, keys: &[Key]) -> Result<Vec<(Key, Principal)>, DbError> {
+    async fn find(&self, keys: &[Key]) -> Result<Vec<(Key, Accepted)>, DbError> {
         let of = |wanted: Source| keys.iter().filter(|(source, _)| *source == wanted).map(|(_, hash)| *hash).collect();
         let (tokens, sessions): (Vec<_>, Vec<_>) = (of(Source::Token), of(Source::Session));
         let mut found = Vec::new();
         if !tokens.is_empty() {
             let rows = self.db.token_principals(&tokens).await?;
-            found.extend(rows.into_iter().map(|(hash, principal)| ((Source::Token, hash), principal)));
+            found.extend(rows.into_iter().map(|row| ((Source::Token, row.hash), row)));
         }
         if !sessions.is_empty() {
             let rows = self.db.session_principals(&sessions, self.admin.as_ref()).await?;
-            found.extend(rows.into_iter().map(|(hash, principal)| ((Source::Session, hash), principal)));
+            found.extend(rows.into_iter().map(|row| ((Source::Session, row.hash), row)));
         }
         Ok(found)
     }
@@ -132,14 +136,14 @@ impl Known {
         let begun = Instant::now();
         let found = self.find(&[key]).await?.pop();
         let mut credentials = self.credentials();
-        let Some((_, principal)) = found else {
+        let Some((_, accepted)) = found else {
             if let Some(gone) = credentials.remove(&key) {
                 gone.end();
             }
             return Ok(None);
         };
         // The same one for all, or a stream would hang on one that nobody looks after.
-        let credential = credentials.entry(key).or_insert_with(|| self.credential(key.1, principal, begun));
+        let credential = credentials.entry(key).or_insert_with(|| self.credential(accepted, begun));
         credential.times().confirmed = begun;
         Ok(Some(Arc::clone(credential)))
     }

@@ -1,7 +1,7 @@
 //! Who asks, and whether they may. Handlers name the least role that they need in their signature ([`Allowed`]); what is out of a caller's
 //! scope is kept from them by the queries.
 //!
-//! A token is looked for in the database once and remembered ([`known`]); what is remembered is asked for again, all in one query, every two
+//! A token is looked for in the database once and remembered (`known`); what is remembered is asked for again, all in one query, every two
 //! seconds. So signing in costs a request a hash and a look into a map, a token that is revoked stops within five seconds, and so do
 //! the streams that were opened with it.
 //!
@@ -13,7 +13,7 @@ pub mod headers;
 mod known;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use axum::http::request::Parts;
@@ -37,6 +37,8 @@ pub struct Auth(Mode);
 enum Mode {
     /// Everybody has this right.
     Off(Right),
+    /// Everybody on this machine has this right.
+    Local(Right),
     Required(Arc<Required>),
 }
 
@@ -67,16 +69,20 @@ pub struct Right {
     pub principal: Arc<Principal>,
     /// Remembered; none for those that have no row and no end but their time.
     credential: Option<Arc<Credential>>,
+    /// When it ends; none when it does so only by being revoked.
+    until: Option<Instant>,
 }
 
 impl Right {
-    /// What lasts until its time.
+    /// What lasts until its time, which is that of another clock than the database's: an issuer's.
     fn of(principal: Principal) -> Self {
-        Self { principal: Arc::new(principal), credential: None }
+        let left = principal.expires_at.map(|at| (at - Utc::now()).to_std().unwrap_or_default());
+        let until = left.and_then(|left| Instant::now().checked_add(left));
+        Self { principal: Arc::new(principal), credential: None, until }
     }
 
     fn by(credential: Arc<Credential>) -> Self {
-        Self { principal: Arc::clone(&credential.principal), credential: Some(credential) }
+        Self { principal: Arc::clone(&credential.principal), until: credential.until, credential: Some(credential) }
     }
 
     /// Of whom nothing is known, and who gets nothing.
@@ -101,7 +107,7 @@ impl Right {
 
     /// How long it lasts from now on, at most `longest`.
     pub fn lifetime(&self, longest: Duration) -> Duration {
-        let left = self.principal.expires_at.map(|at| (at - Utc::now()).to_std().unwrap_or_default());
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         left.map_or(longest, |left| left.min(longest))
     }
 }
@@ -110,6 +116,12 @@ impl Auth {
     /// Everybody may everything.
     pub fn off() -> Self {
         Self(Mode::Off(Right::of(Principal::nobody())))
+    }
+
+    /// Whoever is on this machine may everything, and comes by a name of this machine. A page elsewhere can have its own name lead here, and
+    /// would then be of the same origin as far as its reader's browser knows; so can a proxy that nobody told us of.
+    pub fn local() -> Self {
+        Self(Mode::Local(Right::of(Principal::nobody())))
     }
 
     /// Whoever comes has to sign in: with a token of the database, or with the admin token. Looks after what it remembers until `shutdown`.
@@ -124,7 +136,7 @@ impl Auth {
     /// How long a session lasts; none where there are none, because nobody signs in.
     pub fn session(&self) -> Option<Duration> {
         match &self.0 {
-            Mode::Off(_) => None,
+            Mode::Off(_) | Mode::Local(_) => None,
             Mode::Required(required) => Some(required.options.session),
         }
     }
@@ -148,6 +160,11 @@ impl Auth {
     pub async fn right(&self, parts: &Parts) -> Result<Right, ApiError> {
         match &self.0 {
             Mode::Off(right) => Ok(right.clone()),
+            Mode::Local(right) if headers::names_this_machine(&parts.headers) => Ok(right.clone()),
+            Mode::Local(_) => Err(ApiError::NotSignedIn(
+                "this server asks nobody who they are, so it takes requests to this machine's own names alone (localhost, 127.0.0.1); \
+                 start it with --auth required",
+            )),
             Mode::Required(required) => required.right(parts).await,
         }
     }
@@ -200,8 +217,8 @@ impl Required {
         match used.credential {
             // Not what it was then: what it is now.
             Some(credential) => self.token(credential).await?.ok_or_else(refused),
-            // From before whoever comes had to sign in, or over.
-            None if used.principal.kind == Kind::Nobody || used.principal.has_expired(Utc::now()) => Err(refused()),
+            // From before whoever comes had to sign in.
+            None if used.principal.kind == Kind::Nobody => Err(refused()),
             None => Ok(Right::of(used.principal)),
         }
     }

@@ -51,10 +51,9 @@ pub async fn handle(
         return Ok((HeaderMap::new(), Envelope::new(message, Session { expires_at: None })));
     };
     let secret = token::session().map_err(|_| ApiError::Internal)?;
-    let (hash, seconds) = (token::hash(&secret), lasts.as_secs_f64());
-    let expires_at = state.db.insert_session(&hash, right.credential(), &caller, seconds).await?;
+    let hash = token::hash(&secret);
+    let (expires_at, left) = state.db.insert_session(&hash, right.credential(), &caller, lasts).await?;
     let (parts, _) = request.into_parts();
-    let seconds = (expires_at - Utc::now()).num_seconds().max(0).unsigned_abs();
-    let headers = cookie(secret.expose_secret(), seconds, is_secure(&parts, &state));
+    let headers = cookie(secret.expose_secret(), left.as_secs(), is_secure(&parts, &state));
     Ok((headers, Envelope::new(message, Session { expires_at: Some(expires_at) })))
 }

@@ -89,9 +89,12 @@ impl Api {
     pub async fn serve_with(db: &Db, outside: &Outside, flags: &[&str]) -> Self {
         let shutdown = CancellationToken::new();
         let Cli { http: config, auth } = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap();
-        let required = auth.is_required(config.listen, false);
         let options = AuthOptions { admin: None, session: auth.session, another_approves: auth.another_approves };
-        let auth = if required { Auth::required(db.clone(), options, &shutdown) } else { Auth::off() };
+        let auth = match (auth.is_required(config.listen, false), auth.is_off()) {
+            (true, _) => Auth::required(db.clone(), options, &shutdown),
+            (false, true) => Auth::off(),
+            (false, false) => Auth::local(),
+        };
         let metrics = panda::metrics::Metrics::default();
         let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);

@@ -144,6 +144,25 @@ async fn a_token_in_use_costs_the_database_a_query_in_two_seconds() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_nobody_takes_requests_to_names_of_this_machine_alone() {
+    let db = TestDb::new().await;
+    let local = Api::serve(&db.db).await;
+    let off = Api::serve_with(&db.db, &Outside::default(), &["--no-auth"]).await;
+    let named = async |api: &Api, host: &str, path: &str| {
+        let request = api.request(Method::GET, path).header("host", host);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    for path in [LIST, "/api/v1/events"] {
+        // A page whose name was made to lead here.
+        let refused = named(&local, "evil.example:8080", path).await.problem(401, "NOT_SIGNED_IN");
+        assert!(refused["message"].as_str().unwrap().contains("--auth required"), "{refused}");
+    }
+    assert_eq!(named(&local, "localhost:8080", LIST).await.status, 200);
+    assert_eq!(named(&local, "evil.example", "/healthz").await.status, 200);
+    assert_eq!(named(&off, "panda.example", LIST).await.status, 200);
+}
+
+#[tokio::test]
 async fn without_authentication_a_token_is_not_even_read() {
     let db = TestDb::new().await;
     let api = Api::serve_with(&db.db, &Outside::default(), &[]).await;
