@@ -25,7 +25,7 @@ use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
 use crate::domain::token::SecretHash;
-use crate::http::{ApiState, Auth, AuthOptions, Hub};
+use crate::http::{ApiState, Auth, AuthOptions, Hub, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
 use crate::steps::{FIRST_STEP, RETRY_STEP, Services, Settings};
@@ -60,6 +60,9 @@ pub enum AppError {
     /// A client of the outside could not be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The certificate.
+    #[error("{0}; --tls-cert (PANDA_TLS_CERT) and --tls-key (PANDA_TLS_KEY) name the files")]
+    Tls(#[from] TlsError),
     /// The API's address cannot be had.
     #[error("cannot listen on {address}: {source}; choose another address with --listen (PANDA_LISTEN)")]
     Listen {
@@ -117,6 +120,8 @@ impl Running {
 
 /// Starts Panda. Returns once it listens: a database that is away is waited for, and readiness says so meanwhile.
 pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Running, AppError> {
+    let tls = config.http.tls().map(Tls::load).transpose()?;
+    let acceptor = tls.as_ref().map(Tls::acceptor).transpose()?;
     let address = config.http.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
@@ -151,9 +156,9 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     });
     let (serving, reconciling) = (stop.clone(), stop.clone());
     let (refuse, refused) = oneshot::channel();
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(async move {
-            if let Err(error) = crate::http::serve(listener, router, limits, serving).await {
+            if let Err(error) = crate::http::serve(listener, router, limits, acceptor, serving).await {
                 tracing::error!(%error, "the API ended");
             }
         }),
@@ -168,6 +173,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
             reconciler.run(reconciling).await;
         }),
     ];
+    tasks.extend(tls.map(|tls| tokio::spawn(tls.watch(stop.clone()))));
     Ok(Running { address, stop, tasks, refused })
 }
 

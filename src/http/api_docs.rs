@@ -1,14 +1,15 @@
 //! `GET /api-docs/openapi.json` and `/swagger-ui`: the API's description, made from the handlers, and a page to try it.
 
 use axum::Router;
-use utoipa::openapi::OpenApi as OpenApiDocument;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as OpenApiDocument, Ref, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{ApiState, audit, connect, connections, deploy, events, healthz, metrics, readyz, session};
+use super::{ApiState, audit, connect, connections, deploy, door, events, healthz, metrics, problem, readyz, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,7 +47,7 @@ impl Modify for Token {
 }
 
 /// Every endpoint with its description.
-pub fn routes() -> OpenApiRouter<ApiState> {
+fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(connect::github::handle))
         .routes(routes!(connect::aws::handle))
@@ -68,6 +69,40 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(metrics::handle))
 }
 
+/// The routes, and the document of them with the answers that the door gives for any of them.
+pub fn parts() -> (Router<ApiState>, OpenApiDocument) {
+    let (routes, mut document) = routes().split_for_parts();
+    for (path, item) in &mut document.paths.paths {
+        let reading = [item.get.as_mut(), item.head.as_mut(), item.options.as_mut()];
+        let changing = [item.post.as_mut(), item.put.as_mut(), item.patch.as_mut(), item.delete.as_mut()];
+        for operation in changing.into_iter().flatten() {
+            refuses(
+                operation,
+                "403",
+                "A page of another origin asks, or the right is missing: `errorCode` tells which.",
+            );
+            if operation.responses.responses.contains_key("413") {
+                refuses(operation, "408", "The body did not arrive in time.");
+            }
+            refuses(operation, "429", TOO_MANY);
+        }
+        for operation in reading.into_iter().flatten().filter(|_| !door::PROBES.contains(&path.as_str())) {
+            refuses(operation, "429", TOO_MANY);
+        }
+    }
+    (routes, document)
+}
+
+const TOO_MANY: &str = "Too many requests, or too many event streams; see Retry-After.";
+
+/// Adds an answer, unless the endpoint describes it itself.
+fn refuses(operation: &mut Operation, status: &str, description: &str) {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response: Response =
+        ResponseBuilder::new().description(description).content(problem::MEDIA_TYPE, problem).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
+}
+
 /// The document and the page that shows it.
 pub fn browser(document: OpenApiDocument) -> Router<ApiState> {
     SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", document).into()
@@ -75,5 +110,5 @@ pub fn browser(document: OpenApiDocument) -> Router<ApiState> {
 
 /// The `OpenAPI` document.
 pub fn document() -> OpenApiDocument {
-    routes().into_openapi()
+    parts().1
 }

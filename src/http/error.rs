@@ -30,6 +30,31 @@ pub enum ApiError {
     /// The body is larger than [`super::MAX_BODY`].
     #[error("the body is too large")]
     BodyTooLarge,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {} s", limit.as_secs_f64())]
+    BodyTooSlow {
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// There is no answer yet, and there was time enough.
+    #[error("no answer within {} s", limit.as_secs_f64())]
+    TimedOut {
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// The client, or its token, asks too often.
+    #[error("over {rate} requests a second of one {of}")]
+    TooManyRequests {
+        /// `address` or `token`.
+        of: &'static str,
+        /// How many a second there may be for long.
+        rate: u32,
+        /// When the next one is taken.
+        wait: Duration,
+    },
+    /// A page of somebody else asks for a change.
+    #[error("a page of another origin asks for a change")]
+    OriginNotAllowed,
     /// The body is not declared as JSON.
     #[error("the body is not declared as JSON")]
     UnsupportedMediaType,
@@ -194,6 +219,39 @@ impl ApiError {
                 "BODY_TOO_LARGE",
                 "The body is too large",
                 format!("The body may have at most {} bytes.", super::MAX_BODY),
+            ),
+            Self::BodyTooSlow { limit } => P::new(
+                S::REQUEST_TIMEOUT,
+                "BODY_TIMED_OUT",
+                "The body did not arrive in time",
+                format!("The body did not arrive within {} s. Send the request again, all of it at once.", limit.as_secs_f64()),
+            ),
+            Self::TimedOut { limit } => P::new(
+                S::SERVICE_UNAVAILABLE,
+                "REQUEST_TIMED_OUT",
+                "There was no answer in time",
+                format!(
+                    "There was no answer within {} s. Whether it had an effect is not known: look, or ask again with the same Idempotency-Key.",
+                    limit.as_secs_f64()
+                ),
+            )
+            .retry_after(SOON),
+            Self::TooManyRequests { of, rate, wait } => P::new(
+                S::TOO_MANY_REQUESTS,
+                "TOO_MANY_REQUESTS",
+                "There are too many requests",
+                format!(
+                    "There were too many requests of this {of}: {rate} a second for long, and ten times as many at once. Wait as Retry-After \
+                     says; follow a deployment by its event stream instead of asking for its result. Behind a proxy, the server must trust it \
+                     (PANDA_TRUSTED_PROXIES) to tell its clients apart."
+                ),
+            )
+            .retry_after(*wait + Duration::from_millis(999)),
+            Self::OriginNotAllowed => P::new(
+                S::FORBIDDEN,
+                "ORIGIN_NOT_ALLOWED",
+                "Pages of this origin may change nothing",
+                "A browser sent this for a page that is not Panda's own. Whoever runs the server may name the page's origin in PANDA_CORS_ORIGINS.",
             ),
             Self::UnsupportedMediaType => P::new(
                 S::UNSUPPORTED_MEDIA_TYPE,

@@ -25,14 +25,14 @@ const MAX_NAME: usize = 64;
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<ApiState> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType);
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| refused_body(&rejection))?;
+        let body = read(request, state).await?;
         parse(&body).map(Self)
     }
 }
@@ -42,17 +42,26 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 #[derive(Debug)]
 pub struct UnreadBody(pub Value);
 
-impl<S: Send + Sync> FromRequest<S> for UnreadBody {
+impl FromRequest<ApiState> for UnreadBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| refused_body(&rejection))?;
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
+        let body = read(request, state).await?;
         Ok(Self(match serde_json::from_slice(&body) {
             Ok(Value::Object(object)) if object.is_empty() => Value::Null,
             Ok(value) => value,
             Err(_) if body.is_empty() => Value::Null,
             Err(_) => Value::String(String::from_utf8_lossy(&body).into_owned()),
         }))
+    }
+}
+
+/// All of the body: it is small, and has to be here soon.
+async fn read(request: Request, state: &ApiState) -> Result<Bytes, ApiError> {
+    let limit = state.config.body_timeout;
+    match tokio::time::timeout(limit, Bytes::from_request(request, state)).await {
+        Ok(body) => body.map_err(|rejection| refused_body(&rejection)),
+        Err(_) => Err(ApiError::BodyTooSlow { limit }),
     }
 }
 

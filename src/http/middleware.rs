@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
@@ -15,9 +15,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tracing::{Instrument as _, Span};
 
+use super::door::{self, Door, headers};
 use super::error::ApiError;
 use super::extract::request_id;
 use super::problem;
+use crate::config::HttpConfig;
 
 /// Header with the id under which the log tells of a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,17 +27,19 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken over from a client: it is repeated in every log line.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Wraps the routes; browsers of `cors_origins` may call them.
-pub fn wrap(routes: Router, cors_origins: &[String]) -> Router {
+/// Wraps the routes as `config` has it.
+pub fn wrap(routes: Router, config: &HttpConfig) -> Router {
     // What stands last is asked first.
     let app = routes
         .layer(from_fn(catch_panics))
+        .layer(from_fn_with_state(Door::new(config), door::guard))
         .layer(from_fn(problem::describe))
+        .layer(from_fn(headers::add))
         .layer(from_fn(trace))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(from_fn(check_request_id));
-    match cors(cors_origins) {
+    match cors(&config.cors_origins) {
         Some(cors) => app.layer(cors),
         None => app,
     }
@@ -119,21 +123,42 @@ mod tests {
     use super::*;
     use axum::body::Body;
     use axum::routing::get;
+    use clap::Parser;
     use tower::ServiceExt;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        http: HttpConfig,
+    }
+
+    async fn ask(flags: &[&str], path: &'static str) -> (Response, String) {
+        let routes = Router::new()
+            .route("/boom", get(async || -> () { panic!("s3cr3t") }))
+            .route("/never", get(std::future::pending::<()>));
+        let config = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap().http;
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = wrap(routes, &config).oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 10_000).await.unwrap();
+        (Response::from_parts(head, Body::empty()), String::from_utf8(body.to_vec()).unwrap())
+    }
 
     #[tokio::test]
     async fn a_panic_is_a_problem_without_details() {
-        let routes = Router::new().route("/boom", get(async || -> () { panic!("s3cr3t") }));
-        let request = Request::get("/boom").body(Body::empty()).unwrap();
-        let response = wrap(routes, &[]).oneshot(request).await.unwrap();
+        let (response, body) = ask(&[], "/boom").await;
         assert_eq!(response.status(), 500);
         assert_eq!(response.headers()[header::CONTENT_TYPE], problem::MEDIA_TYPE);
         assert!(response.headers().contains_key(REQUEST_ID));
-        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
-        let body = String::from_utf8(body.to_vec()).unwrap();
         assert!(
             body.contains("\"instance\":\"/boom\"") && body.contains("INTERNAL") && !body.contains("s3cr3t"),
             "{body}"
         );
+    }
+    #[tokio::test]
+    async fn a_request_that_takes_for_ever_is_given_up() {
+        let (response, body) = ask(&["--request-timeout-ms=50"], "/never").await;
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key(header::RETRY_AFTER) && body.contains("REQUEST_TIMED_OUT"), "{body}");
     }
 }

@@ -12,6 +12,7 @@ pub mod client;
 pub mod connect;
 pub mod connections;
 pub mod deploy;
+mod door;
 pub mod envelope;
 pub mod error;
 pub mod events;
@@ -44,6 +45,7 @@ pub use api_docs::document;
 pub use auth::{Auth, AuthOptions};
 pub use error::ApiError;
 pub use hub::Hub;
+pub use server::tls::{Tls, TlsError};
 pub use server::{limits, serve};
 pub use stream::seats::Seats;
 
@@ -82,7 +84,7 @@ pub struct ApiState {
 /// The whole API.
 pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
-    let (routes, document) = api_docs::routes().split_for_parts();
+    let (routes, document) = api_docs::parts();
     let app = routes
         .merge(api_docs::browser(document))
         .fallback(async || ApiError::RouteNotFound)
@@ -90,5 +92,5 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn_with_state(state.clone(), audit::keep_refusals))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state);
-    middleware::wrap(app, &config.cors_origins)
+    middleware::wrap(app, &config)
 }

@@ -2,6 +2,7 @@
 
 mod places;
 mod stalled;
+pub mod tls;
 
 use std::convert::Infallible;
 use std::io;
@@ -15,9 +16,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -27,7 +30,7 @@ use crate::config::HttpConfig;
 use places::{Places, Taken};
 use stalled::Stalled;
 
-/// How long a client may take to send a request's head. Also how long an unused connection is kept.
+/// How long a client may take to send a request's head, and for TLS's handshake. Also how long an unused connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long requests under way may take to end, once the process is told to. Streams end at once by themselves.
@@ -64,16 +67,17 @@ pub fn limits(config: &HttpConfig, files: u64) -> (Limits, Seats) {
     (Limits { connections, stall: config.reader_stall }, Seats::new(streams, number(config.max_streams_per_client)))
 }
 
-/// Serves until `shutdown`; then takes no connection any more and gives requests under way a short time. Event streams end by
+/// Serves, with TLS if there is any, until `shutdown`; then takes no connection any more and gives requests under way a short time. Event streams end by
 /// closing: their readers come back to another process, which a status such as 503 would keep them from for good.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    tls: Option<TlsAcceptor>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    tracing::info!(%address, ?limits, "serving");
+    tracing::info!(%address, tls = tls.is_some(), ?limits, "serving");
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_BUFFER);
     let server = Server {
@@ -81,6 +85,7 @@ pub async fn serve(
         graceful: GracefulShutdown::new(),
         router,
         limits,
+        tls,
         places: Places::new(limits.connections),
         cut: CancellationToken::new(),
     };
@@ -118,6 +123,7 @@ struct Server {
     graceful: GracefulShutdown,
     router: Router,
     limits: Limits,
+    tls: Option<TlsAcceptor>,
     places: Places,
     cut: CancellationToken,
 }
@@ -125,21 +131,63 @@ struct Server {
 impl Server {
     fn spawn(&self, stream: TcpStream, peer: Peer, place: Taken) {
         set_options(&stream, self.limits.stall);
-        let place = Arc::new(place);
-        let (router, at) = (self.router.clone(), Arc::clone(&place));
+        let socket = Stalled::new(stream, self.limits.stall);
+        let connection = Connection {
+            http: self.http.clone(),
+            router: self.router.clone(),
+            watcher: self.graceful.watcher(),
+            place: Arc::new(place),
+            peer,
+            cut: self.cut.clone(),
+        };
+        match self.tls.clone() {
+            None => drop(tokio::spawn(connection.serve(socket))),
+            Some(tls) => drop(tokio::spawn(connection.shake_hands(tls, socket))),
+        }
+    }
+}
+
+/// What a connection needs, beside its socket.
+struct Connection {
+    http: http1::Builder,
+    router: Router,
+    watcher: Watcher,
+    place: Arc<Taken>,
+    peer: Peer,
+    cut: CancellationToken,
+}
+
+impl Connection {
+    /// Serves requests, until there are no more.
+    fn serve(self, socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> impl Future<Output = ()> + Send {
+        let Self { http, router, watcher, place, peer, cut } = self;
+        let at = Arc::clone(&place);
         // Boxed: hyper keeps the room for this future as long as the connection lives, and a stream has its answer after milliseconds.
         let service = service_fn(move |request| Box::pin(answer(router.clone(), request, peer, Arc::clone(&at))));
-        let io = TokioIo::new(Stalled::new(stream, self.limits.stall));
         // Boxed too: moved into the task as it is, it would have room there twice.
-        let mut connection = Box::pin(self.graceful.watch(self.http.serve_connection(io, service)));
-        let cut = self.cut.clone();
-        tokio::spawn(async move {
+        let mut connection = Box::pin(watcher.watch(http.serve_connection(TokioIo::new(socket), service)));
+        async move {
             tokio::select! {
                 ended = &mut connection => if let Err(error) = ended { tracing::debug!(%error, "a connection broke") },
                 () = place.lost() => tracing::debug!("a connection without a request makes room"),
                 () = cut.cancelled() => {}
             }
-        });
+        }
+    }
+
+    /// The same, once TLS is agreed upon.
+    async fn shake_hands(self, tls: TlsAcceptor, socket: Stalled) {
+        let shaken = tokio::select! {
+            // Boxed: the room is not needed any more when it is done.
+            shaken = tokio::time::timeout(HEAD_TIMEOUT, Box::pin(tls.accept(socket))) => shaken,
+            () = self.place.lost() => return tracing::debug!("a connection in its handshake makes room"),
+            () = self.cut.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok(socket)) => self.serve(socket).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
     }
 }
 

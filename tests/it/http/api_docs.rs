@@ -157,6 +157,32 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     let mut provoker = Provoker { seen: BTreeMap::new() };
     let p = &mut provoker;
 
+    // The door: for every endpoint alike.
+    let slow = Api::serve_with(&db.db, &there, &["--body-timeout-ms=100"]).await;
+    let document = serde_json::to_value(panda::http::document()).unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let concrete = path.replace("{id}", &id);
+        for (method, operation) in item.as_object().unwrap() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let promises = |status: &str| operation["responses"].get(status).is_some();
+            if promises("429") {
+                // One for each operation: it has no rate left after this.
+                let busy = Api::serve_with(&db.db, &there, &["--rate-per-client=1"]).await;
+                while busy.get("/healthz/no").await.status != 429 {}
+                p.ask(&busy, method.clone(), path, &concrete, |r| r).await;
+            }
+            if promises("403") {
+                p.ask(&api, method.clone(), path, &concrete, |r| r.header("origin", "https://evil.example")).await;
+            }
+            if promises("408") {
+                let never =
+                    reqwest::Body::wrap_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+                p.ask(&slow, method, path, &concrete, |r| r.header("content-type", "application/json").body(never))
+                    .await;
+            }
+        }
+    }
+
     // What was sent is wrong.
     for (path, body) in &bodies {
         let json = |r: RequestBuilder, body: String| r.header("content-type", "application/json").body(body);

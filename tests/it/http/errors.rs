@@ -66,7 +66,8 @@ async fn browsers_of_other_origins_are_let_in_only_by_the_setting() {
     let preflight = async |api: &Api, origin: &str| {
         let request = api.request(Method::OPTIONS, "/api/v1/deploy").header("origin", origin);
         let request = request.header("access-control-request-method", "POST");
-        let request = request.header("access-control-request-headers", "content-type,idempotency-key,last-event-id");
+        let request = request
+            .header("access-control-request-headers", "authorization,content-type,idempotency-key,last-event-id");
         Answer::of(request.send().await.unwrap()).await
     };
     let closed = Api::serve(&db.db).await;
@@ -76,7 +77,7 @@ async fn browsers_of_other_origins_are_let_in_only_by_the_setting() {
     let open = Api::serve_with(&db.db, &Outside::default(), &flags).await;
     let answer = preflight(&open, "https://panda.example").await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "https://panda.example"));
-    for header in ["idempotency-key", "last-event-id"] {
+    for header in ["authorization", "idempotency-key", "last-event-id"] {
         assert!(answer.header("access-control-allow-headers").contains(header));
     }
     assert_eq!(preflight(&open, "https://evil.example").await.header("access-control-allow-origin"), "");

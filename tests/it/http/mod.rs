@@ -5,6 +5,7 @@ pub mod auth;
 mod connect;
 mod connections;
 mod deploy;
+mod door;
 mod errors;
 mod events;
 mod healthz;
@@ -15,6 +16,7 @@ mod readyz;
 mod server;
 mod slow;
 mod story;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use panda::config::{AuthConfig, HttpConfig};
 use panda::db::{Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
-use panda::http::{ApiState, Auth, AuthOptions, Hub, Seats, limits, router, serve};
+use panda::http::{ApiState, Auth, AuthOptions, Hub, Seats, Tls, limits, router, serve};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -99,6 +101,11 @@ impl Api {
         let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);
         let (limits, seats) = limits(&config, 10_000);
+        let tls = config.tls().map(|files| Tls::load(files).unwrap());
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor().unwrap());
+        if let Some(tls) = tls {
+            tokio::spawn(tls.watch(shutdown.clone()));
+        }
         let state = ApiState {
             db: db.clone(),
             auth,
@@ -115,7 +122,7 @@ impl Api {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, router(state), limits, shutdown.clone()));
+        let serving = tokio::spawn(serve(listener, router(state), limits, acceptor, shutdown.clone()));
         Self { hub, seats, shutdown, address, client: Client::new(), serving }
     }
 

@@ -16,7 +16,8 @@ use url::Url;
 use super::program;
 use super::reader::Reader;
 
-const NAMES: [&str; 5] =
+/// What it may be called.
+pub const NAMES: [&str; 5] =
     ["chromium", "google-chrome", "google-chrome-stable", "chrome-headless-shell", "chromium-browser"];
 
 /// Where the page comes from and reports to: another origin than Panda's, as front ends mostly are.

@@ -1,7 +1,7 @@
 //! Readers of event streams that others wrote, at real Pandas: Chromium, npm's EventSource, Python, Rust, and our own clients/js in a
 //! browser and in Node. What they have in common is the standard; what we know of it ourselves proves nothing here.
 
-mod browser;
+pub mod browser;
 mod documents;
 mod nginx;
 mod programs;
@@ -24,7 +24,7 @@ fn installed() -> PathBuf {
 }
 
 /// The program of one of these names, from `scripts/install.sh`'s folder, PATH, or where administrators' programs are.
-fn program(names: &[&str]) -> PathBuf {
+pub fn program(names: &[&str]) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = [installed()]
         .into_iter()
