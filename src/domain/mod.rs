@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod backoff;
 pub mod catalogue;
+pub mod claims;
 pub mod connection;
 pub mod deployment;
 pub mod event;

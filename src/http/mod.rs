@@ -22,6 +22,7 @@ pub mod hub;
 pub mod idempotency;
 mod metrics;
 pub mod middleware;
+pub mod oidc;
 pub mod problem;
 pub mod readyz;
 pub mod server;

@@ -10,6 +10,7 @@ mod errors;
 mod events;
 mod healthz;
 mod idempotency;
+mod oidc;
 mod outside;
 pub mod reader;
 mod readyz;

@@ -1,0 +1,248 @@
+//! Which claims of an OpenID Connect token give which right: issuers and rules as an operator writes them, and how a rule is matched.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use url::{Host, Url};
+
+use super::principal::{Role, Scope};
+
+/// Whose tokens may sign in, and as what.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The issuer as its tokens name it, such as `https://token.actions.githubusercontent.com`.
+    pub issuer: String,
+    /// Of these a token must be for one: what keeps a token that was made for another service from being used here.
+    pub audiences: Vec<String>,
+    /// The first that matches says what the bearer may. Without one the token gives no right.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Each of these claims must have the value, or one of the values; of a claim with several, one must be among them. A name that begins
+    /// with `/` is a JSON pointer: `/realm_access/roles`.
+    pub claims: BTreeMap<String, Value>,
+    /// What the bearer may.
+    pub role: Role,
+    /// For which repositories: `owner/repo`, `owner/*`, or `{claim}` for the repository that this claim names. All when absent.
+    #[serde(default)]
+    pub repositories: Option<Vec<String>>,
+}
+
+/// Reads the issuers of a file.
+///
+/// # Errors
+/// Where in the file what is wrong.
+pub fn parse(text: &str) -> Result<Vec<Issuer>, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let issuers: Vec<Issuer> =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| format!("{}: {}", error.path(), error.inner()))?;
+    json.end().map_err(|error| error.to_string())?;
+    if issuers.is_empty() {
+        return Err("there is no issuer".to_owned());
+    }
+    for (at, issuer) in issuers.iter().enumerate() {
+        issuer.check().map_err(|wrong| format!("[{at}].{wrong}"))?;
+        if issuers[..at].iter().any(|before| before.issuer == issuer.issuer) {
+            return Err(format!("[{at}].issuer: is there twice; put all its rules together"));
+        }
+    }
+    Ok(issuers)
+}
+
+impl Issuer {
+    fn check(&self) -> Result<(), String> {
+        if !is_fit(&self.issuer) {
+            return Err("issuer: give an https address, without a query (http only of this machine)".to_owned());
+        }
+        // An empty one would match tokens that are for nobody.
+        if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
+            return Err("audiences: name at least one".to_owned());
+        }
+        if self.rules.is_empty() {
+            return Err("rules: without a rule nobody is let in".to_owned());
+        }
+        let checked = self.rules.iter().enumerate().map(|(at, rule)| (at, rule.check()));
+        checked.into_iter().try_for_each(|(at, checked)| checked.map_err(|wrong| format!("rules[{at}].{wrong}")))
+    }
+
+    /// What a token with these claims gives.
+    pub fn right(&self, claims: &Map<String, Value>) -> Option<(Role, Scope)> {
+        self.rules.iter().find_map(|rule| Some((rule.role, rule.scope_of(claims)?)))
+    }
+}
+
+impl Rule {
+    fn check(&self) -> Result<(), String> {
+        // Everybody can have a token of GitHub's issuer.
+        if self.claims.is_empty() {
+            return Err("claims: name at least one, or every token of this issuer would have the right".to_owned());
+        }
+        for (name, wanted) in &self.claims {
+            let values = values(wanted);
+            if values.is_empty() || !values.iter().all(is_scalar) {
+                return Err(format!("claims.{name}: give a text, a number, true or false, or a list of them"));
+            }
+        }
+        let Some(names) = &self.repositories else { return Ok(()) };
+        let fixed: Vec<String> = names.iter().filter(|name| claim_of(name).is_none()).cloned().collect();
+        if fixed.is_empty() && !names.is_empty() {
+            return Ok(());
+        }
+        Scope::of(&fixed).map(|_| ()).map_err(|wrong| format!("repositories: {wrong}"))
+    }
+
+    /// What a token with these claims sees; none when the rule does not match, or a claim names no repository.
+    fn scope_of(&self, claims: &Map<String, Value>) -> Option<Scope> {
+        let matches = self.claims.iter().all(|(name, wanted)| {
+            let wanted = values(wanted);
+            find(claims, name)
+                .is_some_and(|claim| values(claim).iter().any(|value| is_scalar(value) && wanted.contains(value)))
+        });
+        if !matches {
+            return None;
+        }
+        let Some(names) = &self.repositories else { return Some(Scope::All) };
+        let resolve = |name: &String| match claim_of(name) {
+            None => Some(name.clone()),
+            // A pattern would be more than the one repository that the issuer vouches for.
+            Some(claim) => find(claims, claim)?.as_str().filter(|name| !name.contains('*')).map(str::to_owned),
+        };
+        Scope::of(&names.iter().map(resolve).collect::<Option<Vec<_>>>()?).ok()
+    }
+}
+
+/// The claim that a `{claim}` stands for.
+fn claim_of(name: &str) -> Option<&str> {
+    name.strip_prefix('{')?.strip_suffix('}')
+}
+
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let Some(path) = name.strip_prefix('/') else { return claims.get(name) };
+    let (first, rest) = path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let claim = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
+    rest.map_or(Some(claim), |rest| claim.pointer(&format!("/{rest}")))
+}
+
+fn values(value: &Value) -> &[Value] {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
+}
+
+fn is_scalar(value: &Value) -> bool {
+    value.is_string() || value.is_number() || value.is_boolean()
+}
+
+/// Whether keys may be fetched from this address: nobody between may put in theirs.
+pub fn is_fit(address: &str) -> bool {
+    let Ok(url) = Url::parse(address) else { return false };
+    let here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => return false,
+    };
+    let nobody = url.username().is_empty() && url.password().is_none();
+    (url.scheme() == "https" || url.scheme() == "http" && here)
+        && nobody
+        && url.query().is_none()
+        && url.fragment().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rules(rules: &Value) -> Result<Vec<Issuer>, String> {
+        parse(&json!([{"issuer": "https://issuer.example", "audiences": ["panda"], "rules": rules}]).to_string())
+    }
+
+    fn right(given: &Value, claims: &Value) -> Option<(Role, Scope)> {
+        rules(given).unwrap()[0].right(claims.as_object().unwrap())
+    }
+
+    fn only(repository: &str) -> Scope {
+        Scope::of(&[repository.to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_gives_the_right() {
+        let given = json!([
+            {"claims": {"groups": "admins"}, "role": "admin"},
+            {"claims": {"groups": ["shop", "toys"], "mfa": true}, "role": "approver", "repositories": ["acme/*"]},
+        ]);
+        let of = |claims: Value| right(&given, &claims);
+        assert_eq!(of(json!({"groups": ["shop", "admins"], "mfa": true})), Some((Role::Admin, Scope::All)));
+        assert_eq!(of(json!({"groups": ["toys"], "mfa": true})), Some((Role::Approver, only("acme/*"))));
+        assert_eq!(of(json!({"groups": "shop", "mfa": true})), Some((Role::Approver, only("acme/*"))));
+        for claims in [
+            json!({}),
+            json!({"groups": ["shop"]}),
+            json!({"groups": ["shop"], "mfa": "true"}),
+            json!({"groups": ["shops"], "mfa": true}),
+            json!({"groups": "admins,shop", "mfa": true}),
+            json!({"groups": {"admins": "admins"}, "mfa": true}),
+            json!({"groups": [["admins"]], "mfa": true}),
+            json!({"groups": null, "mfa": true}),
+        ] {
+            assert_eq!(of(claims.clone()), None, "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_claim_can_name_the_repository_and_nothing_but_one() {
+        let given =
+            json!([{"claims": {"repository_owner": "acme"}, "role": "deployer", "repositories": ["{repository}"]}]);
+        let of = |repository: Value| right(&given, &json!({"repository_owner": "acme", "repository": repository}));
+        assert_eq!(of(json!("acme/Shop")), Some((Role::Deployer, only("acme/shop"))));
+        for repository in [json!("acme/*"), json!("*/*"), json!(""), json!("acme"), json!(["acme/shop"]), json!(null)] {
+            assert_eq!(of(repository.clone()), None, "{repository}");
+        }
+    }
+
+    #[test]
+    fn claims_within_claims_are_found() {
+        let given = json!([{"claims": {"/realm_access/roles": "panda"}, "role": "viewer"}]);
+        assert!(right(&given, &json!({"realm_access": {"roles": ["x", "panda"]}})).is_some());
+        assert!(right(&given, &json!({"/realm_access/roles": "panda", "realm_access": 7})).is_none());
+        let named = json!([{"claims": {"https://acme.example/groups": "panda"}, "role": "viewer"}]);
+        assert!(right(&named, &json!({"https://acme.example/groups": "panda"})).is_some());
+    }
+
+    #[test]
+    fn a_file_that_would_let_in_more_than_meant_is_refused_with_the_place() {
+        let rule = json!({"claims": {"sub": "x"}, "role": "viewer"});
+        let file = |change: Value| {
+            let mut issuer = json!({"issuer": "https://issuer.example", "audiences": ["panda"], "rules": [rule]});
+            issuer.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            parse(&json!([issuer]).to_string())
+        };
+        assert!(file(json!({})).is_ok() && file(json!({"issuer": "http://127.0.0.1:8080/realm"})).is_ok());
+        for (change, place) in [
+            (json!({"issuer": "http://issuer.example"}), "[0].issuer"),
+            (json!({"issuer": "https://u:p@issuer.example"}), "[0].issuer"),
+            (json!({"issuer": "http://localhost.evil.example"}), "[0].issuer"),
+            (json!({"audiences": []}), "[0].audiences"),
+            (json!({"audiences": [""]}), "[0].audiences"),
+            (json!({"rules": []}), "[0].rules"),
+            (json!({"rules": [{"claims": {}, "role": "viewer"}]}), "[0].rules[0].claims"),
+            (json!({"rules": [{"claims": {"sub": []}, "role": "viewer"}]}), "claims.sub"),
+            (json!({"rules": [{"claims": {"sub": {}}, "role": "viewer"}]}), "claims.sub"),
+            (json!({"rules": [{"claims": {"sub": "x"}, "role": "root"}]}), "[0].rules[0].role"),
+            (json!({"rules": [{"claims": {"sub": "x"}, "role": "viewer", "repositories": []}]}), "repositories"),
+            (json!({"rules": [{"claims": {"sub": "x"}, "role": "viewer", "repositories": ["acme"]}]}), "repositories"),
+            (json!({"rules": [{"claims": {"sub": "x"}, "role": "viewer", "repository": []}]}), "repository"),
+        ] {
+            let wrong = file(change.clone()).unwrap_err();
+            assert!(wrong.contains(place), "{change}: {wrong}");
+        }
+        let twice = json!({"issuer": "https://issuer.example", "audiences": ["panda"], "rules": [rule]});
+        assert!(parse(&json!([twice, twice]).to_string()).unwrap_err().contains("twice"));
+        assert!(parse("[]").is_err() && parse("{").is_err() && parse("[] x").is_err());
+    }
+}

@@ -1,0 +1,285 @@
+//! Tokens of an issuer that speaks HTTP, makes real keys and changes them.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::Utc;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use panda::clients::oidc::Times;
+use panda::domain::claims;
+use panda::domain::principal::{Kind, Role, Scope};
+use panda::http::oidc::{OidcError, Verifier};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::wait_for;
+
+/// An issuer with its keys, as `/.well-known/openid-configuration` leads to them.
+#[derive(Clone)]
+struct Issuer {
+    address: SocketAddr,
+    keys: Arc<Mutex<Vec<Value>>>,
+    away: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+}
+
+/// A key pair of it.
+struct Key {
+    id: &'static str,
+    algorithm: Algorithm,
+    private: EncodingKey,
+}
+
+impl Key {
+    fn ec(id: &'static str) -> Self {
+        let der = rcgen::KeyPair::generate().unwrap().serialize_der();
+        Self { id, algorithm: Algorithm::ES256, private: EncodingKey::from_ec_der(&der) }
+    }
+
+    fn rsa(id: &'static str, algorithm: Algorithm) -> Self {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap().serialize_der();
+        // What PKCS#8 puts before a key of 2,048 bits; the library takes what stands behind it.
+        Self { id, algorithm, private: EncodingKey::from_rsa_der(&pair[26..]) }
+    }
+
+    fn public(&self) -> Value {
+        let mut jwk = Jwk::from_encoding_key(&self.private, self.algorithm).unwrap();
+        jwk.common.key_id = Some(self.id.to_owned());
+        json!(jwk)
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let header = Header { kid: Some(self.id.to_owned()), ..Header::new(self.algorithm) };
+        encode(&header, claims, &self.private).unwrap()
+    }
+}
+
+impl Issuer {
+    async fn start(keys: &[&Key]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = Self {
+            address: listener.local_addr().unwrap(),
+            keys: Arc::default(),
+            away: Arc::default(),
+            asked: Arc::default(),
+        };
+        issuer.has(keys);
+        let app = Router::new()
+            .route("/realm/.well-known/openid-configuration", get(discovery))
+            .route("/keys", get(keys_of))
+            .with_state(issuer.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        issuer
+    }
+
+    fn has(&self, keys: &[&Key]) {
+        *self.keys.lock().unwrap() = keys.iter().map(|key| key.public()).collect();
+    }
+
+    fn name(&self) -> String {
+        format!("http://{}/realm", self.address)
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// One that trusts it.
+    fn verifier(&self) -> Verifier {
+        self.with(Times::default())
+    }
+
+    fn with(&self, times: Times) -> Verifier {
+        let file = json!([{
+            "issuer": self.name(),
+            "audiences": ["panda", "panda-staging"],
+            "rules": [
+                {"claims": {"groups": "platform"}, "role": "admin"},
+                {"claims": {"repository_owner": "acme", "ref": "refs/heads/main"}, "role": "deployer", "repositories": ["{repository}"]},
+            ],
+        }]);
+        Verifier::with_times(claims::parse(&file.to_string()).unwrap(), times).unwrap()
+    }
+
+    /// Good claims, with changes; null takes one away.
+    fn claims(&self, changes: &Value) -> Value {
+        let now = Utc::now().timestamp();
+        let mut claims = json!({"iss": self.name(), "aud": "panda", "sub": "repo:acme/shop:ref:refs/heads/main",
+            "iat": now, "nbf": now, "exp": now + 300, "repository_owner": "acme", "repository": "acme/shop", "ref": "refs/heads/main"});
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        claims
+    }
+}
+
+async fn discovery(State(issuer): State<Issuer>) -> Result<Json<Value>, StatusCode> {
+    issuer.asked.fetch_add(1, Ordering::SeqCst);
+    if issuer.away.load(Ordering::SeqCst) {
+        return Err(StatusCode::BAD_GATEWAY);
+    }
+    Ok(Json(json!({"issuer": issuer.name(), "jwks_uri": format!("http://{}/keys", issuer.address)})))
+}
+
+async fn keys_of(State(issuer): State<Issuer>) -> Json<Value> {
+    Json(json!({"keys": *issuer.keys.lock().unwrap()}))
+}
+
+fn invalid(verified: Result<panda::domain::principal::Principal, OidcError>) -> &'static str {
+    match verified.unwrap_err() {
+        OidcError::Invalid(reason) => reason,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_good_token_gives_what_the_rules_say_whatever_it_is_signed_with() {
+    let keys = [Key::ec("ec"), Key::rsa("rs", Algorithm::RS256), Key::rsa("ps", Algorithm::PS256)];
+    let issuer = Issuer::start(&[&keys[0], &keys[1], &keys[2]]).await;
+    let verifier = issuer.verifier();
+    for key in &keys {
+        let claims = issuer.claims(&json!({}));
+        let token = key.sign(&claims);
+        assert!(Verifier::is_for(&token));
+        let principal = verifier.verify(&token).await.unwrap();
+        assert_eq!((principal.kind, principal.role), (Kind::Oidc, Role::Deployer));
+        assert_eq!(principal.scope, Scope::of(&["acme/shop".to_owned()]).unwrap());
+        assert_eq!(principal.subject, format!("{}/realm|repo:acme/shop:ref:refs/heads/main", issuer.address));
+        assert_eq!(principal.expires_at.unwrap().timestamp(), claims["exp"]);
+    }
+    let person = issuer.claims(&json!({"aud": ["other", "panda-staging"], "groups": ["x", "platform"]}));
+    let principal = verifier.verify(&keys[0].sign(&person)).await.unwrap();
+    assert_eq!((principal.role, principal.scope), (Role::Admin, Scope::All));
+    assert_eq!(issuer.asked(), 1, "the keys are kept");
+}
+
+#[tokio::test]
+async fn what_is_not_for_us_not_now_or_not_theirs_is_refused() {
+    let (key, other) = (Key::ec("k"), Key::ec("k"));
+    let issuer = Issuer::start(&[&key]).await;
+    let verifier = issuer.verifier();
+    let now = Utc::now().timestamp();
+    let ago = |seconds: i64| json!({"exp": now - seconds});
+    for (changes, reason) in [
+        (ago(60), "it has expired"),
+        (json!({"nbf": now + 60}), "it is not valid yet"),
+        (json!({"aud": "another-service"}), "it is for another audience"),
+        (json!({"aud": []}), "it is for another audience"),
+        (json!({"aud": null}), "it lacks one of exp, iss, aud, sub"),
+        (json!({"exp": null}), "it lacks one of exp, iss, aud, sub"),
+        (json!({"sub": null}), "it lacks one of exp, iss, aud, sub"),
+        (json!({"exp": "tomorrow"}), "it lacks one of exp, iss, aud, sub"),
+        (json!({"sub": ""}), "its subject is empty, too long or not fit to be shown"),
+        (json!({"sub": "a\nb"}), "its subject is empty, too long or not fit to be shown"),
+        (json!({"sub": "x".repeat(300)}), "its subject is empty, too long or not fit to be shown"),
+    ] {
+        assert_eq!(invalid(verifier.verify(&key.sign(&issuer.claims(&changes))).await), reason, "{changes}");
+    }
+    let good = issuer.claims(&json!({}));
+    assert_eq!(invalid(verifier.verify(&other.sign(&good)).await), "its signature is wrong");
+    verifier.verify(&key.sign(&issuer.claims(&ago(5)))).await.expect("clocks differ a little");
+    for changes in
+        [json!({"ref": "refs/heads/evil"}), json!({"repository_owner": "evil"}), json!({"repository": "acme/*"})]
+    {
+        let answer = verifier.verify(&key.sign(&issuer.claims(&changes))).await;
+        assert!(matches!(answer, Err(OidcError::NoRight)), "{changes}");
+    }
+    for issuer_of in ["https://evil.example", "", &format!("{}/", issuer.name())] {
+        let answer = verifier.verify(&key.sign(&issuer.claims(&json!({"iss": issuer_of})))).await;
+        assert!(matches!(answer, Err(OidcError::UnknownIssuer)), "{issuer_of}");
+    }
+}
+
+#[tokio::test]
+async fn tricks_with_algorithms_and_headers_do_not_work() {
+    let (ec, rsa) = (Key::ec("ec"), Key::rsa("rs", Algorithm::RS256));
+    let issuer = Issuer::start(&[&ec, &rsa]).await;
+    let verifier = issuer.verifier();
+    let claims = issuer.claims(&json!({}));
+    let forged = |header: Value, signature: &[u8]| {
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        format!("{}.{}.{}", part(header.to_string().as_bytes()), part(claims.to_string().as_bytes()), part(signature))
+    };
+    // Signed with what everybody can read, as if it were a shared secret.
+    let header = Header { kid: Some("rs".to_owned()), ..Header::new(Algorithm::HS256) };
+    let public = rsa.public()["n"].as_str().unwrap().to_owned();
+    let shared = encode(&header, &claims, &EncodingKey::from_secret(public.as_bytes())).unwrap();
+    let genuine = ec.sign(&claims);
+    let signature = genuine.rsplit('.').next().unwrap();
+    let swapped = genuine.replacen(
+        genuine.split('.').next().unwrap(),
+        &URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"ec"}"#),
+        1,
+    );
+    for token in [
+        shared,
+        swapped,
+        forged(json!({"alg": "none"}), b""),
+        forged(json!({"alg": "none", "kid": "ec"}), b""),
+        forged(json!({"alg": "ES256", "kid": "ec"}), &[0; 64]),
+        forged(json!({"alg": "ES256", "kid": "ec"}), b""),
+        forged(json!({"alg": "ES256", "kid": "../../keys"}), &[1; 64]),
+        // Its own key, in the header.
+        forged(json!({"alg": "ES256", "jwk": Key::ec("x").public()}), &[1; 64]),
+        forged(json!({"alg": "ES256", "kid": "ec", "crit": ["b64"], "b64": false}), &[1; 64]),
+        format!("{}.{signature}", genuine.rsplit_once('.').unwrap().0.replace('a', "b")),
+        format!("{genuine}="),
+        "..".to_owned(),
+        "a.b.c".to_owned(),
+        format!("{}.x.y", "x".repeat(20_000)),
+    ] {
+        assert!(matches!(verifier.verify(&token).await, Err(OidcError::Invalid(_))), "{token}");
+    }
+    verifier.verify(&genuine).await.expect("the one that all others were made of");
+}
+
+#[tokio::test]
+async fn a_key_that_the_issuer_begins_to_use_is_found_and_strangers_make_nobody_ask_again() {
+    let (first, second, stranger) = (Key::ec("first"), Key::ec("second"), Key::ec("stranger"));
+    let issuer = Issuer::start(&[&first]).await;
+    let sign = |key: &Key| key.sign(&issuer.claims(&json!({})));
+    let (verifier, eager) = (issuer.verifier(), issuer.with(Times { pause: Duration::ZERO, ..Times::default() }));
+    for verifier in [&verifier, &eager] {
+        verifier.verify(&sign(&first)).await.unwrap();
+    }
+    issuer.has(&[&first, &second]);
+    let asked = issuer.asked();
+    for _ in 0..20 {
+        assert_eq!(invalid(verifier.verify(&sign(&stranger)).await), "its issuer has no such key");
+    }
+    assert_eq!(issuer.asked(), asked, "not so soon after the last time");
+    eager.verify(&sign(&second)).await.expect("the new one");
+    assert_eq!(issuer.asked(), asked + 1);
+}
+
+#[tokio::test]
+async fn while_the_issuer_is_away_its_known_keys_serve_for_a_while() {
+    let (first, second) = (Key::ec("first"), Key::ec("second"));
+    let issuer = Issuer::start(&[&first]).await;
+    let sign = |key: &Key| key.sign(&issuer.claims(&json!({})));
+    let verifier = issuer.with(Times { fresh: Duration::ZERO, stale: Duration::from_secs(3), pause: Duration::ZERO });
+    issuer.away.store(true, Ordering::SeqCst);
+    assert!(matches!(verifier.verify(&sign(&first)).await, Err(OidcError::Unavailable(_))), "there is none yet");
+    issuer.away.store(false, Ordering::SeqCst);
+    verifier.verify(&sign(&first)).await.unwrap();
+    issuer.away.store(true, Ordering::SeqCst);
+    verifier.verify(&sign(&first)).await.unwrap();
+    assert!(matches!(verifier.verify(&sign(&second)).await, Err(OidcError::Unavailable(_))), "it may be a new one");
+    wait_for("not for ever", async || matches!(verifier.verify(&sign(&first)).await, Err(OidcError::Unavailable(_))))
+        .await;
+    // It comes back, and has taken one back.
+    issuer.away.store(false, Ordering::SeqCst);
+    issuer.has(&[&second]);
+    assert_eq!(invalid(verifier.verify(&sign(&first)).await), "its issuer has no such key");
+    verifier.verify(&sign(&second)).await.unwrap();
+}
