@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what is missing on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint] [bench]
+# Installs what is missing on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint] [bench] [fuzz]
 #
 #   build  C compiler, OpenSSL headers, cmake, git: what crates need to be compiled
 #   rust   a Rust toolchain that is new enough
 #   demo   Postgres, a Docker engine, an image registry, busybox
 #   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own; readers of event streams: Chromium, Node.js
-#          with npm and what clients/js is tested with, a Python client in an environment of its own; nginx, which is not started
+#          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx, which is not started
 #   lint   sqlx-cli, cargo-deny, shellcheck
+#   fuzz   a nightly Rust toolchain beside the other, and cargo-fuzz
 #   bench  Node.js with npm and nginx with nchan, for what is measured beside us
 #
 # Debian and Ubuntu, as root or with sudo. Elsewhere it says what is needed. Quick when everything is there, and can be repeated.
@@ -74,6 +75,10 @@ missing_for_lint() {
 missing_for_bench() {
   have npm || want nodejs npm
   { have nginx && [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ]; } || want nginx libnginx-mod-nchan
+}
+
+missing_for_fuzz() {
+  have rustup || want rustup
 }
 
 chromium_is_there() {
@@ -215,7 +220,7 @@ install_clients() {
   local venv=$cache/clients stamp
   stamp=$venv/$(sha256sum "$here/scripts/clients-requirements.txt" | cut -c1-16)
   if [ ! -e "$stamp" ]; then
-    say "installing a Python client into $venv (once)"
+    say "installing a Python client and schemathesis into $venv (once)"
     rm -rf "$venv"
     mkdir -p "$cache"
     python3 -m venv "$venv"
@@ -249,8 +254,8 @@ PATH=$HOME/.cargo/bin:$PATH
 [ $# -gt 0 ] || set -- build rust demo test lint
 for level in "$@"; do
   case $level in
-    build | rust | demo | test | lint | bench) "missing_for_$level" ;;
-    *) die "unknown level $level: use build, rust, demo, test, lint, bench" ;;
+    build | rust | demo | test | lint | bench | fuzz) "missing_for_$level" ;;
+    *) die "unknown level $level: use build, rust, demo, test, lint, bench, fuzz" ;;
   esac
 done
 install_packages
@@ -262,6 +267,10 @@ for level in "$@"; do
       install_moto
       install_clients
       install_chromium
+      ;;
+    fuzz)
+      rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+      cargo_tool cargo-fuzz cargo-fuzz --version '^0.13'
       ;;
     lint)
       cargo_tool sqlx sqlx-cli --version '^0.9' --no-default-features --features postgres,rustls

@@ -13,6 +13,7 @@ mod moto;
 mod parts;
 mod reconcile;
 mod sandbox;
+mod security;
 mod soak;
 mod streams;
 mod streams_clients;

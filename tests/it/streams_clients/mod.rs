@@ -15,10 +15,10 @@ mod text;
 use std::path::PathBuf;
 
 /// What to do about a program that is not there.
-const REMEDY: &str = "Install it with `scripts/install.sh test` (which `make test` does).";
+pub const REMEDY: &str = "Install it with `scripts/install.sh test` (which `make test` does).";
 
 /// Where `scripts/install.sh` puts what this distribution has no package of.
-fn installed() -> PathBuf {
+pub fn installed() -> PathBuf {
     let cache = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/clients");
     std::env::var_os("PANDA_TEST_CLIENTS").map_or(cache, PathBuf::from)
 }

@@ -1,0 +1,336 @@
+//! What nobody sends by mistake: `hostile.json`, at every place of every endpoint of the document. Nothing of it is answered 5xx, breaks out of
+//! where it stands, or is stored as something that it is not.
+
+use futures_util::StreamExt as _;
+use panda::domain::event::Event;
+use panda::domain::{EventCode, validate};
+use reqwest::Method;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Api, Outside, Reader, Story, outside, story};
+use crate::support::SOON;
+use crate::support::db::TestDb;
+
+/// Requests at once.
+const AT_ONCE: usize = 24;
+
+/// Refused before anything of ours is asked: too long for a head. There is no body that could say more.
+const BY_THE_SERVER: [u16; 2] = [414, 431];
+
+#[derive(Deserialize)]
+struct Corpus {
+    values: std::collections::BTreeMap<String, Vec<String>>,
+    #[serde(rename = "long values")]
+    long: Vec<Input>,
+    bodies: Vec<Input>,
+    targets: Vec<String>,
+    requests: Vec<String>,
+}
+
+/// `text` so many times, then `then` so many times, then `end`; or bytes.
+#[derive(Deserialize)]
+struct Input {
+    #[serde(default)]
+    text: String,
+    #[serde(default = "once")]
+    times: usize,
+    #[serde(default)]
+    then: String,
+    #[serde(default)]
+    then_times: usize,
+    #[serde(default)]
+    end: String,
+    hex: Option<String>,
+}
+
+fn once() -> usize {
+    1
+}
+
+impl Input {
+    fn bytes(&self) -> Vec<u8> {
+        if let Some(digits) = &self.hex {
+            return hex::decode(digits).unwrap();
+        }
+        format!("{}{}{}", self.text.repeat(self.times), self.then.repeat(self.then_times), self.end).into_bytes()
+    }
+}
+
+impl Corpus {
+    fn read() -> Self {
+        let corpus: Self = serde_json::from_str(include_str!("hostile.json")).unwrap();
+        let inputs = corpus.values().len() + corpus.bodies.len() + corpus.targets.len() + corpus.requests.len();
+        assert!(inputs >= 300, "{inputs}");
+        corpus
+    }
+
+    /// Texts for a place where a text belongs.
+    fn values(&self) -> Vec<String> {
+        let long = self.long.iter().map(|input| String::from_utf8(input.bytes()).unwrap());
+        self.values.values().flatten().cloned().chain(long).collect()
+    }
+}
+
+/// An API with everything around it, and something in it.
+pub struct Target {
+    pub api: Api,
+    /// A deployment that has failed.
+    id: String,
+    /// Bodies that are good, by path.
+    bodies: Map<String, Value>,
+    document: Value,
+}
+
+/// Where in a request something stands.
+enum Place {
+    Path,
+    Query(String),
+    Header(String),
+    Field(String),
+}
+
+impl Target {
+    /// One on `db`; it works as long as what it comes with is there.
+    pub async fn make(db: &TestDb) -> (Self, impl Sized) {
+        let ((github, root), sandbox) = (outside::github().await, outside::sandbox().await);
+        let there = Outside::default().with_github(&github).with_aws(&sandbox);
+        // Streams end at once: nobody reads for ever.
+        let flags =
+            ["--rate-per-client=0", "--rate-per-token=0", "--max-streams-per-client=10000", "--stream-rotation-ms=50"];
+        let api = Api::serve_with(&db.db, &there, &flags).await;
+        let mut failed = Story::begin_of(&db.db, "acme", "other").await;
+        failed.fail().await;
+        let keys = sandbox.user_credentials();
+        let bodies = json!({
+            "/api/v1/connect/github": {"owner": "acme", "repo": "shop", "branch": "main", "token": outside::TOKEN},
+            "/api/v1/connect/aws": {"region": sandbox.region(), "accessKeyId": keys.access_key_id,
+                "secretAccessKey": keys.secret_access_key.expose_secret()},
+            "/api/v1/deploy": {"githubConnectionId": story::github_connection(&db.db, "acme", "shop").await,
+                "awsConnectionId": story::aws_connection(&db.db).await, "owner": "acme", "repo": "shop", "branch": "main"},
+        });
+        let document = serde_json::to_value(panda::http::document()).unwrap();
+        let Value::Object(bodies) = bodies else { unreachable!() };
+        (Self { api, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
+    }
+
+    /// Each place of each operation.
+    fn places(&self) -> Vec<(Method, String, Place)> {
+        let mut places = Vec::new();
+        for (path, item) in self.document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let mut add = |place| places.push((method.to_uppercase().parse().unwrap(), path.clone(), place));
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let name = parameter["name"].as_str().unwrap().to_owned();
+                    add(match parameter["in"].as_str().unwrap() {
+                        "path" => Place::Path,
+                        "query" => Place::Query(name),
+                        "header" => Place::Header(name),
+                        other => panic!("parameters in {other}"),
+                    });
+                }
+                let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+                let schema = schema.as_str().and_then(|reference| self.document.pointer(&reference[1..]));
+                for name in schema.and_then(|schema| schema["properties"].as_object()).into_iter().flat_map(Map::keys) {
+                    add(Place::Field(name.clone()));
+                }
+            }
+        }
+        for header in ["accept", "authorization", "content-type", "cookie", "origin", "x-forwarded-for", "x-request-id"]
+        {
+            places.push((Method::GET, "/api/v1/connections".to_owned(), Place::Header(header.to_owned())));
+        }
+        places
+    }
+
+    /// The bytes of a request that has `value` at a place, and everything else as it should be.
+    fn request(&self, method: &Method, path: &str, place: &Place, value: &Value) -> Vec<u8> {
+        let text = value.as_str().unwrap_or_default();
+        let id = if matches!(place, Place::Path) { encoded(text) } else { self.id.clone() };
+        let query = if let Place::Query(name) = place { format!("?{name}={}", encoded(text)) } else { String::new() };
+        let mut head =
+            format!("{method} {}{query} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n", path.replace("{id}", &id))
+                .into_bytes();
+        if let Place::Header(name) = place {
+            // Others end the line, and are another request: those are in `requests`.
+            let fit = text.bytes().filter(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f);
+            head.extend(format!("{name}: ").bytes().chain(fit).chain(*b"\r\n"));
+        }
+        let mut body = Vec::new();
+        if method != Method::GET {
+            let mut fields = self.bodies.get(path).cloned().unwrap_or_else(|| json!({}));
+            if let Place::Field(name) = place {
+                fields[name] = value.clone();
+            }
+            body = fields.to_string().into_bytes();
+            head.extend(format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).bytes());
+        }
+        [head, b"\r\n".to_vec(), body].concat()
+    }
+
+    /// Sends it, and looks at what comes back. `promised` are the statuses that the document knows, if it is about one operation.
+    async fn check(&self, request: &[u8], promised: Option<&Value>) {
+        let about = String::from_utf8_lossy(&request[..request.len().min(300)]).into_owned();
+        let answer = exchange(&self.api, request, promised.is_none()).await;
+        let text = String::from_utf8_lossy(&answer);
+        if text.is_empty() {
+            assert!(promised.is_none(), "no answer: {about:?}");
+            return;
+        }
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{about:?}: {text}"));
+        let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(status < 500, "{about:?}: {text}");
+        assert!(!head.to_ascii_lowercase().contains("\nx-injected"), "{about:?}: {head}");
+        if head.contains("text/event-stream") {
+            let broken = body.lines().any(|line| line.starts_with("event: evil") || line.starts_with("data: evil"));
+            assert!(!broken && !body.contains("data: x"), "{about:?}: {body}");
+        }
+        let Some(promised) = promised.filter(|_| !BY_THE_SERVER.contains(&status)) else { return };
+        assert!(promised.get(status.to_string()).is_some(), "{status} is not in the document: {about:?}: {text}");
+        if status >= 400 {
+            let problem: Value =
+                serde_json::from_str(body).unwrap_or_else(|error| panic!("{about:?}: {error}: {body}"));
+            assert_eq!(problem["status"], status, "{about:?}");
+            assert!(
+                !problem["errorCode"].as_str().unwrap().is_empty() && !problem["message"].as_str().unwrap().is_empty()
+            );
+        }
+    }
+
+    /// What the document promises for an operation.
+    fn promised(&self, method: &Method, path: &str) -> &Value {
+        &self.document["paths"][path][method.as_str().to_lowercase()]["responses"]
+    }
+}
+
+/// Every byte that could mean something, percent-encoded: dots too, which clients take out of a path.
+fn encoded(text: &str) -> String {
+    let one =
+        |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(one).collect()
+}
+
+/// What comes back: all of it, or of an event stream its beginning. Who says no more after `raw` bytes is told that no more comes, too.
+async fn exchange(api: &Api, request: &[u8], raw: bool) -> Vec<u8> {
+    let mut socket = TcpStream::connect(api.address).await.unwrap();
+    let mut answer = Vec::new();
+    let exchange = async {
+        // It may be refused before all of it is sent, and by a reset.
+        let _ = socket.write_all(request).await;
+        let mut chunk = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = socket.read(&mut chunk).await {
+            answer.extend_from_slice(&chunk[..read]);
+            if raw {
+                let _ = socket.shutdown().await;
+            }
+            let text = String::from_utf8_lossy(&answer);
+            if text.contains("text/event-stream")
+                && text.split_once("\r\n\r\n").is_some_and(|(_, body)| body.contains("\n\n"))
+            {
+                break;
+            }
+        }
+    };
+    timeout(SOON, exchange).await.unwrap_or_else(|_| panic!("for ever: {}", String::from_utf8_lossy(request)));
+    answer
+}
+
+#[tokio::test]
+async fn nothing_hostile_at_any_place_of_any_endpoint_does_harm() {
+    let (corpus, db) = (Corpus::read(), TestDb::new().await);
+    let (target, _outside) = Target::make(&db).await;
+    let mut requests = Vec::new();
+    for (method, path, place) in target.places() {
+        let mut values: Vec<Value> = corpus.values().into_iter().map(Value::String).collect();
+        if matches!(place, Place::Field(_)) {
+            values.extend([
+                json!(null),
+                json!(true),
+                json!(-1),
+                json!(1e308),
+                json!([]),
+                json!({}),
+                json!([["x"]]),
+                json!({"a": "b"}),
+            ]);
+        }
+        requests.extend(
+            values.iter().map(|value| (target.request(&method, &path, &place, value), target.promised(&method, &path))),
+        );
+    }
+    assert!(requests.len() > 5_000, "{}", requests.len());
+    let checks = requests.iter().map(|(request, promised)| target.check(request, Some(promised)));
+    futures_util::stream::iter(checks).buffer_unordered(AT_ONCE).collect::<()>().await;
+
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT owner, repo, branch FROM deployments UNION SELECT owner, repo, branch FROM github_connections",
+    )
+    .fetch_all(&mut db.psql().await)
+    .await
+    .unwrap();
+    for (owner, repo, branch) in rows {
+        validate::owner(&owner).and(validate::repo(&repo)).and(validate::branch(&branch)).unwrap();
+    }
+    for path in ["/healthz", "/readyz", "/api/v1/deploy", "/api/v1/connections"] {
+        assert_eq!(target.api.get(path).await.status, 200, "{path} goes on");
+    }
+}
+
+#[tokio::test]
+async fn hostile_bodies_targets_and_requests_are_refused_or_harmless() {
+    let (corpus, db) = (Corpus::read(), TestDb::new().await);
+    let (target, _outside) = Target::make(&db).await;
+    let document = target.document.clone();
+    let mut requests = Vec::new();
+    for (path, _) in document["paths"].as_object().unwrap().iter().filter(|(_, item)| item.get("post").is_some()) {
+        let promised = target.promised(&Method::POST, path);
+        for body in corpus.bodies.iter().map(Input::bytes) {
+            let concrete = path.replace("{id}", "dep_none");
+            let head = format!(
+                "POST {concrete} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            requests.push(([head.into_bytes(), body].concat(), Some(promised)));
+        }
+    }
+    for path in &corpus.targets {
+        for method in ["GET", "POST", "DELETE"] {
+            let path = path.replace("{id}", &target.id);
+            requests.push((
+                format!("{method} {path} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n\r\n").into_bytes(),
+                None,
+            ));
+        }
+    }
+    requests.extend(corpus.requests.iter().map(|request| (request.clone().into_bytes(), None)));
+    let checks = requests.iter().map(|(request, promised)| target.check(request, *promised));
+    futures_util::stream::iter(checks).buffer_unordered(AT_ONCE).collect::<()>().await;
+    for path in ["/healthz", "/readyz", "/api/v1/deploy"] {
+        assert_eq!(target.api.get(path).await.status, 200, "{path} goes on");
+    }
+}
+
+#[tokio::test]
+async fn hostile_text_in_events_stays_inside_its_message() {
+    let (corpus, db) = (Corpus::read(), TestDb::new().await);
+    let api = Api::serve(&db.db).await;
+    let mut feed = Reader::open(api.request(Method::GET, "/api/v1/events")).await;
+    let mut story = Story::begin(&db.db).await;
+    let mut own = api.follow(story.id(), "").await;
+    let values = corpus.values();
+    let told =
+        |(n, value): (usize, &String)| Event::new(EventCode::BuildProgress).with("message", value.clone()).keyed(n);
+    story.tell(values.iter().enumerate().map(told).collect()).await;
+    // The reader fails on anything but the four lines of each event.
+    for messages in [own.take(values.len()).await, feed.take(values.len()).await] {
+        for (message, value) in messages.iter().zip(&values) {
+            assert_eq!(message.event, "stage");
+            let beginning: String = value.chars().take(20).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
+            assert!(message.text().contains(&beginning), "{value:?}: {}", message.text());
+        }
+    }
+}
