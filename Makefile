@@ -19,7 +19,7 @@ export PANDA_TEST_CLIENTS ?= $(PANDA_CACHE_DIR)/clients
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test soak lint fmt build bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout
+.PHONY: help demo up test soak fuzz lint fmt build bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ soak: ## Random kills, pauses, stops and cuts for PANDA_SOAK_MINUTES (10); PANDA
 	@scripts/install.sh build rust demo test
 	cargo build --all-targets $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run --profile soak $(TESTED)
+
+fuzz: ## Fuzz history, events, ids, refs and configuration for PANDA_FUZZ_SECONDS (60) each, with a nightly Rust
+	@scripts/install.sh build rust fuzz
+	@cd fuzz && for target in history events ids refs configuration; do \
+	  cargo +nightly fuzz run "$$target" -- -max_total_time=$${PANDA_FUZZ_SECONDS:-60} -timeout=10 -print_final_stats=1 -verbosity=0; \
+	done
 
 lint: ## Formatting, clippy, queries, documentation, dependencies, scripts
 	@scripts/install.sh build rust demo lint

@@ -21,10 +21,12 @@ use crate::clients::github::GitHub;
 use crate::clients::probe::Probe;
 use crate::config::{Config, DatabaseConfig};
 use crate::db::{Db, DbError, DbOptions};
+use crate::domain::claims;
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
 use crate::domain::token::SecretHash;
+use crate::http::oidc::Verifier;
 use crate::http::{ApiState, Auth, AuthOptions, Hub, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
@@ -56,6 +58,12 @@ pub enum AppError {
     NobodyCanSignIn {
         /// Where it would listen.
         address: SocketAddr,
+    },
+    /// The issuers of OpenID Connect tokens.
+    #[error("{problem}; --oidc-file (PANDA_OIDC_FILE) names the file, and docs/security.md has an example")]
+    Issuers {
+        /// What is wrong.
+        problem: String,
     },
     /// A client of the outside could not be set up.
     #[error(transparent)]
@@ -204,9 +212,10 @@ fn authentication(
     let admin = config.auth.admin_token_file.as_deref().map(admin_token).transpose()?;
     let proxied = !config.http.trusted_proxies.is_empty();
     if config.auth.is_required(address, proxied) {
-        let needs_token = admin.is_none() && !address.ip().is_loopback();
+        let oidc = config.auth.oidc_file.as_deref().map(issuers).transpose()?;
+        let needs_token = admin.is_none() && oidc.is_none() && !address.ip().is_loopback();
         let options =
-            AuthOptions { admin, session: config.auth.session, another_approves: config.auth.another_approves };
+            AuthOptions { admin, session: config.auth.session, another_approves: config.auth.another_approves, oidc };
         return Ok((Auth::required(db, options, stop), needs_token));
     }
     if config.auth.is_off() {
@@ -216,6 +225,13 @@ fn authentication(
         return Ok((Auth::off(), false));
     }
     Ok((Auth::local(), false))
+}
+
+/// The issuers in this file.
+fn issuers(path: &Path) -> Result<Verifier, AppError> {
+    let refused = |problem: String| AppError::Issuers { problem: format!("{}: {problem}", path.display()) };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    Ok(Verifier::new(claims::parse(&text).map_err(refused)?)?)
 }
 
 /// The hash of the token in this file.

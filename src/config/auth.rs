@@ -21,7 +21,7 @@ pub enum AuthMode {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Who may do what")]
 pub struct AuthConfig {
-    /// Who may use the API: required (whoever has a token), none (everybody, everything), or auto: required, unless it listens on loopback with neither a trusted proxy nor an admin token
+    /// Who may use the API: required (whoever has a token), none (everybody, everything), or auto: required, unless it listens on loopback with neither a trusted proxy nor an admin token nor an OpenID Connect issuer
     #[arg(long = "auth", env = "PANDA_AUTH", value_name = "MODE", default_value = "auto", value_enum)]
     pub mode: AuthMode,
     /// The same as --auth none: everybody who reaches the API may do everything
@@ -33,6 +33,9 @@ pub struct AuthConfig {
     /// Whether whoever started a deployment may not switch it: another approver has to
     #[arg(long, env = "PANDA_ANOTHER_APPROVES", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub another_approves: bool,
+    /// File with the OpenID Connect issuers whose tokens may sign in, in JSON; docs/security.md has an example
+    #[arg(long, env = "PANDA_OIDC_FILE", value_name = "FILE")]
+    pub oidc_file: Option<PathBuf>,
     /// Milliseconds that a browser's session lasts, which ends with the token that it was opened with in any case
     #[arg(long = "session-ms", env = "PANDA_SESSION_MS", value_name = "MS", default_value = "43200000", value_parser = super::millis)]
     pub session: Duration,
@@ -51,7 +54,9 @@ impl AuthConfig {
             _ if self.is_off() => false,
             AuthMode::None => false,
             AuthMode::Required => true,
-            AuthMode::Auto => !listen.ip().is_loopback() || proxied || self.admin_token_file.is_some(),
+            AuthMode::Auto => {
+                !listen.ip().is_loopback() || proxied || self.admin_token_file.is_some() || self.oidc_file.is_some()
+            }
         }
     }
 }
@@ -80,6 +85,7 @@ mod tests {
         }
         assert!(required(&[], "127.0.0.1:80", true), "behind a proxy");
         assert!(required(&["--admin-token-file=x"], "127.0.0.1:80", false));
+        assert!(required(&["--oidc-file=x"], "127.0.0.1:80", false));
         assert!(required(&["--auth=required"], "127.0.0.1:80", false));
     }
 

@@ -206,6 +206,23 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_guide_lets_in_whom_it_says() {
+        let guide = include_str!("../../docs/security.md");
+        let example = guide.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+        let issuers = parse(example).unwrap();
+        let claims = json!({"repository_owner_id": "1234567", "repository": "acme/shop", "ref": "refs/heads/main", "event_name": "push"});
+        let right = |claims: &Value| issuers[0].right(claims.as_object().unwrap());
+        assert_eq!(right(&claims), Some((Role::Deployer, only("acme/shop"))));
+        for (claim, other) in
+            [("repository_owner_id", "7"), ("ref", "refs/pull/1/merge"), ("event_name", "pull_request")]
+        {
+            let mut claims = claims.clone();
+            claims[claim] = json!(other);
+            assert_eq!(right(&claims), None, "{claim}");
+        }
+    }
+
+    #[test]
     fn claims_within_claims_are_found() {
         let given = json!([{"claims": {"/realm_access/roles": "panda"}, "role": "viewer"}]);
         assert!(right(&given, &json!({"realm_access": {"roles": ["x", "panda"]}})).is_some());

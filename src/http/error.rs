@@ -70,6 +70,9 @@ pub enum ApiError {
     /// Nobody knows who asks; the text says why.
     #[error("not signed in: {0}")]
     NotSignedIn(&'static str),
+    /// The keys of the issuer of an OpenID Connect token cannot be had.
+    #[error("the token's issuer cannot be asked: {0}")]
+    IssuerUnavailable(ClientError),
     /// The caller's role is not enough.
     #[error("a {role} may not do this: it needs {needed}")]
     NotAllowed {
@@ -283,6 +286,14 @@ impl ApiError {
                 "Sign in first",
                 format!("Nobody is signed in: {why}. Send the header Authorization: Bearer TOKEN; `panda token create` makes a token."),
             ),
+            // Why is in the log: it may tell of the network that the server is in.
+            Self::IssuerUnavailable(_) => P::new(
+                S::SERVICE_UNAVAILABLE,
+                "ISSUER_UNAVAILABLE",
+                "The token's issuer cannot be asked",
+                "The issuer of this token could not be asked for its keys, so it cannot be told whether the token is good. Try again in a moment.",
+            )
+            .retry_after(SOON),
             Self::NotAllowed { needed, role } => P::new(
                 S::FORBIDDEN,
                 "NOT_ALLOWED",

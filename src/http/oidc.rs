@@ -15,6 +15,7 @@ use crate::clients::oidc::{IssuerKeys, Times};
 use crate::domain::claims::Issuer;
 use crate::domain::principal::{Kind, Principal};
 use crate::domain::text;
+use crate::http::error::ApiError;
 
 /// Signatures with a public key only. With HS256 whoever knows the public key could sign.
 const ALGORITHMS: [Algorithm; 9] = [
@@ -53,6 +54,19 @@ pub enum OidcError {
     /// The issuer's keys are not there.
     #[error("the token's issuer cannot be asked for its keys: {0}")]
     Unavailable(ClientError),
+}
+
+impl From<OidcError> for ApiError {
+    fn from(error: OidcError) -> Self {
+        match error {
+            OidcError::UnknownIssuer => Self::NotSignedIn("the token is of no issuer that is trusted here"),
+            OidcError::Invalid(reason) => Self::NotSignedIn(reason),
+            OidcError::NoRight => {
+                Self::NotSignedIn("the token is good, and no rule of the server gives its bearer a right")
+            }
+            OidcError::Unavailable(error) => Self::IssuerUnavailable(error),
+        }
+    }
 }
 
 /// Checks tokens: cheap to clone.

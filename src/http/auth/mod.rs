@@ -24,6 +24,7 @@ pub use allowed::{Admin, Allowed, Approver, Asks, Deployer, Least, Reads, Viewer
 pub use known::Known;
 
 use super::error::ApiError;
+use super::oidc::Verifier;
 use crate::db::Db;
 use crate::domain::principal::{Kind, Principal};
 use crate::domain::token::SecretHash;
@@ -43,7 +44,7 @@ enum Mode {
 }
 
 /// Who is let in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AuthOptions {
     /// The hash of the token that may do everything.
     pub admin: Option<SecretHash>,
@@ -51,6 +52,8 @@ pub struct AuthOptions {
     pub session: Duration,
     /// Whether whoever started a deployment may not switch it.
     pub another_approves: bool,
+    /// Whose tokens are taken beside those of the database.
+    pub oidc: Option<Verifier>,
 }
 
 #[derive(Debug)]
@@ -187,6 +190,9 @@ impl Auth {
 impl Required {
     async fn right(&self, parts: &Parts) -> Result<Right, ApiError> {
         if let Some(token) = headers::bearer(&parts.headers)? {
+            if let Some(oidc) = self.options.oidc.as_ref().filter(|_| Verifier::is_for(token)) {
+                return Ok(Right::of(oidc.verify(token).await?));
+            }
             let unknown = ApiError::NotSignedIn("the token is not known here, or has expired, or was revoked");
             return self.token(SecretHash::of(token)).await?.ok_or(unknown);
         }

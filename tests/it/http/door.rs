@@ -69,7 +69,7 @@ async fn a_body_that_comes_too_slowly_is_given_up() {
     for path in ["/api/v1/deploy", "/api/v1/deploy/dep_x/cancel"] {
         let mut socket = TcpStream::connect(api.address).await.unwrap();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: panda\r\nContent-Type: application/json\r\nContent-Length: 64\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 64\r\n\r\n"
         );
         socket.write_all(head.as_bytes()).await.unwrap();
         let begun = Instant::now();

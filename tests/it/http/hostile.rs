@@ -100,8 +100,13 @@ impl Target {
         let ((github, root), sandbox) = (outside::github().await, outside::sandbox().await);
         let there = Outside::default().with_github(&github).with_aws(&sandbox);
         // Streams end at once: nobody reads for ever.
-        let flags =
-            ["--rate-per-client=0", "--rate-per-token=0", "--max-streams-per-client=10000", "--stream-rotation-ms=50"];
+        let flags = [
+            "--no-auth",
+            "--rate-per-client=0",
+            "--rate-per-token=0",
+            "--max-streams-per-client=10000",
+            "--stream-rotation-ms=50",
+        ];
         let api = Api::serve_with(&db.db, &there, &flags).await;
         let mut failed = Story::begin_of(&db.db, "acme", "other").await;
         failed.fail().await;

@@ -94,7 +94,11 @@ impl Api {
     pub async fn serve_with(db: &Db, outside: &Outside, flags: &[&str]) -> Self {
         let shutdown = CancellationToken::new();
         let Cli { http: config, auth } = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap();
-        let options = AuthOptions { admin: None, session: auth.session, another_approves: auth.another_approves };
+        let oidc = auth.oidc_file.clone().map(|path| {
+            let issuers = panda::domain::claims::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+            panda::http::oidc::Verifier::new(issuers).unwrap()
+        });
+        let options = AuthOptions { admin: None, session: auth.session, another_approves: auth.another_approves, oidc };
         let auth = match (auth.is_required(config.listen, false), auth.is_off()) {
             (true, _) => Auth::required(db.clone(), options, &shutdown),
             (false, true) => Auth::off(),

@@ -18,10 +18,14 @@ use panda::clients::oidc::Times;
 use panda::domain::claims;
 use panda::domain::principal::{Kind, Role, Scope};
 use panda::http::oidc::{OidcError, Verifier};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout};
 
-use crate::support::wait_for;
+use super::{Answer, Api, Outside, Story};
+use crate::support::db::TestDb;
+use crate::support::{SOON, wait_for};
 
 /// An issuer with its keys, as `/.well-known/openid-configuration` leads to them.
 #[derive(Clone)]
@@ -99,15 +103,19 @@ impl Issuer {
     }
 
     fn with(&self, times: Times) -> Verifier {
-        let file = json!([{
+        Verifier::with_times(claims::parse(&self.file().to_string()).unwrap(), times).unwrap()
+    }
+
+    /// What an operator writes.
+    fn file(&self) -> Value {
+        json!([{
             "issuer": self.name(),
             "audiences": ["panda", "panda-staging"],
             "rules": [
                 {"claims": {"groups": "platform"}, "role": "admin"},
                 {"claims": {"repository_owner": "acme", "ref": "refs/heads/main"}, "role": "deployer", "repositories": ["{repository}"]},
             ],
-        }]);
-        Verifier::with_times(claims::parse(&file.to_string()).unwrap(), times).unwrap()
+        }])
     }
 
     /// Good claims, with changes; null takes one away.
@@ -282,4 +290,52 @@ async fn while_the_issuer_is_away_its_known_keys_serve_for_a_while() {
     issuer.has(&[&second]);
     assert_eq!(invalid(verifier.verify(&sign(&first)).await), "its issuer has no such key");
     verifier.verify(&sign(&second)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_workflow_of_github_actions_signs_in_with_its_own_token_and_sees_its_repository() {
+    let key = Key::ec("k");
+    let issuer = Issuer::start(&[&key]).await;
+    let db = TestDb::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("issuers.json");
+    std::fs::write(&path, issuer.file().to_string()).unwrap();
+    let file = format!("--oidc-file={}", path.display());
+    // Not told that whoever comes has to sign in: an issuer is reason enough.
+    let api = Api::serve_with(&db.db, &Outside::default(), &[&file]).await;
+    let (shop, toys) = (Story::begin_of(&db.db, "acme", "shop").await, Story::begin_of(&db.db, "acme", "toys").await);
+    let ask = async |method: Method, path: String, token: &str| {
+        Answer::of(api.request(method, &path).bearer_auth(token).send().await.unwrap()).await
+    };
+    let token = key.sign(&issuer.claims(&json!({})));
+    let result = |story: &Story| format!("/api/v1/deploy/{}/result", story.id());
+    assert_eq!(ask(Method::GET, result(&shop), &token).await.status, 200);
+    ask(Method::GET, result(&toys), &token).await.problem(404, "DEPLOYMENT_NOT_FOUND");
+    let switch = format!("/api/v1/deploy/{}/switch", shop.id());
+    ask(Method::POST, switch, &token).await.problem(403, "NOT_ALLOWED");
+    assert_eq!(ask(Method::POST, format!("/api/v1/deploy/{}/cancel", shop.id()), &token).await.status, 200);
+
+    let refused = ask(Method::GET, result(&shop), &key.sign(&issuer.claims(&json!({"aud": "other"})))).await;
+    let problem = refused.problem(401, "NOT_SIGNED_IN");
+    assert!(problem["detail"].as_str().unwrap().contains("another audience"), "{problem}");
+    api.get("/api/v1/deploy").await.problem(401, "NOT_SIGNED_IN");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_opened_it() {
+    let key = Key::ec("k");
+    let issuer = Issuer::start(&[&key]).await;
+    let db = TestDb::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("issuers.json");
+    std::fs::write(&path, issuer.file().to_string()).unwrap();
+    let api = Api::serve_with(&db.db, &Outside::default(), &[&format!("--oidc-file={}", path.display())]).await;
+    let story = Story::begin_of(&db.db, "acme", "shop").await;
+    let token = key.sign(&issuer.claims(&json!({"exp": Utc::now().timestamp() + 3})));
+    let events = format!("/api/v1/deploy/{}/events", story.id());
+    let stream = api.request(Method::GET, &events).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    let begun = Instant::now();
+    timeout(SOON, stream.bytes()).await.expect("it ends").unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
