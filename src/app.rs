@@ -20,6 +20,7 @@ use crate::clients::probe::Probe;
 use crate::config::{Config, DatabaseConfig};
 use crate::db::{Db, DbError, DbOptions};
 use crate::domain::connection::AwsKeys;
+use crate::domain::destination::Destinations;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
 use crate::http::{ApiState, Hub};
@@ -229,11 +230,12 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Se
         operation_timeout: outside.aws_timeout,
     })
     .await;
+    let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
     Ok(Services {
         aws,
         docker: Docker::connect(outside.docker_host.as_deref())?,
         git: Git::new(GitLimits::default()),
-        probe: Probe::new(times.health_timeout)?,
+        probe: Probe::new(times.health_timeout, destinations)?,
         names: Names::from(&config.names),
         settings: Settings {
             event_bus: outside.event_bus.clone(),

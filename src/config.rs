@@ -128,6 +128,12 @@ pub struct OutsideConfig {
     /// Where repositories are cloned from: {this}/{owner}/{repo}.git
     #[arg(long, env = "PANDA_GITHUB_URL", value_name = "URL", default_value = "https://github.com", value_parser = http_url)]
     pub github_url: Url,
+    /// Networks that health checks may reach although these are refused: loopback, link-local, metadata services, multicast, reserved
+    #[arg(long, env = "PANDA_HEALTH_ALLOW", value_name = "NETWORK,…", value_delimiter = ',')]
+    pub health_allow: Vec<Network>,
+    /// Networks that health checks may not reach beside those; of all networks that hold an address the smallest decides
+    #[arg(long, env = "PANDA_HEALTH_REFUSE", value_name = "NETWORK,…", value_delimiter = ',')]
+    pub health_refuse: Vec<Network>,
     /// The Docker engine that builds; DOCKER_HOST or the usual sockets when absent
     #[arg(long, env = "PANDA_DOCKER_HOST", value_name = "HOST")]
     pub docker_host: Option<String>,

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod catalogue;
 pub mod connection;
 pub mod deployment;
+pub mod destination;
 pub mod event;
 pub mod failure;
 pub mod history;
