@@ -234,7 +234,11 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Se
     Ok(Services {
         aws,
         docker: Docker::connect(outside.docker_host.as_deref())?,
-        git: Git::new(GitLimits::default()),
+        git: Git::new(GitLimits {
+            max_bytes: usize::try_from(outside.source_max_bytes).unwrap_or(usize::MAX),
+            max_files: usize::try_from(outside.source_max_files).unwrap_or(usize::MAX),
+            ..GitLimits::default()
+        }),
         probe: Probe::new(times.health_timeout, destinations)?,
         names: Names::from(&config.names),
         settings: Settings {

@@ -15,6 +15,7 @@ use url::Url;
 use crate::domain::catalogue::Lang;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
+use crate::domain::validate;
 
 /// What `panda serve` needs to know.
 #[derive(Args, Clone, Debug)]
@@ -123,11 +124,17 @@ pub struct OutsideConfig {
     #[arg(long = "aws-timeout-ms", env = "PANDA_AWS_TIMEOUT_MS", value_name = "MS", default_value = "15000", value_parser = millis)]
     pub aws_timeout: Duration,
     /// GitHub's API
-    #[arg(long, env = "PANDA_GITHUB_API", value_name = "URL", default_value = "https://api.github.com", value_parser = http_url)]
+    #[arg(long, env = "PANDA_GITHUB_API", value_name = "URL", default_value = "https://api.github.com", value_parser = private_url)]
     pub github_api: Url,
     /// Where repositories are cloned from: {this}/{owner}/{repo}.git
-    #[arg(long, env = "PANDA_GITHUB_URL", value_name = "URL", default_value = "https://github.com", value_parser = http_url)]
+    #[arg(long, env = "PANDA_GITHUB_URL", value_name = "URL", default_value = "https://github.com", value_parser = private_url)]
     pub github_url: Url,
+    /// Most bytes of a repository's newest commit, as it is received and as its files are unpacked
+    #[arg(long, env = "PANDA_SOURCE_MAX_BYTES", value_name = "BYTES", default_value_t = 2 << 30, value_parser = clap::value_parser!(u64).range(1_000..=1 << 40))]
+    pub source_max_bytes: u64,
+    /// Most files and folders of a repository's newest commit
+    #[arg(long, env = "PANDA_SOURCE_MAX_FILES", value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub source_max_files: u32,
     /// Networks that health checks may reach although these are refused: loopback, link-local, metadata services, multicast, reserved
     #[arg(long, env = "PANDA_HEALTH_ALLOW", value_name = "NETWORK,…", value_delimiter = ',')]
     pub health_allow: Vec<Network>,
@@ -256,6 +263,13 @@ fn http_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// An address that tokens are sent to.
+fn private_url(text: &str) -> Result<Url, String> {
+    let url = http_url(text)?;
+    validate::private_url(&url)?;
+    Ok(url)
+}
+
 fn postgres_url(text: &str) -> Result<SecretString, String> {
     // The value is never part of the message: it may hold a password.
     let url = Url::parse(text).map_err(|_| "give postgres://user:password@host:port/database".to_owned())?;
@@ -314,6 +328,8 @@ mod tests {
         assert!(refused("--poll-interval-ms=0").contains("--poll-interval-ms"));
         assert!(refused("--cors-origins=https://a.example/path").contains("https://a.example"));
         assert!(refused("--aws-endpoint=ftp://x").contains("http://"));
+        assert!(refused("--github-url=http://git.example.com").contains("https://"));
+        assert!(refused("--github-api=http://10.0.0.1").contains("https://"));
         assert!(refused("--secret-name=fixed").contains("{owner}"));
         assert!(refused("--lease-ms=10").contains("1000"));
     }

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{ClientError, ErrorKind, error::chain};
+use crate::domain::validate;
 use crate::failpoints::around;
 
 const CALL: &str = "GitHub API";
@@ -45,8 +46,10 @@ pub struct GitHub {
 }
 
 impl GitHub {
-    /// The API at `api_url` (`https://api.github.com`), each call within `timeout`. Fails only where no TLS can be set up.
+    /// The API at `api_url` (`https://api.github.com`), each call within `timeout`. Fails where no TLS can be set up, and for an address
+    /// that a token must not be sent to.
     pub fn new(api_url: Url, timeout: Duration) -> Result<Self, ClientError> {
+        validate::private_url(&api_url).map_err(|rule| ClientError::new(ErrorKind::Invalid, CALL, rule))?;
         let http = Client::builder()
             .timeout(timeout)
             .user_agent(concat!("panda/", env!("CARGO_PKG_VERSION")))

@@ -40,7 +40,8 @@ impl Run for BuildImage {
         let built_before = docker.find_image(&image).await.map_err(&unavailable)?;
         if built_before.is_none() {
             let workspace = cx.workspace();
-            if !workspace.join(&self.dockerfile).is_file() {
+            let dockerfile = tokio::fs::symlink_metadata(workspace.join(&self.dockerfile)).await;
+            if !dockerfile.is_ok_and(|found| found.is_file()) {
                 // Taken over from a replica whose disk we do not see, or cleaned up: get the source again.
                 return Ok(Outcome::next(FetchSource {}));
             }

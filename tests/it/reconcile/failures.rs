@@ -346,3 +346,29 @@ async fn the_same_commit_deployed_twice_gets_a_digest_and_an_execution_each() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_service_at_an_address_that_health_checks_may_not_reach_is_never_asked() {
+    let world = World::start().await;
+    // The sandbox's services are on this machine, as the metadata service of a cloud is.
+    let failed = fails(&world, &["--health-allow=10.20.0.0/16"], "main", ErrorCode::GreenUnhealthy).await;
+    assert!(said(&world, &failed.id).await.contains("127.0.0.1 may not be reached"));
+}
+
+#[tokio::test]
+async fn a_repository_over_the_limit_fails_with_the_option_that_raises_it() {
+    let world = World::start().await;
+    let failed = fails(&world, &["--source-max-files=2"], "main", ErrorCode::SourceFetchFailed).await;
+    assert!(said(&world, &failed.id).await.contains("PANDA_SOURCE_MAX_FILES"));
+}
+
+#[tokio::test]
+async fn what_a_fetch_leaves_out_is_told() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n";
+    let world = World::with_files(vec![SourceFile::new("model.bin", pointer)]).await;
+    let failed = fails(&world, &[], "main", ErrorCode::DockerfileNotFound).await;
+    let told = events(&world, &failed.id).await;
+    let left_out = told.iter().find(|event| event.code == "source_left_out").unwrap().render(Lang::En);
+    assert!(left_out.message.contains("model.bin"), "{left_out:?}");
+    assert_eq!(left_out.details.unwrap()["lfsFiles"], 1);
+}
