@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::ClientError;
 use crate::clients::aws::{Aws, AwsSettings};
-use crate::clients::docker::Docker;
+use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::{Git, GitLimits};
 use crate::clients::github::GitHub;
 use crate::clients::probe::Probe;
@@ -247,6 +247,11 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Se
             github_url: outside.github_url.clone(),
             workspace_dir: outside.workspace_dir.clone(),
             build_network: outside.build_network.clone(),
+            build_limits: BuildLimits {
+                memory_bytes: Some(u64::from(outside.build_memory) << 20).filter(|bytes| *bytes > 0),
+                cpu_millis: outside.build_cpus,
+                output_bytes: usize::try_from(outside.build_max_output).unwrap_or(usize::MAX),
+            },
             poll_interval: times.poll_interval,
             follow_limit: times.follow_limit,
             execution_wait: times.execution_wait,

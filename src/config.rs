@@ -147,6 +147,15 @@ pub struct OutsideConfig {
     /// Network mode of builds (host, none, …); the engine's default when absent
     #[arg(long, env = "PANDA_BUILD_NETWORK", value_name = "MODE")]
     pub build_network: Option<String>,
+    /// Mebibytes of memory that a step of a build may use, swap included; 0 is no limit
+    #[arg(long, env = "PANDA_BUILD_MEMORY", value_name = "MIB", default_value_t = 4_096, value_parser = mebibytes)]
+    pub build_memory: u32,
+    /// Processors that a step of a build may use, such as 1.5; all when absent
+    #[arg(long, env = "PANDA_BUILD_CPUS", value_name = "N", value_parser = cpu_millis)]
+    pub build_cpus: Option<u32>,
+    /// Most bytes of a build's output that are kept as events, each line counted with 64 more; the build goes on
+    #[arg(long, env = "PANDA_BUILD_MAX_OUTPUT", value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(1_000..=1 << 30))]
+    pub build_max_output: u32,
     /// Folder for checked-out sources; each is removed when it is no longer needed
     #[arg(long, env = "PANDA_WORKSPACE_DIR", value_name = "FOLDER", default_value_os_t = default_workspace_dir())]
     pub workspace_dir: PathBuf,
@@ -244,6 +253,25 @@ fn millis(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Mebibytes, or 0; the engine takes no less than 6.
+fn mebibytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(mib) if mib == 0 || (6..=16_777_216).contains(&mib) => Ok(mib),
+        _ => Err("give whole mebibytes from 6, such as 4096, or 0 for no limit".to_owned()),
+    }
+}
+
+/// A number of processors, in thousandths of one.
+fn cpu_millis(text: &str) -> Result<u32, String> {
+    let wrong = || "give a number of processors from 0.01 to 1024, such as 1.5".to_owned();
+    let cpus: f64 = text.parse().map_err(|_| wrong())?;
+    if !(0.01..=1024.0).contains(&cpus) {
+        return Err(wrong());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 10 and 1,024,000")]
+    Ok((cpus * 1_000.0).round() as u32)
+}
+
 /// Short leases are lost by a slow disk, long ones leave deployments alone for long.
 fn lease(text: &str) -> Result<Duration, String> {
     millis(text)
@@ -330,6 +358,8 @@ mod tests {
         assert!(refused("--aws-endpoint=ftp://x").contains("http://"));
         assert!(refused("--github-url=http://git.example.com").contains("https://"));
         assert!(refused("--github-api=http://10.0.0.1").contains("https://"));
+        assert!(refused("--build-memory=5").contains("4096"));
+        assert!(refused("--build-cpus=0").contains("1.5") && refused("--build-cpus=NaN").contains("1.5"));
         assert!(refused("--secret-name=fixed").contains("{owner}"));
         assert!(refused("--lease-ms=10").contains("1000"));
     }

@@ -73,8 +73,7 @@ impl BuildImage {
             tag: image,
             labels: &labels,
             network: cx.services.settings.build_network.as_deref(),
-            memory_bytes: None,
-            cpu_millis: None,
+            limits: cx.services.settings.build_limits,
         };
         let tell_lines = async {
             // Numbered, so that a build that runs again after a crash does not tell its first lines twice.

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clients::aws::{Aws, UserAws};
-use crate::clients::docker::Docker;
+use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::Git;
 use crate::clients::probe::Probe;
 use crate::domain::connection::GithubConnection;
@@ -92,6 +92,8 @@ pub struct Settings {
     pub workspace_dir: PathBuf,
     /// Network mode of builds.
     pub build_network: Option<String>,
+    /// What a build may use.
+    pub build_limits: BuildLimits,
     /// Time between two looks at an execution.
     pub poll_interval: Duration,
     /// Longest following of an execution.

@@ -16,7 +16,7 @@ use bollard::{
     query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder},
 };
 
-pub use build::{BuildError, BuildRequest, BuiltImage};
+pub use build::{BuildError, BuildLimits, BuildRequest, BuiltImage, LINE_COST};
 pub use push::{PushLine, PushedImage};
 
 use super::{ClientError, ErrorKind, error::chain};

@@ -212,7 +212,7 @@ async fn no_hook_and_no_filter_of_the_machine_runs() {
     fetch(&server.repository("public/shop.git"), "main", None, &into).await.unwrap();
     assert_eq!(fs::read_to_string(into.join("a.txt")).unwrap(), "plain");
     let hooks = names(&into.join(".git/hooks"));
-    assert!(hooks.iter().all(|name| name == "README.md"), "{hooks:?}");
+    assert!(hooks.iter().all(|name| name.starts_with("README")), "{hooks:?}");
     assert!(!into.join("evil-ran").exists());
 }
 
