@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{ClientError, ErrorKind, error::chain};
+use crate::domain::mask::Mask;
 use crate::domain::validate;
 use crate::failpoints::around;
 
@@ -62,6 +63,17 @@ impl GitHub {
 
     /// Whether the token can read the branch of the repository.
     pub async fn check(&self, owner: &str, repo: &str, branch: &str, token: &SecretString) -> Result<(), GitHubError> {
+        self.ask(owner, repo, branch, token).await.map_err(|mut error| {
+            if let GitHubError::NoAccess(said) | GitHubError::Unavailable(ClientError { message: said, .. }) =
+                &mut error
+            {
+                Mask::of([token]).string(said);
+            }
+            error
+        })
+    }
+
+    async fn ask(&self, owner: &str, repo: &str, branch: &str, token: &SecretString) -> Result<(), GitHubError> {
         let repository = self.get(&["repos", owner, repo], token).await?;
         understood(repository, GitHubError::RepositoryNotFound).await?;
         let branch = self.get(&["repos", owner, repo, "branches", branch], token).await?;

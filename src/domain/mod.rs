@@ -10,6 +10,7 @@ pub mod failure;
 pub mod history;
 pub mod ids;
 pub mod keyring;
+pub mod mask;
 pub mod names;
 pub mod network;
 pub mod pipeline;

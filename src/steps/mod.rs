@@ -45,6 +45,7 @@ use crate::domain::connection::GithubConnection;
 use crate::domain::deployment::Deployment;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::mask::Mask;
 use crate::domain::names::Names;
 
 pub use await_switch::AwaitSwitch;
@@ -218,6 +219,16 @@ macro_rules! steps {
                 let state = match self { $(Self::$step(step) => serde_json::to_value(step)),+ };
                 // Plain structs of strings and numbers always serialise; a null would be refused by `parse`, not misread.
                 state.unwrap_or(Value::Null)
+            }
+
+            /// Takes known secrets out of the state.
+            pub fn mask(&mut self, mask: &Mask) {
+                let mut state = self.state();
+                mask.value(&mut state);
+                // A state with other texts in it is a state all the same.
+                if let Ok(masked) = Self::parse(self.name(), &state) {
+                    *self = masked;
+                }
             }
 
             /// Stage as users see it.

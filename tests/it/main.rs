@@ -9,6 +9,7 @@ mod crash;
 mod db;
 mod flow;
 mod http;
+mod leaks;
 mod moto;
 mod parts;
 mod reconcile;
