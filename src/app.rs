@@ -251,6 +251,7 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Se
                 memory_bytes: Some(u64::from(outside.build_memory) << 20).filter(|bytes| *bytes > 0),
                 cpu_millis: outside.build_cpus,
                 output_bytes: usize::try_from(outside.build_max_output).unwrap_or(usize::MAX),
+                image_bytes: outside.image_max_bytes,
             },
             poll_interval: times.poll_interval,
             follow_limit: times.follow_limit,

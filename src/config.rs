@@ -156,6 +156,9 @@ pub struct OutsideConfig {
     /// Most bytes of a build's output that are kept as events, each line counted with 64 more; the build goes on
     #[arg(long, env = "PANDA_BUILD_MAX_OUTPUT", value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(1_000..=1 << 30))]
     pub build_max_output: u32,
+    /// Most bytes of an image, its layers unpacked; a larger one is not pushed
+    #[arg(long, env = "PANDA_IMAGE_MAX_BYTES", value_name = "BYTES", default_value_t = 10 << 30)]
+    pub image_max_bytes: u64,
     /// Folder for checked-out sources; each is removed when it is no longer needed
     #[arg(long, env = "PANDA_WORKSPACE_DIR", value_name = "FOLDER", default_value_os_t = default_workspace_dir())]
     pub workspace_dir: PathBuf,

@@ -8,6 +8,7 @@ mod clients;
 mod crash;
 mod db;
 mod flow;
+mod hostile;
 mod http;
 mod leaks;
 mod moto;

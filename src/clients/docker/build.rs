@@ -38,11 +38,13 @@ pub struct BuildLimits {
     pub cpu_millis: Option<u32>,
     /// The most bytes of output that are told, each line counted with [`LINE_COST`] more; the build goes on without being told.
     pub output_bytes: usize,
+    /// The most bytes of an image that is worth pushing, its layers unpacked; looked at when it is built.
+    pub image_bytes: u64,
 }
 
 impl Default for BuildLimits {
     fn default() -> Self {
-        Self { memory_bytes: Some(4 << 30), cpu_millis: None, output_bytes: 4 << 20 }
+        Self { memory_bytes: Some(4 << 30), cpu_millis: None, output_bytes: 4 << 20, image_bytes: 10 << 30 }
     }
 }
 

@@ -12,6 +12,7 @@ use url::Url;
 use walkdir::WalkDir;
 
 use super::nobody;
+use crate::hostile;
 use crate::support::git_server::{GitServer, TOKEN};
 
 async fn fetch(url: &Url, branch: &str, token: Option<&str>, into: &Path) -> Result<Fetched, ClientError> {
@@ -124,8 +125,8 @@ async fn what_a_token_must_not_be_sent_to_and_what_is_no_branch_name_is_invalid(
         );
     }
     let before = server.asked();
-    for branch in include_str!("../hostile/branches.txt").lines().filter(|line| !line.starts_with("# ")) {
-        let refused = fetch(&server.repository("public/shop.git"), branch, None, &into).await.unwrap_err();
+    for branch in hostile::inputs("branches.txt") {
+        let refused = fetch(&server.repository("public/shop.git"), &branch, None, &into).await.unwrap_err();
         assert!(matches!(refused.kind, ErrorKind::Invalid | ErrorKind::NotFound), "{branch:?}: {refused}");
         assert!(!into.exists(), "{branch:?}");
     }

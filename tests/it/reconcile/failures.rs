@@ -372,3 +372,22 @@ async fn what_a_fetch_leaves_out_is_told() {
     assert!(left_out.message.contains("model.bin"), "{left_out:?}");
     assert_eq!(left_out.details.unwrap()["lfsFiles"], 1);
 }
+
+#[tokio::test]
+async fn an_image_that_unpacks_to_too_much_is_neither_pushed_nor_kept() {
+    let dockerfile = "FROM busybox:1\nRUN head -c 50000000 /dev/zero > /bomb\n";
+    let world = World::with_files(vec![SourceFile::new("Dockerfile", dockerfile)]).await;
+    let failed = fails(&world, &["--image-max-bytes=20000000"], "main", ErrorCode::BuildFailed).await;
+    assert!(said(&world, &failed.id).await.contains("PANDA_IMAGE_MAX_BYTES"));
+    let image = format!("{}:{}", world.ecr_repository(), failed.id);
+    assert!(world.engine.docker().inspect_image(&image).await.is_err(), "the engine has it no more");
+    assert_eq!(world.sandbox.effects(&world.ecr_repository()).created, 0, "nothing was prepared for a push");
+}
+
+#[tokio::test]
+async fn a_dockerfile_that_prints_without_end_leaves_no_more_than_the_limit() {
+    let dockerfile = "FROM busybox:1\nRUN yes flood | head -n 200000; exit 1\n";
+    let world = World::with_files(vec![SourceFile::new("Dockerfile", dockerfile)]).await;
+    let failed = fails(&world, &["--build-max-output=20000"], "main", ErrorCode::BuildFailed).await;
+    assert!(events(&world, &failed.id).await.len() < 400);
+}
