@@ -11,6 +11,7 @@ mod tree;
 
 use std::{
     fs,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -160,12 +161,25 @@ fn unplaced(path: &Path, error: &std::io::Error) -> ClientError {
     ClientError::new(ErrorKind::Unavailable, CALL, format!("{}: {error}", path.display()))
 }
 
+/// Makes `folder` when it is not there, for this user alone: sources are not everybody's on the machine. One that is another user's is
+/// refused, root's excepted: who owns a folder in /tmp may put something else in the place of what we write into it.
+fn private_folder(folder: &Path) -> Result<(), ClientError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let owner = made.and_then(|()| fs::metadata(folder)).map_err(|error| unplaced(folder, &error))?.uid();
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        let message =
+            format!("{} belongs to another user: give a folder of your own (PANDA_WORKSPACE_DIR)", folder.display());
+        return Err(ClientError::new(ErrorKind::Invalid, CALL, message));
+    }
+    Ok(())
+}
+
 /// An empty hidden folder beside `into`; what earlier tries left there is removed.
 fn prepare(into: &Path) -> Result<TempDir, ClientError> {
     let (Some(parent), Some(name)) = (into.parent(), into.file_name()) else {
         return Err(ClientError::new(ErrorKind::Invalid, CALL, "the target folder has no parent"));
     };
-    fs::create_dir_all(parent).map_err(|error| unplaced(parent, &error))?;
+    private_folder(parent)?;
     if fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some()) {
         let message = format!("{} is not empty: remove it first", into.display());
         return Err(ClientError::new(ErrorKind::Conflict, CALL, message));
@@ -194,6 +208,8 @@ fn fetch(job: &Job, folder: &Path) -> Result<Fetched, ClientError> {
     let explain = |error: git2::Error| explain(&error, job, &seen);
     let mut init = RepositoryInitOptions::new();
     let repository = Repository::init_opts(folder, init.external_template(false)).map_err(explain)?;
+    // The folder was made for this user alone; libgit2 opens it to everybody.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(|error| unplaced(folder, &error))?;
     // Anonymous: nothing of it is written to .git/config.
     let mut remote = repository.remote_anonymous(&job.url).map_err(explain)?;
     let reference = format!("refs/heads/{}", job.branch);

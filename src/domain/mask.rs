@@ -41,8 +41,8 @@ impl Mask {
                 text = Cow::Owned(text.replace(form.as_str(), MASKED));
             }
         }
-        if let Some(kept) = self.before_a_cut_secret(&text) {
-            text = Cow::Owned(format!("{}{MASKED}…", &text[..kept]));
+        if let Some(without) = self.without_beginnings(&text) {
+            text = Cow::Owned(without);
         }
         match without_users(&text) {
             Some(without) => Cow::Owned(without),
@@ -50,14 +50,19 @@ impl Mask {
         }
     }
 
-    /// Where a text that was cut ends with the beginning of a secret: how much of it comes before.
-    fn before_a_cut_secret(&self, text: &str) -> Option<usize> {
-        let whole = text.strip_suffix("… (cut)").or_else(|| text.strip_suffix('…'))?;
-        let starts = self.forms.iter().filter_map(|form| {
-            let longest = form.len().min(whole.len());
-            (SHORTEST..longest).rev().find(|length| form.get(..*length).is_some_and(|start| whole.ends_with(start)))
-        });
-        starts.max().map(|length| whole.len() - length)
+    /// The text without the beginnings of secrets before a `…`, where a text was cut; none when there is nothing of that kind.
+    fn without_beginnings(&self, text: &str) -> Option<String> {
+        let (mut without, mut rest, mut found) = (String::new(), text, false);
+        while let Some((before, after)) = rest.split_once('…') {
+            let secret = self.forms.iter().filter_map(|form| beginning_at_end(form, before)).max();
+            without.push_str(&before[..before.len() - secret.unwrap_or(0)]);
+            without.push_str(if secret.is_some() { MASKED } else { "" });
+            without.push('…');
+            found |= secret.is_some();
+            rest = after;
+        }
+        without.push_str(rest);
+        found.then_some(without)
     }
 
     /// The same in place, for an optional text.
@@ -94,6 +99,12 @@ impl Mask {
     fn members(&self, members: &mut Map<String, Value>) {
         members.values_mut().for_each(|value| self.value(value));
     }
+}
+
+/// How much of the beginning of `form` is at the end of `text`, if it is enough to matter.
+fn beginning_at_end(form: &str, text: &str) -> Option<usize> {
+    let longest = form.len().min(text.len());
+    (SHORTEST..=longest).rev().find(|length| form.get(..*length).is_some_and(|start| text.ends_with(start)))
 }
 
 fn forms(secret: &str) -> Vec<String> {
@@ -166,8 +177,9 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_secret_at_a_cut_is_no_less_secret() {
-        assert_eq!(masked("output: ghp_s3cr/t+… (cut)"), "output: ***…");
+        assert_eq!(masked("output: ghp_s3cr/t+… (cut)"), "output: ***… (cut)");
         assert_eq!(masked("output: ghp_s3cr…"), "output: ***…");
+        assert_eq!(masked("a ghp_s3cr/… (cut)\nb ghp_s3cr/t+k…\nc…"), "a ***… (cut)\nb ***…\nc…");
         assert_eq!(masked("output: ghp…"), "output: ghp…");
         assert_eq!(masked("ends with ghp_s3cr"), "ends with ghp_s3cr", "nothing was cut");
         assert_eq!(masked("가나…"), "가나…");

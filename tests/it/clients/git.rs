@@ -1,6 +1,6 @@
 //! Fetches from a real smart-HTTP git server.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use panda::clients::{
     ClientError, ErrorKind,
@@ -266,4 +266,23 @@ async fn a_repository_over_the_limit_is_refused() {
     assert_eq!(error.kind, ErrorKind::Invalid);
     assert!(error.message.contains("larger than 10000 bytes"), "{error}");
     assert!(!into.exists());
+}
+
+#[tokio::test]
+async fn sources_are_for_this_user_alone_and_another_users_folder_is_refused() {
+    let server = GitServer::start().await;
+    server.commit("main", "a.txt", "a").await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = server.repository("public/shop.git");
+    let workspaces = folder.path().join("workspaces");
+    fetch(&url, "main", None, &workspaces.join("s")).await.unwrap();
+    for path in [&workspaces, &workspaces.join("s")] {
+        assert_eq!(fs::metadata(path).unwrap().mode() & 0o077, 0, "{}", path.display());
+    }
+    // Only root can give a folder away.
+    if std::os::unix::fs::chown(&workspaces, Some(12_345), None).is_ok() {
+        let error = fetch(&url, "main", None, &workspaces.join("t")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.message.contains("PANDA_WORKSPACE_DIR"), "{error}");
+    }
 }

@@ -144,7 +144,11 @@ async fn repository(world: &mut World, planted: &Planted) {
     let script = format!("echo '{}'\necho Basic {basic}\nprintf '10%%\\r{}\\n'\n", planted.of_keys(), planted.token);
     let long = format!("echo {}{}\n", "x".repeat(4_080), planted.key);
     let files = vec![
-        SourceFile::new("Dockerfile", "FROM busybox:1\nCOPY run.sh /\nRUN sh /run.sh; exit 1\n"),
+        // The engine repeats the command when it fails; what is kept of that ends in the middle of the token.
+        SourceFile::new(
+            "Dockerfile",
+            format!("FROM busybox:1\nCOPY run.sh /\nRUN : {}{}; sh /run.sh; exit 1\n", "z".repeat(945), planted.token),
+        ),
         SourceFile::new("run.sh", script + &long),
     ];
     repositories.commit(OWNER, &world.repo, "prints", files).await.unwrap();
