@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::ClientError;
 use crate::clients::aws::{Aws, AwsSettings};
-use crate::clients::docker::Docker;
+use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::{Git, GitLimits};
 use crate::clients::github::GitHub;
 use crate::clients::probe::Probe;
@@ -23,6 +23,7 @@ use crate::config::{Config, DatabaseConfig};
 use crate::db::{Db, DbError, DbOptions};
 use crate::domain::claims;
 use crate::domain::connection::AwsKeys;
+use crate::domain::destination::Destinations;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
 use crate::domain::token::SecretHash;
@@ -347,11 +348,16 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Se
         operation_timeout: outside.aws_timeout,
     })
     .await;
+    let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
     Ok(Services {
         aws,
         docker: Docker::connect(outside.docker_host.as_deref())?,
-        git: Git::new(GitLimits::default()),
-        probe: Probe::new(times.health_timeout)?,
+        git: Git::new(GitLimits {
+            max_bytes: usize::try_from(outside.source_max_bytes).unwrap_or(usize::MAX),
+            max_files: usize::try_from(outside.source_max_files).unwrap_or(usize::MAX),
+            ..GitLimits::default()
+        }),
+        probe: Probe::new(times.health_timeout, destinations)?,
         names: Names::from(&config.names),
         settings: Settings {
             event_bus: outside.event_bus.clone(),
@@ -359,6 +365,12 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Se
             github_url: outside.github_url.clone(),
             workspace_dir: outside.workspace_dir.clone(),
             build_network: outside.build_network.clone(),
+            build_limits: BuildLimits {
+                memory_bytes: Some(u64::from(outside.build_memory) << 20).filter(|bytes| *bytes > 0),
+                cpu_millis: outside.build_cpus,
+                output_bytes: usize::try_from(outside.build_max_output).unwrap_or(usize::MAX),
+                image_bytes: outside.image_max_bytes,
+            },
             poll_interval: times.poll_interval,
             follow_limit: times.follow_limit,
             execution_wait: times.execution_wait,

@@ -17,6 +17,7 @@ use url::Url;
 use crate::domain::catalogue::Lang;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
+use crate::domain::validate;
 pub use auth::{AuthConfig, AuthMode};
 
 /// What `panda serve` needs to know.
@@ -161,17 +162,41 @@ pub struct OutsideConfig {
     #[arg(long = "aws-timeout-ms", env = "PANDA_AWS_TIMEOUT_MS", value_name = "MS", default_value = "15000", value_parser = millis)]
     pub aws_timeout: Duration,
     /// GitHub's API
-    #[arg(long, env = "PANDA_GITHUB_API", value_name = "URL", default_value = "https://api.github.com", value_parser = http_url)]
+    #[arg(long, env = "PANDA_GITHUB_API", value_name = "URL", default_value = "https://api.github.com", value_parser = private_url)]
     pub github_api: Url,
     /// Where repositories are cloned from: {this}/{owner}/{repo}.git
-    #[arg(long, env = "PANDA_GITHUB_URL", value_name = "URL", default_value = "https://github.com", value_parser = http_url)]
+    #[arg(long, env = "PANDA_GITHUB_URL", value_name = "URL", default_value = "https://github.com", value_parser = private_url)]
     pub github_url: Url,
+    /// Most bytes of a repository's newest commit, as it is received and as its files are unpacked
+    #[arg(long, env = "PANDA_SOURCE_MAX_BYTES", value_name = "BYTES", default_value_t = 2 << 30, value_parser = clap::value_parser!(u64).range(1_000..=1 << 40))]
+    pub source_max_bytes: u64,
+    /// Most files and folders of a repository's newest commit
+    #[arg(long, env = "PANDA_SOURCE_MAX_FILES", value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub source_max_files: u32,
+    /// Networks that health checks may reach although these are refused: loopback, link-local, metadata services, multicast, reserved
+    #[arg(long, env = "PANDA_HEALTH_ALLOW", value_name = "NETWORK,…", value_delimiter = ',')]
+    pub health_allow: Vec<Network>,
+    /// Networks that health checks may not reach beside those; of all networks that hold an address the smallest decides
+    #[arg(long, env = "PANDA_HEALTH_REFUSE", value_name = "NETWORK,…", value_delimiter = ',')]
+    pub health_refuse: Vec<Network>,
     /// The Docker engine that builds; DOCKER_HOST or the usual sockets when absent
     #[arg(long, env = "PANDA_DOCKER_HOST", value_name = "HOST")]
     pub docker_host: Option<String>,
     /// Network mode of builds (host, none, …); the engine's default when absent
     #[arg(long, env = "PANDA_BUILD_NETWORK", value_name = "MODE")]
     pub build_network: Option<String>,
+    /// Mebibytes of memory that a step of a build may use, swap included; 0 is no limit
+    #[arg(long, env = "PANDA_BUILD_MEMORY", value_name = "MIB", default_value_t = 4_096, value_parser = mebibytes)]
+    pub build_memory: u32,
+    /// Processors that a step of a build may use, such as 1.5; all when absent
+    #[arg(long, env = "PANDA_BUILD_CPUS", value_name = "N", value_parser = cpu_millis)]
+    pub build_cpus: Option<u32>,
+    /// Most bytes of a build's output that are kept as events, each line counted with 64 more; the build goes on
+    #[arg(long, env = "PANDA_BUILD_MAX_OUTPUT", value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(1_000..=1 << 30))]
+    pub build_max_output: u32,
+    /// Most bytes of an image, its layers unpacked; a larger one is not pushed
+    #[arg(long, env = "PANDA_IMAGE_MAX_BYTES", value_name = "BYTES", default_value_t = 10 << 30)]
+    pub image_max_bytes: u64,
     /// Folder for checked-out sources; each is removed when it is no longer needed
     #[arg(long, env = "PANDA_WORKSPACE_DIR", value_name = "FOLDER", default_value_os_t = default_workspace_dir())]
     pub workspace_dir: PathBuf,
@@ -269,6 +294,25 @@ fn millis(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Mebibytes, or 0; the engine takes no less than 6.
+fn mebibytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(mib) if mib == 0 || (6..=16_777_216).contains(&mib) => Ok(mib),
+        _ => Err("give whole mebibytes from 6, such as 4096, or 0 for no limit".to_owned()),
+    }
+}
+
+/// A number of processors, in thousandths of one.
+fn cpu_millis(text: &str) -> Result<u32, String> {
+    let wrong = || "give a number of processors from 0.01 to 1024, such as 1.5".to_owned();
+    let cpus: f64 = text.parse().map_err(|_| wrong())?;
+    if !(0.01..=1024.0).contains(&cpus) {
+        return Err(wrong());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 10 and 1,024,000")]
+    Ok((cpus * 1_000.0).round() as u32)
+}
+
 /// Short leases are lost by a slow disk, long ones leave deployments alone for long.
 fn lease(text: &str) -> Result<Duration, String> {
     millis(text)
@@ -285,6 +329,13 @@ fn http_url(text: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("an address must not hold a user name or password".to_owned());
     }
+    Ok(url)
+}
+
+/// An address that tokens are sent to.
+fn private_url(text: &str) -> Result<Url, String> {
+    let url = http_url(text)?;
+    validate::private_url(&url)?;
     Ok(url)
 }
 
@@ -346,6 +397,10 @@ mod tests {
         assert!(refused("--poll-interval-ms=0").contains("--poll-interval-ms"));
         assert!(refused("--cors-origins=https://a.example/path").contains("https://a.example"));
         assert!(refused("--aws-endpoint=ftp://x").contains("http://"));
+        assert!(refused("--github-url=http://git.example.com").contains("https://"));
+        assert!(refused("--github-api=http://10.0.0.1").contains("https://"));
+        assert!(refused("--build-memory=5").contains("4096"));
+        assert!(refused("--build-cpus=0").contains("1.5") && refused("--build-cpus=NaN").contains("1.5"));
         assert!(refused("--secret-name=fixed").contains("{owner}"));
         assert!(refused("--lease-ms=10").contains("1000"));
     }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use super::error::CliError;
-use crate::clients::docker::{BuildRequest, Docker};
+use crate::clients::docker::{BuildLimits, BuildRequest, Docker};
 use crate::sandbox::git::{Repositories, SourceFile};
 use crate::sandbox::parts::Engine;
 
@@ -69,8 +69,7 @@ pub async fn build_blue(engine: &Engine, scratch: &Path) -> Result<String, CliEr
         tag: BLUE_IMAGE,
         labels: &BTreeMap::new(),
         network: engine.network_mode(),
-        memory_bytes: None,
-        cpu_millis: None,
+        limits: BuildLimits::default(),
     };
     // Nobody listens: a failure brings the last lines with it.
     let (lines, _) = mpsc::channel(1);

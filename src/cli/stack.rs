@@ -225,6 +225,8 @@ fn configuration(
     if let Some(network) = parts.engine.network_mode() {
         set("--build-network", network);
     }
+    // The services of the sandbox run here.
+    set("--health-allow", "127.0.0.0/8,::1");
     set("--workspace-dir", &path_text(&options.dir.join("workspaces"))?);
     let settings = Settings::try_parse_from(args);
     Ok(settings.map_err(|error| CliError::input("configuration", error.to_string()))?.config)

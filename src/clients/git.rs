@@ -3,9 +3,15 @@
 //! The tree appears at its place in one rename, so what is there is always whole: a crash leaves only a hidden sibling
 //! folder, which the next fetch to the same place removes. The token lives in the credentials callback alone: it is in no
 //! URL, no file and no message.
+//!
+//! What arrives is other people's: it is looked through before anything is written (`tree`). libgit2 runs no hooks and no filters of
+//! others (Git LFS is one), and fetches no submodules; what is missing for that is told as [`LeftOut`].
+
+mod tree;
 
 use std::{
     fs,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -25,9 +31,12 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{ClientError, ErrorKind};
+use crate::domain::validate;
 use crate::failpoints::reached;
 
 pub use super::workspace::find_dockerfile;
+pub use tree::LeftOut;
+use tree::TreeError;
 
 const CALL: &str = "git fetch";
 
@@ -37,22 +46,24 @@ const TOKEN_USER: &str = "x-access-token";
 /// How far a fetch may go.
 #[derive(Clone, Copy, Debug)]
 pub struct GitLimits {
-    /// The most bytes that are received.
+    /// The most bytes that are received, and the most that files have when they are unpacked.
     pub max_bytes: usize,
+    /// The most files and folders.
+    pub max_files: usize,
     /// The longest that a fetch takes.
     pub timeout: Duration,
 }
 
 impl Default for GitLimits {
     fn default() -> Self {
-        Self { max_bytes: 2 << 30, timeout: Duration::from_mins(10) }
+        Self { max_bytes: 2 << 30, max_files: 200_000, timeout: Duration::from_mins(10) }
     }
 }
 
 /// What to fetch, and where to.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchRequest<'a> {
-    /// The repository, `http` or `https`, without user or password.
+    /// The repository, `https` (`http` on this machine only), without user or password.
     pub url: &'a Url,
     /// The branch's name, without `refs/heads/`.
     pub branch: &'a str,
@@ -69,6 +80,8 @@ pub struct Fetched {
     pub commit_sha: String,
     /// When it was committed.
     pub committed_at: DateTime<Utc>,
+    /// What the commit refers to and is not there.
+    pub left_out: LeftOut,
 }
 
 /// Fetches repositories.
@@ -83,7 +96,7 @@ struct Job {
     url: String,
     branch: String,
     token: Option<SecretString>,
-    max_bytes: usize,
+    limits: GitLimits,
     stop: Arc<AtomicBool>,
 }
 
@@ -100,21 +113,15 @@ impl Git {
     /// to another host it is `Invalid`.
     pub async fn fetch(&self, request: FetchRequest<'_>, cancel: CancellationToken) -> Result<Fetched, ClientError> {
         let invalid = |message: &str| ClientError::new(ErrorKind::Invalid, CALL, message);
-        if !matches!(request.url.scheme(), "http" | "https") {
-            return Err(invalid("only http and https URLs are fetched"));
-        }
-        if !request.url.username().is_empty() || request.url.password().is_some() {
-            return Err(invalid("the URL must not hold a user or password"));
-        }
-        if !git2::Reference::is_valid_name(&format!("refs/heads/{}", request.branch)) {
-            return Err(invalid("the branch is not a valid git branch name"));
-        }
+        // The configuration says so too; but this is where the token leaves.
+        validate::private_url(request.url).map_err(|rule| invalid(&rule))?;
+        validate::branch(request.branch).map_err(|rule| invalid(&format!("the branch {rule}")))?;
         let job = Job {
             into: request.into.to_owned(),
             url: request.url.as_str().to_owned(),
             branch: request.branch.to_owned(),
             token: request.token.cloned(),
-            max_bytes: self.limits.max_bytes,
+            limits: self.limits,
             stop: Arc::default(),
         };
         // However this future ends, the thread is told: its callbacks look at this flag.
@@ -154,12 +161,25 @@ fn unplaced(path: &Path, error: &std::io::Error) -> ClientError {
     ClientError::new(ErrorKind::Unavailable, CALL, format!("{}: {error}", path.display()))
 }
 
+/// Makes `folder` when it is not there, for this user alone: sources are not everybody's on the machine. One that is another user's is
+/// refused, root's excepted: who owns a folder in /tmp may put something else in the place of what we write into it.
+fn private_folder(folder: &Path) -> Result<(), ClientError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let owner = made.and_then(|()| fs::metadata(folder)).map_err(|error| unplaced(folder, &error))?.uid();
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        let message =
+            format!("{} belongs to another user: give a folder of your own (PANDA_WORKSPACE_DIR)", folder.display());
+        return Err(ClientError::new(ErrorKind::Invalid, CALL, message));
+    }
+    Ok(())
+}
+
 /// An empty hidden folder beside `into`; what earlier tries left there is removed.
 fn prepare(into: &Path) -> Result<TempDir, ClientError> {
     let (Some(parent), Some(name)) = (into.parent(), into.file_name()) else {
         return Err(ClientError::new(ErrorKind::Invalid, CALL, "the target folder has no parent"));
     };
-    fs::create_dir_all(parent).map_err(|error| unplaced(parent, &error))?;
+    private_folder(parent)?;
     if fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some()) {
         let message = format!("{} is not empty: remove it first", into.display());
         return Err(ClientError::new(ErrorKind::Conflict, CALL, message));
@@ -179,6 +199,7 @@ fn prepare(into: &Path) -> Result<TempDir, ClientError> {
 struct Seen {
     asked: AtomicBool,
     too_large: AtomicBool,
+    too_many: AtomicBool,
 }
 
 /// The blocking part. One connection lists the branches and fetches, so both see one state of the server.
@@ -187,6 +208,8 @@ fn fetch(job: &Job, folder: &Path) -> Result<Fetched, ClientError> {
     let explain = |error: git2::Error| explain(&error, job, &seen);
     let mut init = RepositoryInitOptions::new();
     let repository = Repository::init_opts(folder, init.external_template(false)).map_err(explain)?;
+    // The folder was made for this user alone; libgit2 opens it to everybody.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(|error| unplaced(folder, &error))?;
     // Anonymous: nothing of it is written to .git/config.
     let mut remote = repository.remote_anonymous(&job.url).map_err(explain)?;
     let reference = format!("refs/heads/{}", job.branch);
@@ -202,13 +225,19 @@ fn fetch(job: &Job, folder: &Path) -> Result<Fetched, ClientError> {
         ClientError::new(ErrorKind::NotFound, CALL, format!("the repository has no branch {:?}", job.branch))
     })?;
     let commit = repository.find_commit(oid).map_err(explain)?;
+    let left_out =
+        tree::inspect(&repository, commit.tree_id(), &job.limits, &job.stop).map_err(|error| match error {
+            TreeError::Refused(message) => ClientError::new(ErrorKind::Invalid, CALL, message),
+            TreeError::Stopped => ClientError::new(ErrorKind::Unavailable, CALL, "cancelled"),
+            TreeError::Git(error) => explain(error),
+        })?;
     let mut checkout = CheckoutBuilder::new();
     checkout.force();
     repository.checkout_tree(commit.as_object(), Some(&mut checkout)).map_err(explain)?;
     repository.set_head_detached(oid).map_err(explain)?;
     let committed_at = DateTime::from_timestamp(commit.time().seconds(), 0)
         .ok_or_else(|| ClientError::new(ErrorKind::Invalid, CALL, "the commit's time is on no calendar"))?;
-    Ok(Fetched { commit_sha: oid.to_string(), committed_at })
+    Ok(Fetched { commit_sha: oid.to_string(), committed_at, left_out })
 }
 
 fn callbacks<'a>(job: &'a Job, seen: &'a Seen) -> RemoteCallbacks<'a> {
@@ -219,7 +248,10 @@ fn callbacks<'a>(job: &'a Job, seen: &'a Seen) -> RemoteCallbacks<'a> {
         _ => Err(git2::Error::new(ErrorCode::Auth, git2::ErrorClass::Http, "authentication failed")),
     });
     callbacks.transfer_progress(|progress| {
-        if progress.received_bytes() > job.max_bytes {
+        // One commit's objects are its files and folders; a pack that announces far more is not this repository's.
+        let too_many = progress.total_objects() > job.limits.max_files.saturating_mul(2).saturating_add(10);
+        if too_many || progress.received_bytes() > job.limits.max_bytes {
+            seen.too_many.store(too_many, Ordering::Relaxed);
             seen.too_large.store(true, Ordering::Relaxed);
             return false;
         }
@@ -234,9 +266,8 @@ fn explain(error: &git2::Error, job: &Job, seen: &Seen) -> ClientError {
     let text = error.message();
     let status = text.split_once("http status code: ").and_then(|(_, code)| code.trim().parse::<u16>().ok());
     let (kind, message) = match (error.code(), status) {
-        _ if seen.too_large.load(Ordering::Relaxed) => {
-            (ErrorKind::Invalid, format!("the repository is larger than {} bytes", job.max_bytes))
-        }
+        _ if seen.too_many.load(Ordering::Relaxed) => (ErrorKind::Invalid, tree::too_many(&job.limits)),
+        _ if seen.too_large.load(Ordering::Relaxed) => (ErrorKind::Invalid, tree::too_large(&job.limits)),
         (ErrorCode::Auth, _) if job.token.is_none() => {
             (ErrorKind::Denied, "the repository asks for a token, and there is none".into())
         }

@@ -7,6 +7,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{ClientError, ErrorKind, error::chain};
+use crate::domain::mask::Mask;
+use crate::domain::validate;
 use crate::failpoints::around;
 
 const CALL: &str = "GitHub API";
@@ -45,8 +47,10 @@ pub struct GitHub {
 }
 
 impl GitHub {
-    /// The API at `api_url` (`https://api.github.com`), each call within `timeout`. Fails only where no TLS can be set up.
+    /// The API at `api_url` (`https://api.github.com`), each call within `timeout`. Fails where no TLS can be set up, and for an address
+    /// that a token must not be sent to.
     pub fn new(api_url: Url, timeout: Duration) -> Result<Self, ClientError> {
+        validate::private_url(&api_url).map_err(|rule| ClientError::new(ErrorKind::Invalid, CALL, rule))?;
         let http = Client::builder()
             .timeout(timeout)
             .user_agent(concat!("panda/", env!("CARGO_PKG_VERSION")))
@@ -59,6 +63,17 @@ impl GitHub {
 
     /// Whether the token can read the branch of the repository.
     pub async fn check(&self, owner: &str, repo: &str, branch: &str, token: &SecretString) -> Result<(), GitHubError> {
+        self.ask(owner, repo, branch, token).await.map_err(|mut error| {
+            if let GitHubError::NoAccess(said) | GitHubError::Unavailable(ClientError { message: said, .. }) =
+                &mut error
+            {
+                Mask::of([token]).string(said);
+            }
+            error
+        })
+    }
+
+    async fn ask(&self, owner: &str, repo: &str, branch: &str, token: &SecretString) -> Result<(), GitHubError> {
         let repository = self.get(&["repos", owner, repo], token).await?;
         understood(repository, GitHubError::RepositoryNotFound).await?;
         let branch = self.get(&["repos", owner, repo, "branches", branch], token).await?;

@@ -7,6 +7,7 @@ pub mod docker;
 pub mod error;
 pub mod git;
 pub mod github;
+pub mod guarded;
 pub mod oidc;
 pub mod probe;
 pub mod workspace;

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use reqwest::{Client, redirect::Policy};
 use url::Url;
 
 use super::{
     ClientError, ErrorKind,
     error::{chain, cut},
+    guarded::GuardedClient,
 };
+use crate::domain::destination::Destinations;
 use crate::failpoints::around;
 
 const CALL: &str = "health check";
@@ -41,22 +42,13 @@ pub struct ProbeResult {
 /// Checks services by HTTP.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    http: Client,
+    http: GuardedClient,
 }
 
 impl Probe {
-    /// A probe whose every request ends within `timeout`. Fails only where no TLS can be set up.
-    pub fn new(timeout: Duration) -> Result<Self, ClientError> {
-        let http = Client::builder()
-            .timeout(timeout)
-            .user_agent(concat!("panda/", env!("CARGO_PKG_VERSION")))
-            // The service itself is asked, not where it points to.
-            .redirect(Policy::none())
-            // A kept connection could lead to the version that was there before.
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(|error| ClientError::new(ErrorKind::Invalid, CALL, chain(&error)))?;
-        Ok(Self { http })
+    /// A probe whose every request ends within `timeout` and goes only where `destinations` allow. Fails only where no TLS can be set up.
+    pub fn new(timeout: Duration, destinations: Destinations) -> Result<Self, ClientError> {
+        Ok(Self { http: GuardedClient::new(CALL, timeout, destinations)? })
     }
 
     /// GET `/health` below `base`, then `/` when that is not there or fails.
@@ -75,20 +67,23 @@ impl Probe {
         let (status, error) = match answer {
             Ok(status) if (200..300).contains(&status) => (Some(status), None),
             Ok(status) => (Some(status), Some(format!("{path} answered with status {status}"))),
-            Err(error) => (None, Some(cut(&format!("{path}: {}", chain(&error.without_url())), LONGEST_ERROR))),
+            Err(error) => (None, Some(cut(&format!("{path}: {}", error.message), LONGEST_ERROR))),
         };
         ProbeResult { healthy: error.is_none(), status, path, latency, error }
     }
 
-    async fn read(&self, url: Url) -> Result<u16, reqwest::Error> {
-        let answer = around(CALL, self.http.get(url).send()).await?;
+    async fn read(&self, url: Url) -> Result<u16, ClientError> {
+        let answer = around(CALL, self.http.get(url)).await?;
         let status = answer.status().as_u16();
         let mut body = answer.bytes_stream();
         let mut read = 0;
         // An answer that breaks off in its first bytes is no answer.
         while read < MOST_BODY {
             match body.next().await {
-                Some(piece) => read += piece?.len(),
+                Some(Ok(piece)) => read += piece.len(),
+                Some(Err(error)) => {
+                    return Err(ClientError::new(ErrorKind::Unavailable, CALL, chain(&error.without_url())));
+                }
                 None => break,
             }
         }

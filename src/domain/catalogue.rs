@@ -157,6 +157,8 @@ event_codes! {
     DeploymentQueued = "deployment_queued",
     /// [Stage 1] Attempt {attempt}; a person asked to try a failed deployment again.
     RetryStarted = "retry_started",
+    /// [Stage 1] Submodules and Git LFS files are not fetched; the commit has some.
+    SourceLeftOut = "source_left_out",
 }
 
 /// One entry of the catalogue.

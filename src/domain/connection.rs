@@ -44,6 +44,16 @@ pub enum AwsCredentials {
     },
 }
 
+impl AwsCredentials {
+    /// What of it is secret.
+    pub fn secrets(&self) -> Vec<&SecretString> {
+        match self {
+            Self::Keys(keys) => std::iter::once(&keys.secret_access_key).chain(&keys.session_token).collect(),
+            Self::Role { external_id, .. } => external_id.iter().collect(),
+        }
+    }
+}
+
 /// AWS access keys.
 #[derive(Clone, Debug)]
 pub struct AwsKeys {

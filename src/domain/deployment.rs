@@ -191,6 +191,23 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The texts that the pipeline's output gives.
+    pub fn texts_mut(&mut self) -> [&mut Option<String>; 11] {
+        [
+            &mut self.cluster_name,
+            &mut self.service_name,
+            &mut self.task_definition,
+            &mut self.blue_service_arn,
+            &mut self.green_service_arn,
+            &mut self.blue_target_group_arn,
+            &mut self.green_target_group_arn,
+            &mut self.blue_url,
+            &mut self.green_url,
+            &mut self.code_deploy_deployment_id,
+            &mut self.code_deploy_application_name,
+        ]
+    }
+
     /// Takes over all that `learned` knows.
     pub fn merge(&mut self, learned: Self) {
         macro_rules! take {

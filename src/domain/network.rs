@@ -1,6 +1,6 @@
 //! Networks of addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Addresses that begin alike, such as 10.0.0.0/8; a single address is one as well.
@@ -11,6 +11,27 @@ pub struct Network {
 }
 
 impl Network {
+    /// The addresses that share their first `length` bits with `address`; for the program's own tables.
+    pub(crate) const fn v4(address: [u8; 4], length: u32) -> Self {
+        let [a, b, c, d] = address;
+        Self { bits: Ipv4Addr::new(a, b, c, d).to_ipv6_mapped().to_bits(), length: length + 96 }
+    }
+
+    /// The same for IPv6, by the two groups at its beginning and the one at its end.
+    pub(crate) const fn v6(first: u16, second: u16, last: u16, length: u32) -> Self {
+        Self { bits: Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, last).to_bits(), length }
+    }
+
+    /// `::ffff:0:0:0/96`, IPv4 in the form that translators use among themselves.
+    pub(crate) const fn siit() -> Self {
+        Self { bits: Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0).to_bits(), length: 96 }
+    }
+
+    /// How many bits its addresses share: the more, the smaller it is.
+    pub(crate) const fn length(self) -> u32 {
+        self.length
+    }
+
     /// Whether the address is one of them.
     pub fn holds(self, address: IpAddr) -> bool {
         let differing = self.bits ^ bits(address);

@@ -1,6 +1,7 @@
 //! What a Step Functions history means for a deployment: pure, so that every shape of history is a test.
 
 use serde_json::Value;
+use url::Url;
 
 use super::catalogue::EventCode;
 use super::deployment::Facts;
@@ -131,8 +132,8 @@ impl Reading {
             service_name: find_text(output, "serviceName"),
             blue_service_arn: within(&blue, "serviceArn").or_else(|| find_text(output, "blueServiceArn")),
             green_service_arn: within(&green, "serviceArn").or_else(|| find_text(output, "greenServiceArn")),
-            blue_url: within(&blue, "url").or_else(|| find_text(output, "blueUrl")),
-            green_url: within(&green, "url").or_else(|| find_text(output, "greenUrl")),
+            blue_url: within(&blue, "url").or_else(|| find_text(output, "blueUrl")).map(without_user),
+            green_url: within(&green, "url").or_else(|| find_text(output, "greenUrl")).map(without_user),
             code_deploy_deployment_id: find_code_deploy_id(output),
             code_deploy_application_name: find_text(output, "codeDeployApplicationName"),
             ..Facts::default()
@@ -169,8 +170,8 @@ impl Reading {
         self.learned.merge(Facts {
             blue_target_group_arn: find_text(output, "blueTargetGroupArn"),
             green_target_group_arn: find_text(output, "greenTargetGroupArn"),
-            blue_url: find_text(output, "blueUrl"),
-            green_url: find_text(output, "greenUrl"),
+            blue_url: find_text(output, "blueUrl").map(without_user),
+            green_url: find_text(output, "greenUrl").map(without_user),
             code_deploy_deployment_id: find_code_deploy_id(output),
             ..Facts::default()
         });
@@ -189,6 +190,17 @@ fn find_code_deploy_id(output: &Value) -> Option<String> {
         })
         .and_then(|id| id.as_str().map(str::to_owned))
     })
+}
+
+/// A service's URL is shown to everybody: a user and password in it are not.
+fn without_user(text: String) -> String {
+    match Url::parse(&text) {
+        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
+            let stripped = url.set_username("").and_then(|()| url.set_password(None));
+            if stripped.is_ok() { url.into() } else { text }
+        }
+        _ => text,
+    }
 }
 
 fn find_text(output: &Value, key: &str) -> Option<String> {

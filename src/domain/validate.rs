@@ -1,5 +1,7 @@
 //! What users may name: the rules of GitHub, git and AWS, each with its remedy.
 
+use url::{Host, Url};
+
 /// Why a field's value is refused: the sentence tells the rule.
 pub type Refusal = String;
 
@@ -155,6 +157,28 @@ pub fn role_arn(value: &str) -> Result<(), Refusal> {
     if ok { Ok(()) } else { Err("must be a role's ARN such as arn:aws:iam::123456789012:role/panda".into()) }
 }
 
+/// An address that a token is sent to: `https`, or `http` when it is on this machine, where nobody is in between; no user or password.
+///
+/// # Errors
+/// The rule that it breaks; never the address.
+pub fn private_url(url: &Url) -> Result<(), Refusal> {
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if !(url.scheme() == "https" && url.has_host() || url.scheme() == "http" && is_here) {
+        return Err(
+            "must begin with https:// (http:// is for this machine only: tokens would be readable on the way)".into()
+        );
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".into());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,5 +216,31 @@ mod tests {
         assert!(region("mars-north-1", &[]).is_err());
         assert!(secret("to ken", 100).is_err() && secret("to\nken", 100).is_err() && secret("", 100).is_err());
         assert!(role_arn("arn:aws:iam::1:role/x").is_err());
+    }
+
+    #[test]
+    fn tokens_are_sent_over_https_or_not_off_this_machine() {
+        for ok in
+            ["https://github.com", "http://127.0.0.1:3000/x", "http://localhost:1", "http://[::1]/", "http://127.1/"]
+        {
+            private_url(&ok.parse().unwrap()).unwrap();
+        }
+        for bad in [
+            "http://github.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://127.0.0.1.nip.io",
+            "http://0.0.0.0",
+            "file:///etc",
+            "ssh://git@github.com/x",
+            "git://github.com/x",
+            "ftp://127.0.0.1/",
+            "https://user@github.com",
+            "https://u:p@github.com",
+            "data:text/plain,x",
+            "http://[::ffff:127.0.0.1]/",
+        ] {
+            assert!(private_url(&bad.parse().unwrap()).is_err(), "{bad}");
+        }
     }
 }

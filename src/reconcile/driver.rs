@@ -61,7 +61,8 @@ impl Driver {
 
     /// What a turn needs is boxed: thousands sleep between two turns, and would each keep the room of the largest.
     async fn turns(&mut self, mut deployment: Deployment) {
-        let Some((github, aws)) = Box::pin(self.connections(&mut deployment)).await else { return };
+        let Some(connections) = Box::pin(self.connections(&mut deployment)).await else { return };
+        let aws = &connections.1;
         let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
         let mut known: Option<(Step, Memory)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
@@ -92,7 +93,7 @@ impl Driver {
                 }
             };
             let span = tracing::info_span!("step", name = step.name());
-            let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &github, &user)).instrument(span);
+            let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &connections, &user)).instrument(span);
             let turn = failpoints::within(step.name(), turn).await;
             known = Some((step, memory));
             failures = if turn.is_err() { failures + 1 } else { 0 };
@@ -131,7 +132,7 @@ impl Driver {
         deployment: &mut Deployment,
         step: &Step,
         memory: &mut Memory,
-        github: &GithubConnection,
+        connections: &(GithubConnection, AwsConnection),
         user: &UserAws,
     ) -> Result<After, DbError> {
         if self.stop.is_cancelled() {
@@ -163,7 +164,7 @@ impl Driver {
                 None => return Ok(After::Sleep(LOCK_RETRY)),
             },
         };
-        match self.run(deployment, step, memory.deadline, github, user).await? {
+        match self.run(deployment, step, memory.deadline, connections, user).await? {
             Ran::Outcome(outcome) => self.take(deployment, *outcome, memory).await,
             Ran::Error(StepError::Fatal { code, reason }) => {
                 self.end_failed(deployment, code, &reason, memory.change()).await

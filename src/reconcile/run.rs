@@ -1,5 +1,7 @@
 //! One run of a step: committing what it tells while it works, stopping it when its time or ours is up.
 
+use std::sync::OnceLock;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -7,7 +9,8 @@ use super::driver::Driver;
 use super::limits::{DRAIN, PROGRESS_BATCH, PROGRESS_CAPACITY};
 use crate::clients::aws::UserAws;
 use crate::db::DbError;
-use crate::domain::{Deployment, GithubConnection};
+use crate::domain::mask::Mask;
+use crate::domain::{AwsConnection, Deployment, GithubConnection};
 use crate::steps::{Context, Lane, Outcome, Reporter, Step, StepError};
 
 /// How a run ended.
@@ -33,7 +36,7 @@ impl Driver {
         deployment: &mut Deployment,
         step: &Step,
         deadline: Option<Instant>,
-        github: &GithubConnection,
+        connections: &(GithubConnection, AwsConnection),
         user: &UserAws,
     ) -> Result<Ran, DbError> {
         // Cancelled when this future ends or is dropped, for what runs on threads of its own.
@@ -42,6 +45,10 @@ impl Driver {
         let (reporter, mut told) = Reporter::new(PROGRESS_CAPACITY);
         // The step sees the row as it was when it began; commits in the middle change the version in ours.
         let seen = deployment.clone();
+        let (github, aws) = connections;
+        // Made when first needed: most looks at an execution bring nothing to tell.
+        let mask = OnceLock::new();
+        let mask = || mask.get_or_init(|| Mask::of(aws.credentials.secrets().into_iter().chain([&github.token])));
         let context = Context {
             deployment: &seen,
             github,
@@ -57,8 +64,11 @@ impl Driver {
             tokio::select! {
                 biased;
                 received = told.recv_many(&mut batch, PROGRESS_BATCH) => {
-                    if received > 0 && !self.commit_progress(deployment, std::mem::take(&mut batch)).await? {
-                        return Ok(Ran::OwnershipLost);
+                    if received > 0 {
+                        mask().events(&mut batch);
+                        if !self.commit_progress(deployment, std::mem::take(&mut batch)).await? {
+                            return Ok(Ran::OwnershipLost);
+                        }
                     }
                 }
                 ended = &mut running => break ended,
@@ -71,12 +81,16 @@ impl Driver {
         while let Ok(event) = told.try_recv() {
             batch.push(event);
         }
-        if !batch.is_empty() && !self.commit_progress(deployment, batch).await? {
-            return Ok(Ran::OwnershipLost);
+        if !batch.is_empty() {
+            mask().events(&mut batch);
+            if !self.commit_progress(deployment, batch).await? {
+                return Ok(Ran::OwnershipLost);
+            }
         }
         Ok(match ended {
-            Ok(outcome) => Ran::Outcome(Box::new(outcome)),
-            Err(error) => Ran::Error(error),
+            Ok(outcome) if outcome.is_quiet(seen.waiting_for.as_deref()) => Ran::Outcome(Box::new(outcome)),
+            Ok(outcome) => Ran::Outcome(Box::new(outcome.masked(mask()))),
+            Err(error) => Ran::Error(error.masked(mask())),
         })
     }
 

@@ -40,19 +40,35 @@ impl Run for BuildImage {
         let built_before = docker.find_image(&image).await.map_err(&unavailable)?;
         if built_before.is_none() {
             let workspace = cx.workspace();
-            if !workspace.join(&self.dockerfile).is_file() {
+            let dockerfile = tokio::fs::symlink_metadata(workspace.join(&self.dockerfile)).await;
+            if !dockerfile.is_ok_and(|found| found.is_file()) {
                 // Taken over from a replica whose disk we do not see, or cleaned up: get the source again.
                 return Ok(Outcome::next(FetchSource {}));
             }
             cx.reporter.tell(Event::new(EventCode::BuildStarted)).await;
             self.build(cx, &workspace, &image).await?;
         }
+        // Also one that was built before: the process may have died right here.
+        refuse_too_large(cx, &image).await?;
         if let Err(error) = remove_workspace(&cx.services.settings.workspace_dir, &cx.deployment.id).await {
             tracing::warn!(%error, "the workspace could not be removed; housekeeping will try again");
         }
         Ok(Outcome::next(PushImage { image: image.clone(), reuse: false })
             .telling(Event::new(EventCode::BuildCompleted).with("image_name", image)))
     }
+}
+
+/// An image that unpacks to more than it may is neither pushed nor kept: it would fill the disks of all hosts that run it.
+async fn refuse_too_large(cx: &Context<'_>, image: &str) -> Result<(), StepError> {
+    let docker = &cx.services.docker;
+    let built = docker.find_image(image).await.map_err(StepError::from_client(ErrorCode::DockerUnavailable))?;
+    let most = cx.services.settings.build_limits.image_bytes;
+    let Some(size) = built.map(|built| built.size).filter(|size| *size > most) else { return Ok(()) };
+    if let Err(error) = docker.remove_image(image).await {
+        tracing::warn!(image, %error, "an image that is too large could not be removed from the engine");
+    }
+    let reason = format!("the image has {size} bytes, more than {most} (PANDA_IMAGE_MAX_BYTES)");
+    Err(StepError::fatal(ErrorCode::BuildFailed, reason))
 }
 
 impl BuildImage {
@@ -72,8 +88,7 @@ impl BuildImage {
             tag: image,
             labels: &labels,
             network: cx.services.settings.build_network.as_deref(),
-            memory_bytes: None,
-            cpu_millis: None,
+            limits: cx.services.settings.build_limits,
         };
         let tell_lines = async {
             // Numbered, so that a build that runs again after a crash does not tell its first lines twice.

@@ -11,6 +11,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::text;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -44,6 +45,15 @@ impl Run for FetchSource {
             .map_err(|error| source_error(deployment, error))?;
         let path = workspace.display().to_string();
         cx.reporter.tell(Event::new(EventCode::RepositoryCloned).with("path", path)).await;
+        let left_out = &fetched.left_out;
+        if !left_out.paths.is_empty() {
+            // Or a build that misses them would fail for reasons that nobody understands.
+            let told = Event::new(EventCode::SourceLeftOut)
+                .with("submodules", left_out.submodules)
+                .with("lfs_files", left_out.lfs_files)
+                .with("paths", text::cut(&left_out.paths.join(", "), text::MAX_REASON_CHARS));
+            cx.reporter.tell(told).await;
+        }
         cx.reporter.tell(Event::new(EventCode::DockerfileSearchStarted)).await;
         let found = search(&workspace).await.map_err(StepError::from_client(ErrorCode::SourceFetchFailed))?;
         let Some(dockerfile) = found else {

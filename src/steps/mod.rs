@@ -38,13 +38,14 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clients::aws::{Aws, UserAws};
-use crate::clients::docker::Docker;
+use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::Git;
 use crate::clients::probe::Probe;
 use crate::domain::connection::GithubConnection;
 use crate::domain::deployment::Deployment;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::mask::Mask;
 use crate::domain::names::Names;
 
 pub use await_switch::AwaitSwitch;
@@ -92,6 +93,8 @@ pub struct Settings {
     pub workspace_dir: PathBuf,
     /// Network mode of builds.
     pub build_network: Option<String>,
+    /// What a build may use.
+    pub build_limits: BuildLimits,
     /// Time between two looks at an execution.
     pub poll_interval: Duration,
     /// Longest following of an execution.
@@ -216,6 +219,16 @@ macro_rules! steps {
                 let state = match self { $(Self::$step(step) => serde_json::to_value(step)),+ };
                 // Plain structs of strings and numbers always serialise; a null would be refused by `parse`, not misread.
                 state.unwrap_or(Value::Null)
+            }
+
+            /// Takes known secrets out of the state.
+            pub fn mask(&mut self, mask: &Mask) {
+                let mut state = self.state();
+                mask.value(&mut state);
+                // A state with other texts in it is a state all the same.
+                if let Ok(masked) = Self::parse(self.name(), &state) {
+                    *self = masked;
+                }
             }
 
             /// Stage as users see it.

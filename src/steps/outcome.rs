@@ -7,6 +7,7 @@ use crate::clients::{ClientError, ErrorKind};
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::mask::Mask;
 use crate::domain::text;
 
 /// What a step found or did, and what comes next.
@@ -78,6 +79,32 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Whether it is another look that found nothing, and waits for what the row says already.
+    pub fn is_quiet(&self, waiting_for: Option<&str>) -> bool {
+        matches!(&self.then, Then::Wait { why, .. } if waiting_for == Some(why))
+            && self.events.is_empty()
+            && self.learned == Facts::default()
+    }
+
+    /// The same without known secrets: what a step reads outside is other people's words.
+    #[must_use]
+    pub fn masked(mut self, mask: &Mask) -> Self {
+        mask.events(&mut self.events);
+        self.learned.texts_mut().into_iter().for_each(|text| mask.option(text));
+        match &mut self.then {
+            Then::Next(step) | Then::Ready(step) => step.mask(mask),
+            Then::Wait { step, why, .. } => {
+                step.mask(mask);
+                mask.string(why);
+            }
+            Then::Failed { reason, .. } => mask.string(reason),
+            Then::Completed => {}
+        }
+        self
+    }
+}
+
 /// A step that could not do its work.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum StepError {
@@ -100,6 +127,14 @@ pub enum StepError {
 }
 
 impl StepError {
+    /// The same without known secrets.
+    #[must_use]
+    pub fn masked(mut self, mask: &Mask) -> Self {
+        let (Self::Retryable { reason, .. } | Self::Fatal { reason, .. }) = &mut self;
+        mask.string(reason);
+        self
+    }
+
     /// Nothing will mend it by itself.
     pub fn fatal(code: ErrorCode, reason: impl AsRef<str>) -> Self {
         Self::Fatal { code, reason: text::reason(reason.as_ref()) }

@@ -29,6 +29,28 @@ const LAST_LINES: usize = 20;
 /// The longest message of a failed build, in characters.
 const LONGEST_MESSAGE: usize = 1_000;
 
+/// What a build may use. Time is its caller's: dropping the future ends the build.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildLimits {
+    /// The most memory of a RUN step, swap included, in bytes; none: no limit.
+    pub memory_bytes: Option<u64>,
+    /// The most processor time of a RUN step, in thousandths of a processor; none: no limit.
+    pub cpu_millis: Option<u32>,
+    /// The most bytes of output that are told, each line counted with [`LINE_COST`] more; the build goes on without being told.
+    pub output_bytes: usize,
+    /// The most bytes of an image that is worth pushing, its layers unpacked; looked at when it is built.
+    pub image_bytes: u64,
+}
+
+impl Default for BuildLimits {
+    fn default() -> Self {
+        Self { memory_bytes: Some(4 << 30), cpu_millis: None, output_bytes: 4 << 20, image_bytes: 10 << 30 }
+    }
+}
+
+/// What a line costs beside its own bytes: each becomes an event.
+pub const LINE_COST: usize = 64;
+
 /// What to build, and how.
 #[derive(Clone, Debug)]
 pub struct BuildRequest<'a> {
@@ -42,10 +64,8 @@ pub struct BuildRequest<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// The network of the RUN steps (`host`, `none`, a network's name); none: the engine's default.
     pub network: Option<&'a str>,
-    /// The most memory of a RUN step, in bytes; none: no limit. The protocol's field ends at 2 GiB - 1.
-    pub memory_bytes: Option<i32>,
-    /// The most processor time of a RUN step, in thousandths of a core; none: no limit.
-    pub cpu_millis: Option<i32>,
+    /// What a build may use.
+    pub limits: BuildLimits,
 }
 
 /// An image that was built.
@@ -71,6 +91,9 @@ pub enum BuildError {
     },
 }
 
+/// The last line of an output that is longer than it may be.
+const NOT_TOLD: &str = "… (the rest of the output is not kept: PANDA_BUILD_MAX_OUTPUT)";
+
 /// What the engine says when somebody removed a cached layer that the build stood on: nobody's Dockerfile is at fault, and a
 /// second build makes the layer anew. An image that a Dockerfile names is never named by its id here.
 const CACHE_PULLED_AWAY: &str = "No such image: sha256:";
@@ -87,12 +110,12 @@ impl Docker {
         let (root, dockerfile) = (request.context.to_owned(), request.dockerfile.to_owned());
         let opened = tokio::task::spawn_blocking(move || Context::open(&root, &dockerfile)).await;
         let context = opened.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, error))??;
-        let engine = self.engine(CALL, STREAM_TIMEOUT).await?;
+        let engine = limited(self.engine(CALL, STREAM_TIMEOUT).await?, request.limits.memory_bytes);
 
         let unreadable = Arc::default();
         let body = body_try_stream(watched(context.stream(), Arc::clone(&unreadable)));
         let mut answers = std::pin::pin!(engine.build_image(options(&request), None, Some(body)));
-        let mut output = Output::new(lines);
+        let mut output = Output::new(lines, request.limits.output_bytes);
         reached("docker build/before");
         while let Some(answer) = answers.next().await {
             reached("docker build/under way");
@@ -118,13 +141,28 @@ fn options(request: &BuildRequest<'_>) -> bollard::query_parameters::BuildImageO
     if let Some(network) = request.network {
         options = options.networkmode(network);
     }
-    if let Some(bytes) = request.memory_bytes {
-        options = options.memory(bytes).memswap(bytes);
-    }
-    if let Some(millis) = request.cpu_millis {
-        options = options.cpuperiod(100_000).cpuquota(millis.saturating_mul(100));
+    if let Some(millis) = request.limits.cpu_millis {
+        options = options.cpuperiod(100_000).cpuquota(i32::try_from(millis).unwrap_or(i32::MAX).saturating_mul(100));
     }
     options.build()
+}
+
+/// Puts the limit of memory into the request: the library's own field for it ends at 2 GiB.
+fn limited(engine: bollard::Docker, memory_bytes: Option<u64>) -> bollard::Docker {
+    let Some(bytes) = memory_bytes else { return engine };
+    engine.with_request_modifier(move |mut request| {
+        // The same number twice: no swap beside the memory.
+        let target = match request.uri().query() {
+            Some(query) => format!("{}?{query}&memory={bytes}&memswap={bytes}", request.uri().path()),
+            None => return request,
+        };
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = target.parse().ok();
+        if let Ok(uri) = parts.try_into() {
+            *request.uri_mut() = uri;
+        }
+        request
+    })
 }
 
 /// The context's pieces as a stream; an error in it is remembered, for the connection reports only that it broke.
@@ -144,14 +182,17 @@ fn watched(
 /// What the engine has said so far.
 struct Output {
     sender: mpsc::Sender<String>,
+    /// Bytes that may still be told; none when that was said.
+    room: Option<usize>,
     lines: Lines,
     last: VecDeque<String>,
     id: Option<String>,
 }
 
 impl Output {
-    fn new(sender: mpsc::Sender<String>) -> Self {
-        Self { sender, lines: Lines::default(), last: VecDeque::with_capacity(LAST_LINES), id: None }
+    fn new(sender: mpsc::Sender<String>, most_bytes: usize) -> Self {
+        let room = Some(most_bytes);
+        Self { sender, room, lines: Lines::default(), last: VecDeque::with_capacity(LAST_LINES), id: None }
     }
 
     async fn take(&mut self, info: BuildInfo) {
@@ -174,7 +215,9 @@ impl Output {
             self.last.pop_front();
         }
         self.last.push_back(line.clone());
-        let _ = self.sender.send(line).await;
+        let Some(room) = self.room else { return };
+        self.room = room.checked_sub(line.len() + LINE_COST);
+        let _ = self.sender.send(if self.room.is_some() { line } else { NOT_TOLD.to_owned() }).await;
     }
 
     async fn rest(&mut self) {

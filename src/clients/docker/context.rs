@@ -8,11 +8,12 @@
 use std::{
     fs,
     io::{self, Read as _, Write},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
 use bytes::Bytes;
+use nix::fcntl::OFlag;
 use tokio::sync::mpsc;
 use walkdir::{DirEntry, WalkDir};
 
@@ -26,6 +27,9 @@ const CALL: &str = "docker build";
 /// The size of one piece of the stream, and how many may wait to be sent.
 const PIECE: usize = 64 * 1024;
 const PIECES_WAITING: usize = 8;
+
+/// The largest `.dockerignore`, in bytes.
+const LARGEST_IGNORE_FILE: u64 = 64 * 1024;
 
 /// A checked build context.
 pub(super) struct Context {
@@ -48,11 +52,20 @@ impl Context {
             return Err(ClientError::new(ErrorKind::Invalid, CALL, message));
         }
         let root = root.canonicalize().map_err(|error| invalid(root, error))?;
-        fs::symlink_metadata(root.join(dockerfile)).map_err(|error| invalid(dockerfile, error))?;
+        let found = root.join(dockerfile).canonicalize().map_err(|error| invalid(dockerfile, error))?;
+        // Neither itself nor a folder above it may be a link: what it is would depend on where that leads.
+        if found != root.join(dockerfile) || !found.is_file() {
+            let message = format!("the Dockerfile {} is a link, or no file", dockerfile.display());
+            return Err(ClientError::new(ErrorKind::Invalid, CALL, message));
+        }
         let file = root.join(".dockerignore");
         // A link could lead out of the context; the engine would not read it through one either.
         let ignore = match fs::symlink_metadata(&file) {
             Ok(meta) if meta.is_file() => {
+                if meta.len() > LARGEST_IGNORE_FILE {
+                    let message = format!(".dockerignore is larger than {LARGEST_IGNORE_FILE} bytes");
+                    return Err(ClientError::new(ErrorKind::Invalid, CALL, message));
+                }
                 let text = fs::read(&file).map_err(|error| invalid(&file, error))?;
                 DockerIgnore::parse(&String::from_utf8_lossy(&text))?
             }
@@ -125,7 +138,9 @@ fn append(tar: &mut tar::Builder<impl Write>, entry: &DirEntry, path: &Path) -> 
         header.set_entry_type(tar::EntryType::Regular);
         header.set_size(meta.len());
         // The header's size is a promise to the reader, whatever happens to the file meanwhile.
-        tar.append_data(&mut header, path, fs::File::open(entry.path())?.take(meta.len()))
+        let no_link = OFlag::O_NOFOLLOW.bits();
+        let file = fs::File::options().read(true).custom_flags(no_link).open(entry.path())?;
+        tar.append_data(&mut header, path, file.take(meta.len()))
     } else {
         Ok(())
     }
@@ -208,11 +223,34 @@ mod tests {
     }
 
     #[test]
-    fn a_dockerfile_outside_or_missing_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        for dockerfile in ["../Dockerfile", "/etc/passwd", "Dockerfile"] {
+    fn a_dockerfile_outside_or_missing_or_behind_a_link_is_refused() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        put(outside.path(), "Dockerfile", "FROM scratch");
+        put(folder.path(), "inside/Dockerfile", "FROM scratch");
+        put(folder.path(), "folder.d/readme", "");
+        symlink(outside.path().join("Dockerfile"), folder.path().join("linked")).unwrap();
+        symlink(outside.path(), folder.path().join("up")).unwrap();
+        symlink("inside", folder.path().join("alias")).unwrap();
+        symlink("/dev/zero", folder.path().join("endless")).unwrap();
+        let paths = include_str!("../../../tests/it/hostile/dockerfile_paths.txt");
+        for dockerfile in paths.lines().filter(|line| !line.starts_with('#')) {
             let error = Context::open(folder.path(), Path::new(dockerfile)).err().unwrap();
             assert_eq!(error.kind, ErrorKind::Invalid, "{dockerfile}");
         }
+        assert!(Context::open(folder.path(), Path::new("inside/Dockerfile")).is_ok());
+    }
+
+    #[test]
+    fn a_list_of_patterns_that_is_out_of_all_proportion_is_refused_and_one_behind_a_link_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "Dockerfile", "FROM scratch");
+        for text in ["*\n".repeat(40_000), "a\n".repeat(2_000)] {
+            put(folder.path(), ".dockerignore", &text);
+            let error = Context::open(folder.path(), Path::new("Dockerfile")).err().unwrap();
+            assert!(error.message.contains(".dockerignore"), "{error}");
+        }
+        fs::remove_file(folder.path().join(".dockerignore")).unwrap();
+        symlink("/dev/zero", folder.path().join(".dockerignore")).unwrap();
+        assert!(Context::open(folder.path(), Path::new("Dockerfile")).is_ok());
     }
 }

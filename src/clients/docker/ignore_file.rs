@@ -14,6 +14,9 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::super::{ClientError, ErrorKind};
 
+/// The most patterns: each is held against each path.
+const MOST_PATTERNS: usize = 1_000;
+
 /// The rules of one context.
 #[derive(Default)]
 pub(super) struct DockerIgnore {
@@ -37,7 +40,12 @@ impl DockerIgnore {
             let pattern = cleaned(pattern);
             (!pattern.is_empty()).then(|| rule(&pattern, takes_back))
         });
-        Ok(Self { rules: rules.collect::<Result<_, _>>()? })
+        let rules: Vec<Rule> = rules.take(MOST_PATTERNS + 1).collect::<Result<_, _>>()?;
+        if rules.len() > MOST_PATTERNS {
+            let message = format!(".dockerignore: there are more than {MOST_PATTERNS} patterns");
+            return Err(ClientError::new(ErrorKind::Invalid, "docker build", message));
+        }
+        Ok(Self { rules })
     }
 
     /// Whether the context leaves out `path` (relative to its root).

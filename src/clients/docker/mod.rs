@@ -16,7 +16,7 @@ use bollard::{
     query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder},
 };
 
-pub use build::{BuildError, BuildRequest, BuiltImage};
+pub use build::{BuildError, BuildLimits, BuildRequest, BuiltImage, LINE_COST};
 pub use push::{PushLine, PushedImage};
 
 use super::{ClientError, ErrorKind, error::chain};
@@ -39,6 +39,8 @@ pub struct LocalImage {
     pub id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// What its layers have unpacked, in bytes.
+    pub size: u64,
     /// The digests under which registries know it, `repository@sha256:…`.
     pub repo_digests: Vec<String>,
 }
@@ -87,7 +89,8 @@ impl Docker {
         let id =
             image.id.ok_or_else(|| ClientError::new(ErrorKind::Unavailable, CALL, "the answer has no image id"))?;
         let labels = image.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect();
-        Ok(Some(LocalImage { id, labels, repo_digests: image.repo_digests.unwrap_or_default() }))
+        let size = image.size.and_then(|size| size.try_into().ok()).unwrap_or_default();
+        Ok(Some(LocalImage { id, labels, size, repo_digests: image.repo_digests.unwrap_or_default() }))
     }
 
     /// Gives the image `source` the further name `target` (`repository:tag`); a name in use moves to it.

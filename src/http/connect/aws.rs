@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::clients::{ClientError, ErrorKind};
 use crate::db::idempotency::{Kept, Once};
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
+use crate::domain::mask::Mask;
 use crate::domain::principal::Scope;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
@@ -194,7 +195,8 @@ pub async fn handle(
 }
 
 /// `GetCallerIdentity` needs no right: whoever is denied has wrong credentials.
-fn not_confirmed(credentials: &AwsCredentials, error: ClientError) -> ApiError {
+fn not_confirmed(credentials: &AwsCredentials, mut error: ClientError) -> ApiError {
+    Mask::of(credentials.secrets()).string(&mut error.message);
     let field = match credentials {
         AwsCredentials::Keys(_) => "accessKeyId",
         AwsCredentials::Role { .. } => "roleArn",

@@ -10,7 +10,7 @@ use std::{
 
 use panda::clients::{
     ErrorKind,
-    docker::{BuildError, BuildRequest, BuiltImage, Docker},
+    docker::{BuildError, BuildLimits, BuildRequest, BuiltImage, Docker, LINE_COST},
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -41,6 +41,15 @@ pub(crate) async fn build(
     tag: &str,
     labels: &[(&str, &str)],
 ) -> (Result<BuiltImage, BuildError>, Vec<String>) {
+    build_within(folder, tag, labels, BuildLimits::default()).await
+}
+
+async fn build_within(
+    folder: &Path,
+    tag: &str,
+    labels: &[(&str, &str)],
+    limits: BuildLimits,
+) -> (Result<BuiltImage, BuildError>, Vec<String>) {
     let labels: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
     let request = BuildRequest {
         context: folder,
@@ -48,8 +57,7 @@ pub(crate) async fn build(
         tag,
         labels: &labels,
         network: Some("host"),
-        memory_bytes: None,
-        cpu_millis: None,
+        limits,
     };
     let (sender, mut receiver) = mpsc::channel(8);
     let docker = engine();
@@ -124,11 +132,49 @@ async fn nobody_taking_the_lines_does_not_stop_the_build() {
         tag: &tag,
         labels: &labels,
         network: Some("host"),
-        memory_bytes: Some(64 << 20),
-        cpu_millis: Some(500),
+        limits: BuildLimits::default(),
     };
     engine().build(request, sender).await.unwrap();
     engine().remove_image(&tag).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_step_that_takes_more_memory_than_it_may_is_ended_and_one_that_does_not_is_fine() {
+    // tail keeps a line that never ends in memory, whole.
+    let step = "got=$(head -c 200000000 /dev/zero | tail -n 1 | wc -c); echo got $got; test $got = 200000000";
+    let folder = context(&[("Dockerfile", &format!("FROM busybox:1\nRUN : {}; {step}\n", name()))]);
+    let within = |mib: u64| BuildLimits { memory_bytes: Some(mib << 20), ..BuildLimits::default() };
+    let (built, lines) = build_within(folder.path(), &name(), &[], within(32)).await;
+    assert!(matches!(built, Err(BuildError::Failed { .. })), "{built:?} {lines:#?}");
+    // More than the engine's library has a number for.
+    let tag = name();
+    let (built, lines) = build_within(folder.path(), &tag, &[], within(3 << 10)).await;
+    assert!(built.is_ok(), "{built:?} {lines:#?}");
+    engine().remove_image(&tag).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_limit_of_processors_reaches_the_engine() {
+    let quota = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null || true";
+    let folder = context(&[("Dockerfile", &format!("FROM busybox:1\nRUN : {}; {quota}\n", name()))]);
+    let tag = name();
+    let limits = BuildLimits { cpu_millis: Some(1_500), ..BuildLimits::default() };
+    let (built, lines) = build_within(folder.path(), &tag, &[], limits).await;
+    built.unwrap();
+    assert!(lines.iter().any(|line| line.starts_with("150000")), "{lines:#?}");
+    engine().remove_image(&tag).await.unwrap();
+}
+
+#[tokio::test]
+async fn output_without_end_is_told_up_to_the_limit_and_a_failure_still_has_its_last_lines() {
+    let folder = context(&[("Dockerfile", "FROM busybox:1\nRUN yes flood | head -n 100000; echo the end; exit 1\n")]);
+    let limits = BuildLimits { output_bytes: 10_000, ..BuildLimits::default() };
+    let (built, lines) = build_within(folder.path(), &name(), &[], limits).await;
+    let told: usize = lines.iter().map(|line| line.len() + LINE_COST).sum();
+    assert!(told < 10_000 + 2 * LINE_COST + 100, "{told}");
+    assert!(lines.last().unwrap().contains("PANDA_BUILD_MAX_OUTPUT"));
+    let Err(BuildError::Failed { last_lines, .. }) = built else { panic!("{built:?}") };
+    assert!(last_lines.iter().any(|line| line == "the end"), "{last_lines:#?}");
 }
 
 /// Whether a container whose command mentions `mark` runs.

@@ -1,6 +1,6 @@
 //! Fetches from a real smart-HTTP git server.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use panda::clients::{
     ClientError, ErrorKind,
@@ -12,6 +12,7 @@ use url::Url;
 use walkdir::WalkDir;
 
 use super::nobody;
+use crate::hostile;
 use crate::support::git_server::{GitServer, TOKEN};
 
 async fn fetch(url: &Url, branch: &str, token: Option<&str>, into: &Path) -> Result<Fetched, ClientError> {
@@ -104,19 +105,116 @@ async fn a_renamed_repository_is_found_and_a_redirect_to_another_host_is_refused
 }
 
 #[tokio::test]
-async fn what_is_no_plain_http_address_or_no_branch_name_is_invalid() {
+async fn what_a_token_must_not_be_sent_to_and_what_is_no_branch_name_is_invalid() {
     let server = GitServer::start().await;
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("s");
-    for url in ["file:///etc", "ssh://git@example.com/a", "http://user:pass@127.0.0.1/a"] {
+    for url in [
+        "file:///etc",
+        "ssh://git@example.com/a",
+        "git://example.com/a",
+        "http://user:pass@127.0.0.1/a",
+        "https://user@127.0.0.1/a",
+        "http://example.com/a.git",
+        "http://169.254.169.254/a.git",
+    ] {
         assert_eq!(
             fetch(&url.parse().unwrap(), "main", None, &into).await.unwrap_err().kind,
             ErrorKind::Invalid,
             "{url}"
         );
     }
-    let bad_branch = fetch(&server.repository("public/shop.git"), "a..b", None, &into).await.unwrap_err();
-    assert_eq!(bad_branch.kind, ErrorKind::Invalid);
+    let before = server.asked();
+    for branch in hostile::inputs("branches.txt") {
+        let refused = fetch(&server.repository("public/shop.git"), &branch, None, &into).await.unwrap_err();
+        assert!(matches!(refused.kind, ErrorKind::Invalid | ErrorKind::NotFound), "{branch:?}: {refused}");
+        assert!(!into.exists(), "{branch:?}");
+    }
+    assert!(server.asked() - before <= 25, "most are refused before anybody is asked");
+}
+
+#[tokio::test]
+async fn links_arrive_as_links_and_are_not_followed() {
+    let server = GitServer::start().await;
+    let outside = tempfile::tempdir().unwrap();
+    let kept = outside.path().join("kept.txt");
+    fs::write(&kept, "mine").unwrap();
+    server.commit_objects("main", |repository, tree| {
+        let target = repository.blob(outside.path().to_str().unwrap().as_bytes()).unwrap();
+        tree.insert("up", target, 0o120_000).unwrap();
+        tree.insert("Dockerfile", repository.blob(b"FROM scratch").unwrap(), 0o100_644).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("s");
+    fetch(&server.repository("public/shop.git"), "main", None, &into).await.unwrap();
+    assert_eq!(fs::read_link(into.join("up")).unwrap(), outside.path());
+    fs::remove_dir_all(&into).unwrap();
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "mine", "removing the source leaves alone what its links lead to");
+}
+
+#[tokio::test]
+async fn submodules_and_lfs_files_are_told_and_nobody_is_asked_for_them() {
+    let server = GitServer::start().await;
+    server.commit_objects("main", |repository, tree| {
+        let module = "0123456789012345678901234567890123456789".parse().unwrap();
+        tree.insert("lib", module, 0o160_000).unwrap();
+        let modules = "[submodule \"lib\"]\n\tpath = lib\n\turl = http://169.254.169.254/lib.git\n";
+        tree.insert(".gitmodules", repository.blob(modules.as_bytes()).unwrap(), 0o100_644).unwrap();
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n";
+        tree.insert("model.bin", repository.blob(pointer).unwrap(), 0o100_644).unwrap();
+        let filter = b"*.bin filter=lfs diff=lfs merge=lfs -text\n";
+        tree.insert(".gitattributes", repository.blob(filter).unwrap(), 0o100_644).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("s");
+    let before = server.asked();
+    let fetched = fetch(&server.repository("public/shop.git"), "main", None, &into).await.unwrap();
+    assert_eq!((fetched.left_out.submodules, fetched.left_out.lfs_files), (1, 1));
+    assert_eq!(fetched.left_out.paths, ["lib", "model.bin"]);
+    assert!(server.asked() - before <= 3);
+    assert!(fs::read_to_string(into.join("model.bin")).unwrap().starts_with("version https://git-lfs"));
+    assert_eq!(fs::read_dir(into.join("lib")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_commit_that_stands_for_very_many_files_is_refused_before_anything_is_written() {
+    let server = GitServer::start().await;
+    server.commit_objects("main", |repository, tree| {
+        let mut inner = repository.blob(b"boom").unwrap();
+        let mut mode = 0o100_644;
+        for _ in 0..7 {
+            let mut level = repository.treebuilder(None).unwrap();
+            for name in 0..10 {
+                level.insert(format!("{name}"), inner, mode).unwrap();
+            }
+            (inner, mode) = (level.write().unwrap(), 0o040_000);
+        }
+        tree.insert("bomb", inner, mode).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("s");
+    let error = fetch(&server.repository("public/shop.git"), "main", None, &into).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.message.contains("more than 200000 files"), "{error}");
+    assert!(names(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn no_hook_and_no_filter_of_the_machine_runs() {
+    let server = GitServer::start().await;
+    server.commit_objects("main", |repository, tree| {
+        tree.insert(".gitattributes", repository.blob(b"* filter=evil\n").unwrap(), 0o100_644).unwrap();
+        tree.insert("a.txt", repository.blob(b"plain").unwrap(), 0o100_644).unwrap();
+        let config = "[filter \"evil\"]\n\tsmudge = touch evil-ran\n[core]\n\thooksPath = .githooks\n";
+        tree.insert(".gitconfig", repository.blob(config.as_bytes()).unwrap(), 0o100_644).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("s");
+    fetch(&server.repository("public/shop.git"), "main", None, &into).await.unwrap();
+    assert_eq!(fs::read_to_string(into.join("a.txt")).unwrap(), "plain");
+    let hooks = names(&into.join(".git/hooks"));
+    assert!(hooks.iter().all(|name| name.starts_with("README")), "{hooks:?}");
+    assert!(!into.join("evil-ran").exists());
 }
 
 #[tokio::test]
@@ -168,4 +266,23 @@ async fn a_repository_over_the_limit_is_refused() {
     assert_eq!(error.kind, ErrorKind::Invalid);
     assert!(error.message.contains("larger than 10000 bytes"), "{error}");
     assert!(!into.exists());
+}
+
+#[tokio::test]
+async fn sources_are_for_this_user_alone_and_another_users_folder_is_refused() {
+    let server = GitServer::start().await;
+    server.commit("main", "a.txt", "a").await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = server.repository("public/shop.git");
+    let workspaces = folder.path().join("workspaces");
+    fetch(&url, "main", None, &workspaces.join("s")).await.unwrap();
+    for path in [&workspaces, &workspaces.join("s")] {
+        assert_eq!(fs::metadata(path).unwrap().mode() & 0o077, 0, "{}", path.display());
+    }
+    // Only root can give a folder away.
+    if std::os::unix::fs::chown(&workspaces, Some(12_345), None).is_ok() {
+        let error = fetch(&url, "main", None, &workspaces.join("t")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.message.contains("PANDA_WORKSPACE_DIR"), "{error}");
+    }
 }

@@ -1,15 +1,25 @@
 //! The probe against small real servers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::{Router, http::StatusCode, response::Redirect, routing::get};
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode},
+    response::Redirect,
+    routing::get,
+};
 use panda::clients::probe::{Probe, ProbeResult};
+use panda::domain::destination::Destinations;
 use url::Url;
 
 use super::{nobody, serve};
 
+/// Loopback allowed: the services of these tests are there.
 async fn check(url: &Url) -> ProbeResult {
-    Probe::new(Duration::from_millis(500)).unwrap().check(url).await
+    let destinations = Destinations::new(vec!["127.0.0.0/8".parse().unwrap()], vec![]);
+    Probe::new(Duration::from_millis(500), destinations).unwrap().check(url).await
 }
 
 #[tokio::test]
@@ -66,5 +76,37 @@ async fn an_endless_body_is_not_read_to_its_end() {
         axum::body::Body::from_stream(pieces)
     };
     let url = serve(Router::new().route("/health", get(endless))).await;
+    assert!(check(&url).await.healthy);
+}
+
+/// Every notation of a place that must not be reached, as an execution's output could hold it.
+#[tokio::test]
+async fn by_default_nothing_is_asked_on_this_machine_or_in_its_cloud_however_it_is_written() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let service = Router::new().fallback(move || async move {
+        counter.fetch_add(1, Ordering::Relaxed);
+        "ok"
+    });
+    let port = serve(service).await.port().unwrap();
+    let probe = Probe::new(Duration::from_secs(5), Destinations::default()).unwrap();
+    for host in include_str!("../hostile/health_hosts.txt").lines().filter(|line| !line.starts_with('#')) {
+        // What is not even a URL never becomes a request.
+        let Ok(url) = Url::parse(&format!("http://{host}:{port}/")) else { continue };
+        let result = probe.check(&url).await;
+        let error = result.error.unwrap_or_default();
+        assert!(!result.healthy && error.contains("may not be reached"), "{host}: {error:?}");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_user_and_password_in_the_url_are_not_sent() {
+    let page = |headers: HeaderMap| async move {
+        if headers.contains_key("authorization") { StatusCode::BAD_REQUEST } else { StatusCode::OK }
+    };
+    let mut url = serve(Router::new().route("/health", get(page))).await;
+    url.set_username("admin").unwrap();
+    url.set_password(Some("hunter2")).unwrap();
     assert!(check(&url).await.healthy);
 }

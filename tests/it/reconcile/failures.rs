@@ -12,7 +12,7 @@ use crate::support::wishes::Wishes;
 use crate::support::world::{OWNER, TOKEN, World, hello};
 
 /// Runs one deployment of `branch` to its failure and checks what every failure has in common.
-async fn fails(world: &World, flags: &[&str], branch: &str, code: ErrorCode) -> DeploymentView {
+pub async fn fails(world: &World, flags: &[&str], branch: &str, code: ErrorCode) -> DeploymentView {
     let replica = Replica::start(world, flags);
     let id = deploy(world, branch).await;
     let failed = failed_as(world, &id, code).await;
@@ -39,7 +39,7 @@ async fn failed_as(world: &World, id: &str, code: ErrorCode) -> DeploymentView {
 }
 
 /// The English text of the failure.
-async fn said(world: &World, id: &str) -> String {
+pub async fn said(world: &World, id: &str) -> String {
     events(world, id).await.last().unwrap().render(Lang::En).message
 }
 

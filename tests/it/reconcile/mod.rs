@@ -4,6 +4,7 @@ mod cancel;
 mod failures;
 mod flow;
 mod held;
+mod limits;
 mod outage;
 mod records;
 mod refusal;

@@ -25,7 +25,7 @@ pub struct GitServer {
     url: Url,
     asked: Arc<AtomicUsize>,
     repositories: Repositories,
-    _folder: TempDir,
+    folder: TempDir,
     _serving: AbortOnDropHandle<()>,
 }
 
@@ -52,7 +52,7 @@ impl GitServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, asked, repositories, _folder: folder, _serving: AbortOnDropHandle::new(serving) }
+        Self { url, asked, repositories, folder, _serving: AbortOnDropHandle::new(serving) }
     }
 
     /// The address of a repository, or of a path that is none.
@@ -63,6 +63,18 @@ impl GitServer {
     /// Requests so far.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Commits on `branch` of the public repository what `fill` puts into the tree: things that only git's plumbing makes.
+    pub fn commit_objects(&self, branch: &str, fill: impl FnOnce(&git2::Repository, &mut git2::TreeBuilder<'_>)) {
+        let repository = git2::Repository::open_bare(self.folder.path().join("public/shop.git")).unwrap();
+        let mut tree = repository.treebuilder(None).unwrap();
+        fill(&repository, &mut tree);
+        let tree = repository.find_tree(tree.write().unwrap()).unwrap();
+        let name = format!("refs/heads/{branch}");
+        let parent = repository.find_reference(&name).unwrap().peel_to_commit().unwrap();
+        let me = git2::Signature::now("test", "test@example.com").unwrap();
+        repository.commit(Some(&name), &me, &me, "objects", &tree, &[&parent]).unwrap();
     }
 
     /// Commits one file on `branch` of both repositories; the public one's newest commit.

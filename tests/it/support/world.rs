@@ -148,6 +148,7 @@ impl World {
             ("--github-api", self.github.api_url()),
             ("--github-url", self.github.git_url()),
             ("--docker-host", self.engine.host().to_owned()),
+            ("--health-allow", "127.0.0.0/8,::1".to_owned()),
             ("--workspace-dir", self.dir.path().join("workspaces").display().to_string()),
             ("--poll-interval-ms", "100".to_owned()),
             ("--health-interval-ms", "50".to_owned()),

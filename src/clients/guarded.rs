@@ -1,0 +1,139 @@
+//! Requests to addresses that came from outside, such as the URL of a service that the pipeline tells.
+//!
+//! Where a name leads is asked for each connection, and that very answer is judged and connected to: a name that leads elsewhere at the
+//! second look (DNS rebinding) gains nothing. There is no proxy, which would look the name up itself.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use url::{Host, Url};
+
+use super::{ClientError, ErrorKind, error::chain};
+use crate::domain::destination::Destinations;
+
+/// An HTTP client that goes only where [`Destinations`] allow, and follows no redirect.
+#[derive(Clone, Debug)]
+pub struct GuardedClient {
+    http: Client,
+    call: &'static str,
+    destinations: Arc<Destinations>,
+}
+
+impl GuardedClient {
+    /// A client whose every request ends within `timeout`, the body included; `call` names it in errors. Fails only where no TLS can be
+    /// set up.
+    pub fn new(call: &'static str, timeout: Duration, destinations: Destinations) -> Result<Self, ClientError> {
+        let destinations = Arc::new(destinations);
+        let resolver = Guard { destinations: Arc::clone(&destinations), lookup };
+        Self::with_resolver(call, timeout, destinations, resolver)
+    }
+
+    fn with_resolver(
+        call: &'static str,
+        timeout: Duration,
+        destinations: Arc<Destinations>,
+        resolver: impl Resolve + 'static,
+    ) -> Result<Self, ClientError> {
+        let http = Client::builder()
+            .timeout(timeout)
+            .user_agent(concat!("panda/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .no_proxy()
+            .dns_resolver(Arc::new(resolver))
+            // A kept connection could lead to the version that was there before.
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(|error| ClientError::new(ErrorKind::Invalid, call, chain(&error)))?;
+        Ok(Self { http, call, destinations })
+    }
+
+    /// GET `url`: a user and password in it are not sent. A place that is not allowed is `Invalid`.
+    pub async fn get(&self, mut url: Url) -> Result<Response, ClientError> {
+        // An address in place of a name is never looked up. The parser has brought its other notations into one: 0x7f.1, 2130706433.
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            Some(Host::Domain(_)) | None => None,
+        };
+        if let Some(address) = literal.filter(|address| !self.destinations.allow(*address)) {
+            return Err(ClientError::new(ErrorKind::Invalid, self.call, refused(address)));
+        }
+        // They fail for addresses without a host only, which are not sent anyway.
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
+        // The error's text would show the URL: it is the caller's, and longer than what matters.
+        let answer = self.http.get(url).send().await;
+        answer.map_err(|error| ClientError::new(ErrorKind::Unavailable, self.call, chain(&error.without_url())))
+    }
+}
+
+fn refused(address: IpAddr) -> String {
+    format!("{address} may not be reached from here (an operator allows it with PANDA_HEALTH_ALLOW)")
+}
+
+/// Looks names up, and gives only the addresses that may be reached.
+struct Guard<L> {
+    destinations: Arc<Destinations>,
+    lookup: L,
+}
+
+impl<L, F> Resolve for Guard<L>
+where
+    L: Fn(String) -> F + Send + Sync,
+    F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+{
+    fn resolve(&self, name: Name) -> Resolving {
+        let destinations = Arc::clone(&self.destinations);
+        let found = (self.lookup)(name.as_str().to_owned());
+        Box::pin(async move {
+            let (allowed, others): (Vec<_>, Vec<_>) =
+                found.await?.into_iter().partition(|found| destinations.allow(found.ip()));
+            match others.first() {
+                Some(other) if allowed.is_empty() => Err(refused(other.ip()).into()),
+                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+async fn lookup(name: String) -> io::Result<Vec<SocketAddr>> {
+    // The port is put in by the client.
+    Ok(tokio::net::lookup_host((name, 0)).await?.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::net::TcpListener;
+
+    /// A name whose first look leads to a service, and each look after it to this machine.
+    #[tokio::test]
+    async fn a_name_that_changes_after_the_first_look_gains_nothing() {
+        let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let app = axum::Router::new().fallback(|| async { "ok" });
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        // 127.0.0.2 stands for the service, the rest of loopback for what must not be reached.
+        let service = "127.0.0.2/32".parse().unwrap();
+        let destinations = Arc::new(Destinations::new(vec![service], vec![]));
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        let lookup = move |_| {
+            let address = if counted.fetch_add(1, Ordering::Relaxed) == 0 { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
+            std::future::ready(Ok(vec![SocketAddr::from((address, 0))]))
+        };
+        let guard = Guard { destinations: Arc::clone(&destinations), lookup };
+        let timeout = Duration::from_secs(10);
+        let client = GuardedClient::with_resolver("test", timeout, destinations, guard).unwrap();
+        let url: Url = format!("http://rebinding.example:{port}/").parse().unwrap();
+        assert_eq!(client.get(url.clone()).await.unwrap().text().await.unwrap(), "ok");
+        let error = client.get(url).await.unwrap_err();
+        assert!(error.message.contains("127.0.0.1 may not be reached"), "{error}");
+        assert_eq!(looks.load(Ordering::Relaxed), 2, "each connection looks anew");
+    }
+}

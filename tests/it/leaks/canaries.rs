@@ -1,0 +1,68 @@
+//! Secrets that are planted, and the search for them in whatever came of it.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use uuid::Uuid;
+
+/// Secrets by where they are planted.
+#[derive(Default)]
+pub struct Canaries(BTreeMap<&'static str, String>);
+
+impl Canaries {
+    /// A new secret; `prefix` makes it look like what it stands for.
+    pub fn plant(&mut self, name: &'static str, prefix: &str) -> String {
+        let secret = format!("{prefix}{}", Uuid::new_v4().simple());
+        self.watch(name, &secret);
+        secret
+    }
+
+    /// A secret that is there already.
+    pub fn watch(&mut self, name: &'static str, secret: &str) {
+        assert!(secret.len() >= 16, "{name} is too short to be told from other words");
+        self.0.insert(name, secret.to_owned());
+    }
+
+    /// Fails when one of them, or a half of one, is in `haystack` in any form.
+    pub fn assert_absent(&self, place: &str, haystack: &[u8]) {
+        assert!(!haystack.is_empty(), "{place} is empty: nothing was searched");
+        let text = String::from_utf8_lossy(haystack);
+        for (name, secret) in &self.0 {
+            if let Some((form, at)) = found(secret, &text) {
+                let before = text[..at].char_indices().rev().nth(300).map_or(0, |(start, _)| start);
+                panic!("{name} is in {place}, {form}: …{}<HERE>", &text[before..at]);
+            }
+        }
+    }
+
+    /// Fails unless every one of them is found where it was hidden: the search itself works.
+    pub fn assert_search_works(&self) {
+        for secret in self.0.values() {
+            for text in [secret.clone(), STANDARD_NO_PAD.encode(format!("x:{secret}.")), hex::encode(secret)] {
+                assert!(found(secret, &format!("a {text} b")).is_some());
+            }
+        }
+    }
+}
+
+/// In which form a secret is in a text, and where.
+fn found(secret: &str, text: &str) -> Option<(&'static str, usize)> {
+    forms(secret).into_iter().find_map(|(form, needle)| text.find(&needle).map(|at| (form, at)))
+}
+
+fn forms(secret: &str) -> Vec<(&'static str, String)> {
+    let half = secret.len() / 2;
+    let mut forms = vec![
+        ("its first half", secret[..half].to_owned()),
+        ("its second half", secret[half..].to_owned()),
+        ("percent-encoded", url::form_urlencoded::byte_serialize(secret.as_bytes()).collect()),
+        ("in hexadecimal", hex::encode(&secret[half..])),
+    ];
+    for before in 0..3 {
+        // The characters at both ends depend on what stands around it.
+        let encoded = STANDARD_NO_PAD.encode(format!("{}{secret}", "-".repeat(before)));
+        forms.push(("in base64", encoded[4..encoded.len() - 2].to_owned()));
+    }
+    forms
+}

@@ -1,0 +1,283 @@
+//! Secrets planted in every place where they can enter, and a search for them in everything that Panda writes, says and makes.
+
+mod canaries;
+mod places;
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::join_all;
+use panda::domain::connection::GithubConnection;
+use panda::domain::ids;
+use panda::domain::keyring::Keyring;
+use panda::sandbox::git::SourceFile;
+use panda::sandbox::{CallFault, ExecutionFault, Faults, Outcome, Refusal};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::support::process::Serve;
+use crate::support::wait_for;
+use crate::support::world::{OWNER, World, tiny};
+use canaries::Canaries;
+use places::{dump, files_below, image_of};
+
+/// A Panda whose every answer is kept.
+struct Panda {
+    serve: Serve,
+    http: reqwest::Client,
+    answers: Vec<String>,
+}
+
+impl Panda {
+    async fn start(world: &World, flags: &[&str]) -> Self {
+        let serve = Serve::start(world, flags, &[("RUST_LOG", "trace")]);
+        serve.ready().await;
+        Self { serve, http: reqwest::Client::new(), answers: Vec::new() }
+    }
+
+    async fn post(&mut self, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.http.post(format!("{}/api/v1{path}", self.serve.url)).json(body).send().await.unwrap();
+        let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        self.answers.push(text.clone());
+        (status, serde_json::from_str(&text).unwrap())
+    }
+
+    async fn get(&mut self, path: &str) -> String {
+        let text = self.http.get(format!("{}{path}", self.serve.url)).send().await.unwrap().text().await.unwrap();
+        self.answers.push(text.clone());
+        text
+    }
+
+    /// The id of a new connection.
+    async fn connect(&mut self, to: &str, body: &Value) -> String {
+        let (status, answer) = self.post(&format!("/connect/{to}"), body).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["data"][format!("{to}ConnectionId")].as_str().unwrap().to_owned()
+    }
+
+    /// Deploys and waits for `status`; the id.
+    async fn deploy(&mut self, world: &World, github: &str, aws: &str, branch: &str, status: &str) -> String {
+        let body = json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": OWNER, "repo": world.repo, "branch": branch});
+        let (code, answer) = self.post("/deploy", &body).await;
+        assert_eq!(code, 200, "{answer}");
+        let id = answer["data"]["deploymentId"].as_str().unwrap().to_owned();
+        self.reach(&id, status).await;
+        id
+    }
+
+    async fn reach(&mut self, id: &str, status: &str) {
+        let url = format!("{}/api/v1/deploy/{id}/result", self.serve.url);
+        let result = wait_for(&format!("{id} is {status}"), async || {
+            let result: Value = self.http.get(&url).send().await.unwrap().json().await.unwrap();
+            let at = result["data"]["status"].as_str().unwrap();
+            assert!(at == status || at != "FAILED", "{result}");
+            (at == status).then(|| result.to_string())
+        })
+        .await;
+        self.answers.push(result);
+    }
+}
+
+/// What is planted on the way.
+struct Planted {
+    canaries: Canaries,
+    token: String,
+    key: String,
+    session: String,
+    external_id: String,
+    password: String,
+}
+
+impl Planted {
+    fn new(world: &World) -> Self {
+        let mut canaries = Canaries::default();
+        let key = world.sandbox.user_credentials().secret_access_key.expose_secret().to_owned();
+        canaries.watch("the AWS secret key", &key);
+        let controller = world.sandbox.controller_credentials().secret_access_key.expose_secret();
+        canaries.watch("the controller's AWS secret key", controller);
+        canaries.watch("the registry's password", world.registry.password().expose_secret());
+        Self {
+            token: canaries.plant("the GitHub token", "ghp_"),
+            session: canaries.plant("the AWS session token", "IQoJb3/+=JpZ2"),
+            external_id: canaries.plant("the external id", "external-"),
+            password: canaries.plant("a password in a URL", "pw"),
+            key,
+            canaries,
+        }
+    }
+
+    /// A text as somebody careless writes it, about a deployment with keys.
+    fn of_keys(&self) -> String {
+        let Self { token, key, session, .. } = self;
+        format!("refused {token}, {key}; {session} {}", self.url())
+    }
+
+    /// The same about one with a role.
+    fn of_role(&self) -> String {
+        format!("refused {} for {} {}", self.token, self.external_id, self.url())
+    }
+
+    /// The same of STS, which has not seen the token.
+    fn of_aws(&self) -> String {
+        format!("refused {} {} {}", self.key, self.session, self.url())
+    }
+
+    fn url(&self) -> String {
+        format!("at https://bot:{}@registry.example/v2/", self.password)
+    }
+}
+
+/// A repository that tells all that a build can see, and on `prints` one that holds the secrets and prints them.
+async fn repository(world: &mut World, planted: &Planted) {
+    let curious = "FROM busybox:1\nCOPY . /www/\nRUN env; cat /proc/self/environ; ls -laR /www; cat /www/.git/config || true\n\
+                   CMD exec httpd -f -p \"$PORT\" -h /www\n";
+    let mut files = tiny();
+    files[0] = SourceFile::new("Dockerfile", curious);
+    files.push(SourceFile::new("unique", world.repo.clone()));
+    world.repo = format!("leaks-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    let repositories = world.github.repositories();
+    let token = Some(SecretString::from(planted.token.as_str()));
+    repositories.add_repository(OWNER, &world.repo, token, "main", files).await.unwrap();
+    let basic = STANDARD.encode(format!("x-access-token:{}", planted.token));
+    let script = format!("echo '{}'\necho Basic {basic}\nprintf '10%%\\r{}\\n'\n", planted.of_keys(), planted.token);
+    let long = format!("echo {}{}\n", "x".repeat(4_080), planted.key);
+    let files = vec![
+        // The engine repeats the command when it fails; what is kept of that ends in the middle of the token.
+        SourceFile::new(
+            "Dockerfile",
+            format!("FROM busybox:1\nCOPY run.sh /\nRUN : {}{}; sh /run.sh; exit 1\n", "z".repeat(945), planted.token),
+        ),
+        SourceFile::new("run.sh", script + &long),
+    ];
+    repositories.commit(OWNER, &world.repo, "prints", files).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_found_in_database_logs_answers_metrics_workspace_or_image() {
+    let mut world = World::start().await;
+    let mut planted = Planted::new(&world);
+    planted.canaries.assert_search_works();
+    repository(&mut world, &planted).await;
+    let mut url: Url = world.db.url().parse().unwrap();
+    if url.password().is_none() {
+        let password = planted.canaries.plant("the database's password", "db");
+        url.set_password(Some(&password)).unwrap();
+    }
+    let database = format!("--database-url={url}");
+    let (_keys, key_file) = key_file(&mut planted.canaries);
+    let mut panda = Panda::start(&world, &[&database, &key_file]).await;
+
+    let source = |branch: &str| json!({"owner": OWNER, "repo": world.repo, "branch": branch, "token": planted.token});
+    let account = json!({
+        "region": world.sandbox.region(), "accessKeyId": world.sandbox.user_credentials().access_key_id,
+        "secretAccessKey": planted.key, "sessionToken": planted.session,
+    });
+    let role = json!({
+        "region": world.sandbox.region(), "externalId": planted.external_id,
+        "roleArn": format!("arn:aws:iam::{}:role/deployer", world.sandbox.user_account_id()),
+    });
+    let github = panda.connect("github", &source("main")).await;
+    let prints = panda.connect("github", &source("prints")).await;
+    let by_keys = panda.connect("aws", &account).await;
+    let by_role = panda.connect("aws", &role).await;
+    wrong_requests(&mut panda, &world, &planted, &account).await;
+
+    // One that succeeds, up to its switch.
+    let ready = panda.deploy(&world, &github, &by_keys, "main", "DEPLOYMENT_READY").await;
+    planted.canaries.assert_absent("the image, its layers and its history", &image_of(&world, &ready).await);
+    panda.post(&format!("/deploy/{ready}/switch"), &json!({})).await;
+    panda.reach(&ready, "COMPLETED").await;
+
+    // Some that fail: the build prints secrets, AWS and the execution repeat them, git refuses one.
+    let mut all = vec![ready];
+    all.push(panda.deploy(&world, &prints, &by_keys, "prints", "FAILED").await);
+    world.sandbox.faults().set(refusing("events:PutRule", planted.of_role()));
+    all.push(panda.deploy(&world, &github, &by_role, "main", "FAILED").await);
+    world.sandbox.faults().set(refusing("events:PutRule", planted.of_keys()));
+    all.push(panda.deploy(&world, &github, &by_keys, "main", "FAILED").await);
+    let outcome = Outcome::Fail { error: "States.TaskFailed".to_owned(), cause: planted.of_role() };
+    let fault = ExecutionFault { state: "EnsureInfra".to_owned(), outcome };
+    world.sandbox.faults().set(Faults { executions: [("*".to_owned(), fault)].into(), ..Faults::default() });
+    all.push(panda.deploy(&world, &github, &by_role, "main", "FAILED").await);
+    world.sandbox.faults().set(Faults::default());
+    let revoked = revoked(&world, &mut planted.canaries).await;
+    all.push(panda.deploy(&world, &revoked, &by_keys, "main", "FAILED").await);
+
+    // Each stream ends five seconds after its last event.
+    let streams = all.iter().map(|id| panda.http.get(format!("{}/api/v1/deploy/{id}/events", panda.serve.url)).send());
+    for stream in join_all(streams).await {
+        let text = stream.unwrap().text().await.unwrap();
+        assert!(text.contains("event: fail") || text.contains("event: success"), "{text}");
+        panda.answers.push(text);
+    }
+    for path in ["/metrics", "/readyz", "/api/v1/connections", "/api/v1/deploy", "/api-docs/openapi.json"] {
+        panda.get(path).await;
+    }
+    let told = panda.answers.join("\n");
+    assert!(told.contains("***"), "what was masked is shown to have been");
+    planted.canaries.assert_absent("what the API told", told.as_bytes());
+    planted.canaries.assert_absent("the log", panda.serve.log().as_bytes());
+    panda.serve.kill().await;
+
+    // While a build waits for its engine its source lies on the disk.
+    let mut waiting = Panda::start(&world, &[&database, &key_file, "--docker-host=unix:///nowhere/docker.sock"]).await;
+    let id = waiting.deploy(&world, &github, &by_keys, "main", "RUNNING").await;
+    let workspace = world.workspaces().join(&id);
+    wait_for("the source is there", async || workspace.join("Dockerfile").exists()).await;
+    planted.canaries.assert_absent("the workspace with .git", &files_below(&workspace));
+    planted.canaries.assert_absent("the log of the second server", waiting.serve.log().as_bytes());
+    waiting.serve.kill().await;
+    planted.canaries.assert_absent("the database", dump(&world.db).await.as_bytes());
+}
+
+/// Secrets in the wrong places of requests, and one that AWS refuses with an indiscreet text.
+async fn wrong_requests(panda: &mut Panda, world: &World, planted: &Planted, account: &Value) {
+    let token = &planted.token;
+    for body in [
+        json!({"owner": token, "repo": "shop", "branch": "main", "token": "x y"}),
+        json!({"owner": OWNER, "repo": format!("{token}/"), "branch": "main", "token": token}),
+        json!({"owner": OWNER, "repo": "shop", "branch": format!("{token}..x"), "token": token}),
+        json!({"owner": OWNER, "repo": "shop", "branch": "main", "token": {"secret": token}}),
+        json!({"owner": OWNER, "repo": "shop", "branch": "main", "token": format!("{token} {token}")}),
+        json!({"owner": OWNER, "repo": "no-such-repository", "branch": "main", "token": token}),
+        json!(token),
+    ] {
+        assert!((400..500).contains(&panda.post("/connect/github", &body).await.0), "{body}");
+    }
+    for (field, value) in
+        [("sessionToken", format!("{} {}", planted.session, planted.key)), ("region", planted.key.clone())]
+    {
+        let mut body = account.clone();
+        body[field] = value.into();
+        assert_eq!(panda.post("/connect/aws", &body).await.0, 400, "{field}");
+    }
+    world.sandbox.faults().set(refusing("sts:GetCallerIdentity", planted.of_aws()));
+    assert_eq!(panda.post("/connect/aws", account).await.0, 400);
+    world.sandbox.faults().set(Faults::default());
+}
+
+/// A new key that seals, before the one that the tests themselves store with; the file, and the option that names it.
+fn key_file(canaries: &mut Canaries) -> (tempfile::NamedTempFile, String) {
+    let line = Keyring::generate().unwrap();
+    canaries.watch("the key that seals secrets", line.expose_secret().trim().rsplit_once(':').unwrap().1);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(file, "{}\n{}", line.expose_secret().trim(), include_str!("../support/test.keys")).unwrap();
+    let option = format!("--key-file={}", file.path().display());
+    (file, option)
+}
+
+fn refusing(call: &str, message: String) -> Faults {
+    let refuse = Some(Refusal { code: "ValidationException".to_owned(), message, times: None });
+    Faults { calls: [(call.to_owned(), CallFault { refuse, ..CallFault::default() })].into(), ..Faults::default() }
+}
+
+/// A connection whose token has been revoked since.
+async fn revoked(world: &World, canaries: &mut Canaries) -> String {
+    let token = SecretString::from(canaries.plant("a revoked token", "ghp_"));
+    let (id, owner, repo) = (ids::github_connection_id(), OWNER.to_owned(), world.repo.clone());
+    let connection = GithubConnection { id: id.clone(), owner, repo, branch: "main".to_owned(), token };
+    world.db.db.insert_github_connection(&connection).await.unwrap();
+    id
+}
