@@ -23,7 +23,8 @@ pub struct ServeArgs {
 /// Runs until a signal comes.
 pub async fn run(args: ServeArgs) -> Result<(), CliError> {
     let _armed = crate::failpoints::arm();
-    app::run(args.config, shutdown::token()?).await?;
+    // Boxed: all options are in it.
+    Box::pin(app::run(args.config, shutdown::token()?)).await?;
     Ok(())
 }
 

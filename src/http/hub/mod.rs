@@ -69,9 +69,9 @@ impl Hub {
             let (inner, shutdown) = (Arc::clone(&inner), shutdown.clone());
             tokio::spawn(async move {
                 match work {
-                    Work::Listen => shutdown.run_until_cancelled(listen::run(inner)).await,
-                    Work::Sweep => shutdown.run_until_cancelled(inner.sweep()).await,
-                    Work::Close => Some(inner.close_after(&shutdown).await),
+                    Work::Listen => _ = shutdown.run_until_cancelled(listen::run(inner)).await,
+                    Work::Sweep => _ = shutdown.run_until_cancelled(inner.sweep()).await,
+                    Work::Close => inner.close_after(&shutdown).await,
                 }
             });
         }
