@@ -21,7 +21,7 @@ async fn connect(api: &Api, path: &str, bytes: u32) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(bytes).unwrap();
     let mut stream = socket.connect(api.address).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: panda\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
     stream
 }
 
@@ -182,7 +182,7 @@ async fn with_few_descriptors_probes_api_and_reconciler_go_on() {
     let mut crowd = Vec::new();
     for n in 0..600 {
         let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-        let stream: &[u8] = b"GET /api/v1/events HTTP/1.1\r\nHost: panda\r\n\r\n";
+        let stream: &[u8] = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let _ = socket.write_all(if n % 2 == 0 { stream } else { &b"GET /he"[..] }).await;
         crowd.push(socket);
     }

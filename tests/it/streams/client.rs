@@ -75,7 +75,7 @@ impl Client {
             Followed::Repository(repo) => format!("/api/v1/events?owner=acme&repo={repo}"),
         };
         let mut socket = TcpStream::connect(address).await?;
-        let head = format!("GET {path} HTTP/1.0\r\nHost: panda\r\nLast-Event-ID: {}\r\n\r\n", self.last);
+        let head = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nLast-Event-ID: {}\r\n\r\n", self.last);
         socket.write_all(head.as_bytes()).await?;
         let (mut buffer, mut taken, mut begun) = (Vec::with_capacity(16 * 1024), 0, false);
         loop {

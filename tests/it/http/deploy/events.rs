@@ -123,7 +123,7 @@ async fn the_bytes_of_an_answer_are_those_of_the_contract() {
     story.tell(vec![Event::new(EventCode::EventRuleCreated)]).await;
     let mut socket = TcpStream::connect(api.address).await.unwrap();
     let request = format!(
-        "GET /api/v1/deploy/{}/events HTTP/1.1\r\nHost: panda\r\nAccept: text/event-stream\r\n\r\n",
+        "GET /api/v1/deploy/{}/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
         story.id()
     );
     socket.write_all(request.as_bytes()).await.unwrap();
