@@ -51,7 +51,8 @@ impl Panda {
     /// Asks it to end, as a rolling update does, and waits until it has; how long that took.
     pub async fn terminate(&mut self) -> Duration {
         let begun = Instant::now();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), nix::sys::signal::SIGTERM).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), nix::sys::signal::SIGTERM)
+            .unwrap();
         while self.child.try_wait().unwrap().is_none() {
             assert!(begun.elapsed() < Duration::from_mins(1), "never ends");
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -62,12 +62,7 @@ pub struct Viewer<C> {
 
 impl<C: Course> Viewer<C> {
     /// A viewer to whom `comments` are said first, for at most `lifetime`.
-    pub fn new(
-        course: C,
-        seat: Seat,
-        lifetime: Duration,
-        comments: impl IntoIterator<Item = Bytes>,
-    ) -> Self {
+    pub fn new(course: C, seat: Seat, lifetime: Duration, comments: impl IntoIterator<Item = Bytes>) -> Self {
         let now = Instant::now();
         Self {
             course,
