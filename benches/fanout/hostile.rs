@@ -39,6 +39,7 @@ pub async fn hostile(database: &Database) -> (f64, f64) {
     let panda = serve(database).await;
     let paths: Vec<String> = rows.iter().map(|row| format!("/api/v1/deploy/{}/events", row.id)).collect();
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let begun = Instant::now();
     for turn in 0..2 * TURNS {
         let mut clients = JoinSet::new();
         if turn % 2 == 1 {
@@ -49,7 +50,6 @@ pub async fn hostile(database: &Database) -> (f64, f64) {
         }
         // Until each of them is where it holds something.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let begun = Instant::now();
         let mut viewers = Viewers::none();
         for path in &paths {
             viewers.add_timed(address(&panda), path, each, begun).await;
@@ -80,7 +80,7 @@ async fn stalled(address: SocketAddr, path: String) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4_096).unwrap();
         let Ok(mut socket) = socket.connect(address).await else { continue };
-        let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n");
         socket.write_all(head.as_bytes()).await.unwrap();
         // Cut after 30 s, which is longer than a turn.
         tokio::time::sleep(Duration::from_secs(40)).await;
@@ -91,7 +91,7 @@ async fn stalled(address: SocketAddr, path: String) {
 async fn slow(address: SocketAddr) {
     loop {
         let Ok(mut socket) = TcpStream::connect(address).await else { continue };
-        let _ = socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: bench\r\n").await;
+        let _ = socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n").await;
         let mut answer = [0_u8; 64];
         loop {
             tokio::select! {

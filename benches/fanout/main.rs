@@ -51,37 +51,34 @@ async fn main() {
     let watched = seconds("PANDA_BENCH_SECONDS", 15);
     let server = Server::start().await;
 
-    let database = server.database().await;
-    let fanout = panda_fanout(&database, count).await;
-    let latency = latency(&server.database().await, watched).await;
-    let (with, without) = append_rates(&server).await;
-    let restart = restart::restart(&server.database().await, count).await;
-    let (alone, beside) = hostile::hostile(&server.database().await).await;
+    head();
+    let fanout = panda_fanout(&server.database().await, count).await;
+    line("resident memory per idle stream", kib(fanout.bytes_per_stream), "10 KiB");
+    line("deliveries per CPU-second (Panda alone)", rate(&fanout), "");
     let nchan = peers::nchan(count).await;
     let better = peers::better_sse(count).await;
-
-    head();
-    line("resident memory per idle stream", kib(fanout.bytes_per_stream), "10 KiB");
-    line("  nchan", kib(nchan.bytes_per_stream), "");
+    line("resident memory per idle stream, nchan", kib(nchan.bytes_per_stream), "");
     line("  better-sse", kib(better.bytes_per_stream), "");
-    line("  ratio to nchan", format!("{:.2}", fanout.bytes_per_stream / nchan.bytes_per_stream), "1.2");
-    let rate = |of: &Fanout| format!("{:.0}", of.deliveries_per_cpu_second);
-    line("deliveries per CPU-second (Panda alone)", rate(&fanout), "");
-    line("  nchan", rate(&nchan), "");
-    line("  better-sse", rate(&better), "");
+    line("  Panda to nchan", format!("{:.2}", fanout.bytes_per_stream / nchan.bytes_per_stream), "1.2");
     let to_nchan = fanout.deliveries_per_cpu_second / nchan.deliveries_per_cpu_second;
     let to_better = fanout.deliveries_per_cpu_second / better.deliveries_per_cpu_second;
-    line("  ratio to nchan", format!("{to_nchan:.2}"), "0.9");
-    line("  ratio to better-sse", format!("{to_better:.2}"), "2");
+    line("deliveries per CPU-second, nchan", rate(&nchan), "");
+    line("  better-sse", rate(&better), "");
+    line("  Panda to nchan", format!("{to_nchan:.2}"), "0.9");
+    line("  Panda to better-sse", format!("{to_better:.2}"), "2");
+    let latency = latency(&server.database().await, watched).await;
     let (p50, p99) = (percentile(&latency, 0.5), percentile(&latency, 0.99));
     line("commit to client, 1,000 viewers, 50 events/s, p50", format!("{p50:.2} ms"), "5 ms");
-    line("commit to client, p99", format!("{p99:.2} ms"), "50 ms");
+    line("  p99", format!("{p99:.2} ms"), "50 ms");
+    let (with, without) = append_rates(&server).await;
     line("appends with notifications", format!("{with:.0}/s"), "");
-    line("appends without", format!("{without:.0}/s"), "");
+    line("  without", format!("{without:.0}/s"), "");
     line("  ratio", format!("{:.3}", with / without), "0.95");
+    let restart = restart::restart(&server.database().await, count).await;
     line("SIGTERM with as many streams: end of the process", format!("{:.2} s", restart.exit.as_secs_f64()), "2 s");
     line("  all back on the other replica", format!("{:.2} s", restart.back.as_secs_f64()), "10 s");
     line("  not back, or not with each event once", restart.lost, "0");
+    let (alone, beside) = hostile::hostile(&server.database().await).await;
     line("healthy viewers, p99", format!("{alone:.2} ms"), "");
     line("  beside 1,000 stalled and 1,000 slow heads", format!("{beside:.2} ms"), "");
     line("  ratio", format!("{:.2}", beside / alone), "1.2");
@@ -99,6 +96,10 @@ async fn main() {
             "healthy_p99_ms": alone, "healthy_p99_ms_beside_hostile": beside,
         })
     );
+}
+
+fn rate(of: &Fanout) -> String {
+    format!("{:.0}", of.deliveries_per_cpu_second)
 }
 
 fn kib(bytes: f64) -> String {

@@ -79,7 +79,9 @@ impl Viewers {
     /// Milliseconds from each commit to each arrival.
     pub fn latencies(&self) -> Vec<f64> {
         let arrivals = self.arrivals.lock().unwrap();
-        arrivals.iter().map(|(sent, at)| at.saturating_sub(self.committed[sent]) as f64 / 1_000.0).collect()
+        // What was told before these viewers came is in their history as well, and no news.
+        let committed = arrivals.iter().filter_map(|(sent, at)| Some((self.committed.get(sent)?, at)));
+        committed.map(|(committed, at)| at.saturating_sub(*committed) as f64 / 1_000.0).collect()
     }
 }
 
@@ -94,7 +96,7 @@ pub async fn open(address: SocketAddr, ask: &Ask) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let resume = ask.last_event_id.as_ref().map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
     let path = &ask.path;
-    let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n{resume}\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{resume}\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     // Byte by byte: what follows the head is an event already.
     let mut head = Vec::new();
