@@ -8,7 +8,7 @@
 #          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx, which is not started
 #   lint   sqlx-cli, cargo-deny, shellcheck
 #   fuzz   a nightly Rust toolchain beside the other, and cargo-fuzz
-#   bench  Node.js with npm and nginx with nchan, for what is measured beside us
+#   bench  Node.js with npm and nginx with nchan, for what is measured beside us; wrk
 #
 # Debian and Ubuntu, as root or with sudo. Elsewhere it says what is needed. Quick when everything is there, and can be repeated.
 set -euo pipefail
@@ -75,6 +75,7 @@ missing_for_lint() {
 missing_for_bench() {
   have npm || want nodejs npm
   { have nginx && [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ]; } || want nginx libnginx-mod-nchan
+  have wrk || want wrk
 }
 
 missing_for_fuzz() {

@@ -50,7 +50,7 @@ type Expected = Arc<HashMap<Followed, Vec<String>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_client_ends_with_exactly_the_rows_of_the_table() {
-    let plan = Plan { events: 4_000, clients: 320, clients_of_all: 18, seed: 7 };
+    let plan = Plan { events: 2_000, clients: 960, clients_of_all: 54, seed: 7 };
     assert!(run(plan).await >= 100_000);
 }
 

@@ -1,0 +1,89 @@
+//! What signing in adds to a request: `cargo bench --bench http`.
+//!
+//! The release program on a durable Postgres, twice on one database: one asks nobody who they are, one takes a token. wrk asks both for the
+//! `result` of one deployment over loopback, in turns. `PANDA_BENCH_SECONDS` is the length of a turn (4).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    reason = "a measurement that fails ends"
+)]
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use support::figures::{head, line, median, seconds};
+use support::postgres::{Database, Server};
+use support::process::Panda;
+use support::rows;
+
+/// Turns of each server.
+const TURNS: usize = 7;
+
+/// Connections of wrk. Few: what a request takes is asked, not how many fit.
+const CONNECTIONS: &str = "4";
+
+#[tokio::main]
+async fn main() {
+    let turn = seconds("PANDA_BENCH_SECONDS", 4);
+    let server = Server::start().await;
+    let database = server.database().await;
+    rows::create(&database.db, 1).await;
+    let me = rows::replica(&database.db).await;
+    let id = rows::claim(&database.db, me, 1).await.remove(0).id;
+    let token = token(&database);
+    let serve = async |auth: &str| {
+        let options = [format!("--auth={auth}"), "--rate-per-token=0".to_owned()];
+        Panda::start_with(&database.url, &options, &[]).await
+    };
+    let (open, asking) = (serve("none").await, serve("required").await);
+    let path = format!("/api/v1/deploy/{id}/result");
+    let refused = reqwest::get(format!("{}{path}", asking.base)).await.unwrap();
+    assert_eq!(refused.status(), 401, "what is measured really asks");
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        without.push(wrk(&format!("{}{path}", open.base), None, turn));
+        with.push(wrk(&format!("{}{path}", asking.base), Some(&token), turn));
+    }
+    let (without, with) = (median(&without), median(&with));
+    head();
+    line("result, median latency, nobody is asked", format!("{without:.0} µs"), "");
+    line("result, median latency, with a token", format!("{with:.0} µs"), "");
+    line("  ratio", format!("{:.3}", with / without), "1.05");
+    println!("{}", serde_json::json!({"result_us": without, "result_with_token_us": with, "ratio": with / without}));
+}
+
+/// As an operator makes one.
+fn token(database: &Database) -> String {
+    let made = Command::new(env!("CARGO_BIN_EXE_panda"))
+        .args(["token", "create", "--name", "bench", "--role", "viewer"])
+        .env("PANDA_DATABASE_URL", database.url.as_str())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(made.stdout).unwrap();
+    let token = printed.split_whitespace().find(|word| word.starts_with("panda_"));
+    token.unwrap_or_else(|| panic!("no token: {}", String::from_utf8_lossy(&made.stderr))).to_owned()
+}
+
+/// The median latency in microseconds.
+fn wrk(url: &str, token: Option<&str>, turn: Duration) -> f64 {
+    let mut command = Command::new("wrk");
+    command.args(["--latency", "-t1", "-c", CONNECTIONS, "-d", &format!("{}s", turn.as_secs())]);
+    if let Some(token) = token {
+        command.args(["-H", &format!("Authorization: Bearer {token}")]);
+    }
+    let printed = command.arg(url).output().expect("wrk: apt-get install wrk").stdout;
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(!printed.contains("Non-2xx"), "{printed}");
+    let median = printed.lines().find_map(|line| line.trim().strip_prefix("50%")).expect("a median").trim();
+    let digits = median.trim_end_matches(char::is_alphabetic);
+    let unit = match &median[digits.len()..] {
+        "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        unit => panic!("{unit}"),
+    };
+    digits.parse::<f64>().unwrap() * unit
+}
