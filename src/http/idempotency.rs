@@ -9,7 +9,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
-use crate::db::idempotency::IdempotencyKey;
+use crate::db::Db;
+use crate::db::idempotency::{IdempotencyKey, Kept};
 use crate::domain::principal::Caller;
 
 /// Longest key, in characters.
@@ -18,6 +19,16 @@ const MAX_KEY: usize = 255;
 /// The header as it came: [`KeyHeader::of`] looks at it once the meaning of the request is known.
 #[derive(Debug)]
 pub struct KeyHeader(Option<HeaderValue>);
+
+/// The answer of the request that came with this key before; none when it is the first, or has no key.
+pub async fn kept_answer(db: &Db, key: Option<&IdempotencyKey>) -> Result<Option<Value>, ApiError> {
+    let Some(key) = key else { return Ok(None) };
+    match db.kept_answer(key).await? {
+        Kept::Free => Ok(None),
+        Kept::Repeated(answer) => Ok(Some(answer)),
+        Kept::Reused => Err(ApiError::IdempotencyKeyReused),
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for KeyHeader {
     type Rejection = Infallible;

@@ -1,10 +1,14 @@
-//! The connections of many deployments, read at once.
+//! The connections of deployments: of many, read at once, and of one whose were not among them.
 
 use std::collections::HashMap;
 
+use super::driver::Driver;
+use super::limits::{RETRY_BASE, RETRY_CAP};
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
+use crate::domain::backoff;
 use crate::domain::connection::{AwsConnection, GithubConnection};
+use crate::domain::failure::ErrorCode;
 
 /// What was read, by id. Held no longer than it takes to start the tasks: a connection may be replaced at any time.
 #[derive(Default)]
@@ -36,5 +40,35 @@ impl Connections {
         let github = self.github.get(&deployment.github_connection_id)?;
         let aws = self.aws.get(&deployment.aws_connection_id)?;
         Some((github.clone(), aws.clone()))
+    }
+}
+
+impl Driver {
+    /// The connections that the deployment names; fails it when one is gone.
+    pub(super) async fn connections(
+        &mut self,
+        deployment: &mut Deployment,
+    ) -> Option<(GithubConnection, AwsConnection)> {
+        if let Some(connections) = self.connections.take() {
+            return Some(connections);
+        }
+        let mut tries = 0;
+        loop {
+            let github = self.db.github_connection(&deployment.github_connection_id).await;
+            let aws = self.db.aws_connection(&deployment.aws_connection_id).await;
+            match (github, aws) {
+                (Ok(Some(github)), Ok(Some(aws))) => return Some((github, aws)),
+                (Ok(None), Ok(_)) | (Ok(_), Ok(None)) => {
+                    self.fail(deployment, ErrorCode::ConnectionUnusable, "it was removed").await;
+                    return None;
+                }
+                (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the connections could not be read yet"),
+            }
+            tries += 1;
+            tokio::select! {
+                () = tokio::time::sleep(backoff::delay(tries, RETRY_BASE, RETRY_CAP, rand::random())) => {}
+                () = self.stop.cancelled() => return None,
+            }
+        }
     }
 }

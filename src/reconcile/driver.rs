@@ -307,7 +307,7 @@ impl Driver {
     }
 
     /// Like [`Self::end_failed`], outside a turn. False when it could not be recorded.
-    async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: &str) -> bool {
+    pub(super) async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: &str) -> bool {
         match self.end_failed(deployment, code, reason, Change::default()).await {
             Ok(_) => true,
             Err(error) => {
@@ -370,31 +370,6 @@ impl Driver {
     async fn give_back(&self, deployment: &Deployment) {
         if let Err(error) = self.db.release(&deployment.id, self.replica, deployment.version).await {
             tracing::debug!(%error, "could not be given back; others take over when the lease runs out");
-        }
-    }
-
-    /// The connections that the deployment names; fails it when one is gone.
-    async fn connections(&mut self, deployment: &mut Deployment) -> Option<(GithubConnection, AwsConnection)> {
-        if let Some(connections) = self.connections.take() {
-            return Some(connections);
-        }
-        let mut tries = 0;
-        loop {
-            let github = self.db.github_connection(&deployment.github_connection_id).await;
-            let aws = self.db.aws_connection(&deployment.aws_connection_id).await;
-            match (github, aws) {
-                (Ok(Some(github)), Ok(Some(aws))) => return Some((github, aws)),
-                (Ok(None), Ok(_)) | (Ok(_), Ok(None)) => {
-                    self.fail(deployment, ErrorCode::ConnectionUnusable, "it was removed").await;
-                    return None;
-                }
-                (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the connections could not be read yet"),
-            }
-            tries += 1;
-            tokio::select! {
-                () = tokio::time::sleep(backoff::delay(tries, RETRY_BASE, RETRY_CAP, rand::random())) => {}
-                () = self.stop.cancelled() => return None,
-            }
         }
     }
 }

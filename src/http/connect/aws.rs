@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::clients::{ClientError, ErrorKind};
-use crate::db::idempotency::{Kept, Once};
+use crate::db::idempotency::Once;
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
 use crate::domain::mask::Mask;
 use crate::domain::principal::Scope;
@@ -18,7 +18,7 @@ use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
-use crate::http::idempotency::KeyHeader;
+use crate::http::idempotency::{KeyHeader, kept_answer};
 use crate::http::problem::Problem;
 
 /// Longest secret access key, in bytes; those of today have 40.
@@ -166,13 +166,8 @@ pub async fn handle(
     let scope = body.scope(caller.scope())?;
     let credentials = body.credentials()?;
     // Before anybody outside is asked: a repeat needs no token that is still good.
-    match &key {
-        None => {}
-        Some(key) => match state.db.kept_answer(key).await? {
-            Kept::Free => {}
-            Kept::Repeated(answer) => return Ok(Json(answer)),
-            Kept::Reused => return Err(ApiError::IdempotencyKeyReused),
-        },
+    if let Some(answer) = kept_answer(&state.db, key.as_ref()).await? {
+        return Ok(Json(answer));
     }
     let id = ids::aws_connection_id();
     let identity = state

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::db::idempotency::{Kept, Once};
+use crate::db::idempotency::Once;
 use crate::domain::connection::GithubConnection;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
@@ -15,7 +15,7 @@ use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::JsonBody;
-use crate::http::idempotency::KeyHeader;
+use crate::http::idempotency::{KeyHeader, kept_answer};
 use crate::http::problem::Problem;
 
 /// Longest token, in bytes; those of today have 40 to 93.
@@ -105,13 +105,8 @@ pub async fn handle(
         return Err(ApiError::OutOfScope(format!("{}/{}", body.owner, body.repo)));
     }
     // Before anybody outside is asked: a repeat needs no token that is still good.
-    match &key {
-        None => {}
-        Some(key) => match state.db.kept_answer(key).await? {
-            Kept::Free => {}
-            Kept::Repeated(answer) => return Ok(Json(answer)),
-            Kept::Reused => return Err(ApiError::IdempotencyKeyReused),
-        },
+    if let Some(answer) = kept_answer(&state.db, key.as_ref()).await? {
+        return Ok(Json(answer));
     }
     state.github.check(&body.owner, &body.repo, &body.branch, &body.token).await?;
     let connection = GithubConnection {
