@@ -1,0 +1,203 @@
+//! Wiring and shutdown: the only place that knows every room.
+
+mod parts;
+mod schema;
+mod sign_in;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clients::ClientError;
+use crate::clients::github::GitHub;
+use crate::config::Config;
+use crate::db::DbError;
+use crate::domain::connection::AwsKeys;
+use crate::http::{ApiState, Hub, Tls, TlsError};
+use crate::metrics::Metrics;
+use crate::reconcile::Notifier;
+use crate::steps::{FIRST_STEP, RETRY_STEP};
+pub use parts::{database, keyring, reconciler, services};
+use schema::wait_for_schema;
+use sign_in::{authentication, wait_for_token};
+
+/// Why Panda did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// The keys that seal secrets.
+    #[error("{problem}; `panda keys generate --file FILE` makes a key, and --key-file (PANDA_KEY_FILE) names the file")]
+    Keys {
+        /// What is wrong.
+        problem: String,
+    },
+    /// The admin token.
+    #[error("--admin-token-file (PANDA_ADMIN_TOKEN_FILE): {problem}")]
+    AdminToken {
+        /// What is wrong.
+        problem: String,
+    },
+    /// Nobody could use the API.
+    #[error(
+        "nobody could sign in at {address}: there is no API token yet. Make one with `panda token create --name NAME --role admin`, or give \
+         --admin-token-file (PANDA_ADMIN_TOKEN_FILE); --no-auth lets everybody who reaches that address do everything"
+    )]
+    NobodyCanSignIn {
+        /// Where it would listen.
+        address: SocketAddr,
+    },
+    /// The issuers of OpenID Connect tokens.
+    #[error("{problem}; --oidc-file (PANDA_OIDC_FILE) names the file, and docs/security.md has an example")]
+    Issuers {
+        /// What is wrong.
+        problem: String,
+    },
+    /// A client of the outside could not be set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The certificate.
+    #[error("{0}; --tls-cert (PANDA_TLS_CERT) and --tls-key (PANDA_TLS_KEY) name the files")]
+    Tls(#[from] TlsError),
+    /// The API's address cannot be had.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen (PANDA_LISTEN)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// How long everything may take to end.
+const LONGEST_STOP: Duration = Duration::from_secs(5);
+
+/// A running Panda.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    refused: oneshot::Receiver<AppError>,
+}
+
+impl Running {
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Why it cannot go on, should that be found out; never ends otherwise.
+    pub async fn refused(&mut self) -> AppError {
+        match (&mut self.refused).await {
+            Ok(error) => error,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends streams, lets short steps end, gives deployments back; at most a few seconds.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let ended = futures_util::future::join_all(self.tasks);
+        let Ok(ended) = tokio::time::timeout(LONGEST_STOP, ended).await else {
+            return tracing::warn!("some parts did not end in time");
+        };
+        for error in ended.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "a part broke");
+        }
+    }
+}
+
+/// Starts Panda. Returns once it listens: a database that is away is waited for, and readiness says so meanwhile.
+pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Running, AppError> {
+    let tls = config.http.tls().map(Tls::load).transpose()?;
+    let acceptor = tls.as_ref().map(Tls::acceptor).transpose()?;
+    let address = config.http.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
+    let db = database(&config)?;
+    let services = Arc::new(services(&config, controller).await?);
+    if services.aws.controller_region().is_none() {
+        tracing::warn!(
+            "no AWS region for the controller's account: set --controller-region or AWS_REGION, or deployments fail"
+        );
+    }
+    let stop = CancellationToken::new();
+    let (auth, needs_token) = authentication(&config, db.clone(), address, &stop)?;
+    let metrics = Metrics::default();
+    let hub = Hub::start(db.clone(), metrics.clone(), &stop);
+    let nudged = hub.clone();
+    let notifier = Notifier::new(move |id| nudged.nudge(id));
+    let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), notifier, metrics.clone());
+    let (limits, seats) = crate::http::limits(&config.http, open_files());
+    let router = crate::http::router(ApiState {
+        db: db.clone(),
+        auth,
+        hub,
+        github: Arc::new(GitHub::new(config.outside.github_api.clone(), config.outside.aws_timeout)?),
+        aws: services.aws.clone(),
+        names: Arc::new(services.names.clone()),
+        first_step: FIRST_STEP,
+        retry_step: RETRY_STEP,
+        config: Arc::new(config.http.clone()),
+        metrics,
+        seats,
+        shutdown: stop.clone(),
+    });
+    let (serving, reconciling) = (stop.clone(), stop.clone());
+    let (refuse, refused) = oneshot::channel();
+    let mut tasks = vec![
+        tokio::spawn(async move {
+            if let Err(error) = crate::http::serve(listener, router, limits, acceptor, serving).await {
+                tracing::error!(%error, "the API ended");
+            }
+        }),
+        tokio::spawn(async move {
+            if !wait_for_schema(&db, config.database.migrate, &reconciling).await {
+                return;
+            }
+            if needs_token && !wait_for_token(&db, &reconciling).await {
+                let _ = refuse.send(AppError::NobodyCanSignIn { address });
+                return;
+            }
+            reconciler.run(reconciling).await;
+        }),
+    ];
+    tasks.extend(tls.map(|tls| tokio::spawn(tls.watch(stop.clone()))));
+    Ok(Running { address, stop, tasks, refused })
+}
+
+/// Runs Panda until `stop`.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
+    let mut running = start(config, None).await?;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        refused = running.refused() => {
+            running.stop().await;
+            return Err(refused);
+        }
+    }
+    tracing::info!("stopping: streams end, deployments are given back");
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// How many descriptors the process may have: as many as it can allow itself, since each reader of a stream needs one.
+fn open_files() -> u64 {
+    const CAUTIOUS: u64 = 1_024;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return CAUTIOUS };
+    // Some systems allow a billion and then refuse it.
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
+        return hard;
+    }
+    soft
+}

@@ -1,0 +1,110 @@
+//! What Panda is made of, each part from its settings.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::AppError;
+use crate::clients::aws::{Aws, AwsSettings};
+use crate::clients::docker::{BuildLimits, Docker};
+use crate::clients::git::{Git, GitLimits};
+use crate::clients::probe::Probe;
+use crate::config::{Config, DatabaseConfig};
+use crate::db::{Db, DbOptions};
+use crate::domain::connection::AwsKeys;
+use crate::domain::destination::Destinations;
+use crate::domain::keyring::Keyring;
+use crate::domain::names::Names;
+use crate::metrics::Metrics;
+use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
+use crate::steps::{Services, Settings};
+
+/// The keys of `config`, from a file or from `PANDA_KEYS`.
+pub fn keyring(config: &DatabaseConfig) -> Result<Keyring, AppError> {
+    let (text, from) = match &config.key_file {
+        Some(path) => {
+            let unreadable = |error| AppError::Keys { problem: format!("{} cannot be read: {error}", path.display()) };
+            (std::fs::read_to_string(path).map_err(unreadable)?, path.display().to_string())
+        }
+        None => (std::env::var("PANDA_KEYS").unwrap_or_default(), "PANDA_KEYS".to_owned()),
+    };
+    Keyring::parse(&SecretString::from(text)).map_err(|error| AppError::Keys { problem: format!("{from}: {error}") })
+}
+
+/// The database of `config`; connects when first used.
+pub fn database(config: &Config) -> Result<Db, AppError> {
+    let database = &config.database;
+    Ok(Db::new(&DbOptions {
+        url: database.database_url.clone(),
+        max_connections: database.database_max_connections,
+        acquire_timeout: database.database_acquire_timeout,
+        keyring: Some(Arc::new(keyring(database)?)),
+    })?)
+}
+
+/// Clients and settings of `config`. `controller` are the controller's own AWS keys, for the sandbox; the SDK's default chain
+/// when absent.
+pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Services, AppError> {
+    let (outside, times) = (&config.outside, &config.reconcile);
+    let aws = Aws::new(AwsSettings {
+        endpoint_url: outside.aws_endpoint.clone(),
+        codedeploy_endpoint_url: outside.codedeploy_endpoint.clone(),
+        controller_region: outside.controller_region.clone(),
+        controller_credentials: controller,
+        operation_timeout: outside.aws_timeout,
+    })
+    .await;
+    let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
+    Ok(Services {
+        aws,
+        docker: Docker::connect(outside.docker_host.as_deref())?,
+        git: Git::new(GitLimits {
+            max_bytes: usize::try_from(outside.source_max_bytes).unwrap_or(usize::MAX),
+            max_files: usize::try_from(outside.source_max_files).unwrap_or(usize::MAX),
+            ..GitLimits::default()
+        }),
+        probe: Probe::new(times.health_timeout, destinations)?,
+        names: Names::from(&config.names),
+        settings: Settings {
+            event_bus: outside.event_bus.clone(),
+            rule_target_role_arn: outside.rule_target_role_arn.clone(),
+            github_url: outside.github_url.clone(),
+            workspace_dir: outside.workspace_dir.clone(),
+            build_network: outside.build_network.clone(),
+            build_limits: BuildLimits {
+                memory_bytes: Some(u64::from(outside.build_memory) << 20).filter(|bytes| *bytes > 0),
+                cpu_millis: outside.build_cpus,
+                output_bytes: usize::try_from(outside.build_max_output).unwrap_or(usize::MAX),
+                image_bytes: outside.image_max_bytes,
+            },
+            poll_interval: times.poll_interval,
+            follow_limit: times.follow_limit,
+            execution_wait: times.execution_wait,
+            build_limit: times.build_limit,
+            switch_limit: times.switch_limit,
+            step_limit: times.step_limit,
+            deployment_limit: times.deployment_limit,
+            health_interval: times.health_interval,
+        },
+    })
+}
+
+/// The reconciler of `config`.
+pub fn reconciler(
+    config: &Config,
+    db: Db,
+    services: Arc<Services>,
+    notifier: Notifier,
+    metrics: Metrics,
+) -> Reconciler {
+    let times = &config.reconcile;
+    let host =
+        nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".into());
+    let options = ReconcilerOptions {
+        name: format!("{host}/{}", std::process::id()),
+        lease: times.lease,
+        max_deployments: usize::try_from(times.max_deployments).unwrap_or(usize::MAX),
+        max_builds: usize::try_from(times.max_builds).unwrap_or(usize::MAX),
+    };
+    Reconciler::new(db, services, notifier, metrics, options)
+}
