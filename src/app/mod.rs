@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +48,7 @@ pub enum AppError {
     /// Nobody could use the API.
     #[error(
         "nobody could sign in at {address}: there is no API token yet. Make one with `panda token create --name NAME --role admin`, or give \
-         --admin-token-file (PANDA_ADMIN_TOKEN_FILE); --no-auth lets everybody who reaches that address do everything"
+         --admin-token-file (PANDA_ADMIN_TOKEN_FILE) or --oidc-file (PANDA_OIDC_FILE); --no-auth lets everybody who reaches that address do everything"
     )]
     NobodyCanSignIn {
         /// Where it would listen.
@@ -121,7 +120,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let tls = config.http.tls().map(Tls::load).transpose()?;
     let acceptor = tls.as_ref().map(Tls::acceptor).transpose()?;
     let address = config.http.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })?;
+    let listener = crate::http::listen(address).map_err(|source| AppError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
     let db = database(&config)?;
     let services = Arc::new(services(&config, controller).await?);

@@ -3,7 +3,7 @@
 use axum::Router;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as OpenApiDocument, Ref, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -69,31 +69,56 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(metrics::handle))
 }
 
-/// The routes, and the document of them with the answers that the door gives for any of them.
+/// The routes, and the document of them. What many endpoints answer for the same reason is added here: a handler describes what is its own.
 pub fn parts() -> (Router<ApiState>, OpenApiDocument) {
     let (routes, mut document) = routes().split_for_parts();
     for (path, item) in &mut document.paths.paths {
         let reading = [item.get.as_mut(), item.head.as_mut(), item.options.as_mut()];
-        let changing = [item.post.as_mut(), item.put.as_mut(), item.patch.as_mut(), item.delete.as_mut()];
-        for operation in changing.into_iter().flatten() {
-            refuses(
-                operation,
-                "403",
-                "A page of another origin asks, or the right is missing: `errorCode` tells which.",
-            );
-            if operation.responses.responses.contains_key("413") {
-                refuses(operation, "408", "The body did not arrive in time.");
-            }
-            refuses(operation, "429", TOO_MANY);
+        let changing = [item.post.as_mut(), item.put.as_mut(), item.patch.as_mut()];
+        for operation in reading.into_iter().flatten() {
+            add_common(path, operation);
         }
-        for operation in reading.into_iter().flatten().filter(|_| !door::PROBES.contains(&path.as_str())) {
-            refuses(operation, "429", TOO_MANY);
+        for operation in changing.into_iter().flatten() {
+            add_common(path, operation);
+            refuses(operation, "403", FOREIGN);
+        }
+        // Closing a session needs nobody who is signed in.
+        if let Some(operation) = item.delete.as_mut() {
+            add_common(path, operation);
+            refuses(operation, "403", FOREIGN);
+            operation.responses.responses.remove("401");
         }
     }
     (routes, document)
 }
 
-const TOO_MANY: &str = "Too many requests, or too many event streams; see Retry-After.";
+const FOREIGN: &str = "A page of another origin asks, or the right is missing: `errorCode` tells which.";
+
+fn add_common(path: &str, operation: &mut Operation) {
+    if !door::PROBES.contains(&path) {
+        refuses(operation, "429", "Too many requests, or too many event streams; see Retry-After.");
+    }
+    if !path.starts_with("/api/") {
+        return;
+    }
+    refuses(operation, "401", "Nobody is signed in.");
+    // A stream waits for the database instead: a browser would never come back after a 503.
+    if !operation.responses.responses.contains_key("406") {
+        refuses(operation, "500", "Internal error.");
+        refuses(operation, "503", "The database is away; see Retry-After.");
+    }
+    if path.contains("{id}") {
+        refuses(operation, "404", "There is no such deployment.");
+    }
+    if operation.parameters.iter().flatten().any(|one| matches!(one, RefOr::T(one) if one.name == "Idempotency-Key")) {
+        refuses(operation, "408", "The body did not arrive in time.");
+        refuses(operation, "413", "The body is over 64 KiB.");
+        refuses(operation, "422", "The Idempotency-Key came with another body before.");
+    }
+    if operation.request_body.is_some() {
+        refuses(operation, "415", "The body is not declared as JSON.");
+    }
+}
 
 /// Adds an answer, unless the endpoint describes it itself.
 fn refuses(operation: &mut Operation, status: &str, description: &str) {

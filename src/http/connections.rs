@@ -8,7 +8,6 @@ use super::ApiState;
 use super::auth::{Allowed, Viewer};
 use super::envelope::Envelope;
 use super::error::ApiError;
-use super::problem::Problem;
 
 // ---- What it answers
 
@@ -58,9 +57,6 @@ pub struct AwsItem {
     get, path = "/api/v1/connections", tag = "connections", operation_id = "listConnections",
     responses(
         (status = 200, description = "All connections.", body = Envelope<Connections>),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

@@ -88,9 +88,7 @@ impl EventsQuery {
         (status = 200, description = "The event stream.", content_type = "text/event-stream", body = String,
          example = json!("id: 4711.0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f\nevent: success\nretry: 5000\ndata: {\"message\":\"Deployment completed successfully\",\"deploymentId\":\"dep_4k1zq0v7w3m9x2c8b5n6\"}\n\n")),
         (status = 400, description = "A filter is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "The client takes no event stream.", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many event streams, of this client or in all; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

@@ -47,7 +47,7 @@ pub use auth::{Auth, AuthOptions};
 pub use error::ApiError;
 pub use hub::Hub;
 pub use server::tls::{Tls, TlsError};
-pub use server::{limits, serve};
+pub use server::{limits, listen, serve};
 pub use stream::seats::Seats;
 
 /// Most bytes of a request's body.

@@ -144,14 +144,8 @@ pub struct AwsConnected {
         (status = 200, description = "Connected.", body = Envelope<AwsConnected>),
         (status = 400, description = "Malformed JSON, a field is not valid, or AWS refuses the credentials: `field` names it.",
          body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller may not connect, or not for these repositories.", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "AWS cannot be asked.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

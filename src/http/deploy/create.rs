@@ -101,14 +101,8 @@ pub struct Deployed {
     responses(
         (status = 200, description = "Started, or started before with this key.", body = Envelope<Deployed>),
         (status = 400, description = "Malformed JSON, or a field is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller may not deploy, or not supersede what is being switched.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Another deployment of the same target is not finished (`deploymentId` names it), or the ECR repository's name belongs to another source repository.", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not declared as JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

@@ -31,10 +31,7 @@ pub struct CurrentDeployment {
     get, path = "/api/v1/deploy/current", tag = "deployments", operation_id = "currentDeployment",
     responses(
         (status = 200, description = "The newest deployment that is RUNNING or DEPLOYMENT_READY.", body = Envelope<CurrentDeployment>),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "Every deployment is finished.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

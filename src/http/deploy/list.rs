@@ -204,9 +204,6 @@ impl From<DeploymentView> for DeploymentItem {
     responses(
         (status = 200, description = "One page, newest first.", body = Envelope<DeploymentPage>),
         (status = 400, description = "A parameter is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

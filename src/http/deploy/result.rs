@@ -11,7 +11,6 @@ use crate::http::auth::Reads;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::DeploymentId;
-use crate::http::problem::Problem;
 
 // ---- What it answers
 
@@ -199,10 +198,6 @@ impl DeploymentResult {
            ("ticket" = Option<String>, Query, description = "A ticket for this deployment, instead of the header `Authorization`: good once.", example = "pandat_…")),
     responses(
         (status = 200, description = "What is known, in any status.", body = Envelope<DeploymentResult>),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

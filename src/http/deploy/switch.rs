@@ -50,14 +50,8 @@ pub struct Switching {
     responses(
         (status = 200, description = "The switch is under way.", body = Envelope<Switching>),
         (status = 400, description = "The Idempotency-Key is not valid.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller is no approver, or started the deployment where another one has to approve.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not ready to be switched, or switched already: `message` tells which.", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is over 64 KiB.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The Idempotency-Key came with another body before.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

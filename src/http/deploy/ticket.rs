@@ -12,7 +12,6 @@ use crate::http::auth::{Allowed, Right, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::DeploymentId;
-use crate::http::problem::Problem;
 
 // ---- What it answers
 
@@ -38,10 +37,6 @@ pub struct Ticket {
     params(("id" = String, Path, description = "The deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6")),
     responses(
         (status = 200, description = "The ticket.", body = Envelope<Ticket>),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such deployment.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

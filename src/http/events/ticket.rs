@@ -7,7 +7,6 @@ use crate::http::auth::{Allowed, Viewer};
 use crate::http::deploy::ticket::{Ticket, make};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::problem::Problem;
 
 /// Get a ticket for the stream of all deployments
 ///
@@ -16,9 +15,6 @@ use crate::http::problem::Problem;
     post, path = "/api/v1/events/ticket", tag = "sessions", operation_id = "eventsTicket",
     responses(
         (status = 200, description = "The ticket.", body = Envelope<Ticket>),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

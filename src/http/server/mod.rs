@@ -6,6 +6,7 @@ pub mod tls;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -45,6 +46,9 @@ const SEND_BUFFER: usize = 32 * 1024;
 /// Wait after a failed accept: mostly there are no file descriptors left, and the next try would spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Connections that may wait to be accepted; the system has a limit of its own (net.core.somaxconn, mostly 4,096).
+const BACKLOG: u32 = 16_384;
+
 /// Descriptors that are kept for what is not a connection of the API, or half of all when there are few.
 const RESERVED_FILES: usize = 512;
 
@@ -65,6 +69,19 @@ pub fn limits(config: &HttpConfig, files: u64) -> (Limits, Seats) {
     let connections = config.max_connections.map_or(usize::MAX, number).min(files - RESERVED_FILES.min(files / 2));
     let streams = number(config.max_streams).min(connections - connections / 10);
     (Limits { connections, stall: config.reader_stall }, Seats::new(streams, number(config.max_streams_per_client)))
+}
+
+/// Listens at `address`. When a replica ends, its readers come here all at once: what the queue has no room for is sent again by their kernels
+/// after 1, 3, 7, 15 and 31 seconds, and tokio's own queue has room for 1,024.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Or a server that is started again would have to wait for the connections of the one before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves, with TLS if there is any, until `shutdown`; then takes no connection any more and gives requests under way a short time. Event streams end by

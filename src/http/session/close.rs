@@ -13,7 +13,6 @@ use crate::http::auth::headers;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::{Origin, request_id};
-use crate::http::problem::Problem;
 
 // ---- What it answers
 
@@ -35,8 +34,6 @@ pub struct SessionClosed {
     delete, path = "/api/v1/session", tag = "sessions", operation_id = "closeSession", security(()),
     responses(
         (status = 200, description = "Closed, if there was one.", body = Envelope<SessionClosed>),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(

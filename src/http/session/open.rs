@@ -13,7 +13,6 @@ use crate::http::ApiState;
 use crate::http::auth::{Allowed, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::problem::Problem;
 
 // ---- What it answers
 
@@ -36,9 +35,6 @@ pub struct Session {
     post, path = "/api/v1/session", tag = "sessions", operation_id = "openSession",
     responses(
         (status = 200, description = "Open. The cookie is set.", body = Envelope<Session>),
-        (status = 401, description = "Nobody is signed in.", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away; see Retry-After.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
