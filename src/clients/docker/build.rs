@@ -94,9 +94,9 @@ pub enum BuildError {
 /// The last line of an output that is longer than it may be.
 const NOT_TOLD: &str = "… (the rest of the output is not kept: PANDA_BUILD_MAX_OUTPUT)";
 
-/// What the engine says when somebody removed a cached layer that the build stood on: nobody's Dockerfile is at fault, and a
-/// second build makes the layer anew. An image that a Dockerfile names is never named by its id here.
-const CACHE_PULLED_AWAY: &str = "No such image: sha256:";
+/// What the engine says, at one step or another, when somebody removed a layer that the build stood on: nobody's Dockerfile is at fault, and
+/// a second build makes the layer anew. An image that a Dockerfile names is never named by its id here.
+const CACHE_PULLED_AWAY: [&str; 2] = ["No such image: sha256:", "unable to find image \"sha256:"];
 
 impl Docker {
     /// Builds an image and sends each line of output to `lines`, waiting while they are not taken; nobody listening
@@ -246,7 +246,7 @@ impl Output {
                 });
             }
         };
-        if message.contains(CACHE_PULLED_AWAY) {
+        if CACHE_PULLED_AWAY.iter().any(|pulled_away| message.contains(pulled_away)) {
             return BuildError::Engine(ClientError::new(ErrorKind::Unavailable, CALL, message));
         }
         BuildError::Failed { message: cut(&message, LONGEST_MESSAGE), last_lines: self.last.into() }

@@ -349,7 +349,15 @@ async fn build(engine: &Engine, image: &str, app: App) {
         header.set_size(content.len() as u64);
         archive.append_data(&mut header, name, content.as_bytes()).unwrap();
     }
-    let options = BuildImageOptionsBuilder::new().t(image).forcerm(true).build();
-    let body = bollard::body_full(archive.into_inner().unwrap().into());
-    engine.docker().build_image(options, None, Some(body)).try_for_each(async |_| Ok(())).await.unwrap();
+    let archive = bytes::Bytes::from(archive.into_inner().unwrap());
+    let build = async || {
+        let options = BuildImageOptionsBuilder::new().t(image).forcerm(true).build();
+        let body = bollard::body_full(archive.clone());
+        engine.docker().build_image(options, None, Some(body)).try_for_each(async |_| Ok(())).await
+    };
+    // The engine is shared: what it loses of a build under way, it makes at the second.
+    match build().await {
+        Err(error) if error.to_string().contains("unable to find image \"sha256:") => build().await.unwrap(),
+        built => built.unwrap(),
+    }
 }
