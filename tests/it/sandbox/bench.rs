@@ -350,14 +350,14 @@ async fn build(engine: &Engine, image: &str, app: App) {
         archive.append_data(&mut header, name, content.as_bytes()).unwrap();
     }
     let archive = bytes::Bytes::from(archive.into_inner().unwrap());
-    let build = async || {
+    let make = async || {
         let options = BuildImageOptionsBuilder::new().t(image).forcerm(true).build();
         let body = bollard::body_full(archive.clone());
         engine.docker().build_image(options, None, Some(body)).try_for_each(async |_| Ok(())).await
     };
     // The engine is shared: what it loses of a build under way, it makes at the second.
-    match build().await {
-        Err(error) if error.to_string().contains("unable to find image \"sha256:") => build().await.unwrap(),
-        built => built.unwrap(),
+    match make().await {
+        Err(error) if error.to_string().contains("unable to find image \"sha256:") => make().await.unwrap(),
+        done => done.unwrap(),
     }
 }
