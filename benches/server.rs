@@ -136,5 +136,5 @@ async fn bare_notify(url: &Url) -> Vec<f64> {
 fn keyring() -> panda::domain::keyring::Keyring {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
     let text = secrecy::SecretString::from(std::fs::read_to_string(file).unwrap());
-    panda::domain::keyring::Keyring::parse(&text).unwrap()
+    panda::domain::keyring::Keyring::parse(&text, &|arn| panic!("{arn} is not asked for")).unwrap()
 }

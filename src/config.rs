@@ -56,7 +56,7 @@ pub struct DatabaseConfig {
     /// Milliseconds to wait for a connection before answering 503
     #[arg(long = "database-acquire-timeout-ms", env = "PANDA_DATABASE_ACQUIRE_TIMEOUT_MS", value_name = "MS", default_value = "3000", value_parser = millis)]
     pub database_acquire_timeout: Duration,
-    /// File with the keys that seal stored secrets, one ID:KEY a line; the first seals, all open. `panda keys generate` makes one
+    /// File with the keys that seal stored secrets, one a line, ID:KEY or ID:ARN of KMS; the first seals, all open. `panda keys generate` makes one
     #[arg(long, env = "PANDA_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
     /// Bring the schema up to date at start (safe with several replicas); without it, run `panda migrate` first
@@ -139,28 +139,37 @@ impl HttpConfig {
     }
 }
 
+/// How AWS is reached.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Outside services")]
+pub struct AwsConfig {
+    /// AWS endpoint for every service, for a sandbox; the real ones by default
+    #[arg(long, env = "PANDA_AWS_ENDPOINT", value_name = "URL", value_parser = http_url)]
+    pub aws_endpoint: Option<Url>,
+    /// Region of the controller's own account (event bus, Step Functions, secret); the SDK's default chain when absent
+    #[arg(long, env = "PANDA_CONTROLLER_REGION", value_name = "REGION")]
+    pub controller_region: Option<String>,
+    /// Milliseconds after which a call to AWS is given up
+    #[arg(long = "aws-timeout-ms", env = "PANDA_AWS_TIMEOUT_MS", value_name = "MS", default_value = "15000", value_parser = millis)]
+    pub aws_timeout: Duration,
+}
+
 /// The outside.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Outside services")]
 pub struct OutsideConfig {
-    /// AWS endpoint for every service, for a sandbox; the real ones by default
-    #[arg(long, env = "PANDA_AWS_ENDPOINT", value_name = "URL", value_parser = http_url)]
-    pub aws_endpoint: Option<Url>,
+    /// AWS.
+    #[command(flatten)]
+    pub aws: AwsConfig,
     /// AWS endpoint for CodeDeploy alone, for a sandbox
     #[arg(long, env = "PANDA_CODEDEPLOY_ENDPOINT", value_name = "URL", value_parser = http_url)]
     pub codedeploy_endpoint: Option<Url>,
-    /// Region of the controller's own account (event bus, Step Functions, secret); the SDK's default chain when absent
-    #[arg(long, env = "PANDA_CONTROLLER_REGION", value_name = "REGION")]
-    pub controller_region: Option<String>,
     /// The controller's event bus that receives the push events
     #[arg(long, env = "PANDA_EVENT_BUS", value_name = "NAME", default_value = "default")]
     pub event_bus: String,
     /// Role in the user's account that EventBridge assumes to put events on the controller's bus, when its bus policy is not enough
     #[arg(long, env = "PANDA_RULE_TARGET_ROLE_ARN", value_name = "ARN")]
     pub rule_target_role_arn: Option<String>,
-    /// Milliseconds after which a call to AWS is given up
-    #[arg(long = "aws-timeout-ms", env = "PANDA_AWS_TIMEOUT_MS", value_name = "MS", default_value = "15000", value_parser = millis)]
-    pub aws_timeout: Duration,
     /// GitHub's API
     #[arg(long, env = "PANDA_GITHUB_API", value_name = "URL", default_value = "https://api.github.com", value_parser = private_url)]
     pub github_api: Url,

@@ -2,15 +2,17 @@
 //! nothing at all.
 #![no_main]
 
+use std::sync::Arc;
+
 use libfuzzer_sys::fuzz_target;
 use panda_fuzz::domain::claims;
-use panda_fuzz::domain::keyring::Keyring;
+use panda_fuzz::domain::keyring::{Keyring, LocalKey};
 use secrecy::SecretString;
 use serde_json::Map;
 
 fuzz_target!(|input: (&str, &str)| {
     let (text, claims) = input;
-    if let Err(error) = Keyring::parse(&SecretString::from(text)) {
+    if let Err(error) = Keyring::parse(&SecretString::from(text), &|_| Arc::new(LocalKey::new(&[0; 32]).unwrap())) {
         assert!(!error.to_string().is_empty());
     }
     if let Ok(issuers) = claims::parse(text) {

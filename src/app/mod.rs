@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use crate::clients::ClientError;
 use crate::clients::github::GitHub;
 use crate::config::Config;
-use crate::db::DbError;
+use crate::db::{Db, DbError};
 use crate::domain::connection::AwsKeys;
+use crate::domain::keyring::KeyError;
 use crate::http::{ApiState, Hub, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::{FIRST_STEP, RETRY_STEP};
-pub use parts::{database, keyring, reconciler, services};
+pub use parts::{aws, database, keyring, reconciler, services};
 use schema::wait_for_schema;
 use sign_in::{authentication, wait_for_token};
 
@@ -122,8 +123,8 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let address = config.http.listen;
     let listener = crate::http::listen(address).map_err(|source| AppError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
-    let db = database(&config)?;
     let services = Arc::new(services(&config, controller).await?);
+    let db = database(&config, &services.aws)?;
     if services.aws.controller_region().is_none() {
         tracing::warn!(
             "no AWS region for the controller's account: set --controller-region or AWS_REGION, or deployments fail"
@@ -141,7 +142,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         db: db.clone(),
         auth,
         hub,
-        github: Arc::new(GitHub::new(config.outside.github_api.clone(), config.outside.aws_timeout)?),
+        github: Arc::new(GitHub::new(config.outside.github_api.clone(), config.outside.aws.aws_timeout)?),
         aws: services.aws.clone(),
         names: Arc::new(services.names.clone()),
         first_step: FIRST_STEP,
@@ -167,11 +168,27 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
                 let _ = refuse.send(AppError::NobodyCanSignIn { address });
                 return;
             }
+            if let Err(error) = check_keys(&db).await {
+                let _ = refuse.send(error);
+                return;
+            }
             reconciler.run(reconciling).await;
         }),
     ];
     tasks.extend(tls.map(|tls| tokio::spawn(tls.watch(stop.clone()))));
     Ok(Running { address, stop, tasks, refused })
+}
+
+/// Whether secrets can be sealed. A key service that is away is no reason to end: what needs it waits, and says so.
+async fn check_keys(db: &Db) -> Result<(), AppError> {
+    match db.check_keys().await {
+        Err(error @ KeyError::Service { passing: true, .. }) => {
+            tracing::warn!(%error, "secrets can be neither sealed nor opened yet");
+            Ok(())
+        }
+        Err(error) => Err(AppError::Keys { problem: error.to_string() }),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Runs Panda until `stop`.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use url::Url;
 
 use super::AppError;
 use crate::clients::aws::{Aws, AwsSettings};
 use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::{Git, GitLimits};
 use crate::clients::probe::Probe;
-use crate::config::{Config, DatabaseConfig};
+use crate::config::{AwsConfig, Config, DatabaseConfig};
 use crate::db::{Db, DbOptions};
 use crate::domain::connection::AwsKeys;
 use crate::domain::destination::Destinations;
@@ -19,8 +20,20 @@ use crate::metrics::Metrics;
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
 use crate::steps::{Services, Settings};
 
-/// The keys of `config`, from a file or from `PANDA_KEYS`.
-pub fn keyring(config: &DatabaseConfig) -> Result<Keyring, AppError> {
+/// AWS as `config` reaches it. `controller` are the controller's own keys, for the sandbox; the SDK's default chain when absent.
+pub async fn aws(config: &AwsConfig, codedeploy_endpoint: Option<Url>, controller: Option<AwsKeys>) -> Aws {
+    Aws::new(AwsSettings {
+        endpoint_url: config.aws_endpoint.clone(),
+        codedeploy_endpoint_url: codedeploy_endpoint,
+        controller_region: config.controller_region.clone(),
+        controller_credentials: controller,
+        operation_timeout: config.aws_timeout,
+    })
+    .await
+}
+
+/// The keys of `config`, from a file or from `PANDA_KEYS`; those of KMS are asked for over `aws`.
+pub fn keyring(config: &DatabaseConfig, aws: &Aws) -> Result<Keyring, AppError> {
     let (text, from) = match &config.key_file {
         Some(path) => {
             let unreadable = |error| AppError::Keys { problem: format!("{} cannot be read: {error}", path.display()) };
@@ -28,17 +41,18 @@ pub fn keyring(config: &DatabaseConfig) -> Result<Keyring, AppError> {
         }
         None => (std::env::var("PANDA_KEYS").unwrap_or_default(), "PANDA_KEYS".to_owned()),
     };
-    Keyring::parse(&SecretString::from(text)).map_err(|error| AppError::Keys { problem: format!("{from}: {error}") })
+    Keyring::parse(&SecretString::from(text), &|arn| Arc::new(aws.kms_key(arn)))
+        .map_err(|error| AppError::Keys { problem: format!("{from}: {error}") })
 }
 
 /// The database of `config`; connects when first used.
-pub fn database(config: &Config) -> Result<Db, AppError> {
+pub fn database(config: &Config, aws: &Aws) -> Result<Db, AppError> {
     let database = &config.database;
     Ok(Db::new(&DbOptions {
         url: database.database_url.clone(),
         max_connections: database.database_max_connections,
         acquire_timeout: database.database_acquire_timeout,
-        keyring: Some(Arc::new(keyring(database)?)),
+        keyring: Some(Arc::new(keyring(database, aws)?)),
     })?)
 }
 
@@ -46,14 +60,7 @@ pub fn database(config: &Config) -> Result<Db, AppError> {
 /// when absent.
 pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Services, AppError> {
     let (outside, times) = (&config.outside, &config.reconcile);
-    let aws = Aws::new(AwsSettings {
-        endpoint_url: outside.aws_endpoint.clone(),
-        codedeploy_endpoint_url: outside.codedeploy_endpoint.clone(),
-        controller_region: outside.controller_region.clone(),
-        controller_credentials: controller,
-        operation_timeout: outside.aws_timeout,
-    })
-    .await;
+    let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller).await;
     let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
     Ok(Services {
         aws,

@@ -12,11 +12,14 @@ use serde_json::json;
 use super::error::CliError;
 use super::progress::say;
 use crate::app;
-use crate::config::DatabaseConfig;
+use crate::config::{AwsConfig, DatabaseConfig};
 use crate::db::audit::Entry;
 use crate::db::{Db, DbOptions};
 use crate::domain::audit::Action;
 use crate::domain::keyring::Keyring;
+
+/// What `--kms` wants.
+const NO_ARN: &str = "not the ARN of a KMS key or alias, such as arn:aws:kms:ap-northeast-2:123456789012:alias/panda";
 
 /// `panda keys`.
 #[derive(Args, Debug)]
@@ -38,11 +41,16 @@ enum Command {
 #[command(after_help = "\
 Examples:
   panda keys generate --file /etc/panda/keys      a new file, readable by its owner alone
-  panda keys generate                             prints the line, for a secret store")]
+  panda keys generate                             prints the line, for a secret store
+  panda keys generate --kms arn:aws:kms:ap-northeast-2:123456789012:alias/panda --file /etc/panda/keys
+                                                  a line that names a key of KMS, which never leaves it")]
 struct GenerateArgs {
     /// Write it to this file, which must not be there yet
     #[arg(long)]
     file: Option<PathBuf>,
+    /// Name this key or alias of AWS KMS instead of making a key; the server needs kms:Encrypt and kms:Decrypt on it
+    #[arg(long, value_name = "ARN")]
+    kms: Option<String>,
 }
 
 /// `panda keys rotate`.
@@ -56,6 +64,8 @@ How to change the key, without a moment in which secrets cannot be used:
 struct RotateArgs {
     #[command(flatten)]
     database: DatabaseConfig,
+    #[command(flatten)]
+    aws: AwsConfig,
 }
 
 /// Runs it.
@@ -67,17 +77,21 @@ pub async fn run(args: KeysArgs) -> Result<(), CliError> {
 }
 
 fn generate(args: &GenerateArgs) -> Result<(), CliError> {
-    let line = Keyring::generate().map_err(|error| CliError::input("keys", error.to_string()))?;
+    let line = match &args.kms {
+        Some(arn) => SecretString::from(Keyring::name_kms(arn).map_err(|_| CliError::input("--kms", NO_ARN))?),
+        None => Keyring::generate().map_err(|error| CliError::input("keys", error.to_string()))?,
+    };
     let Some(path) = &args.file else {
         say(line.expose_secret());
         return Ok(());
     };
     write_new(path, &line)?;
     let id = line.expose_secret().split(':').next().unwrap_or_default();
-    say(&format!(
-        "{} has the new key {id}. Keep a copy elsewhere: without it, stored secrets are lost.",
-        path.display()
-    ));
+    let keep = match &args.kms {
+        Some(_) => "Do not delete the key in KMS: without it, stored secrets are lost.",
+        None => "Keep a copy elsewhere: without it, stored secrets are lost.",
+    };
+    say(&format!("{} has the new key {id}. {keep}", path.display()));
     Ok(())
 }
 
@@ -89,7 +103,8 @@ pub fn write_new(path: &Path, line: &SecretString) -> Result<(), CliError> {
 }
 
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
-    let keyring = Arc::new(app::keyring(&args.database)?);
+    let aws = app::aws(&args.aws, None, None).await;
+    let keyring = Arc::new(app::keyring(&args.database, &aws)?);
     let db = Db::new(&DbOptions {
         url: args.database.database_url,
         max_connections: args.database.database_max_connections,

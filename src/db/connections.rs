@@ -1,14 +1,18 @@
 //! Connections to source repositories and AWS accounts. Their secrets are sealed in the tables (`sealed`), and leave this module only
 //! inside `SecretString`.
 
+use futures_util::stream::{self, StreamExt as _};
 use secrecy::SecretString;
 use sqlx::PgConnection;
 
 use super::sealed::{AWS, GITHUB};
 use super::{Db, DbError};
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
-use crate::domain::keyring::Keyring;
+use crate::domain::keyring::RowKey;
 use crate::domain::principal::Scope;
+
+/// Rows that are opened at once: a key service answers in milliseconds, and has a limit of calls.
+const AT_ONCE: usize = 16;
 
 /// A connection to a source repository as it may be shown.
 #[derive(Clone, Debug)]
@@ -35,12 +39,24 @@ pub struct AwsSummary {
 impl Db {
     /// Stores a connection to a source repository.
     pub async fn insert_github_connection(&self, connection: &GithubConnection) -> Result<(), DbError> {
-        insert_github(&mut *self.pool.acquire().await?, self.keyring()?, connection).await
+        let key = self.github_row_key(connection).await?;
+        insert_github(&mut *self.pool.acquire().await?, &key, connection).await
     }
 
     /// Stores a connection to an AWS account, for all repositories.
     pub async fn insert_aws_connection(&self, connection: &AwsConnection) -> Result<(), DbError> {
-        insert_aws(&mut *self.pool.acquire().await?, self.keyring()?, connection, &Scope::All).await
+        let key = self.aws_row_key(connection).await?;
+        insert_aws(&mut *self.pool.acquire().await?, &key, connection, &Scope::All).await
+    }
+
+    /// The data key of a new row. Before its transaction: a key service may have to be asked.
+    pub(super) async fn github_row_key(&self, connection: &GithubConnection) -> Result<RowKey, DbError> {
+        Ok(self.keyring()?.new_row_key(GITHUB, &connection.id).await?)
+    }
+
+    /// As [`Self::github_row_key`].
+    pub(super) async fn aws_row_key(&self, connection: &AwsConnection) -> Result<RowKey, DbError> {
+        Ok(self.keyring()?.new_row_key(AWS, &connection.id).await?)
     }
 
     /// All connections to source repositories in the scope, oldest first.
@@ -114,16 +130,13 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
-        let opened = rows
-            .into_iter()
-            .map(|row| {
-                let sealed = self.sealed(GITHUB, &row.id, row.key_id, row.wrapped_key)?;
-                let token = sealed.secret("token", row.token, row.token_sealed)?;
-                let token = token.ok_or_else(|| DbError::Corrupt(format!("{GITHUB} {} has no token", row.id)))?;
-                Ok(GithubConnection { id: row.id, owner: row.owner, repo: row.repo, branch: row.branch, token })
-            })
-            .collect();
-        Ok(opened)
+        let opened = rows.into_iter().map(|row| async move {
+            let sealed = self.sealed(GITHUB, &row.id, row.key_id, row.wrapped_key).await?;
+            let token = sealed.secret("token", row.token, row.token_sealed)?;
+            let token = token.ok_or_else(|| DbError::Corrupt(format!("{GITHUB} {} has no token", row.id)))?;
+            Ok(GithubConnection { id: row.id, owner: row.owner, repo: row.repo, branch: row.branch, token })
+        });
+        Ok(stream::iter(opened).buffered(AT_ONCE).collect().await)
     }
 
     /// Those connections to AWS accounts that are there, each with what is wrong with it: [`DbError::Corrupt`] when it has no credentials,
@@ -137,45 +150,41 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
-        let opened = rows
-            .into_iter()
-            .map(|row| {
-                let sealed = self.sealed(AWS, &row.id, row.key_id, row.wrapped_key)?;
-                let secret = sealed.secret("secret_access_key", row.secret_access_key, row.secret_access_key_sealed)?;
-                let credentials = match (row.role_arn, row.access_key_id, secret) {
-                    (Some(role_arn), ..) => AwsCredentials::Role {
-                        role_arn,
-                        external_id: sealed.secret("external_id", row.external_id, row.external_id_sealed)?,
-                    },
-                    (None, Some(access_key_id), Some(secret_access_key)) => AwsCredentials::Keys(AwsKeys {
-                        access_key_id,
-                        secret_access_key,
-                        session_token: sealed.secret("session_token", row.session_token, row.session_token_sealed)?,
-                    }),
-                    _ => return Err(DbError::Corrupt(format!("{AWS} {} has neither keys nor a role", row.id))),
-                };
-                Ok(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials })
-            })
-            .collect();
-        Ok(opened)
+        let opened = rows.into_iter().map(|row| async move {
+            let sealed = self.sealed(AWS, &row.id, row.key_id, row.wrapped_key).await?;
+            let secret = sealed.secret("secret_access_key", row.secret_access_key, row.secret_access_key_sealed)?;
+            let credentials = match (row.role_arn, row.access_key_id, secret) {
+                (Some(role_arn), ..) => AwsCredentials::Role {
+                    role_arn,
+                    external_id: sealed.secret("external_id", row.external_id, row.external_id_sealed)?,
+                },
+                (None, Some(access_key_id), Some(secret_access_key)) => AwsCredentials::Keys(AwsKeys {
+                    access_key_id,
+                    secret_access_key,
+                    session_token: sealed.secret("session_token", row.session_token, row.session_token_sealed)?,
+                }),
+                _ => return Err(DbError::Corrupt(format!("{AWS} {} has neither keys nor a role", row.id))),
+            };
+            Ok(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials })
+        });
+        Ok(stream::iter(opened).buffered(AT_ONCE).collect().await)
     }
 }
 
 /// Within the caller's transaction.
 pub(super) async fn insert_github(
     into: &mut PgConnection,
-    keyring: &Keyring,
+    key: &RowKey,
     connection: &GithubConnection,
 ) -> Result<(), DbError> {
-    let key = keyring.new_row_key(GITHUB, &connection.id)?;
     sqlx::query!(
         "INSERT INTO github_connections (id, owner, repo, branch, key_id, wrapped_key, token_sealed) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         connection.id,
         connection.owner,
         connection.repo,
         connection.branch,
-        key.key_id,
-        key.wrapped,
+        key.key_id.as_str(),
+        key.wrapped.as_slice(),
         key.seal("token", &connection.token)?
     )
     .execute(into)
@@ -186,7 +195,7 @@ pub(super) async fn insert_github(
 /// Within the caller's transaction.
 pub(super) async fn insert_aws(
     into: &mut PgConnection,
-    keyring: &Keyring,
+    key: &RowKey,
     connection: &AwsConnection,
     scope: &Scope,
 ) -> Result<(), DbError> {
@@ -194,7 +203,6 @@ pub(super) async fn insert_aws(
         AwsCredentials::Keys(keys) => (Some(keys), None),
         AwsCredentials::Role { role_arn, external_id } => (None, Some((role_arn, external_id))),
     };
-    let key = keyring.new_row_key(AWS, &connection.id)?;
     let seal = |column, secret: Option<&SecretString>| secret.map(|secret| key.seal(column, secret)).transpose();
     sqlx::query!(
         "INSERT INTO aws_connections (id, region, account_id, access_key_id, role_arn, key_id, wrapped_key,
@@ -205,8 +213,8 @@ pub(super) async fn insert_aws(
         connection.account_id,
         keys.map(|keys| keys.access_key_id.as_str()),
         role.map(|(arn, _)| arn.as_str()),
-        key.key_id,
-        key.wrapped,
+        key.key_id.as_str(),
+        key.wrapped.as_slice(),
         seal("secret_access_key", keys.map(|keys| &keys.secret_access_key))?,
         seal("session_token", keys.and_then(|keys| keys.session_token.as_ref()))?,
         seal("external_id", role.and_then(|(_, id)| id.as_ref()))?,

@@ -79,11 +79,12 @@ impl Db {
         by: &Caller,
         answer: &Value,
     ) -> Result<Once<()>, DbError> {
+        let row_key = self.github_row_key(connection).await?;
         let mut tx = self.pool.begin().await?;
         if let Some(known) = reserve(&mut tx, key).await? {
             return Ok(known);
         }
-        super::connections::insert_github(&mut tx, self.keyring()?, connection).await?;
+        super::connections::insert_github(&mut tx, &row_key, connection).await?;
         keep(&mut tx, key, answer).await?;
         let (target, details) = (Some(connection.id.as_str()), json!({"branch": connection.branch}));
         let repository = Some((connection.owner.as_str(), connection.repo.as_str()));
@@ -102,11 +103,12 @@ impl Db {
         by: &Caller,
         answer: &Value,
     ) -> Result<Once<()>, DbError> {
+        let row_key = self.aws_row_key(connection).await?;
         let mut tx = self.pool.begin().await?;
         if let Some(known) = reserve(&mut tx, key).await? {
             return Ok(known);
         }
-        super::connections::insert_aws(&mut tx, self.keyring()?, connection, scope).await?;
+        super::connections::insert_aws(&mut tx, &row_key, connection, scope).await?;
         keep(&mut tx, key, answer).await?;
         let target = Some(connection.id.as_str());
         let details =

@@ -39,7 +39,15 @@ impl Db {
         self.keyring.as_deref().ok_or(KeyError::None)
     }
 
-    pub(super) fn sealed(
+    /// Seals and opens something with the key that seals now, as the first connection will.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub async fn check_keys(&self) -> Result<(), KeyError> {
+        self.keyring()?.check().await
+    }
+
+    pub(super) async fn sealed(
         &self,
         table: &str,
         row: &str,
@@ -47,76 +55,78 @@ impl Db {
         wrapped: Option<Vec<u8>>,
     ) -> Result<Sealed, DbError> {
         let key = match (key_id, wrapped) {
-            (Some(key_id), Some(wrapped)) => Some(self.keyring()?.row_key(table, row, &key_id, &wrapped)?),
+            (Some(key_id), Some(wrapped)) => Some(self.keyring()?.row_key(table, row, &key_id, &wrapped).await?),
             _ => None,
         };
         Ok(Sealed(key))
     }
 
-    /// Seals what is stored in the clear; how many rows. Safe while others do the same.
+    /// Seals what is stored in the clear; how many rows. Safe while others do the same: a row is changed only as it was read, because no
+    /// lock may be held while a key service is asked.
     pub async fn seal_clear_secrets(&self) -> Result<u64, DbError> {
         let keyring = self.keyring()?;
         let mut count = 0;
         loop {
-            let mut tx = self.pool.begin().await?;
             let rows = sqlx::query!(
-                "SELECT id, token AS \"token!\" FROM github_connections WHERE token IS NOT NULL LIMIT $1 FOR UPDATE SKIP LOCKED",
+                "SELECT id, token AS \"token!\" FROM github_connections WHERE token IS NOT NULL LIMIT $1",
                 BATCH
             )
-            .fetch_all(&mut *tx)
+            .fetch_all(&self.pool)
             .await?;
             if rows.is_empty() {
                 break;
             }
             for row in rows {
-                let key = keyring.new_row_key(GITHUB, &row.id)?;
-                sqlx::query!(
-                    "UPDATE github_connections SET token = NULL, key_id = $2, wrapped_key = $3, token_sealed = $4 WHERE id = $1",
+                let key = keyring.new_row_key(GITHUB, &row.id).await?;
+                let done = sqlx::query!(
+                    "UPDATE github_connections SET token = NULL, key_id = $2, wrapped_key = $3, token_sealed = $4
+                     WHERE id = $1 AND token = $5",
                     row.id,
                     key.key_id,
                     key.wrapped,
-                    key.seal("token", &SecretString::from(row.token))?
+                    key.seal("token", &SecretString::from(row.token.as_str()))?,
+                    row.token
                 )
-                .execute(&mut *tx)
+                .execute(&self.pool)
                 .await?;
-                count += 1;
+                count += done.rows_affected();
             }
-            tx.commit().await?;
         }
         loop {
-            let mut tx = self.pool.begin().await?;
             let rows = sqlx::query!(
                 "SELECT id, secret_access_key, session_token, external_id FROM aws_connections
-                 WHERE num_nonnulls(secret_access_key, session_token, external_id) > 0 LIMIT $1 FOR UPDATE SKIP LOCKED",
+                 WHERE num_nonnulls(secret_access_key, session_token, external_id) > 0 LIMIT $1",
                 BATCH
             )
-            .fetch_all(&mut *tx)
+            .fetch_all(&self.pool)
             .await?;
             if rows.is_empty() {
                 break;
             }
             for row in rows {
-                let key = keyring.new_row_key(AWS, &row.id)?;
-                let seal = |column, secret: Option<String>| {
+                let key = keyring.new_row_key(AWS, &row.id).await?;
+                let seal = |column, secret: Option<&str>| {
                     secret.map(|secret| key.seal(column, &SecretString::from(secret))).transpose()
                 };
-                sqlx::query!(
+                let done = sqlx::query!(
                     "UPDATE aws_connections
                      SET secret_access_key = NULL, session_token = NULL, external_id = NULL, key_id = $2, wrapped_key = $3,
                          secret_access_key_sealed = $4, session_token_sealed = $5, external_id_sealed = $6
-                     WHERE id = $1",
+                     WHERE id = $1 AND (secret_access_key, session_token, external_id) IS NOT DISTINCT FROM ($7::text, $8::text, $9::text)",
                     row.id,
                     key.key_id,
                     key.wrapped,
-                    seal("secret_access_key", row.secret_access_key)?,
-                    seal("session_token", row.session_token)?,
-                    seal("external_id", row.external_id)?,
+                    seal("secret_access_key", row.secret_access_key.as_deref())?,
+                    seal("session_token", row.session_token.as_deref())?,
+                    seal("external_id", row.external_id.as_deref())?,
+                    row.secret_access_key,
+                    row.session_token,
+                    row.external_id,
                 )
-                .execute(&mut *tx)
+                .execute(&self.pool)
                 .await?;
-                count += 1;
+                count += done.rows_affected();
             }
-            tx.commit().await?;
         }
         Ok(count)
     }
@@ -136,7 +146,7 @@ impl Db {
         .fetch_all(&self.pool)
         .await?;
         for row in rows {
-            let (key_id, wrapped) = keyring.rewrap(GITHUB, &row.id, &row.key_id, &row.wrapped_key)?;
+            let (key_id, wrapped) = keyring.rewrap(GITHUB, &row.id, &row.key_id, &row.wrapped_key).await?;
             // Only what was read: a row that somebody else has rewrapped meanwhile is done.
             let done = sqlx::query!(
                 "UPDATE github_connections SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
@@ -156,7 +166,7 @@ impl Db {
         .fetch_all(&self.pool)
         .await?;
         for row in rows {
-            let (key_id, wrapped) = keyring.rewrap(AWS, &row.id, &row.key_id, &row.wrapped_key)?;
+            let (key_id, wrapped) = keyring.rewrap(AWS, &row.id, &row.key_id, &row.wrapped_key).await?;
             let done = sqlx::query!(
                 "UPDATE aws_connections SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
                 row.id,

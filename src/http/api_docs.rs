@@ -105,7 +105,11 @@ fn add_common(path: &str, operation: &mut Operation) {
     // A stream waits for the database instead: a browser would never come back after a 503.
     if !operation.responses.responses.contains_key("406") {
         refuses(operation, "500", "Internal error.");
-        refuses(operation, "503", "The database is away; see Retry-After.");
+        refuses(
+            operation,
+            "503",
+            "The database, or the service that has the key for secrets, is away; see Retry-After.",
+        );
     }
     if path.contains("{id}") {
         refuses(operation, "404", "There is no such deployment.");

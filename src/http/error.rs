@@ -12,6 +12,7 @@ use crate::clients::ClientError;
 use crate::clients::github::GitHubError;
 use crate::db::DbError;
 use crate::db::health::words;
+use crate::domain::keyring::KeyError;
 use crate::domain::principal::Role;
 
 /// What a client may be told.
@@ -438,6 +439,13 @@ impl ApiError {
                 "DATABASE_UNAVAILABLE",
                 "The database is away",
                 format!("Just now {}. Nothing was lost; try again in a moment.", words(error)),
+            )
+            .retry_after(SOON),
+            Self::Database(DbError::Key(KeyError::Service { passing: true, problem, .. })) => P::new(
+                S::SERVICE_UNAVAILABLE,
+                "KEY_SERVICE_UNAVAILABLE",
+                "The key service is away",
+                format!("The service that has the key for stored secrets could not be asked ({problem}). Nothing was stored; try again."),
             )
             .retry_after(SOON),
             Self::NotReady(what) => {

@@ -10,6 +10,7 @@ mod error;
 mod eventbridge;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod kms;
 mod secrets;
 mod sfn;
 mod sts;
@@ -33,6 +34,7 @@ use url::Url;
 pub use codedeploy::{CodeDeploy, CodeDeployStatus, CodeDeployment, LifecycleEvent};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
 pub use eventbridge::{BusDescription, EventBus, EventRules};
+pub use kms::KmsKey;
 pub use secrets::Secrets;
 pub use sfn::{Execution, ExecutionStatus, Executions};
 pub use sts::{CallerIdentity, Sts};
@@ -169,6 +171,11 @@ impl Aws {
     /// The clients of the controller's own account.
     pub fn controller(&self) -> &ControllerAws {
         &self.inner.controller
+    }
+
+    /// A key of KMS, used with the controller's credentials in the region of its ARN.
+    pub fn kms_key(&self, arn: &str) -> KmsKey {
+        KmsKey::new(&self.inner.base, arn)
     }
 
     /// The controller's region, when the settings or the default chain name one.

@@ -15,14 +15,14 @@ use crate::support::wait_for;
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// The program, without the variables of whoever runs the tests.
-fn panda(args: &[&str]) -> Command {
+pub(crate) fn panda(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_panda"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PANDA_") || name.starts_with("AWS_")) {
         command.env_remove(name);
@@ -32,7 +32,7 @@ fn panda(args: &[&str]) -> Command {
 }
 
 /// Runs it to its end.
-async fn run(command: &mut Command) -> Ended {
+pub(crate) async fn run(command: &mut Command) -> Ended {
     let output = command.output().await.unwrap();
     Ended {
         code: output.status.code().unwrap(),

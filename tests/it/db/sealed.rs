@@ -18,7 +18,8 @@ const SECRETS: [&str; 4] = ["ghp_canary_token", "canary_secret_key", "canary_ses
 /// The same database with other keys.
 fn with_keys(test: &TestDb, lines: &[&SecretString]) -> Db {
     let lines: Vec<&str> = lines.iter().map(|line| line.expose_secret()).collect();
-    let keyring = Keyring::parse(&SecretString::from(lines.join("\n"))).unwrap();
+    let keyring =
+        Keyring::parse(&SecretString::from(lines.join("\n")), &|arn| panic!("{arn} is not asked for")).unwrap();
     Db::new(&DbOptions {
         url: SecretString::from(test.url()),
         max_connections: 3,

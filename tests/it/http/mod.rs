@@ -12,7 +12,7 @@ mod healthz;
 mod hostile;
 mod idempotency;
 mod oidc;
-mod outside;
+pub mod outside;
 pub mod reader;
 mod readyz;
 mod schemathesis;

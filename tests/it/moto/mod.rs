@@ -22,6 +22,7 @@
 mod conformity;
 mod flow;
 mod front;
+mod keys;
 mod pipeline;
 mod server;
 mod stand_in;

@@ -48,7 +48,7 @@ impl Replica {
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
             let services = Arc::new(panda::app::services(&config, Some(controller)).await.unwrap());
-            let db = panda::app::database(&config).unwrap();
+            let db = panda::app::database(&config, &services.aws).unwrap();
             panda::app::reconciler(&config, db, services, Notifier::new(|_| {}), Metrics::default()).run(stopped).await;
         });
         Self { stop, runtime: Some(runtime), task }

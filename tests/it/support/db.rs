@@ -16,7 +16,7 @@ pub const KEY_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/suppor
 #[expect(clippy::unnecessary_wraps, reason = "as the options take it")]
 pub fn keyring() -> Option<Arc<Keyring>> {
     let text = SecretString::from(std::fs::read_to_string(KEY_FILE).unwrap());
-    Some(Arc::new(Keyring::parse(&text).unwrap()))
+    Some(Arc::new(Keyring::parse(&text, &|arn| panic!("{arn} is not asked for")).unwrap()))
 }
 
 /// A migrated database that is dropped with this.
