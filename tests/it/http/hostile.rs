@@ -3,6 +3,7 @@
 
 use futures_util::StreamExt as _;
 use panda::domain::event::Event;
+use panda::domain::principal::Role;
 use panda::domain::{EventCode, validate};
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::auth::Token;
 use super::{Api, Outside, Reader, Story, outside, story};
 use crate::support::SOON;
 use crate::support::db::TestDb;
@@ -79,6 +81,8 @@ impl Corpus {
 /// An API with everything around it, and something in it.
 pub struct Target {
     pub api: Api,
+    /// Who may do everything.
+    pub token: Token,
     /// A deployment that has failed.
     id: String,
     /// Bodies that are good, by path.
@@ -94,6 +98,12 @@ enum Place {
     Field(String),
 }
 
+impl Place {
+    fn is_authorization(&self) -> bool {
+        matches!(self, Self::Header(name) if name == "authorization")
+    }
+}
+
 impl Target {
     /// One on `db`; it works as long as what it comes with is there.
     pub async fn make(db: &TestDb) -> (Self, impl Sized) {
@@ -101,13 +111,14 @@ impl Target {
         let there = Outside::default().with_github(&github).with_aws(&sandbox);
         // Streams end at once: nobody reads for ever.
         let flags = [
-            "--no-auth",
+            "--auth=required",
             "--rate-per-client=0",
             "--rate-per-token=0",
             "--max-streams-per-client=10000",
             "--stream-rotation-ms=50",
         ];
         let api = Api::serve_with(&db.db, &there, &flags).await;
+        let token = Token::of(&db.db, Role::Admin).await;
         let mut failed = Story::begin_of(&db.db, "acme", "other").await;
         failed.fail().await;
         let keys = sandbox.user_credentials();
@@ -120,7 +131,7 @@ impl Target {
         });
         let document = serde_json::to_value(panda::http::document()).unwrap();
         let Value::Object(bodies) = bodies else { unreachable!() };
-        (Self { api, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
+        (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
     }
 
     /// Each place of each operation.
@@ -160,6 +171,9 @@ impl Target {
         let mut head =
             format!("{method} {}{query} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n", path.replace("{id}", &id))
                 .into_bytes();
+        if !place.is_authorization() {
+            head.extend(self.signed_in().bytes());
+        }
         if let Place::Header(name) = place {
             // Others end the line, and are another request: those are in `requests`.
             let fit = text.bytes().filter(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f);
@@ -175,6 +189,11 @@ impl Target {
             head.extend(format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).bytes());
         }
         [head, b"\r\n".to_vec(), body].concat()
+    }
+
+    /// The header that signs a request in.
+    fn signed_in(&self) -> String {
+        format!("Authorization: Bearer {}\r\n", self.token.secret)
     }
 
     /// Sends it, and looks at what comes back. `promised` are the statuses that the document knows, if it is about one operation.
@@ -281,7 +300,7 @@ async fn nothing_hostile_at_any_place_of_any_endpoint_does_harm() {
         validate::owner(&owner).and(validate::repo(&repo)).and(validate::branch(&branch)).unwrap();
     }
     for path in ["/healthz", "/readyz", "/api/v1/deploy", "/api/v1/connections"] {
-        assert_eq!(target.api.get(path).await.status, 200, "{path} goes on");
+        assert_eq!(target.token.get(&target.api, path).await.status, 200, "{path} goes on");
     }
 }
 
@@ -296,7 +315,8 @@ async fn hostile_bodies_targets_and_requests_are_refused_or_harmless() {
         for body in corpus.bodies.iter().map(Input::bytes) {
             let concrete = path.replace("{id}", "dep_none");
             let head = format!(
-                "POST {concrete} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                "POST {concrete} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                target.signed_in(),
                 body.len()
             );
             requests.push(([head.into_bytes(), body].concat(), Some(promised)));
@@ -306,7 +326,8 @@ async fn hostile_bodies_targets_and_requests_are_refused_or_harmless() {
         for method in ["GET", "POST", "DELETE"] {
             let path = path.replace("{id}", &target.id);
             requests.push((
-                format!("{method} {path} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n\r\n").into_bytes(),
+                format!("{method} {path} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n{}\r\n", target.signed_in())
+                    .into_bytes(),
                 None,
             ));
         }
@@ -315,8 +336,50 @@ async fn hostile_bodies_targets_and_requests_are_refused_or_harmless() {
     let checks = requests.iter().map(|(request, promised)| target.check(request, *promised));
     futures_util::stream::iter(checks).buffer_unordered(AT_ONCE).collect::<()>().await;
     for path in ["/healthz", "/readyz", "/api/v1/deploy"] {
-        assert_eq!(target.api.get(path).await.status, 200, "{path} goes on");
+        assert_eq!(target.token.get(&target.api, path).await.status, 200, "{path} goes on");
     }
+}
+
+#[tokio::test]
+async fn nothing_hostile_where_a_credential_belongs_signs_anybody_in() {
+    let (corpus, db) = (Corpus::read(), TestDb::new().await);
+    let (target, _outside) = Target::make(&db).await;
+    let secret = &target.token.secret;
+    let near = [
+        secret.to_uppercase(),
+        secret[1..].to_owned(),
+        secret[..secret.len() - 1].to_owned(),
+        format!("{secret}x"),
+        format!("{secret} {secret}"),
+        format!("bearer,{secret}"),
+    ];
+    let paths = ["/api/v1/connections", "/api/v1/deploy", "/api/v1/audit", "/api/v1/events"];
+    let mut requests = Vec::new();
+    for value in corpus.values().into_iter().chain(near) {
+        let fit: String = value.chars().filter(|c| *c == '\t' || *c >= ' ' && *c != '\u{7f}').collect();
+        for (n, credential) in [
+            format!("Authorization: Bearer {fit}\r\n"),
+            format!("Authorization: Basic {fit}\r\n"),
+            format!("Authorization: {fit}\r\n"),
+            format!("Cookie: panda_session={fit}\r\n"),
+            format!("Authorization: Bearer {fit}\r\nAuthorization: Bearer {secret}\r\n"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = paths[n % paths.len()];
+            requests.push(format!("GET {path} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n{credential}\r\n"));
+        }
+        let ticket = format!("/api/v1/events?ticket={}", encoded(&value));
+        requests.push(format!("GET {ticket} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n\r\n"));
+    }
+    let checks = requests.iter().map(async |request| {
+        let answer = exchange(&target.api, request.as_bytes(), false).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status: u16 = answer.split(' ').nth(1).unwrap_or_else(|| panic!("{request:?}: {answer}")).parse().unwrap();
+        assert!(matches!(status, 400 | 401 | 414 | 431), "{request:?}: {answer}");
+    });
+    futures_util::stream::iter(checks).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
 #[tokio::test]

@@ -5,20 +5,20 @@ use std::process::Stdio;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::Story;
 use super::hostile::Target;
-use super::{Api, Story};
 use crate::streams_clients::{REMEDY, installed};
 use crate::support::SOON;
 use crate::support::db::TestDb;
 
-/// No 5xx, and status, type, headers and body are as the document says; other methods are refused.
-const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,unsupported_method";
+/// No 5xx, and status, type, headers and body are as the document says; other methods are refused, and so is who is not signed in.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,unsupported_method,ignored_auth";
 
 /// And the body is as the document says. It describes a stream as the text that it is, which schemathesis takes for a description of each event.
 const ALL_BUT_STREAMS: [&str; 4] = ["--checks", "response_schema_conformance", "--exclude-path-regex", "/events$"];
 
-/// Runs it at `api`; `id` stands in every path, unless it is to make some up.
-async fn run(api: &Api, id: Option<&str>, more: &[&str]) {
+/// Runs it at `target`, signed in; `id` stands in every path, unless it is to make some up.
+async fn run(target: &Target, id: Option<&str>, more: &[&str]) {
     let program = installed().join("bin/schemathesis");
     assert!(program.is_file(), "there is no {}. {REMEDY}", program.display());
     let dir = tempfile::tempdir().unwrap();
@@ -26,7 +26,12 @@ async fn run(api: &Api, id: Option<&str>, more: &[&str]) {
     let text = id.map_or_else(String::new, |id| format!("[parameters]\n\"path.id\" = \"{id}\"\n"));
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new(program);
-    command.arg("--config-file").arg(config).arg("run").arg(format!("http://{}/api-docs/openapi.json", api.address));
+    command
+        .arg("--config-file")
+        .arg(config)
+        .arg("run")
+        .arg(format!("http://{}/api-docs/openapi.json", target.api.address));
+    command.arg("--header").arg(format!("Authorization: Bearer {}", target.token.secret));
     command.args(["--phases", "examples,coverage,fuzzing", "--seed", "1", "--no-color"]);
     command.args(["--continue-on-failure", "--max-examples", "8"]).args(more);
     // What it remembers of failures stays in the folder.
@@ -44,12 +49,11 @@ async fn run(api: &Api, id: Option<&str>, more: &[&str]) {
 async fn schemathesis_finds_no_answer_that_the_document_does_not_know() {
     let db = TestDb::new().await;
     let (target, _outside) = Target::make(&db).await;
-    let api = &target.api;
-    run(api, None, &["--checks", CHECKS]).await;
-    run(api, None, &ALL_BUT_STREAMS).await;
+    run(&target, None, &["--checks", CHECKS]).await;
+    run(&target, None, &ALL_BUT_STREAMS).await;
     // The same where there is something to be switched, cancelled and read.
     let mut ready = Story::begin_of(&db.db, "acme", "third").await;
     ready.ready().await;
-    run(api, Some(ready.id()), &["--checks", CHECKS, "--include-path-regex", "/deploy/.id"]).await;
-    run(api, Some(ready.id()), &[&ALL_BUT_STREAMS[..], &["--include-path-regex", "/deploy/.id"]].concat()).await;
+    run(&target, Some(ready.id()), &["--checks", CHECKS, "--include-path-regex", "/deploy/.id"]).await;
+    run(&target, Some(ready.id()), &[&ALL_BUT_STREAMS[..], &["--include-path-regex", "/deploy/.id"]].concat()).await;
 }
