@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod reconcile;
 pub mod sandbox;
 pub mod steps;
+pub mod telemetry;

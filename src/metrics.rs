@@ -1,5 +1,7 @@
 //! What `GET /metrics` shows. One place, so that every counter is there at zero from the start; no label names a deployment.
 
+mod aws;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+pub use aws::{AwsCalls, CallOutcome};
 
 /// Media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -18,6 +22,7 @@ pub struct Metrics {
     oldest_overdue_seconds: Gauge<f64, AtomicU64>,
     deployments_driven: Gauge,
     events_held_back_seconds: Gauge<f64, AtomicU64>,
+    aws: AwsCalls,
 }
 
 impl Default for Metrics {
@@ -40,7 +45,9 @@ impl Default for Metrics {
             "For how long the stream of all deployments has been waiting for a writing transaction to end; 0 when it does not",
             events_held_back_seconds.clone(),
         );
-        Self { registry: Arc::new(registry), oldest_overdue_seconds, deployments_driven, events_held_back_seconds }
+        let aws = AwsCalls::default();
+        aws.register(&mut registry);
+        Self { aws, registry: Arc::new(registry), oldest_overdue_seconds, deployments_driven, events_held_back_seconds }
     }
 }
 
@@ -63,6 +70,11 @@ impl Metrics {
     /// Records for how long a committed event has been waiting for older transactions.
     pub fn set_events_held_back(&self, wait: Duration) {
         self.events_held_back_seconds.set(wait.as_secs_f64());
+    }
+
+    /// Where calls to AWS are counted.
+    pub fn aws(&self) -> AwsCalls {
+        self.aws.clone()
     }
 
     /// All of them in the `OpenMetrics` text format.

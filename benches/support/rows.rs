@@ -51,6 +51,7 @@ pub async fn create(db: &Db, count: usize) {
             region: aws.region.clone(),
             ecr_repository: format!("acme-shop-{n}"),
             first_step: STEP.into(),
+            trace: None,
             concurrency: Concurrency::Reject,
         })
         .for_each_concurrent(AT_ONCE, |new| async move {

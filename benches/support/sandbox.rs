@@ -151,6 +151,7 @@ impl SandboxProcess {
             controller_region: Some(self.address.region.clone()),
             controller_credentials: Some(self.address.controller.aws()),
             operation_timeout: Duration::from_secs(10),
+            calls: panda::metrics::AwsCalls::default(),
         })
         .await;
         let user = aws.user("bench", &self.address.region, &AwsCredentials::Keys(self.address.user.aws()));

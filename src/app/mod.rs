@@ -123,7 +123,8 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let address = config.http.listen;
     let listener = crate::http::listen(address).map_err(|source| AppError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
-    let services = Arc::new(services(&config, controller).await?);
+    let metrics = Metrics::default();
+    let services = Arc::new(services(&config, controller, &metrics).await?);
     let db = database(&config, &services.aws)?;
     if services.aws.controller_region().is_none() {
         tracing::warn!(
@@ -132,7 +133,6 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     }
     let stop = CancellationToken::new();
     let (auth, needs_token) = authentication(&config, db.clone(), address, &stop)?;
-    let metrics = Metrics::default();
     let hub = Hub::start(db.clone(), metrics.clone(), &stop);
     let nudged = hub.clone();
     let notifier = Notifier::new(move |id| nudged.nudge(id));

@@ -16,18 +16,24 @@ use crate::domain::connection::AwsKeys;
 use crate::domain::destination::Destinations;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
-use crate::metrics::Metrics;
+use crate::metrics::{AwsCalls, Metrics};
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
 use crate::steps::{Services, Settings};
 
 /// AWS as `config` reaches it. `controller` are the controller's own keys, for the sandbox; the SDK's default chain when absent.
-pub async fn aws(config: &AwsConfig, codedeploy_endpoint: Option<Url>, controller: Option<AwsKeys>) -> Aws {
+pub async fn aws(
+    config: &AwsConfig,
+    codedeploy_endpoint: Option<Url>,
+    controller: Option<AwsKeys>,
+    calls: AwsCalls,
+) -> Aws {
     Aws::new(AwsSettings {
         endpoint_url: config.aws_endpoint.clone(),
         codedeploy_endpoint_url: codedeploy_endpoint,
         controller_region: config.controller_region.clone(),
         controller_credentials: controller,
         operation_timeout: config.aws_timeout,
+        calls,
     })
     .await
 }
@@ -58,9 +64,9 @@ pub fn database(config: &Config, aws: &Aws) -> Result<Db, AppError> {
 
 /// Clients and settings of `config`. `controller` are the controller's own AWS keys, for the sandbox; the SDK's default chain
 /// when absent.
-pub async fn services(config: &Config, controller: Option<AwsKeys>) -> Result<Services, AppError> {
+pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Metrics) -> Result<Services, AppError> {
     let (outside, times) = (&config.outside, &config.reconcile);
-    let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller).await;
+    let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller, metrics.aws()).await;
     let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
     Ok(Services {
         aws,

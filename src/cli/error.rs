@@ -10,6 +10,7 @@ use crate::db::DbError;
 use crate::sandbox::SandboxError;
 use crate::sandbox::git::GitError;
 use crate::sandbox::parts::PartsError;
+use crate::telemetry::TelemetryError;
 
 use super::clean;
 
@@ -72,6 +73,9 @@ pub enum CliError {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// No traces can be sent.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// No answer from the server.
     #[error(
         "no answer from {server}: {reason}. Is it running (panda up, panda serve)? Another address goes into --server or PANDA_SERVER."

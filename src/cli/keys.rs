@@ -17,6 +17,7 @@ use crate::db::audit::Entry;
 use crate::db::{Db, DbOptions};
 use crate::domain::audit::Action;
 use crate::domain::keyring::Keyring;
+use crate::metrics::AwsCalls;
 
 /// What `--kms` wants.
 const NO_ARN: &str = "not the ARN of a KMS key or alias, such as arn:aws:kms:ap-northeast-2:123456789012:alias/panda";
@@ -103,7 +104,7 @@ pub fn write_new(path: &Path, line: &SecretString) -> Result<(), CliError> {
 }
 
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
-    let aws = app::aws(&args.aws, None, None).await;
+    let aws = app::aws(&args.aws, None, None, AwsCalls::default()).await;
     let keyring = Arc::new(app::keyring(&args.database, &aws)?);
     let db = Db::new(&DbOptions {
         url: args.database.database_url,

@@ -14,7 +14,6 @@ mod example;
 mod keys;
 mod leftovers;
 mod list;
-mod logging;
 mod migrate;
 mod parts;
 mod progress;
@@ -37,13 +36,9 @@ mod watch;
 use clap::{Parser, Subcommand};
 
 pub use error::{CliError, exit};
-pub use logging::LogFormat;
 
 use crate::domain::principal::Caller;
-
-/// What the server logs by default. The scheduler tells of its own inner life, and the AWS SDK repeats in every try what the step
-/// that failed says once.
-const SERVER_LOG: &str = "info,tokio_cron_scheduler=warn,aws_config=error";
+use crate::telemetry::{self, LogFormat, SERVER_LOG};
 
 const AFTER_HELP: &str = "\
 Try it, without an AWS account:
@@ -73,6 +68,9 @@ pub struct Cli {
     /// How log lines on standard error look; RUST_LOG says which there are
     #[arg(long, env = "PANDA_LOG_FORMAT", global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
+    /// Collector that traces of deployments are sent to, OTLP over HTTP, such as http://collector:4318; none by default
+    #[arg(long, env = "PANDA_OTLP_ENDPOINT", global = true, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// The commands.
@@ -128,7 +126,8 @@ fn operator() -> Caller {
 /// Runs the command and says what the process exits with.
 pub async fn run(cli: Cli) -> Result<u8, CliError> {
     let quiet = !matches!(cli.command, Command::Serve(_) | Command::Migrate(_));
-    logging::init(cli.log_format, if quiet { "warn" } else { SERVER_LOG });
+    let _telemetry =
+        telemetry::init(cli.log_format, if quiet { "warn" } else { SERVER_LOG }, cli.otlp_endpoint.as_deref())?;
     match cli.command {
         // Large: they hold all parts.
         Command::Up(args) => Box::pin(up::run(args)).await?,

@@ -111,6 +111,7 @@ impl Git {
     /// No such branch or repository: `NotFound`. A wrong or missing token: `Denied`. `into` not empty: `Conflict`.
     /// Cancelled, too slow, or no network: `Unavailable`. A redirect is followed on the same host only (a renamed repository);
     /// to another host it is `Invalid`.
+    #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
     pub async fn fetch(&self, request: FetchRequest<'_>, cancel: CancellationToken) -> Result<Fetched, ClientError> {
         let invalid = |message: &str| ClientError::new(ErrorKind::Invalid, CALL, message);
         // The configuration says so too; but this is where the token leaves.

@@ -1,6 +1,6 @@
 //! The outside world, spoken to through thin clients: our types in and out, one error type.
 //!
-//! A client may use `domain` and nothing else of the program.
+//! A client may use `domain` and `metrics`, and nothing else of the program.
 
 pub mod aws;
 pub mod docker;
@@ -9,6 +9,7 @@ pub mod git;
 pub mod github;
 pub mod guarded;
 pub mod oidc;
+mod outside;
 pub mod probe;
 pub mod workspace;
 

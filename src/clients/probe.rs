@@ -72,6 +72,7 @@ impl Probe {
         ProbeResult { healthy: error.is_none(), status, path, latency, error }
     }
 
+    #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
     async fn read(&self, url: Url) -> Result<u16, ClientError> {
         let answer = around(CALL, self.http.get(url)).await?;
         let status = answer.status().as_u16();

@@ -12,6 +12,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Concurrency;
 use crate::domain::event::Event;
 use crate::domain::principal::{Caller, Role};
+use crate::domain::trace::Trace;
 
 /// What is needed for a new row.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct NewDeployment {
     pub first_step: String,
     /// What to do when the target has an unfinished deployment.
     pub concurrency: Concurrency,
+    /// The trace of whoever asks for it; one of its own when there is none.
+    pub trace: Option<Trace>,
 }
 
 /// A row that was made.
@@ -189,8 +192,9 @@ async fn insert(
 ) -> Result<DateTime<Utc>, DbError> {
     Ok(sqlx::query_scalar!(
         "INSERT INTO deployments (id, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region,
-                                  ecr_repository, step, concurrency, queued, queued_at, started_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END, $13)
+                                  ecr_repository, step, concurrency, queued, queued_at, started_by, trace_id, trace_parent)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END, $13,
+                 coalesce($14, replace(gen_random_uuid()::text, '-', '')), $15)
          RETURNING started_at",
         new.id,
         new.owner,
@@ -204,7 +208,9 @@ async fn insert(
         new.first_step,
         new.concurrency.as_str(),
         queued,
-        by.principal.known_subject()
+        by.principal.known_subject(),
+        new.trace.as_ref().map(|trace| trace.id.as_str()),
+        new.trace.as_ref().and_then(|trace| trace.parent.as_deref())
     )
     .fetch_one(connection)
     .await?)

@@ -6,6 +6,7 @@ use sqlx::types::Uuid;
 
 use super::{Db, DbError};
 use crate::domain::deployment::{Deployment, Facts};
+use crate::domain::trace::Trace;
 
 /// What a heartbeat found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +171,8 @@ impl Db {
             "SELECT d.id, d.status, d.owner, d.repo, d.branch, d.github_connection_id, d.aws_connection_id, d.account_id, d.region,
                  d.ecr_repository, d.attempt, d.step, d.step_state, d.waiting_for, d.claims_without_progress, d.version,
                  extract(epoch FROM now() - d.step_started_at)::float8 AS \"step_elapsed!\",
-                 extract(epoch FROM now() - d.attempt_started_at)::float8 AS \"attempt_elapsed!\", d.superseded_by,
+                 extract(epoch FROM now() - d.attempt_started_at)::float8 AS \"attempt_elapsed!\", d.superseded_by, d.attempt_started_at,
+                 coalesce(d.trace_id, md5(d.id)) AS \"trace_id!\", d.trace_parent,
                  (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
                  d.commit_sha, d.committed_at, d.image_uri, d.image_digest, d.image_pushed_at, d.execution_arn,
                  d.last_history_event_id, d.polling_state, d.cluster_name, d.service_name, d.task_definition, d.blue_service_arn,
@@ -200,6 +202,7 @@ impl Db {
                     step: row.step,
                     step_state: row.step_state,
                     step_elapsed: Duration::from_secs_f64(row.step_elapsed.max(0.0)),
+                    attempt_started_at: row.attempt_started_at,
                     attempt_elapsed: Duration::from_secs_f64(row.attempt_elapsed.max(0.0)),
                     claims_without_progress: row.claims_without_progress,
                     version: row.version,
@@ -207,6 +210,7 @@ impl Db {
                     switch_requested: row.switch_requested,
                     cancel_requested: row.cancel_requested,
                     superseded_by: row.superseded_by,
+                    trace: Trace { id: row.trace_id, parent: row.trace_parent },
                     facts: Facts {
                         commit_sha: row.commit_sha,
                         committed_at: row.committed_at,

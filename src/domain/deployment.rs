@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::trace::Trace;
+
 /// The four states that anybody sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -125,6 +127,8 @@ pub struct Deployment {
     pub step_state: Value,
     /// How long the step had been going when the row was read (database clock).
     pub step_elapsed: Duration,
+    /// When the attempt began (database clock).
+    pub attempt_started_at: DateTime<Utc>,
     /// How long the attempt had been going when the row was read (database clock).
     pub attempt_elapsed: Duration,
     /// Claims since the last progress, this one included.
@@ -139,6 +143,8 @@ pub struct Deployment {
     pub cancel_requested: bool,
     /// The newer deployment that asked for the end of this one.
     pub superseded_by: Option<String>,
+    /// The trace that it belongs to.
+    pub trace: Trace,
     /// What is known about it.
     pub facts: Facts,
 }

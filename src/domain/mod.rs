@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod principal;
 pub mod text;
 pub mod token;
+pub mod trace;
 pub mod validate;
 
 pub use catalogue::{EventCode, EventType, Lang};

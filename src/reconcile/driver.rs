@@ -24,6 +24,7 @@ use crate::domain::failure::ErrorCode;
 use crate::domain::{Deployment, Status};
 use crate::failpoints;
 use crate::steps::{Outcome, Services, Step, StepError, Then, remove_workspace};
+use crate::telemetry::traces;
 
 /// Drives one deployment that `replica` owns.
 pub(super) struct Driver {
@@ -56,6 +57,7 @@ impl Driver {
     /// Drives until there is nothing to do here.
     pub(super) async fn drive(mut self, deployment: Deployment) {
         let span = tracing::info_span!("deployment", id = deployment.id, attempt = deployment.attempt);
+        traces::belongs_to(&span, &deployment);
         self.turns(deployment).instrument(span).await;
     }
 
@@ -92,7 +94,7 @@ impl Driver {
                     Memory::of(&deployment, &step, &self.services, attempt_ends)
                 }
             };
-            let span = tracing::info_span!("step", name = step.name());
+            let span = memory.span.clone();
             let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &connections, &user)).instrument(span);
             let turn = failpoints::within(step.name(), turn).await;
             known = Some((step, memory));
@@ -294,6 +296,7 @@ impl Driver {
     ) -> Result<After, DbError> {
         let event = Event::failed(code, reason);
         tracing::warn!(%code, reason, "the deployment failed");
+        traces::failed(code.as_str(), reason);
         change.status = Some(Status::Failed);
         change.error = Some((code.as_str().to_owned(), event.render(Lang::Ko).message));
         change.trouble = Some((code.as_str().to_owned(), reason.to_owned()));
@@ -320,6 +323,7 @@ impl Driver {
     /// The fenced commit. No row matched: the deployment is another's, and `after` does not happen.
     async fn commit(&self, deployment: &mut Deployment, change: Change, after: After) -> Result<After, DbError> {
         let status = change.status;
+        let error = change.error.as_ref().map(|(code, _)| code.clone());
         let point = if status.is_some() || change.step.is_some() { "commit" } else { "progress" };
         match failpoints::around(point, self.db.commit(deployment, self.replica, change)).await? {
             Committed::OwnershipLost => Ok(lost_to_another()),
@@ -330,6 +334,7 @@ impl Driver {
                 if let Some(status) = status {
                     tracing::info!(%status, "the deployment's status changed");
                     if status.is_finished() {
+                        traces::ended(deployment, error.as_deref());
                         super::turns::give(&self.db).await;
                     }
                 }

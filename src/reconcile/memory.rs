@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::db::commit::Change;
 use crate::domain::failure::ErrorCode;
 use crate::domain::{Deployment, Status};
 use crate::steps::{Services, Step};
+use crate::telemetry::traces;
 
 /// What is remembered between turns, and may be forgotten.
-#[derive(Default)]
 pub(super) struct Memory {
     /// Failures in a row of this step.
     pub(super) failures: u32,
@@ -19,6 +20,8 @@ pub(super) struct Memory {
     /// The last of the step's failures that is in no record yet, and how many there were: for the record of the run.
     pub(super) unrecorded: Option<(ErrorCode, String)>,
     pub(super) unrecorded_failures: u32,
+    /// The step's, from when this replica took it up to when it leaves it.
+    pub(super) span: Span,
     /// When the step's time is up; none without a limit.
     pub(super) deadline: Option<Instant>,
     /// Whether that is the time of the whole attempt.
@@ -33,7 +36,17 @@ impl Memory {
         // Cancelling has a time of its own, or what runs outside would be left there by the very limit.
         let attempt_ends = attempt_ends.filter(|_| deployment.status == Status::Running && step.cancelled().is_some());
         let deadline = [step_ends, attempt_ends].into_iter().flatten().min();
-        Self { deadline, whole: attempt_ends.is_some() && deadline == attempt_ends, ..Self::default() }
+        let span = tracing::info_span!("step", name = step.name());
+        traces::name(&span, step.name());
+        Self {
+            failures: 0,
+            last_error: None,
+            unrecorded: None,
+            unrecorded_failures: 0,
+            span,
+            deadline,
+            whole: attempt_ends.is_some() && deadline == attempt_ends,
+        }
     }
 
     /// A change that says, if it ends the run, what went wrong in it.

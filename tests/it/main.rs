@@ -20,3 +20,4 @@ mod soak;
 mod streams;
 mod streams_clients;
 mod support;
+mod traces;

@@ -6,7 +6,9 @@ use aws_sdk_codedeploy::{
     types::{self, DeploymentStatus, DeploymentWaitType},
 };
 
+use super::client;
 use super::error::{failed, incomplete};
+use super::observe::Observe;
 use crate::clients::ClientError;
 
 /// Where a `CodeDeploy` deployment stands.
@@ -61,8 +63,8 @@ pub struct CodeDeploy {
 }
 
 impl CodeDeploy {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+        Self { client: client!(aws_sdk_codedeploy, config, observe) }
     }
 
     /// The deployment's state.

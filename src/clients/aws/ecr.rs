@@ -1,5 +1,7 @@
 //! ECR: repositories, images and the registry's password.
 
+use super::client;
+use super::observe::Observe;
 use std::collections::BTreeMap;
 
 use aws_config::SdkConfig;
@@ -55,8 +57,8 @@ pub struct Ecr {
 }
 
 impl Ecr {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+        Self { client: client!(aws_sdk_ecr, config, observe) }
     }
 
     /// The repository of that name with its tags, if there is one.

@@ -80,7 +80,7 @@ fn words(code: Option<&str>, message: Option<&str>) -> String {
 }
 
 /// The kind of an error code, whatever service it comes from; the status decides what codes do not.
-fn kind(code: Option<&str>, status: u16) -> ErrorKind {
+pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
     const THROTTLED: [&str; 4] = ["Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown"];
     const DENIED: [&str; 11] = [
         "AccessDenied",

@@ -6,7 +6,9 @@ use aws_sdk_eventbridge::{
     types::{PutTargetsResultEntry, RuleState, Target},
 };
 
+use super::client;
 use super::error::{failed, incomplete, unbuildable};
+use super::observe::Observe;
 use crate::clients::{ClientError, ErrorKind};
 
 /// The rules of an account's default bus.
@@ -16,8 +18,8 @@ pub struct EventRules {
 }
 
 impl EventRules {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+        Self { client: client!(aws_sdk_eventbridge, config, observe) }
     }
 
     /// Creates the rule or overwrites it, enabled: safe to repeat.
@@ -78,8 +80,8 @@ pub struct EventBus {
 }
 
 impl EventBus {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+        Self { client: client!(aws_sdk_eventbridge, config, observe) }
     }
 
     /// The bus's ARN and policy.

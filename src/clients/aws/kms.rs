@@ -5,7 +5,9 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
 use secrecy::zeroize::Zeroizing;
 
+use super::client;
 use super::error::{failed, incomplete};
+use super::observe::Observe;
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::keyring::{Context, KeyError, Wrapping, WrappingKey};
 
@@ -20,10 +22,10 @@ pub struct KmsKey {
 
 impl KmsKey {
     /// The key of `arn`, in the region that it names.
-    pub(super) fn new(config: &SdkConfig, arn: &str) -> Self {
+    pub(super) fn new(config: &SdkConfig, observe: &Observe, arn: &str) -> Self {
         let region = arn.split(':').nth(3).unwrap_or_default().to_owned();
         let config = config.to_builder().region(Region::new(region)).build();
-        Self { client: Client::new(&config), arn: arn.to_owned() }
+        Self { client: client!(aws_sdk_kms, &config, observe), arn: arn.to_owned() }
     }
 
     async fn encrypt(&self, context: Context<'_>, data_key: &[u8]) -> Result<Vec<u8>, ClientError> {

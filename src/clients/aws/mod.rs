@@ -11,6 +11,7 @@ mod eventbridge;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod kms;
+mod observe;
 mod secrets;
 mod sfn;
 mod sts;
@@ -40,6 +41,8 @@ pub use sfn::{Execution, ExecutionStatus, Executions};
 pub use sts::{CallerIdentity, Sts};
 
 use crate::domain::connection::{AwsCredentials, AwsKeys};
+use crate::metrics::AwsCalls;
+use observe::Observe;
 
 /// How many users' client sets are kept; the least recently used one goes first and is simply made anew when needed.
 const CACHED_USERS: usize = 64;
@@ -52,6 +55,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the machine's metadata service may take to name the region; it answers within a few milliseconds where it exists.
 const METADATA_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// A client of a service, whose calls are seen.
+macro_rules! client {
+    ($sdk:ident, $config:expr, $observe:expr) => {
+        $sdk::Client::from_conf($sdk::config::Builder::from($config).interceptor($observe.clone()).build())
+    };
+}
+use client;
 
 /// How to reach AWS.
 #[derive(Clone, Debug)]
@@ -66,6 +77,8 @@ pub struct AwsSettings {
     pub controller_credentials: Option<AwsKeys>,
     /// The longest that one call may take, its retries included.
     pub operation_timeout: Duration,
+    /// Where calls are counted.
+    pub calls: AwsCalls,
 }
 
 /// Makes the clients of both accounts.
@@ -77,6 +90,7 @@ pub struct Aws {
 struct Inner {
     settings: AwsSettings,
     base: SdkConfig,
+    observe: Observe,
     controller: ControllerAws,
     /// Least recently used first.
     users: Mutex<VecDeque<(UserKey, UserAws)>>,
@@ -141,13 +155,14 @@ impl Aws {
             loader = loader.credentials_provider(credentials::of_keys(keys));
         }
         let base = loader.load().await;
+        let observe = Observe::new(settings.calls.clone());
         let controller = ControllerAws {
-            sts: Sts::new(&base),
-            bus: EventBus::new(&base),
-            secrets: Secrets::new(&base),
-            executions: Executions::new(&base),
+            sts: Sts::new(&base, &observe),
+            bus: EventBus::new(&base, &observe),
+            secrets: Secrets::new(&base, &observe),
+            executions: Executions::new(&base, &observe),
         };
-        Self { inner: Arc::new(Inner { settings, base, controller, users: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { settings, base, observe, controller, users: Mutex::default() }) }
     }
 
     /// The clients for a connection (`cache_key`) in `region`; the same set while it stays in the cache.
@@ -175,7 +190,7 @@ impl Aws {
 
     /// A key of KMS, used with the controller's credentials in the region of its ARN.
     pub fn kms_key(&self, arn: &str) -> KmsKey {
-        KmsKey::new(&self.inner.base, arn)
+        KmsKey::new(&self.inner.base, &self.inner.observe, arn)
     }
 
     /// The controller's region, when the settings or the default chain name one.
@@ -184,7 +199,7 @@ impl Aws {
     }
 
     fn new_user(&self, region: &str, credentials: &AwsCredentials) -> UserAws {
-        let base = &self.inner.base;
+        let (base, observe) = (&self.inner.base, &self.inner.observe);
         let config = base
             .to_builder()
             .region(Region::new(region.to_owned()))
@@ -196,10 +211,10 @@ impl Aws {
             None => config.clone(),
         };
         UserAws {
-            sts: Sts::new(&config),
-            rules: EventRules::new(&config),
-            ecr: Ecr::new(&config),
-            codedeploy: CodeDeploy::new(&codedeploy),
+            sts: Sts::new(&config, observe),
+            rules: EventRules::new(&config, observe),
+            ecr: Ecr::new(&config, observe),
+            codedeploy: CodeDeploy::new(&codedeploy, observe),
         }
     }
 }
@@ -244,6 +259,7 @@ mod tests {
             controller_region: Some("ap-northeast-2".into()),
             controller_credentials: Some(keys("AKIDCONTROLLER")),
             operation_timeout: Duration::from_secs(5),
+            calls: AwsCalls::default(),
         })
         .await
     }

@@ -3,7 +3,9 @@
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 
+use super::client;
 use super::error::failed;
+use super::observe::Observe;
 use crate::clients::{ClientError, ErrorKind};
 
 /// The controller's secrets.
@@ -13,8 +15,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+        Self { client: client!(aws_sdk_secretsmanager, config, observe) }
     }
 
     /// The secret's current value; none when there is no such secret, or nothing was ever written into it.

@@ -1,5 +1,6 @@
 //! Step Functions: an execution and its history. The controller never starts one.
 
+use super::observe::Observe;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
@@ -77,10 +78,11 @@ pub struct Executions {
 }
 
 impl Executions {
-    pub(super) fn new(config: &SdkConfig) -> Self {
+    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
         // Answers are small and bounded by the operation's own time limit; watching each for a stall costs a task's timers.
         let config = aws_sdk_sfn::config::Builder::from(config)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .interceptor(observe.clone())
             .build();
         Self { client: Client::from_conf(config), readers: Arc::new(Semaphore::new(READERS)) }
     }

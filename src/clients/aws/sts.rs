@@ -2,7 +2,9 @@
 
 use aws_config::SdkConfig;
 
+use super::client;
 use super::error::{failed, incomplete};
+use super::observe::Observe;
 use crate::clients::ClientError;
 
 /// Whose credentials these are.
@@ -21,8 +23,8 @@ pub struct Sts {
 }
 
 impl Sts {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: aws_sdk_sts::Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+        Self { client: client!(aws_sdk_sts, config, observe) }
     }
 
     /// Who calls; needs no permission, so `Denied` means that the credentials themselves are wrong.

@@ -101,6 +101,7 @@ const CACHE_PULLED_AWAY: [&str; 2] = ["No such image: sha256:", "unable to find 
 impl Docker {
     /// Builds an image and sends each line of output to `lines`, waiting while they are not taken; nobody listening
     /// any more does not stop the build. Dropping the future does: the engine ends a build whose client went away.
+    #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
     pub async fn build(
         &self,
         request: BuildRequest<'_>,

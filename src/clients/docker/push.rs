@@ -45,6 +45,7 @@ pub struct PushedImage {
 
 impl Docker {
     /// Pushes `repository_uri:tag`; safe to repeat, for the registry keeps the layers that it has. Dropping the future stops it.
+    #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
     pub async fn push(
         &self,
         repository_uri: &str,

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::wish::tell;
 use crate::db::create::{Created, Made, NewDeployment};
 use crate::domain::deployment::{Concurrency, Status};
 use crate::domain::principal::{Caller, Role};
+use crate::domain::trace::Trace;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
 use crate::http::auth::{Allowed, Deployer};
@@ -97,7 +99,9 @@ pub struct Deployed {
     post, path = "/api/v1/deploy", tag = "deployments", operation_id = "deploy",
     request_body = Deploy,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255),
+           ("traceparent" = Option<String>, Header, description = "W3C Trace Context: the deployment's spans join this trace. What is not one is ignored.",
+            example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")),
     responses(
         (status = 200, description = "Started, or started before with this key.", body = Envelope<Deployed>),
         (status = 400, description = "Malformed JSON, or a field is not valid: `field` names it.", body = Problem, content_type = "application/problem+json"),
@@ -109,11 +113,13 @@ pub async fn handle(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<Deployer>,
     key: KeyHeader,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Deploy>,
 ) -> Result<Json<Value>, ApiError> {
     let key = key.of(&caller, PATH, &json!(body))?;
     body.validate()?;
-    let new = new_deployment(&state, &caller, body).await?;
+    let trace = headers.get("traceparent").and_then(|header| Trace::of_header(header.to_str().ok()?));
+    let new = NewDeployment { trace, ..new_deployment(&state, &caller, body).await? };
     let answer = |made: &Made| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, made)));
     match state.db.create_deployment(&new, key.as_ref(), &caller, answer).await? {
         Created::New(made) => {
@@ -193,6 +199,7 @@ async fn new_deployment(state: &ApiState, caller: &Caller, body: Deploy) -> Resu
         region: aws.region,
         ecr_repository,
         concurrency,
+        trace: None,
         first_step: state.first_step.to_owned(),
     })
 }

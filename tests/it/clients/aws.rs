@@ -14,6 +14,7 @@ use panda::clients::{
     aws::{Aws, AwsSettings},
 };
 use panda::domain::connection::{AwsCredentials, AwsKeys};
+use panda::metrics::AwsCalls;
 use secrecy::SecretString;
 use url::Url;
 
@@ -30,6 +31,7 @@ async fn aws(endpoint: Url) -> Aws {
         controller_region: Some("ap-northeast-2".into()),
         controller_credentials: Some(keys()),
         operation_timeout: Duration::from_secs(3),
+        calls: AwsCalls::default(),
     };
     Aws::new(settings).await
 }

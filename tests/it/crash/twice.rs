@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panda::domain::{Deployment, Facts};
+use panda::metrics::Metrics;
 use panda::steps::{Context, Past, Reporter, Resume, Services, Step, Then};
 use pretty_assertions::assert_eq;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +39,9 @@ enum End {
 /// Goes through `scenario`, each step twice; the names of those that it came to.
 async fn each_twice(world: &World, scenario: &Scenario) -> Vec<&'static str> {
     (scenario.trouble)(world);
-    let services = Arc::new(panda::app::services(&world.config(&[]), Some(world.controller())).await.unwrap());
+    let services = Arc::new(
+        panda::app::services(&world.config(&[]), Some(world.controller()), &Metrics::default()).await.unwrap(),
+    );
     let id = deploy(world, "main").await;
     let mut row = claimed(world, &id).await;
     let mut ran = Vec::new();

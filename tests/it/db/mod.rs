@@ -50,6 +50,7 @@ pub async fn new_deployment(db: &Db) -> String {
         region: aws.region,
         ecr_repository: "acme-shop".into(),
         first_step: FIRST_STEP.into(),
+        trace: None,
         concurrency: Concurrency::Reject,
     };
     assert!(matches!(

@@ -33,6 +33,7 @@ use panda::db::{Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
 use panda::http::{ApiState, Auth, AuthOptions, Hub, Seats, Tls, limits, router, serve};
+use panda::metrics::AwsCalls;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -169,6 +170,7 @@ async fn aws(outside: &Outside) -> Aws {
         controller_region: Some("ap-northeast-2".to_owned()),
         controller_credentials: Some(outside.controller.clone()),
         operation_timeout: Duration::from_secs(10),
+        calls: AwsCalls::default(),
     })
     .await
 }

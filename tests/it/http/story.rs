@@ -154,6 +154,7 @@ async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency: Co
         region: "ap-northeast-2".to_owned(),
         ecr_repository: format!("{owner}-{repo}"),
         first_step: FIRST_STEP.to_owned(),
+        trace: None,
         concurrency,
     };
     let created = db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();

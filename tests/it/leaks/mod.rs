@@ -8,6 +8,7 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
+use nix::sys::signal::Signal;
 use panda::domain::connection::GithubConnection;
 use panda::domain::ids;
 use panda::domain::keyring::Keyring;
@@ -20,6 +21,7 @@ use url::Url;
 use crate::support::process::Serve;
 use crate::support::wait_for;
 use crate::support::world::{OWNER, World, tiny};
+use crate::traces::collector::Collector;
 use canaries::Canaries;
 use places::{dump, files_below, image_of};
 
@@ -31,8 +33,8 @@ struct Panda {
 }
 
 impl Panda {
-    async fn start(world: &World, flags: &[&str]) -> Self {
-        let serve = Serve::start(world, flags, &[("RUST_LOG", "trace")]);
+    async fn start(world: &World, flags: &[&str], collector: &str) -> Self {
+        let serve = Serve::start(world, flags, &[("RUST_LOG", "trace"), ("PANDA_OTLP_ENDPOINT", collector)]);
         serve.ready().await;
         Self { serve, http: reqwest::Client::new(), answers: Vec::new() }
     }
@@ -155,7 +157,7 @@ async fn repository(world: &mut World, planted: &Planted) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_found_in_database_logs_answers_metrics_workspace_or_image() {
+async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or_image() {
     let mut world = World::start().await;
     let mut planted = Planted::new(&world);
     planted.canaries.assert_search_works();
@@ -167,7 +169,8 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_workspace_or_image(
     }
     let database = format!("--database-url={url}");
     let (_keys, key_file) = key_file(&mut planted.canaries);
-    let mut panda = Panda::start(&world, &[&database, &key_file]).await;
+    let (collector, endpoint) = Collector::start().await;
+    let mut panda = Panda::start(&world, &[&database, &key_file], &endpoint).await;
 
     let source = |branch: &str| json!({"owner": OWNER, "repo": world.repo, "branch": branch, "token": planted.token});
     let account = json!({
@@ -219,10 +222,15 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_workspace_or_image(
     assert!(told.contains("***"), "what was masked is shown to have been");
     planted.canaries.assert_absent("what the API told", told.as_bytes());
     planted.canaries.assert_absent("the log", panda.serve.log().as_bytes());
-    panda.serve.kill().await;
+    panda.serve.signal(Signal::SIGTERM);
+    assert!(panda.serve.wait().await.success());
+    let traces = collector.spans().into_iter().map(|span| span.whole).collect::<Vec<_>>().join("\n");
+    assert!(traces.contains("docker build") && traces.contains("events:PutRule"));
+    planted.canaries.assert_absent("the traces", traces.as_bytes());
 
     // While a build waits for its engine its source lies on the disk.
-    let mut waiting = Panda::start(&world, &[&database, &key_file, "--docker-host=unix:///nowhere/docker.sock"]).await;
+    let mut waiting =
+        Panda::start(&world, &[&database, &key_file, "--docker-host=unix:///nowhere/docker.sock"], &endpoint).await;
     let id = waiting.deploy(&world, &github, &by_keys, "main", "RUNNING").await;
     let workspace = world.workspaces().join(&id);
     wait_for("the source is there", async || workspace.join("Dockerfile").exists()).await;

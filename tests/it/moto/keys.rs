@@ -9,6 +9,7 @@ use panda::db::{Db, DbError, DbOptions};
 use panda::domain::connection::{AwsKeys, GithubConnection};
 use panda::domain::ids;
 use panda::domain::keyring::{KeyError, Keyring};
+use panda::metrics::AwsCalls;
 use panda::sandbox::SandboxCredentials;
 use pretty_assertions::assert_eq;
 use reqwest::Url;
@@ -40,6 +41,7 @@ async fn aws(endpoint: &str) -> Aws {
         controller_region: Some("ap-northeast-2".into()),
         controller_credentials: Some(keys()),
         operation_timeout: Duration::from_secs(10),
+        calls: AwsCalls::default(),
     })
     .await
 }

@@ -9,6 +9,7 @@ use panda::clients::aws::{Aws, AwsSettings, UserAws};
 use panda::domain::connection::{AwsCredentials, AwsKeys};
 use panda::domain::history::HistoryKind;
 use panda::domain::names::{permission_statement, push_event_pattern};
+use panda::metrics::AwsCalls;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -32,6 +33,7 @@ impl StandIn {
             controller_region: Some(sandbox.region().to_owned()),
             controller_credentials: Some(world.controller()),
             operation_timeout: Duration::from_secs(30),
+            calls: AwsCalls::default(),
         };
         let stand_in = Self { aws: Aws::new(settings).await, repository: world.ecr_repository() };
         let user = stand_in.user(world);

@@ -47,7 +47,8 @@ impl Replica {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
-            let services = Arc::new(panda::app::services(&config, Some(controller)).await.unwrap());
+            let services =
+                Arc::new(panda::app::services(&config, Some(controller), &Metrics::default()).await.unwrap());
             let db = panda::app::database(&config, &services.aws).unwrap();
             panda::app::reconciler(&config, db, services, Notifier::new(|_| {}), Metrics::default()).run(stopped).await;
         });
@@ -132,6 +133,7 @@ async fn create(world: &World, branch: &str, token: &str, concurrency: Concurren
         region: aws.region,
         ecr_repository: world.ecr_repository(),
         first_step: FIRST_STEP.into(),
+        trace: None,
         concurrency,
     };
     let created = db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();

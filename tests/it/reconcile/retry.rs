@@ -3,6 +3,7 @@
 use panda::db::deployments::DeploymentView;
 use panda::db::wishes::Wished;
 use panda::domain::{ErrorCode, Status};
+use panda::metrics::Metrics;
 use panda::sandbox::git::SourceFile;
 use panda::sandbox::{CallFault, ExecutionFault, Faults, Outcome, ShiftFault};
 use pretty_assertions::assert_eq;
@@ -153,7 +154,8 @@ async fn an_execution_that_was_not_found_in_time_is_looked_for_again() {
     let replica = Replica::start(&world, &["--execution-wait-ms=500"]);
     let id = deploy(&world, "main").await;
     failed(&world, &id, ErrorCode::ExecutionNotFound).await;
-    let services = panda::app::services(&world.config(&[]), Some(world.controller())).await.unwrap();
+    let services =
+        panda::app::services(&world.config(&[]), Some(world.controller()), &Metrics::default()).await.unwrap();
     let secret = services.names.secret(OWNER, &world.repo);
     wait_for("its ARN is there", async || services.aws.controller().secrets.value(&secret).await.unwrap().is_some())
         .await;

@@ -43,6 +43,26 @@ impl World {
 }
 
 #[tokio::test]
+async fn a_deployment_joins_the_callers_trace_and_has_one_of_its_own_otherwise() {
+    let world = world().await;
+    let mut psql = world.db.psql().await;
+    let mut traced = async |header: &str, branch: &str| -> (String, Option<String>) {
+        let body = world.body(&json!({"branch": branch, "concurrency": "queue"}));
+        let request = world.api.request(Method::POST, PATH).json(&body).header("traceparent", header);
+        let id =
+            Answer::of(request.send().await.unwrap()).await.data(MESSAGE)["deploymentId"].as_str().unwrap().to_owned();
+        let sql = "SELECT trace_id, trace_parent FROM deployments WHERE id = $1";
+        sqlx::query_as(sql).bind(id).fetch_one(&mut psql).await.unwrap()
+    };
+    let joined = traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "one").await;
+    assert_eq!(joined, ("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), Some("00f067aa0ba902b7".to_owned())));
+    for (header, branch) in [("", "two"), ("nonsense", "three"), ("00-0-0-00", "four")] {
+        let (id, parent) = traced(header, branch).await;
+        assert!(id.len() == 32 && parent.is_none() && id != joined.0, "{header}: {id} {parent:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_deployment_begins_running_at_its_first_step() {
     let world = world().await;
     let data = world.deploy(&json!({"branch": "feature/x"}), None).await.data(MESSAGE);

@@ -7,6 +7,7 @@ use panda::clients::ClientError;
 use panda::clients::aws::{Aws, AwsSettings, ControllerAws, UserAws};
 use panda::domain::connection::{AwsCredentials, AwsKeys};
 use panda::domain::names::push_event_pattern;
+use panda::metrics::AwsCalls;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -26,6 +27,7 @@ async fn clients(side: &Side) -> (UserAws, ControllerAws) {
         controller_region: Some(side.region.to_owned()),
         controller_credentials: Some(keys(&side.controller)),
         operation_timeout: Duration::from_secs(20),
+        calls: AwsCalls::default(),
     })
     .await;
     (aws.user("user", side.region, &AwsCredentials::Keys(keys(&side.user))), aws.controller().clone())

@@ -1,0 +1,129 @@
+//! Every call to AWS, of whatever service, as a span and in the metrics.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use aws_sdk_sts::config::interceptors::{BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef};
+use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_sts::error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use serde::Deserialize;
+use tracing::Span;
+
+use super::error::kind;
+use crate::clients::{ErrorKind, outside};
+use crate::metrics::{AwsCalls, CallOutcome};
+
+/// Looks on, and changes nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Observe {
+    calls: Arc<AwsCalls>,
+}
+
+/// A call that is under way. The span ends with it, also when the caller gives it up.
+#[derive(Debug)]
+struct UnderWay {
+    name: String,
+    began: Instant,
+    span: Span,
+}
+
+impl Storable for UnderWay {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Observe {
+    pub(super) fn new(calls: AwsCalls) -> Self {
+        Self { calls: Arc::new(calls) }
+    }
+}
+
+impl Intercept for Observe {
+    fn name(&self) -> &'static str {
+        "Observe"
+    }
+
+    // Not `read_before_execution`: the SDK comes there before it knows which call it is.
+    fn read_before_serialization(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(metadata) = config.load::<Metadata>() else { return Ok(()) };
+        let name = format!("{}:{}", prefix(metadata.service()), metadata.name());
+        let span = outside::span(&name);
+        config.interceptor_state().store_put(UnderWay { name, began: Instant::now(), span });
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(call) = config.load::<UnderWay>() {
+            self.calls.tried(&call.name, outcome(context.response()));
+        }
+        Ok(())
+    }
+
+    fn read_after_execution(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(call) = config.load::<UnderWay>() else { return Ok(()) };
+        self.calls.ended(&call.name, call.began.elapsed());
+        if !context.response().is_some_and(|answer| answer.status().is_success()) {
+            let code = context.response().and_then(code);
+            outside::failed(&call.span, code.as_deref().unwrap_or("no answer"));
+        }
+        Ok(())
+    }
+}
+
+/// The name of a service as rights have it.
+fn prefix(service: &str) -> Cow<'static, str> {
+    match service {
+        "SFN" => "states".into(),
+        "EventBridge" => "events".into(),
+        "Secrets Manager" => "secretsmanager".into(),
+        other => other.to_ascii_lowercase().replace(' ', "").into(),
+    }
+}
+
+fn outcome(answer: Option<&HttpResponse>) -> CallOutcome {
+    let Some(answer) = answer else { return CallOutcome::Unavailable };
+    if answer.status().is_success() {
+        return CallOutcome::Done;
+    }
+    match kind(code(answer).as_deref(), answer.status().as_u16()) {
+        ErrorKind::Throttled => CallOutcome::Throttled,
+        ErrorKind::Unavailable => CallOutcome::Unavailable,
+        _ => CallOutcome::Refused,
+    }
+}
+
+/// The error's code, wherever the protocol has it.
+fn code(answer: &HttpResponse) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Error {
+        #[serde(rename = "__type")]
+        code: String,
+    }
+    let body = answer.body().bytes().unwrap_or_default();
+    let of_json = || serde_json::from_slice::<Error>(body).ok().map(|error| error.code);
+    let of_xml = || {
+        let text = std::str::from_utf8(body).ok()?;
+        Some(text.split_once("<Code>")?.1.split_once("</Code>")?.0.to_owned())
+    };
+    let code = answer.headers().get("x-amzn-errortype").map(str::to_owned).or_else(of_json).or_else(of_xml)?;
+    // `com.amazonaws.sfn#ThrottlingException:http://…`
+    let code = code.rsplit('#').next()?.split(':').next()?;
+    Some(code.to_owned())
+}

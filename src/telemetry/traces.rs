@@ -1,0 +1,141 @@
+//! Traces in OpenTelemetry: one a deployment. Its spans are the attempts, the steps of each, and what the steps asked of others.
+//!
+//! An attempt outlives processes, so nobody can hold its span open: whoever works on it makes spans below the span that the row names, and
+//! whoever commits its end tells of that span itself, from its beginning.
+
+use std::cell::Cell;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::{
+    Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId,
+    TraceState, Tracer as _, TracerProvider as _,
+};
+use opentelemetry::{Context, KeyValue, global};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracerProvider};
+use tracing::{Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::Layer;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::TelemetryError;
+use crate::domain::Deployment;
+use crate::domain::trace::attempt_span;
+
+/// How long the last spans may take to be sent when the process ends.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Who tells.
+const SCOPE: &str = "panda";
+
+/// Draws ids, but for the next span of this thread when it was given one.
+#[derive(Debug, Default)]
+struct Ids(RandomIdGenerator);
+
+thread_local! {
+    static NEXT: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
+}
+
+impl IdGenerator for Ids {
+    fn new_trace_id(&self) -> TraceId {
+        NEXT.get().map_or_else(|| self.0.new_trace_id(), |(trace, _)| trace)
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        NEXT.get().map_or_else(|| self.0.new_span_id(), |(_, span)| span)
+    }
+}
+
+/// Sends spans to the collector at `endpoint`, OTLP over HTTP. Its headers, its time limit and the service's name and attributes are those of the
+/// variables that OpenTelemetry has for them (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, …).
+pub(super) fn provider(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
+    let mut url: url::Url = endpoint.parse().map_err(|error| TelemetryError(format!("not an address: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(TelemetryError(
+            "an http:// or https:// address is needed, such as http://collector:4318".to_owned(),
+        ));
+    }
+    if url.path() == "/" {
+        url.set_path("/v1/traces");
+    }
+    let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(url).build();
+    let exporter = exporter.map_err(|error| TelemetryError(error.to_string()))?;
+    let mut resource = Resource::builder();
+    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name(SCOPE);
+    }
+    let resource = resource.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build();
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_id_generator(Ids::default())
+        .with_resource(resource)
+        .build();
+    global::set_tracer_provider(provider.clone());
+    Ok(provider)
+}
+
+/// Sends spans, with what is logged in them.
+pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(SCOPE));
+    layer.with_location(false).with_threads(false).with_tracked_inactivity(false).with_target(false).with_level(false)
+}
+
+/// Puts `span` below the attempt that `deployment` is in.
+pub fn belongs_to(span: &Span, deployment: &Deployment) {
+    let Some((trace, attempt)) = ids(deployment) else { return };
+    let parent = SpanContext::new(trace, attempt, TraceFlags::SAMPLED, true, TraceState::default());
+    // Without a collector there is no layer, and nothing to belong to.
+    let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+}
+
+/// Gives `span` a name that is not in the source.
+pub fn name(span: &Span, name: impl Into<std::borrow::Cow<'static, str>>) {
+    span.context().span().update_name(name);
+}
+
+/// Marks the span that is entered as one that did not do its work.
+pub fn failed(code: &str, reason: &str) {
+    let span = Span::current();
+    span.set_attribute("error.type", code.to_owned());
+    span.set_status(Status::error(reason.to_owned()));
+}
+
+/// Tells of an attempt that has ended now, by a commit of ours. Of one that ends with the process, between the commit and this, the collector has
+/// the parts alone.
+pub fn ended(deployment: &Deployment, error: Option<&str>) {
+    let Some((trace, attempt)) = ids(deployment) else { return };
+    let parent = deployment.trace.parent.as_deref().and_then(|parent| SpanId::from_hex(parent).ok());
+    let within = parent.map_or_else(Context::new, |parent| {
+        let parent = SpanContext::new(trace, parent, TraceFlags::SAMPLED, true, TraceState::default());
+        Context::new().with_remote_span_context(parent)
+    });
+    let of = |key: &'static str, value: &str| KeyValue::new(key, value.to_owned());
+    let attributes = vec![
+        of("panda.deployment.id", &deployment.id),
+        KeyValue::new("panda.deployment.attempt", i64::from(deployment.attempt)),
+        of("panda.deployment.status", deployment.status.as_str()),
+        of("panda.source.owner", &deployment.owner),
+        of("panda.source.repo", &deployment.repo),
+        of("panda.source.branch", &deployment.branch),
+    ];
+    let builder = SpanBuilder::from_name(format!("deploy {}/{}", deployment.owner, deployment.repo))
+        .with_kind(SpanKind::Server)
+        .with_start_time(SystemTime::from(deployment.attempt_started_at))
+        .with_attributes(attributes);
+    NEXT.set(Some((trace, attempt)));
+    let mut span = global::tracer(SCOPE).build_with_context(builder, &within);
+    NEXT.set(None);
+    if let Some(error) = error {
+        span.set_status(Status::error(error.to_owned()));
+    }
+    span.end();
+}
+
+fn ids(deployment: &Deployment) -> Option<(TraceId, SpanId)> {
+    let trace = TraceId::from_hex(&deployment.trace.id).ok()?;
+    Some((trace, SpanId::from_bytes(attempt_span(&deployment.id, deployment.attempt))))
+}

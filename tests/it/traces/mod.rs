@@ -1,0 +1,141 @@
+//! Traces, as a collector gets them.
+
+pub mod collector;
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use panda::sandbox::git::SourceFile;
+use pretty_assertions::assert_eq;
+use secrecy::ExposeSecret;
+
+use crate::cli::{panda, run};
+use crate::reconcile::{deploy, status};
+use crate::support::db::TestDb;
+use crate::support::process::Serve;
+use crate::support::wishes::Wishes;
+use crate::support::world::{OWNER, World, tiny};
+use collector::{Collector, Told};
+
+async fn trace_of(world: &World, id: &str) -> String {
+    let sql = "SELECT trace_id FROM deployments WHERE id = $1";
+    sqlx::query_scalar(sql).bind(id).fetch_one(&mut world.db.psql().await).await.unwrap()
+}
+
+async fn leave(mut replica: Serve) {
+    replica.signal(Signal::SIGTERM);
+    assert!(replica.wait().await.success(), "{}", replica.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_trace_tells_of_a_deployment_whatever_replicas_worked_on_it() {
+    let (world, (collector, url)) = (World::with_files(tiny()).await, Collector::start().await);
+    let env = [("PANDA_OTLP_ENDPOINT", url.as_str())];
+    let first = Serve::start(&world, &[], &env);
+    let id = deploy(&world, "main").await;
+    status(&world, &id, &["DEPLOYMENT_READY"]).await;
+    let metrics = reqwest::get(format!("{}/metrics", first.url)).await.unwrap().text().await.unwrap();
+    let done = |call: &str| format!("panda_aws_requests_total{{call=\"{call}\",outcome=\"done\"}} ");
+    let never = format!("{}0\n", done("codedeploy:ContinueDeployment"));
+    assert!(metrics.contains(&never), "there from the start: {metrics}");
+    let count = metrics.split_once(&done("events:PutRule")).unwrap().1;
+    assert!(!count.starts_with('0'), "{metrics}");
+    assert!(metrics.contains("panda_aws_call_seconds_count{call=\"states:GetExecutionHistory\"}"), "{metrics}");
+    leave(first).await;
+    let second = Serve::start(&world, &[], &env);
+    world.db.db.request_switch(&id).await.unwrap();
+    status(&world, &id, &["COMPLETED"]).await;
+    leave(second).await;
+
+    let spans: Vec<Told> = collector.spans();
+    let trace = trace_of(&world, &id).await;
+    let strangers: Vec<_> = spans.iter().filter(|span| span.trace != trace && span.parent.is_empty()).collect();
+    assert!(strangers.iter().all(|span| span.name != "step" && span.name != "deployment"), "{strangers:#?}");
+    let spans: HashMap<&str, &Told> =
+        spans.iter().filter(|span| span.trace == trace).map(|span| (span.id.as_str(), span)).collect();
+    let roots: Vec<_> = spans.values().filter(|span| span.parent.is_empty()).collect();
+    let [root] = roots[..] else { panic!("{roots:#?}") };
+    assert_eq!(root.name, format!("deploy {}/{}", OWNER, world.repo));
+    assert_eq!((root.service.as_str(), root.error.as_deref()), ("panda", None));
+    assert_eq!(root.attributes["panda.deployment.id"], id);
+    assert_eq!(root.attributes["panda.deployment.status"], "COMPLETED");
+
+    for span in spans.values().filter(|span| span.id != root.id) {
+        let parent = spans.get(span.parent.as_str()).unwrap_or_else(|| panic!("no parent of {span:#?}"));
+        assert!(root.time.0 <= span.time.0 + 1_000_000_000 && span.time.1 <= root.time.1 + 1_000_000_000, "{span:#?}");
+        let level = match span.name.as_str() {
+            "deployment" => parent.id == root.id,
+            name if name.contains(':') || name.contains(' ') => parent.name != "deployment" && parent.id != root.id,
+            _ => parent.name == "deployment",
+        };
+        assert!(level, "{span:#?} below {parent:#?}");
+    }
+    let names: HashSet<&str> = spans.values().map(|span| span.name.as_str()).collect();
+    for name in [
+        "ensure_event_rule",
+        "grant_event_bus",
+        "fetch_source",
+        "build_image",
+        "push_image",
+        "find_execution",
+        "follow_execution",
+        "switch_traffic",
+        "confirm_switch",
+        "git fetch",
+        "docker build",
+        "docker push",
+        "events:PutRule",
+        "ecr:GetAuthorizationToken",
+        "states:GetExecutionHistory",
+        "codedeploy:ContinueDeployment",
+    ] {
+        assert!(names.contains(name), "{name} is not among {names:?}");
+    }
+    let replicas = spans.values().filter(|span| span.name == "deployment").count();
+    assert!(replicas >= 2, "each replica tells of its part");
+    let polls = spans.values().filter(|span| span.name == "follow_execution").count();
+    assert_eq!(polls, 1, "a step is one span, however often it looks");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_is_an_error_in_its_step_and_in_the_whole_and_holds_no_secret() {
+    let broken = vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN false\n")];
+    let (world, (collector, url)) = (World::with_files(broken).await, Collector::start().await);
+    let replica = Serve::start(&world, &[], &[("PANDA_OTLP_ENDPOINT", url.as_str())]);
+    let id = deploy(&world, "main").await;
+    status(&world, &id, &["FAILED"]).await;
+    leave(replica).await;
+    let trace = trace_of(&world, &id).await;
+    let spans: Vec<Told> = collector.spans().into_iter().filter(|span| span.trace == trace).collect();
+    let build = spans.iter().find(|span| span.name == "build_image").unwrap();
+    assert!(build.error.is_some() && build.attributes["error.type"] == "BUILD_FAILED", "{build:#?}");
+    let root = spans.iter().find(|span| span.name.starts_with("deploy ")).unwrap();
+    assert_eq!(root.error.as_deref(), Some("BUILD_FAILED"));
+    for keys in [world.sandbox.user_credentials(), world.sandbox.controller_credentials()] {
+        let secret = keys.secret_access_key.expose_secret();
+        assert!(!spans.iter().any(|span| span.whole.contains(secret)), "a secret is in a span");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_collector_a_deployment_is_none_the_worse() {
+    let world = World::with_files(tiny()).await;
+    let replica = Serve::start(&world, &[], &[("PANDA_OTLP_ENDPOINT", "http://127.0.0.1:1")]);
+    let id = deploy(&world, "main").await;
+    status(&world, &id, &["DEPLOYMENT_READY"]).await;
+    let told = Instant::now();
+    leave(replica).await;
+    assert!(told.elapsed() < Duration::from_secs(6), "{:?}", told.elapsed());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_no_address_is_refused_with_its_option() {
+    let db = TestDb::new().await;
+    for (endpoint, word) in [("collector:4318", "http://"), ("", "address"), ("ftp://collector", "http://")] {
+        let serve = ["serve", "--database-url", db.url(), "--otlp-endpoint", endpoint];
+        let refused = run(&mut panda(&serve)).await;
+        assert_ne!(refused.code, 0, "{endpoint}");
+        assert!(refused.stderr.contains("PANDA_OTLP_ENDPOINT") && refused.stderr.contains(word), "{refused:?}");
+    }
+}
