@@ -1,16 +1,21 @@
 //! What `GET /metrics` shows. One place, so that every counter is there at zero from the start; no label names a deployment.
+//! docs/operations.md says what each means, and a test holds it against what is registered here.
 
 mod aws;
+mod reconcile;
+mod streams;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use aws::{AwsCalls, CallOutcome};
+pub use reconcile::{ReconcileMetrics, Unfinished};
+pub use streams::{Listener, StreamMetrics};
 
 /// Media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,62 +24,47 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    oldest_overdue_seconds: Gauge<f64, AtomicU64>,
-    deployments_driven: Gauge,
-    events_held_back_seconds: Gauge<f64, AtomicU64>,
-    aws: AwsCalls,
+    /// Calls to AWS.
+    pub aws: AwsCalls,
+    /// The reconciler.
+    pub reconcile: ReconcileMetrics,
+    /// Event streams.
+    pub streams: StreamMetrics,
+    connections: Family<OfUse, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfUse {
+    state: &'static str,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("panda");
-        let (oldest_overdue_seconds, deployments_driven) = (Gauge::default(), Gauge::default());
+        let connections = Family::default();
         registry.register(
-            "oldest_overdue_seconds",
-            "For how long the deployment that has been left alone for longest has been so; 0 when there is none",
-            oldest_overdue_seconds.clone(),
+            "database_connections",
+            "Connections of the pool to Postgres: used, idle",
+            connections.clone(),
         );
-        registry.register(
-            "deployments_driven",
-            "Deployments that this replica is advancing",
-            deployments_driven.clone(),
-        );
-        let events_held_back_seconds = Gauge::default();
-        registry.register(
-            "events_held_back_seconds",
-            "For how long the stream of all deployments has been waiting for a writing transaction to end; 0 when it does not",
-            events_held_back_seconds.clone(),
-        );
-        let aws = AwsCalls::default();
-        aws.register(&mut registry);
-        Self { aws, registry: Arc::new(registry), oldest_overdue_seconds, deployments_driven, events_held_back_seconds }
+        let new = Self {
+            aws: AwsCalls::register(&mut registry),
+            reconcile: ReconcileMetrics::register(&mut registry),
+            streams: StreamMetrics::register(&mut registry),
+            connections,
+            registry: Arc::default(),
+        };
+        new.set_connections(0, 0);
+        Self { registry: Arc::new(registry), ..new }
     }
 }
 
 impl Metrics {
-    /// Records for how long a deployment has been left alone.
-    pub fn set_oldest_overdue(&self, since: Duration) {
-        self.oldest_overdue_seconds.set(since.as_secs_f64());
-    }
-
-    /// For how long, in seconds; 0 when there is none.
-    pub fn oldest_overdue_seconds(&self) -> f64 {
-        self.oldest_overdue_seconds.get()
-    }
-
-    /// Records how many deployments this replica advances.
-    pub fn set_deployments_driven(&self, count: usize) {
-        self.deployments_driven.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Records for how long a committed event has been waiting for older transactions.
-    pub fn set_events_held_back(&self, wait: Duration) {
-        self.events_held_back_seconds.set(wait.as_secs_f64());
-    }
-
-    /// Where calls to AWS are counted.
-    pub fn aws(&self) -> AwsCalls {
-        self.aws.clone()
+    /// Records the pool's connections.
+    pub fn set_connections(&self, used: usize, idle: usize) {
+        for (state, count) in [("used", used), ("idle", idle)] {
+            self.connections.get_or_create(&OfUse { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// All of them in the `OpenMetrics` text format.
@@ -88,15 +78,54 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
     use super::*;
+
+    const OPERATIONS: &str = include_str!("../docs/operations.md");
 
     #[test]
     fn every_metric_is_there_from_the_start() {
         let metrics = Metrics::default();
-        assert!(metrics.text().contains("panda_oldest_overdue_seconds 0.0"), "{}", metrics.text());
-        metrics.set_oldest_overdue(Duration::from_millis(1_500));
+        metrics.reconcile.know(&["build_image"]);
+        let text = metrics.text();
+        for line in [
+            "panda_oldest_overdue_seconds 0.0",
+            "panda_deployments_driven 0",
+            "panda_events_held_back_seconds 0.0",
+            "panda_deployments{state=\"ready\"} 0",
+            "panda_deployment_changes_total{status=\"FAILED\"} 0",
+            "panda_step_seconds_count{step=\"build_image\"} 0",
+            "panda_step_retries_total{step=\"build_image\"} 0",
+            "panda_aws_requests_total{call=\"ecr:CreateRepository\",outcome=\"throttled\"} 0",
+            "panda_listener_reconnects_total{listener=\"work\"} 0",
+            "panda_database_connections{state=\"idle\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        metrics.reconcile.set_oldest_overdue(Duration::from_millis(1_500));
         assert!(metrics.text().contains("panda_oldest_overdue_seconds 1.5"));
-        assert!(metrics.text().contains("panda_deployments_driven 0"));
-        assert!(metrics.text().contains("panda_events_held_back_seconds 0.0"));
+    }
+
+    #[test]
+    fn the_page_for_operators_has_every_metric_and_no_other() {
+        let metrics = Metrics::default();
+        // Families of histograms have no series before the first.
+        metrics.reconcile.know(&["build_image"]);
+        metrics.aws.ended("sts:GetCallerIdentity", Duration::ZERO);
+        let text = metrics.text();
+        let there: BTreeSet<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split_once(' '))
+            .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+            .collect();
+        let described: BTreeSet<String> = OPERATIONS
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `panda_"))
+            .map(|line| format!("panda_{}", line.split(['`', '{']).next().unwrap()))
+            .collect();
+        assert_eq!(there, described);
     }
 }

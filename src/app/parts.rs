@@ -66,7 +66,7 @@ pub fn database(config: &Config, aws: &Aws) -> Result<Db, AppError> {
 /// when absent.
 pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Metrics) -> Result<Services, AppError> {
     let (outside, times) = (&config.outside, &config.reconcile);
-    let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller, metrics.aws()).await;
+    let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller, metrics.aws.clone()).await;
     let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
     Ok(Services {
         aws,

@@ -32,6 +32,12 @@ impl Health {
 }
 
 impl Db {
+    /// Connections of the pool: used, idle.
+    pub fn connections(&self) -> (usize, usize) {
+        let (all, idle) = (self.pool.size() as usize, self.pool.num_idle());
+        (all.saturating_sub(idle), idle)
+    }
+
     /// What keeps the database from taking writes, in words. None when the last heartbeat was written, or none was tried yet.
     pub fn trouble(&self) -> Option<String> {
         self.health.state().trouble.clone()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Db, DbError};
+use crate::metrics::Unfinished;
 
 /// Without a limit, as good as never: a longer interval is beyond Postgres' calendar.
 const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
@@ -21,6 +22,24 @@ pub struct Overdue {
 }
 
 impl Db {
+    /// How many deployments are unfinished, by what they do. In two halves, each of which has an index of its own. `heavy` are the names of the steps that need a build permit.
+    pub async fn unfinished(&self, heavy: &[String]) -> Result<Unfinished, DbError> {
+        Ok(sqlx::query_as!(
+            Unfinished,
+            "SELECT count(*) FILTER (WHERE status = 'RUNNING' AND NOT queued) AS \"running!\", count(*) FILTER (WHERE queued) AS \"queued!\",
+                    count(*) FILTER (WHERE status = 'DEPLOYMENT_READY' AND NOT queued) AS \"ready!\",
+                    count(*) FILTER (WHERE active AND step = ANY ($1) AND replica_id IS NULL) AS \"waiting_for_build!\"
+             FROM (SELECT status, queued, active, step, replica_id FROM deployments
+                   WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT queued
+                   UNION ALL
+                   SELECT status, queued, active, step, replica_id FROM deployments
+                   WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND queued) unfinished",
+            heavy
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
     /// The deployment that has been overdue for longest, if one is. One that nobody has is overdue from when it could have been claimed;
     /// one that a live replica has, from when its step's time was up: `limits` are the steps' names with theirs.
     pub async fn most_overdue(&self, limits: &[(String, Duration)]) -> Result<Option<Overdue>, DbError> {

@@ -48,7 +48,10 @@ pub async fn handle(State(state): State<ApiState>) -> Result<Json<Readiness>, Ap
     }
     // It may answer and still take no writes: wishes are writes.
     match state.db.trouble() {
-        None => Ok(Json(Readiness { status: "ok", oldest_overdue_seconds: state.metrics.oldest_overdue_seconds() })),
+        None => Ok(Json(Readiness {
+            status: "ok",
+            oldest_overdue_seconds: state.metrics.reconcile.oldest_overdue_seconds(),
+        })),
         Some(trouble) => {
             tracing::warn!(trouble, "not ready");
             Err(ApiError::NotReady(trouble))

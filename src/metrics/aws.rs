@@ -102,18 +102,20 @@ fn histogram() -> Histogram {
 }
 
 impl AwsCalls {
-    pub(super) fn register(&self, registry: &mut Registry) {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let new = Self::default();
         registry.register(
             "aws_requests",
             "Requests to AWS, each try of a call counted, by what became of them: done, throttled, unavailable, refused",
-            self.requests.clone(),
+            new.requests.clone(),
         );
         registry.register_with_unit(
             "aws_call",
             "How long calls to AWS took, their tries and the waits between them included",
             Unit::Seconds,
-            self.seconds.clone(),
+            new.seconds.clone(),
         );
+        new
     }
 
     /// Records one try.

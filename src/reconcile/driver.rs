@@ -23,6 +23,7 @@ use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::{Deployment, Status};
 use crate::failpoints;
+use crate::metrics::ReconcileMetrics;
 use crate::steps::{Outcome, Services, Step, StepError, Then, remove_workspace};
 use crate::telemetry::traces;
 
@@ -31,6 +32,7 @@ pub(super) struct Driver {
     pub(super) db: Db,
     pub(super) services: Arc<Services>,
     pub(super) notifier: Notifier,
+    pub(super) metrics: ReconcileMetrics,
     pub(super) replica: Uuid,
     pub(super) builds: Permit,
     /// Cancelled when the lease is lost: nothing may be done any more.
@@ -97,15 +99,21 @@ impl Driver {
             let span = memory.span.clone();
             let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &connections, &user)).instrument(span);
             let turn = failpoints::within(step.name(), turn).await;
+            if deployment.step != step.name() || deployment.status.is_finished() {
+                self.metrics.step_ended(step.name(), memory.begun.elapsed());
+            }
             known = Some((step, memory));
             failures = if turn.is_err() { failures + 1 } else { 0 };
             match turn {
                 Ok(After::GoOn) => {}
-                Ok(After::Sleep(duration)) => tokio::select! {
-                    () = tokio::time::sleep(duration) => {}
+                Ok(After::Sleep(duration)) => {
+                    let due = Instant::now() + duration;
+                    tokio::select! {
+                    () = tokio::time::sleep_until(due) => self.metrics.looked(due.elapsed()),
                     () = self.unwanted(known.as_ref().map(|(step, _)| step)) => {}
                     () = self.stop.cancelled() => return Box::pin(self.give_back(&deployment)).await,
-                },
+                    }
+                }
                 Ok(After::Done) => return,
                 Err(error) => {
                     refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
@@ -175,7 +183,7 @@ impl Driver {
                 self.retry_later(deployment, step, memory, code, reason).await
             }
             Ran::TimeUp => self.time_up(deployment, step, memory).await,
-            Ran::OwnershipLost => Ok(lost_to_another()),
+            Ran::OwnershipLost => Ok(self.lost_to_another()),
             // The next turn begins with the wish.
             Ran::Unwanted => Ok(After::GoOn),
             Ran::Stopped => {
@@ -251,6 +259,7 @@ impl Driver {
     ) -> Result<After, DbError> {
         memory.failures += 1;
         memory.unrecorded_failures += 1;
+        self.metrics.step_retried(step.name());
         memory.unrecorded = Some((code, reason.clone()));
         let wait = memory.within(backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
         tracing::warn!(%code, reason, failures = memory.failures, wait_ms = wait.as_millis(), "the step could not do its work");
@@ -326,12 +335,13 @@ impl Driver {
         let error = change.error.as_ref().map(|(code, _)| code.clone());
         let point = if status.is_some() || change.step.is_some() { "commit" } else { "progress" };
         match failpoints::around(point, self.db.commit(deployment, self.replica, change)).await? {
-            Committed::OwnershipLost => Ok(lost_to_another()),
+            Committed::OwnershipLost => Ok(self.lost_to_another()),
             Committed::Done { new_events } => {
                 if new_events > 0 || status.is_some() {
                     self.notifier.events(&deployment.id);
                 }
                 if let Some(status) = status {
+                    self.metrics.reached(status);
                     tracing::info!(%status, "the deployment's status changed");
                     if status.is_finished() {
                         traces::ended(deployment, error.as_deref());
@@ -377,10 +387,11 @@ impl Driver {
             tracing::debug!(%error, "could not be given back; others take over when the lease runs out");
         }
     }
-}
 
-/// Another replica is at work on it: nothing may be written, nothing tried again.
-fn lost_to_another() -> After {
-    tracing::warn!("the deployment is another replica's by now: forgotten here");
-    After::Done
+    /// Another replica is at work on it: nothing may be written, nothing tried again.
+    fn lost_to_another(&self) -> After {
+        self.metrics.lost();
+        tracing::warn!("the deployment is another replica's by now: forgotten here");
+        After::Done
+    }
 }

@@ -20,6 +20,8 @@ pub(super) struct Memory {
     /// The last of the step's failures that is in no record yet, and how many there were: for the record of the run.
     pub(super) unrecorded: Option<(ErrorCode, String)>,
     pub(super) unrecorded_failures: u32,
+    /// When this replica took the step up.
+    pub(super) begun: Instant,
     /// The step's, from when this replica took it up to when it leaves it.
     pub(super) span: Span,
     /// When the step's time is up; none without a limit.
@@ -43,6 +45,7 @@ impl Memory {
             last_error: None,
             unrecorded: None,
             unrecorded_failures: 0,
+            begun: Instant::now(),
             span,
             deadline,
             whole: attempt_ends.is_some() && deadline == attempt_ends,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::limits::NOTIFY_EVERY;
 use crate::db::Db;
 use crate::failpoints::around;
+use crate::metrics::ReconcileMetrics;
 
 /// Collects ids and sends them at most every few milliseconds. A lost notification costs a stream a second, never an event.
 #[derive(Clone)]
@@ -37,23 +38,24 @@ impl Notifier {
     }
 
     /// Sends until `stop`, then what is left.
-    pub async fn run(self, db: Db, stop: CancellationToken) {
+    pub async fn run(self, db: Db, metrics: ReconcileMetrics, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 () = stop.cancelled() => break,
             }
-            self.send(&db).await;
+            self.send(&db, &metrics).await;
             tokio::time::sleep(NOTIFY_EVERY).await;
         }
-        self.send(&db).await;
+        self.send(&db, &metrics).await;
     }
 
-    async fn send(&self, db: &Db) {
+    async fn send(&self, db: &Db, metrics: &ReconcileMetrics) {
         let ids: Vec<String> = std::mem::take(&mut *self.pending()).into_iter().collect();
         if ids.is_empty() {
             return;
         }
+        metrics.notified();
         if let Err(error) = around("notify", db.notify_events(&ids)).await {
             tracing::debug!(%error, "a notification was lost; streams find the events by themselves");
         }

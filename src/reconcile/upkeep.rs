@@ -14,6 +14,7 @@ use crate::steps::{Settings, Step};
 /// Looks until `stop`.
 pub(super) async fn run(db: Db, settings: Settings, metrics: Metrics, stop: CancellationToken) {
     let limits: Vec<(String, Duration)> = Step::limits(&settings);
+    let heavy = Step::heavy_names();
     let mut said: Option<Instant> = None;
     let mut ticks = tokio::time::interval(UPKEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -23,9 +24,13 @@ pub(super) async fn run(db: Db, settings: Settings, metrics: Metrics, stop: Canc
             () = stop.cancelled() => return,
         }
         super::turns::give(&db).await;
+        match db.unfinished(&heavy).await {
+            Ok(counts) => metrics.reconcile.set_unfinished(counts),
+            Err(error) => tracing::debug!(%error, "unfinished deployments could not be counted"),
+        }
         match db.most_overdue(&limits).await {
             Ok(overdue) => {
-                metrics.set_oldest_overdue(overdue.as_ref().map_or(Duration::ZERO, |overdue| overdue.since));
+                metrics.reconcile.set_oldest_overdue(overdue.as_ref().map_or(Duration::ZERO, |overdue| overdue.since));
                 let news = overdue.filter(|overdue| overdue.since >= OVERDUE_IS_NEWS);
                 if let Some(overdue) = news
                     && said.is_none_or(|said| said.elapsed() >= OVERDUE_NEWS_EVERY)

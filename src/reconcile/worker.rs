@@ -19,7 +19,7 @@ use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
 use crate::domain::connection::{AwsConnection, GithubConnection};
-use crate::metrics::Metrics;
+use crate::metrics::{Listener, Metrics};
 use crate::steps::{Services, Step};
 
 /// Ids that have a task here, with what tells the task that the deployment is to be cancelled.
@@ -84,8 +84,9 @@ impl Reconciler {
         let (leases, work, keep) = (self.leases.clone(), Arc::clone(&self.work), keep_lease.clone());
         background.spawn(async move { leases.keep(keep, || work.notify_one()).await });
         background.spawn(self.clone().listen(stop.clone()));
+        self.metrics.reconcile.know(Step::NAMES);
         let notify = CancellationToken::new();
-        background.spawn(self.notifier.clone().run(self.db.clone(), notify.clone()));
+        background.spawn(self.notifier.clone().run(self.db.clone(), self.metrics.reconcile.clone(), notify.clone()));
         background.spawn(super::housekeeping::run(
             self.db.clone(),
             self.services.settings.workspace_dir.clone(),
@@ -138,9 +139,11 @@ impl Reconciler {
         let room = self.options.max_deployments.saturating_sub(self.driven().len());
         if room > 0 {
             let (room, builds) = (to_i64(room), to_i64(self.builds.available_permits()));
-            ids.extend(self.db.claim(lease.replica, room, &steps.known, builds, &steps.heavy).await?);
+            let claimed = self.db.claim(lease.replica, room, &steps.known, builds, &steps.heavy).await?;
+            self.metrics.reconcile.claimed(claimed.len());
+            ids.extend(claimed);
         }
-        self.metrics.set_deployments_driven(self.driven().len());
+        self.metrics.reconcile.set_driven(self.driven().len());
         self.see_wishes(lease).await?;
         ids.retain(|id| !self.driven().contains_key(id));
         if ids.is_empty() {
@@ -183,19 +186,23 @@ impl Reconciler {
             db: self.db.clone(),
             services: Arc::clone(&self.services),
             notifier: self.notifier.clone(),
+            metrics: self.metrics.reconcile.clone(),
             replica: lease.replica,
-            builds: Permit::new(Arc::clone(&self.builds), Arc::clone(&self.work)),
+            builds: Permit::new(Arc::clone(&self.builds), Arc::clone(&self.work), self.metrics.reconcile.clone()),
             lost: lease.lost.clone(),
             stop: stop.clone(),
             unwanted,
             connections,
         };
         self.tasks.spawn(async move {
-            let lost = driver.lost.clone();
+            let (lost, metrics) = (driver.lost.clone(), driver.metrics.clone());
             tokio::select! {
                 () = driver.drive(deployment) => {}
                 // Nothing may be done any more: whatever is under way is dropped where it stands.
-                () = lost.cancelled() => tracing::warn!(deployment = place.id, "given up: the lease was lost"),
+                () = lost.cancelled() => {
+                    metrics.lost();
+                    tracing::warn!(deployment = place.id, "given up: the lease was lost");
+                }
             }
             drop(place);
         });
@@ -217,6 +224,7 @@ impl Reconciler {
                 () = stop.cancelled() => return,
             };
             if let Err(error) = ended {
+                self.metrics.streams.reconnects(Listener::Work);
                 tracing::warn!(%error, "the work listener ended; the sweep goes on");
             }
             tokio::select! {

@@ -172,7 +172,7 @@ impl Feed {
                 return None;
             }
         };
-        metrics.set_events_held_back(held_back.unwrap_or_default());
+        metrics.streams.set_held_back(held_back.unwrap_or_default());
         let mut wait = self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
         let now = held_back.map(|_| *wait);
         *wait = now.map_or(HELD_BACK.0, |wait| (wait * 2).min(HELD_BACK.1));

@@ -10,6 +10,7 @@ use super::Inner;
 use crate::db::notify::EVENTS_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::backoff;
+use crate::metrics::Listener;
 
 /// Silence after which the connection is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(4);
@@ -30,6 +31,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
                 // What was committed before we listened was told to nobody.
                 inner.look_at_all();
                 let error = follow(&inner, listener).await;
+                inner.metrics.streams.reconnects(Listener::Events);
                 tracing::warn!(%error, "listening for events broke off; connecting again");
             }
             Err(error) => {

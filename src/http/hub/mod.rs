@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::db::Db;
@@ -180,7 +180,9 @@ impl Inner {
             loop {
                 // The semaphore is never closed; without a permit it would only be less polite.
                 let _permit = inner.readings.acquire().await;
+                let begun = Instant::now();
                 channel.read(&inner.db).await;
+                inner.metrics.streams.read(begun.elapsed());
                 if channel.reading.end() {
                     break;
                 }

@@ -61,7 +61,7 @@ pub struct Viewer<C> {
     rotation: Instant,
     /// Kept from event to event: setting one for each costs as much as telling it.
     timer: Pin<Box<Sleep>>,
-    _seat: Seat,
+    seat: Seat,
     right: Right,
 }
 
@@ -82,14 +82,18 @@ impl<C: Course> Viewer<C> {
             keep_alive: now + KEEP_ALIVE,
             rotation: now + right.lifetime(lifetime),
             timer: Box::pin(sleep_until(now + KEEP_ALIVE)),
-            _seat: seat,
+            seat,
             right,
         }
     }
 
     /// The bytes to send, until the stream ends.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-        stream::unfold(self, |mut viewer| async move { viewer.next().await.map(|bytes| (Ok(bytes), viewer)) })
+        stream::unfold(self, |mut viewer| async move {
+            let bytes = viewer.next().await?;
+            viewer.seat.sent(bytes.len());
+            Some((Ok(bytes), viewer))
+        })
     }
 
     async fn next(&mut self) -> Option<Bytes> {

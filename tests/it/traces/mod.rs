@@ -41,7 +41,18 @@ async fn one_trace_tells_of_a_deployment_whatever_replicas_worked_on_it() {
     assert!(metrics.contains(&never), "there from the start: {metrics}");
     let count = metrics.split_once(&done("events:PutRule")).unwrap().1;
     assert!(!count.starts_with('0'), "{metrics}");
-    assert!(metrics.contains("panda_aws_call_seconds_count{call=\"states:GetExecutionHistory\"}"), "{metrics}");
+    for line in [
+        "panda_aws_call_seconds_count{call=\"states:GetExecutionHistory\"}",
+        "panda_deployment_changes_total{status=\"DEPLOYMENT_READY\"} 1\n",
+        "panda_step_seconds_count{step=\"build_image\"} 1\n",
+        "panda_step_retries_total{step=\"confirm_switch\"} 0\n",
+        "panda_claims_total 1\n",
+        "panda_ownership_lost_total 0\n",
+        "panda_builds_running 0\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert!(!metrics.contains("panda_lateness_seconds_count 0\n") && !metrics.contains(&id), "{metrics}");
     leave(first).await;
     let second = Serve::start(&world, &[], &env);
     world.db.db.request_switch(&id).await.unwrap();
