@@ -1,5 +1,6 @@
 //! All SQL of the program, checked at compile time. May use `domain` and no other room.
 
+pub mod archive;
 pub mod audit;
 pub mod commit;
 pub mod connections;
