@@ -135,6 +135,7 @@ CREATE TABLE archived_stages (
     started_at      timestamptz NOT NULL,
     ended_at        timestamptz NOT NULL,
     working_seconds double precision NOT NULL,
+    waiting_seconds double precision NOT NULL,
     tries           bigint NOT NULL,
     PRIMARY KEY (deployment_id, attempt, stage)
 );
@@ -143,8 +144,9 @@ COMMENT ON COLUMN archived_stages.deployment_id IS 'The deployment.';
 COMMENT ON COLUMN archived_stages.attempt IS 'Which attempt, from 1.';
 COMMENT ON COLUMN archived_stages.stage IS 'Step 1, Step 2, Stage 1 to Stage 4, Retry or Cancel.';
 COMMENT ON COLUMN archived_stages.started_at IS 'When a replica first worked on it (UTC).';
-COMMENT ON COLUMN archived_stages.ended_at IS 'When a replica last worked on it (UTC).';
+COMMENT ON COLUMN archived_stages.ended_at IS 'When a replica last worked on it, or a person''s turn ended (UTC).';
 COMMENT ON COLUMN archived_stages.working_seconds IS 'Seconds in which a replica worked on it, waits between tries included.';
+COMMENT ON COLUMN archived_stages.waiting_seconds IS 'Seconds of a person''s turn: from when it was ready until the switch, or its end, was asked for.';
 COMMENT ON COLUMN archived_stages.tries IS 'How often its steps were tried.';
 
 -- ---- Live and archived together. Not for reporters: panda_report has what they may rely on.
@@ -180,12 +182,18 @@ SELECT a.deployment_id, a.attempt, false, d.owner, d.repo, d.branch, d.account_i
 FROM archived_attempts a JOIN archived_deployments d ON d.id = a.deployment_id;
 COMMENT ON VIEW history_attempts IS 'Each attempt of each deployment, live or archived.';
 
--- What replicas did, by stage. A run of follow_execution is cut where the execution went from Stage 3 to Stage 4. The deployment's columns go
--- through the grouping by its key, so that a condition on them reaches the tables. The end of a stage that is under way is not known.
+-- What replicas did, by stage. A run of follow_execution is cut where the execution went from Stage 3 to Stage 4. A person's turn is part of Stage 4, and
+-- nobody works then. The deployment's columns go through the grouping by its key, so that a condition on them reaches the tables.
 CREATE VIEW history_stages AS
-SELECT d.id AS deployment_id, r.attempt, part.stage, min(part.began) AS started_at,
-       CASE WHEN bool_or(r.open) THEN NULL ELSE max(part.ended) END AS ended_at,
-       sum(extract(epoch FROM part.ended - part.began))::double precision AS working_seconds, sum(r.tries)::bigint AS tries
+SELECT d.id AS deployment_id, r.attempt, part.stage, d.owner, d.repo, d.branch, d.started_at AS deployment_started_at,
+       min(part.began) AS started_at,
+       CASE WHEN bool_or(r.open) THEN NULL WHEN part.stage <> 'Stage 4' OR min(attempt.ready_at) IS NULL THEN max(part.ended)
+            WHEN min(attempt.turn_ended_at) IS NULL THEN NULL ELSE greatest(max(part.ended), min(attempt.turn_ended_at)) END AS ended_at,
+       sum(extract(epoch FROM part.ended - part.began))::double precision AS working_seconds,
+       CASE WHEN part.stage <> 'Stage 4' OR min(attempt.ready_at) IS NULL THEN 0
+            ELSE extract(epoch FROM coalesce(min(attempt.turn_ended_at), now()) - min(attempt.ready_at))::double precision
+            END AS waiting_seconds,
+       sum(r.tries)::bigint AS tries
 FROM deployments d
 JOIN (
     SELECT s.deployment_id, s.attempt, s.step, s.started_at, s.ended_at, s.tries, false AS open FROM step_runs s
@@ -195,17 +203,20 @@ JOIN (
 ) r ON r.deployment_id = d.id
 LEFT JOIN deployment_attempts a ON a.deployment_id = d.id AND a.attempt = r.attempt
 CROSS JOIN LATERAL (
-    SELECT CASE r.attempt WHEN d.attempt THEN d.blue_green_started_at ELSE a.blue_green_started_at END AS at
-) boundary
+    SELECT CASE r.attempt WHEN d.attempt THEN d.blue_green_started_at ELSE a.blue_green_started_at END AS blue_green_started_at,
+           CASE r.attempt WHEN d.attempt THEN d.ready_at ELSE a.ready_at END AS ready_at,
+           CASE r.attempt WHEN d.attempt THEN least(d.switch_requested_at, d.cancel_requested_at, d.completed_at)
+                          ELSE least(a.switch_requested_at, a.cancel_requested_at, a.ended_at) END AS turn_ended_at
+) attempt
 CROSS JOIN LATERAL (
-    SELECT 'Stage 3' AS stage, r.started_at AS began, least(r.ended_at, coalesce(boundary.at, r.ended_at)) AS ended
-    WHERE r.step = 'follow_execution' AND (boundary.at IS NULL OR r.started_at < boundary.at)
+    SELECT 'Stage 3' AS stage, r.started_at AS began, least(r.ended_at, coalesce(attempt.blue_green_started_at, r.ended_at)) AS ended
+    WHERE r.step = 'follow_execution' AND (attempt.blue_green_started_at IS NULL OR r.started_at < attempt.blue_green_started_at)
     UNION ALL
     SELECT CASE r.step WHEN 'ensure_event_rule' THEN 'Step 1' WHEN 'grant_event_bus' THEN 'Step 2'
                        WHEN 'fetch_source' THEN 'Stage 1' WHEN 'build_image' THEN 'Stage 1' WHEN 'push_image' THEN 'Stage 2'
                        WHEN 'find_execution' THEN 'Stage 3' WHEN 'resume' THEN 'Retry' WHEN 'cancel' THEN 'Cancel' ELSE 'Stage 4' END,
-           CASE r.step WHEN 'follow_execution' THEN greatest(r.started_at, boundary.at) ELSE r.started_at END, r.ended_at
-    WHERE r.step <> 'follow_execution' OR boundary.at < r.ended_at
+           CASE r.step WHEN 'follow_execution' THEN greatest(r.started_at, attempt.blue_green_started_at) ELSE r.started_at END, r.ended_at
+    WHERE r.step <> 'follow_execution' OR attempt.blue_green_started_at < r.ended_at
 ) part
 GROUP BY d.id, r.attempt, part.stage;
 COMMENT ON VIEW history_stages IS 'Each stage of each attempt of the deployments that are not archived.';

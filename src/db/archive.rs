@@ -50,8 +50,8 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
-            "INSERT INTO archived_stages (deployment_id, attempt, stage, started_at, ended_at, working_seconds, tries)
-             SELECT deployment_id, attempt, stage, started_at, ended_at, working_seconds, tries
+            "INSERT INTO archived_stages (deployment_id, attempt, stage, started_at, ended_at, working_seconds, waiting_seconds, tries)
+             SELECT deployment_id, attempt, stage, started_at, ended_at, working_seconds, waiting_seconds, tries
              FROM history_stages WHERE deployment_id = ANY ($1)",
             &chosen
         )

@@ -63,7 +63,8 @@ async fn rows(test: &TestDb, view: &str) -> Vec<Value> {
 }
 
 /// What reports see of stages, wherever it is kept.
-const STAGES: &str = "(SELECT * FROM history_stages UNION ALL SELECT * FROM archived_stages)";
+const STAGES: &str = "(SELECT deployment_id, attempt, stage, started_at, ended_at, working_seconds, waiting_seconds, tries FROM history_stages
+    UNION ALL SELECT deployment_id, attempt, stage, started_at, ended_at, working_seconds, waiting_seconds, tries FROM archived_stages)";
 
 #[tokio::test]
 async fn a_finished_deployment_is_moved_with_its_attempts_and_stages() {
