@@ -15,6 +15,7 @@ pub mod notify;
 pub mod overdue;
 pub mod ownership;
 mod pool;
+pub mod reports;
 pub mod sealed;
 pub mod sessions;
 pub mod tokens;
