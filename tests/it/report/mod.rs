@@ -3,6 +3,7 @@
 mod docs;
 mod figures;
 mod frozen;
+mod grafana;
 mod real;
 mod role;
 mod upgrade;

@@ -11,7 +11,7 @@ use crate::support::db::TestDb;
 static ALL: Migrator = sqlx::migrate!();
 
 /// A database as version 9 of the schema left it, with deployments that the program of then made, brought up to date.
-async fn brought_up() -> TestDb {
+pub async fn brought_up() -> TestDb {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     psql.execute("DROP SCHEMA panda_report CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.unwrap();
