@@ -1,4 +1,4 @@
-//! The questions, each a file: its title, a line about it, and SQL on the views. The same text is in docs/reporting.md, with literals.
+//! The questions, each a file: its title, a line about it, the column that a chart shows, and SQL on the views. The same text is in docs/reporting.md, with literals.
 
 /// A question that can be asked.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +90,11 @@ impl Question {
         self.comment(1)
     }
 
+    /// The column that is worth a chart, if one is.
+    pub fn chart(&self) -> Option<&'static str> {
+        self.comment(2).strip_prefix("chart: ").filter(|column| *column != "none")
+    }
+
     /// As it is in the documentation: of everything, in the last 30 days.
     pub fn documented(&self) -> String {
         self.sql("(now() - interval '30 days')", "now()", Level::All, "")
@@ -100,7 +105,7 @@ impl Question {
     }
 
     fn sql(&self, since: &str, until: &str, level: Level, filters: &str) -> String {
-        let sql: Vec<&str> = self.text.lines().skip(2).collect();
+        let sql: Vec<&str> = self.text.lines().skip(3).collect();
         sql.join("\n")
             .replace("{since}", since)
             .replace("{until}", until)
@@ -125,6 +130,8 @@ mod tests {
                 assert!(question.text.contains(parameter), "{} lacks {parameter}", question.name);
             }
             let documented = question.documented();
+            assert!(question.chart().is_none_or(|column| documented.contains(column)), "{}", question.name);
+            assert_eq!(question.chart().is_none(), question.name == "approvals");
             assert!(documented.starts_with("SELECT ") && documented.ends_with(';'), "{documented}");
             assert!(!documented.contains(['{', '$']), "{documented}");
         }

@@ -99,6 +99,9 @@ pub struct ReportAnswer {
     pub since: DateTime<Utc>,
     /// Before this time (UTC).
     pub until: DateTime<Utc>,
+    /// The column that is worth a chart; null when none is.
+    #[schema(example = "median_hours")]
+    pub chart: Option<&'static str>,
     /// The columns, in order.
     pub columns: Vec<ReportAnswerColumn>,
     /// The rows: each a list of values, one for each column; null where there is nothing to say.
@@ -164,6 +167,7 @@ pub async fn handle(
         name: question.name,
         title: question.title(),
         about: question.about(),
+        chart: question.chart(),
         since: filter.since,
         until: filter.until,
         columns: report.columns.into_iter().map(ReportAnswerColumn::from).collect(),
