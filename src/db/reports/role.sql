@@ -10,6 +10,8 @@ BEGIN
             ALTER ROLE panda_report SET idle_in_transaction_session_timeout = '60s';
             ALTER ROLE panda_report SET timezone = 'UTC';
             ALTER ROLE panda_report SET search_path = panda_report;
+            -- Compiling the plan of a report takes longer than it saves.
+            ALTER ROLE panda_report SET jit = off;
         EXCEPTION
             -- Another database of this server is migrated at the same time.
             WHEN duplicate_object OR unique_violation THEN NULL;

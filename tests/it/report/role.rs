@@ -98,6 +98,7 @@ async fn a_bad_report_is_ended_by_the_limits_of_the_role() {
         ("default_transaction_read_only", "on"),
         ("TimeZone", "UTC"),
         ("search_path", "panda_report"),
+        ("jit", "off"),
     ] {
         let shown: String =
             sqlx::query_scalar(AssertSqlSafe(format!("SHOW {setting}"))).fetch_one(&mut reporter).await.unwrap();
