@@ -9,9 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{
-    ApiState, audit, connect, connections, deploy, door, events, healthz, metrics, problem, readyz, reports, session,
-};
+use super::{ApiState, audit, connect, connections, deploy, door, events, healthz, metrics, problem, readyz, reports, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -118,3 +116,34 @@ fn add_common(path: &str, operation: &mut Operation) {
             "503",
             "The database, or the service that has the key for secrets, is away; see Retry-After.",
         );
+    }
+    if path.contains("{id}") {
+        refuses(operation, "404", "There is no such deployment.");
+    }
+    if operation.parameters.iter().flatten().any(|one| matches!(one, RefOr::T(one) if one.name == "Idempotency-Key")) {
+        refuses(operation, "408", "The body did not arrive in time.");
+        refuses(operation, "413", "The body is over 64 KiB.");
+        refuses(operation, "422", "The Idempotency-Key came with another body before.");
+    }
+    if operation.request_body.is_some() {
+        refuses(operation, "415", "The body is not declared as JSON.");
+    }
+}
+
+/// Adds an answer, unless the endpoint describes it itself.
+fn refuses(operation: &mut Operation, status: &str, description: &str) {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response: Response =
+        ResponseBuilder::new().description(description).content(problem::MEDIA_TYPE, problem).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
+}
+
+/// The document and the page that shows it.
+pub fn browser(document: OpenApiDocument) -> Router<ApiState> {
+    SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", document).into()
+}
+
+/// The `OpenAPI` document.
+pub fn document() -> OpenApiDocument {
+    parts().1
+}
