@@ -9,7 +9,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{ApiState, audit, connect, connections, deploy, door, events, healthz, metrics, problem, readyz, reports, session};
+use super::{
+    ApiState, audit, connect, connections, deploy, door, events, healthz, metrics, problem, readyz, reports, session,
+};
 
 #[derive(OpenApi)]
 #[openapi(

@@ -39,10 +39,13 @@ pub fn text(report: &Report, terminal: Option<Terminal>) -> String {
     let used: usize = widths.iter().map(|width| width + 2).sum();
     let bars = terminal.map_or_else(Vec::new, |terminal| bars(report, terminal, used));
     let line = |row: &[String], bar: Option<&String>| {
-        let mut line = String::new();
-        for ((cell, &width), &number) in row.iter().zip(&widths).zip(&numbers) {
-            line += &if number { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
-        }
+        let cells = row.iter().zip(&widths).zip(&numbers);
+        let padded = cells.map(
+            |((cell, &width), &number)| {
+                if number { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") }
+            },
+        );
+        let mut line: String = padded.collect();
         line += bar.map_or("", String::as_str);
         format!("{}\n", line.trim_end())
     };

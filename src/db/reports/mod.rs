@@ -80,8 +80,7 @@ impl Kind {
 impl Db {
     /// Answers a question about what is in the scope. It can change nothing, and is given up after the time that any statement has.
     pub async fn report(&self, question: &Question, scope: &Scope, filter: &ReportFilter) -> Result<Report, DbError> {
-        let limited = scope.sql().is_some();
-        let level = Level::of(filter.owner.is_some(), filter.repo.is_some(), filter.branch.is_some(), limited);
+        let level = Level::of(filter, scope.sql().is_some());
         let sql = format!("SELECT * FROM ({}) AS answer LIMIT {}", question.asked(level), MAX_ROWS + 1);
         let mut tx = self.pool.begin().await?;
         // Compiling the plan of a report takes longer than it saves.

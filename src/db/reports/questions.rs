@@ -1,5 +1,7 @@
 //! The questions, each a file: its title, a line about it, the column that a chart shows, and SQL on the views. The same text is in docs/reporting.md, with literals.
 
+use super::ReportFilter;
+
 /// A question that can be asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
@@ -49,12 +51,12 @@ pub enum Level {
 
 impl Level {
     /// The widest that is asked for. Who sees some repositories only gets rows of those: wider ones are made of others' too.
-    pub fn of(owner: bool, repo: bool, branch: bool, limited: bool) -> Self {
-        match (owner, repo, branch) {
-            (_, _, true) => Self::Branch,
-            (_, true, _) => Self::Repository,
+    pub fn of(filter: &ReportFilter, limited: bool) -> Self {
+        match (&filter.owner, &filter.repo, &filter.branch) {
+            (_, _, Some(_)) => Self::Branch,
+            (_, Some(_), _) => Self::Repository,
             _ if limited => Self::Repository,
-            (true, ..) => Self::Owner,
+            (Some(_), ..) => Self::Owner,
             _ => Self::All,
         }
     }
@@ -139,11 +141,14 @@ mod tests {
 
     #[test]
     fn rows_about_more_than_the_caller_sees_are_not_asked_for() {
-        assert_eq!(Level::of(false, false, false, false), Level::All);
-        assert_eq!(Level::of(true, false, false, false), Level::Owner);
-        assert_eq!(Level::of(true, false, false, true), Level::Repository);
-        assert_eq!(Level::of(false, false, false, true), Level::Repository);
-        assert_eq!(Level::of(true, true, false, false), Level::Repository);
-        assert_eq!(Level::of(false, false, true, true), Level::Branch);
+        let (now, x) = (chrono::Utc::now(), Some("x".to_owned()));
+        let all = ReportFilter { since: now, until: now, owner: None, repo: None, branch: None };
+        assert_eq!((Level::of(&all, false), Level::of(&all, true)), (Level::All, Level::Repository));
+        let owner = ReportFilter { owner: x.clone(), ..all.clone() };
+        assert_eq!((Level::of(&owner, false), Level::of(&owner, true)), (Level::Owner, Level::Repository));
+        let repo = ReportFilter { repo: x.clone(), ..owner };
+        assert_eq!((Level::of(&repo, false), Level::of(&repo, true)), (Level::Repository, Level::Repository));
+        let branch = ReportFilter { branch: x, ..all };
+        assert_eq!((Level::of(&branch, false), Level::of(&branch, true)), (Level::Branch, Level::Branch));
     }
 }

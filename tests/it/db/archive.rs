@@ -79,7 +79,8 @@ async fn a_finished_deployment_is_moved_with_its_attempts_and_stages() {
     names.sort_unstable();
     assert_eq!(names, [(1, "Stage 3"), (1, "Step 1"), (2, "Retry"), (2, "Stage 3"), (2, "Stage 4")]);
 
-    assert_eq!(db.archive_deployments(std::slice::from_ref(&id)).await.unwrap(), [id.clone()]);
+    let ids = [id];
+    assert_eq!(db.archive_deployments(&ids).await.unwrap(), ids);
 
     assert_eq!(rows(&test, "history_attempts").await, attempts);
     assert_eq!(rows(&test, STAGES).await, stages);
@@ -89,7 +90,7 @@ async fn a_finished_deployment_is_moved_with_its_attempts_and_stages() {
     let archived = &rows(&test, "archived_deployments").await[0];
     assert_eq!((&archived["events"], &archived["status"]), (&json!(2), &json!("COMPLETED")));
     assert_eq!(
-        db.archive_deployments(&[id]).await.unwrap(),
+        db.archive_deployments(&ids).await.unwrap(),
         Vec::<String>::new(),
         "a second time there is nothing to do"
     );

@@ -26,24 +26,24 @@ pub fn sql_blocks() -> Vec<String> {
 /// The views and their columns, from the comments of the database.
 async fn views(test: &TestDb) -> String {
     let mut psql = test.psql().await;
-    let mut text = String::new();
+    let mut written = String::new();
     for view in VIEWS {
         let about: String = sqlx::query_scalar("SELECT obj_description($1::regclass)")
             .bind(format!("panda_report.{view}"))
             .fetch_one(&mut psql)
             .await
             .unwrap();
-        write!(text, "\n### {view}\n\n{about}\n\n| column | type | meaning |\n| --- | --- | --- |\n").unwrap();
+        write!(written, "\n### {view}\n\n{about}\n\n| column | type | meaning |\n| --- | --- | --- |\n").unwrap();
         let sql = "SELECT attname::text, format_type(atttypid, NULL), coalesce(col_description(attrelid, attnum), '')
                    FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 ORDER BY attnum";
         let columns = sqlx::query(sql).bind(format!("panda_report.{view}")).fetch_all(&mut psql).await.unwrap();
         for column in columns {
             let (name, kind, about): (String, String, String) = (column.get(0), column.get(1), column.get(2));
             assert!(!about.is_empty(), "{view}.{name} has no comment");
-            writeln!(text, "| `{name}` | {kind} | {about} |").unwrap();
+            writeln!(written, "| `{name}` | {kind} | {about} |").unwrap();
         }
     }
-    text
+    written
 }
 
 const BEGIN: &str = "<!-- From the comments of the database: PANDA_WRITE_DOCS=1 make test writes it anew. -->\n";
@@ -58,8 +58,8 @@ async fn every_view_and_column_is_documented_by_its_comment() {
     documented.sort();
     assert_eq!(there, documented, "what the schema has, and what this test knows");
     let from_database = views(&test).await;
-    let text = text();
-    let (before, rest) = text.split_once(BEGIN).expect("the document has the place for the views");
+    let document = text();
+    let (before, rest) = document.split_once(BEGIN).expect("the document has the place for the views");
     let (written, after) = rest.split_once(END).expect("and its end");
     if std::env::var_os("PANDA_WRITE_DOCS").is_some() {
         std::fs::write(path(), format!("{before}{BEGIN}{from_database}{END}{after}")).unwrap();
@@ -87,9 +87,9 @@ fn every_question_is_documented_as_it_is_asked() {
 async fn the_outputs_that_are_shown_have_the_columns_that_the_queries_answer() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
-    let text = text();
+    let document = text();
     let mut shown = 0;
-    for part in text.split("```sql\n").skip(1) {
+    for part in document.split("```sql\n").skip(1) {
         let (sql, rest) = part.split_once("\n```\n").unwrap();
         let Some(output) = rest.strip_prefix("\n```text\n") else { continue };
         shown += 1;

@@ -79,8 +79,7 @@ async fn a_view_that_landed_is_as_it_was() {
 
 #[tokio::test]
 async fn the_script_for_administrators_is_what_the_newest_migration_with_views_ends_with() {
-    let newest =
-        ALL.iter().filter(|migration| migration.sql.as_str().contains("CREATE VIEW panda_report.")).last().unwrap();
+    let newest = ALL.iter().rfind(|migration| migration.sql.as_str().contains("CREATE VIEW panda_report.")).unwrap();
     let script = panda::db::reports::ROLE_SCRIPT;
     assert!(newest.sql.as_str().trim_end().ends_with(script.trim_end()), "end it with src/db/reports/role.sql");
 }

@@ -54,7 +54,6 @@ pub async fn json(connection: &mut PgConnection, sql: &str) -> Vec<Value> {
 
 /// Rows as psql's unaligned ones: columns separated by `|`, nothing for null.
 pub async fn lines(connection: &mut PgConnection, sql: &str) -> Vec<String> {
-    let sql = format!("SELECT q FROM ({sql}) AS q");
     let sql = format!(
         "SELECT array_to_string(ARRAY (SELECT value FROM json_each_text(row_to_json(q))), '|', '') FROM ({sql}) AS r (q)"
     );
