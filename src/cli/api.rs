@@ -12,7 +12,7 @@ use url::{Host, Url};
 use uuid::Uuid;
 
 use super::error::{CliError, Problem};
-use super::types::{Connections, Envelope, Started};
+use super::types::{Connections, Envelope, Report, Started};
 use super::{clean, secret};
 
 /// Connecting asks GitHub or AWS before it answers.
@@ -146,6 +146,17 @@ impl Api {
     /// `GET /api/v1/audit` with its filters; the answer's data.
     pub async fn audit(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["audit"])?.query(query)).await
+    }
+
+    /// `GET /api/v1/reports`; the answer's data.
+    pub async fn reports(&self) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["reports"])?).await
+    }
+
+    /// `GET /api/v1/reports/{name}` with its filters.
+    pub async fn report(&self, name: &str, query: &[(&str, String)]) -> Result<(Report, Value), CliError> {
+        let data = self.call(self.request(Method::GET, &["reports", name])?.query(query)).await?;
+        Ok((self.read(&data)?, data))
     }
 
     /// `GET /api/v1/deploy/{id}/events`: the open stream, `None` when the server says that nothing more will come.

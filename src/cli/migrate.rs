@@ -5,6 +5,7 @@ use clap::Args;
 use super::error::CliError;
 use super::progress::say;
 use crate::config::DatabaseConfig;
+use crate::db::reports::{ROLE_SCRIPT, Reporters};
 use crate::db::{Db, DbOptions};
 
 /// `panda migrate`.
@@ -13,14 +14,25 @@ use crate::db::{Db, DbOptions};
 Example:
   panda migrate --database-url postgres://panda@127.0.0.1/panda
 
-Safe to run twice, and while replicas run: a migration never breaks the version before it.")]
+Safe to run twice, and while replicas run: a migration never breaks the version before it.
+
+The role panda_report, which reads the views of docs/reporting.md and nothing else, is made as well if the database's user may create roles.
+If not, it says so; then an administrator of the database runs what this prints:
+  panda migrate --print-report-role | psql -v ON_ERROR_STOP=1 postgres://postgres@127.0.0.1/panda")]
 pub struct MigrateArgs {
     #[command(flatten)]
     database: DatabaseConfig,
+    /// Print the SQL that makes the role panda_report, and do nothing
+    #[arg(long)]
+    print_report_role: bool,
 }
 
 /// Applies what is missing.
 pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
+    if args.print_report_role {
+        say(ROLE_SCRIPT.trim_end());
+        return Ok(());
+    }
     let db = Db::new(&DbOptions {
         url: args.database.database_url,
         max_connections: args.database.database_max_connections,
@@ -31,6 +43,12 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
     db.migrate().await?;
     if db.mend_event_order().await? {
         say("The events were restored from another Postgres cluster; new ones are put behind them.");
+    }
+    if db.reporters().await? == Reporters::ScriptNeeded {
+        say(
+            "The role panda_report is missing or incomplete, and this user may not mend that. Reports by SQL need it: have an administrator of the \
+             database run what `panda migrate --print-report-role` prints.",
+        );
     }
     say("The schema is up to date.");
     Ok(())

@@ -17,6 +17,7 @@ mod list;
 mod migrate;
 mod parts;
 mod progress;
+mod report;
 mod result;
 mod retry;
 mod secret;
@@ -53,6 +54,7 @@ Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:
   panda cancel dep_…               stop it: build, execution and CodeDeploy
   panda retry dep_… --wait         try a failed one again, from where it failed
   panda result dep_…               what became of it
+  panda report                     questions about the history, such as panda report lead-time --since 90d
 
 Exit codes:
   0  done    1  the deployment failed    2  wrong usage or input    3  server not reachable
@@ -111,6 +113,8 @@ pub enum Command {
     Current(current::CurrentArgs),
     /// Show who did what, newest first
     Audit(audit::AuditArgs),
+    /// Answer questions about the history: how often, how long, why it failed, who decided
+    Report(report::ReportArgs),
     /// Run a command with a private Postgres and a Docker engine (DATABASE_URL and DOCKER_HOST are set)
     Parts(parts::PartsArgs),
 }
@@ -147,6 +151,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
+        Command::Report(args) => report::run(args).await?,
         // The command's own exit code is ours.
         Command::Parts(args) => return parts::run(args).await,
     }

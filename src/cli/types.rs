@@ -68,3 +68,34 @@ pub struct Outcome {
     /// Why it failed.
     pub error_message: Option<String>,
 }
+
+/// `GET /api/v1/reports/{name}`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Report {
+    /// What it answers.
+    pub title: String,
+    /// What has to be known to read the answer.
+    pub about: String,
+    /// The column that is worth a chart.
+    pub chart: Option<String>,
+    /// From this time on.
+    pub since: String,
+    /// Before this time.
+    pub until: String,
+    /// The columns, in order.
+    pub columns: Vec<ReportColumn>,
+    /// A value for each column.
+    pub rows: Vec<Vec<Value>>,
+    /// Whether there is more.
+    pub truncated: bool,
+}
+
+/// A column of a report.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReportColumn {
+    /// Its name.
+    pub name: String,
+    /// `text`, `number`, `time` or `date`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}

@@ -1,5 +1,6 @@
 //! All SQL of the program, checked at compile time. May use `domain` and no other room.
 
+pub mod archive;
 pub mod audit;
 pub mod commit;
 pub mod connections;
@@ -14,6 +15,7 @@ pub mod notify;
 pub mod overdue;
 pub mod ownership;
 mod pool;
+pub mod reports;
 pub mod sealed;
 pub mod sessions;
 pub mod tokens;

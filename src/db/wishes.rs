@@ -160,14 +160,18 @@ async fn retry(connection: &mut PgConnection, id: &str, step: &str, by: &Caller)
          ), kept AS (
              INSERT INTO deployment_attempts (deployment_id, attempt, started_at, ended_at, step, error_code, error_message, commit_sha,
                                               image_digest, execution_arn, code_deploy_deployment_id, switch_requested_at,
-                                              cancel_requested_at, superseded_by)
+                                              cancel_requested_at, superseded_by, interrupted_step, started_by, queued_at,
+                                              turn_at, blue_green_started_at, ready_at)
              SELECT id, attempt, attempt_started_at, completed_at, step, error_code, error_message, commit_sha, image_digest,
-                    execution_arn, code_deploy_deployment_id, switch_requested_at, cancel_requested_at, superseded_by
+                    execution_arn, code_deploy_deployment_id, switch_requested_at, cancel_requested_at, superseded_by,
+                    CASE WHEN step = 'cancel' THEN step_state ->> 'during' END, started_by, queued_at, turn_at,
+                    blue_green_started_at, ready_at
              FROM ended
          )
          UPDATE deployments d SET
              attempt = d.attempt + 1, status = 'RUNNING', error_code = NULL, error_message = NULL, completed_at = NULL,
              attempt_started_at = now(), step_started_at = now(), run_started_at = NULL, retried_at = now(), ready_at = NULL,
+             blue_green_started_at = NULL,
              queued = false, queued_at = NULL, turn_at = NULL, superseded_by = NULL,
              switch_requested_at = NULL, cancel_requested_at = NULL,
              replica_id = NULL, version = d.version + 1, claims_without_progress = 0, waiting_for = NULL,

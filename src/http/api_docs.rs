@@ -9,7 +9,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{ApiState, audit, connect, connections, deploy, door, events, healthz, metrics, problem, readyz, session};
+use super::{
+    ApiState, audit, connect, connections, deploy, door, events, healthz, metrics, problem, readyz, reports, session,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +30,7 @@ use super::{ApiState, audit, connect, connections, deploy, door, events, healthz
         (name = "deployments", description = "Start, follow, switch, cancel, retry."),
         (name = "sessions", description = "Signing in where no header can be sent: a browser's EventSource."),
         (name = "audit", description = "Who did what."),
+        (name = "reports", description = "Questions about the history."),
         (name = "probes", description = "For load balancers and orchestrators."),
     )
 )]
@@ -64,6 +67,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(events::ticket::handle))
         .routes(routes!(session::open::handle, session::close::handle))
         .routes(routes!(audit::handle))
+        .routes(routes!(reports::list::handle))
+        .routes(routes!(reports::answer::handle))
         .routes(routes!(healthz::handle))
         .routes(routes!(readyz::handle))
         .routes(routes!(metrics::handle))
@@ -104,7 +109,10 @@ fn add_common(path: &str, operation: &mut Operation) {
     refuses(operation, "401", "Nobody is signed in.");
     // A stream waits for the database instead: a browser would never come back after a 503.
     if !operation.responses.responses.contains_key("406") {
-        refuses(operation, "500", "Internal error.");
+        // The list of reports is the program's own.
+        if path != "/api/v1/reports" {
+            refuses(operation, "500", "Internal error.");
+        }
         refuses(
             operation,
             "503",

@@ -92,6 +92,9 @@ pub enum ApiError {
     /// There is no deployment with this id.
     #[error("no deployment {0}")]
     DeploymentNotFound(String),
+    /// There is no such report.
+    #[error("no report {0}")]
+    ReportNotFound(String),
     /// Every deployment is finished.
     #[error("no deployment is under way")]
     NoCurrentDeployment,
@@ -319,6 +322,12 @@ impl ApiError {
                 format!("There is no deployment {id}. GET /api/v1/deploy lists those that there are."),
             )
             .deployment(id),
+            Self::ReportNotFound(name) => P::new(
+                S::NOT_FOUND,
+                "REPORT_NOT_FOUND",
+                "There is no such report",
+                format!("There is no report {name}. GET /api/v1/reports lists those that there are."),
+            ),
             Self::NoCurrentDeployment => P::new(
                 S::NOT_FOUND,
                 "NO_CURRENT_DEPLOYMENT",

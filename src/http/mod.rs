@@ -25,6 +25,7 @@ pub mod middleware;
 pub mod oidc;
 pub mod problem;
 pub mod readyz;
+pub mod reports;
 pub mod server;
 pub mod session;
 pub mod stream;

@@ -14,6 +14,7 @@ mod leaks;
 mod moto;
 mod parts;
 mod reconcile;
+mod report;
 mod sandbox;
 mod security;
 mod soak;

@@ -72,6 +72,10 @@ pub(super) async fn commit(pool: &Pool, rows: &[Row]) -> Result<HashMap<String, 
                  execution_arn = coalesce(b.execution_arn, d.execution_arn),
                  last_history_event_id = coalesce(b.last_history_event_id, d.last_history_event_id),
                  polling_state = coalesce(b.polling_state, d.polling_state),
+                 -- What the execution is at, once EnsureInfra is behind it: Stage 4 begins.
+                 blue_green_started_at = CASE
+                     WHEN b.polling_state IN ('REGISTER_TASK_IN_PROGRESS', 'REGISTER_TASK_COMPLETED', 'DEPLOYMENT_READY', 'SUCCEEDED')
+                     THEN coalesce(d.blue_green_started_at, now()) ELSE d.blue_green_started_at END,
                  cluster_name = coalesce(b.cluster_name, d.cluster_name),
                  service_name = coalesce(b.service_name, d.service_name),
                  task_definition = coalesce(b.task_definition, d.task_definition),

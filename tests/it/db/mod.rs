@@ -1,5 +1,6 @@
 //! What the database promises, whatever the program does.
 
+mod archive;
 mod commit;
 mod group;
 mod overdue;

@@ -164,6 +164,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::POST, "/api/v1/events/ticket"),
         (Method::DELETE, "/api/v1/session"),
         (Method::GET, "/api/v1/audit"),
+        (Method::GET, "/api/v1/reports/{name}"),
         (Method::GET, "/readyz"),
     ];
     let cookie = |r: RequestBuilder| r.header("cookie", "panda_session=x");
@@ -175,7 +176,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     let busy = Api::serve_with(&db.db, &there, &["--rate-per-client=1"]).await;
     let document = serde_json::to_value(panda::http::document()).unwrap();
     for (path, item) in document["paths"].as_object().unwrap() {
-        let concrete = path.replace("{id}", &id);
+        let concrete = path.replace("{id}", &id).replace("{name}", "dora");
         for (method, operation) in item.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
             let promises = |status: &str| operation["responses"].get(status).is_some();
@@ -205,6 +206,8 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     }
     p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/audit", "/api/v1/audit?limit=0", |r| r).await;
+    p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/dora?since=x", |r| r).await;
+    p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/none", |r| r).await;
     let events = format!("/api/v1/deploy/{id}/events");
     p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
     p.ask(&api, Method::GET, "/api/v1/events", "/api/v1/events?status=x", |r| r).await;
@@ -224,7 +227,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         p.ask(&alone, Method::POST, path, path, |r| r.json(body)).await;
     }
     for (method, path) in &plain {
-        p.ask(&away, method.clone(), path, &path.replace("{id}", &id), cookie).await;
+        p.ask(&away, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
     }
     // It is not there, or not yet.
     for (method, path) in [
@@ -247,7 +250,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     let viewer = Token::of(&db.db, Role::Viewer).await;
     let document = serde_json::to_value(panda::http::document()).unwrap();
     for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/")) {
-        let concrete = path.replace("{id}", &id);
+        let concrete = path.replace("{id}", &id).replace("{name}", "dora");
         for (method, operation) in item.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             if !operation["responses"]["401"].is_null() {
@@ -262,6 +265,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     }
     let away = Api::serve_with(&absent_db(), &there, &["--auth=required"]).await;
     p.ask(&away, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth("x")).await;
+    p.ask(&away, Method::GET, "/api/v1/reports", "/api/v1/reports", |r| r.bearer_auth("x")).await;
     // One key for two bodies, one name for two sources.
     let (deploy, body) = &bodies[2];
     let keyed = |body: &Value| api.request(Method::POST, deploy).header("idempotency-key", "k").json(body);
@@ -295,13 +299,14 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     // The tables are not what they should be: a fault of ours, whatever is asked.
     let broken = "ALTER TABLE deployments RENAME TO d; ALTER TABLE github_connections RENAME TO g;
                   ALTER TABLE aws_connections RENAME TO a;
-                  ALTER TABLE sessions RENAME TO s; ALTER TABLE audit RENAME TO u; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE _sqlx_migrations RENAME version TO v";
+                  ALTER TABLE sessions RENAME TO s; ALTER TABLE audit RENAME TO u; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE _sqlx_migrations RENAME version TO v;
+                  ALTER SCHEMA panda_report RENAME TO r";
     db.psql().await.execute(broken).await.unwrap();
     for (path, body) in &bodies {
         p.ask(&api, Method::POST, path, path, |r| r.json(body)).await;
     }
     for (method, path) in &plain {
-        p.ask(&api, method.clone(), path, &path.replace("{id}", &id), cookie).await;
+        p.ask(&api, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
     }
     p.ask(&guarded, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth(&viewer.secret)).await;
 

@@ -15,6 +15,7 @@ mod oidc;
 pub mod outside;
 pub mod reader;
 mod readyz;
+mod reports;
 mod schemathesis;
 mod server;
 mod slow;

@@ -1,0 +1,72 @@
+//! `panda report` against a server.
+
+use pretty_assertions::assert_eq;
+
+use super::{Server, panda, run};
+use crate::http::Story;
+use crate::support::db::TestDb;
+
+#[tokio::test]
+async fn questions_are_listed_and_answered_as_tables_csv_and_json() {
+    let db = TestDb::new().await;
+    Story::begin_of(&db.db, "acme", "shop").await.fail().await;
+    let server = Server::start(&db, &[]).await;
+    let report = async |args: &[&str]| run(panda(&["report"]).args(args).args(["--server", &server.url])).await;
+
+    let list = report(&[]).await;
+    assert_eq!(list.code, 0, "{list:?}");
+    assert!(list.stdout.contains("lead-time           Lead time by week\n"), "{list:?}");
+
+    let table = report(&["failures", "--since", "1d"]).await;
+    let lines: Vec<&str> = table.stdout.lines().collect();
+    assert!(lines[0].starts_with("What deployments fail of, 20"), "{table:?}");
+    assert_eq!(lines[3], "error_code    stage   failed_attempts  retried  last_failed_at");
+    assert!(lines[4].starts_with("BUILD_FAILED  Step 1                1        0  20"), "{table:?}");
+    assert_eq!(lines.len(), 5, "no bars where nobody looks: {table:?}");
+
+    let csv = report(&["repositories", "--repo", "acme/shop", "--format", "csv"]).await;
+    assert_eq!(
+        csv.stdout, "owner,repo,deployments,completed,failed,stopped,mean_minutes\nacme,shop,1,0,1,0,\n",
+        "{csv:?}"
+    );
+
+    let json = report(&["dora", "--format", "json"]).await;
+    let data: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&data["name"], &data["rows"][0][0].is_string()), (&"dora".into(), &true));
+
+    let nothing = report(&["failures", "--until", "2020-01-01"]).await;
+    assert!(nothing.stdout.ends_with("\nnothing\n"), "{nothing:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_refused_before_or_by_the_server() {
+    let db = TestDb::new().await;
+    let server = Server::start(&db, &[]).await;
+    for (args, code, said) in [
+        (["--since", "yesterday"], 2, "30d"),
+        (["--repo", "shop"], 2, "acme/shop"),
+        (["--format", "xml"], 2, "csv"),
+        (["--since", "2999-01-01"], 2, "since: "),
+        (["--branch", ".."], 2, "branch: "),
+    ] {
+        let ended = run(panda(&["report", "dora"]).args(args).args(["--server", &server.url])).await;
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+    let unknown = run(panda(&["report", "everything"]).args(["--server", &server.url])).await;
+    assert_eq!(unknown.code, 4);
+    assert!(unknown.stderr.contains("REPORT_NOT_FOUND"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn the_script_for_the_role_is_printed() {
+    let db = TestDb::new().await;
+    let printed = run(&mut panda(&["migrate", "--print-report-role", "--database-url", db.url()])).await;
+    assert_eq!(
+        (printed.code, printed.stdout.trim_end()),
+        (0, panda::db::reports::ROLE_SCRIPT.trim_end()),
+        "{printed:?}"
+    );
+    let migrated = run(&mut panda(&["migrate", "--database-url", db.url()])).await;
+    assert_eq!(migrated.stdout, "The schema is up to date.\n", "{migrated:?}");
+}

@@ -1,0 +1,85 @@
+//! A view that landed is never changed: reports rest on it. A new definition is a new view, with the next number.
+
+use std::collections::BTreeMap;
+
+use pretty_assertions::assert_eq;
+use sha2::{Digest, Sha256};
+use sqlx::migrate::Migrator;
+
+use crate::support::db::TestDb;
+
+static ALL: Migrator = sqlx::migrate!();
+
+/// What landed, with the first half of the SHA-256 of its definition. Lines are added and never changed.
+const LANDED: &[(&str, &str)] = &[
+    ("history_attempts", "e808563005413aaf4b2c8f82f8dee26d"),
+    ("history_dora", "479bdfe9c02d8472d89ddc5823c96c61"),
+    ("history_outcome", "13eb62f6440436a18131422e3d4e3ee9"),
+    ("history_seconds", "a547b675d7c66586a8ad174163664376"),
+    ("history_stage", "6f3f5a246d889ce9c4397c75e5e43e77"),
+    ("history_stages", "fa56e15bef57ca33c8b1b115522b46a5"),
+    ("panda_report.approvals_v1", "c08d5887ea6b1b859f1128780b0e36ff"),
+    ("panda_report.deployments_v1", "6caefe800257660823e3b2e649a32c63"),
+    ("panda_report.dora_daily_v1", "8bbe21ed7f37b380cfe50164f372cf6c"),
+    ("panda_report.dora_monthly_v1", "9ad06663d21312856c715138a2fda011"),
+    ("panda_report.events_v1", "380dec1174bf304cdf487609b1710a3d"),
+    ("panda_report.failures_v1", "9e8e9f56f5dd7dd141612b300bdc2de4"),
+    ("panda_report.queue_v1", "2a3cea998105fae51519a884baf9a0c3"),
+    ("panda_report.stages_v1", "d68c992151a27b5723c8fedadea22f63"),
+    ("panda_report.throughput_v1", "87de824b5f2c06dab8181b5edd74fa65"),
+];
+
+/// What may not be done to any of them.
+const CHANGES: [&str; 6] = [
+    "OR REPLACE VIEW",
+    "ALTER VIEW",
+    "DROP VIEW",
+    "OR REPLACE FUNCTION history_",
+    "DROP FUNCTION history_",
+    "ALTER FUNCTION history_",
+];
+
+/// Definitions of views and of the functions that they use, as the migrations have them.
+fn definitions() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for migration in ALL.iter() {
+        let sql = migration.sql.as_str();
+        for kind in ["CREATE VIEW ", "CREATE FUNCTION history_"] {
+            for (at, _) in sql.match_indices(kind) {
+                let text = sql[at..].split(";\n").next().unwrap();
+                let name = text.split([' ', '(']).nth(2).unwrap();
+                let hash = hex::encode(Sha256::digest(text.as_bytes()));
+                assert!(found.insert(name.to_owned(), hash[..32].to_owned()).is_none(), "{name} is defined twice");
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_view_that_landed_is_as_it_was() {
+    let defined = definitions();
+    let landed: BTreeMap<String, String> =
+        LANDED.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect();
+    assert_eq!(defined, landed, "definitions on the left, what landed on the right: add new views, change none");
+    for migration in ALL.iter() {
+        for change in CHANGES {
+            assert!(!migration.sql.as_str().contains(change), "migration {} says {change}", migration.version);
+        }
+    }
+    // And there is none that comes from elsewhere.
+    let test = TestDb::new().await;
+    let sql = "SELECT CASE n.nspname WHEN 'public' THEN '' ELSE n.nspname || '.' END || c.relname
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname IN ('public', 'panda_report') AND c.relkind IN ('v', 'm') ORDER BY 1";
+    let there: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut test.psql().await).await.unwrap();
+    let views: Vec<_> = landed.keys().filter(|name| there.contains(name)).collect();
+    assert_eq!(views.len(), there.len(), "{there:?}");
+}
+
+#[tokio::test]
+async fn the_script_for_administrators_is_what_the_newest_migration_with_views_ends_with() {
+    let newest = ALL.iter().rfind(|migration| migration.sql.as_str().contains("CREATE VIEW panda_report.")).unwrap();
+    let script = panda::db::reports::ROLE_SCRIPT;
+    assert!(newest.sql.as_str().trim_end().ends_with(script.trim_end()), "end it with src/db/reports/role.sql");
+}
