@@ -1,6 +1,7 @@
 //! What `GET /metrics` shows. One place, so that every counter is there at zero from the start; no label names a deployment.
 
 mod aws;
+mod maintenance;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use aws::{AwsCalls, CallOutcome};
+pub use maintenance::MaintenanceMetrics;
 
 /// Media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,6 +25,7 @@ pub struct Metrics {
     deployments_driven: Gauge,
     events_held_back_seconds: Gauge<f64, AtomicU64>,
     aws: AwsCalls,
+    maintenance: MaintenanceMetrics,
 }
 
 impl Default for Metrics {
@@ -45,9 +48,10 @@ impl Default for Metrics {
             "For how long the stream of all deployments has been waiting for a writing transaction to end; 0 when it does not",
             events_held_back_seconds.clone(),
         );
-        let aws = AwsCalls::default();
+        let (aws, maintenance) = (AwsCalls::default(), MaintenanceMetrics::register(&mut registry));
         aws.register(&mut registry);
-        Self { aws, registry: Arc::new(registry), oldest_overdue_seconds, deployments_driven, events_held_back_seconds }
+        let registry = Arc::new(registry);
+        Self { registry, oldest_overdue_seconds, deployments_driven, events_held_back_seconds, aws, maintenance }
     }
 }
 
@@ -77,6 +81,11 @@ impl Metrics {
         self.aws.clone()
     }
 
+    /// Those of maintenance.
+    pub fn maintenance(&self) -> &MaintenanceMetrics {
+        &self.maintenance
+    }
+
     /// All of them in the `OpenMetrics` text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -98,5 +107,8 @@ mod tests {
         assert!(metrics.text().contains("panda_oldest_overdue_seconds 1.5"));
         assert!(metrics.text().contains("panda_deployments_driven 0"));
         assert!(metrics.text().contains("panda_events_held_back_seconds 0.0"));
+        let text = metrics.text();
+        assert!(text.contains("panda_maintenance_removed_total{kind=\"build_lines\"} 0"), "{text}");
+        assert!(text.contains("panda_maintenance_runs_total{kind=\"runs\",end=\"failed\"} 0"), "{text}");
     }
 }
