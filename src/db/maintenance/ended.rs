@@ -32,7 +32,7 @@ impl Db {
         // Those that go with the deployments as well.
         let place = sqlx::query_scalar!(
             "SELECT coalesce(max(place), 0) AS \"place!\" FROM deployment_events WHERE deployment_id = ANY ($1)",
-            &held
+            &held.ids
         )
         .fetch_one(&mut *tx)
         .await?;
@@ -48,7 +48,7 @@ impl Db {
         if gone.rows >= removal.batch {
             return Ok(Batch::Some(0));
         }
-        let moved = self.archive_deployments(&held).await?;
+        let moved = self.archive_deployments(&held.ids).await?;
         crate::failpoints::reached("maintenance archived/after");
         let count = i64::try_from(moved.len()).unwrap_or(i64::MAX);
         if !self.renew_maintenance(run.id, count).await? {

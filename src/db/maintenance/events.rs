@@ -12,6 +12,9 @@ use crate::db::{Db, DbError};
 /// Most deployments of a batch: those whose events are gone already are passed by quickly, but not all at once.
 const DEPLOYMENTS: i64 = 500;
 
+/// Events that were told, for each that a batch may remove: of a deployment whose lines are gone already, a third is left.
+const TOLD_FOR_EACH: i64 = 4;
+
 /// Which events, and how many at once.
 #[derive(Clone, Debug)]
 pub struct Removal {
@@ -46,11 +49,20 @@ impl Db {
             tx.commit().await?;
             return Ok(if ours { Batch::Last(0) } else { Batch::Lost });
         };
-        let ids: Vec<String> = chosen.into_iter().map(|(_, id)| id).collect();
+        let ids: Vec<String> = chosen.iter().map(|(_, id)| id.clone()).collect();
         let held = hold(&mut tx, &ids, older_than).await?;
         let gone = delete(&mut tx, &held, removal).await?;
-        // A full batch may have left some of them: the next one looks at the same deployments again.
-        let (completed_at, id) = if gone.rows < removal.batch { Some(last) } else { after }.unzip();
+        // A full batch may have left some of the last one that it came to: the next batch begins with that.
+        let done = match gone.last {
+            Some(partly) if gone.rows >= removal.batch => chosen
+                .iter()
+                .position(|(_, id)| *id == partly)
+                .and_then(|at| at.checked_sub(1))
+                .map(|at| chosen[at].clone())
+                .or(after),
+            _ => Some(last),
+        };
+        let (completed_at, id) = done.unzip();
         sqlx::query!(
             "UPDATE maintenance_progress SET completed_at = $2, deployment_id = $3, removed_place = greatest(removed_place, $4)
              WHERE kind = $1",
@@ -107,7 +119,8 @@ impl Db {
     }
 }
 
-/// The next finished deployments, at least one, and further ones while they have no more than `events` together.
+/// The next finished deployments, at least one, and further ones while they were told no more than some batches of events together: some
+/// of those may be gone.
 async fn choose(
     connection: &mut PgConnection,
     after: Option<&Ended>,
@@ -128,11 +141,17 @@ async fn choose(
         completed_at,
         id,
         DEPLOYMENTS,
-        events
+        events * TOLD_FOR_EACH
     )
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.completed_at, row.id)).collect())
+}
+
+/// Deployments that are held, with the number of the last event of each, in the order of their ends.
+pub(super) struct Held {
+    pub(super) ids: Vec<String>,
+    lasts: Vec<i64>,
 }
 
 /// Those that are still finished, held until the transaction ends: one that is tried again meanwhile is left alone, or waits.
@@ -140,36 +159,50 @@ pub(super) async fn hold(
     connection: &mut PgConnection,
     ids: &[String],
     older_than: DateTime<Utc>,
-) -> Result<Vec<String>, DbError> {
-    Ok(sqlx::query_scalar!(
-        "SELECT id FROM deployments WHERE id = ANY ($1) AND completed_at < $2 ORDER BY id FOR SHARE",
+) -> Result<Held, DbError> {
+    // Locked in the order of ids, as commits do.
+    let mut rows = sqlx::query!(
+        "SELECT id, next_event_seq - 1 AS \"last!\"
+         FROM deployments WHERE id = ANY ($1) AND completed_at < $2 ORDER BY id FOR SHARE",
         ids,
         older_than
     )
     .fetch_all(connection)
-    .await?)
+    .await?;
+    rows.sort_by_key(|row| ids.iter().position(|id| *id == row.id));
+    let (ids, lasts) = rows.into_iter().map(|row| (row.id, row.last)).unzip();
+    Ok(Held { ids, lasts })
 }
 
 pub(super) struct Gone {
     pub(super) rows: i64,
     pub(super) place: i64,
+    /// The last deployment that lost some; of those before it, nothing is left to remove.
+    last: Option<String>,
 }
 
-pub(super) async fn delete(connection: &mut PgConnection, ids: &[String], removal: &Removal) -> Result<Gone, DbError> {
-    // Nobody updates an event, so that a row stays where the inner query saw it.
+/// Deletes from one deployment after the other.
+pub(super) async fn delete(connection: &mut PgConnection, held: &Held, removal: &Removal) -> Result<Gone, DbError> {
+    // Nobody updates an event, so that a row stays where the inner query saw it. The subquery's order is that of the loop.
     let gone = sqlx::query!(
         "WITH gone AS (
              DELETE FROM deployment_events WHERE ctid = ANY (ARRAY (
-                 SELECT e.ctid FROM deployment_events e JOIN deployments d ON d.id = e.deployment_id
-                 WHERE e.deployment_id = ANY ($1) AND e.seq < d.next_event_seq - 1 AND ($2::text[] IS NULL OR e.code = ANY ($2))
-                 LIMIT $3))
-             RETURNING place)
-         SELECT count(*) AS \"rows!\", coalesce(max(place), 0) AS \"place!\" FROM gone",
-        ids,
+                 SELECT e.ctid
+                 FROM (SELECT * FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS held (id, last, n) ORDER BY n) AS held
+                 CROSS JOIN LATERAL (SELECT e.ctid FROM deployment_events e
+                                     WHERE e.deployment_id = held.id AND e.seq < held.last AND ($3::text[] IS NULL OR e.code = ANY ($3))
+                                     OFFSET 0) AS e
+                 ORDER BY held.n LIMIT $4))
+             RETURNING deployment_id, place)
+         SELECT count(*) AS \"rows!\", coalesce(max(place), 0) AS \"place!\", max(array_position($1::text[], deployment_id)) AS n FROM gone",
+        &held.ids,
+        &held.lasts,
         removal.codes.as_deref(),
         removal.batch
     )
     .fetch_one(connection)
     .await?;
-    Ok(Gone { rows: gone.rows, place: gone.place })
+    let n = gone.n.and_then(|n| usize::try_from(n - 1).ok());
+    let last = n.and_then(|n| held.ids.get(n)).cloned();
+    Ok(Gone { rows: gone.rows, place: gone.place, last })
 }

@@ -79,6 +79,25 @@ async fn a_replica_that_was_silent_for_too_long_removes_nothing_more() {
 }
 
 #[tokio::test]
+async fn batches_that_end_within_a_deployment_leave_nothing_behind() {
+    let db = TestDb::new().await;
+    let mut stories = Vec::new();
+    for lines in [5, 1, 20, 6, 3] {
+        stories.push(old_deployment(&db, lines).await);
+    }
+    let run = db.db.begin_maintenance(wanted("a/1"), Utc::now()).await.unwrap().unwrap();
+    let mut batches = Vec::new();
+    while let Batch::Some(removed) = db.db.remove_events(&run, &removal(7)).await.unwrap() {
+        batches.push(removed);
+    }
+    assert_eq!(batches.iter().sum::<i64>(), 35, "{batches:?}");
+    assert!(batches.iter().all(|removed| *removed <= 7), "{batches:?}");
+    for story in &stories {
+        assert_eq!(codes(&db, story.id()).await, ["build_failed"]);
+    }
+}
+
+#[tokio::test]
 async fn a_retry_that_comes_in_a_batch_waits_for_it_and_one_that_came_before_is_not_touched() {
     let db = TestDb::new().await;
     let story = old_deployment(&db, 5).await;
