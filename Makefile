@@ -19,7 +19,7 @@ export PANDA_TEST_CLIENTS ?= $(PANDA_CACHE_DIR)/clients
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test soak fuzz lint fmt build bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http
+.PHONY: help demo up test soak fuzz lint fmt build bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,9 +44,9 @@ soak: ## Random kills, pauses, stops and cuts for PANDA_SOAK_MINUTES (10); PANDA
 	cargo build --all-targets $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run --profile soak $(TESTED)
 
-fuzz: ## Fuzz history, events, ids, refs and configuration for PANDA_FUZZ_SECONDS (60) each, with a nightly Rust
+fuzz: ## Fuzz history, events, ids, refs, configuration and cron for PANDA_FUZZ_SECONDS (60) each, with a nightly Rust
 	@scripts/install.sh build rust fuzz
-	@cd fuzz && for target in history events ids refs configuration; do \
+	@cd fuzz && for target in history events ids refs configuration cron; do \
 	  cargo +nightly fuzz run "$$target" -- -max_total_time=$${PANDA_FUZZ_SECONDS:-60} -timeout=10 -print_final_stats=1 -verbosity=0; \
 	done
 
@@ -67,7 +67,7 @@ build: ## The release binary, in target/release
 	@scripts/install.sh build rust
 	cargo build --release
 
-bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http ## All of the following (docs/performance.md); alone on the machine, if the figures matter
+bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report ## All of the following (docs/performance.md); alone on the machine, if the figures matter
 
 bench-server: ## Start, memory and processor at rest, an event's way to a reader
 	@scripts/install.sh build rust demo bench
@@ -80,6 +80,7 @@ bench-recovery: ## How long 5,000 deployments of a killed replica stand still
 bench-capacity: ## 10,000 followed at once for PANDA_BENCH_SECONDS (60; the bar is for 600)
 bench-fanout: ## Event streams, beside nchan and better-sse
 bench-http: ## What signing in adds to a request
-bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http: bench-%:
+bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
+bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report: bench-%:
 	@scripts/install.sh build rust demo bench
 	cargo bench --bench $*

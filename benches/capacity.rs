@@ -14,16 +14,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use support::figures::{head, line, seconds};
 use support::postgres::{Server, row_stats, statistics_arrived};
 use support::process::Panda;
 use support::rows;
-use support::sandbox::{SandboxProcess, following, serve_if_asked};
-
-const POLL_MS: u64 = 2_000;
+use support::sandbox::{SandboxProcess, following, lateness, serve_if_asked};
 
 #[tokio::main]
 async fn main() {
@@ -94,16 +91,4 @@ async fn main() {
             "hot_percent": hot, "dead_per_live": dead,
         })
     );
-}
-
-/// How much later than the polling interval the `share` of the looks came at most.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank below the count")]
-fn lateness(gaps: &BTreeMap<u64, u64>, share: f64) -> u64 {
-    let rank = (gaps.values().sum::<u64>() as f64 * share) as u64;
-    let mut seen = 0;
-    let gap = gaps.iter().find_map(|(millis, count)| {
-        seen += count;
-        (seen > rank).then_some(*millis)
-    });
-    gap.unwrap_or_default().saturating_sub(POLL_MS)
 }

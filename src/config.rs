@@ -5,6 +5,7 @@
 )]
 
 mod auth;
+mod retention;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::domain::names::Names;
 use crate::domain::network::Network;
 use crate::domain::validate;
 pub use auth::{AuthConfig, AuthMode};
+pub use retention::{RetentionConfig, Rule};
 
 /// What `panda serve` needs to know.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +40,9 @@ pub struct Config {
     /// Times and limits of the reconciler.
     #[command(flatten)]
     pub reconcile: ReconcileConfig,
+    /// What is removed with time.
+    #[command(flatten)]
+    pub retention: RetentionConfig,
     /// Names in AWS.
     #[command(flatten)]
     pub names: NamesConfig,

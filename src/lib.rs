@@ -10,6 +10,7 @@ pub mod db;
 pub mod domain;
 pub mod failpoints;
 pub mod http;
+pub mod maintenance;
 pub mod metrics;
 pub mod reconcile;
 pub mod sandbox;

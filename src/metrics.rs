@@ -2,6 +2,7 @@
 //! docs/operations.md says what each means, and a test holds it against what is registered here.
 
 mod aws;
+mod maintenance;
 mod reconcile;
 mod streams;
 
@@ -14,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use aws::{AwsCalls, CallOutcome};
+pub use maintenance::MaintenanceMetrics;
 pub use reconcile::{ReconcileMetrics, Unfinished};
 pub use streams::{Listener, StreamMetrics};
 
@@ -30,6 +32,8 @@ pub struct Metrics {
     pub reconcile: ReconcileMetrics,
     /// Event streams.
     pub streams: StreamMetrics,
+    /// Maintenance.
+    pub maintenance: MaintenanceMetrics,
     connections: Family<OfUse, Gauge>,
 }
 
@@ -51,6 +55,7 @@ impl Default for Metrics {
             aws: AwsCalls::register(&mut registry),
             reconcile: ReconcileMetrics::register(&mut registry),
             streams: StreamMetrics::register(&mut registry),
+            maintenance: MaintenanceMetrics::register(&mut registry),
             connections,
             registry: Arc::default(),
         };
@@ -101,6 +106,8 @@ mod tests {
             "panda_aws_requests_total{call=\"ecr:CreateRepository\",outcome=\"throttled\"} 0",
             "panda_listener_reconnects_total{listener=\"work\"} 0",
             "panda_database_connections{state=\"idle\"} 0",
+            "panda_maintenance_removed_total{kind=\"build_lines\"} 0",
+            "panda_maintenance_runs_total{kind=\"runs\",end=\"failed\"} 0",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

@@ -20,6 +20,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// `panda serve`'s default.
+const POLL_MS: u64 = 2_000;
 const ROLE: &str = "--sandbox-process";
 const BUS: &str = "panda";
 const REPOSITORY: &str = "bench";
@@ -220,4 +222,16 @@ pub fn following(arn: &str) -> Change {
         learned: Facts { execution_arn: Some(arn.to_owned()), ..Facts::default() },
         ..Change::default()
     }
+}
+
+/// How much later than the server's polling interval the `share` of the looks came at most, in milliseconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank below the count")]
+pub fn lateness(gaps: &BTreeMap<u64, u64>, share: f64) -> u64 {
+    let rank = (gaps.values().sum::<u64>() as f64 * share) as u64;
+    let mut seen = 0;
+    let gap = gaps.iter().find_map(|(millis, count)| {
+        seen += count;
+        (seen > rank).then_some(*millis)
+    });
+    gap.unwrap_or_default().saturating_sub(POLL_MS)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ use crate::http::{ApiState, Hub, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::{FIRST_STEP, RETRY_STEP};
-pub use parts::{aws, database, keyring, reconciler, services};
+pub use parts::{aws, database, keyring, maintenance, reconciler, services};
 use schema::wait_for_schema;
 use sign_in::{authentication, wait_for_token};
 
@@ -137,6 +137,8 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let nudged = hub.clone();
     let notifier = Notifier::new(move |id| nudged.nudge(id));
     let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), notifier, metrics.clone());
+    let asked = Arc::new(Notify::new());
+    let maintenance = maintenance(&config, db.clone(), services.docker.clone(), metrics.clone(), Arc::clone(&asked));
     let (limits, seats) = crate::http::limits(&config.http, open_files());
     let router = crate::http::router(ApiState {
         db: db.clone(),
@@ -148,6 +150,8 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         first_step: FIRST_STEP,
         retry_step: RETRY_STEP,
         config: Arc::new(config.http.clone()),
+        retention: Arc::new(config.retention.rules()),
+        maintenance: asked,
         metrics,
         seats,
         shutdown: stop.clone(),
@@ -172,7 +176,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
                 let _ = refuse.send(error);
                 return;
             }
-            reconciler.run(reconciling).await;
+            tokio::join!(reconciler.run(reconciling.clone()), maintenance.run(reconciling));
         }),
     ];
     tasks.extend(tls.map(|tls| tokio::spawn(tls.watch(stop.clone()))));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use tokio::sync::Notify;
 use url::Url;
 
 use super::AppError;
@@ -16,6 +17,7 @@ use crate::domain::connection::AwsKeys;
 use crate::domain::destination::Destinations;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
+use crate::maintenance::{self, Maintenance};
 use crate::metrics::{AwsCalls, Metrics};
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
 use crate::steps::{Services, Settings};
@@ -111,13 +113,31 @@ pub fn reconciler(
     metrics: Metrics,
 ) -> Reconciler {
     let times = &config.reconcile;
-    let host =
-        nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".into());
     let options = ReconcilerOptions {
-        name: format!("{host}/{}", std::process::id()),
+        name: replica_name(),
         lease: times.lease,
         max_deployments: usize::try_from(times.max_deployments).unwrap_or(usize::MAX),
         max_builds: usize::try_from(times.max_builds).unwrap_or(usize::MAX),
     };
     Reconciler::new(db, services, notifier, metrics, options)
+}
+
+/// Host name and process id.
+fn replica_name() -> String {
+    let host =
+        nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".into());
+    format!("{host}/{}", std::process::id())
+}
+
+/// The maintenance of `config`; `asked` tells it that somebody asked for a run.
+pub fn maintenance(config: &Config, db: Db, docker: Docker, metrics: Metrics, asked: Arc<Notify>) -> Maintenance {
+    Maintenance::new(maintenance::Parts {
+        db,
+        docker,
+        workspace_dir: config.outside.workspace_dir.clone(),
+        metrics,
+        replica: replica_name(),
+        rules: Arc::new(config.retention.rules()),
+        asked,
+    })
 }

@@ -159,6 +159,21 @@ impl Api {
         Ok((self.read(&data)?, data))
     }
 
+    /// `GET /api/v1/maintenance`; the answer's data.
+    pub async fn maintenance(&self) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["maintenance"])?).await
+    }
+
+    /// `GET /api/v1/maintenance/runs` with its filters; the answer's data.
+    pub async fn maintenance_runs(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["maintenance", "runs"])?.query(query)).await
+    }
+
+    /// `POST /api/v1/maintenance/runs`; the answer's data.
+    pub async fn start_maintenance(&self, body: &Value) -> Result<Value, CliError> {
+        self.call(self.request(Method::POST, &["maintenance", "runs"])?.json(body)).await
+    }
+
     /// `GET /api/v1/deploy/{id}/events`: the open stream, `None` when the server says that nothing more will come.
     pub async fn events(&self, id: &str, lang: &str, last: Option<&str>) -> Result<Option<Response>, CliError> {
         let url = self.url(&["deploy", id, "events"])?;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::app::AppError;
 use crate::db::DbError;
+use crate::domain::maintenance::Kind;
 use crate::sandbox::SandboxError;
 use crate::sandbox::git::GitError;
 use crate::sandbox::parts::PartsError;
@@ -104,6 +105,14 @@ pub enum CliError {
         id: String,
         /// Why.
         message: String,
+    },
+    /// A run of maintenance failed.
+    #[error("maintenance of {kind} failed: {reason}")]
+    Maintenance {
+        /// What it was to remove.
+        kind: Kind,
+        /// Why.
+        reason: String,
     },
     /// A demo or a sandbox did not behave as it must.
     #[error("{0}")]

@@ -14,6 +14,7 @@ mod example;
 mod keys;
 mod leftovers;
 mod list;
+mod maintenance;
 mod migrate;
 mod parts;
 mod progress;
@@ -115,6 +116,8 @@ pub enum Command {
     Audit(audit::AuditArgs),
     /// Answer questions about the history: how often, how long, why it failed, who decided
     Report(report::ReportArgs),
+    /// Show what is removed with time, or remove it now
+    Maintenance(maintenance::MaintenanceArgs),
     /// Run a command with a private Postgres and a Docker engine (DATABASE_URL and DOCKER_HOST are set)
     Parts(parts::PartsArgs),
 }
@@ -152,6 +155,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Current(args) => current::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
         Command::Report(args) => report::run(args).await?,
+        Command::Maintenance(args) => maintenance::run(args).await?,
         // The command's own exit code is ours.
         Command::Parts(args) => return parts::run(args).await,
     }

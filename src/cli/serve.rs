@@ -67,6 +67,8 @@ mod tests {
             .into_iter()
             .map(|[variable, default, help]| match variable.as_str() {
                 "PANDA_DATABASE_URL" => format!("# {help}\n{variable}=postgres://panda:change-me@127.0.0.1:5432/panda"),
+                // The file is read by a shell.
+                _ if default.contains(' ') => format!("# {help}\n#{variable}='{default}'"),
                 _ => format!("# {help}\n#{variable}={default}"),
             })
             .collect();

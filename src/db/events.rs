@@ -21,7 +21,7 @@ pub struct StreamState {
 }
 
 impl Db {
-    /// At most `limit` events of `deployment_id` after `after_seq`, in order.
+    /// At most `limit` events of `deployment_id` after `after_seq`, in order. Of a finished one, some may have been removed with time.
     pub async fn events_after(
         &self,
         deployment_id: &str,
@@ -41,10 +41,10 @@ impl Db {
     ) -> Result<Vec<StoredEvent>, DbError> {
         let rows = sqlx::query!(
             "SELECT seq, id, attempt, code, params, created_at
-             FROM (SELECT *, sum(octet_length(params::text)) OVER (ORDER BY seq) AS total
+             FROM (SELECT *, sum(octet_length(params::text)) OVER (ORDER BY seq) AS total, row_number() OVER (ORDER BY seq) AS n
                    FROM (SELECT * FROM deployment_events WHERE deployment_id = $1 AND seq > $2
                          ORDER BY seq LIMIT $3) AS page) AS page
-             WHERE total <= $4 OR seq = $2 + 1 ORDER BY seq",
+             WHERE total <= $4 OR n = 1 ORDER BY seq",
             deployment_id,
             after_seq,
             limit,

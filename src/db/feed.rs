@@ -123,16 +123,27 @@ impl Db {
             .collect()
     }
 
-    /// The place of the event `id`, written by `transaction`; none when there is no such event.
+    /// The place to go on from after the event `id`, written by `transaction`. When its row was removed by retention, that is the beginning
+    /// of its transaction: what else was written there may be told again, and nothing is left out. None when there never was such an event.
     pub async fn feed_place(&self, transaction: i64, id: Uuid) -> Result<Option<Place>, DbError> {
-        Ok(sqlx::query_as!(
+        let place = sqlx::query_as!(
             Place,
             "SELECT place AS transaction, deployment_id, seq FROM deployment_events WHERE place = $1 AND id = $2",
             transaction,
             id
         )
         .fetch_optional(&self.pool)
-        .await?)
+        .await?;
+        if place.is_some() {
+            return Ok(place);
+        }
+        let removed = sqlx::query_scalar!(
+            "SELECT EXISTS (SELECT FROM maintenance_progress WHERE removed_place >= $1) AS \"removed!\"",
+            transaction
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(removed.then(|| Place::before(transaction)))
     }
 
     /// Puts the events that this cluster will write behind those that were restored from another one; nothing when none were. True when

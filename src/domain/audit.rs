@@ -27,10 +27,12 @@ pub enum Action {
     RevokeToken,
     /// The data keys are wrapped with another key.
     RotateKeys,
+    /// Maintenance is run now.
+    RunMaintenance,
 }
 
 impl Action {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Deploy,
         Self::Switch,
         Self::Cancel,
@@ -42,6 +44,7 @@ impl Action {
         Self::CreateToken,
         Self::RevokeToken,
         Self::RotateKeys,
+        Self::RunMaintenance,
     ];
 
     /// As it is stored and written.
@@ -58,6 +61,7 @@ impl Action {
             Self::CreateToken => "token.create",
             Self::RevokeToken => "token.revoke",
             Self::RotateKeys => "keys.rotate",
+            Self::RunMaintenance => "maintenance.run",
         }
     }
 
@@ -71,6 +75,7 @@ impl Action {
             "connect/github" => Some(Self::ConnectGithub),
             "connect/aws" => Some(Self::ConnectAws),
             "session" => Some(Self::OpenSession),
+            "maintenance/runs" => Some(Self::RunMaintenance),
             _ => None,
         }
     }

@@ -10,7 +10,8 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{
-    ApiState, audit, connect, connections, deploy, door, events, healthz, metrics, problem, readyz, reports, session,
+    ApiState, audit, connect, connections, deploy, door, events, healthz, maintenance, metrics, problem, readyz,
+    reports, session,
 };
 
 #[derive(OpenApi)]
@@ -31,6 +32,7 @@ use super::{
         (name = "sessions", description = "Signing in where no header can be sent: a browser's EventSource."),
         (name = "audit", description = "Who did what."),
         (name = "reports", description = "Questions about the history."),
+        (name = "maintenance", description = "What is removed with time."),
         (name = "probes", description = "For load balancers and orchestrators."),
     )
 )]
@@ -69,6 +71,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(audit::handle))
         .routes(routes!(reports::list::handle))
         .routes(routes!(reports::answer::handle))
+        .routes(routes!(maintenance::handle))
+        .routes(routes!(maintenance::list::handle, maintenance::start::handle))
         .routes(routes!(healthz::handle))
         .routes(routes!(readyz::handle))
         .routes(routes!(metrics::handle))
@@ -121,6 +125,9 @@ fn add_common(path: &str, operation: &mut Operation) {
     }
     if path.contains("{id}") {
         refuses(operation, "404", "There is no such deployment.");
+    }
+    if path.starts_with("/api/v1/deploy/{id}") {
+        refuses(operation, "410", "It ended so long ago that only reports have it.");
     }
     if operation.parameters.iter().flatten().any(|one| matches!(one, RefOr::T(one) if one.name == "Idempotency-Key")) {
         refuses(operation, "408", "The body did not arrive in time.");

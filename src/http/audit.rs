@@ -72,7 +72,7 @@ pub struct AuditQuery {
     #[param(example = "alice")]
     pub subject: Option<String>,
     /// Only this action: `deploy`, `switch`, `cancel`, `retry`, `connect.github`, `connect.aws`, `session.open`, `session.close`, `token.create`,
-    /// `token.revoke`, `keys.rotate`.
+    /// `token.revoke`, `keys.rotate`, `maintenance.run`.
     #[param(example = "switch")]
     pub action: Option<String>,
     /// Only of this deployment, connection or token.

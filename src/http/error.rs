@@ -95,6 +95,9 @@ pub enum ApiError {
     /// There is no such report.
     #[error("no report {0}")]
     ReportNotFound(String),
+    /// The deployment ended so long ago that only reports have it.
+    #[error("deployment {0} is in the archive")]
+    DeploymentArchived(String),
     /// Every deployment is finished.
     #[error("no deployment is under way")]
     NoCurrentDeployment,
@@ -328,6 +331,16 @@ impl ApiError {
                 "There is no such report",
                 format!("There is no report {name}. GET /api/v1/reports lists those that there are."),
             ),
+            Self::DeploymentArchived(id) => P::new(
+                S::GONE,
+                "DEPLOYMENT_ARCHIVED",
+                "The deployment is in the archive",
+                format!(
+                    "The deployment {id} ended so long ago that only reports have it (PANDA_RETENTION_DEPLOYMENTS). It can neither be shown nor \
+                     tried again here. Start a new deployment for another change."
+                ),
+            )
+            .deployment(id),
             Self::NoCurrentDeployment => P::new(
                 S::NOT_FOUND,
                 "NO_CURRENT_DEPLOYMENT",

@@ -20,6 +20,7 @@ pub mod extract;
 pub mod healthz;
 pub mod hub;
 pub mod idempotency;
+pub mod maintenance;
 mod metrics;
 pub mod middleware;
 pub mod oidc;
@@ -35,11 +36,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::aws::Aws;
 use crate::clients::github::GitHub;
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, Rule};
 use crate::db::Db;
 use crate::domain::names::Names;
 use crate::metrics::Metrics;
@@ -77,6 +79,10 @@ pub struct ApiState {
     pub metrics: Metrics,
     /// Settings of the API.
     pub config: Arc<HttpConfig>,
+    /// What is removed with time.
+    pub retention: Arc<Vec<Rule>>,
+    /// Told when somebody asked for a run of maintenance.
+    pub maintenance: Arc<Notify>,
     /// Places for event streams.
     pub seats: Seats,
     /// Cancelled when the process is to end: streams close, and readiness is taken back.

@@ -87,11 +87,7 @@ impl Reconciler {
         self.metrics.reconcile.know(Step::NAMES);
         let notify = CancellationToken::new();
         background.spawn(self.notifier.clone().run(self.db.clone(), self.metrics.reconcile.clone(), notify.clone()));
-        background.spawn(super::housekeeping::run(
-            self.db.clone(),
-            self.services.settings.workspace_dir.clone(),
-            stop.clone(),
-        ));
+        background.spawn(super::housekeeping::run(self.db.clone(), stop.clone()));
         let settings = self.services.settings.clone();
         background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), stop.clone()));
         self.claim_until(&stop).await;

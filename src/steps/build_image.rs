@@ -14,7 +14,7 @@ use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 
 /// Label that says which deployment an image belongs to; makes every deployment's digest its own.
-pub(super) const DEPLOYMENT_LABEL: &str = "dev.panda.deployment";
+pub const DEPLOYMENT_LABEL: &str = "dev.panda.deployment";
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

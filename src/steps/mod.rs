@@ -49,7 +49,7 @@ use crate::domain::mask::Mask;
 use crate::domain::names::Names;
 
 pub use await_switch::AwaitSwitch;
-pub use build_image::BuildImage;
+pub use build_image::{BuildImage, DEPLOYMENT_LABEL};
 pub use cancel::Cancel;
 pub use confirm_switch::ConfirmSwitch;
 pub use ensure_event_rule::EnsureEventRule;

@@ -11,6 +11,7 @@ mod flow;
 mod hostile;
 mod http;
 mod leaks;
+mod maintenance;
 mod moto;
 mod parts;
 mod reconcile;

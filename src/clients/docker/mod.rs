@@ -6,6 +6,7 @@
 mod build;
 mod context;
 mod ignore_file;
+mod labelled;
 mod output;
 mod push;
 
@@ -17,6 +18,7 @@ use bollard::{
 };
 
 pub use build::{BuildError, BuildLimits, BuildRequest, BuiltImage, LINE_COST};
+pub use labelled::LabelledImage;
 pub use push::{PushLine, PushedImage};
 
 use super::{ClientError, ErrorKind, error::chain};

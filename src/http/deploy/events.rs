@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::missing::missing;
 use crate::http::ApiState;
 use crate::http::auth::{Asks, Right};
 use crate::http::error::ApiError;
@@ -68,7 +69,8 @@ pub async fn handle(
     let mut watch = state.hub.watch(&id);
     let head = timeout(FIRST_LOOK, watch.first_look()).await.unwrap_or(Head::Away);
     if head == Head::Missing {
-        return Err(ApiError::DeploymentNotFound(id));
+        let error = missing(&state, &right.principal.scope, id).await;
+        return not_admitted(&state, client, error);
     }
     let place = match ask.last_event_id {
         None => Place::After(0),
@@ -91,7 +93,7 @@ async fn admitted(state: &ApiState, asks: Result<Right, ApiError>, id: &str) -> 
     if state.db.is_in_scope(id, &right.principal.scope).await? {
         Ok(right)
     } else {
-        Err(ApiError::DeploymentNotFound(id.to_owned()))
+        Err(missing(state, &right.principal.scope, id.to_owned()).await)
     }
 }
 

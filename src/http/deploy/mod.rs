@@ -5,6 +5,7 @@ pub mod create;
 pub mod current;
 pub mod events;
 pub mod list;
+mod missing;
 pub mod result;
 pub mod retry;
 pub mod switch;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::missing::missing;
 use crate::db::deployments::{AttemptView, DeploymentView};
 use crate::http::ApiState;
 use crate::http::auth::Reads;
@@ -206,7 +207,7 @@ pub async fn handle(
     DeploymentId(id): DeploymentId,
 ) -> Result<Envelope<DeploymentResult>, ApiError> {
     let row = state.db.deployment_in(caller.scope(), &id).await?;
-    let row = row.ok_or_else(|| ApiError::DeploymentNotFound(id.clone()))?;
+    let Some(row) = row else { return Err(missing(&state, caller.scope(), id).await) };
     let attempts = if row.attempt > 1 { state.db.past_attempts(&id).await? } else { Vec::new() };
     Ok(Envelope::new("배포 결과 조회 성공", DeploymentResult::new(row, attempts)))
 }

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::missing::missing;
 use crate::domain::token;
 use crate::http::ApiState;
 use crate::http::auth::{Allowed, Right, Viewer};
@@ -44,7 +45,10 @@ pub async fn handle(
     Allowed { right, .. }: Allowed<Viewer>,
     DeploymentId(id): DeploymentId,
 ) -> Result<Envelope<Ticket>, ApiError> {
-    make(&state, &right, Some(&id)).await?.ok_or(ApiError::DeploymentNotFound(id))
+    match make(&state, &right, Some(&id)).await? {
+        Some(ticket) => Ok(ticket),
+        None => Err(missing(&state, &right.principal.scope, id).await),
+    }
 }
 
 /// A ticket for the stream of a deployment, or of all; none when there is no such deployment for the caller.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::missing::missing;
 use crate::db::idempotency::Once;
 use crate::db::wishes::{Wish, Wished};
 use crate::domain::principal::{Caller, Role};
@@ -41,7 +42,7 @@ pub async fn write(state: &ApiState, caller: &Caller, request: Request, answer: 
     let key = key.of(caller, &format!("POST /api/v1/deploy/{id}/{name}"), &body.0)?;
     match state.db.wish(wish, &id, key.as_ref(), caller, &answer).await? {
         Once::Now(Wished::Accepted) => {}
-        Once::Now(Wished::Unknown) => return Err(ApiError::DeploymentNotFound(id)),
+        Once::Now(Wished::Unknown) => return Err(missing(state, caller.scope(), id).await),
         Once::Now(Wished::NeedsApprover) => {
             return Err(ApiError::NotAllowed { needed: Role::Approver, role: caller.principal.role });
         }

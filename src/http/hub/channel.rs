@@ -83,6 +83,10 @@ impl Channel {
             for event in &events {
                 tail.push(event);
             }
+            if tail.last() < state.last_seq {
+                // Some were removed with time: what is left is in the table.
+                tail.skip_to(state.last_seq);
+            }
         }
         Ok(Head::Here { last_seq: self.tail().last(), active: state.active })
     }

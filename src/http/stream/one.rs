@@ -32,8 +32,8 @@ pub struct One {
     watch: Watch,
     place: Place,
     lang: Lang,
-    /// Frames from the table, in order, the first of them following our place.
-    page: VecDeque<Bytes>,
+    /// Frames from the table with their numbers, in order, the first of them following our place.
+    page: VecDeque<(i64, Bytes)>,
     /// When the stream ends, unless something comes.
     end: Option<Instant>,
     /// When to try again what failed.
@@ -94,28 +94,28 @@ impl One {
         self.forward(seq).await
     }
 
-    /// The next frame after `seq`.
+    /// The next frame after `seq`. Numbers may be missing: of a finished deployment, retention removes events.
     async fn forward(&mut self, seq: i64) -> Result<Turn, DbError> {
         self.end = None;
         if self.page.is_empty() {
             let after = self.watch.channel().tail().after(seq, self.lang);
             match after {
-                After::Frame(frame) => self.page.push_back(frame),
+                After::Frame(frame) => self.page.push_back((seq + 1, frame)),
                 After::Older { until } => self.page = self.read_page(seq, until).await?,
                 After::Nothing => {}
             }
         }
-        // Nothing, though it was counted: the rows were deleted under us, and the head will say so.
-        let Some(frame) = self.page.pop_front() else { return Ok(self.try_later()) };
-        self.place = Place::After(seq + 1);
+        // Nothing, though it was counted: the head is ahead of the tail for a moment, or the deployment was deleted, and it will say so.
+        let Some((seq, frame)) = self.page.pop_front() else { return Ok(self.try_later()) };
+        self.place = Place::After(seq);
         Ok(Turn::Send(frame))
     }
 
-    /// The frames after `seq`, at most up to `until`, from the table.
-    async fn read_page(&self, seq: i64, until: i64) -> Result<VecDeque<Bytes>, DbError> {
+    /// The frames after `seq` from the table.
+    async fn read_page(&self, seq: i64, until: i64) -> Result<VecDeque<(i64, Bytes)>, DbError> {
         let events = self.watch.db().events_page(self.watch.deployment_id(), seq, PAGE.min(until - seq), PAGE_BYTES);
         let events = Box::pin(events).await?;
-        Ok(events.iter().map(|event| frame::encode(event, self.lang)).collect())
+        Ok(events.iter().map(|event| (event.seq, frame::encode(event, self.lang))).collect())
     }
 
     /// Everything was sent: wait for more, or for the end.

@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod maintenance;
 mod report;
 mod token;
 mod watch;

@@ -73,7 +73,9 @@ async fn every_field_is_described() {
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         assert!(schema["description"].is_string(), "{name}");
         for (field, property) in schema["properties"].as_object().unwrap() {
-            let described = property["description"].is_string() || property["$ref"].is_string();
+            // One that may be null refers to a description as well.
+            let refers = property["oneOf"].as_array().is_some_and(|of| of.iter().any(|one| one["$ref"].is_string()));
+            let described = property["description"].is_string() || property["$ref"].is_string() || refers;
             assert!(described, "{name}.{field} has no description");
         }
     }
@@ -151,6 +153,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
             "/api/v1/deploy",
             json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop", "branch": "main"}),
         ),
+        ("/api/v1/maintenance/runs", json!({"kind": "events"})),
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
@@ -165,6 +168,8 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::DELETE, "/api/v1/session"),
         (Method::GET, "/api/v1/audit"),
         (Method::GET, "/api/v1/reports/{name}"),
+        (Method::GET, "/api/v1/maintenance"),
+        (Method::GET, "/api/v1/maintenance/runs"),
         (Method::GET, "/readyz"),
     ];
     let cookie = |r: RequestBuilder| r.header("cookie", "panda_session=x");
@@ -208,6 +213,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::GET, "/api/v1/audit", "/api/v1/audit?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/dora?since=x", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/none", |r| r).await;
+    p.ask(&api, Method::GET, "/api/v1/maintenance/runs", "/api/v1/maintenance/runs?limit=0", |r| r).await;
     let events = format!("/api/v1/deploy/{id}/events");
     p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
     p.ask(&api, Method::GET, "/api/v1/events", "/api/v1/events?status=x", |r| r).await;
@@ -229,7 +235,10 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     for (method, path) in &plain {
         p.ask(&away, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
     }
-    // It is not there, or not yet.
+    // It is not there, or not any more, or not yet.
+    let mut archived = Story::begin_of(&db.db, "acme", "old").await;
+    archived.fail().await;
+    let archived = db.db.archive_deployments(&[archived.id().to_owned()]).await.unwrap().remove(0);
     for (method, path) in [
         (Method::GET, "/api/v1/deploy/{id}/result"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
@@ -238,7 +247,8 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
     ] {
-        p.ask(&api, method, path, &path.replace("{id}", "dep_unknown"), |r| r).await;
+        p.ask(&api, method.clone(), path, &path.replace("{id}", "dep_unknown"), |r| r).await;
+        p.ask(&api, method, path, &path.replace("{id}", &archived), |r| r).await;
     }
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/switch", &format!("/api/v1/deploy/{id}/switch"), |r| r).await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/retry", &format!("/api/v1/deploy/{id}/retry"), |r| r).await;
@@ -283,6 +293,10 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         }
         p.ask(&api, Method::POST, path, path, |r| keyed(r).json(&other)).await;
     }
+    let (maintenance, body) = &bodies[3];
+    let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
+    assert_eq!(keyed(api.request(Method::POST, maintenance)).json(body).send().await.unwrap().status(), 200);
+    p.ask(&api, Method::POST, maintenance, maintenance, |r| keyed(r).json(&json!({"kind": "runs"}))).await;
     let mut ready = Story::begin_of(&db.db, "acme", "other").await;
     ready.ready().await;
     for (wish, of) in [("switch", ready.id()), ("cancel", ready.id()), ("retry", &id)] {
@@ -299,7 +313,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     // The tables are not what they should be: a fault of ours, whatever is asked.
     let broken = "ALTER TABLE deployments RENAME TO d; ALTER TABLE github_connections RENAME TO g;
                   ALTER TABLE aws_connections RENAME TO a;
-                  ALTER TABLE sessions RENAME TO s; ALTER TABLE audit RENAME TO u; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE _sqlx_migrations RENAME version TO v;
+                  ALTER TABLE sessions RENAME TO s; ALTER TABLE audit RENAME TO u; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE maintenance_runs RENAME TO m; ALTER TABLE _sqlx_migrations RENAME version TO v;
                   ALTER SCHEMA panda_report RENAME TO r";
     db.psql().await.execute(broken).await.unwrap();
     for (path, body) in &bodies {

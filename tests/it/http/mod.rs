@@ -29,7 +29,7 @@ use std::time::Duration;
 use clap::Parser;
 use panda::clients::aws::{Aws, AwsSettings};
 use panda::clients::github::GitHub;
-use panda::config::{AuthConfig, HttpConfig};
+use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
 use panda::db::{Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
@@ -55,6 +55,8 @@ struct Cli {
     http: HttpConfig,
     #[command(flatten)]
     auth: AuthConfig,
+    #[command(flatten)]
+    retention: RetentionConfig,
 }
 
 /// Where the API finds the outside.
@@ -95,7 +97,7 @@ impl Api {
     /// Serves `db` with flags and a chosen outside.
     pub async fn serve_with(db: &Db, outside: &Outside, flags: &[&str]) -> Self {
         let shutdown = CancellationToken::new();
-        let Cli { http: config, auth } = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap();
+        let Cli { http: config, auth, retention } = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap();
         let oidc = auth.oidc_file.clone().map(|path| {
             let issuers = panda::domain::claims::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
             panda::http::oidc::Verifier::new(issuers).unwrap()
@@ -126,6 +128,8 @@ impl Api {
             retry_step: "resume",
             metrics,
             config: Arc::new(config),
+            retention: Arc::new(retention.rules()),
+            maintenance: Arc::default(),
             seats: seats.clone(),
             shutdown: shutdown.clone(),
         };

@@ -53,6 +53,20 @@ impl Serve {
         Self::spawn(listen, &flags, &[("AWS_ACCESS_KEY_ID", "none"), ("AWS_SECRET_ACCESS_KEY", "none")])
     }
 
+    /// Starts one on a database, with further flags and variables.
+    pub fn on(db: &TestDb, flags: &[&str], env: &[(&str, &str)]) -> Self {
+        let listen = free_address();
+        let mut all = vec![
+            format!("--listen={listen}"),
+            format!("--database-url={}", db.url()),
+            "--controller-region=eu-west-1".to_owned(),
+            format!("--key-file={KEY_FILE}"),
+        ];
+        all.extend(flags.iter().map(|&flag| flag.to_owned()));
+        let keys = [("AWS_ACCESS_KEY_ID", "none"), ("AWS_SECRET_ACCESS_KEY", "none")];
+        Self::spawn(listen, &all, &[&keys, env].concat())
+    }
+
     fn spawn(listen: SocketAddr, flags: &[String], env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();

@@ -23,6 +23,9 @@ pub const OWNER: &str = "acme";
 /// Its token at the sandbox's GitHub.
 pub const TOKEN: &str = "ghp_test_0123456789";
 
+/// Once a year.
+const NEW_YEAR: &str = "0 0 1 1 *";
+
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
@@ -153,6 +156,13 @@ impl World {
             ("--poll-interval-ms", "100".to_owned()),
             ("--health-interval-ms", "50".to_owned()),
             ("--lease-ms", "3000".to_owned()),
+            // No test is to meet maintenance by chance.
+            ("--retention-build-lines-cron", NEW_YEAR.to_owned()),
+            ("--retention-events-cron", NEW_YEAR.to_owned()),
+            ("--retention-deployments-cron", NEW_YEAR.to_owned()),
+            ("--retention-workspaces-cron", NEW_YEAR.to_owned()),
+            ("--retention-images-cron", NEW_YEAR.to_owned()),
+            ("--retention-runs-cron", NEW_YEAR.to_owned()),
         ]);
         let mut args = Vec::new();
         for (flag, value) in defaults {

@@ -222,7 +222,7 @@ async fn the_role_of_the_documentation_has_what_the_program_needs_and_no_right_t
     assert_eq!(answer.status, 200, "{}", answer.text);
     story.claim_again().await;
     story.complete().await;
-    panda::reconcile::tidy(&app, std::path::Path::new("/nonexistent")).await;
+    panda::reconcile::tidy(&app).await;
 
     let mut psql = PgConnection::connect(url.as_str()).await.unwrap();
     for sql in [

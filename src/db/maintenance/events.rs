@@ -1,0 +1,208 @@
+//! Events of finished deployments, removed in small batches.
+//!
+//! A batch is one transaction: it takes the next deployments in the order of their ends, holds them (a retry waits), deletes, and notes how
+//! far it came. A process may die anywhere: what was committed is noted, and the next batch goes on behind it.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::{Batch, Run, renew};
+use crate::db::{Db, DbError};
+
+/// Most deployments of a batch: those whose events are gone already are passed by quickly, but not all at once.
+const DEPLOYMENTS: i64 = 500;
+
+/// Events that were told, for each that a batch may remove: of a deployment whose lines are gone already, a third is left.
+const TOLD_FOR_EACH: i64 = 4;
+
+/// Which events, and how many at once.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// Only those with these codes; all, when there are none. The last event of a deployment stays in any case: with it a browser that comes
+    /// back learns that there is no more, and a new one how it ended.
+    pub codes: Option<Vec<String>>,
+    /// Most rows of a batch.
+    pub batch: i64,
+}
+
+/// A deployment in the order of ends.
+type Ended = (DateTime<Utc>, String);
+
+impl Db {
+    /// Removes the next batch, and counts it for `run`.
+    pub async fn remove_events(&self, run: &Run, removal: &Removal) -> Result<Batch, DbError> {
+        let Some(older_than) = run.older_than else { return Ok(Batch::Last(0)) };
+        let mut tx = self.pool.begin().await?;
+        let kind = run.kind.as_str();
+        // Also the lock that a run which was thought dead waits for, so that the two never note their progress in turns.
+        let noted = sqlx::query!(
+            "INSERT INTO maintenance_progress AS p (kind) VALUES ($1)
+             ON CONFLICT (kind) DO UPDATE SET removed_place = p.removed_place RETURNING completed_at, deployment_id",
+            kind
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let after = noted.completed_at.zip(noted.deployment_id);
+        let chosen = choose(&mut tx, after.as_ref(), older_than, removal.batch).await?;
+        let Some(last) = chosen.last().cloned() else {
+            let ours = renew(&mut tx, run.id, 0).await?;
+            tx.commit().await?;
+            return Ok(if ours { Batch::Last(0) } else { Batch::Lost });
+        };
+        let ids: Vec<String> = chosen.iter().map(|(_, id)| id.clone()).collect();
+        let held = hold(&mut tx, &ids, older_than).await?;
+        let gone = delete(&mut tx, &held, removal).await?;
+        // A full batch may have left some of the last one that it came to: the next batch begins with that.
+        let done = match gone.last {
+            Some(partly) if gone.rows >= removal.batch => chosen
+                .iter()
+                .position(|(_, id)| *id == partly)
+                .and_then(|at| at.checked_sub(1))
+                .map(|at| chosen[at].clone())
+                .or(after),
+            _ => Some(last),
+        };
+        let (completed_at, id) = done.unzip();
+        sqlx::query!(
+            "UPDATE maintenance_progress SET completed_at = $2, deployment_id = $3, removed_place = greatest(removed_place, $4)
+             WHERE kind = $1",
+            kind,
+            completed_at,
+            id,
+            gone.place
+        )
+        .execute(&mut *tx)
+        .await?;
+        if !renew(&mut tx, run.id, gone.rows).await? {
+            return Ok(Batch::Lost);
+        }
+        crate::failpoints::reached("maintenance commit/before");
+        tx.commit().await?;
+        Ok(Batch::Some(gone.rows))
+    }
+
+    /// How many events the next deployments after `after` would lose, and which was the last of them; none when nothing is left.
+    pub async fn count_events(
+        &self,
+        run: &Run,
+        removal: &Removal,
+        after: Option<Ended>,
+    ) -> Result<Option<(i64, Ended)>, DbError> {
+        let Some(older_than) = run.older_than else { return Ok(None) };
+        let mut connection = self.pool.acquire().await?;
+        let after = match after {
+            Some(after) => Some(after),
+            None => self.noted(run).await?,
+        };
+        let chosen = choose(&mut connection, after.as_ref(), older_than, removal.batch).await?;
+        let Some(last) = chosen.last().cloned() else { return Ok(None) };
+        let ids: Vec<String> = chosen.into_iter().map(|(_, id)| id).collect();
+        let count = sqlx::query_scalar!(
+            "SELECT count(*) AS \"count!\" FROM deployment_events e JOIN deployments d ON d.id = e.deployment_id
+             WHERE e.deployment_id = ANY ($1) AND e.seq < d.next_event_seq - 1 AND ($2::text[] IS NULL OR e.code = ANY ($2))",
+            &ids,
+            removal.codes.as_deref()
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        Ok(Some((count, last)))
+    }
+
+    async fn noted(&self, run: &Run) -> Result<Option<Ended>, DbError> {
+        let noted = sqlx::query!(
+            "SELECT completed_at, deployment_id FROM maintenance_progress WHERE kind = $1",
+            run.kind.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(noted.and_then(|row| row.completed_at.zip(row.deployment_id)))
+    }
+}
+
+/// The next finished deployments, at least one, and further ones while they were told no more than some batches of events together: some
+/// of those may be gone.
+async fn choose(
+    connection: &mut PgConnection,
+    after: Option<&Ended>,
+    older_than: DateTime<Utc>,
+    events: i64,
+) -> Result<Vec<Ended>, DbError> {
+    let (completed_at, id) = after.cloned().unzip();
+    let rows = sqlx::query!(
+        "SELECT completed_at AS \"completed_at!\", id
+         FROM (SELECT completed_at, id,
+                      sum(next_event_seq - 1) OVER (ORDER BY completed_at, id) AS events,
+                      row_number() OVER (ORDER BY completed_at, id) AS n
+               FROM (SELECT completed_at, id, next_event_seq FROM deployments
+                     WHERE completed_at < $1 AND (completed_at, id) > (coalesce($2::timestamptz, '-infinity'), coalesce($3::text, ''))
+                     ORDER BY completed_at, id LIMIT $4) AS next) AS counted
+         WHERE n = 1 OR events <= $5::bigint ORDER BY completed_at, id",
+        older_than,
+        completed_at,
+        id,
+        DEPLOYMENTS,
+        events * TOLD_FOR_EACH
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.completed_at, row.id)).collect())
+}
+
+/// Deployments that are held, with the number of the last event of each, in the order of their ends.
+pub(super) struct Held {
+    pub(super) ids: Vec<String>,
+    lasts: Vec<i64>,
+}
+
+/// Those that are still finished, held until the transaction ends: one that is tried again meanwhile is left alone, or waits.
+pub(super) async fn hold(
+    connection: &mut PgConnection,
+    ids: &[String],
+    older_than: DateTime<Utc>,
+) -> Result<Held, DbError> {
+    // Locked in the order of ids, as commits do.
+    let mut rows = sqlx::query!(
+        "SELECT id, next_event_seq - 1 AS \"last!\"
+         FROM deployments WHERE id = ANY ($1) AND completed_at < $2 ORDER BY id FOR SHARE",
+        ids,
+        older_than
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.sort_by_key(|row| ids.iter().position(|id| *id == row.id));
+    let (ids, lasts) = rows.into_iter().map(|row| (row.id, row.last)).unzip();
+    Ok(Held { ids, lasts })
+}
+
+pub(super) struct Gone {
+    pub(super) rows: i64,
+    pub(super) place: i64,
+    /// The last deployment that lost some; of those before it, nothing is left to remove.
+    last: Option<String>,
+}
+
+/// Deletes from one deployment after the other.
+pub(super) async fn delete(connection: &mut PgConnection, held: &Held, removal: &Removal) -> Result<Gone, DbError> {
+    // Nobody updates an event, so that a row stays where the inner query saw it. The subquery's order is that of the loop.
+    let gone = sqlx::query!(
+        "WITH gone AS (
+             DELETE FROM deployment_events WHERE ctid = ANY (ARRAY (
+                 SELECT e.ctid
+                 FROM (SELECT * FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS held (id, last, n) ORDER BY n) AS held
+                 CROSS JOIN LATERAL (SELECT e.ctid FROM deployment_events e
+                                     WHERE e.deployment_id = held.id AND e.seq < held.last AND ($3::text[] IS NULL OR e.code = ANY ($3))
+                                     OFFSET 0) AS e
+                 ORDER BY held.n LIMIT $4))
+             RETURNING deployment_id, place)
+         SELECT count(*) AS \"rows!\", coalesce(max(place), 0) AS \"place!\", max(array_position($1::text[], deployment_id)) AS n FROM gone",
+        &held.ids,
+        &held.lasts,
+        removal.codes.as_deref(),
+        removal.batch
+    )
+    .fetch_one(connection)
+    .await?;
+    let n = gone.n.and_then(|n| usize::try_from(n - 1).ok());
+    let last = n.and_then(|n| held.ids.get(n)).cloned();
+    Ok(Gone { rows: gone.rows, place: gone.place, last })
+}

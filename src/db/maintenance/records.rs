@@ -1,0 +1,36 @@
+//! The oldest records of maintenance itself.
+
+use super::{Batch, Run, renew};
+use crate::db::{Db, DbError};
+
+impl Db {
+    /// Removes the next batch of records, and counts it for `run`.
+    pub async fn remove_maintenance_runs(&self, run: &Run, batch: i64) -> Result<Batch, DbError> {
+        let Some(older_than) = run.older_than else { return Ok(Batch::Last(0)) };
+        let mut tx = self.pool.begin().await?;
+        let gone = sqlx::query!(
+            "DELETE FROM maintenance_runs WHERE id IN (SELECT id FROM maintenance_runs WHERE ended_at < $1 ORDER BY id LIMIT $2)",
+            older_than,
+            batch
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        let gone = i64::try_from(gone).unwrap_or(i64::MAX);
+        if !renew(&mut tx, run.id, gone).await? {
+            return Ok(Batch::Lost);
+        }
+        tx.commit().await?;
+        Ok(if gone < batch { Batch::Last(gone) } else { Batch::Some(gone) })
+    }
+
+    /// How many records would be removed.
+    pub async fn count_maintenance_runs(&self, run: &Run) -> Result<i64, DbError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT count(*) AS \"count!\" FROM maintenance_runs WHERE ended_at < $1",
+            run.older_than
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+}

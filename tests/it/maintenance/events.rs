@@ -1,0 +1,107 @@
+//! Build lines and events.
+
+use panda::domain::catalogue::EventCode;
+use panda::domain::event::Event;
+use panda::domain::maintenance::Kind;
+
+use super::{Keeper, age, codes};
+use crate::http::Story;
+use crate::support::db::TestDb;
+use crate::support::wishes::Wishes;
+
+/// A finished deployment with so many build lines.
+async fn built(db: &TestDb, lines: u32) -> Story {
+    let mut story = Story::begin(&db.db).await;
+    story.tell(vec![Event::new(EventCode::BuildStarted)]).await;
+    story.build_lines(1, lines).await;
+    story.tell(vec![Event::new(EventCode::PushProgress).with("message", "pushed").keyed(1)]).await;
+    story.complete().await;
+    story
+}
+
+#[tokio::test]
+async fn lines_of_old_deployments_go_and_the_rest_of_their_story_stays() {
+    let db = TestDb::new().await;
+    let (old, young, mut running) = (built(&db, 5_000).await, built(&db, 3).await, Story::begin(&db.db).await);
+    running.build_lines(1, 3).await;
+    age(&db, old.id(), 31).await;
+    age(&db, young.id(), 29).await;
+    let keeper = Keeper::of(&db.db, Kind::BuildLines, "30d");
+    let run = keeper.tick(1).await;
+    assert_eq!((run.state.as_str(), run.removed, run.error), ("done", 5_001, None));
+    assert_eq!(codes(&db, old.id()).await, ["build_started", "deployment_completed", "completed"]);
+    assert_eq!(codes(&db, young.id()).await.len(), 7);
+    assert_eq!(codes(&db, running.id()).await.len(), 3);
+    let text = keeper.metrics.text();
+    assert!(text.contains("panda_maintenance_removed_total{kind=\"build_lines\"} 5001"), "{text}");
+    assert!(text.contains("panda_maintenance_runs_total{kind=\"build_lines\",end=\"done\"} 1"), "{text}");
+
+    let again = keeper.tick(2).await;
+    assert_eq!((again.state.as_str(), again.removed), ("done", 0));
+    age(&db, young.id(), 2).await;
+    assert_eq!(keeper.tick(3).await.removed, 4, "what has grown old since then");
+    let shown = db.db.deployment(old.id()).await.unwrap().unwrap();
+    assert_eq!(shown.event_count, 5_004, "how many there were");
+}
+
+#[tokio::test]
+async fn of_events_the_last_one_stays_as_long_as_its_deployment() {
+    let db = TestDb::new().await;
+    let (old, young) = (built(&db, 10).await, built(&db, 10).await);
+    let mut failed = Story::begin(&db.db).await;
+    failed.build_lines(1, 3).await;
+    failed.fail().await;
+    age(&db, old.id(), 200).await;
+    age(&db, failed.id(), 200).await;
+    let run = Keeper::of(&db.db, Kind::Events, "180d").tick(1).await;
+    assert_eq!((run.state.as_str(), run.removed), ("done", 16));
+    assert_eq!(codes(&db, old.id()).await, ["completed"]);
+    assert_eq!(codes(&db, failed.id()).await, ["build_failed"]);
+    assert_eq!(codes(&db, young.id()).await.len(), 14);
+}
+
+#[tokio::test]
+async fn a_deployment_that_is_tried_again_is_left_alone_until_it_has_ended_anew() {
+    let db = TestDb::new().await;
+    let mut story = Story::begin(&db.db).await;
+    story.build_lines(1, 3).await;
+    story.fail().await;
+    age(&db, story.id(), 40).await;
+    db.db.request_retry(story.id()).await.unwrap();
+    let keeper = Keeper::of(&db.db, Kind::Events, "30d");
+    assert_eq!(keeper.tick(1).await.removed, 0);
+    let mut story = story.retried().await;
+    story.build_lines(4, 5).await;
+    story.fail().await;
+    assert_eq!(keeper.tick(2).await.removed, 0, "it ended just now");
+    let all = codes(&db, story.id()).await.len();
+    age(&db, story.id(), 40).await;
+    let removed = keeper.tick(3).await.removed;
+    assert_eq!((usize::try_from(removed).unwrap(), codes(&db, story.id()).await.len()), (all - 1, 1));
+}
+
+#[tokio::test]
+async fn what_is_kept_for_ever_is_never_looked_for() {
+    let db = TestDb::new().await;
+    let old = built(&db, 10).await;
+    age(&db, old.id(), 10_000).await;
+    let keeper = Keeper::of(&db.db, Kind::Events, "never");
+    keeper.maintenance.begin_due(chrono::Utc::now() + chrono::TimeDelta::minutes(5)).await;
+    assert!(keeper.runs().await.is_empty());
+    assert_eq!(codes(&db, old.id()).await.len(), 14);
+}
+
+#[tokio::test]
+async fn records_of_maintenance_are_removed_too_but_not_those_under_way() {
+    let db = TestDb::new().await;
+    let lines = Keeper::of(&db.db, Kind::BuildLines, "30d");
+    lines.tick(1).await;
+    lines.tick(2).await;
+    sqlx::query("UPDATE maintenance_runs SET ended_at = ended_at - interval '91 days' WHERE id = (SELECT min(id) FROM maintenance_runs)")
+        .execute(&mut db.psql().await)
+        .await
+        .unwrap();
+    let run = Keeper::of(&db.db, Kind::Runs, "90d").tick(1).await;
+    assert_eq!((run.state.as_str(), run.removed), ("done", 1));
+    assert_eq!(lines.runs().await.len(), 1);
+}

@@ -1,0 +1,117 @@
+//! What is removed with time: on rows that the program's own code wrote, aged by SQL.
+
+mod archive;
+mod crash;
+mod endpoints;
+mod events;
+mod local;
+mod replicas;
+mod streams;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chrono::{TimeDelta, Utc};
+use clap::Parser;
+use panda::clients::docker::Docker;
+use panda::config::RetentionConfig;
+use panda::db::Db;
+use panda::db::maintenance::{RunFilter, RunView};
+use panda::domain::maintenance::Kind;
+use panda::maintenance::{Maintenance, Parts};
+use panda::metrics::Metrics;
+
+use crate::support::db::TestDb;
+use crate::support::wait_for;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    retention: RetentionConfig,
+}
+
+/// A replica's maintenance of one kind, due every minute.
+pub struct Keeper {
+    db: Db,
+    kind: Kind,
+    pub maintenance: Maintenance,
+    pub metrics: Metrics,
+}
+
+impl Keeper {
+    /// Of what is in the database, and older than `age`.
+    pub fn of(db: &Db, kind: Kind, age: &str) -> Self {
+        Self::named(db, kind, age, "here/1")
+    }
+
+    /// The same in another replica.
+    pub fn named(db: &Db, kind: Kind, age: &str, replica: &str) -> Self {
+        Self::at(
+            db,
+            kind,
+            age,
+            replica,
+            Path::new("/nonexistent"),
+            Docker::connect(Some("unix:///nonexistent")).unwrap(),
+        )
+    }
+
+    /// The same with a machine around it.
+    pub fn at(db: &Db, kind: Kind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
+        let option = format!("--retention-{}", kind.as_str().replace('_', "-"));
+        let mut args = vec!["panda".to_owned(), format!("{option}-cron=* * * * *")];
+        if kind != Kind::Workspaces {
+            args.push(format!("{option}={age}"));
+        }
+        let rules = Cli::try_parse_from(args).unwrap().retention.rules();
+        let metrics = Metrics::default();
+        let maintenance = Maintenance::new(Parts {
+            db: db.clone(),
+            docker,
+            workspace_dir: workspaces.to_owned(),
+            metrics: metrics.clone(),
+            replica: replica.to_owned(),
+            rules: Arc::new(rules.into_iter().filter(|rule| rule.kind == kind).collect()),
+            asked: Arc::default(),
+        });
+        Self { db: db.clone(), kind, maintenance, metrics }
+    }
+
+    /// As at a tick some minutes from now; the run, once it has ended.
+    pub async fn tick(&self, minutes: i64) -> RunView {
+        let before = self.runs().await.len();
+        self.maintenance.begin_due(Utc::now() + TimeDelta::minutes(minutes)).await;
+        wait_for("the run ended", async || {
+            let runs = self.runs().await;
+            (runs.len() > before && runs[0].ended_at.is_some()).then(|| runs[0].clone())
+        })
+        .await
+    }
+
+    /// All runs of the kind, newest first.
+    pub async fn runs(&self) -> Vec<RunView> {
+        let filter = RunFilter { kind: Some(self.kind), limit: 100, ..RunFilter::default() };
+        self.db.maintenance_runs(&filter).await.unwrap()
+    }
+}
+
+/// As if the deployment had ended so many days ago.
+pub async fn age(db: &TestDb, id: &str, days: i32) {
+    let moved =
+        sqlx::query("UPDATE deployments SET completed_at = completed_at - make_interval(days => $2) WHERE id = $1")
+            .bind(id)
+            .bind(days)
+            .execute(&mut db.psql().await)
+            .await
+            .unwrap();
+    assert_eq!(moved.rows_affected(), 1);
+}
+
+/// Codes of the events that are left, in order.
+pub async fn codes(db: &TestDb, id: &str) -> Vec<String> {
+    sqlx::query_scalar("SELECT code FROM deployment_events WHERE deployment_id = $1 ORDER BY seq")
+        .bind(id)
+        .fetch_all(&mut db.psql().await)
+        .await
+        .unwrap()
+}
