@@ -44,9 +44,9 @@ soak: ## Random kills, pauses, stops and cuts for PANDA_SOAK_MINUTES (10); PANDA
 	cargo build --all-targets $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run --profile soak $(TESTED)
 
-fuzz: ## Fuzz history, events, ids, refs and configuration for PANDA_FUZZ_SECONDS (60) each, with a nightly Rust
+fuzz: ## Fuzz history, events, ids, refs, configuration and cron for PANDA_FUZZ_SECONDS (60) each, with a nightly Rust
 	@scripts/install.sh build rust fuzz
-	@cd fuzz && for target in history events ids refs configuration; do \
+	@cd fuzz && for target in history events ids refs configuration cron; do \
 	  cargo +nightly fuzz run "$$target" -- -max_total_time=$${PANDA_FUZZ_SECONDS:-60} -timeout=10 -print_final_stats=1 -verbosity=0; \
 	done
 

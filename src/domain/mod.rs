@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod catalogue;
 pub mod claims;
 pub mod connection;
+pub mod cron;
 pub mod deployment;
 pub mod destination;
 pub mod event;

@@ -1,0 +1,162 @@
+use chrono::TimeDelta;
+
+use super::*;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn next(cron: &str, after: &str, zone_name: &str) -> String {
+    let next = Cron::parse(cron).unwrap().next_after(at(after), zone(zone_name).unwrap()).unwrap();
+    next.format("%Y-%m-%dT%H:%MZ").to_string()
+}
+
+/// The next ones, as a clock on the wall there shows them.
+fn walls(cron: &str, after: &str, zone_name: &str, count: usize) -> Vec<String> {
+    let zone = zone(zone_name).unwrap();
+    let upcoming = Cron::parse(cron).unwrap().upcoming(at(after), zone, count);
+    upcoming.iter().map(|time| time.with_timezone(&zone).format("%d %H:%M%z").to_string()).collect()
+}
+
+fn refused(cron: &str) -> String {
+    Cron::parse(cron).unwrap_err().to_string()
+}
+
+#[test]
+fn expressions_fire_at_the_next_time_that_they_name() {
+    for (cron, after, expected) in [
+        ("* * * * *", "2026-11-24T10:00:00Z", "2026-11-24T10:01Z"),
+        ("* * * * *", "2026-11-24T10:00:59.999Z", "2026-11-24T10:01Z"),
+        ("*/15 * * * *", "2026-11-24T10:50:00Z", "2026-11-24T11:00Z"),
+        ("30 6 * * MON-FRI", "2026-11-27T06:30:00Z", "2026-11-30T06:30Z"),
+        ("0 9 * * mon#1", "2026-11-24T00:00:00Z", "2026-12-07T09:00Z"),
+        ("0 9 * * FRIL", "2026-11-24T00:00:00Z", "2026-11-27T09:00Z"),
+        ("0 9 * * FRI-SUN", "2026-11-23T00:00:00Z", "2026-11-27T09:00Z"),
+        ("0 0 L * *", "2027-02-01T00:00:00Z", "2027-02-28T00:00Z"),
+        ("0 0 15W * *", "2026-11-01T00:00:00Z", "2026-11-16T00:00Z"),
+        ("0 0 29 2 *", "2026-01-01T00:00:00Z", "2028-02-29T00:00Z"),
+        ("0 0 1 JAN,jul *", "2026-02-01T00:00:00Z", "2026-07-01T00:00Z"),
+        ("0 0 13 * 5", "2026-11-24T00:00:00Z", "2026-11-27T00:00Z"),
+        (" @Daily ", "2026-11-24T10:00:00Z", "2026-11-25T00:00Z"),
+        ("@hourly", "2026-11-24T10:00:00Z", "2026-11-24T11:00Z"),
+        ("@weekly", "2026-11-24T10:00:00Z", "2026-11-29T00:00Z"),
+        ("@monthly", "2026-11-24T10:00:00Z", "2026-12-01T00:00Z"),
+        ("@yearly", "2026-11-24T10:00:00Z", "2027-01-01T00:00Z"),
+    ] {
+        assert_eq!(next(cron, after, "UTC"), expected, "{cron}");
+    }
+    assert_eq!(next("0 9 * * *", "2026-11-24T00:00:00Z", "Asia/Seoul"), "2026-11-25T00:00Z");
+    assert_eq!(next("0 9 * * *", "2026-11-23T23:59:59Z", "Asia/Seoul"), "2026-11-24T00:00Z");
+    assert_eq!(Cron::parse("  0  9 * *   mon ").unwrap().as_str(), "0 9 * * MON");
+    assert_eq!(Cron::parse("@daily").unwrap().to_string(), "0 0 * * *");
+}
+
+// Berlin, 29 March 2026: after 01:59 comes 03:00. 25 October: after the first 02:59 comes a second 02:00.
+
+#[test]
+fn a_time_of_day_that_the_clock_leaps_over_fires_once_after_the_leap() {
+    let berlin = |cron, count| walls(cron, "2026-03-28T12:00:00Z", "Europe/Berlin", count);
+    assert_eq!(berlin("30 2 * * *", 2), ["29 03:00+0200", "30 02:30+0200"]);
+    assert_eq!(berlin("*/20 2 * * *", 2), ["29 03:00+0200", "30 02:00+0200"]);
+    assert_eq!(berlin("30 1-3 * * *", 3), ["29 01:30+0100", "29 03:00+0200", "29 03:30+0200"]);
+    assert_eq!(berlin("0 2,3 * * *", 2), ["29 03:00+0200", "30 02:00+0200"], "the same instant is one");
+    // Samoa left out 30 December 2011.
+    assert_eq!(
+        walls("0 9 * * *", "2011-12-29T12:00:00Z", "Pacific/Apia", 3),
+        ["29 09:00-1000", "31 00:00+1400", "31 09:00+1400"]
+    );
+}
+
+#[test]
+fn a_time_of_day_that_comes_twice_fires_the_first_time() {
+    let berlin = |cron, count| walls(cron, "2026-10-24T12:00:00Z", "Europe/Berlin", count);
+    assert_eq!(berlin("30 2 * * *", 2), ["25 02:30+0200", "26 02:30+0100"]);
+    assert_eq!(berlin("*/30 2 * * *", 3), ["25 02:00+0200", "25 02:30+0200", "26 02:00+0100"]);
+    assert_eq!(
+        next("45 2 * * *", "2026-10-25T01:15:00Z", "Europe/Berlin"),
+        "2026-10-26T01:45Z",
+        "not one that is over"
+    );
+}
+
+#[test]
+fn every_hour_is_every_hour_that_passes() {
+    let berlin = |cron, after, count| walls(cron, after, "Europe/Berlin", count);
+    assert_eq!(berlin("30 * * * *", "2026-03-29T00:00:00Z", 2), ["29 01:30+0100", "29 03:30+0200"]);
+    assert_eq!(
+        berlin("30 * * * *", "2026-10-24T23:00:00Z", 4),
+        ["25 01:30+0200", "25 02:30+0200", "25 02:30+0100", "25 03:30+0100"]
+    );
+    let cron = Cron::parse("*/10 * * * *").unwrap();
+    for (zone_name, start) in [
+        ("Europe/Berlin", "2026-10-24T22:00:00Z"),
+        ("Europe/Berlin", "2026-03-28T22:00:00Z"),
+        ("Australia/Lord_Howe", "2026-04-04T12:00:00Z"),
+        ("Australia/Lord_Howe", "2026-10-03T12:00:00Z"),
+        ("Pacific/Apia", "2011-12-30T04:00:00Z"),
+    ] {
+        let times = cron.upcoming(at(start), zone(zone_name).unwrap(), 60);
+        let expected: Vec<_> = (1..=60).map(|n| at(start) + TimeDelta::minutes(10 * n)).collect();
+        assert_eq!(times, expected, "{zone_name} {start}");
+    }
+}
+
+#[test]
+fn what_is_no_expression_is_refused_with_the_reason_and_an_example() {
+    for (cron, says) in [
+        ("", "has 0"),
+        ("* * * *", "has 4"),
+        ("0 * * * * *", "seconds and years are not supported"),
+        ("60 * * * *", "minute: \"60\" must be *, 0 to 59"),
+        ("* 24 * * *", "hour: \"24\""),
+        ("* * 0 * *", "day of month: \"0\""),
+        ("* * * 13 *", "month: \"13\""),
+        ("* * * * 8", "day of week: \"8\""),
+        ("* * * * 7L", "day of week: \"7L\""),
+        ("* MON * * *", "hour: \"MON\""),
+        ("L * * * *", "minute: \"L\""),
+        ("* * * * L", "day of week: \"L\""),
+        ("5,, * * * *", "minute: \"\""),
+        (", * * * *", "minute: \"\""),
+        ("1- * * * *", "minute: \"1-\""),
+        ("-1 * * * *", "minute: \"-1\""),
+        ("+1 * * * *", "minute: \"+1\""),
+        ("9-5 * * * *", "minute: \"9-5\""),
+        ("*/0 * * * *", "minute: \"*/0\""),
+        ("*/x * * * *", "minute: \"*/x\""),
+        ("*,5 * * * *", "is not understood"),
+        ("* * * JANFEB *", "month: \"JANFEB\""),
+        ("* * * * 1#6", "day of week: \"1#6\""),
+        ("@reboot", "@hourly"),
+        ("@every 5m", "@hourly"),
+        ("* * * * ＊", "ASCII"),
+        (&"1,".repeat(60), "at most 100"),
+        ("0 0 30 2 *", "never fires"),
+        ("0 0 31 4,6,9,11 *", "never fires"),
+        ("0 0 31W FEB *", "never fires"),
+    ] {
+        let reason = refused(cron);
+        assert!(reason.to_lowercase().contains(&says.to_lowercase()), "{cron}: {reason}");
+        assert!(reason.contains("such as 30 6 * * MON-FRI"), "{cron}: {reason}");
+    }
+}
+
+#[test]
+fn a_zone_has_the_name_that_the_iana_database_gives_it() {
+    for name in ["UTC", "Europe/Berlin", "Asia/Seoul", "Etc/GMT+5", "America/Argentina/Buenos_Aires"] {
+        assert_eq!(zone(name).unwrap().name(), name);
+    }
+    for name in ["", "Berlin", "GMT+25", "+09:00", "Europe/Berlin ", "../etc/passwd"] {
+        assert!(zone(name).unwrap_err().to_string().contains("such as Europe/Berlin"), "{name}");
+    }
+    assert!(zone("europe/berlin").unwrap_err().to_string().ends_with("did you mean Europe/Berlin?"));
+}
+
+#[test]
+fn the_end_of_the_calendar_has_no_next_time() {
+    let cron = Cron::parse("* * * * *").unwrap();
+    for instant in [DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC, at("5000-12-31T23:59:00Z")] {
+        let _ = cron.next_after(instant, chrono_tz::Pacific::Kiritimati);
+    }
+    assert_eq!(cron.next_after(DateTime::<Utc>::MAX_UTC, Tz::UTC), None);
+}
