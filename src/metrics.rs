@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -23,6 +25,8 @@ pub struct Metrics {
     deployments_driven: Gauge,
     events_held_back_seconds: Gauge<f64, AtomicU64>,
     aws: AwsCalls,
+    schedules_overdue_seconds: Gauge<f64, AtomicU64>,
+    schedule_runs: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl Default for Metrics {
@@ -47,7 +51,30 @@ impl Default for Metrics {
         );
         let aws = AwsCalls::default();
         aws.register(&mut registry);
-        Self { aws, registry: Arc::new(registry), oldest_overdue_seconds, deployments_driven, events_held_back_seconds }
+        let schedules_overdue_seconds = Gauge::default();
+        registry.register(
+            "schedules_overdue_seconds",
+            "For how long the schedule that has been due for longest has been so; 0 when none is",
+            schedules_overdue_seconds.clone(),
+        );
+        let schedule_runs = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        for result in ["started", "refused", "failed", "skipped"] {
+            drop(schedule_runs.get_or_create(&[("result", result)]));
+        }
+        registry.register(
+            "schedule_runs",
+            "Times of schedules that this replica dealt with, by what became of them",
+            schedule_runs.clone(),
+        );
+        Self {
+            aws,
+            registry: Arc::new(registry),
+            schedules_overdue_seconds,
+            schedule_runs,
+            oldest_overdue_seconds,
+            deployments_driven,
+            events_held_back_seconds,
+        }
     }
 }
 
@@ -77,6 +104,16 @@ impl Metrics {
         self.aws.clone()
     }
 
+    /// Records for how long a schedule has been due.
+    pub fn set_schedules_overdue(&self, since: Duration) {
+        self.schedules_overdue_seconds.set(since.as_secs_f64());
+    }
+
+    /// Counts what became of a time of a schedule: `started`, `refused`, `failed` or `skipped`.
+    pub fn count_schedule_run(&self, result: &'static str) {
+        self.schedule_runs.get_or_create(&[("result", result)]).inc();
+    }
+
     /// All of them in the `OpenMetrics` text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -97,6 +134,12 @@ mod tests {
         metrics.set_oldest_overdue(Duration::from_millis(1_500));
         assert!(metrics.text().contains("panda_oldest_overdue_seconds 1.5"));
         assert!(metrics.text().contains("panda_deployments_driven 0"));
+        assert!(metrics.text().contains("panda_schedules_overdue_seconds 0.0"));
+        metrics.count_schedule_run("refused");
+        for (result, count) in [("started", 0), ("refused", 1), ("failed", 0), ("skipped", 0)] {
+            let line = format!("panda_schedule_runs_total{{result=\"{result}\"}} {count}");
+            assert!(metrics.text().contains(&line), "{line}: {}", metrics.text());
+        }
         assert!(metrics.text().contains("panda_events_held_back_seconds 0.0"));
     }
 }

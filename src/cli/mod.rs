@@ -19,6 +19,7 @@ mod parts;
 mod progress;
 mod result;
 mod retry;
+mod schedule;
 mod secret;
 mod serve;
 mod setup;
@@ -53,6 +54,7 @@ Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:
   panda cancel dep_…               stop it: build, execution and CodeDeploy
   panda retry dep_… --wait         try a failed one again, from where it failed
   panda result dep_…               what became of it
+  panda schedule create --cron '30 6 * * MON-FRI' --time-zone Asia/Seoul
 
 Exit codes:
   0  done    1  the deployment failed    2  wrong usage or input    3  server not reachable
@@ -91,7 +93,7 @@ pub enum Command {
     /// Connect a source repository or an AWS account
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
-    /// List the connections
+    /// List the connections, or remove one
     Connections(connections::ConnectionsArgs),
     /// Start a deployment
     Deploy(deploy::DeployArgs),
@@ -109,6 +111,8 @@ pub enum Command {
     List(list::ListArgs),
     /// Show the newest deployment that is not finished
     Current(current::CurrentArgs),
+    /// Deployments that start by the clock
+    Schedule(schedule::ScheduleArgs),
     /// Show who did what, newest first
     Audit(audit::AuditArgs),
     /// Run a command with a private Postgres and a Docker engine (DATABASE_URL and DOCKER_HOST are set)
@@ -146,6 +150,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Result(args) => result::run(args).await?,
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,
+        Command::Schedule(args) => schedule::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
         // The command's own exit code is ours.
         Command::Parts(args) => return parts::run(args).await,

@@ -14,6 +14,8 @@ pub mod notify;
 pub mod overdue;
 pub mod ownership;
 mod pool;
+pub mod removal;
+pub mod schedules;
 pub mod sealed;
 pub mod sessions;
 pub mod tokens;

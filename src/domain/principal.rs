@@ -149,6 +149,8 @@ pub enum Kind {
     Nobody,
     /// Not at all: it is the command line, on the database itself.
     Operator,
+    /// Not at all: it is a schedule whose time has come, with the right of whoever answers for it.
+    Schedule,
 }
 
 impl Kind {
@@ -160,6 +162,7 @@ impl Kind {
             Self::Admin => "admin",
             Self::Nobody => "nobody",
             Self::Operator => "operator",
+            Self::Schedule => "schedule",
         }
     }
 }
@@ -228,10 +231,23 @@ impl Caller {
         Self { principal: Arc::new(principal), ..Self::local() }
     }
 
+    /// The schedule of this id, with the role and the scope of whoever answers for it.
+    pub fn schedule(id: &str, role: Role, scope: Scope) -> Self {
+        let principal =
+            Principal { subject: schedule_subject(id), kind: Kind::Schedule, role, scope, expires_at: None };
+        Self { principal: Arc::new(principal), ..Self::local() }
+    }
+
     /// What they see.
     pub fn scope(&self) -> &Scope {
         &self.principal.scope
     }
+}
+
+/// The subject of what a schedule does. No token and no person is called so: names of tokens that begin like it are theirs, and their kind
+/// tells them apart.
+pub fn schedule_subject(id: &str) -> String {
+    format!("schedule:{id}")
 }
 
 #[cfg(test)]

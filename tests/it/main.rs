@@ -15,6 +15,7 @@ mod moto;
 mod parts;
 mod reconcile;
 mod sandbox;
+mod schedules;
 mod security;
 mod soak;
 mod streams;

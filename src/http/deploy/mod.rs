@@ -9,4 +9,4 @@ pub mod result;
 pub mod retry;
 pub mod switch;
 pub mod ticket;
-mod wish;
+pub mod wish;

@@ -15,10 +15,11 @@ mod oidc;
 pub mod outside;
 pub mod reader;
 mod readyz;
+mod schedules;
 mod schemathesis;
 mod server;
 mod slow;
-mod story;
+pub mod story;
 mod tls;
 
 use std::net::SocketAddr;
