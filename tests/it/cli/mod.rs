@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod schedule;
 mod token;
 mod watch;
 
