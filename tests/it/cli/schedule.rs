@@ -27,15 +27,22 @@ async fn a_schedule_is_made_shown_paused_run_and_deleted() {
     let id = made["scheduleId"].as_str().unwrap();
     assert_eq!((&made["deploy"]["branch"], &made["missed"]), (&"main".into(), &"run_once".into()));
     let list = command(&["schedule", "list"]).await;
-    assert!(list.stdout.contains(id) && list.stdout.contains("Asia/Seoul") && list.stdout.contains("30 6 * * MON-FRI"), "{list:?}");
+    assert!(
+        list.stdout.contains(id) && list.stdout.contains("Asia/Seoul") && list.stdout.contains("30 6 * * MON-FRI"),
+        "{list:?}"
+    );
     let wrong = command(&["schedule", "create", "--cron", "0 0 30 2 *"]).await;
     assert_eq!(wrong.code, 2);
     assert!(wrong.stderr.starts_with("panda: cron: never fires"), "{wrong:?}");
     let wrong = command(&["schedule", "change", id, "--time-zone", "asia/seoul"]).await;
     assert!(wrong.code == 2 && wrong.stderr.contains("did you mean Asia/Seoul?"), "{wrong:?}");
 
-    let changed = command(&["schedule", "change", id, "--cron", "@daily", "--branch", "release", "--missed", "skip"]).await;
-    assert!(changed.code == 0 && changed.stdout.contains("0 0 * * *") && changed.stdout.contains("release"), "{changed:?}");
+    let changed =
+        command(&["schedule", "change", id, "--cron", "@daily", "--branch", "release", "--missed", "skip"]).await;
+    assert!(
+        changed.code == 0 && changed.stdout.contains("0 0 * * *") && changed.stdout.contains("release"),
+        "{changed:?}"
+    );
     let paused = command(&["schedule", "pause", id]).await;
     assert!(paused.code == 0 && !paused.stdout.contains("nextRunAt"), "{paused:?}");
     let resumed = command(&["schedule", "resume", id]).await;
