@@ -244,10 +244,12 @@ impl Caller {
     }
 }
 
-/// The subject of what a schedule does. No token and no person is called so: names of tokens that begin like it are theirs, and their kind
-/// tells them apart.
+/// How the subjects of schedules begin. No token may be called so: whoever has to be another than the starter is told by the subject.
+pub const SCHEDULE_SUBJECT: &str = "schedule:";
+
+/// The subject of what a schedule does.
 pub fn schedule_subject(id: &str) -> String {
-    format!("schedule:{id}")
+    format!("{SCHEDULE_SUBJECT}{id}")
 }
 
 #[cfg(test)]
