@@ -4,6 +4,7 @@
 mod aws;
 mod maintenance;
 mod reconcile;
+mod schedules;
 mod streams;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use prometheus_client::registry::Registry;
 pub use aws::{AwsCalls, CallOutcome};
 pub use maintenance::MaintenanceMetrics;
 pub use reconcile::{ReconcileMetrics, Unfinished};
+pub use schedules::ScheduleMetrics;
 pub use streams::{Listener, StreamMetrics};
 
 /// Media type of [`Metrics::text`].
@@ -34,6 +36,8 @@ pub struct Metrics {
     pub streams: StreamMetrics,
     /// Maintenance.
     pub maintenance: MaintenanceMetrics,
+    /// Schedules.
+    pub schedules: ScheduleMetrics,
     connections: Family<OfUse, Gauge>,
 }
 
@@ -56,6 +60,7 @@ impl Default for Metrics {
             reconcile: ReconcileMetrics::register(&mut registry),
             streams: StreamMetrics::register(&mut registry),
             maintenance: MaintenanceMetrics::register(&mut registry),
+            schedules: ScheduleMetrics::register(&mut registry),
             connections,
             registry: Arc::default(),
         };
@@ -106,6 +111,8 @@ mod tests {
             "panda_aws_requests_total{call=\"ecr:CreateRepository\",outcome=\"throttled\"} 0",
             "panda_listener_reconnects_total{listener=\"work\"} 0",
             "panda_database_connections{state=\"idle\"} 0",
+            "panda_schedules_overdue_seconds 0.0",
+            "panda_schedule_runs_total{result=\"failed\"} 0",
             "panda_maintenance_removed_total{kind=\"build_lines\"} 0",
             "panda_maintenance_runs_total{kind=\"runs\",end=\"failed\"} 0",
         ] {

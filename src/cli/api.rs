@@ -101,15 +101,7 @@ impl Api {
     /// `POST /api/v1/deploy`. Sent again with the same idempotency key when the connection breaks, so that it starts one deployment
     /// however often it is sent.
     pub async fn deploy(&self, body: &Value) -> Result<(Started, Value), CliError> {
-        let key = Uuid::new_v4().to_string();
-        let send = || async {
-            let request = self.request(Method::POST, &["deploy"])?.header("Idempotency-Key", &key);
-            self.call(request.json(body)).await
-        };
-        let data = match send().await {
-            Err(CliError::Unreachable { .. }) => send().await?,
-            other => other?,
-        };
+        let data = self.post_once(&["deploy"], body).await?;
         Ok((self.read(&data)?, data))
     }
 
@@ -141,6 +133,46 @@ impl Api {
     /// `GET /api/v1/deploy` with its filters; the answer's data.
     pub async fn list(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["deploy"])?.query(query)).await
+    }
+
+    /// `POST /api/v1/schedules`, sent again as [`Api::deploy`] is; the answer's data.
+    pub async fn create_schedule(&self, body: &Value) -> Result<Value, CliError> {
+        self.post_once(&["schedules"], body).await
+    }
+
+    /// `POST /api/v1/schedules/{id}/run`, sent again as [`Api::deploy`] is; the answer's data.
+    pub async fn run_schedule(&self, id: &str) -> Result<Value, CliError> {
+        self.post_once(&["schedules", id, "run"], &json!({})).await
+    }
+
+    /// `PATCH /api/v1/schedules/{id}`; the answer's data.
+    pub async fn change_schedule(&self, id: &str, body: &Value) -> Result<Value, CliError> {
+        self.call(self.request(Method::PATCH, &["schedules", id])?.json(body)).await
+    }
+
+    /// `DELETE /api/v1/schedules/{id}`; the answer's data.
+    pub async fn delete_schedule(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::DELETE, &["schedules", id])?).await
+    }
+
+    /// `GET /api/v1/schedules/{id}`; the answer's data.
+    pub async fn schedule(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["schedules", id])?).await
+    }
+
+    /// `GET /api/v1/schedules` with its filters; the answer's data.
+    pub async fn schedules(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["schedules"])?.query(query)).await
+    }
+
+    /// `GET /api/v1/schedules/{id}/runs` with its filters; the answer's data.
+    pub async fn schedule_runs(&self, id: &str, query: &[(&str, String)]) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["schedules", id, "runs"])?.query(query)).await
+    }
+
+    /// `DELETE /api/v1/connections/{id}`; the answer's data.
+    pub async fn remove_connection(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::DELETE, &["connections", id])?).await
     }
 
     /// `GET /api/v1/audit` with its filters; the answer's data.
@@ -216,6 +248,19 @@ impl Api {
 
     fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, CliError> {
         Ok(self.calls.request(method, self.url(path)?))
+    }
+
+    /// A `POST` that has its effect once, though it may be sent twice.
+    async fn post_once(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        let key = Uuid::new_v4().to_string();
+        let send = || async {
+            let request = self.request(Method::POST, path)?.header("Idempotency-Key", &key);
+            self.call(request.json(body)).await
+        };
+        match send().await {
+            Err(CliError::Unreachable { .. }) => send().await,
+            other => other,
+        }
     }
 
     async fn call(&self, request: RequestBuilder) -> Result<Value, CliError> {

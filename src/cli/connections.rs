@@ -1,6 +1,6 @@
-//! `panda connections`: what is connected.
+//! `panda connections`: what is connected, and an end of it.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::api::ServerArgs;
@@ -10,15 +10,46 @@ use super::{clean, table};
 
 /// `panda connections`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ConnectionsArgs {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Shows both kinds.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Remove a connection: its secrets are erased, and nothing can be deployed with it any more
+    Remove(RemoveArgs),
+}
+
+/// `panda connections remove`.
+#[derive(Args, Debug)]
+struct RemoveArgs {
+    /// The connection's id
+    id: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Shows both kinds, or removes one.
 pub async fn run(args: ConnectionsArgs) -> Result<(), CliError> {
-    let (_, data) = args.server.api()?.connections().await?;
-    if args.server.json {
+    match args.command {
+        Some(Command::Remove(args)) => remove(&args).await,
+        None => list(&args.server).await,
+    }
+}
+
+async fn remove(args: &RemoveArgs) -> Result<(), CliError> {
+    let data = args.server.api()?.remove_connection(&args.id).await?;
+    say(if args.server.json { clean::json(&data) } else { table::members(&data, &["connectionId"]) }.trim_end());
+    Ok(())
+}
+
+async fn list(server: &ServerArgs) -> Result<(), CliError> {
+    let (_, data) = server.api()?.connections().await?;
+    if server.json {
         say(&clean::json(&data));
         return Ok(());
     }

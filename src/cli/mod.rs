@@ -21,6 +21,7 @@ mod progress;
 mod report;
 mod result;
 mod retry;
+mod schedule;
 mod secret;
 mod serve;
 mod setup;
@@ -56,6 +57,7 @@ Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:
   panda retry dep_… --wait         try a failed one again, from where it failed
   panda result dep_…               what became of it
   panda report                     questions about the history, such as panda report lead-time --since 90d
+  panda schedule create --cron '30 6 * * MON-FRI' --time-zone Asia/Seoul
 
 Exit codes:
   0  done    1  the deployment failed    2  wrong usage or input    3  server not reachable
@@ -94,7 +96,7 @@ pub enum Command {
     /// Connect a source repository or an AWS account
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
-    /// List the connections
+    /// List the connections, or remove one
     Connections(connections::ConnectionsArgs),
     /// Start a deployment
     Deploy(deploy::DeployArgs),
@@ -112,6 +114,8 @@ pub enum Command {
     List(list::ListArgs),
     /// Show the newest deployment that is not finished
     Current(current::CurrentArgs),
+    /// Deployments that start by the clock
+    Schedule(schedule::ScheduleArgs),
     /// Show who did what, newest first
     Audit(audit::AuditArgs),
     /// Answer questions about the history: how often, how long, why it failed, who decided
@@ -153,6 +157,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Result(args) => result::run(args).await?,
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,
+        Command::Schedule(args) => schedule::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
         Command::Report(args) => report::run(args).await?,
         Command::Maintenance(args) => maintenance::run(args).await?,

@@ -12,7 +12,7 @@ use super::{clean, table};
 use crate::config::DatabaseConfig;
 use crate::db::tokens::{NewToken, Revoked, TokenView};
 use crate::db::{Db, DbOptions};
-use crate::domain::principal::{Role, Scope};
+use crate::domain::principal::{Role, SCHEDULE_SUBJECT, Scope};
 use crate::domain::{ids, token};
 
 /// Longest name of a token, in characters.
@@ -177,11 +177,14 @@ fn scope(owners: &[String], repos: &[String]) -> Result<Scope, CliError> {
 
 fn name(text: &str) -> Result<String, String> {
     let fits = (1..=MAX_NAME).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@+:/".contains(&byte));
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@+:/".contains(&byte))
+        && !text.starts_with(SCHEDULE_SUBJECT);
     if fits {
         Ok(text.to_owned())
     } else {
-        Err(format!("give 1 to {MAX_NAME} letters, digits and -_.@+:/ without spaces"))
+        Err(format!(
+            "give 1 to {MAX_NAME} letters, digits and -_.@+:/ without spaces; what begins with {SCHEDULE_SUBJECT} is a schedule"
+        ))
     }
 }
 
@@ -211,6 +214,13 @@ mod tests {
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn no_token_is_called_like_a_schedule() {
+        name("ci@acme:shop/main").unwrap();
+        assert!(name("schedule:sch_1").unwrap_err().contains("schedule:"));
+        assert!(name("a b").is_err() && name("").is_err());
     }
 
     #[test]

@@ -63,7 +63,8 @@ impl Db {
     pub async fn github_connections(&self, scope: &Scope) -> Result<Vec<GithubSummary>, DbError> {
         Ok(sqlx::query_as!(
             GithubSummary,
-            "SELECT id, owner, repo, branch FROM github_connections WHERE in_scope(owner, repo, $1) ORDER BY created_at, id",
+            "SELECT id, owner, repo, branch FROM github_connections
+             WHERE removed_at IS NULL AND in_scope(owner, repo, $1) ORDER BY created_at, id",
             scope.sql()
         )
         .fetch_all(&self.pool)
@@ -76,10 +77,10 @@ impl Db {
         Ok(sqlx::query_as!(
             AwsSummary,
             "SELECT id, region FROM aws_connections c
-             WHERE $1::text[] IS NULL OR EXISTS (
+             WHERE removed_at IS NULL AND ($1::text[] IS NULL OR EXISTS (
                  SELECT FROM unnest(c.scope) AS its, unnest($1::text[]) AS mine
                  WHERE its = mine
-                    OR (split_part(its, '/', 1) = split_part(mine, '/', 1) AND '*' IN (split_part(its, '/', 2), split_part(mine, '/', 2))))
+                    OR (split_part(its, '/', 1) = split_part(mine, '/', 1) AND '*' IN (split_part(its, '/', 2), split_part(mine, '/', 2)))))
              ORDER BY created_at, id",
             scope.sql()
         )
@@ -97,7 +98,7 @@ impl Db {
     ) -> Result<bool, DbError> {
         let found = sqlx::query_scalar!(
             "SELECT id FROM aws_connections
-             WHERE id = $1 AND in_scope($2, $3, scope) AND ($4::text[] IS NULL OR scope IS NOT NULL)",
+             WHERE id = $1 AND removed_at IS NULL AND in_scope($2, $3, scope) AND ($4::text[] IS NULL OR scope IS NOT NULL)",
             id,
             owner,
             repo,
@@ -125,7 +126,8 @@ impl Db {
         ids: &[String],
     ) -> Result<Vec<Result<GithubConnection, DbError>>, DbError> {
         let rows = sqlx::query!(
-            "SELECT id, owner, repo, branch, token, key_id, wrapped_key, token_sealed FROM github_connections WHERE id = ANY ($1)",
+            "SELECT id, owner, repo, branch, token, key_id, wrapped_key, token_sealed
+             FROM github_connections WHERE id = ANY ($1) AND removed_at IS NULL",
             ids
         )
         .fetch_all(&self.pool)
@@ -145,7 +147,7 @@ impl Db {
         let rows = sqlx::query!(
             "SELECT id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id, key_id,
                     wrapped_key, secret_access_key_sealed, session_token_sealed, external_id_sealed
-             FROM aws_connections WHERE id = ANY ($1)",
+             FROM aws_connections WHERE id = ANY ($1) AND removed_at IS NULL",
             ids
         )
         .fetch_all(&self.pool)

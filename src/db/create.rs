@@ -63,6 +63,13 @@ pub enum Created {
     Repeated(Value),
     /// The key was used for another body.
     KeyReused,
+    /// It cannot be, or not now.
+    Refused(Refusal),
+}
+
+/// Why there is no new row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
     /// The ECR repository's name belongs to this other source repository in that account and region.
     NameTaken {
         /// Account or organisation of the other.
@@ -74,6 +81,8 @@ pub enum Created {
     TargetTaken(String),
     /// The traffic of one that it was to supersede is being moved: only an approver may stop that.
     NeedsApprover,
+    /// This connection was removed a moment ago.
+    ConnectionRemoved(String),
 }
 
 /// An unfinished deployment of the target.
@@ -93,48 +102,83 @@ impl Db {
         answer: impl FnOnce(&Made) -> Value,
     ) -> Result<Created, DbError> {
         let mut tx = self.pool.begin().await?;
-        // Two creations for one target at once must see each other.
-        turns::lock_target(&mut tx, &new.account_id, &new.region, &new.ecr_repository).await?;
         match reserve::<()>(&mut tx, key).await? {
             Some(Once::Repeated(answer)) => return Ok(Created::Repeated(answer)),
             Some(Once::KeyReused) => return Ok(Created::KeyReused),
             Some(Once::Now(())) | None => {}
         }
-        if let Some((owner, repo)) = name_taken(&mut tx, new).await? {
-            return Ok(Created::NameTaken { owner, repo });
-        }
-        let others = unfinished(&mut tx, new).await?;
-        if let (Some(other), Concurrency::Reject) = (others.first(), new.concurrency) {
-            return Ok(Created::TargetTaken(other.id.clone()));
-        }
-        let may_stop = by.principal.role >= Role::Approver || !others.iter().any(|other| other.switching);
-        if new.concurrency == Concurrency::Supersede && !may_stop {
-            return Ok(Created::NeedsApprover);
-        }
-        let superseded = match new.concurrency {
-            Concurrency::Supersede => supersede(&mut tx, &others, &new.id).await?,
-            Concurrency::Reject | Concurrency::Queue => Vec::new(),
+        let made = match create(&mut tx, new, by).await? {
+            Ok(made) => made,
+            Err(refusal) => return Ok(Created::Refused(refusal)),
         };
-        let started_at = insert(&mut tx, new, !others.is_empty(), by).await?;
-        let mut made = Made { started_at, queue_position: None, superseded };
-        if !others.is_empty() {
-            let waiting = others.iter().filter(|other| other.queued && !made.superseded.contains(&other.id)).count();
-            let position = i64::try_from(waiting).unwrap_or(i64::MAX - 1) + 1;
-            made.queue_position = Some(position);
-            let event = Event::new(EventCode::DeploymentQueued).with("position", position);
-            events::append_first(&mut tx, &new.id, &event).await?;
-        }
         keep(&mut tx, key, &answer(&made)).await?;
-        let details = json!({
-            "branch": new.branch, "concurrency": new.concurrency.as_str(), "superseded": made.superseded,
-            "githubConnectionId": new.github_connection_id, "awsConnectionId": new.aws_connection_id,
-        });
-        let (target, repository) = (Some(new.id.as_str()), Some((new.owner.as_str(), new.repo.as_str())));
-        audit::record(&mut tx, &Entry { by, action: Action::Deploy, target, repository, refused: None, details })
-            .await?;
         tx.commit().await?;
         Ok(Created::New(made))
     }
+}
+
+/// Creates a deployment within the caller's transaction, with its entry in the audit. A refusal has written nothing.
+pub(super) async fn create(
+    tx: &mut PgConnection,
+    new: &NewDeployment,
+    by: &Caller,
+) -> Result<Result<Made, Refusal>, DbError> {
+    // Two creations for one target at once must see each other.
+    turns::lock_target(tx, &new.account_id, &new.region, &new.ecr_repository).await?;
+    if let Some(gone) = removed_connection(tx, &new.github_connection_id, &new.aws_connection_id).await? {
+        return Ok(Err(Refusal::ConnectionRemoved(gone)));
+    }
+    if let Some((owner, repo)) = name_taken(tx, new).await? {
+        return Ok(Err(Refusal::NameTaken { owner, repo }));
+    }
+    let others = unfinished(tx, new).await?;
+    if let (Some(other), Concurrency::Reject) = (others.first(), new.concurrency) {
+        return Ok(Err(Refusal::TargetTaken(other.id.clone())));
+    }
+    let may_stop = by.principal.role >= Role::Approver || !others.iter().any(|other| other.switching);
+    if new.concurrency == Concurrency::Supersede && !may_stop {
+        return Ok(Err(Refusal::NeedsApprover));
+    }
+    let superseded = match new.concurrency {
+        Concurrency::Supersede => supersede(tx, &others, &new.id).await?,
+        Concurrency::Reject | Concurrency::Queue => Vec::new(),
+    };
+    let started_at = insert(tx, new, !others.is_empty(), by).await?;
+    let mut made = Made { started_at, queue_position: None, superseded };
+    if !others.is_empty() {
+        let waiting = others.iter().filter(|other| other.queued && !made.superseded.contains(&other.id)).count();
+        let position = i64::try_from(waiting).unwrap_or(i64::MAX - 1) + 1;
+        made.queue_position = Some(position);
+        let event = Event::new(EventCode::DeploymentQueued).with("position", position);
+        events::append_first(tx, &new.id, &event).await?;
+    }
+    let details = json!({
+        "branch": new.branch, "concurrency": new.concurrency.as_str(), "superseded": made.superseded,
+        "githubConnectionId": new.github_connection_id, "awsConnectionId": new.aws_connection_id,
+    });
+    let (target, repository) = (Some(new.id.as_str()), Some((new.owner.as_str(), new.repo.as_str())));
+    audit::record(tx, &Entry { by, action: Action::Deploy, target, repository, refused: None, details }).await?;
+    Ok(Ok(made))
+}
+
+/// Which of the two is removed. Those that are there stay until the caller's transaction ends: whoever removes one waits for it, and then
+/// sees the new deployment.
+pub(super) async fn removed_connection(
+    connection: &mut PgConnection,
+    github: &str,
+    aws: &str,
+) -> Result<Option<String>, DbError> {
+    let found =
+        sqlx::query!("SELECT FROM github_connections WHERE id = $1 AND removed_at IS NULL FOR KEY SHARE", github)
+            .fetch_optional(&mut *connection)
+            .await?;
+    if found.is_none() {
+        return Ok(Some(github.to_owned()));
+    }
+    let found = sqlx::query!("SELECT FROM aws_connections WHERE id = $1 AND removed_at IS NULL FOR KEY SHARE", aws)
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_none().then(|| aws.to_owned()))
 }
 
 /// The other source repository to which the ECR repository's name belongs, if one does.

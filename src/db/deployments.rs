@@ -46,6 +46,8 @@ pub struct DeploymentView {
     /// Place in the queue of its target, from 1; none when it does not wait for its turn.
     pub queue_position: Option<i64>,
     pub superseded_by: Option<String>,
+    /// The schedule that it is of; none when there is none.
+    pub schedule_id: Option<String>,
 }
 
 /// An attempt that failed and was followed by another one, as it may be shown.
@@ -143,6 +145,7 @@ impl Db {
                     next_event_seq - 1 AS \"event_count!\", final_service, blue_url, green_url, blue_service_arn,
                     green_service_arn, code_deploy_deployment_id, error_code, error_message, blue_latency_ms,
                     green_latency_ms, blue_error_rate, green_error_rate, switch_requested_at, superseded_by,
+                    (SELECT r.schedule_id FROM schedule_runs r WHERE r.deployment_id = d.id) AS schedule_id,
                     CASE WHEN queued AND status IN ('RUNNING', 'DEPLOYMENT_READY') THEN (
                         SELECT count(*) FROM deployments q
                         WHERE (q.account_id, q.region, q.ecr_repository) = (d.account_id, d.region, d.ecr_repository)

@@ -17,6 +17,8 @@ pub mod overdue;
 pub mod ownership;
 mod pool;
 pub mod reports;
+pub mod removal;
+pub mod schedules;
 pub mod sealed;
 pub mod sessions;
 pub mod tokens;

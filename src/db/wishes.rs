@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::audit::{self, Entry};
 use super::idempotency::{IdempotencyKey, Once, keep, reserve};
-use super::{Db, DbError, deployments, turns};
+use super::{Db, DbError, create, deployments, turns};
 use crate::domain::audit::Action;
 use crate::domain::deployment::Status;
 use crate::domain::principal::{Caller, Role};
@@ -45,6 +45,8 @@ pub enum Wished {
     Accepted,
     /// Not in this status.
     NotNow(Status),
+    /// Retry: this connection was removed.
+    ConnectionRemoved(String),
     /// Retry: this deployment holds the target, or waits for it.
     TargetTaken(String),
     /// Its traffic was to be moved, or is being moved: only an approver may.
@@ -92,7 +94,15 @@ impl Db {
 
 async fn switch(connection: &mut PgConnection, id: &str, by_another: bool, by: &Caller) -> Result<Wished, DbError> {
     if by_another {
-        let starter = sqlx::query_scalar!("SELECT started_by FROM deployments WHERE id = $1", id);
+        // What a schedule started, whoever answers for the schedule did: nobody approves their own by way of the clock.
+        let starter = sqlx::query_scalar!(
+            "SELECT coalesce(s.made_by, d.started_by)
+             FROM deployments d
+             LEFT JOIN schedule_runs r ON r.deployment_id = d.id
+             LEFT JOIN schedules s ON s.id = r.schedule_id AND d.started_by = 'schedule:' || s.id
+             WHERE d.id = $1",
+            id
+        );
         let starter = starter.fetch_optional(&mut *connection).await?.flatten();
         if starter.is_some_and(|starter| by.principal.known_subject() == Some(&starter)) {
             return Ok(Wished::NeedsAnother);
@@ -127,9 +137,12 @@ async fn cancel(connection: &mut PgConnection, id: &str, by: &Caller) -> Result<
 /// Another attempt, of which nobody has done anything yet. What the new one may not mistake for its own (execution, switch, urls) moves
 /// out of its columns: into the state of its first step, which decides what of it still lives, and into `deployment_attempts`.
 async fn retry(connection: &mut PgConnection, id: &str, step: &str, by: &Caller) -> Result<Wished, DbError> {
-    let target = sqlx::query!("SELECT account_id, region, ecr_repository FROM deployments WHERE id = $1", id)
-        .fetch_optional(&mut *connection)
-        .await?;
+    let target = sqlx::query!(
+        "SELECT account_id, region, ecr_repository, github_connection_id, aws_connection_id FROM deployments WHERE id = $1",
+        id
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
     let Some(target) = target else { return Ok(Wished::Unknown) };
     turns::lock_target(connection, &target.account_id, &target.region, &target.ecr_repository).await?;
     let holder = sqlx::query_scalar!(
@@ -153,6 +166,10 @@ async fn retry(connection: &mut PgConnection, id: &str, step: &str, by: &Caller)
     }
     if let Some(holder) = holder {
         return Ok(Wished::TargetTaken(holder));
+    }
+    let (github, aws) = (&target.github_connection_id, &target.aws_connection_id);
+    if let Some(gone) = create::removed_connection(connection, github, aws).await? {
+        return Ok(Wished::ConnectionRemoved(gone));
     }
     let begun = sqlx::query!(
         "WITH ended AS (

@@ -17,6 +17,16 @@ pub enum Action {
     ConnectGithub,
     /// An AWS account is connected.
     ConnectAws,
+    /// A connection is removed.
+    RemoveConnection,
+    /// A schedule is made.
+    CreateSchedule,
+    /// A schedule is changed, paused or resumed.
+    ChangeSchedule,
+    /// A schedule is deleted.
+    DeleteSchedule,
+    /// A schedule is run out of turn.
+    RunSchedule,
     /// A browser signs in.
     OpenSession,
     /// A browser signs out.
@@ -32,13 +42,18 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 17] = [
         Self::Deploy,
         Self::Switch,
         Self::Cancel,
         Self::Retry,
         Self::ConnectGithub,
         Self::ConnectAws,
+        Self::RemoveConnection,
+        Self::CreateSchedule,
+        Self::ChangeSchedule,
+        Self::DeleteSchedule,
+        Self::RunSchedule,
         Self::OpenSession,
         Self::CloseSession,
         Self::CreateToken,
@@ -56,6 +71,11 @@ impl Action {
             Self::Retry => "retry",
             Self::ConnectGithub => "connect.github",
             Self::ConnectAws => "connect.aws",
+            Self::RemoveConnection => "connection.remove",
+            Self::CreateSchedule => "schedule.create",
+            Self::ChangeSchedule => "schedule.change",
+            Self::DeleteSchedule => "schedule.delete",
+            Self::RunSchedule => "schedule.run",
             Self::OpenSession => "session.open",
             Self::CloseSession => "session.close",
             Self::CreateToken => "token.create",
@@ -65,17 +85,22 @@ impl Action {
         }
     }
 
-    /// What a request asks for, by the route that it matched; none when that changes nothing.
-    pub fn of_route(route: &str) -> Option<Self> {
-        match route.strip_prefix("/api/v1/")? {
-            "deploy" => Some(Self::Deploy),
-            "deploy/{id}/switch" => Some(Self::Switch),
-            "deploy/{id}/cancel" => Some(Self::Cancel),
-            "deploy/{id}/retry" => Some(Self::Retry),
-            "connect/github" => Some(Self::ConnectGithub),
-            "connect/aws" => Some(Self::ConnectAws),
-            "session" => Some(Self::OpenSession),
-            "maintenance/runs" => Some(Self::RunMaintenance),
+    /// What a request asks for, by its method and the route that it matched; none when that changes nothing.
+    pub fn of_request(method: &str, route: &str) -> Option<Self> {
+        match (method, route.strip_prefix("/api/v1/")?) {
+            ("POST", "deploy") => Some(Self::Deploy),
+            ("POST", "deploy/{id}/switch") => Some(Self::Switch),
+            ("POST", "deploy/{id}/cancel") => Some(Self::Cancel),
+            ("POST", "deploy/{id}/retry") => Some(Self::Retry),
+            ("POST", "connect/github") => Some(Self::ConnectGithub),
+            ("POST", "connect/aws") => Some(Self::ConnectAws),
+            ("DELETE", "connections/{id}") => Some(Self::RemoveConnection),
+            ("POST", "schedules") => Some(Self::CreateSchedule),
+            ("PATCH", "schedules/{id}") => Some(Self::ChangeSchedule),
+            ("DELETE", "schedules/{id}") => Some(Self::DeleteSchedule),
+            ("POST", "schedules/{id}/run") => Some(Self::RunSchedule),
+            ("POST", "maintenance/runs") => Some(Self::RunMaintenance),
+            ("POST", "session") => Some(Self::OpenSession),
             _ => None,
         }
     }

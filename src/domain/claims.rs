@@ -208,6 +208,7 @@ mod tests {
     #[test]
     fn the_example_of_the_guide_lets_in_whom_it_says() {
         let guide = include_str!("../../docs/security.md");
+        let (_, guide) = guide.split_once("## OpenID Connect").unwrap();
         let example = guide.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
         let issuers = parse(example).unwrap();
         let claims = json!({"repository_owner_id": "1234567", "repository": "acme/shop", "ref": "refs/heads/main", "event_name": "push"});

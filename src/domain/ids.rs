@@ -31,6 +31,11 @@ pub fn aws_connection_id() -> String {
     random_id("aws_")
 }
 
+/// A new id of a schedule: `sch_…`.
+pub fn schedule_id() -> String {
+    random_id("sch_")
+}
+
 /// A new id of an API token: `tok_…`. It names the token without being it.
 pub fn token_id() -> String {
     random_id("tok_")

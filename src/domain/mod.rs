@@ -19,6 +19,7 @@ pub mod names;
 pub mod network;
 pub mod pipeline;
 pub mod principal;
+pub mod schedule;
 pub mod text;
 pub mod token;
 pub mod trace;

@@ -149,6 +149,8 @@ pub enum Kind {
     Nobody,
     /// Not at all: it is the command line, on the database itself.
     Operator,
+    /// Not at all: it is a schedule whose time has come, with the right of whoever answers for it.
+    Schedule,
 }
 
 impl Kind {
@@ -160,6 +162,7 @@ impl Kind {
             Self::Admin => "admin",
             Self::Nobody => "nobody",
             Self::Operator => "operator",
+            Self::Schedule => "schedule",
         }
     }
 }
@@ -228,10 +231,25 @@ impl Caller {
         Self { principal: Arc::new(principal), ..Self::local() }
     }
 
+    /// The schedule of this id, with the role and the scope of whoever answers for it.
+    pub fn schedule(id: &str, role: Role, scope: Scope) -> Self {
+        let principal =
+            Principal { subject: schedule_subject(id), kind: Kind::Schedule, role, scope, expires_at: None };
+        Self { principal: Arc::new(principal), ..Self::local() }
+    }
+
     /// What they see.
     pub fn scope(&self) -> &Scope {
         &self.principal.scope
     }
+}
+
+/// How the subjects of schedules begin. No token may be called so: whoever has to be another than the starter is told by the subject.
+pub const SCHEDULE_SUBJECT: &str = "schedule:";
+
+/// The subject of what a schedule does.
+pub fn schedule_subject(id: &str) -> String {
+    format!("{SCHEDULE_SUBJECT}{id}")
 }
 
 #[cfg(test)]

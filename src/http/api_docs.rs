@@ -11,7 +11,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{
     ApiState, audit, connect, connections, deploy, door, events, healthz, maintenance, metrics, problem, readyz,
-    reports, session,
+    reports, schedules, session,
 };
 
 #[derive(OpenApi)]
@@ -29,6 +29,7 @@ use super::{
     tags(
         (name = "connections", description = "Where the source is read and where it is deployed to."),
         (name = "deployments", description = "Start, follow, switch, cancel, retry."),
+        (name = "schedules", description = "Deployments that start by the clock."),
         (name = "sessions", description = "Signing in where no header can be sent: a browser's EventSource."),
         (name = "audit", description = "Who did what."),
         (name = "reports", description = "Questions about the history."),
@@ -57,6 +58,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(connect::github::handle))
         .routes(routes!(connect::aws::handle))
         .routes(routes!(connections::handle))
+        .routes(routes!(connections::remove::handle))
         .routes(routes!(deploy::create::handle, deploy::list::handle))
         .routes(routes!(deploy::current::handle))
         .routes(routes!(deploy::events::handle))
@@ -67,6 +69,10 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::result::handle))
         .routes(routes!(deploy::ticket::handle))
         .routes(routes!(events::ticket::handle))
+        .routes(routes!(schedules::create::handle, schedules::list::handle))
+        .routes(routes!(schedules::show::handle, schedules::change::handle, schedules::delete::handle))
+        .routes(routes!(schedules::runs::handle))
+        .routes(routes!(schedules::run::handle))
         .routes(routes!(session::open::handle, session::close::handle))
         .routes(routes!(audit::handle))
         .routes(routes!(reports::list::handle))
@@ -91,11 +97,13 @@ pub fn parts() -> (Router<ApiState>, OpenApiDocument) {
             add_common(path, operation);
             refuses(operation, "403", FOREIGN);
         }
-        // Closing a session needs nobody who is signed in.
         if let Some(operation) = item.delete.as_mut() {
             add_common(path, operation);
             refuses(operation, "403", FOREIGN);
-            operation.responses.responses.remove("401");
+            // Closing a session needs nobody who is signed in.
+            if path == "/api/v1/session" {
+                operation.responses.responses.remove("401");
+            }
         }
     }
     (routes, document)
@@ -135,6 +143,8 @@ fn add_common(path: &str, operation: &mut Operation) {
         refuses(operation, "422", "The Idempotency-Key came with another body before.");
     }
     if operation.request_body.is_some() {
+        refuses(operation, "408", "The body did not arrive in time.");
+        refuses(operation, "413", "The body is over 64 KiB.");
         refuses(operation, "415", "The body is not declared as JSON.");
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
@@ -13,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::auth::{Admin, Allowed};
-use super::deploy::list::{limit, time};
+use super::deploy::list::{limit, page, time};
 use super::envelope::Envelope;
 use super::error::ApiError;
 use super::extract::{QueryParams, is_id};
@@ -24,6 +23,9 @@ use crate::domain::principal::Caller;
 
 /// Longest subject that is asked for, in characters.
 const MAX_SUBJECT: usize = 256;
+
+/// How ids begin that a path may have.
+const IDS: [&str; 4] = ["dep_", "sch_", "gh_", "aws_"];
 
 // ---- What was refused
 
@@ -42,12 +44,13 @@ impl Asked {
 /// that is kept for ever, and they could add any number.
 pub async fn keep_refusals(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let action = route.filter(|_| request.method() == Method::POST).and_then(Action::of_route);
+    let action = route.and_then(|route| Action::of_request(request.method().as_str(), route));
     let Some(action) = action else { return next.run(request).await };
     let asked = Asked::default();
     request.extensions_mut().insert(asked.clone());
-    // /api/v1/deploy/{id}/…
-    let id = request.uri().path().split('/').nth(4).filter(|id| is_id(id) && id.starts_with("dep_")).map(str::to_owned);
+    // /api/v1/deploy/{id}/…, /api/v1/schedules/{id}, …
+    let ours = |id: &&str| is_id(id) && IDS.iter().any(|prefix| id.starts_with(prefix));
+    let id = request.uri().path().split('/').nth(4).filter(ours).map(str::to_owned);
     let response = next.run(request).await;
     let (Some(by), Some(problem)) = (asked.0.get(), response.extensions().get::<Problem>()) else { return response };
     if (400..500).contains(&problem.status) {
@@ -71,11 +74,12 @@ pub struct AuditQuery {
     /// Only of this subject: a token's name, for instance.
     #[param(example = "alice")]
     pub subject: Option<String>,
-    /// Only this action: `deploy`, `switch`, `cancel`, `retry`, `connect.github`, `connect.aws`, `session.open`, `session.close`, `token.create`,
-    /// `token.revoke`, `keys.rotate`, `maintenance.run`.
+    /// Only this action: `deploy`, `switch`, `cancel`, `retry`, `connect.github`, `connect.aws`, `connection.remove`, `schedule.create`,
+    /// `schedule.change`, `schedule.delete`, `schedule.run`, `session.open`, `session.close`, `token.create`, `token.revoke`, `keys.rotate`,
+    /// `maintenance.run`.
     #[param(example = "switch")]
     pub action: Option<String>,
-    /// Only of this deployment, connection or token.
+    /// Only of this deployment, connection, schedule or token.
     #[param(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
     pub target: Option<String>,
     /// At or after this time (RFC 3339).
@@ -99,7 +103,7 @@ impl AuditQuery {
             return Err(ApiError::field("subject", format!("must be a name of at most {MAX_SUBJECT} characters")));
         }
         if self.target.as_ref().is_some_and(|target| !is_id(target)) {
-            return Err(ApiError::field("target", "must be the id of a deployment, connection or token"));
+            return Err(ApiError::field("target", "must be the id of a deployment, connection, schedule or token"));
         }
         let cursor = || ApiError::field("cursor", "must be the nextCursor of a page before, unchanged");
         let action = self.action.as_deref().map(str::parse).transpose();
@@ -137,7 +141,8 @@ pub struct AuditEntry {
     /// Who: a token's name, for instance.
     #[schema(example = "alice")]
     pub subject: String,
-    /// How they signed in: `token`, `oidc`, `admin`, `nobody` (authentication is off), `operator` (the command line on the server).
+    /// How they signed in: `token`, `oidc`, `admin`, `nobody` (authentication is off), `operator` (the command line on the server),
+    /// `schedule` (by the clock).
     #[schema(example = "token")]
     pub kind: String,
     /// The API token, when it was one.
@@ -155,7 +160,7 @@ pub struct AuditEntry {
     /// What.
     #[schema(example = "switch")]
     pub action: String,
-    /// Of what: the id of a deployment, connection or token.
+    /// Of what: the id of a deployment, connection, schedule or token.
     #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
     pub target: Option<String>,
     /// Account or organisation of the repository concerned.
@@ -220,12 +225,8 @@ pub async fn handle(
     let wanted = filter.limit;
     // One more than wanted tells whether there is another page.
     filter.limit += 1;
-    let mut rows = state.db.audit(caller.scope(), &filter).await?;
-    let more = rows.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
-    if more {
-        rows.pop();
-    }
-    let next_cursor = rows.last().filter(|_| more).map(|row| row.id.to_string());
+    let rows = state.db.audit(caller.scope(), &filter).await?;
+    let (rows, next_cursor) = page(rows, wanted, |row| row.id.to_string());
     let entries = rows.into_iter().map(AuditEntry::from).collect();
     Ok(Envelope::new("감사 기록 조회 성공", AuditPage { entries, next_cursor }))
 }

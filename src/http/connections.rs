@@ -1,5 +1,7 @@
 //! `GET /api/v1/connections`: what is connected, without any secret.
 
+pub mod remove;
+
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -142,6 +142,26 @@ pub enum ApiError {
         /// The deployment that was to be tried again; none for a new one.
         retry_of: Option<String>,
     },
+    /// Deploy and retry: a connection was removed.
+    #[error("the connection {0} was removed")]
+    ConnectionRemoved(String),
+    /// There is no connection with this id.
+    #[error("no connection {0}")]
+    ConnectionNotFound(String),
+    /// An unfinished deployment uses the connection.
+    #[error("the connection {id} is used by deployment {deployment}")]
+    ConnectionInUse {
+        /// The connection.
+        id: String,
+        /// The deployment.
+        deployment: String,
+    },
+    /// There is no schedule with this id.
+    #[error("no schedule {0}")]
+    ScheduleNotFound(String),
+    /// Somebody else changed the schedule at the same time.
+    #[error("schedule {0} was changed meanwhile")]
+    ScheduleChanged(String),
     /// The ECR repository's name belongs to another source repository.
     #[error("the ECR repository {ecr_repository} belongs to another source repository")]
     RepositoryNameTaken {
@@ -403,6 +423,37 @@ impl ApiError {
                 ),
             )
             .deployment(other),
+            Self::ConnectionRemoved(id) => P::new(
+                S::CONFLICT,
+                "CONNECTION_REMOVED",
+                "The connection was removed",
+                format!("The connection {id} was removed. Connect anew, and start a new deployment with the new connection."),
+            ),
+            Self::ConnectionNotFound(id) => P::new(
+                S::NOT_FOUND,
+                "CONNECTION_NOT_FOUND",
+                "There is no such connection",
+                format!("There is no connection {id} that you may remove. GET /api/v1/connections lists those that there are."),
+            ),
+            Self::ConnectionInUse { id, deployment } => P::new(
+                S::CONFLICT,
+                "CONNECTION_IN_USE",
+                "An unfinished deployment uses the connection",
+                format!("The deployment {deployment} uses the connection {id} and is not finished. Wait for its end or cancel it, then try again."),
+            )
+            .deployment(deployment),
+            Self::ScheduleNotFound(id) => P::new(
+                S::NOT_FOUND,
+                "SCHEDULE_NOT_FOUND",
+                "There is no such schedule",
+                format!("There is no schedule {id}. GET /api/v1/schedules lists those that there are."),
+            ),
+            Self::ScheduleChanged(id) => P::new(
+                S::CONFLICT,
+                "SCHEDULE_CHANGED",
+                "Somebody else changed the schedule",
+                format!("Somebody else changed the schedule {id} at the same time. Read it again, and repeat the change if it is still wanted."),
+            ),
             Self::RepositoryNameTaken { ecr_repository, other } => P::new(
                 S::CONFLICT,
                 "REPOSITORY_NAME_TAKEN",

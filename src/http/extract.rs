@@ -112,8 +112,12 @@ fn not_an_object() -> ApiError {
 
 /// Turns serde's words into ours. A wrong value is not repeated: it may be a secret in the wrong place.
 fn refused_field(path: &str, message: &str) -> ApiError {
+    let name = message.split('`').nth(1).unwrap_or_default();
+    // The object that it is in, or should be.
+    let within = path.strip_suffix(name).unwrap_or(path).trim_end_matches('.');
+    let full = if within.is_empty() { name.to_owned() } else { format!("{within}.{name}") };
     // A client may name a field at any length.
-    let quoted = text::cut(message.split('`').nth(1).unwrap_or_default(), MAX_NAME);
+    let quoted = text::cut(&full, MAX_NAME);
     let expected = message.rsplit_once("expected ").map_or("another value", |(_, rest)| rest);
     let expected = expected.split(" at line ").next().unwrap_or(expected);
     if message.starts_with("missing field") {
@@ -148,7 +152,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for QueryPa
                     .find_map(|start| text.find(start).map(|at| text[at..].to_owned()));
                 Err(message.map_or_else(
                     || ApiError::field("query", "cannot be read: use name=value pairs, percent-encoded"),
-                    |message| refused_field("query", &message),
+                    |message| refused_field(".", &message),
                 ))
             }
         }
@@ -189,6 +193,36 @@ pub fn request_id(headers: &HeaderMap) -> &str {
     headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
+/// A schedule's id in the path, as [`DeploymentId`].
+#[derive(Debug)]
+pub struct ScheduleId(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for ScheduleId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        id(parts, state).await.map(Self).map_err(ApiError::ScheduleNotFound)
+    }
+}
+
+/// A connection's id in the path, as [`DeploymentId`].
+#[derive(Debug)]
+pub struct ConnectionId(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for ConnectionId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        id(parts, state).await.map(Self).map_err(ApiError::ConnectionNotFound)
+    }
+}
+
+/// The id in the path; what stands there, cut, when it cannot be one.
+async fn id<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, String> {
+    let id = Path::<String>::from_request_parts(parts, state).await.map(|Path(id)| id).unwrap_or_default();
+    if is_id(&id) { Ok(id) } else { Err(text::cut(&id, MAX_NAME)) }
+}
+
 /// A deployment's id in the path. One that cannot be an id is not looked for: it does not exist.
 #[derive(Debug)]
 pub struct DeploymentId(pub String);
@@ -197,8 +231,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeploymentId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let id = Path::<String>::from_request_parts(parts, state).await.map(|Path(id)| id).unwrap_or_default();
-        if is_id(&id) { Ok(Self(id)) } else { Err(ApiError::DeploymentNotFound(text::cut(&id, MAX_NAME))) }
+        id(parts, state).await.map(Self).map_err(ApiError::DeploymentNotFound)
     }
 }
 

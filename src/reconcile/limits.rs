@@ -14,6 +14,12 @@ pub(super) const RECHECK_SWEEPS: u32 = 10;
 /// Between two looks for turns that nobody gave and deployments that nobody advances.
 pub(super) const UPKEEP: Duration = Duration::from_secs(10);
 
+/// Longest time between two looks for schedules that are due: one that was just made may have to wait for it.
+pub(super) const SCHEDULES_SWEEP: Duration = Duration::from_secs(5);
+
+/// Shortest: another replica is at what is due.
+pub(super) const SCHEDULES_AGAIN: Duration = Duration::from_millis(200);
+
 /// How long a deployment has to be left alone to be named in the log: a takeover is none of it.
 pub(super) const OVERDUE_IS_NEWS: Duration = Duration::from_secs(30);
 

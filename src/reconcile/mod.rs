@@ -17,7 +17,9 @@
 //!    nothing, and the deployment is forgotten here. What the outside saw twice falls under 4.
 //! 8. **Between the end of a deployment and the turn of the next one at its target**: every replica's sweep gives turns that are due;
 //!    that two are given is ruled out by a unique index.
-//! 9. **Dying in one step again and again**: each claim without progress is counted in the row; after some the deployment fails.
+//! 9. **In the start of a scheduled deployment**: what became of its time, the deployment and the next time are one transaction, and the
+//!    first has a key. It happened, or the schedule is due still and whoever looks next has it (`schedules`).
+//! 10. **Dying in one step again and again**: each claim without progress is counted in the row; after some the deployment fails.
 //!
 //! `tests/it/crash` kills a process at each of these lines (`failpoints`), pauses it past its lease, and tells it to leave.
 //!
@@ -34,6 +36,7 @@ mod memory;
 mod notifier;
 mod permit;
 mod run;
+mod schedules;
 mod turns;
 mod upkeep;
 mod worker;

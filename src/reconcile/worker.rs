@@ -15,6 +15,7 @@ use super::lease::{Lease, Leases};
 use super::limits::{DRAIN, IDLE_SWEEP, RECHECK_SWEEPS, SWEEP};
 use super::notifier::Notifier;
 use super::permit::Permit;
+use super::schedules::Schedules;
 use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
@@ -89,6 +90,13 @@ impl Reconciler {
         background.spawn(self.notifier.clone().run(self.db.clone(), self.metrics.reconcile.clone(), notify.clone()));
         background.spawn(super::housekeeping::run(self.db.clone(), stop.clone()));
         let settings = self.services.settings.clone();
+        let schedules = Schedules {
+            db: self.db.clone(),
+            services: Arc::clone(&self.services),
+            notifier: self.notifier.clone(),
+            metrics: self.metrics.clone(),
+        };
+        background.spawn(schedules.run(stop.clone()));
         background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), stop.clone()));
         self.claim_until(&stop).await;
         self.tasks.close();

@@ -17,6 +17,7 @@ mod parts;
 mod reconcile;
 mod report;
 mod sandbox;
+mod schedules;
 mod security;
 mod soak;
 mod streams;

@@ -72,7 +72,12 @@ pub async fn handle(
         Answer::Now(answer) => Ok(Json(answer)),
         Answer::Refused(Wished::NotNow(status)) => Err(ApiError::AlreadyFinished { id, status: status.as_str() }),
         Answer::Refused(
-            Wished::Accepted | Wished::TargetTaken(_) | Wished::NeedsApprover | Wished::NeedsAnother | Wished::Unknown,
+            Wished::Accepted
+            | Wished::TargetTaken(_)
+            | Wished::NeedsApprover
+            | Wished::NeedsAnother
+            | Wished::ConnectionRemoved(_)
+            | Wished::Unknown,
         ) => Err(ApiError::Internal),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::wish::tell;
-use crate::db::create::{Created, Made, NewDeployment};
+use crate::db::create::{Created, Made, NewDeployment, Refusal};
 use crate::domain::deployment::{Concurrency, Status};
 use crate::domain::principal::{Caller, Role};
 use crate::domain::trace::Trace;
@@ -117,7 +117,6 @@ pub async fn handle(
     JsonBody(body): JsonBody<Deploy>,
 ) -> Result<Json<Value>, ApiError> {
     let key = key.of(&caller, PATH, &json!(body))?;
-    body.validate()?;
     let trace = headers.get("traceparent").and_then(|header| Trace::of_header(header.to_str().ok()?));
     let new = NewDeployment { trace, ..new_deployment(&state, &caller, body).await? };
     let answer = |made: &Made| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, made)));
@@ -131,16 +130,25 @@ pub async fn handle(
         }
         Created::Repeated(answer) => Ok(Json(answer)),
         Created::KeyReused => Err(ApiError::IdempotencyKeyReused),
-        Created::TargetTaken(other) => Err(ApiError::TargetTaken { other, retry_of: None }),
-        Created::NameTaken { owner, repo } => Err(ApiError::RepositoryNameTaken {
-            ecr_repository: new.ecr_repository,
-            other: caller.scope().holds(&owner, &repo).then(|| format!("{owner}/{repo}")),
-        }),
-        Created::NeedsApprover => Err(ApiError::NotAllowed { needed: Role::Approver, role: caller.principal.role }),
+        Created::Refused(refusal) => Err(refused(refusal, new.ecr_repository, &caller)),
     }
 }
 
-fn deployed(id: &str, made: &Made) -> Deployed {
+/// Why there is no new deployment.
+pub fn refused(refusal: Refusal, ecr_repository: String, caller: &Caller) -> ApiError {
+    match refusal {
+        Refusal::TargetTaken(other) => ApiError::TargetTaken { other, retry_of: None },
+        Refusal::NameTaken { owner, repo } => ApiError::RepositoryNameTaken {
+            ecr_repository,
+            other: caller.scope().holds(&owner, &repo).then(|| format!("{owner}/{repo}")),
+        },
+        Refusal::NeedsApprover => ApiError::NotAllowed { needed: Role::Approver, role: caller.principal.role },
+        Refusal::ConnectionRemoved(id) => ApiError::ConnectionRemoved(id),
+    }
+}
+
+/// The answer.
+pub fn deployed(id: &str, made: &Made) -> Deployed {
     Deployed {
         deployment_id: id.to_owned(),
         message: format!("Deployment started. Listen to /api/v1/deploy/{id}/events"),
@@ -151,7 +159,8 @@ fn deployed(id: &str, made: &Made) -> Deployed {
 }
 
 /// The row, after all that it names was found to be there and to belong together.
-async fn new_deployment(state: &ApiState, caller: &Caller, body: Deploy) -> Result<NewDeployment, ApiError> {
+pub async fn new_deployment(state: &ApiState, caller: &Caller, body: Deploy) -> Result<NewDeployment, ApiError> {
+    body.validate()?;
     let concurrency = body.concurrency()?;
     let unknown = |field, connect| {
         ApiError::field(

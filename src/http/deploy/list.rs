@@ -108,12 +108,23 @@ pub fn limit(text: Option<&str>) -> Result<i64, ApiError> {
         .ok_or_else(|| ApiError::field("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
 }
 
-/// The last row of a page: its start to the microsecond, as Postgres keeps it, and its id.
-fn cursor(row: &DeploymentView) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{} {}", row.started_at.to_rfc3339_opts(SecondsFormat::Micros, true), row.id))
+/// The rows of a page, of which one more than `wanted` was asked for, and the cursor of the next page.
+pub fn page<T>(mut rows: Vec<T>, wanted: i64, cursor: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+    let more = rows.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
+    if more {
+        rows.pop();
+    }
+    let next = rows.last().filter(|_| more).map(cursor);
+    (rows, next)
 }
 
-fn read_cursor(text: &str) -> Result<(DateTime<Utc>, String), ApiError> {
+/// The last row of a page: its time to the microsecond, as Postgres keeps it, and its id.
+pub fn cursor(at: DateTime<Utc>, id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {id}", at.to_rfc3339_opts(SecondsFormat::Micros, true)))
+}
+
+/// What [`cursor`] made.
+pub fn read_cursor(text: &str) -> Result<(DateTime<Utc>, String), ApiError> {
     let read = || {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let (time, id) = text.split_once(' ')?;
@@ -174,6 +185,9 @@ pub struct DeploymentItem {
     /// Its place in the queue of its target, from 1; null when it does not wait for its turn.
     #[schema(example = 1)]
     pub queue_position: Option<i64>,
+    /// The schedule that started it, by the clock or out of turn; null when there was none.
+    #[schema(example = "sch_4k1zq0v7w3m9x2c8b5n6")]
+    pub schedule_id: Option<String>,
 }
 
 impl From<DeploymentView> for DeploymentItem {
@@ -191,6 +205,7 @@ impl From<DeploymentView> for DeploymentItem {
             error_code: row.error_code,
             attempt: row.attempt,
             queue_position: row.queue_position,
+            schedule_id: row.schedule_id,
         }
     }
 }
@@ -215,12 +230,8 @@ pub async fn handle(
     let wanted = filter.limit;
     // One more than wanted tells whether there is another page.
     filter.limit += 1;
-    let mut rows = state.db.list_deployments(caller.scope(), &filter).await?;
-    let more = rows.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
-    if more {
-        rows.pop();
-    }
-    let next_cursor = rows.last().filter(|_| more).map(cursor);
+    let rows = state.db.list_deployments(caller.scope(), &filter).await?;
+    let (rows, next_cursor) = page(rows, wanted, |row| cursor(row.started_at, &row.id));
     let deployments = rows.into_iter().map(DeploymentItem::from).collect();
     Ok(Envelope::new("배포 목록 조회 성공", DeploymentPage { deployments, next_cursor }))
 }

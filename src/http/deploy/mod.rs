@@ -10,4 +10,4 @@ pub mod result;
 pub mod retry;
 pub mod switch;
 pub mod ticket;
-mod wish;
+pub mod wish;

@@ -99,6 +99,9 @@ pub struct DeploymentResult {
     /// The newer deployment that asked for the end of this one.
     #[schema(example = "dep_7m3x9c2v5b8n1k4j6h0g")]
     pub superseded_by: Option<String>,
+    /// The schedule that started it, by the clock or out of turn; null when there was none.
+    #[schema(example = "sch_4k1zq0v7w3m9x2c8b5n6")]
+    pub schedule_id: Option<String>,
 }
 
 /// An attempt that failed and was followed by another one.
@@ -186,6 +189,7 @@ impl DeploymentResult {
             attempts: attempts.into_iter().map(PastAttempt::from).collect(),
             queue_position: row.queue_position,
             superseded_by: row.superseded_by,
+            schedule_id: row.schedule_id,
         }
     }
 }

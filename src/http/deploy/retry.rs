@@ -50,7 +50,7 @@ pub struct Retrying {
         (status = 200, description = "The new attempt is under way.", body = Envelope<Retrying>),
         (status = 400, description = "The Idempotency-Key is not valid.", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller may not retry; what was to be switched needs an approver.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Not FAILED, or another deployment has the target: `message` tells which.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not FAILED, another deployment has the target, or a connection was removed: `errorCode` tells which.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
@@ -73,8 +73,12 @@ pub async fn handle(
         Answer::Now(answer) => Ok(Json(answer)),
         Answer::Refused(Wished::TargetTaken(other)) => Err(ApiError::TargetTaken { other, retry_of: Some(id) }),
         Answer::Refused(Wished::NotNow(status)) => Err(ApiError::NotFailed { id, status: status.as_str() }),
-        Answer::Refused(Wished::Accepted | Wished::NeedsApprover | Wished::NeedsAnother | Wished::Unknown) => {
-            Err(ApiError::Internal)
-        }
+        Answer::Refused(
+            Wished::Accepted
+            | Wished::NeedsApprover
+            | Wished::NeedsAnother
+            | Wished::ConnectionRemoved(_)
+            | Wished::Unknown,
+        ) => Err(ApiError::Internal),
     }
 }

@@ -93,7 +93,12 @@ pub async fn handle(
             Status::DeploymentReady => ApiError::BeingCancelled(id),
         }),
         Answer::Refused(
-            Wished::Accepted | Wished::TargetTaken(_) | Wished::NeedsApprover | Wished::NeedsAnother | Wished::Unknown,
+            Wished::Accepted
+            | Wished::TargetTaken(_)
+            | Wished::NeedsApprover
+            | Wished::NeedsAnother
+            | Wished::ConnectionRemoved(_)
+            | Wished::Unknown,
         ) => Err(ApiError::Internal),
     }
 }

@@ -47,6 +47,7 @@ pub async fn write(state: &ApiState, caller: &Caller, request: Request, answer: 
             return Err(ApiError::NotAllowed { needed: Role::Approver, role: caller.principal.role });
         }
         Once::Now(Wished::NeedsAnother) => return Err(ApiError::NeedsAnother(id)),
+        Once::Now(Wished::ConnectionRemoved(connection)) => return Err(ApiError::ConnectionRemoved(connection)),
         Once::Now(refused) => return Ok(Answer::Refused(refused)),
         Once::Repeated(answer) => return Ok(Answer::Now(answer)),
         Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),

@@ -4,6 +4,7 @@ mod client;
 mod demo;
 mod maintenance;
 mod report;
+mod schedule;
 mod token;
 mod watch;
 

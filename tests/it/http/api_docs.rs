@@ -12,6 +12,7 @@ use sqlx::Executor;
 use super::auth::Token;
 use super::{Answer, Api, Outside, Story, absent_db, outside, story};
 use crate::support::db::TestDb;
+use crate::support::wait_for;
 
 /// Status by status what the document promises, by `METHOD path`.
 fn promised(document: &Value) -> BTreeMap<String, BTreeSet<u16>> {
@@ -73,9 +74,10 @@ async fn every_field_is_described() {
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         assert!(schema["description"].is_string(), "{name}");
         for (field, property) in schema["properties"].as_object().unwrap() {
-            // One that may be null refers to a description as well.
-            let refers = property["oneOf"].as_array().is_some_and(|of| of.iter().any(|one| one["$ref"].is_string()));
-            let described = property["description"].is_string() || property["$ref"].is_string() || refers;
+            // One that may be null refers to its type beside null.
+            let mut types = Vec::new();
+            references(property, &mut types);
+            let described = property["description"].is_string() || !types.is_empty();
             assert!(described, "{name}.{field} has no description");
         }
     }
@@ -153,6 +155,11 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
             "/api/v1/deploy",
             json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop", "branch": "main"}),
         ),
+        (
+            "/api/v1/schedules",
+            json!({"cron": "@yearly", "deploy": {"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop",
+                                                 "branch": "main"}}),
+        ),
         ("/api/v1/maintenance/runs", json!({"kind": "events"})),
     ];
     let plain = [
@@ -170,6 +177,12 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::GET, "/api/v1/reports/{name}"),
         (Method::GET, "/api/v1/maintenance"),
         (Method::GET, "/api/v1/maintenance/runs"),
+        (Method::DELETE, "/api/v1/connections/{id}"),
+        (Method::GET, "/api/v1/schedules"),
+        (Method::GET, "/api/v1/schedules/{id}"),
+        (Method::DELETE, "/api/v1/schedules/{id}"),
+        (Method::GET, "/api/v1/schedules/{id}/runs"),
+        (Method::POST, "/api/v1/schedules/{id}/run"),
         (Method::GET, "/readyz"),
     ];
     let cookie = |r: RequestBuilder| r.header("cookie", "panda_session=x");
@@ -214,6 +227,34 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/dora?since=x", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/none", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/maintenance/runs", "/api/v1/maintenance/runs?limit=0", |r| r).await;
+    let schedule =
+        api.post("/api/v1/schedules", &bodies[3].1).await.json()["data"]["scheduleId"].as_str().unwrap().to_owned();
+    let (one, this) = ("/api/v1/schedules/{id}", format!("/api/v1/schedules/{schedule}"));
+    let (run, run_this) = (format!("{one}/run"), format!("{this}/run"));
+    p.ask(&api, Method::GET, "/api/v1/schedules", "/api/v1/schedules?limit=0", |r| r).await;
+    p.ask(&api, Method::GET, &format!("{one}/runs"), &format!("{this}/runs?limit=0"), |r| r).await;
+    let change = json!({"name": "other"});
+    p.ask(&api, Method::PATCH, one, &this, |r| r.json(&json!({}))).await;
+    p.ask(&api, Method::PATCH, one, &this, |r| r.body("{}")).await;
+    p.ask(&api, Method::PATCH, one, &this, |r| r.header("content-type", "application/json").body("x".repeat(70_000)))
+        .await;
+    p.ask(&away, Method::PATCH, one, &this, |r| r.json(&change)).await;
+    p.ask(&api, Method::POST, &run, &run_this, |r| r.header("idempotency-key", "")).await;
+    p.ask(&api, Method::POST, &run, &run_this, |r| r.body("x".repeat(70_000))).await;
+    p.ask(&api, Method::PATCH, one, "/api/v1/schedules/sch_unknown", |r| r.json(&change)).await;
+    // Somebody changes it between the look at it and the change.
+    let mut other = db.psql().await;
+    other.execute("BEGIN; UPDATE schedules SET version = version + 1").await.unwrap();
+    tokio::join!(p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)), async {
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut psql = db.psql().await;
+        wait_for("the change waits", async || {
+            sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut psql).await.unwrap() == 1
+        })
+        .await;
+        other.execute("COMMIT").await.unwrap();
+    });
     let events = format!("/api/v1/deploy/{id}/events");
     p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
     p.ask(&api, Method::GET, "/api/v1/events", "/api/v1/events?status=x", |r| r).await;
@@ -246,10 +287,17 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::POST, "/api/v1/deploy/{id}/retry"),
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
+        (Method::DELETE, "/api/v1/connections/{id}"),
+        (Method::GET, "/api/v1/schedules/{id}"),
+        (Method::DELETE, "/api/v1/schedules/{id}"),
+        (Method::GET, "/api/v1/schedules/{id}/runs"),
+        (Method::POST, "/api/v1/schedules/{id}/run"),
     ] {
         p.ask(&api, method.clone(), path, &path.replace("{id}", "dep_unknown"), |r| r).await;
         p.ask(&api, method, path, &path.replace("{id}", &archived), |r| r).await;
     }
+    let used = running.deployment().github_connection_id.clone();
+    p.ask(&api, Method::DELETE, "/api/v1/connections/{id}", &format!("/api/v1/connections/{used}"), |r| r).await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/switch", &format!("/api/v1/deploy/{id}/switch"), |r| r).await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/retry", &format!("/api/v1/deploy/{id}/retry"), |r| r).await;
     running.fail().await;
@@ -306,6 +354,20 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         p.ask(&api, Method::POST, &path, &concrete, |r| keyed(r).json(&json!({"why": "other"}))).await;
     }
     p.ask(&api, Method::POST, deploy, deploy, |r| r.header("idempotency-key", "k").json(&other)).await;
+    p.ask(&api, Method::POST, &run, &run_this, |r| r).await;
+    let cancel_all = "UPDATE deployments SET status = 'FAILED', error_code = 'CANCELLED', completed_at = now()";
+    db.psql().await.execute(cancel_all).await.unwrap();
+    let (schedules, body) = &bodies[3];
+    for (path, body) in [(*schedules, body), (run_this.as_str(), &json!({}))] {
+        let keyed = api.request(Method::POST, path).header("idempotency-key", "k").json(body);
+        assert_eq!(keyed.send().await.unwrap().status(), 200, "{path}");
+    }
+    p.ask(&api, Method::POST, schedules, schedules, |r| {
+        r.header("idempotency-key", "k").json(&json!({"cron": "@daily", "deploy": body["deploy"]}))
+    })
+    .await;
+    p.ask(&api, Method::POST, &run, &run_this, |r| r.header("idempotency-key", "k").json(&json!({"why": "other"})))
+        .await;
     Story::begin_at(&db.db, "a", "b-c", "123456789012").await;
     other["githubConnectionId"] = json!(story::github_connection(&db.db, "a-b", "c").await);
     (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
@@ -313,12 +375,13 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     // The tables are not what they should be: a fault of ours, whatever is asked.
     let broken = "ALTER TABLE deployments RENAME TO d; ALTER TABLE github_connections RENAME TO g;
                   ALTER TABLE aws_connections RENAME TO a;
-                  ALTER TABLE sessions RENAME TO s; ALTER TABLE audit RENAME TO u; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE maintenance_runs RENAME TO m; ALTER TABLE _sqlx_migrations RENAME version TO v;
+                  ALTER TABLE schedules RENAME TO c; ALTER TABLE sessions RENAME TO s; ALTER TABLE audit RENAME TO u; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE maintenance_runs RENAME TO m; ALTER TABLE _sqlx_migrations RENAME version TO v;
                   ALTER SCHEMA panda_report RENAME TO r";
     db.psql().await.execute(broken).await.unwrap();
     for (path, body) in &bodies {
         p.ask(&api, Method::POST, path, path, |r| r.json(body)).await;
     }
+    p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)).await;
     for (method, path) in &plain {
         p.ask(&api, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
     }

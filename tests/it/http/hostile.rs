@@ -130,7 +130,9 @@ impl Target {
                 "awsConnectionId": story::aws_connection(&db.db).await, "owner": "acme", "repo": "shop", "branch": "main"},
         });
         let document = serde_json::to_value(panda::http::document()).unwrap();
-        let Value::Object(bodies) = bodies else { unreachable!() };
+        let Value::Object(mut bodies) = bodies else { unreachable!() };
+        let schedule = json!({"cron": "0 0 1 1 *", "timeZone": "UTC", "deploy": bodies["/api/v1/deploy"]});
+        bodies.insert("/api/v1/schedules".to_owned(), schedule);
         (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
     }
 

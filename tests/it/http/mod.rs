@@ -16,10 +16,11 @@ pub mod outside;
 pub mod reader;
 mod readyz;
 mod reports;
+mod schedules;
 mod schemathesis;
 mod server;
 mod slow;
-mod story;
+pub mod story;
 mod tls;
 
 use std::net::SocketAddr;

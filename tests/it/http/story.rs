@@ -84,6 +84,11 @@ impl Story {
         &self.deployment.id
     }
 
+    /// As the reconciler has it.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
     /// Commits, and tells nobody: not even by a notification.
     pub async fn commit(&mut self, change: Change) {
         let committed = self.db.commit(&mut self.deployment, self.replica, change).await.unwrap();

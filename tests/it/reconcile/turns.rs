@@ -1,6 +1,6 @@
 //! One unfinished deployment of a target at a time: the others are refused, wait in order, or take its place.
 
-use panda::db::create::Created;
+use panda::db::create::{Created, Refusal};
 use panda::db::wishes::Wished;
 use panda::domain::deployment::Concurrency;
 use panda::sandbox::{ExecutionFault, Faults, Outcome};
@@ -41,7 +41,7 @@ async fn a_second_deployment_is_refused_and_the_first_one_named() {
     let world = World::with_files(tiny()).await;
     let first = deploy(&world, "main").await;
     let (_, created) = deploy_as(&world, Concurrency::Reject).await;
-    assert_eq!(created, Created::TargetTaken(first));
+    assert_eq!(created, Created::Refused(Refusal::TargetTaken(first)));
     let other_target = world.another_repository(tiny()).await;
     deploy(&other_target, "main").await;
 }

@@ -1,0 +1,90 @@
+//! What a schedule deploys, and whether that can still be.
+
+use sqlx::PgConnection;
+
+use crate::db::DbError;
+use crate::db::create::NewDeployment;
+use crate::domain::ids;
+use crate::domain::names::Names;
+use crate::domain::principal::Caller;
+
+/// What a deployment begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Starter<'a> {
+    /// Names in AWS.
+    pub names: &'a Names,
+    /// Name of the first step.
+    pub first_step: &'a str,
+}
+
+/// Why a connection cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// This one was removed.
+    Removed(String),
+    /// This one is not for the repository, or not for who answers.
+    NotFor(String),
+    /// The repository has a name that ECR cannot have.
+    Name(String),
+}
+
+/// What a row of `schedules` says of the deployment.
+pub(super) struct Target {
+    pub(super) id: String,
+    pub(super) github_connection_id: String,
+    pub(super) aws_connection_id: String,
+    pub(super) branch: String,
+    pub(super) concurrency: String,
+}
+
+/// The deployment, after all that it names was found to be there and to belong together.
+pub(super) async fn new_deployment(
+    tx: &mut PgConnection,
+    starter: Starter<'_>,
+    target: Target,
+    by: &Caller,
+) -> Result<Result<NewDeployment, Unusable>, DbError> {
+    let github = sqlx::query!(
+        "SELECT owner, repo FROM github_connections WHERE id = $1 AND removed_at IS NULL",
+        target.github_connection_id
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(github) = github else { return Ok(Err(Unusable::Removed(target.github_connection_id))) };
+    if !by.scope().holds(&github.owner, &github.repo) {
+        return Ok(Err(Unusable::NotFor(target.github_connection_id)));
+    }
+    let aws = sqlx::query!(
+        "SELECT account_id, region, in_scope($2, $3, scope) AND ($4::text[] IS NULL OR scope IS NOT NULL) AS \"usable!\"
+         FROM aws_connections WHERE id = $1 AND removed_at IS NULL",
+        target.aws_connection_id,
+        github.owner,
+        github.repo,
+        by.scope().sql()
+    )
+    .fetch_optional(tx)
+    .await?;
+    let aws = match aws {
+        Some(aws) if aws.usable => aws,
+        Some(_) => return Ok(Err(Unusable::NotFor(target.aws_connection_id))),
+        None => return Ok(Err(Unusable::Removed(target.aws_connection_id))),
+    };
+    let ecr_repository = match starter.names.ecr_repository(&github.owner, &github.repo) {
+        Ok(name) => name,
+        Err(rule) => return Ok(Err(Unusable::Name(rule))),
+    };
+    Ok(Ok(NewDeployment {
+        id: ids::deployment_id(),
+        owner: github.owner,
+        repo: github.repo,
+        branch: target.branch,
+        github_connection_id: target.github_connection_id,
+        aws_connection_id: target.aws_connection_id,
+        account_id: aws.account_id,
+        region: aws.region,
+        ecr_repository,
+        concurrency: target.concurrency.parse().map_err(DbError::Corrupt)?,
+        first_step: starter.first_step.to_owned(),
+        trace: None,
+    }))
+}

@@ -1,0 +1,131 @@
+use panda::db::removal::Removed;
+use panda::domain::deployment::Concurrency;
+use pretty_assertions::assert_eq;
+use sqlx::Executor;
+
+use super::*;
+use crate::http::{Story, count};
+
+/// Its only run must have started nothing, for this reason; the words.
+async fn refused(test: &TestDb, id: &str, result: &str, code: &str) -> String {
+    let runs = runs(&test.db, id).await;
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    assert_eq!((runs[0].result.as_str(), runs[0].error_code.as_deref()), (result, Some(code)), "{runs:?}");
+    let schedule = schedule(&test.db, id).await;
+    assert_eq!(schedule.last_error_code.as_deref(), Some(code));
+    assert!(schedule.next_run_at.unwrap() > Utc::now(), "it stays, and goes on");
+    runs[0].error_message.clone().unwrap()
+}
+
+#[tokio::test]
+async fn a_target_that_is_taken_refuses_the_time_queues_it_or_is_superseded() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let reject = hourly(db).await;
+    let id = made(db, &reject).await;
+    let story = Story::begin_at(db, "acme", "shop", "123456789012").await;
+    due_now(&test, &id).await;
+    look(db).await.unwrap();
+    let why = refused(&test, &id, "refused", "TARGET_TAKEN").await;
+    assert!(why.contains(story.id()), "{why}");
+    for (concurrency, superseded) in [(Concurrency::Queue, 0), (Concurrency::Supersede, 2)] {
+        let id = made(db, &Wanted { concurrency, ..reject.clone() }).await;
+        due_now(&test, &id).await;
+        let Some(Run::Started { deployment, superseded: ended }) = look(db).await.unwrap().run else {
+            panic!("not started")
+        };
+        assert_eq!(ended.len(), superseded);
+        assert!(db.deployment(&deployment).await.unwrap().unwrap().queue_position.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_whose_connection_is_removed_fails_visibly_and_stays() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    for gone in ["gh", "aws"] {
+        let wanted = hourly(db).await;
+        let id = made(db, &wanted).await;
+        let connection = if gone == "gh" { &wanted.github_connection_id } else { &wanted.aws_connection_id };
+        assert_eq!(db.remove_connection(connection, &Caller::local()).await.unwrap(), Removed::Now);
+        due_now(&test, &id).await;
+        look(db).await.unwrap();
+        let why = refused(&test, &id, "failed", "CONNECTION_REMOVED").await;
+        assert!(why.contains(connection.as_str()), "{why}");
+    }
+    assert_eq!(count(&test, "deployments").await, 0);
+}
+
+#[tokio::test]
+async fn it_may_what_whoever_answers_for_it_may_and_no_more() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let toys = Scope::of(&["toys/*".to_owned()]).unwrap();
+    // A scope that does not hold the repository, and one that does but whose AWS connection is for all.
+    for (scope, code) in [(toys, "OUT_OF_SCOPE"), (Scope::of(&["acme/shop".to_owned()]).unwrap(), "OUT_OF_SCOPE")] {
+        let id = made_by(db, &hourly(db).await, &caller("carol", Role::Deployer, scope)).await;
+        due_now(&test, &id).await;
+        look(db).await.unwrap();
+        refused(&test, &id, "failed", code).await;
+    }
+    let mut story = Story::begin_at(db, "acme", "shop", "123456789012").await;
+    story.ready().await;
+    test.psql().await.execute("UPDATE deployments SET switch_requested_at = now()").await.unwrap();
+    let supersede = Wanted { concurrency: Concurrency::Supersede, ..hourly(db).await };
+    let id = made_by(db, &supersede, &caller("dora", Role::Deployer, Scope::All)).await;
+    due_now(&test, &id).await;
+    look(db).await.unwrap();
+    refused(&test, &id, "refused", "NOT_ALLOWED").await;
+    let id = made_by(db, &supersede, &caller("anna", Role::Approver, Scope::All)).await;
+    due_now(&test, &id).await;
+    deployment(look(db).await);
+}
+
+#[tokio::test]
+async fn a_revoked_token_starts_nothing_any_more() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let token = crate::http::auth::Token::of(db, Role::Deployer).await;
+    let mut by = caller("ci", Role::Deployer, Scope::All);
+    let kind = panda::domain::principal::Kind::Token(token.id.clone());
+    by.principal = std::sync::Arc::new(panda::domain::Principal { kind, ..(*by.principal).clone() });
+    let id = made_by(db, &hourly(db).await, &by).await;
+    due_now(&test, &id).await;
+    deployment(look(db).await);
+    end_all(&test).await;
+    test.psql().await.execute("DELETE FROM schedule_runs").await.unwrap();
+    db.revoke_token(&token.id, &Caller::local()).await.unwrap();
+    due_now(&test, &id).await;
+    look(db).await.unwrap();
+    let why = refused(&test, &id, "failed", "TOKEN_REVOKED").await;
+    assert!(why.contains(&token.id), "{why}");
+}
+
+#[tokio::test]
+async fn one_that_the_database_refuses_keeps_no_other_waiting() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let broken = made(db, &Wanted { branch: "broken".to_owned(), ..hourly(db).await }).await;
+    let good = made(db, &hourly(db).await).await;
+    test.psql().await.execute("ALTER TABLE deployments ADD CHECK (branch <> 'broken')").await.unwrap();
+    due(&test, &broken, 0).await;
+    due_now(&test, &good).await;
+    let ran = [look(db).await.unwrap(), look(db).await.unwrap()];
+    assert!(ran.iter().all(|ran| ran.run.is_some()), "{ran:?}");
+    refused(&test, &broken, "failed", "INTERNAL").await;
+    assert_eq!(runs(db, &good).await[0].result, "started");
+}
+
+#[tokio::test]
+async fn an_expression_that_this_version_cannot_read_waits_for_somebody_to_mend_it() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let id = made(db, &hourly(db).await).await;
+    test.psql().await.execute("UPDATE schedules SET time_zone = 'Mars/Olympus'").await.unwrap();
+    due_now(&test, &id).await;
+    look(db).await.unwrap();
+    let schedule = schedule(db, &id).await;
+    assert_eq!((schedule.next_run_at, schedule.last_error_code.as_deref()), (None, Some("SCHEDULE_INVALID")));
+    assert!(schedule.last_error_message.unwrap().starts_with("timeZone: "));
+    assert_eq!(look(db).await, None);
+}

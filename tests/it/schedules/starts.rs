@@ -1,0 +1,130 @@
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use panda::domain::deployment::Concurrency;
+use panda::domain::principal::{Caller, Role, Scope};
+use pretty_assertions::assert_eq;
+
+use super::*;
+use crate::http::count;
+use crate::support::wait_for;
+use crate::support::world::{World, tiny};
+
+#[tokio::test]
+async fn nothing_is_started_before_its_time() {
+    let test = TestDb::new().await;
+    let id = made(&test.db, &hourly(&test.db).await).await;
+    assert_eq!(look(&test.db).await, None);
+    let next = schedule(&test.db, &id).await.next_run_at.unwrap();
+    assert!(next > Utc::now() && next.minute() == 0, "{next}");
+    let wait = test.db.next_schedule().await.unwrap().unwrap();
+    assert!(wait > chrono::TimeDelta::zero() && wait <= chrono::TimeDelta::hours(1), "{wait}");
+}
+
+#[tokio::test]
+async fn what_is_due_is_started_once_with_the_next_time_and_a_record() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let alice = caller("alice", Role::Deployer, Scope::All);
+    let id = made_by(db, &hourly(db).await, &alice).await;
+    let due_at = due_now(&test, &id).await;
+    let deployment = deployment(look(db).await);
+    assert_eq!(look(db).await, None);
+    let after = schedule(db, &id).await;
+    assert!(after.next_run_at.unwrap() > Utc::now() && after.last_due_at == Some(due_at), "{after:?}");
+    let runs = runs(db, &id).await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!((runs[0].due_at, runs[0].result.as_str(), runs[0].times), (due_at, "started", 1));
+    assert_eq!(runs[0].deployment_id.as_deref(), Some(deployment.as_str()));
+    let view = db.deployment(&deployment).await.unwrap().unwrap();
+    assert_eq!(
+        (view.status.as_str(), view.branch.as_str(), view.schedule_id.as_deref()),
+        ("RUNNING", "main", Some(&*id))
+    );
+    let sql = "SELECT d.started_by, a.subject, a.kind, a.role FROM deployments d JOIN audit a ON a.target = d.id AND a.action = 'deploy'";
+    let who: (String, String, String, String) = sqlx::query_as(sql).fetch_one(&mut test.psql().await).await.unwrap();
+    let subject = format!("schedule:{id}");
+    assert_eq!(who, (subject.clone(), subject, "schedule".to_owned(), "deployer".to_owned()));
+}
+
+#[tokio::test]
+async fn many_that_look_at_once_start_each_time_once() {
+    let test = TestDb::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        let mut wanted = hourly(&test.db).await;
+        wanted.concurrency = Concurrency::Queue;
+        ids.push(made(&test.db, &wanted).await);
+    }
+    for round in 1..=4 {
+        for id in &ids {
+            due_now(&test, id).await;
+        }
+        let lookers = join_all((0..8).map(|_| async {
+            let mut started = 0;
+            while let Some(ran) = look(&test.db).await {
+                started += usize::from(ran.run.is_some());
+            }
+            started
+        }));
+        assert_eq!(lookers.await.into_iter().sum::<usize>(), 5, "round {round}");
+        assert_eq!(count(&test, "deployments").await, 5 * round);
+        assert_eq!(count(&test, "schedule_runs").await, 5 * round);
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_was_dealt_with_is_not_started_again_when_it_comes_again() {
+    let test = TestDb::new().await;
+    let id = made(&test.db, &hourly(&test.db).await).await;
+    let due_at = due_now(&test, &id).await;
+    deployment(look(&test.db).await);
+    end_all(&test).await;
+    // As after a change that found the next time a moment before it was started.
+    let sql = "UPDATE schedules SET next_run_at = $2 WHERE id = $1";
+    sqlx::query(sql).bind(&id).bind(due_at).execute(&mut test.psql().await).await.unwrap();
+    let ran = look(&test.db).await.unwrap();
+    assert_eq!((ran.run, ran.skipped), (None, None));
+    assert_eq!(count(&test, "deployments").await, 1);
+    assert!(schedule(&test.db, &id).await.next_run_at.unwrap() > Utc::now());
+}
+
+#[tokio::test]
+async fn a_paused_or_deleted_schedule_starts_nothing() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let (paused, deleted) = (made(db, &hourly(db).await).await, made(db, &hourly(db).await).await);
+    due_now(&test, &paused).await;
+    due_now(&test, &deleted).await;
+    assert!(db.pause_schedule(&paused, &Caller::local()).await.unwrap().unwrap().next_run_at.is_none());
+    assert!(db.delete_schedule(&deleted, &Caller::local()).await.unwrap());
+    assert!(!db.delete_schedule(&deleted, &Caller::local()).await.unwrap());
+    assert_eq!((look(db).await, db.next_schedule().await.unwrap()), (None, None));
+    assert!(db.schedule(&Scope::All, &deleted).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_start_what_is_due_once_and_it_runs_to_its_end() {
+    let world = World::with_files(tiny()).await;
+    let (github, aws) = crate::reconcile::connect(&world, "main", crate::support::world::TOKEN).await;
+    let wanted = Wanted {
+        github_connection_id: github.id,
+        aws_connection_id: aws.id,
+        owner: github.owner,
+        repo: github.repo,
+        ..hourly(&world.db.db).await
+    };
+    let id = made(&world.db.db, &wanted).await;
+    let first = panda::app::start(world.config(&[]), Some(world.controller())).await.unwrap();
+    let second = panda::app::start(world.config(&[]), Some(world.controller())).await.unwrap();
+    let due_at = due_now(&world.db, &id).await;
+    let test = Arc::clone(&world.db);
+    let started =
+        wait_for("it is started", async || runs(&test.db, &id).await.pop().and_then(|run| run.deployment_id)).await;
+    let late = runs(&test.db, &id).await[0].at - due_at;
+    assert!(late < chrono::TimeDelta::seconds(15), "{late}");
+    crate::reconcile::status(&world, &started, &["DEPLOYMENT_READY"]).await;
+    assert_eq!((count(&test, "deployments").await, count(&test, "schedule_runs").await), (1, 1));
+    first.stop().await;
+    second.stop().await;
+}
