@@ -21,7 +21,7 @@ export PANDA_TEST_CHART ?= $(PANDA_CACHE_DIR)/chart
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http
+.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,29 @@ fmt: ## Format the code
 build: ## The release binary, in target/release
 	@scripts/install.sh build rust
 	cargo build --release
+
+# `make image` compiles in a container on public images. Where no registry of images can be reached, either name images that are there
+# (IMAGE_RUST, IMAGE_BASE), or compile here: make image IMAGE_PREBUILT=1, which needs an image with a shell (IMAGE_RUST=busybox:1) and no other.
+IMAGE ?= panda:$(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
+IMAGE_PREBUILT ?=
+IMAGE_RUST ?= $(if $(IMAGE_PREBUILT),busybox:1,docker.io/library/rust:1.95-bookworm)
+IMAGE_BASE ?= scratch
+IMAGE_NETWORK ?= default
+# 60 MB, as the engine counts.
+IMAGE_MAX := 60000000
+
+image: ## The image, as $(IMAGE)
+ifneq ($(IMAGE_PREBUILT),)
+	@scripts/install.sh build rust image
+	cargo build --release
+	scripts/image-root.sh target/release/panda image-root
+endif
+	DOCKER_BUILDKIT=0 docker build --network "$(IMAGE_NETWORK)" --tag "$(IMAGE)" --build-arg RUST="$(IMAGE_RUST)" --build-arg BASE="$(IMAGE_BASE)" \
+	  --build-arg PREBUILT="$(IMAGE_PREBUILT)" --build-arg VERSION="$(lastword $(subst :, ,$(IMAGE)))" \
+	  --build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+	@rm -rf image-root
+	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
+	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
 bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http ## All of the following (docs/performance.md); alone on the machine, if the figures matter
 

@@ -8,6 +8,7 @@
 #          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx, which is not started;
 #          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment of their own
 #   lint   sqlx-cli, cargo-deny, shellcheck
+#   image  cargo-cyclonedx, for the list of what an image holds
 #   fuzz   a nightly Rust toolchain beside the other, and cargo-fuzz
 #   bench  Node.js with npm and nginx with nchan, for what is measured beside us; wrk
 #
@@ -274,8 +275,9 @@ PATH=$HOME/.cargo/bin:$PATH
 [ $# -gt 0 ] || set -- build rust demo test lint
 for level in "$@"; do
   case $level in
+    image) ;;
     build | rust | demo | test | lint | bench | fuzz) "missing_for_$level" ;;
-    *) die "unknown level $level: use build, rust, demo, test, lint, bench, fuzz" ;;
+    *) die "unknown level $level: use build, rust, demo, test, lint, bench, image, fuzz" ;;
   esac
 done
 install_packages
@@ -293,6 +295,7 @@ for level in "$@"; do
       rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
       cargo_tool cargo-fuzz cargo-fuzz --version '^0.13'
       ;;
+    image) cargo_tool cargo-cyclonedx cargo-cyclonedx --version '^0.5' ;;
     lint)
       cargo_tool sqlx sqlx-cli --version '^0.9' --no-default-features --features postgres,rustls
       cargo_tool cargo-deny cargo-deny --version '^0.20'

@@ -11,6 +11,7 @@ mod db;
 mod flow;
 mod hostile;
 mod http;
+mod image;
 mod leaks;
 mod moto;
 mod parts;

@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod newer_schema;
 mod token;
 mod watch;
 

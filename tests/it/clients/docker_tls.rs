@@ -19,13 +19,13 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use super::docker::{build_on, context, name};
 
 /// Who says who is who.
-struct Authority {
+pub(crate) struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "Panda's tests");
@@ -43,7 +43,7 @@ impl Authority {
     }
 
     /// A folder as `DOCKER_CERT_PATH` has it, for a client that trusts `trusted`.
-    fn folder(&self, trusted: &Self) -> TempDir {
+    pub(crate) fn folder(&self, trusted: &Self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = self.make(&["panda"]);
         for (file, text) in [("ca.pem", &trusted.pem), ("cert.pem", &certificate), ("key.pem", &key)] {
@@ -66,7 +66,7 @@ async fn engine() -> io::Result<Box<dyn Stream>> {
 }
 
 /// A door of TLS before the engine, for whom `authority` knows; its address, until the test ends.
-async fn door(authority: &Authority) -> String {
+pub(crate) async fn door(authority: &Authority) -> String {
     let (certificate, key) = authority.make(&["localhost", "127.0.0.1"]);
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();

@@ -5,7 +5,7 @@
 mod aws;
 pub(crate) mod docker;
 mod docker_push;
-mod docker_tls;
+pub(crate) mod docker_tls;
 mod git;
 mod github;
 mod probe;
