@@ -43,7 +43,7 @@ fn context() -> Vec<u8> {
 }
 
 /// Builds it on nothing, with a base that has a shell and no compiler.
-async fn build(engine: &Engine) -> String {
+pub(crate) async fn build(engine: &Engine) -> String {
     let image = format!("panda-test-image-{}:1", Uuid::new_v4().simple());
     let args = [("RUST", "busybox:1"), ("BASE", "scratch"), ("PREBUILT", "1"), ("VERSION", "9.9.9")];
     let options = BuildImageOptionsBuilder::default()
@@ -60,26 +60,49 @@ async fn build(engine: &Engine) -> String {
     image
 }
 
-/// The image in a container as Kubernetes would have it under the restricted standard.
-struct Contained {
+/// Removes the image.
+pub(crate) async fn forget(engine: &Engine, image: &str) {
+    panda::clients::docker::Docker::connect(Some(engine.host())).unwrap().remove_image(image).await.unwrap();
+}
+
+/// A container without rights: as Kubernetes has it under the restricted standard.
+pub(crate) struct Contained {
     docker: Docker,
     id: String,
 }
 
+/// What a container is started with.
+#[derive(Default)]
+pub(crate) struct Given {
+    pub(crate) args: Vec<String>,
+    /// `NAME=value`.
+    pub(crate) env: Vec<String>,
+    /// `outside:inside[:ro]`.
+    pub(crate) binds: Vec<String>,
+    /// `user:group`; the image's own when absent.
+    pub(crate) user: Option<String>,
+    /// `name:address`, beside what names are known otherwise.
+    pub(crate) hosts: Vec<String>,
+    /// Bytes.
+    pub(crate) memory: i64,
+}
+
 impl Contained {
-    async fn start(docker: &Docker, image: &str, flags: Vec<String>, env: Vec<String>, binds: Vec<String>) -> Self {
+    pub(crate) async fn start(docker: &Docker, image: &str, given: Given) -> Self {
         let config = ContainerCreateBody {
             image: Some(image.to_owned()),
-            cmd: Some([vec!["serve".to_owned()], flags].concat()),
-            env: Some(env),
+            cmd: Some(given.args),
+            env: Some(given.env),
+            user: given.user,
             host_config: Some(HostConfig {
                 network_mode: Some("host".to_owned()),
                 readonly_rootfs: Some(true),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
-                memory: Some(MEMORY),
-                memory_swap: Some(MEMORY),
-                binds: Some(binds),
+                memory: Some(given.memory),
+                memory_swap: Some(given.memory),
+                binds: Some(given.binds),
+                extra_hosts: Some(given.hosts),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
@@ -89,20 +112,45 @@ impl Contained {
         Self { docker: docker.clone(), id }
     }
 
-    async fn log(&self) -> String {
+    /// Whether it runs.
+    pub(crate) async fn runs(&self) -> bool {
+        let state = self.docker.inspect_container(&self.id, None).await.unwrap().state.unwrap();
+        state.running == Some(true)
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub(crate) async fn end(&self) -> i64 {
+        wait_for("the container ends", async || !self.runs().await).await;
+        self.docker.inspect_container(&self.id, None).await.unwrap().state.unwrap().exit_code.unwrap()
+    }
+
+    /// Waits until what is at `url` answers with success; panics with the log when the container ends instead.
+    pub(crate) async fn answers(&self, url: &str) {
+        let what = format!("{url} answers, or the container has ended");
+        let answered = wait_for(&what, async || {
+            if !self.runs().await {
+                return Some(false);
+            }
+            reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()).then_some(true)
+        });
+        assert!(answered.await, "{}", self.log().await);
+    }
+
+    /// What it has written.
+    pub(crate) async fn log(&self) -> String {
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).build();
         let lines: Vec<_> = self.docker.logs(&self.id, Some(options)).try_collect().await.unwrap();
         lines.iter().map(ToString::to_string).collect()
     }
 
     /// Ends it as Kubernetes does; its exit code, and whether it ran out of memory.
-    async fn stop(&self) -> (Option<i64>, Option<bool>) {
+    pub(crate) async fn stop(&self) -> (Option<i64>, Option<bool>) {
         self.docker.stop_container(&self.id, Some(StopContainerOptionsBuilder::default().t(20).build())).await.unwrap();
         let state = self.docker.inspect_container(&self.id, None).await.unwrap().state.unwrap();
         (state.exit_code, state.oom_killed)
     }
 
-    async fn remove(self) {
+    pub(crate) async fn remove(self) {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         self.docker.remove_container(&self.id, Some(options)).await.unwrap();
     }
@@ -150,18 +198,10 @@ async fn the_image_deploys_to_completed_without_rights_and_with_its_engine_behin
         format!("{}:/etc/panda/keys:ro", keys.path().display()),
         format!("{}:/workspaces", workspaces.path().display()),
     ];
-    let contained = Contained::start(docker, &image, flags, env, binds).await;
-    let ready = wait_for("the container is ready, or has ended", async || {
-        let running = docker.inspect_container(&contained.id, None).await.unwrap().state.unwrap().running;
-        if running != Some(true) {
-            return Some(false);
-        }
-        reqwest::get(format!("http://{listen}/readyz"))
-            .await
-            .is_ok_and(|answer| answer.status().is_success())
-            .then_some(true)
-    });
-    assert!(ready.await, "{}", contained.log().await);
+    let args = [vec!["serve".to_owned()], flags].concat();
+    let given = Given { args, env, binds, memory: MEMORY, ..Given::default() };
+    let contained = Contained::start(docker, &image, given).await;
+    contained.answers(&format!("http://{listen}/readyz")).await;
 
     let id = deploy(&world, "main").await;
     status(&world, &id, &["DEPLOYMENT_READY"]).await;
@@ -171,5 +211,5 @@ async fn the_image_deploys_to_completed_without_rights_and_with_its_engine_behin
 
     assert_eq!(contained.stop().await, (Some(0), Some(false)), "{}", contained.log().await);
     contained.remove().await;
-    panda::clients::docker::Docker::connect(Some(world.engine.host())).unwrap().remove_image(&image).await.unwrap();
+    forget(&world.engine, &image).await;
 }

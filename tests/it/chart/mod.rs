@@ -4,6 +4,7 @@
 mod engines;
 mod golden;
 mod hardening;
+mod kubelet;
 mod monitoring;
 mod options;
 mod readme;

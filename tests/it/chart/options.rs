@@ -161,6 +161,21 @@ fn every_variable_of_panda_in_a_manifest_is_one_that_the_program_reads() {
 }
 
 #[test]
+fn what_every_command_takes_has_a_value_too() {
+    let general: BTreeSet<String> =
+        Cli::command().get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect();
+    assert!(general.contains("PANDA_LOG_FORMAT"), "{general:?}");
+    let given = all_documents();
+    let servers = given.iter().map(|(_, objects)| pod_of(super::only(objects, "Deployment")).unwrap());
+    let given: BTreeSet<&str> = servers
+        .flat_map(|pod| super::container(pod, "panda")["env"].as_array().unwrap())
+        .filter_map(|env| env["name"].as_str())
+        .collect();
+    let missing: Vec<&String> = general.iter().filter(|name| !given.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "no case has the chart set {missing:?}");
+}
+
+#[test]
 fn no_variable_is_given_twice() {
     for (case, objects) in all_documents() {
         for object in &objects {
