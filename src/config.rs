@@ -196,6 +196,9 @@ pub struct OutsideConfig {
     /// The Docker engine that builds; DOCKER_HOST or the usual sockets when absent
     #[arg(long, env = "PANDA_DOCKER_HOST", value_name = "HOST")]
     pub docker_host: Option<String>,
+    /// Folder with ca.pem, cert.pem and key.pem, with which the engine at tcp:// is spoken to over TLS; DOCKER_CERT_PATH when absent and DOCKER_TLS_VERIFY is set
+    #[arg(long, env = "PANDA_DOCKER_CERT_PATH", value_name = "FOLDER", requires = "docker_host")]
+    pub docker_cert_path: Option<PathBuf>,
     /// Network mode of builds (host, none, …); the engine's default when absent
     #[arg(long, env = "PANDA_BUILD_NETWORK", value_name = "MODE")]
     pub build_network: Option<String>,

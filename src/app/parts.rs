@@ -72,7 +72,7 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
     let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
     Ok(Services {
         aws,
-        docker: Docker::connect(outside.docker_host.as_deref())?,
+        docker: Docker::connect(outside.docker_host.as_deref())?.with_tls(outside.docker_cert_path.as_deref())?,
         git: Git::new(GitLimits {
             max_bytes: usize::try_from(outside.source_max_bytes).unwrap_or(usize::MAX),
             max_files: usize::try_from(outside.source_max_files).unwrap_or(usize::MAX),

@@ -33,11 +33,11 @@ pub(super) async fn wait_for_schema(db: &Db, migrate: bool, stop: &CancellationT
 }
 
 async fn schema_is_there(db: &Db, migrate: bool) -> Result<bool, DbError> {
-    if migrate {
-        db.migrate().await?;
-    }
     if !db.is_migrated().await? {
-        return Ok(false);
+        if !migrate {
+            return Ok(false);
+        }
+        db.migrate().await?;
     }
     if db.mend_event_order().await? {
         tracing::warn!("the events were restored from another Postgres cluster; new ones are put behind them");

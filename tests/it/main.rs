@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
 
+mod chart;
 mod cli;
 mod client_js;
 mod clients;
@@ -10,6 +11,7 @@ mod db;
 mod flow;
 mod hostile;
 mod http;
+mod image;
 mod leaks;
 mod maintenance;
 mod moto;

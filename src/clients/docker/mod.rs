@@ -10,9 +10,15 @@ mod labelled;
 mod output;
 mod push;
 
-use std::{collections::BTreeMap, env, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bollard::{
+    API_DEFAULT_VERSION,
     errors::Error as EngineError,
     query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder},
 };
@@ -30,6 +36,9 @@ const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 /// The longest that the engine may take to *begin* its answer to a build or a push. It reads the whole context before it
 /// says the first word, so this also bounds the upload; what follows is bounded by the caller.
 const STREAM_TIMEOUT: Duration = Duration::from_mins(30);
+
+/// What TLS with an engine needs, by the names that Docker's own tools give them: the authority, and who we are.
+const CERTS: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
 
 /// Where an engine usually listens.
 const USUAL_SOCKET: &str = "unix:///var/run/docker.sock";
@@ -51,11 +60,13 @@ pub struct LocalImage {
 #[derive(Clone, Debug)]
 pub struct Docker {
     host: Option<String>,
+    certs: Option<PathBuf>,
 }
 
 impl Docker {
-    /// An engine at `host`, in the syntax of `DOCKER_HOST` (`unix://`, `tcp://`, `http://`; no TLS). None: the variable
-    /// itself, or the first of the usual sockets that exists when a call is made. The engine need not be up.
+    /// An engine at `host`, in the syntax of `DOCKER_HOST` (`unix://`, `tcp://`, `http://`). None: the variable
+    /// itself, or the first of the usual sockets that exists when a call is made. The engine need not be up. With `DOCKER_TLS_VERIFY` and
+    /// `DOCKER_CERT_PATH` in the environment one at `tcp://` is spoken to over TLS, as by Docker's own tools.
     pub fn connect(host: Option<&str>) -> Result<Self, ClientError> {
         let host = host.map(str::to_owned).or_else(|| env::var("DOCKER_HOST").ok()).filter(|host| !host.is_empty());
         if let Some(host) = &host {
@@ -67,7 +78,27 @@ impl Docker {
                 return Err(ClientError::new(ErrorKind::Invalid, "docker connect", message));
             }
         }
-        Ok(Self { host })
+        Ok(Self { host, certs: None })
+    }
+
+    /// Speaks TLS with an engine at `tcp://`: what is in this folder says who the engine has to be, and who we are. The files are read
+    /// again for each call, so that renewed ones need no restart.
+    pub fn with_tls(self, folder: Option<&Path>) -> Result<Self, ClientError> {
+        let Some(folder) = folder else { return Ok(self) };
+        let invalid = |message: String| Err(ClientError::new(ErrorKind::Invalid, "docker connect", message));
+        match &self.host {
+            Some(host) if host.starts_with("tcp://") => {}
+            host => {
+                let host = host.as_deref().unwrap_or("the usual socket");
+                return invalid(format!("{} is for an engine at tcp://, not at {host}", folder.display()));
+            }
+        }
+        for file in CERTS.map(|name| folder.join(name)) {
+            if let Err(error) = std::fs::read(&file) {
+                return invalid(format!("{} cannot be read: {error}", file.display()));
+            }
+        }
+        Ok(Self { certs: Some(folder.to_owned()), ..self })
     }
 
     /// Whether the engine answers.
@@ -124,7 +155,14 @@ impl Docker {
     /// an engine refuses every call in a version newer than its own.
     async fn engine(&self, call: &'static str, timeout: Duration) -> Result<bollard::Docker, ClientError> {
         let host = self.host.clone().unwrap_or_else(usual_socket);
-        let engine = bollard::Docker::connect_with_host(&host).map_err(|error| failed(call, &error))?;
+        let engine = match &self.certs {
+            Some(folder) => {
+                let [ca, cert, key] = CERTS.map(|name| folder.join(name));
+                bollard::Docker::connect_with_ssl(&host, &key, &cert, &ca, CALL_TIMEOUT.as_secs(), API_DEFAULT_VERSION)
+            }
+            None => bollard::Docker::connect_with_host(&host),
+        };
+        let engine = engine.map_err(|error| failed(call, &error))?;
         // A shorter limit here: an address that swallows packets must not hold a build for the stream's half hour.
         let engine =
             engine.with_timeout(CALL_TIMEOUT).negotiate_version().await.map_err(|error| failed(call, &error))?;

@@ -3,6 +3,7 @@
 mod client;
 mod demo;
 mod maintenance;
+mod newer_schema;
 mod report;
 mod schedule;
 mod token;

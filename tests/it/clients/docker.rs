@@ -50,6 +50,25 @@ async fn build_within(
     labels: &[(&str, &str)],
     limits: BuildLimits,
 ) -> (Result<BuiltImage, BuildError>, Vec<String>) {
+    build_with(&engine(), folder, tag, labels, limits).await
+}
+
+/// Builds on another engine than the usual one.
+pub(crate) async fn build_on(
+    docker: &Docker,
+    folder: &Path,
+    tag: &str,
+) -> (Result<BuiltImage, BuildError>, Vec<String>) {
+    build_with(docker, folder, tag, &[], BuildLimits::default()).await
+}
+
+async fn build_with(
+    docker: &Docker,
+    folder: &Path,
+    tag: &str,
+    labels: &[(&str, &str)],
+    limits: BuildLimits,
+) -> (Result<BuiltImage, BuildError>, Vec<String>) {
     let labels: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
     let request = BuildRequest {
         context: folder,
@@ -60,7 +79,6 @@ async fn build_within(
         limits,
     };
     let (sender, mut receiver) = mpsc::channel(8);
-    let docker = engine();
     let collect = async {
         let mut lines = Vec::new();
         while let Some(line) = receiver.recv().await {

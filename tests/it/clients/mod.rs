@@ -5,6 +5,7 @@
 mod aws;
 pub(crate) mod docker;
 mod docker_push;
+pub(crate) mod docker_tls;
 mod git;
 mod github;
 mod probe;

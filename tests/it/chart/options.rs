@@ -1,0 +1,191 @@
+//! The chart knows the program's options: each of them, under its name, and no other.
+
+use std::any::TypeId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use clap::{Args as _, CommandFactory as _};
+use panda::cli::Cli;
+use panda::config::Config;
+use serde_json::{Map, Value, json};
+
+use super::{all_documents, chart, pod_of, same_as_file, text};
+
+/// Options that the chart sets from values of its own, and no place in `config` has.
+const OWN: [&str; 12] = [
+    "PANDA_ADMIN_TOKEN_FILE",
+    "PANDA_AUTH",
+    "PANDA_DATABASE_URL",
+    "PANDA_DOCKER_CERT_PATH",
+    "PANDA_DOCKER_HOST",
+    "PANDA_KEY_FILE",
+    "PANDA_LISTEN",
+    "PANDA_MIGRATE",
+    "PANDA_OIDC_FILE",
+    "PANDA_TLS_CERT",
+    "PANDA_TLS_KEY",
+    "PANDA_WORKSPACE_DIR",
+];
+
+/// One option of the server that `config` may hold.
+pub struct Setting {
+    /// Its name in `config`.
+    pub key: String,
+    /// Its variable.
+    pub variable: String,
+    /// Its default, as it would be given on the command line.
+    pub default: String,
+    /// What it is for.
+    pub help: String,
+    schema: Value,
+}
+
+/// The server's options but those of the chart's own, in the order of `panda serve --help`.
+pub fn settings() -> Vec<Setting> {
+    let command = Config::augment_args(clap::Command::new("serve"));
+    let args = command.get_arguments().filter_map(|arg| Some((arg.get_env()?.to_str()?.to_owned(), arg)));
+    args.filter(|(variable, _)| !OWN.contains(&variable.as_str()))
+        .map(|(variable, arg)| {
+            let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+            let help = arg.get_help().unwrap().to_string();
+            let schema = with_description(kind(&variable, arg), &help);
+            Setting { key: camel_case(&variable), variable, default: defaults.join(","), help, schema }
+        })
+        .collect()
+}
+
+fn with_description(mut schema: Value, help: &str) -> Value {
+    schema["description"] = json!(help);
+    schema
+}
+
+/// What a value may be: what the program says of it when it starts is said here already, as far as JSON can say it.
+fn kind(variable: &str, arg: &clap::Arg) -> Value {
+    let typed = arg.get_value_parser().type_id();
+    let is = |id: TypeId| typed == id;
+    if variable == "PANDA_BUILD_CPUS" {
+        json!({"type": "number", "exclusiveMinimum": 0})
+    } else if arg.get_value_delimiter().is_some() {
+        json!({"type": "array", "items": {"type": "string", "minLength": 1}})
+    } else if is(TypeId::of::<bool>()) {
+        json!({"type": "boolean"})
+    } else if is(TypeId::of::<Duration>()) {
+        json!({"type": "integer", "minimum": 1, "maximum": 86_400_000})
+    } else if is(TypeId::of::<u32>()) || is(TypeId::of::<u64>()) {
+        json!({"type": "integer", "minimum": 0})
+    } else {
+        json!({"type": "string", "minLength": 1})
+    }
+}
+
+/// `PANDA_MAX_BUILDS` → `maxBuilds`.
+fn camel_case(variable: &str) -> String {
+    let words = variable.strip_prefix("PANDA_").unwrap().to_lowercase();
+    let mut words = words.split('_');
+    let first = words.next().unwrap().to_owned();
+    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
+}
+
+/// Every variable that a command of the program reads.
+fn variables() -> BTreeSet<String> {
+    fn of(command: &clap::Command, all: &mut BTreeSet<String>) {
+        all.extend(command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())));
+        command.get_subcommands().for_each(|sub| of(sub, all));
+    }
+    let mut all = BTreeSet::new();
+    of(&Cli::command(), &mut all);
+    all
+}
+
+#[test]
+fn config_has_every_option_of_the_server_that_has_no_value_of_its_own() {
+    let mut schema: Value = serde_json::from_str(&text("helm/panda/values.schema.json")).unwrap();
+    let properties: Map<String, Value> = settings().into_iter().map(|setting| (setting.key, setting.schema)).collect();
+    assert!(properties.len() > 40, "{properties:?}");
+    schema["properties"]["config"]["properties"] = properties.into();
+    same_as_file(&chart().join("values.schema.json"), &format!("{schema:#}\n"));
+}
+
+#[test]
+fn each_value_of_config_becomes_the_variable_of_its_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Map::new();
+    let mut expected = BTreeMap::new();
+    for setting in settings() {
+        let (value, variable) = match setting.schema["type"].as_str().unwrap() {
+            "integer" => (json!(1_073_741_824), "1073741824"),
+            "number" => (json!(1.5), "1.5"),
+            "boolean" => (json!(true), "true"),
+            "array" => (json!(["one", "two"]), "one,two"),
+            _ => (json!("{owner}-{repo}"), "{owner}-{repo}"),
+        };
+        let millis = setting.schema["maximum"].is_number();
+        let (value, variable) = if millis { (json!(86_400_000), "86400000") } else { (value, variable) };
+        config.insert(setting.key, value);
+        expected.insert(setting.variable, variable.to_owned());
+    }
+    let values = folder.path().join("values.yaml");
+    let minimal = text("helm/panda/ci/minimal.yaml");
+    let (minimal, _) = minimal.split_once("config:").unwrap();
+    std::fs::write(&values, format!("{minimal}\nconfig: {}\n", Value::from(config))).unwrap();
+    let objects = super::documents(&[super::render3(&chart(), &values, &[])]).remove(0);
+    let server = super::container(pod_of(super::only(&objects, "Deployment")).unwrap(), "panda");
+    let given: BTreeMap<String, String> = server["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|env| Some((env["name"].as_str()?.to_owned(), env["value"].as_str()?.to_owned())))
+        .filter(|(name, _)| expected.contains_key(name))
+        .collect();
+    pretty_assertions::assert_eq!(given, expected);
+}
+
+#[test]
+fn every_variable_of_panda_in_a_manifest_is_one_that_the_program_reads() {
+    let known = variables();
+    let mut seen = BTreeSet::new();
+    for (case, objects) in all_documents() {
+        for pod in objects.iter().filter_map(pod_of) {
+            let containers = ["containers", "initContainers"].iter().filter_map(|list| pod[list].as_array()).flatten();
+            for env in containers.filter_map(|container| container["env"].as_array()).flatten() {
+                let name = env["name"].as_str().unwrap();
+                if name.starts_with("PANDA_") {
+                    assert!(known.contains(name), "{case}: no command of panda reads {name}");
+                    seen.insert(name.to_owned());
+                }
+            }
+        }
+    }
+    let missing: Vec<&str> = OWN.into_iter().filter(|name| !seen.contains(*name)).collect();
+    assert!(missing.is_empty(), "the chart never sets {missing:?}");
+}
+
+#[test]
+fn what_every_command_takes_has_a_value_too() {
+    let general: BTreeSet<String> =
+        Cli::command().get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect();
+    assert!(general.contains("PANDA_LOG_FORMAT"), "{general:?}");
+    let given = all_documents();
+    let servers = given.iter().map(|(_, objects)| pod_of(super::only(objects, "Deployment")).unwrap());
+    let given: BTreeSet<&str> = servers
+        .flat_map(|pod| super::container(pod, "panda")["env"].as_array().unwrap())
+        .filter_map(|env| env["name"].as_str())
+        .collect();
+    let missing: Vec<&String> = general.iter().filter(|name| !given.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "no case has the chart set {missing:?}");
+}
+
+#[test]
+fn no_variable_is_given_twice() {
+    for (case, objects) in all_documents() {
+        for object in &objects {
+            let Some(pod) = pod_of(object) else { continue };
+            for container in pod["containers"].as_array().unwrap() {
+                let names: Vec<&str> =
+                    container["env"].as_array().into_iter().flatten().filter_map(|env| env["name"].as_str()).collect();
+                let unique: BTreeSet<&str> = names.iter().copied().collect();
+                assert_eq!(names.len(), unique.len(), "{case}: {}: {names:?}", super::name(object));
+            }
+        }
+    }
+}
