@@ -51,9 +51,14 @@ fn each_alert_names_metrics_that_there_are_and_a_runbook_that_is_written() {
         let named: Vec<&str> = words.filter(|word| word.starts_with("panda_")).collect();
         assert!(!named.is_empty(), "{alert}");
         for metric in named {
-            // The family of a counter has its name without the ending.
-            let family = metric.trim_end_matches("_total");
+            // A family has its name without the ending of its counters and buckets.
+            let family = metric.trim_end_matches("_total").trim_end_matches("_bucket");
             assert!(metrics.contains(&format!("# TYPE {family} ")), "{alert}: there is no {metric}");
+        }
+        for matcher in expression.split(['{', '}', ',']).filter_map(|part| part.trim().split_once("=\"")) {
+            let (label, value) = (matcher.0, matcher.1.trim_end_matches('"'));
+            let ours = ["namespace", "service"].contains(&label);
+            assert!(ours || metrics.contains(&format!("{label}=\"{value}\"")), "{alert}: nothing has {label}={value}");
         }
         let runbook = rule["annotations"]["runbook_url"].as_str().unwrap();
         assert!(runbook.ends_with(&format!("#{}", alert.to_lowercase())), "{runbook}");
