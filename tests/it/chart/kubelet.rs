@@ -89,7 +89,7 @@ async fn the_job_migrates_the_server_becomes_ready_and_helm_test_passes() {
     let image = build(&engine).await;
     let db = TestDb::new().await;
     let mut psql = db.psql().await;
-    psql.execute("DROP SCHEMA public CASCADE").await.unwrap();
+    psql.execute("DROP SCHEMA public, panda_report CASCADE").await.unwrap();
     psql.execute("CREATE SCHEMA public").await.unwrap();
 
     let port = free_address().port();

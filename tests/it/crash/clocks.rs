@@ -7,10 +7,14 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 /// Where the program reads the machine's clock, and why nothing is decided by it.
-const READS: [(&str, &str); 3] = [
+const READS: [(&str, &str); 7] = [
     ("http/problem.rs", "the time that an error answer shows"),
     ("http/auth/mod.rs", "how long a right lasts that was given by the clock of somebody else: an issuer of tokens"),
     ("clients/github.rs", "how long to wait when GitHub names a time instead of seconds"),
+    ("http/maintenance/mod.rs", "when the next run is shown to be due"),
+    ("http/reports/answer.rs", "what the last days are of which a question is asked"),
+    ("maintenance/mod.rs", "when to look for what is too old; whether it is, and whose turn it is, says the database"),
+    ("telemetry/traces.rs", "a time of the database, as OpenTelemetry's library takes it"),
 ];
 
 #[test]

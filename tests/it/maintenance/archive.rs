@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Keeper, age};
 use crate::http::{Api, Story};
 use crate::support::db::TestDb;
+use crate::support::wishes::Wishes;
 
 async fn failed(db: &TestDb, lines: u32) -> Story {
     let mut story = Story::begin(&db.db).await;
@@ -47,5 +48,54 @@ async fn what_ended_long_ago_is_for_reports_alone() {
     api.get("/api/v1/deploy/dep_never/result").await.problem(404, "DEPLOYMENT_NOT_FOUND");
     for story in [&young, &running] {
         assert_eq!(api.get(&format!("/api/v1/deploy/{}/result", story.id())).await.status, 200);
+    }
+}
+
+/// Every row of every view but that of the events themselves.
+async fn reports(db: &TestDb) -> Vec<(String, Vec<String>)> {
+    let mut connection = db.psql().await;
+    let views: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name FROM information_schema.views WHERE table_schema = 'panda_report' AND table_name <> 'events_v1' ORDER BY 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let mut reports = Vec::new();
+    for view in views {
+        // When it went to the archive is what tells the two apart.
+        let sql = format!("SELECT (to_jsonb(v) - 'archived_at')::text FROM panda_report.{view} v ORDER BY 1");
+        let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+        reports.push((view, rows));
+    }
+    reports
+}
+
+#[tokio::test]
+async fn no_report_changes_whatever_is_removed() {
+    let db = TestDb::new().await;
+    let mut stories = vec![failed(&db, 3).await, failed(&db, 5).await];
+    let mut completed = Story::begin_of(&db.db, "acme", "site").await;
+    completed.build_lines(1, 3).await;
+    completed.ready().await;
+    db.db.request_switch(completed.id()).await.unwrap();
+    completed.claim_again().await;
+    completed.complete().await;
+    db.db.request_retry(stories[1].id()).await.unwrap();
+    let mut retried = stories[1].retried().await;
+    retried.build_lines(6, 7).await;
+    retried.complete().await;
+    stories.push(completed);
+    for story in &stories {
+        age(&db, story.id(), 401).await;
+    }
+    let before = reports(&db).await;
+    assert!(
+        before.len() >= 8 && before.iter().any(|(view, rows)| view == "deployments_v1" && rows.len() == 3),
+        "{before:?}"
+    );
+    for (kind, keep) in [(Kind::BuildLines, "30d"), (Kind::Events, "180d"), (Kind::Deployments, "400d")] {
+        let run = Keeper::of(&db.db, kind, keep).tick(1).await;
+        assert!(run.state == "done" && run.removed > 0, "{run:?}");
+        pretty_assertions::assert_eq!(reports(&db).await, before, "after {kind}");
     }
 }

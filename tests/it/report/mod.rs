@@ -55,7 +55,7 @@ pub async fn json(connection: &mut PgConnection, sql: &str) -> Vec<Value> {
 /// Rows as psql's unaligned ones: columns separated by `|`, nothing for null.
 pub async fn lines(connection: &mut PgConnection, sql: &str) -> Vec<String> {
     let sql = format!(
-        "SELECT array_to_string(ARRAY (SELECT value FROM json_each_text(row_to_json(q))), '|', '') FROM ({sql}) AS r (q)"
+        "SELECT array_to_string(ARRAY (SELECT value FROM json_each_text(row_to_json(r))), '|', '') FROM ({sql}) AS r"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await.unwrap();
     rows.into_iter().map(|row| row.get(0)).collect()
