@@ -48,7 +48,7 @@ pub struct RetentionConfig {
     /// When such images are looked for
     #[arg(long = "retention-images-cron", env = "PANDA_RETENTION_IMAGES_CRON", value_name = "CRON", default_value = "22 * * * *", value_parser = cron)]
     pub images_cron: Arc<Cron>,
-    /// How long the records of maintenance are kept after the end of their run
+    /// How long the records of maintenance, and of the times of schedules, are kept
     #[arg(long = "retention-runs", env = "PANDA_RETENTION_RUNS", value_name = "AGE", default_value = "90d")]
     pub runs: Keep,
     /// When such records are looked for

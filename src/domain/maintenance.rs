@@ -22,7 +22,7 @@ pub enum Kind {
     Workspaces,
     /// Images of finished deployments that the engine still has.
     Images,
-    /// The records of maintenance itself.
+    /// The records of maintenance itself, and of the times of schedules.
     Runs,
 }
 

@@ -1,4 +1,4 @@
-//! The oldest records of maintenance itself.
+//! The oldest records of maintenance itself, and of the times of schedules.
 
 use super::{Batch, Run, renew};
 use crate::db::{Db, DbError};
@@ -16,7 +16,20 @@ impl Db {
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        let gone = i64::try_from(gone).unwrap_or(i64::MAX);
+        // The last time of a schedule shows how it stands, and one that started a deployment says whose it is for as long as that is there.
+        let times = sqlx::query!(
+            "DELETE FROM schedule_runs WHERE (schedule_id, due_at) IN (
+                 SELECT r.schedule_id, r.due_at FROM schedule_runs r
+                 WHERE r.at < $1 AND NOT EXISTS (SELECT FROM deployments d WHERE d.id = r.deployment_id)
+                   AND EXISTS (SELECT FROM schedule_runs newer WHERE newer.schedule_id = r.schedule_id AND newer.due_at > r.due_at)
+                 LIMIT $2)",
+            older_than,
+            batch
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        let gone = i64::try_from(gone + times).unwrap_or(i64::MAX);
         if !renew(&mut tx, run.id, gone).await? {
             return Ok(Batch::Lost);
         }
@@ -27,7 +40,11 @@ impl Db {
     /// How many records would be removed.
     pub async fn count_maintenance_runs(&self, run: &Run) -> Result<i64, DbError> {
         Ok(sqlx::query_scalar!(
-            "SELECT count(*) AS \"count!\" FROM maintenance_runs WHERE ended_at < $1",
+            "SELECT (SELECT count(*) FROM maintenance_runs WHERE ended_at < $1)
+                  + (SELECT count(*) FROM schedule_runs r
+                     WHERE r.at < $1 AND NOT EXISTS (SELECT FROM deployments d WHERE d.id = r.deployment_id)
+                       AND EXISTS (SELECT FROM schedule_runs newer WHERE newer.schedule_id = r.schedule_id AND newer.due_at > r.due_at))
+                 AS \"count!\"",
             run.older_than
         )
         .fetch_one(&self.pool)

@@ -105,3 +105,25 @@ async fn records_of_maintenance_are_removed_too_but_not_those_under_way() {
     assert_eq!((run.state.as_str(), run.removed), ("done", 1));
     assert_eq!(lines.runs().await.len(), 1);
 }
+
+#[tokio::test]
+async fn times_of_schedules_are_removed_but_the_last_and_those_whose_deployment_is_there() {
+    let db = TestDb::new().await;
+    let there = Story::begin(&db.db).await;
+    let times = "INSERT INTO schedules (id, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, concurrency, missed, paused, made_by,
+                               made_by_kind, role)
+        SELECT 'sch_' || s, '@daily', 'UTC', github_connection_id, aws_connection_id, owner, repo, branch, 'reject', 'skip', true, 'nobody', 'nobody', 'admin'
+        FROM deployments, generate_series(1, 2) s;
+        INSERT INTO schedule_runs (schedule_id, due_at, at, result, deployment_id)
+        SELECT 'sch_1', now() - d * interval '1 day', now() - d * interval '1 day', 'started', CASE d WHEN 120 THEN (SELECT id FROM deployments) ELSE 'dep_' || d END
+        FROM unnest(ARRAY[200, 120, 100, 1]) d;
+        INSERT INTO schedule_runs (schedule_id, due_at, at, result) VALUES ('sch_2', now() - interval '300 days', now() - interval '300 days', 'skipped')";
+    sqlx::raw_sql(times).execute(&mut db.psql().await).await.unwrap();
+    let run = Keeper::of(&db.db, Kind::Runs, "90d").tick(1).await;
+    assert_eq!((run.state.as_str(), run.removed), ("done", 2));
+    let left: Vec<Option<String>> = sqlx::query_scalar("SELECT deployment_id FROM schedule_runs ORDER BY due_at")
+        .fetch_all(&mut db.psql().await)
+        .await
+        .unwrap();
+    assert_eq!(left, [None, Some(there.id().to_owned()), Some("dep_1".to_owned())]);
+}
