@@ -341,7 +341,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         }
         p.ask(&api, Method::POST, path, path, |r| keyed(r).json(&other)).await;
     }
-    let (maintenance, body) = &bodies[3];
+    let (maintenance, body) = &bodies[4];
     let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
     assert_eq!(keyed(api.request(Method::POST, maintenance)).json(body).send().await.unwrap().status(), 200);
     p.ask(&api, Method::POST, maintenance, maintenance, |r| keyed(r).json(&json!({"kind": "runs"}))).await;
