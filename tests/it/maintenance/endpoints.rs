@@ -1,5 +1,6 @@
 //! `/api/v1/maintenance…`
 
+use panda::clients::docker::Docker;
 use panda::domain::maintenance::Kind;
 use panda::domain::principal::Role;
 use reqwest::Method;
@@ -39,7 +40,8 @@ async fn a_run_that_is_asked_for_is_audited_and_begun_and_a_dry_one_only_counts(
     story.build_lines(1, 5).await;
     story.fail().await;
     age(&db, story.id(), 40).await;
-    let keeper = Keeper::of(&db.db, Kind::BuildLines, "30d");
+    let docker = Docker::connect(Some("unix:///nonexistent")).unwrap();
+    let keeper = Keeper::asked(&db.db, Kind::BuildLines, "30d", "here/1", "/nonexistent".as_ref(), docker);
     let running = tokio::spawn(keeper.maintenance.clone().run(api.shutdown.clone()));
 
     let ended = async |body: &Value| {

@@ -91,7 +91,7 @@ async fn what_is_local_is_asked_of_every_living_replica() {
     assert_eq!(asked.data("보존 작업이 요청되었습니다.")["runs"].as_array().unwrap().len(), 2);
     let folder = tempdir().unwrap();
     let nowhere = || Docker::connect(Some("unix:///nonexistent")).unwrap();
-    let keeper = Keeper::at(&db.db, Kind::Workspaces, "", "a/1", folder.path(), nowhere());
+    let keeper = Keeper::asked(&db.db, Kind::Workspaces, "", "a/1", folder.path(), nowhere());
     let running = tokio::spawn(keeper.maintenance.clone().run(api.shutdown.clone()));
     wait_for("that of a ended", async || {
         keeper.runs().await.iter().any(|run| run.place == "a/1" && run.state == "done")

@@ -58,8 +58,17 @@ impl Keeper {
 
     /// The same with a machine around it.
     pub fn at(db: &Db, kind: Kind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
+        Self::due(db, kind, age, replica, workspaces, docker, "* * * * *")
+    }
+
+    /// The same, which runs only when it is asked to: a minute may begin at any time.
+    pub fn asked(db: &Db, kind: Kind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
+        Self::due(db, kind, age, replica, workspaces, docker, "@yearly")
+    }
+
+    fn due(db: &Db, kind: Kind, age: &str, replica: &str, workspaces: &Path, docker: Docker, cron: &str) -> Self {
         let option = format!("--retention-{}", kind.as_str().replace('_', "-"));
-        let mut args = vec!["panda".to_owned(), format!("{option}-cron=* * * * *")];
+        let mut args = vec!["panda".to_owned(), format!("{option}-cron={cron}")];
         if kind != Kind::Workspaces {
             args.push(format!("{option}={age}"));
         }
