@@ -6,6 +6,7 @@ mod table;
 
 use std::io::IsTerminal as _;
 
+use chrono::DateTime;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -95,7 +96,8 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
                 width: terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)),
                 colour: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
             });
-            say(&clean::line(&format!("{}, {} to {}", report.title, report.since, report.until)));
+            let (since, until) = (minute(&report.since), minute(&report.until));
+            say(&clean::line(&format!("{}, {since} to {until}", report.title)));
             say(&clean::line(&report.about));
             say(&format!("\n{}", table::text(&report, terminal).trim_end()));
             if report.truncated {
@@ -104,6 +106,12 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// A time as people read it; what is none stays as it is.
+fn minute(time: &str) -> String {
+    let read = DateTime::parse_from_rfc3339(time);
+    read.map_or_else(|_| time.to_owned(), |time| time.to_utc().format("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 fn repository(text: &str) -> Result<(String, String), String> {
@@ -117,6 +125,12 @@ fn repository(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_title_has_times_to_the_minute() {
+        assert_eq!(minute("2026-10-25T04:54:30.944127236Z"), "2026-10-25 04:54 UTC");
+        assert_eq!(minute("soon"), "soon");
+    }
 
     #[test]
     fn a_repository_is_named_with_its_owner() {
