@@ -20,7 +20,7 @@ use crate::domain::names::Names;
 use crate::domain::network::Network;
 use crate::domain::validate;
 pub use auth::{AuthConfig, AuthMode};
-pub use retention::{RetentionConfig, Rule};
+pub use retention::RetentionConfig;
 
 /// What `panda serve` needs to know.
 #[derive(Args, Clone, Debug)]

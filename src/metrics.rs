@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 
 pub use aws::{AwsCalls, CallOutcome};
 pub use maintenance::MaintenanceMetrics;
-pub use reconcile::{ReconcileMetrics, Unfinished};
+pub use reconcile::ReconcileMetrics;
 pub use schedules::ScheduleMetrics;
 pub use streams::{Listener, StreamMetrics};
 

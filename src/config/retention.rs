@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::domain::cron::Cron;
-use crate::domain::maintenance::{Keep, Kind};
+use crate::domain::maintenance::{Keep, Kind, Rule};
 
 /// What is removed with time.
 #[derive(Args, Clone, Debug)]
@@ -54,24 +54,6 @@ pub struct RetentionConfig {
     /// When such records are looked for
     #[arg(long = "retention-runs-cron", env = "PANDA_RETENTION_RUNS_CRON", value_name = "CRON", default_value = "37 3 * * *", value_parser = cron)]
     pub runs_cron: Arc<Cron>,
-}
-
-/// The rule for one kind.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// What is removed.
-    pub kind: Kind,
-    /// For how long it is kept; none where age does not matter.
-    pub keep: Option<Keep>,
-    /// When it is looked for, in UTC.
-    pub cron: Arc<Cron>,
-}
-
-impl Rule {
-    /// Whether nothing is ever removed.
-    pub fn is_never(&self) -> bool {
-        self.keep == Some(Keep::Ever)
-    }
 }
 
 impl RetentionConfig {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Db, DbError};
-use crate::metrics::Unfinished;
+use crate::domain::deployment::Unfinished;
 
 /// Without a limit, as good as never: a longer interval is beyond Postgres' calendar.
 const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);

@@ -96,6 +96,19 @@ impl std::str::FromStr for Concurrency {
     }
 }
 
+/// How many unfinished deployments there are in all, by what they do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Being advanced, or to be.
+    pub running: i64,
+    /// Waiting for their turn at the target.
+    pub queued: i64,
+    /// Waiting for a person's switch.
+    pub ready: i64,
+    /// Of the running, those at a step that needs a build permit and held by nobody.
+    pub waiting_for_build: i64,
+}
+
 /// A row of `deployments`, claimed: what a step may know.
 #[derive(Clone, Debug)]
 pub struct Deployment {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::EventCode;
+use super::cron::Cron;
 
 /// What a run of maintenance removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -158,6 +160,24 @@ impl fmt::Display for Keep {
             Some(hours) if hours.is_multiple_of(24) => write!(f, "{}d", hours / 24),
             Some(hours) => write!(f, "{hours}h"),
         }
+    }
+}
+
+/// The rule for one kind.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What is removed.
+    pub kind: Kind,
+    /// For how long it is kept; none where age does not matter.
+    pub keep: Option<Keep>,
+    /// When it is looked for, in UTC.
+    pub cron: Arc<Cron>,
+}
+
+impl Rule {
+    /// Whether nothing is ever removed.
+    pub fn is_never(&self) -> bool {
+        self.keep == Some(Keep::Ever)
     }
 }
 

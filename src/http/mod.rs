@@ -43,8 +43,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::aws::Aws;
 use crate::clients::github::GitHub;
-use crate::config::{HttpConfig, Rule};
+use crate::config::HttpConfig;
 use crate::db::Db;
+use crate::domain::maintenance::Rule;
 use crate::domain::names::Names;
 use crate::metrics::Metrics;
 pub use api_docs::document;

@@ -28,12 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clients::docker::Docker;
-use crate::config::Rule;
 use crate::db::Db;
 #[cfg(doc)]
 use crate::db::maintenance::LEASE;
 use crate::db::maintenance::Wanted;
-use crate::domain::maintenance::Keep;
+use crate::domain::maintenance::{Keep, Rule};
 use crate::metrics::Metrics;
 
 /// Between two looks for runs that somebody asked for at another replica.

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::domain::Status;
+use crate::domain::deployment::{Status, Unfinished};
 
 /// Seconds of a step: from a look that finds everything done, to a build and a person's patience.
 const STEP_BUCKETS: [f64; 10] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1_800.0, 7_200.0];
@@ -31,19 +31,6 @@ struct OfStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
     state: &'static str,
-}
-
-/// How many unfinished deployments there are in all, by what they do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unfinished {
-    /// Being advanced, or to be.
-    pub running: i64,
-    /// Waiting for their turn at the target.
-    pub queued: i64,
-    /// Waiting for a person's switch.
-    pub ready: i64,
-    /// Of the running, those at a step that needs a build permit and held by nobody.
-    pub waiting_for_build: i64,
 }
 
 /// See the module: cheap to clone.
