@@ -165,8 +165,13 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
             }
         }),
         tokio::spawn(async move {
-            if !wait_for_schema(&db, config.database.migrate, &reconciling).await {
-                return;
+            match wait_for_schema(&db, config.database.migrate, &reconciling).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(too_new) => {
+                    let _ = refuse.send(DbError::from(too_new).into());
+                    return;
+                }
             }
             if needs_token && !wait_for_token(&db, &reconciling).await {
                 let _ = refuse.send(AppError::NobodyCanSignIn { address });

@@ -6,6 +6,7 @@ use super::error::CliError;
 use super::progress::say;
 use crate::config::DatabaseConfig;
 use crate::db::reports::{ROLE_SCRIPT, Reporters};
+use crate::db::schema::{Migrated, known};
 use crate::db::{Db, DbOptions};
 
 /// `panda migrate`.
@@ -14,7 +15,7 @@ use crate::db::{Db, DbOptions};
 Example:
   panda migrate --database-url postgres://panda@127.0.0.1/panda
 
-Safe to run twice, and while replicas run: a migration never breaks the version before it.
+Safe to run twice, and while replicas run: a migration never breaks the version before it, and refuses when an older one is running that it would break.
 
 The role panda_report, which reads the views of docs/reporting.md and nothing else, is made as well if the database's user may create roles.
 If not, it says so; then an administrator of the database runs what this prints:
@@ -40,7 +41,7 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
         // The schema holds no secrets; the first server that starts seals those from before there was a key.
         keyring: None,
     })?;
-    db.migrate().await?;
+    let migrated = db.migrate().await?;
     if db.mend_event_order().await? {
         say("The events were restored from another Postgres cluster; new ones are put behind them.");
     }
@@ -50,6 +51,14 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
              database run what `panda migrate --print-report-role` prints.",
         );
     }
-    say("The schema is up to date.");
+    match migrated {
+        Migrated::UpToDate => say("The schema is up to date."),
+        Migrated::Newer(newer) => {
+            say(&format!(
+                "The schema is a newer version's (migration {newer}; this program knows {}), and works with this one.",
+                known()
+            ));
+        }
+    }
     Ok(())
 }

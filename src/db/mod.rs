@@ -19,6 +19,7 @@ mod pool;
 pub mod removal;
 pub mod reports;
 pub mod schedules;
+pub mod schema;
 pub mod sealed;
 pub mod sessions;
 pub mod tokens;
@@ -35,6 +36,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use pool::{Pool, STATEMENT_LIMIT};
 
 use crate::domain::keyring::{KeyError, Keyring};
+use crate::domain::schema::TooNew;
 
 /// What can go wrong with the database, as far as a caller can act on it.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +55,10 @@ pub enum DbError {
     Key(#[from] KeyError),
     /// The schema cannot be brought up to date.
     #[error("the schema cannot be migrated: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The schema is for newer programs.
+    #[error(transparent)]
+    TooNew(#[from] TooNew),
     /// The database refused the statement.
     #[error("the database refused a statement: {0}")]
     Refused(#[source] Arc<sqlx::Error>),
@@ -141,31 +146,9 @@ impl Db {
         Ok(Self { commits: Arc::new(commit::Group::new(pool.clone())), pool, health, keyring: options.keyring.clone() })
     }
 
-    /// Brings the schema up to date. Safe with several replicas: the migrator takes an advisory lock.
-    pub async fn migrate(&self) -> Result<(), DbError> {
-        sqlx::migrate!().run(&*self.pool).await?;
-        Ok(())
-    }
-
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), DbError> {
         sqlx::query!("SELECT 1 AS one").fetch_one(&self.pool).await?;
         Ok(())
-    }
-
-    /// Whether the schema is the one that this program was built for.
-    pub async fn is_migrated(&self) -> Result<bool, DbError> {
-        let latest = sqlx::migrate!().iter().map(|migration| migration.version).max().unwrap_or(0);
-        let known = sqlx::query_scalar!("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS \"known!\"")
-            .fetch_one(&self.pool)
-            .await?;
-        if !known {
-            return Ok(false);
-        }
-        let applied =
-            sqlx::query_scalar!("SELECT coalesce(max(version), 0) AS \"v!\" FROM _sqlx_migrations WHERE success")
-                .fetch_one(&self.pool)
-                .await?;
-        Ok(applied >= latest)
     }
 }

@@ -24,11 +24,12 @@ impl Db {
     /// Registers this process. Its lease runs from here.
     pub async fn register_replica(&self, id: Uuid, name: &str, lease: Duration) -> Result<(), DbError> {
         sqlx::query!(
-            "INSERT INTO replicas (id, name, version, lease_ms) VALUES ($1, $2, $3, $4)
+            "INSERT INTO replicas (id, name, version, schema_version, lease_ms) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()",
             id,
             name,
             env!("CARGO_PKG_VERSION"),
+            super::schema::known(),
             millis(lease)
         )
         .execute(&self.pool)

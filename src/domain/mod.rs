@@ -20,6 +20,7 @@ pub mod network;
 pub mod pipeline;
 pub mod principal;
 pub mod schedule;
+pub mod schema;
 pub mod text;
 pub mod token;
 pub mod trace;

@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::error::ApiError;
 use super::problem::Problem;
+use crate::db::DbError;
+use crate::domain::schema::Fit;
 
 /// It is ready.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,7 +28,7 @@ pub struct Readiness {
 #[utoipa::path(
     get, path = "/readyz", tag = "probes", operation_id = "readyz", security(()),
     responses(
-        (status = 200, description = "The database answers and takes writes, its schema is the one of this version, the process is not ending.", body = Readiness),
+        (status = 200, description = "The database answers and takes writes, its schema works with this version, the process is not ending.", body = Readiness),
         (status = 500, description = "Internal error.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Not ready; `detail` names what is missing.", body = Problem, content_type = "application/problem+json"),
     )
@@ -35,15 +37,16 @@ pub async fn handle(State(state): State<ApiState>) -> Result<Json<Readiness>, Ap
     if state.shutdown.is_cancelled() {
         return Err(ApiError::NotReady("the process is shutting down".to_owned()));
     }
-    match state.db.is_migrated().await {
-        Ok(true) => {}
-        Ok(false) => {
+    match state.db.schema().await {
+        Ok(Fit::Fits { .. }) => {}
+        Ok(Fit::Behind) => {
             return Err(ApiError::NotReady("the database schema is not up to date; run `panda migrate`".to_owned()));
         }
         Err(error) if error.is_unavailable() => {
             tracing::warn!(%error, "not ready");
             return Err(ApiError::NotReady(state.db.in_words(&error)));
         }
+        Err(DbError::TooNew(too_new)) => return Err(ApiError::NotReady(too_new.to_string())),
         Err(error) => return Err(error.into()),
     }
     // It may answer and still take no writes: wishes are writes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use panda::domain::schema::Fit;
 use panda::sandbox::parts::Engine;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
@@ -109,7 +110,7 @@ async fn the_job_migrates_the_server_becomes_ready_and_helm_test_passes() {
 
     let job = cluster.start(&engine, &image, pod("Job"), "migrate").await;
     assert_eq!(job.end().await, 0, "{}", job.log().await);
-    assert!(db.db.is_migrated().await.unwrap());
+    assert_eq!(db.db.schema().await.unwrap(), Fit::Fits { newer: None });
     job.remove().await;
 
     let deployment = pod("Deployment");

@@ -1,26 +1,87 @@
-//! An older program beside a newer schema, as during an upgrade.
+//! A program on a schema that is newer than its own: during an upgrade, and after one that was taken back.
 
-use panda::app;
+use panda::db::schema::known;
+use pretty_assertions::assert_eq;
+use sqlx::{AssertSqlSafe, Executor};
 
-use crate::support::wait_for;
-use crate::support::world::World;
+use super::{Ended, panda, run};
+use crate::support::db::{KEY_FILE, TestDb};
+use crate::support::process::{Serve, free_address};
 
-#[tokio::test]
-async fn a_server_that_may_migrate_starts_on_a_schema_that_is_newer_than_its_own() {
-    let world = World::start().await;
-    let mut psql = world.db.psql().await;
-    sqlx::query(
+/// A database with a migration of the next version, which works with programs that know `works_with`; none says nothing.
+async fn newer(works_with: Option<i64>) -> TestDb {
+    let test = TestDb::new().await;
+    let mut psql = test.psql().await;
+    psql.execute(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'of the next version', true, '\\x00', 1)",
     )
-    .execute(&mut psql)
     .await
     .unwrap();
-    let server = app::start(world.config(&["--migrate=true"]), Some(world.controller())).await.unwrap();
-    let url = format!("http://{}/readyz", server.address());
-    wait_for("it is ready, and its replica is known", async || {
-        let replicas: i64 = sqlx::query_scalar("SELECT count(*) FROM replicas").fetch_one(&mut psql).await.unwrap();
-        replicas > 0 && reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success())
-    })
-    .await;
-    server.stop().await;
+    if let Some(works_with) = works_with {
+        let said = format!("SELECT schema_version(9999, works_with => {works_with})");
+        psql.execute(AssertSqlSafe(said)).await.unwrap();
+    }
+    test
+}
+
+async fn migrate(test: &TestDb) -> Ended {
+    run(panda(&["migrate"]).env("PANDA_DATABASE_URL", test.url())).await
+}
+
+#[tokio::test]
+async fn a_newer_schema_that_works_with_this_version_is_served_and_left_as_it_is() {
+    let test = newer(Some(known())).await;
+    for flags in [&["--migrate=true"][..], &[]] {
+        let server = Serve::on(&test, flags, &[]);
+        server.ready().await;
+        assert!(server.log().contains("newer version's, and works with this one"), "{}", server.log());
+    }
+    let migrated = migrate(&test).await;
+    assert_eq!(migrated.code, 0, "{migrated:?}");
+    assert!(
+        migrated.stdout.contains("migration 9999") && migrated.stdout.contains("works with this one"),
+        "{migrated:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_schema_that_does_not_is_refused_with_what_to_do() {
+    for (works_with, needed) in [(None, None), (Some(known() + 1), Some(format!("knows {}", known() + 1)))] {
+        let test = newer(works_with).await;
+        let mut ends = vec![migrate(&test).await];
+        for flag in ["--migrate=true", "--migrate=false"] {
+            let mut serve =
+                panda(&["serve", flag, &format!("--listen={}", free_address()), "--controller-region=eu-west-1"]);
+            ends.push(run(serve.env("PANDA_DATABASE_URL", test.url()).env("PANDA_KEY_FILE", KEY_FILE)).await);
+        }
+        for end in ends {
+            assert_eq!(end.code, 5, "{end:?}");
+            let last = end.stderr.lines().last().unwrap();
+            assert!(last.starts_with("panda: the database's schema is that of a newer Panda"), "{end:?}");
+            assert!(
+                last.contains("migration 9999") && last.contains("newer version again") && last.contains("backup"),
+                "{last}"
+            );
+            assert_eq!(last.contains("is needed"), needed.is_some(), "{last}");
+            assert!(needed.as_ref().is_none_or(|needed| last.contains(needed.as_str())), "{last}");
+            assert!(!end.stderr.contains("panicked") && !end.stderr.contains("stack backtrace"), "{end:?}");
+        }
+        let replicas: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM replicas").fetch_one(&mut test.psql().await).await.unwrap();
+        assert_eq!(replicas, 0, "nothing was begun");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_meets_such_a_schema_while_it_runs_is_not_ready_and_says_so() {
+    let test = TestDb::new().await;
+    let server = Serve::on(&test, &[], &[]);
+    server.ready().await;
+    // What a migration refuses while this one runs, somebody may have forced by hand.
+    let forced = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'forced', true, '\\x00', 1)";
+    test.psql().await.execute(forced).await.unwrap();
+    let answer = reqwest::get(format!("{}/readyz", server.url)).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    let problem: serde_json::Value = answer.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("newer version again"), "{problem}");
 }

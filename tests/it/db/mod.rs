@@ -5,6 +5,7 @@ mod commit;
 mod group;
 mod overdue;
 mod ownership;
+mod schema;
 mod sealed;
 mod step_runs;
 mod upgrade;

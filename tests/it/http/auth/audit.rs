@@ -213,7 +213,7 @@ async fn the_role_of_the_documentation_has_what_the_program_needs_and_no_right_t
         keyring: crate::support::db::keyring(),
     })
     .unwrap();
-    assert!(app.is_migrated().await.unwrap());
+    assert_eq!(app.schema().await.unwrap(), panda::domain::schema::Fit::Fits { newer: None });
     let mut story = Story::begin(&app).await;
     story.ready().await;
     let api = serve(&app).await;

@@ -1,0 +1,122 @@
+//! Bringing the schema up to date while others use it, and what migrations say of themselves.
+
+use std::time::Duration;
+
+use panda::db::schema::{Migrated, known};
+use panda::domain::schema::Fit;
+use pretty_assertions::assert_eq;
+use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use super::replica_with;
+use crate::support::db::TestDb;
+use crate::support::wait_for;
+
+static ALL: Migrator = sqlx::migrate!();
+
+/// The last one that says nothing of itself.
+const SILENT: i64 = 14;
+
+/// A database that the program before [`SILENT`] + 1 has migrated.
+async fn before() -> TestDb {
+    let test = TestDb::new().await;
+    let mut psql = test.psql().await;
+    psql.execute("DROP SCHEMA public, panda_report CASCADE; CREATE SCHEMA public").await.unwrap();
+    ALL.run_to(SILENT, &mut psql).await.unwrap();
+    assert_eq!(test.db.schema().await.unwrap(), Fit::Behind);
+    test
+}
+
+#[tokio::test]
+async fn a_migration_waits_for_a_long_transaction_without_holding_up_who_comes_after_it() {
+    let test = before().await;
+    let mut long = test.psql().await;
+    long.execute("BEGIN; SELECT * FROM replicas").await.unwrap();
+    let db = test.db.clone();
+    let migrating = tokio::spawn(async move { db.migrate().await });
+    let mut psql = test.psql().await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'replicas'::regclass
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    wait_for("the migration waits for the table", async || {
+        sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut psql).await.unwrap() > 0
+    })
+    .await;
+    // A heartbeat of the version before: behind the waiting migration, and through before a lease of 3.5 s is over.
+    let heartbeat = psql.execute("UPDATE replicas SET heartbeat_at = clock_timestamp()");
+    tokio::time::timeout(Duration::from_millis(3_150), heartbeat)
+        .await
+        .expect("it does not wait for the long one")
+        .unwrap();
+    assert!(!migrating.is_finished());
+    long.execute("COMMIT").await.unwrap();
+    assert_eq!(migrating.await.unwrap().unwrap(), Migrated::UpToDate);
+    assert_eq!(test.db.schema().await.unwrap(), Fit::Fits { newer: None });
+}
+
+#[tokio::test]
+async fn replicas_that_migrate_at_the_same_time_take_turns() {
+    let test = before().await;
+    let all = futures_util::future::join_all((0..4).map(|_| test.db.migrate())).await;
+    assert!(all.iter().all(|done| matches!(done, Ok(Migrated::UpToDate))), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_leaves_nothing_and_holds_nobody_up() {
+    let test = before().await;
+    let mut psql = test.psql().await;
+    psql.execute("CREATE FUNCTION schema_version(bigint, bigint) RETURNS void LANGUAGE sql AS ''").await.unwrap();
+    for _ in 0..3 {
+        let error = test.db.migrate().await.unwrap_err().to_string();
+        assert!(error.contains("migration 15") && error.contains("already exists"), "{error}");
+    }
+    let added = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'replicas' AND column_name = 'schema_version'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(added).fetch_one(&mut psql).await.unwrap(), 0);
+    psql.execute("DROP FUNCTION schema_version").await.unwrap();
+    assert_eq!(test.db.migrate().await.unwrap(), Migrated::UpToDate);
+}
+
+#[tokio::test]
+async fn a_migration_that_would_break_a_running_replica_is_taken_back_whole() {
+    let test = TestDb::new().await;
+    let mut psql = test.psql().await;
+    // One of the version before says nothing of the schema that it knows.
+    psql.execute(
+        "INSERT INTO replicas (id, name, version, lease_ms) VALUES (gen_random_uuid(), 'panda-0/1', '0.0.9', 600000)",
+    )
+    .await
+    .unwrap();
+    replica_with(&test.db, Duration::from_mins(5)).await;
+    let contract = "CREATE TABLE of_the_next_version (x int); SELECT schema_version(9998, works_with => 15)";
+    let expand = "SELECT schema_version(9997, works_with => 14)";
+    let mut migration = psql.begin().await.unwrap();
+    migration.execute(expand).await.unwrap();
+    let refused = migration.execute(contract).await.unwrap_err().to_string();
+    assert!(refused.contains("panda-0/1 (Panda 0.0.9)") && refused.contains("in between"), "{refused}");
+    assert!(!refused.contains("test (Panda"), "those that know it are not in the way: {refused}");
+    migration.rollback().await.unwrap();
+    let left = "SELECT to_regclass('of_the_next_version') IS NOT NULL OR EXISTS (SELECT FROM schema_versions WHERE version > 9000)";
+    assert!(!sqlx::query_scalar::<_, bool>(left).fetch_one(&mut psql).await.unwrap());
+    psql.execute("UPDATE replicas SET heartbeat_at = clock_timestamp() - interval '1 day' WHERE name = 'panda-0/1'")
+        .await
+        .unwrap();
+    psql.execute(contract).await.expect("one that has gone silent is in nobody's way");
+}
+
+#[tokio::test]
+async fn each_migration_says_with_which_programs_its_schema_works() {
+    let test = TestDb::new().await;
+    let mut psql = test.psql().await;
+    for migration in ALL.iter().filter(|migration| migration.version > SILENT) {
+        let sql = migration.sql.as_str();
+        let last = sql.trim_end().rsplit('\n').next().unwrap();
+        let call = format!("SELECT schema_version({}, works_with => ", migration.version);
+        assert!(last.starts_with(&call) && last.ends_with(");"), "{} should end with {call}…);", migration.version);
+        let said = "SELECT works_with FROM schema_versions WHERE version = $1";
+        let said: i64 = sqlx::query_scalar(said).bind(migration.version).fetch_one(&mut psql).await.unwrap();
+        assert!(said < migration.version, "{}: the version before has to work with it", migration.version);
+    }
+    assert_eq!(known(), ALL.iter().map(|migration| migration.version).max().unwrap());
+    let registered = replica_with(&test.db, Duration::from_mins(1)).await;
+    let knows = format!("SELECT schema_version FROM replicas WHERE id = '{registered}'");
+    assert_eq!(sqlx::query_scalar::<_, i64>(AssertSqlSafe(knows)).fetch_one(&mut psql).await.unwrap(), known());
+}
