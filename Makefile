@@ -18,6 +18,10 @@ export PANDA_TEST_CLIENTS ?= $(PANDA_CACHE_DIR)/clients
 # What the chart is checked with: two Helms, kubernetes-validate, checkov.
 export PANDA_TEST_CHART ?= $(PANDA_CACHE_DIR)/chart
 
+# The program from before the newest migration, which is run beside this one; one that was built elsewhere needs no history.
+BUILD_PREVIOUS := $(if $(PANDA_TEST_PREVIOUS),,scripts/previous.sh)
+export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
+
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
@@ -38,6 +42,7 @@ up: ## The same parts, and they stay until Ctrl-C; prints what to try next
 
 test: ## All tests, on real parts
 	@scripts/install.sh build rust demo test
+	@$(BUILD_PREVIOUS)
 	cargo build --all-targets $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED)
 

@@ -18,6 +18,7 @@ mod moto;
 mod parts;
 mod reconcile;
 mod report;
+mod rolling;
 mod sandbox;
 mod schedules;
 mod security;

@@ -6,17 +6,25 @@ use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
 use panda::app::{self, Running};
 use panda::sandbox::git::SourceFile;
-use reqwest::{Client, StatusCode};
-use secrecy::ExposeSecret;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::front::Front;
 use crate::support::wait_for;
-use crate::support::world::{OWNER, TOKEN, World, hello};
+use crate::support::world::{TOKEN, World, hello};
 
 /// A Panda with its API, and a client for it.
 struct Panda {
     running: Running,
-    http: Client,
+    front: Front,
+}
+
+impl std::ops::Deref for Panda {
+    type Target = Front;
+
+    fn deref(&self) -> &Front {
+        &self.front
+    }
 }
 
 /// One event as a browser hands it to a page.
@@ -30,21 +38,8 @@ struct Seen {
 impl Panda {
     async fn start(world: &World) -> Self {
         let running = app::start(world.config(&[]), Some(world.controller())).await.unwrap();
-        Self { running, http: Client::new() }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}/api/v1{path}", self.running.address())
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
-        let answer = self.http.post(self.url(path)).json(body).send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
-        let answer = self.http.get(self.url(path)).send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
+        let front = Front::of(format!("http://{}", running.address()));
+        Self { running, front }
     }
 
     /// Reads the stream until the server ends it.
@@ -59,24 +54,6 @@ impl Panda {
             seen.push(Seen { id: event.id, name: event.event, data: serde_json::from_str(&event.data).unwrap() });
         }
         seen
-    }
-
-    /// Connects to both sides of the world and returns a request to deploy.
-    async fn connect(&self, world: &World) -> Value {
-        let source = json!({"owner": OWNER, "repo": world.repo, "branch": "main", "token": TOKEN});
-        let (status, github) = self.post("/connect/github", &source).await;
-        assert_eq!((status, &github["message"]), (StatusCode::OK, &json!("GitHub 연결에 성공했습니다.")), "{github}");
-        let keys = world.sandbox.user_credentials();
-        let account = json!({
-            "region": world.sandbox.region(), "accessKeyId": keys.access_key_id,
-            "secretAccessKey": keys.secret_access_key.expose_secret(),
-        });
-        let (status, aws) = self.post("/connect/aws", &account).await;
-        assert_eq!((status, &aws["message"]), (StatusCode::OK, &json!("AWS 연결에 성공했습니다.")), "{aws}");
-        json!({
-            "githubConnectionId": github["data"]["githubConnectionId"], "awsConnectionId": aws["data"]["awsConnectionId"],
-            "owner": OWNER, "repo": world.repo, "branch": "main",
-        })
     }
 }
 
@@ -99,11 +76,7 @@ fn entry_of<'a>(catalogue: &'a BTreeMap<String, Value>, message: &str) -> Option
 async fn a_front_end_follows_a_deployment_from_the_first_call_to_completed() {
     let world = World::with_files(hello("2.0.0")).await;
     let panda = Panda::start(&world).await;
-    wait_for("it is ready", async || {
-        let ready = panda.http.get(format!("http://{}/readyz", panda.running.address())).send().await.unwrap();
-        (ready.status() == StatusCode::OK).then_some(())
-    })
-    .await;
+    wait_for("it is ready", async || panda.is_ready().await).await;
 
     let request = panda.connect(&world).await;
     let (_, connections) = panda.get("/connections").await;
@@ -188,11 +161,7 @@ async fn a_failure_reaches_the_front_end_as_one_fail_event_and_in_the_result() {
     let world =
         World::with_files(vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN echo broken; exit 9\n")]).await;
     let panda = Panda::start(&world).await;
-    let request = wait_for("the API is up", async || {
-        let ready = panda.http.get(format!("http://{}/readyz", panda.running.address())).send().await.unwrap();
-        (ready.status() == StatusCode::OK).then_some(())
-    });
-    request.await;
+    wait_for("the API is up", async || panda.is_ready().await).await;
     let request = panda.connect(&world).await;
     let (_, deployed) = panda.post("/deploy", &request).await;
     let id = deployed["data"]["deploymentId"].as_str().unwrap().to_owned();

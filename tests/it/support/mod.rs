@@ -1,6 +1,7 @@
 //! What tests share: a database of their own, and a whole world around a Panda.
 
 pub mod db;
+pub mod front;
 pub mod gate;
 pub mod git_server;
 pub mod process;

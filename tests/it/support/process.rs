@@ -1,6 +1,7 @@
 //! `panda serve` as a process of its own, to be killed, paused and ended.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -18,6 +19,15 @@ pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// The controller's own keys in `world`.
+fn controller(world: &World) -> [(&'static str, &str); 2] {
+    let keys = world.sandbox.controller_credentials();
+    [
+        ("AWS_ACCESS_KEY_ID", keys.access_key_id.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret()),
+    ]
+}
+
 /// A running server; dropping it kills it.
 pub struct Serve {
     child: Child,
@@ -33,12 +43,25 @@ impl Serve {
         let listen = free_address();
         let address = format!("--listen={listen}");
         let flags = world.flags(&[flags, &[address.as_str()]].concat());
-        let keys = world.sandbox.controller_credentials();
-        let keys = [
-            ("AWS_ACCESS_KEY_ID", keys.access_key_id.as_str()),
-            ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret()),
-        ];
-        Self::spawn(listen, &flags, &[&keys, env].concat())
+        Self::spawn(listen, &flags, &[&controller(world), env].concat())
+    }
+
+    /// Starts another build of it in `world`, with an address of its own. What it is told are variables: it knows no options that came after it, and
+    /// does not mind variables that it does not know.
+    pub fn start_other(program: &Path, world: &World, flags: &[&str]) -> Self {
+        let listen = free_address();
+        let address = format!("--listen={listen}");
+        let variables: Vec<(String, String)> = world
+            .flags(&[flags, &[address.as_str()]].concat())
+            .iter()
+            .map(|flag| {
+                let (name, value) = flag.strip_prefix("--").unwrap().split_once('=').unwrap();
+                (format!("PANDA_{}", name.replace('-', "_").to_uppercase()), value.to_owned())
+            })
+            .collect();
+        let variables: Vec<(&str, &str)> =
+            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Self::spawn_program(program, listen, &[], &[&controller(world), variables.as_slice()].concat())
     }
 
     /// Starts one whose API alone is of interest, at `listen` and for pages of `origin`, on a database in which others tell what happens.
@@ -68,9 +91,13 @@ impl Serve {
     }
 
     fn spawn(listen: SocketAddr, flags: &[String], env: &[(&str, &str)]) -> Self {
+        Self::spawn_program(Path::new(env!("CARGO_BIN_EXE_panda")), listen, flags, env)
+    }
+
+    fn spawn_program(program: &Path, listen: SocketAddr, flags: &[String], env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_panda"));
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PANDA_") || name.starts_with("AWS_")) {
             command.env_remove(name);
         }

@@ -109,13 +109,18 @@ impl World {
 
     /// The same world, database included, with another repository.
     pub async fn another_repository(&self, files: Vec<SourceFile>) -> Self {
+        Self { repo: add_repository(&self.github, files).await, ..self.same() }
+    }
+
+    /// The same world once more, its repository included.
+    pub fn same(&self) -> Self {
         Self {
             db: Arc::clone(&self.db),
             sandbox: Arc::clone(&self.sandbox),
             github: Arc::clone(&self.github),
             engine: Arc::clone(&self.engine),
             registry: Arc::clone(&self.registry),
-            repo: add_repository(&self.github, files).await,
+            repo: self.repo.clone(),
             dir: Arc::clone(&self.dir),
         }
     }
