@@ -2,6 +2,7 @@
 //! What is under way meanwhile, deployments and streams, does not notice.
 
 mod reader;
+mod restore;
 
 use std::path::PathBuf;
 
@@ -132,15 +133,11 @@ async fn place(psql: &mut PgConnection, id: &str) -> (String, String) {
     sqlx::query_as("SELECT status, step FROM deployments WHERE id = $1").bind(id).fetch_one(psql).await.unwrap()
 }
 
-/// Nobody was taken for dead, and nobody told a thing that another one had told.
-async fn nothing_was_lost(world: &World) {
-    let mut psql = world.db.psql().await;
-    let lost: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM step_runs WHERE outcome = 'lost'").fetch_one(&mut psql).await.unwrap();
-    assert_eq!(lost, 0, "each replica gave back what it had");
-    let gaps = "SELECT count(*) FROM deployments d WHERE next_event_seq - 1 <> (SELECT count(*) FROM deployment_events WHERE deployment_id = d.id)";
-    let gaps: i64 = sqlx::query_scalar(gaps).fetch_one(&mut psql).await.unwrap();
-    assert_eq!(gaps, 0);
+/// Each replica gave back what it had: nobody had to be taken for dead.
+async fn nobody_was_lost(world: &World) {
+    let lost = "SELECT count(*) FROM step_runs WHERE outcome = 'lost'";
+    let lost: i64 = sqlx::query_scalar(lost).fetch_one(&mut world.db.psql().await).await.unwrap();
+    assert_eq!(lost, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -212,7 +209,7 @@ async fn an_update_through_the_newest_migrations_loses_nothing_and_does_nothing_
     for flight in [&followed, &ready, &queued, &late, &built, &failed] {
         flight.was_seen().await;
     }
-    nothing_was_lost(world).await;
+    nobody_was_lost(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,7 +235,7 @@ async fn an_update_that_is_taken_back_loses_nothing_and_the_version_before_goes_
         undisturbed(&flight.world, &flight.id).await;
         flight.was_seen().await;
     }
-    nothing_was_lost(world).await;
+    nobody_was_lost(world).await;
     // Whoever tries again with the new version is not stopped by what the old one did.
     let ended = migrate(None, world).await;
     assert!(ended.stdout.contains("up to date"), "{ended:?}");

@@ -23,11 +23,10 @@ impl Service {
         self.0.write().unwrap().retain(|known| known != base);
     }
 
-    /// One of them, each in turn.
-    fn pick(&self, turn: usize) -> String {
+    /// One of them, each in turn; none while nobody serves.
+    fn pick(&self, turn: usize) -> Option<String> {
         let known = self.0.read().unwrap();
-        assert!(!known.is_empty(), "there is always one that serves");
-        known[turn % known.len()].clone()
+        known.get(turn % known.len().max(1)).cloned()
     }
 }
 
@@ -45,7 +44,9 @@ impl Reader {
             let http = reqwest::Client::new();
             for turn in 0.. {
                 // Nothing of the connection's end is looked at: what counts is what came.
-                connection(&http, &format!("{}{path}", service.pick(turn)), &read).await;
+                if let Some(base) = service.pick(turn) {
+                    connection(&http, &format!("{base}{path}"), &read).await;
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         });

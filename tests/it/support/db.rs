@@ -47,6 +47,13 @@ impl TestDb {
         let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
         // The name is our own hex digits.
         admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        let test = Self::existing(server, name);
+        test.db.migrate().await.unwrap();
+        test
+    }
+
+    /// One that somebody else has made, as it is.
+    pub fn existing(server: Url, name: String) -> Self {
         let mut url = server.clone();
         url.set_path(&name);
         let db = Db::new(&DbOptions {
@@ -56,7 +63,6 @@ impl TestDb {
             keyring: keyring(),
         })
         .unwrap();
-        db.migrate().await.unwrap();
         Self { db, url, server, name }
     }
 

@@ -103,8 +103,8 @@ impl World {
     }
 
     /// The same world with another database.
-    pub fn with_database(self, db: TestDb) -> Self {
-        Self { db: Arc::new(db), ..self }
+    pub fn with_database(self, db: impl Into<Arc<TestDb>>) -> Self {
+        Self { db: db.into(), ..self }
     }
 
     /// The same world, database included, with another repository.
