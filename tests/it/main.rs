@@ -19,6 +19,7 @@ mod parts;
 mod reconcile;
 mod report;
 mod rolling;
+mod rooms;
 mod sandbox;
 mod schedules;
 mod security;
