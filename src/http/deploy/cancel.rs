@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::wish::{Answer, Request, write};
-use crate::db::wishes::{Wish, Wished};
+use crate::db::wishes::Wish;
 use crate::http::ApiState;
 use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
@@ -70,14 +70,6 @@ pub async fn handle(
         .await?
     {
         Answer::Now(answer) => Ok(Json(answer)),
-        Answer::Refused(Wished::NotNow(status)) => Err(ApiError::AlreadyFinished { id, status: status.as_str() }),
-        Answer::Refused(
-            Wished::Accepted
-            | Wished::TargetTaken(_)
-            | Wished::NeedsApprover
-            | Wished::NeedsAnother
-            | Wished::ConnectionRemoved(_)
-            | Wished::Unknown,
-        ) => Err(ApiError::Internal),
+        Answer::NotNow(status) => Err(ApiError::AlreadyFinished { id, status: status.as_str() }),
     }
 }

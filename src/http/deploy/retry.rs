@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::wish::{Answer, Request, write};
-use crate::db::wishes::{Wish, Wished};
+use crate::db::wishes::Wish;
 use crate::domain::deployment::Status;
 use crate::http::ApiState;
 use crate::http::auth::{Allowed, Deployer};
@@ -71,14 +71,6 @@ pub async fn handle(
     let wish = Wish::Retry { step: state.retry_step };
     match write(&state, &caller, Request { wish, name: "retry", id: id.clone(), key, body }, answer).await? {
         Answer::Now(answer) => Ok(Json(answer)),
-        Answer::Refused(Wished::TargetTaken(other)) => Err(ApiError::TargetTaken { other, retry_of: Some(id) }),
-        Answer::Refused(Wished::NotNow(status)) => Err(ApiError::NotFailed { id, status: status.as_str() }),
-        Answer::Refused(
-            Wished::Accepted
-            | Wished::NeedsApprover
-            | Wished::NeedsAnother
-            | Wished::ConnectionRemoved(_)
-            | Wished::Unknown,
-        ) => Err(ApiError::Internal),
+        Answer::NotNow(status) => Err(ApiError::NotFailed { id, status: status.as_str() }),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::wish::{Answer, Request, write};
-use crate::db::wishes::{Wish, Wished};
+use crate::db::wishes::Wish;
 use crate::domain::deployment::Status;
 use crate::http::ApiState;
 use crate::http::auth::{Allowed, Approver};
@@ -85,20 +85,12 @@ pub async fn handle(
     .await?
     {
         Answer::Now(answer) => Ok(Json(answer)),
-        Answer::Refused(Wished::NotNow(status)) => Err(match status {
+        Answer::NotNow(status) => Err(match status {
             Status::Running => ApiError::SwitchTooEarly { stage: state.db.latest_stage(&id).await?, id },
             Status::Completed => ApiError::AlreadySwitched(id),
             Status::Failed => ApiError::DeploymentFailed(id),
             // Ready, and yet not to be switched: only a wish to cancel does that.
             Status::DeploymentReady => ApiError::BeingCancelled(id),
         }),
-        Answer::Refused(
-            Wished::Accepted
-            | Wished::TargetTaken(_)
-            | Wished::NeedsApprover
-            | Wished::NeedsAnother
-            | Wished::ConnectionRemoved(_)
-            | Wished::Unknown,
-        ) => Err(ApiError::Internal),
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::missing::missing;
 use crate::db::idempotency::Once;
 use crate::db::wishes::{Wish, Wished};
+use crate::domain::Status;
 use crate::domain::principal::{Caller, Role};
 use crate::http::ApiState;
 use crate::http::error::ApiError;
@@ -29,14 +30,15 @@ pub struct Request {
 pub enum Answer {
     /// This: the wish is written, or was with the same key.
     Now(Value),
-    /// An error that depends on the wish.
-    Refused(Wished),
+    /// An error that depends on the wish: not in this status.
+    NotNow(Status),
 }
 
 /// Writes the wish; `answer` is what it is answered with.
 ///
 /// # Errors
-/// The key is not valid or came with another body, there is no such deployment, the caller may not, or the database is away.
+/// The key is not valid or came with another body, there is no such deployment, the caller may not, what a retry needs is gone or taken, or
+/// the database is away.
 pub async fn write(state: &ApiState, caller: &Caller, request: Request, answer: Value) -> Result<Answer, ApiError> {
     let Request { wish, name, id, key, body } = request;
     let key = key.of(caller, &format!("POST /api/v1/deploy/{id}/{name}"), &body.0)?;
@@ -48,7 +50,9 @@ pub async fn write(state: &ApiState, caller: &Caller, request: Request, answer: 
         }
         Once::Now(Wished::NeedsAnother) => return Err(ApiError::NeedsAnother(id)),
         Once::Now(Wished::ConnectionRemoved(connection)) => return Err(ApiError::ConnectionRemoved(connection)),
-        Once::Now(refused) => return Ok(Answer::Refused(refused)),
+        // Only a retry asks for the target again.
+        Once::Now(Wished::TargetTaken(other)) => return Err(ApiError::TargetTaken { other, retry_of: Some(id) }),
+        Once::Now(Wished::NotNow(status)) => return Ok(Answer::NotNow(status)),
         Once::Repeated(answer) => return Ok(Answer::Now(answer)),
         Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),
     }
