@@ -15,10 +15,19 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("panda: {error:#}");
+            eprintln!("panda: {}", words(&error));
             ExitCode::from(error.downcast_ref::<CliError>().map_or(exit::OTHER, CliError::exit_code))
         }
     }
+}
+
+/// The error with its causes, but for those that it has told already: most do.
+fn words(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .reduce(|told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
+        .unwrap_or_default()
 }
 
 fn start(cli: Cli) -> anyhow::Result<u8> {

@@ -35,7 +35,7 @@ pub enum AppError {
     #[error(transparent)]
     Database(#[from] DbError),
     /// The keys that seal secrets.
-    #[error("{problem}; `panda keys generate --file FILE` makes a key, and --key-file (PANDA_KEY_FILE) names the file")]
+    #[error("{problem}; `panda keys generate --file FILE` makes a key, and --key-file (PANDA_KEY_FILE) names its file")]
     Keys {
         /// What is wrong.
         problem: String,

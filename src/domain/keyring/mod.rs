@@ -28,15 +28,14 @@ const KEY_BYTES: usize = 32;
 pub enum KeyError {
     /// A line of the list of keys is not one.
     #[error(
-        "line {0} of the keys is neither ID:KEY with a KEY of 32 bytes in Base64 nor ID:ARN with the ARN of a KMS key or alias; \
-         `panda keys generate` makes a line"
+        "line {0} of the keys is neither ID:KEY with a KEY of 32 bytes in Base64 nor ID:ARN with the ARN of a KMS key or alias"
     )]
     Line(usize),
     /// The same id twice.
     #[error("the key id {0} is there twice")]
     Twice(String),
     /// No key at all.
-    #[error("there is no key; `panda keys generate` makes one")]
+    #[error("there is no key")]
     None,
     /// It was sealed with a key that is not configured.
     #[error(
