@@ -31,7 +31,7 @@ impl Prometheus {
         let target = panda.trim_start_matches("http://");
         // JSON is YAML.
         let config = json!({
-            "global": {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [dir.path().join("rules.yaml")],
             "scrape_configs": [{"job_name": "panda", "static_configs": [{"targets": [target], "labels": labels}]}],
         });
@@ -56,9 +56,7 @@ impl Prometheus {
     async fn sees_panda(&self) {
         wait_for("Panda was scraped", async || {
             let targets = self.ask("targets", &[]).await;
-            let panda = &targets["activeTargets"][0];
-            assert_ne!(panda["health"], "down", "{}", panda["lastError"]);
-            panda["health"] == "up"
+            targets["activeTargets"][0]["health"] == "up"
         })
         .await;
     }
