@@ -5,7 +5,8 @@
 #   rust   a Rust toolchain that is new enough
 #   demo   Postgres, a Docker engine, an image registry, busybox
 #   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own; readers of event streams: Chromium, Node.js
-#          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx, which is not started;
+#          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx and Prometheus,
+#          which are not started;
 #          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment of their own
 #   lint   sqlx-cli, cargo-deny, shellcheck
 #   image  cargo-cyclonedx, for the list of what an image holds
@@ -66,6 +67,7 @@ missing_for_test() {
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want python3 python3-venv
   { have node && have npm; } || want nodejs npm
   have nginx || want nginx
+  { have prometheus && have promtool; } || want prometheus
   # Ubuntu has Chromium as a snap only, which containers cannot run: see install_chromium.
   chromium_is_there || ! debian_has_chromium || want chromium
 }
@@ -128,21 +130,25 @@ install_packages() {
   fi
   say "installing ${packages[*]}"
   apt_get update >/dev/null
-  local install=(apt_get install -y --no-install-recommends)
+  local install=(apt_get install -y --no-install-recommends) service
   [[ " ${packages[*]} " != *' postgresql '* ]] || install=(without_new_cluster "${install[@]}")
-  [[ " ${packages[*]} " != *' nginx '* ]] || install=(without_nginx_serving "${install[@]}")
+  for service in nginx prometheus; do
+    [[ " ${packages[*]} " != *" $service "* ]] || install=(without_serving "$service" "${install[@]}")
+  done
   "${install[@]}" "${packages[@]}" >/dev/null
 }
 
-# Debian serves a page on port 80 when nginx is installed, and at each start of the machine from then on. Only the program is wanted.
-without_nginx_serving() {
+# Debian starts a service when its package is installed, and at each start of the machine from then on. Only the program is wanted.
+without_serving() {
+  local service=$1
+  shift
+  local mask=/etc/systemd/system/$service.service
   as_root mkdir -p /etc/systemd/system
-  local mask=/etc/systemd/system/nginx.service
   [ -e "$mask" ] || [ -L "$mask" ] || as_root ln -s /dev/null "$mask"
   "$@"
   # Unmasked again and not enabled: whoever wants the service enables it.
   [ "$(readlink "$mask")" != /dev/null ] || as_root rm "$mask"
-  as_root rm -f /etc/systemd/system/multi-user.target.wants/nginx.service
+  as_root rm -f "/etc/systemd/system/multi-user.target.wants/$service.service"
 }
 
 # Debian makes a database cluster on port 5432 when the package is installed. We start our own in private folders and want only the

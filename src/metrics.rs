@@ -39,6 +39,7 @@ pub struct Metrics {
     /// Schedules.
     pub schedules: ScheduleMetrics,
     connections: Family<OfUse, Gauge>,
+    trouble: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +56,12 @@ impl Default for Metrics {
             "Connections of the pool to Postgres: used, idle",
             connections.clone(),
         );
+        let trouble = Gauge::default();
+        registry.register(
+            "database_trouble",
+            "1 while this replica cannot write to the database, as its last heartbeat found; 0 otherwise",
+            trouble.clone(),
+        );
         let new = Self {
             aws: AwsCalls::register(&mut registry),
             reconcile: ReconcileMetrics::register(&mut registry),
@@ -62,6 +69,7 @@ impl Default for Metrics {
             maintenance: MaintenanceMetrics::register(&mut registry),
             schedules: ScheduleMetrics::register(&mut registry),
             connections,
+            trouble,
             registry: Arc::default(),
         };
         new.set_connections(0, 0);
@@ -75,6 +83,11 @@ impl Metrics {
         for (state, count) in [("used", used), ("idle", idle)] {
             self.connections.get_or_create(&OfUse { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Records whether the last heartbeat met trouble.
+    pub fn set_database_trouble(&self, trouble: bool) {
+        self.trouble.set(i64::from(trouble));
     }
 
     /// All of them in the `OpenMetrics` text format.
@@ -106,11 +119,14 @@ mod tests {
             "panda_events_held_back_seconds 0.0",
             "panda_deployments{state=\"ready\"} 0",
             "panda_deployment_changes_total{status=\"FAILED\"} 0",
+            "panda_deployment_failures_total{error_code=\"BUILD_FAILED\"} 0",
             "panda_step_seconds_count{step=\"build_image\"} 0",
             "panda_step_retries_total{step=\"build_image\"} 0",
             "panda_aws_requests_total{call=\"ecr:CreateRepository\",outcome=\"throttled\"} 0",
             "panda_listener_reconnects_total{listener=\"work\"} 0",
+            "panda_aws_call_seconds_count{call=\"ecr:CreateRepository\"} 0",
             "panda_database_connections{state=\"idle\"} 0",
+            "panda_database_trouble 0",
             "panda_schedules_overdue_seconds 0.0",
             "panda_schedule_runs_total{result=\"failed\"} 0",
             "panda_maintenance_removed_total{kind=\"build_lines\"} 0",
@@ -125,9 +141,8 @@ mod tests {
     #[test]
     fn the_page_for_operators_has_every_metric_and_no_other() {
         let metrics = Metrics::default();
-        // Families of histograms have no series before the first.
+        // Which steps there are is told at the start.
         metrics.reconcile.know(&["build_image"]);
-        metrics.aws.ended("sts:GetCallerIdentity", Duration::ZERO);
         let text = metrics.text();
         let there: BTreeSet<String> = text
             .lines()

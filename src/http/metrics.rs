@@ -17,6 +17,7 @@ use crate::metrics::MEDIA_TYPE;
 pub async fn handle(State(state): State<ApiState>) -> Response {
     let (used, idle) = state.db.connections();
     state.metrics.set_connections(used, idle);
+    state.metrics.set_database_trouble(state.db.trouble().is_some());
     state.metrics.streams.set(state.seats.taken(), state.seats.bytes());
     ([(header::CONTENT_TYPE, MEDIA_TYPE)], state.metrics.text()).into_response()
 }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::deployment::{Status, Unfinished};
+use crate::domain::failure::ErrorCode;
 
 /// Seconds of a step: from a look that finds everything done, to a build and a person's patience.
 const STEP_BUCKETS: [f64; 10] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1_800.0, 7_200.0];
@@ -29,6 +30,11 @@ struct OfStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCode {
+    error_code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
     state: &'static str,
 }
@@ -37,6 +43,7 @@ struct OfState {
 #[derive(Clone, Debug)]
 pub struct ReconcileMetrics {
     ended: Family<OfStatus, Counter>,
+    failures: Family<OfCode, Counter>,
     step_seconds: Family<OfStep, Histogram, fn() -> Histogram>,
     retries: Family<OfStep, Counter>,
     claims: Counter,
@@ -53,6 +60,7 @@ impl ReconcileMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let new = Self {
             ended: Family::default(),
+            failures: Family::default(),
             step_seconds: Family::new_with_constructor(|| Histogram::new(STEP_BUCKETS)),
             retries: Family::default(),
             claims: Counter::default(),
@@ -67,6 +75,9 @@ impl ReconcileMetrics {
         for status in [Status::Completed, Status::Failed, Status::DeploymentReady] {
             drop(new.ended.get_or_create(&OfStatus { status: status.as_str() }));
         }
+        for code in ErrorCode::ALL {
+            drop(new.failures.get_or_create(&OfCode { error_code: code.as_str().to_owned() }));
+        }
         new.set_unfinished(Unfinished::default());
         registry.register(
             "oldest_overdue_seconds",
@@ -80,6 +91,11 @@ impl ReconcileMetrics {
             new.unfinished.clone(),
         );
         registry.register("deployment_changes", "Deployments that this replica brought to a status", new.ended.clone());
+        registry.register(
+            "deployment_failures",
+            "Deployments that this replica brought to FAILED, by the code that says why; those that people stopped are CANCELLED",
+            new.failures.clone(),
+        );
         registry.register_with_unit(
             "step",
             "How long this replica was at a step, from taking it up to a commit that ended it; polls and waits included",
@@ -168,9 +184,12 @@ impl ReconcileMetrics {
         self.retries.get_or_create(&OfStep { step: step.to_owned() }).inc();
     }
 
-    /// Records a status that was committed.
-    pub fn reached(&self, status: Status) {
+    /// Records a status that was committed, and the code of a failure.
+    pub fn reached(&self, status: Status, failure: Option<&str>) {
         self.ended.get_or_create(&OfStatus { status: status.as_str() }).inc();
+        if let Some(code) = failure {
+            self.failures.get_or_create(&OfCode { error_code: code.to_owned() }).inc();
+        }
     }
 
     /// Records how late a look was.

@@ -341,7 +341,7 @@ impl Driver {
                     self.notifier.events(&deployment.id);
                 }
                 if let Some(status) = status {
-                    self.metrics.reached(status);
+                    self.metrics.reached(status, error.as_deref());
                     tracing::info!(%status, "the deployment's status changed");
                     if status.is_finished() {
                         traces::ended(deployment, error.as_deref());

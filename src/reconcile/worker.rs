@@ -64,6 +64,8 @@ impl Reconciler {
         metrics: Metrics,
         options: ReconcilerOptions,
     ) -> Self {
+        // Before anybody can look: the first of everything is counted from zero.
+        metrics.reconcile.know(Step::NAMES);
         Self {
             leases: Leases::new(db.clone(), options.name.clone(), options.lease),
             builds: Arc::new(Semaphore::new(options.max_builds)),
@@ -85,7 +87,6 @@ impl Reconciler {
         let (leases, work, keep) = (self.leases.clone(), Arc::clone(&self.work), keep_lease.clone());
         background.spawn(async move { leases.keep(keep, || work.notify_one()).await });
         background.spawn(self.clone().listen(stop.clone()));
-        self.metrics.reconcile.know(Step::NAMES);
         let notify = CancellationToken::new();
         background.spawn(self.notifier.clone().run(self.db.clone(), self.metrics.reconcile.clone(), notify.clone()));
         background.spawn(super::housekeeping::run(self.db.clone(), stop.clone()));
@@ -218,8 +219,12 @@ impl Reconciler {
             let listening = async {
                 let mut listener = self.db.listen(WORK_CHANNEL).await?;
                 loop {
+                    let told = listener.try_recv().await;
+                    if !matches!(told, Ok(Some(_))) {
+                        self.metrics.streams.reconnects(Listener::Work);
+                    }
                     // None: the connection was lost and is there again; something may have been said meanwhile.
-                    listener.try_recv().await?;
+                    told?;
                     self.work.notify_one();
                 }
             };
@@ -228,7 +233,6 @@ impl Reconciler {
                 () = stop.cancelled() => return,
             };
             if let Err(error) = ended {
-                self.metrics.streams.reconnects(Listener::Work);
                 tracing::warn!(%error, "the work listener ended; the sweep goes on");
             }
             tokio::select! {

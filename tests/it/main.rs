@@ -14,6 +14,7 @@ mod http;
 mod image;
 mod leaks;
 mod maintenance;
+mod monitoring;
 mod moto;
 mod parts;
 mod reconcile;

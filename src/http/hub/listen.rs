@@ -49,7 +49,10 @@ async fn follow(inner: &Arc<Inner>, mut listener: PgListener) -> DbError {
         match timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => notification.payload().split(' ').for_each(|id| inner.look_at(id)),
             // The connection was lost and it listens again: what was told between is gone.
-            Ok(Ok(None)) => inner.look_at_all(),
+            Ok(Ok(None)) => {
+                inner.metrics.streams.reconnects(Listener::Events);
+                inner.look_at_all();
+            }
             Ok(Err(error)) => return error.into(),
             Err(_silence) => match timeout(ANSWER, Db::ping_listener(&mut listener)).await {
                 Ok(Ok(())) => {}

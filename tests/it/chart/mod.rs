@@ -1,6 +1,8 @@
 //! The Helm chart: both engines, Kubernetes' schemas, hardening, goldens, wrong values. No cluster is to be had: what is checked is what
 //! Kubernetes would be given.
 
+pub mod alerts;
+mod dashboards;
 mod engines;
 mod golden;
 mod hardening;
@@ -23,6 +25,9 @@ const REMEDY: &str =
 
 /// The oldest Kubernetes that the chart is for, and those after it.
 const KUBERNETES: [&str; 8] = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
+
+/// The operator's kind for alerts.
+const RULE: &str = "monitoring.coreos.com/v1/PrometheusRule";
 
 /// The checkout.
 fn root() -> &'static Path {
@@ -126,6 +131,11 @@ fn documents(texts: &[String]) -> Vec<Vec<Value>> {
 fn all_documents() -> Vec<(String, Vec<Value>)> {
     let texts: Vec<String> = files().iter().map(|file| render3(&chart(), file, &[])).collect();
     cases().into_iter().zip(documents(&texts)).collect()
+}
+
+/// The objects of one case, with further arguments for Helm.
+fn objects(name: &str, more: &[&str]) -> Vec<Value> {
+    documents(&[render3(&chart(), &case(name), more)]).remove(0)
 }
 
 /// `kind/name` of an object.

@@ -1,16 +1,9 @@
-//! The Grafana dashboard: every query of it, as Grafana would send it, runs for a reporter.
+//! The dashboard of the history: every query of it, as Grafana would send it, runs for a reporter.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::{reporter, upgrade};
-
-fn dashboard() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/panda/dashboards/reports.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
+use crate::support::dashboard::{panels, read, targets};
 
 /// What Grafana's PostgreSQL source makes of macros and variables, for one day and two values of each variable.
 fn as_sent(raw: &str) -> String {
@@ -36,12 +29,11 @@ fn as_sent(raw: &str) -> String {
 async fn every_query_of_the_dashboard_runs_and_finds_something() {
     let test = upgrade::brought_up().await;
     let mut reporter = reporter(&test).await;
-    let dashboard = dashboard();
-    let panels = dashboard["panels"].as_array().unwrap();
+    let dashboard = read("reports.json");
     let mut found = 0;
-    for panel in panels {
+    for panel in panels(&dashboard) {
         let title = panel["title"].as_str().unwrap();
-        for target in panel["targets"].as_array().unwrap() {
+        for target in targets(panel) {
             let sql = as_sent(target["rawSql"].as_str().unwrap());
             let rows =
                 reporter.fetch_all(AssertSqlSafe(sql.clone())).await.unwrap_or_else(|e| panic!("{title}: {e}\n{sql}"));
@@ -58,24 +50,4 @@ async fn every_query_of_the_dashboard_runs_and_finds_something() {
         found += 1;
     }
     assert!(found >= 12, "{found}");
-}
-
-#[test]
-fn the_dashboard_asks_the_source_that_is_chosen_and_places_each_panel_once() {
-    let dashboard = dashboard();
-    assert_eq!(dashboard["templating"]["list"][0]["name"], "datasource");
-    let panels = dashboard["panels"].as_array().unwrap();
-    let mut taken = BTreeSet::new();
-    let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
-    assert_eq!(ids.len(), panels.len());
-    for panel in panels {
-        assert_eq!(panel["datasource"]["uid"], "${datasource}");
-        assert!(panel["description"].as_str().is_some_and(|text| !text.is_empty()), "{}", panel["title"]);
-        let place = |name: &str| panel["gridPos"][name].as_i64().unwrap();
-        for x in place("x")..place("x") + place("w") {
-            for y in place("y")..place("y") + place("h") {
-                assert!(x < 24 && taken.insert((x, y)), "{} overlaps at {x}, {y}", panel["title"]);
-            }
-        }
-    }
 }

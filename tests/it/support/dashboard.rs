@@ -1,0 +1,31 @@
+//! The chart's dashboards, as Grafana reads them.
+
+use serde_json::Value;
+
+/// The names of their files, sorted.
+pub fn names() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/panda/dashboards");
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// One of them.
+pub fn read(name: &str) -> Value {
+    let path = format!("{}/helm/panda/dashboards/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What it shows, without the lines between.
+pub fn panels(dashboard: &Value) -> Vec<&Value> {
+    let all = dashboard["panels"].as_array().unwrap();
+    all.iter().filter(|panel| panel["type"] != "row").collect()
+}
+
+/// What a panel asks.
+pub fn targets(panel: &Value) -> &[Value] {
+    let targets = panel["targets"].as_array().unwrap();
+    assert!(!targets.is_empty(), "{} asks nothing", panel["title"]);
+    targets
+}
