@@ -13,6 +13,7 @@ pub mod failure;
 pub mod history;
 pub mod ids;
 pub mod keyring;
+pub mod log_filter;
 pub mod maintenance;
 pub mod mask;
 pub mod names;

@@ -10,7 +10,8 @@ pub(super) async fn give(db: &Db) {
         Err(error) => return tracing::warn!(%error, "turns could not be given; the sweep will do it"),
     };
     for id in given {
-        tracing::info!(deployment = id, "its turn has come");
+        // Not within the deployment whose end makes room.
+        tracing::info!(parent: None, deployment = id, "its turn has come");
         if let Err(error) = db.notify_work(&id).await {
             tracing::debug!(%error, "a notification was lost; the sweep finds the row");
         }

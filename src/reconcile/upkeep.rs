@@ -46,11 +46,11 @@ pub(super) async fn run(db: Db, settings: Settings, metrics: Metrics, stop: Canc
 
 fn say(overdue: &Overdue) {
     let (deployment, step, seconds) = (overdue.id.as_str(), overdue.step.as_str(), overdue.since.as_secs());
-    let replica = overdue.replica.as_deref().unwrap_or("none");
+    let holder = overdue.replica.as_deref().unwrap_or("none");
     let reason = if overdue.replica.is_some() {
         "its replica lives and does not advance it"
     } else {
         "no replica has it: is there one with room and a build permit?"
     };
-    tracing::warn!(deployment, step, seconds, replica, reason, "a deployment is left alone");
+    tracing::warn!(deployment, step, seconds, holder, reason, "a deployment is left alone");
 }

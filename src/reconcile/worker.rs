@@ -53,6 +53,8 @@ pub struct Reconciler {
     tasks: TaskTracker,
     /// Something may be claimable.
     work: Arc<Notify>,
+    /// Somebody set a log filter, or took it back.
+    log: Arc<Notify>,
 }
 
 impl Reconciler {
@@ -75,7 +77,13 @@ impl Reconciler {
             driven: Arc::default(),
             tasks: TaskTracker::new(),
             work: Arc::new(Notify::new()),
+            log: Arc::default(),
         }
+    }
+
+    /// What to tell when somebody set a log filter, or took it back: it is looked for at once.
+    pub fn log_asked(&self) -> Arc<Notify> {
+        Arc::clone(&self.log)
     }
 
     /// Runs until `stop`; then lets short steps end, stops long ones, and gives everything back.
@@ -98,6 +106,7 @@ impl Reconciler {
         };
         background.spawn(schedules.run(stop.clone()));
         background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), stop.clone()));
+        background.spawn(super::log::run(self.db.clone(), Arc::clone(&self.log), stop.clone()));
         self.claim_until(&stop).await;
         self.tasks.close();
         // Every task ends by itself within the drain; the time limit is for a task that hangs in the database.
@@ -192,6 +201,7 @@ impl Reconciler {
             notifier: self.notifier.clone(),
             metrics: self.metrics.reconcile.clone(),
             replica: lease.replica,
+            options: Arc::clone(&self.options),
             builds: Permit::new(Arc::clone(&self.builds), Arc::clone(&self.work), self.metrics.reconcile.clone()),
             lost: lease.lost.clone(),
             stop: stop.clone(),
@@ -199,15 +209,7 @@ impl Reconciler {
             connections,
         };
         self.tasks.spawn(async move {
-            let (lost, metrics) = (driver.lost.clone(), driver.metrics.clone());
-            tokio::select! {
-                () = driver.drive(deployment) => {}
-                // Nothing may be done any more: whatever is under way is dropped where it stands.
-                () = lost.cancelled() => {
-                    metrics.lost();
-                    tracing::warn!(deployment = place.id, "given up: the lease was lost");
-                }
-            }
+            driver.drive(deployment).await;
             drop(place);
         });
     }
