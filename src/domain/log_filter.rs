@@ -28,12 +28,12 @@ impl LogFilter {
         &self.0
     }
 
-    /// A new filter of that kind: it remembers spans, so none is used twice.
+    /// A new filter of that kind, over `base`, which is one too: it remembers spans, so none is used twice.
     ///
     /// # Errors
     /// The rule that it breaks; never for one that was parsed before.
-    pub fn build(&self) -> Result<EnvFilter, String> {
-        build(&self.0)
+    pub fn over(&self, base: &str) -> Result<EnvFilter, String> {
+        build(&format!("{base},{}", self.0))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod maintenance;
 pub mod mask;
 pub mod names;
 pub mod network;
+pub mod news;
 pub mod pipeline;
 pub mod principal;
 pub mod schedule;

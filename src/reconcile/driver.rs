@@ -279,7 +279,8 @@ impl Driver {
         self.metrics.step_retried(step.name());
         memory.unrecorded = Some((code, reason.clone()));
         let wait = memory.within(backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
-        tracing::warn!(%code, reason, failures = memory.failures, wait_ms = wait.as_millis(), "the step could not do its work");
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(%code, reason, failures = memory.failures, wait_ms, "the step could not do its work");
         let after = After::Sleep(wait);
         memory.last_error = Some((code, reason.clone()));
         if memory.failures < 2 || deployment.waiting_for.as_deref() == Some(reason.as_str()) {

@@ -9,9 +9,14 @@ use uuid::Uuid;
 
 use crate::db::Db;
 use crate::db::ownership::Heartbeat;
+use crate::domain::news::News;
 
 /// What is wrong with a database that is asked and says nothing.
 const SILENT: &str = "the database does not answer";
+
+/// What keeps it from joining, and from renewing.
+static JOINING: News = News::new();
+static RENEWING: News = News::new();
 
 /// One membership of the set of living replicas. When it ends, everything that was owned under it is forgotten.
 #[derive(Clone, Debug)]
@@ -65,11 +70,15 @@ impl Leases {
                     self.renew(replica, asked, &stop, &look).await;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "cannot join as a replica; deployments wait");
+                    if JOINING.are(&error) {
+                        tracing::warn!(%error, "cannot join as a replica; deployments wait");
+                    }
                     self.db.note_heartbeat(Some(self.db.in_words(&error)));
                 }
                 Err(_) => {
-                    tracing::warn!("cannot join as a replica: {SILENT}; deployments wait");
+                    if JOINING.are(&SILENT) {
+                        tracing::warn!(error = SILENT, "cannot join as a replica; deployments wait");
+                    }
                     self.db.note_heartbeat(Some(SILENT.to_owned()));
                 }
             }
@@ -115,7 +124,9 @@ impl Leases {
                     return self.set(None);
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, lease = %replica, "a heartbeat failed");
+                    if RENEWING.are(&error) {
+                        tracing::warn!(%error, lease = %replica, "a heartbeat failed");
+                    }
                     self.db.note_heartbeat(Some(self.db.in_words(&error)));
                 }
                 Err(_) => self.db.note_heartbeat(Some(SILENT.to_owned())),

@@ -20,8 +20,13 @@ use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
 use crate::domain::connection::{AwsConnection, GithubConnection};
+use crate::domain::news::News;
 use crate::metrics::{Listener, Metrics};
 use crate::steps::{Services, Step};
+
+/// What keeps it from claiming, and from listening.
+static CLAIMING: News = News::new();
+static LISTENING: News = News::new();
 
 /// Ids that have a task here, with what tells the task that the deployment is to be cancelled.
 type Driven = Arc<Mutex<HashMap<String, CancellationToken>>>;
@@ -140,7 +145,9 @@ impl Reconciler {
             match self.claim(&lease, &steps, unsure, stop).await {
                 Ok(()) => unsure = false,
                 Err(error) => {
-                    tracing::warn!(%error, "could not claim deployments");
+                    if CLAIMING.are(&error) {
+                        tracing::warn!(%error, "could not claim deployments");
+                    }
                     unsure = true;
                 }
             }
@@ -231,7 +238,9 @@ impl Reconciler {
             };
             if let Err(error) = ended {
                 self.metrics.streams.reconnects(Listener::Work);
-                tracing::warn!(%error, "the work listener ended; the sweep goes on");
+                if LISTENING.are(&error) {
+                    tracing::warn!(%error, "the work listener ended; the sweep goes on");
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(SWEEP) => {}

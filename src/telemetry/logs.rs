@@ -18,9 +18,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the server logs by default. The scheduler tells of its own inner life, and the AWS SDK repeats in every try what the step
-/// that failed says once.
-pub const SERVER_LOG: &str = "info,tokio_cron_scheduler=warn,aws_config=error";
+/// What the server logs by default.
+pub const SERVER_LOG: &str = "info";
 
 /// Lines on standard error; for machines with the name of the `replica`.
 pub(super) fn layer<S>(format: LogFormat, replica: Option<String>) -> Box<dyn Layer<S> + Send + Sync>

@@ -11,6 +11,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::domain::log_filter::LogFilter;
 
+/// What every filter stands on: the scheduler tells of its own inner life at `info`, and the AWS SDK repeats in every try what the step that failed
+/// says once. Who wants to read these names them.
+const BASE: &str = "error,tokio_cron_scheduler=warn,aws_config=error";
+
 /// What is logged in this process. Its subscriber is there once for the whole process, and so is this.
 struct Switch {
     /// The filter that rules while nobody sets another.
@@ -25,7 +29,7 @@ fn switch(own: &str) -> &'static Switch {
 }
 
 fn build(own: &str) -> EnvFilter {
-    EnvFilter::try_new(own).unwrap_or_default()
+    EnvFilter::try_new(format!("{BASE},{own}")).unwrap_or_default()
 }
 
 /// The filter of a process whose own is `own`, if it has none yet.
@@ -47,7 +51,7 @@ pub fn own_filter() -> &'static str {
 pub fn rule(filter: Option<&LogFilter>) -> Result<(), String> {
     let switch = switch(super::SERVER_LOG);
     let next = match filter {
-        Some(filter) => filter.build()?,
+        Some(filter) => filter.over(BASE)?,
         None => build(&switch.own),
     };
     // The one before goes when nobody asks it any more.

@@ -11,6 +11,7 @@ mod events;
 mod healthz;
 mod hostile;
 mod idempotency;
+mod log;
 mod oidc;
 pub mod outside;
 pub mod reader;
