@@ -79,3 +79,107 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Filter {
         Layer::<S>::on_close(&*self.logged(), id, context);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::Event;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    /// Counts lines.
+    #[derive(Clone, Default)]
+    struct Count(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Count {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What is done with a filter, and how many lines something makes.
+    struct Tried {
+        logged: Arc<RwLock<EnvFilter>>,
+        count: Count,
+    }
+
+    impl Tried {
+        fn with(filter: &str, work: impl FnOnce(&Self)) {
+            let logged = Arc::new(RwLock::new(EnvFilter::new(filter)));
+            let tried = Self { logged: Arc::clone(&logged), count: Count::default() };
+            let subscriber = tracing_subscriber::registry().with(Filter(logged)).with(tried.count.clone());
+            tracing::subscriber::with_default(subscriber, || work(&tried));
+        }
+
+        fn change(&self, filter: &str) {
+            *self.logged.write().unwrap() = EnvFilter::new(filter);
+            tracing::callsite::rebuild_interest_cache();
+        }
+
+        fn lines(&self, log: impl FnOnce()) -> usize {
+            let before = self.count.0.load(Ordering::SeqCst);
+            log();
+            self.count.0.load(Ordering::SeqCst) - before
+        }
+    }
+
+    fn detail() {
+        tracing::debug!("a detail");
+    }
+
+    #[test]
+    fn a_filter_about_spans_may_be_changed_while_one_is_entered() {
+        Tried::with("info,[work]=debug", |tried| {
+            let span = tracing::info_span!("work");
+            let entered = span.enter();
+            assert_eq!(tried.lines(detail), 1);
+            tried.change("info,[work]=debug");
+            // The new filter does not know this one.
+            assert_eq!(tried.lines(detail), 0);
+            drop(entered);
+            assert_eq!(tried.lines(detail), 0);
+            for _ in 0..2 {
+                assert_eq!(tried.lines(|| tracing::info_span!("work").in_scope(detail)), 1);
+                assert_eq!(tried.lines(detail), 0);
+            }
+            tried.change("debug");
+            assert_eq!(tried.lines(detail), 1);
+            tried.change("info");
+            assert_eq!(tried.lines(|| span.in_scope(detail)), 0);
+        });
+    }
+
+    #[test]
+    fn spans_of_ours_are_there_whatever_is_logged() {
+        Tried::with("error", |tried| {
+            assert!(!tracing::info_span!("work").is_disabled());
+            assert!(tracing::debug_span!("detail").is_disabled());
+            assert!(tracing::info_span!(target: "others", "work").is_disabled());
+            tried.change("off");
+            assert!(!tracing::info_span!("work").is_disabled());
+            assert_eq!(tried.lines(|| tracing::error!("hidden")), 0);
+            assert_eq!(tried.lines(|| tracing::info!(target: ABOUT_THE_LOG, "about the log")), 1);
+        });
+    }
+
+    #[test]
+    fn indiscreet_libraries_stay_quiet_whatever_is_logged() {
+        Tried::with("trace", |tried| {
+            let told = tried.lines(|| {
+                tracing::debug!(target: "aws_smithy_runtime::client", "a body");
+                tracing::trace!(target: "hyper::proto", "a head");
+                tracing::debug!(target: "bollard::docker", "an answer");
+            });
+            assert_eq!(told, 0);
+            tried.change("trace,aws_smithy_runtime=trace,[work]=trace");
+            let told = tried.lines(|| {
+                tracing::info_span!("work")
+                    .in_scope(|| tracing::debug!(target: "aws_smithy_runtime::client", "a body"));
+            });
+            assert_eq!(told, 0);
+            assert_eq!(tried.lines(|| tracing::warn!(target: "hyper::proto", "trouble")), 1);
+        });
+    }
+}

@@ -61,3 +61,21 @@ pub fn rule(filter: Option<&LogFilter>) -> Result<(), String> {
     log::set_max_level(LevelFilter::current().as_log());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{LogFormat, init};
+
+    #[test]
+    fn libraries_that_use_the_older_crate_follow() {
+        let _telemetry = init(LogFormat::Json, "info", None, None).unwrap();
+        let level = |filter: &str| {
+            rule(Some(&filter.parse().unwrap())).unwrap();
+            log::max_level()
+        };
+        assert_eq!(level("info,globset=trace"), log::LevelFilter::Trace);
+        assert_eq!(level("error"), log::LevelFilter::Info);
+        assert_eq!(level("debug"), log::LevelFilter::Debug);
+    }
+}

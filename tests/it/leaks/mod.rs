@@ -43,7 +43,7 @@ impl Panda {
     async fn log_everything(&self) {
         let wish = self.http.put(format!("{}/api/v1/log", self.serve.url)).json(&json!({"filter": "trace"}));
         assert_eq!(wish.send().await.unwrap().status(), 200);
-        wait_for("everything is logged", async || self.serve.log().contains(" TRACE ")).await;
+        wait_for("everything is logged", async || self.serve.log().contains(" DEBUG ")).await;
     }
 
     async fn post(&mut self, path: &str, body: &Value) -> (u16, Value) {
