@@ -36,13 +36,19 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
-        let Some(over) = row.as_ref().filter(|row| row.seconds <= 0.0) else { return Ok(row) };
-        // Whoever sees it tidies. A database that is read-only just now must not keep it from being over.
+        Ok(self.unless_over(row).await)
+    }
+
+    /// `row`, when its time is not up. One that is over is removed by whoever sees it.
+    pub(super) async fn unless_over(&self, row: Option<SetFilter>) -> Option<SetFilter> {
+        let over = row.as_ref().filter(|row| row.seconds <= 0.0);
+        let Some(over) = over else { return row };
+        // A database that is read-only just now must not keep it from being over.
         let removed = sqlx::query!("DELETE FROM log_filter WHERE until <= clock_timestamp()").execute(&self.pool).await;
         if let Err(error) = removed {
             tracing::debug!(%error, filter = over.filter, "a log filter that is over could not be removed yet");
         }
-        Ok(None)
+        None
     }
 
     /// Has `filter` rule on all replicas for `time`, in place of the one before.

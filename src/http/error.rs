@@ -539,7 +539,7 @@ impl IntoResponse for ApiError {
         match &self {
             // Everybody is told so, as long as it lasts; the heartbeat says it too.
             Self::Database(error) if error.is_unavailable() => {
-                tracing::warn!(%error, "the database is away for a request")
+                tracing::warn!(%error, "the database is away for a request");
             }
             Self::Database(error) => tracing::error!(%error, "a request failed at the database"),
             Self::Internal => tracing::error!("a request failed for an internal reason"),

@@ -71,5 +71,5 @@ fn for_all(caller: &Caller) -> Result<(), ApiError> {
     )
 )]
 pub async fn handle(State(state): State<ApiState>, Allowed { .. }: Allowed<Admin>) -> Result<Envelope<Log>, ApiError> {
-    Ok(Envelope::new("로그 필터 조회 성공", Log::new(state.db.log_filter().await?, &state.log.own)))
+    Ok(Envelope::new("로그 필터 조회 성공", Log::new(state.db.log_filter().await?, state.log.own)))
 }

@@ -142,12 +142,11 @@ impl Maintenance {
     /// Begins what somebody asked for.
     async fn look(&self) {
         match self.parts.db.tend_maintenance().await {
-            Ok(false) => return,
             Ok(true) => {}
             Err(error) if LOOKING.are(&error) => {
                 return tracing::warn!(%error, "could not look for maintenance that was asked for");
             }
-            Err(_) => return,
+            Ok(false) | Err(_) => return,
         }
         for rule in self.parts.rules.iter() {
             match self.parts.db.begin_requested(self.wanted(rule)).await {

@@ -1,38 +1,39 @@
-//! What is logged, as an admin wishes it for all replicas: a row of the database, looked for now and then, and at once by the replica that wrote it.
+//! What is logged, as an admin wishes it for all replicas: a row of the database, looked for by the upkeep, and at once by the replica that wrote
+//! it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use super::limits::UPKEEP;
-use crate::db::Db;
+use crate::db::DbError;
 use crate::db::log_filter::SetFilter;
 use crate::domain::log_filter::LogFilter;
 use crate::telemetry::{self, ABOUT_THE_LOG};
 
-/// Has this process log what the row says, until `stop`.
-pub(super) async fn run(db: Db, asked: Arc<Notify>, stop: CancellationToken) {
-    let mut ruling: Option<Ruling> = None;
-    let mut ticks = tokio::time::interval(UPKEEP);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let over = ruling.as_ref().and_then(|ruling| ruling.ends);
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = asked.notified() => {}
-            () = at(over) => {}
-            () = stop.cancelled() => return,
+/// What this process logs in place of its own.
+#[derive(Default)]
+pub(super) struct Log(Option<Ruling>);
+
+impl Log {
+    /// Ends when the time of the filter that rules is up, by our own count; never when our own rules.
+    pub(super) async fn over(&self) {
+        match self.0.as_ref().and_then(|ruling| ruling.ends) {
+            Some(time) => tokio::time::sleep_until(time).await,
+            None => std::future::pending().await,
         }
-        ruling = match db.log_filter().await {
-            Ok(set) => follow(ruling, set),
-            // By our own count of the time that the database gave: also one that is away must not keep a filter going.
-            Err(_) if over.is_some_and(|over| over <= Instant::now()) => follow(ruling, None),
+    }
+
+    /// Does what was found, or goes back when nothing was and the time is up: also a database that is away must not keep a filter going.
+    pub(super) fn follow(&mut self, found: Result<Option<SetFilter>, &DbError>) {
+        let before = self.0.take();
+        self.0 = match found {
+            Ok(set) => follow(before, set),
+            Err(_) if before.as_ref().and_then(|ruling| ruling.ends).is_some_and(|ends| ends <= Instant::now()) => {
+                follow(before, None)
+            }
             Err(error) => {
                 tracing::debug!(%error, "whether there is another log filter cannot be told now");
-                ruling
+                before
             }
         };
     }
@@ -70,11 +71,4 @@ fn go_back(before: &Ruling) {
     let _ = telemetry::rule(None);
     let (filter, was) = (telemetry::own_filter(), before.set.filter.as_str());
     tracing::info!(target: ABOUT_THE_LOG, filter, was, by = before.set.set_by, until = %before.set.until.to_rfc3339(), "the log filter is the default again");
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }

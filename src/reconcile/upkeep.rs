@@ -1,11 +1,14 @@
-//! What any replica does now and then for all: turns that nobody gave, deployments that nobody advances.
+//! What any replica does now and then for all: turns that nobody gave, deployments that nobody advances, another log filter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{OVERDUE_IS_NEWS, OVERDUE_NEWS_EVERY, UPKEEP};
+use super::log::Log;
 use crate::db::Db;
 use crate::db::overdue::Overdue;
 use crate::domain::news::News;
@@ -15,23 +18,37 @@ use crate::steps::{Settings, Step};
 /// What keeps it from looking.
 static LOOKING: News = News::new();
 
-/// Looks until `stop`.
-pub(super) async fn run(db: Db, settings: Settings, metrics: Metrics, stop: CancellationToken) {
+/// Looks until `stop`; for a log filter also when one was `asked` for.
+pub(super) async fn run(db: Db, settings: Settings, metrics: Metrics, asked: Arc<Notify>, stop: CancellationToken) {
     let limits: Vec<(String, Duration)> = Step::limits(&settings);
     let heavy = Step::heavy_names();
     let mut said: Option<Instant> = None;
+    let mut log = Log::default();
     let mut ticks = tokio::time::interval(UPKEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
+        let only_log = tokio::select! {
+            _ = ticks.tick() => false,
+            () = asked.notified() => true,
+            () = log.over() => true,
             () = stop.cancelled() => return,
+        };
+        if only_log {
+            let found = db.log_filter().await;
+            log.follow(found.as_ref().map(Clone::clone));
+            continue;
+        }
+        match db.state_of_all(&heavy).await {
+            Ok((counts, set)) => {
+                metrics.reconcile.set_unfinished(counts);
+                log.follow(Ok(set));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "unfinished deployments could not be counted");
+                log.follow(Err(&error));
+            }
         }
         super::turns::give(&db).await;
-        match db.unfinished(&heavy).await {
-            Ok(counts) => metrics.reconcile.set_unfinished(counts),
-            Err(error) => tracing::debug!(%error, "unfinished deployments could not be counted"),
-        }
         match db.most_overdue(&limits).await {
             Ok(overdue) => {
                 metrics.reconcile.set_oldest_overdue(overdue.as_ref().map_or(Duration::ZERO, |overdue| overdue.since));

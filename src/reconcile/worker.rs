@@ -110,8 +110,8 @@ impl Reconciler {
             metrics: self.metrics.clone(),
         };
         background.spawn(schedules.run(stop.clone()));
-        background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), stop.clone()));
-        background.spawn(super::log::run(self.db.clone(), Arc::clone(&self.log), stop.clone()));
+        let asked = Arc::clone(&self.log);
+        background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), asked, stop.clone()));
         self.claim_until(&stop).await;
         self.tasks.close();
         // Every task ends by itself within the drain; the time limit is for a task that hangs in the database.

@@ -34,5 +34,5 @@ pub async fn handle(
     state.db.reset_log_filter(&entry).await?;
     // Here at once; other replicas look every ten seconds.
     state.log.asked.notify_one();
-    Ok(Envelope::new("로그 필터가 기본값으로 돌아갔습니다.", Log::new(None, &state.log.own)))
+    Ok(Envelope::new("로그 필터가 기본값으로 돌아갔습니다.", Log::new(None, state.log.own)))
 }

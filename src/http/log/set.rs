@@ -72,5 +72,5 @@ pub async fn handle(
     let set = state.db.set_log_filter(&filter, time, &entry).await?;
     // Here at once; other replicas look every ten seconds.
     state.log.asked.notify_one();
-    Ok(Envelope::new("로그 필터가 설정되었습니다.", Log::new(Some(set), &state.log.own)))
+    Ok(Envelope::new("로그 필터가 설정되었습니다.", Log::new(Some(set), state.log.own)))
 }
