@@ -20,11 +20,12 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::KeyError;
-use crate::http::{ApiState, Hub, Tls, TlsError};
+use crate::http::{ApiState, Hub, LogControl, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::{FIRST_STEP, RETRY_STEP};
-pub use parts::{aws, database, keyring, maintenance, reconciler, services};
+use crate::telemetry;
+pub use parts::{aws, database, keyring, maintenance, reconciler, replica_name, services};
 use schema::wait_for_schema;
 use sign_in::{authentication, wait_for_token};
 
@@ -152,6 +153,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         config: Arc::new(config.http.clone()),
         retention: Arc::new(config.retention.rules()),
         maintenance: asked,
+        log: LogControl { own: telemetry::own_filter(), asked: reconciler.log_asked() },
         metrics,
         seats,
         shutdown: stop.clone(),

@@ -123,7 +123,7 @@ pub fn reconciler(
 }
 
 /// Host name and process id.
-fn replica_name() -> String {
+pub fn replica_name() -> String {
     let host =
         nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".into());
     format!("{host}/{}", std::process::id())

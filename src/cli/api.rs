@@ -201,6 +201,21 @@ impl Api {
         self.call(self.request(Method::GET, &["maintenance", "runs"])?.query(query)).await
     }
 
+    /// `GET /api/v1/log`; the answer's data.
+    pub async fn log(&self) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["log"])?).await
+    }
+
+    /// `PUT /api/v1/log`; the answer's data.
+    pub async fn set_log(&self, body: &Value) -> Result<Value, CliError> {
+        self.call(self.request(Method::PUT, &["log"])?.json(body)).await
+    }
+
+    /// `DELETE /api/v1/log`; the answer's data.
+    pub async fn reset_log(&self) -> Result<Value, CliError> {
+        self.call(self.request(Method::DELETE, &["log"])?).await
+    }
+
     /// `POST /api/v1/maintenance/runs`; the answer's data.
     pub async fn start_maintenance(&self, body: &Value) -> Result<Value, CliError> {
         self.call(self.request(Method::POST, &["maintenance", "runs"])?.json(body)).await

@@ -1,19 +1,26 @@
 //! `panda migrate`: the database's schema.
 
+use std::time::Duration;
+
 use clap::Args;
+use tokio::time::Instant;
 
 use super::error::CliError;
 use super::progress::say;
 use crate::config::DatabaseConfig;
 use crate::db::reports::{ROLE_SCRIPT, Reporters};
 use crate::db::schema::{Migrated, known};
-use crate::db::{Db, DbOptions};
+use crate::db::{Db, DbError, DbOptions};
+
+/// Between two looks at a database that is away.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// `panda migrate`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
+Examples:
   panda migrate --database-url postgres://panda@127.0.0.1/panda
+  panda migrate --wait-ms 60000                  for a database that starts at the same time
 
 Safe to run twice, and while replicas run: a migration never breaks the version before it, and refuses when an older one is running that it would break.
 
@@ -23,6 +30,9 @@ If not, it says so; then an administrator of the database runs what this prints:
 pub struct MigrateArgs {
     #[command(flatten)]
     database: DatabaseConfig,
+    /// Milliseconds to wait for a database that is away, at most a day; 0: not at all
+    #[arg(long = "wait-ms", env = "PANDA_MIGRATE_WAIT_MS", value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
+    wait_ms: u64,
     /// Print the SQL that makes the role panda_report, and do nothing
     #[arg(long)]
     print_report_role: bool,
@@ -41,6 +51,7 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
         // The schema holds no secrets; the first server that starts seals those from before there was a key.
         keyring: None,
     })?;
+    wait_for(&db, Duration::from_millis(args.wait_ms)).await?;
     let migrated = db.migrate().await?;
     if db.mend_event_order().await? {
         say("The events were restored from another Postgres cluster; new ones are put behind them.");
@@ -61,4 +72,27 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// Waits until the database answers, for at most `limit`. What waiting does not mend is an error at once.
+async fn wait_for(db: &Db, limit: Duration) -> Result<(), DbError> {
+    let deadline = Instant::now() + limit;
+    let mut said = String::new();
+    loop {
+        let error = match db.ping().await {
+            Err(error) if error.is_unavailable() => error,
+            other => return other,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(error);
+        }
+        // Once for each reason: a database that is away for an hour is one line, not 3,600.
+        let reason = error.to_string();
+        if said != reason {
+            tracing::warn!(reason, "the database is waited for");
+            said = reason;
+        }
+        tokio::time::sleep(RETRY.min(left)).await;
+    }
 }

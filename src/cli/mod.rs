@@ -14,6 +14,7 @@ mod example;
 mod keys;
 mod leftovers;
 mod list;
+mod log;
 mod maintenance;
 mod migrate;
 mod parts;
@@ -40,6 +41,7 @@ use clap::{Parser, Subcommand};
 
 pub use error::{CliError, exit};
 
+use crate::app;
 use crate::domain::principal::Caller;
 use crate::telemetry::{self, LogFormat, SERVER_LOG};
 
@@ -122,6 +124,8 @@ pub enum Command {
     Report(report::ReportArgs),
     /// Show what is removed with time, or remove it now
     Maintenance(maintenance::MaintenanceArgs),
+    /// Show what the replicas log, or log something else for a while
+    Log(log::LogArgs),
     /// Run a command with a private Postgres and a Docker engine (DATABASE_URL and DOCKER_HOST are set)
     Parts(parts::PartsArgs),
 }
@@ -137,8 +141,10 @@ fn operator() -> Caller {
 /// Runs the command and says what the process exits with.
 pub async fn run(cli: Cli) -> Result<u8, CliError> {
     let quiet = !matches!(cli.command, Command::Serve(_) | Command::Migrate(_));
-    let _telemetry =
-        telemetry::init(cli.log_format, if quiet { "warn" } else { SERVER_LOG }, cli.otlp_endpoint.as_deref())?;
+    let is_replica = matches!(cli.command, Command::Serve(_) | Command::Up(_) | Command::Demo(_));
+    let replica = is_replica.then(app::replica_name);
+    let default = if quiet { "warn" } else { SERVER_LOG };
+    let _telemetry = telemetry::init(cli.log_format, default, cli.otlp_endpoint.as_deref(), replica)?;
     match cli.command {
         // Large: they hold all parts.
         Command::Up(args) => Box::pin(up::run(args)).await?,
@@ -161,6 +167,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Audit(args) => audit::run(args).await?,
         Command::Report(args) => report::run(args).await?,
         Command::Maintenance(args) => maintenance::run(args).await?,
+        Command::Log(args) => log::run(args).await?,
         // The command's own exit code is ours.
         Command::Parts(args) => return parts::run(args).await,
     }

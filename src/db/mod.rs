@@ -11,6 +11,7 @@ pub mod feed;
 pub mod health;
 pub mod idempotency;
 pub mod locks;
+pub mod log_filter;
 pub mod maintenance;
 pub mod notify;
 pub mod overdue;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::log_filter::SetFilter;
 use super::{Db, DbError};
 use crate::domain::deployment::Unfinished;
 
@@ -22,22 +23,38 @@ pub struct Overdue {
 }
 
 impl Db {
-    /// How many deployments are unfinished, by what they do. In two halves, each of which has an index of its own. `heavy` are the names of the steps that need a build permit.
-    pub async fn unfinished(&self, heavy: &[String]) -> Result<Unfinished, DbError> {
-        Ok(sqlx::query_as!(
-            Unfinished,
-            "SELECT count(*) FILTER (WHERE status = 'RUNNING' AND NOT queued) AS \"running!\", count(*) FILTER (WHERE queued) AS \"queued!\",
-                    count(*) FILTER (WHERE status = 'DEPLOYMENT_READY' AND NOT queued) AS \"ready!\",
-                    count(*) FILTER (WHERE active AND step = ANY ($1) AND replica_id IS NULL) AS \"waiting_for_build!\"
-             FROM (SELECT status, queued, active, step, replica_id FROM deployments
-                   WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT queued
-                   UNION ALL
-                   SELECT status, queued, active, step, replica_id FROM deployments
-                   WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND queued) unfinished",
+    /// What each replica looks at now and then, in one statement: how many deployments are unfinished, by what they do (in two halves, each of which
+    /// has an index of its own; `heavy` are the names of the steps that need a build permit), and the log filter that rules, if one does.
+    pub async fn state_of_all(&self, heavy: &[String]) -> Result<(Unfinished, Option<SetFilter>), DbError> {
+        let row = sqlx::query!(
+            "SELECT counts.*, f.filter AS \"filter?\", f.set_by AS \"set_by?\", f.set_at AS \"set_at?\", f.until AS \"until?\",
+                    extract(epoch FROM f.until - clock_timestamp())::float8 AS seconds
+             FROM (SELECT count(*) FILTER (WHERE status = 'RUNNING' AND NOT queued) AS \"running!\", count(*) FILTER (WHERE queued) AS \"queued!\",
+                          count(*) FILTER (WHERE status = 'DEPLOYMENT_READY' AND NOT queued) AS \"ready!\",
+                          count(*) FILTER (WHERE active AND step = ANY ($1) AND replica_id IS NULL) AS \"waiting_for_build!\"
+                   FROM (SELECT status, queued, active, step, replica_id FROM deployments
+                         WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT queued
+                         UNION ALL
+                         SELECT status, queued, active, step, replica_id FROM deployments
+                         WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND queued) unfinished) counts
+             LEFT JOIN log_filter f ON true",
             heavy
         )
         .fetch_one(&self.pool)
-        .await?)
+        .await?;
+        let unfinished = Unfinished {
+            running: row.running,
+            queued: row.queued,
+            ready: row.ready,
+            waiting_for_build: row.waiting_for_build,
+        };
+        let set = match (row.filter, row.set_by, row.set_at, row.until, row.seconds) {
+            (Some(filter), Some(set_by), Some(set_at), Some(until), Some(seconds)) => {
+                Some(SetFilter { filter, set_by, set_at, until, seconds })
+            }
+            _ => None,
+        };
+        Ok((unfinished, self.unless_over(set).await))
     }
 
     /// The deployment that has been overdue for longest, if one is. One that nobody has is overdue from when it could have been claimed;

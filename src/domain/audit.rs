@@ -39,10 +39,14 @@ pub enum Action {
     RotateKeys,
     /// Maintenance is run now.
     RunMaintenance,
+    /// What is logged is changed for a while.
+    SetLogFilter,
+    /// What is logged goes back.
+    ResetLogFilter,
 }
 
 impl Action {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::Deploy,
         Self::Switch,
         Self::Cancel,
@@ -60,6 +64,8 @@ impl Action {
         Self::RevokeToken,
         Self::RotateKeys,
         Self::RunMaintenance,
+        Self::SetLogFilter,
+        Self::ResetLogFilter,
     ];
 
     /// As it is stored and written.
@@ -82,6 +88,8 @@ impl Action {
             Self::RevokeToken => "token.revoke",
             Self::RotateKeys => "keys.rotate",
             Self::RunMaintenance => "maintenance.run",
+            Self::SetLogFilter => "log.set",
+            Self::ResetLogFilter => "log.reset",
         }
     }
 
@@ -100,6 +108,8 @@ impl Action {
             ("DELETE", "schedules/{id}") => Some(Self::DeleteSchedule),
             ("POST", "schedules/{id}/run") => Some(Self::RunSchedule),
             ("POST", "maintenance/runs") => Some(Self::RunMaintenance),
+            ("PUT", "log") => Some(Self::SetLogFilter),
+            ("DELETE", "log") => Some(Self::ResetLogFilter),
             ("POST", "session") => Some(Self::OpenSession),
             _ => None,
         }

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{
-    ApiState, audit, connect, connections, deploy, door, events, healthz, maintenance, metrics, problem, readyz,
+    ApiState, audit, connect, connections, deploy, door, events, healthz, log, maintenance, metrics, problem, readyz,
     reports, schedules, session,
 };
 
@@ -34,6 +34,7 @@ use super::{
         (name = "audit", description = "Who did what."),
         (name = "reports", description = "Questions about the history."),
         (name = "maintenance", description = "What is removed with time."),
+        (name = "log", description = "What is logged."),
         (name = "probes", description = "For load balancers and orchestrators."),
     )
 )]
@@ -79,6 +80,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(reports::answer::handle))
         .routes(routes!(maintenance::handle))
         .routes(routes!(maintenance::list::handle, maintenance::start::handle))
+        .routes(routes!(log::handle, log::set::handle, log::reset::handle))
         .routes(routes!(healthz::handle))
         .routes(routes!(readyz::handle))
         .routes(routes!(metrics::handle))

@@ -57,8 +57,12 @@ pub async fn keep_refusals(State(state): State<ApiState>, mut request: Request, 
         let details = json!({"status": problem.status, "message": problem.detail});
         let (target, refused) = (id.as_deref(), Some(problem.error_code));
         let entry = Entry { by, action, target, repository: None, refused, details };
-        if let Err(error) = state.db.record(&entry).await {
-            tracing::error!(%error, action = action.as_str(), "a refusal could not be kept");
+        match state.db.record(&entry).await {
+            Ok(()) => {}
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(%error, action = action.as_str(), "a refusal could not be kept");
+            }
+            Err(error) => tracing::error!(%error, action = action.as_str(), "a refusal could not be kept"),
         }
     }
     response

@@ -537,6 +537,10 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match &self {
+            // Everybody is told so, as long as it lasts; the heartbeat says it too.
+            Self::Database(error) if error.is_unavailable() => {
+                tracing::warn!(%error, "the database is away for a request");
+            }
             Self::Database(error) => tracing::error!(%error, "a request failed at the database"),
             Self::Internal => tracing::error!("a request failed for an internal reason"),
             _ => tracing::debug!(error = %self, "a request is refused"),

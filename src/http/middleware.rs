@@ -1,6 +1,5 @@
 //! What happens around every request.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -59,8 +58,8 @@ async fn check_request_id(mut request: Request, next: Next) -> Response {
 /// The span of a request: its route, and neither query nor headers, which may hold what is not ours to keep.
 fn span(request: &Request) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
-    let id = request_id(request.headers());
-    tracing::info_span!("request", method = %request.method(), route, id, caller = tracing::field::Empty)
+    let request_id = request_id(request.headers());
+    tracing::info_span!("request", method = %request.method(), route, request_id, caller = tracing::field::Empty)
 }
 
 /// Puts everything that is logged for a request into its span, until it has its answer. Not until the answer's last byte, as tower-http's
@@ -82,14 +81,9 @@ async fn trace(request: Request, next: Next) -> Response {
 async fn catch_panics(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(panic) => panicked(&*panic),
+        // Its words are in the log already, with this request's id.
+        Err(_) => ApiError::Internal.into_response(),
     }
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> Response {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(panic = text.unwrap_or("unknown"), "a request panicked");
-    ApiError::Internal.into_response()
 }
 
 /// Lets browsers of these origins call the API; none when there are none.

@@ -20,6 +20,7 @@ pub mod extract;
 pub mod healthz;
 pub mod hub;
 pub mod idempotency;
+pub mod log;
 pub mod maintenance;
 mod metrics;
 pub mod middleware;
@@ -86,10 +87,21 @@ pub struct ApiState {
     pub retention: Arc<Vec<Rule>>,
     /// Told when somebody asked for a run of maintenance.
     pub maintenance: Arc<Notify>,
+    /// What is logged.
+    pub log: LogControl,
     /// Places for event streams.
     pub seats: Seats,
     /// Cancelled when the process is to end: streams close, and readiness is taken back.
     pub shutdown: CancellationToken,
+}
+
+/// What handlers need to know of the log.
+#[derive(Clone, Debug)]
+pub struct LogControl {
+    /// The filter that rules while nobody sets another.
+    pub own: &'static str,
+    /// Told when somebody sets one.
+    pub asked: Arc<Notify>,
 }
 
 /// The whole API.

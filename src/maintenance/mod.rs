@@ -33,10 +33,14 @@ use crate::db::Db;
 use crate::db::maintenance::LEASE;
 use crate::db::maintenance::Wanted;
 use crate::domain::maintenance::{Keep, Rule};
+use crate::domain::news::News;
 use crate::metrics::Metrics;
 
 /// Between two looks for runs that somebody asked for at another replica.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// What keeps it from looking.
+static LOOKING: News = News::new();
 
 /// At the start of every minute. Whether a rule is due in it, our own reading of its expression says: there is one for all of Panda.
 const EVERY_MINUTE: &str = "0 * * * * *";
@@ -138,9 +142,11 @@ impl Maintenance {
     /// Begins what somebody asked for.
     async fn look(&self) {
         match self.parts.db.tend_maintenance().await {
-            Ok(false) => return,
             Ok(true) => {}
-            Err(error) => return tracing::warn!(%error, "could not look for maintenance that was asked for"),
+            Err(error) if LOOKING.are(&error) => {
+                return tracing::warn!(%error, "could not look for maintenance that was asked for");
+            }
+            Ok(false) | Err(_) => return,
         }
         for rule in self.parts.rules.iter() {
             match self.parts.db.begin_requested(self.wanted(rule)).await {

@@ -49,7 +49,7 @@ pub(super) enum End {
 /// Carries out a run and writes how it ended.
 pub(super) async fn carry_out(parts: &Parts, run: Run, stop: &CancellationToken) {
     let begun = Instant::now();
-    tracing::info!(run = run.id, kind = %run.kind, dry_run = run.dry_run, older_than = ?run.older_than, "maintenance begins");
+    tracing::info!(run = run.id, kind = %run.kind, dry_run = run.dry_run, older_than = run.older_than.map(|time| time.to_rfc3339()), "maintenance begins");
     let ended = Box::pin(work(parts, &run, stop)).await;
     let (state, error) = match ended {
         Ok(End::Now(state)) => (state, None),
@@ -60,7 +60,7 @@ pub(super) async fn carry_out(parts: &Parts, run: Run, stop: &CancellationToken)
         Err(error) => (State::Failed, Some(error.to_string())),
     };
     parts.metrics.maintenance.ended(run.kind, state);
-    let millis = begun.elapsed().as_millis();
+    let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     match &error {
         None => tracing::info!(run = run.id, kind = %run.kind, state = state.as_str(), millis, "maintenance ended"),
         Some(error) => tracing::warn!(run = run.id, kind = %run.kind, %error, millis, "maintenance failed"),

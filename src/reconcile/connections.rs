@@ -62,7 +62,9 @@ impl Driver {
                     self.fail(deployment, ErrorCode::ConnectionUnusable, "it was removed").await;
                     return None;
                 }
-                (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the connections could not be read yet"),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(%error, step = deployment.step, "the connections could not be read yet");
+                }
             }
             tries += 1;
             tokio::select! {

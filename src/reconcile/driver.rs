@@ -13,6 +13,7 @@ use super::memory::Memory;
 use super::notifier::Notifier;
 use super::permit::Permit;
 use super::run::Ran;
+use super::worker::ReconcilerOptions;
 use crate::clients::aws::UserAws;
 use crate::db::commit::{Change, Committed};
 use crate::db::{Db, DbError};
@@ -34,6 +35,7 @@ pub(super) struct Driver {
     pub(super) notifier: Notifier,
     pub(super) metrics: ReconcileMetrics,
     pub(super) replica: Uuid,
+    pub(super) options: Arc<ReconcilerOptions>,
     pub(super) builds: Permit,
     /// Cancelled when the lease is lost: nothing may be done any more.
     pub(super) lost: CancellationToken,
@@ -56,11 +58,24 @@ enum After {
 }
 
 impl Driver {
-    /// Drives until there is nothing to do here.
+    /// Drives until there is nothing to do here, or the lease is lost.
     pub(super) async fn drive(mut self, deployment: Deployment) {
-        let span = tracing::info_span!("deployment", id = deployment.id, attempt = deployment.attempt);
+        // As it is displayed: a filter that names a deployment needs no quotes.
+        let (id, attempt, replica) = (&deployment.id, deployment.attempt, self.options.name.as_str());
+        let span = tracing::info_span!("deployment", deployment = %id, attempt, replica);
         traces::belongs_to(&span, &deployment);
-        self.turns(deployment).instrument(span).await;
+        let (lost, metrics) = (self.lost.clone(), self.metrics.clone());
+        let driven = async move {
+            tokio::select! {
+                () = self.turns(deployment) => {}
+                // Nothing may be done any more: whatever is under way is dropped where it stands.
+                () = lost.cancelled() => {
+                    metrics.lost();
+                    tracing::warn!("given up: the lease was lost");
+                }
+            }
+        };
+        driven.instrument(span).await;
     }
 
     /// What a turn needs is boxed: thousands sleep between two turns, and would each keep the room of the largest.
@@ -97,7 +112,8 @@ impl Driver {
                 }
             };
             let span = memory.span.clone();
-            let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &connections, &user)).instrument(span);
+            let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &connections, &user));
+            let turn = turn.instrument(span.clone());
             let turn = failpoints::within(step.name(), turn).await;
             if deployment.step != step.name() || deployment.status.is_finished() {
                 self.metrics.step_ended(step.name(), memory.begun.elapsed());
@@ -117,13 +133,14 @@ impl Driver {
                 Ok(After::Done) => return,
                 Err(error) => {
                     refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
-                    match Box::pin(self.read_again(&deployment.id, &error, failures)).await {
+                    let read = Box::pin(self.read_again(&deployment.id, &error, failures));
+                    match read.instrument(span.clone()).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
-                    if refusals >= MAX_REFUSALS
-                        && Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &error.to_string())).await
-                    {
+                    let reason = error.to_string();
+                    let failed = Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).instrument(span);
+                    if refusals >= MAX_REFUSALS && failed.await {
                         return;
                     }
                 }
@@ -262,7 +279,8 @@ impl Driver {
         self.metrics.step_retried(step.name());
         memory.unrecorded = Some((code, reason.clone()));
         let wait = memory.within(backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
-        tracing::warn!(%code, reason, failures = memory.failures, wait_ms = wait.as_millis(), "the step could not do its work");
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(%code, reason, failures = memory.failures, wait_ms, "the step could not do its work");
         let after = After::Sleep(wait);
         memory.last_error = Some((code, reason.clone()));
         if memory.failures < 2 || deployment.waiting_for.as_deref() == Some(reason.as_str()) {
@@ -304,7 +322,7 @@ impl Driver {
         mut change: Change,
     ) -> Result<After, DbError> {
         let event = Event::failed(code, reason);
-        tracing::warn!(%code, reason, "the deployment failed");
+        tracing::warn!(%code, reason, step = deployment.step, "the deployment failed");
         traces::failed(code.as_str(), reason);
         change.status = Some(Status::Failed);
         change.error = Some((code.as_str().to_owned(), event.render(Lang::Ko).message));
@@ -361,31 +379,6 @@ impl Driver {
     ) -> Result<bool, DbError> {
         let change = Change { events, ..Change::default() };
         Ok(!matches!(self.commit(deployment, change, After::GoOn).await?, After::Done))
-    }
-
-    /// The answer to a statement was lost or refused, for the how-manieth time in a row: what became of it is in the row. None when the row
-    /// is not ours any more.
-    async fn read_again(&self, id: &str, error: &DbError, mut tries: u32) -> Option<Deployment> {
-        tracing::warn!(%error, "the database failed; the row is read again");
-        let ids = [id.to_owned()];
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(backoff::delay(tries, RETRY_BASE, RETRY_CAP, rand::random())) => {}
-                () = self.stop.cancelled() => return None,
-            }
-            match self.db.load_owned(self.replica, &ids).await {
-                Ok(mut rows) => return rows.pop().filter(|row| !row.status.is_finished()),
-                Err(error) => tracing::debug!(%error, "the row could not be read yet"),
-            }
-            tries += 1;
-        }
-    }
-
-    /// Gives the row back to whoever has room for it.
-    async fn give_back(&self, deployment: &Deployment) {
-        if let Err(error) = self.db.release(&deployment.id, self.replica, deployment.version).await {
-            tracing::debug!(%error, "could not be given back; others take over when the lease runs out");
-        }
     }
 
     /// Another replica is at work on it: nothing may be written, nothing tried again.

@@ -9,9 +9,14 @@ use uuid::Uuid;
 
 use crate::db::Db;
 use crate::db::ownership::Heartbeat;
+use crate::domain::news::News;
 
 /// What is wrong with a database that is asked and says nothing.
 const SILENT: &str = "the database does not answer";
+
+/// What keeps it from joining, and from renewing.
+static JOINING: News = News::new();
+static RENEWING: News = News::new();
 
 /// One membership of the set of living replicas. When it ends, everything that was owned under it is forgotten.
 #[derive(Clone, Debug)]
@@ -59,17 +64,21 @@ impl Leases {
             match registered {
                 Ok(Ok(())) => {
                     self.db.note_heartbeat(None);
-                    tracing::info!(%replica, "joined as a replica");
+                    tracing::info!(lease = %replica, "joined as a replica");
                     self.set(Some(Lease { replica, lost: CancellationToken::new() }));
                     look();
                     self.renew(replica, asked, &stop, &look).await;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "cannot join as a replica; deployments wait");
+                    if JOINING.are(&error) {
+                        tracing::warn!(%error, "cannot join as a replica; deployments wait");
+                    }
                     self.db.note_heartbeat(Some(self.db.in_words(&error)));
                 }
                 Err(_) => {
-                    tracing::warn!("cannot join as a replica: {SILENT}; deployments wait");
+                    if JOINING.are(&SILENT) {
+                        tracing::warn!(error = SILENT, "cannot join as a replica; deployments wait");
+                    }
                     self.db.note_heartbeat(Some(SILENT.to_owned()));
                 }
             }
@@ -99,7 +108,7 @@ impl Leases {
             }
             let asked = Instant::now();
             if asked >= deadline {
-                tracing::warn!(%replica, "the lease could not be renewed in time: all that is owned is given up");
+                tracing::warn!(lease = %replica, "the lease could not be renewed in time: all that is owned is given up");
                 return self.set(None);
             }
             match tokio::time::timeout_at(deadline, self.db.heartbeat(replica)).await {
@@ -111,11 +120,13 @@ impl Leases {
                     }
                 }
                 Ok(Ok(Heartbeat::Lost)) => {
-                    tracing::warn!(%replica, "the lease had run out: all that was owned is given up");
+                    tracing::warn!(lease = %replica, "the lease had run out: all that was owned is given up");
                     return self.set(None);
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, %replica, "a heartbeat failed");
+                    if RENEWING.are(&error) {
+                        tracing::warn!(%error, lease = %replica, "a heartbeat failed");
+                    }
                     self.db.note_heartbeat(Some(self.db.in_words(&error)));
                 }
                 Err(_) => self.db.note_heartbeat(Some(SILENT.to_owned())),
@@ -127,7 +138,7 @@ impl Leases {
     pub(super) async fn leave(&self) {
         let Some(lease) = self.present() else { return };
         match tokio::time::timeout(Duration::from_secs(2), self.db.deregister_replica(lease.replica)).await {
-            Ok(Ok(())) => tracing::info!(replica = %lease.replica, "left; all deployments are given back"),
+            Ok(Ok(())) => tracing::info!(lease = %lease.replica, "left; all deployments are given back"),
             Ok(Err(error)) => tracing::warn!(%error, "could not leave; others take over when the lease runs out"),
             Err(_) => tracing::warn!("could not leave in time; others take over when the lease runs out"),
         }

@@ -38,7 +38,7 @@ impl Memory {
         // Cancelling has a time of its own, or what runs outside would be left there by the very limit.
         let attempt_ends = attempt_ends.filter(|_| deployment.status == Status::Running && step.cancelled().is_some());
         let deadline = [step_ends, attempt_ends].into_iter().flatten().min();
-        let span = tracing::info_span!("step", name = step.name());
+        let span = tracing::info_span!("step", step = step.name());
         traces::name(&span, step.name());
         Self {
             failures: 0,

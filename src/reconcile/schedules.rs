@@ -11,8 +11,12 @@ use super::limits::{SCHEDULES_AGAIN, SCHEDULES_SWEEP};
 use super::notifier::Notifier;
 use crate::db::schedules::{Ran, Run, Starter};
 use crate::db::{Db, DbError};
+use crate::domain::news::News;
 use crate::metrics::Metrics;
 use crate::steps::{FIRST_STEP, Services};
+
+/// What keeps them from being run.
+static RUNNING: News = News::new();
 
 /// What is needed for it.
 pub(super) struct Schedules {
@@ -29,7 +33,9 @@ impl Schedules {
             let wait = match self.run_due(&stop).await {
                 Ok(wait) => wait,
                 Err(error) => {
-                    tracing::warn!(%error, "schedules could not be run; what is due stays due");
+                    if RUNNING.are(&error) {
+                        tracing::warn!(%error, "schedules could not be run; what is due stays due");
+                    }
                     SCHEDULES_SWEEP
                 }
             };
@@ -57,7 +63,12 @@ impl Schedules {
         let (schedule, late_ms) = (ran.schedule, ran.late.num_milliseconds());
         if let Some(times) = ran.skipped {
             self.metrics.schedules.ran("skipped");
-            tracing::warn!(schedule, since = %times.due, count = times.count, "missed while nobody was there, and skipped as it says");
+            tracing::warn!(
+                schedule,
+                since = times.due.to_rfc3339(),
+                count = times.count,
+                "missed while nobody was there, and skipped as it says"
+            );
         }
         let Some(run) = ran.run else { return };
         self.metrics.schedules.ran(run.result());

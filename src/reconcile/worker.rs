@@ -20,8 +20,13 @@ use crate::db::notify::WORK_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::Deployment;
 use crate::domain::connection::{AwsConnection, GithubConnection};
+use crate::domain::news::News;
 use crate::metrics::{Listener, Metrics};
 use crate::steps::{Services, Step};
+
+/// What keeps it from claiming, and from listening.
+static CLAIMING: News = News::new();
+static LISTENING: News = News::new();
 
 /// Ids that have a task here, with what tells the task that the deployment is to be cancelled.
 type Driven = Arc<Mutex<HashMap<String, CancellationToken>>>;
@@ -53,6 +58,8 @@ pub struct Reconciler {
     tasks: TaskTracker,
     /// Something may be claimable.
     work: Arc<Notify>,
+    /// Somebody set a log filter, or took it back.
+    log: Arc<Notify>,
 }
 
 impl Reconciler {
@@ -77,7 +84,13 @@ impl Reconciler {
             driven: Arc::default(),
             tasks: TaskTracker::new(),
             work: Arc::new(Notify::new()),
+            log: Arc::default(),
         }
+    }
+
+    /// What to tell when somebody set a log filter, or took it back: it is looked for at once.
+    pub fn log_asked(&self) -> Arc<Notify> {
+        Arc::clone(&self.log)
     }
 
     /// Runs until `stop`; then lets short steps end, stops long ones, and gives everything back.
@@ -98,7 +111,8 @@ impl Reconciler {
             metrics: self.metrics.clone(),
         };
         background.spawn(schedules.run(stop.clone()));
-        background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), stop.clone()));
+        let asked = Arc::clone(&self.log);
+        background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), asked, stop.clone()));
         self.claim_until(&stop).await;
         self.tasks.close();
         // Every task ends by itself within the drain; the time limit is for a task that hangs in the database.
@@ -132,7 +146,9 @@ impl Reconciler {
             match self.claim(&lease, &steps, unsure, stop).await {
                 Ok(()) => unsure = false,
                 Err(error) => {
-                    tracing::warn!(%error, "could not claim deployments");
+                    if CLAIMING.are(&error) {
+                        tracing::warn!(%error, "could not claim deployments");
+                    }
                     unsure = true;
                 }
             }
@@ -193,6 +209,7 @@ impl Reconciler {
             notifier: self.notifier.clone(),
             metrics: self.metrics.reconcile.clone(),
             replica: lease.replica,
+            options: Arc::clone(&self.options),
             builds: Permit::new(Arc::clone(&self.builds), Arc::clone(&self.work), self.metrics.reconcile.clone()),
             lost: lease.lost.clone(),
             stop: stop.clone(),
@@ -200,15 +217,7 @@ impl Reconciler {
             connections,
         };
         self.tasks.spawn(async move {
-            let (lost, metrics) = (driver.lost.clone(), driver.metrics.clone());
-            tokio::select! {
-                () = driver.drive(deployment) => {}
-                // Nothing may be done any more: whatever is under way is dropped where it stands.
-                () = lost.cancelled() => {
-                    metrics.lost();
-                    tracing::warn!(deployment = place.id, "given up: the lease was lost");
-                }
-            }
+            driver.drive(deployment).await;
             drop(place);
         });
     }
@@ -233,7 +242,9 @@ impl Reconciler {
                 () = stop.cancelled() => return,
             };
             if let Err(error) = ended {
-                tracing::warn!(%error, "the work listener ended; the sweep goes on");
+                if LISTENING.are(&error) {
+                    tracing::warn!(%error, "the work listener ended; the sweep goes on");
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(SWEEP) => {}

@@ -4,7 +4,10 @@ use std::io::IsTerminal as _;
 
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::registry::LookupSpan;
+
+use super::json::Lines;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -15,18 +18,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the server logs by default. The scheduler tells of its own inner life, and the AWS SDK repeats in every try what the step
-/// that failed says once.
-pub const SERVER_LOG: &str = "info,tokio_cron_scheduler=warn,aws_config=error";
+/// What the server logs by default.
+pub const SERVER_LOG: &str = "info";
 
-/// Lines on standard error.
-pub(super) fn layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+/// Lines on standard error; for machines with the name of the `replica`.
+pub(super) fn layer<S>(format: LogFormat, replica: Option<String>) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines.with_ansi(false).fmt_fields(JsonFields::new()).event_format(Lines { replica }).boxed(),
     }
 }

@@ -13,6 +13,7 @@ mod hostile;
 mod http;
 mod image;
 mod leaks;
+mod log;
 mod maintenance;
 mod monitoring;
 mod moto;

@@ -10,6 +10,7 @@ use super::Inner;
 use crate::db::notify::EVENTS_CHANNEL;
 use crate::db::{Db, DbError};
 use crate::domain::backoff;
+use crate::domain::news::News;
 use crate::metrics::Listener;
 
 /// Silence after which the connection is asked whether it is still there.
@@ -20,6 +21,9 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(2);
+
+/// What keeps it from listening.
+static LISTENING: News = News::new();
 
 /// Listens for ever, on one connection after the other.
 pub(super) async fn run(inner: Arc<Inner>) {
@@ -36,7 +40,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
             }
             Err(error) => {
                 failures += 1;
-                tracing::warn!(%error, failures, "cannot listen for events; streams look once a second meanwhile");
+                if LISTENING.are(&error) {
+                    tracing::warn!(%error, failures, "cannot listen for events; streams look once a second meanwhile");
+                }
             }
         }
         tokio::time::sleep(backoff::delay(failures.max(1), RETRY_BASE, RETRY_CAP, rand::random())).await;

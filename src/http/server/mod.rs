@@ -94,7 +94,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    tracing::info!(%address, tls = tls.is_some(), ?limits, "serving");
+    tracing::info!(%address, tls = tls.is_some(), connections = limits.connections, "serving");
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_BUFFER);
     let server = Server {

@@ -2,7 +2,9 @@
 
 mod client;
 mod demo;
+mod log;
 mod maintenance;
+mod migrate;
 mod newer_schema;
 mod report;
 mod schedule;

@@ -133,6 +133,7 @@ impl Target {
         let Value::Object(mut bodies) = bodies else { unreachable!() };
         let schedule = json!({"cron": "0 0 1 1 *", "timeZone": "UTC", "deploy": bodies["/api/v1/deploy"]});
         bodies.insert("/api/v1/schedules".to_owned(), schedule);
+        bodies.insert("/api/v1/log".to_owned(), json!({"filter": "info", "forSeconds": 1}));
         (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
     }
 

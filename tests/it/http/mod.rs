@@ -11,6 +11,7 @@ mod events;
 mod healthz;
 mod hostile;
 mod idempotency;
+mod log;
 mod oidc;
 pub mod outside;
 pub mod reader;
@@ -34,7 +35,7 @@ use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
 use panda::db::{Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
-use panda::http::{ApiState, Auth, AuthOptions, Hub, Seats, Tls, limits, router, serve};
+use panda::http::{ApiState, Auth, AuthOptions, Hub, LogControl, Seats, Tls, limits, router, serve};
 use panda::metrics::AwsCalls;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
@@ -131,6 +132,7 @@ impl Api {
             config: Arc::new(config),
             retention: Arc::new(retention.rules()),
             maintenance: Arc::default(),
+            log: LogControl { own: "info", asked: Arc::default() },
             seats: seats.clone(),
             shutdown: shutdown.clone(),
         };

@@ -33,10 +33,17 @@ struct Panda {
 }
 
 impl Panda {
-    async fn start(world: &World, flags: &[&str], collector: &str) -> Self {
-        let serve = Serve::start(world, flags, &[("RUST_LOG", "trace"), ("PANDA_OTLP_ENDPOINT", collector)]);
+    async fn start(world: &World, flags: &[&str], filter: &str, collector: &str) -> Self {
+        let serve = Serve::start(world, flags, &[("RUST_LOG", filter), ("PANDA_OTLP_ENDPOINT", collector)]);
         serve.ready().await;
         Self { serve, http: reqwest::Client::new(), answers: Vec::new() }
+    }
+
+    /// Has everything logged from now on.
+    async fn log_everything(&self) {
+        let wish = self.http.put(format!("{}/api/v1/log", self.serve.url)).json(&json!({"filter": "trace"}));
+        assert_eq!(wish.send().await.unwrap().status(), 200);
+        wait_for("everything is logged", async || self.serve.log().contains(" DEBUG ")).await;
     }
 
     async fn post(&mut self, path: &str, body: &Value) -> (u16, Value) {
@@ -170,7 +177,9 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or
     let database = format!("--database-url={url}");
     let (_keys, key_file) = key_file(&mut planted.canaries);
     let (collector, endpoint) = Collector::start().await;
-    let mut panda = Panda::start(&world, &[&database, &key_file], &endpoint).await;
+    // Everything is logged: here because somebody sets it, below from the start.
+    let mut panda = Panda::start(&world, &[&database, &key_file], "info", &endpoint).await;
+    panda.log_everything().await;
 
     let source = |branch: &str| json!({"owner": OWNER, "repo": world.repo, "branch": branch, "token": planted.token});
     let account = json!({
@@ -230,7 +239,8 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or
 
     // While a build waits for its engine its source lies on the disk.
     let mut waiting =
-        Panda::start(&world, &[&database, &key_file, "--docker-host=unix:///nowhere/docker.sock"], &endpoint).await;
+        Panda::start(&world, &[&database, &key_file, "--docker-host=unix:///nowhere/docker.sock"], "trace", &endpoint)
+            .await;
     let id = waiting.deploy(&world, &github, &by_keys, "main", "RUNNING").await;
     let workspace = world.workspaces().join(&id);
     wait_for("the source is there", async || workspace.join("Dockerfile").exists()).await;

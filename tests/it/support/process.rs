@@ -81,10 +81,13 @@ impl Serve {
         let listen = free_address();
         let mut all = vec![
             format!("--listen={listen}"),
-            format!("--database-url={}", db.url()),
             "--controller-region=eu-west-1".to_owned(),
             format!("--key-file={KEY_FILE}"),
         ];
+        // By a way of its own, perhaps.
+        if !flags.iter().any(|flag| flag.starts_with("--database-url=")) {
+            all.push(format!("--database-url={}", db.url()));
+        }
         all.extend(flags.iter().map(|&flag| flag.to_owned()));
         let keys = [("AWS_ACCESS_KEY_ID", "none"), ("AWS_SECRET_ACCESS_KEY", "none")];
         Self::spawn(listen, &all, &[&keys, env].concat())

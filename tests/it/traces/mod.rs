@@ -14,6 +14,7 @@ use crate::cli::{panda, run};
 use crate::reconcile::{deploy, status};
 use crate::support::db::TestDb;
 use crate::support::process::Serve;
+use crate::support::wait_for;
 use crate::support::wishes::Wishes;
 use crate::support::world::{OWNER, World, tiny};
 use collector::{Collector, Told};
@@ -148,5 +149,23 @@ async fn an_endpoint_that_is_no_address_is_refused_with_its_option() {
         let refused = run(&mut panda(&serve)).await;
         assert_ne!(refused.code, 0, "{endpoint}");
         assert!(refused.stderr.contains("PANDA_OTLP_ENDPOINT") && refused.stderr.contains(word), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_logged_changes_no_span() {
+    let (world, (collector, url)) = (World::with_files(tiny()).await, Collector::start().await);
+    let serve = Serve::start(&world, &[], &[("PANDA_OTLP_ENDPOINT", url.as_str())]);
+    serve.ready().await;
+    let set = reqwest::Client::new().put(format!("{}/api/v1/log", serve.url));
+    assert!(set.json(&serde_json::json!({"filter": "error"})).send().await.unwrap().status().is_success());
+    wait_for("it is heeded", async || serve.log().contains("the log filter was set")).await;
+    let id = deploy(&world, "main").await;
+    status(&world, &id, &["DEPLOYMENT_READY"]).await;
+    assert!(!serve.log().contains("step begins"), "{}", serve.log());
+    leave(serve).await;
+    let names: Vec<String> = collector.spans().into_iter().map(|span| span.name).collect();
+    for name in ["deployment", "build_image", "docker build", "events:PutRule"] {
+        assert!(names.iter().any(|of| of == name), "{name}: {names:?}");
     }
 }

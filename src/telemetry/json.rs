@@ -1,0 +1,193 @@
+//! Lines for machines: one flat JSON object each.
+//!
+//! Log stores filter by members of the object itself. The formatter of tracing-subscriber puts the fields of spans into lists within lists, where
+//! Loki and CloudWatch do not find `deployment`; so ours puts them beside those of the line, the inner ones over the outer.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+use tracing::{Event, Subscriber};
+use tracing_log::NormalizeEvent as _;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime as _;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// What every line has, and no field may stand for.
+const OURS: [&str; 4] = ["timestamp", "level", "target", "message"];
+
+/// How lines are written.
+pub(super) struct Lines {
+    /// The name of this replica; none in a process that is none.
+    pub(super) replica: Option<String>,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Map::new();
+        if let Some(replica) = &self.replica {
+            fields.insert("replica".to_owned(), replica.as_str().into());
+        }
+        for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
+            if let Some(of_span) = span.extensions().get::<FormattedFields<N>>() {
+                add(&mut fields, &of_span.fields, of_span_name);
+            }
+        }
+        let mut own = String::new();
+        context.format_fields(Writer::new(&mut own), event)?;
+        add(&mut fields, &own, str::to_owned);
+        // Lines of libraries that use the crate `log` come by one place, with what they are as fields.
+        let normalized = event.normalized_metadata();
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+
+        writer.write_str("{\"timestamp\":\"")?;
+        tracing_subscriber::fmt::time().format_time(&mut writer)?;
+        write!(writer, "\",\"level\":\"{}\",\"target\":{}", metadata.level(), Value::from(metadata.target()))?;
+        if let Some(message) = fields.remove("message") {
+            write!(writer, ",\"message\":{message}")?;
+        }
+        for (name, value) in &fields {
+            let name = if OURS.contains(&name.as_str()) { format!("{name}_") } else { name.clone() };
+            write!(writer, ",{}:{value}", Value::from(name))?;
+        }
+        writer.write_str("}\n")
+    }
+}
+
+/// Adds the members of `object`, a text that was made from fields.
+fn add(fields: &mut Map<String, Value>, object: &str, name: impl Fn(&str) -> String) {
+    let Ok(Value::Object(members)) = serde_json::from_str(object) else { return };
+    for (member, value) in members {
+        let name = name(&member);
+        if !name.is_empty() {
+            fields.insert(name, value);
+        }
+    }
+}
+
+/// What a span's field is called in a line: some are there for traces alone.
+fn of_span_name(field: &str) -> String {
+    match field {
+        // A line's message is the line's.
+        "otel.name" => "call".to_owned(),
+        "message" => String::new(),
+        field if field.starts_with("otel.") => String::new(),
+        field => field.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+    use tracing_subscriber::fmt::format::JsonFields;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Kept {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// The lines that `log` makes.
+    fn lines(log: impl FnOnce()) -> Vec<String> {
+        let kept = Kept::default();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(kept.clone())
+            .fmt_fields(JsonFields::new())
+            .event_format(Lines { replica: Some("vm/1".to_owned()) });
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn line(log: impl FnOnce()) -> Value {
+        let lines = lines(log);
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        serde_json::from_str(&lines[0]).unwrap()
+    }
+
+    #[test]
+    fn fields_of_spans_stand_beside_those_of_the_line() {
+        let line = line(|| {
+            let outer = tracing::info_span!("deployment", deployment = %"dep_1", attempt = 2);
+            let inner = tracing::info_span!(parent: &outer, "step", step = "build_image", late = tracing::field::Empty);
+            inner.record("late", "later");
+            inner.in_scope(|| tracing::warn!(tries = 3, ok = false, wait = 0.5, "it failed"));
+        });
+        let expected = serde_json::json!({
+            "level": "WARN", "target": "panda::telemetry::json::tests", "message": "it failed", "replica": "vm/1", "deployment": "dep_1",
+            "attempt": 2, "step": "build_image", "late": "later", "tries": 3, "ok": false, "wait": 0.5, "timestamp": line["timestamp"],
+        });
+        assert_eq!(line, expected);
+        let at = line["timestamp"].as_str().unwrap();
+        assert!(at.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(at).is_ok(), "{at}");
+    }
+
+    #[test]
+    fn the_inner_field_counts_and_a_root_has_none_of_the_outer() {
+        let line_of_inner = line(|| {
+            let _outer = tracing::info_span!("a", step = "outer", other = 1).entered();
+            let _inner = tracing::info_span!("b", step = "inner").entered();
+            tracing::info!(other = 2, "said");
+        });
+        assert_eq!((&line_of_inner["step"], &line_of_inner["other"]), (&"inner".into(), &2.into()));
+        let root = line(|| {
+            let _outer = tracing::info_span!("a", step = "outer").entered();
+            tracing::info!(parent: None, "said");
+        });
+        assert!(root.get("step").is_none(), "{root}");
+    }
+
+    #[test]
+    fn a_line_is_one_line_whatever_it_says() {
+        let line = line(|| tracing::info!(text = "a\nb\u{1b}[31m\u{2028}\"", "first\nsecond"));
+        assert_eq!((&line["text"], &line["message"]), (&"a\nb\u{1b}[31m\u{2028}\"".into(), &"first\nsecond".into()));
+    }
+
+    #[test]
+    fn no_field_stands_for_what_every_line_has() {
+        let line = line(|| {
+            let _span = tracing::info_span!(
+                "a",
+                message = "of the span",
+                level = 3,
+                otel.name = "docker build",
+                otel.kind = "client"
+            )
+            .entered();
+            tracing::info!(target = "elsewhere", timestamp = 0, "said");
+        });
+        assert_eq!((&line["message"], &line["level"]), (&"said".into(), &"INFO".into()));
+        assert_eq!(
+            (&line["target_"], &line["level_"], &line["timestamp_"]),
+            (&"elsewhere".into(), &3.into(), &0.into())
+        );
+        assert_eq!(line["call"], "docker build");
+        assert!(line.get("otel.kind").is_none(), "{line}");
+    }
+}
