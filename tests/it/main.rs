@@ -8,6 +8,7 @@ mod client_js;
 mod clients;
 mod crash;
 mod db;
+mod documents;
 mod flow;
 mod hostile;
 mod http;

@@ -1,0 +1,67 @@
+//! The documents: what they refer to is there.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use walkdir::{DirEntry, WalkDir};
+
+/// What is not ours, or not written for people.
+const ELSEWHERE: [&str; 5] = ["node_modules", "target", ".cache", ".git", ".github"];
+
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ours = |entry: &DirEntry| !ELSEWHERE.iter().any(|name| entry.file_name() == *name);
+    let files =
+        WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(ours).map(|entry| entry.unwrap().into_path());
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect()
+}
+
+/// The text without what is between fences: an example refers to nothing.
+fn prose(text: &str) -> String {
+    text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || ['-', '_'].contains(c)).collect()
+}
+
+/// Without `..`: as a reader's browser sees it.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => assert!(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
+    let texts: BTreeMap<PathBuf, String> =
+        documents().into_iter().map(|path| (path.clone(), prose(&std::fs::read_to_string(&path).unwrap()))).collect();
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for (path, text) in &texts {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links
+            .filter(|link| !link.contains("://") && !link.starts_with("mailto:") && !link.contains(char::is_whitespace))
+        {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let to = if file.is_empty() { path.clone() } else { plain(&path.parent().unwrap().join(file)) };
+            let headings = texts.get(&to).map(|text| {
+                text.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#')))
+            });
+            let is_there = to.exists()
+                && (heading.is_empty() || headings.is_some_and(|mut all| all.any(|known| known == heading)));
+            checked += 1;
+            if !is_there {
+                wrong.push(format!("{}: {link}", path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display()));
+            }
+        }
+    }
+    assert!(checked > 100, "{checked}");
+    assert!(wrong.is_empty(), "these lead nowhere:\n{}", wrong.join("\n"));
+}
