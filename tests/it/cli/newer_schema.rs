@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::{Ended, panda, run};
 use crate::support::db::{KEY_FILE, TestDb};
 use crate::support::process::{Serve, free_address};
+use crate::support::wait_for;
 
 /// A database with a migration of the next version, which works with programs that know `works_with`; none says nothing.
 async fn newer(works_with: Option<i64>) -> TestDb {
@@ -34,7 +35,7 @@ async fn a_newer_schema_that_works_with_this_version_is_served_and_left_as_it_is
     for flags in [&["--migrate=true"][..], &[]] {
         let server = Serve::on(&test, flags, &[]);
         server.ready().await;
-        assert!(server.log().contains("newer version's, and works with this one"), "{}", server.log());
+        wait_for("it says so", async || server.log().contains("newer version's, and works with this one")).await;
     }
     let migrated = migrate(&test).await;
     assert_eq!(migrated.code, 0, "{migrated:?}");

@@ -80,6 +80,11 @@ async fn browsers_of_other_origins_are_let_in_only_by_the_setting() {
     for header in ["authorization", "idempotency-key", "last-event-id"] {
         assert!(answer.header("access-control-allow-headers").contains(header));
     }
+    let document = open.get("/api-docs/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap().values();
+    for method in paths.flat_map(|path| path.as_object().unwrap().keys()).map(|method| method.to_uppercase()) {
+        assert!(answer.header("access-control-allow-methods").contains(&method), "a page may send {method}");
+    }
     assert_eq!(preflight(&open, "https://evil.example").await.header("access-control-allow-origin"), "");
     let request = open.request(Method::GET, "/api/v1/nothing").header("origin", "https://panda.example");
     let answer = Answer::of(request.send().await.unwrap()).await;
