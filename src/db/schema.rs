@@ -105,7 +105,10 @@ impl Db {
 
 /// A lock that was not to be had in time: the migrator's own, or a table's.
 fn waited_for_a_lock(error: &MigrateError) -> bool {
-    statement_error(error).and_then(sqlx::Error::as_database_error).and_then(|error| error.code()).as_deref()
+    statement_error(error)
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(sqlx::error::DatabaseError::code)
+        .as_deref()
         == Some("55P03")
 }
 

@@ -241,10 +241,10 @@ impl Reconciler {
                 ended = listening => ended,
                 () = stop.cancelled() => return,
             };
-            if let Err(error) = ended {
-                if LISTENING.are(&error) {
-                    tracing::warn!(%error, "the work listener ended; the sweep goes on");
-                }
+            if let Err(error) = ended
+                && LISTENING.are(&error)
+            {
+                tracing::warn!(%error, "the work listener ended; the sweep goes on");
             }
             tokio::select! {
                 () = tokio::time::sleep(SWEEP) => {}
