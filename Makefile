@@ -21,7 +21,7 @@ export PANDA_TEST_CHART ?= $(PANDA_CACHE_DIR)/chart
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report
+.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,7 +105,7 @@ endif
 	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
 	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
-bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report ## All of the following (docs/performance.md); alone on the machine, if the figures matter
+bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report ## All of the following (docs/performance.md); alone on the machine, if the figures matter
 
 bench-server: ## Start, memory and processor at rest, an event's way to a reader
 	@scripts/install.sh build rust demo bench
@@ -117,8 +117,10 @@ bench-idle: ## What waiting costs
 bench-recovery: ## How long 5,000 deployments of a killed replica stand still
 bench-capacity: ## 10,000 followed at once for PANDA_BENCH_SECONDS (60; the bar is for 600)
 bench-fanout: ## Event streams, beside nchan and better-sse
+bench-rolling: ## A rolling update of two replicas as the chart does it, under 1,000 streams and 200 deployments
+bench-pod: ## Start, memory and size of the image's container, run as the chart runs it
 bench-http: ## What signing in adds to a request
 bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
-bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report: bench-%:
+bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report: bench-%:
 	@scripts/install.sh build rust demo bench
 	cargo bench --bench $*

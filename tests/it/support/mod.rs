@@ -1,5 +1,6 @@
 //! What tests share: a database of their own, and a whole world around a Panda.
 
+pub mod contained;
 pub mod db;
 pub mod gate;
 pub mod git_server;
