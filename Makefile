@@ -83,7 +83,8 @@ build: ## The release binary, in target/release
 	cargo build --release
 
 # `make image` compiles in a container on public images. Where no registry of images can be reached, either name images that are there
-# (IMAGE_RUST, IMAGE_BASE), or compile here: make image IMAGE_PREBUILT=1, which needs an image with a shell (IMAGE_RUST=busybox:1) and no other.
+# (IMAGE_RUST, IMAGE_BASE), or compile here: make image IMAGE_PREBUILT=1, which needs an image with a shell and no other, and makes one (busybox:1) of
+# this machine's busybox if it has to.
 IMAGE ?= panda:$(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
 IMAGE_PREBUILT ?=
 IMAGE_RUST ?= $(if $(IMAGE_PREBUILT),busybox:1,docker.io/library/rust:1.95-bookworm)
@@ -96,7 +97,9 @@ image: ## The image, as $(IMAGE)
 ifneq ($(IMAGE_PREBUILT),)
 	@scripts/install.sh build rust image
 	cargo build --release
-	scripts/image-root.sh target/release/panda image-root
+	scripts/image-root.sh "$${CARGO_TARGET_DIR:-target}/release/panda" image-root
+	@case "$(IMAGE_RUST)" in busybox:*) docker image inspect "$(IMAGE_RUST)" >/dev/null 2>&1 || docker pull --quiet "$(IMAGE_RUST)" \
+	  || scripts/busybox-image.sh "$(IMAGE_RUST)" ;; esac
 endif
 	DOCKER_BUILDKIT=0 docker build --network "$(IMAGE_NETWORK)" --tag "$(IMAGE)" --build-arg RUST="$(IMAGE_RUST)" --build-arg BASE="$(IMAGE_BASE)" \
 	  --build-arg PREBUILT="$(IMAGE_PREBUILT)" --build-arg VERSION="$(lastword $(subst :, ,$(IMAGE)))" \
