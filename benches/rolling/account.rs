@@ -1,11 +1,10 @@
 //! What the tables and the sandbox say afterwards: was anything done twice, or left out, and how long did anything stand still.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use panda::domain::names::Names;
 use panda::domain::pipeline;
-use sqlx::PgConnection;
+use sqlx::{Executor as _, PgConnection};
 
 use crate::load::DEPLOYED;
 use crate::support::sandbox::SandboxProcess;
@@ -18,7 +17,7 @@ const LAST_NEWS: Duration = Duration::from_secs(30);
 pub struct Account {
     /// Deployments whose events are not exactly those of the history, in its order.
     pub wrong_events: usize,
-    /// Statements that changed one of them, and that neither news, nor a claim, nor a giving back explains.
+    /// Changes of them that brought no news, no other owner and no first look: the same acted on again.
     pub unexplained: i64,
     /// Steps that ended more than once, and rules and targets that were put more often than once.
     pub twice: usize,
@@ -30,34 +29,30 @@ pub struct Account {
     pub unowned: f64,
 }
 
-/// The versions of the rows before anybody has claimed them.
-pub async fn versions(look: &mut PgConnection) -> HashMap<String, i64> {
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT id, version FROM deployments WHERE step = 'follow_execution'")
-            .fetch_all(look)
-            .await
-            .unwrap();
-    rows.into_iter().collect()
+/// From now on, every change of a deployment that follows an execution is written down, by the database itself.
+pub async fn watch(look: &mut PgConnection) {
+    let watching = "
+        CREATE TABLE bench_changes (id text, news boolean, owner boolean, first_look boolean);
+        CREATE FUNCTION bench_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO bench_changes VALUES (new.id, new.last_history_event_id > old.last_history_event_id,
+                new.replica_id IS DISTINCT FROM old.replica_id, old.waiting_for IS NULL AND new.waiting_for IS NOT NULL);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER bench_change AFTER UPDATE ON deployments FOR EACH ROW WHEN (old.step = 'follow_execution')
+            EXECUTE FUNCTION bench_change();";
+    look.execute(watching).await.unwrap();
 }
 
 #[derive(sqlx::FromRow)]
 struct Followed {
-    id: String,
-    version: i64,
-    owned: i64,
     given: i64,
     lost: i64,
-    commits: i64,
     codes: Vec<String>,
 }
 
 /// Waits until all that the histories show is acted on, then looks.
-pub async fn settle(
-    look: &mut PgConnection,
-    sandbox: &SandboxProcess,
-    last_arn: &str,
-    before: &HashMap<String, i64>,
-) -> Account {
+pub async fn settle(look: &mut PgConnection, sandbox: &SandboxProcess, last_arn: &str, count: usize) -> Account {
     let reading = pipeline::read(&sandbox.history(last_arn).await, &Names::default(), false);
     let last = reading.learned.last_history_event_id.unwrap();
     let expected: Vec<String> = reading.events.iter().map(|event| event.code.as_str().to_owned()).collect();
@@ -69,25 +64,26 @@ pub async fn settle(
     assert!(settled.await, "not all news was acted on");
 
     let followed: Vec<Followed> = sqlx::query_as(
-        "SELECT d.id, d.version, (d.replica_id IS NOT NULL)::int::bigint AS owned,
-                (SELECT count(*) FROM step_runs r WHERE r.deployment_id = d.id AND r.outcome = 'handed_over') AS given,
+        "SELECT (SELECT count(*) FROM step_runs r WHERE r.deployment_id = d.id AND r.outcome = 'handed_over') AS given,
                 (SELECT count(*) FROM step_runs r WHERE r.deployment_id = d.id AND r.outcome = 'lost') AS lost,
-                (SELECT count(DISTINCT place) FROM deployment_events e WHERE e.deployment_id = d.id) AS commits,
                 ARRAY (SELECT code FROM deployment_events e WHERE e.deployment_id = d.id ORDER BY seq) AS codes
          FROM deployments d WHERE d.step = 'follow_execution'",
     )
     .fetch_all(&mut *look)
     .await
     .unwrap();
-    assert_eq!(followed.len(), before.len(), "all are followed still");
-    let unexplained = |row: &Followed| {
-        // A claim for each time that nobody had it; the first look, which has no news, says what it waits for.
-        let (claims, first_look) = (row.given + row.lost + row.owned, 1);
-        (row.version - before[&row.id] - claims - row.given - row.commits - first_look).max(0)
-    };
+    assert_eq!(followed.len(), count, "all are followed still");
+    // The first look, which has no news, says what it waits for.
+    let unexplained = "SELECT count(*) FROM bench_changes WHERE NOT news AND NOT owner AND NOT first_look";
+    let unexplained: i64 = sqlx::query_scalar(unexplained).fetch_one(&mut *look).await.unwrap();
+    let news: i64 = sqlx::query_scalar("SELECT count(DISTINCT id) FROM bench_changes WHERE news")
+        .fetch_one(&mut *look)
+        .await
+        .unwrap();
+    assert_eq!(usize::try_from(news).unwrap(), count, "the changes were written down");
     Account {
         wrong_events: followed.iter().filter(|row| row.codes != expected).count(),
-        unexplained: followed.iter().map(unexplained).sum(),
+        unexplained,
         twice: steps_twice(look).await + effects_twice(sandbox).await,
         handed_over: followed.iter().map(|row| row.given).sum(),
         lost: followed.iter().map(|row| row.lost).sum(),

@@ -86,8 +86,8 @@ async fn ask(url: String, on: Arc<AtomicBool>) -> Answers {
     let mut answers = Answers::default();
     while on.load(Ordering::Relaxed) {
         ticks.tick().await;
-        for client in [&kept, &fresh] {
-            answers.count(client.get(&url)).await;
+        for (client, which) in [(&kept, "on a kept connection"), (&fresh, "on a new connection")] {
+            answers.count(client.get(&url), which).await;
         }
     }
     answers
@@ -114,16 +114,19 @@ async fn deploy(db: Db, aws: String, balancer: SocketAddr, on: Arc<AtomicBool>) 
         let body = json!({
             "githubConnectionId": github.id, "awsConnectionId": aws, "owner": github.owner, "repo": github.repo, "branch": github.branch,
         });
-        answers.count(http.post(format!("http://{balancer}/api/v1/deploy")).json(&body)).await;
+        answers.count(http.post(format!("http://{balancer}/api/v1/deploy")).json(&body), "to deploy").await;
     }
     answers
 }
 
 impl Answers {
-    async fn count(&mut self, request: reqwest::RequestBuilder) {
+    async fn count(&mut self, request: reqwest::RequestBuilder, which: &str) {
         match request.send().await {
             Ok(answer) if answer.status() == 200 => self.well += 1,
-            _ => self.badly += 1,
+            other => {
+                eprintln!("a request {which}: {other:?}");
+                self.badly += 1;
+            }
         }
     }
 }

@@ -63,7 +63,8 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
     let arns = sandbox.executions_over(sizes.deployments, SPREAD).await;
     rows::place(db, sizes.deployments, |n| following(&arns[n])).await;
     let mut look = database.look().await;
-    let versions = account::versions(&mut look).await;
+    account::watch(&mut look).await;
+    let followed: Vec<String> = sqlx::query_scalar("SELECT id FROM deployments").fetch_all(&mut look).await.unwrap();
     let own = rows::own(db, "told", sizes.told).await;
     database.settle().await;
 
@@ -73,7 +74,7 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
         old.push(another(database, &sandbox, &balancer).await);
     }
     let told = own.1.iter().map(|row| row.id.clone()).cycle().take(sizes.viewers / 2);
-    let followed = versions.keys().cloned().cycle().take(sizes.viewers - sizes.viewers / 2);
+    let followed = followed.into_iter().cycle().take(sizes.viewers - sizes.viewers / 2);
     let viewers = Viewers::open(balancer.address, told.chain(followed)).await;
     let load = Load::start(db, own, &sandbox, balancer.address).await;
     assert!(begun.elapsed() < LAG, "the preparation took {:?}: the news has begun already", begun.elapsed());
@@ -95,7 +96,7 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
 
     sleep_until(begun + LAG + SPREAD + ENSURE_INFRA + Duration::from_secs(1)).await;
     let (_, questions, deploys) = load.stop().await;
-    let account = account::settle(&mut look, &sandbox, arns.last().unwrap(), &versions).await;
+    let account = account::settle(&mut look, &sandbox, arns.last().unwrap(), sizes.deployments).await;
     let viewers = viewers.outcome(&mut look).await;
     drop(rolled.new);
     Update {

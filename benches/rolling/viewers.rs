@@ -56,7 +56,7 @@ impl Viewers {
             let url = format!("http://{balancer}/api/v1/deploy/{deployment}/events");
             viewers.tasks.spawn(view(url, Arc::clone(&seen), Arc::clone(&viewers.open)));
             viewers.all.push((deployment, seen));
-            if viewers.all.len() % AT_ONCE == 0 {
+            if viewers.all.len().is_multiple_of(AT_ONCE) {
                 viewers.all_open(Duration::from_secs(30)).await;
             }
         }
