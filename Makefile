@@ -25,7 +25,7 @@ export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report
+.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,7 +88,8 @@ build: ## The release binary, in target/release
 	cargo build --release
 
 # `make image` compiles in a container on public images. Where no registry of images can be reached, either name images that are there
-# (IMAGE_RUST, IMAGE_BASE), or compile here: make image IMAGE_PREBUILT=1, which needs an image with a shell (IMAGE_RUST=busybox:1) and no other.
+# (IMAGE_RUST, IMAGE_BASE), or compile here: make image IMAGE_PREBUILT=1, which needs an image with a shell and no other, and makes one (busybox:1) of
+# this machine's busybox if it has to.
 IMAGE ?= panda:$(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
 IMAGE_PREBUILT ?=
 IMAGE_RUST ?= $(if $(IMAGE_PREBUILT),busybox:1,docker.io/library/rust:1.95-bookworm)
@@ -101,7 +102,9 @@ image: ## The image, as $(IMAGE)
 ifneq ($(IMAGE_PREBUILT),)
 	@scripts/install.sh build rust image
 	cargo build --release
-	scripts/image-root.sh target/release/panda image-root
+	scripts/image-root.sh "$${CARGO_TARGET_DIR:-target}/release/panda" image-root
+	@case "$(IMAGE_RUST)" in busybox:*) docker image inspect "$(IMAGE_RUST)" >/dev/null 2>&1 || docker pull --quiet "$(IMAGE_RUST)" \
+	  || scripts/busybox-image.sh "$(IMAGE_RUST)" ;; esac
 endif
 	DOCKER_BUILDKIT=0 docker build --network "$(IMAGE_NETWORK)" --tag "$(IMAGE)" --build-arg RUST="$(IMAGE_RUST)" --build-arg BASE="$(IMAGE_BASE)" \
 	  --build-arg PREBUILT="$(IMAGE_PREBUILT)" --build-arg VERSION="$(lastword $(subst :, ,$(IMAGE)))" \
@@ -110,7 +113,7 @@ endif
 	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
 	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
-bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report ## All of the following (docs/performance.md); alone on the machine, if the figures matter
+bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report ## All of the following (docs/performance.md); alone on the machine, if the figures matter
 
 bench-server: ## Start, memory and processor at rest, an event's way to a reader
 	@scripts/install.sh build rust demo bench
@@ -122,8 +125,10 @@ bench-idle: ## What waiting costs
 bench-recovery: ## How long 5,000 deployments of a killed replica stand still
 bench-capacity: ## 10,000 followed at once for PANDA_BENCH_SECONDS (60; the bar is for 600)
 bench-fanout: ## Event streams, beside nchan and better-sse
+bench-rolling: ## A rolling update of two replicas as the chart does it, under 1,000 streams and 200 deployments
+bench-pod: ## Start, memory and size of the image's container, run as the chart runs it
 bench-http: ## What signing in adds to a request
 bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
-bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-http bench-report: bench-%:
+bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report: bench-%:
 	@scripts/install.sh build rust demo bench
 	cargo bench --bench $*

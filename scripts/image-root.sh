@@ -28,5 +28,7 @@ printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 
 if cargo cyclonedx --version >/dev/null 2>&1; then
   (cd "$here" && cargo cyclonedx --quiet --format json --no-build-deps --override-filename panda-sbom)
-  mv "$here/panda-sbom.json" "$root/usr/share/doc/panda/sbom.cdx.json"
+  # Where it was made is nobody's business.
+  sed "s#path+file://$here#path+file:///src#g" "$here/panda-sbom.json" >"$root/usr/share/doc/panda/sbom.cdx.json"
+  rm "$here/panda-sbom.json"
 fi

@@ -9,7 +9,7 @@
 #          which are not started;
 #          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment of their own
 #   lint   sqlx-cli, cargo-deny, shellcheck
-#   image  cargo-cyclonedx, for the list of what an image holds
+#   image  cargo-cyclonedx, for the list of what an image holds; the program docker, and busybox
 #   fuzz   a nightly Rust toolchain beside the other, and cargo-fuzz
 #   bench  Node.js with npm and nginx with nchan, for what is measured beside us; wrk
 #
@@ -74,6 +74,14 @@ missing_for_test() {
 
 missing_for_lint() {
   have shellcheck || want shellcheck
+}
+
+missing_for_image() {
+  # Newer distributions have the client in a package of its own.
+  if ! have docker; then
+    if have apt-cache && apt-cache show docker-cli >/dev/null 2>&1; then want docker-cli; else want docker.io; fi
+  fi
+  static_busybox || want busybox-static
 }
 
 missing_for_bench() {
@@ -281,8 +289,7 @@ PATH=$HOME/.cargo/bin:$PATH
 [ $# -gt 0 ] || set -- build rust demo test lint
 for level in "$@"; do
   case $level in
-    image) ;;
-    build | rust | demo | test | lint | bench | fuzz) "missing_for_$level" ;;
+    build | rust | demo | test | lint | bench | image | fuzz) "missing_for_$level" ;;
     *) die "unknown level $level: use build, rust, demo, test, lint, bench, image, fuzz" ;;
   esac
 done

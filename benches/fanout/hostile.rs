@@ -7,10 +7,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::serve;
 use crate::support::figures::{median, percentile};
 use crate::support::postgres::Database;
+use crate::support::rows::{append, build_line, own};
 use crate::viewers::Viewers;
-use crate::{address, append, build_line, deployments, serve};
 
 /// Hostile clients of each kind.
 const EACH: usize = 1_000;
@@ -28,7 +29,7 @@ const TURNS: usize = 5;
 pub async fn hostile(database: &Database) -> (f64, f64) {
     let (count, each, rate) = HEALTHY;
     let db = &database.db;
-    let (me, mut rows) = deployments(db, count).await;
+    let (me, mut rows) = own(db, "shop", count).await;
     let mut n = 0;
     for row in &mut rows {
         for _ in 0..HISTORY {
@@ -44,15 +45,15 @@ pub async fn hostile(database: &Database) -> (f64, f64) {
         let mut clients = JoinSet::new();
         if turn % 2 == 1 {
             for which in 0..EACH {
-                clients.spawn(stalled(address(&panda), paths[which % count].clone()));
-                clients.spawn(slow(address(&panda)));
+                clients.spawn(stalled(panda.address(), paths[which % count].clone()));
+                clients.spawn(slow(panda.address()));
             }
         }
         // Until each of them is where it holds something.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let mut viewers = Viewers::none();
         for path in &paths {
-            viewers.add_timed(address(&panda), path, each, begun).await;
+            viewers.add_timed(panda.address(), path, each, begun).await;
         }
         viewers.all_have(n / count).await;
         let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / rate));

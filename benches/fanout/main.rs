@@ -17,20 +17,13 @@ mod restart;
 mod support;
 mod viewers;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use panda::db::Db;
-use panda::db::commit::{Change, Committed};
-use panda::domain::Deployment;
-use panda::domain::catalogue::EventCode;
-use panda::domain::event::Event;
 use support::figures::{head, line, median, percentile, seconds};
 use support::postgres::{Database, Server};
 use support::process::{Panda, scheduled_seconds};
-use support::rows;
-use uuid::Uuid;
+use support::rows::{append, build_line, own};
 use viewers::Viewers;
 
 /// Events that are sent to all viewers, one after the other.
@@ -112,40 +105,18 @@ async fn serve(database: &Database) -> Panda {
     Panda::start_with(&database.url, &options.map(str::to_owned), &[]).await
 }
 
-fn address(panda: &Panda) -> SocketAddr {
-    panda.base.strip_prefix("http://").unwrap().parse().unwrap()
-}
-
-fn build_line(n: usize, message: String) -> Change {
-    let event = Event::new(EventCode::BuildProgress).with("message", message).keyed(n);
-    Change { events: vec![event], ..Change::default() }
-}
-
-/// Commits it, as the owner that the bench is: a commit that is refused would leave viewers waiting for nothing.
-async fn append(db: &Db, row: &mut Deployment, me: Uuid, change: Change) {
-    let committed = db.commit(row, me, change).await.unwrap();
-    assert_eq!(committed, Committed::Done { new_events: 1 });
-}
-
-/// Deployments that only this bench advances.
-async fn deployments(db: &Db, count: usize) -> (Uuid, Vec<Deployment>) {
-    rows::create(db, count).await;
-    let me = rows::replica(db).await;
-    (me, rows::claim(db, me, count).await)
-}
-
 async fn panda_fanout(database: &Database, count: usize) -> Fanout {
     let db = &database.db;
-    let (me, mut rows) = deployments(db, 1).await;
+    let (me, mut rows) = own(db, "shop", 1).await;
     let row = &mut rows[0];
     let panda = serve(database).await;
     let path = format!("/api/v1/deploy/{}/events", row.id);
     // What the first streams cost is not what each costs.
-    let warm = Viewers::open(address(&panda), &path, 100).await;
+    let warm = Viewers::open(panda.address(), &path, 100).await;
     drop(warm);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = panda.resident_mib();
-    let mut viewers = Viewers::open(address(&panda), &path, count).await;
+    let mut viewers = Viewers::open(panda.address(), &path, count).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let bytes_per_stream = (panda.resident_mib() - before) * 1_024.0 * 1_024.0 / count as f64;
     let mut rates = Vec::new();
@@ -163,13 +134,13 @@ async fn panda_fanout(database: &Database, count: usize) -> Fanout {
 async fn latency(database: &Database, watched: Duration) -> Vec<f64> {
     let (deployments_count, count, rate) = LATENCY;
     let db = &database.db;
-    let (me, mut rows) = deployments(db, deployments_count).await;
+    let (me, mut rows) = own(db, "shop", deployments_count).await;
     let panda = serve(database).await;
     let begun = Instant::now();
     let mut viewers = Viewers::none();
     for row in &rows {
         let path = format!("/api/v1/deploy/{}/events", row.id);
-        viewers.add_timed(address(&panda), &path, count / deployments_count, begun).await;
+        viewers.add_timed(panda.address(), &path, count / deployments_count, begun).await;
     }
     let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / rate));
     let mut n = 0;
@@ -194,7 +165,7 @@ async fn latency(database: &Database, watched: Duration) -> Vec<f64> {
 async fn append_rates(server: &Server) -> (f64, f64) {
     let database = server.database().await;
     let db = &database.db;
-    let (me, mut rows) = deployments(db, 8).await;
+    let (me, mut rows) = own(db, "shop", 8).await;
     let (mut with, mut without, mut n) = (Vec::new(), Vec::new(), 0);
     let panda = serve(&database).await;
     for turn in 0..10 {

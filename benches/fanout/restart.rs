@@ -9,9 +9,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::serve;
 use crate::support::postgres::Database;
+use crate::support::rows::{append, build_line, own};
 use crate::viewers::{Ask, open};
-use crate::{address, append, build_line, deployments, serve};
 
 /// What an EventSource waits before it connects again: the stream's own `retry`.
 const RETRY: Duration = Duration::from_secs(5);
@@ -29,12 +30,12 @@ pub struct Restart {
 /// Opens `count` streams of one deployment at one of two replicas, ends that, and tells one event more.
 pub async fn restart(database: &Database, count: usize) -> Restart {
     let db = &database.db;
-    let (me, mut rows) = deployments(db, 1).await;
+    let (me, mut rows) = own(db, "shop", 1).await;
     let row = &mut rows[0];
     append(db, row, me, build_line(0, "before".into())).await;
     let (mut first, second) = (serve(database).await, serve(database).await);
     let path = format!("/api/v1/deploy/{}/events", row.id);
-    let (from, to) = (address(&first), address(&second));
+    let (from, to) = (first.address(), second.address());
     let (ready, back) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut readers = JoinSet::new();
     for _ in 0..count {

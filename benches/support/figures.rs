@@ -25,8 +25,12 @@ pub fn head() {
 
 /// A whole number of seconds from the environment, for longer or shorter runs.
 pub fn seconds(variable: &str, default: u64) -> std::time::Duration {
-    let seconds = std::env::var(variable).ok().map_or(default, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}: give a whole number of seconds"))
-    });
-    std::time::Duration::from_secs(seconds)
+    std::time::Duration::from_secs(number(variable, default))
+}
+
+/// A whole number from the environment, for larger or smaller runs.
+pub fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
+    std::env::var(variable)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}: give a whole number")))
 }

@@ -43,11 +43,14 @@ impl Panda {
         Self { child, base, ready_ms: started.elapsed().as_secs_f64() * 1_000.0 }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.base.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
     /// Resident memory now.
     pub fn resident_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_024.0
+        resident_mib(self.child.id())
     }
 
     /// Asks it to end, as a rolling update does, and waits until it has; how long that took.
@@ -55,11 +58,14 @@ impl Panda {
         let begun = Instant::now();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), nix::sys::signal::SIGTERM)
             .unwrap();
-        while self.child.try_wait().unwrap().is_none() {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success(), "it ends with {status}");
+                return begun.elapsed();
+            }
             assert!(begun.elapsed() < Duration::from_mins(1), "never ends");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        begun.elapsed()
     }
 
     /// Its process id.
@@ -78,6 +84,13 @@ impl Drop for Panda {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Resident memory of a process now.
+pub fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_024.0
 }
 
 /// Processor time of all threads of a process, in seconds, as the scheduler counts it: to the nanosecond, where `/proc/*/stat` has

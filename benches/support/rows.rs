@@ -7,8 +7,10 @@ use panda::db::Db;
 use panda::db::commit::{Change, Committed};
 use panda::db::create::{Created, NewDeployment};
 use panda::domain::Deployment;
+use panda::domain::catalogue::EventCode;
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
 use panda::domain::deployment::Concurrency;
+use panda::domain::event::Event;
 use panda::domain::ids;
 use panda::domain::principal::Caller;
 use secrecy::SecretString;
@@ -22,6 +24,11 @@ const AT_ONCE: usize = 16;
 
 /// Makes `count` RUNNING deployments at [`STEP`], each of its own target.
 pub async fn create(db: &Db, count: usize) {
+    create_of(db, "shop", count).await;
+}
+
+/// The same, of repositories whose names begin with `repo`: for a second lot in one database.
+pub async fn create_of(db: &Db, repo: &str, count: usize) {
     let github = GithubConnection {
         id: ids::github_connection_id(),
         owner: "acme".into(),
@@ -43,13 +50,13 @@ pub async fn create(db: &Db, count: usize) {
         .map(|n| NewDeployment {
             id: ids::deployment_id(),
             owner: "acme".into(),
-            repo: format!("shop-{n}"),
+            repo: format!("{repo}-{n}"),
             branch: "main".into(),
             github_connection_id: github.id.clone(),
             aws_connection_id: aws.id.clone(),
             account_id: aws.account_id.clone(),
             region: aws.region.clone(),
-            ecr_repository: format!("acme-shop-{n}"),
+            ecr_repository: format!("acme-{repo}-{n}"),
             first_step: STEP.into(),
             trace: None,
             concurrency: Concurrency::Reject,
@@ -75,6 +82,25 @@ pub async fn claim(db: &Db, me: Uuid, count: usize) -> Vec<Deployment> {
     let ids = db.claim(me, limit, &[STEP.to_owned()], 0, &[]).await.unwrap();
     assert_eq!(ids.len(), count);
     db.load_owned(me, &ids).await.unwrap()
+}
+
+/// Deployments that only the bench advances, as the replica that it is.
+pub async fn own(db: &Db, repo: &str, count: usize) -> (Uuid, Vec<Deployment>) {
+    create_of(db, repo, count).await;
+    let me = replica(db).await;
+    (me, claim(db, me, count).await)
+}
+
+/// One event more.
+pub fn build_line(n: usize, message: String) -> Change {
+    let event = Event::new(EventCode::BuildProgress).with("message", message).keyed(n);
+    Change { events: vec![event], ..Change::default() }
+}
+
+/// Commits it, as the owner that the bench is: a commit that is refused would leave viewers waiting for nothing.
+pub async fn append(db: &Db, row: &mut Deployment, me: Uuid, change: Change) {
+    let committed = db.commit(row, me, change).await.unwrap();
+    assert_eq!(committed, Committed::Done { new_events: 1 });
 }
 
 /// Makes `count` deployments and moves each on by `change`, which also says what it waits for there; nobody owns them then.

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use panda::clients::aws::{Aws, AwsSettings};
 use panda::db::commit::Change;
-use panda::domain::connection::{AwsCredentials, AwsKeys};
+use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
 use panda::domain::deployment::Facts;
+use panda::domain::history::HistoryEvent;
+use panda::domain::ids;
 use panda::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
-use panda::sandbox::{RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing};
+use panda::sandbox::{Effects, Faults, RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,8 +25,11 @@ use serde_json::{Value, json};
 /// `panda serve`'s default.
 const POLL_MS: u64 = 2_000;
 const ROLE: &str = "--sandbox-process";
+/// How long `EnsureInfra` takes, in milliseconds.
+const ENSURE_INFRA: &str = "--ensure-infra-ms=";
 const BUS: &str = "panda";
-const REPOSITORY: &str = "bench";
+/// The repository that all executions are of.
+pub const REPOSITORY: &str = "bench";
 /// Notifications of one POST: the sandbox takes bodies up to 4 MiB.
 const BATCH: usize = 1_000;
 /// Longer than any bench.
@@ -66,6 +71,8 @@ pub async fn serve_if_asked() {
     if !std::env::args().any(|argument| argument == ROLE) {
         return;
     }
+    let given = std::env::args().find_map(|argument| argument.strip_prefix(ENSURE_INFRA)?.parse().ok());
+    let ensure_infra = given.map_or(FOR_EVER, Duration::from_millis);
     // Nothing is asked of it in EnsureInfra; it need not be there.
     let docker = bollard::Docker::connect_with_http("http://127.0.0.1:9", 1, bollard::API_DEFAULT_VERSION).unwrap();
     let sandbox = Sandbox::start(SandboxOptions {
@@ -77,7 +84,7 @@ pub async fn serve_if_asked() {
             password: SecretString::from("unused"),
         }),
         initial_image: None,
-        timing: Timing { ensure_infra: FOR_EVER, ..Timing::default() },
+        timing: Timing { ensure_infra, ..Timing::default() },
         listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
     })
     .await
@@ -105,9 +112,16 @@ pub struct SandboxProcess {
 }
 
 impl SandboxProcess {
+    /// With executions that stay where they are.
     pub fn start() -> Self {
+        Self::start_with(FOR_EVER)
+    }
+
+    /// With executions that come to their second state after `ensure_infra`.
+    pub fn start_with(ensure_infra: Duration) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(ROLE)
+            .arg(format!("{ENSURE_INFRA}{}", ensure_infra.as_millis()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -128,15 +142,32 @@ impl SandboxProcess {
     pub async fn executions(&self, count: usize) -> Vec<String> {
         self.connect_the_chain().await;
         for from in (0..count).step_by(BATCH) {
-            let events: Vec<Value> = (from..count.min(from + BATCH)).map(notification).collect();
-            let sent = self.http.post(&self.address.notifications).body(json!({"events": events}).to_string());
-            sent.send().await.unwrap().error_for_status().unwrap();
+            self.push(from..count.min(from + BATCH)).await;
         }
+        self.started(count).await
+    }
+
+    /// The same, one after the other, evenly over this time.
+    pub async fn executions_over(&self, count: usize, over: Duration) -> Vec<String> {
+        self.connect_the_chain().await;
+        let mut ticks = tokio::time::interval(over / u32::try_from(count).unwrap());
+        for n in 0..count {
+            ticks.tick().await;
+            self.push(n..n + 1).await;
+        }
+        self.started(count).await
+    }
+
+    async fn push(&self, numbers: std::ops::Range<usize>) {
+        let events: Vec<Value> = numbers.map(notification).collect();
+        let sent = self.http.post(&self.address.notifications).body(json!({"events": events}).to_string());
+        sent.send().await.unwrap().error_for_status().unwrap();
+    }
+
+    async fn started(&self, count: usize) -> Vec<String> {
         let started = Instant::now();
         loop {
-            let effects: Value = serde_json::from_str(&self.get("effects").await).unwrap();
-            let arns = &effects["repositories"][REPOSITORY]["executionArns"];
-            let arns: Vec<String> = serde_json::from_value(arns.clone()).unwrap_or_default();
+            let arns = self.effects().await.repositories.remove(REPOSITORY).unwrap_or_default().execution_arns;
             if arns.len() == count {
                 return arns;
             }
@@ -145,9 +176,28 @@ impl SandboxProcess {
         }
     }
 
-    /// What Panda's own steps put into AWS: the ECR repository, the rule with its target, the permission.
-    async fn connect_the_chain(&self) {
-        let aws = Aws::new(AwsSettings {
+    /// What really happened.
+    pub async fn effects(&self) -> Effects {
+        serde_json::from_str(&self.get("effects").await).unwrap()
+    }
+
+    /// A connection to the user's account there.
+    pub fn user_connection(&self) -> AwsConnection {
+        AwsConnection {
+            id: ids::aws_connection_id(),
+            region: self.address.region.clone(),
+            account_id: self.address.user_account.clone(),
+            credentials: AwsCredentials::Keys(self.address.user.aws()),
+        }
+    }
+
+    /// The whole history of an execution, as the program's client reads it.
+    pub async fn history(&self, arn: &str) -> Vec<HistoryEvent> {
+        self.aws().await.controller().executions.history_after(arn, 0).await.unwrap()
+    }
+
+    async fn aws(&self) -> Aws {
+        Aws::new(AwsSettings {
             endpoint_url: Some(self.address.endpoint.parse().unwrap()),
             codedeploy_endpoint_url: None,
             controller_region: Some(self.address.region.clone()),
@@ -155,7 +205,12 @@ impl SandboxProcess {
             operation_timeout: Duration::from_secs(10),
             calls: panda::metrics::AwsCalls::default(),
         })
-        .await;
+        .await
+    }
+
+    /// What Panda's own steps put into AWS: the ECR repository, the rule with its target, the permission.
+    async fn connect_the_chain(&self) {
+        let aws = self.aws().await;
         let user = aws.user("bench", &self.address.region, &AwsCredentials::Keys(self.address.user.aws()));
         user.ecr.create_repository(REPOSITORY, &[]).await.unwrap();
         let bus = &aws.controller().bus;
@@ -168,8 +223,13 @@ impl SandboxProcess {
 
     /// From now on, histories show their events this much later.
     pub async fn history_lag(&self, lag: Duration) {
-        let faults = json!({"historyLagMs": u64::try_from(lag.as_millis()).unwrap()});
-        let sent = self.http.put(self.control("faults")).body(faults.to_string()).send().await.unwrap();
+        self.faults(&Faults { history_lag_ms: u64::try_from(lag.as_millis()).unwrap(), ..Faults::default() }).await;
+    }
+
+    /// From now on, this is what goes wrong.
+    pub async fn faults(&self, faults: &Faults) {
+        let body = serde_json::to_string(faults).unwrap();
+        let sent = self.http.put(self.control("faults")).body(body).send().await.unwrap();
         sent.error_for_status().unwrap();
     }
 

@@ -1,23 +1,16 @@
 //! The image of the Dockerfile, run as the chart runs it, with the program of this build in it: nothing is compiled in the engine.
 
-use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
-use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{
-    BuildImageOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
-};
+use bollard::query_parameters::{LogsOptionsBuilder, StopContainerOptionsBuilder};
 use futures_util::TryStreamExt as _;
-use panda::sandbox::parts::Engine;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use crate::clients::docker_tls::{Authority, door};
 use crate::reconcile::{deploy, status};
+pub(crate) use crate::support::contained::{Contained, Given, build, forget};
 use crate::support::db::KEY_FILE;
 use crate::support::process::free_address;
 use crate::support::wait_for;
@@ -27,91 +20,7 @@ use crate::support::world::World;
 /// What the chart asks for at rest, and a deployment has to do with.
 const MEMORY: i64 = 128 << 20;
 
-/// The engine's context: the Dockerfile, and what `scripts/image-root.sh` makes of this build's program.
-fn context() -> Vec<u8> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::tempdir().unwrap();
-    let made = folder.path().join("image-root");
-    let script =
-        Command::new(root.join("scripts/image-root.sh")).arg(env!("CARGO_BIN_EXE_panda")).arg(&made).output().unwrap();
-    assert!(script.status.success(), "{}", String::from_utf8_lossy(&script.stderr));
-    std::fs::copy(root.join("Dockerfile"), folder.path().join("Dockerfile")).unwrap();
-    let mut archive = tar::Builder::new(Vec::new());
-    archive.follow_symlinks(false);
-    archive.append_dir_all(".", folder.path()).unwrap();
-    archive.into_inner().unwrap()
-}
-
-/// Builds it on nothing, with a base that has a shell and no compiler.
-pub(crate) async fn build(engine: &Engine) -> String {
-    let image = format!("panda-test-image-{}:1", Uuid::new_v4().simple());
-    let args = [("RUST", "busybox:1"), ("BASE", "scratch"), ("PREBUILT", "1"), ("VERSION", "9.9.9")];
-    let options = BuildImageOptionsBuilder::default()
-        .t(&image)
-        .buildargs(&HashMap::from(args))
-        .networkmode(engine.network_mode().unwrap_or("default"))
-        .rm(true)
-        .forcerm(true)
-        .build();
-    let body = bollard::body_full(context().into());
-    let said: Vec<_> = engine.docker().build_image(options, None, Some(body)).try_collect().await.unwrap();
-    let failed: Vec<_> = said.iter().filter_map(|line| line.error_detail.as_ref()).collect();
-    assert!(failed.is_empty(), "{failed:?}");
-    image
-}
-
-/// Removes the image.
-pub(crate) async fn forget(engine: &Engine, image: &str) {
-    panda::clients::docker::Docker::connect(Some(engine.host())).unwrap().remove_image(image).await.unwrap();
-}
-
-/// A container without rights: as Kubernetes has it under the restricted standard.
-pub(crate) struct Contained {
-    docker: Docker,
-    id: String,
-}
-
-/// What a container is started with.
-#[derive(Default)]
-pub(crate) struct Given {
-    pub(crate) args: Vec<String>,
-    /// `NAME=value`.
-    pub(crate) env: Vec<String>,
-    /// `outside:inside[:ro]`.
-    pub(crate) binds: Vec<String>,
-    /// `user:group`; the image's own when absent.
-    pub(crate) user: Option<String>,
-    /// `name:address`, beside what names are known otherwise.
-    pub(crate) hosts: Vec<String>,
-    /// Bytes.
-    pub(crate) memory: i64,
-}
-
 impl Contained {
-    pub(crate) async fn start(docker: &Docker, image: &str, given: Given) -> Self {
-        let config = ContainerCreateBody {
-            image: Some(image.to_owned()),
-            cmd: Some(given.args),
-            env: Some(given.env),
-            user: given.user,
-            host_config: Some(HostConfig {
-                network_mode: Some("host".to_owned()),
-                readonly_rootfs: Some(true),
-                cap_drop: Some(vec!["ALL".to_owned()]),
-                security_opt: Some(vec!["no-new-privileges".to_owned()]),
-                memory: Some(given.memory),
-                memory_swap: Some(given.memory),
-                binds: Some(given.binds),
-                extra_hosts: Some(given.hosts),
-                ..HostConfig::default()
-            }),
-            ..ContainerCreateBody::default()
-        };
-        let id = docker.create_container(None, config).await.unwrap().id;
-        docker.start_container(&id, None).await.unwrap();
-        Self { docker: docker.clone(), id }
-    }
-
     /// Whether it runs.
     pub(crate) async fn runs(&self) -> bool {
         let state = self.docker.inspect_container(&self.id, None).await.unwrap().state.unwrap();
@@ -148,11 +57,6 @@ impl Contained {
         self.docker.stop_container(&self.id, Some(StopContainerOptionsBuilder::default().t(20).build())).await.unwrap();
         let state = self.docker.inspect_container(&self.id, None).await.unwrap().state.unwrap();
         (state.exit_code, state.oom_killed)
-    }
-
-    pub(crate) async fn remove(self) {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        self.docker.remove_container(&self.id, Some(options)).await.unwrap();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What tests share: a database of their own, and a whole world around a Panda.
 
+pub mod contained;
 pub mod dashboard;
 pub mod db;
 pub mod front;

@@ -1,0 +1,132 @@
+//! What goes on before, during and after: events of deployments that the bench drives, and requests, deployments among them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use panda::db::Db;
+use panda::domain::Deployment;
+use panda::domain::connection::GithubConnection;
+use panda::domain::ids;
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::support::rows::{append, build_line};
+use crate::support::sandbox::SandboxProcess;
+
+/// Between two events of the bench's own deployments.
+const EVENT_EVERY: Duration = Duration::from_millis(50);
+
+/// Between two questions for a result, each asked on a kept connection and on a new one.
+const QUESTION_EVERY: Duration = Duration::from_millis(100);
+
+/// Between two deployments that are asked for.
+const DEPLOY_EVERY: Duration = Duration::from_millis(500);
+
+/// Owner of the repositories that are deployed.
+pub const DEPLOYED: &str = "short";
+
+/// Goes on until it is told to stop.
+pub struct Load {
+    on: Arc<AtomicBool>,
+    events: JoinHandle<usize>,
+    questions: JoinHandle<Answers>,
+    deployments: JoinHandle<Answers>,
+}
+
+/// How requests were answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answers {
+    pub well: usize,
+    /// Another status than 200, or no answer.
+    pub badly: usize,
+}
+
+impl Load {
+    pub async fn start(db: &Db, own: (Uuid, Vec<Deployment>), sandbox: &SandboxProcess, balancer: SocketAddr) -> Self {
+        let aws = sandbox.user_connection();
+        db.insert_aws_connection(&aws).await.unwrap();
+        let on = Arc::new(AtomicBool::new(true));
+        let asked = format!("http://{balancer}/api/v1/deploy/{}/result", own.1[0].id);
+        Self {
+            events: tokio::spawn(tell(db.clone(), own, Arc::clone(&on))),
+            questions: tokio::spawn(ask(asked, Arc::clone(&on))),
+            deployments: tokio::spawn(deploy(db.clone(), aws.id, balancer, Arc::clone(&on))),
+            on,
+        }
+    }
+
+    /// Events told, and how questions and requests to deploy were answered.
+    pub async fn stop(self) -> (usize, Answers, Answers) {
+        self.on.store(false, Ordering::Relaxed);
+        (self.events.await.unwrap(), self.questions.await.unwrap(), self.deployments.await.unwrap())
+    }
+}
+
+async fn tell(db: Db, (me, mut rows): (Uuid, Vec<Deployment>), on: Arc<AtomicBool>) -> usize {
+    let mut ticks = tokio::time::interval(EVENT_EVERY);
+    let mut n = 0;
+    while on.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let which = n % rows.len();
+        append(&db, &mut rows[which], me, build_line(n, format!("line {n}"))).await;
+        db.notify_events(std::slice::from_ref(&rows[which].id)).await.unwrap();
+        n += 1;
+    }
+    n
+}
+
+async fn ask(url: String, on: Arc<AtomicBool>) -> Answers {
+    let kept = reqwest::Client::new();
+    let fresh = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    let mut ticks = tokio::time::interval(QUESTION_EVERY);
+    let mut answers = Answers::default();
+    while on.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        for (client, which) in [(&kept, "on a kept connection"), (&fresh, "on a new connection")] {
+            answers.count(client.get(&url), which).await;
+        }
+    }
+    answers
+}
+
+/// Asks for deployments of repositories that are not there: each does the steps before the clone, which leave their traces in AWS, and fails.
+async fn deploy(db: Db, aws: String, balancer: SocketAddr, on: Arc<AtomicBool>) -> Answers {
+    let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    let mut ticks = tokio::time::interval(DEPLOY_EVERY);
+    let mut answers = Answers::default();
+    for n in 0.. {
+        ticks.tick().await;
+        if !on.load(Ordering::Relaxed) {
+            break;
+        }
+        let github = GithubConnection {
+            id: ids::github_connection_id(),
+            owner: DEPLOYED.into(),
+            repo: format!("absent-{n}"),
+            branch: "main".into(),
+            token: SecretString::from("t"),
+        };
+        db.insert_github_connection(&github).await.unwrap();
+        let body = json!({
+            "githubConnectionId": github.id, "awsConnectionId": aws, "owner": github.owner, "repo": github.repo, "branch": github.branch,
+        });
+        answers.count(http.post(format!("http://{balancer}/api/v1/deploy")).json(&body), "to deploy").await;
+    }
+    answers
+}
+
+impl Answers {
+    async fn count(&mut self, request: reqwest::RequestBuilder, which: &str) {
+        match request.send().await {
+            Ok(answer) if answer.status() == 200 => self.well += 1,
+            other => {
+                eprintln!("a request {which}: {other:?}");
+                self.badly += 1;
+            }
+        }
+    }
+}
