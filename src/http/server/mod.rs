@@ -11,18 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::client::Peer;
@@ -36,6 +36,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long requests under way may take to end, once the process is told to. Streams end at once by themselves.
 const GRACE: Duration = Duration::from_millis(1_500);
+
+/// How long a kept connection without a request stays open, once the process is told to end: a request that is on its way to it would be lost. Its
+/// answer says that it is the last one.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Most bytes of a request's head, and of answers waiting to be written, per connection.
 const MAX_BUFFER: usize = 32 * 1024;
@@ -99,11 +103,12 @@ pub async fn serve(
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_BUFFER);
     let server = Server {
         http,
-        graceful: GracefulShutdown::new(),
+        connections: TaskTracker::new(),
         router,
         limits,
         tls,
         places: Places::new(limits.connections),
+        shutdown: shutdown.clone(),
         cut: CancellationToken::new(),
     };
     loop {
@@ -127,9 +132,9 @@ pub async fn serve(
         }
     }
     drop(listener);
-    let open = server.graceful.count();
-    if tokio::time::timeout(GRACE, server.graceful.shutdown()).await.is_err() {
-        tracing::warn!(open, "connections did not end in time and are cut");
+    server.connections.close();
+    if tokio::time::timeout(GRACE, server.connections.wait()).await.is_err() {
+        tracing::warn!(open = server.connections.len(), "connections did not end in time and are cut");
         server.cut.cancel();
     }
     Ok(())
@@ -137,11 +142,12 @@ pub async fn serve(
 
 struct Server {
     http: http1::Builder,
-    graceful: GracefulShutdown,
+    connections: TaskTracker,
     router: Router,
     limits: Limits,
     tls: Option<TlsAcceptor>,
     places: Places,
+    shutdown: CancellationToken,
     cut: CancellationToken,
 }
 
@@ -152,14 +158,14 @@ impl Server {
         let connection = Connection {
             http: self.http.clone(),
             router: self.router.clone(),
-            watcher: self.graceful.watcher(),
             place: Arc::new(place),
             peer,
+            shutdown: self.shutdown.clone(),
             cut: self.cut.clone(),
         };
         match self.tls.clone() {
-            None => drop(tokio::spawn(connection.serve(socket))),
-            Some(tls) => drop(tokio::spawn(connection.shake_hands(tls, socket))),
+            None => drop(self.connections.spawn(connection.serve(socket))),
+            Some(tls) => drop(self.connections.spawn(connection.shake_hands(tls, socket))),
         }
     }
 }
@@ -168,25 +174,37 @@ impl Server {
 struct Connection {
     http: http1::Builder,
     router: Router,
-    watcher: Watcher,
     place: Arc<Taken>,
     peer: Peer,
+    shutdown: CancellationToken,
     cut: CancellationToken,
 }
 
 impl Connection {
     /// Serves requests, until there are no more.
     fn serve(self, socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> impl Future<Output = ()> + Send {
-        let Self { http, router, watcher, place, peer, cut } = self;
-        let at = Arc::clone(&place);
+        let Self { http, router, place, peer, shutdown, cut } = self;
+        let (at, ending) = (Arc::clone(&place), shutdown.clone());
         // Boxed: hyper keeps the room for this future as long as the connection lives, and a stream has its answer after milliseconds.
-        let service = service_fn(move |request| Box::pin(answer(router.clone(), request, peer, Arc::clone(&at))));
+        let service =
+            service_fn(move |request| Box::pin(answer(router.clone(), request, peer, Arc::clone(&at), ending.clone())));
         // Boxed too: moved into the task as it is, it would have room there twice.
-        let mut connection = Box::pin(watcher.watch(http.serve_connection(TokioIo::new(socket), service)));
+        let mut connection = Box::pin(http.serve_connection(TokioIo::new(socket), service));
         async move {
             tokio::select! {
-                ended = &mut connection => if let Err(error) = ended { tracing::debug!(%error, "a connection broke") },
-                () = place.lost() => tracing::debug!("a connection without a request makes room"),
+                ended = &mut connection => return said(ended),
+                () = place.lost() => return tracing::debug!("a connection without a request makes room"),
+                () = shutdown.cancelled() => {}
+            }
+            // What it has, it may end; of what is not there yet, it cannot tell whether it is on its way.
+            let farewell = if place.is_busy() { Duration::ZERO } else { FAREWELL };
+            tokio::select! {
+                ended = &mut connection => return said(ended),
+                () = tokio::time::sleep(farewell) => connection.as_mut().graceful_shutdown(),
+                () = cut.cancelled() => return,
+            }
+            tokio::select! {
+                ended = connection => said(ended),
                 () = cut.cancelled() => {}
             }
         }
@@ -208,16 +226,27 @@ impl Connection {
     }
 }
 
-/// One request's answer. While it is made, and while it is an event stream, the connection keeps its place.
+fn said(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// One request's answer. While it is made, and while it is an event stream, the connection keeps its place. Once the process is told to end, it
+/// is the connection's last one.
 async fn answer(
     router: Router,
     mut request: hyper::Request<Incoming>,
     peer: Peer,
     place: Arc<Taken>,
+    shutdown: CancellationToken,
 ) -> Result<Response, Infallible> {
     place.set_busy();
     request.extensions_mut().insert(peer);
-    let response = router.oneshot(request).await?;
+    let mut response = router.oneshot(request).await?;
+    if shutdown.is_cancelled() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
     if !kind.starts_with(b"text/event-stream") {
         place.set_idle();

@@ -95,6 +95,11 @@ impl Taken {
         }
     }
 
+    /// Whether it has a request, or is an event stream.
+    pub fn is_busy(&self) -> bool {
+        self.waiting().is_none()
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Option<u64>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
