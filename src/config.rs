@@ -5,9 +5,10 @@
 )]
 
 mod auth;
+mod http;
 mod retention;
+mod values;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use clap::Args;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::domain::catalogue::Lang;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
-use crate::domain::validate;
 pub use auth::{AuthConfig, AuthMode};
+pub use http::{HttpConfig, TlsFiles};
 pub use retention::RetentionConfig;
+use values::{cpu_millis, http_url, lease, mebibytes, millis, postgres_url, private_url, template};
 
 /// What `panda serve` needs to know.
 #[derive(Args, Clone, Debug)]
@@ -67,81 +68,6 @@ pub struct DatabaseConfig {
     /// Bring the schema up to date at start (safe with several replicas); without it, run `panda migrate` first
     #[arg(long, env = "PANDA_MIGRATE", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub migrate: bool,
-}
-
-/// The API.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "API")]
-pub struct HttpConfig {
-    /// Address to listen on
-    #[arg(long, env = "PANDA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
-    /// File with the server's TLS certificate in PEM format, then those that lead to the authority's; without it, HTTP is spoken in the clear. A new one is taken when the files change, and on SIGHUP
-    #[arg(long, env = "PANDA_TLS_CERT", value_name = "FILE", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-    /// File with the certificate's private key in PEM format
-    #[arg(long, env = "PANDA_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-    /// Web origins that may call the API from a browser, such as https://panda.example.com; none by default
-    #[arg(long, env = "PANDA_CORS_ORIGINS", value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
-    pub cors_origins: Vec<String>,
-    /// Language of event streams that do not ask for one: ko or en
-    #[arg(long, env = "PANDA_LANGUAGE", value_name = "LANG", default_value = "ko")]
-    pub language: Lang,
-    /// Milliseconds after which an event stream is closed, give or take a fifth, so that its reader comes back; a restart is nothing special then
-    #[arg(long = "stream-rotation-ms", env = "PANDA_STREAM_ROTATION_MS", value_name = "MS", default_value = "600000", value_parser = millis)]
-    pub stream_rotation: Duration,
-    /// Milliseconds after which a client that takes nothing of what it is sent is cut; a stream's reader goes on where it was when it comes back
-    #[arg(long = "reader-stall-ms", env = "PANDA_READER_STALL_MS", value_name = "MS", default_value = "30000", value_parser = millis)]
-    pub reader_stall: Duration,
-    /// Most open event streams; fewer when the limit of open files leaves fewer
-    #[arg(long, env = "PANDA_MAX_STREAMS", value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub max_streams: u32,
-    /// Most open event streams of one client: one address, or one IPv6 network of 64 bits
-    #[arg(long, env = "PANDA_MAX_STREAMS_PER_CLIENT", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub max_streams_per_client: u32,
-    /// Most open connections; what the limit of open files leaves when absent
-    #[arg(long, env = "PANDA_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
-    pub max_connections: Option<u32>,
-    /// Requests a second that one client may make for long, and ten times as many at once; 0 for no limit. A client is one address, or one IPv6 network of 64 bits
-    #[arg(long, env = "PANDA_RATE_PER_CLIENT", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub rate_per_client: u32,
-    /// Requests a second that may be made with one token for long, and ten times as many at once; 0 for no limit
-    #[arg(long, env = "PANDA_RATE_PER_TOKEN", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub rate_per_token: u32,
-    /// Milliseconds in which the body of a request must have arrived
-    #[arg(long = "body-timeout-ms", env = "PANDA_BODY_TIMEOUT_MS", value_name = "MS", default_value = "10000", value_parser = millis)]
-    pub body_timeout: Duration,
-    /// Milliseconds after which a request without an answer is given up; event streams are answers from their first byte on
-    #[arg(long = "request-timeout-ms", env = "PANDA_REQUEST_TIMEOUT_MS", value_name = "MS", default_value = "60000", value_parser = millis)]
-    pub request_timeout: Duration,
-    /// Proxies whose X-Forwarded-For says who the client is: addresses or networks such as 10.0.0.0/8; none by default
-    #[arg(long, env = "PANDA_TRUSTED_PROXIES", value_name = "NETWORK,…", value_delimiter = ',')]
-    pub trusted_proxies: Vec<Network>,
-    /// AWS regions to accept beside those that this version knows
-    #[arg(long, env = "PANDA_EXTRA_REGIONS", value_name = "REGION,…", value_delimiter = ',')]
-    pub extra_regions: Vec<String>,
-}
-
-/// Where the certificate is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The server's certificate, then those that lead to the authority's.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
-impl HttpConfig {
-    /// Where the certificate is; none when there is to be no TLS.
-    pub fn tls(&self) -> Option<TlsFiles> {
-        self.tls_cert.clone().zip(self.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key })
-    }
-
-    /// How long a stream that is opened now may live: not all that were opened together are to come back together.
-    pub fn stream_lifetime(&self) -> Duration {
-        self.stream_rotation.mul_f64(rand::random_range(0.8..=1.2))
-    }
 }
 
 /// How AWS is reached.
@@ -303,91 +229,10 @@ fn default_workspace_dir() -> PathBuf {
     std::env::temp_dir().join("panda-workspaces")
 }
 
-/// A duration in whole milliseconds, 1 ms to 24 h.
-fn millis(text: &str) -> Result<Duration, String> {
-    match text.parse::<u64>() {
-        Ok(ms) if (1..=86_400_000).contains(&ms) => Ok(Duration::from_millis(ms)),
-        _ => Err("give whole milliseconds from 1 to 86400000".to_owned()),
-    }
-}
-
-/// Mebibytes, or 0; the engine takes no less than 6.
-fn mebibytes(text: &str) -> Result<u32, String> {
-    match text.parse::<u32>() {
-        Ok(mib) if mib == 0 || (6..=16_777_216).contains(&mib) => Ok(mib),
-        _ => Err("give whole mebibytes from 6, such as 4096, or 0 for no limit".to_owned()),
-    }
-}
-
-/// A number of processors, in thousandths of one.
-fn cpu_millis(text: &str) -> Result<u32, String> {
-    let wrong = || "give a number of processors from 0.01 to 1024, such as 1.5".to_owned();
-    let cpus: f64 = text.parse().map_err(|_| wrong())?;
-    if !(0.01..=1024.0).contains(&cpus) {
-        return Err(wrong());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 10 and 1,024,000")]
-    Ok((cpus * 1_000.0).round() as u32)
-}
-
-/// Short leases are lost by a slow disk, long ones leave deployments alone for long.
-fn lease(text: &str) -> Result<Duration, String> {
-    millis(text)
-        .ok()
-        .filter(|lease| (Duration::from_secs(1)..=Duration::from_mins(5)).contains(lease))
-        .ok_or_else(|| "give whole milliseconds from 1000 to 300000".to_owned())
-}
-
-fn http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("{error}; give an address such as https://example.com"))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err("give an address that begins with http:// or https://".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("an address must not hold a user name or password".to_owned());
-    }
-    Ok(url)
-}
-
-/// An address that tokens are sent to.
-fn private_url(text: &str) -> Result<Url, String> {
-    let url = http_url(text)?;
-    validate::private_url(&url)?;
-    Ok(url)
-}
-
-fn postgres_url(text: &str) -> Result<SecretString, String> {
-    // The value is never part of the message: it may hold a password.
-    let url = Url::parse(text).map_err(|_| "give postgres://user:password@host:port/database".to_owned())?;
-    if matches!(url.scheme(), "postgres" | "postgresql") {
-        Ok(SecretString::from(text.to_owned()))
-    } else {
-        Err("give an address that begins with postgres://".to_owned())
-    }
-}
-
-/// An origin as a browser sends it: scheme, host and port, nothing behind.
-fn origin(text: &str) -> Result<String, String> {
-    let url = http_url(text)?;
-    let origin = url.origin().ascii_serialization();
-    if origin == text.trim_end_matches('/') {
-        Ok(origin)
-    } else {
-        Err(format!("give an origin without a path, such as {origin}"))
-    }
-}
-
-fn template(text: &str) -> Result<String, String> {
-    if text.contains("{owner}") && text.contains("{repo}") {
-        Ok(text.to_owned())
-    } else {
-        Err("the name must contain {owner} and {repo}, or repositories would share it".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalogue::Lang;
     use clap::Parser;
 
     #[derive(Debug, Parser)]

@@ -1,0 +1,90 @@
+//! Values of options: what each may be, and what to give instead.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::domain::validate;
+
+/// A duration in whole milliseconds, 1 ms to 24 h.
+pub(super) fn millis(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(ms) if (1..=86_400_000).contains(&ms) => Ok(Duration::from_millis(ms)),
+        _ => Err("give whole milliseconds from 1 to 86400000".to_owned()),
+    }
+}
+
+/// Mebibytes, or 0; the engine takes no less than 6.
+pub(super) fn mebibytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(mib) if mib == 0 || (6..=16_777_216).contains(&mib) => Ok(mib),
+        _ => Err("give whole mebibytes from 6, such as 4096, or 0 for no limit".to_owned()),
+    }
+}
+
+/// A number of processors, in thousandths of one.
+pub(super) fn cpu_millis(text: &str) -> Result<u32, String> {
+    let wrong = || "give a number of processors from 0.01 to 1024, such as 1.5".to_owned();
+    let cpus: f64 = text.parse().map_err(|_| wrong())?;
+    if !(0.01..=1024.0).contains(&cpus) {
+        return Err(wrong());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 10 and 1,024,000")]
+    Ok((cpus * 1_000.0).round() as u32)
+}
+
+/// Short leases are lost by a slow disk, long ones leave deployments alone for long.
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
+    millis(text)
+        .ok()
+        .filter(|lease| (Duration::from_secs(1)..=Duration::from_mins(5)).contains(lease))
+        .ok_or_else(|| "give whole milliseconds from 1000 to 300000".to_owned())
+}
+
+pub(super) fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; give an address such as https://example.com"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("give an address that begins with http:// or https://".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("an address must not hold a user name or password".to_owned());
+    }
+    Ok(url)
+}
+
+/// An address that tokens are sent to.
+pub(super) fn private_url(text: &str) -> Result<Url, String> {
+    let url = http_url(text)?;
+    validate::private_url(&url)?;
+    Ok(url)
+}
+
+pub(super) fn postgres_url(text: &str) -> Result<SecretString, String> {
+    // The value is never part of the message: it may hold a password.
+    let url = Url::parse(text).map_err(|_| "give postgres://user:password@host:port/database".to_owned())?;
+    if matches!(url.scheme(), "postgres" | "postgresql") {
+        Ok(SecretString::from(text.to_owned()))
+    } else {
+        Err("give an address that begins with postgres://".to_owned())
+    }
+}
+
+/// An origin as a browser sends it: scheme, host and port, nothing behind.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let url = http_url(text)?;
+    let origin = url.origin().ascii_serialization();
+    if origin == text.trim_end_matches('/') {
+        Ok(origin)
+    } else {
+        Err(format!("give an origin without a path, such as {origin}"))
+    }
+}
+
+pub(super) fn template(text: &str) -> Result<String, String> {
+    if text.contains("{owner}") && text.contains("{repo}") {
+        Ok(text.to_owned())
+    } else {
+        Err("the name must contain {owner} and {repo}, or repositories would share it".to_owned())
+    }
+}
