@@ -49,14 +49,21 @@ impl Schedules {
     /// Runs all that is due and nobody else is at; for how long there is nothing to do then, as far as is known now.
     async fn run_due(&self, stop: &CancellationToken) -> Result<Duration, DbError> {
         let starter = Starter { names: &self.services.names, first_step: FIRST_STEP };
-        while !stop.is_cancelled() {
-            let Some(ran) = self.db.run_due_schedule(starter).await? else { break };
+        loop {
+            // Asked first: mostly nothing is due, and then this is all that is asked.
+            let next = self.db.next_schedule().await?.unwrap_or(TimeDelta::MAX);
+            // Of what another replica is at, too: it is late all the same.
+            self.metrics.schedules.set_overdue((-next).to_std().unwrap_or_default());
+            let ran = if next <= TimeDelta::zero() && !stop.is_cancelled() {
+                self.db.run_due_schedule(starter).await?
+            } else {
+                None
+            };
+            let Some(ran) = ran else {
+                return Ok(next.to_std().unwrap_or_default().clamp(SCHEDULES_AGAIN, SCHEDULES_SWEEP));
+            };
             self.tell(ran).await;
         }
-        let next = self.db.next_schedule().await?.unwrap_or(TimeDelta::MAX);
-        // Of what another replica is at, too: it is late all the same.
-        self.metrics.schedules.set_overdue((-next).to_std().unwrap_or_default());
-        Ok(next.to_std().unwrap_or_default().clamp(SCHEDULES_AGAIN, SCHEDULES_SWEEP))
     }
 
     async fn tell(&self, ran: Ran) {
