@@ -10,7 +10,7 @@ ARG BASE=scratch
 FROM ${RUST} AS chef
 ARG PREBUILT
 WORKDIR /src
-RUN [ -n "$PREBUILT" ] || { apt-get update && apt-get install -y --no-install-recommends binutils cmake libssl-dev perl pkg-config \
+RUN [ -n "$PREBUILT" ] || { apt-get update && apt-get install -y --no-install-recommends binutils cmake perl pkg-config \
       && rm -rf /var/lib/apt/lists/* && cargo install --locked cargo-chef --version '^0.1' && cargo install --locked cargo-cyclonedx --version '^0.5'; }
 
 FROM chef AS plan

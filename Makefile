@@ -18,6 +18,9 @@ export PANDA_TEST_CLIENTS ?= $(PANDA_CACHE_DIR)/clients
 # What the chart is checked with: two Helms, kubernetes-validate, checkov.
 export PANDA_TEST_CHART ?= $(PANDA_CACHE_DIR)/chart
 
+# A current Docker Engine beside an older installed one; tests that need it are skipped, and say so, where there is none.
+export PANDA_TEST_MODERN_ENGINE ?= $(PANDA_CACHE_DIR)/modern-engine/root
+
 # The program from before the newest migration, which is run beside this one; one that was built elsewhere needs no history.
 BUILD_PREVIOUS := $(if $(PANDA_TEST_PREVIOUS),,scripts/previous.sh)
 export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
@@ -25,7 +28,7 @@ export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report
+.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-build
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,7 +116,7 @@ endif
 	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
 	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
-bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report ## All of the following (docs/performance.md); alone on the machine, if the figures matter
+bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-build ## All of the following (docs/performance.md); alone on the machine, if the figures matter
 
 bench-server: ## Start, memory and processor at rest, an event's way to a reader
 	@scripts/install.sh build rust demo bench
@@ -128,7 +131,8 @@ bench-fanout: ## Event streams, beside nchan and better-sse
 bench-rolling: ## A rolling update of two replicas as the chart does it, under 1,000 streams and 200 deployments
 bench-pod: ## Start, memory and size of the image's container, run as the chart runs it
 bench-http: ## What signing in adds to a request
+bench-build: ## Builds and fetches beside docker buildx and git, on a current engine
 bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
-bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report: bench-%:
+bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-build: bench-%:
 	@scripts/install.sh build rust demo bench
 	cargo bench --bench $*

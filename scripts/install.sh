@@ -7,6 +7,8 @@
 #   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own; readers of event streams: Chromium, Node.js
 #          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx and Prometheus,
 #          which are not started;
+#          Docker's client, to compare build contexts with;
+#          a current Docker Engine in a folder of its own, where the machine allows that;
 #          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment of their own
 #   lint   sqlx-cli, cargo-deny, shellcheck
 #   image  cargo-cyclonedx, for the list of what an image holds; the program docker, and busybox
@@ -46,7 +48,6 @@ missing_for_build() {
   have perl || want perl
   have git || want git
   have pkg-config || want pkg-config
-  if ! have pkg-config || ! pkg-config --exists openssl; then want libssl-dev; fi
   [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || want ca-certificates
 }
 
@@ -68,6 +69,8 @@ missing_for_test() {
   { have node && have npm; } || want nodejs npm
   have nginx || want nginx
   { have prometheus && have promtool; } || want prometheus
+  # Docker's own client reads ignore files, for comparison.
+  missing_docker_client
   # Ubuntu has Chromium as a snap only, which containers cannot run: see install_chromium.
   chromium_is_there || ! debian_has_chromium || want chromium
 }
@@ -77,11 +80,14 @@ missing_for_lint() {
 }
 
 missing_for_image() {
-  # Newer distributions have the client in a package of its own.
-  if ! have docker; then
-    if have apt-cache && apt-cache show docker-cli >/dev/null 2>&1; then want docker-cli; else want docker.io; fi
-  fi
+  missing_docker_client
   static_busybox || want busybox-static
+}
+
+missing_docker_client() {
+  have docker && return 0
+  # Newer distributions have the client in a package of its own.
+  if have apt-cache && apt-cache show docker-cli >/dev/null 2>&1; then want docker-cli; else want docker.io; fi
 }
 
 missing_for_bench() {
@@ -303,11 +309,13 @@ for level in "$@"; do
       install_clients
       install_chromium
       install_chart
+      "$here/scripts/modern-engine.sh" install
       ;;
     fuzz)
       rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
       cargo_tool cargo-fuzz cargo-fuzz --version '^0.13'
       ;;
+    bench) "$here/scripts/modern-engine.sh" install ;;
     image) cargo_tool cargo-cyclonedx cargo-cyclonedx --version '^0.5' ;;
     lint)
       cargo_tool sqlx sqlx-cli --version '^0.9' --no-default-features --features postgres,rustls

@@ -5,6 +5,7 @@
 )]
 
 mod auth;
+mod build;
 mod http;
 mod retention;
 mod values;
@@ -19,6 +20,7 @@ use url::Url;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
 pub use auth::{AuthConfig, AuthMode};
+pub use build::BuildConfig;
 pub use http::{HttpConfig, TlsFiles};
 pub use retention::RetentionConfig;
 use values::{cpu_millis, http_url, lease, mebibytes, millis, postgres_url, private_url, template};
@@ -38,6 +40,9 @@ pub struct Config {
     /// The outside.
     #[command(flatten)]
     pub outside: OutsideConfig,
+    /// How images are built.
+    #[command(flatten)]
+    pub build: BuildConfig,
     /// Times and limits of the reconciler.
     #[command(flatten)]
     pub reconcile: ReconcileConfig,
@@ -113,6 +118,12 @@ pub struct OutsideConfig {
     /// Most files and folders of a repository's newest commit
     #[arg(long, env = "PANDA_SOURCE_MAX_FILES", value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub source_max_files: u32,
+    /// Most bytes of one file of a repository; a fetch may use twice as much memory, and 128 MiB more
+    #[arg(long, env = "PANDA_SOURCE_MAX_FILE_BYTES", value_name = "BYTES", default_value_t = 128 << 20, value_parser = clap::value_parser!(u64).range(1_000..=1 << 40))]
+    pub source_max_file_bytes: u64,
+    /// The `panda` that fetches repositories, for tests, whose own program is another one.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub source_program: Option<PathBuf>,
     /// Networks that health checks may reach although these are refused: loopback, link-local, metadata services, multicast, reserved
     #[arg(long, env = "PANDA_HEALTH_ALLOW", value_name = "NETWORK,…", value_delimiter = ',')]
     pub health_allow: Vec<Network>,
@@ -161,6 +172,9 @@ pub struct ReconcileConfig {
     /// Milliseconds that building an image may take
     #[arg(long = "build-limit-ms", env = "PANDA_BUILD_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
     pub build_limit: Duration,
+    /// Milliseconds that pushing an image may take, with every renewed login and resumed upload
+    #[arg(long = "push-limit-ms", env = "PANDA_PUSH_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
+    pub push_limit: Duration,
     /// Milliseconds that the traffic may take to shift
     #[arg(long = "switch-limit-ms", env = "PANDA_SWITCH_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
     pub switch_limit: Duration,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use panda::cli::{self, Cli, CliError, exit};
+use panda::cli::{self, Cli, CliError, Command, exit};
 
 /// A third of the time of following thousands of executions was in the allocator (docs/performance.md).
 #[global_allocator]
@@ -31,6 +31,11 @@ fn words(error: &anyhow::Error) -> String {
 }
 
 fn start(cli: Cli) -> anyhow::Result<u8> {
+    // Before anything else: it limits itself, and threads of a runtime would count.
+    if let Command::FetchSource(args) = &cli.command {
+        cli::fetch_source(args)?;
+        return Ok(0);
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot start")?;
     let code = runtime.block_on(cli::run(cli));

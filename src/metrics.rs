@@ -2,6 +2,7 @@
 //! docs/operations.md says what each means, and a test holds it against what is registered here.
 
 mod aws;
+mod builds;
 mod maintenance;
 mod reconcile;
 mod schedules;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use aws::{AwsCalls, CallOutcome};
+pub use builds::BuildMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use reconcile::ReconcileMetrics;
 pub use schedules::ScheduleMetrics;
@@ -30,6 +32,8 @@ pub struct Metrics {
     registry: Arc<Registry>,
     /// Calls to AWS.
     pub aws: AwsCalls,
+    /// Builds.
+    pub builds: BuildMetrics,
     /// The reconciler.
     pub reconcile: ReconcileMetrics,
     /// Event streams.
@@ -64,6 +68,7 @@ impl Default for Metrics {
         );
         let new = Self {
             aws: AwsCalls::register(&mut registry),
+            builds: BuildMetrics::register(&mut registry),
             reconcile: ReconcileMetrics::register(&mut registry),
             streams: StreamMetrics::register(&mut registry),
             maintenance: MaintenanceMetrics::register(&mut registry),
@@ -127,6 +132,7 @@ mod tests {
             "panda_aws_call_seconds_count{call=\"ecr:CreateRepository\"} 0",
             "panda_database_connections{state=\"idle\"} 0",
             "panda_database_trouble 0",
+            "panda_build_steps_total{cached=\"true\"} 0",
             "panda_schedules_overdue_seconds 0.0",
             "panda_schedule_runs_total{result=\"failed\"} 0",
             "panda_maintenance_removed_total{kind=\"build_lines\"} 0",

@@ -109,6 +109,7 @@ async fn deploy(db: Db, aws: String, balancer: SocketAddr, on: Arc<AtomicBool>) 
             repo: format!("absent-{n}"),
             branch: "main".into(),
             token: SecretString::from("t"),
+            build_secrets: std::collections::BTreeMap::new(),
         };
         db.insert_github_connection(&github).await.unwrap();
         let body = json!({

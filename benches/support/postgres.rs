@@ -2,6 +2,7 @@
 
 use panda::db::{Db, DbOptions};
 use panda::sandbox::parts::{Postgres, PostgresOptions, temporary_folder};
+use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
@@ -25,7 +26,7 @@ impl Server {
         let dir = temporary_folder().unwrap();
         let options = PostgresOptions { data_dir: dir.path().join("postgres"), durable: true };
         let postgres = Postgres::start(options).await.unwrap();
-        let mut connection = PgConnection::connect(&postgres.url()).await.unwrap();
+        let mut connection = PgConnection::connect(postgres.url().expose_secret()).await.unwrap();
         let settings: (String, String) =
             sqlx::query_as("SELECT current_setting('fsync'), current_setting('synchronous_commit')")
                 .fetch_one(&mut connection)
@@ -40,9 +41,9 @@ impl Server {
     /// A new, empty database.
     pub async fn empty_database(&self) -> Url {
         let name = format!("panda_bench_{}", Uuid::new_v4().simple());
-        let mut admin = PgConnection::connect(&self.postgres.url()).await.unwrap();
+        let mut admin = PgConnection::connect(self.postgres.url().expose_secret()).await.unwrap();
         admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        self.postgres.url_of(&name).parse().unwrap()
+        self.postgres.url_of(&name).expose_secret().parse().unwrap()
     }
 
     /// A new database with Panda's schema.

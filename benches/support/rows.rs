@@ -35,6 +35,7 @@ pub async fn create_of(db: &Db, repo: &str, count: usize) {
         repo: "shop".into(),
         branch: "main".into(),
         token: SecretString::from("t"),
+        build_secrets: std::collections::BTreeMap::new(),
     };
     let keys =
         AwsKeys { access_key_id: "AKIA".into(), secret_access_key: SecretString::from("s"), session_token: None };
@@ -51,7 +52,7 @@ pub async fn create_of(db: &Db, repo: &str, count: usize) {
             id: ids::deployment_id(),
             owner: "acme".into(),
             repo: format!("{repo}-{n}"),
-            branch: "main".into(),
+            requested: panda::domain::request::Requested::branch("main"),
             github_connection_id: github.id.clone(),
             aws_connection_id: aws.id.clone(),
             account_id: aws.account_id.clone(),

@@ -76,6 +76,7 @@ pub async fn serve_if_asked() {
     // Nothing is asked of it in EnsureInfra; it need not be there.
     let docker = bollard::Docker::connect_with_http("http://127.0.0.1:9", 1, bollard::API_DEFAULT_VERSION).unwrap();
     let sandbox = Sandbox::start(SandboxOptions {
+        keys: None,
         docker,
         // Asked for its address only: the pushes are notifications of our own.
         registry: Some(RegistryAddress {
@@ -248,7 +249,7 @@ impl SandboxProcess {
     }
 
     fn control(&self, what: &str) -> String {
-        format!("{}_sandbox/{what}", self.address.endpoint)
+        format!("{}/{what}", self.address.notifications.trim_end_matches("/registry-notifications"))
     }
 
     /// Processor time so far.

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::ClientError;
+use crate::clients::builder::Builder;
 use crate::clients::github::GitHub;
 use crate::config::Config;
 use crate::db::{Db, DbError};
@@ -23,7 +24,7 @@ use crate::domain::keyring::KeyError;
 use crate::http::{ApiState, Hub, LogControl, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
-use crate::steps::{FIRST_STEP, RETRY_STEP};
+use crate::steps::{FIRST_STEP, RETRY_STEP, Services};
 use crate::telemetry;
 pub use parts::{aws, database, keyring, maintenance, reconciler, replica_name, services};
 use schema::wait_for_schema;
@@ -56,6 +57,12 @@ pub enum AppError {
         /// Where it would listen.
         address: SocketAddr,
     },
+    /// The file with builders.
+    #[error("--builders (PANDA_BUILDERS): {problem}; docs/builds.md has an example")]
+    Builders {
+        /// What is wrong.
+        problem: String,
+    },
     /// The issuers of OpenID Connect tokens.
     #[error("{problem}; --oidc-file (PANDA_OIDC_FILE) names the file, and docs/security.md has an example")]
     Issuers {
@@ -77,6 +84,9 @@ pub enum AppError {
         source: io::Error,
     },
 }
+
+/// Time between two looks for a builder that does not answer.
+const BUILDER_RETRY: Duration = Duration::from_secs(10);
 
 /// How long everything may take to end.
 const LONGEST_STOP: Duration = Duration::from_secs(5);
@@ -132,6 +142,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
             "no AWS region for the controller's account: set --controller-region or AWS_REGION, or deployments fail"
         );
     }
+    let reported = Arc::clone(&services);
     let stop = CancellationToken::new();
     let (auth, needs_token) = authentication(&config, db.clone(), address, &stop)?;
     let hub = Hub::start(db.clone(), metrics.clone(), &stop);
@@ -183,11 +194,46 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
                 let _ = refuse.send(error);
                 return;
             }
+            match db.cache_secret().await {
+                Ok(Some(secret)) => services.builders.set_secret(&secret),
+                Ok(None) => tracing::warn!("no row in installation: builds share caches with this process alone"),
+                Err(error) => {
+                    tracing::warn!(%error, "cache secret unreadable: builds share caches with this process alone");
+                }
+            }
             tokio::join!(reconciler.run(reconciling.clone()), maintenance.run(reconciling));
         }),
     ];
+    tasks.push(tokio::spawn(report_builders(reported, stop.clone())));
     tasks.extend(tls.map(|tls| tokio::spawn(tls.watch(stop.clone()))));
     Ok(Running { address, stop, tasks, refused })
+}
+
+/// Logs what builds, once it answers: operators see at the start which builders are used and which limits hold.
+async fn report_builders(services: Arc<Services>, stop: CancellationToken) {
+    let reports = services.builders.iter().map(|builder| report_builder(builder, &stop));
+    futures_util::future::join_all(reports).await;
+}
+
+async fn report_builder(builder: &Builder, stop: &CancellationToken) {
+    let (name, mut warned) = (builder.name(), false);
+    loop {
+        match builder.active().await {
+            Ok(active) => {
+                let enforced_limits = active.enforced_limits();
+                return tracing::info!(name, builder = active.describe(), enforced_limits, "builder ready");
+            }
+            Err(error) if !warned => {
+                warned = true;
+                tracing::warn!(name, %error, "builder unavailable; its builds wait");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BUILDER_RETRY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
 }
 
 /// Whether secrets can be sealed. A key service that is away is no reason to end: what needs it waits, and says so.

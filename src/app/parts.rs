@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use url::Url;
 
 use super::AppError;
 use crate::clients::aws::{Aws, AwsSettings};
+use crate::clients::builder::Builder;
+use crate::clients::builders::{Builders, Pooled};
+use crate::clients::buildkit::Address;
 use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::{Git, GitLimits};
 use crate::clients::probe::Probe;
-use crate::config::{AwsConfig, Config, DatabaseConfig};
+use crate::clients::registry_logins::RegistryLogins;
+use crate::config::{AwsConfig, BuildConfig, Config, DatabaseConfig};
 use crate::db::{Db, DbOptions};
+use crate::domain::builder::{BuilderKind, parse_builders};
 use crate::domain::connection::AwsKeys;
 use crate::domain::destination::Destinations;
 use crate::domain::keyring::Keyring;
@@ -70,14 +75,21 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
     let (outside, times) = (&config.outside, &config.reconcile);
     let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller, metrics.aws.clone()).await;
     let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
+    let docker = Docker::connect(outside.docker_host.as_deref())?.with_tls(outside.docker_cert_path.as_deref())?;
+    let build = &config.build;
+    let builders = builders(build, &docker, metrics)?;
     Ok(Services {
         aws,
-        docker: Docker::connect(outside.docker_host.as_deref())?.with_tls(outside.docker_cert_path.as_deref())?,
+        builders,
+        docker,
+        registry_logins: RegistryLogins::new(build.registry_auth_file.clone())?,
         git: Git::new(GitLimits {
             max_bytes: usize::try_from(outside.source_max_bytes).unwrap_or(usize::MAX),
             max_files: usize::try_from(outside.source_max_files).unwrap_or(usize::MAX),
+            max_file_bytes: usize::try_from(outside.source_max_file_bytes).unwrap_or(usize::MAX),
             ..GitLimits::default()
-        }),
+        })
+        .with_program(outside.source_program.clone()),
         probe: Probe::new(times.health_timeout, destinations)?,
         names: Names::from(&config.names),
         settings: Settings {
@@ -91,17 +103,51 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
                 cpu_millis: outside.build_cpus,
                 output_bytes: usize::try_from(outside.build_max_output).unwrap_or(usize::MAX),
                 image_bytes: outside.image_max_bytes,
+                ulimits: build.build_ulimits.clone(),
+                cgroup_parent: build.build_cgroup_parent.clone(),
             },
+            build_cache: build.build_cache,
             poll_interval: times.poll_interval,
             follow_limit: times.follow_limit,
             execution_wait: times.execution_wait,
             build_limit: times.build_limit,
+            push_limit: times.push_limit,
             switch_limit: times.switch_limit,
             step_limit: times.step_limit,
             deployment_limit: times.deployment_limit,
             health_interval: times.health_interval,
         },
     })
+}
+
+/// The builders of `config`: those of its file, or the default one.
+fn builders(config: &BuildConfig, docker: &Docker, metrics: &Metrics) -> Result<Builders, AppError> {
+    let of = |name: &str, docker: Docker, remote: Option<Address>| {
+        Builder::new(name, docker, remote, config.builder, metrics.builds.clone())
+            .with_frontends(&config.build_frontends)
+    };
+    let Some(path) = &config.builders else {
+        let remote = config.buildkit.clone().map(|host| Address { host, certs: config.buildkit_cert_path.clone() });
+        let default = of("default", docker.clone(), remote);
+        return Ok(Builders::new(vec![Pooled::new(default, None, Semaphore::MAX_PERMITS)]));
+    };
+    let wrong = |problem: String| AppError::Builders { problem: format!("{}: {problem}", path.display()) };
+    let file = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let mut pool = Vec::new();
+    for named in parse_builders(&file).map_err(wrong)? {
+        let builder = match named.kind {
+            BuilderKind::BuildKit => {
+                let address = Address { host: named.endpoint, certs: named.cert_path };
+                of(&named.name, docker.clone(), Some(address))
+            }
+            BuilderKind::Docker => {
+                let engine = Docker::connect(Some(&named.endpoint))?.with_tls(named.cert_path.as_deref())?;
+                of(&named.name, engine, None)
+            }
+        };
+        pool.push(Pooled::new(builder, named.scope, named.permits));
+    }
+    Ok(Builders::new(pool))
 }
 
 /// The reconciler of `config`.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::error::{CliError, Problem};
 use super::types::{Connections, Envelope, Report, Started};
 use super::{clean, secret};
+use crate::clients::body::{self, BodyError};
 
 /// Connecting asks GitHub or AWS before it answers.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
@@ -175,6 +176,27 @@ impl Api {
         self.call(self.request(Method::DELETE, &["connections", id])?).await
     }
 
+    /// `GET /api/v1/connect/github/{id}/secrets`; the answer's data.
+    pub async fn build_secrets(&self, connection: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["connect", "github", connection, "secrets"])?).await
+    }
+
+    /// `PUT /api/v1/connect/github/{id}/secrets/{name}`; the answer's data.
+    pub async fn set_build_secret(
+        &self,
+        connection: &str,
+        name: &str,
+        value: &SecretString,
+    ) -> Result<Value, CliError> {
+        let request = self.request(Method::PUT, &["connect", "github", connection, "secrets", name])?;
+        self.call(request.json(&json!({"value": value.expose_secret()}))).await
+    }
+
+    /// `DELETE /api/v1/connect/github/{id}/secrets/{name}`; the answer's data.
+    pub async fn remove_build_secret(&self, connection: &str, name: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::DELETE, &["connect", "github", connection, "secrets", name])?).await
+    }
+
     /// `GET /api/v1/audit` with its filters; the answer's data.
     pub async fn audit(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["audit"])?.query(query)).await
@@ -301,15 +323,11 @@ impl Api {
         }
     }
 
-    async fn body(&self, mut answer: Response) -> Result<Vec<u8>, CliError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(self.protocol("its answer is far too long"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+    async fn body(&self, answer: Response) -> Result<Vec<u8>, CliError> {
+        body::read(answer, MAX_ANSWER_BYTES).await.map_err(|error| match error {
+            BodyError::TooLong(_) => self.protocol("its answer is far too long"),
+            BodyError::Broken(error) => self.unreachable(&error),
+        })
     }
 
     /// The answer makes no sense.

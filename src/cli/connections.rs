@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::api::ServerArgs;
+use super::build_secrets::SecretsArgs;
 use super::error::CliError;
 use super::progress::say;
 use super::{clean, table};
@@ -22,6 +23,8 @@ pub struct ConnectionsArgs {
 enum Command {
     /// Remove a connection: its secrets are erased, and nothing can be deployed with it any more
     Remove(RemoveArgs),
+    /// Secrets of a connection to GitHub that builds may read
+    Secrets(SecretsArgs),
 }
 
 /// `panda connections remove`.
@@ -37,6 +40,7 @@ struct RemoveArgs {
 pub async fn run(args: ConnectionsArgs) -> Result<(), CliError> {
     match args.command {
         Some(Command::Remove(args)) => remove(&args).await,
+        Some(Command::Secrets(args)) => super::build_secrets::run(args).await,
         None => list(&args.server).await,
     }
 }

@@ -56,7 +56,7 @@ pub async fn run(args: DemoArgs) -> Result<(), CliError> {
         () = cancel.cancelled() => Err(CliError::Interrupted),
     };
     say("\n… Stopping everything");
-    let stopped = stack.stop().await;
+    let stopped = Box::pin(stack.stop()).await;
     story?;
     stopped?;
     say(&format!(
@@ -67,7 +67,7 @@ pub async fn run(args: DemoArgs) -> Result<(), CliError> {
 }
 
 async fn tell_story(at: &Addresses, token: &SecretString, lang: Option<Lang>) -> Result<(), CliError> {
-    let api = Api::new(&at.panda, None)?;
+    let api = Api::new(&at.panda, Some(&at.api_token))?;
     let follow = FollowArgs { lang, give_up_after: 30 };
     say(&format!("… Connecting {}/{} and the AWS account through {}", example::OWNER, example::REPO, api.server()));
     let (github, aws) = setup::connect(&api, at, token).await?;

@@ -1,7 +1,7 @@
 //! `panda deploy`: starts a deployment.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::api::ServerArgs;
 use super::clean;
@@ -10,6 +10,7 @@ use super::progress::say;
 use super::source::{Wanted, choose};
 use super::switch::switch_and_watch;
 use super::watch::{FollowArgs, Resume, conclude, report, watch};
+use super::what::WhatArgs;
 use crate::domain::deployment::{Concurrency, Status};
 
 /// `panda deploy`.
@@ -19,6 +20,10 @@ Examples:
   panda deploy --wait                               the only repository and account that are connected
   panda deploy --owner acme --repo shop --wait      one of several
   panda deploy --github gh_… --aws aws_… --json     by the connections' ids
+  panda deploy --tag v1.2.0 --wait                  a tag; --commit SHA for a commit
+  panda deploy --image sha256:…                     an image that is in ECR already
+  panda deploy --context services/api --build-arg VERSION=1.2.0 --secret npm_token
+  panda deploy --kind hotfix --reason 'Prices were wrong'
   panda deploy --concurrency queue --wait           after the one that is not finished yet
   panda deploy --switch                             and straight on to green when it is healthy
 
@@ -31,9 +36,8 @@ pub struct DeployArgs {
     /// Repository
     #[arg(long)]
     repo: Option<String>,
-    /// Branch; the connection's own when left out
-    #[arg(long)]
-    branch: Option<String>,
+    #[command(flatten)]
+    what: WhatArgs,
     /// Id of the connection to the repository
     #[arg(long, value_name = "GH_ID")]
     github: Option<String>,
@@ -59,16 +63,23 @@ pub struct DeployArgs {
 pub async fn run(args: DeployArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let (connections, _) = api.connections().await?;
-    let wanted = Wanted { owner: args.owner, repo: args.repo, branch: args.branch, github: args.github, aws: args.aws };
+    let wanted = Wanted {
+        owner: args.owner,
+        repo: args.repo,
+        branch: args.what.branch.clone(),
+        github: args.github,
+        aws: args.aws,
+    };
     let (github, aws) = choose(&wanted, &connections)?;
-    let body = json!({
-        "githubConnectionId": github.connection_id,
-        "awsConnectionId": aws.connection_id,
-        "owner": github.owner,
-        "repo": github.repo,
-        "branch": wanted.branch.as_deref().unwrap_or(&github.branch),
-        "concurrency": args.concurrency,
-    });
+    let mut body = args.what.fields(&github.branch);
+    body.extend([
+        ("githubConnectionId".to_owned(), json!(github.connection_id)),
+        ("awsConnectionId".to_owned(), json!(aws.connection_id)),
+        ("owner".to_owned(), json!(github.owner)),
+        ("repo".to_owned(), json!(github.repo)),
+        ("concurrency".to_owned(), json!(args.concurrency)),
+    ]);
+    let body = Value::Object(body);
     let (started, data) = api.deploy(&body).await?;
     let id = started.deployment_id;
     if !args.wait && !args.switch {

@@ -7,7 +7,11 @@ use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use super::error::CliError;
-use crate::clients::docker::{BuildLimits, BuildRequest, Docker};
+use crate::clients::builder::{Build, Builder};
+use crate::clients::buildkit::{Credentials, Secrets};
+use crate::clients::docker::{BuildLimits, Docker};
+use crate::domain::{build_spec::BuildOptions, builder::BuilderChoice};
+use crate::metrics::BuildMetrics;
 use crate::sandbox::git::{Repositories, SourceFile};
 use crate::sandbox::parts::Engine;
 
@@ -63,21 +67,31 @@ pub async fn build_blue(engine: &Engine, scratch: &Path) -> Result<String, CliEr
         // The Dockerfile itself makes the script a program.
         tokio::fs::write(context.join(&file.path), &file.contents).await.map_err(failed)?;
     }
-    let request = BuildRequest {
-        context: &context,
+    let failed_build = |error: &dyn std::fmt::Display| {
+        CliError::Demo(format!("the example's first version could not be built: {error}"))
+    };
+    let docker = Docker::connect(Some(engine.host())).map_err(|error| CliError::Demo(error.to_string()))?;
+    let builder = Builder::new("example", docker, None, BuilderChoice::Auto, BuildMetrics::default());
+    let build = Build {
+        root: &context,
+        context: Path::new(""),
         dockerfile: Path::new("Dockerfile"),
-        tag: BLUE_IMAGE,
-        labels: &BTreeMap::new(),
-        network: engine.network_mode(),
-        limits: BuildLimits::default(),
+        image: BLUE_IMAGE,
+        options: &BuildOptions::default(),
+        own_args: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        committed_at: None,
+        cache_domain: builder.cache_domain(OWNER),
+        cache: None,
+        credentials: Credentials::default(),
+        secrets: Secrets::default(),
+        network: Some("none"),
+        limits: &BuildLimits::default(),
     };
     // Nobody listens: a failure brings the last lines with it.
     let (lines, _) = mpsc::channel(1);
-    let built = Docker::connect(Some(engine.host()))
-        .map_err(|error| CliError::Demo(error.to_string()))?
-        .build(request, lines)
-        .await;
-    built.map_err(|error| CliError::Demo(format!("the example's first version could not be built: {error}")))?;
+    let active = builder.active().await.map_err(|error| failed_build(&error))?;
+    builder.build(&active, build, lines).await.map_err(|error| failed_build(&error))?;
     tokio::fs::remove_dir_all(&context).await.map_err(failed)?;
     Ok(BLUE_IMAGE.to_owned())
 }

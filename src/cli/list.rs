@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::say;
+use super::what::flatten;
 use super::{clean, table};
 use crate::domain::deployment::Status;
 
@@ -62,7 +63,8 @@ pub async fn run(args: ListArgs) -> Result<(), CliError> {
         say(&clean::json(&data));
         return Ok(());
     }
-    let rows = data.get("deployments").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut rows = data.get("deployments").and_then(Value::as_array).cloned().unwrap_or_default();
+    rows.iter_mut().for_each(flatten);
     let columns =
         ["deploymentId", "status", "owner", "repo", "branch", "startedAt", "attempt", "queuePosition", "errorCode"];
     say(table::rows(&rows, &columns, "no deployments").trim_end());

@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod build_secrets;
 mod cancel;
 mod clean;
 mod connect;
@@ -11,6 +12,7 @@ mod demo;
 mod deploy;
 mod error;
 mod example;
+mod fetch_source;
 mod keys;
 mod leftovers;
 mod list;
@@ -36,10 +38,12 @@ mod token;
 mod types;
 mod up;
 mod watch;
+mod what;
 
 use clap::{Parser, Subcommand};
 
 pub use error::{CliError, exit};
+pub use fetch_source::run as fetch_source;
 
 use crate::app;
 use crate::domain::principal::Caller;
@@ -126,6 +130,9 @@ pub enum Command {
     Maintenance(maintenance::MaintenanceArgs),
     /// Show what the replicas log, or log something else for a while
     Log(log::LogArgs),
+    /// Fetch a repository, as a server's child process
+    #[command(hide = true)]
+    FetchSource(fetch_source::FetchSourceArgs),
     /// Run a command with a private Postgres and a Docker engine (DATABASE_URL and DOCKER_HOST are set)
     Parts(parts::PartsArgs),
 }
@@ -168,6 +175,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Report(args) => report::run(args).await?,
         Command::Maintenance(args) => maintenance::run(args).await?,
         Command::Log(args) => log::run(args).await?,
+        Command::FetchSource(args) => fetch_source::run(&args)?,
         // The command's own exit code is ours.
         Command::Parts(args) => return parts::run(args).await,
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::say;
+use super::what::flatten;
 use super::{clean, table};
 
 /// What is most looked for comes first.
@@ -55,6 +56,7 @@ pub fn shown(data: &Value, json: bool) -> String {
     }
     // The attempts are a table of their own: each is a row.
     let mut members = data.clone();
+    flatten(&mut members);
     let attempts = members.as_object_mut().and_then(|members| members.remove("attempts"));
     let mut text = table::members(&members, &ORDER);
     if let Some(Value::Array(attempts)) =

@@ -7,6 +7,7 @@ use super::api::{Api, ServerArgs};
 use super::error::CliError;
 use super::progress::say;
 use super::source::{Wanted, choose};
+use super::what::WhatArgs;
 use super::{clean, table};
 use crate::domain::deployment::Concurrency;
 use crate::domain::schedule::Missed;
@@ -64,9 +65,8 @@ struct CreateArgs {
     /// Repository
     #[arg(long)]
     repo: Option<String>,
-    /// Branch; the connection's own when left out
-    #[arg(long)]
-    branch: Option<String>,
+    #[command(flatten)]
+    what: WhatArgs,
     /// Id of the connection to the repository
     #[arg(long, value_name = "GH_ID")]
     github: Option<String>,
@@ -103,9 +103,8 @@ struct ChangeArgs {
     /// What people call it
     #[arg(long)]
     name: Option<String>,
-    /// Branch
-    #[arg(long)]
-    branch: Option<String>,
+    #[command(flatten)]
+    what: WhatArgs,
     /// Id of the connection to the repository, which has to be the same one
     #[arg(long, value_name = "GH_ID")]
     github: Option<String>,
@@ -188,15 +187,24 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
 async fn create(args: CreateArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let (connections, _) = api.connections().await?;
-    let wanted = Wanted { owner: args.owner, repo: args.repo, branch: args.branch, github: args.github, aws: args.aws };
+    let wanted = Wanted {
+        owner: args.owner,
+        repo: args.repo,
+        branch: args.what.branch.clone(),
+        github: args.github,
+        aws: args.aws,
+    };
     let (github, aws) = choose(&wanted, &connections)?;
+    let mut deploy = args.what.fields(&github.branch);
+    deploy.extend([
+        ("githubConnectionId".to_owned(), json!(github.connection_id)),
+        ("awsConnectionId".to_owned(), json!(aws.connection_id)),
+        ("owner".to_owned(), json!(github.owner)),
+        ("repo".to_owned(), json!(github.repo)),
+    ]);
     let body = json!({
         "name": args.name, "cron": args.cron, "timeZone": args.time_zone, "paused": args.paused,
-        "concurrency": args.concurrency, "missed": args.missed,
-        "deploy": {
-            "githubConnectionId": github.connection_id, "awsConnectionId": aws.connection_id, "owner": github.owner,
-            "repo": github.repo, "branch": wanted.branch.as_deref().unwrap_or(&github.branch),
-        },
+        "concurrency": args.concurrency, "missed": args.missed, "deploy": deploy,
     });
     let data = api.create_schedule(&body).await?;
     report(&args.server, &data);
@@ -211,8 +219,8 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
     }
     body.extend(args.concurrency.map(|policy| ("concurrency".to_owned(), json!(policy))));
     body.extend(args.missed.map(|policy| ("missed".to_owned(), json!(policy))));
-    let deploy = [("branch", args.branch), ("githubConnectionId", args.github), ("awsConnectionId", args.aws)];
-    if deploy.iter().any(|(_, value)| value.is_some()) {
+    let deploy = [("githubConnectionId", args.github), ("awsConnectionId", args.aws)];
+    if !args.what.is_empty() || deploy.iter().any(|(_, value)| value.is_some()) {
         // The API takes all of it at once.
         let mut whole = api.schedule(&args.id).await?["deploy"].take();
         for (name, value) in deploy {
@@ -220,6 +228,7 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
                 whole[name] = json!(value);
             }
         }
+        args.what.change(&mut whole);
         body.insert("deploy".to_owned(), whole);
     }
     let data = api.change_schedule(&args.id, &Value::Object(body)).await?;

@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::error::CliError;
-use super::{example, leftovers};
+use super::{example, leftovers, setup};
 use crate::app::{self, Running};
 use crate::config::Config;
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::Keyring;
 use crate::sandbox::github::GitHub;
-use crate::sandbox::parts::{Parts, Registry, RegistryOptions};
+use crate::sandbox::parts::{Parts, Registry, RegistryOptions, password_file};
 use crate::sandbox::{RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing};
 
 /// The sandbox's bus for push events, on the controller's side.
@@ -52,8 +52,14 @@ pub struct Addresses {
     pub user: SandboxCredentials,
     /// The example's repository on disk, to push new versions to.
     pub repository: PathBuf,
-    /// Panda's database.
+    /// Panda's database, without its password.
     pub database: String,
+    /// The file with the database's password.
+    pub password_file: PathBuf,
+    /// A token that may do everything at Panda.
+    pub api_token: SecretString,
+    /// The file that holds it.
+    pub token_file: PathBuf,
     /// The Docker engine, as in `DOCKER_HOST`.
     pub docker: String,
 }
@@ -81,7 +87,7 @@ impl Stack {
     /// Starts everything and tells `say` what is being done.
     pub async fn start(options: &StackOptions, say: &(dyn Fn(&str) + Sync)) -> Result<Self, CliError> {
         let mut started = Started { keep: options.keep, ..Started::default() };
-        match started.fill(options, say).await {
+        match Box::pin(started.fill(options, say)).await {
             Ok(addresses) => Ok(Self { addresses, started }),
             Err(error) => {
                 // The first error is the one that matters; those of stopping would hide it.
@@ -122,6 +128,7 @@ impl Started {
         example::publish(github.repositories(), &options.token, is_new).await?;
         let sandbox = self.sandbox.insert(
             Sandbox::start(SandboxOptions {
+                keys: Some(setup::kept_secret(&dir.join("sandbox-keys"), setup::random_api_token)?),
                 docker: parts.engine.docker().clone(),
                 registry: None,
                 initial_image: Some(blue),
@@ -145,7 +152,9 @@ impl Started {
         });
 
         say("Starting Panda");
-        let config = configuration(options, parts, github, sandbox)?;
+        let token_file = dir.join("admin-token");
+        let api_token = setup::kept_secret(&token_file, setup::random_api_token)?;
+        let config = configuration(options, parts, github, sandbox, &token_file)?;
         let keys = sandbox.controller_credentials();
         let controller = AwsKeys {
             access_key_id: keys.access_key_id.clone(),
@@ -160,7 +169,10 @@ impl Started {
             region: sandbox.region().to_owned(),
             user: sandbox.user_credentials().clone(),
             repository,
-            database: parts.postgres.url(),
+            database: parts.postgres.shown_url(),
+            password_file: password_file(&dir.join("postgres")),
+            api_token,
+            token_file,
             docker: parts.engine.host().to_owned(),
         })
     }
@@ -205,16 +217,18 @@ fn configuration(
     parts: &Parts,
     github: &GitHub,
     sandbox: &Sandbox,
+    token_file: &Path,
 ) -> Result<Config, CliError> {
     let endpoint = sandbox.endpoint().as_str();
     let mut args: Vec<OsString> = vec!["panda".into()];
     let mut set = |option: &str, value: &str| args.extend([OsString::from(option), value.into()]);
-    set("--database-url", SecretString::from(parts.postgres.url()).expose_secret());
+    set("--database-url", parts.postgres.url().expose_secret());
     set("--key-file", &path_text(&key_file(&options.dir)?)?);
     set("--migrate", "true");
     set("--listen", &options.listen.to_string());
-    // Whoever is at this machine; `panda up` listens nowhere else.
-    set("--auth", "none");
+    // Other users of the machine, and what builds run on its network, reach loopback as well.
+    set("--auth", "required");
+    set("--admin-token-file", &path_text(token_file)?);
     set("--aws-endpoint", endpoint);
     set("--codedeploy-endpoint", endpoint);
     set("--controller-region", sandbox.region());
@@ -222,7 +236,7 @@ fn configuration(
     set("--github-api", &github.api_url());
     set("--github-url", &github.git_url());
     set("--docker-host", parts.engine.host());
-    if let Some(network) = parts.engine.network_mode() {
+    if let Some(network) = build_network(options.keep, parts.engine.network_mode()) {
         set("--build-network", network);
     }
     // The services of the sandbox run here.
@@ -230,6 +244,16 @@ fn configuration(
     set("--workspace-dir", &path_text(&options.dir.join("workspaces"))?);
     let settings = Settings::try_parse_from(args);
     Ok(settings.map_err(|error| CliError::input("configuration", error.to_string()))?.config)
+}
+
+/// The network of builds: none in the demo, whose example needs none. `panda up` builds what its user pushes, on the network that
+/// `PANDA_BUILD_NETWORK` names, or the one that the engine has.
+fn build_network(keep: bool, engine: Option<&'static str>) -> Option<&'static str> {
+    if !keep {
+        return Some("none");
+    }
+    let named = std::env::var_os("PANDA_BUILD_NETWORK").is_some_and(|name| !name.is_empty());
+    engine.filter(|_| !named)
 }
 
 /// The key that seals what is stored here; made at the first start.

@@ -4,6 +4,8 @@
 //! server sends what came after it, nothing twice. A stream ends for good when the deployment needs a person or is finished: the
 //! server answers 204 to a client that has everything, and says how many events there are in the deployment's result.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use eventsource_stream::Eventsource as _;
@@ -18,6 +20,8 @@ use crate::domain::deployment::Status;
 /// The first wait before reconnecting; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Far more than an event has; signs of life between two events count as well.
+const MAX_EVENT_BYTES: usize = 8 << 20;
 
 /// One event as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,9 +118,17 @@ async fn run_once(
         viewer.connection(None);
     }
     let Some(answer) = answer else { return ended(api, follow, None).await };
-    let mut events = answer.bytes_stream().eventsource();
+    // Bytes since the last whole event: one that never ends must not fill the memory.
+    let pending = Cell::new(0_usize);
+    let pieces = answer.bytes_stream().map(|piece| {
+        let piece = piece.map_err(std::io::Error::other)?;
+        pending.set(pending.get().saturating_add(piece.len()));
+        if pending.get() > MAX_EVENT_BYTES { Err(std::io::Error::other("an event without end")) } else { Ok(piece) }
+    });
+    let mut events = pin!(pieces.eventsource());
     while let Some(event) = events.next().await {
         let event = event.map_err(|error| api.unreachable(&error))?;
+        pending.set(0);
         let data = serde_json::from_str(&event.data).map_err(|error| api.protocol(&error.to_string()))?;
         let event = StreamEvent { id: event.id, name: event.event, data };
         seen.count += 1;

@@ -1,19 +1,17 @@
 //! `panda up`: the same parts as in the demo, and they stay.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nix::fcntl::{Flock, FlockArg};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use super::api::Api;
 use super::error::CliError;
 use super::progress::say;
 use super::stack::{Addresses, Stack, StackOptions};
-use super::{example, secret, setup, shutdown};
+use super::{example, setup, shutdown};
 
 /// `panda up`.
 #[derive(Args, Debug)]
@@ -22,7 +20,8 @@ Example:
   panda up                      then, in another terminal, what it prints
 
 Starts Postgres, a Docker engine when none is running, an image registry, a sandbox that stands for AWS and GitHub, and Panda. The
-deployments and the example's repository stay in the folder for the next start; the sandbox itself begins anew each time. Ctrl-C stops all.")]
+deployments and the example's repository stay in the folder for the next start; the sandbox itself begins anew each time. The API asks for
+the token in the folder's file admin-token, Postgres for the password in postgres/password. Ctrl-C stops all.")]
 pub struct UpArgs {
     /// Folder for the data, kept between runs
     #[arg(long, env = "PANDA_DATA_DIR", value_name = "FOLDER", default_value_os_t = default_folder())]
@@ -37,14 +36,15 @@ pub async fn run(args: UpArgs) -> Result<(), CliError> {
     let cancel = shutdown::token()?;
     let dir = folder(&args.data_dir)?;
     let _lock = lock(&dir)?;
-    let options = StackOptions { token: kept_token(&dir.join("github-token"))?, dir, listen: args.listen, keep: true };
+    let token = setup::kept_secret(&dir.join("github-token"), setup::random_token)?;
+    let options = StackOptions { token, dir, listen: args.listen, keep: true };
     let tell = |line: &str| say(&format!("… {line}"));
     let stack = tokio::select! {
         started = Stack::start(&options, &tell) => started?,
         () = cancel.cancelled() => return Err(CliError::Interrupted),
     };
     let connected = async {
-        let api = Api::new(&stack.addresses.panda, None)?;
+        let api = Api::new(&stack.addresses.panda, Some(&stack.addresses.api_token))?;
         setup::connect(&api, &stack.addresses, &options.token).await
     };
     let welcomed = connected.await.map(|ids| say(&welcome(&stack.addresses, &options, &ids)));
@@ -52,19 +52,19 @@ pub async fn run(args: UpArgs) -> Result<(), CliError> {
         cancel.cancelled().await;
     }
     say("\n… Stopping everything");
-    let stopped = stack.stop().await;
+    let stopped = Box::pin(stack.stop()).await;
     welcomed?;
     stopped
 }
 
-/// Nobody signs in here: nobody elsewhere may come.
+/// The sandbox and the token are for this machine: without TLS the token would be readable on the way.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
         text.parse().map_err(|_| "give an address and a port such as 127.0.0.1:8080".to_owned())?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err("panda up is for this machine alone, since nobody signs in to it: give a loopback address, or see panda serve".to_owned())
+        Err("panda up is for this machine alone: give a loopback address, or see panda serve".to_owned())
     }
 }
 
@@ -77,39 +77,44 @@ fn welcome(at: &Addresses, options: &StackOptions, (github, aws): &(String, Stri
         r#"{{"githubConnectionId":"{github}","awsConnectionId":"{aws}","owner":"{owner}","repo":"{repo}","branch":"{branch}"}}"#
     );
     format!(
-        "
+        r#"
 Panda is at {panda} (API browser: {panda}/swagger-ui). Ctrl-C stops everything.
 
+  Token          in {token}, which only you can read; every call needs it
   Connected      {owner}/{repo} as {github}, the sandbox's AWS account as {aws}
   Sandbox (AWS)  {aws_endpoint}   region {region}
     AWS_ACCESS_KEY_ID={key}
     AWS_SECRET_ACCESS_KEY={secret}
-  Postgres       {database}
+  Postgres       {database}   password in {password}
   Docker engine  {docker}
   Data           {data}
 
 Try, in another terminal:
 
+  export PANDA_TOKEN_FILE={token}
   {me} deploy{flag} --github {github} --aws {aws} --wait
   {me} switch{flag} DEPLOYMENT_ID --wait
 
 The same with curl:
 
-  curl -s {panda}/api/v1/deploy -H 'content-type: application/json' -d '{body}'
-  curl -N {panda}/api/v1/deploy/DEPLOYMENT_ID/events
-  curl -s -X POST {panda}/api/v1/deploy/DEPLOYMENT_ID/switch
-  curl -s {panda}/api/v1/deploy/DEPLOYMENT_ID/result
+  auth="authorization: Bearer $(cat {token})"
+  curl -s -H "$auth" {panda}/api/v1/deploy -H 'content-type: application/json' -d '{body}'
+  curl -N -H "$auth" {panda}/api/v1/deploy/DEPLOYMENT_ID/events
+  curl -s -H "$auth" -X POST {panda}/api/v1/deploy/DEPLOYMENT_ID/switch
+  curl -s -H "$auth" {panda}/api/v1/deploy/DEPLOYMENT_ID/result
 
 A new version of the example:
 
   git clone -q {repository} /tmp/hello && cd /tmp/hello && echo 3 > VERSION && git commit -qam 'Version 3' && git push -q
-",
+"#,
         aws_endpoint = at.aws,
         region = at.region,
         key = at.user.access_key_id,
         // Of the sandbox on this machine alone, made for this run, and there to be used.
         secret = at.user.secret_access_key.expose_secret(),
+        token = quoted(&at.token_file.to_string_lossy()),
         database = at.database,
+        password = at.password_file.display(),
         docker = at.docker,
         data = options.dir.display(),
         repository = quoted(&at.repository.to_string_lossy()),
@@ -159,18 +164,6 @@ fn lock(dir: &Path) -> Result<Flock<std::fs::File>, CliError> {
     })
 }
 
-/// The token of an earlier run, or a new one: connections that are in the database go on working with it.
-fn kept_token(path: &Path) -> Result<SecretString, CliError> {
-    if path.exists() {
-        return secret::require("github-token", Some(path), &[]);
-    }
-    let token = setup::random_token();
-    let failed = |source| CliError::File { path: path.to_path_buf(), source };
-    let mut file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(failed)?;
-    writeln!(file, "{}", token.expose_secret()).map_err(failed)?;
-    Ok(token)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,16 +172,6 @@ mod tests {
     fn a_path_can_be_copied_into_a_shell() {
         assert_eq!(quoted("/var/lib/panda/git"), "/var/lib/panda/git");
         assert_eq!(quoted("/home/o'neil/my data"), r"'/home/o'\''neil/my data'");
-    }
-
-    #[test]
-    fn a_token_is_kept_for_the_next_start_and_closed_to_others() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("github-token");
-        let first = kept_token(&path).unwrap();
-        assert_eq!(kept_token(&path).unwrap().expose_secret(), first.expose_secret());
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o077, 0);
     }
 
     #[test]

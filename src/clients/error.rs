@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The longest message that is kept, in characters: messages end up in events and rows.
-const LONGEST_MESSAGE: usize = 1_000;
+pub(crate) const LONGEST_MESSAGE: usize = 1_000;
 
 /// What went wrong, as far as a caller can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

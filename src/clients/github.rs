@@ -6,12 +6,15 @@ use reqwest::{Client, Response, StatusCode, header::HeaderMap, redirect::Policy}
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{ClientError, ErrorKind, error::chain};
+use super::{ClientError, ErrorKind, body, error::chain};
 use crate::domain::mask::Mask;
 use crate::domain::validate;
 use crate::failpoints::around;
 
 const CALL: &str = "GitHub API";
+
+/// Most bytes of a refusal: GitHub's own are a few hundred.
+const MOST_REFUSAL: usize = 64 << 10;
 
 /// Why a repository cannot be connected.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +134,9 @@ async fn message(answer: Response) -> String {
     struct Problem {
         message: String,
     }
-    answer.json::<Problem>().await.map_or_else(|_| "no reason given".into(), |problem| problem.message)
+    let read = body::read(answer, MOST_REFUSAL).await.ok();
+    let problem = read.and_then(|body| serde_json::from_slice::<Problem>(&body).ok());
+    problem.map_or_else(|| "no reason given".into(), |problem| problem.message)
 }
 
 #[cfg(test)]

@@ -3,6 +3,11 @@
 //! A client may use `domain` and `metrics`, and nothing else of the program.
 
 pub mod aws;
+pub(crate) mod body;
+pub mod build;
+pub mod builder;
+pub mod builders;
+pub mod buildkit;
 pub mod docker;
 pub mod error;
 pub mod git;
@@ -11,6 +16,8 @@ pub mod guarded;
 pub mod oidc;
 mod outside;
 pub mod probe;
+pub mod registry;
+pub mod registry_logins;
 pub mod workspace;
 
 pub use error::{ClientError, ErrorKind};

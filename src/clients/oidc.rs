@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{ClientError, ErrorKind, error::chain};
+use super::body::BodyError;
+use super::{ClientError, ErrorKind, body, error::chain};
 use crate::domain::claims::is_fit;
 
 const CALL: &str = "OpenID Connect issuer";
@@ -121,7 +122,7 @@ impl IssuerKeys {
 
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, ClientError> {
         let away = |error: &reqwest::Error| ClientError::new(ErrorKind::Unavailable, CALL, chain(error));
-        let mut response = self.http.get(url).send().await.map_err(|error| away(&error))?;
+        let response = self.http.get(url).send().await.map_err(|error| away(&error))?;
         let status = response.status();
         if !status.is_success() {
             return Err(ClientError::new(
@@ -130,13 +131,10 @@ impl IssuerKeys {
                 format!("{url} answers {status}"),
             ));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| away(&error))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ANSWER {
-                return Err(ClientError::new(ErrorKind::Invalid, CALL, format!("{url} answers more than 256 KiB")));
-            }
-        }
+        let body = body::read(response, MAX_ANSWER).await.map_err(|error| match error {
+            BodyError::TooLong(_) => ClientError::new(ErrorKind::Invalid, CALL, format!("{url}: {error}")),
+            BodyError::Broken(_) => ClientError::new(ErrorKind::Unavailable, CALL, error),
+        })?;
         let unreadable = |error| ClientError::new(ErrorKind::Invalid, CALL, format!("{url} cannot be read: {error}"));
         serde_json::from_slice(&body).map_err(unreadable)
     }

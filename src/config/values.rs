@@ -88,3 +88,32 @@ pub(super) fn template(text: &str) -> Result<String, String> {
         Err("the name must contain {owner} and {repo}, or repositories would share it".to_owned())
     }
 }
+
+/// A limit of processes as Docker writes it: `nofile=1024:2048`.
+pub(super) fn ulimit(text: &str) -> Result<String, String> {
+    const NAMES: [&str; 15] = [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    let wrong =
+        || format!("give NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:2048; the names are {}", NAMES.join(", "));
+    let (name, values) = text.split_once('=').ok_or_else(wrong)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    match (NAMES.contains(&name), soft.parse::<i64>(), hard.parse::<i64>()) {
+        (true, Ok(soft), Ok(hard)) if soft <= hard && soft >= 0 => Ok(text.to_owned()),
+        _ => Err(wrong()),
+    }
+}

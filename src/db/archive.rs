@@ -26,13 +26,13 @@ impl Db {
                  committed_at, image_digest, execution_arn, code_deploy_deployment_id, blue_latency_ms, green_latency_ms,
                  blue_error_rate, green_error_rate, final_service, error_code, error_message, started_by, concurrency, superseded_by,
                  events, queued_at, turn_at, started_at, attempt_started_at, blue_green_started_at, ready_at, switch_requested_at,
-                 cancel_requested_at, completed_at)
+                 cancel_requested_at, completed_at, build, reason, kind)
              SELECT id, status, owner, repo, branch, account_id, region, ecr_repository, attempt, step,
                     CASE WHEN step = 'cancel' THEN step_state ->> 'during' END, commit_sha,
                     committed_at, image_digest, execution_arn, code_deploy_deployment_id, blue_latency_ms, green_latency_ms,
                     blue_error_rate, green_error_rate, final_service, error_code, error_message, started_by, concurrency, superseded_by,
                     next_event_seq - 1, queued_at, turn_at, started_at, attempt_started_at, blue_green_started_at, ready_at,
-                    switch_requested_at, cancel_requested_at, completed_at
+                    switch_requested_at, cancel_requested_at, completed_at, build, reason, kind
              FROM deployments WHERE id = ANY ($1)",
             &chosen
         )

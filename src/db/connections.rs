@@ -5,6 +5,7 @@ use futures_util::stream::{self, StreamExt as _};
 use secrecy::SecretString;
 use sqlx::PgConnection;
 
+use super::build_secrets::open;
 use super::sealed::{AWS, GITHUB};
 use super::{Db, DbError};
 use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
@@ -132,11 +133,21 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
-        let opened = rows.into_iter().map(|row| async move {
+        let mut secrets = self.sealed_build_secrets(ids).await?;
+        let rows: Vec<_> = rows.into_iter().map(|row| (secrets.of(&row.id), row)).collect();
+        let opened = rows.into_iter().map(|(secrets, row)| async move {
             let sealed = self.sealed(GITHUB, &row.id, row.key_id, row.wrapped_key).await?;
+            let build_secrets = open(secrets, &row.id, &sealed)?;
             let token = sealed.secret("token", row.token, row.token_sealed)?;
             let token = token.ok_or_else(|| DbError::Corrupt(format!("{GITHUB} {} has no token", row.id)))?;
-            Ok(GithubConnection { id: row.id, owner: row.owner, repo: row.repo, branch: row.branch, token })
+            Ok(GithubConnection {
+                id: row.id,
+                owner: row.owner,
+                repo: row.repo,
+                branch: row.branch,
+                token,
+                build_secrets,
+            })
         });
         Ok(stream::iter(opened).buffered(AT_ONCE).collect().await)
     }

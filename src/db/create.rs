@@ -12,6 +12,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Concurrency;
 use crate::domain::event::Event;
 use crate::domain::principal::{Caller, Role};
+use crate::domain::request::Requested;
 use crate::domain::trace::Trace;
 
 /// What is needed for a new row.
@@ -23,8 +24,8 @@ pub struct NewDeployment {
     pub owner: String,
     /// Repository of the source.
     pub repo: String,
-    /// Branch.
-    pub branch: String,
+    /// What it was asked for.
+    pub requested: Requested,
     /// `gh_…`
     pub github_connection_id: String,
     /// `aws_…`
@@ -152,10 +153,14 @@ pub(super) async fn create(
         let event = Event::new(EventCode::DeploymentQueued).with("position", position);
         events::append_first(tx, &new.id, &event).await?;
     }
-    let details = json!({
-        "branch": new.branch, "concurrency": new.concurrency.as_str(), "superseded": made.superseded,
-        "githubConnectionId": new.github_connection_id, "awsConnectionId": new.aws_connection_id,
-    });
+    let mut details = new.requested.details();
+    details.extend([
+        ("concurrency".to_owned(), json!(new.concurrency.as_str())),
+        ("superseded".to_owned(), json!(made.superseded)),
+        ("githubConnectionId".to_owned(), json!(new.github_connection_id)),
+        ("awsConnectionId".to_owned(), json!(new.aws_connection_id)),
+    ]);
+    let details = Value::Object(details);
     let (target, repository) = (Some(new.id.as_str()), Some((new.owner.as_str(), new.repo.as_str())));
     audit::record(tx, &Entry { by, action: Action::Deploy, target, repository, refused: None, details }).await?;
     Ok(Ok(made))
@@ -236,14 +241,15 @@ async fn insert(
 ) -> Result<DateTime<Utc>, DbError> {
     Ok(sqlx::query_scalar!(
         "INSERT INTO deployments (id, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region,
-                                  ecr_repository, step, concurrency, queued, queued_at, started_by, trace_id, trace_parent)
+                                  ecr_repository, step, concurrency, queued, queued_at, started_by, trace_id, trace_parent, build, reason,
+                                  kind)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END, $13,
-                 coalesce($14, replace(gen_random_uuid()::text, '-', '')), $15)
+                 coalesce($14, replace(gen_random_uuid()::text, '-', '')), $15, $16, $17, $18)
          RETURNING started_at",
         new.id,
         new.owner,
         new.repo,
-        new.branch,
+        new.requested.source.column(),
         new.github_connection_id,
         new.aws_connection_id,
         new.account_id,
@@ -254,7 +260,10 @@ async fn insert(
         queued,
         by.principal.known_subject(),
         new.trace.as_ref().map(|trace| trace.id.as_str()),
-        new.trace.as_ref().and_then(|trace| trace.parent.as_deref())
+        new.trace.as_ref().and_then(|trace| trace.parent.as_deref()),
+        new.requested.build_column(),
+        new.requested.reason,
+        new.requested.kind.as_str()
     )
     .fetch_one(connection)
     .await?)

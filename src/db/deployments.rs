@@ -48,6 +48,9 @@ pub struct DeploymentView {
     pub superseded_by: Option<String>,
     /// The schedule that it is of; none when there is none.
     pub schedule_id: Option<String>,
+    pub build: Option<serde_json::Value>,
+    pub reason: Option<String>,
+    pub kind: String,
 }
 
 /// An attempt that failed and was followed by another one, as it may be shown.
@@ -144,7 +147,7 @@ impl Db {
                     extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
                     next_event_seq - 1 AS \"event_count!\", final_service, blue_url, green_url, blue_service_arn,
                     green_service_arn, code_deploy_deployment_id, error_code, error_message, blue_latency_ms,
-                    green_latency_ms, blue_error_rate, green_error_rate, switch_requested_at, superseded_by,
+                    green_latency_ms, blue_error_rate, green_error_rate, switch_requested_at, superseded_by, build, reason, kind,
                     (SELECT r.schedule_id FROM schedule_runs r WHERE r.deployment_id = d.id) AS schedule_id,
                     CASE WHEN queued AND status IN ('RUNNING', 'DEPLOYMENT_READY') THEN (
                         SELECT count(*) FROM deployments q

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod audit;
+pub mod build_secrets;
 pub mod commit;
 pub mod connections;
 pub mod create;
@@ -10,6 +11,7 @@ pub mod events;
 pub mod feed;
 pub mod health;
 pub mod idempotency;
+pub mod installation;
 pub mod locks;
 pub mod log_filter;
 pub mod maintenance;

@@ -6,6 +6,7 @@ use sqlx::types::Uuid;
 
 use super::{Db, DbError};
 use crate::domain::deployment::{Deployment, Facts};
+use crate::domain::request::Requested;
 use crate::domain::trace::Trace;
 
 /// What a heartbeat found.
@@ -179,7 +180,7 @@ impl Db {
                  d.last_history_event_id, d.polling_state, d.cluster_name, d.service_name, d.task_definition, d.blue_service_arn,
                  d.green_service_arn, d.blue_target_group_arn, d.green_target_group_arn, d.blue_url, d.green_url,
                  d.code_deploy_deployment_id, d.code_deploy_application_name, d.blue_latency_ms, d.green_latency_ms,
-                 d.blue_error_rate, d.green_error_rate, d.final_service
+                 d.blue_error_rate, d.green_error_rate, d.final_service, d.build, d.reason, d.kind
              FROM deployments d WHERE d.id = ANY ($2) AND d.replica_id = $1",
             replica,
             ids
@@ -193,7 +194,8 @@ impl Db {
                     status: row.status.parse().map_err(DbError::Corrupt)?,
                     owner: row.owner,
                     repo: row.repo,
-                    branch: row.branch,
+                    requested: Requested::of_row(&row.branch, row.build, row.reason, &row.kind)
+                        .map_err(DbError::Corrupt)?,
                     github_connection_id: row.github_connection_id,
                     aws_connection_id: row.aws_connection_id,
                     account_id: row.account_id,

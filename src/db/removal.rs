@@ -44,6 +44,7 @@ impl Db {
         )
         .execute(&mut *tx)
         .await?;
+        sqlx::query!("DELETE FROM github_build_secrets WHERE connection_id = $1", id).execute(&mut *tx).await?;
         sqlx::query!(
             "UPDATE aws_connections
              SET removed_at = now(), secret_access_key = NULL, session_token = NULL, external_id = NULL, key_id = NULL,

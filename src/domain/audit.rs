@@ -19,6 +19,10 @@ pub enum Action {
     ConnectAws,
     /// A connection is removed.
     RemoveConnection,
+    /// A build secret is set.
+    SetBuildSecret,
+    /// A build secret is removed.
+    RemoveBuildSecret,
     /// A schedule is made.
     CreateSchedule,
     /// A schedule is changed, paused or resumed.
@@ -46,7 +50,7 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::Deploy,
         Self::Switch,
         Self::Cancel,
@@ -54,6 +58,8 @@ impl Action {
         Self::ConnectGithub,
         Self::ConnectAws,
         Self::RemoveConnection,
+        Self::SetBuildSecret,
+        Self::RemoveBuildSecret,
         Self::CreateSchedule,
         Self::ChangeSchedule,
         Self::DeleteSchedule,
@@ -78,6 +84,8 @@ impl Action {
             Self::ConnectGithub => "connect.github",
             Self::ConnectAws => "connect.aws",
             Self::RemoveConnection => "connection.remove",
+            Self::SetBuildSecret => "build_secret.set",
+            Self::RemoveBuildSecret => "build_secret.remove",
             Self::CreateSchedule => "schedule.create",
             Self::ChangeSchedule => "schedule.change",
             Self::DeleteSchedule => "schedule.delete",
@@ -103,6 +111,8 @@ impl Action {
             ("POST", "connect/github") => Some(Self::ConnectGithub),
             ("POST", "connect/aws") => Some(Self::ConnectAws),
             ("DELETE", "connections/{id}") => Some(Self::RemoveConnection),
+            ("PUT", "connect/github/{id}/secrets/{name}") => Some(Self::SetBuildSecret),
+            ("DELETE", "connect/github/{id}/secrets/{name}") => Some(Self::RemoveBuildSecret),
             ("POST", "schedules") => Some(Self::CreateSchedule),
             ("PATCH", "schedules/{id}") => Some(Self::ChangeSchedule),
             ("DELETE", "schedules/{id}") => Some(Self::DeleteSchedule),

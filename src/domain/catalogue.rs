@@ -1,6 +1,7 @@
 //! The catalogue of events: every message that a client can see, as data, in Korean (the wire's default) and English.
 //!
-//! `events.json` is the agreed catalogue, kept as it was agreed; `additions.json` beside it holds what Panda adds.
+//! `events.json` is the agreed catalogue, kept as it was agreed; `additions.json` beside it holds the events that Panda adds, and
+//! `extra_details.json` the details that it adds to agreed ones.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -159,6 +160,8 @@ event_codes! {
     RetryStarted = "retry_started",
     /// [Stage 1] Submodules and Git LFS files are not fetched; the commit has some.
     SourceLeftOut = "source_left_out",
+    /// [Stage {stage}] The ECR repository's owner is not checked; the credentials lack a right that only the check needs.
+    OwnershipUnchecked = "ownership_unchecked",
 }
 
 /// One entry of the catalogue.
@@ -188,12 +191,25 @@ impl Translated {
 
 /// By code. The files are compiled in and every code is looked up in a test, so that a wrong file cannot be shipped.
 static CATALOGUE: LazyLock<HashMap<String, Entry>> = LazyLock::new(|| {
-    [include_str!("events.json"), include_str!("additions.json")]
+    let mut catalogue: HashMap<String, Entry> = [include_str!("events.json"), include_str!("additions.json")]
         .into_iter()
         .flat_map(|text| serde_json::from_str::<Vec<Entry>>(text).unwrap_or_default())
         .map(|entry| (entry.code.clone(), entry))
-        .collect()
+        .collect();
+    for (code, extra) in extra_details() {
+        if let Some(details) = catalogue.get_mut(&code).and_then(|entry| entry.details.as_mut()) {
+            for (name, template) in extra {
+                details.entry(name).or_insert(template);
+            }
+        }
+    }
+    catalogue
 });
+
+/// Details that Panda adds to events of the agreed catalogue, by code. They never replace one of its own.
+fn extra_details() -> HashMap<String, Map<String, Value>> {
+    serde_json::from_str(include_str!("extra_details.json")).unwrap_or_default()
+}
 
 /// An event as clients see it in one language.
 #[derive(Clone, Debug, PartialEq)]
@@ -278,6 +294,20 @@ mod tests {
         for code in ErrorCode::ALL {
             assert_eq!(CATALOGUE[code.event_code()].event_type, EventType::Fail);
         }
+    }
+
+    #[test]
+    fn extra_details_are_added_to_agreed_events_and_replace_none_of_theirs() {
+        let agreed: Vec<Entry> = serde_json::from_str(include_str!("events.json")).unwrap();
+        let extra = extra_details();
+        assert!(extra.contains_key("dockerfile_found"));
+        for (code, details) in extra {
+            let agreed = agreed.iter().find(|entry| entry.code == code).unwrap().details.as_ref().unwrap();
+            assert!(details.keys().all(|name| !agreed.contains_key(name)), "{code}");
+        }
+        let told = params(&json!({"path": "/w/d", "dockerfile": "d", "context": "."}));
+        let details = render("dockerfile_found", &told, Lang::En).details.unwrap();
+        assert_eq!(Value::Object(details), json!({"stage": 1, "path": "/w/d", "dockerfile": "d", "context": "."}));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Connections: where the source is read and which AWS account is deployed to, with their secrets.
 
-use secrecy::SecretString;
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// A source repository and the token that reads it.
 #[derive(Clone, Debug)]
@@ -15,7 +17,25 @@ pub struct GithubConnection {
     pub branch: String,
     /// Access token.
     pub token: SecretString,
+    /// Secrets that builds may read, by name.
+    pub build_secrets: BTreeMap<String, SecretString>,
 }
+
+impl GithubConnection {
+    /// What of it is secret. The lines of a secret with several are secrets too: builds print line by line.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let lines = |secret: &SecretString| -> Vec<SecretString> {
+            let text = secret.expose_secret();
+            let lines = text.lines().map(str::trim).filter(|line| *line != text && line.len() >= SHORTEST_LINE);
+            lines.map(SecretString::from).collect()
+        };
+        let values = || self.build_secrets.values();
+        std::iter::once(&self.token).chain(values()).cloned().chain(values().flat_map(lines)).collect()
+    }
+}
+
+/// Shortest line of a secret that is masked alone: a shorter one would be found in words that have nothing to do with it.
+const SHORTEST_LINE: usize = 12;
 
 /// A user's AWS account.
 #[derive(Clone, Debug)]
@@ -63,4 +83,21 @@ pub struct AwsKeys {
     pub secret_access_key: SecretString,
     /// Session token of temporary keys.
     pub session_token: Option<SecretString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_secret_of_several_lines_is_masked_line_by_line() {
+        let key = "-----BEGIN KEY-----\r\nbG9uZyBiYXNlNjQ=\nx\n-----END KEY-----\n";
+        let build_secrets = BTreeMap::from([("key".to_owned(), SecretString::from(key))]);
+        let text = |text: &str| text.to_owned();
+        let (id, owner, repo, branch) = (text("gh_1"), text("acme"), text("shop"), text("main"));
+        let connection = GithubConnection { id, owner, repo, branch, token: "ghp_token".into(), build_secrets };
+        let secrets: Vec<String> =
+            connection.secrets().iter().map(|secret| secret.expose_secret().to_owned()).collect();
+        assert_eq!(secrets, ["ghp_token", key, "-----BEGIN KEY-----", "bG9uZyBiYXNlNjQ=", "-----END KEY-----"]);
+    }
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::request::Requested;
 use super::trace::Trace;
 
 /// The four states that anybody sees.
@@ -120,8 +121,8 @@ pub struct Deployment {
     pub owner: String,
     /// Repository of the source.
     pub repo: String,
-    /// Branch.
-    pub branch: String,
+    /// What it was asked for.
+    pub requested: Requested,
     /// `gh_…`
     pub github_connection_id: String,
     /// `aws_…`

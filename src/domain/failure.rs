@@ -32,24 +32,54 @@ error_codes! {
     EventBusPermissionFailed = "EVENT_BUS_PERMISSION_FAILED" / "event_bus_permission_failed",
     /// The repository has no such branch.
     BranchNotFound = "BRANCH_NOT_FOUND" / "branch_not_found",
+    /// The repository has no such tag.
+    TagNotFound = "TAG_NOT_FOUND" / "tag_not_found",
+    /// The repository has no such commit, or its server does not give commits by id.
+    CommitNotFound = "COMMIT_NOT_FOUND" / "commit_not_found",
     /// The repository does not exist, or the token may not see it.
     RepositoryNotFound = "REPOSITORY_NOT_FOUND" / "repository_not_found",
     /// The source's token was refused.
     SourceAccessDenied = "SOURCE_ACCESS_DENIED" / "source_access_denied",
+    /// The source is larger than a limit: bytes, files, one file, memory or processor time.
+    SourceTooLarge = "SOURCE_TOO_LARGE" / "source_too_large",
     /// The source could not be fetched for another reason.
     SourceFetchFailed = "SOURCE_FETCH_FAILED" / "source_fetch_failed",
     /// The repository has no Dockerfile.
     DockerfileNotFound = "DOCKERFILE_NOT_FOUND" / "dockerfile_not_found",
+    /// A base image of the Dockerfile does not exist.
+    BaseImageNotFound = "BASE_IMAGE_NOT_FOUND" / "base_image_not_found",
+    /// The registry of a base image refuses the login, or asks for one.
+    BaseImageDenied = "BASE_IMAGE_DENIED" / "base_image_denied",
+    /// A registry did not answer, or answered with a fault of its own.
+    RegistryUnavailable = "REGISTRY_UNAVAILABLE" / "registry_unavailable",
+    /// A build step was killed for its memory.
+    BuildOutOfMemory = "BUILD_OUT_OF_MEMORY" / "build_out_of_memory",
+    /// The builder's disk is full.
+    BuilderDiskFull = "BUILDER_DISK_FULL" / "builder_disk_full",
+    /// Several files of the repository could be the Dockerfile.
+    DockerfileAmbiguous = "DOCKERFILE_AMBIGUOUS" / "dockerfile_ambiguous",
+    /// The context folder, the Dockerfile or the ignore file cannot be used.
+    BuildContextInvalid = "BUILD_CONTEXT_INVALID" / "build_context_invalid",
+    /// The Dockerfile needs BuildKit, and the classic builder was to build it.
+    BuildkitRequired = "BUILDKIT_REQUIRED" / "buildkit_required",
+    /// `panda.toml` of the repository cannot be used, or a build secret that the build names is not there.
+    BuildConfigInvalid = "BUILD_CONFIG_INVALID" / "build_config_invalid",
+    /// The image that was to be deployed is not in ECR.
+    ImageNotFound = "IMAGE_NOT_FOUND" / "image_not_found",
     /// The engine could not build the image.
     BuildFailed = "BUILD_FAILED" / "build_failed",
     /// The Docker engine did not answer for as long as the step may take.
     DockerUnavailable = "DOCKER_UNAVAILABLE" / "docker_unavailable",
     /// The ECR repository could not be ensured, or ECR gave no login.
     EcrFailed = "ECR_FAILED" / "ecr_failed",
+    /// ECR denied a call that the deployment cannot do without.
+    EcrAccessDenied = "ECR_ACCESS_DENIED" / "ecr_access_denied",
     /// The ECR repository's name belongs to another source repository.
     RepositoryNameTaken = "REPOSITORY_NAME_TAKEN" / "repository_name_taken",
     /// The registry refused the image.
     PushFailed = "PUSH_FAILED" / "push_failed",
+    /// The registry denied the push, with a fresh login too.
+    RegistryAccessDenied = "REGISTRY_ACCESS_DENIED" / "registry_access_denied",
     /// No execution for this deployment's image appeared in time.
     ExecutionNotFound = "EXECUTION_NOT_FOUND" / "execution_not_found",
     /// The execution failed.
@@ -82,6 +112,69 @@ error_codes! {
     StepCrashed = "STEP_CRASHED" / "step_crashed",
     /// The row's step cannot be understood by this version of Panda.
     Internal = "INTERNAL" / "internal",
+}
+
+/// Whose fault a failed build is, and so who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildFault {
+    /// The repository's: its Dockerfile or what a step of it did. The same source fails again.
+    Source,
+    /// A step was killed for its memory.
+    OutOfMemory,
+    /// A base image does not exist.
+    BaseImageNotFound,
+    /// The registry of a base image refuses the login, or asks for one.
+    BaseImageDenied,
+    /// A registry did not answer, or not now. Worth another try.
+    RegistryUnavailable,
+    /// The registry refuses what a remote builder pushes.
+    PushDenied,
+    /// The builder's disk is full: the operator's. Worth another try once there is room.
+    DiskFull,
+}
+
+impl BuildFault {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Source,
+        Self::OutOfMemory,
+        Self::BaseImageNotFound,
+        Self::BaseImageDenied,
+        Self::RegistryUnavailable,
+        Self::PushDenied,
+        Self::DiskFull,
+    ];
+
+    /// As metrics have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::OutOfMemory => "out_of_memory",
+            Self::BaseImageNotFound => "base_image_not_found",
+            Self::BaseImageDenied => "base_image_denied",
+            Self::RegistryUnavailable => "registry_unavailable",
+            Self::PushDenied => "push_denied",
+            Self::DiskFull => "disk_full",
+        }
+    }
+
+    /// The code of a deployment that fails for it.
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Self::Source => ErrorCode::BuildFailed,
+            Self::OutOfMemory => ErrorCode::BuildOutOfMemory,
+            Self::BaseImageNotFound => ErrorCode::BaseImageNotFound,
+            Self::BaseImageDenied => ErrorCode::BaseImageDenied,
+            Self::RegistryUnavailable => ErrorCode::RegistryUnavailable,
+            Self::PushDenied => ErrorCode::RegistryAccessDenied,
+            Self::DiskFull => ErrorCode::BuilderDiskFull,
+        }
+    }
+
+    /// Whether the same build may succeed later.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::RegistryUnavailable | Self::DiskFull)
+    }
 }
 
 impl fmt::Display for ErrorCode {

@@ -63,6 +63,71 @@ pub fn branch(value: &str) -> Result<(), Refusal> {
     }
 }
 
+/// A field whose value is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {rule}")]
+pub struct FieldRefusal {
+    /// The field, as `branch` or `build.secrets[0]`.
+    pub field: String,
+    /// The rule that it breaks, with the remedy.
+    pub rule: Refusal,
+}
+
+impl FieldRefusal {
+    /// A refusal of `field`.
+    pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self { field: field.into(), rule: rule.into() }
+    }
+
+    /// The same for a field within the object `parent`.
+    #[must_use]
+    pub fn within(mut self, parent: &str) -> Self {
+        self.field = format!("{parent}.{}", self.field);
+        self
+    }
+}
+
+/// A tag's name, by the rules of `git check-ref-format`, without `refs/tags/`.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn tag(value: &str) -> Result<(), Refusal> {
+    branch(value)
+        .map_err(|_| "must be a git tag such as v1.2.0 (see git check-ref-format), at most 244 bytes".to_owned())
+}
+
+/// A commit's full id. GitHub has commits by SHA-1 alone; an abbreviation may become ambiguous.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn commit(value: &str) -> Result<(), Refusal> {
+    if value.len() == 40 && value.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(())
+    } else {
+        Err("must be a commit's full id, 40 hexadecimal digits (git rev-parse prints it)".into())
+    }
+}
+
+/// Why somebody deploys, in their own words.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn reason(value: &str) -> Result<(), Refusal> {
+    if (1..=MAX_REASON).contains(&value.chars().count()) && !value.chars().any(is_unprintable) {
+        Ok(())
+    } else {
+        Err(format!("must be 1 to {MAX_REASON} characters, none of them a control character or line break"))
+    }
+}
+
+/// Longest reason, in characters.
+const MAX_REASON: usize = 500;
+
+/// Characters that break a line or turn the direction of the text around them.
+fn is_unprintable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Regions of AWS, `aws`, `aws-cn` and `aws-us-gov`: what a typing error must not pass.
 const REGIONS: &[&str] = &[
     "af-south-1",

@@ -18,7 +18,7 @@ use super::{
 #[openapi(
     info(
         title = "Panda",
-        description = "Deploys a branch of a GitHub repository: builds its Dockerfile, pushes the image to ECR, follows the Step Functions \
+        description = "Deploys a branch, tag or commit of a GitHub repository, or an image: builds its Dockerfile, pushes the image to ECR, follows the Step Functions \
                        execution that the push starts, and switches the traffic of an ECS blue/green deployment when a person says so.\n\n\
                        Success: `{\"code\": 200, \"message\": …, \"data\": …}`. Errors: `application/problem+json` (RFC 9457) with a stable \
                        `errorCode`. Times: RFC 3339, UTC.",
@@ -58,6 +58,8 @@ fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(connect::github::handle))
         .routes(routes!(connect::aws::handle))
+        .routes(routes!(connect::secrets::handle))
+        .routes(routes!(connect::secrets::set::handle, connect::secrets::remove::handle))
         .routes(routes!(connections::handle))
         .routes(routes!(connections::remove::handle))
         .routes(routes!(deploy::create::handle, deploy::list::handle))

@@ -12,6 +12,7 @@ use crate::clients::ClientError;
 use crate::clients::github::GitHubError;
 use crate::db::DbError;
 use crate::db::health::words;
+use crate::domain::build_spec::MAX_SECRETS;
 use crate::domain::keyring::KeyError;
 use crate::domain::principal::Role;
 
@@ -148,6 +149,17 @@ pub enum ApiError {
     /// There is no connection with this id.
     #[error("no connection {0}")]
     ConnectionNotFound(String),
+    /// The connection has no build secret of this name.
+    #[error("connection {connection} has no build secret {name}")]
+    BuildSecretNotFound {
+        /// The connection.
+        connection: String,
+        /// The name.
+        name: String,
+    },
+    /// The connection has as many build secrets as it may.
+    #[error("connection {0} has too many build secrets")]
+    TooManyBuildSecrets(String),
     /// An unfinished deployment uses the connection.
     #[error("the connection {id} is used by deployment {deployment}")]
     ConnectionInUse {
@@ -433,7 +445,21 @@ impl ApiError {
                 S::NOT_FOUND,
                 "CONNECTION_NOT_FOUND",
                 "There is no such connection",
-                format!("There is no connection {id} that you may remove. GET /api/v1/connections lists those that there are."),
+                format!("There is no connection {id} that you may change. GET /api/v1/connections lists those that there are."),
+            ),
+            Self::BuildSecretNotFound { connection, name } => P::new(
+                S::NOT_FOUND,
+                "BUILD_SECRET_NOT_FOUND",
+                "There is no such build secret",
+                format!(
+                    "The connection {connection} has no build secret {name}. GET /api/v1/connect/github/{connection}/secrets lists those that it has."
+                ),
+            ),
+            Self::TooManyBuildSecrets(id) => P::new(
+                S::CONFLICT,
+                "TOO_MANY_BUILD_SECRETS",
+                "The connection has too many build secrets",
+                format!("The connection {id} has {MAX_SECRETS} build secrets, the most that a build may read. Remove one that is not used any more."),
             ),
             Self::ConnectionInUse { id, deployment } => P::new(
                 S::CONFLICT,

@@ -16,6 +16,7 @@ use super::ApiState;
 use super::client::{Peer, client, origin};
 use super::error::ApiError;
 use super::middleware::REQUEST_ID;
+use crate::domain::build_spec::secret_name;
 use crate::domain::text;
 
 /// Most characters of a name that a client made up and that we repeat.
@@ -214,6 +215,29 @@ impl<S: Send + Sync> FromRequestParts<S> for ConnectionId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         id(parts, state).await.map(Self).map_err(ApiError::ConnectionNotFound)
+    }
+}
+
+/// A connection's id and a build secret's name in the path.
+#[derive(Debug)]
+pub struct BuildSecretPath {
+    /// The connection, `gh_…`.
+    pub connection: String,
+    /// The name.
+    pub name: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for BuildSecretPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let (connection, name) = path.map(|Path(path)| path).unwrap_or_default();
+        if !is_id(&connection) {
+            return Err(ApiError::ConnectionNotFound(text::cut(&connection, MAX_NAME)));
+        }
+        secret_name(&name).map_err(|rule| ApiError::field("name", rule))?;
+        Ok(Self { connection, name })
     }
 }
 

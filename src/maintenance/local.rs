@@ -10,7 +10,7 @@ use crate::clients::ErrorKind;
 use crate::clients::docker::LabelledImage;
 use crate::db::maintenance::Run;
 use crate::domain::maintenance::{Kind, State};
-use crate::steps::{DEPLOYMENT_LABEL, Step, remove_workspace};
+use crate::steps::{DEPLOYMENT_LABEL, Step, remove_workspace, workspace_of};
 
 /// Removes what is not needed, one by one.
 pub(super) async fn work(parts: &Parts, run: &Run, stop: &CancellationToken) -> Result<End, RunError> {
@@ -98,7 +98,10 @@ async fn workspaces(workspace_dir: &Path) -> std::io::Result<Vec<String>> {
     };
     let mut found = Vec::new();
     while let Some(entry) = entries.next_entry().await? {
-        found.extend(entry.file_name().to_str().filter(|name| name.starts_with("dep_")).map(str::to_owned));
+        found.extend(entry.file_name().to_str().and_then(workspace_of).map(str::to_owned));
     }
+    // A fetch that was cut off lies beside the deployment's source.
+    found.sort();
+    found.dedup();
     Ok(found)
 }

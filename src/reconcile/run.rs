@@ -48,7 +48,7 @@ impl Driver {
         let (github, aws) = connections;
         // Made when first needed: most looks at an execution bring nothing to tell.
         let mask = OnceLock::new();
-        let mask = || mask.get_or_init(|| Mask::of(aws.credentials.secrets().into_iter().chain([&github.token])));
+        let mask = || mask.get_or_init(|| Mask::of(aws.credentials.secrets().into_iter().chain(&github.secrets())));
         let context = Context {
             deployment: &seen,
             github,

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::http::HeaderMap;
 use rand::RngExt;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 
 use super::options::SandboxCredentials;
 
@@ -15,10 +16,6 @@ pub const REGION: &str = "ap-northeast-2";
 pub const USER_ACCOUNT: &str = "210987654321";
 /// The controller's account: the bus, the state machine, the secret.
 pub const CONTROLLER_ACCOUNT: &str = "123456789012";
-
-// Key ids are constant so that a stored connection outlives a restart of the sandbox.
-const USER_KEY: &str = "AKIAPANDAUSER0000001";
-const CONTROLLER_KEY: &str = "AKIAPANDACONTROL0001";
 
 /// Whom a request comes from, as STS would tell it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,12 +44,17 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    pub fn new() -> Self {
-        let key = |id: &str| SandboxCredentials {
-            access_key_id: id.to_owned(),
+    /// Accounts whose key ids are made of `seed`: the same seed, the same ids, so that a stored connection outlives a restart. Without one
+    /// they are new.
+    ///
+    /// Signatures are not verified, so that the id is what nobody else may know: everybody on the machine reaches the port.
+    pub fn new(seed: Option<&SecretString>) -> Self {
+        let seed = seed.cloned().unwrap_or_else(|| SecretString::from(random_text(40)));
+        let key = |account: &str| SandboxCredentials {
+            access_key_id: key_id(&seed, account),
             secret_access_key: SecretString::from(random_text(40)),
         };
-        Self { user: key(USER_KEY), controller: key(CONTROLLER_KEY), sessions: Mutex::default() }
+        Self { user: key(USER_ACCOUNT), controller: key(CONTROLLER_ACCOUNT), sessions: Mutex::default() }
     }
 
     /// The caller that the request's `Authorization` header names.
@@ -61,8 +63,8 @@ impl Accounts {
         let (key, region) = credential(header).ok_or(AuthError::Missing)?;
         let token = headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
         let caller = match key {
-            USER_KEY => long_lived(USER_ACCOUNT, key),
-            CONTROLLER_KEY => long_lived(CONTROLLER_ACCOUNT, key),
+            key if key == self.user.access_key_id => long_lived(USER_ACCOUNT),
+            key if key == self.controller.access_key_id => long_lived(CONTROLLER_ACCOUNT),
             other => {
                 let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
                 let (caller, expected) = sessions.get(other).ok_or(AuthError::UnknownKey)?;
@@ -85,11 +87,19 @@ impl Accounts {
     }
 }
 
-fn long_lived(account: &str, key: &str) -> Caller {
+/// `AKIA` and sixteen capitals and digits, 80 bits of the seed's hash.
+fn key_id(seed: &SecretString, account: &str) -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let hash = Sha256::new().chain_update(account).chain_update(seed.expose_secret()).finalize();
+    let letters = hash.iter().take(16).map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
+    "AKIA".chars().chain(letters).collect()
+}
+
+fn long_lived(account: &str) -> Caller {
     Caller {
         account: account.to_owned(),
         arn: format!("arn:aws:iam::{account}:user/panda"),
-        user_id: key.replacen("AKIA", "AIDA", 1),
+        user_id: format!("AIDAPANDA{account}"),
     }
 }
 
@@ -132,23 +142,41 @@ mod tests {
 
     #[test]
     fn the_key_in_the_header_names_the_account() {
-        let accounts = Accounts::new();
-        assert_eq!(accounts.authenticate(&signed(USER_KEY, REGION)).unwrap().account, USER_ACCOUNT);
-        assert_eq!(accounts.authenticate(&signed(CONTROLLER_KEY, REGION)).unwrap().account, CONTROLLER_ACCOUNT);
+        let accounts = Accounts::new(None);
+        for (keys, account) in [(&accounts.user, USER_ACCOUNT), (&accounts.controller, CONTROLLER_ACCOUNT)] {
+            let caller = accounts.authenticate(&signed(&keys.access_key_id, REGION)).unwrap();
+            assert_eq!(caller.account, account);
+            assert!(!format!("{caller:?}").contains(&keys.access_key_id), "who calls is no secret, the key is");
+        }
+    }
+
+    #[test]
+    fn keys_are_those_of_the_seed_and_otherwise_nobody_knows_them() {
+        let id = |seed: Option<&str>| {
+            let accounts = Accounts::new(seed.map(SecretString::from).as_ref());
+            (accounts.user.access_key_id, accounts.controller.access_key_id)
+        };
+        assert_eq!(id(Some("a")), id(Some("a")));
+        assert_ne!(id(Some("a")), id(Some("b")));
+        assert_ne!(id(None), id(None));
+        let (user, controller) = id(None);
+        assert_ne!(user, controller);
+        assert_eq!(user.len(), 20);
     }
 
     #[test]
     fn no_header_an_unknown_key_and_another_region_are_refused() {
-        let accounts = Accounts::new();
+        let accounts = Accounts::new(None);
         assert_eq!(accounts.authenticate(&HeaderMap::new()), Err(AuthError::Missing));
-        assert_eq!(accounts.authenticate(&signed("AKIAWRONG", REGION)), Err(AuthError::UnknownKey));
-        assert_eq!(accounts.authenticate(&signed(USER_KEY, "us-east-1")), Err(AuthError::WrongRegion));
+        assert_eq!(accounts.authenticate(&signed("AKIAPANDAUSER0000001", REGION)), Err(AuthError::UnknownKey));
+        let elsewhere = signed(&accounts.user.access_key_id, "us-east-1");
+        assert_eq!(accounts.authenticate(&elsewhere), Err(AuthError::WrongRegion));
     }
 
     #[test]
     fn a_session_needs_its_own_token() {
-        let accounts = Accounts::new();
-        let (key, _, token) = accounts.open_session(long_lived(USER_ACCOUNT, USER_KEY));
+        let accounts = Accounts::new(None);
+        let (key, _, token) = accounts.open_session(long_lived(USER_ACCOUNT));
         let mut headers = signed(&key, REGION);
         assert_eq!(accounts.authenticate(&headers), Err(AuthError::UnknownKey));
         headers.insert("x-amz-security-token", token.parse().unwrap());

@@ -1,4 +1,4 @@
-//! The sandbox's own calls, under `/_sandbox/`.
+//! The sandbox's own calls, under `/_sandbox/{key}/` (`Sandbox::control_url`).
 //!
 //! | call | what it does |
 //! | --- | --- |
@@ -49,7 +49,7 @@ pub fn handle(world: &Arc<World>, method: &Method, path: &str, body: &[u8]) -> (
         }
         _ => refuse(
             StatusCode::NOT_FOUND,
-            "the sandbox has faults, effects, history-gaps and registry-notifications under /_sandbox/",
+            "the sandbox has faults, effects, history-gaps and registry-notifications under its control URL",
         ),
     }
 }

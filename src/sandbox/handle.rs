@@ -23,6 +23,7 @@ const LONGEST_CLEANING: Duration = Duration::from_secs(20);
 pub struct Sandbox {
     world: Arc<World>,
     endpoint: Url,
+    control_url: Url,
     notification_url: Url,
     stopped: bool,
 }
@@ -35,17 +36,23 @@ impl Sandbox {
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let endpoint = Url::parse(&format!("http://{address}"))?;
-        let notification_url = endpoint.join("/_sandbox/registry-notifications")?;
         let fleet = Fleet::new(options.docker, options.initial_image)?;
-        let world = Arc::new(World::new(options.timing, fleet, options.registry));
+        let world = Arc::new(World::new(options.timing, fleet, options.registry, options.keys.as_ref()));
+        let control_url = endpoint.join(&format!("/_sandbox/{}/", world.control_key))?;
+        let notification_url = control_url.join("registry-notifications")?;
         world.spawn(wire::serve(listener, Arc::clone(&world)));
         tracing::info!(%endpoint, "sandbox listens");
-        Ok(Self { world, endpoint, notification_url, stopped: false })
+        Ok(Self { world, endpoint, control_url, notification_url, stopped: false })
     }
 
     /// The `endpoint_url` of every SDK client, without a path.
     pub fn endpoint(&self) -> &Url {
         &self.endpoint
+    }
+
+    /// Where the sandbox's own calls are, such as `faults`. A secret of this start stands in it.
+    pub fn control_url(&self) -> &Url {
+        &self.control_url
     }
 
     /// Where the registry's `notifications.endpoints` are to post.

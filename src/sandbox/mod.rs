@@ -6,7 +6,7 @@
 //!
 //! One process, one HTTP port, two accounts in one region. The real SDK clients reach it through `endpoint_url`; the
 //! access key id in the `SigV4` header says which account is calling. Signatures are not verified, but the key must be
-//! known and the credential must be scoped to [`Sandbox::region`].
+//! known (it is random) and the credential must be scoped to [`Sandbox::region`].
 //!
 //! # The chain is causal
 //!
@@ -31,8 +31,8 @@
 //!
 //! # Faults and effects
 //!
-//! [`Sandbox::faults`], or `PUT /_sandbox/faults` with the JSON of [`Faults`] from another process, makes things go wrong.
-//! [`Sandbox::effects`], or `GET /_sandbox/effects`, counts what really happened, for tests of "exactly once".
+//! [`Sandbox::faults`], or `PUT {control_url}/faults` with the JSON of [`Faults`] from another process, makes things go wrong.
+//! [`Sandbox::effects`], or `GET {control_url}/effects`, counts what really happened, for tests of "exactly once".
 
 pub mod git;
 pub mod github;

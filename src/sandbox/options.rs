@@ -61,6 +61,8 @@ impl Default for Timing {
 /// Everything that [`super::Sandbox::start`] needs.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
+    /// What the key ids of both accounts are made of, to have the same ones after a restart; new ones when absent.
+    pub keys: Option<SecretString>,
     /// The engine that runs blue and green, its API version already negotiated. Containers use the host's network.
     pub docker: bollard::Docker,
     /// The registry, when it is already known; see [`super::Sandbox::set_registry`].

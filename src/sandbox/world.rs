@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, random_text};
 use super::aws::codedeploy::Deployment;
 use super::aws::ecr::Repositories;
 use super::aws::error::AwsError;
@@ -36,6 +37,8 @@ pub struct State {
 /// Everything that calls and pipelines share.
 pub struct World {
     pub accounts: Accounts,
+    /// Stands in the path of the sandbox's own calls, which everybody on the machine could make otherwise.
+    pub control_key: String,
     pub faults: FaultsHandle,
     pub timing: Timing,
     pub fleet: Fleet,
@@ -50,9 +53,10 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(timing: Timing, fleet: Fleet, registry: Option<RegistryAddress>) -> Self {
+    pub fn new(timing: Timing, fleet: Fleet, registry: Option<RegistryAddress>, seed: Option<&SecretString>) -> Self {
         Self {
-            accounts: Accounts::new(),
+            accounts: Accounts::new(seed),
+            control_key: random_text(32),
             faults: FaultsHandle::new(),
             timing,
             fleet,

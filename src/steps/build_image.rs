@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{Context, FetchSource, Lane, Outcome, PushImage, Run, Settings, StepError, remove_workspace};
-use crate::clients::docker::{BuildError, BuildRequest};
+use crate::clients::ErrorKind;
+use crate::clients::build::{BuildError, Progress};
+use crate::clients::builder::{Active, Build};
+use crate::clients::buildkit::{Credentials, Login, Secrets};
+use crate::domain::build_spec::BuildOptions;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
@@ -16,11 +21,23 @@ use crate::domain::failure::ErrorCode;
 /// Label that says which deployment an image belongs to; makes every deployment's digest its own.
 pub const DEPLOYMENT_LABEL: &str = "dev.panda.deployment";
 
+/// Time between two looks for a free permit of a builder.
+const PERMIT_POLL: Duration = Duration::from_secs(2);
+
+/// Build argument with the commit's id, as Docker Hub's own builds name it.
+const COMMIT_ARG: &str = "SOURCE_COMMIT";
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct BuildImage {
-    /// Path of the Dockerfile within the workspace.
+    /// Path of the Dockerfile, relative to the workspace.
     pub dockerfile: String,
+    /// Path of the context folder, relative to the workspace; empty: the workspace itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub context: String,
+    /// Target, arguments, platform and secrets.
+    #[serde(flatten)]
+    pub options: BuildOptions,
 }
 
 impl Run for BuildImage {
@@ -36,31 +53,36 @@ impl Run for BuildImage {
     async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
         let unavailable = StepError::from_client(ErrorCode::DockerUnavailable);
         let image = format!("{}:{}", cx.deployment.ecr_repository, cx.deployment.image_tag());
-        let docker = &cx.services.docker;
-        let built_before = docker.find_image(&image).await.map_err(&unavailable)?;
-        if built_before.is_none() {
+        let pooled = cx.builder()?;
+        let builder = pooled.builder.active().await.map_err(&unavailable)?;
+        if !self.was_built(cx, &builder, &image).await? {
             let workspace = cx.workspace();
-            let dockerfile = tokio::fs::symlink_metadata(workspace.join(&self.dockerfile)).await;
-            if !dockerfile.is_ok_and(|found| found.is_file()) {
+            if tokio::fs::symlink_metadata(workspace.join(&self.dockerfile)).await.is_err() {
                 // Taken over from a replica whose disk we do not see, or cleaned up: get the source again.
                 return Ok(Outcome::next(FetchSource {}));
             }
-            cx.reporter.tell(Event::new(EventCode::BuildStarted)).await;
-            self.build(cx, &workspace, &image).await?;
+            let Some(_permit) = pooled.permit() else {
+                let why = format!("a free permit of the builder {}", pooled.builder.name());
+                return Ok(Outcome::wait(self.clone(), PERMIT_POLL, why));
+            };
+            cx.reporter.tell(Event::new(EventCode::BuildStarted).with("builder", builder.describe())).await;
+            self.build(cx, &builder, &workspace, &image).await?;
         }
-        // Also one that was built before: the process may have died right here.
-        refuse_too_large(cx, &image).await?;
+        if !builder.pushes() {
+            // Also one that was built before: the process may have died right here.
+            refuse_too_large(cx, &image).await?;
+        }
         if let Err(error) = remove_workspace(&cx.services.settings.workspace_dir, &cx.deployment.id).await {
             tracing::warn!(%error, "the workspace could not be removed; housekeeping will try again");
         }
-        Ok(Outcome::next(PushImage { image: image.clone(), reuse: false })
+        Ok(Outcome::next(PushImage { image: image.clone(), ..PushImage::default() })
             .telling(Event::new(EventCode::BuildCompleted).with("image_name", image)))
     }
 }
 
 /// An image that unpacks to more than it may is neither pushed nor kept: it would fill the disks of all hosts that run it.
 async fn refuse_too_large(cx: &Context<'_>, image: &str) -> Result<(), StepError> {
-    let docker = &cx.services.docker;
+    let docker = cx.builder()?.builder.docker();
     let built = docker.find_image(image).await.map_err(StepError::from_client(ErrorCode::DockerUnavailable))?;
     let most = cx.services.settings.build_limits.image_bytes;
     let Some(size) = built.map(|built| built.size).filter(|size| *size > most) else { return Ok(()) };
@@ -72,44 +94,119 @@ async fn refuse_too_large(cx: &Context<'_>, image: &str) -> Result<(), StepError
 }
 
 impl BuildImage {
-    async fn build(&self, cx: &Context<'_>, workspace: &Path, image: &str) -> Result<(), StepError> {
-        let deployment = cx.deployment;
+    /// Whether an earlier run of this step has built the image: in the engine, or in ECR where the builder pushes by itself.
+    async fn was_built(&self, cx: &Context<'_>, builder: &Active, image: &str) -> Result<bool, StepError> {
+        if builder.pushes() {
+            let found = cx.user.ecr.find_image(&cx.deployment.ecr_repository, &cx.deployment.image_tag()).await;
+            return match found {
+                Ok(found) => Ok(found.is_some()),
+                // The repository is made below.
+                Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(StepError::from_client(ErrorCode::EcrFailed)(error)),
+            };
+        }
+        let found = cx.builder()?.builder.docker().find_image(image).await;
+        Ok(found.map_err(StepError::from_client(ErrorCode::DockerUnavailable))?.is_some())
+    }
+
+    async fn build(&self, cx: &Context<'_>, builder: &Active, workspace: &Path, image: &str) -> Result<(), StepError> {
+        let (deployment, settings) = (cx.deployment, &cx.services.settings);
         let repository = format!("{}/{}", deployment.owner, deployment.repo);
         let commit = deployment.facts.commit_sha.clone().unwrap_or_default();
         let labels = BTreeMap::from([
             (DEPLOYMENT_LABEL.to_owned(), deployment.id.clone()),
-            ("org.opencontainers.image.revision".to_owned(), commit),
+            ("org.opencontainers.image.revision".to_owned(), commit.clone()),
             ("org.opencontainers.image.source".to_owned(), repository),
         ]);
-        let (lines, mut received) = mpsc::channel::<String>(64);
-        let request = BuildRequest {
-            context: workspace,
+        let pushed_to = if builder.pushes() { Some(super::ecr_repository::ensure(cx).await?.uri) } else { None };
+        let build = Build {
+            root: workspace,
+            context: Path::new(&self.context),
             dockerfile: Path::new(&self.dockerfile),
-            tag: image,
-            labels: &labels,
-            network: cx.services.settings.build_network.as_deref(),
-            limits: cx.services.settings.build_limits,
+            image: &pushed_to.map_or_else(|| image.to_owned(), |uri| format!("{uri}:{}", deployment.image_tag())),
+            options: &self.options,
+            own_args: BTreeMap::from([(COMMIT_ARG.to_owned(), commit)]),
+            labels,
+            committed_at: deployment.facts.committed_at,
+            cache_domain: cx.builder()?.builder.cache_domain(&deployment.owner),
+            cache: if builder.pushes() && settings.build_cache { super::ecr_repository::cache(cx).await } else { None },
+            credentials: logins(cx).await?,
+            secrets: self.secrets(cx),
+            network: settings.build_network.as_deref(),
+            limits: &settings.build_limits,
         };
-        let tell_lines = async {
+        let (progress, mut received) = mpsc::channel(64);
+        let tell = async {
             // Numbered, so that a build that runs again after a crash does not tell its first lines twice.
             let mut number = 0_u64;
-            while let Some(line) = received.recv().await {
+            while let Some(progress) = received.recv().await {
                 number += 1;
-                cx.reporter.tell(Event::new(EventCode::BuildProgress).with("message", line).keyed(number)).await;
+                cx.reporter.tell(event(progress, number)).await;
             }
         };
-        let (built, ()) = tokio::join!(cx.services.docker.build(request, lines), tell_lines);
-        match built {
-            Ok(_) => Ok(()),
-            Err(BuildError::Engine(error)) => Err(StepError::from_client(ErrorCode::DockerUnavailable)(error)),
-            Err(BuildError::Failed { message, last_lines }) => {
-                let mut reason = message;
-                for line in last_lines {
-                    reason.push('\n');
-                    reason.push_str(&line);
-                }
-                Err(StepError::fatal(ErrorCode::BuildFailed, reason))
+        let (outcome, ()) = tokio::join!(cx.builder()?.builder.build(builder, build, progress), tell);
+        outcome.map(drop).map_err(|error| self.failure(error))
+    }
+
+    /// The stored secrets that the build names; those that are gone by now are missing to the build, which says so.
+    fn secrets(&self, cx: &Context<'_>) -> Secrets {
+        let stored = |name: &String| Some((name.clone(), cx.github.build_secrets.get(name)?.clone()));
+        Secrets(self.options.secrets.iter().filter_map(stored).collect())
+    }
+
+    /// The step's error for a failed build: retryable where the same source may succeed later.
+    fn failure(&self, error: BuildError) -> StepError {
+        let (fault, message, last_lines) = match error {
+            BuildError::Builder(error) => return StepError::from_client(ErrorCode::DockerUnavailable)(error),
+            BuildError::Context(error) => return StepError::fatal(ErrorCode::BuildContextInvalid, error.to_string()),
+            error @ BuildError::Unsupported(_) => {
+                let reason = format!("`{}`, {error}", self.dockerfile);
+                return StepError::fatal(ErrorCode::BuildkitRequired, reason);
             }
+            BuildError::Failed { fault, message, last_lines } => (fault, message, last_lines),
+        };
+        let mut reason = message;
+        for line in last_lines {
+            reason.push('\n');
+            reason.push_str(&line);
+        }
+        if fault.is_passing() {
+            StepError::retryable(fault.code(), reason)
+        } else {
+            StepError::fatal(fault.code(), reason)
         }
     }
+}
+
+/// The event of a line, or of a step's end: all are lines, whose details say which step they belong to and how it went.
+fn event(progress: Progress, number: u64) -> Event {
+    let event = Event::new(EventCode::BuildProgress).keyed(number);
+    match progress {
+        Progress::Line { step: Some(step), text } => event.with("message", text).with("step", step),
+        Progress::Line { step: None, text } => event.with("message", text),
+        Progress::Ended(step) => event
+            .with("message", step.to_string())
+            .with("step", step.number)
+            .with("started_at", step.started_at.to_rfc3339_opts(SecondsFormat::Millis, true))
+            .with("duration_ms", step.duration_ms)
+            .with("cached", step.cached)
+            .with_known("error", step.error.as_deref())
+            .with("name", step.name),
+    }
+}
+
+/// Logins for base images and the push: the operator's for other registries, the account's own for its ECR.
+async fn logins(cx: &Context<'_>) -> Result<Credentials, StepError> {
+    let failed = StepError::from_client(ErrorCode::EcrFailed);
+    let mut logins = cx.services.registry_logins.logins(&cx.deployment.owner, &cx.deployment.repo).map_err(&failed)?;
+    match cx.user.ecr.login().await {
+        Ok(login) => {
+            let host = login.endpoint.trim_start_matches("https://").trim_start_matches("http://");
+            logins.insert(host.trim_end_matches('/'), Login { username: login.username, password: login.password });
+        }
+        // A build that needs nothing of this registry must not fail for it; one that does says so itself.
+        Err(error) if error.kind == ErrorKind::Denied => tracing::warn!(%error, "no login of ECR for base images"),
+        Err(error) => return Err(failed(error)),
+    }
+    Ok(logins)
 }

@@ -8,11 +8,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Context, EnsureEventRule, FetchSource, Outcome, Run, StepError};
+use super::{Context, EnsureEventRule, FetchSource, Outcome, PushImage, Run, Step, StepError};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::names::permission_statement;
+use crate::domain::source::Source;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -50,7 +51,15 @@ impl Run for GrantEventBus {
         if self.rule_pending {
             return Ok(Outcome::next(EnsureEventRule { denials: 1 }));
         }
-        Ok(Outcome::next(FetchSource {}).telling(Event::new(EventCode::EventBusPermissionGranted)))
+        Ok(Outcome::next(begin(cx)).telling(Event::new(EventCode::EventBusPermissionGranted)))
+    }
+}
+
+/// The first step of what differs between deployments: the source is fetched, or the image that is there is published.
+pub(super) fn begin(cx: &Context<'_>) -> Step {
+    match &cx.deployment.requested.source {
+        Source::Revision(_) => FetchSource {}.into(),
+        Source::Image(digest) => PushImage { publish: Some(digest.clone()), ..PushImage::default() }.into(),
     }
 }
 

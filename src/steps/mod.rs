@@ -12,15 +12,19 @@
 //! A new step is a file with an `impl Run` and a line in the list below. Stored names never change meaning.
 
 mod await_switch;
+mod build_config;
 mod build_image;
+mod builder;
 mod cancel;
 mod confirm_switch;
+mod ecr_repository;
 mod ensure_event_rule;
 mod fetch_source;
 mod find_execution;
 mod follow_execution;
 mod grant_event_bus;
 mod outcome;
+mod publish_image;
 mod push_image;
 mod resume;
 mod switch_traffic;
@@ -38,9 +42,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clients::aws::{Aws, UserAws};
+use crate::clients::builders::Builders;
 use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::Git;
 use crate::clients::probe::Probe;
+use crate::clients::registry_logins::RegistryLogins;
 use crate::domain::connection::GithubConnection;
 use crate::domain::deployment::Deployment;
 use crate::domain::event::Event;
@@ -62,14 +68,18 @@ pub use push_image::PushImage;
 pub use resume::{Past, Resume};
 pub use switch_traffic::SwitchTraffic;
 pub use verify_green::VerifyGreen;
-pub use workspace::remove_workspace;
+pub use workspace::{remove_workspace, workspace_of};
 
 /// Clients and settings that every step may use.
 pub struct Services {
     /// AWS, both accounts.
     pub aws: Aws,
-    /// The engine that builds.
+    /// The engine whose leftovers are removed.
     pub docker: Docker,
+    /// What builds.
+    pub builders: Builders,
+    /// Logins of registries that the operator configured.
+    pub registry_logins: RegistryLogins,
     /// Git over HTTP.
     pub git: Git,
     /// Health checks.
@@ -95,6 +105,8 @@ pub struct Settings {
     pub build_network: Option<String>,
     /// What a build may use.
     pub build_limits: BuildLimits,
+    /// Whether remote builds keep their layers in ECR.
+    pub build_cache: bool,
     /// Time between two looks at an execution.
     pub poll_interval: Duration,
     /// Longest following of an execution.
@@ -103,6 +115,8 @@ pub struct Settings {
     pub execution_wait: Duration,
     /// Longest build.
     pub build_limit: Duration,
+    /// Longest push.
+    pub push_limit: Duration,
     /// Longest traffic shift.
     pub switch_limit: Duration,
     /// Longest time of any other step.
@@ -340,6 +354,8 @@ mod tests {
             ("build_image", json!({"dockerfile": "Dockerfile"})),
             ("push_image", json!({"image": "a-b:dep_1"})),
             ("push_image", json!({"image": "a-b:dep_1", "reuse": true})),
+            ("push_image", json!({"image": "a-b:dep_1", "renewals": 2})),
+            ("push_image", json!({"image": "", "publish": "sha256:0"})),
             ("find_execution", json!({"image_tag": "dep_1", "image_digest": "sha256:0"})),
             ("follow_execution", json!({"execution_arn": "arn:x", "task_failed": false})),
             ("verify_green", json!({"green_url": "http://g", "code_deploy_deployment_id": "d-1"})),

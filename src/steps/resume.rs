@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ecr_repository::ecr_error;
+use super::grant_event_bus::begin;
 use super::verify_green::ready;
 use super::{
     AwaitSwitch, BuildImage, Cancel, ConfirmSwitch, Context, EnsureEventRule, FetchSource, FindExecution,
@@ -23,6 +25,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::source::Source;
 
 /// See the module. The API writes this state, from the row of the attempt before (`db::wishes`).
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -83,7 +86,7 @@ impl Run for Resume {
             // Upserts both, and the second follows from the first.
             EnsureEventRule::NAME | GrantEventBus::NAME => Ok(Outcome::next(EnsureEventRule::default())),
             // The workspace was removed with the failure; the newest commit may be the one that mends it.
-            FetchSource::NAME | BuildImage::NAME => Ok(Outcome::next(FetchSource {})),
+            FetchSource::NAME | BuildImage::NAME => Ok(Outcome::next(begin(cx))),
             PushImage::NAME => Ok(push_again(cx)),
             _ => self.after_the_push(cx, &step, &state).await,
         }
@@ -134,7 +137,7 @@ impl Resume {
         for tag in cx.deployment.earlier_image_tags() {
             let repository = &cx.deployment.ecr_repository;
             let found = cx.user.ecr.find_image(repository, &tag).await;
-            let Some(image) = found.map_err(StepError::from_client(ErrorCode::EcrFailed))? else { continue };
+            let Some(image) = found.map_err(ecr_error)? else { continue };
             let wanted = FindExecution { image_tag: tag, image_digest: image.digest };
             if let found @ Outcome { then: Then::Next(_), .. } = wanted.run(cx).await? {
                 return Ok(found);
@@ -185,8 +188,13 @@ impl Resume {
 
 /// The image of an attempt before, in ECR or in the engine, with this attempt's tag.
 fn push_again(cx: &Context<'_>) -> Outcome {
+    // An image that was in ECR before: published again, since a new tag alone may not be told as a push.
+    if matches!(cx.deployment.requested.source, Source::Image(_)) {
+        return Outcome::next(begin(cx));
+    }
     let newest = cx.deployment.earlier_image_tags().next().unwrap_or_else(|| cx.deployment.image_tag());
-    Outcome::next(PushImage { image: format!("{}:{newest}", cx.deployment.ecr_repository), reuse: true })
+    let image = format!("{}:{newest}", cx.deployment.ecr_repository);
+    Outcome::next(PushImage { image, reuse: true, ..PushImage::default() })
 }
 
 impl Past {

@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 /// Libraries that print whole requests and answers below `info`, with the tokens and keys in them.
-const INDISCREET: [&str; 7] = ["aws_", "bollard", "git2", "h2", "hyper", "reqwest", "rustls"];
+const INDISCREET: [&str; 8] = ["aws_", "bollard", "git2", "h2", "hyper", "reqwest", "rustls", "tonic"];
 
 /// What is said about the log itself: it is there whatever the filter, or nobody would know why lines come and go.
 pub const ABOUT_THE_LOG: &str = "panda::log";

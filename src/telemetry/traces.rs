@@ -114,13 +114,14 @@ pub fn ended(deployment: &Deployment, error: Option<&str>) {
         Context::new().with_remote_span_context(parent)
     });
     let of = |key: &'static str, value: &str| KeyValue::new(key, value.to_owned());
+    let source = &deployment.requested.source;
     let attributes = vec![
         of("panda.deployment.id", &deployment.id),
         KeyValue::new("panda.deployment.attempt", i64::from(deployment.attempt)),
         of("panda.deployment.status", deployment.status.as_str()),
         of("panda.source.owner", &deployment.owner),
         of("panda.source.repo", &deployment.repo),
-        of("panda.source.branch", &deployment.branch),
+        KeyValue::new(format!("panda.source.{}", source.kind()), source.name().to_owned()),
     ];
     let builder = SpanBuilder::from_name(format!("deploy {}/{}", deployment.owner, deployment.repo))
         .with_kind(SpanKind::Server)

@@ -84,7 +84,7 @@ async fn the_image_deploys_to_completed_without_rights_and_with_its_engine_behin
     open(keys.path(), 0o755);
     open(workspaces.path(), 0o777);
     let (listen, host) = (free_address(), door(&authority).await);
-    let flags = world.flags(&[
+    let mut flags = world.flags(&[
         &format!("--listen={listen}"),
         &format!("--docker-host={host}"),
         "--docker-cert-path=/etc/panda/engine",
@@ -92,6 +92,8 @@ async fn the_image_deploys_to_completed_without_rights_and_with_its_engine_behin
         "--workspace-dir=/workspaces/panda",
         "--no-auth",
     ]);
+    // The program in the container fetches by itself.
+    flags.retain(|flag| !flag.starts_with("--source-program"));
     let controller = world.sandbox.controller_credentials();
     let env = vec![
         format!("AWS_ACCESS_KEY_ID={}", controller.access_key_id),

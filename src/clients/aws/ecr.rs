@@ -18,6 +18,7 @@ use super::{
     utc,
 };
 use crate::clients::{ClientError, ErrorKind};
+use crate::domain::manifest::{ACCEPTED, Manifest};
 
 /// A repository of the account's registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub struct EcrRepository {
     pub arn: String,
     /// What an image's name starts with: registry host and repository.
     pub uri: String,
-    /// Its resource tags.
-    pub tags: BTreeMap<String, String>,
+    /// Its resource tags; none when the account's credentials may not read them.
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// How to log in to the registry; a token is good for twelve hours.
@@ -61,7 +62,8 @@ impl Ecr {
         Self { client: client!(aws_sdk_ecr, config, observe) }
     }
 
-    /// The repository of that name with its tags, if there is one.
+    /// The repository of that name with its tags, if there is one. A denied `ecr:ListTagsForResource` is no error: the tags only add
+    /// safety.
     pub async fn find_repository(&self, name: &str) -> Result<Option<EcrRepository>, ClientError> {
         const CALL: &str = "ecr:DescribeRepositories";
         const TAGS: &str = "ecr:ListTagsForResource";
@@ -70,9 +72,18 @@ impl Ecr {
         let Some(repository) = answer.repositories.unwrap_or_default().into_iter().next() else { return Ok(None) };
         let mut repository = described(CALL, repository)?;
         let tags = self.client.list_tags_for_resource().resource_arn(&repository.arn).send().await;
-        // Deleted between the two calls: as good as never seen.
-        let Some(tags) = found(tags.map_err(|error| failed(TAGS, &error)))? else { return Ok(None) };
-        repository.tags = tags.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
+        let tags = match found(tags.map_err(|error| failed(TAGS, &error))) {
+            Ok(Some(tags)) => tags,
+            // Deleted between the two calls: as good as never seen.
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind == ErrorKind::Denied => {
+                tracing::warn!(repository = name, %error, "the repository's tags cannot be read: its owner is not checked");
+                repository.tags = None;
+                return Ok(Some(repository));
+            }
+            Err(error) => return Err(error),
+        };
+        repository.tags = Some(tags.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect());
         Ok(Some(repository))
     }
 
@@ -86,8 +97,24 @@ impl Ecr {
         }
         let answer = request.send().await.map_err(|error| failed(CALL, &error))?;
         let mut repository = described(CALL, answer.repository.ok_or_else(|| incomplete(CALL, "repository"))?)?;
-        repository.tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        repository.tags = Some(tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect());
         Ok(repository)
+    }
+
+    /// Removes from `repository` what has had no tag for `days`: a lifecycle rule, which replaces any other of that repository.
+    pub async fn expire_untagged(&self, repository: &str, days: u32) -> Result<(), ClientError> {
+        const CALL: &str = "ecr:PutLifecyclePolicy";
+        let rule = serde_json::json!({ "rules": [{
+            "rulePriority": 1,
+            "description": "layers that no build reads any more",
+            "selection": {
+                "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": days,
+            },
+            "action": { "type": "expire" },
+        }] });
+        let request = self.client.put_lifecycle_policy().repository_name(repository);
+        let answer = request.lifecycle_policy_text(rule.to_string()).send().await;
+        answer.map(drop).map_err(|error| failed(CALL, &error))
     }
 
     /// A fresh password for the registry.
@@ -102,35 +129,89 @@ impl Ecr {
         Ok(RegistryLogin { username, password, endpoint })
     }
 
-    /// The image with that tag, if the repository (or the registry) has it.
+    /// The image with that tag, if the repository (or the registry) has it. The digest of an index is the index's own.
+    ///
+    /// Without the right `ecr:DescribeImages` the manifest is asked for instead (`ecr:BatchGetImage`), which does not say when it was pushed.
     pub async fn find_image(&self, repository: &str, tag: &str) -> Result<Option<EcrImage>, ClientError> {
         const CALL: &str = "ecr:DescribeImages";
         let image = ImageIdentifier::builder().image_tag(tag).build();
         let answer = self.client.describe_images().repository_name(repository).image_ids(image).send().await;
-        let Some(answer) = found(answer.map_err(|error| failed(CALL, &error)))? else { return Ok(None) };
+        let answer = match found(answer.map_err(|error| failed(CALL, &error))) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(None),
+            Err(denied) if denied.kind == ErrorKind::Denied => {
+                tracing::debug!(repository, error = %denied, "asking for the image's manifest instead");
+                return match self.read(repository, tagged(tag)).await {
+                    Ok(found) => Ok(found.map(|found| EcrImage { digest: found.digest, pushed_at: None })),
+                    // Either right would do: the first one is named.
+                    Err(error) if error.kind == ErrorKind::Denied => Err(denied),
+                    Err(error) => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
         let Some(image) = answer.image_details.unwrap_or_default().into_iter().next() else { return Ok(None) };
         let digest = image.image_digest.ok_or_else(|| incomplete(CALL, "digest"))?;
         Ok(Some(EcrImage { digest, pushed_at: image.image_pushed_at.as_ref().and_then(utc) }))
     }
 
-    /// Gives the image with the tag `from` the tag `to` as well. False when there is no such image. That it has the tag already is
-    /// as good as having given it.
+    /// The manifest with that digest, if the repository has it.
+    pub async fn manifest(&self, repository: &str, digest: &str) -> Result<Option<Manifest>, ClientError> {
+        let found = self.read(repository, ImageIdentifier::builder().image_digest(digest).build()).await?;
+        let manifest =
+            |found: EcrManifest| Manifest { text: found.manifest, media_type: found.media_type.unwrap_or_default() };
+        Ok(found.map(manifest))
+    }
+
+    /// Stores a manifest, of layers that the repository has, under `tag`. That the tag is taken is no error: see who has it.
+    pub async fn put_manifest(&self, repository: &str, tag: &str, manifest: Manifest) -> Result<(), ClientError> {
+        const CALL: &str = "ecr:PutImage";
+        let put = self.client.put_image().repository_name(repository).image_tag(tag).image_manifest(manifest.text);
+        match put.image_manifest_media_type(manifest.media_type).send().await.map_err(|error| failed(CALL, &error)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the image with the tag `from` the tag `to` as well; an index keeps its digest. False when there is no such image. That it has
+    /// the tag already is as good as having given it.
     pub async fn tag_image(&self, repository: &str, from: &str, to: &str) -> Result<bool, ClientError> {
-        const READ: &str = "ecr:BatchGetImage";
         const PUT: &str = "ecr:PutImage";
-        let wanted = ImageIdentifier::builder().image_tag(from).build();
-        let answer = self.client.batch_get_image().repository_name(repository).image_ids(wanted).send().await;
-        let Some(answer) = found(answer.map_err(|error| failed(READ, &error)))? else { return Ok(false) };
-        let Some(image) = answer.images.unwrap_or_default().into_iter().next() else { return Ok(false) };
-        let manifest = image.image_manifest.ok_or_else(|| incomplete(READ, "manifest"))?;
-        let put = self.client.put_image().repository_name(repository).image_tag(to).image_manifest(manifest);
-        let put = put.set_image_manifest_media_type(image.image_manifest_media_type);
+        let Some(found) = self.read(repository, tagged(from)).await? else { return Ok(false) };
+        let put = self.client.put_image().repository_name(repository).image_tag(to).image_manifest(found.manifest);
+        let put = put.set_image_manifest_media_type(found.media_type);
         match put.send().await.map_err(|error| failed(PUT, &error)) {
             Ok(_) => Ok(true),
             Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
             Err(error) => Err(error),
         }
     }
+
+    /// The manifest, or index, that `wanted` names.
+    async fn read(&self, repository: &str, wanted: ImageIdentifier) -> Result<Option<EcrManifest>, ClientError> {
+        const READ: &str = "ecr:BatchGetImage";
+        let request = self.client.batch_get_image().repository_name(repository).image_ids(wanted);
+        // Or ECR would convert some into a manifest of schema 1.
+        let request = request.set_accepted_media_types(Some(ACCEPTED.map(str::to_owned).to_vec()));
+        let answer = request.send().await;
+        let Some(answer) = found(answer.map_err(|error| failed(READ, &error)))? else { return Ok(None) };
+        let Some(image) = answer.images.unwrap_or_default().into_iter().next() else { return Ok(None) };
+        let digest = image.image_id.and_then(|id| id.image_digest).ok_or_else(|| incomplete(READ, "digest"))?;
+        let manifest = image.image_manifest.ok_or_else(|| incomplete(READ, "manifest"))?;
+        Ok(Some(EcrManifest { digest, manifest, media_type: image.image_manifest_media_type }))
+    }
+}
+
+fn tagged(tag: &str) -> ImageIdentifier {
+    ImageIdentifier::builder().image_tag(tag).build()
+}
+
+/// A manifest as the registry keeps it.
+struct EcrManifest {
+    digest: String,
+    manifest: String,
+    media_type: Option<String>,
 }
 
 /// A look-up that found nothing is an answer, not an error.
@@ -146,7 +227,7 @@ fn described(call: &'static str, repository: Repository) -> Result<EcrRepository
     Ok(EcrRepository {
         arn: repository.repository_arn.ok_or_else(|| incomplete(call, "repository ARN"))?,
         uri: repository.repository_uri.ok_or_else(|| incomplete(call, "repository URI"))?,
-        tags: BTreeMap::new(),
+        tags: Some(BTreeMap::new()),
     })
 }
 

@@ -3,6 +3,7 @@
 //! One file a service. Clients are cheap to clone and share one connection pool; those of a user's account are kept per
 //! connection in a small cache, because a role's session and TLS connections are worth keeping between polls.
 
+mod bounded;
 mod codedeploy;
 mod credentials;
 mod ecr;
@@ -27,6 +28,7 @@ use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::imds::{self, region::ImdsRegionProvider};
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
 };
@@ -223,6 +225,7 @@ impl Aws {
 /// there is none, the SDK's patience would keep the server from being ready for seconds.
 fn region_of_machine() -> RegionProviderChain {
     let metadata = imds::Client::builder()
+        .configure(&ProviderConfig::without_region().with_http_client(transport::shared()))
         .max_attempts(1)
         .connect_timeout(METADATA_TIMEOUT)
         .read_timeout(METADATA_TIMEOUT)

@@ -22,6 +22,7 @@ pub(super) fn shared() -> SharedHttpClient {
         }
         connector.build()
     });
+    let client = super::bounded::bounded(client);
     #[cfg(feature = "failpoints")]
     let client = super::failpoints::watched(client);
     client

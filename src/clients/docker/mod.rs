@@ -5,7 +5,7 @@
 
 mod build;
 mod context;
-mod ignore_file;
+mod ignore;
 mod labelled;
 mod output;
 mod push;
@@ -23,11 +23,14 @@ use bollard::{
     query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder},
 };
 
-pub use build::{BuildError, BuildLimits, BuildRequest, BuiltImage, LINE_COST};
+pub use build::{BuildLimits, BuildRequest, BuiltImage};
+pub use context::{Context, ContextError, Entries, Entry, EntryKind};
+pub use ignore::Descent;
 pub use labelled::LabelledImage;
-pub use push::{PushLine, PushedImage};
+pub(super) use output::{Lines, plain};
+pub use push::{PushError, PushLine, PushedImage};
 
-use super::{ClientError, ErrorKind, error::chain};
+use super::{ClientError, ErrorKind, buildkit::Address, error::chain};
 use crate::failpoints::around;
 
 /// The longest that the engine may take to answer a plain call.
@@ -99,6 +102,18 @@ impl Docker {
             }
         }
         Ok(Self { certs: Some(folder.to_owned()), ..self })
+    }
+
+    /// Where its BuildKit is reached.
+    pub(super) fn address(&self) -> Address {
+        Address { host: self.host.clone().unwrap_or_else(usual_socket), certs: self.certs.clone() }
+    }
+
+    /// The engine's version.
+    pub async fn version(&self) -> Result<String, ClientError> {
+        let engine = self.engine("docker version", CALL_TIMEOUT).await?;
+        let version = engine.version().await.map_err(|error| failed("docker version", &error))?;
+        Ok(version.version.unwrap_or_default())
     }
 
     /// Whether the engine answers.

@@ -12,14 +12,14 @@ const MOST_BYTES: usize = 8 * LONGEST_LINE;
 /// Collects pieces of output into whole lines: no ANSI codes, no blank lines, of a line that was overwritten with carriage
 /// returns (a progress bar) only what stood there last.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(in crate::clients) struct Lines {
     line: String,
     returned: bool,
 }
 
 impl Lines {
     /// Takes the next piece, which may begin and end anywhere; gives the lines that it completes.
-    pub(super) fn push(&mut self, piece: &str) -> Vec<String> {
+    pub(in crate::clients) fn push(&mut self, piece: &str) -> Vec<String> {
         let mut whole = Vec::new();
         for c in piece.chars() {
             match c {
@@ -44,7 +44,7 @@ impl Lines {
     }
 
     /// The last line, when the output does not end with a line feed.
-    pub(super) fn finish(mut self) -> Option<String> {
+    pub(in crate::clients) fn finish(mut self) -> Option<String> {
         self.take()
     }
 
@@ -57,7 +57,7 @@ impl Lines {
 }
 
 /// `text` without ANSI codes and control characters.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::clients) fn plain(text: &str) -> String {
     strip_ansi_escapes::strip_str(text)
 }
 

@@ -43,6 +43,17 @@ pub struct PushedImage {
     pub digest: String,
 }
 
+/// Why an image could not be pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The engine did not answer, or does not have the image (`NotFound`).
+    #[error(transparent)]
+    Engine(ClientError),
+    /// The registry refused, or the engine could not reach it.
+    #[error(transparent)]
+    Registry(ClientError),
+}
+
 impl Docker {
     /// Pushes `repository_uri:tag`; safe to repeat, for the registry keeps the layers that it has. Dropping the future stops it.
     #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
@@ -52,16 +63,15 @@ impl Docker {
         tag: &str,
         login: &RegistryLogin,
         lines: mpsc::Sender<PushLine>,
-    ) -> Result<PushedImage, ClientError> {
-        checked(CALL, repository_uri)?;
-        checked(CALL, tag)?;
+    ) -> Result<PushedImage, PushError> {
+        checked(CALL, repository_uri).and_then(|()| checked(CALL, tag)).map_err(PushError::Engine)?;
         let credentials = DockerCredentials {
             username: Some(login.username.clone()),
             password: Some(login.password.expose_secret().to_owned()),
             serveraddress: Some(login.endpoint.clone()),
             ..Default::default()
         };
-        let engine = self.engine(CALL, STREAM_TIMEOUT).await?;
+        let engine = self.engine(CALL, STREAM_TIMEOUT).await.map_err(PushError::Engine)?;
         let options = PushImageOptionsBuilder::default().tag(tag).build();
         let mut answers = std::pin::pin!(engine.push_image(repository_uri, Some(options), Some(credentials)));
         let mut layers = Layers::default();
@@ -71,7 +81,7 @@ impl Docker {
             reached("docker push/under way");
             let info = answer.map_err(|error| match &error {
                 EngineError::DockerStreamError { error } => refused(error),
-                other => failed(CALL, other),
+                other => PushError::Engine(failed(CALL, other)),
             })?;
             digest = digest.or_else(|| info.status.as_deref().and_then(digest_in));
             if let Some(line) = layers.take(&info) {
@@ -80,8 +90,8 @@ impl Docker {
             }
         }
         reached("docker push/after");
-        let digest =
-            digest.ok_or_else(|| ClientError::new(ErrorKind::Unavailable, CALL, "the engine told no digest"))?;
+        let untold = || PushError::Engine(ClientError::new(ErrorKind::Unavailable, CALL, "the engine told no digest"));
+        let digest = digest.ok_or_else(untold)?;
         Ok(PushedImage { digest })
     }
 }
@@ -121,37 +131,51 @@ impl Layers {
     }
 }
 
-/// A refusal inside the stream: only its text says what it is.
-fn refused(text: &str) -> ClientError {
-    const DENIED: [&str; 6] = [
+/// A refusal inside the stream: the engine passes the registry's words on without their status, so that only the text says what it is.
+///
+/// A text that is not known counts as passing: a push is safe to repeat, and connections refused or reset, answers of 5xx and uploads
+/// that the registry lost come in many words. What is final needs a reason to be.
+fn refused(text: &str) -> PushError {
+    const ABSENT: [&str; 2] = ["no such image", "does not exist locally"];
+    const THROTTLED: [&str; 4] = ["toomanyrequests", "too many requests", "rate exceeded", "throttl"];
+    const CONFLICT: [&str; 2] = ["immutable", "cannot be overwritten"];
+    const DENIED: [&str; 8] = [
         "denied",
         "unauthorized",
+        "not authorized",
         "no basic auth credentials",
         "authentication required",
         "token has expired",
+        "authorization failed",
         "forbidden",
     ];
-    const NOT_FOUND: [&str; 4] = ["name unknown", "does not exist", "not found", "no such image"];
-    const CONFLICT: [&str; 2] = ["immutable", "cannot be overwritten"];
-    const THROTTLED: [&str; 2] = ["toomanyrequests", "too many requests"];
-    const INVALID: [&str; 2] = ["http response to https client", "invalid reference"];
+    // Of the repository; a `404` for a layer is an upload that the registry has lost.
+    const NOT_FOUND: [&str; 4] = ["name unknown", "name_unknown", "repository name not known", "repository with name"];
+    const INVALID: [&str; 4] = [
+        "http response to https client",
+        "invalid reference",
+        "certificate signed by unknown authority",
+        "manifest invalid",
+    ];
     let lower = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let kind = if says(&THROTTLED) {
+    let error = |kind| ClientError::new(kind, CALL, plain(text));
+    if says(&ABSENT) {
+        return PushError::Engine(error(ErrorKind::NotFound));
+    }
+    PushError::Registry(error(if says(&THROTTLED) {
         ErrorKind::Throttled
-    } else if says(&DENIED) {
-        ErrorKind::Denied
     } else if says(&CONFLICT) {
         ErrorKind::Conflict
+    } else if says(&DENIED) {
+        ErrorKind::Denied
     } else if says(&NOT_FOUND) {
         ErrorKind::NotFound
     } else if says(&INVALID) {
         ErrorKind::Invalid
     } else {
-        // Connections refused or reset, 5xx, uploads that the registry lost: a push is safe to repeat.
         ErrorKind::Unavailable
-    };
-    ClientError::new(kind, CALL, plain(text))
+    }))
 }
 
 #[cfg(test)]
@@ -199,18 +223,44 @@ mod tests {
         for (text, kind) in [
             ("no basic auth credentials", ErrorKind::Denied),
             ("denied: Your authorization token has expired. Reauthenticate and try again.", ErrorKind::Denied),
+            ("denied: User: arn:aws:iam::1:user/x is not authorized to perform: ecr:PutImage", ErrorKind::Denied),
             ("unauthorized: authentication required", ErrorKind::Denied),
+            ("unexpected status from PUT request to https://r/v2/x/blobs/uploads/1: 403 Forbidden", ErrorKind::Denied),
+            (
+                "push access denied, repository does not exist or may require authorization: authorization failed",
+                ErrorKind::Denied,
+            ),
             ("name unknown: The repository with name 'x' does not exist", ErrorKind::NotFound),
             (
                 "tag invalid: The image tag 'v1' already exists and cannot be overwritten because the repository is immutable.",
                 ErrorKind::Conflict,
             ),
             ("toomanyrequests: Rate exceeded", ErrorKind::Throttled),
+            ("received unexpected HTTP status: 429 Too Many Requests", ErrorKind::Throttled),
             ("dial tcp 127.0.0.1:1: connect: connection refused", ErrorKind::Unavailable),
+            ("write tcp 10.0.0.1:1->10.0.0.2:443: write: connection reset by peer", ErrorKind::Unavailable),
+            ("dial tcp: lookup registry.example.com: no such host", ErrorKind::Unavailable),
             ("received unexpected HTTP status: 500 Internal Server Error", ErrorKind::Unavailable),
+            (
+                "unexpected status from PUT request to https://r/v2/x/blobs/uploads/1: 404 Not Found",
+                ErrorKind::Unavailable,
+            ),
+            ("blob upload unknown: blob upload unknown to registry", ErrorKind::Unavailable),
+            ("manifest blob unknown: blob unknown to registry", ErrorKind::Unavailable),
+            ("some words that nobody has read before", ErrorKind::Unavailable),
             ("http: server gave HTTP response to HTTPS client", ErrorKind::Invalid),
+            ("x509: certificate signed by unknown authority", ErrorKind::Invalid),
         ] {
-            assert_eq!(refused(text).kind, kind, "{text}");
+            match refused(text) {
+                PushError::Registry(error) => assert_eq!(error.kind, kind, "{text}"),
+                PushError::Engine(error) => panic!("{text}: {error}"),
+            }
         }
+    }
+
+    #[test]
+    fn an_image_that_the_engine_does_not_have_is_not_the_registrys_fault() {
+        let text = "An image does not exist locally with the tag: 127.0.0.1:1/acme-shop";
+        assert!(matches!(refused(text), PushError::Engine(error) if error.kind == ErrorKind::NotFound));
     }
 }

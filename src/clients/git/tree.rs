@@ -1,12 +1,12 @@
-//! A commit's tree, looked through before anything of it is written to disk: a few kilobytes of pack can stand for billions of files, and
-//! names for places outside the folder.
+//! A commit's tree, inspected before anything of it is written to disk: a few kilobytes of pack can stand for billions of files, and names
+//! for places outside the folder.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use git2::{Odb, Oid, Repository};
+use serde::{Deserialize, Serialize};
 
-use super::GitLimits;
+use super::{GitError, GitErrorKind, GitLimits};
 
 /// Deepest folder.
 const MOST_DEPTH: usize = 64;
@@ -23,12 +23,13 @@ const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 /// Paths that are named of what is left out.
 const NAMED: usize = 5;
 
-const TREE: i32 = 0o040_000;
-const LINK: i32 = 0o120_000;
-const SUBMODULE: i32 = 0o160_000;
+pub(super) const TREE: i32 = 0o040_000;
+pub(super) const EXECUTABLE: i32 = 0o100_755;
+pub(super) const LINK: i32 = 0o120_000;
+pub(super) const SUBMODULE: i32 = 0o160_000;
 
 /// What a commit refers to and a fetch does not bring: submodules are empty folders, files of Git LFS are their pointers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LeftOut {
     /// Number of submodules.
     pub submodules: usize,
@@ -46,34 +47,12 @@ impl LeftOut {
     }
 }
 
-/// Why a tree is not checked out.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TreeError {
-    /// It breaks a limit or git's own rules.
-    #[error("{0}")]
-    Refused(String),
-    /// Nobody waits for it any more.
-    #[error("cancelled")]
-    Stopped,
-    /// It cannot be read.
-    #[error(transparent)]
-    Git(#[from] git2::Error),
-}
-
-/// Looks through the tree `root`; an error when it is not fit to be checked out.
-pub(super) fn inspect(
-    repository: &Repository,
-    root: Oid,
-    limits: &GitLimits,
-    stop: &AtomicBool,
-) -> Result<LeftOut, TreeError> {
-    let mut look =
-        Look { repository, odb: repository.odb()?, limits, entries: 0, bytes: 0, left_out: LeftOut::default() };
+/// Inspects the tree `root`: an error when it must not be written to disk.
+pub(super) fn inspect(repository: &Repository, root: Oid, limits: &GitLimits) -> Result<LeftOut, GitError> {
+    let odb = repository.odb().map_err(|error| GitError::of_objects(&error))?;
+    let mut look = Look { repository, odb, limits, entries: 0, bytes: 0, left_out: LeftOut::default() };
     let mut folders = vec![(root, Vec::new(), 1)];
     while let Some((id, path, depth)) = folders.pop() {
-        if stop.load(Ordering::Relaxed) {
-            return Err(TreeError::Stopped);
-        }
         look.folder(id, &path, depth, &mut folders)?;
     }
     Ok(look.left_out)
@@ -91,20 +70,21 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn folder(&mut self, id: Oid, path: &[u8], depth: usize, folders: &mut Folders) -> Result<(), TreeError> {
-        let refused = |what: String| Err(TreeError::Refused(what));
+    fn folder(&mut self, id: Oid, path: &[u8], depth: usize, folders: &mut Folders) -> Result<(), GitError> {
+        let refused = |what: String| Err(GitError::new(GitErrorKind::TreeRefused, what));
+        let failed = |error: git2::Error| GitError::of_objects(&error);
         if depth > MOST_DEPTH {
             return refused(format!("the repository's folders are more than {MOST_DEPTH} deep: {}", shown(path)));
         }
-        if self.odb.read_header(id)?.0 > LARGEST_FOLDER {
+        if self.odb.read_header(id).map_err(failed)?.0 > LARGEST_FOLDER {
             return refused(format!("the repository's folder {} is too large", shown(path)));
         }
-        let tree = self.repository.find_tree(id)?;
+        let tree = self.repository.find_tree(id).map_err(failed)?;
         let mut names = HashSet::new();
         for entry in &tree {
             self.entries += 1;
             if self.entries > self.limits.max_files {
-                return refused(too_many(self.limits));
+                return Err(GitError::too_large(too_many(self.limits.max_files)));
             }
             let name = entry.name_bytes();
             let mut full = path.to_vec();
@@ -133,16 +113,24 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn file(&mut self, id: Oid, is_link: bool, path: &[u8]) -> Result<(), TreeError> {
-        let size = self.odb.read_header(id)?.0;
+    fn file(&mut self, id: Oid, is_link: bool, path: &[u8]) -> Result<(), GitError> {
+        let failed = |error: git2::Error| GitError::of_objects(&error);
+        let (size, most) = (self.odb.read_header(id).map_err(failed)?.0, self.limits.max_file_bytes);
+        if size > most {
+            let path = shown(path);
+            return Err(GitError::too_large(format!(
+                "the file {path} has {size} bytes, more than {most} (PANDA_SOURCE_MAX_FILE_BYTES)"
+            )));
+        }
         self.bytes = self.bytes.saturating_add(size);
         if self.bytes > self.limits.max_bytes {
-            return Err(TreeError::Refused(too_large(self.limits)));
+            return Err(GitError::too_large(too_large(self.limits.max_bytes)));
         }
         if is_link && size > LONGEST_LINK {
-            return Err(TreeError::Refused(format!("the link {} is longer than {LONGEST_LINK} bytes", shown(path))));
+            let message = format!("the link {} is longer than {LONGEST_LINK} bytes", shown(path));
+            return Err(GitError::new(GitErrorKind::TreeRefused, message));
         }
-        if !is_link && size <= LARGEST_POINTER && self.odb.read(id)?.data().starts_with(POINTER) {
+        if !is_link && size <= LARGEST_POINTER && self.odb.read(id).map_err(failed)?.data().starts_with(POINTER) {
             self.left_out.lfs_files += 1;
             self.left_out.note(path);
         }
@@ -150,14 +138,14 @@ impl Look<'_> {
     }
 }
 
-/// What is said of a repository with too many files.
-pub(super) fn too_many(limits: &GitLimits) -> String {
-    format!("the repository has more than {} files and folders (PANDA_SOURCE_MAX_FILES)", limits.max_files)
+/// The message for a repository with more than `most` files and folders.
+pub(super) fn too_many(most: usize) -> String {
+    format!("the repository has more than {most} files and folders (PANDA_SOURCE_MAX_FILES)")
 }
 
-/// What is said of a repository with too many bytes, packed or unpacked.
-pub(super) fn too_large(limits: &GitLimits) -> String {
-    format!("the repository is larger than {} bytes (PANDA_SOURCE_MAX_BYTES)", limits.max_bytes)
+/// The message for a repository with more than `most` bytes, packed or unpacked.
+pub(super) fn too_large(most: usize) -> String {
+    format!("the repository is larger than {most} bytes (PANDA_SOURCE_MAX_BYTES)")
 }
 
 /// Whether a name is one that git makes: not a place of its own, and not one in disguise for another system.
@@ -180,7 +168,8 @@ fn is_plain(name: &[u8]) -> bool {
         && bare != "git~1"
 }
 
-fn shown(path: &[u8]) -> String {
+/// A path for a message.
+pub(super) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).chars().take(200).flat_map(char::escape_debug).collect()
 }
 
@@ -211,7 +200,7 @@ mod tests {
     }
 
     fn look(repository: &Repository, root: Oid, limits: &GitLimits) -> Result<LeftOut, String> {
-        inspect(repository, root, limits, &AtomicBool::new(false)).map_err(|error| error.to_string())
+        inspect(repository, root, limits).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -299,10 +288,17 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_nobody_waits_for_ends() {
+    fn a_file_over_its_own_limit_is_refused_by_name() {
         let (_folder, repository) = store();
-        let root = tree(&repository, &[]);
-        let stopped = inspect(&repository, root, &GitLimits::default(), &AtomicBool::new(true));
-        assert!(matches!(stopped, Err(TreeError::Stopped)));
+        let file = repository.blob(&[b'x'; 2_000]).unwrap();
+        let folder = tree(&repository, &[("100644", b"model.bin", file)]);
+        let root = tree(&repository, &[("40000", b"data", folder)]);
+        let limits = GitLimits { max_file_bytes: 1_999, ..GitLimits::default() };
+        let said = look(&repository, root, &limits).unwrap_err();
+        assert!(
+            said.contains("data/model.bin has 2000 bytes") && said.contains("PANDA_SOURCE_MAX_FILE_BYTES"),
+            "{said}"
+        );
+        assert!(look(&repository, root, &GitLimits { max_file_bytes: 2_000, ..limits }).is_ok());
     }
 }

@@ -59,7 +59,7 @@ impl Db {
         }
         let target = sqlx::query_as!(
             Target,
-            "SELECT id, github_connection_id, aws_connection_id, branch, concurrency FROM schedules
+            "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, concurrency FROM schedules
              WHERE id = $1 AND deleted_at IS NULL AND in_scope(owner, repo, $2) FOR UPDATE",
             id,
             by.scope().sql()

@@ -22,6 +22,7 @@ use crate::domain::audit::Action;
 use crate::domain::cron::Cron;
 use crate::domain::deployment::Concurrency;
 use crate::domain::principal::{Caller, Kind, Scope};
+use crate::domain::request::Requested;
 use crate::domain::schedule::Missed;
 
 /// What somebody wants to happen, all of it checked.
@@ -41,8 +42,8 @@ pub struct Wanted {
     pub owner: String,
     /// Repository of the source.
     pub repo: String,
-    /// Branch.
-    pub branch: String,
+    /// What is deployed each time, and how.
+    pub requested: Requested,
     /// What to do when the target has an unfinished deployment.
     pub concurrency: Concurrency,
     /// What to do about times at which nobody was there.
@@ -57,11 +58,15 @@ impl Wanted {
     }
 
     fn details(&self) -> Value {
-        json!({
-            "name": self.name, "cron": self.cron.as_str(), "timeZone": self.zone.name(), "branch": self.branch,
+        let mut details = json!({
+            "name": self.name, "cron": self.cron.as_str(), "timeZone": self.zone.name(),
             "concurrency": self.concurrency, "missed": self.missed, "paused": self.paused,
             "githubConnectionId": self.github_connection_id, "awsConnectionId": self.aws_connection_id,
-        })
+        });
+        for (name, value) in self.requested.details() {
+            details[name] = value;
+        }
+        details
     }
 }
 
@@ -92,8 +97,8 @@ impl Db {
         let principal = &by.principal;
         sqlx::query!(
             "INSERT INTO schedules (id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, concurrency,
-                                    missed, paused, next_run_at, made_by, made_by_kind, made_by_token, role, scope)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+                                    missed, paused, next_run_at, made_by, made_by_kind, made_by_token, role, scope, build, reason, kind)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
             id,
             wanted.name,
             wanted.cron.as_str(),
@@ -102,7 +107,7 @@ impl Db {
             wanted.aws_connection_id,
             wanted.owner,
             wanted.repo,
-            wanted.branch,
+            wanted.requested.source.column(),
             wanted.concurrency.as_str(),
             wanted.missed.as_str(),
             wanted.paused,
@@ -112,6 +117,9 @@ impl Db {
             token_of(by),
             principal.role.as_str(),
             principal.scope.sql(),
+            wanted.requested.build_column(),
+            wanted.requested.reason,
+            wanted.requested.kind.as_str(),
         )
         .execute(&mut *tx)
         .await?;
@@ -148,7 +156,8 @@ impl Db {
                  name = $2, cron = $3, time_zone = $4, github_connection_id = $5, aws_connection_id = $6, owner = $7, repo = $8,
                  branch = $9, concurrency = $10, missed = $11, paused = $12, version = version + 1, updated_at = now(),
                  next_run_at = CASE WHEN $13 THEN $14 ELSE next_run_at END,
-                 made_by = $15, made_by_kind = $16, made_by_token = $17, role = $18, scope = $19
+                 made_by = $15, made_by_kind = $16, made_by_token = $17, role = $18, scope = $19,
+                 build = $20, reason = $21, kind = $22
              WHERE id = $1",
             id,
             wanted.name,
@@ -158,7 +167,7 @@ impl Db {
             wanted.aws_connection_id,
             wanted.owner,
             wanted.repo,
-            wanted.branch,
+            wanted.requested.source.column(),
             wanted.concurrency.as_str(),
             wanted.missed.as_str(),
             wanted.paused,
@@ -169,6 +178,9 @@ impl Db {
             token_of(by),
             principal.role.as_str(),
             principal.scope.sql(),
+            wanted.requested.build_column(),
+            wanted.requested.reason,
+            wanted.requested.kind.as_str(),
         )
         .execute(&mut *tx)
         .await?;

@@ -22,6 +22,9 @@ pub struct ScheduleView {
     pub owner: String,
     pub repo: String,
     pub branch: String,
+    pub build: Option<serde_json::Value>,
+    pub reason: Option<String>,
+    pub kind: String,
     pub concurrency: String,
     pub missed: String,
     pub paused: bool,
@@ -121,7 +124,7 @@ async fn select(
     let (before_at, before_id) = filter.before.clone().unzip();
     Ok(sqlx::query_as!(
         ScheduleView,
-        "SELECT s.id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, concurrency, missed, paused,
+        "SELECT s.id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, build, reason, kind, concurrency, missed, paused,
                 next_run_at, version, made_by, created_at, updated_at, r.due_at AS \"last_due_at?\", r.at AS \"last_at?\",
                 r.result AS \"last_result?\", r.times AS \"last_times?\", r.deployment_id AS \"last_deployment_id?\",
                 r.error_code AS \"last_error_code?\", r.error_message AS \"last_error_message?\", r.asked_by AS \"last_asked_by?\"

@@ -134,7 +134,7 @@ impl Db {
 
 async fn claim(connection: &mut PgConnection) -> Result<Option<Due>, DbError> {
     let row = sqlx::query!(
-        "SELECT id, github_connection_id, aws_connection_id, branch, concurrency, cron, time_zone, missed, role, scope, made_by_token,
+        "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, concurrency, cron, time_zone, missed, role, scope, made_by_token,
                 next_run_at AS \"due!\", clock_timestamp() AS \"now!\"
          FROM schedules WHERE next_run_at <= clock_timestamp() ORDER BY next_run_at LIMIT 1 FOR UPDATE SKIP LOCKED"
     )
@@ -146,6 +146,9 @@ async fn claim(connection: &mut PgConnection) -> Result<Option<Due>, DbError> {
             github_connection_id: row.github_connection_id,
             aws_connection_id: row.aws_connection_id,
             branch: row.branch,
+            build: row.build,
+            reason: row.reason,
+            kind: row.kind,
             concurrency: row.concurrency,
         },
         cron: row.cron,

@@ -7,6 +7,7 @@ use crate::db::create::NewDeployment;
 use crate::domain::ids;
 use crate::domain::names::Names;
 use crate::domain::principal::Caller;
+use crate::domain::request::Requested;
 
 /// What a deployment begins with.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,9 @@ pub(super) struct Target {
     pub(super) github_connection_id: String,
     pub(super) aws_connection_id: String,
     pub(super) branch: String,
+    pub(super) build: Option<serde_json::Value>,
+    pub(super) reason: Option<String>,
+    pub(super) kind: String,
     pub(super) concurrency: String,
 }
 
@@ -73,11 +77,13 @@ pub(super) async fn new_deployment(
         Ok(name) => name,
         Err(rule) => return Ok(Err(Unusable::Name(rule))),
     };
+    let requested = Requested::of_row(&target.branch, target.build, target.reason, &target.kind);
+    let requested = requested.map_err(DbError::Corrupt)?;
     Ok(Ok(NewDeployment {
         id: ids::deployment_id(),
         owner: github.owner,
         repo: github.repo,
-        branch: target.branch,
+        requested,
         github_connection_id: target.github_connection_id,
         aws_connection_id: target.aws_connection_id,
         account_id: aws.account_id,

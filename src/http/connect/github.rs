@@ -110,6 +110,7 @@ pub async fn handle(
         repo: body.repo,
         branch: body.branch,
         token: body.token,
+        build_secrets: std::collections::BTreeMap::new(),
     };
     let answer = json!(Envelope::new(
         "GitHub 연결에 성공했습니다.",

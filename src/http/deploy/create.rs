@@ -8,19 +8,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::what::{Build, Given, at};
 use super::wish::tell;
 use crate::db::create::{Created, Made, NewDeployment, Refusal};
 use crate::domain::deployment::{Concurrency, Status};
 use crate::domain::principal::{Caller, Role};
+use crate::domain::request::Requested;
+use crate::domain::source::{Choice, ImageHome};
 use crate::domain::trace::Trace;
 use crate::domain::{ids, validate};
-use crate::http::ApiState;
 use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::extract::{JsonBody, is_id};
 use crate::http::idempotency::KeyHeader;
 use crate::http::problem::Problem;
+use crate::http::{ApiState, object};
 
 /// Method and path, under which keys are kept.
 const PATH: &str = "POST /api/v1/deploy";
@@ -43,9 +46,36 @@ pub struct Deploy {
     /// Repository; that of the GitHub connection.
     #[schema(example = "shop", min_length = 1, max_length = 100)]
     pub repo: String,
-    /// Branch; may be another than that of the connection.
+    /// Branch, whose newest commit is deployed; may be another than that of the connection. Exactly one of `branch`, `commit`, `tag` and `image` is
+    /// required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "main", min_length = 1, max_length = 244)]
-    pub branch: String,
+    pub branch: Option<String>,
+    /// Commit, by its full id of 40 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8", pattern = "^[0-9a-fA-F]{40}$")]
+    pub commit: Option<String>,
+    /// Tag; an annotated one stands for its commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "v1.2.0", min_length = 1, max_length = 244)]
+    pub tag: Option<String>,
+    /// An image that is in the target's ECR repository already, by its digest: `sha256:…`, or the whole name before it. Nothing is cloned or built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(
+        example = "123456789012.dkr.ecr.ap-northeast-2.amazonaws.com/acme-shop@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    )]
+    pub image: Option<String>,
+    /// How to build it; not with `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
+    pub build: Option<Build>,
+    /// Why, for those who look at it later: up to 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Prices were wrong", min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+    /// What for: `planned` (the default), `hotfix`, `rollback`. Reports tell them apart; nothing else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "planned", pattern = "^(planned|hotfix|rollback)$")]
+    pub kind: Option<String>,
     /// What to do when another deployment of the same repository, AWS account and region is not finished: `reject` (409, the
     /// default), `queue` (wait for its turn, in order), `supersede` (cancel all that are there, and start when they have ended).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,8 +91,22 @@ impl Deploy {
 
     fn validate(&self) -> Result<(), ApiError> {
         validate::owner(&self.owner).map_err(|rule| ApiError::field("owner", rule))?;
-        validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))?;
-        validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))
+        validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))
+    }
+
+    /// What to deploy, how and why; taken out of the request.
+    fn given(&mut self) -> Given {
+        Given {
+            choice: Choice {
+                branch: self.branch.take(),
+                commit: self.commit.take(),
+                tag: self.tag.take(),
+                image: self.image.take(),
+            },
+            build: self.build.take(),
+            reason: self.reason.take(),
+            kind: self.kind.take(),
+        }
     }
 }
 
@@ -122,7 +166,7 @@ pub async fn handle(
     let answer = |made: &Made| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, made)));
     match state.db.create_deployment(&new, key.as_ref(), &caller, answer).await? {
         Created::New(made) => {
-            tracing::info!(deployment = %new.id, owner = %new.owner, repo = %new.repo, branch = %new.branch, "deployment wished for");
+            tracing::info!(deployment = %new.id, owner = %new.owner, repo = %new.repo, source = %new.requested.source, "deployment wished for");
             for id in std::iter::once(&new.id).chain(&made.superseded) {
                 tell(&state, id).await;
             }
@@ -159,9 +203,10 @@ pub fn deployed(id: &str, made: &Made) -> Deployed {
 }
 
 /// The row, after all that it names was found to be there and to belong together.
-pub async fn new_deployment(state: &ApiState, caller: &Caller, body: Deploy) -> Result<NewDeployment, ApiError> {
+pub async fn new_deployment(state: &ApiState, caller: &Caller, mut body: Deploy) -> Result<NewDeployment, ApiError> {
     body.validate()?;
     let concurrency = body.concurrency()?;
+    let requested = body.given().requested()?;
     let unknown = |field, connect| {
         ApiError::field(
             field,
@@ -197,11 +242,14 @@ pub async fn new_deployment(state: &ApiState, caller: &Caller, body: Deploy) -> 
     }
     let ecr_repository =
         state.names.ecr_repository(&github.owner, &github.repo).map_err(|rule| ApiError::field("repo", rule))?;
+    let home = ImageHome { account_id: &aws.account_id, region: &aws.region, repository: &ecr_repository };
+    let requested = at(requested, home)?;
+    check_secrets(state, &github.id, &requested).await?;
     Ok(NewDeployment {
         id: ids::deployment_id(),
         owner: github.owner,
         repo: github.repo,
-        branch: body.branch,
+        requested,
         github_connection_id: github.id,
         aws_connection_id: aws.id,
         account_id: aws.account_id,
@@ -211,4 +259,21 @@ pub async fn new_deployment(state: &ApiState, caller: &Caller, body: Deploy) -> 
         trace: None,
         first_step: state.first_step.to_owned(),
     })
+}
+
+/// Refuses names of build secrets that the connection does not have.
+async fn check_secrets(state: &ApiState, connection: &str, requested: &Requested) -> Result<(), ApiError> {
+    let wanted = &requested.build.secrets;
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let there = state.db.build_secrets(connection).await?;
+    let Some(at) = wanted.iter().position(|name| !there.iter().any(|secret| secret.name == *name)) else {
+        return Ok(());
+    };
+    let rule = format!(
+        "names no secret of this githubConnectionId; PUT /api/v1/connect/github/{connection}/secrets/{} stores one",
+        wanted[at]
+    );
+    Err(ApiError::field(format!("build.secrets[{at}]"), rule))
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::what::{RequestedView, branch};
 use crate::db::deployments::{DeploymentView, ListFilter};
 use crate::domain::deployment::Status;
 use crate::domain::validate;
@@ -163,9 +164,11 @@ pub struct DeploymentItem {
     /// Repository of the source.
     #[schema(example = "shop")]
     pub repo: String,
-    /// Branch.
+    /// Branch; null when a commit, a tag or an image was asked for.
     #[schema(example = "main")]
-    pub branch: String,
+    pub branch: Option<String>,
+    /// What was asked for.
+    pub requested: RequestedView,
     /// Commit that was built; null before the clone.
     #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
     pub commit_sha: Option<String>,
@@ -198,7 +201,8 @@ impl From<DeploymentView> for DeploymentItem {
             status: row.status,
             owner: row.owner,
             repo: row.repo,
-            branch: row.branch,
+            branch: branch(&row.branch),
+            requested: RequestedView::new(&row.branch, None, row.reason, row.kind),
             commit_sha: row.commit_sha,
             started_at: row.started_at,
             completed_at: row.completed_at,

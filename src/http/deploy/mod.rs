@@ -10,4 +10,5 @@ pub mod result;
 pub mod retry;
 pub mod switch;
 pub mod ticket;
+pub mod what;
 pub mod wish;

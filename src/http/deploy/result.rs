@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::missing::missing;
+use super::what::{RequestedView, branch};
 use crate::db::deployments::{AttemptView, DeploymentView};
 use crate::http::ApiState;
 use crate::http::auth::Reads;
@@ -31,10 +32,12 @@ pub struct DeploymentResult {
     /// Repository of the source.
     #[schema(example = "shop")]
     pub repo: String,
-    /// Branch.
+    /// Branch; null when a commit, a tag or an image was asked for.
     #[schema(example = "main")]
-    pub branch: String,
-    /// Commit that was built.
+    pub branch: Option<String>,
+    /// What was asked for.
+    pub requested: RequestedView,
+    /// Commit that was built; null before the clone, and of an image.
     #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
     pub commit_sha: Option<String>,
     /// Repository URI and tag of the image.
@@ -123,7 +126,7 @@ pub struct PastAttempt {
     pub error_code: String,
     /// What went wrong.
     pub error_message: String,
-    /// Commit that was built.
+    /// Commit that was built; null before the clone, and of an image.
     #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
     pub commit_sha: Option<String>,
     /// Digest of the image that was pushed.
@@ -165,7 +168,8 @@ impl DeploymentResult {
             status: row.status,
             owner: row.owner,
             repo: row.repo,
-            branch: row.branch,
+            branch: branch(&row.branch),
+            requested: RequestedView::new(&row.branch, row.build, row.reason, row.kind),
             commit_sha: row.commit_sha,
             image_uri: row.image_uri,
             image_digest: row.image_digest,

@@ -59,17 +59,12 @@ impl ScheduleChange {
     }
 
     fn of(self, row: ScheduleView) -> Asked {
+        let deploy = ScheduledDeploy::of(&row);
         Asked {
             name: self.name.or(row.name),
             cron: self.cron.unwrap_or(row.cron),
             time_zone: self.time_zone.unwrap_or(row.time_zone),
-            deploy: self.deploy.unwrap_or(ScheduledDeploy {
-                github_connection_id: row.github_connection_id,
-                aws_connection_id: row.aws_connection_id,
-                owner: row.owner,
-                repo: row.repo,
-                branch: row.branch,
-            }),
+            deploy: self.deploy.unwrap_or(deploy),
             concurrency: self.concurrency.or(Some(row.concurrency)),
             missed: self.missed.or(Some(row.missed)),
             paused: self.paused.unwrap_or(row.paused),

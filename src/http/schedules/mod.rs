@@ -14,11 +14,15 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::deploy::create::{Deploy, new_deployment};
+use super::deploy::what::Build;
 use super::error::ApiError;
+use super::object;
 use crate::db::schedules::{RunView, ScheduleView, Wanted};
 use crate::domain::cron::{self, Cron};
 use crate::domain::principal::Caller;
+use crate::domain::request::Purpose;
 use crate::domain::schedule::Missed;
+use crate::domain::source::{Choice, Source};
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 100;
@@ -44,9 +48,56 @@ pub struct ScheduledDeploy {
     /// Repository; that of the GitHub connection.
     #[schema(example = "shop", min_length = 1, max_length = 100)]
     pub repo: String,
-    /// Branch; may be another than that of the connection.
+    /// Branch, whose newest commit is deployed; may be another than that of the connection. Exactly one of `branch`, `commit`, `tag` and `image` is
+    /// required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "main", min_length = 1, max_length = 244)]
-    pub branch: String,
+    pub branch: Option<String>,
+    /// Commit, by its full id of 40 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8", pattern = "^[0-9a-fA-F]{40}$")]
+    pub commit: Option<String>,
+    /// Tag; an annotated one stands for its commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "v1.2.0", min_length = 1, max_length = 244)]
+    pub tag: Option<String>,
+    /// An image that is in the target's ECR repository already, by its digest: `sha256:…`, or the whole name before it. Nothing is cloned or built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(
+        example = "123456789012.dkr.ecr.ap-northeast-2.amazonaws.com/acme-shop@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    )]
+    pub image: Option<String>,
+    /// How to build it; not with `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
+    pub build: Option<Build>,
+    /// Why, for those who look at it later: up to 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Prices were wrong", min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+    /// What for: `planned` (the default), `hotfix`, `rollback`. Reports tell them apart; nothing else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "planned", pattern = "^(planned|hotfix|rollback)$")]
+    pub kind: Option<String>,
+}
+
+impl ScheduledDeploy {
+    /// What a schedule deploys, as a request has it.
+    fn of(row: &ScheduleView) -> Self {
+        let Choice { branch, commit, tag, image } = Source::of_column(&row.branch).choice();
+        Self {
+            github_connection_id: row.github_connection_id.clone(),
+            aws_connection_id: row.aws_connection_id.clone(),
+            owner: row.owner.clone(),
+            repo: row.repo.clone(),
+            branch,
+            commit,
+            tag,
+            image,
+            build: row.build.clone().and_then(|build| serde_json::from_value(build).ok()),
+            reason: row.reason.clone(),
+            kind: (row.kind != Purpose::default().as_str()).then(|| row.kind.clone()),
+        }
+    }
 }
 
 /// What somebody wants, as it came.
@@ -80,6 +131,12 @@ impl Asked {
             owner: self.deploy.owner,
             repo: self.deploy.repo,
             branch: self.deploy.branch,
+            commit: self.deploy.commit,
+            tag: self.deploy.tag,
+            image: self.deploy.image,
+            build: self.deploy.build,
+            reason: self.deploy.reason,
+            kind: self.deploy.kind,
             concurrency: self.concurrency,
         };
         let new = new_deployment(state, caller, deploy).await.map_err(|error| match error {
@@ -96,7 +153,7 @@ impl Asked {
             aws_connection_id: new.aws_connection_id,
             owner: new.owner,
             repo: new.repo,
-            branch: new.branch,
+            requested: new.requested,
             concurrency: new.concurrency,
             missed,
             paused: self.paused,
@@ -198,6 +255,7 @@ impl From<RunView> for ScheduleRun {
 impl From<ScheduleView> for Schedule {
     fn from(row: ScheduleView) -> Self {
         let next_runs = upcoming(&row);
+        let deploy = ScheduledDeploy::of(&row);
         let last_run = match (row.last_due_at, row.last_at, row.last_result, row.last_times) {
             (Some(due_at), Some(at), Some(result), Some(times)) => Some(ScheduleRun {
                 due_at,
@@ -216,13 +274,7 @@ impl From<ScheduleView> for Schedule {
             name: row.name,
             cron: row.cron,
             time_zone: row.time_zone,
-            deploy: ScheduledDeploy {
-                github_connection_id: row.github_connection_id,
-                aws_connection_id: row.aws_connection_id,
-                owner: row.owner,
-                repo: row.repo,
-                branch: row.branch,
-            },
+            deploy,
             concurrency: row.concurrency,
             missed: row.missed,
             paused: row.paused,

@@ -68,6 +68,13 @@ struct Create {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct PutLifecyclePolicy {
+    repository_name: String,
+    lifecycle_policy_text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Describe {
     repository_names: Option<Vec<String>>,
 }
@@ -122,6 +129,7 @@ impl ImageId {
 pub async fn call(world: &World, caller: &Caller, operation: &str, body: &[u8]) -> Result<Value, AwsError> {
     match operation {
         "CreateRepository" => create(world, caller, input(body)?),
+        "PutLifecyclePolicy" => put_lifecycle_policy(world, caller, input(body)?),
         "DescribeRepositories" => describe(world, caller, &input(body)?),
         "ListTagsForResource" => list_tags(world, caller, &input(body)?),
         "GetAuthorizationToken" => authorization(world),
@@ -143,6 +151,11 @@ fn create(world: &World, caller: &Caller, new: Create) -> Result<Value, AwsError
             "Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy regular expression' ({name})"
         );
         return Err(AwsError::new("InvalidParameterException", message));
+    }
+    // A right that AWS asks for only when a repository is created with tags.
+    if !new.tags.is_empty() && world.faults.get().calls.get("ecr:TagResource").is_some_and(|fault| fault.deny) {
+        let message = format!("User: {} is not authorized to perform: ecr:TagResource", caller.arn);
+        return Err(AwsError::new("AccessDeniedException", message));
     }
     let host = world.registry()?.host_port;
     world.change(|state| {
@@ -283,6 +296,19 @@ fn find<'a>(repositories: &'a Repositories, caller: &Caller, name: &str) -> Resu
             format!("The repository with name '{name}' does not exist in the registry with id '{}'", caller.account);
         AwsError::new("RepositoryNotFoundException", message)
     })
+}
+
+/// Takes a rule for what a repository keeps. Nothing here grows old enough for it to matter.
+fn put_lifecycle_policy(world: &World, caller: &Caller, wanted: PutLifecyclePolicy) -> Result<Value, AwsError> {
+    let PutLifecyclePolicy { repository_name: name, lifecycle_policy_text: text } = wanted;
+    world.read(|state| find(&state.repositories, caller, &name).map(drop))?;
+    if serde_json::from_str::<Value>(&text).is_err() {
+        return Err(AwsError::new(
+            "InvalidParameterException",
+            "Invalid parameter at 'lifecyclePolicyText'".to_owned(),
+        ));
+    }
+    Ok(json!({ "registryId": caller.account, "repositoryName": name, "lifecyclePolicyText": text }))
 }
 
 fn shown(account: &str, name: &str, repository: &Repository, host: &str) -> Value {

@@ -228,7 +228,11 @@ fn commit(git: &git2::Repository, branch: &str, files: &[SourceFile]) -> Result<
     let mut update = TreeUpdateBuilder::new();
     for file in files {
         check_path(&file.path)?;
-        let mode = if file.executable { FileMode::BlobExecutable } else { FileMode::Blob };
+        let mode = match (file.is_link, file.executable) {
+            (true, _) => FileMode::Link,
+            (false, true) => FileMode::BlobExecutable,
+            (false, false) => FileMode::Blob,
+        };
         update.upsert(&*file.path, git.blob(&file.contents)?, mode);
     }
     let base = match &parent {

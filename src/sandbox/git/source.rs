@@ -13,12 +13,19 @@ pub struct SourceFile {
     pub contents: Vec<u8>,
     /// Whether it is a program.
     pub executable: bool,
+    /// Whether it is a symbolic link to what `contents` names.
+    pub is_link: bool,
 }
 
 impl SourceFile {
     /// A file that is not a program.
     pub fn new(path: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), contents: contents.into(), executable: false }
+        Self { path: path.into(), contents: contents.into(), executable: false, is_link: false }
+    }
+
+    /// A symbolic link.
+    pub fn link(path: impl Into<String>, target: impl Into<Vec<u8>>) -> Self {
+        Self { is_link: true, ..Self::new(path, target) }
     }
 
     /// All files below a folder, sorted by path; links and `.git` are left out.
@@ -39,7 +46,7 @@ impl SourceFile {
             })?;
             let mode = std::fs::metadata(path).map_err(|error| failed(path, error))?.permissions().mode();
             let contents = std::fs::read(path).map_err(|error| failed(path, error))?;
-            files.push(Self { path: relative.to_owned(), contents, executable: mode & 0o111 != 0 });
+            files.push(Self { path: relative.to_owned(), contents, executable: mode & 0o111 != 0, is_link: false });
         }
         Ok(files)
     }

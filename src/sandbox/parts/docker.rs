@@ -1,5 +1,8 @@
 //! The Docker engine that builds and runs images: the machine's own where there is one, else a private one that ends with us.
 //!
+//! Builds resolve every base image at its registry. A private engine therefore comes with a registry of base images that stands before
+//! Docker Hub (see [`BaseImages`]), so that it builds on a machine without internet as well.
+//!
 //! A private engine touches nothing of the host's network: no bridge, no firewall rules, no forwarding. What is built and run on it
 //! therefore uses host networking (see [`Engine::network_mode`]).
 
@@ -9,15 +12,19 @@ use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use nix::unistd::{Gid, Uid};
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::base_images::BaseImages;
 use super::error::PartsError;
 use super::leash::{Leash, Program, RunAs, StopSignal};
 use super::place::{find_program, folder, temporary_folder};
 
 const PART: &str = "Docker engine";
+/// What examples and tests build on.
+const BASE_IMAGE: &str = "busybox:1";
 const REMEDY: &str = "Install one (apt-get install docker.io), or name a running one with DOCKER_HOST; a user who is not root also \
                       needs sudo without a password, or to be in the group docker.";
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
@@ -43,6 +50,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Private {
     leash: Leash,
+    base_images: Option<BaseImages>,
     dir: PathBuf,
     /// The socket and what the engine keeps of running containers; in `dir`, unless that is too deep for sockets.
     run: PathBuf,
@@ -50,8 +58,36 @@ struct Private {
     _temporary: Option<TempDir>,
 }
 
+/// How to start a private engine.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// Its private folder.
+    pub data_dir: PathBuf,
+    /// Program and first arguments that start `dockerd` with mounts of its own; the installed one when absent.
+    pub launcher: Option<Vec<OsString>>,
+    /// Its settings, as in `daemon.json`.
+    pub settings: Map<String, Value>,
+}
+
+/// The installed engine. Mounts of its own: it leaves some behind, even when it ends well, and nobody could remove its folder then.
+fn installed() -> Result<Vec<OsString>, PartsError> {
+    let dockerd = find_program("dockerd")
+        .ok_or_else(|| no_engine(format!("none answers on {SYSTEM_SOCKET}, and there is no dockerd to start")))?;
+    let unshare = find_program("unshare").ok_or(PartsError::Missing {
+        part: PART,
+        reason: "a private one needs the program unshare".to_owned(),
+        remedy: "Install it (apt-get install util-linux).",
+    })?;
+    Ok(vec![unshare.into(), "--mount".into(), dockerd.into()])
+}
+
+fn no_engine(reason: String) -> PartsError {
+    PartsError::Missing { part: PART, reason, remedy: REMEDY }
+}
+
 impl Engine {
-    /// The engine of `DOCKER_HOST`, of the system, or of this user; where none answers, a private one in `data_dir`.
+    /// The engine of `DOCKER_HOST`, of the system, or of this user; where none answers, or none that reaches a registry of base images,
+    /// a private one in `data_dir`.
     ///
     /// A `DOCKER_HOST` that does not answer is an error, not a reason to use another engine than the one that was asked for.
     pub async fn find_or_start(data_dir: &Path) -> Result<Self, PartsError> {
@@ -65,7 +101,12 @@ impl Engine {
         let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("docker.sock"));
         for socket in [Some(PathBuf::from(SYSTEM_SOCKET)), own].into_iter().flatten() {
             if let Some(engine) = Self::connect(&format!("unix://{}", socket.display()), None).await {
-                return Ok(engine);
+                match engine.ensure_base_image(BASE_IMAGE).await {
+                    Ok(()) => return Ok(engine),
+                    Err(error) => {
+                        tracing::info!(%error, socket = %socket.display(), "engine cannot pull images: starting a private one");
+                    }
+                }
             }
         }
         Self::start_private(data_dir).await
@@ -73,41 +114,47 @@ impl Engine {
 
     /// Starts a private engine in `data_dir`, whatever else is running.
     pub async fn start_private(data_dir: &Path) -> Result<Self, PartsError> {
-        let dockerd = find_program("dockerd").ok_or(PartsError::Missing {
-            part: PART,
-            reason: format!("none answers on {SYSTEM_SOCKET}, and there is no dockerd to start"),
-            remedy: REMEDY,
-        })?;
-        let unshare = find_program("unshare").ok_or(PartsError::Missing {
-            part: PART,
-            reason: "a private one needs the program unshare".to_owned(),
-            remedy: "Install it (apt-get install util-linux).",
-        })?;
+        Self::start(EngineOptions { data_dir: data_dir.to_path_buf(), ..EngineOptions::default() }).await
+    }
+
+    /// Starts a private engine as `options` say.
+    pub async fn start(options: EngineOptions) -> Result<Self, PartsError> {
+        let launcher = match &options.launcher {
+            Some(launcher) => launcher.clone(),
+            None => installed()?,
+        };
         let started = Instant::now();
         loop {
-            let attempt = Self::start_once(&unshare, &dockerd, data_dir).await;
-            let Err(PartsError::Start { tail, .. }) = &attempt else { return attempt };
-            let predecessor = tail.contains("pid file found") && started.elapsed() < PREDECESSOR_LIMIT;
-            if !predecessor {
-                return attempt;
+            let attempt = Self::start_once(&launcher, &options).await;
+            if let Err(PartsError::Start { tail, .. }) = &attempt
+                && tail.contains("pid file found")
+                && started.elapsed() < PREDECESSOR_LIMIT
+            {
+                sleep(Duration::from_millis(500)).await;
+                continue;
             }
-            sleep(Duration::from_millis(500)).await;
+            let engine = attempt?;
+            engine.ensure_base_image(BASE_IMAGE).await?;
+            return Ok(engine);
         }
     }
 
-    async fn start_once(unshare: &Path, dockerd: &Path, data_dir: &Path) -> Result<Self, PartsError> {
-        let dir = folder(data_dir)?;
+    async fn start_once(launcher: &[OsString], options: &EngineOptions) -> Result<Self, PartsError> {
+        let dir = folder(&options.data_dir)?;
         let deep = dir.as_os_str().len() > SOCKET_FOLDER_BYTES;
         let temporary = if deep { Some(temporary_folder()?) } else { None };
         let run = folder(&temporary.as_ref().map_or_else(|| dir.join("run"), |run| run.path().to_path_buf()))?;
         let socket = run.join("docker.sock");
-        // The machine's own settings file may name the same options, which the engine refuses: it is given an empty one.
+        let base_images = BaseImages::start(&dir.join("base-images")).await?;
+        // The machine's own settings file may name the same options, which the engine refuses: it is given one of its own.
         let settings = dir.join("daemon.json");
-        std::fs::write(&settings, "{}").map_err(PartsError::file(&settings))?;
+        let mut values = options.settings.clone();
+        values.insert("registry-mirrors".to_owned(), base_images.iter().map(BaseImages::mirror).collect());
+        std::fs::write(&settings, Value::Object(values).to_string()).map_err(PartsError::file(&settings))?;
         let run_as = if Uid::effective().is_root() { RunAs::Us } else { RunAs::Root };
         let option = |name: &str, value: &Path| [OsString::from(name), value.into()];
-        // Mounts of its own: the engine leaves some behind, even when it ends well, and nobody could remove its folder then.
-        let mut args: Vec<OsString> = vec!["--mount".into(), dockerd.into()];
+        let (executable, rest) = launcher.split_first().ok_or_else(|| no_engine("the launcher is empty".to_owned()))?;
+        let mut args = rest.to_vec();
         let folders = [
             option("--config-file", &settings),
             option("--data-root", &dir.join("data")),
@@ -121,7 +168,7 @@ impl Engine {
         args.extend(["--bridge=none", "--iptables=false", "--ip-forward=false", "--log-level=warn"].map(Into::into));
         let mut leash = Program {
             part: PART,
-            executable: unshare.to_path_buf(),
+            executable: executable.into(),
             args,
             env: vec![],
             run_as,
@@ -134,7 +181,7 @@ impl Engine {
         let host = format!("unix://{}", socket.display());
         leash.ready(READY_LIMIT, async || Self::connect(&host, None).await.is_some()).await?;
         let gone = leash.failure("it stopped answering right after its start");
-        let private = Private { leash, dir, run, run_as, _temporary: temporary };
+        let private = Private { leash, base_images, dir, run, run_as, _temporary: temporary };
         Self::connect(&host, Some(private)).await.ok_or(gone)
     }
 
@@ -189,17 +236,25 @@ impl Engine {
 
     /// Ends a private engine and keeps its images for the next start; leaves any other alone.
     pub async fn stop(self) -> Result<(), PartsError> {
-        let Some(Private { leash, run, run_as, .. }) = self.private else { return Ok(()) };
-        leash.stop().await?;
+        let Some(Private { leash, base_images, run, run_as, .. }) = self.private else { return Ok(()) };
+        stop(leash, base_images).await?;
         remove(&run, run_as).await
     }
 
     /// As [`Engine::stop`], and removes the private engine's images and folder.
     pub async fn stop_and_remove(self) -> Result<(), PartsError> {
-        let Some(Private { leash, dir, run, run_as, .. }) = self.private else { return Ok(()) };
-        leash.stop().await?;
+        let Some(Private { leash, base_images, dir, run, run_as, .. }) = self.private else { return Ok(()) };
+        stop(leash, base_images).await?;
         remove(&run, run_as).await?;
         remove(&dir, run_as).await
+    }
+}
+
+async fn stop(engine: Leash, base_images: Option<BaseImages>) -> Result<(), PartsError> {
+    engine.stop().await?;
+    match base_images {
+        Some(base_images) => base_images.stop().await,
+        None => Ok(()),
     }
 }
 

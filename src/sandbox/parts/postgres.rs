@@ -1,13 +1,17 @@
 //! A Postgres server of our own: a private folder, a free loopback port, gone with us.
 //!
 //! The folder is made in two moves (`initdb` into a side folder, then a rename), so a crash in the middle leaves nothing that a later
-//! start could mistake for a database.
+//! start could mistake for a database. Nobody connects without the password in the folder (see `postgres_login`).
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
+use nix::unistd::chown;
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::Connection as _;
 use sqlx::migrate::MigrateDatabase as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,6 +19,7 @@ use super::error::PartsError;
 use super::leash::{Leash, Program, RunAs, StopSignal};
 use super::place::{folder, free_port, hand_over, unprivileged};
 use super::postgres_install::{Installation, find_or_download};
+use super::postgres_login as login;
 
 const PART: &str = "Postgres";
 const REMEDY: &str = "Look at the log; if another panda uses the same folder, stop it or choose another folder.";
@@ -41,6 +46,7 @@ pub struct PostgresOptions {
 pub struct Postgres {
     leash: Leash,
     port: u16,
+    password: SecretString,
 }
 
 impl Postgres {
@@ -79,10 +85,19 @@ impl Postgres {
         run_as: RunAs,
         durable: bool,
     ) -> Result<Self, PartsError> {
+        let password = match login::kept(dir)? {
+            Some(password) => password,
+            // Made by a version that trusted loopback, or a start before this one was interrupted.
+            None => set_password(installation, dir, cluster, run_as).await?,
+        };
         let port = free_port()?;
+        let rules = login::write_rules(dir)?;
         let mut settings = vec![
             "listen_addresses=127.0.0.1".to_owned(),
+            // Creating and dropping a database waits for every connection that is being made.
+            "authentication_timeout=10s".to_owned(),
             format!("port={port}"),
+            format!("hba_file={}", rules.display()),
             // No socket file: its path may be longer than sockets allow, and /tmp is not ours alone.
             "unix_socket_directories=".to_owned(),
             // Errors are read by us (see `start`), whatever language the cluster was made with.
@@ -106,31 +121,38 @@ impl Postgres {
             remedy: REMEDY,
         }
         .start()?;
-        let mut server = Self { leash, port };
+        let mut server = Self { leash, port, password };
         let url = server.url_of("postgres");
         // Another server may have won the port: only the one that names our folder is ours.
-        server.leash.ready(READY_LIMIT, async || serves(&url, cluster).await).await?;
+        server.leash.ready(READY_LIMIT, async || serves(url.expose_secret(), cluster).await).await?;
         server.ensure_database().await?;
         Ok(server)
     }
 
     async fn ensure_database(&self) -> Result<(), PartsError> {
         let url = self.url();
+        let url = url.expose_secret();
         let failed = |call| move |source| PartsError::Postgres { call, source };
-        if !sqlx::Postgres::database_exists(&url).await.map_err(failed("looking for the database panda"))? {
-            sqlx::Postgres::create_database(&url).await.map_err(failed("creating the database panda"))?;
+        if !sqlx::Postgres::database_exists(url).await.map_err(failed("looking for the database panda"))? {
+            sqlx::Postgres::create_database(url).await.map_err(failed("creating the database panda"))?;
         }
         Ok(())
     }
 
-    /// The address of the database `panda`; holds no password, since the server trusts loopback.
-    pub fn url(&self) -> String {
+    /// The address of the database `panda`, password included.
+    pub fn url(&self) -> SecretString {
         self.url_of(DATABASE)
     }
 
-    /// The address of another database on this server.
-    pub fn url_of(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    /// The address of another database on this server, password included.
+    pub fn url_of(&self, database: &str) -> SecretString {
+        let password = self.password.expose_secret();
+        SecretString::from(format!("postgres://postgres:{password}@127.0.0.1:{}/{database}", self.port))
+    }
+
+    /// The address of the database `panda` without the password, to be shown.
+    pub fn shown_url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{DATABASE}", self.port)
     }
 
     /// The loopback port.
@@ -167,8 +189,16 @@ async fn initialise(
         std::fs::remove_dir_all(&half_made).map_err(PartsError::file(&half_made))?;
     }
     let log = dir.join("initdb.log");
+    let password = login::random();
+    let verifier = dir.join("verifier");
+    login::write_new(&verifier, &login::verifier(&password), 0o600)?;
+    if let RunAs::User { uid, gid } = run_as {
+        chown(&verifier, Some(uid.into()), Some(gid.into()))
+            .map_err(|errno| PartsError::file(&verifier)(errno.into()))?;
+    }
     let mut command = Command::new(installation.bin.join("initdb"));
-    command.arg("-D").arg(&half_made).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"]);
+    command.arg("-D").arg(&half_made).args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--no-locale"]);
+    command.arg("--pwfile").arg(&verifier);
     if !durable {
         command.arg("--no-sync");
     }
@@ -180,9 +210,55 @@ async fn initialise(
         Err(_) => (format!("initdb took longer than {} s", INITDB_LIMIT.as_secs()), vec![]),
         Ok(Err(source)) => return Err(PartsError::Command { program: "initdb".to_owned(), source }),
         Ok(Ok(output)) if output.status.success() => {
-            return std::fs::rename(&half_made, cluster).map_err(PartsError::file(cluster));
+            std::fs::remove_file(&verifier).map_err(PartsError::file(&verifier))?;
+            std::fs::rename(&half_made, cluster).map_err(PartsError::file(cluster))?;
+            return login::keep(dir, &password);
         }
         Ok(Ok(output)) => (format!("initdb: {}", output.status), [output.stdout, output.stderr].concat()),
+    };
+    std::fs::write(&log, text).map_err(PartsError::file(&log))?;
+    let tail = super::leash::tail(&log);
+    Err(PartsError::Start { part: PART, reason, remedy: REMEDY, log, tail })
+}
+
+/// Gives the superuser a new password, in a server that nobody can connect to (`postgres --single`), and keeps it in `dir`.
+async fn set_password(
+    installation: &Installation,
+    dir: &Path,
+    cluster: &Path,
+    run_as: RunAs,
+) -> Result<SecretString, PartsError> {
+    let password = login::random();
+    let mut command = Command::new(installation.bin.join("postgres"));
+    command.arg("--single").arg("-D").arg(cluster).args(["-c", "lc_messages=C", "postgres"]);
+    if let RunAs::User { uid, gid } = run_as {
+        command.uid(uid).gid(gid);
+    }
+    command.env("LC_ALL", "C").current_dir("/").kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed = |source| PartsError::Command { program: "postgres".to_owned(), source };
+    let run = async {
+        let mut child = command.spawn().map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            let statement = format!("ALTER ROLE postgres PASSWORD '{}'\n", login::verifier(&password));
+            // One that does not start does not read, and its own words say why.
+            let _ = stdin.write_all(statement.as_bytes()).await;
+        }
+        child.wait_with_output().await.map_err(failed)
+    };
+    let log = dir.join("password.log");
+    let (reason, text) = match timeout(INITDB_LIMIT, run).await {
+        Err(_) => (format!("setting its password took longer than {} s", INITDB_LIMIT.as_secs()), vec![]),
+        Ok(Err(error)) => return Err(error),
+        Ok(Ok(output)) => {
+            let text = [output.stdout, output.stderr].concat();
+            // A statement that fails does not change the exit status.
+            if output.status.success() && !String::from_utf8_lossy(&text).contains("ERROR:") {
+                login::keep(dir, &password)?;
+                return Ok(password);
+            }
+            (format!("its password could not be set: {}", output.status), text)
+        }
     };
     std::fs::write(&log, text).map_err(PartsError::file(&log))?;
     let tail = super::leash::tail(&log);

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use secrecy::ExposeSecret as _;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,11 +58,12 @@ pub async fn run_command(parts: &Parts, argv: &[OsString]) -> Result<ExitStatus,
     };
     let failed = |source| PartsError::Command { program: program.to_string_lossy().into_owned(), source };
     let url = parts.postgres.url();
+    let url = url.expose_secret();
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut child = Command::new(program)
         .args(rest)
-        .envs(["DATABASE_URL", "PANDA_DATABASE_URL", "PANDA_TEST_DATABASE_URL"].map(|name| (name, &url)))
+        .envs(["DATABASE_URL", "PANDA_DATABASE_URL", "PANDA_TEST_DATABASE_URL"].map(|name| (name, url)))
         .env("DOCKER_HOST", parts.engine.host())
         .spawn()
         .map_err(failed)?;

@@ -57,7 +57,9 @@ async fn answer(world: Arc<World>, request: Request<Incoming>) -> Result<Respons
     let Ok(body) = axum::body::to_bytes(Body::new(body), BODY_LIMIT).await else {
         return Ok(reply::control(StatusCode::PAYLOAD_TOO_LARGE, "{}".to_owned()));
     };
-    if let Some(path) = parts.uri.path().strip_prefix("/_sandbox/") {
+    if let Some((key, path)) = parts.uri.path().strip_prefix("/_sandbox/").and_then(|rest| rest.split_once('/'))
+        && key == world.control_key
+    {
         let (status, body) = control::handle(&world, &parts.method, path, &body);
         return Ok(reply::control(status, body));
     }

@@ -1,6 +1,12 @@
 //! The demo is the main job, told as a newcomer sees it.
 
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
 use super::{panda, run};
+use crate::clients::docker::{build, context, engine, name};
 
 #[tokio::test]
 async fn the_demo_takes_a_repository_to_completed_and_leaves_no_folder() {
@@ -19,4 +25,108 @@ async fn the_demo_takes_a_repository_to_completed_and_leaves_no_folder() {
     }
     let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// `panda up` as a process, and what it printed.
+struct Up {
+    child: tokio::process::Child,
+    text: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Up {
+    async fn start() -> Self {
+        let dir = panda::sandbox::parts::temporary_folder().unwrap();
+        let mut command = panda(&["up", "--listen", "127.0.0.1:0", "--data-dir"]);
+        let mut child = command.arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut text = String::new();
+        while !text.contains("git clone -q") {
+            let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended: {text}"));
+            text += &line;
+            text.push('\n');
+        }
+        Self { child, text, _dir: dir }
+    }
+
+    /// The word after `label`.
+    fn word(&self, label: &str) -> &str {
+        let (_, rest) = self.text.split_once(label).unwrap_or_else(|| panic!("{label} is missing: {}", self.text));
+        rest.split_whitespace().next().unwrap()
+    }
+
+    async fn stop(mut self) {
+        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGINT).unwrap();
+        self.child.wait().await.unwrap();
+    }
+}
+
+/// What a client's first message to Postgres is answered with, in hexadecimal: `52` and the kind of sign-in, 0 for none.
+fn ask_postgres(port: &str) -> String {
+    format!(
+        r"printf '\0\0\0\046\0\003\0\0user\0postgres\0database\0panda\0\0' | nc -w 5 127.0.0.1 {port} | head -c 9 | od -An -tx1 | tr -d ' \n'"
+    )
+}
+
+#[tokio::test]
+async fn whoever_reaches_loopback_gets_nothing_from_panda_up_without_its_secrets() {
+    let up = Up::start().await;
+    let server = up.word("Panda is at ").to_owned();
+    let token_file = up.word("export PANDA_TOKEN_FILE=").to_owned();
+    let port = up.word("postgres://postgres@127.0.0.1:").split('/').next().unwrap().to_owned();
+    let sandbox = up.word("Sandbox (AWS)").to_owned();
+    let token = std::fs::read_to_string(&token_file).unwrap();
+    assert!(!up.text.contains(token.trim()), "the token is in its file alone");
+
+    // The API.
+    let client = reqwest::Client::new();
+    let connections = format!("{server}/api/v1/connections");
+    assert_eq!(client.get(&connections).send().await.unwrap().status(), 401);
+    let known = client.get(&connections).bearer_auth(token.trim()).send().await.unwrap();
+    assert_eq!(known.status(), 200);
+    let listed = run(panda(&["list", "--server", &server]).env("PANDA_TOKEN_FILE", &token_file)).await;
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+
+    // The sandbox: neither its own calls, nor those of an account whose key id everybody knew once.
+    let faults = client.put(format!("{sandbox}_sandbox/faults")).body("{}").send().await.unwrap();
+    assert_ne!(faults.status(), 200);
+    let scope = "AKIAPANDAUSER0000001/20260101/ap-northeast-2/ecr/aws4_request";
+    let asked = client
+        .post(&sandbox)
+        .header("x-amz-target", "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken")
+        .header("authorization", format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"))
+        .body("{}");
+    assert_eq!(asked.send().await.unwrap().status(), 400);
+
+    // Another user of the machine.
+    let as_nobody = |script: &str| {
+        let mut command = std::process::Command::new("runuser");
+        command.args(["-u", "nobody", "--", "sh", "-c", script]).output().unwrap()
+    };
+    if nix::unistd::Uid::effective().is_root() {
+        let data = Path::new(&token_file).parent().unwrap();
+        for secret in ["admin-token", "github-token", "sandbox-keys", "keys", "postgres/password", "registry/htpasswd"]
+        {
+            let path = data.join(secret);
+            assert!(path.exists(), "{secret}");
+            assert!(!as_nobody(&format!("cat {}", path.display())).status.success(), "{secret}");
+        }
+    }
+
+    // A RUN line, which reaches this machine's loopback where the engine has no network of its own.
+    let dockerfile = format!(
+        "FROM busybox:1\nRUN echo \"postgres=$({postgres})\"; wget -q -O- {connections} && echo api=open || echo api=closed\n",
+        postgres = ask_postgres(&port)
+    );
+    let folder = context(&[("Dockerfile", &dockerfile)]);
+    let tag = name();
+    let (built, lines) = build(folder.path(), &tag, &[]).await;
+    built.unwrap();
+    let lines = lines.join("\n");
+    assert!(lines.contains("api=closed"), "{lines}");
+    assert!(!lines.contains("postgres=520000000800000000"), "no sign-in is asked for: {lines}");
+    assert!(lines.contains("postgres=52") && lines.contains("0000000a"), "it asks for a password: {lines}");
+    engine().remove_image(&tag).await.unwrap();
+    up.stop().await;
 }

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use panda::sandbox::parts::{Postgres, PostgresOptions, temporary_folder};
+use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use url::Url;
@@ -19,7 +20,7 @@ async fn a_database_that_comes_up_late_is_waited_for_and_one_line_says_so() {
     let gate = Gate::to("127.0.0.1:9").await;
     gate.set(false);
     let url = |of: &Postgres| {
-        let mut url: Url = of.url().parse().unwrap();
+        let mut url: Url = of.url().expose_secret().parse().unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url
     };

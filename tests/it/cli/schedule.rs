@@ -65,3 +65,68 @@ async fn a_schedule_is_made_shown_paused_run_and_deleted() {
     let listed = command(&["connections"]).await;
     assert!(listed.code == 0 && !listed.stdout.contains(&github), "{listed:?}");
 }
+
+#[tokio::test]
+async fn what_to_deploy_and_build_secrets_come_from_the_command_line() {
+    let db = TestDb::new().await;
+    let server = Server::start(&db, &["--max-deployments=1"]).await;
+    let command = async |args: &[&str]| run(panda(args).args(["--server", &server.url])).await;
+    let github = story::github_connection(&db.db, "acme", "shop").await;
+    story::aws_connection(&db.db).await;
+
+    let secrets = async |args: &[&str]| command(&[&["connections", "secrets"], args].concat()).await;
+    let none = secrets(&["list", &github]).await;
+    assert!(none.code == 0 && none.stdout.starts_with("no build secrets"), "{none:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "a secret of npm\n").unwrap();
+    let set = secrets(&["set", &github, "npm", "--value-file", file.path().to_str().unwrap()]).await;
+    assert!(set.code == 0 && set.stdout.contains("npm") && !set.stdout.contains("a secret"), "{set:?}");
+    let empty = secrets(&["set", &github, "npm"]).await;
+    assert!(empty.code == 2 && empty.stderr.contains("--value-file"), "nothing on standard input: {empty:?}");
+    let listed = secrets(&["list", &github]).await;
+    assert!(listed.stdout.contains("npm") && listed.stdout.contains("updatedAt"), "{listed:?}");
+
+    let two = command(&["deploy", "--tag", "v1", "--branch", "main"]).await;
+    assert!(two.code == 2 && two.stderr.contains("cannot be used with"), "{two:?}");
+    let unknown = command(&["deploy", "--secret", "other"]).await;
+    assert!(unknown.code == 2 && unknown.stderr.contains("build.secrets[0]"), "{unknown:?}");
+    let create = ["schedule", "create", "--cron", "@yearly", "--paused", "--json"];
+    let what = [
+        "--tag",
+        "v1.2.0",
+        "--context",
+        "services/api",
+        "--build-arg",
+        "A=1=2",
+        "--secret",
+        "npm",
+        "--kind",
+        "hotfix",
+        "--reason",
+        "x y",
+    ];
+    let made = command(&[&create[..], &what[..]].concat()).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    let build = serde_json::json!({"context": "services/api", "args": {"A": "1=2"}, "secrets": ["npm"]});
+    assert_eq!((&made["deploy"]["tag"], &made["deploy"]["build"]), (&"v1.2.0".into(), &build));
+    let commit = "9fceb02d0ae598e95dc970b74767f19372d61af8";
+    let changed =
+        command(&["schedule", "change", made["scheduleId"].as_str().unwrap(), "--commit", commit, "--json"]).await;
+    let changed: Value = serde_json::from_str(&changed.stdout).unwrap();
+    assert_eq!((&changed["deploy"]["commit"], &changed["deploy"]["tag"]), (&commit.into(), &Value::Null));
+    assert_eq!(changed["deploy"]["build"], build);
+
+    let started = command(&[&["deploy"], &what[..]].concat()).await;
+    assert_eq!(started.code, 0, "{started:?}");
+    let list = command(&["list"]).await;
+    assert!(list.stdout.contains("tag v1.2.0"), "{list:?}");
+    let result = command(&["result", started.stdout.trim()]).await;
+    for says in ["branch", "tag v1.2.0", "reason", "x y", "hotfix"] {
+        assert!(result.stdout.contains(says), "{result:?}");
+    }
+    assert_eq!(secrets(&["remove", &github, "npm"]).await.code, 0);
+    let gone = secrets(&["remove", &github, "npm"]).await;
+    assert!(gone.code == 4 && gone.stderr.contains("BUILD_SECRET_NOT_FOUND"), "{gone:?}");
+    crate::schedules::end_all(&db).await;
+}

@@ -24,13 +24,22 @@ fn keys() -> AwsKeys {
     AwsKeys { access_key_id: "AKID".into(), secret_access_key: SecretString::from("hu5h"), session_token: None }
 }
 
+/// All of AWS at one address.
+pub async fn at(endpoint: &Url) -> Aws {
+    within(endpoint.clone(), Duration::from_secs(15)).await
+}
+
 async fn aws(endpoint: Url) -> Aws {
+    within(endpoint, Duration::from_secs(3)).await
+}
+
+async fn within(endpoint: Url, operation_timeout: Duration) -> Aws {
     let settings = AwsSettings {
         endpoint_url: Some(endpoint),
         codedeploy_endpoint_url: None,
         controller_region: Some("ap-northeast-2".into()),
         controller_credentials: Some(keys()),
-        operation_timeout: Duration::from_secs(3),
+        operation_timeout,
         calls: AwsCalls::default(),
     };
     Aws::new(settings).await

@@ -10,14 +10,23 @@ use std::{
 
 use panda::clients::{
     ErrorKind,
-    docker::{BuildError, BuildLimits, BuildRequest, BuiltImage, Docker, LINE_COST},
+    build::{BuildError, LINE_COST, Progress},
+    buildkit::Credentials,
+    docker::{BuildLimits, BuildRequest, BuiltImage, Docker},
 };
+use panda::domain::build_spec::BuildOptions;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub(crate) fn engine() -> Docker {
     Docker::connect(None).unwrap()
+}
+
+/// Makes sure that the engine has `busybox:1`.
+pub(crate) async fn base_image() {
+    static MADE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    MADE.get_or_init(|| async { drop(crate::parts::engine().await) }).await;
 }
 
 pub(crate) fn context(files: &[(&str, &str)]) -> TempDir {
@@ -71,18 +80,26 @@ async fn build_with(
 ) -> (Result<BuiltImage, BuildError>, Vec<String>) {
     let labels: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
     let request = BuildRequest {
-        context: folder,
+        source: folder,
+        context: Path::new(""),
         dockerfile: Path::new("Dockerfile"),
+        committed_at: None,
         tag,
         labels: &labels,
+        options: &BuildOptions::default(),
+        own_args: &BTreeMap::new(),
+        credentials: &Credentials::default(),
         network: Some("host"),
         limits,
     };
+    base_image().await;
     let (sender, mut receiver) = mpsc::channel(8);
     let collect = async {
         let mut lines = Vec::new();
-        while let Some(line) = receiver.recv().await {
-            lines.push(line);
+        while let Some(progress) = receiver.recv().await {
+            if let Progress::Line { text, .. } = progress {
+                lines.push(text);
+            }
         }
         lines
     };
@@ -122,7 +139,7 @@ async fn a_build_gives_clean_lines_and_a_labelled_image_of_the_allowed_files() {
 async fn a_failed_step_fails_the_build_with_the_engines_reason_and_the_last_lines() {
     let folder = context(&[("Dockerfile", "FROM busybox:1\nRUN echo the disk is on fire && exit 3\n")]);
     let (built, _) = build(folder.path(), &name(), &[]).await;
-    let Err(BuildError::Failed { message, last_lines }) = built else { panic!("{built:?}") };
+    let Err(BuildError::Failed { message, last_lines, .. }) = built else { panic!("{built:?}") };
     assert!(message.contains("returned a non-zero code: 3"), "{message}");
     assert!(last_lines.iter().any(|line| line == "the disk is on fire"), "{last_lines:#?}");
 }
@@ -140,15 +157,21 @@ async fn a_dockerfile_that_cannot_be_read_or_names_a_missing_file_fails_the_buil
 #[tokio::test]
 async fn nobody_taking_the_lines_does_not_stop_the_build() {
     let folder = context(&[("Dockerfile", "FROM busybox:1\nRUN seq 1 200\n")]);
+    base_image().await;
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     let tag = name();
     let labels = BTreeMap::new();
     let request = BuildRequest {
-        context: folder.path(),
+        source: folder.path(),
+        context: Path::new(""),
         dockerfile: Path::new("Dockerfile"),
+        committed_at: None,
         tag: &tag,
         labels: &labels,
+        options: &BuildOptions::default(),
+        own_args: &BTreeMap::new(),
+        credentials: &Credentials::default(),
         network: Some("host"),
         limits: BuildLimits::default(),
     };
@@ -216,11 +239,13 @@ async fn dropping_the_future_stops_the_build() {
     // Early in the command: the engine's list shows a shortened one.
     let mark = Uuid::new_v4().simple().to_string()[..8].to_owned();
     let folder = context(&[("Dockerfile", &format!("FROM busybox:1\nRUN : {mark}; sleep 300\n"))]);
-    let path = folder.path().to_owned();
     let tag = name();
-    let task = tokio::spawn(async move { build(&path, &tag, &[]).await });
-    wait_until_running(&mark, true).await;
-    task.abort();
+    {
+        let building = Box::pin(build(folder.path(), &tag, &[]));
+        let running = Box::pin(wait_until_running(&mark, true));
+        let first = futures_util::future::select(building, running).await;
+        assert!(matches!(first, futures_util::future::Either::Right(_)), "the build ended by itself");
+    }
     wait_until_running(&mark, false).await;
 }
 

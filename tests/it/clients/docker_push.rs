@@ -1,9 +1,10 @@
 //! Pushes to a real registry (Debian's `docker-registry`) that asks for a password, as ECR does.
 
+use panda::clients::registry::{LoginCheck, check_login};
 use panda::clients::{
     ErrorKind,
     aws::RegistryLogin,
-    docker::{Docker, PushLine, PushedImage},
+    docker::{Docker, PushError, PushLine, PushedImage},
 };
 use panda::sandbox::parts::{Registry, RegistryOptions};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,11 +26,7 @@ fn login(registry: &Registry, password: &str) -> RegistryLogin {
     RegistryLogin { username: registry.username().into(), password: SecretString::from(password), endpoint }
 }
 
-async fn push(
-    docker: &Docker,
-    uri: &str,
-    login: &RegistryLogin,
-) -> (Result<PushedImage, panda::clients::ClientError>, Vec<PushLine>) {
+async fn push(docker: &Docker, uri: &str, login: &RegistryLogin) -> (Result<PushedImage, PushError>, Vec<PushLine>) {
     let (sender, mut receiver) = mpsc::channel(4);
     let collect = async {
         let mut lines = Vec::new();
@@ -71,7 +68,9 @@ async fn a_pushed_image_has_the_registrys_digest_and_a_second_push_changes_nothi
     assert_eq!(again.unwrap(), pushed);
     assert!(lines.iter().any(|line| line.status == "Layer already exists"), "{lines:?}");
 
-    let error = push(&docker, &uri, &login(&registry, "wr0ng")).await.0.unwrap_err();
+    let PushError::Registry(error) = push(&docker, &uri, &login(&registry, "wr0ng")).await.0.unwrap_err() else {
+        panic!("it is the registry that refuses")
+    };
     assert_eq!(error.kind, ErrorKind::Denied, "{error}");
     assert!(!error.to_string().contains("wr0ng"));
 
@@ -84,9 +83,26 @@ async fn a_registry_that_is_away_is_unavailable_and_an_image_that_was_never_buil
     let docker = engine();
     let uri = format!("{}/acme-shop", super::nobody().await.authority());
     let login = RegistryLogin { username: "AWS".into(), password: SecretString::from("x"), endpoint: String::new() };
-    assert_eq!(push(&docker, &uri, &login).await.0.unwrap_err().kind, ErrorKind::NotFound);
+    let error = push(&docker, &uri, &login).await.0.unwrap_err();
+    assert!(matches!(&error, PushError::Engine(error) if error.kind == ErrorKind::NotFound), "{error:?}");
     docker.tag("busybox:1", &format!("{uri}:v1")).await.unwrap();
     let error = push(&docker, &uri, &login).await.0.unwrap_err();
     docker.remove_image(&format!("{uri}:v1")).await.unwrap();
-    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(matches!(&error, PushError::Registry(error) if error.kind == ErrorKind::Unavailable), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_registry_says_what_it_makes_of_a_login() {
+    let (registry, _folder) = registry().await;
+    let right = login(&registry, registry.password().expose_secret());
+    assert_eq!(check_login(&right).await, LoginCheck::Accepted);
+    assert_eq!(check_login(&login(&registry, "wr0ng")).await, LoginCheck::Refused);
+    let busy = axum::Router::new().fallback(async || axum::http::StatusCode::SERVICE_UNAVAILABLE);
+    let busy = RegistryLogin { endpoint: super::serve(busy).await.to_string(), ..right.clone() };
+    assert!(matches!(check_login(&busy).await, LoginCheck::Busy(_)));
+    let away = RegistryLogin { endpoint: super::nobody().await.to_string(), ..right.clone() };
+    assert!(matches!(check_login(&away).await, LoginCheck::Unknown(_)));
+    let plain = RegistryLogin { endpoint: "http://registry.example.com".into(), ..right };
+    let LoginCheck::Unknown(why) = check_login(&plain).await else { panic!("a password is not sent without TLS") };
+    assert!(!why.contains("wr0ng"));
 }

@@ -65,19 +65,25 @@ async fn engine() -> io::Result<Box<dyn Stream>> {
     }
 }
 
-/// A door of TLS before the engine, for whom `authority` knows; its address, until the test ends.
-pub(crate) async fn door(authority: &Authority) -> String {
+/// A server's side of TLS that asks for a certificate of `authority`.
+pub(crate) fn acceptor(authority: &Authority) -> TlsAcceptor {
     let (certificate, key) = authority.make(&["localhost", "127.0.0.1"]);
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
-    let config = ServerConfig::builder()
+    let mut config = ServerConfig::builder()
         .with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
         .with_single_cert(
             vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
             PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
         )
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A door of TLS before the engine, for whom `authority` knows; its address, until the test ends.
+pub(crate) async fn door(authority: &Authority) -> String {
+    let acceptor = acceptor(authority);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("tcp://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

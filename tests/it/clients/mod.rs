@@ -3,10 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod aws;
+mod bounded;
 pub(crate) mod docker;
+pub(crate) mod docker_context;
+mod docker_ignore;
 mod docker_push;
 pub(crate) mod docker_tls;
 mod git;
+mod git_hostile;
+mod git_machine;
+mod git_revisions;
+mod git_tls;
 mod github;
 mod probe;
 

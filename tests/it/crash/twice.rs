@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::scenario::{SCENARIOS, Scenario, Wish};
-use crate::reconcile::deploy;
+use crate::reconcile::what::{image, live};
+use crate::reconcile::{Replica, deploy, deploy_what};
 use crate::support::wait_for;
 use crate::support::world::{World, tiny};
 
@@ -28,6 +29,28 @@ async fn each_step_run_twice_in_a_row_has_one_effect() {
         missing.is_empty(),
         "no scenario comes to {missing:?}: add one that does to SCENARIOS in crash/scenario.rs"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_published_twice_in_a_row_is_pushed_once() {
+    let world = World::with_files(tiny()).await;
+    let replica = Replica::start(&world, &[]);
+    let digest = live(&world).await;
+    replica.stop().await;
+    let services = Arc::new(
+        panda::app::services(&world.config(&[]), Some(world.controller()), &Metrics::default()).await.unwrap(),
+    );
+    let id = deploy_what(&world, image(&digest)).await;
+    let row = claimed(&world, &id).await;
+    let step = Step::parse("push_image", &serde_json::json!({"image": "", "publish": digest})).unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let mut row = row.clone();
+        ends.push(kind(&until_done(&world, &services, &mut row, &step, &SCENARIOS[0]).await));
+        let published = row.facts.image_digest.unwrap();
+        assert_eq!(world.sandbox.effects(&world.ecr_repository()).pushes.get(&published), Some(&1));
+    }
+    assert!(ends[0] == ends[1] && ends[0].starts_with("find_execution"), "{ends:?}");
 }
 
 /// How a step that was run until it did not ask to wait goes on.

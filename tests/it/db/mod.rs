@@ -29,6 +29,7 @@ pub async fn new_deployment(db: &Db) -> String {
         repo: "shop".into(),
         branch: "main".into(),
         token: SecretString::from("t"),
+        build_secrets: std::collections::BTreeMap::new(),
     };
     let keys =
         AwsKeys { access_key_id: "AKIA".into(), secret_access_key: SecretString::from("s"), session_token: None };
@@ -45,7 +46,7 @@ pub async fn new_deployment(db: &Db) -> String {
         id: ids::deployment_id(),
         owner: "acme".into(),
         repo: "shop".into(),
-        branch: "main".into(),
+        requested: panda::domain::request::Requested::branch("main"),
         github_connection_id: github.id,
         aws_connection_id: aws.id,
         account_id: aws.account_id,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use panda::db::{Db, DbError, DbOptions};
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
-use panda::domain::ids;
 use panda::domain::keyring::{KeyError, Keyring};
+use panda::domain::{Caller, ids};
 use pretty_assertions::assert_eq;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Executor, Row};
@@ -38,6 +38,7 @@ async fn connect(db: &Db) -> [String; 3] {
         repo: "shop".into(),
         branch: "main".into(),
         token,
+        build_secrets: std::collections::BTreeMap::new(),
     };
     let aws = |credentials| AwsConnection {
         id: ids::aws_connection_id(),
@@ -135,4 +136,34 @@ async fn a_secret_that_somebody_moves_to_another_row_does_not_open_there() {
     assert!(!refused.to_string().contains("canary") && refused.to_string().contains(&mine));
     let both = test.db.github_connections_of(&[mine, theirs]).await.unwrap();
     assert_eq!(both.iter().filter(|one| one.is_ok()).count(), 1, "what is broken keeps nobody from the others");
+}
+
+#[tokio::test]
+async fn a_build_secret_is_sealed_for_its_name_and_outlives_a_rotation() {
+    let test = TestDb::new().await;
+    let (old, new) = (Keyring::generate().unwrap(), Keyring::generate().unwrap());
+    let db = with_keys(&test, &[&old]);
+    let [github, ..] = connect(&db).await;
+    for (name, value) in [("one", "canary_first_value"), ("two", "canary_second_value")] {
+        let set = db.set_build_secret(&github, name, &SecretString::from(value), &Caller::local()).await.unwrap();
+        assert!(matches!(set, panda::db::build_secrets::Set::Now(_)));
+    }
+    let stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT value_sealed FROM github_build_secrets")
+        .fetch_all(&mut test.psql().await)
+        .await
+        .unwrap();
+    assert!(stored.iter().all(|sealed| !sealed.windows(6).any(|bytes| bytes == b"canary")));
+
+    assert!(with_keys(&test, &[&new, &old]).rewrap_keys().await.unwrap() > 0);
+    let db = with_keys(&test, &[&new]);
+    let loaded = db.github_connection(&github).await.unwrap().unwrap().build_secrets;
+    let values: Vec<(&str, &str)> = loaded.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+    assert_eq!(values, [("one", "canary_first_value"), ("two", "canary_second_value")]);
+
+    let swap = "UPDATE github_build_secrets a SET value_sealed = b.value_sealed FROM github_build_secrets b WHERE a.name <> b.name";
+    test.psql().await.execute(swap).await.unwrap();
+    assert!(
+        matches!(db.github_connection(&github).await, Err(DbError::Key(_))),
+        "a value that was moved does not open"
+    );
 }

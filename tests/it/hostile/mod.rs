@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use panda::clients::docker::Docker;
-use panda::clients::git::find_dockerfile;
+use panda::clients::workspace::{DockerfileError, find_dockerfile};
 use panda::sandbox::github::{GitHub, GitHubFaults};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -98,7 +98,6 @@ fn a_tree_full_of_traps_has_the_one_dockerfile_that_is_a_file() {
     std::fs::create_dir_all(root.join("deep/er/and/deeper")).unwrap();
     std::fs::write(root.join("deep/er/and/deeper/Dockerfile"), "FROM scratch").unwrap();
     let links = BTreeMap::from([
-        ("Dockerfile", "/etc/passwd"),
         ("loop", "."),
         ("up", ".."),
         ("self", "self"),
@@ -108,5 +107,8 @@ fn a_tree_full_of_traps_has_the_one_dockerfile_that_is_a_file() {
     for (at, to) in links {
         link(to, at);
     }
-    assert_eq!(find_dockerfile(root).unwrap().unwrap().to_str(), Some("deep/er/and/deeper/Dockerfile"));
+    assert_eq!(find_dockerfile(root, None).unwrap().path.to_str(), Some("deep/er/and/deeper/Dockerfile"));
+    // One at the root is meant, and never replaced by another.
+    link("/etc/passwd", "Dockerfile");
+    assert!(matches!(find_dockerfile(root, None), Err(DockerfileError::Unusable(_))));
 }

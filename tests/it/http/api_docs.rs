@@ -164,6 +164,8 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
+        (Method::GET, "/api/v1/connect/github/{id}/secrets"),
+        (Method::DELETE, "/api/v1/connect/github/{id}/secrets/{name}"),
         (Method::GET, "/api/v1/deploy"),
         (Method::GET, "/api/v1/deploy/current"),
         (Method::GET, "/api/v1/deploy/{id}/result"),
@@ -234,6 +236,22 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::PUT, log, log, |r| r.body("{}")).await;
     p.ask(&api, Method::PUT, log, log, |r| r.header("content-type", "application/json").body("x".repeat(70_000))).await;
     p.ask(&away, Method::PUT, log, log, |r| r.json(&filter)).await;
+    let (secret, value) = ("/api/v1/connect/github/{id}/secrets/{name}", json!({"value": "not a secret"}));
+    let named = |connection: &str, name: &str| secret.replace("{id}", connection).replace("{name}", name);
+    p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&json!({"value": ""}))).await;
+    p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.body("{}")).await;
+    p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| {
+        r.header("content-type", "application/json").body("x".repeat(70_000))
+    })
+    .await;
+    p.ask(&away, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
+    p.ask(&api, Method::PUT, secret, &named("gh_unknown", "npm"), |r| r.json(&value)).await;
+    for number in 0..20 {
+        let request = api.request(Method::PUT, &named(&github, &format!("s{number}"))).json(&value);
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
+    p.ask(&api, Method::DELETE, secret, &named(&github, "1x"), |r| r).await;
     let schedule =
         api.post("/api/v1/schedules", &bodies[3].1).await.json()["data"]["scheduleId"].as_str().unwrap().to_owned();
     let (one, this) = ("/api/v1/schedules/{id}", format!("/api/v1/schedules/{schedule}"));
@@ -295,13 +313,16 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
         (Method::DELETE, "/api/v1/connections/{id}"),
+        (Method::GET, "/api/v1/connect/github/{id}/secrets"),
+        (Method::DELETE, "/api/v1/connect/github/{id}/secrets/{name}"),
         (Method::GET, "/api/v1/schedules/{id}"),
         (Method::DELETE, "/api/v1/schedules/{id}"),
         (Method::GET, "/api/v1/schedules/{id}/runs"),
         (Method::POST, "/api/v1/schedules/{id}/run"),
     ] {
-        p.ask(&api, method.clone(), path, &path.replace("{id}", "dep_unknown"), |r| r).await;
-        p.ask(&api, method, path, &path.replace("{id}", &archived), |r| r).await;
+        let path_of = |id: &str| path.replace("{id}", id).replace("{name}", "dora");
+        p.ask(&api, method.clone(), path, &path_of("dep_unknown"), |r| r).await;
+        p.ask(&api, method, path, &path_of(&archived), |r| r).await;
     }
     let used = running.deployment().github_connection_id.clone();
     p.ask(&api, Method::DELETE, "/api/v1/connections/{id}", &format!("/api/v1/connections/{used}"), |r| r).await;
@@ -390,6 +411,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     }
     p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)).await;
     p.ask(&api, Method::PUT, log, log, |r| r.json(&filter)).await;
+    p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
     for (method, path) in &plain {
         p.ask(&api, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
     }

@@ -4,6 +4,7 @@
 use futures_util::StreamExt as _;
 use panda::domain::event::Event;
 use panda::domain::principal::Role;
+use panda::domain::source::Source;
 use panda::domain::{EventCode, validate};
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
@@ -92,10 +93,12 @@ pub struct Target {
 
 /// Where in a request something stands.
 enum Place {
-    Path,
+    Path(String),
     Query(String),
     Header(String),
     Field(String),
+    /// Of `build` within the body.
+    Build(String),
 }
 
 impl Place {
@@ -133,6 +136,8 @@ impl Target {
         let Value::Object(mut bodies) = bodies else { unreachable!() };
         let schedule = json!({"cron": "0 0 1 1 *", "timeZone": "UTC", "deploy": bodies["/api/v1/deploy"]});
         bodies.insert("/api/v1/schedules".to_owned(), schedule);
+        let secret = json!({"value": "not a secret"});
+        bodies.insert("/api/v1/connect/github/{id}/secrets/{name}".to_owned(), secret);
         bodies.insert("/api/v1/log".to_owned(), json!({"filter": "info", "forSeconds": 1}));
         (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
     }
@@ -146,7 +151,7 @@ impl Target {
                 for parameter in operation["parameters"].as_array().into_iter().flatten() {
                     let name = parameter["name"].as_str().unwrap().to_owned();
                     add(match parameter["in"].as_str().unwrap() {
-                        "path" => Place::Path,
+                        "path" => Place::Path(name),
                         "query" => Place::Query(name),
                         "header" => Place::Header(name),
                         other => panic!("parameters in {other}"),
@@ -156,6 +161,10 @@ impl Target {
                 let schema = schema.as_str().and_then(|reference| self.document.pointer(&reference[1..]));
                 for name in schema.and_then(|schema| schema["properties"].as_object()).into_iter().flat_map(Map::keys) {
                     add(Place::Field(name.clone()));
+                    if name == "build" {
+                        let build = self.document["components"]["schemas"]["Build"]["properties"].as_object().unwrap();
+                        build.keys().for_each(|name| add(Place::Build(name.clone())));
+                    }
                 }
             }
         }
@@ -169,11 +178,14 @@ impl Target {
     /// The bytes of a request that has `value` at a place, and everything else as it should be.
     fn request(&self, method: &Method, path: &str, place: &Place, value: &Value) -> Vec<u8> {
         let text = value.as_str().unwrap_or_default();
-        let id = if matches!(place, Place::Path) { encoded(text) } else { self.id.clone() };
+        let mut concrete = path.to_owned();
+        if let Place::Path(name) = place {
+            concrete = concrete.replace(&format!("{{{name}}}"), &encoded(text));
+        }
+        let concrete = concrete.replace("{id}", &self.id).replace("{name}", "npm_token");
         let query = if let Place::Query(name) = place { format!("?{name}={}", encoded(text)) } else { String::new() };
         let mut head =
-            format!("{method} {}{query} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n", path.replace("{id}", &id))
-                .into_bytes();
+            format!("{method} {concrete}{query} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n").into_bytes();
         if !place.is_authorization() {
             head.extend(self.signed_in().bytes());
         }
@@ -187,6 +199,13 @@ impl Target {
             let mut fields = self.bodies.get(path).cloned().unwrap_or_else(|| json!({}));
             if let Place::Field(name) = place {
                 fields[name] = value.clone();
+                // Not refused for the company that it is in.
+                if ["commit", "tag", "image"].contains(&name.as_str()) {
+                    fields.as_object_mut().unwrap().remove("branch");
+                }
+            }
+            if let Place::Build(name) = place {
+                fields["build"][name] = value.clone();
             }
             body = fields.to_string().into_bytes();
             head.extend(format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).bytes());
@@ -273,7 +292,7 @@ async fn nothing_hostile_at_any_place_of_any_endpoint_does_harm() {
     let mut requests = Vec::new();
     for (method, path, place) in target.places() {
         let mut values: Vec<Value> = corpus.values().into_iter().map(Value::String).collect();
-        if matches!(place, Place::Field(_)) {
+        if matches!(place, Place::Field(_) | Place::Build(_)) {
             values.extend([
                 json!(null),
                 json!(true),
@@ -300,7 +319,13 @@ async fn nothing_hostile_at_any_place_of_any_endpoint_does_harm() {
     .await
     .unwrap();
     for (owner, repo, branch) in rows {
-        validate::owner(&owner).and(validate::repo(&repo)).and(validate::branch(&branch)).unwrap();
+        validate::owner(&owner).and(validate::repo(&repo)).unwrap();
+        let source = Source::of_column(&branch);
+        match source.kind() {
+            "branch" => validate::branch(source.name()).unwrap(),
+            "tag" => validate::tag(source.name()).unwrap(),
+            kind => panic!("{kind} {branch}"),
+        }
     }
     for path in ["/healthz", "/readyz", "/api/v1/deploy", "/api/v1/connections"] {
         assert_eq!(target.token.get(&target.api, path).await.status, 200, "{path} goes on");

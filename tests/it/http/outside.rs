@@ -26,6 +26,7 @@ pub async fn github() -> (GitHub, TempDir) {
 /// AWS, for STS alone.
 pub async fn sandbox() -> Sandbox {
     Sandbox::start(SandboxOptions {
+        keys: None,
         // STS needs no engine; this one is asked for nothing.
         docker: Docker::connect_with_http(NOBODY, 1, API_DEFAULT_VERSION).unwrap(),
         registry: None,

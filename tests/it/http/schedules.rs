@@ -363,3 +363,61 @@ async fn a_start_and_the_removal_of_its_connection_do_not_pass_each_other() {
         crate::schedules::end_all(&db).await;
     }
 }
+
+#[tokio::test]
+async fn a_schedule_deploys_a_tag_with_its_build_and_its_reason() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut body = body(&db).await;
+    body["deploy"].as_object_mut().unwrap().remove("branch");
+    assert_eq!(api.post(PATH, &body).await.refused_field("INVALID_FIELD"), "deploy.branch");
+    body["deploy"]["tag"] = json!("nightly");
+    body["deploy"]["build"] = json!({"target": "runtime", "args": {"A": "1"}});
+    body["deploy"]["reason"] = json!("Every night");
+    body["deploy"]["kind"] = json!("hotfix");
+    let made = api.post(PATH, &body).await.data(MADE);
+    assert_eq!(made["deploy"], body["deploy"]);
+    let path = format!("{PATH}/{}", id(&made));
+    let started = api.post(&format!("{path}/run"), &json!({})).await.data(STARTED);
+    let result = format!("/api/v1/deploy/{}/result", started["deploymentId"].as_str().unwrap());
+    let requested = api.get(&result).await.data("배포 결과 조회 성공")["requested"].clone();
+    for name in ["tag", "build", "reason", "kind"] {
+        assert_eq!(requested[name], body["deploy"][name], "{name}");
+    }
+
+    // What is not changed stays; what is, is all of it.
+    let renamed = patch(&api, &id(&made), &json!({"name": "nights"})).await.data(CHANGED);
+    assert_eq!(renamed["deploy"], body["deploy"]);
+    for (field, value, refused) in [
+        ("build", json!({"secrets": ["npm"]}), "deploy.build.secrets[0]"),
+        ("build", json!({"x": 1}), "deploy.build.x"),
+        ("image", json!("latest"), "deploy.image"),
+    ] {
+        let mut deploy = body["deploy"].clone();
+        deploy[field] = value;
+        let answer = patch(&api, &id(&made), &json!({"deploy": deploy})).await;
+        assert_eq!(answer.refused_field("INVALID_FIELD"), refused);
+    }
+    let mut deploy = body["deploy"].clone();
+    for name in ["tag", "build", "reason", "kind"] {
+        deploy.as_object_mut().unwrap().remove(name);
+    }
+    deploy["branch"] = json!("main");
+    assert_eq!(patch(&api, &id(&made), &json!({"deploy": deploy})).await.data(CHANGED)["deploy"], deploy);
+}
+
+#[tokio::test]
+async fn what_an_older_server_leaves_out_of_a_scheduled_deployment_is_filled_in() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut body = body(&db).await;
+    body["deploy"]["build"] = json!({"target": "runtime"});
+    body["deploy"]["kind"] = json!("hotfix");
+    let schedule = id(&api.post(PATH, &body).await.data(MADE));
+    let deployment = Story::unclaimed(&db.db).await;
+    let run =
+        "INSERT INTO schedule_runs (schedule_id, due_at, result, deployment_id) VALUES ($1, now(), 'started', $2)";
+    sqlx::query(run).bind(schedule).bind(&deployment).execute(&mut db.psql().await).await.unwrap();
+    let row = db.db.deployment(&deployment).await.unwrap().unwrap();
+    assert_eq!((row.build, row.reason, row.kind.as_str()), (Some(body["deploy"]["build"].clone()), None, "hotfix"));
+}

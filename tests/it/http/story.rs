@@ -12,6 +12,7 @@ use panda::domain::event::Event;
 use panda::domain::failure::ErrorCode;
 use panda::domain::ids;
 use panda::domain::principal::Caller;
+use panda::domain::request::Requested;
 use panda::steps::{FIRST_STEP, RETRY_STEP};
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -21,7 +22,9 @@ pub async fn github_connection(db: &Db, owner: &str, repo: &str) -> String {
     let id = ids::github_connection_id();
     let token = SecretString::from("ghp_very_secret");
     let (owner, repo, branch) = (owner.to_owned(), repo.to_owned(), "main".to_owned());
-    db.insert_github_connection(&GithubConnection { id: id.clone(), owner, repo, branch, token }).await.unwrap();
+    let build_secrets = std::collections::BTreeMap::new();
+    let connection = GithubConnection { id: id.clone(), owner, repo, branch, token, build_secrets };
+    db.insert_github_connection(&connection).await.unwrap();
     id
 }
 
@@ -152,7 +155,7 @@ async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency: Co
         id: ids::deployment_id(),
         owner: owner.to_owned(),
         repo: repo.to_owned(),
-        branch: "main".to_owned(),
+        requested: Requested::branch("main"),
         github_connection_id: github_connection(db, owner, repo).await,
         aws_connection_id: aws_connection(db).await,
         account_id: account.to_owned(),

@@ -54,6 +54,6 @@ pub fn files_below(folder: &Path) -> Vec<u8> {
             all.extend(std::fs::read(entry.path()).unwrap());
         }
     }
-    assert!(folder.join(".git/config").is_file());
+    assert!(all.len() > 100, "the folder holds what was fetched");
     all
 }

@@ -21,7 +21,7 @@ use crate::support::world::{TOKEN, World, tiny};
 use server::Prometheus;
 
 /// Panels of what does not happen here, or not for sure: nothing goes wrong, is late, is removed, or is started by the clock.
-const QUIET: [&str; 12] = [
+const QUIET: [&str; 13] = [
     "Without a database",
     "Oldest overdue",
     "Failed in the last hour",
@@ -34,6 +34,7 @@ const QUIET: [&str; 12] = [
     "Trouble",
     "Removed",
     "Schedules overdue",
+    "Failed builds by fault",
 ];
 
 /// An expression of the dashboard as Grafana sends it, for the Panda of the test and all of its time.
@@ -161,7 +162,8 @@ async fn prometheus_answers_every_expression_and_panels_show_what_happened() {
     .await;
 
     let after = series(&replica).await;
-    let late: Vec<_> = after.difference(&before).collect();
+    // What describes a builder replaces what was there before it answered, and nobody asks for its rate.
+    let late: Vec<_> = after.difference(&before).filter(|series| !series.starts_with("panda_builder_info")).collect();
     assert!(late.is_empty(), "a rate misses the first of what is not there at zero from the start: {late:#?}");
     drop(reader);
 }

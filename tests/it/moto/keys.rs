@@ -73,6 +73,7 @@ async fn connect(db: &Db) -> String {
         repo: "shop".into(),
         branch: "main".into(),
         token: SecretString::from("ghp_canary"),
+        build_secrets: std::collections::BTreeMap::new(),
     };
     db.insert_github_connection(&connection).await.unwrap();
     connection.id

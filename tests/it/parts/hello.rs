@@ -1,27 +1,27 @@
 use std::path::Path;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{BuildImageOptionsBuilder, RemoveContainerOptionsBuilder};
-use futures_util::TryStreamExt as _;
+use bollard::query_parameters::RemoveContainerOptionsBuilder;
+use panda::clients::builder::Builder;
+use panda::clients::docker::Docker;
+use panda::domain::builder::BuilderChoice;
+use panda::metrics::BuildMetrics;
 use panda::sandbox::git::SourceFile;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::{engine, forget_image};
+use crate::builds::{Wanted, build_folder};
 use crate::support::wait_for;
 
-fn context(version: &str) -> Vec<u8> {
+fn context(version: &str) -> TempDir {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello");
-    let mut archive = tar::Builder::new(Vec::new());
-    for mut file in SourceFile::folder(&folder).unwrap() {
-        if file.path == "VERSION" {
-            file.contents = format!("{version}\n").into_bytes();
-        }
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(if file.executable { 0o755 } else { 0o644 });
-        header.set_size(file.contents.len() as u64);
-        archive.append_data(&mut header, &file.path, file.contents.as_slice()).unwrap();
+    let context = tempfile::tempdir().unwrap();
+    for file in SourceFile::folder(&folder).unwrap() {
+        std::fs::write(context.path().join(&file.path), file.contents).unwrap();
     }
-    archive.into_inner().unwrap()
+    std::fs::write(context.path().join("VERSION"), format!("{version}\n")).unwrap();
+    context
 }
 
 fn free_port() -> u16 {
@@ -33,13 +33,10 @@ async fn the_example_builds_and_answers_its_version_on_the_port_that_it_is_told(
     let (engine, _dir) = engine().await;
     let docker = engine.docker();
     let image = format!("panda-test-hello-{}:42", Uuid::new_v4());
-    let options = BuildImageOptionsBuilder::default()
-        .t(&image)
-        .forcerm(true)
-        .networkmode(engine.network_mode().unwrap_or("default"))
-        .build();
-    let body = bollard::body_full(context("42").into());
-    docker.build_image(options, None, Some(body)).try_for_each(async |_| Ok(())).await.unwrap();
+    let client = Docker::connect(Some(engine.host())).unwrap();
+    let builder = Builder::new("test", client, None, BuilderChoice::Auto, BuildMetrics::default());
+    let wanted = Wanted { image: image.clone(), ..Wanted::new("demo", &[]) };
+    build_folder(&builder, wanted, context("42").path()).await.output();
 
     let port = free_port();
     let config = ContainerCreateBody {

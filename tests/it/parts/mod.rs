@@ -6,7 +6,7 @@ mod github;
 mod hello;
 mod leash;
 mod postgres;
-mod registry;
+pub mod registry;
 mod registry_image;
 mod run;
 

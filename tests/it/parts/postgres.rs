@@ -1,7 +1,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use nix::unistd::Uid;
-use panda::sandbox::parts::{PartsError, Postgres, PostgresOptions, temporary_folder};
+use panda::sandbox::parts::{PartsError, Postgres, PostgresOptions, password_file, temporary_folder};
+use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Victim, is_alive, ready_to_die, victims_folder};
@@ -14,7 +15,7 @@ fn options(dir: &tempfile::TempDir) -> PostgresOptions {
 async fn a_server_started_again_on_the_same_folder_keeps_its_data_and_none_is_left_behind() {
     let dir = temporary_folder().unwrap();
     let first = Postgres::start(options(&dir)).await.unwrap();
-    let mut connection = PgConnection::connect(&first.url()).await.unwrap();
+    let mut connection = PgConnection::connect(first.url().expose_secret()).await.unwrap();
     sqlx::raw_sql("CREATE TABLE kept (word text); INSERT INTO kept VALUES ('hello')")
         .execute(&mut connection)
         .await
@@ -27,7 +28,7 @@ async fn a_server_started_again_on_the_same_folder_keeps_its_data_and_none_is_le
     assert!(!is_alive(pid));
 
     let second = Postgres::start(options(&dir)).await.unwrap();
-    let mut connection = PgConnection::connect(&second.url()).await.unwrap();
+    let mut connection = PgConnection::connect(second.url().expose_secret()).await.unwrap();
     let word: String = sqlx::query_scalar("SELECT word FROM kept").fetch_one(&mut connection).await.unwrap();
     assert_eq!(word, "hello");
     second.stop().await.unwrap();
@@ -38,7 +39,7 @@ async fn after_a_kill_minus_nine_the_next_server_waits_for_the_old_one_and_has_i
     if let Some(dir) = victims_folder() {
         let options = PostgresOptions { data_dir: dir.join("postgres"), durable: false };
         let server = Postgres::start(options).await.unwrap();
-        let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+        let mut connection = PgConnection::connect(server.url().expose_secret()).await.unwrap();
         sqlx::raw_sql("CREATE TABLE kept (word text)").execute(&mut connection).await.unwrap();
         ready_to_die(&dir).await;
     }
@@ -46,7 +47,7 @@ async fn after_a_kill_minus_nine_the_next_server_waits_for_the_old_one_and_has_i
     let name = "parts::postgres::after_a_kill_minus_nine_the_next_server_waits_for_the_old_one_and_has_its_data";
     Victim::start(name, dir.path()).await.kill();
     let server = Postgres::start(options(&dir)).await.unwrap();
-    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    let mut connection = PgConnection::connect(server.url().expose_secret()).await.unwrap();
     sqlx::raw_sql("SELECT word FROM kept").execute(&mut connection).await.unwrap();
     server.stop().await.unwrap();
 }
@@ -58,7 +59,7 @@ async fn two_servers_live_side_by_side_and_only_a_durable_one_syncs() {
     let (fast, safe) = tokio::try_join!(Postgres::start(options(&one)), Postgres::start(durable)).unwrap();
     assert_ne!(fast.port(), safe.port());
     for (server, expected) in [(&fast, "off"), (&safe, "on")] {
-        let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+        let mut connection = PgConnection::connect(server.url().expose_secret()).await.unwrap();
         let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await.unwrap();
         assert_eq!(fsync, expected);
     }
@@ -73,7 +74,7 @@ async fn an_initialisation_that_was_cut_short_is_done_anew() {
     std::fs::create_dir_all(&half_made).unwrap();
     std::fs::write(half_made.join("PG_VERSION"), "15").unwrap();
     let server = Postgres::start(options(&dir)).await.unwrap();
-    PgConnection::connect(&server.url()).await.unwrap();
+    PgConnection::connect(server.url().expose_secret()).await.unwrap();
     assert!(!half_made.exists());
     server.stop().await.unwrap();
 }
@@ -99,4 +100,60 @@ async fn a_cluster_that_cannot_start_is_an_error_with_the_servers_own_words() {
     std::fs::remove_file(dir.path().join("postgres/cluster/global/pg_control")).unwrap();
     let error = Postgres::start(options(&dir)).await.unwrap_err();
     assert!(error.to_string().contains("could not find the database system"), "{error}");
+}
+
+/// The address without the password.
+fn bare(url: &str) -> String {
+    let mut url: url::Url = url.parse().unwrap();
+    url.set_password(None).unwrap();
+    url.into()
+}
+
+async fn refuses(url: &str) {
+    let error = PgConnection::connect(url).await.unwrap_err();
+    assert!(error.to_string().contains("password"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_connects_without_the_password_and_only_its_owner_reads_it() {
+    let dir = temporary_folder().unwrap();
+    let server = Postgres::start(options(&dir)).await.unwrap();
+    assert!(!format!("{server:?}").contains(server.url().expose_secret()));
+    assert_eq!(bare(server.url().expose_secret()), server.shown_url());
+    refuses(&server.shown_url()).await;
+    refuses(&server.shown_url().replace("postgres@", "postgres:guess@")).await;
+    let file = password_file(&dir.path().join("postgres"));
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    if Uid::effective().is_root() {
+        let read =
+            std::process::Command::new("runuser").args(["-u", "nobody", "--", "cat"]).arg(&file).output().unwrap();
+        assert!(!read.status.success() && read.stdout.is_empty());
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_of_a_version_that_trusted_loopback_is_secured_and_keeps_its_data() {
+    let dir = temporary_folder().unwrap();
+    let first = Postgres::start(options(&dir)).await.unwrap();
+    let mut connection = PgConnection::connect(first.url().expose_secret()).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE kept (word text); ALTER ROLE postgres PASSWORD NULL")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    first.stop().await.unwrap();
+    let folder = dir.path().join("postgres");
+    std::fs::remove_file(password_file(&folder)).unwrap();
+    let rules = folder.join("cluster/pg_hba.conf");
+    std::fs::write(&rules, "local all all trust\nhost all all 127.0.0.1/32 trust\n").unwrap();
+
+    let second = Postgres::start(options(&dir)).await.unwrap();
+    refuses(&second.shown_url()).await;
+    let mut connection = PgConnection::connect(second.url().expose_secret()).await.unwrap();
+    sqlx::raw_sql("SELECT word FROM kept").execute(&mut connection).await.unwrap();
+    let before = second.url_of("x").expose_secret().split('@').next().unwrap().to_owned();
+    second.stop().await.unwrap();
+    let third = Postgres::start(options(&dir)).await.unwrap();
+    assert!(third.url().expose_secret().starts_with(&before), "the password stays");
+    third.stop().await.unwrap();
 }

@@ -31,7 +31,7 @@ async fn listener() -> (url::Url, mpsc::UnboundedReceiver<Value>) {
     (url.parse().unwrap(), receiver)
 }
 
-async fn push(engine: &Engine, name: &str, tag: &str, password: &str) -> Result<(), bollard::errors::Error> {
+pub(crate) async fn push(engine: &Engine, name: &str, tag: &str, password: &str) -> Result<(), bollard::errors::Error> {
     let docker = engine.docker();
     let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
     docker.tag_image("busybox:1", Some(options)).await.unwrap();

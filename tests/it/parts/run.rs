@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 
 use panda::sandbox::parts::{Parts, PartsError, run_command, temporary_folder};
+use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection};
 
 #[tokio::test]
@@ -13,7 +14,7 @@ async fn a_command_runs_among_the_parts_and_its_exit_status_is_ours() {
     let status = run_command(&parts, &argv).await.unwrap();
     assert_eq!(status.code(), Some(7));
     let text = std::fs::read_to_string(&seen).unwrap();
-    let (url, host) = (parts.postgres.url(), parts.engine.host().to_owned());
+    let (url, host) = (parts.postgres.url().expose_secret().to_owned(), parts.engine.host().to_owned());
     assert_eq!(text, format!("{url}\n{url}\n{url}\n{host}\n"));
 
     let error = run_command(&parts, &[]).await.unwrap_err();

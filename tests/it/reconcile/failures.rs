@@ -133,14 +133,14 @@ async fn a_login_that_the_registry_refuses_fails_the_push() {
         username: "AWS".into(),
         password: secrecy::SecretString::from("wrong"),
     });
-    fails(&world, &[], "main", ErrorCode::PushFailed).await;
+    fails(&world, &[], "main", ErrorCode::RegistryAccessDenied).await;
 }
 
 #[tokio::test]
 async fn an_ecr_that_denies_fails_before_anything_is_pushed() {
     let world = World::start().await;
     world.sandbox.faults().set(call_fault("ecr:CreateRepository", CallFault { deny: true, ..CallFault::default() }));
-    fails(&world, &[], "main", ErrorCode::EcrFailed).await;
+    fails(&world, &[], "main", ErrorCode::EcrAccessDenied).await;
     assert!(world.sandbox.effects(&world.ecr_repository()).pushes.is_empty());
 }
 

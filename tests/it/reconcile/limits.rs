@@ -19,7 +19,7 @@ async fn a_service_at_an_address_that_health_checks_may_not_reach_is_never_asked
 #[tokio::test]
 async fn a_repository_over_the_limit_fails_with_the_option_that_raises_it() {
     let world = World::start().await;
-    let failed = fails(&world, &["--source-max-files=2"], "main", ErrorCode::SourceFetchFailed).await;
+    let failed = fails(&world, &["--source-max-files=2"], "main", ErrorCode::SourceTooLarge).await;
     assert!(said(&world, &failed.id).await.contains("PANDA_SOURCE_MAX_FILES"));
 }
 

@@ -1,16 +1,21 @@
 //! The reconciler on real parts, without the API: what it commits, and what it does to the outside.
 
+mod builds;
 mod cancel;
 mod failures;
+mod fetches;
 mod flow;
 mod held;
 mod limits;
 mod outage;
+mod push;
 mod records;
 mod refusal;
 mod retry;
+mod sources;
 pub mod takeover;
 mod turns;
+pub mod what;
 
 use std::sync::Arc;
 
@@ -21,6 +26,7 @@ use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubCo
 use panda::domain::deployment::Concurrency;
 use panda::domain::ids;
 use panda::domain::principal::Caller;
+use panda::domain::request::Requested;
 use panda::metrics::Metrics;
 use panda::reconcile::Notifier;
 use panda::steps::FIRST_STEP;
@@ -103,6 +109,7 @@ pub async fn connect(world: &World, branch: &str, token: &str) -> (GithubConnect
         repo: world.repo.clone(),
         branch: branch.into(),
         token: SecretString::from(token),
+        build_secrets: std::collections::BTreeMap::new(),
     };
     let aws = AwsConnection {
         id: ids::aws_connection_id(),
@@ -119,14 +126,31 @@ pub async fn connect(world: &World, branch: &str, token: &str) -> (GithubConnect
     (github, aws)
 }
 
+/// A new deployment of what is asked for.
+pub async fn deploy_what(world: &World, requested: Requested) -> String {
+    let (id, created) = create_requested(world, requested, TOKEN, Concurrency::Reject).await;
+    assert!(matches!(created, Created::New(_)), "{created:?}");
+    id
+}
+
 async fn create(world: &World, branch: &str, token: &str, concurrency: Concurrency) -> (String, Created) {
+    create_requested(world, Requested::branch(branch), token, concurrency).await
+}
+
+async fn create_requested(
+    world: &World,
+    requested: Requested,
+    token: &str,
+    concurrency: Concurrency,
+) -> (String, Created) {
     let db = &world.db.db;
+    let branch = requested.source.branch().unwrap_or("main");
     let (github, aws) = connect(world, branch, token).await;
     let new = NewDeployment {
         id: ids::deployment_id(),
         owner: OWNER.into(),
         repo: world.repo.clone(),
-        branch: branch.into(),
+        requested,
         github_connection_id: github.id,
         aws_connection_id: aws.id,
         account_id: aws.account_id,

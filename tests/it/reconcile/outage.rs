@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use panda::sandbox::parts::{Postgres, PostgresOptions, temporary_folder};
+use secrecy::ExposeSecret as _;
 
 use super::held::Held;
 use super::takeover::{building, slow_build, undisturbed};
@@ -146,7 +147,9 @@ async fn a_database_that_is_restarted_in_the_middle_of_commits_costs_only_time()
     let mut server = Postgres::start(options.clone()).await.unwrap();
     // Each start has another port; behind the door nobody notices.
     let gate = Gate::to(&format!("127.0.0.1:{}", server.port())).await;
-    let db = TestDb::on(format!("postgres://postgres@{}/panda", gate.address()).parse().unwrap()).await;
+    let mut url: url::Url = server.url().expose_secret().parse().unwrap();
+    url.set_port(Some(gate.address().port())).unwrap();
+    let db = TestDb::on(url).await;
     let world = World::start().await.with_database(db);
     let replica = Replica::start(&world, &["--lease-ms=3000", "--database-acquire-timeout-ms=1000"]);
     let mut held = Held::install(&world.db).await;

@@ -14,8 +14,9 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use crate::support::db::TestDb;
 
 /// The views that reporters have, in the order of the documentation.
-pub const VIEWS: [&str; 9] = [
+pub const VIEWS: [&str; 12] = [
     "deployments_v1",
+    "deployments_v2",
     "events_v1",
     "stages_v1",
     "failures_v1",
@@ -24,6 +25,8 @@ pub const VIEWS: [&str; 9] = [
     "throughput_v1",
     "dora_daily_v1",
     "dora_monthly_v1",
+    "dora_daily_v2",
+    "dora_monthly_v2",
 ];
 
 /// What the role is given here to sign in with.

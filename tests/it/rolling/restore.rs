@@ -6,6 +6,7 @@ use std::sync::Arc;
 use panda::sandbox::parts::{Postgres, PostgresOptions, temporary_folder};
 use panda::sandbox::{ExecutionFault, Faults, Outcome};
 use pretty_assertions::assert_eq;
+use secrecy::ExposeSecret as _;
 use tokio::process::Command;
 
 use super::reader::Service;
@@ -66,9 +67,9 @@ async fn what_was_backed_up_goes_on_in_another_cluster_and_does_nothing_a_second
     let options = PostgresOptions { data_dir: dir.path().join("postgres"), durable: false };
     let cluster = Postgres::start(options).await.unwrap();
     // The cluster has a database of that name: the restore makes its own, with the name of the document, on a server that has none.
-    let (admin, name) = (cluster.url_of("postgres"), "panda");
+    let (admin, name) = (cluster.url_of("postgres").expose_secret().to_owned(), "panda");
     type_in(&format!("dropdb --maintenance-db=\"$ADMIN_URL\" {name}"), folder.path(), &[("ADMIN_URL", &admin)]).await;
-    let url = cluster.url_of(name);
+    let url = cluster.url_of(name).expose_secret().to_owned();
     type_in(commands("A restore"), folder.path(), &[("ADMIN_URL", &admin), ("PANDA_DATABASE_URL", &url)]).await;
     let restored = world.same().with_database(TestDb::existing(admin.parse().unwrap(), name.to_owned()));
 

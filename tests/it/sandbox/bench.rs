@@ -115,7 +115,14 @@ impl Bench {
             initial_image = Some(image);
         }
         let listen = "127.0.0.1:0".parse().unwrap();
-        let options = SandboxOptions { docker: engine.docker().clone(), registry: None, initial_image, timing, listen };
+        let options = SandboxOptions {
+            keys: None,
+            docker: engine.docker().clone(),
+            registry: None,
+            initial_image,
+            timing,
+            listen,
+        };
         let sandbox = Sandbox::start(options).await.unwrap();
         let options = RegistryOptions {
             dir: dir.path().join("registry"),

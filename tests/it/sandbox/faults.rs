@@ -245,11 +245,11 @@ async fn another_process_sets_faults_and_reads_effects_over_http() {
     let bench = Bench::start().await;
     bench.create_repository(REPOSITORY).await;
     let client = reqwest::Client::new();
-    let url = |path: &str| bench.sandbox.endpoint().join(path).unwrap();
+    let url = |path: &str| bench.sandbox.control_url().join(path).unwrap();
     let faults = json!({"calls": {"ecr:DescribeRepositories": {"throttle": 1}}});
-    assert_eq!(client.put(url("/_sandbox/faults")).json(&faults).send().await.unwrap().status(), 200);
+    assert_eq!(client.put(url("faults")).json(&faults).send().await.unwrap().status(), 200);
     assert_eq!(code_of_describe(&bench).await.as_deref(), Some("ThrottlingException"));
-    let shown: Faults = client.get(url("/_sandbox/faults")).send().await.unwrap().json().await.unwrap();
+    let shown: Faults = client.get(url("faults")).send().await.unwrap().json().await.unwrap();
     assert_eq!(shown, bench.sandbox.faults().get());
     let elsewhere = json!({"state": "Build", "outcome": "stuck"});
     for (bad, named) in [
@@ -257,13 +257,18 @@ async fn another_process_sets_faults_and_reads_effects_over_http() {
         (json!({"calls": {"sfn:GetExecutionHistory": {"throttle": 1}}}), "sfn:GetExecutionHistory"),
         (json!({"executions": {"*": elsewhere}}), "Build"),
     ] {
-        let refused = client.put(url("/_sandbox/faults")).json(&bad).send().await.unwrap();
+        let refused = client.put(url("faults")).json(&bad).send().await.unwrap();
         assert_eq!(refused.status(), 400);
         assert!(refused.text().await.unwrap().contains(named));
     }
-    let effects: Effects = client.get(url("/_sandbox/effects")).send().await.unwrap().json().await.unwrap();
+    let effects: Effects = client.get(url("effects")).send().await.unwrap().json().await.unwrap();
     assert_eq!(effects.repositories[REPOSITORY].created, 1);
-    assert_eq!(client.delete(url("/_sandbox/faults")).send().await.unwrap().status(), 200);
+    // Everybody on the machine reaches the port.
+    for guessed in ["/_sandbox/faults", "/_sandbox//faults", "/_sandbox/key/faults"] {
+        let guessed = bench.sandbox.endpoint().join(guessed).unwrap();
+        assert_ne!(client.put(guessed).json(&json!({})).send().await.unwrap().status(), 200);
+    }
+    assert_eq!(client.delete(url("faults")).send().await.unwrap().status(), 200);
     assert_eq!(bench.sandbox.faults().get(), Faults::default());
     bench.end().await;
 }

@@ -105,7 +105,8 @@ async fn a_revoked_token_starts_nothing_any_more() {
 async fn one_that_the_database_refuses_keeps_no_other_waiting() {
     let test = TestDb::new().await;
     let db = &test.db;
-    let broken = made(db, &Wanted { branch: "broken".to_owned(), ..hourly(db).await }).await;
+    let broken =
+        made(db, &Wanted { requested: panda::domain::request::Requested::branch("broken"), ..hourly(db).await }).await;
     let good = made(db, &hourly(db).await).await;
     test.psql().await.execute("ALTER TABLE deployments ADD CHECK (branch <> 'broken')").await.unwrap();
     due(&test, &broken, 0).await;

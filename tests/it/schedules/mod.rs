@@ -30,7 +30,7 @@ pub async fn hourly(db: &Db) -> Wanted {
         aws_connection_id: story::aws_connection(db).await,
         owner: "acme".to_owned(),
         repo: "shop".to_owned(),
-        branch: "main".to_owned(),
+        requested: panda::domain::request::Requested::branch("main"),
         concurrency: Concurrency::Reject,
         missed: Missed::RunOnce,
         paused: false,

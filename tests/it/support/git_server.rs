@@ -20,13 +20,14 @@ pub const TOKEN: &str = "t0ken-5f2c";
 const OWNERS: [(&str, Option<&str>); 2] = [("public", None), ("private", Some(TOKEN))];
 
 /// A server with `/public/shop.git`, and `/private/shop.git` behind [`TOKEN`]. `/renamed/…` redirects to the first on the same host and
-/// `/away/…` on another, `/silent/…` never answers.
+/// `/away/…` on another, `/port/…` to another port of it, `/silent/…` never answers.
 pub struct GitServer {
     url: Url,
     asked: Arc<AtomicUsize>,
+    old: Url,
     repositories: Repositories,
     folder: TempDir,
-    _serving: AbortOnDropHandle<()>,
+    _serving: [AbortOnDropHandle<()>; 2],
 }
 
 impl GitServer {
@@ -43,16 +44,37 @@ impl GitServer {
             counter.fetch_add(1, Ordering::Relaxed);
             std::future::ready(request)
         };
+        let plain = router(repositories.clone()).layer(middleware::map_request(async |mut request: Request| {
+            request.headers_mut().remove("git-protocol");
+            request
+        }));
+        let (old, serving_old) = serve(plain).await;
+        let other_port = old.clone();
         let app = Router::new()
+            .route(
+                "/port/{*rest}",
+                any(async move |uri: Uri| {
+                    let path = uri.to_string().replacen("/port/", "/public/", 1);
+                    moved(other_port.join(&path).unwrap().as_str())
+                }),
+            )
             .route("/silent/{*rest}", any(std::future::pending::<()>))
             .route("/renamed/{*rest}", any(renamed))
             .route("/away/{*rest}", any(away))
             .merge(router(repositories.clone()))
             .layer(middleware::map_request(count));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, asked, repositories, folder, _serving: AbortOnDropHandle::new(serving) }
+        let (url, serving) = serve(app).await;
+        Self { url, asked, old, repositories, folder, _serving: [serving, serving_old] }
+    }
+
+    /// The address of the public repository at a server that knows git's protocol before version 2 alone.
+    pub fn old_repository(&self) -> Url {
+        self.old.join("public/shop.git").unwrap()
+    }
+
+    /// The public repository's own folder.
+    pub fn on_disk(&self) -> git2::Repository {
+        git2::Repository::open_bare(self.folder.path().join("public/shop.git")).unwrap()
     }
 
     /// The address of a repository, or of a path that is none.
@@ -67,7 +89,7 @@ impl GitServer {
 
     /// Commits on `branch` of the public repository what `fill` puts into the tree: things that only git's plumbing makes.
     pub fn commit_objects(&self, branch: &str, fill: impl FnOnce(&git2::Repository, &mut git2::TreeBuilder<'_>)) {
-        let repository = git2::Repository::open_bare(self.folder.path().join("public/shop.git")).unwrap();
+        let repository = self.on_disk();
         let mut tree = repository.treebuilder(None).unwrap();
         fill(&repository, &mut tree);
         let tree = repository.find_tree(tree.write().unwrap()).unwrap();
@@ -85,6 +107,13 @@ impl GitServer {
         }
         self.repositories.head("public", "shop", branch).await.unwrap()
     }
+}
+
+async fn serve(app: Router) -> (Url, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (url, AbortOnDropHandle::new(serving))
 }
 
 async fn renamed(uri: Uri) -> Response {

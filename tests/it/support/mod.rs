@@ -3,10 +3,12 @@
 pub mod contained;
 pub mod dashboard;
 pub mod db;
+pub mod endless;
 pub mod front;
 pub mod gate;
 pub mod git_server;
 pub mod process;
+pub mod registry_front;
 pub mod wishes;
 pub mod world;
 

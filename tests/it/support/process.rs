@@ -19,6 +19,16 @@ pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// Ids of the processes that work below `folder`; none while it is not there.
+pub fn processes_in(folder: &Path) -> Vec<i32> {
+    let Ok(folder) = folder.canonicalize() else { return Vec::new() };
+    let works_there =
+        |pid: &i32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&folder));
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(works_there).collect()
+}
+
 /// The controller's own keys in `world`.
 fn controller(world: &World) -> [(&'static str, &str); 2] {
     let keys = world.sandbox.controller_credentials();

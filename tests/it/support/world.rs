@@ -66,6 +66,7 @@ impl World {
         let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
         engine.ensure_base_image("busybox:1").await.unwrap();
         let sandbox = Sandbox::start(SandboxOptions {
+            keys: None,
             docker: engine.docker().clone(),
             registry: None,
             initial_image: None,
@@ -157,6 +158,8 @@ impl World {
             ("--github-url", self.github.git_url()),
             ("--docker-host", self.engine.host().to_owned()),
             ("--health-allow", "127.0.0.0/8,::1".to_owned()),
+            // The program of a test is no panda.
+            ("--source-program", env!("CARGO_BIN_EXE_panda").to_owned()),
             ("--workspace-dir", self.dir.path().join("workspaces").display().to_string()),
             ("--poll-interval-ms", "100".to_owned()),
             ("--health-interval-ms", "50".to_owned()),

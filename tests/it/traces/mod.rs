@@ -95,7 +95,7 @@ async fn one_trace_tells_of_a_deployment_whatever_replicas_worked_on_it() {
         "switch_traffic",
         "confirm_switch",
         "git fetch",
-        "docker build",
+        "buildkit solve",
         "docker push",
         "events:PutRule",
         "ecr:GetAuthorizationToken",
@@ -165,7 +165,7 @@ async fn what_is_logged_changes_no_span() {
     assert!(!serve.log().contains("step begins"), "{}", serve.log());
     leave(serve).await;
     let names: Vec<String> = collector.spans().into_iter().map(|span| span.name).collect();
-    for name in ["deployment", "build_image", "docker build", "events:PutRule"] {
+    for name in ["deployment", "build_image", "buildkit solve", "events:PutRule"] {
         assert!(names.iter().any(|of| of == name), "{name}: {names:?}");
     }
 }

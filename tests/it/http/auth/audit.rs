@@ -41,7 +41,7 @@ async fn what_was_done_is_kept_with_who_from_where_and_which_request() {
         "at": kept[0]["at"], "subject": "deployer-test", "kind": "token", "tokenId": deployer.id, "role": "deployer",
         "address": "2001:db8::7", "requestId": "trace-7", "action": "deploy", "target": id, "owner": "acme", "repo": "shop",
         "result": "done", "errorCode": null,
-        "details": {"branch": "main", "concurrency": "reject", "superseded": []},
+        "details": {"branch": "main", "concurrency": "reject", "kind": "planned", "superseded": []},
     });
     for name in ["githubConnectionId", "awsConnectionId"] {
         expected["details"][name] = body[name].clone();

@@ -9,3 +9,4 @@ mod list;
 mod result;
 mod retry;
 mod switch;
+mod what;

@@ -8,7 +8,7 @@ use crate::support::wishes::Wishes;
 const MESSAGE: &str = "배포 결과 조회 성공";
 
 /// What the contract leaves to us: attempts, and the queue.
-const OURS: [&str; 5] = ["attempt", "attempts", "queuePosition", "scheduleId", "supersededBy"];
+const OURS: [&str; 6] = ["attempt", "attempts", "queuePosition", "requested", "scheduleId", "supersededBy"];
 
 /// The members of the contract.
 const MEMBERS: [&str; 24] = [

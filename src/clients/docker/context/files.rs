@@ -1,0 +1,47 @@
+//! Folders and small files of a repository, without following what they are not.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::OFlag;
+
+use crate::clients::workspace::{PathError, relative};
+
+/// The folder `path`, relative to the canonical `root`. Neither it nor a folder above it may be a link.
+pub(super) fn folder(root: &Path, path: &Path) -> Result<PathBuf, PathError> {
+    let refused = |reason: String| PathError { path: path.to_owned(), reason };
+    let folder = relative(path)?;
+    let full = root.join(&folder);
+    let real = full.canonicalize().map_err(|error| refused(format!("cannot be used: {error}")))?;
+    if real != full {
+        return Err(refused("is a link, or lies behind one".into()));
+    }
+    if !real.is_dir() {
+        return Err(refused("is not a folder".into()));
+    }
+    Ok(folder)
+}
+
+/// Opens a regular file for reading; a link in its place is an error.
+pub(super) fn open(path: &Path) -> std::io::Result<fs::File> {
+    // Without the second flag, opening a pipe waits for a writer.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = fs::File::options().read(true).custom_flags(flags.bits()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
+}
+
+/// The bytes of a regular file of at most `max` bytes.
+pub(super) fn read(root: &Path, path: &Path, max: u64) -> Result<Vec<u8>, PathError> {
+    let refused = |reason: String| PathError { path: path.to_owned(), reason };
+    let mut bytes = Vec::new();
+    let file = open(&root.join(path)).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    file.take(max + 1).read_to_end(&mut bytes).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > max {
+        return Err(refused(format!("is larger than {max} bytes")));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,282 @@
+//! What to deploy: a branch, a tag or a commit of the repository, or an image that is in ECR already.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::validate::{self, FieldRefusal};
+
+/// The revision of the repository to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind", content = "name")]
+pub enum Revision {
+    /// The newest commit of a branch, named without `refs/heads/`.
+    Branch(String),
+    /// The commit that a tag points to, named without `refs/tags/`; an annotated tag is peeled.
+    Tag(String),
+    /// A commit by its full id, 40 hexadecimal digits in lower case.
+    Commit(String),
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Branch(name) => write!(f, "branch {name}"),
+            Self::Tag(name) => write!(f, "tag {name}"),
+            Self::Commit(id) => write!(f, "commit {id}"),
+        }
+    }
+}
+
+/// What to deploy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A revision of the repository, to be fetched and built.
+    Revision(Revision),
+    /// An image of the deployment's ECR repository, by its digest (`sha256:` and 64 hexadecimal digits in lower case): nothing is fetched or built.
+    Image(String),
+}
+
+/// The four fields of a request, of which exactly one is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Name of a branch.
+    pub branch: Option<String>,
+    /// Full id of a commit.
+    pub commit: Option<String>,
+    /// Name of a tag.
+    pub tag: Option<String>,
+    /// An image in ECR, by its digest.
+    pub image: Option<String>,
+}
+
+/// The repository of a target in ECR: what an image's name may say.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageHome<'a> {
+    /// AWS account, twelve digits.
+    pub account_id: &'a str,
+    /// AWS region.
+    pub region: &'a str,
+    /// ECR repository.
+    pub repository: &'a str,
+}
+
+impl Choice {
+    /// The revision that is chosen, or the image as it was written.
+    ///
+    /// # Errors
+    /// The field that is missing, given beside another one, or not valid.
+    pub fn source(self) -> Result<Source, FieldRefusal> {
+        let fields = [("branch", self.branch), ("commit", self.commit), ("tag", self.tag), ("image", self.image)];
+        let mut given = fields.into_iter().filter_map(|(field, value)| Some((field, value?)));
+        let Some((field, value)) = given.next() else {
+            return Err(FieldRefusal::new("branch", "is missing; give exactly one of branch, commit, tag and image"));
+        };
+        if let Some((second, _)) = given.next() {
+            let rule =
+                format!("cannot be given together with {field}; give exactly one of branch, commit, tag and image");
+            return Err(FieldRefusal::new(second, rule));
+        }
+        let refused = |rule| FieldRefusal::new(field, rule);
+        Ok(match field {
+            "branch" => Source::Revision(Revision::Branch(checked(value, validate::branch).map_err(refused)?)),
+            "tag" => Source::Revision(Revision::Tag(checked(value, validate::tag).map_err(refused)?)),
+            "commit" => Source::Revision(Revision::Commit(
+                checked(value, validate::commit).map_err(refused)?.to_ascii_lowercase(),
+            )),
+            _ => Source::Image(value),
+        })
+    }
+}
+
+fn checked(value: String, rule: fn(&str) -> Result<(), String>) -> Result<String, String> {
+    rule(&value).map(|()| value)
+}
+
+impl Source {
+    /// Kind as it is stored and shown: `branch`, `tag`, `commit`, `image`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Revision(Revision::Branch(_)) => "branch",
+            Self::Revision(Revision::Tag(_)) => "tag",
+            Self::Revision(Revision::Commit(_)) => "commit",
+            Self::Image(_) => "image",
+        }
+    }
+
+    /// Name of the branch or tag, id of the commit, digest of the image.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Revision(Revision::Branch(name) | Revision::Tag(name) | Revision::Commit(name))
+            | Self::Image(name) => name,
+        }
+    }
+
+    /// Name of the branch, when it is one.
+    pub fn branch(&self) -> Option<&str> {
+        if let Self::Revision(Revision::Branch(name)) = self { Some(name) } else { None }
+    }
+
+    /// What the column `branch` holds: the name of a branch, or kind and name, which no branch can be called because of the space. A program
+    /// from before there were others refuses it instead of deploying something else.
+    pub fn column(&self) -> String {
+        self.branch().map_or_else(|| self.to_string(), str::to_owned)
+    }
+
+    /// What [`Self::column`] made.
+    pub fn of_column(column: &str) -> Self {
+        match column.split_once(' ') {
+            Some(("tag", name)) => Self::Revision(Revision::Tag(name.to_owned())),
+            Some(("commit", id)) => Self::Revision(Revision::Commit(id.to_owned())),
+            Some(("image", digest)) => Self::Image(digest.to_owned()),
+            // Also of a kind that a newer program has written: no branch has such a name, so fetching it fails.
+            _ => Self::Revision(Revision::Branch(column.to_owned())),
+        }
+    }
+
+    /// The four fields again, as an answer shows them.
+    pub fn choice(&self) -> Choice {
+        let name = || Some(self.name().to_owned());
+        match self {
+            Self::Revision(Revision::Branch(_)) => Choice { branch: name(), ..Choice::default() },
+            Self::Revision(Revision::Tag(_)) => Choice { tag: name(), ..Choice::default() },
+            Self::Revision(Revision::Commit(_)) => Choice { commit: name(), ..Choice::default() },
+            Self::Image(_) => Choice { image: name(), ..Choice::default() },
+        }
+    }
+
+    /// The same, after an image's name was found to be one of `home`, and cut to its digest.
+    ///
+    /// # Errors
+    /// The rule that the image breaks.
+    pub fn at(self, home: ImageHome<'_>) -> Result<Self, FieldRefusal> {
+        match self {
+            Self::Image(image) => {
+                image_digest(&image, home).map(Self::Image).map_err(|rule| FieldRefusal::new("image", rule))
+            }
+            revision @ Self::Revision(_) => Ok(revision),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name())
+    }
+}
+
+/// The digest of an image that is given by `sha256:…` alone or by its whole name in ECR.
+fn image_digest(image: &str, home: ImageHome<'_>) -> Result<String, String> {
+    let ImageHome { account_id, region, repository } = home;
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    let host = format!("{account_id}.dkr.ecr.{region}.amazonaws.com{suffix}");
+    let example = || format!("must be sha256:… (64 hexadecimal digits) or {host}/{repository}@sha256:…");
+    let (name, digest) = match image.rsplit_once('@') {
+        Some((name, digest)) => (Some(name), digest),
+        None => (None, image),
+    };
+    let hex = digest
+        .strip_prefix("sha256:")
+        .ok_or_else(|| format!("{}; a tag may move, find its digest with aws ecr describe-images", example()))?;
+    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return Err(example());
+    }
+    let Some(name) = name else { return Ok(digest.to_owned()) };
+    let Some((given, path)) = name.split_once('/') else { return Err(example()) };
+    if given != host {
+        return Err(format!("must be in {host}, the registry of this awsConnectionId; copy the image there first"));
+    }
+    if path != repository {
+        return Err(format!(
+            "must be in the ECR repository {repository}, which belongs to this source repository; copy the image there first"
+        ));
+    }
+    Ok(digest.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    const HOME: ImageHome<'_> =
+        ImageHome { account_id: "123456789012", region: "ap-northeast-2", repository: "acme-shop" };
+
+    fn chosen(field: &str, value: &str) -> Result<Source, FieldRefusal> {
+        let mut choice = Choice::default();
+        let value = Some(value.to_owned());
+        match field {
+            "branch" => choice.branch = value,
+            "commit" => choice.commit = value,
+            "tag" => choice.tag = value,
+            _ => choice.image = value,
+        }
+        choice.source()
+    }
+
+    #[test]
+    fn source_exactly_one_of_four() {
+        assert_eq!(Choice::default().source().unwrap_err().field, "branch");
+        let two = Choice { branch: Some("main".into()), tag: Some("v1".into()), ..Choice::default() };
+        let refused = two.source().unwrap_err();
+        assert_eq!(refused.field, "tag");
+        assert!(refused.rule.contains("together with branch"), "{}", refused.rule);
+    }
+
+    #[test]
+    fn source_a_commit_is_a_full_id_in_lower_case() {
+        let id = "9FCEB02D0AE598E95DC970B74767F19372D61AF8";
+        assert_eq!(chosen("commit", id).unwrap().name(), id.to_ascii_lowercase());
+        for bad in ["", "9fceb02", "HEAD", &"g".repeat(40), &"a".repeat(64), &format!(" {}", "a".repeat(39))] {
+            assert_eq!(chosen("commit", bad).unwrap_err().field, "commit", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn source_a_tag_keeps_to_the_rules_of_git() {
+        assert_eq!(chosen("tag", "release/1.2").unwrap().to_string(), "tag release/1.2");
+        for bad in ["", "-x", "a..b", "a b", "v1^{}", "a:b", "refs/../x"] {
+            assert_eq!(chosen("tag", bad).unwrap_err().field, "tag", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn source_an_image_is_a_digest_of_the_targets_repository() {
+        let host = "123456789012.dkr.ecr.ap-northeast-2.amazonaws.com";
+        for ok in [DIGEST.to_owned(), format!("{host}/acme-shop@{DIGEST}")] {
+            assert_eq!(chosen("image", &ok).unwrap().at(HOME).unwrap(), Source::Image(DIGEST.to_owned()));
+        }
+        for (bad, why) in [
+            (format!("{host}/acme-shop:v1"), "a tag may move"),
+            ("latest".to_owned(), "a tag may move"),
+            ("sha256:abc".to_owned(), "64 hexadecimal"),
+            (DIGEST.to_uppercase(), "a tag may move"),
+            (format!("sha256:{}", "A".repeat(64)), "64 hexadecimal"),
+            (format!("acme-shop@{DIGEST}"), "64 hexadecimal"),
+            (format!("999999999999.dkr.ecr.ap-northeast-2.amazonaws.com/acme-shop@{DIGEST}"), "copy the image"),
+            (format!("123456789012.dkr.ecr.us-east-1.amazonaws.com/acme-shop@{DIGEST}"), "copy the image"),
+            (format!("{host}.evil.example/acme-shop@{DIGEST}"), "copy the image"),
+            (format!("{host}/acme-blog@{DIGEST}"), "ECR repository acme-shop"),
+            (format!("{host}/acme-shop:v1@{DIGEST}"), "ECR repository acme-shop"),
+        ] {
+            let refused = chosen("image", &bad).unwrap().at(HOME).unwrap_err();
+            assert!(refused.field == "image" && refused.rule.contains(why), "{bad}: {}", refused.rule);
+        }
+        let china = ImageHome { region: "cn-north-1", ..HOME };
+        let image = Source::Image(format!("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/acme-shop@{DIGEST}"));
+        assert!(image.at(china).is_ok());
+    }
+
+    #[test]
+    fn source_what_an_older_program_reads_of_it_is_no_branch() {
+        for (field, value) in [("tag", "v1"), ("commit", &*"a".repeat(40)), ("image", DIGEST)] {
+            let source = chosen(field, value).unwrap();
+            let column = source.column();
+            assert!(validate::branch(&column).is_err(), "{column}");
+            assert_eq!(Source::of_column(&column), source);
+        }
+        let branch = chosen("branch", "main").unwrap();
+        assert_eq!((branch.column().as_str(), Source::of_column("main")), ("main", branch.clone()));
+        assert!(Source::of_column("flavour x").branch().is_some_and(|name| validate::branch(name).is_err()));
+    }
+}

@@ -1,0 +1,190 @@
+//! Builds on real engines: the one that the tests run with, and a current one where it is installed.
+
+mod faults;
+mod forge;
+mod isolation;
+mod limits;
+mod remote;
+mod steps;
+mod syntax;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use panda::clients::build::{BuildError, BuildStep, Progress};
+use panda::clients::builder::{Active, Build, Builder};
+use panda::clients::buildkit::{Credentials, Secrets};
+use panda::clients::docker::{BuildLimits, Docker};
+use panda::domain::{build_spec::BuildOptions, builder::BuilderChoice};
+use panda::metrics::BuildMetrics;
+use panda::sandbox::parts::{Engine, EngineOptions};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::clients::docker::{context, name};
+
+/// What an installation derives the names of trust domains from.
+const SECRET: &str = "the secret of this test's installation";
+
+/// An engine for a test; a private one ends with the test.
+pub(crate) struct TestEngine {
+    pub(crate) engine: Engine,
+    _dir: TempDir,
+}
+
+impl TestEngine {
+    /// The engine of `DOCKER_HOST`, as all tests use it.
+    pub(crate) async fn usual() -> Self {
+        let dir = panda::sandbox::parts::temporary_folder().unwrap();
+        let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
+        Self { engine, _dir: dir }
+    }
+
+    /// A current engine with `settings`; none, with a message, where it is not installed.
+    pub(crate) async fn current(settings: Value) -> Option<Self> {
+        let root = std::env::var_os("PANDA_TEST_MODERN_ENGINE").map(PathBuf::from);
+        let Some(root) = root.filter(|root| root.join(".complete").exists()) else {
+            eprintln!("SKIPPED: no current Docker Engine here (scripts/modern-engine.sh install, as root on Debian)");
+            return None;
+        };
+        let dir = panda::sandbox::parts::temporary_folder().unwrap();
+        let data_dir = dir.path().join("docker");
+        std::fs::create_dir(&data_dir).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/modern-engine.sh");
+        let launcher = [script.into_os_string(), "run".into(), root.into(), data_dir.clone().into()];
+        let settings = match settings {
+            Value::Object(settings) => settings,
+            _ => Map::new(),
+        };
+        let options = EngineOptions { data_dir, launcher: Some(launcher.map(OsString::from).to_vec()), settings };
+        Some(Self { engine: Engine::start(options).await.unwrap(), _dir: dir })
+    }
+
+    pub(crate) fn docker(&self) -> Docker {
+        Docker::connect(Some(self.engine.host())).unwrap()
+    }
+
+    /// A builder on this engine, of an installation that all tests share.
+    pub(crate) fn builder(&self, choice: BuilderChoice) -> Builder {
+        let builder = Builder::new("test", self.docker(), None, choice, BuildMetrics::default());
+        builder.set_secret(SECRET.into());
+        builder
+    }
+}
+
+/// Runs an async scenario on the usual engine and on a current one.
+macro_rules! on_both_engines {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            #[tokio::test]
+            async fn on_the_usual_engine() {
+                super::$scenario(&$crate::builds::TestEngine::usual().await).await;
+            }
+
+            #[tokio::test]
+            async fn on_a_current_engine() {
+                if let Some(engine) = $crate::builds::TestEngine::current(serde_json::json!({})).await {
+                    super::$scenario(&engine).await;
+                }
+            }
+        }
+    )+ };
+}
+pub(crate) use on_both_engines;
+
+/// What to build, and for whom.
+pub(crate) struct Wanted<'a> {
+    pub(crate) owner: &'a str,
+    pub(crate) files: &'a [(&'a str, &'a str)],
+    /// The context folder and the Dockerfile, relative to the repository.
+    pub(crate) context: &'a str,
+    pub(crate) dockerfile: &'a str,
+    pub(crate) image: String,
+    pub(crate) options: BuildOptions,
+    pub(crate) credentials: Credentials,
+    pub(crate) secrets: Secrets,
+    pub(crate) limits: BuildLimits,
+    pub(crate) cache: Option<String>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn new(owner: &'a str, files: &'a [(&'a str, &'a str)]) -> Self {
+        Self {
+            owner,
+            files,
+            context: "",
+            dockerfile: "Dockerfile",
+            image: name(),
+            options: BuildOptions::default(),
+            credentials: Credentials::default(),
+            secrets: Secrets::default(),
+            limits: BuildLimits::default(),
+            cache: None,
+        }
+    }
+}
+
+/// What a build came to.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) result: Result<Option<String>, BuildError>,
+    pub(crate) lines: Vec<String>,
+    pub(crate) steps: Vec<BuildStep>,
+}
+
+impl Built {
+    /// All lines of a build that succeeded.
+    #[track_caller]
+    pub(crate) fn output(&self) -> String {
+        assert!(self.result.is_ok(), "{self:#?}");
+        self.lines.join("\n")
+    }
+
+    /// Whether the step whose name holds `instruction` came from the cache.
+    #[track_caller]
+    pub(crate) fn was_cached(&self, instruction: &str) -> bool {
+        let step = self.steps.iter().find(|step| step.name.contains(instruction));
+        step.unwrap_or_else(|| panic!("no step {instruction} in {:#?}", self.steps)).cached
+    }
+}
+
+/// Builds as the step of a deployment does.
+pub(crate) async fn build(builder: &Builder, wanted: Wanted<'_>) -> Built {
+    let folder = context(wanted.files);
+    build_folder(builder, wanted, folder.path()).await
+}
+
+pub(crate) async fn build_folder(builder: &Builder, wanted: Wanted<'_>, folder: &Path) -> Built {
+    let active: Active = builder.active().await.unwrap();
+    let request = Build {
+        root: folder,
+        context: Path::new(wanted.context),
+        dockerfile: Path::new(wanted.dockerfile),
+        image: &wanted.image,
+        options: &wanted.options,
+        own_args: BTreeMap::from([("SOURCE_COMMIT".to_owned(), "0123".to_owned())]),
+        labels: BTreeMap::from([("dev.panda.deployment".to_owned(), wanted.image.clone())]),
+        committed_at: chrono::DateTime::from_timestamp(1_700_000_000, 0),
+        cache_domain: builder.cache_domain(wanted.owner),
+        cache: wanted.cache,
+        credentials: wanted.credentials,
+        secrets: wanted.secrets,
+        network: Some("host"),
+        limits: &wanted.limits,
+    };
+    let (sender, mut received) = mpsc::channel(8);
+    let collect = async {
+        let (mut lines, mut steps) = (Vec::new(), Vec::new());
+        while let Some(progress) = received.recv().await {
+            match progress {
+                Progress::Line { text, .. } => lines.push(text),
+                Progress::Ended(step) => steps.push(step),
+            }
+        }
+        (lines, steps)
+    };
+    let (result, (lines, steps)) = tokio::join!(builder.build(&active, request, sender), collect);
+    Built { result, lines, steps }
+}
