@@ -88,7 +88,7 @@ INSERT INTO installation DEFAULT VALUES;
 
 -- ---- Reports
 
--- A registry or builder that is away and a full disk of the builder are the operator's: no change of the team's failed.
+-- A registry or builder that is away, and a builder without disk or memory, are the operator's: no change of the team's failed.
 CREATE VIEW history_dora_v2 AS
 WITH ends AS MATERIALIZED (
     -- Compared byte by byte: sorting is most of the work, and no order of a language matters here.
@@ -96,7 +96,7 @@ WITH ends AS MATERIALIZED (
            (ecr_repository || ' ' || account_id || ' ' || region) COLLATE "C" AS target
     FROM history_attempts
     WHERE (status = 'COMPLETED' AND final_service = 'green')
-       OR (status = 'FAILED' AND error_code NOT IN ('CANCELLED', 'REGISTRY_UNAVAILABLE', 'BUILDER_DISK_FULL', 'DOCKER_UNAVAILABLE'))
+       OR (status = 'FAILED' AND error_code NOT IN ('CANCELLED', 'REGISTRY_UNAVAILABLE', 'BUILDER_DISK_FULL', 'BUILD_OUT_OF_MEMORY', 'DOCKER_UNAVAILABLE'))
 ), verdicts AS (
     SELECT DISTINCT ON (deployment_id) ended_at, owner, repo, branch, NOT done AS failed FROM ends ORDER BY deployment_id, attempt
 ), episodes AS (
@@ -142,8 +142,8 @@ SELECT g.month, CASE grouping(g.owner, g.repo, g.branch) WHEN 0 THEN 'branch' WH
 FROM (SELECT date_trunc('month', at AT TIME ZONE 'UTC')::date AS month, * FROM history_dora_v2) g
 GROUP BY GROUPING SETS ((g.month, g.owner, g.repo, g.branch), (g.month, g.owner, g.repo), (g.month, g.owner), (g.month));
 
-COMMENT ON VIEW panda_report.dora_daily_v2 IS 'As dora_daily_v1, without failures that are the operator''s: REGISTRY_UNAVAILABLE, BUILDER_DISK_FULL and DOCKER_UNAVAILABLE. Kept for ever.';
-COMMENT ON VIEW panda_report.dora_monthly_v2 IS 'As dora_monthly_v1, without failures that are the operator''s: REGISTRY_UNAVAILABLE, BUILDER_DISK_FULL and DOCKER_UNAVAILABLE. Kept for ever.';
+COMMENT ON VIEW panda_report.dora_daily_v2 IS 'As dora_daily_v1, without failures that are the operator''s: REGISTRY_UNAVAILABLE, BUILDER_DISK_FULL, BUILD_OUT_OF_MEMORY and DOCKER_UNAVAILABLE. Kept for ever.';
+COMMENT ON VIEW panda_report.dora_monthly_v2 IS 'As dora_monthly_v1, without failures that are the operator''s: REGISTRY_UNAVAILABLE, BUILDER_DISK_FULL, BUILD_OUT_OF_MEMORY and DOCKER_UNAVAILABLE. Kept for ever.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.changes IS 'As in dora_daily_v1; those that only failed for the operator''s sake have no verdict.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.changes IS 'As in dora_monthly_v1; those that only failed for the operator''s sake have no verdict.';
 

@@ -119,7 +119,7 @@ error_codes! {
 pub enum BuildFault {
     /// The repository's: its Dockerfile or what a step of it did. The same source fails again.
     Source,
-    /// A step was killed for its memory.
+    /// A step was killed for its memory: its own need, or that of others on the builder. Worth another try.
     OutOfMemory,
     /// A base image does not exist.
     BaseImageNotFound,
@@ -173,7 +173,7 @@ impl BuildFault {
 
     /// Whether the same build may succeed later.
     pub fn is_passing(self) -> bool {
-        matches!(self, Self::RegistryUnavailable | Self::DiskFull)
+        matches!(self, Self::OutOfMemory | Self::RegistryUnavailable | Self::DiskFull)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Builds as deployments meet them: base images of registries that ask for a login or are away, tags and commits, secrets and arguments.
 
+use panda::db::deployments::DeploymentView;
 use panda::domain::ErrorCode;
 use panda::domain::build_spec::BuildSpec;
 use panda::domain::catalogue::Lang;
@@ -102,10 +103,18 @@ async fn a_registry_that_is_busy_costs_time_and_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registry_that_stays_away_fails_with_a_code_of_its_own() {
+async fn what_is_the_operators_is_tried_again_and_counts_against_no_team() {
     let world = World::with_files(tiny()).await;
     on_base(&world, "127.0.0.1:1/base/web:1").await;
-    fails(&world, &["--build-limit-ms=3000"], "main", ErrorCode::RegistryUnavailable).await;
+    let waits = async |failed: DeploymentView| {
+        let told = events(&world, &failed.id).await;
+        assert!(told.iter().any(|event| event.code == "step_waiting"), "{told:#?}");
+    };
+    waits(fails(&world, &["--build-limit-ms=3000"], "main", ErrorCode::RegistryUnavailable).await).await;
+    // As the kernel does it: the process of the step ends with SIGKILL.
+    let killed = SourceFile::new("Dockerfile", "FROM busybox:1\nRUN sh -c 'kill -9 $$'; exit $?\n");
+    world.github.repositories().commit(OWNER, &world.repo, "main", vec![killed]).await.unwrap();
+    waits(fails(&world, &["--build-limit-ms=3000"], "main", ErrorCode::BuildOutOfMemory).await).await;
     let changes: i64 = sqlx::query_scalar("SELECT count(*) FROM panda_report.dora_daily_v2 WHERE changes > 0")
         .fetch_one(&mut world.db.psql().await)
         .await

@@ -14,7 +14,7 @@ static ALL: Migrator = sqlx::migrate!();
 const LANDED: &[(&str, &str)] = &[
     ("history_attempts", "e808563005413aaf4b2c8f82f8dee26d"),
     ("history_dora", "479bdfe9c02d8472d89ddc5823c96c61"),
-    ("history_dora_v2", "6568986768cc3cc14666c36fa598e6c5"),
+    ("history_dora_v2", "a1e96cc136ac5f8183f4dadfa3305cf1"),
     ("history_outcome", "13eb62f6440436a18131422e3d4e3ee9"),
     ("history_seconds", "a547b675d7c66586a8ad174163664376"),
     ("history_stage", "6f3f5a246d889ce9c4397c75e5e43e77"),
