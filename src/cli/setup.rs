@@ -16,7 +16,7 @@ use super::example;
 use super::secret;
 use super::stack::Addresses;
 
-/// The secret in `path`, or a new one that is kept there for its owner alone: what an earlier run stored goes on working with it.
+/// The secret in `path`, or a new one that is kept there for its owner alone: what an earlier run stored stays readable with it.
 pub fn kept_secret(path: &Path, make: impl FnOnce() -> SecretString) -> Result<SecretString, CliError> {
     if path.exists() {
         let option = path.file_name().unwrap_or_default().to_string_lossy();

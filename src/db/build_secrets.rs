@@ -80,7 +80,7 @@ impl Db {
         value: &SecretString,
         by: &Caller,
     ) -> Result<Set, DbError> {
-        // Before the transaction: a key service may have to be asked. Rotation wraps the same data key anew, it does not change it.
+        // Before the transaction: a key service may have to be asked. Rotation wraps the same data key again; it does not change it.
         let row = sqlx::query!(
             "SELECT key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM github_connections
              WHERE id = $1 AND removed_at IS NULL AND wrapped_key IS NOT NULL AND in_scope(owner, repo, $2)",

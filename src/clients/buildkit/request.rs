@@ -89,7 +89,7 @@ impl Solve {
             } else {
                 vec![]
             },
-            // Else the daemon keeps the build's arguments and log for whoever asks it.
+            // Else the daemon keeps the build's arguments and log for any client that asks.
             internal: true,
             ..SolveRequest::default()
         };

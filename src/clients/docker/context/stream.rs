@@ -39,7 +39,7 @@ impl Context {
         let time = time.and_then(|time| u64::try_from(time.timestamp()).ok()).unwrap_or(0);
         let mut tar = Archive { tar: tar::Builder::new(out), time };
         // The engine hides the Dockerfile and `.dockerignore` from COPY if the stream's own `.dockerignore` excludes them, and reads nothing else
-        // in it: so it is told of a hidden Dockerfile there.
+        // in it: so a hidden Dockerfile is listed there.
         let hidden = self.visible_dockerfile().is_none().then(|| self.hidden_name());
         let mut patterns = None;
         for entry in self.entries() {

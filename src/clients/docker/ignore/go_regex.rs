@@ -1,7 +1,7 @@
 //! The regular expressions that Docker makes of patterns, in Go's syntax, as expressions of the crate `regex`.
 //!
 //! Both are linear. Their syntax differs where a pattern can get at it: `[[^/]` is one class in Go and the start of a nested one here,
-//! `[a&&b]` has no `&&` operator in Go, `\d` and `\w` are ASCII in Go. So the text is read by Go's rules and written anew. Only what Docker's
+//! `[a&&b]` has no `&&` operator in Go, `\d` and `\w` are ASCII in Go. So the text is read by Go's rules and rewritten. Only what Docker's
 //! translation can produce is understood.
 
 use std::{fmt::Write as _, iter::Peekable, str::Chars};
