@@ -1,17 +1,17 @@
 # The image of Panda: `make image`. Works with and without BuildKit.
 #
-#   RUST      where the program is compiled: Debian with a Rust toolchain
-#   BASE      what the image stands on: nothing (scratch), or a static or distroless image
+#   RUST      where the program is compiled: Debian with a Rust toolchain. By its digest, like every image that others publish: a tag can be moved
+#   BASE      what the image stands on: nothing (scratch), or a static or distroless image, by its digest
 #   PREBUILT  anything: the program has been put into the folder image-root already, and nothing is compiled (RUST then needs a shell only)
 #   VERSION, REVISION, CREATED   for the labels
-ARG RUST=docker.io/library/rust:1.95-bookworm
+ARG RUST=docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
 ARG BASE=scratch
 
 FROM ${RUST} AS chef
 ARG PREBUILT
 WORKDIR /src
 RUN [ -n "$PREBUILT" ] || { apt-get update && apt-get install -y --no-install-recommends binutils cmake perl pkg-config \
-      && rm -rf /var/lib/apt/lists/* && cargo install --locked cargo-chef --version '^0.1' && cargo install --locked cargo-cyclonedx --version '^0.5'; }
+      && rm -rf /var/lib/apt/lists/* && cargo install --locked cargo-chef --version '=0.1.78' && cargo install --locked cargo-cyclonedx --version '=0.5.9'; }
 
 FROM chef AS plan
 ARG PREBUILT

@@ -20,6 +20,8 @@ export PANDA_TEST_CHART ?= $(PANDA_CACHE_DIR)/chart
 
 # A current Docker Engine beside an older installed one; tests that need it are skipped, and say so, where there is none.
 export PANDA_TEST_MODERN_ENGINE ?= $(PANDA_CACHE_DIR)/modern-engine/root
+# Postgres of other versions and PgBouncer; tests that need them are skipped, and say so, where there are none.
+export PANDA_TEST_DATABASES ?= $(PANDA_CACHE_DIR)/databases
 
 # The program from before the newest migration, which is run beside this one; one that was built elsewhere needs no history.
 BUILD_PREVIOUS := $(if $(PANDA_TEST_PREVIOUS),,scripts/previous.sh)
@@ -28,7 +30,7 @@ export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
 # Tests end the program at places that only exist with this feature; what is released is built without.
 TESTED := --features failpoints
 
-.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-build
+.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +83,7 @@ lint: ## Formatting, clippy, queries, documentation, dependencies, scripts
 	scripts/check-queries.sh
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 	cargo deny --log-level error check bans licenses sources
+	scripts/advisories.sh
 	shellcheck scripts/*.sh .ci/run
 
 fmt: ## Format the code
@@ -95,7 +98,7 @@ build: ## The release binary, in target/release
 # this machine's busybox if it has to.
 IMAGE ?= panda:$(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
 IMAGE_PREBUILT ?=
-IMAGE_RUST ?= $(if $(IMAGE_PREBUILT),busybox:1,docker.io/library/rust:1.95-bookworm)
+IMAGE_RUST ?= $(if $(IMAGE_PREBUILT),busybox:1,$(shell awk -F '=' '$$1 == "ARG RUST" { print $$2 }' Dockerfile))
 IMAGE_BASE ?= scratch
 IMAGE_NETWORK ?= default
 # 60 MB, as the engine counts.
@@ -116,7 +119,7 @@ endif
 	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
 	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
-bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-build ## All of the following (docs/performance.md); alone on the machine, if the figures matter
+bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours ## All of the following (docs/performance.md); alone on the machine, if the figures matter
 
 bench-server: ## Start, memory and processor at rest, an event's way to a reader
 	@scripts/install.sh build rust demo bench
@@ -131,8 +134,10 @@ bench-fanout: ## Event streams, beside nchan and better-sse
 bench-rolling: ## A rolling update of two replicas as the chart does it, under 1,000 streams and 200 deployments
 bench-pod: ## Start, memory and size of the image's container, run as the chart runs it
 bench-http: ## What signing in adds to a request
+bench-neighbours: ## Reports, replays and invalid tokens beside 2,000 followed executions
 bench-build: ## Builds and fetches beside docker buildx and git, on a current engine
+bench-scopes: ## Lists, current and the audit log of tokens that see some repositories, with a million deployments (3 GB of disk)
 bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
-bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-build: bench-%:
+bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours: bench-%:
 	@scripts/install.sh build rust demo bench
 	cargo bench --bench $*

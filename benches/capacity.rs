@@ -7,6 +7,7 @@
 //! worth it once), `PANDA_BENCH_DEPLOYMENTS` how many there are.
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

@@ -4,6 +4,7 @@
 //! `result` of one deployment over loopback, in turns. `PANDA_BENCH_SECONDS` is the length of a turn (4).
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

@@ -5,6 +5,7 @@
 //! `PANDA_BENCH_SECONDS` says how long each is watched (20).
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

@@ -10,6 +10,7 @@
 //! `PANDA_BENCH_STARTS` (10) says how many starts there are, `PANDA_BENCH_SECONDS` (30) how long it rests before memory is read.
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

@@ -5,6 +5,7 @@
 //! replica read is committed: event, history cursor and state. The time includes what is left of the dead replica's lease (3.5 s long).
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

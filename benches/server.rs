@@ -5,6 +5,7 @@
 //! run, is a bare LISTEN/NOTIFY on the same Postgres: the least that any such design can take.
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"
@@ -40,7 +41,8 @@ async fn main() {
     let server = std::env::var("PANDA_TEST_DATABASE_URL").expect("run it by `make bench`, which starts a Postgres");
     let url = fresh_database(&server).await;
     let options = DbOptions {
-        url: SecretString::from(url.to_string()),
+        url: SecretString::from(url.to_string()).into(),
+        access: panda::db::connect::Access::default(),
         max_connections: 4,
         acquire_timeout: Duration::from_secs(5),
         keyring: Some(std::sync::Arc::new(keyring())),

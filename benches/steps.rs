@@ -8,6 +8,7 @@
 //! Everybody has 16 connections to one durable Postgres and a fresh database each time; the runs take turns, the medians count.
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

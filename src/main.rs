@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("panda: {}", words(&error));
+            cli::warn(&format!("panda: {}", words(&error)));
             ExitCode::from(error.downcast_ref::<CliError>().map_or(exit::OTHER, CliError::exit_code))
         }
     }

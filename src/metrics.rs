@@ -3,6 +3,7 @@
 
 mod aws;
 mod builds;
+mod database;
 mod maintenance;
 mod reconcile;
 mod schedules;
@@ -10,14 +11,12 @@ mod streams;
 
 use std::sync::Arc;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use aws::{AwsCalls, CallOutcome};
 pub use builds::BuildMetrics;
+pub use database::DatabaseMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use reconcile::ReconcileMetrics;
 pub use schedules::ScheduleMetrics;
@@ -42,59 +41,27 @@ pub struct Metrics {
     pub maintenance: MaintenanceMetrics,
     /// Schedules.
     pub schedules: ScheduleMetrics,
-    connections: Family<OfUse, Gauge>,
-    trouble: Gauge,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfUse {
-    state: &'static str,
+    /// Connections to the database.
+    pub database: DatabaseMetrics,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("panda");
-        let connections = Family::default();
-        registry.register(
-            "database_connections",
-            "Connections of the pool to Postgres: used, idle",
-            connections.clone(),
-        );
-        let trouble = Gauge::default();
-        registry.register(
-            "database_trouble",
-            "1 while this replica cannot write to the database, as its last heartbeat found; 0 otherwise",
-            trouble.clone(),
-        );
-        let new = Self {
+        Self {
             aws: AwsCalls::register(&mut registry),
             builds: BuildMetrics::register(&mut registry),
             reconcile: ReconcileMetrics::register(&mut registry),
             streams: StreamMetrics::register(&mut registry),
             maintenance: MaintenanceMetrics::register(&mut registry),
             schedules: ScheduleMetrics::register(&mut registry),
-            connections,
-            trouble,
-            registry: Arc::default(),
-        };
-        new.set_connections(0, 0);
-        Self { registry: Arc::new(registry), ..new }
+            database: DatabaseMetrics::register(&mut registry),
+            registry: Arc::new(registry),
+        }
     }
 }
 
 impl Metrics {
-    /// Records the pool's connections.
-    pub fn set_connections(&self, used: usize, idle: usize) {
-        for (state, count) in [("used", used), ("idle", idle)] {
-            self.connections.get_or_create(&OfUse { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// Records whether the last heartbeat met trouble.
-    pub fn set_database_trouble(&self, trouble: bool) {
-        self.trouble.set(i64::from(trouble));
-    }
-
     /// All of them in the `OpenMetrics` text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -130,7 +97,10 @@ mod tests {
             "panda_aws_requests_total{call=\"ecr:CreateRepository\",outcome=\"throttled\"} 0",
             "panda_listener_reconnects_total{listener=\"work\"} 0",
             "panda_aws_call_seconds_count{call=\"ecr:CreateRepository\"} 0",
-            "panda_database_connections{state=\"idle\"} 0",
+            "panda_database_connections{class=\"reconcile\",state=\"idle\"} 0",
+            "panda_database_waiting{class=\"reconcile\"} 0",
+            "panda_database_rejected_total{class=\"reports\"} 0",
+            "panda_database_wait_seconds_total{class=\"reconcile\"} 0.0",
             "panda_database_trouble 0",
             "panda_build_steps_total{cached=\"true\"} 0",
             "panda_schedules_overdue_seconds 0.0",

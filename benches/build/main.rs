@@ -8,6 +8,7 @@
 //! `PANDA_BENCH_RUNS` (5) says how many pairs of runs there are.
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

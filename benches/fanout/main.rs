@@ -5,6 +5,7 @@
 //! a restart. `PANDA_BENCH_VIEWERS` says how many streams are open (10,000), `PANDA_BENCH_SECONDS` how long latency is watched (15).
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

@@ -8,6 +8,7 @@
 //! how long lateness is watched before retention begins (20).
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

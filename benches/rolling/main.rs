@@ -13,6 +13,7 @@
 //! `PANDA_BENCH_DEPLOYMENTS`, `PANDA_BENCH_VIEWERS` and `PANDA_BENCH_ROLLS` (3) say how many there are.
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::cast_precision_loss,
     reason = "a measurement that fails ends"

@@ -50,7 +50,8 @@ impl Server {
     pub async fn database(&self) -> Database {
         let url = self.empty_database().await;
         let options = DbOptions {
-            url: SecretString::from(url.to_string()),
+            url: SecretString::from(url.to_string()).into(),
+            access: panda::db::connect::Access::default(),
             max_connections: CONNECTIONS,
             acquire_timeout: std::time::Duration::from_mins(1),
             keyring: Some(std::sync::Arc::new(keyring())),

@@ -25,8 +25,11 @@ impl Panda {
         let started = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_panda"))
             .args(["serve", &format!("--listen=127.0.0.1:{port}"), "--controller-region=ap-northeast-2"])
-            // All that is measured comes from one address.
-            .arg("--rate-per-client=0")
+            // All that is measured comes from one address, unless a bench wants the limit.
+            .args(
+                (!options.iter().any(|option| option.starts_with("--rate-per-client=")))
+                    .then_some("--rate-per-client=0"),
+            )
             .arg(concat!("--key-file=", env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys"))
             .args(options)
             .env("PANDA_DATABASE_URL", url.as_str())

@@ -73,7 +73,7 @@ pub async fn create_of(db: &Db, repo: &str, count: usize) {
 /// Registers a replica that lives as long as any bench.
 pub async fn replica(db: &Db) -> Uuid {
     let me = Uuid::now_v7();
-    db.register_replica(me, "bench", Duration::from_mins(30)).await.unwrap();
+    db.register_replica(me, Uuid::now_v7(), "bench", Duration::from_mins(30)).await.unwrap();
     me
 }
 
@@ -81,6 +81,7 @@ pub async fn replica(db: &Db) -> Uuid {
 pub async fn claim(db: &Db, me: Uuid, count: usize) -> Vec<Deployment> {
     let limit = i64::try_from(count).unwrap();
     let ids = db.claim(me, limit, &[STEP.to_owned()], 0, &[]).await.unwrap();
+    let ids: Vec<String> = ids.into_iter().map(|one| one.id).collect();
     assert_eq!(ids.len(), count);
     db.load_owned(me, &ids).await.unwrap()
 }

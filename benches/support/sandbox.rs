@@ -204,6 +204,7 @@ impl SandboxProcess {
             controller_region: Some(self.address.region.clone()),
             controller_credentials: Some(self.address.controller.aws()),
             operation_timeout: Duration::from_secs(10),
+            controller_roles: Vec::new(),
             calls: panda::metrics::AwsCalls::default(),
         })
         .await

@@ -18,15 +18,16 @@ use crate::clients::ClientError;
 use crate::clients::builder::Builder;
 use crate::clients::github::GitHub;
 use crate::config::Config;
-use crate::db::{Db, DbError};
+use crate::db::{Class, Db, DbError};
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::KeyError;
+use crate::http::caller_limit::CallerLimit;
 use crate::http::{ApiState, Hub, LogControl, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::{FIRST_STEP, RETRY_STEP, Services};
 use crate::telemetry;
-pub use parts::{aws, database, keyring, maintenance, reconciler, replica_name, services};
+pub use parts::{aws, command_database, database, keyring, maintenance, reconciler, replica_name, services};
 use schema::wait_for_schema;
 use sign_in::{authentication, wait_for_token};
 
@@ -135,8 +136,9 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let listener = crate::http::listen(address).map_err(|source| AppError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
     let metrics = Metrics::default();
-    let services = Arc::new(services(&config, controller, &metrics).await?);
+    let services = Arc::new(Box::pin(services(&config, controller, &metrics)).await?);
     let db = database(&config, &services.aws)?;
+    db.set_schema_pending(Some("the database is not checked yet".to_owned()));
     if services.aws.controller_region().is_none() {
         tracing::warn!(
             "no AWS region for the controller's account: set --controller-region or AWS_REGION, or deployments fail"
@@ -144,13 +146,15 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     }
     let reported = Arc::clone(&services);
     let stop = CancellationToken::new();
-    let (auth, needs_token) = authentication(&config, db.clone(), address, &stop)?;
-    let hub = Hub::start(db.clone(), metrics.clone(), &stop);
+    let (auth, sign_in, needs_token) = authentication(&config, db.clone(), address, &stop)?;
+    let hub = Hub::start(db.of(Class::Live), metrics.clone(), &stop);
     let nudged = hub.clone();
     let notifier = Notifier::new(move |id| nudged.nudge(id));
-    let reconciler = reconciler(&config, db.clone(), Arc::clone(&services), notifier, metrics.clone());
+    let reconciler = reconciler(&config, db.of(Class::Reconcile), Arc::clone(&services), notifier, metrics.clone())
+        .with_sign_in(sign_in);
     let asked = Arc::new(Notify::new());
-    let maintenance = maintenance(&config, db.clone(), services.docker.clone(), metrics.clone(), Arc::clone(&asked));
+    let maintenance =
+        maintenance(&config, db.of(Class::Background), services.docker.clone(), metrics.clone(), Arc::clone(&asked));
     let (limits, seats) = crate::http::limits(&config.http, open_files());
     let router = crate::http::router(ApiState {
         db: db.clone(),
@@ -164,6 +168,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         config: Arc::new(config.http.clone()),
         retention: Arc::new(config.retention.rules()),
         maintenance: asked,
+        reports: CallerLimit::new(reports_of_caller(config.database.database_max_connections)),
         log: LogControl { own: telemetry::own_filter(), asked: reconciler.log_asked() },
         metrics,
         seats,
@@ -181,8 +186,8 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
             match wait_for_schema(&db, config.database.migrate, &reconciling).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(too_new) => {
-                    let _ = refuse.send(DbError::from(too_new).into());
+                Err(unusable) => {
+                    let _ = refuse.send(unusable.into());
                     return;
                 }
             }
@@ -248,9 +253,14 @@ async fn check_keys(db: &Db) -> Result<(), AppError> {
     }
 }
 
+/// Reports that one caller may have under way: half of what there may be, so that another caller finds a connection.
+fn reports_of_caller(max_connections: u32) -> usize {
+    (Class::Reports.share(max_connections) as usize / 2).max(1)
+}
+
 /// Runs Panda until `stop`.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let mut running = start(config, None).await?;
+    let mut running = Box::pin(start(config, None)).await?;
     tokio::select! {
         () = stop.cancelled() => {}
         refused = running.refused() => {

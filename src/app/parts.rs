@@ -1,12 +1,14 @@
 //! What Panda is made of, each part from its settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::{Notify, Semaphore};
 use url::Url;
 
 use super::AppError;
+use crate::bounded;
 use crate::clients::aws::{Aws, AwsSettings};
 use crate::clients::builder::Builder;
 use crate::clients::builders::{Builders, Pooled};
@@ -16,9 +18,11 @@ use crate::clients::git::{Git, GitLimits};
 use crate::clients::probe::Probe;
 use crate::clients::registry_logins::RegistryLogins;
 use crate::config::{AwsConfig, BuildConfig, Config, DatabaseConfig};
-use crate::db::{Db, DbOptions};
+use crate::db::connect::Access;
+use crate::db::{Db, DbError, DbOptions};
 use crate::domain::builder::{BuilderKind, parse_builders};
 use crate::domain::connection::AwsKeys;
+use crate::domain::database::{PasswordTokens, Source};
 use crate::domain::destination::Destinations;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
@@ -27,11 +31,16 @@ use crate::metrics::{AwsCalls, Metrics};
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
 use crate::steps::{Services, Settings};
 
+/// How long AWS may take to name the credentials that a command's token is signed with.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// AWS as `config` reaches it. `controller` are the controller's own keys, for the sandbox; the SDK's default chain when absent.
+/// `controller_roles` are the roles of its account that users may connect.
 pub async fn aws(
     config: &AwsConfig,
     codedeploy_endpoint: Option<Url>,
     controller: Option<AwsKeys>,
+    controller_roles: Vec<String>,
     calls: AwsCalls,
 ) -> Aws {
     Aws::new(AwsSettings {
@@ -40,6 +49,7 @@ pub async fn aws(
         controller_region: config.controller_region.clone(),
         controller_credentials: controller,
         operation_timeout: config.aws_timeout,
+        controller_roles,
         calls,
     })
     .await
@@ -50,7 +60,7 @@ pub fn keyring(config: &DatabaseConfig, aws: &Aws) -> Result<Keyring, AppError> 
     let (text, from) = match &config.key_file {
         Some(path) => {
             let unreadable = |error| AppError::Keys { problem: format!("{} cannot be read: {error}", path.display()) };
-            (std::fs::read_to_string(path).map_err(unreadable)?, path.display().to_string())
+            (bounded::text_file(path).map_err(unreadable)?, path.display().to_string())
         }
         None => (std::env::var("PANDA_KEYS").unwrap_or_default(), "PANDA_KEYS".to_owned()),
     };
@@ -58,22 +68,46 @@ pub fn keyring(config: &DatabaseConfig, aws: &Aws) -> Result<Keyring, AppError> 
         .map_err(|error| AppError::Keys { problem: format!("{from}: {error}") })
 }
 
-/// The database of `config`; connects when first used.
+/// The database of `config`, as a server uses it; connects when first used.
 pub fn database(config: &Config, aws: &Aws) -> Result<Db, AppError> {
     let database = &config.database;
-    Ok(Db::new(&DbOptions {
-        url: database.database_url.clone(),
-        max_connections: database.database_max_connections,
-        acquire_timeout: database.database_acquire_timeout,
-        keyring: Some(Arc::new(keyring(database, aws)?)),
-    })?)
+    let keyring = Some(Arc::new(keyring(database, aws)?));
+    let access = Access { direct: database.direct_source(), tokens: tokens(database, aws), tested: true };
+    Ok(Db::new(&db_options(database, database.source(), access, keyring))?)
+}
+
+/// The database of `config`, as a command uses it that ends soon: Postgres itself, where an address leads there.
+pub async fn command_database(config: &DatabaseConfig, keyring: Option<Arc<Keyring>>) -> Result<Db, DbError> {
+    let tokens = if config.database_iam {
+        let settings = AwsConfig { aws_endpoint: None, controller_region: None, aws_timeout: TOKEN_TIMEOUT };
+        tokens(config, &aws(&settings, None, None, Vec::new(), AwsCalls::default()).await)
+    } else {
+        None
+    };
+    let source = config.direct_source().unwrap_or_else(|| config.source());
+    Db::new(&db_options(config, source, Access { direct: None, tokens, tested: true }, keyring))
+}
+
+fn db_options(config: &DatabaseConfig, url: Source, access: Access, keyring: Option<Arc<Keyring>>) -> DbOptions {
+    DbOptions {
+        url,
+        access,
+        max_connections: config.database_max_connections,
+        acquire_timeout: config.database_acquire_timeout,
+        keyring,
+    }
+}
+
+fn tokens(config: &DatabaseConfig, aws: &Aws) -> Option<Arc<dyn PasswordTokens>> {
+    config.database_iam.then(|| Arc::new(aws.rds_tokens(config.database_iam_region.clone())) as Arc<dyn PasswordTokens>)
 }
 
 /// Clients and settings of `config`. `controller` are the controller's own AWS keys, for the sandbox; the SDK's default chain
 /// when absent.
 pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Metrics) -> Result<Services, AppError> {
     let (outside, times) = (&config.outside, &config.reconcile);
-    let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller, metrics.aws.clone()).await;
+    let roles = config.http.controller_roles.clone();
+    let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller, roles, metrics.aws.clone()).await;
     let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
     let docker = Docker::connect(outside.docker_host.as_deref())?.with_tls(outside.docker_cert_path.as_deref())?;
     let build = &config.build;
@@ -132,7 +166,7 @@ fn builders(config: &BuildConfig, docker: &Docker, metrics: &Metrics) -> Result<
         return Ok(Builders::new(vec![Pooled::new(default, None, Semaphore::MAX_PERMITS)]));
     };
     let wrong = |problem: String| AppError::Builders { problem: format!("{}: {problem}", path.display()) };
-    let file = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let file = bounded::text_file(path).map_err(|error| wrong(error.to_string()))?;
     let mut pool = Vec::new();
     for named in parse_builders(&file).map_err(wrong)? {
         let builder = match named.kind {

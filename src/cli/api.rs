@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::error::{CliError, Problem};
 use super::types::{Connections, Envelope, Report, Started};
 use super::{clean, secret};
-use crate::clients::body::{self, BodyError};
+use crate::bounded::{self, BodyError};
 
 /// Connecting asks GitHub or AWS before it answers.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
@@ -91,6 +91,11 @@ impl Api {
     /// `POST /api/v1/connect/github` or `/aws`; the answer's data.
     pub async fn connect(&self, what: &str, body: &Value) -> Result<Value, CliError> {
         self.call(self.request(Method::POST, &["connect", what])?.json(body)).await
+    }
+
+    /// `PUT /api/v1/connect/github/{id}` or `/aws/{id}`; the answer's data.
+    pub async fn renew_connection(&self, what: &str, id: &str, body: &Value) -> Result<Value, CliError> {
+        self.call(self.request(Method::PUT, &["connect", what, id])?.json(body)).await
     }
 
     /// `GET /api/v1/connections`.
@@ -324,7 +329,7 @@ impl Api {
     }
 
     async fn body(&self, answer: Response) -> Result<Vec<u8>, CliError> {
-        body::read(answer, MAX_ANSWER_BYTES).await.map_err(|error| match error {
+        bounded::body(answer, MAX_ANSWER_BYTES).await.map_err(|error| match error {
             BodyError::TooLong(_) => self.protocol("its answer is far too long"),
             BodyError::Broken(error) => self.unreachable(&error),
         })

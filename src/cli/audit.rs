@@ -60,7 +60,7 @@ pub async fn run(args: AuditArgs) -> Result<(), CliError> {
         return Ok(());
     }
     let rows = data.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
-    let columns = ["at", "subject", "role", "address", "action", "target", "result", "errorCode", "requestId"];
+    let columns = ["at", "subject", "role", "address", "action", "target", "result", "errorCode", "times", "requestId"];
     say(table::rows(&rows, &columns, "nothing").trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
         say(&format!("\nMore: add --cursor {}", clean::line(cursor)));

@@ -1,41 +1,41 @@
-//! Text from a server on its way to a terminal: build output and error messages may hold sequences that move the cursor, change
-//! the window's title or reverse the reading direction, and would make the terminal show something that did not happen.
+//! Text on its way to a terminal: build output, names and error messages may hold sequences that move the cursor, change the window's title or
+//! reverse the reading direction, and would make the terminal show something that did not happen. They are shown, not obeyed.
 
-use std::fmt::Write as _;
+use crate::domain::text;
 
 /// Longest single line that is shown, in characters: the rest of it is on the server.
 const MAX_LINE: usize = 2_000;
 
-/// `text` without escape sequences and control characters; line breaks stay.
+/// `text` with all that would steer a terminal or mislead its reader made visible. Colours are left out; line breaks stay.
 pub fn text(text: &str) -> String {
-    let visible = strip_ansi_escapes::strip_str(text.replace('\t', " ").replace("\r\n", "\n").replace('\r', "\n"));
-    visible.chars().filter(|&c| c == '\n' || !steers(c)).collect()
+    text::visible(&without_colours(&text.replace('\t', " ").replace("\r\n", "\n")))
 }
 
-/// [`text`] in one line, cut at a length that no honest line has.
+/// `text` in one line, cut at a length that no honest line has.
 pub fn line(text: &str) -> String {
     let flat =
         self::text(text).split('\n').map(str::trim_end).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-    crate::domain::text::cut(&flat, MAX_LINE)
+    text::cut(&flat, MAX_LINE)
 }
 
-/// JSON in which no raw control character is left: those above ASCII are escaped too, which JSON itself does not ask for.
+/// JSON in which nothing steers or misleads: escaped as JSON escapes it.
 pub fn json(value: &serde_json::Value) -> String {
-    let mut out = String::new();
-    for c in value.to_string().chars() {
-        if steers(c) {
-            // Writing to a string does not fail.
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    text::visible_json(&value.to_string())
 }
 
-/// Control characters, and those that change the direction of what follows.
-fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Without whole sequences of the form `ESC [ 1;31 m`: they say nothing, and build tools write them by the hundred.
+fn without_colours(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        out.push_str(before);
+        rest = after.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ';' | ':'));
+        rest = rest.strip_prefix('m').unwrap_or_else(|| {
+            out.push_str("\u{1b}[");
+            after
+        });
+    }
+    out + rest
 }
 
 #[cfg(test)]
@@ -43,10 +43,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_titles_and_cursor_moves_are_gone() {
-        assert_eq!(line("\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7}done\u{8}"), "red done");
-        assert_eq!(line("100%\rafter\ttab"), "100% after tab");
-        assert_eq!(line("a\u{202e}b\u{9b}c"), "abc");
+    fn colours_are_gone_and_what_steers_is_shown() {
+        assert_eq!(line("\u{1b}[1;31mred\u{1b}[0m \u{1b}[38:5:1mand\u{1b}[m done"), "red and done");
+        assert_eq!(line("\u{1b}]0;title\u{7}done\u{8}"), "<U+001B>]0;title<U+0007>done<U+0008>");
+        assert_eq!(line("\u{1b}[2J\u{1b}[31\u{1b}[1"), "<U+001B>[2J<U+001B>[31<U+001B>[1");
+        assert_eq!(line("99%\rafter\ttab"), "99%<U+000D>after tab");
+        assert_eq!(
+            line("a\u{202e}b\u{9b}2Jc\u{2066}d\u{200b}\u{e0041}"),
+            "a<U+202E>b<U+009B>2Jc<U+2066>d<U+200B><U+E0041>"
+        );
+    }
+
+    #[test]
+    fn what_is_shown_stays_when_it_is_shown_again() {
+        let once = text("a\u{202e}\r\u{1b}[31mb\n\u{1b}[2J");
+        assert_eq!(text(&once), once);
     }
 
     #[test]
@@ -62,9 +73,9 @@ mod tests {
 
     #[test]
     fn json_stays_json() {
-        let value = serde_json::json!({"message": "a\u{9b}b\u{1b}[1m\u{202e}"});
+        let value = serde_json::json!({"message": "a\u{9b}b\u{1b}[1m\u{202e}\u{e0041}"});
         let written = json(&value);
-        assert!(!written.chars().any(steers));
+        assert!(!written.contains(text::misleads));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), value);
     }
 }

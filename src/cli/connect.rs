@@ -27,18 +27,23 @@ Examples:
   panda connect github --owner acme --repo shop --branch main --token-file token.txt
   gh auth token | panda connect github --owner acme --repo shop --branch main --token-file -
   PANDA_GITHUB_TOKEN=… panda connect github --owner acme --repo shop --branch main
+  panda connect github --renew gh_4k1zq0v7w3m9x2c8b5n6 --token-file new.txt
 
-The token needs to read the repository's contents and nothing else. It is never taken from the command line, which other users can see.")]
+Connecting the same repository and branch again, or --renew, gives the connection that is there a new token: its id stays, and deployments that are
+under way use it. The token needs to read the repository's contents and nothing else. It is never taken from the command line, which other users can see.")]
 pub struct GithubArgs {
     /// Account or organisation
-    #[arg(long)]
-    owner: String,
+    #[arg(long, required_unless_present = "renew")]
+    owner: Option<String>,
     /// Repository
+    #[arg(long, required_unless_present = "renew")]
+    repo: Option<String>,
+    /// Branch; main when absent
     #[arg(long)]
-    repo: String,
-    /// Branch
-    #[arg(long, default_value = "main")]
-    branch: String,
+    branch: Option<String>,
+    /// Give this connection a new token instead of making one
+    #[arg(long, value_name = "ID")]
+    renew: Option<String>,
     /// File with the access token, - for standard input; PANDA_GITHUB_TOKEN when absent
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -53,12 +58,15 @@ Examples:
   AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… panda connect aws --region ap-northeast-2
   panda connect aws --region ap-northeast-2 --access-key-id AKIA… --secret-key-file key.txt
   panda connect aws --region ap-northeast-2 --role-arn arn:aws:iam::123456789012:role/panda
+  panda connect aws --renew aws_4k1zq0v7w3m9x2c8b5n6 --access-key-id AKIA… --secret-key-file new.txt
 
-With a role no key is stored: the server assumes it with its own credentials.")]
+With a role no key is stored: the server assumes it with its own credentials, and with an external id that it derives for your scope. The role's trust
+policy must require that id; until it does, the command ends with an error that names it. Connecting the same account, region and identity again, or
+--renew, gives the connection that is there new credentials: its id stays, and deployments that are under way use them.")]
 pub struct AwsArgs {
-    /// AWS region
-    #[arg(long, env = "AWS_REGION")]
-    region: String,
+    /// AWS region; with --renew, the connection keeps its own
+    #[arg(long, env = "AWS_REGION", required_unless_present = "renew")]
+    region: Option<String>,
     /// Access key id
     #[arg(long, env = "AWS_ACCESS_KEY_ID", required_unless_present = "role_arn", value_name = "ID")]
     access_key_id: Option<String>,
@@ -71,9 +79,12 @@ pub struct AwsArgs {
     /// A role to assume instead of keys
     #[arg(long, value_name = "ARN")]
     role_arn: Option<String>,
-    /// File with the external id that the role asks for; PANDA_AWS_EXTERNAL_ID when absent
-    #[arg(long, value_name = "FILE", requires = "role_arn")]
+    /// Gone: the server derives the external id.
+    #[arg(long, value_name = "FILE", hide = true)]
     external_id_file: Option<PathBuf>,
+    /// Give this connection new credentials instead of making one
+    #[arg(long, value_name = "ID")]
+    renew: Option<String>,
     /// Only for this repository, as owner/repo, or owner/* for all of an owner; may be given again
     #[arg(long = "only-for", value_name = "OWNER/REPO")]
     only_for: Vec<String>,
@@ -86,33 +97,61 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
     match command {
         ConnectCommand::Github(args) => {
             let token = secret::require("--token-file", args.token_file.as_deref(), &["PANDA_GITHUB_TOKEN"])?;
-            let body = json!({
-                "owner": args.owner, "repo": args.repo, "branch": args.branch, "token": token.expose_secret(),
-            });
-            let data = args.server.api()?.connect("github", &body).await?;
+            let mut body = json!({"token": token.expose_secret()});
+            let branch = args.branch.or_else(|| args.renew.is_none().then(|| "main".to_owned()));
+            for (field, value) in [("owner", args.owner), ("repo", args.repo), ("branch", branch)] {
+                if let Some(value) = value {
+                    body[field] = value.into();
+                }
+            }
+            let data = send(&args.server, "github", args.renew.as_deref(), &body).await?;
             show(&data, "githubConnectionId", args.server.json);
         }
         ConnectCommand::Aws(args) => {
             let body = aws_body(&args)?;
-            let data = args.server.api()?.connect("aws", &body).await?;
+            let data = send(&args.server, "aws", args.renew.as_deref(), &body).await?;
             show(&data, "awsConnectionId", args.server.json);
+            if let Some(id) = data.get("externalId").and_then(Value::as_str)
+                && !args.server.json
+            {
+                // Beside the id, which scripts take from standard output.
+                eprintln!("External id that the role's trust policy requires: {}", clean::line(id));
+            }
         }
     }
     Ok(())
 }
 
+async fn send(server: &ServerArgs, what: &str, renew: Option<&str>, body: &Value) -> Result<Value, CliError> {
+    let api = server.api()?;
+    match renew {
+        Some(id) => api.renew_connection(what, id, body).await,
+        None => api.connect(what, body).await,
+    }
+}
+
+/// The server derives the external id: one that is given must not seem to have an effect.
+fn refuse_external_id(args: &AwsArgs) -> Result<(), CliError> {
+    const GONE: &str = "there is no such option any more: the server derives the external id, and shows the one that the role's trust policy must require";
+    if args.external_id_file.is_some() {
+        return Err(CliError::input("--external-id-file", GONE));
+    }
+    let given = args.role_arn.is_some() && std::env::var_os("PANDA_AWS_EXTERNAL_ID").is_some_and(|id| !id.is_empty());
+    if given { Err(CliError::input("PANDA_AWS_EXTERNAL_ID", GONE)) } else { Ok(()) }
+}
+
 fn aws_body(args: &AwsArgs) -> Result<Value, CliError> {
-    let mut body = json!({"region": args.region});
+    refuse_external_id(args)?;
+    let mut body = json!({});
+    // A region of the environment is not meant for a connection that has one.
+    if let Some(region) = args.region.as_deref().filter(|_| args.renew.is_none()) {
+        body["region"] = region.into();
+    }
     if !args.only_for.is_empty() {
         body["repositories"] = json!(args.only_for);
     }
     if let Some(role) = &args.role_arn {
         body["roleArn"] = role.as_str().into();
-        let external =
-            secret::read("--external-id-file", args.external_id_file.as_deref(), &["PANDA_AWS_EXTERNAL_ID"])?;
-        if let Some(external) = external {
-            body["externalId"] = external.expose_secret().into();
-        }
         return Ok(body);
     }
     let key = secret::require("--secret-key-file", args.secret_key_file.as_deref(), &["AWS_SECRET_ACCESS_KEY"])?;

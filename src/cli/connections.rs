@@ -62,6 +62,10 @@ async fn list(server: &ServerArgs) -> Result<(), CliError> {
     say("Source repositories");
     say(&table::rows(&list("github"), &github, "none: see panda connect github --help"));
     say("AWS accounts");
-    say(table::rows(&list("aws"), &["connectionId", "region"], "none: see panda connect aws --help").trim_end());
+    let aws = list("aws");
+    say(table::rows(&aws, &["connectionId", "region"], "none: see panda connect aws --help").trim_end());
+    for problem in aws.iter().filter_map(|one| one.get("problem")?.as_str()) {
+        say(&format!("\n{}", clean::line(problem)));
+    }
     Ok(())
 }

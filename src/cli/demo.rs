@@ -14,6 +14,7 @@ use super::switch::switch_and_watch;
 use super::types::Outcome;
 use super::watch::{FollowArgs, Resume, conclude, report, watch};
 use super::{clean, example, setup, shutdown};
+use crate::bounded;
 use crate::domain::catalogue::Lang;
 use crate::domain::deployment::Status;
 use crate::sandbox::parts::temporary_folder;
@@ -114,10 +115,16 @@ fn expect_switched(outcome: &Outcome, before: &str, after: &str) -> Result<(), C
     Ok(())
 }
 
+/// Most bytes of such an answer: a line.
+const MOST_OF_A_PAGE: usize = 64 << 10;
+
 /// What the load balancer's address answers.
 async fn ask(url: &str) -> Result<String, CliError> {
     let failed = |error: reqwest::Error| CliError::Demo(format!("the load balancer at {url} does not answer: {error}"));
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().map_err(failed)?;
     let answer = client.get(url).send().await.map_err(failed)?.error_for_status().map_err(failed)?;
-    Ok(clean::line(&answer.text().await.map_err(failed)?))
+    let text = bounded::body(answer, MOST_OF_A_PAGE)
+        .await
+        .map_err(|error| CliError::Demo(format!("the load balancer at {url} does not answer: {error}")))?;
+    Ok(clean::line(&String::from_utf8_lossy(&text)))
 }

@@ -14,7 +14,6 @@ use super::progress::say;
 use crate::app;
 use crate::config::{AwsConfig, DatabaseConfig};
 use crate::db::audit::Entry;
-use crate::db::{Db, DbOptions};
 use crate::domain::audit::Action;
 use crate::domain::keyring::Keyring;
 use crate::metrics::AwsCalls;
@@ -34,7 +33,7 @@ enum Command {
     /// Make a key
     Generate(GenerateArgs),
     /// Wrap the data keys of all stored secrets with the first key of the file, while servers run
-    Rotate(RotateArgs),
+    Rotate(Box<RotateArgs>),
 }
 
 /// `panda keys generate`.
@@ -73,7 +72,7 @@ struct RotateArgs {
 pub async fn run(args: KeysArgs) -> Result<(), CliError> {
     match args.command {
         Command::Generate(args) => generate(&args),
-        Command::Rotate(args) => rotate(args).await,
+        Command::Rotate(args) => rotate(*args).await,
     }
 }
 
@@ -104,14 +103,9 @@ pub fn write_new(path: &Path, line: &SecretString) -> Result<(), CliError> {
 }
 
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
-    let aws = app::aws(&args.aws, None, None, AwsCalls::default()).await;
+    let aws = app::aws(&args.aws, None, None, Vec::new(), AwsCalls::default()).await;
     let keyring = Arc::new(app::keyring(&args.database, &aws)?);
-    let db = Db::new(&DbOptions {
-        url: args.database.database_url,
-        max_connections: args.database.database_max_connections,
-        acquire_timeout: args.database.database_acquire_timeout,
-        keyring: Some(Arc::clone(&keyring)),
-    })?;
+    let db = app::command_database(&args.database, Some(Arc::clone(&keyring))).await?;
     // Row by row, while servers run: what is kept says that it was begun, and what it came to.
     let by = &super::operator();
     let entry = |details| Entry {

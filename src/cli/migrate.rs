@@ -7,10 +7,12 @@ use tokio::time::Instant;
 
 use super::error::CliError;
 use super::progress::say;
+use crate::app;
 use crate::config::DatabaseConfig;
+use crate::db::fitness::{AppRole, AppRoleError};
 use crate::db::reports::{ROLE_SCRIPT, Reporters};
 use crate::db::schema::{Migrated, known};
-use crate::db::{Db, DbError, DbOptions};
+use crate::db::{Db, DbError};
 
 /// Between two looks at a database that is away.
 const RETRY: Duration = Duration::from_secs(1);
@@ -26,7 +28,10 @@ Safe to run twice, and while replicas run: a migration never breaks the version 
 
 The role panda_report, which reads the views of docs/reporting.md and nothing else, is made as well if the database's user may create roles.
 If not, it says so; then an administrator of the database runs what this prints:
-  panda migrate --print-report-role | psql -v ON_ERROR_STOP=1 postgres://postgres@127.0.0.1/panda")]
+  panda migrate --print-report-role | psql -v ON_ERROR_STOP=1 postgres://postgres@127.0.0.1/panda
+
+Servers need not own the tables. A role that uses them and no more, now and after later migrations (docs/security.md):
+  panda migrate --print-app-role panda_app | psql -v ON_ERROR_STOP=1 postgres://postgres@127.0.0.1/panda")]
 pub struct MigrateArgs {
     #[command(flatten)]
     database: DatabaseConfig,
@@ -36,6 +41,9 @@ pub struct MigrateArgs {
     /// Print the SQL that makes the role panda_report, and do nothing
     #[arg(long)]
     print_report_role: bool,
+    /// Print the SQL that makes a role for servers, which uses the tables without owning them, and do nothing
+    #[arg(long, value_name = "ROLE", num_args = 0..=1, default_missing_value = "panda_app", conflicts_with = "print_report_role")]
+    print_app_role: Option<AppRole>,
 }
 
 /// Applies what is missing.
@@ -44,15 +52,21 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
         say(ROLE_SCRIPT.trim_end());
         return Ok(());
     }
-    let db = Db::new(&DbOptions {
-        url: args.database.database_url,
-        max_connections: args.database.database_max_connections,
-        acquire_timeout: args.database.database_acquire_timeout,
-        // The schema holds no secrets; the first server that starts seals those from before there was a key.
-        keyring: None,
-    })?;
+    // The schema holds no secrets; the first server that starts seals those from before there was a key.
+    let db = app::command_database(&args.database, None).await?;
     wait_for(&db, Duration::from_millis(args.wait_ms)).await?;
+    if let Some(role) = &args.print_app_role {
+        return print_app_role(&db, role).await;
+    }
     let migrated = db.migrate().await?;
+    for sequence in db.advance_sequences().await? {
+        say(&format!(
+            "The sequence {sequence} was behind the rows of its table, as after a logical copy; it continues behind them."
+        ));
+    }
+    for index in db.build_deferred_indexes().await? {
+        say(&format!("The index {index} is built."));
+    }
     if db.mend_event_order().await? {
         say("The events were restored from another Postgres cluster; new ones are put behind them.");
     }
@@ -74,13 +88,22 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+async fn print_app_role(db: &Db, role: &AppRole) -> Result<(), CliError> {
+    match db.app_role_script(role).await {
+        Ok(script) => say(&script),
+        Err(AppRoleError::Db(error)) => return Err(error.into()),
+        Err(error) => return Err(CliError::input("--print-app-role", error.to_string())),
+    }
+    Ok(())
+}
+
 /// Waits until the database answers, for at most `limit`. What waiting does not mend is an error at once.
 async fn wait_for(db: &Db, limit: Duration) -> Result<(), DbError> {
     let deadline = Instant::now() + limit;
     let mut said = String::new();
     loop {
         let error = match db.ping().await {
-            Err(error) if error.is_unavailable() => error,
+            Err(error @ DbError::Unavailable(_)) if !error.is_refused_connection() => error,
             other => return other,
         };
         let left = deadline.saturating_duration_since(Instant::now());

@@ -44,6 +44,7 @@ use clap::{Parser, Subcommand};
 
 pub use error::{CliError, exit};
 pub use fetch_source::run as fetch_source;
+pub use progress::warn;
 
 use crate::app;
 use crate::domain::principal::Caller;

@@ -109,7 +109,7 @@ impl Live {
 
     fn print(&self, line: &str) {
         // A terminal that is gone is no reason to stop following.
-        let _ = self.all.println(line);
+        let _ = self.all.println(clean::text(line));
     }
 }
 
@@ -174,9 +174,21 @@ fn described(event: &StreamEvent) -> String {
     line
 }
 
+/// Prints `text` with all that could steer the terminal made visible, wherever it came from.
+pub fn say(text: &str) {
+    say_as_it_is(&clean::text(text));
+}
+
+/// Prints `text` with colours of ours: whatever else is in it has passed [`clean`].
+///
 /// Standard output that is closed (`| head`) is not worth a panic, which `println!` would make of it.
-pub fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+pub fn say_as_it_is(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints `text` on standard error, as `say` does.
+pub fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", clean::text(text));
 }
 
 fn announce(broken: Option<&str>) {
@@ -184,7 +196,7 @@ fn announce(broken: Option<&str>) {
         Some(reason) => format!("panda: connection lost, trying again: {}", clean::line(reason)),
         None => "panda: connected again".to_owned(),
     };
-    let _ = writeln!(std::io::stderr(), "{text}");
+    warn(&text);
 }
 
 #[cfg(test)]
@@ -210,9 +222,9 @@ mod tests {
     fn details_that_tell_more_stand_behind_the_message() {
         let event = stage(
             "[Stage 1] Dockerfile found",
-            &json!({"stage": 1, "path": "/w/\u{1b}[2JDockerfile", "serviceArn": "arn:aws:x"}),
+            &json!({"stage": 1, "path": "/w/\u{1b}[2J\u{1b}[1mDockerfile", "serviceArn": "arn:aws:x"}),
         );
-        assert_eq!(described(&event), "[Stage 1] Dockerfile found path=/w/Dockerfile");
+        assert_eq!(described(&event), "[Stage 1] Dockerfile found path=/w/<U+001B>[2JDockerfile");
     }
 
     #[test]

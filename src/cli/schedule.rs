@@ -33,6 +33,8 @@ enum Command {
     Pause(OneArgs),
     /// Go on with a paused one
     Resume(OneArgs),
+    /// Take it over as it is: it deploys with your right from then on, and resumes it when it had stopped
+    Adopt(OneArgs),
     /// Start what it would, now
     Run(OneArgs),
     /// Show what became of its times, latest first
@@ -48,7 +50,8 @@ Examples:
   panda schedule create --cron '30 6 * * MON-FRI' --time-zone Asia/Seoul --name morning
   panda schedule create --cron @daily --repo shop --branch release --concurrency queue --missed skip
 
-The five fields are minute, hour, day of month, month and day of week. It deploys with your role, for the repositories that you see.")]
+The five fields are minute, hour, day of month, month and day of week. It deploys with your role, for the repositories that you see,
+and stops when your permission ends: another caller can take it over then (panda schedule adopt).")]
 struct CreateArgs {
     /// When: five fields such as '30 6 * * MON-FRI', or @hourly, @daily, @weekly, @monthly, @yearly
     #[arg(long)]
@@ -157,7 +160,7 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
     match args.command {
         Command::Create(args) => create(args).await,
         Command::List(args) => {
-            let columns = ["scheduleId", "name", "cron", "timeZone", "paused", "nextRunAt", "lastError"];
+            let columns = ["scheduleId", "name", "cron", "timeZone", "paused", "stopped", "nextRunAt", "lastError"];
             page(&args, None, "schedules", &columns, "no schedules: see panda schedule create --help").await
         }
         Command::Show(args) => {
@@ -167,6 +170,7 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
         Command::Change(args) => change(args).await,
         Command::Pause(args) => set_paused(&args, true).await,
         Command::Resume(args) => set_paused(&args, false).await,
+        Command::Adopt(args) => patch(&args, &json!({"adopt": true})).await,
         Command::Run(args) => {
             let data = args.server.api()?.run_schedule(&args.id).await?;
             tell(&args.server, &data, &["deploymentId"]);
@@ -237,14 +241,18 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
 }
 
 async fn set_paused(args: &OneArgs, paused: bool) -> Result<(), CliError> {
-    let data = args.server.api()?.change_schedule(&args.id, &json!({"paused": paused})).await?;
+    patch(args, &json!({"paused": paused})).await
+}
+
+async fn patch(args: &OneArgs, change: &Value) -> Result<(), CliError> {
+    let data = args.server.api()?.change_schedule(&args.id, change).await?;
     report(&args.server, &data);
     Ok(())
 }
 
 /// The schedule.
 fn report(server: &ServerArgs, data: &Value) {
-    let first = ["scheduleId", "name", "cron", "timeZone", "paused", "nextRunAt", "lastError"];
+    let first = ["scheduleId", "name", "cron", "timeZone", "paused", "stopped", "nextRunAt", "lastError"];
     tell(server, data, &first);
 }
 
@@ -265,7 +273,13 @@ async fn page(args: &PageArgs, of: Option<&str>, kind: &str, columns: &[&str], n
         say(&clean::json(&data));
         return Ok(());
     }
-    let rows = data.get(kind).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut rows = data.get(kind).and_then(Value::as_array).cloned().unwrap_or_default();
+    for row in &mut rows {
+        // The whole of it is in `show`; the reason is in `lastError`.
+        if let Some(code) = row.pointer("/stopped/code").cloned() {
+            row["stopped"] = code;
+        }
+    }
     say(table::rows(&rows, columns, none).trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
         say(&format!("\nMore: add --cursor {}", clean::line(cursor)));

@@ -1,12 +1,13 @@
 //! Secrets on their way in: from a variable, a file or standard input, never from the command line, which every user of the machine can
 //! read in the list of processes and which shells keep in their history.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 
 use super::error::CliError;
+use crate::bounded::{self, ReadError};
 
 /// No token or key is longer; a file that is, is the wrong file.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -38,12 +39,11 @@ pub fn require(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<
 }
 
 fn from(option: &str, source: impl std::io::Read) -> Result<SecretString, CliError> {
-    let mut text = String::new();
-    let read = source.take(MAX_BYTES + 1).read_to_string(&mut text);
-    let length = read.map_err(|error| CliError::input(option, format!("the secret cannot be read: {error}")))?;
-    if length as u64 > MAX_BYTES {
-        return Err(CliError::input(option, "this is longer than any token: is it the right file?"));
-    }
+    let text = bounded::all(source, MAX_BYTES).and_then(bounded::text).map_err(|error| match error {
+        ReadError::TooLong(_) => CliError::input(option, "this is longer than any token: is it the right file?"),
+        error => CliError::input(option, format!("the secret cannot be read: {error}")),
+    })?;
+    let text = Zeroizing::new(text);
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Err(CliError::input(option, "there is nothing in it: put the secret alone into it"));

@@ -161,7 +161,7 @@ impl Started {
             secret_access_key: keys.secret_access_key.clone(),
             session_token: None,
         };
-        let panda = self.panda.insert(app::start(config, Some(controller)).await?);
+        let panda = self.panda.insert(Box::pin(app::start(config, Some(controller))).await?);
         let url = format!("http://{}", panda.address());
         Ok(Addresses {
             panda: Url::parse(&url).map_err(|error| CliError::input("--listen", error.to_string()))?,

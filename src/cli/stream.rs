@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use eventsource_stream::Eventsource as _;
 use futures_util::StreamExt as _;
 use serde_json::Value;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use super::api::Api;
 use super::error::CliError;
 use super::types::Outcome;
+use crate::bounded::Pieces;
 use crate::domain::deployment::Status;
 
 /// The first wait before reconnecting; doubled each time, up to [`LONGEST_PAUSE`].
@@ -120,10 +122,10 @@ async fn run_once(
     let Some(answer) = answer else { return ended(api, follow, None).await };
     // Bytes since the last whole event: one that never ends must not fill the memory.
     let pending = Cell::new(0_usize);
-    let pieces = answer.bytes_stream().map(|piece| {
-        let piece = piece.map_err(std::io::Error::other)?;
-        pending.set(pending.get().saturating_add(piece.len()));
-        if pending.get() > MAX_EVENT_BYTES { Err(std::io::Error::other("an event without end")) } else { Ok(piece) }
+    let pieces = futures_util::stream::unfold(Pieces::of(answer), async |mut pieces| {
+        let piece = pieces.next(MAX_EVENT_BYTES - pending.get().min(MAX_EVENT_BYTES)).await.transpose()?;
+        pending.set(pending.get().saturating_add(piece.as_ref().map_or(0, Bytes::len)));
+        Some((piece, pieces))
     });
     let mut events = pin!(pieces.eventsource());
     while let Some(event) = events.next().await {

@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let data = [json!({"id": "dep_1", "n": 10}), json!({"id": "x\u{1b}[1m", "n": null})];
-        assert_eq!(rows(&data, &["id", "n"], "none"), "id     n\ndep_1  10\nx      -\n");
+        let data = [json!({"id": "dep_1", "n": 10}), json!({"id": "x\u{1b}[1m\u{feff}", "n": null})];
+        assert_eq!(rows(&data, &["id", "n"], "none"), "id         n\ndep_1      10\nx<U+FEFF>  -\n");
         assert_eq!(rows(&[], &["id"], "none yet"), "none yet\n");
     }
 }

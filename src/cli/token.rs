@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::operator;
-use super::progress::say;
+use super::progress::{say, warn};
 use super::{clean, table};
+use crate::app;
 use crate::config::DatabaseConfig;
+use crate::db::Db;
 use crate::db::tokens::{NewToken, Revoked, TokenView};
-use crate::db::{Db, DbOptions};
 use crate::domain::principal::{Role, SCHEDULE_SUBJECT, Scope};
-use crate::domain::{ids, token};
+use crate::domain::{claims, ids, token};
 
 /// Longest name of a token, in characters.
 const MAX_NAME: usize = 100;
@@ -31,8 +32,12 @@ enum Command {
     Create(CreateArgs),
     /// List the tokens
     List(ListArgs),
-    /// Take a token back: servers refuse it, and end its event streams, within five seconds
+    /// Revoke a token, or all tokens of a subject of an OpenID Connect issuer: servers refuse them, and end their event streams, within five seconds
     Revoke(RevokeArgs),
+    /// List the subjects that are revoked, newest first
+    Revoked(ListArgs),
+    /// Accept a revoked subject again; its schedules stay stopped until they are taken over
+    Restore(RestoreArgs),
 }
 
 /// `panda token create`.
@@ -85,8 +90,34 @@ struct ListArgs {
 
 /// `panda token revoke`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  panda token revoke tok_4k1zq0v7w3m9x2c8b5n6
+  panda token revoke --issuer https://token.actions.githubusercontent.com --subject repo:acme/shop:ref:refs/heads/main
+
+The schedules that belong to it stop, and its deployments that wait for their turn are cancelled; those that have begun continue. An API token stays
+revoked; a subject can be restored.")]
 struct RevokeArgs {
     /// The token's id, as `panda token list` shows it
+    #[arg(required_unless_present = "issuer", conflicts_with_all = ["issuer", "subject", "reason"])]
+    id: Option<String>,
+    /// The issuer, exactly as its tokens name it in iss
+    #[arg(long, requires = "subject", value_parser = issuer)]
+    issuer: Option<String>,
+    /// The subject, exactly as its tokens name it in sub
+    #[arg(long, requires = "issuer", value_parser = subject)]
+    subject: Option<String>,
+    /// Why, for those who look at it later
+    #[arg(long, requires = "issuer", value_parser = reason)]
+    reason: Option<String>,
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+/// `panda token restore`.
+#[derive(Args, Debug)]
+struct RestoreArgs {
+    /// The revocation's id, as `panda token revoked` shows it
     id: String,
     #[command(flatten)]
     database: DatabaseConfig,
@@ -98,6 +129,8 @@ pub async fn run(args: TokenArgs) -> Result<(), CliError> {
         Command::Create(args) => create(args).await,
         Command::List(args) => list(args).await,
         Command::Revoke(args) => revoke(args).await,
+        Command::Revoked(args) => revoked(args).await,
+        Command::Restore(args) => restore(args).await,
     }
 }
 
@@ -105,7 +138,7 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
     let scope = scope(&args.owner, &args.repo)?;
     let secret = token::api_token().map_err(|error| CliError::input("token", error.to_string()))?;
     let new = NewToken { id: ids::token_id(), name: args.name, role: args.role, scope, expires_at: args.expires };
-    database(args.database)?.insert_token(&new, &token::hash(&secret), &operator()).await?;
+    database(&args.database).await?.insert_token(&new, &token::hash(&secret), &operator()).await?;
     let ends = new.expires_at.map_or_else(|| "never".to_owned(), time);
     if args.json {
         let shown = json!({"id": new.id, "name": new.name, "role": new.role, "repositories": new.scope.sql(),
@@ -113,17 +146,17 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
         say(&clean::json(&shown));
     } else {
         // The token alone on standard output, so that a script can take it as it is.
-        eprintln!(
+        warn(&format!(
             "{} for {}: {}, repositories {}, ends {ends}. It is not shown again.",
             new.id, new.name, new.role, new.scope
-        );
+        ));
         say(secret.expose_secret());
     }
     Ok(())
 }
 
 async fn list(args: ListArgs) -> Result<(), CliError> {
-    let tokens: Vec<Value> = database(args.database)?.tokens().await?.into_iter().map(row).collect();
+    let tokens: Vec<Value> = database(&args.database).await?.tokens().await?.into_iter().map(row).collect();
     if args.json {
         say(&clean::json(&Value::Array(tokens)));
     } else {
@@ -134,13 +167,54 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
 }
 
 async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
-    match database(args.database)?.revoke_token(&args.id, &operator()).await? {
-        Revoked::Now => say("Revoked. Servers refuse it within five seconds."),
+    let database = database(&args.database).await?;
+    if let (Some(issuer), Some(subject)) = (&args.issuer, &args.subject) {
+        let revoked = database.revoke_subject((issuer, subject), args.reason.as_deref(), &operator()).await?;
+        say(&format!("{} revoked. Servers refuse its tokens within five seconds.", revoked.revocation.id));
+        let ended = [("Schedules stopped", &revoked.schedules), ("Deployments cancelled", &revoked.deployments)];
+        for (what, ids) in ended.iter().filter(|(_, ids)| !ids.is_empty()) {
+            say(&format!("{what}: {}", ids.join(", ")));
+        }
+        return Ok(());
+    }
+    match database.revoke_token(&args.id.unwrap_or_default(), &operator()).await? {
+        Revoked::Now => say("Revoked. Servers refuse it within five seconds, and its schedules have stopped."),
         Revoked::Before => say("It was revoked before."),
         Revoked::Unknown => {
             return Err(CliError::input("id", "there is no such token; `panda token list` shows those that there are"));
         }
     }
+    Ok(())
+}
+
+async fn revoked(args: ListArgs) -> Result<(), CliError> {
+    let rows = database(&args.database).await?.revocations(None, i64::from(u16::MAX)).await?;
+    let rows: Vec<Value> = rows
+        .into_iter()
+        .map(|row| {
+            json!({"id": row.id, "issuer": row.issuer, "subject": row.subject, "reason": row.reason, "revokedBy": row.revoked_by,
+                   "revokedAt": time(row.revoked_at)})
+        })
+        .collect();
+    if args.json {
+        say(&clean::json(&Value::Array(rows)));
+    } else {
+        let columns = ["id", "issuer", "subject", "reason", "revokedBy", "revokedAt"];
+        say(table::rows(&rows, &columns, "none: see panda token revoke --help").trim_end());
+    }
+    Ok(())
+}
+
+async fn restore(args: RestoreArgs) -> Result<(), CliError> {
+    let Some(lifted) = database(&args.database).await?.restore_subject(&args.id, &operator()).await? else {
+        let unknown = "there is no such revocation; `panda token revoked` shows those that there are";
+        return Err(CliError::input("id", unknown));
+    };
+    let subject = clean::line(&lifted.subject);
+    say(&format!(
+        "{subject} of {} is accepted again. Its schedules stay stopped until they are taken over.",
+        lifted.issuer
+    ));
     Ok(())
 }
 
@@ -156,13 +230,8 @@ fn time(at: DateTime<Utc>) -> String {
 }
 
 /// Without keys: tokens are not sealed but hashed.
-fn database(config: DatabaseConfig) -> Result<Db, CliError> {
-    Ok(Db::new(&DbOptions {
-        url: config.database_url,
-        max_connections: config.database_max_connections,
-        acquire_timeout: config.database_acquire_timeout,
-        keyring: None,
-    })?)
+async fn database(config: &DatabaseConfig) -> Result<Db, CliError> {
+    Ok(app::command_database(config, None).await?)
 }
 
 fn scope(owners: &[String], repos: &[String]) -> Result<Scope, CliError> {
@@ -186,6 +255,21 @@ fn name(text: &str) -> Result<String, String> {
             "give 1 to {MAX_NAME} letters, digits and -_.@+:/ without spaces; what begins with {SCHEDULE_SUBJECT} is a schedule"
         ))
     }
+}
+
+fn issuer(text: &str) -> Result<String, String> {
+    let wrong = || "give an https address, as tokens have it in iss".to_owned();
+    claims::is_issuer(text).then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+fn subject(text: &str) -> Result<String, String> {
+    let wrong = || "give 1 to 255 characters without control characters, as tokens have them in sub".to_owned();
+    claims::is_subject(text).then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    let fits = (1..=500).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned()).ok_or_else(|| "give 1 to 500 characters without control characters".to_owned())
 }
 
 fn expiry(text: &str) -> Result<DateTime<Utc>, String> {

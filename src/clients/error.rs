@@ -65,21 +65,7 @@ pub(crate) fn cut(text: &str, longest: usize) -> String {
     text.chars().take(kept).chain(MARK.chars()).collect()
 }
 
-/// What an error and its causes say, in one line: libraries often put the reason into the last cause only.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        // Many libraries repeat the cause in their own text already.
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = inner.source();
-    }
-    text
-}
+pub(crate) use crate::domain::text::chain;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,8 @@ use reqwest::{Client, Response, StatusCode, header::HeaderMap, redirect::Policy}
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{ClientError, ErrorKind, body, error::chain};
+use super::{ClientError, ErrorKind, error::chain};
+use crate::bounded;
 use crate::domain::mask::Mask;
 use crate::domain::validate;
 use crate::failpoints::around;
@@ -134,7 +135,7 @@ async fn message(answer: Response) -> String {
     struct Problem {
         message: String,
     }
-    let read = body::read(answer, MOST_REFUSAL).await.ok();
+    let read = bounded::body(answer, MOST_REFUSAL).await.ok();
     let problem = read.and_then(|body| serde_json::from_slice::<Problem>(&body).ok());
     problem.map_or_else(|| "no reason given".into(), |problem| problem.message)
 }

@@ -3,7 +3,6 @@
 //! A client may use `domain` and `metrics`, and nothing else of the program.
 
 pub mod aws;
-pub(crate) mod body;
 pub mod build;
 pub mod builder;
 pub mod builders;

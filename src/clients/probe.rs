@@ -2,14 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use url::Url;
 
-use super::{
-    ClientError, ErrorKind,
-    error::{chain, cut},
-    guarded::GuardedClient,
-};
+use super::{ClientError, ErrorKind, error::cut, guarded::GuardedClient};
+use crate::bounded;
 use crate::domain::destination::Destinations;
 use crate::failpoints::around;
 
@@ -76,18 +72,8 @@ impl Probe {
     async fn read(&self, url: Url) -> Result<u16, ClientError> {
         let answer = around(CALL, self.http.get(url)).await?;
         let status = answer.status().as_u16();
-        let mut body = answer.bytes_stream();
-        let mut read = 0;
         // An answer that breaks off in its first bytes is no answer.
-        while read < MOST_BODY {
-            match body.next().await {
-                Some(Ok(piece)) => read += piece.len(),
-                Some(Err(error)) => {
-                    return Err(ClientError::new(ErrorKind::Unavailable, CALL, chain(&error.without_url())));
-                }
-                None => break,
-            }
-        }
-        Ok(status)
+        let read = bounded::skim(answer, MOST_BODY).await;
+        read.map(|()| status).map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, error))
     }
 }

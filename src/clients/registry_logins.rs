@@ -13,12 +13,10 @@ use serde::Deserialize;
 
 use super::buildkit::{Credentials, Login};
 use super::{ClientError, ErrorKind};
+use crate::bounded;
 use crate::domain::principal::Scope;
 
 const CALL: &str = "registry logins";
-
-/// Largest file, in bytes.
-const LARGEST_FILE: u64 = 1 << 20;
 
 /// The file, if there is one.
 #[derive(Clone, Debug, Default)]
@@ -68,11 +66,7 @@ impl RegistryLogins {
                 format!("{} (PANDA_REGISTRY_AUTH_FILE): {message}", path.display()),
             )
         };
-        let size = std::fs::metadata(path).map_err(|error| invalid(error.to_string()))?.len();
-        if size > LARGEST_FILE {
-            return Err(invalid(format!("is larger than {LARGEST_FILE} bytes")));
-        }
-        let text = std::fs::read(path).map(Zeroizing::new).map_err(|error| invalid(error.to_string()))?;
+        let text = bounded::file(path).map(Zeroizing::new).map_err(|error| invalid(error.to_string()))?;
         // Of a parser's error only the position is passed on: its text may quote a password.
         let file: File = serde_json::from_slice(&text).map_err(|error| {
             invalid(format!("is not Docker's config.json, line {} column {}", error.line(), error.column()))

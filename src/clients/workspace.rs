@@ -8,6 +8,8 @@ use std::{
 use thiserror::Error;
 use walkdir::WalkDir;
 
+use crate::domain::text::misleads;
+
 /// The name of a Dockerfile, and the one that `docker build` falls back to.
 const NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
 
@@ -77,7 +79,7 @@ impl fmt::Display for Candidates {
 
 /// A path in one line of bounded length, whatever its bytes are.
 pub fn shown(path: &Path) -> String {
-    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let clean = |c: char| if misleads(c) { char::REPLACEMENT_CHARACTER } else { c };
     let text: String = path.to_string_lossy().chars().take(MAX_PATH_CHARS + 1).map(clean).collect();
     crate::domain::text::cut(&text, MAX_PATH_CHARS)
 }

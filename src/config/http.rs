@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::values::{millis, origin};
+use super::values::{millis, origin, role_arn};
 use crate::domain::catalogue::Lang;
 use crate::domain::network::Network;
 
@@ -56,12 +56,37 @@ pub struct HttpConfig {
     /// Milliseconds after which a request without an answer is given up; event streams are answers from their first byte on
     #[arg(long = "request-timeout-ms", env = "PANDA_REQUEST_TIMEOUT_MS", value_name = "MS", default_value = "60000", value_parser = millis)]
     pub request_timeout: Duration,
-    /// Proxies whose X-Forwarded-For says who the client is: addresses or networks such as 10.0.0.0/8; none by default
+    /// Proxies that are believed about the client's address: addresses or networks such as 10.0.0.0/8; none by default
     #[arg(long, env = "PANDA_TRUSTED_PROXIES", value_name = "NETWORK,…", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
+    /// Header in which trusted proxies report the client's address: x-forwarded-for or forwarded (RFC 7239). The other one is ignored, since proxies pass on what a client writes there
+    #[arg(long, env = "PANDA_FORWARDED_HEADER", value_name = "HEADER", value_enum, default_value_t = ForwardedHeader::XForwardedFor)]
+    pub forwarded_header: ForwardedHeader,
     /// AWS regions to accept beside those that this version knows
     #[arg(long, env = "PANDA_EXTRA_REGIONS", value_name = "REGION,…", value_delimiter = ',')]
     pub extra_regions: Vec<String>,
+    /// Roles of the controller's own AWS account that users may connect, by ARN; none by default
+    #[arg(long, env = "PANDA_CONTROLLER_ROLES", value_name = "ARN,…", value_delimiter = ',', value_parser = role_arn)]
+    pub controller_roles: Vec<String>,
+}
+
+/// The header in which proxies report the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, which nearly all proxies write.
+    XForwardedFor,
+    /// `Forwarded`, of RFC 7239.
+    Forwarded,
+}
+
+impl ForwardedHeader {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
 }
 
 /// Where the certificate is.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::domain::postgres_url::PostgresUrl;
 use crate::domain::validate;
 
 /// A duration in whole milliseconds, 1 ms to 24 h.
@@ -42,6 +43,12 @@ pub(super) fn lease(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give whole milliseconds from 1000 to 300000".to_owned())
 }
 
+/// The ARN of a role.
+pub(super) fn role_arn(text: &str) -> Result<String, String> {
+    validate::role_arn(text)?;
+    Ok(text.to_owned())
+}
+
 pub(super) fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("{error}; give an address such as https://example.com"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -61,13 +68,9 @@ pub(super) fn private_url(text: &str) -> Result<Url, String> {
 }
 
 pub(super) fn postgres_url(text: &str) -> Result<SecretString, String> {
-    // The value is never part of the message: it may hold a password.
-    let url = Url::parse(text).map_err(|_| "give postgres://user:password@host:port/database".to_owned())?;
-    if matches!(url.scheme(), "postgres" | "postgresql") {
-        Ok(SecretString::from(text.to_owned()))
-    } else {
-        Err("give an address that begins with postgres://".to_owned())
-    }
+    // Nothing of the value is part of the message: it may hold a password.
+    PostgresUrl::parse(text).map_err(|error| error.to_string())?;
+    Ok(SecretString::from(text.to_owned()))
 }
 
 /// An origin as a browser sends it: scheme, host and port, nothing behind.

@@ -1,12 +1,17 @@
 //! Who did what: rows that are added, in the transaction of the change where there is one, and never changed.
 
+mod newest;
+
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{Db, DbError};
 use crate::domain::audit::Action;
-use crate::domain::principal::{Caller, Kind, Scope};
+use crate::domain::principal::{Caller, Kind};
+use crate::domain::refusals::{EVERYONE_ELSE, Refusal, Tally};
 
 /// What is to be kept.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub struct Entry<'a> {
 pub struct AuditView {
     pub id: i64,
     pub at: DateTime<Utc>,
+    pub times: i32,
+    pub first_at: Option<DateTime<Utc>>,
     pub request_id: Option<String>,
     pub address: Option<String>,
     pub subject: String,
@@ -66,36 +73,46 @@ pub struct AuditFilter {
 }
 
 impl Db {
-    /// Keeps what changed nothing here: a refusal, or what was done row by row.
+    /// Keeps what changed nothing here, such as what was done row by row.
     pub async fn record(&self, entry: &Entry<'_>) -> Result<(), DbError> {
         record(&mut *self.pool.acquire().await?, entry).await
     }
 
-    /// What was kept of repositories in the scope, newest first. What is of no repository is for those who see all.
-    pub async fn audit(&self, scope: &Scope, filter: &AuditFilter) -> Result<Vec<AuditView>, DbError> {
-        Ok(sqlx::query_as!(
-            AuditView,
-            "SELECT id, at, request_id, address, subject, kind, token_id, role, action, target, owner, repo, result, error_code, details
-             FROM audit
-             WHERE ($1::text IS NULL OR subject = $1)
-               AND ($2::text IS NULL OR action = $2)
-               AND ($3::text IS NULL OR target = $3)
-               AND ($4::timestamptz IS NULL OR at >= $4)
-               AND ($5::timestamptz IS NULL OR at < $5)
-               AND ($6::bigint IS NULL OR id < $6)
-               AND in_scope(owner, repo, $7)
-             ORDER BY id DESC LIMIT $8",
-            filter.subject,
-            filter.action.map(Action::as_str),
-            filter.target,
-            filter.since,
-            filter.until,
-            filter.before,
-            scope.sql(),
-            filter.limit
-        )
-        .fetch_all(&self.pool)
-        .await?)
+    /// Keeps refusals, one row a tally: `audit.times` says how many it stands for.
+    pub async fn record_refusals(&self, tallies: &[Tally]) -> Result<(), DbError> {
+        let mut tx = self.pool.begin().await?;
+        for tally in tallies {
+            let Refusal { by, action, target, code, details } = &tally.last;
+            let principal = &by.principal;
+            let token_id = if let Kind::Token(id) = &principal.kind { Some(id.as_str()) } else { None };
+            // The database's clock, which all rows go by.
+            let ago = |at: Instant| at.elapsed().as_secs_f64();
+            let one = !tally.several_callers;
+            sqlx::query!(
+                "INSERT INTO audit (at, times, first_at, request_id, address, subject, kind, token_id, role, action, target, owner, repo, result,
+                                    error_code, details)
+                 SELECT clock_timestamp() - make_interval(secs => $1), $2, clock_timestamp() - make_interval(secs => $3),
+                        $4, $5, $6, $7, $8, $9, $10, $11, d.owner, d.repo, 'refused', $12, $13
+                 FROM (SELECT) AS entry LEFT JOIN deployments d ON d.id = $11",
+                ago(tally.last_at),
+                tally.times,
+                (tally.times > 1).then(|| ago(tally.first_at)),
+                one.then_some(by.request_id.as_str()),
+                one.then(|| by.address.to_string()),
+                if one { principal.subject.as_str() } else { EVERYONE_ELSE },
+                if one { principal.kind.as_str() } else { "several" },
+                token_id.filter(|_| one),
+                principal.role.as_str(),
+                action.as_str(),
+                *target,
+                code,
+                details
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
     }
 }
 

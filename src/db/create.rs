@@ -84,6 +84,17 @@ pub enum Refusal {
     NeedsApprover,
     /// This connection was removed a moment ago.
     ConnectionRemoved(String),
+    /// This role has to be connected again first.
+    ConnectionOutdated(String),
+}
+
+/// Why nothing new is started with a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// It was removed.
+    Removed(String),
+    /// It is a role with an external id that the caller chose: it may be another tenant's role. Running deployments keep it.
+    Outdated(String),
 }
 
 /// An unfinished deployment of the target.
@@ -102,8 +113,9 @@ impl Db {
         by: &Caller,
         answer: impl FnOnce(&Made) -> Value,
     ) -> Result<Created, DbError> {
+        let key = self.keyed(key).await?;
         let mut tx = self.pool.begin().await?;
-        match reserve::<()>(&mut tx, key).await? {
+        match reserve::<()>(&mut tx, key.as_ref()).await? {
             Some(Once::Repeated(answer)) => return Ok(Created::Repeated(answer)),
             Some(Once::KeyReused) => return Ok(Created::KeyReused),
             Some(Once::Now(())) | None => {}
@@ -112,7 +124,7 @@ impl Db {
             Ok(made) => made,
             Err(refusal) => return Ok(Created::Refused(refusal)),
         };
-        keep(&mut tx, key, &answer(&made)).await?;
+        keep(&mut tx, key.as_ref(), &answer(&made)).await?;
         tx.commit().await?;
         Ok(Created::New(made))
     }
@@ -126,8 +138,10 @@ pub(super) async fn create(
 ) -> Result<Result<Made, Refusal>, DbError> {
     // Two creations for one target at once must see each other.
     turns::lock_target(tx, &new.account_id, &new.region, &new.ecr_repository).await?;
-    if let Some(gone) = removed_connection(tx, &new.github_connection_id, &new.aws_connection_id).await? {
-        return Ok(Err(Refusal::ConnectionRemoved(gone)));
+    match unusable_connection(tx, &new.github_connection_id, &new.aws_connection_id).await? {
+        Some(Unusable::Removed(id)) => return Ok(Err(Refusal::ConnectionRemoved(id))),
+        Some(Unusable::Outdated(id)) => return Ok(Err(Refusal::ConnectionOutdated(id))),
+        None => {}
     }
     if let Some((owner, repo)) = name_taken(tx, new).await? {
         return Ok(Err(Refusal::NameTaken { owner, repo }));
@@ -166,31 +180,44 @@ pub(super) async fn create(
     Ok(Ok(made))
 }
 
-/// Which of the two is removed. Those that are there stay until the caller's transaction ends: whoever removes one waits for it, and then
-/// sees the new deployment.
-pub(super) async fn removed_connection(
+/// Which of the two cannot be used. Those that are there stay until the caller's transaction ends: a removal waits for it, and then sees
+/// the new deployment.
+pub(super) async fn unusable_connection(
     connection: &mut PgConnection,
     github: &str,
     aws: &str,
-) -> Result<Option<String>, DbError> {
+) -> Result<Option<Unusable>, DbError> {
     let found =
         sqlx::query!("SELECT FROM github_connections WHERE id = $1 AND removed_at IS NULL FOR KEY SHARE", github)
             .fetch_optional(&mut *connection)
             .await?;
     if found.is_none() {
-        return Ok(Some(github.to_owned()));
+        return Ok(Some(Unusable::Removed(github.to_owned())));
     }
-    let found = sqlx::query!("SELECT FROM aws_connections WHERE id = $1 AND removed_at IS NULL FOR KEY SHARE", aws)
-        .fetch_optional(connection)
-        .await?;
-    Ok(found.is_none().then(|| aws.to_owned()))
+    let outdated = sqlx::query_scalar!(
+        "SELECT role_arn IS NOT NULL AND NOT external_id_derived AS \"outdated!\" FROM aws_connections
+         WHERE id = $1 AND removed_at IS NULL FOR KEY SHARE",
+        aws
+    );
+    Ok(match outdated.fetch_optional(connection).await? {
+        None => Some(Unusable::Removed(aws.to_owned())),
+        Some(true) => Some(Unusable::Outdated(aws.to_owned())),
+        Some(false) => None,
+    })
 }
 
 /// The other source repository to which the ECR repository's name belongs, if one does.
 async fn name_taken(connection: &mut PgConnection, new: &NewDeployment) -> Result<Option<(String, String)>, DbError> {
     let taken = sqlx::query!(
-        "SELECT owner, repo FROM deployments
-         WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND (lower(owner), lower(repo)) <> (lower($4), lower($5))
+        // They are all of one repository if the first and the last of them in order are.
+        "SELECT owner AS \"owner!\", repo AS \"repo!\" FROM (
+             (SELECT owner, repo FROM deployments WHERE account_id = $1 AND region = $2 AND ecr_repository = $3
+              ORDER BY lower(owner COLLATE \"C\") || '/' || lower(repo COLLATE \"C\") LIMIT 1)
+             UNION ALL
+             (SELECT owner, repo FROM deployments WHERE account_id = $1 AND region = $2 AND ecr_repository = $3
+              ORDER BY lower(owner COLLATE \"C\") || '/' || lower(repo COLLATE \"C\") DESC LIMIT 1)
+         ) AS ends
+         WHERE lower(owner COLLATE \"C\") || '/' || lower(repo COLLATE \"C\") <> lower($4 COLLATE \"C\") || '/' || lower($5 COLLATE \"C\")
          LIMIT 1",
         new.account_id,
         new.region,

@@ -74,9 +74,9 @@ pub struct AttemptView {
 pub struct ListFilter {
     /// Only these statuses; empty for all.
     pub statuses: Vec<Status>,
-    /// Only this account or organisation.
+    /// Only this account or organisation, in any case.
     pub owner: Option<String>,
-    /// Only this repository.
+    /// Only this repository, in any case.
     pub repo: Option<String>,
     /// Only this branch.
     pub branch: Option<String>,
@@ -90,6 +90,32 @@ pub struct ListFilter {
     pub limit: i64,
 }
 
+/// A `DeploymentView` of each row that the condition, in pieces, names, newest first.
+macro_rules! views {
+    (($($condition:tt)+), $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            DeploymentView,
+            "SELECT id, status, owner, repo, branch, attempt, step, waiting_for, polling_state, commit_sha, image_uri, image_digest,
+                    execution_arn, started_at, completed_at,
+                    extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
+                    next_event_seq - 1 AS \"event_count!\", final_service, blue_url, green_url, blue_service_arn,
+                    green_service_arn, code_deploy_deployment_id, error_code, error_message, blue_latency_ms,
+                    green_latency_ms, blue_error_rate, green_error_rate, switch_requested_at, superseded_by, build, reason, kind,
+                    (SELECT r.schedule_id FROM schedule_runs r WHERE r.deployment_id = d.id) AS schedule_id,
+                    CASE WHEN queued AND status IN ('RUNNING', 'DEPLOYMENT_READY') THEN (
+                        SELECT count(*) FROM deployments q
+                        WHERE (q.account_id, q.region, q.ecr_repository) = (d.account_id, d.region, d.ecr_repository)
+                          AND q.queued AND q.status IN ('RUNNING', 'DEPLOYMENT_READY') AND q.cancel_requested_at IS NULL
+                          AND (q.queued_at, q.id) <= (d.queued_at, d.id)) END AS queue_position
+             FROM deployments d WHERE in_scope(owner, repo, $1) AND " + $($condition)+ + "
+             ORDER BY started_at DESC, id DESC",
+            $($argument),+
+        )
+    };
+}
+
+mod newest;
+
 impl Db {
     /// One deployment, whoever may see it.
     pub async fn deployment(&self, id: &str) -> Result<Option<DeploymentView>, DbError> {
@@ -98,8 +124,7 @@ impl Db {
 
     /// One deployment, if it is in the scope.
     pub async fn deployment_in(&self, scope: &Scope, id: &str) -> Result<Option<DeploymentView>, DbError> {
-        let filter = ListFilter { limit: 1, ..ListFilter::default() };
-        Ok(self.select(scope, Some(id), &filter).await?.pop())
+        Ok(views!(("id = $2"), scope.sql(), id).fetch_optional(&self.pool).await?)
     }
 
     /// Whether a deployment is there and in the scope. Everything is in that of all, and nothing is asked.
@@ -116,66 +141,6 @@ impl Db {
                     code_deploy_deployment_id
              FROM deployment_attempts WHERE deployment_id = $1 ORDER BY attempt",
             id
-        )
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
-    /// Deployments, newest first.
-    pub async fn list_deployments(&self, scope: &Scope, filter: &ListFilter) -> Result<Vec<DeploymentView>, DbError> {
-        self.select(scope, None, filter).await
-    }
-
-    /// The newest deployment that is not finished.
-    pub async fn current_deployment(&self, scope: &Scope) -> Result<Option<DeploymentView>, DbError> {
-        let statuses = vec![Status::Running, Status::DeploymentReady];
-        Ok(self.select(scope, None, &ListFilter { statuses, limit: 1, ..ListFilter::default() }).await?.pop())
-    }
-
-    async fn select(
-        &self,
-        scope: &Scope,
-        id: Option<&str>,
-        filter: &ListFilter,
-    ) -> Result<Vec<DeploymentView>, DbError> {
-        let statuses: Vec<String> = filter.statuses.iter().map(|status| status.as_str().to_owned()).collect();
-        let (before_at, before_id) = filter.before.clone().unzip();
-        Ok(sqlx::query_as!(
-            DeploymentView,
-            "SELECT id, status, owner, repo, branch, attempt, step, waiting_for, polling_state, commit_sha, image_uri, image_digest,
-                    execution_arn, started_at, completed_at,
-                    extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
-                    next_event_seq - 1 AS \"event_count!\", final_service, blue_url, green_url, blue_service_arn,
-                    green_service_arn, code_deploy_deployment_id, error_code, error_message, blue_latency_ms,
-                    green_latency_ms, blue_error_rate, green_error_rate, switch_requested_at, superseded_by, build, reason, kind,
-                    (SELECT r.schedule_id FROM schedule_runs r WHERE r.deployment_id = d.id) AS schedule_id,
-                    CASE WHEN queued AND status IN ('RUNNING', 'DEPLOYMENT_READY') THEN (
-                        SELECT count(*) FROM deployments q
-                        WHERE (q.account_id, q.region, q.ecr_repository) = (d.account_id, d.region, d.ecr_repository)
-                          AND q.queued AND q.status IN ('RUNNING', 'DEPLOYMENT_READY') AND q.cancel_requested_at IS NULL
-                          AND (q.queued_at, q.id) <= (d.queued_at, d.id)) END AS queue_position
-             FROM deployments d
-             WHERE ($1::text IS NULL OR id = $1)
-               AND (cardinality($2::text[]) = 0 OR status = ANY ($2))
-               AND ($3::text IS NULL OR owner = $3)
-               AND ($4::text IS NULL OR repo = $4)
-               AND ($5::text IS NULL OR branch = $5)
-               AND ($6::timestamptz IS NULL OR started_at >= $6)
-               AND ($7::timestamptz IS NULL OR started_at < $7)
-               AND ($8::timestamptz IS NULL OR (started_at, id) < ($8, $9))
-               AND in_scope(owner, repo, $11)
-             ORDER BY started_at DESC, id DESC LIMIT $10",
-            id,
-            &statuses,
-            filter.owner,
-            filter.repo,
-            filter.branch,
-            filter.since,
-            filter.until,
-            before_at,
-            before_id,
-            filter.limit,
-            scope.sql()
         )
         .fetch_all(&self.pool)
         .await?)

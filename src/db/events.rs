@@ -16,8 +16,42 @@ pub struct StreamState {
     pub status: Status,
     /// Sequence number of the newest event; 0 before the first.
     pub last_seq: i64,
+    /// Id of that event; none before the first.
+    pub last_id: Option<Uuid>,
     /// Whether the reconciler will still add events without a person's act.
     pub active: bool,
+}
+
+/// Where a reader of a deployment's events is. A failover to a server that lacks the newest events gives their numbers to others: only number and id together are an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventPosition {
+    /// Sequence number of the last event that was read; 0 before the first.
+    pub seq: i64,
+    /// Its id; none before the first, and where it is not known.
+    pub id: Option<Uuid>,
+}
+
+impl StreamState {
+    /// The newest event.
+    pub fn newest(&self) -> EventPosition {
+        EventPosition { seq: self.last_seq, id: self.last_id }
+    }
+}
+
+impl EventPosition {
+    /// Whether this is another event of the same number.
+    pub fn is_another(self, than: Self) -> bool {
+        self.seq == than.seq && self.id.zip(than.id).is_some_and(|(one, other)| one != other)
+    }
+}
+
+/// What follows an event.
+#[derive(Debug)]
+pub enum EventsAfter {
+    /// These, in order.
+    Events(Vec<StoredEvent>),
+    /// Its number is another event's now.
+    Lost,
 }
 
 impl Db {
@@ -28,44 +62,54 @@ impl Db {
         after_seq: i64,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, DbError> {
-        self.events_page(deployment_id, after_seq, limit, i64::MAX).await
+        let after = EventPosition { seq: after_seq, id: None };
+        match self.events_page(deployment_id, after, limit, i64::MAX).await? {
+            EventsAfter::Events(events) => Ok(events),
+            EventsAfter::Lost => Ok(Vec::new()),
+        }
     }
 
-    /// The same; fewer, but one if there is one, when their parameters would have more than `bytes`.
+    /// At most `limit` events of `deployment_id` after `after`, in order; fewer, but one if there is one, when their parameters would have more than `bytes`.
+    ///
+    /// The event before them is read with them: between two statements, another server may have become the primary.
     pub async fn events_page(
         &self,
         deployment_id: &str,
-        after_seq: i64,
+        after: EventPosition,
         limit: i64,
         bytes: i64,
-    ) -> Result<Vec<StoredEvent>, DbError> {
+    ) -> Result<EventsAfter, DbError> {
         let rows = sqlx::query!(
             "SELECT seq, id, attempt, code, params, created_at
-             FROM (SELECT *, sum(octet_length(params::text)) OVER (ORDER BY seq) AS total, row_number() OVER (ORDER BY seq) AS n
-                   FROM (SELECT * FROM deployment_events WHERE deployment_id = $1 AND seq > $2
-                         ORDER BY seq LIMIT $3) AS page) AS page
-             WHERE total <= $4 OR n = 1 ORDER BY seq",
+             FROM (SELECT *, sum(octet_length(params::text)) FILTER (WHERE seq > $2) OVER (ORDER BY seq) AS total,
+                          count(*) FILTER (WHERE seq > $2) OVER (ORDER BY seq) AS n
+                   FROM (SELECT * FROM deployment_events WHERE deployment_id = $1 AND seq >= $2
+                         ORDER BY seq LIMIT $3::bigint + 1) AS page) AS page
+             WHERE seq = $2 OR total <= $4 OR n = 1 ORDER BY seq",
             deployment_id,
-            after_seq,
+            after.seq,
             limit,
             bytes
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| StoredEvent {
-                seq: row.seq,
-                id: row.id,
-                attempt: row.attempt,
-                code: row.code,
-                params: match row.params {
-                    Value::Object(params) => params,
-                    _ => Map::new(),
-                },
-                created_at: row.created_at,
-            })
-            .collect())
+        // Retention may have removed it; what took its number is always there.
+        let before = rows.first().map(|row| EventPosition { seq: row.seq, id: Some(row.id) });
+        if before.is_some_and(|before| before.is_another(after)) {
+            return Ok(EventsAfter::Lost);
+        }
+        let events = rows.into_iter().filter(|row| row.seq > after.seq).map(|row| StoredEvent {
+            seq: row.seq,
+            id: row.id,
+            attempt: row.attempt,
+            code: row.code,
+            params: match row.params {
+                Value::Object(params) => params,
+                _ => Map::new(),
+            },
+            created_at: row.created_at,
+        });
+        Ok(EventsAfter::Events(events.take(usize::try_from(limit).unwrap_or(0)).collect()))
     }
 
     /// The place of the event `id` in the sequence of `deployment_id`; none when that deployment has no such event.
@@ -83,15 +127,16 @@ impl Db {
     pub async fn stream_state(&self, deployment_id: &str) -> Result<Option<StreamState>, DbError> {
         let row = sqlx::query!(
             "SELECT status, next_event_seq - 1 AS \"last_seq!\",
+                    (SELECT e.id FROM deployment_events e WHERE e.deployment_id = d.id AND e.seq = d.next_event_seq - 1) AS last_id,
                     (active OR status = 'RUNNING') AS \"active!\"
-             FROM deployments WHERE id = $1",
+             FROM deployments d WHERE id = $1",
             deployment_id
         )
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| {
             let status = row.status.parse().map_err(DbError::Corrupt)?;
-            Ok(StreamState { status, last_seq: row.last_seq, active: row.active })
+            Ok(StreamState { status, last_seq: row.last_seq, last_id: row.last_id, active: row.active })
         })
         .transpose()
     }
@@ -100,8 +145,9 @@ impl Db {
     pub async fn stream_states(&self, deployment_ids: &[String]) -> Result<Vec<(String, StreamState)>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, status, next_event_seq - 1 AS \"last_seq!\",
+                    (SELECT e.id FROM deployment_events e WHERE e.deployment_id = d.id AND e.seq = d.next_event_seq - 1) AS last_id,
                     (active OR status = 'RUNNING') AS \"active!\"
-             FROM deployments WHERE id = ANY ($1)",
+             FROM deployments d WHERE id = ANY ($1)",
             deployment_ids
         )
         .fetch_all(&self.pool)
@@ -109,7 +155,7 @@ impl Db {
         rows.into_iter()
             .map(|row| {
                 let status = row.status.parse().map_err(DbError::Corrupt)?;
-                Ok((row.id, StreamState { status, last_seq: row.last_seq, active: row.active }))
+                Ok((row.id, StreamState { status, last_seq: row.last_seq, last_id: row.last_id, active: row.active }))
             })
             .collect()
     }

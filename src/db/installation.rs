@@ -1,13 +1,76 @@
 //! What belongs to this installation as a whole.
 
-use secrecy::SecretString;
+use aws_lc_rs::hmac;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Db, DbError};
+use crate::domain::principal::Scope;
+use crate::domain::{tenant, token};
+
+/// The table; its one row has this name for the keyring.
+pub(super) const INSTALLATION: &str = "installation";
+pub(super) const ROW: &str = "one";
+
+/// The encrypted column.
+const REQUEST_SECRET: &str = "request_secret";
 
 impl Db {
     /// What the names of trust domains at builders are derived from; the same for all replicas. None when the row was removed.
     pub async fn cache_secret(&self) -> Result<Option<SecretString>, DbError> {
         let secret = sqlx::query_scalar!("SELECT cache_secret FROM installation").fetch_optional(&self.pool).await?;
         Ok(secret.map(SecretString::from))
+    }
+
+    /// The external id with which roles that `scope` connects are assumed.
+    ///
+    /// # Errors
+    /// [`DbError::Corrupt`] without the installation's row: no other id may take the place of the one that roles require.
+    pub async fn external_id(&self, scope: &Scope) -> Result<SecretString, DbError> {
+        let secret =
+            sqlx::query_scalar!("SELECT external_id_secret FROM installation").fetch_optional(&self.pool).await?;
+        let secret = secret.map(SecretString::from).ok_or_else(|| {
+            DbError::Corrupt("the table installation has no row: restore it, as external ids depend on it".to_owned())
+        })?;
+        Ok(tenant::external_id(&secret, scope))
+    }
+
+    /// What keys the hashes of requests; the same for all replicas, and read once by each.
+    pub(super) async fn request_key(&self) -> Result<&hmac::Key, DbError> {
+        self.request_key.get_or_try_init(|| self.load_request_key()).await
+    }
+
+    async fn load_request_key(&self) -> Result<hmac::Key, DbError> {
+        let secret = if let Some(secret) = self.request_secret().await? {
+            secret
+        } else {
+            self.make_request_secret().await?;
+            // Another replica may have been first: the row decides.
+            self.request_secret().await?.ok_or_else(|| DbError::Corrupt("installation has no secret".to_owned()))?
+        };
+        Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes()))
+    }
+
+    async fn request_secret(&self) -> Result<Option<SecretString>, DbError> {
+        let row = sqlx::query!("SELECT key_id, wrapped_key, request_secret_sealed FROM installation");
+        let Some(row) = row.fetch_optional(&self.pool).await? else { return Ok(None) };
+        let key = self.sealed(INSTALLATION, ROW, row.key_id, row.wrapped_key).await?;
+        key.secret(REQUEST_SECRET, None, row.request_secret_sealed)
+    }
+
+    async fn make_request_secret(&self) -> Result<(), DbError> {
+        let key = self.keyring()?.new_row_key(INSTALLATION, ROW).await?;
+        let sealed = key.seal(REQUEST_SECRET, &token::random()?)?;
+        sqlx::query!(
+            "INSERT INTO installation AS kept (key_id, wrapped_key, request_secret_sealed) VALUES ($1, $2, $3)
+             ON CONFLICT (one) DO UPDATE
+                 SET key_id = excluded.key_id, wrapped_key = excluded.wrapped_key, request_secret_sealed = excluded.request_secret_sealed
+                 WHERE kept.request_secret_sealed IS NULL",
+            key.key_id,
+            key.wrapped,
+            sealed
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 }

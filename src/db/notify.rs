@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::PgListener;
 
 use super::{Db, DbError};
 
@@ -37,14 +37,14 @@ impl Db {
 
     /// A listener on `channel`, listening when this returns. Its connection is its own: one that the network has swallowed
     /// would hold a place in the pool until the kernel gives it up.
+    ///
+    /// # Errors
+    /// [`DbError::Deaf`] where notifications do not arrive: LISTEN through a pooler would disturb another session.
     pub async fn listen(&self, channel: &str) -> Result<PgListener, DbError> {
-        let own = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(LISTEN_TIMEOUT)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .connect_lazy_with(self.pool.connect_options().as_ref().clone());
-        let mut listener = PgListener::connect_with(&own).await?;
+        if !self.connector.hears().await? {
+            return Err(DbError::Deaf);
+        }
+        let mut listener = self.connector.listener(LISTEN_TIMEOUT).await?;
         listener.listen(channel).await?;
         Ok(listener)
     }

@@ -6,28 +6,36 @@ use sqlx::types::Uuid;
 
 use super::{Db, DbError};
 use crate::domain::deployment::{Deployment, Facts};
+use crate::domain::interruptions::{Interruption, Interruptions};
 use crate::domain::request::Requested;
 use crate::domain::trace::Trace;
 
 /// What a heartbeat found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
-    /// The lease goes on.
-    Renewed {
-        /// Whether some active row has no living owner.
-        claimable: bool,
-    },
-    /// The row is gone or the lease had run out: whatever was owned may be another's by now.
+    /// The lease is renewed.
+    Renewed,
+    /// The row is gone or the lease had run out: another replica may own what this one did.
     Lost,
 }
 
+/// A deployment that was claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Its id.
+    pub id: String,
+    /// How the run of its owner before ended; none when it was released.
+    pub interrupted: Option<Interruption>,
+}
+
 impl Db {
-    /// Registers this process. Its lease runs from here.
-    pub async fn register_replica(&self, id: Uuid, name: &str, lease: Duration) -> Result<(), DbError> {
+    /// Registers a lease of the process `process`, which may have had others. It runs from here.
+    pub async fn register_replica(&self, id: Uuid, process: Uuid, name: &str, lease: Duration) -> Result<(), DbError> {
         sqlx::query!(
-            "INSERT INTO replicas (id, name, version, schema_version, lease_ms) VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO replicas (id, process_id, name, version, schema_version, lease_ms) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp()",
             id,
+            process,
             name,
             env!("CARGO_PKG_VERSION"),
             super::schema::known(),
@@ -38,23 +46,68 @@ impl Db {
         Ok(())
     }
 
-    /// Renews the lease, and says whether there is something to claim: so a replica with nothing to do asks once, not twice.
-    /// Perhaps not by this replica: that is for [`Db::claim`] to say.
+    /// Renews the lease. The statement touches `replicas` alone: a lock on any other table must not cost the lease.
     pub async fn heartbeat(&self, id: Uuid) -> Result<Heartbeat, DbError> {
         let renewed = sqlx::query!(
             "UPDATE replicas SET heartbeat_at = clock_timestamp()
-             WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
-             RETURNING EXISTS (
+             WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()",
+            id
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(if renewed.rows_affected() == 1 { Heartbeat::Renewed } else { Heartbeat::Lost })
+    }
+
+    /// Whether some active row has no living owner: so a replica with nothing to do asks a question, and claims nothing. Perhaps it may not
+    /// claim that row: [`Db::claim`] decides.
+    pub async fn is_claimable(&self) -> Result<bool, DbError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT EXISTS (
                  SELECT FROM deployments d
                  WHERE d.active AND (d.replica_id IS NULL OR d.replica_id <> ALL (ARRAY (
                      SELECT r.id FROM replicas r
                      WHERE r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp())))
-             ) AS \"claimable!\"",
-            id
+             ) AS \"claimable!\""
         )
-        .fetch_optional(&self.pool)
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// Says of runs that counted as ended by the death of their process that `process` lives, and lost its lease in them.
+    pub async fn record_lost_leases(&self, process: Uuid) -> Result<(), DbError> {
+        sqlx::query!(
+            "UPDATE step_runs SET outcome = 'lease_lost'
+             WHERE outcome = 'lost' AND replica_id IN (SELECT id FROM replicas WHERE process_id = $1)",
+            process
+        )
+        .execute(&self.pool)
         .await?;
-        Ok(renewed.map_or(Heartbeat::Lost, |row| Heartbeat::Renewed { claimable: row.claimable }))
+        Ok(())
+    }
+
+    /// How the runs of the deployment's step were interrupted since its last progress: a new step, or a new event.
+    pub async fn interruptions(&self, deployment: &Deployment) -> Result<Interruptions, DbError> {
+        let runs = sqlx::query!(
+            "SELECT extract(epoch FROM s.ended_at - s.started_at)::float8 AS \"seconds!\",
+                    (s.outcome = 'lease_lost' OR EXISTS (
+                        SELECT FROM replicas o JOIN replicas n ON n.process_id = o.process_id AND n.started_at > o.started_at
+                        WHERE o.id = s.replica_id)) AS \"lease_lost!\"
+             FROM deployments d JOIN step_runs s ON s.deployment_id = d.id AND s.attempt = d.attempt AND s.step = d.step
+             WHERE d.id = $1 AND s.outcome IN ('lost', 'lease_lost')
+               AND s.ended_at > greatest(d.step_started_at, (
+                       SELECT e.created_at FROM deployment_events e WHERE e.deployment_id = d.id ORDER BY e.seq DESC LIMIT 1))
+             ORDER BY s.version DESC LIMIT 1000",
+            deployment.id
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(runs
+            .into_iter()
+            .map(|run| {
+                let kind = if run.lease_lost { Interruption::LeaseLost } else { Interruption::ProcessDeath };
+                (kind, Duration::from_secs_f64(run.seconds.max(0.0)))
+            })
+            .collect())
     }
 
     /// Gives back all that the replica owns and removes it.
@@ -89,7 +142,7 @@ impl Db {
     /// Claims up to `limit` active deployments that nobody owns or whose owner's lease has run out, for `replica`, which must
     /// itself be alive; returns their ids. Only rows at one of the `known_steps`: during an upgrade, a newer version may have
     /// written others. At most `heavy_limit` of them are at one of the `heavy_steps`. On an error some may be claimed all the
-    /// same: [`Db::owned_ids`] tells.
+    /// same: [`Db::owned_ids`] finds them.
     pub async fn claim(
         &self,
         replica: Uuid,
@@ -97,8 +150,8 @@ impl Db {
         known_steps: &[String],
         heavy_limit: i64,
         heavy_steps: &[String],
-    ) -> Result<Vec<String>, DbError> {
-        Ok(sqlx::query_scalar!(
+    ) -> Result<Vec<Claimed>, DbError> {
+        let claimed = sqlx::query!(
             "WITH me AS (
                  SELECT id FROM replicas WHERE id = $1 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
              ), free AS (
@@ -129,12 +182,18 @@ impl Db {
                  FROM me, chosen WHERE d.id = chosen.id
                  RETURNING d.id, d.version
              ), lost AS (
+                 -- A process that has joined again lives: it lost its lease, and did not die.
                  INSERT INTO step_runs (deployment_id, version, attempt, step, replica_id, replica_name, started_at, ended_at, outcome)
                  SELECT chosen.id, claimed.version, chosen.attempt, chosen.step, chosen.silent,
-                        (SELECT name FROM replicas WHERE id = chosen.silent), chosen.begun, now(), 'lost'
+                        (SELECT name FROM replicas WHERE id = chosen.silent), chosen.begun, now(),
+                        CASE WHEN EXISTS (
+                            SELECT FROM replicas o JOIN replicas n ON n.process_id = o.process_id AND n.started_at > o.started_at
+                            WHERE o.id = chosen.silent) THEN 'lease_lost' ELSE 'lost' END
                  FROM claimed JOIN chosen ON chosen.id = claimed.id WHERE chosen.silent IS NOT NULL
+                 RETURNING deployment_id, outcome
              )
-             SELECT id AS \"id!\" FROM claimed",
+             SELECT claimed.id AS \"id!\", lost.outcome AS \"outcome?\"
+             FROM claimed LEFT JOIN lost ON lost.deployment_id = claimed.id",
             replica,
             limit,
             heavy_limit,
@@ -142,7 +201,17 @@ impl Db {
             known_steps
         )
         .fetch_all(&self.pool)
-        .await?)
+        .await?;
+        Ok(claimed
+            .into_iter()
+            .map(|row| Claimed {
+                id: row.id,
+                interrupted: row.outcome.map(|outcome| match outcome.as_str() {
+                    "lease_lost" => Interruption::LeaseLost,
+                    _ => Interruption::ProcessDeath,
+                }),
+            })
+            .collect())
     }
 
     /// Ids of all that `replica` owns.

@@ -25,7 +25,7 @@ impl Db {
     pub async fn remove_connection(&self, id: &str, by: &Caller) -> Result<Removed, DbError> {
         let mut tx = self.pool.begin().await?;
         let Some(repository) = lock(&mut tx, id, by.scope()).await? else { return Ok(Removed::Unknown) };
-        // Whoever starts a deployment holds the row until that is committed (`create::removed_connection`): none can be missed here.
+        // Whoever starts a deployment holds the row until that is committed (`create::unusable_connection`): none can be missed here.
         let user = sqlx::query_scalar!(
             "SELECT id FROM deployments
              WHERE (github_connection_id = $1 OR aws_connection_id = $1) AND status IN ('RUNNING', 'DEPLOYMENT_READY')

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
-use tokio::time::{Instant, sleep, timeout};
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::{Instant, sleep};
 
+use super::connect::{Cause, Session};
 use super::{Db, DbError};
 use crate::domain::schema::{Applied, Fit, fit};
 
@@ -38,10 +39,23 @@ impl Db {
     /// Brings the schema up to date. Safe with several replicas, which take turns, and beside programs of the version before.
     ///
     /// # Errors
-    /// [`DbError::TooNew`] when this program must not use it; [`DbError::Migrate`] when a migration cannot be done, and nothing of it is.
+    /// [`DbError::TooNew`] when this program must not use it; [`DbError::Unfit`] when Panda does not run on this database or the role may not migrate
+    /// it; [`DbError::Migrate`] when a migration cannot be done, and nothing of it is.
     pub async fn migrate(&self) -> Result<Migrated, DbError> {
-        if let Fit::Fits { newer: Some(newer) } = self.schema().await? {
-            return Ok(Migrated::Newer(newer));
+        self.check_fitness().await?;
+        match self.schema().await? {
+            Fit::Fits { newer: Some(newer) } => return Ok(Migrated::Newer(newer)),
+            // The migrator compares what was applied with what it knows, for a role that it lets do so.
+            Fit::Fits { newer: None } if self.check_may_migrate().await.is_err() => return Ok(Migrated::UpToDate),
+            Fit::Fits { newer: None } => {}
+            Fit::Behind => self.check_may_migrate().await?,
+        }
+        // The migrator's lock and its limits are a session's.
+        if !self.connector.keeps_directly().await? {
+            return match self.schema().await? {
+                Fit::Fits { .. } => Ok(Migrated::UpToDate),
+                Fit::Behind => Err(DbError::Unusable(Cause::Migration)),
+            };
         }
         let begun = Instant::now();
         loop {
@@ -62,11 +76,9 @@ impl Db {
         }
     }
 
-    async fn connect_to_migrate(&self) -> Result<PgConnection, DbError> {
-        let unlimited = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
-        let options = (*self.pool.connect_options()).clone().options(unlimited).options([("lock_timeout", LOCK_LIMIT)]);
-        let connected = timeout(self.pool.options().get_acquire_timeout(), options.connect()).await;
-        Ok(connected.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))?)
+    pub(super) async fn connect_to_migrate(&self) -> Result<PgConnection, DbError> {
+        let session = Session { statement: "0", lock: LOCK_LIMIT, idle_in_transaction: "0" };
+        Ok(self.connector.connect_directly(session, self.pool.inner().options().get_acquire_timeout()).await?)
     }
 
     /// Whether this program works with the schema.

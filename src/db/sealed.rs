@@ -2,6 +2,7 @@
 
 use secrecy::SecretString;
 
+use super::installation::{INSTALLATION, ROW};
 use super::{Db, DbError};
 use crate::domain::keyring::{KeyError, Keyring, RowKey};
 
@@ -177,6 +178,20 @@ impl Db {
             .execute(&self.pool)
             .await?;
             count += done.rows_affected();
+        }
+        let row = sqlx::query!(
+            "SELECT key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM installation WHERE key_id <> $1",
+            keyring.sealing_id()
+        );
+        if let Some(row) = row.fetch_optional(&self.pool).await? {
+            let (key_id, wrapped) = keyring.rewrap(INSTALLATION, ROW, &row.key_id, &row.wrapped_key).await?;
+            let done = sqlx::query!(
+                "UPDATE installation SET key_id = $1, wrapped_key = $2 WHERE wrapped_key = $3",
+                key_id,
+                wrapped,
+                row.wrapped_key
+            );
+            count += done.execute(&self.pool).await?.rows_affected();
         }
         Ok(count)
     }

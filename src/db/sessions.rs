@@ -85,7 +85,9 @@ impl Db {
              WHERE session_hash = ANY ($1) AND expires_at > now()
                AND (credential IS NULL OR credential = $2 OR EXISTS (
                    SELECT FROM api_tokens t
-                   WHERE t.token_hash = s.credential AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())))",
+                   WHERE t.token_hash = s.credential AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())))
+               AND NOT (principal->>'kind' = 'oidc' AND EXISTS (
+                   SELECT FROM revoked_subjects r WHERE r.principal = s.principal->>'subject'))",
             &hashes,
             admin.map(SecretHash::bytes)
         )

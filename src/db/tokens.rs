@@ -6,8 +6,10 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::audit::{self, Entry};
+use super::schedules::permission::{Which, cancel_queued, stop};
 use super::{Db, DbError};
 use crate::domain::audit::Action;
+use crate::domain::permission::{Basis, Ended};
 use crate::domain::principal::{Caller, Kind, Principal, Role, Scope};
 use crate::domain::token::SecretHash;
 
@@ -105,7 +107,8 @@ impl Db {
         .await?)
     }
 
-    /// Revokes a token: servers stop accepting it within seconds.
+    /// Revokes a token: servers stop accepting it within seconds, and what acts in its name ends with it: schedules, and deployments that
+    /// wait for their turn.
     pub async fn revoke_token(&self, id: &str, by: &Caller) -> Result<Revoked, DbError> {
         let mut tx = self.pool.begin().await?;
         let name = sqlx::query_scalar!(
@@ -113,9 +116,13 @@ impl Db {
             id
         );
         if let Some(name) = name.fetch_optional(&mut *tx).await? {
-            let (action, target, details) = (Action::RevokeToken, Some(id), json!({"name": name}));
+            let schedules = stop(&mut tx, Which::Token(id), &Ended::TokenRevoked(id.to_owned()), by).await?;
+            let deployments = cancel_queued(&mut tx, "token", &name, Some(id), &schedules).await?;
+            let details = json!({"name": name, "schedules": schedules, "deployments": deployments});
+            let (action, target) = (Action::RevokeToken, Some(id));
             audit::record(&mut tx, &Entry { by, action, target, repository: None, refused: None, details }).await?;
             tx.commit().await?;
+            self.tell_ended(&deployments).await;
             return Ok(Revoked::Now);
         }
         let known =
@@ -154,6 +161,7 @@ impl Db {
                     role: row.role.parse().map_err(DbError::Corrupt)?,
                     scope: Scope::from_sql(row.scope),
                     expires_at: row.expires_at,
+                    basis: Basis::Kind,
                 };
                 Ok(Accepted { hash, principal, left: row.left.map(seconds) })
             })

@@ -47,6 +47,8 @@ pub enum Wished {
     NotNow(Status),
     /// Retry: this connection was removed.
     ConnectionRemoved(String),
+    /// Retry: this role has to be connected again first.
+    ConnectionOutdated(String),
     /// Retry: this deployment holds the target, or waits for it.
     TargetTaken(String),
     /// Its traffic was to be moved, or is being moved: only an approver may.
@@ -67,13 +69,14 @@ impl Db {
         by: &Caller,
         answer: &Value,
     ) -> Result<Once<Wished>, DbError> {
+        let key = self.keyed(key).await?;
         let mut tx = self.pool.begin().await?;
         if let Some(names) = by.scope().sql()
             && !deployments::is_in_scope(&mut tx, id, names).await?
         {
             return Ok(Once::Now(Wished::Unknown));
         }
-        if let Some(known) = reserve(&mut tx, key).await? {
+        if let Some(known) = reserve(&mut tx, key.as_ref()).await? {
             return Ok(known);
         }
         let made = match wish {
@@ -82,7 +85,7 @@ impl Db {
             Wish::Retry { step } => retry(&mut tx, id, step, by).await?,
         };
         if made == Wished::Accepted {
-            keep(&mut tx, key, answer).await?;
+            keep(&mut tx, key.as_ref(), answer).await?;
             let (repository, details) = (None, json!({}));
             let entry = Entry { by, action: wish.action(), target: Some(id), repository, refused: None, details };
             audit::record(&mut tx, &entry).await?;
@@ -168,8 +171,10 @@ async fn retry(connection: &mut PgConnection, id: &str, step: &str, by: &Caller)
         return Ok(Wished::TargetTaken(holder));
     }
     let (github, aws) = (&target.github_connection_id, &target.aws_connection_id);
-    if let Some(gone) = create::removed_connection(connection, github, aws).await? {
-        return Ok(Wished::ConnectionRemoved(gone));
+    match create::unusable_connection(connection, github, aws).await? {
+        Some(create::Unusable::Removed(id)) => return Ok(Wished::ConnectionRemoved(id)),
+        Some(create::Unusable::Outdated(id)) => return Ok(Wished::ConnectionOutdated(id)),
+        None => {}
     }
     let begun = sqlx::query!(
         "WITH ended AS (

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// A change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A deployment is started.
     Deploy,
@@ -17,6 +17,8 @@ pub enum Action {
     ConnectGithub,
     /// An AWS account is connected.
     ConnectAws,
+    /// A connection gets new credentials.
+    RenewConnection,
     /// A connection is removed.
     RemoveConnection,
     /// A build secret is set.
@@ -31,6 +33,8 @@ pub enum Action {
     DeleteSchedule,
     /// A schedule is run out of turn.
     RunSchedule,
+    /// A schedule stops: the permission that it acts with has ended.
+    StopSchedule,
     /// A browser signs in.
     OpenSession,
     /// A browser signs out.
@@ -39,6 +43,10 @@ pub enum Action {
     CreateToken,
     /// An API token is taken back.
     RevokeToken,
+    /// A subject of an OpenID Connect issuer is refused from now on.
+    RevokeSubject,
+    /// Such a subject is accepted again.
+    RestoreSubject,
     /// The data keys are wrapped with another key.
     RotateKeys,
     /// Maintenance is run now.
@@ -50,13 +58,14 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 25] = [
         Self::Deploy,
         Self::Switch,
         Self::Cancel,
         Self::Retry,
         Self::ConnectGithub,
         Self::ConnectAws,
+        Self::RenewConnection,
         Self::RemoveConnection,
         Self::SetBuildSecret,
         Self::RemoveBuildSecret,
@@ -64,10 +73,13 @@ impl Action {
         Self::ChangeSchedule,
         Self::DeleteSchedule,
         Self::RunSchedule,
+        Self::StopSchedule,
         Self::OpenSession,
         Self::CloseSession,
         Self::CreateToken,
         Self::RevokeToken,
+        Self::RevokeSubject,
+        Self::RestoreSubject,
         Self::RotateKeys,
         Self::RunMaintenance,
         Self::SetLogFilter,
@@ -83,6 +95,7 @@ impl Action {
             Self::Retry => "retry",
             Self::ConnectGithub => "connect.github",
             Self::ConnectAws => "connect.aws",
+            Self::RenewConnection => "connection.renew",
             Self::RemoveConnection => "connection.remove",
             Self::SetBuildSecret => "build_secret.set",
             Self::RemoveBuildSecret => "build_secret.remove",
@@ -90,10 +103,13 @@ impl Action {
             Self::ChangeSchedule => "schedule.change",
             Self::DeleteSchedule => "schedule.delete",
             Self::RunSchedule => "schedule.run",
+            Self::StopSchedule => "schedule.stop",
             Self::OpenSession => "session.open",
             Self::CloseSession => "session.close",
             Self::CreateToken => "token.create",
             Self::RevokeToken => "token.revoke",
+            Self::RevokeSubject => "subject.revoke",
+            Self::RestoreSubject => "subject.restore",
             Self::RotateKeys => "keys.rotate",
             Self::RunMaintenance => "maintenance.run",
             Self::SetLogFilter => "log.set",
@@ -110,6 +126,7 @@ impl Action {
             ("POST", "deploy/{id}/retry") => Some(Self::Retry),
             ("POST", "connect/github") => Some(Self::ConnectGithub),
             ("POST", "connect/aws") => Some(Self::ConnectAws),
+            ("PUT", "connect/github/{id}" | "connect/aws/{id}") => Some(Self::RenewConnection),
             ("DELETE", "connections/{id}") => Some(Self::RemoveConnection),
             ("PUT", "connect/github/{id}/secrets/{name}") => Some(Self::SetBuildSecret),
             ("DELETE", "connect/github/{id}/secrets/{name}") => Some(Self::RemoveBuildSecret),
@@ -117,6 +134,8 @@ impl Action {
             ("PATCH", "schedules/{id}") => Some(Self::ChangeSchedule),
             ("DELETE", "schedules/{id}") => Some(Self::DeleteSchedule),
             ("POST", "schedules/{id}/run") => Some(Self::RunSchedule),
+            ("POST", "revocations") => Some(Self::RevokeSubject),
+            ("DELETE", "revocations/{id}") => Some(Self::RestoreSubject),
             ("POST", "maintenance/runs") => Some(Self::RunMaintenance),
             ("PUT", "log") => Some(Self::SetLogFilter),
             ("DELETE", "log") => Some(Self::ResetLogFilter),

@@ -2,14 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::{Host, Url};
 
 use super::principal::{Role, Scope};
+use super::text;
+
+/// Most bytes of an issuer's name.
+const MAX_ISSUER: usize = 1_024;
+
+/// Most characters of a subject: it is repeated in log and audit.
+const MAX_SUBJECT: usize = 255;
+
+/// Between issuer and subject in the names of subjects; no issuer has it.
+const SEPARATOR: char = '|';
 
 /// Whose tokens may sign in, and as what.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
     /// The issuer as its tokens name it, such as `https://token.actions.githubusercontent.com`.
@@ -21,7 +31,7 @@ pub struct Issuer {
 }
 
 /// One rule.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Each of these claims must have the value, or one of the values; of a claim with several, one must be among them. A name that begins
@@ -57,7 +67,7 @@ pub fn parse(text: &str) -> Result<Vec<Issuer>, String> {
 
 impl Issuer {
     fn check(&self) -> Result<(), String> {
-        if !is_fit(&self.issuer) {
+        if !is_issuer(&self.issuer) {
             return Err("issuer: give an https address, without a query (http only of this machine)".to_owned());
         }
         // An empty one would match tokens that are for nobody.
@@ -69,6 +79,22 @@ impl Issuer {
         }
         let checked = self.rules.iter().enumerate().map(|(at, rule)| (at, rule.check()));
         checked.into_iter().try_for_each(|(at, checked)| checked.map_err(|wrong| format!("rules[{at}].{wrong}")))
+    }
+
+    /// Under which name the subject of one of its tokens is known here: the same subject of another issuer is another principal.
+    pub fn subject_of(&self, subject: &str) -> String {
+        subject_of(&self.issuer, subject)
+    }
+
+    /// Whether this name is that of a subject of its tokens.
+    pub fn subject_has(&self, name: &str) -> bool {
+        name.strip_prefix(place(&self.issuer)).is_some_and(|rest| rest.starts_with(SEPARATOR))
+    }
+
+    /// Whether a token with these claims is for an audience of ours.
+    pub fn is_for(&self, claims: &Map<String, Value>) -> bool {
+        let audiences = claims.get("aud").map(values).unwrap_or_default();
+        audiences.iter().filter_map(Value::as_str).any(|one| self.audiences.iter().any(|ours| ours == one))
     }
 
     /// What a token with these claims gives.
@@ -115,6 +141,25 @@ impl Rule {
         };
         Scope::of(&names.iter().map(resolve).collect::<Option<Vec<_>>>()?).ok()
     }
+}
+
+/// Whether an issuer can be called so.
+pub fn is_issuer(name: &str) -> bool {
+    name.len() <= MAX_ISSUER && is_fit(name) && !name.contains(SEPARATOR)
+}
+
+/// Whether a subject is fit to be repeated in log and audit, whole: cut ones might be the same for two.
+pub fn is_subject(subject: &str) -> bool {
+    !subject.is_empty() && text::cut(subject, MAX_SUBJECT) == subject && !subject.contains(text::is_unfit_for_names)
+}
+
+/// Under which name a subject of an issuer is known: in records, and in revocations.
+pub fn subject_of(issuer: &str, subject: &str) -> String {
+    format!("{}{SEPARATOR}{subject}", place(issuer))
+}
+
+fn place(issuer: &str) -> &str {
+    issuer.split_once("://").map_or(issuer, |(_, place)| place)
 }
 
 /// The claim that a `{claim}` stands for.

@@ -22,6 +22,11 @@ pub struct GithubConnection {
 }
 
 impl GithubConnection {
+    /// Whether the token is the same.
+    pub fn signs_in_as(&self, other: &Self) -> bool {
+        self.token.expose_secret() == other.token.expose_secret()
+    }
+
     /// What of it is secret. The lines of a secret with several are secrets too: builds print line by line.
     pub fn secrets(&self) -> Vec<SecretString> {
         let lines = |secret: &SecretString| -> Vec<SecretString> {
@@ -65,6 +70,22 @@ pub enum AwsCredentials {
 }
 
 impl AwsCredentials {
+    /// Whether all that signs is the same.
+    pub fn signs_in_as(&self, other: &Self) -> bool {
+        let text = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        match (self, other) {
+            (Self::Keys(a), Self::Keys(b)) => {
+                a.access_key_id == b.access_key_id
+                    && a.secret_access_key.expose_secret() == b.secret_access_key.expose_secret()
+                    && text(&a.session_token) == text(&b.session_token)
+            }
+            (Self::Role { role_arn: a, external_id: x }, Self::Role { role_arn: b, external_id: y }) => {
+                a == b && text(x) == text(y)
+            }
+            _ => false,
+        }
+    }
+
     /// What of it is secret.
     pub fn secrets(&self) -> Vec<&SecretString> {
         match self {

@@ -41,6 +41,11 @@ pub fn token_id() -> String {
     random_id("tok_")
 }
 
+/// A new id of a revocation: `rev_…`.
+pub fn revocation_id() -> String {
+    random_id("rev_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,7 +24,7 @@ pub enum Kind {
     Workspaces,
     /// Images of finished deployments that the engine still has.
     Images,
-    /// The records of maintenance itself, and of the times of schedules.
+    /// The records of maintenance itself, of the times of schedules, and of refusals.
     Runs,
 }
 

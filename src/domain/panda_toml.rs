@@ -121,6 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_nested_without_end_is_refused() {
+        let most = usize::try_from(MAX_BYTES).unwrap() / 2;
+        for (open, close) in [("[", "]"), ("{a=", "}")] {
+            for depth in [1_000, most / open.len()] {
+                let file = format!("[build]\ntarget = {}1{}\n", open.repeat(depth), close.repeat(depth));
+                assert!(refused(&file).starts_with("panda.toml:"), "{depth} times {open}");
+            }
+        }
+        let keys = format!("[build]\n{}a = 1\n", "a.".repeat(most / 2));
+        assert!(refused(&keys).starts_with("panda.toml"), "dotted keys");
+    }
+
+    #[test]
     fn columns_count_characters() {
         assert!(refused("[build]\ntarget = \"한글\"; x\n").starts_with("panda.toml:2:14"), "after the value");
     }

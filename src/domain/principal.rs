@@ -1,5 +1,6 @@
 //! Who asks, and what they may: roles, scopes, and where a request came from.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
@@ -8,6 +9,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::permission::Basis;
+use super::token::SecretHash;
 use super::validate;
 
 /// Most repositories of one scope.
@@ -112,6 +115,17 @@ impl Scope {
         }
     }
 
+    /// Its repositories as one text, the same for scopes that hold the same however they are written: `*`, or the names in order, without those
+    /// that an `owner/*` covers.
+    pub fn canonical(&self) -> String {
+        let Self::Repositories(names) = self else { return "*".to_owned() };
+        let names: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let covered = |name: &String| {
+            name.split_once('/').is_some_and(|(owner, repo)| repo != "*" && names.contains(&format!("{owner}/*")))
+        };
+        names.iter().filter(|name| !covered(name)).cloned().collect::<Vec<_>>().join(",")
+    }
+
     /// As the database has it: none for all.
     pub fn sql(&self) -> Option<&[String]> {
         match self {
@@ -181,18 +195,22 @@ pub struct Principal {
     pub scope: Scope,
     /// When their right ends; none when it does so only by being revoked.
     pub expires_at: Option<DateTime<Utc>>,
+    /// What their right rests on: kept with what acts later in their name. Not with a session, which may only read.
+    #[serde(skip)]
+    pub basis: Basis,
 }
 
 impl Principal {
     /// Whoever asks while authentication is off: they may everything.
     pub fn nobody() -> Self {
         let (role, scope) = (Role::Admin, Scope::All);
-        Self { subject: "nobody".to_owned(), kind: Kind::Nobody, role, scope, expires_at: None }
+        Self { subject: "nobody".to_owned(), kind: Kind::Nobody, role, scope, expires_at: None, basis: Basis::Kind }
     }
 
-    /// Whoever has the admin token.
-    pub fn admin() -> Self {
-        Self { subject: "admin".to_owned(), kind: Kind::Admin, ..Self::nobody() }
+    /// The bearer of the admin token, which has this fingerprint.
+    pub fn admin(fingerprint: SecretHash) -> Self {
+        let (subject, basis) = ("admin".to_owned(), Basis::Admin(fingerprint));
+        Self { subject, kind: Kind::Admin, basis, ..Self::nobody() }
     }
 
     /// The same, with reading alone: what a cookie is for, so that no page elsewhere can change anything with it.
@@ -234,7 +252,7 @@ impl Caller {
     /// The schedule of this id, with the role and the scope of whoever answers for it.
     pub fn schedule(id: &str, role: Role, scope: Scope) -> Self {
         let principal =
-            Principal { subject: schedule_subject(id), kind: Kind::Schedule, role, scope, expires_at: None };
+            Principal { subject: schedule_subject(id), kind: Kind::Schedule, role, scope, ..Principal::nobody() };
         Self { principal: Arc::new(principal), ..Self::local() }
     }
 

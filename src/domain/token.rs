@@ -1,8 +1,9 @@
-//! Secrets that we make for others to sign in with: API tokens, sessions, tickets. Only their hashes are stored.
+//! Secrets that we make for others to sign in with: API tokens, sessions, tickets. Only their hashes are stored. Plain ones: there is no dictionary
+//! of 32 random bytes, unlike of what people choose, whose hashes are keyed (`db/idempotency`).
 
 use std::fmt;
 
-use aws_lc_rs::{constant_time, rand};
+use aws_lc_rs::{constant_time, hmac, rand};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
@@ -23,6 +24,21 @@ impl SecretHash {
     /// Of a secret as it came.
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Of a digest that was made elsewhere.
+    pub(super) fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// Tells one secret from another without being what any of them is looked up by: kept with what was done by the secret's bearer.
+    #[must_use]
+    pub fn fingerprint(&self) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let tag = hmac::sign(&key, b"panda: fingerprint of a secret, version 1");
+        let mut digest = [0; 32];
+        digest.copy_from_slice(tag.as_ref());
+        Self(digest)
     }
 
     /// From the database; none when it is not one.
@@ -72,6 +88,14 @@ pub fn ticket() -> Result<SecretString, KeyError> {
     secret("pandat_")
 }
 
+/// A new secret of an installation, which is shown to none.
+///
+/// # Errors
+/// [`KeyError::Random`].
+pub fn random() -> Result<SecretString, KeyError> {
+    secret("")
+}
+
 fn secret(prefix: &str) -> Result<SecretString, KeyError> {
     let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES]);
     rand::fill(bytes.as_mut()).map_err(|_| KeyError::Random)?;
@@ -97,5 +121,9 @@ mod tests {
         assert!(!format!("{a:?} {:?}", hash(&a)).contains(digits));
         assert_eq!(SecretHash::from_sql(hash(&a).bytes()), Some(hash(&a)));
         assert_eq!(SecretHash::from_sql(b"short"), None);
+        let fingerprint = hash(&a).fingerprint();
+        assert!(
+            fingerprint != hash(&a) && fingerprint == hash(&a).fingerprint() && fingerprint != hash(&b).fingerprint()
+        );
     }
 }

@@ -2,6 +2,9 @@
 
 use url::{Host, Url};
 
+use super::aws_role::RoleArn;
+use super::text::is_unfit_for_names;
+
 /// Why a field's value is refused: the sentence tells the rule.
 pub type Refusal = String;
 
@@ -113,20 +116,17 @@ pub fn commit(value: &str) -> Result<(), Refusal> {
 /// # Errors
 /// The rule that it breaks.
 pub fn reason(value: &str) -> Result<(), Refusal> {
-    if (1..=MAX_REASON).contains(&value.chars().count()) && !value.chars().any(is_unprintable) {
+    if (1..=MAX_REASON).contains(&value.chars().count()) && !value.contains(is_unfit_for_names) {
         Ok(())
     } else {
-        Err(format!("must be 1 to {MAX_REASON} characters, none of them a control character or line break"))
+        Err(format!(
+            "must be 1 to {MAX_REASON} characters, none of them a control character, a line break, invisible or one that turns the direction of reading"
+        ))
     }
 }
 
 /// Longest reason, in characters.
 const MAX_REASON: usize = 500;
-
-/// Characters that break a line or turn the direction of the text around them.
-fn is_unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
 
 /// Regions of AWS, `aws`, `aws-cn` and `aws-us-gov`: what a typing error must not pass.
 const REGIONS: &[&str] = &[
@@ -212,14 +212,7 @@ pub fn secret(value: &str, max_len: usize) -> Result<(), Refusal> {
 /// # Errors
 /// The rule that it breaks.
 pub fn role_arn(value: &str) -> Result<(), Refusal> {
-    let parts: Vec<&str> = value.splitn(6, ':').collect();
-    let ok = value.len() <= 2048
-        && matches!(parts.as_slice(), ["arn", "aws" | "aws-cn" | "aws-us-gov", "iam", "", account, role]
-        if account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit())
-            && role.strip_prefix("role/").is_some_and(|name| {
-                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@_/-".contains(&b))
-            }));
-    if ok { Ok(()) } else { Err("must be a role's ARN such as arn:aws:iam::123456789012:role/panda".into()) }
+    RoleArn::parse(value).map(|_| ())
 }
 
 /// An address that a token is sent to: `https`, or `http` when it is on this machine, where nobody is in between; no user or password.

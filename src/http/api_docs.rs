@@ -11,7 +11,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{
     ApiState, audit, connect, connections, deploy, door, events, healthz, log, maintenance, metrics, problem, readyz,
-    reports, schedules, session,
+    reports, revocations, schedules, session,
 };
 
 #[derive(OpenApi)]
@@ -31,6 +31,7 @@ use super::{
         (name = "deployments", description = "Start, follow, switch, cancel, retry."),
         (name = "schedules", description = "Deployments that start by the clock."),
         (name = "sessions", description = "Signing in where no header can be sent: a browser's EventSource."),
+        (name = "revocations", description = "Who is refused, whatever their tokens say."),
         (name = "audit", description = "Who did what."),
         (name = "reports", description = "Questions about the history."),
         (name = "maintenance", description = "What is removed with time."),
@@ -58,6 +59,8 @@ fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(connect::github::handle))
         .routes(routes!(connect::aws::handle))
+        .routes(routes!(connect::github::renew::handle))
+        .routes(routes!(connect::aws::renew::handle))
         .routes(routes!(connect::secrets::handle))
         .routes(routes!(connect::secrets::set::handle, connect::secrets::remove::handle))
         .routes(routes!(connections::handle))
@@ -77,6 +80,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(schedules::runs::handle))
         .routes(routes!(schedules::run::handle))
         .routes(routes!(session::open::handle, session::close::handle))
+        .routes(routes!(revocations::list::handle, revocations::create::handle))
+        .routes(routes!(revocations::remove::handle))
         .routes(routes!(audit::handle))
         .routes(routes!(reports::list::handle))
         .routes(routes!(reports::answer::handle))
@@ -116,8 +121,9 @@ pub fn parts() -> (Router<ApiState>, OpenApiDocument) {
 const FOREIGN: &str = "A page of another origin asks, or the right is missing: `errorCode` tells which.";
 
 fn add_common(path: &str, operation: &mut Operation) {
+    refuses(operation, "400", "The request names no host, two, an invalid one, or another than its target.");
     if !door::PROBES.contains(&path) {
-        refuses(operation, "429", "Too many requests, or too many event streams; see Retry-After.");
+        refuses(operation, "429", "Too many requests, event streams or sessions; see Retry-After.");
     }
     if !path.starts_with("/api/") {
         return;

@@ -1,5 +1,7 @@
 //! `GET /api/v1/audit`: who did what. What was done is kept with the change itself; what was refused, here.
 
+mod refusals;
+
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -17,19 +19,21 @@ use super::envelope::Envelope;
 use super::error::ApiError;
 use super::extract::{QueryParams, is_id};
 use super::problem::Problem;
-use crate::db::audit::{AuditFilter, AuditView, Entry};
+use crate::db::audit::{AuditFilter, AuditView};
 use crate::domain::audit::Action;
 use crate::domain::principal::Caller;
+use crate::domain::refusals::Refusal;
+pub(super) use refusals::Refusals;
 
 /// Longest subject that is asked for, in characters.
 const MAX_SUBJECT: usize = 256;
 
 /// How ids begin that a path may have.
-const IDS: [&str; 4] = ["dep_", "sch_", "gh_", "aws_"];
+const IDS: [&str; 5] = ["dep_", "sch_", "gh_", "aws_", "rev_"];
 
 // ---- What was refused
 
-/// Who asks, once that is known: left by whoever finds it out, for [`keep_refusals`].
+/// Who asks, once that is known: left by whoever finds it out, for `keep_refusals`.
 #[derive(Clone, Debug, Default)]
 pub struct Asked(Arc<OnceLock<Caller>>);
 
@@ -40,30 +44,22 @@ impl Asked {
     }
 }
 
-/// Keeps what somebody asked to be changed and was refused. Of those who did not sign in nothing is known that would be worth a row
-/// that is kept for ever, and they could add any number.
-pub async fn keep_refusals(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+/// Keeps what somebody asked to be changed and was refused, in bounded room (`domain/refusals`). Of those who did not sign in nothing is
+/// known that would be worth a row that is kept for ever, and they could add any number.
+pub(super) async fn keep_refusals(State(refusals): State<Refusals>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let action = route.and_then(|route| Action::of_request(request.method().as_str(), route));
     let Some(action) = action else { return next.run(request).await };
     let asked = Asked::default();
     request.extensions_mut().insert(asked.clone());
-    // /api/v1/deploy/{id}/…, /api/v1/schedules/{id}, …
+    // /api/v1/deploy/{id}/…, /api/v1/connect/github/{id}, …
     let ours = |id: &&str| is_id(id) && IDS.iter().any(|prefix| id.starts_with(prefix));
-    let id = request.uri().path().split('/').nth(4).filter(ours).map(str::to_owned);
+    let target = request.uri().path().split('/').skip(4).find(ours).map(str::to_owned);
     let response = next.run(request).await;
     let (Some(by), Some(problem)) = (asked.0.get(), response.extensions().get::<Problem>()) else { return response };
     if (400..500).contains(&problem.status) {
         let details = json!({"status": problem.status, "message": problem.detail});
-        let (target, refused) = (id.as_deref(), Some(problem.error_code));
-        let entry = Entry { by, action, target, repository: None, refused, details };
-        match state.db.record(&entry).await {
-            Ok(()) => {}
-            Err(error) if error.is_unavailable() => {
-                tracing::warn!(%error, action = action.as_str(), "a refusal could not be kept");
-            }
-            Err(error) => tracing::error!(%error, action = action.as_str(), "a refusal could not be kept"),
-        }
+        refusals.keep(Refusal { by: by.clone(), action, target, code: problem.error_code, details }).await;
     }
     response
 }
@@ -78,9 +74,9 @@ pub struct AuditQuery {
     /// Only of this subject: a token's name, for instance.
     #[param(example = "alice")]
     pub subject: Option<String>,
-    /// Only this action: `deploy`, `switch`, `cancel`, `retry`, `connect.github`, `connect.aws`, `connection.remove`, `schedule.create`,
-    /// `schedule.change`, `schedule.delete`, `schedule.run`, `session.open`, `session.close`, `token.create`, `token.revoke`, `keys.rotate`,
-    /// `maintenance.run`.
+    /// Only this action: `deploy`, `switch`, `cancel`, `retry`, `connect.github`, `connect.aws`, `connection.renew`, `connection.remove`, `schedule.create`,
+    /// `schedule.change`, `schedule.delete`, `schedule.run`, `schedule.stop`, `session.open`, `session.close`, `token.create`, `token.revoke`,
+    /// `subject.revoke`, `subject.restore`, `keys.rotate`, `maintenance.run`, `log.set`, `log.reset`.
     #[param(example = "switch")]
     pub action: Option<String>,
     /// Only of this deployment, connection, schedule or token.
@@ -140,13 +136,18 @@ pub struct AuditPage {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
-    /// When (UTC).
+    /// When (UTC); of several, the last.
     pub at: DateTime<Utc>,
-    /// Who: a token's name, for instance.
+    /// How many refusals it stands for: repetitions within a minute are one entry. What was done is an entry each.
+    #[schema(example = 1)]
+    pub times: i32,
+    /// When the first of several was (UTC); null when it is one.
+    pub first_at: Option<DateTime<Utc>>,
+    /// Who: a token's name, for instance; `*` in an entry that stands for refusals of several.
     #[schema(example = "alice")]
     pub subject: String,
     /// How they signed in: `token`, `oidc`, `admin`, `nobody` (authentication is off), `operator` (the command line on the server),
-    /// `schedule` (by the clock).
+    /// `schedule` (by the clock), `several` (see `subject`).
     #[schema(example = "token")]
     pub kind: String,
     /// The API token, when it was one.
@@ -188,6 +189,8 @@ impl From<AuditView> for AuditEntry {
     fn from(row: AuditView) -> Self {
         Self {
             at: row.at,
+            times: row.times,
+            first_at: row.first_at,
             subject: row.subject,
             kind: row.kind,
             token_id: row.token_id,
@@ -209,7 +212,8 @@ impl From<AuditView> for AuditEntry {
 
 /// Who did what
 ///
-/// Every change that somebody asked for: by whom, from where, and what became of it. For admins; those who see some repositories see what concerns
+/// Every change that somebody asked for: by whom, from where, and what became of it. Refusals that are repeated within a minute are one entry that
+/// says how many. For admins; those who see some repositories see what concerns
 /// these.
 #[utoipa::path(
     get, path = "/api/v1/audit", tag = "audit", operation_id = "audit",

@@ -9,11 +9,12 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{Allowed, Viewer};
 use super::envelope::Envelope;
-use super::error::ApiError;
+use super::error::{ApiError, AwsProblem};
+use crate::db::connections::AwsSummary;
 
 // ---- What it answers
 
-/// All connections, oldest first.
+/// All connections, the one connected or renewed last first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Connections {
     /// Source repositories.
@@ -50,11 +51,24 @@ pub struct AwsItem {
     /// Region to deploy to.
     #[schema(example = "ap-northeast-2")]
     pub region: String,
+    /// Why nothing new can be deployed with it, and what to do; absent where there is nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "The role of the connection … has to be renewed.")]
+    pub problem: Option<String>,
+}
+
+impl From<AwsSummary> for AwsItem {
+    fn from(item: AwsSummary) -> Self {
+        let problem = item.is_outdated.then(|| ApiError::from(AwsProblem::Outdated(item.id.clone())).problem().detail);
+        Self { connection_id: item.id, region: item.region, problem }
+    }
 }
 
 // ---- The handler
 
 /// List the connections
+///
+/// The one connected or renewed last comes first.
 #[utoipa::path(
     get, path = "/api/v1/connections", tag = "connections", operation_id = "listConnections",
     responses(
@@ -71,11 +85,6 @@ pub async fn handle(
         repo: item.repo,
         branch: item.branch,
     });
-    let aws = state
-        .db
-        .aws_connections(caller.scope())
-        .await?
-        .into_iter()
-        .map(|item| AwsItem { connection_id: item.id, region: item.region });
+    let aws = state.db.aws_connections(caller.scope()).await?.into_iter().map(AwsItem::from);
     Ok(Envelope::new("연결 정보를 조회했습니다.", Connections { github: github.collect(), aws: aws.collect() }))
 }

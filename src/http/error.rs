@@ -1,5 +1,6 @@
 //! Every way for a request to fail, and the problem (RFC 9457) that each becomes.
 
+mod aws;
 mod github;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::db::health::words;
 use crate::domain::build_spec::MAX_SECRETS;
 use crate::domain::keyring::KeyError;
 use crate::domain::principal::Role;
+pub use aws::AwsProblem;
 
 /// What a client may be told.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,21 @@ pub enum ApiError {
         /// How many a second there may be for long.
         rate: u32,
         /// When the next one is taken.
+        wait: Duration,
+    },
+    /// The caller has as many expensive requests under way as one may.
+    #[error("the caller has {limit} reports under way")]
+    TooManyOfCaller {
+        /// How many that is.
+        limit: usize,
+    },
+    /// The request names its host not at all, twice, in two ways, or wrongly.
+    #[error("the request's host cannot be used: {0}")]
+    BadHost(&'static str),
+    /// The caller opens sessions too fast.
+    #[error("too many sessions of one caller")]
+    TooManySessions {
+        /// When the next one can be opened.
         wait: Duration,
     },
     /// A page of somebody else asks for a change.
@@ -171,6 +188,9 @@ pub enum ApiError {
     /// There is no schedule with this id.
     #[error("no schedule {0}")]
     ScheduleNotFound(String),
+    /// There is no such revocation.
+    #[error("no revocation {0}")]
+    RevocationNotFound(String),
     /// Somebody else changed the schedule at the same time.
     #[error("schedule {0} was changed meanwhile")]
     ScheduleChanged(String),
@@ -200,17 +220,19 @@ pub enum ApiError {
     /// GitHub cannot confirm the repository and branch.
     #[error(transparent)]
     GitHub(#[from] GitHubError),
-    /// AWS refuses the credentials.
-    #[error("AWS refuses the credentials: {reason}")]
-    AwsRefused {
-        /// The field that holds them.
+    /// An AWS account cannot be connected, or used as it is connected.
+    #[error(transparent)]
+    Aws(#[from] AwsProblem),
+    /// The connection is of something else than the request says.
+    #[error("the connection {id} is of another {field}")]
+    ConnectionDiffers {
+        /// The connection.
+        id: String,
+        /// The field that says something else.
         field: &'static str,
-        /// What AWS said.
-        reason: String,
+        /// What the connection has.
+        connected: String,
     },
-    /// AWS did not answer.
-    #[error("AWS cannot be asked: {0}")]
-    AwsUnavailable(ClientError),
     /// The database is away, or refuses.
     #[error(transparent)]
     Database(#[from] DbError),
@@ -276,6 +298,14 @@ impl ApiError {
                 ),
             )
             .retry_after(SOON),
+            Self::TooManySessions { wait } => P::new(
+                S::TOO_MANY_REQUESTS,
+                "TOO_MANY_SESSIONS",
+                "There are too many sessions",
+                "Too many sessions were opened by this caller: six a minute for long, and thirty at once. Wait as Retry-After says, and use the \
+                 cookie of the one before: a session lasts for hours.",
+            )
+            .retry_after(*wait + Duration::from_millis(999)),
             Self::TooManyRequests { of, rate, wait } => P::new(
                 S::TOO_MANY_REQUESTS,
                 "TOO_MANY_REQUESTS",
@@ -287,6 +317,12 @@ impl ApiError {
                 ),
             )
             .retry_after(*wait + Duration::from_millis(999)),
+            Self::BadHost(why) => P::new(
+                S::BAD_REQUEST,
+                "BAD_HOST",
+                "The request's host cannot be used",
+                format!("The request's host cannot be used: {why}. Send one header Host with the name or address of the server, and its port."),
+            ),
             Self::OriginNotAllowed => P::new(
                 S::FORBIDDEN,
                 "ORIGIN_NOT_ALLOWED",
@@ -474,6 +510,12 @@ impl ApiError {
                 "There is no such schedule",
                 format!("There is no schedule {id}. GET /api/v1/schedules lists those that there are."),
             ),
+            Self::RevocationNotFound(id) => P::new(
+                S::NOT_FOUND,
+                "REVOCATION_NOT_FOUND",
+                "There is no such revocation",
+                format!("There is no revocation {id}. GET /api/v1/revocations lists those that there are."),
+            ),
             Self::ScheduleChanged(id) => P::new(
                 S::CONFLICT,
                 "SCHEDULE_CHANGED",
@@ -519,18 +561,30 @@ impl ApiError {
             )
             .retry_after(SOON),
             Self::GitHub(error) => github::problem(error),
-            Self::AwsRefused { field, reason } => P::new(
-                S::BAD_REQUEST,
-                "AWS_CREDENTIALS_REFUSED",
-                "AWS refuses the credentials",
-                format!("{field}: AWS refuses the credentials ({reason}). Check them, and that they belong to this region's partition."),
+            Self::Aws(error) => aws::problem(error),
+            Self::ConnectionDiffers { id, field, connected } => P::new(
+                S::CONFLICT,
+                "CONNECTION_DIFFERS",
+                "The connection is of something else",
+                format!(
+                    "{field}: the connection {id} has {connected}, and renewing it cannot change that. Leave the field out or give the same, \
+                     or make a new connection with POST /api/v1/connect/{}.",
+                    if id.starts_with("aws_") { "aws" } else { "github" }
+                ),
             )
             .field(field),
-            Self::AwsUnavailable(error) => P::new(
-                S::BAD_GATEWAY,
-                "AWS_UNAVAILABLE",
-                "AWS cannot be asked",
-                format!("AWS could not be asked about the credentials ({error}). Nothing was stored; try again."),
+            Self::TooManyOfCaller { limit } => P::new(
+                S::SERVICE_UNAVAILABLE,
+                "REPORTS_BUSY",
+                "Too many reports at once",
+                format!("{limit} of your reports are under way, which is as many as one caller may have. Wait for their answers before asking for more."),
+            )
+            .retry_after(SOON),
+            Self::Database(DbError::Busy(busy)) => P::new(
+                S::SERVICE_UNAVAILABLE,
+                "DATABASE_BUSY",
+                "Too much at once",
+                format!("Just now {busy}, and none became free in time. Nothing was lost; ask for less at once, and try again in a moment."),
             )
             .retry_after(SOON),
             Self::Database(DbError::Unavailable(error)) => P::new(
@@ -538,6 +592,20 @@ impl ApiError {
                 "DATABASE_UNAVAILABLE",
                 "The database is away",
                 format!("Just now {}. Nothing was lost; try again in a moment.", words(error)),
+            )
+            .retry_after(SOON),
+            Self::Database(DbError::SchemaPending(reason)) => P::new(
+                S::SERVICE_UNAVAILABLE,
+                "DATABASE_UNAVAILABLE",
+                "The database is not ready",
+                format!("The server has no database yet: {reason}. Nothing was stored; try again in a moment."),
+            )
+            .retry_after(SOON),
+            Self::Database(DbError::Unusable(cause)) => P::new(
+                S::SERVICE_UNAVAILABLE,
+                "DATABASE_UNAVAILABLE",
+                "The database is away",
+                format!("Just now {cause}. Nothing was lost; try again in a moment."),
             )
             .retry_after(SOON),
             Self::Database(DbError::Key(KeyError::Service { passing: true, problem, .. })) => P::new(
@@ -563,6 +631,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match &self {
+            // The callers of one class have used it up: a metric counts them.
+            Self::Database(DbError::Busy(busy)) => tracing::debug!(%busy, "request rejected"),
             // Everybody is told so, as long as it lasts; the heartbeat says it too.
             Self::Database(error) if error.is_unavailable() => {
                 tracing::warn!(%error, "the database is away for a request");

@@ -17,7 +17,7 @@ use super::auth::Asks;
 use super::deploy::list::{named, statuses};
 use super::error::ApiError;
 use super::extract::{Client, QueryParams};
-use super::hub::feed::FeedHead;
+use super::hub::feed::{FeedHead, FeedWatch};
 use super::problem::Problem;
 use super::stream::accept::takes_event_stream;
 use super::stream::all::{All, Start};
@@ -39,10 +39,10 @@ pub struct EventsQuery {
     /// Only events after which the deployment has one of these statuses, separated by commas: `RUNNING`, `DEPLOYMENT_READY`, `COMPLETED`, `FAILED`.
     #[param(example = "DEPLOYMENT_READY,COMPLETED,FAILED")]
     pub status: Option<String>,
-    /// Only this account or organisation.
+    /// Only this account or organisation, in any case.
     #[param(example = "acme")]
     pub owner: Option<String>,
-    /// Only this repository.
+    /// Only this repository, in any case.
     #[param(example = "shop")]
     pub repo: Option<String>,
     /// Only this branch.
@@ -111,7 +111,7 @@ pub async fn handle(
     let mut watch = state.hub.watch_all();
     let look = timeout(FIRST_LOOK, watch.first_look()).await;
     let away = !matches!(look, Ok(FeedHead::Here(_)));
-    let (start, unknown_id) = start(&state, &ask, away).await;
+    let (start, unknown_id) = start(&watch, &ask, away).await;
     let comments = [
         ask.unknown_lang.then_some(UNKNOWN_LANG),
         away.then_some(AWAY),
@@ -124,7 +124,7 @@ pub async fn handle(
 }
 
 /// Where to begin, and whether that is now because the id is not known.
-async fn start(state: &ApiState, ask: &AskAll, away: bool) -> (Start, bool) {
+async fn start(watch: &FeedWatch, ask: &AskAll, away: bool) -> (Start, bool) {
     let id = match ask.last_event_id {
         None => return (Start::Now, false),
         Some(Err(_)) => return (Start::Now, true),
@@ -133,8 +133,8 @@ async fn start(state: &ApiState, ask: &AskAll, away: bool) -> (Start, bool) {
     if away {
         return (Start::AfterId(id), false);
     }
-    match state.db.feed_place(id.transaction, id.id).await {
-        Ok(Some(place)) => (Start::After(place), false),
+    match watch.resume(id).await {
+        Ok(Some(position)) => (Start::After(position), false),
         Ok(None) => (Start::Now, true),
         Err(error) => {
             tracing::warn!(%error, "a place among all events is looked for later");

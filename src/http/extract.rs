@@ -13,7 +13,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::ApiState;
-use super::client::{Peer, client, origin};
+use super::client::{Peer, Proxies};
 use super::error::ApiError;
 use super::middleware::REQUEST_ID;
 use crate::domain::build_spec::secret_name;
@@ -168,7 +168,7 @@ impl FromRequestParts<ApiState> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
-        Ok(Self(client(peer(parts), &parts.headers, &state.config.trusted_proxies)))
+        Ok(Self(Proxies::from(&*state.config).client(peer(parts), &parts.headers)))
     }
 }
 
@@ -180,7 +180,7 @@ impl FromRequestParts<ApiState> for Origin {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
-        Ok(Self(origin(peer(parts), &parts.headers, &state.config.trusted_proxies)))
+        Ok(Self(Proxies::from(&*state.config).origin(peer(parts), &parts.headers)))
     }
 }
 
@@ -215,6 +215,18 @@ impl<S: Send + Sync> FromRequestParts<S> for ConnectionId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         id(parts, state).await.map(Self).map_err(ApiError::ConnectionNotFound)
+    }
+}
+
+/// A revocation's id in the path, as [`DeploymentId`].
+#[derive(Debug)]
+pub struct RevocationId(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for RevocationId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        id(parts, state).await.map(Self).map_err(ApiError::RevocationNotFound)
     }
 }
 

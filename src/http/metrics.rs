@@ -15,9 +15,8 @@ use crate::metrics::MEDIA_TYPE;
     responses((status = 200, description = "All metrics of this replica.", body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn handle(State(state): State<ApiState>) -> Response {
-    let (used, idle) = state.db.connections();
-    state.metrics.set_connections(used, idle);
-    state.metrics.set_database_trouble(state.db.trouble().is_some());
+    state.metrics.database.set(&state.db.usage());
+    state.metrics.database.set_trouble(state.db.trouble().is_some());
     state.metrics.streams.set(state.seats.taken(), state.seats.bytes());
     ([(header::CONTENT_TYPE, MEDIA_TYPE)], state.metrics.text()).into_response()
 }

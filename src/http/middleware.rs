@@ -131,7 +131,7 @@ mod tests {
             .route("/boom", get(async || -> () { panic!("s3cr3t") }))
             .route("/never", get(std::future::pending::<()>));
         let config = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap().http;
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        let request = Request::get(path).header(header::HOST, "panda").body(Body::empty()).unwrap();
         let response = wrap(routes, &config).oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 10_000).await.unwrap();

@@ -8,6 +8,7 @@
 mod api_docs;
 pub mod audit;
 pub mod auth;
+pub mod caller_limit;
 pub mod client;
 pub mod connect;
 pub mod connections;
@@ -29,7 +30,9 @@ pub mod oidc;
 pub mod problem;
 pub mod readyz;
 pub mod reports;
+pub mod revocations;
 pub mod schedules;
+mod schema_gate;
 pub mod server;
 pub mod session;
 pub mod stream;
@@ -51,6 +54,7 @@ use crate::domain::names::Names;
 use crate::metrics::Metrics;
 pub use api_docs::document;
 pub use auth::{Auth, AuthOptions};
+use caller_limit::CallerLimit;
 pub use error::ApiError;
 pub use hub::Hub;
 pub use server::tls::{Tls, TlsError};
@@ -89,6 +93,8 @@ pub struct ApiState {
     pub maintenance: Arc<Notify>,
     /// What is logged.
     pub log: LogControl,
+    /// Reports of one caller at once.
+    pub reports: CallerLimit,
     /// Places for event streams.
     pub seats: Seats,
     /// Cancelled when the process is to end: streams close, and readiness is taken back.
@@ -104,15 +110,17 @@ pub struct LogControl {
     pub asked: Arc<Notify>,
 }
 
-/// The whole API.
+/// The whole API. Called within a runtime: refusals are counted by a task.
 pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
     let (routes, document) = api_docs::parts();
+    let refusals = audit::Refusals::start(state.db.clone(), state.shutdown.clone());
     let app = routes
         .merge(api_docs::browser(document))
         .fallback(async || ApiError::RouteNotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(from_fn_with_state(state.clone(), audit::keep_refusals))
+        .layer(from_fn_with_state(refusals, audit::keep_refusals))
+        .layer(from_fn_with_state(state.clone(), schema_gate::guard))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state);
     middleware::wrap(app, &config)

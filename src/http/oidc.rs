@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::clients::ClientError;
 use crate::clients::oidc::{IssuerKeys, Times};
-use crate::domain::claims::Issuer;
+use crate::domain::claims::{Issuer, is_subject};
+use crate::domain::permission::{Basis, Identity};
 use crate::domain::principal::{Kind, Principal};
-use crate::domain::text;
 use crate::http::error::ApiError;
 
 /// Signatures with a public key only. With HS256 whoever knows the public key could sign.
@@ -35,9 +35,6 @@ const LEEWAY: u64 = 30;
 
 /// Longest token, in bytes; those with many groups have some thousands.
 const MAX_TOKEN: usize = 8 * 1024;
-
-/// Most characters of a subject: it is repeated in log and audit.
-const MAX_SUBJECT: usize = 255;
 
 /// Why a token gives no right.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +95,11 @@ impl Verifier {
         Ok(Self { issuers: issuers.into_iter().map(with_keys).collect::<Result<_, _>>()? })
     }
 
+    /// The issuers' names.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().map(|(issuer, _)| issuer.issuer.as_str())
+    }
+
     /// Whether a bearer token looks like one that is for this: three parts, as no API token has.
     pub fn is_for(token: &str) -> bool {
         token.split('.').count() == 3
@@ -132,7 +134,7 @@ impl Verifier {
         }
         let key = DecodingKey::from_jwk(&key).map_err(|_| OidcError::Invalid("its key cannot be used"))?;
         let claims = decode::<Map<String, Value>>(token, &key, &validation(issuer, header.alg));
-        principal(issuer, &claims.map_err(|error| OidcError::Invalid(reason(error.kind())))?.claims)
+        principal(issuer, claims.map_err(|error| OidcError::Invalid(reason(error.kind())))?.claims)
     }
 }
 
@@ -146,10 +148,9 @@ fn validation(issuer: &Issuer, algorithm: Algorithm) -> Validation {
     validation
 }
 
-fn principal(issuer: &Issuer, claims: &Map<String, Value>) -> Result<Principal, OidcError> {
+fn principal(issuer: &Issuer, claims: Map<String, Value>) -> Result<Principal, OidcError> {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-    // Cut ones might be the same for two.
-    if subject.is_empty() || text::cut(subject, MAX_SUBJECT) != subject || subject.chars().any(char::is_control) {
+    if !is_subject(subject) {
         return Err(OidcError::Invalid("its subject is empty, too long or not fit to be shown"));
     }
     // Somewhat later than it says, as the check of the signature has it.
@@ -159,11 +160,10 @@ fn principal(issuer: &Issuer, claims: &Map<String, Value>) -> Result<Principal, 
         reason = "beyond the years that there are, it is refused on the next line"
     )]
     let expires_at = DateTime::<Utc>::from_timestamp(expires as i64, 0).ok_or(OidcError::Invalid("it has no end"))?;
-    let (role, scope) = issuer.right(claims).ok_or(OidcError::NoRight)?;
-    // The same subject of another issuer is somebody else.
-    let place = issuer.issuer.split_once("://").map_or(issuer.issuer.as_str(), |(_, place)| place);
-    let subject = format!("{place}|{subject}");
-    Ok(Principal { subject, kind: Kind::Oidc, role, scope, expires_at: Some(expires_at) })
+    let (role, scope) = issuer.right(&claims).ok_or(OidcError::NoRight)?;
+    let subject = issuer.subject_of(subject);
+    let basis = Basis::Oidc(Arc::new(Identity::new(&issuer.issuer, claims)));
+    Ok(Principal { subject, kind: Kind::Oidc, role, scope, expires_at: Some(expires_at), basis })
 }
 
 /// The library's reason, in words that tell nothing about the token's contents.

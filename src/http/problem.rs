@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -57,6 +58,10 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 2)]
     pub stage: Option<i32>,
+    /// The external id that the role's trust policy has to require; absent when the problem is about none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "panda-0123456789abcdef0123456789abcdef")]
+    pub external_id: Option<String>,
     #[serde(skip)]
     retry_after: Option<Duration>,
 }
@@ -82,6 +87,7 @@ impl Problem {
             field: None,
             deployment_id: None,
             stage: None,
+            external_id: None,
             retry_after: None,
         }
     }
@@ -104,6 +110,13 @@ impl Problem {
     #[must_use]
     pub fn stage(mut self, stage: Option<i32>) -> Self {
         self.stage = stage;
+        self
+    }
+
+    /// Names the external id, which is no secret to the tenant that it is derived for.
+    #[must_use]
+    pub fn external_id(mut self, id: &SecretString) -> Self {
+        self.external_id = Some(id.expose_secret().to_owned());
         self
     }
 

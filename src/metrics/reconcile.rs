@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::deployment::{Status, Unfinished};
 use crate::domain::failure::ErrorCode;
+use crate::domain::interruptions::Interruption;
 
 /// Seconds of a step: from a look that finds everything done, to a build and a person's patience.
 const STEP_BUCKETS: [f64; 10] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1_800.0, 7_200.0];
@@ -35,6 +36,14 @@ struct OfCode {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCause {
+    cause: &'static str,
+}
+
+/// What can interrupt a run of a step.
+const CAUSES: [&str; 4] = ["process_death", "lease_lost", "statement_refused", "step_error"];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
     state: &'static str,
 }
@@ -47,6 +56,7 @@ pub struct ReconcileMetrics {
     step_seconds: Family<OfStep, Histogram, fn() -> Histogram>,
     retries: Family<OfStep, Counter>,
     claims: Counter,
+    interruptions: Family<OfCause, Counter>,
     ownership_lost: Counter,
     lateness: Histogram,
     builds: Gauge,
@@ -64,6 +74,7 @@ impl ReconcileMetrics {
             step_seconds: Family::new_with_constructor(|| Histogram::new(STEP_BUCKETS)),
             retries: Family::default(),
             claims: Counter::default(),
+            interruptions: Family::default(),
             ownership_lost: Counter::default(),
             lateness: Histogram::new(LATENESS_BUCKETS),
             builds: Gauge::default(),
@@ -77,6 +88,9 @@ impl ReconcileMetrics {
         }
         for code in ErrorCode::ALL {
             drop(new.failures.get_or_create(&OfCode { error_code: code.as_str().to_owned() }));
+        }
+        for cause in CAUSES {
+            drop(new.interruptions.get_or_create(&OfCause { cause }));
         }
         new.set_unfinished(Unfinished::default());
         registry.register(
@@ -108,6 +122,11 @@ impl ReconcileMetrics {
             new.retries.clone(),
         );
         registry.register("claims", "Deployments that this replica claimed", new.claims.clone());
+        registry.register(
+            "interruptions",
+            "Runs of steps that were interrupted, by cause: process_death (found by the replica that took over), lease_lost, statement_refused, step_error",
+            new.interruptions.clone(),
+        );
         registry.register(
             "ownership_lost",
             "Deployments that turned out to be another replica's, or were given up with the lease",
@@ -169,6 +188,23 @@ impl ReconcileMetrics {
         self.claims.inc_by(count as u64);
     }
 
+    /// Records a run that was interrupted.
+    pub fn interrupted(&self, interruption: Interruption) {
+        self.count_cause(match interruption {
+            Interruption::ProcessDeath => "process_death",
+            Interruption::LeaseLost => "lease_lost",
+        });
+    }
+
+    /// Records a statement that the database refused.
+    pub fn statement_refused(&self) {
+        self.count_cause("statement_refused");
+    }
+
+    fn count_cause(&self, cause: &'static str) {
+        self.interruptions.get_or_create(&OfCause { cause }).inc();
+    }
+
     /// Records that a deployment is another's by now.
     pub fn lost(&self) {
         self.ownership_lost.inc();
@@ -182,6 +218,7 @@ impl ReconcileMetrics {
     /// Records a try that is to be repeated.
     pub fn step_retried(&self, step: &str) {
         self.retries.get_or_create(&OfStep { step: step.to_owned() }).inc();
+        self.count_cause("step_error");
     }
 
     /// Records a status that was committed, and the code of a failure.

@@ -44,6 +44,24 @@ impl Connections {
 }
 
 impl Driver {
+    /// The deployment's connections as they are now, when one of them has other credentials than `used`: an error may be due to those.
+    pub(super) async fn renewed(
+        &self,
+        deployment: &Deployment,
+        used: &(GithubConnection, AwsConnection),
+    ) -> Result<Option<(GithubConnection, AwsConnection)>, DbError> {
+        let github = self.db.github_connection(&deployment.github_connection_id).await;
+        let aws = self.db.aws_connection(&deployment.aws_connection_id).await;
+        match (github, aws) {
+            (Ok(Some(github)), Ok(Some(aws))) => {
+                let same = github.signs_in_as(&used.0) && aws.credentials.signs_in_as(&used.1.credentials);
+                Ok((!same).then_some((github, aws)))
+            }
+            (Err(error), _) | (_, Err(error)) if error.is_unavailable() => Err(error),
+            _ => Ok(None),
+        }
+    }
+
     /// The connections that the deployment names; fails it when one is gone.
     pub(super) async fn connections(
         &mut self,

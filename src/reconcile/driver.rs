@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::limits::{LOCK_RETRY, MAX_CLAIMS_WITHOUT_PROGRESS, MAX_REFUSALS, RETRY_BASE, RETRY_CAP};
+use super::limits::{LOCK_RETRY, MAX_REFUSALS, RETRY_BASE, RETRY_CAP, SUSPICIOUS_CLAIMS};
 use super::memory::Memory;
 use super::notifier::Notifier;
 use super::permit::Permit;
@@ -22,6 +22,7 @@ use crate::domain::catalogue::{EventCode, Lang};
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::interruptions::Interruption;
 use crate::domain::{Deployment, Status};
 use crate::failpoints;
 use crate::metrics::ReconcileMetrics;
@@ -53,6 +54,8 @@ enum After {
     GoOn,
     /// The next turn, after a while.
     Sleep(Duration),
+    /// The next turn, with credentials that were renewed meanwhile.
+    Renewed(Box<(GithubConnection, AwsConnection)>),
     /// Done with this deployment: it is finished, given back, or another's.
     Done,
 }
@@ -71,7 +74,8 @@ impl Driver {
                 // Nothing may be done any more: whatever is under way is dropped where it stands.
                 () = lost.cancelled() => {
                     metrics.lost();
-                    tracing::warn!("given up: the lease was lost");
+                    metrics.interrupted(Interruption::LeaseLost);
+                    tracing::warn!("lease lost, dropping the deployment");
                 }
             }
         };
@@ -80,9 +84,8 @@ impl Driver {
 
     /// What a turn needs is boxed: thousands sleep between two turns, and would each keep the room of the largest.
     async fn turns(&mut self, mut deployment: Deployment) {
-        let Some(connections) = Box::pin(self.connections(&mut deployment)).await else { return };
-        let aws = &connections.1;
-        let user = self.services.aws.user(&aws.id, &deployment.region, &aws.credentials);
+        let Some(mut connections) = Box::pin(self.connections(&mut deployment)).await else { return };
+        let mut user = self.user(&deployment, &connections.1);
         let mut known: Option<(Step, Memory)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
         // Statements in a row that the database refused: it will refuse the same again.
@@ -122,6 +125,10 @@ impl Driver {
             failures = if turn.is_err() { failures + 1 } else { 0 };
             match turn {
                 Ok(After::GoOn) => {}
+                Ok(After::Renewed(renewed)) => {
+                    user = self.user(&deployment, &renewed.1);
+                    connections = *renewed;
+                }
                 Ok(After::Sleep(duration)) => {
                     let due = Instant::now() + duration;
                     tokio::select! {
@@ -132,13 +139,18 @@ impl Driver {
                 }
                 Ok(After::Done) => return,
                 Err(error) => {
-                    refusals = if error.is_unavailable() { 0 } else { refusals + 1 };
+                    if error.is_unavailable() {
+                        refusals = 0;
+                    } else {
+                        refusals += 1;
+                        self.metrics.statement_refused();
+                    }
                     let read = Box::pin(self.read_again(&deployment.id, &error, failures));
                     match read.instrument(span.clone()).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
-                    let reason = error.to_string();
+                    let reason = format!("{error} ({refusals} times in a row)");
                     let failed = Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).instrument(span);
                     if refusals >= MAX_REFUSALS && failed.await {
                         return;
@@ -146,6 +158,10 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn user(&self, deployment: &Deployment, aws: &AwsConnection) -> UserAws {
+        self.services.aws.user(&aws.id, &deployment.region, &aws.credentials)
     }
 
     /// When the attempt has to be ready for its switch.
@@ -171,8 +187,7 @@ impl Driver {
             let next = Change { step: Some((cancel.name().to_owned(), cancel.state())), ..memory.change() };
             return self.commit(deployment, next, After::GoOn).await;
         }
-        if deployment.claims_without_progress > MAX_CLAIMS_WITHOUT_PROGRESS {
-            let reason = format!("step {} was begun {MAX_CLAIMS_WITHOUT_PROGRESS} times without progress", step.name());
+        if let Some(reason) = self.given_up(deployment, step, memory).await? {
             return self.end_failed(deployment, ErrorCode::StepCrashed, &reason, memory.change()).await;
         }
         if memory.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -183,17 +198,32 @@ impl Driver {
             self.give_back(deployment).await;
             return Ok(After::Done);
         }
-        // Held until the step is over; the connection's end frees it, so a crash cannot leave it behind.
-        let _lock = match step.lock() {
+        // Held until the step is over; it expires after a crash.
+        let lock = match step.lock() {
             None => None,
-            Some(name) => match self.db.try_lock(name).await? {
+            Some(name) => match self.db.try_lock(name, self.options.lease).await? {
                 Some(lock) => Some(lock),
                 None => return Ok(After::Sleep(LOCK_RETRY)),
             },
         };
-        match self.run(deployment, step, memory.deadline, connections, user).await? {
+        let lock_lost = async {
+            match &lock {
+                Some(lock) => lock.lost().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ran = tokio::select! {
+            ran = self.run(deployment, step, memory.deadline, connections, user) => ran?,
+            () = lock_lost => return Ok(After::Sleep(LOCK_RETRY)),
+        };
+        match ran {
             Ran::Outcome(outcome) => self.take(deployment, *outcome, memory).await,
             Ran::Error(StepError::Fatal { code, reason }) => {
+                // Credentials that were renewed are often taken back soon after: that must fail nothing that runs.
+                if let Some(renewed) = self.renewed(deployment, connections).await? {
+                    tracing::info!(%code, reason, "the step failed with credentials that were renewed meanwhile, trying the new ones");
+                    return Ok(After::Renewed(Box::new(renewed)));
+                }
                 self.end_failed(deployment, code, &reason, memory.change()).await
             }
             Ran::Error(StepError::Retryable { code, reason }) => {
@@ -208,6 +238,23 @@ impl Driver {
                 Ok(After::Done)
             }
         }
+    }
+
+    /// Why the step is not begun once more; none when it may be. Asked once for each claim. Cancelling is never given up for it: what it would
+    /// leave behind keeps running at AWS.
+    async fn given_up(
+        &self,
+        deployment: &Deployment,
+        step: &Step,
+        memory: &mut Memory,
+    ) -> Result<Option<String>, DbError> {
+        let suspicious = deployment.claims_without_progress >= SUSPICIOUS_CLAIMS && step.cancelled().is_some();
+        if !suspicious || memory.judged {
+            return Ok(None);
+        }
+        let interruptions = self.db.interruptions(deployment).await?;
+        memory.judged = true;
+        Ok(interruptions.verdict(step.name()))
     }
 
     /// The step that follows from a wish to cancel; none when there is no wish, or that step runs already.

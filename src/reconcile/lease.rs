@@ -7,12 +7,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::db::Db;
 use crate::db::ownership::Heartbeat;
+use crate::db::{Class, Db};
 use crate::domain::news::News;
-
-/// What is wrong with a database that is asked and says nothing.
-const SILENT: &str = "the database does not answer";
 
 /// What keeps it from joining, and from renewing.
 static JOINING: News = News::new();
@@ -31,6 +28,8 @@ pub(super) struct Lease {
 #[derive(Clone)]
 pub(super) struct Leases {
     db: Db,
+    /// Stays the same when a lease is lost.
+    process: Uuid,
     name: String,
     length: Duration,
     present: Arc<Mutex<Option<Lease>>>,
@@ -38,7 +37,7 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn new(db: Db, name: String, length: Duration) -> Self {
-        Self { db, name, length, present: Arc::default() }
+        Self { db, process: Uuid::now_v7(), name, length, present: Arc::default() }
     }
 
     /// The present lease; none while the database cannot be reached.
@@ -53,21 +52,27 @@ impl Leases {
         }
     }
 
-    /// Keeps a lease until `stop`: joins, renews, and joins anew under another id when the lease was lost. `look` is called
-    /// after each joining, and when a heartbeat found something to claim.
+    /// Keeps a lease until `stop`: joins, renews, and joins again under another id when the lease was lost. `look` is called
+    /// after each joining.
     pub(super) async fn keep(&self, stop: CancellationToken, look: impl Fn()) {
+        let mut rejoined = false;
         while !stop.is_cancelled() {
             let replica = Uuid::now_v7();
             let asked = Instant::now();
-            let registered =
-                tokio::time::timeout(self.length, self.db.register_replica(replica, &self.name, self.length)).await;
+            let registered = tokio::time::timeout(
+                self.length,
+                self.db.register_replica(replica, self.process, &self.name, self.length),
+            )
+            .await;
             match registered {
                 Ok(Ok(())) => {
                     self.db.note_heartbeat(None);
                     tracing::info!(lease = %replica, "joined as a replica");
                     self.set(Some(Lease { replica, lost: CancellationToken::new() }));
                     look();
-                    self.renew(replica, asked, &stop, &look).await;
+                    let record = rejoined.then(|| self.record_lost_leases());
+                    tokio::join!(self.renew(replica, asked, &stop), futures_util::future::OptionFuture::from(record));
+                    rejoined = true;
                 }
                 Ok(Err(error)) => {
                     if JOINING.are(&error) {
@@ -76,10 +81,11 @@ impl Leases {
                     self.db.note_heartbeat(Some(self.db.in_words(&error)));
                 }
                 Err(_) => {
-                    if JOINING.are(&SILENT) {
-                        tracing::warn!(error = SILENT, "cannot join as a replica; deployments wait");
+                    let error = self.db.silence();
+                    if JOINING.are(&error) {
+                        tracing::warn!(error, "cannot join as a replica; deployments wait");
                     }
-                    self.db.note_heartbeat(Some(SILENT.to_owned()));
+                    self.db.note_heartbeat(Some(error));
                 }
             }
             if !stop.is_cancelled() {
@@ -95,7 +101,7 @@ impl Leases {
 
     /// Renews until the lease is lost or `stop`. `renewed` is when the last good renewal was *asked* for: the database's clock
     /// for us began no earlier.
-    async fn renew(&self, replica: Uuid, mut renewed: Instant, stop: &CancellationToken, look: impl Fn()) {
+    async fn renew(&self, replica: Uuid, mut renewed: Instant, stop: &CancellationToken) {
         // Others take over at the full length; we stop a tenth before.
         let usable = self.length.mul_f64(0.9);
         loop {
@@ -108,19 +114,16 @@ impl Leases {
             }
             let asked = Instant::now();
             if asked >= deadline {
-                tracing::warn!(lease = %replica, "the lease could not be renewed in time: all that is owned is given up");
+                tracing::warn!(lease = %replica, "lease not renewed in time, dropping all work");
                 return self.set(None);
             }
             match tokio::time::timeout_at(deadline, self.db.heartbeat(replica)).await {
-                Ok(Ok(Heartbeat::Renewed { claimable })) => {
+                Ok(Ok(Heartbeat::Renewed)) => {
                     renewed = asked;
                     self.db.note_heartbeat(None);
-                    if claimable {
-                        look();
-                    }
                 }
                 Ok(Ok(Heartbeat::Lost)) => {
-                    tracing::warn!(lease = %replica, "the lease had run out: all that was owned is given up");
+                    tracing::warn!(lease = %replica, "lease expired, dropping all work");
                     return self.set(None);
                 }
                 Ok(Err(error)) => {
@@ -129,15 +132,27 @@ impl Leases {
                     }
                     self.db.note_heartbeat(Some(self.db.in_words(&error)));
                 }
-                Err(_) => self.db.note_heartbeat(Some(SILENT.to_owned())),
+                Err(_) => self.db.note_heartbeat(Some(self.db.silence())),
             }
+        }
+    }
+
+    /// The records of what was interrupted say that this process lives.
+    async fn record_lost_leases(&self) {
+        if let Err(error) = self.db.of(Class::Reconcile).record_lost_leases(self.process).await {
+            tracing::warn!(%error, "step_runs still shows lost leases as deaths");
         }
     }
 
     /// Gives all back and leaves.
     pub(super) async fn leave(&self) {
         let Some(lease) = self.present() else { return };
-        match tokio::time::timeout(Duration::from_secs(2), self.db.deregister_replica(lease.replica)).await {
+        match tokio::time::timeout(
+            Duration::from_secs(2),
+            self.db.of(Class::Reconcile).deregister_replica(lease.replica),
+        )
+        .await
+        {
             Ok(Ok(())) => tracing::info!(lease = %lease.replica, "left; all deployments are given back"),
             Ok(Err(error)) => tracing::warn!(%error, "could not leave; others take over when the lease runs out"),
             Err(_) => tracing::warn!("could not leave in time; others take over when the lease runs out"),

@@ -5,9 +5,6 @@ use std::time::Duration;
 /// Between two sweeps for claimable rows, when no notification comes.
 pub(super) const SWEEP: Duration = Duration::from_secs(1);
 
-/// The same while there is nothing to drive: heartbeats say when there is something to claim.
-pub(super) const IDLE_SWEEP: Duration = Duration::from_secs(10);
-
 /// Sweeps after which we look for rows that we own and nobody drives.
 pub(super) const RECHECK_SWEEPS: u32 = 10;
 
@@ -16,6 +13,12 @@ pub(super) const UPKEEP: Duration = Duration::from_secs(10);
 
 /// Longest time between two looks for schedules that are due: one that was just made may have to wait for it.
 pub(super) const SCHEDULES_SWEEP: Duration = Duration::from_secs(5);
+
+/// Between two looks whether the sign-in settings here are the newest. Well below the time for which other replicas' count.
+pub(super) const SETTINGS_LOOK: Duration = Duration::from_secs(10);
+
+/// Between two looks for schedules whose permission has ended before they are due.
+pub(super) const PERMISSIONS_SWEEP: Duration = Duration::from_secs(30);
 
 /// Shortest: another replica is at what is due.
 pub(super) const SCHEDULES_AGAIN: Duration = Duration::from_millis(200);
@@ -32,8 +35,8 @@ pub(super) const RETRY_BASE: Duration = Duration::from_millis(500);
 /// Longest wait before a step is tried again.
 pub(super) const RETRY_CAP: Duration = Duration::from_secs(30);
 
-/// Claims without progress after which a deployment fails: its step ends the process that runs it.
-pub(super) const MAX_CLAIMS_WITHOUT_PROGRESS: i32 = 5;
+/// Claims without progress after which it is counted how the runs before were interrupted.
+pub(super) const SUSPICIOUS_CLAIMS: i32 = 6;
 
 /// Statements in a row that the database refuses before the deployment fails.
 pub(super) const MAX_REFUSALS: u32 = 3;

@@ -28,6 +28,8 @@ pub(super) struct Memory {
     pub(super) deadline: Option<Instant>,
     /// Whether that is the time of the whole attempt.
     pub(super) whole: bool,
+    /// Whether it was counted how the runs before were interrupted.
+    pub(super) judged: bool,
 }
 
 impl Memory {
@@ -49,6 +51,7 @@ impl Memory {
             span,
             deadline,
             whole: attempt_ends.is_some() && deadline == attempt_ends,
+            judged: false,
         }
     }
 

@@ -1,17 +1,22 @@
 //! Schedules whose time has come. Every replica looks; each time is dealt with by one of them, in one transaction (`db/schedules`). What a process
 //! that dies leaves undone is due still, for whoever looks next.
+//!
+//! A schedule runs only while the permission of its owner exists (`domain/permission`), which depends on the settings of the server. While a
+//! roll changes them, replicas with the newest run schedules and the others do not.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{SCHEDULES_AGAIN, SCHEDULES_SWEEP};
+use super::limits::{PERMISSIONS_SWEEP, SCHEDULES_AGAIN, SCHEDULES_SWEEP, SETTINGS_LOOK};
 use super::notifier::Notifier;
 use crate::db::schedules::{Ran, Run, Starter};
 use crate::db::{Db, DbError};
 use crate::domain::news::News;
+use crate::domain::permission::{Ended, SignIn};
 use crate::metrics::Metrics;
 use crate::steps::{FIRST_STEP, Services};
 
@@ -24,13 +29,24 @@ pub(super) struct Schedules {
     pub(super) services: Arc<Services>,
     pub(super) notifier: Notifier,
     pub(super) metrics: Metrics,
+    pub(super) sign_in: SignIn,
+}
+
+/// What is known of the sign-in settings, and when it was found out.
+#[derive(Default)]
+struct Looked {
+    /// Whether no replica has newer settings than this one.
+    newest: bool,
+    settings_at: Option<Instant>,
+    permissions_at: Option<Instant>,
 }
 
 impl Schedules {
     /// Runs what is due until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
+        let mut looked = Looked::default();
         loop {
-            let wait = match self.run_due(&stop).await {
+            let wait = match self.run_due(&mut looked, &stop).await {
                 Ok(wait) => wait,
                 Err(error) => {
                     if RUNNING.are(&error) {
@@ -47,23 +63,52 @@ impl Schedules {
     }
 
     /// Runs all that is due and nobody else is at; for how long there is nothing to do then, as far as is known now.
-    async fn run_due(&self, stop: &CancellationToken) -> Result<Duration, DbError> {
+    async fn run_due(&self, looked: &mut Looked, stop: &CancellationToken) -> Result<Duration, DbError> {
+        self.look_at_permissions(looked).await?;
         let starter = Starter { names: &self.services.names, first_step: FIRST_STEP };
         loop {
             // Asked first: mostly nothing is due, and then this is all that is asked.
             let next = self.db.next_schedule().await?.unwrap_or(TimeDelta::MAX);
             // Of what another replica is at, too: it is late all the same.
             self.metrics.schedules.set_overdue((-next).to_std().unwrap_or_default());
-            let ran = if next <= TimeDelta::zero() && !stop.is_cancelled() {
-                self.db.run_due_schedule(starter).await?
+            let ran = if next <= TimeDelta::zero() && looked.newest && !stop.is_cancelled() {
+                self.db.run_due_schedule(starter, &self.sign_in).await?
             } else {
                 None
             };
             let Some(ran) = ran else {
-                return Ok(next.to_std().unwrap_or_default().clamp(SCHEDULES_AGAIN, SCHEDULES_SWEEP));
+                let soonest = if looked.newest { SCHEDULES_AGAIN } else { SCHEDULES_SWEEP };
+                return Ok(next.to_std().unwrap_or_default().clamp(soonest, SCHEDULES_SWEEP));
             };
             self.tell(ran).await;
         }
+    }
+
+    /// Finds out whether the settings here are the newest, and if so stops what has no permission any more: also what is due next year.
+    async fn look_at_permissions(&self, looked: &mut Looked) -> Result<(), DbError> {
+        let is_due = |at: Option<Instant>, every: Duration| at.is_none_or(|at| at.elapsed() >= every);
+        if is_due(looked.settings_at, SETTINGS_LOOK) {
+            looked.newest = self.db.has_newest_sign_in(&self.sign_in.fingerprint()).await?;
+            looked.settings_at = Some(Instant::now());
+        }
+        if looked.newest && is_due(looked.permissions_at, PERMISSIONS_SWEEP) {
+            for stopped in self.db.stop_schedules_without_permission(&self.sign_in).await? {
+                self.metrics.schedules.ran("failed");
+                self.tell_stopped(&stopped.schedule, &stopped.ended);
+            }
+            looked.permissions_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn tell_stopped(&self, schedule: &str, ended: &Ended) {
+        self.metrics.schedules.stopped(ended.code());
+        tracing::warn!(
+            schedule,
+            code = ended.code(),
+            reason = ended.message(),
+            "schedule stopped, its permission has ended"
+        );
     }
 
     async fn tell(&self, ran: Ran) {
@@ -79,6 +124,9 @@ impl Schedules {
         }
         let Some(run) = ran.run else { return };
         self.metrics.schedules.ran(run.result());
+        if let Some(ended) = ran.stopped {
+            return self.tell_stopped(&schedule, &ended);
+        }
         match run {
             Run::Started { deployment, superseded } => {
                 tracing::info!(schedule, deployment, late_ms, "a schedule started a deployment");

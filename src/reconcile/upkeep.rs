@@ -1,4 +1,5 @@
-//! What any replica does now and then for all: turns that nobody gave, deployments that nobody advances, another log filter.
+//! What each replica does now and then for all: turns that were not given, deployments that no replica advances, another log filter, sequences; and for
+//! itself, whether the database stores new rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(super) async fn run(db: Db, settings: Settings, metrics: Metrics, asked: Arc
                 log.follow(Err(&error));
             }
         }
+        db.probe_writes().await;
+        advance_sequences(&db).await;
         super::turns::give(&db).await;
         match db.most_overdue(&limits).await {
             Ok(overdue) => {
@@ -65,6 +68,18 @@ pub(super) async fn run(db: Db, settings: Settings, metrics: Metrics, asked: Arc
             }
             Err(_) => {}
         }
+    }
+}
+
+/// A standby that was promoted under this process may have rows and no sequences.
+async fn advance_sequences(db: &Db) {
+    match db.advance_sequences().await {
+        Ok(sequences) => {
+            for sequence in sequences {
+                tracing::warn!(sequence, "the sequence was behind the rows of its table; it continues behind them");
+            }
+        }
+        Err(error) => tracing::debug!(%error, "sequences could not be checked"),
     }
 }
 

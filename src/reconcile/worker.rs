@@ -12,15 +12,17 @@ use tokio_util::task::TaskTracker;
 use super::connections::Connections;
 use super::driver::Driver;
 use super::lease::{Lease, Leases};
-use super::limits::{DRAIN, IDLE_SWEEP, RECHECK_SWEEPS, SWEEP};
+use super::limits::{DRAIN, RECHECK_SWEEPS, SWEEP};
 use super::notifier::Notifier;
 use super::permit::Permit;
 use super::schedules::Schedules;
 use crate::db::notify::WORK_CHANNEL;
-use crate::db::{Db, DbError};
+use crate::db::{Class, Db, DbError};
 use crate::domain::Deployment;
 use crate::domain::connection::{AwsConnection, GithubConnection};
+use crate::domain::interruptions::Interruption;
 use crate::domain::news::News;
+use crate::domain::permission::SignIn;
 use crate::metrics::{Listener, Metrics};
 use crate::steps::{Services, Step};
 
@@ -60,6 +62,8 @@ pub struct Reconciler {
     work: Arc<Notify>,
     /// Somebody set a log filter, or took it back.
     log: Arc<Notify>,
+    /// Who is let in.
+    sign_in: SignIn,
 }
 
 impl Reconciler {
@@ -74,7 +78,7 @@ impl Reconciler {
         // Before anybody can look: the first of everything is counted from zero.
         metrics.reconcile.know(Step::NAMES);
         Self {
-            leases: Leases::new(db.clone(), options.name.clone(), options.lease),
+            leases: Leases::new(db.of(Class::Lease), options.name.clone(), options.lease),
             builds: Arc::new(Semaphore::new(options.max_builds)),
             options: Arc::new(options),
             db,
@@ -85,7 +89,15 @@ impl Reconciler {
             tasks: TaskTracker::new(),
             work: Arc::new(Notify::new()),
             log: Arc::default(),
+            sign_in: SignIn::default(),
         }
+    }
+
+    /// With the API's sign-in settings: what acts in a principal's name ends with the principal's permission. Without them, as where no caller
+    /// signs in, only what the database says ends one.
+    #[must_use]
+    pub fn with_sign_in(self, sign_in: SignIn) -> Self {
+        Self { sign_in, ..self }
     }
 
     /// What to tell when somebody set a log filter, or took it back: it is looked for at once.
@@ -102,17 +114,24 @@ impl Reconciler {
         background.spawn(self.clone().listen(stop.clone()));
         let notify = CancellationToken::new();
         background.spawn(self.notifier.clone().run(self.db.clone(), self.metrics.reconcile.clone(), notify.clone()));
-        background.spawn(super::housekeeping::run(self.db.clone(), stop.clone()));
+        background.spawn(super::housekeeping::run(self.db.of(Class::Background), stop.clone()));
         let settings = self.services.settings.clone();
         let schedules = Schedules {
-            db: self.db.clone(),
+            db: self.db.of(Class::Background),
             services: Arc::clone(&self.services),
             notifier: self.notifier.clone(),
             metrics: self.metrics.clone(),
+            sign_in: self.sign_in.clone(),
         };
         background.spawn(schedules.run(stop.clone()));
         let asked = Arc::clone(&self.log);
-        background.spawn(super::upkeep::run(self.db.clone(), settings, self.metrics.clone(), asked, stop.clone()));
+        background.spawn(super::upkeep::run(
+            self.db.of(Class::Background),
+            settings,
+            self.metrics.clone(),
+            asked,
+            stop.clone(),
+        ));
         self.claim_until(&stop).await;
         self.tasks.close();
         // Every task ends by itself within the drain; the time limit is for a task that hangs in the database.
@@ -133,16 +152,20 @@ impl Reconciler {
         let mut unsure = false;
         let mut sweeps = 0_u32;
         loop {
-            let idle = self.driven().is_empty() && !unsure;
-            tokio::select! {
-                () = self.work.notified() => {}
-                () = tokio::time::sleep(if idle { IDLE_SWEEP } else { SWEEP }) => {
+            let asked = tokio::select! {
+                () = self.work.notified() => true,
+                () = tokio::time::sleep(SWEEP) => {
                     sweeps = sweeps.wrapping_add(1);
-                    unsure |= idle || sweeps.is_multiple_of(RECHECK_SWEEPS);
+                    unsure |= sweeps.is_multiple_of(RECHECK_SWEEPS);
+                    false
                 }
                 () = stop.cancelled() => return,
-            }
+            };
             let Some(lease) = self.leases.present() else { continue };
+            // A replica with nothing to do asks a smaller question.
+            if !asked && !unsure && self.driven().is_empty() && matches!(self.db.is_claimable().await, Ok(false)) {
+                continue;
+            }
             match self.claim(&lease, &steps, unsure, stop).await {
                 Ok(()) => unsure = false,
                 Err(error) => {
@@ -162,7 +185,12 @@ impl Reconciler {
             let (room, builds) = (to_i64(room), to_i64(self.builds.available_permits()));
             let claimed = self.db.claim(lease.replica, room, &steps.known, builds, &steps.heavy).await?;
             self.metrics.reconcile.claimed(claimed.len());
-            ids.extend(claimed);
+            for one in claimed {
+                if let Some(interruption) = one.interrupted.filter(|kind| *kind == Interruption::ProcessDeath) {
+                    self.metrics.reconcile.interrupted(interruption);
+                }
+                ids.push(one.id);
+            }
         }
         self.metrics.reconcile.set_driven(self.driven().len());
         self.see_wishes(lease).await?;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use axum::http::HeaderMap;
 use rand::RngExt;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::options::SandboxCredentials;
@@ -36,10 +37,12 @@ pub enum AuthError {
     WrongRegion,
 }
 
-/// The long-lived keys and the sessions that `AssumeRole` handed out.
+/// The long-lived keys, the roles, and the sessions that `AssumeRole` handed out.
 pub struct Accounts {
     pub user: SandboxCredentials,
     pub controller: SandboxCredentials,
+    /// Trust policies by the role's ARN.
+    roles: Mutex<HashMap<String, Value>>,
     sessions: Mutex<HashMap<String, (Caller, String)>>,
 }
 
@@ -54,7 +57,22 @@ impl Accounts {
             access_key_id: key_id(&seed, account),
             secret_access_key: SecretString::from(random_text(40)),
         };
-        Self { user: key(USER_ACCOUNT), controller: key(CONTROLLER_ACCOUNT), sessions: Mutex::default() }
+        Self {
+            user: key(USER_ACCOUNT),
+            controller: key(CONTROLLER_ACCOUNT),
+            roles: Mutex::default(),
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// Makes a role, or gives it another trust policy.
+    pub fn put_role(&self, arn: &str, trust_policy: Value) {
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner).insert(arn.to_owned(), trust_policy);
+    }
+
+    /// The trust policy of a role; none when there is no such role.
+    pub fn trust_policy(&self, arn: &str) -> Option<Value> {
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
     }
 
     /// The caller that the request's `Authorization` header names.
@@ -75,6 +93,11 @@ impl Accounts {
             }
         };
         if region == REGION { Ok(caller) } else { Err(AuthError::WrongRegion) }
+    }
+
+    /// Takes temporary credentials back.
+    pub fn end_session(&self, access_key_id: &str) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(access_key_id);
     }
 
     /// New temporary credentials for `caller`: access key id, secret, session token.

@@ -4,17 +4,28 @@
 //! | --- | --- |
 //! | `POST registry-notifications` | takes the registry's notification envelope |
 //! | `GET`, `PUT`, `DELETE faults` | shows, replaces, clears the settings of what goes wrong |
+//! | `PUT roles` | makes a role of either account or changes it: `{"arn", "trustPolicy"}`, the policy as IAM has it |
 //! | `GET effects` | what really happened |
 //! | `GET`, `DELETE history-gaps` | shows, forgets the gaps between two readings of one execution's history: how many, by milliseconds |
 
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
+use super::aws::trust;
 use super::chain;
 use super::faults::Faults;
 use super::world::World;
+
+/// A role of either account.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Role {
+    arn: String,
+    trust_policy: Value,
+}
 
 /// Answers one control call: status and JSON.
 pub fn handle(world: &Arc<World>, method: &Method, path: &str, body: &[u8]) -> (StatusCode, String) {
@@ -41,6 +52,16 @@ pub fn handle(world: &Arc<World>, method: &Method, path: &str, body: &[u8]) -> (
             world.faults.clear();
             show(&world.faults.get())
         }
+        ("PUT", "roles") => match serde_json::from_slice::<Role>(body) {
+            Ok(role) => {
+                if let Some(flaw) = trust::flaw(&role.trust_policy) {
+                    return refuse(StatusCode::BAD_REQUEST, &flaw);
+                }
+                world.accounts.put_role(&role.arn, role.trust_policy);
+                (StatusCode::OK, "{}".to_owned())
+            }
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("roles: {error}")),
+        },
         ("GET", "effects") => show(&world.read(|state| state.effects.clone())),
         ("GET", "history-gaps") => show(&world.readings.gaps()),
         ("DELETE", "history-gaps") => {
@@ -49,7 +70,7 @@ pub fn handle(world: &Arc<World>, method: &Method, path: &str, body: &[u8]) -> (
         }
         _ => refuse(
             StatusCode::NOT_FOUND,
-            "the sandbox has faults, effects, history-gaps and registry-notifications under its control URL",
+            "the sandbox has faults, roles, effects, history-gaps and registry-notifications under its control URL",
         ),
     }
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
+use serde_json::json;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::accounts::{CONTROLLER_ACCOUNT, REGION, USER_ACCOUNT};
+use super::accounts::{CONTROLLER_ACCOUNT, Caller, REGION, USER_ACCOUNT};
 use super::aws::events::{PANDA_BUS, bus_arn};
+use super::aws::trust;
 use super::ecs::Fleet;
 use super::effects::{Effects, RepositoryEffects};
 use super::faults::FaultsHandle;
@@ -73,6 +76,39 @@ impl Sandbox {
     /// An access key of the controller's account.
     pub fn controller_credentials(&self) -> &SandboxCredentials {
         &self.world.accounts.controller
+    }
+
+    /// Makes a role in either account, or gives it another trust policy (IAM's JSON).
+    ///
+    /// # Panics
+    /// On a policy that the sandbox does not play: a test's mistake.
+    pub fn put_role(&self, arn: &str, trust_policy: serde_json::Value) {
+        let flaw = trust::flaw(&trust_policy);
+        assert!(flaw.is_none(), "{flaw:?}: {trust_policy}");
+        self.world.accounts.put_role(arn, trust_policy);
+    }
+
+    /// Makes a role that the controller's account may assume with this external id alone.
+    pub fn put_role_for(&self, arn: &str, external_id: &str) {
+        let condition = json!({"StringEquals": {"sts:ExternalId": external_id}});
+        let principal = format!("arn:aws:iam::{CONTROLLER_ACCOUNT}:root");
+        let statement = json!({
+            "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": principal}, "Condition": condition,
+        });
+        self.put_role(arn, json!({"Version": "2012-10-17", "Statement": [statement]}));
+    }
+
+    /// Temporary keys of a session of a role of the user's account, as `AssumeRole` gives to those whom it trusts: the keys and their token.
+    pub fn user_session(&self, role: &str, session: &str) -> (SandboxCredentials, SecretString) {
+        let arn = format!("arn:aws:sts::{USER_ACCOUNT}:assumed-role/{role}/{session}");
+        let caller = Caller { account: USER_ACCOUNT.to_owned(), arn, user_id: format!("AROA:{session}") };
+        let (access_key_id, secret, token) = self.world.accounts.open_session(caller);
+        (SandboxCredentials { access_key_id, secret_access_key: secret.into() }, token.into())
+    }
+
+    /// Takes the keys of a session back, as an administrator does or time.
+    pub fn end_session(&self, keys: &SandboxCredentials) {
+        self.world.accounts.end_session(&keys.access_key_id);
     }
 
     /// The user's account.

@@ -1,9 +1,10 @@
 //! How a fetched source is built: the request's options, and for what it leaves out, `panda.toml` of the repository.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{Context, StepError};
+use crate::bounded::{self, ReadError};
 use crate::domain::build_spec::BuildSpec;
 use crate::domain::failure::ErrorCode;
 use crate::domain::panda_toml::{self, FILE, MAX_BYTES};
@@ -50,13 +51,14 @@ fn read(root: &Path) -> Result<Option<String>, StepError> {
     if !found.is_file() {
         return Err(invalid(format!("{FILE} is a link or a folder; put a regular file there")));
     }
-    let mut bytes = Vec::new();
     let file = std::fs::File::open(&path).map_err(unreadable)?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(invalid(format!("{FILE} has more than {MAX_BYTES} bytes; leave out what is not about the build")));
-    }
-    String::from_utf8(bytes).map(Some).map_err(|_| invalid(format!("{FILE} is not valid UTF-8")))
+    bounded::all(file, MAX_BYTES).and_then(bounded::text).map(Some).map_err(|error| match error {
+        ReadError::TooLong(most) => {
+            invalid(format!("{FILE} has more than {most} bytes; leave out what is not about the build"))
+        }
+        ReadError::NotText => invalid(format!("{FILE} is not valid UTF-8")),
+        ReadError::Io(error) => unreadable(error),
+    })
 }
 
 #[cfg(test)]

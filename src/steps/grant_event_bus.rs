@@ -1,6 +1,6 @@
 //! Step 2: the permission on the controller's event bus for the user's account.
 //!
-//! Parallel PutPermission calls lose each other's statement, so this runs under an advisory lock, and the policy is read back.
+//! Parallel PutPermission calls lose each other's statement, so this runs under a lease, and the policy is read back.
 //!
 //! AWS may refuse a rule's target for as long as its bus does not permit the account. Then step 1 comes here first, quietly, and goes
 //! on where it was: users see the steps in their agreed order either way.

@@ -3,7 +3,7 @@
 //! Log stores filter by members of the object itself. The formatter of tracing-subscriber puts the fields of spans into lists within lists, where
 //! Loki and CloudWatch do not find `deployment`; so ours puts them beside those of the line, the inner ones over the outer.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value};
 use tracing::{Event, Subscriber};
@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime as _;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::domain::text::visible_json;
 
 /// What every line has, and no field may stand for.
 const OURS: [&str; 4] = ["timestamp", "level", "target", "message"];
@@ -46,15 +48,16 @@ where
 
         writer.write_str("{\"timestamp\":\"")?;
         tracing_subscriber::fmt::time().format_time(&mut writer)?;
-        write!(writer, "\",\"level\":\"{}\",\"target\":{}", metadata.level(), Value::from(metadata.target()))?;
+        let mut rest = format!("\",\"level\":\"{}\",\"target\":{}", metadata.level(), Value::from(metadata.target()));
         if let Some(message) = fields.remove("message") {
-            write!(writer, ",\"message\":{message}")?;
+            write!(rest, ",\"message\":{message}")?;
         }
         for (name, value) in &fields {
             let name = if OURS.contains(&name.as_str()) { format!("{name}_") } else { name.clone() };
-            write!(writer, ",{}:{value}", Value::from(name))?;
+            write!(rest, ",{}:{value}", Value::from(name))?;
         }
-        writer.write_str("}\n")
+        // People read these lines in terminals as well.
+        writeln!(writer, "{}}}", visible_json(&rest))
     }
 }
 
@@ -167,6 +170,14 @@ mod tests {
     fn a_line_is_one_line_whatever_it_says() {
         let line = line(|| tracing::info!(text = "a\nb\u{1b}[31m\u{2028}\"", "first\nsecond"));
         assert_eq!((&line["text"], &line["message"]), (&"a\nb\u{1b}[31m\u{2028}\"".into(), &"first\nsecond".into()));
+    }
+
+    #[test]
+    fn no_line_misleads_a_terminal() {
+        let lines = lines(|| tracing::info!(text = "\u{202e}\u{9b}2J\u{e0041}", "m\u{2066}\r"));
+        assert!(!lines.concat().contains(crate::domain::text::misleads), "{lines:?}");
+        let line: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!((&line["text"], &line["message"]), (&"\u{202e}\u{9b}2J\u{e0041}".into(), &"m\u{2066}\r".into()));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! All integration tests, one binary: linking once is most of the build.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
+#![allow(non_snake_case, reason = "a test is named feature__claim: found by the feature, and read as the claim")]
+#![allow(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
 mod builds;
 mod chart;
@@ -20,6 +22,7 @@ mod maintenance;
 mod monitoring;
 mod moto;
 mod parts;
+mod postgres;
 mod reconcile;
 mod report;
 mod rolling;
@@ -30,5 +33,6 @@ mod security;
 mod soak;
 mod streams;
 mod streams_clients;
+mod supply_chain;
 mod support;
 mod traces;

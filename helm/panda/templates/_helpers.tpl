@@ -128,6 +128,9 @@ hook
       key: password
 - name: PANDA_DATABASE_URL
   value: postgres://panda:$(POSTGRES_PASSWORD)@{{ include "panda.fullname" .root }}-postgresql:5432/panda
+{{- else if $v.database.asFile }}
+- name: PANDA_DATABASE_URL_FILE
+  value: /etc/panda/database-url/{{ default (ternary $v.database.existingSecretKey "database-url" (ne $v.database.existingSecret "")) .key }}
 {{- else }}
 - name: PANDA_DATABASE_URL
   valueFrom:
@@ -135,11 +138,72 @@ hook
       name: {{ default (default (include "panda.fullname" .root) $v.database.existingSecret) .secret }}
       key: {{ default (ternary $v.database.existingSecretKey "database-url" (ne $v.database.existingSecret "")) .key }}
 {{- end }}
+{{- if and $v.database.directSecret (not .secret) }}
+{{- if $v.database.asFile }}
+- name: PANDA_DATABASE_DIRECT_URL_FILE
+  value: /etc/panda/database-direct-url/{{ $v.database.directSecretKey }}
+{{- else }}
+- name: PANDA_DATABASE_DIRECT_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $v.database.directSecret }}
+      key: {{ $v.database.directSecretKey }}
+{{- end }}
+{{- end }}
 {{- if $v.database.caSecret }}
 - name: PGSSLMODE
   value: verify-full
 - name: PGSSLROOTCERT
   value: /etc/panda/database/{{ $v.database.caSecretKey }}
+{{- end }}
+{{- end -}}
+
+{{/* Where the files are of what `panda.databaseEnv` says; takes the same. */}}
+{{- define "panda.databaseMounts" -}}
+{{- $v := .root.Values -}}
+{{- if and $v.database.asFile (or .secret (not $v.postgresql.enabled)) }}
+- name: database-url
+  mountPath: /etc/panda/database-url
+  readOnly: true
+{{- if and $v.database.directSecret (not .secret) }}
+- name: database-direct-url
+  mountPath: /etc/panda/database-direct-url
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- if $v.database.caSecret }}
+- name: database-ca
+  mountPath: /etc/panda/database
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* Their volumes. Folders, not single files: only those follow a changed secret. */}}
+{{- define "panda.databaseVolumes" -}}
+{{- $v := .root.Values -}}
+{{- if and $v.database.asFile (or .secret (not $v.postgresql.enabled)) }}
+- name: database-url
+  secret:
+    secretName: {{ default (default (include "panda.fullname" .root) $v.database.existingSecret) .secret }}
+    defaultMode: 0440
+    items:
+      - key: {{ default (ternary $v.database.existingSecretKey "database-url" (ne $v.database.existingSecret "")) .key }}
+        path: {{ default (ternary $v.database.existingSecretKey "database-url" (ne $v.database.existingSecret "")) .key }}
+{{- if and $v.database.directSecret (not .secret) }}
+- name: database-direct-url
+  secret:
+    secretName: {{ $v.database.directSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ $v.database.directSecretKey }}
+        path: {{ $v.database.directSecretKey }}
+{{- end }}
+{{- end }}
+{{- with $v.database.caSecret }}
+- name: database-ca
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
 {{- end }}
 {{- end -}}
 

@@ -2,30 +2,45 @@
 
 use serde_json::Value;
 
-use crate::cli::error::CliError;
 use crate::cli::types::Report;
+use crate::domain::text::visible;
+
+/// What makes a spreadsheet take a text for a formula, in half and full width.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+
+/// What has to stand in quotes: beside the characters of RFC 4180 those that programs split at in other countries.
+const SPLITS: [char; 7] = [',', '"', '\n', '\r', ';', '\t', '|'];
 
 /// The answer with its heading.
-pub fn text(report: &Report) -> Result<String, CliError> {
-    let failed =
-        |error: csv::Error| CliError::input("--format", format!("the answer cannot be written as CSV: {error}"));
-    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
-    writer.write_record(report.columns.iter().map(|column| &column.name)).map_err(failed)?;
-    for row in &report.rows {
-        writer.write_record(row.iter().map(cell)).map_err(failed)?;
-    }
-    let bytes = writer.into_inner().map_err(|error| failed(error.into_error().into()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+pub fn text(report: &Report) -> String {
+    let heading = line(report.columns.iter().map(|column| plain(&column.name)));
+    let rows = report.rows.iter().map(|row| line(row.iter().map(cell)));
+    std::iter::once(heading).chain(rows).collect()
 }
 
-/// A branch may be called `=1+1`: whoever opens the file must not run it.
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.map(|cell| quoted(&cell)).collect();
+    format!("{}\n", cells.join(","))
+}
+
+fn quoted(cell: &str) -> String {
+    if cell.contains(SPLITS) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+}
+
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => plain(text),
+        number @ Value::Number(_) => number.to_string(),
+        other => plain(&other.to_string()),
     }
+}
+
+/// A branch may be called `=1+1`: the reader's spreadsheet must not run it, nor show another name than there is.
+fn plain(text: &str) -> String {
+    let shown = visible(text);
+    let is_formula = shown.trim_start().starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n']);
+    if is_formula { format!("'{shown}") } else { shown }
 }
 
 #[cfg(test)]
@@ -51,12 +66,19 @@ mod tests {
     #[test]
     fn values_are_quoted_where_they_have_to_be_and_nothing_is_empty() {
         let rows = json!([["main", 1.5], ["a,\"b\"", -2], [null, null]]);
-        assert_eq!(text(&report(rows)).unwrap(), "branch,n\nmain,1.5\n\"a,\"\"b\"\"\",-2\n,\n");
+        assert_eq!(text(&report(rows)), "branch,n\nmain,1.5\n\"a,\"\"b\"\"\",-2\n,\n");
     }
 
     #[test]
     fn no_text_is_a_formula_to_a_spreadsheet() {
-        let rows = json!([["=1+1", 0], ["@SUM(A1)", 0], ["+x", 0], ["-x", 0], ["ok=1", -1]]);
-        assert_eq!(text(&report(rows)).unwrap(), "branch,n\n'=1+1,0\n'@SUM(A1),0\n'+x,0\n'-x,0\nok=1,-1\n");
+        for formula in ["=1+1", "@SUM(A1)", "+x", "-x", " =1+1", "\n=1+1", "\u{a0}=1", "＝1＋1", "＠x", "－1"] {
+            let shown = text(&report(json!([[formula, 0]])));
+            assert!(shown.trim_start_matches("branch,n\n").trim_start_matches('"').starts_with('\''), "{shown:?}");
+        }
+        assert_eq!(text(&report(json!([["ok=1", -1], ["-2", -2]]))), "branch,n\nok=1,-1\n'-2,-2\n");
+        let split = json!([["a;=1+1", 0], ["a\"\n=1", 0], ["a|=1", 0]]);
+        assert_eq!(text(&report(split)), "branch,n\n\"a;=1+1\",0\n\"a\"\"\n=1\",0\n\"a|=1\",0\n");
+        let hidden = json!([["a\t\u{202e}b", 0], ["\u{feff}=1", 0]]);
+        assert_eq!(text(&report(hidden)), "branch,n\na<U+0009><U+202E>b,0\n<U+FEFF>=1,0\n");
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::api::ServerArgs;
 use super::clean;
 use super::error::CliError;
-use super::progress::say;
+use super::progress::{say, say_as_it_is};
 use super::table::rows;
 use moment::Moment;
 
@@ -90,7 +90,7 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
     let (report, data) = api.report(&name, &query).await?;
     match format {
         Format::Json => say(&clean::json(&data)),
-        Format::Csv => say(csv::text(&report)?.trim_end()),
+        Format::Csv => say(csv::text(&report).trim_end()),
         Format::Table => {
             let terminal = std::io::stdout().is_terminal().then(|| table::Terminal {
                 width: terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)),
@@ -99,7 +99,7 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
             let (since, until) = (minute(&report.since), minute(&report.until));
             say(&clean::line(&format!("{}, {since} to {until}", report.title)));
             say(&clean::line(&report.about));
-            say(&format!("\n{}", table::text(&report, terminal).trim_end()));
+            say_as_it_is(&format!("\n{}", table::text(&report, terminal).trim_end()));
             if report.truncated {
                 say("\nThere is more: ask about a shorter time, or one repository.");
             }

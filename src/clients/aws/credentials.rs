@@ -5,22 +5,30 @@ use std::fmt;
 use aws_config::{Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{
     Credentials,
-    provider::{self, ProvideCredentials, SharedCredentialsProvider, future},
+    provider::{self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
+use super::roles::{RoleGuard, RoleRefusal};
 use crate::domain::connection::{AwsCredentials, AwsKeys};
 
 /// What the role's session is called in the user's `CloudTrail`.
-const SESSION_NAME: &str = "panda";
+pub(super) const SESSION_NAME: &str = "panda";
 
-/// Who the credentials stand for: never a secret.
-pub(super) fn principal(credentials: &AwsCredentials) -> &str {
-    match credentials {
-        AwsCredentials::Keys(keys) => &keys.access_key_id,
-        AwsCredentials::Role { role_arn, .. } => role_arn,
-    }
+/// Distinguishes credentials without being a secret itself: renewed keys may have the same id.
+pub(super) fn fingerprint(credentials: &AwsCredentials) -> [u8; 32] {
+    let (kind, public) = match credentials {
+        AwsCredentials::Keys(keys) => ("keys", &keys.access_key_id),
+        AwsCredentials::Role { role_arn, .. } => ("role", role_arn),
+    };
+    let secrets = credentials.secrets().into_iter().map(secrecy::ExposeSecret::expose_secret);
+    let all = std::iter::once(public.as_str()).chain(secrets).fold(Sha256::new().chain_update(kind), |hash, part| {
+        // The length keeps one part from running into the next.
+        hash.chain_update(part.len().to_be_bytes()).chain_update(part)
+    });
+    all.finalize().into()
 }
 
 pub(super) fn of_keys(keys: &AwsKeys) -> Credentials {
@@ -33,12 +41,18 @@ pub(super) fn of_keys(keys: &AwsKeys) -> Credentials {
     )
 }
 
-/// The provider for a user's credentials; a role is assumed with `base`'s (the controller's) credentials, on first use.
-pub(super) fn provider(base: &SdkConfig, region: &str, credentials: &AwsCredentials) -> SharedCredentialsProvider {
+/// The provider for a user's credentials; a role is assumed with `base`'s (the controller's) credentials, on first use, when `guard` lets it.
+pub(super) fn provider(
+    base: &SdkConfig,
+    guard: &RoleGuard,
+    region: &str,
+    credentials: &AwsCredentials,
+) -> SharedCredentialsProvider {
     match credentials {
         AwsCredentials::Keys(keys) => SharedCredentialsProvider::new(of_keys(keys)),
         AwsCredentials::Role { role_arn, external_id } => SharedCredentialsProvider::new(AssumedRole {
             base: base.clone(),
+            guard: guard.clone(),
             region: Region::new(region.to_owned()),
             role_arn: role_arn.clone(),
             external_id: external_id.clone(),
@@ -50,6 +64,7 @@ pub(super) fn provider(base: &SdkConfig, region: &str, credentials: &AwsCredenti
 /// The SDK's own provider, made when the first request is signed: making it is async, handing out clients is not.
 struct AssumedRole {
     base: SdkConfig,
+    guard: RoleGuard,
     region: Region,
     role_arn: String,
     external_id: Option<SecretString>,
@@ -64,6 +79,10 @@ impl fmt::Debug for AssumedRole {
 
 impl AssumedRole {
     async fn assume(&self) -> provider::Result {
+        self.guard.check(&self.role_arn).await.map_err(|refusal| match refusal {
+            RoleRefusal::ControllerUnknown(_) => CredentialsError::provider_error(refusal),
+            _ => CredentialsError::invalid_configuration(refusal),
+        })?;
         let provider = self.provider.get_or_init(|| {
             let mut builder = AssumeRoleProvider::builder(&self.role_arn)
                 .session_name(SESSION_NAME)
@@ -90,6 +109,32 @@ impl ProvideCredentials for AssumedRole {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fingerprint_is_of_everything_that_signs() {
+        let keys = |id: &str, secret: &str, session: Option<&str>| {
+            let (access_key_id, secret_access_key) = (id.to_owned(), SecretString::from(secret));
+            let session_token = session.map(SecretString::from);
+            fingerprint(&AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token }))
+        };
+        let role = |arn: &str, id: Option<&str>| {
+            fingerprint(&AwsCredentials::Role { role_arn: arn.into(), external_id: id.map(SecretString::from) })
+        };
+        let all = [
+            keys("A", "s", None),
+            keys("A", "t", None),
+            keys("A", "s", Some("x")),
+            keys("A", "s", Some("y")),
+            keys("B", "s", None),
+            keys("A", "sx", None),
+            role("A", None),
+            role("A", Some("t")),
+            role("A", Some("s\0x")),
+        ];
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+        assert_eq!(keys("A", "s", Some("x")), keys("A", "s", Some("x")));
+    }
 
     #[test]
     fn debug_shows_no_secret() {

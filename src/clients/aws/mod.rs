@@ -13,6 +13,8 @@ mod eventbridge;
 mod failpoints;
 mod kms;
 mod observe;
+mod rds;
+mod roles;
 mod secrets;
 mod sfn;
 mod sts;
@@ -32,19 +34,24 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
 };
+use secrecy::SecretString;
 use url::Url;
 
 pub use codedeploy::{CodeDeploy, CodeDeployStatus, CodeDeployment, LifecycleEvent};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
 pub use eventbridge::{BusDescription, EventBus, EventRules};
 pub use kms::KmsKey;
+pub use rds::RdsTokens;
+pub use roles::{RoleRefusal, Trust};
 pub use secrets::Secrets;
 pub use sfn::{Execution, ExecutionStatus, Executions};
 pub use sts::{CallerIdentity, Sts};
 
+use crate::clients::ClientError;
 use crate::domain::connection::{AwsCredentials, AwsKeys};
 use crate::metrics::AwsCalls;
 use observe::Observe;
+use roles::RoleGuard;
 
 /// How many users' client sets are kept; the least recently used one goes first and is simply made anew when needed.
 const CACHED_USERS: usize = 64;
@@ -79,6 +86,8 @@ pub struct AwsSettings {
     pub controller_credentials: Option<AwsKeys>,
     /// The longest that one call may take, its retries included.
     pub operation_timeout: Duration,
+    /// Roles of the controller's own account that users may connect, by ARN.
+    pub controller_roles: Vec<String>,
     /// Where calls are counted.
     pub calls: AwsCalls,
 }
@@ -94,6 +103,7 @@ struct Inner {
     base: SdkConfig,
     observe: Observe,
     controller: ControllerAws,
+    guard: RoleGuard,
     /// Least recently used first.
     users: Mutex<VecDeque<(UserKey, UserAws)>>,
 }
@@ -102,8 +112,8 @@ struct Inner {
 struct UserKey {
     connection: String,
     region: String,
-    /// The access key id or role: a connection whose credentials were replaced must not be served with the old ones.
-    principal: String,
+    /// A connection whose credentials were renewed must not be served with the old ones.
+    credentials: [u8; 32],
 }
 
 /// The clients of a user's account.
@@ -164,7 +174,8 @@ impl Aws {
             secrets: Secrets::new(&base, &observe),
             executions: Executions::new(&base, &observe),
         };
-        Self { inner: Arc::new(Inner { settings, base, observe, controller, users: Mutex::default() }) }
+        let guard = RoleGuard::new(controller.sts.clone(), settings.controller_roles.clone());
+        Self { inner: Arc::new(Inner { settings, base, observe, controller, guard, users: Mutex::default() }) }
     }
 
     /// The clients for a connection (`cache_key`) in `region`; the same set while it stays in the cache.
@@ -172,7 +183,7 @@ impl Aws {
         let key = UserKey {
             connection: cache_key.to_owned(),
             region: region.to_owned(),
-            principal: credentials::principal(credentials).to_owned(),
+            credentials: credentials::fingerprint(credentials),
         };
         // Nothing can be half-done under this lock, so a panic elsewhere while it was held does no harm.
         let mut users = self.inner.users.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,6 +196,34 @@ impl Aws {
         user
     }
 
+    /// Who these credentials of a user belong to, asked in `region`; nothing of them is kept.
+    pub async fn identity(&self, region: &str, credentials: &AwsCredentials) -> Result<CallerIdentity, ClientError> {
+        self.new_user(region, credentials).sts.caller_identity().await
+    }
+
+    /// Whether Panda assumes this role of a user at all: see [`RoleRefusal`].
+    pub async fn check_role(&self, role_arn: &str) -> Result<(), RoleRefusal> {
+        self.inner.guard.check(role_arn).await
+    }
+
+    /// Whether the role requires `external_id`, asked in `region` with the controller's credentials.
+    pub async fn role_trust(
+        &self,
+        region: &str,
+        role_arn: &str,
+        external_id: &SecretString,
+    ) -> Result<Trust, ClientError> {
+        let config = self.inner.base.to_builder().region(Region::new(region.to_owned())).build();
+        let sts = Sts::new(&config, &self.inner.observe);
+        // Boxed: three calls at once take 18 KiB.
+        Box::pin(roles::trust(&sts, role_arn, external_id)).await
+    }
+
+    /// The controller's account, once a role was checked.
+    pub fn controller_account(&self) -> Option<&str> {
+        self.inner.guard.account()
+    }
+
     /// The clients of the controller's own account.
     pub fn controller(&self) -> &ControllerAws {
         &self.inner.controller
@@ -193,6 +232,11 @@ impl Aws {
     /// A key of KMS, used with the controller's credentials in the region of its ARN.
     pub fn kms_key(&self, arn: &str) -> KmsKey {
         KmsKey::new(&self.inner.base, &self.inner.observe, arn)
+    }
+
+    /// Tokens for databases in RDS, signed with the controller's credentials.
+    pub fn rds_tokens(&self, region: Option<String>) -> RdsTokens {
+        RdsTokens::new(&self.inner.base, region)
     }
 
     /// The controller's region, when the settings or the default chain name one.
@@ -205,7 +249,7 @@ impl Aws {
         let config = base
             .to_builder()
             .region(Region::new(region.to_owned()))
-            .credentials_provider(credentials::provider(base, region, credentials))
+            .credentials_provider(credentials::provider(base, &self.inner.guard, region, credentials))
             .identity_cache(IdentityCache::lazy().build())
             .build();
         let codedeploy = match &self.inner.settings.codedeploy_endpoint_url {
@@ -249,7 +293,6 @@ fn utc(time: &aws_sdk_sts::primitives::DateTime) -> Option<chrono::DateTime<chro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::SecretString;
 
     fn keys(id: &str) -> AwsKeys {
         AwsKeys { access_key_id: id.into(), secret_access_key: SecretString::from("s3cr3t"), session_token: None }
@@ -262,6 +305,7 @@ mod tests {
             controller_region: Some("ap-northeast-2".into()),
             controller_credentials: Some(keys("AKIDCONTROLLER")),
             operation_timeout: Duration::from_secs(5),
+            controller_roles: Vec::new(),
             calls: AwsCalls::default(),
         })
         .await
@@ -277,6 +321,9 @@ mod tests {
         assert_eq!(known(&aws), 1);
         aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(keys("AKID2")));
         assert_eq!(known(&aws), 2);
+        let renewed = AwsKeys { secret_access_key: SecretString::from("other"), ..keys("AKID2") };
+        aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(renewed));
+        assert_eq!(known(&aws), 3, "the same key id with another secret");
         for n in 0..2 * CACHED_USERS {
             aws.user(&format!("aws_{n}"), "us-east-1", &AwsCredentials::Keys(keys("AKID3")));
         }
@@ -287,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_listening_is_unavailable_for_keys_and_for_a_role() {
         let aws = aws().await;
-        let role = AwsCredentials::Role { role_arn: "arn:aws:iam::1:role/x".into(), external_id: None };
+        let role = AwsCredentials::Role { role_arn: "arn:aws:iam::111122223333:role/x".into(), external_id: None };
         for credentials in [AwsCredentials::Keys(keys("AKID")), role] {
             let error = aws.user("aws_1", "us-east-1", &credentials).sts.caller_identity().await.unwrap_err();
             assert_eq!(error.kind, crate::clients::ErrorKind::Unavailable, "{error}");

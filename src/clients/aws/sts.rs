@@ -1,11 +1,16 @@
-//! STS: who a set of credentials belongs to.
+//! STS: who a set of credentials belongs to, and whether a role may be assumed.
 
 use aws_config::SdkConfig;
+use aws_sdk_sts::error::ProvideErrorMetadata as _;
 
 use super::client;
+use super::credentials::SESSION_NAME;
 use super::error::{failed, incomplete};
 use super::observe::Observe;
 use crate::clients::ClientError;
+
+/// Seconds of a session that is opened only to see whether it can be: the least that STS takes.
+const SHORTEST_SESSION: i32 = 900;
 
 /// Whose credentials these are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +19,15 @@ pub struct CallerIdentity {
     pub account_id: String,
     /// The user's or role session's ARN.
     pub arn: String,
+}
+
+/// What STS answers to an `AssumeRole`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Assumed {
+    /// The role was assumed: the session's ARN.
+    Session(String),
+    /// The role's trust policy, or the caller's own rights, do not allow it: STS's words. A role that does not exist is no different.
+    AccessDenied(String),
 }
 
 /// The Security Token Service.
@@ -35,5 +49,23 @@ impl Sts {
             account_id: answer.account.ok_or_else(|| incomplete(CALL, "account"))?,
             arn: answer.arn.ok_or_else(|| incomplete(CALL, "ARN"))?,
         })
+    }
+
+    /// Tries to assume a role, and drops the session. `AccessDenied` is an answer; `Denied` means that the caller's own credentials are wrong.
+    pub(super) async fn try_role(&self, role_arn: &str, external_id: Option<&str>) -> Result<Assumed, ClientError> {
+        const CALL: &str = "sts:AssumeRole";
+        let request = self.client.assume_role().role_arn(role_arn).role_session_name(SESSION_NAME);
+        let request = request.duration_seconds(SHORTEST_SESSION).set_external_id(external_id.map(str::to_owned));
+        match request.send().await {
+            Ok(answer) => {
+                let user = answer.assumed_role_user.ok_or_else(|| incomplete(CALL, "user"))?;
+                Ok(Assumed::Session(user.arn))
+            }
+            Err(error) => {
+                let refused = error.as_service_error().is_some_and(|error| error.code() == Some("AccessDenied"));
+                let error = failed(CALL, &error);
+                if refused { Ok(Assumed::AccessDenied(error.message)) } else { Err(error) }
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Only what the context's rules keep is offered, whatever patterns the daemon names, and nothing is read outside of it.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::bounded;
 use crate::clients::docker::{Context, Entry, EntryKind};
 
 /// Name under which the Dockerfile is sent, whatever it is called in the repository.
@@ -178,8 +179,7 @@ impl Sender<'_> {
 
     fn contents(&self, id: u32, mut file: impl io::Read) -> io::Result<()> {
         loop {
-            let mut data = Vec::with_capacity(PIECE);
-            file.by_ref().take(PIECE as u64).read_to_end(&mut data)?;
+            let data = bounded::start(file.by_ref(), PIECE as u64)?;
             let end = data.is_empty();
             // An empty packet ends the file.
             self.send(Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() })?;

@@ -31,6 +31,7 @@ pub(super) use output::{Lines, plain};
 pub use push::{PushError, PushLine, PushedImage};
 
 use super::{ClientError, ErrorKind, buildkit::Address, error::chain};
+use crate::bounded;
 use crate::failpoints::around;
 
 /// The longest that the engine may take to answer a plain call.
@@ -97,7 +98,7 @@ impl Docker {
             }
         }
         for file in CERTS.map(|name| folder.join(name)) {
-            if let Err(error) = std::fs::read(&file) {
+            if let Err(error) = bounded::file(&file) {
                 return invalid(format!("{} cannot be read: {error}", file.display()));
             }
         }

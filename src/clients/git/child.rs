@@ -1,6 +1,6 @@
 //! The fetching process itself: `panda fetch-source`, started by a server inside an empty folder of its own.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 
 use chrono::DateTime;
@@ -12,6 +12,7 @@ use super::limits::{ProcessLimits, end_with};
 use super::pack::Pack;
 use super::wire::{Answer, LONGEST_REQUEST, RequestIn, TREE};
 use super::{Fetched, GitError, GitErrorKind, checkout, protocol, tree};
+use crate::bounded;
 use crate::domain::mask::Mask;
 
 /// Longest chain of annotated tags that is followed.
@@ -27,8 +28,7 @@ pub fn run(limits: &ProcessLimits) -> std::io::Result<()> {
 
 fn serve() -> Result<Fetched, GitError> {
     let unreadable = |error: &dyn std::fmt::Display| GitError::invalid(format!("the request is not readable: {error}"));
-    let mut text = Vec::new();
-    std::io::stdin().lock().take(LONGEST_REQUEST).read_to_end(&mut text).map_err(|error| unreadable(&error))?;
+    let text = bounded::all(std::io::stdin().lock(), LONGEST_REQUEST).map_err(|error| unreadable(&error))?;
     let request: RequestIn = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
     end_with(request.parent)?;
     // The indexer has made the hashes; making them again with each read costs as much as the rest.

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::pkt::{Decoder, Packet};
 use super::{GitError, GitErrorKind, tree};
+use crate::bounded::{BodyError, Pieces};
 use crate::clients::error::chain;
 
 /// GitHub (and most others) take a token as this user's password; the name itself is not checked.
@@ -103,7 +104,7 @@ impl<'a> Remote<'a> {
             return Err(GitError::invalid("the server at this address does not speak git's smart HTTP protocol"));
         }
         Ok(Answer {
-            response: answer,
+            pieces: Pieces::of(answer),
             decoder: Decoder::default(),
             left: limit,
             received: &mut self.received,
@@ -114,7 +115,7 @@ impl<'a> Remote<'a> {
 
 /// An answer, read packet by packet.
 pub(super) struct Answer<'a> {
-    response: Response,
+    pieces: Pieces,
     decoder: Decoder,
     /// Bytes that this answer may still have.
     left: usize,
@@ -130,7 +131,7 @@ impl Answer<'_> {
             if let Some(packet) = self.decoder.next().map_err(GitError::invalid)? {
                 return Ok(Some(packet));
             }
-            let Some(piece) = self.response.chunk().await.map_err(unreachable)? else {
+            let Some(piece) = self.pieces.next(usize::MAX).await.map_err(broken)? else {
                 let is_whole = self.decoder.is_empty();
                 return if is_whole {
                     Ok(None)
@@ -181,6 +182,13 @@ fn moved(from: &Url, answer: &Response) -> Result<Url, GitError> {
             Ok(below(&repository, ""))
         }
         None => refused("the git server redirects to an address that is no repository"),
+    }
+}
+
+fn broken(error: BodyError) -> GitError {
+    match error {
+        BodyError::Broken(error) => unreachable(error),
+        error @ BodyError::TooLong(_) => GitError::too_large(error.to_string()),
     }
 }
 

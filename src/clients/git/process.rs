@@ -5,13 +5,14 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::ProcessLimits;
 use super::wire::{Answer, HOME, LONGEST_ANSWER, RequestOut};
 use super::{COMMAND, Fetched, GitError, GitErrorKind, error::OUT_OF_MEMORY};
+use crate::bounded;
 
 /// Variables that the process keeps: which proxy, which certificates.
 const KEPT: [&str; 10] = [
@@ -93,8 +94,7 @@ async fn converse(child: &mut Child, request: &RequestOut<'_>, limits: &ProcessL
 
 /// The first `most` bytes; the rest is read too, so that the writer is never blocked.
 async fn start_of(mut pipe: impl AsyncRead + Unpin, most: u64) -> Vec<u8> {
-    let mut start = Vec::new();
-    let _ = (&mut pipe).take(most).read_to_end(&mut start).await;
+    let start = bounded::start_of(&mut pipe, most).await;
     let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     start
 }

@@ -89,11 +89,11 @@ impl Db {
         after: Option<Ended>,
     ) -> Result<Option<(i64, Ended)>, DbError> {
         let Some(older_than) = run.older_than else { return Ok(None) };
-        let mut connection = self.pool.acquire().await?;
         let after = match after {
             Some(after) => Some(after),
             None => self.noted(run).await?,
         };
+        let mut connection = self.pool.acquire().await?;
         let chosen = choose(&mut connection, after.as_ref(), older_than, removal.batch).await?;
         let Some(last) = chosen.last().cloned() else { return Ok(None) };
         let ids: Vec<String> = chosen.into_iter().map(|(_, id)| id).collect();

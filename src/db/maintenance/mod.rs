@@ -188,8 +188,9 @@ impl Db {
         entry: &audit::Entry<'_>,
         answer: impl FnOnce(&[i64]) -> Value,
     ) -> Result<Once<Value>, DbError> {
+        let key = self.keyed(key).await?;
         let mut tx = self.pool.begin().await?;
-        if let Some(known) = reserve(&mut tx, key).await? {
+        if let Some(known) = reserve(&mut tx, key.as_ref()).await? {
             return Ok(known);
         }
         let ids = sqlx::query_scalar!(
@@ -207,7 +208,7 @@ impl Db {
         .fetch_all(&mut *tx)
         .await?;
         let answer = answer(&ids);
-        keep(&mut tx, key, &answer).await?;
+        keep(&mut tx, key.as_ref(), &answer).await?;
         audit::record(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(Once::Now(answer))

@@ -1,4 +1,4 @@
-//! The oldest records of maintenance itself, and of the times of schedules.
+//! The oldest records of maintenance itself, of the times of schedules, and of refusals in the audit.
 
 use super::{Batch, Run, renew};
 use crate::db::{Db, DbError};
@@ -29,7 +29,9 @@ impl Db {
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        let gone = i64::try_from(gone + times).unwrap_or(i64::MAX);
+        let refusals = sqlx::query_scalar!("SELECT forget_refusals($1, $2) AS \"gone!\"", older_than, batch);
+        let refusals = refusals.fetch_one(&mut *tx).await?;
+        let gone = i64::try_from(gone + times).unwrap_or(i64::MAX).saturating_add(refusals);
         if !renew(&mut tx, run.id, gone).await? {
             return Ok(Batch::Lost);
         }
@@ -44,6 +46,7 @@ impl Db {
                   + (SELECT count(*) FROM schedule_runs r
                      WHERE r.at < $1 AND NOT EXISTS (SELECT FROM deployments d WHERE d.id = r.deployment_id)
                        AND EXISTS (SELECT FROM schedule_runs newer WHERE newer.schedule_id = r.schedule_id AND newer.due_at > r.due_at))
+                  + (SELECT count(*) FROM audit WHERE result = 'refused' AND at < least($1, clock_timestamp() - interval '30 days'))
                  AS \"count!\"",
             run.older_than
         )

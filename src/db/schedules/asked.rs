@@ -51,8 +51,9 @@ impl Db {
         by: &Caller,
         answer: impl FnOnce(&str, &Made) -> Value,
     ) -> Result<Started, DbError> {
+        let key = self.keyed(key).await?;
         let mut tx = self.pool.begin().await?;
-        match reserve::<()>(&mut tx, key).await? {
+        match reserve::<()>(&mut tx, key.as_ref()).await? {
             Some(Once::Repeated(answer)) => return Ok(Started::Repeated(answer)),
             Some(Once::KeyReused) => return Ok(Started::KeyReused),
             Some(Once::Now(())) | None => {}
@@ -87,7 +88,7 @@ impl Db {
         let details = json!({"deployment": new.id});
         record(&mut tx, by, Action::RunSchedule, id, (&new.owner, &new.repo), details).await?;
         let answer = answer(&new.id, &made);
-        keep(&mut tx, key, &answer).await?;
+        keep(&mut tx, key.as_ref(), &answer).await?;
         tx.commit().await?;
         Ok(Started::Now { answer, deployment: new.id, superseded: made.superseded })
     }

@@ -1,6 +1,7 @@
 //! Deployments that start by the clock: the schedules, and what became of each time at which they were due.
 
 mod asked;
+pub(super) mod permission;
 mod show;
 mod start;
 mod target;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 pub use asked::{Refused, Started};
+pub use permission::Stopped;
 pub use show::{RunFilter, RunView, ScheduleFilter, ScheduleView};
 pub use start::{Failure, Ran, Run};
 pub use target::{Starter, Unusable};
@@ -89,16 +91,19 @@ impl Db {
         by: &Caller,
         answer: impl FnOnce(ScheduleView) -> Value,
     ) -> Result<Once<Value>, DbError> {
+        let key = self.keyed(key).await?;
         let mut tx = self.pool.begin().await?;
-        if let Some(known) = reserve(&mut tx, key).await? {
+        if let Some(known) = reserve(&mut tx, key.as_ref()).await? {
             return Ok(known);
         }
         let now = now(&mut tx).await?;
         let principal = &by.principal;
+        let (admin, issuer, claims) = permission::columns(principal);
         sqlx::query!(
             "INSERT INTO schedules (id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, concurrency,
-                                    missed, paused, next_run_at, made_by, made_by_kind, made_by_token, role, scope, build, reason, kind)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+                                    missed, paused, next_run_at, made_by, made_by_kind, made_by_token, role, scope, build, reason, kind,
+                                    made_by_admin, made_by_issuer, made_by_claims)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
             id,
             wanted.name,
             wanted.cron.as_str(),
@@ -120,13 +125,16 @@ impl Db {
             wanted.requested.build_column(),
             wanted.requested.reason,
             wanted.requested.kind.as_str(),
+            admin,
+            issuer,
+            claims,
         )
         .execute(&mut *tx)
         .await?;
         record(&mut tx, by, Action::CreateSchedule, id, (&wanted.owner, &wanted.repo), wanted.details()).await?;
         let made = show::one(&mut tx, &Scope::All, id).await?;
         let answer = answer(made.ok_or_else(|| DbError::Corrupt(format!("schedule {id} is not there")))?);
-        keep(&mut tx, key, &answer).await?;
+        keep(&mut tx, key.as_ref(), &answer).await?;
         tx.commit().await?;
         Ok(Once::Now(answer))
     }
@@ -151,13 +159,15 @@ impl Db {
         }
         let now = now(&mut tx).await?;
         let principal = &by.principal;
+        let (admin, issuer, claims) = permission::columns(principal);
         sqlx::query!(
             "UPDATE schedules SET
                  name = $2, cron = $3, time_zone = $4, github_connection_id = $5, aws_connection_id = $6, owner = $7, repo = $8,
                  branch = $9, concurrency = $10, missed = $11, paused = $12, version = version + 1, updated_at = now(),
                  next_run_at = CASE WHEN $13 THEN $14 ELSE next_run_at END,
                  made_by = $15, made_by_kind = $16, made_by_token = $17, role = $18, scope = $19,
-                 build = $20, reason = $21, kind = $22
+                 build = $20, reason = $21, kind = $22, made_by_admin = $23, made_by_issuer = $24, made_by_claims = $25,
+                 stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL
              WHERE id = $1",
             id,
             wanted.name,
@@ -181,6 +191,9 @@ impl Db {
             wanted.requested.build_column(),
             wanted.requested.reason,
             wanted.requested.kind.as_str(),
+            admin,
+            issuer,
+            claims,
         )
         .execute(&mut *tx)
         .await?;

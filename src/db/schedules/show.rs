@@ -31,6 +31,9 @@ pub struct ScheduleView {
     pub next_run_at: Option<DateTime<Utc>>,
     pub version: i64,
     pub made_by: String,
+    pub stopped_at: Option<DateTime<Utc>>,
+    pub stopped_code: Option<String>,
+    pub stopped_reason: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub last_due_at: Option<DateTime<Utc>>,
@@ -125,7 +128,7 @@ async fn select(
     Ok(sqlx::query_as!(
         ScheduleView,
         "SELECT s.id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, build, reason, kind, concurrency, missed, paused,
-                next_run_at, version, made_by, created_at, updated_at, r.due_at AS \"last_due_at?\", r.at AS \"last_at?\",
+                next_run_at, version, made_by, stopped_at, stopped_code, stopped_reason, created_at, updated_at, r.due_at AS \"last_due_at?\", r.at AS \"last_at?\",
                 r.result AS \"last_result?\", r.times AS \"last_times?\", r.deployment_id AS \"last_deployment_id?\",
                 r.error_code AS \"last_error_code?\", r.error_message AS \"last_error_message?\", r.asked_by AS \"last_asked_by?\"
          FROM schedules s

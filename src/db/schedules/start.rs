@@ -4,10 +4,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
+use super::permission::{self, Which};
 use super::target::{Starter, Target, Unusable, new_deployment};
 use crate::db::create::{self, Refusal};
 use crate::db::{Db, DbError};
 use crate::domain::cron::{self, Cron};
+use crate::domain::permission::{Ended, SignIn};
 use crate::domain::principal::{Caller, Role, Scope};
 use crate::domain::schedule::{Missed, Plan, Times, plan};
 use crate::failpoints::reached;
@@ -59,6 +61,8 @@ pub struct Ran {
     pub skipped: Option<Times>,
     /// What became of the one that was not.
     pub run: Option<Run>,
+    /// Why it has stopped; none while it has not.
+    pub stopped: Option<Ended>,
 }
 
 struct Due {
@@ -70,17 +74,16 @@ struct Due {
     now: DateTime<Utc>,
     role: String,
     scope: Option<Vec<String>>,
-    token: Option<String>,
 }
 
 impl Db {
     /// Deals with the schedule that has been due for longest, unless another replica is at it; none when no schedule is due.
-    pub async fn run_due_schedule(&self, starter: Starter<'_>) -> Result<Option<Ran>, DbError> {
+    pub async fn run_due_schedule(&self, starter: Starter<'_>, sign_in: &SignIn) -> Result<Option<Ran>, DbError> {
         let mut tx = self.pool.begin().await?;
         let Some(due) = claim(&mut tx).await? else { return Ok(None) };
         reached("schedule claimed");
         let (id, due_at, now) = (due.target.id.clone(), due.since, due.now);
-        let ran = match run(&mut tx, starter, due).await {
+        let ran = match run(&mut tx, starter, sign_in, due).await {
             Ok(ran) => {
                 tx.commit().await?;
                 ran
@@ -128,13 +131,13 @@ impl Db {
             set_next(&mut tx, id, next).await?;
         }
         tx.commit().await?;
-        Ok(Ran { schedule: id.to_owned(), late: now - due, skipped: None, run: Some(run) })
+        Ok(Ran { schedule: id.to_owned(), late: now - due, skipped: None, run: Some(run), stopped: None })
     }
 }
 
 async fn claim(connection: &mut PgConnection) -> Result<Option<Due>, DbError> {
     let row = sqlx::query!(
-        "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, concurrency, cron, time_zone, missed, role, scope, made_by_token,
+        "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, concurrency, cron, time_zone, missed, role, scope,
                 next_run_at AS \"due!\", clock_timestamp() AS \"now!\"
          FROM schedules WHERE next_run_at <= clock_timestamp() ORDER BY next_run_at LIMIT 1 FOR UPDATE SKIP LOCKED"
     )
@@ -158,12 +161,18 @@ async fn claim(connection: &mut PgConnection) -> Result<Option<Due>, DbError> {
         now: row.now,
         role: row.role,
         scope: row.scope,
-        token: row.made_by_token,
     }))
 }
 
-async fn run(tx: &mut PgConnection, starter: Starter<'_>, due: Due) -> Result<Ran, DbError> {
+async fn run(tx: &mut PgConnection, starter: Starter<'_>, sign_in: &SignIn, due: Due) -> Result<Ran, DbError> {
     let (id, late) = (due.target.id.clone(), due.now - due.since);
+    let held = permission::held(tx, &id).await?;
+    if let Some(ended) = sign_in.ended(&held) {
+        let by = Caller::schedule(&id, held.role, held.scope);
+        permission::stop(tx, Which::Id(&id), &ended, &by).await?;
+        let run = Run::Failed(Failure { refused: false, code: ended.code(), message: ended.message() });
+        return Ok(Ran { schedule: id, late, skipped: None, run: Some(run), stopped: Some(ended) });
+    }
     let (cron, zone) = match read(&due.cron, &due.time_zone) {
         Ok(read) => read,
         // Made by a version with other rules. It stays, and waits for somebody to mend it.
@@ -171,7 +180,7 @@ async fn run(tx: &mut PgConnection, starter: Starter<'_>, due: Due) -> Result<Ra
             let run = Run::Failed(Failure { refused: false, code: "SCHEDULE_INVALID", message });
             keep_run(tx, &id, Times { due: due.since, count: 1 }, &run).await?;
             set_next(tx, &id, None).await?;
-            return Ok(Ran { schedule: id, late, skipped: None, run: Some(run) });
+            return Ok(Ran { schedule: id, late, skipped: None, run: Some(run), stopped: None });
         }
     };
     let missed: Missed = due.missed.parse().map_err(DbError::Corrupt)?;
@@ -186,7 +195,7 @@ async fn run(tx: &mut PgConnection, starter: Starter<'_>, due: Due) -> Result<Ra
         .execute(&mut *tx)
         .await?;
     }
-    let mut ran = Ran { schedule: id.clone(), late, skipped: skip, run: None };
+    let mut ran = Ran { schedule: id.clone(), late, skipped: skip, run: None, stopped: None };
     if let Some(times) = start {
         // A change of the expression may bring a time again that was dealt with.
         let known = sqlx::query!("SELECT FROM schedule_runs WHERE schedule_id = $1 AND due_at = $2", id, times.due)
@@ -202,18 +211,9 @@ async fn run(tx: &mut PgConnection, starter: Starter<'_>, due: Due) -> Result<Ra
     Ok(ran)
 }
 
-/// With the right of whoever answers for it, as it is now.
+/// With the right that its owner has.
 async fn start_now(tx: &mut PgConnection, starter: Starter<'_>, due: Due) -> Result<Run, DbError> {
     let failed = |refused, code, message| Ok(Run::Failed(Failure { refused, code, message }));
-    if let Some(token) = &due.token {
-        let revoked = sqlx::query!("SELECT FROM api_tokens WHERE id = $1 AND revoked_at IS NOT NULL", token);
-        if revoked.fetch_optional(&mut *tx).await?.is_some() {
-            let message = format!(
-                "The API token {token} that this schedule was made with is revoked. Resume or change the schedule with another one."
-            );
-            return failed(false, "TOKEN_REVOKED", message);
-        }
-    }
     let role: Role = due.role.parse().map_err(DbError::Corrupt)?;
     let by = Caller::schedule(&due.target.id, role, Scope::from_sql(due.scope));
     let new = match new_deployment(tx, starter, due.target, &by).await? {
@@ -252,6 +252,12 @@ async fn start_now(tx: &mut PgConnection, starter: Starter<'_>, due: Due) -> Res
         Err(Refusal::ConnectionRemoved(id)) => {
             failed(false, "CONNECTION_REMOVED", format!("The connection {id} was removed."))
         }
+        Err(Refusal::ConnectionOutdated(id)) => {
+            let message = format!(
+                "The role of the connection {id} was connected with an external id that Panda did not derive. Renew the connection with                  `panda connect aws --renew {id} --role-arn ARN`."
+            );
+            failed(false, "CONNECTION_OUTDATED", message)
+        }
     }
 }
 
@@ -282,6 +288,13 @@ async fn keep_run(connection: &mut PgConnection, id: &str, times: Times, run: &R
 }
 
 async fn set_next(connection: &mut PgConnection, id: &str, next: Option<DateTime<Utc>>) -> Result<(), DbError> {
-    sqlx::query!("UPDATE schedules SET next_run_at = $2 WHERE id = $1", id, next).execute(connection).await?;
+    // A program from before schedules could stop may have resumed one that had: it runs, so it has not stopped.
+    sqlx::query!(
+        "UPDATE schedules SET next_run_at = $2, stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL WHERE id = $1",
+        id,
+        next
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

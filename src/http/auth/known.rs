@@ -1,6 +1,6 @@
-//! Tokens and sessions that are in use, so that the database is not asked at each request whose they are.
+//! Tokens, sessions and subjects of OpenID Connect issuers that are in use, so that the database is not asked at each request whose they are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,20 +22,30 @@ const BELIEVED: Duration = Duration::from_secs(5);
 /// A token that nobody used for this long, and no stream hangs on, is forgotten.
 const FORGOTTEN: Duration = Duration::from_mins(1);
 
-/// Where a secret is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Source {
-    Token,
-    Session,
+/// What is looked up, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Token(SecretHash),
+    Session(SecretHash),
+    /// A subject of an issuer, by its name here, which must not be revoked. Its tokens are verified at each request.
+    Subject(String),
 }
 
-/// A secret, and where it is looked for.
-pub(super) type Key = (Source, SecretHash);
+impl Key {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Session(_) => "session",
+            Self::Subject(_) => "subject",
+        }
+    }
+}
 
-/// A token or session that was accepted.
+/// A token, session or subject that was accepted.
 #[derive(Debug)]
 pub(super) struct Credential {
-    pub hash: SecretHash,
+    /// Of the token or session; none of a subject.
+    pub hash: Option<SecretHash>,
     pub principal: Arc<Principal>,
     /// When it ends, as the database's clock had it; none for never.
     pub until: Option<Instant>,
@@ -93,48 +103,77 @@ impl Known {
 
     /// One that is in no table, and lasts as long as the process.
     pub(super) fn lasting(&self, hash: SecretHash, principal: Principal) -> Arc<Credential> {
-        self.credential(Accepted { hash, principal, left: None }, Instant::now())
+        self.credential(Some(hash), principal, None, Instant::now())
     }
 
     /// Ends one at once; other processes find out by themselves.
-    pub(super) fn forget(&self, key: Key) {
-        if let Some(gone) = self.credentials().remove(&key) {
+    pub(super) fn forget(&self, key: &Key) {
+        if let Some(gone) = self.credentials().remove(key) {
             gone.end();
         }
     }
 
-    fn credential(&self, accepted: Accepted, begun: Instant) -> Arc<Credential> {
-        let Accepted { hash, principal, left } = accepted;
+    fn credential(
+        &self,
+        hash: Option<SecretHash>,
+        principal: Principal,
+        left: Option<Duration>,
+        begun: Instant,
+    ) -> Arc<Credential> {
         let times = Mutex::new(Times { confirmed: begun, used: begun });
         let (principal, ended) = (Arc::new(principal), self.shutdown.child_token());
         let until = left.and_then(|left| Instant::now().checked_add(left));
         Arc::new(Credential { hash, principal, until, ended, over: AtomicBool::new(false), times })
     }
 
-    /// Those of the keys that are accepted, and whose they are.
-    async fn find(&self, keys: &[Key]) -> Result<Vec<(Key, Accepted)>, DbError> {
-        let of = |wanted: Source| keys.iter().filter(|(source, _)| *source == wanted).map(|(_, hash)| *hash).collect();
-        let (tokens, sessions): (Vec<_>, Vec<_>) = (of(Source::Token), of(Source::Session));
+    /// Those of the keys that are accepted, and whose they are; of a subject that is its caller's to say.
+    async fn find(&self, keys: &[Key]) -> Result<Vec<(Key, Option<Accepted>)>, DbError> {
+        let (mut tokens, mut sessions, mut subjects) = (Vec::new(), Vec::new(), Vec::new());
+        for key in keys {
+            match key {
+                Key::Token(hash) => tokens.push(*hash),
+                Key::Session(hash) => sessions.push(*hash),
+                Key::Subject(name) => subjects.push(name.clone()),
+            }
+        }
         let mut found = Vec::new();
         if !tokens.is_empty() {
             let rows = self.db.token_principals(&tokens).await?;
-            found.extend(rows.into_iter().map(|row| ((Source::Token, row.hash), row)));
+            found.extend(rows.into_iter().map(|row| (Key::Token(row.hash), Some(row))));
         }
         if !sessions.is_empty() {
             let rows = self.db.session_principals(&sessions, self.admin.as_ref()).await?;
-            found.extend(rows.into_iter().map(|row| ((Source::Session, row.hash), row)));
+            found.extend(rows.into_iter().map(|row| (Key::Session(row.hash), Some(row))));
+        }
+        if !subjects.is_empty() {
+            let revoked: HashSet<String> = self.db.revoked_among(&subjects).await?.into_iter().collect();
+            let accepted = subjects.into_iter().filter(|name| !revoked.contains(name));
+            found.extend(accepted.map(|name| (Key::Subject(name), None)));
         }
         Ok(found)
     }
 
     /// The token or session, if it is accepted.
     pub(super) async fn get(&self, key: Key) -> Result<Option<Arc<Credential>>, DbError> {
+        self.get_as(key, Principal::nobody).await
+    }
+
+    /// The subject of a token that was verified, unless it is revoked.
+    pub(super) async fn subject(&self, principal: &Principal) -> Result<Option<Arc<Credential>>, DbError> {
+        self.get_as(Key::Subject(principal.subject.clone()), || principal.clone()).await
+    }
+
+    async fn get_as(
+        &self,
+        key: Key,
+        principal: impl FnOnce() -> Principal + Send,
+    ) -> Result<Option<Arc<Credential>>, DbError> {
         let known = self.credentials().get(&key).cloned();
         if let Some(known) = known.filter(|known| known.is_believed()) {
             return Ok(Some(known));
         }
         let begun = Instant::now();
-        let found = self.find(&[key]).await?.pop();
+        let found = self.find(std::slice::from_ref(&key)).await?.pop();
         let mut credentials = self.credentials();
         let Some((_, accepted)) = found else {
             if let Some(gone) = credentials.remove(&key) {
@@ -143,7 +182,10 @@ impl Known {
             return Ok(None);
         };
         // The same one for all, or a stream would hang on one that nobody looks after.
-        let credential = credentials.entry(key).or_insert_with(|| self.credential(accepted, begun));
+        let credential = credentials.entry(key).or_insert_with(|| match accepted {
+            Some(Accepted { hash, principal, left }) => self.credential(Some(hash), principal, left, begun),
+            None => self.credential(None, principal(), None, begun),
+        });
         credential.times().confirmed = begun;
         Ok(Some(Arc::clone(credential)))
     }
@@ -171,7 +213,7 @@ impl Known {
         let keys: Vec<Key> = {
             let mut credentials = self.credentials();
             credentials.retain(|_, known| Arc::strong_count(known) > 1 || known.times().used.elapsed() < FORGOTTEN);
-            credentials.keys().copied().collect()
+            credentials.keys().cloned().collect()
         };
         if keys.is_empty() {
             return Ok(());
@@ -185,7 +227,8 @@ impl Known {
                     known.times().confirmed = begun;
                 }
             } else if let Some(gone) = credentials.remove(&key) {
-                tracing::info!(subject = gone.principal.subject, source = ?key.0, "a token or session has ended, and its streams with it");
+                let kind = key.kind();
+                tracing::info!(subject = gone.principal.subject, kind, "sign-in ended, and its streams with it");
                 gone.end();
             }
         }

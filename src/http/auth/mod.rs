@@ -11,6 +11,7 @@
 mod allowed;
 pub mod headers;
 mod known;
+mod opening;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +29,8 @@ use super::oidc::Verifier;
 use crate::db::Db;
 use crate::domain::principal::{Kind, Principal};
 use crate::domain::token::SecretHash;
-use known::{Credential, Source};
+use known::{Credential, Key};
+use opening::Opening;
 
 /// Decides who is there: cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,6 +65,7 @@ struct Required {
     admin: Option<Right>,
     db: Db,
     known: Arc<Known>,
+    opening: Opening,
 }
 
 /// What somebody was let in by, as long as it lasts.
@@ -70,7 +73,7 @@ struct Required {
 pub struct Right {
     /// Who.
     pub principal: Arc<Principal>,
-    /// Remembered; none for those that have no row and no end but their time.
+    /// Remembered; none where authentication is off.
     credential: Option<Arc<Credential>>,
     /// When it ends; none when it does so only by being revoked.
     until: Option<Instant>,
@@ -84,6 +87,11 @@ impl Right {
         Self { principal: Arc::new(principal), credential: None, until }
     }
 
+    /// Of a verified token of an issuer, whose subject is accepted.
+    fn of_subject(principal: Principal, subject: Arc<Credential>) -> Self {
+        Self { credential: Some(subject), ..Self::of(principal) }
+    }
+
     fn by(credential: Arc<Credential>) -> Self {
         Self { principal: Arc::clone(&credential.principal), until: credential.until, credential: Some(credential) }
     }
@@ -93,9 +101,9 @@ impl Right {
         Self::of(Principal::nobody().reading())
     }
 
-    /// The hash of the token with which it ends.
+    /// The hash of the token with which it ends; none of a token of an issuer.
     pub fn credential(&self) -> Option<&SecretHash> {
-        self.credential.as_ref().map(|credential| &credential.hash)
+        self.credential.as_ref().and_then(|credential| credential.hash.as_ref())
     }
 
     /// Resolves when it is revoked; none when it cannot be.
@@ -132,8 +140,8 @@ impl Auth {
         let known = Arc::new(Known::new(db.clone(), options.admin, shutdown.clone()));
         let (looking, stop) = (Arc::clone(&known), shutdown.clone());
         tokio::spawn(async move { stop.run_until_cancelled(looking.look_after()).await });
-        let admin = options.admin.map(|hash| Right::by(known.lasting(hash, Principal::admin())));
-        Self(Mode::Required(Arc::new(Required { options, admin, db, known })))
+        let admin = options.admin.map(|hash| Right::by(known.lasting(hash, Principal::admin(hash.fingerprint()))));
+        Self(Mode::Required(Arc::new(Required { options, admin, db, known, opening: Opening::default() })))
     }
 
     /// How long a session lasts; none where there are none, because nobody signs in.
@@ -141,6 +149,17 @@ impl Auth {
         match &self.0 {
             Mode::Off(_) | Mode::Local(_) => None,
             Mode::Required(required) => Some(required.options.session),
+        }
+    }
+
+    /// Counts a session that a subject opens, or refuses it: each is a row of the audit, which is kept.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManySessions`].
+    pub fn opens_session(&self, subject: &str) -> Result<(), ApiError> {
+        match &self.0 {
+            Mode::Off(_) | Mode::Local(_) => Ok(()),
+            Mode::Required(required) => required.opening.check(subject),
         }
     }
 
@@ -152,7 +171,22 @@ impl Auth {
     /// Ends a session in this process at once.
     pub fn end_session(&self, hash: &SecretHash) {
         if let Mode::Required(required) = &self.0 {
-            required.known.forget((Source::Session, *hash));
+            required.known.forget(&Key::Session(*hash));
+        }
+    }
+
+    /// Names of the issuers whose tokens are taken.
+    pub fn issuers(&self) -> Vec<&str> {
+        match &self.0 {
+            Mode::Off(_) | Mode::Local(_) => Vec::new(),
+            Mode::Required(required) => required.options.oidc.iter().flat_map(Verifier::issuers).collect(),
+        }
+    }
+
+    /// Ends the subject of an issuer in this process at once.
+    pub fn end_subject(&self, name: &str) {
+        if let Mode::Required(required) = &self.0 {
+            required.known.forget(&Key::Subject(name.to_owned()));
         }
     }
 
@@ -191,7 +225,8 @@ impl Required {
     async fn right(&self, parts: &Parts) -> Result<Right, ApiError> {
         if let Some(token) = headers::bearer(&parts.headers)? {
             if let Some(oidc) = self.options.oidc.as_ref().filter(|_| Verifier::is_for(token)) {
-                return Ok(Right::of(oidc.verify(token).await?));
+                let revoked = ApiError::NotSignedIn("the token is good, and its subject was revoked here");
+                return self.subject(oidc.verify(token).await?).await?.ok_or(revoked);
             }
             let unknown = ApiError::NotSignedIn("the token is not known here, or has expired, or was revoked");
             return self.token(SecretHash::of(token)).await?.ok_or(unknown);
@@ -202,8 +237,14 @@ impl Required {
         if ![Method::GET, Method::HEAD].contains(&parts.method) {
             return Err(ApiError::NotSignedIn("a session may only read"));
         }
-        let known = self.known.get((Source::Session, SecretHash::of(session))).await?;
+        let known = self.known.get(Key::Session(SecretHash::of(session))).await?;
         known.map(Right::by).ok_or(ApiError::NotSignedIn("the session is over"))
+    }
+
+    /// Of a verified token of an issuer, unless its subject is revoked.
+    async fn subject(&self, principal: Principal) -> Result<Option<Right>, ApiError> {
+        let known = self.known.subject(&principal).await?;
+        Ok(known.map(|known| Right::of_subject(principal, known)))
     }
 
     /// Of a token by its hash, if it is accepted.
@@ -213,7 +254,7 @@ impl Required {
         {
             return Ok(Some(admin.clone()));
         }
-        Ok(self.known.get((Source::Token, hash)).await?.map(Right::by))
+        Ok(self.known.get(Key::Token(hash)).await?.map(Right::by))
     }
 
     async fn ticket(&self, ticket: &SecretHash, deployment: Option<&str>) -> Result<Right, ApiError> {
@@ -225,7 +266,7 @@ impl Required {
             Some(credential) => self.token(credential).await?.ok_or_else(refused),
             // From before whoever comes had to sign in.
             None if used.principal.kind == Kind::Nobody => Err(refused()),
-            None => Ok(Right::of(used.principal)),
+            None => self.subject(used.principal).await?.ok_or_else(refused),
         }
     }
 }

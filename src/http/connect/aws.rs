@@ -1,5 +1,9 @@
 //! `POST /api/v1/connect/aws`: keep access keys, or a role to assume, after STS said whose they are.
 
+mod check;
+mod fields;
+pub mod renew;
+
 use axum::Json;
 use axum::extract::State;
 use secrecy::{ExposeSecret, SecretString};
@@ -7,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::clients::{ClientError, ErrorKind};
+use self::check::{Confirmed, confirm};
+use self::fields::{Fields, Given};
+use crate::db::connections::connect::Stored;
 use crate::db::idempotency::Once;
-use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
-use crate::domain::mask::Mask;
+use crate::domain::connection::{AwsConnection, AwsCredentials};
 use crate::domain::principal::Scope;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
@@ -21,18 +26,12 @@ use crate::http::extract::JsonBody;
 use crate::http::idempotency::{KeyHeader, kept_answer};
 use crate::http::problem::Problem;
 
-/// Longest secret access key, in bytes; those of today have 40.
-const MAX_SECRET_KEY: usize = 256;
-
-/// Longest session token, in bytes. AWS states no limit; those of today have some hundreds.
-const MAX_SESSION_TOKEN: usize = 8_192;
-
-/// Longest external id, by STS's own rule.
-const MAX_EXTERNAL_ID: usize = 1_224;
+/// What is answered to a connection that was made or renewed.
+const CONNECTED: &str = "AWS 연결에 성공했습니다.";
 
 // ---- What it takes
 
-/// A region with either access keys (`accessKeyId`, `secretAccessKey`, `sessionToken`) or a role (`roleArn`, `externalId`).
+/// A region with either access keys (`accessKeyId`, `secretAccessKey`, `sessionToken`) or a role (`roleArn`).
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ConnectAws {
@@ -48,12 +47,13 @@ pub struct ConnectAws {
     /// Session token, with temporary keys. Never shown again.
     #[schema(value_type = Option<String>, format = Password, write_only, max_length = 8192)]
     pub session_token: Option<SecretString>,
-    /// Role to assume with the controller's own credentials; no keys are stored then.
+    /// Role to assume with the controller's own credentials; no keys are stored then. Its trust policy must require the external id that the
+    /// answer names.
     #[schema(nullable, example = "arn:aws:iam::123456789012:role/panda")]
     pub role_arn: Option<String>,
-    /// External id that the role's trust policy asks for. Never shown again.
-    #[schema(value_type = Option<String>, format = Password, write_only, max_length = 1224)]
-    pub external_id: Option<SecretString>,
+    /// Known in order to be refused: Panda derives the external id.
+    #[schema(ignore)]
+    pub external_id: Option<Value>,
     /// Repositories that may be deployed with it, as `owner/repo` or `owner/*`; those that the caller may see when absent. Callers who do
     /// not see all repositories see only connections that are for some.
     #[schema(nullable, example = json!(["acme/*"]), max_items = 100)]
@@ -70,7 +70,6 @@ impl ConnectAws {
             secret(&self.secret_access_key),
             secret(&self.session_token),
             self.role_arn,
-            secret(&self.external_id),
             self.repositories
         ])
     }
@@ -82,69 +81,66 @@ impl ConnectAws {
         if caller.includes(&scope) { Ok(scope) } else { Err(ApiError::OutOfScope(scope.to_string())) }
     }
 
-    fn credentials(self) -> Result<AwsCredentials, ApiError> {
-        let Some(role_arn) = self.role_arn else { return self.keys() };
-        let keys = [
-            ("accessKeyId", self.access_key_id.is_some()),
-            ("secretAccessKey", self.secret_access_key.is_some()),
-            ("sessionToken", self.session_token.is_some()),
-        ];
-        if let Some((field, _)) = keys.into_iter().find(|(_, given)| *given) {
-            return Err(ApiError::field(field, "must not be given beside roleArn: give either keys or a role"));
-        }
-        validate::role_arn(&role_arn).map_err(|rule| ApiError::field("roleArn", rule))?;
-        check_secret("externalId", self.external_id.as_ref(), MAX_EXTERNAL_ID)?;
-        Ok(AwsCredentials::Role { role_arn, external_id: self.external_id })
+    fn given(self) -> Result<Given, ApiError> {
+        let fields = Fields {
+            access_key_id: self.access_key_id,
+            secret_access_key: self.secret_access_key,
+            session_token: self.session_token,
+            role_arn: self.role_arn,
+            external_id: self.external_id,
+        };
+        fields.given(&self.region)
     }
-
-    fn keys(self) -> Result<AwsCredentials, ApiError> {
-        if self.external_id.is_some() {
-            return Err(ApiError::field("externalId", "belongs to roleArn, which is missing"));
-        }
-        let missing = |field| ApiError::field(field, "is missing; give accessKeyId and secretAccessKey, or roleArn");
-        let access_key_id = self.access_key_id.ok_or_else(|| missing("accessKeyId"))?;
-        let secret_access_key = self.secret_access_key.ok_or_else(|| missing("secretAccessKey"))?;
-        validate::access_key_id(&access_key_id).map_err(|rule| ApiError::field("accessKeyId", rule))?;
-        check_secret("secretAccessKey", Some(&secret_access_key), MAX_SECRET_KEY)?;
-        check_secret("sessionToken", self.session_token.as_ref(), MAX_SESSION_TOKEN)?;
-        Ok(AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token: self.session_token }))
-    }
-}
-
-fn check_secret(field: &str, secret: Option<&SecretString>, max: usize) -> Result<(), ApiError> {
-    let Some(secret) = secret else { return Ok(()) };
-    validate::secret(secret.expose_secret(), max).map_err(|rule| ApiError::field(field, rule))
 }
 
 // ---- What it answers
 
-/// The new connection.
+/// The connection: a new one, or the same one renewed.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AwsConnected {
     /// Names the connection when deploying.
     #[schema(example = "aws_4k1zq0v7w3m9x2c8b5n6")]
     pub aws_connection_id: String,
+    /// External id with which Panda assumes the role: derived for the scope that connected it. Absent with access keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "panda-0123456789abcdef0123456789abcdef")]
+    pub external_id: Option<String>,
+}
+
+impl AwsConnected {
+    fn new(id: &str, credentials: &AwsCredentials) -> Self {
+        let external_id = match credentials {
+            AwsCredentials::Keys(_) => None,
+            AwsCredentials::Role { external_id, .. } => external_id.as_ref().map(|id| id.expose_secret().to_owned()),
+        };
+        Self { aws_connection_id: id.to_owned(), external_id }
+    }
 }
 
 // ---- The handler
 
 /// Connect an AWS account
 ///
-/// STS is asked whose the credentials are before anything is stored.
+/// STS is asked whose the credentials are before anything is stored. Connecting the same account, region and identity for the same repositories
+/// again renews that connection.
+///
+/// A role is assumed with an external id that Panda derives for the caller's scope, and only when its trust policy requires that id: until then the
+/// answer is 409 with the id. Roles of the controller's own account are refused unless `PANDA_CONTROLLER_ROLES` names them.
 #[utoipa::path(
     post, path = "/api/v1/connect/aws", tag = "connections", operation_id = "connectAws",
     request_body(content = ConnectAws, examples(
         ("keys" = (summary = "Access keys", value = json!({"region": "ap-northeast-2", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "…"}))),
-        ("role" = (summary = "A role", value = json!({"region": "ap-northeast-2", "roleArn": "arn:aws:iam::123456789012:role/panda", "externalId": "panda"}))),
+        ("role" = (summary = "A role", value = json!({"region": "ap-northeast-2", "roleArn": "arn:aws:iam::123456789012:role/panda"}))),
     )),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request; the first answer is kept for 24 hours.",
             example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
     responses(
-        (status = 200, description = "Connected.", body = Envelope<AwsConnected>),
-        (status = 400, description = "Malformed JSON, a field is not valid, or AWS refuses the credentials: `field` names it.",
+        (status = 200, description = "Connected, or renewed.", body = Envelope<AwsConnected>),
+        (status = 400, description = "Malformed JSON, a field is not valid, AWS refuses the credentials, or Panda does not assume this role: `field` names it.",
          body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller may not connect, or not for these repositories.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The role's trust policy does not require the external id that `externalId` names.", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "AWS cannot be asked.", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -158,42 +154,23 @@ pub async fn handle(
     let region = body.region.clone();
     let key = key.of(&caller, "POST /api/v1/connect/aws", &body.meaning())?;
     let scope = body.scope(caller.scope())?;
-    let credentials = body.credentials()?;
+    let given = body.given()?;
     // Before anybody outside is asked: a repeat needs no token that is still good.
     if let Some(answer) = kept_answer(&state.db, key.as_ref()).await? {
         return Ok(Json(answer));
     }
-    let id = ids::aws_connection_id();
-    let identity = state
-        .aws
-        .user(&id, &region, &credentials)
-        .sts
-        .caller_identity()
-        .await
-        .map_err(|error| not_confirmed(&credentials, error))?;
-    let connection = AwsConnection { id, region, account_id: identity.account_id, credentials };
+    // The caller's scope, not the narrower one that they may choose: that may be another tenant's.
+    let Confirmed { credentials, account_id, identity } =
+        confirm(&state, &region, given, async || state.db.external_id(caller.scope()).await).await?;
+    let connection = AwsConnection { id: ids::aws_connection_id(), region, account_id, credentials };
     let answer =
-        json!(Envelope::new("AWS 연결에 성공했습니다.", AwsConnected { aws_connection_id: connection.id.clone() }));
-    match state.db.insert_aws_connection_once(&connection, &scope, key.as_ref(), &caller, &answer).await? {
-        Once::Now(()) => {}
+        |stored: &Stored| json!(Envelope::new(CONNECTED, AwsConnected::new(&stored.id, &connection.credentials)));
+    let stored = match state.db.connect_aws(&connection, &identity, &scope, key.as_ref(), &caller, answer).await? {
+        Once::Now(stored) => stored,
         Once::Repeated(answer) => return Ok(Json(answer)),
         Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),
-    }
-    tracing::info!(connection = %connection.id, account = %connection.account_id, region = %connection.region, "AWS connected");
-    Ok(Json(answer))
-}
-
-/// `GetCallerIdentity` needs no right: whoever is denied has wrong credentials.
-fn not_confirmed(credentials: &AwsCredentials, mut error: ClientError) -> ApiError {
-    Mask::of(credentials.secrets()).string(&mut error.message);
-    let field = match credentials {
-        AwsCredentials::Keys(_) => "accessKeyId",
-        AwsCredentials::Role { .. } => "roleArn",
     };
-    match error.kind {
-        ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::NotFound => {
-            ApiError::AwsRefused { field, reason: error.message }
-        }
-        ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Unavailable => ApiError::AwsUnavailable(error),
-    }
+    let (account, region, renewed) = (&connection.account_id, &connection.region, stored.renewed);
+    tracing::info!(connection = %stored.id, %account, %region, renewed, "AWS connected");
+    Ok(Json(answer(&stored)))
 }

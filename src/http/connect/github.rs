@@ -1,5 +1,7 @@
 //! `POST /api/v1/connect/github`: keep a repository, a branch and the token that reads them, after GitHub confirmed all three.
 
+pub mod renew;
+
 use axum::Json;
 use axum::extract::State;
 use secrecy::SecretString;
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::db::connections::connect::Stored;
 use crate::db::idempotency::Once;
 use crate::domain::connection::GithubConnection;
 use crate::domain::{ids, validate};
@@ -43,11 +46,10 @@ pub struct ConnectGithub {
 
 impl ConnectGithub {
     fn validate(&self) -> Result<(), ApiError> {
-        use secrecy::ExposeSecret as _;
         validate::owner(&self.owner).map_err(|rule| ApiError::field("owner", rule))?;
         validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))?;
         validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))?;
-        validate::secret(self.token.expose_secret(), MAX_TOKEN).map_err(|rule| ApiError::field("token", rule))
+        check_token(&self.token)
     }
 
     /// All fields, to tell one request from another by their hash.
@@ -57,9 +59,17 @@ impl ConnectGithub {
     }
 }
 
+fn check_token(token: &SecretString) -> Result<(), ApiError> {
+    use secrecy::ExposeSecret as _;
+    validate::secret(token.expose_secret(), MAX_TOKEN).map_err(|rule| ApiError::field("token", rule))
+}
+
 // ---- What it answers
 
-/// The new connection.
+/// What is answered to a connection that was made or renewed.
+const CONNECTED: &str = "GitHub 연결에 성공했습니다.";
+
+/// The connection: a new one, or the same one renewed.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GithubConnected {
@@ -72,14 +82,15 @@ pub struct GithubConnected {
 
 /// Connect a GitHub repository
 ///
-/// The repository and the branch are looked up with the token before anything is stored.
+/// The repository and the branch are looked up with the token before anything is stored. Connecting the same repository and branch again renews that
+/// connection.
 #[utoipa::path(
     post, path = "/api/v1/connect/github", tag = "connections", operation_id = "connectGithub",
     request_body = ConnectGithub,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, new for each new request; the first answer is kept for 24 hours.",
             example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
     responses(
-        (status = 200, description = "Connected.", body = Envelope<GithubConnected>),
+        (status = 200, description = "Connected, or renewed.", body = Envelope<GithubConnected>),
         (status = 400, description = "Malformed JSON, a field is not valid, or GitHub does not confirm it: `field` names it.",
          body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller may not connect, or not this repository.", body = Problem, content_type = "application/problem+json"),
@@ -112,15 +123,14 @@ pub async fn handle(
         token: body.token,
         build_secrets: std::collections::BTreeMap::new(),
     };
-    let answer = json!(Envelope::new(
-        "GitHub 연결에 성공했습니다.",
-        GithubConnected { github_connection_id: connection.id.clone() }
-    ));
-    match state.db.insert_github_connection_once(&connection, key.as_ref(), &caller, &answer).await? {
-        Once::Now(()) => {}
+    let answer =
+        |stored: &Stored| json!(Envelope::new(CONNECTED, GithubConnected { github_connection_id: stored.id.clone() }));
+    let stored = match state.db.connect_github(&connection, key.as_ref(), &caller, answer).await? {
+        Once::Now(stored) => stored,
         Once::Repeated(answer) => return Ok(Json(answer)),
         Once::KeyReused => return Err(ApiError::IdempotencyKeyReused),
-    }
-    tracing::info!(connection = %connection.id, owner = %connection.owner, repo = %connection.repo, "GitHub connected");
-    Ok(Json(answer))
+    };
+    let (owner, repo, renewed) = (&connection.owner, &connection.repo, stored.renewed);
+    tracing::info!(connection = %stored.id, %owner, %repo, renewed, "GitHub connected");
+    Ok(Json(answer(&stored)))
 }

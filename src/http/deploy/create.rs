@@ -19,7 +19,7 @@ use crate::domain::trace::Trace;
 use crate::domain::{ids, validate};
 use crate::http::auth::{Allowed, Deployer};
 use crate::http::envelope::Envelope;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, AwsProblem};
 use crate::http::extract::{JsonBody, is_id};
 use crate::http::idempotency::KeyHeader;
 use crate::http::problem::Problem;
@@ -188,6 +188,7 @@ pub fn refused(refusal: Refusal, ecr_repository: String, caller: &Caller) -> Api
         },
         Refusal::NeedsApprover => ApiError::NotAllowed { needed: Role::Approver, role: caller.principal.role },
         Refusal::ConnectionRemoved(id) => ApiError::ConnectionRemoved(id),
+        Refusal::ConnectionOutdated(id) => AwsProblem::Outdated(id).into(),
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::missing::missing;
+use crate::db::Db;
+use crate::db::events::EventPosition;
 use crate::http::ApiState;
 use crate::http::auth::{Asks, Right};
 use crate::http::error::ApiError;
@@ -73,10 +75,10 @@ pub async fn handle(
         return not_admitted(&state, client, error);
     }
     let place = match ask.last_event_id {
-        None => Place::After(0),
-        Some(event) => place_of(&watch, head, event).await,
+        None => Place::After(EventPosition::default()),
+        Some(event) => place_of(&state.db, &watch, head, event).await,
     };
-    if has_everything(&watch, head, place).await {
+    if has_everything(&state.db, &watch, head, place).await {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-cache")]).into_response());
     }
     let unknown_lang = ask.unknown_lang.then(|| comment(UNKNOWN_LANG));
@@ -98,12 +100,13 @@ async fn admitted(state: &ApiState, asks: Result<Right, ApiError>, id: &str) -> 
 }
 
 /// Where the event is in the sequence. One that this deployment does not have replays everything.
-async fn place_of(watch: &Watch, head: Head, event: Uuid) -> Place {
-    if matches!(head, Head::Away | Head::Closed) {
+async fn place_of(db: &Db, watch: &Watch, head: Head, event: Uuid) -> Place {
+    if matches!(head, Head::Away | Head::Closed | Head::Over) {
         return Place::AfterId(event);
     }
-    match watch.db().event_seq(watch.deployment_id(), event).await {
-        Ok(seq) => Place::After(seq.unwrap_or(0)),
+    match db.event_seq(watch.deployment_id(), event).await {
+        Ok(Some(seq)) => Place::After(EventPosition { seq, id: Some(event) }),
+        Ok(None) => Place::After(EventPosition::default()),
         Err(error) => {
             tracing::warn!(deployment = watch.deployment_id(), %error, "a place is looked for later");
             Place::AfterId(event)
@@ -112,12 +115,12 @@ async fn place_of(watch: &Watch, head: Head, event: Uuid) -> Place {
 }
 
 /// Whether nothing is left to send and nothing can come. What the hub knows may be a second old, and a wrong yes would end the
-/// client's stream for good: a yes is asked for once more.
-async fn has_everything(watch: &Watch, head: Head, place: Place) -> bool {
-    let (Head::Here { last_seq, active: false }, Place::After(seq)) = (head, place) else { return false };
-    if seq == 0 || seq < last_seq {
+/// client's stream for good: a yes is asked for once more, and the client's event must be the last one itself, not only its number.
+async fn has_everything(db: &Db, watch: &Watch, head: Head, place: Place) -> bool {
+    let (Head::Here { last_seq, active: false }, Place::After(position)) = (head, place) else { return false };
+    if position.seq == 0 || position.seq < last_seq {
         return false;
     }
-    let state = watch.db().stream_state(watch.deployment_id()).await;
-    matches!(state, Ok(Some(state)) if !state.active && seq >= state.last_seq)
+    let state = db.stream_state(watch.deployment_id()).await;
+    matches!(state, Ok(Some(state)) if !state.active && state.newest() == position)
 }

@@ -34,10 +34,10 @@ pub struct ListQuery {
     /// Only these statuses, separated by commas: `RUNNING`, `DEPLOYMENT_READY`, `COMPLETED`, `FAILED`.
     #[param(example = "RUNNING,DEPLOYMENT_READY")]
     pub status: Option<String>,
-    /// Only this account or organisation.
+    /// Only this account or organisation, in any case.
     #[param(example = "acme")]
     pub owner: Option<String>,
-    /// Only this repository.
+    /// Only this repository, in any case.
     #[param(example = "shop")]
     pub repo: Option<String>,
     /// Only this branch.

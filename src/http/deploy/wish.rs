@@ -8,7 +8,7 @@ use crate::db::wishes::{Wish, Wished};
 use crate::domain::Status;
 use crate::domain::principal::{Caller, Role};
 use crate::http::ApiState;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, AwsProblem};
 use crate::http::extract::UnreadBody;
 use crate::http::idempotency::KeyHeader;
 
@@ -50,6 +50,7 @@ pub async fn write(state: &ApiState, caller: &Caller, request: Request, answer: 
         }
         Once::Now(Wished::NeedsAnother) => return Err(ApiError::NeedsAnother(id)),
         Once::Now(Wished::ConnectionRemoved(connection)) => return Err(ApiError::ConnectionRemoved(connection)),
+        Once::Now(Wished::ConnectionOutdated(connection)) => return Err(AwsProblem::Outdated(connection).into()),
         // Only a retry asks for the target again.
         Once::Now(Wished::TargetTaken(other)) => return Err(ApiError::TargetTaken { other, retry_of: Some(id) }),
         Once::Now(Wished::NotNow(status)) => return Ok(Answer::NotNow(status)),

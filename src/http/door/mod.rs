@@ -2,21 +2,20 @@
 //! call from, headers for browsers. Who somebody is, is not asked here.
 
 pub mod headers;
+mod host;
 mod origin;
 mod rate;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::client::{Peer, client};
+use super::client::{Peer, Proxies};
 use super::error::ApiError;
 use crate::config::HttpConfig;
-use crate::domain::network::Network;
 use rate::Rates;
 
 /// Never refused for their rate: an orchestrator ends the process when they are, and may ask from the address of everybody.
@@ -26,9 +25,7 @@ pub const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 #[derive(Clone, Debug)]
 pub struct Door {
     rates: Arc<Rates>,
-    origins: Arc<[String]>,
-    proxies: Arc<[Network]>,
-    patience: Duration,
+    config: Arc<HttpConfig>,
 }
 
 impl Door {
@@ -36,9 +33,7 @@ impl Door {
     pub fn new(config: &HttpConfig) -> Self {
         Self {
             rates: Arc::new(Rates::new(config.rate_per_client, config.rate_per_token)),
-            origins: config.cors_origins.clone().into(),
-            proxies: config.trusted_proxies.clone().into(),
-            patience: config.request_timeout,
+            config: Arc::new(config.clone()),
         }
     }
 
@@ -46,12 +41,14 @@ impl Door {
         if !PROBES.contains(&request.uri().path()) {
             // Only a router that is called without a connection has no peer.
             let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
-            let client = client(peer, request.headers(), &self.proxies);
+            let client = Proxies::from(&*self.config).client(peer, request.headers());
             if let Err(refused) = self.rates.check(client, request.headers()) {
                 return Some(refused);
             }
         }
-        origin::refusal(request.method(), request.headers(), &self.origins)
+        // Counted before: a client that is refused here is not free to ask again and again.
+        host::refusal(request)
+            .or_else(|| origin::refusal(request.method(), request.headers(), &self.config.cors_origins))
     }
 }
 
@@ -61,8 +58,9 @@ pub async fn guard(State(door): State<Door>, request: Request, next: Next) -> Re
     if let Some(refused) = door.refusal(&request) {
         return refused.into_response();
     }
-    match tokio::time::timeout(door.patience, next.run(request)).await {
+    let limit = door.config.request_timeout;
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => ApiError::TimedOut { limit: door.patience }.into_response(),
+        Err(_) => ApiError::TimedOut { limit }.into_response(),
     }
 }

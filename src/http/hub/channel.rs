@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::reading::Reading;
 use super::tail::{MAX_EVENTS, Tail};
-use crate::db::events::StreamState;
+use crate::db::events::{EventPosition, EventsAfter, StreamState};
 use crate::db::{Db, DbError};
 
 /// What is known of a deployment. Whoever sees `last_seq` here finds every event up to it in the tail or in the table.
@@ -20,6 +20,9 @@ pub enum Head {
     Missing,
     /// The process is to end: streams close, and their readers go on at another one.
     Closed,
+    /// The table has another history than the one that was read: a failover lost events, or a backup was restored. Streams end, and their readers say what they have when
+    /// they come back.
+    Over,
     /// It is there.
     Here {
         /// Sequence number of its newest event; 0 before the first.
@@ -57,6 +60,11 @@ impl Channel {
     /// Fetches what is new and tells the viewers. Only one at a time.
     pub(super) async fn read(&self, db: &Db) {
         match self.fetch(db).await {
+            Ok(Head::Over) => {
+                tracing::warn!(deployment = %self.id, "events that were sent are not in the database any more; ending the deployment's streams");
+                self.tell(Head::Over);
+                *self.tail() = Tail::default();
+            }
             Ok(head) => self.tell(head),
             Err(error) => {
                 // The sweep asks again in a second: nothing is lost but time.
@@ -68,32 +76,45 @@ impl Channel {
 
     async fn fetch(&self, db: &Db) -> Result<Head, DbError> {
         let Some(state) = db.stream_state(&self.id).await? else { return Ok(Head::Missing) };
+        let newest = state.newest();
         let most = i64::try_from(MAX_EVENTS).unwrap_or(i64::MAX);
         let after = {
             let mut tail = self.tail();
-            if tail.last() < state.last_seq - most {
-                tail.skip_to(state.last_seq - most);
+            let last = tail.last();
+            if newest.seq < last.seq || newest.is_another(last) {
+                return Ok(Head::Over);
+            }
+            if last.seq < newest.seq - most {
+                // Viewers read the table from where they are, and find out there whether that is still the same event.
+                tail.skip_to(EventPosition { seq: newest.seq - most, id: None });
             }
             tail.last()
         };
-        if after < state.last_seq {
+        if after.seq < newest.seq {
             // No further than the row that was read: its `active` belongs to that place.
-            let events = db.events_after(&self.id, after, state.last_seq - after).await?;
+            let events = db.events_page(&self.id, after, newest.seq - after.seq, i64::MAX).await?;
+            let EventsAfter::Events(events) = events else { return Ok(Head::Over) };
             let mut tail = self.tail();
             for event in &events {
                 tail.push(event);
             }
-            if tail.last() < state.last_seq {
+            if tail.last().seq < newest.seq {
                 // Some were removed with time: what is left is in the table.
-                tail.skip_to(state.last_seq);
+                tail.skip_to(newest);
             }
         }
-        Ok(Head::Here { last_seq: self.tail().last(), active: state.active })
+        Ok(Head::Here { last_seq: self.tail().last().seq, active: state.active })
     }
 
     /// What the sweep saw: whether it differs from what the viewers know.
     pub(super) fn is_behind(&self, seen: StreamState) -> bool {
         *self.head.borrow() != Head::Here { last_seq: seen.last_seq, active: seen.active }
+            || self.tail().last().is_another(seen.newest())
+    }
+
+    /// Whether nothing is sent from here any more.
+    pub(super) fn is_over(&self) -> bool {
+        *self.head.borrow() == Head::Over
     }
 
     /// The deployment is gone.
@@ -118,7 +139,9 @@ impl Channel {
     }
 
     fn tell(&self, new: Head) {
-        self.head.send_if_modified(|head| *head != Head::Closed && std::mem::replace(head, new) != new);
+        self.head.send_if_modified(|head| {
+            !matches!(*head, Head::Closed | Head::Over) && std::mem::replace(head, new) != new
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! The newest events of all deployments, rendered once in each language, for all viewers of the feed. Filters are applied to each viewer.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,9 +8,12 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::reading::Reading;
-use crate::db::feed::{FeedEvent, Place};
+use uuid::Uuid;
+
+use crate::db::feed::{FeedEvent, FeedPage, FeedPosition};
 use crate::db::{Db, DbError};
 use crate::domain::catalogue::Lang;
+use crate::http::stream::ask::FeedId;
 use crate::http::stream::filter::Filter;
 use crate::http::stream::frame;
 use crate::metrics::Metrics;
@@ -27,6 +30,9 @@ const PAGE: (i64, i64) = (256, 512 * 1024);
 /// First and longest time between two readings while committed events wait for older transactions.
 const HELD_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
+/// Events that were sent and are not in the table any more, each with the last one before it that is.
+pub(super) type LostEvents = HashMap<Uuid, FeedPosition>;
+
 /// What is known of the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedHead {
@@ -36,8 +42,7 @@ pub enum FeedHead {
     Away,
     /// The tail can be read; the number is another one after each change.
     Here(u64),
-    /// The order of events began anew under it, for the database was restored from another time or place and places mean something else
-    /// now; or the process is to end.
+    /// The table has another history than the one that was read, after a failover or a restore; or the process is to end.
     Over,
 }
 
@@ -45,11 +50,13 @@ pub enum FeedHead {
 #[derive(Debug, PartialEq, Eq)]
 pub enum FeedAfter {
     /// The next event's frame, and its place.
-    Frame(Bytes, Place),
+    Frame(Bytes, FeedPosition),
     /// The next event is not kept any more: read the table up to and with this place.
-    Older(Place),
-    /// Nothing before this place, which is to be gone on from.
-    Nothing(Place),
+    Older(FeedPosition),
+    /// Nothing yet; this place is to be gone on from.
+    Nothing(FeedPosition),
+    /// The viewer's last event is not in this history.
+    Lost,
 }
 
 #[derive(Debug)]
@@ -59,27 +66,20 @@ struct Entry {
     en: Bytes,
 }
 
-/// All events after `from` and before the transaction `horizon`.
+/// All events after `from`, up to the last one that no other can come before.
 #[derive(Debug, Default)]
 pub struct FeedTail {
     entries: VecDeque<Entry>,
     bytes: usize,
-    from: Place,
-    horizon: i64,
+    from: FeedPosition,
     /// Events that were put in since the start.
     pushed: u64,
 }
 
 impl FeedTail {
-    /// Begins: nothing before `horizon` is kept.
-    fn start(&mut self, horizon: i64) {
-        *self = Self { from: Place::before(horizon), horizon, pushed: self.pushed + 1, ..Self::default() };
-    }
-
-    /// The place after which the next event is to be read.
-    fn last(&self) -> Place {
-        let newest = self.entries.back().map_or(&self.from, |entry| &entry.event.place);
-        self.end().max(newest.clone())
+    /// Begins: nothing up to and with `from` is kept.
+    fn start(&mut self, from: FeedPosition) {
+        *self = Self { from, pushed: self.pushed + 1, ..Self::default() };
     }
 
     fn push(&mut self, mut event: FeedEvent) {
@@ -93,29 +93,60 @@ impl FeedTail {
         while self.entries.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             let Some(oldest) = self.entries.pop_front() else { break };
             self.bytes -= oldest.ko.len() + oldest.en.len();
-            self.from = oldest.event.place;
+            self.from = oldest.event.position();
         }
     }
 
-    /// What comes after `place` for a viewer with this filter.
-    pub fn after(&self, place: &Place, filter: &Filter, lang: Lang) -> FeedAfter {
-        if *place < self.from {
+    /// What comes after `position` for a viewer with this filter.
+    pub fn after(&self, position: &FeedPosition, filter: &Filter, lang: Lang) -> FeedAfter {
+        if position.place < self.from.place {
             return FeedAfter::Older(self.from.clone());
         }
-        let next = self.entries.partition_point(|entry| entry.event.place <= *place);
+        let next = self.entries.partition_point(|entry| entry.event.place <= position.place);
+        if self.before(next).is_another(position) {
+            return FeedAfter::Lost;
+        }
         match self.entries.range(next..).find(|entry| filter.lets_through(&entry.event)) {
             Some(entry) => {
                 let frame = if lang == Lang::Ko { &entry.ko } else { &entry.en };
-                FeedAfter::Frame(frame.clone(), entry.event.place.clone())
+                FeedAfter::Frame(frame.clone(), entry.event.position())
             }
-            // Never backwards: a viewer may be in the middle of a transaction that is being read.
-            None => FeedAfter::Nothing(self.end().max(place.clone())),
+            // Never backwards: a viewer that resumes may be ahead of us.
+            None if next == self.entries.len() && position.place > self.end().place => {
+                FeedAfter::Nothing(position.clone())
+            }
+            None => FeedAfter::Nothing(self.end()),
         }
     }
 
-    /// The place of a viewer that has seen everything.
-    pub fn end(&self) -> Place {
-        Place::before(self.horizon)
+    /// The event before the entry `next`.
+    fn before(&self, next: usize) -> FeedPosition {
+        let before = next.checked_sub(1).and_then(|at| self.entries.get(at));
+        before.map_or_else(|| self.from.clone(), |entry| entry.event.position())
+    }
+
+    /// The place of a viewer that has seen everything: that of the newest event. Not that of the oldest transaction that still runs, for after a failover new
+    /// events may be before that.
+    pub fn end(&self) -> FeedPosition {
+        self.before(self.entries.len())
+    }
+
+    /// For each event that is not among `survivors`, the last one before it that is.
+    fn lost(&self, survivors: &[Uuid]) -> LostEvents {
+        let (mut survivor, mut lost) = (None, LostEvents::new());
+        for position in self.sent() {
+            let Some(id) = position.id else { continue };
+            if survivors.contains(&id) {
+                survivor = Some(position);
+            } else if let Some(survivor) = &survivor {
+                lost.insert(id, FeedPosition::clone(survivor));
+            }
+        }
+        lost
+    }
+
+    fn sent(&self) -> Vec<FeedPosition> {
+        std::iter::once(self.from.clone()).chain(self.entries.iter().map(|entry| entry.event.position())).collect()
     }
 }
 
@@ -127,20 +158,21 @@ pub struct Feed {
     pub(super) reading: Reading,
     /// The next wait for older transactions.
     held_back: Mutex<Duration>,
+    lost: Arc<Mutex<LostEvents>>,
 }
 
-impl Default for Feed {
-    fn default() -> Self {
+impl Feed {
+    /// One that puts what a failover lost into `lost`.
+    pub(super) fn new(lost: Arc<Mutex<LostEvents>>) -> Self {
         Self {
             head: watch::Sender::new(FeedHead::Unread),
             tail: Mutex::default(),
             reading: Reading::default(),
             held_back: Mutex::new(HELD_BACK.0),
+            lost,
         }
     }
-}
 
-impl Feed {
     /// Its newest events.
     pub fn tail(&self) -> MutexGuard<'_, FeedTail> {
         // A tail is consistent after each of its methods, so a panic elsewhere under the lock does no harm.
@@ -182,43 +214,43 @@ impl Feed {
     async fn fetch(&self, db: &Db) -> Result<Option<Duration>, DbError> {
         let mut state = db.feed_state().await?;
         let read_before = matches!(*self.head.borrow(), FeedHead::Here(_));
-        let restored = state.restored;
-        if restored {
+        if state.restored {
             db.mend_event_order().await?;
             state = db.feed_state().await?;
-        }
-        let (after, begun) = {
-            let mut tail = self.tail();
-            if !read_before {
-                tail.start(state.horizon);
-            } else if restored || state.horizon < tail.horizon {
-                drop(tail);
+            if read_before {
                 self.tell(FeedHead::Over);
                 return Ok(None);
             }
-            (tail.last(), tail.horizon)
-        };
-        if state.newest >= begun {
-            self.forward(db, after, state.horizon).await?;
         }
-        let pushed = {
-            let mut tail = self.tail();
-            tail.horizon = state.horizon;
-            tail.pushed
-        };
-        self.tell(FeedHead::Here(pushed));
+        if !read_before {
+            let end = db.feed_end().await?;
+            self.tail().start(end);
+        }
+        if !self.forward(db).await? {
+            tracing::warn!(
+                "events that were sent are not in the database any more; ending the streams of all deployments"
+            );
+            let sent = self.tail().sent();
+            let survivors = db.feed_survivors(&sent).await?;
+            let lost = self.tail().lost(&survivors);
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+            self.tell(FeedHead::Over);
+            return Ok(None);
+        }
+        self.tell(FeedHead::Here(self.tail().pushed));
         Ok(state.held_back)
     }
 
-    /// Reads everything between `after` and `horizon`.
-    async fn forward(&self, db: &Db, mut after: Place, horizon: i64) -> Result<(), DbError> {
+    /// Reads everything up to the horizon. False when the last event that was read is not the table's any more.
+    async fn forward(&self, db: &Db) -> Result<bool, DbError> {
         loop {
-            let events = db.feed(&after, horizon, PAGE.0, PAGE.1).await?;
-            let Some(last) = events.last() else { return Ok(()) };
-            after = last.place.clone();
-            let mut tail = self.tail();
+            let after = self.tail().end();
+            let FeedPage::Events(events) = db.feed(&after, i64::MAX, PAGE.0, PAGE.1).await? else { return Ok(false) };
+            if events.is_empty() {
+                return Ok(true);
+            }
             // Viewers may read them at once: places before the horizon are final.
-            tail.horizon = tail.horizon.max(after.transaction);
+            let mut tail = self.tail();
             for event in events {
                 tail.push(event);
             }
@@ -262,6 +294,18 @@ impl FeedWatch {
     /// The newest events.
     pub fn feed(&self) -> &Feed {
         &self.feed
+    }
+
+    /// Where a reader resumes whose last event was `id`; none when nothing is known of it.
+    pub async fn resume(&self, id: FeedId) -> Result<Option<FeedPosition>, DbError> {
+        if let Some(position) = self.db.feed_place(id.transaction, id.id).await? {
+            return Ok(Some(position));
+        }
+        let before = self.feed.lost.lock().unwrap_or_else(PoisonError::into_inner).get(&id.id).cloned();
+        match before {
+            Some(before) => Ok(Some(before)),
+            None => self.db.feed_place_by_time(id.id).await,
+        }
     }
 
     /// What is known now; [`Self::changed`] waits for something else.

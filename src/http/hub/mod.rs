@@ -24,10 +24,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::db::Db;
+use crate::db::{Class, Db};
 use crate::metrics::Metrics;
 pub use channel::{Channel, Head};
-use feed::{Feed, FeedWatch};
+use feed::{Feed, FeedWatch, LostEvents};
 
 /// How often all watched deployments are looked at, in one query.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,9 +44,13 @@ pub struct Hub {
 #[derive(Debug)]
 struct Inner {
     db: Db,
+    /// For what a viewer reads for itself alone.
+    replays: Db,
     channels: Mutex<HashMap<String, Arc<Channel>>>,
     /// Gone when nobody watches it.
     feed: Mutex<Weak<Feed>>,
+    /// Events that a failover lost, each with the last one before it in the order of all that it did not lose: their readers resume there.
+    lost: Arc<Mutex<LostEvents>>,
     metrics: Metrics,
     readings: Arc<Semaphore>,
     /// The process is to end: whoever comes to watch is told so at once. Set before anybody is told.
@@ -58,9 +62,11 @@ impl Hub {
     pub fn start(db: Db, metrics: Metrics, shutdown: &CancellationToken) -> Self {
         let readings = Arc::new(Semaphore::new(READINGS));
         let inner = Arc::new(Inner {
+            replays: db.of(Class::Replay),
             db,
             channels: Mutex::default(),
             feed: Mutex::default(),
+            lost: Arc::default(),
             metrics,
             readings,
             closed: AtomicBool::new(false),
@@ -86,8 +92,12 @@ impl Hub {
     /// Watches a deployment, until the result is dropped.
     pub fn watch(&self, deployment_id: &str) -> Watch {
         let mut channels = self.inner.channels();
-        let channel =
-            channels.entry(deployment_id.to_owned()).or_insert_with(|| Arc::new(Channel::new(deployment_id))).clone();
+        let kept = channels.get(deployment_id).filter(|channel| !channel.is_over()).cloned();
+        let channel = kept.unwrap_or_else(|| {
+            let channel = Arc::new(Channel::new(deployment_id));
+            channels.insert(deployment_id.to_owned(), Arc::clone(&channel));
+            channel
+        });
         let head = Some(channel.head.subscribe());
         if self.inner.closed.load(Ordering::Relaxed) {
             channel.close();
@@ -102,7 +112,7 @@ impl Hub {
         let feed = {
             let mut kept = self.inner.feed.lock().unwrap_or_else(PoisonError::into_inner);
             kept.upgrade().filter(|feed| !feed.is_over()).unwrap_or_else(|| {
-                let feed = Arc::new(Feed::default());
+                let feed = Arc::new(Feed::new(Arc::clone(&self.inner.lost)));
                 *kept = Arc::downgrade(&feed);
                 if self.inner.closed.load(Ordering::Relaxed) {
                     feed.close();
@@ -110,7 +120,7 @@ impl Hub {
                 feed
             })
         };
-        let watch = FeedWatch::new(self.inner.db.clone(), Arc::clone(&feed));
+        let watch = FeedWatch::new(self.inner.replays.clone(), Arc::clone(&feed));
         self.inner.look_at_feed();
         watch
     }
@@ -160,6 +170,9 @@ impl Inner {
                     let _permit = inner.readings.acquire().await;
                     feed.read(&inner.db, &inner.metrics).await
                 };
+                if feed.is_over() {
+                    break;
+                }
                 // Asked meanwhile or not: nothing can be read before.
                 if let Some(wait) = again.filter(|_| feed.is_watched()) {
                     tokio::time::sleep(wait).await;
@@ -172,7 +185,7 @@ impl Inner {
 
     /// Has the channel read, once however many ask.
     fn look(self: &Arc<Self>, channel: &Arc<Channel>) {
-        if !channel.reading.begin() {
+        if channel.is_over() || !channel.reading.begin() {
             return;
         }
         let (inner, channel) = (Arc::clone(self), Arc::clone(channel));
@@ -262,8 +275,8 @@ impl Watch {
     }
 
     /// The database, for what the hub does not keep.
-    pub fn db(&self) -> &Db {
-        &self.inner.db
+    pub fn replays(&self) -> &Db {
+        &self.inner.replays
     }
 
     /// The deployment's newest events.
@@ -304,7 +317,9 @@ impl Drop for Watch {
         let mut channels = self.inner.channels();
         self.head = None;
         // Under the map's lock nobody can subscribe: none left means that nobody needs it.
-        if self.channel.head.receiver_count() == 0 {
+        if self.channel.head.receiver_count() == 0
+            && channels.get(&self.deployment_id).is_some_and(|kept| Arc::ptr_eq(kept, &self.channel))
+        {
             channels.remove(&self.deployment_id);
         }
     }

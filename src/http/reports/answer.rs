@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::db::Class;
 use crate::db::reports::{Question, ReportColumn, ReportFilter};
 use crate::domain::{text, validate};
 use crate::http::ApiState;
@@ -162,7 +163,8 @@ pub async fn handle(
 ) -> Result<Envelope<ReportAnswer>, ApiError> {
     let question = Question::named(&name).ok_or_else(|| ApiError::ReportNotFound(text::cut(&name, MAX_NAME)))?;
     let filter = query.filter(Utc::now())?;
-    let report = state.db.report(question, caller.scope(), &filter).await?;
+    let _permit = state.reports.acquire(&caller).await?;
+    let report = state.db.of(Class::Reports).report(question, caller.scope(), &filter).await?;
     let answer = ReportAnswer {
         name: question.name,
         title: question.title(),

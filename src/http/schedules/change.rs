@@ -1,4 +1,4 @@
-//! `PATCH /api/v1/schedules/{id}`: another time, another target; pause and resume.
+//! `PATCH /api/v1/schedules/{id}`: another time, another target, another owner; pause and resume.
 
 use axum::extract::State;
 use serde::Deserialize;
@@ -40,15 +40,23 @@ pub struct ScheduleChange {
     /// Whether it waits until somebody resumes it.
     #[schema(example = true)]
     pub paused: Option<bool>,
+    /// True to take it over as it is: it deploys with the caller's role and for the caller's repositories from then on, and resumes when it
+    /// had stopped. Every change but pausing does so, too.
+    #[schema(example = true)]
+    pub adopt: Option<bool>,
 }
 
 impl ScheduleChange {
     fn is_empty(&self) -> bool {
-        self.paused.is_none() && self.leaves_all_but_paused()
+        self.paused.is_none() && !self.adopts() && self.leaves_all_but_paused()
     }
 
     fn only_pauses(&self) -> bool {
-        self.paused == Some(true) && self.leaves_all_but_paused()
+        self.paused == Some(true) && !self.adopts() && self.leaves_all_but_paused()
+    }
+
+    fn adopts(&self) -> bool {
+        self.adopt == Some(true)
     }
 
     fn leaves_all_but_paused(&self) -> bool {
@@ -74,9 +82,9 @@ impl ScheduleChange {
 
 // ---- The handler
 
-/// Change, pause or resume a schedule
+/// Change, pause, resume or take over a schedule
 ///
-/// From then on it deploys with the caller's role and for the caller's repositories; pausing alone does not change that. Times that pass while it is
+/// From then on it deploys with the caller's role and for the caller's repositories, as long as the caller has them; pausing alone does not change that. Times that pass while it is
 /// paused are not missed.
 #[utoipa::path(
     patch, path = "/api/v1/schedules/{id}", tag = "schedules", operation_id = "changeSchedule",
@@ -99,7 +107,7 @@ pub async fn handle(
     if body.is_empty() {
         return Err(ApiError::field(
             "body",
-            "must have what is to be changed: name, cron, timeZone, deploy, concurrency, missed or paused",
+            "must have what is to be changed: name, cron, timeZone, deploy, concurrency, missed, paused or adopt",
         ));
     }
     let changed = if body.only_pauses() {

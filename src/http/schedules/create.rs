@@ -59,7 +59,8 @@ pub struct NewSchedule {
 
 /// Make a schedule
 ///
-/// It deploys with the caller's role and for the caller's repositories, until somebody else changes it. With an `Idempotency-Key`, a repeated request
+/// It deploys with the caller's role and for the caller's repositories, until another caller changes it, and stops when the caller's permission
+/// ends: with the API token or the admin token, or, signed in with OpenID Connect, when the subject is revoked or the rules no longer give it as much. With an `Idempotency-Key`, a repeated request
 /// gives the answer of the first and makes nothing.
 #[utoipa::path(
     post, path = "/api/v1/schedules", tag = "schedules", operation_id = "createSchedule",

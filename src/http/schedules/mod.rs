@@ -23,6 +23,7 @@ use crate::domain::principal::Caller;
 use crate::domain::request::Purpose;
 use crate::domain::schedule::Missed;
 use crate::domain::source::{Choice, Source};
+use crate::domain::text::is_unfit_for_names;
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 100;
@@ -115,9 +116,11 @@ impl Asked {
     /// What it means, after all that it names was found to be there and to be the caller's.
     async fn check(self, state: &ApiState, caller: &Caller) -> Result<Wanted, ApiError> {
         if let Some(name) = &self.name {
-            let fits = (1..=MAX_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+            let fits = (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(is_unfit_for_names);
             if !fits {
-                let rule = format!("must be 1 to {MAX_NAME} characters, none of them a control character");
+                let rule = format!(
+                    "must be 1 to {MAX_NAME} characters, none of them a control character, invisible or one that turns the direction of reading"
+                );
                 return Err(ApiError::field("name", rule));
             }
         }
@@ -193,11 +196,13 @@ pub struct Schedule {
     /// Who answers for it: made it, or changed it last.
     #[schema(example = "alice")]
     pub made_by: String,
+    /// Why it starts nothing more; null while it does. A change by a caller, `{"adopt": true}` at the least, makes it theirs and resumes it.
+    pub stopped: Option<ScheduleStopped>,
     /// When it was made (UTC).
     pub created_at: DateTime<Utc>,
     /// When somebody changed it last (UTC).
     pub updated_at: DateTime<Utc>,
-    /// When it is due next (UTC); null while it is paused.
+    /// When it is due next (UTC); null while it is paused or has stopped.
     pub next_run_at: Option<DateTime<Utc>>,
     /// That, and the times after it.
     pub next_runs: Vec<DateTime<Utc>>,
@@ -208,6 +213,23 @@ pub struct Schedule {
         example = "The connection gh_4k1zq0v7w3m9x2c8b5n6 was removed. Connect anew, and change the schedule to the new connection."
     )]
     pub last_error: Option<String>,
+}
+
+/// The permission of a schedule's owner has ended, and the schedule with it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleStopped {
+    /// When it stopped (UTC).
+    pub at: DateTime<Utc>,
+    /// `TOKEN_REVOKED`, `TOKEN_EXPIRED`, `TOKEN_REMOVED`, `PERMISSION_REDUCED`, `ADMIN_TOKEN_REPLACED`, `SUBJECT_REVOKED`, `ISSUER_REMOVED` or
+    /// `SIGN_IN_REQUIRED`.
+    #[schema(example = "TOKEN_EXPIRED")]
+    pub code: String,
+    /// The same in words, with the remedy.
+    #[schema(
+        example = "The API token tok_4k1zq0v7w3m9x2c8b5n6 that this schedule belongs to has expired. The schedule has stopped: take it over with `panda schedule adopt` or another change."
+    )]
+    pub reason: String,
 }
 
 /// What became of a time at which a schedule was due.
@@ -269,6 +291,10 @@ impl From<ScheduleView> for Schedule {
             }),
             _ => None,
         };
+        let stopped = match (row.stopped_at, row.stopped_code, row.stopped_reason) {
+            (Some(at), Some(code), Some(reason)) => Some(ScheduleStopped { at, code, reason }),
+            _ => None,
+        };
         Self {
             schedule_id: row.id,
             name: row.name,
@@ -279,6 +305,7 @@ impl From<ScheduleView> for Schedule {
             missed: row.missed,
             paused: row.paused,
             made_by: row.made_by,
+            stopped,
             created_at: row.created_at,
             updated_at: row.updated_at,
             next_run_at: row.next_run_at,

@@ -1,7 +1,5 @@
 //! TLS by rustls, with a certificate that may change while we serve: whoever renews it writes the files, and nobody is cut.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,6 +14,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error as RustlsError, ServerConfig};
 use tokio_util::sync::CancellationToken;
 
+use crate::bounded::{self, ReadError};
 use crate::config::TlsFiles;
 
 /// Between two looks at the files. Notices of the kernel would miss a network's folder, and how Kubernetes replaces a mounted secret.
@@ -30,7 +29,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// The system's word.
-        source: io::Error,
+        source: ReadError,
     },
     /// A file does not hold what it should.
     #[error("{path} holds no {what} in PEM format")]
@@ -141,7 +140,8 @@ async fn heard(signal: &mut Option<Signal>) {
 }
 
 fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
-    let bytes = |path: &Path| fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source });
+    let bytes =
+        |path: &Path| bounded::file(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source });
     let without = |path: &Path, what| TlsError::Without { path: path.to_owned(), what };
     let pem = bytes(&files.cert)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().collect();

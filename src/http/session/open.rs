@@ -46,6 +46,7 @@ pub async fn handle(
     let Some(lasts) = state.auth.session() else {
         return Ok((HeaderMap::new(), Envelope::new(message, Session { expires_at: None })));
     };
+    state.auth.opens_session(&caller.principal.subject)?;
     let secret = token::session().map_err(|_| ApiError::Internal)?;
     let hash = token::hash(&secret);
     let (expires_at, left) = state.db.insert_session(&hash, right.credential(), &caller, lasts).await?;

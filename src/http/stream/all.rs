@@ -10,17 +10,23 @@ use super::filter::Filter;
 use super::frame;
 use super::viewer::{Course, PAGE, PAGE_BYTES, RETRY, Turn};
 use crate::db::DbError;
-use crate::db::feed::Place;
+use crate::db::feed::{FeedPage, FeedPosition};
 use crate::domain::catalogue::Lang;
 use crate::http::hub::feed::{FeedAfter, FeedHead, FeedWatch};
+
+/// Rows of a reading of the table, and bytes of their parameters, for a viewer who leaves some of them out: a scope of few repositories leaves out most.
+const FILTERED: (i64, i64) = (512, 256 * 1024);
+
+/// Most frames of one reading that are kept.
+const KEPT: usize = 32;
 
 /// Where a viewer begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// With what comes from now on.
     Now,
-    /// After this place.
-    After(Place),
+    /// After this event.
+    After(FeedPosition),
     /// After the event with this id, whose place is not known yet: the database was away.
     AfterId(FeedId),
 }
@@ -33,7 +39,7 @@ pub struct All {
     filter: Box<Filter>,
     lang: Lang,
     /// Frames from the table, in order, each with the place to go on from when it is sent.
-    page: VecDeque<(Bytes, Place)>,
+    page: VecDeque<(Bytes, FeedPosition)>,
     /// When to try again what failed.
     retry: Option<Instant>,
 }
@@ -77,57 +83,67 @@ impl All {
     /// The next frame after our place.
     async fn forward(&mut self) -> Result<Turn, DbError> {
         loop {
-            if let Some((frame, place)) = self.page.pop_front() {
-                self.start = Start::After(place);
+            if let Some((frame, position)) = self.page.pop_front() {
+                self.start = Start::After(position);
                 return Ok(Turn::Send(frame));
             }
-            let place = match &self.start {
-                Start::After(place) => place,
+            let position = match &self.start {
+                Start::After(position) => position,
                 Start::Now => {
                     self.start = Start::After(self.watch.feed().tail().end());
                     continue;
                 }
                 Start::AfterId(id) => {
                     // Boxed, here and below: a future's size is reserved in every stream, and most never come here.
-                    let place = Box::pin(self.watch.db().feed_place(id.transaction, id.id)).await?;
-                    self.start = place.map_or(Start::Now, Start::After);
+                    let position = Box::pin(self.watch.resume(*id)).await?;
+                    self.start = position.map_or(Start::Now, Start::After);
                     continue;
                 }
             };
-            let after = self.watch.feed().tail().after(place, &self.filter, self.lang);
+            let after = self.watch.feed().tail().after(position, &self.filter, self.lang);
             match after {
-                FeedAfter::Frame(frame, place) => {
-                    self.start = Start::After(place);
+                FeedAfter::Frame(frame, position) => {
+                    self.start = Start::After(position);
                     return Ok(Turn::Send(frame));
                 }
-                FeedAfter::Nothing(place) => {
-                    self.start = Start::After(place);
+                FeedAfter::Nothing(position) => {
+                    self.start = Start::After(position);
                     return Ok(Turn::Wait);
                 }
                 FeedAfter::Older(until) => {
-                    let place = place.clone();
-                    self.read_page(place, &until).await?;
+                    let position = position.clone();
+                    if !self.read_page(position, until).await? {
+                        return Ok(Turn::End);
+                    }
                 }
+                FeedAfter::Lost => return Ok(Turn::End),
             }
         }
     }
 
-    /// Reads a page after `place`, at most up to `until`, from the table. It may have nothing for us: then our place is behind it.
-    async fn read_page(&mut self, place: Place, until: &Place) -> Result<(), DbError> {
-        let events = self.watch.db().feed(&place, until.transaction.saturating_add(1), PAGE, PAGE_BYTES);
-        let events = Box::pin(events).await?;
-        let mut behind = until.clone();
-        if let Some(last) = events.last().filter(|last| last.place < *until) {
-            behind = last.place.clone();
-        }
-        for event in events.iter().filter(|event| event.place <= *until && self.filter.lets_through(event)) {
-            self.page.push_back((frame::encode_of_all(event, self.lang), event.place.clone()));
+    /// Reads a page after `position`, at most up to `until`, from the table. It may have nothing for us: then our place is behind it. False when
+    /// our last event is not the table's any more.
+    async fn read_page(&mut self, position: FeedPosition, until: FeedPosition) -> Result<bool, DbError> {
+        let end = until.place.transaction.saturating_add(1);
+        let (rows, bytes) = if self.filter.is_open() { (PAGE, PAGE_BYTES) } else { FILTERED };
+        let events = self.watch.db().feed(&position, end, rows, bytes);
+        let FeedPage::Events(events) = Box::pin(events).await? else { return Ok(false) };
+        let mut behind = match events.last() {
+            Some(last) if last.place < until.place => last.position(),
+            _ => until.clone(),
+        };
+        for event in events.iter().filter(|event| event.place <= until.place && self.filter.lets_through(event)) {
+            self.page.push_back((frame::encode_of_all(event, self.lang), event.position()));
+            if self.page.len() >= KEPT {
+                behind = event.position();
+                break;
+            }
         }
         // What was let through is sent first; each frame carries its own place, and the last one all that was left out behind it.
         match self.page.back_mut() {
             Some((_, last)) => *last = behind,
             None => self.start = Start::After(behind),
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -30,7 +30,7 @@ impl Course for Held {
         if now < self.next {
             return Turn::Wait;
         }
-        if self.db.ping().await.is_ok() {
+        if self.db.check_schema_pending().is_ok() && self.db.ping().await.is_ok() {
             return Turn::End;
         }
         self.next = Instant::now() + RETRY;

@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::frame;
 use super::viewer::{Course, PAGE, PAGE_BYTES, RETRY, Turn};
 use crate::db::DbError;
+use crate::db::events::{EventPosition, EventsAfter};
 use crate::domain::catalogue::Lang;
+use crate::domain::event::StoredEvent;
 use crate::http::hub::tail::After;
 use crate::http::hub::{Head, Watch};
 
@@ -20,8 +22,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Where a viewer goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// After the event with this sequence number; 0 for everything.
-    After(i64),
+    /// After this event.
+    After(EventPosition),
     /// After the event with this id, whose number is not known yet: the database was away.
     AfterId(Uuid),
 }
@@ -32,8 +34,8 @@ pub struct One {
     watch: Watch,
     place: Place,
     lang: Lang,
-    /// Frames from the table with their numbers, in order, the first of them following our place.
-    page: VecDeque<(i64, Bytes)>,
+    /// Frames from the table with their places, in order, the first of them following our place.
+    page: VecDeque<(EventPosition, Bytes)>,
     /// When the stream ends, unless something comes.
     end: Option<Instant>,
     /// When to try again what failed.
@@ -44,7 +46,7 @@ impl Course for One {
     async fn turn(&mut self, now: Instant) -> Turn {
         let (last_seq, active) = match self.watch.head() {
             Head::Unread | Head::Away => return Turn::Wait,
-            Head::Missing | Head::Closed => return Turn::End,
+            Head::Missing | Head::Closed | Head::Over => return Turn::End,
             Head::Here { last_seq, active } => (last_seq, active),
         };
         if self.retry.is_some_and(|at| at > now) {
@@ -53,7 +55,9 @@ impl Course for One {
         self.retry = None;
         let result = match self.place {
             Place::AfterId(id) => self.resolve(id, last_seq, active).await,
-            Place::After(seq) if seq < last_seq => self.forward(seq).await,
+            Place::After(position) if position.seq < last_seq => self.forward(position).await,
+            // Looked up before a failover that the hub saw after it.
+            Place::After(position) if self.watch.channel().tail().is_lost(position) => return Turn::End,
             Place::After(_) => return self.at_the_end(active, now),
         };
         result.unwrap_or_else(|error| {
@@ -85,37 +89,50 @@ impl One {
     /// Finds the place of an id, now that the database is back.
     async fn resolve(&mut self, id: Uuid, last_seq: i64, active: bool) -> Result<Turn, DbError> {
         // Boxed, here and below: a future's size is reserved in every stream, and most never come here.
-        let seq = Box::pin(self.watch.db().event_seq(self.watch.deployment_id(), id)).await?.unwrap_or(0);
-        self.place = Place::After(seq);
-        if seq > 0 && seq >= last_seq && !active {
+        let seq = Box::pin(self.watch.replays().event_seq(self.watch.deployment_id(), id)).await?;
+        let position = seq.map_or_else(EventPosition::default, |seq| EventPosition { seq, id: Some(id) });
+        self.place = Place::After(position);
+        if position.seq > 0 && position.seq >= last_seq && !active {
             // Too late for a 204: the reader gets it when it comes back.
             return Ok(Turn::End);
         }
-        self.forward(seq).await
+        self.forward(position).await
     }
 
-    /// The next frame after `seq`. Numbers may be missing: of a finished deployment, retention removes events.
-    async fn forward(&mut self, seq: i64) -> Result<Turn, DbError> {
+    /// The next frame after an event. Numbers may be missing: of a finished deployment, retention removes events.
+    async fn forward(&mut self, position: EventPosition) -> Result<Turn, DbError> {
         self.end = None;
         if self.page.is_empty() {
-            let after = self.watch.channel().tail().after(seq, self.lang);
+            let after = self.watch.channel().tail().after(position, self.lang);
             match after {
-                After::Frame(frame) => self.page.push_back((seq + 1, frame)),
-                After::Older { until } => self.page = self.read_page(seq, until).await?,
+                After::Frame(frame, position) => self.page.push_back((position, frame)),
+                After::Older { until } => match self.read_page(position, until).await? {
+                    Some(page) => self.page = page,
+                    None => return Ok(Turn::End),
+                },
                 After::Nothing => {}
+                After::Lost => return Ok(Turn::End),
             }
         }
         // Nothing, though it was counted: the head is ahead of the tail for a moment, or the deployment was deleted, and it will say so.
-        let Some((seq, frame)) = self.page.pop_front() else { return Ok(self.try_later()) };
-        self.place = Place::After(seq);
+        let Some((position, frame)) = self.page.pop_front() else { return Ok(self.try_later()) };
+        self.place = Place::After(position);
         Ok(Turn::Send(frame))
     }
 
-    /// The frames after `seq` from the table.
-    async fn read_page(&self, seq: i64, until: i64) -> Result<VecDeque<(i64, Bytes)>, DbError> {
-        let events = self.watch.db().events_page(self.watch.deployment_id(), seq, PAGE.min(until - seq), PAGE_BYTES);
-        let events = Box::pin(events).await?;
-        Ok(events.iter().map(|event| (event.seq, frame::encode(event, self.lang))).collect())
+    /// The frames after an event from the table; none when that event is not the table's any more.
+    async fn read_page(
+        &self,
+        after: EventPosition,
+        until: i64,
+    ) -> Result<Option<VecDeque<(EventPosition, Bytes)>>, DbError> {
+        let limit = PAGE.min(until - after.seq);
+        let events = self.watch.replays().events_page(self.watch.deployment_id(), after, limit, PAGE_BYTES);
+        let EventsAfter::Events(events) = Box::pin(events).await? else { return Ok(None) };
+        let framed = |event: &StoredEvent| {
+            (EventPosition { seq: event.seq, id: Some(event.id) }, frame::encode(event, self.lang))
+        };
+        Ok(Some(events.iter().map(framed).collect()))
     }
 
     /// Everything was sent: wait for more, or for the end.

@@ -7,6 +7,7 @@ pub mod events;
 pub mod secrets;
 pub mod sfn;
 pub mod sts;
+pub mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::super::accounts::{CONTROLLER_ACCOUNT, Caller, USER_ACCOUNT, random_upper};
+use super::super::accounts::{Caller, random_upper};
 use super::super::world::World;
 use super::error::AwsError;
+use super::trust;
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
@@ -36,18 +38,27 @@ fn assume_role(world: &World, caller: &Caller, form: &HashMap<Cow<str>, Cow<str>
     };
     let role = parameter("RoleArn")?;
     let session = parameter("RoleSessionName")?;
-    let denied = || {
-        AwsError::forbidden(
+    let external_id = form.get("ExternalId").map(AsRef::as_ref);
+    fits("RoleArn", role, 20..=2048, "+=,.@_/:-")?;
+    fits("RoleSessionName", session, 2..=64, "+=,.@_-")?;
+    if let Some(id) = external_id {
+        fits("ExternalId", id, 2..=1224, "+=,.@_:/-")?;
+    }
+    let seconds = form.get("DurationSeconds").map_or(Ok(3600), |text| text.parse()).unwrap_or_default();
+    if !(900..=43_200).contains(&seconds) {
+        return Err(AwsError::new("ValidationError", "DurationSeconds must be from 900 to 43200".to_owned()));
+    }
+    let invalid = || AwsError::new("ValidationError", format!("{role} is invalid"));
+    let (account, path) =
+        role.strip_prefix("arn:aws:iam::").and_then(|rest| rest.split_once(":role/")).ok_or_else(invalid)?;
+    let name = path.rsplit('/').next().unwrap_or_default();
+    // A role that does not exist is denied in the same words as one that does not trust the caller.
+    let policy = world.accounts.trust_policy(role);
+    if !policy.is_some_and(|policy| trust::allows(&policy, &caller.account, &caller.arn, external_id)) {
+        return Err(AwsError::forbidden(
             "AccessDenied",
             format!("User: {} is not authorized to perform: sts:AssumeRole on resource: {role}", caller.arn),
-        )
-    };
-    let (account, name) = role
-        .strip_prefix("arn:aws:iam::")
-        .and_then(|rest| rest.split_once(":role/"))
-        .ok_or_else(|| AwsError::new("ValidationError", format!("{role} is invalid")))?;
-    if ![USER_ACCOUNT, CONTROLLER_ACCOUNT].contains(&account) {
-        return Err(denied());
+        ));
     }
     let role_id = format!("AROA{}", random_upper(17));
     let assumed = Caller {
@@ -55,7 +66,6 @@ fn assume_role(world: &World, caller: &Caller, form: &HashMap<Cow<str>, Cow<str>
         arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"),
         user_id: format!("{role_id}:{session}"),
     };
-    let seconds = form.get("DurationSeconds").and_then(|text| text.parse().ok()).unwrap_or(3600);
     let expires = (Utc::now() + TimeDelta::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Secs, true);
     let (key, secret, token) = world.accounts.open_session(assumed.clone());
     let user = element("Arn", &assumed.arn) + &element("AssumedRoleId", &assumed.user_id);
@@ -64,6 +74,15 @@ fn assume_role(world: &World, caller: &Caller, form: &HashMap<Cow<str>, Cow<str>
         + &element("SessionToken", &token)
         + &element("Expiration", &expires);
     Ok(format!("<AssumedRoleUser>{user}</AssumedRoleUser><Credentials>{credentials}</Credentials>"))
+}
+
+/// Letters, digits and `others`, as many as STS takes.
+fn fits(name: &str, value: &str, length: RangeInclusive<usize>, others: &str) -> Result<(), AwsError> {
+    if length.contains(&value.len()) && value.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c)) {
+        return Ok(());
+    }
+    let rule = format!("1 validation error detected: Value at '{name}' failed to satisfy constraint");
+    Err(AwsError::new("ValidationError", rule))
 }
 
 /// The XML of an error.

@@ -21,8 +21,8 @@ use super::error::PartsError;
 const PASSWORD_LENGTH: usize = 43;
 /// Iterations slow down those who guess passwords, and this one cannot be guessed.
 const ITERATIONS: NonZeroU32 = NonZeroU32::MIN;
-/// All of a server's databases, over loopback, with the password.
-const RULES: &str = "host all all 127.0.0.1/32 scram-sha-256\n";
+/// All of a server's databases, and what a standby reads, over loopback, with the password.
+const RULES: &str = "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n";
 
 /// The file in `dir` that holds the server's password.
 pub fn password_file(dir: &Path) -> PathBuf {

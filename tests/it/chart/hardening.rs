@@ -26,7 +26,7 @@ const WAIVERS: [(&str, &[&str], &str); 12] = [
     (
         "CKV_K8S_35",
         &[],
-        "the database's address, and AWS's keys, are read from variables alone; all other secrets are files",
+        "AWS's keys are read from variables alone, and the database's address unless database.asFile is set; all other secrets are files",
     ),
     ("CKV2_K8S_6", &[], "the jobs of an upgrade and of `helm test` listen to nothing"),
     ("CKV_K8S_8", &["minimal", "production", "switches", "trial"], "the pod of `helm test` ends by itself"),

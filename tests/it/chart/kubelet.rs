@@ -88,7 +88,7 @@ async fn the_job_migrates_the_server_becomes_ready_and_helm_test_passes() {
     let engine = Engine::find_or_start(&parts.path().join("docker")).await.unwrap();
     engine.ensure_base_image("busybox:1").await.unwrap();
     let image = build(&engine).await;
-    let db = TestDb::new().await;
+    let db = TestDb::new().await.into_owners();
     let mut psql = db.psql().await;
     psql.execute("DROP SCHEMA public, panda_report CASCADE").await.unwrap();
     psql.execute("CREATE SCHEMA public").await.unwrap();

@@ -12,10 +12,13 @@ use serde_json::{Map, Value, json};
 use super::{all_documents, chart, pod_of, same_as_file, text};
 
 /// Options that the chart sets from values of its own, and no place in `config` has.
-const OWN: [&str; 12] = [
+const OWN: [&str; 15] = [
     "PANDA_ADMIN_TOKEN_FILE",
     "PANDA_AUTH",
+    "PANDA_DATABASE_DIRECT_URL",
+    "PANDA_DATABASE_DIRECT_URL_FILE",
     "PANDA_DATABASE_URL",
+    "PANDA_DATABASE_URL_FILE",
     "PANDA_DOCKER_CERT_PATH",
     "PANDA_DOCKER_HOST",
     "PANDA_KEY_FILE",

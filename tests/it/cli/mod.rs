@@ -1,6 +1,7 @@
 //! The program itself, as a user or a script runs it.
 
 mod client;
+mod connect;
 mod demo;
 mod log;
 mod maintenance;
@@ -8,6 +9,7 @@ mod migrate;
 mod newer_schema;
 mod report;
 mod schedule;
+mod terminal;
 mod token;
 mod watch;
 

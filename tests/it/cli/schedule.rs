@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Server, panda, run};
 use crate::http::story;
 use crate::support::db::TestDb;
+use crate::support::wait_for;
 
 #[tokio::test]
 async fn a_schedule_is_made_shown_paused_run_and_deleted() {
@@ -129,4 +130,45 @@ async fn what_to_deploy_and_build_secrets_come_from_the_command_line() {
     let gone = secrets(&["remove", &github, "npm"]).await;
     assert!(gone.code == 4 && gone.stderr.contains("BUILD_SECRET_NOT_FOUND"), "{gone:?}");
     crate::schedules::end_all(&db).await;
+}
+
+#[tokio::test]
+async fn a_schedule_of_an_admin_token_stops_when_the_token_is_replaced_and_is_adopted() {
+    let db = TestDb::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("admin-token");
+    let flag = format!("--admin-token-file={}", file.display());
+    let serve = async |token: &str| {
+        std::fs::write(&file, token).unwrap();
+        Server::start(&db, &[&flag]).await
+    };
+    let command = async |server: &Server, args: &[&str]| {
+        run(panda(args).args(["--server", &server.url, "--panda-token-file"]).arg(&file)).await
+    };
+    story::github_connection(&db.db, "acme", "shop").await;
+    story::aws_connection(&db.db).await;
+    let server = serve(&"1".repeat(40)).await;
+    let made = command(&server, &["schedule", "create", "--cron", "@yearly", "--json"]).await;
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    let id = made["scheduleId"].as_str().unwrap();
+    server.kill().await;
+
+    let server = serve(&"2".repeat(40)).await;
+    let list = wait_for("it stops, though it is not due", async || {
+        let list = command(&server, &["schedule", "list"]).await;
+        list.stdout.contains("ADMIN_TOKEN_REPLACED").then_some(list)
+    })
+    .await;
+    assert!(list.stdout.lines().any(|line| line.contains(id) && line.contains("ADMIN_TOKEN_REPLACED")), "{list:?}");
+    let shown = command(&server, &["schedule", "show", id]).await;
+    assert!(shown.stdout.contains("panda schedule adopt") && !shown.stdout.contains("nextRunAt"), "{shown:?}");
+    let runs = command(&server, &["schedule", "runs", id]).await;
+    assert!(runs.stdout.contains("failed") && runs.stdout.contains("ADMIN_TOKEN_REPLACED"), "{runs:?}");
+    let text = reqwest::get(format!("{}/metrics", server.url)).await.unwrap().text().await.unwrap();
+    assert!(text.contains("panda_schedules_stopped_total{code=\"ADMIN_TOKEN_REPLACED\"} 1"), "{text}");
+    let adopted = command(&server, &["schedule", "adopt", id]).await;
+    assert!(
+        adopted.code == 0 && adopted.stdout.contains("nextRunAt") && !adopted.stdout.contains("\nstopped"),
+        "{adopted:?}"
+    );
 }

@@ -137,3 +137,31 @@ fn serve(db: &TestDb, listen: &str, args: &[&str]) -> tokio::process::Command {
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
+
+#[tokio::test]
+async fn a_subject_of_an_issuer_is_revoked_listed_and_restored() {
+    let db = TestDb::new().await;
+    let token = async |args: &[&str]| run(panda(&["token"]).args(args).args(["--database-url", db.url()])).await;
+    let who = ["--issuer", "https://issuer.example", "--subject", "repo:acme/shop"];
+    let revoked = token(&[&["revoke"], &who[..], &["--reason", "stolen"]].concat()).await;
+    assert!(revoked.code == 0 && revoked.stdout.starts_with("rev_"), "{revoked:?}");
+    let id = revoked.stdout.split(' ').next().unwrap();
+    let listed = token(&["revoked", "--json"]).await;
+    let rows: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!((&rows[0]["id"], &rows[0]["subject"]), (&id.into(), &"repo:acme/shop".into()));
+    assert_eq!(rows[0]["reason"], "stolen");
+    assert_eq!(token(&["restore", id]).await.code, 0);
+    assert_eq!(token(&["restore", id]).await.code, 2);
+    assert!(token(&["revoked"]).await.stdout.starts_with("none"));
+    for wrong in [
+        &["revoke"][..],
+        &["revoke", "tok_x", "--issuer", "https://issuer.example", "--subject", "x"],
+        &["revoke", "--issuer", "https://issuer.example"],
+        &["revoke", "--subject", "x"],
+        &["revoke", "tok_x", "--reason", "y"],
+        &["revoke", "--issuer", "http://issuer.example", "--subject", "x"],
+        &["revoke", "--issuer", "https://issuer.example", "--subject", "a\nb"],
+    ] {
+        assert_eq!(token(wrong).await.code, 2, "{wrong:?}");
+    }
+}

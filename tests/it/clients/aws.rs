@@ -40,6 +40,7 @@ async fn within(endpoint: Url, operation_timeout: Duration) -> Aws {
         controller_region: Some("ap-northeast-2".into()),
         controller_credentials: Some(keys()),
         operation_timeout,
+        controller_roles: Vec::new(),
         calls: AwsCalls::default(),
     };
     Aws::new(settings).await
@@ -47,6 +48,21 @@ async fn within(endpoint: Url, operation_timeout: Duration) -> Aws {
 
 async fn identity(endpoint: Url, credentials: AwsCredentials) -> ClientError {
     aws(endpoint).await.user("aws_1", "us-east-1", &credentials).sts.caller_identity().await.unwrap_err()
+}
+
+/// STS knows the controller and refuses every other call.
+async fn refusing_roles(code: &'static str) -> Url {
+    let answer = move |body: String| async move {
+        if body.contains("GetCallerIdentity") {
+            let user =
+                "<Arn>arn:aws:iam::123456789012:user/panda</Arn><UserId>U</UserId><Account>123456789012</Account>";
+            let result = format!("<GetCallerIdentityResult>{user}</GetCallerIdentityResult>");
+            return (StatusCode::OK, format!("<GetCallerIdentityResponse>{result}</GetCallerIdentityResponse>"));
+        }
+        let error = format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>No way</Message></Error>");
+        (StatusCode::FORBIDDEN, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"))
+    };
+    serve(Router::new().fallback(answer)).await
 }
 
 /// STS refuses every call.
@@ -72,11 +88,30 @@ async fn keys_that_aws_does_not_know_are_denied_in_aws_own_words() {
 
 #[tokio::test]
 async fn a_role_that_may_not_be_assumed_is_denied_and_named_as_such() {
-    let (url, _) = refusing(StatusCode::FORBIDDEN, "AccessDenied").await;
     let external_id = Some(SecretString::from("ext-hu5h"));
-    let error = identity(url, AwsCredentials::Role { role_arn: "arn:aws:iam::1:role/x".into(), external_id }).await;
+    let role_arn = "arn:aws:iam::111122223333:role/x".to_owned();
+    let error = identity(refusing_roles("AccessDenied").await, AwsCredentials::Role { role_arn, external_id }).await;
     assert_eq!((error.kind, error.call), (ErrorKind::Denied, "sts:AssumeRole"), "{error}");
     assert!(!format!("{error:?}").contains("hu5h"));
+}
+
+#[tokio::test]
+async fn a_role_of_the_controllers_account_is_not_assumed() {
+    let url = refusing_roles("AccessDenied").await;
+    let role_arn = "arn:aws:iam::123456789012:role/admin".to_owned();
+    let external_id = Some(SecretString::from("ext-hu5h"));
+    let error = identity(url, AwsCredentials::Role { role_arn, external_id }).await;
+    assert_eq!((error.kind, error.call), (ErrorKind::Denied, "sts:GetCallerIdentity"), "{error}");
+    assert!(error.message.contains("PANDA_CONTROLLER_ROLES") && !error.message.contains("hu5h"), "{error}");
+}
+
+#[tokio::test]
+async fn no_role_is_assumed_while_the_controllers_account_is_not_known() {
+    let (url, _) = refusing(StatusCode::FORBIDDEN, "InvalidClientTokenId").await;
+    let role_arn = "arn:aws:iam::111122223333:role/x".to_owned();
+    let error = identity(url, AwsCredentials::Role { role_arn, external_id: None }).await;
+    assert_eq!(error.kind, ErrorKind::Unavailable, "worth trying again: {error}");
+    assert!(error.message.contains("is not known"), "{error}");
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 /// Where the program reads the machine's clock, and why nothing is decided by it.
-const READS: [(&str, &str); 7] = [
+const READS: [(&str, &str); 8] = [
+    ("clients/aws/rds.rs", "the time that a token for RDS is signed for, which AWS checks"),
     ("http/problem.rs", "the time that an error answer shows"),
     ("http/auth/mod.rs", "how long a right lasts that was given by the clock of somebody else: an issuer of tokens"),
     ("clients/github.rs", "how long to wait when GitHub names a time instead of seconds"),

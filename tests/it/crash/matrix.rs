@@ -32,7 +32,7 @@ const DEATHS: usize = 3;
 const LOOKS_AFTER_THE_END: usize = 25;
 
 /// The shortest lease, for those that are killed and those that take over; few connections each.
-const FLAGS: [&str; 2] = ["--lease-ms=1000", "--database-max-connections=3"];
+const FLAGS: [&str; 2] = ["--lease-ms=1000", "--database-max-connections=10"];
 
 /// The points that a deployment was killed at, or what was wrong with it then.
 type Killed = Result<HashSet<Point>, String>;

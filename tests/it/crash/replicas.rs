@@ -52,7 +52,7 @@ async fn a_replica_that_was_paused_past_its_lease_forgets_what_is_anothers_by_th
     paused.signal(Signal::SIGCONT);
     wait_for("the paused one forgets it", async || {
         let log = paused.log();
-        log.contains("is another replica's by now") || log.contains("given up: the lease was lost")
+        log.contains("is another replica's by now") || log.contains("lease lost, dropping the deployment")
     })
     .await;
     status(&world, &id, &["DEPLOYMENT_READY"]).await;

@@ -152,9 +152,10 @@ async fn until_done(world: &World, services: &Services, row: &mut Deployment, st
 /// The row as its owner reads it: nobody else advances it.
 async fn claimed(world: &World, id: &str) -> Deployment {
     let (db, me) = (&world.db.db, Uuid::now_v7());
-    db.register_replica(me, "test", Duration::from_mins(5)).await.unwrap();
+    db.register_replica(me, uuid::Uuid::now_v7(), "test", Duration::from_mins(5)).await.unwrap();
     let all: Vec<String> = Step::NAMES.iter().map(|&name| name.to_owned()).collect();
     let ids = db.claim(me, 1, &all, 1, &Step::heavy_names()).await.unwrap();
+    let ids: Vec<String> = ids.into_iter().map(|one| one.id).collect();
     assert_eq!(ids, [id]);
     db.load_owned(me, &ids).await.unwrap().pop().unwrap()
 }

@@ -61,7 +61,7 @@ async fn the_late_write_of_an_owner_whose_lease_ran_out_is_refused() {
     let paused = replica_with(db, std::time::Duration::from_millis(1)).await;
     // The claim needs a living replica: register and claim are one moment here, so try until it is.
     let mut row = crate::support::wait_for("claimed within a lease of a millisecond", async || {
-        db.register_replica(paused, "test", std::time::Duration::from_millis(1)).await.unwrap();
+        db.register_replica(paused, uuid::Uuid::now_v7(), "test", std::time::Duration::from_millis(1)).await.unwrap();
         let ids = super::claim(db, paused, 1, 1).await;
         db.load_owned(paused, &ids).await.unwrap().pop()
     })

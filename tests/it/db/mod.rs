@@ -1,11 +1,14 @@
 //! What the database promises, whatever the program does.
 
+mod app_role;
 mod archive;
 mod commit;
+mod fitness;
 mod group;
 mod overdue;
 mod ownership;
 mod schema;
+mod scopes;
 mod sealed;
 mod step_runs;
 mod upgrade;
@@ -71,14 +74,15 @@ pub async fn replica(db: &Db) -> Uuid {
 /// A registered replica with a lease of `lease`.
 pub async fn replica_with(db: &Db, lease: Duration) -> Uuid {
     let id = Uuid::now_v7();
-    db.register_replica(id, "test", lease).await.unwrap();
+    db.register_replica(id, uuid::Uuid::now_v7(), "test", lease).await.unwrap();
     id
 }
 
 /// Claims up to `limit` rows, `heavy` of them at build steps.
 pub async fn claim(db: &Db, replica: Uuid, limit: i64, heavy: i64) -> Vec<String> {
     let known: Vec<String> = Step::NAMES.iter().map(|&name| name.to_owned()).collect();
-    db.claim(replica, limit, &known, heavy, &Step::heavy_names()).await.unwrap()
+    let claimed = db.claim(replica, limit, &known, heavy, &Step::heavy_names()).await.unwrap();
+    claimed.into_iter().map(|one| one.id).collect()
 }
 
 /// Claims one row and reads it.

@@ -19,7 +19,7 @@ const SILENT: i64 = 14;
 
 /// A database that the program before [`SILENT`] + 1 has migrated.
 async fn before() -> TestDb {
-    let test = TestDb::new().await;
+    let test = TestDb::new().await.into_owners();
     let mut psql = test.psql().await;
     psql.execute("DROP SCHEMA public, panda_report CASCADE; CREATE SCHEMA public").await.unwrap();
     ALL.run_to(SILENT, &mut psql).await.unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use panda::db::idempotency::{IdempotencyKey, Kept};
 use panda::db::{Db, DbError, DbOptions};
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
 use panda::domain::keyring::{KeyError, Keyring};
@@ -21,7 +22,8 @@ fn with_keys(test: &TestDb, lines: &[&SecretString]) -> Db {
     let keyring =
         Keyring::parse(&SecretString::from(lines.join("\n")), &|arn| panic!("{arn} is not asked for")).unwrap();
     Db::new(&DbOptions {
-        url: SecretString::from(test.url()),
+        url: SecretString::from(test.url()).into(),
+        access: panda::db::connect::Access::default(),
         max_connections: 3,
         acquire_timeout: Duration::from_secs(10),
         keyring: Some(Arc::new(keyring)),
@@ -121,6 +123,21 @@ async fn keys_are_rotated_while_secrets_are_in_use() {
     assert_eq!(both.rewrap_keys().await.unwrap(), 0, "again changes nothing");
     assert_eq!(secrets(&only_new, &ids).await.unwrap(), SECRETS);
     assert!(secrets(&before, &ids).await.is_err(), "the old key opens nothing any more");
+}
+
+#[tokio::test]
+async fn the_secret_of_the_installation_is_encrypted_and_rotated_with_the_others() {
+    let test = TestDb::new().await;
+    let (old, new) = (Keyring::generate().unwrap(), Keyring::generate().unwrap());
+    let key = IdempotencyKey { scope: "POST /x".into(), key: "k".into(), request_hash: vec![7; 32] };
+    assert_eq!(with_keys(&test, &[&old]).kept_answer(&key).await.unwrap(), Kept::Free);
+    let both = with_keys(&test, &[&new, &old]);
+    assert_eq!(both.kept_answer(&key).await.unwrap(), Kept::Free);
+    let refused = with_keys(&test, &[&new]).kept_answer(&key).await.unwrap_err();
+    assert!(matches!(refused, DbError::Key(KeyError::Unknown { .. })), "{refused}");
+    assert_eq!(both.rewrap_keys().await.unwrap(), 1);
+    assert_eq!(both.rewrap_keys().await.unwrap(), 0);
+    assert_eq!(with_keys(&test, &[&new]).kept_answer(&key).await.unwrap(), Kept::Free);
 }
 
 #[tokio::test]

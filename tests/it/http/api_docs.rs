@@ -161,6 +161,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
                                                  "branch": "main"}}),
         ),
         ("/api/v1/maintenance/runs", json!({"kind": "events"})),
+        ("/api/v1/revocations", json!({"issuer": "https://issuer.example", "subject": "x"})),
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
@@ -187,6 +188,8 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::DELETE, "/api/v1/schedules/{id}"),
         (Method::GET, "/api/v1/schedules/{id}/runs"),
         (Method::POST, "/api/v1/schedules/{id}/run"),
+        (Method::GET, "/api/v1/revocations"),
+        (Method::DELETE, "/api/v1/revocations/{id}"),
         (Method::GET, "/readyz"),
     ];
     let cookie = |r: RequestBuilder| r.header("cookie", "panda_session=x");
@@ -204,6 +207,9 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
             let promises = |status: &str| operation["responses"].get(status).is_some();
             if promises("429") {
                 p.ask_too_often(&busy, &method, path, &concrete).await;
+            }
+            if promises("400") {
+                p.ask(&api, method.clone(), path, &concrete, |r| r.header("host", "a b")).await;
             }
             if promises("403") && !method.is_safe() {
                 p.ask(&api, method.clone(), path, &concrete, |r| r.header("origin", "https://evil.example")).await;
@@ -228,6 +234,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     }
     p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/audit", "/api/v1/audit?limit=0", |r| r).await;
+    p.ask(&api, Method::GET, "/api/v1/revocations", "/api/v1/revocations?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/dora?since=x", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/none", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/maintenance/runs", "/api/v1/maintenance/runs?limit=0", |r| r).await;
@@ -246,6 +253,35 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     .await;
     p.ask(&away, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
     p.ask(&api, Method::PUT, secret, &named("gh_unknown", "npm"), |r| r.json(&value)).await;
+    // Renewing: connections that the API made, since STS and GitHub are asked.
+    let made = api.post("/api/v1/connect/aws", &bodies[1].1).await.json()["data"]["awsConnectionId"].clone();
+    let renewals = [
+        ("/api/v1/connect/github/{id}", github.clone(), json!({"token": outside::TOKEN}), json!({"branch": "other"})),
+        (
+            "/api/v1/connect/aws/{id}",
+            made.as_str().unwrap().to_owned(),
+            bodies[1].1.clone(),
+            json!({"region": "us-east-1"}),
+        ),
+    ];
+    for (path, connection, body, differs) in &renewals {
+        let concrete = path.replace("{id}", connection);
+        let mut other = body.clone();
+        differs.as_object().unwrap().iter().for_each(|(name, value)| other[name] = value.clone());
+        p.ask(&api, Method::PUT, path, &concrete, |r| r.json(&json!({}))).await;
+        p.ask(&api, Method::PUT, path, &concrete, |r| r.body("{}")).await;
+        p.ask(&api, Method::PUT, path, &concrete, |r| {
+            r.header("content-type", "application/json").body("x".repeat(70_000))
+        })
+        .await;
+        p.ask(&api, Method::PUT, path, &concrete, |r| r.json(&other)).await;
+        p.ask(&away, Method::PUT, path, &concrete, |r| r.json(body)).await;
+        p.ask(&alone, Method::PUT, path, &concrete, |r| r.json(body)).await;
+        p.ask(&api, Method::PUT, path, &path.replace("{id}", "x"), |r| r.json(body)).await;
+    }
+    let role = format!("arn:aws:iam::{}:role/panda", sandbox.user_account_id());
+    let role = json!({"region": sandbox.region(), "roleArn": role});
+    p.ask(&api, Method::POST, "/api/v1/connect/aws", "/api/v1/connect/aws", |r| r.json(&role)).await;
     for number in 0..20 {
         let request = api.request(Method::PUT, &named(&github, &format!("s{number}"))).json(&value);
         assert_eq!(request.send().await.unwrap().status(), 200);
@@ -319,6 +355,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         (Method::DELETE, "/api/v1/schedules/{id}"),
         (Method::GET, "/api/v1/schedules/{id}/runs"),
         (Method::POST, "/api/v1/schedules/{id}/run"),
+        (Method::DELETE, "/api/v1/revocations/{id}"),
     ] {
         let path_of = |id: &str| path.replace("{id}", id).replace("{name}", "dora");
         p.ask(&api, method.clone(), path, &path_of("dep_unknown"), |r| r).await;
@@ -400,11 +437,16 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     other["githubConnectionId"] = json!(story::github_connection(&db.db, "a-b", "c").await);
     (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
     p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;
-    // The tables are not what they should be: a fault of ours, whatever is asked.
-    let broken = "ALTER TABLE deployments RENAME TO d; ALTER TABLE github_connections RENAME TO g;
-                  ALTER TABLE aws_connections RENAME TO a;
-                  ALTER TABLE schedules RENAME TO c; ALTER TABLE sessions RENAME TO s; ALTER TABLE audit RENAME TO u; ALTER TABLE stream_tickets RENAME TO t; ALTER TABLE maintenance_runs RENAME TO m; ALTER TABLE log_filter RENAME TO l; ALTER TABLE _sqlx_migrations RENAME version TO v;
-                  ALTER SCHEMA panda_report RENAME TO r";
+    // Whatever is asked, the database refuses it for good. (A table that is missing is none of that: the schema is not migrated yet.)
+    let broken = "DO $$ DECLARE t text; BEGIN
+        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,_sqlx_migrations}'::text[] LOOP
+            EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
+            EXECUTE format('CREATE POLICY broken ON %I USING (1 / 0 = 1) WITH CHECK (1 / 0 = 1)', t);
+        END LOOP;
+        FOR t IN SELECT viewname FROM pg_views WHERE schemaname = 'panda_report' LOOP
+            EXECUTE format('ALTER VIEW panda_report.%I RENAME TO %I', t, 'kept_' || t);
+            EXECUTE format('CREATE VIEW panda_report.%I AS SELECT * FROM panda_report.%I WHERE 1 / 0 = 1', t, 'kept_' || t);
+        END LOOP; END $$";
     db.psql().await.execute(broken).await.unwrap();
     for (path, body) in &bodies {
         p.ask(&api, Method::POST, path, path, |r| r.json(body)).await;
@@ -412,6 +454,9 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)).await;
     p.ask(&api, Method::PUT, log, log, |r| r.json(&filter)).await;
     p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
+    for (path, connection, body, _) in &renewals {
+        p.ask(&api, Method::PUT, path, &path.replace("{id}", connection), |r| r.json(body)).await;
+    }
     for (method, path) in &plain {
         p.ask(&api, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
     }

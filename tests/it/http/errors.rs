@@ -27,6 +27,12 @@ async fn bodies_that_cannot_be_read_are_refused_before_anything_else() {
         Answer::of(json(vec![0xff, 0xfe]).await.unwrap()).await.problem(400, "MALFORMED_JSON");
         Answer::of(json(vec![b' '; 64 * 1024 + 1]).await.unwrap()).await.problem(413, "BODY_TOO_LARGE");
         Answer::of(json(vec![b' '; 64 * 1024]).await.unwrap()).await.problem(400, "MALFORMED_JSON");
+        for deep in
+            [b"[".repeat(60_000), b"{\"a\":".repeat(10_000), [b"{\"owner\":".to_vec(), b"[".repeat(60_000)].concat()]
+        {
+            let refused = Answer::of(json(deep).await.unwrap()).await;
+            assert_eq!(refused.status, 400, "nested without end: {}", refused.text);
+        }
         let plain = post().header("content-type", "text/plain").body("{}").send().await.unwrap();
         let problem = Answer::of(plain).await.problem(415, "UNSUPPORTED_MEDIA_TYPE");
         assert!(problem["detail"].as_str().unwrap().contains("application/json"));

@@ -209,6 +209,52 @@ async fn an_id_that_is_not_known_begins_with_now_and_says_so() {
     assert_eq!(texts(&reader.take(1).await), ["[Stage 1] Docker 빌드 진행 중: line 3"]);
 }
 
+/// Removes the newest event; as retention does, or as a failover.
+async fn remove_newest(db: &TestDb, noted: bool) {
+    let mut psql = db.psql().await;
+    let sql = "DELETE FROM deployment_events WHERE (place, id) = (SELECT place, id FROM deployment_events ORDER BY place DESC, seq DESC LIMIT 1)
+               RETURNING place";
+    let place: i64 = sqlx::query_scalar(sql).fetch_one(&mut psql).await.unwrap();
+    if noted {
+        let sql = "INSERT INTO maintenance_progress (kind, removed_place) VALUES ('events', $1)";
+        sqlx::query(sql).bind(place).execute(&mut psql).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_retention_removed_is_not_a_lost_one() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let (mut one, mut two) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "acme", "blog").await);
+    settled(&db).await;
+    let mut reader = follow_all(&api, "").await;
+    one.build_lines(1, 1).await;
+    reader.take(1).await;
+    remove_newest(&db, true).await;
+    two.build_lines(1, 1).await;
+    assert_eq!(ids(&reader.take(1).await), table(&db).await);
+}
+
+#[tokio::test]
+async fn an_event_that_is_lost_ends_the_stream_and_its_reader_misses_nothing_anywhere() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let (mut one, mut two) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "acme", "blog").await);
+    one.build_lines(1, 1).await;
+    settled(&db).await;
+    let mut reader = follow_all(&api, "").await;
+    one.build_lines(2, 2).await;
+    let lost = reader.take(1).await.remove(0).id;
+    remove_newest(&db, false).await;
+    two.build_lines(1, 1).await;
+    assert_eq!(reader.rest().await, []);
+    // The process that sent it knows what came before; another one goes by the time that the id says.
+    let stored = table(&db).await;
+    assert_eq!(ids(&resume(&api, &lost).await.take(1).await), stored[1..]);
+    let other = Api::serve(&db.db).await;
+    assert_eq!(ids(&resume(&other, &lost).await.take(2).await), stored);
+}
+
 #[tokio::test]
 async fn a_wrong_filter_is_named_before_any_stream() {
     let db = TestDb::new().await;

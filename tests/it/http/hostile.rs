@@ -138,6 +138,12 @@ impl Target {
         bodies.insert("/api/v1/schedules".to_owned(), schedule);
         let secret = json!({"value": "not a secret"});
         bodies.insert("/api/v1/connect/github/{id}/secrets/{name}".to_owned(), secret);
+        for service in ["github", "aws"] {
+            let body = bodies[&format!("/api/v1/connect/{service}")].clone();
+            bodies.insert(format!("/api/v1/connect/{service}/{{id}}"), body);
+        }
+        let subject = json!({"issuer": "https://issuer.example", "subject": "x", "reason": "y"});
+        bodies.insert("/api/v1/revocations".to_owned(), subject);
         bodies.insert("/api/v1/log".to_owned(), json!({"filter": "info", "forSeconds": 1}));
         (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
     }

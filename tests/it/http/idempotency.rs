@@ -3,6 +3,7 @@
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Answer, Api, Outside, Story, count, outside};
 use crate::support::db::TestDb;
@@ -93,4 +94,76 @@ async fn a_key_is_forgotten_after_a_day_and_removed_by_housekeeping() {
     sqlx::query(many).execute(&mut db.psql().await).await.unwrap();
     assert_eq!(db.db.forget_old_keys().await.unwrap(), 2_500);
     assert_eq!(count(&db, "idempotency_keys").await, 1);
+}
+
+async fn stored_hash(db: &TestDb) -> Vec<u8> {
+    let hash = "SELECT request_hash FROM idempotency_keys WHERE key = 'key'";
+    sqlx::query_scalar(hash).fetch_one(&mut db.psql().await).await.unwrap()
+}
+
+async fn run(db: &TestDb, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(&mut db.psql().await).await.unwrap();
+}
+
+/// The meaning of an empty body: that of none.
+const MEANING: &str = "null";
+
+/// A program from before migration 23 that is alive.
+const OLDER: &str = "INSERT INTO replicas (id, name, version, schema_version, lease_ms) VALUES (gen_random_uuid(), 'old', '0', 17, 3500)";
+
+#[tokio::test]
+async fn the_hash_that_is_stored_of_a_request_confirms_no_guess() {
+    let guess = Sha256::digest(MEANING).to_vec();
+    let mut keyed = Vec::new();
+    for _ in 0..2 {
+        let db = TestDb::new().await;
+        let (api, story) = (Api::serve(&db.db).await, Story::begin(&db.db).await);
+        let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+        let first = post(&api, &cancel, "key", &json!({})).await;
+        assert_eq!(first.status, 200, "{}", first.text);
+        keyed.push(stored_hash(&db).await);
+        assert_eq!(post(&api, &cancel, "key", &json!({})).await.text, first.text);
+        run(&db, "DELETE FROM idempotency_keys").await;
+        // What such a program can compare, as long as it may meet the row.
+        run(&db, OLDER).await;
+        post(&api, &cancel, "key", &json!({})).await;
+        assert_eq!(stored_hash(&db).await, guess);
+        run(&db, "UPDATE replicas SET heartbeat_at = now() - interval '2 minutes'; DELETE FROM idempotency_keys").await;
+        post(&api, &cancel, "key", &json!({})).await;
+        assert_ne!(stored_hash(&db).await, guess, "it is silent");
+    }
+    assert!(!keyed.contains(&guess) && keyed[0] != keyed[1], "each installation has its own secret");
+}
+
+#[tokio::test]
+async fn a_key_of_the_version_before_is_known_for_as_long_as_it_is_kept() {
+    let db = TestDb::new().await;
+    let (api, story) = (Api::serve(&db.db).await, Story::begin(&db.db).await);
+    let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+    let first = post(&api, &cancel, "key", &json!({})).await;
+    let mut psql = db.psql().await;
+    let plain = Sha256::digest(MEANING).to_vec();
+    let sql = "UPDATE idempotency_keys SET request_hash = $1";
+    sqlx::query(sql).bind(plain).execute(&mut psql).await.unwrap();
+    assert_eq!(post(&api, &cancel, "key", &json!({})).await.text, first.text);
+    post(&api, &cancel, "key", &json!({"why": "other"})).await.problem(422, "IDEMPOTENCY_KEY_REUSED");
+    assert_eq!(count(&db, "idempotency_keys").await, 1);
+}
+
+#[tokio::test]
+async fn replicas_that_make_the_secret_together_have_the_same() {
+    let db = TestDb::new().await;
+    // As after a row that somebody removed.
+    run(&db, "DELETE FROM installation").await;
+    let (one, other) = (Api::serve(&db.db).await, Api::serve(&db.again()).await);
+    let story = Story::begin(&db.db).await;
+    let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+    let body = json!({});
+    let answers = tokio::join!(post(&one, &cancel, "a", &body), post(&other, &cancel, "b", &body));
+    assert_eq!((answers.0.status, answers.1.status), (200, 200));
+    assert_eq!(post(&other, &cancel, "a", &body).await.text, answers.0.text);
+    assert_eq!(post(&one, &cancel, "b", &body).await.text, answers.1.text);
+    let secret = "SELECT encode(request_secret_sealed, 'escape') FROM installation";
+    let sealed: Vec<String> = sqlx::query_scalar(secret).fetch_all(&mut db.psql().await).await.unwrap();
+    assert_eq!(sealed.len(), 1, "{sealed:?}");
 }

@@ -2,6 +2,7 @@
 
 mod api_docs;
 pub mod auth;
+mod client;
 mod connect;
 mod connections;
 mod deploy;
@@ -13,16 +14,19 @@ mod hostile;
 mod idempotency;
 mod log;
 mod oidc;
+mod oidc_keys;
 pub mod outside;
 pub mod reader;
 mod readyz;
 mod reports;
+mod revocations;
 mod schedules;
 mod schemathesis;
 mod server;
 mod slow;
 pub mod story;
 mod tls;
+mod unmigrated;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,9 +36,10 @@ use clap::Parser;
 use panda::clients::aws::{Aws, AwsSettings};
 use panda::clients::github::GitHub;
 use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
-use panda::db::{Db, DbOptions};
+use panda::db::{Class, Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
+use panda::http::caller_limit::CallerLimit;
 use panda::http::{ApiState, Auth, AuthOptions, Hub, LogControl, Seats, Tls, limits, router, serve};
 use panda::metrics::AwsCalls;
 use reqwest::{Client, Method, RequestBuilder, Response};
@@ -104,14 +109,18 @@ impl Api {
             let issuers = panda::domain::claims::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
             panda::http::oidc::Verifier::new(issuers).unwrap()
         });
-        let options = AuthOptions { admin: None, session: auth.session, another_approves: auth.another_approves, oidc };
+        let admin = auth
+            .admin_token_file
+            .as_ref()
+            .map(|path| panda::domain::token::SecretHash::of(std::fs::read_to_string(path).unwrap().trim()));
+        let options = AuthOptions { admin, session: auth.session, another_approves: auth.another_approves, oidc };
         let auth = match (auth.is_required(config.listen, false), auth.is_off()) {
             (true, _) => Auth::required(db.clone(), options, &shutdown),
             (false, true) => Auth::off(),
             (false, false) => Auth::local(),
         };
         let metrics = panda::metrics::Metrics::default();
-        let hub = Hub::start(db.clone(), metrics.clone(), &shutdown);
+        let hub = Hub::start(db.of(Class::Live), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);
         let (limits, seats) = limits(&config, 10_000);
         let tls = config.tls().map(|files| Tls::load(files).unwrap());
@@ -124,7 +133,7 @@ impl Api {
             auth,
             hub: hub.clone(),
             github: Arc::new(GitHub::new(outside.github_api.parse().unwrap(), timeout).unwrap()),
-            aws: aws(outside).await,
+            aws: aws(outside, &config.controller_roles).await,
             names: Arc::new(Names::default()),
             first_step: "ensure_event_rule",
             retry_step: "resume",
@@ -132,6 +141,7 @@ impl Api {
             config: Arc::new(config),
             retention: Arc::new(retention.rules()),
             maintenance: Arc::default(),
+            reports: CallerLimit::new(1),
             log: LogControl { own: "info", asked: Arc::default() },
             seats: seats.clone(),
             shutdown: shutdown.clone(),
@@ -159,6 +169,14 @@ impl Api {
         Answer::of(self.request(Method::POST, path).json(body).send().await.unwrap()).await
     }
 
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::PUT, path).json(body).send().await.unwrap()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path).send().await.unwrap()).await
+    }
+
     /// Opens an event stream.
     pub async fn follow(&self, id: &str, more: &str) -> Reader {
         Reader::open(self.request(Method::GET, &format!("/api/v1/deploy/{id}/events{more}"))).await
@@ -171,13 +189,15 @@ impl Drop for Api {
     }
 }
 
-async fn aws(outside: &Outside) -> Aws {
+/// AWS as an API with these roles of the controller reaches it.
+pub async fn aws(outside: &Outside, controller_roles: &[String]) -> Aws {
     Aws::new(AwsSettings {
         endpoint_url: Some(outside.aws_endpoint.parse().unwrap()),
         codedeploy_endpoint_url: None,
         controller_region: Some("ap-northeast-2".to_owned()),
         controller_credentials: Some(outside.controller.clone()),
         operation_timeout: Duration::from_secs(10),
+        controller_roles: controller_roles.to_vec(),
         calls: AwsCalls::default(),
     })
     .await
@@ -238,7 +258,8 @@ impl Answer {
 /// A database that nobody serves.
 pub fn absent_db() -> Db {
     Db::new(&DbOptions {
-        url: SecretString::from("postgres://nobody@127.0.0.1:1/nothing"),
+        url: SecretString::from("postgres://nobody@127.0.0.1:1/nothing").into(),
+        access: panda::db::connect::Access::default(),
         max_connections: 3,
         acquire_timeout: Duration::from_millis(200),
         keyring: crate::support::db::keyring(),

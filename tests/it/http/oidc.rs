@@ -21,6 +21,7 @@ use panda::http::oidc::{OidcError, Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::{Answer, Api, Outside, Story};
@@ -29,22 +30,24 @@ use crate::support::{SOON, wait_for};
 
 /// An issuer with its keys, as `/.well-known/openid-configuration` leads to them.
 #[derive(Clone)]
-struct Issuer {
+pub struct Issuer {
     address: SocketAddr,
-    keys: Arc<Mutex<Vec<Value>>>,
+    pub keys: Arc<Mutex<Vec<Value>>>,
     away: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
+    /// While false, nothing is answered.
+    pub answers: watch::Sender<bool>,
 }
 
 /// A key pair of it.
-struct Key {
+pub struct Key {
     id: &'static str,
     algorithm: Algorithm,
     private: EncodingKey,
 }
 
 impl Key {
-    fn ec(id: &'static str) -> Self {
+    pub fn ec(id: &'static str) -> Self {
         let der = rcgen::KeyPair::generate().unwrap().serialize_der();
         Self { id, algorithm: Algorithm::ES256, private: EncodingKey::from_ec_der(&der) }
     }
@@ -61,20 +64,21 @@ impl Key {
         json!(jwk)
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub fn sign(&self, claims: &Value) -> String {
         let header = Header { kid: Some(self.id.to_owned()), ..Header::new(self.algorithm) };
         encode(&header, claims, &self.private).unwrap()
     }
 }
 
 impl Issuer {
-    async fn start(keys: &[&Key]) -> Self {
+    pub async fn start(keys: &[&Key]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = Self {
             address: listener.local_addr().unwrap(),
             keys: Arc::default(),
             away: Arc::default(),
             asked: Arc::default(),
+            answers: watch::Sender::new(true),
         };
         issuer.has(keys);
         let app = Router::new()
@@ -85,29 +89,29 @@ impl Issuer {
         issuer
     }
 
-    fn has(&self, keys: &[&Key]) {
+    pub fn has(&self, keys: &[&Key]) {
         *self.keys.lock().unwrap() = keys.iter().map(|key| key.public()).collect();
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("http://{}/realm", self.address)
     }
 
-    fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
     /// One that trusts it.
-    fn verifier(&self) -> Verifier {
+    pub fn verifier(&self) -> Verifier {
         self.with(Times::default())
     }
 
-    fn with(&self, times: Times) -> Verifier {
+    pub fn with(&self, times: Times) -> Verifier {
         Verifier::with_times(claims::parse(&self.file().to_string()).unwrap(), times).unwrap()
     }
 
     /// What an operator writes.
-    fn file(&self) -> Value {
+    pub fn file(&self) -> Value {
         json!([{
             "issuer": self.name(),
             "audiences": ["panda", "panda-staging"],
@@ -119,7 +123,7 @@ impl Issuer {
     }
 
     /// Good claims, with changes; null takes one away.
-    fn claims(&self, changes: &Value) -> Value {
+    pub fn claims(&self, changes: &Value) -> Value {
         let now = Utc::now().timestamp();
         let mut claims = json!({"iss": self.name(), "aud": "panda", "sub": "repo:acme/shop:ref:refs/heads/main",
             "iat": now, "nbf": now, "exp": now + 300, "repository_owner": "acme", "repository": "acme/shop", "ref": "refs/heads/main"});
@@ -133,6 +137,7 @@ impl Issuer {
 
 async fn discovery(State(issuer): State<Issuer>) -> Result<Json<Value>, StatusCode> {
     issuer.asked.fetch_add(1, Ordering::SeqCst);
+    issuer.answers.subscribe().wait_for(|answers| *answers).await.unwrap();
     if issuer.away.load(Ordering::SeqCst) {
         return Err(StatusCode::BAD_GATEWAY);
     }
@@ -143,7 +148,7 @@ async fn keys_of(State(issuer): State<Issuer>) -> Json<Value> {
     Json(json!({"keys": *issuer.keys.lock().unwrap()}))
 }
 
-fn invalid(verified: Result<panda::domain::principal::Principal, OidcError>) -> &'static str {
+pub fn invalid(verified: Result<panda::domain::principal::Principal, OidcError>) -> &'static str {
     match verified.unwrap_err() {
         OidcError::Invalid(reason) => reason,
         other => panic!("{other}"),

@@ -45,7 +45,7 @@ async fn a_schedule_is_made_shown_changed_paused_resumed_and_deleted() {
     assert!(id.starts_with("sch_") && time(&made["createdAt"]) == time(&made["updatedAt"]));
     let mut expected = json!({
         "scheduleId": id, "name": "morning", "cron": "30 6 * * MON-FRI", "timeZone": "Asia/Seoul", "deploy": body["deploy"],
-        "concurrency": "reject", "missed": "run_once", "paused": false, "madeBy": "nobody", "lastRun": null, "lastError": null,
+        "concurrency": "reject", "missed": "run_once", "paused": false, "madeBy": "nobody", "stopped": null, "lastRun": null, "lastError": null,
     });
     for name in ["createdAt", "updatedAt", "nextRunAt", "nextRuns"] {
         expected[name] = made[name].clone();

@@ -173,7 +173,7 @@ async fn with_few_descriptors_probes_api_and_reconciler_go_on() {
     // Half of the descriptors are kept for everything that is not a connection of the API.
     command.args(["-c", "ulimit -n 300; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_panda"), "serve", &listen, &database]);
     command.arg(concat!("--key-file=", env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys"));
-    command.args([&aws, "--controller-region=ap-northeast-2", "--database-max-connections=5"]);
+    command.args([&aws, "--controller-region=ap-northeast-2", "--database-max-connections=10"]);
     command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "secret");
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     let base = format!("http://127.0.0.1:{port}");

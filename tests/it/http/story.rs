@@ -68,7 +68,7 @@ impl Story {
     pub async fn begin_at(db: &Db, owner: &str, repo: &str, account: &str) -> Self {
         let id = create(db, owner, repo, account, Concurrency::Reject).await;
         let replica = Uuid::new_v4();
-        db.register_replica(replica, "test", Duration::from_mins(5)).await.unwrap();
+        db.register_replica(replica, uuid::Uuid::now_v7(), "test", Duration::from_mins(5)).await.unwrap();
         let deployment = claim(db, replica, &id).await;
         Self { db: db.clone(), replica, deployment }
     }
@@ -128,9 +128,16 @@ impl Story {
     /// Claims it at the first step of its new attempt.
     pub async fn retried(&self) -> Self {
         let ids = self.db.claim(self.replica, 100, &[RETRY_STEP.to_owned()], 100, &[]).await.unwrap();
+        let ids: Vec<String> = ids.into_iter().map(|one| one.id).collect();
         let deployment = self.db.load_owned(self.replica, &ids).await.unwrap().remove(0);
         assert_eq!((deployment.id.as_str(), deployment.attempt), (self.id(), self.deployment.attempt + 1));
         Self { db: self.db.clone(), replica: self.replica, deployment }
+    }
+
+    /// Reads the row again, as after a failover, which may have taken it back.
+    pub async fn read_again(&mut self) {
+        let ids = std::slice::from_ref(&self.deployment.id);
+        self.deployment = self.db.load_owned(self.replica, ids).await.unwrap().remove(0);
     }
 
     /// COMPLETED.
@@ -172,6 +179,6 @@ async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency: Co
 
 async fn claim(db: &Db, replica: Uuid, id: &str) -> Deployment {
     let claimed = db.claim(replica, 100, &[FIRST_STEP.to_owned()], 100, &[]).await.unwrap();
-    assert!(claimed.iter().any(|claimed| claimed == id), "{id} can be claimed");
+    assert!(claimed.iter().any(|claimed| claimed.id == id), "{id} can be claimed");
     db.load_owned(replica, &[id.to_owned()]).await.unwrap().remove(0)
 }

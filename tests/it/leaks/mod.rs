@@ -112,7 +112,7 @@ impl Planted {
         Self {
             token: canaries.plant("the GitHub token", "ghp_"),
             session: canaries.plant("the AWS session token", "IQoJb3/+=JpZ2"),
-            external_id: canaries.plant("the external id", "external-"),
+            external_id: canaries.plant("an external id that the caller chose", "external-"),
             password: canaries.plant("a password in a URL", "pw"),
             build_secret: [
                 canaries.plant("the first line of a build secret", "npm_"),
@@ -131,7 +131,7 @@ impl Planted {
 
     /// The same about one with a role.
     fn of_role(&self) -> String {
-        format!("refused {} for {} {}", self.token, self.external_id, self.url())
+        format!("refused {} {}", self.token, self.url())
     }
 
     /// The same of STS, which has not seen the token.
@@ -198,7 +198,7 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or
         "secretAccessKey": planted.key, "sessionToken": planted.session,
     });
     let role = json!({
-        "region": world.sandbox.region(), "externalId": planted.external_id,
+        "region": world.sandbox.region(),
         "roleArn": format!("arn:aws:iam::{}:role/deployer", world.sandbox.user_account_id()),
     });
     let github = panda.connect("github", &source("main")).await;
@@ -211,6 +211,10 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or
         panda.get(&format!("/api/v1/connect/github/{connection}/secrets")).await;
     }
     let by_keys = panda.connect("aws", &account).await;
+    let (status, told) = panda.post("/connect/aws", &role).await;
+    assert_eq!(status, 409, "{told}");
+    let external_id = told["externalId"].as_str().unwrap();
+    world.sandbox.put_role_for(role["roleArn"].as_str().unwrap(), external_id);
     let by_role = panda.connect("aws", &role).await;
     wrong_requests(&mut panda, &world, &planted, &account).await;
 
@@ -289,6 +293,9 @@ async fn wrong_requests(panda: &mut Panda, world: &World, planted: &Planted, acc
         body[field] = value.into();
         assert_eq!(panda.post("/connect/aws", &body).await.0, 400, "{field}");
     }
+    let role = format!("arn:aws:iam::{}:role/deployer", world.sandbox.user_account_id());
+    let body = json!({"region": world.sandbox.region(), "roleArn": role, "externalId": planted.external_id});
+    assert_eq!(panda.post("/connect/aws", &body).await.0, 400);
     world.sandbox.faults().set(refusing("sts:GetCallerIdentity", planted.of_aws()));
     assert_eq!(panda.post("/connect/aws", account).await.0, 400);
     world.sandbox.faults().set(Faults::default());

@@ -127,3 +127,33 @@ async fn times_of_schedules_are_removed_but_the_last_and_those_whose_deployment_
         .unwrap();
     assert_eq!(left, [None, Some(there.id().to_owned()), Some("dep_1".to_owned())]);
 }
+
+#[tokio::test]
+async fn old_refusals_are_forgotten_and_what_was_done_is_not() {
+    let db = TestDb::new().await;
+    let rows = "INSERT INTO audit (at, subject, kind, role, action, result, error_code)
+                SELECT now() - d * interval '1 day', 'x' || d, 'token', 'viewer', 'switch', r, CASE r WHEN 'refused' THEN 'NOT_ALLOWED' END
+                FROM unnest(ARRAY[200, 100, 31, 29, 1]) d, unnest(ARRAY['done', 'refused']) r";
+    sqlx::raw_sql(rows).execute(&mut db.psql().await).await.unwrap();
+    let left = async || -> (i64, i64) {
+        let sql =
+            "SELECT count(*) FILTER (WHERE result = 'done'), count(*) FILTER (WHERE result = 'refused') FROM audit";
+        sqlx::query_as(sql).fetch_one(&mut db.psql().await).await.unwrap()
+    };
+    let run = Keeper::of(&db.db, Kind::Runs, "90d").tick(1).await;
+    assert_eq!((run.state.as_str(), run.removed), ("done", 2));
+    assert_eq!(left().await, (5, 3));
+    // Nothing younger than thirty days, whatever is set.
+    let gone: i64 =
+        sqlx::query_scalar("SELECT forget_refusals(now(), 100)").fetch_one(&mut db.psql().await).await.unwrap();
+    assert_eq!((gone, left().await), (1, (5, 2)));
+    for sql in [
+        "DELETE FROM audit WHERE result = 'refused'",
+        "BEGIN; SELECT set_config('panda.forgets', 'refusals', true); DELETE FROM audit WHERE result = 'done'",
+        "BEGIN; SELECT set_config('panda.forgets', 'refusals', true); DELETE FROM audit WHERE at > now() - interval '30 days'",
+        "BEGIN; SELECT set_config('panda.forgets', 'refusals', true); UPDATE audit SET subject = 'y'",
+    ] {
+        let error = sqlx::raw_sql(sql).execute(&mut db.psql().await).await.unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{sql}: {error}");
+    }
+}

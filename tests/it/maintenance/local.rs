@@ -80,7 +80,10 @@ async fn an_engine_that_is_away_is_said_in_the_record() {
 async fn what_is_local_is_asked_of_every_living_replica() {
     let db = TestDb::new().await;
     for name in ["a/1", "b/2", "dead/3"] {
-        db.db.register_replica(uuid::Uuid::new_v4(), name, std::time::Duration::from_mins(5)).await.unwrap();
+        db.db
+            .register_replica(uuid::Uuid::new_v4(), uuid::Uuid::now_v7(), name, std::time::Duration::from_mins(5))
+            .await
+            .unwrap();
     }
     sqlx::query("UPDATE replicas SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE name = 'dead/3'")
         .execute(&mut db.psql().await)

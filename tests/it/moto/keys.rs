@@ -41,6 +41,7 @@ async fn aws(endpoint: &str) -> Aws {
         controller_region: Some("ap-northeast-2".into()),
         controller_credentials: Some(keys()),
         operation_timeout: Duration::from_secs(10),
+        controller_roles: Vec::new(),
         calls: AwsCalls::default(),
     })
     .await
@@ -49,7 +50,8 @@ async fn aws(endpoint: &str) -> Aws {
 fn with_keys(test: &TestDb, aws: &Aws, lines: &str) -> Db {
     let keyring = Keyring::parse(&SecretString::from(lines), &|arn| Arc::new(aws.kms_key(arn))).unwrap();
     Db::new(&DbOptions {
-        url: SecretString::from(test.url()),
+        url: SecretString::from(test.url()).into(),
+        access: panda::db::connect::Access::default(),
         max_connections: 3,
         acquire_timeout: Duration::from_secs(10),
         keyring: Some(Arc::new(keyring)),

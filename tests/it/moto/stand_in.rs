@@ -33,6 +33,7 @@ impl StandIn {
             controller_region: Some(sandbox.region().to_owned()),
             controller_credentials: Some(world.controller()),
             operation_timeout: Duration::from_secs(30),
+            controller_roles: Vec::new(),
             calls: AwsCalls::default(),
         };
         let stand_in = Self { aws: Aws::new(settings).await, repository: world.ecr_repository() };

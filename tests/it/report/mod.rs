@@ -34,7 +34,7 @@ const PASSWORD: &str = "reports-of-a-test";
 
 /// A connection of somebody who reports.
 pub async fn reporter(test: &TestDb) -> PgConnection {
-    let server: url::Url = test.url().parse().unwrap();
+    let server = test.owner_url();
     let mut shared = server.clone();
     shared.set_path("postgres");
     // The role is the server's, which tests share: two that change it at once would trip over each other.

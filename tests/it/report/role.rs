@@ -133,11 +133,12 @@ async fn a_user_who_may_create_no_role_migrates_all_the_same_and_is_told() {
         test.name()
     );
     admin.execute(AssertSqlSafe(sql)).await.unwrap();
-    let mut url: url::Url = test.url().parse().unwrap();
+    let mut url = test.owner_url();
     url.set_username(&name).unwrap();
     url.set_password(Some("x")).unwrap();
     let options = DbOptions {
-        url: SecretString::from(url.to_string()),
+        url: SecretString::from(url.to_string()).into(),
+        access: panda::db::connect::Access::default(),
         max_connections: 2,
         acquire_timeout: Duration::from_secs(10),
         keyring: None,

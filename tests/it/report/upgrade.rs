@@ -12,7 +12,7 @@ static ALL: Migrator = sqlx::migrate!();
 
 /// A database as version 9 of the schema left it, with deployments that the program of then made, brought up to date.
 pub async fn brought_up() -> TestDb {
-    let test = TestDb::new().await;
+    let test = TestDb::new().await.into_owners();
     let mut psql = test.psql().await;
     psql.execute("DROP SCHEMA panda_report CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.unwrap();
     for migration in ALL.iter() {

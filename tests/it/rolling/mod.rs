@@ -1,6 +1,7 @@
 //! The version before beside this one, on one database: there (a rolling update through the newest migrations) and back (the update is taken back).
 //! What is under way meanwhile, deployments and streams, does not notice.
 
+mod keys;
 mod reader;
 mod restore;
 
@@ -17,6 +18,7 @@ use sqlx::{Executor as _, PgConnection};
 use crate::cli::{Ended, panda, run};
 use crate::reconcile::takeover::{building, slow_build, undisturbed};
 use crate::reconcile::{events, status};
+use crate::support::db::TestDb;
 use crate::support::front::Front;
 use crate::support::process::Serve;
 use crate::support::wait_for;
@@ -49,7 +51,8 @@ async fn migrate(program: Option<PathBuf>, world: &World) -> Ended {
 
 /// A world whose database the version before has made.
 async fn world_of_before() -> World {
-    let world = World::with_files(tiny()).await;
+    // Both versions serve as the owner: the version before knows no other role.
+    let world = World::with_files(tiny()).await.with_database(TestDb::new().await.into_owners());
     let mut psql = world.db.psql().await;
     psql.execute("DROP SCHEMA public, panda_report CASCADE; CREATE SCHEMA public").await.unwrap();
     migrate(Some(before()), &world).await;

@@ -32,8 +32,21 @@ async fn the_access_key_says_which_account_calls() {
 async fn an_assumed_role_acts_for_its_account_and_a_strangers_role_is_denied() {
     let bench = Bench::start().await;
     let client = sts::Client::new(&bench.controller());
-    let role = format!("arn:aws:iam::{}:role/deploy", bench.sandbox.user_account_id());
-    let answer = client.assume_role().role_arn(role).role_session_name("panda").send().await.unwrap();
+    let role = format!("arn:aws:iam::{}:role/team/deploy", bench.sandbox.user_account_id());
+    bench.sandbox.put_role_for(&role, "right");
+    let request = client.assume_role().role_arn(&role).role_session_name("panda");
+    for wrong in [None, Some("wrong"), Some("RIGHT"), Some("right2")] {
+        let refused = request.clone().set_external_id(wrong.map(str::to_owned)).send().await.unwrap_err();
+        assert_eq!(refused.into_service_error().code(), Some("AccessDenied"), "{wrong:?}");
+    }
+    for malformed in ["", "x", "has space"] {
+        let refused = request.clone().external_id(malformed).send().await.unwrap_err();
+        assert_eq!(refused.into_service_error().code(), Some("ValidationError"), "{malformed:?}");
+    }
+    let strangers = sts::Client::new(&bench.user()).assume_role().role_arn(&role).role_session_name("panda");
+    let refused = strangers.external_id("right").send().await.unwrap_err();
+    assert_eq!(refused.into_service_error().code(), Some("AccessDenied"), "the role trusts the controller's account");
+    let answer = request.external_id("right").send().await.unwrap();
     let keys = answer.credentials().unwrap();
     let assumed = sts::config::Credentials::new(
         &keys.access_key_id,
@@ -243,5 +256,27 @@ async fn secrets_are_created_once_and_put_again() {
     let value = client.get_secret_value().secret_id("mine").send().await.unwrap();
     assert_eq!((value.secret_string(), value.name()), (Some("two"), Some("mine")));
     assert_eq!(client.describe_secret().secret_id("mine").send().await.unwrap().arn(), created.arn());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn another_process_makes_roles_over_http() {
+    let bench = Bench::start().await;
+    let url = bench.sandbox.control_url().join("roles").unwrap();
+    let http = reqwest::Client::new();
+    let role = format!("arn:aws:iam::{}:role/deploy", bench.sandbox.user_account_id());
+    let policy = |condition: Value| {
+        let principal = json!({"AWS": bench.sandbox.controller_account_id()});
+        json!({"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal, "Condition": condition}})
+    };
+    let put = async |condition: Value| {
+        let body = json!({"arn": role, "trustPolicy": policy(condition)});
+        http.put(url.clone()).json(&body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(put(json!({"IpAddress": {"aws:SourceIp": "127.0.0.1"}})).await, 400, "what is not played is refused");
+    assert_eq!(put(json!({"StringEquals": {"sts:ExternalId": "right"}})).await, 200);
+    let request = sts::Client::new(&bench.controller()).assume_role().role_arn(&role).role_session_name("panda");
+    assert!(request.clone().send().await.is_err());
+    request.external_id("right").send().await.unwrap();
     bench.end().await;
 }

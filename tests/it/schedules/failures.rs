@@ -82,26 +82,6 @@ async fn it_may_what_whoever_answers_for_it_may_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_starts_nothing_any_more() {
-    let test = TestDb::new().await;
-    let db = &test.db;
-    let token = crate::http::auth::Token::of(db, Role::Deployer).await;
-    let mut by = caller("ci", Role::Deployer, Scope::All);
-    let kind = panda::domain::principal::Kind::Token(token.id.clone());
-    by.principal = std::sync::Arc::new(panda::domain::Principal { kind, ..(*by.principal).clone() });
-    let id = made_by(db, &hourly(db).await, &by).await;
-    due_now(&test, &id).await;
-    deployment(look(db).await);
-    end_all(&test).await;
-    test.psql().await.execute("DELETE FROM schedule_runs").await.unwrap();
-    db.revoke_token(&token.id, &Caller::local()).await.unwrap();
-    due_now(&test, &id).await;
-    look(db).await.unwrap();
-    let why = refused(&test, &id, "failed", "TOKEN_REVOKED").await;
-    assert!(why.contains(&token.id), "{why}");
-}
-
-#[tokio::test]
 async fn one_that_the_database_refuses_keeps_no_other_waiting() {
     let test = TestDb::new().await;
     let db = &test.db;

@@ -3,17 +3,21 @@
 mod crash;
 mod failures;
 mod missed;
+mod permission;
 mod starts;
 
 use chrono::{DateTime, Timelike as _, Utc};
 use panda::db::Db;
 use panda::db::schedules::{Ran, Run, RunFilter, RunView, ScheduleView, Starter, Wanted};
+use panda::db::tokens::NewToken;
 use panda::domain::cron::{self, Cron};
 use panda::domain::deployment::Concurrency;
 use panda::domain::ids;
 use panda::domain::names::Names;
-use panda::domain::principal::{Caller, Role, Scope};
+use panda::domain::permission::SignIn;
+use panda::domain::principal::{Caller, Kind, Principal, Role, Scope};
 use panda::domain::schedule::Missed;
+use panda::domain::token::SecretHash;
 use panda::steps::FIRST_STEP;
 use serde_json::Value;
 
@@ -42,8 +46,15 @@ pub async fn made(db: &Db, wanted: &Wanted) -> String {
     made_by(db, wanted, &Caller::local()).await
 }
 
-/// Makes it for somebody; its id.
+/// Makes it for a caller, with a row for the caller's API token; its id.
 pub async fn made_by(db: &Db, wanted: &Wanted, by: &Caller) -> String {
+    if let Kind::Token(id) = &by.principal.kind
+        && db.tokens().await.unwrap().iter().all(|token| token.id != *id)
+    {
+        let (role, scope) = (Role::Admin, Scope::All);
+        let new = NewToken { id: id.clone(), name: by.principal.subject.clone(), role, scope, expires_at: None };
+        db.insert_token(&new, &SecretHash::of(id), &Caller::local()).await.unwrap();
+    }
     let id = ids::schedule_id();
     db.create_schedule(&id, wanted, None, by, |_| Value::Null).await.unwrap();
     id
@@ -51,9 +62,8 @@ pub async fn made_by(db: &Db, wanted: &Wanted, by: &Caller) -> String {
 
 /// Somebody with an API token of this role, for all repositories.
 pub fn caller(name: &str, role: Role, scope: Scope) -> Caller {
-    use panda::domain::principal::{Kind, Principal};
     let kind = Kind::Token(format!("tok_{name}"));
-    let principal = Principal { subject: name.to_owned(), kind, role, scope, expires_at: None };
+    let principal = Principal { subject: name.to_owned(), kind, role, scope, ..Principal::nobody() };
     Caller { principal: std::sync::Arc::new(principal), ..Caller::local() }
 }
 
@@ -69,9 +79,14 @@ pub async fn due_now(test: &TestDb, id: &str) -> DateTime<Utc> {
     sqlx::query_scalar(sql).bind(id).fetch_one(&mut test.psql().await).await.unwrap()
 }
 
-/// Deals with what is due, as a replica does.
+/// Deals with what is due, as a replica does where no sign-in is required.
 pub async fn look(db: &Db) -> Option<Ran> {
-    db.run_due_schedule(Starter { names: &Names::default(), first_step: FIRST_STEP }).await.unwrap()
+    look_with(db, &SignIn::default()).await
+}
+
+/// Deals with what is due, as a replica with these sign-in settings does.
+pub async fn look_with(db: &Db, sign_in: &SignIn) -> Option<Ran> {
+    db.run_due_schedule(Starter { names: &Names::default(), first_step: FIRST_STEP }, sign_in).await.unwrap()
 }
 
 /// The deployment that was started.

@@ -2,6 +2,7 @@
 //! the rows of the table, once, in order.
 
 mod client;
+mod failover;
 mod writers;
 
 use std::collections::HashMap;

@@ -19,9 +19,18 @@ pub fn keyring() -> Option<Arc<Keyring>> {
     Some(Arc::new(Keyring::parse(&text, &|arn| panic!("{arn} is not asked for")).unwrap()))
 }
 
+/// The role of servers in tests, which `panda migrate --print-app-role` makes.
+const APP_ROLE: &str = "panda_app_of_tests";
+
+/// Its password.
+const APP_PASSWORD: &str = "app-of-tests";
+
+/// What the server stores of it: of one iteration, since thousands in a debug build of the driver take most of the time of connecting.
+const APP_VERIFIER: &str = "SCRAM-SHA-256$1:c2FsdC1vZi10ZXN0cy0xNg==$gP8amArXldGWn3TMQ8hGY3Re2Zz1dfgMQaDIalKqvoY=:Yce0bQT5Dqldd42h9s9G+jCXVpadwpAOVsvVakrr/cU=";
+
 /// A migrated database that is dropped with this.
 pub struct TestDb {
-    /// The program's own access.
+    /// The program's own access, as the role of servers.
     pub db: Db,
     url: Url,
     server: Url,
@@ -31,44 +40,87 @@ pub struct TestDb {
 impl TestDb {
     /// Creates and migrates it.
     pub async fn new() -> Self {
-        let server: Url = std::env::var("PANDA_TEST_DATABASE_URL")
-            .or_else(|_| std::env::var("DATABASE_URL"))
-            .expect(
-                "PANDA_TEST_DATABASE_URL names the Postgres server for tests: use `make test` or `panda parts -- …`",
-            )
-            .parse()
-            .unwrap();
-        Self::on(server).await
+        Self::on(server()).await
     }
 
     /// Creates and migrates it on another server.
     pub async fn on(server: Url) -> Self {
-        let name = format!("panda_test_{}", uuid::Uuid::new_v4().simple());
-        let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
-        // The name is our own hex digits.
-        admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        let test = Self::existing(server, name);
-        test.db.migrate().await.unwrap();
+        let mut test = Self::empty_on(server, "").await;
+        test.migrate().await;
         test
     }
 
-    /// One that somebody else has made, as it is.
+    /// Creates it with these options of CREATE DATABASE, and leaves it empty. Its servers are its owner.
+    pub async fn empty(options: &str) -> Self {
+        Self::empty_on(server(), options).await
+    }
+
+    async fn empty_on(server: Url, options: &str) -> Self {
+        let name = format!("panda_test_{}", uuid::Uuid::new_v4().simple());
+        let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
+        // The name is our own hex digits.
+        admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} {options}"))).await.unwrap();
+        Self::existing(server, name)
+    }
+
+    /// One that was created elsewhere, as it is; its servers are its owner.
     pub fn existing(server: Url, name: String) -> Self {
         let mut url = server.clone();
         url.set_path(&name);
-        let db = Db::new(&DbOptions {
-            url: SecretString::from(url.to_string()),
-            max_connections: 10,
-            acquire_timeout: Duration::from_secs(10),
-            keyring: keyring(),
-        })
-        .unwrap();
-        Self { db, url, server, name }
+        Self { db: open(&url), url, server, name }
     }
 
-    /// Its address.
+    /// Migrates it as its owner, and has `db` and `url` be the role of servers from here on.
+    async fn migrate(&mut self) {
+        self.owner().migrate().await.unwrap();
+        self.grant_to_app().await;
+        self.url.set_username(APP_ROLE).unwrap();
+        self.url.set_password(Some(APP_PASSWORD)).unwrap();
+        self.db = open(&self.url);
+    }
+
+    /// Makes the role of servers, as operators do.
+    pub async fn grant_to_app(&self) {
+        let script = self.owner().app_role_script(&APP_ROLE.parse().unwrap()).await.unwrap();
+        self.psql().await.execute(sqlx::AssertSqlSafe(script)).await.unwrap();
+        // The role is the server's, which tests share: two that change it at once would trip over each other.
+        let mut admin = PgConnection::connect(self.server.as_str()).await.unwrap();
+        admin.execute("SELECT pg_advisory_lock(4712)").await.unwrap();
+        let known = "SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = $1";
+        if !sqlx::query_scalar::<_, bool>(known).bind(APP_ROLE).fetch_one(&mut admin).await.unwrap() {
+            let sql = format!("ALTER ROLE {APP_ROLE} PASSWORD '{APP_VERIFIER}'");
+            admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+        }
+        admin.close().await.unwrap();
+    }
+
+    /// The same, whose `db` and `url` are its owner: for what changes the schema.
+    pub fn into_owners(mut self) -> Self {
+        self.url = self.owner_url();
+        self.db = open(&self.url);
+        self
+    }
+
+    /// The access of another process.
+    pub fn again(&self) -> Db {
+        open(&self.url)
+    }
+
+    /// Access as its owner.
+    pub fn owner(&self) -> Db {
+        open(&self.owner_url())
+    }
+
+    /// Its address, for servers.
     pub fn url(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// Its address, for its owner.
+    pub fn owner_url(&self) -> Url {
+        let mut url = self.server.clone();
+        url.set_path(&self.name);
+        url
     }
 
     /// Its name.
@@ -78,8 +130,28 @@ impl TestDb {
 
     /// A connection for looking into the tables as an operator would.
     pub async fn psql(&self) -> PgConnection {
-        PgConnection::connect(self.url.as_str()).await.unwrap()
+        PgConnection::connect(self.owner_url().as_str()).await.unwrap()
     }
+}
+
+/// The server that all tests share.
+fn server() -> Url {
+    std::env::var("PANDA_TEST_DATABASE_URL")
+        .or_else(|_| std::env::var("DATABASE_URL"))
+        .expect("PANDA_TEST_DATABASE_URL names the Postgres server for tests: use `make test` or `panda parts -- …`")
+        .parse()
+        .unwrap()
+}
+
+fn open(url: &Url) -> Db {
+    Db::new(&DbOptions {
+        url: SecretString::from(url.to_string()).into(),
+        access: panda::db::connect::Access::default(),
+        max_connections: 10,
+        acquire_timeout: Duration::from_secs(10),
+        keyring: keyring(),
+    })
+    .unwrap()
 }
 
 impl Drop for TestDb {

@@ -95,6 +95,11 @@ impl Gate {
         self.door.send_modify(|door| door.mute_listeners = self.listeners());
     }
 
+    /// How many connections have come so far, those that were shut out included.
+    pub fn came(&self) -> usize {
+        self.came.load(Ordering::SeqCst)
+    }
+
     /// How many connections have begun to listen so far.
     pub fn listeners(&self) -> usize {
         self.listeners.load(Ordering::SeqCst)
@@ -120,13 +125,21 @@ impl Gate {
     /// The database `db`, through the door.
     pub fn db(&self, db: &TestDb) -> Db {
         Db::new(&DbOptions {
-            url: SecretString::from(self.url(db).to_string()),
+            url: SecretString::from(self.url(db).to_string()).into(),
+            access: panda::db::connect::Access::default(),
             max_connections: 5,
             acquire_timeout: Duration::from_millis(500),
             keyring: crate::support::db::keyring(),
         })
         .unwrap()
     }
+}
+
+/// Whether this begins to listen for events or work; the self-test of a new server listens as well, for a moment.
+fn listens(bytes: &[u8]) -> bool {
+    [&b"LISTEN \"panda_events\""[..], &b"LISTEN \"panda_work\""[..]]
+        .iter()
+        .any(|wanted| bytes.windows(wanted.len()).any(|part| part == *wanted))
 }
 
 /// Carries bytes until an end is closed or the connection is cut.
@@ -148,7 +161,7 @@ async fn pass(
             if length == 0 {
                 return std::io::Result::Ok(());
             }
-            if listener.load(Ordering::SeqCst) == 0 && bytes[..length].windows(7).any(|part| part == b"LISTEN ") {
+            if listener.load(Ordering::SeqCst) == 0 && listens(&bytes[..length]) {
                 listener.store(listeners.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             }
             ask.write_all(&bytes[..length]).await?;

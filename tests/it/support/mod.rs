@@ -9,6 +9,8 @@ pub mod gate;
 pub mod git_server;
 pub mod process;
 pub mod registry_front;
+pub mod servers;
+pub mod standby;
 pub mod wishes;
 pub mod world;
 

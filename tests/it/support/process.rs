@@ -95,7 +95,7 @@ impl Serve {
             format!("--key-file={KEY_FILE}"),
         ];
         // By a way of its own, perhaps.
-        if !flags.iter().any(|flag| flag.starts_with("--database-url=")) {
+        if !flags.iter().any(|flag| flag.starts_with("--database-url")) {
             all.push(format!("--database-url={}", db.url()));
         }
         all.extend(flags.iter().map(|&flag| flag.to_owned()));

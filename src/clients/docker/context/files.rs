@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    io::Read as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use nix::fcntl::OFlag;
 
+use crate::bounded::{self, ReadError};
 use crate::clients::workspace::{PathError, relative};
 
 /// The folder `path`, relative to the canonical `root`. Neither it nor a folder above it may be a link.
@@ -37,11 +37,9 @@ pub(super) fn open(path: &Path) -> std::io::Result<fs::File> {
 /// The bytes of a regular file of at most `max` bytes.
 pub(super) fn read(root: &Path, path: &Path, max: u64) -> Result<Vec<u8>, PathError> {
     let refused = |reason: String| PathError { path: path.to_owned(), reason };
-    let mut bytes = Vec::new();
     let file = open(&root.join(path)).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    file.take(max + 1).read_to_end(&mut bytes).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > max {
-        return Err(refused(format!("is larger than {max} bytes")));
-    }
-    Ok(bytes)
+    bounded::all(file, max).map_err(|error| match error {
+        ReadError::TooLong(max) => refused(format!("is larger than {max} bytes")),
+        error => refused(format!("cannot be read: {error}")),
+    })
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod away;
+mod refusals;
 mod roles;
 mod scopes;
 mod sessions;
@@ -61,6 +62,10 @@ impl Token {
 
     pub async fn post(&self, api: &Api, path: &str, body: &Value) -> Answer {
         Answer::of(self.request(api, Method::POST, path).json(body).send().await.unwrap()).await
+    }
+
+    pub async fn put(&self, api: &Api, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(api, Method::PUT, path).json(body).send().await.unwrap()).await
     }
 
     /// Opens an event stream.

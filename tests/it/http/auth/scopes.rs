@@ -142,9 +142,9 @@ async fn nothing_is_deployed_or_connected_out_of_scope() {
     let listed =
         |by: &Value| by["aws"].as_array().unwrap().iter().map(|item| item["connectionId"].clone()).collect::<Vec<_>>();
     let seen = token.get(&api, "/api/v1/connections").await.data("연결 정보를 조회했습니다.");
-    assert_eq!(listed(&seen), [for_acme.clone(), mine.clone()]);
+    assert_eq!(listed(&seen), [mine.clone(), for_acme.clone()]);
     let seen = all.get(&api, "/api/v1/connections").await.data("연결 정보를 조회했습니다.");
-    assert_eq!(listed(&seen), [for_all, for_toys, for_acme, mine]);
+    assert_eq!(listed(&seen), [mine, for_acme, for_toys, for_all]);
 }
 
 #[tokio::test]

@@ -1,3 +1,7 @@
+mod again;
 mod aws;
 mod github;
+mod outdated;
+mod renew;
+mod roles;
 mod secrets;

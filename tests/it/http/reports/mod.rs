@@ -39,7 +39,7 @@ async fn the_questions_are_listed_with_what_they_answer() {
 
 #[tokio::test]
 async fn every_question_is_answered_with_columns_and_rows() {
-    let (db, api) = filled().await;
+    let (db, api) = Box::pin(filled()).await;
     let viewer = Token::of(&db.db, Role::Viewer).await;
     for question in QUESTIONS {
         for filters in ["", "?owner=acme", "?owner=acme&repo=shop", "?branch=main&since=2026-01-01"] {
@@ -62,7 +62,7 @@ async fn every_question_is_answered_with_columns_and_rows() {
 
 #[tokio::test]
 async fn a_caller_sees_figures_of_the_repositories_in_their_scope_alone() {
-    let (db, api) = filled().await;
+    let (db, api) = Box::pin(filled()).await;
     let scoped = Token::scoped(&db.db, Role::Viewer, &["other/web"]).await;
     let repositories = scoped.get(&api, "/api/v1/reports/repositories").await.data(MESSAGE);
     assert_eq!(column(&repositories, "repo"), [&json!("web")]);

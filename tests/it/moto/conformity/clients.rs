@@ -27,6 +27,7 @@ async fn clients(side: &Side) -> (UserAws, ControllerAws) {
         controller_region: Some(side.region.to_owned()),
         controller_credentials: Some(keys(&side.controller)),
         operation_timeout: Duration::from_secs(20),
+        controller_roles: Vec::new(),
         calls: AwsCalls::default(),
     })
     .await;

@@ -1,0 +1,166 @@
+//! The neighbours: reports, replays and invalid tokens, from an address of their own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use panda::db::commit::Change;
+use panda::domain::catalogue::EventCode;
+use panda::domain::event::Event;
+use reqwest::{Client, StatusCode};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+
+use crate::support::postgres::Database;
+use crate::support::rows;
+
+/// Reports in flight.
+const REPORTS: usize = 64;
+/// Replays under way.
+const REPLAYS: usize = 1_000;
+/// Clients that try tokens, and how often each does it in a second.
+const GUESSERS: (usize, u32) = (50, 100);
+
+/// What the neighbours met.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Answers.
+    pub done: u64,
+    /// Answers that said: too much.
+    pub refused: u64,
+    /// Requests whose answer was not awaited.
+    pub abandoned: u64,
+    /// The longest time until a 503.
+    pub longest_refusal: Duration,
+}
+
+/// Where the noise goes.
+pub struct Noise {
+    pub base: String,
+    pub token: String,
+    /// The deployment whose history is replayed.
+    pub replayed: String,
+}
+
+/// Noise under way.
+pub struct Load {
+    tasks: JoinSet<()>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Noise {
+    /// Starts what `kinds` names: a reports, b replays, c tokens.
+    pub fn start(&self, kinds: &str) -> Load {
+        let seen = Arc::<Mutex<Seen>>::default();
+        let mut tasks = JoinSet::new();
+        for kind in kinds.chars() {
+            let count = match kind {
+                'a' => REPORTS,
+                'b' => REPLAYS,
+                _ => GUESSERS.0,
+            };
+            let client = Client::builder().local_address(IpAddr::from([127, 0, 0, 2])).build().unwrap();
+            for _ in 0..count {
+                let (client, base, token, id, seen) =
+                    (client.clone(), self.base.clone(), self.token.clone(), self.replayed.clone(), Arc::clone(&seen));
+                tasks.spawn(async move {
+                    match kind {
+                        'a' => reports(&client, &base, &token, &seen).await,
+                        'b' => replays(&client, &base, &token, &id, &seen).await,
+                        _ => guesses(&client, &base, &seen).await,
+                    }
+                });
+            }
+        }
+        Load { tasks, seen }
+    }
+}
+
+impl Load {
+    /// Ends it.
+    pub async fn stop(mut self) -> Seen {
+        self.tasks.shutdown().await;
+        *self.seen.lock().await
+    }
+}
+
+async fn reports(client: &Client, base: &str, token: &str, seen: &Mutex<Seen>) {
+    loop {
+        let patience = Duration::from_millis(rand::random_range(50..2_000));
+        let begun = Instant::now();
+        let asked =
+            client.get(format!("{base}/api/v1/reports/slowest-stages?since=2025-01-01")).bearer_auth(token).send();
+        let answer = timeout(patience, asked).await;
+        note(seen, answer.ok().and_then(Result::ok).map(|answer| answer.status()), begun.elapsed()).await;
+    }
+}
+
+async fn replays(client: &Client, base: &str, token: &str, id: &str, seen: &Mutex<Seen>) {
+    loop {
+        let begun = Instant::now();
+        let Ok(mut stream) = client.get(format!("{base}/api/v1/deploy/{id}/events")).bearer_auth(token).send().await
+        else {
+            continue;
+        };
+        note(seen, Some(stream.status()), begun.elapsed()).await;
+        if !stream.status().is_success() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        while let Ok(Some(_)) = stream.chunk().await {}
+    }
+}
+
+async fn guesses(client: &Client, base: &str, seen: &Mutex<Seen>) {
+    let mut ticks = interval(Duration::from_secs(1) / GUESSERS.1);
+    loop {
+        ticks.tick().await;
+        let token = format!("panda_{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+        let begun = Instant::now();
+        let answer = client.get(format!("{base}/api/v1/deploy")).bearer_auth(token).send().await;
+        note(seen, answer.ok().map(|answer| answer.status()), begun.elapsed()).await;
+    }
+}
+
+async fn note(seen: &Mutex<Seen>, status: Option<StatusCode>, took: Duration) {
+    let mut seen = seen.lock().await;
+    match status {
+        None => seen.abandoned += 1,
+        Some(StatusCode::SERVICE_UNAVAILABLE) => {
+            seen.refused += 1;
+            seen.longest_refusal = seen.longest_refusal.max(took);
+        }
+        Some(StatusCode::TOO_MANY_REQUESTS) => seen.refused += 1,
+        Some(_) => seen.done += 1,
+    }
+}
+
+/// `deployments` that have ended for the reports, and one with `events` to replay; its id.
+pub async fn fill(database: &Database, look: &mut PgConnection, deployments: usize, events: usize) -> String {
+    let (me, mut rows) = rows::own(&database.db, "replayed", 1).await;
+    let mut row = rows.remove(0);
+    for from in (0..events).step_by(500) {
+        let lines = (from..events.min(from + 500))
+            .map(|n| {
+                Event::new(EventCode::BuildProgress)
+                    .with("message", format!("Step {n}: RUN make -C module-{n} all"))
+                    .keyed(n)
+            })
+            .collect();
+        database.db.commit(&mut row, me, Change { events: lines, ..Change::default() }).await.unwrap();
+    }
+    let ids: Vec<(String, String)> =
+        sqlx::query_as("SELECT github_connection_id, aws_connection_id FROM deployments LIMIT 1")
+            .fetch_all(&mut *look)
+            .await
+            .unwrap();
+    let (github, aws) = &ids[0];
+    let sql = include_str!("../report/fill.sql")
+        .replace("{deployments}", &deployments.to_string())
+        .replace("{events}", "10")
+        .replace("{github}", github)
+        .replace("{aws}", aws);
+    look.execute(AssertSqlSafe(sql)).await.unwrap();
+    row.id
+}

@@ -1,0 +1,94 @@
+//! What each session is set to, after it began: connection poolers refuse settings in the startup message. One round trip.
+
+use std::fmt::Write as _;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Error, Row as _};
+
+use super::cause::{Cause, LEAST_VERSION, wrap};
+
+/// How often the server looks whether the client of a long statement is still there.
+const CLIENT_CHECK: &str = "250ms";
+
+/// Limits of a session; other settings are the same for all.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// `statement_timeout`.
+    pub statement: &'static str,
+    /// `lock_timeout`.
+    pub lock: &'static str,
+    /// `idle_in_transaction_session_timeout`.
+    pub idle_in_transaction: &'static str,
+}
+
+/// What the server is, as a new session found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// Whether it takes writes.
+    pub(super) writable: bool,
+}
+
+/// Whatever defaults the role, the database or the server's configuration have, these hold. Not among them: what an operator means by a default,
+/// such as `search_path` and `default_transaction_read_only`, which fences a server off.
+const SETTINGS: [(&str, &str); 14] = [
+    // The statements are written for it: each sees what was committed before it.
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    // A listener may be silent for long.
+    ("idle_session_timeout", "0"),
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("client_encoding", "UTF8"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("standard_conforming_strings", "on"),
+    ("transform_null_equals", "off"),
+    ("row_security", "on"),
+    ("jit", "off"),
+    ("plan_cache_mode", "auto"),
+];
+
+impl Session {
+    /// Sets a new session up.
+    pub(super) async fn begin(&self, connection: &mut PgConnection, own: &[(String, String)]) -> Result<Begun, Error> {
+        let version = connection.server_version_num().unwrap_or(0);
+        if version / 10_000 < LEAST_VERSION {
+            return Err(wrap(Cause::TooOld(version / 10_000)));
+        }
+        let sql = self.sql(version, own);
+        // Not user text: names and values were checked when the address was read, and values are quoted.
+        let begun = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await;
+        let rows = begun.map_err(|error| match error.as_database_error() {
+            Some(refused) => wrap(Cause::Session(refused.code().unwrap_or_default().into_owned())),
+            None => error,
+        })?;
+        let read_only: Option<String> = rows.last().map(|row| row.try_get(0)).transpose()?;
+        Ok(Begun { writable: read_only.as_deref() == Some("off") })
+    }
+
+    fn sql(&self, version: u32, own: &[(String, String)]) -> String {
+        let mut sql = String::from("SELECT ");
+        let limits = [
+            ("statement_timeout", self.statement),
+            ("lock_timeout", self.lock),
+            ("idle_in_transaction_session_timeout", self.idle_in_transaction),
+        ];
+        let newer = (version >= 170_000).then_some(("transaction_timeout", "0"));
+        let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in own.chain(limits).chain(SETTINGS).chain(newer) {
+            let _ = write!(sql, "set_config('{name}', '{}', false), ", value.replace('\'', "''"));
+        }
+        // Only a superuser may set this one, so it is left alone where it is as it should be. Elsewhere no trigger would run.
+        sql.push_str(
+            "CASE WHEN current_setting('session_replication_role') <> 'origin' THEN set_config('session_replication_role', 'origin', false) END;",
+        );
+        // Servers on systems that cannot do it refuse the setting.
+        let _ = write!(
+            sql,
+            "DO $$BEGIN PERFORM set_config('client_connection_check_interval', '{CLIENT_CHECK}', false); EXCEPTION WHEN OTHERS THEN NULL; END$$;"
+        );
+        sql.push_str("SELECT current_setting('transaction_read_only')");
+        sql
+    }
+}

@@ -1,0 +1,196 @@
+//! The rights that the program needs of each table, view and sequence, for a role that owns none of them.
+
+use std::time::{Duration, Instant};
+
+use crate::db::{Db, DbError};
+
+/// How long a complete set of privileges is believed to stay so.
+const CACHE_TTL: Duration = Duration::from_secs(5);
+
+/// Rights on a table whose rows the program changes.
+pub(super) const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
+
+/// Rights on a sequence: UPDATE is for those of a database that was copied row by row.
+pub(super) const SEQUENCE: &[&str] = &["USAGE", "SELECT", "UPDATE"];
+
+/// Tables and views of which the program needs other rights than [`ALL`].
+const SPECIAL: &[(&str, &[&str])] = &[
+    // Append-only.
+    ("audit", &["SELECT", "INSERT"]),
+    // The migrations', which only the owner runs.
+    ("_sqlx_migrations", &["SELECT"]),
+    ("schema_versions", &["SELECT"]),
+    // The owner runs what it holds: a server that could write it would have the owner's rights.
+    ("deferred_indexes", &["SELECT"]),
+    ("history_stages", &["SELECT"]),
+    ("write_probe", &["SELECT", "INSERT", "TRUNCATE"]),
+];
+
+/// Tables of which the program needs [`ALL`].
+const TABLES: &[&str] = &[
+    "api_tokens",
+    "archived_attempts",
+    "archived_deployments",
+    "archived_stages",
+    "aws_connections",
+    "deployment_attempts",
+    "deployment_events",
+    "deployments",
+    "event_clock",
+    "github_build_secrets",
+    "github_connections",
+    "idempotency_keys",
+    "installation",
+    "leases",
+    "log_filter",
+    "maintenance_progress",
+    "maintenance_runs",
+    "replicas",
+    "revoked_subjects",
+    "schedule_runs",
+    "schedules",
+    "sessions",
+    "sign_in_settings",
+    "step_runs",
+    "stream_tickets",
+];
+
+/// Views of the schema `panda_report` that the reports of the API read.
+const REPORT_VIEWS: &[&str] = &[
+    "approvals_v1",
+    "deployments_v1",
+    "dora_daily_v2",
+    "dora_monthly_v2",
+    "failures_v1",
+    "queue_v1",
+    "stages_v1",
+    "throughput_v1",
+];
+
+/// All tables that the program uses, and views beside those of reports.
+pub fn tables() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().copied().chain(SPECIAL.iter().map(|(name, _)| *name))
+}
+
+/// The rights that the program needs of the table `name`.
+pub(super) fn rights(name: &str) -> &'static [&'static str] {
+    SPECIAL.iter().find(|(special, _)| *special == name).map_or(ALL, |(_, rights)| rights)
+}
+
+/// A right that the role of the program lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingPrivilege {
+    /// The role.
+    pub role: String,
+    /// The right, such as `INSERT`.
+    pub privilege: String,
+    /// The table, view, sequence or schema.
+    pub object: String,
+    /// How many more are missing.
+    pub more: i64,
+}
+
+impl std::fmt::Display for MissingPrivilege {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { role, privilege, object, more } = self;
+        write!(f, "the database role {role:?} lacks {privilege} on {object}")?;
+        if *more > 0 {
+            write!(f, " and {more} more privileges")?;
+        }
+        write!(f, "; run the SQL that `panda migrate --print-app-role {role}` prints")
+    }
+}
+
+/// When all privileges were last seen to be there.
+#[derive(Debug, Default)]
+pub(in crate::db) struct PrivilegeCache(std::sync::Mutex<Option<Instant>>);
+
+impl PrivilegeCache {
+    fn is_fresh(&self) -> bool {
+        self.lock().is_some_and(|seen| seen.elapsed() < CACHE_TTL)
+    }
+
+    fn set(&self, complete: bool) {
+        *self.lock() = complete.then(Instant::now);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Db {
+    /// The first right that the role of this connection lacks; none when it has all that the program needs. Objects that the database does not
+    /// have are left to [`Db::schema`].
+    pub async fn missing_privilege(&self) -> Result<Option<MissingPrivilege>, DbError> {
+        if self.privileges.is_fresh() {
+            return Ok(None);
+        }
+        let needed: Vec<(&str, &str)> =
+            tables().flat_map(|table| rights(table).iter().map(move |right| (table, *right))).collect();
+        let (tables, rights): (Vec<_>, Vec<_>) =
+            needed.iter().map(|(table, right)| ((*table).to_owned(), (*right).to_owned())).unzip();
+        let views: Vec<String> = REPORT_VIEWS.iter().map(|view| (*view).to_owned()).collect();
+        let sequence: Vec<String> = SEQUENCE.iter().map(|right| (*right).to_owned()).collect();
+        let missing = sqlx::query_as!(
+            MissingPrivilege,
+            "WITH home AS (SELECT oid FROM pg_namespace WHERE nspname = current_schema()),
+                  report AS (SELECT oid FROM pg_namespace WHERE nspname = 'panda_report')
+             SELECT current_user::text AS \"role!\", object AS \"object!\", privilege AS \"privilege!\", count(*) OVER () - 1 AS \"more!\"
+             FROM (SELECT 'table ' || need.name AS object, need.privilege
+                   FROM unnest($1::text[], $2::text[]) AS need (name, privilege)
+                   JOIN pg_class c ON c.relname = need.name AND c.relnamespace = (SELECT oid FROM home)
+                   WHERE NOT has_table_privilege(c.oid, need.privilege)
+                   UNION ALL
+                   SELECT 'sequence ' || s.relname, privilege
+                   FROM pg_class t
+                   JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND d.classid = 'pg_class'::regclass
+                                   AND d.deptype IN ('a', 'i')
+                   JOIN pg_sequence q ON q.seqrelid = d.objid
+                   JOIN pg_class s ON s.oid = q.seqrelid
+                   CROSS JOIN unnest($4::text[]) AS privilege
+                   WHERE t.relname = ANY ($1) AND t.relnamespace = (SELECT oid FROM home) AND NOT has_sequence_privilege(q.seqrelid, privilege)
+                   UNION ALL
+                   SELECT 'schema panda_report', 'USAGE' FROM report WHERE NOT has_schema_privilege(oid, 'USAGE')
+                   UNION ALL
+                   SELECT 'view panda_report.' || relname, 'SELECT' FROM pg_class
+                   WHERE relname = ANY ($3) AND relnamespace = (SELECT oid FROM report) AND NOT has_table_privilege(oid, 'SELECT')
+                  ) AS missing
+             ORDER BY object COLLATE \"C\", privilege COLLATE \"C\" LIMIT 1",
+            &tables,
+            &rights,
+            &views,
+            &sequence
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        self.privileges.set(missing.is_none());
+        Ok(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::reports::QUESTIONS;
+
+    #[test]
+    fn views_that_reports_read_are_checked() {
+        for question in QUESTIONS {
+            let sql = question.documented();
+            for rest in sql.split("panda_report.").skip(1) {
+                let view = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
+                assert!(REPORT_VIEWS.contains(&view), "{} reads {view}", question.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_privilege_names_the_role_the_object_and_the_remedy() {
+        let missing =
+            MissingPrivilege { role: "app".into(), privilege: "INSERT".into(), object: "table audit".into(), more: 0 };
+        let words = missing.to_string();
+        assert!(words.contains("\"app\" lacks INSERT on table audit;") && words.contains("--print-app-role app"));
+        assert!(MissingPrivilege { more: 2, ..missing }.to_string().contains("and 2 more"));
+    }
+}

@@ -1,0 +1,75 @@
+//! Connecting and renewing from the command line.
+
+use pretty_assertions::assert_eq;
+use secrecy::ExposeSecret;
+
+use super::{panda, run};
+use crate::http::outside::{self, TOKEN};
+use crate::http::{Api, Outside};
+use crate::support::db::TestDb;
+
+#[tokio::test]
+async fn a_role_is_connected_with_the_external_id_that_the_command_shows() {
+    let (db, sandbox) = (TestDb::new().await, outside::sandbox().await);
+    let api = Api::serve_with(&db.db, &Outside::default().with_aws(&sandbox), &[]).await;
+    let url = format!("http://{}", api.address);
+    let role = format!("arn:aws:iam::{}:role/panda", sandbox.user_account_id());
+    let args = ["connect", "aws", "--region", sandbox.region(), "--role-arn", &role, "--server", &url];
+    let refused = run(&mut panda(&args)).await;
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(
+        refused.stderr.contains("AWS_ROLE_NOT_TRUSTING") && refused.stderr.contains("sts:ExternalId"),
+        "{refused:?}"
+    );
+    let id = refused.stderr.split("\"panda-").nth(1).unwrap().split('"').next().unwrap();
+    let id = format!("panda-{id}");
+    sandbox.put_role_for(&role, &id);
+    let made = run(&mut panda(&args)).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let connection = made.stdout.trim();
+    assert!(connection.starts_with("aws_") && !connection.contains('\n'), "a script takes it as it is: {made:?}");
+    assert!(made.stderr.contains(&id), "{made:?}");
+
+    let renew = ["connect", "aws", "--renew", connection, "--role-arn", &role, "--server", &url, "--json"];
+    let renewed = run(panda(&renew).env("AWS_REGION", "us-east-1")).await;
+    assert_eq!(renewed.code, 0, "the region of the environment is not this connection's: {renewed:?}");
+    let data: serde_json::Value = serde_json::from_str(&renewed.stdout).unwrap();
+    assert_eq!(data, serde_json::json!({"awsConnectionId": connection, "externalId": id}));
+}
+
+#[tokio::test]
+async fn an_external_id_is_not_taken_any_more_and_the_command_says_why() {
+    let role = ["connect", "aws", "--region", "ap-northeast-2", "--role-arn", "arn:aws:iam::123456789012:role/panda"];
+    let by_file = run(panda(&role).args(["--external-id-file", "id.txt"])).await;
+    let by_variable = run(panda(&role).env("PANDA_AWS_EXTERNAL_ID", "chosen-id")).await;
+    for (ended, name) in [(by_file, "--external-id-file"), (by_variable, "PANDA_AWS_EXTERNAL_ID")] {
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains(name) && ended.stderr.contains("derives"), "{ended:?}");
+        assert!(!ended.stderr.contains("chosen-id"), "{ended:?}");
+    }
+    let help = run(&mut panda(&["connect", "aws", "--help"])).await;
+    assert!(!help.stdout.contains("external-id-file") && help.stdout.contains("--renew"), "{}", help.stdout);
+}
+
+#[tokio::test]
+async fn a_connection_to_github_is_renewed_by_its_id() {
+    let (github, _root) = outside::github().await;
+    let db = TestDb::new().await;
+    let api = Api::serve_with(&db.db, &Outside::default().with_github(&github), &[]).await;
+    let url = format!("http://{}", api.address);
+    let connect = async |args: &[&str]| {
+        let args = [&["connect", "github"], args, &["--server", &url]].concat();
+        run(panda(&args).env("PANDA_GITHUB_TOKEN", TOKEN)).await
+    };
+    let unnamed = connect(&[]).await;
+    assert_eq!(unnamed.code, 2, "{unnamed:?}");
+    assert!(unnamed.stderr.contains("--owner"), "{unnamed:?}");
+    let made = connect(&["--owner", "acme", "--repo", "shop"]).await;
+    let id = made.stdout.trim();
+    assert_eq!(connect(&["--renew", id]).await.stdout, made.stdout);
+    assert_eq!(connect(&["--owner", "acme", "--repo", "shop"]).await.stdout, made.stdout, "again is the same");
+    let other = connect(&["--renew", id, "--branch", "next"]).await;
+    assert_eq!(other.code, 4, "{other:?}");
+    assert!(other.stderr.contains("CONNECTION_DIFFERS"), "{other:?}");
+    assert_eq!(db.db.github_connection(id).await.unwrap().unwrap().token.expose_secret(), TOKEN);
+}

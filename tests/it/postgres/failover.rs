@@ -1,0 +1,135 @@
+use std::time::{Duration, Instant};
+
+use panda::db::Db;
+use panda::db::notify::WORK_CHANNEL;
+use sqlx::Connection as _;
+
+use super::{db, trouble, write};
+use crate::support::gate::Gate;
+use crate::support::servers::{PASSWORD, Server};
+use crate::support::wait_for;
+
+/// Longest until the first write after a failover, promoting included.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A primary with a migrated database, and a standby of it.
+async fn pair() -> Option<(Server, Server)> {
+    let mut primary = Server::of(16, &[]).await?;
+    primary.sql("CREATE DATABASE panda").await;
+    db(&primary.url("panda")).migrate().await.unwrap();
+    primary.stop(true);
+    let mut standby = primary.copied();
+    primary.start(&[]).await;
+    standby.follow(&primary);
+    standby.start(&[]).await;
+    wait_for("the standby follows", async || {
+        primary.ask("postgres", "SELECT count(*)::text FROM pg_stat_replication WHERE state = 'streaming'").await == "1"
+    })
+    .await;
+    Some((primary, standby))
+}
+
+fn of_both(first: u16, second: u16) -> Db {
+    db(&format!(
+        "postgres://postgres:{PASSWORD}@127.0.0.1:{first},127.0.0.1:{second}/panda?target_session_attrs=read-write"
+    ))
+}
+
+async fn written_after(db: &Db, begun: Instant) -> Duration {
+    wait_for("it is written again", async || write(db).await.is_ok()).await;
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn failover_writes_resume_on_the_promoted_server() {
+    let Some((mut primary, standby)) = pair().await else { return };
+    let db = of_both(primary.port, standby.port);
+    write(&db).await.unwrap();
+    let mut listener = db.listen(WORK_CHANNEL).await.unwrap();
+    let begun = Instant::now();
+    primary.stop(false);
+    standby.sql("SELECT pg_promote()").await;
+    let promoted = begun.elapsed();
+    let took = written_after(&db, begun).await;
+    eprintln!("failover, primary killed: promoted after {promoted:?}, written after {took:?}");
+    assert!(took < LIMIT, "{took:?}");
+    // The listener's connection went with the server; the next one is to the other.
+    while listener.try_recv().await.is_ok_and(|told| told.is_some()) {}
+    let mut listener = db.listen(WORK_CHANNEL).await.unwrap();
+    db.notify_work("dep_1").await.unwrap();
+    assert_eq!(listener.recv().await.unwrap().payload(), "dep_1");
+}
+
+#[tokio::test]
+async fn failover_a_primary_that_swallows_packets_is_left() {
+    let Some((primary, standby)) = pair().await else { return };
+    let gate = Gate::to(&format!("127.0.0.1:{}", primary.port)).await;
+    let db = of_both(gate.address().port(), standby.port);
+    write(&db).await.unwrap();
+    let begun = Instant::now();
+    // What is open stays open and says nothing; what is opened now is not answered either.
+    gate.mute();
+    let muted = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    gate.lead_to(muted.local_addr().unwrap().to_string());
+    standby.sql("SELECT pg_promote()").await;
+    // The heartbeat finds it out, and has what was opened before not used again.
+    let took = loop {
+        match tokio::time::timeout(Duration::from_secs(1), write(&db)).await {
+            Ok(Ok(())) => break begun.elapsed(),
+            _ => db.note_heartbeat(Some(db.silence())),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "never");
+    };
+    eprintln!("failover, primary silent: written after {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test]
+async fn failover_the_standby_is_never_written_and_the_first_that_writes_is_found() {
+    let Some((mut primary, standby)) = pair().await else { return };
+    // The standby comes first in the address.
+    let db = of_both(standby.port, primary.port);
+    for _ in 0..5 {
+        write(&db).await.unwrap();
+    }
+    primary.stop(false);
+    wait_for("it is read-only in words", async || {
+        let Err(error) = write(&db).await else { return false };
+        db.in_words(&error).contains("read-only")
+    })
+    .await;
+    standby.sql("SELECT pg_promote()").await;
+    wait_for("it is written again", async || write(&db).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn standby_alone_reads_and_says_read_only() {
+    let Some((_primary, standby)) = pair().await else { return };
+    let url = standby.url("panda");
+    let alone = db(&url);
+    // A standby takes no LISTEN, which is what the self-test finds.
+    alone.schema().await.unwrap();
+    let error = write(&alone).await.unwrap_err();
+    assert_eq!(alone.in_words(&error), "the database is read-only");
+    let nobody = of_both(1, 2);
+    assert_eq!(trouble(&nobody).await, "nothing listens at the database's address (connection refused)");
+    sqlx::PgConnection::connect(&url).await.unwrap();
+}
+
+#[tokio::test]
+async fn failover_by_name_connections_of_the_old_server_are_not_used_again() {
+    let Some((primary, mut standby)) = pair().await else { return };
+    let mut primary = primary;
+    // As a name that leads elsewhere after a failover, and the old primary comes back as a standby.
+    let gate = Gate::to(&format!("127.0.0.1:{}", primary.port)).await;
+    let db = db(&format!("postgres://postgres:{PASSWORD}@{}/panda", gate.address()));
+    write(&db).await.unwrap();
+    let begun = Instant::now();
+    primary.stop(false);
+    standby.sql("SELECT pg_promote()").await;
+    gate.lead_to(format!("127.0.0.1:{}", standby.port));
+    let took = written_after(&db, begun).await;
+    eprintln!("failover, by name: written after {took:?}");
+    assert!(took < LIMIT, "{took:?}");
+    standby.stop(true);
+}

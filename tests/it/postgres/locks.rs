@@ -1,0 +1,77 @@
+use std::time::Duration;
+
+use sqlx::postgres::PgAdvisoryLock;
+
+use crate::support::db::TestDb;
+use crate::support::wait_for;
+
+const LENGTH: Duration = Duration::from_millis(1_200);
+
+#[tokio::test]
+async fn lease_is_held_by_one_and_renewed_for_as_long_as_it_is_held() {
+    let test = TestDb::new().await;
+    let first = test.db.try_lock("bus", LENGTH).await.unwrap().expect("nobody has it");
+    assert!(test.db.try_lock("another", LENGTH).await.unwrap().is_some());
+    let until = tokio::time::Instant::now() + 3 * LENGTH;
+    while tokio::time::Instant::now() < until {
+        assert!(test.db.try_lock("bus", LENGTH).await.unwrap().is_none());
+        tokio::time::sleep(LENGTH / 10).await;
+    }
+    let token = first.token();
+    drop(first);
+    let second = wait_for("it is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
+    assert_eq!(second.token(), token + 1);
+}
+
+#[tokio::test]
+async fn lease_of_a_process_that_is_gone_expires() {
+    let test = TestDb::new().await;
+    sqlx::query("INSERT INTO leases (name, holder, token, expires_at) VALUES ('bus', gen_random_uuid(), 7, clock_timestamp() + interval '700 ms')")
+        .execute(&mut test.psql().await)
+        .await
+        .unwrap();
+    assert!(test.db.try_lock("bus", LENGTH).await.unwrap().is_none());
+    let taken = wait_for("it expires", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
+    assert_eq!(taken.token(), 8);
+}
+
+#[tokio::test]
+async fn lease_that_is_lost_says_so_before_another_may_have_it() {
+    let test = TestDb::new().await;
+    let lock = test.db.try_lock("bus", LENGTH).await.unwrap().unwrap();
+    let mut psql = test.psql().await;
+    // The database cannot be written for a while.
+    sqlx::raw_sql("BEGIN; LOCK TABLE leases").execute(&mut psql).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    lock.lost().await;
+    assert!(begun.elapsed() < LENGTH, "{:?}", begun.elapsed());
+    sqlx::raw_sql("COMMIT").execute(&mut psql).await.unwrap();
+    drop(lock);
+    wait_for("it is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
+    // Another process has it.
+    let lock = wait_for("it is free", async || test.db.try_lock("other", LENGTH).await.unwrap()).await;
+    sqlx::query("UPDATE leases SET holder = gen_random_uuid() WHERE name = 'other'").execute(&mut psql).await.unwrap();
+    lock.lost().await;
+}
+
+#[tokio::test]
+async fn lease_and_the_lock_of_the_version_before_exclude_each_other() {
+    let test = TestDb::new().await;
+    let mut psql = test.psql().await;
+    sqlx::query("INSERT INTO replicas (id, name, version, schema_version, lease_ms) VALUES (gen_random_uuid(), 'older', '0.1.0', 17, 60000)")
+        .execute(&mut psql)
+        .await
+        .unwrap();
+    let lock = PgAdvisoryLock::new("bus");
+    let older = lock.acquire(&mut psql).await.unwrap();
+    assert!(test.db.try_lock("bus", LENGTH).await.unwrap().is_none());
+    older.release_now().await.unwrap();
+    let newer = wait_for("it is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
+    assert!(lock.try_acquire(&mut psql).await.unwrap().is_right());
+    drop(newer);
+    wait_for("the older one may have it", async || {
+        let mut psql = test.psql().await;
+        lock.try_acquire(&mut psql).await.unwrap().is_left()
+    })
+    .await;
+}

@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use panda::db::connect::{Cause, Sessions};
+use panda::db::notify::WORK_CHANNEL;
+use panda::db::{Db, DbError};
+use panda::domain::schema::Fit;
+
+use super::{db, db_beside, write};
+use crate::db::{claim, new_deployment, replica};
+use crate::support::db::TestDb;
+use crate::support::process::Serve;
+use crate::support::servers::{Bouncer, PASSWORD, Server};
+use crate::support::wait_for;
+
+async fn server() -> Option<Server> {
+    let server = Server::of(16, &[]).await?;
+    server.sql(&format!("CREATE ROLE panda LOGIN PASSWORD '{PASSWORD}';\nCREATE DATABASE panda OWNER panda")).await;
+    Some(server)
+}
+
+/// Many at once, so that a pooler has sessions take turns.
+async fn used(db: &Db) {
+    let users = (0..20).map(|_| {
+        let db = db.clone();
+        async move {
+            new_deployment(&db).await;
+            let owner = replica(&db).await;
+            claim(&db, owner, 1, 1).await;
+        }
+    });
+    futures_util::future::join_all(users).await;
+}
+
+async fn works_in_session_mode(release: &str) {
+    let Some(server) = server().await else { return };
+    let Some(bouncer) = Bouncer::before(&server, release, "session").await else { return };
+    let db = db(&bouncer.url("panda", "panda"));
+    db.migrate().await.unwrap();
+    assert_eq!(db.sessions().await.unwrap(), Sessions { kept: true, notified: true });
+    used(&db).await;
+    let mut listener = db.listen(WORK_CHANNEL).await.unwrap();
+    db.notify_work("dep_1").await.unwrap();
+    assert_eq!(listener.recv().await.unwrap().payload(), "dep_1");
+}
+
+#[tokio::test]
+async fn pgbouncer_1_18_session_mode_works() {
+    works_in_session_mode("bookworm").await;
+}
+
+#[tokio::test]
+async fn pgbouncer_1_24_session_mode_works() {
+    works_in_session_mode("trixie").await;
+}
+
+#[tokio::test]
+async fn pgbouncer_1_24_transaction_mode_works_beside_a_direct_address() {
+    let Some(server) = server().await else { return };
+    let Some(bouncer) = Bouncer::before(&server, "trixie", "transaction").await else { return };
+    let direct = server.url_as("panda", PASSWORD, "panda");
+    let db = db_beside(&bouncer.url("panda", "panda"), &direct);
+    db.migrate().await.unwrap();
+    assert_eq!(db.sessions().await.unwrap(), Sessions { kept: false, notified: true });
+    used(&db).await;
+    let mut listener = db.listen(WORK_CHANNEL).await.unwrap();
+    db.notify_work("dep_1").await.unwrap();
+    assert_eq!(listener.recv().await.unwrap().payload(), "dep_1");
+    // Again and again: a lock that leaked would be the last.
+    for _ in 0..10 {
+        let lock = db.try_lock("bus", Duration::from_secs(5)).await.unwrap().expect("nobody has it");
+        assert!(db.try_lock("bus", Duration::from_secs(5)).await.unwrap().is_none());
+        drop(lock);
+        wait_for("it is released", async || {
+            server.ask("panda", "SELECT (holder IS NULL)::text FROM leases WHERE name = 'bus'").await == "true"
+        })
+        .await;
+    }
+    assert_eq!(server.ask("panda", "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'").await, "0");
+}
+
+#[tokio::test]
+async fn pgbouncer_1_24_transaction_mode_alone_does_without_notifications_and_migrates_nothing() {
+    let Some(server) = server().await else { return };
+    let Some(bouncer) = Bouncer::before(&server, "trixie", "transaction").await else { return };
+    let alone = db(&bouncer.url("panda", "panda"));
+    let error = alone.migrate().await.unwrap_err();
+    assert!(matches!(&error, DbError::Unusable(Cause::Migration)), "{error:?}");
+    assert!(error.to_string().contains("PANDA_DATABASE_DIRECT_URL"), "{error}");
+    db(&server.url_as("panda", PASSWORD, "panda")).migrate().await.unwrap();
+    alone.migrate().await.unwrap();
+    assert!(matches!(alone.schema().await.unwrap(), Fit::Fits { .. }));
+    assert_eq!(alone.sessions().await.unwrap(), Sessions { kept: false, notified: false });
+    assert!(matches!(alone.listen(WORK_CHANNEL).await, Err(DbError::Deaf)));
+    used(&alone).await;
+    // Nothing is left behind that would disturb another session.
+    assert_eq!(
+        server.ask("panda", "SELECT count(*)::text FROM pg_stat_activity WHERE query ILIKE 'listen%'").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn pgbouncer_1_18_transaction_mode_is_refused_because_it_forgets_prepared_statements() {
+    let Some(server) = server().await else { return };
+    let Some(bouncer) = Bouncer::before(&server, "bookworm", "transaction").await else { return };
+    let direct = server.url_as("panda", PASSWORD, "panda");
+    for db in [db(&bouncer.url("panda", "panda")), db_beside(&bouncer.url("panda", "panda"), &direct)] {
+        let error = db.schema().await.unwrap_err();
+        assert!(matches!(&error, DbError::Unusable(Cause::Unprepared)), "{error:?}");
+    }
+    // As a person sees it.
+    let unused = TestDb::existing(server.url("postgres").parse().unwrap(), "panda".to_owned());
+    let url = format!("--database-url={}", bouncer.url("panda", "panda"));
+    let mut serve = Serve::on(&unused, &[&url, "--migrate", "--no-auth"], &[]);
+    assert!(!serve.wait().await.success());
+    assert!(serve.log().contains("PgBouncer 1.21 or newer"), "{}", serve.log());
+}
+
+#[tokio::test]
+async fn transaction_mode_what_has_to_be_set_for_the_role_is_named() {
+    let Some(server) = server().await else { return };
+    server.sql("ALTER ROLE panda SET default_transaction_isolation = 'repeatable read'").await;
+    let Some(bouncer) = Bouncer::before(&server, "trixie", "transaction").await else { return };
+    let direct = server.url_as("panda", PASSWORD, "panda");
+    let error = db_beside(&bouncer.url("panda", "panda"), &direct).schema().await.unwrap_err();
+    assert!(matches!(&error, DbError::Unusable(Cause::Pooled("default_transaction_isolation"))), "{error:?}");
+    server.sql("ALTER ROLE panda RESET default_transaction_isolation").await;
+    let url = format!("{}?options=-csearch_path=public", bouncer.url("postgres", "panda"));
+    let error = db_beside(&url, &server.url("panda")).schema().await.unwrap_err();
+    assert!(error.to_string().contains("`options` of the address"), "{error}");
+}
+
+#[tokio::test]
+async fn direct_address_of_another_database_is_refused() {
+    let Some(server) = server().await else { return };
+    let Some(bouncer) = Bouncer::before(&server, "trixie", "transaction").await else { return };
+    let db = db_beside(&bouncer.url("panda", "panda"), &server.url("postgres"));
+    let error = write(&db).await.unwrap_err();
+    assert!(matches!(&error, DbError::Unusable(Cause::Elsewhere)), "{error:?}");
+}

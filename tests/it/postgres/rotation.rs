@@ -1,0 +1,71 @@
+use panda::db::connect::Access;
+use panda::db::notify::WORK_CHANNEL;
+use panda::domain::database::Source;
+
+use super::{opened, trouble, write};
+use crate::support::db::TestDb;
+use crate::support::process::Serve;
+use crate::support::servers::Server;
+use crate::support::wait_for;
+
+#[tokio::test]
+async fn rotated_password_new_connections_take_the_files_new_one() {
+    let Some(server) = Server::of(17, &[]).await else { return };
+    server.sql("CREATE ROLE panda LOGIN PASSWORD 'first';\nCREATE DATABASE panda OWNER panda").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("url");
+    let give =
+        |password: &str| std::fs::write(&path, format!("{}\n", server.url_as("panda", password, "panda"))).unwrap();
+    give("first");
+    let access = Access { tested: true, ..Access::default() };
+    let db = opened(Source::File(path.clone()), access).unwrap();
+    db.migrate().await.unwrap();
+    write(&db).await.unwrap();
+    let cut = "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE usename = 'panda'";
+    for (n, next) in ["second", "third", "fourth"].into_iter().enumerate() {
+        // The file changes before the role does, or after.
+        if n % 2 == 0 {
+            give(next);
+        }
+        server.sql(&format!("ALTER ROLE panda PASSWORD '{next}'")).await;
+        server.ask("postgres", cut).await;
+        if n % 2 == 1 {
+            assert_eq!(trouble(&db).await, "the database refuses the password");
+            give(next);
+        }
+        // Several that fail together look at the file once, and not again within a second.
+        wait_for("the new file is read", async || write(&db).await.is_ok()).await;
+        let _listener = db.listen(WORK_CHANNEL).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rotated_password_a_server_is_ready_again_without_a_restart() {
+    let Some(server) = Server::of(15, &[]).await else { return };
+    server.sql("CREATE ROLE panda LOGIN PASSWORD 'first';\nCREATE DATABASE panda OWNER panda").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("url");
+    let give = |password: &str| std::fs::write(&path, server.url_as("panda", password, "panda")).unwrap();
+    give("first");
+    let unused = TestDb::existing(server.url("postgres").parse().unwrap(), "panda".to_owned());
+    let flag = format!("--database-url-file={}", path.display());
+    let serve = Serve::on(&unused, &[&flag, "--migrate", "--no-auth"], &[]);
+    let ready = async || {
+        let answer = reqwest::get(format!("{}/readyz", serve.url)).await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    };
+    wait_for("it is ready", async || ready().await.is_some_and(|(status, _)| status == 200)).await;
+    server.sql("ALTER ROLE panda PASSWORD 'second'").await;
+    server
+        .ask("postgres", "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE usename = 'panda'")
+        .await;
+    let said = wait_for("it is not ready", async || ready().await.filter(|(status, _)| *status != 200)).await;
+    assert_eq!(said.0, 503, "{}", said.1);
+    let said = wait_for("the cause is named", async || {
+        ready().await.filter(|(_, body)| body.contains("the database refuses the password"))
+    })
+    .await;
+    assert!(!said.1.contains("first") && said.0 == 503, "{}", said.1);
+    give("second");
+    wait_for("it is ready again", async || ready().await.is_some_and(|(status, _)| status == 200)).await;
+}

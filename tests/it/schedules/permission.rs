@@ -1,0 +1,239 @@
+//! A schedule stops, visibly, with the permission of its owner, and resumes when another caller takes it over.
+
+use std::sync::Arc;
+
+use panda::db::tokens::Revoked;
+use panda::domain::claims;
+use panda::domain::permission::{Basis, Identity};
+use pretty_assertions::assert_eq;
+use serde_json::json;
+use sqlx::Executor;
+
+use super::*;
+use crate::http::count;
+
+const ISSUER: &str = "https://issuer.example";
+
+/// Where callers sign in with the admin token `admin`, or with tokens of an issuer that gives `role` to those of `acme`.
+fn required(admin: Option<&str>, role: &str) -> SignIn {
+    let rules = json!([{"claims": {"repository_owner": "acme"}, "role": role}]);
+    let file = json!([{"issuer": ISSUER, "audiences": ["panda"], "rules": rules}]);
+    let issuers = claims::parse(&file.to_string()).unwrap().into();
+    SignIn { required: true, admin: admin.map(|token| SecretHash::of(token).fingerprint()), issuers }
+}
+
+fn admin(token: &str) -> Caller {
+    let principal = Principal::admin(SecretHash::of(token).fingerprint());
+    Caller { principal: Arc::new(principal), ..Caller::local() }
+}
+
+/// Signed in with a token that is over in an instant.
+fn workflow(subject: &str) -> Caller {
+    let claims = json!({"aud": "panda", "sub": subject, "repository_owner": "acme", "exp": 1});
+    let identity = Identity::new(ISSUER, claims.as_object().unwrap().clone());
+    let principal = Principal {
+        subject: claims::subject_of(ISSUER, subject),
+        kind: Kind::Oidc,
+        role: Role::Deployer,
+        scope: Scope::All,
+        expires_at: Some(Utc::now()),
+        basis: Basis::Oidc(Arc::new(identity)),
+    };
+    Caller { principal: Arc::new(principal), ..Caller::local() }
+}
+
+/// It stopped for this reason, and everything says so; then another caller takes it over.
+async fn stopped(test: &TestDb, id: &str, code: &str) {
+    let db = &test.db;
+    let shown = schedule(db, id).await;
+    assert_eq!((shown.stopped_code.as_deref(), shown.next_run_at), (Some(code), None));
+    assert!(shown.stopped_at.is_some() && shown.stopped_reason.unwrap().contains("panda schedule adopt"));
+    assert_eq!((shown.last_result.as_deref(), shown.last_error_code.as_deref()), (Some("failed"), Some(code)));
+    assert_eq!(runs(db, id).await[0].error_code.as_deref(), Some(code));
+    let sql = "SELECT count(*) FROM audit WHERE action = 'schedule.stop' AND target = $1 AND details->>'code' = $2";
+    let kept: i64 = sqlx::query_scalar(sql).bind(id).bind(code).fetch_one(&mut test.psql().await).await.unwrap();
+    assert_eq!(kept, 1);
+    assert_eq!(look(db).await, None, "it is not due any more");
+}
+
+async fn take_over(db: &Db, id: &str, by: &Caller) {
+    let row = schedule(db, id).await;
+    let change = panda::db::schedules::Change { version: row.version, retime: true };
+    let wanted = Wanted {
+        github_connection_id: row.github_connection_id,
+        aws_connection_id: row.aws_connection_id,
+        ..hourly(db).await
+    };
+    let changed = db.change_schedule(id, &wanted, change, by).await.unwrap().unwrap();
+    assert!(changed.stopped_at.is_none() && changed.stopped_code.is_none() && changed.next_run_at.is_some());
+}
+
+#[tokio::test]
+async fn a_revoked_token_stops_its_schedules_at_once() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let by = caller("ci", Role::Deployer, Scope::All);
+    let id = made_by(db, &hourly(db).await, &by).await;
+    let paused = made_by(db, &Wanted { paused: true, ..hourly(db).await }, &by).await;
+    let others = made_by(db, &hourly(db).await, &caller("other", Role::Deployer, Scope::All)).await;
+    due_now(&test, &id).await;
+    deployment(look(db).await);
+    assert_eq!(db.revoke_token("tok_ci", &Caller::local()).await.unwrap(), Revoked::Now);
+    for id in [&id, &paused] {
+        stopped(&test, id, "TOKEN_REVOKED").await;
+    }
+    assert!(schedule(db, &others).await.stopped_at.is_none());
+    end_all(&test).await;
+    take_over(db, &id, &caller("other", Role::Deployer, Scope::All)).await;
+    due_now(&test, &id).await;
+    deployment(look(db).await);
+}
+
+#[tokio::test]
+async fn a_token_that_expired_is_gone_or_gives_less_stops_its_schedules_before_they_are_due_and_when_they_are() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    for (change, code) in [
+        ("UPDATE api_tokens SET expires_at = now()", "TOKEN_EXPIRED"),
+        ("UPDATE api_tokens SET role = 'viewer'", "PERMISSION_REDUCED"),
+        ("UPDATE api_tokens SET scope = '{toys/*}'", "PERMISSION_REDUCED"),
+        ("UPDATE api_tokens SET revoked_at = now()", "TOKEN_REVOKED"),
+        ("DELETE FROM api_tokens", "TOKEN_REMOVED"),
+    ] {
+        test.psql().await.execute("DELETE FROM api_tokens").await.unwrap();
+        let by = caller("ci", Role::Deployer, Scope::All);
+        let (early, late) = (made_by(db, &hourly(db).await, &by).await, made_by(db, &hourly(db).await, &by).await);
+        assert_eq!(db.stop_schedules_without_permission(&SignIn::default()).await.unwrap(), []);
+        test.psql().await.execute(change).await.unwrap();
+        due_now(&test, &late).await;
+        let ran = look(db).await.unwrap();
+        assert_eq!((ran.schedule.as_str(), ran.stopped.unwrap().code()), (late.as_str(), code));
+        let swept = db.stop_schedules_without_permission(&SignIn::default()).await.unwrap();
+        assert_eq!(swept.iter().map(|stopped| stopped.schedule.as_str()).collect::<Vec<_>>(), [early.as_str()]);
+        for id in [&early, &late] {
+            stopped(&test, id, code).await;
+        }
+    }
+    assert_eq!(count(&test, "deployments").await, 0);
+}
+
+#[tokio::test]
+async fn a_replaced_admin_token_stops_its_schedules() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let (one, two) = (required(Some("one"), "deployer"), required(Some("two"), "deployer"));
+    let id = made_by(db, &hourly(db).await, &admin("one")).await;
+    due_now(&test, &id).await;
+    deployment(look_with(db, &one).await);
+    end_all(&test).await;
+    assert_eq!(db.stop_schedules_without_permission(&one).await.unwrap(), []);
+    due_now(&test, &id).await;
+    assert_eq!(look_with(db, &two).await.unwrap().stopped.unwrap().code(), "ADMIN_TOKEN_REPLACED");
+    stopped(&test, &id, "ADMIN_TOKEN_REPLACED").await;
+    take_over(db, &id, &admin("two")).await;
+    due_now(&test, &id).await;
+    deployment(look_with(db, &two).await);
+    let without = required(None, "deployer");
+    assert_eq!(db.stop_schedules_without_permission(&without).await.unwrap().len(), 1);
+    let dump: String = sqlx::query_scalar("SELECT string_agg(s::text, '') FROM schedules s")
+        .fetch_one(&mut test.psql().await)
+        .await
+        .unwrap();
+    assert!(!dump.contains(&hex::encode(SecretHash::of("two").bytes())), "no hash that signs a session in");
+}
+
+#[tokio::test]
+async fn a_workflows_schedule_outlives_its_token_and_ends_with_subject_issuer_or_rule() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let now = required(None, "deployer");
+    let id = made_by(db, &hourly(db).await, &workflow("repo:acme/shop")).await;
+    let other = made_by(db, &hourly(db).await, &workflow("repo:acme/toys")).await;
+    due_now(&test, &id).await;
+    deployment(look_with(db, &now).await);
+    end_all(&test).await;
+    assert_eq!(db.stop_schedules_without_permission(&now).await.unwrap(), [], "whatever the end of its token");
+
+    let by = Caller::operator("root@host".to_owned());
+    let revoked = db.revoke_subject((ISSUER, "repo:acme/shop"), Some("stolen"), &by).await.unwrap();
+    assert_eq!((revoked.schedules, revoked.deployments.len()), (vec![id.clone()], 0));
+    stopped(&test, &id, "SUBJECT_REVOKED").await;
+    assert!(schedule(db, &other).await.stopped_at.is_none(), "another subject");
+    let again = db.revoke_subject((ISSUER, "repo:acme/shop"), None, &by).await.unwrap();
+    assert_eq!((again.schedules.len(), again.revocation.reason.as_deref()), (0, Some("stolen")));
+    // One that slipped in: made with a right that was checked just before.
+    let late = made_by(db, &hourly(db).await, &workflow("repo:acme/shop")).await;
+    due_now(&test, &late).await;
+    assert_eq!(look_with(db, &now).await.unwrap().stopped.unwrap().code(), "SUBJECT_REVOKED");
+    let lifted = db.restore_subject(&revoked.revocation.id, &by).await.unwrap().unwrap();
+    assert_eq!(lifted.subject, "repo:acme/shop");
+    assert!(db.restore_subject(&revoked.revocation.id, &by).await.unwrap().is_none());
+    assert_eq!(look_with(db, &now).await, None, "what stopped stays stopped");
+
+    let less = db.stop_schedules_without_permission(&required(None, "viewer")).await.unwrap();
+    assert_eq!(less[0].ended.code(), "PERMISSION_REDUCED");
+    stopped(&test, &other, "PERMISSION_REDUCED").await;
+    take_over(db, &other, &workflow("repo:acme/toys")).await;
+    let none = SignIn { required: true, ..SignIn::default() };
+    assert_eq!(db.stop_schedules_without_permission(&none).await.unwrap()[0].ended.code(), "ISSUER_REMOVED");
+}
+
+#[tokio::test]
+async fn schedules_from_before_permissions_were_kept_have_a_meaning() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let now = required(Some("one"), "deployer");
+    let of_admin = made_by(db, &hourly(db).await, &admin("before")).await;
+    let of_workflow = made_by(db, &hourly(db).await, &workflow("repo:acme/shop")).await;
+    let of_nobody = made(db, &hourly(db).await).await;
+    let old = "UPDATE schedules SET made_by_admin = NULL, made_by_issuer = NULL, made_by_claims = NULL";
+    test.psql().await.execute(old).await.unwrap();
+    let swept = db.stop_schedules_without_permission(&now).await.unwrap();
+    assert_eq!(swept.len(), 1, "{swept:?}");
+    stopped(&test, &of_nobody, "SIGN_IN_REQUIRED").await;
+    // The admin's belong to the token of then, which is the first that is seen.
+    let replaced = db.stop_schedules_without_permission(&required(Some("two"), "viewer")).await.unwrap();
+    assert_eq!(replaced.iter().map(|stopped| stopped.schedule.as_str()).collect::<Vec<_>>(), [of_admin.as_str()]);
+    let revoked = db.revoke_subject((ISSUER, "repo:acme/shop"), None, &Caller::local()).await.unwrap();
+    assert_eq!(revoked.schedules, [of_workflow]);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_turn_ends_with_the_permission_and_what_has_begun_does_not() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let queue = Wanted { concurrency: Concurrency::Queue, ..hourly(db).await };
+    let by = caller("ci", Role::Deployer, Scope::All);
+    let other = caller("ci2", Role::Deployer, Scope::All);
+    let mut started = Vec::new();
+    for by in [&by, &other, &by] {
+        let id = made_by(db, &queue, by).await;
+        due_now(&test, &id).await;
+        started.push(deployment(look(db).await));
+    }
+    db.revoke_token("tok_ci", &Caller::local()).await.unwrap();
+    let mut cancelled = Vec::new();
+    for id in &started {
+        let sql = "SELECT cancel_requested_at IS NOT NULL FROM deployments WHERE id = $1";
+        let one: bool = sqlx::query_scalar(sql).bind(id).fetch_one(&mut test.psql().await).await.unwrap();
+        cancelled.push(one);
+    }
+    assert_eq!(cancelled, [false, false, true]);
+    let sql = "SELECT details->'deployments' FROM audit WHERE action = 'token.revoke'";
+    let kept: Value = sqlx::query_scalar(sql).fetch_one(&mut test.psql().await).await.unwrap();
+    assert_eq!(kept, json!([started[2]]));
+}
+
+#[tokio::test]
+async fn while_a_roll_changes_the_settings_those_with_the_newest_run_schedules() {
+    let test = TestDb::new().await;
+    let db = &test.db;
+    let (old, new) = (required(Some("one"), "deployer").fingerprint(), required(Some("two"), "deployer").fingerprint());
+    let newest = async |settings| db.has_newest_sign_in(settings).await.unwrap();
+    assert!(newest(&old).await && newest(&new).await);
+    assert!(!newest(&old).await && newest(&new).await, "an old replica would stop what it does not know");
+    let ends = "UPDATE sign_in_settings SET seen_at = now() - interval '31 s' WHERE fingerprint = $1";
+    sqlx::query(ends).bind(new.bytes()).execute(&mut test.psql().await).await.unwrap();
+    assert!(newest(&old).await, "the roll was taken back");
+    assert!(newest(&new).await && !newest(&old).await, "and begins again");
+}
