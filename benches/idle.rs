@@ -1,8 +1,8 @@
-//! What waiting costs: `cargo bench --bench idle`.
+//! Measures the cost of an idle server: `cargo bench --bench idle`.
 //!
-//! The release program on a durable Postgres, first with no deployment, then with 10,000 that wait for a person's switch. Statements are
-//! Postgres's own count of transactions in the database; Panda's statements at rest are each one transaction.
-//! `PANDA_BENCH_SECONDS` says how long each is watched (20).
+//! Runs the release program on a durable Postgres, first without deployments, then with 10,000 that await approval of their switch. Counts statements
+//! by Postgres's own count of transactions in the database; each idle statement of Panda is one transaction. `PANDA_BENCH_SECONDS` is the time of
+//! observation of each (20).
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -33,7 +33,7 @@ async fn main() {
     rows::place(&database.db, WAITING, |n| Change {
         step: Some(("await_switch".to_owned(), serde_json::json!({"code_deploy_deployment_id": format!("d-{n}")}))),
         status: Some(Status::DeploymentReady),
-        waiting_for: Some("a person's switch".to_owned()),
+        waiting_for: Some("approval of the switch".to_owned()),
         ..Change::default()
     })
     .await;
@@ -70,7 +70,7 @@ impl Rest {
 async fn watch(server: &Server, database: &Database, watched: Duration) -> Rest {
     let panda = Panda::start(&database.url).await;
     let mut look = database.look().await;
-    // What starting and settling cost is not what rest costs.
+    // Excludes the cost of starting and settling.
     statistics_arrived().await;
     let before = (panda.cpu_seconds(), server.cpu_seconds(), transactions(&mut look).await);
     tokio::time::sleep(watched).await;
@@ -79,7 +79,7 @@ async fn watch(server: &Server, database: &Database, watched: Duration) -> Rest 
     Rest {
         cpu_percent: (after.0 - before.0) / seconds * 100.0,
         postgres_percent: (after.1 - before.1) / seconds * 100.0,
-        // One of them may be our own look.
+        // May include one query of the bench itself.
         statements: (after.2 - before.2) as f64 / seconds,
         resident_mib: panda.resident_mib(),
     }

@@ -1,13 +1,13 @@
-//! The program in a container as the chart runs it: `cargo bench --bench pod`.
+//! Runs the program in a container as the chart does: `cargo bench --bench pod`.
 //!
-//! The release binary's image (the Dockerfile, filled with `scripts/image-root.sh`), as user 65532, read-only, without capabilities, with the chart's limit
-//! of memory, on a migrated durable Postgres that is up. Start to ready is from the engine being told to start a container that is there already until
-//! `/readyz` answers 200, asked every 2 ms; a cluster asks every two seconds (`probes.readiness`), and pulls the image before. Memory is what the engine reports
-//! for the container's cgroup, less the page cache that can be given up (`inactive_file`): what the kubelet calls the working set, and what the limit is about.
-//! The program's own file is in it only as far as this container was the first to read it, so the bar is held against the process's resident memory
-//! (VmRSS) as well, which has all of it. Beside them the same program outside of a container.
+//! Uses the release binary's image (the Dockerfile, filled with `scripts/image-root.sh`), as user 65532, read-only, without capabilities, with the
+//! chart's memory limit, on a migrated durable Postgres that is running. Start to ready is the time from the request to start an existing container
+//! until `/readyz` answers 200, polled every 2 ms; a cluster polls every two seconds (`probes.readiness`), and pulls the image before. Memory is the
+//! engine's figure for the container's cgroup, minus the page cache that can be reclaimed (`inactive_file`): the kubelet calls this the working set,
+//! and the limit applies to it. It includes the program's file only as far as this container was the first to read it, so the limit is also compared
+//! with the process's resident memory (VmRSS), which includes all of it. The same program is measured outside a container for comparison.
 //!
-//! `PANDA_BENCH_STARTS` (10) says how many starts there are, `PANDA_BENCH_SECONDS` (30) how long it rests before memory is read.
+//! `PANDA_BENCH_STARTS` (10) is the number of starts, `PANDA_BENCH_SECONDS` (30) the idle time before memory is read.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -16,9 +16,9 @@
     reason = "a measurement that fails ends"
 )]
 
-#[path = "../tests/it/support/contained.rs"]
+#[path = "../tests/it/support/container.rs"]
 #[allow(dead_code, reason = "tests use more of it")]
-mod contained;
+mod container;
 mod support;
 
 use std::net::TcpListener;
@@ -27,16 +27,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::StatsOptionsBuilder;
-use contained::{Contained, Given, build, forget};
+use container::{Contained, Given, build, forget};
 use futures_util::StreamExt as _;
-use panda::sandbox::parts::{Engine, temporary_folder};
+use panda_dev_services::{Engine, temporary_folder};
 use support::figures::{head, line, median, number, seconds};
 use support::postgres::Server;
 use support::process::{Panda, resident_mib};
 use tempfile::TempDir;
 use url::Url;
 
-/// As the chart has them.
+/// Defaults of the chart.
 const CHART: &str = include_str!("../helm/panda/values.yaml");
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -133,13 +133,13 @@ impl Pod {
         Self { contained, ready_ms: begun.elapsed().as_secs_f64() * 1_000.0, _folders: folders }
     }
 
-    /// Memory of its cgroup without what the kernel can drop; none where the engine is not told.
+    /// Returns the memory of its cgroup without reclaimable pages; none where the engine does not account for it.
     async fn working_set_mib(&self) -> Option<f64> {
         let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
         let stats = self.contained.docker.stats(&self.contained.id, Some(options)).next().await?.unwrap();
         let memory = stats.memory_stats?;
         let usage = memory.usage.filter(|bytes| *bytes > 0)?;
-        // The second name is that of the first version of cgroups.
+        // The second name is the one in cgroups version 1.
         let of = |name: &str| memory.stats.as_ref().and_then(|stats| stats.get(name)).copied();
         let cache = of("inactive_file").or_else(|| of("total_inactive_file")).unwrap_or_default();
         Some((usage.saturating_sub(cache)) as f64 / 1_048_576.0)
@@ -155,14 +155,14 @@ impl Pod {
     }
 }
 
-/// A folder that user 65532 reads, or also writes.
+/// Creates a folder that user 65532 can read, or also write.
 fn folder(mode: u32) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions::<&Path>(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
     folder
 }
 
-/// Bytes of memory that the chart lets Panda's container have.
+/// Returns the chart's memory limit of Panda's container in bytes.
 fn limit_of_the_chart() -> i64 {
     let own = CHART.split_once("\nresources:\n").unwrap().1;
     let limits = own.split_once("limits:\n").unwrap().1.lines().next().unwrap();

@@ -1,8 +1,8 @@
-//! How long 5,000 deployments of a killed replica stand still: `cargo bench --bench recovery`.
+//! Measures the stand-still of 5,000 deployments of a killed replica: `cargo bench --bench recovery`.
 //!
-//! A replica (the release program) follows 5,000 executions of a sandbox in its own process, which show it nothing. It is killed
-//! (`kill -9`), the executions show their events, and another replica starts at once. A deployment counts as stepped when what the new
-//! replica read is committed: event, history cursor and state. The time includes what is left of the dead replica's lease (3.5 s long).
+//! A replica (the release program) follows 5,000 executions of a sandbox in a separate process, which show no changes. It is killed (`kill -9`), the
+//! executions show their events, and another replica starts immediately. A deployment counts as stepped when the new replica's observations are
+//! committed: event, history cursor and state. The time includes the rest of the dead replica's lease (3.5 s long).
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -74,7 +74,7 @@ async fn main() {
     );
 }
 
-/// Waits until `query` counts `wanted`; seconds since `started`.
+/// Waits until `query` counts `wanted` and returns the seconds since `started`.
 async fn until(look: &mut PgConnection, query: &'static str, wanted: i64, started: Instant) -> f64 {
     loop {
         let seen: i64 = sqlx::query_scalar(query).fetch_one(&mut *look).await.unwrap();

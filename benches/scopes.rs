@@ -1,8 +1,9 @@
-//! What a token that sees some repositories waits for in a long history: `cargo bench --bench scopes`.
+//! Measures requests with a scoped token over a long history: `cargo bench --bench scopes`.
 //!
-//! A dedicated, durable Postgres is filled with a million deployments and as many rows of the audit log, of 1,000 repositories, one of which has nine tenths of them (a
-//! minute, 3 GB of disk). Then the release program is asked for the list, `current` and the audit log: by a token that sees everything, for comparison, and by
-//! tokens of the large repository, of small ones, of an owner, of a hundred repositories, and of one that has nothing. `PANDA_BENCH_DEPLOYMENTS` makes it smaller.
+//! Fills a dedicated, durable Postgres with a million deployments and as many rows of the audit log, of 1,000 repositories, one of which has nine
+//! tenths of them (a minute, 3 GB of disk). Then requests the list, `current` and the audit log from the release program: with a token that sees
+//! everything, for comparison, and with tokens of the large repository, of small ones, of an owner, of a hundred repositories, and of one without any
+//! rows. `PANDA_BENCH_DEPLOYMENTS` makes it smaller.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -73,7 +74,7 @@ async fn main() {
 }
 
 async fn fill(database: &Database, deployments: usize) {
-    // The connections are the program's own; what is deployed with them is written by SQL.
+    // The connections are made by the program's own code, the deployments by SQL.
     rows::create(&database.db, 0).await;
     let sql = format!(
         "SET session_replication_role = replica;
@@ -97,13 +98,13 @@ async fn fill(database: &Database, deployments: usize) {
     database.settle().await;
 }
 
-/// What limits a token to an owner, or to some of its repositories.
+/// Returns the options that limit a token to an owner, or to some of its repositories.
 fn of(owner: &str, repos: &[String]) -> Vec<String> {
     let repos = repos.iter().map(|repo| format!("--repo={repo}"));
     std::iter::once(format!("--owner={owner}")).chain(repos).collect()
 }
 
-/// As an operator makes one.
+/// Creates a token as an operator does.
 fn token(database: &Database, options: &[String]) -> String {
     let made = Command::new(env!("CARGO_BIN_EXE_panda"))
         .args(["token", "create", "--name", "bench", "--role", "admin"])
@@ -116,7 +117,7 @@ fn token(database: &Database, options: &[String]) -> String {
     token.unwrap_or_else(|| panic!("no token: {}", String::from_utf8_lossy(&made.stderr))).to_owned()
 }
 
-/// Milliseconds of each answer.
+/// Returns the milliseconds of each answer.
 async fn time(url: &str, token: &str) -> Vec<f64> {
     let http = reqwest::Client::new();
     let mut millis = Vec::new();
@@ -126,7 +127,7 @@ async fn time(url: &str, token: &str) -> Vec<f64> {
         let status = answer.status();
         answer.bytes().await.unwrap();
         assert!(status.is_success() || status == StatusCode::NOT_FOUND, "{url}: {status}");
-        // The first one opens the connection.
+        // The first request opens the connection.
         if n > 0 {
             millis.push(begun.elapsed().as_secs_f64() * 1_000.0);
         }

@@ -1,8 +1,8 @@
-//! The server at rest and one event's way to a reader: `make bench`.
+//! Measures the server at rest, and the latency of one event to a reader: `make bench`.
 //!
-//! Starts the release binary on a migrated database and measures, from outside: time to ready, resident memory and processor time
-//! at rest, and the time from a commit's return to the event's arrival on an open stream. The peer of the last one, in the same
-//! run, is a bare LISTEN/NOTIFY on the same Postgres: the least that any such design can take.
+//! Starts the release binary on a migrated database and measures from outside: time to ready, resident memory and processor time at rest, and the
+//! time from a commit's return to the event's arrival on an open stream. The peer of the last one, in the same run, is a bare LISTEN/NOTIFY on the
+//! same Postgres: the least that any such design can take.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -29,11 +29,11 @@ use support::rows;
 use url::Url;
 use uuid::Uuid;
 
-/// Events whose way is measured.
+/// Events in the latency measurement.
 const EVENTS: usize = 300;
-/// Starts that are measured.
+/// Starts in the measurement of time to ready.
 const STARTS: usize = 7;
-/// How long the server is watched at rest.
+/// Time of observation at rest.
 const REST: Duration = Duration::from_secs(20);
 
 #[tokio::main]
@@ -55,7 +55,7 @@ async fn main() {
         ready.push(Panda::start(&url).await.ready_ms);
     }
     let panda = Panda::start(&url).await;
-    // Some calls first: the memory of a server that has never answered is nobody's.
+    // Answers some calls first: the memory of a server that has never answered is not representative.
     for _ in 0..50 {
         reqwest::get(format!("{}/readyz", panda.base)).await.unwrap();
     }
@@ -96,9 +96,9 @@ async fn fresh_database(server: &str) -> Url {
     url
 }
 
-/// Milliseconds from a commit's return to the event's arrival; the commits are another replica's, so NOTIFY is on the way.
+/// Returns the milliseconds from a commit's return to the event's arrival. The commits are another replica's, so they include NOTIFY.
 async fn commit_to_reader(db: &Db, base: &str) -> Vec<f64> {
-    // The server would claim the row itself: it is at a step that only this bench knows.
+    // Rows at a step that only this bench knows, so that the server does not claim them.
     rows::create(db, 1).await;
     let me = rows::replica(db).await;
     let mut row = rows::claim(db, me, 1).await.pop().unwrap();
@@ -118,7 +118,7 @@ async fn commit_to_reader(db: &Db, base: &str) -> Vec<f64> {
     measured
 }
 
-/// Milliseconds from a NOTIFY's return to its arrival on a listening connection.
+/// Returns the milliseconds from a NOTIFY's return to its arrival on a listening connection.
 async fn bare_notify(url: &Url) -> Vec<f64> {
     let mut listener = sqlx::postgres::PgListener::connect(url.as_str()).await.unwrap();
     listener.listen("bench").await.unwrap();
@@ -134,7 +134,7 @@ async fn bare_notify(url: &Url) -> Vec<f64> {
     measured
 }
 
-/// What seals the secrets of benches.
+/// Keys that encrypt the secrets of benches.
 fn keyring() -> panda::domain::keyring::Keyring {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
     let text = secrecy::SecretString::from(std::fs::read_to_string(file).unwrap());

@@ -1,11 +1,11 @@
-//! Durable steps a second, beside two job queues on the same Postgres: `cargo bench --bench steps`.
+//! Durable steps per second, compared with two job queues on the same Postgres: `cargo bench --bench steps`.
 //!
-//! One step of Panda is one fenced commit through `Db::commit`: the deployment's row moves on and one event is written, durable when the
-//! call returns. One step of a peer is one job that is queued already: claimed, run, completed. A job has no event of its own, so its
-//! handler inserts one row of the same shape (`event`), in a statement of its own: the peers promise less there, since job and row can
-//! be parted by a crash. `bare` is the same job with nothing in it, which leaves no trace but its end.
+//! One step of Panda is one fenced commit through `Db::commit`: the deployment's row advances and one event is written, durable when the call
+//! returns. One step of a peer is one queued job: claimed, run, completed. A job has no event, so its handler inserts one row of the same shape
+//! (`event`), in a separate statement: the peers promise less there, since a crash can separate job and row. `bare` is the same job with an empty
+//! handler, which leaves no trace but its end.
 //!
-//! Everybody has 16 connections to one durable Postgres and a fresh database each time; the runs take turns, the medians count.
+//! Each has 16 connections to one durable Postgres and a fresh database each time; the runs alternate, and the medians count.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -30,12 +30,12 @@ use support::rows;
 use url::Url;
 
 const DEPLOYMENTS: usize = 2_000;
-/// About as many as a deployment has.
+/// About as many steps as a deployment has.
 const STEPS: usize = 10;
 const JOBS: usize = DEPLOYMENTS * STEPS;
 const RUNS: usize = 3;
 
-/// The table of the peers' events: `deployment_events` without what only Panda's has.
+/// Table of the peers' events: `deployment_events` without the columns that only Panda needs.
 const EVENTS: &str = "CREATE TABLE bench_events (
     owner text NOT NULL, seq bigint NOT NULL, id uuid NOT NULL, attempt integer NOT NULL DEFAULT 1, key text NOT NULL, code text NOT NULL,
     type text NOT NULL DEFAULT 'stage', stage integer DEFAULT 1, message text NOT NULL, details jsonb, params jsonb NOT NULL,
@@ -80,7 +80,7 @@ async fn main() {
     );
 }
 
-/// Steps a second: from the claim of all deployments to the last commit's return.
+/// Returns steps per second: from the claim of all deployments to the last commit's return.
 async fn of_panda(server: &Server) -> f64 {
     let database = server.database().await;
     let db = &database.db;
@@ -93,7 +93,7 @@ async fn of_panda(server: &Server) -> f64 {
         .into_iter()
         .map(|mut row| {
             let db = db.clone();
-            // A task a deployment, as in the reconciler.
+            // One task for each deployment, as in the reconciler.
             tokio::spawn(async move {
                 for n in 0..STEPS {
                     let event = Event::new(EventCode::BuildProgress).with("message", format!("line {n}")).keyed(n);
@@ -122,7 +122,7 @@ struct Peer {
     first: Vec<PathBuf>,
 }
 
-/// Jobs a second, as the peer's program measures them: from the start of its worker to the last completion.
+/// Returns jobs per second, as the peer's program measures them: from the start of its worker to the last completion.
 async fn of_peer(peer: &Peer, url: &Url, mode: &str) -> f64 {
     let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
     connection.execute(EVENTS).await.unwrap();

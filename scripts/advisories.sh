@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Looks the dependencies up in RustSec's database of advisories: scripts/advisories.sh
 #
-# An advisory fails. Where the database cannot be fetched, an older copy is used and its age is printed; where there is none either, a line says
-# that nothing was checked. PANDA_REQUIRE_ADVISORIES=1 makes that a failure.
+# Fails on an advisory. When the database cannot be fetched, the script uses an older copy and prints its date; without a copy it prints
+# NOT CHECKED, which is a failure with PANDA_REQUIRE_ADVISORIES=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ fi
 # cargo deny keeps the database as a clone in a folder of this name.
 newest=$(find "${CARGO_HOME:-$HOME/.cargo}" -maxdepth 3 -type d -path '*advisory-db*' -name '.git' -printf '%T@ %h\n' 2>/dev/null | sort -n | tail -n 1)
 if [ -n "$newest" ]; then
-  say "the database cannot be fetched; the copy of $(git -C "${newest#* }" log -1 --format=%cs) is used"
+  say "the database cannot be fetched; using the copy of $(git -C "${newest#* }" log -1 --format=%cs)"
   cargo deny --log-level error --offline check advisories
   exit
 fi

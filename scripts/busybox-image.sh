@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes an image with a shell of this machine's static busybox, where no registry of images can be reached: scripts/busybox-image.sh NAME:TAG
+# Makes an image with a shell from this machine's static busybox, where no image registry can be reached: scripts/busybox-image.sh NAME:TAG
 set -euo pipefail
 
 image=$1

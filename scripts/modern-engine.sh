@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A current Docker Engine beside an older installed one, for tests: Debian's own packages of a newer release in a folder.
+# Unpacks a current Docker Engine beside an older installed one, for tests: Debian's packages of a newer release in a folder.
 #
 #   scripts/modern-engine.sh install             make the folder (once), in PANDA_CACHE_DIR (.cache), at modern-engine/root
-#   scripts/modern-engine.sh run ROOT DIR ARGS   run its dockerd with ARGS, with mounts of its own; DIR is the same inside and outside
+#   scripts/modern-engine.sh run ROOT DIR ARGS   run its dockerd with ARGS in a mount namespace; DIR is the same inside and outside
 #
-# Needs root and a Debian mirror. Where it cannot be made, `install` says why and ends well: tests that need it are skipped and say so.
+# Needs root and a Debian mirror. When the folder cannot be made, `install` prints why and succeeds; tests that need it then print SKIPPED.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,7 +41,7 @@ install_root() {
   touch "$root/.complete"
 }
 
-# runc has to remount `/`, which a plain chroot does not allow.
+# Uses pivot_root, because runc has to remount `/`, which a plain chroot does not allow.
 run_engine() {
   local root=$1 dir=$2
   shift 2

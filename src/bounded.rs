@@ -1,10 +1,10 @@
-//! What is read from outside is read here, through a limit: whatever a server, a pipe or a file holds, it takes no more memory than that.
+//! Size limits for reading: no server, pipe or file can make the program use more memory than the caller allows.
 //!
-//! The calls that have no limit are refused by clippy (`clippy.toml`). Readers that take bytes in pieces, such as git's packets and event streams,
-//! stand on [`Pieces`]; AWS's SDK reads by itself, through `clients::aws::bounded`. What is parsed has limits too: JSON and TOML end at a depth
-//! (128 and fewer), bodies of requests at `http::MAX_BODY`, heads of answers at hyper's 100 headers, pages of a history at a number. Each client
-//! has a time for the whole answer, or its step has one, so that a drip ends as well. Answers are never decompressed: reqwest is built without that,
-//! so that a limit is one of what is in memory. The engine, the database and the collector of traces are the operator's own, and trusted with memory.
+//! Clippy rejects the calls that have no limit (`clippy.toml`). Readers that process bytes in chunks, such as git's packets and event streams, use
+//! [`BodyChunks`]; AWS's SDK reads by itself, limited by `clients::aws::response_limit`. Parsers have limits as well: nesting of JSON and TOML (128 or
+//! fewer levels), request bodies at `http::MAX_BODY`, response heads at hyper's 100 headers, pages of a history at a maximum number. Each client, or
+//! the step that uses it, has a time limit for the whole response, so a slow drip ends as well. Responses are never decompressed: reqwest is built
+//! without that, so the limits apply to memory. The engine, the database and the trace collector belong to the operator and are trusted with memory.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -15,82 +15,82 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::domain::text::chain;
 
-/// Most bytes of a file that an operator names: keys, tokens, lists. All are a few kilobytes.
-pub const MOST_OF_FILE: u64 = 1 << 20;
+/// Maximum size in bytes of a file that an operator names: keys, tokens, lists. All have a few kilobytes.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What was not read.
+/// Reason why a source was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is longer than the limit.
+    /// The source is longer than the limit, in bytes.
     #[error("it has more than {0} bytes")]
     TooLong(u64),
-    /// It is text, and not encoded in UTF-8.
+    /// The content is not valid UTF-8.
     #[error("it is not valid UTF-8")]
     NotText,
-    /// It cannot be read.
+    /// An I/O error occurred while reading.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// An answer's body that was not read.
+/// Reason why a response body was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// It is longer than the limit; the connection was closed.
+    /// The body is longer than the limit, in bytes; the connection was closed.
     #[error("its answer has more than {0} bytes")]
     TooLong(usize),
-    /// It broke off.
+    /// The connection broke before the end of the body.
     #[error("{}", chain(.0))]
     Broken(reqwest::Error),
 }
 
-/// All of `source`, of at most `most` bytes.
+/// Reads `source` to its end; fails if it has more than `max` bytes.
 ///
 /// # Errors
 /// [`ReadError::TooLong`], [`ReadError::Io`].
-#[expect(clippy::disallowed_methods, reason = "behind the limit")]
-pub fn all(source: impl Read, most: u64) -> Result<Vec<u8>, ReadError> {
+#[expect(clippy::disallowed_methods, reason = "reads through a limit")]
+pub fn all(source: impl Read, max: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    source.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(ReadError::TooLong(most)) } else { Ok(bytes) }
+    source.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max { Err(ReadError::TooLong(max)) } else { Ok(bytes) }
 }
 
-/// The first `most` bytes of `source`, or fewer.
+/// Reads up to `max` bytes from the beginning of `source`.
 ///
 /// # Errors
-/// The source's.
-#[expect(clippy::disallowed_methods, reason = "behind the limit")]
-pub fn start(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
+/// Any I/O error of the source.
+#[expect(clippy::disallowed_methods, reason = "reads through a limit")]
+pub fn start(source: impl Read, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(most).read_to_end(&mut bytes)?;
+    source.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The first `most` bytes of `source`, as far as it can be read.
-#[expect(clippy::disallowed_methods, reason = "behind the limit")]
-pub async fn start_of(source: &mut (impl AsyncRead + Unpin), most: u64) -> Vec<u8> {
+/// Reads up to `max` bytes from the beginning of `source`; stops early at an error.
+#[expect(clippy::disallowed_methods, reason = "reads through a limit")]
+pub async fn start_of(source: &mut (impl AsyncRead + Unpin), max: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What was read before it broke is what there is.
-    let _ = source.take(most).read_to_end(&mut bytes).await;
+    // The bytes read before an error are returned.
+    let _ = source.take(max).read_to_end(&mut bytes).await;
     bytes
 }
 
-/// A file that an operator named, whatever it is: a pipe as well.
+/// Reads a file that an operator named, at most [`MAX_FILE_BYTES`] bytes. It may be a pipe.
 ///
 /// # Errors
 /// [`ReadError::TooLong`], [`ReadError::Io`].
 pub fn file(path: &Path) -> Result<Vec<u8>, ReadError> {
-    all(std::fs::File::open(path)?, MOST_OF_FILE)
+    all(std::fs::File::open(path)?, MAX_FILE_BYTES)
 }
 
-/// The text of such a file.
+/// Reads such a file as UTF-8 text.
 ///
 /// # Errors
-/// [`ReadError`].
+/// Any [`ReadError`].
 pub fn text_file(path: &Path) -> Result<String, ReadError> {
     text(file(path)?)
 }
 
-/// Bytes as text. Those that are none are overwritten: they may have been a secret.
+/// Converts bytes to text. Invalid bytes are overwritten in memory: they may have been a secret.
 ///
 /// # Errors
 /// [`ReadError::NotText`].
@@ -101,62 +101,61 @@ pub fn text(bytes: Vec<u8>) -> Result<String, ReadError> {
     })
 }
 
-/// The body of `answer`, of at most `most` bytes.
+/// Reads the body of `answer`, at most `max` bytes.
 ///
 /// # Errors
-/// [`BodyError`].
-pub async fn body(answer: Response, most: usize) -> Result<Vec<u8>, BodyError> {
-    let mut pieces = Pieces::of(answer);
+/// Any [`BodyError`].
+pub async fn body(answer: Response, max: usize) -> Result<Vec<u8>, BodyError> {
+    let mut chunks = BodyChunks::of(answer);
     let mut body = Vec::new();
-    while let Some(piece) = pieces.next(most - body.len()).await.map_err(|error| error.of(most))? {
-        body.extend_from_slice(&piece);
+    while let Some(chunk) = chunks.next(max - body.len()).await.map_err(|error| error.of(max))? {
+        body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// Reads at most about `most` bytes of the body of `answer`, and forgets them: only that they come matters.
+/// Reads about `max` bytes of the body of `answer` and discards them, to check that the response arrives.
 ///
 /// # Errors
 /// [`BodyError::Broken`].
-pub async fn skim(answer: Response, most: usize) -> Result<(), BodyError> {
-    let mut pieces = Pieces::of(answer);
+pub async fn skim(answer: Response, max: usize) -> Result<(), BodyError> {
+    let mut chunks = BodyChunks::of(answer);
     let mut read = 0;
-    while read < most {
-        let Some(piece) = pieces.next(usize::MAX).await? else { break };
-        read += piece.len();
+    while read < max {
+        let Some(chunk) = chunks.next(usize::MAX).await? else { break };
+        read += chunk.len();
     }
     Ok(())
 }
 
-/// An answer's body in pieces, as they come from the network: each is some kilobytes.
+/// A response body in chunks as they arrive from the network, some kilobytes each.
 #[derive(Debug)]
-pub struct Pieces(Response);
+pub struct BodyChunks(Response);
 
-impl Pieces {
-    /// Those of `answer`.
-    pub fn of(answer: Response) -> Self {
+impl BodyChunks {
+    pub(crate) fn of(answer: Response) -> Self {
         Self(answer)
     }
 
-    /// The next piece, which may have at most `left` bytes; none at the end.
+    /// Returns the next chunk, which may have at most `left` bytes; `None` at the end.
     ///
     /// # Errors
-    /// [`BodyError`].
-    #[expect(clippy::disallowed_methods, reason = "each piece is counted")]
+    /// Any [`BodyError`].
+    #[expect(clippy::disallowed_methods, reason = "each chunk is counted")]
     pub async fn next(&mut self, left: usize) -> Result<Option<Bytes>, BodyError> {
         match self.0.chunk().await {
-            Ok(Some(piece)) if piece.len() > left => Err(BodyError::TooLong(left)),
-            Ok(piece) => Ok(piece),
+            Ok(Some(chunk)) if chunk.len() > left => Err(BodyError::TooLong(left)),
+            Ok(chunk) => Ok(chunk),
             Err(error) => Err(BodyError::Broken(error.without_url())),
         }
     }
 }
 
 impl BodyError {
-    /// The same error of a whole body.
-    fn of(self, most: usize) -> Self {
+    /// Replaces the limit of a single chunk by the limit of the whole body.
+    fn of(self, max: usize) -> Self {
         match self {
-            Self::TooLong(_) => Self::TooLong(most),
+            Self::TooLong(_) => Self::TooLong(max),
             broken @ Self::Broken(_) => broken,
         }
     }
@@ -167,8 +166,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_without_an_end_is_read_to_its_end() {
-        assert!(matches!(file(Path::new("/dev/zero")), Err(ReadError::TooLong(MOST_OF_FILE))));
+    fn limits_endless_sources() {
+        assert!(matches!(file(Path::new("/dev/zero")), Err(ReadError::TooLong(MAX_FILE_BYTES))));
         assert!(matches!(all(io::repeat(1), 10), Err(ReadError::TooLong(10))));
         assert_eq!(all(&b"0123456789"[..], 10).unwrap(), b"0123456789");
         assert_eq!(start(io::repeat(1), 10).unwrap(), [1; 10]);
@@ -177,12 +176,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_has_a_limit_with_and_without_a_length() {
+    async fn limits_bodies_with_and_without_length() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let endless = || async {
-            let pieces = futures_util::stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from_static(&[b'x'; 1024])));
-            axum::body::Body::from_stream(pieces)
+            let chunks = futures_util::stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from_static(&[b'x'; 1024])));
+            axum::body::Body::from_stream(chunks)
         };
         let app = axum::Router::new()
             .route("/endless", axum::routing::get(endless))

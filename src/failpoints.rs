@@ -1,10 +1,9 @@
-//! Places where a test ends the process, as `kill -9` would. Compiled only with the feature `failpoints`; without it nothing is left
-//! of them.
+//! Points at which a test ends the process, as `kill -9` would. Without the feature `failpoints` they compile to nothing.
 //!
-//! A point's name is `{step}/{what}/{before or after}`: the step is the one that the driver runs, so nobody writes lists. A process
-//! whose `PANDA_FAILPOINTS_TRACE` names a file writes there each point that it comes to, in order, and the one where it ends; one
-//! whose `FAILPOINTS` (the syntax is that of the crate `fail`) is `fetch_source/git fetch/after=return` ends there.
-//! `docs/decisions/0009-fail-points.md`.
+//! A point is named `{step}/{call}/{before or after}`. The driver supplies the name of the running step, so no list of points has to be
+//! maintained. If `PANDA_FAILPOINTS_TRACE` names a file, the process appends each point that it reaches, in order, and the one at which
+//! it ends. With `FAILPOINTS=fetch_source/git fetch/after=return` (syntax of the crate `fail`) the process ends at that point.
+//! See `docs/decisions/0009-fail-points.md`.
 
 pub use points::arm;
 pub(crate) use points::{around, reached, within};
@@ -22,19 +21,19 @@ mod points {
         static STEP: &'static str;
     }
 
-    /// Arms what the environment says, until the result is dropped.
+    /// Arms the points that the environment variable `FAILPOINTS` names, until the returned guard is dropped.
     pub fn arm() -> impl Sized {
         fail::FailScenario::setup()
     }
 
-    /// The points that `work` comes to have this step's name.
+    /// Runs `work` with `step` as the name of the step in all points that it reaches.
     pub(crate) fn within<F: Future>(step: &'static str, work: F) -> impl Future<Output = F::Output> {
         STEP.scope(step, Box::pin(work))
     }
 
-    /// A point before `call` and one after it.
+    /// Adds a point before `call` and another one after it.
     pub(crate) fn around<F: Future>(what: &'static str, call: F) -> impl Future<Output = F::Output> {
-        // Boxed, here and above: a future within a future within a future is not small.
+        // Boxed, here and above, because nested futures grow large on the stack.
         let call = Box::pin(call);
         async move {
             reached(&format!("{what}/before"));
@@ -44,25 +43,25 @@ mod points {
         }
     }
 
-    /// A point.
+    /// Marks a single point, without before and after.
     pub(crate) fn reached(what: &str) {
-        // What a replica does for no step in particular.
+        // Outside a step, the work belongs to the replica itself.
         let step = STEP.try_with(|step| *step).unwrap_or("replica");
         let name = format!("{step}/{what}");
         trace(&name);
         fail::fail_point!(&name, |_| die(&name));
     }
 
-    /// One write of a whole line: lines of several threads do not mix.
+    /// Writes the whole line in one call, so that lines of several threads do not mix.
     fn trace(name: &str) {
         let Some(path) = std::env::var_os("PANDA_FAILPOINTS_TRACE") else { return };
         let written = OpenOptions::new().create(true).append(true).open(path);
         if let Err(error) = written.and_then(|mut file| file.write_all(format!("{name}\n").as_bytes())) {
-            tracing::error!(%error, "the trace of fail points cannot be written");
+            tracing::error!(%error, "fail point trace not written");
         }
     }
 
-    /// No destructor, no handler, no flushing: what a power cut leaves is what a test must find.
+    /// Ends the process without destructors, handlers or flushing: a test must find the state that a power cut would leave.
     fn die(name: &str) {
         trace(&format!("killed at {name}"));
         let _ = kill(Pid::this(), Signal::SIGKILL);
@@ -74,7 +73,7 @@ mod points {
 mod points {
     use std::future::Future;
 
-    /// Nothing to arm.
+    /// Does nothing without the feature.
     pub fn arm() -> impl Sized {}
 
     pub(crate) fn within<F: Future>(_: &'static str, work: F) -> F {

@@ -1,11 +1,11 @@
-//! Builds beside Docker's own: `cargo bench --bench build`.
+//! Compares builds with Docker's own client: `cargo bench --bench build`.
 //!
-//! On one current engine (scripts/modern-engine.sh), in alternating runs: the second build of a repository with a dependency layer of 200 MB and a
-//! change of one line, and the first build with a context of 50,000 files, by Panda's client and by `docker buildx build`; a fetch of a repository of
-//! 100 MB, and `git clone --depth 1` of it. Each run changes what is built, so that no run finds the other's result; both have the same cache.
-//! Beside them, how much memory this process took while it built.
+//! Runs on one current engine (scripts/modern-engine.sh), in alternating runs: the second build of a repository with a dependency layer of 200 MB
+//! after a change of one line, and the first build with a context of 50,000 files, by Panda's client and by `docker buildx build`; a fetch of a
+//! repository of 100 MB, and `git clone --depth 1` of it. Each run changes its input, so that no run finds the other's result; both have the same
+//! cache. Also measures the memory of this process while it builds.
 //!
-//! `PANDA_BENCH_RUNS` (5) says how many pairs of runs there are.
+//! `PANDA_BENCH_RUNS` (5) is the number of pairs of runs.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -22,23 +22,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use panda::clients::builder::{Build, Builder};
-use panda::clients::buildkit::{Credentials, Secrets};
+use panda::clients::builder::{BuildJob, Builder};
+use panda::clients::buildkit::MountedSecrets;
 use panda::clients::docker::{BuildLimits, Docker};
 use panda::clients::git::{FetchRequest, Git, GitLimits};
+use panda::clients::registry_credentials::Credentials;
 use panda::domain::build_spec::BuildOptions;
 use panda::domain::builder::BuilderChoice;
 use panda::domain::source::Revision;
 use panda::metrics::BuildMetrics;
-use panda::sandbox::git::SourceFile;
-use panda::sandbox::github::GitHub;
-use panda::sandbox::parts::{Engine, EngineOptions, temporary_folder};
+use panda_dev_services::{Engine, EngineOptions, temporary_folder};
+use panda_sandbox::git::SourceFile;
+use panda_sandbox::github::GitHub;
 use support::figures::{head, line, median, number};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The dependency layer, made without compressible zeros so that it costs what real packages cost.
+/// Dockerfile with a dependency layer of random bytes, so that it costs what real packages cost.
 const DEPENDENCIES: &str = "FROM busybox:1\nCOPY package.lock /app/\nRUN head -c 200000000 /dev/urandom > /app/dependencies\nCOPY main.txt /app/\nRUN wc -c /app/main.txt\n";
 const CONTEXT: &str = "FROM scratch\nCOPY . /app/\n";
 const CONTEXT_FILES: usize = 50_000;
@@ -74,7 +75,7 @@ impl Measured {
         let launcher = vec![script.into(), "run".into(), root.clone().into(), data_dir.clone().into()];
         let options = EngineOptions { data_dir, launcher: Some(launcher), ..EngineOptions::default() };
         let engine = Engine::start(options).await.unwrap();
-        // buildx of the same release as the engine.
+        // The buildx release that belongs to the engine.
         let config = tempfile::tempdir().unwrap();
         let plugins = config.path().join("cli-plugins");
         std::fs::create_dir(&plugins).unwrap();
@@ -83,12 +84,12 @@ impl Measured {
         Some(Self { engine, config, _dir: dir })
     }
 
-    /// How long a build takes, and the most memory that this process had meanwhile, in KiB.
+    /// Builds `folder` and returns the time, and the peak memory of this process meanwhile in KiB.
     async fn panda(&self, folder: &Path) -> (Duration, u64) {
         let docker = Docker::connect(Some(self.engine.host())).unwrap();
         let builder = Builder::new("bench", docker, None, BuilderChoice::BuildKit, BuildMetrics::default());
         builder.set_secret("bench".into());
-        let build = Build {
+        let build = BuildJob {
             root: folder,
             context: Path::new(""),
             dockerfile: Path::new("Dockerfile"),
@@ -100,11 +101,11 @@ impl Measured {
             cache_domain: builder.cache_domain("bench"),
             cache: None,
             credentials: Credentials::default(),
-            secrets: Secrets::default(),
+            secrets: MountedSecrets::default(),
             network: Some("host"),
             limits: &BuildLimits::default(),
         };
-        // The peak counts from here on.
+        // Resets the peak.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let started = Instant::now();
         let active = builder.active().await.unwrap();
@@ -139,7 +140,7 @@ impl Measured {
     }
 }
 
-/// The second build, after a change of one line.
+/// Measures the second build, after a change of one line.
 async fn dependencies(measured: &Measured, runs: usize) {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -166,7 +167,7 @@ async fn dependencies(measured: &Measured, runs: usize) {
     );
 }
 
-/// A build whose context no one has sent before.
+/// Measures a build whose context was never sent before.
 async fn context(measured: &Measured, runs: usize) {
     let (mut ours, mut theirs, mut peak) = (Vec::new(), Vec::new(), 0);
     let before = resident("VmRSS:");
@@ -195,7 +196,7 @@ async fn context(measured: &Measured, runs: usize) {
     );
 }
 
-/// A fetch without history.
+/// Measures a fetch without history.
 async fn fetch(runs: usize) {
     let dir = tempfile::tempdir().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -245,7 +246,7 @@ fn report(what: &str, ours: &[f64], theirs: &[f64], peer: &str, bar: f64) {
     line("  ratio", format!("{:.2}", ours / theirs), &format!("{bar}"));
 }
 
-/// Resident memory of this process, in KiB: `VmRSS:` now, `VmHWM:` at its peak.
+/// Returns the resident memory of this process in KiB: `VmRSS:` now, `VmHWM:` at its peak.
 fn resident(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let rss = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();

@@ -1,4 +1,4 @@
-//! Clients that take nothing, and clients that never end their request's head, beside one that behaves: what it notices of them.
+//! Hostile clients, which read nothing or never finish a request's head, and their effect on a well-behaved client.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,16 +16,16 @@ use crate::viewers::Viewers;
 /// Hostile clients of each kind.
 const EACH: usize = 1_000;
 
-/// Events of 1 KiB that each deployment has before: more than the kernel takes for a reader that does not read.
+/// Events of 1 KiB in each deployment's history: more than the kernel buffers for a client that does not read.
 const HISTORY: usize = 400;
 
-/// Deployments, healthy viewers of each, and events a second.
+/// Deployments, healthy viewers of each, and events per second.
 const HEALTHY: (usize, usize, u64) = (10, 10, 50);
 
-/// Turns of each kind, one after the other in turn.
-const TURNS: usize = 5;
+/// Rounds of each kind, alternating.
+const ROUNDS: usize = 5;
 
-/// The 99th percentile of the healthy viewers' latency in milliseconds: beside nobody, and beside hostile clients. Medians of turns.
+/// Returns the 99th percentile of the healthy viewers' latency in milliseconds, without and with hostile clients. Medians over the rounds.
 pub async fn hostile(database: &Database) -> (f64, f64) {
     let (count, each, rate) = HEALTHY;
     let db = &database.db;
@@ -41,15 +41,15 @@ pub async fn hostile(database: &Database) -> (f64, f64) {
     let paths: Vec<String> = rows.iter().map(|row| format!("/api/v1/deploy/{}/events", row.id)).collect();
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     let begun = Instant::now();
-    for turn in 0..2 * TURNS {
+    for round in 0..2 * ROUNDS {
         let mut clients = JoinSet::new();
-        if turn % 2 == 1 {
+        if round % 2 == 1 {
             for which in 0..EACH {
                 clients.spawn(stalled(panda.address(), paths[which % count].clone()));
                 clients.spawn(slow(panda.address()));
             }
         }
-        // Until each of them is where it holds something.
+        // Waits until each hostile client occupies its resource.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let mut viewers = Viewers::none();
         for path in &paths {
@@ -70,12 +70,12 @@ pub async fn hostile(database: &Database) -> (f64, f64) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let latencies = viewers.latencies();
         assert_eq!(latencies.len(), (n - first) * each, "every event came to every healthy viewer");
-        if turn % 2 == 0 { &mut alone } else { &mut beside }.push(percentile(&latencies, 0.99));
+        if round % 2 == 0 { &mut alone } else { &mut beside }.push(percentile(&latencies, 0.99));
     }
     (median(&alone), median(&beside))
 }
 
-/// Asks for a stream, never reads, and does it again when it is cut.
+/// Requests a stream and never reads it; repeats after a disconnect.
 async fn stalled(address: SocketAddr, path: String) {
     loop {
         let socket = TcpSocket::new_v4().unwrap();
@@ -83,12 +83,12 @@ async fn stalled(address: SocketAddr, path: String) {
         let Ok(mut socket) = socket.connect(address).await else { continue };
         let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n");
         socket.write_all(head.as_bytes()).await.unwrap();
-        // Cut after 30 s, which is longer than a turn.
+        // The server disconnects after 30 s, which is longer than a round.
         tokio::time::sleep(Duration::from_secs(40)).await;
     }
 }
 
-/// Sends a header a second for as long as it may.
+/// Sends one header per second for as long as the server allows.
 async fn slow(address: SocketAddr) {
     loop {
         let Ok(mut socket) = TcpStream::connect(address).await else { continue };

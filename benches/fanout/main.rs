@@ -1,8 +1,8 @@
-//! What event streams cost: `cargo bench --bench fanout`.
+//! Measures the cost of event streams: `cargo bench --bench fanout`.
 //!
-//! The release program on a durable Postgres; beside it, on the same machine and one after the other, nchan (nginx's module, Debian) and
-//! better-sse (npm). Neither peer has a database behind it: what is published is forgotten, or kept in memory, and nobody can resume after
-//! a restart. `PANDA_BENCH_VIEWERS` says how many streams are open (10,000), `PANDA_BENCH_SECONDS` how long latency is watched (15).
+//! Runs the release program on a durable Postgres, and then, on the same machine, nchan (nginx's module, Debian) and better-sse (npm). Neither peer
+//! has a database: published events are discarded or kept in memory, and no client can resume after a restart. `PANDA_BENCH_VIEWERS` is the number of
+//! open streams (10,000), `PANDA_BENCH_SECONDS` the time over which latency is measured (15).
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -27,13 +27,13 @@ use support::process::{Panda, scheduled_seconds};
 use support::rows::{append, build_line, own};
 use viewers::Viewers;
 
-/// Events that are sent to all viewers, one after the other.
+/// Events sent to all viewers, one after the other.
 const ROUNDS: usize = 30;
 
-/// Deployments, viewers and events a second of the latency.
+/// Deployments, viewers and events per second of the latency measurement.
 const LATENCY: (usize, usize, u64) = (100, 1_000, 50);
 
-/// What one server needs for many streams.
+/// Cost of many streams for one server.
 struct Fanout {
     bytes_per_stream: f64,
     deliveries_per_cpu_second: f64,
@@ -100,7 +100,7 @@ fn kib(bytes: f64) -> String {
     format!("{:.1} KiB", bytes / 1_024.0)
 }
 
-/// A server that takes this many streams from one address.
+/// Starts a server that accepts this many streams from one address.
 async fn serve(database: &Database) -> Panda {
     let options = ["--max-streams=100000", "--max-streams-per-client=100000", "--stream-rotation-ms=3600000"];
     Panda::start_with(&database.url, &options.map(str::to_owned), &[]).await
@@ -112,7 +112,7 @@ async fn panda_fanout(database: &Database, count: usize) -> Fanout {
     let row = &mut rows[0];
     let panda = serve(database).await;
     let path = format!("/api/v1/deploy/{}/events", row.id);
-    // What the first streams cost is not what each costs.
+    // Excludes the one-time cost of the first streams.
     let warm = Viewers::open(panda.address(), &path, 100).await;
     drop(warm);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -131,7 +131,7 @@ async fn panda_fanout(database: &Database, count: usize) -> Fanout {
     Fanout { bytes_per_stream, deliveries_per_cpu_second: median(&rates) }
 }
 
-/// Milliseconds from a commit's return to the event's arrival, at every viewer.
+/// Returns the milliseconds from a commit's return to the event's arrival, for every viewer.
 async fn latency(database: &Database, watched: Duration) -> Vec<f64> {
     let (deployments_count, count, rate) = LATENCY;
     let db = &database.db;
@@ -148,7 +148,7 @@ async fn latency(database: &Database, watched: Duration) -> Vec<f64> {
     while begun.elapsed() < watched {
         ticks.tick().await;
         let row = &mut rows[n % deployments_count];
-        // The viewer reads in the text when the commit was sent: its return is at most the commit's own time later.
+        // The viewer reads the time at which the commit was sent from the text; it returned at most the commit's duration later.
         let sent = begun.elapsed().as_micros();
         append(db, row, me, build_line(n, format!("at={sent};"))).await;
         let committed = begun.elapsed().as_micros();
@@ -162,23 +162,23 @@ async fn latency(database: &Database, watched: Duration) -> Vec<f64> {
     latencies
 }
 
-/// Commits with one event a second, by eight deployments at once, with and without telling; the medians of turns.
+/// Measures commits with one event per second by eight concurrent deployments, with and without notifications; medians over the rounds.
 async fn append_rates(server: &Server) -> (f64, f64) {
     let database = server.database().await;
     let db = &database.db;
     let (me, mut rows) = own(db, "shop", 8).await;
     let (mut with, mut without, mut n) = (Vec::new(), Vec::new(), 0);
     let panda = serve(&database).await;
-    for turn in 0..10 {
-        let (notify, begun) = (turn % 2 == 0, Instant::now());
+    for round in 0..10 {
+        let (notify, begun) = (round % 2 == 0, Instant::now());
         let commits: Vec<usize> = stream::iter(rows.iter_mut().enumerate())
             .map(|(which, row)| async move {
                 let mut done = 0;
                 while begun.elapsed() < Duration::from_secs(2) {
-                    let key = turn * 1_000_000 + n + done * 8 + which;
+                    let key = round * 1_000_000 + n + done * 8 + which;
                     append(db, row, me, build_line(key, "line".to_owned())).await;
                     if notify && done % 10 == 0 {
-                        // As the program does: not for each commit, but for what has gathered.
+                        // As the program does, which notifies once for several gathered commits.
                         db.notify_events(std::slice::from_ref(&row.id)).await.unwrap();
                     }
                     done += 1;

@@ -1,4 +1,4 @@
-//! The peers: nchan in one nginx worker, and better-sse in one Node.js process; each with one channel.
+//! The peers: nchan in one nginx worker, and better-sse in one Node.js process, each with one channel.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -10,11 +10,11 @@ use crate::support::process::{cpu_of, scheduled_seconds};
 use crate::viewers::Viewers;
 use crate::{Fanout, ROUNDS};
 
-/// A running peer; dropping it ends it.
+/// A running peer; dropping it ends its process.
 struct Peer {
     child: Child,
     address: SocketAddr,
-    /// The process that does the work.
+    /// Id of the process that does the work.
     worker: u32,
     path: &'static str,
     publish: &'static str,
@@ -22,13 +22,13 @@ struct Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // nginx ends its worker on SIGTERM, and does not on SIGKILL.
+        // nginx ends its worker on SIGTERM, but not on SIGKILL.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
 }
 
-/// nchan, with the settings of its documentation for an EventSource channel.
+/// Measures nchan with the settings of its documentation for an EventSource channel.
 pub async fn nchan(count: usize) -> Fanout {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
@@ -61,7 +61,7 @@ pub async fn nchan(count: usize) -> Fanout {
     measure(Peer { child, address, worker, path: "/sub", publish: "/pub" }, count).await
 }
 
-/// better-sse, with the server of its documentation.
+/// Measures better-sse with the server of its documentation.
 pub async fn better_sse(count: usize) -> Fanout {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/better-sse");
     let installed = Command::new("npm").args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(&dir).status();

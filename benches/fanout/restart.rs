@@ -1,4 +1,4 @@
-//! A replica is told to end while thousands of streams are open: do all readers come back, and when.
+//! Restart of a replica with thousands of open streams: the time until all readers have reconnected, and lost events.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::support::postgres::Database;
 use crate::support::rows::{append, build_line, own};
 use crate::viewers::{Ask, open};
 
-/// What an EventSource waits before it connects again: the stream's own `retry`.
+/// Delay of an EventSource before it reconnects: the stream's own `retry`.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What became of them.
+/// Outcome of a restart.
 pub struct Restart {
-    /// From SIGTERM to the end of the process.
+    /// Time from SIGTERM to the end of the process.
     pub exit: Duration,
-    /// From SIGTERM until the last reader has its next event from the other replica.
+    /// Time from SIGTERM until the last reader has its next event from the other replica.
     pub back: Duration,
-    /// Readers that got something else than a stream, or an event that they had, or missed one.
+    /// Readers that got an answer other than a stream, a repeated event, or missed one.
     pub lost: usize,
 }
 
-/// Opens `count` streams of one deployment at one of two replicas, ends that, and tells one event more.
+/// Opens `count` streams of one deployment at one of two replicas, ends that replica, and publishes one more event.
 pub async fn restart(database: &Database, count: usize) -> Restart {
     let db = &database.db;
     let (me, mut rows) = own(db, "shop", 1).await;
@@ -40,7 +40,7 @@ pub async fn restart(database: &Database, count: usize) -> Restart {
     let mut readers = JoinSet::new();
     for _ in 0..count {
         readers.spawn(reader(from, to, path.clone(), Arc::clone(&ready), Arc::clone(&back)));
-        // One after the other, so that the kernel's queue of new connections holds them.
+        // Limits concurrent connects to the kernel's accept queue.
         while readers.len() - ready.load(Ordering::Relaxed) > 100 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -48,7 +48,7 @@ pub async fn restart(database: &Database, count: usize) -> Restart {
     until(&ready, count).await;
     let begun = Instant::now();
     let exit = first.terminate().await;
-    // Told while nobody is connected: resuming is what brings it.
+    // Published while no reader is connected, so that only resuming delivers it.
     append(db, row, me, build_line(1, "after".into())).await;
     until(&back, count).await;
     let back = begun.elapsed();
@@ -64,7 +64,7 @@ async fn until(counter: &AtomicUsize, count: usize) {
     }
 }
 
-/// One reader's course; whether it had each event once, and a stream each time.
+/// Runs one reader. Returns whether it got each event once, and a stream each time.
 async fn reader(
     from: SocketAddr,
     to: SocketAddr,
@@ -88,17 +88,17 @@ async fn reader(
 #[derive(Default)]
 struct Seen {
     events: usize,
-    /// How often the first event came.
+    /// Number of deliveries of the first event.
     before: usize,
     last_id: String,
 }
 
 impl Seen {
-    /// Reads once; false at the end.
+    /// Reads once; false at the end of the stream.
     async fn read(&mut self, socket: &mut TcpStream) -> bool {
         let mut buffer = [0_u8; 1_024];
         let Ok(n @ 1..) = socket.read(&mut buffer).await else { return false };
-        // An event of this bench is one small write and comes as one.
+        // An event of this bench is one small write and arrives in one read.
         let text = String::from_utf8_lossy(&buffer[..n]);
         self.events += text.matches("data:").count();
         self.before += text.matches("before").count();

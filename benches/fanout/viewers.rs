@@ -1,4 +1,4 @@
-//! Clients that read and count. Sockets and a buffer for all: what they cost is not what is measured, but they share the machine.
+//! Clients that read and count, with one socket and one buffer each. Their cost is not measured, but they share the machine.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,10 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// Connections that are opened at once.
-const AT_ONCE: usize = 100;
+const CONCURRENCY: usize = 100;
 
-/// When an event with a time in its text arrived: the time, and the arrival.
+/// Pairs of times: the one in an event's text, and that of its arrival.
 type Arrivals = Arc<Mutex<Vec<(u128, u128)>>>;
 
 pub struct Viewers {
@@ -42,15 +41,15 @@ impl Viewers {
         viewers
     }
 
-    /// The same, for events with a time in their text.
+    /// Adds viewers for events with a time in their text.
     pub async fn add_timed(&mut self, address: SocketAddr, path: &str, count: usize, begun: Instant) {
         self.add(address, path, count, Some(begun)).await;
     }
 
     async fn add(&mut self, address: SocketAddr, path: &str, count: usize, begun: Option<Instant>) {
-        for batch in (0..count).step_by(AT_ONCE) {
+        for batch in (0..count).step_by(CONCURRENCY) {
             let mut opening = JoinSet::new();
-            for _ in batch..count.min(batch + AT_ONCE) {
+            for _ in batch..count.min(batch + CONCURRENCY) {
                 let ask = Ask { path: path.to_owned(), last_event_id: None };
                 opening.spawn(async move { open(address, &ask).await });
             }
@@ -71,34 +70,34 @@ impl Viewers {
         }
     }
 
-    /// The event with this time in its text was committed then.
+    /// Records the commit time of the event with this time in its text.
     pub fn committed(&mut self, sent: u128, at: u128) {
         self.committed.insert(sent, at);
     }
 
-    /// Milliseconds from each commit to each arrival.
+    /// Returns the milliseconds from each commit to each arrival.
     pub fn latencies(&self) -> Vec<f64> {
         let arrivals = self.arrivals.lock().unwrap();
-        // What was told before these viewers came is in their history as well, and no news.
+        // Events published before these viewers connected come from the history, and do not count.
         let committed = arrivals.iter().filter_map(|(sent, at)| Some((self.committed.get(sent)?, at)));
         committed.map(|(committed, at)| at.saturating_sub(*committed) as f64 / 1_000.0).collect()
     }
 }
 
-/// What a reader asks for.
+/// Request of a reader.
 pub struct Ask {
     pub path: String,
     pub last_event_id: Option<String>,
 }
 
-/// An open stream, whose head is read.
+/// Opens a stream and reads its head.
 pub async fn open(address: SocketAddr, ask: &Ask) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let resume = ask.last_event_id.as_ref().map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
     let path = &ask.path;
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{resume}\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
-    // Byte by byte: what follows the head is an event already.
+    // Byte by byte, because an event may follow the head immediately.
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(socket.read_u8().await.unwrap());
@@ -110,8 +109,7 @@ pub async fn open(address: SocketAddr, ask: &Ask) -> TcpStream {
 async fn read(mut socket: TcpStream, events: Arc<AtomicUsize>, arrivals: Arrivals, begun: Option<Instant>) {
     let (mut buffer, mut kept) = ([0_u8; 4_096], 0);
     loop {
-        // Some write a space after the colon, some do not.
-        // A history comes in larger pieces, which may end anywhere.
+        // Some servers write a space after the colon, some do not. A history arrives in larger pieces with arbitrary ends.
         let Ok(n @ 1..) = socket.read(&mut buffer[kept..]).await else { return };
         let whole = kept + n;
         let end = memchr_last(&buffer[..whole], b"\n\n").unwrap_or(0);
@@ -129,7 +127,7 @@ async fn read(mut socket: TcpStream, events: Arc<AtomicUsize>, arrivals: Arrival
     }
 }
 
-/// Just behind the last one.
+/// Returns the index just behind the last match.
 fn memchr_last(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).rposition(|window| window == needle).map(|at| at + needle.len())
 }

@@ -1,9 +1,10 @@
-//! What noisy neighbours cost: `cargo bench --bench neighbours`.
+//! Measures the effect of noisy neighbours: `cargo bench --bench neighbours`.
 //!
-//! One replica of the release program with 16 connections and its default limits follows 2,000 executions of a sandbox, while the bench commits
-//! 50 events a second, as another replica would, and a viewer reads them. That is measured undisturbed, and again beside (a) 64 reports in
-//! flight, abandoned at random, (b) 1,000 replays of a history of 60,000 events, (c) 5,000 requests a second with invalid tokens, and (d) all
-//! three. The neighbours have an address and a token of their own. `PANDA_BENCH_SECONDS` is the length of each (30).
+//! One replica of the release program with 16 connections and its default limits follows 2,000 executions of a sandbox, while the bench commits 50
+//! events per second, as another replica would, and a viewer reads them. That is measured undisturbed, and again beside (a) 64 reports in flight,
+//! abandoned at random, (b) 1,000 replays of a history of 60,000 events, (c) 5,000 requests per second with invalid tokens, and (d) all three. The
+//! neighbours have a separate address and token. Then two replicas do the same while the database fails over, undisturbed and beside all three.
+//! `PANDA_BENCH_SECONDS` is the length of each phase (30); `PANDA_BENCH_PHASES=failover` measures the failovers alone, `one` omits them.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -15,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod failover;
 mod noise;
 mod viewer;
 
@@ -31,87 +33,116 @@ use support::rows;
 use support::sandbox::{SandboxProcess, following, lateness, serve_if_asked};
 use viewer::Watched;
 
-/// Executions that are followed.
 const FOLLOWED: usize = 2_000;
 
-/// Commits a second of the bench.
+/// Commits of the bench per second.
 const COMMITS: u32 = 50;
 
-/// Deployments that reports are about.
+/// Time for the executions to spread over the polling interval.
+const SPREAD: Duration = Duration::from_secs(30);
+
+/// Deployments covered by the reports.
 const HISTORY: usize = 20_000;
 
 #[tokio::main]
 async fn main() {
     serve_if_asked().await;
     let window = seconds("PANDA_BENCH_SECONDS", 30);
-    let long = number("PANDA_BENCH_EVENTS", 60_000);
+    let events = number("PANDA_BENCH_EVENTS", 60_000);
+    line("", "lateness p99", "commits/s, stream p99, leases lost, longest wait for a 503");
+    let chosen = std::env::var("PANDA_BENCH_PHASES").unwrap_or_default();
+    if chosen != "failover" {
+        one_replica(window, events).await;
+    }
+    if chosen != "one" {
+        let calm = failover::measure("failover", "", window, events).await;
+        let noisy = failover::measure("failover beside (d)", "abc", window, events).await;
+        println!("{}", json!({"window_s": window.as_secs(), "failovers": [calm, noisy]}));
+    }
+}
+
+async fn one_replica(window: Duration, events: usize) {
     let server = Server::start().await;
     let database = server.database().await;
     let sandbox = SandboxProcess::start();
     let arns = sandbox.executions(FOLLOWED).await;
     rows::place(&database.db, FOLLOWED, |n| following(&arns[n])).await;
     let mut look = database.look().await;
-    let replayed = noise::fill(&database, &mut look, HISTORY, long).await;
-    let mut watched = Watched::create(&database).await;
+    let replayed = noise::fill(&database, &mut look, HISTORY, events).await;
+    let mut watched = Watched::create(&database.db).await;
     database.settle().await;
 
     let (calm, noisy) = (token(&database, "calm"), token(&database, "noisy"));
-    let (mut options, variables) = sandbox.for_panda();
-    options.extend(
-        ["--auth=required", "--rate-per-client=100", "--max-streams-per-client=2000", "--database-max-connections=16"]
-            .map(str::to_owned),
-    );
+    let (options, variables) = options(&sandbox);
     let panda = Panda::start_with(&database.url, &options, &variables).await;
     followed(&mut look).await;
-    let neighbours = Noise { base: panda.base.clone(), token: noisy, replayed };
+    // Jitter spreads the executions, which all start in step, over the polling interval.
+    tokio::time::sleep(SPREAD).await;
+    let neighbours = Noise { bases: vec![panda.base.clone()], token: noisy, replayed };
 
-    line("", "lateness p99", "commits/s, stream p99, leases lost, longest wait for a 503");
     let mut all = Vec::new();
     for (name, kinds) in
         [("undisturbed", ""), ("(a) reports", "a"), ("(b) replays", "b"), ("(c) tokens", "c"), ("(d) all", "abc")]
     {
+        let (cpu, postgres) = (panda.cpu_seconds(), server.cpu_seconds());
         let load = neighbours.start(kinds);
-        // The crowd of the beginning belongs to it, but the gaps of the phase before do not.
+        // The burst at the beginning belongs to the phase; gaps of the previous phase do not.
         sandbox.forget_gaps().await;
         let before = leases(&mut look).await;
-        let told = watched.append_for(window, COMMITS, &panda.base, &calm).await;
+        let result = watched.append_for(window, COMMITS, &panda.base, &calm).await;
         let gaps = sandbox.gaps().await;
         let seen = load.stop().await;
         let figures = Figures {
             lateness_p99_ms: lateness(&gaps, 0.99) as f64,
-            commits: told.commits,
-            stream_p99_ms: percentile(&told.latencies_ms, 0.99),
+            commits: result.commits,
+            stream_p99_ms: percentile(&result.latencies_ms, 0.99),
             leases_lost: leases(&mut look).await - before,
+            cores: [panda.cpu_seconds() - cpu, server.cpu_seconds() - postgres]
+                .map(|spent| spent / window.as_secs_f64()),
             seen,
         };
         line(name, format!("{:.0} ms", figures.lateness_p99_ms), &figures.rest());
         all.push((name, figures));
-        // What the noise left behind ends before the next phase.
+        // Effects of the noise end before the next phase.
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
     println!("{}", json!({"window_s": window.as_secs(), "phases": phases(&all)}));
 }
 
-/// What one phase showed.
+/// Options and variables of each replica.
+fn options(sandbox: &SandboxProcess) -> (Vec<String>, Vec<(&'static str, String)>) {
+    let (mut options, variables) = sandbox.for_panda();
+    options.extend(
+        ["--auth=required", "--rate-per-client=100", "--max-streams-per-client=2000", "--database-max-connections=16"]
+            .map(str::to_owned),
+    );
+    (options, variables)
+}
+
+/// Results of one phase.
 struct Figures {
     lateness_p99_ms: f64,
     commits: f64,
     stream_p99_ms: f64,
     leases_lost: i64,
+    /// Processor cores of the replica and of Postgres.
+    cores: [f64; 2],
     seen: Seen,
 }
 
 impl Figures {
     fn rest(&self) -> String {
         format!(
-            "{:.1}/s, {:.1} ms, {}, {:.2} s ({} done, {} refused, {} abandoned)",
+            "{:.1}/s, {:.1} ms, {}, {:.2} s ({} done, {} refused, {} abandoned; cores {:.2}, Postgres {:.2})",
             self.commits,
             self.stream_p99_ms,
             self.leases_lost,
             self.seen.longest_refusal.as_secs_f64(),
             self.seen.done,
             self.seen.refused,
-            self.seen.abandoned
+            self.seen.abandoned,
+            self.cores[0],
+            self.cores[1]
         )
     }
 }
@@ -132,7 +163,7 @@ fn phases(all: &[(&str, Figures)]) -> Vec<Value> {
         .collect()
 }
 
-/// Waits until each execution has been looked at once: the crowd of the start is no part of any phase.
+/// Waits until each execution was polled once: the burst of the start belongs to no phase.
 async fn followed(look: &mut PgConnection) {
     let begun = Instant::now();
     loop {
@@ -146,12 +177,12 @@ async fn followed(look: &mut PgConnection) {
     }
 }
 
-/// Leases that the server has had: each further one followed one that was lost.
+/// Counts the leases of the server: each additional one follows a lost one.
 async fn leases(look: &mut PgConnection) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM replicas WHERE name <> 'bench'").fetch_one(look).await.unwrap()
 }
 
-/// As an operator makes one.
+/// Creates a token as an operator does.
 fn token(database: &Database, name: &str) -> String {
     let made = Command::new(env!("CARGO_BIN_EXE_panda"))
         .args(["token", "create", "--name", name, "--role", "viewer"])

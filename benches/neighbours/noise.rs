@@ -1,4 +1,4 @@
-//! The neighbours: reports, replays and invalid tokens, from an address of their own.
+//! The neighbours: reports, replays and invalid tokens, from a separate address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,42 +16,39 @@ use tokio::time::{interval, timeout};
 use crate::support::postgres::Database;
 use crate::support::rows;
 
-/// Reports in flight.
 const REPORTS: usize = 64;
-/// Replays under way.
 const REPLAYS: usize = 1_000;
-/// Clients that try tokens, and how often each does it in a second.
+/// Clients that try tokens, and tries of each per second.
 const GUESSERS: (usize, u32) = (50, 100);
 
-/// What the neighbours met.
+/// Answers that the neighbours got.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
-    /// Answers.
     pub done: u64,
-    /// Answers that said: too much.
+    /// Answers with 429 or 503.
     pub refused: u64,
-    /// Requests whose answer was not awaited.
+    /// Requests cancelled before their answer.
     pub abandoned: u64,
-    /// The longest time until a 503.
+    /// Longest time until a 503.
     pub longest_refusal: Duration,
 }
 
-/// Where the noise goes.
+/// Target of the noise.
 pub struct Noise {
-    pub base: String,
+    /// The replicas, which share the noise evenly.
+    pub bases: Vec<String>,
     pub token: String,
-    /// The deployment whose history is replayed.
+    /// Deployment whose history is replayed.
     pub replayed: String,
 }
 
-/// Noise under way.
 pub struct Load {
     tasks: JoinSet<()>,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Noise {
-    /// Starts what `kinds` names: a reports, b replays, c tokens.
+    /// Starts the noise that `kinds` names: a reports, b replays, c tokens.
     pub fn start(&self, kinds: &str) -> Load {
         let seen = Arc::<Mutex<Seen>>::default();
         let mut tasks = JoinSet::new();
@@ -62,9 +59,9 @@ impl Noise {
                 _ => GUESSERS.0,
             };
             let client = Client::builder().local_address(IpAddr::from([127, 0, 0, 2])).build().unwrap();
-            for _ in 0..count {
+            for base in self.bases.iter().cycle().take(count) {
                 let (client, base, token, id, seen) =
-                    (client.clone(), self.base.clone(), self.token.clone(), self.replayed.clone(), Arc::clone(&seen));
+                    (client.clone(), base.clone(), self.token.clone(), self.replayed.clone(), Arc::clone(&seen));
                 tasks.spawn(async move {
                     match kind {
                         'a' => reports(&client, &base, &token, &seen).await,
@@ -79,7 +76,7 @@ impl Noise {
 }
 
 impl Load {
-    /// Ends it.
+    /// Stops the noise and returns what it met.
     pub async fn stop(mut self) -> Seen {
         self.tasks.shutdown().await;
         *self.seen.lock().await
@@ -92,8 +89,13 @@ async fn reports(client: &Client, base: &str, token: &str, seen: &Mutex<Seen>) {
         let begun = Instant::now();
         let asked =
             client.get(format!("{base}/api/v1/reports/slowest-stages?since=2025-01-01")).bearer_auth(token).send();
-        let answer = timeout(patience, asked).await;
-        note(seen, answer.ok().and_then(Result::ok).map(|answer| answer.status()), begun.elapsed()).await;
+        let answer = timeout(patience, asked).await.ok().and_then(Result::ok);
+        let refused = answer.as_ref().is_some_and(|answer| !answer.status().is_success());
+        note(seen, answer.map(|answer| answer.status()), begun.elapsed()).await;
+        if refused {
+            // As its Retry-After says at least; (c) measures floods.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 }
 
@@ -136,7 +138,7 @@ async fn note(seen: &Mutex<Seen>, status: Option<StatusCode>, took: Duration) {
     }
 }
 
-/// `deployments` that have ended for the reports, and one with `events` to replay; its id.
+/// Creates `deployments` finished deployments for the reports, and one with `events` to replay; returns the latter's id.
 pub async fn fill(database: &Database, look: &mut PgConnection, deployments: usize, events: usize) -> String {
     let (me, mut rows) = rows::own(&database.db, "replayed", 1).await;
     let mut row = rows.remove(0);

@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use panda::db::Db;
+use panda::db::commit::Change;
 use panda::domain::Deployment;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::support::postgres::Database;
 use crate::support::rows;
 
-/// See the module.
 pub struct Watched {
     db: Db,
     me: Uuid,
@@ -18,23 +17,24 @@ pub struct Watched {
     appended: usize,
 }
 
-/// What became of the events of one phase.
-pub struct Told {
-    /// Commits a second.
+/// Results for the events of one phase.
+pub struct PhaseResult {
     pub commits: f64,
-    /// From the commit's return to the viewer, in milliseconds.
+    /// Milliseconds from the commit's return to the viewer.
     pub latencies_ms: Vec<f64>,
+    /// The longest time between two commits.
+    pub longest_pause: Duration,
 }
 
 impl Watched {
-    /// A new one.
-    pub async fn create(database: &Database) -> Self {
-        let (me, mut rows) = rows::own(&database.db, "watched", 1).await;
-        Self { db: database.db.clone(), me, row: rows.remove(0), appended: 0 }
+    /// Inserts a deployment without events.
+    pub async fn create(db: &Db) -> Self {
+        let (me, mut rows) = rows::own(db, "watched", 1).await;
+        Self { db: db.clone(), me, row: rows.remove(0), appended: 0 }
     }
 
-    /// Appends `rate` events a second, which a viewer at `base` reads.
-    pub async fn append_for(&mut self, window: Duration, rate: u32, base: &str, token: &str) -> Told {
+    /// Appends `rate` events per second, which a viewer at `base` reads.
+    pub async fn append_for(&mut self, window: Duration, rate: u32, base: &str, token: &str) -> PhaseResult {
         let mut seen = read(&format!("{base}/api/v1/deploy/{}/events", self.row.id), token, self.appended).await;
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
@@ -42,26 +42,41 @@ impl Watched {
         while begun.elapsed() < window {
             ticks.tick().await;
             let change = rows::build_line(self.appended, format!("line {}", self.appended));
-            rows::append(&self.db, &mut self.row, self.me, change).await;
+            self.append(change).await;
+            // As the reconciler does after a commit.
+            let _ = self.db.notify_events(std::slice::from_ref(&self.row.id)).await;
             self.appended += 1;
             committed.push(Instant::now());
         }
         let commits = committed.len() as f64 / begun.elapsed().as_secs_f64();
+        let pauses = committed.windows(2).map(|two| two[1] - two[0]);
+        let longest_pause = pauses.max().unwrap_or_default();
         let mut latencies_ms = Vec::new();
         for at in committed {
             let arrived =
-                tokio::time::timeout(Duration::from_secs(30), seen.recv()).await.expect("never told").unwrap();
+                tokio::time::timeout(Duration::from_secs(30), seen.recv()).await.expect("event never arrived").unwrap();
             latencies_ms.push(arrived.saturating_duration_since(at).as_secs_f64() * 1_000.0);
         }
-        Told { commits, latencies_ms }
+        PhaseResult { commits, latencies_ms, longest_pause }
+    }
+
+    /// Commits `change` as a replica does: after an error it reloads the row and retries, until a database accepts the change.
+    async fn append(&mut self, change: Change) {
+        while let Err(error) = self.db.commit(&mut self.row, self.me, change.clone()).await {
+            assert!(error.is_unavailable(), "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if let Ok(mut rows) = self.db.load_owned(self.me, std::slice::from_ref(&self.row.id)).await {
+                self.row = rows.pop().expect("the bench owns it");
+            }
+        }
     }
 }
 
-/// When each event after the first `skipped` arrives. Returns once these have.
+/// Sends the arrival time of each event after the first `skipped`. Returns once those have arrived.
 async fn read(url: &str, token: &str, skipped: usize) -> mpsc::UnboundedReceiver<Instant> {
     let mut stream =
         reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap().error_for_status().unwrap();
-    let (told, seen) = mpsc::unbounded_channel();
+    let (sender, seen) = mpsc::unbounded_channel();
     let (caught_up, ready) = tokio::sync::oneshot::channel();
     let mut caught_up = Some(caught_up);
     if skipped == 0 {
@@ -78,7 +93,7 @@ async fn read(url: &str, token: &str, skipped: usize) -> mpsc::UnboundedReceiver
                     continue;
                 }
                 events += 1;
-                if events > skipped && told.send(at).is_err() {
+                if events > skipped && sender.send(at).is_err() {
                     return;
                 }
                 if events == skipped {

@@ -1,11 +1,11 @@
-//! What a long history costs: `cargo bench --bench report`.
+//! Measures the cost of a long history: `cargo bench --bench report`.
 //!
-//! A durable Postgres of its own is filled with 100,000 deployments and 5 million events of 400 days (some minutes, 6 GB of disk). Then: how
-//! much room a deployment takes, every query of docs/reporting.md as it stands there and the DORA views as a whole, a page of the list and a
-//! result through the release program's API, and how fast retention removes events, alone and while the program follows 10,000 executions.
+//! Fills a dedicated durable Postgres with 100,000 deployments and 5 million events over 400 days (some minutes, 6 GB of disk). Then measures the
+//! size of a deployment, every query of docs/reporting.md as documented and the DORA views as a whole, a page of the list and a result through the
+//! release program's API, and the rate at which retention removes events, alone and while the program follows 10,000 executions.
 //!
-//! `PANDA_BENCH_DEPLOYMENTS` and `PANDA_BENCH_EVENTS` (of each) make it smaller, `PANDA_BENCH_FOLLOWED` the load; `PANDA_BENCH_SECONDS` is
-//! how long lateness is watched before retention begins (20).
+//! `PANDA_BENCH_DEPLOYMENTS` and `PANDA_BENCH_EVENTS` (of each) make it smaller, `PANDA_BENCH_FOLLOWED` the load; `PANDA_BENCH_SECONDS` is the time
+//! over which lateness is measured before retention begins (20).
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@
 )]
 
 mod pages;
-mod questions;
+mod queries;
 mod retention;
 #[path = "../support/mod.rs"]
 mod support;
@@ -44,25 +44,25 @@ async fn main() {
     head();
     line("deployments", deployments, "");
     line("events", deployments * events, "");
-    let room = room(&mut look, deployments).await;
-    let questions = questions::measure(&mut look).await;
+    let storage = storage(&mut look, deployments).await;
+    let queries = queries::measure(&mut look).await;
     let pages = pages::measure(&database).await;
     let retention = retention::measure(&database, followed, seconds("PANDA_BENCH_SECONDS", 20)).await;
     println!(
         "{}",
-        json!({"deployments": deployments, "events": deployments * events, "bytes_per_deployment": room, "questions_ms": questions,
+        json!({"deployments": deployments, "events": deployments * events, "bytes_per_deployment": storage, "queries_ms": queries,
                "pages_ms": pages, "retention": retention})
     );
 }
 
-/// A whole number from the environment.
+/// Reads a whole number from the environment.
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).ok().map_or(default, |text| text.parse().expect("a whole number"))
 }
 
 /// Writes the history, as fast as the database takes it.
 async fn fill(database: &Database, deployments: usize, events: usize) {
-    // The connections are the program's own; what is deployed with them is written by SQL.
+    // The connections are made by the program's own code, the deployments by SQL.
     rows::create(&database.db, 0).await;
     let mut connection = database.look().await;
     let id = async |table: &str| -> String {
@@ -78,8 +78,8 @@ async fn fill(database: &Database, deployments: usize, events: usize) {
     database.settle().await;
 }
 
-/// Bytes of each table for a deployment, indexes included; of all together.
-async fn room(look: &mut PgConnection, deployments: usize) -> f64 {
+/// Prints the bytes per deployment of each table, indexes included, and returns the total.
+async fn storage(look: &mut PgConnection, deployments: usize) -> f64 {
     let tables = ["deployment_events", "step_runs", "deployments", "audit", "deployment_attempts"];
     let mut total = 0.0;
     for table in tables {

@@ -12,7 +12,7 @@ use crate::support::process::Panda;
 /// Requests of each kind.
 const TIMES: usize = 200;
 
-/// Milliseconds of each, median and 99th percentile.
+/// Returns median and 99th percentile of each kind in milliseconds.
 pub async fn measure(database: &Database) -> BTreeMap<&'static str, [f64; 2]> {
     let panda = Panda::start(&database.url).await;
     let http = reqwest::Client::new();
@@ -30,7 +30,7 @@ pub async fn measure(database: &Database) -> BTreeMap<&'static str, [f64; 2]> {
     let mut figures = BTreeMap::new();
     let mut deep = "/api/v1/deploy?limit=100".to_owned();
     for _ in 0..20 {
-        // A small history has fewer.
+        // A small history has fewer pages.
         let Some(cursor) = get(&deep).await["data"]["nextCursor"].as_str().map(str::to_owned) else { break };
         deep = format!("/api/v1/deploy?limit=100&cursor={cursor}");
     }

@@ -1,4 +1,4 @@
-//! How fast events are removed: alone, and while the program follows thousands of executions.
+//! Rate of event removal: alone, and while the program follows thousands of executions.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::support::process::Panda;
 use crate::support::rows;
 use crate::support::sandbox::{SandboxProcess, following, lateness};
 
-/// Measures; the figures. First lines of builds, which are two thirds of all, then the other events.
+/// Measures the removal of build lines, which are two thirds of all events, and then of the other events.
 pub async fn measure(database: &Database, followed: usize, watched: Duration) -> Value {
     let mut look = database.look().await;
     let panda = Panda::start(&database.url).await;
@@ -61,7 +61,7 @@ impl Removed {
     }
 }
 
-/// A run as an admin asks for it, by the database's own clock.
+/// Runs a removal as an admin requests it; times are by the database's clock.
 async fn remove(panda: &Panda, kind: &str) -> Removed {
     let http = reqwest::Client::new();
     let runs = format!("{}/api/v1/maintenance/runs", panda.base);
@@ -92,7 +92,7 @@ async fn remove(panda: &Panda, kind: &str) -> Removed {
     }
 }
 
-/// MiB of the events with their indexes, and dead rows.
+/// Returns the size of the events with their indexes in MiB, and the number of dead rows.
 async fn events_table(look: &mut PgConnection) -> (f64, i64) {
     statistics_arrived().await;
     let (bytes, dead): (i64, i64) = sqlx::query_as(
@@ -104,7 +104,7 @@ async fn events_table(look: &mut PgConnection) -> (f64, i64) {
     (bytes as f64 / 1_048_576.0, dead)
 }
 
-/// Until each has been looked at, and the crowd of the start is over.
+/// Waits until each execution was polled, and the burst of the start is over.
 async fn all_followed(look: &mut PgConnection, followed: usize) {
     let begun = Instant::now();
     loop {

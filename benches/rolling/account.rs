@@ -1,4 +1,4 @@
-//! What the tables and the sandbox say afterwards: was anything done twice, or left out, and how long did anything stand still.
+//! Final account from the tables and the sandbox: repeated or missing work, and the longest stand-still.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use crate::load::DEPLOYED;
 use crate::support::sandbox::SandboxProcess;
 use crate::until;
 
-/// How long the last news may take after the histories show it.
+/// Time limit of the last changes after the histories show them.
 const LAST_NEWS: Duration = Duration::from_secs(30);
 
-/// What is told once for all deployments that follow an execution.
+/// Totals over all deployments that follow an execution.
 pub struct Account {
-    /// Deployments whose events are not exactly those of the history, in its order.
+    /// Deployments whose events do not equal the events of the history, in its order.
     pub wrong_events: usize,
-    /// Changes of them that brought no news, no other owner and no first look: the same acted on again.
+    /// Changes of rows without new history, new owner or first poll: the same history acted on again.
     pub unexplained: i64,
-    /// Steps that ended more than once, and rules and targets that were put more often than once.
+    /// Steps that ended more than once, and rules and targets that were put more than once.
     pub twice: usize,
-    /// Times that a deployment was given back.
+    /// Number of releases of deployments.
     pub handed_over: i64,
-    /// Times that one was taken from a replica that had gone silent.
+    /// Number of deployments taken over from a silent replica.
     pub lost: i64,
-    /// From giving back to the next claim, the longest.
+    /// Longest time from a release to the next claim, in seconds.
     pub unowned: f64,
 }
 
-/// From now on, every change of a deployment that follows an execution is written down, by the database itself.
+/// Makes the database record every change of a deployment that follows an execution.
 pub async fn watch(look: &mut PgConnection) {
     let watching = "
         CREATE TABLE bench_changes (id text, news boolean, owner boolean, first_look boolean);
@@ -51,10 +51,10 @@ struct Followed {
     codes: Vec<String>,
 }
 
-/// Waits until all that the histories show is acted on, then looks.
+/// Waits until everything in the histories is acted on, and then takes the account.
 pub async fn settle(look: &mut PgConnection, sandbox: &SandboxProcess, last_arn: &str, count: usize) -> Account {
-    let reading = pipeline::read(&sandbox.history(last_arn).await, &Names::default(), false);
-    let last = reading.learned.last_history_event_id.unwrap();
+    let reading = pipeline::interpret(&sandbox.history(last_arn).await, &Names::default(), false);
+    let last = reading.facts.last_history_event_id.unwrap();
     let expected: Vec<String> = reading.events.iter().map(|event| event.code.as_str().to_owned()).collect();
     let behind = "SELECT count(*) FROM deployments WHERE active AND (step <> 'bench' AND last_history_event_id < $1)";
     let settled = until(LAST_NEWS, async || {
@@ -73,7 +73,7 @@ pub async fn settle(look: &mut PgConnection, sandbox: &SandboxProcess, last_arn:
     .await
     .unwrap();
     assert_eq!(followed.len(), count, "all are followed still");
-    // The first look, which has no news, says what it waits for.
+    // The first poll has no changes and sets `waiting_for`.
     let unexplained = "SELECT count(*) FROM bench_changes WHERE NOT news AND NOT owner AND NOT first_look";
     let unexplained: i64 = sqlx::query_scalar(unexplained).fetch_one(&mut *look).await.unwrap();
     let news: i64 = sqlx::query_scalar("SELECT count(DISTINCT id) FROM bench_changes WHERE news")
@@ -91,7 +91,7 @@ pub async fn settle(look: &mut PgConnection, sandbox: &SandboxProcess, last_arn:
     }
 }
 
-/// Steps of the deployments that were asked for which ended well more than once.
+/// Counts steps of the created deployments that succeeded more than once.
 async fn steps_twice(look: &mut PgConnection) -> usize {
     let all_ended = "SELECT count(*) FROM deployments WHERE owner = $1 AND active";
     let ended = until(LAST_NEWS, async || {
@@ -109,7 +109,7 @@ async fn steps_twice(look: &mut PgConnection) -> usize {
     usize::try_from(twice).unwrap()
 }
 
-/// Rules and targets of theirs that AWS was told of more often than once.
+/// Counts their rules and targets that were put to AWS more than once.
 async fn effects_twice(sandbox: &SandboxProcess) -> usize {
     let effects = sandbox.effects().await;
     let theirs = effects.repositories.iter().filter(|(name, _)| name.starts_with(DEPLOYED));
@@ -118,7 +118,7 @@ async fn effects_twice(sandbox: &SandboxProcess) -> usize {
     more as usize
 }
 
-/// Seconds from the giving back of a followed deployment to the next claim, the longest.
+/// Returns the longest time in seconds from the release of a followed deployment to its next claim.
 async fn unowned(look: &mut PgConnection) -> f64 {
     sqlx::query_scalar(
         "SELECT coalesce(max(extract(epoch FROM coalesce(

@@ -1,4 +1,4 @@
-//! A load balancer as a Service of a cluster is one: a new connection goes to the next replica that is ready, one that is open stays where it is.
+//! A load balancer that behaves like a cluster's Service: a new connection goes to the next ready replica, and an open one stays where it is.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The replicas that are ready; whoever is next stands first.
+/// The ready replicas; the first one gets the next connection.
 type Ready = Arc<Mutex<Vec<SocketAddr>>>;
 
 /// Listens until it is dropped.
@@ -32,12 +32,12 @@ impl Balancer {
         Self { address, ready, accepting }
     }
 
-    /// A replica has become ready.
+    /// Adds a replica that has become ready.
     pub fn add(&self, replica: SocketAddr) {
         self.ready.lock().unwrap().push(replica);
     }
 
-    /// A replica is to end.
+    /// Removes a replica that is about to end.
     pub fn remove(&self, replica: SocketAddr) {
         self.ready.lock().unwrap().retain(|other| *other != replica);
     }
@@ -49,7 +49,7 @@ impl Drop for Balancer {
     }
 }
 
-/// Carries bytes both ways until both sides have ended. With no replica, or one that does not listen, the client is hung up on.
+/// Carries bytes both ways until both sides have ended. Closes the client's connection when no replica listens.
 async fn carry(mut client: TcpStream, ready: Ready) {
     let next = {
         let mut ready = ready.lock().unwrap();

@@ -1,4 +1,4 @@
-//! What goes on before, during and after: events of deployments that the bench drives, and requests, deployments among them.
+//! Load before, during and after the update: events of deployments that the bench drives, and requests, among them new deployments.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,31 +17,31 @@ use uuid::Uuid;
 use crate::support::rows::{append, build_line};
 use crate::support::sandbox::SandboxProcess;
 
-/// Between two events of the bench's own deployments.
-const EVENT_EVERY: Duration = Duration::from_millis(50);
+/// Interval between two events of the bench's own deployments.
+const EVENT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Between two questions for a result, each asked on a kept connection and on a new one.
-const QUESTION_EVERY: Duration = Duration::from_millis(100);
+/// Interval between two requests for a result, each sent on a kept connection and on a new one.
+const QUERY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Between two deployments that are asked for.
-const DEPLOY_EVERY: Duration = Duration::from_millis(500);
+/// Interval between two new deployments.
+const DEPLOY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Owner of the repositories that are deployed.
+/// Owner of the deployed repositories.
 pub const DEPLOYED: &str = "short";
 
-/// Goes on until it is told to stop.
+/// Load that runs until it is stopped.
 pub struct Load {
     on: Arc<AtomicBool>,
     events: JoinHandle<usize>,
-    questions: JoinHandle<Answers>,
+    queries: JoinHandle<Answers>,
     deployments: JoinHandle<Answers>,
 }
 
-/// How requests were answered.
+/// Counts of answers to requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Answers {
     pub well: usize,
-    /// Another status than 200, or no answer.
+    /// Answers other than 200, and missing answers.
     pub badly: usize,
 }
 
@@ -53,21 +53,21 @@ impl Load {
         let asked = format!("http://{balancer}/api/v1/deploy/{}/result", own.1[0].id);
         Self {
             events: tokio::spawn(tell(db.clone(), own, Arc::clone(&on))),
-            questions: tokio::spawn(ask(asked, Arc::clone(&on))),
+            queries: tokio::spawn(ask(asked, Arc::clone(&on))),
             deployments: tokio::spawn(deploy(db.clone(), aws.id, balancer, Arc::clone(&on))),
             on,
         }
     }
 
-    /// Events told, and how questions and requests to deploy were answered.
+    /// Stops the load and returns the number of published events, and the answers to queries and to new deployments.
     pub async fn stop(self) -> (usize, Answers, Answers) {
         self.on.store(false, Ordering::Relaxed);
-        (self.events.await.unwrap(), self.questions.await.unwrap(), self.deployments.await.unwrap())
+        (self.events.await.unwrap(), self.queries.await.unwrap(), self.deployments.await.unwrap())
     }
 }
 
 async fn tell(db: Db, (me, mut rows): (Uuid, Vec<Deployment>), on: Arc<AtomicBool>) -> usize {
-    let mut ticks = tokio::time::interval(EVENT_EVERY);
+    let mut ticks = tokio::time::interval(EVENT_INTERVAL);
     let mut n = 0;
     while on.load(Ordering::Relaxed) {
         ticks.tick().await;
@@ -82,7 +82,7 @@ async fn tell(db: Db, (me, mut rows): (Uuid, Vec<Deployment>), on: Arc<AtomicBoo
 async fn ask(url: String, on: Arc<AtomicBool>) -> Answers {
     let kept = reqwest::Client::new();
     let fresh = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-    let mut ticks = tokio::time::interval(QUESTION_EVERY);
+    let mut ticks = tokio::time::interval(QUERY_INTERVAL);
     let mut answers = Answers::default();
     while on.load(Ordering::Relaxed) {
         ticks.tick().await;
@@ -93,10 +93,10 @@ async fn ask(url: String, on: Arc<AtomicBool>) -> Answers {
     answers
 }
 
-/// Asks for deployments of repositories that are not there: each does the steps before the clone, which leave their traces in AWS, and fails.
+/// Creates deployments of repositories that do not exist: each runs the steps before the clone, which leave traces in AWS, and fails.
 async fn deploy(db: Db, aws: String, balancer: SocketAddr, on: Arc<AtomicBool>) -> Answers {
     let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-    let mut ticks = tokio::time::interval(DEPLOY_EVERY);
+    let mut ticks = tokio::time::interval(DEPLOY_INTERVAL);
     let mut answers = Answers::default();
     for n in 0.. {
         ticks.tick().await;

@@ -1,16 +1,16 @@
 //! A rolling update as the chart does it, under streams and deployments: `cargo bench --bench rolling`.
 //!
-//! Two replicas (the release program) on a durable Postgres, behind a load balancer of the bench's own; 200 deployments that follow
-//! executions of a sandbox in its own process, 1,000 viewers, half of them of those and half of 20 deployments that the bench tells 20 events
-//! a second of; two deployments a second are asked for through the load balancer, and twenty questions. Then, as `maxSurge` 1 and
-//! `maxUnavailable` 0 have it: a replica more; once it is ready, an old one leaves the load balancer, and ends `preStopSeconds` later. A pod that is
-//! ending does not count, so that the second new one starts at once: both old ones end at nearly the same time.
+//! Two replicas (the release program) on a durable Postgres run behind a load balancer of the bench. 200 deployments follow executions of a sandbox
+//! in a separate process. 1,000 viewers read streams, half of them of those deployments and half of 20 deployments for which the bench publishes 20
+//! events per second. Two deployments and twenty queries per second are sent through the load balancer. Then, as with `maxSurge` 1 and
+//! `maxUnavailable` 0: one more replica starts; once it is ready, an old one leaves the load balancer and ends `preStopSeconds` later. An ending pod
+//! does not count, so the second new one starts immediately: both old ones end at nearly the same time.
 //!
-//! The executions have news at a steady rate before, during and after the roll: they were started evenly over [`SPREAD`], their
-//! histories are shown [`LAG`] later, and they go to their second state after [`ENSURE_INFRA`]. There they stay. Lateness is what the sandbox sees: the gap
-//! between two readings of one history, less the two seconds, of all gaps that ended between the first start and two seconds after the last end.
+//! The executions change at a steady rate before, during and after the roll: they were started evenly over [`SPREAD`], their histories become visible
+//! [`LAG`] later, and they enter their second state after [`ENSURE_INFRA`]. There they stay. The sandbox measures lateness: the gap between two reads
+//! of one history, minus the two seconds, over all gaps that ended between the first start and two seconds after the last end.
 //!
-//! `PANDA_BENCH_DEPLOYMENTS`, `PANDA_BENCH_VIEWERS` and `PANDA_BENCH_ROLLS` (3) say how many there are.
+//! `PANDA_BENCH_DEPLOYMENTS`, `PANDA_BENCH_VIEWERS` and `PANDA_BENCH_ROLLS` (3) set the numbers.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -34,16 +34,16 @@ use support::postgres::Server;
 use support::sandbox::serve_if_asked;
 use update::{Sizes, Update, update};
 
-/// Over which the executions were started.
+/// Period over which the executions are started.
 pub const SPREAD: Duration = Duration::from_secs(30);
 
-/// How much later their histories are shown: longer than the spread and all preparation.
+/// Delay of their histories: longer than the spread and all preparation.
 pub const LAG: Duration = Duration::from_secs(55);
 
-/// After which an execution has its second news.
+/// Time after which an execution changes for the second time.
 pub const ENSURE_INFRA: Duration = Duration::from_secs(20);
 
-/// For how long there is news before the roll.
+/// Period of changes before the roll.
 pub const BEFORE: Duration = Duration::from_secs(8);
 
 #[tokio::main]
@@ -51,7 +51,7 @@ async fn main() {
     serve_if_asked().await;
     let sizes = Sizes {
         deployments: number("PANDA_BENCH_DEPLOYMENTS", 200),
-        told: 20,
+        published: 20,
         viewers: number("PANDA_BENCH_VIEWERS", 1_000),
     };
     let server = Server::start().await;
@@ -82,14 +82,14 @@ fn report(sizes: &Sizes, rolls: &[Update]) {
     let (delivered, came_back) = (sum(&|roll| roll.viewers.delivered), sum(&|roll| roll.viewers.came_back));
     let handed_over: i64 = rolls.iter().map(|roll| roll.account.handed_over).sum();
     let silent: i64 = rolls.iter().map(|roll| roll.account.lost).sum();
-    let requests = sum(&|roll| roll.questions.well + roll.deploys.well);
-    let refused = sum(&|roll| roll.questions.badly + roll.deploys.badly);
+    let requests = sum(&|roll| roll.queries.well + roll.deploys.well);
+    let refused = sum(&|roll| roll.queries.badly + roll.deploys.badly);
     let deploys = sum(&|roll| roll.deploys.well);
 
     head();
     line("rolls of two replicas", rolls.len(), "");
     line("deployments followed, viewers", format!("{}, {}", sizes.deployments, sizes.viewers), "");
-    line("events delivered; streams that ended and were opened anew", format!("{delivered}; {came_back}"), "");
+    line("events delivered; streams that ended and were reopened", format!("{delivered}; {came_back}"), "");
     line("events lost", lost, "0");
     line("events that a viewer saw twice or out of order", twice, "0");
     line("viewers not back", not_back, "0");
@@ -121,7 +121,7 @@ fn report(sizes: &Sizes, rolls: &[Update]) {
     );
 }
 
-/// Waits until `done`; false when that does not come about in time.
+/// Waits until `done`; false when the time limit passes first.
 pub async fn until(within: Duration, mut done: impl AsyncFnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     while !done().await {

@@ -1,9 +1,9 @@
-//! One roll from its preparation to its account.
+//! One rolling update from preparation to account.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use panda::sandbox::{ExecutionFault, Faults, Outcome as ExecutionOutcome};
+use panda_sandbox::{ExecutionFault, Faults, Outcome as ExecutionOutcome};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -19,42 +19,42 @@ use crate::{BEFORE, ENSURE_INFRA, LAG, SPREAD};
 
 const REPLICAS: usize = 2;
 
-/// As the chart has them.
+/// Defaults of the chart.
 const CHART: &str = include_str!("../../helm/panda/values.yaml");
 
-/// In which every viewer has to be back.
+/// Time limit for every viewer to reconnect.
 const BACK: Duration = Duration::from_secs(30);
 
-/// How many of each there are.
+/// Numbers of deployments and viewers.
 pub struct Sizes {
-    /// That follow executions.
+    /// Deployments that follow executions.
     pub deployments: usize,
-    /// That the bench tells events of.
-    pub told: usize,
+    /// Deployments whose events the bench publishes.
+    pub published: usize,
     pub viewers: usize,
 }
 
-/// What one roll showed.
+/// Results of one rolling update.
 pub struct Update {
-    /// From the first new replica's start to the last old one's end.
+    /// Time from the first new replica's start to the last old one's end.
     pub took: Duration,
-    /// From SIGTERM to the end of the process, the longer one.
+    /// Longer time of the two from SIGTERM to the end of the process.
     pub exit: Duration,
-    /// From the last end until every viewer has a stream again.
+    /// Time from the last end until every viewer has a stream again.
     pub back: Duration,
-    /// In milliseconds.
+    /// Lateness before the roll in milliseconds.
     pub before_p99: u64,
     pub late_p50: u64,
     pub late_p99: u64,
-    /// Between two readings of one history.
+    /// Longest time between two reads of one history, in milliseconds.
     pub longest_gap: u64,
     pub account: Account,
     pub viewers: Outcome,
-    pub questions: Answers,
+    pub queries: Answers,
     pub deploys: Answers,
 }
 
-/// Prepares, rolls and looks.
+/// Prepares, rolls and takes the account.
 pub async fn update(database: &Database, sizes: &Sizes) -> Update {
     let db = &database.db;
     let sandbox = SandboxProcess::start_with(ENSURE_INFRA);
@@ -65,7 +65,7 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
     let mut look = database.look().await;
     account::watch(&mut look).await;
     let followed: Vec<String> = sqlx::query_scalar("SELECT id FROM deployments").fetch_all(&mut look).await.unwrap();
-    let own = rows::own(db, "told", sizes.told).await;
+    let own = rows::own(db, "published", sizes.published).await;
     database.settle().await;
 
     let balancer = Balancer::start().await;
@@ -73,9 +73,9 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
     for _ in 0..REPLICAS {
         old.push(another(database, &sandbox, &balancer).await);
     }
-    let told = own.1.iter().map(|row| row.id.clone()).cycle().take(sizes.viewers / 2);
+    let published = own.1.iter().map(|row| row.id.clone()).cycle().take(sizes.viewers / 2);
     let followed = followed.into_iter().cycle().take(sizes.viewers - sizes.viewers / 2);
-    let viewers = Viewers::open(balancer.address, told.chain(followed)).await;
+    let viewers = Viewers::open(balancer.address, published.chain(followed)).await;
     let load = Load::start(db, own, &sandbox, balancer.address).await;
     assert!(begun.elapsed() < LAG, "the preparation took {:?}: the news has begun already", begun.elapsed());
 
@@ -87,15 +87,15 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
     let rolled = roll(old, database, &sandbox, &balancer).await;
     let ended = Instant::now();
     assert!(begun.elapsed() < LAG + SPREAD + ENSURE_INFRA, "the roll outlasted the news: {:?}", rolled.took);
-    // A viewer that is not back by then is counted below.
+    // A viewer that has not reconnected by then is counted below.
     viewers.all_open(BACK).await;
     let back = ended.elapsed();
-    // The gaps that were open at the end have ended by then.
+    // Gaps that were open at the end have ended by then.
     sleep_until(ended + Duration::from_millis(2_500)).await;
     let gaps = sandbox.gaps().await;
 
     sleep_until(begun + LAG + SPREAD + ENSURE_INFRA + Duration::from_secs(1)).await;
-    let (_, questions, deploys) = load.stop().await;
+    let (_, queries, deploys) = load.stop().await;
     let account = account::settle(&mut look, &sandbox, arns.last().unwrap(), sizes.deployments).await;
     let viewers = viewers.outcome(&mut look).await;
     drop(rolled.new);
@@ -109,7 +109,7 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
         longest_gap: gaps.keys().last().copied().unwrap_or_default(),
         account,
         viewers,
-        questions,
+        queries,
         deploys,
     }
 }
@@ -117,11 +117,10 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
 struct Rolled {
     took: Duration,
     exit: Duration,
-    /// The replicas that go on.
+    /// The replicas that remain.
     new: Vec<Panda>,
 }
 
-/// The update itself.
 async fn roll(old: Vec<Panda>, database: &Database, sandbox: &SandboxProcess, balancer: &Balancer) -> Rolled {
     let begun = Instant::now();
     let (mut new, mut leaving) = (Vec::new(), JoinSet::new());
@@ -137,10 +136,10 @@ async fn roll(old: Vec<Panda>, database: &Database, sandbox: &SandboxProcess, ba
     Rolled { took: begun.elapsed(), exit: exits.into_iter().max().unwrap(), new }
 }
 
-/// One replica more, which is in the load balancer once it is ready.
+/// Starts one more replica and adds it to the load balancer once it is ready.
 async fn another(database: &Database, sandbox: &SandboxProcess, balancer: &Balancer) -> Panda {
     let (mut options, variables) = sandbox.for_panda();
-    // All viewers come from one address; and no repository is where the load balancer is.
+    // All viewers come from one address; and no repository exists at the load balancer's address.
     options.push("--max-streams-per-client=100000".to_owned());
     options.push(format!("--github-url=http://{}", balancer.address));
     let panda = Panda::start_with(&database.url, &options, &variables).await;
@@ -157,7 +156,7 @@ fn they_stay_in_their_second_state() -> Faults {
     }
 }
 
-/// How long a replica goes on serving once it has left the load balancer.
+/// Returns the time for which a replica keeps serving after it has left the load balancer.
 fn pre_stop() -> Duration {
     let value = CHART.lines().find_map(|line| line.trim().strip_prefix("preStopSeconds:")).unwrap();
     Duration::from_secs(value.trim().parse().unwrap())

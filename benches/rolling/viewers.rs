@@ -1,4 +1,4 @@
-//! Viewers that come back as an EventSource does: after `retry`, with the id of the last event; any answer but 200 ends them.
+//! Viewers that reconnect like an EventSource: after `retry`, with the id of the last event; any answer but 200 ends them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,10 @@ use tokio::task::JoinSet;
 
 use crate::until;
 
-/// What browsers wait as long as no stream has said otherwise.
+/// Default of browsers until a stream sets another delay.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// Streams that are opened at once.
-const AT_ONCE: usize = 50;
+const CONCURRENCY: usize = 50;
 
 /// Viewers, each of one deployment.
 pub struct Viewers {
@@ -25,22 +24,22 @@ pub struct Viewers {
     all: Vec<(String, Arc<Mutex<Seen>>)>,
 }
 
-/// What one of them has seen.
+/// State of one viewer.
 #[derive(Default)]
 struct Seen {
-    /// Ids of events, in the order of their arrival.
+    /// Ids of events, in the order of arrival.
     ids: Vec<String>,
     longest_absence: Duration,
     came_back: usize,
 }
 
-/// What became of all of them.
+/// Results over all viewers.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub delivered: usize,
     /// Events in the table that a viewer has not had.
     pub lost: usize,
-    /// Events that came to a viewer again, or before one that is older.
+    /// Events that a viewer got again, or before an older one.
     pub twice: usize,
     pub not_back: usize,
     pub came_back: usize,
@@ -48,7 +47,7 @@ pub struct Outcome {
 }
 
 impl Viewers {
-    /// One viewer for each of `deployments`; all have a stream when this returns.
+    /// Opens one viewer for each of `deployments`; all have a stream when this returns.
     pub async fn open(balancer: SocketAddr, deployments: impl Iterator<Item = String>) -> Self {
         let mut viewers = Self { tasks: JoinSet::new(), open: Arc::default(), all: Vec::new() };
         for deployment in deployments {
@@ -56,7 +55,7 @@ impl Viewers {
             let url = format!("http://{balancer}/api/v1/deploy/{deployment}/events");
             viewers.tasks.spawn(view(url, Arc::clone(&seen), Arc::clone(&viewers.open)));
             viewers.all.push((deployment, seen));
-            if viewers.all.len().is_multiple_of(AT_ONCE) {
+            if viewers.all.len().is_multiple_of(CONCURRENCY) {
                 viewers.all_open(Duration::from_secs(30)).await;
             }
         }
@@ -64,37 +63,37 @@ impl Viewers {
         viewers
     }
 
-    /// Waits until each has a stream; whether that was so in time.
+    /// Waits until each viewer has a stream; false when the time limit passes first.
     pub async fn all_open(&self, within: Duration) -> bool {
         until(within, async || self.open.load(Ordering::Relaxed) == self.all.len()).await
     }
 
-    /// Compares what they have had with the table, to which nothing is added any more. What is under way has a moment to arrive.
+    /// Compares the viewers' events with the table, to which nothing is added any more, after a moment for events in transit.
     pub async fn outcome(mut self, look: &mut PgConnection) -> Outcome {
         let rows: Vec<(String, String)> =
             sqlx::query_as("SELECT deployment_id, id::text FROM deployment_events ORDER BY deployment_id, seq")
                 .fetch_all(look)
                 .await
                 .unwrap();
-        let told = |deployment: &str| -> Vec<&str> {
+        let expected = |deployment: &str| -> Vec<&str> {
             let from = rows.partition_point(|row| row.0.as_str() < deployment);
             rows[from..].iter().take_while(|row| row.0 == deployment).map(|row| row.1.as_str()).collect()
         };
-        let complete = async || self.all.iter().all(|(id, seen)| seen.lock().unwrap().ids.len() >= told(id).len());
+        let complete = async || self.all.iter().all(|(id, seen)| seen.lock().unwrap().ids.len() >= expected(id).len());
         until(Duration::from_secs(15), complete).await;
         let mut outcome =
             Outcome { not_back: self.all.len() - self.open.load(Ordering::Relaxed), ..Outcome::default() };
         self.tasks.shutdown().await;
         for (deployment, seen) in &self.all {
-            let (seen, told) = (seen.lock().unwrap(), told(deployment));
+            let (seen, expected) = (seen.lock().unwrap(), expected(deployment));
             outcome.delivered += seen.ids.len();
             outcome.came_back += usize::from(seen.came_back > 0);
             outcome.longest_absence = outcome.longest_absence.max(seen.longest_absence);
-            outcome.lost += told.iter().filter(|id| !seen.ids.iter().any(|had| had == *id)).count();
-            // Each event is to be the one after that before it: whatever is not has come before.
+            outcome.lost += expected.iter().filter(|id| !seen.ids.iter().any(|had| had == *id)).count();
+            // Each event has to follow its predecessor directly: an event that does not was delivered before.
             let mut next = 0;
             for id in &seen.ids {
-                match told[next..].iter().position(|other| other == id) {
+                match expected[next..].iter().position(|other| other == id) {
                     Some(place) => next += place + 1,
                     None => outcome.twice += 1,
                 }
@@ -127,9 +126,9 @@ async fn view(url: String, seen: Arc<Mutex<Seen>>, open: Arc<AtomicUsize>) {
                 }
                 open.fetch_sub(1, Ordering::Relaxed);
             }
-            // As an EventSource does, which gives up at any other answer.
+            // Ends at any other answer, as an EventSource does.
             Ok(_) => return,
-            // A connection that breaks, or does not come about, is tried again.
+            // Retries after a connection that broke or could not be opened.
             Err(_) => {}
         }
         away.get_or_insert_with(Instant::now);

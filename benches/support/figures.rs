@@ -1,6 +1,6 @@
-//! Numbers from measurements, and the table they are printed in.
+//! Statistics of measurements, and the table in which they are printed.
 
-/// The value below which `share` of `values` lie.
+/// Returns the value below which `share` of `values` lie.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the length")]
 pub fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
@@ -8,27 +8,25 @@ pub fn percentile(values: &[f64], share: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
 
-/// The middle one.
 pub fn median(values: &[f64]) -> f64 {
     percentile(values, 0.5)
 }
 
-/// One line of a bench's table.
+/// Prints one line of a bench's table.
 pub fn line(figure: &str, measured: impl std::fmt::Display, to_reach: &str) {
     println!("{figure:<58} {measured:>16} {to_reach:>14}");
 }
 
-/// The table's head.
 pub fn head() {
     line("figure", "measured", "to reach");
 }
 
-/// A whole number of seconds from the environment, for longer or shorter runs.
+/// Reads a whole number of seconds from the environment, for longer or shorter runs.
 pub fn seconds(variable: &str, default: u64) -> std::time::Duration {
     std::time::Duration::from_secs(number(variable, default))
 }
 
-/// A whole number from the environment, for larger or smaller runs.
+/// Reads a whole number from the environment, for larger or smaller runs.
 pub fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
     std::env::var(variable)
         .ok()

@@ -1,5 +1,5 @@
-//! What the benches share.
-#![allow(dead_code, reason = "each bench is a program of its own and uses a part of this")]
+//! Shared code of the benches.
+#![allow(dead_code, reason = "each bench is a separate program and uses a part of this")]
 
 pub mod figures;
 pub mod postgres;

@@ -1,7 +1,11 @@
-//! A Postgres server of the bench's own, durable: fsync and synchronous commits are on, as in production.
+//! A dedicated, durable Postgres server: fsync and synchronous commits are on, as in production.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
 
 use panda::db::{Db, DbOptions};
-use panda::sandbox::parts::{Postgres, PostgresOptions, temporary_folder};
+use panda_dev_services::{Postgres, PostgresOptions, temporary_folder};
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use sqlx::{Connection, Executor, PgConnection};
@@ -11,14 +15,14 @@ use uuid::Uuid;
 
 use super::process::cpu_of;
 
-/// Connections that a bench's own pool has: `panda serve`'s default.
+/// Connections of a bench's own pool: `panda serve`'s default.
 const CONNECTIONS: u32 = 16;
 
 /// The server; dropping it ends it and removes its folder.
 pub struct Server {
     postgres: Postgres,
     postmaster: u32,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Server {
@@ -35,10 +39,10 @@ impl Server {
         assert_eq!(settings, ("on".into(), "on".into()), "the figures are those of a durable database");
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
         let postmaster = cpu_of(backend.unsigned_abs()).unwrap().parent;
-        Self { postgres, postmaster, _dir: dir }
+        Self { postgres, postmaster, dir }
     }
 
-    /// A new, empty database.
+    /// Creates a new, empty database.
     pub async fn empty_database(&self) -> Url {
         let name = format!("panda_bench_{}", Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(self.postgres.url().expose_secret()).await.unwrap();
@@ -46,22 +50,49 @@ impl Server {
         self.postgres.url_of(&name).expose_secret().parse().unwrap()
     }
 
-    /// A new database with Panda's schema.
+    /// Creates a new database with Panda's schema.
     pub async fn database(&self) -> Database {
         let url = self.empty_database().await;
-        let options = DbOptions {
-            url: SecretString::from(url.to_string()).into(),
-            access: panda::db::connect::Access::default(),
-            max_connections: CONNECTIONS,
-            acquire_timeout: std::time::Duration::from_mins(1),
-            keyring: Some(std::sync::Arc::new(keyring())),
-        };
-        let db = Db::new(&options).unwrap();
+        let db = open(url.as_str());
         db.migrate().await.unwrap();
         Database { db, url }
     }
 
-    /// Processor time of the whole server so far, in seconds.
+    /// Starts a streaming standby of this server, without which no commit returns.
+    pub async fn standby(&self) -> Standby {
+        let dir = temporary_folder().unwrap();
+        let (own, copy) = (self.dir.path().join("postgres"), dir.path().join("postgres"));
+        let mut admin = PgConnection::connect(self.postgres.url().expose_secret()).await.unwrap();
+        let bin: String = sqlx::query_scalar("SELECT setting FROM pg_config() WHERE name = 'BINDIR'")
+            .fetch_one(&mut admin)
+            .await
+            .unwrap();
+        let url: Url = self.postgres.url().expose_secret().parse().unwrap();
+        std::fs::create_dir(&copy).unwrap();
+        let mut backup = Command::new(Path::new(&bin).join("pg_basebackup"));
+        backup.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "-h", "127.0.0.1"]);
+        backup.args(["-U", "postgres", "-p", &self.postgres.port().to_string(), "-D"]).arg(copy.join("cluster"));
+        run(backup.env("PGPASSWORD", url.password().unwrap()));
+        // Both servers have one password and one owner.
+        std::fs::copy(own.join("password"), copy.join("password")).unwrap();
+        let owner = std::fs::metadata(own.join("cluster")).unwrap();
+        run(Command::new("chown").arg("-R").arg(format!("{}:{}", owner.uid(), owner.gid())).arg(&copy));
+        let postgres = Postgres::start(PostgresOptions { data_dir: copy, durable: true }).await.unwrap();
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
+        admin.execute("SELECT pg_reload_conf()").await.unwrap();
+        Standby { postgres, _dir: dir }
+    }
+
+    /// Ends the server as a crash does.
+    pub fn crash(&self) {
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.postmaster.cast_signed()),
+            nix::sys::signal::Signal::SIGQUIT,
+        )
+        .unwrap();
+    }
+
+    /// Returns the processor time of the whole server so far, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         let mut total = cpu_of(self.postmaster).map_or(0.0, |cpu| cpu.own + cpu.ended_children);
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -73,6 +104,54 @@ impl Server {
     }
 }
 
+/// A standby; dropping it ends it and removes its folder.
+pub struct Standby {
+    postgres: Postgres,
+    _dir: TempDir,
+}
+
+impl Standby {
+    /// An address of both servers: of the one that takes writes.
+    pub fn either(&self, database: &Database) -> String {
+        let primary = format!("127.0.0.1:{}", database.url.port().unwrap());
+        database.url.as_str().replace(&primary, &format!("{primary},127.0.0.1:{}", self.postgres.port()))
+    }
+
+    /// Makes it the primary.
+    pub async fn promote(&self) {
+        let mut admin = PgConnection::connect(self.postgres.url().expose_secret()).await.unwrap();
+        // The setting copied from the primary would make commits wait for a standby.
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = ''").await.unwrap();
+        admin.execute("SELECT pg_reload_conf()").await.unwrap();
+        let promoted: bool = sqlx::query_scalar("SELECT pg_promote(true, 60)").fetch_one(&mut admin).await.unwrap();
+        assert!(promoted);
+    }
+
+    /// A connection to the promoted server's `database`.
+    pub async fn look(&self, database: &Database) -> PgConnection {
+        let mut url = database.url.clone();
+        url.set_port(Some(self.postgres.port())).unwrap();
+        PgConnection::connect(url.as_str()).await.unwrap()
+    }
+}
+
+/// Opens the database at `url`, which may name several servers.
+pub fn open(url: &str) -> Db {
+    let options = DbOptions {
+        url: SecretString::from(url).into(),
+        access: panda::db::connect::Access::default(),
+        max_connections: CONNECTIONS,
+        acquire_timeout: std::time::Duration::from_mins(1),
+        keyring: Some(std::sync::Arc::new(keyring())),
+    };
+    Db::new(&options).unwrap()
+}
+
+fn run(command: &mut Command) {
+    let ended = command.output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
 /// A database with Panda's schema.
 pub struct Database {
     pub db: Db,
@@ -80,12 +159,12 @@ pub struct Database {
 }
 
 impl Database {
-    /// A connection for looking on.
+    /// Opens a connection for observing the database.
     pub async fn look(&self) -> PgConnection {
         PgConnection::connect(self.url.as_str()).await.unwrap()
     }
 
-    /// As autovacuum leaves it in time: what filled the tables is not what is measured.
+    /// Vacuums as autovacuum would in time, because the filling of the tables is not measured.
     pub async fn settle(&self) {
         let mut connection = self.look().await;
         connection.execute("VACUUM ANALYZE").await.unwrap();
@@ -93,12 +172,12 @@ impl Database {
     }
 }
 
-/// Until whatever was done before is in Postgres's statistics: a backend at rest reports after ten seconds.
+/// Waits until all earlier work is in Postgres's statistics: an idle backend reports after ten seconds.
 pub async fn statistics_arrived() {
     tokio::time::sleep(std::time::Duration::from_secs(11)).await;
 }
 
-/// Transactions that ended in this database so far; a statement outside a transaction block is one.
+/// Counts the transactions that ended in this database so far; a statement outside a transaction block is one.
 pub async fn transactions(look: &mut PgConnection) -> i64 {
     sqlx::query_scalar("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")
         .fetch_one(look)
@@ -106,7 +185,7 @@ pub async fn transactions(look: &mut PgConnection) -> i64 {
         .unwrap()
 }
 
-/// What became of the rows of `deployments` so far.
+/// Update statistics of the rows of `deployments` so far.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub struct RowStats {
     pub updates: i64,
@@ -125,7 +204,7 @@ pub async fn row_stats(look: &mut PgConnection) -> RowStats {
     .unwrap()
 }
 
-/// What seals the secrets of benches.
+/// Keys that encrypt the secrets of benches.
 fn keyring() -> panda::domain::keyring::Keyring {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
     let text = secrecy::SecretString::from(std::fs::read_to_string(file).unwrap());

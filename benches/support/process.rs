@@ -1,4 +1,4 @@
-//! The release program as a process of its own.
+//! The release program as a separate process.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,26 +13,31 @@ pub struct Panda {
 }
 
 impl Panda {
-    /// Starts `panda serve` on the database `url` and waits until it says that it is ready.
+    /// Starts `panda serve` on the database `url` and waits until it reports that it is ready.
     pub async fn start(url: &Url) -> Self {
         Self::start_with(url, &[], &[]).await
     }
 
-    /// The same, with further options and variables.
+    /// Starts it with further options and variables.
     pub async fn start_with(url: &Url, options: &[String], variables: &[(&str, String)]) -> Self {
+        Self::start_at(url.as_str(), options, variables).await
+    }
+
+    /// The same, with an address that may name several servers.
+    pub async fn start_at(url: &str, options: &[String], variables: &[(&str, String)]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let base = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_panda"))
             .args(["serve", &format!("--listen=127.0.0.1:{port}"), "--controller-region=ap-northeast-2"])
-            // All that is measured comes from one address, unless a bench wants the limit.
+            // All clients of a bench share one address, so its limit is raised unless a bench measures it.
             .args(
                 (!options.iter().any(|option| option.starts_with("--rate-per-client=")))
                     .then_some("--rate-per-client=0"),
             )
             .arg(concat!("--key-file=", env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys"))
             .args(options)
-            .env("PANDA_DATABASE_URL", url.as_str())
+            .env("PANDA_DATABASE_URL", url)
             .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -46,17 +51,17 @@ impl Panda {
         Self { child, base, ready_ms: started.elapsed().as_secs_f64() * 1_000.0 }
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub fn address(&self) -> std::net::SocketAddr {
         self.base.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
-    /// Resident memory now.
+    /// Returns the resident memory now.
     pub fn resident_mib(&self) -> f64 {
         resident_mib(self.child.id())
     }
 
-    /// Asks it to end, as a rolling update does, and waits until it has; how long that took.
+    /// Sends SIGTERM, as a rolling update does, waits for the end of the process, and returns the time that took.
     pub async fn terminate(&mut self) -> Duration {
         let begun = Instant::now();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().cast_signed()), nix::sys::signal::SIGTERM)
@@ -71,12 +76,11 @@ impl Panda {
         }
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// User and system time so far.
+    /// Returns user and system time so far.
     pub fn cpu_seconds(&self) -> f64 {
         cpu_of(self.child.id()).map_or(0.0, |cpu| cpu.own)
     }
@@ -89,15 +93,15 @@ impl Drop for Panda {
     }
 }
 
-/// Resident memory of a process now.
+/// Returns the resident memory of a process now.
 pub fn resident_mib(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_024.0
 }
 
-/// Processor time of all threads of a process, in seconds, as the scheduler counts it: to the nanosecond, where `/proc/*/stat` has
-/// hundredths of a second. Threads that have ended are not in it.
+/// Returns the processor time of all threads of a process in seconds, as the scheduler counts it: to the nanosecond, where `/proc/*/stat` has
+/// hundredths of a second. Excludes threads that have ended.
 pub fn scheduled_seconds(pid: u32) -> f64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let nanoseconds = threads.filter_map(|thread| {
@@ -107,7 +111,7 @@ pub fn scheduled_seconds(pid: u32) -> f64 {
     nanoseconds.sum::<u64>() as f64 / 1e9
 }
 
-/// Processor time from /proc; its unit is a hundredth of a second on every Linux that we know.
+/// Processor time from /proc; its unit is a hundredth of a second on every known Linux.
 pub struct Cpu {
     pub parent: u32,
     /// Of the process, in seconds.
@@ -116,10 +120,10 @@ pub struct Cpu {
     pub ended_children: f64,
 }
 
-/// That of a process; none when it has ended.
+/// Returns the processor time of a process; none when it has ended.
 pub fn cpu_of(pid: u32) -> Option<Cpu> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before the bracket may hold anything.
+    // The name before the bracket may contain anything.
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     let seconds = |at: usize| fields[at].parse::<f64>().unwrap_or_default() / 100.0;
     Some(Cpu {

@@ -1,4 +1,4 @@
-//! Deployments by the thousand, made through the program's own database code.
+//! Thousands of deployments, made through the program's own database code.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ use uuid::Uuid;
 /// A step that no server knows: its rows are left to the bench.
 pub const STEP: &str = "bench";
 
-/// Statements under way at once while rows are made.
-const AT_ONCE: usize = 16;
+/// Concurrent statements while rows are made.
+const CONCURRENCY: usize = 16;
 
-/// Makes `count` RUNNING deployments at [`STEP`], each of its own target.
+/// Creates `count` RUNNING deployments at [`STEP`], each with a separate target.
 pub async fn create(db: &Db, count: usize) {
     create_of(db, "shop", count).await;
 }
 
-/// The same, of repositories whose names begin with `repo`: for a second lot in one database.
+/// Creates deployments of repositories whose names begin with `repo`, for a second set in one database.
 pub async fn create_of(db: &Db, repo: &str, count: usize) {
     let github = GithubConnection {
         id: ids::github_connection_id(),
@@ -62,7 +62,7 @@ pub async fn create_of(db: &Db, repo: &str, count: usize) {
             trace: None,
             concurrency: Concurrency::Reject,
         })
-        .for_each_concurrent(AT_ONCE, |new| async move {
+        .for_each_concurrent(CONCURRENCY, |new| async move {
             let created =
                 db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();
             assert!(matches!(created, Created::New(_)), "{created:?}");
@@ -70,7 +70,7 @@ pub async fn create_of(db: &Db, repo: &str, count: usize) {
         .await;
 }
 
-/// Registers a replica that lives as long as any bench.
+/// Registers a replica whose lease outlasts any bench.
 pub async fn replica(db: &Db) -> Uuid {
     let me = Uuid::now_v7();
     db.register_replica(me, Uuid::now_v7(), "bench", Duration::from_mins(30)).await.unwrap();
@@ -86,32 +86,32 @@ pub async fn claim(db: &Db, me: Uuid, count: usize) -> Vec<Deployment> {
     db.load_owned(me, &ids).await.unwrap()
 }
 
-/// Deployments that only the bench advances, as the replica that it is.
+/// Creates deployments that only the bench advances, as a replica.
 pub async fn own(db: &Db, repo: &str, count: usize) -> (Uuid, Vec<Deployment>) {
     create_of(db, repo, count).await;
     let me = replica(db).await;
     (me, claim(db, me, count).await)
 }
 
-/// One event more.
+/// Builds a change with one more event.
 pub fn build_line(n: usize, message: String) -> Change {
     let event = Event::new(EventCode::BuildProgress).with("message", message).keyed(n);
     Change { events: vec![event], ..Change::default() }
 }
 
-/// Commits it, as the owner that the bench is: a commit that is refused would leave viewers waiting for nothing.
+/// Commits a change as the owner, and fails unless it was applied: viewers would wait for ever for a refused one.
 pub async fn append(db: &Db, row: &mut Deployment, me: Uuid, change: Change) {
     let committed = db.commit(row, me, change).await.unwrap();
     assert_eq!(committed, Committed::Done { new_events: 1 });
 }
 
-/// Makes `count` deployments and moves each on by `change`, which also says what it waits for there; nobody owns them then.
+/// Creates `count` deployments, advances each by `change`, which also sets `waiting_for`, and releases them.
 pub async fn place(db: &Db, count: usize, change: impl Fn(usize) -> Change) {
     create(db, count).await;
     let me = replica(db).await;
     let rows = claim(db, me, count).await;
     stream::iter(rows.into_iter().enumerate())
-        .for_each_concurrent(AT_ONCE, |(n, mut row)| {
+        .for_each_concurrent(CONCURRENCY, |(n, mut row)| {
             let change = Change { release: true, ..change(n) };
             async move {
                 let committed = db.commit(&mut row, me, change).await.unwrap();

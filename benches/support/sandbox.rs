@@ -1,9 +1,9 @@
-//! The sandbox in a process of its own, with executions under way by the thousand.
+//! The sandbox in a separate process, with thousands of running executions.
 //!
-//! A bench starts itself once more as that process (see [`serve_if_asked`]), so that the sandbox's work is not Panda's and neither is the
-//! bench's. The executions are real ones of the sandbox: each was started by a push notification as the registry sends them, through
-//! the rule, the bus and its permission. They stay in `EnsureInfra`, whose work for one repository is one small service: no image is
-//! pushed and no container started, which thousands of would measure the Docker engine.
+//! A bench starts itself again as that process (see [`serve_if_asked`]), so that the sandbox's work counts neither as Panda's nor as the bench's. The
+//! executions are real ones of the sandbox: each was started by a push notification as the registry sends it, through the rule, the bus and its
+//! permission. They stay in `EnsureInfra`, whose work for one repository is one small service: no image is pushed and no container started, because
+//! thousands of those would measure the Docker engine.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _, Write as _};
@@ -17,25 +17,25 @@ use panda::domain::deployment::Facts;
 use panda::domain::history::HistoryEvent;
 use panda::domain::ids;
 use panda::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
-use panda::sandbox::{Effects, Faults, RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing};
+use panda_sandbox::{Effects, Faults, RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// `panda serve`'s default.
+/// Polling interval of `panda serve` unless configured.
 const POLL_MS: u64 = 2_000;
 const ROLE: &str = "--sandbox-process";
-/// How long `EnsureInfra` takes, in milliseconds.
+/// Option with the duration of `EnsureInfra`, in milliseconds.
 const ENSURE_INFRA: &str = "--ensure-infra-ms=";
 const BUS: &str = "panda";
-/// The repository that all executions are of.
+/// Repository of all executions.
 pub const REPOSITORY: &str = "bench";
 /// Notifications of one POST: the sandbox takes bodies up to 4 MiB.
 const BATCH: usize = 1_000;
 /// Longer than any bench.
 const FOR_EVER: Duration = Duration::from_hours(24);
 
-/// What the process says when it listens.
+/// Message of the process when it listens.
 #[derive(Deserialize, Serialize)]
 struct Address {
     endpoint: String,
@@ -66,19 +66,19 @@ impl Keys {
     }
 }
 
-/// Is the sandbox, and never returns, if this process was started to be it.
+/// Runs the sandbox, and never returns, if this process was started for that.
 pub async fn serve_if_asked() {
     if !std::env::args().any(|argument| argument == ROLE) {
         return;
     }
     let given = std::env::args().find_map(|argument| argument.strip_prefix(ENSURE_INFRA)?.parse().ok());
     let ensure_infra = given.map_or(FOR_EVER, Duration::from_millis);
-    // Nothing is asked of it in EnsureInfra; it need not be there.
+    // Never contacted in EnsureInfra; no engine needs to exist there.
     let docker = bollard::Docker::connect_with_http("http://127.0.0.1:9", 1, bollard::API_DEFAULT_VERSION).unwrap();
     let sandbox = Sandbox::start(SandboxOptions {
         keys: None,
         docker,
-        // Asked for its address only: the pushes are notifications of our own.
+        // Only its address is used: the pushes are notifications of the bench.
         registry: Some(RegistryAddress {
             host_port: "127.0.0.1:9".into(),
             username: "AWS".into(),
@@ -100,7 +100,7 @@ pub async fn serve_if_asked() {
     };
     println!("{}", serde_json::to_string(&address).unwrap());
     std::io::stdout().flush().unwrap();
-    // Ends with the bench, however that ends: the kernel closes the pipe.
+    // Ends with the bench under all circumstances: the kernel closes the pipe.
     let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
     std::process::exit(0);
 }
@@ -113,12 +113,12 @@ pub struct SandboxProcess {
 }
 
 impl SandboxProcess {
-    /// With executions that stay where they are.
+    /// Starts it with executions that stay in their first state.
     pub fn start() -> Self {
         Self::start_with(FOR_EVER)
     }
 
-    /// With executions that come to their second state after `ensure_infra`.
+    /// Starts it with executions that enter their second state after `ensure_infra`.
     pub fn start_with(ensure_infra: Duration) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(ROLE)
@@ -132,14 +132,14 @@ impl SandboxProcess {
         Self { child, address: serde_json::from_str(&line).unwrap(), http: reqwest::Client::new() }
     }
 
-    /// Options and variables with which `panda serve` uses it.
+    /// Returns the options and variables with which `panda serve` uses it.
     pub fn for_panda(&self) -> (Vec<String>, Vec<(&'static str, String)>) {
         let options = vec![format!("--aws-endpoint={}", self.address.endpoint), format!("--event-bus={BUS}")];
         let keys = &self.address.controller;
         (options, vec![("AWS_ACCESS_KEY_ID", keys.id.clone()), ("AWS_SECRET_ACCESS_KEY", keys.secret.clone())])
     }
 
-    /// Starts `count` executions, each by a push of its own; returns their ARNs when all are under way.
+    /// Starts `count` executions, each by a separate push, and returns their ARNs when all are running.
     pub async fn executions(&self, count: usize) -> Vec<String> {
         self.connect_the_chain().await;
         for from in (0..count).step_by(BATCH) {
@@ -148,7 +148,7 @@ impl SandboxProcess {
         self.started(count).await
     }
 
-    /// The same, one after the other, evenly over this time.
+    /// Starts executions one after the other, evenly over this period.
     pub async fn executions_over(&self, count: usize, over: Duration) -> Vec<String> {
         self.connect_the_chain().await;
         let mut ticks = tokio::time::interval(over / u32::try_from(count).unwrap());
@@ -177,12 +177,12 @@ impl SandboxProcess {
         }
     }
 
-    /// What really happened.
+    /// Returns the effects that really happened.
     pub async fn effects(&self) -> Effects {
         serde_json::from_str(&self.get("effects").await).unwrap()
     }
 
-    /// A connection to the user's account there.
+    /// Returns a connection to the user's account in the sandbox.
     pub fn user_connection(&self) -> AwsConnection {
         AwsConnection {
             id: ids::aws_connection_id(),
@@ -192,7 +192,7 @@ impl SandboxProcess {
         }
     }
 
-    /// The whole history of an execution, as the program's client reads it.
+    /// Returns the whole history of an execution, as the program's client reads it.
     pub async fn history(&self, arn: &str) -> Vec<HistoryEvent> {
         self.aws().await.controller().executions.history_after(arn, 0).await.unwrap()
     }
@@ -210,7 +210,7 @@ impl SandboxProcess {
         .await
     }
 
-    /// What Panda's own steps put into AWS: the ECR repository, the rule with its target, the permission.
+    /// Creates what Panda's own steps create in AWS: the ECR repository, the rule with its target, the permission.
     async fn connect_the_chain(&self) {
         let aws = self.aws().await;
         let user = aws.user("bench", &self.address.region, &AwsCredentials::Keys(self.address.user.aws()));
@@ -223,24 +223,24 @@ impl SandboxProcess {
         user.rules.put_target("bench", RULE_TARGET_ID, &arn, None).await.unwrap();
     }
 
-    /// From now on, histories show their events this much later.
+    /// Delays the events of all histories by this much from now on.
     pub async fn history_lag(&self, lag: Duration) {
         self.faults(&Faults { history_lag_ms: u64::try_from(lag.as_millis()).unwrap(), ..Faults::default() }).await;
     }
 
-    /// From now on, this is what goes wrong.
+    /// Injects these faults from now on.
     pub async fn faults(&self, faults: &Faults) {
         let body = serde_json::to_string(faults).unwrap();
         let sent = self.http.put(self.control("faults")).body(body).send().await.unwrap();
         sent.error_for_status().unwrap();
     }
 
-    /// Forgets the gaps between two readings of one history.
+    /// Resets the recorded gaps between two reads of one history.
     pub async fn forget_gaps(&self) {
         self.http.delete(self.control("history-gaps")).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// The gaps since then: how many, by milliseconds.
+    /// Returns the gaps since the reset: their number, by milliseconds.
     pub async fn gaps(&self) -> BTreeMap<u64, u64> {
         serde_json::from_str(&self.get("history-gaps").await).unwrap()
     }
@@ -253,7 +253,6 @@ impl SandboxProcess {
         format!("{}/{what}", self.address.notifications.trim_end_matches("/registry-notifications"))
     }
 
-    /// Processor time so far.
     pub fn cpu_seconds(&self) -> f64 {
         super::process::cpu_of(self.child.id()).map_or(0.0, |cpu| cpu.own)
     }
@@ -266,7 +265,7 @@ impl Drop for SandboxProcess {
     }
 }
 
-/// A push as the registry reports it; every one is of a digest of its own.
+/// A push as the registry reports it; each has a distinct digest.
 fn notification(n: usize) -> Value {
     json!({
         "id": uuid::Uuid::new_v4(), "timestamp": chrono::Utc::now(), "action": "push",
@@ -277,16 +276,16 @@ fn notification(n: usize) -> Value {
     })
 }
 
-/// What brings a deployment to the following of `arn`.
+/// Returns the change that makes a deployment follow `arn`.
 pub fn following(arn: &str) -> Change {
     Change {
         step: Some(("follow_execution".to_owned(), json!({"execution_arn": arn, "task_failed": false}))),
-        learned: Facts { execution_arn: Some(arn.to_owned()), ..Facts::default() },
+        facts: Facts { execution_arn: Some(arn.to_owned()), ..Facts::default() },
         ..Change::default()
     }
 }
 
-/// How much later than the server's polling interval the `share` of the looks came at most, in milliseconds.
+/// Returns the lateness in milliseconds that the given `share` of the polls did not exceed, relative to the server's polling interval.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank below the count")]
 pub fn lateness(gaps: &BTreeMap<u64, u64>, share: f64) -> u64 {
     let rank = (gaps.values().sum::<u64>() as f64 * share) as u64;

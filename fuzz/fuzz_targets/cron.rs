@@ -1,4 +1,4 @@
-//! Cron expressions: whatever is accepted fires, later and later, on whole minutes, in any time zone and from any time.
+//! Cron expressions: every accepted expression fires, at increasing times, on whole minutes, in any time zone and from any time.
 #![no_main]
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,10 +9,10 @@ fuzz_target!(|input: (&str, u16, u32, &str)| {
     let (text, zone, minute, name) = input;
     let _ = cron::zone(name);
     let Ok(cron) = Cron::parse(text) else { return };
-    // What is stored means the same.
+    // The stored form means the same.
     assert_eq!(Cron::parse(cron.as_str()).unwrap().as_str(), cron.as_str());
     let zone = chrono_tz::TZ_VARIANTS[usize::from(zone) % chrono_tz::TZ_VARIANTS.len()];
-    // 1970 to 2102, with all that clocks do in between.
+    // 1970 to 2102, with all clock changes in between.
     let start = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(i64::from(minute % (132 * 366 * 24 * 60)));
     let times = cron.upcoming(start, zone, 4);
     assert_eq!(times.len(), 4, "{cron} in {zone} after {start}");

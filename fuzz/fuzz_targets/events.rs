@@ -1,4 +1,4 @@
-//! Messages of events: any code and parameters are one line of JSON that reads as what went in.
+//! Messages of events: any code and parameters render as one line of JSON that parses to the same values.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

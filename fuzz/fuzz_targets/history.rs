@@ -1,10 +1,10 @@
-//! Reading the history of an execution: whatever a task of somebody else puts into its output, and in whatever pieces it is read.
+//! Reading the history of an execution: any output of a task, read in any pieces.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use panda_fuzz::domain::history::{HistoryEvent, HistoryKind};
 use panda_fuzz::domain::names::Names;
-use panda_fuzz::domain::pipeline::read;
+use panda_fuzz::domain::pipeline::interpret;
 
 fn kind(line: &str, names: &Names) -> HistoryKind {
     let (first, rest) = line.split_at_checked(1).unwrap_or(("", line));
@@ -30,8 +30,8 @@ fuzz_target!(|text: &str| {
     let names = Names::default();
     let events = text.lines().zip(1..).map(|(line, id)| HistoryEvent { id, kind: kind(line, &names) });
     let history: Vec<HistoryEvent> = events.collect();
-    let whole = read(&history, &names, false);
-    assert_eq!(whole, read(&history, &names, false), "the same history says the same");
+    let whole = interpret(&history, &names, false);
+    assert_eq!(whole, interpret(&history, &names, false), "the same history says the same");
     for event in &whole.events {
         let rendered = event.render("ko".parse().unwrap());
         assert!(!rendered.message.contains('\0'), "Postgres cannot store it");

@@ -1,4 +1,4 @@
-//! Names of AWS resources, scopes and networks made of what users give: none is longer than AWS takes, and none is somebody else's.
+//! Names of AWS resources, scopes and networks from user input: none exceeds AWS's length, and none is another source's.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

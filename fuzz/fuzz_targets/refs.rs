@@ -1,4 +1,4 @@
-//! Names of branches, owners and repositories: what is accepted can be no option, no path upwards, and nothing that git or a shell would read otherwise.
+//! Names of branches, owners and repositories: an accepted name is no option, no path upwards, and nothing that git or a shell interprets.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
         assert!(text.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock")));
     }
     assert!(validate::owner(text).is_err() || plain(text) && !text.starts_with('-') && !text.contains(['/', '.']));
-    // GitHub has repositories that begin with a hyphen; their names are only ever part of an address.
+    // GitHub has repositories that begin with a hyphen; their names are only used within an address.
     assert!(validate::repo(text).is_err() || plain(text) && !text.contains('/') && text != "." && text != "..");
     let _ = (
         validate::region(text, &[]),

@@ -1,4 +1,4 @@
-//! The program's pure rules, compiled into a crate of their own: fuzzing them needs neither the AWS SDK nor the web framework, which would take ten
+//! The program's pure rules as a separate crate: fuzzing them needs neither the AWS SDK nor the web framework, which would take ten
 //! minutes to build with sanitizers.
 #![allow(dead_code, missing_docs)]
 

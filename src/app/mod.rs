@@ -1,6 +1,6 @@
-//! Wiring and shutdown: the only place that knows every room.
+//! Wiring and shutdown of the server: the only module that depends on all others.
 
-mod parts;
+mod components;
 mod schema;
 mod sign_in;
 
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Background;
 use crate::clients::ClientError;
 use crate::clients::builder::Builder;
 use crate::clients::github::GitHub;
@@ -21,115 +22,116 @@ use crate::config::Config;
 use crate::db::{Class, Db, DbError};
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::KeyError;
-use crate::http::caller_limit::CallerLimit;
+use crate::http::middleware::caller_limit::CallerLimit;
 use crate::http::{ApiState, Hub, LogControl, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::{FIRST_STEP, RETRY_STEP, Services};
 use crate::telemetry;
-pub use parts::{aws, command_database, database, keyring, maintenance, reconciler, replica_name, services};
+pub use components::{aws, command_database, database, keyring, reconciler, replica_name, retention, services};
 use schema::wait_for_schema;
 use sign_in::{authentication, wait_for_token};
 
-/// Why Panda did not start, or stopped.
+/// Reasons why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The database.
+    /// The database rejects the configuration, or its schema cannot be used.
     #[error(transparent)]
     Database(#[from] DbError),
-    /// The keys that seal secrets.
+    /// The encryption keys are missing, malformed or not usable.
     #[error("{problem}; `panda keys generate --file FILE` makes a key, and --key-file (PANDA_KEY_FILE) names its file")]
     Keys {
-        /// What is wrong.
+        /// Source of the keys and the rule they violate.
         problem: String,
     },
-    /// The admin token.
+    /// The admin token's file cannot be read, or the token is too weak.
     #[error("--admin-token-file (PANDA_ADMIN_TOKEN_FILE): {problem}")]
     AdminToken {
-        /// What is wrong.
+        /// Path of the file and the rule it violates.
         problem: String,
     },
-    /// Nobody could use the API.
+    /// Authentication is required, and no credentials exist.
     #[error(
-        "nobody could sign in at {address}: there is no API token yet. Make one with `panda token create --name NAME --role admin`, or give \
-         --admin-token-file (PANDA_ADMIN_TOKEN_FILE) or --oidc-file (PANDA_OIDC_FILE); --no-auth lets everybody who reaches that address do everything"
+        "no caller can sign in at {address}: there is no API token yet. Make one with `panda token create --name NAME --role admin`, or set \
+         --admin-token-file (PANDA_ADMIN_TOKEN_FILE) or --oidc-file (PANDA_OIDC_FILE); --no-auth gives everyone who reaches that address full access"
     )]
-    NobodyCanSignIn {
-        /// Where it would listen.
+    NoCredentials {
+        /// The address on which the API listens.
         address: SocketAddr,
     },
-    /// The file with builders.
+    /// The builders' file cannot be read or parsed.
     #[error("--builders (PANDA_BUILDERS): {problem}; docs/builds.md has an example")]
     Builders {
-        /// What is wrong.
+        /// Path of the file and the rule it violates.
         problem: String,
     },
-    /// The issuers of OpenID Connect tokens.
+    /// The file with OpenID Connect issuers cannot be read or parsed.
     #[error("{problem}; --oidc-file (PANDA_OIDC_FILE) names the file, and docs/security.md has an example")]
     Issuers {
-        /// What is wrong.
+        /// Path of the file and the rule it violates.
         problem: String,
     },
-    /// A client of the outside could not be set up.
+    /// The client of an external service could not be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The certificate.
+    /// The TLS certificate or key is not usable.
     #[error("{0}; --tls-cert (PANDA_TLS_CERT) and --tls-key (PANDA_TLS_KEY) name the files")]
     Tls(#[from] TlsError),
-    /// The API's address cannot be had.
+    /// The API's address cannot be bound.
     #[error("cannot listen on {address}: {source}; choose another address with --listen (PANDA_LISTEN)")]
     Listen {
-        /// The address.
+        /// The address as configured.
         address: SocketAddr,
-        /// The system's word.
+        /// Cause as reported by the operating system.
         source: io::Error,
     },
 }
 
-/// Time between two looks for a builder that does not answer.
-const BUILDER_RETRY: Duration = Duration::from_secs(10);
+/// Interval of the connection attempts to an unavailable builder.
+const BUILDER_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// How long everything may take to end.
-const LONGEST_STOP: Duration = Duration::from_secs(5);
+/// Time limit of the whole shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running Panda.
+/// A running server. Call [`Self::stop`] for an orderly shutdown: dropping it leaves the tasks running.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningServer {
     address: SocketAddr,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
-    refused: oneshot::Receiver<AppError>,
+    failed: oneshot::Receiver<AppError>,
 }
 
-impl Running {
-    /// Where the API listens.
+impl RunningServer {
+    /// Returns the address on which the API listens, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Why it cannot go on, should that be found out; never ends otherwise.
-    pub async fn refused(&mut self) -> AppError {
-        match (&mut self.refused).await {
+    /// Waits for an error that prevents the server from working; pending forever if there is none.
+    pub async fn failed(&mut self) -> AppError {
+        match (&mut self.failed).await {
             Ok(error) => error,
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Ends streams, lets short steps end, gives deployments back; at most a few seconds.
+    /// Closes the streams, lets short steps finish and releases the deployments, within five seconds.
     pub async fn stop(self) {
         self.stop.cancel();
         let ended = futures_util::future::join_all(self.tasks);
-        let Ok(ended) = tokio::time::timeout(LONGEST_STOP, ended).await else {
-            return tracing::warn!("some parts did not end in time");
+        let Ok(ended) = tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await else {
+            return tracing::warn!("tasks did not end within the shutdown time limit");
         };
         for error in ended.into_iter().filter_map(Result::err) {
-            tracing::error!(%error, "a part broke");
+            tracing::error!(%error, "task panicked");
         }
     }
 }
 
-/// Starts Panda. Returns once it listens: a database that is away is waited for, and readiness says so meanwhile.
-pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Running, AppError> {
+/// Starts the server, and returns once it listens. An unavailable database does not delay the start: the server waits for it in the background, and
+/// readiness reports it.
+pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<RunningServer, AppError> {
     let tls = config.http.tls().map(Tls::load).transpose()?;
     let acceptor = tls.as_ref().map(Tls::acceptor).transpose()?;
     let address = config.http.listen;
@@ -138,29 +140,32 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let metrics = Metrics::default();
     let services = Arc::new(Box::pin(services(&config, controller, &metrics)).await?);
     let db = database(&config, &services.aws)?;
-    db.set_schema_pending(Some("the database is not checked yet".to_owned()));
+    db.set_schema_pending(Some("the database has not been checked yet".to_owned()));
     if services.aws.controller_region().is_none() {
         tracing::warn!(
-            "no AWS region for the controller's account: set --controller-region or AWS_REGION, or deployments fail"
+            "no AWS region configured for the controller's account, deployments will fail: set --controller-region or AWS_REGION"
         );
     }
-    let reported = Arc::clone(&services);
+    let for_report = Arc::clone(&services);
     let stop = CancellationToken::new();
     let (auth, sign_in, needs_token) = authentication(&config, db.clone(), address, &stop)?;
     let hub = Hub::start(db.of(Class::Live), metrics.clone(), &stop);
-    let nudged = hub.clone();
-    let notifier = Notifier::new(move |id| nudged.nudge(id));
-    let reconciler = reconciler(&config, db.of(Class::Reconcile), Arc::clone(&services), notifier, metrics.clone())
-        .with_sign_in(sign_in);
+    let streams = hub.clone();
+    let notifier = Notifier::new(move |id| streams.notify(id));
+    let reconciler =
+        reconciler(&config, db.of(Class::Reconcile), Arc::clone(&services), notifier.clone(), metrics.clone());
     let asked = Arc::new(Notify::new());
-    let maintenance =
-        maintenance(&config, db.of(Class::Background), services.docker.clone(), metrics.clone(), Arc::clone(&asked));
-    let (limits, seats) = crate::http::limits(&config.http, open_files());
+    let retention =
+        retention(&config, db.of(Class::Background), services.docker.clone(), metrics.clone(), Arc::clone(&asked));
+    let background = Background::new(&db, Arc::clone(&services), notifier, metrics.clone())
+        .with_sign_in(sign_in)
+        .with_retention(retention);
+    let (limits, stream_permits) = crate::http::limits(&config.http, raise_open_files_limit());
     let router = crate::http::router(ApiState {
         db: db.clone(),
         auth,
         hub,
-        github: Arc::new(GitHub::new(config.outside.github_api.clone(), config.outside.aws.aws_timeout)?),
+        github: Arc::new(GitHub::new(config.external.github_api.clone(), config.external.aws.aws_timeout)?),
         aws: services.aws.clone(),
         names: Arc::new(services.names.clone()),
         first_step: FIRST_STEP,
@@ -168,53 +173,70 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         config: Arc::new(config.http.clone()),
         retention: Arc::new(config.retention.rules()),
         maintenance: asked,
-        reports: CallerLimit::new(reports_of_caller(config.database.database_max_connections)),
-        log: LogControl { own: telemetry::own_filter(), asked: reconciler.log_asked() },
+        reports: CallerLimit::new(half_of(Class::Reports, config.database.database_max_connections)),
+        replays: CallerLimit::new(half_of(Class::Replay, config.database.database_max_connections))
+            .yielding_to(metrics.reconcile.clone()),
+        log: LogControl { own: telemetry::default_filter(), changed: background.log_filter_changed() },
         metrics,
-        seats,
+        stream_permits,
         shutdown: stop.clone(),
     });
     let (serving, reconciling) = (stop.clone(), stop.clone());
-    let (refuse, refused) = oneshot::channel();
+    let (fail, failed) = oneshot::channel();
     let mut tasks = vec![
         tokio::spawn(async move {
             if let Err(error) = crate::http::serve(listener, router, limits, acceptor, serving).await {
-                tracing::error!(%error, "the API ended");
+                tracing::error!(%error, "API server failed");
             }
         }),
         tokio::spawn(async move {
-            match wait_for_schema(&db, config.database.migrate, &reconciling).await {
+            match prepare(&db, config.database.migrate, needs_token.then_some(address), &services, &reconciling).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(unusable) => {
-                    let _ = refuse.send(unusable.into());
+                Err(error) => {
+                    let _ = fail.send(error);
                     return;
                 }
             }
-            if needs_token && !wait_for_token(&db, &reconciling).await {
-                let _ = refuse.send(AppError::NobodyCanSignIn { address });
-                return;
-            }
-            if let Err(error) = check_keys(&db).await {
-                let _ = refuse.send(error);
-                return;
-            }
-            match db.cache_secret().await {
-                Ok(Some(secret)) => services.builders.set_secret(&secret),
-                Ok(None) => tracing::warn!("no row in installation: builds share caches with this process alone"),
-                Err(error) => {
-                    tracing::warn!(%error, "cache secret unreadable: builds share caches with this process alone");
-                }
-            }
-            tokio::join!(reconciler.run(reconciling.clone()), maintenance.run(reconciling));
+            tokio::join!(reconciler.run(reconciling.clone()), background.run(reconciling));
         }),
     ];
-    tasks.push(tokio::spawn(report_builders(reported, stop.clone())));
+    tasks.push(tokio::spawn(report_builders(for_report, stop.clone())));
     tasks.extend(tls.map(|tls| tokio::spawn(tls.watch(stop.clone()))));
-    Ok(Running { address, stop, tasks, refused })
+    Ok(RunningServer { address, stop, tasks, failed })
 }
 
-/// Logs what builds, once it answers: operators see at the start which builders are used and which limits hold.
+/// Waits for the schema, and for a token if `without_credentials` is the address of a server without other credentials; then checks the keys and
+/// shares the build caches. Returns false when stopped before.
+async fn prepare(
+    db: &Db,
+    migrate: bool,
+    without_credentials: Option<SocketAddr>,
+    services: &Services,
+    stop: &CancellationToken,
+) -> Result<bool, AppError> {
+    if !wait_for_schema(db, migrate, stop).await? {
+        return Ok(false);
+    }
+    if let Some(address) = without_credentials
+        && !wait_for_token(db, stop).await
+    {
+        return Err(AppError::NoCredentials { address });
+    }
+    check_keys(db).await?;
+    match db.cache_secret().await {
+        Ok(Some(secret)) => services.builders.set_secret(&secret),
+        Ok(None) => {
+            tracing::warn!("table `installation` is empty, build caches are not shared with other replicas");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cache secret cannot be read, build caches are not shared with other replicas");
+        }
+    }
+    Ok(true)
+}
+
+/// Logs each builder once it responds, so that operators see at the start which builders are used and which limits they enforce.
 async fn report_builders(services: Arc<Services>, stop: CancellationToken) {
     let reports = services.builders.iter().map(|builder| report_builder(builder, &stop));
     futures_util::future::join_all(reports).await;
@@ -230,22 +252,22 @@ async fn report_builder(builder: &Builder, stop: &CancellationToken) {
             }
             Err(error) if !warned => {
                 warned = true;
-                tracing::warn!(name, %error, "builder unavailable; its builds wait");
+                tracing::warn!(name, %error, "builder unavailable, its builds wait");
             }
             Err(_) => {}
         }
         tokio::select! {
-            () = tokio::time::sleep(BUILDER_RETRY) => {}
+            () = tokio::time::sleep(BUILDER_RETRY_AFTER) => {}
             () = stop.cancelled() => return,
         }
     }
 }
 
-/// Whether secrets can be sealed. A key service that is away is no reason to end: what needs it waits, and says so.
+/// Checks that secrets can be encrypted. An unavailable key service does not stop the server: operations that need it wait and report it.
 async fn check_keys(db: &Db) -> Result<(), AppError> {
     match db.check_keys().await {
-        Err(error @ KeyError::Service { passing: true, .. }) => {
-            tracing::warn!(%error, "secrets can be neither sealed nor opened yet");
+        Err(error @ KeyError::Service { transient: true, .. }) => {
+            tracing::warn!(%error, "key service unavailable, secrets can be neither encrypted nor decrypted yet");
             Ok(())
         }
         Err(error) => Err(AppError::Keys { problem: error.to_string() }),
@@ -253,32 +275,32 @@ async fn check_keys(db: &Db) -> Result<(), AppError> {
     }
 }
 
-/// Reports that one caller may have under way: half of what there may be, so that another caller finds a connection.
-fn reports_of_caller(max_connections: u32) -> usize {
-    (Class::Reports.share(max_connections) as usize / 2).max(1)
+/// Limits the concurrent work of one caller to half of the class's connections, so that another caller finds a free one.
+fn half_of(class: Class, max_connections: u32) -> usize {
+    (class.share(max_connections) as usize / 2).max(1)
 }
 
-/// Runs Panda until `stop`.
+/// Runs the server until `stop`, or until an error prevents it from working.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
     let mut running = Box::pin(start(config, None)).await?;
     tokio::select! {
         () = stop.cancelled() => {}
-        refused = running.refused() => {
+        error = running.failed() => {
             running.stop().await;
-            return Err(refused);
+            return Err(error);
         }
     }
-    tracing::info!("stopping: streams end, deployments are given back");
+    tracing::info!("stopping: closing streams and releasing deployments");
     running.stop().await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// How many descriptors the process may have: as many as it can allow itself, since each reader of a stream needs one.
-fn open_files() -> u64 {
-    const CAUTIOUS: u64 = 1_024;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return CAUTIOUS };
-    // Some systems allow a billion and then refuse it.
+/// Raises the limit on open file descriptors to its maximum, since each reader of a stream needs one. Returns the limit.
+fn raise_open_files_limit() -> u64 {
+    const FALLBACK: u64 = 1_024;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return FALLBACK };
+    // Some systems report a hard limit of a billion and then refuse it.
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
         return hard;
     }

@@ -1,4 +1,4 @@
-//! The database and its schema, before anything else can begin.
+//! Waits for a usable database and schema, which every other task needs.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::db::schema::known;
 use crate::db::{Db, DbError};
 use crate::domain::schema::Fit;
 
-/// Time between two tries to reach a database that is unavailable or not migrated.
-pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// Interval of the attempts to use a database that is unavailable or not migrated.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Waits until the schema is one that this version works with, migrating it when `migrate` is set. Until then requests are answered with the
-/// reason. False when stopped before.
+/// Waits until the schema is compatible with this version, and migrates it if `migrate` is set. Until then requests are answered with the
+/// reason. Returns false when stopped before.
 ///
 /// # Errors
-/// When waiting would not help: [`DbError::is_final`].
+/// Errors that waiting cannot resolve: [`DbError::is_final`].
 pub(super) async fn wait_for_schema(db: &Db, migrate: bool, stop: &CancellationToken) -> Result<bool, DbError> {
     let mut logged = String::new();
     loop {
@@ -35,40 +35,41 @@ pub(super) async fn wait_for_schema(db: &Db, migrate: bool, stop: &CancellationT
                 return Err(error);
             }
             Err(error) => {
-                db.set_schema_pending(Some(db.in_words(&error)));
+                db.set_schema_pending(Some(db.describe(&error)));
                 error.to_string()
             }
         };
-        // Once for each reason: a database that is away for an hour is one line, not 3,600.
+        // Each reason is logged once: an outage of an hour is one line, not 3,600.
         if logged != missing {
-            tracing::warn!(reason = missing, "deployments wait for the database");
+            tracing::warn!(reason = missing, "database not usable yet, deployments wait");
             logged = missing;
         }
         tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(RETRY_AFTER) => {}
             () = stop.cancelled() => return Ok(false),
         }
     }
 }
 
-/// While it serves: a large table's index takes minutes. What is not built by the end is built by the next server that migrates.
+/// Builds the indexes that migrations defer, in the background: an index of a large table takes minutes. The next server that migrates builds the
+/// ones that are still missing at the end of this process.
 async fn build_indexes(db: Db) {
     match db.build_deferred_indexes().await {
         Ok(built) if built.is_empty() => {}
-        Ok(built) => tracing::info!(indexes = built.join(", "), "indexes that a migration left are built"),
+        Ok(built) => tracing::info!(indexes = built.join(", "), "deferred indexes built"),
         Err(error) => {
-            tracing::warn!(%error, "an index that a migration left is not built; queries that need it are slow");
+            tracing::warn!(%error, "deferred index cannot be built, queries that need it are slow");
         }
     }
 }
 
-/// Brings the database to where this version can work with it; false when its schema is behind and may not be migrated.
+/// Makes the database usable for this version. Returns false when its schema is older and `migrate` is not set.
 async fn prepare(db: &Db, migrate: bool) -> Result<bool, DbError> {
     db.check_fitness().await?;
     match db.schema().await? {
         Fit::Fits { newer: None } => {}
         Fit::Fits { newer: Some(newer) } => {
-            tracing::info!(newer, known = known(), "the schema is a newer version's, and works with this one");
+            tracing::info!(newer, known = known(), "database schema is newer than this version and compatible with it");
         }
         Fit::Behind if migrate => {
             db.set_schema_pending(Some("the schema is being migrated".to_owned()));
@@ -80,25 +81,27 @@ async fn prepare(db: &Db, migrate: bool) -> Result<bool, DbError> {
         }
     }
     if let Some(missing) = db.missing_privilege().await? {
-        tracing::warn!(reason = %missing, "the database role lacks privileges");
+        tracing::warn!(reason = %missing, "database role lacks privileges");
     }
-    mend_after_restore(db).await?;
-    match db.seal_clear_secrets().await? {
+    repair_after_restore(db).await?;
+    match db.encrypt_plaintext_secrets().await? {
         0 => {}
-        sealed => tracing::info!(sealed, "secrets from before there was a key are sealed now"),
+        encrypted => {
+            tracing::info!(encrypted, "plaintext secrets stored before a key was configured are now encrypted");
+        }
     }
     Ok(true)
 }
 
-/// Corrects what a restore or a copy of rows leaves behind.
-async fn mend_after_restore(db: &Db) -> Result<(), DbError> {
-    if db.mend_event_order().await? {
-        tracing::warn!("the events were restored from another Postgres cluster; new ones are put behind them");
+/// Repairs the order of events after a restore, and sequences after a logical copy.
+async fn repair_after_restore(db: &Db) -> Result<(), DbError> {
+    if db.repair_event_order().await? {
+        tracing::warn!("events were restored from another Postgres cluster, new events follow after them");
     }
     for sequence in db.advance_sequences().await? {
         tracing::warn!(
             sequence,
-            "the sequence was behind the rows of its table, as after a logical copy; it continues behind them"
+            "sequence was behind the rows of its table, as after a logical copy, and was advanced"
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Who may use the API, as the configuration says.
+//! Authentication of the API according to the configuration.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,21 +7,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use super::AppError;
-use super::schema::RETRY;
+use super::schema::RETRY_AFTER;
 use crate::bounded;
 use crate::config::Config;
 use crate::db::Db;
-use crate::domain::claims::{self, Issuer};
+use crate::domain::oidc_claims::{self, Issuer};
 use crate::domain::permission::SignIn;
 use crate::domain::token::SecretHash;
-use crate::http::oidc::Verifier;
+use crate::http::auth::oidc::Verifier;
 use crate::http::{Auth, AuthOptions};
 
-/// Shorter ones could be found by trying.
-const SHORTEST_ADMIN_TOKEN: usize = 32;
+/// Shortest admin token in characters. A shorter one could be guessed.
+const MIN_ADMIN_TOKEN_LENGTH: usize = 32;
 
-/// Who may use the API at `address`, and what of that decides whether a permission still exists; and whether the database must have a token, because nobody could sign in otherwise. At loopback it may
-/// get one later.
+/// Configures the authentication of the API at `address`. Also returns the sign-in settings that decide whether a schedule's permission still exists,
+/// and true if the database must contain a token, because no caller could sign in otherwise. On a loopback address the token may be created later.
 pub(super) fn authentication(
     config: &Config,
     db: Db,
@@ -39,48 +39,47 @@ pub(super) fn authentication(
         };
         let oidc = issuers.map(Verifier::new).transpose()?;
         let needs_token = admin.is_none() && oidc.is_none() && !address.ip().is_loopback();
-        let options =
-            AuthOptions { admin, session: config.auth.session, another_approves: config.auth.another_approves, oidc };
+        let options = AuthOptions { admin, session: config.auth.session, four_eyes: config.auth.four_eyes, oidc };
         return Ok((Auth::required(db, options, stop), sign_in, needs_token));
     }
     if config.auth.is_off() {
         if !address.ip().is_loopback() {
-            tracing::warn!(%address, "authentication is off: everybody who reaches this address may do everything");
+            tracing::warn!(%address, "authentication is off, everyone who reaches this address has full access");
         }
         return Ok((Auth::off(), SignIn::default(), false));
     }
     Ok((Auth::local(), SignIn::default(), false))
 }
 
-/// The issuers in this file.
+/// Reads the OpenID Connect issuers from a file.
 fn issuers(path: &Path) -> Result<Vec<Issuer>, AppError> {
     let refused = |problem: String| AppError::Issuers { problem: format!("{}: {problem}", path.display()) };
     let text = bounded::text_file(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    claims::parse(&text).map_err(refused)
+    oidc_claims::parse(&text).map_err(refused)
 }
 
-/// The hash of the token in this file.
+/// Reads the admin token from a file. Only its hash is kept.
 fn admin_token(path: &Path) -> Result<SecretHash, AppError> {
     let refused = |problem: String| AppError::AdminToken { problem: format!("{}: {problem}", path.display()) };
     let text = bounded::text_file(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
     let text = SecretString::from(text);
     let token = text.expose_secret().trim();
-    if token.len() < SHORTEST_ADMIN_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let rule = format!("must hold one token of {SHORTEST_ADMIN_TOKEN} visible ASCII characters or more");
+    if token.len() < MIN_ADMIN_TOKEN_LENGTH || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let rule = format!("must hold one token of {MIN_ADMIN_TOKEN_LENGTH} visible ASCII characters or more");
         return Err(refused(format!("{rule}, such as `openssl rand -hex 32` prints")));
     }
     Ok(SecretHash::of(token))
 }
 
-/// Whether there is a token with which somebody can sign in, once the database says so. True when stopped before.
+/// Returns true if the database has a token to sign in with; waits for the database if necessary. Also returns true when stopped before.
 pub(super) async fn wait_for_token(db: &Db, stop: &CancellationToken) -> bool {
     loop {
         match db.has_usable_token().await {
-            Ok(there) => return there,
-            Err(error) => tracing::warn!(%error, "whether there are API tokens cannot be told yet"),
+            Ok(exists) => return exists,
+            Err(error) => tracing::warn!(%error, "API tokens cannot be checked, retrying"),
         }
         tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(RETRY_AFTER) => {}
             () = stop.cancelled() => return true,
         }
     }

@@ -1,4 +1,4 @@
-//! The API as a client sees it: one method a call.
+//! Client of Panda's HTTP API: one method per endpoint.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,42 +11,41 @@ use serde_json::{Value, json};
 use url::{Host, Url};
 use uuid::Uuid;
 
-use super::error::{CliError, Problem};
-use super::types::{Connections, Envelope, Report, Started};
-use super::{clean, secret};
+use super::error::{ApiProblem, CliError};
+use super::types::{ApiEnvelope, ListedConnections, Report, StartedDeployment};
+use super::{sanitize, secret};
 use crate::bounded::{self, BodyError};
 
-/// Connecting asks GitHub or AWS before it answers.
+/// Connecting calls GitHub or AWS before it answers.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// The server sends something every 15 s; three missed ones are a dead connection.
-const SILENCE_LIMIT: Duration = Duration::from_secs(45);
-/// An answer of the API is a few kilobytes; a list at most a few hundred.
+/// The server sends a keep-alive every 15 s; three missed ones mean a dead connection.
+const STREAM_READ_LIMIT: Duration = Duration::from_secs(45);
+/// A response of the API has a few kilobytes; a list at most a few hundred.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
-/// Which server a command talks to.
+/// Address of the server, and the options that each client command has.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
     /// Address of the Panda server
     #[arg(long, env = "PANDA_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
     pub server: Url,
-    /// Print JSON for machines
+    /// Print the output as JSON
     #[arg(long)]
     pub json: bool,
-    /// File with the token to sign in with, as `panda token create` prints it; PANDA_TOKEN when absent
+    /// File with the API token, as `panda token create` prints it; PANDA_TOKEN when absent
     #[arg(long, env = "PANDA_TOKEN_FILE", value_name = "FILE")]
     pub panda_token_file: Option<PathBuf>,
 }
 
 impl ServerArgs {
-    /// A client of that server.
+    /// Builds a client of this server, and reads the token.
     pub fn api(&self) -> Result<Api, CliError> {
         let token = secret::read("--panda-token-file", self.panda_token_file.as_deref(), &["PANDA_TOKEN"])?;
         Api::new(&self.server, token.as_ref())
     }
 }
 
-/// A client of one server.
 #[derive(Clone, Debug)]
 pub struct Api {
     base: Url,
@@ -55,13 +54,13 @@ pub struct Api {
 }
 
 impl Api {
-    /// A client of the server at `base`, signed in with `token`; nothing is sent yet.
+    /// Builds a client of the server at `base` that signs in with `token`. Sends nothing yet.
     pub fn new(base: &Url, token: Option<&SecretString>) -> Result<Self, CliError> {
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
             let value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
             let mut value = value.map_err(|_| {
-                CliError::input("PANDA_TOKEN", "this is no token: it has more than visible ASCII characters")
+                CliError::input("PANDA_TOKEN", "not a token: it must consist of visible ASCII characters")
             })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
@@ -71,7 +70,7 @@ impl Api {
                 .user_agent(concat!("panda/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_LIMIT)
                 .default_headers(headers.clone())
-                // A redirect would send tokens to an address that nobody gave.
+                // A redirect would send tokens to an address that the user did not give.
                 .redirect(reqwest::redirect::Policy::none());
             if is_loopback(base) { builder.no_proxy() } else { builder }
         };
@@ -79,114 +78,114 @@ impl Api {
         Ok(Self {
             base: base.clone(),
             calls: builder().timeout(ANSWER_LIMIT).build().map_err(failed)?,
-            streams: builder().read_timeout(SILENCE_LIMIT).build().map_err(failed)?,
+            streams: builder().read_timeout(STREAM_READ_LIMIT).build().map_err(failed)?,
         })
     }
 
-    /// The server's address, for messages.
+    /// The server's address without a trailing slash, for messages.
     pub fn server(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
 
-    /// `POST /api/v1/connect/github` or `/aws`; the answer's data.
-    pub async fn connect(&self, what: &str, body: &Value) -> Result<Value, CliError> {
-        self.call(self.request(Method::POST, &["connect", what])?.json(body)).await
+    /// `POST /api/v1/connect/github` or `/aws`; the response's data.
+    pub async fn connect(&self, kind: &str, body: &Value) -> Result<Value, CliError> {
+        self.call(self.request(Method::POST, &["connect", kind])?.json(body)).await
     }
 
-    /// `PUT /api/v1/connect/github/{id}` or `/aws/{id}`; the answer's data.
-    pub async fn renew_connection(&self, what: &str, id: &str, body: &Value) -> Result<Value, CliError> {
-        self.call(self.request(Method::PUT, &["connect", what, id])?.json(body)).await
+    /// `PUT /api/v1/connect/github/{id}` or `/aws/{id}`; the response's data.
+    pub async fn renew_connection(&self, kind: &str, id: &str, body: &Value) -> Result<Value, CliError> {
+        self.call(self.request(Method::PUT, &["connect", kind, id])?.json(body)).await
     }
 
-    /// `GET /api/v1/connections`.
-    pub async fn connections(&self) -> Result<(Connections, Value), CliError> {
+    /// `GET /api/v1/connections`, parsed and as JSON.
+    pub async fn connections(&self) -> Result<(ListedConnections, Value), CliError> {
         let data = self.call(self.request(Method::GET, &["connections"])?).await?;
         Ok((self.read(&data)?, data))
     }
 
     /// `POST /api/v1/deploy`. Sent again with the same idempotency key when the connection breaks, so that it starts one deployment
     /// however often it is sent.
-    pub async fn deploy(&self, body: &Value) -> Result<(Started, Value), CliError> {
+    pub async fn deploy(&self, body: &Value) -> Result<(StartedDeployment, Value), CliError> {
         let data = self.post_once(&["deploy"], body).await?;
         Ok((self.read(&data)?, data))
     }
 
-    /// `POST /api/v1/deploy/{id}/switch`; the answer's data.
+    /// `POST /api/v1/deploy/{id}/switch`; the response's data.
     pub async fn switch(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::POST, &["deploy", id, "switch"])?.json(&json!({}))).await
     }
 
-    /// `POST /api/v1/deploy/{id}/cancel`; the answer's data.
+    /// `POST /api/v1/deploy/{id}/cancel`; the response's data.
     pub async fn cancel(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::POST, &["deploy", id, "cancel"])?.json(&json!({}))).await
     }
 
-    /// `POST /api/v1/deploy/{id}/retry`; the answer's data.
+    /// `POST /api/v1/deploy/{id}/retry`; the response's data.
     pub async fn retry(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::POST, &["deploy", id, "retry"])?.json(&json!({}))).await
     }
 
-    /// `GET /api/v1/deploy/{id}/result`; the answer's data.
+    /// `GET /api/v1/deploy/{id}/result`; the response's data.
     pub async fn result(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["deploy", id, "result"])?).await
     }
 
-    /// `GET /api/v1/deploy/current`; the answer's data.
+    /// `GET /api/v1/deploy/current`; the response's data.
     pub async fn current(&self) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["deploy", "current"])?).await
     }
 
-    /// `GET /api/v1/deploy` with its filters; the answer's data.
+    /// `GET /api/v1/deploy` with its filters; the response's data.
     pub async fn list(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["deploy"])?.query(query)).await
     }
 
-    /// `POST /api/v1/schedules`, sent again as [`Api::deploy`] is; the answer's data.
+    /// `POST /api/v1/schedules`, sent again as [`Api::deploy`] is; the response's data.
     pub async fn create_schedule(&self, body: &Value) -> Result<Value, CliError> {
         self.post_once(&["schedules"], body).await
     }
 
-    /// `POST /api/v1/schedules/{id}/run`, sent again as [`Api::deploy`] is; the answer's data.
+    /// `POST /api/v1/schedules/{id}/run`, sent again as [`Api::deploy`] is; the response's data.
     pub async fn run_schedule(&self, id: &str) -> Result<Value, CliError> {
         self.post_once(&["schedules", id, "run"], &json!({})).await
     }
 
-    /// `PATCH /api/v1/schedules/{id}`; the answer's data.
+    /// `PATCH /api/v1/schedules/{id}`; the response's data.
     pub async fn change_schedule(&self, id: &str, body: &Value) -> Result<Value, CliError> {
         self.call(self.request(Method::PATCH, &["schedules", id])?.json(body)).await
     }
 
-    /// `DELETE /api/v1/schedules/{id}`; the answer's data.
+    /// `DELETE /api/v1/schedules/{id}`; the response's data.
     pub async fn delete_schedule(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::DELETE, &["schedules", id])?).await
     }
 
-    /// `GET /api/v1/schedules/{id}`; the answer's data.
+    /// `GET /api/v1/schedules/{id}`; the response's data.
     pub async fn schedule(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["schedules", id])?).await
     }
 
-    /// `GET /api/v1/schedules` with its filters; the answer's data.
+    /// `GET /api/v1/schedules` with its filters; the response's data.
     pub async fn schedules(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["schedules"])?.query(query)).await
     }
 
-    /// `GET /api/v1/schedules/{id}/runs` with its filters; the answer's data.
+    /// `GET /api/v1/schedules/{id}/runs` with its filters; the response's data.
     pub async fn schedule_runs(&self, id: &str, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["schedules", id, "runs"])?.query(query)).await
     }
 
-    /// `DELETE /api/v1/connections/{id}`; the answer's data.
+    /// `DELETE /api/v1/connections/{id}`; the response's data.
     pub async fn remove_connection(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::DELETE, &["connections", id])?).await
     }
 
-    /// `GET /api/v1/connect/github/{id}/secrets`; the answer's data.
+    /// `GET /api/v1/connect/github/{id}/secrets`; the response's data.
     pub async fn build_secrets(&self, connection: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["connect", "github", connection, "secrets"])?).await
     }
 
-    /// `PUT /api/v1/connect/github/{id}/secrets/{name}`; the answer's data.
+    /// `PUT /api/v1/connect/github/{id}/secrets/{name}`; the response's data.
     pub async fn set_build_secret(
         &self,
         connection: &str,
@@ -197,17 +196,17 @@ impl Api {
         self.call(request.json(&json!({"value": value.expose_secret()}))).await
     }
 
-    /// `DELETE /api/v1/connect/github/{id}/secrets/{name}`; the answer's data.
+    /// `DELETE /api/v1/connect/github/{id}/secrets/{name}`; the response's data.
     pub async fn remove_build_secret(&self, connection: &str, name: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::DELETE, &["connect", "github", connection, "secrets", name])?).await
     }
 
-    /// `GET /api/v1/audit` with its filters; the answer's data.
+    /// `GET /api/v1/audit` with its filters; the response's data.
     pub async fn audit(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["audit"])?.query(query)).await
     }
 
-    /// `GET /api/v1/reports`; the answer's data.
+    /// `GET /api/v1/reports`; the response's data.
     pub async fn reports(&self) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["reports"])?).await
     }
@@ -218,37 +217,37 @@ impl Api {
         Ok((self.read(&data)?, data))
     }
 
-    /// `GET /api/v1/maintenance`; the answer's data.
+    /// `GET /api/v1/maintenance`; the response's data.
     pub async fn maintenance(&self) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["maintenance"])?).await
     }
 
-    /// `GET /api/v1/maintenance/runs` with its filters; the answer's data.
+    /// `GET /api/v1/maintenance/runs` with its filters; the response's data.
     pub async fn maintenance_runs(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["maintenance", "runs"])?.query(query)).await
     }
 
-    /// `GET /api/v1/log`; the answer's data.
+    /// `GET /api/v1/log`; the response's data.
     pub async fn log(&self) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["log"])?).await
     }
 
-    /// `PUT /api/v1/log`; the answer's data.
+    /// `PUT /api/v1/log`; the response's data.
     pub async fn set_log(&self, body: &Value) -> Result<Value, CliError> {
         self.call(self.request(Method::PUT, &["log"])?.json(body)).await
     }
 
-    /// `DELETE /api/v1/log`; the answer's data.
+    /// `DELETE /api/v1/log`; the response's data.
     pub async fn reset_log(&self) -> Result<Value, CliError> {
         self.call(self.request(Method::DELETE, &["log"])?).await
     }
 
-    /// `POST /api/v1/maintenance/runs`; the answer's data.
+    /// `POST /api/v1/maintenance/runs`; the response's data.
     pub async fn start_maintenance(&self, body: &Value) -> Result<Value, CliError> {
         self.call(self.request(Method::POST, &["maintenance", "runs"])?.json(body)).await
     }
 
-    /// `GET /api/v1/deploy/{id}/events`: the open stream, `None` when the server says that nothing more will come.
+    /// `GET /api/v1/deploy/{id}/events`: the open stream; `None` when no more events will follow (204).
     pub async fn events(&self, id: &str, lang: &str, last: Option<&str>) -> Result<Option<Response>, CliError> {
         let url = self.url(&["deploy", id, "events"])?;
         let mut request = self.streams.get(url).query(&[("lang", lang)]).header("Accept", "text/event-stream");
@@ -264,21 +263,22 @@ impl Api {
         }
     }
 
-    /// `GET /readyz`: whether the server says that it can work.
+    /// `GET /readyz`: true when the server reports that it is ready.
+    #[cfg(feature = "dev")]
     pub async fn is_ready(&self) -> bool {
         let mut url = self.base.clone();
         url.set_path("/readyz");
         self.calls.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// `data` as a type of ours.
+    /// Deserialises `data`; a mismatch is a protocol error.
     pub fn read<T: serde::de::DeserializeOwned>(&self, data: &Value) -> Result<T, CliError> {
         T::deserialize(data).map_err(|error| self.protocol(&error.to_string()))
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, CliError> {
         let mut url = self.base.clone();
-        // Each part is escaped: an id with a slash stays one part.
+        // Each segment is escaped: an id with a slash stays one segment.
         match url.path_segments_mut() {
             Ok(mut segments) => {
                 segments.pop_if_empty().extend(["api", "v1"]).extend(path);
@@ -292,7 +292,7 @@ impl Api {
         Ok(self.calls.request(method, self.url(path)?))
     }
 
-    /// A `POST` that has its effect once, though it may be sent twice.
+    /// Sends a `POST` with an idempotency key: it takes effect once, though it may be sent twice.
     async fn post_once(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
         let key = Uuid::new_v4().to_string();
         let send = || async {
@@ -311,7 +311,7 @@ impl Api {
             return Err(self.problem(answer).await);
         }
         let body = self.body(answer).await?;
-        let envelope: Envelope = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        let envelope: ApiEnvelope = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
         Ok(envelope.data)
     }
 
@@ -319,9 +319,9 @@ impl Api {
         let status = answer.status();
         if status.is_redirection() {
             let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or("another address");
-            return self.protocol(&format!("it redirects to {}: give that address", clean::line(to)));
+            return self.protocol(&format!("it redirects to {}: use that address", sanitize::line(to)));
         }
-        match self.body(answer).await.map(|body| serde_json::from_slice::<Problem>(&body)) {
+        match self.body(answer).await.map(|body| serde_json::from_slice::<ApiProblem>(&body)) {
             Ok(Ok(problem)) => CliError::Refused(Box::new(problem)),
             Ok(Err(_)) => self.protocol(&format!("HTTP {status} without a reason in JSON")),
             Err(error) => error,
@@ -330,32 +330,32 @@ impl Api {
 
     async fn body(&self, answer: Response) -> Result<Vec<u8>, CliError> {
         bounded::body(answer, MAX_ANSWER_BYTES).await.map_err(|error| match error {
-            BodyError::TooLong(_) => self.protocol("its answer is far too long"),
+            BodyError::TooLong(_) => self.protocol("its response is too long"),
             BodyError::Broken(error) => self.unreachable(&error),
         })
     }
 
-    /// The answer makes no sense.
+    /// The error for a response that Panda would not send.
     pub fn protocol(&self, reason: &str) -> CliError {
-        CliError::Protocol { server: self.server(), reason: clean::line(reason) }
+        CliError::Protocol { server: self.server(), reason: sanitize::line(reason) }
     }
 
-    /// There is no answer. The innermost reason is the one that helps ("connection refused"); the outer ones repeat the address.
+    /// The error for a missing response. Keeps only the innermost cause ("connection refused"): the outer ones repeat the address.
     pub fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> CliError {
         let mut innermost = error;
         while let Some(source) = innermost.source() {
             innermost = source;
         }
-        CliError::Unreachable { server: self.server(), reason: clean::line(&innermost.to_string()) }
+        CliError::Unreachable { server: self.server(), reason: sanitize::line(&innermost.to_string()) }
     }
 }
 
 fn media_type(answer: &Response) -> String {
     let value = answer.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("no type");
-    clean::line(value.split(';').next().unwrap_or_default().trim()).to_ascii_lowercase()
+    sanitize::line(value.split(';').next().unwrap_or_default().trim()).to_ascii_lowercase()
 }
 
-/// A proxy cannot reach this machine's own loopback address.
+/// True for a loopback address, which a proxy cannot reach.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -381,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_cannot_leave_its_place_in_the_path() {
+    fn escapes_ids_in_paths() {
         let api = Api::new(&server_url("http://127.0.0.1:1/panda/").unwrap(), None).unwrap();
         assert_eq!(
             api.url(&["deploy", "../x?y", "switch"]).unwrap().as_str(),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_address_holds_no_password() {
+    fn rejects_passwords_in_server_addresses() {
         assert!(server_url("http://user:secret@host").unwrap_err().contains("without user"));
         assert!(server_url("ftp://host").unwrap_err().contains("http://"));
         assert!(server_url("127.0.0.1:8080").is_err());

@@ -1,14 +1,13 @@
-//! `panda audit`: who did what, newest first.
+//! `panda audit`: shows the audit log, newest first.
 
 use clap::Args;
 use serde_json::Value;
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::{clean, table};
+use super::progress::print;
+use super::{sanitize, table};
 
-/// `panda audit`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -17,32 +16,32 @@ Examples:
 
 Needs the role admin.")]
 pub struct AuditArgs {
-    /// Only of this subject: a token's name, for instance
+    /// Only entries of this subject, such as a token's name
     #[arg(long)]
     subject: Option<String>,
-    /// Only this action, such as deploy, switch, token.create
+    /// Only entries with this action, such as deploy, switch, token.create
     #[arg(long)]
     action: Option<String>,
-    /// Only of this deployment, connection or token
+    /// Only entries about this deployment, connection or token
     #[arg(long, value_name = "ID")]
     target: Option<String>,
-    /// At or after this time, such as 2026-01-31T00:00:00Z
+    /// Only entries at or after this time, such as 2026-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Before this time
+    /// Only entries before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// At most this many
+    /// Largest number of entries
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Go on where the page before ended: the cursor that it gave
+    /// Cursor of the next page, as the previous page printed it
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Shows one page.
+/// Shows one page of entries.
 pub async fn run(args: AuditArgs) -> Result<(), CliError> {
     let filters = [
         ("subject", args.subject),
@@ -56,14 +55,14 @@ pub async fn run(args: AuditArgs) -> Result<(), CliError> {
     let query: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let data = args.server.api()?.audit(&query).await?;
     if args.server.json {
-        say(&clean::json(&data));
+        print(&sanitize::json(&data));
         return Ok(());
     }
     let rows = data.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
     let columns = ["at", "subject", "role", "address", "action", "target", "result", "errorCode", "times", "requestId"];
-    say(table::rows(&rows, &columns, "nothing").trim_end());
+    print(table::rows(&rows, &columns, "nothing").trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
-        say(&format!("\nMore: add --cursor {}", clean::line(cursor)));
+        print(&format!("\nMore: add --cursor {}", sanitize::line(cursor)));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `panda connections secrets`: secrets that builds of a repository may read.
+//! `panda connections secrets`: manages the secrets that builds of a repository may read.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::{clean, secret, table};
+use super::progress::print;
+use super::{sanitize, secret, table};
 
-/// `panda connections secrets`.
 #[derive(Args, Debug)]
 pub struct SecretsArgs {
     #[command(subcommand)]
@@ -19,36 +18,34 @@ pub struct SecretsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Set a build secret, in place of the one of that name
+    /// Set a build secret; replaces an existing one of the same name
     Set(SetArgs),
-    /// List the build secrets of a connection: names and times
+    /// List the names and times of a connection's build secrets
     List(ListArgs),
     /// Remove a build secret
     Remove(RemoveArgs),
 }
 
-/// `panda connections secrets set`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   panda connections secrets set gh_… npm_token --value-file token.txt
   pass show npm | panda connections secrets set gh_… npm_token
 
-Builds that name it (panda deploy --secret npm_token, or secrets in panda.toml) read it with RUN --mount=type=secret,id=npm_token. It is never
-taken from the command line, which other users can see. White space at both ends is removed.")]
+Builds that name the secret (panda deploy --secret npm_token, or secrets in panda.toml) read it with RUN --mount=type=secret,id=npm_token. The
+value is never taken from the command line, which other users can see. White space at both ends is removed.")]
 struct SetArgs {
     /// Id of the connection to the repository
     id: String,
     /// Name of the secret
     name: String,
-    /// File with the value; - for standard input
+    /// File with the value, - for standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     value_file: PathBuf,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// `panda connections secrets list`.
 #[derive(Args, Debug)]
 struct ListArgs {
     /// Id of the connection to the repository
@@ -57,7 +54,6 @@ struct ListArgs {
     server: ServerArgs,
 }
 
-/// `panda connections secrets remove`.
 #[derive(Args, Debug)]
 struct RemoveArgs {
     /// Id of the connection to the repository
@@ -68,30 +64,29 @@ struct RemoveArgs {
     server: ServerArgs,
 }
 
-/// Runs it.
 pub async fn run(args: SecretsArgs) -> Result<(), CliError> {
     match args.command {
         Command::Set(args) => {
             let value = secret::require("--value-file", Some(Path::new(&args.value_file)), &[])?;
-            tell(&args.server, &args.server.api()?.set_build_secret(&args.id, &args.name, &value).await?);
+            show(&args.server, &args.server.api()?.set_build_secret(&args.id, &args.name, &value).await?);
         }
         Command::List(args) => {
             let data = args.server.api()?.build_secrets(&args.id).await?;
             if args.server.json {
-                say(&clean::json(&data));
+                print(&sanitize::json(&data));
                 return Ok(());
             }
             let rows = data.get("secrets").and_then(Value::as_array).cloned().unwrap_or_default();
             let none = "no build secrets: see panda connections secrets set --help";
-            say(table::rows(&rows, &["name", "createdAt", "updatedAt"], none).trim_end());
+            print(table::rows(&rows, &["name", "createdAt", "updatedAt"], none).trim_end());
         }
         Command::Remove(args) => {
-            tell(&args.server, &args.server.api()?.remove_build_secret(&args.id, &args.name).await?);
+            show(&args.server, &args.server.api()?.remove_build_secret(&args.id, &args.name).await?);
         }
     }
     Ok(())
 }
 
-fn tell(server: &ServerArgs, data: &Value) {
-    say(if server.json { clean::json(data) } else { table::members(data, &["name"]) }.trim_end());
+fn show(server: &ServerArgs, data: &Value) {
+    print(if server.json { sanitize::json(data) } else { table::members(data, &["name"]) }.trim_end());
 }

@@ -1,4 +1,4 @@
-//! `panda connect`: hands a repository's token or an account's keys to the server, which checks them first.
+//! `panda connect`: sends a repository's token or an AWS account's keys to the server, which checks them before it stores them.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::{clean, secret};
+use super::progress::print;
+use super::{sanitize, secret};
 
-/// `panda connect`.
 #[derive(Debug, Subcommand)]
 pub enum ConnectCommand {
     /// Connect a GitHub repository
@@ -20,7 +19,6 @@ pub enum ConnectCommand {
     Aws(AwsArgs),
 }
 
-/// `panda connect github`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -29,19 +27,19 @@ Examples:
   PANDA_GITHUB_TOKEN=… panda connect github --owner acme --repo shop --branch main
   panda connect github --renew gh_4k1zq0v7w3m9x2c8b5n6 --token-file new.txt
 
-Connecting the same repository and branch again, or --renew, gives the connection that is there a new token: its id stays, and deployments that are
-under way use it. The token needs to read the repository's contents and nothing else. It is never taken from the command line, which other users can see.")]
+Connecting the same repository and branch again, or --renew, replaces the token of the existing connection: its id stays, and running deployments use
+the new token. The token only needs read access to the repository's contents. It is never taken from the command line, which other users can see.")]
 pub struct GithubArgs {
-    /// Account or organisation
+    /// GitHub account or organisation of the repository
     #[arg(long, required_unless_present = "renew")]
     owner: Option<String>,
-    /// Repository
+    /// Name of the repository
     #[arg(long, required_unless_present = "renew")]
     repo: Option<String>,
     /// Branch; main when absent
     #[arg(long)]
     branch: Option<String>,
-    /// Give this connection a new token instead of making one
+    /// Replace the token of the connection with this id, instead of creating a connection
     #[arg(long, value_name = "ID")]
     renew: Option<String>,
     /// File with the access token, - for standard input; PANDA_GITHUB_TOKEN when absent
@@ -51,7 +49,6 @@ pub struct GithubArgs {
     server: ServerArgs,
 }
 
-/// `panda connect aws`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -60,14 +57,14 @@ Examples:
   panda connect aws --region ap-northeast-2 --role-arn arn:aws:iam::123456789012:role/panda
   panda connect aws --renew aws_4k1zq0v7w3m9x2c8b5n6 --access-key-id AKIA… --secret-key-file new.txt
 
-With a role no key is stored: the server assumes it with its own credentials, and with an external id that it derives for your scope. The role's trust
-policy must require that id; until it does, the command ends with an error that names it. Connecting the same account, region and identity again, or
---renew, gives the connection that is there new credentials: its id stays, and deployments that are under way use them.")]
+With a role no key is stored: the server assumes the role with its own credentials and an external id that it derives for your scope. The role's trust
+policy must require that id; until it does, the command fails with an error that names the id. Connecting the same account, region and identity again,
+or --renew, replaces the credentials of the existing connection: its id stays, and running deployments use the new credentials.")]
 pub struct AwsArgs {
-    /// AWS region; with --renew, the connection keeps its own
+    /// AWS region; ignored with --renew
     #[arg(long, env = "AWS_REGION", required_unless_present = "renew")]
     region: Option<String>,
-    /// Access key id
+    /// Access key id of a user in the account
     #[arg(long, env = "AWS_ACCESS_KEY_ID", required_unless_present = "role_arn", value_name = "ID")]
     access_key_id: Option<String>,
     /// File with the secret access key, - for standard input; AWS_SECRET_ACCESS_KEY when absent
@@ -76,23 +73,23 @@ pub struct AwsArgs {
     /// File with the session token of temporary keys; AWS_SESSION_TOKEN when absent
     #[arg(long, value_name = "FILE")]
     session_token_file: Option<PathBuf>,
-    /// A role to assume instead of keys
+    /// ARN of a role to assume instead of using keys
     #[arg(long, value_name = "ARN")]
     role_arn: Option<String>,
-    /// Gone: the server derives the external id.
+    /// Removed option: the server derives the external id.
     #[arg(long, value_name = "FILE", hide = true)]
     external_id_file: Option<PathBuf>,
-    /// Give this connection new credentials instead of making one
+    /// Replace the credentials of the connection with this id, instead of creating a connection
     #[arg(long, value_name = "ID")]
     renew: Option<String>,
-    /// Only for this repository, as owner/repo, or owner/* for all of an owner; may be given again
+    /// Restrict the account to this repository, as owner/repo, or owner/* for all of an owner; may be repeated
     #[arg(long = "only-for", value_name = "OWNER/REPO")]
     only_for: Vec<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Connects and shows the new connection's id.
+/// Creates or renews the connection, and prints its id.
 pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
     match command {
         ConnectCommand::Github(args) => {
@@ -114,36 +111,36 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
             if let Some(id) = data.get("externalId").and_then(Value::as_str)
                 && !args.server.json
             {
-                // Beside the id, which scripts take from standard output.
-                eprintln!("External id that the role's trust policy requires: {}", clean::line(id));
+                // On standard error: scripts read only the id from standard output.
+                eprintln!("External id that the role's trust policy requires: {}", sanitize::line(id));
             }
         }
     }
     Ok(())
 }
 
-async fn send(server: &ServerArgs, what: &str, renew: Option<&str>, body: &Value) -> Result<Value, CliError> {
+async fn send(server: &ServerArgs, kind: &str, renew: Option<&str>, body: &Value) -> Result<Value, CliError> {
     let api = server.api()?;
     match renew {
-        Some(id) => api.renew_connection(what, id, body).await,
-        None => api.connect(what, body).await,
+        Some(id) => api.renew_connection(kind, id, body).await,
+        None => api.connect(kind, body).await,
     }
 }
 
-/// The server derives the external id: one that is given must not seem to have an effect.
+/// Rejects a given external id: the server derives it, so the option would have no effect.
 fn refuse_external_id(args: &AwsArgs) -> Result<(), CliError> {
-    const GONE: &str = "there is no such option any more: the server derives the external id, and shows the one that the role's trust policy must require";
+    const REMOVED: &str = "the option was removed: the server derives the external id, and prints the id that the role's trust policy must require";
     if args.external_id_file.is_some() {
-        return Err(CliError::input("--external-id-file", GONE));
+        return Err(CliError::input("--external-id-file", REMOVED));
     }
     let given = args.role_arn.is_some() && std::env::var_os("PANDA_AWS_EXTERNAL_ID").is_some_and(|id| !id.is_empty());
-    if given { Err(CliError::input("PANDA_AWS_EXTERNAL_ID", GONE)) } else { Ok(()) }
+    if given { Err(CliError::input("PANDA_AWS_EXTERNAL_ID", REMOVED)) } else { Ok(()) }
 }
 
 fn aws_body(args: &AwsArgs) -> Result<Value, CliError> {
     refuse_external_id(args)?;
     let mut body = json!({});
-    // A region of the environment is not meant for a connection that has one.
+    // With --renew the connection keeps its region: AWS_REGION may be set for other reasons.
     if let Some(region) = args.region.as_deref().filter(|_| args.renew.is_none()) {
         body["region"] = region.into();
     }
@@ -164,10 +161,10 @@ fn aws_body(args: &AwsArgs) -> Result<Value, CliError> {
     Ok(body)
 }
 
-/// The id alone, so that a script can take it as it is.
+/// Prints only the id, so that scripts can use the output unchanged.
 fn show(data: &Value, member: &str, json: bool) {
     match data.get(member).and_then(Value::as_str) {
-        Some(id) if !json => say(&clean::line(id)),
-        _ => say(&clean::json(data)),
+        Some(id) if !json => print(&sanitize::line(id)),
+        _ => print(&sanitize::json(data)),
     }
 }

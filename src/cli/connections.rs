@@ -1,4 +1,4 @@
-//! `panda connections`: what is connected, and an end of it.
+//! `panda connections`: lists and removes connections.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -6,10 +6,9 @@ use serde_json::Value;
 use super::api::ServerArgs;
 use super::build_secrets::SecretsArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::{clean, table};
+use super::progress::print;
+use super::{sanitize, table};
 
-/// `panda connections`.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ConnectionsArgs {
@@ -21,22 +20,21 @@ pub struct ConnectionsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Remove a connection: its secrets are erased, and nothing can be deployed with it any more
+    /// Remove a connection and erase its secrets; it can no longer be used to deploy
     Remove(RemoveArgs),
-    /// Secrets of a connection to GitHub that builds may read
+    /// Manage the secrets of a GitHub connection that builds may read
     Secrets(SecretsArgs),
 }
 
-/// `panda connections remove`.
 #[derive(Args, Debug)]
 struct RemoveArgs {
-    /// The connection's id
+    /// Id of the connection
     id: String,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Shows both kinds, or removes one.
+/// Lists both kinds of connections, or runs the subcommand.
 pub async fn run(args: ConnectionsArgs) -> Result<(), CliError> {
     match args.command {
         Some(Command::Remove(args)) => remove(&args).await,
@@ -47,25 +45,25 @@ pub async fn run(args: ConnectionsArgs) -> Result<(), CliError> {
 
 async fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let data = args.server.api()?.remove_connection(&args.id).await?;
-    say(if args.server.json { clean::json(&data) } else { table::members(&data, &["connectionId"]) }.trim_end());
+    print(if args.server.json { sanitize::json(&data) } else { table::members(&data, &["connectionId"]) }.trim_end());
     Ok(())
 }
 
 async fn list(server: &ServerArgs) -> Result<(), CliError> {
     let (_, data) = server.api()?.connections().await?;
     if server.json {
-        say(&clean::json(&data));
+        print(&sanitize::json(&data));
         return Ok(());
     }
     let list = |kind: &str| data.get(kind).and_then(Value::as_array).cloned().unwrap_or_default();
     let github = ["connectionId", "owner", "repo", "branch"];
-    say("Source repositories");
-    say(&table::rows(&list("github"), &github, "none: see panda connect github --help"));
-    say("AWS accounts");
+    print("Source repositories");
+    print(&table::rows(&list("github"), &github, "none: see panda connect github --help"));
+    print("AWS accounts");
     let aws = list("aws");
-    say(table::rows(&aws, &["connectionId", "region"], "none: see panda connect aws --help").trim_end());
-    for problem in aws.iter().filter_map(|one| one.get("problem")?.as_str()) {
-        say(&format!("\n{}", clean::line(problem)));
+    print(table::rows(&aws, &["connectionId", "region"], "none: see panda connect aws --help").trim_end());
+    for problem in aws.iter().filter_map(|account| account.get("problem")?.as_str()) {
+        print(&format!("\n{}", sanitize::line(problem)));
     }
     Ok(())
 }

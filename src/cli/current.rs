@@ -1,24 +1,22 @@
-//! `panda current`: the newest deployment that is not finished.
+//! `panda current`: shows the newest unfinished deployment.
 
 use clap::Args;
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::{clean, table};
+use super::progress::print;
+use super::{sanitize, table};
 
-/// `panda current`.
 #[derive(Args, Debug)]
-#[command(after_help = "Exits with 4 when every deployment is finished.")]
+#[command(after_help = "Exits with code 4 when all deployments are finished.")]
 pub struct CurrentArgs {
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Shows it.
 pub async fn run(args: CurrentArgs) -> Result<(), CliError> {
     let data = args.server.api()?.current().await?;
-    let text = if args.server.json { clean::json(&data) } else { table::members(&data, &["deploymentId"]) };
-    say(text.trim_end());
+    let text = if args.server.json { sanitize::json(&data) } else { table::members(&data, &["deploymentId"]) };
+    print(text.trim_end());
     Ok(())
 }

@@ -4,53 +4,52 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::api::ServerArgs;
-use super::clean;
+use super::connection_choice::{ConnectionFilter, choose};
 use super::error::CliError;
-use super::progress::say;
-use super::source::{Wanted, choose};
+use super::progress::print;
+use super::request_args::RequestArgs;
+use super::sanitize;
 use super::switch::switch_and_watch;
-use super::watch::{FollowArgs, Resume, conclude, report, watch};
-use super::what::WhatArgs;
+use super::watch::{FollowArgs, WatchStart, conclude, report, watch};
 use crate::domain::deployment::{Concurrency, Status};
 
-/// `panda deploy`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  panda deploy --wait                               the only repository and account that are connected
+  panda deploy --wait                               deploy the only connected repository to the only connected account
   panda deploy --owner acme --repo shop --wait      one of several
   panda deploy --github gh_… --aws aws_… --json     by the connections' ids
   panda deploy --tag v1.2.0 --wait                  a tag; --commit SHA for a commit
-  panda deploy --image sha256:…                     an image that is in ECR already
+  panda deploy --image sha256:…                     an image that already exists in ECR
   panda deploy --context services/api --build-arg VERSION=1.2.0 --secret npm_token
   panda deploy --kind hotfix --reason 'Prices were wrong'
-  panda deploy --concurrency queue --wait           after the one that is not finished yet
-  panda deploy --switch                             and straight on to green when it is healthy
+  panda deploy --concurrency queue --wait           after the target's unfinished deployment
+  panda deploy --switch                             switch the traffic as soon as green is healthy
 
-Without --wait the command ends once the deployment is started (exit code 0) and prints its id. With --wait it ends when the deployment is
+Without --wait the command starts the deployment, prints its id and ends (exit code 0). With --wait it ends when the deployment is
 ready for the switch or completed (0) or failed (1). With --switch it ends when the deployment is completed (0) or failed (1).")]
 pub struct DeployArgs {
-    /// Account or organisation; may be left out when one repository is connected
+    /// Account or organisation; optional when only one repository is connected
     #[arg(long)]
     owner: Option<String>,
-    /// Repository
+    /// Name of the repository
     #[arg(long)]
     repo: Option<String>,
     #[command(flatten)]
-    what: WhatArgs,
+    request: RequestArgs,
     /// Id of the connection to the repository
     #[arg(long, value_name = "GH_ID")]
     github: Option<String>,
     /// Id of the connection to the AWS account
     #[arg(long, value_name = "AWS_ID")]
     aws: Option<String>,
-    /// What to do when another deployment of the same target is not finished: reject, queue or supersede
+    /// Policy when another deployment of the same target is unfinished: reject, queue or supersede
     #[arg(long, value_name = "POLICY", default_value = "reject")]
     concurrency: Concurrency,
     /// Follow the deployment until it is ready for the switch
     #[arg(long)]
     wait: bool,
-    /// Follow it, and switch the traffic as soon as it is ready
+    /// Follow the deployment, and switch the traffic as soon as it is ready
     #[arg(long)]
     switch: bool,
     #[command(flatten)]
@@ -59,19 +58,19 @@ pub struct DeployArgs {
     server: ServerArgs,
 }
 
-/// Starts it, and follows it where that is wanted.
+/// Starts the deployment, and follows it with `--wait` or `--switch`.
 pub async fn run(args: DeployArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let (connections, _) = api.connections().await?;
-    let wanted = Wanted {
+    let filter = ConnectionFilter {
         owner: args.owner,
         repo: args.repo,
-        branch: args.what.branch.clone(),
+        branch: args.request.branch.clone(),
         github: args.github,
         aws: args.aws,
     };
-    let (github, aws) = choose(&wanted, &connections)?;
-    let mut body = args.what.fields(&github.branch);
+    let (github, aws) = choose(&filter, &connections)?;
+    let mut body = args.request.fields(&github.branch);
     body.extend([
         ("githubConnectionId".to_owned(), json!(github.connection_id)),
         ("awsConnectionId".to_owned(), json!(aws.connection_id)),
@@ -83,13 +82,16 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
     let (started, data) = api.deploy(&body).await?;
     let id = started.deployment_id;
     if !args.wait && !args.switch {
-        say(&if args.server.json { clean::json(&data) } else { clean::line(&id) });
+        print(&if args.server.json { sanitize::json(&data) } else { sanitize::line(&id) });
         return Ok(());
     }
     if !args.server.json {
-        say(&format!("{} (Ctrl-C stops watching, not the deployment; panda watch goes on)", clean::line(&id)));
+        print(&format!(
+            "{} (Ctrl-C stops watching, not the deployment; panda watch resumes watching)",
+            sanitize::line(&id)
+        ));
     }
-    let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, Resume::default()).await?;
+    let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {
         (outcome, data) = switch_and_watch(&api, &id, &args.follow, args.server.json).await?;
     }

@@ -1,4 +1,4 @@
-//! Why a command ended badly, and the exit code that says so to a script.
+//! Errors of the commands, and their exit codes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,118 +7,116 @@ use serde::Deserialize;
 
 use crate::app::AppError;
 use crate::db::DbError;
-use crate::domain::maintenance::Kind;
-use crate::sandbox::SandboxError;
-use crate::sandbox::git::GitError;
-use crate::sandbox::parts::PartsError;
+use crate::domain::maintenance::RetentionKind;
 use crate::telemetry::TelemetryError;
 
-use super::clean;
+use super::sanitize;
 
-/// The exit codes, as `panda --help` lists them; 0 means that what was asked for is done.
+/// The exit codes, as `panda --help` lists them; 0 means success.
 pub mod exit {
-    /// The deployment failed.
+    /// The deployment ended with the status FAILED.
     pub const FAILED: u8 = 1;
     /// Wrong usage or bad input; also what clap exits with.
     pub const INPUT: u8 = 2;
-    /// The server cannot be reached, or says that it cannot work now.
+    /// The server cannot be reached, or is temporarily unavailable.
     pub const UNREACHABLE: u8 = 3;
     /// The server refuses: not found, conflict, not allowed.
     pub const REFUSED: u8 = 4;
-    /// Something else: a part that does not start, an answer that makes no sense.
+    /// Any other failure: a service that does not start, an unexpected response.
     pub const OTHER: u8 = 5;
-    /// Ended by Ctrl-C, as shells have it.
+    /// Interrupted by Ctrl-C: 128 + SIGINT, as in shells.
     pub const INTERRUPTED: u8 = 130;
 }
 
-/// An error answer of the API.
+/// An error response of the API.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Problem {
-    /// HTTP status.
+pub struct ApiProblem {
+    /// Status code of HTTP.
     pub status: u16,
-    /// What is wrong and what to do about it.
+    /// The problem and its remedy.
     pub message: Option<String>,
-    /// The same in RFC 9457's own member, for servers in front of Panda's.
+    /// The same in the member that RFC 9457 defines; proxies before Panda send only this member.
     pub detail: Option<String>,
-    /// Stable code.
+    /// Stable code, such as `INVALID_INPUT`.
     pub error_code: Option<String>,
-    /// The field of the body, path or query that is at fault.
+    /// The invalid field of the body, path or query.
     pub field: Option<String>,
-    /// The deployment concerned.
     pub deployment_id: Option<String>,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ApiProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = self.message.as_deref().or(self.detail.as_deref()).unwrap_or("the server gave no reason");
         if let Some(field) = self.field.as_deref().filter(|field| !message.contains(*field)) {
-            write!(f, "{}: ", clean::line(field))?;
+            write!(f, "{}: ", sanitize::line(field))?;
         }
-        write!(f, "{}", clean::text(message))?;
+        write!(f, "{}", sanitize::text(message))?;
         match &self.error_code {
-            Some(code) => write!(f, " ({code}, HTTP {})", self.status, code = clean::line(code)),
+            Some(code) => write!(f, " ({code}, HTTP {})", self.status, code = sanitize::line(code)),
             None => write!(f, " (HTTP {})", self.status),
         }
     }
 }
 
-/// Why a command ended badly.
+/// An error that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// What the user gave cannot be used.
+    /// Invalid input from the user.
     #[error("{field}: {problem}")]
     Input {
-        /// Option, variable or file at fault.
+        /// The invalid option, variable or file.
         field: String,
-        /// What is wrong and what would be right.
+        /// The problem, and what a valid value looks like.
         problem: String,
     },
-    /// No traces can be sent.
+    /// Traces cannot be exported.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// No answer from the server.
+    /// The server did not answer.
     #[error(
-        "no answer from {server}: {reason}. Is it running (panda up, panda serve)? Another address goes into --server or PANDA_SERVER."
+        "no answer from {server}: {reason}. Check that it runs (panda up, panda serve), or give its address with --server or PANDA_SERVER."
     )]
     Unreachable {
-        /// The address that was tried.
+        /// Address of the server.
         server: String,
-        /// The innermost reason.
+        /// The innermost cause, such as "connection refused".
         reason: String,
     },
     /// The server answered with an error.
     #[error("{0}")]
-    Refused(Box<Problem>),
-    /// The server's answer is not one of Panda's.
-    #[error("{server} does not answer as Panda does ({reason}): is --server right?")]
+    Refused(Box<ApiProblem>),
+    /// The response is not one of Panda's.
+    #[error("{server} does not answer as Panda does ({reason}): check --server")]
     Protocol {
-        /// The address.
+        /// Address of the server.
         server: String,
-        /// What was found.
+        /// The unexpected part of the response.
         reason: String,
     },
-    /// The deployment that was watched failed; its message was shown with the events.
+    /// The watched deployment failed; its message was shown with the events.
     #[error("deployment {id} failed: {message}")]
     DeploymentFailed {
-        /// Its id.
+        /// Id of the deployment.
         id: String,
-        /// Why.
+        /// Message of the failure.
         message: String,
     },
-    /// A run of maintenance failed.
+    /// A maintenance run failed.
     #[error("maintenance of {kind} failed: {reason}")]
     Maintenance {
-        /// What it was to remove.
-        kind: Kind,
-        /// Why.
+        /// Kind of data that the run should have removed.
+        kind: RetentionKind,
+        /// Cause as the server reports it.
         reason: String,
     },
-    /// A demo or a sandbox did not behave as it must.
+    /// The demo or the sandbox did not behave as expected.
+    #[cfg(feature = "dev")]
     #[error("{0}")]
     Demo(String),
-    /// Several things went wrong while stopping; each was tried.
-    #[error("not everything could be stopped: {0}")]
+    /// Some services could not be stopped; the stop of each was tried.
+    #[cfg(feature = "dev")]
+    #[error("some services could not be stopped: {0}")]
     Stop(String),
     /// The command was interrupted.
     #[error("interrupted")]
@@ -126,35 +124,48 @@ pub enum CliError {
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A part of the local set-up failed.
+    /// A dev service failed.
+    #[cfg(feature = "dev")]
     #[error(transparent)]
-    Parts(#[from] PartsError),
+    DevServices(#[from] panda_dev_services::DevServicesError),
     /// The sandbox did not start.
+    #[cfg(feature = "dev")]
+    #[cfg(feature = "dev")]
     #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// The sandbox's git server.
+    Sandbox(#[from] panda_sandbox::SandboxError),
+    /// The sandbox's git server failed.
+    #[cfg(feature = "dev")]
     #[error(transparent)]
-    Git(#[from] GitError),
-    /// The database.
+    Git(#[from] panda_sandbox::git::GitError),
+    /// A database error of a command that works on the database.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// Panda itself.
+    /// The database refuses the connection.
+    #[error("{error} ({address})")]
+    DatabaseRefused {
+        /// The cause, without names: readiness shows the same text without authentication.
+        #[source]
+        error: DbError,
+        /// Database, role and servers of the URL.
+        address: String,
+    },
+    /// The server did not start, or failed.
     #[error(transparent)]
     App(#[from] AppError),
 }
 
 impl CliError {
-    /// An [`CliError::Input`].
+    /// An [`CliError::Input`] for the option, variable or file `field`.
     pub fn input(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Input { field: field.into(), problem: problem.into() }
     }
 
-    /// What the process exits with.
+    /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::DeploymentFailed { .. } => exit::FAILED,
@@ -176,8 +187,8 @@ impl CliError {
 mod tests {
     use super::*;
 
-    fn problem(status: u16) -> Problem {
-        Problem {
+    fn problem(status: u16) -> ApiProblem {
+        ApiProblem {
             status,
             message: Some("must be a GitHub account".to_owned()),
             detail: None,
@@ -188,20 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_names_its_field_once() {
+    fn names_the_field_once() {
         assert_eq!(problem(400).to_string(), "owner: must be a GitHub account (INVALID_INPUT, HTTP 400)");
-        let named = Problem { message: Some("owner: must not be empty".to_owned()), ..problem(400) };
+        let named = ApiProblem { message: Some("owner: must not be empty".to_owned()), ..problem(400) };
         assert_eq!(named.to_string(), "owner: must not be empty (INVALID_INPUT, HTTP 400)");
     }
 
     #[test]
-    fn a_problem_cannot_steer_the_terminal() {
-        let steering = Problem { message: Some("red \u{1b}[31m and \u{9b}2J".to_owned()), ..problem(500) };
+    fn strips_terminal_sequences() {
+        let steering = ApiProblem { message: Some("red \u{1b}[31m and \u{9b}2J".to_owned()), ..problem(500) };
         assert!(!steering.to_string().contains(['\u{1b}', '\u{9b}']));
     }
 
     #[test]
-    fn scripts_can_tell_the_reasons_apart() {
+    fn maps_statuses_to_exit_codes() {
         let code = |status| CliError::Refused(Box::new(problem(status))).exit_code();
         assert_eq!([code(400), code(413), code(422)], [exit::INPUT; 3]);
         assert_eq!([code(401), code(404), code(409)], [exit::REFUSED; 3]);

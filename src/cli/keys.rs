@@ -1,4 +1,4 @@
-//! `panda keys`: the keys that seal stored secrets.
+//! `panda keys`: manages the keys that encrypt stored secrets.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,19 +9,19 @@ use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
+use super::database::locate_command;
 use super::error::CliError;
-use super::progress::say;
+use super::progress::print;
 use crate::app;
 use crate::config::{AwsConfig, DatabaseConfig};
-use crate::db::audit::Entry;
+use crate::db::audit::AuditRecord;
 use crate::domain::audit::Action;
 use crate::domain::keyring::Keyring;
 use crate::metrics::AwsCalls;
 
-/// What `--kms` wants.
+/// Error text for an invalid `--kms`.
 const NO_ARN: &str = "not the ARN of a KMS key or alias, such as arn:aws:kms:ap-northeast-2:123456789012:alias/panda";
 
-/// `panda keys`.
 #[derive(Args, Debug)]
 pub struct KeysArgs {
     #[command(subcommand)]
@@ -30,35 +30,33 @@ pub struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a key
+    /// Generate a key for the key file
     Generate(GenerateArgs),
-    /// Wrap the data keys of all stored secrets with the first key of the file, while servers run
+    /// Rewrap the data keys of all stored secrets with the first key of the file; servers may run meanwhile
     Rotate(Box<RotateArgs>),
 }
 
-/// `panda keys generate`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  panda keys generate --file /etc/panda/keys      a new file, readable by its owner alone
-  panda keys generate                             prints the line, for a secret store
+  panda keys generate --file /etc/panda/keys      write a new file that only its owner can read
+  panda keys generate                             print the line, for a secret store
   panda keys generate --kms arn:aws:kms:ap-northeast-2:123456789012:alias/panda --file /etc/panda/keys
-                                                  a line that names a key of KMS, which never leaves it")]
+                                                  write a line that names a key of KMS, which never leaves KMS")]
 struct GenerateArgs {
-    /// Write it to this file, which must not be there yet
+    /// New file to write the key to
     #[arg(long)]
     file: Option<PathBuf>,
-    /// Name this key or alias of AWS KMS instead of making a key; the server needs kms:Encrypt and kms:Decrypt on it
+    /// Key or alias of AWS KMS to use instead of a generated key; the server needs kms:Encrypt and kms:Decrypt on it
     #[arg(long, value_name = "ARN")]
     kms: Option<String>,
 }
 
-/// `panda keys rotate`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-How to change the key, without a moment in which secrets cannot be used:
-  1. panda keys generate, and put the line *behind* the one in the file of every server; restart them: now all can open both
-  2. move the new line to the front, restart them again: now all seal with it
+To change the key without downtime:
+  1. panda keys generate, append the line *after* the existing one in the file of every server, and restart them: now all can decrypt with both
+  2. move the new line to the top and restart them again: now all encrypt with it
   3. panda keys rotate --key-file FILE
   4. remove the old line")]
 struct RotateArgs {
@@ -68,7 +66,6 @@ struct RotateArgs {
     aws: AwsConfig,
 }
 
-/// Runs it.
 pub async fn run(args: KeysArgs) -> Result<(), CliError> {
     match args.command {
         Command::Generate(args) => generate(&args),
@@ -82,7 +79,7 @@ fn generate(args: &GenerateArgs) -> Result<(), CliError> {
         None => Keyring::generate().map_err(|error| CliError::input("keys", error.to_string()))?,
     };
     let Some(path) = &args.file else {
-        say(line.expose_secret());
+        print(line.expose_secret());
         return Ok(());
     };
     write_new(path, &line)?;
@@ -91,11 +88,11 @@ fn generate(args: &GenerateArgs) -> Result<(), CliError> {
         Some(_) => "Do not delete the key in KMS: without it, stored secrets are lost.",
         None => "Keep a copy elsewhere: without it, stored secrets are lost.",
     };
-    say(&format!("{} has the new key {id}. {keep}", path.display()));
+    print(&format!("Wrote the new key {id} to {}. {keep}", path.display()));
     Ok(())
 }
 
-/// Writes a new file that only its owner can read. Never over another one: what is sealed with that could not be opened any more.
+/// Writes a new file that only its owner can read. Never overwrites a file: secrets encrypted with its key would be lost.
 pub fn write_new(path: &Path, line: &SecretString) -> Result<(), CliError> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| file.write_all(format!("{}\n", line.expose_secret()).as_bytes()));
@@ -103,26 +100,31 @@ pub fn write_new(path: &Path, line: &SecretString) -> Result<(), CliError> {
 }
 
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
+    let database = args.database.clone();
+    rewrap(args).await.map_err(|error| locate_command(error, &database))
+}
+
+async fn rewrap(args: RotateArgs) -> Result<(), CliError> {
     let aws = app::aws(&args.aws, None, None, Vec::new(), AwsCalls::default()).await;
     let keyring = Arc::new(app::keyring(&args.database, &aws)?);
     let db = app::command_database(&args.database, Some(Arc::clone(&keyring))).await?;
-    // Row by row, while servers run: what is kept says that it was begun, and what it came to.
+    // Works row by row while servers run; the audit records the start and the result.
     let by = &super::operator();
-    let entry = |details| Entry {
+    let entry = |details| AuditRecord {
         by,
         action: Action::RotateKeys,
-        target: Some(keyring.sealing_id()),
+        target: Some(keyring.encrypting_id()),
         repository: None,
         refused: None,
         details,
     };
     db.record(&entry(json!({"begun": true}))).await?;
-    let sealed = db.seal_clear_secrets().await?;
+    let encrypted = db.encrypt_plaintext_secrets().await?;
     let wrapped = db.rewrap_keys().await?;
-    db.record(&entry(json!({"wrapped": wrapped, "sealed": sealed}))).await?;
-    say(&format!(
-        "All secrets are under the key {}: {wrapped} wrapped anew, {sealed} sealed for the first time.",
-        keyring.sealing_id()
+    db.record(&entry(json!({"wrapped": wrapped, "sealed": encrypted}))).await?;
+    print(&format!(
+        "All secrets use the key {}: {wrapped} rewrapped, {encrypted} encrypted for the first time.",
+        keyring.encrypting_id()
     ));
     Ok(())
 }

@@ -1,51 +1,50 @@
-//! `panda list`: deployments, newest first.
+//! `panda list`: lists deployments, newest first.
 
 use clap::Args;
 use serde_json::Value;
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::what::flatten;
-use super::{clean, table};
+use super::progress::print;
+use super::request_args::flatten;
+use super::{sanitize, table};
 use crate::domain::deployment::Status;
 
-/// `panda list`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   panda list --status FAILED --since 2026-01-31T00:00:00Z
   panda list --owner acme --repo shop --limit 5 --json")]
 pub struct ListArgs {
-    /// Only those with this status: RUNNING, DEPLOYMENT_READY, COMPLETED or FAILED
+    /// Only deployments with this status: RUNNING, DEPLOYMENT_READY, COMPLETED or FAILED
     #[arg(long)]
     status: Option<Status>,
-    /// Only those of this account or organisation
+    /// Only deployments of this account or organisation
     #[arg(long)]
     owner: Option<String>,
-    /// Only those of this repository
+    /// Only deployments of this repository
     #[arg(long)]
     repo: Option<String>,
-    /// Only those of this branch
+    /// Only deployments of this branch
     #[arg(long)]
     branch: Option<String>,
-    /// Only those started at or after this time, such as 2026-01-31T00:00:00Z
+    /// Only deployments started at or after this time, such as 2026-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only those started before this time
+    /// Only deployments started before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// At most this many
+    /// Largest number of deployments
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Go on where the page before ended: the cursor that it gave
+    /// Cursor of the next page, as the previous page printed it
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Shows one page.
+/// Shows one page of deployments.
 pub async fn run(args: ListArgs) -> Result<(), CliError> {
     let filters = [
         ("status", args.status.map(|status| status.to_string())),
@@ -60,16 +59,16 @@ pub async fn run(args: ListArgs) -> Result<(), CliError> {
     let query: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let data = args.server.api()?.list(&query).await?;
     if args.server.json {
-        say(&clean::json(&data));
+        print(&sanitize::json(&data));
         return Ok(());
     }
     let mut rows = data.get("deployments").and_then(Value::as_array).cloned().unwrap_or_default();
     rows.iter_mut().for_each(flatten);
     let columns =
         ["deploymentId", "status", "owner", "repo", "branch", "startedAt", "attempt", "queuePosition", "errorCode"];
-    say(table::rows(&rows, &columns, "no deployments").trim_end());
+    print(table::rows(&rows, &columns, "no deployments").trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
-        say(&format!("\nMore: add --cursor {}", clean::line(cursor)));
+        print(&format!("\nMore: add --cursor {}", sanitize::line(cursor)));
     }
     Ok(())
 }

@@ -1,25 +1,24 @@
-//! `panda log`: what the replicas log.
+//! `panda log`: shows and changes the log filter of all replicas.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::{clean, table};
+use super::progress::print;
+use super::{sanitize, table};
 use crate::domain::log_filter::LogFilter;
 
-/// `panda log`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  panda log                                              what is logged, until when, and who set it
-  panda log set info,panda::reconcile=debug --for 30m    more of the reconciler, on all replicas
+  panda log                                              show the filter, its end, and the caller who set it
+  panda log set info,panda::reconcile=debug --for 30m    log more of the reconciler on all replicas
   panda log set 'info,[deployment{deployment=dep_4k1zq0v7w3m9x2c8b5n6}]=debug'
-                                                         more of one deployment, from its next attempt or replica
-  panda log reset                                        the usual again
+                                                         log more of one deployment, from its next attempt or replica
+  panda log reset                                        restore the default
 
-Needs the role admin. docs/operations.md says what the levels are for.")]
+Needs the role admin. docs/operations.md describes the levels.")]
 pub struct LogArgs {
     #[command(subcommand)]
     command: Option<LogCommand>,
@@ -29,17 +28,17 @@ pub struct LogArgs {
 
 #[derive(Debug, Subcommand)]
 enum LogCommand {
-    /// Log something else for a while, on all replicas
+    /// Set the log filter of all replicas for a limited time
     Set(SetArgs),
-    /// Log the usual again
+    /// Restore the default log filter
     Reset(ResetArgs),
 }
 
 #[derive(Args, Debug)]
 struct SetArgs {
-    /// As in RUST_LOG: a level for all, then target=level for some, with commas between
+    /// Filter as in RUST_LOG: a level for all targets, then target=level for some, comma-separated
     filter: LogFilter,
-    /// For how long: seconds, minutes or hours, such as 90s, 15m or 2h; at most 24h
+    /// Duration in seconds, minutes or hours, such as 90s, 15m or 2h; at most 24h
     #[arg(long = "for", value_name = "TIME", default_value = "15m", value_parser = seconds)]
     time: u64,
     #[command(flatten)]
@@ -52,7 +51,6 @@ struct ResetArgs {
     server: ServerArgs,
 }
 
-/// Runs the command.
 pub async fn run(args: LogArgs) -> Result<(), CliError> {
     let (server, data) = match args.command {
         None => (&args.server, args.server.api()?.log().await?),
@@ -72,20 +70,20 @@ pub async fn run(args: LogArgs) -> Result<(), CliError> {
 
 fn show(server: &ServerArgs, data: Value) {
     if server.json {
-        say(&clean::json(&data));
+        print(&sanitize::json(&data));
     } else {
-        say(table::rows(&[data], &["filter", "default", "until", "setBy", "setAt"], "nothing").trim_end());
+        print(table::rows(&[data], &["filter", "default", "until", "setBy", "setAt"], "nothing").trim_end());
     }
 }
 
-/// How many seconds `text` is.
+/// Parses a duration such as `15m` into seconds.
 fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || "give seconds, minutes or hours from 1s to 24h, such as 90s, 15m or 2h".to_owned();
     let (number, unit) = [("s", 1), ("m", 60), ("h", 3_600)]
         .into_iter()
         .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))
         .ok_or_else(wrong)?;
-    // Digits alone: `parse` takes a sign as well.
+    // Digits only: `parse` would also accept a sign.
     let number = Some(number).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     let number: u64 = number.and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
     number.checked_mul(unit).filter(|seconds| (1..=86_400).contains(seconds)).ok_or_else(wrong)
@@ -96,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_has_a_unit_and_is_a_day_at_most() {
+    fn accepts_durations_up_to_a_day() {
         for (text, expected) in [("1s", 1), ("90s", 90), ("15m", 900), ("2h", 7_200), ("24h", 86_400)] {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }

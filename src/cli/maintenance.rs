@@ -1,4 +1,4 @@
-//! `panda maintenance`: what is removed with time, and how that went.
+//! `panda maintenance`: shows the retention of stored data and the maintenance runs, and starts a run.
 
 use std::time::Duration;
 
@@ -7,23 +7,22 @@ use serde_json::{Value, json};
 
 use super::api::{Api, ServerArgs};
 use super::error::CliError;
-use super::progress::say;
-use super::{clean, table};
-use crate::domain::maintenance::Kind;
+use super::progress::print;
+use super::{sanitize, table};
+use crate::domain::maintenance::RetentionKind;
 
-/// Between two looks at a run.
-const LOOK: Duration = Duration::from_millis(500);
+/// Interval between two polls of a run.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// `panda maintenance`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  panda maintenance                              what is removed, when, and how the last runs went
-  panda maintenance runs --kind events           what was removed, newest first
-  panda maintenance run build_lines --dry-run    count what would be removed now
-  panda maintenance run build_lines              remove it now
+  panda maintenance                              show retention, times and last runs
+  panda maintenance runs --kind events           show runs, newest first
+  panda maintenance run build_lines --dry-run    count the rows that a run would remove now
+  panda maintenance run build_lines              remove them now
 
-Needs the role admin. docs/retention.md says what each kind is.")]
+Needs the role admin. docs/retention.md describes the kinds.")]
 pub struct MaintenanceArgs {
     #[command(subcommand)]
     command: Option<MaintenanceCommand>,
@@ -35,19 +34,19 @@ pub struct MaintenanceArgs {
 enum MaintenanceCommand {
     /// Show runs, newest first
     Runs(RunsArgs),
-    /// Run one now, and wait for its end
+    /// Start a run now, and wait for its end
     Run(RunArgs),
 }
 
 #[derive(Args, Debug)]
 struct RunsArgs {
-    /// Only this kind: build_lines, events, deployments, workspaces, images, runs
+    /// Only runs of this kind: build_lines, events, deployments, workspaces, images, runs
     #[arg(long)]
-    kind: Option<Kind>,
-    /// At most this many
+    kind: Option<RetentionKind>,
+    /// Largest number of runs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Go on where the page before ended: the cursor that it gave
+    /// Cursor of the next page, as the previous page printed it
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
@@ -56,19 +55,18 @@ struct RunsArgs {
 
 #[derive(Args, Debug)]
 struct RunArgs {
-    /// What is removed: build_lines, events, deployments, workspaces, images, runs
-    kind: Kind,
-    /// Only count what would be removed
+    /// Kind of data to remove: build_lines, events, deployments, workspaces, images, runs
+    kind: RetentionKind,
+    /// Only count the items that a run would remove
     #[arg(long)]
     dry_run: bool,
-    /// Do not wait for its end
+    /// Do not wait for the end of the run
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Runs the command.
 pub async fn run(args: MaintenanceArgs) -> Result<(), CliError> {
     match args.command {
         None => kinds(&args.server).await,
@@ -80,16 +78,16 @@ pub async fn run(args: MaintenanceArgs) -> Result<(), CliError> {
 async fn kinds(server: &ServerArgs) -> Result<(), CliError> {
     let data = server.api()?.maintenance().await?;
     if server.json {
-        say(&clean::json(&data));
+        print(&sanitize::json(&data));
         return Ok(());
     }
     let rows: Vec<Value> = members(&data, "kinds").iter().map(flat).collect();
     let columns = ["kind", "keep", "cron", "nextRun", "lastRun", "state", "removed"];
-    say(table::rows(&rows, &columns, "nothing").trim_end());
+    print(table::rows(&rows, &columns, "nothing").trim_end());
     Ok(())
 }
 
-/// A kind with its newest run in one row.
+/// Flattens a kind and its newest run into one row.
 fn flat(kind: &Value) -> Value {
     let last = &kind["lastRun"];
     let at = [&last["endedAt"], &last["startedAt"], &last["requestedAt"]].into_iter().find(|at| !at.is_null());
@@ -108,33 +106,33 @@ async fn runs(args: RunsArgs) -> Result<(), CliError> {
     let query: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let data = args.server.api()?.maintenance_runs(&query).await?;
     if args.server.json {
-        say(&clean::json(&data));
+        print(&sanitize::json(&data));
         return Ok(());
     }
     show(&members(&data, "runs"));
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
-        say(&format!("\nMore: add --cursor {}", clean::line(cursor)));
+        print(&format!("\nMore: add --cursor {}", sanitize::line(cursor)));
     }
     Ok(())
 }
 
 async fn start(args: RunArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
-    let asked = api.start_maintenance(&json!({"kind": args.kind, "dryRun": args.dry_run})).await?;
-    let ids: Vec<String> = members(&asked, "runs").iter().map(Value::to_string).collect();
-    let data = if args.no_wait || ids.is_empty() { asked } else { wait(&api, &ids).await? };
+    let requested = api.start_maintenance(&json!({"kind": args.kind, "dryRun": args.dry_run})).await?;
+    let ids: Vec<String> = members(&requested, "runs").iter().map(Value::to_string).collect();
+    let data = if args.no_wait || ids.is_empty() { requested } else { wait(&api, &ids).await? };
     if args.server.json {
-        say(&clean::json(&data));
+        print(&sanitize::json(&data));
     } else if let Some(message) = data.get("message").and_then(Value::as_str) {
-        say(&clean::line(message));
+        print(&sanitize::line(message));
     } else {
         show(&members(&data, "runs"));
     }
-    let failed = members(&data, "runs").into_iter().find_map(|run| run["error"].as_str().map(clean::line));
+    let failed = members(&data, "runs").into_iter().find_map(|run| run["error"].as_str().map(sanitize::line));
     failed.map_or(Ok(()), |reason| Err(CliError::Maintenance { kind: args.kind, reason }))
 }
 
-/// Waits until all have ended; a run that has much to do takes its time.
+/// Waits, without a time limit, until all runs have ended.
 async fn wait(api: &Api, ids: &[String]) -> Result<Value, CliError> {
     let query = [("id", ids.join(",")), ("limit", "100".to_owned())];
     loop {
@@ -142,7 +140,7 @@ async fn wait(api: &Api, ids: &[String]) -> Result<Value, CliError> {
         if members(&data, "runs").iter().all(|run| !run["endedAt"].is_null()) {
             return Ok(data);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -160,7 +158,7 @@ fn show(runs: &[Value]) {
         "requestedBy",
         "error",
     ];
-    say(table::rows(runs, &columns, "no runs").trim_end());
+    print(table::rows(runs, &columns, "no runs").trim_end());
 }
 
 fn members(data: &Value, name: &str) -> Vec<Value> {

@@ -1,44 +1,42 @@
-//! The command line: one file a command. Only `main` uses this room.
+//! The command line: one file per command. Only `main` uses this module.
 
 mod api;
 mod audit;
 mod build_secrets;
 mod cancel;
-mod clean;
 mod connect;
+mod connection_choice;
 mod connections;
 mod current;
-mod demo;
+mod database;
 mod deploy;
+#[cfg(feature = "dev")]
+mod dev;
 mod error;
-mod example;
 mod fetch_source;
+#[cfg(test)]
+mod generated_documents;
 mod keys;
-mod leftovers;
 mod list;
 mod log;
 mod maintenance;
 mod migrate;
-mod parts;
 mod progress;
 mod report;
+mod request_args;
 mod result;
 mod retry;
+mod sanitize;
 mod schedule;
 mod secret;
 mod serve;
-mod setup;
 mod shutdown;
-mod source;
-mod stack;
 mod stream;
 mod switch;
 mod table;
 mod token;
 mod types;
-mod up;
 mod watch;
-mod what;
 
 use clap::{Parser, Subcommand};
 
@@ -50,20 +48,26 @@ use crate::app;
 use crate::domain::principal::Caller;
 use crate::telemetry::{self, LogFormat, SERVER_LOG};
 
-const AFTER_HELP: &str = "\
+#[cfg(feature = "dev")]
+const DEV_HELP: &str = "\
 Try it, without an AWS account:
-  panda demo                       one deployment from a git repository to COMPLETED, then everything is removed
-  panda up                         the same parts, and they stay; prints what to try next
+  panda demo                       run one deployment from a git repository to COMPLETED, then remove everything
+  panda up                         start the same services and keep them running; prints what to try next
 
-Against a running server (--server or PANDA_SERVER, by default http://127.0.0.1:8080; PANDA_TOKEN or --panda-token-file signs in):
+";
+#[cfg(not(feature = "dev"))]
+const DEV_HELP: &str = "";
+
+const AFTER_HELP: &str = "\
+Against a running server (--server or PANDA_SERVER, default http://127.0.0.1:8080; PANDA_TOKEN or --panda-token-file to sign in):
   panda connect github --owner acme --repo shop --branch main --token-file token.txt
   panda connect aws --region ap-northeast-2
   panda deploy --wait              start a deployment and follow it until it is ready for the switch
   panda switch dep_… --wait        move the traffic to green and follow it until COMPLETED
-  panda cancel dep_…               stop it: build, execution and CodeDeploy
-  panda retry dep_… --wait         try a failed one again, from where it failed
-  panda result dep_…               what became of it
-  panda report                     questions about the history, such as panda report lead-time --since 90d
+  panda cancel dep_…               stop a deployment: build, execution and CodeDeploy
+  panda retry dep_… --wait         retry a failed deployment from the step that failed
+  panda result dep_…               show the result of a deployment
+  panda report                     list the reports, such as panda report lead-time --since 90d
   panda schedule create --cron '30 6 * * MON-FRI' --time-zone Asia/Seoul
 
 Exit codes:
@@ -72,73 +76,76 @@ Exit codes:
 
 /// Deploys a git repository to ECS blue/green: clones, builds, pushes to ECR, follows the pipeline, switches the traffic.
 #[derive(Debug, Parser)]
-#[command(name = "panda", version, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "panda", version, after_help = format!("{DEV_HELP}{AFTER_HELP}"), arg_required_else_help = true, max_term_width = 110)]
 pub struct Cli {
-    /// What to do
+    /// The subcommand to run
     #[command(subcommand)]
     pub command: Command,
-    /// How log lines on standard error look; RUST_LOG says which there are
+    /// Format of the log lines on standard error; RUST_LOG selects the lines
     #[arg(long, env = "PANDA_LOG_FORMAT", global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// Collector that traces of deployments are sent to, OTLP over HTTP, such as http://collector:4318; none by default
+    /// URL of an OTLP/HTTP collector to send traces of deployments to, such as http://collector:4318; none by default
     #[arg(long, env = "PANDA_OTLP_ENDPOINT", global = true, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
 }
 
-/// The commands.
+/// The subcommands of `panda`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start everything on this machine with a sandbox instead of AWS, and keep it running
-    Up(up::UpArgs),
-    /// Show one whole deployment on this machine, then remove everything again
-    Demo(demo::DemoArgs),
-    /// Run the server
+    /// Start Panda and all its services on this machine, with a sandbox instead of AWS
+    #[cfg(feature = "dev")]
+    Up(dev::up::UpArgs),
+    /// Run one complete deployment on this machine, then remove everything
+    #[cfg(feature = "dev")]
+    Demo(dev::demo::DemoArgs),
+    /// Run the server until SIGTERM
     Serve(Box<serve::ServeArgs>),
-    /// Bring the database's schema up to date
+    /// Apply the missing migrations to the database
     Migrate(migrate::MigrateArgs),
-    /// The keys that seal stored secrets
+    /// Manage the keys that encrypt stored secrets
     Keys(keys::KeysArgs),
-    /// The tokens with which the API is used
+    /// Manage the API tokens
     Token(token::TokenArgs),
     /// Connect a source repository or an AWS account
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
-    /// List the connections, or remove one
+    /// List or remove connections
     Connections(connections::ConnectionsArgs),
-    /// Start a deployment
+    /// Start a deployment of a connected repository
     Deploy(deploy::DeployArgs),
-    /// Show a deployment's events, from the first, as they happen
+    /// Show a deployment's events, from the first on, as they happen
     Watch(watch::WatchArgs),
-    /// Move the traffic of a deployment that is ready to green
+    /// Move the traffic of a ready deployment to green
     Switch(switch::SwitchArgs),
-    /// Stop a deployment that is not finished
+    /// Cancel an unfinished deployment
     Cancel(cancel::CancelArgs),
-    /// Try a failed deployment again, from where it failed
+    /// Retry a failed deployment from the step that failed
     Retry(retry::RetryArgs),
-    /// Show what became of a deployment
+    /// Show the result of a deployment
     Result(result::ResultArgs),
     /// List deployments, newest first
     List(list::ListArgs),
-    /// Show the newest deployment that is not finished
+    /// Show the newest unfinished deployment
     Current(current::CurrentArgs),
-    /// Deployments that start by the clock
+    /// Manage schedules, which start deployments at fixed times
     Schedule(schedule::ScheduleArgs),
-    /// Show who did what, newest first
+    /// Show the audit log, newest first
     Audit(audit::AuditArgs),
-    /// Answer questions about the history: how often, how long, why it failed, who decided
+    /// Report on the history: frequency, duration, failures, approvals
     Report(report::ReportArgs),
-    /// Show what is removed with time, or remove it now
+    /// Show the retention of stored data, or remove expired data now
     Maintenance(maintenance::MaintenanceArgs),
-    /// Show what the replicas log, or log something else for a while
+    /// Show the log filter of the replicas, or change it for a limited time
     Log(log::LogArgs),
-    /// Fetch a repository, as a server's child process
+    /// Fetch a repository; the server runs this as its child process
     #[command(hide = true)]
     FetchSource(fetch_source::FetchSourceArgs),
-    /// Run a command with a private Postgres and a Docker engine (DATABASE_URL and DOCKER_HOST are set)
-    Parts(parts::PartsArgs),
+    /// Run a command with a private Postgres and a Docker engine; sets DATABASE_URL and DOCKER_HOST
+    #[cfg(feature = "dev")]
+    Parts(dev::parts::PartsArgs),
 }
 
-/// Who runs the program, for what is kept of changes that are made on the database itself.
+/// The operating system's user and host, recorded in the audit of changes made directly on the database.
 fn operator() -> Caller {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
     let name = user.ok().flatten().map_or_else(|| "unknown".to_owned(), |user| user.name);
@@ -146,17 +153,30 @@ fn operator() -> Caller {
     Caller::operator(format!("{name}@{}", host.unwrap_or_else(|| "unknown".to_owned())))
 }
 
-/// Runs the command and says what the process exits with.
+impl Command {
+    /// Returns true if the process becomes a replica, whose name belongs to its traces.
+    fn is_replica(&self) -> bool {
+        match self {
+            Self::Serve(_) => true,
+            #[cfg(feature = "dev")]
+            Self::Up(_) | Self::Demo(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Runs the command and returns the exit code of the process.
 pub async fn run(cli: Cli) -> Result<u8, CliError> {
     let quiet = !matches!(cli.command, Command::Serve(_) | Command::Migrate(_));
-    let is_replica = matches!(cli.command, Command::Serve(_) | Command::Up(_) | Command::Demo(_));
-    let replica = is_replica.then(app::replica_name);
+    let replica = cli.command.is_replica().then(app::replica_name);
     let default = if quiet { "warn" } else { SERVER_LOG };
     let _telemetry = telemetry::init(cli.log_format, default, cli.otlp_endpoint.as_deref(), replica)?;
     match cli.command {
-        // Large: they hold all parts.
-        Command::Up(args) => Box::pin(up::run(args)).await?,
-        Command::Demo(args) => Box::pin(demo::run(args)).await?,
+        // Boxed: these futures hold all services, and are large.
+        #[cfg(feature = "dev")]
+        Command::Up(args) => Box::pin(dev::up::run(args)).await?,
+        #[cfg(feature = "dev")]
+        Command::Demo(args) => Box::pin(dev::demo::run(args)).await?,
         Command::Serve(args) => Box::pin(serve::run(*args)).await?,
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,
@@ -177,8 +197,9 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Maintenance(args) => maintenance::run(args).await?,
         Command::Log(args) => log::run(args).await?,
         Command::FetchSource(args) => fetch_source::run(&args)?,
-        // The command's own exit code is ours.
-        Command::Parts(args) => return parts::run(args).await,
+        // Returns the exit code of the command that it ran.
+        #[cfg(feature = "dev")]
+        Command::Parts(args) => return dev::parts::run(args).await,
     }
     Ok(0)
 }

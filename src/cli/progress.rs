@@ -1,4 +1,4 @@
-//! What a person or a machine sees of a deployment while it happens: a live display in a terminal, plain lines elsewhere, JSON on demand.
+//! Displays the events of a deployment: live in a terminal, as plain lines elsewhere, as JSON on request.
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Write as _};
@@ -7,57 +7,57 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::clean;
-use super::stream::{StreamEvent, Viewer};
+use super::sanitize;
+use super::stream::{EventDisplay, StreamEvent};
 use crate::domain::catalogue::{EventCode, Lang, render};
 
-/// Steps 1 and 2, stages 1 to 4.
-const PLACES: u64 = 6;
-/// Lines of build output that stay in view.
+/// Length of the progress bar: steps 1 and 2, then stages 1 to 4.
+const MILESTONES: u64 = 6;
+/// Lines of build output that stay visible.
 const TAIL_LINES: usize = 5;
 
-/// The viewer for this standard output.
-pub fn viewer(json: bool, lang: Lang) -> Box<dyn Viewer> {
+/// Selects the display: JSON, live when both outputs are terminals, or plain lines.
+pub fn display(json: bool, lang: Lang) -> Box<dyn EventDisplay> {
     if json {
-        Box::new(Json)
+        Box::new(JsonDisplay)
     } else if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() {
-        Box::new(Live::new(lang))
+        Box::new(LiveDisplay::new(lang))
     } else {
-        Box::new(Plain)
+        Box::new(PlainDisplay)
     }
 }
 
-/// One JSON object a line: `{"id", "event", "data"}`.
+/// Prints one JSON object per line: `{"id", "event", "data"}`.
 #[derive(Debug)]
-pub struct Json;
+pub struct JsonDisplay;
 
-impl Viewer for Json {
+impl EventDisplay for JsonDisplay {
     fn event(&mut self, event: &StreamEvent) {
-        say(&clean::json(&json!({"id": event.id, "event": event.name, "data": event.data})));
+        print(&sanitize::json(&json!({"id": event.id, "event": event.name, "data": event.data})));
     }
 
     fn connection(&mut self, broken: Option<&str>) {
-        announce(broken);
+        warn_connection(broken);
     }
 }
 
-/// One line an event.
+/// Prints one line per event.
 #[derive(Debug)]
-pub struct Plain;
+pub struct PlainDisplay;
 
-impl Viewer for Plain {
+impl EventDisplay for PlainDisplay {
     fn event(&mut self, event: &StreamEvent) {
-        say(&format!("{:<7} {}", event.name, described(event)));
+        print(&format!("{:<7} {}", event.name, described(event)));
     }
 
     fn connection(&mut self, broken: Option<&str>) {
-        announce(broken);
+        warn_connection(broken);
     }
 }
 
-/// A bar for the stages, a spinner with what is going on, the last lines of the build below it.
+/// Shows a bar for the stages, a spinner with the current activity, and the last lines of the build below.
 #[derive(Debug)]
-pub struct Live {
+pub struct LiveDisplay {
     all: MultiProgress,
     stages: ProgressBar,
     now: ProgressBar,
@@ -66,17 +66,16 @@ pub struct Live {
     build_prefix: String,
 }
 
-impl Live {
-    /// A display that shows nothing yet.
+impl LiveDisplay {
     pub fn new(lang: Lang) -> Self {
         let all = MultiProgress::new();
         let style = |template| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let stages = all.add(ProgressBar::new(PLACES));
+        let stages = all.add(ProgressBar::new(MILESTONES));
         stages.set_style(style("{bar:30.cyan/dim} {pos}/{len} {elapsed_precise:.dim}"));
         let now = all.add(ProgressBar::new_spinner());
         now.set_style(style("{spinner:.cyan} {wide_msg}"));
         now.enable_steady_tick(Duration::from_millis(100));
-        // The message of build output without the output: what all such messages begin with.
+        // Render a message of build output without the output, to get the common prefix of all of them.
         let output = Map::from_iter([("message".to_owned(), Value::from(""))]);
         let build_prefix = render(EventCode::BuildProgress.as_str(), &output, lang).message;
         Self { all, stages, now, lines: Vec::new(), tail: VecDeque::new(), build_prefix }
@@ -108,19 +107,19 @@ impl Live {
     }
 
     fn print(&self, line: &str) {
-        // A terminal that is gone is no reason to stop following.
-        let _ = self.all.println(clean::text(line));
+        // A closed terminal must not stop the command.
+        let _ = self.all.println(sanitize::text(line));
     }
 }
 
-impl Viewer for Live {
+impl EventDisplay for LiveDisplay {
     fn event(&mut self, event: &StreamEvent) {
         if let Some(output) = event.message().strip_prefix(&self.build_prefix) {
-            self.show_output(clean::line(output));
+            self.show_output(sanitize::line(output));
             return;
         }
         if event.name == "fail" {
-            // What the build said last is what explains the failure.
+            // The last lines of the build explain the failure.
             for line in std::mem::take(&mut self.tail) {
                 self.print(&format!("    {line}"));
             }
@@ -133,21 +132,21 @@ impl Viewer for Live {
         };
         let line = described(event);
         self.print(&format!("{mark} {line}"));
-        if let Some(place) = place(event) {
-            self.stages.set_position(self.stages.position().max(place));
+        if let Some(milestone) = milestone(event) {
+            self.stages.set_position(self.stages.position().max(milestone));
         }
         self.now.set_message(line);
     }
 
     fn connection(&mut self, broken: Option<&str>) {
         match broken {
-            Some(reason) => self.now.set_message(format!("connection lost, trying again: {}", clean::line(reason))),
-            None => self.now.set_message("connected again"),
+            Some(reason) => self.now.set_message(format!("connection lost, reconnecting: {}", sanitize::line(reason))),
+            None => self.now.set_message("reconnected"),
         }
     }
 }
 
-impl Drop for Live {
+impl Drop for LiveDisplay {
     fn drop(&mut self) {
         self.drop_output();
         self.stages.finish_and_clear();
@@ -155,46 +154,46 @@ impl Drop for Live {
     }
 }
 
-/// How far a stage event is, of [`PLACES`]: `[Step n]` comes before `[Stage n]`, and both say `n` in the details.
-fn place(event: &StreamEvent) -> Option<u64> {
+/// Position of a stage event in the bar of [`MILESTONES`]: `[Step n]` precedes `[Stage n]`, and both have `n` in the details.
+fn milestone(event: &StreamEvent) -> Option<u64> {
     let stage = event.data.get("details")?.get("stage")?.as_u64()?;
     let before = if event.message().starts_with("[Step") { 0 } else { 2 };
-    Some((stage + before).min(PLACES))
+    Some((stage + before).min(MILESTONES))
 }
 
-/// The message, with the details that tell more; ARNs are long, and in the result.
+/// The message with its details. Omits ARNs: they are long, and the result has them.
 fn described(event: &StreamEvent) -> String {
-    let mut line = clean::line(event.message());
+    let mut line = sanitize::line(event.message());
     let details = event.data.get("details").and_then(Value::as_object);
     for (name, value) in details.into_iter().flatten().filter(|(name, _)| *name != "stage" && *name != "message") {
         if let Some(text) = value.as_str().filter(|text| !text.starts_with("arn:")) {
-            line.extend([" ", &clean::line(name), "=", &clean::line(text)]);
+            line.extend([" ", &sanitize::line(name), "=", &sanitize::line(text)]);
         }
     }
     line
 }
 
-/// Prints `text` with all that could steer the terminal made visible, wherever it came from.
-pub fn say(text: &str) {
-    say_as_it_is(&clean::text(text));
+/// Prints a sanitised `text` on standard output, followed by a line break.
+pub fn print(text: &str) {
+    print_unsanitized(&sanitize::text(text));
 }
 
-/// Prints `text` with colours of ours: whatever else is in it has passed [`clean`].
+/// Prints `text` with Panda's own colours. The caller must have sanitised everything else in it.
 ///
-/// Standard output that is closed (`| head`) is not worth a panic, which `println!` would make of it.
-pub fn say_as_it_is(text: &str) {
+/// Ignores a closed standard output (`| head`), on which `println!` would panic.
+pub fn print_unsanitized(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Prints `text` on standard error, as `say` does.
+/// Prints a sanitised `text` on standard error.
 pub fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", clean::text(text));
+    let _ = writeln!(std::io::stderr(), "{}", sanitize::text(text));
 }
 
-fn announce(broken: Option<&str>) {
+fn warn_connection(broken: Option<&str>) {
     let text = match broken {
-        Some(reason) => format!("panda: connection lost, trying again: {}", clean::line(reason)),
-        None => "panda: connected again".to_owned(),
+        Some(reason) => format!("panda: connection lost, reconnecting: {}", sanitize::line(reason)),
+        None => "panda: reconnected".to_owned(),
     };
     warn(&text);
 }
@@ -212,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn steps_come_before_stages_though_both_count_from_one() {
-        assert_eq!(place(&stage("[Step 2] Event Bus 권한 설정 완료", &json!({"stage": 2}))), Some(2));
-        assert_eq!(place(&stage("[Stage 1] Repository cloned", &json!({"stage": 1}))), Some(3));
-        assert_eq!(place(&stage("[Stage 4] 배포 완료", &json!({"stage": 4}))), Some(PLACES));
+    fn steps_precede_stages() {
+        assert_eq!(milestone(&stage("[Step 2] Event Bus 권한 설정 완료", &json!({"stage": 2}))), Some(2));
+        assert_eq!(milestone(&stage("[Stage 1] Repository cloned", &json!({"stage": 1}))), Some(3));
+        assert_eq!(milestone(&stage("[Stage 4] 배포 완료", &json!({"stage": 4}))), Some(MILESTONES));
     }
 
     #[test]
-    fn details_that_tell_more_stand_behind_the_message() {
+    fn appends_details_without_arns() {
         let event = stage(
             "[Stage 1] Dockerfile found",
             &json!({"stage": 1, "path": "/w/\u{1b}[2J\u{1b}[1mDockerfile", "serviceArn": "arn:aws:x"}),
@@ -228,9 +227,9 @@ mod tests {
     }
 
     #[test]
-    fn build_output_is_told_from_milestones_in_both_languages() {
+    fn recognises_build_output_in_both_languages() {
         for lang in [Lang::Ko, Lang::En] {
-            let live = Live::new(lang);
+            let live = LiveDisplay::new(lang);
             let params = Map::from_iter([("message".to_owned(), Value::from("Step 1/3 : FROM busybox:1"))]);
             let message = render(EventCode::BuildProgress.as_str(), &params, lang).message;
             assert_eq!(message.strip_prefix(&live.build_prefix), Some("Step 1/3 : FROM busybox:1"));

@@ -1,15 +1,15 @@
-//! `panda result`: what became of a deployment.
+//! `panda result`: shows the result of a deployment.
 
 use clap::Args;
 use serde_json::Value;
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::what::flatten;
-use super::{clean, table};
+use super::progress::print;
+use super::request_args::flatten;
+use super::{sanitize, table};
 
-/// What is most looked for comes first.
+/// Members that are shown first, most important first.
 const ORDER: [&str; 12] = [
     "deploymentId",
     "status",
@@ -25,36 +25,34 @@ const ORDER: [&str; 12] = [
     "finalService",
 ];
 
-/// Of an attempt before.
+/// Columns of the table of earlier attempts.
 const ATTEMPT: [&str; 6] = ["attempt", "startedAt", "endedAt", "step", "errorCode", "errorMessage"];
 
-/// `panda result`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
   panda result dep_k1l2m3n4o5p6q7r8s9t0 --json
 
-Exits with 0 whatever the status is: ask `panda watch` where a failed deployment has to be an error.")]
+Exits with code 0 for every status. Use `panda watch` if a failed deployment should be an error.")]
 pub struct ResultArgs {
-    /// The deployment's id
+    /// Id of the deployment
     id: String,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Shows it.
 pub async fn run(args: ResultArgs) -> Result<(), CliError> {
     let data = args.server.api()?.result(&args.id).await?;
-    say(shown(&data, args.server.json).trim_end());
+    print(shown(&data, args.server.json).trim_end());
     Ok(())
 }
 
-/// A result as text or JSON.
+/// Formats a result as text or JSON.
 pub fn shown(data: &Value, json: bool) -> String {
     if json {
-        return clean::json(data);
+        return sanitize::json(data);
     }
-    // The attempts are a table of their own: each is a row.
+    // Attempts go to a separate table, one row each.
     let mut members = data.clone();
     flatten(&mut members);
     let attempts = members.as_object_mut().and_then(|members| members.remove("attempts"));
@@ -62,7 +60,7 @@ pub fn shown(data: &Value, json: bool) -> String {
     if let Some(Value::Array(attempts)) =
         attempts.filter(|attempts| attempts.as_array().is_some_and(|all| !all.is_empty()))
     {
-        text.push_str("\nAttempts before\n");
+        text.push_str("\nEarlier attempts\n");
         text.push_str(&table::rows(&attempts, &ATTEMPT, "none"));
     }
     text

@@ -1,25 +1,24 @@
-//! `panda retry`: another attempt of a failed deployment.
+//! `panda retry`: requests another attempt of a failed deployment.
 
 use clap::Args;
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::say;
-use super::types::Outcome;
-use super::watch::{FollowArgs, Resume, conclude, report, watch};
-use super::{clean, table};
+use super::progress::print;
+use super::types::ResultSummary;
+use super::watch::{FollowArgs, WatchStart, conclude, report, watch};
+use super::{sanitize, table};
 
-/// `panda retry`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
   panda retry dep_k1l2m3n4o5p6q7r8s9t0 --wait
 
-Goes on where the last attempt failed: an image that was pushed is used again, a build begins anew from the branch's newest commit. Without
---wait the command ends when the new attempt is under way. With --wait it ends when the deployment is ready for the switch or completed (0)
-or failed again (1).")]
+Resumes at the step that failed: a pushed image is reused, a build starts again from the branch's newest commit. Without
+--wait the command ends when the server has started the new attempt. With --wait it ends when the deployment is ready for the switch or
+completed (0) or has failed again (1).")]
 pub struct RetryArgs {
-    /// The deployment's id
+    /// Id of the deployment
     id: String,
     /// Follow the new attempt
     #[arg(long)]
@@ -30,17 +29,17 @@ pub struct RetryArgs {
     server: ServerArgs,
 }
 
-/// Asks for another attempt.
+/// Requests the attempt, and follows the deployment with `--wait`.
 pub async fn run(args: RetryArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
-    let before: Outcome = api.read(&api.result(&args.id).await?)?;
+    let before: ResultSummary = api.read(&api.result(&args.id).await?)?;
     let data = api.retry(&args.id).await?;
     if !args.wait {
-        let text = if args.server.json { clean::json(&data) } else { table::members(&data, &["deploymentId"]) };
-        say(text.trim_end());
+        let text = if args.server.json { sanitize::json(&data) } else { table::members(&data, &["deploymentId"]) };
+        print(text.trim_end());
         return Ok(());
     }
-    let resume = Resume { skip: before.event_count, ..Resume::default() };
+    let resume = WatchStart { skip: before.event_count, ..WatchStart::default() };
     let (outcome, data) = watch(&api, &args.id, &args.follow, args.server.json, resume).await?;
     report(&outcome, &data, args.server.json);
     conclude(&outcome)

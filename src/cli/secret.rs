@@ -1,5 +1,5 @@
-//! Secrets on their way in: from a variable, a file or standard input, never from the command line, which every user of the machine can
-//! read in the list of processes and which shells keep in their history.
+//! Reads secrets from a variable, a file or standard input; never from the command line, which every user of the machine can
+//! read in the list of processes, and which shells keep in their history.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use secrecy::zeroize::Zeroizing;
 use super::error::CliError;
 use crate::bounded::{self, ReadError};
 
-/// No token or key is longer; a file that is, is the wrong file.
+/// Longest secret: a longer file is the wrong file.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// The secret in `file` (`-` is standard input) or else in the first of `variables` that is set and not empty.
+/// Reads the secret in `file` (`-` is standard input), or else in the first of `variables` that is set and not empty.
 pub fn read(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<Option<SecretString>, CliError> {
     match file {
         Some(path) if path == Path::new("-") => from(option, std::io::stdin().lock()).map(Some),
@@ -29,7 +29,7 @@ pub fn read(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<Opt
     }
 }
 
-/// As [`read`], where there is no going on without.
+/// Like [`read`], but fails without a secret.
 pub fn require(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<SecretString, CliError> {
     read(option, file, variables)?.ok_or_else(|| {
         let problem =
@@ -40,13 +40,15 @@ pub fn require(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<
 
 fn from(option: &str, source: impl std::io::Read) -> Result<SecretString, CliError> {
     let text = bounded::all(source, MAX_BYTES).and_then(bounded::text).map_err(|error| match error {
-        ReadError::TooLong(_) => CliError::input(option, "this is longer than any token: is it the right file?"),
+        ReadError::TooLong(_) => {
+            CliError::input(option, "the input is longer than any token: check that it is the right file")
+        }
         error => CliError::input(option, format!("the secret cannot be read: {error}")),
     })?;
     let text = Zeroizing::new(text);
     let trimmed = text.trim();
     if trimmed.is_empty() {
-        return Err(CliError::input(option, "there is nothing in it: put the secret alone into it"));
+        return Err(CliError::input(option, "the input is empty: it must contain only the secret"));
     }
     Ok(SecretString::from(trimmed.to_owned()))
 }
@@ -57,7 +59,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     #[test]
-    fn a_file_gives_its_secret_without_the_line_break() {
+    fn trims_the_line_break_of_a_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "ghp_secret\n").unwrap();
         let secret = require("--token-file", Some(file.path()), &[]).unwrap();
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_absent_file_is_refused_by_the_options_name() {
+    fn rejects_empty_and_missing_files() {
         let empty = tempfile::NamedTempFile::new().unwrap();
         for path in [empty.path(), Path::new("/nonexistent/token")] {
             let refused = require("--token-file", Some(path), &[]).unwrap_err();
@@ -74,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_says_where_a_secret_can_come_from() {
+    fn names_the_sources_of_a_missing_secret() {
         let refused = require("--token-file", None, &["PANDA_NO_SUCH_VARIABLE"]).unwrap_err().to_string();
         assert!(refused.contains("PANDA_NO_SUCH_VARIABLE") && refused.contains("--token-file FILE"), "{refused}");
     }
 
     #[test]
-    fn a_file_too_long_for_a_secret_is_refused() {
+    fn rejects_long_files() {
         let refused = from("--token-file", std::io::repeat(b'x')).unwrap_err();
         assert!(refused.to_string().contains("right file"));
     }

@@ -1,11 +1,11 @@
-//! SIGTERM and SIGINT end what runs in an orderly way; a second one of them is no reason to be less orderly.
+//! Graceful shutdown on SIGTERM and SIGINT. A second signal does not shorten it.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
 
-/// A token that is cancelled by the first SIGTERM or SIGINT.
+/// Installs the handlers. Returns a token that the first SIGTERM or SIGINT cancels.
 pub fn token() -> Result<CancellationToken, CliError> {
     let failed = |error: std::io::Error| CliError::input("signals", error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -13,7 +13,7 @@ pub fn token() -> Result<CancellationToken, CliError> {
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {
-        // The handlers stay: the default action of a second signal would end us in the middle of stopping the parts.
+        // Keep the handlers: the default action of a second signal would kill the process while it stops its services.
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}

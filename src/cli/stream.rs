@@ -1,8 +1,8 @@
-//! Following a deployment's events, through restarts of the server and breaks of the network.
+//! Follows a deployment's events, across restarts of the server and network failures.
 //!
-//! The server numbers nothing that a client could count on but the events' ids: a broken stream is resumed with the last id, and the
-//! server sends what came after it, nothing twice. A stream ends for good when the deployment needs a person or is finished: the
-//! server answers 204 to a client that has everything, and says how many events there are in the deployment's result.
+//! Clients resume a broken stream with the id of the last event; the server then sends only later events. A stream ends for good when the
+//! deployment awaits approval or is finished: the server answers 204 to a client that has all events, and the deployment's result has
+//! their number.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -15,87 +15,89 @@ use serde_json::Value;
 
 use super::api::Api;
 use super::error::CliError;
-use super::types::Outcome;
-use crate::bounded::Pieces;
+use super::types::ResultSummary;
+use crate::bounded::BodyChunks;
 use crate::domain::deployment::Status;
 
-/// The first wait before reconnecting; doubled each time, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Far more than an event has; signs of life between two events count as well.
+/// First delay before reconnecting; doubled each time, up to [`MAX_RECONNECT_DELAY`].
+const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(250);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
+/// Largest event, including the keep-alives before it: far more than any event has.
 const MAX_EVENT_BYTES: usize = 8 << 20;
 
-/// One event as it came.
+/// Event as received by `panda watch` and the commands that wait for an end, not yet interpreted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamEvent {
-    /// Its id.
+    /// Id with which the stream resumes after it.
     pub id: String,
     /// `stage`, `success` or `fail`.
     pub name: String,
-    /// Its data.
+    /// Parsed JSON of the event.
     pub data: Value,
 }
 
 impl StreamEvent {
-    /// The message; empty when there is none.
+    /// The message; empty without one.
     pub fn message(&self) -> &str {
         self.data.get("message").and_then(Value::as_str).unwrap_or_default()
     }
 }
 
-/// What is done with what comes.
-pub trait Viewer {
-    /// An event came.
+/// Displays events and the state of the connection.
+pub trait EventDisplay {
     fn event(&mut self, event: &StreamEvent);
-    /// The connection broke (`Some`, with the reason) or is back (`None`).
+    /// Reports that the connection broke (`Some`, with the reason) or was restored (`None`).
     fn connection(&mut self, broken: Option<&str>);
 }
 
-/// What to follow.
 #[derive(Clone, Debug)]
 pub struct Follow<'a> {
-    /// The deployment.
+    /// Id of the deployment.
     pub id: &'a str,
-    /// `ko` or `en`.
+    /// Language of the messages, `ko` or `en`.
     pub lang: &'a str,
-    /// Whether to go on at `DEPLOYMENT_READY`, since a switch was asked for.
+    /// True to continue at `DEPLOYMENT_READY`, because a switch was requested.
     pub through_switch: bool,
-    /// Events that were seen before and are not shown again.
+    /// Number of events to skip, because they were displayed before.
     pub skip: u64,
-    /// How long to try again when the server is away.
+    /// Time to retry while the server is unreachable.
     pub give_up_after: Duration,
 }
 
-/// Shows every event until nothing more comes, and returns the deployment's result then.
+/// Displays every event until no more will follow, then returns the deployment's result.
 ///
-/// A server that cannot be reached at the very start is an error at once: the address may be wrong.
-pub async fn follow(api: &Api, follow: &Follow<'_>, viewer: &mut dyn Viewer) -> Result<(Outcome, Value), CliError> {
+/// Fails immediately if the first connection fails: the address may be wrong.
+pub async fn follow(
+    api: &Api,
+    follow: &Follow<'_>,
+    display: &mut dyn EventDisplay,
+) -> Result<(ResultSummary, Value), CliError> {
     let mut seen = Seen::default();
     let mut broken_since: Option<Instant> = None;
-    let mut pause = FIRST_PAUSE;
+    let mut pause = FIRST_RECONNECT_DELAY;
     let mut connected_once = false;
     loop {
         let before = seen.count;
-        let error = match run_once(api, follow, viewer, &mut seen, &mut connected_once, broken_since.is_some()).await {
+        let error = match run_once(api, follow, display, &mut seen, &mut connected_once, broken_since.is_some()).await {
             Ok(Some(outcome)) => return Ok(outcome),
             Ok(None) => None,
             Err(error) if !connected_once || !worth_retrying(&error) => return Err(error),
             Err(error) => Some(error),
         };
         if seen.count > before {
-            pause = FIRST_PAUSE;
+            pause = FIRST_RECONNECT_DELAY;
         }
         if let Some(error) = error {
             let since = *broken_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= follow.give_up_after {
                 return Err(error);
             }
-            viewer.connection(Some(&error.to_string()));
+            display.connection(Some(&error.to_string()));
         } else {
             broken_since = None;
         }
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_RECONNECT_DELAY);
     }
 }
 
@@ -105,24 +107,24 @@ struct Seen {
     count: u64,
 }
 
-/// One connection. `None`: it ended, and there may be more.
+/// Reads one connection to its end. Returns `None` when more events may follow.
 async fn run_once(
     api: &Api,
     follow: &Follow<'_>,
-    viewer: &mut dyn Viewer,
+    display: &mut dyn EventDisplay,
     seen: &mut Seen,
     connected_once: &mut bool,
     was_broken: bool,
-) -> Result<Option<(Outcome, Value)>, CliError> {
+) -> Result<Option<(ResultSummary, Value)>, CliError> {
     let answer = api.events(follow.id, follow.lang, seen.last_id.as_deref()).await?;
     *connected_once = true;
     if was_broken {
-        viewer.connection(None);
+        display.connection(None);
     }
     let Some(answer) = answer else { return ended(api, follow, None).await };
-    // Bytes since the last whole event: one that never ends must not fill the memory.
+    // Bytes since the last complete event: an endless one must not exhaust the memory.
     let pending = Cell::new(0_usize);
-    let pieces = futures_util::stream::unfold(Pieces::of(answer), async |mut pieces| {
+    let pieces = futures_util::stream::unfold(BodyChunks::of(answer), async |mut pieces| {
         let piece = pieces.next(MAX_EVENT_BYTES - pending.get().min(MAX_EVENT_BYTES)).await.transpose()?;
         pending.set(pending.get().saturating_add(piece.as_ref().map_or(0, Bytes::len)));
         Some((piece, pieces))
@@ -136,9 +138,9 @@ async fn run_once(
         seen.count += 1;
         seen.last_id = Some(event.id.clone());
         if seen.count > follow.skip {
-            viewer.event(&event);
+            display.event(&event);
         }
-        // Waiting for the server to end the stream would cost five seconds each time.
+        // Check now: waiting for the server to end the stream would take five seconds each time.
         if event.name != "stage"
             && let Some(outcome) = ended(api, follow, Some(seen.count)).await?
         {
@@ -148,24 +150,24 @@ async fn run_once(
     Ok(None)
 }
 
-/// The result, if nothing more comes; `seen` is how many events there were, where that is known.
-async fn ended(api: &Api, follow: &Follow<'_>, seen: Option<u64>) -> Result<Option<(Outcome, Value)>, CliError> {
+/// The result, if no more events will follow. `seen` is the number of events received, if known.
+async fn ended(api: &Api, follow: &Follow<'_>, seen: Option<u64>) -> Result<Option<(ResultSummary, Value)>, CliError> {
     let data = api.result(follow.id).await?;
-    let outcome: Outcome = api.read(&data)?;
+    let outcome: ResultSummary = api.read(&data)?;
     let waits = match outcome.status {
         Status::Running => true,
         Status::DeploymentReady => follow.through_switch && seen.is_some(),
         Status::Completed | Status::Failed => false,
     };
-    // A replay passes through earlier successes (ready, before completed): there is more to read then.
+    // A replay passes earlier successes (ready, before completed): more events follow then.
     let all_seen = seen.is_none_or(|seen| seen >= outcome.event_count);
     Ok((!waits && all_seen).then_some((outcome, data)))
 }
 
-/// Whether a server that is restarted would answer otherwise.
+/// True for errors that may disappear while a server restarts.
 fn worth_retrying(error: &CliError) -> bool {
     match error {
-        // A proxy in front of a server that is being replaced answers with pages of its own.
+        // A proxy answers with its own error pages while the server behind it is replaced.
         CliError::Unreachable { .. } | CliError::Protocol { .. } => true,
         CliError::Refused(problem) => matches!(problem.status, 429 | 500 | 502..=504),
         _ => false,

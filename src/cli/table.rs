@@ -1,30 +1,30 @@
-//! Answers as tables for people.
+//! Formats responses as text tables.
 
 use serde_json::Value;
 
-use super::clean;
+use super::sanitize;
 
-/// The members of an object, one a line: those of `first` in that order, then the others; those without a value are left out.
+/// Formats the members of an object, one per line: first those in `first`, in that order, then the others. Omits nulls.
 pub fn members(data: &Value, first: &[&str]) -> String {
-    let place = |name: &str| first.iter().position(|known| *known == name).unwrap_or(first.len());
+    let rank = |name: &str| first.iter().position(|known| *known == name).unwrap_or(first.len());
     let mut members: Vec<(&String, &Value)> = data.as_object().into_iter().flatten().collect();
-    members.sort_by_key(|(name, _)| place(name));
+    members.sort_by_key(|(name, _)| rank(name));
     let known: Vec<(String, String)> = members
         .into_iter()
         .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (clean::line(name), cell(value)))
+        .map(|(name, value)| (sanitize::line(name), cell(value)))
         .collect();
     let width = known.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let lines: Vec<String> = known.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect();
     lines.concat()
 }
 
-/// Rows of objects under the columns' names; an empty list says so.
+/// Formats a list of objects under the columns' names; `none` is the text for an empty list.
 pub fn rows(data: &[Value], columns: &[&str], none: &str) -> String {
     if data.is_empty() {
         return format!("{none}\n");
     }
-    // The names of the API, so that they can be looked up and taken over into scripts.
+    // Headings are the API's names, so that users can look them up and use them in scripts.
     let heading = columns.iter().map(|column| (*column).to_owned()).collect();
     let mut table: Vec<Vec<String>> = vec![heading];
     table.extend(
@@ -43,8 +43,8 @@ pub fn rows(data: &[Value], columns: &[&str], none: &str) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => clean::line(text),
-        other => clean::json(other),
+        Value::String(text) => sanitize::line(text),
+        other => sanitize::json(other),
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_unknown_takes_no_line() {
+    fn omits_members_without_value() {
         assert_eq!(
             members(&json!({"status": "RUNNING", "greenUrl": null, "a": 1}), &["status"]),
             "status  RUNNING\na       1\n"
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
+    fn aligns_columns_to_the_widest_cell() {
         let data = [json!({"id": "dep_1", "n": 10}), json!({"id": "x\u{1b}[1m\u{feff}", "n": null})];
         assert_eq!(rows(&data, &["id", "n"], "none"), "id         n\ndep_1      10\nx<U+FEFF>  -\n");
         assert_eq!(rows(&[], &["id"], "none yet"), "none yet\n");

@@ -1,25 +1,25 @@
-//! `panda token`: the tokens with which the API is used. It works on the database itself: the first one has to come from somewhere.
+//! `panda token`: manages API tokens. Works directly on the database, because the API cannot create the first token.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use super::database::locate_command;
 use super::error::CliError;
 use super::operator;
-use super::progress::{say, warn};
-use super::{clean, table};
+use super::progress::{print, warn};
+use super::{sanitize, table};
 use crate::app;
 use crate::config::DatabaseConfig;
 use crate::db::Db;
-use crate::db::tokens::{NewToken, Revoked, TokenView};
+use crate::db::tokens::{NewToken, TokenRevocation, TokenView};
 use crate::domain::principal::{Role, SCHEDULE_SUBJECT, Scope};
-use crate::domain::{claims, ids, token};
+use crate::domain::{ids, oidc_claims, token};
 
 /// Longest name of a token, in characters.
 const MAX_NAME: usize = 100;
 
-/// `panda token`.
 #[derive(Args, Debug)]
 pub struct TokenArgs {
     #[command(subcommand)]
@@ -28,110 +28,112 @@ pub struct TokenArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a token and print it, this once
+    /// Create a token and print it; it cannot be shown again
     Create(CreateArgs),
-    /// List the tokens
+    /// List all tokens, revoked ones included
     List(ListArgs),
-    /// Revoke a token, or all tokens of a subject of an OpenID Connect issuer: servers refuse them, and end their event streams, within five seconds
+    /// Revoke a token, or all tokens of an OpenID Connect subject; servers reject them and end their event streams within five seconds
     Revoke(RevokeArgs),
-    /// List the subjects that are revoked, newest first
+    /// List revoked subjects, newest first
     Revoked(ListArgs),
-    /// Accept a revoked subject again; its schedules stay stopped until they are taken over
+    /// Restore a revoked subject; its schedules stay stopped until they are taken over
     Restore(RestoreArgs),
 }
 
-/// `panda token create`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Roles, each of which may what those before it may:
+Roles, each of which includes those above it:
   viewer     reads
   deployer   connects, deploys, cancels and retries
-  approver   switches the traffic; cancels and retries what is being switched
-  admin      reads the audit, too
+  approver   switches the traffic; cancels and retries deployments during the switch
+  admin      reads the audit log
 
 Examples:
   panda token create --name alice --role admin --expires 90d
   panda token create --name ci-shop --role deployer --owner acme --repo shop --expires 365d > token.txt
   panda token create --name dashboard --role viewer --owner acme
 
-It is a secret: hand it on as one. Only its hash is stored, so it cannot be shown again.")]
+The token is a secret. Only its hash is stored, so it cannot be shown again.")]
 struct CreateArgs {
-    /// Who gets it: a person or a program
+    /// Name of the token's user or program
     #[arg(long, value_parser = name)]
     name: String,
-    /// What it may: viewer, deployer, approver or admin
+    /// Role: viewer, deployer, approver or admin
     #[arg(long)]
     role: Role,
-    /// Only for repositories of this account or organisation; may be given again
+    /// Restrict the token to repositories of this account or organisation; may be repeated
     #[arg(long)]
     owner: Vec<String>,
-    /// Only for this repository of the one owner; may be given again
+    /// Restrict the token to this repository of the one --owner; may be repeated
     #[arg(long, requires = "owner")]
     repo: Vec<String>,
-    /// When it ends: after a time such as 12h or 90d, or at 2027-01-31T00:00:00Z; never when absent
+    /// Expiry: a duration such as 12h or 90d, or a time such as 2027-01-31T00:00:00Z; never when absent
     #[arg(long, value_name = "TIME", value_parser = expiry)]
     expires: Option<DateTime<Utc>>,
-    /// Print JSON for machines
+    /// Print the output as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     database: DatabaseConfig,
 }
 
-/// `panda token list`.
 #[derive(Args, Debug)]
 struct ListArgs {
-    /// Print JSON for machines
+    /// Print the output as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     database: DatabaseConfig,
 }
 
-/// `panda token revoke`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   panda token revoke tok_4k1zq0v7w3m9x2c8b5n6
   panda token revoke --issuer https://token.actions.githubusercontent.com --subject repo:acme/shop:ref:refs/heads/main
 
-The schedules that belong to it stop, and its deployments that wait for their turn are cancelled; those that have begun continue. An API token stays
-revoked; a subject can be restored.")]
+Schedules owned by the token or subject stop, and its queued deployments are cancelled; started deployments continue. An API token stays revoked; a
+subject can be restored.")]
 struct RevokeArgs {
-    /// The token's id, as `panda token list` shows it
+    /// Id of the token, as `panda token list` shows it
     #[arg(required_unless_present = "issuer", conflicts_with_all = ["issuer", "subject", "reason"])]
     id: Option<String>,
-    /// The issuer, exactly as its tokens name it in iss
+    /// Issuer, exactly as its tokens name it in iss
     #[arg(long, requires = "subject", value_parser = issuer)]
     issuer: Option<String>,
-    /// The subject, exactly as its tokens name it in sub
+    /// Subject, exactly as its tokens name it in sub
     #[arg(long, requires = "issuer", value_parser = subject)]
     subject: Option<String>,
-    /// Why, for those who look at it later
+    /// Reason, recorded with the revocation
     #[arg(long, requires = "issuer", value_parser = reason)]
     reason: Option<String>,
     #[command(flatten)]
     database: DatabaseConfig,
 }
 
-/// `panda token restore`.
 #[derive(Args, Debug)]
 struct RestoreArgs {
-    /// The revocation's id, as `panda token revoked` shows it
+    /// Id of the revocation, as `panda token revoked` shows it
     id: String,
     #[command(flatten)]
     database: DatabaseConfig,
 }
 
-/// Runs it.
 pub async fn run(args: TokenArgs) -> Result<(), CliError> {
-    match args.command {
+    let (Command::Create(CreateArgs { database, .. })
+    | Command::List(ListArgs { database, .. })
+    | Command::Revoke(RevokeArgs { database, .. })
+    | Command::Revoked(ListArgs { database, .. })
+    | Command::Restore(RestoreArgs { database, .. })) = &args.command;
+    let database = database.clone();
+    let result = match args.command {
         Command::Create(args) => create(args).await,
         Command::List(args) => list(args).await,
         Command::Revoke(args) => revoke(args).await,
         Command::Revoked(args) => revoked(args).await,
         Command::Restore(args) => restore(args).await,
-    }
+    };
+    result.map_err(|error| locate_command(error, &database))
 }
 
 async fn create(args: CreateArgs) -> Result<(), CliError> {
@@ -143,14 +145,14 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
     if args.json {
         let shown = json!({"id": new.id, "name": new.name, "role": new.role, "repositories": new.scope.sql(),
                            "expiresAt": new.expires_at, "token": secret.expose_secret()});
-        say(&clean::json(&shown));
+        print(&sanitize::json(&shown));
     } else {
-        // The token alone on standard output, so that a script can take it as it is.
+        // Only the token goes to standard output, so that scripts can use the output unchanged.
         warn(&format!(
-            "{} for {}: {}, repositories {}, ends {ends}. It is not shown again.",
+            "{} for {}: {}, repositories {}, expires {ends}. It cannot be shown again.",
             new.id, new.name, new.role, new.scope
         ));
-        say(secret.expose_secret());
+        print(secret.expose_secret());
     }
     Ok(())
 }
@@ -158,10 +160,10 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
 async fn list(args: ListArgs) -> Result<(), CliError> {
     let tokens: Vec<Value> = database(&args.database).await?.tokens().await?.into_iter().map(row).collect();
     if args.json {
-        say(&clean::json(&Value::Array(tokens)));
+        print(&sanitize::json(&Value::Array(tokens)));
     } else {
         let columns = ["id", "name", "role", "repositories", "createdAt", "expiresAt", "revokedAt"];
-        say(table::rows(&tokens, &columns, "none: see panda token create --help").trim_end());
+        print(table::rows(&tokens, &columns, "none: see panda token create --help").trim_end());
     }
     Ok(())
 }
@@ -170,18 +172,20 @@ async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
     let database = database(&args.database).await?;
     if let (Some(issuer), Some(subject)) = (&args.issuer, &args.subject) {
         let revoked = database.revoke_subject((issuer, subject), args.reason.as_deref(), &operator()).await?;
-        say(&format!("{} revoked. Servers refuse its tokens within five seconds.", revoked.revocation.id));
+        print(&format!("{} revoked. Servers reject its tokens within five seconds.", revoked.revocation.id));
         let ended = [("Schedules stopped", &revoked.schedules), ("Deployments cancelled", &revoked.deployments)];
         for (what, ids) in ended.iter().filter(|(_, ids)| !ids.is_empty()) {
-            say(&format!("{what}: {}", ids.join(", ")));
+            print(&format!("{what}: {}", ids.join(", ")));
         }
         return Ok(());
     }
     match database.revoke_token(&args.id.unwrap_or_default(), &operator()).await? {
-        Revoked::Now => say("Revoked. Servers refuse it within five seconds, and its schedules have stopped."),
-        Revoked::Before => say("It was revoked before."),
-        Revoked::Unknown => {
-            return Err(CliError::input("id", "there is no such token; `panda token list` shows those that there are"));
+        TokenRevocation::Now => {
+            print("Revoked. Servers reject it within five seconds, and its schedules have stopped.");
+        }
+        TokenRevocation::Before => print("The token was already revoked."),
+        TokenRevocation::Unknown => {
+            return Err(CliError::input("id", "no such token; `panda token list` lists all tokens"));
         }
     }
     Ok(())
@@ -197,21 +201,21 @@ async fn revoked(args: ListArgs) -> Result<(), CliError> {
         })
         .collect();
     if args.json {
-        say(&clean::json(&Value::Array(rows)));
+        print(&sanitize::json(&Value::Array(rows)));
     } else {
         let columns = ["id", "issuer", "subject", "reason", "revokedBy", "revokedAt"];
-        say(table::rows(&rows, &columns, "none: see panda token revoke --help").trim_end());
+        print(table::rows(&rows, &columns, "none: see panda token revoke --help").trim_end());
     }
     Ok(())
 }
 
 async fn restore(args: RestoreArgs) -> Result<(), CliError> {
     let Some(lifted) = database(&args.database).await?.restore_subject(&args.id, &operator()).await? else {
-        let unknown = "there is no such revocation; `panda token revoked` shows those that there are";
+        let unknown = "no such revocation; `panda token revoked` lists all revocations";
         return Err(CliError::input("id", unknown));
     };
-    let subject = clean::line(&lifted.subject);
-    say(&format!(
+    let subject = sanitize::line(&lifted.subject);
+    print(&format!(
         "{subject} of {} is accepted again. Its schedules stay stopped until they are taken over.",
         lifted.issuer
     ));
@@ -229,7 +233,7 @@ fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Without keys: tokens are not sealed but hashed.
+/// Opens the database without keys: tokens are hashed, not encrypted.
 async fn database(config: &DatabaseConfig) -> Result<Db, CliError> {
     Ok(app::command_database(config, None).await?)
 }
@@ -239,7 +243,7 @@ fn scope(owners: &[String], repos: &[String]) -> Result<Scope, CliError> {
         ([], _) => return Ok(Scope::All),
         ([owner], [_, ..]) => repos.iter().map(|repo| format!("{owner}/{repo}")).collect(),
         (_, []) => owners.iter().map(|owner| format!("{owner}/*")).collect(),
-        _ => return Err(CliError::input("--repo", "belongs to one --owner: make a token for each owner")),
+        _ => return Err(CliError::input("--repo", "needs exactly one --owner: create a token for each owner")),
     };
     Scope::of(&names).map_err(|problem| CliError::input("--owner, --repo", problem))
 }
@@ -252,19 +256,19 @@ fn name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "give 1 to {MAX_NAME} letters, digits and -_.@+:/ without spaces; what begins with {SCHEDULE_SUBJECT} is a schedule"
+            "give 1 to {MAX_NAME} letters, digits and -_.@+:/ without spaces; the prefix {SCHEDULE_SUBJECT} is reserved for schedules"
         ))
     }
 }
 
 fn issuer(text: &str) -> Result<String, String> {
-    let wrong = || "give an https address, as tokens have it in iss".to_owned();
-    claims::is_issuer(text).then(|| text.to_owned()).ok_or_else(wrong)
+    let wrong = || "give an https URL, exactly as in the tokens' iss".to_owned();
+    oidc_claims::is_issuer(text).then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 fn subject(text: &str) -> Result<String, String> {
-    let wrong = || "give 1 to 255 characters without control characters, as tokens have them in sub".to_owned();
-    claims::is_subject(text).then(|| text.to_owned()).ok_or_else(wrong)
+    let wrong = || "give 1 to 255 characters without control characters, exactly as in the tokens' sub".to_owned();
+    oidc_claims::is_subject(text).then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 fn reason(text: &str) -> Result<String, String> {
@@ -287,8 +291,8 @@ fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
     let at = after(text).or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()));
     match at {
         Some(at) if at > now => Ok(at),
-        Some(_) => Err("that is over already".to_owned()),
-        None => Err("give a time from now such as 12h or 90d, or a time such as 2027-01-31T00:00:00Z".to_owned()),
+        Some(_) => Err("the time is in the past".to_owned()),
+        None => Err("give a duration such as 12h or 90d, or a time such as 2027-01-31T00:00:00Z".to_owned()),
     }
 }
 
@@ -301,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn no_token_is_called_like_a_schedule() {
+    fn rejects_names_of_schedules() {
         name("ci@acme:shop/main").unwrap();
         assert!(name("schedule:sch_1").unwrap_err().contains("schedule:"));
         assert!(name("a b").is_err() && name("").is_err());
     }
 
     #[test]
-    fn owner_and_repo_are_a_scope_and_nothing_is_everything() {
+    fn builds_the_scope_from_owner_and_repo() {
         assert_eq!(scope(&[], &[]).unwrap(), Scope::All);
         assert_eq!(scope(&names(&["Acme"]), &[]).unwrap().to_string(), "acme/*");
         assert_eq!(scope(&names(&["acme"]), &names(&["a", "b"])).unwrap().to_string(), "acme/a, acme/b");
@@ -317,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_a_time_from_now_or_a_moment_to_come() {
+    fn accepts_durations_and_future_times() {
         let in_days = |text| (expiry(text).unwrap() - Utc::now()).num_hours();
         assert!((2159..=2160).contains(&in_days("90d")) && (11..=12).contains(&in_days("12h")));
         expiry("2999-01-31T00:00:00Z").unwrap();

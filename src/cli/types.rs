@@ -1,99 +1,84 @@
-//! What the commands read of the API's answers. Members that a newer server adds are ignored.
+//! The parts of the API's responses that the commands read. Members that a newer server adds are ignored.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::deployment::Status;
 
-/// Every successful answer.
 #[derive(Debug, Deserialize)]
-pub struct Envelope {
-    /// The answer itself.
+pub struct ApiEnvelope {
     pub data: Value,
 }
 
-/// `GET /api/v1/connections`.
+/// The response of `GET /api/v1/connections`.
 #[derive(Debug, Deserialize)]
-pub struct Connections {
-    /// Source repositories.
-    pub github: Vec<Github>,
-    /// AWS accounts.
-    pub aws: Vec<Aws>,
+pub struct ListedConnections {
+    pub github: Vec<ConnectedRepository>,
+    pub aws: Vec<ConnectedAccount>,
 }
 
 /// A connected source repository.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Github {
-    /// `gh_…`
+pub struct ConnectedRepository {
     pub connection_id: String,
-    /// Account or organisation.
+    /// GitHub account or organisation.
     pub owner: String,
-    /// Repository.
     pub repo: String,
-    /// Branch.
     pub branch: String,
 }
 
 /// A connected AWS account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Aws {
-    /// `aws_…`
+pub struct ConnectedAccount {
     pub connection_id: String,
-    /// AWS region.
     pub region: String,
 }
 
-/// `POST /api/v1/deploy`.
+/// The response of `POST /api/v1/deploy`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Started {
-    /// `dep_…`
+pub struct StartedDeployment {
     pub deployment_id: String,
 }
 
-/// The members of `GET /api/v1/deploy/{id}/result` that decide something; the others are shown as they come.
+/// The members of `GET /api/v1/deploy/{id}/result` that commands act on; the others are displayed unchanged.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Outcome {
-    /// `dep_…`
+pub struct ResultSummary {
     pub deployment_id: String,
-    /// Where it is.
     pub status: Status,
-    /// Events so far.
+    /// Number of events so far.
     pub event_count: u64,
-    /// The blue service's address.
+    /// URL of the blue service.
+    #[cfg(feature = "dev")]
     pub blue_url: Option<String>,
-    /// Why it failed.
+    /// Message of the failure; `None` unless it failed.
     pub error_message: Option<String>,
 }
 
-/// `GET /api/v1/reports/{name}`.
+/// The response of `GET /api/v1/reports/{name}`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
-    /// What it answers.
     pub title: String,
-    /// What has to be known to read the answer.
+    /// Explanation that a reader of the figures needs.
     pub about: String,
-    /// The column that is worth a chart.
+    /// Name of the column to draw as bars.
     pub chart: Option<String>,
-    /// From this time on.
+    /// Start of the reported time (inclusive).
     pub since: String,
-    /// Before this time.
+    /// End of the reported time (exclusive).
     pub until: String,
-    /// The columns, in order.
     pub columns: Vec<ReportColumn>,
-    /// A value for each column.
+    /// One value per column in each row.
     pub rows: Vec<Vec<Value>>,
-    /// Whether there is more.
+    /// True when the report has more rows than the response.
     pub truncated: bool,
 }
 
-/// A column of a report.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReportColumn {
-    /// Its name.
     pub name: String,
     /// `text`, `number`, `time` or `date`.
     #[serde(rename = "type")]

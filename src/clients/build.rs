@@ -1,4 +1,4 @@
-//! What every builder reports: progress while it builds, and whose fault a failure is.
+//! Types that all builders report: progress of a build, and the cause of its failure.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,42 +7,42 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use super::ClientError;
-use super::docker::ContextError;
+use super::build_context::ContextError;
 use crate::domain::dockerfile::Need;
 pub use crate::domain::failure::BuildFault;
 
-/// Progress of a build.
+/// Progress report of a running build.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
-    /// A line of output.
+    /// A line of build output.
     Line {
-        /// Number of the step that printed it; none where the builder has no steps.
+        /// Number of the build step that printed the line; `None` for builders without steps.
         step: Option<u32>,
-        /// The line, without control characters.
+        /// The text, without control characters.
         text: String,
     },
-    /// A step ended.
+    /// A build step that has ended.
     Ended(BuildStep),
 }
 
-/// A step of a build, such as one `RUN`, that has ended.
+/// A finished step of a build, such as one `RUN` instruction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildStep {
-    /// From 1, in the order in which the steps started.
+    /// Number from 1, in the order in which the steps started.
     pub number: u32,
-    /// Its instruction, as one line of at most 300 characters.
+    /// The instruction as one line of at most 300 characters.
     pub name: String,
-    /// When it started, by the builder's clock.
+    /// Start time by the builder's clock.
     pub started_at: DateTime<Utc>,
-    /// How long it took.
+    /// Duration of the step in milliseconds.
     pub duration_ms: u64,
-    /// Whether its result came from the cache.
+    /// Set when the result came from the cache.
     pub cached: bool,
-    /// Why it failed.
+    /// Reason of the failure; `None` for a step that succeeded.
     pub error: Option<String>,
 }
 
-/// As a line of output: `[2/3] RUN make: 12.3 s`.
+/// Formats the step as a line of output: `[2/3] RUN make: 12.3 s`.
 impl fmt::Display for BuildStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.error, self.cached) {
@@ -55,74 +55,74 @@ impl fmt::Display for BuildStep {
     }
 }
 
-/// Why there is no image.
+/// Reason why a build produced no image.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The builder could not be asked, or broke off.
+    /// The builder is unreachable, or the connection to it was lost.
     #[error(transparent)]
     Builder(#[from] ClientError),
-    /// The repository has no usable context: nothing was built.
+    /// The repository has no usable build context; nothing was built.
     #[error(transparent)]
     Context(#[from] ContextError),
-    /// The builder would build another image than current BuildKit, or none: nothing was built.
-    #[error("{}", listed(.0))]
+    /// The builder would build a different image than current BuildKit, or none; nothing was built.
+    #[error("{}", join_needs(.0))]
     Unsupported(Vec<Need>),
-    /// The build failed.
+    /// The build itself failed.
     #[error("{message}")]
     Failed {
-        /// Whose fault it is.
+        /// Classification of the cause: the source, the builder, or something temporary.
         fault: BuildFault,
-        /// The builder's own reason, at most 1,000 characters.
+        /// The builder's error message, at most 1,000 characters.
         message: String,
-        /// The last lines of output, oldest first, at most 20.
+        /// Up to 20 last lines of output, oldest first.
         last_lines: Vec<String>,
     },
 }
 
-fn listed(needs: &[Need]) -> String {
+fn join_needs(needs: &[Need]) -> String {
     needs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// How many of the last lines a failed build keeps.
+/// Number of output lines that a failed build keeps.
 const LAST_LINES: usize = 20;
 
-/// What a line costs beside its own bytes: each becomes an event.
+/// Fixed cost of a line in bytes, in addition to its text: each line becomes an event.
 pub const LINE_COST: usize = 64;
 
-/// The last line of an output that is longer than it may be.
-const NOT_KEPT: &str = "… (the rest of the output is not kept: PANDA_BUILD_MAX_OUTPUT)";
+/// Replaces the first line of output beyond the limit.
+const OUTPUT_TRUNCATED: &str = "… (the rest of the output is not kept: PANDA_BUILD_MAX_OUTPUT)";
 
-/// Passes a build's progress on, up to a number of bytes, and remembers the last lines for a failure.
+/// Forwards a build's progress up to a byte limit, and keeps the last lines for the report of a failure.
 pub(super) struct BuildLog {
     sender: mpsc::Sender<Progress>,
-    /// Bytes that may still be passed on; none once the limit was reported.
-    room: Option<usize>,
+    /// Bytes that may still be forwarded; `None` once the limit was reported.
+    remaining: Option<usize>,
     last: VecDeque<(Option<u32>, String)>,
 }
 
 impl BuildLog {
-    pub(super) fn new(sender: mpsc::Sender<Progress>, most_bytes: usize) -> Self {
-        Self { sender, room: Some(most_bytes), last: VecDeque::with_capacity(LAST_LINES) }
+    pub(super) fn new(sender: mpsc::Sender<Progress>, max_bytes: usize) -> Self {
+        Self { sender, remaining: Some(max_bytes), last: VecDeque::with_capacity(LAST_LINES) }
     }
 
-    /// Passes on a line. A receiver that is gone does not stop the build.
+    /// Forwards a line. The build continues when the receiver is gone.
     pub(super) async fn line(&mut self, step: Option<u32>, text: String) {
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }
         self.last.push_back((step, text.clone()));
-        let Some(room) = self.room else { return };
-        self.room = room.checked_sub(text.len() + LINE_COST);
-        let text = if self.room.is_some() { text } else { NOT_KEPT.to_owned() };
+        let Some(remaining) = self.remaining else { return };
+        self.remaining = remaining.checked_sub(text.len() + LINE_COST);
+        let text = if self.remaining.is_some() { text } else { OUTPUT_TRUNCATED.to_owned() };
         let _ = self.sender.send(Progress::Line { step, text }).await;
     }
 
-    /// Passes on the end of a step. Their number is bounded by the builder, so that they are kept whatever the output's size.
+    /// Forwards the end of a step, regardless of the byte limit: the builder bounds the number of steps.
     pub(super) async fn ended(&mut self, step: BuildStep) {
         let _ = self.sender.send(Progress::Ended(step)).await;
     }
 
-    /// The last lines, oldest first: those of `step` where it printed any.
+    /// Returns the last lines, oldest first: the lines of `step` if it printed any, otherwise the lines of all steps.
     pub(super) fn last_lines(&self, step: Option<u32>) -> Vec<String> {
         let of_step = step.is_some() && self.last.iter().any(|(printed_by, _)| *printed_by == step);
         let lines = self.last.iter().filter(|(printed_by, _)| !of_step || *printed_by == step);

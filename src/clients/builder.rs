@@ -1,4 +1,4 @@
-//! The builder: a Docker engine's BuildKit, a `buildkitd` of its own, or a Docker engine's classic builder.
+//! The builder: the BuildKit or the classic builder of a Docker engine, or a separate `buildkitd`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,17 +11,20 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::build::{BuildError, Progress};
-use super::buildkit::{Address, BuildKit, Cache, Credentials, Daemon, Output, Secrets, Solve};
-use super::docker::{BuildLimits, BuildRequest, Context, Descent, Docker};
+use super::build_context::{BuildContext, Descent};
+use super::builder_address::BuilderAddress;
+use super::buildkit::{BuildKit, Cache, Daemon, MountedSecrets, Output, Solve};
+use super::docker::{BuildLimits, BuildRequest, Docker};
+use super::registry_credentials::Credentials;
 use super::{ClientError, ErrorKind};
 use crate::domain::dockerfile::{Dockerfile, Need};
 use crate::domain::{build_spec::BuildOptions, builder::BuilderChoice};
 use crate::metrics::BuildMetrics;
 
-/// The frontend of Docker itself.
+/// Docker's own Dockerfile frontend.
 const FRONTEND: &str = "docker/dockerfile";
 
-/// A builder, by its address.
+/// A configured builder: an engine, or a remote daemon together with the engine that keeps images.
 #[derive(Clone, Debug)]
 pub struct Builder {
     name: Arc<str>,
@@ -33,71 +36,71 @@ pub struct Builder {
     frontends: Arc<[String]>,
 }
 
-/// What a builder turned out to be.
+/// The kind of builder that was detected.
 #[derive(Clone, Debug)]
-pub enum Active {
-    /// The engine's classic builder.
+pub enum DetectedBuilder {
+    /// The classic builder of a Docker engine.
     Classic {
-        /// The engine's version.
+        /// Docker Engine version, such as `20.10.24`.
         engine: String,
     },
-    /// The engine's BuildKit.
+    /// BuildKit inside a Docker engine.
     Engine {
-        /// The engine's version.
+        /// Docker Engine version, such as `27.3.1`.
         engine: String,
-        /// BuildKit's version, as far as it reports one.
+        /// BuildKit version; `None` when the engine does not report one.
         version: Option<String>,
-        /// Its client.
+        /// Client connected through the engine.
         buildkit: BuildKit,
     },
-    /// A `buildkitd`, which pushes by itself.
+    /// A separate `buildkitd`, which pushes images itself.
     Remote {
-        /// BuildKit's version, as far as it reports one.
+        /// BuildKit version; `None` when the daemon does not report one.
         version: Option<String>,
-        /// Its client.
+        /// Client connected to the daemon.
         buildkit: BuildKit,
     },
 }
 
-/// One build, for any builder.
+/// Parameters of one build, the same for every kind of builder.
 #[derive(Clone, Debug)]
-pub struct Build<'a> {
-    /// The checked-out repository.
+pub struct BuildJob<'a> {
+    /// Folder of the checked-out repository.
     pub root: &'a Path,
-    /// The context folder, relative to `root`; empty: `root` itself.
+    /// Context folder, relative to `root`; empty for `root` itself.
     pub context: &'a Path,
-    /// The Dockerfile, relative to `root`.
+    /// Path of the Dockerfile, relative to `root`.
     pub dockerfile: &'a Path,
-    /// The image's name, `repository:tag`: in the engine, or in the registry that a remote builder pushes to.
+    /// Image name as `repository:tag`: in the engine, or in the registry that a remote builder pushes to.
     pub image: &'a str,
-    /// Target, arguments, platform.
+    /// Target, build arguments and platform, as requested by the user.
     pub options: &'a BuildOptions,
-    /// Arguments that Panda adds; those of `options` win.
+    /// Build arguments that Panda adds; `options` takes precedence.
     pub own_args: BTreeMap<String, String>,
-    /// Labels of the image.
+    /// Labels to set on the image.
     pub labels: BTreeMap<String, String>,
-    /// When the commit was made.
+    /// Date of the commit, for reproducible timestamps in the image.
     pub committed_at: Option<DateTime<Utc>>,
-    /// The trust domain's name for caches.
+    /// Prefix of cache names, see [`Builder::cache_domain`].
     pub cache_domain: String,
-    /// Repository of layers, `repository:tag`, for a remote builder.
+    /// Repository for cached layers, `repository:tag`; used by remote builders only.
     pub cache: Option<String>,
-    /// Logins of registries.
+    /// Registry logins for base images and for the push.
     pub credentials: Credentials,
     /// Build secrets by name.
-    pub secrets: Secrets,
-    /// Network of the RUN steps.
+    pub secrets: MountedSecrets,
+    /// Network mode of RUN steps.
     pub network: Option<&'a str>,
-    /// What a build may use.
+    /// Resource limits of the build.
     pub limits: &'a BuildLimits,
 }
 
 impl Builder {
-    /// A builder called `name`: the engine `docker`, or `remote` where there is one.
+    /// Creates a builder named `name` that uses the engine `docker`, or the daemon `remote` if given.
     pub fn new(
         name: &str,
         docker: Docker,
-        remote: Option<Address>,
+        remote: Option<BuilderAddress>,
         choice: BuilderChoice,
         metrics: BuildMetrics,
     ) -> Self {
@@ -106,58 +109,58 @@ impl Builder {
         Self { name: name.into(), docker, remote, choice, metrics, secret: Arc::default(), frontends }
     }
 
-    /// Allows frontends beside `docker/dockerfile`: images by name, or all below a name that ends with a slash.
+    /// Allows frontends besides `docker/dockerfile`: an image name, or every image below a name that ends with a slash.
     #[must_use]
     pub fn with_frontends(self, allowed: &[String]) -> Self {
         let own = [FRONTEND.to_owned()];
         Self { frontends: own.iter().chain(allowed).cloned().collect(), ..self }
     }
 
-    /// Sets what the names of trust domains are derived from, once; replicas that share a builder share it. One of this process alone
-    /// until then.
+    /// Sets the secret from which names of cache domains are derived; has no effect after the first use. Replicas that share a builder must share the
+    /// secret. Without this call each process uses a random one.
     pub fn set_secret(&self, secret: SecretString) {
         let _ = self.secret.set(secret);
     }
 
-    /// Its name: `default`, or that of the operator's file.
+    /// Returns `default`, or the name from the operator's file.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it pushes what it builds, so that no engine keeps an image.
+    /// Reports whether the builder pushes its images itself, so that no engine keeps a copy.
     pub fn pushes(&self) -> bool {
         self.remote.is_some()
     }
 
-    /// The engine that keeps built images.
+    /// Returns the engine that keeps built images.
     pub fn docker(&self) -> &Docker {
         &self.docker
     }
 
-    /// The name of a trust domain's caches: the same for each build of `owner`, and not to be guessed by another.
+    /// Returns the cache name prefix of a trust domain: the same for each build of `owner`, and impossible for other owners to guess.
     pub fn cache_domain(&self, owner: &str) -> String {
         let secret = self.secret.get_or_init(|| SecretString::from(uuid::Uuid::new_v4().to_string()));
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
         let tag = hmac::sign(&key, owner.to_lowercase().as_bytes());
-        // Also a host name, which has at most 63 characters.
+        // Also used as a host name, which has at most 63 characters.
         format!("panda-{}", hex::encode(&tag.as_ref()[..24]))
     }
 
-    /// Finds out what builds, and shows it in the metrics. Asked before each build: an engine may have been replaced.
-    pub async fn active(&self) -> Result<Active, ClientError> {
+    /// Detects the kind of builder and updates the metrics. Called before each build: an engine may have been replaced.
+    pub async fn active(&self) -> Result<DetectedBuilder, ClientError> {
         let active = self.find().await?;
         self.metrics.set_builder(&self.name, active.kind(), active.describe(), active.enforced_limits());
         Ok(active)
     }
 
-    /// Builds, and counts a failure by its fault. Returns the pushed digest where the builder pushes by itself.
+    /// Runs a build, and counts a failure by its cause. Returns the digest of the pushed image when the builder pushes images itself.
     pub async fn build(
         &self,
-        active: &Active,
-        build: Build<'_>,
+        active: &DetectedBuilder,
+        build: BuildJob<'_>,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Option<String>, BuildError> {
-        // Boxed: with its connection, a build is the largest future there is.
+        // Boxed: a build with its connection is the largest future of the program.
         let outcome = Box::pin(self.run(active, build, progress)).await;
         if let Err(BuildError::Failed { fault, .. }) = &outcome {
             self.metrics.fault(*fault);
@@ -167,14 +170,14 @@ impl Builder {
 
     async fn run(
         &self,
-        active: &Active,
-        build: Build<'_>,
+        active: &DetectedBuilder,
+        build: BuildJob<'_>,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Option<String>, BuildError> {
         let (buildkit, output) = match active {
-            Active::Classic { .. } => return classic(&self.docker, build, progress).await.map(|()| None),
-            Active::Engine { buildkit, .. } => (buildkit, Output::Engine(build.image.to_owned())),
-            Active::Remote { buildkit, .. } => (buildkit, Output::Push(build.image.to_owned())),
+            DetectedBuilder::Classic { .. } => return classic(&self.docker, build, progress).await.map(|()| None),
+            DetectedBuilder::Engine { buildkit, .. } => (buildkit, Output::Engine(build.image.to_owned())),
+            DetectedBuilder::Remote { buildkit, .. } => (buildkit, Output::Push(build.image.to_owned())),
         };
         let pushes = matches!(output, Output::Push(_));
         let context = open(&build).await?;
@@ -206,8 +209,9 @@ impl Builder {
         }
     }
 
-    /// The frontend that the Dockerfile names, if it is allowed; none: the daemon's own, which has to know the Dockerfile's language.
-    fn frontend(&self, active: &Active, context: &Context) -> Result<Option<String>, BuildError> {
+    /// Returns the frontend that the Dockerfile names, if it is allowed; `None` for the daemon's own frontend, which must support the Dockerfile's
+    /// syntax.
+    fn frontend(&self, active: &DetectedBuilder, context: &BuildContext) -> Result<Option<String>, BuildError> {
         let dockerfile = Dockerfile::parse(&context.dockerfile_text());
         if let Some((line, image)) = dockerfile.syntax() {
             if self.frontends.iter().any(|allowed| is_below(image, allowed)) {
@@ -218,7 +222,7 @@ impl Builder {
             return Err(BuildError::Unsupported(vec![Need { line, what, remedy }]));
         }
         let needs = match active {
-            Active::Engine { engine, .. } if is_older(engine, FIRST_CURRENT_ENGINE) => {
+            DetectedBuilder::Engine { engine, .. } if is_older(engine, FIRST_CURRENT_ENGINE) => {
                 dockerfile.needs_newer_buildkit()
             }
             _ => Vec::new(),
@@ -226,31 +230,33 @@ impl Builder {
         if needs.is_empty() { Ok(None) } else { Err(BuildError::Unsupported(needs)) }
     }
 
-    async fn find(&self) -> Result<Active, ClientError> {
+    async fn find(&self) -> Result<DetectedBuilder, ClientError> {
         if let Some(buildkit) = &self.remote {
-            return Ok(Active::Remote { version: buildkit.version().await?, buildkit: buildkit.clone() });
+            return Ok(DetectedBuilder::Remote { version: buildkit.version().await?, buildkit: buildkit.clone() });
         }
         let engine = self.docker.version().await?;
         if self.choice == BuilderChoice::Classic {
-            return Ok(Active::Classic { engine });
+            return Ok(DetectedBuilder::Classic { engine });
         }
         let buildkit = BuildKit::new(Daemon::Engine, self.docker.address(), self.metrics.clone());
         match (buildkit.version().await, self.choice) {
-            (Ok(version), _) => Ok(Active::Engine { engine, version, buildkit }),
-            // The engine answered that it has none. One that did not answer is asked again later, not replaced by the other builder.
-            (Err(error), BuilderChoice::Auto) if error.kind == ErrorKind::NotFound => Ok(Active::Classic { engine }),
+            (Ok(version), _) => Ok(DetectedBuilder::Engine { engine, version, buildkit }),
+            // The engine answered that it has no BuildKit. An engine that did not answer is asked again later, not replaced by the classic builder.
+            (Err(error), BuilderChoice::Auto) if error.kind == ErrorKind::NotFound => {
+                Ok(DetectedBuilder::Classic { engine })
+            }
             (Err(error), _) => Err(error),
         }
     }
 }
 
-impl Active {
-    /// Whether it pushes what it builds, so that no engine keeps the image.
+impl DetectedBuilder {
+    /// Reports whether the builder pushes its images itself, so that no engine keeps a copy.
     pub fn pushes(&self) -> bool {
         matches!(self, Self::Remote { .. })
     }
 
-    /// Which kind it is: `classic`, `buildkit` or `remote`.
+    /// Returns the label value of the metrics: `classic`, `buildkit` or `remote`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Classic { .. } => "classic",
@@ -259,8 +265,8 @@ impl Active {
         }
     }
 
-    /// Which of the configured limits it enforces on RUN steps. BuildKit ignores memory and CPU limits of a build; they are the
-    /// builder's own, or those of the control group that it is given.
+    /// Names the configured limits that are enforced on RUN steps. BuildKit ignores memory and CPU limits of a build: there the limits of the builder
+    /// itself apply, or of the control group that the operator gave it.
     pub fn enforced_limits(&self) -> &'static str {
         match self {
             Self::Classic { .. } => "memory, cpus, ulimits",
@@ -268,7 +274,7 @@ impl Active {
         }
     }
 
-    /// Name and version, for people.
+    /// Formats name and version for events and logs.
     pub fn describe(&self) -> String {
         match self {
             Self::Classic { engine } => format!("classic builder of Docker Engine {engine}"),
@@ -282,16 +288,16 @@ impl Active {
     }
 }
 
-/// The first engine whose BuildKit reads here-documents and the flags that came with them by itself.
+/// First engine version whose BuildKit supports here-documents, and the flags introduced with them, without an external frontend.
 const FIRST_CURRENT_ENGINE: u32 = 23;
 
-/// Whether the engine version `version` (`20.10.24`) is older than `major`. One that cannot be read is taken for a current one: BuildKit refuses
-/// what it does not know in words of its own.
+/// Reports whether the engine version `version` (`20.10.24`) is older than `major`. An unreadable version counts as current: BuildKit then rejects
+/// unknown syntax with its own message.
 fn is_older(version: &str, major: u32) -> bool {
     version.split('.').next().and_then(|number| number.parse::<u32>().ok()).is_some_and(|number| number < major)
 }
 
-/// Whether the image `image` is `allowed` in some version, or lies below it where `allowed` ends with a slash. Docker Hub may be named or not.
+/// Reports whether `image` is `allowed` in any version, or lies below `allowed` if that ends with a slash. The Docker Hub host name is optional.
 fn is_below(image: &str, allowed: &str) -> bool {
     let plain = |name: &str| name.strip_prefix("docker.io/").unwrap_or(name).to_owned();
     let (image, allowed) = (plain(image), plain(allowed));
@@ -301,13 +307,13 @@ fn is_below(image: &str, allowed: &str) -> bool {
     }
 }
 
-async fn open(build: &Build<'_>) -> Result<Context, BuildError> {
+async fn open(build: &BuildJob<'_>) -> Result<BuildContext, BuildError> {
     let [root, context, dockerfile] = [build.root, build.context, build.dockerfile].map(Path::to_owned);
-    let opened = spawn_blocking(move || Context::open(&root, &context, &dockerfile, Descent::BuildKit)).await;
-    Ok(opened.map_err(|error| ClientError::new(ErrorKind::Unavailable, "build context", error))??)
+    let context = spawn_blocking(move || BuildContext::open(&root, &context, &dockerfile, Descent::BuildKit)).await;
+    Ok(context.map_err(|error| ClientError::new(ErrorKind::Unavailable, "build context", error))??)
 }
 
-async fn classic(docker: &Docker, build: Build<'_>, progress: mpsc::Sender<Progress>) -> Result<(), BuildError> {
+async fn classic(docker: &Docker, build: BuildJob<'_>, progress: mpsc::Sender<Progress>) -> Result<(), BuildError> {
     let request = BuildRequest {
         source: build.root,
         context: build.context,

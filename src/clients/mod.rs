@@ -1,22 +1,27 @@
-//! The outside world, spoken to through thin clients: our types in and out, one error type.
+//! Thin clients for external services: Panda's own types in and out, and one error type.
 //!
-//! A client may use `domain` and `metrics`, and nothing else of the program.
+//! A client may use `domain`, `bounded` and `metrics`, and no other module of the program.
 
 pub mod aws;
 pub mod build;
+pub mod build_context;
+mod build_faults;
+mod build_output;
 pub mod builder;
-pub mod builders;
+pub mod builder_address;
+pub mod builder_pool;
 pub mod buildkit;
+mod call_span;
 pub mod docker;
 pub mod error;
 pub mod git;
 pub mod github;
-pub mod guarded;
 pub mod oidc;
-mod outside;
 pub mod probe;
 pub mod registry;
+pub mod registry_credentials;
 pub mod registry_logins;
+pub mod ssrf_guard;
 pub mod workspace;
 
 pub use error::{ClientError, ErrorKind};

@@ -1,7 +1,7 @@
-//! The keys of an OpenID Connect issuer: where its discovery document says that they are, kept for a while.
+//! Cache of the signing keys of an OpenID Connect issuer, found through the issuer's discovery document.
 //!
-//! A key that is known is used without waiting, whatever the issuer does meanwhile. Fetching is a separate task, one at a time for each
-//! issuer: no request that goes away takes it along, and only tokens whose key is not known wait for its end, a bounded number of them.
+//! A cached key is used without waiting, whatever happens at the issuer meanwhile. Fetching runs in a separate task, one at a time per issuer, so a
+//! request that is dropped does not abort it. Only tokens whose key is not cached wait for it, and their number is bounded.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -14,69 +14,70 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
-use super::{ClientError, ErrorKind, error::chain};
+use super::{ClientError, ErrorKind};
 use crate::bounded::{self, BodyError};
-use crate::domain::claims::is_fit;
+use crate::domain::oidc_claims::is_safe_address;
+use crate::domain::text::chain;
 
 const CALL: &str = "OpenID Connect issuer";
 
-/// How long a fetch may take, both of its requests together.
+/// Time limit of a fetch: both of its requests together.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most bytes of an answer: GitHub's keys are 5 kB.
-const MAX_ANSWER: usize = 256 * 1024;
+/// Maximum number of bytes of a response: GitHub's keys are 5 kB.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
-/// Most keys of one issuer. Those in use have fewer than ten.
+/// Maximum number of keys of one issuer. Real issuers have fewer than ten.
 const MAX_KEYS: usize = 100;
 
-/// Most tokens that wait for the keys of one issuer at once: anybody can send some with a key that does not exist.
+/// Maximum number of tokens that wait for the keys of one issuer concurrently: anyone can send tokens with a key id that does not exist.
 const MAX_WAITING: usize = 64;
 
 /// Shortest time between two fetches that no token asks for.
-const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// For how long keys are good.
+/// Lifetimes of cached keys.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// After this they are fetched again, so that one which the issuer has taken back is forgotten.
+pub struct KeyLifetimes {
+    /// Age after which keys are fetched again, so that a key which the issuer has withdrawn is dropped.
     pub fresh: Duration,
-    /// So long they serve while the issuer cannot be asked.
+    /// Age up to which keys are used while the issuer is unavailable.
     pub stale: Duration,
-    /// Between two tries to fetch them: anybody can send tokens that name keys which there are not.
+    /// Minimum time between two fetches: anyone can send tokens that name keys which do not exist.
     pub pause: Duration,
 }
 
-impl Default for Times {
+impl Default for KeyLifetimes {
     fn default() -> Self {
         Self { fresh: Duration::from_mins(15), stale: Duration::from_hours(6), pause: Duration::from_secs(10) }
     }
 }
 
-/// The keys of one issuer.
+/// Cached keys of one issuer, shared by all requests.
 #[derive(Debug)]
 pub struct IssuerKeys(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     issuer: String,
-    times: Times,
+    times: KeyLifetimes,
     http: Client,
-    kept: Mutex<Kept>,
-    /// Changes when a fetch has ended.
+    kept: Mutex<KeyCache>,
+    /// Notified when a fetch has ended.
     fetched: watch::Sender<()>,
     waiting: Semaphore,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeyCache {
     keys: Option<(Arc<Vec<Jwk>>, Instant)>,
-    /// When the last fetch began.
+    /// Start of the last fetch.
     tried: Option<Instant>,
-    /// Why the last fetch brought nothing; none when it did.
+    /// Error of the last fetch; `None` if it succeeded.
     failure: Option<ClientError>,
-    /// Whether one is under way.
+    /// Set while a fetch is running.
     fetching: bool,
-    /// Whether a task refreshes them.
+    /// Set once the refresh task has been started.
     refreshed: bool,
 }
 
@@ -91,22 +92,22 @@ struct KeySet {
     keys: Vec<Value>,
 }
 
-/// What is known of a key now.
-enum Look {
+/// Result of looking up a key in the cache.
+enum Lookup {
     Known(Jwk),
-    /// Not there, and the issuer was asked just now.
-    Settled(Result<Option<Jwk>, ClientError>),
-    /// A fetch is under way, which may bring it.
+    /// The key is not cached, and the issuer was asked too recently to ask again.
+    Answered(Result<Option<Jwk>, ClientError>),
+    /// A running fetch may bring the key.
     Pending(watch::Receiver<()>),
 }
 
 impl IssuerKeys {
-    /// Of `issuer`; nothing is asked yet. Fails only where no TLS can be set up.
-    pub fn new(issuer: &str, times: Times) -> Result<Self, ClientError> {
+    /// Creates an empty cache for `issuer` without contacting it. Fails only if TLS cannot be set up.
+    pub fn new(issuer: &str, times: KeyLifetimes) -> Result<Self, ClientError> {
         let http = Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("panda/", env!("CARGO_PKG_VERSION")))
-            // Keys are those of the address that was given.
+            // Keys must come from exactly the given address.
             .redirect(Policy::none());
         let http = if issuer.starts_with("http://") { http.no_proxy() } else { http };
         let http = http.build().map_err(|error| ClientError::new(ErrorKind::Invalid, CALL, chain(&error)))?;
@@ -114,52 +115,56 @@ impl IssuerKeys {
         Ok(Self(Arc::new(Inner { issuer, times, http, kept, fetched, waiting: Semaphore::new(MAX_WAITING) })))
     }
 
-    /// The signing keys that may be meant by `id`: the one of this id, or the only one there is when the token names none. One that is not
-    /// known is looked for at the issuer, which may have changed its keys just now.
+    /// Returns the signing key with this id, or the issuer's only key when the token names none. A key that is not cached is fetched: the issuer may
+    /// have rotated its keys just now.
     pub async fn key(&self, id: Option<&str>) -> Result<Option<Jwk>, ClientError> {
-        // Twice: the fetch that was under way may have begun before the issuer had the key.
+        // Two rounds: a fetch that was already running may have begun before the issuer had the key.
         for _ in 0..2 {
-            let mut fetched = match self.0.look(id) {
-                Look::Known(key) => return Ok(Some(key)),
-                Look::Settled(answer) => return answer,
-                Look::Pending(fetched) => fetched,
+            let mut fetched = match self.0.lookup(id) {
+                Lookup::Known(key) => return Ok(Some(key)),
+                Lookup::Answered(answer) => return answer,
+                Lookup::Pending(fetched) => fetched,
             };
-            let Ok(_place) = self.0.waiting.try_acquire() else {
+            let Ok(_waiting_slot) = self.0.waiting.try_acquire() else {
                 let busy = "too many tokens wait for its keys";
                 return Err(ClientError::new(ErrorKind::Unavailable, CALL, busy.to_owned()));
             };
-            // A fetch has an end. The sender lives as long as we do.
+            // A fetch always ends. The sender lives as long as `self`.
             let _ = fetched.changed().await;
         }
-        self.0.kept().settled(id, self.0.times)
+        self.0.kept().cached_answer(id, self.0.times)
     }
 }
 
 impl Inner {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Each change is one assignment: a panic while the lock was held does no harm.
+    fn kept(&self) -> MutexGuard<'_, KeyCache> {
+        // Each change is one assignment, so a panic while the lock was held leaves no inconsistent state.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of the key; begins a fetch where that is due.
-    fn look(self: &Arc<Self>, id: Option<&str>) -> Look {
+    /// Looks the key up in the cache, and starts a fetch where one is due.
+    fn lookup(self: &Arc<Self>, id: Option<&str>) -> Lookup {
         let mut kept = self.kept();
         if let Some(key) = kept.usable(id, self.times) {
             if !kept.is_fresh(self.times) {
-                self.begin(&mut kept);
+                self.begin_fetch(&mut kept);
             }
-            return Look::Known(key);
+            return Lookup::Known(key);
         }
-        // Before the fetch begins: its end is not missed.
+        // Subscribed before the fetch begins, so that its end is not missed.
         let fetched = self.fetched.subscribe();
-        if self.begin(&mut kept) { Look::Pending(fetched) } else { Look::Settled(kept.settled(id, self.times)) }
+        if self.begin_fetch(&mut kept) {
+            Lookup::Pending(fetched)
+        } else {
+            Lookup::Answered(kept.cached_answer(id, self.times))
+        }
     }
 
-    /// Whether a fetch is under way now: one that is, or a new one unless the last began just now.
-    fn begin(self: &Arc<Self>, kept: &mut Kept) -> bool {
+    /// Starts a fetch unless one is running or the last one began too recently. Returns whether a fetch is running now.
+    fn begin_fetch(self: &Arc<Self>, kept: &mut KeyCache) -> bool {
         if !kept.refreshed {
             kept.refreshed = true;
-            tokio::spawn(refresh(Arc::downgrade(self), self.times.fresh.max(SHORTEST_REFRESH)));
+            tokio::spawn(refresh(Arc::downgrade(self), self.times.fresh.max(MIN_REFRESH_INTERVAL)));
         }
         if kept.fetching {
             return true;
@@ -179,32 +184,32 @@ impl Inner {
         let found: Discovery = self.get(&document).await?;
         let wrong = |what: String| ClientError::new(ErrorKind::Invalid, CALL, what);
         if found.issuer != self.issuer {
-            return Err(wrong(format!("{document} is of another issuer, {:?}", found.issuer)));
+            return Err(wrong(format!("{document} belongs to another issuer, {:?}", found.issuer)));
         }
-        if !is_fit(found.jwks_uri.split('?').next().unwrap_or_default()) {
-            return Err(wrong("its jwks_uri is no https address".to_owned()));
+        if !is_safe_address(found.jwks_uri.split('?').next().unwrap_or_default()) {
+            return Err(wrong("its jwks_uri is not an https URL".to_owned()));
         }
         let set: KeySet = self.get(&found.jwks_uri).await?;
         if set.keys.len() > MAX_KEYS {
-            return Err(wrong(format!("it has {} keys; at most {MAX_KEYS} are taken", set.keys.len())));
+            return Err(wrong(format!("it has {} keys; at most {MAX_KEYS} are accepted", set.keys.len())));
         }
-        // One of a kind that is not known here must not make the others unusable.
+        // A key of an unknown type must not make the others unusable.
         let readable = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
         Ok(readable.filter(is_for_signatures).collect())
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, ClientError> {
-        let away = |error: &reqwest::Error| ClientError::new(ErrorKind::Unavailable, CALL, chain(error));
-        let response = self.http.get(url).send().await.map_err(|error| away(&error))?;
+        let unavailable = |error: &reqwest::Error| ClientError::new(ErrorKind::Unavailable, CALL, chain(error));
+        let response = self.http.get(url).send().await.map_err(|error| unavailable(&error))?;
         let status = response.status();
         if !status.is_success() {
             return Err(ClientError::new(
                 ErrorKind::of_status(status.as_u16()),
                 CALL,
-                format!("{url} answers {status}"),
+                format!("{url} answered with status {status}"),
             ));
         }
-        let body = bounded::body(response, MAX_ANSWER).await.map_err(|error| match error {
+        let body = bounded::body(response, MAX_RESPONSE_BYTES).await.map_err(|error| match error {
             BodyError::TooLong(_) => ClientError::new(ErrorKind::Invalid, CALL, format!("{url}: {error}")),
             BodyError::Broken(_) => ClientError::new(ErrorKind::Unavailable, CALL, error),
         })?;
@@ -213,20 +218,20 @@ impl Inner {
     }
 }
 
-/// Symmetric keys have no place in a public list.
+/// Excludes symmetric keys, which must never be in a public list, and keys for encryption.
 fn is_for_signatures(key: &Jwk) -> bool {
     let usable = !matches!(key.algorithm, AlgorithmParameters::OctetKey(_) | AlgorithmParameters::Other(_));
     usable && !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption))
 }
 
-/// A fetch that is under way. It ends for those who wait however it ends, also by a panic.
+/// A running fetch. Its `drop` wakes the waiting requests however the fetch ends, panics included.
 struct Fetch(Arc<Inner>);
 
 impl Fetch {
     async fn run(self) {
         let inner = &self.0;
-        let late = || ClientError::new(ErrorKind::Unavailable, CALL, format!("{} does not answer", inner.issuer));
-        let fetched = timeout(TIMEOUT, inner.fetch()).await.unwrap_or_else(|_| Err(late()));
+        let timed_out = || ClientError::new(ErrorKind::Unavailable, CALL, format!("{} does not answer", inner.issuer));
+        let fetched = timeout(TIMEOUT, inner.fetch()).await.unwrap_or_else(|_| Err(timed_out()));
         let mut kept = inner.kept();
         match fetched {
             Ok(keys) => {
@@ -234,7 +239,7 @@ impl Fetch {
                 kept.failure = None;
             }
             Err(error) => {
-                tracing::warn!(issuer = inner.issuer, %error, "the keys of an issuer cannot be fetched");
+                tracing::warn!(issuer = inner.issuer, %error, "signing keys of issuer not fetched");
                 kept.failure = Some(error);
             }
         }
@@ -248,34 +253,34 @@ impl Drop for Fetch {
     }
 }
 
-/// Fetches them again and again as long as they are used: a key that the issuer took back is forgotten also when no token comes.
+/// Fetches the keys periodically as long as they are used, so that a withdrawn key is dropped even when no token arrives.
 async fn refresh(keys: Weak<Inner>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(inner) = keys.upgrade() else { return };
         let mut kept = inner.kept();
         if !kept.is_fresh(inner.times) {
-            inner.begin(&mut kept);
+            inner.begin_fetch(&mut kept);
         }
     }
 }
 
-impl Kept {
-    fn is_fresh(&self, times: Times) -> bool {
+impl KeyCache {
+    fn is_fresh(&self, times: KeyLifetimes) -> bool {
         self.keys.as_ref().is_some_and(|(_, at)| at.elapsed() < times.fresh)
     }
 
-    /// The key, if it is there and not too old.
-    fn usable(&self, id: Option<&str>, times: Times) -> Option<Jwk> {
+    /// Returns the key if it is cached and not too old.
+    fn usable(&self, id: Option<&str>, times: KeyLifetimes) -> Option<Jwk> {
         let usable = self.keys.as_ref().is_some_and(|(_, at)| at.elapsed() < times.stale);
         usable.then(|| self.find(id)).flatten()
     }
 
-    /// The key, without asking for it.
-    fn settled(&self, id: Option<&str>, times: Times) -> Result<Option<Jwk>, ClientError> {
+    /// Answers from the cache and the last fetch, without a new fetch.
+    fn cached_answer(&self, id: Option<&str>, times: KeyLifetimes) -> Result<Option<Jwk>, ClientError> {
         match (self.usable(id, times), &self.failure) {
             (Some(key), _) => Ok(Some(key)),
-            // It may be a new one.
+            // The key may be new, so the last error is the better answer.
             (None, Some(failure)) => Err(failure.clone()),
             (None, None) => Ok(None),
         }

@@ -1,53 +1,54 @@
-//! A look at a service's health, as a load balancer takes it.
+//! HTTP health check of a service, like the one of a load balancer.
 
 use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::{ClientError, ErrorKind, error::cut, guarded::GuardedClient};
+use super::{ClientError, ErrorKind, ssrf_guard::GuardedClient};
 use crate::bounded;
 use crate::domain::destination::Destinations;
+use crate::domain::text;
 use crate::failpoints::around;
 
 const CALL: &str = "health check";
 
-/// The paths that are tried, in this order.
+/// Paths to try, in this order.
 const PATHS: [&str; 2] = ["/health", "/"];
 
-/// The most of an answer's body that is read, in bytes: only that an answer comes matters.
-const MOST_BODY: usize = 2 * 1024;
+/// Maximum number of bytes to read of a response body: its content does not matter.
+const MAX_BODY_BYTES: usize = 2 * 1024;
 
-/// The longest error that is kept, in characters.
-const LONGEST_ERROR: usize = 500;
+/// Maximum length of a stored error, in characters.
+const MAX_ERROR_CHARS: usize = 500;
 
-/// What one check found.
+/// Result of one health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeResult {
-    /// Whether some path answered with 2xx.
+    /// Set when one of the paths answered with status 2xx.
     pub healthy: bool,
-    /// The last answer's status, if there was an answer.
+    /// Status of the last response; `None` without a response.
     pub status: Option<u16>,
-    /// The path that decided.
+    /// Path of the request that decided the result.
     pub path: &'static str,
-    /// How long the deciding request took, its (short) body included.
+    /// Duration of the deciding request, its (short) body included.
     pub latency: Duration,
-    /// Why it is not healthy.
+    /// Reason why the service is unhealthy; `None` if it is healthy.
     pub error: Option<String>,
 }
 
-/// Checks services by HTTP.
+/// Client for HTTP health checks.
 #[derive(Clone, Debug)]
 pub struct Probe {
     http: GuardedClient,
 }
 
 impl Probe {
-    /// A probe whose every request ends within `timeout` and goes only where `destinations` allow. Fails only where no TLS can be set up.
+    /// Creates a probe whose requests end within `timeout` and go only to allowed `destinations`. Fails only if TLS cannot be set up.
     pub fn new(timeout: Duration, destinations: Destinations) -> Result<Self, ClientError> {
         Ok(Self { http: GuardedClient::new(CALL, timeout, destinations)? })
     }
 
-    /// GET `/health` below `base`, then `/` when that is not there or fails.
+    /// Sends GET `/health` below `base`, then GET `/` if the first request fails or its status is not 2xx.
     pub async fn check(&self, base: &Url) -> ProbeResult {
         let first = self.get(base, PATHS[0]).await;
         if first.healthy { first } else { self.get(base, PATHS[1]).await }
@@ -63,7 +64,7 @@ impl Probe {
         let (status, error) = match answer {
             Ok(status) if (200..300).contains(&status) => (Some(status), None),
             Ok(status) => (Some(status), Some(format!("{path} answered with status {status}"))),
-            Err(error) => (None, Some(cut(&format!("{path}: {}", error.message), LONGEST_ERROR))),
+            Err(error) => (None, Some(text::cut(&format!("{path}: {}", error.message), MAX_ERROR_CHARS))),
         };
         ProbeResult { healthy: error.is_none(), status, path, latency, error }
     }
@@ -72,8 +73,8 @@ impl Probe {
     async fn read(&self, url: Url) -> Result<u16, ClientError> {
         let answer = around(CALL, self.http.get(url)).await?;
         let status = answer.status().as_u16();
-        // An answer that breaks off in its first bytes is no answer.
-        let read = bounded::skim(answer, MOST_BODY).await;
+        // A response that breaks off within its first bytes does not count.
+        let read = bounded::skim(answer, MAX_BODY_BYTES).await;
         read.map(|()| status).map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, error))
     }
 }

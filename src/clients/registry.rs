@@ -1,4 +1,4 @@
-//! The image registry itself, asked what the engine cannot tell: an engine passes refusals on as text.
+//! Checks a login at the image registry itself: a Docker engine reports refusals of a registry only as text.
 
 use std::time::Duration;
 
@@ -6,33 +6,34 @@ use reqwest::{Client, redirect::Policy};
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use super::{ErrorKind, aws::RegistryLogin, error::chain};
+use super::{ErrorKind, aws::RegistryLogin};
+use crate::domain::text::chain;
 use crate::domain::validate;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the registry makes of a login.
+/// Result of checking a login at the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginCheck {
-    /// It accepts the login: what was denied is a right, not the login.
+    /// The registry accepts the login: a denied push lacks a permission.
     Accepted,
-    /// It refuses the login.
+    /// The registry refuses the login.
     Refused,
-    /// It is in trouble, so that its refusals say nothing.
+    /// The registry is overloaded or failing, so its refusals prove nothing; contains the status.
     Busy(String),
-    /// It cannot be asked from here; the engine may stand in another network.
+    /// The registry is unreachable from this process; contains the cause. The engine may be in another network.
     Unknown(String),
 }
 
-/// Asks the registry of `login` whether it accepts it: `GET /v2/`, as every engine does first. Only the status is read.
+/// Asks the registry of `login` whether it accepts the login, with `GET /v2/`, which every engine sends first. Only the status is read.
 pub async fn check_login(login: &RegistryLogin) -> LoginCheck {
     let Some(url) = Url::parse(&login.endpoint).ok().filter(|url| validate::private_url(url).is_ok()) else {
-        return LoginCheck::Unknown("its address is not one that a password may be sent to".to_owned());
+        return LoginCheck::Unknown("a password must not be sent to its address".to_owned());
     };
     let asked = async {
         let mut url = url;
         url.set_path("/v2/");
-        let client = Client::builder().timeout(LIMIT).redirect(Policy::none()).build()?;
+        let client = Client::builder().timeout(CHECK_TIMEOUT).redirect(Policy::none()).build()?;
         client.get(url).basic_auth(&login.username, Some(login.password.expose_secret())).send().await
     };
     match asked.await {

@@ -1,6 +1,6 @@
-//! Logins of registries that the operator configured, for base images: a file in the format of Docker's `config.json`.
+//! Operator-configured registry logins for base images: a file in the format of Docker's `config.json`.
 //!
-//! It is read again for each build, so that renewed logins need no restart.
+//! Each build reads the file again, so that renewed logins need no restart.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
-use super::buildkit::{Credentials, Login};
+use super::registry_credentials::{Credentials, Login};
 use super::{ClientError, ErrorKind};
 use crate::bounded;
 use crate::domain::principal::Scope;
 
 const CALL: &str = "registry logins";
 
-/// The file, if there is one.
+/// The configured file of registry logins, if there is one.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryLogins {
     file: Option<PathBuf>,
@@ -34,19 +34,19 @@ struct Entry {
     auth: Option<SecretString>,
     username: Option<String>,
     password: Option<SecretString>,
-    /// Ours: owners or repositories (`acme/*`, `acme/shop`) whose builds may use it; all when absent.
+    /// Panda's extension: owners or repositories (`acme/*`, `acme/shop`) whose builds may use the login; all if absent.
     scopes: Option<Vec<String>>,
 }
 
 impl RegistryLogins {
-    /// The logins in `file`. Fails for one that cannot be used, so that a mistake shows at the start.
+    /// Validates `file` and uses its logins. Fails if the file is unusable, so that a mistake is reported at startup.
     pub fn new(file: Option<PathBuf>) -> Result<Self, ClientError> {
         let registries = Self { file };
         registries.read()?;
         Ok(registries)
     }
 
-    /// The logins that builds of `owner/repo` may use.
+    /// Returns the logins that builds of `owner/repo` may use.
     pub fn logins(&self, owner: &str, repo: &str) -> Result<Credentials, ClientError> {
         let mut logins = Credentials::default();
         for (host, login, scope) in self.read()? {
@@ -67,7 +67,7 @@ impl RegistryLogins {
             )
         };
         let text = bounded::file(path).map(Zeroizing::new).map_err(|error| invalid(error.to_string()))?;
-        // Of a parser's error only the position is passed on: its text may quote a password.
+        // Only the position of a parse error is reported: its text may quote a password.
         let file: File = serde_json::from_slice(&text).map_err(|error| {
             invalid(format!("is not Docker's config.json, line {} column {}", error.line(), error.column()))
         })?;
@@ -95,7 +95,7 @@ fn login(entry: &Entry) -> Option<Login> {
     Some(Login { username: username.to_owned(), password: SecretString::from(password) })
 }
 
-/// `https://index.docker.io/v1/` → `index.docker.io`: Docker writes the first form for its own registry.
+/// Extracts the host: `https://index.docker.io/v1/` → `index.docker.io`. Docker writes the first form for its own registry.
 fn host(registry: &str) -> &str {
     let rest = registry.strip_prefix("https://").or_else(|| registry.strip_prefix("http://")).unwrap_or(registry);
     rest.split('/').next().unwrap_or(rest)
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn registry_logins_dockers_own_file_is_read() {
+    fn reads_docker_config_json() {
         let text = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "dTpw"}, "ghcr.io": {"username": "a", "password": "b"}}, "credsStore": "x"}"#;
         let (_folder, registries) = registries(text);
         let logins = registries.unwrap().logins("acme", "shop").unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn registry_logins_a_scope_keeps_other_owners_out() {
+    fn scope_excludes_other_owners() {
         let (_folder, registries) = registries(r#"{"auths": {"r.example": {"auth": "dTpw", "scopes": ["acme/*"]}}}"#);
         let registries = registries.unwrap();
         assert!(registries.logins("acme", "shop").unwrap().get("r.example").is_some());
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn registry_logins_a_mistake_is_named_and_no_password_shown() {
+    fn errors_name_the_entry_without_its_password() {
         for (text, named) in [
             (r#"{"auths": {"r.example": {"auth": "hunter2hunter2"}}}"#, "auths.r.example"),
             (r#"{"auths": {"r.example": {"username": "u"}}}"#, "auths.r.example"),

@@ -1,4 +1,4 @@
-//! Who may use the API.
+//! Options of authentication and approval.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,49 +6,49 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-/// Whether the API asks who is there.
+/// Authentication mode of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AuthMode {
-    /// It does, unless nobody but this machine can reach it.
+    /// Require a token, unless only this machine can reach the API
     Auto,
-    /// It does.
+    /// Require a token from every caller
     Required,
-    /// It does not: everybody may everything.
+    /// Require nothing: every caller may do everything
     None,
 }
 
-/// Who may use the API.
+/// Options of authentication and approval.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Who may do what")]
+#[command(next_help_heading = "Authentication and approval")]
 pub struct AuthConfig {
-    /// Who may use the API: required (whoever has a token), none (everybody, everything), or auto: required, unless it listens on loopback with neither a trusted proxy nor an admin token nor an OpenID Connect issuer
+    /// Authentication of API callers: required (a token), none (every caller may do everything), or auto: required, unless the API listens on loopback without a trusted proxy, admin token or OpenID Connect issuer
     #[arg(long = "auth", env = "PANDA_AUTH", value_name = "MODE", default_value = "auto", value_enum)]
     pub mode: AuthMode,
-    /// The same as --auth none: everybody who reaches the API may do everything
+    /// Same as --auth none: every caller that reaches the API may do everything
     #[arg(long)]
     pub no_auth: bool,
-    /// File with a token that may do everything, 32 characters or more, beside those that `panda token create` makes
+    /// File with a token that may do everything, at least 32 characters, in addition to tokens of `panda token create`
     #[arg(long, env = "PANDA_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
-    /// Whether whoever started a deployment may not switch it: another approver has to
-    #[arg(long, env = "PANDA_ANOTHER_APPROVES", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub another_approves: bool,
-    /// File with the OpenID Connect issuers whose tokens may sign in, in JSON; docs/security.md has an example
+    /// Require four-eyes approval: the caller who started a deployment cannot switch it
+    #[arg(long = "another-approves", env = "PANDA_ANOTHER_APPROVES", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub four_eyes: bool,
+    /// JSON file with the OpenID Connect issuers whose tokens may sign in; example in docs/security.md
     #[arg(long, env = "PANDA_OIDC_FILE", value_name = "FILE")]
     pub oidc_file: Option<PathBuf>,
-    /// Milliseconds that a browser's session lasts, which ends with the token that it was opened with in any case
+    /// Lifetime of a browser session, in milliseconds; the session never outlives the token that opened it
     #[arg(long = "session-ms", env = "PANDA_SESSION_MS", value_name = "MS", default_value = "43200000", value_parser = super::millis)]
     pub session: Duration,
 }
 
 impl AuthConfig {
-    /// Whether it was told in so many words that nobody has to sign in.
+    /// Returns true if authentication was switched off explicitly, by `--no-auth` or `--auth none`.
     pub fn is_off(&self) -> bool {
         self.no_auth || self.mode == AuthMode::None
     }
 
-    /// Whether whoever comes has to sign in, at a server that listens there, `proxied` or not. A proxy on the same machine brings
-    /// the whole world to loopback.
+    /// Returns true if callers must sign in to a server that listens on `listen`. `proxied` means that a trusted proxy is configured:
+    /// a proxy on the same machine makes a loopback listener reachable from every network.
     pub fn is_required(&self, listen: SocketAddr, proxied: bool) -> bool {
         match self.mode {
             _ if self.is_off() => false,
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_without_anything_else_is_open_by_itself() {
+    fn auto_is_off_only_on_bare_loopback() {
         assert!(!required(&[], "127.0.0.1:80", false) && !required(&[], "[::1]:80", false));
         for listen in ["0.0.0.0:80", "10.0.0.7:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {
             assert!(required(&[], listen, false), "{listen}");
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn in_so_many_words_it_is_open_anywhere() {
+    fn explicit_off_applies_to_every_address() {
         for args in [&["--no-auth"][..], &["--auth=none"], &["--no-auth", "--admin-token-file=x"]] {
             assert!(!required(args, "0.0.0.0:80", true), "{args:?}");
         }

@@ -1,4 +1,4 @@
-//! Values of options: what each may be, and what to give instead.
+//! Parsers of option values. Each error states the accepted values.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use url::Url;
 use crate::domain::postgres_url::PostgresUrl;
 use crate::domain::validate;
 
-/// A duration in whole milliseconds, 1 ms to 24 h.
+/// Parses a duration in whole milliseconds, 1 ms to 24 h.
 pub(super) fn millis(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(ms) if (1..=86_400_000).contains(&ms) => Ok(Duration::from_millis(ms)),
@@ -16,7 +16,7 @@ pub(super) fn millis(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Mebibytes, or 0; the engine takes no less than 6.
+/// Parses a size in MiB, or 0 for no limit. The engine rejects less than 6 MiB.
 pub(super) fn mebibytes(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(mib) if mib == 0 || (6..=16_777_216).contains(&mib) => Ok(mib),
@@ -24,7 +24,7 @@ pub(super) fn mebibytes(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A number of processors, in thousandths of one.
+/// Parses a number of processors into thousandths of a processor.
 pub(super) fn cpu_millis(text: &str) -> Result<u32, String> {
     let wrong = || "give a number of processors from 0.01 to 1024, such as 1.5".to_owned();
     let cpus: f64 = text.parse().map_err(|_| wrong())?;
@@ -35,7 +35,8 @@ pub(super) fn cpu_millis(text: &str) -> Result<u32, String> {
     Ok((cpus * 1_000.0).round() as u32)
 }
 
-/// Short leases are lost by a slow disk, long ones leave deployments alone for long.
+/// Parses the length of a lease, 1 s to 5 min. A slow disk can lose a shorter lease; with a longer one, the deployments of a dead replica
+/// wait too long.
 pub(super) fn lease(text: &str) -> Result<Duration, String> {
     millis(text)
         .ok()
@@ -43,7 +44,7 @@ pub(super) fn lease(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give whole milliseconds from 1000 to 300000".to_owned())
 }
 
-/// The ARN of a role.
+/// Parses the ARN of an IAM role.
 pub(super) fn role_arn(text: &str) -> Result<String, String> {
     validate::role_arn(text)?;
     Ok(text.to_owned())
@@ -60,7 +61,7 @@ pub(super) fn http_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// An address that tokens are sent to.
+/// Parses an address that receives tokens: `https`, or `http` on this machine.
 pub(super) fn private_url(text: &str) -> Result<Url, String> {
     let url = http_url(text)?;
     validate::private_url(&url)?;
@@ -68,12 +69,12 @@ pub(super) fn private_url(text: &str) -> Result<Url, String> {
 }
 
 pub(super) fn postgres_url(text: &str) -> Result<SecretString, String> {
-    // Nothing of the value is part of the message: it may hold a password.
+    // The message must not contain any part of the value, which may hold a password.
     PostgresUrl::parse(text).map_err(|error| error.to_string())?;
     Ok(SecretString::from(text.to_owned()))
 }
 
-/// An origin as a browser sends it: scheme, host and port, nothing behind.
+/// Parses an origin as a browser sends it: scheme, host and port, without a path.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let url = http_url(text)?;
     let origin = url.origin().ascii_serialization();
@@ -92,7 +93,7 @@ pub(super) fn template(text: &str) -> Result<String, String> {
     }
 }
 
-/// A limit of processes as Docker writes it: `nofile=1024:2048`.
+/// Parses a process limit in Docker's notation: `nofile=1024:2048`.
 pub(super) fn ulimit(text: &str) -> Result<String, String> {
     const NAMES: [&str; 15] = [
         "core",

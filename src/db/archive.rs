@@ -1,16 +1,16 @@
-//! Finished deployments whose retention is over: what reports need of them is kept in narrow tables, the rest goes.
+//! The archive: keeps what reports need of finished deployments in narrow tables, and deletes the rest.
 
 use super::{Db, DbError};
 
 impl Db {
-    /// Moves those of `ids` that are finished into the archive, with their attempts and stages; their events, step runs and tickets are
-    /// deleted. Returns the ids that were moved: one that is unknown, archived already, or was tried again in the meantime is left out.
+    /// Moves those `ids` that are finished into the archive, with their attempts and stages, and deletes their events, step runs and tickets. Returns
+    /// the ids that were moved: unknown deployments, archived ones and those retried in the meantime are left out.
     ///
-    /// One transaction: a deployment is in one place or the other, and no figure of a report changes. Deployments with many events make
-    /// it long: delete those before, in batches of their own.
+    /// Uses one transaction, so that a deployment is in exactly one of the two places and no figure of a report changes. Many events make it long:
+    /// delete them before, in separate batches.
     pub async fn archive_deployments(&self, ids: &[String]) -> Result<Vec<String>, DbError> {
         let mut tx = self.pool.begin().await?;
-        // In the order of ids, as commits lock them. A retry that waits for the lock finds no row, and its deployment unknown.
+        // Locks in the order of ids, as commits do. A retry that waits for the lock finds no row afterwards, and reports the deployment as unknown.
         let chosen = sqlx::query_scalar!(
             "SELECT id FROM deployments WHERE id = ANY ($1) AND status IN ('COMPLETED', 'FAILED') ORDER BY id FOR UPDATE",
             ids

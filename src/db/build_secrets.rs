@@ -1,5 +1,5 @@
-//! Secrets that builds of a repository may read: of a connection, sealed with its data key. So rotation, which wraps that key again, is theirs
-//! too, and without the key they are gone with the connection.
+//! Secrets that builds of a repository may read. They belong to a connection and are encrypted with its data key, so that key rotation covers them,
+//! and deleting the connection's key makes them unreadable.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,14 +7,14 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::audit::{self, Entry};
-use super::sealed::{GITHUB, Sealed};
+use super::audit::{self, AuditRecord};
+use super::encryption::{GITHUB, RowDecryptor};
 use super::{Db, DbError};
 use crate::domain::audit::Action;
 use crate::domain::build_spec::MAX_SECRETS;
 use crate::domain::principal::Caller;
 
-/// A build secret as it may be shown: never its value.
+/// A build secret as it may be shown: without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
 pub struct BuildSecretView {
@@ -23,35 +23,35 @@ pub struct BuildSecretView {
     pub updated_at: DateTime<Utc>,
 }
 
-/// What became of the wish to set a build secret.
+/// Outcome of setting a build secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Set {
-    /// It is stored.
+pub enum SetOutcome {
+    /// The secret is stored.
     Now(BuildSecretView),
-    /// The connection has as many as a build may read.
+    /// The connection has the maximum number of secrets that a build may read.
     TooMany,
-    /// There is no such connection for the caller.
+    /// The connection does not exist in the caller's scope.
     NoConnection,
 }
 
-/// What became of the wish to remove a build secret.
+/// Outcome of removing a build secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unset {
-    /// It is gone.
+pub enum RemoveOutcome {
+    /// The secret is deleted.
     Now,
-    /// The connection has none of that name.
+    /// The connection has no secret of that name.
     NoSecret,
-    /// There is no such connection for the caller.
+    /// The connection does not exist in the caller's scope.
     NoConnection,
 }
 
-/// A secret's place in its connection's row: part of what is sealed, so that values cannot be exchanged within the database.
+/// Column of a secret in its encryption context (AAD), so that values cannot be exchanged within the database.
 fn column(name: &str) -> String {
     format!("build_secret:{name}")
 }
 
 impl Db {
-    /// The build secrets of a connection, by name.
+    /// Lists the build secrets of a connection, by name.
     pub async fn build_secrets(&self, connection: &str) -> Result<Vec<BuildSecretView>, DbError> {
         Ok(sqlx::query_as!(
             BuildSecretView,
@@ -62,7 +62,7 @@ impl Db {
         .await?)
     }
 
-    /// Whether the caller sees a connection to a source repository.
+    /// Reports that a connection to a source repository exists in the caller's scope.
     pub async fn is_github_connection_of(&self, id: &str, by: &Caller) -> Result<bool, DbError> {
         let found = sqlx::query_scalar!(
             "SELECT id FROM github_connections WHERE id = $1 AND removed_at IS NULL AND in_scope(owner, repo, $2)",
@@ -72,15 +72,15 @@ impl Db {
         Ok(found.fetch_optional(&self.pool).await?.is_some())
     }
 
-    /// Stores a build secret under `name`, in place of the one that is there.
+    /// Stores a build secret under `name`, in place of the present one.
     pub async fn set_build_secret(
         &self,
         connection: &str,
         name: &str,
         value: &SecretString,
         by: &Caller,
-    ) -> Result<Set, DbError> {
-        // Before the transaction: a key service may have to be asked. Rotation wraps the same data key again; it does not change it.
+    ) -> Result<SetOutcome, DbError> {
+        // Done before the transaction, because a key service may be called. Rotation re-wraps the same data key; it does not change it.
         let row = sqlx::query!(
             "SELECT key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM github_connections
              WHERE id = $1 AND removed_at IS NULL AND wrapped_key IS NOT NULL AND in_scope(owner, repo, $2)",
@@ -89,18 +89,18 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
-        let Some(row) = row else { return Ok(Set::NoConnection) };
+        let Some(row) = row else { return Ok(SetOutcome::NoConnection) };
         let key = self.keyring()?.row_key(GITHUB, connection, &row.key_id, &row.wrapped_key).await?;
-        let sealed = key.seal(&column(name), value)?;
+        let encrypted = key.encrypt(&column(name), value)?;
         let mut tx = self.pool.begin().await?;
-        // Whoever removes the connection waits for this, and takes the new secret along.
+        // A deletion of the connection waits for this transaction, and then deletes the new secret too.
         let held = sqlx::query!(
             "SELECT owner, repo FROM github_connections WHERE id = $1 AND removed_at IS NULL FOR NO KEY UPDATE",
             connection
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(held) = held else { return Ok(Set::NoConnection) };
+        let Some(held) = held else { return Ok(SetOutcome::NoConnection) };
         let others = sqlx::query_scalar!(
             "SELECT count(*) AS \"count!\" FROM github_build_secrets WHERE connection_id = $1 AND name <> $2",
             connection,
@@ -109,7 +109,7 @@ impl Db {
         .fetch_one(&mut *tx)
         .await?;
         if usize::try_from(others).unwrap_or(usize::MAX) >= MAX_SECRETS {
-            return Ok(Set::TooMany);
+            return Ok(SetOutcome::TooMany);
         }
         let set = sqlx::query_as!(
             BuildSecretView,
@@ -118,11 +118,11 @@ impl Db {
              RETURNING name, created_at, updated_at",
             connection,
             name,
-            sealed
+            encrypted
         )
         .fetch_one(&mut *tx)
         .await?;
-        let entry = Entry {
+        let entry = AuditRecord {
             by,
             action: Action::SetBuildSecret,
             target: Some(connection),
@@ -132,11 +132,16 @@ impl Db {
         };
         audit::record(&mut tx, &entry).await?;
         tx.commit().await?;
-        Ok(Set::Now(set))
+        Ok(SetOutcome::Now(set))
     }
 
-    /// Removes a build secret.
-    pub async fn remove_build_secret(&self, connection: &str, name: &str, by: &Caller) -> Result<Unset, DbError> {
+    /// Removes a build secret and records the removal in the audit log.
+    pub async fn remove_build_secret(
+        &self,
+        connection: &str,
+        name: &str,
+        by: &Caller,
+    ) -> Result<RemoveOutcome, DbError> {
         let mut tx = self.pool.begin().await?;
         let held = sqlx::query!(
             "SELECT owner, repo FROM github_connections
@@ -146,15 +151,15 @@ impl Db {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(held) = held else { return Ok(Unset::NoConnection) };
+        let Some(held) = held else { return Ok(RemoveOutcome::NoConnection) };
         let gone =
             sqlx::query!("DELETE FROM github_build_secrets WHERE connection_id = $1 AND name = $2", connection, name)
                 .execute(&mut *tx)
                 .await?;
         if gone.rows_affected() == 0 {
-            return Ok(Unset::NoSecret);
+            return Ok(RemoveOutcome::NoSecret);
         }
-        let entry = Entry {
+        let entry = AuditRecord {
             by,
             action: Action::RemoveBuildSecret,
             target: Some(connection),
@@ -164,18 +169,18 @@ impl Db {
         };
         audit::record(&mut tx, &entry).await?;
         tx.commit().await?;
-        Ok(Unset::Now)
+        Ok(RemoveOutcome::Now)
     }
 
-    /// The sealed build secrets of these connections, by connection.
-    pub(super) async fn sealed_build_secrets(&self, ids: &[String]) -> Result<SealedSecrets, DbError> {
+    /// Loads the encrypted build secrets of these connections.
+    pub(super) async fn encrypted_build_secrets(&self, ids: &[String]) -> Result<EncryptedBuildSecrets, DbError> {
         let rows = sqlx::query!(
             "SELECT connection_id, name, value_sealed FROM github_build_secrets WHERE connection_id = ANY ($1)",
             ids
         )
         .fetch_all(&self.pool)
         .await?;
-        let mut found = SealedSecrets::default();
+        let mut found = EncryptedBuildSecrets::default();
         for row in rows {
             found.0.entry(row.connection_id).or_default().push((row.name, row.value_sealed));
         }
@@ -183,28 +188,28 @@ impl Db {
     }
 }
 
-/// Build secrets as they are stored.
+/// Encrypted build secrets by connection id.
 #[derive(Default)]
-pub(super) struct SealedSecrets(HashMap<String, Vec<(String, Vec<u8>)>>);
+pub(super) struct EncryptedBuildSecrets(HashMap<String, Vec<(String, Vec<u8>)>>);
 
-impl SealedSecrets {
-    /// Takes out those of one connection.
+impl EncryptedBuildSecrets {
+    /// Takes the secrets of one connection out.
     pub(super) fn of(&mut self, connection: &str) -> Vec<(String, Vec<u8>)> {
         self.0.remove(connection).unwrap_or_default()
     }
 }
 
-/// Opens what [`SealedSecrets::of`] has of a connection.
-pub(super) fn open(
-    sealed: Vec<(String, Vec<u8>)>,
+/// Decrypts the secrets of one connection.
+pub(super) fn decrypt(
+    encrypted: Vec<(String, Vec<u8>)>,
     connection: &str,
-    key: &Sealed,
+    decryptor: &RowDecryptor,
 ) -> Result<BTreeMap<String, SecretString>, DbError> {
-    let opened = sealed.into_iter().map(|(name, sealed)| {
-        let secret = key.secret(&column(&name), None, Some(sealed))?;
+    let decrypted = encrypted.into_iter().map(|(name, value)| {
+        let secret = decryptor.secret(&column(&name), None, Some(value))?;
         let missing = || DbError::Corrupt(format!("{GITHUB} {connection} has no value of build secret {name}"));
         let secret = secret.ok_or_else(missing)?;
         Ok((name, secret))
     });
-    opened.collect()
+    decrypted.collect()
 }

@@ -1,12 +1,13 @@
-//! A new deployment: a row, which is the wish. One unfinished deployment a target: the others are refused, wait, or take its place.
+//! Creation of deployments: one row each, and no external effect. A target has one unfinished deployment; further ones are rejected, wait in the
+//! queue, or supersede the others.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::audit::{self, Entry};
-use super::idempotency::{IdempotencyKey, Once, keep, reserve};
-use super::{Db, DbError, events, turns};
+use super::audit::{self, AuditRecord};
+use super::idempotency::{IdempotencyKey, Idempotent, reserve, store_answer};
+use super::{Db, DbError, events, queue};
 use crate::domain::audit::Action;
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Concurrency;
@@ -15,72 +16,72 @@ use crate::domain::principal::{Caller, Role};
 use crate::domain::request::Requested;
 use crate::domain::trace::Trace;
 
-/// What is needed for a new row.
+/// Values of a new row.
 #[derive(Clone, Debug)]
 pub struct NewDeployment {
-    /// `dep_…`
+    /// Deployment id, with the prefix `dep_`.
     pub id: String,
     /// Account or organisation of the source.
     pub owner: String,
     /// Repository of the source.
     pub repo: String,
-    /// What it was asked for.
+    /// Source revision, build options and reason, as requested.
     pub requested: Requested,
-    /// `gh_…`
+    /// Id of the connection to the source repository, with the prefix `gh_`.
     pub github_connection_id: String,
-    /// `aws_…`
+    /// Id of the connection to the AWS account, with the prefix `aws_`.
     pub aws_connection_id: String,
-    /// AWS account that is deployed to.
+    /// AWS account to deploy to: twelve digits.
     pub account_id: String,
-    /// AWS region that is deployed to.
+    /// AWS region to deploy to.
     pub region: String,
     /// Name of the ECR repository.
     pub ecr_repository: String,
     /// Name of the first step.
     pub first_step: String,
-    /// What to do when the target has an unfinished deployment.
+    /// Policy for a target that has an unfinished deployment.
     pub concurrency: Concurrency,
-    /// The trace of whoever asks for it; one of its own when there is none.
+    /// Trace of the requesting caller; none starts a new trace.
     pub trace: Option<Trace>,
 }
 
-/// A row that was made.
+/// A deployment that was created.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Made {
-    /// When it started (database clock).
+pub struct CreatedDeployment {
+    /// Start time (database clock).
     pub started_at: DateTime<Utc>,
-    /// Its place in the queue, from 1; none when it holds the target.
+    /// Position in the queue, from 1; none when the deployment holds the target.
     pub queue_position: Option<i64>,
-    /// The deployments whose end it asked for.
+    /// Deployments that were asked to end in favour of this one.
     pub superseded: Vec<String>,
 }
 
-/// What became of a request to create.
+/// Outcome of a request to create a deployment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Created {
-    /// The row is there.
-    New(Made),
-    /// The key was used for the same body before: the answer of then.
-    Repeated(Value),
+    /// The row was inserted.
+    New(CreatedDeployment),
+    /// The key was used for the same body before: the stored answer.
+    Replayed(Value),
     /// The key was used for another body.
     KeyReused,
-    /// It cannot be, or not now.
-    Refused(Refusal),
+    /// The deployment is not possible, or not now.
+    Refused(CreateRefusal),
 }
 
-/// Why there is no new row.
+/// Reason for which no row was inserted.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Refusal {
+pub enum CreateRefusal {
     /// The ECR repository's name belongs to this other source repository in that account and region.
     NameTaken {
-        /// Account or organisation of the other.
+        /// Account or organisation of the other source repository.
         owner: String,
-        /// Repository of the other.
+        /// Name of the other source repository.
         repo: String,
     },
     /// This deployment holds the target, or waits for it, and the new one was not to wait.
     TargetTaken(String),
-    /// The traffic of one that it was to supersede is being moved: only an approver may stop that.
+    /// A deployment to be superseded is switching its traffic: only an approver may stop that.
     NeedsApprover,
     /// This connection was removed a moment ago.
     ConnectionRemoved(String),
@@ -88,12 +89,12 @@ pub enum Refusal {
     ConnectionOutdated(String),
 }
 
-/// Why nothing new is started with a connection.
+/// Reason for which no new deployment may use a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
-    /// It was removed.
+pub(super) enum UnusableConnection {
+    /// The connection was removed.
     Removed(String),
-    /// It is a role with an external id that the caller chose: it may be another tenant's role. Running deployments keep it.
+    /// The connection is a role with an external id that the caller chose: it may be another tenant's role. Running deployments keep using it.
     Outdated(String),
 }
 
@@ -105,61 +106,61 @@ struct Other {
 }
 
 impl Db {
-    /// Creates a deployment at its first step, and keeps `answer` (made from the row) for the key, in one transaction.
+    /// Creates a deployment at its first step and stores `answer` (made from the row) under the key, in one transaction.
     pub async fn create_deployment(
         &self,
         new: &NewDeployment,
         key: Option<&IdempotencyKey>,
         by: &Caller,
-        answer: impl FnOnce(&Made) -> Value,
+        answer: impl FnOnce(&CreatedDeployment) -> Value,
     ) -> Result<Created, DbError> {
         let key = self.keyed(key).await?;
         let mut tx = self.pool.begin().await?;
         match reserve::<()>(&mut tx, key.as_ref()).await? {
-            Some(Once::Repeated(answer)) => return Ok(Created::Repeated(answer)),
-            Some(Once::KeyReused) => return Ok(Created::KeyReused),
-            Some(Once::Now(())) | None => {}
+            Some(Idempotent::Replayed(answer)) => return Ok(Created::Replayed(answer)),
+            Some(Idempotent::KeyReused) => return Ok(Created::KeyReused),
+            Some(Idempotent::Fresh(())) | None => {}
         }
         let made = match create(&mut tx, new, by).await? {
             Ok(made) => made,
             Err(refusal) => return Ok(Created::Refused(refusal)),
         };
-        keep(&mut tx, key.as_ref(), &answer(&made)).await?;
+        store_answer(&mut tx, key.as_ref(), &answer(&made)).await?;
         tx.commit().await?;
         Ok(Created::New(made))
     }
 }
 
-/// Creates a deployment within the caller's transaction, with its entry in the audit. A refusal has written nothing.
+/// Creates a deployment and its audit entry within the caller's transaction. A refusal has written nothing.
 pub(super) async fn create(
     tx: &mut PgConnection,
     new: &NewDeployment,
     by: &Caller,
-) -> Result<Result<Made, Refusal>, DbError> {
-    // Two creations for one target at once must see each other.
-    turns::lock_target(tx, &new.account_id, &new.region, &new.ecr_repository).await?;
+) -> Result<Result<CreatedDeployment, CreateRefusal>, DbError> {
+    // Two concurrent creations for one target must see each other.
+    queue::lock_target(tx, &new.account_id, &new.region, &new.ecr_repository).await?;
     match unusable_connection(tx, &new.github_connection_id, &new.aws_connection_id).await? {
-        Some(Unusable::Removed(id)) => return Ok(Err(Refusal::ConnectionRemoved(id))),
-        Some(Unusable::Outdated(id)) => return Ok(Err(Refusal::ConnectionOutdated(id))),
+        Some(UnusableConnection::Removed(id)) => return Ok(Err(CreateRefusal::ConnectionRemoved(id))),
+        Some(UnusableConnection::Outdated(id)) => return Ok(Err(CreateRefusal::ConnectionOutdated(id))),
         None => {}
     }
     if let Some((owner, repo)) = name_taken(tx, new).await? {
-        return Ok(Err(Refusal::NameTaken { owner, repo }));
+        return Ok(Err(CreateRefusal::NameTaken { owner, repo }));
     }
     let others = unfinished(tx, new).await?;
     if let (Some(other), Concurrency::Reject) = (others.first(), new.concurrency) {
-        return Ok(Err(Refusal::TargetTaken(other.id.clone())));
+        return Ok(Err(CreateRefusal::TargetTaken(other.id.clone())));
     }
     let may_stop = by.principal.role >= Role::Approver || !others.iter().any(|other| other.switching);
     if new.concurrency == Concurrency::Supersede && !may_stop {
-        return Ok(Err(Refusal::NeedsApprover));
+        return Ok(Err(CreateRefusal::NeedsApprover));
     }
     let superseded = match new.concurrency {
         Concurrency::Supersede => supersede(tx, &others, &new.id).await?,
         Concurrency::Reject | Concurrency::Queue => Vec::new(),
     };
     let started_at = insert(tx, new, !others.is_empty(), by).await?;
-    let mut made = Made { started_at, queue_position: None, superseded };
+    let mut made = CreatedDeployment { started_at, queue_position: None, superseded };
     if !others.is_empty() {
         let waiting = others.iter().filter(|other| other.queued && !made.superseded.contains(&other.id)).count();
         let position = i64::try_from(waiting).unwrap_or(i64::MAX - 1) + 1;
@@ -176,23 +177,23 @@ pub(super) async fn create(
     ]);
     let details = Value::Object(details);
     let (target, repository) = (Some(new.id.as_str()), Some((new.owner.as_str(), new.repo.as_str())));
-    audit::record(tx, &Entry { by, action: Action::Deploy, target, repository, refused: None, details }).await?;
+    audit::record(tx, &AuditRecord { by, action: Action::Deploy, target, repository, refused: None, details }).await?;
     Ok(Ok(made))
 }
 
-/// Which of the two cannot be used. Those that are there stay until the caller's transaction ends: a removal waits for it, and then sees
+/// Returns the connection that cannot be used, if any. Locks both rows until the caller's transaction ends: a deletion waits for that, and then sees
 /// the new deployment.
 pub(super) async fn unusable_connection(
     connection: &mut PgConnection,
     github: &str,
     aws: &str,
-) -> Result<Option<Unusable>, DbError> {
+) -> Result<Option<UnusableConnection>, DbError> {
     let found =
         sqlx::query!("SELECT FROM github_connections WHERE id = $1 AND removed_at IS NULL FOR KEY SHARE", github)
             .fetch_optional(&mut *connection)
             .await?;
     if found.is_none() {
-        return Ok(Some(Unusable::Removed(github.to_owned())));
+        return Ok(Some(UnusableConnection::Removed(github.to_owned())));
     }
     let outdated = sqlx::query_scalar!(
         "SELECT role_arn IS NOT NULL AND NOT external_id_derived AS \"outdated!\" FROM aws_connections
@@ -200,16 +201,16 @@ pub(super) async fn unusable_connection(
         aws
     );
     Ok(match outdated.fetch_optional(connection).await? {
-        None => Some(Unusable::Removed(aws.to_owned())),
-        Some(true) => Some(Unusable::Outdated(aws.to_owned())),
+        None => Some(UnusableConnection::Removed(aws.to_owned())),
+        Some(true) => Some(UnusableConnection::Outdated(aws.to_owned())),
         Some(false) => None,
     })
 }
 
-/// The other source repository to which the ECR repository's name belongs, if one does.
+/// Finds another source repository to which the ECR repository's name belongs.
 async fn name_taken(connection: &mut PgConnection, new: &NewDeployment) -> Result<Option<(String, String)>, DbError> {
     let taken = sqlx::query!(
-        // They are all of one repository if the first and the last of them in order are.
+        // All rows are of one repository if the first and the last of them in order are.
         "SELECT owner AS \"owner!\", repo AS \"repo!\" FROM (
              (SELECT owner, repo FROM deployments WHERE account_id = $1 AND region = $2 AND ecr_repository = $3
               ORDER BY lower(owner COLLATE \"C\") || '/' || lower(repo COLLATE \"C\") LIMIT 1)
@@ -230,7 +231,7 @@ async fn name_taken(connection: &mut PgConnection, new: &NewDeployment) -> Resul
     Ok(taken.map(|other| (other.owner, other.repo)))
 }
 
-/// The unfinished deployments of the target: the one that holds it first, then those that wait, in order.
+/// Lists the unfinished deployments of the target: the holder first, then those in the queue, in order.
 async fn unfinished(connection: &mut PgConnection, new: &NewDeployment) -> Result<Vec<Other>, DbError> {
     Ok(sqlx::query_as!(
         Other,
@@ -245,7 +246,7 @@ async fn unfinished(connection: &mut PgConnection, new: &NewDeployment) -> Resul
     .await?)
 }
 
-/// Wishes for the end of all `others`, in favour of `newer`. Those that somebody cancelled before keep their reason.
+/// Requests the cancellation of all `others` in favour of `newer`. Deployments cancelled before keep their reason.
 async fn supersede(connection: &mut PgConnection, others: &[Other], newer: &str) -> Result<Vec<String>, DbError> {
     let ids: Vec<String> = others.iter().map(|other| other.id.clone()).collect();
     Ok(sqlx::query_scalar!(

@@ -1,4 +1,4 @@
-//! Events of deployments: the streams are this table. All but the first of one that has to wait for its turn are written by `commit`.
+//! Events of deployments; streams read this table. `commit` writes all events except the first one of a queued deployment.
 
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -9,53 +9,54 @@ use crate::domain::catalogue::Lang;
 use crate::domain::deployment::Status;
 use crate::domain::event::{Event, StoredEvent};
 
-/// What a stream has to know about a deployment beside its events.
+/// State of a deployment that a stream needs besides its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamState {
-    /// The status.
+    /// Present status of the deployment.
     pub status: Status,
     /// Sequence number of the newest event; 0 before the first.
     pub last_seq: i64,
     /// Id of that event; none before the first.
     pub last_id: Option<Uuid>,
-    /// Whether the reconciler will still add events without a person's act.
+    /// True if the reconciler will add events without a manual action.
     pub active: bool,
 }
 
-/// Where a reader of a deployment's events is. A failover to a server that lacks the newest events gives their numbers to others: only number and id together are an event.
+/// Position of a reader in a deployment's events. After a failover to a server that lacks the newest events, other events get their numbers: only
+/// number and id together identify an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventPosition {
     /// Sequence number of the last event that was read; 0 before the first.
     pub seq: i64,
-    /// Its id; none before the first, and where it is not known.
+    /// Id of that event; none before the first, and where it is unknown.
     pub id: Option<Uuid>,
 }
 
 impl StreamState {
-    /// The newest event.
+    /// Returns the position of the newest event.
     pub fn newest(&self) -> EventPosition {
         EventPosition { seq: self.last_seq, id: self.last_id }
     }
 }
 
 impl EventPosition {
-    /// Whether this is another event of the same number.
+    /// Reports that `than` is a different event with the same number.
     pub fn is_another(self, than: Self) -> bool {
         self.seq == than.seq && self.id.zip(than.id).is_some_and(|(one, other)| one != other)
     }
 }
 
-/// What follows an event.
+/// Events after a position.
 #[derive(Debug)]
 pub enum EventsAfter {
-    /// These, in order.
+    /// The following events, in order.
     Events(Vec<StoredEvent>),
-    /// Its number is another event's now.
+    /// The event at the position was lost: its number belongs to another event now.
     Lost,
 }
 
 impl Db {
-    /// At most `limit` events of `deployment_id` after `after_seq`, in order. Of a finished one, some may have been removed with time.
+    /// Lists at most `limit` events of `deployment_id` after `after_seq`, in order. Retention may have removed some of a finished deployment.
     pub async fn events_after(
         &self,
         deployment_id: &str,
@@ -69,9 +70,10 @@ impl Db {
         }
     }
 
-    /// At most `limit` events of `deployment_id` after `after`, in order; fewer, but one if there is one, when their parameters would have more than `bytes`.
+    /// Lists at most `limit` events of `deployment_id` after `after`, in order. Returns fewer, but at least one if there is one, when their
+    /// parameters would exceed `bytes`.
     ///
-    /// The event before them is read with them: between two statements, another server may have become the primary.
+    /// The preceding event is read in the same statement: between two statements, another server may have become the primary.
     pub async fn events_page(
         &self,
         deployment_id: &str,
@@ -93,7 +95,7 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
-        // Retention may have removed it; what took its number is always there.
+        // Retention may have removed the event itself, but never an event that replaced it after a failover.
         let before = rows.first().map(|row| EventPosition { seq: row.seq, id: Some(row.id) });
         if before.is_some_and(|before| before.is_another(after)) {
             return Ok(EventsAfter::Lost);
@@ -112,7 +114,7 @@ impl Db {
         Ok(EventsAfter::Events(events.take(usize::try_from(limit).unwrap_or(0)).collect()))
     }
 
-    /// The place of the event `id` in the sequence of `deployment_id`; none when that deployment has no such event.
+    /// Returns the sequence number of the event `id` in `deployment_id`; none when that deployment has no such event.
     pub async fn event_seq(&self, deployment_id: &str, id: Uuid) -> Result<Option<i64>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT seq FROM deployment_events WHERE deployment_id = $1 AND id = $2",
@@ -123,7 +125,7 @@ impl Db {
         .await?)
     }
 
-    /// What a stream has to know; none when there is no such deployment.
+    /// Returns the state that a stream needs; none when the deployment does not exist.
     pub async fn stream_state(&self, deployment_id: &str) -> Result<Option<StreamState>, DbError> {
         let row = sqlx::query!(
             "SELECT status, next_event_seq - 1 AS \"last_seq!\",
@@ -141,7 +143,7 @@ impl Db {
         .transpose()
     }
 
-    /// What streams have to know about many deployments, in one query; those that do not exist are left out.
+    /// Returns the states of many deployments in one query; unknown ids are left out.
     pub async fn stream_states(&self, deployment_ids: &[String]) -> Result<Vec<(String, StreamState)>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, status, next_event_seq - 1 AS \"last_seq!\",
@@ -160,7 +162,7 @@ impl Db {
             .collect()
     }
 
-    /// The stage (1 to 4) that a deployment has reached, by its newest event that has one.
+    /// Returns the stage (1 to 4) that a deployment has reached: that of its newest event with a stage.
     pub async fn latest_stage(&self, deployment_id: &str) -> Result<Option<i32>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT stage AS \"stage!\" FROM deployment_events WHERE deployment_id = $1 AND stage IS NOT NULL
@@ -172,7 +174,7 @@ impl Db {
     }
 }
 
-/// Writes the first event of a deployment that the caller's transaction has just made, and nobody else can see.
+/// Writes the first event of a deployment that the caller's transaction has just created, and that no other transaction can see yet.
 pub(super) async fn append_first(
     connection: &mut PgConnection,
     deployment_id: &str,

@@ -1,7 +1,7 @@
-//! The events of all deployments in one order: `docs/decisions/0014-an-order-for-all-events.md`.
+//! The feed: events of all deployments in one order, described in `docs/decisions/0014-an-order-for-all-events.md`.
 //!
-//! An event's place is the id of the transaction that wrote it. Below the *horizon*, the oldest transaction that still runs, nothing can
-//! be added any more: a reader that never goes beyond it misses nothing, in whichever order transactions commit.
+//! Events are ordered by the id of the transaction that wrote them. Below the *horizon*, the oldest running transaction, no event can be added any
+//! more: a reader that never passes the horizon misses nothing, whatever order transactions commit in.
 
 use std::time::Duration;
 
@@ -13,88 +13,89 @@ use super::{Db, DbError};
 use crate::domain::deployment::Status;
 use crate::domain::event::StoredEvent;
 
-/// A place in the order of all events; that of an event is its own.
+/// Sort key in the order of all events; unique for each event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The transaction, as the table has it.
+pub struct FeedKey {
+    /// Transaction id, in the column `place`.
     pub transaction: i64,
-    /// The deployment; empty before the first event of the transaction.
+    /// Deployment id; empty before the first event of the transaction.
     pub deployment_id: String,
-    /// Its sequence number.
+    /// Sequence number in the deployment.
     pub seq: i64,
 }
 
-impl Place {
-    /// Before every event of a transaction.
+impl FeedKey {
+    /// Returns the key that precedes every event of a transaction.
     pub fn before(transaction: i64) -> Self {
         Self { transaction, ..Self::default() }
     }
 }
 
-/// Where a reader of all events is. A failover to a server that lacks the newest transactions gives their ids to others: only place and id together are an event.
+/// Position of a reader in the feed. After a failover to a server that lacks the newest transactions, others get their ids: only key and id together
+/// identify an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedPosition {
-    /// The place of the last event that was read.
-    pub place: Place,
-    /// Its id; none where no event is.
+    /// Key of the last event that was read.
+    pub key: FeedKey,
+    /// Id of that event; none where no event is at the key.
     pub id: Option<Uuid>,
 }
 
 impl FeedPosition {
-    /// Whether this is another event of the same place.
+    /// Reports that `than` is a different event with the same key.
     pub fn is_another(&self, than: &Self) -> bool {
-        self.place == than.place && self.id.zip(than.id).is_some_and(|(one, other)| one != other)
+        self.key == than.key && self.id.zip(than.id).is_some_and(|(one, other)| one != other)
     }
 }
 
-/// What follows an event among all.
+/// Events of the feed after a position.
 #[derive(Debug)]
 pub enum FeedPage {
-    /// These, in order.
+    /// The following events, in order.
     Events(Vec<FeedEvent>),
-    /// It is not in the table any more, and retention did not remove it.
+    /// The event at the position is no longer in the table, and retention did not remove it.
     Lost,
 }
 
-/// An event with what it is filtered by.
+/// An event with the attributes that it is filtered by.
 #[derive(Clone, Debug)]
 pub struct FeedEvent {
-    /// Where it is.
-    pub place: Place,
+    /// Key in the order of all events.
+    pub key: FeedKey,
     /// Status of the deployment after the event's commit.
     pub status: Status,
     /// Account or organisation of the source.
     pub owner: String,
     /// Repository of the source.
     pub repo: String,
-    /// Branch.
+    /// Branch of the deployment.
     pub branch: String,
-    /// The event itself.
+    /// Event as the deployment's own stream has it.
     pub event: StoredEvent,
 }
 
-/// How far the events of all deployments can be read.
+/// Range of the feed that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedState {
-    /// Every event of the transactions before this one is there.
+    /// All events of earlier transactions are visible.
     pub horizon: i64,
-    /// The newest event's transaction; 0 when there is none.
+    /// Transaction of the newest event; 0 when there is none.
     pub newest: i64,
-    /// For how long the oldest committed event at or after the horizon has been waiting for older transactions.
+    /// Time for which the oldest committed event at or beyond the horizon has been waiting for older transactions.
     pub held_back: Option<Duration>,
-    /// Events are stored of transactions that this cluster has not begun yet: they were restored from another one.
+    /// True if stored events have transaction ids that this cluster has not reached: they were restored from another cluster.
     pub restored: bool,
 }
 
 impl FeedEvent {
-    /// Where a reader is that has it.
+    /// Returns the position of a reader that has read this event.
     pub fn position(&self) -> FeedPosition {
-        FeedPosition { place: self.place.clone(), id: Some(self.event.id) }
+        FeedPosition { key: self.key.clone(), id: Some(self.event.id) }
     }
 }
 
 impl Db {
-    /// How far events can be read now.
+    /// Returns the range of the feed that can be read now.
     pub async fn feed_state(&self) -> Result<FeedState, DbError> {
         let row = sqlx::query!(
             "SELECT bounds.horizon AS \"horizon!\", bounds.next AS \"next!\", newest.place AS \"newest?\",
@@ -113,7 +114,7 @@ impl Db {
         Ok(FeedState { horizon: row.horizon, newest, held_back, restored: newest >= row.next })
     }
 
-    /// The newest event that no other can come before.
+    /// Returns the position of the newest event below the horizon.
     pub async fn feed_end(&self) -> Result<FeedPosition, DbError> {
         let row = sqlx::query!(
             "SELECT place, deployment_id, seq, id FROM deployment_events
@@ -123,15 +124,15 @@ impl Db {
         .fetch_optional(&self.pool)
         .await?;
         Ok(row.map_or_else(FeedPosition::default, |row| FeedPosition {
-            place: Place { transaction: row.place, deployment_id: row.deployment_id, seq: row.seq },
+            key: FeedKey { transaction: row.place, deployment_id: row.deployment_id, seq: row.seq },
             id: Some(row.id),
         }))
     }
 
-    /// At most `limit` events after `after` and before the transaction `until`, in order; fewer, but one if there is one, when they would
-    /// have more than `bytes`.
+    /// Lists at most `limit` events after `after` and before the transaction `until`, in order. Returns fewer, but at least one if there is one, when
+    /// they would exceed `bytes`.
     ///
-    /// The event before them and the horizon are read with them: between two statements, another server may have become the primary.
+    /// The preceding event and the horizon are read in the same statement: between two statements, another server may have become the primary.
     pub async fn feed(&self, after: &FeedPosition, until: i64, limit: i64, bytes: i64) -> Result<FeedPage, DbError> {
         let rows = sqlx::query!(
             "SELECT e.place, e.deployment_id, e.seq, e.id, e.attempt, e.code, e.params, e.created_at,
@@ -145,9 +146,9 @@ impl Db {
              JOIN deployments d ON d.id = e.deployment_id
              WHERE NOT e.later OR e.n = 1 OR e.total <= $6
              ORDER BY e.place, e.deployment_id COLLATE \"C\", e.seq",
-            after.place.transaction,
-            after.place.deployment_id,
-            after.place.seq,
+            after.key.transaction,
+            after.key.deployment_id,
+            after.key.seq,
             until,
             limit,
             bytes
@@ -166,23 +167,23 @@ impl Db {
                 },
                 created_at: row.created_at,
             };
-            let place = Place { transaction: row.place, deployment_id: row.deployment_id, seq: row.seq };
+            let key = FeedKey { transaction: row.place, deployment_id: row.deployment_id, seq: row.seq };
             let status = row.status.parse().map_err(DbError::Corrupt)?;
-            Ok(FeedEvent { place, status, owner: row.owner, repo: row.repo, branch: row.branch, event })
+            Ok(FeedEvent { key, status, owner: row.owner, repo: row.repo, branch: row.branch, event })
         });
         let mut events: Vec<FeedEvent> = events.collect::<Result<_, DbError>>()?;
-        let before = events.first().filter(|first| first.place == after.place).map(FeedEvent::position);
+        let before = events.first().filter(|first| first.key == after.key).map(FeedEvent::position);
         if before.is_some() {
             events.remove(0);
         }
-        if after.id.is_some() && before.as_ref() != Some(after) && !self.is_removed(after.place.transaction).await? {
+        if after.id.is_some() && before.as_ref() != Some(after) && !self.is_removed(after.key.transaction).await? {
             return Ok(FeedPage::Lost);
         }
         events.truncate(usize::try_from(limit).unwrap_or(0));
         Ok(FeedPage::Events(events))
     }
 
-    /// Whether retention may have removed an event of a transaction.
+    /// Reports that retention may have removed an event of a transaction.
     async fn is_removed(&self, transaction: i64) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT EXISTS (SELECT FROM maintenance_progress WHERE removed_place >= $1) AS \"removed!\"",
@@ -192,10 +193,10 @@ impl Db {
         .await?)
     }
 
-    /// Those of these events that are still in the table.
+    /// Returns the ids of those events that are still in the table.
     pub async fn feed_survivors(&self, events: &[FeedPosition]) -> Result<Vec<Uuid>, DbError> {
-        let deployments: Vec<String> = events.iter().map(|event| event.place.deployment_id.clone()).collect();
-        let seqs: Vec<i64> = events.iter().map(|event| event.place.seq).collect();
+        let deployments: Vec<String> = events.iter().map(|event| event.key.deployment_id.clone()).collect();
+        let seqs: Vec<i64> = events.iter().map(|event| event.key.seq).collect();
         Ok(sqlx::query_scalar!(
             "SELECT e.id FROM unnest($1::text[], $2::bigint[]) AS sent (deployment_id, seq)
              JOIN deployment_events e ON e.deployment_id = sent.deployment_id AND e.seq = sent.seq",
@@ -206,54 +207,53 @@ impl Db {
         .await?)
     }
 
-    /// The place to go on from after the event `id`, written by `transaction`. When its row was removed by retention, that is the beginning
-    /// of its transaction: what else was written there may be told again, and nothing is left out. None when there never was such an event.
-    pub async fn feed_place(&self, transaction: i64, id: Uuid) -> Result<Option<FeedPosition>, DbError> {
-        let place = sqlx::query_as!(
-            Place,
+    /// Returns the position to resume from after the event `id`, written by `transaction`. If retention has removed that event, this is the beginning
+    /// of its transaction: other events of it may be delivered again, and none is left out. None when the event never existed.
+    pub async fn feed_resume_position(&self, transaction: i64, id: Uuid) -> Result<Option<FeedPosition>, DbError> {
+        let key = sqlx::query_as!(
+            FeedKey,
             "SELECT place AS transaction, deployment_id, seq FROM deployment_events WHERE place = $1 AND id = $2",
             transaction,
             id
         )
         .fetch_optional(&self.pool)
         .await?;
-        if let Some(place) = place {
-            return Ok(Some(FeedPosition { place, id: Some(id) }));
+        if let Some(key) = key {
+            return Ok(Some(FeedPosition { key, id: Some(id) }));
         }
         let removed = self.is_removed(transaction).await?;
-        Ok(removed.then(|| FeedPosition { place: Place::before(transaction), id: None }))
+        Ok(removed.then(|| FeedPosition { key: FeedKey::before(transaction), id: None }))
     }
 
-    /// Where a reader resumes whose last event is not there and was lost a short while ago: a minute before the time that its id says, for that is another machine's clock.
-    /// None when it is older than a day, and so no failover's.
-    pub async fn feed_place_by_time(&self, id: Uuid) -> Result<Option<FeedPosition>, DbError> {
+    /// Returns the position to resume from when the reader's last event was lost in a recent failover: one minute before the time in its id, because
+    /// that is another machine's clock. None when the id is older than a day, which no failover explains.
+    pub async fn feed_position_by_time(&self, id: Uuid) -> Result<Option<FeedPosition>, DbError> {
         let Some((seconds, nanos)) =
             id.get_timestamp().map(|time| time.to_unix()).filter(|_| id.get_version_num() == 7)
         else {
             return Ok(None);
         };
         let time = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, nanos));
-        // Not the plain least place, which would be looked up by reading all places from the lowest one on.
-        let place = sqlx::query_scalar!(
+        // `place + 0`, because the plain minimum would be looked up by reading all places from the lowest one on.
+        let transaction = sqlx::query_scalar!(
             "SELECT min(place + 0) FROM deployment_events
              WHERE created_at >= $1::timestamptz - interval '1 minute' AND $1 BETWEEN now() - interval '1 day' AND now() + interval '1 minute'",
             time
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(place.map(|transaction| FeedPosition { place: Place::before(transaction), id: None }))
+        Ok(transaction.map(|transaction| FeedPosition { key: FeedKey::before(transaction), id: None }))
     }
 
-    /// Puts the events that this cluster will write behind those that were restored from another one; nothing when none were. True when
-    /// something was to be done.
-    pub async fn mend_event_order(&self) -> Result<bool, DbError> {
+    /// Moves the order of future events behind events restored from another cluster. Returns true when that was necessary.
+    pub async fn repair_event_order(&self) -> Result<bool, DbError> {
         if !self.feed_state().await?.restored {
             return Ok(false);
         }
         let mut tx = self.pool.begin().await?;
-        // Whoever writes events meanwhile has ended, or waits and then sees the new value: no event gets an old place after this.
+        // Concurrent writers of events have ended, or wait for the lock and then see the new value: no event gets an old place after this.
         sqlx::query!("LOCK TABLE deployment_events IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
-        let mended = sqlx::query!(
+        let updated = sqlx::query!(
             "UPDATE event_clock SET shift = newest.place + 1
              FROM (SELECT max(place) AS place FROM deployment_events) AS newest
              WHERE newest.place >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + shift"
@@ -261,6 +261,6 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(mended.rows_affected() > 0)
+        Ok(updated.rows_affected() > 0)
     }
 }

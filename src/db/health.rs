@@ -1,4 +1,4 @@
-//! Whether the database takes writes, as the heartbeat and the write probe last saw it; and what is wrong with it, in words.
+//! Database health: whether it takes writes, as the heartbeat and the write probe last found, and descriptions of its errors for operators.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,24 +8,24 @@ use sqlx::Error;
 use super::connect::Cause;
 use super::{Db, DbError};
 
-/// Shared by all clones of a [`Db`].
+/// Health state, shared by all clones of a [`Db`].
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<State>);
+pub(super) struct DbHealth(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What keeps the heartbeat from being written.
+    /// Error that keeps the heartbeat from being written.
     trouble: Option<String>,
-    /// What keeps new rows from being stored.
+    /// Error that keeps new rows from being stored.
     full: Option<String>,
-    /// What the server waits for before it uses the schema.
+    /// Reason for which the server does not use the schema yet.
     schema_pending: Option<String>,
-    /// Connections opened before this are not used again.
+    /// Connections opened before this time are not reused.
     distrusted: Option<Instant>,
 }
 
-impl Health {
-    /// Whether a connection that was opened `age` ago may be used.
+impl DbHealth {
+    /// Reports that a connection opened `age` ago may be used.
     pub(super) fn trusts(&self, age: Duration) -> bool {
         let state = self.state();
         state.distrusted.is_none_or(|since| since.elapsed() > age)
@@ -37,19 +37,22 @@ impl Health {
 }
 
 impl Db {
-    /// What keeps the database from taking writes, in words. None when the last heartbeat and write probe succeeded, or none was tried yet.
+    /// Describes the error that keeps the database from taking writes. None when the last heartbeat and write probe succeeded, or none was tried yet.
     pub fn trouble(&self) -> Option<String> {
         let state = self.health.state();
         state.trouble.clone().or_else(|| state.full.clone())
     }
 
-    /// Tests whether the database can store a new row, and remembers it for [`Db::trouble`]. A heartbeat needs no space and succeeds on a full disk.
+    /// Tests whether the database can store a new row, and keeps the result for [`Db::trouble`]. A heartbeat needs no space and succeeds on a full
+    /// disk.
     pub async fn probe_writes(&self) {
         let full = match self.write_and_roll_back().await {
             Ok(()) => None,
-            Err(DbError::Unavailable(error) | DbError::Refused(error)) if is_storage(&error) => Some(words(&error)),
-            // Another replica's probe or a backup has the table; and no connection is the heartbeat's finding.
-            Err(error) => return tracing::debug!(%error, "the write probe found nothing out"),
+            Err(DbError::Unavailable(error) | DbError::Refused(error)) if is_storage(&error) => {
+                Some(outage_text(&error))
+            }
+            // Another replica's probe or a backup holds the table lock; a missing connection is reported by the heartbeat.
+            Err(error) => return tracing::debug!(%error, "write probe inconclusive"),
         };
         let mut state = self.health.state();
         if state.full != full {
@@ -62,7 +65,7 @@ impl Db {
         state.full = full;
     }
 
-    /// Adds a row to an emptied table: it needs a new file and a page of it, which the rollback removes.
+    /// Inserts a row into a truncated table: that needs a new file and a page of it, which the rollback removes.
     async fn write_and_roll_back(&self) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query!("LOCK TABLE write_probe IN ACCESS EXCLUSIVE MODE NOWAIT").execute(&mut *tx).await?;
@@ -72,23 +75,24 @@ impl Db {
         Ok(())
     }
 
-    /// Declares why the schema cannot be used yet; none when it can. Until then requests are answered with that reason instead of statements that fail.
+    /// Sets the reason for which the schema cannot be used yet; none when it can. Until then requests are answered with that reason instead of
+    /// failing statements.
     pub fn set_schema_pending(&self, reason: Option<String>) {
         self.health.state().schema_pending = reason;
     }
 
-    /// Why the schema cannot be used yet.
+    /// Fails while the schema cannot be used.
     ///
     /// # Errors
-    /// [`DbError::SchemaPending`].
+    /// [`DbError::SchemaPending`] with the reason.
     pub fn check_schema_pending(&self) -> Result<(), DbError> {
         self.health.state().schema_pending.clone().map_or(Ok(()), |reason| Err(DbError::SchemaPending(reason)))
     }
 
-    /// Remembers what became of a heartbeat: none when it was written.
+    /// Stores the outcome of a heartbeat; none when it was written.
     ///
-    /// A session that began while the database was read-only by default stays so when the default is taken back. So what was opened
-    /// before the trouble was seen, and before its end was, is not used again.
+    /// A session that began while the database was read-only by default remains read-only after the default is reset. So connections opened before
+    /// the trouble began or ended are not reused.
     pub fn note_heartbeat(&self, trouble: Option<String>) {
         let mut state = self.health.state();
         if trouble.is_some() || state.trouble.is_some() {
@@ -97,28 +101,28 @@ impl Db {
         state.trouble = trouble;
     }
 
-    /// What is wrong with a database that was asked and has not answered.
-    pub fn silence(&self) -> String {
+    /// Describes a database that has not answered.
+    pub fn no_answer_cause(&self) -> String {
         self.connector.cause().unwrap_or(Cause::Silent).to_string()
     }
 
-    /// What is wrong, for people: without what only helps a programmer.
-    pub fn in_words(&self, error: &DbError) -> String {
+    /// Describes an error for operators, without details that only help a programmer.
+    pub fn describe(&self, error: &DbError) -> String {
         match error {
-            DbError::Unavailable(error) => words(error),
+            DbError::Unavailable(error) => outage_text(error),
             other => other.to_string(),
         }
     }
 }
 
-/// What is wrong, with the words of the library or the server where they add something.
+/// Describes an error, and appends the text of the library or server where that adds something.
 pub(super) fn description(error: &Error) -> String {
-    let words = words(error);
-    if super::connect::carried(error).is_some() { words } else { format!("{words}: {error}") }
+    let text = outage_text(error);
+    if super::connect::carried(error).is_some() { text } else { format!("{text}: {error}") }
 }
 
-/// What is wrong while the database cannot do what it was asked for.
-pub fn words(error: &Error) -> String {
+/// Describes the error of a database that cannot run a statement now.
+pub fn outage_text(error: &Error) -> String {
     if let Some(cause) = super::connect::carried(error) {
         return cause.to_string();
     }
@@ -137,12 +141,12 @@ pub fn words(error: &Error) -> String {
     words.to_owned()
 }
 
-/// Whether a table, column, function or schema does not exist, or the role may not use it: an operator has a step left to do.
+/// Reports that a table, column, function or schema does not exist, or that the role may not use it: the operator still has a step to do.
 pub(super) fn is_not_set_up(code: &str) -> bool {
     ["42P01", "42703", "42883", "3F000", "42501"].contains(&code)
 }
 
-/// The disk is full, broken, or its quota is used up, for which Postgres has no code.
+/// Reports that the disk is full, broken or over its quota; Postgres has no separate code for the last.
 fn is_storage(error: &Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["53100", "58030", "XX000"].contains(&&*code))

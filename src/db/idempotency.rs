@@ -1,6 +1,6 @@
-//! Answers kept for requests that are sent again under the same key. Old ones are as good as forgotten, and removed in time.
+//! Idempotency keys: answers stored for requests that are repeated under the same key. Expired keys are ignored, and deleted later.
 //!
-//! A request may hold a secret that a dictionary has, so its hash is stored keyed (`Keyed`, decision 0042).
+//! A request may hold a guessable secret, so its hash is stored as an HMAC (`KeyRow`, decision 0042).
 
 use aws_lc_rs::hmac;
 use serde_json::Value;
@@ -8,81 +8,81 @@ use sqlx::PgConnection;
 
 use super::{Db, DbError};
 
-/// Rows that one statement removes at most: a large one would hold up whoever comes with a key.
+/// Maximum rows of one DELETE: a larger one would block requests with keys.
 const BATCH: i64 = 1_000;
 
-/// The migration since which programs understand keyed hashes. While an older program is alive it meets our rows, so they have the hash that it
+/// The migration from which on programs understand HMACs. While an older program is alive it may read our rows, so they get the plain hash that it
 /// compares.
-const KEYED_SINCE: i64 = 23;
+const HMAC_SINCE: i64 = 23;
 
 /// A key with which a client repeats a request without repeating its effect.
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey {
-    /// Method and path.
+    /// Method and path of the request.
     pub scope: String,
-    /// The client's key.
+    /// Key chosen by the client; unique within the scope.
     pub key: String,
-    /// SHA-256 of the request's meaning. Never stored, unless a program needs it that knows no other.
+    /// SHA-256 of the request's canonical form. Stored only while a program runs that knows no HMAC.
     pub request_hash: Vec<u8>,
 }
 
-/// A key as its row has it.
-pub(super) struct Keyed<'a> {
+/// A key with the HMAC that its row stores.
+pub(super) struct KeyRow<'a> {
     key: &'a IdempotencyKey,
-    /// HMAC-SHA-256 of all of it: equal requests under other keys differ.
+    /// HMAC-SHA-256 of scope, key and request hash, so that equal requests under different keys differ.
     hash: Vec<u8>,
 }
 
-/// What is known of a key.
+/// State of a stored key.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kept {
-    /// Nothing: the request is the first.
-    Free,
-    /// It came with the same body before: the answer of then.
-    Repeated(Value),
-    /// It came with another body.
+pub enum KeyState {
+    /// The key is unused: the request is the first.
+    Unused,
+    /// The key was used with the same body before: the stored answer.
+    Replayed(Value),
+    /// The key was used with another body.
     Reused,
 }
 
-/// What became of a request that may carry a key.
+/// Outcome of a request that may carry a key.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Once<T> {
-    /// It was made now.
-    Now(T),
-    /// It was made before: the answer of then.
-    Repeated(Value),
-    /// The key came with another body.
+pub enum Idempotent<T> {
+    /// The request was carried out now.
+    Fresh(T),
+    /// The request was carried out before: the stored answer.
+    Replayed(Value),
+    /// The key was used with another body.
     KeyReused,
 }
 
 impl Db {
-    /// What is known of `key`, without using it: for requests that ask the outside before they store anything.
-    pub async fn kept_answer(&self, key: &IdempotencyKey) -> Result<Kept, DbError> {
-        let key = self.keyed_one(key).await?;
+    /// Looks `key` up without reserving it: for requests that call external services before they store anything.
+    pub async fn stored_answer(&self, key: &IdempotencyKey) -> Result<KeyState, DbError> {
+        let key = self.key_row(key).await?;
         let mut connection = self.pool.acquire().await?;
-        look(&mut connection, &key).await
+        lookup(&mut connection, &key).await
     }
 
-    /// The key as its row has it. Before the transaction: a key service may have to be asked once.
-    pub(super) async fn keyed<'a>(&self, key: Option<&'a IdempotencyKey>) -> Result<Option<Keyed<'a>>, DbError> {
+    /// Computes the HMAC of a key. Called before the transaction, because it may call a key service once.
+    pub(super) async fn keyed<'a>(&self, key: Option<&'a IdempotencyKey>) -> Result<Option<KeyRow<'a>>, DbError> {
         match key {
-            Some(key) => Ok(Some(self.keyed_one(key).await?)),
+            Some(key) => Ok(Some(self.key_row(key).await?)),
             None => Ok(None),
         }
     }
 
-    async fn keyed_one<'a>(&self, key: &'a IdempotencyKey) -> Result<Keyed<'a>, DbError> {
+    async fn key_row<'a>(&self, key: &'a IdempotencyKey) -> Result<KeyRow<'a>, DbError> {
         let mut context = hmac::Context::with_key(self.request_key().await?);
-        // Neither scope nor key has a NUL.
+        // Neither scope nor key contains a NUL.
         for part in [key.scope.as_bytes(), b"\0", key.key.as_bytes(), b"\0", &key.request_hash] {
             context.update(part);
         }
-        Ok(Keyed { key, hash: context.sign().as_ref().to_vec() })
+        Ok(KeyRow { key, hash: context.sign().as_ref().to_vec() })
     }
 
-    /// Removes the keys that are older than they are kept for; how many.
-    pub async fn forget_old_keys(&self) -> Result<u64, DbError> {
-        let mut gone = 0;
+    /// Deletes expired keys and returns their number.
+    pub async fn delete_expired_keys(&self) -> Result<u64, DbError> {
+        let mut deleted = 0;
         loop {
             let batch = sqlx::query!(
                 "DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
@@ -92,20 +92,20 @@ impl Db {
             .execute(&self.pool)
             .await?
             .rows_affected();
-            gone += batch;
+            deleted += batch;
             if batch < BATCH.unsigned_abs() {
-                return Ok(gone);
+                return Ok(deleted);
             }
         }
     }
 }
 
-/// Takes the key within the caller's transaction; what is known of it when it was taken before, by a request with or without its end:
-/// one that is under way holds the row's lock, so that we wait here and then see its answer.
+/// Reserves the key within the caller's transaction, or returns its state when it was reserved before. A concurrent request with the same key holds
+/// the row's lock: this one waits for it here and then sees its answer.
 pub(super) async fn reserve<T>(
     connection: &mut PgConnection,
-    key: Option<&Keyed<'_>>,
-) -> Result<Option<Once<T>>, DbError> {
+    key: Option<&KeyRow<'_>>,
+) -> Result<Option<Idempotent<T>>, DbError> {
     let Some(key) = key else { return Ok(None) };
     let taken = sqlx::query!(
         "INSERT INTO idempotency_keys AS kept (scope, key, request_hash, response)
@@ -119,7 +119,7 @@ pub(super) async fn reserve<T>(
         key.key.key,
         key.hash,
         key.key.request_hash,
-        KEYED_SINCE
+        HMAC_SINCE
     )
     .execute(&mut *connection)
     .await?
@@ -127,28 +127,28 @@ pub(super) async fn reserve<T>(
     if taken == 1 {
         return Ok(None);
     }
-    Ok(match look(connection, key).await? {
-        Kept::Repeated(answer) => Some(Once::Repeated(answer)),
-        Kept::Reused => Some(Once::KeyReused),
-        // Removed as too old between the two statements: the request goes on as one without a key.
-        Kept::Free => None,
+    Ok(match lookup(connection, key).await? {
+        KeyState::Replayed(answer) => Some(Idempotent::Replayed(answer)),
+        KeyState::Reused => Some(Idempotent::KeyReused),
+        // Deleted as expired between the two statements: the request continues as one without a key.
+        KeyState::Unused => None,
     })
 }
 
-/// Keeps the answer for the key that [`reserve`] took.
-pub(super) async fn keep(
+/// Stores the answer under the key that [`reserve`] took.
+pub(super) async fn store_answer(
     connection: &mut PgConnection,
-    key: Option<&Keyed<'_>>,
+    key: Option<&KeyRow<'_>>,
     answer: &Value,
 ) -> Result<(), DbError> {
-    let Some(Keyed { key, .. }) = key else { return Ok(()) };
+    let Some(KeyRow { key, .. }) = key else { return Ok(()) };
     sqlx::query!("UPDATE idempotency_keys SET response = $3 WHERE scope = $1 AND key = $2", key.scope, key.key, answer)
         .execute(connection)
         .await?;
     Ok(())
 }
 
-async fn look(connection: &mut PgConnection, Keyed { key, hash }: &Keyed<'_>) -> Result<Kept, DbError> {
+async fn lookup(connection: &mut PgConnection, KeyRow { key, hash }: &KeyRow<'_>) -> Result<KeyState, DbError> {
     let kept = sqlx::query!(
         "SELECT request_hash, response FROM idempotency_keys
          WHERE scope = $1 AND key = $2 AND created_at >= now() - interval '24 hours'",
@@ -158,10 +158,10 @@ async fn look(connection: &mut PgConnection, Keyed { key, hash }: &Keyed<'_>) ->
     .fetch_optional(connection)
     .await?;
     Ok(match kept {
-        None => Kept::Free,
+        None => KeyState::Unused,
         Some(kept) if kept.request_hash == *hash || kept.request_hash == key.request_hash => {
-            Kept::Repeated(kept.response)
+            KeyState::Replayed(kept.response)
         }
-        Some(_) => Kept::Reused,
+        Some(_) => KeyState::Reused,
     })
 }

@@ -1,4 +1,4 @@
-//! What belongs to this installation as a whole.
+//! Secrets of this installation as a whole.
 
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -7,24 +7,23 @@ use super::{Db, DbError};
 use crate::domain::principal::Scope;
 use crate::domain::{tenant, token};
 
-/// The table; its one row has this name for the keyring.
+/// Name of the table, and of its one row in encryption contexts.
 pub(super) const INSTALLATION: &str = "installation";
 pub(super) const ROW: &str = "one";
 
-/// The encrypted column.
 const REQUEST_SECRET: &str = "request_secret";
 
 impl Db {
-    /// What the names of trust domains at builders are derived from; the same for all replicas. None when the row was removed.
+    /// Returns the secret from which the names of trust domains at builders are derived; the same for all replicas. None when the row was deleted.
     pub async fn cache_secret(&self) -> Result<Option<SecretString>, DbError> {
         let secret = sqlx::query_scalar!("SELECT cache_secret FROM installation").fetch_optional(&self.pool).await?;
         Ok(secret.map(SecretString::from))
     }
 
-    /// The external id with which roles that `scope` connects are assumed.
+    /// Derives the external id with which roles connected by `scope` are assumed.
     ///
     /// # Errors
-    /// [`DbError::Corrupt`] without the installation's row: no other id may take the place of the one that roles require.
+    /// [`DbError::Corrupt`] when the installation's row is missing: a newly generated id would differ from the id that roles require.
     pub async fn external_id(&self, scope: &Scope) -> Result<SecretString, DbError> {
         let secret =
             sqlx::query_scalar!("SELECT external_id_secret FROM installation").fetch_optional(&self.pool).await?;
@@ -34,7 +33,7 @@ impl Db {
         Ok(tenant::external_id(&secret, scope))
     }
 
-    /// What keys the hashes of requests; the same for all replicas, and read once by each.
+    /// Returns the HMAC key for request hashes; the same for all replicas, and read once by each.
     pub(super) async fn request_key(&self) -> Result<&hmac::Key, DbError> {
         self.request_key.get_or_try_init(|| self.load_request_key()).await
     }
@@ -53,13 +52,13 @@ impl Db {
     async fn request_secret(&self) -> Result<Option<SecretString>, DbError> {
         let row = sqlx::query!("SELECT key_id, wrapped_key, request_secret_sealed FROM installation");
         let Some(row) = row.fetch_optional(&self.pool).await? else { return Ok(None) };
-        let key = self.sealed(INSTALLATION, ROW, row.key_id, row.wrapped_key).await?;
-        key.secret(REQUEST_SECRET, None, row.request_secret_sealed)
+        let decryptor = self.row_decryptor(INSTALLATION, ROW, row.key_id, row.wrapped_key).await?;
+        decryptor.secret(REQUEST_SECRET, None, row.request_secret_sealed)
     }
 
     async fn make_request_secret(&self) -> Result<(), DbError> {
         let key = self.keyring()?.new_row_key(INSTALLATION, ROW).await?;
-        let sealed = key.seal(REQUEST_SECRET, &token::random()?)?;
+        let encrypted = key.encrypt(REQUEST_SECRET, &token::random()?)?;
         sqlx::query!(
             "INSERT INTO installation AS kept (key_id, wrapped_key, request_secret_sealed) VALUES ($1, $2, $3)
              ON CONFLICT (one) DO UPDATE
@@ -67,7 +66,7 @@ impl Db {
                  WHERE kept.request_secret_sealed IS NULL",
             key.key_id,
             key.wrapped,
-            sealed
+            encrypted
         )
         .execute(&self.pool)
         .await?;

@@ -1,5 +1,5 @@
-//! Leases for outside work that must not run twice at once anywhere: rows, renewed while the work runs, by the database's clock. They hold through
-//! a connection pooler, and end with the process.
+//! Leases for external work that must not run twice concurrently: rows, renewed while the work runs, by the database's clock. They work through a
+//! connection pooler, and expire when the process dies.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::connect::Session;
+use super::connect::SessionLimits;
 use super::{Db, DbError};
 
-/// Programs that know an older migration take an advisory lock of their session instead.
-const SINCE: i64 = 24;
+/// The migration that introduced leases. Older programs take a session's advisory lock instead.
+const LEASES_SINCE: i64 = 24;
 
-/// How long connecting for that lock may take.
-const LIMIT: Duration = Duration::from_secs(3);
+/// Time limit of connecting for that lock.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A held lease; dropping it releases it.
 #[derive(Debug)]
@@ -26,19 +26,19 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    /// Ends when the lease is lost: the work has to stop before another process begins it.
+    /// Resolves when the lease is lost: the work has to stop before another process begins it.
     pub async fn lost(&self) {
         self.lost.cancelled().await;
     }
 
-    /// One more with each taking of this lease by any process.
+    /// Fencing token: increases by one each time any process takes this lease.
     pub fn token(&self) -> i64 {
         self.token
     }
 }
 
 impl Db {
-    /// Takes the lease `name` for `length`, to be renewed meanwhile, or returns none when another process or deployment holds it.
+    /// Takes the lease `name` for `length` and renews it until the guard is dropped. Returns none when another process or deployment holds it.
     pub async fn try_lock(&self, name: &'static str, length: Duration) -> Result<Option<LockGuard>, DbError> {
         let (holder, asked) = (Uuid::new_v4(), Instant::now());
         let taken = sqlx::query!(
@@ -56,7 +56,7 @@ impl Db {
             name,
             holder,
             millis(length),
-            SINCE
+            LEASES_SINCE
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -72,26 +72,26 @@ impl Db {
             },
         };
         let (lost, held) = (CancellationToken::new(), CancellationToken::new());
-        let renewing = Renewing { db: self.clone(), name, holder, length, lost: lost.clone(), _older: older };
-        tokio::spawn(renewing.run(asked, held.clone()));
+        let renewal = LeaseRenewal { db: self.clone(), name, holder, length, lost: lost.clone(), _older: older };
+        tokio::spawn(renewal.run(asked, held.clone()));
         Ok(Some(LockGuard { lost, token: taken.token, _held: held.drop_guard() }))
     }
 
-    /// The lock that older programs take, for as long as the connection lives. The outer none: one of them has it. Through a pooler that shares
-    /// sessions none of them runs.
+    /// Takes the lock that older programs use, for as long as the connection lives. The outer option is none when one of them holds it. The inner one
+    /// is none through a pooler that shares sessions: older programs do not run there.
     async fn lock_older(&self, name: &str) -> Result<Option<Option<PgConnection>>, DbError> {
-        if !self.connector.keeps_directly().await? {
+        if !self.connector.has_direct_sessions().await? {
             return Ok(Some(None));
         }
-        let session = Session { statement: "15s", lock: "0", idle_in_transaction: "15s" };
-        let mut connection = self.connector.connect_directly(session, LIMIT).await?;
+        let session = SessionLimits { statement: "15s", lock: "0", idle_in_transaction: "15s" };
+        let mut connection = self.connector.connect_directly(session, CONNECT_TIMEOUT).await?;
         let lock = PgAdvisoryLock::new(name);
         let PgAdvisoryLockKey::BigInt(key) = lock.key() else { return Ok(Some(None)) };
         let locked = sqlx::query_scalar!("SELECT pg_try_advisory_lock($1) AS \"locked!\"", key);
         Ok(locked.fetch_one(&mut connection).await?.then_some(Some(connection)))
     }
 
-    /// Whether it was still held.
+    /// Renews the lease; false when it was lost.
     async fn renew_lease(&self, name: &str, holder: Uuid, length: Duration) -> Result<bool, DbError> {
         let renewed = sqlx::query!(
             "UPDATE leases SET expires_at = clock_timestamp() + $3 * interval '1 millisecond'
@@ -117,8 +117,8 @@ impl Db {
     }
 }
 
-/// A lease that is held.
-struct Renewing {
+/// The task that renews a held lease.
+struct LeaseRenewal {
     db: Db,
     name: &'static str,
     holder: Uuid,
@@ -127,8 +127,8 @@ struct Renewing {
     _older: Option<PgConnection>,
 }
 
-impl Renewing {
-    /// Renews it until `held` is cancelled, and releases it then. Another process may take it after `length`; this one stops a tenth before.
+impl LeaseRenewal {
+    /// Renews the lease until `held` is cancelled, and then releases it. Another process may take it after `length`; this one stops a tenth earlier.
     async fn run(self, mut renewed: Instant, held: CancellationToken) {
         let ended = async {
             loop {
@@ -141,20 +141,20 @@ impl Renewing {
                 match timeout_at(ends, self.db.renew_lease(self.name, self.holder, self.length)).await {
                     Ok(Ok(true)) => renewed = asked,
                     Ok(Ok(false)) | Err(_) => return,
-                    Ok(Err(error)) => tracing::debug!(%error, lease = self.name, "the lease could not be renewed yet"),
+                    Ok(Err(error)) => tracing::debug!(%error, lease = self.name, "lease not renewed, retrying"),
                 }
             }
         };
         tokio::select! {
             () = held.cancelled() => {}
             () = ended => {
-                tracing::warn!(lease = self.name, "the lease is lost, its work stops");
+                tracing::warn!(lease = self.name, "lease lost, stopping its work");
                 self.lost.cancel();
                 held.cancelled().await;
             }
         }
         if let Err(error) = self.db.release_lease(self.name, self.holder).await {
-            tracing::warn!(%error, lease = self.name, "the lease could not be released; it expires");
+            tracing::warn!(%error, lease = self.name, "lease not released, it will expire");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The log filter that rules on all replicas for a while: a row, or none. The database's clock says how long.
+//! The log filter that an admin sets on all replicas for a limited time: one row, or none. It expires by the database's clock.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::audit::{Entry, record};
+use super::audit::{AuditRecord, record};
 use super::{Db, DbError};
 use crate::domain::log_filter::LogFilter;
 
-/// A filter that was set and whose time is not up.
+/// A log filter that is set and has not expired.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
 pub struct SetFilter {
@@ -16,19 +16,19 @@ pub struct SetFilter {
     pub set_by: String,
     pub set_at: DateTime<Utc>,
     pub until: DateTime<Utc>,
-    /// Seconds until then, by the database's clock; nothing or less when it is over.
+    /// Seconds until it expires, by the database's clock; zero or negative when it has expired.
     pub seconds: f64,
 }
 
 impl SetFilter {
-    /// How long it still rules.
+    /// Time until the filter expires.
     pub fn left(&self) -> Duration {
         Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
     }
 }
 
 impl Db {
-    /// The one that rules now; none when each replica's own does.
+    /// Returns the filter in force; none when each replica uses its configured filter.
     pub async fn log_filter(&self) -> Result<Option<SetFilter>, DbError> {
         let row = sqlx::query_as!(
             SetFilter,
@@ -36,27 +36,27 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(self.unless_over(row).await)
+        Ok(self.unless_expired(row).await)
     }
 
-    /// `row`, when its time is not up. One that is over is removed by whoever sees it.
-    pub(super) async fn unless_over(&self, row: Option<SetFilter>) -> Option<SetFilter> {
-        let over = row.as_ref().filter(|row| row.seconds <= 0.0);
-        let Some(over) = over else { return row };
-        // A database that is read-only just now must not keep it from being over.
+    /// Returns `row` unless it has expired. The first replica that sees an expired row deletes it.
+    pub(super) async fn unless_expired(&self, row: Option<SetFilter>) -> Option<SetFilter> {
+        let expired = row.as_ref().filter(|row| row.seconds <= 0.0);
+        let Some(expired) = expired else { return row };
+        // An expired filter counts as expired even while the database is read-only and the row cannot be deleted.
         let removed = sqlx::query!("DELETE FROM log_filter WHERE until <= clock_timestamp()").execute(&self.pool).await;
         if let Err(error) = removed {
-            tracing::debug!(%error, filter = over.filter, "a log filter that is over could not be removed yet");
+            tracing::debug!(%error, filter = expired.filter, "expired log filter not deleted yet");
         }
         None
     }
 
-    /// Has `filter` rule on all replicas for `time`, in place of the one before.
+    /// Sets `filter` on all replicas for `time`, in place of the previous one.
     pub async fn set_log_filter(
         &self,
         filter: &LogFilter,
         time: Duration,
-        entry: &Entry<'_>,
+        entry: &AuditRecord<'_>,
     ) -> Result<SetFilter, DbError> {
         let mut tx = self.pool.begin().await?;
         let set = sqlx::query_as!(
@@ -77,8 +77,8 @@ impl Db {
         Ok(set)
     }
 
-    /// Gives all replicas their own again.
-    pub async fn reset_log_filter(&self, entry: &Entry<'_>) -> Result<(), DbError> {
+    /// Restores the configured filter of each replica.
+    pub async fn reset_log_filter(&self, entry: &AuditRecord<'_>) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query!("DELETE FROM log_filter").execute(&mut *tx).await?;
         record(&mut tx, entry).await?;

@@ -1,14 +1,16 @@
-//! All SQL of the program, checked at compile time. May use `domain` and no other room.
+//! All SQL of the program, checked at compile time. May use `domain` and `bounded`, and no other module of Panda.
 
 pub mod archive;
 pub mod audit;
 pub mod build_secrets;
+pub mod commands;
 pub mod commit;
 pub mod connect;
 pub mod connections;
 pub mod create;
-mod deferred;
+mod deferred_indexes;
 pub mod deployments;
+pub mod encryption;
 pub mod events;
 pub mod feed;
 pub mod fitness;
@@ -19,68 +21,67 @@ pub mod locks;
 pub mod log_filter;
 pub mod maintenance;
 pub mod notify;
-pub mod overdue;
 pub mod ownership;
 mod pool;
-pub mod removal;
+pub mod queue;
 pub mod reports;
 pub mod revocations;
 pub mod schedules;
 pub mod schema;
-pub mod sealed;
 pub mod sessions;
+pub mod stuck_deployments;
 pub mod tokens;
-pub mod turns;
-pub mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 
-use connect::{Access, Cause, Connector, Session};
+use connect::{Access, Cause, Connector, SessionLimits};
 pub use pool::Busy;
 use pool::Pool;
 
 pub use crate::domain::connection_class::{Class, Usage};
-use crate::domain::database::Source;
+use crate::domain::database::AddressSource;
 use crate::domain::keyring::{KeyError, Keyring};
 use crate::domain::schema::TooNew;
 
-/// What can go wrong with the database, as far as a caller can act on it.
+/// Database errors, divided by what a caller can do about them.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// No connection, it broke, or the database cannot do it now: the statement may or may not have happened. Try again later.
+    /// No connection, a broken one, or a database that cannot run the statement now. The statement may or may not have been executed; retry later.
     #[error("{}", health::description(.0))]
     Unavailable(#[source] Arc<sqlx::Error>),
-    /// Other work of the same class uses all of its connections. Try again later, with less at once.
+    /// Other work of the same class occupies all of its connections. Retry later, with less concurrency.
     #[error(transparent)]
     Busy(Busy),
-    /// The database holds something that this version cannot read.
+    /// The database holds a value that this version cannot read.
     #[error("the database holds an unexpected value: {0}")]
     Corrupt(String),
-    /// The database cannot be used as it is reached.
+    /// The database cannot be used through its present address, server or pooler.
     #[error(transparent)]
     Unusable(Cause),
-    /// A secret cannot be sealed or opened.
+    /// A secret cannot be encrypted or decrypted.
     #[error("a stored secret cannot be used: {0}")]
     Key(#[from] KeyError),
-    /// The schema cannot be brought up to date.
+    /// A migration failed; nothing of it was applied.
     #[error("the schema cannot be migrated: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
-    /// The schema is for newer programs.
+    /// The schema requires a newer program.
     #[error(transparent)]
     TooNew(#[from] TooNew),
-    /// Panda does not run on this database.
+    /// The database does not meet Panda's requirements.
     #[error(transparent)]
     Unfit(#[from] fitness::Unfit),
-    /// The server has not brought the database to its schema yet.
+    /// The server has not migrated the database to its schema yet.
     #[error("{0}")]
     SchemaPending(String),
-    /// Notifications do not arrive.
-    #[error("notifications do not arrive through this connection pooler")]
-    Deaf,
-    /// The database refused the statement.
+    /// LISTEN does not work on the way to this database.
+    #[error(
+        "LISTEN does not work through this connection pooler: set --database-direct-url to an address of Postgres itself"
+    )]
+    NotificationsUnavailable,
+    /// The database refused the statement, and would refuse it again.
     #[error("the database refused a statement: {0}")]
     Refused(#[source] Arc<sqlx::Error>),
 }
@@ -91,7 +92,7 @@ impl From<sqlx::Error> for DbError {
     }
 }
 
-/// Shared, because one statement may be several callers' (`commit`).
+/// Takes a shared error, because one statement may serve several callers (see `commit`).
 impl From<Arc<sqlx::Error>> for DbError {
     fn from(error: Arc<sqlx::Error>) -> Self {
         use sqlx::Error as E;
@@ -110,13 +111,13 @@ impl From<Arc<sqlx::Error>> for DbError {
                 Self::Unavailable(error)
             }
             E::Database(refused) => {
-                // 08 connection, 25006 read-only (a failover), 25P03 idle for too long in a transaction, 53 out of resources, 55P03 and
-                // 57014 took too long (by our own time limit), 57P shutdown, 58 system, 40 serialization: all pass. So do a schema that is not
-                // migrated yet and rights that are not granted yet: nothing but the operator's work is missing.
+                // Transient classes: 08 connection, 25006 read-only (a failover), 25P03 idle for too long in a transaction, 53 out of resources,
+                // 55P03 and 57014 took too long (by our own time limit), 57P shutdown, 58 system, 40 serialization. A schema that is not migrated yet
+                // and privileges that are not granted yet are transient too: the operator still has a step to do.
                 let code = refused.code().unwrap_or_default().into_owned();
-                let passing = ["08", "25006", "25P03", "53", "55P03", "57014", "57P", "58", "40"];
-                let passing = passing.iter().any(|class| code.starts_with(class));
-                if passing || health::is_not_set_up(&code) { Self::Unavailable(error) } else { Self::Refused(error) }
+                let transient = ["08", "25006", "25P03", "53", "55P03", "57014", "57P", "58", "40"];
+                let transient = transient.iter().any(|class| code.starts_with(class));
+                if transient || health::is_not_set_up(&code) { Self::Unavailable(error) } else { Self::Refused(error) }
             }
             E::ColumnDecode { .. } | E::Decode(_) => Self::Corrupt(error.to_string()),
             _ => Self::Refused(error),
@@ -125,7 +126,7 @@ impl From<Arc<sqlx::Error>> for DbError {
 }
 
 impl DbError {
-    /// Whether Panda does not run on this database however long it waits. A role that may not migrate waits for one that may.
+    /// Reports that waiting cannot make Panda run on this database. A role that may not migrate waits for a role that may.
     pub fn is_final(&self) -> bool {
         match self {
             Self::TooNew(_) | Self::Unusable(_) => true,
@@ -134,57 +135,57 @@ impl DbError {
         }
     }
 
-    /// Whether no connection is allowed: waiting helps only if an operator changes something meanwhile.
+    /// Reports that the server or the configuration refuses connections: waiting helps only if an operator changes something meanwhile.
     pub fn is_refused_connection(&self) -> bool {
         matches!(self, Self::Unavailable(error) if connect::carried(error).is_some_and(Cause::is_refusal))
     }
 
-    /// Whether waiting may help.
+    /// Reports that a retry may succeed.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::SchemaPending(_) | Self::Busy(_) | Self::Unusable(_))
     }
 }
 
-/// How to reach the database.
+/// Options for reaching the database.
 #[derive(Clone, Debug)]
 pub struct DbOptions {
-    /// Where its address comes from.
-    pub url: Source,
-    /// How it is reached beside that.
+    /// Connection URL, or the file that contains it.
+    pub url: AddressSource,
+    /// Direct address, password tokens and self-test.
     pub access: Access,
-    /// Most connections in the pool.
+    /// Maximum number of connections over all classes.
     pub max_connections: u32,
-    /// How long a caller waits for a connection.
+    /// Maximum time that a caller waits for a connection.
     pub acquire_timeout: Duration,
-    /// What seals and opens secrets; without it, connections can be neither stored nor used.
+    /// Encrypts and decrypts secrets; without it, connections can be neither stored nor used.
     pub keyring: Option<Arc<Keyring>>,
 }
 
-/// The database, for one class of work: cheap to clone.
+/// Handle to the database for one class of work. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
-    /// The pool of this handle's class.
+    /// Pool of this handle's class.
     pool: Pool,
     pools: Arc<[Pool; Class::ALL.len()]>,
     connector: Connector,
-    commits: Arc<commit::Group>,
-    health: Arc<health::Health>,
+    commits: Arc<commit::GroupCommit>,
+    health: Arc<health::DbHealth>,
     privileges: Arc<fitness::PrivilegeCache>,
     keyring: Option<Arc<Keyring>>,
     request_key: Arc<tokio::sync::OnceCell<aws_lc_rs::hmac::Key>>,
 }
 
 impl Db {
-    /// Pools that connect when first used: a database that is away at start is no reason to die. For [`Class::Api`] at first.
+    /// Opens a handle for [`Class::Api`]. The pools connect on first use, so that a database that is unreachable at start does not end the process.
     ///
     /// # Errors
-    /// [`DbError::Unusable`] when an address is not one.
+    /// [`DbError::Unusable`] when an address is not valid.
     pub fn new(options: &DbOptions) -> Result<Self, DbError> {
         let connector = Connector::new(&options.url, &options.access).map_err(DbError::Unusable)?;
-        let health = Arc::<health::Health>::default();
-        let pools = Arc::new(Class::ALL.map(|class| open(class, options, &connector, &health)));
+        let health = Arc::<health::DbHealth>::default();
+        let pools = Arc::new(Class::ALL.map(|class| open_pool(class, options, &connector, &health)));
         Ok(Self {
-            commits: Arc::new(commit::Group::new(of_class(&pools, Class::Reconcile).clone())),
+            commits: Arc::new(commit::GroupCommit::new(of_class(&pools, Class::Reconcile).clone())),
             pool: of_class(&pools, Class::Api).clone(),
             pools,
             connector,
@@ -195,26 +196,26 @@ impl Db {
         })
     }
 
-    /// The same database, on the connections of `class`.
+    /// Returns a handle to the same database that uses the connections of `class`.
     #[must_use]
     pub fn of(&self, class: Class) -> Self {
         Self { pool: of_class(&self.pools, class).clone(), ..self.clone() }
     }
 
-    /// What each class uses and waits for.
+    /// Returns connection counts and waiting times by class.
     pub fn usage(&self) -> [Usage; Class::ALL.len()] {
         std::array::from_fn(|at| self.pools[at].usage())
     }
 
-    /// How sessions of the database behave; what it warns of is logged once.
+    /// Tests how sessions of the database behave, and logs warnings about the result once.
     ///
     /// # Errors
-    /// [`DbError::Unusable`] when Panda cannot work through what is on the way to the database.
+    /// [`DbError::Unusable`] when Panda cannot work through the connection pooler or proxy between it and the database.
     pub async fn sessions(&self) -> Result<connect::Sessions, DbError> {
         Ok(self.connector.sessions().await?)
     }
 
-    /// Whether the database answers.
+    /// Fails unless the database answers a query.
     pub async fn ping(&self) -> Result<(), DbError> {
         sqlx::query!("SELECT 1 AS one").fetch_one(&self.pool).await?;
         Ok(())
@@ -225,14 +226,13 @@ fn of_class(pools: &[Pool; Class::ALL.len()], class: Class) -> &Pool {
     &pools[class as usize]
 }
 
-/// The pool of `class`.
-fn open(class: Class, options: &DbOptions, connector: &Connector, health: &Arc<health::Health>) -> Pool {
+fn open_pool(class: Class, options: &DbOptions, connector: &Connector, health: &Arc<health::DbHealth>) -> Pool {
     let connections = class.share(options.max_connections);
     let trust = Arc::clone(health);
     let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(options.acquire_timeout);
     // A statement that hangs must not hold a lease past its end.
     let limit = class.statement_limit();
-    let session = Session { statement: limit, lock: "0", idle_in_transaction: limit };
-    let (inner, link) = connector.pool(pool, session, move |age| trust.trusts(age));
-    Pool::new(inner, link, class, connections, class.patience(options.acquire_timeout))
+    let session = SessionLimits { statement: limit, lock: "0", idle_in_transaction: limit };
+    let (inner, admission) = connector.pool(pool, session, move |age| trust.trusts(age));
+    Pool::new(inner, admission, class, connections, class.patience(options.acquire_timeout))
 }

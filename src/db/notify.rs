@@ -1,4 +1,4 @@
-//! Notifications: hints that there is something to read. Losing one costs a second, never an event.
+//! Notifications: hints that new rows can be read. A lost notification costs a second of delay, never an event.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use super::{Db, DbError};
 /// Payload: ids of deployments with new events, separated by spaces.
 pub const EVENTS_CHANNEL: &str = "panda_events";
 
-/// Payload: the id of a deployment that a reconciler should look at.
+/// Payload: the id of a deployment that a reconciler should check.
 pub const WORK_CHANNEL: &str = "panda_work";
 
 /// Postgres takes payloads below 8,000 bytes.
 const MAX_PAYLOAD: usize = 7_900;
 
-/// How long a new listener may take to connect, before it is tried anew.
+/// Time limit of connecting a listener, before the caller retries.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Db {
-    /// Says that these deployments have new events.
+    /// Notifies streams of new events of these deployments.
     pub async fn notify_events(&self, ids: &[String]) -> Result<(), DbError> {
         for payload in payloads(ids) {
             sqlx::query!("SELECT pg_notify($1, $2) AS \"sent: _\"", EVENTS_CHANNEL, payload)
@@ -29,34 +29,34 @@ impl Db {
         Ok(())
     }
 
-    /// Says that a reconciler should look at this deployment.
+    /// Notifies reconcilers that this deployment has work.
     pub async fn notify_work(&self, id: &str) -> Result<(), DbError> {
         sqlx::query!("SELECT pg_notify($1, $2) AS \"sent: _\"", WORK_CHANNEL, id).execute(&self.pool).await?;
         Ok(())
     }
 
-    /// A listener on `channel`, listening when this returns. Its connection is its own: one that the network has swallowed
-    /// would hold a place in the pool until the kernel gives it up.
+    /// Returns a listener that is already listening on `channel`. It uses a dedicated connection: a pooled connection that the network drops silently
+    /// would occupy a slot until the kernel closes it.
     ///
     /// # Errors
-    /// [`DbError::Deaf`] where notifications do not arrive: LISTEN through a pooler would disturb another session.
+    /// [`DbError::NotificationsUnavailable`] where notifications do not arrive: LISTEN through a pooler would disturb another session.
     pub async fn listen(&self, channel: &str) -> Result<PgListener, DbError> {
-        if !self.connector.hears().await? {
-            return Err(DbError::Deaf);
+        if !self.connector.delivers_notifications().await? {
+            return Err(DbError::NotificationsUnavailable);
         }
         let mut listener = self.connector.listener(LISTEN_TIMEOUT).await?;
         listener.listen(channel).await?;
         Ok(listener)
     }
 
-    /// Whether the listener's connection is still there: a silent one looks like a dead one.
+    /// Checks the listener's connection: without traffic, a dead one looks like a quiet one.
     pub async fn ping_listener(listener: &mut PgListener) -> Result<(), DbError> {
         sqlx::query!("SELECT 1 AS one").fetch_one(listener).await?;
         Ok(())
     }
 }
 
-/// Joins ids into as few payloads as fit.
+/// Joins ids into as few payloads as possible.
 fn payloads(ids: &[String]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for id in ids {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_ids_are_split_below_the_limit_of_postgres() {
+    fn splits_ids_below_payload_limit() {
         let ids: Vec<String> = (0..1_000).map(|n| format!("dep_{n:020}")).collect();
         let payloads = payloads(&ids);
         assert!(payloads.iter().all(|payload| payload.len() <= MAX_PAYLOAD));

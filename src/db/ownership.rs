@@ -1,4 +1,4 @@
-//! Who owns a deployment: replicas with heartbeats, claims, releases. All times are the database's.
+//! Ownership of deployments: replicas with heartbeats, claims, releases. All times are by the database's clock.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use crate::domain::interruptions::{Interruption, Interruptions};
 use crate::domain::request::Requested;
 use crate::domain::trace::Trace;
 
-/// What a heartbeat found.
+/// Outcome of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
-    /// The lease is renewed.
+    /// The lease was renewed.
     Renewed,
-    /// The row is gone or the lease had run out: another replica may own what this one did.
+    /// The row is missing or the lease had expired: another replica may own this one's deployments.
     Lost,
 }
 
-/// A deployment that was claimed.
+/// A deployment that [`Db::claim`] has claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// Its id.
+    /// Deployment id, with the prefix `dep_`.
     pub id: String,
-    /// How the run of its owner before ended; none when it was released.
+    /// Cause that interrupted the run of the previous owner; none when the deployment was released.
     pub interrupted: Option<Interruption>,
 }
 
 impl Db {
-    /// Registers a lease of the process `process`, which may have had others. It runs from here.
+    /// Registers a lease for `process`, which may have had leases before. The lease starts now.
     pub async fn register_replica(&self, id: Uuid, process: Uuid, name: &str, lease: Duration) -> Result<(), DbError> {
         sqlx::query!(
             "INSERT INTO replicas (id, process_id, name, version, schema_version, lease_ms) VALUES ($1, $2, $3, $4, $5, $6)
@@ -58,8 +58,8 @@ impl Db {
         Ok(if renewed.rows_affected() == 1 { Heartbeat::Renewed } else { Heartbeat::Lost })
     }
 
-    /// Whether some active row has no living owner: so a replica with nothing to do asks a question, and claims nothing. Perhaps it may not
-    /// claim that row: [`Db::claim`] decides.
+    /// Reports that an active row has no living owner, so that an idle replica can check with a cheap query instead of a claim. The replica may still
+    /// be unable to claim that row: [`Db::claim`] decides.
     pub async fn is_claimable(&self) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT EXISTS (
@@ -73,7 +73,7 @@ impl Db {
         .await?)
     }
 
-    /// Says of runs that counted as ended by the death of their process that `process` lives, and lost its lease in them.
+    /// Corrects runs that were recorded as ended by the death of their process: `process` lives, and lost its lease during them.
     pub async fn record_lost_leases(&self, process: Uuid) -> Result<(), DbError> {
         sqlx::query!(
             "UPDATE step_runs SET outcome = 'lease_lost'
@@ -85,7 +85,7 @@ impl Db {
         Ok(())
     }
 
-    /// How the runs of the deployment's step were interrupted since its last progress: a new step, or a new event.
+    /// Lists the interruptions of the deployment's step since its last progress, that is, since its last new step or new event.
     pub async fn interruptions(&self, deployment: &Deployment) -> Result<Interruptions, DbError> {
         let runs = sqlx::query!(
             "SELECT extract(epoch FROM s.ended_at - s.started_at)::float8 AS \"seconds!\",
@@ -110,9 +110,9 @@ impl Db {
             .collect())
     }
 
-    /// Gives back all that the replica owns and removes it.
+    /// Releases all deployments of the replica and deletes the replica.
     pub async fn deregister_replica(&self, id: Uuid) -> Result<(), DbError> {
-        // The condition on the status is the index's: what is owned is always active.
+        // The condition on the status matches the index: an owned deployment is always active.
         sqlx::query!(
             "WITH given AS (
                  UPDATE deployments SET replica_id = NULL, run_started_at = NULL, version = version + 1
@@ -131,18 +131,17 @@ impl Db {
         Ok(())
     }
 
-    /// Removes replicas that have been silent for an hour; their deployments were taken over long before.
-    pub async fn forget_dead_replicas(&self) -> Result<u64, DbError> {
+    /// Deletes replicas that have sent no heartbeat for an hour; their deployments were taken over long before.
+    pub async fn delete_dead_replicas(&self) -> Result<u64, DbError> {
         let gone = sqlx::query!("DELETE FROM replicas WHERE heartbeat_at < clock_timestamp() - interval '1 hour'")
             .execute(&self.pool)
             .await?;
         Ok(gone.rows_affected())
     }
 
-    /// Claims up to `limit` active deployments that nobody owns or whose owner's lease has run out, for `replica`, which must
-    /// itself be alive; returns their ids. Only rows at one of the `known_steps`: during an upgrade, a newer version may have
-    /// written others. At most `heavy_limit` of them are at one of the `heavy_steps`. On an error some may be claimed all the
-    /// same: [`Db::owned_ids`] finds them.
+    /// Claims up to `limit` active deployments that are unowned or whose owner's lease has expired. `replica` must itself be alive. Considers only
+    /// rows at one of the `known_steps`, because a newer version may have written others during an upgrade, and at most `heavy_limit` rows at one of
+    /// the `heavy_steps`. After an error some rows may be claimed all the same: [`Db::owned_ids`] finds them.
     pub async fn claim(
         &self,
         replica: Uuid,
@@ -214,7 +213,7 @@ impl Db {
             .collect())
     }
 
-    /// Ids of all that `replica` owns.
+    /// Lists the ids of all deployments that `replica` owns.
     pub async fn owned_ids(&self, replica: Uuid) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT id FROM deployments
@@ -225,8 +224,8 @@ impl Db {
         .await?)
     }
 
-    /// Ids of those that `replica` owns and a person wishes to cancel.
-    pub async fn cancel_wishes(&self, replica: Uuid) -> Result<Vec<String>, DbError> {
+    /// Lists the deployments of `replica` whose cancellation was requested.
+    pub async fn cancel_requested_ids(&self, replica: Uuid) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT id FROM deployments
              WHERE cancel_requested_at IS NOT NULL AND status IN ('RUNNING', 'DEPLOYMENT_READY') AND replica_id = $1",
@@ -236,7 +235,7 @@ impl Db {
         .await?)
     }
 
-    /// Those of `ids` that `replica` owns, as they are now.
+    /// Loads the current rows of those `ids` that `replica` owns.
     pub async fn load_owned(&self, replica: Uuid, ids: &[String]) -> Result<Vec<Deployment>, DbError> {
         let rows = sqlx::query!(
             "SELECT d.id, d.status, d.owner, d.repo, d.branch, d.github_connection_id, d.aws_connection_id, d.account_id, d.region,
@@ -314,7 +313,7 @@ impl Db {
             .collect()
     }
 
-    /// Those of `ids` that are not at one of `steps`: finished, further on, or unknown.
+    /// Returns those `ids` that are not at one of `steps`: finished, further along, or unknown.
     pub async fn not_at_steps(&self, ids: &[String], steps: &[String]) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT asked.id AS \"id!\" FROM unnest($1::text[]) AS asked (id)
@@ -327,7 +326,7 @@ impl Db {
         .await?)
     }
 
-    /// Gives one deployment back, so that another replica can claim it at once. A planned hand-over is no lack of progress.
+    /// Releases one deployment, so that another replica can claim it immediately. A planned hand-over does not count as lack of progress.
     pub async fn release(&self, id: &str, replica: Uuid, version: i64) -> Result<(), DbError> {
         sqlx::query!(
             "WITH given AS (

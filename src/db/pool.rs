@@ -1,11 +1,11 @@
-//! The pool of one class of work, for statements that end: with an answer, or without one after a while.
+//! The connection pool of one class of work, for statements that end: with an answer, or without one after a time limit.
 //!
-//! A network that swallows a connection does not say so: a caller that waits for an answer on it would wait for ever, and a connection
-//! that is returned in the middle of that would keep its place in the pool for ever. So statements have a limit on our side as well,
-//! and a connection whose answer was not awaited is closed. Postgres notices that (`client_connection_check_interval`) and ends the
-//! statement: what a client that has left asked for costs nothing more.
+//! A network can drop a connection silently: a caller that waits for an answer on it would wait for ever, and a connection that is returned to the
+//! pool in that state would occupy its slot for ever. So statements have a time limit on the client as well, and a connection whose answer was not
+//! awaited is closed. Postgres notices that (`client_connection_check_interval`) and ends the statement, so that an abandoned query costs nothing
+//! more.
 //!
-//! Callers of a class wait for each other in the order in which they came, and no longer than [`Class::patience`].
+//! Callers of a class wait in order of arrival, and no longer than [`Class::patience`].
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -24,30 +24,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::connect::Link;
+use super::connect::PoolAdmission;
 use crate::domain::connection_class::{Class, Usage};
 
-/// How long an answer may take: what Postgres allows at most, and its way here.
-const ANSWER: Duration = Duration::from_secs(17);
+/// Time limit of an answer: the most that Postgres allows, plus the network.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(17);
 
-/// A transaction that is dropped is rolled back within this time, or a statement is under way in it and its connection is closed.
-const ROLLBACK: Duration = Duration::from_millis(100);
+/// Time limit of the rollback of a dropped transaction. A longer one means that a statement is still running: its connection is closed.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long Postgres may take to notice that a connection was closed, and to end its statement: its `client_connection_check_interval`,
-/// and a little more.
-const NOTICE: Duration = Duration::from_millis(300);
+/// Time within which Postgres notices a closed connection and ends its statement: its `client_connection_check_interval`, and a little more.
+const CLOSE_DELAY: Duration = Duration::from_millis(300);
 
-/// All connections of a class are in use, and none became free in time.
+/// All connections of a class were in use, and none became free in time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("all {connections} database connections for {class} are in use", class = class.as_str())]
 pub struct Busy {
-    /// The class.
+    /// Class of work whose connections are in use.
     pub class: Class,
-    /// How many connections it has.
+    /// Number of connections of the class.
     pub connections: u32,
 }
 
-/// What a class has used and waited for.
+/// Counters of a class, shown as metrics.
 #[derive(Debug, Default)]
 struct Counters {
     waiting: AtomicUsize,
@@ -55,11 +54,11 @@ struct Counters {
     waited_micros: AtomicU64,
 }
 
-/// See the module: cheap to clone.
+/// Pool of one class. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Pool {
     inner: PgPool,
-    link: Link,
+    admission: PoolAdmission,
     class: Class,
     connections: u32,
     patience: Duration,
@@ -77,10 +76,16 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool of `class` on `inner`, which has `connections` at most. Callers wait for `patience` at most.
-    pub(super) fn new(inner: PgPool, link: Link, class: Class, connections: u32, patience: Duration) -> Self {
+    /// Wraps `inner`, which has at most `connections`, as the pool of `class`. Callers wait for at most `patience`.
+    pub(super) fn new(
+        inner: PgPool,
+        admission: PoolAdmission,
+        class: Class,
+        connections: u32,
+        patience: Duration,
+    ) -> Self {
         let permits = Arc::new(Semaphore::new(connections as usize));
-        Self { inner, link, class, connections, patience, permits, counters: Arc::default() }
+        Self { inner, admission, class, connections, patience, permits, counters: Arc::default() }
     }
 
     pub(super) fn inner(&self) -> &PgPool {
@@ -99,16 +104,15 @@ impl Pool {
         }
     }
 
-    /// A connection, when one of the class is free.
+    /// Returns a connection when one of the class is free.
     ///
     /// # Errors
-    /// [`Busy`], as [`Error::Io`]; or there is no connection to the database.
+    /// [`Busy`], as [`Error::Io`], when none became free in time; other errors when the database cannot be reached.
     pub(super) async fn acquire(&self) -> Result<Connection, Error> {
         let permit = self.permit().await?;
-        Ok(Connection { inner: self.link.acquire(&self.inner).await?, permit: Some(permit) })
+        Ok(Connection { inner: self.admission.acquire(&self.inner).await?, permit: Some(permit) })
     }
 
-    /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
         let mut transaction = Transaction { connection: Some(self.acquire().await?), open: true };
         transaction.execute("BEGIN").await?;
@@ -133,7 +137,7 @@ impl Pool {
     }
 }
 
-/// A caller that waits; counted until this is dropped.
+/// A waiting caller; counted until this is dropped.
 struct Waiting<'a> {
     counters: &'a Counters,
     since: Instant,
@@ -154,22 +158,22 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A connection of a class; the class has it back when this is dropped.
+/// A connection of a class; dropping it returns its permit to the class.
 #[derive(Debug)]
 pub(super) struct Connection {
-    // Dropped before the permit: the next caller finds it in the pool.
+    // Dropped before the permit, so that the next caller finds the connection in the pool.
     inner: PoolConnection<Postgres>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    /// Has the connection closed, though a statement may be under way. Its place is free once Postgres has noticed.
+    /// Closes the connection, though a statement may be running on it. Its permit is returned once Postgres has noticed.
     fn abandon(&mut self) {
         self.inner.close_on_drop();
         let permit = self.permit.take();
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                tokio::time::sleep(NOTICE).await;
+                tokio::time::sleep(CLOSE_DELAY).await;
                 drop(permit);
             });
         }
@@ -196,9 +200,9 @@ impl DerefMut for Connection {
     }
 }
 
-/// A transaction: rolled back when it is dropped, and its connection closed when a statement is under way then.
+/// A transaction. Dropping it rolls it back, or closes its connection when a statement is still running.
 pub(super) struct Transaction {
-    /// None only while it is dropped.
+    /// None only while the transaction is being dropped.
     connection: Option<Connection>,
     open: bool,
 }
@@ -224,7 +228,7 @@ impl Drop for Transaction {
         let Some(mut connection) = self.connection.take().filter(|_| self.open) else { return };
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
-            match timeout(ROLLBACK, connection.execute("ROLLBACK")).await {
+            match timeout(ROLLBACK_TIMEOUT, connection.execute("ROLLBACK")).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => connection.abandon(),
             }
@@ -232,7 +236,6 @@ impl Drop for Transaction {
     }
 }
 
-/// Why a transaction has its connection.
 const UNTIL_DROPPED: &str = "only `drop` takes the connection";
 
 #[expect(clippy::expect_used, reason = "only `drop` takes the connection, and nothing can follow it")]
@@ -251,7 +254,7 @@ impl DerefMut for Transaction {
     }
 }
 
-/// A connection with a statement under way. Unless the answer came, it is closed when this is dropped.
+/// A connection with a statement in flight. Dropping this before the answer arrived closes the connection.
 struct Pending {
     connection: Connection,
     answered: bool,
@@ -279,7 +282,7 @@ impl Drop for Pending {
 impl<'p> Executor<'p> for &'_ Pool {
     type Database = Postgres;
 
-    /// The answer is read to its end first: no caller reads rows without end.
+    /// Reads the whole answer before yielding rows: no caller streams unbounded results.
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, Error>>
     where
         'p: 'e,
@@ -288,7 +291,7 @@ impl<'p> Executor<'p> for &'_ Pool {
         let pool = self.clone();
         let all = async move {
             let mut pending = Pending::on(&pool).await?;
-            let answer = timeout(ANSWER, pending.connection.fetch_many(query).try_collect::<Vec<_>>()).await;
+            let answer = timeout(ANSWER_TIMEOUT, pending.connection.fetch_many(query).try_collect::<Vec<_>>()).await;
             pending.end(answer)
         };
         all.map_ok(|items| stream::iter(items.into_iter().map(Ok))).try_flatten_stream().boxed()
@@ -302,7 +305,7 @@ impl<'p> Executor<'p> for &'_ Pool {
         let pool = self.clone();
         async move {
             let mut pending = Pending::on(&pool).await?;
-            let answer = timeout(ANSWER, pending.connection.fetch_optional(query)).await;
+            let answer = timeout(ANSWER_TIMEOUT, pending.connection.fetch_optional(query)).await;
             pending.end(answer)
         }
         .boxed()
@@ -315,7 +318,7 @@ impl<'p> Executor<'p> for &'_ Pool {
         let pool = self.clone();
         async move {
             let mut pending = Pending::on(&pool).await?;
-            let answer = timeout(ANSWER, pending.connection.prepare_with(sql, types)).await;
+            let answer = timeout(ANSWER_TIMEOUT, pending.connection.prepare_with(sql, types)).await;
             pending.end(answer)
         }
         .boxed()

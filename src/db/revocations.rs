@@ -1,20 +1,20 @@
-//! Subjects of OpenID Connect issuers that are refused, whatever their tokens say; and the sign-in settings that replicas have.
+//! Revoked subjects of OpenID Connect issuers, refused under any token; and the sign-in settings of the replicas.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::audit::{self, Entry};
-use super::schedules::permission::{Which, cancel_queued, stop};
+use super::audit::{self, AuditRecord};
+use super::schedules::permission::{ScheduleSelector, cancel_queued, stop};
 use super::{Db, DbError};
 use crate::domain::audit::Action;
-use crate::domain::claims::subject_of;
 use crate::domain::ids;
-use crate::domain::permission::Ended;
-use crate::domain::principal::{Caller, Kind};
+use crate::domain::oidc_claims::subject_of;
+use crate::domain::permission::PermissionEnd;
+use crate::domain::principal::{AuthMethod, Caller};
 use crate::domain::token::SecretHash;
 
-/// Replicas with other settings count for so long after they looked last, in seconds.
-const SETTINGS_LIVE: f64 = 30.0;
+/// Time after its last check during which a replica's settings count as in use, in seconds.
+const SETTINGS_TTL_SECONDS: f64 = 30.0;
 
 /// A revocation as it may be shown.
 #[derive(Clone, Debug)]
@@ -28,26 +28,26 @@ pub struct Revocation {
     pub revoked_at: DateTime<Utc>,
 }
 
-/// What ended with a subject.
+/// A revocation, and what ended with it.
 #[derive(Clone, Debug)]
-pub struct RevokedSubject {
-    /// The revocation, which may be from before.
+pub struct RevocationEffects {
+    /// The revocation, possibly from an earlier call.
     pub revocation: Revocation,
-    /// Schedules that stopped now.
+    /// Schedules stopped by this call.
     pub schedules: Vec<String>,
-    /// Queued deployments that were asked to end now.
+    /// Queued deployments whose cancellation this call requested.
     pub deployments: Vec<String>,
 }
 
 impl Db {
-    /// Refuses a subject of an issuer from now on, and ends what acts in its name: schedules, and deployments that wait for their turn.
-    /// Repeated, it ends what there is since.
+    /// Revokes a subject of an issuer and ends what acts in its name: its schedules, and its queued deployments. Repeated, it ends those created
+    /// since.
     pub async fn revoke_subject(
         &self,
         (issuer, subject): (&str, &str),
         reason: Option<&str>,
         by: &Caller,
-    ) -> Result<RevokedSubject, DbError> {
+    ) -> Result<RevocationEffects, DbError> {
         let principal = subject_of(issuer, subject);
         let mut tx = self.pool.begin().await?;
         let added = sqlx::query!(
@@ -70,19 +70,21 @@ impl Db {
         .fetch_one(&mut *tx)
         .await?;
         let schedules =
-            stop(&mut tx, Which::Subject(&principal), &Ended::SubjectRevoked(principal.clone()), by).await?;
-        let deployments = cancel_queued(&mut tx, Kind::Oidc.as_str(), &principal, None, &schedules).await?;
+            stop(&mut tx, ScheduleSelector::Subject(&principal), &PermissionEnd::SubjectRevoked(principal.clone()), by)
+                .await?;
+        let deployments = cancel_queued(&mut tx, AuthMethod::Oidc.as_str(), &principal, None, &schedules).await?;
         if added.rows_affected() == 1 || !schedules.is_empty() || !deployments.is_empty() {
             let details = json!({"issuer": issuer, "subject": subject, "reason": reason, "schedules": schedules, "deployments": deployments});
             let (action, target) = (Action::RevokeSubject, Some(revocation.id.as_str()));
-            audit::record(&mut tx, &Entry { by, action, target, repository: None, refused: None, details }).await?;
+            audit::record(&mut tx, &AuditRecord { by, action, target, repository: None, refused: None, details })
+                .await?;
         }
         tx.commit().await?;
-        self.tell_ended(&deployments).await;
-        Ok(RevokedSubject { revocation, schedules, deployments })
+        self.notify_cancelled(&deployments).await;
+        Ok(RevocationEffects { revocation, schedules, deployments })
     }
 
-    /// Accepts the subject of a revocation again; none when there is no such revocation. What stopped with it stays stopped.
+    /// Accepts the subject of a revocation again; none when there is no such revocation. Stopped schedules stay stopped.
     pub async fn restore_subject(&self, id: &str, by: &Caller) -> Result<Option<Revocation>, DbError> {
         let mut tx = self.pool.begin().await?;
         let gone = sqlx::query_as!(
@@ -93,12 +95,12 @@ impl Db {
         let Some(gone) = gone.fetch_optional(&mut *tx).await? else { return Ok(None) };
         let details = json!({"issuer": gone.issuer, "subject": gone.subject});
         let (action, target) = (Action::RestoreSubject, Some(id));
-        audit::record(&mut tx, &Entry { by, action, target, repository: None, refused: None, details }).await?;
+        audit::record(&mut tx, &AuditRecord { by, action, target, repository: None, refused: None, details }).await?;
         tx.commit().await?;
         Ok(Some(gone))
     }
 
-    /// Revocations, newest first; those before this one.
+    /// Lists revocations, newest first, optionally only those before a given one.
     pub async fn revocations(
         &self,
         before: Option<(DateTime<Utc>, String)>,
@@ -118,14 +120,14 @@ impl Db {
         .await?)
     }
 
-    /// Those of the subjects that are revoked, by their names here.
+    /// Returns those principals that are revoked.
     pub async fn revoked_among(&self, names: &[String]) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!("SELECT principal FROM revoked_subjects WHERE principal = ANY ($1)", names)
             .fetch_all(&self.pool)
             .await?)
     }
 
-    /// Notes that a replica with these sign-in settings is there; whether no replica has newer ones.
+    /// Records that a replica with these sign-in settings is alive. Returns whether no replica has newer ones.
     pub async fn has_newest_sign_in(&self, fingerprint: &SecretHash) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             "WITH own AS (
@@ -142,17 +144,17 @@ impl Db {
                  WHERE s.fingerprint <> $1 AND s.seen_at > clock_timestamp() - make_interval(secs => $2)
                    AND s.first_seen_at > own.first_seen_at) AS \"newest!\"",
             fingerprint.bytes(),
-            SETTINGS_LIVE
+            SETTINGS_TTL_SECONDS
         )
         .fetch_one(&self.pool)
         .await?)
     }
 
-    /// Notifies replicas of deployments that are to end; a lost notification costs the time of a sweep.
-    pub(super) async fn tell_ended(&self, deployments: &[String]) {
+    /// Notifies reconcilers of deployments to cancel. A lost notification costs the interval of a sweep.
+    pub(super) async fn notify_cancelled(&self, deployments: &[String]) {
         for id in deployments {
             if let Err(error) = self.notify_work(id).await {
-                tracing::debug!(%error, "a notification was lost; the sweep finds the row");
+                tracing::debug!(%error, "notification lost, the sweep will find the deployment");
             }
         }
     }

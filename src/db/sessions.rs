@@ -1,4 +1,4 @@
-//! Sessions of browsers, and tickets for streams: both by their hashes, and both ending with the token that they were made with.
+//! Browser sessions and stream tickets. Both are stored by their hashes, and both end with the token that created them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,27 +6,27 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::audit::{self, Entry};
+use super::audit::{self, AuditRecord};
 use super::tokens::{Accepted, seconds};
 use super::{Db, DbError};
 use crate::domain::audit::Action;
 use crate::domain::principal::{Caller, Principal};
 use crate::domain::token::SecretHash;
 
-/// How long a ticket can be used, in seconds.
-const TICKET_SECONDS: f64 = 30.0;
+/// Lifetime of a ticket, in seconds.
+const TICKET_TTL_SECONDS: f64 = 30.0;
 
 /// A ticket that was used.
 #[derive(Clone, Debug)]
 pub struct UsedTicket {
-    /// The token with which it was made; none when that has an end of its own alone.
+    /// The token that created the ticket; none when only the ticket's expiry ends it.
     pub credential: Option<SecretHash>,
-    /// Whose it is.
+    /// Principal that the ticket authenticates.
     pub principal: Principal,
 }
 
 impl Db {
-    /// Stores a session by its hash; when it ends, and how long that is from now on. `credential` is the token that it was opened with.
+    /// Stores a session by its hash. Returns its end, and the time until then. `credential` is the token that opened it.
     pub async fn insert_session(
         &self,
         hash: &SecretHash,
@@ -49,13 +49,15 @@ impl Db {
         .fetch_one(&mut *tx)
         .await?;
         let details = json!({"expiresAt": session.expires_at});
-        let entry = Entry { by, action: Action::OpenSession, target: None, repository: None, refused: None, details };
+        let entry =
+            AuditRecord { by, action: Action::OpenSession, target: None, repository: None, refused: None, details };
         audit::record(&mut tx, &entry).await?;
         tx.commit().await?;
         Ok((session.expires_at, seconds(session.left)))
     }
 
-    /// Ends a session, for whoever has its cookie: `by` says from where, the session whose it was.
+    /// Ends a session; possession of its cookie is sufficient. `by` supplies the origin of the request, and the audit entry names the session's
+    /// principal.
     pub async fn delete_session(&self, hash: &SecretHash, by: &Caller) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
         let gone =
@@ -63,15 +65,15 @@ impl Db {
         if let Some(principal) = gone.fetch_optional(&mut *tx).await? {
             let by = &Caller { principal: Arc::new(read(principal)?), ..by.clone() };
             let (action, details) = (Action::CloseSession, json!({}));
-            let entry = Entry { by, action, target: None, repository: None, refused: None, details };
+            let entry = AuditRecord { by, action, target: None, repository: None, refused: None, details };
             audit::record(&mut tx, &entry).await?;
         }
         tx.commit().await?;
         Ok(())
     }
 
-    /// Whose the sessions with these hashes are; those that are over, or whose token is not accepted any more, are left out. `admin` is the
-    /// hash of the present admin token.
+    /// Returns the principals of the sessions with these hashes. Expired sessions, and those whose token is no longer accepted, are left out. `admin`
+    /// is the hash of the present admin token.
     pub async fn session_principals(
         &self,
         hashes: &[SecretHash],
@@ -102,8 +104,8 @@ impl Db {
             .collect()
     }
 
-    /// Stores a ticket for the stream of a deployment, or of all (none); when it ends. None when there is no such deployment in its
-    /// owner's scope.
+    /// Stores a ticket for the stream of a deployment, or of all when none is given, and returns its end. None when the deployment does not exist in
+    /// the principal's scope.
     pub async fn insert_ticket(
         &self,
         hash: &SecretHash,
@@ -120,7 +122,7 @@ impl Db {
             deployment_id,
             credential.map(SecretHash::bytes),
             stored(principal)?,
-            TICKET_SECONDS,
+            TICKET_TTL_SECONDS,
             principal.scope.sql(),
             principal.expires_at
         )
@@ -128,7 +130,7 @@ impl Db {
         .await?)
     }
 
-    /// Uses a ticket, which it then is no more: none when there is no such one for this stream. Whichever replica is asked first has it.
+    /// Consumes a ticket; none when there is no such ticket for this stream. Only the first replica that asks gets it.
     pub async fn use_ticket(
         &self,
         ticket: &SecretHash,
@@ -150,8 +152,8 @@ impl Db {
         .transpose()
     }
 
-    /// Removes sessions and tickets that are over; how many.
-    pub async fn forget_old_sessions(&self) -> Result<u64, DbError> {
+    /// Deletes expired sessions and tickets and returns their number.
+    pub async fn delete_expired_sessions(&self) -> Result<u64, DbError> {
         let sessions = sqlx::query!("DELETE FROM sessions WHERE expires_at < now()").execute(&self.pool).await?;
         let tickets = sqlx::query!("DELETE FROM stream_tickets WHERE expires_at < now()").execute(&self.pool).await?;
         Ok(sessions.rows_affected() + tickets.rows_affected())
@@ -163,9 +165,9 @@ fn stored(principal: &Principal) -> Result<Value, DbError> {
 }
 
 fn read(principal: Value) -> Result<Principal, DbError> {
-    serde_json::from_value(principal).map_err(|error| DbError::Corrupt(format!("a principal: {error}")))
+    serde_json::from_value(principal).map_err(|error| DbError::Corrupt(format!("unreadable principal: {error}")))
 }
 
 fn hash(bytes: &[u8]) -> Result<SecretHash, DbError> {
-    SecretHash::from_sql(bytes).ok_or_else(|| DbError::Corrupt("a hash of another length".to_owned()))
+    SecretHash::from_sql(bytes).ok_or_else(|| DbError::Corrupt("token hash of a wrong length".to_owned()))
 }

@@ -1,76 +1,77 @@
-//! API tokens: made and revoked by the command line, looked for by servers. The tables have their hashes alone.
+//! API tokens: created and revoked on the command line, looked up by servers. The tables contain only their hashes.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::audit::{self, Entry};
-use super::schedules::permission::{Which, cancel_queued, stop};
+use super::audit::{self, AuditRecord};
+use super::schedules::permission::{ScheduleSelector, cancel_queued, stop};
 use super::{Db, DbError};
 use crate::domain::audit::Action;
-use crate::domain::permission::{Basis, Ended};
-use crate::domain::principal::{Caller, Kind, Principal, Role, Scope};
+use crate::domain::permission::PermissionEnd;
+use crate::domain::permission_basis::Basis;
+use crate::domain::principal::{AuthMethod, Caller, Principal, Role, Scope};
 use crate::domain::token::SecretHash;
 
 /// A token as it may be shown.
 #[derive(Clone, Debug)]
 pub struct TokenView {
-    /// `tok_…`
+    /// Token id, with the prefix `tok_`.
     pub id: String,
-    /// Who has it.
+    /// Name of the holder.
     pub name: String,
-    /// What it may.
+    /// Name of the role that it grants.
     pub role: String,
-    /// What it is for; none for all repositories.
+    /// Repositories that the token covers; none for all.
     pub scope: Option<Vec<String>>,
-    /// When it was made (UTC).
+    /// Time of creation (UTC).
     pub created_at: DateTime<Utc>,
-    /// When it ends (UTC); none for never.
+    /// Expiry (UTC); none for never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was revoked (UTC); none while it is not.
+    /// Time of revocation (UTC); none while it is valid.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-/// What is needed for a new token.
+/// Values of a new token.
 #[derive(Clone, Debug)]
 pub struct NewToken {
-    /// `tok_…`
+    /// Token id, with the prefix `tok_`.
     pub id: String,
-    /// Who has it.
+    /// Name of the holder.
     pub name: String,
-    /// What it may.
+    /// Role that it grants.
     pub role: Role,
-    /// What it is for.
+    /// Repositories that the token covers.
     pub scope: Scope,
-    /// When it ends; none for never.
+    /// Expiry (UTC); none for never.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A token or session that is accepted.
+/// A valid token or session.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// Its hash.
+    /// Hash under which the token or session was looked up.
     pub hash: SecretHash,
-    /// Whose it is.
+    /// Principal that the token or session authenticates.
     pub principal: Principal,
-    /// For how long from now on, by the database's clock; none for ever.
+    /// Time until it expires, by the database's clock; none for never.
     pub left: Option<Duration>,
 }
 
-/// A time that is left; none left when it is over.
+/// Converts remaining seconds to a duration; zero when they are negative.
 pub(super) fn seconds(left: f64) -> Duration {
     Duration::try_from_secs_f64(left).unwrap_or_default()
 }
 
-/// What became of a wish to revoke.
+/// Outcome of revoking a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revoked {
-    /// It is revoked now.
+pub enum TokenRevocation {
+    /// The token is revoked now.
     Now,
-    /// It was before.
+    /// The token was revoked before.
     Before,
-    /// There is no such token.
+    /// The token does not exist.
     Unknown,
 }
 
@@ -92,12 +93,12 @@ impl Db {
         let details =
             json!({"name": new.name, "role": new.role, "repositories": new.scope.sql(), "expiresAt": new.expires_at});
         let (action, target) = (Action::CreateToken, Some(new.id.as_str()));
-        audit::record(&mut tx, &Entry { by, action, target, repository: None, refused: None, details }).await?;
+        audit::record(&mut tx, &AuditRecord { by, action, target, repository: None, refused: None, details }).await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// All tokens, oldest first.
+    /// Lists all tokens, oldest first.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, DbError> {
         Ok(sqlx::query_as!(
             TokenView,
@@ -107,30 +108,31 @@ impl Db {
         .await?)
     }
 
-    /// Revokes a token: servers stop accepting it within seconds, and what acts in its name ends with it: schedules, and deployments that
-    /// wait for their turn.
-    pub async fn revoke_token(&self, id: &str, by: &Caller) -> Result<Revoked, DbError> {
+    /// Revokes a token: servers stop accepting it within seconds, and its schedules and queued deployments end with it.
+    pub async fn revoke_token(&self, id: &str, by: &Caller) -> Result<TokenRevocation, DbError> {
         let mut tx = self.pool.begin().await?;
         let name = sqlx::query_scalar!(
             "UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING name",
             id
         );
         if let Some(name) = name.fetch_optional(&mut *tx).await? {
-            let schedules = stop(&mut tx, Which::Token(id), &Ended::TokenRevoked(id.to_owned()), by).await?;
+            let schedules =
+                stop(&mut tx, ScheduleSelector::Token(id), &PermissionEnd::TokenRevoked(id.to_owned()), by).await?;
             let deployments = cancel_queued(&mut tx, "token", &name, Some(id), &schedules).await?;
             let details = json!({"name": name, "schedules": schedules, "deployments": deployments});
             let (action, target) = (Action::RevokeToken, Some(id));
-            audit::record(&mut tx, &Entry { by, action, target, repository: None, refused: None, details }).await?;
+            audit::record(&mut tx, &AuditRecord { by, action, target, repository: None, refused: None, details })
+                .await?;
             tx.commit().await?;
-            self.tell_ended(&deployments).await;
-            return Ok(Revoked::Now);
+            self.notify_cancelled(&deployments).await;
+            return Ok(TokenRevocation::Now);
         }
         let known =
             sqlx::query_scalar!("SELECT id FROM api_tokens WHERE id = $1", id).fetch_optional(&self.pool).await?;
-        Ok(known.map_or(Revoked::Unknown, |_| Revoked::Before))
+        Ok(known.map_or(TokenRevocation::Unknown, |_| TokenRevocation::Before))
     }
 
-    /// Whether there is a token with which somebody can use the API now.
+    /// Reports that a token exists with which the API can be used now.
     pub async fn has_usable_token(&self) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT EXISTS (SELECT FROM api_tokens WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())) AS \"any!\""
@@ -139,7 +141,7 @@ impl Db {
         .await?)
     }
 
-    /// Whose the tokens with these hashes are; those that are not accepted are left out.
+    /// Returns the principals of the tokens with these hashes; invalid tokens are left out.
     pub async fn token_principals(&self, hashes: &[SecretHash]) -> Result<Vec<Accepted>, DbError> {
         let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.bytes().to_vec()).collect();
         let rows = sqlx::query!(
@@ -157,7 +159,7 @@ impl Db {
                 let hash = hash.ok_or_else(|| DbError::Corrupt(format!("the token {} has no hash", row.id)))?;
                 let principal = Principal {
                     subject: row.name,
-                    kind: Kind::Token(row.id),
+                    kind: AuthMethod::Token(row.id),
                     role: row.role.parse().map_err(DbError::Corrupt)?,
                     scope: Scope::from_sql(row.scope),
                     expires_at: row.expires_at,

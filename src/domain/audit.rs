@@ -1,8 +1,8 @@
-//! What is kept of each change that somebody asks for.
+//! Audited actions: every change that a caller can request.
 
 use std::str::FromStr;
 
-/// A change.
+/// An audited change, requested by a caller or made by Panda.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A deployment is started.
@@ -11,7 +11,7 @@ pub enum Action {
     Switch,
     /// A deployment is stopped.
     Cancel,
-    /// A deployment is tried again.
+    /// A failed deployment is retried.
     Retry,
     /// A source repository is connected.
     ConnectGithub,
@@ -19,41 +19,41 @@ pub enum Action {
     ConnectAws,
     /// A connection gets new credentials.
     RenewConnection,
-    /// A connection is removed.
+    /// A connection is removed, and its stored credentials with it.
     RemoveConnection,
-    /// A build secret is set.
+    /// A build secret is stored or replaced under its name.
     SetBuildSecret,
-    /// A build secret is removed.
+    /// A build secret is removed; builds that name it report it as missing.
     RemoveBuildSecret,
-    /// A schedule is made.
+    /// A schedule is created; it acts with its creator's permission.
     CreateSchedule,
     /// A schedule is changed, paused or resumed.
     ChangeSchedule,
-    /// A schedule is deleted.
+    /// A schedule is deleted; deployments that it started continue.
     DeleteSchedule,
-    /// A schedule is run out of turn.
+    /// A schedule is run immediately, between its due times.
     RunSchedule,
-    /// A schedule stops: the permission that it acts with has ended.
+    /// A schedule stops because its owner's permission has ended.
     StopSchedule,
     /// A browser signs in.
     OpenSession,
     /// A browser signs out.
     CloseSession,
-    /// An API token is made.
+    /// An API token is created.
     CreateToken,
-    /// An API token is taken back.
+    /// An API token is revoked.
     RevokeToken,
-    /// A subject of an OpenID Connect issuer is refused from now on.
+    /// A subject of an OpenID Connect issuer is revoked.
     RevokeSubject,
-    /// Such a subject is accepted again.
+    /// A revoked subject is accepted again.
     RestoreSubject,
-    /// The data keys are wrapped with another key.
+    /// The data keys are rewrapped with another key-encryption key.
     RotateKeys,
-    /// Maintenance is run now.
+    /// A maintenance run is requested.
     RunMaintenance,
-    /// What is logged is changed for a while.
+    /// The log filter is changed for a limited time.
     SetLogFilter,
-    /// What is logged goes back.
+    /// The log filter is reset to the configured one.
     ResetLogFilter,
 }
 
@@ -86,7 +86,7 @@ impl Action {
         Self::ResetLogFilter,
     ];
 
-    /// As it is stored and written.
+    /// Returns the name used in the table and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
@@ -117,7 +117,7 @@ impl Action {
         }
     }
 
-    /// What a request asks for, by its method and the route that it matched; none when that changes nothing.
+    /// Returns the action of a request, by its method and matched route; none for a request that changes nothing.
     pub fn of_request(method: &str, route: &str) -> Option<Self> {
         match (method, route.strip_prefix("/api/v1/")?) {
             ("POST", "deploy") => Some(Self::Deploy),
@@ -152,7 +152,7 @@ impl FromStr for Action {
         Self::ALL
             .into_iter()
             .find(|action| action.as_str() == text)
-            .ok_or_else(|| format!("there are the actions {}", Self::ALL.map(Self::as_str).join(", ")))
+            .ok_or_else(|| format!("unknown action {text:?}: use one of {}", Self::ALL.map(Self::as_str).join(", ")))
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_action_is_read_as_it_is_written() {
+    fn action_names_round_trip() {
         for action in Action::ALL {
             assert_eq!(action.as_str().parse::<Action>().unwrap(), action);
         }

@@ -1,27 +1,27 @@
-//! ARNs of IAM roles, and the partitions of AWS that they belong to.
+//! ARNs of IAM roles, and the AWS partitions of regions.
 
-/// Longest name of a role, by IAM's rule.
+/// IAM's limit for the name of a role, in characters.
 const MAX_NAME: usize = 64;
 
-/// Longest path of a role with its slashes, by IAM's rule.
+/// IAM's limit for the path of a role including slashes, in characters.
 const MAX_PATH: usize = 512;
 
-/// A role's ARN, taken apart.
+/// Parsed ARN of an IAM role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoleArn<'a> {
-    /// `aws`, `aws-cn` or `aws-us-gov`.
+    /// Partition `aws`, `aws-cn` or `aws-us-gov`.
     pub partition: &'a str,
-    /// Twelve digits.
+    /// AWS account, twelve digits.
     pub account: &'a str,
-    /// The role's name, without its path.
+    /// Name of the role, without its path.
     pub name: &'a str,
 }
 
 impl<'a> RoleArn<'a> {
-    /// Reads `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`.
+    /// Parses `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`.
     ///
     /// # Errors
-    /// What is wrong with it, and what to give instead.
+    /// The rule that the text breaks, with an example.
     pub fn parse(text: &'a str) -> Result<Self, String> {
         let wrong = || "must be a role's ARN such as arn:aws:iam::123456789012:role/panda".to_owned();
         let parts: Vec<&str> = text.splitn(6, ':').collect();
@@ -47,21 +47,21 @@ impl<'a> RoleArn<'a> {
         }
     }
 
-    /// Whether `arn` is a session of this role, as STS names it: without the role's path.
+    /// Returns true if `arn` is a session of this role. STS names sessions without the role's path.
     pub fn is_session(&self, arn: &str) -> bool {
         let start = format!("arn:{}:sts::{}:assumed-role/{}/", self.partition, self.account, self.name);
         arn.starts_with(&start)
     }
 }
 
-/// What the credentials that STS answers with `arn` stand for: a role without the session, whose name changes from one to the next.
+/// Returns the stable identity of credentials for which STS reports `arn`: a role without its session, since each session has another name.
 pub fn identity(arn: &str) -> &str {
     let Some((start, rest)) = arn.split_once(":assumed-role/") else { return arn };
     let name = rest.split('/').next().unwrap_or_default();
     &arn[..start.len() + ":assumed-role/".len() + name.len()]
 }
 
-/// The partition of a region: accounts, roles and credentials of one partition mean nothing in another.
+/// Returns the partition of a region. Accounts, roles and credentials of one partition are unknown in another.
 pub fn partition(region: &str) -> &'static str {
     const BY_START: [(&str, &str); 7] = [
         ("cn-", "aws-cn"),
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_roles_arn_is_taken_apart() {
+    fn parses_the_arn_of_a_role() {
         let plain = RoleArn::parse("arn:aws:iam::123456789012:role/panda").unwrap();
         assert_eq!((plain.partition, plain.account, plain.name), ("aws", "123456789012", "panda"));
         let path = RoleArn::parse("arn:aws-cn:iam::123456789012:role/team/a/panda").unwrap();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_role_is_refused() {
+    fn rejects_other_arns() {
         for bad in [
             "",
             "panda",
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_of_one_role_are_one_identity() {
+    fn sessions_of_a_role_share_one_identity() {
         assert_eq!(identity("arn:aws:iam::1:user/team/a"), "arn:aws:iam::1:user/team/a");
         let role = "arn:aws:sts::1:assumed-role/panda";
         assert_eq!(identity("arn:aws:sts::1:assumed-role/panda/monday"), role);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_is_of_one_partition() {
+    fn maps_regions_to_partitions() {
         let regions = ["ap-northeast-2", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "us-east-1"];
         assert_eq!(regions.map(partition), ["aws", "aws-cn", "aws-us-gov", "aws-iso", "aws"]);
     }

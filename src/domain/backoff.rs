@@ -1,10 +1,11 @@
-//! How long to wait before trying again: exponential, capped, full jitter.
+//! Delay before a retry: exponential, capped, with full jitter.
 
 use std::time::Duration;
 
-/// The wait before retry number `failures` (1 for the first): uniformly in `(0, min(cap, base × 2^(failures-1))]`.
+/// Returns the delay before retry number `failures` (1 for the first), uniform in `(0, min(cap, base × 2^(failures-1))]`, and at least 5 %
+/// of the upper bound.
 ///
-/// `roll` is a uniform number in `[0, 1)`: full jitter, so that many deployments that failed together do not come back together.
+/// `roll` is a uniform random number in `[0, 1)`. Full jitter keeps deployments that failed together from retrying together.
 pub fn delay(failures: u32, base: Duration, cap: Duration, roll: f64) -> Duration {
     let doubled = base.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(31)));
     doubled.min(cap).mul_f64((1.0 - roll).clamp(0.05, 1.0))
@@ -15,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_up_to_its_cap_and_is_never_nothing() {
+    fn delay_doubles_up_to_the_cap_and_is_never_zero() {
         let (base, cap) = (Duration::from_millis(100), Duration::from_secs(5));
         assert_eq!(delay(1, base, cap, 0.0), base);
         assert_eq!(delay(3, base, cap, 0.0), Duration::from_millis(400));

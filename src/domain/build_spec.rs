@@ -1,41 +1,41 @@
-//! How to build an image from a source tree: what a request or `panda.toml` may choose.
+//! Build options that a request or `panda.toml` may set, and their validation.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::text;
-use super::validate::{FieldRefusal, Refusal};
+use super::validate::{BrokenRule, FieldRefusal};
 
-/// Longest path, in bytes.
+/// Longest path of a Dockerfile or context, in bytes.
 const MAX_PATH: usize = 1_024;
 
-/// Largest sum of the names and values of arguments, in bytes.
+/// Largest total size of the names and values of arguments, in bytes.
 const MAX_ARGS: usize = 64 * 1024;
 
-/// Most secrets of a build.
+/// Maximum number of secrets of a build.
 pub const MAX_SECRETS: usize = 20;
 
 /// Longest name of a stage, an argument or a secret, in bytes.
 const MAX_NAME: usize = 128;
 
-/// Options of a build as users write them, in a request's `build` or in `panda.toml`. Absent: Panda's default.
+/// Build options as users write them, in a request's `build` or in `panda.toml`. Absent options have Panda's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BuildSpec {
     /// Path of the Dockerfile, relative to the repository's root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dockerfile: Option<String>,
-    /// Path of the folder that is the build context, relative to the repository's root; `.` is the root.
+    /// Path of the build context's folder, relative to the repository's root; `.` is the root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// Stage to build; the last one when absent.
+    /// Stage to build; by default the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Build arguments.
+    /// Values of build arguments, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub args: BTreeMap<String, String>,
-    /// Platform such as `linux/arm64`; the builder's own when absent.
+    /// Platform such as `linux/arm64`; by default the builder's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
     /// Names of stored secrets that `RUN --mount=type=secret,id=NAME` may read.
@@ -43,34 +43,34 @@ pub struct BuildSpec {
     pub secrets: Vec<String>,
 }
 
-/// What a build needs to know beside its Dockerfile and context, once both are resolved.
+/// Build options that remain once Dockerfile and context are resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct BuildOptions {
-    /// Stage to build; the last one when absent.
+    /// Stage to build; by default the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Build arguments.
+    /// Values of build arguments, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub args: BTreeMap<String, String>,
-    /// Platform such as `linux/arm64`; the builder's own when absent.
+    /// Platform such as `linux/arm64`; by default the builder's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
-    /// Names of stored secrets.
+    /// Names of the stored secrets that the build may read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
 }
 
 impl BuildSpec {
-    /// Whether nothing is chosen.
+    /// Returns true if no option is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The same with paths in their shortest form, after every field was checked.
+    /// Validates every field and shortens the paths.
     ///
     /// # Errors
-    /// The field that is not valid, as `secrets[0]`, with its remedy.
+    /// The first invalid field, such as `secrets[0]`, with the remedy.
     pub fn checked(mut self) -> Result<Self, FieldRefusal> {
         if let Some(dockerfile) = &mut self.dockerfile {
             *dockerfile = path(dockerfile).and_then(file).map_err(|rule| FieldRefusal::new("dockerfile", rule))?;
@@ -98,14 +98,14 @@ impl BuildSpec {
         Ok(self)
     }
 
-    fn check_args(&self) -> Result<(), Refusal> {
+    fn check_args(&self) -> Result<(), BrokenRule> {
         let mut total = 0;
         for (name, value) in &self.args {
             let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
             let fits = name.len() <= MAX_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             if !(starts && fits) {
                 return Err(format!(
-                    "must have names of letters, digits and underscores that do not begin with a digit: {:?} is none",
+                    "must have names of letters, digits and underscores that do not begin with a digit, unlike {:?}",
                     text::cut(name, 40)
                 ));
             }
@@ -121,13 +121,13 @@ impl BuildSpec {
         }
         if total > MAX_ARGS {
             return Err(format!(
-                "must have at most {MAX_ARGS} bytes in all, names included; put files into the repository"
+                "must have at most {MAX_ARGS} bytes in total, including names; put files into the repository"
             ));
         }
         Ok(())
     }
 
-    /// `self`, with what it leaves out taken from `defaults`. Arguments are merged by name; secrets are replaced as a whole.
+    /// Fills absent options from `defaults`. Merges arguments by name; replaces secrets as a whole.
     #[must_use]
     pub fn or(self, defaults: Self) -> Self {
         let mut args = defaults.args;
@@ -142,14 +142,14 @@ impl BuildSpec {
         }
     }
 
-    /// What remains once Dockerfile and context are resolved.
+    /// Drops Dockerfile and context, once both are resolved.
     pub fn into_options(self) -> BuildOptions {
         BuildOptions { target: self.target, args: self.args, platform: self.platform, secrets: self.secrets }
     }
 }
 
-/// A path within the repository in its shortest form; the root is `.`.
-fn path(value: &str) -> Result<String, Refusal> {
+/// Validates a path within the repository and returns its shortest form; the root is `.`.
+fn path(value: &str) -> Result<String, BrokenRule> {
     let parts: Vec<&str> = value.trim_end_matches('/').split('/').filter(|part| *part != ".").collect();
     let ok = (1..=MAX_PATH).contains(&value.len())
         && !value.starts_with('/')
@@ -164,11 +164,11 @@ fn path(value: &str) -> Result<String, Refusal> {
     Ok(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
 }
 
-fn file(path: String) -> Result<String, Refusal> {
+fn file(path: String) -> Result<String, BrokenRule> {
     if path == "." { Err("must name a file, such as services/api/Dockerfile".to_owned()) } else { Ok(path) }
 }
 
-fn stage(value: &str) -> Result<(), Refusal> {
+fn stage(value: &str) -> Result<(), BrokenRule> {
     let ok = (1..=MAX_NAME).contains(&value.len())
         && value.starts_with(|c: char| c.is_ascii_alphanumeric())
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
@@ -181,7 +181,7 @@ fn stage(value: &str) -> Result<(), Refusal> {
     }
 }
 
-fn is_platform(value: &str) -> Result<(), Refusal> {
+fn is_platform(value: &str) -> Result<(), BrokenRule> {
     let word = |part: &str, more: &[u8]| {
         (1..=32).contains(&part.len())
             && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || more.contains(&b))
@@ -196,17 +196,18 @@ fn is_platform(value: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Whether Panda or `BuildKit` gives this argument a meaning: one that chooses the front end or the cache's name space would break isolation.
+/// Returns true if the argument has a meaning for Panda or BuildKit. Arguments that select the frontend or the cache's namespace would break
+/// the isolation of tenants.
 fn is_reserved(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
 }
 
-/// The name of a build secret.
+/// Validates the name of a build secret.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn secret_name(value: &str) -> Result<(), Refusal> {
+pub fn secret_name(value: &str) -> Result<(), BrokenRule> {
     let ok = (1..=64).contains(&value.len())
         && value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn build_paths_are_relative_and_shortened() {
+    fn build_paths_are_validated_and_shortened() {
         let spec = |dockerfile: &str, context: &str| BuildSpec {
             dockerfile: Some(dockerfile.to_owned()),
             context: Some(context.to_owned()),
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn build_args_of_builder_and_of_panda_are_refused() {
+    fn build_args_reject_reserved_names() {
         let spec = |name: &str, value: &str| BuildSpec {
             args: BTreeMap::from([(name.to_owned(), value.to_owned())]),
             ..BuildSpec::default()
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn build_target_platform_and_secrets_have_rules() {
+    fn build_target_platform_and_secrets_are_validated() {
         let with = |change: fn(&mut BuildSpec, String), value: &str| {
             let mut spec = BuildSpec::default();
             change(&mut spec, value.to_owned());
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn build_what_a_request_says_wins_over_defaults() {
+    fn build_request_overrides_defaults() {
         let args = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let defaults = BuildSpec {
             dockerfile: Some("a/Dockerfile".into()),

@@ -1,4 +1,4 @@
-//! Which builders an operator chose.
+//! Image builders that an operator configures.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,15 +7,15 @@ use serde::Deserialize;
 
 use super::principal::Scope;
 
-/// Which builder to use.
+/// Builder of deployments for which none is configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BuilderChoice {
-    /// BuildKit where the engine provides it, else its classic builder.
+    /// BuildKit if the engine provides it, else the classic builder.
     #[default]
     Auto,
-    /// BuildKit, or no build.
+    /// BuildKit only; without it, the build fails.
     BuildKit,
-    /// The engine's classic builder.
+    /// Classic builder of the engine.
     Classic,
 }
 
@@ -32,31 +32,31 @@ impl FromStr for BuilderChoice {
     }
 }
 
-/// A builder of the operator's file.
+/// Builder from the operator's file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedBuilder {
-    /// What the log and the metrics call it.
+    /// Name in the log and the metrics.
     pub name: String,
-    /// What listens at `endpoint`.
+    /// Type of the service at `endpoint`.
     pub kind: BuilderKind,
-    /// `unix:///path` or `tcp://host:port`.
+    /// Address as `unix:///path` or `tcp://host:port`.
     pub endpoint: String,
-    /// Folder with `ca.pem`, `cert.pem` and `key.pem`.
+    /// Folder with `ca.pem`, `cert.pem` and `key.pem` for mutual TLS.
     pub cert_path: Option<PathBuf>,
-    /// The repositories that it builds; none: all that no other builder serves.
+    /// Repositories that the builder serves; none: all that no other builder serves.
     pub scope: Option<Scope>,
-    /// Builds of one replica at once.
+    /// Maximum number of concurrent builds of one replica.
     pub permits: usize,
 }
 
-/// What listens at a builder's endpoint.
+/// Type of the service at a builder's endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BuilderKind {
-    /// A `buildkitd`, which pushes by itself.
+    /// `buildkitd`, which also pushes the image.
     #[default]
     BuildKit,
-    /// A Docker engine.
+    /// Docker engine, from which Panda pushes the image.
     Docker,
 }
 
@@ -83,10 +83,10 @@ fn one() -> usize {
     1
 }
 
-/// The builders of a file with a table `[[builder]]` for each.
+/// Parses a file with a table `[[builder]]` for each builder.
 ///
 /// # Errors
-/// The first mistake, with the builder and the field that it is in.
+/// The first mistake, with its builder and field.
 pub fn parse_builders(file: &str) -> Result<Vec<NamedBuilder>, String> {
     let file: File = toml::from_str(file).map_err(|error| error.message().replace('\n', ", "))?;
     let mut builders: Vec<NamedBuilder> = Vec::new();
@@ -97,7 +97,7 @@ pub fn parse_builders(file: &str) -> Result<Vec<NamedBuilder>, String> {
             return Err(refused("name", "must be 1 to 64 letters, digits, '-', '_' and '.'".to_owned()));
         }
         if builders.iter().any(|known| known.name == entry.name) {
-            return Err(refused("name", "is there twice; give each its own".to_owned()));
+            return Err(refused("name", "is used twice; give each builder its own".to_owned()));
         }
         let endpoint = address(&entry.endpoint).map_err(|rule| refused("endpoint", rule))?;
         if !(1..=256).contains(&entry.permits) {
@@ -110,17 +110,17 @@ pub fn parse_builders(file: &str) -> Result<Vec<NamedBuilder>, String> {
     if builders.is_empty() { Err("there is no [[builder]]".to_owned()) } else { Ok(builders) }
 }
 
-/// Where a builder listens.
+/// Checks the address of a builder.
 ///
 /// # Errors
-/// What to give instead.
+/// The rule that the text breaks.
 pub fn address(text: &str) -> Result<String, String> {
     let is_tcp =
         |rest: &str| rest.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     match (text.strip_prefix("unix://"), text.strip_prefix("tcp://")) {
         (Some(path), _) if path.starts_with('/') && path.len() > 1 => Ok(text.to_owned()),
         (_, Some(rest)) if is_tcp(rest) => Ok(text.to_owned()),
-        _ => Err("must be unix:///path/of/the/socket or tcp://host:port".to_owned()),
+        _ => Err("must be unix:///path/to/socket or tcp://host:port".to_owned()),
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builders_file_is_read() {
+    fn builders_file_is_parsed() {
         let file = "[[builder]]\nname = \"acme\"\nendpoint = \"tcp://bk:1234\"\ncert_path = \"/certs\"\nscopes = [\"acme/*\"]\npermits = 4\n\
                     [[builder]]\nname = \"rest\"\nkind = \"docker\"\nendpoint = \"unix:///run/docker.sock\"\n";
         let builders = parse_builders(file).unwrap();

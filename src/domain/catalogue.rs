@@ -1,7 +1,7 @@
-//! The catalogue of events: every message that a client can see, as data, in Korean (the wire's default) and English.
+//! Catalogue of events: every message that a client can see, as data, in Korean (the default on the wire) and English.
 //!
-//! `events.json` is the agreed catalogue, kept as it was agreed; `additions.json` beside it holds the events that Panda adds, and
-//! `extra_details.json` the details that it adds to agreed ones.
+//! `events.json` is the agreed catalogue and stays unchanged. `additions.json` holds the events that Panda adds, and
+//! `extra_details.json` the details that Panda adds to agreed events.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,14 +13,14 @@ use serde_json::{Map, Value};
 
 use super::failure::ErrorCode;
 
-/// A language in which events are told.
+/// Language in which events are rendered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lang {
-    /// Korean: the wire's default.
+    /// Korean, the default on the wire.
     #[default]
     Ko,
-    /// English.
+    /// English, if the client asks for it.
     En,
 }
 
@@ -45,20 +45,20 @@ impl fmt::Display for Lang {
     }
 }
 
-/// The event's name on the wire. There are no others.
+/// Complete list of event names on the wire (the SSE field `event`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventType {
-    /// Something happened on the way.
+    /// Progress of an unfinished deployment.
     Stage,
-    /// Ready for the switch, or completed.
+    /// The deployment is ready for the switch, or completed.
     Success,
-    /// Failed.
+    /// The deployment has failed.
     Fail,
 }
 
 impl EventType {
-    /// As on the wire and in the table.
+    /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stage => "stage",
@@ -70,19 +70,19 @@ impl EventType {
 
 macro_rules! event_codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
-        /// What can happen to a deployment.
+        /// Code of an event of a deployment.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum EventCode {
             $($(#[doc = $doc])+ $variant,)+
-            /// The deployment failed.
+            /// The deployment failed with this error code.
             Failed(ErrorCode),
         }
 
         impl EventCode {
-            /// All codes but the failures.
+            /// All codes except [`Self::Failed`].
             pub const STAGES_AND_SUCCESSES: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The code in the catalogue and in the table.
+            /// Returns the code used in the catalogue and in the table.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $code,)+
@@ -96,7 +96,7 @@ macro_rules! event_codes {
 event_codes! {
     /// [Step 1] EventBridge rule created; the rule and its target exist in the user's account.
     EventRuleCreated = "event_rule_created",
-    /// [Step 2] Requesting event bus permission...; just before the permission is put on the controller's event bus.
+    /// [Step 2] Requesting event bus permission...; just before PutPermission on the controller's event bus.
     EventBusPermissionRequested = "event_bus_permission_requested",
     /// [Step 2] Event bus permission granted; the permission was read back from the bus policy.
     EventBusPermissionGranted = "event_bus_permission_granted",
@@ -136,35 +136,35 @@ event_codes! {
     BlueGreenStarted = "blue_green_started",
     /// [Stage 4] Blue service running; TaskStateExited of RegisterTaskAndDeploy, when the output has the blue URL.
     BlueRunning = "blue_running",
-    /// [Stage 4] Green service ready; likewise, the green URL.
+    /// [Stage 4] Green service ready; on the same exit, when the output has the green URL.
     GreenReady = "green_ready",
-    /// [Stage 4] CodeDeploy blue/green deployment in progress; likewise, last of the three, with all that the output gave.
+    /// [Stage 4] CodeDeploy blue/green deployment in progress; on the same exit, last of the three, with all values of the output.
     BlueGreenInProgress = "blue_green_in_progress",
     /// [Stage 4] Green service deployed - waiting for traffic switch; TaskStateExited of CheckDeployment with status WAITING_APPROVAL.
     AwaitingSwitch = "awaiting_switch",
-    /// [Stage 4] Deployment completed; the traffic is on green: a switch was confirmed, or ExecutionSucceeded was read.
+    /// [Stage 4] Deployment completed; the traffic is on green: a switch was confirmed, or the history has ExecutionSucceeded.
     DeploymentCompleted = "deployment_completed",
     /// Deployment ready for manual traffic switch; right after awaiting_switch, in the same commit; status DEPLOYMENT_READY.
     Ready = "ready",
     /// Deployment completed successfully; right after deployment_completed, in the same commit; status COMPLETED.
     Completed = "completed",
-    /// [Stage {stage}] Waiting - {reason}; once for each reason for which a step has to wait and try again.
+    /// [Stage {stage}] Waiting - {reason}; once for each reason why a step has to wait and retry.
     StepWaiting = "step_waiting",
-    /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is found to be shifting already.
+    /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is already shifting traffic.
     SwitchStarted = "switch_started",
-    /// [Stage {stage}] Stopping the deployment; a person asked to cancel it.
+    /// [Stage {stage}] Stopping the deployment; a cancel was requested.
     CancelStarted = "cancel_started",
-    /// [Stage 1] Waiting for its turn; the target has an unfinished deployment, and the request said that it may wait.
+    /// [Stage 1] Waiting for its turn; the target has an unfinished deployment, and the request allows queueing.
     DeploymentQueued = "deployment_queued",
-    /// [Stage 1] Attempt {attempt}; a person asked to try a failed deployment again.
+    /// [Stage 1] Attempt {attempt}; a retry of a failed deployment was requested.
     RetryStarted = "retry_started",
-    /// [Stage 1] Submodules and Git LFS files are not fetched; the commit has some.
+    /// [Stage 1] Submodules and Git LFS files are not fetched; the commit contains some.
     SourceLeftOut = "source_left_out",
-    /// [Stage {stage}] The ECR repository's owner is not checked; the credentials lack a right that only the check needs.
+    /// [Stage {stage}] The ECR repository's owner is not checked; the credentials lack a permission that only the check needs.
     OwnershipUnchecked = "ownership_unchecked",
 }
 
-/// One entry of the catalogue.
+/// One entry of `events.json` or `additions.json`.
 #[derive(Debug, Deserialize)]
 struct Entry {
     code: String,
@@ -189,7 +189,7 @@ impl Translated {
     }
 }
 
-/// By code. The files are compiled in and every code is looked up in a test, so that a wrong file cannot be shipped.
+/// Entries by code. The files are compiled in, and a test looks up every code, so that a broken file cannot be shipped.
 static CATALOGUE: LazyLock<HashMap<String, Entry>> = LazyLock::new(|| {
     let mut catalogue: HashMap<String, Entry> = [include_str!("events.json"), include_str!("additions.json")]
         .into_iter()
@@ -206,24 +206,24 @@ static CATALOGUE: LazyLock<HashMap<String, Entry>> = LazyLock::new(|| {
     catalogue
 });
 
-/// Details that Panda adds to events of the agreed catalogue, by code. They never replace one of its own.
+/// Returns the details that Panda adds to events of the agreed catalogue, by code. They never replace an agreed detail.
 fn extra_details() -> HashMap<String, Map<String, Value>> {
     serde_json::from_str(include_str!("extra_details.json")).unwrap_or_default()
 }
 
-/// An event as clients see it in one language.
+/// An event as clients see it, in one language.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rendered {
-    /// The event's name on the wire.
+    /// Event name on the wire.
     pub event_type: EventType,
-    /// The message.
+    /// Message with all placeholders filled in.
     pub message: String,
-    /// The details; none for `success` and `fail`.
+    /// Details of the event; none for `success` and `fail`.
     pub details: Option<Map<String, Value>>,
 }
 
-/// Renders the event `code` with `params` in `lang`. Details whose parameter is absent are left out; a code that this
-/// version does not know (a newer replica wrote it) is told by its own name, as a stage.
+/// Renders the event `code` with `params` in `lang`. Omits details whose parameter is absent. Renders a code that this version does
+/// not know (a newer replica wrote it) as a stage whose message is the code.
 pub fn render(code: &str, params: &Map<String, Value>, lang: Lang) -> Rendered {
     let Some(entry) = CATALOGUE.get(code) else {
         return Rendered { event_type: EventType::Stage, message: code.to_owned(), details: Some(Map::new()) };
@@ -251,12 +251,12 @@ fn render_value(value: &Value, params: &Map<String, Value>, lang: Lang) -> Optio
     }
 }
 
-/// `name` when the whole template is `{name}`: the parameter then keeps its JSON type.
+/// Returns `name` if the whole template is `{name}`: the parameter then keeps its JSON type.
 fn sole_parameter(template: &str) -> Option<&str> {
     template.strip_prefix('{')?.strip_suffix('}').filter(|name| !name.contains(['{', '}']))
 }
 
-/// Replaces each `{name}` in one pass, so that braces inside a parameter are left alone.
+/// Replaces each `{name}` in one pass, so that braces inside a parameter stay unchanged.
 fn fill(template: &str, params: &Map<String, Value>) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
@@ -284,20 +284,20 @@ mod tests {
     }
 
     #[test]
-    fn the_enum_and_the_files_name_the_same_codes() {
-        let mut ours: Vec<&str> = EventCode::STAGES_AND_SUCCESSES.iter().map(|code| code.as_str()).collect();
-        ours.extend(ErrorCode::ALL.iter().map(|code| code.event_code()));
-        ours.sort_unstable();
-        let mut theirs: Vec<&str> = CATALOGUE.keys().map(String::as_str).collect();
-        theirs.sort_unstable();
-        assert_eq!(ours, theirs);
+    fn enum_and_files_have_the_same_codes() {
+        let mut in_code: Vec<&str> = EventCode::STAGES_AND_SUCCESSES.iter().map(|code| code.as_str()).collect();
+        in_code.extend(ErrorCode::ALL.iter().map(|code| code.event_code()));
+        in_code.sort_unstable();
+        let mut in_files: Vec<&str> = CATALOGUE.keys().map(String::as_str).collect();
+        in_files.sort_unstable();
+        assert_eq!(in_code, in_files);
         for code in ErrorCode::ALL {
             assert_eq!(CATALOGUE[code.event_code()].event_type, EventType::Fail);
         }
     }
 
     #[test]
-    fn extra_details_are_added_to_agreed_events_and_replace_none_of_theirs() {
+    fn extra_details_replace_no_agreed_detail() {
         let agreed: Vec<Entry> = serde_json::from_str(include_str!("events.json")).unwrap();
         let extra = extra_details();
         assert!(extra.contains_key("dockerfile_found"));
@@ -305,19 +305,19 @@ mod tests {
             let agreed = agreed.iter().find(|entry| entry.code == code).unwrap().details.as_ref().unwrap();
             assert!(details.keys().all(|name| !agreed.contains_key(name)), "{code}");
         }
-        let told = params(&json!({"path": "/w/d", "dockerfile": "d", "context": "."}));
-        let details = render("dockerfile_found", &told, Lang::En).details.unwrap();
+        let params = params(&json!({"path": "/w/d", "dockerfile": "d", "context": "."}));
+        let details = render("dockerfile_found", &params, Lang::En).details.unwrap();
         assert_eq!(Value::Object(details), json!({"stage": 1, "path": "/w/d", "dockerfile": "d", "context": "."}));
     }
 
     #[test]
-    fn braces_inside_a_parameter_are_left_alone() {
+    fn keeps_braces_inside_a_parameter() {
         let rendered = render("build_progress", &params(&json!({"message": "RUN echo {path} {"})), Lang::Ko);
         assert_eq!(rendered.message, "[Stage 1] Docker 빌드 진행 중: RUN echo {path} {");
     }
 
     #[test]
-    fn a_detail_without_its_parameter_is_left_out() {
+    fn omits_a_detail_without_its_parameter() {
         let rendered = render("awaiting_switch", &params(&json!({"deployment_id": "dep_1"})), Lang::En);
         let details = rendered.details.unwrap();
         assert_eq!(details["message"], "Call POST /api/v1/deploy/dep_1/switch to switch the traffic");
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sole_parameter_keeps_its_type() {
+    fn sole_parameter_keeps_its_json_type() {
         let rendered = render("step_waiting", &params(&json!({"stage": 2, "reason": "x"})), Lang::En);
         assert_eq!(rendered.message, "[Stage 2] Waiting - x");
         assert_eq!(rendered.details.unwrap()["stage"], json!(2));

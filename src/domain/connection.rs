@@ -1,33 +1,33 @@
-//! Connections: where the source is read and which AWS account is deployed to, with their secrets.
+//! Connections to a source repository and to an AWS account, with their secrets.
 
 use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// A source repository and the token that reads it.
+/// Connection to a source repository, with the token that reads it.
 #[derive(Clone, Debug)]
 pub struct GithubConnection {
-    /// `gh_…`
+    /// Id of the connection, `gh_…`.
     pub id: String,
-    /// Account or organisation.
+    /// GitHub account or organisation.
     pub owner: String,
-    /// Repository.
+    /// Name of the repository.
     pub repo: String,
-    /// The branch that was checked when connecting.
+    /// Branch whose existence was checked when connecting.
     pub branch: String,
-    /// Access token.
+    /// GitHub token that may read the repository.
     pub token: SecretString,
     /// Secrets that builds may read, by name.
     pub build_secrets: BTreeMap<String, SecretString>,
 }
 
 impl GithubConnection {
-    /// Whether the token is the same.
+    /// Returns true if both connections have the same token.
     pub fn signs_in_as(&self, other: &Self) -> bool {
         self.token.expose_secret() == other.token.expose_secret()
     }
 
-    /// What of it is secret. The lines of a secret with several are secrets too: builds print line by line.
+    /// Returns all secrets of the connection, including single lines of a multi-line secret, because builds print line by line.
     pub fn secrets(&self) -> Vec<SecretString> {
         let lines = |secret: &SecretString| -> Vec<SecretString> {
             let text = secret.expose_secret();
@@ -39,38 +39,38 @@ impl GithubConnection {
     }
 }
 
-/// Shortest line of a secret that is masked alone: a shorter one would be found in words that have nothing to do with it.
+/// Shortest line of a multi-line secret that is masked on its own, in bytes. A shorter one would match unrelated words.
 const SHORTEST_LINE: usize = 12;
 
-/// A user's AWS account.
+/// Connection to a user's AWS account.
 #[derive(Clone, Debug)]
 pub struct AwsConnection {
-    /// `aws_…`
+    /// Id of the connection, `aws_…`.
     pub id: String,
-    /// AWS region.
+    /// AWS region of the target.
     pub region: String,
-    /// Twelve digits, as STS answered.
+    /// AWS account as reported by STS, twelve digits.
     pub account_id: String,
-    /// How to sign in.
+    /// Credentials for the account.
     pub credentials: AwsCredentials,
 }
 
-/// How to sign in to an AWS account.
+/// Credentials for an AWS account.
 #[derive(Clone, Debug)]
 pub enum AwsCredentials {
-    /// Access keys.
+    /// Access keys of a user or a session.
     Keys(AwsKeys),
     /// A role, assumed with the controller's own credentials.
     Role {
-        /// The role's ARN.
+        /// `arn:PARTITION:iam::ACCOUNT:role/PATH`, in the account that receives deployments.
         role_arn: String,
-        /// The external id that the role's trust policy asks for.
+        /// External id that the role's trust policy requires.
         external_id: Option<SecretString>,
     },
 }
 
 impl AwsCredentials {
-    /// Whether all that signs is the same.
+    /// Returns true if both credentials are the same.
     pub fn signs_in_as(&self, other: &Self) -> bool {
         let text = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
         match (self, other) {
@@ -86,7 +86,7 @@ impl AwsCredentials {
         }
     }
 
-    /// What of it is secret.
+    /// Returns the secret parts of the credentials.
     pub fn secrets(&self) -> Vec<&SecretString> {
         match self {
             Self::Keys(keys) => std::iter::once(&keys.secret_access_key).chain(&keys.session_token).collect(),
@@ -95,12 +95,12 @@ impl AwsCredentials {
     }
 }
 
-/// AWS access keys.
+/// Access keys of an AWS user or session.
 #[derive(Clone, Debug)]
 pub struct AwsKeys {
-    /// Access key id.
+    /// Access key id, which is not secret.
     pub access_key_id: String,
-    /// Secret access key.
+    /// Secret access key that signs requests.
     pub secret_access_key: SecretString,
     /// Session token of temporary keys.
     pub session_token: Option<SecretString>,
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_secret_of_several_lines_is_masked_line_by_line() {
+    fn masks_a_multi_line_build_secret_line_by_line() {
         let key = "-----BEGIN KEY-----\r\nbG9uZyBiYXNlNjQ=\nx\n-----END KEY-----\n";
         let build_secrets = BTreeMap::from([("key".to_owned(), SecretString::from(key))]);
         let text = |text: &str| text.to_owned();

@@ -1,14 +1,14 @@
-//! Classes of work, and how many connections each has to itself.
+//! Classes of database work, each with its own share of the connections.
 
 use std::time::Duration;
 
-/// A caller who asks for a report waits no longer for a connection: one that takes long would hold it for longer than that. So does a probe.
-const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// Longest wait of a report or a probe for a connection. A slow report holds its connection for longer anyway, so waiting more is useless.
+const SHORT_PATIENCE: Duration = Duration::from_millis(400);
 
-/// Replays wait for each other: a stream that is refused would only come back at once.
+/// Longest wait of a replay for a connection. Replays queue up, because a stream that is rejected would only reconnect immediately.
 const REPLAY_PATIENCE: Duration = Duration::from_mins(1);
 
-/// Who gets the connections beyond the fewest that each class needs. Neither the lease nor probes use a second one.
+/// Order in which classes get the connections beyond their minimum. Neither the lease nor probes use a second one.
 const SPARE: [Class; 8] = [
     Class::Api,
     Class::Reports,
@@ -20,29 +20,29 @@ const SPARE: [Class; 8] = [
     Class::Reconcile,
 ];
 
-/// A class of work. Its connections are used for nothing else, so that no class waits for another.
+/// A class of work with dedicated connections, so that no class waits for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// The replica's lease: one connection, used by the heartbeat alone.
+    /// Heartbeats of the replica's lease, on one dedicated connection.
     Lease,
-    /// Readiness.
+    /// Readiness probes of the server.
     Probe,
-    /// Claims and commits.
+    /// Claims and commits of deployments.
     Reconcile,
-    /// Requests.
+    /// Requests to the API.
     Api,
-    /// New events of deployments that are being watched, read once for all viewers.
+    /// New events of watched deployments, read once for all subscribers.
     Live,
-    /// Events of the past, read for one viewer each.
+    /// Past events, read separately for each subscriber.
     Replay,
-    /// Reports.
+    /// Report queries of the API.
     Reports,
     /// Schedules, the queue, retention, and the other periodic tasks.
     Background,
 }
 
 impl Class {
-    /// All of them.
+    /// Every class of work.
     pub const ALL: [Self; 8] = [
         Self::Lease,
         Self::Probe,
@@ -54,10 +54,10 @@ impl Class {
         Self::Background,
     ];
 
-    /// Fewest connections with which each class has what it needs.
+    /// Minimum number of connections: the sum of the classes' own minimums.
     pub const LEAST: u32 = 10;
 
-    /// Name of the class in metrics and messages.
+    /// Returns the name of the class in metrics and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lease => "lease",
@@ -71,8 +71,8 @@ impl Class {
         }
     }
 
-    /// Connections of the class, of `total` (at least [`Class::LEAST`]) for all: the fewest that it needs, and its part of the others, which
-    /// are dealt out in the order of `SPARE`.
+    /// Returns the class's number of connections out of `total` (at least [`Class::LEAST`]): its minimum, plus its part of the others, which
+    /// are distributed in the order of `SPARE`.
     pub fn share(self, total: u32) -> u32 {
         let fewest = match self {
             Self::Reconcile | Self::Api => 2,
@@ -83,7 +83,7 @@ impl Class {
         fewest + u32::try_from(dealt).unwrap_or(u32::MAX)
     }
 
-    /// How long a caller waits for a connection while others use all of the class's. `configured` is what operators set.
+    /// Returns the longest wait for a connection of the class. `configured` is the operator's setting.
     pub fn patience(self, configured: Duration) -> Duration {
         match self {
             Self::Reports | Self::Probe => configured.min(SHORT_PATIENCE),
@@ -92,30 +92,30 @@ impl Class {
         }
     }
 
-    /// How long Postgres lets a statement run, as its setting `statement_timeout`.
+    /// Returns the time limit of a statement, as the value of Postgres' setting `statement_timeout`.
     pub fn statement_limit(self) -> &'static str {
         match self {
-            // An answer that comes after the lease has ended is of no use.
+            // An answer after the end of the lease is useless.
             Self::Lease | Self::Probe => "5s",
             _ => "15s",
         }
     }
 }
 
-/// What a class uses and waits for, at a moment.
+/// Snapshot of a class's connections and waiting callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// The class.
+    /// Class of work that the numbers describe.
     pub class: Class,
-    /// Connections in use.
+    /// Number of connections in use.
     pub used: usize,
-    /// Connections that are open and not in use.
+    /// Number of open connections not in use.
     pub idle: usize,
-    /// Callers that wait for one.
+    /// Number of callers that wait for a connection.
     pub waiting: usize,
-    /// Callers that waited in vain, since the start.
+    /// Number of callers since the start whose wait timed out.
     pub rejected: u64,
-    /// Time that callers have waited, since the start.
+    /// Total time since the start that callers have waited.
     pub waited: Duration,
 }
 
@@ -124,18 +124,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shares_are_never_more_than_the_total_and_every_class_has_one() {
+    fn shares_add_up_and_every_class_has_one() {
         for total in Class::LEAST..1_000 {
             let shares = Class::ALL.map(|class| class.share(total));
             assert_eq!(shares.iter().sum::<u32>(), total, "of {total}");
             assert!(shares.iter().all(|share| *share >= 1), "of {total}: {shares:?}");
         }
-        // Even where the configuration allows less, no class is without a connection.
+        // Even below the configurable minimum, no class is without a connection.
         assert!(Class::ALL.iter().all(|class| class.share(1) >= 1));
     }
 
     #[test]
-    fn the_default_is_dealt_out_as_documented() {
+    fn default_is_distributed_as_documented() {
         assert_eq!(Class::ALL.map(|class| class.share(16)), [1, 1, 3, 4, 1, 2, 2, 2]);
     }
 }

@@ -1,13 +1,14 @@
-//! Cron expressions: which texts are one, and when they fire in a time zone.
+//! Cron expressions: their syntax, and the times at which they fire in a time zone.
 //!
-//! Five fields, as in every crontab: minute, hour, day of month, month, day of week; or `@hourly`, `@daily`, `@weekly`, `@monthly`,
-//! `@yearly`. There are no seconds. `croner` does the matching; what it would take silently (empty lists, names in the wrong field, `L`
-//! for a minute) is refused here first, because such a schedule would never fire, or not when its maker thinks.
+//! An expression has five fields, as in every crontab: minute, hour, day of month, month, day of week; or it is `@hourly`, `@daily`,
+//! `@weekly`, `@monthly` or `@yearly`. There are no seconds. `croner` does the matching. This module first rejects mistakes that `croner`
+//! accepts silently (empty lists, names in the wrong field, `L` for a minute), because such a schedule would never fire, or not when its
+//! author expects.
 //!
-//! Where clocks change (docs/schedules.md says it to users):
-//! - An hour field of `*` runs through: by the hours that pass, nothing is left out and nothing comes twice too early.
-//! - Any other hour means a time of day. One that the clock leaps over fires once, at the end of the leap, however many there are. One that
-//!   comes twice fires the first time.
+//! At clock changes (docs/schedules.md explains this to users):
+//! - With `*` as its hour field, an expression follows elapsed hours: no hour is skipped or repeated.
+//! - Any other hour field means times of day. Times that the clock skips fire once, at the end of the gap, however many there are. A
+//!   time that occurs twice fires the first time only.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -17,44 +18,44 @@ use chrono::{DateTime, NaiveDateTime, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::{GapInfo, Tz};
 use croner::parser::{CronParser, Seconds, Year};
 
-/// Longest expression, in bytes.
+/// Longest accepted expression, in bytes.
 pub const MAX_LENGTH: usize = 100;
 
-/// A good one, for whoever wrote another.
+/// Valid expression, shown in error messages.
 pub const EXAMPLE: &str = "30 6 * * MON-FRI (half past six on workdays)";
 
-/// Two days of minutes: no clock was ever put back or forth by more.
-const MOST_LOOKED_AT: usize = 2 * 24 * 60;
+/// Maximum number of candidates to check: the minutes of two days, since no clock was ever changed by more.
+const MAX_CANDIDATES: usize = 2 * 24 * 60;
 
-/// Why a text is no cron expression or no time zone: a sentence for the field that it came in.
+/// Rule that a text breaks which is no cron expression or no time zone. The message is a predicate for the field: "must be …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
-    /// More than [`MAX_LENGTH`], or not plain ASCII.
-    #[error("must be at most {MAX_LENGTH} characters of ASCII, such as {EXAMPLE}")]
+    /// The text is longer than [`MAX_LENGTH`] or not ASCII.
+    #[error("must be at most {MAX_LENGTH} ASCII characters, such as {EXAMPLE}")]
     NotPlain,
-    /// Another number of fields.
+    /// The number of fields is not five.
     #[error(
         "must have 5 fields (minute, hour, day of month, month, day of week) and has {0}; seconds and years are not supported; such as {EXAMPLE}"
     )]
     Fields(usize),
-    /// A name with `@` that there is not.
+    /// The text begins with `@` and is not a known name.
     #[error("must be one of @hourly, @daily, @weekly, @monthly, @yearly, or 5 fields such as {EXAMPLE}")]
     Nickname,
-    /// A field, or an item of its list, means nothing.
+    /// A field, or an item of its list, is invalid.
     #[error("{field}: {part:?} {rule}; such as {EXAMPLE}")]
     Part {
-        /// Which of the five.
+        /// Name of the field.
         field: &'static str,
-        /// What stands there.
+        /// Invalid field or list item.
         part: String,
-        /// What may.
+        /// Accepted values, as a predicate: "must be …".
         rule: String,
     },
-    /// No calendar has such a day.
-    #[error("never fires: there is no such day in these months (30 February is none); such as {EXAMPLE}")]
+    /// No year has a matching day.
+    #[error("never fires: these months have no such day (like 30 February); such as {EXAMPLE}")]
     Never,
-    /// The IANA database has no such name; perhaps another spelling of it.
-    #[error("is no time zone; must be a name of the IANA database such as Europe/Berlin, Asia/Seoul or UTC{}", near(.0.as_deref()))]
+    /// The IANA database has no such name. The value is a name that differs in case only, if there is one.
+    #[error("must be a time zone of the IANA database such as Europe/Berlin, Asia/Seoul or UTC{}", near(.0.as_deref()))]
     Zone(Option<&'static str>),
 }
 
@@ -62,20 +63,20 @@ fn near(name: Option<&str>) -> String {
     name.map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
-/// When something is to happen, again and again.
+/// Validated cron expression that fires at least once.
 #[derive(Clone, Debug)]
 pub struct Cron {
     fields: String,
     pattern: croner::Cron,
-    /// The hour is `*`: by the hours that pass, not by the time of day.
-    runs_through: bool,
+    /// The hour field is `*`: the expression follows elapsed hours, not the time of day.
+    follows_elapsed_hours: bool,
 }
 
 impl Cron {
-    /// Reads an expression.
+    /// Parses an expression.
     ///
     /// # Errors
-    /// The rule that it breaks, with an example; also when it can never fire.
+    /// The rule that the text breaks, with an example; also if the expression can never fire.
     pub fn parse(text: &str) -> Result<Self, CronError> {
         if text.len() > MAX_LENGTH || !text.is_ascii() {
             return Err(CronError::NotPlain);
@@ -89,35 +90,35 @@ impl Cron {
         for (rule, field) in FIELDS.iter().zip(&fields) {
             rule.check(field)?;
         }
-        let (runs_through, fields) = (fields[1] == "*", fields.join(" "));
+        let (follows_elapsed_hours, fields) = (fields[1] == "*", fields.join(" "));
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let pattern = parser.parse(&fields).map_err(|error| CronError::Part {
             field: "expression",
             part: fields.clone(),
             rule: format!("is not understood ({error})"),
         })?;
-        let cron = Self { fields, pattern, runs_through };
+        let cron = Self { fields, pattern, follows_elapsed_hours };
         if cron.has_a_day() { Ok(cron) } else { Err(CronError::Never) }
     }
 
-    /// The first instant after `after` at which it fires in the zone; none only at the end of the calendar.
+    /// Returns the first instant after `after` at which the expression fires in the zone; none only at the end of the calendar.
     pub fn next_after(&self, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
         let offset = zone.offset_from_utc_datetime(&after.naive_utc()).fix();
         let mut wall = after.naive_utc().checked_add_offset(offset)?.with_nanosecond(0)?;
-        // In an hour that comes twice, what fires in its second pass may stand before `after` on the clock's face.
-        if self.runs_through
+        // In an hour that occurs twice, a time of the second pass may have an earlier wall time than `after`.
+        if self.follows_elapsed_hours
             && let LocalResult::Ambiguous(first, second) = zone.from_local_datetime(&wall)
         {
             wall = wall.checked_sub_signed(second - first)?;
         }
         let mut soonest: Option<DateTime<Utc>> = None;
-        for _ in 0..MOST_LOOKED_AT {
+        for _ in 0..MAX_CANDIDATES {
             wall = self.pattern.find_next_occurrence(&wall.and_utc(), false).ok()?.naive_utc();
             let (first, second) = self.instants(wall, zone);
             for instant in [first, second].into_iter().flatten().filter(|instant| *instant > after) {
                 soonest = Some(soonest.map_or(instant, |known| known.min(instant)));
             }
-            // First passes only grow from here on, and second ones are later than their first.
+            // Later candidates have later first passes, and a second pass is later than its first.
             if first.is_some_and(|first| first > after) {
                 return soonest;
             }
@@ -125,27 +126,29 @@ impl Cron {
         soonest
     }
 
-    /// The next `count` of them.
+    /// Returns the next `count` instants after `after`.
     pub fn upcoming(&self, after: DateTime<Utc>, zone: Tz, count: usize) -> Vec<DateTime<Utc>> {
         std::iter::successors(self.next_after(after, zone), |last| self.next_after(*last, zone)).take(count).collect()
     }
 
-    /// The five fields, in capitals and with one space between them; names with `@` as what they stand for.
+    /// Returns the five fields in upper case, separated by single spaces; names with `@` are expanded.
     pub fn as_str(&self) -> &str {
         &self.fields
     }
 
-    /// The instants of a time of day that the expression names.
+    /// Returns the instants at which a matching wall time fires: first and second pass.
     fn instants(&self, wall: NaiveDateTime, zone: Tz) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
         match zone.from_local_datetime(&wall) {
             LocalResult::Single(one) => (Some(one.to_utc()), None),
-            LocalResult::Ambiguous(first, second) => (Some(first.to_utc()), self.runs_through.then(|| second.to_utc())),
-            LocalResult::None if self.runs_through => (None, None),
+            LocalResult::Ambiguous(first, second) => {
+                (Some(first.to_utc()), self.follows_elapsed_hours.then(|| second.to_utc()))
+            }
+            LocalResult::None if self.follows_elapsed_hours => (None, None),
             LocalResult::None => (GapInfo::new(&wall, &zone).and_then(|gap| gap.end).map(|end| end.to_utc()), None),
         }
     }
 
-    /// Whether any day fits. 28 years have every calendar there is; most expressions fit on the first days that are looked at.
+    /// Returns true if any day matches. 28 years contain every possible calendar; most expressions match one of the first days.
     fn has_a_day(&self) -> bool {
         let pattern = &self.pattern.pattern;
         let fits = |year, month, day| matches!(pattern.day_match(year, month, day), Ok(true));
@@ -157,17 +160,16 @@ impl Cron {
     }
 }
 
-/// As it is stored and shown.
 impl std::fmt::Display for Cron {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.fields)
     }
 }
 
-/// A time zone by its name in the IANA database, as this program was built with it.
+/// Looks up a time zone by its name in the IANA database that this program was built with.
 ///
 /// # Errors
-/// There is none of that name; names are told apart by case.
+/// [`CronError::Zone`] if there is no such name; names are case-sensitive.
 pub fn zone(name: &str) -> Result<Tz, CronError> {
     Tz::from_str(name).map_err(|_| {
         CronError::Zone(
@@ -187,41 +189,42 @@ fn nickname(text: &str) -> Result<&'static str, CronError> {
     }
 }
 
-/// What may stand in a field.
+/// Syntax of one field.
 struct Field {
     name: &'static str,
     range: RangeInclusive<u8>,
-    /// Names for the numbers from the range's start on.
+    /// Names of the numbers, from the start of the range.
     names: &'static [&'static str],
-    /// What else an item may be.
+    /// Accepts further forms of an item.
     also: fn(&Field, &str) -> bool,
-    also_said: &'static str,
+    /// Description of those forms in error messages.
+    also_described: &'static str,
 }
 
 const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 const FIELDS: [Field; 5] = [
-    Field { name: "minute", range: 0..=59, names: &[], also: |_, _| false, also_said: "" },
-    Field { name: "hour", range: 0..=23, names: &[], also: |_, _| false, also_said: "" },
+    Field { name: "minute", range: 0..=59, names: &[], also: |_, _| false, also_described: "" },
+    Field { name: "hour", range: 0..=23, names: &[], also: |_, _| false, also_described: "" },
     Field {
         name: "day of month",
         range: 1..=31,
         names: &[],
         also: |field, item| item == "L" || item.strip_suffix('W').is_some_and(|day| field.value(day).is_some()),
-        also_said: ", L (the last day), 15W (the workday nearest the 15th)",
+        also_described: ", L (the last day), 15W (the workday nearest the 15th)",
     },
-    Field { name: "month", range: 1..=12, names: MONTHS, also: |_, _| false, also_said: ", JAN to DEC" },
+    Field { name: "month", range: 1..=12, names: MONTHS, also: |_, _| false, also_described: ", JAN to DEC" },
     Field {
         name: "day of week",
         range: 0..=7,
         names: DAYS,
         also: |field, item| match item.split_once('#') {
             Some((day, which)) => field.value(day).is_some() && matches!(which, "1" | "2" | "3" | "4" | "5"),
-            // 7 is a Sunday for croner everywhere but here.
+            // croner accepts 7 as Sunday everywhere except before `L`.
             None => item.strip_suffix('L').is_some_and(|day| field.value(day).is_some_and(|day| day < 7)),
         },
-        also_said: ", SUN to SAT (0 and 7 are Sunday), MON#1 (the month's first Monday), FRIL (its last Friday)",
+        also_described: ", SUN to SAT (0 and 7 are Sunday), MON#1 (the month's first Monday), FRIL (its last Friday)",
     },
 ];
 
@@ -236,7 +239,7 @@ impl Field {
                     "must be *, {0} to {1}, a range such as {0}-{1}, a step such as */2{2}, or a list of these with commas",
                     self.range.start(),
                     self.range.end(),
-                    self.also_said
+                    self.also_described
                 ),
             }),
         }
@@ -262,7 +265,7 @@ impl Field {
     }
 }
 
-/// One or two digits: no sign, and nothing that overflows.
+/// Parses one or two digits, without a sign, so that nothing can overflow.
 fn number(text: &str) -> Option<u8> {
     (matches!(text.len(), 1 | 2) && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }

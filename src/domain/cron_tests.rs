@@ -11,8 +11,8 @@ fn next(cron: &str, after: &str, zone_name: &str) -> String {
     next.format("%Y-%m-%dT%H:%MZ").to_string()
 }
 
-/// The next ones, as a clock on the wall there shows them.
-fn walls(cron: &str, after: &str, zone_name: &str, count: usize) -> Vec<String> {
+/// The next instants in local time of the zone.
+fn local_times(cron: &str, after: &str, zone_name: &str, count: usize) -> Vec<String> {
     let zone = zone(zone_name).unwrap();
     let upcoming = Cron::parse(cron).unwrap().upcoming(at(after), zone, count);
     upcoming.iter().map(|time| time.with_timezone(&zone).format("%d %H:%M%z").to_string()).collect()
@@ -23,7 +23,7 @@ fn refused(cron: &str) -> String {
 }
 
 #[test]
-fn expressions_fire_at_the_next_time_that_they_name() {
+fn fires_at_the_next_matching_time() {
     for (cron, after, expected) in [
         ("* * * * *", "2026-11-24T10:00:00Z", "2026-11-24T10:01Z"),
         ("* * * * *", "2026-11-24T10:00:59.999Z", "2026-11-24T10:01Z"),
@@ -51,37 +51,37 @@ fn expressions_fire_at_the_next_time_that_they_name() {
     assert_eq!(Cron::parse("@daily").unwrap().to_string(), "0 0 * * *");
 }
 
-// Berlin, 29 March 2026: after 01:59 comes 03:00. 25 October: after the first 02:59 comes a second 02:00.
+// Berlin, 29 March 2026: 03:00 follows 01:59. 25 October: a second 02:00 follows the first 02:59.
 
 #[test]
-fn a_time_of_day_that_the_clock_leaps_over_fires_once_after_the_leap() {
-    let berlin = |cron, count| walls(cron, "2026-03-28T12:00:00Z", "Europe/Berlin", count);
+fn skipped_time_of_day_fires_once_after_the_gap() {
+    let berlin = |cron, count| local_times(cron, "2026-03-28T12:00:00Z", "Europe/Berlin", count);
     assert_eq!(berlin("30 2 * * *", 2), ["29 03:00+0200", "30 02:30+0200"]);
     assert_eq!(berlin("*/20 2 * * *", 2), ["29 03:00+0200", "30 02:00+0200"]);
     assert_eq!(berlin("30 1-3 * * *", 3), ["29 01:30+0100", "29 03:00+0200", "29 03:30+0200"]);
     assert_eq!(berlin("0 2,3 * * *", 2), ["29 03:00+0200", "30 02:00+0200"], "the same instant is one");
-    // Samoa left out 30 December 2011.
+    // Samoa skipped 30 December 2011.
     assert_eq!(
-        walls("0 9 * * *", "2011-12-29T12:00:00Z", "Pacific/Apia", 3),
+        local_times("0 9 * * *", "2011-12-29T12:00:00Z", "Pacific/Apia", 3),
         ["29 09:00-1000", "31 00:00+1400", "31 09:00+1400"]
     );
 }
 
 #[test]
-fn a_time_of_day_that_comes_twice_fires_the_first_time() {
-    let berlin = |cron, count| walls(cron, "2026-10-24T12:00:00Z", "Europe/Berlin", count);
+fn repeated_time_of_day_fires_the_first_time() {
+    let berlin = |cron, count| local_times(cron, "2026-10-24T12:00:00Z", "Europe/Berlin", count);
     assert_eq!(berlin("30 2 * * *", 2), ["25 02:30+0200", "26 02:30+0100"]);
     assert_eq!(berlin("*/30 2 * * *", 3), ["25 02:00+0200", "25 02:30+0200", "26 02:00+0100"]);
     assert_eq!(
         next("45 2 * * *", "2026-10-25T01:15:00Z", "Europe/Berlin"),
         "2026-10-26T01:45Z",
-        "not one that is over"
+        "not a second pass of a time that has passed"
     );
 }
 
 #[test]
-fn every_hour_is_every_hour_that_passes() {
-    let berlin = |cron, after, count| walls(cron, after, "Europe/Berlin", count);
+fn every_hour_follows_elapsed_hours() {
+    let berlin = |cron, after, count| local_times(cron, after, "Europe/Berlin", count);
     assert_eq!(berlin("30 * * * *", "2026-03-29T00:00:00Z", 2), ["29 01:30+0100", "29 03:30+0200"]);
     assert_eq!(
         berlin("30 * * * *", "2026-10-24T23:00:00Z", 4),
@@ -102,7 +102,7 @@ fn every_hour_is_every_hour_that_passes() {
 }
 
 #[test]
-fn what_is_no_expression_is_refused_with_the_reason_and_an_example() {
+fn rejects_an_invalid_expression_with_an_example() {
     for (cron, says) in [
         ("", "has 0"),
         ("* * * *", "has 4"),
@@ -142,7 +142,7 @@ fn what_is_no_expression_is_refused_with_the_reason_and_an_example() {
 }
 
 #[test]
-fn a_zone_has_the_name_that_the_iana_database_gives_it() {
+fn zone_requires_an_iana_name() {
     for name in ["UTC", "Europe/Berlin", "Asia/Seoul", "Etc/GMT+5", "America/Argentina/Buenos_Aires"] {
         assert_eq!(zone(name).unwrap().name(), name);
     }
@@ -153,7 +153,7 @@ fn a_zone_has_the_name_that_the_iana_database_gives_it() {
 }
 
 #[test]
-fn the_end_of_the_calendar_has_no_next_time() {
+fn no_next_time_at_the_end_of_the_calendar() {
     let cron = Cron::parse("* * * * *").unwrap();
     for instant in [DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC, at("5000-12-31T23:59:00Z")] {
         let _ = cron.next_after(instant, chrono_tz::Pacific::Kiritimati);

@@ -1,4 +1,4 @@
-//! How the database is reached, as far as no driver is needed for it.
+//! Address of the database and tokens in place of its password, independent of the driver.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,25 +6,25 @@ use std::pin::Pin;
 
 use secrecy::SecretString;
 
-/// A token in place of a password, or why there is none; the reason holds no secret.
+/// Future of a token that replaces a password. An error text never contains a secret.
 pub type Token<'a> = Pin<Box<dyn Future<Output = Result<SecretString, String>> + Send + 'a>>;
 
-/// Makes passwords that hold for a few minutes, such as those of RDS for an IAM role.
+/// Source of short-lived passwords, such as RDS's tokens for an IAM role.
 pub trait PasswordTokens: Send + Sync + fmt::Debug {
-    /// The password of `user` at a server, for connections that are opened within ten minutes.
+    /// Returns a password of `user` for the server. It is valid for connections opened within ten minutes.
     fn token<'a>(&'a self, host: &'a str, port: u16, user: &'a str) -> Token<'a>;
 }
 
-/// Where the address of the database comes from.
+/// Source of the database's address.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// It is given.
+pub enum AddressSource {
+    /// The address itself, from an option.
     Url(SecretString),
-    /// It is in a file, which is read again when the database refuses the password, and when it changes.
+    /// File with the address, read again if the database refuses the password or the file changes.
     File(PathBuf),
 }
 
-impl From<SecretString> for Source {
+impl From<SecretString> for AddressSource {
     fn from(url: SecretString) -> Self {
         Self::Url(url)
     }

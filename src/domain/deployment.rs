@@ -1,4 +1,4 @@
-//! A deployment as the reconciler works with it.
+//! The deployment row as the reconciler works with it, its status and its facts.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use serde_json::Value;
 use super::request::Requested;
 use super::trace::Trace;
 
-/// The four states that anybody sees.
+/// Public status of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
-    /// The reconciler is at work.
+    /// The reconciler is working on the deployment.
     Running,
-    /// Green is up; a person has to say *switch*.
+    /// Green is up; the deployment waits for a switch request.
     DeploymentReady,
     /// The traffic is on green.
     Completed,
-    /// It failed; `errorCode` and `errorMessage` say why.
+    /// The deployment failed; `errorCode` and `errorMessage` give the reason.
     Failed,
 }
 
 impl Status {
-    /// All of them.
+    /// Every status, in life-cycle order.
     pub const ALL: [Self; 4] = [Self::Running, Self::DeploymentReady, Self::Completed, Self::Failed];
 
-    /// As on the wire and in the table.
+    /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
@@ -38,7 +38,7 @@ impl Status {
         }
     }
 
-    /// Whether nothing changes any more, but by a retry.
+    /// Returns true for a final status, which only a retry can leave.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Completed | Self::Failed)
     }
@@ -61,24 +61,24 @@ impl std::str::FromStr for Status {
     }
 }
 
-/// What to do with a new deployment whose target has an unfinished one.
+/// Policy for a new deployment whose target already has an unfinished one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Concurrency {
-    /// Refuse it.
+    /// Reject the new deployment.
     #[default]
     Reject,
-    /// Have it wait for its turn, in order.
+    /// Queue the new deployment behind the others, in order of arrival.
     Queue,
-    /// Cancel all that are there, and have it wait until they have ended.
+    /// Cancel all unfinished deployments of the target and queue the new one until they have ended.
     Supersede,
 }
 
 impl Concurrency {
-    /// All of them.
+    /// Every policy, for parsing.
     pub const ALL: [Self; 3] = [Self::Reject, Self::Queue, Self::Supersede];
 
-    /// As on the wire and in the table.
+    /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Reject => "reject",
@@ -97,80 +97,80 @@ impl std::str::FromStr for Concurrency {
     }
 }
 
-/// How many unfinished deployments there are in all, by what they do.
+/// Numbers of unfinished deployments of the whole installation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
-    /// Being advanced, or to be.
+    /// Deployments that a replica advances or is about to claim.
     pub running: i64,
-    /// Waiting for their turn at the target.
+    /// Deployments queued behind another one of the same target.
     pub queued: i64,
-    /// Waiting for a person's switch.
+    /// Deployments that wait for a switch request.
     pub ready: i64,
-    /// Of the running, those at a step that needs a build permit and held by nobody.
+    /// Subset of `running`: unclaimed deployments at a step that needs a build permit.
     pub waiting_for_build: i64,
 }
 
-/// A row of `deployments`, claimed: what a step may know.
+/// A claimed row of `deployments`: all that a step may know.
 #[derive(Clone, Debug)]
 pub struct Deployment {
-    /// `dep_…`
+    /// Id of the deployment, `dep_…`.
     pub id: String,
-    /// Status when the row was read, kept up with our own commits.
+    /// Status as read with the row, updated by this replica's own commits.
     pub status: Status,
-    /// Account or organisation of the source.
+    /// GitHub account or organisation of the source.
     pub owner: String,
-    /// Repository of the source.
+    /// Name of the source repository.
     pub repo: String,
-    /// What it was asked for.
+    /// Content of the request that started the deployment.
     pub requested: Requested,
-    /// `gh_…`
+    /// Id of the source connection, `gh_…`.
     pub github_connection_id: String,
-    /// `aws_…`
+    /// Id of the AWS connection, `aws_…`.
     pub aws_connection_id: String,
-    /// AWS account that is deployed to.
+    /// AWS account of the target.
     pub account_id: String,
-    /// AWS region that is deployed to.
+    /// AWS region of the target.
     pub region: String,
     /// Name of the ECR repository.
     pub ecr_repository: String,
-    /// From 1; one more for each retry.
+    /// Number of the attempt: from 1, plus 1 for each retry.
     pub attempt: i32,
     /// Stored name of the step.
     pub step: String,
-    /// The step's own state.
+    /// State that the step itself stored.
     pub step_state: Value,
-    /// How long the step had been going when the row was read (database clock).
+    /// Age of the step when the row was read (database clock).
     pub step_elapsed: Duration,
-    /// When the attempt began (database clock).
+    /// Start of the attempt (database clock).
     pub attempt_started_at: DateTime<Utc>,
-    /// How long the attempt had been going when the row was read (database clock).
+    /// Age of the attempt when the row was read (database clock).
     pub attempt_elapsed: Duration,
-    /// Claims since the last progress, this one included.
+    /// Number of claims since the last progress, including the current one.
     pub claims_without_progress: i32,
-    /// Fencing token.
+    /// Fencing token: each claim and commit increments it.
     pub version: i64,
-    /// What the step waits for, in words.
+    /// Cause of the step's wait, as a sentence.
     pub waiting_for: Option<String>,
-    /// Wish: switch.
+    /// A caller requested the switch.
     pub switch_requested: bool,
-    /// Wish: cancel.
+    /// A caller requested the cancellation.
     pub cancel_requested: bool,
-    /// The newer deployment that asked for the end of this one.
+    /// Newer deployment that cancels this one.
     pub superseded_by: Option<String>,
-    /// The trace that it belongs to.
+    /// Trace that the deployment's spans belong to.
     pub trace: Trace,
-    /// What is known about it.
+    /// Facts observed so far.
     pub facts: Facts,
 }
 
 impl Deployment {
-    /// Tag of the present attempt's image, in the engine and in ECR. Each attempt has its own: a push under a new tag is what starts
-    /// the pipeline again, also when the image is the one of an attempt before.
+    /// Returns the tag of the current attempt's image, in the engine and in ECR. Each attempt has its own tag, because only a push under
+    /// a new tag starts the pipeline again, even if the image is that of an earlier attempt.
     pub fn image_tag(&self) -> String {
         Self::image_tag_of(&self.id, self.attempt)
     }
 
-    /// Tags of the images of the attempts before, the newest first.
+    /// Returns the image tags of the earlier attempts, the newest first.
     pub fn earlier_image_tags(&self) -> impl Iterator<Item = String> {
         (1..self.attempt).rev().map(|attempt| Self::image_tag_of(&self.id, attempt))
     }
@@ -180,7 +180,7 @@ impl Deployment {
     }
 }
 
-/// What is learned on the way. As a patch, `None` leaves what is known as it is.
+/// Facts that the steps observed. In a patch, `None` means unchanged.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
 pub struct Facts {
@@ -211,7 +211,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The texts that the pipeline's output gives.
+    /// Returns the fields that are filled from the pipeline's output.
     pub fn texts_mut(&mut self) -> [&mut Option<String>; 11] {
         [
             &mut self.cluster_name,
@@ -228,10 +228,10 @@ impl Facts {
         ]
     }
 
-    /// Takes over all that `learned` knows.
-    pub fn merge(&mut self, learned: Self) {
+    /// Overwrites each field that `patch` sets.
+    pub fn merge(&mut self, patch: Self) {
         macro_rules! take {
-            ($($field:ident),+ $(,)?) => { $(if learned.$field.is_some() { self.$field = learned.$field; })+ };
+            ($($field:ident),+ $(,)?) => { $(if patch.$field.is_some() { self.$field = patch.$field; })+ };
         }
         take!(
             commit_sha,

@@ -1,11 +1,11 @@
-//! Where a request may go whose address came from outside: never to what only this machine or its cloud should answer.
+//! Allowed destinations of requests to addresses that users control: never services that only this machine or its cloud should reach.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::network::Network;
 
-/// What is refused unless it is allowed: [IANA's special-purpose addresses](https://www.iana.org/assignments/iana-ipv4-special-registry)
-/// that are no place for a service, and the clouds' metadata services. Private networks are not here: services live in them.
+/// Networks refused unless allowed: [IANA's special-purpose addresses](https://www.iana.org/assignments/iana-ipv4-special-registry)
+/// on which no service should run, and the clouds' metadata services. Private networks are not listed, because services run in them.
 const REFUSED: [Network; 21] = [
     // "This network" (0.0.0.0 is this machine), loopback, link-local with most metadata services.
     Network::v4([0, 0, 0, 0], 8),
@@ -19,9 +19,9 @@ const REFUSED: [Network; 21] = [
     Network::v4([198, 18, 0, 0], 15),
     Network::v4([224, 0, 0, 0], 4),
     Network::v4([240, 0, 0, 0], 4),
-    // Unspecified, loopback, and the rest of the old form that holds an IPv4 address.
+    // Unspecified, loopback, and the rest of the deprecated form that embeds an IPv4 address.
     Network::v6(0, 0, 0, 96),
-    // An IPv4 address in two other forms that nothing should use: translated (SIIT), and local translation.
+    // Two other forms of an IPv4 address that no request should use: translated (SIIT), and local translation.
     Network::siit(),
     Network::v6(0x64, 0xff9b, 0, 32),
     // Discard, Teredo, 6to4, unique local addresses of Amazon's and Google's metadata services.
@@ -37,7 +37,7 @@ const REFUSED: [Network; 21] = [
     Network::v6(0xfe00, 0, 0, 9),
 ];
 
-/// Which addresses may be reached.
+/// Allowed and refused destination networks.
 #[derive(Clone, Debug, Default)]
 pub struct Destinations {
     allowed: Vec<Network>,
@@ -45,15 +45,15 @@ pub struct Destinations {
 }
 
 impl Destinations {
-    /// Everything but what is refused by default or in `refused`, and what is in `allowed`. Of all networks that hold an address the
-    /// smallest decides; `allowed`, when it is as small as another.
+    /// Allows every address except those refused by default or by `refused`; `allowed` makes exceptions. Of all networks that contain an
+    /// address, the smallest decides; of equally small ones, `allowed`.
     pub fn new(allowed: Vec<Network>, refused: Vec<Network>) -> Self {
         Self { allowed, refused }
     }
 
-    /// Whether `address` may be reached.
+    /// Returns true if a request may go to `address`.
     pub fn allow(&self, address: IpAddr) -> bool {
-        let address = meant(address);
+        let address = embedded_ipv4(address);
         let smallest = |networks: &[Network]| {
             networks.iter().filter(|network| network.holds(address)).map(|network| network.length()).max()
         };
@@ -62,9 +62,9 @@ impl Destinations {
     }
 }
 
-/// The IPv4 address that an IPv6 one stands for, where the network translates: `::ffff:a.b.c.d`, and `64:ff9b::a.b.c.d` (NAT64), by
-/// which a machine with IPv6 alone reaches its services.
-fn meant(address: IpAddr) -> IpAddr {
+/// Returns the IPv4 address that an IPv6 address embeds: `::ffff:a.b.c.d`, and `64:ff9b::a.b.c.d` (NAT64), through which a machine with
+/// IPv6 only reaches IPv4 services.
+fn embedded_ipv4(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => match v6.segments() {
             [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn services_may_be_reached_in_public_and_in_private_networks() {
+    fn allows_public_and_private_networks() {
         for address in
             ["52.95.110.1", "10.0.3.7", "172.31.0.9", "192.168.1.1", "100.64.0.1", "2600:1f14::1", "fd12:3456::1"]
         {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_and_its_cloud_may_not_be_reached_in_any_form() {
+    fn refuses_this_machine_and_its_cloud_in_every_notation() {
         for address in [
             "0.0.0.0",
             "127.0.0.1",
@@ -141,12 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_network_decides() {
+    fn smallest_network_decides() {
         let fenced = Destinations::new(networks(&["10.0.3.0/24"]), networks(&["0.0.0.0/0", "::/0"]));
         assert!(allow(&fenced, "10.0.3.7"));
         assert!(!allow(&fenced, "10.0.4.7") && !allow(&fenced, "52.95.110.1") && !allow(&fenced, "2600:1f14::1"));
         let wide = Destinations::new(networks(&["0.0.0.0/0"]), vec![]);
-        assert!(!allow(&wide, "169.254.169.254"), "everything allowed does not mean the metadata service");
+        assert!(!allow(&wide, "169.254.169.254"), "allowing everything does not include the metadata service");
         let named = Destinations::new(networks(&["127.0.0.0/8"]), vec![]);
         assert!(allow(&named, "127.0.0.1") && !allow(&named, "::1"));
     }

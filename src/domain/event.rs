@@ -1,4 +1,4 @@
-//! Events: something that happened to a deployment, named by its code and parameters, rendered in any language.
+//! Events of a deployment: a code and parameters, rendered in any language.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -8,43 +8,43 @@ use super::catalogue::{EventCode, Lang, Rendered, render};
 use super::failure::ErrorCode;
 use super::text;
 
-/// An event that a step tells, before it has a place in the sequence.
+/// An event that a step emits, before it has a sequence number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// What happened.
+    /// Code in the catalogue.
     pub code: EventCode,
-    /// Names the occurrence within the attempt: an event whose key is there already is not told again.
+    /// Identifies the occurrence within the attempt: an event whose key is already stored is not stored again.
     pub key: String,
-    /// What the catalogue's text needs.
+    /// Values for the placeholders of the catalogue's text.
     pub params: Map<String, Value>,
 }
 
 impl Event {
-    /// An event that happens once in an attempt.
+    /// Creates an event that occurs at most once in an attempt: its key is its code.
     pub fn new(code: EventCode) -> Self {
         Self { code, key: code.as_str().to_owned(), params: Map::new() }
     }
 
-    /// The event of a failure; `reason` is cut and cleaned here, since it mostly comes from outside.
+    /// Creates the event of a failure. Truncates and sanitises `reason`, which mostly comes from an external service.
     pub fn failed(code: ErrorCode, reason: &str) -> Self {
         Self::new(EventCode::Failed(code)).with("reason", text::reason(reason))
     }
 
-    /// Sets a parameter.
+    /// Sets a parameter of the catalogue's text.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         let mut value = value.into();
         if let Value::String(text) = &mut value
             && text.contains('\0')
         {
-            // Postgres has no NUL in text or JSON: one in a build's output must not make the commit impossible.
+            // Postgres rejects NUL in text and JSON: a NUL in a build's output must not make the commit fail.
             *text = text.replace('\0', "\u{fffd}");
         }
         self.params.insert(name.to_owned(), value);
         self
     }
 
-    /// Sets a parameter when it is known.
+    /// Sets a parameter if `value` is known.
     #[must_use]
     pub fn with_known(self, name: &str, value: Option<&str>) -> Self {
         match value {
@@ -53,38 +53,39 @@ impl Event {
         }
     }
 
-    /// Tells occurrences of one code apart, so that each is told once: `build_progress:17`, `infra_started:history:5`.
+    /// Appends `occurrence` to the key, so that several occurrences of one code are each stored once: `build_progress:17`,
+    /// `infra_started:history:5`.
     #[must_use]
     pub fn keyed(mut self, occurrence: impl std::fmt::Display) -> Self {
         self.key = format!("{}:{occurrence}", self.code.as_str());
         self
     }
 
-    /// As clients see it.
+    /// Renders the event as clients see it, in `lang`.
     pub fn render(&self, lang: Lang) -> Rendered {
         render(self.code.as_str(), &self.params, lang)
     }
 }
 
-/// An event as it stands in the table.
+/// An event as stored in `deployment_events`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredEvent {
-    /// Place in the deployment's sequence, from 1, without gaps.
+    /// Sequence number within the deployment, from 1, without gaps.
     pub seq: i64,
-    /// The stream's event id.
+    /// Event id of the SSE stream.
     pub id: Uuid,
-    /// Attempt in which it happened.
+    /// Attempt that emitted the event.
     pub attempt: i32,
-    /// Code in the catalogue.
+    /// Code in the catalogue; a newer replica may have written one that this version does not know.
     pub code: String,
-    /// What the catalogue's text needs.
+    /// Values for the placeholders of the catalogue's text.
     pub params: Map<String, Value>,
-    /// When it was recorded (UTC).
+    /// Time at which the event was recorded (UTC).
     pub created_at: DateTime<Utc>,
 }
 
 impl StoredEvent {
-    /// As clients see it.
+    /// Renders the event as clients see it, in `lang`.
     pub fn render(&self, lang: Lang) -> Rendered {
         render(&self.code, &self.params, lang)
     }

@@ -1,23 +1,29 @@
-//! Every way for a deployment to fail, as a stable code. Its text is in the catalogue, under the code in lower case.
+//! Stable error codes of failed deployments. The catalogue has each text under the code in lower case.
 
 use std::fmt;
 
 macro_rules! error_codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal / $event:literal),+ $(,)?) => {
-        /// Why a deployment failed. Codes are for ever: dashboards and scripts match on them.
+        /// Reason of a deployment's failure. Codes never change, because dashboards and scripts match on them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum ErrorCode { $($(#[doc = $doc])+ $variant),+ }
 
         impl ErrorCode {
-            /// All codes.
+            /// Every code, in order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The code as clients see it, in `errorCode`.
+            /// Returns the code that clients see in `errorCode`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code),+ }
             }
 
-            /// The code of its `fail` event in the catalogue.
+            /// Returns the meaning, for the page of errors.
+            #[cfg(test)]
+            pub(crate) fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii()),+ }
+            }
+
+            /// Returns the code of the matching `fail` event in the catalogue.
             pub fn event_code(self) -> &'static str {
                 match self { $(Self::$variant => $event),+ }
             }
@@ -28,17 +34,17 @@ macro_rules! error_codes {
 error_codes! {
     /// The rule or its target could not be put into the user's account.
     EventRuleFailed = "EVENT_RULE_FAILED" / "event_rule_failed",
-    /// The controller's event bus did not take the permission for the user's account.
+    /// The permission for the user's account could not be put on the controller's event bus.
     EventBusPermissionFailed = "EVENT_BUS_PERMISSION_FAILED" / "event_bus_permission_failed",
     /// The repository has no such branch.
     BranchNotFound = "BRANCH_NOT_FOUND" / "branch_not_found",
     /// The repository has no such tag.
     TagNotFound = "TAG_NOT_FOUND" / "tag_not_found",
-    /// The repository has no such commit, or its server does not give commits by id.
+    /// The repository has no such commit, or its server does not serve commits by id.
     CommitNotFound = "COMMIT_NOT_FOUND" / "commit_not_found",
     /// The repository does not exist, or the token may not see it.
     RepositoryNotFound = "REPOSITORY_NOT_FOUND" / "repository_not_found",
-    /// The source's token was refused.
+    /// GitHub refused the token of the source connection.
     SourceAccessDenied = "SOURCE_ACCESS_DENIED" / "source_access_denied",
     /// The source is larger than a limit: bytes, files, one file, memory or processor time.
     SourceTooLarge = "SOURCE_TOO_LARGE" / "source_too_large",
@@ -50,9 +56,9 @@ error_codes! {
     BaseImageNotFound = "BASE_IMAGE_NOT_FOUND" / "base_image_not_found",
     /// The registry of a base image refuses the login, or asks for one.
     BaseImageDenied = "BASE_IMAGE_DENIED" / "base_image_denied",
-    /// A registry did not answer, or answered with a fault of its own.
+    /// A registry did not answer, or answered with a server error.
     RegistryUnavailable = "REGISTRY_UNAVAILABLE" / "registry_unavailable",
-    /// A build step was killed for its memory.
+    /// A build step was killed because it ran out of memory.
     BuildOutOfMemory = "BUILD_OUT_OF_MEMORY" / "build_out_of_memory",
     /// The builder's disk is full.
     BuilderDiskFull = "BUILDER_DISK_FULL" / "builder_disk_full",
@@ -60,81 +66,81 @@ error_codes! {
     DockerfileAmbiguous = "DOCKERFILE_AMBIGUOUS" / "dockerfile_ambiguous",
     /// The context folder, the Dockerfile or the ignore file cannot be used.
     BuildContextInvalid = "BUILD_CONTEXT_INVALID" / "build_context_invalid",
-    /// The Dockerfile needs BuildKit, and the classic builder was to build it.
+    /// The Dockerfile needs BuildKit, but only the classic builder is available.
     BuildkitRequired = "BUILDKIT_REQUIRED" / "buildkit_required",
-    /// `panda.toml` of the repository cannot be used, or a build secret that the build names is not there.
+    /// `panda.toml` of the repository is invalid, or a build secret that the build names does not exist.
     BuildConfigInvalid = "BUILD_CONFIG_INVALID" / "build_config_invalid",
-    /// The image that was to be deployed is not in ECR.
+    /// The requested image is not in ECR.
     ImageNotFound = "IMAGE_NOT_FOUND" / "image_not_found",
     /// The engine could not build the image.
     BuildFailed = "BUILD_FAILED" / "build_failed",
-    /// The Docker engine did not answer for as long as the step may take.
+    /// The Docker engine did not answer within the step's time limit.
     DockerUnavailable = "DOCKER_UNAVAILABLE" / "docker_unavailable",
     /// The ECR repository could not be ensured, or ECR gave no login.
     EcrFailed = "ECR_FAILED" / "ecr_failed",
-    /// ECR denied a call that the deployment cannot do without.
+    /// ECR denied a call that the deployment requires.
     EcrAccessDenied = "ECR_ACCESS_DENIED" / "ecr_access_denied",
     /// The ECR repository's name belongs to another source repository.
     RepositoryNameTaken = "REPOSITORY_NAME_TAKEN" / "repository_name_taken",
     /// The registry refused the image.
     PushFailed = "PUSH_FAILED" / "push_failed",
-    /// The registry denied the push, with a fresh login too.
+    /// The registry denied the push, even with a new login.
     RegistryAccessDenied = "REGISTRY_ACCESS_DENIED" / "registry_access_denied",
     /// No execution for this deployment's image appeared in time.
     ExecutionNotFound = "EXECUTION_NOT_FOUND" / "execution_not_found",
-    /// The execution failed.
+    /// The execution ended with `ExecutionFailed`.
     ExecutionFailed = "EXECUTION_FAILED" / "execution_failed",
-    /// The execution timed out by its own limit.
+    /// The execution exceeded its own time limit.
     ExecutionTimedOut = "EXECUTION_TIMED_OUT" / "execution_timed_out",
-    /// Somebody aborted the execution.
+    /// The execution was aborted outside Panda.
     ExecutionAborted = "EXECUTION_ABORTED" / "execution_aborted",
     /// The execution's output lacks what the switch needs.
     ExecutionOutputInvalid = "EXECUTION_OUTPUT_INVALID" / "execution_output_invalid",
-    /// The execution was not done within the longest time that Panda follows it.
+    /// The execution did not end within the time limit for following it.
     FollowTimedOut = "FOLLOW_TIMED_OUT" / "follow_timed_out",
-    /// Step Functions could not be asked.
+    /// Step Functions did not return the execution's history.
     ExecutionUnreadable = "EXECUTION_UNREADABLE" / "execution_unreadable",
     /// The green service did not pass its health checks.
     GreenUnhealthy = "GREEN_UNHEALTHY" / "green_unhealthy",
     /// CodeDeploy refused, failed or stopped the traffic switch.
     SwitchFailed = "SWITCH_FAILED" / "switch_failed",
-    /// The traffic was not on green in time.
+    /// The traffic did not shift to green within the time limit.
     SwitchTimedOut = "SWITCH_TIMED_OUT" / "switch_timed_out",
-    /// A connection that the deployment needs is not there any more, or unusable.
+    /// A connection that the deployment needs was removed or is unusable.
     ConnectionUnusable = "CONNECTION_UNUSABLE" / "connection_unusable",
-    /// A person stopped the deployment.
+    /// The deployment was cancelled on request.
     Cancelled = "CANCELLED" / "cancelled",
-    /// The attempt was not ready for the switch within the time that a whole attempt may take.
+    /// The attempt was not ready for the switch within the time limit of a whole attempt.
     DeploymentTimedOut = "DEPLOYMENT_TIMED_OUT" / "deployment_timed_out",
     /// A step did not end within its time limit.
     StepTimedOut = "STEP_TIMED_OUT" / "step_timed_out",
-    /// A step ended its process again and again.
+    /// A step repeatedly crashed its process.
     StepCrashed = "STEP_CRASHED" / "step_crashed",
-    /// The row's step cannot be understood by this version of Panda.
+    /// This version of Panda does not know the row's step or its state.
     Internal = "INTERNAL" / "internal",
 }
 
-/// Whose fault a failed build is, and so who has to act.
+/// Cause of a failed build. It determines who has to act and if a retry makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildFault {
-    /// The repository's: its Dockerfile or what a step of it did. The same source fails again.
+    /// The Dockerfile, or a command that it runs, is at fault. A retry of the same source fails again.
     Source,
-    /// A step was killed for its memory: its own need, or that of others on the builder. Worth another try.
+    /// A step was killed because it, or other builds on the builder, used too much memory. A retry may succeed.
     OutOfMemory,
     /// A base image does not exist.
     BaseImageNotFound,
     /// The registry of a base image refuses the login, or asks for one.
     BaseImageDenied,
-    /// A registry did not answer, or not now. Worth another try.
+    /// A registry did not answer, or is temporarily unavailable. A retry may succeed.
     RegistryUnavailable,
-    /// The registry refuses what a remote builder pushes.
+    /// The registry denies the push of a remote builder.
     PushDenied,
-    /// The builder's disk is full: the operator's. Worth another try once there is room.
+    /// The builder's disk is full; the operator must act. A retry may succeed once there is space.
     DiskFull,
 }
 
 impl BuildFault {
-    /// All of them.
+    /// Every fault, for metrics.
     pub const ALL: [Self; 7] = [
         Self::Source,
         Self::OutOfMemory,
@@ -145,7 +151,7 @@ impl BuildFault {
         Self::DiskFull,
     ];
 
-    /// As metrics have it.
+    /// Returns the label value used in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -158,7 +164,7 @@ impl BuildFault {
         }
     }
 
-    /// The code of a deployment that fails for it.
+    /// Returns the error code of a deployment that fails for this cause.
     pub fn code(self) -> ErrorCode {
         match self {
             Self::Source => ErrorCode::BuildFailed,
@@ -171,8 +177,8 @@ impl BuildFault {
         }
     }
 
-    /// Whether the same build may succeed later.
-    pub fn is_passing(self) -> bool {
+    /// Returns true if the same build may succeed later.
+    pub fn is_transient(self) -> bool {
         matches!(self, Self::OutOfMemory | Self::RegistryUnavailable | Self::DiskFull)
     }
 }
@@ -188,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_code_is_the_error_code_in_lower_case() {
+    fn event_code_is_the_error_code_in_lower_case() {
         for code in ErrorCode::ALL {
             assert_eq!(code.as_str().to_lowercase(), code.event_code());
         }

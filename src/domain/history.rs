@@ -1,57 +1,57 @@
-//! The history of a Step Functions execution, as far as a deployment depends on it.
+//! Events of a Step Functions execution's history, reduced to what a deployment depends on.
 
-/// One event of `GetExecutionHistory`, reduced to what is acted on.
+/// One event of `GetExecutionHistory`, reduced to the parts that Panda acts on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEvent {
-    /// Its id in the execution: 1 for the first, without gaps.
+    /// Id within the execution, from 1, without gaps.
     pub id: i64,
-    /// What happened.
+    /// Type of the event, with its relevant details.
     pub kind: HistoryKind,
 }
 
-/// What a history event says.
+/// Type of a history event, with its relevant details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HistoryKind {
     /// `TaskStateEntered` (any state type's `…StateEntered`).
     StateEntered {
-        /// The state's name.
+        /// Name of the state machine's state.
         name: String,
     },
     /// `TaskStateExited` (any state type's `…StateExited`).
     StateExited {
-        /// The state's name.
+        /// Name of the state machine's state.
         name: String,
-        /// The state's output: JSON in a string, absent when AWS truncated or withheld it.
+        /// Output of the state as JSON text; absent if AWS truncated or withheld it.
         output: Option<String>,
     },
-    /// A task's work succeeded (`TaskSucceeded`, `LambdaFunctionSucceeded`, `ActivitySucceeded`): its state's exit is a success.
+    /// A task succeeded (`TaskSucceeded`, `LambdaFunctionSucceeded`, `ActivitySucceeded`): the exit of its state is a success.
     TaskSucceeded,
-    /// A task's work failed or timed out (`TaskFailed`, `TaskTimedOut`, `LambdaFunctionFailed` …): unless it is retried, its
-    /// state's exit is a Catch.
+    /// A task failed or timed out (`TaskFailed`, `TaskTimedOut`, `LambdaFunctionFailed` …): unless it is retried, the exit of its
+    /// state is a Catch.
     TaskFailed,
-    /// `ExecutionSucceeded`.
+    /// `ExecutionSucceeded`: the whole execution ended well.
     Succeeded,
-    /// `ExecutionFailed`.
+    /// `ExecutionFailed`: the whole execution failed.
     Failed {
-        /// The execution's error name.
+        /// Error name that the execution reports.
         error: Option<String>,
-        /// The execution's cause.
+        /// Cause text that the execution reports.
         cause: Option<String>,
     },
-    /// `ExecutionTimedOut`.
+    /// `ExecutionTimedOut`: the execution exceeded its own time limit.
     TimedOut {
-        /// The execution's error name.
+        /// Error name that the execution reports.
         error: Option<String>,
-        /// The execution's cause.
+        /// Cause text that the execution reports.
         cause: Option<String>,
     },
-    /// `ExecutionAborted`.
+    /// `ExecutionAborted`: StopExecution was called.
     Aborted {
-        /// The execution's error name.
+        /// Error name that the execution reports.
         error: Option<String>,
-        /// The execution's cause.
+        /// Cause text that the execution reports.
         cause: Option<String>,
     },
-    /// Anything else: it moves the cursor and is otherwise of no interest.
+    /// Any other event: only advances the cursor.
     Other,
 }

@@ -1,11 +1,11 @@
-//! Ids as clients see them: a prefix that says what it is, and random characters that nobody can guess.
+//! Ids that clients see: a prefix for the type of object, and random characters that cannot be guessed.
 
 use rand::RngExt;
 
-/// Lower case only: a deployment's id is also an image tag, a label and a part of AWS names.
+/// Lower case only, because a deployment's id is also an image tag, a label and a part of AWS names.
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
-/// 20 of 36 characters are 103 bits: no two are ever equal, and none is found by trying.
+/// 20 characters out of 36 are 103 bits: collisions and guesses are practically impossible.
 const RANDOM_CHARS: usize = 20;
 
 fn random_id(prefix: &str) -> String {
@@ -16,32 +16,32 @@ fn random_id(prefix: &str) -> String {
     id
 }
 
-/// A new deployment id: `dep_…`.
+/// Generates the id of a deployment: `dep_…`.
 pub fn deployment_id() -> String {
     random_id("dep_")
 }
 
-/// A new id of a connection to a source repository: `gh_…`.
+/// Generates the id of a connection to a source repository: `gh_…`.
 pub fn github_connection_id() -> String {
     random_id("gh_")
 }
 
-/// A new id of a connection to an AWS account: `aws_…`.
+/// Generates the id of a connection to an AWS account: `aws_…`.
 pub fn aws_connection_id() -> String {
     random_id("aws_")
 }
 
-/// A new id of a schedule: `sch_…`.
+/// Generates the id of a schedule: `sch_…`.
 pub fn schedule_id() -> String {
     random_id("sch_")
 }
 
-/// A new id of an API token: `tok_…`. It names the token without being it.
+/// Generates the id of an API token: `tok_…`. The id is public and cannot be used to sign in.
 pub fn token_id() -> String {
     random_id("tok_")
 }
 
-/// A new id of a revocation: `rev_…`.
+/// Generates the id of a revocation: `rev_…`.
 pub fn revocation_id() -> String {
     random_id("rev_")
 }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_say_what_they_are_and_differ() {
+    fn ids_are_prefixed_and_unique() {
         let (a, b) = (deployment_id(), deployment_id());
         assert!(a.starts_with("dep_") && a.len() == 24);
         assert_ne!(a, b);

@@ -1,37 +1,37 @@
-//! How runs of a step were interrupted: what counts against a step that kills its process, and what does not.
+//! Interrupted runs of a step, and the limit after which a step that crashes its process is failed.
 
 use std::time::Duration;
 
-/// A run that lasted this long did not end its process by what the step does first: it counts, and what was before it does not. A quiet
-/// execution may be followed through many restarts; the step's own time limit bounds the rest.
+/// Duration after which a run resets the count of deaths: the start of the step did not cause the crash, so this run counts, but earlier ones
+/// do not. The step that follows a quiet execution may thus survive many restarts; its own time limit bounds the rest.
 const LASTED: Duration = Duration::from_mins(1);
 
-/// Deaths of processes in a row, without progress, that a step may cause.
+/// Maximum number of consecutive process deaths in a step without progress.
 const MAX_DEATHS: u32 = 5;
 
-/// Lost leases in a row, without progress, that a step may meet. The database or the network is at fault, and the step begins again each time: the
-/// limit is only there for a step that keeps its process from renewing the lease.
+/// Maximum number of consecutive lost leases in a step without progress. Usually the database or the network is at fault, and the step
+/// starts again each time: the limit only catches a step that keeps its process from renewing the lease.
 const MAX_LEASES_LOST: u32 = 100;
 
-/// What ended a run that had not ended by itself.
+/// Cause of a run's interruption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
-    /// Its process died: it never came back.
+    /// The process died and never renewed its heartbeat again.
     ProcessDeath,
-    /// Its process lives, and could not renew its lease in time.
+    /// The process survived, but could not renew its lease in time.
     LeaseLost,
 }
 
-/// How often runs of one step were interrupted without progress, by cause.
+/// Numbers of interrupted runs of one step without progress, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interruptions {
-    /// By the death of the process.
+    /// Interruptions by the death of the process.
     pub deaths: u32,
-    /// By the loss of its lease.
+    /// Interruptions by the loss of the lease.
     pub leases_lost: u32,
 }
 
-/// From the runs that were interrupted, newest first, each with how long it lasted.
+/// Counts the interrupted runs, newest first, each with its duration.
 impl FromIterator<(Interruption, Duration)> for Interruptions {
     fn from_iter<I: IntoIterator<Item = (Interruption, Duration)>>(runs: I) -> Self {
         let mut counted = Self::default();
@@ -51,19 +51,19 @@ impl FromIterator<(Interruption, Duration)> for Interruptions {
 }
 
 impl Interruptions {
-    /// Why the step is given up; none while it may be tried again.
+    /// Returns the reason for failing the step; none while it may be retried.
     pub fn verdict(self, step: &str) -> Option<String> {
         let Self { deaths, leases_lost } = self;
         if deaths > MAX_DEATHS {
             return Some(format!(
                 "its process died {deaths} times in step {step} without progress (lost leases meanwhile: {leases_lost}); \
-                 look at the memory and the logs of the replicas that step_runs names"
+                 check the memory and the logs of the replicas listed in step_runs"
             ));
         }
         (leases_lost > MAX_LEASES_LOST).then(|| {
             format!(
-                "replicas lost their lease {leases_lost} times in step {step} without progress (deaths of processes meanwhile: {deaths}); \
-                 look at the database and at the replicas' processors"
+                "replicas lost their lease {leases_lost} times in step {step} without progress (process deaths meanwhile: {deaths}); \
+                 check the database and the replicas' processor load"
             )
         })
     }
@@ -80,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn deaths_and_lost_leases_are_counted_apart() {
+    fn counts_deaths_and_lost_leases_separately() {
         let runs =
             [(Interruption::LeaseLost, SHORT), (Interruption::ProcessDeath, SHORT), (Interruption::LeaseLost, SHORT)];
         assert_eq!(counted(&runs), Interruptions { deaths: 1, leases_lost: 2 });
     }
 
     #[test]
-    fn deaths_before_a_run_that_lasted_do_not_count() {
+    fn ignores_deaths_before_a_long_run() {
         let runs = [
             (Interruption::ProcessDeath, SHORT),
             (Interruption::ProcessDeath, LASTED),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn only_deaths_give_a_step_up_early() {
+    fn deaths_fail_a_step_sooner_than_lost_leases() {
         let of = |deaths, leases_lost| Interruptions { deaths, leases_lost }.verdict("build_image");
         assert_eq!(of(MAX_DEATHS, MAX_LEASES_LOST), None);
         let died = of(6, 2).unwrap();

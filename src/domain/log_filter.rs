@@ -1,4 +1,4 @@
-//! A log filter that somebody sets while replicas run.
+//! Log filter that an admin sets while replicas run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,29 +9,29 @@ use tracing_log::{AsTrace as _, log};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
-/// For how long, when nobody says it.
+/// Duration of a filter whose request names none.
 pub const DEFAULT_TIME: Duration = Duration::from_mins(15);
 
-/// For how long at most: what was forgotten must not fill disks.
+/// Longest duration of a filter: a forgotten one must not fill disks.
 pub const LONGEST_TIME: Duration = Duration::from_hours(24);
 
-/// Most characters.
+/// Longest filter, in bytes.
 pub const MAX_LENGTH: usize = 1_000;
 
-/// A filter as in `RUST_LOG` that was looked through: it can be parsed, and errors of Panda's own pass it.
+/// Validated filter in the syntax of `RUST_LOG`: it can be parsed, and Panda's own errors pass it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// As it was written.
+    /// Returns the filter's text as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A new filter of that kind, over `base`, which is one too: it remembers spans, so none is used twice.
+    /// Builds a new filter that adds this one to the filter `base`. Filters store spans, so none may be used twice.
     ///
     /// # Errors
-    /// The rule that it breaks; never for one that was parsed before.
+    /// The rule that `base` breaks; never if both texts were validated.
     pub fn over(&self, base: &str) -> Result<EnvFilter, String> {
         build(&format!("{base},{}", self.0))
     }
@@ -48,7 +48,7 @@ impl FromStr for LogFilter {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.is_empty() {
-            return Err("must say what is logged, such as info,panda::reconcile=debug".to_owned());
+            return Err("must not be empty; give a filter such as info,panda::reconcile=debug".to_owned());
         }
         if text.len() > MAX_LENGTH {
             return Err(format!("must have at most {MAX_LENGTH} characters"));
@@ -56,9 +56,9 @@ impl FromStr for LogFilter {
         if text.split(',').any(str::is_empty) {
             return Err("must have a level or target=level between any two commas, such as info,panda=debug".to_owned());
         }
-        // The library cuts texts with spaces in the wrong places.
+        // The library splits texts with spaces at the wrong positions.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("must have visible ASCII characters alone, and no spaces, such as info,panda=debug".to_owned());
+            return Err("must have visible ASCII characters only, and no spaces, such as info,panda=debug".to_owned());
         }
         let filter = build(text)?;
         if !lets_errors_pass(filter) {
@@ -71,7 +71,7 @@ impl FromStr for LogFilter {
     }
 }
 
-/// Values of fields are compared as they are: as regular expressions, a few characters would take all memory of every replica.
+/// Parses a filter. Field values are compared literally: as a regular expression, a few characters could use up the memory of every replica.
 fn build(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder().with_regex(false).parse(text).map_err(|error| {
         format!("must be levels (error, warn, info, debug, trace) and target=level with commas between, such as info,panda::reconcile=debug ({error})")
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_rust_log_takes_is_taken() {
+    fn accepts_what_rust_log_accepts() {
         for good in [
             "error",
             "info",
@@ -104,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_filter_is_refused_with_the_remedy() {
+    fn rejects_an_invalid_filter_with_the_remedy() {
         let long = format!("info,{}", "a".repeat(MAX_LENGTH));
         for (bad, word) in [
-            ("", "must say"),
+            ("", "must not be empty"),
             (long.as_str(), "at most 1000"),
             ("info, panda=debug", "no spaces"),
             ("정보", "visible ASCII"),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_errors_of_ours_is_refused() {
+    fn rejects_a_filter_that_hides_errors() {
         for bad in ["off", "OFF", "panda=off", "info,panda=off", "panda::reconcile=debug", "warning", "sqlx=debug"] {
             let rule = bad.parse::<LogFilter>().unwrap_err();
             assert!(rule.contains("begin with a level for all"), "{bad}: {rule}");
@@ -133,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_no_regular_expression() {
-        // As one it would have a million states.
+    fn field_value_is_no_regular_expression() {
+        // As a regular expression it would have a million states.
         "info,[step{step=(a|b)*a(a|b){20}}]=debug".parse::<LogFilter>().unwrap_err();
         "info,[step{step=[ab]*a[ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab][ab]}]=debug"
             .parse::<LogFilter>()

@@ -1,4 +1,4 @@
-//! What is removed with time.
+//! Retention: kinds of data that Panda removes, their retention periods, and the states of a maintenance run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,30 +10,30 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::EventCode;
 use super::cron::Cron;
 
-/// What a run of maintenance removes.
+/// Kind of data that a maintenance run removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Lines of builds and pushes of finished deployments.
+pub enum RetentionKind {
+    /// Build and push output of finished deployments.
     BuildLines,
-    /// All other events of finished deployments but the last of each.
+    /// All other events of finished deployments, except the last event of each.
     Events,
-    /// Finished deployments: what reports need of them goes to the archive.
+    /// Finished deployments. The archive keeps the data that reports need.
     Deployments,
     /// Checked-out sources that no build needs.
     Workspaces,
-    /// Images of finished deployments that the engine still has.
+    /// Images of finished deployments that are still in the engine.
     Images,
-    /// The records of maintenance itself, of the times of schedules, and of refusals.
+    /// Records of maintenance runs, schedule runs and refusals.
     Runs,
 }
 
-impl Kind {
-    /// All of them.
+impl RetentionKind {
+    /// Every kind, in display order.
     pub const ALL: [Self; 6] =
         [Self::BuildLines, Self::Events, Self::Deployments, Self::Workspaces, Self::Images, Self::Runs];
 
-    /// As it is stored and written.
+    /// Returns the name used in the table and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BuildLines => "build_lines",
@@ -45,22 +45,22 @@ impl Kind {
         }
     }
 
-    /// Whether it is about a replica's own machine: then every replica has runs of its own.
+    /// Returns true if the data is on the replica's machine. Every replica then has its own runs.
     pub fn is_local(self) -> bool {
         matches!(self, Self::Workspaces | Self::Images)
     }
 }
 
-/// Codes of the events that are lines of output: many, long, and of no interest once the deployment is understood.
+/// Codes of the events that are lines of output. They are many and long, and no longer needed once the deployment is understood.
 pub const LINES: [EventCode; 2] = [EventCode::BuildProgress, EventCode::PushProgress];
 
-impl fmt::Display for Kind {
+impl fmt::Display for RetentionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for RetentionKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -71,28 +71,28 @@ impl FromStr for Kind {
     }
 }
 
-/// How a run stands, or ended.
+/// State of a maintenance run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Somebody asked for it.
+pub enum RetentionRunState {
+    /// A caller requested the run, and no replica has started it.
     Requested,
-    /// It is under way.
+    /// A replica is executing the run.
     Running,
-    /// Nothing was left.
+    /// The run removed all expired data.
     Done,
-    /// Its replica was shut down.
+    /// The replica was shut down during the run.
     Stopped,
-    /// It could not do its work.
+    /// The run ended with an error.
     Failed,
-    /// Its replica went silent.
+    /// The replica died or lost its lease during the run.
     Interrupted,
 }
 
-impl State {
-    /// How a run can end.
+impl RetentionRunState {
+    /// All final states of a run.
     pub const ENDS: [Self; 4] = [Self::Done, Self::Stopped, Self::Failed, Self::Interrupted];
 
-    /// As it is stored and written.
+    /// Returns the name used in the table and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Requested => "requested",
@@ -105,44 +105,44 @@ impl State {
     }
 }
 
-/// For how long something is kept.
+/// Retention period of one kind of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// For ever.
-    Ever,
-    /// For so long after its end.
+pub enum RetentionPeriod {
+    /// Keep the data for ever.
+    Forever,
+    /// Keep the data this long after the end of its deployment or run.
     For(Duration),
 }
 
-impl Keep {
-    /// The shortest: a reader who was away over lunch, and a person who retries, still find everything.
+impl RetentionPeriod {
+    /// Shortest period, one hour: a reader that was disconnected for a while, and a caller who retries, still find everything.
     pub const SHORTEST: Duration = Duration::from_hours(1);
 
-    /// The longest that is told from for ever: a hundred years.
+    /// Longest period that differs from for ever: a hundred years.
     pub const LONGEST: Duration = Duration::from_hours(100 * 366 * 24);
 
-    /// How long; none for ever.
+    /// Returns the period; none for ever.
     pub fn duration(self) -> Option<Duration> {
         match self {
-            Self::Ever => None,
+            Self::Forever => None,
             Self::For(duration) => Some(duration),
         }
     }
 }
 
-impl FromStr for Keep {
+impl FromStr for RetentionPeriod {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || "give hours, days or weeks from 1h to 36600d, such as 12h, 30d or 8w, or never".to_owned();
         if text == "never" {
-            return Ok(Self::Ever);
+            return Ok(Self::Forever);
         }
         let (number, hours) = [("h", 1), ("d", 24), ("w", 7 * 24)]
             .into_iter()
             .find_map(|(unit, hours)| Some((text.strip_suffix(unit)?, hours)))
             .ok_or_else(wrong)?;
-        // Digits alone: `parse` takes a sign as well.
+        // Accept digits only: `parse` would also accept a sign.
         let number = Some(number).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
         let number: u64 = number.and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
         let seconds = number.checked_mul(hours * 3_600).ok_or_else(wrong)?;
@@ -153,7 +153,7 @@ impl FromStr for Keep {
     }
 }
 
-impl fmt::Display for Keep {
+impl fmt::Display for RetentionPeriod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.duration().map(|duration| duration.as_secs() / 3_600) {
             None => f.write_str("never"),
@@ -163,21 +163,21 @@ impl fmt::Display for Keep {
     }
 }
 
-/// The rule for one kind.
+/// Retention of one kind of data.
 #[derive(Clone, Debug)]
-pub struct Rule {
-    /// What is removed.
-    pub kind: Kind,
-    /// For how long it is kept; none where age does not matter.
-    pub keep: Option<Keep>,
-    /// When it is looked for, in UTC.
+pub struct RetentionRule {
+    /// Kind of data that the rule removes.
+    pub kind: RetentionKind,
+    /// Retention period; none if age does not matter.
+    pub keep: Option<RetentionPeriod>,
+    /// Times at which the removal runs, in UTC.
     pub cron: Arc<Cron>,
 }
 
-impl Rule {
-    /// Whether nothing is ever removed.
+impl RetentionRule {
+    /// Returns true if the rule keeps the data for ever.
     pub fn is_never(&self) -> bool {
-        self.keep == Some(Keep::Ever)
+        self.keep == Some(RetentionPeriod::Forever)
     }
 }
 
@@ -186,25 +186,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_read_as_it_is_written() {
-        for kind in Kind::ALL {
-            assert_eq!(kind.as_str().parse::<Kind>().unwrap(), kind);
+    fn kind_names_round_trip() {
+        for kind in RetentionKind::ALL {
+            assert_eq!(kind.as_str().parse::<RetentionKind>().unwrap(), kind);
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
-        assert!("logs".parse::<Kind>().unwrap_err().contains("build_lines"));
+        assert!("logs".parse::<RetentionKind>().unwrap_err().contains("build_lines"));
     }
 
     #[test]
-    fn an_age_is_hours_days_or_weeks() {
-        assert_eq!("30d".parse::<Keep>().unwrap().duration(), Some(Duration::from_hours(720)));
-        assert_eq!("8w".parse::<Keep>().unwrap().to_string(), "56d");
-        assert_eq!("36h".parse::<Keep>().unwrap().to_string(), "36h");
-        assert_eq!("never".parse::<Keep>().unwrap(), Keep::Ever);
-        assert_eq!(Keep::Ever.to_string(), "never");
+    fn period_is_hours_days_or_weeks() {
+        assert_eq!("30d".parse::<RetentionPeriod>().unwrap().duration(), Some(Duration::from_hours(720)));
+        assert_eq!("8w".parse::<RetentionPeriod>().unwrap().to_string(), "56d");
+        assert_eq!("36h".parse::<RetentionPeriod>().unwrap().to_string(), "36h");
+        assert_eq!("never".parse::<RetentionPeriod>().unwrap(), RetentionPeriod::Forever);
+        assert_eq!(RetentionPeriod::Forever.to_string(), "never");
     }
 
     #[test]
-    fn anything_else_is_refused_with_examples() {
+    fn rejects_other_periods_with_examples() {
         for bad in [
             "",
             "30",
@@ -222,7 +222,7 @@ mod tests {
             "Never",
             "٣d",
         ] {
-            assert!(bad.parse::<Keep>().unwrap_err().contains("30d"), "{bad}");
+            assert!(bad.parse::<RetentionPeriod>().unwrap_err().contains("30d"), "{bad}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Manifests of images in a registry: one that differs from another by an annotation alone, and so has a digest of its own.
+//! Image manifests in a registry: creates a manifest that differs from another by an annotation only, and so has another digest.
 
 use serde_json::{Map, Value};
 
-/// Media types of manifests that can be annotated, or converted so that they can.
+/// Media types of manifests that can be annotated, directly or after conversion.
 pub const ACCEPTED: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -10,7 +10,7 @@ const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// What parts of a Docker manifest are called in one of the Open Container Initiative: the bytes are the same.
+/// Media types of the parts of a Docker manifest, each with its equivalent of the Open Container Initiative (OCI): the bytes are the same.
 const PARTS: [(&str, &str); 4] = [
     ("application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"),
     ("application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.oci.image.layer.v1.tar+gzip"),
@@ -21,25 +21,25 @@ const PARTS: [(&str, &str); 4] = [
     ),
 ];
 
-/// A manifest as a registry has it.
+/// A manifest as stored in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// Its bytes: their hash is the digest.
+    /// Exact text of the manifest, whose hash is the digest.
     pub text: String,
-    /// Its media type.
+    /// Media type of the manifest.
     pub media_type: String,
 }
 
 impl Manifest {
-    /// The same image with an annotation more. A Docker manifest, which has no annotations, becomes one of the Open Container Initiative with
-    /// the same configuration and layers; a Docker list becomes an index of the same images.
+    /// Returns the manifest of the same image with an additional annotation. Docker manifests cannot have annotations: one is converted to
+    /// an OCI manifest with the same configuration and layers, and a Docker list to an OCI index of the same images.
     ///
     /// # Errors
-    /// Why that cannot be done.
+    /// The reason why the manifest cannot be annotated.
     pub fn annotated(&self, key: &str, value: &str) -> Result<Self, String> {
         let mut manifest: Map<String, Value> =
             serde_json::from_str(&self.text).map_err(|error| format!("its manifest is no JSON object: {error}"))?;
-        // What stands in it counts: a registry may have forgotten what it was pushed as.
+        // The type inside the manifest takes precedence: a registry may not have kept the type with which it was pushed.
         let own = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(&self.media_type);
         let media_type = match own {
             OCI_MANIFEST | DOCKER_MANIFEST => OCI_MANIFEST,
@@ -72,7 +72,7 @@ fn convert_part(part: Option<&mut Value>) -> Result<(), String> {
     let media_type = part.and_then(|part| part.get_mut("mediaType")).ok_or("its manifest has a part without a type")?;
     let name = media_type.as_str().unwrap_or_default();
     let Some((_, converted)) = PARTS.iter().find(|(docker, _)| *docker == name) else {
-        return Err(format!("its manifest has a part of type {name:?}, which is not known here"));
+        return Err(format!("its manifest has a part of the unsupported type {name:?}"));
     };
     *media_type = Value::from(*converted);
     Ok(())
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_oci_manifest_and_an_index_keep_everything_and_get_the_annotation() {
+    fn oci_manifest_and_index_only_gain_the_annotation() {
         for media_type in [OCI_MANIFEST, OCI_INDEX] {
             let manifest = json!({
                 "schemaVersion": 2, "mediaType": media_type, "manifests": [{"digest": "sha256:1"}], "annotations": {"a": "b"},
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_docker_manifest_becomes_an_oci_one_of_the_same_bytes() {
+    fn docker_manifest_becomes_an_oci_manifest_of_the_same_parts() {
         let part = |kind: &str| json!({"mediaType": kind, "digest": "sha256:1", "size": 7});
         let manifest = json!({
             "schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": part(PARTS[0].0), "layers": [part(PARTS[1].0), part(PARTS[2].0)],
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_of_today_is_refused() {
+    fn rejects_unsupported_manifests() {
         let old = json!({"schemaVersion": 1, "name": "x"});
         assert!(
             annotated(&old, "application/vnd.docker.distribution.manifest.v1+json").unwrap_err().contains("schema 2")

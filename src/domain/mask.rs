@@ -1,4 +1,4 @@
-//! Known secrets in text that did not come from us, such as a build's output: replaced before it is stored or logged.
+//! Masking of known secrets in text from external programs, such as a build's output, before the text is stored or logged.
 
 use std::borrow::Cow;
 
@@ -9,22 +9,22 @@ use serde_json::{Map, Value};
 
 use super::event::Event;
 
-/// What stands in a secret's place.
+/// Replacement of a secret.
 const MASKED: &str = "***";
 
-/// Shortest secret that is looked for: a shorter one would be found in words that have nothing to do with it. Also the shortest
-/// beginning of one that is looked for where a text was cut.
+/// Shortest secret that is masked, in bytes: a shorter one would match unrelated words. Also the shortest masked beginning of a secret
+/// where a text was truncated.
 const SHORTEST: usize = 8;
 
-/// The secrets of one deployment in the forms in which programs show them: as they are, percent-encoded, as a JSON string, in base64
-/// wherever in a longer text they begin, and in hexadecimal.
+/// Secrets of one deployment in the forms in which programs print them: verbatim, percent-encoded, as a JSON string, in Base64 at any offset
+/// of a longer text, and in hexadecimal.
 pub struct Mask {
-    /// The longest first, since one form may hold another.
+    /// Forms of all secrets, longest first, since one form may contain another.
     forms: Vec<Zeroizing<String>>,
 }
 
 impl Mask {
-    /// A mask of these secrets.
+    /// Creates a mask of these secrets.
     pub fn of<'a>(secrets: impl IntoIterator<Item = &'a SecretString>) -> Self {
         let known = secrets.into_iter().map(SecretString::expose_secret).filter(|secret| secret.len() >= SHORTEST);
         let mut forms: Vec<Zeroizing<String>> = known.flat_map(forms).map(Zeroizing::new).collect();
@@ -33,7 +33,7 @@ impl Mask {
         Self { forms }
     }
 
-    /// `text` without the secrets, and without users and passwords in URLs.
+    /// Replaces the secrets, and users and passwords in URLs, in `text`.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         for form in &self.forms {
@@ -50,7 +50,7 @@ impl Mask {
         }
     }
 
-    /// The text without the beginnings of secrets before a `…`, where a text was cut; none when there is nothing of that kind.
+    /// Replaces beginnings of secrets before a `…`, where a text was truncated. Returns none if there are none.
     fn without_beginnings(&self, text: &str) -> Option<String> {
         let (mut without, mut rest, mut found) = (String::new(), text, false);
         while let Some((before, after)) = rest.split_once('…') {
@@ -65,21 +65,21 @@ impl Mask {
         found.then_some(without)
     }
 
-    /// The same in place, for an optional text.
+    /// Masks an optional text in place.
     pub fn option(&self, text: &mut Option<String>) {
         if let Some(text) = text {
             self.string(text);
         }
     }
 
-    /// The same in place.
+    /// Masks a text in place.
     pub fn string(&self, text: &mut String) {
         if let Cow::Owned(masked) = self.text(text) {
             *text = masked;
         }
     }
 
-    /// The same in all texts of a JSON value.
+    /// Masks all texts of a JSON value, at any depth.
     pub fn value(&self, value: &mut Value) {
         match value {
             Value::String(text) => self.string(text),
@@ -89,7 +89,7 @@ impl Mask {
         }
     }
 
-    /// The same in what events say.
+    /// Masks the parameters of events.
     pub fn events(&self, events: &mut [Event]) {
         for event in events {
             self.members(&mut event.params);
@@ -101,7 +101,7 @@ impl Mask {
     }
 }
 
-/// How much of the beginning of `form` is at the end of `text`, if it is enough to matter.
+/// Returns the length of the longest beginning of `form` at the end of `text`, if it has at least `SHORTEST` bytes.
 fn beginning_at_end(form: &str, text: &str) -> Option<usize> {
     let longest = form.len().min(text.len());
     (SHORTEST..=longest).rev().find(|length| form.get(..*length).is_some_and(|start| text.ends_with(start)))
@@ -113,7 +113,7 @@ fn forms(secret: &str) -> Vec<String> {
     let quoted = Value::from(secret).to_string();
     forms.push(quoted.trim_matches('"').to_owned());
     for before in 0..3 {
-        // Within a longer text: the characters at both ends depend on what stands around the secret.
+        // Within a longer text, the Base64 characters at both ends depend on the bytes around the secret.
         let padded = Zeroizing::new([vec![0; before], secret.as_bytes().to_vec()].concat());
         let partial = usize::from(!padded.len().is_multiple_of(3));
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
@@ -125,7 +125,7 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-/// `https://user:password@host` → `https://***@host`; none when there is nothing of that kind.
+/// Replaces `https://user:password@host` by `https://***@host`. Returns none if there is no such URL.
 fn without_users(text: &str) -> Option<String> {
     let mut without = String::new();
     let mut rest = text;
@@ -136,7 +136,7 @@ fn without_users(text: &str) -> Option<String> {
         rest = after;
         let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>' | '\\');
         let authority = &rest[..rest.find(ends).unwrap_or(rest.len())];
-        // Everybody's name at a git host is no secret.
+        // `git`, the common user of Git hosts, is no secret.
         if let Some((user, _)) = authority.rsplit_once('@').filter(|(user, _)| !matches!(*user, "git" | MASKED | "")) {
             without.push_str(MASKED);
             rest = &rest[user.len()..];
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_found_in_every_form_in_which_programs_show_it() {
+    fn masks_every_form_of_a_secret() {
         assert_eq!(masked(&format!("token={SECRET}.")), "token=***.");
         assert_eq!(masked(&format!("{SECRET}{SECRET}")), "******");
         assert_eq!(masked("x ghp_s3cr%2Ft%2Bk3y%3D0123456789"), "x ***");
@@ -176,17 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_secret_at_a_cut_is_no_less_secret() {
-        assert_eq!(masked("output: ghp_s3cr/t+… (cut)"), "output: ***… (cut)");
+    fn masks_a_truncated_secret() {
+        assert_eq!(masked("output: ghp_s3cr/t+…"), "output: ***…");
         assert_eq!(masked("output: ghp_s3cr…"), "output: ***…");
-        assert_eq!(masked("a ghp_s3cr/… (cut)\nb ghp_s3cr/t+k…\nc…"), "a ***… (cut)\nb ***…\nc…");
+        assert_eq!(masked("a ghp_s3cr/… d\nb ghp_s3cr/t+k…\nc…"), "a ***… d\nb ***…\nc…");
         assert_eq!(masked("output: ghp…"), "output: ghp…");
-        assert_eq!(masked("ends with ghp_s3cr"), "ends with ghp_s3cr", "nothing was cut");
+        assert_eq!(masked("ends with ghp_s3cr"), "ends with ghp_s3cr", "nothing was truncated");
         assert_eq!(masked("가나…"), "가나…");
     }
 
     #[test]
-    fn users_and_passwords_in_urls_are_left_out() {
+    fn masks_users_and_passwords_in_urls() {
         assert_eq!(
             masked("pip install https://me:pw@pypi.example/x and http://t0ken@h/"),
             "pip install https://***@pypi.example/x and http://***@h/"
@@ -206,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn short_secrets_and_other_words_are_left_alone() {
+    fn keeps_short_secrets_and_other_words() {
         let mask = Mask::of(&[SecretString::from("main")]);
         assert!(matches!(mask.text("the main branch"), Cow::Borrowed("the main branch")));
         assert_eq!(masked("Step 1/2 : FROM busybox"), "Step 1/2 : FROM busybox");
     }
 
     #[test]
-    fn events_and_values_are_masked_at_any_depth() {
+    fn masks_values_at_any_depth() {
         let mask = Mask::of(&[SecretString::from(SECRET)]);
         let mut value = json!({"a": [SECRET, {"b": format!("x{SECRET}")}], "n": 1, "z": null});
         mask.value(&mut value);

@@ -1,4 +1,4 @@
-//! Pure types and rules: no I/O, no other room.
+//! Pure types and rules: no I/O, and no dependency on another layer.
 
 pub mod audit;
 pub mod aws_role;
@@ -6,7 +6,6 @@ pub mod backoff;
 pub mod build_spec;
 pub mod builder;
 pub mod catalogue;
-pub mod claims;
 pub mod connection;
 pub mod connection_class;
 pub mod cron;
@@ -21,14 +20,16 @@ pub mod ids;
 pub mod interruptions;
 pub mod keyring;
 pub mod log_filter;
+pub mod log_throttle;
 pub mod maintenance;
 pub mod manifest;
 pub mod mask;
 pub mod names;
 pub mod network;
-pub mod news;
+pub mod oidc_claims;
 pub mod panda_toml;
 pub mod permission;
+pub mod permission_basis;
 pub mod pipeline;
 pub mod postgres_url;
 pub mod principal;

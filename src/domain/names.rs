@@ -1,27 +1,27 @@
-//! Names of things in AWS: made from the deployment's target, never from an attempt, a token or the time.
+//! Names of AWS resources, derived from the deployment's target only, never from an attempt, a token or the time.
 //!
-//! `{owner}-{repo}` is ambiguous (`a/b-c`, `a-b/c`). Names that Panda alone uses carry a hash of the exact pair; the two that
-//! the pipeline reads (repository, secret) keep the plain form, and a collision is refused where it would matter.
+//! `{owner}-{repo}` is ambiguous (`a/b-c`, `a-b/c`). Names that only Panda uses therefore end with a hash of the exact pair. The two names
+//! that the pipeline reads (repository, secret) keep the plain form, and Panda rejects a collision where it would matter.
 
 use sha2::{Digest, Sha256};
 
 /// EventBridge's limit for a rule's name, in characters.
 const MAX_RULE_NAME: usize = 64;
 
-/// Name templates; `{owner}` and `{repo}` are replaced, in lower case.
+/// Name templates, in which `{owner}` and `{repo}` are replaced by the names in lower case, and state names.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// ECR repository.
+    /// Template of the ECR repository's name.
     pub ecr_repository: String,
-    /// EventBridge rule; a hash of the pair is appended.
+    /// Template of the EventBridge rule's name; a hash of owner and repository is appended.
     pub rule: String,
-    /// Secret with the ARN of the latest execution.
+    /// Template of the name of the secret with the ARN of the latest execution.
     pub secret: String,
-    /// State that makes sure of the infrastructure.
+    /// Name of the state that ensures the infrastructure.
     pub ensure_infra_state: String,
-    /// State that registers the task and starts the blue/green deployment.
+    /// Name of the state that registers the task and starts the blue/green deployment.
     pub register_state: String,
-    /// State that waits for approval.
+    /// Name of the state that waits for approval.
     pub check_state: String,
 }
 
@@ -38,37 +38,37 @@ impl Default for Names {
     }
 }
 
-/// Id of the rule's target.
+/// Id of the EventBridge rule's target.
 pub const RULE_TARGET_ID: &str = "panda";
 
 fn fill(template: &str, owner: &str, repo: &str) -> String {
     template.replace("{owner}", &owner.to_lowercase()).replace("{repo}", &repo.to_lowercase())
 }
 
-/// Eight hex digits that tell exact pairs apart. GitHub ignores case in both, so the hash does as well.
+/// Returns eight hexadecimal digits that distinguish exact pairs. GitHub ignores case in both names, so the hash does too.
 fn pair_hash(owner: &str, repo: &str) -> String {
     let digest = Sha256::digest(format!("{}/{}", owner.to_lowercase(), repo.to_lowercase()));
     hex::encode(&digest[..4])
 }
 
 impl Names {
-    /// Name of the ECR repository.
+    /// Returns the name of the ECR repository.
     ///
     /// # Errors
-    /// What is wrong with it, when ECR would refuse the name.
+    /// ECR's naming rule, if the name breaks it.
     pub fn ecr_repository(&self, owner: &str, repo: &str) -> Result<String, String> {
         let name = fill(&self.ecr_repository, owner, repo);
         if is_ecr_name(&name) {
             Ok(name)
         } else {
             Err(format!(
-                "ECR does not take the repository name {name:?} (lower-case letters and digits, separated by single '.', '-', '/' \
-                 or one or two '_', 2 to 256 characters)"
+                "ECR does not accept the repository name {name:?} (2 to 256 lower-case letters and digits, separated by single '.', '-', '/' \
+                 or one or two '_')"
             ))
         }
     }
 
-    /// Name of the EventBridge rule, at most 64 characters.
+    /// Returns the name of the EventBridge rule, at most 64 characters.
     pub fn rule(&self, owner: &str, repo: &str) -> String {
         let hash = pair_hash(owner, repo);
         let mut name = fill(&self.rule, owner, repo);
@@ -76,25 +76,25 @@ impl Names {
         format!("{name}-{hash}")
     }
 
-    /// Name of the secret that holds the ARN of the latest execution.
+    /// Returns the name of the secret that holds the ARN of the latest execution.
     pub fn secret(&self, owner: &str, repo: &str) -> String {
         fill(&self.secret, owner, repo)
     }
 }
 
-/// The statement in the bus policy that lets a user's account put events: one per account.
+/// Returns the id of the statement in the bus policy that lets a user's account put events: one statement per account.
 pub fn permission_statement(account_id: &str) -> String {
     format!("panda-{account_id}")
 }
 
-/// ECR's own rule: `(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*`, with `__` allowed as the engine does.
+/// Checks ECR's rule `(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*`, but accepts `__`, as the engine does.
 fn is_ecr_name(name: &str) -> bool {
     let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     (2..=256).contains(&name.len())
         && name.split('/').all(|component| component.replace("__", "_").split(['.', '_', '-']).all(word))
 }
 
-/// The event pattern of the rule: a successful push of an image to that repository, as a JSON text.
+/// Returns the rule's event pattern as a JSON text. It matches successful image pushes to the repository.
 pub fn push_event_pattern(ecr_repository: &str) -> String {
     serde_json::json!({
         "source": ["aws.ecr"],
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ambiguous_pairs_share_the_plain_names_and_differ_in_ours() {
+    fn ambiguous_pairs_differ_in_hashed_names() {
         let names = Names::default();
         assert_eq!(names.ecr_repository("A", "b-c").unwrap(), "a-b-c");
         assert_eq!(names.ecr_repository("a-b", "c").unwrap(), "a-b-c");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_name_keeps_within_its_limit() {
+    fn rule_name_respects_the_limit() {
         let names = Names::default();
         let rule = names.rule(&"o".repeat(39), &"r".repeat(100));
         assert_eq!(rule.len(), 64);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_ecr_would_refuse_are_refused_first() {
+    fn rejects_names_that_ecr_rejects() {
         let names = Names::default();
         assert!(names.ecr_repository("acme", ".github").unwrap_err().contains("acme-.github"));
         assert!(names.ecr_repository("acme", "a__b").is_ok());

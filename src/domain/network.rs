@@ -1,9 +1,9 @@
-//! Networks of addresses.
+//! IP networks, for lists of allowed and refused addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Addresses that begin alike, such as 10.0.0.0/8; a single address is one as well.
+/// IP network such as 10.0.0.0/8, or a single address. IPv4 is stored in its IPv6-mapped form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     bits: u128,
@@ -11,28 +11,28 @@ pub struct Network {
 }
 
 impl Network {
-    /// The addresses that share their first `length` bits with `address`; for the program's own tables.
+    /// Creates an IPv4 network with a prefix of `length` bits, for the program's own tables.
     pub(crate) const fn v4(address: [u8; 4], length: u32) -> Self {
         let [a, b, c, d] = address;
         Self { bits: Ipv4Addr::new(a, b, c, d).to_ipv6_mapped().to_bits(), length: length + 96 }
     }
 
-    /// The same for IPv6, by the two groups at its beginning and the one at its end.
+    /// Creates an IPv6 network from the address's first two groups and its last group.
     pub(crate) const fn v6(first: u16, second: u16, last: u16, length: u32) -> Self {
         Self { bits: Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, last).to_bits(), length }
     }
 
-    /// `::ffff:0:0:0/96`, IPv4 in the form that translators use among themselves.
+    /// Returns `::ffff:0:0:0/96`: IPv4 addresses in the form that translators use among themselves (SIIT).
     pub(crate) const fn siit() -> Self {
         Self { bits: Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0).to_bits(), length: 96 }
     }
 
-    /// How many bits its addresses share: the more, the smaller it is.
+    /// Returns the prefix length in bits, of 128. A longer prefix is a smaller network.
     pub(crate) const fn length(self) -> u32 {
         self.length
     }
 
-    /// Whether the address is one of them.
+    /// Returns true if the network contains the address.
     pub fn holds(self, address: IpAddr) -> bool {
         let differing = self.bits ^ bits(address);
         self.length == 0 || differing >> (128 - self.length) == 0
@@ -55,7 +55,7 @@ impl FromStr for Network {
     }
 }
 
-/// IPv4 as its mapped IPv6.
+/// Returns the bits of an address, IPv4 in its IPv6-mapped form.
 fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_network_is_refused_with_the_remedy() {
+    fn rejects_an_invalid_network_with_the_remedy() {
         for text in ["", "10.0.0.0/33", "example.com", "10.0.0.0/8/8", "::/129"] {
             assert!(text.parse::<Network>().unwrap_err().contains("10.0.0.0/8"), "{text}");
         }

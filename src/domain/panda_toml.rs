@@ -1,4 +1,4 @@
-//! `panda.toml` in a repository's root: how to build it, unless a request says otherwise.
+//! `panda.toml` in a repository's root: build options that apply where a request has none.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use super::build_spec::BuildSpec;
 use super::text;
 use super::validate::FieldRefusal;
 
-/// Name of the file.
+/// Name of the file in the repository's root.
 pub const FILE: &str = "panda.toml";
 
-/// Largest file, in bytes.
+/// Largest accepted file, in bytes.
 pub const MAX_BYTES: u64 = 64 * 1024;
 
-/// Longest message of the parser, in characters.
+/// Longest message of the TOML parser, in characters.
 const MAX_MESSAGE: usize = 500;
 
 #[derive(Debug, Default, Deserialize)]
@@ -24,45 +24,45 @@ struct File {
     build: BuildSpec,
 }
 
-/// What is wrong with a file, and where: line and column count from 1, in characters.
+/// Mistake in a file, with its line and column (from 1, in characters) if known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    place: Option<(usize, usize)>,
+    position: Option<(usize, usize)>,
     message: String,
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
+        match self.position {
             Some((line, column)) => write!(f, "{FILE}:{line}:{column}: {}", self.message),
             None => write!(f, "{FILE}: {}", self.message),
         }
     }
 }
 
-/// The `[build]` table of a file, checked by the rules of a request's `build`.
+/// Parses the `[build]` table of a file and checks it by the rules of a request's `build`.
 ///
 /// # Errors
-/// The first mistake, with its place.
+/// The first mistake, with its position.
 pub fn parse(file: &str) -> Result<BuildSpec, Invalid> {
     let parsed: File = toml::from_str(file).map_err(|error| {
         let message = text::cut(&error.message().replace('\n', ", "), MAX_MESSAGE);
-        Invalid { place: error.span().map(|span| place(file, span.start)), message }
+        Invalid { position: error.span().map(|span| position(file, span.start)), message }
     })?;
     parsed.build.checked().map_err(|refused| {
         let message = format!("{} {}", refused.clone().within("build").field, refused.rule);
-        Invalid { place: offset_of(file, &refused).map(|offset| place(file, offset)), message }
+        Invalid { position: offset_of(file, &refused).map(|offset| position(file, offset)), message }
     })
 }
 
-/// Line and column of a byte.
-fn place(file: &str, offset: usize) -> (usize, usize) {
+/// Returns line and column of a byte offset.
+fn position(file: &str, offset: usize) -> (usize, usize) {
     let before = file.get(..offset).unwrap_or(file);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// Where the value of a refused field begins.
+/// Returns the byte offset of a rejected field's value.
 fn offset_of(file: &str, refused: &FieldRefusal) -> Option<usize> {
     let table = DeTable::parse(file).ok()?;
     let build = table.get_ref().get("build")?.get_ref();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_says_what_a_request_could() {
+    fn parses_every_build_option() {
         let file = "# how to build\n[build]\ndockerfile = \"services/api/Dockerfile\"\ncontext = \"services/api\"\n\
                     target = \"runtime\"\nplatform = \"linux/amd64\"\nsecrets = [\"npm\"]\n\n[build.args]\nVERSION = \"1\"\n";
         let build = parse(file).unwrap();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_has_its_line_and_column() {
+    fn mistake_has_line_and_column() {
         assert!(refused("[build\n").starts_with("panda.toml:1:7: "), "{}", refused("[build\n"));
         let unknown = refused("[build]\n  dockerfil = \"x\"\n");
         assert!(unknown.starts_with("panda.toml:2:3: ") && unknown.contains("dockerfil"), "{unknown}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_breaks_a_rule_has_its_place_too() {
+    fn broken_rule_has_line_and_column() {
         let path = refused("[build]\ncontext = \"../x\"\n");
         assert!(path.starts_with("panda.toml:2:11: build.context must be a path"), "{path}");
         let secret = refused("[build]\nsecrets = [\n  \"ok\",\n  \"not ok\",\n]\n");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_nested_without_end_is_refused() {
+    fn rejects_deep_nesting() {
         let most = usize::try_from(MAX_BYTES).unwrap() / 2;
         for (open, close) in [("[", "]"), ("{a=", "}")] {
             for depth in [1_000, most / open.len()] {

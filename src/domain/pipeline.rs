@@ -1,4 +1,5 @@
-//! What a Step Functions history means for a deployment: pure, so that every shape of history is a test.
+//! Interprets a Step Functions history: which events and facts it yields, and whether the deployment is ready or has failed. Pure, so that
+//! tests cover every shape of history.
 
 use serde_json::Value;
 use url::Url;
@@ -11,52 +12,52 @@ use super::history::{HistoryEvent, HistoryKind};
 use super::names::Names;
 use super::text;
 
-/// What a stretch of history says.
+/// Result of interpreting a page of history.
 #[derive(Debug, Default, PartialEq)]
-pub struct Reading {
-    /// What to tell, in order.
+pub struct Interpretation {
+    /// Events to emit, in order.
     pub events: Vec<Event>,
-    /// What was learned, the id of the last event acted on among it.
-    pub learned: Facts,
-    /// Whether the last task result that was read is a failure: the exit that follows it is a Catch, even in the next page.
+    /// Observed facts, including the id of the last history event acted on.
+    pub facts: Facts,
+    /// True if the last task result was a failure: the state's exit that follows is a Catch, even in the next page.
     pub task_failed: bool,
-    /// Whether something was decided.
+    /// Decision about the deployment, if the page contains one.
     pub verdict: Option<Verdict>,
 }
 
-/// What a history decides.
+/// Decision that a history implies.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
-    /// Green is up: a person's turn.
+    /// Green is up, and the deployment awaits approval.
     WaitingApproval,
-    /// The execution itself says that all is done.
+    /// The execution succeeded: the traffic is on green.
     Succeeded,
-    /// The execution will never get there.
+    /// The execution can no longer succeed.
     Failed {
-        /// Which failure it is.
+        /// Error code of the deployment.
         code: ErrorCode,
-        /// The execution's own error and cause.
+        /// Error and cause that the execution reports.
         reason: String,
     },
 }
 
-/// Reads `history`, ascending and newer than what was acted on before, up to the event that decides.
+/// Interprets `history` up to and including the event that decides. `history` must be ascending and newer than the last event acted on.
 ///
-/// A quiet or unknown stretch decides nothing: only the approval exit or `ExecutionSucceeded` is a success.
-pub fn read(history: &[HistoryEvent], names: &Names, task_failed: bool) -> Reading {
-    let mut reading = Reading { task_failed, ..Reading::default() };
+/// Unknown events, or none at all, decide nothing: only the approval exit and `ExecutionSucceeded` are a success.
+pub fn interpret(history: &[HistoryEvent], names: &Names, task_failed: bool) -> Interpretation {
+    let mut page = Interpretation { task_failed, ..Interpretation::default() };
     for event in history {
-        reading.learned.last_history_event_id = Some(event.id);
-        reading.read_event(&event.kind, names);
-        if reading.verdict.is_some() {
+        page.facts.last_history_event_id = Some(event.id);
+        page.apply(&event.kind, names);
+        if page.verdict.is_some() {
             break;
         }
     }
-    reading
+    page
 }
 
-impl Reading {
-    fn read_event(&mut self, kind: &HistoryKind, names: &Names) {
+impl Interpretation {
+    fn apply(&mut self, kind: &HistoryKind, names: &Names) {
         match kind {
             HistoryKind::StateEntered { name } if *name == names.ensure_infra_state => {
                 self.polling("ENSURE_INFRA_IN_PROGRESS");
@@ -97,29 +98,29 @@ impl Reading {
     }
 
     fn polling(&mut self, state: &str) {
-        self.learned.polling_state = Some(state.to_owned());
+        self.facts.polling_state = Some(state.to_owned());
     }
 
     fn fail(&mut self, code: ErrorCode, error: Option<&String>, cause: Option<&String>) {
         self.polling("FAILED");
-        let said: Vec<&str> =
-            [error, cause].into_iter().flatten().map(|said| said.trim()).filter(|s| !s.is_empty()).collect();
+        let texts: Vec<&str> =
+            [error, cause].into_iter().flatten().map(|text| text.trim()).filter(|s| !s.is_empty()).collect();
         let reason =
-            if said.is_empty() { "the execution gave no cause".to_owned() } else { text::reason(&said.join(": ")) };
+            if texts.is_empty() { "the execution gave no cause".to_owned() } else { text::reason(&texts.join(": ")) };
         self.verdict = Some(Verdict::Failed { code, reason });
     }
 
     fn infra_completed(&mut self, output: &Value) {
         self.polling("ENSURE_INFRA_COMPLETED");
-        let learned = &mut self.learned;
-        learned.cluster_name = find_text(output, "clusterName");
-        learned.service_name = find_text(output, "serviceName");
-        learned.task_definition = find_text(output, "taskDefinition");
+        let facts = &mut self.facts;
+        facts.cluster_name = find_text(output, "clusterName");
+        facts.service_name = find_text(output, "serviceName");
+        facts.task_definition = find_text(output, "taskDefinition");
         self.events.push(
             Event::new(EventCode::InfraCompleted)
-                .with_known("cluster_name", learned.cluster_name.as_deref())
-                .with_known("service_name", learned.service_name.as_deref())
-                .with_known("task_definition", learned.task_definition.as_deref()),
+                .with_known("cluster_name", facts.cluster_name.as_deref())
+                .with_known("service_name", facts.service_name.as_deref())
+                .with_known("task_definition", facts.task_definition.as_deref()),
         );
     }
 
@@ -127,7 +128,7 @@ impl Reading {
         self.polling("REGISTER_TASK_COMPLETED");
         let (blue, green) = (find(output, "blueService"), find(output, "greenService"));
         let within = |service: &Option<Value>, key: &str| service.as_ref().and_then(|service| find_text(service, key));
-        let learned = Facts {
+        let facts = Facts {
             cluster_name: find_text(output, "clusterName"),
             service_name: find_text(output, "serviceName"),
             blue_service_arn: within(&blue, "serviceArn").or_else(|| find_text(output, "blueServiceArn")),
@@ -138,24 +139,24 @@ impl Reading {
             code_deploy_application_name: find_text(output, "codeDeployApplicationName"),
             ..Facts::default()
         };
-        if let Some(url) = &learned.blue_url {
+        if let Some(url) = &facts.blue_url {
             self.events.push(Event::new(EventCode::BlueRunning).with("blue_url", url.as_str()));
         }
-        if let Some(url) = &learned.green_url {
+        if let Some(url) = &facts.green_url {
             self.events.push(Event::new(EventCode::GreenReady).with("green_url", url.as_str()));
         }
         self.events.push(
             Event::new(EventCode::BlueGreenInProgress)
-                .with_known("cluster_name", learned.cluster_name.as_deref())
-                .with_known("service_name", learned.service_name.as_deref())
-                .with_known("blue_service_arn", learned.blue_service_arn.as_deref())
-                .with_known("blue_url", learned.blue_url.as_deref())
-                .with_known("green_service_arn", learned.green_service_arn.as_deref())
-                .with_known("green_url", learned.green_url.as_deref())
-                .with_known("code_deploy_deployment_id", learned.code_deploy_deployment_id.as_deref())
-                .with_known("code_deploy_application_name", learned.code_deploy_application_name.as_deref()),
+                .with_known("cluster_name", facts.cluster_name.as_deref())
+                .with_known("service_name", facts.service_name.as_deref())
+                .with_known("blue_service_arn", facts.blue_service_arn.as_deref())
+                .with_known("blue_url", facts.blue_url.as_deref())
+                .with_known("green_service_arn", facts.green_service_arn.as_deref())
+                .with_known("green_url", facts.green_url.as_deref())
+                .with_known("code_deploy_deployment_id", facts.code_deploy_deployment_id.as_deref())
+                .with_known("code_deploy_application_name", facts.code_deploy_application_name.as_deref()),
         );
-        self.learned.merge(learned);
+        self.facts.merge(facts);
     }
 
     fn checked(&mut self, output: &Value) {
@@ -167,7 +168,7 @@ impl Reading {
             return;
         }
         self.polling("DEPLOYMENT_READY");
-        self.learned.merge(Facts {
+        self.facts.merge(Facts {
             blue_target_group_arn: find_text(output, "blueTargetGroupArn"),
             green_target_group_arn: find_text(output, "greenTargetGroupArn"),
             blue_url: find_text(output, "blueUrl").map(without_user),
@@ -182,7 +183,7 @@ impl Reading {
 /// Longest value taken from an output, in bytes.
 const MAX_VALUE_BYTES: usize = 2_048;
 
-/// CodeDeploy's id, as `codeDeployDeploymentId`, or as a `deploymentId` that looks like one of CodeDeploy's.
+/// Finds CodeDeploy's deployment id: `codeDeployDeploymentId`, or a `deploymentId` with CodeDeploy's prefix `d-`.
 fn find_code_deploy_id(output: &Value) -> Option<String> {
     find_text(output, "codeDeployDeploymentId").or_else(|| {
         walk(output, &mut |object| {
@@ -192,7 +193,7 @@ fn find_code_deploy_id(output: &Value) -> Option<String> {
     })
 }
 
-/// A service's URL is shown to everybody: a user and password in it are not.
+/// Removes user and password from a service's URL, because every client can see the URL.
 fn without_user(text: String) -> String {
     match Url::parse(&text) {
         Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
@@ -204,7 +205,7 @@ fn without_user(text: String) -> String {
 }
 
 fn find_text(output: &Value, key: &str) -> Option<String> {
-    // No name, ARN or URL is empty, endless or has control characters: such a value is as good as none.
+    // A name, ARN or URL is never empty, very long or with control characters: treat such a value as absent.
     let usable = |text: &str| !text.is_empty() && text.len() <= MAX_VALUE_BYTES && !text.contains(char::is_control);
     walk(output, &mut |object| object.get(key).filter(|value| value.as_str().is_some_and(usable)).cloned())
         .and_then(|value| value.as_str().map(str::to_owned))
@@ -214,8 +215,8 @@ fn find(output: &Value, key: &str) -> Option<Value> {
     walk(output, &mut |object| object.get(key).filter(|value| !value.is_null()).cloned())
 }
 
-/// Visits the objects of `output`, shallowest first, since a result path may nest them and a Lambda task wraps them in `Payload`
-/// (itself an object, or JSON in a string); the first answer wins.
+/// Visits the objects of `output`, shallowest first, and returns the first result. A result path may nest the objects, and a Lambda task
+/// wraps them in `Payload` (itself an object, or JSON in a string).
 fn walk(output: &Value, visit: &mut dyn FnMut(&serde_json::Map<String, Value>) -> Option<Value>) -> Option<Value> {
     let mut level = vec![output.clone()];
     for _ in 0..MAX_DEPTH {
@@ -243,7 +244,7 @@ fn walk(output: &Value, visit: &mut dyn FnMut(&serde_json::Map<String, Value>) -
     None
 }
 
-/// Levels of nesting that are looked into: an output is small, but it is not ours.
+/// Maximum nesting depth that `walk` searches. Outputs are small, but users write them.
 const MAX_DEPTH: usize = 12;
 
 #[cfg(test)]
@@ -259,17 +260,17 @@ mod tests {
         HistoryEvent { id, kind: HistoryKind::StateExited { name: name.to_owned(), output: Some(output.to_string()) } }
     }
 
-    fn codes(reading: &Reading) -> Vec<&'static str> {
-        reading.events.iter().map(|event| event.code.as_str()).collect()
+    fn codes(page: &Interpretation) -> Vec<&'static str> {
+        page.events.iter().map(|event| event.code.as_str()).collect()
     }
 
-    fn read_all(history: &[HistoryEvent]) -> Reading {
-        read(history, &Names::default(), false)
+    fn interpret_all(history: &[HistoryEvent]) -> Interpretation {
+        interpret(history, &Names::default(), false)
     }
 
     #[test]
-    fn a_whole_pipeline_is_told_in_order_up_to_the_approval() {
-        let reading = read_all(&[
+    fn emits_the_whole_pipeline_in_order_up_to_the_approval() {
+        let page = interpret_all(&[
             HistoryEvent { id: 1, kind: HistoryKind::Other },
             entered(2, "EnsureInfra"),
             exited(3, "EnsureInfra", &json!({"clusterName": "c", "serviceName": "s", "taskDefinition": "t:1"})),
@@ -293,7 +294,7 @@ mod tests {
             HistoryEvent { id: 8, kind: HistoryKind::Succeeded },
         ]);
         assert_eq!(
-            codes(&reading),
+            codes(&page),
             [
                 "infra_started",
                 "infra_completed",
@@ -303,67 +304,71 @@ mod tests {
                 "blue_green_in_progress"
             ]
         );
-        assert_eq!(reading.verdict, Some(Verdict::WaitingApproval));
-        let learned = reading.learned;
-        assert_eq!(learned.last_history_event_id, Some(7), "what comes after the decision is not acted on");
-        assert_eq!(learned.code_deploy_deployment_id.as_deref(), Some("d-ABC"));
-        assert_eq!(learned.green_url.as_deref(), Some("http://g"));
-        assert_eq!(learned.green_target_group_arn.as_deref(), Some("arn:tg"));
-        assert_eq!(learned.polling_state.as_deref(), Some("DEPLOYMENT_READY"));
+        assert_eq!(page.verdict, Some(Verdict::WaitingApproval));
+        let facts = page.facts;
+        assert_eq!(facts.last_history_event_id, Some(7), "events after the decision are not acted on");
+        assert_eq!(facts.code_deploy_deployment_id.as_deref(), Some("d-ABC"));
+        assert_eq!(facts.green_url.as_deref(), Some("http://g"));
+        assert_eq!(facts.green_target_group_arn.as_deref(), Some("arn:tg"));
+        assert_eq!(facts.polling_state.as_deref(), Some("DEPLOYMENT_READY"));
     }
 
     #[test]
-    fn a_quiet_execution_decides_nothing() {
-        assert_eq!(read_all(&[]), Reading::default());
-        let reading = read_all(&[
+    fn undecided_without_a_decisive_event() {
+        assert_eq!(interpret_all(&[]), Interpretation::default());
+        let page = interpret_all(&[
             entered(9, "CheckDeployment"),
             exited(10, "CheckDeployment", &json!({"status": "IN_PROGRESS"})),
         ]);
-        assert_eq!((reading.verdict, reading.learned.last_history_event_id), (None, Some(10)));
+        assert_eq!((page.verdict, page.facts.last_history_event_id), (None, Some(10)));
     }
 
     #[test]
-    fn an_exit_after_a_catch_is_not_a_success_even_in_the_next_poll() {
-        let first = read_all(&[entered(2, "EnsureInfra"), HistoryEvent { id: 3, kind: HistoryKind::TaskFailed }]);
+    fn exit_after_a_catch_is_no_success_even_in_the_next_page() {
+        let first = interpret_all(&[entered(2, "EnsureInfra"), HistoryEvent { id: 3, kind: HistoryKind::TaskFailed }]);
         assert!(first.task_failed);
-        let second = read(&[exited(4, "EnsureInfra", &json!({"Error": "x"}))], &Names::default(), first.task_failed);
+        let second =
+            interpret(&[exited(4, "EnsureInfra", &json!({"Error": "x"}))], &Names::default(), first.task_failed);
         assert_eq!(codes(&second), Vec::<&str>::new());
         assert!(!second.task_failed);
     }
 
     #[test]
     fn a_retried_task_that_succeeds_is_a_success() {
-        let reading = read_all(&[
+        let page = interpret_all(&[
             HistoryEvent { id: 3, kind: HistoryKind::TaskFailed },
             HistoryEvent { id: 4, kind: HistoryKind::TaskSucceeded },
             exited(5, "EnsureInfra", &json!({})),
         ]);
-        assert_eq!(codes(&reading), ["infra_completed"]);
+        assert_eq!(codes(&page), ["infra_completed"]);
     }
 
     #[test]
-    fn an_approval_of_another_stage_is_not_ours() {
+    fn ignores_an_approval_of_another_stage() {
         let output = json!({"status": "WAITING_APPROVAL", "stage": "SECURITY_REVIEW"});
-        assert_eq!(read_all(&[exited(1, "CheckDeployment", &output)]).verdict, None);
+        assert_eq!(interpret_all(&[exited(1, "CheckDeployment", &output)]).verdict, None);
     }
 
     #[test]
-    fn the_executions_own_error_and_cause_are_kept() {
+    fn keeps_error_and_cause_of_the_execution() {
         let kind = HistoryKind::Failed { error: Some("States.TaskFailed".into()), cause: Some("no capacity".into()) };
-        let reading = read_all(&[HistoryEvent { id: 4, kind }]);
+        let page = interpret_all(&[HistoryEvent { id: 4, kind }]);
         let reason = "States.TaskFailed: no capacity".to_owned();
-        assert_eq!(reading.verdict, Some(Verdict::Failed { code: ErrorCode::ExecutionFailed, reason }));
-        assert_eq!(reading.learned.polling_state.as_deref(), Some("FAILED"));
+        assert_eq!(page.verdict, Some(Verdict::Failed { code: ErrorCode::ExecutionFailed, reason }));
+        assert_eq!(page.facts.polling_state.as_deref(), Some("FAILED"));
     }
 
     #[test]
-    fn success_without_approval_is_the_rare_path() {
-        assert_eq!(read_all(&[HistoryEvent { id: 4, kind: HistoryKind::Succeeded }]).verdict, Some(Verdict::Succeeded));
+    fn execution_may_succeed_without_approval() {
+        assert_eq!(
+            interpret_all(&[HistoryEvent { id: 4, kind: HistoryKind::Succeeded }]).verdict,
+            Some(Verdict::Succeeded)
+        );
     }
 
     #[test]
-    fn outputs_that_are_no_json_are_survived() {
+    fn tolerates_output_that_is_not_json() {
         let kind = HistoryKind::StateExited { name: "RegisterTaskAndDeploy".into(), output: Some("{oops".into()) };
-        assert_eq!(codes(&read_all(&[HistoryEvent { id: 1, kind }])), ["blue_green_in_progress"]);
+        assert_eq!(codes(&interpret_all(&[HistoryEvent { id: 1, kind }])), ["blue_green_in_progress"]);
     }
 }

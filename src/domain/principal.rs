@@ -1,4 +1,4 @@
-//! Who asks, and what they may: roles, scopes, and where a request came from.
+//! Principals and callers: roles, scopes, authentication methods and the origin of a request.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,29 +9,29 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::permission::Basis;
+use super::permission_basis::Basis;
 use super::token::SecretHash;
 use super::validate;
 
-/// Most repositories of one scope.
+/// Maximum number of repositories in one scope.
 const MAX_REPOSITORIES: usize = 100;
 
-/// What somebody may do: each role may what those before it may.
+/// Permissions of a principal. Each role includes the permissions of the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Reads.
+    /// May read everything in its scope.
     Viewer,
-    /// Connects, deploys, cancels and retries.
+    /// May also connect, deploy, cancel and retry.
     Deployer,
-    /// Moves traffic: switches, and cancels or retries what is being switched.
+    /// May also move traffic: switch, and cancel or retry a deployment during its switch.
     Approver,
-    /// Reads the audit log.
+    /// May also read the audit log and administer the installation.
     Admin,
 }
 
 impl Role {
-    /// As it is stored and written.
+    /// Returns the name used in the table and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -54,25 +54,25 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self, String> {
         let roles = [Self::Viewer, Self::Deployer, Self::Approver, Self::Admin];
         let role = roles.into_iter().find(|role| role.as_str() == text);
-        role.ok_or_else(|| "there are the roles viewer, deployer, approver and admin".to_owned())
+        role.ok_or_else(|| format!("unknown role {text:?}: use viewer, deployer, approver or admin"))
     }
 }
 
-/// Which repositories somebody sees. Whatever is not in it is as if it were not there.
+/// Repositories that a principal can see. For the principal, everything outside the scope does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// All.
+    /// Every repository of the installation.
     All,
-    /// These: `owner/repo` or `owner/*`, in lower case, since GitHub ignores case. Never empty.
+    /// Repositories as `owner/repo` or `owner/*`, in lower case because GitHub ignores case. Never empty.
     Repositories(Vec<String>),
 }
 
 impl Scope {
-    /// The scope of these repositories, each `owner/repo` or `owner/*`.
+    /// Creates the scope of these repositories, each `owner/repo` or `owner/*`.
     ///
     /// # Errors
-    /// What is wrong with one of them, or that there are none or too many.
+    /// The rule that a name breaks, or that there are none or too many names.
     pub fn of(repositories: &[String]) -> Result<Self, String> {
         let mut scope = Vec::new();
         for name in repositories {
@@ -93,7 +93,7 @@ impl Scope {
         }
     }
 
-    /// Whether it has this repository.
+    /// Returns true if the scope contains the repository.
     pub fn holds(&self, owner: &str, repo: &str) -> bool {
         let Self::Repositories(names) = self else { return true };
         names.iter().any(|name| {
@@ -103,20 +103,20 @@ impl Scope {
         })
     }
 
-    /// Whether it has all that `other` has.
+    /// Returns true if the scope contains all repositories of `other`.
     pub fn includes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, _) => true,
             (Self::Repositories(_), Self::All) => false,
-            // A repository cannot be called `*`: only owner/* holds that.
+            // A repository cannot be named `*`, so only owner/* contains owner/*.
             (Self::Repositories(_), Self::Repositories(names)) => {
                 names.iter().all(|name| name.split_once('/').is_some_and(|(owner, repo)| self.holds(owner, repo)))
             }
         }
     }
 
-    /// Its repositories as one text, the same for scopes that hold the same however they are written: `*`, or the names in order, without those
-    /// that an `owner/*` covers.
+    /// Returns the repositories as one text, which is equal for equal scopes: `*`, or the names in order, without names that an `owner/*`
+    /// covers.
     pub fn canonical(&self) -> String {
         let Self::Repositories(names) = self else { return "*".to_owned() };
         let names: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -126,7 +126,7 @@ impl Scope {
         names.iter().filter(|name| !covered(name)).cloned().collect::<Vec<_>>().join(",")
     }
 
-    /// As the database has it: none for all.
+    /// Converts to the database's form; none means all repositories.
     pub fn sql(&self) -> Option<&[String]> {
         match self {
             Self::All => None,
@@ -134,7 +134,7 @@ impl Scope {
         }
     }
 
-    /// From the database.
+    /// Converts from the database's form; none means all repositories.
     pub fn from_sql(names: Option<Vec<String>>) -> Self {
         names.map_or(Self::All, Self::Repositories)
     }
@@ -149,26 +149,26 @@ impl fmt::Display for Scope {
     }
 }
 
-/// How somebody signed in.
+/// Method by which a principal was authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// With the API token of this id.
+pub enum AuthMethod {
+    /// API token with this id.
     Token(String),
-    /// With a bearer token of the OpenID Connect issuer.
+    /// Bearer token of an OpenID Connect issuer.
     Oidc,
-    /// With the admin token that the server was started with.
+    /// Admin token that the server was started with.
     Admin,
-    /// Not at all: authentication is off.
+    /// No authentication, because it is switched off.
     Nobody,
-    /// Not at all: it is the command line, on the database itself.
+    /// No authentication: an operator's command line works on the database directly.
     Operator,
-    /// Not at all: it is a schedule whose time has come, with the right of whoever answers for it.
+    /// No authentication: a due schedule acts with its owner's role and scope.
     Schedule,
 }
 
-impl Kind {
-    /// The kind in a word.
+impl AuthMethod {
+    /// Returns the name used in audit rows and answers.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Token(_) => "token",
@@ -181,91 +181,105 @@ impl Kind {
     }
 }
 
-/// Somebody who has signed in.
+/// An authenticated person or program, with its permissions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Principal {
-    /// Who: a token's name, or the issuer's name for a person or program.
+    /// Name of the principal: a token's name, or issuer and subject of an OpenID Connect token.
     pub subject: String,
-    /// How they signed in.
-    pub kind: Kind,
-    /// What they may.
+    /// Method by which the principal was authenticated.
+    pub kind: AuthMethod,
+    /// Role that limits the principal's actions.
     pub role: Role,
-    /// What they see.
+    /// Repositories that the principal can see.
     pub scope: Scope,
-    /// When their right ends; none when it does so only by being revoked.
+    /// Expiry of the credential; none if only revocation ends it.
     pub expires_at: Option<DateTime<Utc>>,
-    /// What their right rests on: kept with what acts later in their name. Not with a session, which may only read.
+    /// Basis of the permission, stored with schedules that act later in the principal's name. Not stored with a session, which can only
+    /// read.
     #[serde(skip)]
     pub basis: Basis,
 }
 
 impl Principal {
-    /// Whoever asks while authentication is off: they may everything.
-    pub fn nobody() -> Self {
+    /// Returns the principal of every caller while authentication is off: it may do everything.
+    pub fn without_authentication() -> Self {
         let (role, scope) = (Role::Admin, Scope::All);
-        Self { subject: "nobody".to_owned(), kind: Kind::Nobody, role, scope, expires_at: None, basis: Basis::Kind }
+        Self {
+            subject: "nobody".to_owned(),
+            kind: AuthMethod::Nobody,
+            role,
+            scope,
+            expires_at: None,
+            basis: Basis::Kind,
+        }
     }
 
-    /// The bearer of the admin token, which has this fingerprint.
+    /// Returns the principal of the admin token with this fingerprint.
     pub fn admin(fingerprint: SecretHash) -> Self {
         let (subject, basis) = ("admin".to_owned(), Basis::Admin(fingerprint));
-        Self { subject, kind: Kind::Admin, basis, ..Self::nobody() }
+        Self { subject, kind: AuthMethod::Admin, basis, ..Self::without_authentication() }
     }
 
-    /// The same, with reading alone: what a cookie is for, so that no page elsewhere can change anything with it.
+    /// Reduces the role to viewer. Cookies authenticate as this principal, so that no web page of another origin can change anything with
+    /// them.
     #[must_use]
     pub fn reading(self) -> Self {
         Self { role: Role::Viewer, ..self }
     }
 
-    /// The subject, where it is somebody: none while authentication is off.
+    /// Returns the subject; none while authentication is off, when all callers share one.
     pub fn known_subject(&self) -> Option<&str> {
-        (self.kind != Kind::Nobody).then_some(self.subject.as_str())
+        (self.kind != AuthMethod::Nobody).then_some(self.subject.as_str())
     }
 }
 
-/// Who asks, and how the request came.
+/// Origin of a request: principal, request id and address.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who.
+    /// Authenticated principal that makes the request.
     pub principal: Arc<Principal>,
-    /// The id under which the log and the answer have the request.
+    /// Id of the request in the log and in the answer.
     pub request_id: String,
-    /// Where it came from.
+    /// IP address of the client.
     pub address: IpAddr,
 }
 
 impl Caller {
-    /// Whoever is at the program itself, and not signed in.
+    /// Returns the caller of work that the program itself starts, without authentication.
     pub fn local() -> Self {
-        let principal = Arc::new(Principal::nobody());
+        let principal = Arc::new(Principal::without_authentication());
         Self { principal, request_id: String::new(), address: Ipv4Addr::LOCALHOST.into() }
     }
 
-    /// Whoever runs a command on the database itself, by their name on this machine.
+    /// Returns the caller of a command that works on the database directly, named after the operating system's user.
     pub fn operator(name: String) -> Self {
-        let principal = Principal { subject: name, kind: Kind::Operator, ..Principal::nobody() };
+        let principal = Principal { subject: name, kind: AuthMethod::Operator, ..Principal::without_authentication() };
         Self { principal: Arc::new(principal), ..Self::local() }
     }
 
-    /// The schedule of this id, with the role and the scope of whoever answers for it.
+    /// Returns the caller for a run of the schedule `id`, with its owner's role and scope.
     pub fn schedule(id: &str, role: Role, scope: Scope) -> Self {
-        let principal =
-            Principal { subject: schedule_subject(id), kind: Kind::Schedule, role, scope, ..Principal::nobody() };
+        let principal = Principal {
+            subject: schedule_subject(id),
+            kind: AuthMethod::Schedule,
+            role,
+            scope,
+            ..Principal::without_authentication()
+        };
         Self { principal: Arc::new(principal), ..Self::local() }
     }
 
-    /// What they see.
+    /// Returns the scope of the principal.
     pub fn scope(&self) -> &Scope {
         &self.principal.scope
     }
 }
 
-/// How the subjects of schedules begin. No token may be called so: whoever has to be another than the starter is told by the subject.
+/// Prefix of the subjects of schedules. No token's name may begin with it, because four-eyes approval compares subjects.
 pub const SCHEDULE_SUBJECT: &str = "schedule:";
 
-/// The subject of what a schedule does.
+/// Returns the subject of a schedule's actions.
 pub fn schedule_subject(id: &str) -> String {
     format!("{SCHEDULE_SUBJECT}{id}")
 }
@@ -279,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_holds_its_repositories_in_any_case_and_no_other() {
+    fn scope_ignores_case_and_holds_no_other_repository() {
         let some = scope(&["Acme/Shop", "toys/*"]);
         assert!(some.holds("acme", "shop") && some.holds("ACME", "SHOP") && some.holds("toys", "any"));
         for (owner, repo) in
@@ -291,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_includes_smaller_ones_only() {
+    fn scope_includes_smaller_scopes_only() {
         assert!(scope(&["acme/*"]).includes(&scope(&["acme/shop", "acme/*"])));
         assert!(!scope(&["acme/shop"]).includes(&scope(&["acme/*"])));
         assert!(!scope(&["acme/*"]).includes(&Scope::All) && Scope::All.includes(&scope(&["acme/*"])));
     }
 
     #[test]
-    fn what_names_no_repository_is_refused() {
+    fn rejects_names_of_no_repository() {
         for name in ["acme", "acme/", "/shop", "*/*", "*/shop", "acme/shop/x", "acme/..", "ac me/shop", "acme/sh*"] {
             assert!(Scope::of(&[name.to_owned()]).is_err(), "{name}");
         }

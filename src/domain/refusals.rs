@@ -1,8 +1,8 @@
-//! Refusals in bounded room: the first of a kind is a separate row, its repetitions within a window are counted.
+//! Bounded record of refused requests: the first refusal of a kind is a separate audit row, repetitions within a window are counted.
 //!
-//! A caller with any right at all can have requests refused as fast as they can be sent, and the audit is append-only. So a window has at most
-//! `EXACT` kinds of a caller with their target, then `COARSE` without, then one row for the rest; and at most `CALLERS` callers, then one
-//! row for all others. Each kind is two rows at most: its first refusal, and how many followed.
+//! Any authenticated caller can cause refusals as fast as it can send requests, and the audit is append-only. Therefore a window has, for
+//! each caller, at most `EXACT` kinds with their target, then `COARSE` kinds without it, then one row for the rest; and at most `CALLERS`
+//! callers, then one row for all others. Each kind has at most two rows: its first refusal, and the number of repetitions.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,70 +12,70 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::audit::Action;
-use super::principal::{Caller, Kind};
+use super::principal::{AuthMethod, Caller};
 
-/// How long repetitions are counted before they are written.
+/// Length of a window: repetitions are counted this long before they are written.
 pub const WINDOW: Duration = Duration::from_mins(1);
 
-/// Kinds of one caller, with their target.
+/// Maximum number of kinds of one caller that are counted with their target.
 const EXACT: usize = 10;
 
-/// Further kinds of one caller, whatever their target.
+/// Maximum number of further kinds of one caller that are counted without their target.
 const COARSE: usize = 10;
 
-/// Callers.
+/// Maximum number of callers that are counted separately.
 const CALLERS: usize = 100;
 
-/// Error code of a row that stands for several.
+/// Error code of a row that stands for several codes.
 pub const SEVERAL: &str = "SEVERAL";
 
 /// Subject of a row that stands for several callers.
 pub const EVERYONE_ELSE: &str = "*";
 
-/// What was refused.
+/// A refused request for an audited action.
 #[derive(Clone, Debug)]
-pub struct Refusal {
-    /// Who asked.
+pub struct RefusedAction {
+    /// Caller whose request was refused.
     pub by: Caller,
-    /// For what.
+    /// Action that the caller requested.
     pub action: Action,
-    /// Of what.
+    /// Id of the object that the action concerns.
     pub target: Option<String>,
-    /// Why not.
+    /// Error code of the answer.
     pub code: &'static str,
-    /// More of it.
+    /// Further fields of the audit row.
     pub details: Value,
 }
 
-/// Refusals that are one row.
+/// Refusals that share one row.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// The last of them; without a target where they had several.
-    pub last: Refusal,
-    /// Whether it stands for several callers, of whom `last` names one.
+    /// Last of the refusals; without a target if they had several.
+    pub last: RefusedAction,
+    /// True if the row stands for several callers, of which `last` names one.
     pub several_callers: bool,
-    /// How many.
+    /// Number of refusals in the row.
     pub times: i32,
-    /// When the first was.
+    /// Time of the first refusal.
     pub first_at: Instant,
-    /// When the last was.
+    /// Time of the last refusal.
     pub last_at: Instant,
 }
 
-/// The refusals of a window.
+/// Refusals of the current window.
 #[derive(Debug, Default)]
 pub struct Window {
-    callers: HashMap<Who, Counts>,
+    callers: HashMap<CallerKey, Counts>,
     others: Count,
 }
 
-/// Who asked, as far as callers are distinguished here.
+/// Properties by which callers are distinguished.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Who {
+struct CallerKey {
     subject: String,
     kind: &'static str,
     token: Option<String>,
-    /// Where from, while authentication is off.
+    /// Network of the client, only while authentication is off.
     from: Option<IpAddr>,
 }
 
@@ -86,12 +86,12 @@ struct Counts {
     rest: Count,
 }
 
-/// Of a kind: nothing yet but what is a row already.
+/// Repetitions of one kind; none if its first refusal, which has its own row, was the only one.
 #[derive(Debug, Default)]
 struct Count(Option<Tally>);
 
 impl Count {
-    fn add(&mut self, refusal: Refusal, at: Instant) {
+    fn add(&mut self, refusal: RefusedAction, at: Instant) {
         match &mut self.0 {
             Some(tally) => {
                 tally.times = tally.times.saturating_add(1);
@@ -105,14 +105,14 @@ impl Count {
 }
 
 impl Window {
-    /// Adds a refusal; gives it back when it is to be a row now.
-    pub fn add(&mut self, refusal: Refusal, at: Instant) -> Option<Refusal> {
-        let who = Who::of(&refusal.by);
-        if self.callers.len() >= CALLERS && !self.callers.contains_key(&who) {
+    /// Adds a refusal. Returns it if the caller must write it as its own row now.
+    pub fn add(&mut self, refusal: RefusedAction, at: Instant) -> Option<RefusedAction> {
+        let caller = CallerKey::of(&refusal.by);
+        if self.callers.len() >= CALLERS && !self.callers.contains_key(&caller) {
             self.others.add(refusal, at);
             return None;
         }
-        let counts = self.callers.entry(who).or_default();
+        let counts = self.callers.entry(caller).or_default();
         let key = (refusal.action, refusal.code, refusal.target.clone());
         if let Some(count) = counts.exact.get_mut(&key) {
             count.add(refusal, at);
@@ -131,7 +131,7 @@ impl Window {
         None
     }
 
-    /// What is to be written at the window's end. The next one is empty.
+    /// Ends the window: returns the rows to write and starts an empty window.
     pub fn take(&mut self) -> Vec<Tally> {
         let Self { callers, others } = std::mem::take(self);
         let mut rows = Vec::new();
@@ -151,23 +151,23 @@ impl Window {
     }
 }
 
-/// Of which one cannot say more than how many they were, and what the last was.
+/// Reduces a tally of different codes to the number of refusals and the last code.
 fn several(mut tally: Tally) -> Tally {
     tally.last.details = json!({"lastCode": tally.last.code});
     (tally.last.target, tally.last.code) = (None, SEVERAL);
     tally
 }
 
-impl Who {
+impl CallerKey {
     fn of(caller: &Caller) -> Self {
         let principal = &caller.principal;
-        let token = if let Kind::Token(id) = &principal.kind { Some(id.clone()) } else { None };
-        let from = (principal.kind == Kind::Nobody).then(|| network(caller.address));
+        let token = if let AuthMethod::Token(id) = &principal.kind { Some(id.clone()) } else { None };
+        let from = (principal.kind == AuthMethod::Nobody).then(|| network(caller.address));
         Self { subject: principal.subject.clone(), kind: principal.kind.as_str(), token, from }
     }
 }
 
-/// The network that an address is of: one client may have all addresses of it.
+/// Returns the network (IPv4 /24, IPv6 /64) of an address, since one client may control all its addresses.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::from([address.octets()[0], address.octets()[1], address.octets()[2], 0]),
@@ -188,18 +188,18 @@ mod tests {
     ];
 
     fn by(name: &str) -> Caller {
-        let kind = Kind::Token(format!("tok_{name}"));
-        let principal = Principal { subject: name.to_owned(), kind, ..Principal::nobody() };
+        let kind = AuthMethod::Token(format!("tok_{name}"));
+        let principal = Principal { subject: name.to_owned(), kind, ..Principal::without_authentication() };
         Caller { principal: Arc::new(principal), ..Caller::local() }
     }
 
-    fn refusal(by: &Caller, target: &str, code: &'static str) -> Refusal {
+    fn refusal(by: &Caller, target: &str, code: &'static str) -> RefusedAction {
         let (by, target) = (by.clone(), Some(target.to_owned()));
-        Refusal { by, action: Action::Switch, target, code, details: json!({"status": 403}) }
+        RefusedAction { by, action: Action::Switch, target, code, details: json!({"status": 403}) }
     }
 
     #[test]
-    fn the_first_is_a_row_and_repetitions_are_one_more() {
+    fn repetitions_share_one_further_row() {
         let (mut window, now) = (Window::default(), Instant::now());
         let add = |window: &mut Window, target| window.add(refusal(&by("a"), target, "NOT_ALLOWED"), now).is_some();
         assert!(add(&mut window, "dep_1") && add(&mut window, "dep_2"));
@@ -209,11 +209,14 @@ mod tests {
         let rows = window.take();
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].times, rows[0].last.target.as_deref()), (100, Some("dep_1")));
-        assert!(window.take().is_empty() && add(&mut window, "dep_1"), "the next window begins with a row");
+        assert!(
+            window.take().is_empty() && add(&mut window, "dep_1"),
+            "the first refusal of the next window is a row again"
+        );
     }
 
     #[test]
-    fn whatever_a_caller_sends_it_is_a_bounded_number_of_rows_and_none_is_lost() {
+    fn rows_of_one_caller_are_bounded_and_complete() {
         let (mut window, now) = (Window::default(), Instant::now());
         let mut now_rows = 0;
         for number in 0..9_000 {
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_callers_are_a_bounded_number_of_rows() {
+    fn rows_of_many_callers_are_bounded() {
         let (mut window, now) = (Window::default(), Instant::now());
         let mut now_rows = 0;
         for number in 0..5_000 {
@@ -242,8 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn without_authentication_networks_are_distinguished() {
-        let from = |address: &str| Who::of(&Caller { address: address.parse().unwrap(), ..Caller::local() });
+    fn distinguishes_networks_without_authentication() {
+        let from = |address: &str| CallerKey::of(&Caller { address: address.parse().unwrap(), ..Caller::local() });
         assert_eq!(from("192.0.2.1"), from("192.0.2.77"));
         assert_eq!(from("::ffff:192.0.2.1"), from("192.0.2.77"));
         assert_eq!(from("2001:db8::1"), from("2001:db8::ffff:1"));

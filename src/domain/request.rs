@@ -1,4 +1,4 @@
-//! What a deployment was asked for: what to deploy, how to build it, and why.
+//! Content of a deployment request: source, build options, reason and purpose.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,24 +9,24 @@ use serde_json::{Map, Value};
 use super::build_spec::BuildSpec;
 use super::source::Source;
 
-/// What a deployment is for. Panda treats all kinds the same; reports tell them apart.
+/// Purpose of a deployment. Panda treats all purposes the same; reports distinguish them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
-    /// A release as planned.
+    /// Regular release, as planned.
     #[default]
     Planned,
-    /// A fix that could not wait.
+    /// Urgent fix outside the plan.
     Hotfix,
-    /// Back to what ran before.
+    /// Return to an earlier version.
     Rollback,
 }
 
 impl Purpose {
-    /// All of them.
+    /// Every purpose, for parsing.
     pub const ALL: [Self; 3] = [Self::Planned, Self::Hotfix, Self::Rollback];
 
-    /// As on the wire and in the table.
+    /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Planned => "planned",
@@ -51,32 +51,32 @@ impl FromStr for Purpose {
     }
 }
 
-/// What a deployment was asked for, all of it checked.
+/// Validated content of a deployment request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requested {
-    /// What to deploy.
+    /// Revision or image to deploy.
     pub source: Source,
-    /// How to build it; what is left out may be in the repository's `panda.toml`.
+    /// Build options; absent ones may be in the repository's `panda.toml`.
     pub build: BuildSpec,
-    /// Why, in the caller's words.
+    /// Reason in the caller's words.
     pub reason: Option<String>,
-    /// What for.
+    /// Purpose, for reports only.
     pub kind: Purpose,
 }
 
 impl Requested {
-    /// The newest commit of a branch, with Panda's defaults.
+    /// Requests the newest commit of a branch, with Panda's defaults.
     pub fn branch(name: impl Into<String>) -> Self {
         let source = Source::Revision(super::source::Revision::Branch(name.into()));
         Self { source, build: BuildSpec::default(), reason: None, kind: Purpose::default() }
     }
 
-    /// What the column `build` holds: null when nothing was chosen.
+    /// Returns the value of the column `build`: null if no option was chosen.
     pub fn build_column(&self) -> Option<Value> {
         if self.build.is_empty() { None } else { serde_json::to_value(&self.build).ok() }
     }
 
-    /// The same as the fields of a request; what was left out is left out. For answers and the audit.
+    /// Returns the fields of the request without absent ones, for answers and the audit.
     pub fn details(&self) -> Map<String, Value> {
         let mut details = Map::new();
         details.insert(self.source.kind().to_owned(), Value::from(self.source.name()));
@@ -86,10 +86,10 @@ impl Requested {
         details
     }
 
-    /// What the columns of a row say.
+    /// Parses the columns of a row.
     ///
     /// # Errors
-    /// What cannot be read of it.
+    /// The column that cannot be parsed.
     pub fn of_row(branch: &str, build: Option<Value>, reason: Option<String>, kind: &str) -> Result<Self, String> {
         let build = build.map_or(Ok(BuildSpec::default()), serde_json::from_value);
         Ok(Self {

@@ -1,25 +1,25 @@
-//! Whether a program works with the schema that it finds: during an upgrade, and after one that is taken back, the schema is newer than the program.
+//! Compatibility of a program with the database's schema, which is newer than the program during an upgrade and after a rollback.
 //!
-//! Each migration since 15 says in the table `schema_versions` which programs its schema works with. One that does not say it is taken for one that
-//! works with none: it is from a version that this one knows nothing of.
+//! Each migration since 15 records in the table `schema_versions` the oldest program that works with its schema. A migration without a
+//! record counts as compatible with no older program: it is from a version that this program does not know.
 
-/// A migration that the database has.
+/// A migration that was applied to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Its number.
+    /// Number of the migration.
     pub version: i64,
-    /// The oldest program that its schema works with, as the newest migration that that one knows.
+    /// Oldest program that works with the schema, given as the newest migration that this program knows.
     pub works_with: Option<i64>,
 }
 
-/// What a schema is to a program.
+/// Relation of a schema to a program that can use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// Migrations are missing that the program knows.
+    /// The schema lacks migrations that the program knows.
     Behind,
-    /// It is the program's own, or a newer one that works with it.
+    /// The schema is the program's own, or newer and compatible with the program.
     Fits {
-        /// The newest migration, when it is newer than the program.
+        /// Newest migration, if it is newer than the program.
         newer: Option<i64>,
     },
 }
@@ -27,30 +27,30 @@ pub enum Fit {
 /// A schema that the program must not touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the database's schema is that of a newer Panda, which this one must not use: it has migration {applied}, this program knows {known} and older ones{needed}. \
+    "the database has the schema of a newer Panda, which this version must not use: it has migration {applied}, this program knows {known} and older ones{needed}. \
      Start the newer version again; or stop all replicas and restore the backup from before the upgrade (docs/operations.md, Going back)",
     needed = works_with.map(|oldest| format!(", and one that knows {oldest} is needed")).unwrap_or_default()
 )]
 pub struct TooNew {
-    /// The newest migration that the database has.
+    /// Newest migration of the database.
     pub applied: i64,
-    /// The newest one that the program knows.
+    /// Newest migration that the program knows.
     pub known: i64,
-    /// The one that a program has to know, where all of the newer ones say so.
+    /// Migration that a program must know; none if a newer migration does not record it.
     pub works_with: Option<i64>,
 }
 
-/// What a schema with the migrations `applied` is to a program with the migrations `known`.
+/// Compares a schema with the migrations `applied` with a program that knows the migrations `known`.
 ///
 /// # Errors
-/// When the program must not use it.
+/// [`TooNew`] if the program must not use the schema.
 pub fn fit(known: &[i64], applied: &[Applied]) -> Result<Fit, TooNew> {
     let newest = known.iter().copied().max().unwrap_or(0);
     let newer: Vec<&Applied> = applied.iter().filter(|migration| migration.version > newest).collect();
     if let Some(last) = newer.iter().map(|migration| migration.version).max() {
-        // One that says nothing decides: it may have been made for any program.
-        let said = newer.iter().all(|migration| migration.works_with.is_some());
-        let oldest = newer.iter().filter_map(|migration| migration.works_with).max().filter(|_| said);
+        // A single migration without a record decides: it may be incompatible with any program.
+        let all_recorded = newer.iter().all(|migration| migration.works_with.is_some());
+        let oldest = newer.iter().filter_map(|migration| migration.works_with).max().filter(|_| all_recorded);
         if oldest.is_none_or(|oldest| oldest > newest) {
             return Err(TooNew { applied: last, known: newest, works_with: oldest });
         }
@@ -74,12 +74,12 @@ mod tests {
     }
 
     #[test]
-    fn the_own_schema_fits_whatever_it_says_of_older_programs() {
+    fn own_schema_fits() {
         assert_eq!(fit(&KNOWN, &applied(&[])), Ok(Fit::Fits { newer: None }));
     }
 
     #[test]
-    fn one_that_is_missing_is_seen_wherever_it_is() {
+    fn detects_a_missing_migration_anywhere() {
         for missing in 0..KNOWN.len() {
             let mut there = applied(&[]);
             there.remove(missing);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_one_fits_as_long_as_each_step_to_it_works_with_the_program() {
+    fn newer_schema_fits_if_every_migration_is_compatible() {
         assert_eq!(fit(&KNOWN, &applied(&[(16, Some(14)), (17, Some(15))])), Ok(Fit::Fits { newer: Some(17) }));
         for (newer, works_with) in [
             (vec![(16, Some(16))], Some(16)),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn too_new_says_what_to_do() {
+    fn error_names_the_remedy() {
         let words = TooNew { applied: 17, known: 15, works_with: Some(16) }.to_string();
         assert!(
             words.contains("has migration 17") && words.contains("knows 15") && words.contains("knows 16 is needed"),

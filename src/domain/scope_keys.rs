@@ -1,29 +1,29 @@
-//! A scope and the filters of a list, as keys of indexes: `owner/repo` or `owner/*`, in lower case.
+//! Index keys of a scope combined with a list's filters: `owner/repo` or `owner/*`, in lower case.
 
 use super::principal::Scope;
 
-/// The rows of a list. No row has two of the keys, so none is listed twice.
+/// Index keys of the rows of a list. The keys do not overlap, so that no row is listed twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// `owner/repo`.
+    /// Keys of single repositories, `owner/repo`.
     pub repositories: Vec<String>,
-    /// `owner/*`.
+    /// Keys of all repositories of an owner, `owner/*`.
     pub owners: Vec<String>,
 }
 
-/// What a scope and filters by owner and repository leave.
+/// Intersection of a scope with filters by owner and repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Narrowed {
-    /// All rows.
+    /// All rows, without restriction.
     All,
-    /// The rows with these keys.
+    /// Rows with one of these keys.
     Keys(Keys),
-    /// The repositories of this name, of any owner.
+    /// Repositories of this name, of any owner.
     Named(String),
 }
 
 impl Scope {
-    /// Its part that `owner` and `repo` name, in any case.
+    /// Narrows the scope to `owner` and `repo`, which may be in any case.
     pub fn narrowed(&self, owner: Option<&str>, repo: Option<&str>) -> Narrowed {
         let (owner, repo) = (owner.map(str::to_ascii_lowercase), repo.map(str::to_ascii_lowercase));
         let (names, repo) = match (self, owner, repo) {
@@ -41,7 +41,7 @@ impl Scope {
 }
 
 impl Keys {
-    /// Of `owner/repo` and `owner/*`; of the repositories called `repo` alone, if it is given.
+    /// Creates keys from names `owner/repo` and `owner/*`, restricted to repositories called `repo` if given.
     pub fn of(names: &[String], repo: Option<&str>) -> Self {
         let mut keys = Self::default();
         for name in names {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn narrowed_is_what_the_scope_and_the_filters_have_in_common() {
+    fn narrowed_intersects_scope_and_filters() {
         let some = scope(&["Acme/Shop", "acme/blog", "toys/*", "toys/robot"]);
         for (owner, repo, left) in [
             (None, None, keys(&["acme/blog", "acme/shop"], &["toys/*"])),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn narrowed_of_everything_is_what_the_filters_name() {
+    fn narrowed_scope_of_everything_equals_the_filters() {
         assert_eq!(Scope::All.narrowed(None, None), Narrowed::All);
         assert_eq!(Scope::All.narrowed(Some("Acme"), None), keys(&[], &["acme/*"]));
         assert_eq!(Scope::All.narrowed(Some("Acme"), Some("Shop")), keys(&["acme/shop"], &[]));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn narrowed_agrees_with_what_a_scope_holds() {
+    fn narrowed_agrees_with_holds() {
         let some = scope(&["acme/shop", "toys/*"]);
         for (owner, repo) in [("acme", "shop"), ("ACME", "Shop"), ("acme", "blog"), ("toys", "x"), ("toys2", "x")] {
             let Narrowed::Keys(left) = some.narrowed(Some(owner), Some(repo)) else { panic!("these are keys") };

@@ -1,4 +1,4 @@
-//! What to deploy: a branch, a tag or a commit of the repository, or an image that is in ECR already.
+//! Source of a deployment: a branch, a tag or a commit of the repository, or an image that is already in ECR.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::validate::{self, FieldRefusal};
 
-/// The revision of the repository to fetch.
+/// Revision of the repository to fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase", tag = "kind", content = "name")]
 pub enum Revision {
@@ -28,44 +28,44 @@ impl fmt::Display for Revision {
     }
 }
 
-/// What to deploy.
+/// Source of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A revision of the repository, to be fetched and built.
     Revision(Revision),
-    /// An image of the deployment's ECR repository, by its digest (`sha256:` and 64 hexadecimal digits in lower case): nothing is fetched or built.
+    /// An image of the deployment's ECR repository, by its digest (`sha256:` and 64 hexadecimal digits in lower case), without fetch and build.
     Image(String),
 }
 
-/// The four fields of a request, of which exactly one is given.
+/// The four source fields of a request, of which exactly one must be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
-    /// Name of a branch.
+pub struct SourceFields {
+    /// Name of the branch, without `refs/heads/`.
     pub branch: Option<String>,
-    /// Full id of a commit.
+    /// Full id of the commit.
     pub commit: Option<String>,
-    /// Name of a tag.
+    /// Name of the tag, without `refs/tags/`.
     pub tag: Option<String>,
     /// An image in ECR, by its digest.
     pub image: Option<String>,
 }
 
-/// The repository of a target in ECR: what an image's name may say.
+/// ECR repository of a target. An image's name must refer to it.
 #[derive(Clone, Copy, Debug)]
-pub struct ImageHome<'a> {
+pub struct TargetRepository<'a> {
     /// AWS account, twelve digits.
     pub account_id: &'a str,
-    /// AWS region.
+    /// AWS region of the target.
     pub region: &'a str,
-    /// ECR repository.
+    /// Name of the ECR repository.
     pub repository: &'a str,
 }
 
-impl Choice {
-    /// The revision that is chosen, or the image as it was written.
+impl SourceFields {
+    /// Returns the chosen revision, or the image as written.
     ///
     /// # Errors
-    /// The field that is missing, given beside another one, or not valid.
+    /// The field that is missing, given together with another one, or invalid.
     pub fn source(self) -> Result<Source, FieldRefusal> {
         let fields = [("branch", self.branch), ("commit", self.commit), ("tag", self.tag), ("image", self.image)];
         let mut given = fields.into_iter().filter_map(|(field, value)| Some((field, value?)));
@@ -94,7 +94,7 @@ fn checked(value: String, rule: fn(&str) -> Result<(), String>) -> Result<String
 }
 
 impl Source {
-    /// Kind as it is stored and shown: `branch`, `tag`, `commit`, `image`.
+    /// Returns the kind as stored and shown: `branch`, `tag`, `commit` or `image`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Revision(Revision::Branch(_)) => "branch",
@@ -104,7 +104,7 @@ impl Source {
         }
     }
 
-    /// Name of the branch or tag, id of the commit, digest of the image.
+    /// Returns the name of the branch or tag, the id of the commit or the digest of the image.
     pub fn name(&self) -> &str {
         match self {
             Self::Revision(Revision::Branch(name) | Revision::Tag(name) | Revision::Commit(name))
@@ -112,47 +112,47 @@ impl Source {
         }
     }
 
-    /// Name of the branch, when it is one.
+    /// Returns the name of the branch; none for another kind.
     pub fn branch(&self) -> Option<&str> {
         if let Self::Revision(Revision::Branch(name)) = self { Some(name) } else { None }
     }
 
-    /// What the column `branch` holds: the name of a branch, or kind and name, which no branch can be called because of the space. A program
-    /// from before there were others refuses it instead of deploying something else.
+    /// Returns the value of the column `branch`: the name of a branch, or kind and name, which is no valid branch name because of the space.
+    /// An older program that knows branches only therefore rejects it instead of deploying something else.
     pub fn column(&self) -> String {
         self.branch().map_or_else(|| self.to_string(), str::to_owned)
     }
 
-    /// What [`Self::column`] made.
+    /// Parses a value that [`Self::column`] returned.
     pub fn of_column(column: &str) -> Self {
         match column.split_once(' ') {
             Some(("tag", name)) => Self::Revision(Revision::Tag(name.to_owned())),
             Some(("commit", id)) => Self::Revision(Revision::Commit(id.to_owned())),
             Some(("image", digest)) => Self::Image(digest.to_owned()),
-            // Also of a kind that a newer program has written: no branch has such a name, so fetching it fails.
+            // Also a kind that a newer program wrote: it is no valid branch name, so the fetch fails.
             _ => Self::Revision(Revision::Branch(column.to_owned())),
         }
     }
 
-    /// The four fields again, as an answer shows them.
-    pub fn choice(&self) -> Choice {
+    /// Returns the four source fields, as an answer shows them.
+    pub fn fields(&self) -> SourceFields {
         let name = || Some(self.name().to_owned());
         match self {
-            Self::Revision(Revision::Branch(_)) => Choice { branch: name(), ..Choice::default() },
-            Self::Revision(Revision::Tag(_)) => Choice { tag: name(), ..Choice::default() },
-            Self::Revision(Revision::Commit(_)) => Choice { commit: name(), ..Choice::default() },
-            Self::Image(_) => Choice { image: name(), ..Choice::default() },
+            Self::Revision(Revision::Branch(_)) => SourceFields { branch: name(), ..SourceFields::default() },
+            Self::Revision(Revision::Tag(_)) => SourceFields { tag: name(), ..SourceFields::default() },
+            Self::Revision(Revision::Commit(_)) => SourceFields { commit: name(), ..SourceFields::default() },
+            Self::Image(_) => SourceFields { image: name(), ..SourceFields::default() },
         }
     }
 
-    /// The same, after an image's name was found to be one of `home`, and cut to its digest.
+    /// Checks that an image's name refers to `target`, and reduces it to its digest. Returns a revision unchanged.
     ///
     /// # Errors
-    /// The rule that the image breaks.
-    pub fn at(self, home: ImageHome<'_>) -> Result<Self, FieldRefusal> {
+    /// The rule that the image's name breaks.
+    pub fn at(self, target: TargetRepository<'_>) -> Result<Self, FieldRefusal> {
         match self {
             Self::Image(image) => {
-                image_digest(&image, home).map(Self::Image).map_err(|rule| FieldRefusal::new("image", rule))
+                image_digest(&image, target).map(Self::Image).map_err(|rule| FieldRefusal::new("image", rule))
             }
             revision @ Self::Revision(_) => Ok(revision),
         }
@@ -165,9 +165,9 @@ impl fmt::Display for Source {
     }
 }
 
-/// The digest of an image that is given by `sha256:…` alone or by its whole name in ECR.
-fn image_digest(image: &str, home: ImageHome<'_>) -> Result<String, String> {
-    let ImageHome { account_id, region, repository } = home;
+/// Returns the digest of an image that is given as `sha256:…` or by its full name in ECR.
+fn image_digest(image: &str, target: TargetRepository<'_>) -> Result<String, String> {
+    let TargetRepository { account_id, region, repository } = target;
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     let host = format!("{account_id}.dkr.ecr.{region}.amazonaws.com{suffix}");
     let example = || format!("must be sha256:… (64 hexadecimal digits) or {host}/{repository}@sha256:…");
@@ -199,32 +199,32 @@ mod tests {
     use super::*;
 
     const DIGEST: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-    const HOME: ImageHome<'_> =
-        ImageHome { account_id: "123456789012", region: "ap-northeast-2", repository: "acme-shop" };
+    const TARGET: TargetRepository<'_> =
+        TargetRepository { account_id: "123456789012", region: "ap-northeast-2", repository: "acme-shop" };
 
     fn chosen(field: &str, value: &str) -> Result<Source, FieldRefusal> {
-        let mut choice = Choice::default();
+        let mut fields = SourceFields::default();
         let value = Some(value.to_owned());
         match field {
-            "branch" => choice.branch = value,
-            "commit" => choice.commit = value,
-            "tag" => choice.tag = value,
-            _ => choice.image = value,
+            "branch" => fields.branch = value,
+            "commit" => fields.commit = value,
+            "tag" => fields.tag = value,
+            _ => fields.image = value,
         }
-        choice.source()
+        fields.source()
     }
 
     #[test]
-    fn source_exactly_one_of_four() {
-        assert_eq!(Choice::default().source().unwrap_err().field, "branch");
-        let two = Choice { branch: Some("main".into()), tag: Some("v1".into()), ..Choice::default() };
+    fn source_requires_exactly_one_field() {
+        assert_eq!(SourceFields::default().source().unwrap_err().field, "branch");
+        let two = SourceFields { branch: Some("main".into()), tag: Some("v1".into()), ..SourceFields::default() };
         let refused = two.source().unwrap_err();
         assert_eq!(refused.field, "tag");
         assert!(refused.rule.contains("together with branch"), "{}", refused.rule);
     }
 
     #[test]
-    fn source_a_commit_is_a_full_id_in_lower_case() {
+    fn source_commit_is_a_full_id_in_lower_case() {
         let id = "9FCEB02D0AE598E95DC970B74767F19372D61AF8";
         assert_eq!(chosen("commit", id).unwrap().name(), id.to_ascii_lowercase());
         for bad in ["", "9fceb02", "HEAD", &"g".repeat(40), &"a".repeat(64), &format!(" {}", "a".repeat(39))] {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn source_a_tag_keeps_to_the_rules_of_git() {
+    fn source_tag_follows_the_rules_of_git() {
         assert_eq!(chosen("tag", "release/1.2").unwrap().to_string(), "tag release/1.2");
         for bad in ["", "-x", "a..b", "a b", "v1^{}", "a:b", "refs/../x"] {
             assert_eq!(chosen("tag", bad).unwrap_err().field, "tag", "{bad:?}");
@@ -241,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn source_an_image_is_a_digest_of_the_targets_repository() {
+    fn source_image_is_a_digest_in_the_targets_repository() {
         let host = "123456789012.dkr.ecr.ap-northeast-2.amazonaws.com";
         for ok in [DIGEST.to_owned(), format!("{host}/acme-shop@{DIGEST}")] {
-            assert_eq!(chosen("image", &ok).unwrap().at(HOME).unwrap(), Source::Image(DIGEST.to_owned()));
+            assert_eq!(chosen("image", &ok).unwrap().at(TARGET).unwrap(), Source::Image(DIGEST.to_owned()));
         }
         for (bad, why) in [
             (format!("{host}/acme-shop:v1"), "a tag may move"),
@@ -259,16 +259,16 @@ mod tests {
             (format!("{host}/acme-blog@{DIGEST}"), "ECR repository acme-shop"),
             (format!("{host}/acme-shop:v1@{DIGEST}"), "ECR repository acme-shop"),
         ] {
-            let refused = chosen("image", &bad).unwrap().at(HOME).unwrap_err();
+            let refused = chosen("image", &bad).unwrap().at(TARGET).unwrap_err();
             assert!(refused.field == "image" && refused.rule.contains(why), "{bad}: {}", refused.rule);
         }
-        let china = ImageHome { region: "cn-north-1", ..HOME };
+        let china = TargetRepository { region: "cn-north-1", ..TARGET };
         let image = Source::Image(format!("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/acme-shop@{DIGEST}"));
         assert!(image.at(china).is_ok());
     }
 
     #[test]
-    fn source_what_an_older_program_reads_of_it_is_no_branch() {
+    fn source_column_is_no_branch_for_an_older_program() {
         for (field, value) in [("tag", "v1"), ("commit", &*"a".repeat(40)), ("image", DIGEST)] {
             let source = chosen(field, value).unwrap();
             let column = source.column();

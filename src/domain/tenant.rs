@@ -1,5 +1,5 @@
-//! What separates tenants at connections: the external id with which Panda assumes the roles of one scope and no other, and the mark by which a
-//! connection is renewed by the tenant that made it.
+//! Separation of tenants at connections: the external id with which Panda assumes the roles of one scope only, and the tenant id that lets
+//! only the creating tenant renew a connection.
 
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -7,22 +7,22 @@ use sha2::{Digest as _, Sha256};
 
 use super::principal::Scope;
 
-/// What external ids begin with, so that people recognise them in trust policies.
+/// Prefix of external ids, which makes them recognisable in trust policies.
 const PREFIX: &str = "panda-";
 
-/// Bytes of an external id: 128 bits cannot be guessed.
+/// Length of an external id, in bytes: 128 bits cannot be guessed.
 const ID_BYTES: usize = 16;
 
-/// The external id of `scope`, which two scopes never share and which stays the same for as long as the installation's `secret` does. A token that
-/// replaces another one, or an OpenID Connect subject with the same repositories, gets the same.
+/// Returns the external id of `scope`. Different scopes never share an id, and the id stays the same as long as the installation's `secret`
+/// does. A replacement token, or an OpenID Connect subject with the same repositories, gets the same id.
 pub fn external_id(secret: &SecretString, scope: &Scope) -> SecretString {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
     let tag = hmac::sign(&key, format!("external id of {}", scope.canonical()).as_bytes());
     SecretString::from(format!("{PREFIX}{}", hex::encode(&tag.as_ref()[..ID_BYTES])))
 }
 
-/// External ids that a role must refuse: a random one finds trust policies with a pattern for any id, another last character finds those with a
-/// pattern for the beginning of `right`.
+/// Returns external ids that a role must refuse. The random one detects trust policies with a pattern for any id; the one with another last
+/// character detects a pattern for the beginning of `right`.
 pub fn wrong_external_ids(right: &str) -> [String; 2] {
     let random: [u8; ID_BYTES] = rand::random();
     let (start, last) = right.split_at(right.len().saturating_sub(1));
@@ -30,12 +30,12 @@ pub fn wrong_external_ids(right: &str) -> [String; 2] {
     [format!("{PREFIX}{}", hex::encode(random)), format!("{start}{other}")]
 }
 
-/// The mark of a connection to a source repository that `scope` made.
+/// Returns the tenant id of a connection to a source repository that a caller with `scope` created.
 pub fn github_tenant(scope: &Scope) -> String {
     hex::encode(Sha256::digest(scope.canonical()))
 }
 
-/// The mark of a connection to an AWS account that `scope` made for `repositories`.
+/// Returns the tenant id of a connection to an AWS account that a caller with `scope` created for `repositories`.
 pub fn aws_tenant(scope: &Scope, repositories: &Scope) -> String {
     hex::encode(Sha256::digest(format!("{} {}", scope.canonical(), repositories.canonical())))
 }
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn an_external_id_is_one_per_scope_and_installation() {
+    fn external_id_is_unique_per_scope_and_installation() {
         let scopes = [Scope::All, scope(&["acme/*"]), scope(&["acme/shop"]), scope(&["acme/shop", "toys/a"])];
         let ids: std::collections::BTreeSet<String> =
             scopes.iter().flat_map(|scope| [id("one", scope), id("two", scope)]).collect();
@@ -64,24 +64,24 @@ mod tests {
     }
 
     #[test]
-    fn an_external_id_is_the_same_however_the_scope_is_written() {
+    fn external_id_ignores_the_notation_of_the_scope() {
         let one = id("s", &scope(&["acme/*"]));
         assert_eq!(one, id("s", &scope(&["ACME/*", "acme/shop", "acme/*"])));
         assert_eq!(one, id("s", &Scope::Repositories(vec!["acme/shop".into(), "Acme/*".into()])));
     }
 
     #[test]
-    fn an_external_id_is_stable_across_versions() {
+    fn external_id_is_stable_across_versions() {
         assert_eq!(id("secret", &Scope::All), "panda-c7bf2279b0b51c1653349190e76e7cd1");
         assert_eq!(
             github_tenant(&Scope::All),
             "684888c0ebb17f374298b65ee2807526c066094c701bcc7ebbe1c1095f494fc1",
-            "the migration writes the same"
+            "the migration writes the same value"
         );
     }
 
     #[test]
-    fn wrong_ids_look_like_right_ones() {
+    fn wrong_ids_resemble_right_ones() {
         let right = id("s", &Scope::All);
         let [random, near] = wrong_external_ids(&right);
         assert!(random != right && random.len() == right.len() && random.starts_with(PREFIX));

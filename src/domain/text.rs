@@ -1,11 +1,12 @@
-//! Text that did not come from us: cut at a stated length, without control characters, before it goes anywhere.
+//! Text from external services: truncated to a stated length and freed of misleading characters before it is stored, logged or shown.
 
 use std::fmt::Write as _;
 
-/// Longest foreign text in a message or a column, in characters.
+/// Longest text from an external service in a message or a column, in characters.
 pub const MAX_REASON_CHARS: usize = 2_000;
 
-/// `text` cut to at most `max` characters, the cut marked with `…`; NUL, which Postgres cannot store, becomes U+FFFD.
+/// Truncates `text` to at most `max` characters and marks the cut with `…`. Replaces NUL, which Postgres cannot store, by U+FFFD. The only truncation
+/// of texts in the crate.
 pub fn cut(text: &str, max: usize) -> String {
     let clean = |c: char| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c };
     if text.chars().nth(max).is_none() {
@@ -16,52 +17,54 @@ pub fn cut(text: &str, max: usize) -> String {
     out
 }
 
-/// [`cut`] at [`MAX_REASON_CHARS`], white space at both ends removed.
+/// Trims white space at both ends and truncates to [`MAX_REASON_CHARS`].
 pub fn reason(text: &str) -> String {
     cut(text.trim(), MAX_REASON_CHARS)
 }
 
-/// What an error and its causes say, in one line: libraries often put the reason into the last cause only.
+/// Joins an error and its causes in one line. Libraries often put the actual reason into the last cause only. The only printer of causes in the crate.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let said = inner.to_string();
-        // Many libraries repeat the cause in their own text already.
-        if !text.contains(&said) {
+        let message = inner.to_string();
+        // Many libraries already repeat the cause in their own text.
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&said);
+            text.push_str(&message);
         }
         cause = inner.source();
     }
     text
 }
 
-/// Whether a reader sees something else than what is there: control characters, line ends that are none to most programs, characters that turn the
-/// direction of reading, and all that Unicode says is to be shown as nothing ("default ignorable"), such as zero-width and tag characters.
-/// The two selectors that choose between text and emoji are shown by what they choose.
+/// Returns true for a character that makes text look different from its content: control characters, line separators that most programs do
+/// not treat as line ends, characters that change the text direction, and all characters that Unicode declares invisible ("default
+/// ignorable"), such as zero-width and tag characters. The two selectors between text and emoji style are not misleading: they show in the
+/// style that they select.
 pub fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}'
-            // Default_Ignorable_Code_Point of Unicode 16, which all characters that turn the direction are among.
+            // Default_Ignorable_Code_Point of Unicode 16, which includes all characters that change the text direction.
             | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0d}'
             | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// [`misleads`], but for the two joiners that emoji and several scripts are written with: what a name or a sentence of a person must not have.
+/// Returns true for a character that names and free texts of users must not contain: all that [`misleads`], except the two joiners that
+/// emoji and several scripts need.
 pub fn is_unfit_for_names(c: char) -> bool {
     misleads(c) && !matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// `text` in which every character that [`misleads`] can be seen, as `<U+202E>`; line feeds stay.
+/// Replaces every character that [`misleads`] by a visible form such as `<U+202E>`; keeps line feeds.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c != '\n' && misleads(c) {
-            // Writing to a string does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(out, "<U+{:04X}>", u32::from(c));
         } else {
             out.push(c);
@@ -70,7 +73,8 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// JSON with the same meaning in which no character [`misleads`]: JSON itself asks only for those below U+0020 to be escaped. Without line feeds.
+/// Escapes every character of a JSON text that [`misleads`], line feeds included, without changing its meaning. JSON itself requires this
+/// only below U+0020.
 pub fn visible_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
@@ -89,12 +93,12 @@ pub fn visible_json(json: &str) -> String {
 mod tests {
     use super::*;
 
-    /// One of each kind.
+    /// Misleading characters of every kind.
     const MISLEADING: &str = "\u{0}\u{7}\u{8}\t\u{b}\r\u{1b}\u{7f}\u{85}\u{9b}\u{9d}\u{ad}\u{61c}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2028}\
         \u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2060}\u{2066}\u{2067}\u{2068}\u{2069}\u{3164}\u{feff}\u{fff9}\u{e0001}\u{e0041}\u{e007f}\u{e0100}";
 
     #[test]
-    fn what_misleads_is_seen() {
+    fn shows_misleading_characters() {
         for c in MISLEADING.chars() {
             assert_eq!(visible(&format!("a{c}b")), format!("a<U+{:04X}>b", u32::from(c)));
         }
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn json_means_the_same_when_all_of_it_is_seen() {
+    fn visible_json_keeps_its_meaning() {
         let value = serde_json::json!({"message\u{202e}": MISLEADING});
         let written = visible_json(&value.to_string());
         assert!(!written.contains(misleads), "{written}");
@@ -115,9 +119,26 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_between_characters_and_marked() {
+    fn truncates_between_characters_and_marks_the_cut() {
         assert_eq!(cut("가나다라", 3), "가나…");
         assert_eq!(cut("가나다", 3), "가나다");
         assert_eq!(cut("a\0b", 3), "a\u{fffd}b");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Caused {
+        text: &'static str,
+        source: Option<Box<Self>>,
+    }
+
+    #[test]
+    fn joins_causes_that_the_message_lacks() {
+        let caused = |text, source: Option<Caused>| Caused { text, source: source.map(Box::new) };
+        let refused = caused("connection refused", None);
+        assert_eq!(chain(&refused), "connection refused");
+        let repeated = caused("sending failed: connection refused", Some(refused));
+        assert_eq!(chain(&repeated), "sending failed: connection refused");
+        assert_eq!(chain(&caused("no answer", Some(repeated))), "no answer: sending failed: connection refused");
     }
 }

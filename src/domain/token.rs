@@ -1,5 +1,5 @@
-//! Secrets that we make for others to sign in with: API tokens, sessions, tickets. Only their hashes are stored. Plain ones: there is no dictionary
-//! of 32 random bytes, unlike of what people choose, whose hashes are keyed (`db/idempotency`).
+//! Secrets that Panda generates for sign-in: API tokens, sessions, tickets. Only their hashes are stored. The hashes are unkeyed, because
+//! there is no dictionary of 32 random bytes. Hashes of values that people choose are keyed (`db/idempotency`).
 
 use std::fmt;
 
@@ -10,28 +10,28 @@ use sha2::{Digest as _, Sha256};
 
 use super::keyring::KeyError;
 
-/// How an API token begins: by it, scanners of repositories and logs find one that was left there.
+/// Prefix of API tokens, by which secret scanners find tokens leaked into repositories and logs.
 pub const PREFIX: &str = "panda_";
 
-/// Bytes of randomness: with so many, a plain hash is as good as a slow one.
+/// Random part of a secret, in bytes. With this many, a fast hash is as secure as a slow one.
 const RANDOM_BYTES: usize = 32;
 
-/// SHA-256 of a secret: what is stored, and looked for.
+/// SHA-256 hash of a secret, which is stored and looked up instead of the secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
-    /// Of a secret as it came.
+    /// Hashes a secret as received.
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    /// Of a digest that was made elsewhere.
+    /// Wraps an existing SHA-256 digest.
     pub(super) fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
     }
 
-    /// Tells one secret from another without being what any of them is looked up by: kept with what was done by the secret's bearer.
+    /// Returns a value that distinguishes secrets but cannot be used to look one up. It is stored with actions of the secret's bearer.
     #[must_use]
     pub fn fingerprint(&self) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
@@ -41,30 +41,30 @@ impl SecretHash {
         Self(digest)
     }
 
-    /// From the database; none when it is not one.
+    /// Converts from the database's form; none unless there are 32 bytes.
     pub fn from_sql(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// For the database.
+    /// Returns the 32 bytes for the database.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Compares in a time that does not tell how much is equal.
+    /// Compares in constant time.
     pub fn is(&self, other: &Self) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 
-/// A hash of a secret is not shown either: it is what the database is asked for.
+/// Hides the hash too, because a hash is enough to look up the secret's row.
 impl fmt::Debug for SecretHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretHash(…)")
     }
 }
 
-/// A new API token: `panda_` and 64 hex digits.
+/// Generates an API token: `panda_` and 64 hexadecimal digits.
 ///
 /// # Errors
 /// [`KeyError::Random`].
@@ -72,7 +72,7 @@ pub fn api_token() -> Result<SecretString, KeyError> {
     secret(PREFIX)
 }
 
-/// A new value of a session's cookie.
+/// Generates the value of a session cookie.
 ///
 /// # Errors
 /// [`KeyError::Random`].
@@ -80,7 +80,7 @@ pub fn session() -> Result<SecretString, KeyError> {
     secret("pandas_")
 }
 
-/// A new ticket for a stream.
+/// Generates a ticket that opens one event stream.
 ///
 /// # Errors
 /// [`KeyError::Random`].
@@ -88,7 +88,7 @@ pub fn ticket() -> Result<SecretString, KeyError> {
     secret("pandat_")
 }
 
-/// A new secret of an installation, which is shown to none.
+/// Generates a secret of the installation, which never leaves the server.
 ///
 /// # Errors
 /// [`KeyError::Random`].
@@ -103,7 +103,7 @@ fn secret(prefix: &str) -> Result<SecretString, KeyError> {
     Ok(SecretString::from(format!("{prefix}{}", digits.as_str())))
 }
 
-/// The hash of a secret of ours.
+/// Hashes a secret that Panda generated.
 pub fn hash(secret: &SecretString) -> SecretHash {
     SecretHash::of(secret.expose_secret())
 }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_differ_say_what_they_are_and_are_never_shown() {
+    fn tokens_are_unique_prefixed_and_hidden() {
         let (a, b) = (api_token().unwrap(), api_token().unwrap());
         assert!(a.expose_secret().starts_with(PREFIX) && a.expose_secret().len() == PREFIX.len() + 64);
         assert!(!hash(&a).is(&hash(&b)) && hash(&a).is(&hash(&a)));

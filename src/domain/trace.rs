@@ -1,23 +1,23 @@
-//! Which trace a deployment belongs to: ids as W3C Trace Context has them, decided once and kept in the row, so that every replica that works on it
-//! tells of the same trace.
+//! Trace of a deployment: ids as in W3C Trace Context, chosen once and stored in the row, so that every replica that works on the deployment
+//! reports to the same trace.
 
 use sha2::{Digest as _, Sha256};
 
-/// The trace of a deployment.
+/// Trace that a deployment's spans belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// 32 hexadecimal digits, not all zero.
+    /// Trace id: 32 hexadecimal digits, not all zero.
     pub id: String,
-    /// The span of whoever asked for the deployment: 16 hexadecimal digits, not all zero.
+    /// Span of the caller that requested the deployment: 16 hexadecimal digits, not all zero.
     pub parent: Option<String>,
 }
 
 impl Trace {
-    /// What a `traceparent` header says. None when it is not one: a caller's mistake there must not cost it its deployment.
+    /// Parses a `traceparent` header. Returns none for a malformed one, which must not make the caller's deployment fail.
     pub fn of_header(header: &str) -> Option<Self> {
         let mut parts = header.trim().split('-');
         let (version, id, parent, _flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        // Later versions may add parts; this one has none, and `ff` will never be one.
+        // Later versions may add parts; version 00 has exactly four, and `ff` is invalid for ever.
         let known = is_id(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
         let fits =
             known && is_id(id, 32) && is_id(parent, 16) && [id, parent].iter().all(|id| id.bytes().any(|b| b != b'0'));
@@ -25,7 +25,8 @@ impl Trace {
     }
 }
 
-/// The span of an attempt of a deployment. Not drawn, so that whoever works on it, and whoever tells of its end, name the same one.
+/// Returns the span id of an attempt. It is derived, not random, so that every replica that works on the attempt or reports its end uses the
+/// same id.
 pub fn attempt_span(deployment: &str, attempt: i32) -> [u8; 8] {
     let digest = Sha256::digest(format!("panda attempt {attempt} of {deployment}"));
     let mut id = [0; 8];
@@ -44,7 +45,7 @@ mod tests {
     const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
     #[test]
-    fn a_callers_trace_goes_on() {
+    fn continues_the_callers_trace() {
         let expected = Trace { id: ID.to_owned(), parent: Some("00f067aa0ba902b7".to_owned()) };
         for header in [
             format!("00-{ID}-00f067aa0ba902b7-01"),
@@ -56,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_none() {
+    fn ignores_a_malformed_header() {
         for header in [
             String::new(),
             ID.to_owned(),
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn each_attempt_has_a_span_of_its_own_and_always_the_same() {
+    fn span_of_an_attempt_is_unique_and_stable() {
         assert_eq!(attempt_span("dep_1", 1), attempt_span("dep_1", 1));
         assert_ne!(attempt_span("dep_1", 1), attempt_span("dep_1", 2));
         assert_ne!(attempt_span("dep_1", 1), attempt_span("dep_2", 1));

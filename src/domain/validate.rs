@@ -1,18 +1,18 @@
-//! What users may name: the rules of GitHub, git and AWS, each with its remedy.
+//! Validation of names that users give, by the rules of GitHub, Git and AWS. Each error states the rule and the remedy.
 
 use url::{Host, Url};
 
 use super::aws_role::RoleArn;
 use super::text::is_unfit_for_names;
 
-/// Why a field's value is refused: the sentence tells the rule.
-pub type Refusal = String;
+/// Rule that a rejected value breaks, as a predicate without its subject: "must be …".
+pub type BrokenRule = String;
 
-/// A GitHub account or organisation.
+/// Checks the name of a GitHub account or organisation.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn owner(value: &str) -> Result<(), Refusal> {
+pub fn owner(value: &str) -> Result<(), BrokenRule> {
     let ok = (1..=39).contains(&value.len())
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !value.starts_with('-')
@@ -25,11 +25,11 @@ pub fn owner(value: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A GitHub repository name.
+/// Checks the name of a GitHub repository.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn repo(value: &str) -> Result<(), Refusal> {
+pub fn repo(value: &str) -> Result<(), BrokenRule> {
     let ok = (1..=100).contains(&value.len())
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && value != "."
@@ -42,11 +42,11 @@ pub fn repo(value: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A branch name, by the rules of `git check-ref-format`.
+/// Checks the name of a branch, by the rules of `git check-ref-format`.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn branch(value: &str) -> Result<(), Refusal> {
+pub fn branch(value: &str) -> Result<(), BrokenRule> {
     let bad_char = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
     let bad_component =
         |part: &str| part.is_empty() || part.starts_with('.') || part.to_ascii_lowercase().ends_with(".lock");
@@ -61,28 +61,28 @@ pub fn branch(value: &str) -> Result<(), Refusal> {
     if ok {
         Ok(())
     } else {
-        Err("must be a git branch name such as main or feature/login (see git check-ref-format), at most 244 bytes"
+        Err("must be a Git branch name such as main or feature/login (see git check-ref-format), at most 244 bytes"
             .into())
     }
 }
 
-/// A field whose value is refused.
+/// A field whose value was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {rule}")]
 pub struct FieldRefusal {
-    /// The field, as `branch` or `build.secrets[0]`.
+    /// Path of the field, such as `branch` or `build.secrets[0]`.
     pub field: String,
-    /// The rule that it breaks, with the remedy.
-    pub rule: Refusal,
+    /// Rule that the value breaks, with the remedy.
+    pub rule: BrokenRule,
 }
 
 impl FieldRefusal {
-    /// A refusal of `field`.
+    /// Creates the error of `field`; `rule` is a predicate such as "must be …".
     pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { field: field.into(), rule: rule.into() }
     }
 
-    /// The same for a field within the object `parent`.
+    /// Prefixes the field's path with the object `parent`.
     #[must_use]
     pub fn within(mut self, parent: &str) -> Self {
         self.field = format!("{parent}.{}", self.field);
@@ -90,20 +90,20 @@ impl FieldRefusal {
     }
 }
 
-/// A tag's name, by the rules of `git check-ref-format`, without `refs/tags/`.
+/// Checks the name of a tag, by the rules of `git check-ref-format`, without `refs/tags/`.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn tag(value: &str) -> Result<(), Refusal> {
+pub fn tag(value: &str) -> Result<(), BrokenRule> {
     branch(value)
-        .map_err(|_| "must be a git tag such as v1.2.0 (see git check-ref-format), at most 244 bytes".to_owned())
+        .map_err(|_| "must be a Git tag such as v1.2.0 (see git check-ref-format), at most 244 bytes".to_owned())
 }
 
-/// A commit's full id. GitHub has commits by SHA-1 alone; an abbreviation may become ambiguous.
+/// Checks the full id of a commit. GitHub uses SHA-1 only. An abbreviation is rejected, because it may become ambiguous.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn commit(value: &str) -> Result<(), Refusal> {
+pub fn commit(value: &str) -> Result<(), BrokenRule> {
     if value.len() == 40 && value.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(())
     } else {
@@ -111,16 +111,16 @@ pub fn commit(value: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Why somebody deploys, in their own words.
+/// Checks the caller's reason for a deployment, a free text.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn reason(value: &str) -> Result<(), Refusal> {
+pub fn reason(value: &str) -> Result<(), BrokenRule> {
     if (1..=MAX_REASON).contains(&value.chars().count()) && !value.contains(is_unfit_for_names) {
         Ok(())
     } else {
         Err(format!(
-            "must be 1 to {MAX_REASON} characters, none of them a control character, a line break, invisible or one that turns the direction of reading"
+            "must be 1 to {MAX_REASON} characters, without line breaks and without control, invisible or text-direction characters"
         ))
     }
 }
@@ -128,7 +128,7 @@ pub fn reason(value: &str) -> Result<(), Refusal> {
 /// Longest reason, in characters.
 const MAX_REASON: usize = 500;
 
-/// Regions of AWS, `aws`, `aws-cn` and `aws-us-gov`: what a typing error must not pass.
+/// Regions of the partitions `aws`, `aws-cn` and `aws-us-gov`. The list catches typing errors.
 const REGIONS: &[&str] = &[
     "af-south-1",
     "ap-east-1",
@@ -170,11 +170,11 @@ const REGIONS: &[&str] = &[
     "us-west-2",
 ];
 
-/// An AWS region; `extra` are regions that the operator allows beside the known ones.
+/// Checks an AWS region. `extra` are regions that the operator allows in addition to the known ones.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn region(value: &str, extra: &[String]) -> Result<(), Refusal> {
+pub fn region(value: &str, extra: &[String]) -> Result<(), BrokenRule> {
     if REGIONS.contains(&value) || extra.iter().any(|known| known == value) {
         Ok(())
     } else {
@@ -183,11 +183,11 @@ pub fn region(value: &str, extra: &[String]) -> Result<(), Refusal> {
     }
 }
 
-/// An access key id.
+/// Checks an AWS access key id.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn access_key_id(value: &str) -> Result<(), Refusal> {
+pub fn access_key_id(value: &str) -> Result<(), BrokenRule> {
     if (16..=128).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         Ok(())
     } else {
@@ -195,11 +195,11 @@ pub fn access_key_id(value: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A secret that goes into a header (a token, a secret key): visible ASCII only.
+/// Checks a secret that is sent in a header (a token, a secret key): visible ASCII only.
 ///
 /// # Errors
 /// The rule that it breaks; never the value.
-pub fn secret(value: &str, max_len: usize) -> Result<(), Refusal> {
+pub fn secret(value: &str, max_len: usize) -> Result<(), BrokenRule> {
     if !value.is_empty() && value.len() <= max_len && value.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(())
     } else {
@@ -207,19 +207,19 @@ pub fn secret(value: &str, max_len: usize) -> Result<(), Refusal> {
     }
 }
 
-/// An IAM role's ARN.
+/// Checks the ARN of an IAM role.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn role_arn(value: &str) -> Result<(), Refusal> {
+pub fn role_arn(value: &str) -> Result<(), BrokenRule> {
     RoleArn::parse(value).map(|_| ())
 }
 
-/// An address that a token is sent to: `https`, or `http` when it is on this machine, where nobody is in between; no user or password.
+/// Checks an address that receives a token: `https`, or `http` on this machine, where no network is in between; no user or password.
 ///
 /// # Errors
 /// The rule that it breaks; never the address.
-pub fn private_url(url: &Url) -> Result<(), Refusal> {
+pub fn private_url(url: &Url) -> Result<(), BrokenRule> {
     let is_here = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -228,7 +228,7 @@ pub fn private_url(url: &Url) -> Result<(), Refusal> {
     };
     if !(url.scheme() == "https" && url.has_host() || url.scheme() == "http" && is_here) {
         return Err(
-            "must begin with https:// (http:// is for this machine only: tokens would be readable on the way)".into()
+            "must begin with https:// (http:// only for this machine: tokens would be readable on the network)".into(),
         );
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_real_things_pass() {
+    fn accepts_real_names() {
         for ok in ["a", "acme-inc", "A1"] {
             owner(ok).unwrap();
         }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_mean_something_else_are_refused() {
+    fn rejects_ambiguous_names() {
         for bad in ["", "-a", "a-", "a/b", "a b", "ünï", &"x".repeat(40), "a;rm"] {
             assert!(owner(bad).is_err(), "{bad:?}");
         }
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_sent_over_https_or_not_off_this_machine() {
+    fn private_url_requires_https_or_this_machine() {
         for ok in
             ["https://github.com", "http://127.0.0.1:3000/x", "http://localhost:1", "http://[::1]/", "http://127.1/"]
         {

@@ -1,24 +1,24 @@
-//! The form of every successful answer.
+//! The JSON envelope of every successful response.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A successful answer.
+/// Body of every successful response.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Envelope<T> {
-    /// Always 200.
+    /// Always 200, the HTTP status.
     #[schema(example = 200)]
     pub code: u16,
-    /// What was done, in words for people.
+    /// Human-readable summary, in Korean.
     pub message: String,
-    /// The answer.
+    /// Result of the request.
     pub data: T,
 }
 
 impl<T> Envelope<T> {
-    /// `data` with its message.
+    /// Wraps `data` with the message and the code 200.
     pub fn new(message: &str, data: T) -> Self {
         Self { code: 200, message: message.to_owned(), data }
     }

@@ -1,4 +1,4 @@
-//! The header `Idempotency-Key`: a request that is sent again under its key gets the first answer and has no further effect.
+//! The header `Idempotency-Key`: repeating a request with the same key returns the first response and has no further effect.
 
 use std::convert::Infallible;
 
@@ -8,29 +8,33 @@ use axum::http::request::Parts;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::error::ApiError;
 use crate::db::Db;
-use crate::db::idempotency::{IdempotencyKey, Kept};
+use crate::db::idempotency::{IdempotencyKey, KeyState};
 use crate::domain::principal::Caller;
+use crate::http::error::ApiError;
+use crate::http::error::input::InputError;
 
 /// Longest key, in characters.
 const MAX_KEY: usize = 255;
 
-/// The header as it came: [`KeyHeader::of`] looks at it once the meaning of the request is known.
+/// The raw header. [`IdempotencyKeyHeader::key_for`] validates it once the request is parsed.
 #[derive(Debug)]
-pub struct KeyHeader(Option<HeaderValue>);
+pub struct IdempotencyKeyHeader(Option<HeaderValue>);
 
-/// The answer of the request that came with this key before; none when it is the first, or has no key.
+/// The stored response of an earlier request with this key; none for the first request and without a key.
+///
+/// # Errors
+/// [`InputError::IdempotencyKeyReused`] when the key came with another request.
 pub async fn kept_answer(db: &Db, key: Option<&IdempotencyKey>) -> Result<Option<Value>, ApiError> {
     let Some(key) = key else { return Ok(None) };
-    match db.kept_answer(key).await? {
-        Kept::Free => Ok(None),
-        Kept::Repeated(answer) => Ok(Some(answer)),
-        Kept::Reused => Err(ApiError::IdempotencyKeyReused),
+    match db.stored_answer(key).await? {
+        KeyState::Unused => Ok(None),
+        KeyState::Replayed(answer) => Ok(Some(answer)),
+        KeyState::Reused => Err(InputError::IdempotencyKeyReused.into()),
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for KeyHeader {
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKeyHeader {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
@@ -38,10 +42,13 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyHeader {
     }
 }
 
-impl KeyHeader {
-    /// The key of a request of `caller` to `path` (with its method), whose meaning is `request`; none when the client gave none. Of the
-    /// fields, not of the bytes: another order or other spaces are the same request. Of the caller: the key of another is another.
-    pub fn of(self, caller: &Caller, path: &str, request: &Value) -> Result<Option<IdempotencyKey>, ApiError> {
+impl IdempotencyKeyHeader {
+    /// The key of a request by `caller` to `path` (method included) with the fields `request`; none when the header is absent. The hash covers the
+    /// parsed fields, so order and white space do not matter. The scope includes the caller, so equal keys of two callers do not collide.
+    ///
+    /// # Errors
+    /// [`InputError::Field`] for an invalid key.
+    pub fn key_for(self, caller: &Caller, path: &str, request: &Value) -> Result<Option<IdempotencyKey>, ApiError> {
         let Some(key) = self.0 else { return Ok(None) };
         match key.to_str() {
             Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(IdempotencyKey {

@@ -1,41 +1,24 @@
-//! The API: one endpoint a file, path = URL. May use `domain` and `db`; `clients` only for the reading checks of connecting.
+//! The HTTP API. `routes` has one file an endpoint, whose path is its URL; `middleware` wraps every request; `auth` authenticates callers; `sse`
+//! streams events; `server` accepts connections; `error` turns failures into problems (RFC 9457).
 //!
-//! Handlers write wishes and nothing else: a new row, `switch_requested_at`. Whatever a wish causes is the reconciler's work, so a
-//! process may die on any line here: either the wish is committed, or the client has no answer and asks again.
+//! Handlers only write commands to the database: a new row, `switch_requested_at`. The reconciler carries them out, so a process may die on any
+//! line here: either the command is committed, or the client has no answer and repeats the request. `clients` are used only for the read-only
+//! checks when a caller connects GitHub or AWS.
 //!
-//! Each endpoint's file has the same headings: what it takes, what it answers, the handler.
+//! Each endpoint's file has the same sections: request, response, handler.
 
-mod api_docs;
-pub mod audit;
 pub mod auth;
-pub mod caller_limit;
-pub mod client;
-pub mod connect;
-pub mod connections;
-pub mod deploy;
-mod door;
 pub mod envelope;
 pub mod error;
-pub mod events;
 pub mod extract;
-pub mod healthz;
-pub mod hub;
 pub mod idempotency;
-pub mod log;
-pub mod maintenance;
-mod metrics;
 pub mod middleware;
-mod object;
-pub mod oidc;
-pub mod problem;
-pub mod readyz;
-pub mod reports;
-pub mod revocations;
-pub mod schedules;
-mod schema_gate;
+pub mod pagination;
+pub mod routes;
+mod schema_check;
 pub mod server;
-pub mod session;
-pub mod stream;
+pub mod sse;
+mod strict_object;
 
 use std::sync::Arc;
 
@@ -49,78 +32,83 @@ use crate::clients::aws::Aws;
 use crate::clients::github::GitHub;
 use crate::config::HttpConfig;
 use crate::db::Db;
-use crate::domain::maintenance::Rule;
+use crate::domain::maintenance::RetentionRule;
 use crate::domain::names::Names;
+use crate::http::error::server::ServerError;
 use crate::metrics::Metrics;
-pub use api_docs::document;
 pub use auth::{Auth, AuthOptions};
-use caller_limit::CallerLimit;
 pub use error::ApiError;
-pub use hub::Hub;
+use middleware::audit_refusals;
+use middleware::caller_limit::CallerLimit;
+use routes::openapi;
+pub use routes::openapi::document;
 pub use server::tls::{Tls, TlsError};
 pub use server::{limits, listen, serve};
-pub use stream::seats::Seats;
+pub use sse::hub::Hub;
+pub use sse::stream::permits::StreamPermits;
 
-/// Most bytes of a request's body.
+/// Largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
-/// What handlers work with: cheap to clone.
+/// State shared by all handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct ApiState {
-    /// The database.
+    /// Queries, with a bounded share of the connections.
     pub db: Db,
-    /// Who may what.
+    /// Authenticates callers by token, session or ticket.
     pub auth: Auth,
-    /// Where event streams wait.
+    /// Delivers new events to the streams.
     pub hub: Hub,
-    /// GitHub, asked when connecting.
+    /// Checks a repository and token when a caller connects them.
     pub github: Arc<GitHub>,
-    /// AWS, asked when connecting.
+    /// Checks credentials and roles when a caller connects them.
     pub aws: Aws,
-    /// Names in AWS.
+    /// Derives the names of AWS resources.
     pub names: Arc<Names>,
-    /// Name of the step with which a deployment begins.
+    /// Name of the first step of a deployment.
     pub first_step: &'static str,
-    /// Name of the step with which every attempt after the first begins.
+    /// Name of the first step of every retry.
     pub retry_step: &'static str,
-    /// What `/metrics` shows.
+    /// Metrics that `/metrics` exports.
     pub metrics: Metrics,
-    /// Settings of the API.
+    /// Options of the API.
     pub config: Arc<HttpConfig>,
-    /// What is removed with time.
-    pub retention: Arc<Vec<Rule>>,
-    /// Told when somebody asked for a run of maintenance.
+    /// Retention rules of all kinds of data.
+    pub retention: Arc<Vec<RetentionRule>>,
+    /// Notified when a caller requests a maintenance run.
     pub maintenance: Arc<Notify>,
-    /// What is logged.
+    /// Access to the log filter.
     pub log: LogControl,
-    /// Reports of one caller at once.
+    /// Limits the concurrent reports of each caller.
     pub reports: CallerLimit,
-    /// Places for event streams.
-    pub seats: Seats,
-    /// Cancelled when the process is to end: streams close, and readiness is taken back.
+    /// Limits the concurrent reads of stored events of each caller.
+    pub replays: CallerLimit,
+    /// Limits on open event streams.
+    pub stream_permits: StreamPermits,
+    /// Cancelled on shutdown: streams close, and readiness turns false.
     pub shutdown: CancellationToken,
 }
 
-/// What handlers need to know of the log.
+/// Access of handlers to the log filter.
 #[derive(Clone, Debug)]
 pub struct LogControl {
-    /// The filter that rules while nobody sets another.
+    /// Filter from the configuration, in force while the database has no other.
     pub own: &'static str,
-    /// Told when somebody sets one.
-    pub asked: Arc<Notify>,
+    /// Notified when a caller changes the filter.
+    pub changed: Arc<Notify>,
 }
 
-/// The whole API. Called within a runtime: refusals are counted by a task.
+/// Builds the whole API. Must be called within a Tokio runtime, because it spawns the task that records refusals.
 pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
-    let (routes, document) = api_docs::parts();
-    let refusals = audit::Refusals::start(state.db.clone(), state.shutdown.clone());
+    let (routes, document) = openapi::routes_and_document();
+    let refusals = audit_refusals::RefusalRecorder::start(state.db.clone(), state.shutdown.clone());
     let app = routes
-        .merge(api_docs::browser(document))
-        .fallback(async || ApiError::RouteNotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(from_fn_with_state(refusals, audit::keep_refusals))
-        .layer(from_fn_with_state(state.clone(), schema_gate::guard))
+        .merge(openapi::swagger_ui(document))
+        .fallback(async || ApiError::from(ServerError::RouteNotFound))
+        .method_not_allowed_fallback(async || ApiError::from(ServerError::MethodNotAllowed))
+        .layer(from_fn_with_state(refusals, audit_refusals::record_refusal))
+        .layer(from_fn_with_state(state.clone(), schema_check::require_schema))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state);
     middleware::wrap(app, &config)

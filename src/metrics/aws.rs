@@ -1,4 +1,4 @@
-//! What is asked of AWS.
+//! Metrics of calls to AWS.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Seconds: a fast answer, the usual, slow, and the time limit.
+/// Histogram buckets in seconds, from a fast response to the time limit.
 const BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
-/// The calls that are made, so that each has its series from the start. The SDK takes roles (sts:AssumeRole) by a client of its own, which
-/// nobody can look into.
+/// All calls that Panda makes, so that each has its series from the start. `sts:AssumeRole` is counted although the SDK assumes roles with an
+/// internal client, whose requests cannot be observed.
 const CALLS: [&str; 25] = [
     "codedeploy:BatchGetDeploymentTargets",
     "codedeploy:ContinueDeployment",
@@ -41,16 +41,16 @@ const CALLS: [&str; 25] = [
     "sts:GetCallerIdentity",
 ];
 
-/// What became of a request.
+/// Result of a request to AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
-    /// It was done.
+    /// AWS answered with success.
     Done,
-    /// Too many of them.
+    /// AWS rejected the request because of its rate limit.
     Throttled,
-    /// Nobody answered, or the answer was a fault of theirs.
+    /// AWS did not respond, or responded with a server error.
     Unavailable,
-    /// It was answered with an error of ours, or with one that is an answer too (there is none, it is there already).
+    /// AWS responded with a client error. Some are expected results, such as "not found" or "already exists".
     Refused,
 }
 
@@ -77,7 +77,7 @@ struct Call {
     call: String,
 }
 
-/// Requests to AWS, by call: cheap to clone.
+/// Metrics of calls to AWS, by call. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct AwsCalls {
     requests: Family<Request, Counter>,
@@ -107,24 +107,24 @@ impl AwsCalls {
         let new = Self::default();
         registry.register(
             "aws_requests",
-            "Requests to AWS, each try of a call counted, by what became of them: done, throttled, unavailable, refused",
+            "Requests to AWS, including each retry of a call, by outcome: done, throttled, unavailable, refused",
             new.requests.clone(),
         );
         registry.register_with_unit(
             "aws_call",
-            "How long calls to AWS took, their tries and the waits between them included",
+            "Duration of calls to AWS, including retries and the delays between them",
             Unit::Seconds,
             new.seconds.clone(),
         );
         new
     }
 
-    /// Records one try.
+    /// Counts one request, which may be a retry.
     pub fn tried(&self, call: &str, outcome: CallOutcome) {
         self.requests.get_or_create(&Request { call: call.to_owned(), outcome }).inc();
     }
 
-    /// Records a call that has ended.
+    /// Records the duration of a finished call with all its retries.
     pub fn ended(&self, call: &str, took: Duration) {
         self.seconds.get_or_create(&Call { call: call.to_owned() }).observe(took.as_secs_f64());
     }
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// What the clients' source asks of AWS, as the SDK names it: `self.client.put_rule()` of `aws_sdk_eventbridge` is `events:PutRule`.
+    /// Collects the calls in the source of the clients: `self.client.put_rule()` of `aws_sdk_eventbridge` is `events:PutRule`.
     fn called() -> BTreeSet<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/clients/aws");
         let mut called = BTreeSet::new();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_calls_that_have_series_are_those_that_are_made() {
+    fn every_call_in_the_source_has_a_series() {
         pretty_assertions::assert_eq!(called(), CALLS.iter().map(|&call| call.to_owned()).collect());
     }
 }

@@ -1,4 +1,4 @@
-//! Builds.
+//! Metrics of builders and builds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,18 +11,18 @@ use prometheus_client::registry::Registry;
 
 use crate::domain::failure::BuildFault;
 
-/// The builder, and what it did.
+/// Metrics of builders and builds. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct BuildMetrics {
-    builder: Family<OfBuilder, Gauge>,
-    /// What is shown of each builder, by its name: another version replaces it.
-    shown: Arc<Mutex<HashMap<String, OfBuilder>>>,
-    steps: Family<OfStep, Counter>,
-    faults: Family<OfFault, Counter>,
+    builder: Family<BuilderLabels, Gauge>,
+    /// Current labels of each builder, by its name. A change of version replaces the builder's series.
+    shown: Arc<Mutex<HashMap<String, BuilderLabels>>>,
+    steps: Family<StepLabels, Counter>,
+    faults: Family<FaultLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfBuilder {
+struct BuilderLabels {
     builder: String,
     kind: &'static str,
     version: String,
@@ -30,20 +30,20 @@ struct OfBuilder {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfStep {
+struct StepLabels {
     cached: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfFault {
+struct FaultLabels {
     fault: &'static str,
 }
 
-fn unknown() -> OfBuilder {
-    OfBuilder { builder: "default".to_owned(), kind: "unknown", version: String::new(), enforces: "" }
+fn unknown() -> BuilderLabels {
+    BuilderLabels { builder: "default".to_owned(), kind: "unknown", version: String::new(), enforces: "" }
 }
 
-/// Counts for nobody to see, as in a command that builds once.
+/// Metrics of a separate registry that is never served, for a command that builds once.
 impl Default for BuildMetrics {
     fn default() -> Self {
         Self::register(&mut Registry::default())
@@ -60,45 +60,39 @@ impl BuildMetrics {
         };
         registry.register(
             "builder_info",
-            "1 for each builder in use: name, kind, version, limits that it enforces",
+            "1 for each builder in use, with its name, kind, version and enforced limits",
             new.builder.clone(),
         );
-        registry.register(
-            "build_steps",
-            "Steps of BuildKit builds, by whether the result came from the cache",
-            new.steps.clone(),
-        );
-        registry.register("build_faults", "Builds that failed, by whose fault", new.faults.clone());
-        // There from the start, and replaced once a builder answered.
+        registry.register("build_steps", "Steps of BuildKit builds, by use of the cache", new.steps.clone());
+        registry.register("build_faults", "Failed builds, by responsible party", new.faults.clone());
+        // Placeholder series, replaced when a builder first responds.
         new.builder.get_or_create(&unknown()).set(0);
         for cached in ["true", "false"] {
-            drop(new.steps.get_or_create(&OfStep { cached }));
+            drop(new.steps.get_or_create(&StepLabels { cached }));
         }
         for fault in BuildFault::ALL {
-            drop(new.faults.get_or_create(&OfFault { fault: fault.as_str() }));
+            drop(new.faults.get_or_create(&FaultLabels { fault: fault.as_str() }));
         }
         new
     }
 
-    /// Records what the builder `name` is, in place of what it was.
+    /// Sets the labels of the builder `name`, and removes its previous series.
     pub fn set_builder(&self, name: &str, kind: &'static str, version: String, enforces: &'static str) {
-        let now = OfBuilder { builder: name.to_owned(), kind, version, enforces };
+        let now = BuilderLabels { builder: name.to_owned(), kind, version, enforces };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = shown.insert(name.to_owned(), now.clone());
-        if let Some(before) = before.filter(|before| *before != now) {
-            self.builder.remove(&before);
+        let previous = shown.insert(name.to_owned(), now.clone());
+        if let Some(previous) = previous.filter(|previous| *previous != now) {
+            self.builder.remove(&previous);
         }
         self.builder.remove(&unknown());
         self.builder.get_or_create(&now).set(1);
     }
 
-    /// Records a build that failed.
-    pub fn fault(&self, fault: BuildFault) {
-        self.faults.get_or_create(&OfFault { fault: fault.as_str() }).inc();
+    pub(crate) fn fault(&self, fault: BuildFault) {
+        self.faults.get_or_create(&FaultLabels { fault: fault.as_str() }).inc();
     }
 
-    /// Records a step that ended.
-    pub fn step(&self, cached: bool) {
-        self.steps.get_or_create(&OfStep { cached: if cached { "true" } else { "false" } }).inc();
+    pub(crate) fn step(&self, cached: bool) {
+        self.steps.get_or_create(&StepLabels { cached: if cached { "true" } else { "false" } }).inc();
     }
 }

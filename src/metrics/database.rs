@@ -1,4 +1,4 @@
-//! Connections to the database, by class of work.
+//! Metrics of database connections, by class of work.
 
 use std::sync::atomic::AtomicU64;
 
@@ -11,23 +11,23 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::domain::connection_class::{Class, Usage};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfUse {
+struct UseLabels {
     class: &'static str,
     state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfClass {
+struct ClassLabels {
     class: &'static str,
 }
 
-/// See the module: cheap to clone.
+/// Metrics of database connections. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct DatabaseMetrics {
-    connections: Family<OfUse, Gauge>,
-    waiting: Family<OfClass, Gauge>,
-    rejected: Family<OfClass, Counter>,
-    waited: Family<OfClass, Counter<f64, AtomicU64>>,
+    connections: Family<UseLabels, Gauge>,
+    waiting: Family<ClassLabels, Gauge>,
+    rejected: Family<ClassLabels, Counter>,
+    waited: Family<ClassLabels, Counter<f64, AtomicU64>>,
     trouble: Gauge,
 }
 
@@ -42,48 +42,52 @@ impl DatabaseMetrics {
         };
         registry.register(
             "database_connections",
-            "Connections to Postgres by class of work and state: used, idle",
+            "Connections to Postgres, by class of work and state (used, idle)",
             new.connections.clone(),
         );
-        registry.register("database_waiting", "Callers that wait for a connection of their class", new.waiting.clone());
+        registry.register(
+            "database_waiting",
+            "Callers waiting for a connection, by class of work",
+            new.waiting.clone(),
+        );
         registry.register(
             "database_rejected",
-            "Callers that waited in vain for a connection of their class",
+            "Callers that timed out waiting for a connection, by class of work",
             new.rejected.clone(),
         );
         registry.register_with_unit(
             "database_wait",
-            "Time that callers have waited for a connection of their class",
+            "Total time that callers waited for a connection, by class of work",
             Unit::Seconds,
             new.waited.clone(),
         );
         registry.register(
             "database_trouble",
-            "1 while this replica cannot write to the database, as its last heartbeat found; 0 otherwise",
+            "1 if this replica's last heartbeat could not write to the database, otherwise 0",
             new.trouble.clone(),
         );
         for class in Class::ALL {
             let class = class.as_str();
             for state in ["used", "idle"] {
-                drop(new.connections.get_or_create(&OfUse { class, state }));
+                drop(new.connections.get_or_create(&UseLabels { class, state }));
             }
-            drop(new.waiting.get_or_create(&OfClass { class }));
-            drop(new.rejected.get_or_create(&OfClass { class }));
-            drop(new.waited.get_or_create(&OfClass { class }));
+            drop(new.waiting.get_or_create(&ClassLabels { class }));
+            drop(new.rejected.get_or_create(&ClassLabels { class }));
+            drop(new.waited.get_or_create(&ClassLabels { class }));
         }
         new
     }
 
-    /// Records what each class uses and waits for.
+    /// Updates the metrics of each class when they are scraped.
     pub fn set(&self, usage: &[Usage]) {
         for usage in usage {
             let class = usage.class.as_str();
             for (state, count) in [("used", usage.used), ("idle", usage.idle)] {
-                self.connections.get_or_create(&OfUse { class, state }).set(gauge(count));
+                self.connections.get_or_create(&UseLabels { class, state }).set(gauge(count));
             }
-            let of = OfClass { class };
+            let of = ClassLabels { class };
             self.waiting.get_or_create(&of).set(gauge(usage.waiting));
-            // The counts are kept with the connections: what is new since the last scrape is added.
+            // The pool keeps running totals: add the difference since the last scrape.
             let rejected = self.rejected.get_or_create(&of);
             rejected.inc_by(usage.rejected.saturating_sub(rejected.get()));
             let waited = self.waited.get_or_create(&of);
@@ -91,7 +95,7 @@ impl DatabaseMetrics {
         }
     }
 
-    /// Records whether the last heartbeat met trouble.
+    /// Sets the result of the last heartbeat.
     pub fn set_trouble(&self, trouble: bool) {
         self.trouble.set(i64::from(trouble));
     }

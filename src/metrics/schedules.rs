@@ -1,4 +1,4 @@
-//! Schedules.
+//! Metrics of due schedules and their runs.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::domain::permission::Ended;
+use crate::domain::permission::PermissionEnd;
 
-/// See the module: cheap to clone.
+/// Metrics of the schedules that this replica runs. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct ScheduleMetrics {
     overdue_seconds: Gauge<f64, AtomicU64>,
@@ -21,7 +21,7 @@ pub struct ScheduleMetrics {
 impl ScheduleMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let new = Self { overdue_seconds: Gauge::default(), runs: Family::default(), stopped: Family::default() };
-        for code in Ended::CODES {
+        for code in PermissionEnd::CODES {
             drop(new.stopped.get_or_create(&[("code", code)]));
         }
         for result in ["started", "refused", "failed", "skipped"] {
@@ -29,33 +29,33 @@ impl ScheduleMetrics {
         }
         registry.register(
             "schedules_overdue_seconds",
-            "For how long the schedule that has been due for longest has been so; 0 when none is",
+            "Time since the most overdue schedule was due; 0 if none is overdue",
             new.overdue_seconds.clone(),
         );
         registry.register(
             "schedule_runs",
-            "Times of schedules that this replica dealt with, by what became of them",
+            "Due times of schedules handled by this replica, by result",
             new.runs.clone(),
         );
         registry.register(
             "schedules_stopped",
-            "Schedules that this replica stopped because their permission had ended, by code",
+            "Schedules that this replica stopped because their permission ended, by code",
             new.stopped.clone(),
         );
         new
     }
 
-    /// Records for how long a schedule has been due.
-    pub fn set_overdue(&self, since: Duration) {
-        self.overdue_seconds.set(since.as_secs_f64());
+    /// Sets the time since the most overdue schedule was due.
+    pub fn set_overdue(&self, overdue: Duration) {
+        self.overdue_seconds.set(overdue.as_secs_f64());
     }
 
-    /// Counts a schedule that stopped because its permission had ended.
+    /// Counts a schedule that was stopped because its permission ended.
     pub fn stopped(&self, code: &'static str) {
         self.stopped.get_or_create(&[("code", code)]).inc();
     }
 
-    /// Counts what became of a time of a schedule: `started`, `refused`, `failed` or `skipped`.
+    /// Counts a handled due time of a schedule. `result` is `started`, `refused`, `failed` or `skipped`.
     pub fn ran(&self, result: &'static str) {
         self.runs.get_or_create(&[("result", result)]).inc();
     }

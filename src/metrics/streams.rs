@@ -1,4 +1,4 @@
-//! Event streams, and what feeds them.
+//! Metrics of event streams and of the LISTEN connections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,37 +10,37 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Seconds from being told of events to having them ready to be sent.
+/// Histogram buckets in seconds, from the notification of new events to their frames being ready.
 const LAG_BUCKETS: [f64; 8] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfListener {
+struct ListenerLabels {
     listener: &'static str,
 }
 
-/// What a connection listens for.
+/// Purpose of a LISTEN connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listener {
-    /// Events, for streams.
+pub enum ListenPurpose {
+    /// New events for the streams, on the channel `panda_events`.
     Events,
-    /// Work, for the reconciler.
+    /// New work for the reconciler, on the channel `panda_work`.
     Work,
 }
 
-impl Listener {
-    fn label(self) -> OfListener {
-        OfListener { listener: if self == Self::Events { "events" } else { "work" } }
+impl ListenPurpose {
+    fn label(self) -> ListenerLabels {
+        ListenerLabels { listener: if self == Self::Events { "events" } else { "work" } }
     }
 }
 
-/// See the module: cheap to clone.
+/// Metrics of event streams and LISTEN connections. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct StreamMetrics {
     open: Gauge,
     bytes: Counter,
     lag: Histogram,
     held_back_seconds: Gauge<f64, AtomicU64>,
-    reconnects: Family<OfListener, Counter>,
+    reconnects: Family<ListenerLabels, Counter>,
 }
 
 impl StreamMetrics {
@@ -52,48 +52,53 @@ impl StreamMetrics {
             held_back_seconds: Gauge::default(),
             reconnects: Family::default(),
         };
-        for listener in [Listener::Events, Listener::Work] {
+        for listener in [ListenPurpose::Events, ListenPurpose::Work] {
             drop(new.reconnects.get_or_create(&listener.label()));
         }
-        registry.register("streams", "Event streams that are open", new.open.clone());
-        registry.register_with_unit("stream", "What was handed to event streams", Unit::Bytes, new.bytes.clone());
+        registry.register("streams", "Open event streams", new.open.clone());
+        registry.register_with_unit(
+            "stream",
+            "Total size of the data sent to event streams",
+            Unit::Bytes,
+            new.bytes.clone(),
+        );
         registry.register_with_unit(
             "hub_lag",
-            "From being told that a deployment has new events to having them ready for its streams",
+            "Time from the notification that a deployment has new events until they are ready for its streams",
             Unit::Seconds,
             new.lag.clone(),
         );
         registry.register(
             "events_held_back_seconds",
-            "For how long the stream of all deployments has been waiting for a writing transaction to end; 0 when it does not",
+            "Time that the stream of all deployments has been waiting for an older transaction to end; 0 if it is not waiting",
             new.held_back_seconds.clone(),
         );
         registry.register(
             "listener_reconnects",
-            "LISTEN connections that broke off, by what they listen for: events or work. What they would have told is found a second later",
+            "Lost LISTEN connections, by purpose (events, work); the polling every second finds what they missed",
             new.reconnects.clone(),
         );
         new
     }
 
-    /// Records how many are open, and the bytes that all were handed so far.
+    /// Sets the number of open streams, and the total of bytes sent.
     pub fn set(&self, open: usize, bytes: u64) {
         self.open.set(i64::try_from(open).unwrap_or(i64::MAX));
         self.bytes.inner().store(bytes, Ordering::Relaxed);
     }
 
-    /// Records a reading.
-    pub fn read(&self, took: Duration) {
+    /// Records the duration of one read of a deployment's events.
+    pub fn record_read(&self, took: Duration) {
         self.lag.observe(took.as_secs_f64());
     }
 
-    /// Records for how long a committed event has been waiting for older transactions.
+    /// Sets the time that committed events have been waiting for older transactions.
     pub fn set_held_back(&self, wait: Duration) {
         self.held_back_seconds.set(wait.as_secs_f64());
     }
 
-    /// Records a listener's end.
-    pub fn reconnects(&self, listener: Listener) {
+    /// Counts a lost LISTEN connection.
+    pub fn reconnected(&self, listener: ListenPurpose) {
         self.reconnects.get_or_create(&listener.label()).inc();
     }
 }

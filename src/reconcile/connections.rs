@@ -1,4 +1,4 @@
-//! The connections of deployments: of many, read at once, and of one whose were not among them.
+//! Reads the connections of deployments: of all claimed deployments in one query, or of a single deployment that the query missed.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::domain::backoff;
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::failure::ErrorCode;
 
-/// What was read, by id. Held no longer than it takes to start the tasks: a connection may be replaced at any time.
+/// Connections by id. Dropped once the tasks are started: a connection may be replaced at any time.
 #[derive(Default)]
 pub(super) struct Connections {
     github: HashMap<String, GithubConnection>,
@@ -18,7 +18,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Those that `rows` name, as far as they are there.
+    /// Reads the connections that `rows` name. Missing or unreadable ones are left out.
     pub(super) async fn of(db: &Db, rows: &[Deployment]) -> Result<Self, DbError> {
         let ids = |id: fn(&Deployment) -> &String| {
             let mut ids: Vec<String> = rows.iter().map(|row| id(row).clone()).collect();
@@ -28,14 +28,14 @@ impl Connections {
         };
         let github = db.github_connections_of(&ids(|row| &row.github_connection_id)).await?;
         let aws = db.aws_connections_of(&ids(|row| &row.aws_connection_id)).await?;
-        // What cannot be read now is left out: the task of whoever needs it reads it again, and says so.
+        // The driver of a deployment whose connection is left out reads it again and logs the error.
         Ok(Self {
-            github: github.into_iter().flatten().map(|one| (one.id.clone(), one)).collect(),
-            aws: aws.into_iter().flatten().map(|one| (one.id.clone(), one)).collect(),
+            github: github.into_iter().flatten().map(|connection| (connection.id.clone(), connection)).collect(),
+            aws: aws.into_iter().flatten().map(|connection| (connection.id.clone(), connection)).collect(),
         })
     }
 
-    /// Both of `deployment`; none when one is not there.
+    /// Both connections of `deployment`; `None` when one is missing.
     pub(super) fn get(&self, deployment: &Deployment) -> Option<(GithubConnection, AwsConnection)> {
         let github = self.github.get(&deployment.github_connection_id)?;
         let aws = self.aws.get(&deployment.aws_connection_id)?;
@@ -44,7 +44,7 @@ impl Connections {
 }
 
 impl Driver {
-    /// The deployment's connections as they are now, when one of them has other credentials than `used`: an error may be due to those.
+    /// The deployment's present connections, if one of them has other credentials than `used`: the old ones may have caused the error.
     pub(super) async fn renewed(
         &self,
         deployment: &Deployment,
@@ -62,7 +62,7 @@ impl Driver {
         }
     }
 
-    /// The connections that the deployment names; fails it when one is gone.
+    /// Reads the deployment's connections, and retries while the database fails. Fails the deployment when a connection no longer exists.
     pub(super) async fn connections(
         &mut self,
         deployment: &mut Deployment,
@@ -77,11 +77,12 @@ impl Driver {
             match (github, aws) {
                 (Ok(Some(github)), Ok(Some(aws))) => return Some((github, aws)),
                 (Ok(None), Ok(_)) | (Ok(_), Ok(None)) => {
-                    self.fail(deployment, ErrorCode::ConnectionUnusable, "it was removed").await;
+                    self.fail(deployment, ErrorCode::ConnectionUnusable, "a connection of the deployment was removed")
+                        .await;
                     return None;
                 }
                 (Err(error), _) | (_, Err(error)) => {
-                    tracing::warn!(%error, step = deployment.step, "the connections could not be read yet");
+                    tracing::warn!(%error, step = deployment.step, "connections of the deployment not read, retrying");
                 }
             }
             tries += 1;

@@ -1,4 +1,5 @@
-//! Drives one deployment: runs its step, commits the outcome, goes on, until it is finished, a person's turn, or another's.
+//! Drives one deployment: runs its step, commits the outcome and continues, until the deployment is finished, awaits approval, or belongs to
+//! another replica.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,11 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::limits::{LOCK_RETRY, MAX_REFUSALS, RETRY_BASE, RETRY_CAP, SUSPICIOUS_CLAIMS};
-use super::memory::Memory;
 use super::notifier::Notifier;
+use super::options::ReconcilerOptions;
 use super::permit::Permit;
-use super::run::Ran;
-use super::worker::ReconcilerOptions;
+use super::run_outcome::RunOutcome;
+use super::step_progress::StepProgress;
 use crate::clients::aws::UserAws;
 use crate::db::commit::{Change, Committed};
 use crate::db::{Db, DbError};
@@ -26,10 +27,10 @@ use crate::domain::interruptions::Interruption;
 use crate::domain::{Deployment, Status};
 use crate::failpoints;
 use crate::metrics::ReconcileMetrics;
-use crate::steps::{Outcome, Services, Step, StepError, Then, remove_workspace};
+use crate::steps::{Services, Step, StepError, StepOutcome, Transition, remove_workspace};
 use crate::telemetry::traces;
 
-/// Drives one deployment that `replica` owns.
+/// The task of one deployment that `replica` owns.
 pub(super) struct Driver {
     pub(super) db: Db,
     pub(super) services: Arc<Services>,
@@ -38,42 +39,42 @@ pub(super) struct Driver {
     pub(super) replica: Uuid,
     pub(super) options: Arc<ReconcilerOptions>,
     pub(super) builds: Permit,
-    /// Cancelled when the lease is lost: nothing may be done any more.
+    /// Cancelled when the lease is lost: the driver must not act any more.
     pub(super) lost: CancellationToken,
-    /// Cancelled at shutdown: short steps may end.
+    /// Cancelled at shutdown: short steps may still end.
     pub(super) stop: CancellationToken,
-    /// Cancelled when a person's wish to cancel this deployment was seen.
-    pub(super) unwanted: CancellationToken,
-    /// As they were read together with the row; none when they have to be read yet.
+    /// Cancelled when the worker has seen a request to cancel this deployment.
+    pub(super) cancel_requested: CancellationToken,
+    /// The connections, if they were read together with the row; otherwise the driver reads them itself.
     pub(super) connections: Option<(GithubConnection, AwsConnection)>,
 }
 
-/// What the driver does after a turn.
-enum After {
-    /// The next turn, at once.
-    GoOn,
-    /// The next turn, after a while.
+/// The driver's next action after an iteration.
+enum NextAction {
+    /// Start the next iteration immediately.
+    Continue,
+    /// Start the next iteration after this time.
     Sleep(Duration),
-    /// The next turn, with credentials that were renewed meanwhile.
+    /// Start the next iteration with credentials that were renewed meanwhile.
     Renewed(Box<(GithubConnection, AwsConnection)>),
-    /// Done with this deployment: it is finished, given back, or another's.
+    /// Stop driving: the deployment is finished, released, or owned by another replica.
     Done,
 }
 
 impl Driver {
-    /// Drives until there is nothing to do here, or the lease is lost.
+    /// Drives until there is nothing left to do here, or the lease is lost.
     pub(super) async fn drive(mut self, deployment: Deployment) {
-        // As it is displayed: a filter that names a deployment needs no quotes.
+        // Recorded with Display: a log filter that names a deployment needs no quotes.
         let (id, attempt, replica) = (&deployment.id, deployment.attempt, self.options.name.as_str());
         let span = tracing::info_span!("deployment", deployment = %id, attempt, replica);
-        traces::belongs_to(&span, &deployment);
+        traces::set_parent(&span, &deployment);
         let (lost, metrics) = (self.lost.clone(), self.metrics.clone());
         let driven = async move {
             tokio::select! {
-                () = self.turns(deployment) => {}
-                // Nothing may be done any more: whatever is under way is dropped where it stands.
+                () = self.iterate(deployment) => {}
+                // Without a lease no work may continue: the future is dropped wherever it stands.
                 () = lost.cancelled() => {
-                    metrics.lost();
+                    metrics.ownership_lost();
                     metrics.interrupted(Interruption::LeaseLost);
                     tracing::warn!("lease lost, dropping the deployment");
                 }
@@ -82,15 +83,16 @@ impl Driver {
         driven.instrument(span).await;
     }
 
-    /// What a turn needs is boxed: thousands sleep between two turns, and would each keep the room of the largest.
-    async fn turns(&mut self, mut deployment: Deployment) {
+    /// Runs iterations until one returns [`NextAction::Done`]. The futures of an iteration are boxed: thousands of deployments sleep between two
+    /// iterations, and each would otherwise hold the memory of the largest future.
+    async fn iterate(&mut self, mut deployment: Deployment) {
         let Some(mut connections) = Box::pin(self.connections(&mut deployment)).await else { return };
         let mut user = self.user(&deployment, &connections.1);
-        let mut known: Option<(Step, Memory)> = None;
+        let mut last: Option<(Step, StepProgress)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
-        // Statements in a row that the database refused: it will refuse the same again.
+        // Statements in a row that the database refused: it would refuse the same statement again.
         let mut refusals = 0;
-        // Turns in a row whose end could not be committed: the step begins anew each time, and the outside is asked each time.
+        // Iterations in a row whose outcome could not be committed: the step starts from its beginning each time and repeats its external calls.
         let mut failures = 0;
         loop {
             let step = match Step::parse(&deployment.step, &deployment.step_state) {
@@ -99,45 +101,45 @@ impl Driver {
                     if Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).await {
                         return;
                     }
-                    match Box::pin(self.read_again(&deployment.id, &DbError::Corrupt(reason), 1)).await {
+                    match Box::pin(self.reload(&deployment.id, &DbError::Corrupt(reason), 1)).await {
                         Some(row) => deployment = row,
                         None => return,
                     }
                     continue;
                 }
             };
-            let mut memory = match known.take() {
-                // A new state of the same step keeps the step's clock.
-                Some((before, memory)) if before.name() == step.name() => memory,
+            let mut progress = match last.take() {
+                // A new state of the same step keeps the step's deadline.
+                Some((before, progress)) if before.name() == step.name() => progress,
                 _ => {
                     tracing::info!(step = step.name(), "step begins");
-                    Memory::of(&deployment, &step, &self.services, attempt_ends)
+                    StepProgress::of(&deployment, &step, &self.services, attempt_ends)
                 }
             };
-            let span = memory.span.clone();
-            let turn = Box::pin(self.turn(&mut deployment, &step, &mut memory, &connections, &user));
-            let turn = turn.instrument(span.clone());
-            let turn = failpoints::within(step.name(), turn).await;
+            let span = progress.span.clone();
+            let iteration = Box::pin(self.iteration(&mut deployment, &step, &mut progress, &connections, &user));
+            let iteration = iteration.instrument(span.clone());
+            let result = failpoints::within(step.name(), iteration).await;
             if deployment.step != step.name() || deployment.status.is_finished() {
-                self.metrics.step_ended(step.name(), memory.begun.elapsed());
+                self.metrics.step_ended(step.name(), progress.begun.elapsed());
             }
-            known = Some((step, memory));
-            failures = if turn.is_err() { failures + 1 } else { 0 };
-            match turn {
-                Ok(After::GoOn) => {}
-                Ok(After::Renewed(renewed)) => {
+            last = Some((step, progress));
+            failures = if result.is_err() { failures + 1 } else { 0 };
+            match result {
+                Ok(NextAction::Continue) => {}
+                Ok(NextAction::Renewed(renewed)) => {
                     user = self.user(&deployment, &renewed.1);
                     connections = *renewed;
                 }
-                Ok(After::Sleep(duration)) => {
+                Ok(NextAction::Sleep(duration)) => {
                     let due = Instant::now() + duration;
                     tokio::select! {
-                    () = tokio::time::sleep_until(due) => self.metrics.looked(due.elapsed()),
-                    () = self.unwanted(known.as_ref().map(|(step, _)| step)) => {}
-                    () = self.stop.cancelled() => return Box::pin(self.give_back(&deployment)).await,
+                    () = tokio::time::sleep_until(due) => self.metrics.record_lateness(due.elapsed()),
+                    () = self.cancel_requested(last.as_ref().map(|(step, _)| step)) => {}
+                    () = self.stop.cancelled() => return Box::pin(self.release(&deployment)).await,
                     }
                 }
-                Ok(After::Done) => return,
+                Ok(NextAction::Done) => return,
                 Err(error) => {
                     if error.is_unavailable() {
                         refusals = 0;
@@ -145,7 +147,7 @@ impl Driver {
                         refusals += 1;
                         self.metrics.statement_refused();
                     }
-                    let read = Box::pin(self.read_again(&deployment.id, &error, failures));
+                    let read = Box::pin(self.reload(&deployment.id, &error, failures));
                     match read.instrument(span.clone()).await {
                         Some(row) => deployment = row,
                         None => return,
@@ -164,46 +166,46 @@ impl Driver {
         self.services.aws.user(&aws.id, &deployment.region, &aws.credentials)
     }
 
-    /// When the attempt has to be ready for its switch.
+    /// The time by which the attempt must be ready for its switch.
     fn attempt_ends(&self, deployment: &Deployment) -> Option<Instant> {
         Instant::now().checked_add(self.services.settings.deployment_limit.saturating_sub(deployment.attempt_elapsed))
     }
 
-    /// One run of the step, or what stands in its way.
-    async fn turn(
+    /// Runs the step once, unless something prevents it: a shutdown, a request to cancel, repeated crashes, the time limit, a missing permit or lock.
+    async fn iteration(
         &mut self,
         deployment: &mut Deployment,
         step: &Step,
-        memory: &mut Memory,
+        progress: &mut StepProgress,
         connections: &(GithubConnection, AwsConnection),
         user: &UserAws,
-    ) -> Result<After, DbError> {
+    ) -> Result<NextAction, DbError> {
         if self.stop.is_cancelled() {
-            self.give_back(deployment).await;
-            return Ok(After::Done);
+            self.release(deployment).await;
+            return Ok(NextAction::Done);
         }
-        if let Some(cancel) = self.wished_away(deployment, step) {
-            tracing::info!("a person asked to cancel");
-            let next = Change { step: Some((cancel.name().to_owned(), cancel.state())), ..memory.change() };
-            return self.commit(deployment, next, After::GoOn).await;
+        if let Some(cancel) = self.cancel_step(deployment, step) {
+            tracing::info!("cancellation requested, leaving the step");
+            let next = Change { step: Some((cancel.name().to_owned(), cancel.state())), ..progress.change() };
+            return self.commit(deployment, next, NextAction::Continue).await;
         }
-        if let Some(reason) = self.given_up(deployment, step, memory).await? {
-            return self.end_failed(deployment, ErrorCode::StepCrashed, &reason, memory.change()).await;
+        if let Some(reason) = self.crash_verdict(deployment, step, progress).await? {
+            return self.end_failed(deployment, ErrorCode::StepCrashed, &reason, progress.change()).await;
         }
-        if memory.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return self.time_up(deployment, step, memory).await;
+        if progress.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return self.time_up(deployment, step, progress).await;
         }
-        if !self.builds.fit(step.lane()) {
-            tracing::debug!("all build permits are taken: another replica may have one");
-            self.give_back(deployment).await;
-            return Ok(After::Done);
+        if !self.builds.acquire(step.resource_class()) {
+            tracing::debug!("no build permit free, releasing the deployment for another replica");
+            self.release(deployment).await;
+            return Ok(NextAction::Done);
         }
-        // Held until the step is over; it expires after a crash.
+        // Held until the step ends; it expires after a crash.
         let lock = match step.lock() {
             None => None,
             Some(name) => match self.db.try_lock(name, self.options.lease).await? {
                 Some(lock) => Some(lock),
-                None => return Ok(After::Sleep(LOCK_RETRY)),
+                None => return Ok(NextAction::Sleep(LOCK_RETRY)),
             },
         };
         let lock_lost = async {
@@ -213,152 +215,165 @@ impl Driver {
             }
         };
         let ran = tokio::select! {
-            ran = self.run(deployment, step, memory.deadline, connections, user) => ran?,
-            () = lock_lost => return Ok(After::Sleep(LOCK_RETRY)),
+            ran = self.run(deployment, step, progress.deadline, connections, user) => ran?,
+            () = lock_lost => return Ok(NextAction::Sleep(LOCK_RETRY)),
         };
         match ran {
-            Ran::Outcome(outcome) => self.take(deployment, *outcome, memory).await,
-            Ran::Error(StepError::Fatal { code, reason }) => {
-                // Credentials that were renewed are often taken back soon after: that must fail nothing that runs.
+            RunOutcome::Outcome(outcome) => self.apply_outcome(deployment, *outcome, progress).await,
+            RunOutcome::Error(StepError::Fatal { code, reason }) => {
+                // Owners often revoke old credentials soon after they renewed them: that must not fail a running deployment.
                 if let Some(renewed) = self.renewed(deployment, connections).await? {
-                    tracing::info!(%code, reason, "the step failed with credentials that were renewed meanwhile, trying the new ones");
-                    return Ok(After::Renewed(Box::new(renewed)));
+                    tracing::info!(%code, reason, "step failed with credentials that were renewed meanwhile, retrying with the new ones");
+                    return Ok(NextAction::Renewed(Box::new(renewed)));
                 }
-                self.end_failed(deployment, code, &reason, memory.change()).await
+                self.end_failed(deployment, code, &reason, progress.change()).await
             }
-            Ran::Error(StepError::Retryable { code, reason }) => {
-                self.retry_later(deployment, step, memory, code, reason).await
+            RunOutcome::Error(StepError::Retryable { code, reason }) => {
+                self.retry_later(deployment, step, progress, code, reason).await
             }
-            Ran::TimeUp => self.time_up(deployment, step, memory).await,
-            Ran::OwnershipLost => Ok(self.lost_to_another()),
-            // The next turn begins with the wish.
-            Ran::Unwanted => Ok(After::GoOn),
-            Ran::Stopped => {
-                self.give_back(deployment).await;
-                Ok(After::Done)
+            RunOutcome::TimeUp => self.time_up(deployment, step, progress).await,
+            RunOutcome::OwnershipLost => Ok(self.lost_to_another_replica()),
+            // The next iteration handles the request.
+            RunOutcome::CancelRequested => Ok(NextAction::Continue),
+            RunOutcome::Stopped => {
+                self.release(deployment).await;
+                Ok(NextAction::Done)
             }
         }
     }
 
-    /// Why the step is not begun once more; none when it may be. Asked once for each claim. Cancelling is never given up for it: what it would
-    /// leave behind keeps running at AWS.
-    async fn given_up(
+    /// The reason why the step must not start again, after it crashed its process too often; `None` when it may start. Checked once per claim.
+    /// The cancel step is exempt: giving up would leave resources running at AWS.
+    async fn crash_verdict(
         &self,
         deployment: &Deployment,
         step: &Step,
-        memory: &mut Memory,
+        progress: &mut StepProgress,
     ) -> Result<Option<String>, DbError> {
         let suspicious = deployment.claims_without_progress >= SUSPICIOUS_CLAIMS && step.cancelled().is_some();
-        if !suspicious || memory.judged {
+        if !suspicious || progress.judged {
             return Ok(None);
         }
         let interruptions = self.db.interruptions(deployment).await?;
-        memory.judged = true;
+        progress.judged = true;
         Ok(interruptions.verdict(step.name()))
     }
 
-    /// The step that follows from a wish to cancel; none when there is no wish, or that step runs already.
-    fn wished_away(&self, deployment: &Deployment, step: &Step) -> Option<Step> {
-        (deployment.cancel_requested || self.unwanted.is_cancelled()).then(|| step.cancelled()).flatten()
+    /// The cancel step, if cancellation is requested and that step does not run already.
+    fn cancel_step(&self, deployment: &Deployment, step: &Step) -> Option<Step> {
+        (deployment.cancel_requested || self.cancel_requested.is_cancelled()).then(|| step.cancelled()).flatten()
     }
 
-    /// Ends when a person wishes to cancel; never while the wish is being fulfilled.
-    pub(super) async fn unwanted(&self, step: Option<&Step>) {
+    /// Completes when cancellation is requested; never while the cancel step itself runs.
+    pub(super) async fn cancel_requested(&self, step: Option<&Step>) {
         if step.is_some_and(|step| step.cancelled().is_none()) {
             std::future::pending::<()>().await;
         }
-        self.unwanted.cancelled().await;
+        self.cancel_requested.cancelled().await;
     }
 
-    /// Commits an outcome.
-    async fn take(&self, deployment: &mut Deployment, outcome: Outcome, memory: &mut Memory) -> Result<After, DbError> {
-        (memory.failures, memory.last_error) = (0, None);
-        let mut change = Change { learned: outcome.learned, events: outcome.events, ..memory.change() };
-        let after = match outcome.then {
-            Then::Next(step) => {
+    /// Commits the outcome of a step, and returns the next action.
+    async fn apply_outcome(
+        &self,
+        deployment: &mut Deployment,
+        outcome: StepOutcome,
+        progress: &mut StepProgress,
+    ) -> Result<NextAction, DbError> {
+        (progress.failures, progress.last_error) = (0, None);
+        let mut change = Change { facts: outcome.facts, events: outcome.events, ..progress.change() };
+        let after = match outcome.transition {
+            Transition::Next(step) => {
                 change.step = Some((step.name().to_owned(), step.state()));
-                After::GoOn
+                NextAction::Continue
             }
-            Then::Wait { step, after, why } => {
+            Transition::Wait { step, after, waiting_for: why } => {
                 let state = step.state();
-                let news = !change.events.is_empty()
-                    || change.learned != crate::domain::Facts::default()
+                let changed = !change.events.is_empty()
+                    || change.facts != crate::domain::Facts::default()
                     || state != deployment.step_state
                     || deployment.waiting_for.as_deref() != Some(why.as_str());
-                if !news {
-                    // A look that learned nothing writes nothing: most looks of most deployments are such.
-                    return Ok(After::Sleep(memory.within(after)));
+                if !changed {
+                    // A poll that observed nothing new writes nothing: most polls of most deployments are of this kind.
+                    return Ok(NextAction::Sleep(progress.within(after)));
                 }
                 change.step_state = Some(state);
                 change.waiting_for = Some(why);
-                After::Sleep(memory.within(after))
+                NextAction::Sleep(progress.within(after))
             }
-            Then::Ready(step) => {
+            Transition::Ready(step) => {
                 change.step = Some((step.name().to_owned(), step.state()));
                 change.status = Some(Status::DeploymentReady);
-                change.waiting_for = Some("a person's switch".to_owned());
+                change.waiting_for = Some("approval of the switch".to_owned());
                 change.release = true;
-                After::Done
+                NextAction::Done
             }
-            Then::Completed => {
+            Transition::Completed => {
                 change.status = Some(Status::Completed);
                 change.release = true;
-                After::Done
+                NextAction::Done
             }
-            Then::Failed { code, reason } => return self.end_failed(deployment, code, &reason, change).await,
+            Transition::Failed { code, reason } => return self.end_failed(deployment, code, &reason, change).await,
         };
         let after = self.commit(deployment, change, after).await?;
-        memory.recorded();
+        progress.recorded();
         Ok(after)
     }
 
-    /// Waits, and says so from the second failure in a row: one throttled call is nobody's news.
+    /// Waits before the next try. Publishes an event from the second failure in a row on: one throttled call does not concern the user.
     async fn retry_later(
         &self,
         deployment: &mut Deployment,
         step: &Step,
-        memory: &mut Memory,
+        progress: &mut StepProgress,
         code: ErrorCode,
         reason: String,
-    ) -> Result<After, DbError> {
-        memory.failures += 1;
-        memory.unrecorded_failures += 1;
+    ) -> Result<NextAction, DbError> {
+        progress.failures += 1;
+        progress.unrecorded_failures += 1;
         self.metrics.step_retried(step.name());
-        memory.unrecorded = Some((code, reason.clone()));
-        let wait = memory.within(backoff::delay(memory.failures, RETRY_BASE, RETRY_CAP, rand::random()));
+        progress.unrecorded = Some((code, reason.clone()));
+        let wait = progress.within(backoff::delay(progress.failures, RETRY_BASE, RETRY_CAP, rand::random()));
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(%code, reason, failures = memory.failures, wait_ms, "the step could not do its work");
-        let after = After::Sleep(wait);
-        memory.last_error = Some((code, reason.clone()));
-        if memory.failures < 2 || deployment.waiting_for.as_deref() == Some(reason.as_str()) {
+        tracing::warn!(%code, reason, failures = progress.failures, wait_ms, "step failed, retrying later");
+        let after = NextAction::Sleep(wait);
+        progress.last_error = Some((code, reason.clone()));
+        if progress.failures < 2 || deployment.waiting_for.as_deref() == Some(reason.as_str()) {
             return Ok(after);
         }
-        let told = Event::new(EventCode::StepWaiting)
+        let waiting = Event::new(EventCode::StepWaiting)
             .with("stage", step.stage())
             .with("reason", reason.as_str())
             .keyed(format_args!("{}:{code}", step.name()));
-        let tries = memory.unrecorded_failures;
-        let change = Change { waiting_for: Some(reason), events: vec![told], tries, ..memory.change() };
+        let tries = progress.unrecorded_failures;
+        let change = Change { waiting_for: Some(reason), events: vec![waiting], tries, ..progress.change() };
         let after = self.commit(deployment, change, after).await?;
-        memory.recorded();
+        progress.recorded();
         Ok(after)
     }
 
-    async fn time_up(&self, deployment: &mut Deployment, step: &Step, memory: &Memory) -> Result<After, DbError> {
+    async fn time_up(
+        &self,
+        deployment: &mut Deployment,
+        step: &Step,
+        progress: &StepProgress,
+    ) -> Result<NextAction, DbError> {
         let settings = &self.services.settings;
-        let timed_out = if memory.whole { ErrorCode::DeploymentTimedOut } else { step.timed_out() };
-        let (code, said) = match &memory.last_error {
+        let timed_out = if progress.whole { ErrorCode::DeploymentTimedOut } else { step.timed_out() };
+        let (code, last_seen) = match &progress.last_error {
             Some((code, reason)) => (*code, Some(reason.as_str())),
             None => (timed_out, deployment.waiting_for.as_deref()),
         };
-        let said = said.map(|said| format!("; last seen: {said}")).unwrap_or_default();
-        let reason = if memory.whole {
+        let last_seen = last_seen.map(|text| format!("; last seen: {text}")).unwrap_or_default();
+        let reason = if progress.whole {
             let limit = settings.deployment_limit.as_secs_f64();
-            format!("it was not ready for the switch within {limit} s, and is at step {}{said}", step.name())
+            format!(
+                "the deployment was not ready for its switch within {limit} s; it is at step {}{last_seen}",
+                step.name()
+            )
         } else {
-            format!("step {} was not done within {} s{said}", step.name(), step.limit(settings).as_secs_f64())
+            format!("step {} did not finish within {} s{last_seen}", step.name(), step.limit(settings).as_secs_f64())
         };
-        self.end_failed(deployment, code, &reason, memory.change()).await
+        self.end_failed(deployment, code, &reason, progress.change()).await
     }
 
     async fn end_failed(
@@ -367,50 +382,55 @@ impl Driver {
         code: ErrorCode,
         reason: &str,
         mut change: Change,
-    ) -> Result<After, DbError> {
+    ) -> Result<NextAction, DbError> {
         let event = Event::failed(code, reason);
-        tracing::warn!(%code, reason, step = deployment.step, "the deployment failed");
-        traces::failed(code.as_str(), reason);
+        tracing::warn!(%code, reason, step = deployment.step, "deployment failed");
+        traces::mark_failed(code.as_str(), reason);
         change.status = Some(Status::Failed);
         change.error = Some((code.as_str().to_owned(), event.render(Lang::Ko).message));
         change.trouble = Some((code.as_str().to_owned(), reason.to_owned()));
         change.events.push(event);
         change.release = true;
-        let after = self.commit(deployment, change, After::Done).await?;
+        let after = self.commit(deployment, change, NextAction::Done).await?;
         if let Err(error) = remove_workspace(&self.services.settings.workspace_dir, &deployment.id).await {
-            tracing::warn!(%error, "the workspace could not be removed; housekeeping will try again");
+            tracing::warn!(%error, "workspace not removed; a maintenance run will remove it");
         }
         Ok(after)
     }
 
-    /// Like [`Self::end_failed`], outside a turn. False when it could not be recorded.
+    /// Like [`Self::end_failed`], outside an iteration. Returns false when the failure could not be recorded.
     pub(super) async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: &str) -> bool {
         match self.end_failed(deployment, code, reason, Change::default()).await {
             Ok(_) => true,
             Err(error) => {
-                tracing::warn!(%error, "the failure could not be recorded");
+                tracing::warn!(%error, "failure of the deployment not recorded");
                 false
             }
         }
     }
 
-    /// The fenced commit. No row matched: the deployment is another's, and `after` does not happen.
-    async fn commit(&self, deployment: &mut Deployment, change: Change, after: After) -> Result<After, DbError> {
+    /// Commits `change`, fenced by owner and version. If no row matched, another replica owns the deployment and `after` does not happen.
+    async fn commit(
+        &self,
+        deployment: &mut Deployment,
+        change: Change,
+        after: NextAction,
+    ) -> Result<NextAction, DbError> {
         let status = change.status;
         let error = change.error.as_ref().map(|(code, _)| code.clone());
         let point = if status.is_some() || change.step.is_some() { "commit" } else { "progress" };
         match failpoints::around(point, self.db.commit(deployment, self.replica, change)).await? {
-            Committed::OwnershipLost => Ok(self.lost_to_another()),
+            Committed::OwnershipLost => Ok(self.lost_to_another_replica()),
             Committed::Done { new_events } => {
                 if new_events > 0 || status.is_some() {
                     self.notifier.events(&deployment.id);
                 }
                 if let Some(status) = status {
                     self.metrics.reached(status, error.as_deref());
-                    tracing::info!(%status, "the deployment's status changed");
+                    tracing::info!(%status, "deployment status changed");
                     if status.is_finished() {
-                        traces::ended(deployment, error.as_deref());
-                        super::turns::give(&self.db).await;
+                        traces::export_attempt(deployment, error.as_deref());
+                        super::queue::dequeue(&self.db).await;
                     }
                 }
                 Ok(after)
@@ -418,20 +438,20 @@ impl Driver {
         }
     }
 
-    /// Commits events in the middle of a step. False when the deployment is another's.
+    /// Commits events in the middle of a step. Returns false when another replica owns the deployment.
     pub(super) async fn commit_progress(
         &self,
         deployment: &mut Deployment,
         events: Vec<Event>,
     ) -> Result<bool, DbError> {
         let change = Change { events, ..Change::default() };
-        Ok(!matches!(self.commit(deployment, change, After::GoOn).await?, After::Done))
+        Ok(!matches!(self.commit(deployment, change, NextAction::Continue).await?, NextAction::Done))
     }
 
-    /// Another replica is at work on it: nothing may be written, nothing tried again.
-    fn lost_to_another(&self) -> After {
-        self.metrics.lost();
-        tracing::warn!("the deployment is another replica's by now: forgotten here");
-        After::Done
+    /// Stops driving, because another replica owns the deployment: this one must neither write nor retry.
+    fn lost_to_another_replica(&self) -> NextAction {
+        self.metrics.ownership_lost();
+        tracing::warn!("deployment owned by another replica, dropping it");
+        NextAction::Done
     }
 }

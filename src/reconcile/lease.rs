@@ -1,4 +1,4 @@
-//! The replica's lease: a heartbeat by the database's clock, and the rule that we stop before others take over.
+//! The replica's lease: a heartbeat by the database's clock, and the rule that a replica stops before others take over.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,13 +9,12 @@ use uuid::Uuid;
 
 use crate::db::ownership::Heartbeat;
 use crate::db::{Class, Db};
-use crate::domain::news::News;
+use crate::domain::log_throttle::LogThrottle;
 
-/// What keeps it from joining, and from renewing.
-static JOINING: News = News::new();
-static RENEWING: News = News::new();
+static JOIN_ERRORS: LogThrottle = LogThrottle::new();
+static RENEW_ERRORS: LogThrottle = LogThrottle::new();
 
-/// One membership of the set of living replicas. When it ends, everything that was owned under it is forgotten.
+/// One membership in the set of live replicas. When it ends, the replica drops all deployments owned under it.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
     /// The id under which deployments are owned.
@@ -28,7 +27,7 @@ pub(super) struct Lease {
 #[derive(Clone)]
 pub(super) struct Leases {
     db: Db,
-    /// Stays the same when a lease is lost.
+    /// Id of the process; unlike the replica's id, it survives the loss of a lease.
     process: Uuid,
     name: String,
     length: Duration,
@@ -40,7 +39,7 @@ impl Leases {
         Self { db, process: Uuid::now_v7(), name, length, present: Arc::default() }
     }
 
-    /// The present lease; none while the database cannot be reached.
+    /// The present lease; `None` while the replica has not joined.
     pub(super) fn present(&self) -> Option<Lease> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -52,9 +51,9 @@ impl Leases {
         }
     }
 
-    /// Keeps a lease until `stop`: joins, renews, and joins again under another id when the lease was lost. `look` is called
-    /// after each joining.
-    pub(super) async fn keep(&self, stop: CancellationToken, look: impl Fn()) {
+    /// Keeps a lease until `stop`: joins, renews, and joins again under another id when the lease was lost. Calls `on_join`
+    /// after each join.
+    pub(super) async fn keep(&self, stop: CancellationToken, on_join: impl Fn()) {
         let mut rejoined = false;
         while !stop.is_cancelled() {
             let replica = Uuid::now_v7();
@@ -69,21 +68,21 @@ impl Leases {
                     self.db.note_heartbeat(None);
                     tracing::info!(lease = %replica, "joined as a replica");
                     self.set(Some(Lease { replica, lost: CancellationToken::new() }));
-                    look();
+                    on_join();
                     let record = rejoined.then(|| self.record_lost_leases());
                     tokio::join!(self.renew(replica, asked, &stop), futures_util::future::OptionFuture::from(record));
                     rejoined = true;
                 }
                 Ok(Err(error)) => {
-                    if JOINING.are(&error) {
-                        tracing::warn!(%error, "cannot join as a replica; deployments wait");
+                    if JOIN_ERRORS.allows(&error) {
+                        tracing::warn!(%error, "replica cannot join, its deployments wait");
                     }
-                    self.db.note_heartbeat(Some(self.db.in_words(&error)));
+                    self.db.note_heartbeat(Some(self.db.describe(&error)));
                 }
                 Err(_) => {
-                    let error = self.db.silence();
-                    if JOINING.are(&error) {
-                        tracing::warn!(error, "cannot join as a replica; deployments wait");
+                    let error = self.db.no_answer_cause();
+                    if JOIN_ERRORS.allows(&error) {
+                        tracing::warn!(error, "replica cannot join, its deployments wait");
                     }
                     self.db.note_heartbeat(Some(error));
                 }
@@ -94,19 +93,19 @@ impl Leases {
         }
     }
 
-    /// Four chances in each lease.
+    /// Allows four heartbeats within each lease.
     fn interval(&self) -> Duration {
         self.length / 4
     }
 
-    /// Renews until the lease is lost or `stop`. `renewed` is when the last good renewal was *asked* for: the database's clock
-    /// for us began no earlier.
+    /// Renews until the lease is lost or `stop`. `renewed` is the time at which the last successful heartbeat was *sent*: the database
+    /// cannot have started the lease's time any earlier.
     async fn renew(&self, replica: Uuid, mut renewed: Instant, stop: &CancellationToken) {
-        // Others take over at the full length; we stop a tenth before.
+        // Others take over at the full length; this replica stops a tenth before.
         let usable = self.length.mul_f64(0.9);
         loop {
             let deadline = renewed + usable;
-            // Never past the deadline: heartbeats that are refused at once would otherwise be tried until others take over.
+            // Never sleep past the deadline: heartbeats that fail immediately would otherwise be tried until others take over.
             let rest = deadline.saturating_duration_since(Instant::now());
             sleep_or(stop, self.interval().min(rest)).await;
             if stop.is_cancelled() {
@@ -127,24 +126,24 @@ impl Leases {
                     return self.set(None);
                 }
                 Ok(Err(error)) => {
-                    if RENEWING.are(&error) {
-                        tracing::warn!(%error, lease = %replica, "a heartbeat failed");
+                    if RENEW_ERRORS.allows(&error) {
+                        tracing::warn!(%error, lease = %replica, "heartbeat failed");
                     }
-                    self.db.note_heartbeat(Some(self.db.in_words(&error)));
+                    self.db.note_heartbeat(Some(self.db.describe(&error)));
                 }
-                Err(_) => self.db.note_heartbeat(Some(self.db.silence())),
+                Err(_) => self.db.note_heartbeat(Some(self.db.no_answer_cause())),
             }
         }
     }
 
-    /// The records of what was interrupted say that this process lives.
+    /// Marks interrupted step runs of this process as lost leases: it is alive, so they were not process deaths.
     async fn record_lost_leases(&self) {
         if let Err(error) = self.db.of(Class::Reconcile).record_lost_leases(self.process).await {
-            tracing::warn!(%error, "step_runs still shows lost leases as deaths");
+            tracing::warn!(%error, "lost leases not recorded, step_runs still shows them as process deaths");
         }
     }
 
-    /// Gives all back and leaves.
+    /// Releases all deployments and leaves the set of replicas.
     pub(super) async fn leave(&self) {
         let Some(lease) = self.present() else { return };
         match tokio::time::timeout(
@@ -153,9 +152,11 @@ impl Leases {
         )
         .await
         {
-            Ok(Ok(())) => tracing::info!(lease = %lease.replica, "left; all deployments are given back"),
-            Ok(Err(error)) => tracing::warn!(%error, "could not leave; others take over when the lease runs out"),
-            Err(_) => tracing::warn!("could not leave in time; others take over when the lease runs out"),
+            Ok(Ok(())) => tracing::info!(lease = %lease.replica, "replica left, all deployments released"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "replica could not leave; others take over when the lease expires");
+            }
+            Err(_) => tracing::warn!("replica could not leave in time; others take over when the lease expires"),
         }
         self.set(None);
     }

@@ -1,4 +1,4 @@
-//! Says that deployments have new events: this process's streams at once, other replicas by a coalesced NOTIFY.
+//! Announces that deployments have new events: to this process's streams immediately, to other replicas by a coalesced NOTIFY.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::limits::NOTIFY_EVERY;
+use super::limits::NOTIFY_INTERVAL;
 use crate::db::Db;
 use crate::failpoints::around;
 use crate::metrics::ReconcileMetrics;
 
-/// Collects ids and sends them at most every few milliseconds. A lost notification costs a stream a second, never an event.
+/// Collects ids and sends them at most once per `NOTIFY_INTERVAL`. A lost notification delays a stream by a second; it never loses an event.
 #[derive(Clone)]
 pub struct Notifier {
     shared: Arc<Shared>,
@@ -24,20 +24,20 @@ struct Shared {
 }
 
 impl Notifier {
-    /// A notifier that also calls `local` with each id, at once.
+    /// A notifier that also calls `local` immediately with each id.
     pub fn new(local: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let shared = Shared { pending: Mutex::default(), wake: Notify::new(), local: Box::new(local) };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Says that `id` has new events.
+    /// Announces that the deployment `id` has new events.
     pub fn events(&self, id: &str) {
         (self.shared.local)(id);
         self.pending().insert(id.to_owned());
         self.shared.wake.notify_one();
     }
 
-    /// Sends until `stop`, then what is left.
+    /// Sends until `stop`, then sends the remaining ids.
     pub async fn run(self, db: Db, metrics: ReconcileMetrics, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -45,7 +45,7 @@ impl Notifier {
                 () = stop.cancelled() => break,
             }
             self.send(&db, &metrics).await;
-            tokio::time::sleep(NOTIFY_EVERY).await;
+            tokio::time::sleep(NOTIFY_INTERVAL).await;
         }
         self.send(&db, &metrics).await;
     }
@@ -57,7 +57,7 @@ impl Notifier {
         }
         metrics.notified();
         if let Err(error) = around("notify", db.notify_events(&ids)).await {
-            tracing::debug!(%error, "a notification was lost; streams find the events by themselves");
+            tracing::debug!(%error, "notification of events lost, streams find them by polling");
         }
     }
 

@@ -1,16 +1,16 @@
-//! Build permits: how many heavy steps this replica runs at once.
+//! Build permits: limit the heavy steps that this replica runs concurrently.
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::ReconcileMetrics;
-use crate::steps::Lane;
+use crate::steps::ResourceClass;
 
 /// A build permit, held from the first heavy step to the last.
 pub(super) struct Permit {
     builds: Arc<Semaphore>,
-    /// Told when the permit is given back: another build may be claimable.
+    /// Notified when the permit is released: another build may be claimable.
     freed: Arc<Notify>,
     held: Option<OwnedSemaphorePermit>,
     metrics: ReconcileMetrics,
@@ -21,24 +21,24 @@ impl Permit {
         Self { builds, freed, held: None, metrics }
     }
 
-    /// Holds what `lane` needs and no more. False when a build permit is needed and none is free.
-    pub(super) fn fit(&mut self, lane: Lane) -> bool {
-        match lane {
-            Lane::Light => self.give_back(),
-            Lane::Heavy if self.held.is_none() => {
+    /// Acquires or releases the build permit, as `class` requires. Returns false when a build permit is required and none is free.
+    pub(super) fn acquire(&mut self, class: ResourceClass) -> bool {
+        match class {
+            ResourceClass::Light => self.release(),
+            ResourceClass::Heavy if self.held.is_none() => {
                 self.held = Arc::clone(&self.builds).try_acquire_owned().ok();
                 if self.held.is_some() {
-                    self.metrics.building(true);
+                    self.metrics.count_build_permit(true);
                 }
             }
-            Lane::Heavy => {}
+            ResourceClass::Heavy => {}
         }
-        lane == Lane::Light || self.held.is_some()
+        class == ResourceClass::Light || self.held.is_some()
     }
 
-    fn give_back(&mut self) {
+    fn release(&mut self) {
         if self.held.take().is_some() {
-            self.metrics.building(false);
+            self.metrics.count_build_permit(false);
             self.freed.notify_one();
         }
     }
@@ -46,6 +46,6 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.give_back();
+        self.release();
     }
 }

@@ -1,4 +1,4 @@
-//! The row of a deployment that is driven: read again when it is not known what became of it, given back.
+//! Reads a driven deployment's row again after an error, and releases it.
 
 use super::driver::Driver;
 use super::limits::{RETRY_BASE, RETRY_CAP};
@@ -6,10 +6,10 @@ use crate::db::DbError;
 use crate::domain::{Deployment, backoff};
 
 impl Driver {
-    /// The answer to a statement was lost or refused, for the how-manieth time in a row: what became of it is in the row. None when the row
-    /// is not ours any more.
-    pub(super) async fn read_again(&self, id: &str, error: &DbError, mut tries: u32) -> Option<Deployment> {
-        tracing::warn!(%error, "the database failed; the row is read again");
+    /// Reads the row again after the answer to a statement was lost or refused: only the row shows whether the statement took effect. `tries`
+    /// counts the failures in a row, and sets the delay. Returns `None` when this replica does not own the row any more.
+    pub(super) async fn reload(&self, id: &str, error: &DbError, mut tries: u32) -> Option<Deployment> {
+        tracing::warn!(%error, "database error, reading the row again");
         let ids = [id.to_owned()];
         loop {
             tokio::select! {
@@ -18,16 +18,16 @@ impl Driver {
             }
             match self.db.load_owned(self.replica, &ids).await {
                 Ok(mut rows) => return rows.pop().filter(|row| !row.status.is_finished()),
-                Err(error) => tracing::debug!(%error, "the row could not be read yet"),
+                Err(error) => tracing::debug!(%error, "row not read, retrying"),
             }
             tries += 1;
         }
     }
 
-    /// Gives the row back to whoever has room for it.
-    pub(super) async fn give_back(&self, deployment: &Deployment) {
+    /// Releases the row, for any replica to claim.
+    pub(super) async fn release(&self, deployment: &Deployment) {
         if let Err(error) = self.db.release(&deployment.id, self.replica, deployment.version).await {
-            tracing::debug!(%error, "could not be given back; others take over when the lease runs out");
+            tracing::debug!(%error, "deployment not released; others take over when the lease expires");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One run of a step: committing what it tells while it works, stopping it when its time or ours is up.
+//! Runs a step once: commits the events it publishes meanwhile, and stops it at its time limit, on cancellation or at shutdown.
 
 use std::sync::OnceLock;
 
@@ -7,27 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::Driver;
 use super::limits::{DRAIN, PROGRESS_BATCH, PROGRESS_CAPACITY};
+use super::run_outcome::RunOutcome;
 use crate::clients::aws::UserAws;
 use crate::db::DbError;
 use crate::domain::mask::Mask;
 use crate::domain::{AwsConnection, Deployment, GithubConnection};
-use crate::steps::{Context, Lane, Outcome, Reporter, Step, StepError};
-
-/// How a run ended.
-pub(super) enum Ran {
-    /// With an outcome to commit.
-    Outcome(Box<Outcome>),
-    /// With an error.
-    Error(StepError),
-    /// The step's time was up.
-    TimeUp,
-    /// A commit in the middle found that the deployment is another's.
-    OwnershipLost,
-    /// The process is shutting down.
-    Stopped,
-    /// A person wishes to cancel the deployment.
-    Unwanted,
-}
+use crate::steps::{Reporter, ResourceClass, Step, StepContext};
 
 impl Driver {
     /// Runs `step` once. Dropping this future stops the step.
@@ -38,18 +23,18 @@ impl Driver {
         deadline: Option<Instant>,
         connections: &(GithubConnection, AwsConnection),
         user: &UserAws,
-    ) -> Result<Ran, DbError> {
-        // Cancelled when this future ends or is dropped, for what runs on threads of its own.
+    ) -> Result<RunOutcome, DbError> {
+        // Cancelled when this future ends or is dropped, for work that runs on separate threads.
         let stopped = CancellationToken::new();
         let _guard = stopped.clone().drop_guard();
-        let (reporter, mut told) = Reporter::new(PROGRESS_CAPACITY);
-        // The step sees the row as it was when it began; commits in the middle change the version in ours.
+        let (reporter, mut events) = Reporter::new(PROGRESS_CAPACITY);
+        // The step sees the row as of its start; commits in the middle change the version in the driver's copy.
         let seen = deployment.clone();
         let (github, aws) = connections;
-        // Made when first needed: most looks at an execution bring nothing to tell.
+        // Built on first use: most polls of an execution publish nothing.
         let mask = OnceLock::new();
         let mask = || mask.get_or_init(|| Mask::of(aws.credentials.secrets().into_iter().chain(&github.secrets())));
-        let context = Context {
+        let context = StepContext {
             deployment: &seen,
             github,
             user,
@@ -63,41 +48,41 @@ impl Driver {
         let ended = loop {
             tokio::select! {
                 biased;
-                received = told.recv_many(&mut batch, PROGRESS_BATCH) => {
+                received = events.recv_many(&mut batch, PROGRESS_BATCH) => {
                     if received > 0 {
                         mask().events(&mut batch);
                         if !self.commit_progress(deployment, std::mem::take(&mut batch)).await? {
-                            return Ok(Ran::OwnershipLost);
+                            return Ok(RunOutcome::OwnershipLost);
                         }
                     }
                 }
                 ended = &mut running => break ended,
-                () = until(deadline) => return Ok(Ran::TimeUp),
-                () = self.drained(step.lane()) => return Ok(Ran::Stopped),
-                () = self.unwanted(Some(step)) => return Ok(Ran::Unwanted),
+                () = until(deadline) => return Ok(RunOutcome::TimeUp),
+                () = self.drained(step.resource_class()) => return Ok(RunOutcome::Stopped),
+                () = self.cancel_requested(Some(step)) => return Ok(RunOutcome::CancelRequested),
             }
         };
-        // What was told last and not yet received: it comes before the outcome's own events.
-        while let Ok(event) = told.try_recv() {
+        // Events that were published last and not yet received precede the outcome's own events.
+        while let Ok(event) = events.try_recv() {
             batch.push(event);
         }
         if !batch.is_empty() {
             mask().events(&mut batch);
             if !self.commit_progress(deployment, batch).await? {
-                return Ok(Ran::OwnershipLost);
+                return Ok(RunOutcome::OwnershipLost);
             }
         }
         Ok(match ended {
-            Ok(outcome) if outcome.is_quiet(seen.waiting_for.as_deref()) => Ran::Outcome(Box::new(outcome)),
-            Ok(outcome) => Ran::Outcome(Box::new(outcome.masked(mask()))),
-            Err(error) => Ran::Error(error.masked(mask())),
+            Ok(outcome) if outcome.is_quiet(seen.waiting_for.as_deref()) => RunOutcome::Outcome(Box::new(outcome)),
+            Ok(outcome) => RunOutcome::Outcome(Box::new(outcome.masked(mask()))),
+            Err(error) => RunOutcome::Error(error.masked(mask())),
         })
     }
 
-    /// Ends when a step of this lane has to stop for the shutdown: long ones at once, short ones after a grace.
-    async fn drained(&self, lane: Lane) {
+    /// Completes when a step of this class must stop for the shutdown: heavy ones immediately, light ones after `DRAIN`.
+    async fn drained(&self, class: ResourceClass) {
         self.stop.cancelled().await;
-        if lane == Lane::Light {
+        if class == ResourceClass::Light {
             tokio::time::sleep(DRAIN).await;
         }
     }

@@ -1,32 +1,32 @@
-//! A person's turn. The row is DEPLOYMENT_READY and nobody's; the wish to switch makes it claimable again.
+//! Stage 4: waits for manual approval of the switch. The row is DEPLOYMENT_READY and has no owner; a switch request makes it claimable again.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Outcome, Run, Settings, StepError, SwitchTraffic, Then};
+use super::{RunStep, Settings, StepContext, StepError, StepOutcome, SwitchTraffic, Transition};
 
-/// See the module.
+/// State of a deployment that awaits approval.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct AwaitSwitch {
-    /// For the switch to come.
+    /// Id of the CodeDeploy deployment, for the later switch.
     pub code_deploy_deployment_id: String,
 }
 
-impl Run for AwaitSwitch {
+impl RunStep for AwaitSwitch {
     const NAME: &'static str = "await_switch";
     const STAGE: u8 = 4;
 
-    /// A person may take as long as they like.
+    /// Approval has no time limit.
     fn limit(_: &Settings) -> Duration {
         Duration::MAX
     }
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         Ok(if cx.deployment.switch_requested {
-            Outcome::next(SwitchTraffic { code_deploy_deployment_id: self.code_deploy_deployment_id.clone() })
+            StepOutcome::next(SwitchTraffic { code_deploy_deployment_id: self.code_deploy_deployment_id.clone() })
         } else {
-            Outcome::new(Then::Ready(self.clone().into()))
+            StepOutcome::new(Transition::Ready(self.clone().into()))
         })
     }
 }

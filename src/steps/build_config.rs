@@ -1,16 +1,16 @@
-//! How a fetched source is built: the request's options, and for what it leaves out, `panda.toml` of the repository.
+//! Determines the build options: from the request and, for options that it omits, from the repository's `panda.toml`.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{Context, StepError};
+use super::{StepContext, StepError};
 use crate::bounded::{self, ReadError};
 use crate::domain::build_spec::BuildSpec;
 use crate::domain::failure::ErrorCode;
 use crate::domain::panda_toml::{self, FILE, MAX_BYTES};
 
-impl Context<'_> {
-    /// The build options of this deployment for the source in `workspace`.
+impl StepContext<'_> {
+    /// Returns the build options of this deployment for the source in `workspace`.
     pub(super) async fn build_spec(&self, workspace: &Path) -> Result<BuildSpec, StepError> {
         let root = workspace.to_owned();
         let read = tokio::task::spawn_blocking(move || read(&root)).await;
@@ -25,8 +25,8 @@ impl Context<'_> {
         if let Some(unknown) = build.secrets.iter().find(|name| !self.github.build_secrets.contains_key(*name)) {
             let id = &self.github.id;
             return Err(invalid(format!(
-                "the build names the secret {unknown}, which the connection {id} does not have; panda connections secrets set {id} {unknown} \
-                 stores it"
+                "the build names the secret {unknown}, which the connection {id} does not have; store it with \
+                 `panda connections secrets set {id} {unknown}`"
             )));
         }
         Ok(build)
@@ -37,7 +37,7 @@ fn invalid(reason: impl AsRef<str>) -> StepError {
     StepError::fatal(ErrorCode::BuildConfigInvalid, reason)
 }
 
-/// The file's text; none when there is no file. A link is refused: it could lead to a file of this host. Blocking.
+/// Reads the file's text; `None` if there is no file. A link is refused: it could lead to a file of this host. Blocking.
 fn read(root: &Path) -> Result<Option<String>, StepError> {
     let path = root.join(FILE);
     let unreadable = |error: std::io::Error| {
@@ -49,13 +49,11 @@ fn read(root: &Path) -> Result<Option<String>, StepError> {
         Err(error) => return Err(unreadable(error)),
     };
     if !found.is_file() {
-        return Err(invalid(format!("{FILE} is a link or a folder; put a regular file there")));
+        return Err(invalid(format!("{FILE} is a link or a folder; replace it by a regular file")));
     }
     let file = std::fs::File::open(&path).map_err(unreadable)?;
     bounded::all(file, MAX_BYTES).and_then(bounded::text).map(Some).map_err(|error| match error {
-        ReadError::TooLong(most) => {
-            invalid(format!("{FILE} has more than {most} bytes; leave out what is not about the build"))
-        }
+        ReadError::TooLong(max) => invalid(format!("{FILE} has more than {max} bytes; keep only build settings in it")),
         ReadError::NotText => invalid(format!("{FILE} is not valid UTF-8")),
         ReadError::Io(error) => unreadable(error),
     })
@@ -75,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_read_up_to_its_limit_and_not_through_a_link() {
+    fn reads_regular_files_up_to_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let (root, path) = (folder.path(), folder.path().join(FILE));
         assert_eq!(read(root).unwrap(), None);

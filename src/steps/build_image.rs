@@ -1,4 +1,4 @@
-//! Stage 1, second part: the image, built by the engine, its output told line by line.
+//! Stage 1, second part: builds the image, and emits the output line by line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,49 +8,52 @@ use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::{Context, FetchSource, Lane, Outcome, PushImage, Run, Settings, StepError, remove_workspace};
+use super::{
+    FetchSource, PushImage, ResourceClass, RunStep, Settings, StepContext, StepError, StepOutcome, remove_workspace,
+};
 use crate::clients::ErrorKind;
 use crate::clients::build::{BuildError, Progress};
-use crate::clients::builder::{Active, Build};
-use crate::clients::buildkit::{Credentials, Login, Secrets};
+use crate::clients::builder::{BuildJob, DetectedBuilder};
+use crate::clients::buildkit::MountedSecrets;
+use crate::clients::registry_credentials::{Credentials, Login};
 use crate::domain::build_spec::BuildOptions;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 
-/// Label that says which deployment an image belongs to; makes every deployment's digest its own.
+/// Image label with the deployment's id; it makes the digest unique per deployment.
 pub const DEPLOYMENT_LABEL: &str = "dev.panda.deployment";
 
-/// Time between two looks for a free permit of a builder.
-const PERMIT_POLL: Duration = Duration::from_secs(2);
+/// Time between two attempts to take a builder's permit.
+const PERMIT_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Build argument with the commit's id, as Docker Hub's own builds name it.
+/// Build argument with the commit's id, named as in Docker Hub's own builds.
 const COMMIT_ARG: &str = "SOURCE_COMMIT";
 
-/// See the module.
+/// State of the build step.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct BuildImage {
     /// Path of the Dockerfile, relative to the workspace.
     pub dockerfile: String,
-    /// Path of the context folder, relative to the workspace; empty: the workspace itself.
+    /// Path of the context folder, relative to the workspace; empty for the workspace itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub context: String,
-    /// Target, arguments, platform and secrets.
+    /// Target, build arguments, platform and names of secrets.
     #[serde(flatten)]
     pub options: BuildOptions,
 }
 
-impl Run for BuildImage {
+impl RunStep for BuildImage {
     const NAME: &'static str = "build_image";
     const STAGE: u8 = 1;
-    const LANE: Lane = Lane::Heavy;
+    const RESOURCE_CLASS: ResourceClass = ResourceClass::Heavy;
     const TIMED_OUT: ErrorCode = ErrorCode::BuildFailed;
 
     fn limit(settings: &Settings) -> Duration {
         settings.build_limit
     }
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let unavailable = StepError::from_client(ErrorCode::DockerUnavailable);
         let image = format!("{}:{}", cx.deployment.ecr_repository, cx.deployment.image_tag());
         let pooled = cx.builder()?;
@@ -58,49 +61,49 @@ impl Run for BuildImage {
         if !self.was_built(cx, &builder, &image).await? {
             let workspace = cx.workspace();
             if tokio::fs::symlink_metadata(workspace.join(&self.dockerfile)).await.is_err() {
-                // Taken over from a replica whose disk we do not see, or cleaned up: get the source again.
-                return Ok(Outcome::next(FetchSource {}));
+                // Another replica fetched the source, or it was cleaned up: fetch it again.
+                return Ok(StepOutcome::next(FetchSource {}));
             }
             let Some(_permit) = pooled.permit() else {
-                let why = format!("a free permit of the builder {}", pooled.builder.name());
-                return Ok(Outcome::wait(self.clone(), PERMIT_POLL, why));
+                let why = format!("all permits of the builder {} are in use", pooled.builder.name());
+                return Ok(StepOutcome::wait(self.clone(), PERMIT_POLL_INTERVAL, why));
             };
-            cx.reporter.tell(Event::new(EventCode::BuildStarted).with("builder", builder.describe())).await;
+            cx.reporter.emit(Event::new(EventCode::BuildStarted).with("builder", builder.describe())).await;
             self.build(cx, &builder, &workspace, &image).await?;
         }
         if !builder.pushes() {
-            // Also one that was built before: the process may have died right here.
-            refuse_too_large(cx, &image).await?;
+            // Also checks an image built earlier: the process may have died right before this check.
+            refuse_oversized(cx, &image).await?;
         }
         if let Err(error) = remove_workspace(&cx.services.settings.workspace_dir, &cx.deployment.id).await {
-            tracing::warn!(%error, "the workspace could not be removed; housekeeping will try again");
+            tracing::warn!(%error, "workspace not removed, leaving it to garbage collection");
         }
-        Ok(Outcome::next(PushImage { image: image.clone(), ..PushImage::default() })
-            .telling(Event::new(EventCode::BuildCompleted).with("image_name", image)))
+        Ok(StepOutcome::next(PushImage { image: image.clone(), ..PushImage::default() })
+            .with_event(Event::new(EventCode::BuildCompleted).with("image_name", image)))
     }
 }
 
-/// An image that unpacks to more than it may is neither pushed nor kept: it would fill the disks of all hosts that run it.
-async fn refuse_too_large(cx: &Context<'_>, image: &str) -> Result<(), StepError> {
+/// Refuses an image whose unpacked size exceeds the limit, and removes it: it would fill the disks of all hosts that run it.
+async fn refuse_oversized(cx: &StepContext<'_>, image: &str) -> Result<(), StepError> {
     let docker = cx.builder()?.builder.docker();
     let built = docker.find_image(image).await.map_err(StepError::from_client(ErrorCode::DockerUnavailable))?;
-    let most = cx.services.settings.build_limits.image_bytes;
-    let Some(size) = built.map(|built| built.size).filter(|size| *size > most) else { return Ok(()) };
+    let max = cx.services.settings.build_limits.image_bytes;
+    let Some(size) = built.map(|built| built.size).filter(|size| *size > max) else { return Ok(()) };
     if let Err(error) = docker.remove_image(image).await {
-        tracing::warn!(image, %error, "an image that is too large could not be removed from the engine");
+        tracing::warn!(image, %error, "oversized image not removed from the engine");
     }
-    let reason = format!("the image has {size} bytes, more than {most} (PANDA_IMAGE_MAX_BYTES)");
+    let reason = format!("the image has {size} bytes, more than {max} (PANDA_IMAGE_MAX_BYTES)");
     Err(StepError::fatal(ErrorCode::BuildFailed, reason))
 }
 
 impl BuildImage {
-    /// Whether an earlier run of this step has built the image: in the engine, or in ECR where the builder pushes by itself.
-    async fn was_built(&self, cx: &Context<'_>, builder: &Active, image: &str) -> Result<bool, StepError> {
+    /// Reports whether an earlier run of this step has built the image: in the engine, or in ECR if the builder pushes images itself.
+    async fn was_built(&self, cx: &StepContext<'_>, builder: &DetectedBuilder, image: &str) -> Result<bool, StepError> {
         if builder.pushes() {
             let found = cx.user.ecr.find_image(&cx.deployment.ecr_repository, &cx.deployment.image_tag()).await;
             return match found {
                 Ok(found) => Ok(found.is_some()),
-                // The repository is made below.
+                // The repository is created later in this step.
                 Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
                 Err(error) => Err(StepError::from_client(ErrorCode::EcrFailed)(error)),
             };
@@ -109,7 +112,13 @@ impl BuildImage {
         Ok(found.map_err(StepError::from_client(ErrorCode::DockerUnavailable))?.is_some())
     }
 
-    async fn build(&self, cx: &Context<'_>, builder: &Active, workspace: &Path, image: &str) -> Result<(), StepError> {
+    async fn build(
+        &self,
+        cx: &StepContext<'_>,
+        builder: &DetectedBuilder,
+        workspace: &Path,
+        image: &str,
+    ) -> Result<(), StepError> {
         let (deployment, settings) = (cx.deployment, &cx.services.settings);
         let repository = format!("{}/{}", deployment.owner, deployment.repo);
         let commit = deployment.facts.commit_sha.clone().unwrap_or_default();
@@ -119,7 +128,7 @@ impl BuildImage {
             ("org.opencontainers.image.source".to_owned(), repository),
         ]);
         let pushed_to = if builder.pushes() { Some(super::ecr_repository::ensure(cx).await?.uri) } else { None };
-        let build = Build {
+        let build = BuildJob {
             root: workspace,
             context: Path::new(&self.context),
             dockerfile: Path::new(&self.dockerfile),
@@ -136,25 +145,25 @@ impl BuildImage {
             limits: &settings.build_limits,
         };
         let (progress, mut received) = mpsc::channel(64);
-        let tell = async {
-            // Numbered, so that a build that runs again after a crash does not tell its first lines twice.
+        let emit = async {
+            // Numbered, so that a build repeated after a crash does not store its first lines twice.
             let mut number = 0_u64;
             while let Some(progress) = received.recv().await {
                 number += 1;
-                cx.reporter.tell(event(progress, number)).await;
+                cx.reporter.emit(event(progress, number)).await;
             }
         };
-        let (outcome, ()) = tokio::join!(cx.builder()?.builder.build(builder, build, progress), tell);
+        let (outcome, ()) = tokio::join!(cx.builder()?.builder.build(builder, build, progress), emit);
         outcome.map(drop).map_err(|error| self.failure(error))
     }
 
-    /// The stored secrets that the build names; those that are gone by now are missing to the build, which says so.
-    fn secrets(&self, cx: &Context<'_>) -> Secrets {
+    /// Collects the stored secrets that the build names. A secret deleted meanwhile is omitted, and the build reports it as missing.
+    fn secrets(&self, cx: &StepContext<'_>) -> MountedSecrets {
         let stored = |name: &String| Some((name.clone(), cx.github.build_secrets.get(name)?.clone()));
-        Secrets(self.options.secrets.iter().filter_map(stored).collect())
+        MountedSecrets(self.options.secrets.iter().filter_map(stored).collect())
     }
 
-    /// The step's error for a failed build: retryable where the same source may succeed later.
+    /// Converts a build failure to the step's error: retryable if the same source may succeed later.
     fn failure(&self, error: BuildError) -> StepError {
         let (fault, message, last_lines) = match error {
             BuildError::Builder(error) => return StepError::from_client(ErrorCode::DockerUnavailable)(error),
@@ -170,7 +179,7 @@ impl BuildImage {
             reason.push('\n');
             reason.push_str(&line);
         }
-        if fault.is_passing() {
+        if fault.is_transient() {
             StepError::retryable(fault.code(), reason)
         } else {
             StepError::fatal(fault.code(), reason)
@@ -178,7 +187,7 @@ impl BuildImage {
     }
 }
 
-/// The event of a line, or of a step's end: all are lines, whose details say which step they belong to and how it went.
+/// Creates the event of a line or of a finished build step. Both are lines; their details name the build step, its duration and its error.
 fn event(progress: Progress, number: u64) -> Event {
     let event = Event::new(EventCode::BuildProgress).keyed(number);
     match progress {
@@ -195,8 +204,8 @@ fn event(progress: Progress, number: u64) -> Event {
     }
 }
 
-/// Logins for base images and the push: the operator's for other registries, the account's own for its ECR.
-async fn logins(cx: &Context<'_>) -> Result<Credentials, StepError> {
+/// Collects logins for base images and the push: the operator's for other registries, the account's own for its ECR.
+async fn logins(cx: &StepContext<'_>) -> Result<Credentials, StepError> {
     let failed = StepError::from_client(ErrorCode::EcrFailed);
     let mut logins = cx.services.registry_logins.logins(&cx.deployment.owner, &cx.deployment.repo).map_err(&failed)?;
     match cx.user.ecr.login().await {
@@ -204,8 +213,8 @@ async fn logins(cx: &Context<'_>) -> Result<Credentials, StepError> {
             let host = login.endpoint.trim_start_matches("https://").trim_start_matches("http://");
             logins.insert(host.trim_end_matches('/'), Login { username: login.username, password: login.password });
         }
-        // A build that needs nothing of this registry must not fail for it; one that does says so itself.
-        Err(error) if error.kind == ErrorKind::Denied => tracing::warn!(%error, "no login of ECR for base images"),
+        // A build without base images from ECR must not fail here; a build that needs the login reports its absence itself.
+        Err(error) if error.kind == ErrorKind::Denied => tracing::warn!(%error, "no ECR login, building without it"),
         Err(error) => return Err(failed(error)),
     }
     Ok(logins)

@@ -1,15 +1,15 @@
-//! Which builder a deployment's image comes from.
+//! Selects the builder for a deployment's image.
 
-use super::{Context, StepError};
-use crate::clients::builders::Pooled;
+use super::{StepContext, StepError};
+use crate::clients::builder_pool::PooledBuilder;
 use crate::domain::failure::ErrorCode;
 
-impl Context<'_> {
-    /// The builder that serves this deployment's repository. One that is configured later is waited for.
-    pub(super) fn builder(&self) -> Result<&Pooled, StepError> {
+impl StepContext<'_> {
+    /// Returns the builder that serves this deployment's repository. Without one the step is retried, because an operator may configure it later.
+    pub(super) fn builder(&self) -> Result<&PooledBuilder, StepError> {
         let (owner, repo) = (&self.deployment.owner, &self.deployment.repo);
         self.services.builders.of(owner, repo, &self.deployment.id).ok_or_else(|| {
-            let reason = format!("no builder serves {owner}/{repo}; PANDA_BUILDERS names them with their scopes");
+            let reason = format!("no builder serves {owner}/{repo}; add one with a matching scope to PANDA_BUILDERS");
             StepError::retryable(ErrorCode::DockerUnavailable, reason)
         })
     }

@@ -1,24 +1,24 @@
-//! Stage 4: is the traffic on green?
+//! Stage 4: waits until the traffic is on green.
 //!
-//! CodeDeploy says Succeeded only after its termination wait, which may be hours: the traffic is there when AllowTraffic succeeded.
+//! CodeDeploy reports Succeeded only after its termination wait, which may take hours; the traffic has moved once AllowTraffic has succeeded.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::follow_execution::completed;
-use super::{Context, Outcome, Run, Settings, StepError};
+use super::{RunStep, Settings, StepContext, StepError, StepOutcome};
 use crate::clients::aws::CodeDeployStatus;
 use crate::domain::failure::ErrorCode;
 
-/// See the module.
+/// State of a switch in progress.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ConfirmSwitch {
-    /// The deployment in CodeDeploy.
+    /// `d-…`, from the switch step.
     pub code_deploy_deployment_id: String,
 }
 
-impl Run for ConfirmSwitch {
+impl RunStep for ConfirmSwitch {
     const NAME: &'static str = "confirm_switch";
     const STAGE: u8 = 4;
     const TIMED_OUT: ErrorCode = ErrorCode::SwitchTimedOut;
@@ -27,17 +27,17 @@ impl Run for ConfirmSwitch {
         settings.switch_limit
     }
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let failed = StepError::from_client(ErrorCode::SwitchFailed);
         let id = &self.code_deploy_deployment_id;
         let deployment = cx.user.codedeploy.deployment(id).await.map_err(&failed)?;
         match deployment.status {
             CodeDeployStatus::Succeeded => return Ok(completed()),
             CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
-                let said = deployment
+                let reason = deployment
                     .error
                     .unwrap_or_else(|| format!("CodeDeploy deployment {id} is {:?}", deployment.status));
-                return Err(StepError::fatal(ErrorCode::SwitchFailed, said));
+                return Err(StepError::fatal(ErrorCode::SwitchFailed, reason));
             }
             _ => {}
         }
@@ -45,6 +45,6 @@ impl Run for ConfirmSwitch {
         if lifecycle.iter().any(|event| event.name == "AllowTraffic" && event.status == "Succeeded") {
             return Ok(completed());
         }
-        Ok(Outcome::wait(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is shifting the traffic"))
+        Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is shifting the traffic"))
     }
 }

@@ -1,44 +1,47 @@
-//! The ECR repository of a deployment: looked up before the build, made sure of before the push.
+//! The ECR repository of a deployment: checked before the build, created if necessary before the push.
 //!
-//! What only adds safety (the tag that names the owner) must not need a right that the work does not need: without that right the
-//! deployment continues and says which one is missing.
+//! Features that only add safety (the tag with the owner) must not require a permission that the deployment itself does not need: without it the
+//! deployment continues and reports the missing permission.
 
-use super::{Context, StepError};
+use super::{StepContext, StepError};
 use crate::clients::aws::EcrRepository;
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 
-/// ECR tag that says which source repository owns the name.
+/// ECR tag that names the source repository owning the name.
 const SOURCE_TAG: &str = "panda:source";
 
-/// A failed call to ECR; a denial names the right, since the call's name is IAM's.
+/// Converts a failed call to ECR. A denial names the missing permission, because the call is named like it.
 pub(super) fn ecr_error(error: ClientError) -> StepError {
     let denied = error.kind == ErrorKind::Denied && error.call.starts_with("ecr:");
     StepError::from_client(if denied { ErrorCode::EcrAccessDenied } else { ErrorCode::EcrFailed })(error)
 }
 
-/// What would make the push fail for certain, found out before the build: a name that another source owns, or credentials that may
-/// neither look at the repository nor log in. Changes nothing.
-pub(super) async fn preflight(cx: &Context<'_>) -> Result<(), StepError> {
+/// Detects before the build, without changes, that a push is certain to fail: another source owns the repository name, or the credentials can neither
+/// describe the repository nor log in.
+pub(super) async fn preflight(cx: &StepContext<'_>) -> Result<(), StepError> {
     if let Some(found) = cx.user.ecr.find_repository(&cx.deployment.ecr_repository).await.map_err(ecr_error)? {
         check_owner(cx, &found, 1).await?;
     }
     cx.user.ecr.login().await.map_err(ecr_error).map(|_| ())
 }
 
-/// Finds or creates the repository. Its name is ambiguous (`a/b-c`, `a-b/c`): one whose tag names another source is refused.
-pub(super) async fn ensure(cx: &Context<'_>) -> Result<EcrRepository, StepError> {
+/// Finds or creates the repository. Its name is ambiguous (`a/b-c`, `a-b/c`): a repository whose tag names another source is refused.
+pub(super) async fn ensure(cx: &StepContext<'_>) -> Result<EcrRepository, StepError> {
     let name = &cx.deployment.ecr_repository;
     let found = match cx.user.ecr.find_repository(name).await.map_err(ecr_error)? {
         Some(found) => found,
         None => match create(cx).await {
             Ok(created) => created,
-            // Another deployment was faster: its repository is checked like any other.
+            // Another deployment created it first: its owner is checked as for any existing repository.
             Err(ClientError { kind: ErrorKind::Conflict, .. }) => {
                 cx.user.ecr.find_repository(name).await.map_err(ecr_error)?.ok_or_else(|| {
-                    StepError::retryable(ErrorCode::EcrFailed, format!("repository {name} exists and is not shown yet"))
+                    StepError::retryable(
+                        ErrorCode::EcrFailed,
+                        format!("repository {name} exists, but is not listed yet"),
+                    )
                 })?
             }
             Err(error) => return Err(ecr_error(error)),
@@ -48,12 +51,12 @@ pub(super) async fn ensure(cx: &Context<'_>) -> Result<EcrRepository, StepError>
     Ok(found)
 }
 
-/// Days that a layer is kept in the cache repository after no tag leads to it any more.
+/// Days after which the cache repository deletes a layer without tags.
 const CACHE_DAYS: u32 = 7;
 
-/// Where a remote builder keeps this source's layers: `{repository}-cache` in the same registry, as `name:tag`. None where it can be neither
-/// found nor made: a build without cache takes longer, and is no failure.
-pub(super) async fn cache(cx: &Context<'_>) -> Option<String> {
+/// Returns the image reference under which a remote builder caches this source's layers: `{repository}-cache` in the same registry, as `name:tag`.
+/// `None` if the repository can be neither found nor created: a build without cache takes longer, but is not a failure.
+pub(super) async fn cache(cx: &StepContext<'_>) -> Option<String> {
     let name = format!("{}-cache", cx.deployment.ecr_repository);
     let ecr = &cx.user.ecr;
     let found = async {
@@ -66,26 +69,26 @@ pub(super) async fn cache(cx: &Context<'_>) -> Option<String> {
             made => made?,
         };
         if let Err(error) = ecr.expire_untagged(&name, CACHE_DAYS).await {
-            tracing::warn!(repository = name, %error, "cache repository without lifecycle rule");
+            tracing::warn!(repository = name, %error, "cache repository has no lifecycle rule");
         }
         Ok::<EcrRepository, ClientError>(made)
     };
     match found.await {
         Ok(repository) => Some(format!("{}:layers", repository.uri)),
         Err(error) => {
-            tracing::warn!(repository = name, %error, "no cache repository: building without cache");
+            tracing::warn!(repository = name, %error, "no cache repository, building without cache");
             None
         }
     }
 }
 
-/// With the owner's tag; without it where the credentials may create but not tag.
-async fn create(cx: &Context<'_>) -> Result<EcrRepository, ClientError> {
+/// Creates the repository with the owner's tag, or without it if the credentials may create but not tag.
+async fn create(cx: &StepContext<'_>) -> Result<EcrRepository, ClientError> {
     let name = &cx.deployment.ecr_repository;
     match cx.user.ecr.create_repository(name, &[(SOURCE_TAG, &source(cx))]).await {
         Err(denied) if denied.kind == ErrorKind::Denied => match cx.user.ecr.create_repository(name, &[]).await {
             Ok(created) => {
-                tracing::warn!(repository = name, error = %denied, "the repository was created without its owner's tag");
+                tracing::warn!(repository = name, error = %denied, "repository created without its owner's tag");
                 report_missing_right(cx, "ecr:TagResource", 2).await;
                 Ok(created)
             }
@@ -95,8 +98,8 @@ async fn create(cx: &Context<'_>) -> Result<EcrRepository, ClientError> {
     }
 }
 
-/// Refuses a repository that another source owns. One whose tags cannot be read, or that has no such tag, is taken.
-pub(super) async fn check_owner(cx: &Context<'_>, found: &EcrRepository, stage: u8) -> Result<(), StepError> {
+/// Refuses a repository that another source owns. A repository without the tag, or with unreadable tags, is accepted.
+pub(super) async fn check_owner(cx: &StepContext<'_>, found: &EcrRepository, stage: u8) -> Result<(), StepError> {
     let Some(tags) = &found.tags else {
         report_missing_right(cx, "ecr:ListTagsForResource", stage).await;
         return Ok(());
@@ -111,12 +114,12 @@ pub(super) async fn check_owner(cx: &Context<'_>, found: &EcrRepository, stage: 
     }
 }
 
-fn source(cx: &Context<'_>) -> String {
+fn source(cx: &StepContext<'_>) -> String {
     format!("{}/{}", cx.deployment.owner, cx.deployment.repo).to_lowercase()
 }
 
-/// Once a deployment and right, at the first stage that misses it.
-async fn report_missing_right(cx: &Context<'_>, right: &str, stage: u8) {
+/// Emits the event once per deployment and permission, at the first stage that lacks it.
+async fn report_missing_right(cx: &StepContext<'_>, right: &str, stage: u8) {
     let event = Event::new(EventCode::OwnershipUnchecked).with("stage", stage).with("right", right).keyed(right);
-    cx.reporter.tell(event).await;
+    cx.reporter.emit(event).await;
 }

@@ -1,13 +1,13 @@
-//! Step 1: the rule in the user's account that sends pushes of this repository to the controller's event bus.
+//! Step 1: creates the rule in the user's account that sends pushes of this repository to the controller's event bus.
 //!
-//! PutRule and PutTargets are upserts and both always made: a crash between them must not leave a rule without its target.
+//! PutRule and PutTargets are upserts, and both are always called: a crash between them must not leave a rule without its target.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::grant_event_bus::allows;
-use super::{Context, GrantEventBus, Outcome, Run, StepError};
+use super::{GrantEventBus, RunStep, StepContext, StepError, StepOutcome};
 use crate::clients::ErrorKind;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
@@ -15,26 +15,26 @@ use crate::domain::failure::ErrorCode;
 use crate::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
 use crate::domain::text;
 
-/// See the module.
+/// State of the rule step.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct EnsureEventRule {
-    /// How often the target was denied although the bus permits the account.
+    /// Number of times the target was denied although the bus permits the account.
     #[serde(default)]
     pub denials: u8,
 }
 
-/// Denials after which the target will never be accepted: a fresh permission takes a moment to be known everywhere.
+/// Denials after which waiting is pointless: a new permission needs a moment to take effect everywhere.
 const MAX_DENIALS: u8 = 5;
 
-/// Between two tries after a denial.
-const AFTER_DENIAL: Duration = Duration::from_secs(1);
+/// Time between two attempts after a denial.
+const DENIAL_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-impl Run for EnsureEventRule {
+impl RunStep for EnsureEventRule {
     const NAME: &'static str = "ensure_event_rule";
     const STAGE: u8 = 1;
     const TIMED_OUT: ErrorCode = ErrorCode::EventRuleFailed;
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let failed = StepError::from_client(ErrorCode::EventRuleFailed);
         let settings = &cx.services.settings;
         let deployment = cx.deployment;
@@ -48,15 +48,15 @@ impl Run for EnsureEventRule {
         match target {
             Ok(()) => {
                 let next = GrantEventBus { rule_pending: false };
-                Ok(Outcome::next(next).telling(Event::new(EventCode::EventRuleCreated)))
+                Ok(StepOutcome::next(next).with_event(Event::new(EventCode::EventRuleCreated)))
             }
             Err(error) if error.kind == ErrorKind::Denied && self.denials < MAX_DENIALS => {
                 let permitted = allows(bus.policy.as_ref(), &permission_statement(&deployment.account_id));
                 Ok(if permitted || self.denials > 0 {
                     let why = text::reason(&error.to_string());
-                    Outcome::wait(Self { denials: self.denials + 1 }, AFTER_DENIAL, why)
+                    StepOutcome::wait(Self { denials: self.denials + 1 }, DENIAL_RETRY_DELAY, why)
                 } else {
-                    Outcome::next(GrantEventBus { rule_pending: true })
+                    StepOutcome::next(GrantEventBus { rule_pending: true })
                 })
             }
             Err(error) => Err(failed(error)),

@@ -1,7 +1,7 @@
-//! Between the stages: which execution did our push start?
+//! Stage 3, first part: finds the execution that the push started.
 //!
-//! The secret is a mailbox: until the pipeline writes, it holds the ARN of an execution before ours. An execution is ours when its
-//! input names our digest or our tag; both belong to this deployment alone.
+//! The secret serves as a mailbox: until the pipeline writes to it, it contains the ARN of an earlier execution. The execution belongs to this
+//! deployment if its input contains the deployment's digest or tag; both are unique to this deployment.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Context, FollowExecution, Outcome, Run, Settings, StepError};
+use super::{FollowExecution, RunStep, Settings, StepContext, StepError, StepOutcome};
 use crate::clients::ErrorKind;
 use crate::domain::deployment::Facts;
 use crate::domain::failure::ErrorCode;
 
-/// Between two looks: the ARN appears within a second or two, and ten seconds is all it gets.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time between two polls: the ARN appears within a second or two, and the time limit is ten seconds.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Step Functions and ECR are different clocks: an execution that began this much before the push cannot be ours.
+/// Step Functions and ECR have different clocks: an execution that started this long before the push belongs to another deployment.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
-/// See the module.
+/// State of the search for the execution.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct FindExecution {
     /// Tag of the pushed image.
@@ -29,7 +29,7 @@ pub struct FindExecution {
     pub image_digest: String,
 }
 
-impl Run for FindExecution {
+impl RunStep for FindExecution {
     const NAME: &'static str = "find_execution";
     const STAGE: u8 = 3;
     const TIMED_OUT: ErrorCode = ErrorCode::ExecutionNotFound;
@@ -38,10 +38,11 @@ impl Run for FindExecution {
         settings.execution_wait
     }
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let failed = StepError::from_client(ErrorCode::ExecutionUnreadable);
-        let again =
-            |why: String| Ok(Outcome::wait(self.clone(), LOOK_EVERY.min(cx.services.settings.poll_interval), why));
+        let again = |why: String| {
+            Ok(StepOutcome::wait(self.clone(), POLL_INTERVAL.min(cx.services.settings.poll_interval), why))
+        };
         let secret = cx.services.names.secret(&cx.deployment.owner, &cx.deployment.repo);
         let controller = cx.services.aws.controller();
         let Some(value) = controller.secrets.value(&secret).await.map_err(&failed)? else {
@@ -53,7 +54,7 @@ impl Run for FindExecution {
         let execution = match controller.executions.describe(&arn).await {
             Ok(execution) => execution,
             Err(error) if error.kind == ErrorKind::NotFound => {
-                return again(format!("execution {arn} is not there (any more)"));
+                return again(format!("execution {arn} does not exist (any more)"));
             }
             Err(error) => return Err(failed(error)),
         };
@@ -63,25 +64,25 @@ impl Run for FindExecution {
         if !(ours && in_time) {
             return again(format!("secret {secret} still names the execution of another image"));
         }
-        Ok(Outcome::next(FollowExecution { execution_arn: arn.clone(), task_failed: false })
-            .learning(Facts { execution_arn: Some(arn), ..Facts::default() }))
+        Ok(StepOutcome::next(FollowExecution { execution_arn: arn.clone(), task_failed: false })
+            .with_facts(Facts { execution_arn: Some(arn), ..Facts::default() }))
     }
 }
 
 impl FindExecution {
-    /// From the second attempt on the digest may be that of an attempt before, whose execution has ended: only the tag is our own.
+    /// From the second attempt on, the digest may be the one of an earlier attempt, whose execution has ended: then only the tag is unique.
     fn is_named_in(&self, input: &str, attempt: i32) -> bool {
         (attempt <= 1 && input.contains(&self.image_digest)) || names_tag(input, &self.image_tag)
     }
 }
 
-/// Whether `tag` stands in `text`, and not as the beginning of another one: `dep_x` is no name of `dep_x-2`.
+/// Reports whether `text` contains `tag` as a whole: `dep_x` must not match `dep_x-2`.
 fn names_tag(text: &str, tag: &str) -> bool {
-    let goes_on = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    text.match_indices(tag).any(|(at, _)| !text[at + tag.len()..].starts_with(goes_on))
+    let continues = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.match_indices(tag).any(|(at, _)| !text[at + tag.len()..].starts_with(continues))
 }
 
-/// The secret's value is the ARN, or JSON with `executionArn`.
+/// Extracts the ARN from the secret's value: the plain ARN, or JSON with `executionArn`.
 fn execution_arn(secret: &str) -> Option<String> {
     let text = secret.trim();
     let arn = match serde_json::from_str::<Value>(text) {
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mailbox_holds_an_arn_or_json_with_one() {
+    fn reads_arn_from_text_and_json() {
         let arn = "arn:aws:states:ap-northeast-2:123456789012:execution:pipe:1";
         assert_eq!(execution_arn(arn).as_deref(), Some(arn));
         assert_eq!(execution_arn(&format!(" {{\"executionArn\": \"{arn}\"}}\n")).as_deref(), Some(arn));
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_of_another_image_is_not_ours() {
+    fn ignores_execution_of_another_image() {
         let step = FindExecution { image_tag: "dep_abc".into(), image_digest: "sha256:1".into() };
         assert!(step.is_named_in(r#"{"detail":{"image-digest":"sha256:1"}}"#, 1));
         assert!(step.is_named_in(r#"{"detail":{"image-tag":"dep_abc"}}"#, 1));
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_of_another_attempt_is_not_ours_though_the_image_is_the_same() {
+    fn ignores_execution_of_another_attempt() {
         let step = FindExecution { image_tag: "dep_abc-2".into(), image_digest: "sha256:1".into() };
         assert!(!step.is_named_in(r#"{"detail":{"image-digest":"sha256:1","image-tag":"dep_abc"}}"#, 2));
         assert!(!step.is_named_in(r#"{"detail":{"image-digest":"sha256:1","image-tag":"dep_abc-20"}}"#, 2));

@@ -1,41 +1,41 @@
-//! Step 2: the permission on the controller's event bus for the user's account.
+//! Step 2: permits the user's account to put events on the controller's event bus.
 //!
-//! Parallel PutPermission calls lose each other's statement, so this runs under a lease, and the policy is read back.
+//! Parallel PutPermission calls lose each other's statement, so this step runs under a lease and reads the policy back.
 //!
-//! AWS may refuse a rule's target for as long as its bus does not permit the account. Then step 1 comes here first, quietly, and goes
-//! on where it was: users see the steps in their agreed order either way.
+//! AWS may deny a rule's target until its bus permits the account. Then step 1 runs this step first, without events, and resumes afterwards: users
+//! see the steps in their usual order either way.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Context, EnsureEventRule, FetchSource, Outcome, PushImage, Run, Step, StepError};
+use super::{EnsureEventRule, FetchSource, PushImage, RunStep, Step, StepContext, StepError, StepOutcome};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::names::permission_statement;
 use crate::domain::source::Source;
 
-/// See the module.
+/// State of the permission step.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct GrantEventBus {
-    /// Whether step 1 waits for the permission.
+    /// Set when step 1 waits for the permission.
     #[serde(default)]
     pub rule_pending: bool,
 }
 
-impl Run for GrantEventBus {
+impl RunStep for GrantEventBus {
     const NAME: &'static str = "grant_event_bus";
     const STAGE: u8 = 2;
     const LOCK: Option<&'static str> = Some("panda:event-bus-policy");
     const TIMED_OUT: ErrorCode = ErrorCode::EventBusPermissionFailed;
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let failed = StepError::from_client(ErrorCode::EventBusPermissionFailed);
         let bus = &cx.services.aws.controller().bus;
         let (name, account) = (&cx.services.settings.event_bus, &cx.deployment.account_id);
         let statement = permission_statement(account);
         if !self.rule_pending {
-            cx.reporter.tell(Event::new(EventCode::EventBusPermissionRequested)).await;
+            cx.reporter.emit(Event::new(EventCode::EventBusPermissionRequested)).await;
         }
         let before = bus.describe(name).await.map_err(&failed)?;
         if !allows(before.policy.as_ref(), &statement) {
@@ -44,26 +44,26 @@ impl Run for GrantEventBus {
             if !allows(after.policy.as_ref(), &statement) {
                 return Err(StepError::retryable(
                     ErrorCode::EventBusPermissionFailed,
-                    format!("the policy of event bus {name} does not show statement {statement} yet"),
+                    format!("the policy of event bus {name} does not contain statement {statement} yet"),
                 ));
             }
         }
         if self.rule_pending {
-            return Ok(Outcome::next(EnsureEventRule { denials: 1 }));
+            return Ok(StepOutcome::next(EnsureEventRule { denials: 1 }));
         }
-        Ok(Outcome::next(begin(cx)).telling(Event::new(EventCode::EventBusPermissionGranted)))
+        Ok(StepOutcome::next(first_source_step(cx)).with_event(Event::new(EventCode::EventBusPermissionGranted)))
     }
 }
 
-/// The first step of what differs between deployments: the source is fetched, or the image that is there is published.
-pub(super) fn begin(cx: &Context<'_>) -> Step {
+/// Returns the first step that depends on the kind of deployment: fetching the source, or publishing the existing image.
+pub(super) fn first_source_step(cx: &StepContext<'_>) -> Step {
     match &cx.deployment.requested.source {
         Source::Revision(_) => FetchSource {}.into(),
         Source::Image(digest) => PushImage { publish: Some(digest.clone()), ..PushImage::default() }.into(),
     }
 }
 
-/// Whether the bus policy has our statement. Its id names the account, and nobody else makes such ids.
+/// Reports whether the bus policy contains Panda's statement. Its id names the account, and no other program creates such ids.
 pub(super) fn allows(policy: Option<&Value>, statement_id: &str) -> bool {
     let statements = match policy.and_then(|policy| policy.get("Statement")) {
         Some(Value::Array(statements)) => statements.as_slice(),
@@ -82,7 +82,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_our_own_allowing_statement_counts() {
+    fn recognises_own_allow_statement() {
         let policy = json!({"Statement": [{"Sid": "other", "Effect": "Allow"}, {"Sid": "panda-1", "Effect": "Allow"}]});
         assert!(allows(Some(&policy), "panda-1"));
         assert!(!allows(Some(&policy), "panda-2"));

@@ -1,15 +1,15 @@
-//! What a deployment does, one file a step.
+//! The steps of a deployment, one file per step.
 //!
 //! # The contract of a step
-//! A step looks at the outside first, acts only where the work is not there yet, and returns what happens next as data. It has no
-//! database handle: the driver (`reconcile`) commits outcome, facts and events in one fenced transaction, and may run a step
-//! again from its beginning at any time, because a process died after the outside call and before that commit. So:
+//! A step first checks the external services, acts only where the work has not been done yet, and returns the next transition as data. It has no
+//! database handle: the driver (`reconcile`) commits transition, facts and events in one fenced transaction. The driver may run a step again from its
+//! beginning at any time, because a process can die after an external call and before that commit. Therefore:
 //!
-//! - whatever a step does twice must have one effect (names come from the deployment, upserts, look first);
-//! - whatever a step tells twice is told once (an event's key names the occurrence);
+//! - repeating a step's calls must have a single effect (names derived from the deployment, upserts, checking first);
+//! - repeating an event must store it once (the event's key identifies the occurrence);
 //! - dropping a step's future stops its work: a build, a clone, a wait.
 //!
-//! A new step is a file with an `impl Run` and a line in the list below. Stored names never change meaning.
+//! A new step is a file with an `impl RunStep` and a line in the list below. Stored names never change their meaning.
 
 mod await_switch;
 mod build_config;
@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clients::aws::{Aws, UserAws};
-use crate::clients::builders::Builders;
+use crate::clients::builder_pool::BuilderPool;
 use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::Git;
 use crate::clients::probe::Probe;
@@ -63,140 +63,139 @@ pub use fetch_source::FetchSource;
 pub use find_execution::FindExecution;
 pub use follow_execution::FollowExecution;
 pub use grant_event_bus::GrantEventBus;
-pub use outcome::{Outcome, StepError, Then};
+pub use outcome::{StepError, StepOutcome, Transition};
 pub use push_image::PushImage;
-pub use resume::{Past, Resume};
+pub use resume::{PipelineFacts, Resume};
 pub use switch_traffic::SwitchTraffic;
 pub use verify_green::VerifyGreen;
 pub use workspace::{remove_workspace, workspace_of};
 
-/// Clients and settings that every step may use.
+/// Clients and settings shared by all steps.
 pub struct Services {
-    /// AWS, both accounts.
+    /// AWS clients for both accounts.
     pub aws: Aws,
-    /// The engine whose leftovers are removed.
+    /// Docker engine in which obsolete images are removed.
     pub docker: Docker,
-    /// What builds.
-    pub builders: Builders,
-    /// Logins of registries that the operator configured.
+    /// Pool of builders, one of which serves each repository.
+    pub builders: BuilderPool,
+    /// Operator-configured registry logins for base images.
     pub registry_logins: RegistryLogins,
-    /// Git over HTTP.
+    /// Client that fetches sources over HTTP.
     pub git: Git,
-    /// Health checks.
+    /// Client for health checks of blue and green.
     pub probe: Probe,
-    /// Names in AWS.
+    /// Naming rules for resources in AWS.
     pub names: Names,
-    /// Times and places.
+    /// Time limits, addresses and folders.
     pub settings: Settings,
 }
 
-/// Times and places, from the configuration.
+/// Time limits, addresses and folders from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The controller's event bus.
+    /// Name of the controller's event bus.
     pub event_bus: String,
-    /// Role that EventBridge assumes to put events on the controller's bus.
+    /// ARN of the role that EventBridge assumes to put events on the controller's bus.
     pub rule_target_role_arn: Option<String>,
-    /// Where repositories are cloned from.
+    /// Base URL of the repositories.
     pub github_url: Url,
-    /// Folder for checked-out sources.
+    /// Folder for fetched sources.
     pub workspace_dir: PathBuf,
-    /// Network mode of builds.
+    /// Network mode of RUN steps in builds.
     pub build_network: Option<String>,
-    /// What a build may use.
+    /// Resource limits of a build.
     pub build_limits: BuildLimits,
-    /// Whether remote builds keep their layers in ECR.
+    /// Set when remote builds cache their layers in ECR.
     pub build_cache: bool,
-    /// Time between two looks at an execution.
+    /// Time between two polls of an execution.
     pub poll_interval: Duration,
-    /// Longest following of an execution.
+    /// Time limit for following an execution.
     pub follow_limit: Duration,
-    /// Longest wait for the execution's ARN after the push.
+    /// Time limit for the execution's ARN to appear after the push.
     pub execution_wait: Duration,
-    /// Longest build.
+    /// Time limit of the build step.
     pub build_limit: Duration,
-    /// Longest push.
+    /// Time limit of the push step.
     pub push_limit: Duration,
-    /// Longest traffic shift.
+    /// Time limit of the traffic shift.
     pub switch_limit: Duration,
-    /// Longest time of any other step.
+    /// Time limit of any other step.
     pub step_limit: Duration,
-    /// Longest time of a whole attempt, from its beginning until it is ready for the switch.
+    /// Time limit of a whole attempt, from its beginning until it is ready for the switch.
     pub deployment_limit: Duration,
     /// Time between two health checks.
     pub health_interval: Duration,
 }
 
-/// What a step is given.
-pub struct Context<'a> {
-    /// The deployment.
+/// Input of a step: the deployment, its connections and the shared services.
+pub struct StepContext<'a> {
+    /// Deployment as of the last commit.
     pub deployment: &'a Deployment,
-    /// The connection to the source.
+    /// GitHub connection that provides the source.
     pub github: &'a GithubConnection,
-    /// The user's AWS account.
+    /// AWS clients for the user's account.
     pub user: &'a UserAws,
-    /// Clients and settings.
+    /// Clients and settings shared by all steps.
     pub services: &'a Services,
-    /// Tells what happens while the step is still at work.
+    /// Emits events while the step is still running.
     pub reporter: &'a Reporter,
-    /// Cancelled when the step's future is dropped: for work on threads that no drop can reach.
+    /// Cancelled when the step's future is dropped: for work on threads that dropping cannot reach.
     pub stopped: &'a CancellationToken,
 }
 
-/// Tells events in the middle of a step; the driver commits them in batches, in order, before the step's outcome.
+/// Emits events in the middle of a step; the driver commits them in batches, in order, before the step's outcome.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     events: mpsc::Sender<Event>,
 }
 
 impl Reporter {
-    /// A reporter and the end where the driver receives; `capacity` events wait at most, then telling waits.
+    /// Creates a reporter and the driver's receiving end; when `capacity` events are waiting, emitting another one blocks.
     pub fn new(capacity: usize) -> (Self, mpsc::Receiver<Event>) {
         let (events, received) = mpsc::channel(capacity);
         (Self { events }, received)
     }
 
-    /// Tells `event`.
-    pub async fn tell(&self, event: Event) {
-        // A closed channel means that the driver has given this step up and is about to drop it.
+    /// Sends `event` to the driver.
+    pub async fn emit(&self, event: Event) {
+        // A closed channel means that the driver has abandoned this step and is about to drop it.
         let _ = self.events.send(event).await;
     }
 }
 
-/// Which permits a step needs.
+/// Resource class of a step: the permits that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// None: it only makes short calls.
+pub enum ResourceClass {
+    /// No permit: the step only makes short calls.
     Light,
-    /// A build permit: it uses disk, processor and the engine for minutes.
+    /// A build permit: the step uses disk, CPU and the engine for minutes.
     Heavy,
 }
 
-/// One step: its stored state is the type itself.
-trait Run: Serialize + DeserializeOwned {
-    /// Stored name; never changes meaning.
+/// Behaviour of one step; the implementing type is the step's stored state.
+trait RunStep: Serialize + DeserializeOwned {
+    /// Stored name, which never changes its meaning.
     const NAME: &'static str;
-    /// Stage as users see it, 1 to 4.
+    /// Stage shown to users, 1 to 4.
     const STAGE: u8;
-    /// Which permits it needs.
-    const LANE: Lane = Lane::Light;
-    /// Advisory lock that is held while it runs, where parallel runs would undo each other.
+    const RESOURCE_CLASS: ResourceClass = ResourceClass::Light;
+    /// Advisory lock to hold while the step runs, where parallel runs would undo each other.
     const LOCK: Option<&'static str> = None;
-    /// The failure when its time is up and no error says more.
+    /// Failure code when the time limit is exceeded and no error is more precise.
     const TIMED_OUT: ErrorCode = ErrorCode::StepTimedOut;
 
-    /// Its time limit, waiting included.
+    /// Returns the step's time limit, waiting included.
     fn limit(settings: &Settings) -> Duration {
         settings.step_limit
     }
 
-    /// Looks, acts where needed, says what comes next.
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError>;
+    /// Checks the external services, acts where needed, and returns the next transition.
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError>;
 }
 
 macro_rules! steps {
     ($($step:ident),+ $(,)?) => {
-        /// A step with what it knows from the steps before it.
+        /// A step together with its state from earlier steps.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Step { $(
             #[doc = concat!("See [`", stringify!($step), "`].")]
@@ -208,13 +207,13 @@ macro_rules! steps {
         })+
 
         impl Step {
-            /// Stored names, in the order of a deployment without trouble; what begins another attempt and what ends one early come last.
+            /// Stored names, in the order of a deployment without failures; the steps that begin a further attempt or end one early come last.
             pub const NAMES: &'static [&'static str] = &[$($step::NAME),+];
 
-            /// The step as stored.
+            /// Restores a step from its stored name and state.
             ///
             /// # Errors
-            /// What is wrong with the name or the state.
+            /// A message about an unknown name or an unreadable state.
             pub fn parse(name: &str, state: &Value) -> Result<Self, String> {
                 match name {
                     $($step::NAME => serde_json::from_value(state.clone()).map(Self::$step)
@@ -223,64 +222,63 @@ macro_rules! steps {
                 }
             }
 
-            /// Stored name.
+            /// Returns the stored name.
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$step(_) => $step::NAME),+ }
             }
 
-            /// State to store.
+            /// Returns the state to store.
             pub fn state(&self) -> Value {
                 let state = match self { $(Self::$step(step) => serde_json::to_value(step)),+ };
-                // Plain structs of strings and numbers always serialise; a null would be refused by `parse`, not misread.
+                // Plain structs of strings and numbers always serialise; `parse` would refuse a null instead of misreading it.
                 state.unwrap_or(Value::Null)
             }
 
-            /// Takes known secrets out of the state.
+            /// Removes known secrets from the state.
             pub fn mask(&mut self, mask: &Mask) {
                 let mut state = self.state();
                 mask.value(&mut state);
-                // A state with other texts in it is a state all the same.
+                // Masking changes texts only, so the state stays readable.
                 if let Ok(masked) = Self::parse(self.name(), &state) {
                     *self = masked;
                 }
             }
 
-            /// Stage as users see it.
+            /// Returns the stage shown to users, 1 to 4.
             pub fn stage(&self) -> u8 {
                 match self { $(Self::$step(_) => $step::STAGE),+ }
             }
 
-            /// Permits it needs.
-            pub fn lane(&self) -> Lane {
-                match self { $(Self::$step(_) => $step::LANE),+ }
+            pub(crate) fn resource_class(&self) -> ResourceClass {
+                match self { $(Self::$step(_) => $step::RESOURCE_CLASS),+ }
             }
 
-            /// Lock that is held while it runs.
+            /// Returns the advisory lock to hold while the step runs.
             pub fn lock(&self) -> Option<&'static str> {
                 match self { $(Self::$step(_) => $step::LOCK),+ }
             }
 
-            /// Its time limit.
+            /// Returns the time limit, waiting included.
             pub fn limit(&self, settings: &Settings) -> Duration {
                 match self { $(Self::$step(_) => $step::limit(settings)),+ }
             }
 
-            /// Names of all steps with their time limits.
+            /// Returns the names of all steps with their time limits.
             pub fn limits(settings: &Settings) -> Vec<(String, Duration)> {
                 vec![$(($step::NAME.to_owned(), $step::limit(settings))),+]
             }
 
-            /// The failure when its time is up and no error says more.
+            /// Returns the failure code when the time limit is exceeded and no error is more precise.
             pub fn timed_out(&self) -> ErrorCode {
                 match self { $(Self::$step(_) => $step::TIMED_OUT),+ }
             }
 
-            /// Runs it. Boxed: thousands sleep between two runs, and would each keep the room of the largest step.
-            pub async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+            /// Runs the step. Boxed: thousands of deployments sleep between two runs, and each would otherwise reserve the size of the largest step.
+            pub async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
                 match self { $(Self::$step(step) => Box::pin(step.run(cx)).await),+ }
             }
 
-            /// What follows when a person wishes to cancel; none when that is under way already.
+            /// Returns the step that follows a request to cancel; `None` if the cancellation is already in progress.
             pub fn cancelled(&self) -> Option<Self> {
                 match self {
                     Self::Cancel(_) => None,
@@ -288,10 +286,10 @@ macro_rules! steps {
                 }
             }
 
-            /// Names of the steps that need a build permit.
+            /// Returns the names of the steps that need a build permit.
             pub fn heavy_names() -> Vec<String> {
-                [$(($step::NAME, $step::LANE)),+].into_iter()
-                    .filter(|(_, lane)| *lane == Lane::Heavy)
+                [$(($step::NAME, $step::RESOURCE_CLASS)),+].into_iter()
+                    .filter(|(_, class)| *class == ResourceClass::Heavy)
                     .map(|(name, _)| name.to_owned())
                     .collect()
             }
@@ -315,10 +313,10 @@ steps! {
     Cancel,
 }
 
-/// Where every deployment begins.
+/// Stored name of the first step of a deployment.
 pub const FIRST_STEP: &str = EnsureEventRule::NAME;
 
-/// Where every attempt after the first begins.
+/// Stored name of the first step of every further attempt.
 pub const RETRY_STEP: &str = Resume::NAME;
 
 #[cfg(test)]
@@ -326,9 +324,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Rows of running deployments hold these names: renaming one strands them.
+    /// Rows of running deployments contain these names: renaming one would strand them.
     #[test]
-    fn stored_names_and_states_never_change_meaning() {
+    fn stored_names_and_states_are_stable() {
         assert_eq!(
             Step::NAMES,
             [
@@ -377,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_build_steps_need_a_permit() {
+    fn only_build_steps_need_a_permit() {
         assert_eq!(Step::heavy_names(), ["fetch_source", "build_image", "push_image"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a step says happens next: data, for the driver to commit.
+//! Outcome of a step: data for the driver to commit.
 
 use std::time::Duration;
 
@@ -10,124 +10,124 @@ use crate::domain::failure::ErrorCode;
 use crate::domain::mask::Mask;
 use crate::domain::text;
 
-/// What a step found or did, and what comes next.
+/// Result of running a step.
 #[derive(Clone, Debug)]
-pub struct Outcome {
-    /// What comes next.
-    pub then: Then,
-    /// What to tell, in order.
+pub struct StepOutcome {
+    /// Next transition of the deployment.
+    pub transition: Transition,
+    /// Events to store, in order.
     pub events: Vec<Event>,
-    /// What was learned.
-    pub learned: Facts,
+    /// Facts observed in external services.
+    pub facts: Facts,
 }
 
-/// What comes next.
+/// Next transition of a deployment.
 #[derive(Clone, Debug)]
-pub enum Then {
-    /// Another step, at once.
+pub enum Transition {
+    /// Another step, to be run immediately.
     Next(Step),
-    /// The same step (with this state) again.
+    /// The same step again, possibly with a new state.
     Wait {
-        /// The step with its state from now on.
+        /// The step with its new state.
         step: Step,
-        /// After this time.
+        /// Minimum time until the next run.
         after: Duration,
-        /// What is waited for, in words.
-        why: String,
+        /// Description of the awaited condition, shown to users.
+        waiting_for: String,
     },
-    /// Green is up: this step waits for a person.
+    /// Green is up: the step waits for manual approval.
     Ready(Step),
-    /// The traffic is on green.
+    /// Traffic has moved to green; the deployment is finished.
     Completed,
-    /// It will never get there.
+    /// The deployment has failed for good.
     Failed {
-        /// Stable code.
+        /// Stable error code for API clients.
         code: ErrorCode,
-        /// What was seen.
+        /// Observed cause, for the user.
         reason: String,
     },
 }
 
-impl Outcome {
-    /// Goes on with `step`.
+impl StepOutcome {
+    /// Continues with `step` immediately.
     pub fn next(step: impl Into<Step>) -> Self {
-        Self::new(Then::Next(step.into()))
+        Self::new(Transition::Next(step.into()))
     }
 
-    /// Looks again `after` some time.
-    pub fn wait(step: impl Into<Step>, after: Duration, why: impl Into<String>) -> Self {
-        Self::new(Then::Wait { step: step.into(), after, why: why.into() })
+    /// Runs `step` again `after` some time.
+    pub fn wait(step: impl Into<Step>, after: Duration, waiting_for: impl Into<String>) -> Self {
+        Self::new(Transition::Wait { step: step.into(), after, waiting_for: waiting_for.into() })
     }
 
-    /// With nothing to tell and nothing learned.
-    pub fn new(then: Then) -> Self {
-        Self { then, events: Vec::new(), learned: Facts::default() }
+    /// Creates an outcome without events and facts.
+    pub fn new(transition: Transition) -> Self {
+        Self { transition, events: Vec::new(), facts: Facts::default() }
     }
 
-    /// Tells `event` with the outcome.
+    /// Adds `event` to the outcome.
     #[must_use]
-    pub fn telling(mut self, event: Event) -> Self {
+    pub fn with_event(mut self, event: Event) -> Self {
         self.events.push(event);
         self
     }
 
-    /// Records what was learned.
+    /// Adds observed facts to the outcome.
     #[must_use]
-    pub fn learning(mut self, learned: Facts) -> Self {
-        self.learned.merge(learned);
+    pub fn with_facts(mut self, facts: Facts) -> Self {
+        self.facts.merge(facts);
         self
     }
 }
 
-impl Outcome {
-    /// Whether it is another look that found nothing, and waits for what the row says already.
+impl StepOutcome {
+    /// Reports whether a poll found nothing new: the deployment waits for the same condition as its row already states.
     pub fn is_quiet(&self, waiting_for: Option<&str>) -> bool {
-        matches!(&self.then, Then::Wait { why, .. } if waiting_for == Some(why))
+        matches!(&self.transition, Transition::Wait { waiting_for: condition, .. } if waiting_for == Some(condition))
             && self.events.is_empty()
-            && self.learned == Facts::default()
+            && self.facts == Facts::default()
     }
 
-    /// The same without known secrets: what a step reads outside is other people's words.
+    /// Masks known secrets: text from external services may contain them.
     #[must_use]
     pub fn masked(mut self, mask: &Mask) -> Self {
         mask.events(&mut self.events);
-        self.learned.texts_mut().into_iter().for_each(|text| mask.option(text));
-        match &mut self.then {
-            Then::Next(step) | Then::Ready(step) => step.mask(mask),
-            Then::Wait { step, why, .. } => {
+        self.facts.texts_mut().into_iter().for_each(|text| mask.option(text));
+        match &mut self.transition {
+            Transition::Next(step) | Transition::Ready(step) => step.mask(mask),
+            Transition::Wait { step, waiting_for, .. } => {
                 step.mask(mask);
-                mask.string(why);
+                mask.string(waiting_for);
             }
-            Then::Failed { reason, .. } => mask.string(reason),
-            Then::Completed => {}
+            Transition::Failed { reason, .. } => mask.string(reason),
+            Transition::Completed => {}
         }
         self
     }
 }
 
-/// A step that could not do its work.
+/// Error of a step that could not do its work.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum StepError {
-    /// Time may mend it: tried again, with growing waits, within the step's time limit.
+    /// Temporary: the step is repeated with exponential backoff within its time limit.
     #[error("{code}: {reason}")]
     Retryable {
-        /// The failure's code if time does not mend it.
+        /// Error code if the time limit is reached.
         code: ErrorCode,
-        /// What was seen.
+        /// Observed cause, for the user.
         reason: String,
     },
-    /// Nothing will mend it by itself.
+    /// Permanent: repeating the step cannot succeed.
     #[error("{code}: {reason}")]
     Fatal {
-        /// The failure's code.
+        /// Stable error code for API clients.
         code: ErrorCode,
-        /// What was seen.
+        /// Observed cause, for the user.
         reason: String,
     },
 }
 
 impl StepError {
-    /// The same without known secrets.
+    /// Masks known secrets in the reason.
     #[must_use]
     pub fn masked(mut self, mask: &Mask) -> Self {
         let (Self::Retryable { reason, .. } | Self::Fatal { reason, .. }) = &mut self;
@@ -135,17 +135,17 @@ impl StepError {
         self
     }
 
-    /// Nothing will mend it by itself.
+    /// Creates a permanent error.
     pub fn fatal(code: ErrorCode, reason: impl AsRef<str>) -> Self {
         Self::Fatal { code, reason: text::reason(reason.as_ref()) }
     }
 
-    /// Time may mend it.
+    /// Creates a temporary error; the step is repeated.
     pub fn retryable(code: ErrorCode, reason: impl AsRef<str>) -> Self {
         Self::Retryable { code, reason: text::reason(reason.as_ref()) }
     }
 
-    /// The one place where a failed outside call becomes a step's error: `code` names what failed for the user.
+    /// Converts a failed external call to a step's error; no other function does. `code` names the failure to the user.
     pub fn from_client(code: ErrorCode) -> impl Fn(ClientError) -> Self {
         move |error| {
             let reason = text::reason(&error.to_string());

@@ -1,10 +1,10 @@
-//! Another attempt of a deployment that failed: finds out where to go on, from what the attempt before has left outside.
+//! Begins a further attempt of a failed deployment: determines the step to resume from, by checking the results of the earlier attempt in AWS.
 //!
-//! Before the push it goes on where it failed. After the push there are three cases, decided by what still lives:
+//! Before the push, the attempt resumes at the failed step. After the push there are three cases:
 //!
-//! - the execution still runs, or `CodeDeploy`'s deployment is still there to be switched: it goes on at the step that failed;
-//! - there is nothing to go on with: `CodeDeploy` is rid of what is left (it takes one deployment of a group at a time), and the image that
-//!   was pushed is given this attempt's tag, which starts the pipeline again without a build;
+//! - the execution is still running, or the `CodeDeploy` deployment can still be switched: the attempt resumes at the failed step;
+//! - neither exists any more: the remaining `CodeDeploy` deployment is stopped (CodeDeploy runs one deployment per group at a time), and the pushed
+//!   image gets this attempt's tag, which starts the pipeline again without a build;
 //! - the image is gone as well: it is built again.
 
 use std::time::Duration;
@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ecr_repository::ecr_error;
-use super::grant_event_bus::begin;
+use super::grant_event_bus::first_source_step;
 use super::verify_green::ready;
 use super::{
-    AwaitSwitch, BuildImage, Cancel, ConfirmSwitch, Context, EnsureEventRule, FetchSource, FindExecution,
-    FollowExecution, GrantEventBus, Outcome, PushImage, Run, Step, StepError, SwitchTraffic, Then, VerifyGreen,
+    AwaitSwitch, BuildImage, Cancel, ConfirmSwitch, EnsureEventRule, FetchSource, FindExecution, FollowExecution,
+    GrantEventBus, PushImage, RunStep, Step, StepContext, StepError, StepOutcome, SwitchTraffic, Transition,
+    VerifyGreen,
 };
 use crate::clients::ErrorKind;
 use crate::clients::aws::{CodeDeployStatus, ExecutionStatus};
@@ -27,22 +28,22 @@ use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::source::Source;
 
-/// See the module. The API writes this state, from the row of the attempt before (`db::wishes`).
+/// State of the resume step. The API writes it, from the row of the earlier attempt (`db::commands`).
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Resume {
-    /// Stored name of the step that failed.
+    /// Stored name of the failed step.
     pub step: String,
-    /// Its state.
+    /// State of the failed step.
     pub state: Value,
-    /// What was known of the pipeline.
-    pub past: Box<Past>,
+    /// Pipeline facts of the earlier attempt.
+    pub past: Box<PipelineFacts>,
 }
 
-/// What an attempt knew of its pipeline.
+/// Pipeline facts that an earlier attempt observed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
-pub struct Past {
+pub struct PipelineFacts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_arn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,28 +74,28 @@ pub struct Past {
     pub code_deploy_application_name: Option<String>,
 }
 
-impl Run for Resume {
+impl RunStep for Resume {
     const NAME: &'static str = "resume";
     const STAGE: u8 = 1;
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let (step, state) = self.failed_step();
         let begun =
             Event::new(EventCode::RetryStarted).with("attempt", cx.deployment.attempt).with("step", step.as_str());
-        cx.reporter.tell(begun).await;
+        cx.reporter.emit(begun).await;
         match step.as_str() {
-            // Upserts both, and the second follows from the first.
-            EnsureEventRule::NAME | GrantEventBus::NAME => Ok(Outcome::next(EnsureEventRule::default())),
-            // The workspace was removed with the failure; the newest commit may be the one that mends it.
-            FetchSource::NAME | BuildImage::NAME => Ok(Outcome::next(begin(cx))),
+            // Both are upserts, and the second follows from the first.
+            EnsureEventRule::NAME | GrantEventBus::NAME => Ok(StepOutcome::next(EnsureEventRule::default())),
+            // The workspace was removed on failure, and the newest commit may contain the fix.
+            FetchSource::NAME | BuildImage::NAME => Ok(StepOutcome::next(first_source_step(cx))),
             PushImage::NAME => Ok(push_again(cx)),
-            _ => self.after_the_push(cx, &step, &state).await,
+            _ => self.resume_after_push(cx, &step, &state).await,
         }
     }
 }
 
 impl Resume {
-    /// The step that failed; of a cancelled attempt, the one that was interrupted.
+    /// Returns the failed step; for a cancelled attempt, the interrupted one.
     fn failed_step(&self) -> (String, Value) {
         match serde_json::from_value::<Cancel>(self.state.clone()) {
             Ok(cancel) if self.step == Cancel::NAME => (cancel.during, cancel.state),
@@ -102,12 +103,17 @@ impl Resume {
         }
     }
 
-    async fn after_the_push(&self, cx: &Context<'_>, step: &str, state: &Value) -> Result<Outcome, StepError> {
-        let Some(arn) = &self.past.execution_arn else { return self.look_for_the_execution(cx).await };
+    async fn resume_after_push(
+        &self,
+        cx: &StepContext<'_>,
+        step: &str,
+        state: &Value,
+    ) -> Result<StepOutcome, StepError> {
+        let Some(arn) = &self.past.execution_arn else { return self.find_execution_again(cx).await };
         let unreadable = StepError::from_client(ErrorCode::ExecutionUnreadable);
         let status = match cx.services.aws.controller().executions.describe(arn).await {
             Ok(execution) => Some(execution.status),
-            // Gone with its history.
+            // Deleted together with its history.
             Err(error) if error.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(error)),
         };
@@ -115,31 +121,31 @@ impl Resume {
             status,
             Some(ExecutionStatus::Running | ExecutionStatus::PendingRedrive | ExecutionStatus::Succeeded)
         );
-        // What was read of the history was acted on: only what comes after it counts for this attempt.
+        // Events read so far were processed: only later ones count for this attempt.
         if lives && [FindExecution::NAME, FollowExecution::NAME].contains(&step) {
             let task_failed = state.get("task_failed").and_then(Value::as_bool).unwrap_or(false);
             let follow = FollowExecution { execution_arn: arn.clone(), task_failed };
-            return Ok(Outcome::next(follow).learning(self.past.facts()));
+            return Ok(StepOutcome::next(follow).with_facts(self.past.facts()));
         }
-        let go_on = match step {
-            // Its events belong to this attempt as well: a person has to be told again that it is their turn.
+        let resumed = match step {
+            // The check's events belong to this attempt as well: users must be notified again that approval is awaited.
             VerifyGreen::NAME | AwaitSwitch::NAME => self.verify(cx),
             SwitchTraffic::NAME | ConfirmSwitch::NAME => {
-                Step::parse(step, state).ok().map(|step| Outcome::new(Then::Next(step)))
+                Step::parse(step, state).ok().map(|step| StepOutcome::new(Transition::Next(step)))
             }
             _ => None,
         };
-        self.code_deploy(cx, go_on).await
+        self.code_deploy(cx, resumed).await
     }
 
-    /// It was not found in time, which does not mean that it is not there.
-    async fn look_for_the_execution(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    /// Searches again for an execution that was not found in time: it may exist nevertheless.
+    async fn find_execution_again(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         for tag in cx.deployment.earlier_image_tags() {
             let repository = &cx.deployment.ecr_repository;
             let found = cx.user.ecr.find_image(repository, &tag).await;
             let Some(image) = found.map_err(ecr_error)? else { continue };
-            let wanted = FindExecution { image_tag: tag, image_digest: image.digest };
-            if let found @ Outcome { then: Then::Next(_), .. } = wanted.run(cx).await? {
+            let search = FindExecution { image_tag: tag, image_digest: image.digest };
+            if let found @ StepOutcome { transition: Transition::Next(_), .. } = search.run(cx).await? {
                 return Ok(found);
             }
             break;
@@ -147,17 +153,17 @@ impl Resume {
         Ok(push_again(cx))
     }
 
-    /// Green is checked again, where its URL is known.
-    fn verify(&self, cx: &Context<'_>) -> Option<Outcome> {
+    /// Checks green again, if its URL is known.
+    fn verify(&self, cx: &StepContext<'_>) -> Option<StepOutcome> {
         let code_deploy_deployment_id = self.past.code_deploy_deployment_id.clone()?;
         Some(match self.past.green_url.clone() {
-            Some(green_url) => Outcome::next(VerifyGreen { green_url, code_deploy_deployment_id }),
+            Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id }),
             None => ready(&self.past.facts(), &cx.deployment.id, code_deploy_deployment_id),
         })
     }
 
-    /// Goes on with what waits in `CodeDeploy` where a step can; otherwise has it stopped, and begins again from the push.
-    async fn code_deploy(&self, cx: &Context<'_>, go_on: Option<Outcome>) -> Result<Outcome, StepError> {
+    /// Resumes with `resumed` if the `CodeDeploy` deployment still waits; otherwise stops it and begins again from the push.
+    async fn code_deploy(&self, cx: &StepContext<'_>, resumed: Option<StepOutcome>) -> Result<StepOutcome, StepError> {
         let Some(id) = &self.past.code_deploy_deployment_id else { return Ok(push_again(cx)) };
         let failed = StepError::from_client(ErrorCode::SwitchFailed);
         let code_deploy = &cx.user.codedeploy;
@@ -169,35 +175,35 @@ impl Resume {
         if matches!(status, CodeDeployStatus::Failed | CodeDeployStatus::Stopped) {
             return Ok(push_again(cx));
         }
-        if let Some(outcome) = go_on {
-            return Ok(outcome.learning(self.past.facts()));
+        if let Some(outcome) = resumed {
+            return Ok(outcome.with_facts(self.past.facts()));
         }
         if status == CodeDeployStatus::Succeeded {
             return Ok(push_again(cx));
         }
         match code_deploy.stop_deployment(id, true).await {
             Ok(()) => {}
-            // It ended between the look and the call: the next look tells how.
+            // The deployment ended between the check and the call; the next check reports how.
             Err(error) if error.kind == ErrorKind::Conflict => {}
             Err(error) => return Err(failed(error)),
         }
-        let why = "CodeDeploy is stopping the deployment of the attempt before";
-        Ok(Outcome::wait(self.clone(), cx.services.settings.poll_interval.min(Duration::from_secs(2)), why))
+        let why = "CodeDeploy is stopping the deployment of the earlier attempt";
+        Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval.min(Duration::from_secs(2)), why))
     }
 }
 
-/// The image of an attempt before, in ECR or in the engine, with this attempt's tag.
-fn push_again(cx: &Context<'_>) -> Outcome {
-    // An image that was in ECR before: published again, since a new tag alone may not be told as a push.
+/// Pushes the image of an earlier attempt, in ECR or in the engine, with this attempt's tag.
+fn push_again(cx: &StepContext<'_>) -> StepOutcome {
+    // An image that was in ECR from the start is published again, because a new tag alone may not be reported as a push.
     if matches!(cx.deployment.requested.source, Source::Image(_)) {
-        return Outcome::next(begin(cx));
+        return StepOutcome::next(first_source_step(cx));
     }
     let newest = cx.deployment.earlier_image_tags().next().unwrap_or_else(|| cx.deployment.image_tag());
     let image = format!("{}:{newest}", cx.deployment.ecr_repository);
-    Outcome::next(PushImage { image, reuse: true, ..PushImage::default() })
+    StepOutcome::next(PushImage { image, reuse: true, ..PushImage::default() })
 }
 
-impl Past {
+impl PipelineFacts {
     fn facts(&self) -> Facts {
         let past = self.clone();
         Facts {

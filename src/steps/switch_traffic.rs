@@ -1,12 +1,12 @@
-//! Stage 4: CodeDeploy is told to send the traffic to green.
+//! Stage 4: lets CodeDeploy send the traffic to green.
 //!
-//! ContinueDeployment is not idempotent: the deployment is looked at first, and on any doubt again.
+//! ContinueDeployment is not idempotent: the deployment is checked before the call, and again in case of doubt.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfirmSwitch, Context, Outcome, Run, Settings, StepError};
+use super::{ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome};
 use crate::clients::ErrorKind;
 use crate::clients::aws::{CodeDeployStatus, LifecycleEvent};
 use crate::domain::catalogue::EventCode;
@@ -14,14 +14,14 @@ use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::text;
 
-/// See the module.
+/// State of the switch step.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct SwitchTraffic {
-    /// The deployment in CodeDeploy.
+    /// `d-…`, from the history of the controller's execution.
     pub code_deploy_deployment_id: String,
 }
 
-impl Run for SwitchTraffic {
+impl RunStep for SwitchTraffic {
     const NAME: &'static str = "switch_traffic";
     const STAGE: u8 = 4;
     const TIMED_OUT: ErrorCode = ErrorCode::SwitchTimedOut;
@@ -30,16 +30,16 @@ impl Run for SwitchTraffic {
         settings.switch_limit
     }
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let failed = StepError::from_client(ErrorCode::SwitchFailed);
         let id = &self.code_deploy_deployment_id;
         let code_deploy = &cx.user.codedeploy;
-        let again = |why: String| Ok(Outcome::wait(self.clone(), cx.services.settings.poll_interval, why));
+        let again = |why: String| Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, why));
         let deployment = code_deploy.deployment(id).await.map_err(&failed)?;
         match deployment.status {
             CodeDeployStatus::Ready => match code_deploy.continue_deployment(id).await {
                 Ok(()) => Ok(self.started()),
-                // It moved between the look and the call, or an answer of ours was lost: look again.
+                // The deployment changed between the check and the call, or a response was lost: check again.
                 Err(error) if error.kind == ErrorKind::Conflict => again(text::reason(&error.to_string())),
                 Err(error) => Err(failed(error)),
             },
@@ -61,14 +61,14 @@ impl Run for SwitchTraffic {
 }
 
 impl SwitchTraffic {
-    fn started(&self) -> Outcome {
+    fn started(&self) -> StepOutcome {
         let id = self.code_deploy_deployment_id.clone();
-        Outcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone() })
-            .telling(Event::new(EventCode::SwitchStarted).with("code_deploy_deployment_id", id))
+        StepOutcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone() })
+            .with_event(Event::new(EventCode::SwitchStarted).with("code_deploy_deployment_id", id))
     }
 }
 
-/// Whether the traffic's turn has come already: an answer to ContinueDeployment was lost, or somebody else continued it.
+/// Reports whether the traffic is shifting already: the response to ContinueDeployment was lost, or another caller continued the deployment.
 fn is_shifting(lifecycle: &[LifecycleEvent]) -> bool {
     lifecycle.iter().any(|event| {
         matches!(event.name.as_str(), "BeforeAllowTraffic" | "AllowTraffic" | "AfterAllowTraffic")
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn traffic_is_shifting_once_its_first_hook_runs() {
+    fn detects_traffic_shift() {
         assert!(!is_shifting(&[event("Install", "Succeeded"), event("BeforeAllowTraffic", "Pending")]));
         assert!(is_shifting(&[event("BeforeAllowTraffic", "InProgress"), event("AllowTraffic", "Pending")]));
         assert!(is_shifting(&[event("AllowTraffic", "Succeeded")]));

@@ -1,76 +1,80 @@
-//! Stage 4: does green really answer? Checked before anybody is asked to send it traffic; blue is measured beside it.
+//! Stage 4: checks that green answers before approval is requested, and measures blue for comparison.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{AwaitSwitch, Context, Outcome, Run, StepError, Then};
+use super::{AwaitSwitch, RunStep, StepContext, StepError, StepOutcome, Transition};
 use crate::clients::probe::ProbeResult;
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 
-/// How often green is checked.
+/// Number of health checks of green.
 const CHECKS: usize = 5;
-/// Requests that one check may take.
-const TRIES: usize = 3;
-/// Checks that may fail.
-const FAILURES_ALLOWED: usize = 2;
+/// Maximum number of requests per check.
+const MAX_REQUESTS_PER_CHECK: usize = 3;
+/// Maximum number of failed checks.
+const MAX_FAILED_CHECKS: usize = 2;
 
-/// See the module.
+/// State of the health check step.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct VerifyGreen {
-    /// Where green answers.
+    /// URL at which green answers.
     pub green_url: String,
-    /// For the switch to come.
+    /// Id of the CodeDeploy deployment, for the later switch.
     pub code_deploy_deployment_id: String,
 }
 
-impl Run for VerifyGreen {
+impl RunStep for VerifyGreen {
     const NAME: &'static str = "verify_green";
     const STAGE: u8 = 4;
     const TIMED_OUT: ErrorCode = ErrorCode::GreenUnhealthy;
 
-    async fn run(&self, cx: &Context<'_>) -> Result<Outcome, StepError> {
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let green = Url::parse(&self.green_url).map_err(|error| {
             StepError::fatal(ErrorCode::ExecutionOutputInvalid, format!("green's URL {:?}: {error}", self.green_url))
         })?;
-        // Blue is only measured: a deployment may well be the remedy for a blue that does not answer.
+        // Blue is only measured: the deployment may be the fix for a blue that does not answer.
         let blue = cx.deployment.facts.blue_url.as_deref().and_then(|url| Url::parse(url).ok());
-        let (mut of_green, mut of_blue) = (Measured::default(), Measured::default());
+        let (mut green_stats, mut blue_stats) = (HealthStats::default(), HealthStats::default());
         for check in 0..CHECKS {
             if check > 0 {
                 tokio::time::sleep(cx.services.settings.health_interval).await;
             }
-            of_green.add(&self.check(cx, &green).await);
+            green_stats.add(&self.check(cx, &green).await);
             if let Some(blue) = &blue {
-                of_blue.add(&cx.services.probe.check(blue).await);
+                blue_stats.add(&cx.services.probe.check(blue).await);
             }
         }
         let measured = Facts {
-            green_latency_ms: of_green.median_ms(),
-            green_error_rate: of_green.error_rate(),
-            blue_latency_ms: of_blue.median_ms(),
-            blue_error_rate: of_blue.error_rate(),
+            green_latency_ms: green_stats.median_ms(),
+            green_error_rate: green_stats.error_rate(),
+            blue_latency_ms: blue_stats.median_ms(),
+            blue_error_rate: blue_stats.error_rate(),
             ..Facts::default()
         };
-        if of_green.failed > FAILURES_ALLOWED {
-            let said = of_green.last_error.unwrap_or_default();
-            let reason =
-                format!("{} of {CHECKS} checks of {} failed, the last with: {said}", of_green.failed, self.green_url);
-            return Ok(Outcome::new(Then::Failed { code: ErrorCode::GreenUnhealthy, reason }).learning(measured));
+        if green_stats.failed > MAX_FAILED_CHECKS {
+            let last_error = green_stats.last_error.unwrap_or_default();
+            let reason = format!(
+                "{} of {CHECKS} checks of {} failed, the last with: {last_error}",
+                green_stats.failed, self.green_url
+            );
+            return Ok(
+                StepOutcome::new(Transition::Failed { code: ErrorCode::GreenUnhealthy, reason }).with_facts(measured)
+            );
         }
-        Ok(ready(&cx.deployment.facts, &cx.deployment.id, self.code_deploy_deployment_id.clone()).learning(measured))
+        Ok(ready(&cx.deployment.facts, &cx.deployment.id, self.code_deploy_deployment_id.clone()).with_facts(measured))
     }
 }
 
 impl VerifyGreen {
-    /// One check: the first healthy answer of up to three tries, else the last answer.
-    async fn check(&self, cx: &Context<'_>, green: &Url) -> ProbeResult {
+    /// Runs one check: returns the first healthy result of up to three requests, otherwise the last result.
+    async fn check(&self, cx: &StepContext<'_>, green: &Url) -> ProbeResult {
         let mut result = cx.services.probe.check(green).await;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_REQUESTS_PER_CHECK {
             if result.healthy {
                 break;
             }
@@ -82,14 +86,14 @@ impl VerifyGreen {
 }
 
 #[derive(Debug, Default)]
-struct Measured {
+struct HealthStats {
     latencies_ms: Vec<f64>,
     checks: usize,
     failed: usize,
     last_error: Option<String>,
 }
 
-impl Measured {
+impl HealthStats {
     fn add(&mut self, result: &ProbeResult) {
         self.checks += 1;
         if result.healthy {
@@ -113,17 +117,17 @@ impl Measured {
     }
 }
 
-/// A person's turn: tells how to switch, and that this is a success so far.
-pub(super) fn ready(known: &Facts, deployment_id: &str, code_deploy_deployment_id: String) -> Outcome {
+/// Requests manual approval: emits how to switch, and that the deployment has been successful so far.
+pub(super) fn ready(known: &Facts, deployment_id: &str, code_deploy_deployment_id: String) -> StepOutcome {
     let awaiting = Event::new(EventCode::AwaitingSwitch)
         .with("deployment_id", deployment_id)
         .with_known("blue_target_group_arn", known.blue_target_group_arn.as_deref())
         .with_known("green_target_group_arn", known.green_target_group_arn.as_deref())
         .with_known("blue_url", known.blue_url.as_deref())
         .with_known("green_url", known.green_url.as_deref());
-    Outcome::new(Then::Ready(AwaitSwitch { code_deploy_deployment_id }.into()))
-        .telling(awaiting)
-        .telling(Event::new(EventCode::Ready))
+    StepOutcome::new(Transition::Ready(AwaitSwitch { code_deploy_deployment_id }.into()))
+        .with_event(awaiting)
+        .with_event(Event::new(EventCode::Ready))
 }
 
 #[cfg(test)]
@@ -131,8 +135,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn median_and_error_rate_are_of_what_was_measured() {
-        let mut measured = Measured::default();
+    fn computes_median_and_error_rate() {
+        let mut measured = HealthStats::default();
         assert_eq!((measured.median_ms(), measured.error_rate()), (None, None));
         measured.latencies_ms = vec![9.0, 1.0, 5.0];
         (measured.checks, measured.failed) = (4, 1);

@@ -1,18 +1,18 @@
-//! Where a deployment's source lies while it is built: one folder per deployment, local to this replica.
+//! Workspace of a deployment: one folder with the source while it is built, local to this replica.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Context;
+use super::StepContext;
 
-impl Context<'_> {
-    /// The folder of this deployment's source. The id is our own (letters, digits, underscore): it is safe as a path.
+impl StepContext<'_> {
+    /// Returns the folder of this deployment's source. Panda generates the id (letters, digits, underscore), so it is safe as a path.
     pub(super) fn workspace(&self) -> PathBuf {
         self.services.settings.workspace_dir.join(&self.deployment.id)
     }
 }
 
-/// Removes the source of `deployment_id`, and what fetches that were cut off left beside it; nothing there is fine.
+/// Removes the source of `deployment_id` and remains of interrupted fetches beside it; succeeds if there is nothing.
 pub async fn remove_workspace(workspace_dir: &Path, deployment_id: &str) -> io::Result<()> {
     remove(&workspace_dir.join(deployment_id)).await?;
     let mut entries = match tokio::fs::read_dir(workspace_dir).await {
@@ -27,12 +27,12 @@ pub async fn remove_workspace(workspace_dir: &Path, deployment_id: &str) -> io::
     Ok(())
 }
 
-/// The deployment that a folder in the workspace folder belongs to, by its name: its source, or a fetch that was cut off.
+/// Returns the id of the deployment to which a folder in the workspace folder belongs by its name: the source, or an interrupted fetch.
 pub fn workspace_of(name: &str) -> Option<&str> {
     Some(fetched_for(name).unwrap_or(name)).filter(|id| id.starts_with("dep_"))
 }
 
-/// The deployment that the hidden folder `name` was a fetch for.
+/// Returns the id of the deployment for which the hidden folder `name` was a fetch.
 fn fetched_for(name: &str) -> Option<&str> {
     Some(name.strip_prefix('.')?.split_once(".fetch-")?.0)
 }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_fetch_that_was_cut_off_is_removed_with_its_deployments_source() {
+    async fn removes_interrupted_fetches_with_the_source() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["dep_1", ".dep_1.fetch-x", "dep_2", ".dep_2.fetch-x", "other"] {
             std::fs::create_dir_all(folder.path().join(name).join("tree")).unwrap();

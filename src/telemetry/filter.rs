@@ -1,7 +1,7 @@
-//! Which spans and log lines there are.
+//! The filter of spans and log lines.
 //!
-//! One filter for all layers. A filter of its own for each (`Layer::with_filter`) loses spans at random here: sqlx asks whether a line would be
-//! logged without logging it, and what such filters remember of the question is taken for the answer about the next span.
+//! A single filter serves all layers. Separate filters per layer (`Layer::with_filter`) lose spans at random here: sqlx asks `enabled` for a line
+//! without logging it, and such filters apply the remembered answer to the next span.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -13,70 +13,72 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Libraries that print whole requests and answers below `info`, with the tokens and keys in them.
-const INDISCREET: [&str; 8] = ["aws_", "bollard", "git2", "h2", "hyper", "reqwest", "rustls", "tonic"];
+/// Libraries that log whole requests and responses below `info`, including tokens and keys.
+const LEAKING_LIBRARIES: [&str; 8] = ["aws_", "bollard", "git2", "h2", "hyper", "reqwest", "rustls", "tonic"];
 
-/// What is said about the log itself: it is there whatever the filter, or nobody would know why lines come and go.
-pub const ABOUT_THE_LOG: &str = "panda::log";
+/// Target of the lines about changes of the filter. No filter hides them, since they explain why other lines appear and disappear.
+pub const LOG_CONTROL_TARGET: &str = "panda::log";
 
-/// What is to be logged, without what [`INDISCREET`] libraries say below `info`.
+/// The layer that applies the active filter, without the lines of [`LEAKING_LIBRARIES`] below `info`.
 ///
-/// Our own spans are there whatever is logged: lines name the deployment by them, also those that come after the filter was changed, and they
-/// are what is sent as traces.
+/// Panda's spans at `info` and above are always enabled: log lines take the deployment's id from them, even lines after a change of the filter, and
+/// the spans are exported as traces.
 pub(super) struct Filter(pub(super) Arc<RwLock<EnvFilter>>);
 
 impl Filter {
-    /// Held for one question each: whoever changes the filter waits for none of ours to be answered twice.
-    fn logged(&self) -> RwLockReadGuard<'_, EnvFilter> {
+    /// Locks the active filter for a single query, so that a change of the filter waits for at most one query.
+    fn active(&self) -> RwLockReadGuard<'_, EnvFilter> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_discreet(what: &Metadata<'_>) -> bool {
-    *what.level() <= Level::INFO || !INDISCREET.iter().any(|library| what.target().starts_with(library))
+fn is_permitted(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || !LEAKING_LIBRARIES.iter().any(|library| metadata.target().starts_with(library))
 }
 
-fn is_there_always(what: &Metadata<'_>) -> bool {
-    let ours = if what.is_span() { what.target().starts_with("panda") } else { what.target() == ABOUT_THE_LOG };
-    ours && *what.level() <= Level::INFO
+fn is_always_enabled(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let required = if metadata.is_span() { target.starts_with("panda") } else { target == LOG_CONTROL_TARGET };
+    required && *metadata.level() <= Level::INFO
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Filter {
-    fn register_callsite(&self, what: &'static Metadata<'static>) -> Interest {
-        if !is_discreet(what) {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if !is_permitted(metadata) {
             return Interest::never();
         }
-        // Asked in any case: it remembers directives about spans here.
-        let logged = Layer::<S>::register_callsite(&*self.logged(), what);
-        if is_there_always(what) { Interest::always() } else { logged }
+        // Called in any case, because the filter records directives about spans here.
+        let interest = Layer::<S>::register_callsite(&*self.active(), metadata);
+        if is_always_enabled(metadata) { Interest::always() } else { interest }
     }
 
-    fn enabled(&self, what: &Metadata<'_>, context: Context<'_, S>) -> bool {
-        is_discreet(what) && (is_there_always(what) || Layer::<S>::enabled(&*self.logged(), what, context))
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        is_permitted(metadata)
+            && (is_always_enabled(metadata) || Layer::<S>::enabled(&*self.active(), metadata, context))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Layer::<S>::max_level_hint(&*self.logged()).map(|level| level.max(LevelFilter::INFO))
+        Layer::<S>::max_level_hint(&*self.active()).map(|level| level.max(LevelFilter::INFO))
     }
 
     fn on_new_span(&self, span: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        self.logged().on_new_span(span, id, context);
+        self.active().on_new_span(span, id, context);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        Layer::<S>::on_record(&*self.logged(), id, values, context);
+        Layer::<S>::on_record(&*self.active(), id, values, context);
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        Layer::<S>::on_enter(&*self.logged(), id, context);
+        Layer::<S>::on_enter(&*self.active(), id, context);
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        Layer::<S>::on_exit(&*self.logged(), id, context);
+        Layer::<S>::on_exit(&*self.active(), id, context);
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        Layer::<S>::on_close(&*self.logged(), id, context);
+        Layer::<S>::on_close(&*self.active(), id, context);
     }
 }
 
@@ -89,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts lines.
+    /// A layer that counts lines.
     #[derive(Clone, Default)]
     struct Count(Arc<AtomicUsize>);
 
@@ -99,22 +101,22 @@ mod tests {
         }
     }
 
-    /// What is done with a filter, and how many lines something makes.
-    struct Tried {
-        logged: Arc<RwLock<EnvFilter>>,
+    /// A subscriber whose filter can be changed, and which counts lines.
+    struct Fixture {
+        active: Arc<RwLock<EnvFilter>>,
         count: Count,
     }
 
-    impl Tried {
+    impl Fixture {
         fn with(filter: &str, work: impl FnOnce(&Self)) {
-            let logged = Arc::new(RwLock::new(EnvFilter::new(filter)));
-            let tried = Self { logged: Arc::clone(&logged), count: Count::default() };
-            let subscriber = tracing_subscriber::registry().with(Filter(logged)).with(tried.count.clone());
-            tracing::subscriber::with_default(subscriber, || work(&tried));
+            let active = Arc::new(RwLock::new(EnvFilter::new(filter)));
+            let fixture = Self { active: Arc::clone(&active), count: Count::default() };
+            let subscriber = tracing_subscriber::registry().with(Filter(active)).with(fixture.count.clone());
+            tracing::subscriber::with_default(subscriber, || work(&fixture));
         }
 
         fn change(&self, filter: &str) {
-            *self.logged.write().unwrap() = EnvFilter::new(filter);
+            *self.active.write().unwrap() = EnvFilter::new(filter);
             tracing::callsite::rebuild_interest_cache();
         }
 
@@ -130,56 +132,56 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_about_spans_may_be_changed_while_one_is_entered() {
-        Tried::with("info,[work]=debug", |tried| {
+    fn filter_about_spans_changes_while_a_span_is_entered() {
+        Fixture::with("info,[work]=debug", |fixture| {
             let span = tracing::info_span!("work");
             let entered = span.enter();
-            assert_eq!(tried.lines(detail), 1);
-            tried.change("info,[work]=debug");
-            // The new filter does not know this one.
-            assert_eq!(tried.lines(detail), 0);
+            assert_eq!(fixture.lines(detail), 1);
+            fixture.change("info,[work]=debug");
+            // The new filter does not know the span that is already entered.
+            assert_eq!(fixture.lines(detail), 0);
             drop(entered);
-            assert_eq!(tried.lines(detail), 0);
+            assert_eq!(fixture.lines(detail), 0);
             for _ in 0..2 {
-                assert_eq!(tried.lines(|| tracing::info_span!("work").in_scope(detail)), 1);
-                assert_eq!(tried.lines(detail), 0);
+                assert_eq!(fixture.lines(|| tracing::info_span!("work").in_scope(detail)), 1);
+                assert_eq!(fixture.lines(detail), 0);
             }
-            tried.change("debug");
-            assert_eq!(tried.lines(detail), 1);
-            tried.change("info");
-            assert_eq!(tried.lines(|| span.in_scope(detail)), 0);
+            fixture.change("debug");
+            assert_eq!(fixture.lines(detail), 1);
+            fixture.change("info");
+            assert_eq!(fixture.lines(|| span.in_scope(detail)), 0);
         });
     }
 
     #[test]
-    fn spans_of_ours_are_there_whatever_is_logged() {
-        Tried::with("error", |tried| {
+    fn own_spans_are_always_enabled() {
+        Fixture::with("error", |fixture| {
             assert!(!tracing::info_span!("work").is_disabled());
             assert!(tracing::debug_span!("detail").is_disabled());
             assert!(tracing::info_span!(target: "others", "work").is_disabled());
-            tried.change("off");
+            fixture.change("off");
             assert!(!tracing::info_span!("work").is_disabled());
-            assert_eq!(tried.lines(|| tracing::error!("hidden")), 0);
-            assert_eq!(tried.lines(|| tracing::info!(target: ABOUT_THE_LOG, "about the log")), 1);
+            assert_eq!(fixture.lines(|| tracing::error!("hidden")), 0);
+            assert_eq!(fixture.lines(|| tracing::info!(target: LOG_CONTROL_TARGET, "about the log")), 1);
         });
     }
 
     #[test]
-    fn indiscreet_libraries_stay_quiet_whatever_is_logged() {
-        Tried::with("trace", |tried| {
-            let told = tried.lines(|| {
+    fn leaking_libraries_never_log_below_info() {
+        Fixture::with("trace", |fixture| {
+            let lines = fixture.lines(|| {
                 tracing::debug!(target: "aws_smithy_runtime::client", "a body");
                 tracing::trace!(target: "hyper::proto", "a head");
                 tracing::debug!(target: "bollard::docker", "an answer");
             });
-            assert_eq!(told, 0);
-            tried.change("trace,aws_smithy_runtime=trace,[work]=trace");
-            let told = tried.lines(|| {
+            assert_eq!(lines, 0);
+            fixture.change("trace,aws_smithy_runtime=trace,[work]=trace");
+            let lines = fixture.lines(|| {
                 tracing::info_span!("work")
                     .in_scope(|| tracing::debug!(target: "aws_smithy_runtime::client", "a body"));
             });
-            assert_eq!(told, 0);
-            assert_eq!(tried.lines(|| tracing::warn!(target: "hyper::proto", "trouble")), 1);
+            assert_eq!(lines, 0);
+            assert_eq!(fixture.lines(|| tracing::warn!(target: "hyper::proto", "trouble")), 1);
         });
     }
 }

@@ -1,7 +1,7 @@
-//! Lines for machines: one flat JSON object each.
+//! Log lines as flat JSON objects.
 //!
-//! Log stores filter by members of the object itself. The formatter of tracing-subscriber puts the fields of spans into lists within lists, where
-//! Loki and CloudWatch do not find `deployment`; so ours puts them beside those of the line, the inner ones over the outer.
+//! Log stores filter by top-level members. The JSON formatter of tracing-subscriber nests the fields of spans in lists, where
+//! Loki and CloudWatch do not find `deployment`. This formatter puts them beside the fields of the line; inner spans override outer ones.
 
 use std::fmt::{self, Write as _};
 
@@ -15,16 +15,16 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::domain::text::visible_json;
 
-/// What every line has, and no field may stand for.
-const OURS: [&str; 4] = ["timestamp", "level", "target", "message"];
+/// Members of every line. A field with one of these names gets a trailing underscore.
+const RESERVED: [&str; 4] = ["timestamp", "level", "target", "message"];
 
-/// How lines are written.
-pub(super) struct Lines {
-    /// The name of this replica; none in a process that is none.
+/// The JSON formatter of log lines.
+pub(super) struct JsonLines {
+    /// `None` in a process that is not a server.
     pub(super) replica: Option<String>,
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for JsonLines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -36,13 +36,13 @@ where
         }
         for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
             if let Some(of_span) = span.extensions().get::<FormattedFields<N>>() {
-                add(&mut fields, &of_span.fields, of_span_name);
+                add(&mut fields, &of_span.fields, span_field_name);
             }
         }
         let mut own = String::new();
         context.format_fields(Writer::new(&mut own), event)?;
         add(&mut fields, &own, str::to_owned);
-        // Lines of libraries that use the crate `log` come by one place, with what they are as fields.
+        // Lines of libraries that use the crate `log` share a single callsite, and carry their metadata as fields.
         let normalized = event.normalized_metadata();
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
 
@@ -53,15 +53,15 @@ where
             write!(rest, ",\"message\":{message}")?;
         }
         for (name, value) in &fields {
-            let name = if OURS.contains(&name.as_str()) { format!("{name}_") } else { name.clone() };
+            let name = if RESERVED.contains(&name.as_str()) { format!("{name}_") } else { name.clone() };
             write!(rest, ",{}:{value}", Value::from(name))?;
         }
-        // People read these lines in terminals as well.
+        // These lines are also read in terminals, which must not interpret control characters in them.
         writeln!(writer, "{}}}", visible_json(&rest))
     }
 }
 
-/// Adds the members of `object`, a text that was made from fields.
+/// Adds the members of `object`, a JSON text of formatted fields. `name` maps their names; an empty name drops the member.
 fn add(fields: &mut Map<String, Value>, object: &str, name: impl Fn(&str) -> String) {
     let Ok(Value::Object(members)) = serde_json::from_str(object) else { return };
     for (member, value) in members {
@@ -72,10 +72,10 @@ fn add(fields: &mut Map<String, Value>, object: &str, name: impl Fn(&str) -> Str
     }
 }
 
-/// What a span's field is called in a line: some are there for traces alone.
-fn of_span_name(field: &str) -> String {
+/// Maps the name of a span's field to its name in log lines. Fields that only serve traces are dropped.
+fn span_field_name(field: &str) -> String {
     match field {
-        // A line's message is the line's.
+        // A span's `message` must not replace the message of the line.
         "otel.name" => "call".to_owned(),
         "message" => String::new(),
         field if field.starts_with("otel.") => String::new(),
@@ -95,9 +95,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Kept {
+    impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend(bytes);
             Ok(bytes.len())
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    impl<'a> MakeWriter<'a> for Kept {
+    impl<'a> MakeWriter<'a> for Buffer {
         type Writer = Self;
 
         fn make_writer(&'a self) -> Self {
@@ -116,15 +116,15 @@ mod tests {
         }
     }
 
-    /// The lines that `log` makes.
+    /// Returns the lines that `log` writes.
     fn lines(log: impl FnOnce()) -> Vec<String> {
-        let kept = Kept::default();
+        let buffer = Buffer::default();
         let layer = tracing_subscriber::fmt::layer()
-            .with_writer(kept.clone())
+            .with_writer(buffer.clone())
             .fmt_fields(JsonFields::new())
-            .event_format(Lines { replica: Some("vm/1".to_owned()) });
+            .event_format(JsonLines { replica: Some("vm/1".to_owned()) });
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
-        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_spans_stand_beside_those_of_the_line() {
+    fn span_fields_are_top_level_members() {
         let line = line(|| {
             let outer = tracing::info_span!("deployment", deployment = %"dep_1", attempt = 2);
             let inner = tracing::info_span!(parent: &outer, "step", step = "build_image", late = tracing::field::Empty);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inner_field_counts_and_a_root_has_none_of_the_outer() {
+    fn inner_span_overrides_outer_and_root_has_no_span_fields() {
         let line_of_inner = line(|| {
             let _outer = tracing::info_span!("a", step = "outer", other = 1).entered();
             let _inner = tracing::info_span!("b", step = "inner").entered();
@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_whatever_it_says() {
+    fn line_breaks_are_escaped() {
         let line = line(|| tracing::info!(text = "a\nb\u{1b}[31m\u{2028}\"", "first\nsecond"));
         assert_eq!((&line["text"], &line["message"]), (&"a\nb\u{1b}[31m\u{2028}\"".into(), &"first\nsecond".into()));
     }
 
     #[test]
-    fn no_line_misleads_a_terminal() {
+    fn control_characters_are_escaped() {
         let lines = lines(|| tracing::info!(text = "\u{202e}\u{9b}2J\u{e0041}", "m\u{2066}\r"));
         assert!(!lines.concat().contains(crate::domain::text::misleads), "{lines:?}");
         let line: Value = serde_json::from_str(&lines[0]).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_stands_for_what_every_line_has() {
+    fn fields_do_not_replace_reserved_members() {
         let line = line(|| {
             let _span = tracing::info_span!(
                 "a",

@@ -1,4 +1,4 @@
-//! Logs go to standard error, so that standard output is only what was asked for.
+//! Logging to standard error, so that standard output contains only a command's result.
 
 use std::io::{self, IsTerminal as _};
 
@@ -9,22 +9,22 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{JsonFields, debug_fn};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::json::Lines;
+use super::json::JsonLines;
 use crate::domain::text::visible;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable lines of text.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What the server logs by default.
+/// Default log filter of the server.
 pub const SERVER_LOG: &str = "info";
 
-/// Lines on standard error; for machines with the name of the `replica`.
+/// Creates the layer that writes to standard error. JSON lines contain the name of the `replica`.
 pub(super) fn layer<S>(format: LogFormat, replica: Option<String>) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -32,18 +32,20 @@ where
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).fmt_fields(fields()).boxed(),
-        LogFormat::Json => lines.with_ansi(false).fmt_fields(JsonFields::new()).event_format(Lines { replica }).boxed(),
+        LogFormat::Json => {
+            lines.with_ansi(false).fmt_fields(JsonFields::new()).event_format(JsonLines { replica }).boxed()
+        }
     }
 }
 
-/// The fields of a line or span. Keeps what others wrote, such as an error of GitHub or of a build, from looking like another line and from steering
-/// the reader's terminal: the formatter of tracing-subscriber writes `%error` as it is.
+/// Formats the fields of lines and spans, with control characters escaped. Otherwise text from outside, such as an error of GitHub or of a build,
+/// could forge a log line or control the reader's terminal, since the formatter of tracing-subscriber writes `%error` unescaped.
 fn fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
     debug_fn(|writer, field, value| {
         let value = visible(&format!("{value:?}")).replace('\n', "<U+000A>");
         match field.name() {
             "message" => write!(writer, "{value}"),
-            // Of lines by the crate `log`: the line has them at its beginning.
+            // Metadata of lines from the crate `log`, already at the beginning of the line.
             name if name.starts_with("log.") => Ok(()),
             name => write!(writer, "{name}={value}"),
         }
@@ -62,9 +64,9 @@ mod tests {
     use crate::domain::text::misleads;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Kept {
+    impl Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend(bytes);
             Ok(bytes.len())
@@ -76,16 +78,16 @@ mod tests {
     }
 
     fn logged(ansi: bool, log: impl FnOnce()) -> String {
-        let kept = Kept::default();
-        let writer = kept.clone();
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).without_time();
         let layer = layer.with_ansi(ansi).fmt_fields(fields());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
-        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
-    fn a_line_is_one_line_that_steers_nothing_whatever_it_says() {
+    fn control_characters_are_escaped() {
         let foreign = "a\nWARN forged\r\u{1b}[2J\u{1b}[31mred\u{9b}1mb\u{202e}\u{2028}\u{e0041}";
         for ansi in [false, true] {
             let text = logged(ansi, || {
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_line_stays_as_it_is() {
+    fn ordinary_line_is_unchanged() {
         let text = logged(false, || tracing::info!(deployment = %"dep_1", attempt = 2, name = "a b", "이미지 빌드"));
         assert_eq!(text, " INFO panda::telemetry::logs::tests: 이미지 빌드 deployment=dep_1 attempt=2 name=\"a b\"\n");
     }

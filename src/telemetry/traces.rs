@@ -1,7 +1,7 @@
-//! Traces in OpenTelemetry: one a deployment. Its spans are the attempts, the steps of each, and what the steps asked of others.
+//! OpenTelemetry traces, one per deployment. Its spans are the attempts, the steps of each attempt, and the steps' calls to external services.
 //!
-//! An attempt outlives processes, so nobody can hold its span open: whoever works on it makes spans below the span that the row names, and
-//! whoever commits its end tells of that span itself, from its beginning.
+//! An attempt can outlive the process, so no process can keep its span open. A replica that works on the attempt creates child spans of the span id
+//! in the row, and the replica that commits the end of the attempt exports the attempt's span with its original start time.
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
@@ -23,37 +23,40 @@ use super::TelemetryError;
 use crate::domain::Deployment;
 use crate::domain::trace::attempt_span;
 
-/// How long the last spans may take to be sent when the process ends.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Time limit for sending the buffered spans when the process ends.
+pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Who tells.
+/// Instrumentation scope and default service name.
 const SCOPE: &str = "panda";
 
-/// Draws ids, but for the next span of this thread when it was given one.
+/// Generates random ids, or returns the ids in `NEXT_IDS`.
 #[derive(Debug, Default)]
 struct Ids(RandomIdGenerator);
 
 thread_local! {
-    static NEXT: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
+    /// Ids of the next span that this thread creates, if they are given.
+    static NEXT_IDS: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
 }
 
 impl IdGenerator for Ids {
     fn new_trace_id(&self) -> TraceId {
-        NEXT.get().map_or_else(|| self.0.new_trace_id(), |(trace, _)| trace)
+        NEXT_IDS.get().map_or_else(|| self.0.new_trace_id(), |(trace, _)| trace)
     }
 
     fn new_span_id(&self) -> SpanId {
-        NEXT.get().map_or_else(|| self.0.new_span_id(), |(_, span)| span)
+        NEXT_IDS.get().map_or_else(|| self.0.new_span_id(), |(_, span)| span)
     }
 }
 
-/// Sends spans to the collector at `endpoint`, OTLP over HTTP. Its headers, its time limit and the service's name and attributes are those of the
-/// variables that OpenTelemetry has for them (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, …).
+/// Creates a provider that sends spans to the collector at `endpoint` (OTLP over HTTP). OpenTelemetry's standard variables set the headers, the time
+/// limit and the service's name and attributes (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, …).
 pub(super) fn provider(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
-    let mut url: url::Url = endpoint.parse().map_err(|error| TelemetryError(format!("not an address: {error}")))?;
+    let mut url: url::Url = endpoint
+        .parse()
+        .map_err(|error| TelemetryError(format!("must be a URL such as http://collector:4318: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(TelemetryError(
-            "an http:// or https:// address is needed, such as http://collector:4318".to_owned(),
+            "must be an http:// or https:// URL with a host, such as http://collector:4318".to_owned(),
         ));
     }
     if url.path() == "/" {
@@ -75,7 +78,7 @@ pub(super) fn provider(endpoint: &str) -> Result<SdkTracerProvider, TelemetryErr
     Ok(provider)
 }
 
-/// Sends spans, with what is logged in them.
+/// Creates the layer that exports spans, with the log lines inside them as span events.
 pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -84,29 +87,29 @@ where
     layer.with_location(false).with_threads(false).with_tracked_inactivity(false).with_target(false).with_level(false)
 }
 
-/// Puts `span` below the attempt that `deployment` is in.
-pub fn belongs_to(span: &Span, deployment: &Deployment) {
+/// Makes `span` a child of the deployment's current attempt.
+pub fn set_parent(span: &Span, deployment: &Deployment) {
     let Some((trace, attempt)) = ids(deployment) else { return };
     let parent = SpanContext::new(trace, attempt, TraceFlags::SAMPLED, true, TraceState::default());
-    // Without a collector there is no layer, and nothing to belong to.
+    // Fails when no collector is configured: then there is no layer, and no parent is needed.
     let _ = span.set_parent(Context::new().with_remote_span_context(parent));
 }
 
-/// Gives `span` a name that is not in the source.
-pub fn name(span: &Span, name: impl Into<std::borrow::Cow<'static, str>>) {
+/// Renames `span` to a name known only at run time.
+pub fn rename(span: &Span, name: impl Into<std::borrow::Cow<'static, str>>) {
     span.context().span().update_name(name);
 }
 
-/// Marks the span that is entered as one that did not do its work.
-pub fn failed(code: &str, reason: &str) {
+/// Marks the current span as failed.
+pub fn mark_failed(code: &str, reason: &str) {
     let span = Span::current();
     span.set_attribute("error.type", code.to_owned());
     span.set_status(Status::error(reason.to_owned()));
 }
 
-/// Tells of an attempt that has ended now, by a commit of ours. Of one that ends with the process, between the commit and this, the collector has
-/// the parts alone.
-pub fn ended(deployment: &Deployment, error: Option<&str>) {
+/// Exports the span of an attempt that this replica's commit has just ended. If the process dies between the commit and this call, the collector has
+/// only the attempt's child spans.
+pub fn export_attempt(deployment: &Deployment, error: Option<&str>) {
     let Some((trace, attempt)) = ids(deployment) else { return };
     let parent = deployment.trace.parent.as_deref().and_then(|parent| SpanId::from_hex(parent).ok());
     let within = parent.map_or_else(Context::new, |parent| {
@@ -127,9 +130,9 @@ pub fn ended(deployment: &Deployment, error: Option<&str>) {
         .with_kind(SpanKind::Server)
         .with_start_time(SystemTime::from(deployment.attempt_started_at))
         .with_attributes(attributes);
-    NEXT.set(Some((trace, attempt)));
+    NEXT_IDS.set(Some((trace, attempt)));
     let mut span = global::tracer(SCOPE).build_with_context(builder, &within);
-    NEXT.set(None);
+    NEXT_IDS.set(None);
     if let Some(error) = error {
         span.set_status(Status::error(error.to_owned()));
     }

@@ -1,22 +1,22 @@
-//! The documents: what they refer to is there.
+//! Links in the documents lead to existing files and headings.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-/// What is not ours, or not written for people.
-const ELSEWHERE: [&str; 5] = ["node_modules", "target", ".cache", ".git", ".github"];
+/// Folders of third parties, or not written for people.
+const FOREIGN_FOLDERS: [&str; 5] = ["node_modules", "target", ".cache", ".git", ".github"];
 
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let ours = |entry: &DirEntry| !ELSEWHERE.iter().any(|name| entry.file_name() == *name);
+    let ours = |entry: &DirEntry| !FOREIGN_FOLDERS.iter().any(|name| entry.file_name() == *name);
     let files =
         WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(ours).map(|entry| entry.unwrap().into_path());
     files.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect()
 }
 
-/// The text without what is between fences: an example refers to nothing.
+/// The text without code blocks, whose examples contain no links.
 fn prose(text: &str) -> String {
     text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
 }
@@ -27,20 +27,20 @@ fn anchor(heading: &str) -> String {
     kept.chars().filter(|c| c.is_alphanumeric() || ['-', '_'].contains(c)).collect()
 }
 
-/// Without `..`: as a reader's browser sees it.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
+/// Resolves `..`, as a reader's browser does.
+fn normalized(path: &Path) -> PathBuf {
+    let mut normalized = PathBuf::new();
     for part in path.components() {
         match part {
-            Component::ParentDir => assert!(plain.pop()),
-            part => plain.push(part),
+            Component::ParentDir => assert!(normalized.pop()),
+            part => normalized.push(part),
         }
     }
-    plain
+    normalized
 }
 
 #[test]
-fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
+fn links__lead_to_existing_files_and_headings() {
     let texts: BTreeMap<PathBuf, String> =
         documents().into_iter().map(|path| (path.clone(), prose(&std::fs::read_to_string(&path).unwrap()))).collect();
     let (mut checked, mut wrong) = (0, Vec::new());
@@ -50,7 +50,7 @@ fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
             .filter(|link| !link.contains("://") && !link.starts_with("mailto:") && !link.contains(char::is_whitespace))
         {
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-            let to = if file.is_empty() { path.clone() } else { plain(&path.parent().unwrap().join(file)) };
+            let to = if file.is_empty() { path.clone() } else { normalized(&path.parent().unwrap().join(file)) };
             let headings = texts.get(&to).map(|text| {
                 text.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#')))
             });
@@ -63,5 +63,5 @@ fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
         }
     }
     assert!(checked > 100, "{checked}");
-    assert!(wrong.is_empty(), "these lead nowhere:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "broken links:\n{}", wrong.join("\n"));
 }

@@ -1,4 +1,4 @@
-//! All integration tests, one binary: linking once is most of the build.
+//! All integration tests, in one binary, because linking is most of the build. `tests/README.md` says how to extend them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test as the test itself does")]
 #![allow(non_snake_case, reason = "a test is named feature__claim: found by the feature, and read as the claim")]
@@ -11,22 +11,22 @@ mod client_js;
 mod clients;
 mod crash;
 mod db;
+mod dev_services;
 mod documents;
 mod flow;
-mod hostile;
+mod hostile_inputs;
 mod http;
 mod image;
+mod layers;
 mod leaks;
 mod log;
 mod maintenance;
 mod monitoring;
 mod moto;
-mod parts;
 mod postgres;
 mod reconcile;
 mod report;
 mod rolling;
-mod rooms;
 mod sandbox;
 mod schedules;
 mod security;

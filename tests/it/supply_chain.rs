@@ -1,4 +1,4 @@
-//! What is built and tested with comes by version and hash: images by digest, packages of Python and Node by their hashes, tools by exact version.
+//! Inputs of builds and tests are pinned by version and hash: images by digest, packages of Python and Node by their hashes, tools by exact version.
 
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,7 @@ fn bases(dockerfile: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_base_image_has_a_digest() {
+fn dockerfile__base_images_pinned_by_digest() {
     let ours = bases(&text("Dockerfile"));
     assert_eq!(ours.len(), 2, "{ours:?}");
     assert!(ours.iter().all(|base| base == "scratch" || has_digest(base)), "{ours:?}");
@@ -56,7 +56,7 @@ fn every_base_image_has_a_digest() {
 }
 
 #[test]
-fn every_image_of_others_in_the_chart_has_a_digest() {
+fn chart__foreign_images_pinned_by_digest() {
     let image = Regex::new(r#"(?m)^[ -]*image: *"?([^ "{}\n]+)"? *$"#).unwrap();
     let mut seen = 0;
     for file in WalkDir::new(root().join("tests/it/chart/golden")).into_iter().map(Result::unwrap) {
@@ -73,7 +73,7 @@ fn every_image_of_others_in_the_chart_has_a_digest() {
 }
 
 #[test]
-fn packages_of_python_and_node_are_installed_by_hash() {
+fn packages__python_and_node_installed_by_hash() {
     let mut lists = 0;
     for file in std::fs::read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap().path()) {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
@@ -110,7 +110,7 @@ fn packages_of_python_and_node_are_installed_by_hash() {
 }
 
 #[test]
-fn scripts_download_nothing_that_may_change() {
+fn scripts__download_only_immutable_files() {
     let mut scripts: Vec<PathBuf> =
         std::fs::read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap().path()).collect();
     scripts.retain(|path| path.extension().is_some_and(|ending| ending == "sh"));
@@ -128,7 +128,7 @@ fn scripts_download_nothing_that_may_change() {
                 .skip(1)
                 .filter(|_| line.contains("cargo_tool") || line.contains("cargo install"));
             for version in versions {
-                assert!(version.starts_with("'="), "{name} takes whatever is newest: {line}");
+                assert!(version.starts_with("'="), "{name} installs the newest version: {line}");
             }
             if line.contains("curl ") && line.contains("https://") {
                 assert!(text.contains("sha256sum --check"), "{name} checks no hash: {line}");
@@ -138,7 +138,7 @@ fn scripts_download_nothing_that_may_change() {
 }
 
 #[test]
-fn actions_of_workflows_are_named_by_their_commit() {
+fn workflows__actions_pinned_by_commit() {
     let uses = Regex::new(r"(?m)^[ -]*uses: *([^ \n]+)").unwrap();
     let commit = Regex::new("@[0-9a-f]{40}$").unwrap();
     let folder = root().join(".github");

@@ -1,4 +1,4 @@
-// One channel, as better-sse's documentation shows it: GET joins it, POST broadcasts its body to everybody.
+// One channel as in better-sse's documentation: GET joins it, POST broadcasts its body to all clients.
 import { createServer } from "node:http";
 import { createChannel, createSession } from "better-sse";
 

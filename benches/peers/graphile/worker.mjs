@@ -1,8 +1,8 @@
-// The peer graphile-worker: JOBS jobs that are queued already, run as fast as it can, by its own advice for throughput
+// The peer graphile-worker: runs JOBS queued jobs as fast as it can, configured for throughput as its documentation advises
 // (https://worker.graphile.org/docs/performance): fetched in batches, completed in batches.
 //
-// Usage: DATABASE_URL=… node worker.mjs JOBS event|bare. With `event`, each job also inserts one row into a table as Panda's events
-// have it. Prints one JSON object.
+// Usage: DATABASE_URL=… node worker.mjs JOBS event|bare. With `event`, each job also inserts one row into a table with the columns of
+// Panda's events. Prints one JSON object.
 import { run, runMigrations, makeWorkerUtils, Logger } from "graphile-worker";
 import pg from "pg";
 
@@ -10,7 +10,7 @@ const [jobs, mode] = [Number(process.argv[2]), process.argv[3]];
 const connectionString = process.env.DATABASE_URL;
 const logger = new Logger(() => () => {});
 const pgPool = new pg.Pool({ connectionString, max: 16 });
-// The worker asks for a handler; a connection that breaks fails the measurement by itself.
+// The worker requires a handler; a broken connection fails the measurement without it.
 pgPool.on("error", (error) => console.error(error));
 pgPool.on("connect", (client) => client.on("error", (error) => console.error(error)));
 const preset = {
@@ -49,7 +49,7 @@ runner.events.on("job:complete", () => {
   if (++done === jobs) finished();
 });
 await all;
-// The last batch is under way when the last job is: the table says when it is durable.
+// The last batch is still being written when the last job ends: the table shows when it is durable.
 for (;;) {
   const { rows } = await pgPool.query("SELECT count(*)::int AS left FROM graphile_worker._private_jobs");
   if (rows[0].left === 0) break;

@@ -12,7 +12,7 @@ export function follow(deploymentId, options = {}) {
   return new Follow(settings(deploymentId, options)).handle;
 }
 
-/** One following, from the first connection to its end: at most one EventSource at a time. */
+/** Follows one deployment from the first connection to the end, with at most one EventSource at a time. */
 class Follow {
   #set;
   #source;
@@ -20,9 +20,9 @@ class Follow {
   #lastEventId;
   #state = "connecting";
   #failures = 0;
-  /** Aborted when it ends: with it go the requests and pauses that are under way. */
+  /** Aborted at the end; aborts pending requests and pauses. */
   #over = new AbortController();
-  /** Ends the pause under way early. */
+  /** Ends the current pause early. */
   #wake = () => {};
   #end;
 
@@ -43,7 +43,7 @@ class Follow {
       return;
     }
     set.signal?.addEventListener("abort", this.handle.close, { signal: this.#over.signal });
-    // Not at once: whoever called has the handle before the first callback.
+    // Deferred, so that the caller has the handle before the first callback.
     queueMicrotask(() => this.#connect());
   }
 
@@ -59,7 +59,7 @@ class Follow {
     try {
       if (this.#set.getTicket) ticket = await this.#set.getTicket();
     } catch (error) {
-      // No ticket now: as good as a server that is away.
+      // Without a ticket, behave as with an unreachable server.
       await this.#rest("away", this.#backoff(), error);
       this.#decide();
       return;
@@ -67,7 +67,7 @@ class Follow {
     if (this.#isOver) return;
     const source = new EventSource(this.#set.eventsUrl(this.#lastEventId, ticket), { withCredentials });
     this.#source = source;
-    // A source that was closed may still have events in the queue: they come again from the next one, so they are not taken here.
+    // A closed source may still have queued events. The next source delivers them again, so ignore them here.
     const current = (act) => (event) => { if (this.#source === source) act(event); };
     source.addEventListener("open", current(() => this.#opened()));
     source.addEventListener("error", current(() => this.#broke(source)));
@@ -90,12 +90,12 @@ class Follow {
       this.#finish({ reason: "broken", error: new Error(`a ${type} event is not JSON: is this a Panda?`, { cause }) });
       return;
     }
-    // Before the handler: whatever it does, this event was told.
+    // Before the handler: even if it throws, this event was delivered.
     this.#lastEventId = event.lastEventId;
-    const told = { type, id: event.lastEventId, message: data.message };
-    if (type === "stage") told.details = data.details ?? {};
-    this.#tell(told);
-    // The server keeps the stream open for some seconds more: whoever waits for the end need not.
+    const delivered = { type, id: event.lastEventId, message: data.message };
+    if (type === "stage") delivered.details = data.details ?? {};
+    this.#emit(delivered);
+    // The server keeps the stream open for some more seconds, which callers need not wait.
     if (type !== "stage") this.#settle();
   }
 
@@ -107,8 +107,8 @@ class Follow {
     if (isEnd && this.#lastEventId === last) this.#finish(verdict.end);
   }
 
-  /** A handler that throws is reported as any listener of the platform would be, and stops nothing. */
-  #tell(event) {
+  /** Calls a handler. An exception is reported like that of any listener, and stops nothing. */
+  #emit(event) {
     try {
       this.#set.on[event.type]?.(event);
     } catch (error) {
@@ -119,13 +119,13 @@ class Follow {
 
   #broke(source) {
     if (source.readyState !== CLOSED && !this.#set.getTicket) {
-      // It comes back by itself, with the id of the last event. With a ticket it would come back with a used one.
+      // The EventSource reconnects, with the id of the last event. With a ticket it would reuse a spent one.
       this.#alive();
       this.#become("connecting");
       return;
     }
     this.#drop();
-    // EventSource does not say why it gave up. 204, an error of a proxy and a server that is away look the same: we ask.
+    // EventSource does not report why it stopped: 204, an error of a proxy and an unreachable server look the same. So ask the server.
     this.#decide();
   }
 
@@ -139,7 +139,7 @@ class Follow {
           this.#finish(verdict.end);
           return;
         case "more":
-          // Its limit counts: where connections open and break at once, coming back at once would be a storm.
+          // Back off: where connections open and break immediately, reconnecting immediately would cause a storm.
           await this.#rest("connecting", this.#backoff());
           this.#connect();
           return;
@@ -157,7 +157,7 @@ class Follow {
     }
   }
 
-  /** Doubles with each failure in a row, of which a random part between half and all: clients of one server do not come together. */
+  /** Doubles with each consecutive failure, times a random factor of 0.5 to 1, so that clients of one server do not reconnect together. */
   #backoff() {
     const { minMs, maxMs } = this.#set.backoff;
     const most = Math.min(maxMs, minMs * 2 ** Math.min(this.#failures, 30));
@@ -173,7 +173,7 @@ class Follow {
     this.#become(state, error);
     const { done, wake } = pause(ms, this.#over.signal);
     this.#wake = wake;
-    // Away, a browser that is online again need not wait for the rest.
+    // A browser that is online again need not wait longer.
     globalThis.addEventListener?.("online", wake);
     await done;
     globalThis.removeEventListener?.("online", wake);
@@ -181,8 +181,8 @@ class Follow {
   }
 
   /**
-   * Puts off the time at which the connection counts as dead. An EventSource may hang for ever on one that a sleeping laptop or a router
-   * lost; it does not tell of the server's keep-alives, by which one could know sooner.
+   * Postpones the time at which the connection counts as dead. An EventSource may hang for ever on a connection that a sleeping laptop or a
+   * router lost; it does not report the server's keep-alives, which would reveal that sooner.
    */
   #alive() {
     clearTimeout(this.#deadline);
@@ -190,7 +190,7 @@ class Follow {
       this.#drop();
       this.#connect();
     }, this.#set.silenceMs);
-    // In Node: a following that nobody waits for keeps the process by its connection, not by this.
+    // In Node the connection may keep the process alive, but this timer must not.
     this.#deadline?.unref?.();
   }
 
@@ -203,7 +203,7 @@ class Follow {
   #become(state, error) {
     const changed = this.#state !== state || error !== undefined;
     this.#state = state;
-    if (changed) this.#tell(error === undefined ? { type: "connection", state } : { type: "connection", state, error });
+    if (changed) this.#emit(error === undefined ? { type: "connection", state } : { type: "connection", state, error });
   }
 
   #finish(end) {

@@ -1,15 +1,15 @@
-/** A step of the deployment. */
+/** Progress of a step of the deployment. */
 export interface StageEvent {
   type: "stage";
-  /** The event's own id: the same on every connection and every server. */
+  /** Unique id of the event: the same on every connection and every server. */
   id: string;
-  /** For people, in the language that was asked for. */
+  /** Text for users, in the requested language. */
   message: string;
   /** Facts of the step; `stage` is its number. */
   details: { stage?: number; [name: string]: unknown };
 }
 
-/** Ready for the switch, or completed: `result` of {@link End} tells which. */
+/** Ready for the switch, or completed: `result` of {@link End} distinguishes them. */
 export interface SuccessEvent {
   type: "success";
   id: string;
@@ -27,23 +27,23 @@ export interface FailEvent {
 export type DeploymentEvent = StageEvent | SuccessEvent | FailEvent;
 
 /**
- * - `connecting`: a connection is being made, or made again.
- * - `open`: events come as they happen.
- * - `away`: the server does not answer; it is tried again, less and less often.
- * - `waiting`: everything was told, and the deployment waits for a person's switch. Call {@link Following.resume} after it.
- * - `ended`: nothing more comes; {@link Following.done} tells why.
+ * - `connecting`: opening a connection, for the first time or again.
+ * - `open`: events arrive live.
+ * - `away`: the server does not respond; retries follow with growing pauses.
+ * - `waiting`: every event was delivered, and the deployment awaits its switch. Call {@link Following.resume} after it.
+ * - `ended`: no more events; {@link Following.done} has the reason.
  */
 export type ConnectionState = "connecting" | "open" | "away" | "waiting" | "ended";
 
-/** Something happened to the connection, and not to the deployment. */
+/** A change of the connection, not of the deployment. */
 export interface ConnectionEvent {
   type: "connection";
   state: ConnectionState;
-  /** What was in the way, when it is known. */
+  /** The cause, when it is known. */
   error?: unknown;
 }
 
-/** The answer of `GET /api/v1/deploy/{id}/result`, of which the members that front ends need most are named. */
+/** The response of `GET /api/v1/deploy/{id}/result`; the fields that front ends need most are typed. */
 export interface DeploymentResult {
   deploymentId: string;
   status: "RUNNING" | "DEPLOYMENT_READY" | "COMPLETED" | "FAILED";
@@ -54,20 +54,20 @@ export interface DeploymentResult {
   [name: string]: unknown;
 }
 
-/** Why following ended. */
+/** The reason for the end. */
 export type End =
-  /** COMPLETED or FAILED, and every event was told. */
+  /** COMPLETED or FAILED, and every event was delivered. */
   | { reason: "finished"; result: DeploymentResult; error?: undefined }
-  /** DEPLOYMENT_READY, and every event was told; only with `stopWhenReady`. */
+  /** DEPLOYMENT_READY, and every event was delivered; only with `stopWhenReady`. */
   | { reason: "ready"; result: DeploymentResult; error?: undefined }
   /** `close()` was called, or the signal aborted. */
   | { reason: "closed"; error?: undefined }
-  /** The server will not answer otherwise: 404 for an unknown deployment, 401, 403. */
+  /** A response that will not change: 404 for an unknown deployment, 401, 403. */
   | { reason: "refused"; status: number; errorCode?: string; error: Error }
-  /** What came is no event of Panda's. */
+  /** The response is not an event of Panda. */
   | { reason: "broken"; error: Error };
 
-/** The part of `EventSource` that is used: the browser's own, or that of the npm package `eventsource`. */
+/** The members of `EventSource` that this module uses: the browser's, or those of the npm package `eventsource`. */
 export interface EventSourceLike {
   readonly readyState: number;
   // Method syntax on purpose: implementations narrow the listener's event.
@@ -76,27 +76,27 @@ export interface EventSourceLike {
 }
 
 export interface ConnectOptions {
-  /** Address of Panda, such as `https://panda.example.com`; the page's own origin when absent. */
+  /** Address of Panda, such as `https://panda.example.com`; the page's origin when absent. */
   server?: string | URL;
-  /** Language of the messages; the server's setting when absent (Korean, unless it was changed). */
+  /** Language of the messages; the server's setting when absent (Korean by default). */
   language?: "ko" | "en";
-  /** Go on after this event; the whole history when absent. */
+  /** Resume after this event; the whole history when absent. */
   lastEventId?: string;
   /** Send cookies to another origin. */
   withCredentials?: boolean;
   /**
-   * Gets a ticket for the deployment, where the page has neither a session's cookie nor needs none: typically by asking its own back end, which
-   * has a token, to `POST /api/v1/deploy/{id}/ticket`. It is called before each request, since a ticket is good once; while it throws, the state is
+   * Returns a ticket for the deployment, for pages without a session's cookie: typically from the page's back end, which
+   * has a token and sends `POST /api/v1/deploy/{id}/ticket`. Called before each request, because a ticket is valid once; while it throws, the state is
    * `away`.
    */
   ticket?: (deploymentId: string) => string | Promise<string>;
-  /** End when the deployment is ready for the switch, instead of waiting for what comes after it. */
+  /** End when the deployment is ready for the switch, instead of waiting for the switch. */
   stopWhenReady?: boolean;
-  /** Milliseconds between two looks at a deployment that waits for its switch; 10,000 when absent. */
+  /** Interval of polls of a deployment that awaits its switch (ms); 10,000 when absent. */
   waitingMs?: number;
-  /** Milliseconds without an event or a new connection after which a connection counts as dead and is made anew; 900,000 when absent. */
+  /** Time without an event or a new connection after which a connection is replaced (ms); 900,000 when absent. */
   silenceMs?: number;
-  /** First and longest pause between two tries when the server is away; 500 and 30,000 ms when absent. */
+  /** First and longest pause between two tries while the server is unreachable; 500 and 30,000 ms when absent. */
   backoff?: { minMs?: number; maxMs?: number };
   /** Ends following when it aborts. */
   signal?: AbortSignal;
@@ -104,7 +104,7 @@ export interface ConnectOptions {
   EventSource?: new (url: string, init?: { withCredentials?: boolean }) => EventSourceLike;
   /** `globalThis.fetch` when absent. */
   fetch?: typeof fetch;
-  /** Told of changes of the connection. */
+  /** Called at changes of the connection. */
   onConnection?: (event: ConnectionEvent) => void;
 }
 
@@ -114,38 +114,38 @@ export interface FollowOptions extends ConnectOptions {
   onFail?: (event: FailEvent) => void;
 }
 
-/** A deployment that is being followed. */
+/** Handle of a followed deployment. */
 export interface Following {
   /** Resolves when following ended; never rejects. */
   readonly done: Promise<End>;
   readonly state: ConnectionState;
-  /** Id of the last event that was told; empty before the first. */
+  /** Id of the last delivered event; empty before the first. */
   readonly lastEventId: string;
   /** Ends following. */
   close(): void;
-  /** Looks again at once, instead of after a pause: call it after `POST …/switch`. */
+  /** Polls immediately instead of after a pause: call it after `POST …/switch`. */
   resume(): void;
 }
 
 /**
- * Follows a deployment until it is COMPLETED or FAILED: each event is told once and in order, whatever restarts in between.
+ * Follows a deployment until it is COMPLETED or FAILED: each event is delivered once and in order, through restarts in between.
  *
- * @throws TypeError when an option cannot be used; it names the option.
+ * @throws TypeError that names an invalid option.
  */
 export function follow(deploymentId: string, options?: FollowOptions): Following;
 
 /**
- * The same as an asynchronous iteration, which ends with following; leaving the loop closes the connection.
+ * Follows a deployment as an asynchronous iteration; leaving the loop closes the connection.
  *
- * @throws FollowError when the server refuses, or what comes is no event of Panda's.
+ * @throws FollowError when the server refuses, or the response is not an event of Panda.
  */
 export function events(deploymentId: string, options?: ConnectOptions): AsyncGenerator<DeploymentEvent, void, undefined>;
 
-/** Why an iteration could not go on. */
+/** The reason for the end of an iteration. */
 export class FollowError extends Error {
   readonly reason: "refused" | "broken";
-  /** Status of HTTP, when the server refused. */
+  /** HTTP status, when the server refused. */
   readonly status?: number;
-  /** Panda's code of the problem. */
+  /** Panda's error code. */
   readonly errorCode?: string;
 }

@@ -1,6 +1,6 @@
 import { follow } from "./follow.js";
 
-/** Why an iteration could not go on. */
+/** The reason for the end of an iteration. */
 export class FollowError extends Error {
   constructor(end) {
     super(end.error.message, { cause: end.error });
@@ -13,11 +13,11 @@ export class FollowError extends Error {
 
 /** @type {typeof import("./index.d.ts").events} */
 export async function* events(deploymentId, options = {}) {
-  const told = [];
+  const queued = [];
   let wake = () => {};
   let end;
   const take = (event) => {
-    told.push(event);
+    queued.push(event);
     wake();
   };
   const following = follow(deploymentId, { ...options, onStage: take, onSuccess: take, onFail: take });
@@ -27,13 +27,13 @@ export async function* events(deploymentId, options = {}) {
   });
   try {
     for (;;) {
-      while (told.length > 0) yield told.shift();
+      while (queued.length > 0) yield queued.shift();
       if (end) break;
       await new Promise((resolve) => { wake = resolve; });
     }
     if (end.error) throw new FollowError(end);
   } finally {
-    // The loop was left: nobody reads on.
+    // The caller left the loop.
     following.close();
   }
 }

@@ -1,27 +1,27 @@
 /**
- * Why an EventSource gave up. It reports only that it is closed; these two requests find out what that means.
+ * Finds out why an EventSource stopped. It reports only that it is closed; two requests find the cause.
  *
- * The order makes the answer exact: first the deployment's status, then whether its stream has anything after our last event. "No"
- * to the second means that everything was told that led to the status of the first, since a status and its events are
- * stored together. The other way round, what happens between the two would be lost.
+ * Their order makes the result exact: first the deployment's status, then whether its stream has anything after the last event. If not,
+ * every event up to that status was delivered, because a status and its events are
+ * stored together. In the reverse order, events between the two requests would be lost.
  */
 
-/** Statuses of HTTP that may be others in a moment. */
+/** Temporary HTTP statuses. */
 const PASSING = new Set([408, 425, 429]);
 
-/** Time that a question may take. */
+/** Time limit of both requests together. */
 const ANSWER_MS = 10_000;
 
-/** Longest that a server's Retry-After is obeyed. */
+/** Longest wait that a server's Retry-After can cause. */
 const LONGEST_RETRY_AFTER_MS = 60_000;
 
 /**
  * @returns one of
- *   `{ is: "more" }`      the stream goes on: connect again
- *   `{ is: "finished", end }`  COMPLETED or FAILED, and everything was told
- *   `{ is: "ready", end }`     everything was told, and the deployment waits for a person
- *   `{ is: "refused", end }`   the server will not answer otherwise, however often it is asked
- *   `{ is: "away", retryAfterMs, error }`  nobody answers sensibly just now
+ *   `{ is: "more" }`      the stream has more events: connect again
+ *   `{ is: "finished", end }`  COMPLETED or FAILED, and every event was delivered
+ *   `{ is: "ready", end }`     every event was delivered, and the deployment awaits approval
+ *   `{ is: "refused", end }`   a response that will not change
+ *   `{ is: "away", retryAfterMs, error }`  the server is unreachable or fails
  */
 export async function ask(set, lastEventId, signal) {
   const limit = new AbortController();
@@ -35,7 +35,7 @@ export async function ask(set, lastEventId, signal) {
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);
-    // The second answer may be an open stream, of which we wanted the status only.
+    // The second response may be an open stream, of which only the status is needed.
     stop();
   }
 }
@@ -51,7 +51,7 @@ async function decide(set, lastEventId, signal) {
   if (!stream.ok) return failed(stream);
   // A proxy's page with status 200 would close the EventSource again.
   const type = stream.headers.get("content-type") ?? "";
-  return type.startsWith("text/event-stream") ? { is: "more" } : away(new Error(`the answer is no event stream but ${type || "untyped"}`));
+  return type.startsWith("text/event-stream") ? { is: "more" } : away(new Error(`the response is not an event stream but ${type || "untyped"}`));
 }
 
 function atTheEnd(result) {
@@ -62,7 +62,7 @@ function atTheEnd(result) {
     case "DEPLOYMENT_READY":
       return { is: "ready", end: { reason: "ready", result } };
     default:
-      // It changed between the two questions: they are asked again.
+      // The status changed between the two requests: repeat them.
       return away(undefined);
   }
 }
@@ -70,11 +70,11 @@ function atTheEnd(result) {
 async function failed(response) {
   const { status } = response;
   if (status >= 500 || PASSING.has(status)) {
-    return away(new Error(`the server answers ${status}`), retryAfterMs(response.headers.get("retry-after")));
+    return away(new Error(`the server returned ${status}`), retryAfterMs(response.headers.get("retry-after")));
   }
-  // What Panda says of it; a proxy says something else, or nothing.
+  // Panda's problem; a proxy sends another body, or none.
   const problem = await response.json().catch(() => undefined);
-  const error = new Error(problem?.message ?? `the server answers ${status}`);
+  const error = new Error(problem?.message ?? `the server returned ${status}`);
   return { is: "refused", end: { reason: "refused", status, errorCode: problem?.errorCode, error } };
 }
 
@@ -82,7 +82,7 @@ function away(error, retryAfterMs = 0) {
   return { is: "away", error, retryAfterMs };
 }
 
-/** Seconds as Panda sends them; a date is not worth its code here. */
+/** Reads seconds, the form that Panda sends; dates are ignored. */
 function retryAfterMs(header) {
   const seconds = Number(header ?? 0);
   return Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds * 1000, LONGEST_RETRY_AFTER_MS) : 0;

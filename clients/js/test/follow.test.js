@@ -6,14 +6,14 @@ import { serve, until, watch } from "./support.js";
 
 const html = (response) => response.writeHead(200, { "content-type": "text/html" }).end("<h1>Sign in</h1>");
 
-test("events are told apart, with their ids and what they carry", async (t) => {
+test("events have types, ids and contents", async (t) => {
   const server = await serve(t);
   server.stage("cloned");
   server.tell("fail", { message: "no Dockerfile" });
   server.status = "FAILED";
-  const { following, told, states } = watch(t, server);
+  const { following, delivered, states } = watch(t, server);
   assert.deepEqual(await following.done, { reason: "finished", result: { status: "FAILED" } });
-  assert.deepEqual(told, [
+  assert.deepEqual(delivered, [
     { type: "stage", id: "e1", message: "cloned", details: { stage: 1 } },
     { type: "fail", id: "e2", message: "no Dockerfile" },
   ]);
@@ -21,13 +21,13 @@ test("events are told apart, with their ids and what they carry", async (t) => {
   assert.equal(following.lastEventId, "e2");
 });
 
-test("a stream that ends is taken up by the EventSource itself, without gap or repeat", async (t) => {
+test("ended stream: the EventSource resumes without gap or repetition", async (t) => {
   const server = await serve(t);
   const { messages } = watch(t, server);
   for (let n = 1; n <= 5; n += 1) {
     await until("a connection", () => server.open.size === 1);
     server.stage(`m${n}`);
-    await until("it is told", () => messages().length === n);
+    await until("the event is delivered", () => messages().length === n);
     server.hangUp();
   }
   assert.deepEqual(messages(), ["m1", "m2", "m3", "m4", "m5"]);
@@ -37,15 +37,15 @@ test("a stream that ends is taken up by the EventSource itself, without gap or r
 for (const [what, answer] of [
   ["503", fault(503)], ["502", fault(502)], ["429", fault(429)], ["404 from a proxy that lost its server", fault(404)], ["no event stream", html],
 ]) {
-  test(`an EventSource that is closed for good by ${what} is made anew and goes on after the last event`, async (t) => {
+  test(`EventSource closed by ${what}: a new one resumes after the last event`, async (t) => {
     const server = await serve(t);
     server.stage("before");
     const { messages, following } = watch(t, server);
     await until("the first event", () => messages().length === 1);
-    // To the EventSource and, mostly, once more to the question why.
+    // For the EventSource and, mostly, once more for the request that finds the cause.
     server.streamFaults.push(answer, ...(answer === html ? [answer] : []));
     server.hangUp();
-    await until("it is away", () => server.streamFaults.length === 0);
+    await until("the server fails", () => server.streamFaults.length === 0);
     server.stage("after");
     await until("the next event", () => messages().length === 2);
     assert.deepEqual(messages(), ["before", "after"]);
@@ -54,19 +54,19 @@ for (const [what, answer] of [
   });
 }
 
-test("while the server is away it is tried again and again", async (t) => {
+test("unreachable server: it is retried", async (t) => {
   const server = await serve(t);
   server.resultFaults = Array.from({ length: 4 }, () => fault(503));
   server.resultFaults.push((response) => response.destroy());
   server.streamFaults.push(fault(503));
   server.stage("at last");
   const { messages, states } = watch(t, server);
-  await until("it is told", () => messages().length === 1);
+  await until("the event is delivered", () => messages().length === 1);
   assert.ok(states.includes("away"), String(states));
   assert.equal(server.resultFaults.length, 0);
 });
 
-test("a deployment that ended while the client was shut out is told to its last event", async (t) => {
+test("deployment ended while disconnected: every event is delivered", async (t) => {
   const server = await serve(t);
   server.stage("one");
   const { following, messages } = watch(t, server);
@@ -80,21 +80,21 @@ test("a deployment that ended while the client was shut out is told to its last 
   assert.deepEqual(messages(), ["one", "two", "done"]);
 });
 
-test("204 before anything was told ends a deployment that is over", async (t) => {
+test("204 before any event ends a finished deployment", async (t) => {
   const server = await serve(t);
   server.tell("success", { message: "done" });
   server.status = "COMPLETED";
-  const { following, told } = watch(t, server, { lastEventId: "e1" });
+  const { following, delivered } = watch(t, server, { lastEventId: "e1" });
   assert.equal((await following.done).reason, "finished");
-  assert.deepEqual(told, []);
+  assert.deepEqual(delivered, []);
 });
 
-test("a deployment that waits for a person is waited for, and resumed", async (t) => {
+test("deployment awaiting its switch: it is polled, and resumed", async (t) => {
   const server = await serve(t);
   server.tell("success", { message: "ready" });
   server.status = "DEPLOYMENT_READY";
   const { following, messages, states } = watch(t, server, { waitingMs: 3_600_000 });
-  await until("it is told", () => messages().length === 1);
+  await until("the event is delivered", () => messages().length === 1);
   server.hangUp();
   await until("it waits", () => following.state === "waiting");
   server.status = "RUNNING";
@@ -108,7 +108,7 @@ test("a deployment that waits for a person is waited for, and resumed", async (t
   assert.ok(states.includes("waiting"));
 });
 
-test("a switch that somebody else asked for is seen without resume", async (t) => {
+test("switch by another client is seen without resume", async (t) => {
   const server = await serve(t);
   server.tell("success", { message: "ready" });
   server.status = "DEPLOYMENT_READY";
@@ -120,7 +120,7 @@ test("a switch that somebody else asked for is seen without resume", async (t) =
   assert.deepEqual(messages(), ["completed"]);
 });
 
-test("with stopWhenReady it ends there", async (t) => {
+test("stopWhenReady ends when the deployment is ready", async (t) => {
   const server = await serve(t);
   server.tell("success", { message: "ready" });
   server.status = "DEPLOYMENT_READY";
@@ -129,7 +129,7 @@ test("with stopWhenReady it ends there", async (t) => {
   assert.deepEqual(messages(), ["ready"]);
 });
 
-test("what the server refuses is not asked for again", async (t) => {
+test("refused request is not repeated", async (t) => {
   const server = await serve(t);
   server.streamFaults.push(fault(403));
   server.resultFaults.push(fault(403, { message: "this deployment is not yours", errorCode: "FORBIDDEN" }));
@@ -139,7 +139,7 @@ test("what the server refuses is not asked for again", async (t) => {
   assert.equal(server.asked.length, 1);
 });
 
-test("what is no event of Panda's ends it", async (t) => {
+test("foreign event ends following as broken", async (t) => {
   const server = await serve(t);
   server.history.push({ id: "e1", event: "stage", data: "<p>" });
   const { following } = watch(t, server);
@@ -147,7 +147,7 @@ test("what is no event of Panda's ends it", async (t) => {
   assert.deepEqual([reason, error instanceof Error], ["broken", true]);
 });
 
-test("after close nothing is told and no connection stays", async (t) => {
+test("close stops events and closes the connection", async (t) => {
   const server = await serve(t);
   server.stage("one");
   const { following, messages, states } = watch(t, server);
@@ -160,7 +160,7 @@ test("after close nothing is told and no connection stays", async (t) => {
   assert.equal(states.at(-1), "ended");
 });
 
-test("a signal ends it: before the start, while connected, while away", async (t) => {
+test("signal ends following: before the start, while connected, while away", async (t) => {
   const server = await serve(t);
   const before = watch(t, server, { signal: AbortSignal.abort() });
   assert.equal((await before.following.done).reason, "closed");
@@ -173,25 +173,25 @@ test("a signal ends it: before the start, while connected, while away", async (t
   server.stop();
   const away = new AbortController();
   const last = watch(t, server, { signal: away.signal, backoff: { minMs: 3_600_000, maxMs: 3_600_000 } });
-  // npm's EventSource tries again by itself when nobody listens.
+  // npm's EventSource retries without a listener.
   await until("it tried", () => last.following.state !== "open");
   away.abort();
   assert.equal((await last.following.done).reason, "closed");
 });
 
-test("the language and a first place are asked for, also after a resumption", async (t) => {
+test("language and lastEventId are sent, also after a resumption", async (t) => {
   const server = await serve(t);
   server.stage("one");
   server.stage("two");
   const { messages } = watch(t, server, { language: "en", lastEventId: "e1" });
   await until("the second event", () => messages().length === 1);
   server.shut();
-  await until("it came back", () => server.open.size === 1);
+  await until("the EventSource reconnected", () => server.open.size === 1);
   assert.deepEqual(server.asked[0], { lastEventId: "e1", lang: "en" });
   assert.deepEqual(server.asked.at(-1), { lastEventId: "e2", lang: "en" });
 });
 
-test("a connection that is silent for too long is made anew, and goes on after the last event", async (t) => {
+test("silent connection is replaced, and resumes after the last event", async (t) => {
   const server = await serve(t);
   server.stage("one");
   const { messages } = watch(t, server, { silenceMs: 100 });

@@ -6,7 +6,7 @@ import { EventSource } from "eventsource";
 import { follow } from "../src/index.js";
 import { serve, until, watch } from "./support.js";
 
-test("a handler that throws is reported, and the next event is told all the same", async (t) => {
+test("throwing handler is reported, and the next event is delivered", async (t) => {
   const reported = [];
   globalThis.reportError = (error) => reported.push(error.message);
   t.after(() => { delete globalThis.reportError; });
@@ -19,7 +19,7 @@ test("a handler that throws is reported, and the next event is told all the same
   assert.deepEqual([seen, reported], [["one", "two"], ["cannot show one", "cannot show two"]]);
 });
 
-test("a handler that closes is the last one that is told", async (t) => {
+test("no event after a handler that closes", async (t) => {
   const server = await serve(t);
   server.stage("one");
   server.stage("two");
@@ -29,7 +29,7 @@ test("a handler that closes is the last one that is told", async (t) => {
   assert.deepEqual(seen, ["one"]);
 });
 
-test("what cannot be used is refused at the call, by its name", () => {
+test("invalid options are refused by name", () => {
   const server = "https://panda.example.com";
   for (const [name, id, options] of [
     ["deploymentId", "", { server, EventSource }],
@@ -45,14 +45,14 @@ test("what cannot be used is refused at the call, by its name", () => {
   }
 });
 
-test("the deployment's id cannot leave its place in the address, and a server may have a path", async () => {
+test("deployment id stays within its path segment, and a server may have a path", async () => {
   const urls = [];
-  class Told {
+  class Recorder {
     constructor(url) { urls.push(url); }
     addEventListener() {}
     close() {}
   }
-  const following = follow("../x?y#z", { server: "https://a.example/panda/", EventSource: Told, language: "en" });
+  const following = follow("../x?y#z", { server: "https://a.example/panda/", EventSource: Recorder, language: "en" });
   await Promise.resolve();
   following.close();
   assert.deepEqual(urls, ["https://a.example/panda/api/v1/deploy/..%2Fx%3Fy%23z/events?lang=en"]);

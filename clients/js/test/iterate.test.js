@@ -24,7 +24,7 @@ test("leaving the loop closes the connection", async (t) => {
   await until("the connection goes", () => server.open.size === 0);
 });
 
-test("a refusal is thrown, with the server's code", async (t) => {
+test("refusal is thrown, with the server's code", async (t) => {
   const server = await serve(t);
   const all = async () => { for await (const event of events("dep_2", quick(server))) assert.fail(event.type); };
   await assert.rejects(all, (error) => {

@@ -5,23 +5,23 @@ const JSON_TYPE = { "content-type": "application/json" };
 const STREAM_TYPE = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" };
 
 /**
- * A server of one deployment that misbehaves to order: what a front end meets behind proxies, which a real Panda alone never shows.
+ * A server of one deployment that misbehaves on demand, as a front end sees it behind proxies; a real Panda alone never does.
  * (The same client follows a real Panda in tests/it/streams_clients.)
  */
 export class Server {
-  /** What happened: `{id, event, data}`. */
+  /** Past events: `{id, event, data}`. */
   history = [];
   status = "RUNNING";
-  /** Requests for the stream, as they came: `{lastEventId, lang}`. */
+  /** Requests for the stream, in order: `{lastEventId, lang}`. */
   asked = [];
-  /** Answers to the next requests for the stream, instead of the real one: functions of the response. */
+  /** Replace the responses to the next requests for the stream: functions of the response. */
   streamFaults = [];
-  /** The same for the result. */
+  /** Replace the responses to the next requests for the result. */
   resultFaults = [];
   open = new Set();
-  /** Tickets that are good, each once; undefined when none is asked for. */
+  /** Valid tickets, each for one use; undefined when none is required. */
   tickets;
-  /** Requests without a good one. */
+  /** Requests without a valid ticket. */
   refusals = 0;
   #http = createServer((request, response) => this.#answer(request, response));
 
@@ -38,25 +38,25 @@ export class Server {
     this.#http.close();
   }
 
-  /** Something happens to the deployment. */
+  /** Publishes an event of the deployment. */
   tell(event, data) {
-    const told = { id: `e${this.history.length + 1}`, event, data: JSON.stringify(data) };
-    this.history.push(told);
-    for (const response of this.open) response.write(frame(told));
-    return told.id;
+    const delivered = { id: `e${this.history.length + 1}`, event, data: JSON.stringify(data) };
+    this.history.push(delivered);
+    for (const response of this.open) response.write(frame(delivered));
+    return delivered.id;
   }
 
   stage(message) {
     return this.tell("stage", { type: "stage", message, details: { stage: 1 } });
   }
 
-  /** Its streams end, as on a restart. */
+  /** Ends all streams, as a restart does. */
   hangUp() {
     for (const response of this.open) response.end();
     this.open.clear();
   }
 
-  /** Its streams end, and each EventSource that comes back is shut for good. */
+  /** Ends all streams, and makes each reconnecting EventSource stop for good. */
   shut() {
     this.streamFaults.push(fault(503));
     this.hangUp();
@@ -88,18 +88,18 @@ export class Server {
     const rest = this.history.slice(this.history.findIndex(({ id }) => id === lastEventId) + 1);
     if (rest.length === 0 && lastEventId && this.status !== "RUNNING") return response.writeHead(204).end();
     response.writeHead(200, STREAM_TYPE).flushHeaders();
-    for (const told of rest) response.write(frame(told));
+    for (const delivered of rest) response.write(frame(delivered));
     this.open.add(response);
     return response.on("close", () => this.open.delete(response));
   }
 }
 
 function frame({ id, event, data }) {
-  // Panda says 5000.
+  // Panda sends 5000.
   return `id: ${id}\nevent: ${event}\nretry: 10\ndata: ${data}\n\n`;
 }
 
-/** An answer with this status. */
+/** Returns a response with this status. */
 export function fault(status, problem, headers = {}) {
   return (response) => response.writeHead(status, { ...JSON_TYPE, ...headers }).end(problem ? JSON.stringify(problem) : "<h1>Away</h1>");
 }

@@ -4,7 +4,7 @@ import test from "node:test";
 import { follow } from "../src/index.js";
 import { quick, serve, until, watch } from "./support.js";
 
-/** A back end that gets tickets. */
+/** A back end that requests tickets. */
 function backEnd(server) {
   server.tickets = new Set();
   const made = [];
@@ -17,15 +17,15 @@ function backEnd(server) {
   return { made, ticket };
 }
 
-test("each request has a ticket of its own, and a stream that ends is made anew with another one", async (t) => {
+test("each request has a separate ticket, and so has each reconnection", async (t) => {
   const server = await serve(t);
   const { made, ticket } = backEnd(server);
   const { following, messages } = watch(t, server, { ticket });
   server.stage("one");
-  await until("the first is told", () => messages().length === 1);
+  await until("the first is delivered", () => messages().length === 1);
   server.hangUp();
   server.stage("two");
-  await until("the second is told", () => messages().length === 2);
+  await until("the second is delivered", () => messages().length === 2);
   server.status = "COMPLETED";
   server.tell("success", { message: "done" });
   const end = await following.done;
@@ -35,7 +35,7 @@ test("each request has a ticket of its own, and a stream that ends is made anew 
   assert.equal(server.refusals, 0, "none is used twice");
 });
 
-test("a back end that gives no ticket is a server that is away, and is asked again", async (t) => {
+test("back end without a ticket counts as unreachable, and is retried", async (t) => {
   const server = await serve(t);
   const { ticket } = backEnd(server);
   let refusals = 3;
@@ -46,18 +46,18 @@ test("a back end that gives no ticket is a server that is away, and is asked aga
   };
   const { following, states, messages } = watch(t, server, { ticket: unwilling });
   server.stage("one");
-  await until("it is told", () => messages().length === 1);
+  await until("the event is delivered", () => messages().length === 1);
   assert.ok(states.includes("away"));
   following.close();
 });
 
-test("whose right has ended is refused", async (t) => {
+test("ended grant is refused", async (t) => {
   const server = await serve(t);
   server.tickets = new Set();
   const end = await follow("dep_1", quick(server, { ticket: () => "pandat_old" })).done;
   assert.deepEqual([end.reason, end.status, end.errorCode], ["refused", 401, "NOT_SIGNED_IN"]);
 });
 
-test("a ticket that is no function is told at the call", () => {
+test("ticket option must be a function", () => {
   assert.throws(() => follow("dep_1", { server: "http://127.0.0.1:1", EventSource: Object, ticket: "pandat_x" }), /ticket/);
 });

@@ -10,25 +10,25 @@ async function asked(server, lastEventId = "e1") {
   return ask(settings("dep_1", quick(server)), lastEventId, new AbortController().signal);
 }
 
-test("the stream's own answer decides, not the status alone", async (t) => {
+test("the stream's response decides, not only the status", async (t) => {
   const server = await serve(t);
   server.stage("one");
   assert.deepEqual(await asked(server), { is: "more" });
   server.status = "COMPLETED";
   assert.equal((await asked(server)).is, "finished");
-  assert.deepEqual(await asked(server, ""), { is: "more" }, "nothing of it was told");
+  assert.deepEqual(await asked(server, ""), { is: "more" }, "no event was delivered");
   server.status = "DEPLOYMENT_READY";
   assert.equal((await asked(server)).is, "ready");
 });
 
-test("a question whose answers contradict each other is asked again", async (t) => {
+test("contradictory responses are requested again", async (t) => {
   const server = await serve(t);
   server.stage("one");
   server.streamFaults.push((response) => response.writeHead(204).end());
   assert.equal((await asked(server)).is, "away");
 });
 
-test("Retry-After is obeyed, up to a minute", async (t) => {
+test("Retry-After is honoured, up to a minute", async (t) => {
   const server = await serve(t);
   for (const [header, ms] of [["2", 2_000], ["86400", 60_000], ["-1", 0], ["Wed, 21 Oct 2026 07:28:00 GMT", 0]]) {
     server.resultFaults.push(fault(503, undefined, { "retry-after": header }));
@@ -37,7 +37,7 @@ test("Retry-After is obeyed, up to a minute", async (t) => {
   }
 });
 
-test("a server that is gone, or answers no JSON, is away", async (t) => {
+test("server that is unreachable or sends no JSON counts as away", async (t) => {
   const server = await serve(t);
   server.resultFaults.push((response) => response.writeHead(200, { "content-type": "text/html" }).end("<p>"));
   assert.equal((await asked(server)).is, "away");
@@ -45,7 +45,7 @@ test("a server that is gone, or answers no JSON, is away", async (t) => {
   assert.equal((await asked(server)).is, "away");
 });
 
-test("the stream that is opened to see its status does not stay open", async (t) => {
+test("the stream opened for its status is closed", async (t) => {
   const server = await serve(t);
   await asked(server);
   const { until } = await import("./support.js");

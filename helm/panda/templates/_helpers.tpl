@@ -13,14 +13,14 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What never changes of a pod: a Deployment's selector cannot be changed. Takes (dict "root" . "component" "server"). */}}
+{{/* Labels that never change: a Deployment's selector is immutable. Takes (dict "root" . "component" "server"). */}}
 {{- define "panda.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* Labels of pods: nothing in them changes with a version, which would start pods anew for nothing. */}}
+{{/* Labels of pods. None changes with a version, because that would restart pods needlessly. */}}
 {{- define "panda.podLabels" -}}
 {{ include "panda.selectorLabels" . }}
 {{- with .root.Values.commonLabels }}
@@ -63,7 +63,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if .Values.tls.existingSecret -}}HTTPS{{- else -}}HTTP{{- end -}}
 {{- end -}}
 
-{{/* hook, start or none. */}}
+{{/* The mode of migrations: hook, start or none. */}}
 {{- define "panda.migrations" -}}
 {{- if ne .Values.migrations.mode "auto" -}}
 {{- .Values.migrations.mode -}}
@@ -74,37 +74,37 @@ hook
 {{- end -}}
 {{- end -}}
 
-{{/* Whether to make an object of the kind "kind" (group/version/Kind) whose switch is "enabled"; "true" or nothing. */}}
+{{/* Returns "true" when an object of the kind "kind" (group/version/Kind) with the switch "enabled" is wanted, else nothing. */}}
 {{- define "panda.wanted" -}}
 {{- if or (eq (toString .enabled) "true") (and (eq (toString .enabled) "auto") (.root.Capabilities.APIVersions.Has .kind)) -}}true{{- end -}}
 {{- end -}}
 
-{{/* Whether the chart has secrets to keep itself. */}}
+{{/* Returns "true" when values contain secrets, so that the chart creates a Secret. */}}
 {{- define "panda.ownSecret" -}}
 {{- if or .Values.database.url .Values.keys.value .Values.auth.adminToken.value .Values.auth.oidc.issuers -}}true{{- end -}}
 {{- end -}}
 
-{{/* Replaces what is missing in a message of the chart's own by a remedy, before anything is made. */}}
+{{/* Fails with the remedy when a required value is missing, before anything is created. */}}
 {{- define "panda.check" -}}
 {{- $v := .Values -}}
 {{- if not (or $v.database.existingSecret $v.database.url $v.postgresql.enabled) -}}
-{{- fail "\n\ndatabase: Panda keeps its state in Postgres. Name a secret with the address in database.existingSecret; for trying out, give database.url, or set postgresql.enabled=true." -}}
+{{- fail "\n\ndatabase: Panda keeps its state in Postgres. Name a secret with the address in database.existingSecret; for trying out, set database.url or postgresql.enabled=true." -}}
 {{- end -}}
 {{- if and $v.postgresql.enabled (or $v.database.existingSecret $v.database.url) -}}
-{{- fail "\n\npostgresql.enabled: there is another database in database.existingSecret or database.url. Leave one of them away." -}}
+{{- fail "\n\npostgresql.enabled: database.existingSecret or database.url names another database. Remove one of them." -}}
 {{- end -}}
 {{- if and $v.postgresql.enabled (not (or $v.postgresql.existingSecret $v.postgresql.password)) -}}
-{{- fail "\n\npostgresql: give postgresql.password, or name a secret that has it under the key password in postgresql.existingSecret." -}}
+{{- fail "\n\npostgresql: set postgresql.password, or name a secret with the key password in postgresql.existingSecret." -}}
 {{- end -}}
 {{- if and $v.postgresql.enabled (eq (include "panda.migrations" .) "hook") -}}
-{{- fail "\n\nmigrations.mode=hook: the chart's own Postgres is not there before the install, when the job runs. Set migrations.mode=auto." -}}
+{{- fail "\n\nmigrations.mode=hook: the job runs before the chart's Postgres exists. Set migrations.mode=auto." -}}
 {{- end -}}
 {{- if not (or $v.keys.existingSecret $v.keys.value) -}}
-{{- fail "\n\nkeys: secrets are stored sealed. Make a key (`panda keys generate`), put it into a secret and name that in keys.existingSecret; for trying out, give keys.value." -}}
+{{- fail "\n\nkeys: Panda encrypts stored secrets. Create a key (`panda keys generate`), put it into a secret and name that in keys.existingSecret; for trying out, set keys.value." -}}
 {{- end -}}
 {{- $signsIn := or $v.auth.tokensInDatabase $v.auth.adminToken.existingSecret $v.auth.adminToken.value $v.auth.oidc.issuers $v.auth.oidc.existingSecret -}}
 {{- if and (eq $v.auth.mode "required") (not $signsIn) -}}
-{{- fail "\n\nauth: nobody could sign in. Name a secret with an admin token in auth.adminToken.existingSecret, or give auth.oidc.issuers or auth.oidc.existingSecret. auth.tokensInDatabase=true says that there are tokens already; auth.mode=none lets everybody who reaches Panda do everything." -}}
+{{- fail "\n\nauth: no credential could sign in. Name a secret with an admin token in auth.adminToken.existingSecret, or set auth.oidc.issuers or auth.oidc.existingSecret. Set auth.tokensInDatabase=true when the database has tokens already; with auth.mode=none every client that reaches Panda may do everything." -}}
 {{- end -}}
 {{- if and (eq $v.builder.mode "remote") (not $v.builder.remote.host) -}}
 {{- fail "\n\nbuilder: which Docker engine builds? Name it in builder.remote.host (tcp://host:port), or set builder.mode to rootless (a sidecar; needs a namespace that allows privileged pods) or none." -}}
@@ -113,11 +113,11 @@ hook
 {{- fail "\n\ningress.hosts: name at least one host." -}}
 {{- end -}}
 {{- if le (sub (int $v.rollout.terminationGracePeriodSeconds) (int $v.rollout.preStopSeconds)) 7 -}}
-{{- fail "\n\nrollout.terminationGracePeriodSeconds: Panda takes up to 5 seconds to end once preStopSeconds are over. Give at least 8 seconds more than these." -}}
+{{- fail "\n\nrollout.terminationGracePeriodSeconds: Panda takes up to 5 seconds to end after preStopSeconds. Set at least 8 seconds more than preStopSeconds." -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Variables that say where the database is. Takes (dict "root" . "secret" NAME "key" KEY) for another address than the servers'. */}}
+{{/* Variables with the database's address. Takes (dict "root" . "secret" NAME "key" KEY) for another address than the servers'. */}}
 {{- define "panda.databaseEnv" -}}
 {{- $v := .root.Values -}}
 {{- if and $v.postgresql.enabled (not .secret) }}
@@ -158,7 +158,7 @@ hook
 {{- end }}
 {{- end -}}
 
-{{/* Where the files are of what `panda.databaseEnv` says; takes the same. */}}
+{{/* Mounts of the files that `panda.databaseEnv` refers to; takes the same arguments. */}}
 {{- define "panda.databaseMounts" -}}
 {{- $v := .root.Values -}}
 {{- if and $v.database.asFile (or .secret (not $v.postgresql.enabled)) }}
@@ -178,7 +178,7 @@ hook
 {{- end }}
 {{- end -}}
 
-{{/* Their volumes. Folders, not single files: only those follow a changed secret. */}}
+{{/* Volumes of these mounts. Folders rather than single files, because only folders follow a changed secret. */}}
 {{- define "panda.databaseVolumes" -}}
 {{- $v := .root.Values -}}
 {{- if and $v.database.asFile (or .secret (not $v.postgresql.enabled)) }}
@@ -207,7 +207,7 @@ hook
 {{- end }}
 {{- end -}}
 
-{{/* One option of the server as a variable's value: lists with commas, whole numbers without an exponent. */}}
+{{/* Formats an option of the server as a variable's value: lists with commas, whole numbers without an exponent. */}}
 {{- define "panda.optionValue" -}}
 {{- if kindIs "slice" . -}}{{ join "," . }}{{- else if kindIs "float64" . -}}{{- if eq (floor .) . -}}{{ printf "%.0f" . }}{{- else -}}{{ . }}{{- end -}}{{- else -}}{{ . }}{{- end -}}
 {{- end -}}

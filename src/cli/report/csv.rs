@@ -1,17 +1,17 @@
-//! Answers as CSV (RFC 4180), for spreadsheets and scripts.
+//! Formats reports as CSV (RFC 4180), for spreadsheets and scripts.
 
 use serde_json::Value;
 
 use crate::cli::types::Report;
 use crate::domain::text::visible;
 
-/// What makes a spreadsheet take a text for a formula, in half and full width.
+/// First characters that make a spreadsheet read a text as a formula, in half and full width.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// What has to stand in quotes: beside the characters of RFC 4180 those that programs split at in other countries.
+/// Characters that require quotes: the ones in RFC 4180, and separators that spreadsheets use in some locales.
 const SPLITS: [char; 7] = [',', '"', '\n', '\r', ';', '\t', '|'];
 
-/// The answer with its heading.
+/// Formats the report with a heading.
 pub fn text(report: &Report) -> String {
     let heading = line(report.columns.iter().map(|column| plain(&column.name)));
     let rows = report.rows.iter().map(|row| line(row.iter().map(cell)));
@@ -36,7 +36,7 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// A branch may be called `=1+1`: the reader's spreadsheet must not run it, nor show another name than there is.
+/// Makes a text harmless: a branch may be named `=1+1`, and the reader's spreadsheet must neither evaluate it nor show a different name.
 fn plain(text: &str) -> String {
     let shown = visible(text);
     let is_formula = shown.trim_start().starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n']);
@@ -64,13 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn values_are_quoted_where_they_have_to_be_and_nothing_is_empty() {
+    fn quotes_values_and_leaves_null_empty() {
         let rows = json!([["main", 1.5], ["a,\"b\"", -2], [null, null]]);
         assert_eq!(text(&report(rows)), "branch,n\nmain,1.5\n\"a,\"\"b\"\"\",-2\n,\n");
     }
 
     #[test]
-    fn no_text_is_a_formula_to_a_spreadsheet() {
+    fn escapes_formulas() {
         for formula in ["=1+1", "@SUM(A1)", "+x", "-x", " =1+1", "\n=1+1", "\u{a0}=1", "＝1＋1", "＠x", "－1"] {
             let shown = text(&report(json!([[formula, 0]])));
             assert!(shown.trim_start_matches("branch,n\n").trim_start_matches('"').starts_with('\''), "{shown:?}");

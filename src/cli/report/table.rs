@@ -1,33 +1,32 @@
-//! Answers as tables; in a terminal, with bars for the column that is worth one.
+//! Formats reports as tables; in a terminal, with bars for the report's chart column.
 
 use serde_json::Value;
 
-use crate::cli::clean;
+use crate::cli::sanitize;
 use crate::cli::types::Report;
 
-/// A terminal that shows the table.
+/// Properties of the terminal that shows the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
-    /// Its width in characters.
     pub width: usize,
-    /// Whether it is to have colours.
+    /// True to use colours (`NO_COLOR` is unset).
     pub colour: bool,
 }
 
-/// A bar is not longer, and where there is no room for the shorter there is none.
+/// Shortest and longest bar, in characters. Bars are omitted when less space than the shortest is left.
 const BAR: std::ops::RangeInclusive<usize> = 6..=30;
 
-/// Eighths of a character.
+/// Blocks of zero to seven eighths of a character.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// The rows under their heading, numbers to the right. A column in which nothing is said is left out.
+/// Formats the rows under a heading, numbers right-aligned. Omits columns without any value.
 pub fn text(report: &Report, terminal: Option<Terminal>) -> String {
     if report.rows.is_empty() {
         return "nothing\n".to_owned();
     }
-    let said = |at: &usize| report.rows.iter().any(|row| row.get(*at).is_some_and(|value| !value.is_null()));
-    let columns: Vec<usize> = (0..report.columns.len()).filter(said).collect();
-    let heading: Vec<String> = columns.iter().map(|&at| clean::line(&report.columns[at].name)).collect();
+    let has_value = |at: &usize| report.rows.iter().any(|row| row.get(*at).is_some_and(|value| !value.is_null()));
+    let columns: Vec<usize> = (0..report.columns.len()).filter(has_value).collect();
+    let heading: Vec<String> = columns.iter().map(|&at| sanitize::line(&report.columns[at].name)).collect();
     let cells: Vec<Vec<String>> =
         report.rows.iter().map(|row| columns.iter().map(|&at| cell(row.get(at))).collect()).collect();
     let width = |at: usize| {
@@ -56,14 +55,14 @@ pub fn text(report: &Report, terminal: Option<Terminal>) -> String {
     table
 }
 
-/// A bar for each row; none where there is no column for them, or no room.
+/// One bar per row; empty when the report has no chart column, or too little space is left.
 fn bars(report: &Report, terminal: Terminal, used: usize) -> Vec<String> {
-    let room = terminal.width.saturating_sub(used + 1).min(*BAR.end());
+    let space = terminal.width.saturating_sub(used + 1).min(*BAR.end());
     let column = report.chart.as_ref().and_then(|name| report.columns.iter().position(|column| column.name == *name));
-    let Some(at) = column.filter(|_| BAR.contains(&room)) else { return Vec::new() };
+    let Some(at) = column.filter(|_| BAR.contains(&space)) else { return Vec::new() };
     let values: Vec<f64> = report.rows.iter().map(|row| row.get(at).and_then(Value::as_f64).unwrap_or(0.0)).collect();
     let most = values.iter().copied().fold(0.0, f64::max);
-    values.iter().map(|value| bar(*value, most, room, terminal.colour)).collect()
+    values.iter().map(|value| bar(*value, most, space, terminal.colour)).collect()
 }
 
 #[expect(
@@ -72,12 +71,12 @@ fn bars(report: &Report, terminal: Terminal, used: usize) -> Vec<String> {
     clippy::cast_precision_loss,
     reason = "a few hundred eighths at most"
 )]
-fn bar(value: f64, most: f64, room: usize, colour: bool) -> String {
+fn bar(value: f64, most: f64, space: usize, colour: bool) -> String {
     if most <= 0.0 || value <= 0.0 {
         return String::new();
     }
-    // What is there is seen.
-    let eighths = ((value / most * (room * 8) as f64).round() as usize).clamp(1, room * 8);
+    // Values above zero always show at least one eighth.
+    let eighths = ((value / most * (space * 8) as f64).round() as usize).clamp(1, space * 8);
     let bar = format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8]);
     if colour { format!("\u{1b}[36m{bar}\u{1b}[0m") } else { bar }
 }
@@ -85,8 +84,8 @@ fn bar(value: f64, most: f64, room: usize, colour: bool) -> String {
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => clean::line(text),
-        Some(other) => clean::json(other),
+        Some(Value::String(text)) => sanitize::line(text),
+        Some(other) => sanitize::json(other),
     }
 }
 
@@ -113,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn elsewhere_than_in_a_terminal_it_is_a_plain_table() {
+    fn formats_a_plain_table_without_terminal() {
         assert_eq!(text(&report(), None), "repo    n\nshop   16\nw     1.5\napi     -\n");
         let nothing = Report { rows: Vec::new(), ..report() };
         assert_eq!(text(&nothing, None), "nothing\n");
     }
 
     #[test]
-    fn in_a_terminal_bars_are_as_long_as_the_values_and_the_room() {
+    fn scales_bars_to_the_terminal() {
         let terminal = Terminal { width: 20, colour: false };
         assert_eq!(text(&report(), Some(terminal)), "repo    n\nshop   16  ████████\nw     1.5  ▊\napi     -\n");
         let wide = text(&report(), Some(Terminal { width: 200, colour: false }));
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_for_bars_alone() {
+    fn colours_only_bars() {
         let shown = text(&report(), Some(Terminal { width: 20, colour: true }));
         assert!(shown.contains("\u{1b}[36m████████\u{1b}[0m\n"), "{shown:?}");
         assert!(shown.starts_with("repo    n\n"));

@@ -1,4 +1,4 @@
-//! `CodeDeploy`: the blue/green deployment, and the switch of its traffic.
+//! `CodeDeploy`: blue/green deployments, and the traffic switch.
 
 use aws_config::SdkConfig;
 use aws_sdk_codedeploy::{
@@ -8,66 +8,66 @@ use aws_sdk_codedeploy::{
 
 use super::client;
 use super::error::{failed, incomplete};
-use super::observe::Observe;
+use super::observer::CallObserver;
 use crate::clients::ClientError;
 
-/// Where a `CodeDeploy` deployment stands.
+/// Status of a `CodeDeploy` deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodeDeployStatus {
-    /// Created, not begun.
+    /// Created, not started yet.
     Created,
-    /// Waiting for its turn.
+    /// Waiting in CodeDeploy's queue.
     Queued,
-    /// Under way.
+    /// The deployment is running.
     InProgress,
-    /// The new version runs and is watched for a while.
+    /// The new version runs and is under observation for a while.
     Baking,
-    /// Done, the termination wait of the old version included.
+    /// Finished, including the termination wait for the old version.
     Succeeded,
-    /// Failed; a rollback is a deployment of its own.
+    /// Failed; a rollback is a separate deployment.
     Failed,
-    /// Stopped by someone.
+    /// Stopped by a StopDeployment call.
     Stopped,
-    /// Green is up and waits for the traffic.
+    /// Green is up and waits for traffic.
     Ready,
-    /// A status that this program does not know.
+    /// Any other status, by its name in the API.
     Unknown(String),
 }
 
-/// A `CodeDeploy` deployment.
+/// State of a `CodeDeploy` deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeDeployment {
-    /// Its id, `d-…`.
+    /// Deployment id in CodeDeploy, `d-…`.
     pub id: String,
-    /// Its application's name.
+    /// Name of the application; `None` if the response lacks it.
     pub application: Option<String>,
-    /// Where it stands.
+    /// Current status of the deployment.
     pub status: CodeDeployStatus,
-    /// Why it failed or was stopped: the service's message with its code.
+    /// Reason why it failed or was stopped: the service's message and code.
     pub error: Option<String>,
 }
 
-/// One step of the life of a deployment's target.
+/// One life-cycle step of a deployment target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifecycleEvent {
-    /// Its name, such as `AllowTraffic`.
+    /// Name, such as `AllowTraffic`.
     pub name: String,
     /// `Pending`, `InProgress`, `Succeeded`, `Failed`, `Skipped` or `Unknown`.
     pub status: String,
 }
 
-/// The user's `CodeDeploy`.
+/// `CodeDeploy` client for a user's account.
 #[derive(Clone)]
 pub struct CodeDeploy {
     client: Client,
 }
 
 impl CodeDeploy {
-    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+    pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
         Self { client: client!(aws_sdk_codedeploy, config, observe) }
     }
 
-    /// The deployment's state.
+    /// Fetches the state of the deployment.
     pub async fn deployment(&self, id: &str) -> Result<CodeDeployment, ClientError> {
         const CALL: &str = "codedeploy:GetDeployment";
         let answer = self.client.get_deployment().deployment_id(id).send().await;
@@ -84,19 +84,19 @@ impl CodeDeploy {
         })
     }
 
-    /// Lets the waiting deployment shift its traffic. Not idempotent: on any doubt look at the deployment again.
+    /// Lets the waiting deployment shift its traffic. Not idempotent: in case of doubt, fetch the deployment again first.
     pub async fn continue_deployment(&self, id: &str) -> Result<(), ClientError> {
-        // The wait is always named: left out, AWS takes READY_WAIT on some deployments and refuses others.
+        // The wait type is always given: without it, AWS assumes READY_WAIT for some deployments and refuses others.
         let request = self.client.continue_deployment().deployment_id(id);
         let sent = request.deployment_wait_type(DeploymentWaitType::ReadyWait).send().await;
         sent.map(drop).map_err(|error| failed("codedeploy:ContinueDeployment", &error))
     }
 
-    /// The life-cycle events of the deployment's ECS target; none yet when it has no target.
+    /// Fetches the life-cycle events of the deployment's ECS target; empty while there is no target.
     pub async fn lifecycle(&self, id: &str) -> Result<Vec<LifecycleEvent>, ClientError> {
         const LIST: &str = "codedeploy:ListDeploymentTargets";
         const GET: &str = "codedeploy:BatchGetDeploymentTargets";
-        // An ECS deployment has exactly one target: no page can follow.
+        // An ECS deployment has exactly one target, so there is no second page.
         let listed = self.client.list_deployment_targets().deployment_id(id).send().await;
         let ids = listed.map_err(|error| failed(LIST, &error))?.target_ids.unwrap_or_default();
         if ids.is_empty() {
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_status_that_the_service_has_is_known_and_a_new_one_keeps_its_name() {
+    fn maps_all_statuses() {
         for name in DeploymentStatus::values() {
             assert!(!matches!(status(&DeploymentStatus::from(*name)), CodeDeployStatus::Unknown(_)), "{name}");
         }

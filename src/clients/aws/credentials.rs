@@ -1,4 +1,4 @@
-//! Whose credentials a call is signed with.
+//! Credentials for signing AWS calls: a user's keys, or an assumed role.
 
 use std::fmt;
 
@@ -12,12 +12,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
 use super::roles::{RoleGuard, RoleRefusal};
+use super::sts::SESSION_NAME;
 use crate::domain::connection::{AwsCredentials, AwsKeys};
 
-/// What the role's session is called in the user's `CloudTrail`.
-pub(super) const SESSION_NAME: &str = "panda";
-
-/// Distinguishes credentials without being a secret itself: renewed keys may have the same id.
+/// Identifies credentials without being secret itself. The key id is not enough: renewed keys may have the same id.
 pub(super) fn fingerprint(credentials: &AwsCredentials) -> [u8; 32] {
     let (kind, public) = match credentials {
         AwsCredentials::Keys(keys) => ("keys", &keys.access_key_id),
@@ -25,7 +23,7 @@ pub(super) fn fingerprint(credentials: &AwsCredentials) -> [u8; 32] {
     };
     let secrets = credentials.secrets().into_iter().map(secrecy::ExposeSecret::expose_secret);
     let all = std::iter::once(public.as_str()).chain(secrets).fold(Sha256::new().chain_update(kind), |hash, part| {
-        // The length keeps one part from running into the next.
+        // The length prefix separates the parts: without it, different parts could have the same hash.
         hash.chain_update(part.len().to_be_bytes()).chain_update(part)
     });
     all.finalize().into()
@@ -41,7 +39,8 @@ pub(super) fn of_keys(keys: &AwsKeys) -> Credentials {
     )
 }
 
-/// The provider for a user's credentials; a role is assumed with `base`'s (the controller's) credentials, on first use, when `guard` lets it.
+/// Creates the provider for a user's credentials. A role is assumed on first use, with the credentials of `base` (the controller), if `guard` allows
+/// it.
 pub(super) fn provider(
     base: &SdkConfig,
     guard: &RoleGuard,
@@ -61,7 +60,7 @@ pub(super) fn provider(
     }
 }
 
-/// The SDK's own provider, made when the first request is signed: making it is async, handing out clients is not.
+/// Creates the SDK's own provider when the first request is signed: creating it is async, but handing out clients is not.
 struct AssumedRole {
     base: SdkConfig,
     guard: RoleGuard,
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_of_everything_that_signs() {
+    fn fingerprint_covers_all_parts() {
         let keys = |id: &str, secret: &str, session: Option<&str>| {
             let (access_key_id, secret_access_key) = (id.to_owned(), SecretString::from(secret));
             let session_token = session.map(SecretString::from);
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_secret() {
+    fn debug_hides_secrets() {
         let keys = AwsKeys {
             access_key_id: "AKID".into(),
             secret_access_key: SecretString::from("hush"),

@@ -1,4 +1,4 @@
-//! Every AWS SDK error, of every service, becomes a [`ClientError`] here and nowhere else.
+//! Converts the AWS SDK errors of all services to [`ClientError`]; no other module does this.
 
 use std::error::Error;
 
@@ -9,9 +9,10 @@ use aws_sdk_sts::{
     operation::assume_role::AssumeRoleError,
 };
 
-use crate::clients::{ClientError, ErrorKind, error::chain};
+use crate::clients::{ClientError, ErrorKind};
+use crate::domain::text::chain;
 
-/// What a failed `call` means: by the service's error code first, by the HTTP status when the code says nothing.
+/// Converts a failed `call`: the service's error code decides the kind, and the HTTP status where the code does not.
 pub(super) fn failed<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -20,31 +21,31 @@ where
         SdkError::ServiceError(answer) => {
             let service = answer.err();
             let kind = kind(service.code(), answer.raw().status().as_u16());
-            ClientError::new(kind, call, words(service.code(), service.message()))
+            ClientError::new(kind, call, message_with_code(service.code(), service.message()))
         }
-        // The answer is not in the protocol: a proxy's page, or a reply cut off.
+        // The response does not follow the protocol: a proxy's page, or a truncated reply.
         SdkError::ResponseError(answer) => {
             let status = answer.raw().status().as_u16();
             let kind = if status < 300 { ErrorKind::Unavailable } else { kind(None, status) };
-            ClientError::new(kind, call, format!("unreadable answer with status {status}: {}", chain(error)))
+            ClientError::new(kind, call, format!("unreadable response with status {status}: {}", chain(error)))
         }
         SdkError::TimeoutError(_) => ClientError::new(ErrorKind::Unavailable, call, "no answer in time"),
-        _ => unsent(call, error),
+        _ => dispatch_error(call, error),
     }
 }
 
-/// A request that the SDK could not even make of our values.
-pub(super) fn unbuildable(call: &'static str, error: &BuildError) -> ClientError {
+/// Converts the error for values from which the SDK cannot build a request.
+pub(super) fn build_error(call: &'static str, error: &BuildError) -> ClientError {
     ClientError::new(ErrorKind::Invalid, call, chain(error))
 }
 
-/// An answer without a part that the service's documentation promises.
+/// Creates the error for a response that lacks a documented part.
 pub(super) fn incomplete(call: &'static str, missing: &str) -> ClientError {
-    ClientError::new(ErrorKind::Unavailable, call, format!("the answer has no {missing}"))
+    ClientError::new(ErrorKind::Unavailable, call, format!("the response has no {missing}"))
 }
 
-/// The request never reached the service: no connection, or no credentials to sign it with.
-fn unsent<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
+/// Converts an error of a request that never reached the service: no connection, or no credentials to sign with.
+fn dispatch_error<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
 where
     E: Error + Send + Sync + 'static,
 {
@@ -54,13 +55,13 @@ where
     };
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(inner) = cause {
-        // Assuming the user's role is a call of its own, made while signing; its refusal is what the user must hear of.
+        // Assuming the user's role is a separate call, made while signing; its refusal is the cause that the user must see.
         if let Some(SdkError::ServiceError(answer)) = inner.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
             let service = answer.err();
             let kind = self::kind(service.code(), answer.raw().status().as_u16());
-            return ClientError::new(kind, "sts:AssumeRole", words(service.code(), service.message()));
+            return ClientError::new(kind, "sts:AssumeRole", message_with_code(service.code(), service.message()));
         }
-        // No place of the default chain has credentials, or one has wrong ones: waiting does not help.
+        // The default chain found no credentials, or invalid ones: waiting does not help.
         if let Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) =
             inner.downcast_ref()
         {
@@ -71,7 +72,7 @@ where
     ClientError::new(kind, call, chain(error))
 }
 
-fn words(code: Option<&str>, message: Option<&str>) -> String {
+fn message_with_code(code: Option<&str>, message: Option<&str>) -> String {
     match (code, message) {
         (Some(code), Some(message)) => format!("{message} ({code})"),
         (Some(one), None) | (None, Some(one)) => one.to_owned(),
@@ -79,7 +80,7 @@ fn words(code: Option<&str>, message: Option<&str>) -> String {
     }
 }
 
-/// The kind of an error code, whatever service it comes from; the status decides what codes do not.
+/// Classifies an error code, regardless of the service; the status decides where the code does not.
 pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
     const THROTTLED: [&str; 4] = ["Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown"];
     const DENIED: [&str; 11] = [
@@ -99,14 +100,14 @@ pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
     const CONFLICT: [&str; 7] = [
         "AlreadyExists",
         "InvalidState",
-        // CodeDeploy's words for "not in this state".
+        // CodeDeploy's codes for "not in this state".
         "AlreadyCompleted",
         "IsNotInReadyState",
         "DeploymentNotStarted",
         "InvalidDeploymentStatus",
         "Conflict",
     ];
-    // EventBridge's word for two writers at once: the same call may pass a moment later.
+    // EventBridge's code for two concurrent writers: the same call may succeed a moment later.
     const UNAVAILABLE: [&str; 4] =
         ["ConcurrentModification", "InternalFailure", "InternalServer", "ServiceUnavailable"];
 
@@ -123,11 +124,11 @@ pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
     } else if is(&UNAVAILABLE) {
         ErrorKind::Unavailable
     } else if status == 404 && code.is_empty() {
-        // No AWS service answers like this: something else listens at the endpoint.
+        // No AWS service answers with such a status: something else listens at the endpoint.
         ErrorKind::Invalid
     } else {
         match ErrorKind::of_status(status) {
-            // A code that we do not know, on a status that many services use for every error of the caller.
+            // An unknown code, with a status that many services use for every error of the caller.
             ErrorKind::NotFound | ErrorKind::Conflict => ErrorKind::Invalid,
             other => other,
         }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_services_codes_decide_the_kind() {
+    fn error_code_decides_kind() {
         let table = [
             (400, "ResourceNotFoundException", ErrorKind::NotFound),
             (400, "RepositoryNotFoundException", ErrorKind::NotFound),
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_decides_when_there_is_no_code() {
+    fn status_decides_kind_without_code() {
         for (status, kind) in [
             (401, ErrorKind::Denied),
             (403, ErrorKind::Denied),
@@ -197,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn the_message_is_the_services_own_with_its_code() {
+    fn message_ends_with_code() {
         let error = answered(400, Some("InvalidParameter"), Some("Name is too long"));
         assert_eq!(error.to_string(), "sts:GetCallerIdentity: Name is too long (InvalidParameter)");
     }
 
     #[test]
-    fn silence_and_garbage_are_unavailable_and_a_bad_request_is_invalid() {
+    fn classifies_failures_without_response() {
         type Failure = SdkError<GetCallerIdentityError, HttpResponse>;
         assert_eq!(failed("x", &Failure::timeout_error("slow")).kind, ErrorKind::Unavailable);
         assert_eq!(failed("x", &Failure::construction_failure("no region")).kind, ErrorKind::Invalid);

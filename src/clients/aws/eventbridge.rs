@@ -1,4 +1,4 @@
-//! `EventBridge`: rules in the user's account, the bus in the controller's.
+//! `EventBridge`: rules in the user's account, and the event bus in the controller's account.
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::{
@@ -7,29 +7,29 @@ use aws_sdk_eventbridge::{
 };
 
 use super::client;
-use super::error::{failed, incomplete, unbuildable};
-use super::observe::Observe;
+use super::error::{build_error, failed, incomplete};
+use super::observer::CallObserver;
 use crate::clients::{ClientError, ErrorKind};
 
-/// The rules of an account's default bus.
+/// Client for the rules of an account's default event bus.
 #[derive(Clone)]
 pub struct EventRules {
     client: Client,
 }
 
 impl EventRules {
-    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+    pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
         Self { client: client!(aws_sdk_eventbridge, config, observe) }
     }
 
-    /// Creates the rule or overwrites it, enabled: safe to repeat.
+    /// Creates or overwrites the rule, and enables it. Idempotent.
     pub async fn put_rule(&self, name: &str, event_pattern_json: &str, description: &str) -> Result<(), ClientError> {
         let rule = self.client.put_rule().name(name).event_pattern(event_pattern_json).description(description);
         let sent = rule.state(RuleState::Enabled).send().await;
         sent.map(drop).map_err(|error| failed("events:PutRule", &error))
     }
 
-    /// Adds the target to the rule or overwrites it: safe to repeat. A rule without a target drops its events silently.
+    /// Adds the target to the rule or overwrites it. Idempotent. A rule without a target drops its events silently.
     pub async fn put_target(
         &self,
         rule: &str,
@@ -39,18 +39,18 @@ impl EventRules {
     ) -> Result<(), ClientError> {
         const CALL: &str = "events:PutTargets";
         let target = Target::builder().id(target_id).arn(target_arn).set_role_arn(role_arn.map(str::to_owned));
-        let target = target.build().map_err(|error| unbuildable(CALL, &error))?;
+        let target = target.build().map_err(|error| build_error(CALL, &error))?;
         let answer = self.client.put_targets().rule(rule).targets(target).send().await;
         let answer = answer.map_err(|error| failed(CALL, &error))?;
         if answer.failed_entry_count > 0 {
-            return Err(refused(CALL, answer.failed_entries()));
+            return Err(entry_error(CALL, answer.failed_entries()));
         }
         Ok(())
     }
 }
 
-/// `PutTargets` says 200 even when it stored nothing: the entries tell.
-fn refused(call: &'static str, entries: &[PutTargetsResultEntry]) -> ClientError {
+/// Converts a failed entry: `PutTargets` answers 200 even if it stored nothing, and only the entries say so.
+fn entry_error(call: &'static str, entries: &[PutTargetsResultEntry]) -> ClientError {
     let entry = entries.first();
     let code = entry.and_then(PutTargetsResultEntry::error_code).unwrap_or("no error code");
     let message = entry.and_then(PutTargetsResultEntry::error_message).unwrap_or("the target was not stored");
@@ -64,27 +64,27 @@ fn refused(call: &'static str, entries: &[PutTargetsResultEntry]) -> ClientError
     ClientError::new(kind, call, format!("{message} ({code})"))
 }
 
-/// What a bus says of itself.
+/// State of an event bus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BusDescription {
-    /// Its ARN.
+    /// ARN of the event bus.
     pub arn: String,
-    /// Its resource policy, when it has one.
+    /// Resource policy of the bus, if it has one.
     pub policy: Option<serde_json::Value>,
 }
 
-/// The event buses of the controller's account.
+/// Client for the event buses of the controller's account.
 #[derive(Clone)]
 pub struct EventBus {
     client: Client,
 }
 
 impl EventBus {
-    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+    pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
         Self { client: client!(aws_sdk_eventbridge, config, observe) }
     }
 
-    /// The bus's ARN and policy.
+    /// Fetches ARN and policy of the bus.
     pub async fn describe(&self, bus_name: &str) -> Result<BusDescription, ClientError> {
         const CALL: &str = "events:DescribeEventBus";
         let answer = self.client.describe_event_bus().name(bus_name).send().await;
@@ -98,8 +98,8 @@ impl EventBus {
         Ok(BusDescription { arn: answer.arn.ok_or_else(|| incomplete(CALL, "ARN"))?, policy })
     }
 
-    /// Lets an account put events on the bus. AWS reads, changes and writes the whole policy: calls made at the same
-    /// time lose each other's statement, so the caller holds a lock and reads the policy back.
+    /// Permits an account to put events on the bus. AWS reads, changes and writes the whole policy, so concurrent calls lose each other's statement:
+    /// the caller must hold a lock and read the policy back.
     pub async fn allow_account(&self, bus_name: &str, statement_id: &str, account_id: &str) -> Result<(), ClientError> {
         let permission = self.client.put_permission().event_bus_name(bus_name).statement_id(statement_id);
         let sent = permission.action("events:PutEvents").principal(account_id).send().await;
@@ -112,12 +112,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_entry_is_an_error_that_names_its_code_and_message() {
+    fn failed_entry_is_an_error() {
         let entry = |code: &str| PutTargetsResultEntry::builder().error_code(code).error_message("no such bus").build();
-        let error = refused("events:PutTargets", &[entry("ResourceNotFoundException")]);
+        let error = entry_error("events:PutTargets", &[entry("ResourceNotFoundException")]);
         assert_eq!(error.kind, ErrorKind::NotFound);
         assert_eq!(error.to_string(), "events:PutTargets: no such bus (ResourceNotFoundException)");
-        assert_eq!(refused("x", &[entry("ConcurrentModificationException")]).kind, ErrorKind::Unavailable);
-        assert_eq!(refused("x", &[]).kind, ErrorKind::Unavailable);
+        assert_eq!(entry_error("x", &[entry("ConcurrentModificationException")]).kind, ErrorKind::Unavailable);
+        assert_eq!(entry_error("x", &[]).kind, ErrorKind::Unavailable);
     }
 }

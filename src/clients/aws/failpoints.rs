@@ -1,4 +1,4 @@
-//! Fail points around each request to AWS, whatever the service: a call that is added later has them too.
+//! Fail points around each request to AWS, for all services: calls added later get them as well.
 
 use aws_sdk_sts::config::SharedHttpClient;
 use aws_smithy_runtime_api::client::http::{
@@ -9,11 +9,11 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use crate::failpoints::reached;
 
 #[derive(Debug)]
-struct Watched(SharedHttpConnector);
+struct FailpointConnector(SharedHttpConnector);
 
-impl HttpConnector for Watched {
+impl HttpConnector for FailpointConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        // `AWSEvents.PutRule`: every service that steps use names its call so.
+        // Such as `AWSEvents.PutRule`: every service that steps use sends the name of the call in this form.
         let target = request.headers().get("x-amz-target").unwrap_or("query").to_owned();
         let call = target.rsplit('.').next().unwrap_or_default().to_owned();
         let connector = self.0.clone();
@@ -26,9 +26,9 @@ impl HttpConnector for Watched {
     }
 }
 
-/// `client`, with a point before and after each request.
-pub(super) fn watched(client: SharedHttpClient) -> SharedHttpClient {
+/// Wraps `client` with a fail point before and after each request.
+pub(super) fn with_failpoints(client: SharedHttpClient) -> SharedHttpClient {
     http_client_fn(move |settings, components| {
-        SharedHttpConnector::new(Watched(client.http_connector(settings, components)))
+        SharedHttpConnector::new(FailpointConnector(client.http_connector(settings, components)))
     })
 }

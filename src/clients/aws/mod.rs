@@ -1,9 +1,8 @@
-//! AWS, in two accounts: the user's (by the connection's credentials) and the controller's (by the default chain).
+//! AWS clients for two accounts: the user's, with the connection's credentials, and the controller's, with the default credential chain.
 //!
-//! One file a service. Clients are cheap to clone and share one connection pool; those of a user's account are kept per
-//! connection in a small cache, because a role's session and TLS connections are worth keeping between polls.
+//! Each service has one file. Clients are cheap to clone and share one connection pool. The clients of a user's account are kept per connection in a
+//! small cache, so that role sessions and TLS connections survive between polls.
 
-mod bounded;
 mod codedeploy;
 mod credentials;
 mod ecr;
@@ -12,8 +11,9 @@ mod eventbridge;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod kms;
-mod observe;
+mod observer;
 mod rds;
+mod response_limit;
 mod roles;
 mod secrets;
 mod sfn;
@@ -43,29 +43,29 @@ pub use eventbridge::{BusDescription, EventBus, EventRules};
 pub use kms::KmsKey;
 pub use rds::RdsTokens;
 pub use roles::{RoleRefusal, Trust};
-pub use secrets::Secrets;
+pub use secrets::SecretsManager;
 pub use sfn::{Execution, ExecutionStatus, Executions};
 pub use sts::{CallerIdentity, Sts};
 
 use crate::clients::ClientError;
 use crate::domain::connection::{AwsCredentials, AwsKeys};
 use crate::metrics::AwsCalls;
-use observe::Observe;
+use observer::CallObserver;
 use roles::RoleGuard;
 
-/// How many users' client sets are kept; the least recently used one goes first and is simply made anew when needed.
-const CACHED_USERS: usize = 64;
+/// Number of client sets cached for user accounts; the least recently used one is evicted and recreated when needed.
+const MAX_CACHED_USERS: usize = 64;
 
-/// Tries of one SDK call, the first included: the step machine waits and tries again at a larger scale.
-const ATTEMPTS: u32 = 3;
+/// Attempts of one SDK call, the first included. Steps wait and retry at a larger time scale.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// The longest wait for a TCP connection.
+/// Time limit for opening a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the machine's metadata service may take to name the region; it answers within a few milliseconds where it exists.
+/// Time limit for asking the machine's metadata service for the region; where the service exists, it answers within a few milliseconds.
 const METADATA_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A client of a service, whose calls are seen.
+/// Creates a client of a service whose calls are traced and counted.
 macro_rules! client {
     ($sdk:ident, $config:expr, $observe:expr) => {
         $sdk::Client::from_conf($sdk::config::Builder::from($config).interceptor($observe.clone()).build())
@@ -73,26 +73,26 @@ macro_rules! client {
 }
 use client;
 
-/// How to reach AWS.
+/// Endpoints, credentials and limits for AWS.
 #[derive(Clone, Debug)]
 pub struct AwsSettings {
-    /// Where every service is (the sandbox); none means AWS itself.
+    /// Endpoint for all services (the sandbox); `None` means AWS itself.
     pub endpoint_url: Option<Url>,
-    /// Where `CodeDeploy` is, when it is somewhere else than the rest.
+    /// Endpoint for `CodeDeploy`, if it differs from the others.
     pub codedeploy_endpoint_url: Option<Url>,
-    /// The controller's region; none means the default chain's.
+    /// Region of the controller; `None` means the default chain decides.
     pub controller_region: Option<String>,
-    /// The controller's keys, for the sandbox only; none means the SDK's default credential chain.
+    /// Keys of the controller, for the sandbox only; `None` means the SDK's default credential chain.
     pub controller_credentials: Option<AwsKeys>,
-    /// The longest that one call may take, its retries included.
+    /// Time limit of one call, its retries included.
     pub operation_timeout: Duration,
-    /// Roles of the controller's own account that users may connect, by ARN.
+    /// ARNs of roles in the controller's own account that users may connect.
     pub controller_roles: Vec<String>,
-    /// Where calls are counted.
+    /// Metrics that count the calls.
     pub calls: AwsCalls,
 }
 
-/// Makes the clients of both accounts.
+/// Factory and cache for the clients of both accounts.
 #[derive(Clone)]
 pub struct Aws {
     inner: Arc<Inner>,
@@ -101,10 +101,10 @@ pub struct Aws {
 struct Inner {
     settings: AwsSettings,
     base: SdkConfig,
-    observe: Observe,
+    observe: CallObserver,
     controller: ControllerAws,
     guard: RoleGuard,
-    /// Least recently used first.
+    /// Ordered by last use, least recently used first.
     users: Mutex<VecDeque<(UserKey, UserAws)>>,
 }
 
@@ -112,39 +112,39 @@ struct Inner {
 struct UserKey {
     connection: String,
     region: String,
-    /// A connection whose credentials were renewed must not be served with the old ones.
+    /// Hash of the credentials: a connection whose credentials were renewed must not use clients with the old ones.
     credentials: [u8; 32],
 }
 
-/// The clients of a user's account.
+/// Clients for a user's account.
 #[derive(Clone)]
 pub struct UserAws {
-    /// Who the credentials belong to.
+    /// Identity of the user's credentials.
     pub sts: Sts,
-    /// Rules on the account's default bus.
+    /// Rules on the account's default event bus.
     pub rules: EventRules,
-    /// The image registry.
+    /// Image registry of the account.
     pub ecr: Ecr,
-    /// Blue/green deployments.
+    /// Blue/green deployments of the account.
     pub codedeploy: CodeDeploy,
 }
 
-/// The clients of the controller's account.
+/// Clients for the controller's account.
 #[derive(Clone)]
 pub struct ControllerAws {
-    /// Who the credentials belong to.
+    /// Identity of the controller's credentials.
     pub sts: Sts,
-    /// The bus that receives the users' events.
+    /// Event bus that receives the users' push events.
     pub bus: EventBus,
-    /// The mailbox with the execution's ARN.
-    pub secrets: Secrets,
-    /// Step Functions executions.
+    /// Secrets into which pipelines write their execution ARN.
+    pub secrets: SecretsManager,
+    /// Step Functions executions of the pipelines.
     pub executions: Executions,
 }
 
 impl Aws {
-    /// Reads the default chain's region and sets up the controller's clients; calls nobody but, perhaps, the machine's
-    /// own metadata service for the region.
+    /// Determines the region by the default chain and creates the controller's clients. No request is sent, except possibly to the machine's metadata
+    /// service for the region.
     pub async fn new(settings: AwsSettings) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -152,9 +152,9 @@ impl Aws {
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(transport::shared())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .timeout_config(timeouts)
-            // One cache for all clients of the account, or each client would assume the role by itself.
+            // One cache for all clients of the account; otherwise each client would assume the role separately.
             .identity_cache(IdentityCache::lazy().build());
         if let Some(endpoint) = &settings.endpoint_url {
             loader = loader.endpoint_url(without_trailing_slash(endpoint));
@@ -167,46 +167,46 @@ impl Aws {
             loader = loader.credentials_provider(credentials::of_keys(keys));
         }
         let base = loader.load().await;
-        let observe = Observe::new(settings.calls.clone());
+        let observe = CallObserver::new(settings.calls.clone());
         let controller = ControllerAws {
             sts: Sts::new(&base, &observe),
             bus: EventBus::new(&base, &observe),
-            secrets: Secrets::new(&base, &observe),
+            secrets: SecretsManager::new(&base, &observe),
             executions: Executions::new(&base, &observe),
         };
         let guard = RoleGuard::new(controller.sts.clone(), settings.controller_roles.clone());
         Self { inner: Arc::new(Inner { settings, base, observe, controller, guard, users: Mutex::default() }) }
     }
 
-    /// The clients for a connection (`cache_key`) in `region`; the same set while it stays in the cache.
+    /// Returns the clients for the connection `cache_key` in `region`: the same set as long as it stays in the cache.
     pub fn user(&self, cache_key: &str, region: &str, credentials: &AwsCredentials) -> UserAws {
         let key = UserKey {
             connection: cache_key.to_owned(),
             region: region.to_owned(),
             credentials: credentials::fingerprint(credentials),
         };
-        // Nothing can be half-done under this lock, so a panic elsewhere while it was held does no harm.
+        // No change under this lock can be left half-done, so a panic of another holder is harmless.
         let mut users = self.inner.users.lock().unwrap_or_else(PoisonError::into_inner);
         let found = users.iter().position(|(known, _)| *known == key).and_then(|at| users.remove(at));
         let (key, user) = found.unwrap_or_else(|| (key, self.new_user(region, credentials)));
         users.push_back((key, user.clone()));
-        if users.len() > CACHED_USERS {
+        if users.len() > MAX_CACHED_USERS {
             users.pop_front();
         }
         user
     }
 
-    /// Who these credentials of a user belong to, asked in `region`; nothing of them is kept.
+    /// Asks STS in `region` for the identity of a user's credentials; caches nothing.
     pub async fn identity(&self, region: &str, credentials: &AwsCredentials) -> Result<CallerIdentity, ClientError> {
         self.new_user(region, credentials).sts.caller_identity().await
     }
 
-    /// Whether Panda assumes this role of a user at all: see [`RoleRefusal`].
+    /// Checks that Panda may assume this user role; see [`RoleRefusal`].
     pub async fn check_role(&self, role_arn: &str) -> Result<(), RoleRefusal> {
         self.inner.guard.check(role_arn).await
     }
 
-    /// Whether the role requires `external_id`, asked in `region` with the controller's credentials.
+    /// Checks with the controller's credentials, in `region`, that the role requires `external_id`.
     pub async fn role_trust(
         &self,
         region: &str,
@@ -215,31 +215,31 @@ impl Aws {
     ) -> Result<Trust, ClientError> {
         let config = self.inner.base.to_builder().region(Region::new(region.to_owned())).build();
         let sts = Sts::new(&config, &self.inner.observe);
-        // Boxed: three calls at once take 18 KiB.
+        // Boxed: three concurrent calls take 18 KiB.
         Box::pin(roles::trust(&sts, role_arn, external_id)).await
     }
 
-    /// The controller's account, once a role was checked.
+    /// Returns the id of the controller's account; `None` until a role has been checked.
     pub fn controller_account(&self) -> Option<&str> {
         self.inner.guard.account()
     }
 
-    /// The clients of the controller's own account.
+    /// Returns the clients for the controller's own account.
     pub fn controller(&self) -> &ControllerAws {
         &self.inner.controller
     }
 
-    /// A key of KMS, used with the controller's credentials in the region of its ARN.
+    /// Creates a KMS key client that uses the controller's credentials, in the region of the key's ARN.
     pub fn kms_key(&self, arn: &str) -> KmsKey {
         KmsKey::new(&self.inner.base, &self.inner.observe, arn)
     }
 
-    /// Tokens for databases in RDS, signed with the controller's credentials.
+    /// Creates a generator of RDS tokens, signed with the controller's credentials.
     pub fn rds_tokens(&self, region: Option<String>) -> RdsTokens {
         RdsTokens::new(&self.inner.base, region)
     }
 
-    /// The controller's region, when the settings or the default chain name one.
+    /// Returns the controller's region, if the settings or the default chain name one.
     pub fn controller_region(&self) -> Option<&str> {
         self.inner.base.region().map(AsRef::as_ref)
     }
@@ -265,8 +265,8 @@ impl Aws {
     }
 }
 
-/// The SDK's own order: variables, the profile, the machine's metadata service. The service is asked once and shortly: where
-/// there is none, the SDK's patience would keep the server from being ready for seconds.
+/// Looks up the region in the SDK's own order: environment variables, the profile, the machine's metadata service. The service is asked once with a
+/// short timeout: where there is none, the SDK's retries would delay readiness by seconds.
 fn region_of_machine() -> RegionProviderChain {
     let metadata = imds::Client::builder()
         .configure(&ProviderConfig::without_region().with_http_client(transport::shared()))
@@ -280,12 +280,12 @@ fn region_of_machine() -> RegionProviderChain {
         .or_else(ImdsRegionProvider::builder().imds_client(metadata).build())
 }
 
-/// The SDK appends `/` itself; `Url` always has one.
+/// Removes the final slash: `Url` always has one, and the SDK appends another.
 fn without_trailing_slash(url: &Url) -> &str {
     url.as_str().trim_end_matches('/')
 }
 
-/// AWS's time as ours; a time that no calendar has (a server's mistake) is none.
+/// Converts a timestamp of the SDK; `None` for a time outside the calendar's range, which only a faulty server sends.
 fn utc(time: &aws_sdk_sts::primitives::DateTime) -> Option<chrono::DateTime<chrono::Utc>> {
     chrono::DateTime::from_timestamp(time.secs(), time.subsec_nanos())
 }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connections_clients_are_kept_until_its_credentials_change_and_the_cache_is_bounded() {
+    async fn caches_user_clients_by_credentials() {
         let aws = aws().await;
         let known = |aws: &Aws| aws.inner.users.lock().unwrap().len();
         for _ in 0..3 {
@@ -324,15 +324,15 @@ mod tests {
         let renewed = AwsKeys { secret_access_key: SecretString::from("other"), ..keys("AKID2") };
         aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(renewed));
         assert_eq!(known(&aws), 3, "the same key id with another secret");
-        for n in 0..2 * CACHED_USERS {
+        for n in 0..2 * MAX_CACHED_USERS {
             aws.user(&format!("aws_{n}"), "us-east-1", &AwsCredentials::Keys(keys("AKID3")));
         }
-        assert_eq!(known(&aws), CACHED_USERS);
+        assert_eq!(known(&aws), MAX_CACHED_USERS);
         assert_eq!(aws.controller_region(), Some("ap-northeast-2"));
     }
 
     #[tokio::test]
-    async fn nobody_listening_is_unavailable_for_keys_and_for_a_role() {
+    async fn unreachable_endpoint_is_unavailable() {
         let aws = aws().await;
         let role = AwsCredentials::Role { role_arn: "arn:aws:iam::111122223333:role/x".into(), external_id: None };
         for credentials in [AwsCredentials::Keys(keys("AKID")), role] {

@@ -1,4 +1,4 @@
-//! RDS: passwords that an IAM role signs for itself. Nothing is sent; a token is a signed address of fifteen minutes.
+//! RDS: database passwords signed with the credentials of an IAM role. Nothing is sent: a token is a presigned URL valid for fifteen minutes.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -13,15 +13,15 @@ use url::Url;
 
 use crate::domain::database::{PasswordTokens, Token};
 
-/// The longest that RDS allows.
-const HOLDS: Duration = Duration::from_mins(15);
+/// Maximum validity that RDS allows.
+const TOKEN_VALIDITY: Duration = Duration::from_mins(15);
 
-/// Makes tokens.
+/// Generator of RDS authentication tokens.
 pub struct RdsTokens {
     credentials: Option<SharedCredentialsProvider>,
-    /// As configured.
+    /// Region from the configuration.
     region: Option<String>,
-    /// In case neither that nor the host name says it.
+    /// Fallback if neither the configuration nor the host name names a region.
     controller_region: Option<String>,
 }
 
@@ -40,29 +40,29 @@ impl RdsTokens {
         }
     }
 
-    async fn make(&self, host: &str, port: u16, user: &str) -> Result<SecretString, String> {
+    async fn create_token(&self, host: &str, port: u16, user: &str) -> Result<SecretString, String> {
         let region = self.region.as_deref().or_else(|| region_of(host)).or(self.controller_region.as_deref());
-        let region = region.ok_or("its region is not known: give --database-iam-region (PANDA_DATABASE_IAM_REGION)")?;
+        let region = region.ok_or("its region is unknown: set --database-iam-region (PANDA_DATABASE_IAM_REGION)")?;
         let credentials = self.credentials.as_ref().ok_or("there are no AWS credentials")?;
-        // The SDK's own words may hold parts of a profile's file.
+        // The SDK's error text may contain parts of a profile file.
         let credentials = credentials.provide_credentials().await.map_err(|_| "there are no AWS credentials")?;
-        signed(&credentials.into(), region, host, port, user, SystemTime::now())
+        sign_token(&credentials.into(), region, host, port, user, SystemTime::now())
     }
 }
 
 impl PasswordTokens for RdsTokens {
     fn token<'a>(&'a self, host: &'a str, port: u16, user: &'a str) -> Token<'a> {
-        Box::pin(self.make(host, port, user))
+        Box::pin(self.create_token(host, port, user))
     }
 }
 
-/// `us-east-1` of `panda.cluster-abc.us-east-1.rds.amazonaws.com`.
+/// Extracts the region: `us-east-1` from `panda.cluster-abc.us-east-1.rds.amazonaws.com`.
 fn region_of(host: &str) -> Option<&str> {
     let (before, domain) = host.trim_end_matches('.').split_once(".rds.")?;
     domain.starts_with("amazonaws.com").then(|| before.rsplit('.').next())?
 }
 
-fn signed(
+fn sign_token(
     identity: &Identity,
     region: &str,
     host: &str,
@@ -72,7 +72,7 @@ fn signed(
 ) -> Result<SecretString, String> {
     let failed = || "it could not be signed".to_owned();
     let mut settings = SigningSettings::default();
-    settings.expires_in = Some(HOLDS);
+    settings.expires_in = Some(TOKEN_VALIDITY);
     settings.signature_location = SignatureLocation::QueryParams;
     let mut url = Url::parse(&format!("https://{host}:{port}/")).map_err(|_| failed())?;
     url.query_pairs_mut().append_pair("Action", "connect").append_pair("DBUser", user);
@@ -84,7 +84,7 @@ fn signed(
     for (name, value) in signature.params() {
         url.query_pairs_mut().append_pair(name, value);
     }
-    // A space as RDS reads it.
+    // RDS expects a space as `%20`, not as `+`.
     Ok(SecretString::from(url.as_str().trim_start_matches("https://").replace('+', "%20")))
 }
 
@@ -96,20 +96,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn region_is_in_the_host_name() {
+    fn extracts_region_from_host_name() {
         assert_eq!(region_of("panda.abc.eu-west-1.rds.amazonaws.com"), Some("eu-west-1"));
         assert_eq!(region_of("panda.cluster-ro-abc.cn-north-1.rds.amazonaws.com.cn."), Some("cn-north-1"));
         assert_eq!(region_of("db.example.com"), None);
         assert_eq!(region_of("x.rds.example.com"), None);
     }
 
-    /// The expected signature is that of botocore's `generate_db_auth_token`, which has the parameters in another order.
+    /// The expected signature comes from botocore's `generate_db_auth_token`, with the parameters in another order.
     #[test]
-    fn token_is_the_one_that_other_clients_sign() {
+    fn token_matches_botocore() {
         let identity = Credentials::new("AKIDEXAMPLE", "secret", Some("session".to_owned()), None, "test").into();
         let at = SystemTime::UNIX_EPOCH + Duration::from_hours(482_136);
         let token =
-            signed(&identity, "us-east-1", "db.abc.us-east-1.rds.amazonaws.com", 5432, "panda user", at).unwrap();
+            sign_token(&identity, "us-east-1", "db.abc.us-east-1.rds.amazonaws.com", 5432, "panda user", at).unwrap();
         assert_eq!(
             token.expose_secret(),
             "db.abc.us-east-1.rds.amazonaws.com:5432/?Action=connect&DBUser=panda%20user&X-Amz-Algorithm=AWS4-HMAC-SHA256\

@@ -1,5 +1,6 @@
-//! Which roles Panda assumes for users: none of the controller's own account that no option names, and on connecting only those whose trust
-//! policy requires the external id of the tenant that connects them. Anybody can name a role; the external id is what says that its owner meant them.
+//! Rules for the roles that Panda assumes for users. A role of the controller's own account is refused unless an option names it. On connecting, the
+//! role's trust policy must require the external id of the tenant that connects it: anyone can name a role, and only the external id proves that its
+//! owner agreed.
 
 use std::sync::Arc;
 
@@ -11,51 +12,51 @@ use crate::clients::{ClientError, ErrorKind};
 use crate::domain::aws_role::RoleArn;
 use crate::domain::tenant::wrong_external_ids;
 
-/// Why a role is not assumed, whatever its trust policy says.
+/// Reason why a role is not assumed, regardless of its trust policy.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RoleRefusal {
-    /// It is no role's ARN.
+    /// The ARN is not the ARN of a role.
     #[error("{0}")]
     NotARole(String),
-    /// It is in the controller's account.
+    /// The role is in the controller's account and not in the list of allowed roles.
     #[error(
         "the role {role_arn} is in the controller's own account {account}, where only roles that --controller-roles (PANDA_CONTROLLER_ROLES) \
          names are assumed"
     )]
     ControllerAccount {
-        /// The role.
+        /// The refused ARN, from the request or the stored connection.
         role_arn: String,
-        /// The controller's account.
+        /// Account id of the controller.
         account: String,
     },
-    /// The controller cannot assume roles of another partition.
+    /// A role of another AWS partition cannot be assumed.
     #[error("the role is of the partition {role}, the controller's credentials are of {controller}")]
     OtherPartition {
-        /// The role's.
+        /// Partition of the role.
         role: String,
-        /// The controller's.
+        /// Partition of the controller.
         controller: String,
     },
-    /// Nothing can be decided.
+    /// The controller's account is unknown, so its roles cannot be recognised.
     #[error("the account of the controller's own AWS credentials is not known, so no role is assumed ({0})")]
     ControllerUnknown(ClientError),
 }
 
-/// What a role's trust policy does with an external id.
+/// Behaviour of a role's trust policy towards an external id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// The role is assumed with the right external id and with no other.
+    /// The role can be assumed with the right external id only.
     Requires {
-        /// The role's account.
+        /// Account id of the role.
         account_id: String,
     },
-    /// The role is not assumed with the right external id: STS's words.
+    /// The role cannot be assumed with the right external id; contains STS's message.
     Refuses(String),
-    /// The role is assumed without an external id as well, or with a wrong one.
+    /// The role can be assumed without an external id, or with a wrong one.
     IsOpen,
 }
 
-/// Refuses roles of the controller's own account: every deployer could borrow the rights of that account otherwise.
+/// Refuses roles of the controller's own account: otherwise every deployer could borrow the permissions of that account.
 #[derive(Clone)]
 pub(super) struct RoleGuard {
     sts: Sts,
@@ -68,7 +69,7 @@ impl RoleGuard {
         Self { sts, allowed: allowed.into(), controller: Arc::default() }
     }
 
-    /// Whether the role may be assumed at all. The controller's account is asked for once: the process keeps it.
+    /// Checks that the role may be assumed. The controller's account id is requested once and cached for the lifetime of the process.
     pub(super) async fn check(&self, role_arn: &str) -> Result<(), RoleRefusal> {
         let role = RoleArn::parse(role_arn).map_err(RoleRefusal::NotARole)?;
         let controller = self.controller.get_or_try_init(|| self.sts.caller_identity()).await;
@@ -85,13 +86,14 @@ impl RoleGuard {
         Ok(())
     }
 
-    /// The controller's account, as far as it is known.
+    /// Returns the controller's account id if it is cached.
     pub(super) fn account(&self) -> Option<&str> {
         self.controller.get().map(|controller| controller.account_id.as_str())
     }
 }
 
-/// Asks STS, with the controller's credentials, whether the role requires `external_id`. A call that fails for another reason decides nothing.
+/// Asks STS, with the controller's credentials, whether the role requires `external_id`. A call that fails for another reason is returned as an
+/// error.
 pub(super) async fn trust(sts: &Sts, role_arn: &str, external_id: &SecretString) -> Result<Trust, ClientError> {
     let right = external_id.expose_secret();
     let account_id = match sts.try_role(role_arn, Some(right)).await? {
@@ -108,7 +110,7 @@ pub(super) async fn trust(sts: &Sts, role_arn: &str, external_id: &SecretString)
     Ok(if open { Trust::IsOpen } else { Trust::Requires { account_id } })
 }
 
-/// The account of a session, which must be one of the role that was asked for.
+/// Extracts the account id of a session, which must belong to the requested role.
 fn account_of(role_arn: &str, session: &str) -> Result<String, ClientError> {
     let role = RoleArn::parse(role_arn).ok().filter(|role| role.is_session(session));
     let wrong = || ClientError::new(ErrorKind::Invalid, "sts:AssumeRole", "the answer is a session of another role");
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_of_another_role_is_not_taken() {
+    fn rejects_session_of_another_role() {
         let role = "arn:aws:iam::123456789012:role/team/panda";
         let session = |account: &str, name: &str| format!("arn:aws:sts::{account}:assumed-role/{name}/panda");
         assert_eq!(account_of(role, &session("123456789012", "panda")).unwrap(), "123456789012");

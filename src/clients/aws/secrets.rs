@@ -1,25 +1,25 @@
-//! Secrets Manager: the mailbox into which the pipeline writes its execution's ARN.
+//! Secrets Manager: the secret into which the pipeline writes its execution's ARN.
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 
 use super::client;
 use super::error::failed;
-use super::observe::Observe;
+use super::observer::CallObserver;
 use crate::clients::{ClientError, ErrorKind};
 
-/// The controller's secrets.
+/// Client for the controller's secrets.
 #[derive(Clone)]
-pub struct Secrets {
+pub struct SecretsManager {
     client: Client,
 }
 
-impl Secrets {
-    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+impl SecretsManager {
+    pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
         Self { client: client!(aws_sdk_secretsmanager, config, observe) }
     }
 
-    /// The secret's current value; none when there is no such secret, or nothing was ever written into it.
+    /// Reads the current value of the secret; `None` if the secret does not exist or never had a value.
     pub async fn value(&self, name: &str) -> Result<Option<String>, ClientError> {
         const CALL: &str = "secretsmanager:GetSecretValue";
         let answer = match self.client.get_secret_value().secret_id(name).send().await {
@@ -32,7 +32,7 @@ impl Secrets {
         if let Some(text) = answer.secret_string {
             return Ok(Some(text));
         }
-        // A pipeline may have written bytes; they mean the same.
+        // A pipeline may have stored the text as bytes.
         answer
             .secret_binary
             .map(|bytes| String::from_utf8(bytes.into_inner()))

@@ -1,6 +1,6 @@
-//! Step Functions: an execution and its history. The controller never starts one.
+//! Step Functions: executions and their history. The controller never starts an execution.
 
-use super::observe::Observe;
+use super::observer::CallObserver;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
@@ -18,59 +18,61 @@ use super::{
 };
 use crate::{
     clients::{ClientError, ErrorKind},
-    domain::history::{HistoryEvent, HistoryKind},
+    domain::{
+        history::{HistoryEvent, HistoryKind},
+        text,
+    },
 };
 
-/// Events asked for at once. A poll that follows an execution closely finds a handful of new ones, so one small page
-/// nearly always does.
-const PAGE: i32 = 100;
+/// Events per page. A poll that follows an execution closely finds a handful of new events, so one small page is nearly always enough.
+const PAGE_SIZE: i32 = 100;
 
-/// Events asked for to learn whether there is anything new. A second one shows that the order is the one that was asked for.
-const GLANCE: i32 = 2;
+/// Events requested to find out whether there are new ones. The second event shows that the server honours the requested order.
+const NEWEST_EVENTS: i32 = 2;
 
-/// Histories read at once. After a takeover thousands want to look: more at once would only open more connections and hold more
-/// answers in memory, and the service grants an account far fewer.
-const READERS: usize = 128;
+/// Maximum number of concurrent history reads. After a takeover thousands of deployments poll together: more reads would only open more connections
+/// and hold more responses in memory, and the service grants an account far fewer.
+const MAX_CONCURRENT_READS: usize = 128;
 
-/// More pages than any history has (AWS ends an execution at 25,000 events): a server that never stops paging is broken.
-const MOST_PAGES: usize = 300;
+/// Maximum number of pages. No history has that many (AWS ends an execution at 25,000 events): a server that keeps paging is broken.
+const MAX_PAGES: usize = 300;
 
-/// The longest cause that `StopExecution` takes, in characters.
-const LONGEST_CAUSE: usize = 32_768;
+/// Maximum length of the cause that `StopExecution` accepts, in characters.
+const MAX_CAUSE_CHARS: usize = 32_768;
 
-/// Where an execution stands.
+/// Status as reported by `DescribeExecution`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecutionStatus {
-    /// Under way.
+    /// The execution is running.
     Running,
-    /// Ended well.
+    /// The execution ended successfully.
     Succeeded,
-    /// Ended in an error.
+    /// The execution ended with an error.
     Failed,
-    /// Took too long.
+    /// The execution exceeded its time limit.
     TimedOut,
-    /// Stopped by someone.
+    /// Stopped by a StopExecution call.
     Aborted,
-    /// Waits to be driven again.
+    /// The execution waits to be redriven.
     PendingRedrive,
-    /// A status that this program does not know.
+    /// Any other status, by its name in the API.
     Unknown(String),
 }
 
-/// An execution of a state machine.
+/// State of a state machine's execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
-    /// Its ARN.
+    /// ARN of the execution.
     pub arn: String,
-    /// Where it stands.
+    /// Current status of the execution.
     pub status: ExecutionStatus,
-    /// Its input, JSON in a string; none when AWS withholds it.
+    /// Input as JSON text; `None` if AWS withholds it.
     pub input: Option<String>,
-    /// When it started.
+    /// Start time by the service's clock.
     pub started_at: DateTime<Utc>,
 }
 
-/// The controller's executions.
+/// Client for executions in the controller's account.
 #[derive(Clone)]
 pub struct Executions {
     client: Client,
@@ -78,16 +80,16 @@ pub struct Executions {
 }
 
 impl Executions {
-    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
-        // Answers are small and bounded by the operation's own time limit; watching each for a stall costs a task's timers.
+    pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
+        // Responses are small and bounded by the operation's time limit; stall detection would cost timers for every call.
         let config = aws_sdk_sfn::config::Builder::from(config)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .interceptor(observe.clone())
             .build();
-        Self { client: Client::from_conf(config), readers: Arc::new(Semaphore::new(READERS)) }
+        Self { client: Client::from_conf(config), readers: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)) }
     }
 
-    /// The execution's state and input.
+    /// Fetches status and input of the execution.
     pub async fn describe(&self, arn: &str) -> Result<Execution, ClientError> {
         const CALL: &str = "states:DescribeExecution";
         let answer = self.client.describe_execution().execution_arn(arn).send().await;
@@ -100,18 +102,18 @@ impl Executions {
         })
     }
 
-    /// The events after `after_id` (0: all), oldest first.
+    /// Fetches the events after `after_id` (0 for all), oldest first.
     ///
-    /// The service knows no "since": the newest come first and pages are read down to `after_id`. Most looks find nothing new, which
-    /// a glance at the newest events without their data tells. Events are sorted and filtered by id, because not every server that
-    /// speaks this protocol honours the order or the page size.
+    /// The service has no "since" parameter: the newest events come first, and pages are read down to `after_id`. Most polls find nothing new, which
+    /// a small request for the newest events without their data detects. Events are sorted and filtered by id, because not every server of this
+    /// protocol honours the order or the page size.
     pub async fn history_after(&self, arn: &str, after_id: i64) -> Result<Vec<HistoryEvent>, ClientError> {
         const CALL: &str = "states:GetExecutionHistory";
-        // Never closed, so never an error.
+        // The semaphore is never closed, so this never fails.
         let _reader = self.readers.acquire().await;
         if after_id > 0 {
             let request = self.client.get_execution_history().execution_arn(arn).reverse_order(true);
-            let request = request.include_execution_data(false).max_results(GLANCE);
+            let request = request.include_execution_data(false).max_results(NEWEST_EVENTS);
             let glance = request.send().await.map_err(|error| failed(CALL, &error))?;
             if nothing_after(&glance.events, glance.next_token.is_some(), after_id) {
                 return Ok(Vec::new());
@@ -119,9 +121,9 @@ impl Executions {
         }
         let mut events = Vec::new();
         let mut token = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let request = self.client.get_execution_history().execution_arn(arn).reverse_order(true);
-            let request = request.include_execution_data(true).max_results(PAGE).set_next_token(token.take());
+            let request = request.include_execution_data(true).max_results(PAGE_SIZE).set_next_token(token.take());
             let answer = request.send().await.map_err(|error| failed(CALL, &error))?;
             let enough = reaches(&answer.events, after_id);
             events.extend(answer.events);
@@ -130,24 +132,24 @@ impl Executions {
                 return Ok(after(events, after_id));
             }
         }
-        Err(ClientError::new(ErrorKind::Unavailable, CALL, format!("the history has more than {MOST_PAGES} pages")))
+        Err(ClientError::new(ErrorKind::Unavailable, CALL, format!("the history has more than {MAX_PAGES} pages")))
     }
 
-    /// Aborts the execution; one that has ended already is left as it is, without an error.
+    /// Aborts the execution; an execution that has ended already is left unchanged, without an error.
     pub async fn stop(&self, arn: &str, cause: &str) -> Result<(), ClientError> {
-        let cause: String = cause.chars().take(LONGEST_CAUSE).collect();
+        let cause = text::cut(cause, MAX_CAUSE_CHARS);
         let sent = self.client.stop_execution().execution_arn(arn).cause(cause).send().await;
         sent.map(drop).map_err(|error| failed("states:StopExecution", &error))
     }
 }
 
-/// Whether a glance shows that nothing lies after `after_id`: all of it is known, and what it does not show is older.
+/// Reports whether the newest events prove that there is nothing after `after_id`: events not among them are older.
 fn nothing_after(glance: &[types::HistoryEvent], more: bool, after_id: i64) -> bool {
     let newest_first = glance.is_sorted_by_key(|event| std::cmp::Reverse(event.id));
     glance.iter().all(|event| event.id <= after_id) && (!more || (newest_first && !glance.is_empty()))
 }
 
-/// Whether older pages can hold nothing new: true once a page in descending order has come down to `after_id`.
+/// Reports whether older pages can contain no new events: true once a page in descending order has reached `after_id`.
 fn reaches(page: &[types::HistoryEvent], after_id: i64) -> bool {
     match (page.first(), page.last()) {
         (Some(first), Some(last)) => last.id <= first.id && last.id <= after_id.saturating_add(1),
@@ -192,7 +194,7 @@ fn event(event: types::HistoryEvent) -> HistoryEvent {
         | HistoryEventType::ActivityFailed
         | HistoryEventType::ActivityTimedOut
         | HistoryEventType::ActivityScheduleFailed => HistoryKind::TaskFailed,
-        // Task, Pass, Choice, Wait, Map, Parallel …: the details are of one shape.
+        // Task, Pass, Choice, Wait, Map, Parallel …: all have details of the same form.
         other if other.as_str().ends_with("StateEntered") => match event.state_entered_event_details {
             Some(details) => HistoryKind::StateEntered { name: details.name },
             None => HistoryKind::Other,
@@ -200,7 +202,7 @@ fn event(event: types::HistoryEvent) -> HistoryEvent {
         other if other.as_str().ends_with("StateExited") => match event.state_exited_event_details {
             Some(details) => HistoryKind::StateExited {
                 name: details.name,
-                // A truncated output is no JSON any more: better none than half of one.
+                // A truncated output is not valid JSON any more, so it is dropped.
                 output: details.output.filter(|_| !details.output_details.is_some_and(|d| d.truncated)),
             },
             None => HistoryKind::Other,

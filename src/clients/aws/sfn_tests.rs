@@ -1,4 +1,4 @@
-//! The conversion of a history, without a network.
+//! Tests of converting a history, without a network.
 
 use aws_sdk_sfn::{
     primitives::DateTime,
@@ -30,7 +30,7 @@ fn exited(id: i64, name: &str, output: &str, truncated: bool) -> Raw {
 }
 
 #[test]
-fn events_come_out_oldest_first_after_the_given_id_whatever_order_they_came_in() {
+fn sorts_and_filters_events() {
     let events = || {
         vec![
             raw(4, Type::TaskScheduled),
@@ -46,28 +46,28 @@ fn events_come_out_oldest_first_after_the_given_id_whatever_order_they_came_in()
 }
 
 #[test]
-fn reading_goes_on_until_a_descending_page_has_come_down_to_the_given_id() {
+fn reads_pages_down_to_known_event() {
     let page = |ids: &[i64]| ids.iter().map(|id| raw(*id, Type::TaskStarted)).collect::<Vec<_>>();
     assert!(!reaches(&page(&[9, 8, 7]), 5));
     assert!(reaches(&page(&[9, 8, 7]), 6), "7 follows 6: nothing lies between");
     assert!(reaches(&page(&[9, 8, 7]), 8));
-    assert!(!reaches(&page(&[1, 2, 3]), 2), "an ascending page says nothing of later ones");
+    assert!(!reaches(&page(&[1, 2, 3]), 2), "an ascending page proves nothing about later ones");
     assert!(!reaches(&[], 2));
 }
 
 #[test]
-fn a_glance_says_that_nothing_is_new_only_when_nothing_can_be() {
+fn newest_events_prove_nothing_new() {
     let page = |ids: &[i64]| ids.iter().map(|id| raw(*id, Type::TaskStarted)).collect::<Vec<_>>();
     assert!(nothing_after(&page(&[5, 4]), true, 5));
     assert!(!nothing_after(&page(&[6, 5]), true, 5));
-    assert!(nothing_after(&page(&[1, 2, 3]), false, 3), "all of a history, in whatever order");
-    assert!(!nothing_after(&page(&[1, 2]), true, 3), "the oldest events of a history say nothing of the newest");
-    assert!(!nothing_after(&[], true, 3), "an empty page with more behind it says nothing");
+    assert!(nothing_after(&page(&[1, 2, 3]), false, 3), "a complete history, in any order");
+    assert!(!nothing_after(&page(&[1, 2]), true, 3), "the oldest events prove nothing about the newest");
+    assert!(!nothing_after(&[], true, 3), "an empty page with more behind it proves nothing");
     assert!(nothing_after(&[], false, 3));
 }
 
 #[test]
-fn states_of_every_type_are_entered_and_exited() {
+fn reads_states_of_every_type() {
     let events = after(
         vec![
             entered(1, Type::TaskStateEntered, "EnsureInfra"),
@@ -90,7 +90,7 @@ fn states_of_every_type_are_entered_and_exited() {
 }
 
 #[test]
-fn each_end_of_an_execution_keeps_its_error_and_cause() {
+fn keeps_error_and_cause() {
     let mut failed = raw(1, Type::ExecutionFailed);
     failed.execution_failed_event_details =
         Some(ExecutionFailedEventDetails::builder().error("States.TaskFailed").cause("no cluster").build());
@@ -111,7 +111,7 @@ fn each_end_of_an_execution_keeps_its_error_and_cause() {
 }
 
 #[test]
-fn an_event_type_that_nobody_knows_only_moves_the_cursor() {
+fn unknown_event_type_moves_cursor() {
     let events = after(vec![raw(7, Type::from("MoonPhaseStateChanged")), raw(8, Type::from("NewStateEntered"))], 0);
     assert_eq!(
         events,

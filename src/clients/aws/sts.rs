@@ -1,47 +1,50 @@
-//! STS: who a set of credentials belongs to, and whether a role may be assumed.
+//! STS: the identity behind a set of credentials, and trial assumption of roles.
 
 use aws_config::SdkConfig;
 use aws_sdk_sts::error::ProvideErrorMetadata as _;
 
 use super::client;
-use super::credentials::SESSION_NAME;
 use super::error::{failed, incomplete};
-use super::observe::Observe;
+use super::observer::CallObserver;
 use crate::clients::ClientError;
 
-/// Seconds of a session that is opened only to see whether it can be: the least that STS takes.
-const SHORTEST_SESSION: i32 = 900;
+/// Name of the role session as shown in the user's `CloudTrail`.
+pub(super) const SESSION_NAME: &str = "panda";
 
-/// Whose credentials these are.
+/// Duration in seconds of a session that only tests a role: the minimum that STS accepts.
+const MIN_SESSION_SECONDS: i32 = 900;
+
+/// Identity behind a set of credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerIdentity {
-    /// The account's twelve digits.
+    /// Account id of twelve digits.
     pub account_id: String,
-    /// The user's or role session's ARN.
+    /// ARN of the user or the role session.
     pub arn: String,
 }
 
-/// What STS answers to an `AssumeRole`.
+/// Result of an `AssumeRole` call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Assumed {
-    /// The role was assumed: the session's ARN.
+    /// The role was assumed; contains the session's ARN.
     Session(String),
-    /// The role's trust policy, or the caller's own rights, do not allow it: STS's words. A role that does not exist is no different.
+    /// Refused by the role's trust policy or for lack of the caller's permissions; contains STS's message. A role that does not exist is answered the
+    /// same way.
     AccessDenied(String),
 }
 
-/// The Security Token Service.
+/// Client of the Security Token Service.
 #[derive(Clone)]
 pub struct Sts {
     client: aws_sdk_sts::Client,
 }
 
 impl Sts {
-    pub(super) fn new(config: &SdkConfig, observe: &Observe) -> Self {
+    pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
         Self { client: client!(aws_sdk_sts, config, observe) }
     }
 
-    /// Who calls; needs no permission, so `Denied` means that the credentials themselves are wrong.
+    /// Fetches the identity of the caller. Needs no permission, so `Denied` means that the credentials themselves are wrong.
     pub async fn caller_identity(&self) -> Result<CallerIdentity, ClientError> {
         const CALL: &str = "sts:GetCallerIdentity";
         let answer = self.client.get_caller_identity().send().await.map_err(|error| failed(CALL, &error))?;
@@ -51,11 +54,12 @@ impl Sts {
         })
     }
 
-    /// Tries to assume a role, and drops the session. `AccessDenied` is an answer; `Denied` means that the caller's own credentials are wrong.
+    /// Tries to assume a role and discards the session. A refusal is [`Assumed::AccessDenied`]; the error `Denied` means that the caller's own
+    /// credentials are wrong.
     pub(super) async fn try_role(&self, role_arn: &str, external_id: Option<&str>) -> Result<Assumed, ClientError> {
         const CALL: &str = "sts:AssumeRole";
         let request = self.client.assume_role().role_arn(role_arn).role_session_name(SESSION_NAME);
-        let request = request.duration_seconds(SHORTEST_SESSION).set_external_id(external_id.map(str::to_owned));
+        let request = request.duration_seconds(MIN_SESSION_SECONDS).set_external_id(external_id.map(str::to_owned));
         match request.send().await {
             Ok(answer) => {
                 let user = answer.assumed_role_user.ok_or_else(|| incomplete(CALL, "user"))?;

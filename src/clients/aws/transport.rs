@@ -1,7 +1,7 @@
-//! One HTTP client for every AWS client.
+//! The HTTP client that all AWS clients share.
 //!
-//! Left to itself the SDK gives each client of each service its own, with its own connections and its own parsed copy of the
-//! machine's certificates: times four services, times the cached users, that is most of the program's memory.
+//! By default the SDK gives each client of each service a separate HTTP client, with its own connections and its own parsed copy of the machine's
+//! certificates: times four services, times the cached users, that is most of the program's memory.
 
 use aws_sdk_sts::config::SharedHttpClient;
 use aws_smithy_http_client::{
@@ -10,7 +10,7 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 
-/// As the SDK makes its own: rustls, HTTP proxies by the usual variables, timeouts as the configuration says.
+/// Creates the client as the SDK would: rustls, HTTP proxies from the usual environment variables, timeouts from the configuration.
 pub(super) fn shared() -> SharedHttpClient {
     let client = Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector = ConnectorBuilder::default()
@@ -22,8 +22,8 @@ pub(super) fn shared() -> SharedHttpClient {
         }
         connector.build()
     });
-    let client = super::bounded::bounded(client);
+    let client = super::response_limit::limit_responses(client);
     #[cfg(feature = "failpoints")]
-    let client = super::failpoints::watched(client);
+    let client = super::failpoints::with_failpoints(client);
     client
 }

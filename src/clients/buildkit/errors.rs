@@ -1,25 +1,27 @@
-//! What a failed `Solve` means: BuildKit attaches typed details to its errors, as JSON.
+//! Explains a failed `Solve`: BuildKit attaches typed details to its errors, as JSON.
 
 use bollard_buildkit_proto::google::rpc;
 use prost::Message as _;
 use serde::Deserialize;
 use tonic::{Code, Status};
 
-use super::{CALL, faults};
+use super::CALL;
 use crate::clients::build::BuildError;
-use crate::clients::docker::{ContextError, plain};
-use crate::clients::error::cut;
+use crate::clients::build_context::ContextError;
+use crate::clients::build_faults;
+use crate::clients::build_output::strip_control;
 use crate::clients::{ClientError, ErrorKind};
+use crate::domain::text;
 
-/// The longest message of a failed build, in characters.
-const LONGEST_MESSAGE: usize = 1_000;
+/// Maximum length of a failed build's message, in characters.
+const MAX_MESSAGE_CHARS: usize = 1_000;
 
-/// The details that matter; none from daemons that are too old to send them.
+/// Relevant error details; empty for daemons that are too old to send them.
 #[derive(Debug, Default, PartialEq)]
 struct Details {
-    /// Line of the Dockerfile, from 1.
+    /// Line of the Dockerfile, starting at 1.
     line: Option<u64>,
-    /// How the process of a RUN step ended.
+    /// Exit code of a RUN step's process.
     exit_code: Option<i64>,
 }
 
@@ -51,7 +53,7 @@ impl Details {
             let json = detail.value.as_slice();
             if detail.type_url.ends_with("errdefs.Source+json") {
                 let source = serde_json::from_slice::<Source>(json).ok();
-                // The first is the innermost.
+                // The first location is the innermost.
                 details.line = details.line.or_else(|| Some(source?.ranges.first()?.start.line));
             } else if detail.type_url.ends_with("ExitMessage+json") {
                 details.exit_code = serde_json::from_slice::<ExitMessage>(json).ok().map(|exit| exit.code);
@@ -61,7 +63,7 @@ impl Details {
     }
 }
 
-/// Explains `status`. `step` is the name of the step that failed first, `unreadable` what went wrong while the context was read.
+/// Explains `status`. `step` is the name of the step that failed first, `unreadable` the error from reading the context.
 pub(super) fn explain(
     status: &Status,
     step: Option<&str>,
@@ -71,14 +73,14 @@ pub(super) fn explain(
     if let Some(message) = unreadable {
         return ContextError::Entry(message).into();
     }
-    let message = plain(status.message());
+    let message = strip_control(status.message());
     // The connection or the daemon ended, not the build.
     if matches!(status.code(), Code::Unavailable | Code::Cancelled) && step.is_none() {
         return ClientError::new(ErrorKind::Unavailable, CALL, message).into();
     }
     let details = Details::of(status);
-    let fault = faults::of(step, details.exit_code, &message);
-    let mut message = cut(&message, LONGEST_MESSAGE);
+    let fault = build_faults::of(step, details.exit_code, &message);
+    let mut message = text::cut(&message, MAX_MESSAGE_CHARS);
     if let Some(line) = details.line {
         message = format!("Dockerfile:{line}: {message}");
     }
@@ -91,7 +93,7 @@ mod tests {
     use bollard_buildkit_proto::google::protobuf::Any;
 
     #[test]
-    fn errors_typed_details_are_read() {
+    fn reads_typed_details() {
         let any = |type_url: &str, json: &str| Any { type_url: type_url.to_owned(), value: json.as_bytes().to_vec() };
         let status = rpc::Status {
             code: 2,

@@ -1,6 +1,7 @@
-//! The files of a build, sent over BuildKit's fsutil protocol: first every entry's metadata in order, then the contents that are asked for.
+//! Sends the files of a build over BuildKit's fsutil protocol: first the metadata of all entries in order, then the contents that the daemon
+//! requests.
 //!
-//! Only what the context's rules keep is offered, whatever patterns the daemon names, and nothing is read outside of it.
+//! Only files that the context's rules include are offered, whatever patterns the daemon sends, and nothing outside the context is read.
 
 use std::io;
 use std::path::Path;
@@ -15,45 +16,45 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::bounded;
-use crate::clients::docker::{Context, Entry, EntryKind};
+use crate::clients::build_context::{BuildContext, ContextEntry, EntryKind};
 
-/// Name under which the Dockerfile is sent, whatever it is called in the repository.
+/// Name under which the Dockerfile is sent, regardless of its name in the repository.
 pub const DOCKERFILE: &str = "Dockerfile";
 
-/// An ignore file beside the Dockerfile wins over the context's own: with this one the daemon filters nothing a second time.
+/// An ignore file beside the Dockerfile takes precedence over the context's own: this one keeps the daemon from filtering a second time.
 const IGNORE_FILE: (&str, &[u8]) = ("Dockerfile.dockerignore", b"# filtered already\n");
 
-/// Bytes of one packet of contents.
-const PIECE: usize = 32 * 1024;
-/// Packets that may wait to be sent.
-const WAITING: usize = 32;
-/// Bits of Go's file modes, which the protocol uses.
+/// Maximum content of one packet, in bytes.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// Maximum number of packets that wait to be sent.
+const MAX_QUEUED_PACKETS: usize = 32;
+/// Bits of Go's file modes, as used by the protocol.
 const GO_DIRECTORY: u32 = 1 << 31;
 const GO_SYMLINK: u32 = 1 << 27;
 
-/// Serves the context and the Dockerfile.
+/// Service that sends the context and the Dockerfile.
 #[derive(Clone, Debug)]
 pub struct Files {
-    context: Arc<Context>,
-    /// Time of every file, in nanoseconds since 1970.
+    context: Arc<BuildContext>,
+    /// Modification time of every file, in nanoseconds since 1970.
     modified_nanos: i64,
-    /// What went wrong while reading, for the daemon only says that the stream broke.
+    /// Error from reading a file; the daemon itself only reports that the stream broke.
     unreadable: Arc<std::sync::Mutex<Option<String>>>,
 }
 
 impl Files {
-    /// Serves `context`, its files all with one time.
-    pub fn new(context: Arc<Context>, modified_nanos: i64) -> Self {
+    /// Serves `context`; all files get the same modification time.
+    pub fn new(context: Arc<BuildContext>, modified_nanos: i64) -> Self {
         Self { context, modified_nanos, unreadable: Arc::default() }
     }
 
-    /// Where an error of reading is kept.
+    /// Returns the cell that stores an error from reading a file.
     pub fn unreadable(&self) -> Arc<std::sync::Mutex<Option<String>>> {
         Arc::clone(&self.unreadable)
     }
 }
 
-/// What there is to send, by the name that the daemon asks for.
+/// The file trees that the daemon can request by name.
 #[derive(Clone, Copy)]
 enum Tree {
     Context,
@@ -77,14 +78,14 @@ impl FileSync for Files {
         let (requests, wanted) = std::sync::mpsc::channel();
         let mut incoming = request.into_inner();
         tokio::spawn(async move {
-            // Ids of files; their number is bounded by what was offered, since each is served once.
+            // Ids of requested files; their number is bounded, because each offered file is served once.
             while let Some(Ok(packet)) = incoming.next().await {
                 if requests.send(packet).is_err() {
                     break;
                 }
             }
         });
-        let (packets, sent) = mpsc::channel(WAITING);
+        let (packets, sent) = mpsc::channel(MAX_QUEUED_PACKETS);
         let (context, modified_nanos) = (Arc::clone(&self.context), self.modified_nanos);
         let unreadable = Arc::clone(&self.unreadable);
         tokio::task::spawn_blocking(move || {
@@ -95,7 +96,7 @@ impl FileSync for Files {
                 {
                     unreadable.get_or_insert_with(|| error.to_string());
                 }
-                // Nobody receives when the daemon ended the stream.
+                // Fails only if the daemon has ended the stream.
                 let _ = packets.blocking_send(Err(Status::unavailable(error.to_string())));
             }
         });
@@ -111,16 +112,16 @@ impl FileSync for Files {
 }
 
 struct Sender<'a> {
-    context: &'a Context,
+    context: &'a BuildContext,
     modified_nanos: i64,
     packets: &'a mpsc::Sender<Result<Packet, Status>>,
     wanted: &'a std::sync::mpsc::Receiver<Packet>,
 }
 
-/// Contents of an offered file, by its place in the order of the metadata.
+/// Content of an offered file; its index in the order of the metadata is its id.
 enum Contents {
     None,
-    /// Path within the context. Kept small: a context may have very many files.
+    /// Path within the context, boxed to save memory: a context may have very many files.
     File(Box<Path>),
     Dockerfile,
     Fixed(&'static [u8]),
@@ -142,12 +143,12 @@ impl Sender<'_> {
                 let (ignore_file, ignore_contents) = IGNORE_FILE;
                 for (name, contents) in [(DOCKERFILE, self.context.dockerfile()), (ignore_file, ignore_contents)] {
                     let kind = EntryKind::File { size: contents.len() as u64, executable: false };
-                    self.send(self.stat(&Entry { path: name.into(), kind, source: name.into() })?)?;
+                    self.send(self.stat(&ContextEntry { path: name.into(), kind, source: name.into() })?)?;
                 }
                 offered.extend([Contents::Dockerfile, Contents::Fixed(ignore_contents)]);
             }
         }
-        // A packet of metadata without metadata: that was all.
+        // A metadata packet without metadata ends the list.
         self.send(Packet { r#type: PacketType::PacketStat.into(), ..Packet::default() })?;
         while let Ok(packet) = self.wanted.recv() {
             match packet.r#type() {
@@ -179,7 +180,7 @@ impl Sender<'_> {
 
     fn contents(&self, id: u32, mut file: impl io::Read) -> io::Result<()> {
         loop {
-            let data = bounded::start(file.by_ref(), PIECE as u64)?;
+            let data = bounded::start(file.by_ref(), CHUNK_BYTES as u64)?;
             let end = data.is_empty();
             // An empty packet ends the file.
             self.send(Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() })?;
@@ -189,8 +190,8 @@ impl Sender<'_> {
         }
     }
 
-    /// Metadata of an entry: modes as git knows them, root as the owner, the commit's time.
-    fn stat(&self, entry: &Entry) -> io::Result<Packet> {
+    /// Returns an entry's metadata: modes that git stores, root as the owner, the commit's time.
+    fn stat(&self, entry: &ContextEntry) -> io::Result<Packet> {
         let (bits, size, linkname) = match &entry.kind {
             EntryKind::Folder => (GO_DIRECTORY, 0, String::new()),
             EntryKind::Link { target } => (GO_SYMLINK, 0, text(target)?),
@@ -212,7 +213,7 @@ impl Sender<'_> {
     }
 }
 
-/// The protocol's paths are text.
+/// Returns a path as UTF-8, which the protocol requires.
 fn text(path: &Path) -> io::Result<String> {
     let refused =
         || io::Error::new(io::ErrorKind::InvalidData, format!("the path {} is not valid UTF-8", path.display()));

@@ -1,13 +1,12 @@
-//! BuildKit, in a Docker engine or as a daemon of its own, over its gRPC protocol.
+//! BuildKit client over its gRPC protocol, for the BuildKit of a Docker engine or a separate daemon.
 //!
-//! One build is one `Solve` call with two companions: a *session*, through which the daemon reads the files, logins and secrets of
-//! this build and no others, and a *status* stream with the steps. Dropping the future ends all three, and the daemon ends the build.
+//! A build is a `Solve` call together with two others: a *session*, through which the daemon reads the files, logins and secrets of this build only,
+//! and a *status* stream that reports the steps. Dropping the future ends all three, and the daemon then ends the build.
 //!
-//! The library bollard drives the same protocol, but without status and digest, and with the context in memory: decision 0039.
+//! The library bollard implements the same protocol, but without status and digest, and with the context in memory: see decision 0039.
 
 mod credentials;
 mod errors;
-pub(super) mod faults;
 mod files;
 mod progress;
 mod request;
@@ -26,12 +25,12 @@ use tokio::time::timeout;
 use tonic::Status;
 use tonic::transport::Channel;
 
-pub use credentials::{Credentials, Login};
 pub use request::{Cache, Output, Solve};
-pub use secrets::Secrets;
-pub use transport::{Address, Daemon};
+pub use secrets::MountedSecrets;
+pub use transport::Daemon;
 
 use super::build::{BuildError, BuildLog, Progress};
+use super::builder_address::BuilderAddress;
 use super::{ClientError, ErrorKind};
 use crate::failpoints::reached;
 use crate::metrics::BuildMetrics;
@@ -39,41 +38,41 @@ use progress::Steps;
 
 const CALL: &str = "buildkit solve";
 
-/// The most bytes of one message, as BuildKit itself limits it.
-const MESSAGE_BYTES: usize = 16 << 20;
+/// Maximum size of one message in bytes, the same as BuildKit's own limit.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// How long the last status may take after the build has ended.
-const LAST_STATUS: Duration = Duration::from_secs(5);
+/// Time limit for the last status after the build has ended.
+const LAST_STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a daemon may take to describe itself.
+/// Time limit for the daemon's answer to an information request.
 const INFO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A BuildKit daemon, by its address. Each build opens a connection of its own.
+/// Client for a BuildKit daemon, identified by its address. Each build opens a separate connection.
 #[derive(Clone, Debug)]
 pub struct BuildKit {
     daemon: Daemon,
-    address: Address,
+    address: BuilderAddress,
     metrics: BuildMetrics,
 }
 
-/// What a finished build left.
+/// Result of a successful build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Solved {
-    /// Digest of the pushed manifest or, from a Docker engine's exporter, what that engine reports.
+    /// Digest of the pushed manifest; from a Docker engine's exporter, the value that the engine reports.
     pub digest: Option<String>,
 }
 
 impl BuildKit {
-    /// The daemon at `address`.
-    pub fn new(daemon: Daemon, address: Address, metrics: BuildMetrics) -> Self {
+    /// Creates a client for the daemon at `address`.
+    pub fn new(daemon: Daemon, address: BuilderAddress, metrics: BuildMetrics) -> Self {
         Self { daemon, address, metrics }
     }
 
-    /// The daemon's version as far as it reports one; an error when no BuildKit answers there.
+    /// Fetches the daemon's version; `None` if it does not report one. Fails if no BuildKit answers there.
     pub async fn version(&self) -> Result<Option<String>, ClientError> {
         let asked = async {
             let mut control = self.control().await?;
-            // Known since BuildKit 0.11; any daemon lists its workers.
+            // `Info` exists since BuildKit 0.11; every daemon can list its workers.
             match control.info(InfoRequest {}).await {
                 Ok(info) => Ok(info.into_inner().buildkit_version.map(|version| version.version)),
                 Err(status) if status.code() == tonic::Code::Unimplemented => {
@@ -88,7 +87,7 @@ impl BuildKit {
             .map_err(|_| ClientError::new(ErrorKind::Unavailable, CALL, "no answer in time"))?
     }
 
-    /// Builds; progress is sent to `lines`, waiting while it is not taken.
+    /// Runs a build, and sends progress to `lines`, waiting while the channel is full.
     #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
     pub async fn solve(&self, solve: Solve, lines: mpsc::Sender<Progress>) -> Result<Solved, BuildError> {
         let control = self.control().await?;
@@ -99,7 +98,7 @@ impl BuildKit {
         let (mut solving, mut watching) = (control.clone(), control.clone());
         let (updates, mut received) = mpsc::channel(16);
         let watch = async move {
-            // Ends with the build. A daemon that cannot report it builds all the same.
+            // Ends with the build. A daemon without this call can build nevertheless.
             let Ok(stream) = watching.status(StatusRequest { r#ref: reference }).await else { return };
             let mut stream = stream.into_inner();
             while let Some(Ok(status)) = stream.next().await {
@@ -119,7 +118,7 @@ impl BuildKit {
                     solved = &mut solve => break solved,
                     () = &mut watch, if !watched => watched = true,
                     ended = &mut session, if in_session => {
-                        // Without its session the daemon cannot go on; its own answer says more, if it comes.
+                        // Without its session the daemon cannot continue; its own answer is more precise, if it arrives.
                         in_session = false;
                         if let Err(error) = ended {
                             tracing::debug!(%error, "build session ended");
@@ -128,11 +127,11 @@ impl BuildKit {
                 }
             };
             if !watched {
-                let _ = timeout(LAST_STATUS, &mut watch).await;
+                let _ = timeout(LAST_STATUS_TIMEOUT, &mut watch).await;
             }
             solved
         };
-        // Beside the build, so that a reader who is slow to take its lines holds up neither the session nor the daemon's look at it.
+        // Runs concurrently with the build, so that a slow receiver of lines delays neither the session nor the daemon's health checks.
         let report = async {
             let (mut steps, mut log) = (Steps::default(), BuildLog::new(lines, output_bytes));
             while let Some(status) = received.recv().await {
@@ -169,8 +168,8 @@ impl BuildKit {
     async fn control(&self) -> Result<ControlClient<Channel>, ClientError> {
         let channel = transport::connect(self.daemon, &self.address).await?;
         Ok(ControlClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(MESSAGE_BYTES))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES))
     }
 }
 
@@ -182,7 +181,7 @@ fn unavailable(status: &Status) -> ClientError {
     ClientError::new(ErrorKind::Unavailable, CALL, format!("{:?}: {}", status.code(), status.message()))
 }
 
-/// A name that no other build has and nobody can guess.
+/// Returns a name that no other build has and that cannot be guessed.
 fn unique() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

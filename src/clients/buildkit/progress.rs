@@ -1,4 +1,4 @@
-//! A build's status stream, folded into steps: BuildKit reports vertices of a graph, in pieces and out of order.
+//! Converts a build's status stream to steps: BuildKit reports vertices of a graph, in pieces and out of order.
 
 use std::collections::HashMap;
 
@@ -7,27 +7,27 @@ use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex};
 use chrono::{DateTime, Utc};
 
 use crate::clients::build::{BuildStep, Progress};
-use crate::clients::docker::{Lines, plain};
-use crate::clients::error::cut;
+use crate::clients::build_output::{LineAssembler, strip_control};
+use crate::domain::text;
 
-/// Longest name of a step, in characters: a heredoc's name is the whole script.
-const LONGEST_NAME: usize = 300;
-/// Longest error of a step, in characters.
-const LONGEST_ERROR: usize = 1_000;
-/// The most steps that are followed; the output of further ones is still passed on, without a step.
-const MOST_STEPS: usize = 2_000;
+/// Maximum length of a step's name in characters: the name of a heredoc is the whole script.
+const MAX_NAME_CHARS: usize = 300;
+/// Maximum length of a step's error, in characters.
+const MAX_ERROR_CHARS: usize = 1_000;
+/// Maximum number of tracked steps; the output of further steps is passed on without a step number.
+const MAX_STEPS: usize = 2_000;
 
 #[derive(Default)]
 struct Step {
     number: Option<u32>,
     name: String,
-    /// Output that has no line end yet.
-    lines: Lines,
+    /// Output without a line end so far.
+    lines: LineAssembler,
     started: Option<DateTime<Utc>>,
     ended: bool,
 }
 
-/// The steps so far.
+/// State of all steps so far.
 #[derive(Default)]
 pub struct Steps {
     by_digest: HashMap<String, Step>,
@@ -36,7 +36,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Takes one piece of the stream; returns what it completes, in order.
+    /// Processes one piece of the stream; returns the progress that it completes, in order.
     pub fn take(&mut self, status: StatusResponse) -> Vec<Progress> {
         let mut updates = Vec::new();
         for vertex in status.vertexes {
@@ -48,20 +48,20 @@ impl Steps {
             updates.extend(lines.into_iter().map(|text| Progress::Line { step: step.number, text }));
         }
         for warning in status.warnings {
-            let text = plain(&String::from_utf8_lossy(&warning.short));
+            let text = strip_control(&String::from_utf8_lossy(&warning.short));
             let step = self.by_digest.get(&warning.vertex).and_then(|step| step.number);
             updates.push(Progress::Line { step, text: format!("WARNING: {text}") });
         }
         updates
     }
 
-    /// Number and name of the step that failed first.
+    /// Returns number and name of the step that failed first.
     pub fn failed(&self) -> Option<(u32, &str)> {
         self.failed.as_ref().map(|(number, name)| (*number, name.as_str()))
     }
 
     fn vertex(&mut self, vertex: &Vertex, updates: &mut Vec<Progress>) {
-        if !self.by_digest.contains_key(&vertex.digest) && self.by_digest.len() >= MOST_STEPS {
+        if !self.by_digest.contains_key(&vertex.digest) && self.by_digest.len() >= MAX_STEPS {
             return;
         }
         let step = self.by_digest.entry(vertex.digest.clone()).or_default();
@@ -82,9 +82,9 @@ impl Steps {
         step.ended = true;
         let rest = std::mem::take(&mut step.lines).finish();
         updates.extend(rest.map(|text| Progress::Line { step: step.number, text }));
-        // A step that another one's failure ended has the error "context canceled": it did not fail itself.
+        // A step that was stopped because another one failed has the error "context canceled": it did not fail itself.
         let cancelled = vertex.error.ends_with("context canceled");
-        let error = (!vertex.error.is_empty()).then(|| cut(&plain(&vertex.error), LONGEST_ERROR));
+        let error = (!vertex.error.is_empty()).then(|| text::cut(&strip_control(&vertex.error), MAX_ERROR_CHARS));
         if error.is_some() && !cancelled && self.failed.is_none() {
             self.failed = Some((number, step.name.clone()));
         }
@@ -102,15 +102,15 @@ impl Steps {
     }
 }
 
-/// Whether a step is the builder's own housekeeping, such as reading the Dockerfile.
+/// Reports whether a step is internal to the builder, such as reading the Dockerfile.
 pub fn is_internal(name: &str) -> bool {
     name.starts_with("[internal]")
 }
 
-/// One line, and not a whole script.
+/// Shortens a name to one line, for names that are whole scripts.
 fn name(text: &str) -> String {
-    let line: String = plain(text).split_whitespace().collect::<Vec<_>>().join(" ");
-    cut(&line, LONGEST_NAME)
+    let line: String = strip_control(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    text::cut(&line, MAX_NAME_CHARS)
 }
 
 fn time(timestamp: &Timestamp) -> Option<DateTime<Utc>> {

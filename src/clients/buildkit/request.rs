@@ -1,4 +1,4 @@
-//! What a build asks of BuildKit: the options of its Dockerfile front end, the output, the cache.
+//! Builds BuildKit's solve request: options of the Dockerfile frontend, output, and cache.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,66 +6,67 @@ use std::sync::Arc;
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, SolveRequest};
 use chrono::{DateTime, Utc};
 
+use super::MountedSecrets;
 use super::files::{DOCKERFILE, Files};
-use super::session::Services;
-use super::{Credentials, Secrets};
-use crate::clients::docker::Context;
+use super::session::SessionServices;
+use crate::clients::build_context::BuildContext;
+use crate::clients::registry_credentials::Credentials;
 use crate::domain::build_spec::BuildOptions;
 
-/// One build.
+/// Parameters of one BuildKit build.
 #[derive(Clone, Debug)]
 pub struct Solve {
-    /// The files.
-    pub context: Arc<Context>,
-    /// Target, arguments, platform.
+    /// Build context with the Dockerfile.
+    pub context: Arc<BuildContext>,
+    /// Target, build arguments and platform, as requested by the user.
     pub options: BuildOptions,
-    /// Image of the frontend that the Dockerfile names and that is allowed; none: the daemon's own.
+    /// Image of the allowed frontend that the Dockerfile names; `None` for the daemon's own frontend.
     pub frontend: Option<String>,
-    /// Arguments that Panda adds; those of `options` win.
+    /// Build arguments that Panda adds; `options` takes precedence.
     pub own_args: BTreeMap<String, String>,
-    /// Labels of the image.
+    /// Labels to set on the image.
     pub labels: BTreeMap<String, String>,
-    /// When the commit was made, as the image's own time.
+    /// Date of the commit, used as the image's creation time.
     pub committed_at: Option<DateTime<Utc>>,
-    /// Where the image goes.
+    /// Destination of the image.
     pub output: Output,
-    /// Layers of earlier builds.
+    /// Repository for cached layers; `None` to build without a registry cache.
     pub cache: Option<Cache>,
-    /// What separates this trust domain's cache from all others': a name that nobody outside of Panda can guess.
+    /// Namespace that separates this trust domain's cache from all others: a name that cannot be guessed outside of Panda.
     pub cache_domain: String,
-    /// Logins of registries.
+    /// Registry logins for base images, cache and push.
     pub credentials: Credentials,
     /// Build secrets by name.
-    pub secrets: Secrets,
-    /// Network of the RUN steps: `none`, `host`, or the builder's own when absent.
+    pub secrets: MountedSecrets,
+    /// Network mode of RUN steps: `none` or `host`; `None` for the builder's default.
     pub network: Option<String>,
-    /// Limits such as `nofile=1024:2048` of each RUN step's processes.
+    /// Ulimits for the processes of each RUN step, such as `nofile=1024:2048`.
     pub ulimits: Vec<String>,
-    /// Control group below which RUN steps run, with the limits that the operator gave it.
+    /// Parent control group of RUN steps, with the limits that the operator configured for it.
     pub cgroup_parent: Option<String>,
-    /// The most bytes of output that are passed on.
+    /// Maximum number of output bytes that are passed on.
     pub output_bytes: usize,
 }
 
-/// Where the image goes.
+/// Destination of a built image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Into the engine's own images, as `name:tag`.
+    /// The engine's local store, as `name:tag`.
     Engine(String),
-    /// To its registry, as `repository:tag`.
+    /// The image's registry, as `repository:tag`.
     Push(String),
 }
 
 /// A repository for layers that only this trust domain reads and writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
-    /// `repository:tag`.
+    /// Image reference as `repository:tag`.
     pub reference: String,
 }
 
 impl Solve {
-    /// The request of build `reference`, and what its session serves.
-    pub(super) fn into_request(self, session: &str, reference: &str) -> (SolveRequest, Services) {
+    /// Returns the request of the build `reference`, and the services for its session.
+    pub(super) fn into_request(self, session: &str, reference: &str) -> (SolveRequest, SessionServices) {
         let frontend_attrs = self.frontend_attrs();
         let (exporter, exporter_attrs) = match &self.output {
             Output::Engine(name) => ("moby", HashMap::from([("name".to_owned(), name.clone())])),
@@ -79,23 +80,23 @@ impl Solve {
             session: session.to_owned(),
             frontend: "dockerfile.v0".to_owned(),
             frontend_attrs,
-            // The only form of these that all versions of BuildKit read.
+            // The only form of these options that all versions of BuildKit support.
             exporter_deprecated: exporter.to_owned(),
             exporter_attrs_deprecated: exporter_attrs,
             cache: self.cache.as_ref().map(Cache::options),
-            // Only what the operator chose for all builds; a Dockerfile cannot ask for more.
+            // Only what the operator configured for all builds; a Dockerfile cannot request more.
             entitlements: if self.network.as_deref() == Some("host") {
                 vec!["network.host".to_owned()]
             } else {
                 vec![]
             },
-            // Else the daemon keeps the build's arguments and log for any client that asks.
+            // Otherwise the daemon would keep the build's arguments and log for any client that asks.
             internal: true,
             ..SolveRequest::default()
         };
         let modified_nanos = self.committed_at.and_then(|at| at.timestamp_nanos_opt()).unwrap_or_default();
         let files = Files::new(self.context, modified_nanos);
-        (request, Services { files, credentials: self.credentials, secrets: self.secrets })
+        (request, SessionServices { files, credentials: self.credentials, secrets: self.secrets })
     }
 
     fn frontend_attrs(&self) -> HashMap<String, String> {
@@ -112,13 +113,14 @@ impl Solve {
         }
         match &self.frontend {
             Some(image) => set("build-arg:BUILDKIT_SYNTAX".to_owned(), image),
-            // Given at all, it keeps the daemon from looking for a frontend in the Dockerfile, which it would find in more forms than we.
+            // Setting this option, even empty, keeps the daemon from looking up a frontend in the Dockerfile, which it would recognise in more forms
+            // than Panda does.
             None => set("cmdline".to_owned(), ""),
         };
         set("filename".to_owned(), DOCKERFILE);
-        // A base image is what its registry says: a name that is only known to the builder may be another tenant's.
+        // A base image must come from its registry: an image that only the builder knows by that name may be another tenant's.
         set("image-resolve-mode".to_owned(), "pull");
-        // Both are part of a RUN step's cache key: neither cache mounts nor layers are shared with another domain.
+        // Both are part of a RUN step's cache key: neither cache mounts nor layers are shared with other domains.
         set("build-arg:BUILDKIT_CACHE_MOUNT_NS".to_owned(), &self.cache_domain);
         set("hostname".to_owned(), &self.cache_domain);
         for (name, value) in [
@@ -150,10 +152,10 @@ impl Cache {
             exports: vec![entry(&[
                 reference,
                 ("mode", "max"),
-                // ECR takes a cache as an image manifest only.
+                // ECR accepts a cache as an image manifest only.
                 ("image-manifest", "true"),
                 ("oci-mediatypes", "true"),
-                // A cache that cannot be written costs time, not the build.
+                // A cache that cannot be written costs time, but must not fail the build.
                 ("ignore-error", "true"),
             ])],
             ..CacheOptions::default()

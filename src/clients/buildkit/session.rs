@@ -1,4 +1,4 @@
-//! The session: gRPC services that the daemon calls while it builds, tunnelled through one call of ours.
+//! The session: gRPC services that the daemon calls during a build, tunnelled through a call from the client.
 
 use bollard_buildkit_proto::health::health_check_response::ServingStatus;
 use bollard_buildkit_proto::health::health_server::{Health, HealthServer};
@@ -15,14 +15,14 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
-use super::credentials::Credentials;
 use super::files::Files;
-use super::secrets::Secrets;
+use super::secrets::MountedSecrets;
+use crate::clients::registry_credentials::Credentials;
 
-/// Bytes between the tunnel and the services' server.
+/// Buffer size between the tunnel and the gRPC server, in bytes.
 const TUNNEL_BYTES: usize = 256 * 1024;
 
-/// The methods that the daemon may call, as the session announces them.
+/// Methods that the daemon may call, as the session announces them.
 const METHODS: [&str; 4] = [
     "/grpc.health.v1.Health/Check",
     "/moby.filesync.v1.FileSync/DiffCopy",
@@ -30,18 +30,18 @@ const METHODS: [&str; 4] = [
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
 ];
 
-/// What the daemon may ask for.
-pub struct Services {
-    /// The context and the Dockerfile.
+/// Services that a session offers to the daemon.
+pub struct SessionServices {
+    /// Sends the context and the Dockerfile.
     pub files: Files,
-    /// Logins of registries.
+    /// Registry logins of this build.
     pub credentials: Credentials,
-    /// Build secrets.
-    pub secrets: Secrets,
+    /// Build secrets of this build.
+    pub secrets: MountedSecrets,
 }
 
-/// Serves `services` under the session `id` until the daemon ends it or the future is dropped.
-pub async fn serve(mut control: ControlClient<Channel>, id: &str, services: Services) -> Result<(), Status> {
+/// Serves `services` as session `id` until the daemon ends it or the future is dropped.
+pub async fn serve(mut control: ControlClient<Channel>, id: &str, services: SessionServices) -> Result<(), Status> {
     let (ours, theirs) = tokio::io::duplex(TUNNEL_BYTES);
     let (from_services, mut to_services) = tokio::io::split(theirs);
     let outgoing = ReaderStream::with_capacity(from_services, 64 * 1024)
@@ -69,12 +69,13 @@ pub async fn serve(mut control: ControlClient<Channel>, id: &str, services: Serv
 
 fn announce<T>(request: &mut Request<T>, id: &str) -> Result<(), Status> {
     let value = |text: &str| {
-        MetadataValue::try_from(text).map_err(|_| Status::invalid_argument("a session id of visible ASCII"))
+        MetadataValue::try_from(text).map_err(|_| Status::invalid_argument("the session id must be visible ASCII"))
     };
     let metadata = request.metadata_mut();
     metadata.insert("x-docker-expose-session-uuid", value(id)?);
     metadata.insert("x-docker-expose-session-name", value("panda")?);
-    // The daemon keeps a received folder under this key and trusts time and size when it is sent again: a key that no other build has.
+    // The daemon keeps a received folder under this key, and trusts modification time and size when the folder is sent again: each build needs a
+    // unique key.
     metadata.insert("x-docker-expose-session-sharedkey", value(id)?);
     for method in METHODS {
         metadata.append("x-docker-expose-session-grpc-method", value(method)?);
@@ -82,7 +83,7 @@ fn announce<T>(request: &mut Request<T>, id: &str) -> Result<(), Status> {
     Ok(())
 }
 
-/// The daemon asks every few seconds whether the session is alive.
+/// Answers the daemon's health check, sent every few seconds.
 struct Healthy;
 
 #[tonic::async_trait]

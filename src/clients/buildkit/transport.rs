@@ -1,6 +1,6 @@
-//! How a BuildKit daemon is reached: through a Docker engine's `/grpc`, over a unix socket, or over TCP with mutual TLS.
+//! Connects to a BuildKit daemon: through a Docker engine's `/grpc`, over a unix socket, or over TCP with mutual TLS.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,32 +17,26 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::clients::{ClientError, ErrorKind, error::chain};
+use crate::clients::builder_address::BuilderAddress;
+use crate::clients::{ClientError, ErrorKind};
+use crate::domain::text::chain;
 
 const CALL: &str = "buildkit connect";
 
-/// How long a daemon may take to accept a connection.
+/// Time limit for a daemon to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A daemon that does not answer a ping for this long is gone: a build must not wait for a swallowed connection until its own limit.
+/// A daemon that does not answer a ping within this time is considered dead: otherwise a build would wait on a lost connection until its own time
+/// limit.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A socket address in the syntax of `DOCKER_HOST`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// `unix:///path`, `tcp://host:port` or `http://host:port`.
-    pub host: String,
-    /// Folder with `ca.pem`, `cert.pem` and `key.pem`, read again for each connection so that renewed files need no restart.
-    pub certs: Option<PathBuf>,
-}
-
-/// Which kind of daemon listens at an address.
+/// Kind of daemon at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Daemon {
-    /// A Docker engine: BuildKit answers behind an upgrade of `POST /grpc`.
+    /// A Docker engine: BuildKit is reached by upgrading `POST /grpc`.
     Engine,
-    /// `buildkitd` itself.
+    /// A `buildkitd` that listens itself.
     BuildKit,
 }
 
@@ -50,18 +44,18 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Opens a gRPC channel to the daemon at `address`.
-pub async fn connect(daemon: Daemon, address: &Address) -> Result<Channel, ClientError> {
+pub async fn connect(daemon: Daemon, address: &BuilderAddress) -> Result<Channel, ClientError> {
     let unavailable = |error: &dyn std::error::Error| ClientError::new(ErrorKind::Unavailable, CALL, chain(error));
     let slow = || ClientError::new(ErrorKind::Unavailable, CALL, "the builder did not answer in time");
-    let opened = async {
+    let dialled = async {
         let stream = dial(daemon, address).await?;
         match daemon {
             Daemon::BuildKit => Ok(stream),
             Daemon::Engine => upgrade(stream).await,
         }
     };
-    let stream = timeout(CONNECT_TIMEOUT, opened).await.map_err(|_| slow())??;
-    // The channel has one connection: a broken one must fail the build, which is then repeated as a whole.
+    let stream = timeout(CONNECT_TIMEOUT, dialled).await.map_err(|_| slow())??;
+    // The channel uses exactly one connection: if it breaks, the build must fail, and is then repeated as a whole.
     let once = Arc::new(std::sync::Mutex::new(Some(stream)));
     let connector = tower::service_fn(move |_: tonic::transport::Uri| {
         let stream = once.lock().ok().and_then(|mut stream| stream.take());
@@ -79,7 +73,7 @@ pub async fn connect(daemon: Daemon, address: &Address) -> Result<Channel, Clien
         .map_err(|error| unavailable(&error))
 }
 
-async fn dial(daemon: Daemon, address: &Address) -> Result<Box<dyn Stream>, ClientError> {
+async fn dial(daemon: Daemon, address: &BuilderAddress) -> Result<Box<dyn Stream>, ClientError> {
     let host = &address.host;
     let failed = |error: std::io::Error| ClientError::new(ErrorKind::Unavailable, CALL, format!("{host}: {error}"));
     if let Some(path) = host.strip_prefix("unix://") {
@@ -100,7 +94,7 @@ async fn dial(daemon: Daemon, address: &Address) -> Result<Box<dyn Stream>, Clie
     Ok(Box::new(stream))
 }
 
-/// Mutual TLS from the three files that Docker's own tools use.
+/// Loads mutual TLS from the three files that Docker's own tools use.
 async fn tls(daemon: Daemon, folder: &Path) -> Result<Arc<ClientConfig>, ClientError> {
     let folder = folder.to_owned();
     let made =
@@ -117,7 +111,7 @@ async fn tls(daemon: Daemon, folder: &Path) -> Result<Arc<ClientConfig>, ClientE
                 .with_client_auth_cert(chain, key)?;
             config.alpn_protocols = match daemon {
                 Daemon::BuildKit => vec![b"h2".to_vec()],
-                // The connection starts as HTTP/1.1 and is upgraded.
+                // The connection starts as HTTP/1.1 and is then upgraded.
                 Daemon::Engine => Vec::new(),
             };
             Ok(config)
@@ -127,13 +121,13 @@ async fn tls(daemon: Daemon, folder: &Path) -> Result<Arc<ClientConfig>, ClientE
     made.await.map_err(|error| invalid(&error))?.map(Arc::new).map_err(|error| invalid(&error))
 }
 
-/// Turns a connection to a Docker engine into one to its BuildKit.
+/// Upgrades a connection to a Docker engine to a connection to its BuildKit.
 async fn upgrade(stream: Box<dyn Stream>) -> Result<Box<dyn Stream>, ClientError> {
     let failed = |error: &dyn std::error::Error| ClientError::new(ErrorKind::Unavailable, CALL, chain(error));
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     tokio::spawn(async move {
-        // Ends with the upgrade; its error is the request's.
+        // Ends with the upgrade; its error is reported by the request.
         let _ = connection.with_upgrades().await;
     });
     let request = Request::builder()

@@ -1,4 +1,4 @@
-//! Building an image.
+//! Builds an image with the classic builder.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,38 +19,38 @@ use super::{
     super::{
         ClientError, ErrorKind,
         build::{BuildError, BuildLog, Progress},
-        buildkit::{Credentials, Login, faults},
-        error::cut,
+        build_context::{BuildContext, ContextError, Descent, TarChunks},
+        build_faults,
+        build_output::{LineAssembler, strip_control},
+        registry_credentials::{Credentials, Login},
     },
-    Docker, STREAM_TIMEOUT, checked,
-    context::{Context, ContextError, Pieces},
-    failed,
-    ignore::Descent,
-    output::{Lines, plain},
+    Docker, STREAM_TIMEOUT, engine_error, validate_reference,
 };
 use crate::domain::build_spec::BuildOptions;
 use crate::domain::dockerfile::{Dockerfile, Need};
+use crate::domain::text;
 use crate::failpoints::reached;
 
 const CALL: &str = "docker build";
 
-/// The longest message of a failed build, in characters.
-const LONGEST_MESSAGE: usize = 1_000;
+/// Maximum length of a failed build's message, in characters.
+const MAX_MESSAGE_CHARS: usize = 1_000;
 
-/// What a build may use. Time is its caller's: dropping the future ends the build.
+/// Resource limits of a build. The caller limits its time: dropping the future ends the build.
 #[derive(Clone, Debug)]
 pub struct BuildLimits {
-    /// The most memory of a RUN step, swap included, in bytes; none: no limit.
+    /// Memory of a RUN step in bytes, swap included; `None` for no limit.
     pub memory_bytes: Option<u64>,
-    /// The most processor time of a RUN step, in thousandths of a processor; none: no limit.
+    /// CPU time of a RUN step in thousandths of a processor; `None` for no limit.
     pub cpu_millis: Option<u32>,
-    /// The most bytes of output that are told, each line counted with [`super::super::build::LINE_COST`] more; the build goes on without being told.
+    /// Bytes of output that are reported, each line counted with [`super::super::build::LINE_COST`] extra; beyond that the build continues without
+    /// output.
     pub output_bytes: usize,
-    /// The most bytes of an image that is worth pushing, its layers unpacked; looked at when it is built.
+    /// Maximum size of an image in bytes, its layers unpacked; checked after the build, before the push.
     pub image_bytes: u64,
-    /// Limits of each RUN step's processes, such as `nofile=1024:2048`.
+    /// Ulimits for the processes of each RUN step, such as `nofile=1024:2048`.
     pub ulimits: Vec<String>,
-    /// Control group of the builder's machine below which BuildKit runs the steps.
+    /// Parent control group, on the builder's machine, of the steps that BuildKit runs.
     pub cgroup_parent: Option<String>,
 }
 
@@ -67,60 +67,60 @@ impl Default for BuildLimits {
     }
 }
 
-/// What to build, and how.
+/// Parameters of a classic build.
 #[derive(Clone, Debug)]
 pub struct BuildRequest<'a> {
-    /// The repository's root.
+    /// Root folder of the repository.
     pub source: &'a Path,
-    /// The context folder, relative to the root; empty: the root.
+    /// Context folder, relative to the root; empty for the root itself.
     pub context: &'a Path,
-    /// The Dockerfile, relative to the root; may lie outside the context folder.
+    /// Path of the Dockerfile, relative to the root; may lie outside the context folder.
     pub dockerfile: &'a Path,
-    /// The time that all files of the context get: the commit's. None: 1970.
+    /// Modification time of all files in the context, the commit's time; `None` for 1970.
     pub committed_at: Option<DateTime<Utc>>,
-    /// The image's name, `repository:tag`.
+    /// Image name as `repository:tag`.
     pub tag: &'a str,
-    /// Its labels.
+    /// Labels to set on the image.
     pub labels: &'a BTreeMap<String, String>,
-    /// Target, arguments, platform.
+    /// Target, build arguments and platform, as requested by the user.
     pub options: &'a BuildOptions,
-    /// Arguments that Panda adds; those of `options` win.
+    /// Build arguments that Panda adds; `options` takes precedence.
     pub own_args: &'a BTreeMap<String, String>,
-    /// Logins of registries, for base images.
+    /// Registry logins for base images.
     pub credentials: &'a Credentials,
-    /// The network of the RUN steps (`host`, `none`, a network's name); none: the engine's default.
+    /// Network mode of RUN steps (`host`, `none`, or a network's name); `None` for the engine's default.
     pub network: Option<&'a str>,
-    /// What a build may use.
+    /// Resource limits of the build.
     pub limits: BuildLimits,
 }
 
-/// An image that was built.
+/// Result of a successful build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltImage {
-    /// Its id, `sha256:…`.
+    /// Image id of the form `sha256:…`.
     pub id: String,
 }
 
-/// What the engine says, at one step or another, when somebody removed a layer that the build stood on: nobody's Dockerfile is at fault, and
-/// a second build makes the layer anew. An image that a Dockerfile names is never named by its id here.
-const CACHE_PULLED_AWAY: [&str; 2] = ["No such image: sha256:", "unable to find image \"sha256:"];
+/// Error texts of the engine when a layer that the build was based on was removed meanwhile. The Dockerfile is not at fault, and a second build
+/// recreates the layer. An image that a Dockerfile names is never referred to by its id in these texts.
+const LOST_LAYER_ERRORS: [&str; 2] = ["No such image: sha256:", "unable to find image \"sha256:"];
 
 impl Docker {
-    /// Builds an image and sends each line of output to `lines`, waiting while they are not taken; nobody listening
-    /// any more does not stop the build. Dropping the future does: the engine ends a build whose client went away.
+    /// Builds an image and sends each line of output to `lines`, waiting while the channel is full; the build continues if the receiver is gone.
+    /// Dropping the future stops it: the engine ends a build whose client has disconnected.
     #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
     pub async fn build(
         &self,
         request: BuildRequest<'_>,
         lines: mpsc::Sender<Progress>,
     ) -> Result<BuiltImage, BuildError> {
-        checked(CALL, request.tag)?;
-        let context = opened(&request).await?;
-        let engine = limited(self.engine(CALL, STREAM_TIMEOUT).await?, &request.limits);
+        validate_reference(CALL, request.tag)?;
+        let context = open_context(&request).await?;
+        let engine = with_limits(self.engine(CALL, STREAM_TIMEOUT).await?, &request.limits);
 
         let unreadable = Arc::default();
         let dockerfile = context.dockerfile_name();
-        let body = body_try_stream(watched(context.stream(request.committed_at), Arc::clone(&unreadable)));
+        let body = body_try_stream(chunk_stream(context.stream(request.committed_at), Arc::clone(&unreadable)));
         let mut answers = std::pin::pin!(engine.build_image(
             options(&request, &dockerfile),
             Some(credentials(request.credentials)),
@@ -140,12 +140,12 @@ impl Docker {
     }
 }
 
-/// The context of a classic build; what the classic builder would build wrong is refused.
-async fn opened(request: &BuildRequest<'_>) -> Result<Context, BuildError> {
+/// Opens the context of a classic build, and refuses what the classic builder would build incorrectly.
+async fn open_context(request: &BuildRequest<'_>) -> Result<BuildContext, BuildError> {
     let [source, context, dockerfile] = [request.source, request.context, request.dockerfile].map(Path::to_owned);
-    let opened =
-        tokio::task::spawn_blocking(move || Context::open(&source, &context, &dockerfile, Descent::Classic)).await;
-    let context = opened.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, error))??;
+    let context =
+        tokio::task::spawn_blocking(move || BuildContext::open(&source, &context, &dockerfile, Descent::Classic)).await;
+    let context = context.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, error))??;
     let dockerfile = Dockerfile::parse(&context.dockerfile_text());
     let mut needs = dockerfile.needs_buildkit(request.options.target.as_deref(), &request.options.args);
     if !request.options.secrets.is_empty() {
@@ -161,12 +161,12 @@ fn options(request: &BuildRequest<'_>, dockerfile: &Path) -> bollard::query_para
         .dockerfile(&dockerfile.to_string_lossy())
         .t(request.tag)
         .labels(&labels)
-        // Containers of the steps are removed whatever happens: nobody else would.
+        // Containers of the steps are removed in any case: nothing else would remove them.
         .rm(true)
         .forcerm(true)
-        // A base image is what its registry says, not what another build left in the engine under that name or a similar id.
+        // A base image must come from its registry, not from what another build left in the engine under that name or a similar id.
         .pull("true")
-        // The classic builder reuses any layer that claims the same parent and command, also one of an image that another tenant pulled.
+        // The classic builder reuses any layer that claims the same parent and command, also a layer of an image that another tenant pulled.
         .nocache(true);
     let arguments: HashMap<&str, &str> = request
         .own_args
@@ -199,11 +199,11 @@ fn credentials(logins: &Credentials) -> HashMap<String, DockerCredentials> {
     logins.iter().map(|(host, login)| (host.to_owned(), credentials(login))).collect()
 }
 
-/// Puts limits into the request that the library has no field for, or one that is too small (memory ends at 2 GiB).
-fn limited(engine: bollard::Docker, limits: &BuildLimits) -> bollard::Docker {
+/// Adds limits to the request for which the library has no field, or a field that is too small (memory ends at 2 GiB).
+fn with_limits(engine: bollard::Docker, limits: &BuildLimits) -> bollard::Docker {
     let mut more = url::form_urlencoded::Serializer::new(String::new());
     if let Some(bytes) = limits.memory_bytes {
-        // The same number twice: no swap beside the memory.
+        // The same value for both means no swap in addition to the memory.
         more.append_pair("memory", &bytes.to_string()).append_pair("memswap", &bytes.to_string());
     }
     let ulimits: Vec<_> = limits.ulimits.iter().filter_map(|limit| ulimit(limit)).collect();
@@ -228,7 +228,7 @@ fn limited(engine: bollard::Docker, limits: &BuildLimits) -> bollard::Docker {
     })
 }
 
-/// `nofile=1024:2048` as the engine's API has it.
+/// Converts `nofile=1024:2048` to the form of the engine's API.
 fn ulimit(text: &str) -> Option<serde_json::Value> {
     let (name, values) = text.split_once('=')?;
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
@@ -236,9 +236,9 @@ fn ulimit(text: &str) -> Option<serde_json::Value> {
     Some(serde_json::json!({ "Name": name, "Soft": number(soft)?, "Hard": number(hard)? }))
 }
 
-/// The context's pieces as a stream; an error in it is remembered, for the connection reports only that it broke.
-fn watched(
-    pieces: Pieces,
+/// Turns the context's pieces into a stream. An error while reading is stored, because the connection only reports that it broke.
+fn chunk_stream(
+    pieces: TarChunks,
     unreadable: Arc<Mutex<Option<String>>>,
 ) -> impl stream::Stream<Item = std::io::Result<bytes::Bytes>> + Send {
     stream::unfold((pieces, unreadable), |(mut pieces, unreadable)| async {
@@ -250,18 +250,18 @@ fn watched(
     })
 }
 
-/// What the engine has said so far.
+/// Output that the engine has sent so far.
 struct Output {
     log: BuildLog,
-    lines: Lines,
-    /// The instruction that is being carried out, without its number.
+    lines: LineAssembler,
+    /// Instruction that is being executed, without its number.
     instruction: Option<String>,
     id: Option<String>,
 }
 
 impl Output {
     fn new(sender: mpsc::Sender<Progress>, most_bytes: usize) -> Self {
-        Self { log: BuildLog::new(sender, most_bytes), lines: Lines::default(), instruction: None, id: None }
+        Self { log: BuildLog::new(sender, most_bytes), lines: LineAssembler::default(), instruction: None, id: None }
     }
 
     async fn take(&mut self, info: BuildInfo) {
@@ -273,9 +273,9 @@ impl Output {
                 self.line(line).await;
             }
         }
-        // A base image being pulled: its byte counts are of no interest.
+        // Byte counts of a base image pull are noise.
         if let (Some(status), None) = (info.status, info.progress_detail.and_then(|progress| progress.total)) {
-            self.line(plain(&status)).await;
+            self.line(strip_control(&status)).await;
         }
     }
 
@@ -302,23 +302,29 @@ impl Output {
     async fn failure(mut self, error: &EngineError, unreadable: &Mutex<Option<String>>) -> BuildError {
         self.rest().await;
         let message = match error {
-            EngineError::DockerStreamError { error } => plain(error),
-            // A Dockerfile that cannot be parsed is refused before there is any output.
+            EngineError::DockerStreamError { error } => strip_control(error),
+            // An unparsable Dockerfile is refused before there is any output.
             EngineError::DockerResponseServerError { status_code: 400, message } => message.clone(),
-            // The context itself did not fit; the engine has one status for that and for its own troubles.
-            EngineError::DockerResponseServerError { message, .. } if faults::disk_is_full(message) => message.clone(),
+            // The context did not fit on the disk; the engine uses the same status for that and for its internal errors.
+            EngineError::DockerResponseServerError { message, .. } if build_faults::disk_is_full(message) => {
+                message.clone()
+            }
             other => {
                 let unreadable = unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
                 return match unreadable {
                     Some(message) => BuildError::Context(ContextError::Entry(message)),
-                    None => BuildError::Builder(failed(CALL, other)),
+                    None => BuildError::Builder(engine_error(CALL, other)),
                 };
             }
         };
-        if CACHE_PULLED_AWAY.iter().any(|pulled_away| message.contains(pulled_away)) {
+        if LOST_LAYER_ERRORS.iter().any(|pulled_away| message.contains(pulled_away)) {
             return BuildError::Builder(ClientError::new(ErrorKind::Unavailable, CALL, message));
         }
-        let fault = faults::of(self.instruction.as_deref(), None, &message);
-        BuildError::Failed { fault, message: cut(&message, LONGEST_MESSAGE), last_lines: self.log.last_lines(None) }
+        let fault = build_faults::of(self.instruction.as_deref(), None, &message);
+        BuildError::Failed {
+            fault,
+            message: text::cut(&message, MAX_MESSAGE_CHARS),
+            last_lines: self.log.last_lines(None),
+        }
     }
 }

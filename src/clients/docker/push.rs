@@ -1,4 +1,4 @@
-//! Pushing an image to a registry.
+//! Pushes an image to a registry.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,22 +11,21 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 
 use super::{
-    super::{ClientError, ErrorKind, aws::RegistryLogin},
-    Docker, STREAM_TIMEOUT, checked, failed,
-    output::plain,
+    super::{ClientError, ErrorKind, aws::RegistryLogin, build_output::strip_control},
+    Docker, STREAM_TIMEOUT, engine_error, validate_reference,
 };
 use crate::failpoints::reached;
 
 const CALL: &str = "docker push";
 
-/// A change in the state of the image's layers: `Pushed (2 of 5 layers)`, never a count of bytes.
+/// A change in the state of the image's layers: `Pushed (2 of 5 layers)`, never a byte count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushLine {
-    /// What happened to a layer, in the engine's words.
+    /// The layer's new state, in the engine's words.
     pub status: String,
-    /// How many layers are in that state or have passed it this way.
+    /// Number of layers in that state, or past it by way of it.
     pub layers: usize,
-    /// How many layers the image has, as far as the engine has told.
+    /// Number of layers that the engine has reported so far.
     pub of: usize,
 }
 
@@ -36,26 +35,26 @@ impl fmt::Display for PushLine {
     }
 }
 
-/// An image that the registry has now.
+/// Result of a successful push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushedImage {
-    /// Its manifest's digest, `sha256:…`, as the registry answered it.
+    /// Digest of the manifest as reported by the registry, `sha256:…`.
     pub digest: String,
 }
 
-/// Why an image could not be pushed.
+/// Reason why an image was not pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The engine did not answer, or does not have the image (`NotFound`).
     #[error(transparent)]
     Engine(ClientError),
-    /// The registry refused, or the engine could not reach it.
+    /// The registry refused the push, or the engine cannot reach the registry.
     #[error(transparent)]
     Registry(ClientError),
 }
 
 impl Docker {
-    /// Pushes `repository_uri:tag`; safe to repeat, for the registry keeps the layers that it has. Dropping the future stops it.
+    /// Pushes `repository_uri:tag`. Safe to repeat: the registry keeps the layers that it already has. Dropping the future stops the push.
     #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
     pub async fn push(
         &self,
@@ -64,7 +63,9 @@ impl Docker {
         login: &RegistryLogin,
         lines: mpsc::Sender<PushLine>,
     ) -> Result<PushedImage, PushError> {
-        checked(CALL, repository_uri).and_then(|()| checked(CALL, tag)).map_err(PushError::Engine)?;
+        validate_reference(CALL, repository_uri)
+            .and_then(|()| validate_reference(CALL, tag))
+            .map_err(PushError::Engine)?;
         let credentials = DockerCredentials {
             username: Some(login.username.clone()),
             password: Some(login.password.expose_secret().to_owned()),
@@ -80,30 +81,31 @@ impl Docker {
         while let Some(answer) = answers.next().await {
             reached("docker push/under way");
             let info = answer.map_err(|error| match &error {
-                EngineError::DockerStreamError { error } => refused(error),
-                other => PushError::Engine(failed(CALL, other)),
+                EngineError::DockerStreamError { error } => classify_refusal(error),
+                other => PushError::Engine(engine_error(CALL, other)),
             })?;
             digest = digest.or_else(|| info.status.as_deref().and_then(digest_in));
             if let Some(line) = layers.take(&info) {
-                // Nobody listening does not stop the push.
+                // The push continues even if the receiver is gone.
                 let _ = lines.send(line).await;
             }
         }
         reached("docker push/after");
-        let untold = || PushError::Engine(ClientError::new(ErrorKind::Unavailable, CALL, "the engine told no digest"));
-        let digest = digest.ok_or_else(untold)?;
+        let no_digest =
+            || PushError::Engine(ClientError::new(ErrorKind::Unavailable, CALL, "the engine reported no digest"));
+        let digest = digest.ok_or_else(no_digest)?;
         Ok(PushedImage { digest })
     }
 }
 
-/// The engine's last words: `v1: digest: sha256:0af… size: 528`.
+/// Extracts the digest from the engine's final status: `v1: digest: sha256:0af… size: 528`.
 fn digest_in(status: &str) -> Option<String> {
     let digest = status.split_once("digest: ")?.1.split_whitespace().next()?;
     digest.starts_with("sha256:").then(|| digest.to_owned())
 }
 
-/// Counts layers by status. The protocol's library gives no layer ids, but every layer is told `Preparing` once and ends
-/// in exactly one of the final states, so counts tell the same.
+/// Counts layers by status. The client library provides no layer ids, but every layer is reported as `Preparing` once and ends in exactly one of the
+/// final states, so counts carry the same information.
 #[derive(Default)]
 struct Layers {
     seen: BTreeMap<String, usize>,
@@ -111,10 +113,10 @@ struct Layers {
 
 impl Layers {
     fn take(&mut self, info: &PushImageInfo) -> Option<PushLine> {
-        let status = plain(info.status.as_deref()?);
+        let status = strip_control(info.status.as_deref()?);
         let status = status.split(" from ").next()?.trim();
         let passing = matches!(status, "Preparing" | "Waiting");
-        // `Pushing` repeats with every few kilobytes: only its first is a change.
+        // `Pushing` repeats with every few kilobytes: only the first report of it is a change.
         let repeating = status == "Pushing";
         if !passing && !repeating && !matches!(status, "Pushed" | "Layer already exists" | "Mounted") {
             return None;
@@ -126,17 +128,17 @@ impl Layers {
         *count += 1;
         let layers = *count;
         let of = self.seen.get("Preparing").copied().unwrap_or_default().max(layers);
-        // All layers are prepared in one breath: not worth a line each.
+        // All layers are prepared in quick succession: one line for all is enough.
         (!passing || layers == 1 && status == "Preparing").then(|| PushLine { status: status.to_owned(), layers, of })
     }
 }
 
-/// A refusal inside the stream: the engine passes the registry's words on without their status, so that only the text says what it is.
+/// Classifies an error inside the stream. The engine passes on the registry's message without its status, so only the text distinguishes errors.
 ///
-/// A text that is not known counts as passing: a push is safe to repeat, and connections refused or reset, answers of 5xx and uploads
-/// that the registry lost come in many words. What is final needs a reason to be.
-fn refused(text: &str) -> PushError {
-    const ABSENT: [&str; 2] = ["no such image", "does not exist locally"];
+/// An unknown text counts as temporary: a push is safe to repeat, and refused or reset connections, 5xx responses and uploads that the registry lost
+/// have many different texts. Only known texts are final.
+fn classify_refusal(text: &str) -> PushError {
+    const IMAGE_MISSING: [&str; 2] = ["no such image", "does not exist locally"];
     const THROTTLED: [&str; 4] = ["toomanyrequests", "too many requests", "rate exceeded", "throttl"];
     const CONFLICT: [&str; 2] = ["immutable", "cannot be overwritten"];
     const DENIED: [&str; 8] = [
@@ -149,7 +151,7 @@ fn refused(text: &str) -> PushError {
         "authorization failed",
         "forbidden",
     ];
-    // Of the repository; a `404` for a layer is an upload that the registry has lost.
+    // Concerns the repository; a `404` for a layer means that the registry has lost the upload.
     const NOT_FOUND: [&str; 4] = ["name unknown", "name_unknown", "repository name not known", "repository with name"];
     const INVALID: [&str; 4] = [
         "http response to https client",
@@ -159,8 +161,8 @@ fn refused(text: &str) -> PushError {
     ];
     let lower = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let error = |kind| ClientError::new(kind, CALL, plain(text));
-    if says(&ABSENT) {
+    let error = |kind| ClientError::new(kind, CALL, strip_control(text));
+    if says(&IMAGE_MISSING) {
         return PushError::Engine(error(ErrorKind::NotFound));
     }
     PushError::Registry(error(if says(&THROTTLED) {
@@ -183,14 +185,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digest_is_read_from_the_last_words() {
+    fn extracts_digest_from_final_status() {
         assert_eq!(digest_in("v1: digest: sha256:0af1 size: 528").as_deref(), Some("sha256:0af1"));
         assert_eq!(digest_in("Pushed"), None);
         assert_eq!(digest_in("v1: digest: nonsense"), None);
     }
 
     #[test]
-    fn changes_of_layers_are_told_and_byte_counts_are_not() {
+    fn reports_layer_changes_without_byte_counts() {
         let mut layers = Layers::default();
         let statuses = [
             "The push refers to repository [x]",
@@ -204,7 +206,7 @@ mod tests {
             "Pushed",
             "v1: digest: sha256:0 size: 1",
         ];
-        let told: Vec<String> = statuses
+        let lines: Vec<String> = statuses
             .iter()
             .filter_map(|status| layers.take(&PushImageInfo { status: Some((*status).into()), ..Default::default() }))
             .map(|line| line.to_string())
@@ -215,11 +217,11 @@ mod tests {
             "Layer already exists (1 of 2 layers)",
             "Pushed (1 of 2 layers)",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(lines, expected);
     }
 
     #[test]
-    fn a_refusal_is_understood_by_its_text() {
+    fn classifies_errors_by_text() {
         for (text, kind) in [
             ("no basic auth credentials", ErrorKind::Denied),
             ("denied: Your authorization token has expired. Reauthenticate and try again.", ErrorKind::Denied),
@@ -247,11 +249,11 @@ mod tests {
             ),
             ("blob upload unknown: blob upload unknown to registry", ErrorKind::Unavailable),
             ("manifest blob unknown: blob unknown to registry", ErrorKind::Unavailable),
-            ("some words that nobody has read before", ErrorKind::Unavailable),
+            ("an unknown text", ErrorKind::Unavailable),
             ("http: server gave HTTP response to HTTPS client", ErrorKind::Invalid),
             ("x509: certificate signed by unknown authority", ErrorKind::Invalid),
         ] {
-            match refused(text) {
+            match classify_refusal(text) {
                 PushError::Registry(error) => assert_eq!(error.kind, kind, "{text}"),
                 PushError::Engine(error) => panic!("{text}: {error}"),
             }
@@ -259,8 +261,8 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_the_engine_does_not_have_is_not_the_registrys_fault() {
+    fn missing_local_image_is_an_engine_error() {
         let text = "An image does not exist locally with the tag: 127.0.0.1:1/acme-shop";
-        assert!(matches!(refused(text), PushError::Engine(error) if error.kind == ErrorKind::NotFound));
+        assert!(matches!(classify_refusal(text), PushError::Engine(error) if error.kind == ErrorKind::NotFound));
     }
 }

@@ -1,5 +1,5 @@
-//! A commit's tree on disk: the bytes and modes of the commit, whatever this machine's umask and git configuration are. Attributes are not
-//! applied (docs/decisions/0036-sources-in-a-child.md).
+//! Writes a commit's tree to disk with the bytes and modes of the commit, regardless of this machine's umask and git configuration. Attributes are
+//! not applied (docs/decisions/0036-sources-in-a-child.md).
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
@@ -12,9 +12,9 @@ use git2::{Odb, Oid, Repository};
 
 use super::GitError;
 use super::GitErrorKind::TreeRefused;
-use super::tree::{EXECUTABLE, LINK, SUBMODULE, TREE, shown};
+use super::tree::{EXECUTABLE, LINK, SUBMODULE, TREE, display_path};
 
-/// Writes the tree `root`, which was inspected, into the new folder `into`, which is for this user alone. The process has no umask.
+/// Writes the inspected tree `root` into the new folder `into`, which is accessible to this user only. The process must have no umask.
 pub(super) fn write(repository: &Repository, root: Oid, into: &Path) -> Result<(), GitError> {
     let failed = |error: git2::Error| GitError::of_objects(&error);
     let objects = repository.odb().map_err(failed)?;
@@ -45,7 +45,7 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), GitError> {
 
 fn make_file(objects: &Odb<'_>, id: Oid, path: &Path, mode: u32) -> Result<(), GitError> {
     let blob = objects.read(id).map_err(|error| GitError::of_objects(&error))?;
-    // Never through something that is there already.
+    // `create_new` never writes through an existing entry.
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     file.and_then(|mut file| file.write_all(blob.data())).map_err(|error| GitError::of_file(&error))
 }
@@ -54,10 +54,10 @@ fn make_link(objects: &Odb<'_>, id: Oid, path: &Path) -> Result<(), GitError> {
     let target = objects.read(id).map_err(|error| GitError::of_objects(&error))?;
     let target = OsStr::from_bytes(target.data());
     symlink(target, path).map_err(|error| match error.kind() {
-        // An empty target, or one with a NUL byte.
+        // Raised for an empty target, or a target with a NUL byte.
         std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidFilename => {
-            let name = shown(path.as_os_str().as_bytes());
-            GitError::new(TreeRefused, format!("the link {name} has a target that cannot be one"))
+            let name = display_path(path.as_os_str().as_bytes());
+            GitError::new(TreeRefused, format!("the link {name} has an invalid target"))
         }
         _ => GitError::of_file(&error),
     })

@@ -1,4 +1,4 @@
-//! The fetching process itself: `panda fetch-source`, started by a server inside an empty folder of its own.
+//! The fetching process `panda fetch-source`, started by a server inside a dedicated empty folder.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,17 +10,17 @@ use url::Url;
 use super::http::Remote;
 use super::limits::{ProcessLimits, end_with};
 use super::pack::Pack;
-use super::wire::{Answer, LONGEST_REQUEST, RequestIn, TREE};
+use super::wire::{FetchAnswer, IncomingRequest, MAX_REQUEST_BYTES, TREE};
 use super::{Fetched, GitError, GitErrorKind, checkout, protocol, tree};
 use crate::bounded;
 use crate::domain::mask::Mask;
 
-/// Longest chain of annotated tags that is followed.
-const MOST_TAGS: usize = 8;
+/// Maximum length of a chain of annotated tags.
+const MAX_TAG_CHAIN: usize = 8;
 
-/// Serves the one request that standard input holds; the answer goes to standard output. Whether it could be written.
+/// Serves the single request on standard input and writes the answer to standard output. Fails if the answer cannot be written.
 pub fn run(limits: &ProcessLimits) -> std::io::Result<()> {
-    let answer = limits.apply().and_then(|()| serve()).map_or_else(Answer::Error, Answer::Ok);
+    let answer = limits.apply().and_then(|()| serve()).map_or_else(FetchAnswer::Error, FetchAnswer::Ok);
     let mut out = std::io::stdout().lock();
     serde_json::to_writer(&mut out, &answer)?;
     out.flush()
@@ -28,21 +28,21 @@ pub fn run(limits: &ProcessLimits) -> std::io::Result<()> {
 
 fn serve() -> Result<Fetched, GitError> {
     let unreadable = |error: &dyn std::fmt::Display| GitError::invalid(format!("the request is not readable: {error}"));
-    let text = bounded::all(std::io::stdin().lock(), LONGEST_REQUEST).map_err(|error| unreadable(&error))?;
-    let request: RequestIn = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
+    let text = bounded::all(std::io::stdin().lock(), MAX_REQUEST_BYTES).map_err(|error| unreadable(&error))?;
+    let request: IncomingRequest = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
     end_with(request.parent)?;
-    // The indexer has made the hashes; making them again with each read costs as much as the rest.
+    // The indexer has verified the hashes already; verifying them on each read would double the cost.
     git2::opts::strict_hash_verification(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(GitError::unavailable)?;
     runtime.block_on(fetch(&request)).map_err(|mut error| {
-        // A server's words may repeat what it was sent.
+        // The server's message may repeat the token that it received.
         Mask::of(&request.token).string(&mut error.message);
         error
     })
 }
 
-async fn fetch(request: &RequestIn) -> Result<Fetched, GitError> {
+async fn fetch(request: &IncomingRequest) -> Result<Fetched, GitError> {
     let limits = request.limits;
     let mut pack = Pack::new(limits)?;
     let url = Url::parse(&request.url).map_err(GitError::invalid)?;
@@ -57,23 +57,23 @@ async fn fetch(request: &RequestIn) -> Result<Fetched, GitError> {
     let left_out = tree::inspect(&repository, commit.tree_id(), &limits)?;
     checkout::write(&repository, commit.tree_id(), Path::new(TREE))?;
     let committed_at = DateTime::from_timestamp(commit.time().seconds(), 0)
-        .ok_or_else(|| GitError::invalid("the commit's time is on no calendar"))?;
+        .ok_or_else(|| GitError::invalid("the commit's time is outside the calendar's range"))?;
     Ok(Fetched { commit_sha: commit.id().to_string(), committed_at, left_out })
 }
 
-/// The commit that `id` is, or that the annotated tag `id` leads to.
+/// Returns the commit `id`, or the commit that the annotated tag `id` leads to.
 fn commit<'a>(repository: &'a Repository, id: &str) -> Result<Commit<'a>, GitError> {
     let failed = |error: git2::Error| match error.code() {
         git2::ErrorCode::NotFound => GitError::invalid("the git server did not send the commit"),
         _ => GitError::of_objects(&error),
     };
     let mut id = git2::Oid::from_str(id).map_err(failed)?;
-    for _ in 0..MOST_TAGS {
+    for _ in 0..MAX_TAG_CHAIN {
         let object = repository.find_object(id, None).map_err(failed)?;
         match object.kind() {
             Some(ObjectType::Commit) => return repository.find_commit(id).map_err(failed),
             Some(ObjectType::Tag) => id = object.peel_to_tag().map_err(failed)?.target_id(),
-            // A tag may name a file or a folder.
+            // A tag may also refer to a file or a folder.
             _ => return Err(GitError::new(GitErrorKind::CommitNotFound, "no commit")),
         }
     }

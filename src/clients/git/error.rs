@@ -1,16 +1,15 @@
-//! Why a fetch failed, as a kind that steps act on.
+//! Errors of a fetch, with a kind on which steps base their decision.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::CALL;
-use crate::clients::{
-    ClientError, ErrorKind,
-    error::{LONGEST_MESSAGE, cut},
-};
+use crate::clients::error::MAX_MESSAGE_CHARS;
+use crate::clients::{ClientError, ErrorKind};
+use crate::domain::text;
 
-/// Why a fetch failed.
+/// Classification of a failed fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GitErrorKind {
@@ -18,59 +17,59 @@ pub enum GitErrorKind {
     BranchNotFound,
     /// The repository has no such tag.
     TagNotFound,
-    /// The server has no such commit, or does not give commits by id.
+    /// The server does not have the commit, or does not serve commits by id.
     CommitNotFound,
-    /// No such repository, or the token may not see it.
+    /// The repository does not exist, or the token may not see it.
     RepositoryNotFound,
-    /// The token is missing, refused or lacks a right.
+    /// The token is missing, refused or lacks a permission.
     AccessDenied,
-    /// A limit was reached: bytes, files, one file, memory or processor time.
+    /// A limit was exceeded: total bytes, number of files, size of one file, memory or CPU time.
     TooLarge,
-    /// The commit holds something that must not be written to disk.
+    /// The commit contains an entry that must not be written to disk.
     TreeRefused,
     /// The server redirects to another server.
     Redirected,
-    /// The server asks to slow down.
+    /// The server rejects further requests for now.
     Throttled,
-    /// The target folder is in use.
+    /// The destination folder is in use.
     Conflict,
-    /// The caller stopped the fetch.
+    /// The caller cancelled the fetch.
     Cancelled,
-    /// The server, the network or this machine failed: worth another try.
+    /// The server, the network or this machine failed: a retry may succeed.
     Unavailable,
-    /// The request, or the server's answer to it, can never succeed as it is.
+    /// Repeating the same request can never succeed, or the server's answer is invalid.
     Invalid,
 }
 
 impl GitErrorKind {
-    /// The kind of an HTTP status; `limited` when the answer says that a limit of calls is reached.
+    /// Classifies an HTTP status; `limited` is set when the response reports a rate limit.
     pub(super) fn of_status(status: u16, limited: bool) -> Self {
         match status {
             429 => Self::Throttled,
             403 if limited => Self::Throttled,
             401 | 403 | 451 => Self::AccessDenied,
             404 | 410 => Self::RepositoryNotFound,
-            // 407: the proxy wants credentials, which an operator can give without a new deployment.
+            // 407: the proxy requires credentials, which an operator can supply without a new deployment.
             407 | 408 | 500..=599 => Self::Unavailable,
             _ => Self::Invalid,
         }
     }
 }
 
-/// A failed fetch.
+/// A failed fetch, with its classification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Deserialize, Serialize)]
 #[error("{message}")]
 pub struct GitError {
-    /// Why.
+    /// Decides whether the fetch is repeated.
     pub kind: GitErrorKind,
-    /// The reason in words, at most 1,000 characters.
+    /// Description of the failure, at most 1,000 characters.
     pub message: String,
 }
 
 impl GitError {
-    /// An error of `kind`; a longer message is cut.
+    /// Creates an error of `kind`; a longer message is truncated.
     pub fn new(kind: GitErrorKind, message: impl fmt::Display) -> Self {
-        Self { kind, message: cut(&message.to_string(), LONGEST_MESSAGE) }
+        Self { kind, message: text::cut(&message.to_string(), MAX_MESSAGE_CHARS) }
     }
 
     pub(super) fn invalid(message: impl fmt::Display) -> Self {
@@ -85,7 +84,7 @@ impl GitError {
         Self::new(GitErrorKind::TooLarge, message)
     }
 
-    /// An error of libgit2, which is used for objects and packs only: what it refuses is the server's data.
+    /// Converts an error of libgit2, which only handles objects and packs: anything that it refuses is data from the server.
     pub(super) fn of_objects(error: &git2::Error) -> Self {
         match error.class() {
             git2::ErrorClass::NoMemory => Self::too_large(OUT_OF_MEMORY),
@@ -94,7 +93,7 @@ impl GitError {
         }
     }
 
-    /// A file that cannot be written.
+    /// Converts an error from writing a file.
     pub(super) fn of_file(error: &std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::FileTooLarge => {
@@ -106,7 +105,7 @@ impl GitError {
     }
 }
 
-/// The message for a fetch that reached its limit of memory.
+/// Message for a fetch that exceeded its memory limit.
 pub(super) const OUT_OF_MEMORY: &str =
     "unpacking the repository takes more memory than a fetch may use, which follows from PANDA_SOURCE_MAX_FILE_BYTES";
 

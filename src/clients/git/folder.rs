@@ -1,4 +1,4 @@
-//! The hidden folder beside the workspace in which a fetch happens.
+//! Hidden folder beside the workspace in which a fetch runs.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -9,14 +9,14 @@ use tempfile::TempDir;
 use super::wire::{HOME, TREE};
 use super::{GitError, GitErrorKind};
 
-/// The folder; dropping it removes it, on another thread where there is one.
+/// Owner of the folder; dropping it removes the folder, on a blocking thread if there is a runtime.
 pub(super) struct Folder {
     folder: Option<TempDir>,
     path: PathBuf,
 }
 
 impl Folder {
-    /// An empty folder beside `into`; what earlier fetches left there is removed.
+    /// Creates an empty folder beside `into`, and removes remains of earlier fetches there.
     pub(super) async fn prepare(into: &Path) -> Result<Self, GitError> {
         let into = into.to_owned();
         let prepared = tokio::task::spawn_blocking(move || prepare(&into)).await;
@@ -28,15 +28,15 @@ impl Folder {
         &self.path
     }
 
-    /// Moves the fetched tree to `into`. Over an empty folder rename is atomic too; over anything else it fails.
-    pub(super) fn place(&self, into: &Path) -> Result<(), GitError> {
-        fs::rename(self.path.join(TREE), into).map_err(|error| unusable(into, &error))
+    /// Moves the fetched tree to `into`. The rename is atomic, also over an empty folder; it fails if anything else is there.
+    pub(super) fn move_to(&self, into: &Path) -> Result<(), GitError> {
+        fs::rename(self.path.join(TREE), into).map_err(|error| folder_error(into, &error))
     }
 
-    /// Removes it, with all that is in it.
+    /// Removes the folder with its content.
     pub(super) async fn remove(mut self) {
         if let Some(folder) = self.folder.take() {
-            // What stays is removed by the next fetch to the same place.
+            // Remains are removed by the next fetch to the same destination.
             let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
         }
     }
@@ -45,26 +45,26 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let Some(folder) = self.folder.take() else { return };
-        // A tree of 200,000 files is not removed on a thread that others wait for.
+        // Removing a tree of 200,000 files would block a thread on which other tasks wait.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(move || drop(folder));
         }
     }
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> GitError {
+fn folder_error(path: &Path, error: &std::io::Error) -> GitError {
     GitError::unavailable(format!("{}: {error}", path.display()))
 }
 
-/// Makes `folder` when it is not there, for this user alone: sources are not everybody's on the machine. One that is another user's is
-/// refused, root's excepted: the owner of a folder in /tmp may put something else in the place of what we write into it.
+/// Creates `folder` if it does not exist, accessible to this user only: other users of the machine must not read sources. A folder of another user is
+/// refused, except root's: the owner of a folder in /tmp could replace files that Panda writes into it.
 fn private_folder(folder: &Path) -> Result<(), GitError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    let owner = made.and_then(|()| fs::metadata(folder)).map_err(|error| unusable(folder, &error))?.uid();
+    let owner = made.and_then(|()| fs::metadata(folder)).map_err(|error| folder_error(folder, &error))?.uid();
     if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
         let folder = folder.display();
         return Err(GitError::invalid(format!(
-            "{folder} belongs to another user: give a folder of your own (PANDA_WORKSPACE_DIR)"
+            "{folder} belongs to another user: set PANDA_WORKSPACE_DIR to a folder of this user"
         )));
     }
     Ok(())
@@ -80,15 +80,15 @@ fn prepare(into: &Path) -> Result<TempDir, GitError> {
         return Err(GitError::new(GitErrorKind::Conflict, message));
     }
     let prefix = format!(".{}.fetch-", name.to_string_lossy());
-    for entry in fs::read_dir(parent).map_err(|error| unusable(parent, &error))?.flatten() {
+    for entry in fs::read_dir(parent).map_err(|error| folder_error(parent, &error))?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            // Left by a crash, or by a fetch that was cancelled: nobody will use it.
+            // Left by a crash or a cancelled fetch: nothing will use it.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
     let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
-    let folder = folder.map_err(|error| unusable(parent, &error))?;
+    let folder = folder.map_err(|error| folder_error(parent, &error))?;
     let home = fs::DirBuilder::new().mode(0o700).create(folder.path().join(HOME));
-    home.map_err(|error| unusable(folder.path(), &error))?;
+    home.map_err(|error| folder_error(folder.path(), &error))?;
     Ok(folder)
 }

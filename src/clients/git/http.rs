@@ -1,4 +1,4 @@
-//! Git's smart HTTP: requests to one repository, answers as packets through limits.
+//! Git's smart HTTP protocol: requests to one repository, with size limits on the responses.
 
 use std::net::ToSocketAddrs as _;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use url::Url;
 
 use super::pkt::{Decoder, Packet};
 use super::{GitError, GitErrorKind, tree};
-use crate::bounded::{BodyError, Pieces};
-use crate::clients::error::chain;
+use crate::bounded::{BodyChunks, BodyError};
+use crate::domain::text::chain;
 
-/// GitHub (and most others) take a token as this user's password; the name itself is not checked.
+/// User name for token authentication: GitHub (and most other servers) expect the token as the password, and do not check the name.
 const TOKEN_USER: &str = "x-access-token";
-/// Servers know a git client by this beginning.
+/// Servers recognise a git client by this prefix.
 const USER_AGENT: &str = concat!("git/2.0 (panda ", env!("CARGO_PKG_VERSION"), ")");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest silence of a server, which sends a sign of life every five seconds while it packs.
+/// Maximum silence of a server, which sends a keep-alive every five seconds while it packs.
 const READ_TIMEOUT: Duration = Duration::from_mins(2);
-/// A renamed repository is one redirect.
-const REDIRECTS: usize = 3;
+/// A renamed repository takes one redirect.
+const MAX_REDIRECTS: usize = 3;
 const ADVERTISEMENT: &str = "/info/refs";
 
-/// One repository on a git server.
+/// A repository on a git server.
 pub(super) struct Remote<'a> {
     http: Client,
     url: Url,
@@ -43,35 +43,38 @@ impl<'a> Remote<'a> {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .dns_resolver(std::sync::Arc::new(OnThisThread));
-        // Plain HTTP is for this machine alone, which a proxy cannot reach; it would see the token. Nor does it need certificates, which
-        // are slow to read and may not be there.
+        // Plain HTTP is allowed for this machine only, which a proxy cannot reach; a proxy would also see the token. Nor are certificates needed,
+        // which are slow to read and may not exist.
         let http = if url.scheme() == "http" { http.no_proxy().tls_certs_only([]) } else { http };
         let http = http.build().map_err(|error| GitError::invalid(chain(&error)))?;
         Ok(Self { http, url, token, max_bytes, received: 0 })
     }
 
-    /// The server's advertisement, at most `limit` bytes of it. A redirect on the same server moves the repository's address.
-    pub(super) async fn advertisement(&mut self, limit: usize) -> Result<Answer<'_>, GitError> {
-        for _ in 0..=REDIRECTS {
-            let mut url = below(&self.url, ADVERTISEMENT);
+    /// Fetches the server's advertisement, at most `limit` bytes. A redirect on the same server changes the repository's address.
+    pub(super) async fn advertisement(&mut self, limit: usize) -> Result<PacketReader<'_>, GitError> {
+        for _ in 0..=MAX_REDIRECTS {
+            let mut url = join_path(&self.url, ADVERTISEMENT);
             url.set_query(Some("service=git-upload-pack"));
             let answer = self.send(self.http.get(url.clone())).await?;
             if answer.status().is_redirection() {
-                self.url = moved(&url, &answer)?;
+                self.url = redirected_url(&url, &answer)?;
                 continue;
             }
             return self.packets(answer, "application/x-git-upload-pack-advertisement", limit);
         }
-        Err(GitError::new(GitErrorKind::Redirected, "the git server redirects without end"))
+        Err(GitError::new(
+            GitErrorKind::Redirected,
+            format!("the git server redirects more than {MAX_REDIRECTS} times"),
+        ))
     }
 
-    /// The answer to `request`, at most `limit` bytes of it.
-    pub(super) async fn upload_pack(&mut self, request: String, limit: usize) -> Result<Answer<'_>, GitError> {
-        let post = self.http.post(below(&self.url, "/git-upload-pack"));
+    /// Sends `request` and returns the response, limited to `limit` bytes.
+    pub(super) async fn upload_pack(&mut self, request: String, limit: usize) -> Result<PacketReader<'_>, GitError> {
+        let post = self.http.post(join_path(&self.url, "/git-upload-pack"));
         let post = post.header(CONTENT_TYPE, "application/x-git-upload-pack-request").body(request);
         let answer = self.send(post.header(ACCEPT, "application/x-git-upload-pack-result")).await?;
         if answer.status().is_redirection() {
-            return Err(GitError::new(GitErrorKind::Redirected, "the git server redirects a fetch on its way"));
+            return Err(GitError::new(GitErrorKind::Redirected, "the git server redirects in the middle of a fetch"));
         }
         self.packets(answer, "application/x-git-upload-pack-result", limit)
     }
@@ -81,30 +84,30 @@ impl<'a> Remote<'a> {
             Some(token) => request.basic_auth(TOKEN_USER, Some(token.expose_secret())),
             None => request,
         };
-        let answer = request.header("git-protocol", "version=2").send().await.map_err(unreachable)?;
+        let answer = request.header("git-protocol", "version=2").send().await.map_err(connection_error)?;
         let status = answer.status();
         if status.is_success() || status.is_redirection() {
             return Ok(answer);
         }
-        // What else it says is not read: it may have no end.
+        // The rest of the response is not read: it may be endless.
         let kind = GitErrorKind::of_status(status.as_u16(), answer.headers().contains_key(RETRY_AFTER));
         Err(GitError::new(
             kind,
             match (status.as_u16(), self.token) {
-                (401, None) => "the repository asks for a token, and there is none".to_owned(),
+                (401, None) => "the repository requires a token, and the connection has none".to_owned(),
                 (401, Some(_)) => "the repository refuses the token".to_owned(),
                 (code, _) => format!("the git server answered with status {code}"),
             },
         ))
     }
 
-    fn packets(&mut self, answer: Response, media_type: &str, limit: usize) -> Result<Answer<'_>, GitError> {
+    fn packets(&mut self, answer: Response, media_type: &str, limit: usize) -> Result<PacketReader<'_>, GitError> {
         let given = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if given.split(';').next().unwrap_or_default().trim() != media_type {
             return Err(GitError::invalid("the server at this address does not speak git's smart HTTP protocol"));
         }
-        Ok(Answer {
-            pieces: Pieces::of(answer),
+        Ok(PacketReader {
+            pieces: BodyChunks::of(answer),
             decoder: Decoder::default(),
             left: limit,
             received: &mut self.received,
@@ -113,25 +116,25 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// An answer, read packet by packet.
-pub(super) struct Answer<'a> {
-    pieces: Pieces,
+/// A response, read packet by packet.
+pub(super) struct PacketReader<'a> {
+    pieces: BodyChunks,
     decoder: Decoder,
-    /// Bytes that this answer may still have.
+    /// Bytes that this response may still contain.
     left: usize,
-    /// Bytes of all answers so far.
+    /// Bytes of all responses so far.
     received: &'a mut usize,
     max_bytes: usize,
 }
 
-impl Answer<'_> {
-    /// The next packet; none at the end.
+impl PacketReader<'_> {
+    /// Reads the next packet; `None` at the end of the response.
     pub(super) async fn next(&mut self) -> Result<Option<Packet>, GitError> {
         loop {
             if let Some(packet) = self.decoder.next().map_err(GitError::invalid)? {
                 return Ok(Some(packet));
             }
-            let Some(piece) = self.pieces.next(usize::MAX).await.map_err(broken)? else {
+            let Some(piece) = self.pieces.next(usize::MAX).await.map_err(body_error)? else {
                 let is_whole = self.decoder.is_empty();
                 return if is_whole {
                     Ok(None)
@@ -143,21 +146,22 @@ impl Answer<'_> {
             if *self.received > self.max_bytes {
                 return Err(GitError::too_large(tree::too_large(self.max_bytes)));
             }
-            self.left = self.left.checked_sub(piece.len()).ok_or_else(|| {
-                GitError::too_large("the git server's list of branches and tags is too long to be one")
-            })?;
+            self.left = self
+                .left
+                .checked_sub(piece.len())
+                .ok_or_else(|| GitError::too_large("the git server's list of branches and tags is too long"))?;
             self.decoder.push(&piece);
         }
     }
 
-    /// The next packet, which the protocol wants here.
+    /// Reads the next packet; the end of the response is an error here.
     pub(super) async fn expect(&mut self) -> Result<Packet, GitError> {
         self.next().await?.ok_or_else(|| GitError::unavailable("the git server's answer broke off"))
     }
 }
 
-/// `path` below the repository's address.
-fn below(repository: &Url, path: &str) -> Url {
+/// Appends `path` to the repository's address.
+fn join_path(repository: &Url, path: &str) -> Url {
     let mut url = repository.clone();
     url.set_path(&format!("{}{path}", repository.path().trim_end_matches('/')));
     url.set_query(None);
@@ -165,35 +169,36 @@ fn below(repository: &Url, path: &str) -> Url {
     url
 }
 
-/// The repository's address after a redirect from `from`: on the same scheme, host and port, or the token would go to somebody else.
-fn moved(from: &Url, answer: &Response) -> Result<Url, GitError> {
+/// Returns the repository's address after a redirect from `from`. Scheme, host and port must stay the same: otherwise another server would receive
+/// the token.
+fn redirected_url(from: &Url, answer: &Response) -> Result<Url, GitError> {
     let refused = |what: &str| Err(GitError::new(GitErrorKind::Redirected, what));
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let Some(to) = location.and_then(|location| from.join(location).ok()) else {
-        return refused("the git server redirects to no address");
+        return refused("the git server redirects without an address");
     };
     if to.origin() != from.origin() {
-        return refused("the git server redirects to another host or port: give the repository's own address");
+        return refused("the git server redirects to another host or port: use the repository's current address");
     }
     match to.path().strip_suffix(ADVERTISEMENT) {
         Some(path) => {
             let mut repository = to.clone();
             repository.set_path(path);
-            Ok(below(&repository, ""))
+            Ok(join_path(&repository, ""))
         }
-        None => refused("the git server redirects to an address that is no repository"),
+        None => refused("the git server redirects to an address that is not a repository"),
     }
 }
 
-fn broken(error: BodyError) -> GitError {
+fn body_error(error: BodyError) -> GitError {
     match error {
-        BodyError::Broken(error) => unreachable(error),
+        BodyError::Broken(error) => connection_error(error),
         error @ BodyError::TooLong(_) => GitError::too_large(error.to_string()),
     }
 }
 
-/// No connection, or one that broke: only a certificate that does not fit is not mended by time.
-fn unreachable(error: reqwest::Error) -> GitError {
+/// Classifies a connection that failed or broke: only an untrusted certificate is permanent.
+fn connection_error(error: reqwest::Error) -> GitError {
     let error = error.without_url();
     let text = chain(&error);
     if is_about_certificates(&error) { GitError::invalid(text) } else { GitError::unavailable(text) }
@@ -203,7 +208,7 @@ fn is_about_certificates(error: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return matches!(error, rustls::Error::InvalidCertificate(_));
     }
-    // An I/O error hides the one that it carries: its source is that one's source.
+    // The source of an I/O error skips the error that it wraps, so the wrapped error is checked separately.
     let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     match carried {
         Some(carried) => is_about_certificates(carried),
@@ -211,12 +216,12 @@ fn is_about_certificates(error: &(dyn std::error::Error + 'static)) -> bool {
     }
 }
 
-/// Looks names up on this thread: the process may have no other, and does nothing else meanwhile.
+/// Resolves names on the current thread: the process may have no other threads, and does nothing else meanwhile.
 struct OnThisThread;
 
 impl Resolve for OnThisThread {
     fn resolve(&self, name: Name) -> Resolving {
-        // The port is put in by the client.
+        // The HTTP client fills in the port.
         let found = (name.as_str(), 0).to_socket_addrs();
         Box::pin(std::future::ready(
             found.map(|found| Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs).map_err(Into::into),

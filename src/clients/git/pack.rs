@@ -1,5 +1,4 @@
-//! The received pack, indexed while it arrives, and the objects in it. Nothing here reads git's configuration: there is no repository, only
-//! a folder of objects.
+//! Indexes a pack while it arrives, and gives access to its objects. No git configuration is read: there is no repository, only a folder of objects.
 
 use std::cell::Cell;
 use std::fs;
@@ -12,10 +11,10 @@ use git2::{Indexer, Odb, Repository};
 use super::wire::OBJECTS;
 use super::{GitError, GitLimits, tree};
 
-/// The indexer unpacks the object that it is in again with each piece: large pieces keep that from being felt.
-const PIECE: usize = 8 << 20;
+/// The indexer decompresses the current object again from its start for each piece: large pieces make that cost negligible.
+const CHUNK_BYTES: usize = 8 << 20;
 
-/// Where a pack goes while it is received.
+/// Receives and indexes a pack.
 pub(super) struct Pack {
     writer: BufWriter<Indexer<'static>>,
     too_many: Rc<Cell<bool>>,
@@ -27,23 +26,23 @@ impl Pack {
         let folder = Path::new(OBJECTS).join("pack");
         fs::create_dir_all(&folder).map_err(|error| GitError::of_file(&error))?;
         let mut indexer = Indexer::new(None, &folder, 0, false).map_err(|error| GitError::of_objects(&error))?;
-        // One commit's objects are its files and folders; a pack that announces far more is not this repository's.
-        let most = limits.max_files.saturating_mul(2).saturating_add(10);
+        // The objects of one commit are its files and folders; a pack that announces far more does not belong to this commit.
+        let max = limits.max_files.saturating_mul(2).saturating_add(10);
         let too_many = Rc::new(Cell::new(false));
         let seen = Rc::clone(&too_many);
         indexer.progress(move |progress| {
-            seen.set(progress.total_objects() > most);
+            seen.set(progress.total_objects() > max);
             !seen.get()
         });
-        Ok(Self { writer: BufWriter::with_capacity(PIECE, indexer), too_many, limits })
+        Ok(Self { writer: BufWriter::with_capacity(CHUNK_BYTES, indexer), too_many, limits })
     }
 
-    /// The error in place of one that came from stopping the indexer.
+    /// Replaces an error that was caused by stopping the indexer with the reason for stopping it.
     pub(super) fn explain(&self, error: GitError) -> GitError {
         if self.too_many.get() { GitError::too_large(tree::too_many(self.limits.max_files)) } else { error }
     }
 
-    /// All objects, once the whole pack was written.
+    /// Completes the index and opens the objects, after the whole pack was written.
     pub(super) fn finish(mut self) -> Result<Repository, GitError> {
         let flushed = self.writer.flush().map_err(|error| super::protocol::of_pack(&error));
         flushed.map_err(|error| self.explain(error))?;

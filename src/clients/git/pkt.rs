@@ -1,31 +1,31 @@
-//! Git's packets ("pkt-lines"): four hexadecimal digits of length, then the content.
+//! Git's packets ("pkt-lines"): four hexadecimal digits of length, followed by the content.
 
 use std::fmt::Write as _;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-/// Longest packet that git allows, its length included.
-const LONGEST: usize = 65_520;
+/// Maximum length of a packet in git's protocol, length digits included.
+const MAX_PACKET_BYTES: usize = 65_520;
 
-/// A packet.
+/// One packet of git's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Packet {
-    /// `0000`: the end of a message.
+    /// `0000`: end of a message.
     Flush,
-    /// `0001`: the end of a section.
+    /// `0001`: end of a section.
     Delimiter,
-    /// `0002`: the end of an answer over a connection that carries several.
+    /// `0002`: end of a response on a connection that carries several.
     End,
-    /// Content.
+    /// Content without its length digits.
     Data(Bytes),
 }
 
-/// Bytes that are no packets.
+/// Bytes that do not form valid packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is not in git's protocol")]
 pub(super) struct NotAPacket;
 
-/// Cuts a stream of bytes into packets. Holds one incomplete packet at most, as long as its user takes all packets after each piece.
+/// Splits a byte stream into packets. Buffers at most one incomplete packet, as long as the caller takes all packets after each piece.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     buffer: BytesMut,
@@ -36,7 +36,7 @@ impl Decoder {
         self.buffer.extend_from_slice(piece);
     }
 
-    /// The next packet; none while it is incomplete.
+    /// Returns the next packet; `None` while it is incomplete.
     pub(super) fn next(&mut self) -> Result<Option<Packet>, NotAPacket> {
         let Some(digits) = self.buffer.get(..4) else { return Ok(None) };
         let is_hex = digits.iter().all(u8::is_ascii_hexdigit);
@@ -47,7 +47,7 @@ impl Decoder {
             1 => Packet::Delimiter,
             2 => Packet::End,
             3 => return Err(NotAPacket),
-            length if length > LONGEST => return Err(NotAPacket),
+            length if length > MAX_PACKET_BYTES => return Err(NotAPacket),
             length if self.buffer.len() < length => return Ok(None),
             length => {
                 let mut packet = self.buffer.split_to(length);
@@ -59,7 +59,7 @@ impl Decoder {
         Ok(Some(special))
     }
 
-    /// Whether the stream ended inside a packet.
+    /// Reports whether no incomplete packet is buffered.
     pub(super) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
@@ -67,7 +67,7 @@ impl Decoder {
 
 /// Appends `line` as a packet; requests are a handful of short lines.
 pub(super) fn line(request: &mut String, line: &str) {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = write!(request, "{:04x}{line}", line.len() + 4);
 }
 
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_the_same_however_they_arrive() {
+    fn decodes_packets_from_any_pieces() {
         let expected =
             [Packet::Data("abc\n".into()), Packet::Delimiter, Packet::Data(Bytes::new()), Packet::Flush, Packet::End];
         for piece in 1..=24 {
@@ -97,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_git_does_not_send_are_refused() {
+    fn rejects_invalid_lengths() {
         for bytes in ["0003", "fff1", "ffff", "+00a", " 00a", "zzzz", "<htm", "é00a"] {
             assert_eq!(all(bytes.as_bytes(), 64), Err(NotAPacket), "{bytes}");
         }
     }
 
     #[test]
-    fn a_line_carries_its_own_length() {
+    fn encodes_length_of_line() {
         let mut request = String::new();
         line(&mut request, "peel\n");
         assert_eq!(request, "0009peel\n");

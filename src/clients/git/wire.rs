@@ -1,4 +1,4 @@
-//! The request and the answer of the fetching process, each one JSON document.
+//! Request and answer of the fetching process, each a single JSON document.
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 use super::{Fetched, GitError, GitLimits};
 use crate::domain::source::Revision;
 
-/// Names inside the folder that the process works in.
+/// Names of entries in the process's working folder.
 pub(super) const TREE: &str = "tree";
 pub(super) const OBJECTS: &str = "objects";
 pub(super) const HOME: &str = "home";
 
-/// Longest request, in bytes.
-pub(super) const LONGEST_REQUEST: u64 = 64 << 10;
-/// Longest answer, in bytes: five paths of 1,024 bytes, each byte escaped, and the rest.
-pub(super) const LONGEST_ANSWER: u64 = 64 << 10;
+/// Maximum size of a request, in bytes.
+pub(super) const MAX_REQUEST_BYTES: u64 = 64 << 10;
+/// Maximum size of an answer, in bytes: five paths of 1,024 bytes with each byte escaped, and the rest.
+pub(super) const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
-/// The request, on standard input: the token stands in no argument, variable or file.
+/// Request on standard input, so that the token appears in no argument, environment variable or file.
 #[derive(Serialize)]
-pub(super) struct RequestOut<'a> {
+pub(super) struct OutgoingRequest<'a> {
     pub(super) url: &'a str,
     pub(super) revision: &'a Revision,
     pub(super) token: Option<&'a str>,
@@ -26,22 +26,22 @@ pub(super) struct RequestOut<'a> {
     pub(super) parent: u32,
 }
 
-/// The same as the process reads it.
+/// Request as the process reads it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RequestIn {
+pub(super) struct IncomingRequest {
     pub(super) url: String,
     pub(super) revision: Revision,
     pub(super) token: Option<SecretString>,
     pub(super) limits: GitLimits,
-    /// The process that waits for the answer.
+    /// Id of the process that waits for the answer.
     pub(super) parent: u32,
 }
 
-/// The answer, on standard output.
+/// Result of a fetch, as the child process writes it to standard output.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Answer {
+pub(super) enum FetchAnswer {
     Ok(Fetched),
     Error(GitError),
 }

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::symlink};
 
 use tempfile::TempDir;
 
-/// A tree of `path`s (files), `path -> target`s (links) and `path/`s (folders).
+/// Creates a tree from `path` (files), `path -> target` (links) and `path/` (folders).
 fn tree(entries: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in entries {
@@ -21,7 +21,7 @@ fn tree(entries: &[&str]) -> TempDir {
     folder
 }
 
-/// `path` or `path -> target` of what is found, or the error in one line.
+/// Returns `path` or `path -> target` of the Dockerfile found, or the error in one line.
 fn found(entries: &[&str], requested: Option<&str>) -> String {
     let folder = tree(entries);
     match find_dockerfile(folder.path(), requested) {
@@ -35,14 +35,14 @@ fn found(entries: &[&str], requested: Option<&str>) -> String {
 }
 
 #[test]
-fn the_roots_own_is_built_whatever_lies_below() {
+fn prefers_dockerfile_at_root() {
     assert_eq!(found(&["Dockerfile", "a/Dockerfile", "Dockerfile.dev"], None), "Dockerfile");
-    assert_eq!(found(&["dockerfile", "a/Dockerfile"], None), "dockerfile", "as docker build falls back");
+    assert_eq!(found(&["dockerfile", "a/Dockerfile"], None), "dockerfile", "the fallback of docker build");
     assert_eq!(found(&["Dockerfile", "dockerfile"], None), "Dockerfile");
 }
 
 #[test]
-fn a_root_dockerfile_that_is_a_link_is_followed_inside_the_repository() {
+fn follows_links_inside_the_repository() {
     let example = "examples/hello/Dockerfile";
     assert_eq!(
         found(&["Dockerfile -> deploy/prod.Dockerfile", "deploy/prod.Dockerfile", example], None),
@@ -54,7 +54,7 @@ fn a_root_dockerfile_that_is_a_link_is_followed_inside_the_repository() {
 }
 
 #[test]
-fn a_root_dockerfile_that_cannot_be_used_never_makes_room_for_another_file() {
+fn unusable_root_dockerfile_is_an_error() {
     let example = "examples/hello/Dockerfile";
     for (entry, reason) in [
         ("Dockerfile -> missing", "does not exist"),
@@ -72,7 +72,7 @@ fn a_root_dockerfile_that_cannot_be_used_never_makes_room_for_another_file() {
 }
 
 #[test]
-fn below_the_root_only_the_single_candidate_is_built() {
+fn accepts_single_candidate_below_root() {
     assert_eq!(found(&["backend/Dockerfile", "package.json"], None), "backend/Dockerfile");
     assert_eq!(found(&["a/b/dockerfile"], None), "a/b/dockerfile");
     assert_eq!(found(&["a/Dockerfile", "a/Dockerfile.dockerignore"], None), "a/Dockerfile");
@@ -87,14 +87,14 @@ fn below_the_root_only_the_single_candidate_is_built() {
 }
 
 #[test]
-fn a_list_of_candidates_is_bounded_and_its_paths_are_clean() {
+fn bounds_and_escapes_candidate_list() {
     let paths: Vec<String> = (0..30).map(|n| format!("{}{n}\u{1b}[31m/Dockerfile", "n".repeat(200))).collect();
     let answer = found(&paths.iter().map(String::as_str).collect::<Vec<_>>(), None);
     assert!(answer.ends_with("and 20 more") && answer.len() < 2_000 && !answer.contains('\u{1b}'), "{answer}");
 }
 
 #[test]
-fn no_dockerfile_is_said_with_what_comes_near() {
+fn not_found_names_the_closest_file() {
     assert!(found(&["README.md"], None).starts_with("not found: there is no file named `Dockerfile`"));
     assert!(found(&["DOCKERFILE"], None).contains("`DOCKERFILE`"));
     assert!(found(&["prod.Dockerfile"], None).contains("`prod.Dockerfile` must be named"));
@@ -104,7 +104,7 @@ fn no_dockerfile_is_said_with_what_comes_near() {
 }
 
 #[test]
-fn a_requested_path_is_that_file_or_an_error() {
+fn requested_path_is_used_or_refused() {
     let entries = ["Dockerfile", "docker/app.Dockerfile", "alias -> docker", "out -> /etc"];
     assert_eq!(found(&entries, Some("docker/app.Dockerfile")), "docker/app.Dockerfile");
     assert_eq!(found(&entries, Some("./docker/./app.Dockerfile")), "docker/app.Dockerfile");
@@ -118,6 +118,6 @@ fn a_requested_path_is_that_file_or_an_error() {
 }
 
 #[test]
-fn a_tree_that_is_not_there_is_an_error() {
+fn missing_tree_is_an_error() {
     assert!(matches!(find_dockerfile(Path::new("/nowhere/at/all"), None), Err(DockerfileError::Unreadable(_))));
 }

@@ -1,49 +1,48 @@
-//! The fenced commit: state, facts, cursor, events and the record of the step's run change together, and only
-//! for the owner that read them.
+//! The fenced commit: changes state, facts, cursor, events and the record of the step's run together, and only for the owner that read them.
 
 mod columns;
-mod group;
+mod group_commit;
 mod statement;
 
 use serde_json::Value;
 use sqlx::types::Uuid;
 
-pub(super) use group::Group;
-use group::Kept;
+use group_commit::AppliedCommit;
+pub(super) use group_commit::GroupCommit;
 
 use super::{Db, DbError};
 use crate::domain::catalogue::Lang;
 use crate::domain::deployment::{Deployment, Facts, Status};
 use crate::domain::event::Event;
 
-/// What a commit changes. The default changes nothing but the version.
+/// Changes of one commit. The default changes the version alone.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// A new step with its state; restarts the step's clock.
+    /// New step with its state; restarts the step's clock.
     pub step: Option<(String, Value)>,
     /// New state of the same step.
     pub step_state: Option<Value>,
-    /// A new status.
+    /// New status; a final one also sets the end time.
     pub status: Option<Status>,
     /// Error code and message, with [`Status::Failed`].
     pub error: Option<(String, String)>,
-    /// What it waits for from now on; none when it does not wait.
+    /// Reason for waiting, shown to users; none when the step does not wait.
     pub waiting_for: Option<String>,
-    /// What was learned.
-    pub learned: Facts,
-    /// What to tell.
+    /// Facts observed in this iteration; absent fields keep their stored values.
+    pub facts: Facts,
+    /// Events to publish. An event whose key is stored already is not stored again.
     pub events: Vec<Event>,
-    /// Whether to give the row back: nothing is left to do without a person.
+    /// Releases the row: the deployment needs a manual action before it can proceed.
     pub release: bool,
-    /// How often the step was tried since the last record of it; 0 counts as once.
+    /// Number of tries since the last record of the step; 0 counts as 1.
     pub tries: u32,
-    /// Error code of the last of these tries that could not do its work, and what was seen then. With neither a new step nor a
-    /// new status it is itself the record: the step is tried again later.
+    /// Error code and description of the last of these tries that failed. With neither a new step nor a new status the commit records a retry: the
+    /// step is tried again later.
     pub trouble: Option<(String, String)>,
 }
 
 impl Change {
-    /// How the present run of the step ends with this, as `step_runs` names it; none when the run goes on.
+    /// Returns the outcome of the present run as `step_runs` names it; none when the run continues.
     fn run_outcome(&self) -> Option<&'static str> {
         match self.status {
             Some(Status::Completed) => Some("completed"),
@@ -55,64 +54,64 @@ impl Change {
     }
 }
 
-/// What became of a commit.
+/// Outcome of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committed {
-    /// It is durable. How many events are new: those whose keys were there already were told before.
+    /// The commit is durable. Events whose keys were stored before do not count as new.
     Done {
         /// Number of new events.
         new_events: i64,
     },
-    /// The row is another's by now: nothing was changed, nothing may be tried again.
+    /// Another replica owns the row: nothing was changed, and nothing may be retried.
     OwnershipLost,
 }
 
 impl Db {
-    /// Commits `change` to `deployment`, if `replica` still owns the version that was read; keeps `deployment` up with it.
+    /// Commits `change` to `deployment` if `replica` still owns the version that was read, and updates `deployment` accordingly.
     ///
-    /// One statement, one round trip: the fenced UPDATE draws the sequence numbers under its row lock, and the events are
-    /// inserted only if it matched. On an error the commit may or may not have happened: never resend it, read the row again.
-    /// Commits of other deployments that are under way at the same time share the statement: see `group`.
+    /// Takes one statement and one round trip: the fenced UPDATE draws the sequence numbers under its row lock, and the events are inserted only if
+    /// it matched. On an error the commit may or may not have been applied: never resend it, read the row again. Concurrent commits of other
+    /// deployments share the statement: see `group_commit`.
     pub async fn commit(
         &self,
         deployment: &mut Deployment,
         replica: Uuid,
         mut change: Change,
     ) -> Result<Committed, DbError> {
-        let told = std::mem::take(&mut change.events).into_iter().map(Told::from).collect();
+        let events = std::mem::take(&mut change.events).into_iter().map(NewEvent::from).collect();
         let row = Row {
             id: deployment.id.clone(),
             replica,
             version: deployment.version,
             attempt: deployment.attempt,
-            told,
+            events,
             change,
         };
         match self.commits.commit(row).await? {
             None => Ok(Committed::OwnershipLost),
-            Some(Kept { change, new_events }) => {
-                deployment.take_over(change);
+            Some(AppliedCommit { change, new_events }) => {
+                deployment.apply(change);
                 Ok(Committed::Done { new_events })
             }
         }
     }
 }
 
-/// A commit on its way: what was read, and what is to become of it.
+/// A commit in flight: the version that was read, and its changes.
 #[derive(Debug)]
 struct Row {
     id: String,
     replica: Uuid,
     version: i64,
     attempt: i32,
-    /// The events of `change`, which has none itself any more.
-    told: Vec<Told>,
+    /// The events of `change`, moved out of it.
+    events: Vec<NewEvent>,
     change: Change,
 }
 
-/// An event as the table takes it.
+/// An event with the values of its row.
 #[derive(Debug)]
-struct Told {
+struct NewEvent {
     id: Uuid,
     key: String,
     code: &'static str,
@@ -123,7 +122,7 @@ struct Told {
     params: Value,
 }
 
-impl From<Event> for Told {
+impl From<Event> for NewEvent {
     fn from(event: Event) -> Self {
         let rendered = event.render(Lang::Ko);
         let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
@@ -141,8 +140,8 @@ impl From<Event> for Told {
 }
 
 impl Deployment {
-    /// Keeps the copy in memory up with what was just committed.
-    fn take_over(&mut self, change: Change) {
+    /// Applies a committed change to the copy in memory.
+    fn apply(&mut self, change: Change) {
         self.version += 1;
         if let Some((step, state)) = change.step {
             self.step = step;
@@ -155,6 +154,6 @@ impl Deployment {
             self.status = status;
         }
         self.waiting_for = change.waiting_for;
-        self.facts.merge(change.learned);
+        self.facts.merge(change.facts);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections of a pool, whose address may change while it is used.
+//! Acquisition of pooled connections, while the address of the pool may change.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,64 +14,64 @@ use super::Connector;
 use super::cause::{Cause, wrap};
 use super::endpoint::Endpoint;
 
-/// A caller that waits for longer has the servers looked at: the one in use may swallow packets.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// A caller that waits longer starts a discovery of servers: the present one may be dropping packets.
+const DISCOVERY_AFTER: Duration = Duration::from_millis(300);
 
-/// A pool's tie to its address, used once it is known how sessions behave there.
+/// Admits callers to a pool once the session self-test has passed.
 #[derive(Clone, Debug)]
-pub(in crate::db) struct Link {
+pub(in crate::db) struct PoolAdmission {
     connector: Connector,
-    tie: Tie,
+    tracker: AddressTracker,
 }
 
-impl Link {
-    pub(super) fn new(connector: Connector, tie: Tie) -> Self {
-        Self { connector, tie }
+impl PoolAdmission {
+    pub(super) fn new(connector: Connector, tracker: AddressTracker) -> Self {
+        Self { connector, tracker }
     }
 
-    /// A connection of `pool`.
+    /// Acquires a connection of `pool`.
     pub(in crate::db) async fn acquire(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
         self.connector.admitted(pool.options().get_acquire_timeout()).await?;
-        self.tie.acquire(pool).await
+        self.tracker.acquire(pool).await
     }
 }
 
-/// A pool's tie to its address.
+/// Keeps a pool at the newest version of its address.
 #[derive(Clone, Debug)]
-pub(super) struct Tie {
+pub(super) struct AddressTracker {
     endpoint: Arc<Endpoint>,
-    /// The version of the address that the pool connects with.
+    /// Version of the address that the pool connects with.
     applied: Arc<Mutex<u64>>,
 }
 
-enum Ended {
+enum Attempt {
     Connected(PoolConnection<Postgres>),
-    /// There is something else to try.
+    /// The address changed: the caller tries again.
     Changed,
     Failed(Error),
 }
 
-impl Tie {
+impl AddressTracker {
     pub(super) fn new(endpoint: Arc<Endpoint>, applied: u64) -> Self {
         Self { endpoint, applied: Arc::new(Mutex::new(applied)) }
     }
 
-    /// A connection of `pool`; by the newest address, and when that changes while it is waited for, by the new one.
+    /// Acquires a connection of `pool` by the newest address, and switches to a newer address that appears meanwhile.
     pub(super) async fn acquire(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
         let deadline = Instant::now() + pool.options().get_acquire_timeout();
         loop {
-            self.endpoint.freshen().await?;
+            self.endpoint.refresh().await?;
             let seen = self.apply(pool);
             match self.try_once(pool, seen, deadline).await {
-                Ended::Connected(connection) => return Ok(connection),
-                Ended::Changed if Instant::now() < deadline => {}
-                Ended::Changed => return Err(self.explained(Error::PoolTimedOut)),
-                Ended::Failed(error) => return Err(self.explained(error)),
+                Attempt::Connected(connection) => return Ok(connection),
+                Attempt::Changed if Instant::now() < deadline => {}
+                Attempt::Changed => return Err(self.explained(Error::PoolTimedOut)),
+                Attempt::Failed(error) => return Err(self.explained(error)),
             }
         }
     }
 
-    /// Has the pool connect by the newest version of the address.
+    /// Makes the pool connect by the newest version of the address.
     fn apply(&self, pool: &PgPool) -> u64 {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let (newest, options) = self.endpoint.options();
@@ -82,29 +82,29 @@ impl Tie {
         newest
     }
 
-    async fn try_once(&self, pool: &PgPool, seen: u64, deadline: Instant) -> Ended {
+    async fn try_once(&self, pool: &PgPool, seen: u64, deadline: Instant) -> Attempt {
         let mut generations = self.endpoint.generations();
         let mut acquiring = pin!(pool.acquire());
-        let mut patience = pin!(sleep(PATIENCE));
-        let mut look = true;
+        let mut patience = pin!(sleep(DISCOVERY_AFTER));
+        let mut may_discover = true;
         loop {
             tokio::select! {
                 biased;
                 acquired = &mut acquiring => return match acquired {
-                    Ok(connection) => Ended::Connected(connection),
-                    Err(Error::PoolClosed) => Ended::Failed(Error::PoolClosed),
-                    // What was found in the meantime says why.
-                    Err(Error::PoolTimedOut) => Ended::Failed(Error::PoolTimedOut),
-                    Err(error) => match timeout_at(deadline, self.endpoint.look(seen)).await {
-                        Ok(true) => Ended::Changed,
-                        _ => Ended::Failed(error),
+                    Ok(connection) => Attempt::Connected(connection),
+                    Err(Error::PoolClosed) => Attempt::Failed(Error::PoolClosed),
+                    // Discovery in the background has stored the cause.
+                    Err(Error::PoolTimedOut) => Attempt::Failed(Error::PoolTimedOut),
+                    Err(error) => match timeout_at(deadline, self.endpoint.discover(seen)).await {
+                        Ok(true) => Attempt::Changed,
+                        _ => Attempt::Failed(error),
                     },
                 },
-                () = changed(&mut generations, seen) => return Ended::Changed,
-                () = &mut patience, if look => {
-                    look = false;
+                () = changed(&mut generations, seen) => return Attempt::Changed,
+                () = &mut patience, if may_discover => {
+                    may_discover = false;
                     let endpoint = Arc::clone(&self.endpoint);
-                    tokio::spawn(async move { endpoint.look(seen).await });
+                    tokio::spawn(async move { endpoint.discover(seen).await });
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Why there is no connection, in words for operators: never a secret, a host or a name, because readiness shows them without authentication.
+//! Causes of failed connections, described for operators. The texts never contain a secret, a host or a name, because readiness shows them without
+//! authentication.
 
 use std::io::ErrorKind;
 
@@ -8,19 +9,19 @@ use tokio_rustls::rustls;
 
 use crate::domain::postgres_url::UrlError;
 
-/// The least Postgres that is supported.
-pub const LEAST_VERSION: u32 = 14;
+/// Oldest supported major version of Postgres.
+pub const MIN_VERSION: u32 = 14;
 
-/// Why there is no connection.
+/// Cause of a failed connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// 28P01.
+    /// SQLSTATE 28P01: wrong password.
     #[error("the database refuses the password")]
     Password,
-    /// The role is not there, or may not log in.
+    /// The role does not exist, or may not log in.
     #[error("the database role does not exist or may not log in")]
     Role,
-    /// `pg_hba.conf`.
+    /// No entry of `pg_hba.conf` matches.
     #[error(
         "the database's pg_hba.conf does not admit this role from this host, or not with this TLS mode or certificate"
     )]
@@ -28,94 +29,94 @@ pub enum Cause {
     /// Another authentication failed, such as a client certificate or IAM.
     #[error("the database refuses the authentication of its role")]
     Authentication,
-    /// 3D000.
+    /// SQLSTATE 3D000: no such database.
     #[error("the database does not exist on its server")]
     Database,
-    /// The role may not connect to the database.
+    /// The role lacks CONNECT on the database.
     #[error("the database role may not connect to the database (GRANT CONNECT)")]
     NotGranted,
-    /// 53300.
+    /// SQLSTATE 53300: too many connections.
     #[error("the database takes no more connections")]
     TooMany,
-    /// 57P.
+    /// SQLSTATE 57P: shutting down or starting up.
     #[error("the database is stopping or starting")]
     Starting,
-    /// 55000.
+    /// SQLSTATE 55000: the database has ALLOW_CONNECTIONS off.
     #[error("the database accepts no connections (ALLOW_CONNECTIONS)")]
     Closed,
-    /// What a pooler says to a startup parameter that it does not pass on.
+    /// A pooler's refusal of a startup parameter that it does not pass on.
     #[error("the connection pooler refuses a parameter of the connection")]
     Startup,
-    /// The server has no TLS.
+    /// The server does not offer TLS, and `sslmode` requires it.
     #[error("the database has no TLS, and sslmode asks for it")]
     NoTls,
-    /// Its certificate, or ours.
+    /// The server's certificate, or the client's, is not accepted.
     #[error("the TLS handshake with the database failed: {0}")]
     Tls(&'static str),
-    /// A certificate's or key's file.
+    /// A certificate or key file cannot be read or parsed.
     #[error("a file of sslrootcert, sslcert or sslkey cannot be used")]
     TlsFiles,
-    /// The name does not resolve.
+    /// The host name does not resolve.
     #[error("the database's host name does not resolve")]
     HostUnknown,
-    /// Nothing listens.
+    /// The server's port is closed.
     #[error("nothing listens at the database's address (connection refused)")]
     Refused,
-    /// The folder has no socket, or it may not be used.
+    /// The socket does not exist, or access to it is denied.
     #[error("the database's socket does not exist or may not be used")]
     Socket,
-    /// No way there.
+    /// No route to the server.
     #[error("the database's network is unreachable")]
     Unreachable,
-    /// It hung up.
+    /// The server closed the connection during the handshake.
     #[error("the database closed the connection while it was being opened")]
     HungUp,
-    /// Silence.
+    /// The server did not answer in time.
     #[error("the database does not answer")]
     Silent,
     /// All servers are standbys.
     #[error("the database is read-only: none of its servers takes writes")]
     ReadOnly,
-    /// Too old.
-    #[error("the database is Postgres {0}; Panda needs {LEAST_VERSION} or newer")]
+    /// The server is older than [`MIN_VERSION`]; holds its major version.
+    #[error("the database is Postgres {0}; Panda needs {MIN_VERSION} or newer")]
     TooOld(u32),
-    /// A setting that a session needs is refused.
+    /// A session setting was refused; holds the SQLSTATE.
     #[error("the database refuses a setting that a session needs (SQLSTATE {0})")]
     Session(String),
-    /// The file with the address.
+    /// The file with the address cannot be read.
     #[error("the file with the database URL cannot be read")]
     UrlFile,
-    /// What is in it.
+    /// The address cannot be parsed.
     #[error("the database URL is not valid: {0}")]
     Url(UrlError),
-    /// No token.
+    /// No IAM token could be made; holds the error of AWS.
     #[error("no IAM token for the database: {0}")]
     Token(String),
-    /// The pooler gives statements of one session to several servers, and forgets what was prepared.
+    /// A pooler sends statements of one session to several servers and does not track prepared statements.
     #[error(
         "a connection pooler in transaction mode forgets prepared statements: use session mode, or PgBouncer 1.21 or newer with max_prepared_statements above 0"
     )]
     Unprepared,
-    /// It does, and a setting has to hold.
+    /// A pooler in transaction mode, and a required setting that only the role's defaults can provide; holds its name.
     #[error(
         "through a connection pooler in transaction mode, {0} cannot be set by Panda: set it for the role (ALTER ROLE … SET …)"
     )]
     Pooled(&'static str),
-    /// A migration needs a session.
+    /// A migration needs one session, and the pooler shares sessions.
     #[error(
-        "the schema cannot be migrated through a connection pooler in transaction mode: give --database-direct-url (PANDA_DATABASE_DIRECT_URL) an address that leads to Postgres itself"
+        "the schema cannot be migrated through a connection pooler in transaction mode: set --database-direct-url (PANDA_DATABASE_DIRECT_URL) to an address of Postgres itself"
     )]
     Migration,
-    /// The direct address leads elsewhere.
+    /// The direct address leads to another database.
     #[error("--database-url and --database-direct-url are not the same database")]
     Elsewhere,
-    /// Anything else.
+    /// Any other refusal; holds the SQLSTATE.
     #[error("the database refuses the connection (SQLSTATE {0})")]
     Other(String),
 }
 
 impl Cause {
-    /// Why connecting failed.
+    /// Determines the cause of a connection error.
     pub(super) fn of(error: &Error) -> Self {
         if let Some(cause) = carried(error) {
             return cause.clone();
@@ -147,7 +148,7 @@ impl Cause {
             ("42501", _) => Self::NotGranted,
             ("53300", _) => Self::TooMany,
             ("55000", _) => Self::Closed,
-            // 08P01: PgBouncer. 0A000: RDS Proxy.
+            // 08P01 is PgBouncer's code, 0A000 that of RDS Proxy.
             ("08P01" | "0A000", _) => Self::Startup,
             (code, _) if code.starts_with("57P") => Self::Starting,
             (code, _) => Self::Other(code.to_owned()),
@@ -184,11 +185,11 @@ impl Cause {
             rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => "its certificate has expired",
             rustls::Error::InvalidCertificate(_) => "its certificate is not valid",
             rustls::Error::AlertReceived(_) => "it refuses the client's certificate or TLS version",
-            _ => "the two sides do not agree",
+            _ => "server and client do not agree on the protocol",
         })
     }
 
-    /// Whether the server, or the set-up here, refuses the connection: it takes an operator, though a server may wait for one.
+    /// Reports that the server or the local configuration refuses the connection: an operator has to act, but a server may wait for that.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -209,13 +210,13 @@ impl Cause {
         )
     }
 
-    /// Whether only a person can mend it: by another address, server or pooler.
+    /// Reports that waiting cannot help: an operator has to change the address, server or pooler.
     pub fn is_lasting(&self) -> bool {
         matches!(self, Self::TooOld(_) | Self::Unprepared | Self::Pooled(_) | Self::Migration | Self::Elsewhere)
     }
 }
 
-/// The cause that [`wrap`] put into `error`.
+/// Returns the cause that [`wrap`] put into `error`.
 pub(in crate::db) fn carried(error: &Error) -> Option<&Cause> {
     match error {
         Error::Configuration(inner) => inner.downcast_ref(),
@@ -223,7 +224,7 @@ pub(in crate::db) fn carried(error: &Error) -> Option<&Cause> {
     }
 }
 
-/// `cause`, as an error that goes where the driver's own go.
+/// Wraps `cause` in a driver error, so that it passes through the pool.
 pub(super) fn wrap(cause: Cause) -> Error {
     Error::Configuration(Box::new(cause))
 }

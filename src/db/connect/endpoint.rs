@@ -1,5 +1,5 @@
-//! One address of the database: which of its servers is used, with which password. Both change while Panda runs: servers fail over, passwords are
-//! rotated, tokens run out.
+//! One address of the database: selects the server and the password for new connections. Both change while Panda runs: servers fail over, passwords
+//! are rotated, tokens expire.
 
 use std::fmt;
 use std::path::Path;
@@ -16,39 +16,39 @@ use tokio::time::{Instant, timeout};
 
 use super::cause::{Cause, wrap};
 use super::options;
-use super::session::Session;
+use super::session::SessionLimits;
 use crate::bounded;
-use crate::domain::database::{PasswordTokens, Source};
+use crate::domain::database::{AddressSource, PasswordTokens};
 use crate::domain::postgres_url::{PostgresUrl, UrlError};
 
-/// How long one server may take to let us in, unless the address says otherwise.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// Time limit of connecting to one server, unless the address sets another.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Between two looks at the servers, for all that fail meanwhile together.
-const LOOK_PAUSE: Duration = Duration::from_millis(250);
+/// Minimum time between two discoveries: failures in between share the last one.
+const DISCOVERY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Between two looks at the address's file while all is well.
-const FILE_PAUSE: Duration = Duration::from_secs(1);
+/// Minimum time between two reads of the address file while connections succeed.
+const FILE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A token holds for fifteen minutes, and only new connections need it.
-const TOKEN_FRESH: Duration = Duration::from_mins(10);
+/// Age at which a token is renewed. Tokens are valid for 15 minutes, and only new connections need one.
+const TOKEN_RENEW_AFTER: Duration = Duration::from_mins(10);
 
-/// When it is not used any more, in case none can be made.
-const TOKEN_ENDS: Duration = Duration::from_secs(14 * 60 + 30);
+/// Age from which a token is not used any more, even if none can be made.
+const TOKEN_UNUSABLE_AFTER: Duration = Duration::from_secs(14 * 60 + 30);
 
-/// One address.
+/// An address with its servers and the options for new connections.
 pub(in crate::db) struct Endpoint {
-    source: Source,
+    source: AddressSource,
     tokens: Option<Arc<dyn PasswordTokens>>,
-    session: Session,
+    session: SessionLimits,
     state: Mutex<State>,
-    /// One more with each change of what new connections are opened with.
+    /// Version of the options for new connections; increases with each change.
     generation: watch::Sender<u64>,
-    /// When the servers were last looked at; held while they are.
-    look: tokio::sync::Mutex<Option<Instant>>,
+    /// Time of the last discovery; locked while one runs.
+    last_discovery: tokio::sync::Mutex<Option<Instant>>,
 }
 
-/// The driver's options show the password.
+/// The driver's options would show the password.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").finish_non_exhaustive()
@@ -58,29 +58,28 @@ impl fmt::Debug for Endpoint {
 struct State {
     text: SecretString,
     url: Arc<PostgresUrl>,
-    /// The one in use.
+    /// Index of the server in use.
     server: usize,
-    /// Whether that is the one that takes writes, as far as is known.
+    /// True if that server takes writes, as far as is known.
     located: bool,
     token: Option<(SecretString, Instant)>,
     options: PgConnectOptions,
-    /// Why the last connection could not be opened; none since one could.
+    /// Cause of the last failed connection; none since one succeeded.
     cause: Option<Cause>,
-    /// Connections that were opened before are to another server.
+    /// Connections opened before this time lead to another server.
     switched: Option<Instant>,
-    /// When the file was last read.
     read: Instant,
 }
 
 impl Endpoint {
     pub(super) fn new(
-        source: Source,
+        source: AddressSource,
         tokens: Option<Arc<dyn PasswordTokens>>,
-        session: Session,
+        session: SessionLimits,
     ) -> Result<Self, Cause> {
         let text = match &source {
-            Source::Url(url) => url.clone(),
-            Source::File(path) => read_now(path)?,
+            AddressSource::Url(url) => url.clone(),
+            AddressSource::File(path) => read_now(path)?,
         };
         let url = Arc::new(PostgresUrl::parse(text.expose_secret()).map_err(Cause::Url)?);
         let options = options_of(&url, 0, None)?;
@@ -97,14 +96,21 @@ impl Endpoint {
             read: Instant::now(),
         };
         let (generation, _) = watch::channel(1);
-        Ok(Self { source, tokens, session, state: Mutex::new(state), generation, look: tokio::sync::Mutex::default() })
+        Ok(Self {
+            source,
+            tokens,
+            session,
+            state: Mutex::new(state),
+            generation,
+            last_discovery: tokio::sync::Mutex::default(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What new connections are opened with, and the number of this version of it.
+    /// Returns the options for new connections and their version.
     pub(super) fn options(&self) -> (u64, PgConnectOptions) {
         let state = self.state();
         (self.seen(), state.options.clone())
@@ -118,7 +124,7 @@ impl Endpoint {
         self.generation.subscribe()
     }
 
-    /// Why there is no connection; none when the last one could be opened.
+    /// Returns the cause of the last failed connection; none when the last one succeeded.
     pub(super) fn cause(&self) -> Option<Cause> {
         self.state().cause.clone()
     }
@@ -127,29 +133,33 @@ impl Endpoint {
         self.state().cause = Some(cause);
     }
 
-    /// Whether a connection that was opened `age` ago is to the server in use.
+    /// Reports that a connection opened `age` ago leads to the server in use.
     pub(super) fn trusts(&self, age: Duration) -> bool {
         self.state().switched.is_none_or(|since| since.elapsed() > age)
     }
 
-    /// The address's own settings of sessions.
+    /// Reports that the address itself sets session settings.
     pub(super) fn has_settings(&self) -> bool {
         !self.state().url.settings.is_empty()
     }
 
-    /// Sets up a connection that was just opened.
-    pub(super) async fn begin(self: &Arc<Self>, connection: &mut PgConnection, session: &Session) -> Result<(), Error> {
+    /// Initialises the session of a connection that was just opened.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        connection: &mut PgConnection,
+        session: &SessionLimits,
+    ) -> Result<(), Error> {
         let url = Arc::clone(&self.state().url);
         match session.begin(connection, &url.settings).await {
             Ok(begun) => {
                 let mut state = self.state();
                 state.cause = None;
                 if !begun.writable && state.url.servers.len() > 1 {
-                    // Reading goes on here, while another one is searched for.
+                    // Reads continue on this server while discovery finds the primary.
                     state.located = false;
                     drop(state);
                     let (endpoint, seen) = (Arc::clone(self), self.seen());
-                    tokio::spawn(async move { endpoint.look(seen).await });
+                    tokio::spawn(async move { endpoint.discover(seen).await });
                 }
                 Ok(())
             }
@@ -160,40 +170,40 @@ impl Endpoint {
         }
     }
 
-    /// Brings up to date what the next connection is opened with, as far as that takes no connection: file and token.
-    pub(super) async fn freshen(&self) -> Result<(), Error> {
+    /// Refreshes what the next connection needs, as far as no connection is required: address file and token.
+    pub(super) async fn refresh(&self) -> Result<(), Error> {
         let (due, token) = {
             let mut state = self.state();
-            let due = state.read.elapsed() > FILE_PAUSE;
+            let due = state.read.elapsed() > FILE_POLL_INTERVAL;
             if due {
                 state.read = Instant::now();
             }
             (due, state.token.as_ref().map(|(_, since)| since.elapsed()))
         };
-        if due && matches!(self.source, Source::File(_)) {
-            // What is wrong with a new file matters when the old address does not do any more.
+        if due && matches!(self.source, AddressSource::File(_)) {
+            // An invalid new file matters only once the old address fails.
             let _ = self.read_file().await;
         }
-        if self.tokens.is_some() && token.is_none_or(|age| age > TOKEN_FRESH) {
+        if self.tokens.is_some() && token.is_none_or(|age| age > TOKEN_RENEW_AFTER) {
             let renewed = self.renew_token().await;
-            if token.is_none_or(|age| age > TOKEN_ENDS) {
+            if token.is_none_or(|age| age > TOKEN_UNUSABLE_AFTER) {
                 renewed?;
             }
         }
         if !self.state().located {
             let seen = self.seen();
-            self.look(seen).await;
+            self.discover(seen).await;
         }
         Ok(())
     }
 
-    /// After a failure under the version `seen`: whether there is something else to try.
-    pub(super) async fn look(&self, seen: u64) -> bool {
-        let mut last = self.look.lock().await;
+    /// Discovers servers after a failure under the version `seen`. Returns whether the options have changed, so that a retry may succeed.
+    pub(super) async fn discover(&self, seen: u64) -> bool {
+        let mut last = self.last_discovery.lock().await;
         if self.seen() != seen {
             return true;
         }
-        if last.is_some_and(|last| last.elapsed() < LOOK_PAUSE) {
+        if last.is_some_and(|last| last.elapsed() < DISCOVERY_INTERVAL) {
             return false;
         }
         if let Err(cause) = self.read_file().await {
@@ -204,7 +214,7 @@ impl Endpoint {
         self.seen() != seen
     }
 
-    /// Finds the server that takes writes. All are asked at once: one that swallows packets must not keep us from the others.
+    /// Finds the server that takes writes. All servers are asked concurrently: a server that drops packets must not delay the others.
     async fn locate(&self) {
         let (url, current) = {
             let state = self.state();
@@ -226,18 +236,18 @@ impl Endpoint {
         causes.sort_by_key(|(other, _)| *other);
         let single = url.servers.len() == 1;
         match (readable, causes.into_iter().next()) {
-            // Whether a single one takes writes is the heartbeat's to find out.
+            // With a single server, the heartbeat finds out whether it takes writes.
             (Some((at, token)), _) => self.use_server(&url, at, token, (!single).then_some(Cause::ReadOnly)),
             (None, Some((_, cause))) => self.failed(cause),
             (None, None) => {}
         }
     }
 
-    /// Whether the server takes writes, and the token that it took.
+    /// Connects to one server. Returns whether it takes writes, and the token that was used.
     async fn ask(&self, url: &PostgresUrl, at: usize) -> Result<(bool, Option<SecretString>), Cause> {
         let asked = async {
             let options = options_of(url, at, None)?;
-            // Asked for separately: the error of connecting does not say that it was this.
+            // Resolved separately: the error of connecting does not name DNS as the cause.
             if let Some(name) = options::name(&options)
                 && tokio::net::lookup_host((name, options.get_port())).await.is_err()
             {
@@ -246,7 +256,7 @@ impl Endpoint {
             let token = self.token(&options).await?;
             let options = options_of(url, at, token.as_ref())?;
             let mut connection = options.connect().await.map_err(|error| match Cause::of(&error) {
-                // The files of TLS are read for each connection.
+                // TLS files are read for each connection, and their I/O errors look like errors of a socket.
                 Cause::Socket if !options::is_socket(&options) => Cause::TlsFiles,
                 cause => cause,
             })?;
@@ -254,20 +264,20 @@ impl Endpoint {
             let _ = connection.close().await;
             Ok((begun.writable, token))
         };
-        timeout(url.connect_timeout.unwrap_or(CONNECT_LIMIT), asked).await.unwrap_or(Err(Cause::Silent))
+        timeout(url.connect_timeout.unwrap_or(CONNECT_TIMEOUT), asked).await.unwrap_or(Err(Cause::Silent))
     }
 
-    /// A new token for the server of `options`; none without tokens.
+    /// Makes a token for the server of `options`; none when passwords are used.
     async fn token(&self, options: &PgConnectOptions) -> Result<Option<SecretString>, Cause> {
         let Some(tokens) = &self.tokens else { return Ok(None) };
         let made = tokens.token(options.get_host(), options.get_port(), options.get_username());
-        let made = timeout(CONNECT_LIMIT, made).await.unwrap_or_else(|_| Err("AWS does not answer".to_owned()));
+        let made = timeout(CONNECT_TIMEOUT, made).await.unwrap_or_else(|_| Err("AWS does not answer".to_owned()));
         made.map(Some).map_err(Cause::Token)
     }
 
     fn use_server(&self, url: &Arc<PostgresUrl>, at: usize, token: Option<SecretString>, cause: Option<Cause>) {
         let mut state = self.state();
-        // The address may have changed meanwhile.
+        // The address may have changed during the discovery.
         if !Arc::ptr_eq(&state.url, url) {
             return;
         }
@@ -279,7 +289,7 @@ impl Endpoint {
         }
         let switched = state.server != at;
         if switched {
-            tracing::warn!(server = at + 1, of = url.servers.len(), "another server of the database is used");
+            tracing::warn!(server = at + 1, of = url.servers.len(), "switched to another database server");
             state.server = at;
             state.switched = Some(Instant::now());
         }
@@ -297,7 +307,7 @@ impl Endpoint {
     }
 
     async fn read_file(&self) -> Result<(), Cause> {
-        let Source::File(path) = &self.source else { return Ok(()) };
+        let AddressSource::File(path) = &self.source else { return Ok(()) };
         let path = path.clone();
         let read = tokio::task::spawn_blocking(move || read_now(&path)).await;
         let text = read.unwrap_or(Err(Cause::UrlFile))?;
@@ -306,7 +316,7 @@ impl Endpoint {
         }
         let url = PostgresUrl::parse(text.expose_secret()).map_err(Cause::Url)?;
         let mut state = self.state();
-        tracing::info!("the file with the database URL has changed");
+        tracing::info!("database URL file changed, using the new address");
         if state.url.servers != url.servers || state.url.database != url.database {
             state.located = url.servers.len() == 1;
             state.switched = Some(Instant::now());
@@ -317,7 +327,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Makes a token for the server in use, unless there is one that is fresh.
+    /// Makes a token for the server in use, when tokens are used.
     async fn renew_token(&self) -> Result<(), Error> {
         let options = self.state().options.clone();
         let made = self.token(&options).await;
@@ -336,15 +346,15 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A connection outside any pool.
+    /// Opens a connection outside any pool.
     pub(in crate::db) async fn connect(
         self: &Arc<Self>,
-        session: &Session,
+        session: &SessionLimits,
         limit: Duration,
     ) -> Result<PgConnection, Error> {
         let deadline = Instant::now() + limit;
         loop {
-            self.freshen().await?;
+            self.refresh().await?;
             let (seen, options) = self.options();
             let left = deadline.saturating_duration_since(Instant::now());
             let opened = async {
@@ -357,7 +367,7 @@ impl Endpoint {
                 Ok(Err(error)) => error,
                 Err(_) => Error::Io(std::io::ErrorKind::TimedOut.into()),
             };
-            if !self.look(seen).await || Instant::now() >= deadline {
+            if !self.discover(seen).await || Instant::now() >= deadline {
                 return Err(wrap(self.cause().unwrap_or_else(|| Cause::of(&error))));
             }
         }
@@ -368,7 +378,7 @@ fn options_of(url: &PostgresUrl, server: usize, token: Option<&SecretString>) ->
     options::of(url, &url.servers[server], token).map_err(|error| Cause::of(&error))
 }
 
-/// The address in the file, without the line's end.
+/// Reads the address from the file and trims it.
 fn read_now(path: &Path) -> Result<SecretString, Cause> {
     let text = bounded::text_file(path).map_err(|_| Cause::UrlFile)?;
     if text.trim().is_empty() {

@@ -1,5 +1,5 @@
-//! Connections to the database: by one address for the pools and, where those go through a connection pooler in transaction mode, by a second one
-//! that leads to Postgres itself. docs/decisions/0043-connections.md
+//! Connections to the database: one address for the pools and, where that leads through a connection pooler in transaction mode, a second address that
+//! leads to Postgres itself. See docs/decisions/0043-connections.md.
 
 mod acquire;
 mod cause;
@@ -18,25 +18,25 @@ use sqlx::postgres::{PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Error};
 use tokio::time::timeout;
 
-pub(super) use acquire::Link;
-use acquire::Tie;
+use acquire::AddressTracker;
+pub(super) use acquire::PoolAdmission;
 pub use cause::Cause;
 pub(super) use cause::carried;
 use cause::wrap;
 use endpoint::Endpoint;
 pub use self_test::Sessions;
-pub use session::Session;
+pub use session::SessionLimits;
 
-use crate::domain::database::{PasswordTokens, Source};
+use crate::domain::database::{AddressSource, PasswordTokens};
 
-/// How the database is reached, beside its address.
+/// Options for reaching the database, besides its address.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// An address that leads to Postgres itself, for listening and migrating.
-    pub direct: Option<Source>,
-    /// Makes tokens in place of the password.
+    /// Address that leads to Postgres itself, for listening and migrating.
+    pub direct: Option<AddressSource>,
+    /// Makes tokens that replace the password.
     pub tokens: Option<Arc<dyn PasswordTokens>>,
-    /// Whether nothing is asked before it is known how the sessions behave: there may be a pooler on the way.
+    /// Makes pools wait for the session self-test before their first connection: there may be a pooler in between.
     pub tested: bool,
 }
 
@@ -54,79 +54,87 @@ struct Inner {
     pooled: Arc<Endpoint>,
     direct: Option<Arc<Endpoint>>,
     tested: bool,
-    /// The self-test that runs, or what came of the last one.
+    /// The running self-test, or the result of the last one.
     test: Mutex<Option<Test>>,
 }
 
 type Test = Shared<BoxFuture<'static, Result<Sessions, Cause>>>;
 
-/// How long a connection that was idle may take to show that it is alive.
-const PING_LIMIT: Duration = Duration::from_secs(2);
+/// Time limit of the liveness check of an idle connection.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A session of the self-test, and of other connections that ask one thing.
-const PLAIN: Session = Session { statement: "15s", lock: "0", idle_in_transaction: "15s" };
+/// Session limits of the self-test and of other connections for single queries.
+const DEFAULT_LIMITS: SessionLimits = SessionLimits { statement: "15s", lock: "0", idle_in_transaction: "15s" };
 
 impl Connector {
-    /// Connects to nothing yet.
+    /// Creates a connector that connects to nothing yet.
     ///
     /// # Errors
-    /// When an address is not one, or its file cannot be read.
-    pub fn new(source: &Source, access: &Access) -> Result<Self, Cause> {
-        let endpoint = |source: &Source| Endpoint::new(source.clone(), access.tokens.clone(), PLAIN).map(Arc::new);
+    /// Fails when an address is not valid, or its file cannot be read.
+    pub fn new(source: &AddressSource, access: &Access) -> Result<Self, Cause> {
+        let endpoint =
+            |source: &AddressSource| Endpoint::new(source.clone(), access.tokens.clone(), DEFAULT_LIMITS).map(Arc::new);
         let pooled = endpoint(source)?;
         let direct = access.direct.as_ref().map(endpoint).transpose()?;
         Ok(Self(Arc::new(Inner { pooled, direct, tested: access.tested, test: Mutex::default() })))
     }
 
-    /// A pool with `options`, whose sessions have the limits of `session`. It connects when first used. Connections that were opened so long ago
-    /// that `trusts` says no are not used again, nor are those to a server that is not used any more.
+    /// Creates a pool with `options`, whose sessions have the limits of `session`. It connects on first use. Connections that `trusts` rejects by
+    /// their age are not reused, nor are connections to a server that is not in use any more.
     pub(super) fn pool(
         &self,
         options: PgPoolOptions,
-        session: Session,
+        session: SessionLimits,
         trusts: impl Fn(Duration) -> bool + Send + Sync + 'static,
-    ) -> (PgPool, Link) {
+    ) -> (PgPool, PoolAdmission) {
         let endpoint = &self.0.pooled;
         let (seen, connect) = endpoint.options();
         let reached = Arc::clone(endpoint);
-        // In place of the pool's own test, which would first wait for an answer on a connection that is not to be used.
+        // Replaces the pool's own liveness test, which would first wait for an answer on a connection that is not to be reused.
         let options = options.test_before_acquire(false).before_acquire(move |connection, opened| {
             let trusted = trusts(opened.age) && reached.trusts(opened.age);
-            Box::pin(async move { Ok(trusted && matches!(timeout(PING_LIMIT, connection.ping()).await, Ok(Ok(())))) })
+            Box::pin(async move { Ok(trusted && matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))) })
         });
         let options = with_sessions(options, endpoint, session);
-        (options.connect_lazy_with(connect), Link::new(self.clone(), Tie::new(Arc::clone(endpoint), seen)))
+        (
+            options.connect_lazy_with(connect),
+            PoolAdmission::new(self.clone(), AddressTracker::new(Arc::clone(endpoint), seen)),
+        )
     }
 
-    /// Why the last connection of a pool could not be opened.
+    /// Returns the cause of the last failed connection of a pool.
     pub(super) fn cause(&self) -> Option<Cause> {
         self.0.pooled.cause()
     }
 
-    /// Where sessions are kept: Postgres itself, as far as is known.
+    /// Returns the address where sessions are kept: that of Postgres itself, as far as is known.
     pub(super) fn direct(&self) -> &Arc<Endpoint> {
         self.0.direct.as_ref().unwrap_or(&self.0.pooled)
     }
 
-    /// Whether [`Connector::direct`] is another address than the pools'.
+    /// Reports that [`Connector::direct`] is a different address from the pools'.
     fn has_direct(&self) -> bool {
         self.0.direct.is_some()
     }
 
-    /// A connection that no pool has, to Postgres itself.
-    pub(super) async fn connect_directly(&self, session: Session, limit: Duration) -> Result<PgConnection, Error> {
+    /// Opens a connection to Postgres itself, outside any pool.
+    pub(super) async fn connect_directly(
+        &self,
+        session: SessionLimits,
+        limit: Duration,
+    ) -> Result<PgConnection, Error> {
         self.direct().connect(&session, limit).await
     }
 
-    /// A listener with a connection that no pool has, to Postgres itself.
+    /// Opens a listener to Postgres itself, outside any pool.
     pub(super) async fn listener(&self, limit: Duration) -> Result<PgListener, Error> {
         listener(self.direct(), limit).await
     }
 
-    /// How the sessions behave. One test runs at a time, and one that went well is the last.
+    /// Tests how sessions behave. One test runs at a time, and a successful result is kept.
     ///
     /// # Errors
-    /// A connection that cannot be opened, or a pooler that Panda cannot work through.
+    /// A connection cannot be opened, or Panda cannot work through the pooler.
     pub(super) async fn sessions(&self) -> Result<Sessions, Error> {
         let test = {
             let mut last = self.0.test.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +149,7 @@ impl Connector {
         })
     }
 
-    /// In a task: a caller that gives up does not end it.
+    /// Runs in a task, so that a cancelled caller does not end it.
     fn begin_test(&self) -> Test {
         let (pooled, direct) = (Arc::clone(&self.0.pooled), self.0.direct.clone());
         let test = tokio::spawn(async move { self_test::run(&pooled, direct.as_ref()).await });
@@ -153,7 +161,7 @@ impl Connector {
         ended.boxed().shared()
     }
 
-    /// Lets a pool connect, once it is known how sessions behave.
+    /// Waits until the behaviour of sessions is known.
     async fn admitted(&self, limit: Duration) -> Result<(), Error> {
         if !self.0.tested {
             return Ok(());
@@ -164,28 +172,28 @@ impl Connector {
         }
     }
 
-    /// Whether a listener hears what the pools notify. Taken for granted where nothing is tested.
-    pub(super) async fn hears(&self) -> Result<bool, Error> {
+    /// Reports that a listener receives notifications of the pools. Assumed without a self-test.
+    pub(super) async fn delivers_notifications(&self) -> Result<bool, Error> {
         Ok(!self.0.tested || self.sessions().await?.notified)
     }
 
-    /// Whether [`Connector::direct`] leads to one server process a session.
-    pub(super) async fn keeps_directly(&self) -> Result<bool, Error> {
+    /// Reports that [`Connector::direct`] leads to one server process for each session.
+    pub(super) async fn has_direct_sessions(&self) -> Result<bool, Error> {
         Ok(self.has_direct() || !self.0.tested || self.sessions().await?.kept)
     }
 }
 
 async fn listener(endpoint: &Arc<Endpoint>, limit: Duration) -> Result<PgListener, Error> {
-    endpoint.freshen().await?;
+    endpoint.refresh().await?;
     let (seen, connect) = endpoint.options();
     let own = PgPoolOptions::new().max_connections(1).acquire_timeout(limit).max_lifetime(None).idle_timeout(None);
-    let own = with_sessions(own, endpoint, PLAIN).connect_lazy_with(connect);
-    // Opened here first: a server that moved, or a password that changed, is found.
-    drop(Tie::new(Arc::clone(endpoint), seen).acquire(&own).await?);
+    let own = with_sessions(own, endpoint, DEFAULT_LIMITS).connect_lazy_with(connect);
+    // Acquired here first, so that a moved server or a changed password is discovered.
+    drop(AddressTracker::new(Arc::clone(endpoint), seen).acquire(&own).await?);
     PgListener::connect_with(&own).await
 }
 
-fn with_sessions(options: PgPoolOptions, endpoint: &Arc<Endpoint>, session: Session) -> PgPoolOptions {
+fn with_sessions(options: PgPoolOptions, endpoint: &Arc<Endpoint>, session: SessionLimits) -> PgPoolOptions {
     let endpoint = Arc::clone(endpoint);
     options.after_connect(move |connection, _| {
         let endpoint = Arc::clone(&endpoint);

@@ -1,4 +1,4 @@
-//! The driver's options for one server of an address.
+//! Driver options for one server of an address.
 
 use std::net::IpAddr;
 
@@ -10,12 +10,12 @@ use url::Url;
 use super::cause::{Cause, wrap};
 use crate::domain::postgres_url::{Host, PostgresUrl, Server, TlsMode};
 
-/// What the server shows sessions as, unless the address says otherwise.
-const NAME: &str = "panda";
+/// Default application name, shown in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "panda";
 
-/// How to connect to `server`. `token` takes the place of the password.
+/// Builds the options for `server`. `token` replaces the password.
 pub(super) fn of(url: &PostgresUrl, server: &Server, token: Option<&SecretString>) -> Result<PgConnectOptions, Error> {
-    // Through the driver's own address, since only that looks passwords up in PGPASSFILE.
+    // Parsed from a URL, because only the driver's URL parser looks passwords up in PGPASSFILE.
     let mut lookup = Url::parse("postgres:///").map_err(|_| wrap(Cause::TlsFiles))?;
     {
         let mut query = lookup.query_pairs_mut();
@@ -34,10 +34,10 @@ pub(super) fn of(url: &PostgresUrl, server: &Server, token: Option<&SecretString
         }
     }
     let mut options = PgConnectOptions::from_url(&lookup)?
-        .application_name(url.application_name.as_deref().unwrap_or(NAME))
-        // Poolers refuse it in the startup message.
+        .application_name(url.application_name.as_deref().unwrap_or(APPLICATION_NAME))
+        // Poolers refuse this parameter in the startup message.
         .extra_float_digits(None);
-    // As libpq does: no TLS over a socket.
+    // Disables TLS over a socket, as libpq does.
     let tls = if matches!(server.host, Host::Socket(_)) { Some(TlsMode::Disable) } else { url.tls };
     if let Some(tls) = tls {
         options = options.ssl_mode(match tls {
@@ -63,14 +63,14 @@ pub(super) fn of(url: &PostgresUrl, server: &Server, token: Option<&SecretString
     Ok(options)
 }
 
-/// The name that has to be looked up to reach it; none for an address or a socket.
+/// Returns the host name that needs a DNS lookup; none for an IP address or a socket.
 pub(super) fn name(options: &PgConnectOptions) -> Option<&str> {
     let host = options.get_host();
     let looked_up = !is_socket(options) && host.parse::<IpAddr>().is_err() && !host.contains('%');
     looked_up.then_some(host)
 }
 
-/// Whether it is reached by a socket of the file system.
+/// Reports that the options lead to a Unix socket.
 pub(super) fn is_socket(options: &PgConnectOptions) -> bool {
     options.get_socket().is_some() || options.get_host().starts_with('/')
 }

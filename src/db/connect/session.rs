@@ -1,37 +1,36 @@
-//! What each session is set to, after it began: connection poolers refuse settings in the startup message. One round trip.
+//! Settings of each session, applied after it began, because connection poolers refuse settings in the startup message. One round trip.
 
 use std::fmt::Write as _;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Error, Row as _};
 
-use super::cause::{Cause, LEAST_VERSION, wrap};
+use super::cause::{Cause, MIN_VERSION, wrap};
 
-/// How often the server looks whether the client of a long statement is still there.
-const CLIENT_CHECK: &str = "250ms";
+/// Interval at which the server checks that the client of a long statement is still connected.
+const CLIENT_CHECK_INTERVAL: &str = "250ms";
 
-/// Limits of a session; other settings are the same for all.
+/// Time limits of a session; other settings are the same for all.
 #[derive(Clone, Copy, Debug)]
-pub struct Session {
-    /// `statement_timeout`.
+pub struct SessionLimits {
+    /// `statement_timeout` with its unit; "0" disables it.
     pub statement: &'static str,
-    /// `lock_timeout`.
+    /// `lock_timeout` with its unit; "0" disables it.
     pub lock: &'static str,
-    /// `idle_in_transaction_session_timeout`.
+    /// `idle_in_transaction_session_timeout` with its unit; "0" disables it.
     pub idle_in_transaction: &'static str,
 }
 
-/// What the server is, as a new session found it.
+/// State of the server when the session began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Begun {
-    /// Whether it takes writes.
     pub(super) writable: bool,
 }
 
-/// Whatever defaults the role, the database or the server's configuration have, these hold. Not among them: what an operator means by a default,
-/// such as `search_path` and `default_transaction_read_only`, which fences a server off.
-const SETTINGS: [(&str, &str); 14] = [
-    // The statements are written for it: each sees what was committed before it.
+/// Settings that override the defaults of the role, the database and the server's configuration. Excluded are defaults that an operator sets on
+/// purpose, such as `search_path` and `default_transaction_read_only`, which fences a server off.
+const SETTINGS: [(&str, &str); 15] = [
+    // The statements rely on it: each sees what was committed before it.
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
     // A listener may be silent for long.
@@ -47,17 +46,19 @@ const SETTINGS: [(&str, &str); 14] = [
     ("row_security", "on"),
     ("jit", "off"),
     ("plan_cache_mode", "auto"),
+    // A report uses one processor of the server at most, so that commits find a free one.
+    ("max_parallel_workers_per_gather", "0"),
 ];
 
-impl Session {
-    /// Sets a new session up.
+impl SessionLimits {
+    /// Initialises a new session and returns the state of its server.
     pub(super) async fn begin(&self, connection: &mut PgConnection, own: &[(String, String)]) -> Result<Begun, Error> {
         let version = connection.server_version_num().unwrap_or(0);
-        if version / 10_000 < LEAST_VERSION {
+        if version / 10_000 < MIN_VERSION {
             return Err(wrap(Cause::TooOld(version / 10_000)));
         }
         let sql = self.sql(version, own);
-        // Not user text: names and values were checked when the address was read, and values are quoted.
+        // Contains no user text: names and values were checked when the address was parsed, and values are quoted.
         let begun = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await;
         let rows = begun.map_err(|error| match error.as_database_error() {
             Some(refused) => wrap(Cause::Session(refused.code().unwrap_or_default().into_owned())),
@@ -79,14 +80,14 @@ impl Session {
         for (name, value) in own.chain(limits).chain(SETTINGS).chain(newer) {
             let _ = write!(sql, "set_config('{name}', '{}', false), ", value.replace('\'', "''"));
         }
-        // Only a superuser may set this one, so it is left alone where it is as it should be. Elsewhere no trigger would run.
+        // Only a superuser may set this one, so it is set only where it differs. With another value no trigger would run.
         sql.push_str(
             "CASE WHEN current_setting('session_replication_role') <> 'origin' THEN set_config('session_replication_role', 'origin', false) END;",
         );
-        // Servers on systems that cannot do it refuse the setting.
+        // Servers on operating systems without support refuse the setting.
         let _ = write!(
             sql,
-            "DO $$BEGIN PERFORM set_config('client_connection_check_interval', '{CLIENT_CHECK}', false); EXCEPTION WHEN OTHERS THEN NULL; END$$;"
+            "DO $$BEGIN PERFORM set_config('client_connection_check_interval', '{CLIENT_CHECK_INTERVAL}', false); EXCEPTION WHEN OTHERS THEN NULL; END$$;"
         );
         sql.push_str("SELECT current_setting('transaction_read_only')");
         sql

@@ -1,53 +1,44 @@
-//! Connecting: a new connection, or new credentials for the one that the same tenant has of the same branch or identity. Several requests at once
-//! make one row: the unique indexes refuse a second one, and its request starts over and finds the row of the first.
+//! Connecting: stores a new connection, or new credentials for the same tenant's connection of the same branch or identity. Concurrent requests
+//! make one row: the unique indexes refuse a second one, and its request starts over and finds the first one's row.
 
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 
-use super::renew::{NewAws, update_aws, update_github};
+use super::update::{GithubRow, NewAws, record, update_aws, update_github};
 use super::{AwsOwner, insert_aws, insert_github};
-use crate::db::audit::{self, Entry};
-use crate::db::idempotency::{IdempotencyKey, Once, keep, reserve};
-use crate::db::sealed::{AWS, GITHUB};
+use crate::db::encryption::AWS;
+use crate::db::idempotency::{IdempotencyKey, Idempotent, reserve, store_answer};
 use crate::db::{Db, DbError};
 use crate::domain::audit::Action;
 use crate::domain::connection::{AwsConnection, AwsCredentials, GithubConnection};
 use crate::domain::principal::{Caller, Scope};
 use crate::domain::tenant::{aws_tenant, github_tenant};
 
-/// Times that a connection may be made or removed by others while it is connected.
-const TRIES: u32 = 10;
+/// Tries while other requests create or delete the same connection concurrently.
+const MAX_TRIES: u32 = 10;
 
 /// A connection that was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// `gh_…` or `aws_…`
+    /// Connection id, with the prefix `gh_` or `aws_`.
     pub id: String,
-    /// Whether it was there before.
+    /// True if an existing connection was renewed.
     pub renewed: bool,
 }
 
-/// The row that a connection to a source repository renews.
-pub(super) struct GithubRow {
-    pub(super) id: String,
-    pub(super) key_id: Option<String>,
-    pub(super) wrapped_key: Option<Vec<u8>>,
-}
-
 impl Db {
-    /// Stores a connection to a source repository, and `answer` for the key, in one transaction.
+    /// Stores a connection to a source repository, and `answer` under the key, in one transaction.
     pub async fn connect_github(
         &self,
         new: &GithubConnection,
         key: Option<&IdempotencyKey>,
         by: &Caller,
         answer: impl Fn(&Stored) -> Value,
-    ) -> Result<Once<Stored>, DbError> {
+    ) -> Result<Idempotent<Stored>, DbError> {
         let key = self.keyed(key).await?;
         let tenant = github_tenant(by.scope());
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             let known = self.github_row(&tenant, new).await?;
-            // Before the transaction: a key service may have to be asked.
+            // Before the transaction, because a key service may be called.
             let row_key = match &known {
                 Some(row) => self.key_of_github(row).await?,
                 None => self.github_row_key(new).await?,
@@ -65,18 +56,18 @@ impl Db {
             }
             let renewed = known.is_some();
             let stored = Stored { id: known.map_or_else(|| new.id.clone(), |row| row.id), renewed };
-            keep(&mut tx, key.as_ref(), &answer(&stored)).await?;
+            store_answer(&mut tx, key.as_ref(), &answer(&stored)).await?;
             let details = json!({"branch": new.branch, "renewed": stored.renewed});
             let repository = Some((new.owner.as_str(), new.repo.as_str()));
             record(&mut tx, by, Action::ConnectGithub, &stored.id, repository, details).await?;
             tx.commit().await?;
-            return Ok(Once::Now(stored));
+            return Ok(Idempotent::Fresh(stored));
         }
-        Err(busy())
+        Err(contention())
     }
 
-    /// Stores a connection to an AWS account for the repositories of `scope`, and `answer` for the key, in one transaction. `identity` is whom the
-    /// credentials stand for.
+    /// Stores a connection to an AWS account for the repositories of `scope`, and `answer` under the key, in one transaction. `identity` is the AWS
+    /// principal that the credentials belong to.
     pub async fn connect_aws(
         &self,
         new: &AwsConnection,
@@ -85,10 +76,10 @@ impl Db {
         key: Option<&IdempotencyKey>,
         by: &Caller,
         answer: impl Fn(&Stored) -> Value,
-    ) -> Result<Once<Stored>, DbError> {
+    ) -> Result<Idempotent<Stored>, DbError> {
         let key = self.keyed(key).await?;
         let tenant = aws_tenant(by.scope(), scope);
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             let known = self.aws_row(&tenant, new, identity).await?;
             let id = known.as_ref().unwrap_or(&new.id);
             let row_key = self.keyring()?.new_row_key(AWS, id).await?;
@@ -107,16 +98,16 @@ impl Db {
                 continue;
             }
             let stored = Stored { id: id.clone(), renewed: known.is_some() };
-            keep(&mut tx, key.as_ref(), &answer(&stored)).await?;
+            store_answer(&mut tx, key.as_ref(), &answer(&stored)).await?;
             let details = json!({
                 "accountId": new.account_id, "region": new.region, "identity": identity, "repositories": scope.sql(),
                 "renewed": stored.renewed,
             });
             record(&mut tx, by, Action::ConnectAws, &stored.id, None, details).await?;
             tx.commit().await?;
-            return Ok(Once::Now(stored));
+            return Ok(Idempotent::Fresh(stored));
         }
-        Err(busy())
+        Err(contention())
     }
 
     async fn github_row(&self, tenant: &str, new: &GithubConnection) -> Result<Option<GithubRow>, DbError> {
@@ -134,17 +125,8 @@ impl Db {
         .await?)
     }
 
-    /// The data key that a renewed token is sealed with: the row's own, since build secrets are sealed with it too; a new one for a row from before
-    /// secrets were sealed.
-    pub(super) async fn key_of_github(&self, row: &GithubRow) -> Result<crate::domain::keyring::RowKey, DbError> {
-        let keyring = self.keyring()?;
-        Ok(match (&row.key_id, &row.wrapped_key) {
-            (Some(key_id), Some(wrapped)) => keyring.row_key(GITHUB, &row.id, key_id, wrapped).await?,
-            _ => keyring.new_row_key(GITHUB, &row.id).await?,
-        })
-    }
-
-    /// The connection of the tenant with the same account, region and identity. One from before identities were stored is known by its key id.
+    /// Finds the tenant's connection with the same account, region and identity. A connection from before identities were stored is recognised by its
+    /// access key id.
     async fn aws_row(&self, tenant: &str, new: &AwsConnection, identity: &str) -> Result<Option<String>, DbError> {
         let key_id = match &new.credentials {
             AwsCredentials::Keys(keys) => Some(keys.access_key_id.as_str()),
@@ -166,18 +148,8 @@ impl Db {
     }
 }
 
-/// Within the caller's transaction.
-pub(super) async fn record(
-    connection: &mut PgConnection,
-    by: &Caller,
-    action: Action,
-    target: &str,
-    repository: Option<(&str, &str)>,
-    details: Value,
-) -> Result<(), DbError> {
-    audit::record(connection, &Entry { by, action, target: Some(target), repository, refused: None, details }).await
-}
-
-fn busy() -> DbError {
-    DbError::Corrupt(format!("a connection was made or removed {TRIES} times while it was connected"))
+fn contention() -> DbError {
+    DbError::Corrupt(format!(
+        "the same connection was created or deleted by other requests {MAX_TRIES} times meanwhile; retry the request"
+    ))
 }

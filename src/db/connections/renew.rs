@@ -1,69 +1,58 @@
-//! New credentials for a connection that is there: the id stays, and a running deployment reads the connection again before it fails (`reconcile`).
+//! Renewal of a connection's credentials. The id stays, and a running deployment reads the connection again before it fails (`reconcile`).
 
 use secrecy::SecretString;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::Parts;
-use super::connect::{GithubRow, record};
-use crate::db::sealed::AWS;
+use super::update::{GithubRow, NewAws, record, update_aws, update_github};
+use crate::db::encryption::AWS;
 use crate::db::{Db, DbError};
 use crate::domain::audit::Action;
 use crate::domain::connection::AwsCredentials;
-use crate::domain::keyring::RowKey;
 use crate::domain::principal::{Caller, Scope};
 
-/// Times that a row may change while it is renewed: it is read again, and then says what is in the way.
-const TRIES: u32 = 3;
+/// Tries while the row changes concurrently: it is read again, and then shows the conflict.
+const MAX_TRIES: u32 = 3;
 
 /// A connection to a source repository that may be renewed.
 #[derive(Clone, Debug)]
 pub struct GithubTarget {
-    /// Account or organisation.
+    /// Account or organisation of the repository.
     pub owner: String,
-    /// Repository.
+    /// Repository name without the owner.
     pub repo: String,
-    /// Branch.
+    /// Branch checked with the new token.
     pub branch: String,
 }
 
 /// A connection to an AWS account that may be renewed.
 #[derive(Clone, Debug)]
 pub struct AwsTarget {
-    /// Twelve digits.
+    /// AWS account id: twelve digits.
     pub account_id: String,
-    /// Region.
+    /// AWS region, which a renewal does not change.
     pub region: String,
-    /// The repositories that it is for.
+    /// Repositories that the connection serves.
     pub scope: Scope,
-    /// The role, when it is one.
+    /// ARN of the role; none for access keys.
     pub role_arn: Option<String>,
-    /// Whether the role's external id was derived.
+    /// True if Panda derived the role's external id.
     pub external_id_derived: bool,
 }
 
-/// What becomes of new credentials.
+/// Outcome of a renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renewed {
-    /// They are stored.
+    /// The new credentials are stored.
     Now,
-    /// There is no such connection for the caller, or not any more.
+    /// The connection does not exist in the caller's scope, or was deleted meanwhile.
     Unknown,
-    /// The tenant has another connection with this identity.
+    /// The tenant has this other connection with the same identity.
     Taken(String),
 }
 
-/// What a connection to an AWS account is renewed with.
-pub(super) struct NewAws<'a> {
-    pub(super) credentials: &'a AwsCredentials,
-    /// Whom they stand for.
-    pub(super) identity: &'a str,
-    /// The mark of the tenant from now on; none to leave it.
-    pub(super) tenant: Option<&'a str>,
-}
-
 impl Db {
-    /// The connection to a source repository that the caller may renew.
+    /// Finds a connection to a source repository that the caller may renew.
     pub async fn github_target(&self, id: &str, by: &Caller) -> Result<Option<GithubTarget>, DbError> {
         let found = sqlx::query_as!(
             GithubTarget,
@@ -74,7 +63,8 @@ impl Db {
         Ok(found.filter(|target| by.scope().holds(&target.owner, &target.repo)))
     }
 
-    /// The connection to an AWS account that the caller may renew: all that it is for is theirs, as for removing it.
+    /// Finds a connection to an AWS account that the caller may renew: every repository that it serves must be in the caller's scope, as for
+    /// deletion.
     pub async fn aws_target(&self, id: &str, by: &Caller) -> Result<Option<AwsTarget>, DbError> {
         let found = sqlx::query!(
             "SELECT account_id, region, scope, role_arn, external_id_derived FROM aws_connections WHERE id = $1 AND removed_at IS NULL",
@@ -90,9 +80,9 @@ impl Db {
         Ok(found.filter(|target| by.scope().includes(&target.scope)))
     }
 
-    /// Gives a connection to a source repository another token.
+    /// Replaces the token of a connection to a source repository.
     pub async fn renew_github(&self, id: &str, token: &SecretString, by: &Caller) -> Result<Renewed, DbError> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             let row = sqlx::query_as!(
                 GithubRow,
                 "SELECT id, key_id, wrapped_key FROM github_connections WHERE id = $1 AND removed_at IS NULL",
@@ -113,7 +103,7 @@ impl Db {
         Ok(Renewed::Unknown)
     }
 
-    /// Gives a connection to an AWS account other credentials. `tenant` becomes whose it is, where that is to change.
+    /// Replaces the credentials of a connection to an AWS account, and its tenant unless `tenant` is none.
     pub async fn renew_aws(
         &self,
         id: &str,
@@ -123,7 +113,7 @@ impl Db {
         by: &Caller,
     ) -> Result<Renewed, DbError> {
         let key = self.keyring()?.new_row_key(AWS, id).await?;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             let Some(target) = self.aws_target(id, by).await? else { break };
             let mut tx = self.pool.begin().await?;
             if let Some(other) = identity_taken(&mut tx, id, identity, tenant).await? {
@@ -141,7 +131,7 @@ impl Db {
     }
 }
 
-/// The other connection of the same tenant with the same identity.
+/// Finds another connection of the same tenant with the same identity.
 async fn identity_taken(
     connection: &mut PgConnection,
     id: &str,
@@ -158,65 +148,4 @@ async fn identity_taken(
     )
     .fetch_optional(connection)
     .await?)
-}
-
-/// Within the caller's transaction; how many rows: none when the row was removed, or sealed, since it was read. Rotation may have wrapped the
-/// data key again: it is the same key, and stays as it is.
-pub(super) async fn update_github(
-    connection: &mut PgConnection,
-    row: &GithubRow,
-    key: &RowKey,
-    token: &SecretString,
-) -> Result<u64, DbError> {
-    let done = sqlx::query!(
-        "UPDATE github_connections
-         SET token = NULL, token_sealed = $2, key_id = coalesce(key_id, $3), wrapped_key = coalesce(wrapped_key, $4),
-             renewed_at = greatest(clock_timestamp(),
-                                   (SELECT max(coalesce(renewed_at, created_at)) + interval '1 microsecond' FROM github_connections))
-         WHERE id = $1 AND removed_at IS NULL AND (wrapped_key IS NULL) = $5",
-        row.id,
-        key.seal("token", token)?,
-        key.key_id,
-        key.wrapped,
-        row.wrapped_key.is_none()
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected())
-}
-
-/// As [`update_github`], with a data key of its own: nothing else is sealed with the old one. None as well when another row has the identity.
-pub(super) async fn update_aws(
-    connection: &mut PgConnection,
-    id: &str,
-    key: &RowKey,
-    new: NewAws<'_>,
-) -> Result<u64, DbError> {
-    let parts = Parts::of(key, new.credentials)?;
-    let done = sqlx::query!(
-        "UPDATE aws_connections
-         SET access_key_id = $2, role_arn = $3, key_id = $4, wrapped_key = $5, secret_access_key_sealed = $6, session_token_sealed = $7,
-             external_id_sealed = $8, secret_access_key = NULL, session_token = NULL, external_id = NULL, identity = $9,
-             tenant = coalesce($10, tenant), external_id_derived = $3::text IS NOT NULL,
-             renewed_at = greatest(clock_timestamp(),
-                                   (SELECT max(coalesce(renewed_at, created_at)) + interval '1 microsecond' FROM aws_connections))
-         WHERE id = $1 AND removed_at IS NULL AND (role_arn IS NULL) = ($3::text IS NULL)",
-        id,
-        parts.access_key_id,
-        parts.role_arn,
-        key.key_id,
-        key.wrapped,
-        parts.secret_access_key,
-        parts.session_token,
-        parts.external_id,
-        new.identity,
-        new.tenant
-    )
-    .execute(connection)
-    .await;
-    match done {
-        Ok(done) => Ok(done.rows_affected()),
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(0),
-        Err(error) => Err(error.into()),
-    }
 }

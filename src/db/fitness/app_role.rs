@@ -1,4 +1,4 @@
-//! The SQL that makes a role for servers: one that uses the tables and does not own them.
+//! The SQL that creates a role for servers: a role that uses the tables and does not own them.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -6,10 +6,10 @@ use std::str::FromStr;
 use super::privileges::{ALL, SEQUENCE, rights, tables};
 use crate::db::{Db, DbError};
 
-/// Postgres cuts longer names.
+/// Postgres truncates longer names; in bytes.
 const MAX_NAME: usize = 63;
 
-/// A name that Postgres takes for a role.
+/// A valid role name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppRole(String);
 
@@ -17,37 +17,39 @@ impl FromStr for AppRole {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        // GRANT takes these for keywords, quoted or not; names with pg_ are Postgres's own.
+        // GRANT treats these as keywords, quoted or not; names with pg_ are reserved by Postgres.
         let is_reserved = name.starts_with("pg_") || ["public", "none"].contains(&name);
         if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) || is_reserved {
-            return Err(format!("must be a role's name of 1 to {MAX_NAME} bytes, and neither public, none nor pg_…"));
+            return Err(format!(
+                "must be a role name of 1 to {MAX_NAME} bytes without control characters, and not `public`, `none` or `pg_…`"
+            ));
         }
         Ok(Self(name.to_owned()))
     }
 }
 
-/// Why there is no SQL for a role.
+/// Reason for which no SQL can be made for a role.
 #[derive(Debug, thiserror::Error)]
 pub enum AppRoleError {
-    /// There is nothing yet to grant rights on.
+    /// The schema does not exist yet, so there is nothing to grant on.
     #[error("the schema is not migrated yet: run `panda migrate` first")]
     NotMigrated,
-    /// An owner has every right and can take each restriction back.
-    #[error("owns Panda's tables: choose another name, of a role that servers sign in as")]
+    /// The role owns the tables: an owner has every right and can undo each restriction.
+    #[error("owns Panda's tables: choose a different role for the servers to sign in as")]
     IsOwner,
-    /// The database.
+    /// The database could not be queried.
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
-/// Names as SQL has them: quoted where they have to be.
+/// Names as SQL identifiers, quoted where necessary.
 struct Names {
     database: String,
     schema: String,
     role: String,
-    /// A statement that creates the role, as a literal.
+    /// The statement that creates the role, as a literal.
     create: String,
-    /// Roles whose new tables need to be granted as well.
+    /// Roles whose future tables need grants as well.
     owners: Vec<String>,
     is_owner: bool,
 }
@@ -60,8 +62,8 @@ struct Object {
 }
 
 impl Db {
-    /// The SQL that creates the role `role`, or brings one up to date, with the rights that servers and `panda token` need and no others, on
-    /// what is there and on what later migrations add.
+    /// Returns the SQL that creates or updates the role `role` with exactly the privileges that servers and `panda token` need, on present objects
+    /// and on objects of later migrations.
     pub async fn app_role_script(&self, role: &AppRole) -> Result<String, AppRoleError> {
         let names = self.names(role).await?.ok_or(AppRoleError::NotMigrated)?;
         if names.is_owner {
@@ -71,7 +73,7 @@ impl Db {
     }
 
     async fn names(&self, role: &AppRole) -> Result<Option<Names>, DbError> {
-        // The role that prints this is likely to run the next migration: what it creates has to be granted too.
+        // The role that prints this is likely to run the next migration: the objects that it creates need grants too.
         let names = sqlx::query_as!(
             Names,
             "SELECT quote_ident(current_database()) AS \"database!\", quote_ident(current_schema()) AS \"schema!\", quote_ident($1) AS \"role!\",
@@ -90,7 +92,7 @@ impl Db {
         Ok(names)
     }
 
-    /// Panda's objects: the schema of its tables may hold others.
+    /// Lists Panda's objects: the schema of its tables may hold others.
     async fn objects(&self) -> Result<Vec<Object>, DbError> {
         let tables: Vec<String> = tables().map(str::to_owned).collect();
         let objects = sqlx::query_as!(
@@ -149,13 +151,13 @@ fn script(names: &Names, objects: &[Object]) -> String {
         out.push(grant(SEQUENCE, "SEQUENCE ", &sequences, role));
     }
     out.push(grant(&["EXECUTE"], "FUNCTION ", &functions, role));
-    out.push("-- What later migrations add.".to_owned());
+    out.push("-- Objects of later migrations.".to_owned());
     out.extend(owners.iter().flat_map(|owner| defaults(owner, schema, role)));
     out.push("COMMIT;".to_owned());
     out.join("\n")
 }
 
-/// The rights on what `owner` will create.
+/// Grants privileges on objects that `owner` will create.
 fn defaults(owner: &str, schema: &str, role: &str) -> Vec<String> {
     let later = |schema: &str, rights: &[&str], kind: &str| {
         let rights = rights.join(", ");
@@ -184,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_grant_takes_for_something_else_are_refused() {
+    fn rejects_names_reserved_by_grant() {
         for name in ["", "public", "none", "pg_read_all_data", "a\nb", &"x".repeat(64)] {
             assert!(name.parse::<AppRole>().is_err(), "{name:?}");
         }

@@ -1,32 +1,31 @@
-//! The rights that the program needs of each table, view and sequence, for a role that owns none of them.
+//! Privileges that the program needs on each table, view and sequence, for a role that owns none of them.
 
 use std::time::{Duration, Instant};
 
 use crate::db::{Db, DbError};
 
-/// How long a complete set of privileges is believed to stay so.
+/// Time for which a complete set of privileges is cached.
 const CACHE_TTL: Duration = Duration::from_secs(5);
 
-/// Rights on a table whose rows the program changes.
+/// Privileges on a table whose rows the program changes.
 pub(super) const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 
-/// Rights on a sequence: UPDATE is for those of a database that was copied row by row.
+/// Privileges on a sequence: UPDATE advances sequences of a database that was copied row by row.
 pub(super) const SEQUENCE: &[&str] = &["USAGE", "SELECT", "UPDATE"];
 
-/// Tables and views of which the program needs other rights than [`ALL`].
+/// Tables and views that need privileges other than [`ALL`].
 const SPECIAL: &[(&str, &[&str])] = &[
-    // Append-only.
     ("audit", &["SELECT", "INSERT"]),
-    // The migrations', which only the owner runs.
+    // Written by migrations, which only the owner runs.
     ("_sqlx_migrations", &["SELECT"]),
     ("schema_versions", &["SELECT"]),
-    // The owner runs what it holds: a server that could write it would have the owner's rights.
+    // The owner executes its contents: a server with write access would gain the owner's rights.
     ("deferred_indexes", &["SELECT"]),
     ("history_stages", &["SELECT"]),
     ("write_probe", &["SELECT", "INSERT", "TRUNCATE"]),
 ];
 
-/// Tables of which the program needs [`ALL`].
+/// Tables that need [`ALL`].
 const TABLES: &[&str] = &[
     "api_tokens",
     "archived_attempts",
@@ -67,26 +66,26 @@ const REPORT_VIEWS: &[&str] = &[
     "throughput_v1",
 ];
 
-/// All tables that the program uses, and views beside those of reports.
+/// Lists all tables that the program uses, and the views outside reports.
 pub fn tables() -> impl Iterator<Item = &'static str> {
     TABLES.iter().copied().chain(SPECIAL.iter().map(|(name, _)| *name))
 }
 
-/// The rights that the program needs of the table `name`.
+/// Returns the privileges that the program needs on the table `name`.
 pub(super) fn rights(name: &str) -> &'static [&'static str] {
     SPECIAL.iter().find(|(special, _)| *special == name).map_or(ALL, |(_, rights)| rights)
 }
 
-/// A right that the role of the program lacks.
+/// A privilege that the program's role lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingPrivilege {
-    /// The role.
+    /// Role of the program's connections.
     pub role: String,
-    /// The right, such as `INSERT`.
+    /// Name of the privilege, such as `INSERT`.
     pub privilege: String,
     /// The table, view, sequence or schema.
     pub object: String,
-    /// How many more are missing.
+    /// Number of further missing privileges.
     pub more: i64,
 }
 
@@ -101,7 +100,7 @@ impl std::fmt::Display for MissingPrivilege {
     }
 }
 
-/// When all privileges were last seen to be there.
+/// Time at which all privileges were last found to be present.
 #[derive(Debug, Default)]
 pub(in crate::db) struct PrivilegeCache(std::sync::Mutex<Option<Instant>>);
 
@@ -120,8 +119,8 @@ impl PrivilegeCache {
 }
 
 impl Db {
-    /// The first right that the role of this connection lacks; none when it has all that the program needs. Objects that the database does not
-    /// have are left to [`Db::schema`].
+    /// Returns the first privilege that the role of this connection lacks; none when it has all that the program needs. Missing objects are reported
+    /// by [`Db::schema`].
     pub async fn missing_privilege(&self) -> Result<Option<MissingPrivilege>, DbError> {
         if self.privileges.is_fresh() {
             return Ok(None);
@@ -172,21 +171,21 @@ impl Db {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::reports::QUESTIONS;
+    use crate::db::reports::REPORTS;
 
     #[test]
-    fn views_that_reports_read_are_checked() {
-        for question in QUESTIONS {
-            let sql = question.documented();
+    fn checks_views_read_by_reports() {
+        for report in REPORTS {
+            let sql = report.documented();
             for rest in sql.split("panda_report.").skip(1) {
                 let view = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
-                assert!(REPORT_VIEWS.contains(&view), "{} reads {view}", question.name);
+                assert!(REPORT_VIEWS.contains(&view), "{} reads {view}", report.name);
             }
         }
     }
 
     #[test]
-    fn a_missing_privilege_names_the_role_the_object_and_the_remedy() {
+    fn missing_privilege_names_role_object_and_remedy() {
         let missing =
             MissingPrivilege { role: "app".into(), privilege: "INSERT".into(), object: "table audit".into(), more: 0 };
         let words = missing.to_string();

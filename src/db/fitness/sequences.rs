@@ -3,8 +3,8 @@
 use crate::db::{Db, DbError};
 
 impl Db {
-    /// Moves sequences that are behind their tables' rows past them, and returns their names. Logical replication and `pg_dump --data-only`
-    /// copy rows alone, so that each insert would fail until its sequence has passed the copied rows.
+    /// Advances sequences that are behind the rows of their tables, and returns their names. Logical replication and `pg_dump --data-only` copy rows
+    /// alone, so that each insert would fail until its sequence had passed the copied rows.
     pub async fn advance_sequences(&self) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!("SELECT advance_sequences() AS \"name!\"").fetch_all(&self.pool).await?)
     }

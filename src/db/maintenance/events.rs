@@ -1,48 +1,48 @@
-//! Events of finished deployments, removed in small batches.
+//! Removes events of finished deployments in small batches.
 //!
-//! A batch is one transaction: it takes the next deployments in the order of their ends, holds them (a retry waits), deletes, and notes how
-//! far it came. A process may die anywhere: what was committed is noted, and the next batch goes on behind it.
+//! A batch is one transaction: it selects the next deployments in the order of their ends, locks them (a retry waits), deletes, and stores its
+//! progress. The process may die anywhere: committed progress is stored, and the next batch resumes after it.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Batch, Run, renew};
+use super::{Batch, ClaimedRun, renew};
 use crate::db::{Db, DbError};
 
-/// Most deployments of a batch: those whose events are gone already are passed by quickly, but not all at once.
-const DEPLOYMENTS: i64 = 500;
+/// Maximum deployments of a batch: those whose events are gone already are skipped quickly, but not all in one transaction.
+const MAX_DEPLOYMENTS: i64 = 500;
 
-/// Events that were told, for each that a batch may remove: of a deployment whose lines are gone already, a third is left.
-const TOLD_FOR_EACH: i64 = 4;
+/// Published events counted for each event that a batch may remove: of a deployment whose log lines are gone already, a third is left.
+const PUBLISHED_PER_REMOVED: i64 = 4;
 
-/// Which events, and how many at once.
+/// Selection of events, and size of a batch.
 #[derive(Clone, Debug)]
-pub struct Removal {
-    /// Only those with these codes; all, when there are none. The last event of a deployment stays in any case: with it a browser that comes
-    /// back learns that there is no more, and a new one how it ended.
+pub struct EventRemoval {
+    /// Only events with these codes; none for all. The last event of a deployment is always kept: it shows a reconnecting browser that there is no
+    /// more, and a new one how the deployment ended.
     pub codes: Option<Vec<String>>,
-    /// Most rows of a batch.
+    /// Maximum rows of a batch.
     pub batch: i64,
 }
 
-/// A deployment in the order of ends.
-type Ended = (DateTime<Utc>, String);
+/// End time and id of a deployment, the order of removal.
+type EndedDeployment = (DateTime<Utc>, String);
 
 impl Db {
-    /// Removes the next batch, and counts it for `run`.
-    pub async fn remove_events(&self, run: &Run, removal: &Removal) -> Result<Batch, DbError> {
+    /// Removes the next batch of events and counts it for `run`.
+    pub async fn remove_events(&self, run: &ClaimedRun, removal: &EventRemoval) -> Result<Batch, DbError> {
         let Some(older_than) = run.older_than else { return Ok(Batch::Last(0)) };
         let mut tx = self.pool.begin().await?;
         let kind = run.kind.as_str();
-        // Also the lock that a run which was thought dead waits for, so that the two never note their progress in turns.
-        let noted = sqlx::query!(
+        // Also locks the row against a run that was considered dead, so that the two never overwrite each other's progress.
+        let progress = sqlx::query!(
             "INSERT INTO maintenance_progress AS p (kind) VALUES ($1)
              ON CONFLICT (kind) DO UPDATE SET removed_place = p.removed_place RETURNING completed_at, deployment_id",
             kind
         )
         .fetch_one(&mut *tx)
         .await?;
-        let after = noted.completed_at.zip(noted.deployment_id);
+        let after = progress.completed_at.zip(progress.deployment_id);
         let chosen = choose(&mut tx, after.as_ref(), older_than, removal.batch).await?;
         let Some(last) = chosen.last().cloned() else {
             let ours = renew(&mut tx, run.id, 0).await?;
@@ -50,9 +50,9 @@ impl Db {
             return Ok(if ours { Batch::Last(0) } else { Batch::Lost });
         };
         let ids: Vec<String> = chosen.iter().map(|(_, id)| id.clone()).collect();
-        let held = hold(&mut tx, &ids, older_than).await?;
+        let held = lock(&mut tx, &ids, older_than).await?;
         let gone = delete(&mut tx, &held, removal).await?;
-        // A full batch may have left some of the last one that it came to: the next batch begins with that.
+        // A full batch may have left events of its last deployment: the next batch begins with that deployment.
         let done = match gone.last {
             Some(partly) if gone.rows >= removal.batch => chosen
                 .iter()
@@ -81,17 +81,17 @@ impl Db {
         Ok(Batch::Some(gone.rows))
     }
 
-    /// How many events the next deployments after `after` would lose, and which was the last of them; none when nothing is left.
+    /// Counts the events that the next deployments after `after` would lose, and returns the last of these deployments; none when nothing is left.
     pub async fn count_events(
         &self,
-        run: &Run,
-        removal: &Removal,
-        after: Option<Ended>,
-    ) -> Result<Option<(i64, Ended)>, DbError> {
+        run: &ClaimedRun,
+        removal: &EventRemoval,
+        after: Option<EndedDeployment>,
+    ) -> Result<Option<(i64, EndedDeployment)>, DbError> {
         let Some(older_than) = run.older_than else { return Ok(None) };
         let after = match after {
             Some(after) => Some(after),
-            None => self.noted(run).await?,
+            None => self.progress(run).await?,
         };
         let mut connection = self.pool.acquire().await?;
         let chosen = choose(&mut connection, after.as_ref(), older_than, removal.batch).await?;
@@ -108,25 +108,25 @@ impl Db {
         Ok(Some((count, last)))
     }
 
-    async fn noted(&self, run: &Run) -> Result<Option<Ended>, DbError> {
-        let noted = sqlx::query!(
+    async fn progress(&self, run: &ClaimedRun) -> Result<Option<EndedDeployment>, DbError> {
+        let progress = sqlx::query!(
             "SELECT completed_at, deployment_id FROM maintenance_progress WHERE kind = $1",
             run.kind.as_str()
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(noted.and_then(|row| row.completed_at.zip(row.deployment_id)))
+        Ok(progress.and_then(|row| row.completed_at.zip(row.deployment_id)))
     }
 }
 
-/// The next finished deployments, at least one, and further ones while they were told no more than some batches of events together: some
-/// of those may be gone.
+/// Selects the next finished deployments: at least one, and more while their published events stay within a few batches, because some of those may be
+/// gone.
 async fn choose(
     connection: &mut PgConnection,
-    after: Option<&Ended>,
+    after: Option<&EndedDeployment>,
     older_than: DateTime<Utc>,
     events: i64,
-) -> Result<Vec<Ended>, DbError> {
+) -> Result<Vec<EndedDeployment>, DbError> {
     let (completed_at, id) = after.cloned().unzip();
     let rows = sqlx::query!(
         "SELECT completed_at AS \"completed_at!\", id
@@ -140,26 +140,26 @@ async fn choose(
         older_than,
         completed_at,
         id,
-        DEPLOYMENTS,
-        events * TOLD_FOR_EACH
+        MAX_DEPLOYMENTS,
+        events * PUBLISHED_PER_REMOVED
     )
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.completed_at, row.id)).collect())
 }
 
-/// Deployments that are held, with the number of the last event of each, in the order of their ends.
-pub(super) struct Held {
+/// Locked deployments in the order of their ends, with the number of the last event of each.
+pub(super) struct LockedDeployments {
     pub(super) ids: Vec<String>,
     lasts: Vec<i64>,
 }
 
-/// Those that are still finished, held until the transaction ends: one that is tried again meanwhile is left alone, or waits.
-pub(super) async fn hold(
+/// Locks those deployments that are still finished until the transaction ends: a deployment retried meanwhile is skipped, or its retry waits.
+pub(super) async fn lock(
     connection: &mut PgConnection,
     ids: &[String],
     older_than: DateTime<Utc>,
-) -> Result<Held, DbError> {
+) -> Result<LockedDeployments, DbError> {
     // Locked in the order of ids, as commits do.
     let mut rows = sqlx::query!(
         "SELECT id, next_event_seq - 1 AS \"last!\"
@@ -171,19 +171,23 @@ pub(super) async fn hold(
     .await?;
     rows.sort_by_key(|row| ids.iter().position(|id| *id == row.id));
     let (ids, lasts) = rows.into_iter().map(|row| (row.id, row.last)).unzip();
-    Ok(Held { ids, lasts })
+    Ok(LockedDeployments { ids, lasts })
 }
 
-pub(super) struct Gone {
+pub(super) struct DeletedEvents {
     pub(super) rows: i64,
     pub(super) place: i64,
-    /// The last deployment that lost some; of those before it, nothing is left to remove.
+    /// The last deployment that lost events; earlier ones have none left to remove.
     last: Option<String>,
 }
 
-/// Deletes from one deployment after the other.
-pub(super) async fn delete(connection: &mut PgConnection, held: &Held, removal: &Removal) -> Result<Gone, DbError> {
-    // Nobody updates an event, so that a row stays where the inner query saw it. The subquery's order is that of the loop.
+/// Deletes events, one deployment after the other.
+pub(super) async fn delete(
+    connection: &mut PgConnection,
+    held: &LockedDeployments,
+    removal: &EventRemoval,
+) -> Result<DeletedEvents, DbError> {
+    // Events are never updated, so a row stays where the inner query saw it. The subquery's order is that of the loop.
     let gone = sqlx::query!(
         "WITH gone AS (
              DELETE FROM deployment_events WHERE ctid = ANY (ARRAY (
@@ -204,5 +208,5 @@ pub(super) async fn delete(connection: &mut PgConnection, held: &Held, removal: 
     .await?;
     let n = gone.n.and_then(|n| usize::try_from(n - 1).ok());
     let last = n.and_then(|n| held.ids.get(n)).cloned();
-    Ok(Gone { rows: gone.rows, place: gone.place, last })
+    Ok(DeletedEvents { rows: gone.rows, place: gone.place, last })
 }

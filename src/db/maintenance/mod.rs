@@ -1,11 +1,11 @@
-//! Runs of maintenance: who may remove now, how far it came, and the record of it. All times are the database's.
+//! Maintenance runs: the right to remove data, the progress, and the record. All times are by the database's clock.
 //!
-//! A row that is `running` is the right to remove. Each batch renews it in its own transaction: a run whose replica was paused
-//! for longer than [`LEASE`] finds its row ended by another, and its batch is rolled back.
+//! A row in state `running` is the right to remove. Each batch renews it in its own transaction: a run whose replica was paused for longer than
+//! [`LEASE`] finds its row ended by another replica, and its batch is rolled back.
 
-mod ended;
+mod archive;
 mod events;
-mod local;
+mod local_artifacts;
 mod records;
 
 use std::time::Duration;
@@ -14,60 +14,60 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::idempotency::{IdempotencyKey, Once, keep, reserve};
+use super::idempotency::{IdempotencyKey, Idempotent, reserve, store_answer};
 use super::{Db, DbError, audit};
-use crate::domain::maintenance::{Kind, State};
-pub use events::Removal;
+use crate::domain::maintenance::{RetentionKind, RetentionRunState};
+pub use events::EventRemoval;
 
-/// Without a sign of life for so long, a run counts as interrupted. A batch takes a second, the longest call to an engine a minute.
+/// Time without renewal after which a run counts as interrupted. A batch takes a second, the longest call to an engine a minute.
 pub const LEASE: Duration = Duration::from_mins(2);
 
-/// A run that this process is to carry out.
+/// A run that this process has to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Its row.
+pub struct ClaimedRun {
+    /// Id of its row.
     pub id: i64,
-    /// What it removes.
-    pub kind: Kind,
-    /// Whether it only counts.
+    /// Kind of data to remove.
+    pub kind: RetentionKind,
+    /// Counts what would be removed, and removes nothing.
     pub dry_run: bool,
-    /// What ended before this is removed; none where age does not matter.
+    /// Removes data that ended before this time; none where age does not matter.
     pub older_than: Option<DateTime<Utc>>,
 }
 
-/// What one batch came to.
+/// Outcome of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
-    /// So much was removed, and there may be more.
+    /// Rows removed; there may be more.
     Some(i64),
-    /// So much was removed, and nothing is left.
+    /// Rows removed; nothing is left.
     Last(i64),
-    /// Nothing happened: the run is not this process's any more.
+    /// Nothing was removed: another replica has ended this run.
     Lost,
 }
 
-/// Where something is to be run, and for how long it is kept.
+/// Maintenance that this process can run.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// What.
-    pub kind: Kind,
+pub struct MaintenanceJob<'a> {
+    /// Kind of data to remove, by name of its rule.
+    pub kind: RetentionKind,
     /// This process: host name and process id.
     pub replica: &'a str,
-    /// For how long it is kept; none where age does not matter.
+    /// Retention period; none where age does not matter.
     pub keep: Option<Duration>,
 }
 
-impl Wanted<'_> {
-    /// Where it runs: what is in the database has one place.
-    fn place(&self) -> &str {
+impl MaintenanceJob<'_> {
+    /// Returns the replica for local maintenance, and an empty string for the database, which has one run for all replicas.
+    fn target(&self) -> &str {
         if self.kind.is_local() { self.replica } else { "" }
     }
 }
 
-/// A run as it is shown.
+/// A run as it may be shown.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
-pub struct RunView {
+pub struct MaintenanceRunView {
     pub id: i64,
     pub kind: String,
     pub place: String,
@@ -84,42 +84,46 @@ pub struct RunView {
     pub error: Option<String>,
 }
 
-/// Which runs.
+/// Filter of a list of runs.
 #[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    /// Only this kind.
-    pub kind: Option<Kind>,
-    /// Only these.
+pub struct MaintenanceRunFilter {
+    /// Only runs of this kind.
+    pub kind: Option<RetentionKind>,
+    /// Only runs with these ids.
     pub ids: Option<Vec<i64>>,
-    /// Only rows before this one.
+    /// Only rows before this id.
     pub before: Option<i64>,
-    /// Most rows.
+    /// Maximum number of rows.
     pub limit: i64,
 }
 
 impl Db {
-    /// Begins the run that is due at the tick `due_at`; none when another replica has it, had it, or is still at the one before.
-    pub async fn begin_maintenance(&self, wanted: Wanted<'_>, due_at: DateTime<Utc>) -> Result<Option<Run>, DbError> {
+    /// Begins the run that is due at the tick `due_at`. None when another replica runs it, has run it, or is still running the previous one.
+    pub async fn begin_maintenance(
+        &self,
+        job: MaintenanceJob<'_>,
+        due_at: DateTime<Utc>,
+    ) -> Result<Option<ClaimedRun>, DbError> {
         let mut tx = self.pool.begin().await?;
         interrupt_silent(&mut tx).await?;
         let begun = sqlx::query!(
             "INSERT INTO maintenance_runs (kind, place, state, due_at, replica, started_at, renewed_at, older_than)
              VALUES ($1, $2, 'running', $3, $4, now(), clock_timestamp(), now() - make_interval(secs => $5))
              ON CONFLICT DO NOTHING RETURNING id, older_than",
-            wanted.kind.as_str(),
-            wanted.place(),
+            job.kind.as_str(),
+            job.target(),
             due_at,
-            wanted.replica,
-            wanted.keep.map(|keep| keep.as_secs_f64())
+            job.replica,
+            job.keep.map(|keep| keep.as_secs_f64())
         )
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(begun.map(|row| Run { id: row.id, kind: wanted.kind, dry_run: false, older_than: row.older_than }))
+        Ok(begun.map(|row| ClaimedRun { id: row.id, kind: job.kind, dry_run: false, older_than: row.older_than }))
     }
 
-    /// Ends runs whose replica went silent, and requests for replicas that are gone. Whether some request waits.
-    pub async fn tend_maintenance(&self) -> Result<bool, DbError> {
+    /// Interrupts runs whose replica went silent, and requests to replicas that are gone. Returns whether a request is waiting.
+    pub async fn expire_maintenance_runs(&self) -> Result<bool, DbError> {
         let waiting = sqlx::query_scalar!(
             "SELECT EXISTS (SELECT FROM maintenance_runs WHERE state IN ('requested', 'running')) AS \"waiting!\""
         )
@@ -148,8 +152,8 @@ impl Db {
         Ok(requested)
     }
 
-    /// Begins a run that somebody asked for; none when there is none, or one of that kind is under way.
-    pub async fn begin_requested(&self, wanted: Wanted<'_>) -> Result<Option<Run>, DbError> {
+    /// Begins a requested run; none when there is no request, or when a run of that kind is in progress.
+    pub async fn begin_requested(&self, job: MaintenanceJob<'_>) -> Result<Option<ClaimedRun>, DbError> {
         let begun = sqlx::query!(
             "UPDATE maintenance_runs SET state = 'running', replica = $3, started_at = now(), renewed_at = clock_timestamp(),
                     older_than = now() - make_interval(secs => $4)
@@ -159,35 +163,35 @@ impl Db {
                                                          AND r.state = 'running' AND NOT r.dry_run))
                          ORDER BY q.id LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING id, dry_run, older_than",
-            wanted.kind.as_str(),
-            wanted.place(),
-            wanted.replica,
-            wanted.keep.map(|keep| keep.as_secs_f64())
+            job.kind.as_str(),
+            job.target(),
+            job.replica,
+            job.keep.map(|keep| keep.as_secs_f64())
         )
         .fetch_optional(&self.pool)
         .await;
         match begun {
-            Ok(row) => Ok(row.map(|row| Run {
+            Ok(row) => Ok(row.map(|row| ClaimedRun {
                 id: row.id,
-                kind: wanted.kind,
+                kind: job.kind,
                 dry_run: row.dry_run,
                 older_than: row.older_than,
             })),
-            // Another one began between the look and the update: this one waits for it.
+            // Another run began between the check and the update: this request waits for it.
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Asks for a run of `kind`; what is local is asked of each living replica. `answer` is made of the rows' ids, and kept for the key.
+    /// Requests a run of `kind`; a local kind is requested from each living replica. `answer` is made from the rows' ids and stored under the key.
     pub async fn request_maintenance(
         &self,
-        kind: Kind,
+        kind: RetentionKind,
         dry_run: bool,
         key: Option<&IdempotencyKey>,
-        entry: &audit::Entry<'_>,
+        entry: &audit::AuditRecord<'_>,
         answer: impl FnOnce(&[i64]) -> Value,
-    ) -> Result<Once<Value>, DbError> {
+    ) -> Result<Idempotent<Value>, DbError> {
         let key = self.keyed(key).await?;
         let mut tx = self.pool.begin().await?;
         if let Some(known) = reserve(&mut tx, key.as_ref()).await? {
@@ -208,14 +212,14 @@ impl Db {
         .fetch_all(&mut *tx)
         .await?;
         let answer = answer(&ids);
-        keep(&mut tx, key.as_ref(), &answer).await?;
+        store_answer(&mut tx, key.as_ref(), &answer).await?;
         audit::record(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(Once::Now(answer))
+        Ok(Idempotent::Fresh(answer))
     }
 
-    /// Ends a run; nothing when it is not this process's any more.
-    pub async fn end_maintenance(&self, id: i64, state: State, error: Option<&str>) -> Result<(), DbError> {
+    /// Ends a run, unless another replica has ended it.
+    pub async fn end_maintenance(&self, id: i64, state: RetentionRunState, error: Option<&str>) -> Result<(), DbError> {
         sqlx::query!(
             "UPDATE maintenance_runs SET state = $2, error = $3, ended_at = clock_timestamp() WHERE id = $1 AND state = 'running'",
             id,
@@ -227,21 +231,21 @@ impl Db {
         Ok(())
     }
 
-    /// Counts `removed` more, outside of a batch of the database's own. False when the run is not this process's any more.
+    /// Renews a run and adds `removed` to its count, outside a batch of database rows. False when another replica has ended the run.
     pub async fn renew_maintenance(&self, id: i64, removed: i64) -> Result<bool, DbError> {
         renew(&mut *self.pool.acquire().await?, id, removed).await
     }
 
-    /// Runs, newest first.
-    pub async fn maintenance_runs(&self, filter: &RunFilter) -> Result<Vec<RunView>, DbError> {
+    /// Lists runs, newest first.
+    pub async fn maintenance_runs(&self, filter: &MaintenanceRunFilter) -> Result<Vec<MaintenanceRunView>, DbError> {
         Ok(sqlx::query_as!(
-            RunView,
+            MaintenanceRunView,
             "SELECT id, kind, place, dry_run, state, due_at, requested_at, requested_by, replica, started_at, older_than, ended_at,
                     removed, error
              FROM maintenance_runs
              WHERE ($1::text IS NULL OR kind = $1) AND ($2::bigint IS NULL OR id < $2) AND ($3::bigint[] IS NULL OR id = ANY ($3))
              ORDER BY id DESC LIMIT $4",
-            filter.kind.map(Kind::as_str),
+            filter.kind.map(RetentionKind::as_str),
             filter.before,
             filter.ids.as_deref(),
             filter.limit
@@ -250,10 +254,10 @@ impl Db {
         .await?)
     }
 
-    /// The newest run of each kind that was no dry run, of each place the newest alone.
-    pub async fn last_maintenance(&self) -> Result<Vec<RunView>, DbError> {
+    /// Returns the newest run of each kind over all replicas, dry runs excluded.
+    pub async fn last_maintenance(&self) -> Result<Vec<MaintenanceRunView>, DbError> {
         Ok(sqlx::query_as!(
-            RunView,
+            MaintenanceRunView,
             "SELECT DISTINCT ON (kind) id, kind, place, dry_run, state, due_at, requested_at, requested_by, replica, started_at,
                     older_than, ended_at, removed, error
              FROM maintenance_runs WHERE NOT dry_run ORDER BY kind, id DESC"
@@ -263,8 +267,8 @@ impl Db {
     }
 }
 
-/// Within the caller's transaction: the run goes on, and `removed` more are counted. False when it is not the caller's any more; then
-/// the transaction must be rolled back.
+/// Renews a run and adds `removed` to its count, within the caller's transaction. False when another replica has ended the run; the transaction must
+/// be rolled back then.
 async fn renew(connection: &mut PgConnection, id: i64, removed: i64) -> Result<bool, DbError> {
     let renewed = sqlx::query!(
         "UPDATE maintenance_runs SET renewed_at = clock_timestamp(), removed = removed + $2 WHERE id = $1 AND state = 'running'",
@@ -276,7 +280,7 @@ async fn renew(connection: &mut PgConnection, id: i64, removed: i64) -> Result<b
     Ok(renewed.rows_affected() == 1)
 }
 
-/// What went silent gives its right away.
+/// Interrupts runs that were not renewed in time.
 async fn interrupt_silent(connection: &mut PgConnection) -> Result<(), DbError> {
     sqlx::query!(
         "UPDATE maintenance_runs SET state = 'interrupted', ended_at = renewed_at

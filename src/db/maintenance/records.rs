@@ -1,11 +1,11 @@
-//! The oldest records of maintenance itself, of the times of schedules, and of refusals in the audit.
+//! Removes the oldest records: maintenance runs, runs of schedules, and refusals in the audit log.
 
-use super::{Batch, Run, renew};
+use super::{Batch, ClaimedRun, renew};
 use crate::db::{Db, DbError};
 
 impl Db {
-    /// Removes the next batch of records, and counts it for `run`.
-    pub async fn remove_maintenance_runs(&self, run: &Run, batch: i64) -> Result<Batch, DbError> {
+    /// Removes the next batch of records and counts it for `run`.
+    pub async fn remove_maintenance_runs(&self, run: &ClaimedRun, batch: i64) -> Result<Batch, DbError> {
         let Some(older_than) = run.older_than else { return Ok(Batch::Last(0)) };
         let mut tx = self.pool.begin().await?;
         let gone = sqlx::query!(
@@ -16,7 +16,7 @@ impl Db {
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        // The last time of a schedule shows how it stands, and one that started a deployment says whose it is for as long as that is there.
+        // The last run of a schedule shows its state, and a run that started a deployment links it to the schedule as long as the deployment exists.
         let times = sqlx::query!(
             "DELETE FROM schedule_runs WHERE (schedule_id, due_at) IN (
                  SELECT r.schedule_id, r.due_at FROM schedule_runs r
@@ -39,8 +39,8 @@ impl Db {
         Ok(if gone < batch { Batch::Last(gone) } else { Batch::Some(gone) })
     }
 
-    /// How many records would be removed.
-    pub async fn count_maintenance_runs(&self, run: &Run) -> Result<i64, DbError> {
+    /// Counts the records that would be removed.
+    pub async fn count_maintenance_runs(&self, run: &ClaimedRun) -> Result<i64, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT (SELECT count(*) FROM maintenance_runs WHERE ended_at < $1)
                   + (SELECT count(*) FROM schedule_runs r

@@ -1,6 +1,6 @@
-//! Reports: questions to the views of the schema `panda_report`, and the role that may read them.
+//! Reports: queries on the views of the schema `panda_report`, and the role that may read them.
 
-mod questions;
+mod definitions;
 mod role;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
@@ -11,62 +11,62 @@ use sqlx::{Column as _, Executor, Row, SqlSafeStr as _, Statement as _, TypeInfo
 use super::{Db, DbError};
 use crate::domain::principal::Scope;
 
-pub use questions::{Level, QUESTIONS, Question};
+pub use definitions::{Level, REPORTS, ReportDefinition};
 pub use role::{ROLE_SCRIPT, Reporters};
 
-/// Most rows of an answer.
+/// Maximum rows of an answer.
 pub const MAX_ROWS: usize = 10_000;
 
-/// About what.
+/// Period and repositories that a report covers.
 #[derive(Clone, Debug)]
 pub struct ReportFilter {
-    /// From this time on.
+    /// Start of the period, inclusive.
     pub since: DateTime<Utc>,
-    /// Before this time.
+    /// End of the period, exclusive.
     pub until: DateTime<Utc>,
     /// Only this account or organisation.
     pub owner: Option<String>,
-    /// Only this repository.
+    /// Only this repository, in any owner unless `owner` is set.
     pub repo: Option<String>,
-    /// Only this branch.
+    /// Only this branch, case-sensitive.
     pub branch: Option<String>,
 }
 
-/// The answer to a question.
+/// Answer of a report query.
 #[derive(Clone, Debug)]
-pub struct Report {
-    /// Its columns, in order.
-    pub columns: Vec<ReportColumn>,
-    /// Its rows: a value for each column.
+pub struct ReportTable {
+    /// Columns in the order of the SQL.
+    pub columns: Vec<TableColumn>,
+    /// Rows, each with a value for each column.
     pub rows: Vec<Vec<Value>>,
-    /// Whether there were more rows than [`MAX_ROWS`].
+    /// True if there were more rows than [`MAX_ROWS`].
     pub truncated: bool,
 }
 
 /// A column of an answer.
 #[derive(Clone, Debug)]
-pub struct ReportColumn {
-    /// Its name.
+pub struct TableColumn {
+    /// Name in the SQL.
     pub name: String,
-    /// What it holds.
-    pub kind: Kind,
+    /// Type of its values.
+    pub kind: ColumnKind,
 }
 
-/// What a column holds.
+/// Type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Text.
+pub enum ColumnKind {
+    /// Text, in any language.
     Text,
-    /// A number.
+    /// Integer or floating-point number.
     Number,
-    /// A time, RFC 3339 in UTC.
+    /// Time as RFC 3339 in UTC.
     Time,
-    /// A date, YYYY-MM-DD.
+    /// Calendar date as YYYY-MM-DD.
     Date,
 }
 
-impl Kind {
-    /// As clients see it.
+impl ColumnKind {
+    /// Returns the name that clients see.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -78,18 +78,23 @@ impl Kind {
 }
 
 impl Db {
-    /// Answers a question about what is in the scope. It can change nothing, and is given up after the time that any statement has.
-    pub async fn report(&self, question: &Question, scope: &Scope, filter: &ReportFilter) -> Result<Report, DbError> {
+    /// Runs a report query on the rows in the scope. Runs read-only, and within the time limit of any statement.
+    pub async fn report(
+        &self,
+        definition: &ReportDefinition,
+        scope: &Scope,
+        filter: &ReportFilter,
+    ) -> Result<ReportTable, DbError> {
         let level = Level::of(filter, scope.sql().is_some());
-        let sql = format!("SELECT * FROM ({}) AS answer LIMIT {}", question.asked(level), MAX_ROWS + 1);
+        let sql = format!("SELECT * FROM ({}) AS answer LIMIT {}", definition.parameterised(level), MAX_ROWS + 1);
         let mut tx = self.pool.begin().await?;
         // Compiling the plan of a report takes longer than it saves.
         tx.execute("SET TRANSACTION READ ONLY; SET LOCAL jit = off").await?;
-        // Our own text: what callers say are its parameters.
+        // The text is constant: user input is passed as parameters.
         let statement = (&mut *tx).prepare(sqlx::AssertSqlSafe(sql).into_sql_str()).await?;
         let mut columns = Vec::new();
         for column in statement.columns() {
-            columns.push(ReportColumn { name: column.name().to_owned(), kind: kind(column.type_info().name())? });
+            columns.push(TableColumn { name: column.name().to_owned(), kind: kind(column.type_info().name())? });
         }
         let mut rows = statement
             .query()
@@ -104,33 +109,33 @@ impl Db {
         let truncated = rows.len() > MAX_ROWS;
         rows.truncate(MAX_ROWS);
         let rows = rows.iter().map(|row| values(row, &columns)).collect::<Result<_, _>>()?;
-        Ok(Report { columns, rows, truncated })
+        Ok(ReportTable { columns, rows, truncated })
     }
 }
 
-fn kind(of: &str) -> Result<Kind, DbError> {
+fn kind(of: &str) -> Result<ColumnKind, DbError> {
     match of {
-        "TEXT" => Ok(Kind::Text),
-        "INT4" | "INT8" | "FLOAT8" => Ok(Kind::Number),
-        "TIMESTAMPTZ" => Ok(Kind::Time),
-        "DATE" => Ok(Kind::Date),
+        "TEXT" => Ok(ColumnKind::Text),
+        "INT4" | "INT8" | "FLOAT8" => Ok(ColumnKind::Number),
+        "TIMESTAMPTZ" => Ok(ColumnKind::Time),
+        "DATE" => Ok(ColumnKind::Date),
         other => Err(DbError::Corrupt(format!("a report has a column of type {other}"))),
     }
 }
 
-fn values(row: &PgRow, columns: &[ReportColumn]) -> Result<Vec<Value>, DbError> {
+fn values(row: &PgRow, columns: &[TableColumn]) -> Result<Vec<Value>, DbError> {
     (0..columns.len()).map(|at| value(row, at, columns[at].kind).map_err(DbError::from)).collect()
 }
 
-fn value(row: &PgRow, at: usize, kind: Kind) -> Result<Value, sqlx::Error> {
+fn value(row: &PgRow, at: usize, kind: ColumnKind) -> Result<Value, sqlx::Error> {
     Ok(match kind {
-        Kind::Text => row.try_get::<Option<String>, _>(at)?.into(),
-        Kind::Time => row
+        ColumnKind::Text => row.try_get::<Option<String>, _>(at)?.into(),
+        ColumnKind::Time => row
             .try_get::<Option<DateTime<Utc>>, _>(at)?
             .map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
             .into(),
-        Kind::Date => row.try_get::<Option<NaiveDate>, _>(at)?.map(|date| date.to_string()).into(),
-        Kind::Number => match row.column(at).type_info().name() {
+        ColumnKind::Date => row.try_get::<Option<NaiveDate>, _>(at)?.map(|date| date.to_string()).into(),
+        ColumnKind::Number => match row.column(at).type_info().name() {
             "INT4" => row.try_get::<Option<i32>, _>(at)?.into(),
             "INT8" => row.try_get::<Option<i64>, _>(at)?.into(),
             _ => row.try_get::<Option<f64>, _>(at)?.into(),

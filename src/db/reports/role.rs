@@ -1,21 +1,21 @@
-//! The role `panda_report`.
+//! Access for readers of reports through the role `panda_report`.
 
 use crate::db::{Db, DbError};
 
-/// What an administrator runs where the migration may not create roles; safe to run again.
+/// SQL for an administrator, for databases where the migration may not create roles. Safe to run again.
 pub const ROLE_SCRIPT: &str = include_str!("role.sql");
 
-/// Whether people who report can be given access.
+/// State of the role `panda_report`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reporters {
-    /// The role is there and may read every view.
+    /// The role exists and may read every view.
     Ready,
-    /// [`ROLE_SCRIPT`] has to be run by somebody who may.
+    /// An administrator has to run [`ROLE_SCRIPT`].
     ScriptNeeded,
 }
 
 impl Db {
-    /// Looks whether the role is there and may read every view. Needs the schema to be up to date.
+    /// Checks that the role exists and may read every view. Requires an up-to-date schema.
     pub async fn reporters(&self) -> Result<Reporters, DbError> {
         let ready = sqlx::query_scalar!(
             "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'panda_report')

@@ -1,60 +1,60 @@
-//! Deployments that start by the clock: the schedules, and what became of each time at which they were due.
+//! Schedules: deployments started by the clock, and a record of each time at which a schedule was due.
 
-mod asked;
+mod manual_run;
 pub(super) mod permission;
-mod show;
 mod start;
 mod target;
+mod views;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-pub use asked::{Refused, Started};
-pub use permission::Stopped;
-pub use show::{RunFilter, RunView, ScheduleFilter, ScheduleView};
-pub use start::{Failure, Ran, Run};
-pub use target::{Starter, Unusable};
+pub use manual_run::{ManualRun, ManualRunRefusal};
+pub use permission::StoppedSchedule;
+pub use start::{ProcessedSchedule, RunFailure, ScheduledRun};
+pub use target::{Starter, UnusableTarget};
+pub use views::{ScheduleFilter, ScheduleRunFilter, ScheduleRunView, ScheduleView};
 
-use super::audit::{self, Entry};
-use super::idempotency::{IdempotencyKey, Once, keep, reserve};
+use super::audit::{self, AuditRecord};
+use super::idempotency::{IdempotencyKey, Idempotent, reserve, store_answer};
 use super::{Db, DbError};
 use crate::domain::audit::Action;
 use crate::domain::cron::Cron;
 use crate::domain::deployment::Concurrency;
-use crate::domain::principal::{Caller, Kind, Scope};
+use crate::domain::principal::{AuthMethod, Caller, Scope};
 use crate::domain::request::Requested;
 use crate::domain::schedule::Missed;
 
-/// What somebody wants to happen, all of it checked.
+/// Validated values of a schedule.
 #[derive(Clone, Debug)]
-pub struct Wanted {
-    /// What people call it.
+pub struct ScheduleSpec {
+    /// Name chosen by its owner.
     pub name: Option<String>,
-    /// When.
+    /// Times at which it is due.
     pub cron: Cron,
-    /// By whose clock.
+    /// Time zone of the expression.
     pub zone: Tz,
-    /// `gh_…`
+    /// Id of the connection to the source repository, with the prefix `gh_`.
     pub github_connection_id: String,
-    /// `aws_…`
+    /// Id of the connection to the AWS account, with the prefix `aws_`.
     pub aws_connection_id: String,
     /// Account or organisation of the source.
     pub owner: String,
     /// Repository of the source.
     pub repo: String,
-    /// What is deployed each time, and how.
+    /// Source revision, build options and reason of each deployment.
     pub requested: Requested,
-    /// What to do when the target has an unfinished deployment.
+    /// Policy for a target that has an unfinished deployment.
     pub concurrency: Concurrency,
-    /// What to do about times at which nobody was there.
+    /// Policy for times at which no server was running.
     pub missed: Missed,
-    /// Whether it waits until somebody resumes it.
+    /// Starts nothing until the schedule is resumed.
     pub paused: bool,
 }
 
-impl Wanted {
+impl ScheduleSpec {
     fn next(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if self.paused { None } else { self.cron.next_after(now, self.zone) }
     }
@@ -72,25 +72,25 @@ impl Wanted {
     }
 }
 
-/// What a change takes with it.
+/// Conditions of a change.
 #[derive(Clone, Copy, Debug)]
-pub struct Change {
-    /// The version that the change was made from.
+pub struct ScheduleEdit {
+    /// Version that the change was made from.
     pub version: i64,
-    /// Whether the next time is to be found anew.
+    /// Recomputes the next time: the expression, its time zone or the pause changed.
     pub retime: bool,
 }
 
 impl Db {
-    /// Makes a schedule, and keeps `answer` (made from it) for the key, in one transaction. The caller answers for it.
+    /// Creates a schedule and stores `answer` (made from it) under the key, in one transaction. The caller becomes its owner.
     pub async fn create_schedule(
         &self,
         id: &str,
-        wanted: &Wanted,
+        spec: &ScheduleSpec,
         key: Option<&IdempotencyKey>,
         by: &Caller,
         answer: impl FnOnce(ScheduleView) -> Value,
-    ) -> Result<Once<Value>, DbError> {
+    ) -> Result<Idempotent<Value>, DbError> {
         let key = self.keyed(key).await?;
         let mut tx = self.pool.begin().await?;
         if let Some(known) = reserve(&mut tx, key.as_ref()).await? {
@@ -105,50 +105,51 @@ impl Db {
                                     made_by_admin, made_by_issuer, made_by_claims)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
             id,
-            wanted.name,
-            wanted.cron.as_str(),
-            wanted.zone.name(),
-            wanted.github_connection_id,
-            wanted.aws_connection_id,
-            wanted.owner,
-            wanted.repo,
-            wanted.requested.source.column(),
-            wanted.concurrency.as_str(),
-            wanted.missed.as_str(),
-            wanted.paused,
-            wanted.next(now),
+            spec.name,
+            spec.cron.as_str(),
+            spec.zone.name(),
+            spec.github_connection_id,
+            spec.aws_connection_id,
+            spec.owner,
+            spec.repo,
+            spec.requested.source.column(),
+            spec.concurrency.as_str(),
+            spec.missed.as_str(),
+            spec.paused,
+            spec.next(now),
             principal.subject,
             principal.kind.as_str(),
             token_of(by),
             principal.role.as_str(),
             principal.scope.sql(),
-            wanted.requested.build_column(),
-            wanted.requested.reason,
-            wanted.requested.kind.as_str(),
+            spec.requested.build_column(),
+            spec.requested.reason,
+            spec.requested.kind.as_str(),
             admin,
             issuer,
             claims,
         )
         .execute(&mut *tx)
         .await?;
-        record(&mut tx, by, Action::CreateSchedule, id, (&wanted.owner, &wanted.repo), wanted.details()).await?;
-        let made = show::one(&mut tx, &Scope::All, id).await?;
-        let answer = answer(made.ok_or_else(|| DbError::Corrupt(format!("schedule {id} is not there")))?);
-        keep(&mut tx, key.as_ref(), &answer).await?;
+        record(&mut tx, by, Action::CreateSchedule, id, (&spec.owner, &spec.repo), spec.details()).await?;
+        let made = views::one(&mut tx, &Scope::All, id).await?;
+        let answer =
+            answer(made.ok_or_else(|| DbError::Corrupt(format!("schedule {id} is missing right after its insert")))?);
+        store_answer(&mut tx, key.as_ref(), &answer).await?;
         tx.commit().await?;
-        Ok(Once::Now(answer))
+        Ok(Idempotent::Fresh(answer))
     }
 
-    /// Changes a schedule to `wanted`, if it is still the version that was read; none when it is not. The caller answers for it from now on.
+    /// Changes a schedule to `spec` if it is still at the version that was read; none when it is not. The caller becomes its owner.
     pub async fn change_schedule(
         &self,
         id: &str,
-        wanted: &Wanted,
-        change: Change,
+        spec: &ScheduleSpec,
+        change: ScheduleEdit,
         by: &Caller,
     ) -> Result<Option<ScheduleView>, DbError> {
         let mut tx = self.pool.begin().await?;
-        // Held first: a start that is under way ends before the next time is looked for, so that it is a later one.
+        // Locked first: a start in progress ends before the next time is computed, so that this is a later one.
         let locked = sqlx::query!(
             "SELECT FROM schedules WHERE id = $1 AND version = $2 AND deleted_at IS NULL FOR UPDATE",
             id,
@@ -170,40 +171,40 @@ impl Db {
                  stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL
              WHERE id = $1",
             id,
-            wanted.name,
-            wanted.cron.as_str(),
-            wanted.zone.name(),
-            wanted.github_connection_id,
-            wanted.aws_connection_id,
-            wanted.owner,
-            wanted.repo,
-            wanted.requested.source.column(),
-            wanted.concurrency.as_str(),
-            wanted.missed.as_str(),
-            wanted.paused,
+            spec.name,
+            spec.cron.as_str(),
+            spec.zone.name(),
+            spec.github_connection_id,
+            spec.aws_connection_id,
+            spec.owner,
+            spec.repo,
+            spec.requested.source.column(),
+            spec.concurrency.as_str(),
+            spec.missed.as_str(),
+            spec.paused,
             change.retime,
-            wanted.next(now),
+            spec.next(now),
             principal.subject,
             principal.kind.as_str(),
             token_of(by),
             principal.role.as_str(),
             principal.scope.sql(),
-            wanted.requested.build_column(),
-            wanted.requested.reason,
-            wanted.requested.kind.as_str(),
+            spec.requested.build_column(),
+            spec.requested.reason,
+            spec.requested.kind.as_str(),
             admin,
             issuer,
             claims,
         )
         .execute(&mut *tx)
         .await?;
-        record(&mut tx, by, Action::ChangeSchedule, id, (&wanted.owner, &wanted.repo), wanted.details()).await?;
-        let changed = show::one(&mut tx, &Scope::All, id).await?;
+        record(&mut tx, by, Action::ChangeSchedule, id, (&spec.owner, &spec.repo), spec.details()).await?;
+        let changed = views::one(&mut tx, &Scope::All, id).await?;
         tx.commit().await?;
         Ok(changed)
     }
 
-    /// Stops a schedule until somebody resumes it; none when there is none for the caller. Whoever answers for it goes on doing so.
+    /// Pauses a schedule until it is resumed; none when it does not exist in the caller's scope. Its owner stays the same.
     pub async fn pause_schedule(&self, id: &str, by: &Caller) -> Result<Option<ScheduleView>, DbError> {
         let mut tx = self.pool.begin().await?;
         let paused = sqlx::query!(
@@ -216,12 +217,12 @@ impl Db {
         .await?;
         let Some(paused) = paused else { return Ok(None) };
         record(&mut tx, by, Action::ChangeSchedule, id, (&paused.owner, &paused.repo), json!({"paused": true})).await?;
-        let paused = show::one(&mut tx, &Scope::All, id).await?;
+        let paused = views::one(&mut tx, &Scope::All, id).await?;
         tx.commit().await?;
         Ok(paused)
     }
 
-    /// Deletes a schedule; false when there is none for the caller. What it started, and what became of its times, stays.
+    /// Deletes a schedule; false when it does not exist in the caller's scope. Its deployments and the records of its runs stay.
     pub async fn delete_schedule(&self, id: &str, by: &Caller) -> Result<bool, DbError> {
         let mut tx = self.pool.begin().await?;
         let gone = sqlx::query!(
@@ -239,13 +240,13 @@ impl Db {
     }
 }
 
-/// The database's clock, which all replicas go by.
+/// Returns the database's time, which all replicas use.
 async fn now(connection: &mut PgConnection) -> Result<DateTime<Utc>, DbError> {
     Ok(sqlx::query_scalar!("SELECT clock_timestamp() AS \"now!\"").fetch_one(connection).await?)
 }
 
 fn token_of(by: &Caller) -> Option<&str> {
-    if let Kind::Token(id) = &by.principal.kind { Some(id) } else { None }
+    if let AuthMethod::Token(id) = &by.principal.kind { Some(id) } else { None }
 }
 
 async fn record(
@@ -256,6 +257,6 @@ async fn record(
     (owner, repo): (&str, &str),
     details: Value,
 ) -> Result<(), DbError> {
-    let entry = Entry { by, action, target: Some(id), repository: Some((owner, repo)), refused: None, details };
+    let entry = AuditRecord { by, action, target: Some(id), repository: Some((owner, repo)), refused: None, details };
     audit::record(connection, &entry).await
 }

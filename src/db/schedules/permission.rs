@@ -1,4 +1,4 @@
-//! Schedules whose permission has ended: they stop, with a run that says why, until a caller takes them over.
+//! Stopping of schedules whose permission has ended: each gets a run with the reason, and stays stopped until a caller takes it over.
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -6,35 +6,35 @@ use sqlx::PgConnection;
 use super::record;
 use crate::db::{Db, DbError};
 use crate::domain::audit::Action;
-use crate::domain::permission::{Basis, Ended, Held, HeldOn, Identity, SignIn, TokenState};
+use crate::domain::permission::{PermissionEnd, SignIn, StoredBasis, StoredPermission, TokenState};
+use crate::domain::permission_basis::{Basis, Identity};
 use crate::domain::principal::{Caller, Principal, Scope, schedule_subject};
 use crate::domain::token::SecretHash;
 
-/// Schedules that are held against the sign-in settings in one statement.
-const PAGE: i64 = 200;
+/// Schedules checked against the sign-in settings in one statement.
+const PAGE_SIZE: i64 = 200;
 
-/// A schedule that stopped.
+/// A schedule that starts nothing more until a caller takes it over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    /// `sch_…`
+pub struct StoppedSchedule {
+    /// Id of the schedule.
     pub schedule: String,
-    /// Why.
-    pub ended: Ended,
+    /// Reason for which it stopped.
+    pub ended: PermissionEnd,
 }
 
-/// Which schedules stop.
+/// Selects the schedules to stop.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::db) enum Which<'a> {
-    /// This one.
+pub(in crate::db) enum ScheduleSelector<'a> {
     Id(&'a str),
-    /// All that belong to this API token.
+    /// All schedules whose owner is this API token.
     Token(&'a str),
-    /// All that belong to this subject of an issuer, by its name here.
+    /// All schedules whose owner is this subject of an issuer, by its principal name.
     Subject(&'a str),
 }
 
-/// What is stored of a schedule's permission.
-struct Row {
+/// Stored permission of a schedule: its owner and the state of the owner's credentials.
+struct PermissionRow {
     id: String,
     made_by: String,
     made_by_kind: String,
@@ -51,7 +51,7 @@ struct Row {
     subject_revoked: bool,
 }
 
-/// What is kept of the basis of a principal's right: fingerprint of the admin token, issuer and claims.
+/// Returns the columns for the basis of a principal's permission: fingerprint of the admin token, issuer and claims.
 pub(super) fn columns(principal: &Principal) -> (Option<&[u8]>, Option<&str>, Option<Value>) {
     match &principal.basis {
         Basis::Kind => (None, None, None),
@@ -61,10 +61,10 @@ pub(super) fn columns(principal: &Principal) -> (Option<&[u8]>, Option<&str>, Op
 }
 
 impl Db {
-    /// Stops the schedules whose permission has ended, whenever they are due next.
-    pub async fn stop_schedules_without_permission(&self, sign_in: &SignIn) -> Result<Vec<Stopped>, DbError> {
+    /// Stops schedules whose permission has ended, whenever they are due next.
+    pub async fn stop_schedules_without_permission(&self, sign_in: &SignIn) -> Result<Vec<StoppedSchedule>, DbError> {
         if let Some(admin) = sign_in.admin.as_ref().filter(|_| sign_in.required) {
-            // From before fingerprints were kept.
+            // Completes rows from before fingerprints were stored.
             sqlx::query!(
                 "UPDATE schedules SET made_by_admin = $1 WHERE made_by_kind = 'admin' AND made_by_admin IS NULL AND next_run_at IS NOT NULL",
                 admin.bytes()
@@ -82,16 +82,16 @@ impl Db {
                 match row.held() {
                     Ok(held) if sign_in.ended(&held).is_some() => stopped.extend(self.stop_ended(&id, sign_in).await?),
                     Ok(_) => {}
-                    // It is not run either, and says so when it is due.
-                    Err(error) => tracing::warn!(%error, schedule = id, "the permission of a schedule cannot be read"),
+                    // Such a schedule is not run either, and its next run records the error.
+                    Err(error) => tracing::warn!(%error, schedule = id, "schedule permission unreadable, not checked"),
                 }
             }
         }
     }
 
-    async fn active(&self, after: &str) -> Result<Vec<Row>, DbError> {
+    async fn active(&self, after: &str) -> Result<Vec<PermissionRow>, DbError> {
         Ok(sqlx::query_as!(
-            Row,
+            PermissionRow,
             "SELECT s.id, s.made_by, s.made_by_kind, s.made_by_token, s.made_by_admin, s.made_by_issuer, s.made_by_claims, s.role, s.scope,
                     t.role AS \"token_role?\", t.scope AS \"token_scope?\", t.revoked_at IS NOT NULL AS token_revoked,
                     t.expires_at <= clock_timestamp() AS token_expired, r.id IS NOT NULL AS \"subject_revoked!\"
@@ -100,14 +100,14 @@ impl Db {
              LEFT JOIN revoked_subjects r ON s.made_by_kind = 'oidc' AND r.principal = s.made_by
              WHERE s.next_run_at IS NOT NULL AND s.id > $1 ORDER BY s.id LIMIT $2",
             after,
-            PAGE
+            PAGE_SIZE
         )
         .fetch_all(&self.pool)
         .await?)
     }
 
-    /// Looks again with the row locked: a caller may have taken it over meanwhile, or another replica may be at it.
-    async fn stop_ended(&self, id: &str, sign_in: &SignIn) -> Result<Option<Stopped>, DbError> {
+    /// Checks again with the row locked: a caller may have taken the schedule over meanwhile, or another replica may be stopping it.
+    async fn stop_ended(&self, id: &str, sign_in: &SignIn) -> Result<Option<StoppedSchedule>, DbError> {
         let mut tx = self.pool.begin().await?;
         let locked =
             sqlx::query!("SELECT FROM schedules WHERE id = $1 AND next_run_at IS NOT NULL FOR UPDATE SKIP LOCKED", id);
@@ -117,16 +117,16 @@ impl Db {
         let held = held(&mut tx, id).await?;
         let Some(ended) = sign_in.ended(&held) else { return Ok(None) };
         let by = Caller::schedule(id, held.role, held.scope);
-        stop(&mut tx, Which::Id(id), &ended, &by).await?;
+        stop(&mut tx, ScheduleSelector::Id(id), &ended, &by).await?;
         tx.commit().await?;
-        Ok(Some(Stopped { schedule: id.to_owned(), ended }))
+        Ok(Some(StoppedSchedule { schedule: id.to_owned(), ended }))
     }
 }
 
-/// The permission of a schedule whose row the caller has locked.
-pub(super) async fn held(connection: &mut PgConnection, id: &str) -> Result<Held, DbError> {
+/// Reads the permission of a schedule whose row the caller has locked.
+pub(super) async fn held(connection: &mut PgConnection, id: &str) -> Result<StoredPermission, DbError> {
     let row = sqlx::query_as!(
-        Row,
+        PermissionRow,
         "SELECT s.id, s.made_by, s.made_by_kind, s.made_by_token, s.made_by_admin, s.made_by_issuer, s.made_by_claims, s.role, s.scope,
                 t.role AS \"token_role?\", t.scope AS \"token_scope?\", t.revoked_at IS NOT NULL AS token_revoked,
                 t.expires_at <= clock_timestamp() AS token_expired, r.id IS NOT NULL AS \"subject_revoked!\"
@@ -141,17 +141,17 @@ pub(super) async fn held(connection: &mut PgConnection, id: &str) -> Result<Held
     row.held()
 }
 
-/// Stops schedules that have not stopped before; their ids. Each gets a run that says why, and an entry in the audit.
+/// Stops schedules that have not stopped yet and returns their ids. Each gets a run with the reason, and an entry in the audit log.
 pub(in crate::db) async fn stop(
     connection: &mut PgConnection,
-    which: Which<'_>,
-    ended: &Ended,
+    which: ScheduleSelector<'_>,
+    ended: &PermissionEnd,
     by: &Caller,
 ) -> Result<Vec<String>, DbError> {
     let (id, token, subject) = match which {
-        Which::Id(id) => (Some(id), None, None),
-        Which::Token(token) => (None, Some(token), None),
-        Which::Subject(subject) => (None, None, Some(subject)),
+        ScheduleSelector::Id(id) => (Some(id), None, None),
+        ScheduleSelector::Token(token) => (None, Some(token), None),
+        ScheduleSelector::Subject(subject) => (None, None, Some(subject)),
     };
     let rows = sqlx::query!(
         "WITH stopped AS (
@@ -179,8 +179,8 @@ pub(in crate::db) async fn stop(
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// Asks for the end of deployments that wait for their turn in the name of a principal, or of these schedules; their ids. What has begun
-/// continues: to stop it halfway is a separate decision.
+/// Requests the cancellation of queued deployments of a principal, or of these schedules, and returns their ids. Running deployments continue:
+/// stopping one halfway is a separate decision.
 pub(in crate::db) async fn cancel_queued(
     connection: &mut PgConnection,
     kind: &str,
@@ -205,8 +205,8 @@ pub(in crate::db) async fn cancel_queued(
     .await?)
 }
 
-impl Row {
-    fn held(self) -> Result<Held, DbError> {
+impl PermissionRow {
+    fn held(self) -> Result<StoredPermission, DbError> {
         let on = match self.made_by_kind.as_str() {
             "token" => {
                 let id = self.made_by_token.unwrap_or_default();
@@ -218,21 +218,25 @@ impl Row {
                         TokenState::Valid(role.parse().map_err(DbError::Corrupt)?, Scope::from_sql(self.token_scope))
                     }
                 };
-                HeldOn::Token(id, state)
+                StoredBasis::Token(id, state)
             }
-            "admin" => HeldOn::Admin(self.made_by_admin.as_deref().and_then(SecretHash::from_sql)),
+            "admin" => StoredBasis::Admin(self.made_by_admin.as_deref().and_then(SecretHash::from_sql)),
             "oidc" => {
                 let identity = match (self.made_by_issuer, self.made_by_claims) {
                     (Some(issuer), Some(Value::Object(claims))) => Some(Identity { issuer, claims }),
                     (None, None) => None,
-                    _ => return Err(DbError::Corrupt("the claims of a schedule".to_owned())),
+                    _ => {
+                        return Err(DbError::Corrupt(
+                            "schedule owner with an incomplete OpenID Connect identity".to_owned(),
+                        ));
+                    }
                 };
-                HeldOn::Oidc { identity, revoked: self.subject_revoked }
+                StoredBasis::Oidc { identity, revoked: self.subject_revoked }
             }
-            "nobody" => HeldOn::Nobody,
-            other => return Err(DbError::Corrupt(format!("a schedule of the kind {other:?}"))),
+            "nobody" => StoredBasis::Nobody,
+            other => return Err(DbError::Corrupt(format!("schedule owner of unknown kind {other:?}"))),
         };
         let role = self.role.parse().map_err(DbError::Corrupt)?;
-        Ok(Held { subject: self.made_by, on, role, scope: Scope::from_sql(self.scope) })
+        Ok(StoredPermission { subject: self.made_by, on, role, scope: Scope::from_sql(self.scope) })
     }
 }

@@ -1,71 +1,71 @@
-//! A schedule whose time has come. Whoever holds its row decides; the run, the deployment and the next time are one transaction: it happened
-//! or it did not, and the key of `schedule_runs` makes it once.
+//! Runs of due schedules. The transaction that locks the row decides: run, deployment and next time are committed together or not at all, and the key
+//! of `schedule_runs` prevents a second run of the same time.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
-use super::permission::{self, Which};
-use super::target::{Starter, Target, Unusable, new_deployment};
-use crate::db::create::{self, Refusal};
+use super::permission::{self, ScheduleSelector};
+use super::target::{Starter, Target, UnusableTarget, new_deployment};
+use crate::db::create::{self, CreateRefusal};
 use crate::db::{Db, DbError};
 use crate::domain::cron::{self, Cron};
-use crate::domain::permission::{Ended, SignIn};
+use crate::domain::permission::{PermissionEnd, SignIn};
 use crate::domain::principal::{Caller, Role, Scope};
-use crate::domain::schedule::{Missed, Plan, Times, plan};
+use crate::domain::schedule::{DueTimes, Missed, Plan, plan};
 use crate::failpoints::reached;
 
-/// Why nothing was started.
+/// Reason for which no deployment was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Whether it may be otherwise the next time without anybody's doing.
+pub struct RunFailure {
+    /// True if the next time may succeed without a change by a user.
     pub refused: bool,
-    /// Stable code.
+    /// Stable code, as in the API's errors.
     pub code: &'static str,
-    /// In words, with the remedy.
+    /// Description with the remedy.
     pub message: String,
 }
 
-/// What became of a time.
+/// Outcome of a due time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Run {
-    /// A deployment was started; these were asked to end in its favour.
+pub enum ScheduledRun {
+    /// A deployment was started and superseded others.
     Started {
-        /// `dep_…`
+        /// Id of the new deployment.
         deployment: String,
-        /// `dep_…`
+        /// Ids of deployments that were asked to end in its favour.
         superseded: Vec<String>,
     },
-    /// Nothing was started.
-    Failed(Failure),
+    /// No deployment was started.
+    Failed(RunFailure),
 }
 
-impl Run {
-    /// As it is stored and counted.
+impl ScheduledRun {
+    /// Returns the result for the database and the metrics.
     pub fn result(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
-            Self::Failed(Failure { refused: true, .. }) => "refused",
+            Self::Failed(RunFailure { refused: true, .. }) => "refused",
             Self::Failed(_) => "failed",
         }
     }
 }
 
-/// A schedule that was dealt with.
+/// A due schedule that was processed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ran {
-    /// `sch_…`
+pub struct ProcessedSchedule {
+    /// Id of the schedule.
     pub schedule: String,
-    /// How late, by the database's clock.
+    /// Delay between the due time and now, by the database's clock.
     pub late: TimeDelta,
-    /// Times that were left out.
-    pub skipped: Option<Times>,
-    /// What became of the one that was not.
-    pub run: Option<Run>,
-    /// Why it has stopped; none while it has not.
-    pub stopped: Option<Ended>,
+    /// Times that were skipped.
+    pub skipped: Option<DueTimes>,
+    /// Outcome of the time that was not skipped.
+    pub run: Option<ScheduledRun>,
+    /// Reason for which the schedule stopped; none while it is active.
+    pub stopped: Option<PermissionEnd>,
 }
 
-struct Due {
+struct DueSchedule {
     target: Target,
     cron: String,
     time_zone: String,
@@ -77,8 +77,12 @@ struct Due {
 }
 
 impl Db {
-    /// Deals with the schedule that has been due for longest, unless another replica is at it; none when no schedule is due.
-    pub async fn run_due_schedule(&self, starter: Starter<'_>, sign_in: &SignIn) -> Result<Option<Ran>, DbError> {
+    /// Processes the schedule that has been due for longest, unless another replica is processing it. None when no schedule is due.
+    pub async fn run_due_schedule(
+        &self,
+        starter: Starter<'_>,
+        sign_in: &SignIn,
+    ) -> Result<Option<ProcessedSchedule>, DbError> {
         let mut tx = self.pool.begin().await?;
         let Some(due) = claim(&mut tx).await? else { return Ok(None) };
         reached("schedule claimed");
@@ -89,17 +93,17 @@ impl Db {
                 ran
             }
             Err(error) if error.is_unavailable() => return Err(error),
-            // One that the database refuses must not keep the others waiting for ever.
+            // A schedule whose statement the database refuses must not block the others for ever.
             Err(error) => {
                 drop(tx);
-                self.give_up(&id, due_at, now, &error).await?
+                self.skip_failed(&id, due_at, now, &error).await?
             }
         };
         reached("schedule committed");
         Ok(Some(ran))
     }
 
-    /// For how long from now nothing is due; negative when something is. None when there is nothing to come.
+    /// Returns the time until the next schedule is due; negative when one is overdue. None when no schedule is active.
     pub async fn next_schedule(&self) -> Result<Option<TimeDelta>, DbError> {
         let seconds = sqlx::query_scalar!(
             "SELECT extract(epoch FROM min(next_run_at) - clock_timestamp())::float8 FROM schedules WHERE next_run_at IS NOT NULL"
@@ -110,12 +114,18 @@ impl Db {
         Ok(seconds.map(|seconds| TimeDelta::milliseconds((seconds * 1_000.0) as i64)))
     }
 
-    async fn give_up(&self, id: &str, due: DateTime<Utc>, now: DateTime<Utc>, error: &DbError) -> Result<Ran, DbError> {
-        tracing::error!(%error, schedule = id, "a schedule could not be run");
-        let run = Run::Failed(Failure {
+    async fn skip_failed(
+        &self,
+        id: &str,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+        error: &DbError,
+    ) -> Result<ProcessedSchedule, DbError> {
+        tracing::error!(%error, schedule = id, "schedule failed with an internal error, skipping this time");
+        let run = ScheduledRun::Failed(RunFailure {
             refused: false,
             code: "INTERNAL",
-            message: "Something went wrong on the server; its log tells more. The next time is tried again.".to_owned(),
+            message: "Internal error on the server; see its log. The schedule runs again at its next time.".to_owned(),
         });
         let mut tx = self.pool.begin().await?;
         let row = sqlx::query!(
@@ -127,15 +137,15 @@ impl Db {
         .await?;
         if let Some(row) = row {
             let next = read(&row.cron, &row.time_zone).ok().and_then(|(cron, zone)| cron.next_after(now, zone));
-            keep_run(&mut tx, id, Times { due, count: 1 }, &run).await?;
+            record_run(&mut tx, id, DueTimes { due, count: 1 }, &run).await?;
             set_next(&mut tx, id, next).await?;
         }
         tx.commit().await?;
-        Ok(Ran { schedule: id.to_owned(), late: now - due, skipped: None, run: Some(run), stopped: None })
+        Ok(ProcessedSchedule { schedule: id.to_owned(), late: now - due, skipped: None, run: Some(run), stopped: None })
     }
 }
 
-async fn claim(connection: &mut PgConnection) -> Result<Option<Due>, DbError> {
+async fn claim(connection: &mut PgConnection) -> Result<Option<DueSchedule>, DbError> {
     let row = sqlx::query!(
         "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, concurrency, cron, time_zone, missed, role, scope,
                 next_run_at AS \"due!\", clock_timestamp() AS \"now!\"
@@ -143,7 +153,7 @@ async fn claim(connection: &mut PgConnection) -> Result<Option<Due>, DbError> {
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Due {
+    Ok(row.map(|row| DueSchedule {
         target: Target {
             id: row.id,
             github_connection_id: row.github_connection_id,
@@ -164,23 +174,28 @@ async fn claim(connection: &mut PgConnection) -> Result<Option<Due>, DbError> {
     }))
 }
 
-async fn run(tx: &mut PgConnection, starter: Starter<'_>, sign_in: &SignIn, due: Due) -> Result<Ran, DbError> {
+async fn run(
+    tx: &mut PgConnection,
+    starter: Starter<'_>,
+    sign_in: &SignIn,
+    due: DueSchedule,
+) -> Result<ProcessedSchedule, DbError> {
     let (id, late) = (due.target.id.clone(), due.now - due.since);
     let held = permission::held(tx, &id).await?;
     if let Some(ended) = sign_in.ended(&held) {
         let by = Caller::schedule(&id, held.role, held.scope);
-        permission::stop(tx, Which::Id(&id), &ended, &by).await?;
-        let run = Run::Failed(Failure { refused: false, code: ended.code(), message: ended.message() });
-        return Ok(Ran { schedule: id, late, skipped: None, run: Some(run), stopped: Some(ended) });
+        permission::stop(tx, ScheduleSelector::Id(&id), &ended, &by).await?;
+        let run = ScheduledRun::Failed(RunFailure { refused: false, code: ended.code(), message: ended.message() });
+        return Ok(ProcessedSchedule { schedule: id, late, skipped: None, run: Some(run), stopped: Some(ended) });
     }
     let (cron, zone) = match read(&due.cron, &due.time_zone) {
         Ok(read) => read,
-        // Made by a version with other rules. It stays, and waits for somebody to mend it.
+        // Written by a version with other rules. The schedule stays without a next time until it is changed.
         Err(message) => {
-            let run = Run::Failed(Failure { refused: false, code: "SCHEDULE_INVALID", message });
-            keep_run(tx, &id, Times { due: due.since, count: 1 }, &run).await?;
+            let run = ScheduledRun::Failed(RunFailure { refused: false, code: "SCHEDULE_INVALID", message });
+            record_run(tx, &id, DueTimes { due: due.since, count: 1 }, &run).await?;
             set_next(tx, &id, None).await?;
-            return Ok(Ran { schedule: id, late, skipped: None, run: Some(run), stopped: None });
+            return Ok(ProcessedSchedule { schedule: id, late, skipped: None, run: Some(run), stopped: None });
         }
     };
     let missed: Missed = due.missed.parse().map_err(DbError::Corrupt)?;
@@ -195,15 +210,15 @@ async fn run(tx: &mut PgConnection, starter: Starter<'_>, sign_in: &SignIn, due:
         .execute(&mut *tx)
         .await?;
     }
-    let mut ran = Ran { schedule: id.clone(), late, skipped: skip, run: None, stopped: None };
+    let mut ran = ProcessedSchedule { schedule: id.clone(), late, skipped: skip, run: None, stopped: None };
     if let Some(times) = start {
-        // A change of the expression may bring a time again that was dealt with.
+        // A changed expression may yield a time again that was processed before.
         let known = sqlx::query!("SELECT FROM schedule_runs WHERE schedule_id = $1 AND due_at = $2", id, times.due)
             .fetch_optional(&mut *tx);
         if known.await?.is_none() {
             let run = start_now(tx, starter, due).await?;
             reached("schedule made");
-            keep_run(tx, &id, times, &run).await?;
+            record_run(tx, &id, times, &run).await?;
             ran.run = Some(run);
         }
     }
@@ -211,50 +226,50 @@ async fn run(tx: &mut PgConnection, starter: Starter<'_>, sign_in: &SignIn, due:
     Ok(ran)
 }
 
-/// With the right that its owner has.
-async fn start_now(tx: &mut PgConnection, starter: Starter<'_>, due: Due) -> Result<Run, DbError> {
-    let failed = |refused, code, message| Ok(Run::Failed(Failure { refused, code, message }));
+/// Starts a deployment with the permission of the schedule's owner.
+async fn start_now(tx: &mut PgConnection, starter: Starter<'_>, due: DueSchedule) -> Result<ScheduledRun, DbError> {
+    let failed = |refused, code, message| Ok(ScheduledRun::Failed(RunFailure { refused, code, message }));
     let role: Role = due.role.parse().map_err(DbError::Corrupt)?;
     let by = Caller::schedule(&due.target.id, role, Scope::from_sql(due.scope));
     let new = match new_deployment(tx, starter, due.target, &by).await? {
         Ok(new) => new,
-        Err(Unusable::Removed(id)) => {
+        Err(UnusableTarget::Removed(id)) => {
             let message = format!(
-                "The connection {id} was removed. Connect anew, and change the schedule to the new connection."
+                "The connection {id} was removed. Connect again, and change the schedule to the new connection."
             );
             return failed(false, "CONNECTION_REMOVED", message);
         }
-        Err(Unusable::NotFor(id)) => {
+        Err(UnusableTarget::NotFor(id)) => {
             let message = format!(
-                "The connection {id} may not be used for this repository by whoever answers for the schedule. Change one of them."
+                "The connection {id} may not be used for this repository by the schedule's owner. Change the connection, or have another caller take the schedule over."
             );
             return failed(false, "OUT_OF_SCOPE", message);
         }
-        Err(Unusable::Name(why)) => return failed(false, "INVALID_FIELD", format!("repo: {why}")),
+        Err(UnusableTarget::Name(why)) => return failed(false, "INVALID_FIELD", format!("repo: {why}")),
     };
     match create::create(tx, &new, &by).await? {
-        Ok(made) => Ok(Run::Started { deployment: new.id, superseded: made.superseded }),
-        Err(Refusal::TargetTaken(other)) => failed(
+        Ok(made) => Ok(ScheduledRun::Started { deployment: new.id, superseded: made.superseded }),
+        Err(CreateRefusal::TargetTaken(other)) => failed(
             true,
             "TARGET_TAKEN",
             format!("The deployment {other} of the same repository, AWS account and region is not finished."),
         ),
-        Err(Refusal::NeedsApprover) => {
+        Err(CreateRefusal::NeedsApprover) => {
             let message = format!(
-                "The traffic of the deployment to be superseded is being moved, which needs the role approver; the schedule's is {role}."
+                "The deployment to be superseded is switching its traffic; stopping that needs the role approver, and the schedule's is {role}."
             );
             failed(true, "NOT_ALLOWED", message)
         }
-        Err(Refusal::NameTaken { .. }) => {
+        Err(CreateRefusal::NameTaken { .. }) => {
             let message = format!("The ECR repository {} belongs to another source repository.", new.ecr_repository);
             failed(false, "REPOSITORY_NAME_TAKEN", message)
         }
-        Err(Refusal::ConnectionRemoved(id)) => {
+        Err(CreateRefusal::ConnectionRemoved(id)) => {
             failed(false, "CONNECTION_REMOVED", format!("The connection {id} was removed."))
         }
-        Err(Refusal::ConnectionOutdated(id)) => {
+        Err(CreateRefusal::ConnectionOutdated(id)) => {
             let message = format!(
-                "The role of the connection {id} was connected with an external id that Panda did not derive. Renew the connection with                  `panda connect aws --renew {id} --role-arn ARN`."
+                "The role of the connection {id} was connected with an external id that Panda did not derive. Renew the connection with `panda connect aws --renew {id} --role-arn ARN`."
             );
             failed(false, "CONNECTION_OUTDATED", message)
         }
@@ -266,10 +281,15 @@ fn read(cron: &str, zone: &str) -> Result<(Cron, chrono_tz::Tz), String> {
     Ok((cron, cron::zone(zone).map_err(|error| format!("timeZone: {error}"))?))
 }
 
-async fn keep_run(connection: &mut PgConnection, id: &str, times: Times, run: &Run) -> Result<(), DbError> {
+async fn record_run(
+    connection: &mut PgConnection,
+    id: &str,
+    times: DueTimes,
+    run: &ScheduledRun,
+) -> Result<(), DbError> {
     let (deployment, failure) = match run {
-        Run::Started { deployment, .. } => (Some(deployment), None),
-        Run::Failed(failure) => (None, Some(failure)),
+        ScheduledRun::Started { deployment, .. } => (Some(deployment), None),
+        ScheduledRun::Failed(failure) => (None, Some(failure)),
     };
     sqlx::query!(
         "INSERT INTO schedule_runs (schedule_id, due_at, result, times, deployment_id, error_code, error_message)
@@ -288,7 +308,7 @@ async fn keep_run(connection: &mut PgConnection, id: &str, times: Times, run: &R
 }
 
 async fn set_next(connection: &mut PgConnection, id: &str, next: Option<DateTime<Utc>>) -> Result<(), DbError> {
-    // A program from before schedules could stop may have resumed one that had: it runs, so it has not stopped.
+    // A program from before schedules could stop may have resumed a stopped one: it runs, so it is not stopped.
     sqlx::query!(
         "UPDATE schedules SET next_run_at = $2, stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL WHERE id = $1",
         id,

@@ -1,4 +1,4 @@
-//! What a schedule deploys, and whether that can still be.
+//! Target of a scheduled deployment, and the checks that it is still usable.
 
 use sqlx::PgConnection;
 
@@ -9,27 +9,27 @@ use crate::domain::names::Names;
 use crate::domain::principal::Caller;
 use crate::domain::request::Requested;
 
-/// What a deployment begins with.
+/// Values that every new deployment needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Starter<'a> {
-    /// Names in AWS.
+    /// Naming rules in AWS.
     pub names: &'a Names,
     /// Name of the first step.
     pub first_step: &'a str,
 }
 
-/// Why a connection cannot be used.
+/// Reason for which a schedule's target cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unusable {
-    /// This one was removed.
+pub enum UnusableTarget {
+    /// This connection was removed.
     Removed(String),
-    /// This one is not for the repository, or not for who answers.
+    /// This connection is not for the repository, or not in the scope of the caller or owner.
     NotFor(String),
-    /// The repository has a name that ECR cannot have.
+    /// The repository has a name that ECR does not accept.
     Name(String),
 }
 
-/// What a row of `schedules` says of the deployment.
+/// The deployment's values in a row of `schedules`.
 pub(super) struct Target {
     pub(super) id: String,
     pub(super) github_connection_id: String,
@@ -41,22 +41,22 @@ pub(super) struct Target {
     pub(super) concurrency: String,
 }
 
-/// The deployment, after all that it names was found to be there and to belong together.
+/// Builds the deployment, after checking that everything it names exists and belongs together.
 pub(super) async fn new_deployment(
     tx: &mut PgConnection,
     starter: Starter<'_>,
     target: Target,
     by: &Caller,
-) -> Result<Result<NewDeployment, Unusable>, DbError> {
+) -> Result<Result<NewDeployment, UnusableTarget>, DbError> {
     let github = sqlx::query!(
         "SELECT owner, repo FROM github_connections WHERE id = $1 AND removed_at IS NULL",
         target.github_connection_id
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(github) = github else { return Ok(Err(Unusable::Removed(target.github_connection_id))) };
+    let Some(github) = github else { return Ok(Err(UnusableTarget::Removed(target.github_connection_id))) };
     if !by.scope().holds(&github.owner, &github.repo) {
-        return Ok(Err(Unusable::NotFor(target.github_connection_id)));
+        return Ok(Err(UnusableTarget::NotFor(target.github_connection_id)));
     }
     let aws = sqlx::query!(
         "SELECT account_id, region, in_scope($2, $3, scope) AND ($4::text[] IS NULL OR scope IS NOT NULL) AS \"usable!\"
@@ -70,12 +70,12 @@ pub(super) async fn new_deployment(
     .await?;
     let aws = match aws {
         Some(aws) if aws.usable => aws,
-        Some(_) => return Ok(Err(Unusable::NotFor(target.aws_connection_id))),
-        None => return Ok(Err(Unusable::Removed(target.aws_connection_id))),
+        Some(_) => return Ok(Err(UnusableTarget::NotFor(target.aws_connection_id))),
+        None => return Ok(Err(UnusableTarget::Removed(target.aws_connection_id))),
     };
     let ecr_repository = match starter.names.ecr_repository(&github.owner, &github.repo) {
         Ok(name) => name,
-        Err(rule) => return Ok(Err(Unusable::Name(rule))),
+        Err(rule) => return Ok(Err(UnusableTarget::Name(rule))),
     };
     let requested = Requested::of_row(&target.branch, target.build, target.reason, &target.kind);
     let requested = requested.map_err(DbError::Corrupt)?;

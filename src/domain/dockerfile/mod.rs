@@ -1,8 +1,8 @@
-//! What a Dockerfile says, as far as it decides which builder can build it.
+//! Parser of Dockerfiles, as far as needed to decide which builder can build them.
 //!
-//! [`Dockerfile::parse`] reads the file as BuildKit's parser does: directives, continued lines, here-documents, flags. It judges nothing: a
-//! malformed file is the builder's to refuse, in its own words. [`Dockerfile::needs_buildkit`] then lists every construct that the classic
-//! builder lacks, most of which it drops without a word, and [`Dockerfile::references`] lists the images.
+//! [`Dockerfile::parse`] reads the file as BuildKit's parser does: directives, continued lines, here-documents, flags. It reports no errors:
+//! the builder rejects a malformed file with a better message. [`Dockerfile::needs_buildkit`] lists every construct that the classic builder
+//! lacks, most of which it ignores silently, and [`Dockerfile::references`] lists the images.
 
 mod needs;
 mod parse;
@@ -14,47 +14,46 @@ use std::collections::BTreeMap;
 pub use needs::Need;
 pub use references::{Reference, is_image_id};
 
-/// A Dockerfile that was read.
+/// Dockerfile, parsed into directives and instructions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dockerfile {
-    /// Directives at its top, in lower case, with their lines.
+    /// Directives at the top of the file: line, name in lower case, value.
     directives: Vec<(usize, String, String)>,
     instructions: Vec<Instruction>,
-    /// The line of the first instruction that was not read, of a file with too many.
+    /// Line of the first unread instruction, if the file has too many.
     unread: Option<usize>,
 }
 
-/// One instruction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Instruction {
-    /// Its first line, from 1.
+    /// First line of the instruction, from 1.
     line: usize,
-    /// Its name in lower case: `run`.
+    /// Name in lower case: `run`.
     name: String,
-    /// Whether it is the trigger of an `ONBUILD`.
+    /// True for the instruction that an `ONBUILD` triggers.
     is_trigger: bool,
-    /// `--name=value` of each flag, without the dashes.
+    /// Flags `--name=value`, without the dashes.
     flags: Vec<(String, Option<String>)>,
-    /// What follows the flags, as it is written.
+    /// Text after the flags, as written.
     rest: String,
-    /// The words of `rest`, or the strings of its JSON form, without quotes.
+    /// Words of `rest`, or strings of its JSON form, without quotes.
     args: Vec<String>,
-    /// Names of its here-documents.
+    /// Names of the here-documents.
     heredocs: Vec<String>,
 }
 
-/// A stage: a `FROM` and what follows.
+/// A `FROM` instruction and the instructions of its stage.
 struct Stage<'a> {
     from: &'a Instruction,
-    /// In lower case.
+    /// Name of the stage in lower case.
     name: Option<String>,
-    /// The image or stage that it builds on, its variables replaced as far as they are known.
+    /// Image or stage that the stage builds on, with known variables replaced.
     base: String,
     instructions: Vec<&'a Instruction>,
 }
 
 impl Dockerfile {
-    /// The stages, in order. `args` are the build arguments, which replace the defaults of `ARG` before the first `FROM`.
+    /// Returns the stages in order. `args` are the build arguments, which override the defaults of `ARG` before the first `FROM`.
     fn stages(&self, args: &BTreeMap<String, String>) -> Vec<Stage<'_>> {
         let mut global: BTreeMap<&str, String> = BTreeMap::new();
         let mut stages: Vec<Stage<'_>> = Vec::new();
@@ -84,7 +83,8 @@ impl Dockerfile {
     }
 }
 
-/// The number of the stage that `name` means to the stage number `before`: by name, or by number where `COPY --from` may use one.
+/// Returns the number of the stage, before stage number `before`, that `name` refers to. A number is accepted if `by_number`, as in
+/// `COPY --from`.
 fn stage_of(stages: &[Stage<'_>], name: &str, before: usize, by_number: bool) -> Option<usize> {
     let lower = name.to_lowercase();
     let earlier = stages.get(..before)?;

@@ -1,10 +1,11 @@
-//! What only BuildKit builds.
+//! Constructs of a Dockerfile that require BuildKit.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Dockerfile, Instruction, Reference, is_image_id, words};
+use crate::domain::text;
 
-/// Arguments that BuildKit sets; empty in the classic builder.
+/// Arguments that BuildKit sets; the classic builder leaves them empty.
 const AUTOMATIC: [&str; 9] = [
     "TARGETPLATFORM",
     "TARGETOS",
@@ -17,27 +18,27 @@ const AUTOMATIC: [&str; 9] = [
     "BUILDVARIANT",
 ];
 
-/// The most needs that are listed.
+/// Maximum number of constructs that are listed.
 const MAX_NEEDS: usize = 20;
 
-/// A construct that the classic builder refuses, drops or reads otherwise.
+/// A construct that the classic builder rejects, ignores or interprets differently.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
 #[error("line {line}: {what} ({remedy})")]
 pub struct Need {
     /// Line of the Dockerfile, from 1.
     pub line: usize,
-    /// The construct.
+    /// Description of the construct.
     pub what: String,
-    /// How to do without it.
+    /// Alternative without the construct, as an imperative.
     pub remedy: &'static str,
 }
 
 impl Dockerfile {
-    /// Every construct outside the classic builder's language, in the order of lines, at most 20. `target` is the stage to build, `args` are
-    /// the build arguments.
+    /// Lists every construct outside the classic builder's language, in the order of lines, at most 20. `target` is the stage to build, `args`
+    /// are the build arguments.
     ///
-    /// A stage that the result does not need is one of them: the classic builder runs it, and fails if it fails. So is an image that the classic
-    /// builder may find on the engine instead of at a registry.
+    /// The list includes stages that the result does not need, because the classic builder runs them too and fails if one fails. It also
+    /// includes images that the classic builder may resolve on the engine instead of in a registry.
     pub fn needs_buildkit(&self, target: Option<&str>, args: &BTreeMap<String, String>) -> Vec<Need> {
         let mut needs = Vec::new();
         for (line, name, value) in &self.directives {
@@ -52,7 +53,7 @@ impl Dockerfile {
         }
         needs.extend(self.unread.map(|line| Need {
             line,
-            what: "more instructions than Panda looks through".to_owned(),
+            what: "more instructions than Panda checks".to_owned(),
             remedy: "shorten the file",
         }));
         let mut values: HashMap<&str, String> = HashMap::new();
@@ -71,15 +72,13 @@ impl Dockerfile {
         }
         needs.extend(self.unused_stages(target, args).into_iter().map(|(line, name)| Need {
             line,
-            what: format!("the stage `{name}`, which the result does not need and the classic builder runs"),
-            remedy: "remove the stage, or move it behind the one that is built",
+            what: format!("the stage `{name}`, which the classic builder runs although the result does not need it"),
+            remedy: "remove the stage, or move it after the target stage",
         }));
         let ids = self.references(args).into_iter().filter(|reference| is_image_id(&reference.name));
         needs.extend(ids.map(|Reference { line, name }| Need {
             line,
-            what: format!(
-                "the image `{name}`, which the classic builder may take for the id of an image that it holds"
-            ),
+            what: format!("the image `{name}`, which the classic builder may take for the id of a local image"),
             remedy: "write the name with its registry and tag",
         }));
         needs.sort_by_key(|need| need.line);
@@ -89,14 +88,14 @@ impl Dockerfile {
 }
 
 impl Dockerfile {
-    /// The frontend image that the file names with `# syntax=`, and its line.
+    /// Returns the frontend image that the file names with `# syntax=`, and its line.
     pub fn syntax(&self) -> Option<(usize, &str)> {
         let named = self.directives.iter().find(|(_, name, _)| name == "syntax");
-        // Words behind the image are options of the frontend.
+        // Words after the image are options of the frontend.
         named.and_then(|(line, _, value)| Some((*line, value.split_whitespace().next()?)))
     }
 
-    /// Every construct that the BuildKit of engines before 23 does not read, in the order of lines, at most 20.
+    /// Lists every construct that the BuildKit of engines before version 23 does not support, in the order of lines, at most 20.
     pub fn needs_newer_buildkit(&self) -> Vec<Need> {
         let mut needs = Vec::new();
         for instruction in &self.instructions {
@@ -124,11 +123,11 @@ impl Dockerfile {
     }
 }
 
-/// What helps where the engine's own BuildKit is old: its frontend can be a newer one.
+/// Remedy for an engine with an old BuildKit, which can use a newer frontend.
 const NEWER: &str = "begin the file with `# syntax=docker/dockerfile:1`, or use Docker Engine 23 or newer";
 
 impl Instruction {
-    /// Its name as people write it.
+    /// Returns the name in upper case, with `ONBUILD` if it is a trigger.
     fn shown(&self) -> String {
         format!("{}{}", if self.is_trigger { "ONBUILD " } else { "" }, self.name.to_uppercase())
     }
@@ -149,7 +148,7 @@ impl Instruction {
                 let sources = self.args.split_last().map_or(&[][..], |(_, sources)| sources);
                 let read = |source: &String| words::expand(source, &|name| values.get(name).cloned());
                 if let Some(source) = sources.iter().map(read).find(|source| is_git(source)) {
-                    let shown: String = source.chars().take(100).collect();
+                    let shown = text::cut(&source, 100);
                     needs.push((format!("`{upper}` of the git repository `{shown}`"), "clone it in a RUN step"));
                 }
             }
@@ -175,8 +174,8 @@ impl Instruction {
         needs
     }
 
-    /// Whether the classic builder of all engines since 20.10 knows a flag. Flags of instructions that have none anywhere are refused by every
-    /// builder, in better words than ours.
+    /// Returns true if the classic builder of every engine since 20.10 knows the flag. Also returns true for flags of instructions that never
+    /// have one, because every builder rejects them with a better message.
     fn is_classic(&self, flag: &str) -> bool {
         match self.name.as_str() {
             "from" => flag == "platform",
@@ -204,7 +203,7 @@ fn flag_remedy(instruction: &str, flag: &str) -> &'static str {
     }
 }
 
-/// Whether BuildKit's `ADD` clones `source`, where the classic one downloads what is there, or looks in the context.
+/// Returns true if BuildKit's `ADD` clones `source` as a Git repository. The classic builder downloads it as a file, or searches the context.
 fn is_git(source: &str) -> bool {
     let lower = source.to_ascii_lowercase();
     let path = lower.split(['#', '?']).next().unwrap_or_default();

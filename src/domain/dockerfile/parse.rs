@@ -1,20 +1,20 @@
-//! From text to instructions.
+//! Parsing of a Dockerfile's text into instructions.
 
 use std::collections::HashMap;
 
 use super::{Dockerfile, Instruction, words};
 
-/// Directives that end at the first line which is none of them.
+/// Known directives. The first line that is none of them ends the directives.
 const DIRECTIVES: [&str; 3] = ["syntax", "escape", "check"];
 
-/// Instructions that may have here-documents.
+/// Instructions that can have here-documents.
 const HEREDOC: [&str; 3] = ["add", "copy", "run"];
 
-/// The most instructions that are read.
+/// Maximum number of instructions that are parsed.
 const MAX_INSTRUCTIONS: usize = 5_000;
 
 impl Dockerfile {
-    /// Reads a Dockerfile. Time is linear in the length of `text`, which the caller bounds.
+    /// Parses a Dockerfile in time linear in the length of `text`. The caller must limit the length.
     pub fn parse(text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.split('\n').map(|line| line.trim_end_matches('\r')).enumerate().peekable();
@@ -33,7 +33,7 @@ impl Dockerfile {
                         file.directives.push((index + 1, name, value));
                         continue;
                     }
-                    // The line `#!` of a script may come before directives.
+                    // A `#!` line of a script may precede directives.
                     None if index == 0 && line.starts_with("#!") => continue,
                     None => in_directives = false,
                 }
@@ -53,7 +53,7 @@ impl Dockerfile {
                 parts.push(whole);
             }
             let mut instruction = instruction(index + 1, &parts.concat());
-            // A document without an end is the builder's to refuse; here it must not swallow the rest of the file.
+            // Ignore a here-document without an end, which the builder rejects: it must not swallow the rest of the file.
             for (name, chomps) in heredocs(&instruction) {
                 let bare = |line: &str| if chomps { line.trim_start_matches('\t').to_owned() } else { line.to_owned() };
                 let next = lines.peek().map_or(usize::MAX, |(index, _)| *index);
@@ -74,14 +74,15 @@ impl Dockerfile {
     }
 }
 
-/// The number of the last line with each text, as it is and without tabs at its start: so that the search for an end is never in vain.
+/// Returns the number of the last line with each text, once verbatim and once without leading tabs, so that the search for the end of a
+/// here-document only starts if there is one.
 fn last_lines(text: &str) -> (HashMap<&str, usize>, HashMap<&str, usize>) {
     let lines = || text.split('\n').map(|line| line.trim_end_matches('\r')).enumerate();
     let bare = lines().map(|(index, line)| (line.trim_start_matches('\t'), index));
     (lines().map(|(index, line)| (line, index)).collect(), bare.collect())
 }
 
-/// `# name=value`, if it is a directive.
+/// Parses a directive `# name=value`.
 fn directive(line: &str) -> Option<(String, String)> {
     let (name, value) = line.strip_prefix('#')?.split_once('=')?;
     let name = name.trim().to_ascii_lowercase();
@@ -89,7 +90,8 @@ fn directive(line: &str) -> Option<(String, String)> {
     (DIRECTIVES.contains(&name.as_str()) && !value.is_empty()).then(|| (name, value.to_owned()))
 }
 
-/// A line without the escape character at its end, and whether it had one. A doubled one continues nothing.
+/// Strips the escape character from the end of a line, and returns true if there was one. A doubled escape character does not continue the
+/// line.
 fn continued(line: &str, escape: char) -> (&str, bool) {
     match line.trim_end_matches([' ', '\t']).strip_suffix(escape) {
         Some(before) if !before.ends_with(escape) => (before, true),
@@ -108,7 +110,7 @@ fn instruction(line: usize, text: &str) -> Instruction {
         rest = after;
     }
     let mut flags = Vec::new();
-    // The health check's own flags come before its `CMD`, which is an argument here.
+    // The flags of HEALTHCHECK precede its `CMD`, which is an argument here.
     while rest.starts_with("--") {
         let (flag, after) = rest.split_at(words::first(rest).len());
         rest = after.trim_start();
@@ -134,7 +136,7 @@ fn first_word(text: &str) -> (&str, &str) {
     (word, rest.trim_start())
 }
 
-/// The here-documents that an instruction opens: name, and whether tabs before its end are ignored.
+/// Returns the here-documents that an instruction opens: name, and true if tabs before the end marker are ignored.
 fn heredocs(instruction: &Instruction) -> Vec<(String, bool)> {
     let is_json = instruction.rest.starts_with('[') && serde_json::from_str::<Vec<String>>(&instruction.rest).is_ok();
     if !HEREDOC.contains(&instruction.name.as_str()) || is_json {

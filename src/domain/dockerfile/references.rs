@@ -1,20 +1,20 @@
-//! The images that a Dockerfile names.
+//! Images that a Dockerfile references.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Dockerfile, stage_of};
 
-/// An image that a Dockerfile names.
+/// Image that a Dockerfile references.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// Line, from 1.
+    /// Line of the Dockerfile, from 1.
     pub line: usize,
-    /// The name, its variables replaced as far as they are known.
+    /// Name of the image, with known variables replaced.
     pub name: String,
 }
 
 impl Dockerfile {
-    /// The images of `FROM`, `COPY --from` and `RUN --mount=from`, without stages and `scratch`. `args` are the build arguments.
+    /// Lists the images of `FROM`, `COPY --from` and `RUN --mount=from`, without stages and `scratch`. `args` are the build arguments.
     pub fn references(&self, args: &BTreeMap<String, String>) -> Vec<Reference> {
         let stages = self.stages(args);
         let mut references = Vec::new();
@@ -34,8 +34,8 @@ impl Dockerfile {
         references
     }
 
-    /// The stages that the result does not need: numbers and names by line of their `FROM`. `target` is the stage to build, the last one when
-    /// absent. Stages behind the target are not built by any builder.
+    /// Lists the stages that the result does not need: the line of their `FROM` and their name or number. `target` is the stage to build, by
+    /// default the last one. Stages after the target are not listed, because no builder builds them.
     pub(super) fn unused_stages(&self, target: Option<&str>, args: &BTreeMap<String, String>) -> Vec<(usize, String)> {
         let stages = self.stages(args);
         let result = match target {
@@ -60,7 +60,7 @@ impl Dockerfile {
     }
 }
 
-/// What an instruction takes files from, beside the context.
+/// Returns the images and stages that an instruction takes files from.
 fn sources(instruction: &super::Instruction) -> Vec<String> {
     let of_mount = |value: &str| value.split(',').find_map(|part| part.trim().strip_prefix("from=").map(str::to_owned));
     let flags = instruction.flags.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
@@ -72,8 +72,8 @@ fn sources(instruction: &super::Instruction) -> Vec<String> {
     sources.filter(|name| !name.is_empty()).collect()
 }
 
-/// Whether an engine could take `name` for the id of an image that it holds, whoever built it: `FROM 4f2a` and `FROM sha256:4f2a…` do not ask a
-/// registry.
+/// Returns true if an engine could take `name` for the id of a local image, which may belong to another tenant: `FROM 4f2a` and
+/// `FROM sha256:4f2a…` do not contact a registry.
 pub fn is_image_id(name: &str) -> bool {
     let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hex(name) || name.split_once(':').is_some_and(|(kind, id)| kind.eq_ignore_ascii_case("sha256") && is_hex(id))

@@ -4,7 +4,7 @@ fn args(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// `line: what` of each need.
+/// Returns `line: what` of each need.
 fn needs(text: &str) -> Vec<String> {
     let needs = Dockerfile::parse(text).needs_buildkit(None, &BTreeMap::new());
     needs.iter().map(|need| format!("{}: {}", need.line, need.what)).collect()
@@ -23,7 +23,7 @@ fn needs_none(text: &str) {
 }
 
 #[test]
-fn what_the_classic_builder_drops_is_found_with_its_line() {
+fn lists_what_the_classic_builder_ignores() {
     let after = "FROM busybox:1\n";
     for (text, what) in [
         ("RUN <<XX\nmkdir /www\nXX\n", "`<<XX` of RUN"),
@@ -75,7 +75,7 @@ fn what_the_classic_builder_drops_is_found_with_its_line() {
 }
 
 #[test]
-fn the_classic_language_needs_nothing() {
+fn classic_language_needs_no_buildkit() {
     for text in [
         "FROM busybox:1\nCOPY --chown=1:1 a /a\nADD --chown=1 http://h/x.tar.gz /x\nRUN echo hi\n",
         "FROM --platform=linux/arm64 busybox:1\n",
@@ -107,19 +107,19 @@ fn the_classic_language_needs_nothing() {
 }
 
 #[test]
-fn continued_lines_are_one_instruction_and_a_document_none() {
+fn parses_continued_lines_and_here_documents() {
     needs_one("FROM img\nRUN \\\n  # comment\n  --mount=type=cache,target=/x \\\n  true\n", 2, "RUN --mount");
     needs_one("# escape=`\nFROM img\nRUN `\n --mount=x true\n", 3, "RUN --mount");
     needs_one("FROM img\nRUN echo \\\\\nRUN --mount=x true\n", 3, "RUN --mount");
     needs_one("FROM img\r\nRUN \\\r\n --mount=x true\r\n", 2, "RUN --mount");
-    // Lines of a document are no instructions, and those behind its end are.
+    // Lines within a here-document are no instructions; lines after its end are.
     assert_eq!(needs("FROM img\nRUN <<A <<B\nCOPY --link x y\nA\nCOPY --chmod=1 x y\nB\nCOPY --link z y\n").len(), 2);
-    // A document without an end swallows nothing.
+    // A here-document without an end swallows nothing.
     needs_one("FROM img\nRUN cat <<A\nCOPY --link x y\n", 3, "COPY --link");
 }
 
 #[test]
-fn a_stage_that_the_result_does_not_need_is_found() {
+fn lists_unused_stages() {
     let text =
         "FROM img AS base\nFROM base AS test\nRUN exit 3\nFROM base AS build\nFROM scratch\nCOPY --from=build /x /x\n";
     needs_one(text, 2, "the stage `test`");
@@ -131,12 +131,12 @@ fn a_stage_that_the_result_does_not_need_is_found() {
     assert_eq!(lines("test"), Vec::<usize>::new());
     assert_eq!(lines("BUILD"), [2]);
     assert_eq!(lines("0"), Vec::<usize>::new());
-    assert_eq!(lines("unknown"), Vec::<usize>::new(), "the builder's to refuse");
+    assert_eq!(lines("unknown"), Vec::<usize>::new(), "the builder rejects it");
     needs_one("ARG B=one\nFROM img AS one\nFROM img AS two\nFROM $B\n", 3, "the stage `two`");
 }
 
 #[test]
-fn images_are_listed_without_stages() {
+fn lists_images_without_stages() {
     let text = "ARG TAG=1 NAME\nFROM busybox:$TAG AS a\nFROM a AS b\nCOPY --from=a /x /x\nCOPY --from=nginx:2 /y /y\n\
                 FROM ${NAME:-alpine}\nCOPY --from=0 /x /x\nCOPY --from=B /x /x\nFROM scratch\nFROM $UNKNOWN\n";
     let listed = |pairs: &[(&str, &str)]| -> Vec<String> {
@@ -148,19 +148,19 @@ fn images_are_listed_without_stages() {
 }
 
 #[test]
-fn an_image_that_could_be_a_local_id_is_found() {
+fn lists_images_that_could_be_local_ids() {
     for id in ["4f2a", "deadbeef", "sha256:4f2a", "SHA256:AB", "0"] {
         assert!(is_image_id(id), "{id}");
-        needs_one(&format!("FROM {id}\n"), 1, "id of an image");
+        needs_one(&format!("FROM {id}\n"), 1, "id of a local image");
     }
-    needs_one("FROM img:1\nCOPY --from=4f2a /x /x\n", 2, "id of an image");
+    needs_one("FROM img:1\nCOPY --from=4f2a /x /x\n", 2, "id of a local image");
     for name in ["busybox", "busybox:1", "a/4f2a", "deadbeef:1", "x@sha256:4f2a", "docker.io/library/ada"] {
         assert!(!is_image_id(name), "{name}");
     }
 }
 
 #[test]
-fn a_hostile_file_is_read_in_linear_time_and_its_list_is_bounded() {
+fn parses_a_hostile_file_in_linear_time() {
     let started = std::time::Instant::now();
     for text in [
         "RUN <<X\n",

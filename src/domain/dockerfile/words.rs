@@ -1,6 +1,6 @@
-//! Words of a line, by the rules of Dockerfiles.
+//! Splitting, unquoting and variable expansion by the rules of Dockerfiles.
 
-/// The words of `text`, divided at white space outside quotes; quotes and escapes stay.
+/// Splits `text` at white space outside quotes; keeps quotes and escapes.
 pub(super) fn raw(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
@@ -12,7 +12,7 @@ pub(super) fn raw(text: &str) -> Vec<&str> {
     words
 }
 
-/// The first word of `text`, which does not begin with white space.
+/// Returns the first word of `text`, which must not begin with white space.
 pub(super) fn first(text: &str) -> &str {
     let (mut quote, mut escaped) = (None, false);
     for (at, c) in text.char_indices() {
@@ -28,7 +28,7 @@ pub(super) fn first(text: &str) -> &str {
     text
 }
 
-/// A word without its quotes and escapes.
+/// Removes quotes and escapes from a word.
 pub(super) fn unquoted(word: &str) -> String {
     let mut out = String::with_capacity(word.len());
     let mut quote = None;
@@ -44,7 +44,7 @@ pub(super) fn unquoted(word: &str) -> String {
     out
 }
 
-/// The name of the variable at the start of `text`, which follows a `$`, with its default (`${NAME:-default}`), and the text behind it.
+/// Parses the variable at the start of `text`, which follows a `$`. Returns its name, its default (`${NAME:-default}`) and the text after it.
 pub(super) fn variable(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let end_of_name = |text: &str| text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
     if let Some(inner) = text.strip_prefix('{') {
@@ -57,15 +57,16 @@ pub(super) fn variable(text: &str) -> Option<(&str, Option<&str>, &str)> {
     (!name.is_empty()).then_some((name, None, after))
 }
 
-/// The names of all variables that `text` uses.
+/// Returns the names of all variables in `text`.
 pub(super) fn variables(text: &str) -> Vec<&str> {
     let parts = text.split('$').skip(1);
     parts.filter_map(|rest| variable(rest).map(|(name, ..)| name)).collect()
 }
 
-/// `text` with the variables that are known; others stay as they are written.
+/// Replaces known variables in `text`; keeps others as written.
 pub(super) fn expand(text: &str, known: &dyn Fn(&str) -> Option<String>) -> String {
-    /// Defaults may name variables which name others: a text that grows beyond this is nobody's image.
+    /// Limit of the expanded text, in bytes. Defaults may refer to variables that refer to others, so that a text can grow exponentially; no
+    /// image name is that long.
     const LONGEST: usize = 4_096;
     let mut out = String::new();
     let mut rest = text;

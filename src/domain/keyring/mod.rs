@@ -1,8 +1,9 @@
-//! How secrets are sealed at rest: AES-256-GCM, a data key for each row, wrapped by a key that the database does not have.
+//! Encryption at rest of stored secrets: AES-256-GCM with a data key for each row, wrapped by a key-encryption key that the database does
+//! not have.
 //!
-//! Whatever is sealed is bound to its place: table, row and column are associated data, so that a value that somebody moves to another
-//! row or column of the database cannot be opened there. What wraps data keys is behind [`WrappingKey`]: a key of the server's own list
-//! ([`LocalKey`]), or one that never leaves a key management service (`clients::aws::KmsKey`).
+//! Table, row and column are the associated data of each encrypted value, so that a value that is moved to another row or column of the
+//! database cannot be decrypted there. [`WrappingKey`] abstracts the key-encryption key: a key of the server's own list ([`LocalKey`]),
+//! or one that never leaves a key management service (`clients::aws::KmsKey`).
 
 mod local;
 mod row;
@@ -20,79 +21,79 @@ use secrecy::{ExposeSecret as _, SecretString};
 pub use local::LocalKey;
 pub use row::RowKey;
 
-/// Bytes of a key.
+/// Length of an AES-256 key, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// Why something cannot be sealed or opened. Never says more of a secret than where it is.
+/// Failure to encrypt or decrypt a secret. Contains at most the table, row and column of the secret, never a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// A line of the list of keys is not one.
+    /// A line of the key file is malformed.
     #[error(
         "line {0} of the keys is neither ID:KEY with a KEY of 32 bytes in Base64 nor ID:ARN with the ARN of a KMS key or alias"
     )]
     Line(usize),
-    /// The same id twice.
-    #[error("the key id {0} is there twice")]
-    Twice(String),
-    /// No key at all.
+    /// Two lines of the key file have the same id.
+    #[error("two keys have the id {0}: give each key its own id")]
+    DuplicateId(String),
+    /// The key file has no keys.
     #[error("there is no key")]
     None,
-    /// It was sealed with a key that is not configured.
+    /// The secret was encrypted with a key that is not configured.
     #[error(
-        "{place} is sealed with the key {key_id}, which is not among those configured: add it behind the first one"
+        "{row} is encrypted with the key {key_id}, which is not configured: add it to the key file after the first key"
     )]
     Unknown {
-        /// Table and row.
-        place: String,
-        /// The key that is missing.
+        /// Table and row, as `table/row`.
+        row: String,
+        /// Id of the missing key.
         key_id: String,
     },
-    /// It does not open: changed, moved, or sealed with another key of the same id.
-    #[error("{0} does not open with its key: it was changed, or the key of that id is another one")]
+    /// Decryption failed: the value was changed, moved, or encrypted with another key of the same id.
+    #[error("{0} cannot be decrypted: the value was changed, or the key file has another key under the same id")]
     Broken(String),
-    /// The service that has the key did not do it.
+    /// The key management service failed or refused.
     #[error("the key {key_id} cannot be used: {problem}")]
     Service {
-        /// Which key.
+        /// Id that the key's line in the key file gives it.
         key_id: String,
-        /// What the service said.
+        /// Error message of the service.
         problem: String,
-        /// Whether it may do it later as it is: away or busy, not refused.
-        passing: bool,
+        /// True if the same call may succeed later: the service is unavailable or busy, and did not refuse.
+        transient: bool,
     },
-    /// The system gives no randomness.
-    #[error("the system gives no random bytes")]
+    /// The system's random number generator failed.
+    #[error("the system's random number generator failed")]
     Random,
 }
 
-/// What a [`WrappingKey`] comes to.
+/// Future of a [`WrappingKey`] operation.
 pub type Wrapping<'a, T> = Pin<Box<dyn Future<Output = Result<T, KeyError>> + Send + 'a>>;
 
-/// What wraps the data keys of rows.
+/// A key-encryption key: wraps and unwraps the data keys of rows.
 pub trait WrappingKey: Send + Sync {
-    /// `data_key`, wrapped, so that it can be unwrapped in the same `context` only.
-    fn wrap<'a>(&'a self, context: Context<'a>, data_key: &'a [u8]) -> Wrapping<'a, Vec<u8>>;
+    /// Wraps `data_key`, so that it can be unwrapped in the same `context` only.
+    fn wrap<'a>(&'a self, context: EncryptionContext<'a>, data_key: &'a [u8]) -> Wrapping<'a, Vec<u8>>;
 
-    /// The data key in `wrapped`.
-    fn unwrap<'a>(&'a self, context: Context<'a>, wrapped: &'a [u8]) -> Wrapping<'a, Zeroizing<Vec<u8>>>;
+    /// Unwraps the data key in `wrapped`.
+    fn unwrap<'a>(&'a self, context: EncryptionContext<'a>, wrapped: &'a [u8]) -> Wrapping<'a, Zeroizing<Vec<u8>>>;
 }
 
-/// What a data key is bound to.
+/// Associated data of a wrapped data key: it can be unwrapped in the same context only.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// Table and row.
-    pub place: &'a str,
-    /// Id of the key that wraps it.
+pub struct EncryptionContext<'a> {
+    /// Table and row, as `table/row`.
+    pub row: &'a str,
+    /// Id of the key-encryption key.
     pub key_id: &'a str,
 }
 
-impl fmt::Display for Context<'_> {
+impl fmt::Display for EncryptionContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.place, self.key_id)
+        write!(f, "{}/{}", self.row, self.key_id)
     }
 }
 
-/// The server's keys. The first one seals; all open.
+/// The server's key-encryption keys. The first one encrypts; all decrypt.
 pub struct Keyring {
     keys: Vec<Key>,
 }
@@ -109,10 +110,10 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Reads `ID:KEY` and `ID:ARN` lines; empty ones and those that begin with `#` are left out. `kms` makes the key of an ARN.
+    /// Parses `ID:KEY` and `ID:ARN` lines; skips empty lines and lines that begin with `#`. `kms` creates the key of an ARN.
     ///
     /// # Errors
-    /// [`KeyError::Line`], [`KeyError::Twice`], [`KeyError::None`].
+    /// [`KeyError::Line`], [`KeyError::DuplicateId`], [`KeyError::None`].
     pub fn parse(text: &SecretString, kms: &dyn Fn(&str) -> Arc<dyn WrappingKey>) -> Result<Self, KeyError> {
         let mut keys: Vec<Key> = Vec::new();
         for (number, line) in text.expose_secret().lines().enumerate() {
@@ -122,14 +123,14 @@ impl Keyring {
             }
             let key = Key::parse(line, kms).ok_or(KeyError::Line(number + 1))?;
             if keys.iter().any(|known| known.id == key.id) {
-                return Err(KeyError::Twice(key.id));
+                return Err(KeyError::DuplicateId(key.id));
             }
             keys.push(key);
         }
         if keys.is_empty() { Err(KeyError::None) } else { Ok(Self { keys }) }
     }
 
-    /// A new line for the list, with a key of its own.
+    /// Generates a line of the key file with a new key.
     ///
     /// # Errors
     /// [`KeyError::Random`].
@@ -139,20 +140,20 @@ impl Keyring {
         Ok(SecretString::from(format!("{}:{}", new_id()?, STANDARD.encode(&key[..]))))
     }
 
-    /// A new line for the list, that names a key of KMS.
+    /// Generates a line of the key file that names a key of KMS.
     ///
     /// # Errors
-    /// [`KeyError::Line`] when it is not the ARN of a key or an alias; [`KeyError::Random`].
+    /// [`KeyError::Line`] if `arn` is not the ARN of a KMS key or alias; [`KeyError::Random`].
     pub fn name_kms(arn: &str) -> Result<String, KeyError> {
         if is_kms_arn(arn) { Ok(format!("{}:{arn}", new_id()?)) } else { Err(KeyError::Line(1)) }
     }
 
-    /// Id of the key that seals.
-    pub fn sealing_id(&self) -> &str {
+    /// Returns the id of the key that encrypts.
+    pub fn encrypting_id(&self) -> &str {
         self.keys.first().map_or("", |key| key.id.as_str())
     }
 
-    /// Wraps and unwraps with the key that seals, as the first secret will need it.
+    /// Wraps and unwraps a test value with the key that encrypts, so that an unusable key is found at start and not with the first secret.
     ///
     /// # Errors
     /// As [`Self::row_key`].
@@ -161,29 +162,29 @@ impl Keyring {
         self.row_key("check", "check", &row.key_id, &row.wrapped).await.map(drop)
     }
 
-    /// A new data key for a row.
+    /// Creates a new data key for a row.
     ///
     /// # Errors
     /// [`KeyError::Random`], [`KeyError::Service`].
     pub async fn new_row_key(&self, table: &str, row: &str) -> Result<RowKey, KeyError> {
         let mut plain = Zeroizing::new([0_u8; KEY_BYTES]);
         rand::fill(plain.as_mut()).map_err(|_| KeyError::Random)?;
-        let place = place(table, row);
-        let (key_id, wrapped) = self.wrap(&place, &plain[..]).await?;
-        RowKey::new(place, key_id, wrapped, &plain[..])
+        let row = path(table, row);
+        let (key_id, wrapped) = self.wrap(&row, &plain[..]).await?;
+        RowKey::new(row, key_id, wrapped, &plain[..])
     }
 
-    /// The data key of a row.
+    /// Unwraps the data key of a row.
     ///
     /// # Errors
     /// [`KeyError::Unknown`], [`KeyError::Broken`], [`KeyError::Service`].
     pub async fn row_key(&self, table: &str, row: &str, key_id: &str, wrapped: &[u8]) -> Result<RowKey, KeyError> {
-        let place = place(table, row);
-        let plain = self.unwrap(&place, key_id, wrapped).await?;
-        RowKey::new(place, key_id.to_owned(), wrapped.to_vec(), &plain)
+        let row = path(table, row);
+        let plain = self.unwrap(&row, key_id, wrapped).await?;
+        RowKey::new(row, key_id.to_owned(), wrapped.to_vec(), &plain)
     }
 
-    /// The data key of a row, wrapped by the key that seals now: its id, and what goes into the row.
+    /// Wraps the data key of a row with the key that encrypts now. Returns that key's id and the wrapped data key, both for the row.
     ///
     /// # Errors
     /// As [`Self::row_key`].
@@ -194,21 +195,21 @@ impl Keyring {
         key_id: &str,
         wrapped: &[u8],
     ) -> Result<(String, Vec<u8>), KeyError> {
-        let place = place(table, row);
-        let plain = self.unwrap(&place, key_id, wrapped).await?;
-        self.wrap(&place, &plain).await
+        let row = path(table, row);
+        let plain = self.unwrap(&row, key_id, wrapped).await?;
+        self.wrap(&row, &plain).await
     }
 
-    async fn wrap(&self, place: &str, plain: &[u8]) -> Result<(String, Vec<u8>), KeyError> {
+    async fn wrap(&self, row: &str, plain: &[u8]) -> Result<(String, Vec<u8>), KeyError> {
         let key = self.keys.first().ok_or(KeyError::None)?;
-        let wrapped = key.key.wrap(Context { place, key_id: &key.id }, plain).await?;
+        let wrapped = key.key.wrap(EncryptionContext { row, key_id: &key.id }, plain).await?;
         Ok((key.id.clone(), wrapped))
     }
 
-    async fn unwrap(&self, place: &str, key_id: &str, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    async fn unwrap(&self, row: &str, key_id: &str, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let key = self.keys.iter().find(|key| key.id == key_id);
-        let key = key.ok_or_else(|| KeyError::Unknown { place: place.to_owned(), key_id: key_id.to_owned() })?;
-        key.key.unwrap(Context { place, key_id }, wrapped).await
+        let key = key.ok_or_else(|| KeyError::Unknown { row: row.to_owned(), key_id: key_id.to_owned() })?;
+        key.key.unwrap(EncryptionContext { row, key_id }, wrapped).await
     }
 }
 
@@ -237,7 +238,7 @@ fn new_id() -> Result<String, KeyError> {
     Ok(format!("key-{}", hex::encode(id)))
 }
 
-/// `arn:PARTITION:kms:REGION:ACCOUNT:key/ID` or `…:alias/NAME`.
+/// Returns true for `arn:PARTITION:kms:REGION:ACCOUNT:key/ID` and `…:alias/NAME`.
 fn is_kms_arn(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b));
@@ -251,7 +252,7 @@ fn is_kms_arn(text: &str) -> bool {
         && name.is_some_and(word)
 }
 
-fn place(table: &str, row: &str) -> String {
+fn path(table: &str, row: &str) -> String {
     format!("{table}/{row}")
 }
 
@@ -260,7 +261,7 @@ mod tests {
     use super::*;
 
     fn no_kms(arn: &str) -> Arc<dyn WrappingKey> {
-        panic!("{arn} is not asked for")
+        panic!("unexpected request for the key {arn}")
     }
 
     fn keys(lines: &[&SecretString]) -> Keyring {
@@ -269,46 +270,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_sealed_opens_in_its_place_and_nowhere_else() {
+    async fn decrypts_in_the_same_row_and_column_only() {
         let line = Keyring::generate().unwrap();
         let keyring = keys(&[&line]);
         let row = keyring.new_row_key("t", "a").await.unwrap();
-        let sealed = row.seal("token", &SecretString::from("hunter2")).unwrap();
-        assert!(!sealed.windows(7).any(|part| part == b"hunter2"));
-        assert_ne!(sealed, row.seal("token", &SecretString::from("hunter2")).unwrap(), "a nonce of its own");
+        let encrypted = row.encrypt("token", &SecretString::from("hunter2")).unwrap();
+        assert!(!encrypted.windows(7).any(|part| part == b"hunter2"));
+        assert_ne!(encrypted, row.encrypt("token", &SecretString::from("hunter2")).unwrap(), "a fresh nonce");
         let again = keyring.row_key("t", "a", &row.key_id, &row.wrapped).await.unwrap();
-        assert_eq!(again.open("token", &sealed).unwrap().expose_secret(), "hunter2");
-        assert!(again.open("other", &sealed).is_err(), "another column");
+        assert_eq!(again.decrypt("token", &encrypted).unwrap().expose_secret(), "hunter2");
+        assert!(again.decrypt("other", &encrypted).is_err(), "another column");
         assert!(keyring.row_key("t", "b", &row.key_id, &row.wrapped).await.is_err(), "another row");
         assert!(keyring.row_key("u", "a", &row.key_id, &row.wrapped).await.is_err(), "another table");
         let other = keyring.new_row_key("t", "a").await.unwrap();
-        assert!(other.open("token", &sealed).is_err(), "another data key");
-        for n in 0..sealed.len() {
-            let mut changed = sealed.clone();
+        assert!(other.decrypt("token", &encrypted).is_err(), "another data key");
+        for n in 0..encrypted.len() {
+            let mut changed = encrypted.clone();
             changed[n] ^= 1;
-            assert!(again.open("token", &changed).is_err(), "byte {n} was changed");
+            assert!(again.decrypt("token", &changed).is_err(), "byte {n} was changed");
         }
-        assert!(again.open("token", b"").is_err() && again.open("token", &sealed[..11]).is_err());
+        assert!(again.decrypt("token", b"").is_err() && again.decrypt("token", &encrypted[..11]).is_err());
     }
 
     #[tokio::test]
-    async fn a_rotated_key_opens_what_the_old_one_sealed_once_it_is_rewrapped() {
+    async fn new_key_decrypts_after_rewrapping() {
         let (old, new) = (Keyring::generate().unwrap(), Keyring::generate().unwrap());
         let before = keys(&[&old]);
         let row = before.new_row_key("t", "a").await.unwrap();
-        let sealed = row.seal("token", &SecretString::from("s")).unwrap();
+        let encrypted = row.encrypt("token", &SecretString::from("s")).unwrap();
         let both = keys(&[&new, &old]);
         let (id, wrapped) = both.rewrap("t", "a", &row.key_id, &row.wrapped).await.unwrap();
-        assert_eq!(id, both.sealing_id());
+        assert_eq!(id, both.encrypting_id());
         let after = keys(&[&new]);
-        let opened = after.row_key("t", "a", &id, &wrapped).await.unwrap().open("token", &sealed).unwrap();
-        assert_eq!(opened.expose_secret(), "s");
+        let decrypted = after.row_key("t", "a", &id, &wrapped).await.unwrap().decrypt("token", &encrypted).unwrap();
+        assert_eq!(decrypted.expose_secret(), "s");
         let missing = after.row_key("t", "a", &row.key_id, &row.wrapped).await.unwrap_err();
         assert!(matches!(&missing, KeyError::Unknown { key_id, .. } if *key_id == row.key_id), "{missing}");
     }
 
     #[test]
-    fn a_line_that_is_no_key_is_named_and_never_shown() {
+    fn rejects_a_malformed_line_without_showing_it() {
         let refused = |text: &str| Keyring::parse(&SecretString::from(text), &no_kms).unwrap_err();
         assert_eq!(refused(""), KeyError::None);
         assert_eq!(refused("# only this\n\n"), KeyError::None);
@@ -318,11 +319,11 @@ mod tests {
             assert!(!error.to_string().contains("secret"));
         }
         let line = Keyring::generate().unwrap();
-        assert!(matches!(refused(&format!("{0}\n{0}", line.expose_secret())), KeyError::Twice(_)));
+        assert!(matches!(refused(&format!("{0}\n{0}", line.expose_secret())), KeyError::DuplicateId(_)));
     }
 
     #[test]
-    fn a_line_may_name_a_key_of_kms_by_its_arn_alone() {
+    fn accepts_the_arn_of_a_kms_key() {
         let asked = std::sync::Mutex::new(Vec::new());
         let kms = |arn: &str| -> Arc<dyn WrappingKey> {
             asked.lock().unwrap().push(arn.to_owned());
@@ -332,7 +333,7 @@ mod tests {
         let alias = "arn:aws-cn:kms:cn-north-1:111122223333:alias/team/panda";
         let text = format!("{}\n{}", Keyring::name_kms(key).unwrap(), Keyring::name_kms(alias).unwrap());
         let keyring = Keyring::parse(&SecretString::from(text), &kms).unwrap();
-        assert!(keyring.sealing_id().starts_with("key-"));
+        assert!(keyring.encrypting_id().starts_with("key-"));
         assert_eq!(*asked.lock().unwrap(), [key, alias]);
         for arn in [
             "arn:aws:kms:ap-northeast-2:111122223333:key/",
@@ -350,12 +351,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn debug_shows_ids_only() {
+    async fn debug_output_has_ids_only() {
         let line = Keyring::generate().unwrap();
         let keyring = keys(&[&line]);
         let key = line.expose_secret().split_once(':').unwrap().1;
         let row = keyring.new_row_key("t", "a").await.unwrap();
         assert!(!format!("{keyring:?} {row:?}").contains(key));
-        assert!(format!("{keyring:?}").contains(keyring.sealing_id()));
+        assert!(format!("{keyring:?}").contains(keyring.encrypting_id()));
     }
 }

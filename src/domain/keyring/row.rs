@@ -1,4 +1,4 @@
-//! The data key of one row.
+//! Data key of one row, which encrypts the row's secret columns.
 
 use std::fmt;
 
@@ -6,46 +6,47 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{KeyError, LocalKey};
 
-/// The data key of one row.
+/// Data key of one row, which encrypts the row's secret columns.
 pub struct RowKey {
-    /// Id of the key that wraps it.
+    /// Id of the key-encryption key that wraps the data key.
     pub key_id: String,
-    /// It, wrapped: for the row.
+    /// The wrapped data key, to be stored in the row.
     pub wrapped: Vec<u8>,
-    place: String,
+    /// Table and row, as `table/row`.
+    row: String,
     key: LocalKey,
 }
 
 impl fmt::Debug for RowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowKey").field("place", &self.place).field("key_id", &self.key_id).finish_non_exhaustive()
+        f.debug_struct("RowKey").field("row", &self.row).field("key_id", &self.key_id).finish_non_exhaustive()
     }
 }
 
 impl RowKey {
-    pub(super) fn new(place: String, key_id: String, wrapped: Vec<u8>, plain: &[u8]) -> Result<Self, KeyError> {
+    pub(super) fn new(row: String, key_id: String, wrapped: Vec<u8>, plain: &[u8]) -> Result<Self, KeyError> {
         match LocalKey::new(plain) {
-            Some(key) => Ok(Self { key_id, wrapped, place, key }),
-            None => Err(KeyError::Broken(place)),
+            Some(key) => Ok(Self { key_id, wrapped, row, key }),
+            None => Err(KeyError::Broken(row)),
         }
     }
 
-    /// Seals `secret` for a column of the row.
+    /// Encrypts `secret` for a column of the row. The result can be decrypted for the same column only.
     ///
     /// # Errors
     /// [`KeyError::Random`].
-    pub fn seal(&self, column: &str, secret: &SecretString) -> Result<Vec<u8>, KeyError> {
-        self.key.seal(&format!("{}/{column}", self.place), secret.expose_secret().as_bytes())
+    pub fn encrypt(&self, column: &str, secret: &SecretString) -> Result<Vec<u8>, KeyError> {
+        self.key.encrypt(&format!("{}/{column}", self.row), secret.expose_secret().as_bytes())
     }
 
-    /// Opens what was sealed for a column of the row.
+    /// Decrypts a value of a column of the row.
     ///
     /// # Errors
     /// [`KeyError::Broken`].
-    pub fn open(&self, column: &str, sealed: &[u8]) -> Result<SecretString, KeyError> {
-        let place = format!("{}/{column}", self.place);
-        let plain = self.key.open(&place, sealed)?;
-        let text = std::str::from_utf8(&plain).map_err(|_| KeyError::Broken(place))?;
+    pub fn decrypt(&self, column: &str, encrypted: &[u8]) -> Result<SecretString, KeyError> {
+        let context = format!("{}/{column}", self.row);
+        let plain = self.key.decrypt(&context, encrypted)?;
+        let text = std::str::from_utf8(&plain).map_err(|_| KeyError::Broken(context))?;
         Ok(SecretString::from(text))
     }
 }

@@ -1,5 +1,5 @@
-//! Addresses of Postgres as libpq reads them: several hosts, sockets, IPv6, parameters. What is not understood is an error, because an ignored
-//! parameter is found out when it matters, such as in a failover. No error repeats any part of the address: it may be part of a password.
+//! Postgres addresses in libpq's syntax: several hosts, sockets, IPv6, parameters. An unknown parameter is an error, because an ignored one
+//! would only be noticed when it matters, such as in a failover. No error repeats any part of the address, which may be part of a password.
 
 mod options;
 mod parameters;
@@ -10,96 +10,96 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
-/// Most bytes of an address.
+/// Longest address, in bytes.
 const MAX_BYTES: usize = 8 << 10;
 
-/// Most servers that an address names.
+/// Maximum number of servers in an address.
 const MAX_SERVERS: usize = 16;
 
-/// Why an address is refused.
+/// Reason for rejecting an address, without any part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UrlError(String);
 
 impl UrlError {
-    /// `problem` must not hold anything of the address.
+    /// The caller must not put any part of the address into `problem`.
     fn new(problem: impl Into<String>) -> Self {
         Self(problem.into())
     }
 
-    /// Of a file that cannot hold an address.
+    /// Creates the error of a file that is empty or longer than any address.
     pub fn in_file() -> Self {
-        Self::new("its file is empty or too long")
+        Self::new("the file with the address is empty or too long")
     }
 }
 
-/// How far the server's certificate is checked.
+/// Use of TLS, and how strictly the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {
-    /// No TLS.
+    /// Do not use TLS.
     Disable,
-    /// TLS where the server has it; nothing is checked.
+    /// Use TLS if the server supports it, without checking the certificate.
     Prefer,
-    /// TLS or nothing; the certificate is not checked.
+    /// Require TLS, without checking the certificate.
     Require,
-    /// The certificate's issuer is checked, the name is not.
+    /// Require TLS and check the certificate's issuer, but not its name.
     VerifyCa,
-    /// Issuer and name are checked.
+    /// Require TLS and check the certificate's issuer and name.
     VerifyFull,
 }
 
-/// Where one server is.
+/// Host of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// A name or an IP address.
+    /// Host name or IP address.
     Name(String),
-    /// The folder of a socket.
+    /// Folder of a Unix socket.
     Socket(String),
-    /// What `PGHOST` says, or the system's usual place.
+    /// Value of `PGHOST`, or the system's default socket folder.
     Default,
 }
 
-/// One of the servers.
+/// One of the servers in an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Where it is.
+    /// Host name, IP address or socket folder.
     pub host: Host,
-    /// Its port; the usual one when absent.
+    /// Port; none means the default port.
     pub port: Option<u16>,
 }
 
-/// An address, taken apart.
+/// Postgres address, parsed and validated.
 #[derive(Clone, Debug, Default)]
 pub struct PostgresUrl {
-    /// In the order in which they are tried; at least one.
+    /// Servers in the order in which they are tried; at least one.
     pub servers: Vec<Server>,
-    /// The role.
+    /// Postgres role to sign in as.
     pub user: Option<String>,
-    /// Its password.
+    /// Password of the role.
     pub password: Option<SecretString>,
-    /// The database.
+    /// Name of the database.
     pub database: Option<String>,
-    /// TLS; what `PGSSLMODE` says when absent.
+    /// Use of TLS; none means the value of `PGSSLMODE`.
     pub tls: Option<TlsMode>,
     /// File with the certificates of trusted issuers.
     pub root_cert: Option<String>,
     /// Files with the client's certificate and key.
     pub client_cert: Option<(String, String)>,
-    /// Limit of one attempt to connect.
+    /// Time limit of one connection attempt.
     pub connect_timeout: Option<Duration>,
-    /// What the server shows the sessions as.
+    /// Name of the sessions in `pg_stat_activity`.
     pub application_name: Option<String>,
-    /// Most prepared statements of a session.
+    /// Maximum number of prepared statements of a session.
     pub statement_cache: Option<usize>,
     /// Settings of each session, set after connecting.
     pub settings: Vec<(String, String)>,
 }
 
 impl PostgresUrl {
-    /// Reads `text`, such as `postgres://user:password@a:5432,b:5432/database?sslmode=verify-full`.
+    /// Parses `text`, such as `postgres://user:password@a:5432,b:5432/database?sslmode=verify-full`.
     ///
     /// # Errors
-    /// Says what is wrong, without any part of `text`.
+    /// The rule that `text` breaks, without any part of `text`.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
         let rest = rest.ok_or_else(|| {
@@ -116,7 +116,7 @@ impl PostgresUrl {
         let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let mut url = Self::default();
-        // The last one: a password may hold one that is not encoded.
+        // Split at the last `@`, because a password may contain an unencoded `@`.
         let (login, hosts) =
             authority.rsplit_once('@').map_or((None, authority), |(login, hosts)| (Some(login), hosts));
         if let Some(login) = login {
@@ -138,7 +138,7 @@ fn filled(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Percent-decodes `text`.
+/// Percent-decodes `text` as UTF-8 and rejects zero bytes.
 fn decoded(text: &str) -> Result<String, UrlError> {
     let wrong =
         || UrlError::new("a % in the address does not begin a percent-encoded character of UTF-8; a % itself is %25");
@@ -156,7 +156,7 @@ fn decoded(text: &str) -> Result<String, UrlError> {
     Ok(decoded.into_owned())
 }
 
-/// `a:5432,[::1],%2Frun%2Fpostgresql`.
+/// Parses a list such as `a:5432,[::1],%2Frun%2Fpostgresql`.
 fn servers(hosts: &str) -> Result<Vec<Server>, UrlError> {
     bounded(hosts.split(',').map(server).collect::<Result<_, _>>()?)
 }
@@ -175,12 +175,13 @@ fn server(text: &str) -> Result<Server, UrlError> {
         let port = match port {
             "" => None,
             port => Some(
-                port.strip_prefix(':').ok_or_else(|| UrlError::new("after an IPv6 address in brackets comes :port"))?,
+                port.strip_prefix(':')
+                    .ok_or_else(|| UrlError::new("only :port may follow an IPv6 address in brackets"))?,
             ),
         };
         let address = decoded(address)?;
         if !is_ipv6(&address) {
-            return Err(UrlError::new("what is in brackets is not an IPv6 address"));
+            return Err(UrlError::new("the text in brackets is not an IPv6 address"));
         }
         return Ok(Server { host: Host::Name(address), port: port.map(self::port).transpose()?.flatten() });
     }
@@ -217,7 +218,7 @@ fn host(name: String) -> Result<Host, UrlError> {
     ))
 }
 
-/// None when it is empty, as libpq has it.
+/// Parses a port. An empty text means the default port, as in libpq.
 fn port(text: &str) -> Result<Option<u16>, UrlError> {
     if text.is_empty() {
         return Ok(None);

@@ -1,12 +1,12 @@
-//! The parameter `options`: settings of the session, as arguments of the server's command line. They are set after connecting, because connection
-//! poolers refuse them in the startup message.
+//! The parameter `options`: settings of the session, as arguments of the server's command line. Panda sets them after connecting, because
+//! connection poolers reject them in the startup message.
 
 use super::UrlError;
 
-/// Most bytes of a setting's value.
+/// Longest value of a setting, in bytes.
 const MAX_VALUE: usize = 1_000;
 
-/// Reads `-c name=value`, `-cname=value` and `--name=value`; a backslash takes the next character as it is.
+/// Parses `-c name=value`, `-cname=value` and `--name=value`; a backslash escapes the next character.
 pub(super) fn read(text: &str) -> Result<Vec<(String, String)>, UrlError> {
     let mut settings = Vec::new();
     let mut words = words(text).into_iter();
@@ -22,7 +22,7 @@ pub(super) fn read(text: &str) -> Result<Vec<(String, String)>, UrlError> {
     Ok(settings)
 }
 
-/// One setting, checked.
+/// Validates one setting and normalises its name.
 pub(super) fn setting(name: &str, value: &str) -> Result<(String, String), UrlError> {
     let name = name.replace('-', "_").to_ascii_lowercase();
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');

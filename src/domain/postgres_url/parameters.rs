@@ -1,4 +1,4 @@
-//! What follows the `?`. Each parameter is honoured, or changes nothing about a Panda as its value is, or is refused.
+//! Parameters of the address, after the `?`. Each one is applied, accepted because its value requires nothing, or rejected.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use secrecy::SecretString;
 
 use super::{Host, PostgresUrl, Server, TlsMode, UrlError, bounded, decoded, filled, host, options, port};
 
-/// What is known from libpq and other drivers, with what to do instead. Only these are named in errors: another name may be part of a password.
+/// Unsupported parameters of libpq and other drivers, each with the alternative. Errors name only these: another name may be part of a
+/// password.
 const REFUSED: [(&str, &str); 34] = [
     ("channel_binding", "only disable and prefer are supported"),
     ("gssencmode", "only disable and prefer are supported"),
@@ -14,7 +15,7 @@ const REFUSED: [(&str, &str); 34] = [
     ("sslcompression", "only 0 is supported"),
     ("sslsni", "only 1 is supported"),
     ("sslcertmode", "only allow is supported"),
-    ("ssl_min_protocol_version", "TLSv1.2 is the least that is ever used, and no other minimum is supported"),
+    ("ssl_min_protocol_version", "the minimum is always TLSv1.2, and no other minimum is supported"),
     ("ssl_max_protocol_version", "only TLSv1.3 is supported"),
     ("client_encoding", "only UTF8 is supported"),
     ("requiressl", "use sslmode=require"),
@@ -23,29 +24,29 @@ const REFUSED: [(&str, &str); 34] = [
     ("schema", "use options=-c%20search_path=NAME"),
     ("currentSchema", "use options=-c%20search_path=NAME"),
     ("search_path", "use options=-c%20search_path=NAME"),
-    ("pgbouncer", "poolers are found by a self-test; leave it out"),
-    ("prepareThreshold", "poolers are found by a self-test; leave it out"),
-    ("prepared_statements", "poolers are found by a self-test; leave it out"),
+    ("pgbouncer", "a self-test detects poolers; leave it out"),
+    ("prepareThreshold", "a self-test detects poolers; leave it out"),
+    ("prepared_statements", "a self-test detects poolers; leave it out"),
     ("connection_limit", "use --database-max-connections"),
     ("pool_timeout", "use --database-acquire-timeout-ms"),
     ("pool_size", "use --database-max-connections"),
-    ("socketTimeout", "leave it out: statements have limits already"),
+    ("socketTimeout", "leave it out: statements already have time limits"),
     ("loginTimeout", "use connect_timeout"),
-    ("statement_timeout", "leave it out: statements have limits already"),
-    ("service", "service files are not read: give the address itself"),
-    ("servicefile", "service files are not read: give the address itself"),
+    ("statement_timeout", "leave it out: statements already have time limits"),
+    ("service", "service files are not supported: give the address itself"),
+    ("servicefile", "service files are not supported: give the address itself"),
     ("passfile", "set PGPASSFILE, or use --database-url-file"),
     ("sslcrl", "revocation lists are not supported"),
     ("sslcrldir", "revocation lists are not supported"),
     ("sslpassword", "encrypted keys are not supported"),
     ("replication", "leave it out"),
-    ("requirepeer", "it is not supported"),
-    ("require_auth", "it is not supported"),
+    ("requirepeer", "not supported; leave it out"),
+    ("require_auth", "not supported; leave it out"),
     ("krbsrvname", "GSSAPI is not supported"),
 ];
 
 pub(super) fn read(url: &mut PostgresUrl, query: &str) -> Result<(), UrlError> {
-    let mut given = Given::default();
+    let mut given = CombinedParameters::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or_else(|| {
             UrlError::new("a parameter lacks its =value; percent-encode / ? @ of a password (%2F, %3F, %40)")
@@ -55,9 +56,9 @@ pub(super) fn read(url: &mut PostgresUrl, query: &str) -> Result<(), UrlError> {
     given.finish(url)
 }
 
-/// What makes sense together only.
+/// Parameters that are interpreted together, after all have been read.
 #[derive(Default)]
-struct Given {
+struct CombinedParameters {
     hosts: Option<Vec<Host>>,
     addresses: Option<Vec<Host>>,
     ports: Option<Vec<Option<u16>>>,
@@ -66,7 +67,7 @@ struct Given {
     fallback_name: Option<String>,
 }
 
-fn parameter(url: &mut PostgresUrl, given: &mut Given, name: &str, value: String) -> Result<(), UrlError> {
+fn parameter(url: &mut PostgresUrl, given: &mut CombinedParameters, name: &str, value: String) -> Result<(), UrlError> {
     match name {
         "host" => given.hosts = Some(value.split(',').map(|name| host(name.to_owned())).collect::<Result<_, _>>()?),
         "hostaddr" => given.addresses = Some(value.split(',').map(address).collect::<Result<_, _>>()?),
@@ -84,10 +85,10 @@ fn parameter(url: &mut PostgresUrl, given: &mut Given, name: &str, value: String
         "statement-cache-capacity" => url.statement_cache = Some(capacity(&value)?),
         "options" => url.settings.extend(options::read(&value)?),
         "target_session_attrs" => match &*value {
-            // It has to write, whatever is asked for.
+            // Panda always connects to a server that accepts writes.
             "any" | "read-write" | "primary" => {}
             _ => {
-                return Err(UrlError::new("`target_session_attrs` must be read-write: Panda cannot work on a standby"));
+                return Err(UrlError::new("`target_session_attrs` must be read-write: Panda cannot use a standby"));
             }
         },
         _ => match name.strip_prefix("options[").and_then(|rest| rest.strip_suffix(']')) {
@@ -99,7 +100,8 @@ fn parameter(url: &mut PostgresUrl, given: &mut Given, name: &str, value: String
     Ok(())
 }
 
-/// Whether what the parameter asks for is the case anyway, or not this program's concern: it finds dead connections by its own limits.
+/// Returns true if the parameter requires only what is the case anyway, or what Panda does by other means: its own time limits detect dead
+/// connections.
 fn changes_nothing(name: &str, value: &str) -> bool {
     match name {
         "load_balance_hosts" => matches!(value, "disable" | "random"),
@@ -122,7 +124,7 @@ fn refused(name: &str) -> UrlError {
     match REFUSED.iter().find(|(known, _)| *known == name) {
         Some((known, instead)) => UrlError::new(format!("parameter `{known}`: {instead}")),
         None => UrlError::new(
-            "the address has a parameter that Panda does not know (docs/postgres.md lists those it does); percent-encode ? and & of a password (%3F, %26)",
+            "the address has a parameter that Panda does not know (docs/postgres.md lists the known ones); percent-encode ? and & of a password (%3F, %26)",
         ),
     }
 }
@@ -135,7 +137,7 @@ fn address(text: &str) -> Result<Host, UrlError> {
 fn tls(mode: &str) -> Result<TlsMode, UrlError> {
     Ok(match mode {
         "disable" => TlsMode::Disable,
-        // TLS if the server has it is the better half of "allow".
+        // Treat "allow" as "prefer": TLS if the server supports it is the safer part of "allow".
         "allow" | "prefer" => TlsMode::Prefer,
         "require" => TlsMode::Require,
         "verify-ca" => TlsMode::VerifyCa,
@@ -144,7 +146,7 @@ fn tls(mode: &str) -> Result<TlsMode, UrlError> {
     })
 }
 
-/// None is no limit, as 0 is.
+/// Parses a time limit in seconds. 0 means no limit and returns none.
 fn seconds(text: &str) -> Result<Option<Duration>, UrlError> {
     match text.parse::<u64>() {
         Ok(0) => Ok(None),
@@ -160,11 +162,11 @@ fn capacity(text: &str) -> Result<usize, UrlError> {
         .ok_or_else(|| UrlError::new("`statement-cache-capacity` must be from 1 to 10000"))
 }
 
-impl Given {
+impl CombinedParameters {
     fn finish(self, url: &mut PostgresUrl) -> Result<(), UrlError> {
         if self.addresses.is_some() && url.tls == Some(TlsMode::VerifyFull) {
             return Err(UrlError::new(
-                "`hostaddr` does not go with sslmode=verify-full: the name to check is that of `host`, so leave `hostaddr` out",
+                "`hostaddr` cannot be combined with sslmode=verify-full, which checks the name in `host`: leave `hostaddr` out",
             ));
         }
         if let Some(hosts) = self.addresses.or(self.hosts) {
@@ -193,7 +195,7 @@ impl Given {
             }
             url.root_cert = None;
         }
-        // As libpq does: who names an issuer means it to be checked.
+        // As in libpq, a configured issuer is checked even with sslmode=require.
         if url.tls == Some(TlsMode::Require) && url.root_cert.is_some() {
             url.tls = Some(TlsMode::VerifyCa);
         }

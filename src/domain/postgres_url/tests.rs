@@ -23,7 +23,7 @@ fn one(name: &str, port: impl Into<Option<u16>>) -> Vec<(String, Option<u16>)> {
 }
 
 #[test]
-fn hosts_every_way_to_name_a_server() {
+fn hosts_in_every_notation() {
     assert_eq!(hosts("postgres://u:p@db/panda"), one("db", None));
     assert_eq!(hosts("postgresql://u:p@db:5433/panda"), one("db", 5433));
     assert_eq!(hosts("postgres://db"), one("db", None));
@@ -49,7 +49,7 @@ fn hosts_every_way_to_name_a_server() {
 }
 
 #[test]
-fn login_is_decoded_and_may_hold_an_at_sign() {
+fn login_is_decoded_and_may_contain_an_at_sign() {
     let url = parsed("postgres://us%40er:p%3A%2F%3F%25@x@db/pan%20da");
     assert_eq!(url.user.as_deref(), Some("us@er"));
     assert_eq!(url.password.unwrap().expose_secret(), "p:/?%@x");
@@ -63,13 +63,13 @@ fn login_is_decoded_and_may_hold_an_at_sign() {
 }
 
 #[test]
-fn tls_as_libpq_reads_it() {
+fn tls_modes_match_libpq() {
     let tls = |query: &str| parsed(&format!("postgres://db/panda?{query}")).tls;
     assert_eq!(tls(""), None);
     assert_eq!(tls("sslmode=allow"), Some(TlsMode::Prefer));
     assert_eq!(tls("sslmode=disable"), Some(TlsMode::Disable));
     assert_eq!(tls("sslmode=require"), Some(TlsMode::Require));
-    assert_eq!(tls("sslmode=require&sslrootcert=/ca.pem"), Some(TlsMode::VerifyCa), "an issuer is meant to be checked");
+    assert_eq!(tls("sslmode=require&sslrootcert=/ca.pem"), Some(TlsMode::VerifyCa), "a configured issuer is checked");
     assert_eq!(tls("sslmode=verify-ca&sslrootcert=/ca.pem"), Some(TlsMode::VerifyCa));
     assert_eq!(tls("ssl-mode=verify-full"), Some(TlsMode::VerifyFull));
     assert_eq!(tls("sslmode=verify-full&sslrootcert=system"), Some(TlsMode::VerifyFull));
@@ -104,7 +104,7 @@ fn parameters_that_change_nothing_are_accepted() {
 }
 
 #[test]
-fn refused_with_what_to_do_and_nothing_of_the_address() {
+fn errors_have_the_remedy_and_no_part_of_the_address() {
     let refused = |text: &str| PostgresUrl::parse(text).map(|url| panic!("{text}: {url:?}")).unwrap_err().to_string();
     for (text, words) in [
         ("mysql://h/d", "postgres://"),

@@ -1,4 +1,4 @@
-//! What a request brings to sign in with.
+//! Reads credentials from a request: bearer token, session cookie and ticket.
 
 use std::net::IpAddr;
 
@@ -6,32 +6,37 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 use url::form_urlencoded;
 
+use crate::http::auth::error::AccessError;
 use crate::http::error::ApiError;
 
-/// Name of the session's cookie.
+/// Name of the session cookie.
 pub const COOKIE: &str = "panda_session";
 
-/// Longest bearer token, in bytes. Those of OpenID Connect issuers have some thousands.
+/// Longest bearer token, in bytes. Tokens of OpenID Connect issuers have some thousand bytes.
 const MAX_BEARER: usize = 8 * 1024;
 
-/// Longest session or ticket, in bytes: ours have 72.
-const MAX_OURS: usize = 128;
+/// Longest session or ticket, in bytes. Panda issues 72 bytes.
+const MAX_ISSUED: usize = 128;
 
-/// The token of the one `Authorization` header; none when there is no such header.
+/// The bearer token; none without an `Authorization` header.
+///
+/// # Errors
+/// [`AccessError::NotSignedIn`] when there are two such headers, or the header holds anything but `Bearer` and a token.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), second) = (given.next(), given.next()) else { return Ok(None) };
     if second.is_some() {
-        return Err(ApiError::NotSignedIn("there are two Authorization headers"));
+        return Err(AccessError::NotSignedIn("there are two Authorization headers").into());
     }
     let token = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {
         let token = token.trim_matches(' ');
         (scheme.eq_ignore_ascii_case("bearer") && fits(token, MAX_BEARER)).then_some(token)
     });
-    token.map(Some).ok_or(ApiError::NotSignedIn("the Authorization header is not Bearer and a token"))
+    token.map(Some).ok_or_else(|| AccessError::NotSignedIn("the Authorization header is not Bearer and a token").into())
 }
 
-/// The session's cookie. One that another path or domain set beside it makes neither believed.
+/// The value of the session cookie; none unless there is exactly one. A second cookie of this name, set by another path or domain, could be an
+/// attacker's, so neither is used.
 pub fn session(headers: &HeaderMap) -> Option<&str> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut ours = pairs.flat_map(|value| value.split(';')).filter_map(|pair| {
@@ -39,18 +44,21 @@ pub fn session(headers: &HeaderMap) -> Option<&str> {
         (name == COOKIE).then_some(value)
     });
     match (ours.next(), ours.next()) {
-        (Some(value), None) => fits(value, MAX_OURS).then_some(value),
+        (Some(value), None) => fits(value, MAX_ISSUED).then_some(value),
         _ => None,
     }
 }
 
-/// The ticket of a query.
+/// Reads `ticket=` from the query; none if it has the wrong length or characters.
 pub(super) fn ticket(query: Option<&str>) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    pairs.find(|(name, _)| name == "ticket").map(|(_, value)| value.into_owned()).filter(|value| fits(value, MAX_OURS))
+    pairs
+        .find(|(name, _)| name == "ticket")
+        .map(|(_, value)| value.into_owned())
+        .filter(|value| fits(value, MAX_ISSUED))
 }
 
-/// Whether the name by which a request came is one of this machine alone. Without a name it came from no browser.
+/// True when the `Host` header names this machine alone (`localhost` or a loopback address), or is missing: a browser always sends one.
 pub(super) fn names_this_machine(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let Some(Ok(authority)) = host.to_str().ok().map(str::parse::<Authority>) else { return false };
@@ -76,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bearer_token_is_read_and_nothing_else() {
+    fn reads_exactly_one_bearer_token() {
         let read = |values: &[&str]| {
             bearer(&headers(&header::AUTHORIZATION, values)).map(|token| token.map(ToOwned::to_owned)).ok()
         };
@@ -92,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_cookie_of_our_name_is_read() {
+    fn reads_exactly_one_session_cookie() {
         let read = |values: &[&str]| session(&headers(&header::COOKIE, values)).map(ToOwned::to_owned);
         assert_eq!(read(&["a=b; panda_session=x; c=d"]).as_deref(), Some("x"));
         assert_eq!(read(&["a=b", "panda_session=x"]).as_deref(), Some("x"));
@@ -109,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_this_machine_is_told_from_one_that_leads_to_it() {
+    fn accepts_only_names_of_this_machine() {
         let own = |host: &str| names_this_machine(&headers(&header::HOST, &[host]));
         for host in [
             "localhost",
@@ -138,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_read_from_the_query() {
+    fn reads_ticket_from_query() {
         assert_eq!(ticket(Some("lang=en&ticket=abc")).as_deref(), Some("abc"));
         for none in [None, Some(""), Some("ticket="), Some("ticket=a%20b"), Some("ticket=%00"), Some("tickets=a")] {
             assert_eq!(ticket(none), None, "{none:?}");

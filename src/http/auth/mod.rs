@@ -1,17 +1,19 @@
-//! Who asks, and whether they may. Handlers name the least role that they need in their signature ([`Allowed`]); what is out of a caller's
-//! scope is kept from them by the queries.
+//! Authentication and authorisation. A handler names the minimum role in its signature ([`RequireRole`]); the queries restrict results to the
+//! caller's scope.
 //!
-//! A token is looked for in the database once and remembered (`known`); what is remembered is asked for again, all in one query, every two
-//! seconds. So signing in costs a request a hash and a look into a map, a token that is revoked stops within five seconds, and so do
-//! the streams that were opened with it.
+//! A token is looked up in the database once and cached (`credential_cache`); every two seconds all cached credentials are checked again, with
+//! one query a kind. So authenticating a request costs a hash and a map lookup, and a revoked token, with the streams that it opened, stops within
+//! five seconds.
 //!
-//! There are three ways to bring a right: a token in a header, which may do what its role says; the cookie of a session, which may only
-//! read, so that a page elsewhere that makes a browser send it can change nothing; and a ticket in the URL, which opens one stream once.
+//! A request can authenticate in three ways: with a token in a header, which may do what its role allows; with a session cookie, which may only
+//! read, so that a foreign page that makes a browser send it cannot change anything; and with a ticket in the URL, which opens one stream once.
 
-mod allowed;
+mod credential_cache;
+pub mod error;
 pub mod headers;
-mod known;
-mod opening;
+pub mod oidc;
+mod require_role;
+mod session_rate;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,73 +23,74 @@ use axum::http::request::Parts;
 use chrono::Utc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-pub use allowed::{Admin, Allowed, Approver, Asks, Deployer, Least, Reads, Viewer};
-pub use known::Known;
+pub use credential_cache::CredentialCache;
+pub use require_role::{Admin, Approver, Deployer, DeploymentReader, MinimumRole, RequireRole, StreamGrant, Viewer};
 
-use super::error::ApiError;
-use super::oidc::Verifier;
 use crate::db::Db;
-use crate::domain::principal::{Kind, Principal};
+use crate::domain::principal::{AuthMethod, Principal};
 use crate::domain::token::SecretHash;
-use known::{Credential, Key};
-use opening::Opening;
+use crate::http::auth::error::AccessError;
+use crate::http::auth::oidc::Verifier;
+use crate::http::error::ApiError;
+use credential_cache::{Credential, Key};
+use session_rate::SessionRate;
 
-/// Decides who is there: cheap to clone.
+/// Authenticates requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Auth(Mode);
 
 #[derive(Clone, Debug)]
 enum Mode {
-    /// Everybody has this right.
-    Off(Right),
-    /// Everybody on this machine has this right.
-    Local(Right),
+    /// Every request has this grant.
+    Off(Grant),
+    /// Every request to a name of this machine has this grant.
+    Local(Grant),
     Required(Arc<Required>),
 }
 
-/// Who is let in.
+/// Settings of required authentication: credentials, sessions and four-eyes approval.
 #[derive(Clone, Debug)]
 pub struct AuthOptions {
-    /// The hash of the token that may do everything.
+    /// Hash of the admin token, which has the role admin and every scope.
     pub admin: Option<SecretHash>,
-    /// How long a session lasts.
+    /// Lifetime of a session.
     pub session: Duration,
-    /// Whether whoever started a deployment may not switch it.
-    pub another_approves: bool,
-    /// Whose tokens are taken beside those of the database.
+    /// Four-eyes approval: true when the caller who started a deployment may not switch it.
+    pub four_eyes: bool,
+    /// Verifies tokens of OpenID Connect issuers, which are accepted beside those of the database.
     pub oidc: Option<Verifier>,
 }
 
 #[derive(Debug)]
 struct Required {
     options: AuthOptions,
-    /// That of the admin token.
-    admin: Option<Right>,
+    /// Grant of the admin token.
+    admin: Option<Grant>,
     db: Db,
-    known: Arc<Known>,
-    opening: Opening,
+    cache: Arc<CredentialCache>,
+    session_rate: SessionRate,
 }
 
-/// What somebody was let in by, as long as it lasts.
+/// The result of a successful authentication: a principal, and how long it stays authenticated.
 #[derive(Clone, Debug)]
-pub struct Right {
-    /// Who.
+pub struct Grant {
+    /// Subject, role and scope of the caller.
     pub principal: Arc<Principal>,
-    /// Remembered; none where authentication is off.
+    /// The cached credential, which a revocation ends; none where authentication is off.
     credential: Option<Arc<Credential>>,
-    /// When it ends; none when it does so only by being revoked.
+    /// End of the grant; none when only a revocation ends it.
     until: Option<Instant>,
 }
 
-impl Right {
-    /// What lasts until its time, which is that of another clock than the database's: an issuer's.
+impl Grant {
+    /// A grant that lasts until the principal's expiry. An issuer's clock set that time, not the database's, so it is compared with this machine's.
     fn of(principal: Principal) -> Self {
         let left = principal.expires_at.map(|at| (at - Utc::now()).to_std().unwrap_or_default());
         let until = left.and_then(|left| Instant::now().checked_add(left));
         Self { principal: Arc::new(principal), credential: None, until }
     }
 
-    /// Of a verified token of an issuer, whose subject is accepted.
+    /// The grant of an issuer's verified token whose subject is not revoked.
     fn of_subject(principal: Principal, subject: Arc<Credential>) -> Self {
         Self { credential: Some(subject), ..Self::of(principal) }
     }
@@ -96,27 +99,27 @@ impl Right {
         Self { principal: Arc::clone(&credential.principal), until: credential.until, credential: Some(credential) }
     }
 
-    /// Of whom nothing is known, and who gets nothing.
+    /// The grant of an unauthenticated stream, which receives no events.
     pub fn none() -> Self {
-        Self::of(Principal::nobody().reading())
+        Self::of(Principal::without_authentication().reading())
     }
 
-    /// The hash of the token with which it ends; none of a token of an issuer.
+    /// Hash of the token that the grant ends with; none for an issuer's token.
     pub fn credential(&self) -> Option<&SecretHash> {
         self.credential.as_ref().and_then(|credential| credential.hash.as_ref())
     }
 
-    /// Resolves when it is revoked; none when it cannot be.
+    /// Resolves when the grant is revoked; none when it cannot be revoked.
     pub fn ended(&self) -> Option<WaitForCancellationFutureOwned> {
         self.credential.as_ref().map(|credential| credential.ended.clone().cancelled_owned())
     }
 
-    /// Whether it was revoked.
+    /// True once the grant is revoked.
     pub fn is_over(&self) -> bool {
         self.credential.as_ref().is_some_and(|credential| credential.is_over())
     }
 
-    /// How long it lasts from now on, at most `longest`.
+    /// Remaining time of the grant, at most `longest`.
     pub fn lifetime(&self, longest: Duration) -> Duration {
         let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         left.map_or(longest, |left| left.min(longest))
@@ -124,58 +127,58 @@ impl Right {
 }
 
 impl Auth {
-    /// Everybody may everything.
+    /// Accepts every request as an admin of all repositories.
     pub fn off() -> Self {
-        Self(Mode::Off(Right::of(Principal::nobody())))
+        Self(Mode::Off(Grant::of(Principal::without_authentication())))
     }
 
-    /// Whoever is on this machine may everything, and comes by a name of this machine. A page elsewhere can have its own name lead here, and
-    /// would then be of the same origin as far as its reader's browser knows; so can a proxy that nobody told us of.
+    /// Accepts every request that names this machine (`localhost`, a loopback address) as an admin. Requests to other names are refused: a foreign
+    /// page can point its own name at this machine (DNS rebinding), and a browser then takes both for one origin; an unknown proxy can do the same.
     pub fn local() -> Self {
-        Self(Mode::Local(Right::of(Principal::nobody())))
+        Self(Mode::Local(Grant::of(Principal::without_authentication())))
     }
 
-    /// Whoever comes has to sign in: with a token of the database, or with the admin token. Looks after what it remembers until `shutdown`.
+    /// Requires authentication: a token of the database, an issuer's token or the admin token. Rechecks cached credentials until `shutdown`.
     pub fn required(db: Db, options: AuthOptions, shutdown: &CancellationToken) -> Self {
-        let known = Arc::new(Known::new(db.clone(), options.admin, shutdown.clone()));
-        let (looking, stop) = (Arc::clone(&known), shutdown.clone());
-        tokio::spawn(async move { stop.run_until_cancelled(looking.look_after()).await });
-        let admin = options.admin.map(|hash| Right::by(known.lasting(hash, Principal::admin(hash.fingerprint()))));
-        Self(Mode::Required(Arc::new(Required { options, admin, db, known, opening: Opening::default() })))
+        let cache = Arc::new(CredentialCache::new(db.clone(), options.admin, shutdown.clone()));
+        let (refreshed, stop) = (Arc::clone(&cache), shutdown.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(refreshed.refresh_periodically()).await });
+        let admin = options.admin.map(|hash| Grant::by(cache.permanent(hash, Principal::admin(hash.fingerprint()))));
+        Self(Mode::Required(Arc::new(Required { options, admin, db, cache, session_rate: SessionRate::default() })))
     }
 
-    /// How long a session lasts; none where there are none, because nobody signs in.
-    pub fn session(&self) -> Option<Duration> {
+    /// Lifetime of a session; none where authentication is not required, and so no session exists.
+    pub fn session_lifetime(&self) -> Option<Duration> {
         match &self.0 {
             Mode::Off(_) | Mode::Local(_) => None,
             Mode::Required(required) => Some(required.options.session),
         }
     }
 
-    /// Counts a session that a subject opens, or refuses it: each is a row of the audit, which is kept.
+    /// Counts a session that `subject` opens. Limited because each session adds a row to the audit, which is kept.
     ///
     /// # Errors
-    /// [`ApiError::TooManySessions`].
-    pub fn opens_session(&self, subject: &str) -> Result<(), ApiError> {
+    /// [`AccessError::TooManySessions`] when the subject opened too many.
+    pub fn check_session_rate(&self, subject: &str) -> Result<(), AccessError> {
         match &self.0 {
             Mode::Off(_) | Mode::Local(_) => Ok(()),
-            Mode::Required(required) => required.opening.check(subject),
+            Mode::Required(required) => required.session_rate.check(subject),
         }
     }
 
-    /// Whether whoever started a deployment may not switch it.
-    pub fn needs_another(&self) -> bool {
-        matches!(&self.0, Mode::Required(required) if required.options.another_approves)
+    /// True when the caller who started a deployment may not switch it.
+    pub fn requires_four_eyes(&self) -> bool {
+        matches!(&self.0, Mode::Required(required) if required.options.four_eyes)
     }
 
-    /// Ends a session in this process at once.
+    /// Ends a session in this process immediately; other processes notice at their next refresh.
     pub fn end_session(&self, hash: &SecretHash) {
         if let Mode::Required(required) = &self.0 {
-            required.known.forget(&Key::Session(*hash));
+            required.cache.evict(&Key::Session(*hash));
         }
     }
 
-    /// Names of the issuers whose tokens are taken.
+    /// Names of the OpenID Connect issuers whose tokens are accepted.
     pub fn issuers(&self) -> Vec<&str> {
         match &self.0 {
             Mode::Off(_) | Mode::Local(_) => Vec::new(),
@@ -183,89 +186,94 @@ impl Auth {
         }
     }
 
-    /// Ends the subject of an issuer in this process at once.
+    /// Ends the grants of an issuer's subject in this process immediately; other processes notice at their next refresh.
     pub fn end_subject(&self, name: &str) {
         if let Mode::Required(required) = &self.0 {
-            required.known.forget(&Key::Subject(name.to_owned()));
+            required.cache.evict(&Key::Subject(name.to_owned()));
         }
     }
 
-    /// Who sends this request.
+    /// Authenticates a request.
     ///
     /// # Errors
-    /// [`ApiError::NotSignedIn`], or the database is away and it cannot be told.
-    pub async fn right(&self, parts: &Parts) -> Result<Right, ApiError> {
+    /// [`AccessError::NotSignedIn`] without a valid credential; [`ApiError::Database`] when the database is unavailable and the credential is not
+    /// cached.
+    pub async fn grant(&self, parts: &Parts) -> Result<Grant, ApiError> {
         match &self.0 {
-            Mode::Off(right) => Ok(right.clone()),
-            Mode::Local(right) if headers::names_this_machine(&parts.headers) => Ok(right.clone()),
-            Mode::Local(_) => Err(ApiError::NotSignedIn(
-                "this server asks nobody who they are, so it takes requests to this machine's own names alone (localhost, 127.0.0.1); \
+            Mode::Off(grant) => Ok(grant.clone()),
+            Mode::Local(grant) if headers::names_this_machine(&parts.headers) => Ok(grant.clone()),
+            Mode::Local(_) => Err(AccessError::NotSignedIn(
+                "this server runs without authentication and therefore accepts only requests to localhost or 127.0.0.1; \
                  start it with --auth required",
-            )),
-            Mode::Required(required) => required.right(parts).await,
+            ).into()),
+            Mode::Required(required) => required.grant(parts).await,
         }
     }
 
-    /// Who sends this request, which a ticket for `deployment` (all when none) opens as well.
+    /// Authenticates a request that may carry a ticket for `deployment` instead, or for all deployments where it is none.
     ///
     /// # Errors
-    /// As [`Self::right`].
-    pub async fn right_or_ticket(&self, parts: &Parts, deployment: Option<&str>) -> Result<Right, ApiError> {
+    /// As [`Self::grant`].
+    pub async fn grant_or_ticket(&self, parts: &Parts, deployment: Option<&str>) -> Result<Grant, ApiError> {
         let ticket = headers::ticket(parts.uri.query());
         match (&self.0, ticket) {
             (Mode::Required(required), Some(ticket)) if headers::bearer(&parts.headers)?.is_none() => {
                 required.ticket(&SecretHash::of(&ticket), deployment).await
             }
-            _ => self.right(parts).await,
+            _ => self.grant(parts).await,
         }
     }
 }
 
 impl Required {
-    async fn right(&self, parts: &Parts) -> Result<Right, ApiError> {
+    async fn grant(&self, parts: &Parts) -> Result<Grant, ApiError> {
         if let Some(token) = headers::bearer(&parts.headers)? {
-            if let Some(oidc) = self.options.oidc.as_ref().filter(|_| Verifier::is_for(token)) {
-                let revoked = ApiError::NotSignedIn("the token is good, and its subject was revoked here");
-                return self.subject(oidc.verify(token).await?).await?.ok_or(revoked);
+            if let Some(oidc) = self.options.oidc.as_ref().filter(|_| Verifier::is_jwt(token)) {
+                let revoked =
+                    AccessError::NotSignedIn("the token is valid, but its subject was revoked on this server");
+                return self.subject(oidc.verify(token).await?).await?.ok_or_else(|| revoked.into());
             }
-            let unknown = ApiError::NotSignedIn("the token is not known here, or has expired, or was revoked");
-            return self.token(SecretHash::of(token)).await?.ok_or(unknown);
+            let unknown = AccessError::NotSignedIn("the token is unknown, expired or revoked");
+            return self.token(SecretHash::of(token)).await?.ok_or_else(|| unknown.into());
         }
         let Some(session) = headers::session(&parts.headers) else {
-            return Err(ApiError::NotSignedIn("there is no Authorization header"));
+            return Err(AccessError::NotSignedIn("there is no Authorization header").into());
         };
         if ![Method::GET, Method::HEAD].contains(&parts.method) {
-            return Err(ApiError::NotSignedIn("a session may only read"));
+            return Err(AccessError::NotSignedIn("a session may only read").into());
         }
-        let known = self.known.get(Key::Session(SecretHash::of(session))).await?;
-        known.map(Right::by).ok_or(ApiError::NotSignedIn("the session is over"))
+        let credential = self.cache.get(Key::Session(SecretHash::of(session))).await?;
+        credential.map(Grant::by).ok_or_else(|| AccessError::NotSignedIn("the session has ended").into())
     }
 
-    /// Of a verified token of an issuer, unless its subject is revoked.
-    async fn subject(&self, principal: Principal) -> Result<Option<Right>, ApiError> {
-        let known = self.known.subject(&principal).await?;
-        Ok(known.map(|known| Right::of_subject(principal, known)))
+    /// The grant of an issuer's verified token; none when its subject is revoked.
+    async fn subject(&self, principal: Principal) -> Result<Option<Grant>, ApiError> {
+        let credential = self.cache.subject(&principal).await?;
+        Ok(credential.map(|credential| Grant::of_subject(principal, credential)))
     }
 
-    /// Of a token by its hash, if it is accepted.
-    async fn token(&self, hash: SecretHash) -> Result<Option<Right>, ApiError> {
+    /// The grant of a token; none when it is not valid.
+    async fn token(&self, hash: SecretHash) -> Result<Option<Grant>, ApiError> {
         if let Some(admin) = &self.admin
-            && admin.credential().is_some_and(|known| known.is(&hash))
+            && admin.credential().is_some_and(|admin| admin.is(&hash))
         {
             return Ok(Some(admin.clone()));
         }
-        Ok(self.known.get(Key::Token(hash)).await?.map(Right::by))
+        Ok(self.cache.get(Key::Token(hash)).await?.map(Grant::by))
     }
 
-    async fn ticket(&self, ticket: &SecretHash, deployment: Option<&str>) -> Result<Right, ApiError> {
-        let refused =
-            || ApiError::NotSignedIn("the ticket was used before, is older than 30 s, or is for another stream");
+    async fn ticket(&self, ticket: &SecretHash, deployment: Option<&str>) -> Result<Grant, ApiError> {
+        let refused = || {
+            ApiError::from(AccessError::NotSignedIn(
+                "the ticket was used before, is older than 30 s, or is for another stream",
+            ))
+        };
         let used = self.db.use_ticket(ticket, deployment).await?.ok_or_else(refused)?;
         match used.credential {
-            // Not what it was then: what it is now.
+            // The token's present state decides, not its state when the ticket was made.
             Some(credential) => self.token(credential).await?.ok_or_else(refused),
-            // From before whoever comes had to sign in.
-            None if used.principal.kind == Kind::Nobody => Err(refused()),
+            // The ticket was made before authentication was required.
+            None if used.principal.kind == AuthMethod::Nobody => Err(refused()),
             None => self.subject(used.principal).await?.ok_or_else(refused),
         }
     }

@@ -1,7 +1,7 @@
-//! The HTTP server: hyper's own, since axum's has no time limit for headers.
+//! The HTTP server, built on hyper directly, since `axum::serve` has no time limit for request headers.
 
-mod places;
-mod stalled;
+mod connection_limit;
+mod stall_guard;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -25,71 +25,72 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::client::Peer;
-use super::stream::seats::Seats;
 use crate::config::HttpConfig;
-use places::{Places, Taken};
-use stalled::Stalled;
+use crate::http::middleware::real_ip::Peer;
+use crate::http::sse::stream::permits::StreamPermits;
+use connection_limit::{ConnectionLimit, ConnectionSlot};
+use stall_guard::StallGuard;
 
-/// How long a client may take to send a request's head, and for TLS's handshake. Also how long an unused connection is kept.
+/// Time limit for a client to send a request's head, and for the TLS handshake. Also the keep-alive time of an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long requests under way may take to end, once the process is told to. Streams end at once by themselves.
-const GRACE: Duration = Duration::from_millis(1_500);
+/// Time for requests in progress to finish after `shutdown`. Streams end immediately by themselves.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_500);
 
-/// How long a kept connection without a request stays open, once the process is told to end: a request that is on its way to it would be lost. Its
-/// answer says that it is the last one.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Time that a keep-alive connection without a request stays open after `shutdown`, since closing it immediately would lose a request already on its
+/// way. The response to such a request closes the connection.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
 
-/// Most bytes of a request's head, and of answers waiting to be written, per connection.
+/// Most bytes of a request's head, and of responses waiting to be written, per connection.
 const MAX_BUFFER: usize = 32 * 1024;
 
-/// What the kernel may keep of what a client has not taken; it makes twice as much of it. Without it that grows to megabytes.
+/// Size of the kernel's send buffer per connection, which the kernel doubles. Without a limit the buffer of a slow client grows to megabytes.
 const SEND_BUFFER: usize = 32 * 1024;
 
-/// Wait after a failed accept: mostly there are no file descriptors left, and the next try would spin.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Delay after a failed accept, most often for lack of file descriptors: an immediate retry would spin.
+const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Connections that may wait to be accepted; the system has a limit of its own (net.core.somaxconn, mostly 4,096).
+/// Connections that may wait to be accepted. The system applies its limit too (`net.core.somaxconn`, 4,096 on most systems).
 const BACKLOG: u32 = 16_384;
 
-/// Descriptors that are kept for what is not a connection of the API, or half of all when there are few.
+/// File descriptors reserved for other purposes than API connections; at most half of all descriptors.
 const RESERVED_FILES: usize = 512;
 
-/// What connections may take.
+/// Limits on API connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most open connections.
+    /// Most connections open concurrently, including those of streams.
     pub connections: usize,
-    /// How long a client may take nothing of what is written to it.
+    /// Time without progress in writing to a client after which its connection is closed.
     pub stall: Duration,
 }
 
-/// What connections and streams may take, where a process may have `files` descriptors. Those that connections leave are for the
-/// database, builds and AWS; those that streams leave are for probes and the rest of the API.
-pub fn limits(config: &HttpConfig, files: u64) -> (Limits, Seats) {
+/// Derives the limits on connections and streams for a process that may open `files` descriptors. Some descriptors remain for the
+/// database, builds and AWS, and a tenth of the connections for probes and the rest of the API.
+pub fn limits(config: &HttpConfig, files: u64) -> (Limits, StreamPermits) {
     let number = |most: u32| usize::try_from(most).unwrap_or(usize::MAX);
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     let connections = config.max_connections.map_or(usize::MAX, number).min(files - RESERVED_FILES.min(files / 2));
     let streams = number(config.max_streams).min(connections - connections / 10);
-    (Limits { connections, stall: config.reader_stall }, Seats::new(streams, number(config.max_streams_per_client)))
+    let permits = StreamPermits::new(streams, number(config.max_streams_per_client));
+    (Limits { connections, stall: config.reader_stall }, permits)
 }
 
-/// Listens at `address`. When a replica ends, its readers come here all at once: what the queue has no room for is sent again by their kernels
-/// after 1, 3, 7, 15 and 31 seconds, and tokio's own queue has room for 1,024.
+/// Listens at `address` with a long accept queue. When a replica ends, all its readers reconnect to the others concurrently: a connection that does
+/// not fit into the queue is retried by the client's kernel after 1, 3, 7, 15 and 31 seconds, and tokio's default queue holds 1,024.
 ///
 /// # Errors
-/// The address cannot be had.
+/// The address cannot be bound, for example because it is in use.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Or a server that is started again would have to wait for the connections of the one before it.
+    // Otherwise a restarted server could not bind until the previous one's connections have left TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves, with TLS if there is any, until `shutdown`; then takes no connection any more and gives requests under way a short time. Event streams end by
-/// closing: their readers come back to another process, which a status such as 503 would keep them from for good.
+/// Serves, with TLS if configured, until `shutdown`; then accepts no more connections and lets requests in progress finish for a short time. Event
+/// streams end by closing: their readers then reconnect to another replica, while a status such as 503 would stop them for good.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -107,7 +108,7 @@ pub async fn serve(
         router,
         limits,
         tls,
-        places: Places::new(limits.connections),
+        slots: ConnectionLimit::new(limits.connections),
         shutdown: shutdown.clone(),
         cut: CancellationToken::new(),
     };
@@ -118,23 +119,23 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let place = shutdown.run_until_cancelled(server.places.take()).await.flatten();
-                if let Some(place) = place {
-                    server.spawn(stream, Peer(peer.ip()), place);
+                let slot = shutdown.run_until_cancelled(server.slots.acquire()).await.flatten();
+                if let Some(slot) = slot {
+                    server.spawn(stream, Peer(peer.ip()), slot);
                 } else {
-                    tracing::debug!("a connection is closed at once: all places are taken by requests");
+                    tracing::debug!("connection closed immediately: all connection slots are serving requests");
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
-                tokio::time::sleep(ACCEPT_RETRY).await;
+                tracing::warn!(%error, "connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
             }
         }
     }
     drop(listener);
     server.connections.close();
-    if tokio::time::timeout(GRACE, server.connections.wait()).await.is_err() {
-        tracing::warn!(open = server.connections.len(), "connections did not end in time and are cut");
+    if tokio::time::timeout(SHUTDOWN_GRACE, server.connections.wait()).await.is_err() {
+        tracing::warn!(open = server.connections.len(), "connections did not finish in time, closing them");
         server.cut.cancel();
     }
     Ok(())
@@ -146,102 +147,103 @@ struct Server {
     router: Router,
     limits: Limits,
     tls: Option<TlsAcceptor>,
-    places: Places,
+    slots: ConnectionLimit,
     shutdown: CancellationToken,
     cut: CancellationToken,
 }
 
 impl Server {
-    fn spawn(&self, stream: TcpStream, peer: Peer, place: Taken) {
+    fn spawn(&self, stream: TcpStream, peer: Peer, slot: ConnectionSlot) {
         set_options(&stream, self.limits.stall);
-        let socket = Stalled::new(stream, self.limits.stall);
+        let socket = StallGuard::new(stream, self.limits.stall);
         let connection = Connection {
             http: self.http.clone(),
             router: self.router.clone(),
-            place: Arc::new(place),
+            slot: Arc::new(slot),
             peer,
             shutdown: self.shutdown.clone(),
             cut: self.cut.clone(),
         };
         match self.tls.clone() {
             None => drop(self.connections.spawn(connection.serve(socket))),
-            Some(tls) => drop(self.connections.spawn(connection.shake_hands(tls, socket))),
+            Some(tls) => drop(self.connections.spawn(connection.serve_tls(tls, socket))),
         }
     }
 }
 
-/// What a connection needs, beside its socket.
+/// State of one connection, apart from its socket.
 struct Connection {
     http: http1::Builder,
     router: Router,
-    place: Arc<Taken>,
+    slot: Arc<ConnectionSlot>,
     peer: Peer,
     shutdown: CancellationToken,
     cut: CancellationToken,
 }
 
 impl Connection {
-    /// Serves requests, until there are no more.
+    /// Serves requests until the connection ends or is closed.
     fn serve(self, socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> impl Future<Output = ()> + Send {
-        let Self { http, router, place, peer, shutdown, cut } = self;
-        let (at, ending) = (Arc::clone(&place), shutdown.clone());
-        // Boxed: hyper keeps the room for this future as long as the connection lives, and a stream has its answer after milliseconds.
-        let service =
-            service_fn(move |request| Box::pin(answer(router.clone(), request, peer, Arc::clone(&at), ending.clone())));
-        // Boxed too: moved into the task as it is, it would have room there twice.
+        let Self { http, router, slot, peer, shutdown, cut } = self;
+        let (of_request, ending) = (Arc::clone(&slot), shutdown.clone());
+        // Boxed: hyper keeps the memory of this future as long as the connection lives, and a stream has its response after milliseconds.
+        let service = service_fn(move |request| {
+            Box::pin(answer(router.clone(), request, peer, Arc::clone(&of_request), ending.clone()))
+        });
+        // Boxed too: moved into the task unboxed, it would take its size there twice.
         let mut connection = Box::pin(http.serve_connection(TokioIo::new(socket), service));
         async move {
             tokio::select! {
-                ended = &mut connection => return said(ended),
-                () = place.lost() => return tracing::debug!("a connection without a request makes room"),
+                ended = &mut connection => return log_error(ended),
+                () = slot.evicted() => return tracing::debug!("idle connection closed for a new one"),
                 () = shutdown.cancelled() => {}
             }
-            // What it has, it may end; of what is not there yet, it cannot tell whether it is on its way.
-            let farewell = if place.is_busy() { Duration::ZERO } else { FAREWELL };
+            // A busy connection finishes its request and closes. For an idle one a request may be on its way, which cannot be known here.
+            let grace = if slot.is_busy() { Duration::ZERO } else { IDLE_GRACE };
             tokio::select! {
-                ended = &mut connection => return said(ended),
-                () = tokio::time::sleep(farewell) => connection.as_mut().graceful_shutdown(),
+                ended = &mut connection => return log_error(ended),
+                () = tokio::time::sleep(grace) => connection.as_mut().graceful_shutdown(),
                 () = cut.cancelled() => return,
             }
             tokio::select! {
-                ended = connection => said(ended),
+                ended = connection => log_error(ended),
                 () = cut.cancelled() => {}
             }
         }
     }
 
-    /// The same, once TLS is agreed upon.
-    async fn shake_hands(self, tls: TlsAcceptor, socket: Stalled) {
-        let shaken = tokio::select! {
-            // Boxed: the room is not needed any more when it is done.
-            shaken = tokio::time::timeout(HEAD_TIMEOUT, Box::pin(tls.accept(socket))) => shaken,
-            () = self.place.lost() => return tracing::debug!("a connection in its handshake makes room"),
+    /// Performs the TLS handshake, then serves requests.
+    async fn serve_tls(self, tls: TlsAcceptor, socket: StallGuard) {
+        let handshake = tokio::select! {
+            // Boxed, so that its memory is released after the handshake.
+            handshake = tokio::time::timeout(HEAD_TIMEOUT, Box::pin(tls.accept(socket))) => handshake,
+            () = self.slot.evicted() => return tracing::debug!("connection in its TLS handshake closed for a new one"),
             () = self.cut.cancelled() => return,
         };
-        match shaken {
+        match handshake {
             Ok(Ok(socket)) => self.serve(socket).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
         }
     }
 }
 
-fn said(ended: hyper::Result<()>) {
+fn log_error(ended: hyper::Result<()>) {
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke");
+        tracing::debug!(%error, "connection failed");
     }
 }
 
-/// One request's answer. While it is made, and while it is an event stream, the connection keeps its place. Once the process is told to end, it
-/// is the connection's last one.
+/// Answers a request. The connection cannot be evicted until the response is made, nor while it is an event stream. After `shutdown` the
+/// response closes the connection.
 async fn answer(
     router: Router,
     mut request: hyper::Request<Incoming>,
     peer: Peer,
-    place: Arc<Taken>,
+    slot: Arc<ConnectionSlot>,
     shutdown: CancellationToken,
 ) -> Result<Response, Infallible> {
-    place.set_busy();
+    slot.set_busy();
     request.extensions_mut().insert(peer);
     let mut response = router.oneshot(request).await?;
     if shutdown.is_cancelled() {
@@ -249,24 +251,24 @@ async fn answer(
     }
     let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
     if !kind.starts_with(b"text/event-stream") {
-        place.set_idle();
+        slot.set_idle();
     }
     Ok(response)
 }
 
-/// What cannot be set is not needed for the connection to work.
+/// Sets socket options. A failure is only logged, since the connection works without them.
 fn set_options(stream: &TcpStream, stall: Duration) {
-    // An event is one small write: waiting to fill a packet would delay it by the reader's delayed acknowledgement.
+    // An event is one small write: Nagle's algorithm would delay it until the reader's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        tracing::debug!(%error, "TCP_NODELAY cannot be set on a connection");
     }
     if let Err(error) = setsockopt(stream, sockopt::SndBuf, &SEND_BUFFER) {
-        tracing::debug!(%error, "a connection keeps its send buffer");
+        tracing::debug!(%error, "SO_SNDBUF cannot be set on a connection");
     }
-    // A client that has vanished acknowledges nothing; its window may be open, so that no write ever has to wait.
+    // Detects a vanished client whose window is still open: it acknowledges nothing, but writes to it do not wait, so StallGuard does not notice.
     #[cfg(target_os = "linux")]
     if let Err(error) = setsockopt(stream, sockopt::TcpUserTimeout, &u32::try_from(stall.as_millis()).unwrap_or(0)) {
-        tracing::debug!(%error, "a connection keeps the system's time limit");
+        tracing::debug!(%error, "TCP_USER_TIMEOUT cannot be set on a connection");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = stall;

@@ -1,4 +1,4 @@
-//! TLS by rustls, with a certificate that may change while we serve: whoever renews it writes the files, and nobody is cut.
+//! TLS by rustls. A renewed certificate is loaded when its files change, without closing any connection.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,41 +17,42 @@ use tokio_util::sync::CancellationToken;
 use crate::bounded::{self, ReadError};
 use crate::config::TlsFiles;
 
-/// Between two looks at the files. Notices of the kernel would miss a network's folder, and how Kubernetes replaces a mounted secret.
-const LOOK: Duration = Duration::from_secs(5);
+/// Interval of the checks for changed files. File-system notifications would miss changes on network file systems, and the way in which Kubernetes
+/// replaces a mounted secret.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Why there is no TLS.
+/// Errors in the configured certificate and key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
+    /// The file is missing, too large or not readable by this process.
     #[error("{path} cannot be read: {source}")]
     Unreadable {
-        /// The file.
+        /// Path of the file as configured.
         path: PathBuf,
-        /// The system's word.
+        /// Cause as reported by the operating system.
         source: ReadError,
     },
-    /// A file does not hold what it should.
+    /// The file has no PEM block of the required kind.
     #[error("{path} holds no {what} in PEM format")]
-    Without {
-        /// The file.
+    MissingPem {
+        /// Path of the file as configured.
         path: PathBuf,
         /// `certificate` or `private key`.
         what: &'static str,
     },
-    /// They cannot be used, or not together.
+    /// rustls rejects the certificate or the key, for example because they do not belong together.
     #[error("{cert} and {key} cannot be used: {source}")]
     Unusable {
-        /// The file with the certificates.
+        /// Path of the certificate chain.
         cert: PathBuf,
-        /// The file with the key.
+        /// Path of the private key.
         key: PathBuf,
-        /// What rustls says.
+        /// Cause as reported by rustls.
         source: RustlsError,
     },
 }
 
-/// What TLS connections begin with.
+/// The current certificate and key, shared by all TLS connections.
 #[derive(Debug)]
 pub struct Tls {
     files: TlsFiles,
@@ -61,20 +62,21 @@ pub struct Tls {
 
 #[derive(Debug)]
 struct Loaded {
-    /// The certificates as they are in the file: with other ones the key is another as well, or the pair is refused.
+    /// Contents of the certificate file, to detect a renewal. The key need not be compared: a new key without a new certificate would be rejected as
+    /// a pair.
     pem: Vec<u8>,
     certified: Arc<CertifiedKey>,
 }
 
 impl Tls {
-    /// Reads the files.
+    /// Reads the certificate and the key from `files`.
     pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let current = RwLock::new(read(&files, &provider)?);
         Ok(Arc::new(Self { files, provider, current }))
     }
 
-    /// What makes connections out of sockets. TLS 1.2 and 1.3, HTTP/1.1.
+    /// Returns an acceptor for TLS 1.2 and 1.3 that negotiates HTTP/1.1.
     pub fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, TlsError> {
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_safe_default_protocol_versions();
@@ -85,36 +87,36 @@ impl Tls {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Takes a new certificate soon after its files are there, and at once on SIGHUP, until `stop`. Connections keep what they began
-    /// with. Files that cannot be used change nothing: those who renew may be in the middle of it.
+    /// Loads a new certificate within seconds after its files change, and immediately on SIGHUP, until `stop`. Open connections keep the certificate
+    /// they began with. Unusable files change nothing, since a renewal may be in progress.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut hangup =
-            signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok();
-        let mut said = String::new();
+            signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be handled")).ok();
+        let mut logged = String::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
-                () = heard(&mut hangup) => said.clear(),
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = received(&mut hangup) => logged.clear(),
             }
             let again = Arc::clone(&self);
             match tokio::task::spawn_blocking(move || again.reload()).await {
-                Ok(Ok(true)) => tracing::info!(cert = %self.files.cert.display(), "a new certificate is served"),
+                Ok(Ok(true)) => tracing::info!(cert = %self.files.cert.display(), "TLS certificate reloaded"),
                 Ok(Ok(false)) => {}
-                // Once for each reason: a broken file is one line, not one every few seconds.
-                Ok(Err(error)) if error.to_string() == said => continue,
+                // Each error is logged once: a broken file is one line, not one every few seconds.
+                Ok(Err(error)) if error.to_string() == logged => continue,
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "the certificate stays as it is");
-                    said = error.to_string();
+                    tracing::error!(%error, "TLS certificate cannot be reloaded, keeping the current one");
+                    logged = error.to_string();
                     continue;
                 }
-                Err(error) => tracing::error!(%error, "the certificate could not be looked at"),
+                Err(error) => tracing::error!(%error, "TLS certificate check failed"),
             }
-            said.clear();
+            logged.clear();
         }
     }
 
-    /// Whether there is a new one.
+    /// Loads the files. Returns true when the certificate has changed.
     fn reload(&self) -> Result<bool, TlsError> {
         let loaded = read(&self.files, &self.provider)?;
         if self.current.read().unwrap_or_else(PoisonError::into_inner).pem == loaded.pem {
@@ -131,8 +133,8 @@ impl ResolvesServerCert for Tls {
     }
 }
 
-/// Never, where the signal cannot be had.
-async fn heard(signal: &mut Option<Signal>) {
+/// Waits for the signal, forever if it cannot be handled.
+async fn received(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => _ = signal.recv().await,
         None => std::future::pending().await,
@@ -142,15 +144,15 @@ async fn heard(signal: &mut Option<Signal>) {
 fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
     let bytes =
         |path: &Path| bounded::file(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source });
-    let without = |path: &Path, what| TlsError::Without { path: path.to_owned(), what };
+    let missing_pem = |path: &Path, what| TlsError::MissingPem { path: path.to_owned(), what };
     let pem = bytes(&files.cert)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().collect();
     if chain.is_empty() {
-        return Err(without(&files.cert, "certificate"));
+        return Err(missing_pem(&files.cert, "certificate"));
     }
     let key = PrivateKeyDer::from_pem_slice(&bytes(&files.key)?);
-    let key = key.map_err(|_| without(&files.key, "private key (an encrypted one cannot be used)"))?;
-    // Two that do not belong together are refused here.
+    let key = key.map_err(|_| missing_pem(&files.key, "private key (an encrypted one cannot be used)"))?;
+    // Rejects a key that does not belong to the certificate.
     let certified = CertifiedKey::from_der(chain, key, provider).map_err(|source| unusable(files, source))?;
     Ok(Loaded { pem, certified: Arc::new(certified) })
 }

@@ -1,4 +1,4 @@
-//! Whose fault a failed build is: the repository's, a registry's, the builder's.
+//! Failed builds are attributed to the repository, a registry or the builder.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,17 +11,15 @@ use tokio::net::TcpListener;
 
 use super::{Built, TestEngine, Wanted, build};
 
-/// How a registry answers every request.
+/// A registry's answer to every request.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Status(&'static str, &'static str),
-    /// Asks for a login.
     Unauthorized,
-    /// Ends the connection.
     Close,
 }
 
-/// A registry that answers everything alike; its port and the number of requests.
+/// Starts a registry that gives every request the same answer; returns its port and the number of requests.
 async fn registry(answer: Answer) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, requests) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
@@ -45,7 +43,7 @@ async fn registry(answer: Answer) -> (u16, Arc<AtomicUsize>) {
                     "HTTP/1.1 {status}\r\n{more}content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body_sent}",
                     body.len()
                 );
-                // The engine may have gone.
+                // The engine may have closed the connection.
                 let _ = stream.write_all(text.as_bytes()).await;
             });
         }
@@ -62,7 +60,7 @@ fn fault(built: &Built) -> BuildFault {
 }
 
 #[tokio::test]
-async fn a_registry_in_trouble_is_not_the_dockerfiles_fault() {
+async fn build_error__registry_failure_not_blamed_on_dockerfile() {
     let limited = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#;
     let answers = [
         (Answer::Status("503 Service Unavailable", "busy"), BuildFault::RegistryUnavailable),
@@ -90,7 +88,7 @@ async fn a_registry_in_trouble_is_not_the_dockerfiles_fault() {
                     assert_eq!(fault(&built), *expected, "{choice:?} {answer:?} {dockerfile}: {built:#?}");
                 }
             }
-            // Nobody listens at port 1; the classic builder also meets one that ends each connection.
+            // Port 1 has no listener; the classic builder also meets a registry that ends each connection.
             let mut refused = vec![1];
             refused.extend((choice == BuilderChoice::Classic).then_some(closing));
             for port in refused {
@@ -103,7 +101,7 @@ async fn a_registry_in_trouble_is_not_the_dockerfiles_fault() {
 }
 
 #[tokio::test]
-async fn a_base_image_that_does_not_exist_and_a_wrong_dockerfile_are_the_sources_fault() {
+async fn build_error__missing_base_and_bad_dockerfile_blamed_on_source() {
     let engine = TestEngine::usual().await;
     for choice in [BuilderChoice::BuildKit, BuilderChoice::Classic] {
         let builder = engine.builder(choice);
@@ -121,9 +119,9 @@ async fn a_base_image_that_does_not_exist_and_a_wrong_dockerfile_are_the_sources
 }
 
 #[tokio::test]
-async fn a_step_that_was_killed_is_out_of_memory() {
+async fn build_error__killed_step_is_out_of_memory() {
     let engine = TestEngine::usual().await;
-    // As the kernel does it: the process of the step ends with SIGKILL.
+    // As the kernel's OOM killer does: the process of the step ends with SIGKILL.
     let dockerfile = "FROM busybox:1\nRUN sh -c 'kill -9 $$'; exit $?\n";
     for choice in [BuilderChoice::BuildKit, BuilderChoice::Classic] {
         let built = build(&engine.builder(choice), Wanted::new("acme", &[("Dockerfile", dockerfile)])).await;

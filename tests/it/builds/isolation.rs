@@ -1,7 +1,7 @@
-//! Two owners on one builder: neither reads from the other's builds, nor puts anything into them.
+//! Two owners on one builder: neither reads from the other's builds, nor adds anything to them.
 
 use panda::clients::build::BuildError;
-use panda::clients::buildkit::Secrets;
+use panda::clients::buildkit::MountedSecrets;
 use panda::domain::builder::BuilderChoice;
 
 use super::{TestEngine, Wanted, build, on_both_engines};
@@ -9,14 +9,14 @@ use super::{TestEngine, Wanted, build, on_both_engines};
 const SECRET_FILE: &str = "acme-secret-of-the-image";
 
 on_both_engines!(
-    an_owner_gets_the_own_cache_and_no_other,
-    a_secret_of_one_owner_does_not_shape_layers_of_another,
-    a_local_image_is_no_base_image_by_id_or_name,
-    a_pulled_image_does_not_become_another_owners_layer,
-    a_forged_frontend_is_refused,
+    cache__separate_per_owner,
+    cache__secret_not_shared_between_owners,
+    base_image__local_image_refused,
+    base_image__pulled_layers_not_shared_between_owners,
+    frontend__forged_refused,
 );
 
-async fn an_owner_gets_the_own_cache_and_no_other(engine: &TestEngine) {
+async fn cache__separate_per_owner(engine: &TestEngine) {
     let builder = engine.builder(BuilderChoice::BuildKit);
     let mark = super::name();
     let dockerfile = format!(
@@ -30,15 +30,15 @@ async fn an_owner_gets_the_own_cache_and_no_other(engine: &TestEngine) {
     assert!(!first.was_cached("RUN"));
     let again = build(&builder, Wanted::new("ACME", &files)).await;
     again.output();
-    assert!(again.was_cached("RUN"), "an owner's name in other letters is the same owner: {again:#?}");
+    assert!(again.was_cached("RUN"), "owner names are case-insensitive: {again:#?}");
     let other = build(&builder, Wanted::new("evil", &files)).await;
     assert!(!other.was_cached("RUN"), "{other:#?}");
     other.output();
     assert!(!read(&other), "{other:#?}");
 }
 
-/// Secrets are in no cache key: with a common cache, the layer that an attacker's secret shaped would be used by others.
-async fn a_secret_of_one_owner_does_not_shape_layers_of_another(engine: &TestEngine) {
+/// Secrets are not part of cache keys: with a common cache, other owners would use the layer that an attacker's secret shaped.
+async fn cache__secret_not_shared_between_owners(engine: &TestEngine) {
     let builder = engine.builder(BuilderChoice::BuildKit);
     let mark = super::name();
     let dockerfile = format!(
@@ -46,7 +46,7 @@ async fn a_secret_of_one_owner_does_not_shape_layers_of_another(engine: &TestEng
     );
     let files = [("Dockerfile", dockerfile.as_str())];
     let with = |owner, value: &str| {
-        let secrets = Secrets([("npmrc".to_owned(), value.to_owned().into())].into());
+        let secrets = MountedSecrets([("npmrc".to_owned(), value.to_owned().into())].into());
         Wanted { secrets, ..Wanted::new(owner, &files) }
     };
     assert!(build(&builder, with("evil", "registry=evil")).await.output().contains("registry=evil"));
@@ -54,7 +54,7 @@ async fn a_secret_of_one_owner_does_not_shape_layers_of_another(engine: &TestEng
     assert!(built.output().contains("registry=good") && !built.output().contains("registry=evil"), "{built:#?}");
 }
 
-async fn a_local_image_is_no_base_image_by_id_or_name(engine: &TestEngine) {
+async fn base_image__local_image_refused(engine: &TestEngine) {
     let builder = engine.builder(BuilderChoice::BuildKit);
     let files = [("Dockerfile", "FROM busybox:1\nCOPY secret /secret\n"), ("secret", SECRET_FILE)];
     let wanted = Wanted::new("acme", &files);
@@ -83,35 +83,36 @@ async fn a_local_image_is_no_base_image_by_id_or_name(engine: &TestEngine) {
 }
 
 /// The classic builder takes a layer from any local image whose history claims the same parent and command.
-async fn a_pulled_image_does_not_become_another_owners_layer(engine: &TestEngine) {
+async fn base_image__pulled_layers_not_shared_between_owners(engine: &TestEngine) {
     let victim = [("Dockerfile", "FROM scratch\nCOPY ca.crt /etc/ca.crt\n"), ("ca.crt", "the real authority")];
     for choice in [BuilderChoice::BuildKit, BuilderChoice::Classic] {
         let builder = engine.builder(choice);
         let first = Wanted::new("acme", &victim);
         let genuine = first.image.clone();
         build(&builder, first).await.output();
-        // The attacker's image: the same commands in its history, other contents.
-        super::forge::same_history_other_files(engine, &genuine, "etc/ca.crt", b"the attacker's authority").await;
+        // The attacker's image: the same commands in its history, but other contents.
+        super::forged_images::same_history_other_files(engine, &genuine, "etc/ca.crt", b"the attacker's authority")
+            .await;
         engine.docker().remove_image(&genuine).await.unwrap();
         let second = Wanted::new("acme", &victim);
         let image = second.image.clone();
         let built = build(&builder, second).await;
         built.output();
         assert!(!built.lines.iter().any(|line| line.contains("Using cache")), "{built:#?}");
-        let contents = super::forge::file(engine, &image, "etc/ca.crt").await;
+        let contents = super::forged_images::file(engine, &image, "etc/ca.crt").await;
         assert_eq!(String::from_utf8_lossy(&contents), "the real authority", "{choice:?}");
     }
 }
 
-/// A frontend writes the build graph itself, other owners' cache keys included.
-async fn a_forged_frontend_is_refused(engine: &TestEngine) {
+/// A frontend writes the build graph itself, including other owners' cache keys.
+async fn frontend__forged_refused(engine: &TestEngine) {
     let builder = engine.builder(BuilderChoice::BuildKit);
     let files = [("Dockerfile", "# syntax=127.0.0.1:1/evil/frontend:1\nFROM busybox:1\nRUN true\n")];
     let built = build(&builder, Wanted::new("evil", &files)).await;
     let Err(error @ BuildError::Unsupported(_)) = &built.result else { panic!("{built:#?}") };
     let text = error.to_string();
     assert!(text.contains("line 1") && text.contains("PANDA_BUILD_FRONTENDS"), "{text}");
-    // Forms that only newer daemons read: never followed.
+    // Forms that only newer daemons recognise are never followed.
     for first in [
         "// syntax=127.0.0.1:1/evil/frontend:1",
         "{\"syntax\": \"127.0.0.1:1/evil/frontend:1\"}",
@@ -120,6 +121,6 @@ async fn a_forged_frontend_is_refused(engine: &TestEngine) {
         let dockerfile = format!("{first}\nFROM busybox:1\nRUN true\n");
         let files = [("Dockerfile", dockerfile.as_str())];
         let built = build(&builder, Wanted::new("evil", &files)).await;
-        assert!(!format!("{built:?}").contains("127.0.0.1:1/v2"), "the frontend was asked for: {built:#?}");
+        assert!(!format!("{built:?}").contains("127.0.0.1:1/v2"), "the frontend was requested: {built:#?}");
     }
 }

@@ -1,16 +1,16 @@
-//! Limits of builds, and what happens at their end.
+//! Limits of builds, and the failure when one is reached.
 
 use panda::clients::build::{BuildError, BuildFault};
 use panda::clients::docker::BuildLimits;
 use panda::domain::builder::BuilderChoice;
-use panda::sandbox::parts::{Engine, EngineOptions};
+use panda_dev_services::{Engine, EngineOptions};
 
 use super::{TestEngine, Wanted, build, on_both_engines};
 
-on_both_engines!(limits_of_processes_hold_for_run_steps);
+on_both_engines!(run_step__process_limits_apply);
 
-async fn limits_of_processes_hold_for_run_steps(engine: &TestEngine) {
-    // The BuildKit of older engines takes no such limit; docs/builds.md says so.
+async fn run_step__process_limits_apply(engine: &TestEngine) {
+    // Older engines' BuildKit has no such limit; see docs/builds.md.
     let version = engine.docker().version().await.unwrap();
     let major: u32 = version.split('.').next().unwrap().parse().unwrap();
     let choices = [BuilderChoice::Classic, BuilderChoice::BuildKit];
@@ -30,11 +30,11 @@ async fn small_disk() -> Option<TestEngine> {
         eprintln!("SKIPPED: only root can give an engine a small disk");
         return None;
     }
-    let dir = panda::sandbox::parts::temporary_folder().unwrap();
+    let dir = panda_dev_services::temporary_folder().unwrap();
     let data_dir = dir.path().join("docker");
     let data = data_dir.join("data");
     std::fs::create_dir_all(&data).unwrap();
-    // Fixed text: the folder and the engine's arguments arrive as arguments.
+    // The script is a constant; the folder and the engine's arguments are passed as its arguments.
     let script = "mount -t tmpfs -o size=64m tmpfs \"$1\" && shift && exec dockerd \"$@\"";
     let launcher = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, "sh"].map(Into::into);
     let launcher = launcher.into_iter().chain([data.into_os_string()]).collect();
@@ -43,7 +43,7 @@ async fn small_disk() -> Option<TestEngine> {
 }
 
 #[tokio::test]
-async fn a_full_disk_of_the_builder_is_no_fault_of_the_source() {
+async fn build_error__full_builder_disk_not_blamed_on_source() {
     let Some(engine) = small_disk().await else { return };
     let large = "x".repeat(100 << 20);
     let files = [("Dockerfile", "FROM busybox:1\nCOPY large /large\n"), ("large", large.as_str())];

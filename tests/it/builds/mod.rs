@@ -1,7 +1,7 @@
-//! Builds on real engines: the one that the tests run with, and a current one where it is installed.
+//! Builds on real engines: the shared engine of all tests, and a current one where it is installed.
 
 mod faults;
-mod forge;
+mod forged_images;
 mod isolation;
 mod limits;
 mod remote;
@@ -13,19 +13,20 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use panda::clients::build::{BuildError, BuildStep, Progress};
-use panda::clients::builder::{Active, Build, Builder};
-use panda::clients::buildkit::{Credentials, Secrets};
+use panda::clients::builder::{BuildJob, Builder, DetectedBuilder};
+use panda::clients::buildkit::MountedSecrets;
 use panda::clients::docker::{BuildLimits, Docker};
+use panda::clients::registry_credentials::Credentials;
 use panda::domain::{build_spec::BuildOptions, builder::BuilderChoice};
 use panda::metrics::BuildMetrics;
-use panda::sandbox::parts::{Engine, EngineOptions};
+use panda_dev_services::{Engine, EngineOptions};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use crate::clients::docker::{context, name};
 
-/// What an installation derives the names of trust domains from.
+/// The installation secret that names of trust domains are derived from.
 const SECRET: &str = "the secret of this test's installation";
 
 /// An engine for a test; a private one ends with the test.
@@ -35,9 +36,9 @@ pub(crate) struct TestEngine {
 }
 
 impl TestEngine {
-    /// The engine of `DOCKER_HOST`, as all tests use it.
+    /// The engine of `DOCKER_HOST`, which all tests share.
     pub(crate) async fn usual() -> Self {
-        let dir = panda::sandbox::parts::temporary_folder().unwrap();
+        let dir = panda_dev_services::temporary_folder().unwrap();
         let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
         Self { engine, _dir: dir }
     }
@@ -49,7 +50,7 @@ impl TestEngine {
             eprintln!("SKIPPED: no current Docker Engine here (scripts/modern-engine.sh install, as root on Debian)");
             return None;
         };
-        let dir = panda::sandbox::parts::temporary_folder().unwrap();
+        let dir = panda_dev_services::temporary_folder().unwrap();
         let data_dir = dir.path().join("docker");
         std::fs::create_dir(&data_dir).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/modern-engine.sh");
@@ -66,7 +67,7 @@ impl TestEngine {
         Docker::connect(Some(self.engine.host())).unwrap()
     }
 
-    /// A builder on this engine, of an installation that all tests share.
+    /// A builder on this engine, for one installation that all tests share.
     pub(crate) fn builder(&self, choice: BuilderChoice) -> Builder {
         let builder = Builder::new("test", self.docker(), None, choice, BuildMetrics::default());
         builder.set_secret(SECRET.into());
@@ -74,17 +75,17 @@ impl TestEngine {
     }
 }
 
-/// Runs an async scenario on the usual engine and on a current one.
+/// Runs an async scenario on the shared engine and on a current one.
 macro_rules! on_both_engines {
     ($($scenario:ident),+ $(,)?) => { $(
         mod $scenario {
             #[tokio::test]
-            async fn on_the_usual_engine() {
+            async fn usual_engine() {
                 super::$scenario(&$crate::builds::TestEngine::usual().await).await;
             }
 
             #[tokio::test]
-            async fn on_a_current_engine() {
+            async fn current_engine() {
                 if let Some(engine) = $crate::builds::TestEngine::current(serde_json::json!({})).await {
                     super::$scenario(&engine).await;
                 }
@@ -94,7 +95,7 @@ macro_rules! on_both_engines {
 }
 pub(crate) use on_both_engines;
 
-/// What to build, and for whom.
+/// The build to run, and its owner.
 pub(crate) struct Wanted<'a> {
     pub(crate) owner: &'a str,
     pub(crate) files: &'a [(&'a str, &'a str)],
@@ -104,7 +105,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) image: String,
     pub(crate) options: BuildOptions,
     pub(crate) credentials: Credentials,
-    pub(crate) secrets: Secrets,
+    pub(crate) secrets: MountedSecrets,
     pub(crate) limits: BuildLimits,
     pub(crate) cache: Option<String>,
 }
@@ -119,14 +120,14 @@ impl<'a> Wanted<'a> {
             image: name(),
             options: BuildOptions::default(),
             credentials: Credentials::default(),
-            secrets: Secrets::default(),
+            secrets: MountedSecrets::default(),
             limits: BuildLimits::default(),
             cache: None,
         }
     }
 }
 
-/// What a build came to.
+/// Result of a build.
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) result: Result<Option<String>, BuildError>,
@@ -135,14 +136,14 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// All lines of a build that succeeded.
+    /// All lines of a successful build.
     #[track_caller]
     pub(crate) fn output(&self) -> String {
         assert!(self.result.is_ok(), "{self:#?}");
         self.lines.join("\n")
     }
 
-    /// Whether the step whose name holds `instruction` came from the cache.
+    /// True if the step whose name contains `instruction` came from the cache.
     #[track_caller]
     pub(crate) fn was_cached(&self, instruction: &str) -> bool {
         let step = self.steps.iter().find(|step| step.name.contains(instruction));
@@ -150,15 +151,15 @@ impl Built {
     }
 }
 
-/// Builds as the step of a deployment does.
+/// Builds as the deployment step does.
 pub(crate) async fn build(builder: &Builder, wanted: Wanted<'_>) -> Built {
     let folder = context(wanted.files);
     build_folder(builder, wanted, folder.path()).await
 }
 
 pub(crate) async fn build_folder(builder: &Builder, wanted: Wanted<'_>, folder: &Path) -> Built {
-    let active: Active = builder.active().await.unwrap();
-    let request = Build {
+    let active: DetectedBuilder = builder.active().await.unwrap();
+    let request = BuildJob {
         root: folder,
         context: Path::new(wanted.context),
         dockerfile: Path::new(wanted.dockerfile),

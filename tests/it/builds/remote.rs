@@ -1,27 +1,29 @@
-//! A remote BuildKit: it builds and pushes, with no Docker engine on our side.
+//! A remote BuildKit builds and pushes without a Docker engine on Panda's side.
 //!
-//! The daemon is real: the BuildKit of a current engine with containerd's image store, whose gRPC is offered on a socket or port of its own,
-//! as `buildkitd` offers it.
+//! The daemon is real: the BuildKit of a current engine with containerd's image store, whose gRPC is offered on a separate socket or port, as
+//! `buildkitd` offers it.
 
 use std::path::PathBuf;
 
 use panda::clients::ErrorKind;
 use panda::clients::build::{BuildError, BuildFault};
 use panda::clients::builder::Builder;
-use panda::clients::buildkit::{Address, Login};
+use panda::clients::builder_address::BuilderAddress;
 use panda::clients::docker::Docker;
+use panda::clients::registry_credentials::Login;
 use panda::domain::builder::BuilderChoice;
 use panda::metrics::BuildMetrics;
-use panda::sandbox::parts::{Registry, RegistryOptions};
+use panda_dev_services::{Registry, RegistryOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::{TestEngine, Wanted, build};
-use crate::clients::docker_tls::{Authority, acceptor};
+use crate::clients::docker_tls::acceptor;
+use crate::support::authority::Authority;
 
-/// BuildKit behind its own address, beside a registry that it may push to.
+/// BuildKit behind a separate address, beside a registry that it may push to.
 struct Remote {
     engine: TestEngine,
     registry: Registry,
@@ -32,7 +34,7 @@ impl Remote {
     async fn start() -> Option<Self> {
         let engine = TestEngine::current(json!({"features": {"containerd-snapshotter": true}})).await?;
         let dir = tempfile::tempdir().unwrap();
-        // Nobody listens for pushes here.
+        // Push notifications go to an address without a listener.
         let notification_url = "http://127.0.0.1:9/".parse().unwrap();
         let options = RegistryOptions { dir: dir.path().join("registry"), notification_url, engine: None };
         Some(Self { engine, registry: Registry::start(options).await.unwrap(), dir })
@@ -43,7 +45,7 @@ impl Remote {
     }
 
     /// Offers BuildKit on a unix socket.
-    fn on_a_socket(&self) -> Address {
+    fn on_a_socket(&self) -> BuilderAddress {
         let path = self.dir.path().join("buildkitd.sock");
         let (listener, socket) = (UnixListener::bind(&path).unwrap(), self.socket());
         tokio::spawn(async move {
@@ -52,10 +54,10 @@ impl Remote {
                 tokio::spawn(bridge(client, socket.clone()));
             }
         });
-        Address { host: format!("unix://{}", path.display()), certs: None }
+        BuilderAddress { host: format!("unix://{}", path.display()), certs: None }
     }
 
-    /// Offers BuildKit on a port, for clients whom `authority` knows.
+    /// Offers BuildKit on a port, to clients with a certificate of `authority`.
     async fn behind_tls(&self, authority: &Authority) -> String {
         let (listener, socket) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), self.socket());
         let host = format!("tcp://{}", listener.local_addr().unwrap());
@@ -111,8 +113,8 @@ async fn bridge(mut client: impl AsyncRead + AsyncWrite + Unpin, socket: PathBuf
     let _ = copy_bidirectional(&mut client, &mut engine).await;
 }
 
-fn builder(address: Address) -> Builder {
-    // There is no engine at all.
+fn builder(address: BuilderAddress) -> Builder {
+    // An address without an engine.
     let docker = Docker::connect(Some("unix:///nowhere/docker.sock")).unwrap();
     let builder = Builder::new("remote", docker, Some(address), BuilderChoice::Auto, BuildMetrics::default());
     builder.set_secret("one installation".into());
@@ -120,7 +122,7 @@ fn builder(address: Address) -> Builder {
 }
 
 #[tokio::test]
-async fn a_remote_build_is_pushed_with_its_digest_and_its_cache() {
+async fn remote_build__pushed_with_digest_and_cache() {
     let Some(remote) = Remote::start().await else { return };
     let builder = builder(remote.on_a_socket());
     let files = [("Dockerfile", "FROM busybox:1\nRUN date +%N > /stamp\nCOPY x /x\n"), ("x", "1")];
@@ -141,25 +143,25 @@ async fn a_remote_build_is_pushed_with_its_digest_and_its_cache() {
 }
 
 #[tokio::test]
-async fn a_remote_build_over_mutual_tls_and_none_for_a_stranger() {
+async fn remote_build__mutual_tls_refuses_unknown_client() {
     let Some(remote) = Remote::start().await else { return };
     let (authority, stranger) = (Authority::new(), Authority::new());
     let host = remote.behind_tls(&authority).await;
     let certs = authority.folder(&authority);
-    let known = builder(Address { host: host.clone(), certs: Some(certs.path().to_owned()) });
+    let known = builder(BuilderAddress { host: host.clone(), certs: Some(certs.path().to_owned()) });
     let files = [("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")];
     assert!(build(&known, remote.wanted("acme", &files, "v1")).await.result.unwrap().is_some());
     let unknown_to_it = stranger.folder(&authority);
     let unknown_to_us = authority.folder(&stranger);
     for certs in [unknown_to_it.path(), unknown_to_us.path()] {
         let refused =
-            builder(Address { host: host.clone(), certs: Some(certs.to_owned()) }).active().await.unwrap_err();
+            builder(BuilderAddress { host: host.clone(), certs: Some(certs.to_owned()) }).active().await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused}");
     }
 }
 
 #[tokio::test]
-async fn a_push_that_the_registry_refuses_is_an_error_of_the_registry() {
+async fn remote_build__refused_push_is_registry_error() {
     let Some(remote) = Remote::start().await else { return };
     let builder = builder(remote.on_a_socket());
     let files = [("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")];
@@ -173,8 +175,8 @@ async fn a_push_that_the_registry_refuses_is_an_error_of_the_registry() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_away_is_unavailable_and_not_replaced_by_another_builder() {
-    let address = Address { host: "unix:///nowhere/buildkitd.sock".to_owned(), certs: None };
+async fn remote_build__unreachable_daemon_has_no_fallback() {
+    let address = BuilderAddress { host: "unix:///nowhere/buildkitd.sock".to_owned(), certs: None };
     let error = builder(address).active().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     assert!(error.message.contains("/nowhere/buildkitd.sock"), "{error}");

@@ -1,16 +1,16 @@
-//! What a BuildKit build tells: steps with their output.
+//! Progress of a BuildKit build: steps with their output.
 
 use panda::domain::{build_spec::BuildOptions, builder::BuilderChoice};
 
 use super::{TestEngine, Wanted, build, on_both_engines};
 
 on_both_engines!(
-    each_step_has_name_time_cache_and_error,
-    an_unused_stage_is_not_built,
-    arguments_target_and_times_reach_the_build
+    build_step__has_name_time_cache_and_error,
+    build_step__unused_stage_skipped,
+    build_step__arguments_target_and_times_applied
 );
 
-async fn each_step_has_name_time_cache_and_error(engine: &TestEngine) {
+async fn build_step__has_name_time_cache_and_error(engine: &TestEngine) {
     let builder = engine.builder(BuilderChoice::Auto);
     let mark = super::name();
     let good = format!("FROM busybox:1\nRUN : {mark}; printf '\\033[31mred\\033[0m\\n10%%\\r100%%\\n'; sleep 0.2\n");
@@ -31,7 +31,7 @@ async fn each_step_has_name_time_cache_and_error(engine: &TestEngine) {
     assert!(format!("{error:?}").contains("the disk is on fire"), "{error:?}");
 }
 
-async fn an_unused_stage_is_not_built(engine: &TestEngine) {
+async fn build_step__unused_stage_skipped(engine: &TestEngine) {
     let builder = engine.builder(BuilderChoice::Auto);
     let dockerfile = "FROM busybox:1 AS test\nRUN exit 3\nFROM busybox:1\nRUN echo fine\n";
     build(&builder, Wanted::new("acme", &[("Dockerfile", dockerfile)])).await.output();
@@ -41,7 +41,7 @@ async fn an_unused_stage_is_not_built(engine: &TestEngine) {
     assert!(built.result.is_err(), "{built:#?}");
 }
 
-async fn arguments_target_and_times_reach_the_build(engine: &TestEngine) {
+async fn build_step__arguments_target_and_times_applied(engine: &TestEngine) {
     let builder = engine.builder(BuilderChoice::Auto);
     let dockerfile = "FROM busybox:1\nARG SOURCE_COMMIT\nARG SOURCE_DATE_EPOCH\nARG COLOUR\nCOPY x /x\n\
                       RUN echo \"c=$SOURCE_COMMIT e=$SOURCE_DATE_EPOCH k=$COLOUR t=$(stat -c %Y /x) m=$(stat -c %a:%u /x)\"\n";

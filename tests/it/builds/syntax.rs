@@ -1,14 +1,14 @@
-//! Current Dockerfile syntax: the same result as `docker build`, or a refusal that names the line.
+//! Current Dockerfile syntax gives the same result as `docker build`, or is refused with its line.
 
 use std::path::Path;
 
 use panda::clients::build::BuildError;
-use panda::clients::buildkit::Secrets;
+use panda::clients::buildkit::MountedSecrets;
 use panda::domain::builder::BuilderChoice;
 
 use super::{TestEngine, Wanted, build, build_folder};
 
-/// Folder in `tests/it/builds/cases`, and what its output holds.
+/// Folder in `tests/it/builds/cases`, and text in its output.
 const CASES: [(&str, &str); 10] = [
     ("a-heredoc-file", "-rwxr-xr-x"),
     ("b-heredoc-run", "/www/health"),
@@ -22,18 +22,18 @@ const CASES: [(&str, &str); 10] = [
     ("i-run-network", "offline"),
 ];
 
-/// What Engine 20.10's BuildKit does not know: refused, each with the line.
+/// Cases that Engine 20.10's BuildKit does not support: each is refused with its line.
 const NEWER_THAN_20_10: [&str; 6] =
     ["a-heredoc-file", "b-heredoc-run", "b2-heredoc-copy", "b3-heredoc-one-word", "d2-copy-link", "i-run-network"];
 
 async fn case(engine: &TestEngine, choice: BuilderChoice, case: &str) -> super::Built {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/builds/cases").join(case);
-    let secrets = Secrets([("npm".to_owned(), "npm-token-of-this-test".to_owned().into())].into());
+    let secrets = MountedSecrets([("npm".to_owned(), "npm-token-of-this-test".to_owned().into())].into());
     build_folder(&engine.builder(choice), Wanted { secrets, ..Wanted::new("acme", &[]) }, &folder).await
 }
 
 #[tokio::test]
-async fn current_syntax_builds_on_a_current_engine_as_docker_build_does() {
+async fn syntax__current_engine_builds_like_docker_build() {
     let Some(engine) = TestEngine::current(serde_json::json!({})).await else { return };
     for (name, expected) in CASES {
         let built = case(&engine, BuilderChoice::Auto, name).await;
@@ -46,7 +46,7 @@ async fn current_syntax_builds_on_a_current_engine_as_docker_build_does() {
 }
 
 #[tokio::test]
-async fn current_syntax_is_built_or_refused_with_its_line_by_the_usual_engine() {
+async fn syntax__usual_engine_builds_or_refuses_with_line() {
     let engine = TestEngine::usual().await;
     let old = engine.docker().version().await.unwrap().starts_with("20.");
     for (name, expected) in CASES {
@@ -64,7 +64,7 @@ async fn current_syntax_is_built_or_refused_with_its_line_by_the_usual_engine() 
 }
 
 #[tokio::test]
-async fn the_classic_builder_refuses_what_it_would_build_wrong() {
+async fn syntax__classic_builder_refuses_what_it_would_misbuild() {
     let mut engines = vec![TestEngine::usual().await];
     engines.extend(TestEngine::current(serde_json::json!({})).await);
     for engine in &engines {
@@ -73,7 +73,7 @@ async fn the_classic_builder_refuses_what_it_would_build_wrong() {
             let error = built.result.unwrap_err();
             assert!(matches!(error, BuildError::Unsupported(_)), "{name}: {error:?}");
             assert!(error.to_string().contains("line "), "{name}: {error}");
-            assert!(built.lines.is_empty(), "{name}: it began to build: {:#?}", built.lines);
+            assert!(built.lines.is_empty(), "{name}: the build began: {:#?}", built.lines);
         }
         let plain = [("Dockerfile", "FROM busybox:1\nRUN echo plain\n")];
         let built = build(&engine.builder(BuilderChoice::Classic), Wanted::new("acme", &plain)).await;

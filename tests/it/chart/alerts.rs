@@ -1,4 +1,4 @@
-//! The alerts, as Prometheus reads them: promtool checks the rules that the chart renders, and plays `alerts/*.yaml` on them.
+//! The alerts as Prometheus evaluates them: promtool checks the rules that the chart renders, and tests them with `alerts/*.yaml`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,17 +9,16 @@ use serde_json::{Value, json};
 use super::{RULE, ask, case, cases, chart, documents, objects, only, render3, root};
 use crate::streams_clients::program;
 
-/// The rules as the chart has them for a namespace and a release named `panda`, with all defaults.
+/// The rendered rules for a namespace and a release named `panda`, with all defaults.
 pub fn rules() -> Value {
     only(&objects("minimal", &["--api-versions", RULE]), "PrometheusRule")["spec"].clone()
 }
 
-/// The alerts among rules.
 fn alerts(rules: &mut Value) -> &mut Vec<Value> {
     rules["groups"][0]["rules"].as_array_mut().unwrap()
 }
 
-/// Runs promtool on these files; panics with what it says when it finds something.
+/// Runs promtool on these files; panics with its output when it fails.
 fn promtool(args: &[&str], files: &[PathBuf]) {
     let output = Command::new(program(&["promtool"])).args(args).args(files).output().unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
@@ -27,7 +26,7 @@ fn promtool(args: &[&str], files: &[PathBuf]) {
 }
 
 #[test]
-fn promtool_accepts_the_rules_of_every_case() {
+fn alerts__promtool_accepts_every_case() {
     let folder = tempfile::tempdir().unwrap();
     let texts: Vec<String> =
         cases().iter().map(|name| render3(&chart(), &case(name), &["--api-versions", RULE])).collect();
@@ -39,13 +38,13 @@ fn promtool_accepts_the_rules_of_every_case() {
             files.push(file);
         }
     }
-    // In one case they are switched off.
+    // One case disables the alerts.
     assert_eq!(files.len(), cases().len() - 1);
     promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files);
 }
 
-/// The files with what is played, sorted.
-fn played() -> Vec<PathBuf> {
+/// The files of rule tests, sorted.
+fn rule_tests() -> Vec<PathBuf> {
     let files = std::fs::read_dir(root().join("tests/it/chart/alerts")).unwrap();
     let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
@@ -53,14 +52,14 @@ fn played() -> Vec<PathBuf> {
 }
 
 #[test]
-fn each_alert_fires_after_its_time_and_not_in_the_case_just_below() {
+fn alerts__fire_after_their_time_and_not_below_threshold() {
     let folder = tempfile::tempdir().unwrap();
     let mut rules = rules();
     for alert in alerts(&mut rules) {
-        // promtool compares all annotations; these are the same for every case, and are read elsewhere.
+        // promtool compares all annotations; these are the same for every case, and are tested elsewhere.
         for fixed in ["description", "runbook_url"] {
             let text = alert["annotations"].as_object_mut().unwrap().remove(fixed).unwrap();
-            assert!(!text.as_str().unwrap().contains("{{"), "{text} depends on what is measured: play it, too");
+            assert!(!text.as_str().unwrap().contains("{{"), "{text} depends on a measured value: add a rule test");
         }
     }
     std::fs::write(folder.path().join("rules.yaml"), rules.to_string()).unwrap();
@@ -69,51 +68,60 @@ fn each_alert_fires_after_its_time_and_not_in_the_case_just_below() {
         std::fs::copy(file, &copy).unwrap();
         copy
     };
-    promtool(&["test", "rules"], &played().iter().map(copy).collect::<Vec<_>>());
+    promtool(&["test", "rules"], &rule_tests().iter().map(copy).collect::<Vec<_>>());
 }
 
-/// When something is looked at, in minutes.
-fn minutes(look: &Value) -> u32 {
-    let text = look["eval_time"].as_str().unwrap();
+/// Evaluation time in minutes.
+fn minutes(evaluation: &Value) -> u32 {
+    let text = evaluation["eval_time"].as_str().unwrap();
     let (number, unit) = text.split_at(text.len() - 1);
     number.parse::<u32>().unwrap() * if unit == "h" { 60 } else { 1 }
 }
 
-/// What is expected of one alert in one test of a file.
+/// Expectations for one alert in one test of a file: evaluation times when it fires, and when it does not.
 #[derive(Default)]
-struct Looks {
+struct Expectations {
     fires: Vec<u32>,
     silent: Vec<u32>,
 }
 
-fn looks() -> BTreeMap<String, Vec<Looks>> {
-    let mut all: BTreeMap<String, Vec<Looks>> = BTreeMap::new();
-    let read = ask(&json!({"do": "values", "paths": played()}));
+fn expectations() -> BTreeMap<String, Vec<Expectations>> {
+    let mut all: BTreeMap<String, Vec<Expectations>> = BTreeMap::new();
+    let read = ask(&json!({"do": "values", "paths": rule_tests()}));
     let tests = read.as_array().unwrap().iter().flat_map(|file| file["tests"].as_array().unwrap());
     for test in tests {
-        let mut of_test: BTreeMap<String, Looks> = BTreeMap::new();
-        for look in test["alert_rule_test"].as_array().unwrap() {
-            let looks = of_test.entry(look["alertname"].as_str().unwrap().to_owned()).or_default();
-            let fires = !look["exp_alerts"].as_array().unwrap().is_empty();
-            if fires { &mut looks.fires } else { &mut looks.silent }.push(minutes(look));
+        let mut of_test: BTreeMap<String, Expectations> = BTreeMap::new();
+        for evaluation in test["alert_rule_test"].as_array().unwrap() {
+            let expectations = of_test.entry(evaluation["alertname"].as_str().unwrap().to_owned()).or_default();
+            let fires = !evaluation["exp_alerts"].as_array().unwrap().is_empty();
+            if fires { &mut expectations.fires } else { &mut expectations.silent }.push(minutes(evaluation));
         }
-        for (alert, looks) in of_test {
-            all.entry(alert).or_default().push(looks);
+        for (alert, expectations) in of_test {
+            all.entry(alert).or_default().push(expectations);
         }
     }
     all
 }
 
 #[test]
-fn each_alert_is_played_one_look_before_it_fires_when_it_fires_and_where_it_never_does() {
-    let played = looks();
+fn alerts__every_rule_tested_before_at_and_without_firing() {
+    let rule_tests = expectations();
     let mut rules = rules();
     for alert in alerts(&mut rules) {
         let name = alert["alert"].as_str().unwrap();
-        let tests = played.get(name).unwrap_or_else(|| panic!("no file in tests/it/chart/alerts plays {name}"));
-        let in_time = |looks: &Looks| looks.fires.iter().any(|at| looks.silent.contains(&(at - 1)));
-        assert!(tests.iter().any(in_time), "{name} is not seen to wait for its `for` and to fire then");
-        assert!(tests.iter().any(|looks| looks.fires.is_empty()), "{name} is not seen to stay silent just below");
+        let tests = rule_tests.get(name).unwrap_or_else(|| panic!("no file in tests/it/chart/alerts tests {name}"));
+        let in_time =
+            |expectations: &Expectations| expectations.fires.iter().any(|at| expectations.silent.contains(&(at - 1)));
+        assert!(tests.iter().any(in_time), "{name}: no test shows it pending during its `for` and firing afterwards");
+        assert!(
+            tests.iter().any(|expectations| expectations.fires.is_empty()),
+            "{name}: no test shows it silent just below its threshold"
+        );
     }
-    assert_eq!(played.len(), alerts(&mut rules).len(), "something is played that is no alert: {:?}", played.keys());
+    assert_eq!(
+        rule_tests.len(),
+        alerts(&mut rules).len(),
+        "a rule test names an unknown alert: {:?}",
+        rule_tests.keys()
+    );
 }

@@ -1,4 +1,4 @@
-//! The dashboards: Grafana can place what they show, and no metric is left out.
+//! The dashboards have a valid layout and include every metric.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::support::dashboard::{names, panels, read, targets};
 const OPERATIONS: &str = "operations.json";
 
 #[test]
-fn each_dashboard_asks_the_source_that_is_chosen_and_places_each_panel_once() {
+fn dashboards__use_chosen_source_and_place_panels_once() {
     let mut uids = BTreeSet::new();
     for name in names() {
         let dashboard = read(&name);
@@ -46,12 +46,12 @@ fn each_dashboard_asks_the_source_that_is_chosen_and_places_each_panel_once() {
 }
 
 #[test]
-fn every_metric_is_on_the_dashboard_for_operators() {
+fn dashboards__show_every_metric() {
     let dashboard = read(OPERATIONS);
     let mut shown = BTreeSet::new();
     for target in panels(&dashboard).into_iter().flat_map(targets) {
         let words = target["expr"].as_str().unwrap().split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        // A family has its name without the endings of its series.
+        // A family's name lacks the suffixes of its series.
         let families = words.filter(|word| word.starts_with("panda_")).map(|word| {
             let family = ["_total", "_bucket", "_count"].iter().find_map(|end| word.strip_suffix(end));
             family.unwrap_or(word).to_owned()
@@ -59,8 +59,8 @@ fn every_metric_is_on_the_dashboard_for_operators() {
         shown.extend(families);
     }
     let metrics = Metrics::default();
-    // A family without series is left out of the text.
-    metrics.reconcile.know(&["build_image"]);
+    // Metrics text omits a family without series.
+    metrics.reconcile.register_steps(&["build_image"]);
     let text = metrics.text();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let there: BTreeSet<String> = families.map(|(name, _)| name.to_owned()).collect();

@@ -1,13 +1,13 @@
-//! Helm 3.6 and Helm 4.2: both find nothing to say, and make the same of the same values.
+//! Helm 3.6 and Helm 4.2 both lint cleanly, and render the same from the same values.
 
 use serde_json::{Value, json};
 
 use super::{KUBERNETES, ask, case, cases, chart, documents, files, helm3, name, render3};
 
-/// What people read, not Kubernetes.
+/// Notes for people, which Kubernetes never sees.
 const NOTES: &str = "panda/templates/NOTES.txt";
 
-/// Kinds that Kubernetes has no schema of: those of the Prometheus operator.
+/// Kinds without a schema in Kubernetes: the Prometheus operator's.
 const FOREIGN: &str = "monitoring.coreos.com/v1";
 
 fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
@@ -32,7 +32,7 @@ fn helm4() -> Vec<Vec<Value>> {
 }
 
 #[test]
-fn helm_3_finds_nothing_to_say() {
+fn helm_3__lint_clean() {
     for name in cases() {
         let (chart, values) = (chart(), case(&name));
         let output = helm3(&["lint", "--strict", &chart.to_string_lossy(), "--values", &values.to_string_lossy()]);
@@ -43,7 +43,7 @@ fn helm_3_finds_nothing_to_say() {
 }
 
 #[test]
-fn helm_4_finds_nothing_to_say() {
+fn helm_4__lint_clean() {
     const WARNING: i64 = 2;
     let answers = ask(&json!({"do": "lint", "chart": chart(), "values_files": files()}));
     for (name, answer) in cases().iter().zip(answers.as_array().unwrap()) {
@@ -55,7 +55,7 @@ fn helm_4_finds_nothing_to_say() {
 }
 
 #[test]
-fn both_make_the_same_of_the_same_values() {
+fn helm__versions_render_the_same() {
     let texts: Vec<String> = files().iter().map(|file| render3(&chart(), file, &[])).collect();
     for ((name, three), four) in cases().iter().zip(documents(&texts)).zip(helm4()) {
         assert!(three.len() > 3, "{name}: {three:?}");
@@ -64,7 +64,7 @@ fn both_make_the_same_of_the_same_values() {
 }
 
 #[test]
-fn manifests_are_valid_for_every_kubernetes() {
+fn manifests__valid_for_every_kubernetes() {
     let texts: Vec<String> = files().iter().map(|file| render3(&chart(), file, &[])).collect();
     let answer = ask(&json!({"do": "validate", "texts": texts, "versions": KUBERNETES, "foreign": [FOREIGN]}));
     assert_eq!(answer["complaints"], json!([]), "{answer:#}");
@@ -73,7 +73,7 @@ fn manifests_are_valid_for_every_kubernetes() {
 }
 
 #[test]
-fn an_object_that_kubernetes_does_not_know_would_be_found() {
+fn manifests__unknown_object_detected() {
     let mut text = render3(&chart(), &case("minimal"), &[]);
     assert!(text.contains("maxUnavailable: 1"));
     text = text.replace("maxUnavailable: 1", "maxUnavailible: 1");

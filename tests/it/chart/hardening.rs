@@ -7,33 +7,33 @@ use serde_json::{Value, json};
 
 use super::{all_documents, case, cases, chart, container, installed, name, only, pod_of, render3};
 
-/// The sidecar that builds: a zone of its own, where other people's programs run.
+/// The sidecar that builds is a separate security zone: it runs other people's programs.
 const ENGINE: &str = "engine";
 
-/// What checkov finds and is meant: the check, in which cases (all when there are none), why.
+/// Accepted checkov findings: the check, its cases (all when empty), and the reason.
 const WAIVERS: [(&str, &[&str], &str); 12] = [
     (
         "CKV_K8S_11",
         &[],
         "a throttled replica misses its heartbeats and loses its work: requests for processors, no limits",
     ),
-    ("CKV_K8S_15", &[], "tags of releases do not move; image.pullPolicy is for those that do"),
+    ("CKV_K8S_15", &[], "release tags do not move; image.pullPolicy covers tags that do"),
     (
         "CKV_K8S_43",
         &[],
-        "the digest is known when there is an image: production.yaml has one; other people's images move with their patches",
+        "the digest is known only after the image is built: production.yaml has one; third-party tags move with their patches",
     ),
     (
         "CKV_K8S_35",
         &[],
-        "AWS's keys are read from variables alone, and the database's address unless database.asFile is set; all other secrets are files",
+        "AWS's keys are read only from variables, and the database's URL too unless database.asFile is set; all other secrets are files",
     ),
     ("CKV2_K8S_6", &[], "the jobs of an upgrade and of `helm test` listen to nothing"),
     ("CKV_K8S_8", &["minimal", "production", "switches", "trial"], "the pod of `helm test` ends by itself"),
     ("CKV_K8S_9", &["minimal", "production", "switches", "trial"], "the pod of `helm test` ends by itself"),
     ("CKV_K8S_16", &["switches", "trial"], "the rootless engine makes a user namespace and mounts in it"),
     ("CKV_K8S_20", &["switches", "trial"], "newuidmap of the rootless engine is setuid"),
-    ("CKV_K8S_22", &["switches", "trial"], "the rootless engine writes below /etc and /run of its own namespace"),
+    ("CKV_K8S_22", &["switches", "trial"], "the rootless engine writes below /etc and /run in its namespace"),
     (
         "CKV_K8S_28",
         &["switches", "trial"],
@@ -46,13 +46,12 @@ const WAIVERS: [(&str, &[&str], &str); 12] = [
     ),
 ];
 
-/// All containers of a pod.
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     ["containers", "initContainers"].into_iter().filter_map(|list| pod[list].as_array()).flatten()
 }
 
 #[test]
-fn pods_are_what_the_restricted_standard_asks_for() {
+fn hardening__pods_meet_restricted_standard() {
     const VOLUMES: [&str; 6] = ["configMap", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
     for (case, objects) in all_documents() {
         for object in &objects {
@@ -89,7 +88,7 @@ fn pods_are_what_the_restricted_standard_asks_for() {
 }
 
 #[test]
-fn the_engine_is_reached_by_its_own_pod_alone() {
+fn hardening__engine_reachable_from_its_pod_only() {
     let objects = super::documents(&[render3(&chart(), &case("trial"), &[])]).remove(0);
     let pod = pod_of(only(&objects, "Deployment")).unwrap();
     let (engine, panda) = (container(pod, ENGINE), container(pod, "panda"));
@@ -100,9 +99,9 @@ fn the_engine_is_reached_by_its_own_pod_alone() {
     assert_eq!(hosts, ["--host=unix:///engine/docker.sock"]);
     let host = panda["env"].as_array().unwrap().iter().find(|env| env["name"] == "PANDA_DOCKER_HOST").unwrap();
     assert_eq!(host["value"], "unix:///engine/docker.sock");
-    // The socket is of the engine's group, which Panda is made a member of.
+    // The socket belongs to the engine's group, and Panda is a member of it.
     assert_eq!(pod["securityContext"]["fsGroup"], engine["securityContext"]["runAsGroup"]);
-    // Nothing that signs in anywhere is in reach of what it runs.
+    // No credentials are mounted in the container that runs builds.
     let mounts: Vec<&str> =
         engine["volumeMounts"].as_array().unwrap().iter().map(|mount| mount["name"].as_str().unwrap()).collect();
     assert_eq!(mounts, ["engine", "engine-data"]);
@@ -110,7 +109,7 @@ fn the_engine_is_reached_by_its_own_pod_alone() {
 }
 
 #[test]
-fn no_secret_of_values_is_anywhere_but_in_secrets() {
+fn hardening__secret_values_only_in_secrets() {
     const CANARY: &str = "not-a-secret";
     let mut found = 0;
     for (case, objects) in all_documents() {
@@ -124,8 +123,8 @@ fn no_secret_of_values_is_anywhere_but_in_secrets() {
 }
 
 #[test]
-fn checkov_finds_nothing_that_has_no_written_waiver() {
-    // checkov passes over folders whose names begin with a dot.
+fn hardening__checkov_findings_waived_in_writing() {
+    // checkov skips folders whose names begin with a dot.
     let folder = tempfile::Builder::new().prefix("chart").tempdir().unwrap();
     for name in cases() {
         std::fs::write(folder.path().join(format!("{name}.yaml")), render3(&chart(), &case(&name), &[])).unwrap();
@@ -162,5 +161,5 @@ fn checkov_finds_nothing_that_has_no_written_waiver() {
     }
     assert!(found.is_empty(), "{found:#?}");
     let stale: Vec<&str> = WAIVERS.iter().map(|(id, ..)| *id).filter(|id| !used.contains(id)).collect();
-    assert!(stale.is_empty(), "nobody needs these waivers any more: {stale:?}");
+    assert!(stale.is_empty(), "unused waivers, remove them: {stale:?}");
 }

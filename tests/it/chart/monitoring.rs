@@ -1,4 +1,4 @@
-//! What operators see: alerts name metrics that there are and runbooks that are written, dashboards arrive as they are.
+//! Monitoring for operators: alerts name existing metrics and runbooks, dashboards are included unchanged.
 
 use panda::metrics::Metrics;
 use serde_json::Value;
@@ -12,7 +12,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn kinds_that_the_cluster_does_not_know_are_left_away() {
+fn chart_monitoring__unknown_kinds_omitted() {
     let without = objects("minimal", &[]);
     assert!(of_kind(&without, "ServiceMonitor").is_empty() && of_kind(&without, "PrometheusRule").is_empty());
     let with = objects("minimal", &["--api-versions", MONITOR, "--api-versions", RULE]);
@@ -22,7 +22,7 @@ fn kinds_that_the_cluster_does_not_know_are_left_away() {
 }
 
 #[test]
-fn the_monitor_finds_the_service_and_its_port() {
+fn chart_monitoring__monitor_selects_service_port() {
     for case in ["production", "switches"] {
         let objects = objects(case, &[]);
         let (monitor, service) = (only(&objects, "ServiceMonitor"), only(&objects, "Service"));
@@ -34,10 +34,10 @@ fn the_monitor_finds_the_service_and_its_port() {
 }
 
 #[test]
-fn each_alert_names_metrics_that_there_are_and_a_runbook_that_is_written() {
+fn alerts__name_existing_metrics_and_runbooks() {
     let metrics = Metrics::default();
-    // A family without series is left out of the text.
-    metrics.reconcile.know(&["build_image"]);
+    // Metrics text omits a family without series.
+    metrics.reconcile.register_steps(&["build_image"]);
     let metrics = metrics.text();
     let operations = text("docs/operations.md");
     let objects = objects("production", &[]);
@@ -49,7 +49,7 @@ fn each_alert_names_metrics_that_there_are_and_a_runbook_that_is_written() {
         let named: Vec<&str> = words.filter(|word| word.starts_with("panda_")).collect();
         assert!(!named.is_empty(), "{alert}");
         for metric in named {
-            // A family has its name without the ending of its counters and buckets.
+            // A family's name lacks the suffixes of counters and buckets.
             let family = metric.trim_end_matches("_total").trim_end_matches("_bucket");
             assert!(metrics.contains(&format!("# TYPE {family} ")), "{alert}: there is no {metric}");
         }
@@ -66,7 +66,7 @@ fn each_alert_names_metrics_that_there_are_and_a_runbook_that_is_written() {
 }
 
 #[test]
-fn dashboards_arrive_as_they_are() {
+fn chart_monitoring__dashboards_unchanged() {
     const BRACES: &str = "{\"panels\": [{\"legend\": \"{{ status }}\", \"text\": \"트래픽\"}]}\n";
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("panda");

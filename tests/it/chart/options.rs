@@ -1,4 +1,4 @@
-//! The chart knows the program's options: each of them, under its name, and no other.
+//! The chart covers exactly the program's options, under their names.
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{all_documents, chart, pod_of, same_as_file, text};
 
-/// Options that the chart sets from values of its own, and no place in `config` has.
+/// Options that the chart sets from its own values and that `config` may not contain.
 const OWN: [&str; 15] = [
     "PANDA_ADMIN_TOKEN_FILE",
     "PANDA_AUTH",
@@ -30,20 +30,18 @@ const OWN: [&str; 15] = [
     "PANDA_WORKSPACE_DIR",
 ];
 
-/// One option of the server that `config` may hold.
+/// One server option that `config` may contain.
 pub struct Setting {
     /// Its name in `config`.
     pub key: String,
-    /// Its variable.
     pub variable: String,
-    /// Its default, as it would be given on the command line.
+    /// Its default as a command-line argument.
     pub default: String,
-    /// What it is for.
     pub help: String,
     schema: Value,
 }
 
-/// The server's options but those of the chart's own, in the order of `panda serve --help`.
+/// The server's options without the chart's own, in the order of `panda serve --help`.
 pub fn settings() -> Vec<Setting> {
     let command = Config::augment_args(clap::Command::new("serve"));
     let args = command.get_arguments().filter_map(|arg| Some((arg.get_env()?.to_str()?.to_owned(), arg)));
@@ -62,7 +60,7 @@ fn with_description(mut schema: Value, help: &str) -> Value {
     schema
 }
 
-/// What a value may be: what the program says of it when it starts is said here already, as far as JSON can say it.
+/// JSON schema of a value: the program's own validation, as far as JSON Schema can express it.
 fn kind(variable: &str, arg: &clap::Arg) -> Value {
     let typed = arg.get_value_parser().type_id();
     let is = |id: TypeId| typed == id;
@@ -81,7 +79,7 @@ fn kind(variable: &str, arg: &clap::Arg) -> Value {
     }
 }
 
-/// `PANDA_MAX_BUILDS` → `maxBuilds`.
+/// `PANDA_MAX_BUILDS` becomes `maxBuilds`, as in `config`.
 fn camel_case(variable: &str) -> String {
     let words = variable.strip_prefix("PANDA_").unwrap().to_lowercase();
     let mut words = words.split('_');
@@ -89,7 +87,7 @@ fn camel_case(variable: &str) -> String {
     words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
 }
 
-/// Every variable that a command of the program reads.
+/// Every environment variable that a command of the program reads.
 fn variables() -> BTreeSet<String> {
     fn of(command: &clap::Command, all: &mut BTreeSet<String>) {
         all.extend(command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())));
@@ -101,7 +99,7 @@ fn variables() -> BTreeSet<String> {
 }
 
 #[test]
-fn config_has_every_option_of_the_server_that_has_no_value_of_its_own() {
+fn chart_options__config_covers_options_without_own_value() {
     let mut schema: Value = serde_json::from_str(&text("helm/panda/values.schema.json")).unwrap();
     let properties: Map<String, Value> = settings().into_iter().map(|setting| (setting.key, setting.schema)).collect();
     assert!(properties.len() > 40, "{properties:?}");
@@ -110,7 +108,7 @@ fn config_has_every_option_of_the_server_that_has_no_value_of_its_own() {
 }
 
 #[test]
-fn each_value_of_config_becomes_the_variable_of_its_option() {
+fn chart_options__config_value_becomes_variable() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Map::new();
     let mut expected = BTreeMap::new();
@@ -144,7 +142,7 @@ fn each_value_of_config_becomes_the_variable_of_its_option() {
 }
 
 #[test]
-fn every_variable_of_panda_in_a_manifest_is_one_that_the_program_reads() {
+fn chart_options__manifest_variables_are_read_by_program() {
     let known = variables();
     let mut seen = BTreeSet::new();
     for (case, objects) in all_documents() {
@@ -164,7 +162,7 @@ fn every_variable_of_panda_in_a_manifest_is_one_that_the_program_reads() {
 }
 
 #[test]
-fn what_every_command_takes_has_a_value_too() {
+fn chart_options__common_options_have_values() {
     let general: BTreeSet<String> =
         Cli::command().get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect();
     assert!(general.contains("PANDA_LOG_FORMAT"), "{general:?}");
@@ -179,7 +177,7 @@ fn what_every_command_takes_has_a_value_too() {
 }
 
 #[test]
-fn no_variable_is_given_twice() {
+fn chart_options__no_variable_twice() {
     for (case, objects) in all_documents() {
         for object in &objects {
             let Some(pod) = pod_of(object) else { continue };

@@ -1,11 +1,10 @@
-//! The chart's README has every value and every option, as values.yaml and the program describe them.
+//! The chart's README lists every value and every option as described by values.yaml and the program.
 
 use super::options::{Setting, settings};
 use super::{chart, same_as_file, text};
 
-/// A described value.
 pub struct Row {
-    /// As `a.b.c`.
+    /// Keys joined by dots: `a.b.c`.
     pub path: String,
     default: String,
     help: String,
@@ -27,7 +26,7 @@ pub fn rows() -> Vec<Row> {
             above.push((indent, key.to_owned()));
             let Some(help) = help.take() else { continue };
             let deeper = |line: &&str| line.len() - line.trim_start().len() > indent;
-            // What is below it belongs to it, and is not described by itself.
+            // Nested keys belong to the described value, and have no separate description.
             let block: Vec<&str> =
                 if value.is_empty() { std::iter::from_fn(|| lines.next_if(deeper)).collect() } else { Vec::new() };
             let block = block.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
@@ -42,13 +41,13 @@ fn code(text: &str) -> String {
     if text.is_empty() || text == "null" { String::new() } else { format!("`{text}`") }
 }
 
-/// A table may not be broken by what stands in it.
+/// Escapes text that would break a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
 #[test]
-fn the_tables_are_those_of_values_and_options() {
+fn chart_readme__tables_match_values_and_options() {
     let value = |row: &Row| format!("| `{}` | {} | {} |", row.path, code(&row.default), cell(&row.help));
     let option = |option: &Setting| {
         let (default, help) = (code(&option.default), cell(&option.help));

@@ -1,6 +1,6 @@
-//! From each earlier version of the chart to this one: what was installed goes on, and Kubernetes takes the change.
+//! Upgrades from each earlier version of the chart to this one: installed objects stay, and Kubernetes accepts the changes.
 //!
-//! `previous/VERSION` holds the chart as it was packaged, and the values files that it was tried with (`make chart-keep`).
+//! `previous/VERSION` holds the packaged chart and the values files that it was tested with (`make chart-keep`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::{chart, documents, name, render3, root, text};
 /// Objects that an upgrade may remove, as `VERSION kind/name`, each with its reason. None so far.
 const REMOVED: [&str; 0] = [];
 
-/// Fields that Kubernetes refuses to change, by kind, as JSON pointers.
+/// Immutable fields of Kubernetes by kind, as JSON pointers.
 const FIXED: [(&str, &[&str]); 3] = [
     ("Deployment", &["/spec/selector"]),
     (
@@ -22,7 +22,7 @@ const FIXED: [(&str, &[&str]); 3] = [
     ("Service", &["/spec/clusterIP"]),
 ];
 
-/// The earlier versions: their numbers, packages, values files.
+/// The earlier versions: version number, package, values files.
 fn previous() -> Vec<(String, PathBuf, Vec<PathBuf>)> {
     let folders = std::fs::read_dir(root().join("tests/it/chart/previous")).unwrap();
     let mut all: Vec<_> = folders
@@ -42,7 +42,7 @@ fn previous() -> Vec<(String, PathBuf, Vec<PathBuf>)> {
     all
 }
 
-/// What stays between installs: hooks are made anew by each.
+/// Objects that persist between installs: hooks are recreated by each.
 fn objects(text: String) -> BTreeMap<String, Value> {
     let all = documents(&[text]).remove(0).into_iter();
     all.filter(|object| object["metadata"]["annotations"]["helm.sh/hook"].is_null())
@@ -51,12 +51,12 @@ fn objects(text: String) -> BTreeMap<String, Value> {
 }
 
 #[test]
-fn what_was_installed_stays_and_can_be_changed_to_what_there_is_now() {
+fn chart_upgrade__previous_release_upgradable() {
     for (version, package, files) in previous() {
         for file in files {
             let which = format!("{version}: {}", file.file_name().unwrap().to_string_lossy());
             let old = objects(render3(&package, &file, &[]));
-            // Values that were fine then are fine now: render3 fails otherwise.
+            // Values that were valid then are valid now: render3 fails otherwise.
             let new = objects(render3(&chart(), &file, &["--is-upgrade"]));
             assert!(old.len() > 2, "{which}: {old:?}");
             for (name, old) in &old {
@@ -85,7 +85,7 @@ fn what_was_installed_stays_and_can_be_changed_to_what_there_is_now() {
 }
 
 #[test]
-fn versions_are_those_of_the_program_and_newer_than_what_was_packaged() {
+fn chart_upgrade__versions_match_program_and_increase() {
     let field = |text: &str, key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         line.trim_matches([' ', '=', ':', '"']).to_owned()

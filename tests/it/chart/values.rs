@@ -1,4 +1,4 @@
-//! values.yaml, values.schema.json and the values files of the tests know of each other.
+//! values.yaml, values.schema.json and the test values files are consistent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{ask, chart, files, text};
 
-/// What each path of `value` holds, as `a.b.c`; an empty map or a list is one value.
+/// Collects the value at each path of `value`, as `a.b.c`; an empty map or a list is one value.
 fn leaves(value: &Value, at: &str, all: &mut BTreeMap<String, Value>) {
     match value.as_object().filter(|members| !members.is_empty()) {
         Some(members) => {
@@ -18,7 +18,7 @@ fn leaves(value: &Value, at: &str, all: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// The defaults, by path.
+/// The defaults by path.
 fn defaults() -> BTreeMap<String, Value> {
     let answer = ask(&json!({"do": "values", "paths": [chart().join("values.yaml")]}));
     let mut all = BTreeMap::new();
@@ -27,13 +27,13 @@ fn defaults() -> BTreeMap<String, Value> {
     all
 }
 
-/// What stands at a path of dots.
+/// The value at a dotted path.
 fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(value, |value, key| &value[key])
 }
 
 #[test]
-fn every_value_is_something_else_in_one_of_the_cases() {
+fn chart_values__each_changed_in_some_case() {
     let cases = ask(&json!({"do": "values", "paths": files()}));
     let cases = cases.as_array().unwrap();
     let defaults = &ask(&json!({"do": "values", "paths": [chart().join("values.yaml")]}))[0];
@@ -45,11 +45,11 @@ fn every_value_is_something_else_in_one_of_the_cases() {
     };
     let untried: Vec<String> =
         super::readme::rows().into_iter().map(|row| row.path).filter(|path| same(path)).collect();
-    assert!(untried.is_empty(), "no file in helm/panda/ci sets these: {untried:#?}");
+    assert!(untried.is_empty(), "no file in helm/panda/ci changes these: {untried:#?}");
 }
 
 #[test]
-fn every_value_of_the_schema_has_a_default_and_a_description() {
+fn chart_values__have_default_and_description() {
     fn properties(schema: &Value, at: &str, all: &mut BTreeSet<String>) {
         for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
             let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
@@ -63,14 +63,14 @@ fn every_value_of_the_schema_has_a_default_and_a_description() {
     let schema: Value = serde_json::from_str(&text("helm/panda/values.schema.json")).unwrap();
     let mut known = BTreeSet::new();
     properties(&schema, "", &mut known);
-    // Helm's own, and what Kubernetes has defaults of.
+    // Helm's own values, and those with a default in Kubernetes.
     known.retain(|path| {
         path != "global" && !path.ends_with(".initialDelaySeconds") && !path.ends_with(".successThreshold")
     });
     let described: BTreeSet<String> = super::readme::rows().into_iter().map(|row| row.path).collect();
     let covered = |path: &String| described.iter().any(|row| row == path || path.starts_with(&format!("{row}.")));
     let missing: Vec<&String> = known.iter().filter(|path| !covered(path)).collect();
-    assert!(missing.is_empty(), "values.yaml says nothing of {missing:#?}");
+    assert!(missing.is_empty(), "values.yaml lacks {missing:#?}");
     let unsaid: Vec<String> = defaults().into_keys().filter(|path| !covered(path)).collect();
     assert!(unsaid.is_empty(), "these have no description (# --) in values.yaml: {unsaid:#?}");
 }

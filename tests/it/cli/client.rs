@@ -1,4 +1,4 @@
-//! Commands against a server: what they print, and the exit code that a script goes by.
+//! Commands against a server: their output, and the exit code that scripts rely on.
 
 use pretty_assertions::assert_eq;
 
@@ -6,7 +6,7 @@ use super::{Server, panda, run};
 use crate::support::db::TestDb;
 
 #[tokio::test]
-async fn an_empty_server_lists_nothing_and_says_how_to_begin() {
+async fn cli__empty_list_explains_first_step() {
     let db = TestDb::new().await;
     let server = Server::start(&db, &[]).await;
     let list = run(&mut panda(&["list", "--server", &server.url])).await;
@@ -20,7 +20,7 @@ async fn an_empty_server_lists_nothing_and_says_how_to_begin() {
 }
 
 #[tokio::test]
-async fn exit_codes_tell_bad_input_from_refusals_and_from_silence() {
+async fn cli__exit_codes_separate_input_refusal_and_no_answer() {
     let db = TestDb::new().await;
     let server = Server::start(&db, &[]).await;
     let unknown = run(&mut panda(&["result", "dep_nope", "--server", &server.url])).await;
@@ -36,7 +36,7 @@ async fn exit_codes_tell_bad_input_from_refusals_and_from_silence() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_panda_is_told_apart() {
+async fn cli__other_server_recognised() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let other = axum::Router::new().fallback(async || "<html>another service</html>");
@@ -49,7 +49,7 @@ async fn a_server_that_is_not_panda_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_secret_is_not_taken_from_the_command_line() {
+async fn cli__secret_as_argument_refused() {
     let github = ["connect", "github", "--owner", "acme", "--repo", "shop"];
     let ended = run(panda(&github).args(["--token", "ghp_x"])).await;
     assert_eq!(ended.code, 2, "{ended:?}");
@@ -59,7 +59,7 @@ async fn a_secret_is_not_taken_from_the_command_line() {
 }
 
 #[tokio::test]
-async fn help_begins_with_what_can_be_tried() {
+async fn cli__help_starts_with_examples() {
     let help = run(&mut panda(&["--help"])).await;
     assert_eq!(help.code, 0);
     for part in ["panda demo", "panda up", "Exit codes", "PANDA_SERVER"] {
@@ -68,14 +68,14 @@ async fn help_begins_with_what_can_be_tried() {
 }
 
 #[tokio::test]
-async fn parts_give_a_command_a_database_and_hand_its_exit_code_on() {
+async fn dev_services__provide_database_and_pass_exit_code() {
     let script = r#"[ -n "$DATABASE_URL" ] && [ -n "$DOCKER_HOST" ] && exit 7"#;
     let ended = run(&mut panda(&["parts", "--", "sh", "-c", script])).await;
     assert_eq!(ended.code, 7, "{ended:?}");
 }
 
 #[tokio::test]
-async fn a_server_without_a_key_does_not_start_and_says_how_to_make_one() {
+async fn cli__server_without_key_refused_with_remedy() {
     let db = TestDb::new().await;
     let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", db.url()];
     let refused = run(&mut panda(&serve)).await;
@@ -89,16 +89,16 @@ async fn a_server_without_a_key_does_not_start_and_says_how_to_make_one() {
     assert_eq!(made.code, 0, "{made:?}");
     let key = std::fs::read_to_string(file).unwrap();
     let secret = key.trim().split_once(':').unwrap().1;
-    assert!(!made.stdout.contains(secret), "it is in the file alone");
+    assert!(!made.stdout.contains(secret), "the key is only in the file");
     let permissions = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file).unwrap());
     assert_eq!(permissions & 0o777, 0o600);
     let again = run(&mut panda(&["keys", "generate", "--file", file])).await;
-    assert_eq!(again.code, 2, "never over another key: {again:?}");
+    assert_eq!(again.code, 2, "an existing key is never overwritten: {again:?}");
     assert_eq!(std::fs::read_to_string(file).unwrap(), key);
 
     let rotated = run(&mut panda(&["keys", "rotate", "--database-url", db.url(), "--key-file", file])).await;
     assert_eq!(rotated.code, 0, "{rotated:?}");
-    assert!(rotated.stdout.contains("0 wrapped anew"), "{rotated:?}");
+    assert!(rotated.stdout.contains("0 rewrapped"), "{rotated:?}");
     std::fs::write(file, format!("{key}x:{secret}y\n")).unwrap();
     let wrong = run(panda(&serve).args(["--key-file", file])).await;
     assert_ne!(wrong.code, 0);

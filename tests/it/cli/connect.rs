@@ -4,14 +4,14 @@ use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret;
 
 use super::{panda, run};
-use crate::http::outside::{self, TOKEN};
-use crate::http::{Api, Outside};
+use crate::http::external_services::{self, TOKEN};
+use crate::http::{Api, ExternalServices};
 use crate::support::db::TestDb;
 
 #[tokio::test]
-async fn a_role_is_connected_with_the_external_id_that_the_command_shows() {
-    let (db, sandbox) = (TestDb::new().await, outside::sandbox().await);
-    let api = Api::serve_with(&db.db, &Outside::default().with_aws(&sandbox), &[]).await;
+async fn cli_connect__role_uses_shown_external_id() {
+    let (db, sandbox) = (TestDb::new().await, external_services::sandbox().await);
+    let api = Api::serve_with(&db.db, &ExternalServices::default().with_aws(&sandbox), &[]).await;
     let url = format!("http://{}", api.address);
     let role = format!("arn:aws:iam::{}:role/panda", sandbox.user_account_id());
     let args = ["connect", "aws", "--region", sandbox.region(), "--role-arn", &role, "--server", &url];
@@ -27,7 +27,7 @@ async fn a_role_is_connected_with_the_external_id_that_the_command_shows() {
     let made = run(&mut panda(&args)).await;
     assert_eq!(made.code, 0, "{made:?}");
     let connection = made.stdout.trim();
-    assert!(connection.starts_with("aws_") && !connection.contains('\n'), "a script takes it as it is: {made:?}");
+    assert!(connection.starts_with("aws_") && !connection.contains('\n'), "scripts use the output unchanged: {made:?}");
     assert!(made.stderr.contains(&id), "{made:?}");
 
     let renew = ["connect", "aws", "--renew", connection, "--role-arn", &role, "--server", &url, "--json"];
@@ -38,7 +38,7 @@ async fn a_role_is_connected_with_the_external_id_that_the_command_shows() {
 }
 
 #[tokio::test]
-async fn an_external_id_is_not_taken_any_more_and_the_command_says_why() {
+async fn cli_connect__external_id_argument_refused() {
     let role = ["connect", "aws", "--region", "ap-northeast-2", "--role-arn", "arn:aws:iam::123456789012:role/panda"];
     let by_file = run(panda(&role).args(["--external-id-file", "id.txt"])).await;
     let by_variable = run(panda(&role).env("PANDA_AWS_EXTERNAL_ID", "chosen-id")).await;
@@ -52,10 +52,10 @@ async fn an_external_id_is_not_taken_any_more_and_the_command_says_why() {
 }
 
 #[tokio::test]
-async fn a_connection_to_github_is_renewed_by_its_id() {
-    let (github, _root) = outside::github().await;
+async fn cli_connect__github_renewed_by_id() {
+    let (github, _root) = external_services::github().await;
     let db = TestDb::new().await;
-    let api = Api::serve_with(&db.db, &Outside::default().with_github(&github), &[]).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default().with_github(&github), &[]).await;
     let url = format!("http://{}", api.address);
     let connect = async |args: &[&str]| {
         let args = [&["connect", "github"], args, &["--server", &url]].concat();
@@ -67,7 +67,11 @@ async fn a_connection_to_github_is_renewed_by_its_id() {
     let made = connect(&["--owner", "acme", "--repo", "shop"]).await;
     let id = made.stdout.trim();
     assert_eq!(connect(&["--renew", id]).await.stdout, made.stdout);
-    assert_eq!(connect(&["--owner", "acme", "--repo", "shop"]).await.stdout, made.stdout, "again is the same");
+    assert_eq!(
+        connect(&["--owner", "acme", "--repo", "shop"]).await.stdout,
+        made.stdout,
+        "repeating it gives the same"
+    );
     let other = connect(&["--renew", id, "--branch", "next"]).await;
     assert_eq!(other.code, 4, "{other:?}");
     assert!(other.stderr.contains("CONNECTION_DIFFERS"), "{other:?}");

@@ -1,4 +1,4 @@
-//! The demo is the main job, told as a newcomer sees it.
+//! `panda demo` and `panda up` as a newcomer uses them.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,8 +9,8 @@ use super::{panda, run};
 use crate::clients::docker::{build, context, engine, name};
 
 #[tokio::test]
-async fn the_demo_takes_a_repository_to_completed_and_leaves_no_folder() {
-    let temporary = panda::sandbox::parts::temporary_folder().unwrap();
+async fn cli_demo__completes_and_leaves_no_folder() {
+    let temporary = panda_dev_services::temporary_folder().unwrap();
     let ended = run(panda(&["demo", "--lang", "ko"]).env("TMPDIR", temporary.path())).await;
     assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
     for part in [
@@ -27,7 +27,7 @@ async fn the_demo_takes_a_repository_to_completed_and_leaves_no_folder() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// `panda up` as a process, and what it printed.
+/// `panda up` as a process, and its output.
 struct Up {
     child: tokio::process::Child,
     text: String,
@@ -36,7 +36,7 @@ struct Up {
 
 impl Up {
     async fn start() -> Self {
-        let dir = panda::sandbox::parts::temporary_folder().unwrap();
+        let dir = panda_dev_services::temporary_folder().unwrap();
         let mut command = panda(&["up", "--listen", "127.0.0.1:0", "--data-dir"]);
         let mut child = command.arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -62,7 +62,7 @@ impl Up {
     }
 }
 
-/// What a client's first message to Postgres is answered with, in hexadecimal: `52` and the kind of sign-in, 0 for none.
+/// Postgres' answer to a client's first message, in hexadecimal: `52` and the kind of authentication, 0 for none.
 fn ask_postgres(port: &str) -> String {
     format!(
         r"printf '\0\0\0\046\0\003\0\0user\0postgres\0database\0panda\0\0' | nc -w 5 127.0.0.1 {port} | head -c 9 | od -An -tx1 | tr -d ' \n'"
@@ -70,14 +70,14 @@ fn ask_postgres(port: &str) -> String {
 }
 
 #[tokio::test]
-async fn whoever_reaches_loopback_gets_nothing_from_panda_up_without_its_secrets() {
+async fn cli_up__loopback_services_need_secrets() {
     let up = Up::start().await;
     let server = up.word("Panda is at ").to_owned();
     let token_file = up.word("export PANDA_TOKEN_FILE=").to_owned();
     let port = up.word("postgres://postgres@127.0.0.1:").split('/').next().unwrap().to_owned();
     let sandbox = up.word("Sandbox (AWS)").to_owned();
     let token = std::fs::read_to_string(&token_file).unwrap();
-    assert!(!up.text.contains(token.trim()), "the token is in its file alone");
+    assert!(!up.text.contains(token.trim()), "the token is only in its file");
 
     // The API.
     let client = reqwest::Client::new();
@@ -88,7 +88,7 @@ async fn whoever_reaches_loopback_gets_nothing_from_panda_up_without_its_secrets
     let listed = run(panda(&["list", "--server", &server]).env("PANDA_TOKEN_FILE", &token_file)).await;
     assert_eq!(listed.code, 0, "{}", listed.stderr);
 
-    // The sandbox: neither its own calls, nor those of an account whose key id everybody knew once.
+    // The sandbox: neither its own calls, nor calls of an account under a formerly well-known key id.
     let faults = client.put(format!("{sandbox}_sandbox/faults")).body("{}").send().await.unwrap();
     assert_ne!(faults.status(), 200);
     let scope = "AKIAPANDAUSER0000001/20260101/ap-northeast-2/ecr/aws4_request";
@@ -114,7 +114,7 @@ async fn whoever_reaches_loopback_gets_nothing_from_panda_up_without_its_secrets
         }
     }
 
-    // A RUN line, which reaches this machine's loopback where the engine has no network of its own.
+    // A RUN line, which reaches this machine's loopback where the engine shares the host's network.
     let dockerfile = format!(
         "FROM busybox:1\nRUN echo \"postgres=$({postgres})\"; wget -q -O- {connections} && echo api=open || echo api=closed\n",
         postgres = ask_postgres(&port)

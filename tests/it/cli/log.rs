@@ -1,4 +1,4 @@
-//! `panda log`.
+//! `panda log` against a server.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::{Server, panda, run};
 use crate::support::db::TestDb;
 
 #[tokio::test]
-async fn an_admin_sees_sets_and_resets_what_is_logged() {
+async fn cli_log__shown_set_and_reset() {
     let db = TestDb::new().await;
     let server = Server::start(&db, &[]).await;
     let panda = async |args: &[&str]| run(panda(args).env("PANDA_SERVER", &server.url)).await;

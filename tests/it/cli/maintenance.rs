@@ -1,19 +1,19 @@
-//! `panda maintenance`.
+//! `panda maintenance` against a server.
 
 use serde_json::Value;
 
 use super::{Server, panda, run};
-use crate::http::Story;
+use crate::http::Fixture;
 use crate::maintenance::{age, codes};
 use crate::support::db::TestDb;
 
 #[tokio::test]
-async fn an_admin_counts_removes_and_sees_what_was_removed() {
+async fn cli_maintenance__counts_removes_and_lists() {
     let db = TestDb::new().await;
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 7).await;
-    story.fail().await;
-    age(&db, story.id(), 31).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 7).await;
+    fixture.fail().await;
+    age(&db, fixture.id(), 31).await;
     let server = Server::start(&db, &["--retention-deployments=never"]).await;
     let panda = async |args: &[&str]| run(panda(args).env("PANDA_SERVER", &server.url)).await;
 
@@ -27,12 +27,12 @@ async fn an_admin_counts_removes_and_sees_what_was_removed() {
     assert_eq!(dry.code, 0, "{dry:?}");
     let data: Value = serde_json::from_str(&dry.stdout).unwrap();
     assert_eq!((&data["runs"][0]["removed"], &data["runs"][0]["dryRun"]), (&Value::from(7), &Value::from(true)));
-    assert_eq!(codes(&db, story.id()).await.len(), 8);
+    assert_eq!(codes(&db, fixture.id()).await.len(), 8);
 
     let done = panda(&["maintenance", "run", "build_lines"]).await;
     assert_eq!(done.code, 0, "{done:?}");
     assert!(done.stdout.contains("done") && done.stdout.contains('7'), "{}", done.stdout);
-    assert_eq!(codes(&db, story.id()).await, ["build_failed"]);
+    assert_eq!(codes(&db, fixture.id()).await, ["build_failed"]);
 
     let runs = panda(&["maintenance", "runs", "--kind", "build_lines"]).await;
     assert_eq!(runs.stdout.lines().count(), 3, "a heading, the run, the dry run: {}", runs.stdout);

@@ -1,8 +1,8 @@
-//! `panda migrate`, when the database is not there yet.
+//! `panda migrate` while the database is not available yet.
 
 use std::process::Stdio;
 
-use panda::sandbox::parts::{Postgres, PostgresOptions, temporary_folder};
+use panda_dev_services::{Postgres, PostgresOptions, temporary_folder};
 use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -10,18 +10,18 @@ use url::Url;
 
 use super::{panda, run};
 use crate::support::db::TestDb;
-use crate::support::gate::Gate;
+use crate::support::postgres_proxy::PostgresProxy;
 
-/// What it says of a server behind which there is none.
+/// The message about a server that closes connections.
 const AWAY: &str = "the database closed the connection while it was being opened";
 
-const WAITS: &str = "the database is waited for";
+const WAITS: &str = "waiting for the database";
 
 #[tokio::test]
-async fn a_database_that_comes_up_late_is_waited_for_and_one_line_says_so() {
-    // Nobody is there: the door is shut, and the server behind it is started later.
-    let gate = Gate::to("127.0.0.1:9").await;
-    gate.set(false);
+async fn cli_migrate__waits_for_late_database() {
+    // The proxy is closed, and the server behind it is started later.
+    let proxy = PostgresProxy::to("127.0.0.1:9").await;
+    proxy.set(false);
     let url = |of: &Postgres| {
         let mut url: Url = of.url().expose_secret().parse().unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
@@ -29,10 +29,10 @@ async fn a_database_that_comes_up_late_is_waited_for_and_one_line_says_so() {
     };
     let folder = temporary_folder().unwrap();
     let options = || PostgresOptions { data_dir: folder.path().join("postgres"), durable: false };
-    // Its name and password are made at its first start.
+    // The first start creates the password, so that the URL is known.
     let first = Postgres::start(options()).await.unwrap();
     let mut through = url(&first);
-    through.set_port(Some(gate.address().port())).unwrap();
+    through.set_port(Some(proxy.address().port())).unwrap();
     first.stop().await.unwrap();
 
     let args = ["migrate", "--database-url", through.as_str(), "--wait-ms=60000", "--database-acquire-timeout-ms=300"];
@@ -42,8 +42,8 @@ async fn a_database_that_comes_up_late_is_waited_for_and_one_line_says_so() {
     assert!(line.contains(WAITS) && line.contains(AWAY), "{line}");
 
     let server = Postgres::start(options()).await.unwrap();
-    gate.lead_to(format!("127.0.0.1:{}", server.port()));
-    gate.set(true);
+    proxy.lead_to(format!("127.0.0.1:{}", server.port()));
+    proxy.set(true);
     let ended = migrating.wait_with_output().await.unwrap();
     let said = String::from_utf8(ended.stdout).unwrap();
     assert!(ended.status.success() && said.contains("The schema is up to date."), "{said}");
@@ -60,10 +60,10 @@ async fn a_database_that_comes_up_late_is_waited_for_and_one_line_says_so() {
 }
 
 #[tokio::test]
-async fn when_the_time_is_up_it_says_what_is_wrong_and_what_waiting_does_not_mend_ends_it_at_once() {
+async fn cli_migrate__timeout_names_cause_and_permanent_errors_end_immediately() {
     let db = TestDb::new().await;
-    let gate = Gate::before(&db, false).await;
-    let away = gate.url(&db);
+    let proxy = PostgresProxy::before(&db, false).await;
+    let away = proxy.url(&db);
     let migrate = async |url: &Url, wait: &str| {
         let args = ["migrate", "--database-url", url.as_str(), "--database-acquire-timeout-ms=200", "--wait-ms", wait];
         run(&mut panda(&args)).await
@@ -79,6 +79,8 @@ async fn when_the_time_is_up_it_says_what_is_wrong_and_what_waiting_does_not_men
     none.set_path("/no_such_database");
     let ended = migrate(&none, "86400000").await;
     assert!(ended.code != 0 && ended.stderr.contains("the database does not exist on its server"), "{ended:?}");
+    assert!(ended.stderr.contains("(database \"no_such_database\" as role "), "{ended:?}");
+    assert!(none.password().is_none_or(|password| !ended.stderr.contains(password)), "{ended:?}");
     let wrong = migrate(&away, "a while").await;
     assert!(wrong.code == 2 && wrong.stderr.contains("--wait-ms"), "{wrong:?}");
 }

@@ -1,4 +1,4 @@
-//! The program itself, as a user or a script runs it.
+//! The program as a user or a script runs it.
 
 mod client;
 mod connect;
@@ -21,7 +21,7 @@ use tokio::process::{Child, Command};
 use crate::support::db::{KEY_FILE, TestDb};
 use crate::support::wait_for;
 
-/// What a command printed and how it ended.
+/// Output and exit status of a command.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -29,7 +29,7 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// The program, without the variables of whoever runs the tests.
+/// The program without the environment of the test run.
 pub(crate) fn panda(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_panda"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PANDA_") || name.starts_with("AWS_")) {
@@ -39,7 +39,6 @@ pub(crate) fn panda(args: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
 pub(crate) async fn run(command: &mut Command) -> Ended {
     let output = command.output().await.unwrap();
     Ended {
@@ -49,7 +48,7 @@ pub(crate) async fn run(command: &mut Command) -> Ended {
     }
 }
 
-/// `panda serve` as a process of its own, on a database of its own.
+/// `panda serve` as a separate process on a separate database.
 struct Server {
     child: Child,
     url: String,
@@ -57,7 +56,7 @@ struct Server {
 }
 
 impl Server {
-    /// Starts it on a free port; another is tried should somebody take it in between.
+    /// Starts it on a free port, and tries another when the port is taken meanwhile.
     async fn start(db: &TestDb, args: &[&str]) -> Self {
         loop {
             let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -88,7 +87,7 @@ impl Server {
         ready.await.then_some(Self { child, url: format!("http://{listen}"), listen: listen.to_owned() })
     }
 
-    /// `kill -9`.
+    /// Kills it with SIGKILL and returns its address.
     async fn kill(mut self) -> String {
         self.child.kill().await.unwrap();
         self.listen

@@ -1,4 +1,4 @@
-//! A program on a schema that is newer than its own: during an upgrade, and after one that was taken back.
+//! A program on a schema newer than its own: during an upgrade, and after a rollback.
 
 use panda::db::schema::known;
 use pretty_assertions::assert_eq;
@@ -9,7 +9,7 @@ use crate::support::db::{KEY_FILE, TestDb};
 use crate::support::process::{Serve, free_address};
 use crate::support::wait_for;
 
-/// A database with a migration of the next version, which works with programs that know `works_with`; none says nothing.
+/// A database with a migration of the next version that works with programs that know `works_with`; `None` declares nothing.
 async fn newer(works_with: Option<i64>) -> TestDb {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
@@ -30,12 +30,15 @@ async fn migrate(test: &TestDb) -> Ended {
 }
 
 #[tokio::test]
-async fn a_newer_schema_that_works_with_this_version_is_served_and_left_as_it_is() {
+async fn newer_schema__compatible_served_unchanged() {
     let test = newer(Some(known())).await;
     for flags in [&["--migrate=true"][..], &[]] {
         let server = Serve::on(&test, flags, &[]);
         server.ready().await;
-        wait_for("it says so", async || server.log().contains("newer version's, and works with this one")).await;
+        wait_for("the server logs the newer schema", async || {
+            server.log().contains("newer than this version and compatible with it")
+        })
+        .await;
     }
     let migrated = migrate(&test).await;
     assert_eq!(migrated.code, 0, "{migrated:?}");
@@ -46,7 +49,7 @@ async fn a_newer_schema_that_works_with_this_version_is_served_and_left_as_it_is
 }
 
 #[tokio::test]
-async fn a_newer_schema_that_does_not_is_refused_with_what_to_do() {
+async fn newer_schema__incompatible_refused_with_remedy() {
     for (works_with, needed) in [(None, None), (Some(known() + 1), Some(format!("knows {}", known() + 1)))] {
         let test = newer(works_with).await;
         let mut ends = vec![migrate(&test).await];
@@ -58,7 +61,7 @@ async fn a_newer_schema_that_does_not_is_refused_with_what_to_do() {
         for end in ends {
             assert_eq!(end.code, 5, "{end:?}");
             let last = end.stderr.lines().last().unwrap();
-            assert!(last.starts_with("panda: the database's schema is that of a newer Panda"), "{end:?}");
+            assert!(last.starts_with("panda: the database has the schema of a newer Panda"), "{end:?}");
             assert!(
                 last.contains("migration 9999") && last.contains("newer version again") && last.contains("backup"),
                 "{last}"
@@ -74,11 +77,11 @@ async fn a_newer_schema_that_does_not_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_replica_that_meets_such_a_schema_while_it_runs_is_not_ready_and_says_so() {
+async fn newer_schema__incompatible_at_runtime_not_ready() {
     let test = TestDb::new().await;
     let server = Serve::on(&test, &[], &[]);
     server.ready().await;
-    // What a migration refuses while this one runs, somebody may have forced by hand.
+    // A migration refuses this while a replica runs; an operator may have forced it.
     let forced = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'forced', true, '\\x00', 1)";
     test.psql().await.execute(forced).await.unwrap();
     let answer = reqwest::get(format!("{}/readyz", server.url)).await.unwrap();

@@ -3,13 +3,13 @@
 use pretty_assertions::assert_eq;
 
 use super::{Server, panda, run};
-use crate::http::Story;
+use crate::http::Fixture;
 use crate::support::db::TestDb;
 
 #[tokio::test]
-async fn questions_are_listed_and_answered_as_tables_csv_and_json() {
+async fn cli_report__table_csv_and_json() {
     let db = TestDb::new().await;
-    Story::begin_of(&db.db, "acme", "shop").await.fail().await;
+    Fixture::begin_of(&db.db, "acme", "shop").await.fail().await;
     let server = Server::start(&db, &[]).await;
     let report = async |args: &[&str]| run(panda(&["report"]).args(args).args(["--server", &server.url])).await;
 
@@ -19,10 +19,10 @@ async fn questions_are_listed_and_answered_as_tables_csv_and_json() {
 
     let table = report(&["failures", "--since", "1d"]).await;
     let lines: Vec<&str> = table.stdout.lines().collect();
-    assert!(lines[0].starts_with("What deployments fail of, 20"), "{table:?}");
+    assert!(lines[0].starts_with("Failures by cause, 20"), "{table:?}");
     assert_eq!(lines[3], "error_code    stage   failed_attempts  retried  last_failed_at");
     assert!(lines[4].starts_with("BUILD_FAILED  Step 1                1        0  20"), "{table:?}");
-    assert_eq!(lines.len(), 5, "no bars where nobody looks: {table:?}");
+    assert_eq!(lines.len(), 5, "no bars without a terminal: {table:?}");
 
     let csv = report(&["repositories", "--repo", "acme/shop", "--format", "csv"]).await;
     assert_eq!(
@@ -39,7 +39,7 @@ async fn questions_are_listed_and_answered_as_tables_csv_and_json() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_refused_before_or_by_the_server() {
+async fn cli_report__invalid_query_refused() {
     let db = TestDb::new().await;
     let server = Server::start(&db, &[]).await;
     for (args, code, said) in [
@@ -59,7 +59,7 @@ async fn what_cannot_be_asked_is_refused_before_or_by_the_server() {
 }
 
 #[tokio::test]
-async fn the_script_for_the_role_is_printed() {
+async fn cli_report__role_script_printed() {
     let db = TestDb::new().await;
     let printed = run(&mut panda(&["migrate", "--print-report-role", "--database-url", db.url()])).await;
     assert_eq!(

@@ -4,12 +4,12 @@ use pretty_assertions::assert_eq;
 use serde_json::Value;
 
 use super::{Server, panda, run};
-use crate::http::story;
+use crate::http::fixture;
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
 #[tokio::test]
-async fn a_schedule_is_made_shown_paused_run_and_deleted() {
+async fn cli_schedule__life_cycle() {
     let db = TestDb::new().await;
     let server = Server::start(&db, &[]).await;
     let command = async |args: &[&str]| run(panda(args).args(["--server", &server.url])).await;
@@ -20,8 +20,8 @@ async fn a_schedule_is_made_shown_paused_run_and_deleted() {
     assert_eq!(unconnected.code, 2);
     assert!(unconnected.stderr.contains("panda connect github"), "{unconnected:?}");
 
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    story::aws_connection(&db.db).await;
+    let github = fixture::github_connection(&db.db, "acme", "shop").await;
+    fixture::aws_connection(&db.db).await;
     let made = command(&[&create[..], &["--json"]].concat()).await;
     assert_eq!(made.code, 0, "{made:?}");
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
@@ -68,12 +68,12 @@ async fn a_schedule_is_made_shown_paused_run_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_to_deploy_and_build_secrets_come_from_the_command_line() {
+async fn cli_schedule__source_and_build_secrets_from_arguments() {
     let db = TestDb::new().await;
     let server = Server::start(&db, &["--max-deployments=1"]).await;
     let command = async |args: &[&str]| run(panda(args).args(["--server", &server.url])).await;
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    story::aws_connection(&db.db).await;
+    let github = fixture::github_connection(&db.db, "acme", "shop").await;
+    fixture::aws_connection(&db.db).await;
 
     let secrets = async |args: &[&str]| command(&[&["connections", "secrets"], args].concat()).await;
     let none = secrets(&["list", &github]).await;
@@ -133,7 +133,7 @@ async fn what_to_deploy_and_build_secrets_come_from_the_command_line() {
 }
 
 #[tokio::test]
-async fn a_schedule_of_an_admin_token_stops_when_the_token_is_replaced_and_is_adopted() {
+async fn cli_schedule__stopped_by_token_replacement_and_adopted() {
     let db = TestDb::new().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("admin-token");
@@ -145,8 +145,8 @@ async fn a_schedule_of_an_admin_token_stops_when_the_token_is_replaced_and_is_ad
     let command = async |server: &Server, args: &[&str]| {
         run(panda(args).args(["--server", &server.url, "--panda-token-file"]).arg(&file)).await
     };
-    story::github_connection(&db.db, "acme", "shop").await;
-    story::aws_connection(&db.db).await;
+    fixture::github_connection(&db.db, "acme", "shop").await;
+    fixture::aws_connection(&db.db).await;
     let server = serve(&"1".repeat(40)).await;
     let made = command(&server, &["schedule", "create", "--cron", "@yearly", "--json"]).await;
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
@@ -154,7 +154,7 @@ async fn a_schedule_of_an_admin_token_stops_when_the_token_is_replaced_and_is_ad
     server.kill().await;
 
     let server = serve(&"2".repeat(40)).await;
-    let list = wait_for("it stops, though it is not due", async || {
+    let list = wait_for("the schedule stops before it is due", async || {
         let list = command(&server, &["schedule", "list"]).await;
         list.stdout.contains("ADMIN_TOKEN_REPLACED").then_some(list)
     })

@@ -1,4 +1,4 @@
-//! A server, or what it passes on, that writes what a terminal would obey or a reader misread: the command line shows it, and does not pass it on.
+//! A server, or text that it relays, contains terminal escapes or misleading characters: the command line shows them escaped.
 
 use axum::Router;
 use axum::http::{StatusCode, Uri, header};
@@ -11,7 +11,7 @@ use super::{Ended, panda, run};
 /// A title, a cleared screen, a hidden and a reversed text, a forged line by carriage return, tags, and what most programs take for line ends.
 const HOSTILE: &str = "a\u{1b}]0;owned\u{7}\u{1b}[2J\u{1b}[8mb\u{9b}1mc\u{202e}d\u{2066}e\u{200b}f\u{200f}g\u{61c}h\u{feff}i\u{e0041}j\rk\u{2028}l\u{8}m\u{85}n";
 
-/// Members of every list and object that a command shows, all of them hostile.
+/// Fields of every list and object that a command shows, all of them hostile.
 fn data() -> Value {
     let names = [
         "deploymentId",
@@ -102,7 +102,7 @@ fn is_harmless(args: &[&str], ended: &Ended) {
 }
 
 #[tokio::test]
-async fn nothing_that_a_server_says_steers_the_terminal() {
+async fn terminal__server_text_cannot_send_escapes() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
@@ -130,7 +130,7 @@ async fn nothing_that_a_server_says_steers_the_terminal() {
         let shown = run(panda(args).args(["--server", &url])).await;
         is_harmless(args, &shown);
         let all = format!("{}{}", shown.stdout, shown.stderr);
-        assert!(all.contains("<U+202E>") && all.contains("<U+E0041>"), "{args:?} shows that it is there: {shown:?}");
+        assert!(all.contains("<U+202E>") && all.contains("<U+E0041>"), "{args:?} shows it escaped: {shown:?}");
         if !args.contains(&"csv") {
             let json = run(panda(args).args(["--json", "--server", &url])).await;
             is_harmless(args, &json);
@@ -150,7 +150,7 @@ async fn nothing_that_a_server_says_steers_the_terminal() {
 }
 
 #[tokio::test]
-async fn a_report_as_csv_is_no_formula_and_hides_nothing() {
+async fn terminal__csv_cells_are_no_formulas() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });

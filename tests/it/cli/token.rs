@@ -1,4 +1,4 @@
-//! Tokens from the command line, and a server that asks for them.
+//! Tokens from the command line, and a server that requires them.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::process::free_address;
 use crate::support::wait_for;
 
 #[tokio::test]
-async fn a_token_is_made_used_listed_and_taken_back() {
+async fn cli_token__created_used_listed_and_revoked() {
     let db = TestDb::new().await;
     let server = Server::start(&db, &["--auth=required"]).await;
     let database = ["--database-url", db.url()];
@@ -25,7 +25,7 @@ async fn a_token_is_made_used_listed_and_taken_back() {
     let made = run(panda(&create).args(database)).await;
     assert_eq!(made.code, 0, "{made:?}");
     let token = made.stdout.trim();
-    assert!(token.starts_with("panda_") && made.stdout.lines().count() == 1, "the token alone: {made:?}");
+    assert!(token.starts_with("panda_") && made.stdout.lines().count() == 1, "only the token is printed: {made:?}");
     assert!(made.stderr.contains("acme/*") && made.stderr.contains("viewer") && !made.stderr.contains(token));
 
     let list = run(panda(&["list"]).args(url).env("PANDA_TOKEN", token)).await;
@@ -54,11 +54,11 @@ async fn a_token_is_made_used_listed_and_taken_back() {
     })
     .await;
     assert_eq!(run(panda(&["token", "revoke", "tok_none"]).args(database)).await.code, 2);
-    assert_eq!(run(panda(&["list", "--token", "x"]).args(url)).await.code, 2, "never from the command line");
+    assert_eq!(run(panda(&["list", "--token", "x"]).args(url)).await.code, 2, "refused on the command line");
 }
 
 #[tokio::test]
-async fn the_token_of_the_admin_file_may_everything_and_is_asked_for_on_loopback_too() {
+async fn cli_token__admin_file_token_required_on_loopback() {
     let db = TestDb::new().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let token = "0123456789abcdef0123456789abcdef";
@@ -76,7 +76,7 @@ async fn the_token_of_the_admin_file_may_everything_and_is_asked_for_on_loopback
 }
 
 #[tokio::test]
-async fn a_server_that_others_can_reach_does_not_start_while_nobody_can_sign_in() {
+async fn no_auth__reachable_server_without_tokens_refused() {
     let db = TestDb::new().await;
     let refused = run(&mut serve(&db, "0.0.0.0:0", &[])).await;
     assert_eq!(refused.code, 5, "{refused:?}");
@@ -93,41 +93,44 @@ async fn a_server_that_others_can_reach_does_not_start_while_nobody_can_sign_in(
         let answer = reqwest::Client::new().get(format!("{url}/api/v1/deploy")).bearer_auth(token).send().await;
         answer.ok().map(|answer| answer.status().as_u16())
     };
-    wait_for("it serves who has a token", async || status(made["token"].as_str().unwrap()).await == Some(200)).await;
+    wait_for("the server accepts the token", async || status(made["token"].as_str().unwrap()).await == Some(200)).await;
     assert_eq!(status("panda_other").await, Some(401));
     started.kill().await.unwrap();
-    // One that was revoked is none.
+    // A revoked token does not count.
     run(panda(&["token", "revoke", made["id"].as_str().unwrap()]).args(database)).await;
     assert_eq!(run(&mut serve(&db, "0.0.0.0:0", &[])).await.code, 5);
 }
 
 #[tokio::test]
-async fn told_so_in_so_many_words_it_lets_everybody_in() {
+async fn no_auth__explicit_option_admits_everyone() {
     let db = TestDb::new().await;
     let address = format!("0.0.0.0:{}", free_address().port());
     let mut started = serve(&db, &address, &["--no-auth"]).stderr(Stdio::piped()).spawn().unwrap();
     let url = format!("http://127.0.0.1:{}/api/v1/deploy", address.rsplit(':').next().unwrap());
-    wait_for("it serves everybody", async || reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)).await;
+    wait_for("the server accepts every caller", async || {
+        reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
     started.start_kill().unwrap();
     let ended = started.wait_with_output().await.unwrap();
     assert!(String::from_utf8_lossy(&ended.stderr).contains("authentication is off"));
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_waited_for_before_it_is_said_that_nobody_can_sign_in() {
+async fn no_auth__database_awaited_before_refusing() {
     let db = TestDb::new().await;
-    let gate = crate::support::gate::Gate::before(&db, false).await;
-    let url = gate.url(&db).to_string();
+    let proxy = crate::support::postgres_proxy::PostgresProxy::before(&db, false).await;
+    let url = proxy.url(&db).to_string();
     let mut command = serve(&db, "0.0.0.0:0", &["--database-url", &url]);
     let mut waiting = command.stderr(Stdio::null()).spawn().unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(3), waiting.wait()).await;
     assert!(ended.is_err(), "it waits: {ended:?}");
-    gate.set(true);
-    let ended = tokio::time::timeout(crate::support::SOON, waiting.wait()).await.unwrap().unwrap();
+    proxy.set(true);
+    let ended = tokio::time::timeout(crate::support::WAIT_LIMIT, waiting.wait()).await.unwrap().unwrap();
     assert_eq!(ended.code(), Some(5));
 }
 
-/// `panda serve` at an address, as others start it.
+/// `panda serve` at an address.
 fn serve(db: &TestDb, listen: &str, args: &[&str]) -> tokio::process::Command {
     let mut command = panda(&["serve", "--listen", listen]);
     command.args(args).env("PANDA_KEY_FILE", KEY_FILE);
@@ -139,7 +142,7 @@ fn serve(db: &TestDb, listen: &str, args: &[&str]) -> tokio::process::Command {
 }
 
 #[tokio::test]
-async fn a_subject_of_an_issuer_is_revoked_listed_and_restored() {
+async fn cli_token__subject_revoked_listed_and_restored() {
     let db = TestDb::new().await;
     let token = async |args: &[&str]| run(panda(&["token"]).args(args).args(["--database-url", db.url()])).await;
     let who = ["--issuer", "https://issuer.example", "--subject", "repo:acme/shop"];

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use panda::app;
-use panda::sandbox::{ExecutionFault, Faults, Outcome};
+use panda_sandbox::{ExecutionFault, Faults, Outcome};
 use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -13,23 +13,23 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;
 
 use super::{panda, run};
-use crate::support::world::{OWNER, TOKEN, World};
+use crate::support::environment::{Environment, OWNER, TOKEN};
 
 #[tokio::test]
-async fn watching_goes_on_after_a_restart_with_every_event_once() {
-    let world = World::start().await;
-    let first = app::start(world.config(&["--migrate=true"]), Some(world.controller())).await.unwrap();
+async fn cli_watch__resumes_after_restart_without_repeats() {
+    let env = Environment::start().await;
+    let first = app::start(env.config(&["--migrate=true"]), Some(env.controller())).await.unwrap();
     let listen = first.address().to_string();
     let url = format!("http://{listen}");
-    let id = deploy(&world, &url).await;
+    let id = deploy(&env, &url).await;
 
     let mut watching = panda(&["watch", &id, "--json", "--lang", "ko", "--server", &url]);
     let mut watching = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     let mut seen = vec![next(&mut lines).await.unwrap()];
     first.stop().await;
-    let config = world.config(&[&format!("--listen={listen}")]);
-    let second = app::start(config, Some(world.controller())).await.unwrap();
+    let config = env.config(&[&format!("--listen={listen}")]);
+    let second = app::start(config, Some(env.controller())).await.unwrap();
     while let Some(line) = next(&mut lines).await {
         seen.push(line);
     }
@@ -50,25 +50,25 @@ async fn watching_goes_on_after_a_restart_with_every_event_once() {
 }
 
 #[tokio::test]
-async fn a_retry_shows_the_new_attempt_alone_and_the_result_names_those_before() {
-    let world = World::start().await;
+async fn cli_watch__retry_shows_only_new_attempt() {
+    let env = Environment::start().await;
     let outcome = Outcome::Fail { error: "Lambda.Unknown".into(), cause: "the task broke".into() };
     let fails = ExecutionFault { state: "EnsureInfra".into(), outcome };
-    world.sandbox.faults().set(Faults { executions: [("*".to_owned(), fails)].into(), ..Faults::default() });
-    let server = app::start(world.config(&["--migrate=true"]), Some(world.controller())).await.unwrap();
+    env.sandbox.faults().set(Faults { executions: [("*".to_owned(), fails)].into(), ..Faults::default() });
+    let server = app::start(env.config(&["--migrate=true"]), Some(env.controller())).await.unwrap();
     let url = format!("http://{}", server.address());
-    let id = deploy(&world, &url).await;
+    let id = deploy(&env, &url).await;
     let failed = run(&mut panda(&["watch", &id, "--lang", "en", "--server", &url])).await;
     assert_eq!(failed.code, 1, "{failed:?}");
     let second = run(&mut panda(&["deploy", "--concurrency", "maybe", "--server", &url])).await;
     assert!(second.code == 2 && second.stderr.contains("reject, queue or supersede"), "{second:?}");
 
-    world.sandbox.faults().clear();
+    env.sandbox.faults().clear();
     let retried = run(&mut panda(&["retry", &id, "--wait", "--lang", "en", "--server", &url])).await;
     assert_eq!(retried.code, 0, "{retried:?}");
-    assert!(retried.stdout.contains("Trying again (attempt 2)") && retried.stdout.contains("DEPLOYMENT_READY"));
+    assert!(retried.stdout.contains("Retry started (attempt 2)") && retried.stdout.contains("DEPLOYMENT_READY"));
     assert!(!retried.stdout.contains("[Step 1]"), "what was seen before is not shown again: {}", retried.stdout);
-    assert!(retried.stdout.contains("Attempts before") && retried.stdout.contains("EXECUTION_FAILED"), "{retried:?}");
+    assert!(retried.stdout.contains("Earlier attempts") && retried.stdout.contains("EXECUTION_FAILED"), "{retried:?}");
     let again = run(&mut panda(&["retry", &id, "--server", &url])).await;
     assert_eq!(again.code, 4);
     assert!(again.stderr.contains("RETRY_NOT_FAILED"), "{again:?}");
@@ -77,18 +77,18 @@ async fn a_retry_shows_the_new_attempt_alone_and_the_result_names_those_before()
     server.stop().await;
 }
 
-/// Connects and deploys with nothing but commands; the deployment's id.
-async fn deploy(world: &World, url: &str) -> String {
-    // Panda listens before its schema is there; readiness says when it can be used.
+/// Connects and deploys using commands only; returns the deployment's id.
+async fn deploy(env: &Environment, url: &str) -> String {
+    // Panda listens before its schema exists; readiness reports when it can be used.
     crate::support::wait_for("the server is ready", async || {
         reqwest::get(format!("{url}/readyz")).await.ok()?.status().is_success().then_some(())
     })
     .await;
-    let mut github = panda(&["connect", "github", "--owner", OWNER, "--repo", &world.repo, "--server", url]);
+    let mut github = panda(&["connect", "github", "--owner", OWNER, "--repo", &env.repo, "--server", url]);
     let github = run(github.env("PANDA_GITHUB_TOKEN", TOKEN)).await;
     assert_eq!(github.code, 0, "{github:?}");
-    let keys = world.sandbox.user_credentials();
-    let mut aws = panda(&["connect", "aws", "--region", world.sandbox.region(), "--server", url]);
+    let keys = env.sandbox.user_credentials();
+    let mut aws = panda(&["connect", "aws", "--region", env.sandbox.region(), "--server", url]);
     aws.env("AWS_ACCESS_KEY_ID", &keys.access_key_id)
         .env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret());
     let aws = run(&mut aws).await;

@@ -1,5 +1,5 @@
-//! `clients/js` by Node's own test runner: a server that misbehaves to order, and npm's EventSource. How it follows a real Panda is in
-//! `streams_clients`.
+//! Runs the tests of `clients/js` with Node's test runner: a server with scripted misbehaviour, and npm's EventSource. `streams_clients` tests it
+//! against a real Panda.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,15 +8,15 @@ use tokio::process::Command;
 
 const REMEDY: &str = "Install it with `scripts/install.sh test` (which `make test` does).";
 
-/// `clients/js`, with what it is tested with.
+/// A copy of `clients/js` with its test dependencies.
 fn package() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js");
     let installed = package.join("node_modules/eventsource/package.json");
-    assert!(installed.is_file(), "there is no {}. {REMEDY}", installed.display());
+    assert!(installed.is_file(), "{} is missing. {REMEDY}", installed.display());
     package
 }
 
-/// Runs a script of the package; fails with all that it said unless it succeeds.
+/// Runs a script of the package; fails with its whole output unless it succeeds.
 async fn npm(script: &str) -> String {
     let mut command = Command::new("npm");
     command.args(["run", "--silent", script]).current_dir(package()).stdin(Stdio::null()).kill_on_drop(true);
@@ -27,19 +27,19 @@ async fn npm(script: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_javascript_client_passes_its_own_tests() {
+async fn client_js__passes_its_own_tests() {
     let said = npm("test").await;
     let passed = said.lines().find_map(|line| line.strip_prefix("ℹ pass ")).unwrap_or_else(|| panic!("{said}"));
-    assert!(passed.parse::<u32>().unwrap() > 0, "none were run: {said}");
+    assert!(passed.parse::<u32>().unwrap() > 0, "no test was run: {said}");
 }
 
 #[tokio::test]
-async fn the_javascript_clients_types_are_those_of_the_code_that_uses_it() {
+async fn client_js__types_check_against_usage() {
     npm("types").await;
 }
 
 #[test]
-fn what_is_published_of_the_javascript_client_needs_nothing_else() {
+fn client_js__package_is_self_contained() {
     let package = std::fs::read_to_string(package().join("package.json")).unwrap();
     let package: serde_json::Value = serde_json::from_str(&package).unwrap();
     assert!(package["dependencies"].is_null() && package["peerDependencies"].is_null());

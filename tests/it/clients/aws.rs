@@ -1,4 +1,4 @@
-//! How failing AWS calls come out of the real SDK: the wire is HTTP, the answers are those of AWS's documentation.
+//! Errors of AWS calls through the real SDK: the transport is HTTP, the answers follow AWS's documentation.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ fn keys() -> AwsKeys {
     AwsKeys { access_key_id: "AKID".into(), secret_access_key: SecretString::from("hu5h"), session_token: None }
 }
 
-/// All of AWS at one address.
+/// AWS clients with one endpoint for every service.
 pub async fn at(endpoint: &Url) -> Aws {
     within(endpoint.clone(), Duration::from_secs(15)).await
 }
@@ -50,7 +50,7 @@ async fn identity(endpoint: Url, credentials: AwsCredentials) -> ClientError {
     aws(endpoint).await.user("aws_1", "us-east-1", &credentials).sts.caller_identity().await.unwrap_err()
 }
 
-/// STS knows the controller and refuses every other call.
+/// An STS that knows the controller and refuses every other call.
 async fn refusing_roles(code: &'static str) -> Url {
     let answer = move |body: String| async move {
         if body.contains("GetCallerIdentity") {
@@ -65,7 +65,7 @@ async fn refusing_roles(code: &'static str) -> Url {
     serve(Router::new().fallback(answer)).await
 }
 
-/// STS refuses every call.
+/// An STS that refuses every call.
 async fn refusing(status: StatusCode, code: &'static str) -> (Url, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
@@ -78,16 +78,16 @@ async fn refusing(status: StatusCode, code: &'static str) -> (Url, Arc<AtomicUsi
 }
 
 #[tokio::test]
-async fn keys_that_aws_does_not_know_are_denied_in_aws_own_words() {
+async fn aws_client__unknown_keys_denied_with_aws_message() {
     let (url, calls) = refusing(StatusCode::FORBIDDEN, "InvalidClientTokenId").await;
     let error = identity(url, AwsCredentials::Keys(keys())).await;
     assert_eq!(error.kind, ErrorKind::Denied);
     assert_eq!(error.to_string(), "sts:GetCallerIdentity: No way (InvalidClientTokenId)");
-    assert_eq!(calls.load(Ordering::Relaxed), 1, "asking again would not help");
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "a retry would not help");
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_be_assumed_is_denied_and_named_as_such() {
+async fn aws_client__unassumable_role_named() {
     let external_id = Some(SecretString::from("ext-hu5h"));
     let role_arn = "arn:aws:iam::111122223333:role/x".to_owned();
     let error = identity(refusing_roles("AccessDenied").await, AwsCredentials::Role { role_arn, external_id }).await;
@@ -96,7 +96,7 @@ async fn a_role_that_may_not_be_assumed_is_denied_and_named_as_such() {
 }
 
 #[tokio::test]
-async fn a_role_of_the_controllers_account_is_not_assumed() {
+async fn aws_client__controller_account_role_refused() {
     let url = refusing_roles("AccessDenied").await;
     let role_arn = "arn:aws:iam::123456789012:role/admin".to_owned();
     let external_id = Some(SecretString::from("ext-hu5h"));
@@ -106,23 +106,23 @@ async fn a_role_of_the_controllers_account_is_not_assumed() {
 }
 
 #[tokio::test]
-async fn no_role_is_assumed_while_the_controllers_account_is_not_known() {
+async fn aws_client__no_role_assumed_while_controller_unknown() {
     let (url, _) = refusing(StatusCode::FORBIDDEN, "InvalidClientTokenId").await;
     let role_arn = "arn:aws:iam::111122223333:role/x".to_owned();
     let error = identity(url, AwsCredentials::Role { role_arn, external_id: None }).await;
-    assert_eq!(error.kind, ErrorKind::Unavailable, "worth trying again: {error}");
+    assert_eq!(error.kind, ErrorKind::Unavailable, "retryable: {error}");
     assert!(error.message.contains("is not known"), "{error}");
 }
 
 #[tokio::test]
-async fn throttling_is_tried_again_a_few_times_and_then_told() {
+async fn aws_client__throttling_retried_then_reported() {
     let (url, calls) = refusing(StatusCode::BAD_REQUEST, "Throttling").await;
     assert_eq!(identity(url, AwsCredentials::Keys(keys())).await.kind, ErrorKind::Throttled);
     assert_eq!(calls.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
-async fn an_endpoint_that_hangs_or_is_no_aws_does_not_hold_us() {
+async fn aws_client__hanging_or_foreign_endpoint_times_out() {
     let hanging = serve(Router::new().fallback(std::future::pending::<()>)).await;
     let error = tokio::time::timeout(Duration::from_secs(30), identity(hanging, AwsCredentials::Keys(keys()))).await;
     assert_eq!(error.unwrap().kind, ErrorKind::Unavailable);

@@ -11,8 +11,8 @@ use std::{
 use panda::clients::{
     ErrorKind,
     build::{BuildError, LINE_COST, Progress},
-    buildkit::Credentials,
     docker::{BuildLimits, BuildRequest, BuiltImage, Docker},
+    registry_credentials::Credentials,
 };
 use panda::domain::build_spec::BuildOptions;
 use tempfile::TempDir;
@@ -23,10 +23,10 @@ pub(crate) fn engine() -> Docker {
     Docker::connect(None).unwrap()
 }
 
-/// Makes sure that the engine has `busybox:1`.
+/// Ensures that the engine has `busybox:1`.
 pub(crate) async fn base_image() {
     static MADE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    MADE.get_or_init(|| async { drop(crate::parts::engine().await) }).await;
+    MADE.get_or_init(|| async { drop(crate::dev_services::engine().await) }).await;
 }
 
 pub(crate) fn context(files: &[(&str, &str)]) -> TempDir {
@@ -44,7 +44,7 @@ pub(crate) fn name() -> String {
     format!("panda-test-{}:v1", Uuid::new_v4().simple())
 }
 
-/// Builds the folder's Dockerfile, with the lines that came.
+/// Builds the folder's Dockerfile and returns the output lines.
 pub(crate) async fn build(
     folder: &Path,
     tag: &str,
@@ -62,7 +62,7 @@ async fn build_within(
     build_with(&engine(), folder, tag, labels, limits).await
 }
 
-/// Builds on another engine than the usual one.
+/// Builds on another engine than the shared one.
 pub(crate) async fn build_on(
     docker: &Docker,
     folder: &Path,
@@ -107,7 +107,7 @@ async fn build_with(
 }
 
 #[tokio::test]
-async fn a_build_gives_clean_lines_and_a_labelled_image_of_the_allowed_files() {
+async fn docker_build__clean_lines_and_labelled_image() {
     let folder = context(&[
         (
             "Dockerfile",
@@ -115,7 +115,7 @@ async fn a_build_gives_clean_lines_and_a_labelled_image_of_the_allowed_files() {
         ),
         (".dockerignore", "# not for the image\nsecret*\n"),
         ("secret.txt", "hush"),
-        // Its own each time: the lines of a step that comes from the engine's cache are not told again.
+        // Unique content: a step from the engine's cache repeats no output.
         ("kept.txt", &name()),
         (".git/config", "[core]"),
     ]);
@@ -136,7 +136,7 @@ async fn a_build_gives_clean_lines_and_a_labelled_image_of_the_allowed_files() {
 }
 
 #[tokio::test]
-async fn a_failed_step_fails_the_build_with_the_engines_reason_and_the_last_lines() {
+async fn docker_build__failed_step_has_reason_and_last_lines() {
     let folder = context(&[("Dockerfile", "FROM busybox:1\nRUN echo the disk is on fire && exit 3\n")]);
     let (built, _) = build(folder.path(), &name(), &[]).await;
     let Err(BuildError::Failed { message, last_lines, .. }) = built else { panic!("{built:?}") };
@@ -145,7 +145,7 @@ async fn a_failed_step_fails_the_build_with_the_engines_reason_and_the_last_line
 }
 
 #[tokio::test]
-async fn a_dockerfile_that_cannot_be_read_or_names_a_missing_file_fails_the_build() {
+async fn docker_build__unreadable_dockerfile_or_missing_file_fails() {
     for (text, reason) in [("FROMM busybox:1\n", "unknown instruction"), ("FROM busybox:1\nCOPY nope /\n", "nope")] {
         let folder = context(&[("Dockerfile", text)]);
         let (built, _) = build(folder.path(), &name(), &[]).await;
@@ -155,7 +155,7 @@ async fn a_dockerfile_that_cannot_be_read_or_names_a_missing_file_fails_the_buil
 }
 
 #[tokio::test]
-async fn nobody_taking_the_lines_does_not_stop_the_build() {
+async fn docker_build__continues_without_line_receiver() {
     let folder = context(&[("Dockerfile", "FROM busybox:1\nRUN seq 1 200\n")]);
     base_image().await;
     let (sender, receiver) = mpsc::channel(1);
@@ -180,14 +180,14 @@ async fn nobody_taking_the_lines_does_not_stop_the_build() {
 }
 
 #[tokio::test]
-async fn a_step_that_takes_more_memory_than_it_may_is_ended_and_one_that_does_not_is_fine() {
-    // tail keeps a line that never ends in memory, whole.
+async fn docker_build__memory_limit_ends_step() {
+    // tail keeps an endless line in memory as a whole.
     let step = "got=$(head -c 200000000 /dev/zero | tail -n 1 | wc -c); echo got $got; test $got = 200000000";
     let folder = context(&[("Dockerfile", &format!("FROM busybox:1\nRUN : {}; {step}\n", name()))]);
     let within = |mib: u64| BuildLimits { memory_bytes: Some(mib << 20), ..BuildLimits::default() };
     let (built, lines) = build_within(folder.path(), &name(), &[], within(32)).await;
     assert!(matches!(built, Err(BuildError::Failed { .. })), "{built:?} {lines:#?}");
-    // More than the engine's library has a number for.
+    // Larger than the engine library's number type.
     let tag = name();
     let (built, lines) = build_within(folder.path(), &tag, &[], within(3 << 10)).await;
     assert!(built.is_ok(), "{built:?} {lines:#?}");
@@ -195,7 +195,7 @@ async fn a_step_that_takes_more_memory_than_it_may_is_ended_and_one_that_does_no
 }
 
 #[tokio::test]
-async fn a_limit_of_processors_reaches_the_engine() {
+async fn docker_build__processor_limit_sent_to_engine() {
     let quota = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null || true";
     let folder = context(&[("Dockerfile", &format!("FROM busybox:1\nRUN : {}; {quota}\n", name()))]);
     let tag = name();
@@ -207,18 +207,18 @@ async fn a_limit_of_processors_reaches_the_engine() {
 }
 
 #[tokio::test]
-async fn output_without_end_is_told_up_to_the_limit_and_a_failure_still_has_its_last_lines() {
+async fn docker_build__endless_output_truncated_keeping_last_lines() {
     let folder = context(&[("Dockerfile", "FROM busybox:1\nRUN yes flood | head -n 100000; echo the end; exit 1\n")]);
     let limits = BuildLimits { output_bytes: 10_000, ..BuildLimits::default() };
     let (built, lines) = build_within(folder.path(), &name(), &[], limits).await;
-    let told: usize = lines.iter().map(|line| line.len() + LINE_COST).sum();
-    assert!(told < 10_000 + 2 * LINE_COST + 100, "{told}");
+    let received: usize = lines.iter().map(|line| line.len() + LINE_COST).sum();
+    assert!(received < 10_000 + 2 * LINE_COST + 100, "{received}");
     assert!(lines.last().unwrap().contains("PANDA_BUILD_MAX_OUTPUT"));
     let Err(BuildError::Failed { last_lines, .. }) = built else { panic!("{built:?}") };
     assert!(last_lines.iter().any(|line| line == "the end"), "{last_lines:#?}");
 }
 
-/// Whether a container whose command mentions `mark` runs.
+/// True if a container whose command mentions `mark` runs.
 async fn runs(mark: &str) -> bool {
     let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into());
     let engine = bollard::Docker::connect_with_host(&host).unwrap().negotiate_version().await.unwrap();
@@ -235,8 +235,8 @@ async fn wait_until_running(mark: &str, wanted: bool) {
 }
 
 #[tokio::test]
-async fn dropping_the_future_stops_the_build() {
-    // Early in the command: the engine's list shows a shortened one.
+async fn docker_build__dropped_future_stops_build() {
+    // Early in the command, because the engine lists a shortened command.
     let mark = Uuid::new_v4().simple().to_string()[..8].to_owned();
     let folder = context(&[("Dockerfile", &format!("FROM busybox:1\nRUN : {mark}; sleep 300\n"))]);
     let tag = name();
@@ -250,18 +250,18 @@ async fn dropping_the_future_stops_the_build() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_away_is_unavailable_and_can_come_later() {
+async fn docker_engine__unreachable_then_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let docker = Docker::connect(Some(&format!("unix://{}/docker.sock", folder.path().display()))).unwrap();
     assert_eq!(docker.ping().await.unwrap_err().kind, ErrorKind::Unavailable);
-    let address = super::nobody().await;
+    let address = super::unreachable_address().await;
     let docker = Docker::connect(Some(&format!("tcp://{}", address.authority()))).unwrap();
     assert_eq!(docker.ping().await.unwrap_err().kind, ErrorKind::Unavailable);
     engine().ping().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_there_is_none_or_not_found() {
+async fn docker_engine__missing_image_is_none_or_not_found() {
     let tag = name();
     assert_eq!(engine().find_image(&tag).await.unwrap(), None);
     assert_eq!(engine().tag(&tag, &name()).await.unwrap_err().kind, ErrorKind::NotFound);

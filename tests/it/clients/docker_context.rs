@@ -1,4 +1,4 @@
-//! What a build may see of a repository, on a real engine that has `busybox:1`.
+//! Files of a repository that a build may see, on a real engine that has `busybox:1`.
 
 use std::{
     collections::BTreeMap,
@@ -8,8 +8,9 @@ use std::{
 };
 
 use panda::clients::build::BuildError;
-use panda::clients::buildkit::Credentials;
-use panda::clients::docker::{BuildLimits, BuildRequest, ContextError, Docker};
+use panda::clients::build_context::ContextError;
+use panda::clients::docker::{BuildLimits, BuildRequest, Docker};
+use panda::clients::registry_credentials::Credentials;
 use panda::domain::{build_spec::BuildOptions, builder::BuilderChoice};
 use tokio::sync::mpsc;
 
@@ -18,14 +19,14 @@ use crate::builds::{Built, TestEngine, Wanted, build_folder};
 
 const MTIME: i64 = 1_700_000_000;
 
-/// Builds `dockerfile` of the repository `source` with the folder `folder`.
+/// Builds `dockerfile` of the repository `source` with the context folder `folder`.
 async fn build_with(choice: BuilderChoice, source: &Path, folder: &str, dockerfile: &str) -> Built {
     let builder = TestEngine::usual().await.builder(choice);
     let wanted = Wanted { context: folder, dockerfile, ..Wanted::new("acme", &[]) };
     build_folder(&builder, wanted, source).await
 }
 
-/// The lines of a build with BuildKit; the classic builder gets the same files.
+/// The lines of a BuildKit build; the classic builder receives the same files.
 async fn build(source: &Path, folder: &str, dockerfile: &str) -> Vec<String> {
     let classic = build_with(BuilderChoice::Classic, source, folder, dockerfile).await;
     let built = build_with(BuilderChoice::BuildKit, source, folder, dockerfile).await;
@@ -35,7 +36,7 @@ async fn build(source: &Path, folder: &str, dockerfile: &str) -> Vec<String> {
     built.lines
 }
 
-/// Copies everything, and lists it with marks that a cached step would not print again.
+/// Copies everything and lists it, with a unique mark, because a cached step prints nothing.
 fn listing() -> String {
     format!("FROM busybox:1\nCOPY . /app\nRUN : {}; cd /app && find . | sort | sed 's/^/has /'\n", name())
 }
@@ -45,7 +46,7 @@ fn has(lines: &[String]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn patterns_with_two_stars_keep_files_out_at_every_depth() {
+async fn build_context__double_star_excludes_at_every_depth() {
     let dockerfile = listing();
     let folder = context(&[
         ("Dockerfile", &dockerfile),
@@ -75,7 +76,7 @@ async fn patterns_with_two_stars_keep_files_out_at_every_depth() {
 }
 
 #[tokio::test]
-async fn the_ignore_file_beside_the_dockerfile_and_one_that_is_a_link_are_read() {
+async fn build_context__ignore_file_beside_dockerfile_or_linked() {
     let dockerfile = listing();
     let folder = context(&[
         ("docker/Dockerfile", &dockerfile),
@@ -103,7 +104,7 @@ async fn the_ignore_file_beside_the_dockerfile_and_one_that_is_a_link_are_read()
 }
 
 #[tokio::test]
-async fn the_context_is_the_folder_that_was_chosen() {
+async fn build_context__chosen_folder() {
     let dockerfile = "FROM busybox:1\nCOPY package.json /p\nRUN cat /p\n";
     let folder =
         context(&[("backend/Dockerfile", dockerfile), ("backend/package.json", &name()), ("package.json", &name())]);
@@ -113,7 +114,7 @@ async fn the_context_is_the_folder_that_was_chosen() {
 }
 
 #[tokio::test]
-async fn a_dockerfile_outside_the_context_or_excluded_is_built_and_not_copied() {
+async fn build_context__outside_or_excluded_dockerfile_built_not_copied() {
     let dockerfile = listing();
     let folder = context(&[("docker/Dockerfile", &dockerfile), ("app/x", ""), ("app/y", "")]);
     let lines = build(folder.path(), "app", "docker/Dockerfile").await;
@@ -125,14 +126,14 @@ async fn a_dockerfile_outside_the_context_or_excluded_is_built_and_not_copied() 
     let lines = build(folder.path(), "", "docker/Dockerfile").await;
     assert_eq!(has(&lines), ["app", "app/x", "app/y"]);
     fs::write(folder.path().join("docker/Dockerfile.dockerignore"), "docker\napp/y\napp/.dockerignore").unwrap();
-    // The classic engine itself also hides what the root's ignore file excludes of these two.
+    // The classic engine itself also hides these two when the root's ignore file excludes them.
     let built = build_with(BuilderChoice::BuildKit, folder.path(), "", "docker/Dockerfile").await;
     built.output();
     assert_eq!(has(&built.lines), [".dockerignore", "app", "app/x"]);
 }
 
 #[tokio::test]
-async fn a_dockerfile_that_is_a_link_is_its_target() {
+async fn build_context__linked_dockerfile_resolved() {
     let dockerfile = listing();
     let example = "FROM busybox:1\nRUN echo THIS-IS-THE-EXAMPLE\n";
     let folder = context(&[("deploy/prod.Dockerfile", &dockerfile), ("examples/hello/Dockerfile", example)]);
@@ -142,7 +143,7 @@ async fn a_dockerfile_that_is_a_link_is_its_target() {
 }
 
 #[tokio::test]
-async fn the_servers_umask_and_the_time_of_the_checkout_do_not_reach_the_image() {
+async fn build_context__umask_and_checkout_time_ignored() {
     let dockerfile = format!(
         "FROM busybox:1\nCOPY . /app\nUSER 65534\nRUN : {}; cd /app && for f in README.md sub sub/x sub/run.sh; do stat -c '%a %Y %u %n' $f; done && cat README.md\n",
         name()
@@ -166,19 +167,19 @@ async fn the_servers_umask_and_the_time_of_the_checkout_do_not_reach_the_image()
                 let line = line.replace("{t}", &MTIME.to_string());
                 assert!(lines.contains(&line), "{line}: {lines:#?}");
             }
-            // COPY of older BuildKit gives folders the time of the build.
+            // COPY of older BuildKit sets the time of folders to that of the build.
             let is_folder = |line: &String| line.starts_with("755 ") && line.ends_with(" 0 sub");
             assert!(lines.iter().any(is_folder), "{lines:#?}");
         }
     }
-    assert_eq!(cached, [false, true, true], "the builder takes them for the same");
+    assert_eq!(cached, [false, true, true], "the builder treats both as equal");
 }
 
-/// Each was built green and wrong, or refused in odd words, by one engine or another.
+/// Some engine built each of these successfully but wrongly, or refused it with an obscure message.
 #[tokio::test]
-async fn a_dockerfile_for_buildkit_is_refused_before_the_engine_is_asked() {
-    let nobody = tempfile::tempdir().unwrap();
-    let nobody = Docker::connect(Some(&format!("unix://{}/docker.sock", nobody.path().display()))).unwrap();
+async fn build_context__buildkit_dockerfile_refused_early() {
+    let unreachable = tempfile::tempdir().unwrap();
+    let unreachable = Docker::connect(Some(&format!("unix://{}/docker.sock", unreachable.path().display()))).unwrap();
     for (text, line, what) in [
         ("FROM busybox:1\nRUN cat > /run.sh <<'XX'\n#!/bin/sh\nXX\n", 2, "<<XX"),
         ("FROM busybox:1\nRUN <<XX\nmkdir -p /www\nXX\n", 2, "<<XX"),
@@ -211,7 +212,7 @@ async fn a_dockerfile_for_buildkit_is_refused_before_the_engine_is_asked() {
             network: None,
             limits: BuildLimits::default(),
         };
-        let built = nobody.build(request, mpsc::channel(1).0).await;
+        let built = unreachable.build(request, mpsc::channel(1).0).await;
         let Err(error @ BuildError::Unsupported(_)) = built else { panic!("{text}: {built:?}") };
         let said = error.to_string();
         assert!(said.starts_with(&format!("line {line}: ")) && said.contains(what), "{text}: {said}");

@@ -1,5 +1,4 @@
-//! `.dockerignore` against Docker's own client: it sends its context to whatever answers like an engine, and the paths that it sends are
-//! compared with ours.
+//! `.dockerignore` compared with Docker's own client: the client sends its context to a fake engine, and the paths are compared with Panda's.
 
 use std::{
     collections::BTreeSet,
@@ -11,17 +10,17 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::DefaultBodyLimit, extract::State, routing::post};
 use futures_util::{StreamExt as _, stream};
-use panda::clients::docker::{Context, ContextError, Descent};
+use panda::clients::build_context::{BuildContext, ContextError, Descent};
 use tempfile::TempDir;
 use tokio::{net::UnixListener, process::Command};
 
 use super::docker::context;
 
-/// Files of the tree; a line each of `docker_ignore/paths.txt`, `docker_ignore/patterns.txt` has the lists.
+/// Files of the tree, one per line of `docker_ignore/paths.txt`; `docker_ignore/patterns.txt` has the pattern lists.
 const PATHS: &str = include_str!("docker_ignore/paths.txt");
 const LISTS: &str = include_str!("docker_ignore/patterns.txt");
 
-/// An engine that takes every build and keeps what it was sent.
+/// A fake engine that accepts every build and records the context.
 struct Engine {
     folder: TempDir,
     sent: Arc<Mutex<Vec<u8>>>,
@@ -46,7 +45,7 @@ impl Engine {
         Self { folder, sent }
     }
 
-    /// What `docker build` sends of `root`, or what it says.
+    /// The paths that `docker build` sends of `root`, or its error message.
     async fn paths_of(&self, root: &Path) -> Result<BTreeSet<PathBuf>, String> {
         self.sent.lock().unwrap().clear();
         let run = Command::new("docker")
@@ -72,12 +71,12 @@ impl Engine {
 }
 
 fn ours(root: &Path) -> Result<BTreeSet<PathBuf>, ContextError> {
-    let context = Context::open(root, Path::new(""), Path::new("Dockerfile"), Descent::Classic)?;
+    let context = BuildContext::open(root, Path::new(""), Path::new("Dockerfile"), Descent::Classic)?;
     Ok(context.entries().map(|entry| entry.unwrap().path).collect())
 }
 
-/// The client sends the two files that the engine reads whatever the patterns say, and leaves it to the engine to make folders that only
-/// their contents name.
+/// The client sends the two files that the engine reads regardless of the patterns, and leaves it to the engine to create folders that are named only
+/// by their contents.
 fn comparable(paths: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let paths = paths.into_iter().filter(|path| path != Path::new("Dockerfile") && path != Path::new(".dockerignore"));
     let with_parents = |path: PathBuf| path.ancestors().map(Path::to_owned).collect::<Vec<_>>();
@@ -94,7 +93,7 @@ fn unescaped(line: &str) -> String {
     text
 }
 
-/// Lists of one to four patterns, put together from pieces: what nobody thought of.
+/// Lists of one to four patterns, combined at random from pieces, for cases that were not foreseen.
 fn put_together(count: usize) -> Vec<String> {
     const PIECES: [&str; 32] = [
         "a", "b", "c", "z", "/", "/", "/", "*", "*", "**", "**/", "?", ".", "..", "[ab]", "[^a]", "[a-c]", "\\", "\\*",
@@ -123,7 +122,7 @@ fn put_together(count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_list_of_patterns_sends_what_dockers_own_client_sends() {
+async fn docker_ignore__same_files_as_docker_client() {
     if Command::new("docker").arg("--version").output().await.is_err() {
         println!("SKIPPED: there is no program `docker` to compare with; scripts/install.sh test installs it");
         return;
@@ -149,7 +148,7 @@ async fn every_list_of_patterns_sends_what_dockers_own_client_sends() {
                         (ours != theirs).then(|| format!("{list:?}: ours alone {more:?}, theirs alone {fewer:?}"))
                     }
                     (Err(_), Err(_)) => None,
-                    // A malformed exception that Docker had no occasion to try; a class of Unicode, which is refused.
+                    // A malformed exception that Docker never evaluated; a Unicode class, which is refused.
                     (Err(ContextError::IgnoreRules { .. }), Ok(_)) if list.contains('!') || list.contains("\\p") => {
                         None
                     }

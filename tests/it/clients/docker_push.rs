@@ -1,4 +1,4 @@
-//! Pushes to a real registry (Debian's `docker-registry`) that asks for a password, as ECR does.
+//! Pushes to a real registry (Debian's `docker-registry`) that requires a password, as ECR does.
 
 use panda::clients::registry::{LoginCheck, check_login};
 use panda::clients::{
@@ -6,18 +6,18 @@ use panda::clients::{
     aws::RegistryLogin,
     docker::{Docker, PushError, PushLine, PushedImage},
 };
-use panda::sandbox::parts::{Registry, RegistryOptions};
+use panda_dev_services::{Registry, RegistryOptions};
 use secrecy::{ExposeSecret as _, SecretString};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::docker::{build, context, engine, name};
 
-/// A registry in its own folder, whose reports go nowhere.
+/// A registry in a temporary folder whose notifications go nowhere.
 async fn registry() -> (Registry, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_owned();
-    let options = RegistryOptions { dir, notification_url: super::nobody().await, engine: None };
+    let options = RegistryOptions { dir, notification_url: super::unreachable_address().await, engine: None };
     (Registry::start(options).await.unwrap(), folder)
 }
 
@@ -39,7 +39,7 @@ async fn push(docker: &Docker, uri: &str, login: &RegistryLogin) -> (Result<Push
 }
 
 #[tokio::test]
-async fn a_pushed_image_has_the_registrys_digest_and_a_second_push_changes_nothing() {
+async fn docker_push__digest_of_registry_and_idempotent() {
     let docker = engine();
     let (registry, _folder) = registry().await;
     let right = registry.password().expose_secret();
@@ -52,7 +52,7 @@ async fn a_pushed_image_has_the_registrys_digest_and_a_second_push_changes_nothi
     let (pushed, lines) = push(&docker, &uri, &login(&registry, right)).await;
     let pushed = pushed.unwrap();
     assert!(lines.iter().any(|line| line.status == "Pushed"), "{lines:?}");
-    assert!(lines.len() < 20, "byte counts are not told: {lines:?}");
+    assert!(lines.len() < 20, "byte counts are left out: {lines:?}");
     let manifest = reqwest::Client::new()
         .head(format!("http://{uri}/manifests/v1").replace("/acme-shop", "/v2/acme-shop"))
         .basic_auth("AWS", Some(right))
@@ -79,9 +79,9 @@ async fn a_pushed_image_has_the_registrys_digest_and_a_second_push_changes_nothi
 }
 
 #[tokio::test]
-async fn a_registry_that_is_away_is_unavailable_and_an_image_that_was_never_built_is_not_found() {
+async fn docker_push__unreachable_registry_and_missing_image() {
     let docker = engine();
-    let uri = format!("{}/acme-shop", super::nobody().await.authority());
+    let uri = format!("{}/acme-shop", super::unreachable_address().await.authority());
     let login = RegistryLogin { username: "AWS".into(), password: SecretString::from("x"), endpoint: String::new() };
     let error = push(&docker, &uri, &login).await.0.unwrap_err();
     assert!(matches!(&error, PushError::Engine(error) if error.kind == ErrorKind::NotFound), "{error:?}");
@@ -92,7 +92,7 @@ async fn a_registry_that_is_away_is_unavailable_and_an_image_that_was_never_buil
 }
 
 #[tokio::test]
-async fn a_registry_says_what_it_makes_of_a_login() {
+async fn docker_push__login_accepted_or_refused() {
     let (registry, _folder) = registry().await;
     let right = login(&registry, registry.password().expose_secret());
     assert_eq!(check_login(&right).await, LoginCheck::Accepted);
@@ -100,7 +100,7 @@ async fn a_registry_says_what_it_makes_of_a_login() {
     let busy = axum::Router::new().fallback(async || axum::http::StatusCode::SERVICE_UNAVAILABLE);
     let busy = RegistryLogin { endpoint: super::serve(busy).await.to_string(), ..right.clone() };
     assert!(matches!(check_login(&busy).await, LoginCheck::Busy(_)));
-    let away = RegistryLogin { endpoint: super::nobody().await.to_string(), ..right.clone() };
+    let away = RegistryLogin { endpoint: super::unreachable_address().await.to_string(), ..right.clone() };
     assert!(matches!(check_login(&away).await, LoginCheck::Unknown(_)));
     let plain = RegistryLogin { endpoint: "http://registry.example.com".into(), ..right };
     let LoginCheck::Unknown(why) = check_login(&plain).await else { panic!("a password is not sent without TLS") };

@@ -1,4 +1,4 @@
-//! An engine behind TLS that asks who comes: the real one, with a door of TLS before its socket.
+//! An engine behind TLS with client certificates: the real engine, with a TLS proxy before its socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use panda::clients::ErrorKind;
 use panda::clients::docker::Docker;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_rustls::TlsAcceptor;
@@ -17,46 +15,12 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::docker::{build_on, context, name};
-
-/// Who says who is who.
-pub(crate) struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "Panda's tests");
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// A certificate and its key, in PEM.
-    fn make(&self, names: &[&str]) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    /// A folder as `DOCKER_CERT_PATH` has it, for a client that trusts `trusted`.
-    pub(crate) fn folder(&self, trusted: &Self) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let (certificate, key) = self.make(&["panda"]);
-        for (file, text) in [("ca.pem", &trusted.pem), ("cert.pem", &certificate), ("key.pem", &key)] {
-            std::fs::write(folder.path().join(file), text).unwrap();
-        }
-        folder
-    }
-}
+use crate::support::authority::Authority;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection to the engine that the tests have.
+/// A connection to the shared engine.
 async fn engine() -> io::Result<Box<dyn Stream>> {
     let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
     match host.split_once("://").unwrap() {
@@ -65,9 +29,9 @@ async fn engine() -> io::Result<Box<dyn Stream>> {
     }
 }
 
-/// A server's side of TLS that asks for a certificate of `authority`.
+/// Server side of TLS that requires a certificate of `authority`.
 pub(crate) fn acceptor(authority: &Authority) -> TlsAcceptor {
-    let (certificate, key) = authority.make(&["localhost", "127.0.0.1"]);
+    let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"]);
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
     let mut config = ServerConfig::builder()
@@ -81,8 +45,8 @@ pub(crate) fn acceptor(authority: &Authority) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// A door of TLS before the engine, for whom `authority` knows; its address, until the test ends.
-pub(crate) async fn door(authority: &Authority) -> String {
+/// Starts a TLS proxy before the engine for clients of `authority`; returns its address. It runs until the test ends.
+pub(crate) async fn tls_proxy(authority: &Authority) -> String {
     let acceptor = acceptor(authority);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("tcp://{}", listener.local_addr().unwrap());
@@ -104,10 +68,10 @@ fn connect(host: &str, folder: &Path) -> Docker {
 }
 
 #[tokio::test]
-async fn an_image_is_built_by_an_engine_behind_tls() {
+async fn docker_tls__builds() {
     let authority = Authority::new();
     let certs = authority.folder(&authority);
-    let docker = connect(&door(&authority).await, certs.path());
+    let docker = connect(&tls_proxy(&authority).await, certs.path());
     docker.ping().await.unwrap();
     let (folder, tag) = (context(&[("Dockerfile", "FROM busybox:1\nRUN echo over-tls\n")]), name());
     let (built, lines) = build_on(&docker, folder.path(), &tag).await;
@@ -118,18 +82,18 @@ async fn an_image_is_built_by_an_engine_behind_tls() {
 }
 
 #[tokio::test]
-async fn an_engine_or_a_client_that_the_other_does_not_know_is_refused() {
+async fn docker_tls__unknown_engine_or_client_refused() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    let host = door(&ours).await;
+    let host = tls_proxy(&ours).await;
     let refused = async |docker: Docker| docker.ping().await.unwrap_err().kind;
     assert_eq!(refused(connect(&host, ours.folder(&theirs).path())).await, ErrorKind::Unavailable, "another engine");
     assert_eq!(refused(connect(&host, theirs.folder(&ours).path())).await, ErrorKind::Unavailable, "another client");
-    assert_eq!(refused(Docker::connect(Some(&host)).unwrap()).await, ErrorKind::Unavailable, "in the clear");
+    assert_eq!(refused(Docker::connect(Some(&host)).unwrap()).await, ErrorKind::Unavailable, "plaintext");
     connect(&host, ours.folder(&ours).path()).ping().await.unwrap();
 }
 
 #[test]
-fn what_cannot_be_tls_is_refused_at_once() {
+fn docker_tls__invalid_settings_refused() {
     let authority = Authority::new();
     let certs = authority.folder(&authority);
     let refused = |host: &str, folder: &Path| {

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use walkdir::WalkDir;
 
-use super::nobody;
-use crate::hostile;
+use super::unreachable_address;
+use crate::hostile_inputs;
 use crate::support::git_server::{GitServer, TOKEN};
 
-/// A client with these limits, whose fetching process is the program under test.
+/// A client with these limits, whose fetch child is the program under test.
 pub fn git(limits: GitLimits) -> Git {
     Git::new(limits).with_program(Some(env!("CARGO_BIN_EXE_panda").into()))
 }
@@ -37,7 +37,7 @@ pub async fn fetch_revision(
     git(GitLimits::default()).fetch(request, CancellationToken::new()).await
 }
 
-/// Names in the folder, in order.
+/// Names in the folder, sorted.
 pub fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -46,7 +46,7 @@ pub fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn exactly_the_branchs_newest_commit_arrives() {
+async fn git__newest_commit_of_branch() {
     let server = GitServer::start().await;
     server.commit("main", "Dockerfile", "FROM scratch").await;
     server.commit("feature/x", "only-there.txt", "x").await;
@@ -61,12 +61,12 @@ async fn exactly_the_branchs_newest_commit_arrives() {
 }
 
 #[tokio::test]
-async fn a_private_repository_opens_to_the_token_which_is_written_nowhere() {
+async fn git__private_repository_with_token_not_written() {
     let server = GitServer::start().await;
     server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("source");
-    // An empty folder that is there already is as good as none.
+    // An existing empty folder is treated as missing.
     fs::create_dir(&into).unwrap();
     fetch(&server.repository("private/shop.git"), "main", Some(TOKEN), &into).await.unwrap();
     for entry in WalkDir::new(&into).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file()) {
@@ -78,7 +78,7 @@ async fn a_private_repository_opens_to_the_token_which_is_written_nowhere() {
 }
 
 #[tokio::test]
-async fn a_wrong_or_missing_token_is_denied_without_asking_for_ever() {
+async fn git__wrong_or_missing_token_denied() {
     let server = GitServer::start().await;
     server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
@@ -94,11 +94,11 @@ async fn a_wrong_or_missing_token_is_denied_without_asking_for_ever() {
 }
 
 #[tokio::test]
-async fn a_missing_branch_or_repository_is_not_found() {
+async fn git__missing_branch_or_repository() {
     let server = GitServer::start().await;
     server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
-    // Without a token a git host does not tell whether a repository exists.
+    // Without a token a git host does not reveal whether a repository exists.
     let other = ("public/other.git", "main", Some(TOKEN));
     for (path, branch, token) in [("public/shop.git", "nope", None), ("public/shop.git", "mai", None), other] {
         let error = fetch(&server.repository(path), branch, token, &folder.path().join("s")).await.unwrap_err();
@@ -107,7 +107,7 @@ async fn a_missing_branch_or_repository_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_renamed_repository_is_found_and_a_redirect_to_another_host_is_refused() {
+async fn git__rename_followed_and_other_host_refused() {
     let server = GitServer::start().await;
     let sha = server.commit("main", "a.txt", "a").await.sha;
     let folder = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ async fn a_renamed_repository_is_found_and_a_redirect_to_another_host_is_refused
 }
 
 #[tokio::test]
-async fn what_a_token_must_not_be_sent_to_and_what_is_no_branch_name_is_invalid() {
+async fn git__invalid_address_or_branch_refused() {
     let server = GitServer::start().await;
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("s");
@@ -141,35 +141,35 @@ async fn what_a_token_must_not_be_sent_to_and_what_is_no_branch_name_is_invalid(
         );
     }
     let before = server.asked();
-    for branch in hostile::inputs("branches.txt") {
+    for branch in hostile_inputs::inputs("branches.txt") {
         let refused = fetch(&server.repository("public/shop.git"), &branch, None, &into).await.unwrap_err();
         assert!(matches!(refused.kind, ErrorKind::Invalid | ErrorKind::NotFound), "{branch:?}: {refused}");
         assert!(!into.exists(), "{branch:?}");
     }
-    assert!(server.asked() - before <= 50, "most are refused before anybody is asked");
+    assert!(server.asked() - before <= 50, "most are refused before any request");
 }
 
 #[tokio::test]
-async fn links_arrive_as_links_and_are_not_followed() {
+async fn git__links_kept_not_followed() {
     let server = GitServer::start().await;
-    let outside = tempfile::tempdir().unwrap();
-    let kept = outside.path().join("kept.txt");
+    let external = tempfile::tempdir().unwrap();
+    let kept = external.path().join("kept.txt");
     fs::write(&kept, "mine").unwrap();
     server.commit_objects("main", |repository, tree| {
-        let target = repository.blob(outside.path().to_str().unwrap().as_bytes()).unwrap();
+        let target = repository.blob(external.path().to_str().unwrap().as_bytes()).unwrap();
         tree.insert("up", target, 0o120_000).unwrap();
         tree.insert("Dockerfile", repository.blob(b"FROM scratch").unwrap(), 0o100_644).unwrap();
     });
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("s");
     fetch(&server.repository("public/shop.git"), "main", None, &into).await.unwrap();
-    assert_eq!(fs::read_link(into.join("up")).unwrap(), outside.path());
+    assert_eq!(fs::read_link(into.join("up")).unwrap(), external.path());
     fs::remove_dir_all(&into).unwrap();
     assert_eq!(fs::read_to_string(&kept).unwrap(), "mine", "removing the source leaves alone what its links lead to");
 }
 
 #[tokio::test]
-async fn submodules_and_lfs_files_are_told_and_nobody_is_asked_for_them() {
+async fn git__submodules_and_lfs_reported_not_fetched() {
     let server = GitServer::start().await;
     server.commit_objects("main", |repository, tree| {
         let module = "0123456789012345678901234567890123456789".parse().unwrap();
@@ -193,7 +193,7 @@ async fn submodules_and_lfs_files_are_told_and_nobody_is_asked_for_them() {
 }
 
 #[tokio::test]
-async fn a_commit_that_stands_for_very_many_files_is_refused_before_anything_is_written() {
+async fn git__too_many_files_refused_before_writing() {
     let server = GitServer::start().await;
     server.commit_objects("main", |repository, tree| {
         let mut inner = repository.blob(b"boom").unwrap();
@@ -216,7 +216,7 @@ async fn a_commit_that_stands_for_very_many_files_is_refused_before_anything_is_
 }
 
 #[tokio::test]
-async fn no_hook_and_no_filter_of_the_machine_runs() {
+async fn git__no_hook_or_filter_runs() {
     let server = GitServer::start().await;
     server.commit_objects("main", |repository, tree| {
         tree.insert(".gitattributes", repository.blob(b"* filter=evil\n").unwrap(), 0o100_644).unwrap();
@@ -232,7 +232,7 @@ async fn no_hook_and_no_filter_of_the_machine_runs() {
 }
 
 #[tokio::test]
-async fn a_folder_in_use_is_a_conflict_and_what_a_crash_left_is_removed() {
+async fn git__folder_in_use_conflicts_and_leftovers_removed() {
     let server = GitServer::start().await;
     server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
@@ -246,11 +246,11 @@ async fn a_folder_in_use_is_a_conflict_and_what_a_crash_left_is_removed() {
 }
 
 #[tokio::test]
-async fn no_server_a_silent_server_and_a_cancellation_are_unavailable_at_once() {
+async fn git__missing_or_silent_server_and_cancellation() {
     let server = GitServer::start().await;
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("s");
-    let error = fetch(&nobody().await.join("a.git").unwrap(), "main", None, &into).await.unwrap_err();
+    let error = fetch(&unreachable_address().await.join("a.git").unwrap(), "main", None, &into).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
 
     let silent = server.repository("silent/shop.git");
@@ -268,7 +268,7 @@ async fn no_server_a_silent_server_and_a_cancellation_are_unavailable_at_once() 
 }
 
 #[tokio::test]
-async fn a_repository_over_the_limit_is_refused() {
+async fn git__repository_over_limit_refused() {
     let server = GitServer::start().await;
     let noise: String = (0..4_000).map(|_| uuid::Uuid::new_v4().to_string()).collect();
     server.commit("main", "big.txt", &noise).await;
@@ -285,7 +285,7 @@ async fn a_repository_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn sources_are_for_this_user_alone_and_another_users_folder_is_refused() {
+async fn git__sources_private_and_foreign_folder_refused() {
     let server = GitServer::start().await;
     server.commit("main", "a.txt", "a").await;
     let folder = tempfile::tempdir().unwrap();
@@ -295,7 +295,7 @@ async fn sources_are_for_this_user_alone_and_another_users_folder_is_refused() {
     for path in [&workspaces, &workspaces.join("s")] {
         assert_eq!(fs::metadata(path).unwrap().mode() & 0o077, 0, "{}", path.display());
     }
-    // Only root can give a folder away.
+    // Only root can change a folder's owner.
     if std::os::unix::fs::chown(&workspaces, Some(12_345), None).is_ok() {
         let error = fetch(&url, "main", None, &workspaces.join("t")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid);

@@ -1,4 +1,4 @@
-//! Servers and repositories that try to take time, memory or disk without end; and what is left after a fetch was stopped.
+//! Servers and repositories that try to consume time, memory or disk without limit, and the remains of a cancelled fetch.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::git::{fetch_revision, git, names};
-use crate::support::endless::Endless;
+use crate::support::endless_server::EndlessServer;
 use crate::support::git_server::{GitServer, TOKEN};
 use crate::support::process::processes_in;
 use crate::support::wait_for;
@@ -32,7 +32,7 @@ async fn fetch(url: &Url, into: &Path) -> Result<Fetched, GitError> {
 }
 
 #[tokio::test]
-async fn fetch_attributes_are_not_matched_so_no_pattern_holds_it_up() {
+async fn git_hostile__attributes_not_matched() {
     let server = GitServer::start().await;
     server.commit_objects("main", |repository, tree| {
         let pattern = format!("{}b/x text\n", "*a".repeat(40));
@@ -50,7 +50,7 @@ async fn fetch_attributes_are_not_matched_so_no_pattern_holds_it_up() {
 }
 
 #[tokio::test]
-async fn fetch_a_file_that_unpacks_to_too_much_is_refused_before_it_is_read() {
+async fn git_hostile__inflating_file_refused() {
     let server = GitServer::start().await;
     server.commit_objects("main", |repository, tree| {
         let lines = b"the same line again\n".repeat((24 << 20) / 20);
@@ -69,12 +69,13 @@ async fn fetch_a_file_that_unpacks_to_too_much_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
-async fn fetch_a_list_of_refs_without_end_is_too_large_in_both_protocol_versions() {
+async fn git_hostile__endless_refs_refused_in_both_protocols() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("s");
     let first = [packet("# service=git-upload-pack\n"), b"0000".to_vec(), packet(&format!("{ID} HEAD\0shallow\n"))];
-    let old = Endless::start("200 OK", ADVERTISEMENT, &first.concat(), &packet(&format!("{ID} refs/heads/m\n"))).await;
-    let capabilities = Endless::start("200 OK", ADVERTISEMENT, &packet("version 2\n"), &packet("x=y\n")).await;
+    let old =
+        EndlessServer::start("200 OK", ADVERTISEMENT, &first.concat(), &packet(&format!("{ID} refs/heads/m\n"))).await;
+    let capabilities = EndlessServer::start("200 OK", ADVERTISEMENT, &packet("version 2\n"), &packet("x=y\n")).await;
     for server in [old, capabilities] {
         let error = fetch(&server.url, &into).await.unwrap_err();
         assert_eq!(error.kind, GitErrorKind::TooLarge, "{error}");
@@ -83,7 +84,7 @@ async fn fetch_a_list_of_refs_without_end_is_too_large_in_both_protocol_versions
 }
 
 #[tokio::test]
-async fn fetch_a_refusal_without_end_is_not_read() {
+async fn git_hostile__endless_error_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("s");
     for (status, kind) in [
@@ -94,7 +95,7 @@ async fn fetch_a_refusal_without_end_is_not_read() {
         ("429 Wait", GitErrorKind::Throttled),
         ("200 OK", GitErrorKind::Invalid),
     ] {
-        let server = Endless::start(status, "text/html", b"<html>", b"and so on ").await;
+        let server = EndlessServer::start(status, "text/html", b"<html>", b"and so on ").await;
         let error = fetch(&server.url, &into).await.unwrap_err();
         assert_eq!(error.kind, kind, "{status}: {error}");
         assert!(server.sent() < 16 << 20, "{}", server.sent());
@@ -102,16 +103,16 @@ async fn fetch_a_refusal_without_end_is_not_read() {
 }
 
 #[tokio::test]
-async fn fetch_a_packet_of_nonsense_is_refused() {
+async fn git_hostile__invalid_packet_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Endless::start("200 OK", ADVERTISEMENT, b"zzzz", b"zzzz").await;
+    let server = EndlessServer::start("200 OK", ADVERTISEMENT, b"zzzz", b"zzzz").await;
     let error = fetch(&server.url, &folder.path().join("s")).await.unwrap_err();
     assert_eq!(error.kind, GitErrorKind::Invalid, "{error}");
 }
 
-/// The request of the process, by hand: what is not in it must come from its arguments.
+/// Writes the child's request directly, without the client: limits that are not in it must come from the child's arguments.
 #[tokio::test]
-async fn fetch_memory_beyond_the_limit_is_an_error_and_not_the_machines_end() {
+async fn git_hostile__memory_limit_is_an_error() {
     let server = GitServer::start().await;
     server.commit_objects("main", |repository, tree| {
         tree.insert("zeros", repository.blob(&vec![0; 100 << 20]).unwrap(), 0o100_644).unwrap();
@@ -137,7 +138,7 @@ async fn fetch_memory_beyond_the_limit_is_an_error_and_not_the_machines_end() {
 }
 
 #[tokio::test]
-async fn fetch_no_process_is_left_after_a_cancellation_and_none_shows_the_token() {
+async fn git_hostile__cancellation_leaves_no_process_and_hides_token() {
     let server = GitServer::start().await;
     let folder = tempfile::tempdir().unwrap();
     let url = server.repository("silent/shop.git");
@@ -162,7 +163,7 @@ async fn fetch_no_process_is_left_after_a_cancellation_and_none_shows_the_token(
             fetching.abort();
             assert!(fetching.await.unwrap_err().is_cancelled());
             wait_for("the process is gone", async || processes_in(folder.path()).is_empty()).await;
-            wait_for("its folder is gone", async || names(folder.path()).is_empty()).await;
+            wait_for("the folder is removed", async || names(folder.path()).is_empty()).await;
         } else {
             cancel.cancel();
             let began = Instant::now();

@@ -1,4 +1,4 @@
-//! The machine that fetches has no say in what is fetched: neither its git configuration, nor its umask, nor its variables.
+//! The machine's git configuration, umask and environment do not affect a fetch.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::git::names;
 use crate::support::git_server::GitServer;
 
-/// What would be another source, or none, if it were read.
+/// Configuration that, if read, would lead to another source or to none.
 const CONFIGURATION: &str = "[url \"http://127.0.0.1:1/\"]\n\tinsteadOf = http://127.0.0.1\n[core]\n\tautocrlf = true\n\teol = crlf\n\
     \tattributesFile = /nowhere\n\tfileMode = false\n\tsymlinks = false\n[http]\n\tproxy = http://127.0.0.1:1\n\
     [filter \"lfs\"]\n\tsmudge = touch smudged\n\trequired = true\n[safe]\n\tdirectory = /nowhere\n[init]\n\ttemplateDir = /\n";
 
-/// A program that does `machine` and then becomes the fetching process: what the process inherits, it inherits from this.
+/// A program that runs `machine` and then becomes the fetch child, which inherits its state.
 pub fn program(folder: &Path, machine: &str) -> PathBuf {
     let (path, panda) = (folder.join("machine.sh"), env!("CARGO_BIN_EXE_panda"));
     let script = format!("#!/bin/sh\nset -e\nPATH=/usr/bin:/bin:/usr/sbin:/sbin\n{machine}\nexec {panda} \"$@\"\n");
@@ -42,7 +42,7 @@ async fn server() -> GitServer {
     server
 }
 
-/// Fetches on a machine that does `machine` first, and holds bytes and modes against the commit's.
+/// Fetches on a machine that runs `machine` first, and compares bytes and modes with the commit.
 async fn assert_same_on(machine: &str) {
     let server = server().await;
     let folder = tempfile::tempdir().unwrap();
@@ -63,14 +63,14 @@ async fn assert_same_on(machine: &str) {
 }
 
 #[tokio::test]
-async fn fetch_modes_are_the_commits_whatever_the_umask() {
+async fn git_machine__file_modes_ignore_umask() {
     for umask in ["077", "000", "777", "022"] {
         assert_same_on(&format!("umask {umask}")).await;
     }
 }
 
 #[tokio::test]
-async fn fetch_configuration_of_the_user_is_not_read() {
+async fn git_machine__user_configuration_ignored() {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("git")).unwrap();
     for file in [".gitconfig", "git/config"] {
@@ -82,13 +82,13 @@ async fn fetch_configuration_of_the_user_is_not_read() {
          GIT_DIR=/nowhere GIT_OBJECT_DIRECTORY=/nowhere GIT_SSL_NO_VERIFY=1 GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=core.autocrlf GIT_CONFIG_VALUE_0=true"
     ))
     .await;
-    // One that cannot be parsed is not met either.
+    // An invalid file is not read either.
     fs::write(Path::new(&home.to_string()).join(".gitconfig"), "[[[").unwrap();
     assert_same_on(&format!("export HOME={home}")).await;
 }
 
 #[tokio::test]
-async fn fetch_configuration_of_the_machine_is_not_read() {
+async fn git_machine__system_configuration_ignored() {
     let may = Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|output| output.status.success());
     if !may {
         eprintln!("SKIPPED: no mount namespaces here, so /etc/gitconfig cannot be put in place");
@@ -99,7 +99,7 @@ async fn fetch_configuration_of_the_machine_is_not_read() {
     fs::create_dir(&etc).unwrap();
     fs::copy("/etc/hosts", etc.join("hosts")).unwrap();
     fs::write(etc.join("gitconfig"), CONFIGURATION).unwrap();
-    // The whole folder: /etc/gitconfig need not exist to be covered.
+    // Covers the whole folder, because /etc/gitconfig need not exist.
     let script = format!(
         "#!/bin/sh\nset -e\nmount --bind {} /etc\ntest -s /etc/gitconfig\nexec {} \"$@\"\n",
         etc.display(),
@@ -111,7 +111,7 @@ async fn fetch_configuration_of_the_machine_is_not_read() {
 }
 
 #[tokio::test]
-async fn fetch_plain_http_on_this_machine_goes_through_no_proxy() {
+async fn git_machine__loopback_http_bypasses_proxy() {
     assert_same_on("export HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1 ALL_PROXY=http://127.0.0.1:1")
         .await;
 }

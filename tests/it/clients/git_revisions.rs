@@ -7,7 +7,7 @@ use url::Url;
 use super::git::{fetch_revision, names};
 use crate::support::git_server::GitServer;
 
-/// A server whose `main` has three commits: the first is tagged `light` and, annotated twice over, `v1.0/한글`; `blob` is a tag of a file.
+/// A server whose `main` has three commits: the first is tagged `light` and, by nested annotated tags, `v1.0/한글`; `blob` tags a file.
 async fn tagged() -> (GitServer, [String; 3]) {
     let server = GitServer::start().await;
     let mut ids = Vec::new();
@@ -40,7 +40,7 @@ async fn fetched(url: &Url, revision: &Revision) -> Result<(String, Vec<String>)
 }
 
 #[tokio::test]
-async fn fetch_a_tag_is_peeled_to_its_commit_in_both_protocol_versions() {
+async fn git_revision__tag_peeled_in_both_protocols() {
     let (server, [first, _, third]) = tagged().await;
     for url in [server.repository("public/shop.git"), server.old_repository()] {
         for name in ["light", "inner", "v1.0/한글"] {
@@ -53,7 +53,7 @@ async fn fetch_a_tag_is_peeled_to_its_commit_in_both_protocol_versions() {
 }
 
 #[tokio::test]
-async fn fetch_a_commit_by_id_is_found_where_the_server_gives_it() {
+async fn git_revision__commit_by_id() {
     let (server, [first, second, third]) = tagged().await;
     let url = server.repository("public/shop.git");
     for (id, count) in [(first, 1), (second.clone(), 2), (third.clone(), 3)] {
@@ -64,7 +64,7 @@ async fn fetch_a_commit_by_id_is_found_where_the_server_gives_it() {
     for id in [second, third.clone()] {
         assert_eq!(fetched(&old, &Revision::Commit(id.clone())).await.unwrap().0, id);
     }
-    // Before version 2 a server gives only what a branch or tag leads to.
+    // Before protocol version 2 a server gives only commits reachable from a branch or tag.
     let repository = server.on_disk();
     let commit = repository.find_commit(third.parse().unwrap()).unwrap();
     let me = git2::Signature::now("test", "test@example.com").unwrap();
@@ -77,7 +77,7 @@ async fn fetch_a_commit_by_id_is_found_where_the_server_gives_it() {
 }
 
 #[tokio::test]
-async fn fetch_what_is_missing_is_named_by_kind() {
+async fn git_revision__missing_named_by_kind() {
     let (server, [first, ..]) = tagged().await;
     let tree = server.on_disk().find_commit(first.parse().unwrap()).unwrap().tree_id().to_string();
     let branch = |name: &str| Revision::Branch(name.to_owned());
@@ -88,7 +88,7 @@ async fn fetch_what_is_missing_is_named_by_kind() {
             (branch("mai"), GitErrorKind::BranchNotFound),
             (tag("main"), GitErrorKind::TagNotFound),
             (tag("v1.0"), GitErrorKind::TagNotFound),
-            // A tag of a file leads to no commit.
+            // A tag of a file has no commit.
             (tag("blob"), GitErrorKind::TagNotFound),
             (commit("0123456789012345678901234567890123456789"), GitErrorKind::CommitNotFound),
             (commit(&tree), GitErrorKind::CommitNotFound),

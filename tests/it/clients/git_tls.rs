@@ -1,4 +1,4 @@
-//! Fetches over TLS, and through a proxy.
+//! Fetches over TLS and through a proxy.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use url::Url;
 use super::git_machine::program;
 use crate::support::git_server::{GitServer, TOKEN};
 
-/// A name that no resolver knows: only a proxy leads there.
+/// A name that does not resolve: only a proxy reaches it.
 const NAME: &str = "git.company.invalid";
 
 /// A TLS port for [`NAME`] and 127.0.0.1 in front of `server`, and the file with its certificate.
@@ -48,7 +48,7 @@ async fn tls(server: &GitServer, folder: &Path) -> (u16, PathBuf) {
     (port, file)
 }
 
-/// A proxy that leads everything to `port`, and how often it was asked.
+/// A proxy that forwards everything to `port`, and its number of requests.
 async fn proxy(port: u16) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -85,7 +85,7 @@ async fn fetch(url: &str, folder: &Path, machine: &str) -> Result<Fetched, GitEr
 }
 
 #[tokio::test]
-async fn fetch_over_tls_trusts_the_authority_of_the_environment_alone() {
+async fn git_tls__trusts_only_configured_authority() {
     let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
     server.commit("main", "a.txt", "a").await;
     let (port, ca) = tls(&server, folder.path()).await;
@@ -94,11 +94,11 @@ async fn fetch_over_tls_trusts_the_authority_of_the_environment_alone() {
     fetch(&url, folder.path(), &trusting).await.unwrap();
     assert_eq!(std::fs::read_to_string(folder.path().join("workspaces/source/a.txt")).unwrap(), "a");
     let error = fetch(&url, folder.path(), "").await.unwrap_err();
-    assert_eq!(error.kind, GitErrorKind::Invalid, "time does not mend a certificate: {error}");
+    assert_eq!(error.kind, GitErrorKind::Invalid, "waiting does not fix a certificate: {error}");
 }
 
 #[tokio::test]
-async fn fetch_through_a_proxy_arrives_unless_the_host_is_excepted() {
+async fn git_tls__proxy_used_unless_excepted() {
     let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
     server.commit("main", "a.txt", "a").await;
     let (port, ca) = tls(&server, folder.path()).await;
@@ -107,7 +107,7 @@ async fn fetch_through_a_proxy_arrives_unless_the_host_is_excepted() {
     for (count, variable) in (1..).zip(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]) {
         let machine = format!("export SSL_CERT_FILE={} {variable}={address}", ca.display());
         fetch(&url, folder.path(), &machine).await.unwrap();
-        // One connection carries all requests of a fetch, unless the server closes it.
+        // One connection carries all requests of a fetch unless the server closes it.
         assert!(asked.load(Ordering::Relaxed) >= count, "{variable}");
     }
     let before = asked.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The GitHub client against a server that answers as GitHub's documentation says.
+//! The GitHub client against a server that answers as GitHub documents.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use url::Url;
 
-use super::{nobody, serve};
+use super::{serve, unreachable_address};
 
 fn refusal(status: StatusCode, headers: &[(&'static str, &'static str)], message: &str) -> Response {
     let mut answer = (status, Json(json!({ "message": message }))).into_response();
@@ -27,7 +27,7 @@ fn refusal(status: StatusCode, headers: &[(&'static str, &'static str)], message
     answer
 }
 
-/// What the token makes the server say.
+/// The answer selected by the token.
 fn by_token(headers: &HeaderMap) -> Option<Response> {
     assert_eq!(headers["accept"], "application/vnd.github+json");
     assert!(headers["user-agent"].to_str().unwrap().starts_with("panda/"));
@@ -55,7 +55,7 @@ async fn api() -> Url {
     };
     let branch = |headers: HeaderMap, Path((_, _, branch)): Path<(String, String, String)>| async move {
         by_token(&headers).unwrap_or_else(|| match branch.as_str() {
-            // One decoded segment: the slash came encoded.
+            // One decoded path segment: the slash arrived encoded.
             "main" | "feature/a b" => Json(json!({ "name": branch })).into_response(),
             _ => refusal(StatusCode::NOT_FOUND, &[], "Branch not found"),
         })
@@ -72,14 +72,14 @@ async fn check(url: Url, repo: &str, branch: &str, token: &str) -> Result<(), Gi
 }
 
 #[tokio::test]
-async fn a_branch_that_the_token_can_read_passes_slashes_and_all() {
+async fn github__readable_branch_accepted() {
     for branch in ["main", "feature/a b"] {
         check(api().await, "shop", branch, "good").await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn each_refusal_is_told_apart() {
+async fn github__refusals_distinguished() {
     let url = api().await;
     let check = |repo: &'static str, branch: &'static str, token: &'static str| check(url.clone(), repo, branch, token);
     assert!(matches!(check("shop", "main", "wrong").await, Err(GitHubError::BadToken)));
@@ -96,8 +96,8 @@ async fn each_refusal_is_told_apart() {
 }
 
 #[tokio::test]
-async fn nobody_answering_is_unavailable_and_names_no_token() {
-    let error = check(nobody().await, "shop", "main", "tok3n").await.unwrap_err();
+async fn github__unreachable_names_no_token() {
+    let error = check(unreachable_address().await, "shop", "main", "tok3n").await.unwrap_err();
     assert!(matches!(&error, GitHubError::Unavailable(error) if error.kind == ErrorKind::Unavailable));
     assert!(!format!("{error} {error:?}").contains("tok3n"));
 }

@@ -1,9 +1,9 @@
-//! The clients, each against the real thing it speaks to.
+//! The clients, each against the real service it talks to.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod aws;
-mod bounded;
+mod bounded_answers;
 pub(crate) mod docker;
 pub(crate) mod docker_context;
 mod docker_ignore;
@@ -29,8 +29,8 @@ async fn serve(router: Router) -> Url {
     url
 }
 
-/// An address where nobody listens: the port was free a moment ago.
-async fn nobody() -> Url {
+/// An address without a listener: the port was free a moment ago.
+async fn unreachable_address() -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap()
 }

@@ -1,4 +1,4 @@
-//! The probe against small real servers.
+//! The health check against small real servers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,16 +14,16 @@ use panda::clients::probe::{Probe, ProbeResult};
 use panda::domain::destination::Destinations;
 use url::Url;
 
-use super::{nobody, serve};
+use super::{serve, unreachable_address};
 
-/// Loopback allowed: the services of these tests are there.
+/// Permits loopback, where the services of these tests are.
 async fn check(url: &Url) -> ProbeResult {
     let destinations = Destinations::new(vec!["127.0.0.0/8".parse().unwrap()], vec![]);
     Probe::new(Duration::from_millis(500), destinations).unwrap().check(url).await
 }
 
 #[tokio::test]
-async fn a_service_whose_health_page_answers_is_healthy() {
+async fn health_check__health_page_healthy() {
     let url = serve(Router::new().route("/health", get(|| async { "ok" }))).await;
     let result = check(&url).await;
     assert_eq!((result.healthy, result.status, result.path, result.error), (true, Some(200), "/health", None));
@@ -31,20 +31,20 @@ async fn a_service_whose_health_page_answers_is_healthy() {
 }
 
 #[tokio::test]
-async fn a_base_path_is_kept() {
+async fn health_check__base_path_kept() {
     let url = serve(Router::new().route("/green/health", get(|| async { "ok" }))).await;
     assert!(check(&url.join("green/").unwrap()).await.healthy);
 }
 
 #[tokio::test]
-async fn a_service_without_a_health_page_is_asked_for_its_root() {
+async fn health_check__falls_back_to_root() {
     let url = serve(Router::new().route("/", get(|| async { "hello" }))).await;
     let result = check(&url).await;
     assert_eq!((result.healthy, result.path), (true, "/"));
 }
 
 #[tokio::test]
-async fn a_service_that_fails_on_both_paths_is_unhealthy_and_says_why() {
+async fn health_check__both_paths_failing_has_reason() {
     let url = serve(Router::new().fallback(|| async { StatusCode::INTERNAL_SERVER_ERROR })).await;
     let result = check(&url).await;
     assert_eq!((result.healthy, result.status), (false, Some(500)));
@@ -52,16 +52,16 @@ async fn a_service_that_fails_on_both_paths_is_unhealthy_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_not_healthy() {
+async fn health_check__redirect_unhealthy() {
     let elsewhere = serve(Router::new().fallback(|| async { "ok" })).await;
     let url = serve(Router::new().fallback(move || async move { Redirect::temporary(elsewhere.as_str()) })).await;
     assert_eq!(check(&url).await.status, Some(307));
 }
 
 #[tokio::test]
-async fn a_service_that_hangs_or_is_not_there_is_unhealthy_within_the_timeout() {
+async fn health_check__hanging_or_missing_service_times_out() {
     let hanging = serve(Router::new().fallback(std::future::pending::<()>)).await;
-    for url in [hanging, nobody().await] {
+    for url in [hanging, unreachable_address().await] {
         let result = tokio::time::timeout(Duration::from_secs(5), check(&url)).await.unwrap();
         assert_eq!((result.healthy, result.status), (false, None));
         assert!(result.error.is_some());
@@ -69,7 +69,7 @@ async fn a_service_that_hangs_or_is_not_there_is_unhealthy_within_the_timeout() 
 }
 
 #[tokio::test]
-async fn an_endless_body_is_not_read_to_its_end() {
+async fn health_check__endless_body_not_read() {
     let endless = || async {
         let pieces =
             futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b'x'; 1024])));
@@ -79,9 +79,9 @@ async fn an_endless_body_is_not_read_to_its_end() {
     assert!(check(&url).await.healthy);
 }
 
-/// Every notation of a place that must not be reached, as an execution's output could hold it.
+/// Every notation of a forbidden address that an execution's output could contain.
 #[tokio::test]
-async fn by_default_nothing_is_asked_on_this_machine_or_in_its_cloud_however_it_is_written() {
+async fn ssrf_guard__loopback_and_cloud_addresses_refused_in_every_notation() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let service = Router::new().fallback(move || async move {
@@ -90,8 +90,8 @@ async fn by_default_nothing_is_asked_on_this_machine_or_in_its_cloud_however_it_
     });
     let port = serve(service).await.port().unwrap();
     let probe = Probe::new(Duration::from_secs(5), Destinations::default()).unwrap();
-    for host in include_str!("../hostile/health_hosts.txt").lines().filter(|line| !line.starts_with('#')) {
-        // What is not even a URL never becomes a request.
+    for host in include_str!("../hostile_inputs/health_hosts.txt").lines().filter(|line| !line.starts_with('#')) {
+        // Text that is not a URL never becomes a request.
         let Ok(url) = Url::parse(&format!("http://{host}:{port}/")) else { continue };
         let result = probe.check(&url).await;
         let error = result.error.unwrap_or_default();
@@ -101,7 +101,7 @@ async fn by_default_nothing_is_asked_on_this_machine_or_in_its_cloud_however_it_
 }
 
 #[tokio::test]
-async fn a_user_and_password_in_the_url_are_not_sent() {
+async fn health_check__url_credentials_not_sent() {
     let page = |headers: HeaderMap| async move {
         if headers.contains_key("authorization") { StatusCode::BAD_REQUEST } else { StatusCode::OK }
     };

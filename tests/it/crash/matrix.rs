@@ -1,7 +1,7 @@
-//! The crash matrix: `kill -9` at each fail point that a deployment comes to.
+//! The crash matrix: SIGKILL at each fail point that a deployment reaches.
 //!
-//! Nobody writes the list of points: an undisturbed deployment of each scenario leaves a trace of those that it came to. Each deployment
-//! after that dies several times on its way, at points far apart, each time in a process that another one follows.
+//! The list of points is not maintained by hand: an undisturbed deployment of each scenario records the points that it reaches. Each later deployment
+//! is killed several times, at points far apart, and each killed process is followed by another.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -13,98 +13,98 @@ use nix::sys::signal::Signal;
 use panda::steps::Step;
 use pretty_assertions::assert_eq;
 
-use super::scenario::{SCENARIOS, Scenario, Wish};
-use super::told::{Told, told};
+use super::event_summary::{EventSummary, emitted};
+use super::scenario::{Command, SCENARIOS, Scenario};
 use super::trace::{Point, Trace};
 use crate::reconcile::deploy;
+use crate::support::commands::Commands;
+use crate::support::environment::{Environment, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use crate::support::wishes::Wishes;
-use crate::support::world::{World, tiny};
 
-/// Deployments at once: each waits most of its time for leases and polls. Postgres takes a hundred connections.
-const AT_ONCE: usize = 10;
+/// Concurrent deployments. Each spends most of its time waiting for leases and polls; Postgres permits a hundred connections.
+const CONCURRENT_DEPLOYMENTS: usize = 10;
 
-/// How often a deployment is killed on its way.
-const DEATHS: usize = 3;
+const KILLS_PER_DEPLOYMENT: usize = 3;
 
-/// How long the replica of a deployment at its end is looked at: the last points come after the last commit.
-const LOOKS_AFTER_THE_END: usize = 25;
+/// Polls of a finished deployment before its replica counts as done: the last points come after the last commit.
+const POLLS_AFTER_END: usize = 25;
 
-/// The shortest lease, for those that are killed and those that take over; few connections each.
+/// The shortest lease, for killed replicas and their successors; few connections each.
 const FLAGS: [&str; 2] = ["--lease-ms=1000", "--database-max-connections=10"];
 
-/// The points that a deployment was killed at, or what was wrong with it then.
+/// The points at which a deployment was killed, or the error that followed.
 type Killed = Result<HashSet<Point>, String>;
 
-/// What an undisturbed deployment leaves.
+/// Result of an undisturbed deployment.
 struct Undisturbed {
     trace: Trace,
-    told: Vec<Told>,
+    emitted: Vec<EventSummary>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_killed_at_any_point_is_taken_over_and_nothing_is_lost_or_done_twice() {
-    let world = World::with_files(tiny()).await;
-    // In a new account everything has to be made; after that some is there.
-    let new = undisturbed(&world, &SCENARIOS[0]).await;
+async fn crash__killed_at_every_fail_point_is_taken_over() {
+    let env = Environment::with_files(tiny()).await;
+    // The first deployment in a new account creates everything; later ones find parts of it.
+    let new = undisturbed(&env, &SCENARIOS[0]).await;
     let mut covered: HashSet<String> = HashSet::new();
     let mut killed = 0;
     for scenario in SCENARIOS {
-        let known = undisturbed(&world.neighbour(tiny()).await, scenario).await;
+        let known = undisturbed(&env.neighbour(tiny()).await, scenario).await;
         let points = known.trace.points(&covered);
         if covered.is_empty() {
-            assert_eq!(new.told, known.told, "two undisturbed deployments tell the same");
+            assert_eq!(new.emitted, known.emitted, "two undisturbed deployments emit the same events");
             let mut once_for_an_account = new.trace.points(&covered);
             once_for_an_account.retain(|point| !points.contains(point));
-            killed += killed_at_all(None, scenario, once_for_an_account, &known.told).await;
+            killed += killed_at_all(None, scenario, once_for_an_account, &known.emitted).await;
         }
-        killed += killed_at_all(Some(&world), scenario, points, &known.told).await;
+        killed += killed_at_all(Some(&env), scenario, points, &known.emitted).await;
         covered.extend(known.trace.steps().into_iter().map(str::to_owned));
     }
     let missing: Vec<_> = Step::NAMES.iter().filter(|step| !covered.contains(**step)).collect();
-    assert!(
-        missing.is_empty(),
-        "no scenario comes to {missing:?}: add one that does to SCENARIOS in crash/scenario.rs"
-    );
+    assert!(missing.is_empty(), "no scenario reaches {missing:?}: add one that does to SCENARIOS in crash/scenario.rs");
     println!("killed at {killed} points");
 }
 
-/// Runs a deployment to its end, traced.
-async fn undisturbed(world: &World, scenario: &Scenario) -> Undisturbed {
-    (scenario.trouble)(world);
-    let path = trace_of(world, 0);
-    let mut replica = Serve::start(world, &FLAGS, &[("PANDA_FAILPOINTS_TRACE", path.to_str().unwrap())]);
-    let id = deploy(world, "main").await;
-    assert!(!is_killed(scenario, world, &id, &mut replica, 0).await, "nobody kills it:\n{}", replica.log());
+/// Runs a traced deployment to its end.
+async fn undisturbed(env: &Environment, scenario: &Scenario) -> Undisturbed {
+    (scenario.faults)(env);
+    let path = trace_of(env, 0);
+    let mut replica = Serve::start(env, &FLAGS, &[("PANDA_FAILPOINTS_TRACE", path.to_str().unwrap())]);
+    let id = deploy(env, "main").await;
+    assert!(!is_killed(scenario, env, &id, &mut replica, 0).await, "it is not killed:\n{}", replica.log());
     wait_for("the end is notified", async || Trace::read(&path).is_complete()).await;
     replica.kill().await;
-    scenario.check_effects(world);
-    let told = told(world, &id).await;
+    scenario.check_effects(env);
+    let emitted = emitted(env, &id).await;
     let (status, error) = scenario.end;
     let end = error.unwrap_or(status).to_lowercase();
-    let ends: Vec<usize> = (0..told.len()).filter(|&n| told[n].0 == end).collect();
-    assert_eq!(ends, [told.len() - 1], "{end} is told once, last of all");
-    Undisturbed { trace: Trace::read(&path), told }
+    let ends: Vec<usize> = (0..emitted.len()).filter(|&n| emitted[n].0 == end).collect();
+    assert_eq!(ends, [emitted.len() - 1], "{end} is emitted once, as the last event");
+    Undisturbed { trace: Trace::read(&path), emitted }
 }
 
-/// Kills at all `points`, in neighbours of `world` or each time in a new one; returns at how many.
-async fn killed_at_all(world: Option<&World>, scenario: &Scenario, points: Vec<Point>, undisturbed: &[Told]) -> usize {
+/// Kills at all `points`, in neighbours of `env` or each time in a new environment; returns their number.
+async fn killed_at_all(
+    env: Option<&Environment>,
+    scenario: &Scenario,
+    points: Vec<Point>,
+    undisturbed: &[EventSummary],
+) -> usize {
     let mut count = 0;
     let mut left = points;
-    // One death may keep the deployment from another point: what was not come to is tried again alone.
-    for deaths in [DEATHS, 1] {
-        let deployments = left.len().div_ceil(deaths);
+    // A kill may divert the deployment from another point: points that were not reached are tried again alone.
+    for kills in [KILLS_PER_DEPLOYMENT, 1] {
+        let deployments = left.len().div_ceil(kills);
         let results: Vec<(Vec<Point>, Killed)> = stream::iter(0..deployments)
             .map(|n| {
                 let points: Vec<Point> = left.iter().skip(n).step_by(deployments).cloned().collect();
                 async move {
-                    let world = match world {
-                        Some(world) => world.neighbour(tiny()).await,
-                        None => World::with_files(tiny()).await,
+                    let env = match env {
+                        Some(env) => env.neighbour(tiny()).await,
+                        None => Environment::with_files(tiny()).await,
                     };
-                    let ended =
-                        AssertUnwindSafe(killed_at(&world, scenario, &points, undisturbed)).catch_unwind().await;
+                    let ended = AssertUnwindSafe(killed_at(&env, scenario, &points, undisturbed)).catch_unwind().await;
                     // One broken point should not hide the others.
                     let said = |panic: Box<dyn Any + Send>| {
                         panic.downcast::<String>().map_or_else(|_| "?".into(), |said| *said)
@@ -112,7 +112,7 @@ async fn killed_at_all(world: Option<&World>, scenario: &Scenario, points: Vec<P
                     (points, ended.map_err(said))
                 }
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(CONCURRENT_DEPLOYMENTS)
             .collect()
             .await;
         let broken: Vec<_> = results.iter().filter(|(_, result)| result.is_err()).collect();
@@ -121,33 +121,38 @@ async fn killed_at_all(world: Option<&World>, scenario: &Scenario, points: Vec<P
         let killed: HashSet<Point> = results.into_iter().filter_map(|(_, result)| result.ok()).flatten().collect();
         count += killed.len();
         left.retain(|point| !killed.contains(point));
-        if deaths == DEATHS {
-            // How often something is looked at differs, and whether it has to be waited for: all else must come.
+        if kills == KILLS_PER_DEPLOYMENT {
+            // The number of polls differs between runs, and so does whether waiting is needed; every other point must be reached.
             left.retain(|(name, times)| *times == 1 && !name.contains("/progress/"));
         }
     }
-    assert!(left.is_empty(), "{}: never came to {left:?}", scenario.name);
+    assert!(left.is_empty(), "{}: never reached {left:?}", scenario.name);
     count
 }
 
-/// One deployment, whose process is killed at each of `points` and followed by another. Those that it came to.
-async fn killed_at(world: &World, scenario: &Scenario, points: &[Point], undisturbed: &[Told]) -> HashSet<Point> {
-    (scenario.trouble)(world);
-    let id = deploy(world, "main").await;
+/// Runs one deployment whose process is killed at each of `points` and followed by another; returns the points reached.
+async fn killed_at(
+    env: &Environment,
+    scenario: &Scenario,
+    points: &[Point],
+    undisturbed: &[EventSummary],
+) -> HashSet<Point> {
+    (scenario.faults)(env);
+    let id = deploy(env, "main").await;
     let mut killed: HashSet<Point> = HashSet::new();
     for life in 0.. {
-        // Of two times of one point, the second is the next process's.
+        // When a point occurs twice, the second kill happens in the next process.
         let mut names = HashSet::new();
         let ahead = points.iter().filter(|point| !killed.contains(*point) && names.insert(&point.0));
         let ahead: Vec<&Point> = ahead.collect();
         let armed: Vec<String> =
             ahead.iter().map(|(name, times)| format!("{name}={}*off->return", times - 1)).collect();
-        let trace = trace_of(world, life);
-        let env = [("FAILPOINTS", armed.join(";")), ("PANDA_FAILPOINTS_TRACE", trace.display().to_string())];
-        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
-        let mut replica = Serve::start(world, &FLAGS, &env);
-        let longer = if ahead.is_empty() { 0 } else { LOOKS_AFTER_THE_END };
-        let is_killed = is_killed(scenario, world, &id, &mut replica, longer).await;
+        let trace = trace_of(env, life);
+        let variables = [("FAILPOINTS", armed.join(";")), ("PANDA_FAILPOINTS_TRACE", trace.display().to_string())];
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let mut replica = Serve::start(env, &FLAGS, &variables);
+        let longer = if ahead.is_empty() { 0 } else { POLLS_AFTER_END };
+        let is_killed = is_killed(scenario, env, &id, &mut replica, longer).await;
         replica.kill().await;
         if !is_killed {
             break;
@@ -156,39 +161,39 @@ async fn killed_at(world: &World, scenario: &Scenario, points: &[Point], undistu
         let there = ahead.into_iter().filter(|(name, _)| trace.killed_at().contains(name.as_str()));
         let before = killed.len();
         killed.extend(there.cloned().collect::<Vec<_>>());
-        assert!(killed.len() > before, "it died somewhere else:\n{}", replica.log());
+        assert!(killed.len() > before, "it died at another place:\n{}", replica.log());
     }
-    scenario.check_effects(world);
-    assert_eq!(undisturbed, told(world, &id).await, "killed at {killed:?}");
+    scenario.check_effects(env);
+    assert_eq!(undisturbed, emitted(env, &id).await, "killed at {killed:?}");
     killed
 }
 
-/// Makes the wishes as their time comes, until the deployment is at its end (false) or the replica was killed (true). At the end it is
-/// looked at `longer` times more: the last points come after the last commit.
-async fn is_killed(scenario: &Scenario, world: &World, id: &str, replica: &mut Serve, longer: usize) -> bool {
-    let mut looks = 0;
+/// Sends the commands as they become due, until the deployment has ended (false) or the replica was killed (true). After the end it polls `longer`
+/// times more, because the last points come after the last commit.
+async fn is_killed(scenario: &Scenario, env: &Environment, id: &str, replica: &mut Serve, longer: usize) -> bool {
+    let mut polls = 0;
     wait_for(&format!("{id} is {:?}", scenario.end), async || {
         if let Some(status) = replica.ended() {
             assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}:\n{}", replica.log());
             return Some(true);
         }
-        let view = world.db.db.deployment(id).await.unwrap().unwrap();
+        let view = env.db.db.deployment(id).await.unwrap().unwrap();
         let is_end = (view.status.as_str(), view.error_code.as_deref()) == scenario.end;
-        match scenario.wish(&view) {
-            Some(Wish::Switch) => _ = world.db.db.request_switch(id).await.unwrap(),
-            Some(Wish::Cancel) => _ = world.db.db.request_cancel(id).await.unwrap(),
-            Some(Wish::Retry) => {
-                Scenario::mend(world);
-                world.db.db.request_retry(id).await.unwrap();
+        match scenario.command(&view) {
+            Some(Command::Switch) => _ = env.db.db.request_switch(id).await.unwrap(),
+            Some(Command::Cancel) => _ = env.db.db.request_cancel(id).await.unwrap(),
+            Some(Command::Retry) => {
+                Scenario::clear_faults(env);
+                env.db.db.request_retry(id).await.unwrap();
             }
             None => assert!(is_end || view.status != "FAILED", "{:?}\n{}", view.error_message, replica.log()),
         }
-        looks += usize::from(is_end);
-        (looks > longer).then_some(false)
+        polls += usize::from(is_end);
+        (polls > longer).then_some(false)
     })
     .await
 }
 
-fn trace_of(world: &World, life: usize) -> std::path::PathBuf {
-    world.workspaces().with_file_name(format!("{}.{life}.trace", world.repo))
+fn trace_of(env: &Environment, life: usize) -> std::path::PathBuf {
+    env.workspaces().with_file_name(format!("{}.{life}.trace", env.repo))
 }

@@ -1,12 +1,12 @@
-//! Killed, paused or told to leave at any line: nothing is lost, nothing is done twice.
+//! A process that is killed, paused or shut down at any line loses nothing and repeats nothing.
 
 mod clocks;
 #[cfg(feature = "failpoints")]
+mod event_summary;
+#[cfg(feature = "failpoints")]
 mod matrix;
+mod repeated_steps;
 mod replicas;
 mod scenario;
 #[cfg(feature = "failpoints")]
-mod told;
-#[cfg(feature = "failpoints")]
 mod trace;
-mod twice;

@@ -1,31 +1,31 @@
-//! The trail of fail points that a process leaves.
+//! The trace of fail points that a process writes.
 
 use std::collections::{BTreeMap, HashSet};
 
-/// A fail point, and the how-manieth time that it is come to.
+/// A fail point, and the ordinal of its occurrence.
 pub type Point = (String, usize);
 
-/// How often a point that is come to again and again is tried: the first time and once more.
-const TIMES: usize = 2;
+/// Occurrences of a repeated point that are tried: the first and the second.
+const OCCURRENCES: usize = 2;
 
-/// What comes before the name of the point where the process was ended.
+/// Precedes the name of the point at which the process was killed.
 const KILLED: &str = "killed at ";
 
-/// A process's trail, in order.
+/// A process's trace, in order.
 pub struct Trace(String);
 
 impl Trace {
     pub fn read(path: &std::path::Path) -> Self {
-        // A process that was killed before its first point has left nothing.
+        // A process that was killed before its first point has written nothing.
         Self(std::fs::read_to_string(path).unwrap_or_default())
     }
 
-    /// Whether the notification of the last commit is out.
+    /// True once the notification of the last commit was sent.
     pub fn is_complete(&self) -> bool {
         self.0.lines().last().is_some_and(|line| line.ends_with("notify/after"))
     }
 
-    /// Steps that have a point.
+    /// Steps with at least one point.
     pub fn steps(&self) -> HashSet<&str> {
         self.0.lines().filter_map(step_of).collect()
     }
@@ -44,14 +44,14 @@ impl Trace {
                 let after = lines[n..].iter().find(|later| step_of(later) != step && !later.starts_with("replica/"));
                 after.is_some_and(|later| is_new(later))
             };
-            if *times <= TIMES && (is_new(name) || leads) {
+            if *times <= OCCURRENCES && (is_new(name) || leads) {
                 points.push(((*name).to_owned(), *times));
             }
         }
         points
     }
 
-    /// The points where the process was ended: one, or two that came at the same moment.
+    /// The points at which the process was killed: one, or two that were reached concurrently.
     pub fn killed_at(&self) -> HashSet<&str> {
         self.0.lines().filter_map(|line| line.strip_prefix(KILLED)).collect()
     }

@@ -1,4 +1,4 @@
-//! The role that servers sign in as: what `panda migrate --print-app-role` gives it, and what readiness says when something is missing.
+//! The role that servers sign in as: the grants of `panda migrate --print-app-role`, and readiness when one is missing.
 
 use panda::db::fitness::{AppRoleError, tables};
 use pretty_assertions::assert_eq;
@@ -14,7 +14,7 @@ use crate::support::wait_for;
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 #[tokio::test]
-async fn the_list_of_tables_has_each_one_of_the_migrations() {
+async fn app_role__table_list_complete() {
     let test = TestDb::new().await;
     let sql = "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname COLLATE \"C\"";
     let there: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut test.psql().await).await.unwrap();
@@ -27,9 +27,9 @@ async fn the_list_of_tables_has_each_one_of_the_migrations() {
 }
 
 #[tokio::test]
-async fn tables_of_other_programs_stay_theirs() {
+async fn app_role__foreign_tables_untouched() {
     let test = TestDb::new().await;
-    // Of the same owner, and from before the role was made.
+    // Of the same owner, and created before the role.
     let test = test.into_owners();
     let url = test.owner_url();
     let theirs = "CREATE TABLE theirs (id bigint GENERATED ALWAYS AS IDENTITY); INSERT INTO theirs DEFAULT VALUES; ALTER SEQUENCE theirs_id_seq RESTART";
@@ -41,12 +41,12 @@ async fn tables_of_other_programs_stay_theirs() {
     psql.execute(AssertSqlSafe(format!("{}; SET ROLE {app}", printed.stdout))).await.unwrap();
     assert!(psql.execute("SELECT FROM theirs").await.is_err());
     let advanced: Vec<String> = sqlx::query_scalar("SELECT advance_sequences()").fetch_all(&mut psql).await.unwrap();
-    assert_eq!(advanced, Vec::<String>::new(), "it leaves out what it may not read");
+    assert_eq!(advanced, Vec::<String>::new(), "tables that it may not read are left out");
     psql.execute(AssertSqlSafe(format!("RESET ROLE; DROP OWNED BY {app}; DROP ROLE {app}"))).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_later_migration_needs_no_new_grants() {
+async fn app_role__later_migration_needs_no_grants() {
     let test = TestDb::new().await;
     let later = "CREATE TABLE later (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n bigserial);
                  CREATE SEQUENCE later_numbers;
@@ -69,7 +69,7 @@ async fn a_later_migration_needs_no_new_grants() {
     }
 }
 
-/// The SQL of the documentation before there was a command.
+/// The documented SQL from before the command existed.
 const BEFORE: &str = "CREATE ROLE {app} LOGIN PASSWORD 'x';
     GRANT USAGE ON SCHEMA public TO {app};
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {app};
@@ -79,7 +79,7 @@ const BEFORE: &str = "CREATE ROLE {app} LOGIN PASSWORD 'x';
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}";
 
 #[tokio::test]
-async fn a_role_of_earlier_documentation_is_completed_by_the_migration() {
+async fn app_role__earlier_role_completed_by_migration() {
     let test = TestDb::empty("").await;
     let mut psql = test.psql().await;
     MIGRATIONS.run_to(17, &mut psql).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_role_of_earlier_documentation_is_completed_by_the_migration() {
 }
 
 #[tokio::test]
-async fn the_script_is_safe_to_run_again_and_takes_back_what_is_too_much() {
+async fn app_role__script_idempotent_and_revokes_excess() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     let role = "It's \"her\" $panda$ :role";
@@ -133,7 +133,7 @@ async fn the_script_is_safe_to_run_again_and_takes_back_what_is_too_much() {
 }
 
 #[tokio::test]
-async fn an_owner_without_superuser_makes_the_role_itself() {
+async fn app_role__created_by_owner_without_superuser() {
     let test = TestDb::empty("").await;
     let (owner, app) = (format!("owner_{}", test.name()), format!("app_{}", test.name()));
     let mut admin = test.psql().await;
@@ -170,7 +170,7 @@ async fn an_owner_without_superuser_makes_the_role_itself() {
 }
 
 #[tokio::test]
-async fn there_is_no_script_for_the_owner_nor_before_the_first_migration() {
+async fn app_role__no_script_for_owner_or_before_migration() {
     let test = TestDb::empty("").await;
     let refused = test.db.app_role_script(&"panda_app".parse().unwrap()).await;
     assert!(matches!(refused, Err(AppRoleError::NotMigrated)), "{refused:?}");
@@ -181,11 +181,11 @@ async fn there_is_no_script_for_the_owner_nor_before_the_first_migration() {
     assert!(matches!(refused, Err(AppRoleError::IsOwner)), "{refused:?}");
     let url = test.owner_url();
     let wrong = run(&mut panda(&["migrate", "--print-app-role", "public", "--database-url", url.as_str()])).await;
-    assert!(wrong.code == 2 && wrong.stderr.contains("a role's name"), "{wrong:?}");
+    assert!(wrong.code == 2 && wrong.stderr.contains("must be a role name"), "{wrong:?}");
 }
 
 #[tokio::test]
-async fn readiness_names_the_privilege_that_is_missing_and_the_remedy() {
+async fn app_role__missing_privilege_named_with_remedy() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     let role = url::Url::parse(test.url()).unwrap().username().to_owned();
@@ -198,21 +198,21 @@ async fn readiness_names_the_privilege_that_is_missing_and_the_remedy() {
         ("USAGE", "SCHEMA ", "panda_report", "USAGE on schema panda_report"),
     ] {
         psql.execute(AssertSqlSafe(format!("REVOKE {right} ON {kind}{object} FROM {role}"))).await.unwrap();
-        // One that has not looked yet: what was there is believed for some seconds.
+        // A new pool without cached state: an earlier result is cached for some seconds.
         let fresh = test.again();
         let api = Api::serve(&fresh).await;
         let answer = api.get("/readyz").await;
         let detail = answer.problem(503, "NOT_READY")["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(named) && detail.contains(&format!("--print-app-role {role}")), "{detail}");
         test.grant_to_app().await;
-        assert_eq!(api.get("/readyz").await.status, 200, "it recovers at once: {named}");
+        assert_eq!(api.get("/readyz").await.status, 200, "it recovers immediately: {named}");
     }
-    // A replica that was ready notices it too.
+    // A replica that was ready notices it as well.
     let api = Api::serve(&test.db).await;
     assert_eq!(api.get("/readyz").await.status, 200);
     psql.execute(AssertSqlSafe(format!("REVOKE UPDATE ON deployments FROM {role}"))).await.unwrap();
-    wait_for("it is not ready", async || api.get("/readyz").await.status == 503).await;
-    // What misses a right waits, and is no fault of the server's.
+    wait_for("the server is not ready", async || api.get("/readyz").await.status == 503).await;
+    // A statement that lacks a right waits, and is not reported as a server error.
     psql.execute(AssertSqlSafe(format!("REVOKE SELECT ON deployments FROM {role}"))).await.unwrap();
     let answer = api.get("/api/v1/deploy").await;
     let detail = answer.problem(503, "DATABASE_UNAVAILABLE")["detail"].as_str().unwrap().to_owned();

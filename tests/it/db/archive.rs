@@ -1,4 +1,4 @@
-//! Finished deployments move into the archive, and what reports see of them does not change.
+//! Finished deployments move into the archive, and reports show them unchanged.
 
 use panda::db::Db;
 use panda::db::commit::{Change, Committed};
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{claim_one, new_deployment, replica};
+use crate::support::commands::Commands;
 use crate::support::db::TestDb;
-use crate::support::wishes::Wishes;
 
 async fn commit(db: &Db, row: &mut Deployment, me: Uuid, change: Change) {
     assert!(matches!(db.commit(row, me, change).await.unwrap(), Committed::Done { .. }));
@@ -29,12 +29,12 @@ fn end(status: Status, code: Option<&str>) -> Change {
         error: code.map(|code| (code.to_owned(), "why".to_owned())),
         release: true,
         events: vec![Event::new(EventCode::DeploymentCompleted)],
-        learned: Facts { final_service, ..Facts::default() },
+        facts: Facts { final_service, ..Facts::default() },
         ..Change::default()
     }
 }
 
-/// A deployment whose first attempt failed in Stage 3 and whose second one completed.
+/// A deployment whose first attempt failed in Stage 3 and whose second attempt completed.
 async fn retried(db: &Db, me: Uuid) -> String {
     let id = new_deployment(db).await;
     let mut row = claim_one(db, me).await;
@@ -44,8 +44,8 @@ async fn retried(db: &Db, me: Uuid) -> String {
     let mut row = claim_one(db, me).await;
     commit(db, &mut row, me, to_step("follow_execution")).await;
     let polling_state = Some("REGISTER_TASK_IN_PROGRESS".to_owned());
-    let learned = Facts { polling_state, ..Facts::default() };
-    commit(db, &mut row, me, Change { learned, ..Change::default() }).await;
+    let facts = Facts { polling_state, ..Facts::default() };
+    commit(db, &mut row, me, Change { facts, ..Change::default() }).await;
     commit(db, &mut row, me, to_step("verify_green")).await;
     let ready = Change { status: Some(Status::DeploymentReady), release: true, ..to_step("await_switch") };
     commit(db, &mut row, me, ready).await;
@@ -56,18 +56,18 @@ async fn retried(db: &Db, me: Uuid) -> String {
     id
 }
 
-/// All rows of a view that every deployment is in, as JSON.
+/// All rows, as JSON, of a view that contains every deployment.
 async fn rows(test: &TestDb, view: &str) -> Vec<Value> {
     let sql = format!("SELECT to_jsonb(v) FROM {view} v ORDER BY to_jsonb(v)::text");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut test.psql().await).await.unwrap()
 }
 
-/// What reports see of stages, wherever it is kept.
+/// Stages as reports show them, from the live tables or the archive.
 const STAGES: &str = "(SELECT deployment_id, attempt, stage, started_at, ended_at, working_seconds, waiting_seconds, tries FROM history_stages
     UNION ALL SELECT deployment_id, attempt, stage, started_at, ended_at, working_seconds, waiting_seconds, tries FROM archived_stages)";
 
 #[tokio::test]
-async fn a_finished_deployment_is_moved_with_its_attempts_and_stages() {
+async fn archive__moves_deployment_attempts_and_stages() {
     let test = TestDb::new().await;
     let db = &test.db;
     let me = replica(db).await;
@@ -89,15 +89,11 @@ async fn a_finished_deployment_is_moved_with_its_attempts_and_stages() {
     }
     let archived = &rows(&test, "archived_deployments").await[0];
     assert_eq!((&archived["events"], &archived["status"]), (&json!(2), &json!("COMPLETED")));
-    assert_eq!(
-        db.archive_deployments(&ids).await.unwrap(),
-        Vec::<String>::new(),
-        "a second time there is nothing to do"
-    );
+    assert_eq!(db.archive_deployments(&ids).await.unwrap(), Vec::<String>::new(), "the second run archives nothing");
 }
 
 #[tokio::test]
-async fn what_is_not_finished_or_not_there_stays_out_of_the_archive() {
+async fn archive__unfinished_or_missing_not_archived() {
     let test = TestDb::new().await;
     let db = &test.db;
     let me = replica(db).await;
@@ -117,7 +113,7 @@ async fn what_is_not_finished_or_not_there_stays_out_of_the_archive() {
 }
 
 #[tokio::test]
-async fn a_cancelled_deployment_is_archived_with_the_step_that_was_interrupted() {
+async fn archive__cancelled_keeps_interrupted_step() {
     let test = TestDb::new().await;
     let db = &test.db;
     let me = replica(db).await;

@@ -1,4 +1,4 @@
-//! The fenced commit.
+//! The fenced commit of state, facts and events.
 
 use panda::db::commit::{Change, Committed};
 use panda::db::ownership::Heartbeat;
@@ -19,7 +19,7 @@ fn line(n: u32) -> Event {
 }
 
 #[tokio::test]
-async fn a_commit_changes_state_facts_and_events_together() {
+async fn commit__state_facts_and_events_together() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
@@ -27,19 +27,19 @@ async fn a_commit_changes_state_facts_and_events_together() {
     let mut row = claim_one(db, me).await;
     let change = Change {
         step: Some(("grant_event_bus".into(), serde_json::json!({}))),
-        learned: Facts { commit_sha: Some("abc".into()), last_history_event_id: Some(7), ..Facts::default() },
+        facts: Facts { commit_sha: Some("abc".into()), last_history_event_id: Some(7), ..Facts::default() },
         ..telling(vec![Event::new(EventCode::EventRuleCreated)])
     };
     assert_eq!(db.commit(&mut row, me, change).await.unwrap(), Committed::Done { new_events: 1 });
     let read = db.load_owned(me, &[id]).await.unwrap().pop().unwrap();
     assert_eq!((read.step.as_str(), read.version), ("grant_event_bus", row.version));
-    assert_eq!(read.facts, row.facts, "the copy in memory is kept up");
+    assert_eq!(read.facts, row.facts, "the copy in memory is updated");
     assert_eq!(read.facts.last_history_event_id, Some(7));
     assert_eq!(read.claims_without_progress, 0);
 }
 
 #[tokio::test]
-async fn a_version_that_was_used_is_refused_and_changes_nothing() {
+async fn commit__used_version_refused() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
@@ -54,12 +54,12 @@ async fn a_version_that_was_used_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_late_write_of_an_owner_whose_lease_ran_out_is_refused() {
+async fn commit__expired_owner_refused() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
     let paused = replica_with(db, std::time::Duration::from_millis(1)).await;
-    // The claim needs a living replica: register and claim are one moment here, so try until it is.
+    // The claim needs a live replica. With a lease of a millisecond it may have expired, so register and claim are retried.
     let mut row = crate::support::wait_for("claimed within a lease of a millisecond", async || {
         db.register_replica(paused, uuid::Uuid::now_v7(), "test", std::time::Duration::from_millis(1)).await.unwrap();
         let ids = super::claim(db, paused, 1, 1).await;
@@ -75,7 +75,7 @@ async fn the_late_write_of_an_owner_whose_lease_ran_out_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_told_before_is_not_told_again_and_leaves_no_gap() {
+async fn commit__repeated_event_skipped_without_gap() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
@@ -85,13 +85,13 @@ async fn what_was_told_before_is_not_told_again_and_leaves_no_gap() {
     let again = db.commit(&mut row, me, telling(vec![line(1), line(2), line(3)])).await.unwrap();
     assert_eq!(again, Committed::Done { new_events: 1 });
     let events = db.events_after(&id, 0, 10).await.unwrap();
-    let told: Vec<(i64, &str)> =
+    let emitted: Vec<(i64, &str)> =
         events.iter().map(|event| (event.seq, event.params["message"].as_str().unwrap())).collect();
-    assert_eq!(told, [(1, "line 1"), (2, "line 2"), (3, "line 3")]);
+    assert_eq!(emitted, [(1, "line 1"), (2, "line 2"), (3, "line 3")]);
 }
 
 #[tokio::test]
-async fn the_tables_tell_the_story_in_korean_to_whoever_reads_them_with_sql() {
+async fn commit__tables_hold_korean_text() {
     let test = TestDb::new().await;
     let db = &test.db;
     new_deployment(db).await;
@@ -100,15 +100,15 @@ async fn the_tables_tell_the_story_in_korean_to_whoever_reads_them_with_sql() {
     db.commit(&mut row, me, telling(vec![Event::new(EventCode::EventRuleCreated)])).await.unwrap();
     let mut psql = test.psql().await;
     let sql = "SELECT type, stage, message, details->>'stage' AS detail FROM deployment_events";
-    let told = sqlx::query(sql).fetch_one(&mut psql).await.unwrap();
-    assert_eq!(told.get::<String, _>("type"), "stage");
-    assert_eq!(told.get::<i32, _>("stage"), 1);
-    assert_eq!(told.get::<String, _>("message"), "[Step 1] EventBridge 규칙 생성 완료");
-    assert_eq!(told.get::<String, _>("detail"), "1");
+    let emitted = sqlx::query(sql).fetch_one(&mut psql).await.unwrap();
+    assert_eq!(emitted.get::<String, _>("type"), "stage");
+    assert_eq!(emitted.get::<i32, _>("stage"), 1);
+    assert_eq!(emitted.get::<String, _>("message"), "[Step 1] EventBridge 규칙 생성 완료");
+    assert_eq!(emitted.get::<String, _>("detail"), "1");
 }
 
 #[tokio::test]
-async fn text_that_postgres_cannot_hold_does_not_make_a_commit_impossible() {
+async fn commit__text_invalid_for_postgres_cleaned() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
@@ -121,7 +121,7 @@ async fn text_that_postgres_cannot_hold_does_not_make_a_commit_impossible() {
 }
 
 #[tokio::test]
-async fn every_column_of_every_table_says_what_it_means() {
+async fn schema__every_column_commented() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     let sql = "SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

@@ -1,4 +1,4 @@
-//! Databases that are set up in other ways than ours: refused with a remedy, or served correctly.
+//! Databases configured differently: refused with a remedy, or served correctly.
 
 use panda::db::DbError;
 use panda::db::fitness::Unfit;
@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::cli::{Ended, panda, run};
 use crate::http::auth::{Token, serve as serve_with_tokens};
-use crate::http::{Story, story};
+use crate::http::{Fixture, fixture};
 use crate::support::db::{KEY_FILE, TestDb};
 use crate::support::process::{Serve, free_address};
 use crate::support::wait_for;
@@ -18,7 +18,7 @@ async fn migrate(url: &str) -> Ended {
     run(&mut panda(&["migrate", "--database-url", url])).await
 }
 
-/// How `panda serve` ends, and the last line that it says.
+/// Exit code and last output line of `panda serve`.
 async fn serve(url: &str, flag: &str) -> (i32, String) {
     let listen = format!("--listen={}", free_address());
     let mut command = panda(&["serve", flag, &listen, "--controller-region=eu-west-1", "--database-url", url]);
@@ -30,13 +30,13 @@ async fn serve(url: &str, flag: &str) -> (i32, String) {
 fn within(url: &Url, search_path: &str) -> Url {
     let mut url = url.clone();
     url.query_pairs_mut().append_pair("options", &format!("-c search_path={search_path}"));
-    // In an address of Postgres a plus is a plus.
+    // A Postgres URL does not decode a plus as a space.
     let query = url.query().map(|query| query.replace('+', "%20"));
     url.set_query(query.as_deref());
     url
 }
 
-/// All three programs that come to a database refuse it with these words.
+/// Asserts that all three programs that use a database refuse it with these words.
 async fn is_refused(url: &str, words: &[&str]) {
     let migrated = migrate(url).await;
     let mut ends = vec![(migrated.code, migrated.stderr.lines().last().unwrap_or_default().to_owned())];
@@ -52,7 +52,7 @@ async fn is_refused(url: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn other_encodings_than_utf8_are_refused_with_a_remedy() {
+async fn database_fitness__non_utf8_refused_with_remedy() {
     for encoding in ["EUC_KR", "SQL_ASCII", "LATIN1", "WIN1252"] {
         let options = format!("ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
         let test = TestDb::empty(&options).await;
@@ -63,20 +63,20 @@ async fn other_encodings_than_utf8_are_refused_with_a_remedy() {
 }
 
 #[tokio::test]
-async fn scopes_hold_in_databases_with_any_collation() {
+async fn database_fitness__scopes_work_with_any_collation() {
     for locale in ["tr", "az", "lt", "und-u-kn-true", "en-u-kf-upper"] {
         let options = format!("LOCALE_PROVIDER icu ICU_LOCALE '{locale}' ENCODING 'UTF8' TEMPLATE template0");
         let test = TestDb::empty(&options).await;
         test.db.migrate().await.unwrap();
         let scope = |names: &[&str]| Scope::of(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap();
-        let story = Story::begin_of(&test.db, "AcmeINC", "Shop-IT").await;
+        let fixture = Fixture::begin_of(&test.db, "AcmeINC", "Shop-IT").await;
         for inside in [scope(&["AcmeINC/*"]), scope(&["acmeinc/shop-it"]), scope(&["ACMEINC/SHOP-IT"]), Scope::All] {
-            assert!(test.db.is_in_scope(story.id(), &inside).await.unwrap(), "{locale} {inside:?}");
+            assert!(test.db.is_in_scope(fixture.id(), &inside).await.unwrap(), "{locale} {inside:?}");
         }
-        for outside in [scope(&["acmeinc/shop"]), scope(&["acme\u{131}nc/*", "other/*"][1..])] {
-            assert!(!test.db.is_in_scope(story.id(), &outside).await.unwrap(), "{locale} {outside:?}");
+        for external in [scope(&["acmeinc/shop"]), scope(&["acme\u{131}nc/*", "other/*"][1..])] {
+            assert!(!test.db.is_in_scope(fixture.id(), &external).await.unwrap(), "{locale} {external:?}");
         }
-        // A token sees what it is for, in every list.
+        // A token sees only its scope, in every list.
         let api = serve_with_tokens(&test.db).await;
         let token = Token::scoped(&test.db, Role::Admin, &["AcmeINC/*"]).await;
         for (path, list) in [("deploy", "/deployments"), ("connections", "/github"), ("audit", "/entries")] {
@@ -89,7 +89,7 @@ async fn scopes_hold_in_databases_with_any_collation() {
 }
 
 #[tokio::test]
-async fn a_second_panda_in_another_schema_is_refused_with_a_remedy() {
+async fn database_fitness__second_panda_refused_with_remedy() {
     let test = TestDb::new().await;
     test.psql().await.execute("CREATE SCHEMA second; CREATE SCHEMA \"Third one\"").await.unwrap();
     for path in ["second", "second,public", "\"Third\\ one\""] {
@@ -97,20 +97,20 @@ async fn a_second_panda_in_another_schema_is_refused_with_a_remedy() {
         is_refused(url.as_str(), &["one database holds one Panda", "\"public\"", "a database for each"]).await;
     }
     is_refused(within(&test.owner_url(), "missing").as_str(), &["search_path missing", "create it"]).await;
-    // The first one does not mind.
+    // The first installation is not affected.
     assert_eq!(migrate(test.owner_url().as_str()).await.code, 0);
     Serve::on(&test, &[], &[]).ready().await;
 }
 
 #[tokio::test]
-async fn a_schema_panda_report_of_another_program_is_refused_with_a_remedy() {
+async fn database_fitness__foreign_report_schema_refused_with_remedy() {
     let test = TestDb::empty("").await;
     test.psql().await.execute("CREATE SCHEMA panda_report; CREATE TABLE panda_report.theirs (n int)").await.unwrap();
     is_refused(test.url(), &["panda_report exists and is not Panda's", "rename it"]).await;
 }
 
 #[tokio::test]
-async fn one_panda_lives_in_any_schema() {
+async fn database_fitness__any_schema_works() {
     let test = TestDb::empty("").await;
     test.psql().await.execute("CREATE SCHEMA \"Panda's own\"").await.unwrap();
     let mut psql = test.psql().await;
@@ -121,7 +121,7 @@ async fn one_panda_lives_in_any_schema() {
     let there = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
     assert_eq!(sqlx::query_scalar::<_, i64>(there).fetch_one(&mut psql).await.unwrap(), 0);
     psql.execute(AssertSqlSafe(format!("ALTER DATABASE {} RESET search_path", test.name()))).await.unwrap();
-    // Servers find it by the setting of their role.
+    // Servers find the schema by the setting of their role.
     let owner = within(&test.owner_url(), "\"Panda's\\ own\"");
     let role = format!("panda app {}", test.name());
     let printed = run(&mut panda(&["migrate", "--print-app-role", &role, "--database-url", owner.as_str()])).await;
@@ -141,9 +141,9 @@ async fn one_panda_lives_in_any_schema() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_migrate_is_refused_with_the_missing_right() {
+async fn database_fitness__missing_migration_right_named() {
     let test = TestDb::new().await;
-    // An unknown migration is taken away, so that one is missing.
+    // Removes an unknown migration, so that one is missing.
     let mut psql = test.psql().await;
     let last = "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
     psql.execute(last).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_role_that_may_not_migrate_is_refused_with_the_missing_right() {
 }
 
 #[tokio::test]
-async fn sequences_that_a_logical_copy_left_behind_are_advanced_at_start() {
+async fn sequences__advanced_after_logical_copy() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     let rows = "INSERT INTO audit (subject, kind, role, action, result) SELECT 'x', 'token', 'admin', 'deploy', 'done' FROM generate_series(1, 300);
@@ -175,10 +175,10 @@ async fn sequences_that_a_logical_copy_left_behind_are_advanced_at_start() {
     let mut server = Serve::on(&test, &[], &[]);
     server.ready().await;
     assert!(server.log().contains("audit_id_seq"), "{}", server.log());
-    // It would do so again within ten seconds.
+    // A running server would repeat it within ten seconds.
     server.kill().await;
     assert_eq!(sqlx::query_scalar::<_, i64>(insert).fetch_one(&mut psql).await.unwrap(), 301);
-    // `panda migrate` does it too, and one that is ahead is left alone.
+    // `panda migrate` does it as well, and leaves a sequence that is ahead unchanged.
     psql.execute("ALTER SEQUENCE audit_id_seq RESTART; SELECT setval('maintenance_runs_id_seq', 4711)").await.unwrap();
     let migrated = migrate(test.owner_url().as_str()).await;
     assert!(migrated.stdout.contains("The sequence audit_id_seq was behind"), "{migrated:?}");
@@ -189,7 +189,7 @@ async fn sequences_that_a_logical_copy_left_behind_are_advanced_at_start() {
 }
 
 #[tokio::test]
-async fn every_sequence_belongs_to_a_column_or_is_unknown_to_the_mending() {
+async fn sequences__all_owned_by_a_column() {
     let test = TestDb::new().await;
     let free = "SELECT s.relname::text FROM pg_class s WHERE s.relkind = 'S' AND s.relnamespace = 'public'::regnamespace
                 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype IN ('a', 'i'))";
@@ -197,7 +197,7 @@ async fn every_sequence_belongs_to_a_column_or_is_unknown_to_the_mending() {
     assert_eq!(free, Vec::<String>::new(), "let a column own it, so that it is advanced");
 }
 
-/// Has the database refuse new rows of the probe's table with this SQLSTATE.
+/// Makes the database refuse new rows of the probe's table with this SQLSTATE.
 async fn refuse_rows(psql: &mut PgConnection, code: &str) {
     let sql = format!(
         "CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -208,7 +208,7 @@ async fn refuse_rows(psql: &mut PgConnection, code: &str) {
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_no_new_rows_is_noticed_while_heartbeats_succeed_and_so_is_its_end() {
+async fn write_probe__full_disk_and_recovery_noticed() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     let server = Serve::on(&test, &[], &[]);
@@ -226,28 +226,28 @@ async fn a_disk_that_takes_no_new_rows_is_noticed_while_heartbeats_succeed_and_s
     let beats = "SELECT bool_or(heartbeat_at > clock_timestamp() - interval '5 s') FROM replicas";
     assert!(sqlx::query_scalar::<_, bool>(beats).fetch_one(&mut psql).await.unwrap());
     psql.execute("DROP TRIGGER full_disk ON write_probe").await.unwrap();
-    wait_for("it is ready again", async || readiness().await.0 == 200).await;
+    wait_for("the server is ready again", async || readiness().await.0 == 200).await;
 }
 
 #[tokio::test]
-async fn the_write_probe_leaves_nothing_and_waits_for_no_lock() {
+async fn write_probe__leaves_nothing_and_waits_for_no_lock() {
     let test = TestDb::new().await;
     test.db.probe_writes().await;
     assert_eq!(test.db.trouble(), None);
     let mut psql = test.psql().await;
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM write_probe").fetch_one(&mut psql).await.unwrap();
     assert_eq!(rows, 0);
-    // A backup reads it for hours.
+    // A backup may read the table for hours.
     refuse_rows(&mut psql, "53100").await;
     let mut backup = psql.begin().await.unwrap();
     backup.execute("SELECT * FROM write_probe").await.unwrap();
     test.db.probe_writes().await;
-    assert_eq!(test.db.trouble(), None, "nothing was found out");
+    assert_eq!(test.db.trouble(), None, "no refusal was detected");
     backup.rollback().await.unwrap();
     test.db.probe_writes().await;
     assert_eq!(test.db.trouble().as_deref(), Some("the database's disk is full"));
     test.db.note_heartbeat(None);
-    assert!(test.db.trouble().is_some(), "a heartbeat does not take it back");
+    assert!(test.db.trouble().is_some(), "a heartbeat does not reset it");
     for code in ["58030", "XX000"] {
         refuse_rows(&mut psql, code).await;
         test.db.probe_writes().await;
@@ -256,9 +256,9 @@ async fn the_write_probe_leaves_nothing_and_waits_for_no_lock() {
 }
 
 #[tokio::test]
-async fn who_did_what_is_kept_in_a_copy_without_sequences() {
+async fn sequences__audit_kept_in_copy_without_sequences() {
     let test = TestDb::new().await;
-    story::github_connection(&test.db, "acme", "shop").await;
+    fixture::github_connection(&test.db, "acme", "shop").await;
     let token = Token::of(&test.db, Role::Admin).await;
     test.psql().await.execute("ALTER SEQUENCE audit_id_seq RESTART").await.unwrap();
     assert_eq!(test.db.advance_sequences().await.unwrap(), ["audit_id_seq"]);

@@ -1,16 +1,16 @@
-//! What the database promises, whatever the program does.
+//! Guarantees of the database layer.
 
 mod app_role;
 mod archive;
 mod commit;
+mod encryption;
 mod fitness;
-mod group;
-mod overdue;
+mod group_commit;
 mod ownership;
 mod schema;
 mod scopes;
-mod sealed;
 mod step_runs;
+mod stuck_deployments;
 mod upgrade;
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use panda::steps::{FIRST_STEP, Step};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-/// A new row at its first step.
+/// Inserts a row at its first step.
 pub async fn new_deployment(db: &Db) -> String {
     let github = GithubConnection {
         id: ids::github_connection_id(),
@@ -39,7 +39,7 @@ pub async fn new_deployment(db: &Db) -> String {
     let aws = AwsConnection {
         id: ids::aws_connection_id(),
         region: "ap-northeast-2".into(),
-        // A target of its own: one has one unfinished deployment.
+        // A separate target, because each target has one unfinished deployment.
         account_id: format!("{:012}", rand::random_range(0..1_000_000_000_000_u64)),
         credentials: AwsCredentials::Keys(keys),
     };
@@ -66,12 +66,12 @@ pub async fn new_deployment(db: &Db) -> String {
     new.id
 }
 
-/// A registered replica whose lease lasts for the test.
+/// Registers a replica whose lease lasts for the test.
 pub async fn replica(db: &Db) -> Uuid {
     replica_with(db, Duration::from_mins(5)).await
 }
 
-/// A registered replica with a lease of `lease`.
+/// Registers a replica with this lease.
 pub async fn replica_with(db: &Db, lease: Duration) -> Uuid {
     let id = Uuid::now_v7();
     db.register_replica(id, uuid::Uuid::now_v7(), "test", lease).await.unwrap();

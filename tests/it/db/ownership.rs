@@ -1,4 +1,4 @@
-//! Claims, by the database's clock.
+//! Claims, based on the database's clock.
 
 use std::collections::HashSet;
 
@@ -6,16 +6,16 @@ use panda::db::commit::Change;
 use sqlx::Executor;
 
 use super::{claim, claim_one, new_deployment, replica, replica_with};
+use crate::support::commands::Commands;
 use crate::support::db::TestDb;
 use crate::support::wait_for;
-use crate::support::wishes::Wishes;
 
 fn at_step(step: &str) -> Change {
     Change { step: Some((step.to_owned(), serde_json::json!({}))), ..Change::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn replicas_that_claim_at_once_share_the_rows_without_overlap() {
+async fn claim__concurrent_replicas_do_not_overlap() {
     let test = TestDb::new().await;
     let db = &test.db;
     for _ in 0..30 {
@@ -38,7 +38,7 @@ async fn replicas_that_claim_at_once_share_the_rows_without_overlap() {
 }
 
 #[tokio::test]
-async fn a_silent_replicas_rows_are_claimed_once_its_lease_has_run_out() {
+async fn claim__after_lease_expired() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
@@ -52,7 +52,7 @@ async fn a_silent_replicas_rows_are_claimed_once_its_lease_has_run_out() {
 }
 
 #[tokio::test]
-async fn build_steps_are_claimed_only_against_permits_and_do_not_hold_up_the_rest() {
+async fn claim__build_steps_need_permits() {
     let test = TestDb::new().await;
     let db = &test.db;
     let me = replica(db).await;
@@ -68,7 +68,7 @@ async fn build_steps_are_claimed_only_against_permits_and_do_not_hold_up_the_res
 }
 
 #[tokio::test]
-async fn rows_at_a_step_that_only_a_newer_version_knows_are_left_to_it() {
+async fn claim__unknown_step_left_to_newer_version() {
     let test = TestDb::new().await;
     let db = &test.db;
     let me = replica(db).await;
@@ -79,7 +79,7 @@ async fn rows_at_a_step_that_only_a_newer_version_knows_are_left_to_it() {
 }
 
 #[tokio::test]
-async fn a_replica_that_leaves_gives_everything_back_at_once() {
+async fn claim__leaving_replica_releases_everything() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
@@ -91,7 +91,7 @@ async fn a_replica_that_leaves_gives_everything_back_at_once() {
 }
 
 #[tokio::test]
-async fn claims_are_counted_until_there_is_progress_and_a_hand_over_is_not_counted() {
+async fn claim__counted_until_progress_except_handover() {
     let test = TestDb::new().await;
     let db = &test.db;
     new_deployment(db).await;
@@ -110,14 +110,14 @@ async fn claims_are_counted_until_there_is_progress_and_a_hand_over_is_not_count
 }
 
 #[tokio::test]
-async fn a_run_that_lasted_is_no_crash_of_its_step() {
+async fn claim__long_run_not_counted_as_crash() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
     for _ in 0..3 {
         let me = replica(db).await;
         assert_eq!(claim_one(db, me).await.id, id);
-        // It followed a quiet execution for a while, and then its machine went away.
+        // The replica followed a silent execution for a while before its machine failed.
         let sql = "UPDATE deployments SET run_started_at = now() - interval '2 minutes'";
         test.psql().await.execute(sql).await.unwrap();
         test.psql().await.execute("UPDATE replicas SET heartbeat_at = '-infinity'").await.unwrap();
@@ -127,7 +127,7 @@ async fn a_run_that_lasted_is_no_crash_of_its_step() {
 }
 
 #[tokio::test]
-async fn what_waits_for_its_turn_is_not_claimed_until_it_comes_or_is_cancelled() {
+async fn claim__queued_waits_for_turn_or_cancellation() {
     let test = TestDb::new().await;
     let db = &test.db;
     let (holder, waiting) = (new_deployment(db).await, new_deployment(db).await);
@@ -136,13 +136,13 @@ async fn what_waits_for_its_turn_is_not_claimed_until_it_comes_or_is_cancelled()
     sqlx::query(sql).bind(&waiting).bind(&holder).execute(&mut test.psql().await).await.unwrap();
     let me = replica(db).await;
     assert_eq!(claim(db, me, 10, 10).await, [holder]);
-    assert!(db.give_turns().await.unwrap().is_empty(), "its target is taken");
+    assert!(db.start_queued_deployments().await.unwrap().is_empty(), "its target is busy");
     db.request_cancel(&waiting).await.unwrap();
     assert_eq!(claim(db, me, 10, 10).await, [waiting]);
 }
 
 #[tokio::test]
-async fn what_waits_for_a_person_is_not_claimed_until_the_person_speaks() {
+async fn claim__awaiting_approval_waits_for_command() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = new_deployment(db).await;
@@ -162,7 +162,7 @@ async fn what_waits_for_a_person_is_not_claimed_until_the_person_speaks() {
 }
 
 #[tokio::test]
-async fn what_an_older_program_would_leave_out_is_not_claimed_by_one() {
+async fn claim__row_with_newer_fields_not_claimed_by_older_version() {
     let test = TestDb::new().await;
     let db = &test.db;
     let mut psql = test.psql().await;
@@ -189,5 +189,5 @@ async fn what_an_older_program_would_leave_out_is_not_claimed_by_one() {
         "UPDATE deployments SET step = 'build_image', step_state = '{\"dockerfile\": \"Dockerfile\"}' WHERE id = $1";
     sqlx::query(sql).bind(&built).execute(&mut psql).await.unwrap();
     let claimed: HashSet<String> = claim(db, old, 2, 2).await.into_iter().collect();
-    assert_eq!(claimed, HashSet::from([plain, built]), "the rest is still theirs");
+    assert_eq!(claimed, HashSet::from([plain, built]), "it still owns the rest");
 }

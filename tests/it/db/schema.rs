@@ -1,4 +1,4 @@
-//! Bringing the schema up to date while others use it, and what migrations say of themselves.
+//! Migrations while other processes use the database, and the compatibility that migrations declare.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::support::wait_for;
 
 static ALL: Migrator = sqlx::migrate!();
 
-/// The last one that says nothing of itself.
+/// The last migration without a compatibility declaration.
 const SILENT: i64 = 14;
 
-/// A database that the program before [`SILENT`] + 1 has migrated.
+/// A database as migrated by the program of [`SILENT`].
 async fn before() -> TestDb {
     let test = TestDb::new().await.into_owners();
     let mut psql = test.psql().await;
@@ -28,7 +28,7 @@ async fn before() -> TestDb {
 }
 
 #[tokio::test]
-async fn a_migration_waits_for_a_long_transaction_without_holding_up_who_comes_after_it() {
+async fn migration__long_transaction_does_not_queue_others() {
     let test = before().await;
     let mut long = test.psql().await;
     long.execute("BEGIN; SELECT * FROM replicas").await.unwrap();
@@ -41,7 +41,7 @@ async fn a_migration_waits_for_a_long_transaction_without_holding_up_who_comes_a
         sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut psql).await.unwrap() > 0
     })
     .await;
-    // A heartbeat of the version before: behind the waiting migration, and through before a lease of 3.5 s is over.
+    // A heartbeat of the previous version queues behind the waiting migration, and must succeed before a lease of 3.5 s ends.
     let heartbeat = psql.execute("UPDATE replicas SET heartbeat_at = clock_timestamp()");
     tokio::time::timeout(Duration::from_millis(3_150), heartbeat)
         .await
@@ -54,14 +54,14 @@ async fn a_migration_waits_for_a_long_transaction_without_holding_up_who_comes_a
 }
 
 #[tokio::test]
-async fn replicas_that_migrate_at_the_same_time_take_turns() {
+async fn migration__concurrent_replicas_serialised() {
     let test = before().await;
     let all = futures_util::future::join_all((0..4).map(|_| test.db.migrate())).await;
     assert!(all.iter().all(|done| matches!(done, Ok(Migrated::UpToDate))), "{all:?}");
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_leaves_nothing_and_holds_nobody_up() {
+async fn migration__failure_leaves_nothing() {
     let test = before().await;
     let mut psql = test.psql().await;
     psql.execute("CREATE FUNCTION schema_version(bigint, bigint) RETURNS void LANGUAGE sql AS ''").await.unwrap();
@@ -76,10 +76,10 @@ async fn a_migration_that_fails_leaves_nothing_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_migration_that_would_break_a_running_replica_is_taken_back_whole() {
+async fn migration__breaking_running_replica_rolled_back() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
-    // One of the version before says nothing of the schema that it knows.
+    // The previous version does not report the schema that it knows.
     psql.execute(
         "INSERT INTO replicas (id, name, version, lease_ms) VALUES (gen_random_uuid(), 'panda-0/1', '0.0.9', 600000)",
     )
@@ -92,18 +92,18 @@ async fn a_migration_that_would_break_a_running_replica_is_taken_back_whole() {
     migration.execute(expand).await.unwrap();
     let refused = migration.execute(contract).await.unwrap_err().to_string();
     assert!(refused.contains("panda-0/1 (Panda 0.0.9)") && refused.contains("in between"), "{refused}");
-    assert!(!refused.contains("test (Panda"), "those that know it are not in the way: {refused}");
+    assert!(!refused.contains("test (Panda"), "programs that know it do not block: {refused}");
     migration.rollback().await.unwrap();
     let left = "SELECT to_regclass('of_the_next_version') IS NOT NULL OR EXISTS (SELECT FROM schema_versions WHERE version > 9000)";
     assert!(!sqlx::query_scalar::<_, bool>(left).fetch_one(&mut psql).await.unwrap());
     psql.execute("UPDATE replicas SET heartbeat_at = clock_timestamp() - interval '1 day' WHERE name = 'panda-0/1'")
         .await
         .unwrap();
-    psql.execute(contract).await.expect("one that has gone silent is in nobody's way");
+    psql.execute(contract).await.expect("a silent one blocks no other");
 }
 
 #[tokio::test]
-async fn each_migration_says_with_which_programs_its_schema_works() {
+async fn migration__compatible_versions_declared() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     for migration in ALL.iter().filter(|migration| migration.version > SILENT) {
@@ -113,7 +113,7 @@ async fn each_migration_says_with_which_programs_its_schema_works() {
         assert!(last.starts_with(&call) && last.ends_with(");"), "{} should end with {call}…);", migration.version);
         let said = "SELECT works_with FROM schema_versions WHERE version = $1";
         let said: i64 = sqlx::query_scalar(said).bind(migration.version).fetch_one(&mut psql).await.unwrap();
-        assert!(said < migration.version, "{}: the version before has to work with it", migration.version);
+        assert!(said < migration.version, "{}: the previous version must work with it", migration.version);
     }
     assert_eq!(known(), ALL.iter().map(|migration| migration.version).max().unwrap());
     let registered = replica_with(&test.db, Duration::from_mins(1)).await;

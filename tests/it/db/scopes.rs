@@ -1,4 +1,4 @@
-//! Lists and the audit log, whichever repositories their reader sees: the right rows, and no others read.
+//! Lists and the audit log return the right rows for any scope, and read no others.
 
 use chrono::{DateTime, Utc};
 use panda::db::audit::AuditFilter;
@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use crate::support::db::TestDb;
 
-/// Rows of `deployments` and `audit` as `draw` says: columns owner, repo, branch, status, at, subject, action of a row `n`.
+/// Fills `deployments` and `audit` as `draw` says: columns owner, repo, branch, status, at, subject, action of a row `n`.
 async fn fill(psql: &mut PgConnection, rows: usize, draw: &str) {
     let sql = format!(
         "INSERT INTO github_connections (id, owner, repo, branch, token) VALUES ('gh_1', 'acme', 'shop', 'main', 't');
@@ -34,7 +34,7 @@ async fn fill(psql: &mut PgConnection, rows: usize, draw: &str) {
     psql.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
-/// A bit of everything; equal times as well.
+/// Mixed data, with equal times.
 const MIXED: &str = "SELECT (ARRAY ['acme', 'Acme', 'toys', 'other'])[1 + floor(random() * 4 + n * 0)] AS owner,
     (ARRAY ['shop', 'Shop', 'blog', 'robot'])[1 + floor(random() * 4 + n * 0)] AS repo, (ARRAY ['main', 'next'])[1 + floor(random() * 2 + n * 0)] AS branch,
     (ARRAY ['RUNNING', 'DEPLOYMENT_READY', 'COMPLETED', 'FAILED'])[1 + floor(random() * 4 + n * 0)] AS status,
@@ -68,7 +68,7 @@ fn some<T: Clone>(random: &mut StdRng, of: &[T]) -> Option<T> {
 }
 
 #[tokio::test]
-async fn scope_keys_pages_have_the_rows_that_a_plain_query_finds() {
+async fn scope_keys__pages_match_plain_query() {
     let db = TestDb::new().await;
     let mut psql = db.psql().await;
     fill(&mut psql, 700, MIXED).await;
@@ -121,7 +121,7 @@ async fn scope_keys_pages_have_the_rows_that_a_plain_query_finds() {
 }
 
 #[tokio::test]
-async fn scope_keys_pages_of_the_audit_log_have_the_rows_that_a_plain_query_finds() {
+async fn scope_keys__audit_pages_match_plain_query() {
     let db = TestDb::new().await;
     let mut psql = db.psql().await;
     fill(&mut psql, 700, MIXED).await;
@@ -177,7 +177,7 @@ fn statements(table: &str) -> Vec<String> {
     statements
 }
 
-/// The keys that a statement takes, first of what is there, then of what is not.
+/// Keys for a statement's parameters: existing ones, then absent ones.
 fn keys(statement: &str) -> [[String; 2]; 2] {
     let has = |part: &str| statement.contains(part);
     let ends = match () {
@@ -196,7 +196,7 @@ fn keys(statement: &str) -> [[String; 2]; 2] {
     [there, if ends[0] == ends[1] { [missing[0].clone(), "none/*".to_owned()] } else { missing }]
 }
 
-/// Nodes of a plan that read the whole of a table.
+/// Nodes of a plan that read a whole table.
 fn scans(plan: &Value, table: &str, found: &mut Vec<String>) {
     if plan["Relation Name"] == table && plan["Node Type"].as_str().unwrap().contains("Seq Scan") {
         found.push(plan["Node Type"].as_str().unwrap().to_owned());
@@ -206,23 +206,23 @@ fn scans(plan: &Value, table: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Everything is of one repository, one status, one subject: whatever the planner knows of a key is that all rows have it.
+/// One repository, one status, one subject: the planner knows that every row has the same key.
 const ONE: &str = "SELECT 'Acme' AS owner, 'shop' AS repo, 'main' AS branch, 'COMPLETED' AS status,
     timestamptz '2026-01-01 00:00:00Z' + n * interval '1 minute' AS at, 'alice' AS subject, 'deploy' AS action";
 
-/// Nearly all keys have one row, and one has half of all: what it knows is that a key has about one row.
+/// Nearly all keys have one row and one key has half of the rows: the planner assumes about one row per key.
 const SKEWED: &str = "SELECT CASE WHEN n % 2 = 0 THEN 'Acme' ELSE 'team-' || n END AS owner, CASE WHEN n % 2 = 0 THEN 'shop' ELSE 'repo-' || n END AS repo,
     CASE WHEN n % 2 = 0 THEN 'main' ELSE 'branch-' || n END AS branch, 'COMPLETED' AS status,
     timestamptz '2026-01-01 00:00:00Z' + n * interval '1 minute' AS at, CASE WHEN n % 2 = 0 THEN 'alice' ELSE 'person-' || n END AS subject,
     CASE WHEN n % 2 = 0 THEN 'deploy' ELSE 'action-' || n END AS action";
 
 #[tokio::test]
-async fn scope_keys_no_statement_reads_rows_in_vain() {
+async fn scope_keys__no_statement_reads_unneeded_rows() {
     for draw in [ONE, SKEWED] {
         let db = TestDb::new().await;
         let mut psql = db.psql().await;
         fill(&mut psql, 20_000, draw).await;
-        // As the program's own sessions have it.
+        // As in the program's own sessions.
         psql.execute("SET jit = off").await.unwrap();
         for (table, count) in [("deployments", 3), ("audit", 7)] {
             let statements = statements(table);
@@ -268,7 +268,7 @@ async fn check(psql: &mut PgConnection, table: &str, statement: &str, keys: &[St
 }
 
 #[tokio::test]
-async fn deferred_indexes_of_a_large_table_are_built_later_and_once() {
+async fn deferred_indexes__built_later_once() {
     let db = TestDb::new().await;
     let mut psql = db.psql().await;
     fill(&mut psql, 5_000, ONE).await;
@@ -283,7 +283,7 @@ async fn deferred_indexes_of_a_large_table_are_built_later_and_once() {
     psql.execute(AssertSqlSafe(defer)).await.unwrap();
     let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('deployments_by_status')";
     assert_eq!(sqlx::query_scalar::<_, bool>(valid).fetch_optional(&mut psql).await.unwrap(), None);
-    // A build that was broken off leaves this.
+    // An interrupted index build leaves this.
     psql.execute("CREATE INDEX deployments_by_status ON deployments (id)").await.unwrap();
     psql.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'deployments_by_status'::regclass")
         .await

@@ -1,4 +1,4 @@
-//! The record of who did what, when, and how it ended.
+//! The record of each transition: replica, time and outcome.
 
 use panda::db::commit::{Change, Committed};
 use panda::domain::Status;
@@ -30,7 +30,7 @@ fn run(step: &str, outcome: &str, tries: i32, code: Option<&str>) -> (String, St
 }
 
 #[tokio::test]
-async fn every_transition_has_one_record_without_a_gap_between_them() {
+async fn step_runs__one_per_transition_without_gaps() {
     let test = TestDb::new().await;
     let db = &test.db;
     new_deployment(db).await;
@@ -63,7 +63,7 @@ async fn every_transition_has_one_record_without_a_gap_between_them() {
 }
 
 #[tokio::test]
-async fn what_is_no_transition_writes_no_record() {
+async fn step_runs__no_record_without_transition() {
     let test = TestDb::new().await;
     let db = &test.db;
     new_deployment(db).await;
@@ -71,13 +71,13 @@ async fn what_is_no_transition_writes_no_record() {
     let mut row = claim_one(db, me).await;
     let line = Event::new(EventCode::BuildProgress).with("message", "line").keyed(1);
     db.commit(&mut row, me, Change { events: vec![line], ..Change::default() }).await.unwrap();
-    let waits = Change { waiting_for: Some("the execution is under way".into()), ..Change::default() };
+    let waits = Change { waiting_for: Some("the execution is running".into()), ..Change::default() };
     db.commit(&mut row, me, waits).await.unwrap();
     assert!(runs(&test).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_refused_commit_leaves_no_record() {
+async fn step_runs__refused_commit_leaves_none() {
     let test = TestDb::new().await;
     let db = &test.db;
     new_deployment(db).await;
@@ -91,7 +91,7 @@ async fn a_refused_commit_leaves_no_record() {
 }
 
 #[tokio::test]
-async fn work_that_is_handed_over_is_recorded_for_whoever_did_it() {
+async fn step_runs__handed_over_work_names_its_replica() {
     let test = TestDb::new().await;
     let db = &test.db;
     new_deployment(db).await;
@@ -109,7 +109,7 @@ async fn work_that_is_handed_over_is_recorded_for_whoever_did_it() {
 }
 
 #[tokio::test]
-async fn work_that_a_silent_replica_lost_is_recorded_by_whoever_takes_over() {
+async fn step_runs__lost_work_recorded_by_new_owner() {
     let test = TestDb::new().await;
     let db = &test.db;
     new_deployment(db).await;

@@ -1,4 +1,4 @@
-//! Migrations over data from before them.
+//! Migrations over data of earlier versions.
 
 use panda::domain::principal::Scope;
 use panda::domain::tenant::{aws_tenant, github_tenant};
@@ -10,7 +10,7 @@ use crate::support::db::TestDb;
 
 static ALL: Migrator = sqlx::migrate!();
 
-/// Takes a database back to the schema of `version`, by building it anew.
+/// Recreates the database with the schema of `version`.
 async fn at(test: &TestDb, version: i64) -> PgConnection {
     let mut psql = test.psql().await;
     psql.execute("DROP SCHEMA IF EXISTS panda_report CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
@@ -28,7 +28,7 @@ async fn run(psql: &mut PgConnection, version: i64) {
 }
 
 #[tokio::test]
-async fn unfinished_deployments_that_share_a_target_are_put_in_order_by_the_rule_of_one() {
+async fn upgrade__shared_target_deployments_queued() {
     let test = TestDb::new().await;
     let mut psql = at(&test, 3).await;
     let rows = "INSERT INTO github_connections (id, owner, repo, branch, token) VALUES ('gh_1', 'acme', 'shop', 'main', 't');
@@ -57,7 +57,7 @@ async fn unfinished_deployments_that_share_a_target_are_put_in_order_by_the_rule
 }
 
 #[tokio::test]
-async fn connections_from_before_keep_their_duplicates_and_the_newest_is_the_one_that_is_renewed() {
+async fn upgrade__duplicate_connections_kept_newest_renewed() {
     let test = TestDb::new().await;
     let mut psql = at(&test, 17).await;
     let rows = "INSERT INTO api_tokens (id, name, token_hash, role, scope) VALUES

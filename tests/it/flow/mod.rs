@@ -1,59 +1,52 @@
-//! The whole way through the front door: connect, deploy, read the stream, switch, read the result.
+//! The main flow through the API: connect, deploy, read the stream, switch, read the result.
 
 use std::collections::BTreeMap;
 
-use eventsource_stream::Eventsource;
-use futures_util::StreamExt;
-use panda::app::{self, Running};
-use panda::sandbox::git::SourceFile;
+use panda::app::{self, RunningServer};
+use panda_sandbox::git::SourceFile;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::front::Front;
+use crate::support::api_client::ApiClient;
+use crate::support::environment::{Environment, TOKEN, hello};
+use crate::support::sse_reader::Reader;
 use crate::support::wait_for;
-use crate::support::world::{TOKEN, World, hello};
 
 /// A Panda with its API, and a client for it.
 struct Panda {
-    running: Running,
-    front: Front,
+    running: RunningServer,
+    api_client: ApiClient,
 }
 
 impl std::ops::Deref for Panda {
-    type Target = Front;
+    type Target = ApiClient;
 
-    fn deref(&self) -> &Front {
-        &self.front
+    fn deref(&self) -> &ApiClient {
+        &self.api_client
     }
 }
 
-/// One event as a browser hands it to a page.
+/// One event with its parsed data.
 #[derive(Clone, Debug)]
-struct Seen {
+struct StreamEvent {
     id: String,
     name: String,
     data: Value,
 }
 
 impl Panda {
-    async fn start(world: &World) -> Self {
-        let running = app::start(world.config(&[]), Some(world.controller())).await.unwrap();
-        let front = Front::of(format!("http://{}", running.address()));
-        Self { running, front }
+    async fn start(env: &Environment) -> Self {
+        let running = app::start(env.config(&[]), Some(env.controller())).await.unwrap();
+        let api_client = ApiClient::of(format!("http://{}", running.address()));
+        Self { running, api_client }
     }
 
     /// Reads the stream until the server ends it.
-    async fn stream(&self, id: &str, query: &str) -> Vec<Seen> {
-        let answer = self.http.get(self.url(&format!("/deploy/{id}/events{query}"))).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
-        let mut events = answer.bytes_stream().eventsource();
-        let mut seen = Vec::new();
-        while let Some(event) = events.next().await {
-            let event = event.unwrap();
-            seen.push(Seen { id: event.id, name: event.event, data: serde_json::from_str(&event.data).unwrap() });
-        }
-        seen
+    async fn stream(&self, id: &str, query: &str) -> Vec<StreamEvent> {
+        let mut reader = Reader::open(self.http.get(self.url(&format!("/deploy/{id}/events{query}")))).await;
+        assert_eq!(reader.status, 200);
+        let messages = reader.rest().await.into_iter();
+        messages.map(|message| StreamEvent { data: message.json(), id: message.id, name: message.event }).collect()
     }
 }
 
@@ -63,13 +56,13 @@ fn catalogue(lang: &str) -> BTreeMap<String, Value> {
     catalogue.into_iter().map(|entry| (entry["message"][lang].as_str().unwrap().to_owned(), entry)).collect()
 }
 
-/// What Panda adds to the details of an event of the catalogue.
+/// Details that Panda adds to an event of the catalogue.
 fn extra_details(code: &str) -> Value {
     let all: Value = serde_json::from_str(include_str!("../../../src/domain/extra_details.json")).unwrap();
     all.get(code).cloned().unwrap_or_default()
 }
 
-/// The catalogue's entry that a message was made from.
+/// Finds the entry whose template begins as `message` does, up to its first parameter.
 fn entry_of<'a>(catalogue: &'a BTreeMap<String, Value>, message: &str) -> Option<&'a Value> {
     let matches = |template: &str| match template.split_once('{') {
         Some((before, _)) => message.starts_with(before),
@@ -78,15 +71,36 @@ fn entry_of<'a>(catalogue: &'a BTreeMap<String, Value>, message: &str) -> Option
     catalogue.iter().find(|(template, _)| matches(template)).map(|(_, entry)| entry)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_front_end_follows_a_deployment_from_the_first_call_to_completed() {
-    let world = World::with_files(hello("2.0.0")).await;
-    let panda = Panda::start(&world).await;
-    wait_for("it is ready", async || panda.is_ready().await).await;
+/// Asserts that each event has the type, the stage and no other details than its entry in the Korean catalogue.
+fn assert_as_in_catalogue(events: &[StreamEvent]) {
+    let korean = catalogue("ko");
+    for event in events {
+        let message = event.data["message"].as_str().unwrap();
+        let entry = entry_of(&korean, message).unwrap_or_else(|| panic!("not in the catalogue: {message}"));
+        assert_eq!(entry["type"], event.name.as_str());
+        if event.name == "stage" {
+            assert_eq!(event.data["type"], "stage");
+            assert_eq!(event.data["details"]["stage"], entry["details"]["stage"]);
+            let more = extra_details(entry["code"].as_str().unwrap());
+            for detail in event.data["details"].as_object().unwrap().keys() {
+                let known = entry["details"].get(detail).or_else(|| more.get(detail));
+                assert!(known.is_some(), "the catalogue's entry for {message} lacks the detail {detail}");
+            }
+        } else {
+            assert_eq!(event.data.as_object().unwrap().keys().collect::<Vec<_>>(), ["message"]);
+        }
+    }
+}
 
-    let request = panda.connect(&world).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flow__front_end_follows_deployment_to_completed() {
+    let env = Environment::with_files(hello("2.0.0")).await;
+    let panda = Panda::start(&env).await;
+    wait_for("Panda is ready", async || panda.is_ready().await).await;
+
+    let request = panda.connect(&env).await;
     let (_, connections) = panda.get("/connections").await;
-    assert_eq!(connections["data"]["github"][0]["repo"], world.repo.as_str());
+    assert_eq!(connections["data"]["github"][0]["repo"], env.repo.as_str());
     assert!(!connections.to_string().contains(TOKEN));
 
     let (status, deployed) = panda.post("/deploy", &request).await;
@@ -99,39 +113,23 @@ async fn a_front_end_follows_a_deployment_from_the_first_call_to_completed() {
     let early = panda.post(&format!("/deploy/{id}/switch"), &json!({})).await;
     assert_eq!(early.0, StatusCode::CONFLICT, "not ready yet");
 
-    // The stream ends by itself five seconds after `success`.
+    // The stream ends five seconds after `success`.
     let seen = panda.stream(&id, "").await;
     let last = seen.last().unwrap();
     assert_eq!(
         (last.name.as_str(), &last.data["message"]),
         ("success", &json!("Deployment ready for manual traffic switch"))
     );
-    let korean = catalogue("ko");
-    for event in &seen {
-        let message = event.data["message"].as_str().unwrap();
-        let entry = entry_of(&korean, message).unwrap_or_else(|| panic!("not in the catalogue: {message}"));
-        assert_eq!(entry["type"], event.name.as_str());
-        if event.name == "stage" {
-            assert_eq!(event.data["type"], "stage");
-            assert_eq!(event.data["details"]["stage"], entry["details"]["stage"]);
-            let more = extra_details(entry["code"].as_str().unwrap());
-            for detail in event.data["details"].as_object().unwrap().keys() {
-                let known = entry["details"].get(detail).or_else(|| more.get(detail));
-                assert!(known.is_some(), "{message} has no detail {detail} in the catalogue");
-            }
-        } else {
-            assert_eq!(event.data.as_object().unwrap().keys().collect::<Vec<_>>(), ["message"]);
-        }
-    }
+    assert_as_in_catalogue(&seen);
     assert!(seen.iter().any(|event| event.data["message"].as_str().unwrap().contains("트래픽 전환 대기")));
 
     let english = panda.stream(&id, "?lang=en").await;
-    let ids = |events: &[Seen]| events.iter().map(|event| event.id.clone()).collect::<Vec<_>>();
+    let ids = |events: &[StreamEvent]| events.iter().map(|event| event.id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&english), ids(&seen), "the same events in English");
     let catalogue_en = catalogue("en");
     assert!(english.iter().all(|event| entry_of(&catalogue_en, event.data["message"].as_str().unwrap()).is_some()));
 
-    // A browser that comes back knowing everything is told not to: until a person acts, nothing more can come.
+    // A browser that reconnects with the last id gets 204: no event can follow without a command.
     let again = panda.http.get(panda.url(&format!("/deploy/{id}/events"))).header("Last-Event-ID", &last.id);
     assert_eq!(again.send().await.unwrap().status(), StatusCode::NO_CONTENT);
 
@@ -165,16 +163,16 @@ async fn a_front_end_follows_a_deployment_from_the_first_call_to_completed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failure_reaches_the_front_end_as_one_fail_event_and_in_the_result() {
-    let world =
-        World::with_files(vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN echo broken; exit 9\n")]).await;
-    let panda = Panda::start(&world).await;
+async fn flow__failure_is_one_fail_event_and_in_result() {
+    let env =
+        Environment::with_files(vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN echo broken; exit 9\n")]).await;
+    let panda = Panda::start(&env).await;
     wait_for("the API is up", async || panda.is_ready().await).await;
-    let request = panda.connect(&world).await;
+    let request = panda.connect(&env).await;
     let (_, deployed) = panda.post("/deploy", &request).await;
     let id = deployed["data"]["deploymentId"].as_str().unwrap().to_owned();
     let seen = panda.stream(&id, "").await;
-    let fails: Vec<&Seen> = seen.iter().filter(|event| event.name != "stage").collect();
+    let fails: Vec<&StreamEvent> = seen.iter().filter(|event| event.name != "stage").collect();
     assert_eq!(fails.len(), 1);
     assert_eq!(fails[0].name, "fail");
     let message = fails[0].data["message"].as_str().unwrap();

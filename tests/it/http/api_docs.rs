@@ -1,4 +1,4 @@
-//! The document says what the API does, and nothing else.
+//! The OpenAPI document describes exactly what the API does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use sqlx::Executor;
 
 use super::auth::Token;
-use super::{Answer, Api, Outside, Story, absent_db, outside, story};
+use super::{Answer, Api, ExternalServices, Fixture, external_services, fixture, unreachable_db};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
-/// Status by status what the document promises, by `METHOD path`.
+/// Statuses that the document promises, by `METHOD path`.
 fn promised(document: &Value) -> BTreeMap<String, BTreeSet<u16>> {
     let mut promised = BTreeMap::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -27,7 +27,7 @@ fn promised(document: &Value) -> BTreeMap<String, BTreeSet<u16>> {
     promised
 }
 
-/// Everything below `value` that is a `$ref`.
+/// Collects every `$ref` below `value`.
 fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
         Value::Object(members) => {
@@ -40,17 +40,17 @@ fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
 }
 
 #[tokio::test]
-async fn the_document_is_served_and_holds_together() {
-    let api = Api::serve(&absent_db()).await;
+async fn openapi__served_and_consistent() {
+    let api = Api::serve(&unreachable_db()).await;
     let document = api.get("/api-docs/openapi.json").await.json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let parsed: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).unwrap();
-    assert_eq!(serde_json::to_value(&parsed).unwrap(), document, "it says the same after being read");
+    assert_eq!(serde_json::to_value(&parsed).unwrap(), document, "parsing and writing it changes nothing");
     let mut found = Vec::new();
     references(&document, &mut found);
     assert!(!found.is_empty());
     for reference in found {
-        assert!(document.pointer(&reference[1..]).is_some(), "{reference} leads nowhere");
+        assert!(document.pointer(&reference[1..]).is_some(), "{reference} is not defined");
     }
     let mut operations = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -69,12 +69,12 @@ async fn the_document_is_served_and_holds_together() {
 }
 
 #[tokio::test]
-async fn every_field_is_described() {
+async fn openapi__every_field_described() {
     let document = serde_json::to_value(panda::http::document()).unwrap();
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         assert!(schema["description"].is_string(), "{name}");
         for (field, property) in schema["properties"].as_object().unwrap() {
-            // One that may be null refers to its type beside null.
+            // A nullable field refers to its type beside `null`.
             let mut types = Vec::new();
             references(property, &mut types);
             let described = property["description"].is_string() || !types.is_empty();
@@ -84,8 +84,8 @@ async fn every_field_is_described() {
 }
 
 #[tokio::test]
-async fn the_page_that_shows_it_is_served() {
-    let api = Api::serve(&absent_db()).await;
+async fn api_page__served() {
+    let api = Api::serve(&unreachable_db()).await;
     let page = api.get("/swagger-ui").await;
     assert_eq!(page.status, 200);
     assert!(page.text.contains("swagger-ui"), "{}", page.text);
@@ -93,13 +93,13 @@ async fn the_page_that_shows_it_is_served() {
     assert!(script.text.contains("/api-docs/openapi.json"), "{}", script.text);
 }
 
-/// Asks for what goes wrong, and keeps which statuses came.
+/// Provokes each error and records the statuses that were answered.
 struct Provoker {
     seen: BTreeMap<String, BTreeSet<u16>>,
 }
 
 impl Provoker {
-    /// Asks until there were too many requests. Nothing is changed: the page is somebody else's.
+    /// Sends requests until the rate limit refuses one. Their foreign origin ensures that nothing is changed.
     async fn ask_too_often(&mut self, api: &Api, method: &Method, path: &str, concrete: &str) {
         loop {
             let request = api.request(method.clone(), concrete).header("origin", "https://evil.example");
@@ -112,7 +112,7 @@ impl Provoker {
         }
     }
 
-    /// Asks `concrete`, which is one of `path`.
+    /// Sends a request to `concrete`, an instance of the path template `path`.
     async fn ask(
         &mut self,
         api: &Api,
@@ -131,21 +131,23 @@ impl Provoker {
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one list of everything that can go wrong, compared as a whole at its end")]
-async fn every_route_answers_the_errors_that_the_document_promises_and_no_other() {
+async fn openapi__routes_answer_exactly_documented_errors() {
     let db = TestDb::new().await;
-    let ((github, _root), sandbox) = (outside::github().await, outside::sandbox().await);
-    let there = Outside::default().with_github(&github).with_aws(&sandbox);
+    let ((github, _root), sandbox) = (external_services::github().await, external_services::sandbox().await);
+    let there = ExternalServices::default().with_github(&github).with_aws(&sandbox);
     let api = Api::serve_with(&db.db, &there, &[]).await;
     let alone = Api::serve(&db.db).await;
-    let away = Api::serve_with(&absent_db(), &there, &[]).await;
+    let away = Api::serve_with(&unreachable_db(), &there, &[]).await;
 
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    let aws = story::aws_connection(&db.db).await;
-    let mut running = Story::begin_of(&db.db, "acme", "shop").await;
+    let (github, aws) = fixture::connections(&db.db).await;
+    let mut running = Fixture::begin_of(&db.db, "acme", "shop").await;
     let id = running.id().to_owned();
     let keys = sandbox.user_credentials();
     let bodies = [
-        ("/api/v1/connect/github", json!({"owner": "acme", "repo": "shop", "branch": "main", "token": outside::TOKEN})),
+        (
+            "/api/v1/connect/github",
+            json!({"owner": "acme", "repo": "shop", "branch": "main", "token": external_services::TOKEN}),
+        ),
         (
             "/api/v1/connect/aws",
             json!({"region": sandbox.region(), "accessKeyId": keys.access_key_id,
@@ -196,7 +198,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     let mut provoker = Provoker { seen: BTreeMap::new() };
     let p = &mut provoker;
 
-    // The door: for every endpoint alike.
+    // Errors of the middleware, for every endpoint alike.
     let slow = Api::serve_with(&db.db, &there, &["--body-timeout-ms=100"]).await;
     let busy = Api::serve_with(&db.db, &there, &["--rate-per-client=1"]).await;
     let document = serde_json::to_value(panda::http::document()).unwrap();
@@ -223,13 +225,13 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
         }
     }
 
-    // What was sent is wrong.
+    // Invalid requests.
     for (path, body) in &bodies {
         let json = |r: RequestBuilder, body: String| r.header("content-type", "application/json").body(body);
         p.ask(&api, Method::POST, path, path, |r| json(r, "{".to_owned())).await;
         p.ask(&api, Method::POST, path, path, |r| json(r, "x".repeat(70_000))).await;
         p.ask(&api, Method::POST, path, path, |r| r.body("{}")).await;
-        // The database is away.
+        // The database is unavailable.
         p.ask(&away, Method::POST, path, path, |r| r.json(body)).await;
     }
     p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
@@ -253,10 +255,15 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     .await;
     p.ask(&away, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
     p.ask(&api, Method::PUT, secret, &named("gh_unknown", "npm"), |r| r.json(&value)).await;
-    // Renewing: connections that the API made, since STS and GitHub are asked.
+    // Renewal needs connections that the API made, because it calls STS and GitHub.
     let made = api.post("/api/v1/connect/aws", &bodies[1].1).await.json()["data"]["awsConnectionId"].clone();
     let renewals = [
-        ("/api/v1/connect/github/{id}", github.clone(), json!({"token": outside::TOKEN}), json!({"branch": "other"})),
+        (
+            "/api/v1/connect/github/{id}",
+            github.clone(),
+            json!({"token": external_services::TOKEN}),
+            json!({"branch": "other"}),
+        ),
         (
             "/api/v1/connect/aws/{id}",
             made.as_str().unwrap().to_owned(),
@@ -303,7 +310,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::POST, &run, &run_this, |r| r.header("idempotency-key", "")).await;
     p.ask(&api, Method::POST, &run, &run_this, |r| r.body("x".repeat(70_000))).await;
     p.ask(&api, Method::PATCH, one, "/api/v1/schedules/sch_unknown", |r| r.json(&change)).await;
-    // Somebody changes it between the look at it and the change.
+    // Another transaction changes the row between the read and the update.
     let mut other = db.psql().await;
     other.execute("BEGIN; UPDATE schedules SET version = version + 1").await.unwrap();
     tokio::join!(p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)), async {
@@ -320,25 +327,25 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     p.ask(&api, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r.header("accept", "a/b")).await;
     p.ask(&api, Method::GET, "/api/v1/events", "/api/v1/events?status=x", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/events", "/api/v1/events", |r| r.header("accept", "a/b")).await;
-    // Somebody else has all streams that there may be.
+    // Another reader holds the only stream permit.
     let full = Api::serve_with(&db.db, &there, &["--max-streams=1"]).await;
     let _taken = full.follow(&id, "").await;
     p.ask(&full, Method::GET, "/api/v1/events", "/api/v1/events", |r| r).await;
     p.ask(&full, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r).await;
-    for wish in ["switch", "cancel", "retry"] {
-        let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{wish}"), format!("/api/v1/deploy/{id}/{wish}"));
+    for command in ["switch", "cancel", "retry"] {
+        let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{command}"), format!("/api/v1/deploy/{id}/{command}"));
         p.ask(&api, Method::POST, &path, &concrete, |r| r.header("idempotency-key", "")).await;
         p.ask(&api, Method::POST, &path, &concrete, |r| r.body("x".repeat(70_000))).await;
     }
-    // What is asked is away.
+    // GitHub and AWS are unreachable.
     for (path, body) in &bodies[..2] {
         p.ask(&alone, Method::POST, path, path, |r| r.json(body)).await;
     }
     for (method, path) in &plain {
         p.ask(&away, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
     }
-    // It is not there, or not any more, or not yet.
-    let mut archived = Story::begin_of(&db.db, "acme", "old").await;
+    // The deployment does not exist, is archived, or is not ready yet.
+    let mut archived = Fixture::begin_of(&db.db, "acme", "old").await;
     archived.fail().await;
     let archived = db.db.archive_deployments(&[archived.id().to_owned()]).await.unwrap().remove(0);
     for (method, path) in [
@@ -368,7 +375,7 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     running.fail().await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/cancel", &format!("/api/v1/deploy/{id}/cancel"), |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/deploy/current", "/api/v1/deploy/current", |r| r).await;
-    // Nobody, and somebody who may only look.
+    // An anonymous caller, and a viewer.
     let guarded = Api::serve_with(&db.db, &there, &["--auth=required"]).await;
     let viewer = Token::of(&db.db, Role::Viewer).await;
     let document = serde_json::to_value(panda::http::document()).unwrap();
@@ -379,17 +386,17 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
             if !operation["responses"]["401"].is_null() {
                 p.ask(&guarded, method.clone(), path, &concrete, |r| r).await;
             }
-            // Whoever may look may open a session and a stream: only the door refuses those.
+            // A viewer may open a session and a stream: only the middleware refuses those.
             let for_viewers = path.ends_with("/session") || path.ends_with("/ticket");
             if !operation["responses"]["403"].is_null() && !for_viewers {
                 p.ask(&guarded, method, path, &concrete, |r| r.bearer_auth(&viewer.secret)).await;
             }
         }
     }
-    let away = Api::serve_with(&absent_db(), &there, &["--auth=required"]).await;
+    let away = Api::serve_with(&unreachable_db(), &there, &["--auth=required"]).await;
     p.ask(&away, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth("x")).await;
     p.ask(&away, Method::GET, "/api/v1/reports", "/api/v1/reports", |r| r.bearer_auth("x")).await;
-    // One key for two bodies, one name for two sources.
+    // One key with two bodies; one ECR repository for two sources.
     let (deploy, body) = &bodies[2];
     let keyed = |body: &Value| api.request(Method::POST, deploy).header("idempotency-key", "k").json(body);
     assert_eq!(keyed(body).send().await.unwrap().status(), 200);
@@ -410,10 +417,10 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
     assert_eq!(keyed(api.request(Method::POST, maintenance)).json(body).send().await.unwrap().status(), 200);
     p.ask(&api, Method::POST, maintenance, maintenance, |r| keyed(r).json(&json!({"kind": "runs"}))).await;
-    let mut ready = Story::begin_of(&db.db, "acme", "other").await;
+    let mut ready = Fixture::begin_of(&db.db, "acme", "other").await;
     ready.ready().await;
-    for (wish, of) in [("switch", ready.id()), ("cancel", ready.id()), ("retry", &id)] {
-        let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{wish}"), format!("/api/v1/deploy/{of}/{wish}"));
+    for (command, of) in [("switch", ready.id()), ("cancel", ready.id()), ("retry", &id)] {
+        let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{command}"), format!("/api/v1/deploy/{of}/{command}"));
         let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
         assert_eq!(keyed(api.request(Method::POST, &concrete)).send().await.unwrap().status(), 200);
         p.ask(&api, Method::POST, &path, &concrete, |r| keyed(r).json(&json!({"why": "other"}))).await;
@@ -433,11 +440,11 @@ async fn every_route_answers_the_errors_that_the_document_promises_and_no_other(
     .await;
     p.ask(&api, Method::POST, &run, &run_this, |r| r.header("idempotency-key", "k").json(&json!({"why": "other"})))
         .await;
-    Story::begin_at(&db.db, "a", "b-c", "123456789012").await;
-    other["githubConnectionId"] = json!(story::github_connection(&db.db, "a-b", "c").await);
+    Fixture::begin_at(&db.db, "a", "b-c", "123456789012").await;
+    other["githubConnectionId"] = json!(fixture::github_connection(&db.db, "a-b", "c").await);
     (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
     p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;
-    // Whatever is asked, the database refuses it for good. (A table that is missing is none of that: the schema is not migrated yet.)
+    // Every statement fails permanently. (Not by a missing table: that means that the schema is not migrated yet.)
     let broken = "DO $$ DECLARE t text; BEGIN
         FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,_sqlx_migrations}'::text[] LOOP
             EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);

@@ -1,17 +1,16 @@
 use serde_json::json;
 
-use super::{Api, story};
+use super::{Api, fixture};
 use crate::support::db::TestDb;
 
 const MESSAGE: &str = "연결 정보를 조회했습니다.";
 
 #[tokio::test]
-async fn connections_are_listed_without_their_secrets() {
+async fn connections__listed_without_secrets() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     assert_eq!(api.get("/api/v1/connections").await.data(MESSAGE), json!({"github": [], "aws": []}));
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    let aws = story::aws_connection(&db.db).await;
+    let (github, aws) = fixture::connections(&db.db).await;
     let answer = api.get("/api/v1/connections").await;
     let expected = json!({
         "github": [{"connectionId": github, "owner": "acme", "repo": "shop", "branch": "main"}],

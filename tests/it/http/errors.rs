@@ -1,14 +1,14 @@
-//! What is the same for every path.
+//! Behaviour common to every path.
 
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Answer, Api, Outside, absent_db};
+use super::{Answer, Api, ExternalServices, unreachable_db};
 use crate::support::db::TestDb;
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_problems_too() {
-    let api = Api::serve(&absent_db()).await;
+async fn problem__unknown_path_and_method() {
+    let api = Api::serve(&unreachable_db()).await;
     let problem = api.get("/api/v1/nothing?secret=1").await.problem(404, "ROUTE_NOT_FOUND");
     assert_eq!(problem["instance"], "/api/v1/nothing");
     let answer = Answer::of(api.request(Method::DELETE, "/api/v1/deploy").send().await.unwrap()).await;
@@ -18,8 +18,8 @@ async fn unknown_paths_and_methods_are_problems_too() {
 }
 
 #[tokio::test]
-async fn bodies_that_cannot_be_read_are_refused_before_anything_else() {
-    let api = Api::serve(&absent_db()).await;
+async fn problem__unreadable_body_refused_first() {
+    let api = Api::serve(&unreachable_db()).await;
     for path in ["/api/v1/deploy", "/api/v1/connect/github", "/api/v1/connect/aws"] {
         let post = || api.request(Method::POST, path);
         let json = |body: Vec<u8>| post().header("content-type", "application/json").body(body).send();
@@ -31,7 +31,7 @@ async fn bodies_that_cannot_be_read_are_refused_before_anything_else() {
             [b"[".repeat(60_000), b"{\"a\":".repeat(10_000), [b"{\"owner\":".to_vec(), b"[".repeat(60_000)].concat()]
         {
             let refused = Answer::of(json(deep).await.unwrap()).await;
-            assert_eq!(refused.status, 400, "nested without end: {}", refused.text);
+            assert_eq!(refused.status, 400, "deeply nested: {}", refused.text);
         }
         let plain = post().header("content-type", "text/plain").body("{}").send().await.unwrap();
         let problem = Answer::of(plain).await.problem(415, "UNSUPPORTED_MEDIA_TYPE");
@@ -42,19 +42,19 @@ async fn bodies_that_cannot_be_read_are_refused_before_anything_else() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_told_with_the_time_to_come_back() {
-    let api = Api::serve(&absent_db()).await;
+async fn problem__database_unavailable_has_retry_after() {
+    let api = Api::serve(&unreachable_db()).await;
     for path in ["/api/v1/connections", "/api/v1/deploy", "/api/v1/deploy/current", "/api/v1/deploy/dep_x/result"] {
         let answer = api.get(path).await;
         answer.problem(503, "DATABASE_UNAVAILABLE");
         assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
-        assert!(!answer.text.contains("nobody"), "the address stays with us: {}", answer.text);
+        assert!(!answer.text.contains("nobody"), "the address is not revealed: {}", answer.text);
     }
 }
 
 #[tokio::test]
-async fn every_answer_carries_an_id_for_the_log() {
-    let api = Api::serve(&absent_db()).await;
+async fn request_id__on_every_response() {
+    let api = Api::serve(&unreachable_db()).await;
     assert!(uuid::Uuid::parse_str(api.get("/healthz").await.header("x-request-id")).is_ok());
     let with = async |id: &str| {
         let request = api.request(Method::GET, "/healthz").header("x-request-id", id);
@@ -67,7 +67,7 @@ async fn every_answer_carries_an_id_for_the_log() {
 }
 
 #[tokio::test]
-async fn browsers_of_other_origins_are_let_in_only_by_the_setting() {
+async fn cors__other_origins_only_by_setting() {
     let db = TestDb::new().await;
     let preflight = async |api: &Api, origin: &str| {
         let request = api.request(Method::OPTIONS, "/api/v1/deploy").header("origin", origin);
@@ -80,7 +80,7 @@ async fn browsers_of_other_origins_are_let_in_only_by_the_setting() {
     assert_eq!(preflight(&closed, "https://panda.example").await.header("access-control-allow-origin"), "");
 
     let flags = ["--cors-origins=https://panda.example"];
-    let open = Api::serve_with(&db.db, &Outside::default(), &flags).await;
+    let open = Api::serve_with(&db.db, &ExternalServices::default(), &flags).await;
     let answer = preflight(&open, "https://panda.example").await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "https://panda.example"));
     for header in ["authorization", "idempotency-key", "last-event-id"] {

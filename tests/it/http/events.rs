@@ -1,4 +1,4 @@
-//! The stream of all deployments.
+//! The feed: one stream of the events of all deployments.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use reqwest::Method;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
-use crate::http::reader::{Message, texts};
-use crate::http::{Answer, Api, Reader, Story};
+use crate::http::{Answer, Api, Fixture, Reader};
 use crate::support::db::TestDb;
-use crate::support::gate::Gate;
+use crate::support::postgres_proxy::PostgresProxy;
+use crate::support::sse_reader::{Message, texts};
 use crate::support::wait_for;
 
 async fn follow_all(api: &Api, query: &str) -> Reader {
@@ -30,7 +30,7 @@ fn deployment(message: &Message) -> String {
     message.json()["deploymentId"].as_str().unwrap().to_owned()
 }
 
-/// The table's events in its order, as ids of the stream of all.
+/// The table's events in feed order, as feed ids.
 async fn table(db: &TestDb) -> Vec<String> {
     let sql = "SELECT place || '.' || id FROM deployment_events ORDER BY place, deployment_id COLLATE \"C\", seq";
     sqlx::query_scalar(sql).fetch_all(&mut db.psql().await).await.unwrap()
@@ -45,7 +45,7 @@ async fn settled(db: &TestDb) {
     wait_for("no older transaction runs", async || db.db.feed_state().await.unwrap().held_back.is_none()).await;
 }
 
-/// Writes an event as another program's transaction would, which is still open afterwards.
+/// Writes an event in a transaction that stays open, as another program could.
 async fn tell_within(tx: &mut PgConnection, deployment_id: &str) {
     let sql = format!(
         "WITH counted AS (UPDATE deployments SET next_event_seq = next_event_seq + 1 WHERE id = '{deployment_id}'
@@ -57,10 +57,10 @@ async fn tell_within(tx: &mut PgConnection, deployment_id: &str) {
 }
 
 #[tokio::test]
-async fn events_of_all_deployments_come_in_one_stream_from_now_on() {
+async fn feed__all_deployments_in_one_stream() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let (mut one, mut two) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "acme", "blog").await);
+    let (mut one, mut two) = (Fixture::begin(&db.db).await, Fixture::begin_of(&db.db, "acme", "blog").await);
     one.build_lines(1, 3).await;
     settled(&db).await;
     let mut reader = follow_all(&api, "").await;
@@ -68,26 +68,26 @@ async fn events_of_all_deployments_come_in_one_stream_from_now_on() {
     one.build_lines(4, 4).await;
     two.build_lines(1, 1).await;
     one.fail().await;
-    api.hub.nudge(one.id());
-    let told = reader.take(3).await;
-    assert_eq!(told.iter().map(deployment).collect::<Vec<_>>(), [one.id(), two.id(), one.id()]);
+    api.hub.notify(one.id());
+    let received = reader.take(3).await;
+    assert_eq!(received.iter().map(deployment).collect::<Vec<_>>(), [one.id(), two.id(), one.id()]);
     let own = api.follow(one.id(), "").await.take(5).await;
-    for (all, own) in [(&told[0], &own[3]), (&told[2], &own[4])] {
+    for (all, own) in [(&received[0], &own[3]), (&received[2], &own[4])] {
         assert_eq!(all.event, own.event);
         assert_eq!(all.id.split_once('.').unwrap().1, own.id, "the event's own id is in it");
         let added = format!("{},\"deploymentId\":\"{}\"}}", own.data.strip_suffix('}').unwrap(), one.id());
         assert_eq!(all.data, added, "and nothing else is another");
     }
     let translated = english.take(3).await;
-    assert_eq!(ids(&translated), ids(&told));
+    assert_eq!(ids(&translated), ids(&received));
     assert_eq!(texts(&translated)[0], "[Stage 1] Docker build in progress: line 4");
 }
 
 #[tokio::test]
-async fn filters_let_through_what_the_list_would_show() {
+async fn feed__filters_match_the_list() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let (mut shop, mut blog) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "other", "blog").await);
+    let (mut shop, mut blog) = (Fixture::begin(&db.db).await, Fixture::begin_of(&db.db, "other", "blog").await);
     let mut all = follow_all(&api, "").await;
     let mut readers = Vec::new();
     for (query, expected) in [
@@ -111,23 +111,23 @@ async fn filters_let_through_what_the_list_would_show() {
     .await;
     blog.fail().await;
     shop.complete().await;
-    let told = all.take(6).await;
+    let received = all.take(6).await;
     for (query, expected, reader) in &mut readers {
-        let expected: Vec<Message> = expected.iter().map(|&n: &usize| told[n].clone()).collect();
+        let expected: Vec<Message> = expected.iter().map(|&n: &usize| received[n].clone()).collect();
         assert_eq!(reader.take(expected.len()).await, expected, "{query}");
-        // From the table as well.
+        // Events from the table are included.
         let before = api.request(Method::GET, &format!("/api/v1/events{query}"));
-        let mut again = Reader::open(before.header("last-event-id", &told[0].id)).await;
-        let rest: Vec<Message> = expected.iter().filter(|message| **message != told[0]).cloned().collect();
+        let mut again = Reader::open(before.header("last-event-id", &received[0].id)).await;
+        let rest: Vec<Message> = expected.iter().filter(|message| **message != received[0]).cloned().collect();
         assert_eq!(again.take(rest.len()).await, rest, "{query}");
     }
 }
 
 #[tokio::test]
-async fn a_reader_goes_on_right_after_its_last_event_wherever_that_is_kept() {
+async fn feed__resumes_after_last_event_id() {
     let db = TestDb::new().await;
     let (api, other) = (Api::serve(&db.db).await, Api::serve(&db.db).await);
-    let (mut one, mut two) = (Story::begin(&db.db).await, Story::begin(&db.db).await);
+    let (mut one, mut two) = (Fixture::begin(&db.db).await, Fixture::begin(&db.db).await);
     let mut reader = follow_all(&api, "").await;
     // More than is kept in memory.
     for n in 0..7 {
@@ -146,17 +146,17 @@ async fn a_reader_goes_on_right_after_its_last_event_wherever_that_is_kept() {
     let mut end = resume(&other, &all[1_399].id).await;
     one.build_lines(9_000, 9_000).await;
     assert_eq!(texts(&end.take(1).await), ["[Stage 1] Docker 빌드 진행 중: line 9000"]);
-    // The longer id is one in the deployment's own stream, too.
+    // The second part of the id is the event's id in the deployment's own stream.
     let last_of_one = all.iter().rfind(|message| deployment(message) == one.id()).unwrap();
     let mut own = api.follow(one.id(), &format!("?lastEventId={}", last_of_one.id)).await;
     assert_eq!(texts(&own.take(1).await), ["[Stage 1] Docker 빌드 진행 중: line 9000"]);
 }
 
 #[tokio::test]
-async fn an_event_that_commits_late_is_not_missed() {
+async fn feed__late_commit_not_missed() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let (slow, mut quick) = (Story::begin(&db.db).await, Story::begin(&db.db).await);
+    let (slow, mut quick) = (Fixture::begin(&db.db).await, Fixture::begin(&db.db).await);
     let mut reader = follow_all(&api, "").await;
     let mut psql = db.psql().await;
     let mut tx = psql.begin().await.unwrap();
@@ -168,48 +168,48 @@ async fn an_event_that_commits_late_is_not_missed() {
         !line.ends_with(" 0.0")
     })
     .await;
-    assert!(timeout(Duration::from_millis(1_500), reader.next()).await.is_err(), "it would be told before its place");
+    assert!(timeout(Duration::from_millis(1_500), reader.next()).await.is_err(), "it would be emitted out of order");
     tx.commit().await.unwrap();
-    let told = reader.take(2).await;
-    assert_eq!(told.iter().map(deployment).collect::<Vec<_>>(), [slow.id(), quick.id()]);
-    assert_eq!(ids(&told), table(&db).await);
-    assert_eq!(resume(&api, &told[0].id).await.take(1).await, told[1..]);
+    let received = reader.take(2).await;
+    assert_eq!(received.iter().map(deployment).collect::<Vec<_>>(), [slow.id(), quick.id()]);
+    assert_eq!(ids(&received), table(&db).await);
+    assert_eq!(resume(&api, &received[0].id).await.take(1).await, received[1..]);
 }
 
 #[tokio::test]
-async fn a_long_read_holds_up_nothing() {
+async fn feed__long_read_blocks_nothing() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
+    let mut fixture = Fixture::begin(&db.db).await;
     let mut reader = follow_all(&api, "").await;
     let mut psql = db.psql().await;
     let mut tx = psql.begin().await.unwrap();
     tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await.unwrap();
     tx.execute("SELECT * FROM deployments").await.unwrap();
-    story.build_lines(1, 1).await;
+    fixture.build_lines(1, 1).await;
     reader.take(1).await;
 }
 
 #[tokio::test]
-async fn an_id_that_is_not_known_begins_with_now_and_says_so() {
+async fn feed__unknown_id_starts_now_with_comment() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 2).await;
-    let own = api.follow(story.id(), "").await.take(1).await.remove(0).id;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 2).await;
+    let own = api.follow(fixture.id(), "").await.take(1).await.remove(0).id;
     settled(&db).await;
-    let nobody = format!("0.{}", uuid::Uuid::new_v4());
-    for id in ["7", "undefined", "%00", "7.7", &own, &nobody, &"9".repeat(5_000)] {
+    let unknown_id = format!("0.{}", uuid::Uuid::new_v4());
+    for id in ["7", "undefined", "%00", "7.7", &own, &unknown_id, &"9".repeat(5_000)] {
         let mut reader = resume(&api, id).await;
         assert_eq!(reader.status, 200);
         assert!(reader.comment().await.starts_with("unknown last event id"), "{id}");
     }
-    let mut reader = resume(&api, &nobody).await;
-    story.build_lines(3, 3).await;
+    let mut reader = resume(&api, &unknown_id).await;
+    fixture.build_lines(3, 3).await;
     assert_eq!(texts(&reader.take(1).await), ["[Stage 1] Docker 빌드 진행 중: line 3"]);
 }
 
-/// Removes the newest event; as retention does, or as a failover.
+/// Removes the newest event, as retention does (`noted`) or as a failover does.
 async fn remove_newest(db: &TestDb, noted: bool) {
     let mut psql = db.psql().await;
     let sql = "DELETE FROM deployment_events WHERE (place, id) = (SELECT place, id FROM deployment_events ORDER BY place DESC, seq DESC LIMIT 1)
@@ -222,10 +222,10 @@ async fn remove_newest(db: &TestDb, noted: bool) {
 }
 
 #[tokio::test]
-async fn an_event_that_retention_removed_is_not_a_lost_one() {
+async fn feed__event_removed_by_retention_is_not_lost() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let (mut one, mut two) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "acme", "blog").await);
+    let (mut one, mut two) = (Fixture::begin(&db.db).await, Fixture::begin_of(&db.db, "acme", "blog").await);
     settled(&db).await;
     let mut reader = follow_all(&api, "").await;
     one.build_lines(1, 1).await;
@@ -236,10 +236,10 @@ async fn an_event_that_retention_removed_is_not_a_lost_one() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_lost_ends_the_stream_and_its_reader_misses_nothing_anywhere() {
+async fn feed__lost_event_ends_stream_and_reader_recovers() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let (mut one, mut two) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "acme", "blog").await);
+    let (mut one, mut two) = (Fixture::begin(&db.db).await, Fixture::begin_of(&db.db, "acme", "blog").await);
     one.build_lines(1, 1).await;
     settled(&db).await;
     let mut reader = follow_all(&api, "").await;
@@ -248,7 +248,7 @@ async fn an_event_that_is_lost_ends_the_stream_and_its_reader_misses_nothing_any
     remove_newest(&db, false).await;
     two.build_lines(1, 1).await;
     assert_eq!(reader.rest().await, []);
-    // The process that sent it knows what came before; another one goes by the time that the id says.
+    // The process that sent the event knows what preceded it; another process uses the time within the id.
     let stored = table(&db).await;
     assert_eq!(ids(&resume(&api, &lost).await.take(1).await), stored[1..]);
     let other = Api::serve(&db.db).await;
@@ -256,7 +256,7 @@ async fn an_event_that_is_lost_ends_the_stream_and_its_reader_misses_nothing_any
 }
 
 #[tokio::test]
-async fn a_wrong_filter_is_named_before_any_stream() {
+async fn feed__invalid_filter_refused() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     for (query, field) in [
@@ -277,56 +277,56 @@ async fn a_wrong_filter_is_named_before_any_stream() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_the_stream_is_open_and_goes_on_at_its_place() {
+async fn feed__stays_open_during_database_outage() {
     let db = TestDb::new().await;
-    let gate = Gate::before(&db, true).await;
-    let api = Api::serve(&gate.db(&db)).await;
-    let mut story = Story::begin(&db.db).await;
+    let proxy = PostgresProxy::before(&db, true).await;
+    let api = Api::serve(&proxy.db(&db)).await;
+    let mut fixture = Fixture::begin(&db.db).await;
     let mut early = follow_all(&api, "").await;
-    story.build_lines(1, 2).await;
-    let told = early.take(2).await;
-    gate.set(false);
-    let away = Api::serve(&gate.db(&db)).await;
-    let mut resumed = resume(&away, &told[0].id).await;
+    fixture.build_lines(1, 2).await;
+    let received = early.take(2).await;
+    proxy.set(false);
+    let away = Api::serve(&proxy.db(&db)).await;
+    let mut resumed = resume(&away, &received[0].id).await;
     assert_eq!(resumed.status, 200, "503 would end a browser's EventSource for good");
-    assert!(resumed.comment().await.contains("database is away"));
-    story.build_lines(3, 3).await;
-    gate.set(true);
+    assert!(resumed.comment().await.contains("database is unavailable"));
+    fixture.build_lines(3, 3).await;
+    proxy.set(true);
     let rest = resumed.take(2).await;
-    assert_eq!(rest[0], told[1]);
+    assert_eq!(rest[0], received[1]);
     assert_eq!(early.take(1).await, rest[1..]);
 }
 
 #[tokio::test]
-async fn a_database_restored_into_another_cluster_keeps_its_order() {
+async fn feed__order_kept_after_restore_into_other_cluster() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
+    let mut fixture = Fixture::begin(&db.db).await;
     let mut reader = follow_all(&api, "").await;
-    story.build_lines(1, 3).await;
+    fixture.build_lines(1, 3).await;
     reader.take(3).await;
-    // As a dump from a cluster that has been running for longer leaves them.
+    // As left by a dump from a cluster that has been running for longer.
     let mut psql = db.psql().await;
     psql.execute("UPDATE deployment_events SET place = place + 4000000000").await.unwrap();
-    assert_eq!(reader.rest().await, [], "places mean something else now: it ends, and its reader comes back");
+    assert_eq!(reader.rest().await, [], "positions have changed: it ends, and its reader reconnects");
     let restored = table(&db).await;
     let mut resumed = resume(&api, &restored[0]).await;
-    story.build_lines(4, 4).await;
-    let told = resumed.take(3).await;
-    assert_eq!(ids(&told)[..2], restored[1..]);
-    assert_eq!(ids(&told), table(&db).await[1..], "what is new is behind what was restored");
-    assert!(!db.db.mend_event_order().await.unwrap(), "it was done once, and for good");
+    fixture.build_lines(4, 4).await;
+    let received = resumed.take(3).await;
+    assert_eq!(ids(&received)[..2], restored[1..]);
+    assert_eq!(ids(&received), table(&db).await[1..], "new events follow the restored ones");
+    assert!(!db.db.repair_event_order().await.unwrap(), "the repair ran once");
 }
 
 #[tokio::test]
-async fn at_start_and_by_migrate_a_restored_order_is_mended() {
+async fn feed__restored_order_repaired_at_start_and_by_migrate() {
     let db = TestDb::new().await;
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 1).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 1).await;
     let mut psql = db.psql().await;
     psql.execute("UPDATE deployment_events SET place = place + 4000000000").await.unwrap();
-    assert!(db.db.mend_event_order().await.unwrap());
-    story.build_lines(2, 2).await;
+    assert!(db.db.repair_event_order().await.unwrap());
+    fixture.build_lines(2, 2).await;
     let places: Vec<i64> =
         sqlx::query_scalar("SELECT place FROM deployment_events ORDER BY seq").fetch_all(&mut psql).await.unwrap();
     assert!(places[0] < places[1], "{places:?}");
@@ -335,7 +335,7 @@ async fn at_start_and_by_migrate_a_restored_order_is_mended() {
 }
 
 #[tokio::test]
-async fn a_stream_of_all_leaves_nothing_behind_and_ends_on_shutdown() {
+async fn feed__releases_resources_and_ends_on_shutdown() {
     let db = TestDb::new().await;
     let mut api = Api::serve(&db.db).await;
     let mut readers = [follow_all(&api, "").await, follow_all(&api, "").await];
@@ -347,13 +347,13 @@ async fn a_stream_of_all_leaves_nothing_behind_and_ends_on_shutdown() {
 }
 
 #[tokio::test]
-async fn a_deployment_that_waits_for_its_turn_is_told_of_in_its_place() {
+async fn feed__queued_deployment_in_order() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let first = Story::begin(&db.db).await;
+    let first = Fixture::begin(&db.db).await;
     let mut reader = follow_all(&api, "?status=RUNNING").await;
-    let queued = Story::queue_behind(&db.db, &first).await;
-    let told = reader.take(1).await;
-    assert_eq!(deployment(&told[0]), queued);
-    assert_eq!(ids(&told), table(&db).await);
+    let queued = Fixture::queue_behind(&db.db, &first).await;
+    let received = reader.take(1).await;
+    assert_eq!(deployment(&received[0]), queued);
+    assert_eq!(ids(&received), table(&db).await);
 }

@@ -1,8 +1,8 @@
-use super::{Api, absent_db};
+use super::{Api, unreachable_db};
 
 #[tokio::test]
-async fn a_process_without_a_database_is_alive() {
-    let api = Api::serve(&absent_db()).await;
+async fn healthz__alive_without_database() {
+    let api = Api::serve(&unreachable_db()).await;
     let answer = api.get("/healthz").await;
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("ok")));
 }

@@ -1,11 +1,11 @@
-//! `Idempotency-Key` on every POST that changes something: the first answer again, and one effect.
+//! `Idempotency-Key` on every POST that changes something: the first answer is replayed, and there is one effect.
 
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Answer, Api, Outside, Story, count, outside};
+use super::{Answer, Api, ExternalServices, Fixture, count, external_services};
 use crate::support::db::TestDb;
 
 async fn post(api: &Api, path: &str, key: &str, body: &Value) -> Answer {
@@ -13,7 +13,7 @@ async fn post(api: &Api, path: &str, key: &str, body: &Value) -> Answer {
     Answer::of(request.send().await.unwrap()).await
 }
 
-/// The answer of the first, again; another body is refused, and so is a key that is too long.
+/// Asserts that the first answer is replayed, and that another body and a key that is too long are refused.
 async fn holds(api: &Api, other_process: &Api, path: &str, body: &Value, other: &Value) -> Answer {
     let first = post(api, path, "key", body).await;
     assert_eq!(first.status, 200, "{}", first.text);
@@ -25,14 +25,14 @@ async fn holds(api: &Api, other_process: &Api, path: &str, body: &Value, other: 
 }
 
 #[tokio::test]
-async fn connecting_twice_with_one_key_makes_one_connection() {
+async fn idempotency__connect_twice_makes_one_connection() {
     let db = TestDb::new().await;
-    let ((github, _root), sandbox) = (outside::github().await, outside::sandbox().await);
-    let there = Outside::default().with_github(&github).with_aws(&sandbox);
+    let ((github, _root), sandbox) = (external_services::github().await, external_services::sandbox().await);
+    let there = ExternalServices::default().with_github(&github).with_aws(&sandbox);
     let api = Api::serve_with(&db.db, &there, &[]).await;
-    // This one reaches nobody outside: a repeat is answered without asking.
+    // This server reaches no external service: a repeat is answered without calling any.
     let alone = Api::serve(&db.db).await;
-    let body = json!({"owner": "acme", "repo": "shop", "branch": "main", "token": outside::TOKEN});
+    let body = json!({"owner": "acme", "repo": "shop", "branch": "main", "token": external_services::TOKEN});
     let mut other = body.clone();
     other["token"] = json!("ghp_another_token");
     holds(&api, &alone, "/api/v1/connect/github", &body, &other).await;
@@ -48,51 +48,51 @@ async fn connecting_twice_with_one_key_makes_one_connection() {
 }
 
 #[tokio::test]
-async fn a_wish_with_a_key_is_answered_the_same_even_when_it_was_fulfilled_meanwhile() {
+async fn idempotency__same_answer_after_command_took_effect() {
     let db = TestDb::new().await;
     let (api, other) = (Api::serve(&db.db).await, Api::serve(&db.db).await);
-    let mut story = Story::begin_of(&db.db, "acme", "shop").await;
-    story.ready().await;
-    let switch = format!("/api/v1/deploy/{}/switch", story.id());
+    let mut fixture = Fixture::begin_of(&db.db, "acme", "shop").await;
+    fixture.ready().await;
+    let switch = format!("/api/v1/deploy/{}/switch", fixture.id());
     let first = holds(&api, &other, &switch, &json!({}), &json!({"why": "other"})).await;
-    story.claim_again().await;
-    story.complete().await;
+    fixture.claim_again().await;
+    fixture.complete().await;
     assert_eq!(post(&api, &switch, "key", &json!({})).await.text, first.text);
     post(&api, &switch, "new", &json!({})).await.problem(409, "ALREADY_SWITCHED");
 
-    let mut story = Story::begin_of(&db.db, "acme", "other").await;
-    let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+    let mut fixture = Fixture::begin_of(&db.db, "acme", "other").await;
+    let cancel = format!("/api/v1/deploy/{}/cancel", fixture.id());
     let first = holds(&api, &other, &cancel, &json!({}), &json!({"why": "other"})).await;
-    story.fail().await;
+    fixture.fail().await;
     assert_eq!(post(&api, &cancel, "key", &json!({})).await.text, first.text);
 }
 
 #[tokio::test]
-async fn a_refused_wish_does_not_use_its_key_up() {
+async fn idempotency__refused_command_leaves_key_unused() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    let switch = format!("/api/v1/deploy/{}/switch", story.id());
+    let mut fixture = Fixture::begin(&db.db).await;
+    let switch = format!("/api/v1/deploy/{}/switch", fixture.id());
     post(&api, &switch, "key", &json!({})).await.problem(409, "SWITCH_NOT_READY");
-    story.ready().await;
+    fixture.ready().await;
     assert_eq!(post(&api, &switch, "key", &json!({})).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_a_day_and_removed_by_housekeeping() {
+async fn idempotency__key_expires_after_a_day() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let story = Story::begin(&db.db).await;
-    let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+    let fixture = Fixture::begin(&db.db).await;
+    let cancel = format!("/api/v1/deploy/{}/cancel", fixture.id());
     post(&api, &cancel, "key", &json!({})).await;
     let age = "UPDATE idempotency_keys SET created_at = now() - interval '25 hours'";
     sqlx::query(age).execute(&mut db.psql().await).await.unwrap();
-    assert_eq!(post(&api, &cancel, "key", &json!({"why": "another body"})).await.status, 200, "as good as new");
-    assert_eq!(db.db.forget_old_keys().await.unwrap(), 0, "it is young again");
+    assert_eq!(post(&api, &cancel, "key", &json!({"why": "another body"})).await.status, 200, "the key is new again");
+    assert_eq!(db.db.delete_expired_keys().await.unwrap(), 0, "its age starts again");
     let many = "INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)
                 SELECT 's', n::text, '', 'null', now() - interval '25 hours' FROM generate_series(1, 2500) n";
     sqlx::query(many).execute(&mut db.psql().await).await.unwrap();
-    assert_eq!(db.db.forget_old_keys().await.unwrap(), 2_500);
+    assert_eq!(db.db.delete_expired_keys().await.unwrap(), 2_500);
     assert_eq!(count(&db, "idempotency_keys").await, 1);
 }
 
@@ -105,41 +105,41 @@ async fn run(db: &TestDb, sql: &'static str) {
     sqlx::raw_sql(sql).execute(&mut db.psql().await).await.unwrap();
 }
 
-/// The meaning of an empty body: that of none.
+/// Canonical form of an empty body, equal to that of no body.
 const MEANING: &str = "null";
 
-/// A program from before migration 23 that is alive.
+/// A live replica of a version from before migration 23.
 const OLDER: &str = "INSERT INTO replicas (id, name, version, schema_version, lease_ms) VALUES (gen_random_uuid(), 'old', '0', 17, 3500)";
 
 #[tokio::test]
-async fn the_hash_that_is_stored_of_a_request_confirms_no_guess() {
+async fn idempotency__stored_hash_confirms_no_guess() {
     let guess = Sha256::digest(MEANING).to_vec();
     let mut keyed = Vec::new();
     for _ in 0..2 {
         let db = TestDb::new().await;
-        let (api, story) = (Api::serve(&db.db).await, Story::begin(&db.db).await);
-        let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+        let (api, fixture) = (Api::serve(&db.db).await, Fixture::begin(&db.db).await);
+        let cancel = format!("/api/v1/deploy/{}/cancel", fixture.id());
         let first = post(&api, &cancel, "key", &json!({})).await;
         assert_eq!(first.status, 200, "{}", first.text);
         keyed.push(stored_hash(&db).await);
         assert_eq!(post(&api, &cancel, "key", &json!({})).await.text, first.text);
         run(&db, "DELETE FROM idempotency_keys").await;
-        // What such a program can compare, as long as it may meet the row.
+        // The hash that such a replica can compare is kept as long as it may read the row.
         run(&db, OLDER).await;
         post(&api, &cancel, "key", &json!({})).await;
         assert_eq!(stored_hash(&db).await, guess);
         run(&db, "UPDATE replicas SET heartbeat_at = now() - interval '2 minutes'; DELETE FROM idempotency_keys").await;
         post(&api, &cancel, "key", &json!({})).await;
-        assert_ne!(stored_hash(&db).await, guess, "it is silent");
+        assert_ne!(stored_hash(&db).await, guess, "it has stopped its heartbeats");
     }
     assert!(!keyed.contains(&guess) && keyed[0] != keyed[1], "each installation has its own secret");
 }
 
 #[tokio::test]
-async fn a_key_of_the_version_before_is_known_for_as_long_as_it_is_kept() {
+async fn idempotency__key_of_previous_version_recognised() {
     let db = TestDb::new().await;
-    let (api, story) = (Api::serve(&db.db).await, Story::begin(&db.db).await);
-    let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+    let (api, fixture) = (Api::serve(&db.db).await, Fixture::begin(&db.db).await);
+    let cancel = format!("/api/v1/deploy/{}/cancel", fixture.id());
     let first = post(&api, &cancel, "key", &json!({})).await;
     let mut psql = db.psql().await;
     let plain = Sha256::digest(MEANING).to_vec();
@@ -151,13 +151,13 @@ async fn a_key_of_the_version_before_is_known_for_as_long_as_it_is_kept() {
 }
 
 #[tokio::test]
-async fn replicas_that_make_the_secret_together_have_the_same() {
+async fn idempotency__concurrent_replicas_share_one_secret() {
     let db = TestDb::new().await;
-    // As after a row that somebody removed.
+    // As after an operator removed the row.
     run(&db, "DELETE FROM installation").await;
     let (one, other) = (Api::serve(&db.db).await, Api::serve(&db.again()).await);
-    let story = Story::begin(&db.db).await;
-    let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+    let fixture = Fixture::begin(&db.db).await;
+    let cancel = format!("/api/v1/deploy/{}/cancel", fixture.id());
     let body = json!({});
     let answers = tokio::join!(post(&one, &cancel, "a", &body), post(&other, &cancel, "b", &body));
     assert_eq!((answers.0.status, answers.1.status), (200, 200));

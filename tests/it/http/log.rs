@@ -1,4 +1,4 @@
-//! `/api/v1/log`
+//! The temporary log filter at `/api/v1/log`.
 
 use panda::domain::principal::Role;
 use reqwest::Method;
@@ -15,35 +15,36 @@ async fn put(api: &Api, body: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn it_is_a_quarter_of_an_hour_when_nobody_says_how_long() {
+async fn log_api__defaults_to_fifteen_minutes() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     assert_eq!(api.get(LOG).await.data("로그 필터 조회 성공")["filter"], "info");
-    let told = put(&api, &json!({"filter": "info,panda::reconcile=debug"})).await.data("로그 필터가 설정되었습니다.");
+    let received =
+        put(&api, &json!({"filter": "info,panda::reconcile=debug"})).await.data("로그 필터가 설정되었습니다.");
     let lasts: f64 = sqlx::query_scalar("SELECT extract(epoch FROM until - set_at)::float8 FROM log_filter")
         .fetch_one(&mut db.psql().await)
         .await
         .unwrap();
     assert!((lasts - 900.0).abs() < f64::EPSILON, "{lasts}");
-    assert_eq!(api.get(LOG).await.data("로그 필터 조회 성공"), told);
+    assert_eq!(api.get(LOG).await.data("로그 필터 조회 성공"), received);
 }
 
 #[tokio::test]
-async fn one_that_is_over_is_none_and_is_removed_by_who_sees_it() {
+async fn log_api__expired_filter_absent_and_removed_when_read() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     put(&api, &json!({"filter": "debug", "forSeconds": 60})).await.data("로그 필터가 설정되었습니다.");
     let mut psql = db.psql().await;
     let over = "UPDATE log_filter SET set_at = now() - interval '2 minutes', until = now() - interval '1 second'";
     sqlx::query(over).execute(&mut psql).await.unwrap();
-    let told = api.get(LOG).await.data("로그 필터 조회 성공");
-    assert_eq!((&told["filter"], &told["setBy"]), (&json!("info"), &Value::Null));
+    let received = api.get(LOG).await.data("로그 필터 조회 성공");
+    assert_eq!((&received["filter"], &received["setBy"]), (&json!("info"), &Value::Null));
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM log_filter").fetch_one(&mut psql).await.unwrap();
     assert_eq!(rows, 0);
 }
 
 #[tokio::test]
-async fn what_is_not_valid_is_named() {
+async fn log_api__invalid_fields_named() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let long = format!("info,{}", "a".repeat(1_000));
@@ -70,7 +71,7 @@ async fn what_is_not_valid_is_named() {
 }
 
 #[tokio::test]
-async fn only_an_admin_of_all_repositories_changes_what_is_logged() {
+async fn log_api__only_unscoped_admin_changes_filter() {
     let db = TestDb::new().await;
     let api = auth::serve(&db.db).await;
     let body = json!({"filter": "debug"});

@@ -1,32 +1,31 @@
-//! The API over real sockets, on a database of the test's own. Path = URL = test.
+//! The API over real sockets, on a separate database per test. Path = URL = test.
 
 mod api_docs;
 pub mod auth;
-mod client;
 mod connect;
 mod connections;
 mod deploy;
-mod door;
 mod errors;
 mod events;
+pub mod external_services;
+pub mod fixture;
 mod healthz;
-mod hostile;
+mod hostile_input;
 mod idempotency;
 mod log;
+mod middleware;
 mod oidc;
 mod oidc_keys;
-pub mod outside;
-pub mod reader;
+mod pending_migrations;
 mod readyz;
+mod real_ip;
 mod reports;
 mod revocations;
 mod schedules;
 mod schemathesis;
 mod server;
-mod slow;
-pub mod story;
+mod slow_readers;
 mod tls;
-mod unmigrated;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,8 +38,8 @@ use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
 use panda::db::{Class, Db, DbOptions};
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
-use panda::http::caller_limit::CallerLimit;
-use panda::http::{ApiState, Auth, AuthOptions, Hub, LogControl, Seats, Tls, limits, router, serve};
+use panda::http::middleware::caller_limit::CallerLimit;
+use panda::http::{ApiState, Auth, AuthOptions, Hub, LogControl, StreamPermits, Tls, limits, router, serve};
 use panda::metrics::AwsCalls;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
@@ -50,11 +49,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::db::TestDb;
-pub use reader::Reader;
-pub use story::Story;
+pub use crate::support::sse_reader::Reader;
+pub use fixture::Fixture;
 
-/// Nobody listens here: the port is reserved, and never bound.
-pub const NOBODY: &str = "http://127.0.0.1:1";
+/// An address without a listener: the port is reserved and never bound.
+pub const UNREACHABLE: &str = "http://127.0.0.1:1";
 
 #[derive(Parser)]
 struct Cli {
@@ -66,29 +65,29 @@ struct Cli {
     retention: RetentionConfig,
 }
 
-/// Where the API finds the outside.
-pub struct Outside {
+/// Addresses of the external services that the API calls.
+pub struct ExternalServices {
     pub github_api: String,
     pub aws_endpoint: String,
     /// The controller's own keys.
     pub controller: AwsKeys,
 }
 
-impl Default for Outside {
+impl Default for ExternalServices {
     fn default() -> Self {
         let controller = AwsKeys {
             access_key_id: "AKIATESTCONTROLLER00".to_owned(),
             secret_access_key: SecretString::from("not-a-secret"),
             session_token: None,
         };
-        Self { github_api: NOBODY.to_owned(), aws_endpoint: NOBODY.to_owned(), controller }
+        Self { github_api: UNREACHABLE.to_owned(), aws_endpoint: UNREACHABLE.to_owned(), controller }
     }
 }
 
-/// A served API.
+/// The API as served in this process.
 pub struct Api {
     pub hub: Hub,
-    seats: Seats,
+    stream_permits: StreamPermits,
     pub shutdown: CancellationToken,
     pub address: SocketAddr,
     pub client: Client,
@@ -98,22 +97,22 @@ pub struct Api {
 impl Api {
     /// Serves `db` with the default settings.
     pub async fn serve(db: &Db) -> Self {
-        Self::serve_with(db, &Outside::default(), &[]).await
+        Self::serve_with(db, &ExternalServices::default(), &[]).await
     }
 
-    /// Serves `db` with flags and a chosen outside.
-    pub async fn serve_with(db: &Db, outside: &Outside, flags: &[&str]) -> Self {
+    /// Serves `db` with flags and chosen external services.
+    pub async fn serve_with(db: &Db, external: &ExternalServices, flags: &[&str]) -> Self {
         let shutdown = CancellationToken::new();
         let Cli { http: config, auth, retention } = Cli::try_parse_from(["panda"].iter().chain(flags)).unwrap();
         let oidc = auth.oidc_file.clone().map(|path| {
-            let issuers = panda::domain::claims::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
-            panda::http::oidc::Verifier::new(issuers).unwrap()
+            let issuers = panda::domain::oidc_claims::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+            panda::http::auth::oidc::Verifier::new(issuers).unwrap()
         });
         let admin = auth
             .admin_token_file
             .as_ref()
             .map(|path| panda::domain::token::SecretHash::of(std::fs::read_to_string(path).unwrap().trim()));
-        let options = AuthOptions { admin, session: auth.session, another_approves: auth.another_approves, oidc };
+        let options = AuthOptions { admin, session: auth.session, four_eyes: auth.four_eyes, oidc };
         let auth = match (auth.is_required(config.listen, false), auth.is_off()) {
             (true, _) => Auth::required(db.clone(), options, &shutdown),
             (false, true) => Auth::off(),
@@ -122,7 +121,7 @@ impl Api {
         let metrics = panda::metrics::Metrics::default();
         let hub = Hub::start(db.of(Class::Live), metrics.clone(), &shutdown);
         let timeout = Duration::from_secs(10);
-        let (limits, seats) = limits(&config, 10_000);
+        let (limits, stream_permits) = limits(&config, 10_000);
         let tls = config.tls().map(|files| Tls::load(files).unwrap());
         let acceptor = tls.as_ref().map(|tls| tls.acceptor().unwrap());
         if let Some(tls) = tls {
@@ -132,8 +131,8 @@ impl Api {
             db: db.clone(),
             auth,
             hub: hub.clone(),
-            github: Arc::new(GitHub::new(outside.github_api.parse().unwrap(), timeout).unwrap()),
-            aws: aws(outside, &config.controller_roles).await,
+            github: Arc::new(GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap()),
+            aws: aws(external, &config.controller_roles).await,
             names: Arc::new(Names::default()),
             first_step: "ensure_event_rule",
             retry_step: "resume",
@@ -142,19 +141,20 @@ impl Api {
             retention: Arc::new(retention.rules()),
             maintenance: Arc::default(),
             reports: CallerLimit::new(1),
-            log: LogControl { own: "info", asked: Arc::default() },
-            seats: seats.clone(),
+            replays: CallerLimit::new(1),
+            log: LogControl { own: "info", changed: Arc::default() },
+            stream_permits: stream_permits.clone(),
             shutdown: shutdown.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, router(state), limits, acceptor, shutdown.clone()));
-        Self { hub, seats, shutdown, address, client: Client::new(), serving }
+        Self { hub, stream_permits, shutdown, address, client: Client::new(), serving }
     }
 
-    /// Event streams that are open.
+    /// Number of open event streams.
     pub fn open_streams(&self) -> usize {
-        self.seats.taken()
+        self.stream_permits.in_use()
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -189,13 +189,13 @@ impl Drop for Api {
     }
 }
 
-/// AWS as an API with these roles of the controller reaches it.
-pub async fn aws(outside: &Outside, controller_roles: &[String]) -> Aws {
+/// The AWS client of an API that allows these roles of the controller's account.
+pub async fn aws(external: &ExternalServices, controller_roles: &[String]) -> Aws {
     Aws::new(AwsSettings {
-        endpoint_url: Some(outside.aws_endpoint.parse().unwrap()),
+        endpoint_url: Some(external.aws_endpoint.parse().unwrap()),
         codedeploy_endpoint_url: None,
         controller_region: Some("ap-northeast-2".to_owned()),
-        controller_credentials: Some(outside.controller.clone()),
+        controller_credentials: Some(external.controller.clone()),
         operation_timeout: Duration::from_secs(10),
         controller_roles: controller_roles.to_vec(),
         calls: AwsCalls::default(),
@@ -203,7 +203,7 @@ pub async fn aws(outside: &Outside, controller_roles: &[String]) -> Aws {
     .await
 }
 
-/// An answer, read.
+/// A response with its body read.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -225,7 +225,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The envelope's data; fails unless it is a success with `message`.
+    /// The envelope's data; fails unless the answer is a success with `message`.
     pub fn data(&self, message: &str) -> Value {
         assert_eq!(self.status, 200, "{}", self.text);
         let body = self.json();
@@ -234,7 +234,7 @@ impl Answer {
         body["data"].clone()
     }
 
-    /// The problem, complete and with `status` and `code`.
+    /// The problem; fails unless it is complete and has `status` and `code`.
     pub fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.header("content-type"), "application/problem+json");
@@ -242,21 +242,22 @@ impl Answer {
         assert_eq!(body["errorCode"], code, "{body}");
         assert_eq!(body["status"], status);
         assert_eq!(body["message"], body["detail"]);
-        assert!(body["type"].as_str().unwrap().starts_with("urn:panda:problem:"));
+        let documentation = "https://github.com/panda-deploy/panda/blob/main/docs/errors.md#";
+        assert_eq!(body["type"], format!("{documentation}{}", code.to_lowercase()));
         assert!(body["instance"].as_str().unwrap().starts_with('/'));
         assert!(!body["title"].as_str().unwrap().is_empty() && !body["error"].as_str().unwrap().is_empty());
         chrono::DateTime::parse_from_rfc3339(body["timestamp"].as_str().unwrap()).unwrap();
         body
     }
 
-    /// The field that a 400 names.
+    /// The field named by a 400.
     pub fn refused_field(&self, code: &str) -> String {
         self.problem(400, code)["field"].as_str().unwrap_or_else(|| panic!("no field in {}", self.text)).to_owned()
     }
 }
 
-/// A database that nobody serves.
-pub fn absent_db() -> Db {
+/// A database without a server.
+pub fn unreachable_db() -> Db {
     Db::new(&DbOptions {
         url: SecretString::from("postgres://nobody@127.0.0.1:1/nothing").into(),
         access: panda::db::connect::Access::default(),

@@ -1,4 +1,4 @@
-//! Tokens of an issuer that speaks HTTP, makes real keys and changes them.
+//! Tokens of an OpenID Connect issuer that speaks HTTP, makes real keys and changes them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,32 +14,32 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Utc;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use panda::clients::oidc::Times;
-use panda::domain::claims;
-use panda::domain::principal::{Kind, Role, Scope};
-use panda::http::oidc::{OidcError, Verifier};
+use panda::clients::oidc::KeyLifetimes;
+use panda::domain::oidc_claims;
+use panda::domain::principal::{AuthMethod, Role, Scope};
+use panda::http::auth::oidc::{OidcError, Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::{Answer, Api, Outside, Story};
+use super::{Answer, Api, ExternalServices, Fixture};
 use crate::support::db::TestDb;
-use crate::support::{SOON, wait_for};
+use crate::support::{WAIT_LIMIT, wait_for};
 
-/// An issuer with its keys, as `/.well-known/openid-configuration` leads to them.
+/// An issuer with its keys, served at `/.well-known/openid-configuration`.
 #[derive(Clone)]
 pub struct Issuer {
     address: SocketAddr,
     pub keys: Arc<Mutex<Vec<Value>>>,
     away: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
-    /// While false, nothing is answered.
+    /// While false, no request is answered.
     pub answers: watch::Sender<bool>,
 }
 
-/// A key pair of it.
+/// One of the issuer's key pairs.
 pub struct Key {
     id: &'static str,
     algorithm: Algorithm,
@@ -54,7 +54,7 @@ impl Key {
 
     fn rsa(id: &'static str, algorithm: Algorithm) -> Self {
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap().serialize_der();
-        // What PKCS#8 puts before a key of 2,048 bits; the library takes what stands behind it.
+        // PKCS#8 puts a header of 26 bytes before a 2,048-bit key; the library takes the key without it.
         Self { id, algorithm, private: EncodingKey::from_rsa_der(&pair[26..]) }
     }
 
@@ -101,16 +101,16 @@ impl Issuer {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// One that trusts it.
+    /// A verifier that trusts this issuer.
     pub fn verifier(&self) -> Verifier {
-        self.with(Times::default())
+        self.with(KeyLifetimes::default())
     }
 
-    pub fn with(&self, times: Times) -> Verifier {
-        Verifier::with_times(claims::parse(&self.file().to_string()).unwrap(), times).unwrap()
+    pub fn with(&self, times: KeyLifetimes) -> Verifier {
+        Verifier::with_times(oidc_claims::parse(&self.file().to_string()).unwrap(), times).unwrap()
     }
 
-    /// What an operator writes.
+    /// The operator's configuration file.
     pub fn file(&self) -> Value {
         json!([{
             "issuer": self.name(),
@@ -122,7 +122,7 @@ impl Issuer {
         }])
     }
 
-    /// Good claims, with changes; null takes one away.
+    /// Valid claims, with changes; null removes a claim.
     pub fn claims(&self, changes: &Value) -> Value {
         let now = Utc::now().timestamp();
         let mut claims = json!({"iss": self.name(), "aud": "panda", "sub": "repo:acme/shop:ref:refs/heads/main",
@@ -156,16 +156,16 @@ pub fn invalid(verified: Result<panda::domain::principal::Principal, OidcError>)
 }
 
 #[tokio::test]
-async fn a_good_token_gives_what_the_rules_say_whatever_it_is_signed_with() {
+async fn oidc__valid_token_gets_role_of_rules_with_any_algorithm() {
     let keys = [Key::ec("ec"), Key::rsa("rs", Algorithm::RS256), Key::rsa("ps", Algorithm::PS256)];
     let issuer = Issuer::start(&[&keys[0], &keys[1], &keys[2]]).await;
     let verifier = issuer.verifier();
     for key in &keys {
         let claims = issuer.claims(&json!({}));
         let token = key.sign(&claims);
-        assert!(Verifier::is_for(&token));
+        assert!(Verifier::is_jwt(&token));
         let principal = verifier.verify(&token).await.unwrap();
-        assert_eq!((principal.kind, principal.role), (Kind::Oidc, Role::Deployer));
+        assert_eq!((principal.kind, principal.role), (AuthMethod::Oidc, Role::Deployer));
         assert_eq!(principal.scope, Scope::of(&["acme/shop".to_owned()]).unwrap());
         assert_eq!(principal.subject, format!("{}/realm|repo:acme/shop:ref:refs/heads/main", issuer.address));
         assert_eq!(principal.expires_at.unwrap().timestamp(), claims["exp"]);
@@ -177,7 +177,7 @@ async fn a_good_token_gives_what_the_rules_say_whatever_it_is_signed_with() {
 }
 
 #[tokio::test]
-async fn what_is_not_for_us_not_now_or_not_theirs_is_refused() {
+async fn oidc__wrong_audience_time_or_issuer_refused() {
     let (key, other) = (Key::ec("k"), Key::ec("k"));
     let issuer = Issuer::start(&[&key]).await;
     let verifier = issuer.verifier();
@@ -192,9 +192,9 @@ async fn what_is_not_for_us_not_now_or_not_theirs_is_refused() {
         (json!({"exp": null}), "it lacks one of exp, iss, aud, sub"),
         (json!({"sub": null}), "it lacks one of exp, iss, aud, sub"),
         (json!({"exp": "tomorrow"}), "it lacks one of exp, iss, aud, sub"),
-        (json!({"sub": ""}), "its subject is empty, too long or not fit to be shown"),
-        (json!({"sub": "a\nb"}), "its subject is empty, too long or not fit to be shown"),
-        (json!({"sub": "x".repeat(300)}), "its subject is empty, too long or not fit to be shown"),
+        (json!({"sub": ""}), "its subject is empty, too long or has unprintable characters"),
+        (json!({"sub": "a\nb"}), "its subject is empty, too long or has unprintable characters"),
+        (json!({"sub": "x".repeat(300)}), "its subject is empty, too long or has unprintable characters"),
     ] {
         assert_eq!(invalid(verifier.verify(&key.sign(&issuer.claims(&changes))).await), reason, "{changes}");
     }
@@ -214,7 +214,7 @@ async fn what_is_not_for_us_not_now_or_not_theirs_is_refused() {
 }
 
 #[tokio::test]
-async fn tricks_with_algorithms_and_headers_do_not_work() {
+async fn oidc__algorithm_and_header_tricks_refused() {
     let (ec, rsa) = (Key::ec("ec"), Key::rsa("rs", Algorithm::RS256));
     let issuer = Issuer::start(&[&ec, &rsa]).await;
     let verifier = issuer.verifier();
@@ -223,7 +223,7 @@ async fn tricks_with_algorithms_and_headers_do_not_work() {
         let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         format!("{}.{}.{}", part(header.to_string().as_bytes()), part(claims.to_string().as_bytes()), part(signature))
     };
-    // Signed with what everybody can read, as if it were a shared secret.
+    // Signed with the public key as if it were a shared secret.
     let header = Header { kid: Some("rs".to_owned()), ..Header::new(Algorithm::HS256) };
     let public = rsa.public()["n"].as_str().unwrap().to_owned();
     let shared = encode(&header, &claims, &EncodingKey::from_secret(public.as_bytes())).unwrap();
@@ -242,7 +242,7 @@ async fn tricks_with_algorithms_and_headers_do_not_work() {
         forged(json!({"alg": "ES256", "kid": "ec"}), &[0; 64]),
         forged(json!({"alg": "ES256", "kid": "ec"}), b""),
         forged(json!({"alg": "ES256", "kid": "../../keys"}), &[1; 64]),
-        // Its own key, in the header.
+        // The forger's own key, in the header.
         forged(json!({"alg": "ES256", "jwk": Key::ec("x").public()}), &[1; 64]),
         forged(json!({"alg": "ES256", "kid": "ec", "crit": ["b64"], "b64": false}), &[1; 64]),
         format!("{}.{signature}", genuine.rsplit_once('.').unwrap().0.replace('a', "b")),
@@ -253,15 +253,16 @@ async fn tricks_with_algorithms_and_headers_do_not_work() {
     ] {
         assert!(matches!(verifier.verify(&token).await, Err(OidcError::Invalid(_))), "{token}");
     }
-    verifier.verify(&genuine).await.expect("the one that all others were made of");
+    verifier.verify(&genuine).await.expect("the connection the others were copied from");
 }
 
 #[tokio::test]
-async fn a_key_that_the_issuer_begins_to_use_is_found_and_strangers_make_nobody_ask_again() {
+async fn oidc__new_key_found_and_unknown_kids_not_refetched() {
     let (first, second, stranger) = (Key::ec("first"), Key::ec("second"), Key::ec("stranger"));
     let issuer = Issuer::start(&[&first]).await;
     let sign = |key: &Key| key.sign(&issuer.claims(&json!({})));
-    let (verifier, eager) = (issuer.verifier(), issuer.with(Times { pause: Duration::ZERO, ..Times::default() }));
+    let (verifier, eager) =
+        (issuer.verifier(), issuer.with(KeyLifetimes { pause: Duration::ZERO, ..KeyLifetimes::default() }));
     for verifier in [&verifier, &eager] {
         verifier.verify(&sign(&first)).await.unwrap();
     }
@@ -270,27 +271,33 @@ async fn a_key_that_the_issuer_begins_to_use_is_found_and_strangers_make_nobody_
     for _ in 0..20 {
         assert_eq!(invalid(verifier.verify(&sign(&stranger)).await), "its issuer has no such key");
     }
-    assert_eq!(issuer.asked(), asked, "not so soon after the last time");
+    assert_eq!(issuer.asked(), asked, "not so soon after the last fetch");
     eager.verify(&sign(&second)).await.expect("the new one");
     assert_eq!(issuer.asked(), asked + 1);
 }
 
 #[tokio::test]
-async fn while_the_issuer_is_away_its_known_keys_serve_for_a_while() {
+async fn oidc__cached_keys_used_while_issuer_unreachable() {
     let (first, second) = (Key::ec("first"), Key::ec("second"));
     let issuer = Issuer::start(&[&first]).await;
     let sign = |key: &Key| key.sign(&issuer.claims(&json!({})));
-    let verifier = issuer.with(Times { fresh: Duration::ZERO, stale: Duration::from_secs(3), pause: Duration::ZERO });
+    let verifier =
+        issuer.with(KeyLifetimes { fresh: Duration::ZERO, stale: Duration::from_secs(3), pause: Duration::ZERO });
     issuer.away.store(true, Ordering::SeqCst);
-    assert!(matches!(verifier.verify(&sign(&first)).await, Err(OidcError::Unavailable(_))), "there is none yet");
+    assert!(
+        matches!(verifier.verify(&sign(&first)).await, Err(OidcError::Unavailable(_))),
+        "no fetch is permitted yet"
+    );
     issuer.away.store(false, Ordering::SeqCst);
     verifier.verify(&sign(&first)).await.unwrap();
     issuer.away.store(true, Ordering::SeqCst);
     verifier.verify(&sign(&first)).await.unwrap();
     assert!(matches!(verifier.verify(&sign(&second)).await, Err(OidcError::Unavailable(_))), "it may be a new one");
-    wait_for("not for ever", async || matches!(verifier.verify(&sign(&first)).await, Err(OidcError::Unavailable(_))))
-        .await;
-    // It comes back, and has taken one back.
+    wait_for("cached keys expire", async || {
+        matches!(verifier.verify(&sign(&first)).await, Err(OidcError::Unavailable(_)))
+    })
+    .await;
+    // The issuer is back, and has withdrawn a key.
     issuer.away.store(false, Ordering::SeqCst);
     issuer.has(&[&second]);
     assert_eq!(invalid(verifier.verify(&sign(&first)).await), "its issuer has no such key");
@@ -298,7 +305,7 @@ async fn while_the_issuer_is_away_its_known_keys_serve_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_workflow_of_github_actions_signs_in_with_its_own_token_and_sees_its_repository() {
+async fn oidc__github_workflow_sees_its_repository() {
     let key = Key::ec("k");
     let issuer = Issuer::start(&[&key]).await;
     let db = TestDb::new().await;
@@ -306,14 +313,15 @@ async fn a_workflow_of_github_actions_signs_in_with_its_own_token_and_sees_its_r
     let path = folder.path().join("issuers.json");
     std::fs::write(&path, issuer.file().to_string()).unwrap();
     let file = format!("--oidc-file={}", path.display());
-    // Not told that whoever comes has to sign in: an issuer is reason enough.
-    let api = Api::serve_with(&db.db, &Outside::default(), &[&file]).await;
-    let (shop, toys) = (Story::begin_of(&db.db, "acme", "shop").await, Story::begin_of(&db.db, "acme", "toys").await);
+    // Without `--auth=required`: a configured issuer is enough to require authentication.
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &[&file]).await;
+    let (shop, toys) =
+        (Fixture::begin_of(&db.db, "acme", "shop").await, Fixture::begin_of(&db.db, "acme", "toys").await);
     let ask = async |method: Method, path: String, token: &str| {
         Answer::of(api.request(method, &path).bearer_auth(token).send().await.unwrap()).await
     };
     let token = key.sign(&issuer.claims(&json!({})));
-    let result = |story: &Story| format!("/api/v1/deploy/{}/result", story.id());
+    let result = |fixture: &Fixture| format!("/api/v1/deploy/{}/result", fixture.id());
     assert_eq!(ask(Method::GET, result(&shop), &token).await.status, 200);
     ask(Method::GET, result(&toys), &token).await.problem(404, "DEPLOYMENT_NOT_FOUND");
     let switch = format!("/api/v1/deploy/{}/switch", shop.id());
@@ -327,20 +335,21 @@ async fn a_workflow_of_github_actions_signs_in_with_its_own_token_and_sees_its_r
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_the_token_that_opened_it() {
+async fn oidc__stream_ends_with_its_token() {
     let key = Key::ec("k");
     let issuer = Issuer::start(&[&key]).await;
     let db = TestDb::new().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("issuers.json");
     std::fs::write(&path, issuer.file().to_string()).unwrap();
-    let api = Api::serve_with(&db.db, &Outside::default(), &[&format!("--oidc-file={}", path.display())]).await;
-    let story = Story::begin_of(&db.db, "acme", "shop").await;
+    let api =
+        Api::serve_with(&db.db, &ExternalServices::default(), &[&format!("--oidc-file={}", path.display())]).await;
+    let fixture = Fixture::begin_of(&db.db, "acme", "shop").await;
     let token = key.sign(&issuer.claims(&json!({"exp": Utc::now().timestamp() + 3})));
-    let events = format!("/api/v1/deploy/{}/events", story.id());
+    let events = format!("/api/v1/deploy/{}/events", fixture.id());
     let stream = api.request(Method::GET, &events).bearer_auth(&token).send().await.unwrap();
     assert_eq!(stream.status(), 200);
     let begun = Instant::now();
-    timeout(SOON, stream.bytes()).await.expect("it ends").unwrap();
+    timeout(WAIT_LIMIT, stream.bytes()).await.expect("it ends").unwrap();
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

@@ -1,36 +1,36 @@
-//! An issuer that hangs, or is asked for keys that it does not have: its known keys are used without waiting.
+//! An issuer that hangs, or lacks the requested keys: its known keys are used without waiting.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use panda::clients::ErrorKind;
-use panda::clients::oidc::Times;
-use panda::domain::claims;
+use panda::clients::oidc::KeyLifetimes;
+use panda::domain::oidc_claims;
 use panda::domain::principal::Principal;
-use panda::http::oidc::{OidcError, Verifier};
+use panda::http::auth::oidc::{OidcError, Verifier};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::oidc::{Issuer, Key, invalid};
-use crate::support::{SOON, wait_for};
+use crate::support::{WAIT_LIMIT, wait_for};
 
-/// Longer than a signature takes to check, much shorter than a fetch may take.
-const AT_ONCE: Duration = Duration::from_millis(1_500);
+/// Longer than a signature check, much shorter than the limit of a fetch.
+const PROMPT: Duration = Duration::from_millis(1_500);
 
 fn sign(issuer: &Issuer, key: &Key) -> String {
     key.sign(&issuer.claims(&json!({})))
 }
 
-async fn at_once(verifier: &Verifier, token: &str) -> Result<Principal, OidcError> {
-    timeout(AT_ONCE, verifier.verify(token)).await.expect("without waiting")
+async fn verify_promptly(verifier: &Verifier, token: &str) -> Result<Principal, OidcError> {
+    timeout(PROMPT, verifier.verify(token)).await.expect("without waiting")
 }
 
-fn without_pause() -> Times {
-    Times { pause: Duration::ZERO, ..Times::default() }
+fn without_pause() -> KeyLifetimes {
+    KeyLifetimes { pause: Duration::ZERO, ..KeyLifetimes::default() }
 }
 
 #[tokio::test]
-async fn a_known_key_does_not_wait_for_an_issuer_that_hangs() {
+async fn oidc_keys__known_key_not_blocked_by_hanging_issuer() {
     let (known, unknown) = (Key::ec("known"), Key::ec("unknown"));
     let issuer = Issuer::start(&[&known]).await;
     let verifier = issuer.with(without_pause());
@@ -45,7 +45,7 @@ async fn a_known_key_does_not_wait_for_an_issuer_that_hangs() {
         .collect();
     wait_for("the issuer is asked", async || issuer.asked() > asked).await;
     for _ in 0..40 {
-        at_once(&verifier, &sign(&issuer, &known)).await.unwrap();
+        verify_promptly(&verifier, &sign(&issuer, &known)).await.unwrap();
     }
     assert_eq!(issuer.asked(), asked + 1, "one fetch at a time");
     let begun = Instant::now();
@@ -56,40 +56,40 @@ async fn a_known_key_does_not_wait_for_an_issuer_that_hangs() {
 }
 
 #[tokio::test]
-async fn keys_that_are_to_be_refreshed_serve_while_that_is_under_way() {
+async fn oidc_keys__stale_keys_used_during_refresh() {
     let known = Key::ec("known");
     let issuer = Issuer::start(&[&known]).await;
-    let verifier = issuer.with(Times { fresh: Duration::ZERO, ..without_pause() });
+    let verifier = issuer.with(KeyLifetimes { fresh: Duration::ZERO, ..without_pause() });
     verifier.verify(&sign(&issuer, &known)).await.unwrap();
     issuer.answers.send_replace(false);
     let asked = issuer.asked();
     for _ in 0..20 {
-        at_once(&verifier, &sign(&issuer, &known)).await.unwrap();
+        verify_promptly(&verifier, &sign(&issuer, &known)).await.unwrap();
     }
     wait_for("they are refreshed", async || issuer.asked() > asked).await;
     assert_eq!(issuer.asked(), asked + 1);
 }
 
 #[tokio::test]
-async fn one_issuer_that_hangs_delays_no_token_of_another() {
+async fn oidc_keys__hanging_issuer_does_not_delay_others() {
     let key = Key::ec("k");
     let (hangs, answers) = (Issuer::start(&[&key]).await, Issuer::start(&[&key]).await);
     let mut file = hangs.file();
     file.as_array_mut().unwrap().extend(answers.file().as_array().unwrap().clone());
-    let verifier = Verifier::new(claims::parse(&file.to_string()).unwrap()).unwrap();
+    let verifier = Verifier::new(oidc_claims::parse(&file.to_string()).unwrap()).unwrap();
     hangs.answers.send_replace(false);
     let waits = {
         let (verifier, token) = (verifier.clone(), sign(&hangs, &key));
         tokio::spawn(async move { verifier.verify(&token).await })
     };
-    wait_for("it is asked", async || hangs.asked() == 1).await;
-    at_once(&verifier, &sign(&answers, &key)).await.unwrap();
+    wait_for("the issuer receives a request", async || hangs.asked() == 1).await;
+    verify_promptly(&verifier, &sign(&answers, &key)).await.unwrap();
     hangs.answers.send_replace(true);
     waits.await.unwrap().expect("its own token waited, and is good");
 }
 
 #[tokio::test]
-async fn many_tokens_with_a_new_key_are_one_fetch() {
+async fn oidc_keys__concurrent_tokens_share_one_fetch() {
     let (first, second) = (Key::ec("first"), Key::ec("second"));
     let issuer = Issuer::start(&[&first]).await;
     let verifier = issuer.with(without_pause());
@@ -112,7 +112,7 @@ async fn many_tokens_with_a_new_key_are_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_request_that_goes_away_does_not_take_the_fetch_along() {
+async fn oidc_keys__dropped_request_does_not_cancel_fetch() {
     let key = Key::ec("k");
     let issuer = Issuer::start(&[&key]).await;
     let verifier = issuer.verifier();
@@ -120,13 +120,13 @@ async fn a_request_that_goes_away_does_not_take_the_fetch_along() {
     let token = sign(&issuer, &key);
     timeout(Duration::from_millis(100), verifier.verify(&token)).await.expect_err("its client has gone");
     issuer.answers.send_replace(true);
-    let principal = timeout(SOON, verifier.verify(&token)).await.unwrap();
+    let principal = timeout(WAIT_LIMIT, verifier.verify(&token)).await.unwrap();
     principal.expect("neither unknown nor unavailable, though the next try would be in ten seconds");
     assert_eq!(issuer.asked(), 1);
 }
 
 #[tokio::test]
-async fn a_bounded_number_of_tokens_waits_for_keys() {
+async fn oidc_keys__waiting_tokens_bounded() {
     let unknown = Key::ec("unknown");
     let issuer = Issuer::start(&[&Key::ec("known")]).await;
     let verifier = issuer.verifier();
@@ -136,27 +136,27 @@ async fn a_bounded_number_of_tokens_waits_for_keys() {
         let begun = Instant::now();
         let Err(OidcError::Unavailable(error)) = verifier.verify(&token).await else { panic!("it hangs") };
         assert_eq!(error.kind, ErrorKind::Unavailable);
-        begun.elapsed() < AT_ONCE
+        begun.elapsed() < PROMPT
     }));
-    let refused = all.await.into_iter().filter(|at_once| *at_once).count();
+    let refused = all.await.into_iter().filter(|refused| *refused).count();
     assert_eq!(refused, 200 - 64);
 }
 
 #[tokio::test]
-async fn a_key_that_the_issuer_took_back_is_forgotten_though_no_token_comes() {
+async fn oidc_keys__withdrawn_key_dropped_without_traffic() {
     let (first, second) = (Key::ec("first"), Key::ec("second"));
     let issuer = Issuer::start(&[&first]).await;
-    let verifier = issuer.with(Times { fresh: Duration::from_secs(1), ..without_pause() });
+    let verifier = issuer.with(KeyLifetimes { fresh: Duration::from_secs(1), ..without_pause() });
     verifier.verify(&sign(&issuer, &first)).await.unwrap();
     issuer.has(&[&second]);
     let asked = issuer.asked();
     wait_for("they are refreshed", async || issuer.asked() > asked).await;
-    wait_for("it is forgotten", async || verifier.verify(&sign(&issuer, &first)).await.is_err()).await;
+    wait_for("the withdrawn key is dropped", async || verifier.verify(&sign(&issuer, &first)).await.is_err()).await;
     assert_eq!(invalid(verifier.verify(&sign(&issuer, &first)).await), "its issuer has no such key");
 }
 
 #[tokio::test]
-async fn odd_keys_leave_the_others_usable_and_too_many_are_refused() {
+async fn oidc_keys__unusable_keys_skipped_and_too_many_refused() {
     let key = Key::ec("k");
     let issuer = Issuer::start(&[&key]).await;
     let odd = [
@@ -174,7 +174,7 @@ async fn odd_keys_leave_the_others_usable_and_too_many_are_refused() {
     let many: Vec<Value> = std::iter::repeat_n(issuer.keys.lock().unwrap()[0].clone(), 101).collect();
     issuer.keys.lock().unwrap().extend(many);
     let Err(OidcError::Unavailable(error)) = issuer.verifier().verify(&sign(&issuer, &key)).await else {
-        panic!("they are too many")
+        panic!("too many keys are refused")
     };
     assert!(error.kind == ErrorKind::Invalid && error.to_string().contains("at most 100"), "{error}");
 }

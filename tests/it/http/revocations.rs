@@ -1,4 +1,4 @@
-//! Revoking a subject of an issuer: its tokens, sessions, tickets and streams end on all replicas, and so do its schedules.
+//! Revoking a subject of an issuer ends its tokens, sessions, tickets and streams on all replicas, and its schedules.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::auth::Token;
 use super::oidc::{Issuer, Key};
-use super::{Answer, Api, Outside, Reader, Story, count, story};
+use super::{Answer, Api, ExternalServices, Fixture, Reader, count, fixture};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
@@ -33,7 +33,7 @@ impl Replicas {
         let path = folder.path().join("issuers.json");
         std::fs::write(&path, issuer.file().to_string()).unwrap();
         let flags = [format!("--oidc-file={}", path.display())];
-        let serve = async || Api::serve_with(&db.db, &Outside::default(), &[&flags[0]]).await;
+        let serve = async || Api::serve_with(&db.db, &ExternalServices::default(), &[&flags[0]]).await;
         Self { one: serve().await, two: serve().await, issuer, key }
     }
 
@@ -47,18 +47,18 @@ async fn ask(api: &Api, method: Method, path: &str, token: &str, body: &Value) -
 }
 
 #[tokio::test]
-async fn a_revoked_subject_ends_everywhere_within_five_seconds_with_all_that_acts_for_it() {
+async fn revocation__subject_and_dependents_end_within_five_seconds() {
     let db = TestDb::new().await;
     let replicas = Replicas::start(&db).await;
     let (one, two) = (&replicas.one, &replicas.two);
     let admin = Token::of(&db.db, Role::Admin).await;
     let (mine, other) = (replicas.token(&json!({})), replicas.token(&json!({"sub": "another"})));
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 1).await;
-    let events = format!("/api/v1/deploy/{}/events", story.id());
-    let github = story::github_connection(&db.db, "acme", "shop").await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 1).await;
+    let events = format!("/api/v1/deploy/{}/events", fixture.id());
+    let github = fixture::github_connection(&db.db, "acme", "shop").await;
     let aws: String = {
-        let id = story::aws_connection(&db.db).await;
+        let id = fixture::aws_connection(&db.db).await;
         let sql = "UPDATE aws_connections SET scope = '{acme/shop}' WHERE id = $1";
         sqlx::query(sql).bind(&id).execute(&mut db.psql().await).await.unwrap();
         id
@@ -69,7 +69,7 @@ async fn a_revoked_subject_ends_everywhere_within_five_seconds_with_all_that_act
         ask(two, Method::POST, "/api/v1/schedules", &mine, &schedule).await.data("배포 일정이 등록되었습니다.");
     let opened = ask(two, Method::POST, "/api/v1/session", &mine, &Value::Null).await;
     let cookie = opened.header("set-cookie").split(';').next().unwrap().to_owned();
-    let ticket = ask(two, Method::POST, &format!("/api/v1/deploy/{}/ticket", story.id()), &mine, &Value::Null).await;
+    let ticket = ask(two, Method::POST, &format!("/api/v1/deploy/{}/ticket", fixture.id()), &mine, &Value::Null).await;
     let ticket = ticket.data("티켓이 발급되었습니다.")["ticket"].as_str().unwrap().to_owned();
     let mut with_token = Reader::open(two.request(Method::GET, &events).bearer_auth(&mine)).await;
     let mut with_cookie = Reader::open(two.request(Method::GET, &events).header("cookie", &cookie)).await;
@@ -93,7 +93,7 @@ async fn a_revoked_subject_ends_everywhere_within_five_seconds_with_all_that_act
     two.get(&format!("{events}?ticket={ticket}")).await.problem(401, "NOT_SIGNED_IN");
     let request = two.request(Method::GET, "/api/v1/deploy").header("cookie", &cookie);
     Answer::of(request.send().await.unwrap()).await.problem(401, "NOT_SIGNED_IN");
-    story.build_lines(2, 2).await;
+    fixture.build_lines(2, 2).await;
     assert_eq!(others.take(1).await.len(), 1, "another subject's continues");
 
     let path = format!("/api/v1/schedules/{}", schedule["scheduleId"].as_str().unwrap());
@@ -105,13 +105,13 @@ async fn a_revoked_subject_ends_everywhere_within_five_seconds_with_all_that_act
     assert_eq!((&adopted["stopped"], &adopted["madeBy"]), (&Value::Null, &json!("admin-test")));
     assert!(adopted["nextRunAt"].is_string());
 
-    // Lifted, it is accepted again, and nothing that ended comes back.
+    // Once restored, the subject is accepted again; nothing that ended resumes.
     let id = revoked["revocation"]["revocationId"].as_str().unwrap();
     let listed = admin.get(two, PATH).await.data("권한 취소 목록 조회 성공");
     assert_eq!(listed["revocations"], json!([revoked["revocation"]]));
     let lift = admin.request(two, Method::DELETE, &format!("{PATH}/{id}")).send().await.unwrap();
     assert_eq!(Answer::of(lift).await.data("권한 취소가 해제되었습니다."), revoked["revocation"]);
-    wait_for("it is accepted", async || {
+    wait_for("the token is accepted", async || {
         ask(one, Method::GET, "/api/v1/deploy", &mine, &Value::Null).await.status == 200
     })
     .await;
@@ -124,7 +124,7 @@ async fn a_revoked_subject_ends_everywhere_within_five_seconds_with_all_that_act
 }
 
 #[tokio::test]
-async fn revoking_is_for_admins_of_all_repositories_and_names_what_is_wrong() {
+async fn revocation__only_unscoped_admin_and_errors_named() {
     let db = TestDb::new().await;
     let replicas = Replicas::start(&db).await;
     let api = &replicas.one;
@@ -151,10 +151,10 @@ async fn revoking_is_for_admins_of_all_repositories_and_names_what_is_wrong() {
         assert_eq!(admin.post(api, PATH, &body).await.refused_field("INVALID_FIELD"), field, "{body}");
     }
     assert_eq!(count(&db, "revoked_subjects").await, 0);
-    // A subject with anything in it is data and no more.
+    // A subject of arbitrary characters is treated as data only.
     let odd = json!({"issuer": replicas.issuer.name(), "subject": "'; DROP TABLE audit; -- | % 한국어"});
     assert_eq!(admin.post(api, PATH, &odd).await.status, 200);
-    assert_eq!(admin.post(api, PATH, &odd).await.status, 200, "twice is once");
+    assert_eq!(admin.post(api, PATH, &odd).await.status, 200, "revoking twice records one revocation");
     assert_eq!(count(&db, "revoked_subjects").await, 1);
     let all = admin.get(api, "/api/v1/audit?action=subject.revoke").await.data("감사 기록 조회 성공");
     let done = all["entries"].as_array().unwrap().iter().filter(|entry| entry["result"] == "done").count();
@@ -162,27 +162,27 @@ async fn revoking_is_for_admins_of_all_repositories_and_names_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_the_admin_token_opened_ends_when_it_is_replaced() {
+async fn revocation__replaced_admin_token_ends_sessions_and_tickets() {
     let db = TestDb::new().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let flag = format!("--admin-token-file={}", file.path().display());
     let serve = async |token: &str| {
         std::fs::write(file.path(), token).unwrap();
-        Api::serve_with(&db.db, &Outside::default(), &[&flag]).await
+        Api::serve_with(&db.db, &ExternalServices::default(), &[&flag]).await
     };
     let (first, second) = ("1".repeat(40), "2".repeat(40));
     let before = serve(&first).await;
-    let story = Story::begin(&db.db).await;
+    let fixture = Fixture::begin(&db.db).await;
     let opened = ask(&before, Method::POST, "/api/v1/session", &first, &Value::Null).await;
     let cookie = opened.header("set-cookie").split(';').next().unwrap().to_owned();
     let ticket =
-        ask(&before, Method::POST, &format!("/api/v1/deploy/{}/ticket", story.id()), &first, &Value::Null).await;
+        ask(&before, Method::POST, &format!("/api/v1/deploy/{}/ticket", fixture.id()), &first, &Value::Null).await;
     let ticket = ticket.data("티켓이 발급되었습니다.")["ticket"].as_str().unwrap().to_owned();
     drop(before);
     let after = serve(&second).await;
     let request = after.request(Method::GET, "/api/v1/deploy").header("cookie", &cookie);
     Answer::of(request.send().await.unwrap()).await.problem(401, "NOT_SIGNED_IN");
-    after.get(&format!("/api/v1/deploy/{}/events?ticket={ticket}", story.id())).await.problem(401, "NOT_SIGNED_IN");
+    after.get(&format!("/api/v1/deploy/{}/events?ticket={ticket}", fixture.id())).await.problem(401, "NOT_SIGNED_IN");
     ask(&after, Method::GET, "/api/v1/deploy", &first, &Value::Null).await.problem(401, "NOT_SIGNED_IN");
     assert_eq!(ask(&after, Method::GET, "/api/v1/deploy", &second, &Value::Null).await.status, 200);
 }

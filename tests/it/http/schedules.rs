@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::auth::{Token, serve};
-use super::{Answer, Api, Story, count, story};
+use super::{Answer, Api, Fixture, count, fixture};
 use crate::support::db::TestDb;
 
 const PATH: &str = "/api/v1/schedules";
@@ -17,8 +17,7 @@ const RUNS: &str = "배포 일정 실행 기록 조회 성공";
 const STARTED: &str = "배포가 시작되었습니다.";
 
 async fn body(db: &TestDb) -> Value {
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    let aws = story::aws_connection(&db.db).await;
+    let (github, aws) = fixture::connections(&db.db).await;
     let deploy = json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop", "branch": "main"});
     json!({"name": "morning", "cron": "30 6 * * mon-fri", "timeZone": "Asia/Seoul", "deploy": deploy})
 }
@@ -36,7 +35,7 @@ fn time(value: &Value) -> DateTime<Utc> {
 }
 
 #[tokio::test]
-async fn a_schedule_is_made_shown_changed_paused_resumed_and_deleted() {
+async fn schedules_api__life_cycle() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let body = body(&db).await;
@@ -85,7 +84,7 @@ async fn a_schedule_is_made_shown_changed_paused_resumed_and_deleted() {
 }
 
 #[tokio::test]
-async fn each_field_that_is_wrong_is_named_with_the_reason_and_nothing_is_stored() {
+async fn schedules_api__invalid_fields_named_and_nothing_stored() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let good = body(&db).await;
@@ -109,10 +108,10 @@ async fn each_field_that_is_wrong_is_named_with_the_reason_and_nothing_is_stored
         ("paused", json!("yes"), "paused", "must be a boolean"),
         ("deploy", json!([1, 2, 3, 4, 5]), "deploy", "must be a JSON object"),
         ("deploy", json!({}), "deploy.githubConnectionId", "is missing"),
-        ("deploy", deploy("branch", json!("-x")), "deploy.branch", "must be a git branch name"),
+        ("deploy", deploy("branch", json!("-x")), "deploy.branch", "must be a Git branch name"),
         ("deploy", deploy("owner", json!("other")), "deploy.owner", "must be acme"),
         ("deploy", deploy("repo", json!(7)), "deploy.repo", "must be a string"),
-        ("deploy", deploy("force", json!(true)), "deploy.force", "is not known here"),
+        ("deploy", deploy("force", json!(true)), "deploy.force", "is not a known field"),
         (
             "deploy",
             deploy("githubConnectionId", json!("gh_unknown")),
@@ -120,7 +119,7 @@ async fn each_field_that_is_wrong_is_named_with_the_reason_and_nothing_is_stored
             "names no connection",
         ),
         ("deploy", deploy("awsConnectionId", json!("aws_unknown")), "deploy.awsConnectionId", "names no connection"),
-        ("when", json!("now"), "when", "is not known here"),
+        ("when", json!("now"), "when", "is not a known field"),
     ] {
         let mut body = good.clone();
         body[name] = value.clone();
@@ -138,7 +137,7 @@ async fn each_field_that_is_wrong_is_named_with_the_reason_and_nothing_is_stored
 }
 
 #[tokio::test]
-async fn the_same_key_makes_one_schedule_and_starts_one_deployment() {
+async fn schedules_api__idempotency_key_makes_one_schedule_and_run() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let body = body(&db).await;
@@ -157,7 +156,7 @@ async fn the_same_key_makes_one_schedule_and_starts_one_deployment() {
 }
 
 #[tokio::test]
-async fn a_schedule_can_be_run_out_of_turn_as_the_callers_own_start() {
+async fn schedules_api__manual_run_belongs_to_caller() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let token = Token::of(&db.db, Role::Deployer).await;
@@ -168,7 +167,7 @@ async fn a_schedule_can_be_run_out_of_turn_as_the_callers_own_start() {
     let problem = token.post(&api, &format!("{path}/run"), &json!({})).await.problem(409, "TARGET_TAKEN");
     assert_eq!(problem["deploymentId"], deployment);
     let runs = token.get(&api, &format!("{path}/runs")).await.data(RUNS);
-    assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "what the caller was told needs no record: {runs}");
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "an error returned to the caller is not recorded: {runs}");
     let run = &runs["runs"][0];
     assert_eq!(
         (&run["result"], &run["deploymentId"], &run["askedBy"]),
@@ -184,7 +183,7 @@ async fn a_schedule_can_be_run_out_of_turn_as_the_callers_own_start() {
 }
 
 #[tokio::test]
-async fn pages_give_every_schedule_and_every_run_once() {
+async fn schedules_api__pages_complete_without_repeats() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let body = body(&db).await;
@@ -212,7 +211,7 @@ async fn pages_give_every_schedule_and_every_run_once() {
 }
 
 #[tokio::test]
-async fn viewers_look_deployers_change_and_nobody_sees_what_is_out_of_scope() {
+async fn schedules_api__roles_and_scopes() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let all = Token::of(&db.db, Role::Deployer).await;
@@ -237,10 +236,10 @@ async fn viewers_look_deployers_change_and_nobody_sees_what_is_out_of_scope() {
     }
     viewer.post(&api, PATH, &body).await.problem(403, "NOT_ALLOWED");
     assert_eq!((count(&db, "schedules").await, count(&db, "deployments").await), (1, 0));
-    // Who was refused is in the audit, with the schedule.
+    // The audit names the refused caller and the schedule.
     let admin = Token::of(&db.db, Role::Admin).await;
     let page = admin.get(&api, &format!("/api/v1/audit?target={id}")).await.data("감사 기록 조회 성공");
-    let told: Vec<_> = page["entries"]
+    let received: Vec<_> = page["entries"]
         .as_array()
         .unwrap()
         .iter()
@@ -251,11 +250,11 @@ async fn viewers_look_deployers_change_and_nobody_sees_what_is_out_of_scope() {
         refused.map(|action| format!("\"{action}\" \"SCHEDULE_NOT_FOUND\"")),
         refused.map(|action| format!("\"{action}\" \"NOT_ALLOWED\"")),
     ];
-    assert_eq!(told, [expected.concat(), vec!["\"schedule.create\" null".to_owned()]].concat());
+    assert_eq!(received, [expected.concat(), vec!["\"schedule.create\" null".to_owned()]].concat());
 }
 
 #[tokio::test]
-async fn whoever_changes_a_schedule_answers_for_it_and_whoever_pauses_it_does_not() {
+async fn schedules_api__change_moves_ownership_pause_does_not() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let (deployer, approver) = (Token::of(&db.db, Role::Deployer).await, Token::of(&db.db, Role::Approver).await);
@@ -278,9 +277,10 @@ async fn whoever_changes_a_schedule_answers_for_it_and_whoever_pauses_it_does_no
 }
 
 #[tokio::test]
-async fn nobody_approves_what_their_own_schedule_started() {
+async fn four_eyes__schedule_owner_cannot_approve() {
     let db = TestDb::new().await;
-    let api = Api::serve_with(&db.db, &super::Outside::default(), &["--auth=required", "--another-approves"]).await;
+    let api =
+        Api::serve_with(&db.db, &super::ExternalServices::default(), &["--auth=required", "--another-approves"]).await;
     let approver = Token::of(&db.db, Role::Approver).await;
     let other = Token::of(&db.db, Role::Admin).await;
     let id = id(&approver.post(&api, PATH, &body(&db).await).await.data(MADE));
@@ -294,29 +294,30 @@ async fn nobody_approves_what_their_own_schedule_started() {
 }
 
 #[tokio::test]
-async fn a_removed_connection_is_erased_not_listed_and_deploys_nothing_more() {
+async fn connection_deletion__erased_unlisted_and_unusable() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    let (github, aws) = (story.deployment().github_connection_id.clone(), story.deployment().aws_connection_id.clone());
+    let mut fixture = Fixture::begin(&db.db).await;
+    let (github, aws) =
+        (fixture.deployment().github_connection_id.clone(), fixture.deployment().aws_connection_id.clone());
     let remove = async |id: &str| {
         Answer::of(api.request(Method::DELETE, &format!("/api/v1/connections/{id}")).send().await.unwrap()).await
     };
     for id in [&github, &aws] {
         let problem = remove(id).await.problem(409, "CONNECTION_IN_USE");
-        assert_eq!(problem["deploymentId"], story.id());
+        assert_eq!(problem["deploymentId"], fixture.id());
     }
-    story.fail().await;
+    fixture.fail().await;
     for id in [&github, &aws] {
         assert_eq!(remove(id).await.data("연결이 삭제되었습니다."), json!({"connectionId": id}));
         remove(id).await.problem(404, "CONNECTION_NOT_FOUND");
     }
     let listed = api.get("/api/v1/connections").await.data("연결 정보를 조회했습니다.");
     assert_eq!(listed, json!({"github": [], "aws": []}));
-    api.post(&format!("/api/v1/deploy/{}/retry", story.id()), &json!({})).await.problem(409, "CONNECTION_REMOVED");
+    api.post(&format!("/api/v1/deploy/{}/retry", fixture.id()), &json!({})).await.problem(409, "CONNECTION_REMOVED");
     let body = json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop", "branch": "main"});
     assert_eq!(api.post("/api/v1/deploy", &body).await.refused_field("INVALID_FIELD"), "githubConnectionId");
-    assert_eq!(api.get(&format!("/api/v1/deploy/{}/result", story.id())).await.status, 200, "the history stays");
+    assert_eq!(api.get(&format!("/api/v1/deploy/{}/result", fixture.id())).await.status, 200, "the history stays");
     let sql = "SELECT row_to_json(g)::text || row_to_json(a)::text FROM github_connections g, aws_connections a";
     let rows: String = sqlx::query_scalar(sql).fetch_one(&mut db.psql().await).await.unwrap();
     for column in ["token_sealed", "wrapped_key", "secret_access_key_sealed", "external_id_sealed"] {
@@ -325,10 +326,11 @@ async fn a_removed_connection_is_erased_not_listed_and_deploys_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_connection_is_removed_by_those_alone_who_see_all_that_it_is_for() {
+async fn connection_deletion__requires_scope_over_all_its_repositories() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
-    let (github, aws) = (story::github_connection(&db.db, "acme", "shop").await, story::aws_connection(&db.db).await);
+    let (github, aws) =
+        (fixture::github_connection(&db.db, "acme", "shop").await, fixture::aws_connection(&db.db).await);
     let remove = async |token: &Token, id: &str| {
         Answer::of(token.request(&api, Method::DELETE, &format!("/api/v1/connections/{id}")).send().await.unwrap())
             .await
@@ -348,7 +350,7 @@ async fn a_connection_is_removed_by_those_alone_who_see_all_that_it_is_for() {
 }
 
 #[tokio::test]
-async fn a_start_and_the_removal_of_its_connection_do_not_pass_each_other() {
+async fn connection_deletion__serialised_with_schedule_start() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     for _ in 0..10 {
@@ -365,7 +367,7 @@ async fn a_start_and_the_removal_of_its_connection_do_not_pass_each_other() {
 }
 
 #[tokio::test]
-async fn a_schedule_deploys_a_tag_with_its_build_and_its_reason() {
+async fn schedules_api__deploys_tag_with_build_options_and_reason() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let mut body = body(&db).await;
@@ -385,7 +387,7 @@ async fn a_schedule_deploys_a_tag_with_its_build_and_its_reason() {
         assert_eq!(requested[name], body["deploy"][name], "{name}");
     }
 
-    // What is not changed stays; what is, is all of it.
+    // Omitted fields stay; a given field is replaced as a whole.
     let renamed = patch(&api, &id(&made), &json!({"name": "nights"})).await.data(CHANGED);
     assert_eq!(renamed["deploy"], body["deploy"]);
     for (field, value, refused) in [
@@ -407,14 +409,14 @@ async fn a_schedule_deploys_a_tag_with_its_build_and_its_reason() {
 }
 
 #[tokio::test]
-async fn what_an_older_server_leaves_out_of_a_scheduled_deployment_is_filled_in() {
+async fn schedules_api__fields_omitted_by_older_server_filled() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let mut body = body(&db).await;
     body["deploy"]["build"] = json!({"target": "runtime"});
     body["deploy"]["kind"] = json!("hotfix");
     let schedule = id(&api.post(PATH, &body).await.data(MADE));
-    let deployment = Story::unclaimed(&db.db).await;
+    let deployment = Fixture::unclaimed(&db.db).await;
     let run =
         "INSERT INTO schedule_runs (schedule_id, due_at, result, deployment_id) VALUES ($1, now(), 'started', $2)";
     sqlx::query(run).bind(schedule).bind(&deployment).execute(&mut db.psql().await).await.unwrap();

@@ -1,26 +1,27 @@
-//! Schemathesis, which others wrote, makes requests from the OpenAPI document and holds the answers against it.
+//! Schemathesis, an independent tool, generates requests from the OpenAPI document and checks the answers against it.
 
 use std::process::Stdio;
 
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::Story;
-use super::hostile::Target;
+use super::Fixture;
+use super::hostile_input::Target;
 use crate::streams_clients::{REMEDY, installed};
-use crate::support::SOON;
+use crate::support::WAIT_LIMIT;
 use crate::support::db::TestDb;
 
-/// No 5xx, and status, type, headers and body are as the document says; other methods are refused, and so is who is not signed in.
+/// Checks: no 5xx; status, type, headers and body as documented; other methods and unauthenticated callers refused.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,unsupported_method,ignored_auth";
 
-/// And the body is as the document says. It describes a stream as the text that it is, which schemathesis takes for a description of each event.
+/// The body check, for all operations but streams: the document describes a stream as text, which Schemathesis takes for the description of one
+/// event.
 const ALL_BUT_STREAMS: [&str; 4] = ["--checks", "response_schema_conformance", "--exclude-path-regex", "/events$"];
 
-/// Runs it at `target`, signed in; `id` stands in every path, unless it is to make some up.
+/// Runs it against `target`, signed in; `id` fills the path parameter, or Schemathesis makes up values.
 async fn run(target: &Target, id: Option<&str>, more: &[&str]) {
     let program = installed().join("bin/schemathesis");
-    assert!(program.is_file(), "there is no {}. {REMEDY}", program.display());
+    assert!(program.is_file(), "{} is missing. {REMEDY}", program.display());
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("schemathesis.toml");
     let text = id.map_or_else(String::new, |id| format!("[parameters]\n\"path.id\" = \"{id}\"\n"));
@@ -34,9 +35,9 @@ async fn run(target: &Target, id: Option<&str>, more: &[&str]) {
     command.arg("--header").arg(format!("Authorization: Bearer {}", target.token.secret));
     command.args(["--phases", "examples,coverage,fuzzing", "--seed", "1", "--no-color"]);
     command.args(["--continue-on-failure", "--max-examples", "8"]).args(more);
-    // What it remembers of failures stays in the folder.
+    // Schemathesis keeps its record of failures in this folder.
     command.current_dir(dir.path()).env("HOME", dir.path()).stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(SOON * 4, command.output()).await.expect("it ends").unwrap();
+    let output = timeout(WAIT_LIMIT * 4, command.output()).await.expect("it ends").unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && report.contains(" passed"),
@@ -46,13 +47,13 @@ async fn run(target: &Target, id: Option<&str>, more: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn schemathesis_finds_no_answer_that_the_document_does_not_know() {
+async fn schemathesis__finds_no_undocumented_answer() {
     let db = TestDb::new().await;
-    let (target, _outside) = Target::make(&db).await;
+    let (target, _external) = Target::make(&db).await;
     run(&target, None, &["--checks", CHECKS]).await;
     run(&target, None, &ALL_BUT_STREAMS).await;
-    // The same where there is something to be switched, cancelled and read.
-    let mut ready = Story::begin_of(&db.db, "acme", "third").await;
+    // The same where a deployment can be switched, cancelled and read.
+    let mut ready = Fixture::begin_of(&db.db, "acme", "third").await;
     ready.ready().await;
     run(&target, Some(ready.id()), &["--checks", CHECKS, "--include-path-regex", "/deploy/.id"]).await;
     run(&target, Some(ready.id()), &[&ALL_BUT_STREAMS[..], &["--include-path-regex", "/deploy/.id"]].concat()).await;

@@ -1,4 +1,4 @@
-//! Secrets that are planted, and the search for them in whatever came of it.
+//! Planted secrets, and the search for them in all outputs.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use uuid::Uuid;
 
-/// Secrets by where they are planted.
+/// Secrets by the place where they are planted.
 #[derive(Default)]
 pub struct Canaries(BTreeMap<&'static str, String>);
 
 impl Canaries {
-    /// A new secret; `prefix` makes it look like what it stands for.
+    /// Creates a secret; `prefix` makes it look like a credential of its kind.
     pub fn plant(&mut self, name: &'static str, prefix: &str) -> String {
         let secret = format!("{prefix}{}", Uuid::new_v4().simple());
         self.watch(name, &secret);
         secret
     }
 
-    /// A secret that is there already.
+    /// Registers an existing secret.
     pub fn watch(&mut self, name: &'static str, secret: &str) {
-        assert!(secret.len() >= 16, "{name} is too short to be told from other words");
+        assert!(secret.len() >= 16, "{name} is too short to be distinguished from other words");
         self.0.insert(name, secret.to_owned());
     }
 
-    /// Fails when one of them, or a half of one, is in `haystack` in any form.
+    /// Fails when one of them, or half of one, is in `haystack` in any encoding.
     pub fn assert_absent(&self, place: &str, haystack: &[u8]) {
         assert!(!haystack.is_empty(), "{place} is empty: nothing was searched");
         let text = String::from_utf8_lossy(haystack);
@@ -36,7 +36,7 @@ impl Canaries {
         }
     }
 
-    /// Fails unless every one of them is found where it was hidden: the search itself works.
+    /// Fails unless every secret is found in a text that contains it: the search itself works.
     pub fn assert_search_works(&self) {
         for secret in self.0.values() {
             for text in [secret.clone(), STANDARD_NO_PAD.encode(format!("x:{secret}.")), hex::encode(secret)] {
@@ -46,7 +46,7 @@ impl Canaries {
     }
 }
 
-/// In which form a secret is in a text, and where.
+/// The encoding and position of a secret in a text.
 fn found(secret: &str, text: &str) -> Option<(&'static str, usize)> {
     forms(secret).into_iter().find_map(|(form, needle)| text.find(&needle).map(|at| (form, at)))
 }
@@ -60,7 +60,7 @@ fn forms(secret: &str) -> Vec<(&'static str, String)> {
         ("in hexadecimal", hex::encode(&secret[half..])),
     ];
     for before in 0..3 {
-        // The characters at both ends depend on what stands around it.
+        // The characters at both ends depend on the surrounding text.
         let encoded = STANDARD_NO_PAD.encode(format!("{}{secret}", "-".repeat(before)));
         forms.push(("in base64", encoded[4..encoded.len() - 2].to_owned()));
     }

@@ -1,7 +1,7 @@
-//! Secrets planted in every place where they can enter, and a search for them in everything that Panda writes, says and makes.
+//! Plants a secret at every entry point, and searches for it in all that Panda writes, answers and builds.
 
 mod canaries;
-mod places;
+mod locations;
 
 use std::io::Write as _;
 
@@ -12,20 +12,20 @@ use nix::sys::signal::Signal;
 use panda::domain::connection::GithubConnection;
 use panda::domain::ids;
 use panda::domain::keyring::Keyring;
-use panda::sandbox::git::SourceFile;
-use panda::sandbox::{CallFault, ExecutionFault, Faults, Outcome, Refusal};
+use panda_sandbox::git::SourceFile;
+use panda_sandbox::{CallFault, ExecutionFault, Faults, InjectedError, Outcome};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::support::environment::{Environment, OWNER, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use crate::support::world::{OWNER, World, tiny};
 use crate::traces::collector::Collector;
 use canaries::Canaries;
-use places::{dump, files_below, image_of};
+use locations::{dump, files_below, image_of};
 
-/// A Panda whose every answer is kept.
+/// A Panda whose answers are all recorded.
 struct Panda {
     serve: Serve,
     http: reqwest::Client,
@@ -33,16 +33,16 @@ struct Panda {
 }
 
 impl Panda {
-    async fn start(world: &World, flags: &[&str], filter: &str, collector: &str) -> Self {
-        let serve = Serve::start(world, flags, &[("RUST_LOG", filter), ("PANDA_OTLP_ENDPOINT", collector)]);
+    async fn start(env: &Environment, flags: &[&str], filter: &str, collector: &str) -> Self {
+        let serve = Serve::start(env, flags, &[("RUST_LOG", filter), ("PANDA_OTLP_ENDPOINT", collector)]);
         serve.ready().await;
         Self { serve, http: reqwest::Client::new(), answers: Vec::new() }
     }
 
-    /// Has everything logged from now on.
+    /// Sets the log filter to everything.
     async fn log_everything(&self) {
-        let wish = self.http.put(format!("{}/api/v1/log", self.serve.url)).json(&json!({"filter": "trace"}));
-        assert_eq!(wish.send().await.unwrap().status(), 200);
+        let command = self.http.put(format!("{}/api/v1/log", self.serve.url)).json(&json!({"filter": "trace"}));
+        assert_eq!(command.send().await.unwrap().status(), 200);
         wait_for("everything is logged", async || self.serve.log().contains(" DEBUG ")).await;
     }
 
@@ -59,16 +59,16 @@ impl Panda {
         text
     }
 
-    /// The id of a new connection.
+    /// Connects and returns the connection's id.
     async fn connect(&mut self, to: &str, body: &Value) -> String {
         let (status, answer) = self.post(&format!("/connect/{to}"), body).await;
         assert_eq!(status, 200, "{answer}");
         answer["data"][format!("{to}ConnectionId")].as_str().unwrap().to_owned()
     }
 
-    /// Deploys and waits for `status`; the id.
-    async fn deploy(&mut self, world: &World, github: &str, aws: &str, branch: &str, status: &str) -> String {
-        let body = json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": OWNER, "repo": world.repo, "branch": branch});
+    /// Deploys, waits for `status` and returns the id.
+    async fn deploy(&mut self, env: &Environment, github: &str, aws: &str, branch: &str, status: &str) -> String {
+        let body = json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": OWNER, "repo": env.repo, "branch": branch});
         let (code, answer) = self.post("/deploy", &body).await;
         assert_eq!(code, 200, "{answer}");
         let id = answer["data"]["deploymentId"].as_str().unwrap().to_owned();
@@ -89,7 +89,6 @@ impl Panda {
     }
 }
 
-/// What is planted on the way.
 struct Planted {
     canaries: Canaries,
     token: String,
@@ -97,18 +96,18 @@ struct Planted {
     session: String,
     external_id: String,
     password: String,
-    /// Two lines.
+    /// Consists of two lines.
     build_secret: [String; 2],
 }
 
 impl Planted {
-    fn new(world: &World) -> Self {
+    fn new(env: &Environment) -> Self {
         let mut canaries = Canaries::default();
-        let key = world.sandbox.user_credentials().secret_access_key.expose_secret().to_owned();
+        let key = env.sandbox.user_credentials().secret_access_key.expose_secret().to_owned();
         canaries.watch("the AWS secret key", &key);
-        let controller = world.sandbox.controller_credentials().secret_access_key.expose_secret();
+        let controller = env.sandbox.controller_credentials().secret_access_key.expose_secret();
         canaries.watch("the controller's AWS secret key", controller);
-        canaries.watch("the registry's password", world.registry.password().expose_secret());
+        canaries.watch("the registry's password", env.registry.password().expose_secret());
         Self {
             token: canaries.plant("the GitHub token", "ghp_"),
             session: canaries.plant("the AWS session token", "IQoJb3/+=JpZ2"),
@@ -123,18 +122,18 @@ impl Planted {
         }
     }
 
-    /// A text as somebody careless writes it, about a deployment with keys.
+    /// An indiscreet text about a deployment with keys.
     fn of_keys(&self) -> String {
         let Self { token, key, session, .. } = self;
         format!("refused {token}, {key}; {session} {}", self.url())
     }
 
-    /// The same about one with a role.
+    /// An indiscreet text about a deployment with a role.
     fn of_role(&self) -> String {
         format!("refused {} {}", self.token, self.url())
     }
 
-    /// The same of STS, which has not seen the token.
+    /// An indiscreet text of STS, which has not seen the token.
     fn of_aws(&self) -> String {
         format!("refused {} {} {}", self.key, self.session, self.url())
     }
@@ -144,17 +143,17 @@ impl Planted {
     }
 }
 
-/// A repository that tells all that a build can see, and on `prints` one that holds the secrets and prints them.
-async fn repository(world: &mut World, planted: &Planted) {
+/// A repository whose build prints all that it can see, and a branch `prints` that contains the secrets and prints them.
+async fn repository(env: &mut Environment, planted: &Planted) {
     let curious = "FROM busybox:1\nCOPY . /www/\nRUN env; cat /proc/self/environ; ls -laR /www; cat /www/.git/config || true\n\
                    CMD exec httpd -f -p \"$PORT\" -h /www\n";
     let mut files = tiny();
     files[0] = SourceFile::new("Dockerfile", curious);
-    files.push(SourceFile::new("unique", world.repo.clone()));
-    world.repo = format!("leaks-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-    let repositories = world.github.repositories();
+    files.push(SourceFile::new("unique", env.repo.clone()));
+    env.repo = format!("leaks-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    let repositories = env.github.repositories();
     let token = Some(SecretString::from(planted.token.as_str()));
-    repositories.add_repository(OWNER, &world.repo, token, "main", files).await.unwrap();
+    repositories.add_repository(OWNER, &env.repo, token, "main", files).await.unwrap();
     let basic = STANDARD.encode(format!("x-access-token:{}", planted.token));
     let script = format!(
         "echo '{}'\necho Basic {basic}\nprintf '10%%\\r{}\\n'\necho 'npm {}'\n",
@@ -164,23 +163,23 @@ async fn repository(world: &mut World, planted: &Planted) {
     );
     let long = format!("echo {}{}\n", "x".repeat(4_080), planted.key);
     let files = vec![
-        // The engine repeats the command when it fails; what is kept of that ends in the middle of the token.
+        // The engine repeats the command when it fails; the kept part ends in the middle of the token.
         SourceFile::new(
             "Dockerfile",
             format!("FROM busybox:1\nCOPY run.sh /\nRUN : {}{}; sh /run.sh; exit 1\n", "z".repeat(945), planted.token),
         ),
         SourceFile::new("run.sh", script + &long),
     ];
-    repositories.commit(OWNER, &world.repo, "prints", files).await.unwrap();
+    repositories.commit(OWNER, &env.repo, "prints", files).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or_image() {
-    let mut world = World::start().await;
-    let mut planted = Planted::new(&world);
+async fn leaks__no_secret_in_any_output() {
+    let mut env = Environment::start().await;
+    let mut planted = Planted::new(&env);
     planted.canaries.assert_search_works();
-    repository(&mut world, &planted).await;
-    let mut url: Url = world.db.url().parse().unwrap();
+    repository(&mut env, &planted).await;
+    let mut url: Url = env.db.url().parse().unwrap();
     if url.password().is_none() {
         let password = planted.canaries.plant("the database's password", "db");
         url.set_password(Some(&password)).unwrap();
@@ -188,18 +187,18 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or
     let database = format!("--database-url={url}");
     let (_keys, key_file) = key_file(&mut planted.canaries);
     let (collector, endpoint) = Collector::start().await;
-    // Everything is logged: here because somebody sets it, below from the start.
-    let mut panda = Panda::start(&world, &[&database, &key_file], "info", &endpoint).await;
+    // Everything is logged: in this server by request, in the one below from the start.
+    let mut panda = Panda::start(&env, &[&database, &key_file], "info", &endpoint).await;
     panda.log_everything().await;
 
-    let source = |branch: &str| json!({"owner": OWNER, "repo": world.repo, "branch": branch, "token": planted.token});
+    let source = |branch: &str| json!({"owner": OWNER, "repo": env.repo, "branch": branch, "token": planted.token});
     let account = json!({
-        "region": world.sandbox.region(), "accessKeyId": world.sandbox.user_credentials().access_key_id,
+        "region": env.sandbox.region(), "accessKeyId": env.sandbox.user_credentials().access_key_id,
         "secretAccessKey": planted.key, "sessionToken": planted.session,
     });
     let role = json!({
-        "region": world.sandbox.region(),
-        "roleArn": format!("arn:aws:iam::{}:role/deployer", world.sandbox.user_account_id()),
+        "region": env.sandbox.region(),
+        "roleArn": format!("arn:aws:iam::{}:role/deployer", env.sandbox.user_account_id()),
     });
     let github = panda.connect("github", &source("main")).await;
     let prints = panda.connect("github", &source("prints")).await;
@@ -211,33 +210,21 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or
         panda.get(&format!("/api/v1/connect/github/{connection}/secrets")).await;
     }
     let by_keys = panda.connect("aws", &account).await;
-    let (status, told) = panda.post("/connect/aws", &role).await;
-    assert_eq!(status, 409, "{told}");
-    let external_id = told["externalId"].as_str().unwrap();
-    world.sandbox.put_role_for(role["roleArn"].as_str().unwrap(), external_id);
+    let (status, received) = panda.post("/connect/aws", &role).await;
+    assert_eq!(status, 409, "{received}");
+    let external_id = received["externalId"].as_str().unwrap();
+    env.sandbox.put_role_for(role["roleArn"].as_str().unwrap(), external_id);
     let by_role = panda.connect("aws", &role).await;
-    wrong_requests(&mut panda, &world, &planted, &account).await;
+    wrong_requests(&mut panda, &env, &planted, &account).await;
 
-    // One that succeeds, up to its switch.
-    let ready = panda.deploy(&world, &github, &by_keys, "main", "DEPLOYMENT_READY").await;
-    planted.canaries.assert_absent("the image, its layers and its history", &image_of(&world, &ready).await);
+    // A deployment that succeeds up to its switch.
+    let ready = panda.deploy(&env, &github, &by_keys, "main", "DEPLOYMENT_READY").await;
+    planted.canaries.assert_absent("the image, its layers and its history", &image_of(&env, &ready).await);
     panda.post(&format!("/deploy/{ready}/switch"), &json!({})).await;
     panda.reach(&ready, "COMPLETED").await;
 
-    // Some that fail: the build prints secrets, AWS and the execution repeat them, git refuses one.
     let mut all = vec![ready];
-    all.push(panda.deploy(&world, &prints, &by_keys, "prints", "FAILED").await);
-    world.sandbox.faults().set(refusing("events:PutRule", planted.of_role()));
-    all.push(panda.deploy(&world, &github, &by_role, "main", "FAILED").await);
-    world.sandbox.faults().set(refusing("events:PutRule", planted.of_keys()));
-    all.push(panda.deploy(&world, &github, &by_keys, "main", "FAILED").await);
-    let outcome = Outcome::Fail { error: "States.TaskFailed".to_owned(), cause: planted.of_role() };
-    let fault = ExecutionFault { state: "EnsureInfra".to_owned(), outcome };
-    world.sandbox.faults().set(Faults { executions: [("*".to_owned(), fault)].into(), ..Faults::default() });
-    all.push(panda.deploy(&world, &github, &by_role, "main", "FAILED").await);
-    world.sandbox.faults().set(Faults::default());
-    let revoked = revoked(&world, &mut planted.canaries).await;
-    all.push(panda.deploy(&world, &revoked, &by_keys, "main", "FAILED").await);
+    all.extend(failed_deployments(&mut panda, &env, &mut planted, [&github, &prints], [&by_keys, &by_role]).await);
 
     // Each stream ends five seconds after its last event.
     let streams = all.iter().map(|id| panda.http.get(format!("{}/api/v1/deploy/{id}/events", panda.serve.url)).send());
@@ -249,9 +236,9 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or
     for path in ["/metrics", "/readyz", "/api/v1/connections", "/api/v1/deploy", "/api-docs/openapi.json"] {
         panda.get(path).await;
     }
-    let told = panda.answers.join("\n");
-    assert!(told.contains("***"), "what was masked is shown to have been");
-    planted.canaries.assert_absent("what the API told", told.as_bytes());
+    let received = panda.answers.join("\n");
+    assert!(received.contains("***"), "masked secrets are shown as masked");
+    planted.canaries.assert_absent("the API's responses", received.as_bytes());
     planted.canaries.assert_absent("the log", panda.serve.log().as_bytes());
     panda.serve.signal(Signal::SIGTERM);
     assert!(panda.serve.wait().await.success());
@@ -259,21 +246,47 @@ async fn no_secret_is_found_in_database_logs_answers_metrics_traces_workspace_or
     assert!(traces.contains("buildkit solve") && traces.contains("events:PutRule"));
     planted.canaries.assert_absent("the traces", traces.as_bytes());
 
-    // While a build waits for its engine its source lies on the disk.
-    let mut waiting =
-        Panda::start(&world, &[&database, &key_file, "--docker-host=unix:///nowhere/docker.sock"], "trace", &endpoint)
-            .await;
-    let id = waiting.deploy(&world, &github, &by_keys, "main", "RUNNING").await;
-    let workspace = world.workspaces().join(&id);
-    wait_for("the source is there", async || workspace.join("Dockerfile").exists()).await;
-    planted.canaries.assert_absent("the workspace", &files_below(&workspace));
+    let options: [&str; 3] = [&database, &key_file, "--docker-host=unix:///nowhere/docker.sock"];
+    let mut waiting = Panda::start(&env, &options, "trace", &endpoint).await;
+    let id = waiting.deploy(&env, &github, &by_keys, "main", "RUNNING").await;
+    workspace_has_no_secret(&env, &id, &planted.canaries).await;
     planted.canaries.assert_absent("the log of the second server", waiting.serve.log().as_bytes());
     waiting.serve.kill().await;
-    planted.canaries.assert_absent("the database", dump(&world.db).await.as_bytes());
+    planted.canaries.assert_absent("the database", dump(&env.db).await.as_bytes());
 }
 
-/// Secrets in the wrong places of requests, and one that AWS refuses with an indiscreet text.
-async fn wrong_requests(panda: &mut Panda, world: &World, planted: &Planted, account: &Value) {
+/// Deployments that fail: the build prints secrets, AWS and the execution repeat them, git refuses one.
+async fn failed_deployments(
+    panda: &mut Panda,
+    env: &Environment,
+    planted: &mut Planted,
+    [github, prints]: [&str; 2],
+    [by_keys, by_role]: [&str; 2],
+) -> Vec<String> {
+    let mut all = vec![panda.deploy(env, prints, by_keys, "prints", "FAILED").await];
+    env.sandbox.faults().set(refusing("events:PutRule", planted.of_role()));
+    all.push(panda.deploy(env, github, by_role, "main", "FAILED").await);
+    env.sandbox.faults().set(refusing("events:PutRule", planted.of_keys()));
+    all.push(panda.deploy(env, github, by_keys, "main", "FAILED").await);
+    let outcome = Outcome::Fail { error: "States.TaskFailed".to_owned(), cause: planted.of_role() };
+    let fault = ExecutionFault { state: "EnsureInfra".to_owned(), outcome };
+    env.sandbox.faults().set(Faults { executions: [("*".to_owned(), fault)].into(), ..Faults::default() });
+    all.push(panda.deploy(env, github, by_role, "main", "FAILED").await);
+    env.sandbox.faults().set(Faults::default());
+    let revoked = revoked(env, &mut planted.canaries).await;
+    all.push(panda.deploy(env, &revoked, by_keys, "main", "FAILED").await);
+    all
+}
+
+/// While a build waits for its engine, its source is on the disk.
+async fn workspace_has_no_secret(env: &Environment, id: &str, canaries: &Canaries) {
+    let workspace = env.workspaces().join(id);
+    wait_for("the source is there", async || workspace.join("Dockerfile").exists()).await;
+    canaries.assert_absent("the workspace", &files_below(&workspace));
+}
+
+/// Sends secrets in the wrong fields of requests, and one that AWS refuses with an indiscreet text.
+async fn wrong_requests(panda: &mut Panda, env: &Environment, planted: &Planted, account: &Value) {
     let token = &planted.token;
     for body in [
         json!({"owner": token, "repo": "shop", "branch": "main", "token": "x y"}),
@@ -293,18 +306,18 @@ async fn wrong_requests(panda: &mut Panda, world: &World, planted: &Planted, acc
         body[field] = value.into();
         assert_eq!(panda.post("/connect/aws", &body).await.0, 400, "{field}");
     }
-    let role = format!("arn:aws:iam::{}:role/deployer", world.sandbox.user_account_id());
-    let body = json!({"region": world.sandbox.region(), "roleArn": role, "externalId": planted.external_id});
+    let role = format!("arn:aws:iam::{}:role/deployer", env.sandbox.user_account_id());
+    let body = json!({"region": env.sandbox.region(), "roleArn": role, "externalId": planted.external_id});
     assert_eq!(panda.post("/connect/aws", &body).await.0, 400);
-    world.sandbox.faults().set(refusing("sts:GetCallerIdentity", planted.of_aws()));
+    env.sandbox.faults().set(refusing("sts:GetCallerIdentity", planted.of_aws()));
     assert_eq!(panda.post("/connect/aws", account).await.0, 400);
-    world.sandbox.faults().set(Faults::default());
+    env.sandbox.faults().set(Faults::default());
 }
 
-/// A new key that seals, before the one that the tests themselves store with; the file, and the option that names it.
+/// Puts a new encryption key before the tests' own key; returns the file, and the option that names it.
 fn key_file(canaries: &mut Canaries) -> (tempfile::NamedTempFile, String) {
     let line = Keyring::generate().unwrap();
-    canaries.watch("the key that seals secrets", line.expose_secret().trim().rsplit_once(':').unwrap().1);
+    canaries.watch("the key that encrypts secrets", line.expose_secret().trim().rsplit_once(':').unwrap().1);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     write!(file, "{}\n{}", line.expose_secret().trim(), include_str!("../support/test.keys")).unwrap();
     let option = format!("--key-file={}", file.path().display());
@@ -312,16 +325,16 @@ fn key_file(canaries: &mut Canaries) -> (tempfile::NamedTempFile, String) {
 }
 
 fn refusing(call: &str, message: String) -> Faults {
-    let refuse = Some(Refusal { code: "ValidationException".to_owned(), message, times: None });
+    let refuse = Some(InjectedError { code: "ValidationException".to_owned(), message, times: None });
     Faults { calls: [(call.to_owned(), CallFault { refuse, ..CallFault::default() })].into(), ..Faults::default() }
 }
 
-/// A connection whose token has been revoked since.
-async fn revoked(world: &World, canaries: &mut Canaries) -> String {
+/// A connection whose token was revoked afterwards.
+async fn revoked(env: &Environment, canaries: &mut Canaries) -> String {
     let token = SecretString::from(canaries.plant("a revoked token", "ghp_"));
-    let (id, owner, repo) = (ids::github_connection_id(), OWNER.to_owned(), world.repo.clone());
+    let (id, owner, repo) = (ids::github_connection_id(), OWNER.to_owned(), env.repo.clone());
     let build_secrets = std::collections::BTreeMap::new();
     let connection = GithubConnection { id: id.clone(), owner, repo, branch: "main".to_owned(), token, build_secrets };
-    world.db.db.insert_github_connection(&connection).await.unwrap();
+    env.db.db.insert_github_connection(&connection).await.unwrap();
     id
 }

@@ -1,13 +1,13 @@
-//! What real processes log: which lines, changed while they run, and how they look to machines.
+//! The log of real processes: its lines, filter changes at runtime, and fields for machine readers.
 
-mod lines;
-mod switch;
+mod fields;
+mod filter;
 
 use serde_json::Value;
 
 use crate::support::process::Serve;
 
-/// The lines of a server that logs JSON.
+/// The parsed lines of a server that logs JSON.
 fn lines(serve: &Serve) -> Vec<Value> {
     let log = serve.log();
     log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()

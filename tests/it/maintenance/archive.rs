@@ -1,29 +1,29 @@
-//! Finished deployments that go to the archive.
+//! Moving finished deployments to the archive.
 
-use panda::domain::maintenance::Kind;
+use panda::domain::maintenance::RetentionKind;
 use serde_json::json;
 
 use super::{Keeper, age};
-use crate::http::{Api, Story};
+use crate::http::{Api, Fixture};
+use crate::support::commands::Commands;
 use crate::support::db::TestDb;
-use crate::support::wishes::Wishes;
 
-async fn failed(db: &TestDb, lines: u32) -> Story {
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, lines).await;
-    story.fail().await;
-    story
+async fn failed(db: &TestDb, lines: u32) -> Fixture {
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, lines).await;
+    fixture.fail().await;
+    fixture
 }
 
 #[tokio::test]
-async fn what_ended_long_ago_is_for_reports_alone() {
+async fn archive__old_deployments_only_in_reports() {
     let db = TestDb::new().await;
     let (old, huge, young) = (failed(&db, 3).await, failed(&db, 4_500).await, failed(&db, 3).await);
-    let running = Story::begin(&db.db).await;
-    for story in [&old, &huge] {
-        age(&db, story.id(), 401).await;
+    let running = Fixture::begin(&db.db).await;
+    for fixture in [&old, &huge] {
+        age(&db, fixture.id(), 401).await;
     }
-    let run = Keeper::of(&db.db, Kind::Deployments, "400d").tick(1).await;
+    let run = Keeper::of(&db.db, RetentionKind::Deployments, "400d").tick(1).await;
     assert_eq!((run.state.as_str(), run.removed, run.error), ("done", 2, None));
     let kept: Vec<(String, String, i64)> =
         sqlx::query_as("SELECT id, status, events FROM archived_deployments ORDER BY events")
@@ -46,12 +46,12 @@ async fn what_ended_long_ago_is_for_reports_alone() {
         api.post(&path, &json!({})).await.problem(410, "DEPLOYMENT_ARCHIVED");
     }
     api.get("/api/v1/deploy/dep_never/result").await.problem(404, "DEPLOYMENT_NOT_FOUND");
-    for story in [&young, &running] {
-        assert_eq!(api.get(&format!("/api/v1/deploy/{}/result", story.id())).await.status, 200);
+    for fixture in [&young, &running] {
+        assert_eq!(api.get(&format!("/api/v1/deploy/{}/result", fixture.id())).await.status, 200);
     }
 }
 
-/// Every row of every view but that of the events themselves.
+/// Every row of every view except the events'.
 async fn reports(db: &TestDb) -> Vec<(String, Vec<String>)> {
     let mut connection = db.psql().await;
     let views: Vec<String> = sqlx::query_scalar(
@@ -62,7 +62,7 @@ async fn reports(db: &TestDb) -> Vec<(String, Vec<String>)> {
     .unwrap();
     let mut reports = Vec::new();
     for view in views {
-        // When it went to the archive is what tells the two apart.
+        // `archived_at` is the only column that may differ.
         let sql = format!("SELECT (to_jsonb(v) - 'archived_at')::text FROM panda_report.{view} v ORDER BY 1");
         let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
         reports.push((view, rows));
@@ -71,29 +71,31 @@ async fn reports(db: &TestDb) -> Vec<(String, Vec<String>)> {
 }
 
 #[tokio::test]
-async fn no_report_changes_whatever_is_removed() {
+async fn archive__reports_unchanged_by_retention() {
     let db = TestDb::new().await;
-    let mut stories = vec![failed(&db, 3).await, failed(&db, 5).await];
-    let mut completed = Story::begin_of(&db.db, "acme", "site").await;
+    let mut fixtures = vec![failed(&db, 3).await, failed(&db, 5).await];
+    let mut completed = Fixture::begin_of(&db.db, "acme", "site").await;
     completed.build_lines(1, 3).await;
     completed.ready().await;
     db.db.request_switch(completed.id()).await.unwrap();
     completed.claim_again().await;
     completed.complete().await;
-    db.db.request_retry(stories[1].id()).await.unwrap();
-    let mut retried = stories[1].retried().await;
+    db.db.request_retry(fixtures[1].id()).await.unwrap();
+    let mut retried = fixtures[1].retried().await;
     retried.build_lines(6, 7).await;
     retried.complete().await;
-    stories.push(completed);
-    for story in &stories {
-        age(&db, story.id(), 401).await;
+    fixtures.push(completed);
+    for fixture in &fixtures {
+        age(&db, fixture.id(), 401).await;
     }
     let before = reports(&db).await;
     assert!(
         before.len() >= 8 && before.iter().any(|(view, rows)| view == "deployments_v1" && rows.len() == 3),
         "{before:?}"
     );
-    for (kind, keep) in [(Kind::BuildLines, "30d"), (Kind::Events, "180d"), (Kind::Deployments, "400d")] {
+    for (kind, keep) in
+        [(RetentionKind::BuildLines, "30d"), (RetentionKind::Events, "180d"), (RetentionKind::Deployments, "400d")]
+    {
         let run = Keeper::of(&db.db, kind, keep).tick(1).await;
         assert!(run.state == "done" && run.removed > 0, "{run:?}");
         pretty_assertions::assert_eq!(reports(&db).await, before, "after {kind}");

@@ -1,14 +1,14 @@
-//! `/api/v1/maintenance…`
+//! Settings and runs at `/api/v1/maintenance…`.
 
 use panda::clients::docker::Docker;
-use panda::domain::maintenance::Kind;
+use panda::domain::maintenance::RetentionKind;
 use panda::domain::principal::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Keeper, age, codes};
 use crate::http::auth::{Token, serve};
-use crate::http::{Answer, Api, Outside, Story};
+use crate::http::{Answer, Api, ExternalServices, Fixture};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
@@ -16,10 +16,10 @@ const RUNS: &str = "/api/v1/maintenance/runs";
 const REQUESTED: &str = "보존 작업이 요청되었습니다.";
 
 #[tokio::test]
-async fn an_admin_sees_what_is_removed_and_when() {
+async fn maintenance_api__settings_shown_to_admin() {
     let db = TestDb::new().await;
-    let api = Api::serve_with(&db.db, &Outside::default(), &["--retention-deployments=never"]).await;
-    Keeper::of(&db.db, Kind::Events, "180d").tick(1).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &["--retention-deployments=never"]).await;
+    Keeper::of(&db.db, RetentionKind::Events, "180d").tick(1).await;
     let kinds = api.get("/api/v1/maintenance").await.data("보존 정책 조회 성공")["kinds"].clone();
     let kind = |name: &str| kinds.as_array().unwrap().iter().find(|kind| kind["kind"] == name).unwrap().clone();
     assert_eq!(kinds.as_array().unwrap().len(), 6);
@@ -33,21 +33,21 @@ async fn an_admin_sees_what_is_removed_and_when() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_asked_for_is_audited_and_begun_and_a_dry_one_only_counts() {
+async fn maintenance_api__run_audited_and_dry_run_only_counts() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 5).await;
-    story.fail().await;
-    age(&db, story.id(), 40).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 5).await;
+    fixture.fail().await;
+    age(&db, fixture.id(), 40).await;
     let docker = Docker::connect(Some("unix:///nonexistent")).unwrap();
-    let keeper = Keeper::asked(&db.db, Kind::BuildLines, "30d", "here/1", "/nonexistent".as_ref(), docker);
+    let keeper = Keeper::asked(&db.db, RetentionKind::BuildLines, "30d", "here/1", "/nonexistent".as_ref(), docker);
     let running = tokio::spawn(keeper.maintenance.clone().run(api.shutdown.clone()));
 
     let ended = async |body: &Value| {
         let asked = api.post(RUNS, body).await.data(REQUESTED);
         let id = asked["runs"][0].as_i64().unwrap();
-        wait_for("it ended", async || {
+        wait_for("the run ended", async || {
             let page = api.get(&format!("{RUNS}?id={id}")).await.data("보존 작업 조회 성공");
             Some(page["runs"][0].clone()).filter(|run| !run["endedAt"].is_null())
         })
@@ -55,10 +55,10 @@ async fn a_run_that_is_asked_for_is_audited_and_begun_and_a_dry_one_only_counts(
     };
     let dry = ended(&json!({"kind": "build_lines", "dryRun": true})).await;
     assert_eq!((&dry["state"], &dry["removed"], &dry["dryRun"]), (&json!("done"), &json!(5), &json!(true)));
-    assert_eq!(codes(&db, story.id()).await.len(), 6, "it only counts");
+    assert_eq!(codes(&db, fixture.id()).await.len(), 6, "it only counts");
     let run = ended(&json!({"kind": "build_lines"})).await;
     assert_eq!((&run["state"], &run["removed"], &run["error"]), (&json!("done"), &json!(5), &Value::Null));
-    assert_eq!(codes(&db, story.id()).await, ["build_failed"]);
+    assert_eq!(codes(&db, fixture.id()).await, ["build_failed"]);
 
     let entries = api.get("/api/v1/audit?action=maintenance.run").await.json()["data"]["entries"].clone();
     let details: Vec<_> = entries.as_array().unwrap().iter().map(|entry| &entry["details"]).collect();
@@ -72,7 +72,7 @@ async fn a_run_that_is_asked_for_is_audited_and_begun_and_a_dry_one_only_counts(
 }
 
 #[tokio::test]
-async fn the_same_key_asks_for_one_run() {
+async fn maintenance_api__repeated_key_starts_one_run() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let ask = async |body: Value| {
@@ -86,9 +86,9 @@ async fn the_same_key_asks_for_one_run() {
 }
 
 #[tokio::test]
-async fn what_is_not_valid_is_named() {
+async fn maintenance_api__invalid_fields_named() {
     let db = TestDb::new().await;
-    let api = Api::serve_with(&db.db, &Outside::default(), &["--retention-events=never"]).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &["--retention-events=never"]).await;
     for (body, field) in [
         (json!({"kind": "logs"}), "kind"),
         (json!({}), "kind"),
@@ -107,10 +107,11 @@ async fn what_is_not_valid_is_named() {
 }
 
 #[tokio::test]
-async fn runs_come_in_pages() {
+async fn maintenance_api__runs_paged() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let (lines, events) = (Keeper::of(&db.db, Kind::BuildLines, "30d"), Keeper::of(&db.db, Kind::Events, "30d"));
+    let (lines, events) =
+        (Keeper::of(&db.db, RetentionKind::BuildLines, "30d"), Keeper::of(&db.db, RetentionKind::Events, "30d"));
     for minute in 1..=2 {
         lines.tick(minute).await;
         events.tick(minute).await;
@@ -129,7 +130,7 @@ async fn runs_come_in_pages() {
 }
 
 #[tokio::test]
-async fn maintenance_is_for_admins_and_for_those_who_see_everything() {
+async fn maintenance_api__only_unscoped_admin() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let body = json!({"kind": "events"});

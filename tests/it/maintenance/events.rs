@@ -1,32 +1,32 @@
-//! Build lines and events.
+//! Retention of build lines and events.
 
 use panda::domain::catalogue::EventCode;
 use panda::domain::event::Event;
-use panda::domain::maintenance::Kind;
+use panda::domain::maintenance::RetentionKind;
 
 use super::{Keeper, age, codes};
-use crate::http::Story;
+use crate::http::Fixture;
+use crate::support::commands::Commands;
 use crate::support::db::TestDb;
-use crate::support::wishes::Wishes;
 
-/// A finished deployment with so many build lines.
-async fn built(db: &TestDb, lines: u32) -> Story {
-    let mut story = Story::begin(&db.db).await;
-    story.tell(vec![Event::new(EventCode::BuildStarted)]).await;
-    story.build_lines(1, lines).await;
-    story.tell(vec![Event::new(EventCode::PushProgress).with("message", "pushed").keyed(1)]).await;
-    story.complete().await;
-    story
+/// A finished deployment with this number of build lines.
+async fn built(db: &TestDb, lines: u32) -> Fixture {
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.tell(vec![Event::new(EventCode::BuildStarted)]).await;
+    fixture.build_lines(1, lines).await;
+    fixture.tell(vec![Event::new(EventCode::PushProgress).with("message", "pushed").keyed(1)]).await;
+    fixture.complete().await;
+    fixture
 }
 
 #[tokio::test]
-async fn lines_of_old_deployments_go_and_the_rest_of_their_story_stays() {
+async fn retention__build_lines_removed_other_events_kept() {
     let db = TestDb::new().await;
-    let (old, young, mut running) = (built(&db, 5_000).await, built(&db, 3).await, Story::begin(&db.db).await);
+    let (old, young, mut running) = (built(&db, 5_000).await, built(&db, 3).await, Fixture::begin(&db.db).await);
     running.build_lines(1, 3).await;
     age(&db, old.id(), 31).await;
     age(&db, young.id(), 29).await;
-    let keeper = Keeper::of(&db.db, Kind::BuildLines, "30d");
+    let keeper = Keeper::of(&db.db, RetentionKind::BuildLines, "30d");
     let run = keeper.tick(1).await;
     assert_eq!((run.state.as_str(), run.removed, run.error), ("done", 5_001, None));
     assert_eq!(codes(&db, old.id()).await, ["build_started", "deployment_completed", "completed"]);
@@ -39,21 +39,21 @@ async fn lines_of_old_deployments_go_and_the_rest_of_their_story_stays() {
     let again = keeper.tick(2).await;
     assert_eq!((again.state.as_str(), again.removed), ("done", 0));
     age(&db, young.id(), 2).await;
-    assert_eq!(keeper.tick(3).await.removed, 4, "what has grown old since then");
+    assert_eq!(keeper.tick(3).await.removed, 4, "only the events that have aged since");
     let shown = db.db.deployment(old.id()).await.unwrap().unwrap();
     assert_eq!(shown.event_count, 5_004, "how many there were");
 }
 
 #[tokio::test]
-async fn of_events_the_last_one_stays_as_long_as_its_deployment() {
+async fn retention__last_event_kept_with_deployment() {
     let db = TestDb::new().await;
     let (old, young) = (built(&db, 10).await, built(&db, 10).await);
-    let mut failed = Story::begin(&db.db).await;
+    let mut failed = Fixture::begin(&db.db).await;
     failed.build_lines(1, 3).await;
     failed.fail().await;
     age(&db, old.id(), 200).await;
     age(&db, failed.id(), 200).await;
-    let run = Keeper::of(&db.db, Kind::Events, "180d").tick(1).await;
+    let run = Keeper::of(&db.db, RetentionKind::Events, "180d").tick(1).await;
     assert_eq!((run.state.as_str(), run.removed), ("done", 16));
     assert_eq!(codes(&db, old.id()).await, ["completed"]);
     assert_eq!(codes(&db, failed.id()).await, ["build_failed"]);
@@ -61,55 +61,55 @@ async fn of_events_the_last_one_stays_as_long_as_its_deployment() {
 }
 
 #[tokio::test]
-async fn a_deployment_that_is_tried_again_is_left_alone_until_it_has_ended_anew() {
+async fn retention__retried_deployment_skipped_until_finished() {
     let db = TestDb::new().await;
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 3).await;
-    story.fail().await;
-    age(&db, story.id(), 40).await;
-    db.db.request_retry(story.id()).await.unwrap();
-    let keeper = Keeper::of(&db.db, Kind::Events, "30d");
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 3).await;
+    fixture.fail().await;
+    age(&db, fixture.id(), 40).await;
+    db.db.request_retry(fixture.id()).await.unwrap();
+    let keeper = Keeper::of(&db.db, RetentionKind::Events, "30d");
     assert_eq!(keeper.tick(1).await.removed, 0);
-    let mut story = story.retried().await;
-    story.build_lines(4, 5).await;
-    story.fail().await;
+    let mut fixture = fixture.retried().await;
+    fixture.build_lines(4, 5).await;
+    fixture.fail().await;
     assert_eq!(keeper.tick(2).await.removed, 0, "it ended just now");
-    let all = codes(&db, story.id()).await.len();
-    age(&db, story.id(), 40).await;
+    let all = codes(&db, fixture.id()).await.len();
+    age(&db, fixture.id(), 40).await;
     let removed = keeper.tick(3).await.removed;
-    assert_eq!((usize::try_from(removed).unwrap(), codes(&db, story.id()).await.len()), (all - 1, 1));
+    assert_eq!((usize::try_from(removed).unwrap(), codes(&db, fixture.id()).await.len()), (all - 1, 1));
 }
 
 #[tokio::test]
-async fn what_is_kept_for_ever_is_never_looked_for() {
+async fn retention__unlimited_is_never_queried() {
     let db = TestDb::new().await;
     let old = built(&db, 10).await;
     age(&db, old.id(), 10_000).await;
-    let keeper = Keeper::of(&db.db, Kind::Events, "never");
+    let keeper = Keeper::of(&db.db, RetentionKind::Events, "never");
     keeper.maintenance.begin_due(chrono::Utc::now() + chrono::TimeDelta::minutes(5)).await;
     assert!(keeper.runs().await.is_empty());
     assert_eq!(codes(&db, old.id()).await.len(), 14);
 }
 
 #[tokio::test]
-async fn records_of_maintenance_are_removed_too_but_not_those_under_way() {
+async fn retention__finished_run_records_removed() {
     let db = TestDb::new().await;
-    let lines = Keeper::of(&db.db, Kind::BuildLines, "30d");
+    let lines = Keeper::of(&db.db, RetentionKind::BuildLines, "30d");
     lines.tick(1).await;
     lines.tick(2).await;
     sqlx::query("UPDATE maintenance_runs SET ended_at = ended_at - interval '91 days' WHERE id = (SELECT min(id) FROM maintenance_runs)")
         .execute(&mut db.psql().await)
         .await
         .unwrap();
-    let run = Keeper::of(&db.db, Kind::Runs, "90d").tick(1).await;
+    let run = Keeper::of(&db.db, RetentionKind::Runs, "90d").tick(1).await;
     assert_eq!((run.state.as_str(), run.removed), ("done", 1));
     assert_eq!(lines.runs().await.len(), 1);
 }
 
 #[tokio::test]
-async fn times_of_schedules_are_removed_but_the_last_and_those_whose_deployment_is_there() {
+async fn retention__schedule_runs_removed_except_last_and_referenced() {
     let db = TestDb::new().await;
-    let there = Story::begin(&db.db).await;
+    let there = Fixture::begin(&db.db).await;
     let times = "INSERT INTO schedules (id, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, concurrency, missed, paused, made_by,
                                made_by_kind, role)
         SELECT 'sch_' || s, '@daily', 'UTC', github_connection_id, aws_connection_id, owner, repo, branch, 'reject', 'skip', true, 'nobody', 'nobody', 'admin'
@@ -119,7 +119,7 @@ async fn times_of_schedules_are_removed_but_the_last_and_those_whose_deployment_
         FROM unnest(ARRAY[200, 120, 100, 1]) d;
         INSERT INTO schedule_runs (schedule_id, due_at, at, result) VALUES ('sch_2', now() - interval '300 days', now() - interval '300 days', 'skipped')";
     sqlx::raw_sql(times).execute(&mut db.psql().await).await.unwrap();
-    let run = Keeper::of(&db.db, Kind::Runs, "90d").tick(1).await;
+    let run = Keeper::of(&db.db, RetentionKind::Runs, "90d").tick(1).await;
     assert_eq!((run.state.as_str(), run.removed), ("done", 2));
     let left: Vec<Option<String>> = sqlx::query_scalar("SELECT deployment_id FROM schedule_runs ORDER BY due_at")
         .fetch_all(&mut db.psql().await)
@@ -129,7 +129,7 @@ async fn times_of_schedules_are_removed_but_the_last_and_those_whose_deployment_
 }
 
 #[tokio::test]
-async fn old_refusals_are_forgotten_and_what_was_done_is_not() {
+async fn retention__old_refusals_removed_actions_kept() {
     let db = TestDb::new().await;
     let rows = "INSERT INTO audit (at, subject, kind, role, action, result, error_code)
                 SELECT now() - d * interval '1 day', 'x' || d, 'token', 'viewer', 'switch', r, CASE r WHEN 'refused' THEN 'NOT_ALLOWED' END
@@ -140,10 +140,10 @@ async fn old_refusals_are_forgotten_and_what_was_done_is_not() {
             "SELECT count(*) FILTER (WHERE result = 'done'), count(*) FILTER (WHERE result = 'refused') FROM audit";
         sqlx::query_as(sql).fetch_one(&mut db.psql().await).await.unwrap()
     };
-    let run = Keeper::of(&db.db, Kind::Runs, "90d").tick(1).await;
+    let run = Keeper::of(&db.db, RetentionKind::Runs, "90d").tick(1).await;
     assert_eq!((run.state.as_str(), run.removed), ("done", 2));
     assert_eq!(left().await, (5, 3));
-    // Nothing younger than thirty days, whatever is set.
+    // Nothing younger than thirty days is removed, whatever the setting.
     let gone: i64 =
         sqlx::query_scalar("SELECT forget_refusals(now(), 100)").fetch_one(&mut db.psql().await).await.unwrap();
     assert_eq!((gone, left().await), (1, (5, 2)));

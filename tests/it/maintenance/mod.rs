@@ -1,10 +1,10 @@
-//! What is removed with time: on rows that the program's own code wrote, aged by SQL.
+//! Retention of rows that the program's own code wrote, aged by SQL.
 
 mod archive;
 mod crash;
 mod endpoints;
 mod events;
-mod local;
+mod local_cleanup;
 mod replicas;
 mod streams;
 
@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
 use clap::Parser;
+use panda::background::{Retention, RetentionContext};
 use panda::clients::docker::Docker;
 use panda::config::RetentionConfig;
 use panda::db::Db;
-use panda::db::maintenance::{RunFilter, RunView};
-use panda::domain::maintenance::Kind;
-use panda::maintenance::{Maintenance, Parts};
+use panda::db::maintenance::{MaintenanceRunFilter, MaintenanceRunView};
+use panda::domain::maintenance::RetentionKind;
 use panda::metrics::Metrics;
 
 use crate::support::db::TestDb;
@@ -33,19 +33,19 @@ struct Cli {
 /// A replica's maintenance of one kind, due every minute.
 pub struct Keeper {
     db: Db,
-    kind: Kind,
-    pub maintenance: Maintenance,
+    kind: RetentionKind,
+    pub maintenance: Retention,
     pub metrics: Metrics,
 }
 
 impl Keeper {
-    /// Of what is in the database, and older than `age`.
-    pub fn of(db: &Db, kind: Kind, age: &str) -> Self {
+    /// Maintenance of database rows older than `age`.
+    pub fn of(db: &Db, kind: RetentionKind, age: &str) -> Self {
         Self::named(db, kind, age, "here/1")
     }
 
     /// The same in another replica.
-    pub fn named(db: &Db, kind: Kind, age: &str, replica: &str) -> Self {
+    pub fn named(db: &Db, kind: RetentionKind, age: &str, replica: &str) -> Self {
         Self::at(
             db,
             kind,
@@ -56,38 +56,46 @@ impl Keeper {
         )
     }
 
-    /// The same with a machine around it.
-    pub fn at(db: &Db, kind: Kind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
+    /// The same with a workspace folder and an engine.
+    pub fn at(db: &Db, kind: RetentionKind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
         Self::due(db, kind, age, replica, workspaces, docker, "* * * * *")
     }
 
-    /// The same, which runs only when it is asked to: a minute may begin at any time.
-    pub fn asked(db: &Db, kind: Kind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
+    /// The same, but runs only on request: a minute may begin at any time.
+    pub fn asked(db: &Db, kind: RetentionKind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
         Self::due(db, kind, age, replica, workspaces, docker, "@yearly")
     }
 
-    fn due(db: &Db, kind: Kind, age: &str, replica: &str, workspaces: &Path, docker: Docker, cron: &str) -> Self {
+    fn due(
+        db: &Db,
+        kind: RetentionKind,
+        age: &str,
+        replica: &str,
+        workspaces: &Path,
+        docker: Docker,
+        cron: &str,
+    ) -> Self {
         let option = format!("--retention-{}", kind.as_str().replace('_', "-"));
         let mut args = vec!["panda".to_owned(), format!("{option}-cron={cron}")];
-        if kind != Kind::Workspaces {
+        if kind != RetentionKind::Workspaces {
             args.push(format!("{option}={age}"));
         }
         let rules = Cli::try_parse_from(args).unwrap().retention.rules();
         let metrics = Metrics::default();
-        let maintenance = Maintenance::new(Parts {
+        let maintenance = Retention::new(RetentionContext {
             db: db.clone(),
             docker,
             workspace_dir: workspaces.to_owned(),
             metrics: metrics.clone(),
             replica: replica.to_owned(),
             rules: Arc::new(rules.into_iter().filter(|rule| rule.kind == kind).collect()),
-            asked: Arc::default(),
+            requested: Arc::default(),
         });
         Self { db: db.clone(), kind, maintenance, metrics }
     }
 
-    /// As at a tick some minutes from now; the run, once it has ended.
-    pub async fn tick(&self, minutes: i64) -> RunView {
+    /// Simulates a tick `minutes` from now and returns the finished run.
+    pub async fn tick(&self, minutes: i64) -> MaintenanceRunView {
         let before = self.runs().await.len();
         self.maintenance.begin_due(Utc::now() + TimeDelta::minutes(minutes)).await;
         wait_for("the run ended", async || {
@@ -98,13 +106,13 @@ impl Keeper {
     }
 
     /// All runs of the kind, newest first.
-    pub async fn runs(&self) -> Vec<RunView> {
-        let filter = RunFilter { kind: Some(self.kind), limit: 100, ..RunFilter::default() };
+    pub async fn runs(&self) -> Vec<MaintenanceRunView> {
+        let filter = MaintenanceRunFilter { kind: Some(self.kind), limit: 100, ..MaintenanceRunFilter::default() };
         self.db.maintenance_runs(&filter).await.unwrap()
     }
 }
 
-/// As if the deployment had ended so many days ago.
+/// Ages the deployment as if it had ended this number of days ago.
 pub async fn age(db: &TestDb, id: &str, days: i32) {
     let moved =
         sqlx::query("UPDATE deployments SET completed_at = completed_at - make_interval(days => $2) WHERE id = $1")
@@ -116,7 +124,7 @@ pub async fn age(db: &TestDb, id: &str, days: i32) {
     assert_eq!(moved.rows_affected(), 1);
 }
 
-/// Codes of the events that are left, in order.
+/// Codes of the remaining events, in order.
 pub async fn codes(db: &TestDb, id: &str) -> Vec<String> {
     sqlx::query_scalar("SELECT code FROM deployment_events WHERE deployment_id = $1 ORDER BY seq")
         .bind(id)

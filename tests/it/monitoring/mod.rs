@@ -1,26 +1,26 @@
-//! What operators see, asked of a Prometheus that scrapes a Panda at work: nothing that we say of our metrics to ourselves is worth as much.
+//! Metrics, alerts and dashboards checked by a Prometheus that scrapes a working Panda, independently of Panda's own view of its metrics.
 
-mod server;
-mod trouble;
+mod outage;
+mod prometheus;
 
 use std::collections::BTreeSet;
 
-use panda::db::schedules::Wanted;
-use panda::sandbox::git::SourceFile;
+use panda::db::schedules::ScheduleSpec;
+use panda_sandbox::git::SourceFile;
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
 use crate::chart::alerts::rules;
 use crate::reconcile::{connect, deploy, status};
 use crate::schedules::{due_now, hourly, made};
+use crate::support::commands::Commands;
 use crate::support::dashboard::{panels, read, targets};
+use crate::support::environment::{Environment, TOKEN, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use crate::support::wishes::Wishes;
-use crate::support::world::{TOKEN, World, tiny};
-use server::Prometheus;
+use prometheus::Prometheus;
 
-/// Panels of what does not happen here, or not for sure: nothing goes wrong, is late, is removed, or is started by the clock.
+/// Panels that may stay empty here: nothing fails, is late, or is removed, or not reliably.
 const QUIET: [&str; 13] = [
     "Without a database",
     "Oldest overdue",
@@ -37,22 +37,22 @@ const QUIET: [&str; 13] = [
     "Failed builds by fault",
 ];
 
-/// An expression of the dashboard as Grafana sends it, for the Panda of the test and all of its time.
+/// An expression of the dashboard as Grafana sends it, for the test's Panda and its whole time.
 fn as_sent(expression: &str) -> String {
     let sent = ["namespace", "service"].iter().fold(expression.to_owned(), |sent, variable| {
-        // As Grafana, which knows no end of a name but a character that cannot be in it.
+        // Like Grafana, which ends a variable's name only at a character that a name cannot contain.
         sent.replace(&format!("${variable}"), "panda")
     });
     let sent = sent.replace("$__rate_interval", "10m");
-    assert!(!sent.contains('$'), "something is not replaced: {sent}");
+    assert!(!sent.contains('$'), "a variable is not replaced: {sent}");
     sent
 }
 
-/// What an expression picks among all series: `panda_…{…}`, each once.
+/// The selectors in an expression: `panda_…{…}`, each once.
 fn selectors(expression: &str) -> BTreeSet<String> {
     let ours = expression.match_indices("panda_").filter_map(|(at, _)| {
         let rest = &expression[at..];
-        // Not a word within a label's value.
+        // A word within a label's value is not a metric.
         let name = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
         rest[name.len()..].starts_with('{').then(|| rest[..=rest.find('}').unwrap()].to_owned())
     });
@@ -61,44 +61,47 @@ fn selectors(expression: &str) -> BTreeSet<String> {
 
 /// The series of a replica, with their labels.
 async fn series(replica: &Serve) -> BTreeSet<String> {
-    let text = reqwest::get(format!("{}/metrics", replica.url)).await.unwrap().text().await.unwrap();
+    let text = replica.metrics().await;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
 }
 
-/// Has happen what most panels show: a deployment that is completed and one that waits for a person, a build that a person stops,
-/// streams that are read, a schedule that is due, a run of maintenance. The stream that it returns stays open.
-async fn a_busy_day(world: &World, replica: &Serve, prometheus: &Prometheus) -> reqwest::Response {
+/// Causes the events that most panels show: a completed deployment and one awaiting approval, a cancelled build, streams with readers, a due
+/// schedule, a maintenance run. The returned stream stays open.
+async fn a_busy_day(env: &Environment, replica: &Serve, prometheus: &Prometheus) -> reqwest::Response {
     let reader = reqwest::get(format!("{}/api/v1/events", replica.url)).await.unwrap();
-    let completed = deploy(world, "main").await;
+    let completed = deploy(env, "main").await;
     let follower = reqwest::get(format!("{}/api/v1/deploy/{completed}/events", replica.url)).await.unwrap();
-    status(world, &completed, &["DEPLOYMENT_READY"]).await;
-    world.db.db.request_switch(&completed).await.unwrap();
-    status(world, &completed, &["COMPLETED"]).await;
+    status(env, &completed, &["DEPLOYMENT_READY"]).await;
+    env.db.db.request_switch(&completed).await.unwrap();
+    status(env, &completed, &["COMPLETED"]).await;
     assert!(follower.text().await.unwrap().contains(&completed));
 
     let endless = vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN sleep 600\n")];
-    let endless = world.another_repository(endless).await;
+    let endless = env.another_repository(endless).await;
     let stopped = deploy(&endless, "main").await;
     wait_for("the build is seen", async || prometheus.now("panda_builds_running > 0").await == [1.0]).await;
-    wait_for("it is seen to be advanced", async || prometheus.now("panda_deployments_driven > 0").await == [1.0]).await;
-    world.db.db.request_cancel(&stopped).await.unwrap();
+    wait_for("the metrics show a driven deployment", async || {
+        prometheus.now("panda_deployments_driven > 0").await == [1.0]
+    })
+    .await;
+    env.db.db.request_cancel(&stopped).await.unwrap();
     status(&endless, &stopped, &["FAILED"]).await;
 
-    let waiting = world.another_repository(tiny()).await;
+    let waiting = env.another_repository(tiny()).await;
     let id = deploy(&waiting, "main").await;
     status(&waiting, &id, &["DEPLOYMENT_READY"]).await;
 
-    // Its target is taken: the time of a schedule that is due is refused, which is counted, too.
+    // The schedule's target is busy, so that its due time is refused, which is counted as well.
     let (github, aws) = connect(&waiting, "main", TOKEN).await;
-    let wanted = Wanted {
+    let wanted = ScheduleSpec {
         github_connection_id: github.id,
         aws_connection_id: aws.id,
         repo: waiting.repo.clone(),
-        ..hourly(&world.db.db).await
+        ..hourly(&env.db.db).await
     };
-    let schedule = made(&world.db.db, &wanted).await;
-    due_now(&world.db, &schedule).await;
+    let schedule = made(&env.db.db, &wanted).await;
+    due_now(&env.db, &schedule).await;
 
     let run = reqwest::Client::new().post(format!("{}/api/v1/maintenance/runs", replica.url));
     let run = run.json(&json!({"kind": "build_lines"})).send().await.unwrap();
@@ -107,13 +110,13 @@ async fn a_busy_day(world: &World, replica: &Serve, prometheus: &Prometheus) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn prometheus_answers_every_expression_and_panels_show_what_happened() {
-    let world = World::with_files(tiny()).await;
-    let replica = Serve::start(&world, &[], &[]);
+async fn prometheus__answers_every_expression_and_panel() {
+    let env = Environment::with_files(tiny()).await;
+    let replica = Serve::start(&env, &[], &[]);
     replica.ready().await;
     let before = series(&replica).await;
     let prometheus = Prometheus::watching(&replica.url, &rules()).await;
-    let reader = a_busy_day(&world, &replica, &prometheus).await;
+    let reader = a_busy_day(&env, &replica, &prometheus).await;
 
     let dashboard = read("operations.json");
     let mut expressions = 0;
@@ -138,7 +141,7 @@ async fn prometheus_answers_every_expression_and_panels_show_what_happened() {
     }
     assert!(expressions >= 30, "{expressions}");
     for title in QUIET {
-        assert!(panels(&dashboard).iter().any(|panel| panel["title"] == title), "there is no panel {title}");
+        assert!(panels(&dashboard).iter().any(|panel| panel["title"] == title), "the panel {title} is missing");
     }
     for variable in dashboard["templating"]["list"].as_array().unwrap().iter().filter(|v| v["type"] == "query") {
         let asked = as_sent(variable["definition"].as_str().unwrap());
@@ -162,18 +165,21 @@ async fn prometheus_answers_every_expression_and_panels_show_what_happened() {
     .await;
 
     let after = series(&replica).await;
-    // What describes a builder replaces what was there before it answered, and nobody asks for its rate.
+    // A builder's description replaces the earlier one once it answers; its rate is not queried.
     let late: Vec<_> = after.difference(&before).filter(|series| !series.starts_with("panda_builder_info")).collect();
-    assert!(late.is_empty(), "a rate misses the first of what is not there at zero from the start: {late:#?}");
+    assert!(
+        late.is_empty(),
+        "series must exist with 0 from the start, or a rate misses the first increment: {late:#?}"
+    );
     drop(reader);
 }
 
-/// Every selector of an expression picks series that there are: no name, label or value in it is mistyped.
+/// Asserts that every selector of an expression matches series, so that no name, label or value is mistyped.
 async fn picks_something(prometheus: &Prometheus, title: &str, expression: &str) {
     let selectors = selectors(expression);
     assert!(!selectors.is_empty(), "{title}: {expression}");
     for selector in selectors {
         let found = prometheus.ask("series", &[("match[]", &selector)]).await;
-        assert_ne!(found, json!([]), "{title}: nothing is {selector}");
+        assert_ne!(found, json!([]), "{title}: no series matches {selector}");
     }
 }

@@ -12,34 +12,14 @@ use serde_json::{Value, json};
 use super::Cloud;
 use super::pipeline::{BUS, Pipeline, echo, held};
 use super::stand_in::StandIn;
-use crate::reconcile::{Replica, codes, deploy, events, status};
+use crate::reconcile::{Replica, UNTIL_PUSHED, codes, deploy, events, status};
+use crate::support::commands::Commands;
+use crate::support::environment::{Environment, OWNER, hello};
 use crate::support::wait_for;
-use crate::support::wishes::Wishes;
-use crate::support::world::{OWNER, World, hello};
-
-const UNTIL_PUSHED: [&str; 17] = [
-    "event_rule_created",
-    "event_bus_permission_requested",
-    "event_bus_permission_granted",
-    "clone_started",
-    "repository_cloned",
-    "dockerfile_search_started",
-    "dockerfile_found",
-    "build_started",
-    "build_progress",
-    "build_completed",
-    "push_stage_started",
-    "ecr_repository_ensured",
-    "ecr_login_started",
-    "ecr_login_completed",
-    "push_started",
-    "push_progress",
-    "push_completed",
-];
 
 fn replica(cloud: &Cloud) -> Replica {
     let flags = cloud.flags();
-    Replica::start(&cloud.world, &flags.each_ref().map(String::as_str))
+    Replica::start(&cloud.env, &flags.each_ref().map(String::as_str))
 }
 
 /// The three states of the contract, each held until its work is done.
@@ -51,10 +31,10 @@ fn held_machine(queue: &str) -> Value {
     }})
 }
 
-/// Waits until a poll has read so far.
-async fn polled(world: &World, id: &str, state: &str) {
+/// Waits until a poll has read up to this state.
+async fn polled(env: &Environment, id: &str, state: &str) {
     wait_for(&format!("{id} is polled to {state}"), async || {
-        let view = world.db.db.deployment(id).await.unwrap().unwrap();
+        let view = env.db.db.deployment(id).await.unwrap().unwrap();
         assert_eq!(view.status, "RUNNING", "{:?}", view.error_message);
         view.polling_state.as_deref() == Some(state)
     })
@@ -66,70 +46,70 @@ async fn text(url: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deployment_follows_a_real_state_machine_from_a_branch_to_traffic_on_green() {
+async fn state_machine__followed_from_branch_to_green() {
     let cloud = Cloud::start(hello("3.1.0"), true).await;
-    let world = &cloud.world;
+    let env = &cloud.env;
     let pipeline = cloud.pipeline(held_machine).await;
-    let stand_in = StandIn::link(world).await;
+    let stand_in = StandIn::link(env).await;
     let replica = replica(&cloud);
-    let id = deploy(world, "main").await;
+    let id = deploy(env, "main").await;
 
     let event = pipeline.pushed().await;
     assert_eq!(event["source"], "aws.ecr");
-    assert_eq!(event["detail"]["repository-name"], world.ecr_repository().as_str());
+    assert_eq!(event["detail"]["repository-name"], env.ecr_repository().as_str());
     assert_eq!(event["detail"]["image-tag"], id.as_str());
-    let execution = pipeline.start(&event, &world.ecr_repository()).await;
+    let execution = pipeline.start(&event, &env.ecr_repository()).await;
 
-    // Each state is held until a poll has seen that it was entered: the history is read in several pieces.
+    // Each state is held until a poll has read its entry, so that the history is read in several pieces.
     let work = pipeline.work("EnsureInfra").await;
     assert_eq!(work.input["detail"]["image-digest"], event["detail"]["image-digest"]);
-    polled(world, &id, "ENSURE_INFRA_IN_PROGRESS").await;
+    polled(env, &id, "ENSURE_INFRA_IN_PROGRESS").await;
     let infra = stand_in.found("EnsureInfra", "infraResult").await;
     pipeline.done(work, &infra).await;
 
     let work = pipeline.work("RegisterTaskAndDeploy").await;
-    polled(world, &id, "REGISTER_TASK_IN_PROGRESS").await;
+    polled(env, &id, "REGISTER_TASK_IN_PROGRESS").await;
     let registered = stand_in.found("RegisterTaskAndDeploy", "deployResult").await;
     pipeline.done(work, &registered).await;
 
     let work = pipeline.work("CheckDeployment").await;
-    polled(world, &id, "REGISTER_TASK_COMPLETED").await;
+    polled(env, &id, "REGISTER_TASK_COMPLETED").await;
     let checked = stand_in.found("CheckDeployment", "checkResult").await;
     pipeline.done(work, &checked).await;
 
     // The execution ends right after the approval, with ExecutionSucceeded, which must not be taken for the switch.
     assert_eq!(pipeline.end_of(&execution).await, ExecutionStatus::Succeeded);
-    let ready = status(world, &id, &["DEPLOYMENT_READY", "COMPLETED"]).await;
-    let told = events(world, &id).await;
+    let ready = status(env, &id, &["DEPLOYMENT_READY", "COMPLETED"]).await;
+    let emitted = events(env, &id).await;
     let mut expected = UNTIL_PUSHED.to_vec();
     expected.extend(["infra_started", "infra_completed", "blue_green_started", "blue_running", "green_ready"]);
     expected.extend(["blue_green_in_progress", "awaiting_switch", "ready"]);
-    assert_eq!(codes(&told), expected);
+    assert_eq!(codes(&emitted), expected);
     facts(&ready, &execution, &event, &registered);
-    let infra_completed = told.iter().find(|event| event.code == "infra_completed").unwrap();
+    let infra_completed = emitted.iter().find(|event| event.code == "infra_completed").unwrap();
     assert_eq!(infra_completed.params["cluster_name"], infra["clusterName"]);
-    let awaiting = told.iter().find(|event| event.code == "awaiting_switch").unwrap();
+    let awaiting = emitted.iter().find(|event| event.code == "awaiting_switch").unwrap();
     assert_eq!(awaiting.params["green_target_group_arn"], checked["checkResult"]["greenTargetGroupArn"]);
     wiring(&cloud, &ready).await;
 
     let (blue, green) = (ready.blue_url.unwrap(), ready.green_url.unwrap());
     assert!(!text(&blue).await.contains("3.1.0"), "blue still has the traffic");
     assert!(text(&green).await.contains("3.1.0"));
-    world.db.db.request_switch(&id).await.unwrap();
-    world.db.db.notify_work(&id).await.unwrap();
-    let done = status(world, &id, &["COMPLETED"]).await;
+    env.db.db.request_switch(&id).await.unwrap();
+    env.db.db.notify_work(&id).await.unwrap();
+    let done = status(env, &id, &["COMPLETED"]).await;
     assert_eq!(done.final_service.as_deref(), Some("green"));
     assert!(text(&blue).await.contains("3.1.0"), "the production listener serves green");
-    let told = events(world, &id).await;
-    assert_eq!(codes(&told)[expected.len()..], ["switch_started", "deployment_completed", "completed"]);
-    let seqs: Vec<i64> = told.iter().map(|event| event.seq).collect();
-    assert_eq!(seqs, (1..=i64::try_from(told.len()).unwrap()).collect::<Vec<_>>());
-    let effects = world.sandbox.effects(&world.ecr_repository());
+    let emitted = events(env, &id).await;
+    assert_eq!(codes(&emitted)[expected.len()..], ["switch_started", "deployment_completed", "completed"]);
+    let seqs: Vec<i64> = emitted.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=i64::try_from(emitted.len()).unwrap()).collect::<Vec<_>>());
+    let effects = env.sandbox.effects(&env.ecr_repository());
     assert_eq!(effects.continued.values().sum::<u32>(), 1);
     replica.stop().await;
 }
 
-/// The row says what the states' outputs said.
+/// Asserts that the row contains the outputs of the states.
 fn facts(ready: &DeploymentView, execution: &str, event: &Value, registered: &Value) {
     assert_eq!(ready.status, "DEPLOYMENT_READY");
     assert_eq!(ready.polling_state.as_deref(), Some("DEPLOYMENT_READY"));
@@ -144,12 +124,12 @@ fn facts(ready: &DeploymentView, execution: &str, event: &Value, registered: &Va
     assert!(ready.error_code.is_none() && ready.completed_at.is_none());
 }
 
-/// What Panda put into moto, read back with the SDK.
+/// Asserts the objects that Panda created in moto, read back with the SDK.
 async fn wiring(cloud: &Cloud, ready: &DeploymentView) {
-    let world = &cloud.world;
-    let repository = world.ecr_repository();
+    let env = &cloud.env;
+    let repository = env.ecr_repository();
     let rules = eventbridge::Client::new(&cloud.user());
-    let name = Names::default().rule(OWNER, &world.repo);
+    let name = Names::default().rule(OWNER, &env.repo);
     let rule = rules.describe_rule().name(&name).send().await.unwrap();
     assert_eq!(rule.state, Some(eventbridge::types::RuleState::Enabled));
     let pattern = |text: &str| serde_json::from_str::<Value>(text).unwrap();
@@ -159,7 +139,7 @@ async fn wiring(cloud: &Cloud, ready: &DeploymentView) {
     assert_eq!(targets.len(), 1);
     assert_eq!((targets[0].id(), Some(targets[0].arn())), ("panda", bus.arn()));
 
-    let account = world.sandbox.user_account_id();
+    let account = env.sandbox.user_account_id();
     let policy = pattern(bus.policy().unwrap());
     let statement = &policy["Statement"][0];
     assert_eq!(statement["Sid"], permission_statement(account).as_str());
@@ -176,10 +156,10 @@ async fn wiring(cloud: &Cloud, ready: &DeploymentView) {
     let arn = found.repositories()[0].repository_arn().unwrap();
     assert!(arn.contains(account), "{arn} is in the user's account");
     let tags = registry.list_tags_for_resource().resource_arn(arn).send().await.unwrap().tags.unwrap();
-    assert!(tags.iter().any(|tag| tag.key() == "panda:source" && tag.value() == format!("{OWNER}/{}", world.repo)));
+    assert!(tags.iter().any(|tag| tag.key() == "panda:source" && tag.value() == format!("{OWNER}/{}", env.repo)));
 }
 
-/// Runs a deployment whose pipeline is `machine`, up to one of `ends`; `meanwhile` is what happens to its execution.
+/// Runs a deployment whose pipeline is `machine`, up to one of `ends`; `meanwhile` acts on its execution.
 async fn runs(
     cloud: &Cloud,
     machine: impl FnOnce(&str) -> Value,
@@ -188,17 +168,17 @@ async fn runs(
 ) -> DeploymentView {
     let pipeline = cloud.pipeline(machine).await;
     let replica = replica(cloud);
-    let id = deploy(&cloud.world, "main").await;
-    let execution = pipeline.start(&pipeline.pushed().await, &cloud.world.ecr_repository()).await;
+    let id = deploy(&cloud.env, "main").await;
+    let execution = pipeline.start(&pipeline.pushed().await, &cloud.env.ecr_repository()).await;
     meanwhile(&pipeline, &execution, &id).await;
-    let ended = status(&cloud.world, &id, ends).await;
+    let ended = status(&cloud.env, &id, ends).await;
     assert_eq!(ended.execution_arn, Some(execution));
     replica.stop().await;
     ended
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_execution_that_succeeds_without_asking_for_approval_completes_the_deployment() {
+async fn state_machine__success_without_approval_completes() {
     let cloud = Cloud::start(hello("3.2.0"), false).await;
     let infra = json!({"clusterName": "c", "serviceName": "s", "taskDefinition": "arn:aws:ecs:::task-definition/t:1"});
     let registered = json!({
@@ -219,11 +199,11 @@ async fn an_execution_that_succeeds_without_asking_for_approval_completes_the_de
     let mut expected = UNTIL_PUSHED.to_vec();
     expected.extend(["infra_started", "infra_completed", "blue_green_started", "blue_running", "green_ready"]);
     expected.extend(["blue_green_in_progress", "deployment_completed", "completed"]);
-    assert_eq!(codes(&events(&cloud.world, &done.id).await), expected);
+    assert_eq!(codes(&events(&cloud.env, &done.id).await), expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caught_failure_of_a_task_fails_the_deployment_with_the_executions_own_words() {
+async fn state_machine__caught_task_failure_reported() {
     let cloud = Cloud::start(hello("3.3.0"), false).await;
     let machine = |queue: &str| {
         let mut infra = held("EnsureInfra", "infraResult", queue, Some("RegisterTaskAndDeploy"));
@@ -236,29 +216,29 @@ async fn a_caught_failure_of_a_task_fails_the_deployment_with_the_executions_own
     };
     let fail = async |pipeline: &Pipeline, _: &str, id: &str| {
         let work = pipeline.work("EnsureInfra").await;
-        polled(&cloud.world, id, "ENSURE_INFRA_IN_PROGRESS").await;
+        polled(&cloud.env, id, "ENSURE_INFRA_IN_PROGRESS").await;
         pipeline.failed(work, "ClusterFull").await;
     };
     let failed = runs(&cloud, machine, fail, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some(ErrorCode::ExecutionFailed.as_str()));
-    let told = events(&cloud.world, &failed.id).await;
-    // The caught state was left as well, and yet nothing was completed.
-    assert_eq!(codes(&told)[UNTIL_PUSHED.len()..], ["infra_started", "execution_failed"]);
+    let emitted = events(&cloud.env, &failed.id).await;
+    // The caught state was exited as well, and yet nothing was completed.
+    assert_eq!(codes(&emitted)[UNTIL_PUSHED.len()..], ["infra_started", "execution_failed"]);
     assert!(failed.error_message.unwrap().contains("DeployError: no capacity in the cluster"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_execution_that_somebody_aborts_fails_the_deployment() {
+async fn state_machine__aborted_execution_fails_deployment() {
     let cloud = Cloud::start(hello("3.4.0"), false).await;
     let abort = async |pipeline: &Pipeline, execution: &str, id: &str| {
         let work = pipeline.work("EnsureInfra").await;
-        polled(&cloud.world, id, "ENSURE_INFRA_IN_PROGRESS").await;
+        polled(&cloud.env, id, "ENSURE_INFRA_IN_PROGRESS").await;
         pipeline.abort(execution).await;
-        // moto writes the abort down once the state that was at work has ended.
+        // moto records the abort only after the running state has ended.
         pipeline.done(work, &json!({})).await;
     };
     let failed = runs(&cloud, held_machine, abort, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some(ErrorCode::ExecutionAborted.as_str()));
-    let told = events(&cloud.world, &failed.id).await;
-    assert_eq!(codes(&told)[UNTIL_PUSHED.len()..], ["infra_started", "execution_aborted"]);
+    let emitted = events(&cloud.env, &failed.id).await;
+    assert_eq!(codes(&emitted)[UNTIL_PUSHED.len()..], ["infra_started", "execution_aborted"]);
 }

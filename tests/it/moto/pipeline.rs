@@ -1,5 +1,5 @@
-//! The company's pipeline in the controller's account: it hears of a push, starts the state machine, writes the mailbox, and does the
-//! work of the states. Panda only ever reads what it leaves.
+//! The company's pipeline in the controller's account: it receives a push event, starts the state machine, writes the mailbox secret, and does the
+//! work of the states. Panda only reads the results.
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge as eventbridge;
@@ -10,7 +10,6 @@ use url::Url;
 
 use crate::support::wait_for;
 
-/// The controller's bus.
 pub const BUS: &str = "panda";
 const ROLE: &str = "arn:aws:iam::123456789012:role/panda-deployment";
 const PUSHES: &str = "pushes";
@@ -24,16 +23,15 @@ pub struct Pipeline {
     machine: String,
 }
 
-/// A state that waits until somebody has done its work.
+/// A state that waits for its work to be done.
 pub struct Work {
     pub state: String,
-    /// The state's input.
     pub input: Value,
     token: String,
 }
 
 impl Pipeline {
-    /// Sets up the bus, the rule that hears of pushes on it, and the state machine, all in moto.
+    /// Sets up in moto the bus, its rule for pushes, and the state machine.
     pub async fn set_up(controller: &SdkConfig, endpoint: &Url, definition: impl FnOnce(&str) -> Value) -> Self {
         let pipeline = Self::without_bus(controller, endpoint, definition).await;
         let events = eventbridge::Client::new(controller);
@@ -46,7 +44,7 @@ impl Pipeline {
         pipeline
     }
 
-    /// A state machine and its queues alone, to be started by hand.
+    /// Only a state machine and its queues, to be started manually.
     pub async fn without_bus(controller: &SdkConfig, endpoint: &Url, definition: impl FnOnce(&str) -> Value) -> Self {
         let queues = Queues { endpoint: endpoint.clone(), client: reqwest::Client::new() };
         for queue in [PUSHES, WORK] {
@@ -59,12 +57,12 @@ impl Pipeline {
         Self { sfn, secrets: secretsmanager::Client::new(controller), queues, machine }
     }
 
-    /// The next event that has come all the way to the controller's bus.
+    /// The next push event that has arrived at the controller's bus.
     pub async fn pushed(&self) -> Value {
         self.queues.next(PUSHES, "a push reaches the controller's bus").await
     }
 
-    /// Starts an execution with `event` as its input, and tells the mailbox of `repository`; the execution's ARN.
+    /// Starts an execution with `event` as its input and writes its ARN to the mailbox of `repository`; returns the ARN.
     pub async fn start(&self, event: &Value, repository: &str) -> String {
         let start = self.sfn.start_execution().state_machine_arn(&self.machine);
         let start = start.name(uuid::Uuid::new_v4().to_string()).input(event.to_string());
@@ -84,13 +82,13 @@ impl Pipeline {
         work
     }
 
-    /// Ends a state's work well.
+    /// Completes a state's work.
     pub async fn done(&self, work: Work, payload: &Value) {
         let output = json!({"StatusCode": 200, "Payload": payload}).to_string();
         self.sfn.send_task_success().task_token(work.token).output(output).send().await.unwrap();
     }
 
-    /// Ends a state's work badly.
+    /// Fails a state's work.
     pub async fn failed(&self, work: Work, error: &str) {
         self.sfn.send_task_failure().task_token(work.token).error(error).send().await.unwrap();
     }
@@ -111,14 +109,14 @@ impl Pipeline {
     }
 }
 
-/// A task that waits until its work is [`Pipeline::done`]; its result goes to `path`.
+/// A task that waits until its work is [`Pipeline::done`]; its result is stored at `path`.
 pub fn held(state: &str, path: &str, queue: &str, next: Option<&str>) -> Value {
     let message = json!({"token.$": "$$.Task.Token", "state": state, "input.$": "$"});
     let parameters = json!({"QueueUrl": queue, "MessageBody": message});
     task("arn:aws:states:::sqs:sendMessage.waitForTaskToken", &parameters, path, next)
 }
 
-/// A task that is done at once: moto's functions answer what they are given.
+/// A task that completes immediately: moto's functions return their input.
 pub fn echo(state: &str, path: &str, payload: &Value, next: Option<&str>) -> Value {
     let function = format!("arn:aws:lambda:ap-northeast-2:123456789012:function:panda-{state}");
     task("arn:aws:states:::lambda:invoke", &json!({"FunctionName": function, "Payload": payload}), path, next)
@@ -134,7 +132,7 @@ fn task(resource: &str, parameters: &Value, path: &str, next: Option<&str>) -> V
     task
 }
 
-/// moto's SQS. It is no part of what Panda talks to, so there is no SDK for it here.
+/// moto's SQS. Panda does not use SQS, so the project has no SDK for it.
 struct Queues {
     endpoint: Url,
     client: reqwest::Client,

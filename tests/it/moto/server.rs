@@ -1,55 +1,49 @@
-//! A moto of the test's own: an independent implementation of AWS, in Python, that really runs state machines.
+//! A moto per test: an independent implementation of AWS, in Python, that really runs state machines.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use panda::sandbox::parts::PartsError;
-use panda::sandbox::parts::leash::{Leash, Program, RunAs, StopSignal};
+use panda_dev_services::DevServicesError;
+use panda_dev_services::child_guard::{ChildGuard, Program, RunAs, StopSignal};
 use serde_json::json;
 use tempfile::TempDir;
 use url::Url;
 
+use crate::support::process::on_free_port;
+
 const REMEDY: &str = "Install it with `scripts/install.sh test` (which `make test` does), or name another installation's moto_server in \
                       PANDA_TEST_MOTO_SERVER.";
 const READY_LIMIT: Duration = Duration::from_mins(1);
-const PORT_TRIES: u32 = 5;
 
-/// A running moto; it ends with this value.
+/// A running moto; dropping it ends it.
 pub struct Moto {
     url: Url,
-    _leash: Leash,
+    _leash: ChildGuard,
     _dir: TempDir,
 }
 
 impl Moto {
-    /// Starts one on a free port, set to run state machines for real and functions without containers.
+    /// Starts one on a free port, configured to run state machines for real and functions without containers.
     pub async fn start() -> Self {
         let executable = executable();
         let dir = tempfile::tempdir().unwrap();
-        for _ in 0..PORT_TRIES {
-            match start_once(&executable, dir.path()).await {
-                Ok((url, leash)) => return Self { url, _leash: leash, _dir: dir },
-                // Somebody took the port that was free a moment ago.
-                Err(PartsError::Start { tail, .. }) if tail.contains("in use") => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-        panic!("moto found no port in {PORT_TRIES} tries");
+        let start = async |listen: SocketAddr| start_once(&executable, dir.path(), listen.port()).await;
+        let (url, leash) = on_free_port("moto", start).await;
+        Self { url, _leash: leash, _dir: dir }
     }
 
-    /// Where it answers.
     pub fn url(&self) -> &Url {
         &self.url
     }
 }
 
-async fn start_once(executable: &Path, dir: &Path) -> Result<(Url, Leash), PartsError> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+async fn start_once(executable: &Path, dir: &Path, port: u16) -> Result<(Url, ChildGuard), DevServicesError> {
     let mut leash = Program {
         part: "moto",
         executable: executable.to_owned(),
         args: ["-H", "127.0.0.1", "-p", &port.to_string()].map(Into::into).to_vec(),
-        // Its state machines call its other services, at the port that this names.
+        // Its state machines call its other services at this port.
         env: vec![("MOTO_PORT", port.to_string())],
         run_as: RunAs::Us,
         stop_signal: StopSignal::Term,
@@ -70,10 +64,10 @@ async fn start_once(executable: &Path, dir: &Path) -> Result<(Url, Leash), Parts
     Ok((url, leash))
 }
 
-/// Where `moto_server` is: what the variable names, else where `scripts/install.sh` puts it.
+/// Path of `moto_server`: from the variable, else from `scripts/install.sh`.
 fn executable() -> PathBuf {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/moto/bin/moto_server");
     let path = std::env::var_os("PANDA_TEST_MOTO_SERVER").map_or(installed, PathBuf::from);
-    assert!(path.is_file(), "there is no moto at {}. {REMEDY}", path.display());
+    assert!(path.is_file(), "moto is missing at {}. {REMEDY}", path.display());
     path
 }

@@ -1,7 +1,7 @@
 //! The user's ECS and CodeDeploy: moto runs no container and cannot continue a deployment, so the sandbox does both.
 //!
-//! It is linked up as it always is: it hears of the same push, finds its own rule, target and permission, and runs its own pipeline.
-//! What that finds out about blue, green and the CodeDeploy deployment is what the states in moto answer.
+//! The sandbox is linked as usual: it is notified of the same push, finds its own rule, target and permission, and runs its own pipeline. The states
+//! in moto answer with its findings about blue, green and the CodeDeploy deployment.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use crate::support::environment::Environment;
 use crate::support::wait_for;
-use crate::support::world::World;
 
 /// The sandbox as ECS and CodeDeploy.
 pub struct StandIn {
@@ -24,20 +24,20 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Makes every link of the sandbox's chain for the world's repository.
-    pub async fn link(world: &World) -> Self {
-        let sandbox = &world.sandbox;
+    /// Creates every link of the sandbox's chain for the environment's repository.
+    pub async fn link(env: &Environment) -> Self {
+        let sandbox = &env.sandbox;
         let settings = AwsSettings {
             endpoint_url: Some(sandbox.endpoint().clone()),
             codedeploy_endpoint_url: None,
             controller_region: Some(sandbox.region().to_owned()),
-            controller_credentials: Some(world.controller()),
+            controller_credentials: Some(env.controller()),
             operation_timeout: Duration::from_secs(30),
             controller_roles: Vec::new(),
             calls: AwsCalls::default(),
         };
-        let stand_in = Self { aws: Aws::new(settings).await, repository: world.ecr_repository() };
-        let user = stand_in.user(world);
+        let stand_in = Self { aws: Aws::new(settings).await, repository: env.ecr_repository() };
+        let user = stand_in.user(env);
         let repository = &stand_in.repository;
         user.ecr.create_repository(repository, &[]).await.unwrap();
         user.rules.put_rule(repository, &push_event_pattern(repository), "stand-in").await.unwrap();
@@ -48,23 +48,23 @@ impl StandIn {
         stand_in
     }
 
-    fn user(&self, world: &World) -> UserAws {
-        let keys = world.sandbox.user_credentials();
+    fn user(&self, env: &Environment) -> UserAws {
+        let keys = env.sandbox.user_credentials();
         let keys = AwsKeys {
             access_key_id: keys.access_key_id.clone(),
             secret_access_key: SecretString::from(keys.secret_access_key.expose_secret()),
             session_token: None,
         };
-        self.aws.user("stand-in", world.sandbox.region(), &AwsCredentials::Keys(keys))
+        self.aws.user("stand-in", env.sandbox.region(), &AwsCredentials::Keys(keys))
     }
 
-    /// What `state` found out, once it has: the payload below `path`.
+    /// Waits for the output of `state` and returns the payload below `path`.
     pub async fn found(&self, state: &str, path: &str) -> Value {
         let controller = self.aws.controller();
         let secret = format!("panda/stepfunctions/{}-latest-execution", self.repository);
         let output = wait_for(&format!("the stand-in leaves {state}"), async || {
-            let told: Value = serde_json::from_str(&controller.secrets.value(&secret).await.unwrap()?).unwrap();
-            let arn = told["executionArn"].as_str().unwrap();
+            let emitted: Value = serde_json::from_str(&controller.secrets.value(&secret).await.unwrap()?).unwrap();
+            let arn = emitted["executionArn"].as_str().unwrap();
             let history = controller.executions.history_after(arn, 0).await.unwrap();
             history.into_iter().find_map(|event| match event.kind {
                 HistoryKind::StateExited { name, output } if name == state => output,

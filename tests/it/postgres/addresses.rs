@@ -1,8 +1,8 @@
 use super::{db, write};
-use crate::support::servers::{PASSWORD, Server};
+use crate::support::postgres_servers::{PASSWORD, Server};
 
 #[tokio::test]
-async fn sockets_and_ipv6_every_way_to_write_them() {
+async fn address__sockets_and_ipv6_in_every_notation() {
     let Some(server) = Server::of(17, &[]).await else { return };
     server.sql("CREATE DATABASE panda").await;
     let (port, folder) = (server.port, server.folder().display().to_string());
@@ -26,7 +26,7 @@ async fn sockets_and_ipv6_every_way_to_write_them() {
 }
 
 #[tokio::test]
-async fn options_hold_in_each_session_and_are_not_sent_at_its_start() {
+async fn address__options_set_per_session_not_at_startup() {
     let Some(server) = Server::of(17, &[]).await else { return };
     server.sql("CREATE DATABASE panda").await;
     server.sql_in("panda", "CREATE SCHEMA \"second one\"").await;

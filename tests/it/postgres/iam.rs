@@ -1,4 +1,4 @@
-//! Tokens of IAM, as RDS takes them: in place of the password, in clear text, good for fifteen minutes.
+//! IAM tokens as RDS accepts them: in place of the password, as plaintext, valid for fifteen minutes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{opened, trouble, write};
-use crate::support::servers::Server;
+use crate::support::postgres_servers::Server;
 
-/// A front that asks for the password as RDS does, looks at the token, and lets in to a server that trusts it.
-async fn front(server: u16) -> (u16, Arc<AtomicUsize>) {
+/// A proxy that asks for the password as RDS does, checks the token, and connects to a server that trusts it.
+async fn password_proxy(server: u16) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, taken) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
     let count = Arc::clone(&taken);
@@ -84,11 +84,11 @@ async fn tokens(region: Option<&str>, controller_region: Option<&str>) -> Arc<dy
 }
 
 #[tokio::test]
-async fn iam_a_token_is_signed_in_place_of_the_password() {
+async fn iam__signed_token_replaces_password() {
     let Some(server) = Server::of(16, &[]).await else { return };
     server.sql("CREATE ROLE panda LOGIN;\nCREATE DATABASE panda OWNER panda").await;
     server.admit("local all all trust\nhost all panda 127.0.0.1/32 trust\n").await;
-    let (port, taken) = front(server.port).await;
+    let (port, taken) = password_proxy(server.port).await;
     let url = format!("postgres://panda@127.0.0.1:{port}/panda?sslmode=disable");
     let opened = |tokens| {
         let access = Access { tokens: Some(tokens), tested: true, direct: None };

@@ -8,9 +8,9 @@ use crate::support::wait_for;
 const LENGTH: Duration = Duration::from_millis(1_200);
 
 #[tokio::test]
-async fn lease_is_held_by_one_and_renewed_for_as_long_as_it_is_held() {
+async fn lock__exclusive_and_renewed_while_held() {
     let test = TestDb::new().await;
-    let first = test.db.try_lock("bus", LENGTH).await.unwrap().expect("nobody has it");
+    let first = test.db.try_lock("bus", LENGTH).await.unwrap().expect("the lock is free");
     assert!(test.db.try_lock("another", LENGTH).await.unwrap().is_some());
     let until = tokio::time::Instant::now() + 3 * LENGTH;
     while tokio::time::Instant::now() < until {
@@ -19,43 +19,43 @@ async fn lease_is_held_by_one_and_renewed_for_as_long_as_it_is_held() {
     }
     let token = first.token();
     drop(first);
-    let second = wait_for("it is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
+    let second = wait_for("the lock is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
     assert_eq!(second.token(), token + 1);
 }
 
 #[tokio::test]
-async fn lease_of_a_process_that_is_gone_expires() {
+async fn lock__expires_when_process_dies() {
     let test = TestDb::new().await;
     sqlx::query("INSERT INTO leases (name, holder, token, expires_at) VALUES ('bus', gen_random_uuid(), 7, clock_timestamp() + interval '700 ms')")
         .execute(&mut test.psql().await)
         .await
         .unwrap();
     assert!(test.db.try_lock("bus", LENGTH).await.unwrap().is_none());
-    let taken = wait_for("it expires", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
+    let taken = wait_for("the lock expires", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
     assert_eq!(taken.token(), 8);
 }
 
 #[tokio::test]
-async fn lease_that_is_lost_says_so_before_another_may_have_it() {
+async fn lock__loss_reported_before_takeover() {
     let test = TestDb::new().await;
     let lock = test.db.try_lock("bus", LENGTH).await.unwrap().unwrap();
     let mut psql = test.psql().await;
-    // The database cannot be written for a while.
+    // The database refuses writes for a while.
     sqlx::raw_sql("BEGIN; LOCK TABLE leases").execute(&mut psql).await.unwrap();
     let begun = tokio::time::Instant::now();
     lock.lost().await;
     assert!(begun.elapsed() < LENGTH, "{:?}", begun.elapsed());
     sqlx::raw_sql("COMMIT").execute(&mut psql).await.unwrap();
     drop(lock);
-    wait_for("it is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
-    // Another process has it.
-    let lock = wait_for("it is free", async || test.db.try_lock("other", LENGTH).await.unwrap()).await;
+    wait_for("the lock is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
+    // Another process holds it.
+    let lock = wait_for("the lock is free", async || test.db.try_lock("other", LENGTH).await.unwrap()).await;
     sqlx::query("UPDATE leases SET holder = gen_random_uuid() WHERE name = 'other'").execute(&mut psql).await.unwrap();
     lock.lost().await;
 }
 
 #[tokio::test]
-async fn lease_and_the_lock_of_the_version_before_exclude_each_other() {
+async fn lock__excludes_advisory_lock_of_previous_version() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     sqlx::query("INSERT INTO replicas (id, name, version, schema_version, lease_ms) VALUES (gen_random_uuid(), 'older', '0.1.0', 17, 60000)")
@@ -66,7 +66,7 @@ async fn lease_and_the_lock_of_the_version_before_exclude_each_other() {
     let older = lock.acquire(&mut psql).await.unwrap();
     assert!(test.db.try_lock("bus", LENGTH).await.unwrap().is_none());
     older.release_now().await.unwrap();
-    let newer = wait_for("it is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
+    let newer = wait_for("the lock is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
     assert!(lock.try_acquire(&mut psql).await.unwrap().is_right());
     drop(newer);
     wait_for("the older one may have it", async || {

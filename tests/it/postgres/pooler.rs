@@ -8,8 +8,8 @@ use panda::domain::schema::Fit;
 use super::{db, db_beside, write};
 use crate::db::{claim, new_deployment, replica};
 use crate::support::db::TestDb;
+use crate::support::postgres_servers::{Bouncer, PASSWORD, Server};
 use crate::support::process::Serve;
-use crate::support::servers::{Bouncer, PASSWORD, Server};
 use crate::support::wait_for;
 
 async fn server() -> Option<Server> {
@@ -18,7 +18,7 @@ async fn server() -> Option<Server> {
     Some(server)
 }
 
-/// Many at once, so that a pooler has sessions take turns.
+/// Uses it concurrently, so that a pooler shares its sessions.
 async fn used(db: &Db) {
     let users = (0..20).map(|_| {
         let db = db.clone();
@@ -44,17 +44,17 @@ async fn works_in_session_mode(release: &str) {
 }
 
 #[tokio::test]
-async fn pgbouncer_1_18_session_mode_works() {
+async fn pgbouncer_1_18__session_mode_works() {
     works_in_session_mode("bookworm").await;
 }
 
 #[tokio::test]
-async fn pgbouncer_1_24_session_mode_works() {
+async fn pgbouncer_1_24__session_mode_works() {
     works_in_session_mode("trixie").await;
 }
 
 #[tokio::test]
-async fn pgbouncer_1_24_transaction_mode_works_beside_a_direct_address() {
+async fn pgbouncer_1_24__transaction_mode_with_direct_address_works() {
     let Some(server) = server().await else { return };
     let Some(bouncer) = Bouncer::before(&server, "trixie", "transaction").await else { return };
     let direct = server.url_as("panda", PASSWORD, "panda");
@@ -65,12 +65,12 @@ async fn pgbouncer_1_24_transaction_mode_works_beside_a_direct_address() {
     let mut listener = db.listen(WORK_CHANNEL).await.unwrap();
     db.notify_work("dep_1").await.unwrap();
     assert_eq!(listener.recv().await.unwrap().payload(), "dep_1");
-    // Again and again: a lock that leaked would be the last.
+    // Repeated, because a leaked lock would block the next run.
     for _ in 0..10 {
-        let lock = db.try_lock("bus", Duration::from_secs(5)).await.unwrap().expect("nobody has it");
+        let lock = db.try_lock("bus", Duration::from_secs(5)).await.unwrap().expect("the lock is free");
         assert!(db.try_lock("bus", Duration::from_secs(5)).await.unwrap().is_none());
         drop(lock);
-        wait_for("it is released", async || {
+        wait_for("the lock is released", async || {
             server.ask("panda", "SELECT (holder IS NULL)::text FROM leases WHERE name = 'bus'").await == "true"
         })
         .await;
@@ -79,7 +79,7 @@ async fn pgbouncer_1_24_transaction_mode_works_beside_a_direct_address() {
 }
 
 #[tokio::test]
-async fn pgbouncer_1_24_transaction_mode_alone_does_without_notifications_and_migrates_nothing() {
+async fn pgbouncer_1_24__transaction_mode_alone_cannot_notify_or_migrate() {
     let Some(server) = server().await else { return };
     let Some(bouncer) = Bouncer::before(&server, "trixie", "transaction").await else { return };
     let alone = db(&bouncer.url("panda", "panda"));
@@ -90,9 +90,9 @@ async fn pgbouncer_1_24_transaction_mode_alone_does_without_notifications_and_mi
     alone.migrate().await.unwrap();
     assert!(matches!(alone.schema().await.unwrap(), Fit::Fits { .. }));
     assert_eq!(alone.sessions().await.unwrap(), Sessions { kept: false, notified: false });
-    assert!(matches!(alone.listen(WORK_CHANNEL).await, Err(DbError::Deaf)));
+    assert!(matches!(alone.listen(WORK_CHANNEL).await, Err(DbError::NotificationsUnavailable)));
     used(&alone).await;
-    // Nothing is left behind that would disturb another session.
+    // No session state is left behind that would disturb another client.
     assert_eq!(
         server.ask("panda", "SELECT count(*)::text FROM pg_stat_activity WHERE query ILIKE 'listen%'").await,
         "0"
@@ -100,7 +100,7 @@ async fn pgbouncer_1_24_transaction_mode_alone_does_without_notifications_and_mi
 }
 
 #[tokio::test]
-async fn pgbouncer_1_18_transaction_mode_is_refused_because_it_forgets_prepared_statements() {
+async fn pgbouncer_1_18__transaction_mode_refused() {
     let Some(server) = server().await else { return };
     let Some(bouncer) = Bouncer::before(&server, "bookworm", "transaction").await else { return };
     let direct = server.url_as("panda", PASSWORD, "panda");
@@ -108,7 +108,7 @@ async fn pgbouncer_1_18_transaction_mode_is_refused_because_it_forgets_prepared_
         let error = db.schema().await.unwrap_err();
         assert!(matches!(&error, DbError::Unusable(Cause::Unprepared)), "{error:?}");
     }
-    // As a person sees it.
+    // As an operator sees it.
     let unused = TestDb::existing(server.url("postgres").parse().unwrap(), "panda".to_owned());
     let url = format!("--database-url={}", bouncer.url("panda", "panda"));
     let mut serve = Serve::on(&unused, &[&url, "--migrate", "--no-auth"], &[]);
@@ -117,7 +117,7 @@ async fn pgbouncer_1_18_transaction_mode_is_refused_because_it_forgets_prepared_
 }
 
 #[tokio::test]
-async fn transaction_mode_what_has_to_be_set_for_the_role_is_named() {
+async fn transaction_mode__required_role_settings_named() {
     let Some(server) = server().await else { return };
     server.sql("ALTER ROLE panda SET default_transaction_isolation = 'repeatable read'").await;
     let Some(bouncer) = Bouncer::before(&server, "trixie", "transaction").await else { return };
@@ -131,7 +131,7 @@ async fn transaction_mode_what_has_to_be_set_for_the_role_is_named() {
 }
 
 #[tokio::test]
-async fn direct_address_of_another_database_is_refused() {
+async fn direct_address__other_database_refused() {
     let Some(server) = server().await else { return };
     let Some(bouncer) = Bouncer::before(&server, "trixie", "transaction").await else { return };
     let db = db_beside(&bouncer.url("panda", "panda"), &server.url("postgres"));

@@ -1,15 +1,15 @@
 use panda::db::connect::Access;
 use panda::db::notify::WORK_CHANNEL;
-use panda::domain::database::Source;
+use panda::domain::database::AddressSource;
 
 use super::{opened, trouble, write};
 use crate::support::db::TestDb;
+use crate::support::postgres_servers::Server;
 use crate::support::process::Serve;
-use crate::support::servers::Server;
 use crate::support::wait_for;
 
 #[tokio::test]
-async fn rotated_password_new_connections_take_the_files_new_one() {
+async fn password_rotation__new_connections_read_the_file() {
     let Some(server) = Server::of(17, &[]).await else { return };
     server.sql("CREATE ROLE panda LOGIN PASSWORD 'first';\nCREATE DATABASE panda OWNER panda").await;
     let dir = tempfile::tempdir().unwrap();
@@ -18,7 +18,7 @@ async fn rotated_password_new_connections_take_the_files_new_one() {
         |password: &str| std::fs::write(&path, format!("{}\n", server.url_as("panda", password, "panda"))).unwrap();
     give("first");
     let access = Access { tested: true, ..Access::default() };
-    let db = opened(Source::File(path.clone()), access).unwrap();
+    let db = opened(AddressSource::File(path.clone()), access).unwrap();
     db.migrate().await.unwrap();
     write(&db).await.unwrap();
     let cut = "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE usename = 'panda'";
@@ -33,14 +33,14 @@ async fn rotated_password_new_connections_take_the_files_new_one() {
             assert_eq!(trouble(&db).await, "the database refuses the password");
             give(next);
         }
-        // Several that fail together look at the file once, and not again within a second.
+        // Several concurrent failures read the file once, and not again within a second.
         wait_for("the new file is read", async || write(&db).await.is_ok()).await;
         let _listener = db.listen(WORK_CHANNEL).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn rotated_password_a_server_is_ready_again_without_a_restart() {
+async fn password_rotation__ready_again_without_restart() {
     let Some(server) = Server::of(15, &[]).await else { return };
     server.sql("CREATE ROLE panda LOGIN PASSWORD 'first';\nCREATE DATABASE panda OWNER panda").await;
     let dir = tempfile::tempdir().unwrap();
@@ -54,12 +54,12 @@ async fn rotated_password_a_server_is_ready_again_without_a_restart() {
         let answer = reqwest::get(format!("{}/readyz", serve.url)).await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     };
-    wait_for("it is ready", async || ready().await.is_some_and(|(status, _)| status == 200)).await;
+    wait_for("the server is ready", async || ready().await.is_some_and(|(status, _)| status == 200)).await;
     server.sql("ALTER ROLE panda PASSWORD 'second'").await;
     server
         .ask("postgres", "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE usename = 'panda'")
         .await;
-    let said = wait_for("it is not ready", async || ready().await.filter(|(status, _)| *status != 200)).await;
+    let said = wait_for("the server is not ready", async || ready().await.filter(|(status, _)| *status != 200)).await;
     assert_eq!(said.0, 503, "{}", said.1);
     let said = wait_for("the cause is named", async || {
         ready().await.filter(|(_, body)| body.contains("the database refuses the password"))
@@ -67,5 +67,5 @@ async fn rotated_password_a_server_is_ready_again_without_a_restart() {
     .await;
     assert!(!said.1.contains("first") && said.0 == 503, "{}", said.1);
     give("second");
-    wait_for("it is ready again", async || ready().await.is_some_and(|(status, _)| status == 200)).await;
+    wait_for("the server is ready again", async || ready().await.is_some_and(|(status, _)| status == 200)).await;
 }

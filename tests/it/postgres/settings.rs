@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use super::{db, write};
 use crate::db::{claim, new_deployment, replica};
-use crate::support::servers::{PASSWORD, Server};
+use crate::support::postgres_servers::{PASSWORD, Server};
 
-/// Defaults of a role that would break statements, or a session, if they held. The timeouts leave the first statement of a
-/// session, which takes them back, time enough on a busy machine.
+/// Role defaults that would break statements or a session if they applied. The timeouts leave enough time, on a busy machine, for a session's first
+/// statement, which overrides them.
 const DEFAULTS: [(&str, &str, &str); 15] = [
     ("default_transaction_isolation", "serializable", "read committed"),
     ("default_transaction_deferrable", "on", "off"),
@@ -24,13 +24,13 @@ const DEFAULTS: [(&str, &str, &str); 15] = [
     ("plan_cache_mode", "force_generic_plan", "auto"),
 ];
 
-/// Has each new replica leave what its session is set to.
+/// Makes each new replica record the settings of its session.
 const WATCH: &str = "CREATE TABLE seen (name text, value text);
 CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO seen SELECT name, current_setting(name) FROM pg_settings; RETURN NULL; END $$;
 CREATE TRIGGER watched AFTER INSERT ON replicas FOR EACH ROW EXECUTE FUNCTION watch()";
 
 #[tokio::test]
-async fn defaults_of_a_role_do_not_reach_the_sessions() {
+async fn session_settings__role_defaults_overridden() {
     let Some(server) = Server::of(17, &[]).await else { return };
     server.sql(&format!("CREATE ROLE panda LOGIN PASSWORD '{PASSWORD}';\nCREATE DATABASE panda OWNER panda")).await;
     let mut statements: Vec<String> =
@@ -56,7 +56,7 @@ async fn defaults_of_a_role_do_not_reach_the_sessions() {
 }
 
 #[tokio::test]
-async fn serializable_default_statements_side_by_side_do_not_fail() {
+async fn session_settings__serializable_default_causes_no_conflicts() {
     let Some(server) = Server::of(14, &["default_transaction_isolation=serializable"]).await else { return };
     server.sql("CREATE DATABASE panda").await;
     let db = db(&server.url("panda"));
@@ -75,7 +75,7 @@ async fn serializable_default_statements_side_by_side_do_not_fail() {
 }
 
 #[tokio::test]
-async fn replica_role_without_triggers_is_refused_or_taken_back() {
+async fn session_settings__replica_role_refused_or_reset() {
     let Some(server) = Server::of(16, &[]).await else { return };
     server.sql(&format!("CREATE ROLE panda LOGIN PASSWORD '{PASSWORD}';\nCREATE DATABASE panda OWNER panda")).await;
     server.sql("ALTER ROLE panda SET session_replication_role = 'replica'").await;
@@ -87,7 +87,7 @@ async fn replica_role_without_triggers_is_refused_or_taken_back() {
 }
 
 #[tokio::test]
-async fn read_only_default_is_respected_because_it_fences_a_server_off() {
+async fn session_settings__read_only_default_respected() {
     let Some(server) = Server::of(18, &[]).await else { return };
     server.sql("CREATE DATABASE panda").await;
     db(&server.url("panda")).migrate().await.unwrap();
@@ -95,5 +95,5 @@ async fn read_only_default_is_respected_because_it_fences_a_server_off() {
     let db = db(&server.url("panda"));
     db.schema().await.unwrap();
     let error = write(&db).await.unwrap_err();
-    assert_eq!(db.in_words(&error), "the database is read-only");
+    assert_eq!(db.describe(&error), "the database is read-only");
 }

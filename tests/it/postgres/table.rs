@@ -1,83 +1,71 @@
-//! The compatibility table of docs/postgres.md: each row names the test that holds it.
+//! The compatibility table of docs/postgres.md: each row names the test that proves it.
 
 use std::fmt::Write as _;
 
-/// Set-up, what works, the test.
+/// Rows of configuration, behaviour, test.
 const ROWS: [(&str, &str, &str); 27] = [
-    ("Postgres 14", "works", "postgres_14_works"),
-    ("Postgres 15", "works", "postgres_15_works"),
-    ("Postgres 16", "works", "postgres_16_works"),
-    ("Postgres 17", "works", "postgres_17_works"),
-    ("Postgres 18", "works", "postgres_18_works"),
-    ("Postgres 13 and older", "refused at the start", "postgres_12_is_refused_in_words"),
-    ("Unix socket, IPv6", "works", "sockets_and_ipv6_every_way_to_write_them"),
-    ("`options` in the address (`search_path`)", "works", "options_hold_in_each_session_and_are_not_sent_at_its_start"),
+    ("Postgres 14", "works", "postgres_14__works"),
+    ("Postgres 15", "works", "postgres_15__works"),
+    ("Postgres 16", "works", "postgres_16__works"),
+    ("Postgres 17", "works", "postgres_17__works"),
+    ("Postgres 18", "works", "postgres_18__works"),
+    ("Postgres 13 and older", "refused at the start", "postgres_12__refused_with_reason"),
+    ("Unix socket, IPv6", "works", "address__sockets_and_ipv6_in_every_notation"),
+    ("`options` in the address (`search_path`)", "works", "address__options_set_per_session_not_at_startup"),
     (
         "Server, database or role with other defaults (time zone, isolation, timeouts, formats)",
         "works",
-        "defaults_of_a_role_do_not_reach_the_sessions",
+        "session_settings__role_defaults_overridden",
     ),
     (
         "`default_transaction_isolation = serializable`",
         "works",
-        "serializable_default_statements_side_by_side_do_not_fail",
+        "session_settings__serializable_default_causes_no_conflicts",
     ),
     (
         "`default_transaction_read_only = on`",
         "not ready, `the database is read-only`",
-        "read_only_default_is_respected_because_it_fences_a_server_off",
+        "session_settings__read_only_default_respected",
     ),
     (
         "`session_replication_role = replica`",
         "taken back, or refused",
-        "replica_role_without_triggers_is_refused_or_taken_back",
+        "session_settings__replica_role_refused_or_reset",
     ),
-    ("`sslmode` disable, prefer, require, verify-ca, verify-full", "works", "tls_each_mode_and_what_is_refused"),
-    ("Client certificate", "works", "client_certificate_in_place_of_a_password"),
+    ("`sslmode` disable, prefer, require, verify-ca, verify-full", "works", "postgres_tls__each_sslmode"),
+    ("Client certificate", "works", "postgres_tls__client_certificate_replaces_password"),
     (
         "Password rotated, address in a file",
         "works, without a restart",
-        "rotated_password_a_server_is_ready_again_without_a_restart",
+        "password_rotation__ready_again_without_restart",
     ),
-    ("IAM authentication of RDS and Aurora", "works", "iam_a_token_is_signed_in_place_of_the_password"),
-    ("Failover, several hosts", "writes resume", "failover_writes_resume_on_the_promoted_server"),
+    ("IAM authentication of RDS and Aurora", "works", "iam__signed_token_replaces_password"),
+    ("Failover, several hosts", "writes resume", "failover__writes_resume_on_promoted_server"),
     (
         "Failover, several hosts, the old primary swallows packets",
         "writes resume",
-        "failover_a_primary_that_swallows_packets_is_left",
+        "failover__silent_primary_abandoned",
     ),
-    (
-        "Failover, one name that leads elsewhere",
-        "writes resume",
-        "failover_by_name_connections_of_the_old_server_are_not_used_again",
-    ),
-    (
-        "A standby first among several hosts",
-        "never written",
-        "failover_the_standby_is_never_written_and_the_first_that_writes_is_found",
-    ),
-    ("A standby alone", "not ready, `the database is read-only`", "standby_alone_reads_and_says_read_only"),
-    ("PgBouncer 1.18, session mode", "works", "pgbouncer_1_18_session_mode_works"),
-    ("PgBouncer 1.24, session mode", "works", "pgbouncer_1_24_session_mode_works"),
+    ("Failover, one name that leads elsewhere", "writes resume", "failover__dns_change_drops_old_connections"),
+    ("A standby first among several hosts", "never written", "failover__standby_never_written"),
+    ("A standby alone", "not ready, `the database is read-only`", "standby__alone_reports_read_only"),
+    ("PgBouncer 1.18, session mode", "works", "pgbouncer_1_18__session_mode_works"),
+    ("PgBouncer 1.24, session mode", "works", "pgbouncer_1_24__session_mode_works"),
     (
         "PgBouncer 1.24, transaction mode, and a direct address",
         "works",
-        "pgbouncer_1_24_transaction_mode_works_beside_a_direct_address",
+        "pgbouncer_1_24__transaction_mode_with_direct_address_works",
     ),
     (
         "PgBouncer 1.24, transaction mode alone",
         "works without notifications; no migrations",
-        "pgbouncer_1_24_transaction_mode_alone_does_without_notifications_and_migrates_nothing",
+        "pgbouncer_1_24__transaction_mode_alone_cannot_notify_or_migrate",
     ),
-    (
-        "PgBouncer 1.18, transaction mode",
-        "refused at the start",
-        "pgbouncer_1_18_transaction_mode_is_refused_because_it_forgets_prepared_statements",
-    ),
+    ("PgBouncer 1.18, transaction mode", "refused at the start", "pgbouncer_1_18__transaction_mode_refused"),
     (
         "Transaction mode with defaults of the role that do not do",
         "refused at the start",
-        "transaction_mode_what_has_to_be_set_for_the_role_is_named",
+        "transaction_mode__required_role_settings_named",
     ),
 ];
 
@@ -97,11 +85,11 @@ const BEGIN: &str = "<!-- made by tests/it/postgres/table.rs -->\n";
 const END: &str = "<!-- end -->";
 
 #[test]
-fn table_names_a_test_for_each_row_and_is_the_documents() {
+fn compatibility_table__names_tests_and_matches_document() {
     let mut table = String::from("| set-up | Panda | test |\n| --- | --- | --- |\n");
     for (setup, works, test) in ROWS {
         let known = SOURCES.iter().any(|source| source.contains(&format!("async fn {test}(")));
-        assert!(known, "there is no test {test}");
+        assert!(known, "the test {test} does not exist");
         writeln!(table, "| {setup} | {works} | `{test}` |").unwrap();
     }
     let document = std::fs::read_to_string(DOCUMENT).unwrap();

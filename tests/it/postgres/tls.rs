@@ -4,9 +4,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, Extend
 use tempfile::TempDir;
 
 use super::{db, trouble, write};
-use crate::support::servers::{PASSWORD, Server};
+use crate::support::postgres_servers::{PASSWORD, Server};
 
-/// An issuer that no system knows.
+/// A certificate authority that no system trusts.
 fn issuer(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -14,7 +14,7 @@ fn issuer(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A certificate for `name` and its key, as text.
+/// A certificate for `name` and its key, in PEM.
 fn issued(issuer: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -24,7 +24,7 @@ fn issued(issuer: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, St
     (certificate.pem(), key.serialize_pem())
 }
 
-/// A server whose certificate is for `localhost`, which asks role `cert` for one.
+/// A server whose certificate is for `localhost`, and which requires a client certificate of role `cert`.
 async fn server(ca: &CertifiedIssuer<'static, KeyPair>) -> Option<Server> {
     let mut server = Server::made(16)?;
     let (certificate, key) = issued(ca, "localhost");
@@ -48,7 +48,7 @@ fn kept(dir: &TempDir, name: &str, text: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn tls_each_mode_and_what_is_refused() {
+async fn postgres_tls__each_sslmode() {
     let (ca, other) = (issuer("Panda's tests"), issuer("Another"));
     let Some(server) = server(&ca).await else { return };
     let dir = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ async fn tls_each_mode_and_what_is_refused() {
 }
 
 #[tokio::test]
-async fn client_certificate_in_place_of_a_password() {
+async fn postgres_tls__client_certificate_replaces_password() {
     let (ca, other) = (issuer("Panda's tests"), issuer("Another"));
     let Some(server) = server(&ca).await else { return };
     let dir = tempfile::tempdir().unwrap();

@@ -7,10 +7,10 @@ use panda::domain::schema::Fit;
 
 use super::{db, trouble, write};
 use crate::db::{claim_one, new_deployment, replica};
-use crate::support::servers::Server;
+use crate::support::postgres_servers::Server;
 
 async fn works_on(version: u32) {
-    // Far from UTC, and with words of another language's calendar.
+    // A time zone far from UTC, and another language's calendar.
     let Some(server) =
         Server::of(version, &["timezone=Asia/Seoul", "datestyle=german", "intervalstyle=iso_8601"]).await
     else {
@@ -33,32 +33,32 @@ async fn works_on(version: u32) {
 }
 
 #[tokio::test]
-async fn postgres_14_works() {
+async fn postgres_14__works() {
     works_on(14).await;
 }
 
 #[tokio::test]
-async fn postgres_15_works() {
+async fn postgres_15__works() {
     works_on(15).await;
 }
 
 #[tokio::test]
-async fn postgres_16_works() {
+async fn postgres_16__works() {
     works_on(16).await;
 }
 
 #[tokio::test]
-async fn postgres_17_works() {
+async fn postgres_17__works() {
     works_on(17).await;
 }
 
 #[tokio::test]
-async fn postgres_18_works() {
+async fn postgres_18__works() {
     works_on(18).await;
 }
 
 #[tokio::test]
-async fn postgres_12_is_refused_in_words() {
+async fn postgres_12__refused_with_reason() {
     let Some(server) = Server::of(12, &[]).await else { return };
     let db = db(&server.url("postgres"));
     let error = db.migrate().await.unwrap_err();

@@ -1,26 +1,27 @@
-//! The reconciler on real parts, without the API: what it commits, and what it does to the outside.
+//! The reconciler on real services, without the API: its commits, and its external effects.
 
 mod builds;
 mod cancel;
+mod database_refusal;
+pub mod deploy_source;
+mod dockerfiles;
 mod failures;
 mod fetches;
 mod flow;
-mod held;
+mod held_commit;
 mod limits;
-mod neighbours;
+mod noisy_neighbours;
 mod outage;
 mod push;
+mod queue;
 mod records;
-mod refusal;
-mod renewed;
+mod renewed_connections;
 mod retry;
-mod sources;
 pub mod takeover;
-mod turns;
-pub mod what;
 
 use std::sync::Arc;
 
+use panda::background::Background;
 use panda::db::create::{Created, NewDeployment};
 use panda::db::deployments::DeploymentView;
 use panda::domain::StoredEvent;
@@ -37,10 +38,31 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::environment::{Environment, OWNER, TOKEN};
 use crate::support::wait_for;
-use crate::support::world::{OWNER, TOKEN, World};
 
-/// A reconciler that runs until it is stopped, on threads and connections of its own, as a process has them.
+/// Codes of the events up to the pushed image, in a new account.
+pub const UNTIL_PUSHED: [&str; 17] = [
+    "event_rule_created",
+    "event_bus_permission_requested",
+    "event_bus_permission_granted",
+    "clone_started",
+    "repository_cloned",
+    "dockerfile_search_started",
+    "dockerfile_found",
+    "build_started",
+    "build_progress",
+    "build_completed",
+    "push_stage_started",
+    "ecr_repository_ensured",
+    "ecr_login_started",
+    "ecr_login_completed",
+    "push_started",
+    "push_progress",
+    "push_completed",
+];
+
+/// A reconciler with separate threads and connections, like a process; it runs until it is stopped.
 pub struct Replica {
     stop: CancellationToken,
     runtime: Option<Runtime>,
@@ -48,9 +70,9 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one in `world` with further flags.
-    pub fn start(world: &World, flags: &[&str]) -> Self {
-        let (config, controller) = (world.config(flags), world.controller());
+    /// Starts one in `env` with further flags.
+    pub fn start(env: &Environment, flags: &[&str]) -> Self {
+        let (config, controller) = (env.config(flags), env.controller());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -58,12 +80,15 @@ impl Replica {
             let services =
                 Arc::new(panda::app::services(&config, Some(controller), &Metrics::default()).await.unwrap());
             let db = panda::app::database(&config, &services.aws).unwrap();
-            panda::app::reconciler(&config, db, services, Notifier::new(|_| {}), Metrics::default()).run(stopped).await;
+            let (notifier, metrics) = (Notifier::new(|_| {}), Metrics::default());
+            let background = Background::new(&db, Arc::clone(&services), notifier.clone(), metrics.clone());
+            let reconciler = panda::app::reconciler(&config, db, services, notifier, metrics);
+            tokio::join!(reconciler.run(stopped.clone()), background.run(stopped));
         });
         Self { stop, runtime: Some(runtime), task }
     }
 
-    /// Ends it where it stands: nothing is given back, nobody says good-bye.
+    /// Ends it immediately, as SIGKILL would: without releasing its deployments.
     pub fn kill(mut self) {
         self.runtime.take().unwrap().shutdown_background();
     }
@@ -77,46 +102,46 @@ impl Replica {
 
 impl Drop for Replica {
     fn drop(&mut self) {
-        // A runtime may not wait for its threads inside another one.
+        // A runtime may not wait for its threads inside another runtime.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// A new deployment of the world's repository, as the API would make it.
-pub async fn deploy(world: &World, branch: &str) -> String {
-    deploy_with_token(world, branch, TOKEN).await
+/// Creates a deployment of the environment's repository, as the API would.
+pub async fn deploy(env: &Environment, branch: &str) -> String {
+    deploy_with_token(env, branch, TOKEN).await
 }
 
-/// The same on `main`, for whatever is asked for when the target is taken; its id and what became of it.
-pub async fn deploy_as(world: &World, concurrency: Concurrency) -> (String, Created) {
-    create(world, "main", TOKEN, concurrency).await
+/// The same on `main` with a policy for a busy target; returns the id and the outcome.
+pub async fn deploy_as(env: &Environment, concurrency: Concurrency) -> (String, Created) {
+    create(env, "main", TOKEN, concurrency).await
 }
 
 /// The same with another token for the source.
-pub async fn deploy_with_token(world: &World, branch: &str, token: &str) -> String {
-    let (id, created) = create(world, branch, token, Concurrency::Reject).await;
+pub async fn deploy_with_token(env: &Environment, branch: &str, token: &str) -> String {
+    let (id, created) = create(env, branch, token, Concurrency::Reject).await;
     assert!(matches!(created, Created::New(_)), "{created:?}");
     id
 }
 
-/// Connections to the world's repository and account, as the API would store them.
-pub async fn connect(world: &World, branch: &str, token: &str) -> (GithubConnection, AwsConnection) {
-    let db = &world.db.db;
-    let keys = world.sandbox.user_credentials();
+/// Stores connections to the environment's repository and account, as the API would.
+pub async fn connect(env: &Environment, branch: &str, token: &str) -> (GithubConnection, AwsConnection) {
+    let db = &env.db.db;
+    let keys = env.sandbox.user_credentials();
     let github = GithubConnection {
         id: ids::github_connection_id(),
         owner: OWNER.into(),
-        repo: world.repo.clone(),
+        repo: env.repo.clone(),
         branch: branch.into(),
         token: SecretString::from(token),
         build_secrets: std::collections::BTreeMap::new(),
     };
     let aws = AwsConnection {
         id: ids::aws_connection_id(),
-        region: world.sandbox.region().into(),
-        account_id: world.sandbox.user_account_id().into(),
+        region: env.sandbox.region().into(),
+        account_id: env.sandbox.user_account_id().into(),
         credentials: AwsCredentials::Keys(AwsKeys {
             access_key_id: keys.access_key_id.clone(),
             secret_access_key: SecretString::from(keys.secret_access_key.expose_secret()),
@@ -128,36 +153,36 @@ pub async fn connect(world: &World, branch: &str, token: &str) -> (GithubConnect
     (github, aws)
 }
 
-/// A new deployment of what is asked for.
-pub async fn deploy_what(world: &World, requested: Requested) -> String {
-    let (id, created) = create_requested(world, requested, TOKEN, Concurrency::Reject).await;
+/// Creates the requested deployment.
+pub async fn deploy_what(env: &Environment, requested: Requested) -> String {
+    let (id, created) = create_requested(env, requested, TOKEN, Concurrency::Reject).await;
     assert!(matches!(created, Created::New(_)), "{created:?}");
     id
 }
 
-async fn create(world: &World, branch: &str, token: &str, concurrency: Concurrency) -> (String, Created) {
-    create_requested(world, Requested::branch(branch), token, concurrency).await
+async fn create(env: &Environment, branch: &str, token: &str, concurrency: Concurrency) -> (String, Created) {
+    create_requested(env, Requested::branch(branch), token, concurrency).await
 }
 
 async fn create_requested(
-    world: &World,
+    env: &Environment,
     requested: Requested,
     token: &str,
     concurrency: Concurrency,
 ) -> (String, Created) {
-    let db = &world.db.db;
+    let db = &env.db.db;
     let branch = requested.source.branch().unwrap_or("main");
-    let (github, aws) = connect(world, branch, token).await;
+    let (github, aws) = connect(env, branch, token).await;
     let new = NewDeployment {
         id: ids::deployment_id(),
         owner: OWNER.into(),
-        repo: world.repo.clone(),
+        repo: env.repo.clone(),
         requested,
         github_connection_id: github.id,
         aws_connection_id: aws.id,
         account_id: aws.account_id,
         region: aws.region,
-        ecr_repository: world.ecr_repository(),
+        ecr_repository: env.ecr_repository(),
         first_step: FIRST_STEP.into(),
         trace: None,
         concurrency,
@@ -168,9 +193,9 @@ async fn create_requested(
 }
 
 /// Waits until the deployment has one of `statuses`.
-pub async fn status(world: &World, id: &str, statuses: &[&str]) -> DeploymentView {
+pub async fn status(env: &Environment, id: &str, statuses: &[&str]) -> DeploymentView {
     wait_for(&format!("{id} is one of {statuses:?}"), async || {
-        let view = world.db.db.deployment(id).await.unwrap().unwrap();
+        let view = env.db.db.deployment(id).await.unwrap().unwrap();
         let failed = view.status == "FAILED" && !statuses.contains(&"FAILED");
         assert!(!failed, "it failed: {:?} {:?}", view.error_code, view.error_message);
         statuses.contains(&view.status.as_str()).then_some(view)
@@ -178,12 +203,11 @@ pub async fn status(world: &World, id: &str, statuses: &[&str]) -> DeploymentVie
     .await
 }
 
-/// All its events.
-pub async fn events(world: &World, id: &str) -> Vec<StoredEvent> {
-    world.db.db.events_after(id, 0, 10_000).await.unwrap()
+pub async fn events(env: &Environment, id: &str) -> Vec<StoredEvent> {
+    env.db.db.events_after(id, 0, 10_000).await.unwrap()
 }
 
-/// Codes in order, runs of one code as one.
+/// Codes in order; repetitions of one code count as one.
 pub fn codes(events: &[StoredEvent]) -> Vec<&str> {
     let mut codes: Vec<&str> = events.iter().map(|event| event.code.as_str()).collect();
     codes.dedup();

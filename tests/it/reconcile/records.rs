@@ -1,35 +1,35 @@
-//! What the reconciler leaves behind for whoever asks what took so long, and why something was tried again.
+//! Records for operators: durations of steps, and reasons of retries.
 
 use std::collections::BTreeMap;
 
-use panda::sandbox::{CallFault, Faults};
+use panda_sandbox::{CallFault, Faults};
 use sqlx::Row;
 
 use super::{Replica, deploy, status};
-use crate::support::world::{World, hello};
+use crate::support::environment::{Environment, hello};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_step_of_a_deployment_is_recorded_with_its_tries() {
-    let world = World::with_files(hello("2.0.0")).await;
+async fn step_runs__recorded_with_tries() {
+    let env = Environment::with_files(hello("2.0.0")).await;
     let throttled = CallFault { fail: 40, ..CallFault::default() };
     let calls = [("events:PutRule".to_owned(), throttled)].into();
-    world.sandbox.faults().set(Faults { calls, ..Faults::default() });
-    let replica = Replica::start(&world, &[]);
-    let id = deploy(&world, "main").await;
-    crate::support::wait_for("it is tried again", async || {
+    env.sandbox.faults().set(Faults { calls, ..Faults::default() });
+    let replica = Replica::start(&env, &[]);
+    let id = deploy(&env, "main").await;
+    crate::support::wait_for("the step is retried", async || {
         let sql = "SELECT reason, error_code, tries FROM step_runs WHERE deployment_id = $1 AND outcome = 'retry'";
-        let row = sqlx::query(sql).bind(&id).fetch_optional(&mut world.db.psql().await).await.unwrap()?;
+        let row = sqlx::query(sql).bind(&id).fetch_optional(&mut env.db.psql().await).await.unwrap()?;
         assert!(row.get::<String, _>("reason").contains("PutRule"));
         assert_eq!((row.get::<String, _>("error_code").as_str(), row.get::<i32, _>("tries")), ("EVENT_RULE_FAILED", 2));
         Some(())
     })
     .await;
-    world.sandbox.faults().set(Faults::default());
-    status(&world, &id, &["DEPLOYMENT_READY"]).await;
+    env.sandbox.faults().set(Faults::default());
+    status(&env, &id, &["DEPLOYMENT_READY"]).await;
     replica.stop().await;
     let sql = "SELECT step, outcome, replica_name IS NOT NULL, ended_at >= started_at FROM step_runs
                WHERE deployment_id = $1 AND outcome <> 'retry' ORDER BY version";
-    let rows = sqlx::query(sql).bind(&id).fetch_all(&mut world.db.psql().await).await.unwrap();
+    let rows = sqlx::query(sql).bind(&id).fetch_all(&mut env.db.psql().await).await.unwrap();
     let runs: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let runs: Vec<(&str, &str)> = runs.iter().map(|(step, outcome)| (step.as_str(), outcome.as_str())).collect();
     assert_eq!(
@@ -50,19 +50,19 @@ async fn each_step_of_a_deployment_is_recorded_with_its_tries() {
     let mut answers = BTreeMap::new();
     for (heading, query) in documented() {
         let query = query.replace("dep_…", &id);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut world.db.psql().await).await;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut env.db.psql().await).await;
         answers.insert(heading, rows.unwrap_or_else(|error| panic!("{heading}: {error}")));
     }
     let long = &answers["What took so long"];
     let retried = &answers["Why did it retry"];
-    assert_eq!(long.len(), runs.len() + 1, "what took so long: every run");
+    assert_eq!(long.len(), runs.len() + 1, "one record per run");
     let codes: Vec<Option<String>> = retried.iter().map(|row| row.get("error_code")).collect();
     assert!(!codes.is_empty() && codes.iter().all(|code| code.as_deref() == Some("EVENT_RULE_FAILED")), "{codes:?}");
     assert!(answers["Which attempts there were"].is_empty(), "the first attempt is the row itself");
     assert_eq!((answers["Who waits for whom"].len(), answers["What is under way"].len()), (1, 1));
 }
 
-/// The queries of docs/operations.md, each with the heading that it stands under: what an operator copies must work.
+/// The queries of docs/operations.md with their headings: a query that an operator copies must work.
 fn documented() -> Vec<(&'static str, String)> {
     let text = include_str!("../../../docs/operations.md");
     let mut queries = Vec::new();

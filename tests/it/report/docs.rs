@@ -1,9 +1,9 @@
-//! docs/reporting.md says what the database says.
+//! docs/reporting.md agrees with the database.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use panda::db::reports::QUESTIONS;
+use panda::db::reports::REPORTS;
 use pretty_assertions::assert_eq;
 use sqlx::Row;
 
@@ -18,7 +18,7 @@ fn text() -> String {
     std::fs::read_to_string(path()).unwrap()
 }
 
-/// Every query of the documentation, as written.
+/// Every query of the document, as written.
 pub fn sql_blocks() -> Vec<String> {
     text().split("```sql\n").skip(1).map(|block| block.split("\n```").next().unwrap().to_owned()).collect()
 }
@@ -46,20 +46,20 @@ async fn views(test: &TestDb) -> String {
     written
 }
 
-const BEGIN: &str = "<!-- From the comments of the database: PANDA_WRITE_DOCS=1 make test writes it anew. -->\n";
+const BEGIN: &str = "<!-- Generated from the database's comments: make docs-renew -->\n";
 const END: &str = "\n<!-- Until here. -->";
 
 #[tokio::test]
-async fn every_view_and_column_is_documented_by_its_comment() {
+async fn report_docs__views_and_columns_from_comments() {
     let test = TestDb::new().await;
     let sql = "SELECT relname::text FROM pg_class WHERE relnamespace = 'panda_report'::regnamespace ORDER BY 1";
     let there: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut test.psql().await).await.unwrap();
     let mut documented = VIEWS.map(str::to_owned).to_vec();
     documented.sort();
-    assert_eq!(there, documented, "what the schema has, and what this test knows");
+    assert_eq!(there, documented, "the views of the schema, and those known to this test");
     let from_database = views(&test).await;
     let document = text();
-    let (before, rest) = document.split_once(BEGIN).expect("the document has the place for the views");
+    let (before, rest) = document.split_once(BEGIN).expect("the document contains the marker for the views");
     let (written, after) = rest.split_once(END).expect("and its end");
     if std::env::var_os("PANDA_WRITE_DOCS").is_some() {
         std::fs::write(path(), format!("{before}{BEGIN}{from_database}{END}{after}")).unwrap();
@@ -69,9 +69,9 @@ async fn every_view_and_column_is_documented_by_its_comment() {
 }
 
 #[test]
-fn every_question_is_documented_as_it_is_asked() {
+fn report_docs__queries_match_sql() {
     let text = text();
-    for question in QUESTIONS {
+    for question in REPORTS {
         let block = format!(
             "### {}\n\n`{}`: {}\n\n```sql\n{}\n```\n",
             question.title(),
@@ -84,7 +84,7 @@ fn every_question_is_documented_as_it_is_asked() {
 }
 
 #[tokio::test]
-async fn the_outputs_that_are_shown_have_the_columns_that_the_queries_answer() {
+async fn report_docs__example_columns_match_queries() {
     let test = TestDb::new().await;
     let mut psql = test.psql().await;
     let document = text();

@@ -1,4 +1,4 @@
-//! The DORA figures of deployments at fixed times, worked out by hand.
+//! The DORA figures of deployments at fixed times, calculated manually.
 
 use pretty_assertions::assert_eq;
 use sqlx::Executor;
@@ -43,14 +43,14 @@ async fn filled() -> TestDb {
 }
 
 #[tokio::test]
-async fn the_dora_figures_are_those_worked_out_by_hand() {
+async fn dora__figures_match_manual_calculation() {
     let test = filled().await;
     let psql = &mut test.psql().await;
     // 5 January: a1 went live after 2 h. a2 failed; a3 failed at first. Nothing was restored.
-    // 6 January: a3 went live after 13 h, which restored what a2 broke 12.5 h before; a6, once cancelled, after 1 h; c1 says that its commit
-    //   is younger than its end, which is 0. b1 failed. a4 and a5 were stopped by people, and a3's verdict was yesterday.
-    // 31 January, although it is February where the row was written: c2.
-    // None of these failures is the operator's: both versions say the same.
+    // 6 January: a3 went live after 13 h, which restored what a2 broke 12.5 h before; a6, once cancelled, after 1 h; c1's commit is dated after its
+    // end, which counts as a lead time of 0. b1 failed. a4 and a5 were cancelled, and a3's failure counted on the day before.
+    // 31 January, although the row's time zone is already in February: c2.
+    // None of these failures is the operator's, so both versions agree.
     for view in ["dora_daily", "dora_monthly"] {
         let of =
             |version: &str| format!("SELECT v FROM (SELECT * FROM panda_report.{view}_{version}) v ORDER BY v::text");
@@ -87,7 +87,7 @@ async fn the_dora_figures_are_those_worked_out_by_hand() {
 }
 
 #[tokio::test]
-async fn no_figure_changes_when_deployments_are_archived() {
+async fn dora__unchanged_by_archiving() {
     let test = filled().await;
     let psql = &mut test.psql().await;
     let views = [

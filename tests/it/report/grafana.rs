@@ -1,11 +1,11 @@
-//! The dashboard of the history: every query of it, as Grafana would send it, runs for a reporter.
+//! The dashboard of the history: every query, as Grafana would send it, runs for a reporter.
 
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::{reporter, upgrade};
 use crate::support::dashboard::{panels, read, targets};
 
-/// What Grafana's PostgreSQL source makes of macros and variables, for one day and two values of each variable.
+/// Replaces macros and variables as Grafana's PostgreSQL source does, for one day and two values of each variable.
 fn as_sent(raw: &str) -> String {
     let (from, to) = ("2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z");
     let mut sql = raw.replace("$__interval", "'3600s'");
@@ -21,12 +21,12 @@ fn as_sent(raw: &str) -> String {
     for (variable, values) in [("owner", "'panda','other'"), ("repo", "'hello','it''s'"), ("branch", "'main','dev'")] {
         sql = sql.replace(&format!("${{{variable}:sqlstring}}"), values);
     }
-    assert!(!sql.contains('$'), "something is not replaced: {sql}");
+    assert!(!sql.contains('$'), "a variable is not replaced: {sql}");
     sql
 }
 
 #[tokio::test]
-async fn every_query_of_the_dashboard_runs_and_finds_something() {
+async fn grafana__every_dashboard_query_finds_rows() {
     let test = upgrade::brought_up().await;
     let mut reporter = reporter(&test).await;
     let dashboard = read("reports.json");

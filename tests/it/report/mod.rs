@@ -1,19 +1,19 @@
-//! The schema `panda_report`: what its views say, who may read them, and that both stay as they were documented.
+//! The schema `panda_report`: results and readers of its views, and their agreement with the documentation.
 
+mod deployments;
 mod docs;
 mod figures;
-mod frozen;
 mod grafana;
-mod real;
 mod role;
 mod upgrade;
+mod view_definitions;
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
 use crate::support::db::TestDb;
 
-/// The views that reporters have, in the order of the documentation.
+/// The views for reporters, in the order of the document.
 pub const VIEWS: [&str; 12] = [
     "deployments_v1",
     "deployments_v2",
@@ -29,15 +29,15 @@ pub const VIEWS: [&str; 12] = [
     "dora_monthly_v2",
 ];
 
-/// What the role is given here to sign in with.
+/// The password of the role in tests.
 const PASSWORD: &str = "reports-of-a-test";
 
-/// A connection of somebody who reports.
+/// A connection as the reporting role.
 pub async fn reporter(test: &TestDb) -> PgConnection {
     let server = test.owner_url();
     let mut shared = server.clone();
     shared.set_path("postgres");
-    // The role is the server's, which tests share: two that change it at once would trip over each other.
+    // Roles belong to the server, which tests share: two concurrent changes of one role would fail.
     let mut admin = PgConnection::connect(shared.as_str()).await.unwrap();
     admin.execute("SELECT pg_advisory_lock(4711)").await.unwrap();
     let sql = format!("ALTER ROLE panda_report LOGIN PASSWORD '{PASSWORD}'");
@@ -49,13 +49,13 @@ pub async fn reporter(test: &TestDb) -> PgConnection {
     PgConnection::connect(url.as_str()).await.unwrap()
 }
 
-/// Rows as JSON, each an object.
+/// Rows as JSON objects.
 pub async fn json(connection: &mut PgConnection, sql: &str) -> Vec<Value> {
     let sql = format!("SELECT to_jsonb(q) FROM ({sql}) AS q");
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await.unwrap()
 }
 
-/// Rows as psql's unaligned ones: columns separated by `|`, nothing for null.
+/// Rows as psql's unaligned format: columns separated by `|`, nothing for null.
 pub async fn lines(connection: &mut PgConnection, sql: &str) -> Vec<String> {
     let sql = format!(
         "SELECT array_to_string(ARRAY (SELECT value FROM json_each_text(row_to_json(r))), '|', '') FROM ({sql}) AS r"

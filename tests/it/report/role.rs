@@ -1,4 +1,4 @@
-//! Whoever signs in as `panda_report` reads the views and nothing else.
+//! The role `panda_report` reads the views and nothing else.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use super::{VIEWS, reporter};
 use crate::support::db::TestDb;
 
-/// SQLSTATE of what is refused.
+/// SQLSTATE of a refused statement.
 async fn refusal(connection: &mut PgConnection, sql: &str) -> String {
     match connection.execute(AssertSqlSafe(sql.to_owned())).await {
-        Ok(_) => panic!("it was done: {sql}"),
+        Ok(_) => panic!("it was not refused: {sql}"),
         Err(sqlx::Error::Database(error)) => error.code().unwrap().into_owned(),
         Err(error) => panic!("{sql}: {error}"),
     }
 }
 
-/// Insufficient privilege.
+/// SQLSTATE of insufficient privilege.
 const DENIED: &str = "42501";
 
 #[tokio::test]
-async fn a_reporter_reads_the_views_and_no_table() {
+async fn report_role__reads_views_but_no_table() {
     let test = TestDb::new().await;
     let mut reporter = reporter(&test).await;
     for view in VIEWS {
@@ -47,7 +47,7 @@ async fn a_reporter_reads_the_views_and_no_table() {
         assert_eq!(refusal(&mut reporter, &format!("SELECT FROM public.{table}")).await, DENIED, "{table}");
         let insert =
             format!("SET transaction_read_only = off; SET search_path = public; INSERT INTO {table} DEFAULT VALUES");
-        // Into a view of several tables nobody can insert.
+        // A view of several tables accepts no INSERT from any role.
         let expected = if table.starts_with("history_") { "55000" } else { DENIED };
         assert_eq!(refusal(&mut reporter, &insert).await, expected, "{table}");
     }
@@ -57,7 +57,7 @@ async fn a_reporter_reads_the_views_and_no_table() {
 }
 
 #[tokio::test]
-async fn a_reporter_changes_nothing_and_reaches_nothing_beyond_the_database() {
+async fn report_role__changes_nothing_and_stays_in_database() {
     let test = TestDb::new().await;
     let mut reporter = reporter(&test).await;
     assert_eq!(refusal(&mut reporter, "CREATE TABLE mine (n int)").await, "25006", "read-only by default");
@@ -88,7 +88,7 @@ async fn a_reporter_changes_nothing_and_reaches_nothing_beyond_the_database() {
 }
 
 #[tokio::test]
-async fn a_bad_report_is_ended_by_the_limits_of_the_role() {
+async fn report_role__limits_end_expensive_query() {
     let test = TestDb::new().await;
     let mut reporter = reporter(&test).await;
     for (setting, value) in [
@@ -123,7 +123,7 @@ async fn exists(test: &TestDb, role: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_user_who_may_create_no_role_migrates_all_the_same_and_is_told() {
+async fn report_role__migration_without_createrole_warns() {
     let test = TestDb::new().await;
     let name = format!("panda_owner_{}", &test.name()[11..23]);
     let role = format!("panda_report_{}", &test.name()[11..23]);
@@ -143,7 +143,7 @@ async fn a_user_who_may_create_no_role_migrates_all_the_same_and_is_told() {
         acquire_timeout: Duration::from_secs(10),
         keyring: None,
     };
-    // The role is on this server already: whoever owns the views may give them away.
+    // The role exists on this server already, and the owner of the views may grant access to them.
     let db = Db::new(&options).unwrap();
     db.migrate().await.unwrap();
     assert_eq!(db.reporters().await.unwrap(), Reporters::Ready);
@@ -151,7 +151,7 @@ async fn a_user_who_may_create_no_role_migrates_all_the_same_and_is_told() {
     let mut owner = PgConnection::connect(url.as_str()).await.unwrap();
     owner.execute(AssertSqlSafe(script(&role))).await.unwrap();
     assert!(!exists(&test, &role).await);
-    // What it lacks is noticed, and the administrator's script mends it.
+    // The missing grant is detected, and the administrator's script restores it.
     admin.execute("REVOKE SELECT ON panda_report.queue_v1 FROM panda_report").await.unwrap();
     assert_eq!(db.reporters().await.unwrap(), Reporters::ScriptNeeded);
     admin.execute(ROLE_SCRIPT).await.unwrap();
@@ -163,7 +163,7 @@ async fn a_user_who_may_create_no_role_migrates_all_the_same_and_is_told() {
 }
 
 #[tokio::test]
-async fn databases_of_one_server_that_are_migrated_at_once_make_the_role_once() {
+async fn report_role__concurrent_migrations_create_it_once() {
     let mut tests = Vec::new();
     for _ in 0..4 {
         tests.push(TestDb::new().await);

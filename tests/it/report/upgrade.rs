@@ -1,6 +1,6 @@
 //! Documented queries over data that an older version wrote.
 
-use panda::db::reports::QUESTIONS;
+use panda::db::reports::REPORTS;
 use pretty_assertions::assert_eq;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Executor};
@@ -10,7 +10,7 @@ use crate::support::db::TestDb;
 
 static ALL: Migrator = sqlx::migrate!();
 
-/// A database as version 9 of the schema left it, with deployments that the program of then made, brought up to date.
+/// A database with deployments written by the program of schema version 9, migrated to the present version.
 pub async fn brought_up() -> TestDb {
     let test = TestDb::new().await.into_owners();
     let mut psql = test.psql().await;
@@ -25,7 +25,7 @@ pub async fn brought_up() -> TestDb {
 }
 
 #[tokio::test]
-async fn what_an_older_version_wrote_is_reported_in_full() {
+async fn report_upgrade__rows_of_older_version_reported() {
     let test = brought_up().await;
     let psql = &mut test.psql().await;
     let deployments = "SELECT outcome, attempts, stage, error_code, superseded_by IS NOT NULL AS newer, lead_time_seconds IS NOT NULL AS lead
@@ -68,7 +68,7 @@ async fn what_an_older_version_wrote_is_reported_in_full() {
 }
 
 #[tokio::test]
-async fn wishes_from_before_the_audit_are_reported_without_a_name() {
+async fn report_upgrade__commands_before_audit_have_no_actor() {
     let test = brought_up().await;
     let psql = &mut test.psql().await;
     let sql = "SELECT action, attempt, deployment_id FROM panda_report.approvals_v1 ORDER BY 3, 2, 1";
@@ -79,14 +79,14 @@ async fn wishes_from_before_the_audit_are_reported_without_a_name() {
 }
 
 #[tokio::test]
-async fn every_documented_query_and_view_runs_for_a_reporter() {
+async fn report_upgrade__documented_queries_run_for_reporter() {
     let test = brought_up().await;
     let mut reporter = reporter(&test).await;
     for view in VIEWS {
         reporter.execute(AssertSqlSafe(format!("SELECT * FROM panda_report.{view}"))).await.unwrap();
     }
     let blocks = docs::sql_blocks();
-    assert!(blocks.len() >= QUESTIONS.len(), "{}", blocks.len());
+    assert!(blocks.len() >= REPORTS.len(), "{}", blocks.len());
     for sql in blocks {
         if let Err(error) = reporter.fetch_all(AssertSqlSafe(sql.clone())).await {
             panic!("{error}\n{sql}");

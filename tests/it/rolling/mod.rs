@@ -1,7 +1,7 @@
-//! The version before beside this one, on one database: there (a rolling update through the newest migrations) and back (the update is taken back).
-//! What is under way meanwhile, deployments and streams, does not notice.
+//! The previous version beside this one on one database: forwards (a rolling update through the newest migrations) and back (a rollback). Running
+//! deployments and streams are not affected.
 
-mod keys;
+mod idempotency_keys;
 mod reader;
 mod restore;
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use panda::db::schema::known;
 use panda::domain::schema::Fit;
-use panda::sandbox::{ExecutionFault, Faults, Outcome};
+use panda_sandbox::{ExecutionFault, Faults, Outcome};
 use pretty_assertions::assert_eq;
 use reader::{Reader, Service};
 use sqlx::{Executor as _, PgConnection};
@@ -18,24 +18,24 @@ use sqlx::{Executor as _, PgConnection};
 use crate::cli::{Ended, panda, run};
 use crate::reconcile::takeover::{building, slow_build, undisturbed};
 use crate::reconcile::{events, status};
+use crate::support::api_client::ApiClient;
 use crate::support::db::TestDb;
-use crate::support::front::Front;
+use crate::support::environment::{Environment, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use crate::support::world::{World, tiny};
 
-/// The program from before the newest migration.
+/// The program of the version before the newest migration.
 fn before() -> PathBuf {
     let path = std::env::var_os("PANDA_TEST_PREVIOUS")
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/previous/panda")), PathBuf::from);
     let remedy =
         "Build it with `scripts/previous.sh` (which `make test` does), or name another place in PANDA_TEST_PREVIOUS.";
-    assert!(path.exists(), "there is no {}. {remedy}", path.display());
+    assert!(path.exists(), "{} is missing. {remedy}", path.display());
     path
 }
 
-/// Brings the schema up to date with a build of the program.
-async fn migrate(program: Option<PathBuf>, world: &World) -> Ended {
+/// Migrates the schema with a build of the program.
+async fn migrate(program: Option<PathBuf>, env: &Environment) -> Ended {
     let mut command = program.map_or_else(
         || panda(&["migrate"]),
         |program| {
@@ -44,117 +44,117 @@ async fn migrate(program: Option<PathBuf>, world: &World) -> Ended {
             command
         },
     );
-    let ended = run(command.env("PANDA_DATABASE_URL", world.db.url())).await;
+    let ended = run(command.env("PANDA_DATABASE_URL", env.db.url())).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     ended
 }
 
-/// A world whose database the version before has made.
-async fn world_of_before() -> World {
-    // Both versions serve as the owner: the version before knows no other role.
-    let world = World::with_files(tiny()).await.with_database(TestDb::new().await.into_owners());
-    let mut psql = world.db.psql().await;
+/// An environment whose database the previous version has created.
+async fn env_of_previous_version() -> Environment {
+    // Both versions sign in as the owner, because the previous version knows no other role.
+    let env = Environment::with_files(tiny()).await.with_database(TestDb::new().await.into_owners());
+    let mut psql = env.db.psql().await;
     psql.execute("DROP SCHEMA public, panda_report CASCADE; CREATE SCHEMA public").await.unwrap();
-    migrate(Some(before()), &world).await;
-    assert_eq!(world.db.db.schema().await.unwrap(), Fit::Behind, "there is a migration to be gone through");
-    world
+    migrate(Some(before()), &env).await;
+    assert_eq!(env.db.db.schema().await.unwrap(), Fit::Behind, "a newer migration exists");
+    env
 }
 
-/// A replica that serves, and is among those that readers are sent to.
+/// A replica that is in the list of addresses for readers.
 struct Pod {
     serve: Serve,
-    front: Front,
+    api_client: ApiClient,
 }
 
 impl Pod {
-    async fn start(world: &World, service: &Service, program: Option<&PathBuf>) -> Self {
+    async fn start(env: &Environment, service: &Service, program: Option<&PathBuf>) -> Self {
         let serve =
-            program.map_or_else(|| Serve::start(world, &[], &[]), |program| Serve::start_other(program, world, &[]));
+            program.map_or_else(|| Serve::start(env, &[], &[]), |program| Serve::start_other(program, env, &[]));
         serve.ready().await;
-        let front = Front::of(serve.url.clone());
-        service.add(&front.base);
-        Self { serve, front }
+        let api_client = ApiClient::of(serve.url.clone());
+        service.add(&api_client.base);
+        Self { serve, api_client }
     }
 
-    /// As Kubernetes ends a pod: off the lists first, then told.
+    /// Ends it as Kubernetes ends a pod: removed from the addresses first, then SIGTERM.
     async fn end(mut self, service: &Service) {
-        service.remove(&self.front.base);
+        service.remove(&self.api_client.base);
         self.serve.signal(Signal::SIGTERM);
         assert!(self.serve.wait().await.success(), "{}", self.serve.log());
     }
 }
 
-/// A repository of the world with a deployment of it, and who follows that.
+/// A repository of the environment with a deployment, and a reader of its stream.
 struct Flight {
-    world: World,
+    env: Environment,
     id: String,
     request: serde_json::Value,
     reader: Reader,
 }
 
 impl Flight {
-    async fn start(world: World, front: &Front, service: &Service) -> Self {
-        let request = front.connect(&world).await;
-        Self::again(world, request, front, service).await
+    async fn start(env: Environment, api_client: &ApiClient, service: &Service) -> Self {
+        let request = api_client.connect(&env).await;
+        Self::again(env, request, api_client, service).await
     }
 
-    async fn again(world: World, request: serde_json::Value, front: &Front, service: &Service) -> Self {
-        let id = front.deploy(&request).await;
+    async fn again(env: Environment, request: serde_json::Value, api_client: &ApiClient, service: &Service) -> Self {
+        let id = api_client.deploy(&request).await;
         let reader = Reader::start(service.clone(), &id);
-        Self { world, id, request, reader }
+        Self { env, id, request, reader }
     }
 
     /// Waits until it is at a step.
     async fn is_at(&self, step: &str) {
-        let mut psql = self.world.db.psql().await;
+        let mut psql = self.env.db.psql().await;
         wait_for(&format!("{} is at {step}", self.id), async || place(&mut psql, &self.id).await.1 == step).await;
     }
 
     /// Waits for a status.
     async fn is(&self, status: &str) {
-        let mut psql = self.world.db.psql().await;
+        let mut psql = self.env.db.psql().await;
         wait_for(&format!("{} is {status}", self.id), async || place(&mut psql, &self.id).await.0 == status).await;
     }
 
     /// Waits until it is ready, switches it, and waits for its end.
-    async fn completes(&self, front: &Front) {
-        status(&self.world, &self.id, &["DEPLOYMENT_READY"]).await;
-        front.wish(&self.id, "switch").await;
-        status(&self.world, &self.id, &["COMPLETED"]).await;
+    async fn completes(&self, api_client: &ApiClient) {
+        status(&self.env, &self.id, &["DEPLOYMENT_READY"]).await;
+        api_client.command(&self.id, "switch").await;
+        status(&self.env, &self.id, &["COMPLETED"]).await;
     }
 
-    /// Its reader has seen what the table has: all, once, in order.
+    /// Asserts that its reader has received exactly the table's events, once and in order.
     async fn was_seen(&self) {
-        let ids: Vec<String> = events(&self.world, &self.id).await.iter().map(|event| event.id.to_string()).collect();
+        let ids: Vec<String> = events(&self.env, &self.id).await.iter().map(|event| event.id.to_string()).collect();
         wait_for("the reader has all", async || self.reader.seen().len() >= ids.len()).await;
         assert_eq!(self.reader.seen(), ids, "{}", self.id);
     }
 }
 
-/// Status and step, read as any version has them.
+/// Status and step, read in a way that every version supports.
 async fn place(psql: &mut PgConnection, id: &str) -> (String, String) {
     sqlx::query_as("SELECT status, step FROM deployments WHERE id = $1").bind(id).fetch_one(psql).await.unwrap()
 }
 
-/// Each replica gave back what it had: nobody had to be taken for dead.
-async fn nobody_was_lost(world: &World) {
+/// Asserts that each replica released its deployments, so that none was taken over.
+async fn no_deployment_lost(env: &Environment) {
     let lost = "SELECT count(*) FROM step_runs WHERE outcome = 'lost'";
-    let lost: i64 = sqlx::query_scalar(lost).fetch_one(&mut world.db.psql().await).await.unwrap();
+    let lost: i64 = sqlx::query_scalar(lost).fetch_one(&mut env.db.psql().await).await.unwrap();
     assert_eq!(lost, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_update_through_the_newest_migrations_loses_nothing_and_does_nothing_twice() {
-    let world = world_of_before().await;
+async fn rolling_update__newest_migrations_lose_and_repeat_nothing() {
+    let env = env_of_previous_version().await;
     let (old, service) = (before(), Service::default());
-    let pods = [Pod::start(&world, &service, Some(&old)).await, Pod::start(&world, &service, Some(&old)).await];
-    let front = &pods[0].front;
+    let pods = [Pod::start(&env, &service, Some(&old)).await, Pod::start(&env, &service, Some(&old)).await];
+    let api_client = &pods[0].api_client;
 
-    // Something at every kind of place: followed, waiting for a person, failed, waiting for its turn, building.
-    let another = world.another_repository(tiny()).await;
-    world.sandbox.faults().set(Faults {
+    // One deployment in each situation: followed, awaiting approval, failed, queued, building.
+    let another = env.another_repository(tiny()).await;
+    env.sandbox.faults().set(Faults {
         executions: [
-            (world.ecr_repository(), ExecutionFault { state: "EnsureInfra".into(), outcome: Outcome::Stuck }),
+            (env.ecr_repository(), ExecutionFault { state: "EnsureInfra".into(), outcome: Outcome::Stuck }),
             (
                 another.ecr_repository(),
                 ExecutionFault {
@@ -166,80 +166,80 @@ async fn an_update_through_the_newest_migrations_loses_nothing_and_does_nothing_
         .into(),
         ..Faults::default()
     });
-    let failed = Flight::start(another, front, &service).await;
+    let failed = Flight::start(another, api_client, &service).await;
     failed.is("FAILED").await;
-    let followed = Flight::start(world, front, &service).await;
-    let world = &followed.world;
+    let followed = Flight::start(env, api_client, &service).await;
+    let env = &followed.env;
     followed.is_at("follow_execution").await;
-    let ready = Flight::start(world.another_repository(tiny()).await, front, &service).await;
+    let ready = Flight::start(env.another_repository(tiny()).await, api_client, &service).await;
     ready.is("DEPLOYMENT_READY").await;
     let mut request = ready.request.clone();
     request["concurrency"] = "queue".into();
-    let queued = Flight::again(ready.world.same(), request, front, &service).await;
-    let built = Flight::start(world.another_repository(slow_build(8)).await, front, &service).await;
+    let queued = Flight::again(ready.env.same(), request, api_client, &service).await;
+    let built = Flight::start(env.another_repository(slow_build(8)).await, api_client, &service).await;
     built.is_at("build_image").await;
 
-    // The schema first, under the old ones, which go on: with what is there, and with what comes.
-    migrate(None, world).await;
-    assert_eq!(world.db.db.schema().await.unwrap(), Fit::Fits { newer: None });
-    let late = Flight::start(world.another_repository(tiny()).await, front, &service).await;
+    // The schema first, while the old replicas keep working on present and new deployments.
+    migrate(None, env).await;
+    assert_eq!(env.db.db.schema().await.unwrap(), Fit::Fits { newer: None });
+    let late = Flight::start(env.another_repository(tiny()).await, api_client, &service).await;
     late.is("DEPLOYMENT_READY").await;
-    building(world, &built.id).await;
-    let mut psql = world.db.psql().await;
+    building(env, &built.id).await;
+    let mut psql = env.db.psql().await;
     let knowing = "SELECT count(*), count(*) FILTER (WHERE schema_version = $1) FROM replicas";
     let replicas: (i64, i64) = sqlx::query_as(knowing).bind(known()).fetch_one(&mut psql).await.unwrap();
-    assert_eq!(replicas, (2, 0), "they are of the version before");
+    assert_eq!(replicas, (2, 0), "they have the previous version");
 
-    // Then one by one.
+    // Then replica by replica.
     let [first, second] = pods;
-    let new = Pod::start(world, &service, None).await;
+    let new = Pod::start(env, &service, None).await;
     first.end(&service).await;
-    let newer = Pod::start(world, &service, None).await;
+    let newer = Pod::start(env, &service, None).await;
     second.end(&service).await;
     wait_for("the replicas are those of this version", async || {
         sqlx::query_as::<_, (i64, i64)>(knowing).bind(known()).fetch_one(&mut psql).await.unwrap() == (2, 2)
     })
     .await;
 
-    world.sandbox.faults().clear();
-    new.front.wish(&failed.id, "retry").await;
+    env.sandbox.faults().clear();
+    new.api_client.command(&failed.id, "retry").await;
     for flight in [&followed, &ready, &queued, &late, &built, &failed] {
-        flight.completes(&newer.front).await;
+        flight.completes(&newer.api_client).await;
     }
     for flight in [&followed, &late, &built] {
-        undisturbed(&flight.world, &flight.id).await;
+        undisturbed(&flight.env, &flight.id).await;
     }
     for flight in [&followed, &ready, &queued, &late, &built, &failed] {
         flight.was_seen().await;
     }
-    nobody_was_lost(world).await;
+    no_deployment_lost(env).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_update_that_is_taken_back_loses_nothing_and_the_version_before_goes_on_with_the_newer_schema() {
-    let world = world_of_before().await;
-    migrate(None, &world).await;
+async fn rolling_update__rollback_keeps_newer_schema_and_loses_nothing() {
+    let env = env_of_previous_version().await;
+    migrate(None, &env).await;
     let (old, service) = (before(), Service::default());
-    let new = Pod::start(&world, &service, None).await;
+    let new = Pod::start(&env, &service, None).await;
     let stuck = ExecutionFault { state: "EnsureInfra".into(), outcome: Outcome::Stuck };
-    world.sandbox.faults().set(Faults { executions: [(world.ecr_repository(), stuck)].into(), ..Faults::default() });
-    let followed = Flight::start(world, &new.front, &service).await;
-    let world = &followed.world;
+    env.sandbox.faults().set(Faults { executions: [(env.ecr_repository(), stuck)].into(), ..Faults::default() });
+    let followed = Flight::start(env, &new.api_client, &service).await;
+    let env = &followed.env;
     followed.is_at("follow_execution").await;
-    let ready = Flight::start(world.another_repository(tiny()).await, &new.front, &service).await;
+    let ready = Flight::start(env.another_repository(tiny()).await, &new.api_client, &service).await;
     ready.is("DEPLOYMENT_READY").await;
 
-    let back = Pod::start(world, &service, Some(&old)).await;
+    let back = Pod::start(env, &service, Some(&old)).await;
     new.end(&service).await;
-    world.sandbox.faults().clear();
-    let late = Flight::start(world.another_repository(tiny()).await, &back.front, &service).await;
+    env.sandbox.faults().clear();
+    let late = Flight::start(env.another_repository(tiny()).await, &back.api_client, &service).await;
     for flight in [&followed, &ready, &late] {
-        flight.completes(&back.front).await;
-        undisturbed(&flight.world, &flight.id).await;
+        flight.completes(&back.api_client).await;
+        undisturbed(&flight.env, &flight.id).await;
         flight.was_seen().await;
     }
-    nobody_was_lost(world).await;
-    // Whoever tries again with the new version is not stopped by what the old one did.
-    let ended = migrate(None, world).await;
+    no_deployment_lost(env).await;
+    // The next attempt to update is not affected by the rolled-back version.
+    let ended = migrate(None, env).await;
     assert!(ended.stdout.contains("up to date"), "{ended:?}");
 }

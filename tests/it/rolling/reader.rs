@@ -1,4 +1,4 @@
-//! Who reads a deployment's stream through whichever replicas there are: comes back with the id of the last event when a connection ends.
+//! A reader of a deployment's stream through any replica: it reconnects with the id of the last event.
 
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use eventsource_stream::Eventsource as _;
 use futures_util::StreamExt as _;
 use tokio::task::JoinHandle;
 
-/// Between two connections; a browser waits for five seconds.
+/// Pause between two connections; a browser waits for five seconds.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The replicas that new connections are sent to.
+/// The addresses for new connections.
 #[derive(Clone, Default)]
 pub struct Service(Arc<RwLock<Vec<String>>>);
 
@@ -23,7 +23,7 @@ impl Service {
         self.0.write().unwrap().retain(|known| known != base);
     }
 
-    /// One of them, each in turn; none while nobody serves.
+    /// One of the replicas in rotation; none while no replica serves.
     fn pick(&self, turn: usize) -> Option<String> {
         let known = self.0.read().unwrap();
         known.get(turn % known.len().max(1)).cloned()
@@ -43,7 +43,7 @@ impl Reader {
         let task = tokio::spawn(async move {
             let http = reqwest::Client::new();
             for turn in 0.. {
-                // Nothing of the connection's end is looked at: what counts is what came.
+                // The kind of the connection's end is ignored: only the received events count.
                 if let Some(base) = service.pick(turn) {
                     connection(&http, &format!("{base}{path}"), &read).await;
                 }
@@ -53,9 +53,8 @@ impl Reader {
         Self { seen, task }
     }
 
-    /// The ids so far.
     pub fn seen(&self) -> Vec<String> {
-        assert!(!self.task.is_finished(), "it met an answer that ends a browser's EventSource");
+        assert!(!self.task.is_finished(), "an answer would have ended a browser's EventSource");
         self.seen.lock().unwrap().clone()
     }
 }
@@ -70,7 +69,7 @@ async fn connection(http: &reqwest::Client, url: &str, seen: &Mutex<Vec<String>>
     let last = seen.lock().unwrap().last().cloned();
     let request = last.into_iter().fold(http.get(url), |request, last| request.header("Last-Event-ID", last));
     let Ok(answer) = request.send().await else { return };
-    // 204: nothing more can come until a person acts.
+    // 204: no event can follow without a command.
     assert!([200, 204].contains(&answer.status().as_u16()), "{url}: {}", answer.status());
     let mut events = answer.bytes_stream().eventsource();
     while let Some(Ok(event)) = events.next().await {

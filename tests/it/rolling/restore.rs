@@ -1,10 +1,10 @@
-//! A backup, and a restore into another cluster, by the commands of docs/operations.md.
+//! A backup and a restore into another cluster with the commands of docs/operations.md.
 
 use std::process::Stdio;
 use std::sync::Arc;
 
-use panda::sandbox::parts::{Postgres, PostgresOptions, temporary_folder};
-use panda::sandbox::{ExecutionFault, Faults, Outcome};
+use panda_dev_services::{Postgres, PostgresOptions, temporary_folder};
+use panda_sandbox::{ExecutionFault, Faults, Outcome};
 use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret as _;
 use tokio::process::Command;
@@ -14,7 +14,7 @@ use super::{Flight, Pod};
 use crate::reconcile::takeover::undisturbed;
 use crate::reconcile::{events, status};
 use crate::support::db::TestDb;
-use crate::support::world::{World, tiny};
+use crate::support::environment::{Environment, tiny};
 
 /// The commands below a heading of the document.
 fn commands(heading: &str) -> &'static str {
@@ -23,7 +23,7 @@ fn commands(heading: &str) -> &'static str {
     section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap()
 }
 
-/// Runs them as somebody would who has the program and these variables.
+/// Runs the commands as an operator would, with the program in PATH and these variables.
 async fn type_in(commands: &str, folder: &std::path::Path, variables: &[(&str, &str)]) {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_panda")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
@@ -39,67 +39,67 @@ async fn type_in(commands: &str, folder: &std::path::Path, variables: &[(&str, &
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_backed_up_goes_on_in_another_cluster_and_does_nothing_a_second_time() {
-    let world = World::with_files(tiny()).await;
+async fn restore__resumes_in_other_cluster_without_repeats() {
+    let env = Environment::with_files(tiny()).await;
     let service = Service::default();
-    let pod = Pod::start(&world, &service, None).await;
+    let pod = Pod::start(&env, &service, None).await;
     let stuck = ExecutionFault { state: "EnsureInfra".into(), outcome: Outcome::Stuck };
-    world.sandbox.faults().set(Faults { executions: [(world.ecr_repository(), stuck)].into(), ..Faults::default() });
-    let followed = Flight::start(world.same(), &pod.front, &service).await;
+    env.sandbox.faults().set(Faults { executions: [(env.ecr_repository(), stuck)].into(), ..Faults::default() });
+    let followed = Flight::start(env.same(), &pod.api_client, &service).await;
     followed.is_at("follow_execution").await;
-    let ready = Flight::start(world.another_repository(tiny()).await, &pod.front, &service).await;
+    let ready = Flight::start(env.another_repository(tiny()).await, &pod.api_client, &service).await;
     ready.is("DEPLOYMENT_READY").await;
-    let done = Flight::start(world.another_repository(tiny()).await, &pod.front, &service).await;
-    done.completes(&pod.front).await;
-    let told = events(&done.world, &done.id).await;
+    let done = Flight::start(env.another_repository(tiny()).await, &pod.api_client, &service).await;
+    done.completes(&pod.api_client).await;
+    let received = events(&done.env, &done.id).await;
 
     let folder = tempfile::tempdir().unwrap();
-    type_in(commands("Backing up"), folder.path(), &[("PANDA_DATABASE_URL", world.db.url())]).await;
-    // What the backup does not know: both come to their end.
-    world.sandbox.faults().clear();
+    type_in(commands("Backing up"), folder.path(), &[("PANDA_DATABASE_URL", env.db.url())]).await;
+    // Events after the backup: both deployments end.
+    env.sandbox.faults().clear();
     for flight in [&followed, &ready] {
-        flight.completes(&pod.front).await;
+        flight.completes(&pod.api_client).await;
     }
     pod.end(&service).await;
-    let shifted = shifts(&world);
+    let shifted = shifts(&env);
 
     let dir = temporary_folder().unwrap();
     let options = PostgresOptions { data_dir: dir.path().join("postgres"), durable: false };
     let cluster = Postgres::start(options).await.unwrap();
-    // The cluster has a database of that name: the restore makes its own, with the name of the document, on a server that has none.
+    // The cluster has a database of that name already, so the restore goes to a server without one, under the document's name.
     let (admin, name) = (cluster.url_of("postgres").expose_secret().to_owned(), "panda");
     type_in(&format!("dropdb --maintenance-db=\"$ADMIN_URL\" {name}"), folder.path(), &[("ADMIN_URL", &admin)]).await;
     let url = cluster.url_of(name).expose_secret().to_owned();
     type_in(commands("A restore"), folder.path(), &[("ADMIN_URL", &admin), ("PANDA_DATABASE_URL", &url)]).await;
-    let restored = world.same().with_database(TestDb::existing(admin.parse().unwrap(), name.to_owned()));
+    let restored = env.same().with_database(TestDb::existing(admin.parse().unwrap(), name.to_owned()));
 
-    let again = |flight: &Flight| flight.world.same().with_database(Arc::clone(&restored.db));
+    let again = |flight: &Flight| flight.env.same().with_database(Arc::clone(&restored.db));
     let pod = Pod::start(&restored, &service, None).await;
     for flight in [&followed, &ready] {
-        let world = again(flight);
-        status(&world, &flight.id, &["DEPLOYMENT_READY"]).await;
-        pod.front.wish(&flight.id, "switch").await;
-        status(&world, &flight.id, &["COMPLETED"]).await;
-        undisturbed(&world, &flight.id).await;
+        let env = again(flight);
+        status(&env, &flight.id, &["DEPLOYMENT_READY"]).await;
+        pod.api_client.command(&flight.id, "switch").await;
+        status(&env, &flight.id, &["COMPLETED"]).await;
+        undisturbed(&env, &flight.id).await;
     }
     assert_eq!((shifted, shifts(&restored)), (3, 3), "the traffic was moved before");
     let there = events(&again(&done), &done.id).await;
     assert_eq!(
         there.iter().map(|event| event.id).collect::<Vec<_>>(),
-        told.iter().map(|event| event.id).collect::<Vec<_>>()
+        received.iter().map(|event| event.id).collect::<Vec<_>>()
     );
-    // Whoever comes back with an event that the backup has goes on right after it.
+    // A reader whose last event is in the backup resumes right after it.
     let resumed = pod
-        .front
+        .api_client
         .http
-        .get(pod.front.url(&format!("/deploy/{}/events", done.id)))
-        .header("Last-Event-ID", told[0].id.to_string());
+        .get(pod.api_client.url(&format!("/deploy/{}/events", done.id)))
+        .header("Last-Event-ID", received[0].id.to_string());
     let first = crate::http::Reader::open(resumed).await.take(1).await.remove(0);
-    assert_eq!(first.id, told[1].id.to_string());
+    assert_eq!(first.id, received[1].id.to_string());
     pod.end(&service).await;
 }
 
-/// How often traffic was moved.
-fn shifts(world: &World) -> u32 {
-    world.sandbox.all_effects().calls.get("codedeploy:ContinueDeployment").map_or(0, |count| count.succeeded)
+/// Number of traffic shifts.
+fn shifts(env: &Environment) -> u32 {
+    env.sandbox.all_effects().calls.get("codedeploy:ContinueDeployment").map_or(0, |count| count.succeeded)
 }

@@ -3,10 +3,10 @@
 use pretty_assertions::assert_eq;
 use serde_json::Value;
 
-use super::bench::{App, Bench};
+use super::harness::{App, Harness};
 use crate::support::wait_for;
 
-/// A notification as docker-registry 2.8 posts it, with the places to fill in.
+/// A notification as docker-registry 2.8 posts it, with placeholders.
 const NOTIFICATION: &str = r#"{
    "events": [
       {
@@ -38,28 +38,29 @@ const NOTIFICATION: &str = r#"{
    ]
 }"#;
 
-async fn notify(bench: &Bench, repository: &str, digest: &str, tag: &str) {
+async fn notify(harness: &Harness, repository: &str, digest: &str, tag: &str) {
     let body = NOTIFICATION.replace("REPOSITORY", repository).replace("DIGEST", digest).replace("TAG", tag);
-    let answer = reqwest::Client::new().post(bench.sandbox.notification_url().clone()).body(body).send().await.unwrap();
+    let answer =
+        reqwest::Client::new().post(harness.sandbox.notification_url().clone()).body(body).send().await.unwrap();
     assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test]
-async fn a_push_travels_through_every_link_and_starts_one_execution() {
-    let mut bench = Bench::start().await;
-    bench.link("acme-hello").await;
-    let digest = bench.push("acme-hello", App::Hello("v1")).await;
-    let arn = bench.execution_of("acme-hello", &digest).await;
+async fn chain__push_starts_one_execution() {
+    let mut harness = Harness::start().await;
+    harness.link("acme-hello").await;
+    let digest = harness.push("acme-hello", App::Hello("v1")).await;
+    let arn = harness.execution_of("acme-hello", &digest).await;
 
-    let execution = bench.sfn().describe_execution().execution_arn(&arn).send().await.unwrap();
+    let execution = harness.sfn().describe_execution().execution_arn(&arn).send().await.unwrap();
     let input: Value = serde_json::from_str(execution.input().unwrap()).unwrap();
     assert_eq!(input["source"], "aws.ecr");
-    assert_eq!(input["account"], bench.sandbox.user_account_id());
+    assert_eq!(input["account"], harness.sandbox.user_account_id());
     assert_eq!(input["detail"]["repository-name"], "acme-hello");
     assert_eq!(input["detail"]["image-digest"], digest.as_str());
-    assert_eq!(arn.split(':').nth(4), Some(bench.sandbox.controller_account_id()));
+    assert_eq!(arn.split(':').nth(4), Some(harness.sandbox.controller_account_id()));
 
-    let images = bench.ecr().describe_images().repository_name("acme-hello").send().await.unwrap();
+    let images = harness.ecr().describe_images().repository_name("acme-hello").send().await.unwrap();
     let [image] = images.image_details() else { panic!("one image: {images:?}") };
     assert_eq!(image.image_digest(), Some(digest.as_str()));
     assert_eq!(Some(image.image_tags()[0].as_str()), input["detail"]["image-tag"].as_str());
@@ -67,108 +68,107 @@ async fn a_push_travels_through_every_link_and_starts_one_execution() {
 
     let name = "panda/stepfunctions/acme-hello-latest-execution";
     wait_for("the secret names the execution", async || {
-        let Ok(secret) = bench.secrets().get_secret_value().secret_id(name).send().await else { return false };
+        let Ok(secret) = harness.secrets().get_secret_value().secret_id(name).send().await else { return false };
         let value: Value = serde_json::from_str(secret.secret_string().unwrap()).unwrap();
         value["executionArn"] == arn.as_str()
     })
     .await;
-    let effects = bench.sandbox.effects("acme-hello");
+    let effects = harness.sandbox.effects("acme-hello");
     assert_eq!((effects.pushes[&digest], effects.executions[&digest]), (1, 1));
-    bench.end().await;
+    harness.end().await;
 }
 
-/// Pushes to a chain that is not whole, completes it, pushes again: once the second push has its execution, the first had
-/// its chance and must have none.
-async fn starts_nothing(incomplete: impl AsyncFnOnce(&Bench)) {
-    let bench = Bench::start().await;
-    bench.create_repository("acme-hello").await;
-    incomplete(&bench).await;
+/// Pushes to an incomplete chain, completes it, pushes again: once the second push has its execution, the first had its chance and must have none.
+async fn starts_nothing(incomplete: impl AsyncFnOnce(&Harness)) {
+    let harness = Harness::start().await;
+    harness.create_repository("acme-hello").await;
+    incomplete(&harness).await;
     let (first, second) = ("a".repeat(64), "b".repeat(64));
-    notify(&bench, "acme-hello", &first, "one").await;
+    notify(&harness, "acme-hello", &first, "one").await;
 
-    bench.put_rule("acme-hello", "acme-hello").await;
-    bench.put_target("acme-hello").await;
-    bench.permit().await;
-    notify(&bench, "acme-hello", &second, "two").await;
-    bench.execution_of("acme-hello", &format!("sha256:{second}")).await;
-    let effects = bench.sandbox.effects("acme-hello");
+    harness.put_rule("acme-hello", "acme-hello").await;
+    harness.put_target("acme-hello").await;
+    harness.permit().await;
+    notify(&harness, "acme-hello", &second, "two").await;
+    harness.execution_of("acme-hello", &format!("sha256:{second}")).await;
+    let effects = harness.sandbox.effects("acme-hello");
     assert_eq!(effects.pushes.len(), 2);
     assert_eq!(effects.executions.keys().collect::<Vec<_>>(), [&format!("sha256:{second}")]);
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn a_push_that_no_rule_is_for_starts_nothing() {
-    starts_nothing(async |bench| bench.permit().await).await;
+async fn chain__no_rule_starts_nothing() {
+    starts_nothing(async |harness| harness.permit().await).await;
 }
 
 #[tokio::test]
-async fn a_push_that_only_another_repositorys_rule_is_for_starts_nothing() {
-    starts_nothing(async |bench| {
-        bench.put_rule("other", "acme-other").await;
-        bench.put_target("other").await;
-        bench.permit().await;
+async fn chain__other_repository_rule_starts_nothing() {
+    starts_nothing(async |harness| {
+        harness.put_rule("other", "acme-other").await;
+        harness.put_target("other").await;
+        harness.permit().await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_rule_without_the_bus_as_target_starts_nothing() {
-    starts_nothing(async |bench| {
-        bench.put_rule("acme-hello", "acme-hello").await;
-        bench.permit().await;
+async fn chain__rule_without_bus_target_starts_nothing() {
+    starts_nothing(async |harness| {
+        harness.put_rule("acme-hello", "acme-hello").await;
+        harness.permit().await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_bus_that_does_not_permit_the_account_starts_nothing() {
-    starts_nothing(async |bench| {
-        bench.put_rule("acme-hello", "acme-hello").await;
-        bench.put_target("acme-hello").await;
+async fn chain__bus_without_permission_starts_nothing() {
+    starts_nothing(async |harness| {
+        harness.put_rule("acme-hello", "acme-hello").await;
+        harness.put_target("acme-hello").await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_notification_that_comes_twice_starts_one_execution() {
-    let bench = Bench::start().await;
-    bench.link("acme-hello").await;
+async fn chain__duplicate_notification_starts_one_execution() {
+    let harness = Harness::start().await;
+    harness.link("acme-hello").await;
     let (first, second) = ("a".repeat(64), "b".repeat(64));
-    notify(&bench, "acme-hello", &first, "one").await;
-    notify(&bench, "acme-hello", &first, "one").await;
-    notify(&bench, "acme-hello", &second, "two").await;
-    bench.execution_of("acme-hello", &format!("sha256:{second}")).await;
-    let effects = bench.sandbox.effects("acme-hello");
+    notify(&harness, "acme-hello", &first, "one").await;
+    notify(&harness, "acme-hello", &first, "one").await;
+    notify(&harness, "acme-hello", &second, "two").await;
+    harness.execution_of("acme-hello", &format!("sha256:{second}")).await;
+    let effects = harness.sandbox.effects("acme-hello");
     assert_eq!(effects.pushes[&format!("sha256:{first}")], 2);
     assert_eq!(effects.executions[&format!("sha256:{first}")], 1);
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn a_push_to_a_repository_that_ecr_lacks_is_counted_apart_and_starts_nothing() {
-    let bench = Bench::start().await;
-    bench.put_rule("acme-hello", "acme-hello").await;
-    bench.put_target("acme-hello").await;
-    bench.permit().await;
-    notify(&bench, "acme-hello", &"a".repeat(64), "one").await;
-    assert_eq!(bench.sandbox.all_effects().unknown_pushes["acme-hello"], 1);
-    assert_eq!(bench.sandbox.effects("acme-hello").pushes.len(), 0);
-    bench.end().await;
+async fn chain__push_to_unknown_repository_counted_separately() {
+    let harness = Harness::start().await;
+    harness.put_rule("acme-hello", "acme-hello").await;
+    harness.put_target("acme-hello").await;
+    harness.permit().await;
+    notify(&harness, "acme-hello", &"a".repeat(64), "one").await;
+    assert_eq!(harness.sandbox.all_effects().unknown_pushes["acme-hello"], 1);
+    assert_eq!(harness.sandbox.effects("acme-hello").pushes.len(), 0);
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn what_is_no_notification_is_refused_and_a_blob_or_a_pull_is_ignored() {
-    let bench = Bench::start().await;
-    bench.link("acme-hello").await;
+async fn chain__invalid_notification_refused_blob_and_pull_ignored() {
+    let harness = Harness::start().await;
+    harness.link("acme-hello").await;
     let client = reqwest::Client::new();
     let post = async |body: String| {
-        client.post(bench.sandbox.notification_url().clone()).body(body).send().await.unwrap().status()
+        client.post(harness.sandbox.notification_url().clone()).body(body).send().await.unwrap().status()
     };
     assert_eq!(post("{}".to_owned()).await, 400);
     let envelope = NOTIFICATION.replace("REPOSITORY", "acme-hello").replace("DIGEST", &"a".repeat(64));
     assert_eq!(post(envelope.replace("\"push\"", "\"pull\"")).await, 200);
     assert_eq!(post(envelope.replace("vnd.docker.distribution.manifest.v2+json", "octet-stream")).await, 200);
-    assert_eq!(bench.sandbox.effects("acme-hello").pushes.len(), 0);
-    bench.end().await;
+    assert_eq!(harness.sandbox.effects("acme-hello").pushes.len(), 0);
+    harness.end().await;
 }

@@ -1,8 +1,8 @@
 //! The sandbox, driven by the real SDK clients over the wire.
 
-pub mod bench;
 mod chain;
 mod faults;
+pub mod harness;
 mod pipeline;
 mod switch;
 mod wire;

@@ -3,26 +3,26 @@
 use aws_sdk_sfn::types::HistoryEventType as Type;
 use pretty_assertions::assert_eq;
 
-use super::bench::{App, Bench, fetch, types};
+use super::harness::{App, Harness, fetch, types};
 
 #[tokio::test]
-async fn an_execution_reaches_the_approval_with_the_outputs_of_the_contract() {
-    let mut bench = Bench::start().await;
-    bench.link("acme-hello").await;
-    let digest = bench.push("acme-hello", App::Hello("v1")).await;
-    let arn = bench.execution_of("acme-hello", &digest).await;
-    let approval = bench.approval(&arn).await;
+async fn pipeline__reaches_approval_with_contract_outputs() {
+    let mut harness = Harness::start().await;
+    harness.link("acme-hello").await;
+    let digest = harness.push("acme-hello", App::Hello("v1")).await;
+    let arn = harness.execution_of("acme-hello", &digest).await;
+    let approval = harness.approval(&arn).await;
     assert_eq!(approval["stage"], "CHECK_DEPLOYMENT");
     for group in ["blueTargetGroupArn", "greenTargetGroupArn"] {
         assert!(approval["checkResult"][group].as_str().unwrap().starts_with("arn:aws:elasticloadbalancing:"));
     }
-    let infra = &bench.output_of(&arn, "EnsureInfra").await["infraResult"]["Payload"];
+    let infra = &harness.output_of(&arn, "EnsureInfra").await["infraResult"]["Payload"];
     assert_eq!(
         (infra["clusterName"].as_str(), infra["serviceName"].as_str()),
         (Some("panda-cluster"), Some("acme-hello"))
     );
     assert_eq!(infra["taskDefinition"], "acme-hello:1");
-    let deployed = &bench.output_of(&arn, "RegisterTaskAndDeploy").await["deployResult"]["Payload"];
+    let deployed = &harness.output_of(&arn, "RegisterTaskAndDeploy").await["deployResult"]["Payload"];
     assert_eq!(deployed["blueService"]["url"], approval["blueUrl"]);
     assert_eq!(deployed["greenService"]["url"], approval["greenUrl"]);
     assert!(deployed["greenService"]["serviceArn"].as_str().unwrap().starts_with("arn:aws:ecs:"));
@@ -37,24 +37,24 @@ async fn an_execution_reaches_the_approval_with_the_outputs_of_the_contract() {
         [Type::TaskStateEntered, Type::TaskScheduled, Type::TaskStarted, Type::TaskSucceeded, Type::TaskStateExited];
     let mut expected = vec![Type::ExecutionStarted];
     expected.extend(state.iter().cycle().take(15).cloned());
-    let history = bench.history(&arn).await;
+    let history = harness.history(&arn).await;
     assert_eq!(types(&history)[..16], expected);
     assert!(history.iter().zip(1..).all(|(event, id)| event.id == id));
     assert_eq!(history[1].previous_event_id, 0);
     assert_eq!(history[2].previous_event_id, 2);
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn history_is_read_in_pages_and_backwards() {
-    let mut bench = Bench::start().await;
-    bench.link("acme-hello").await;
-    let digest = bench.push("acme-hello", App::Exits).await;
-    let arn = bench.execution_of("acme-hello", &digest).await;
-    bench.end_of(&arn).await;
-    let last = bench.history(&arn).await.len();
+async fn pipeline__history_paged_and_reversed() {
+    let mut harness = Harness::start().await;
+    harness.link("acme-hello").await;
+    let digest = harness.push("acme-hello", App::Exits).await;
+    let arn = harness.execution_of("acme-hello", &digest).await;
+    harness.end_of(&arn).await;
+    let last = harness.history(&arn).await.len();
 
-    let call = || bench.sfn().get_execution_history().execution_arn(&arn).max_results(4).reverse_order(true);
+    let call = || harness.sfn().get_execution_history().execution_arn(&arn).max_results(4).reverse_order(true);
     let mut seen = Vec::new();
     let mut page = call().send().await.unwrap();
     loop {
@@ -66,22 +66,22 @@ async fn history_is_read_in_pages_and_backwards() {
     assert_eq!(seen, (1..=last).rev().collect::<Vec<_>>());
 
     let without =
-        bench.sfn().get_execution_history().execution_arn(&arn).include_execution_data(false).send().await.unwrap();
+        harness.sfn().get_execution_history().execution_arn(&arn).include_execution_data(false).send().await.unwrap();
     assert_eq!(without.events()[0].execution_started_event_details().unwrap().input(), None);
     let wrong = call().next_token("nonsense").send().await.unwrap_err().into_service_error();
     assert!(wrong.is_invalid_token(), "{wrong:?}");
-    let absent = bench.sfn().get_execution_history().execution_arn(format!("{arn}x")).send().await.unwrap_err();
+    let absent = harness.sfn().get_execution_history().execution_arn(format!("{arn}x")).send().await.unwrap_err();
     assert!(absent.into_service_error().is_execution_does_not_exist());
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn green_that_exits_fails_the_execution_with_its_last_words() {
-    let mut bench = Bench::start().await;
-    bench.link("acme-hello").await;
-    let digest = bench.push("acme-hello", App::Exits).await;
-    let arn = bench.execution_of("acme-hello", &digest).await;
-    let end = bench.end_of(&arn).await;
+async fn pipeline__green_exit_fails_with_last_output() {
+    let mut harness = Harness::start().await;
+    harness.link("acme-hello").await;
+    let digest = harness.push("acme-hello", App::Exits).await;
+    let arn = harness.execution_of("acme-hello", &digest).await;
+    let end = harness.end_of(&arn).await;
     assert_eq!(end.r#type, Type::ExecutionFailed);
     let details = end.execution_failed_event_details().unwrap();
     assert_eq!(details.error(), Some("DeploymentFailed"));
@@ -90,36 +90,36 @@ async fn green_that_exits_fails_the_execution_with_its_last_words() {
         cause.contains("circuit breaker") && cause.contains("exit code 3") && cause.contains("cannot find my database"),
         "{cause}"
     );
-    let failed = bench.history(&arn).await.into_iter().rev().nth(1).unwrap();
+    let failed = harness.history(&arn).await.into_iter().rev().nth(1).unwrap();
     assert_eq!(failed.r#type, Type::TaskFailed);
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn green_that_answers_500_reaches_the_approval_and_blue_keeps_answering() {
-    let mut bench = Bench::with(super::bench::brisk(), Some(App::Hello("v0"))).await;
-    bench.link("acme-hello").await;
-    let digest = bench.push("acme-hello", App::Broken).await;
-    let arn = bench.execution_of("acme-hello", &digest).await;
-    let approval = bench.approval(&arn).await;
+async fn pipeline__unhealthy_green_reaches_approval_with_blue_serving() {
+    let mut harness = Harness::with(super::harness::brisk(), Some(App::Hello("v0"))).await;
+    harness.link("acme-hello").await;
+    let digest = harness.push("acme-hello", App::Broken).await;
+    let arn = harness.execution_of("acme-hello", &digest).await;
+    let approval = harness.approval(&arn).await;
     assert_eq!(fetch(approval["greenUrl"].as_str().unwrap()).await.0, 500);
     assert_eq!(fetch(approval["blueUrl"].as_str().unwrap()).await, (200, "v0\n".to_owned()));
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn repositories_deploy_side_by_side_without_meeting() {
-    let mut bench = Bench::start().await;
+async fn pipeline__repositories_deploy_independently() {
+    let mut harness = Harness::start().await;
     let mut pushed = Vec::new();
     for (repository, version) in [("acme-one", "one"), ("acme-two", "two"), ("acme-three", "three")] {
-        bench.link(repository).await;
-        pushed.push((repository, version, bench.push(repository, App::Hello(version)).await));
+        harness.link(repository).await;
+        pushed.push((repository, version, harness.push(repository, App::Hello(version)).await));
     }
     for (repository, version, digest) in pushed {
-        let arn = bench.execution_of(repository, &digest).await;
-        let approval = bench.approval(&arn).await;
+        let arn = harness.execution_of(repository, &digest).await;
+        let approval = harness.approval(&arn).await;
         assert_eq!(fetch(approval["greenUrl"].as_str().unwrap()).await.1, format!("{version}\n"));
-        assert_eq!(bench.sandbox.effects(repository).execution_arns, [arn]);
+        assert_eq!(harness.sandbox.effects(repository).execution_arns, [arn]);
     }
-    bench.end().await;
+    harness.end().await;
 }

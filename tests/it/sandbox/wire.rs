@@ -8,32 +8,32 @@ use aws_sdk_eventbridge::types::Target;
 use aws_sdk_secretsmanager as secretsmanager;
 use aws_sdk_sts as sts;
 use base64::Engine as _;
-use panda::sandbox::SandboxCredentials;
+use panda_sandbox::SandboxCredentials;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use super::bench::{App, Bench, config};
+use super::harness::{App, Harness, config};
 
 #[tokio::test]
-async fn the_access_key_says_which_account_calls() {
-    let bench = Bench::start().await;
+async fn wire__access_key_selects_account() {
+    let harness = Harness::start().await;
     for (credentials, account) in [
-        (bench.sandbox.user_credentials(), bench.sandbox.user_account_id()),
-        (bench.sandbox.controller_credentials(), bench.sandbox.controller_account_id()),
+        (harness.sandbox.user_credentials(), harness.sandbox.user_account_id()),
+        (harness.sandbox.controller_credentials(), harness.sandbox.controller_account_id()),
     ] {
-        let identity = sts::Client::new(&bench.config(credentials)).get_caller_identity().send().await.unwrap();
+        let identity = sts::Client::new(&harness.config(credentials)).get_caller_identity().send().await.unwrap();
         assert_eq!(identity.account(), Some(account));
         assert!(identity.arn().unwrap().contains(account));
     }
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn an_assumed_role_acts_for_its_account_and_a_strangers_role_is_denied() {
-    let bench = Bench::start().await;
-    let client = sts::Client::new(&bench.controller());
-    let role = format!("arn:aws:iam::{}:role/team/deploy", bench.sandbox.user_account_id());
-    bench.sandbox.put_role_for(&role, "right");
+async fn wire__assumed_role_acts_for_its_account() {
+    let harness = Harness::start().await;
+    let client = sts::Client::new(&harness.controller());
+    let role = format!("arn:aws:iam::{}:role/team/deploy", harness.sandbox.user_account_id());
+    harness.sandbox.put_role_for(&role, "right");
     let request = client.assume_role().role_arn(&role).role_session_name("panda");
     for wrong in [None, Some("wrong"), Some("RIGHT"), Some("right2")] {
         let refused = request.clone().set_external_id(wrong.map(str::to_owned)).send().await.unwrap_err();
@@ -43,7 +43,7 @@ async fn an_assumed_role_acts_for_its_account_and_a_strangers_role_is_denied() {
         let refused = request.clone().external_id(malformed).send().await.unwrap_err();
         assert_eq!(refused.into_service_error().code(), Some("ValidationError"), "{malformed:?}");
     }
-    let strangers = sts::Client::new(&bench.user()).assume_role().role_arn(&role).role_session_name("panda");
+    let strangers = sts::Client::new(&harness.user()).assume_role().role_arn(&role).role_session_name("panda");
     let refused = strangers.external_id("right").send().await.unwrap_err();
     assert_eq!(refused.into_service_error().code(), Some("AccessDenied"), "the role trusts the controller's account");
     let answer = request.external_id("right").send().await.unwrap();
@@ -56,9 +56,9 @@ async fn an_assumed_role_acts_for_its_account_and_a_strangers_role_is_denied() {
         "test",
     );
     let provider = sts::config::SharedCredentialsProvider::new(assumed);
-    let config: SdkConfig = bench.controller().into_builder().credentials_provider(provider).build();
+    let config: SdkConfig = harness.controller().into_builder().credentials_provider(provider).build();
     let identity = sts::Client::new(&config).get_caller_identity().send().await.unwrap();
-    assert_eq!(identity.account(), Some(bench.sandbox.user_account_id()));
+    assert_eq!(identity.account(), Some(harness.sandbox.user_account_id()));
     assert!(identity.arn().unwrap().ends_with(":assumed-role/deploy/panda"));
 
     let foreign = client
@@ -69,43 +69,43 @@ async fn an_assumed_role_acts_for_its_account_and_a_strangers_role_is_denied() {
         .await
         .unwrap_err();
     assert_eq!(foreign.into_service_error().code(), Some("AccessDenied"));
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn unknown_keys_and_other_regions_are_refused_in_each_protocols_words() {
-    let bench = Bench::start().await;
+async fn wire__unknown_key_and_region_refused_per_protocol() {
+    let harness = Harness::start().await;
     let unknown = SandboxCredentials {
         access_key_id: "AKIAUNKNOWN000000000".to_owned(),
-        ..bench.sandbox.user_credentials().clone()
+        ..harness.sandbox.user_credentials().clone()
     };
-    let stranger = bench.config(&unknown);
+    let stranger = harness.config(&unknown);
     let error = sts::Client::new(&stranger).get_caller_identity().send().await.unwrap_err();
     assert_eq!(error.into_service_error().code(), Some("InvalidClientTokenId"));
     let error = aws_sdk_ecr::Client::new(&stranger).describe_repositories().send().await.unwrap_err();
     assert_eq!(error.into_service_error().code(), Some("UnrecognizedClientException"));
-    let elsewhere = config(bench.sandbox.endpoint().as_str(), "us-east-1", bench.sandbox.user_credentials());
+    let elsewhere = config(harness.sandbox.endpoint().as_str(), "us-east-1", harness.sandbox.user_credentials());
     let error = sts::Client::new(&elsewhere).get_caller_identity().send().await.unwrap_err();
     assert_eq!(error.into_service_error().code(), Some("SignatureDoesNotMatch"));
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn calls_that_are_not_played_say_so() {
-    let bench = Bench::start().await;
-    let error = bench.ecr().describe_registry().send().await.unwrap_err().into_service_error();
+async fn wire__unsupported_call_reported() {
+    let harness = Harness::start().await;
+    let error = harness.ecr().describe_registry().send().await.unwrap_err().into_service_error();
     assert_eq!(error.code(), Some("UnknownOperationException"));
-    let error = bench.codedeploy().list_applications().send().await.unwrap_err().into_service_error();
+    let error = harness.codedeploy().list_applications().send().await.unwrap_err().into_service_error();
     assert_eq!(error.code(), Some("UnknownOperationException"));
-    let error = sts::Client::new(&bench.user()).get_session_token().send().await.unwrap_err().into_service_error();
+    let error = sts::Client::new(&harness.user()).get_session_token().send().await.unwrap_err().into_service_error();
     assert_eq!(error.code(), Some("InvalidAction"));
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn ecr_keeps_repositories_with_their_tags_and_images_with_their_manifests() {
-    let mut bench = Bench::start().await;
-    let client = bench.ecr();
+async fn wire__ecr_keeps_repository_tags_and_manifests() {
+    let mut harness = Harness::start().await;
+    let client = harness.ecr();
     let tag = Tag::builder().key("panda:repository").value("acme/hello").build().unwrap();
     let created =
         client.create_repository().repository_name("acme-hello").tags(tag).send().await.unwrap().repository.unwrap();
@@ -137,9 +137,9 @@ async fn ecr_keeps_repositories_with_their_tags_and_images_with_their_manifests(
     let absent =
         client.describe_images().repository_name("acme-hello").image_ids(image("none")).send().await.unwrap_err();
     assert!(absent.into_service_error().is_image_not_found_exception());
-    let digest = bench.push("acme-hello", App::Hello("v1")).await;
+    let digest = harness.push("acme-hello", App::Hello("v1")).await;
     crate::support::wait_for("the push is reported", async || {
-        bench.sandbox.effects("acme-hello").pushes.contains_key(&digest)
+        harness.sandbox.effects("acme-hello").pushes.contains_key(&digest)
     })
     .await;
     let by_digest = ImageIdentifier::builder().image_digest(&digest).build();
@@ -148,43 +148,43 @@ async fn ecr_keeps_repositories_with_their_tags_and_images_with_their_manifests(
     let manifest: Value = serde_json::from_str(answer.images()[0].image_manifest().unwrap()).unwrap();
     assert_eq!(manifest["schemaVersion"], 2);
     assert_eq!(answer.failures()[0].failure_code().unwrap().as_str(), "ImageNotFound");
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn a_rule_put_again_keeps_its_targets() {
-    let bench = Bench::start().await;
-    let client = bench.events();
-    bench.put_rule("rule", "one").await;
-    bench.put_target("rule").await;
-    bench.put_rule("rule", "two").await;
+async fn wire__put_rule_again_keeps_targets() {
+    let harness = Harness::start().await;
+    let client = harness.events();
+    harness.put_rule("rule", "one").await;
+    harness.put_target("rule").await;
+    harness.put_rule("rule", "two").await;
     let rule = client.describe_rule().name("rule").send().await.unwrap();
     assert!(rule.event_pattern().unwrap().contains("two"));
-    assert!(rule.arn().unwrap().ends_with(&format!("{}:rule/rule", bench.sandbox.user_account_id())));
+    assert!(rule.arn().unwrap().ends_with(&format!("{}:rule/rule", harness.sandbox.user_account_id())));
     let targets = client.list_targets_by_rule().rule("rule").send().await.unwrap();
-    assert_eq!(targets.targets()[0].arn(), bench.sandbox.bus_arn());
+    assert_eq!(targets.targets()[0].arn(), harness.sandbox.bus_arn());
 
     let missing = client.describe_rule().name("none").send().await.unwrap_err().into_service_error();
     assert!(missing.is_resource_not_found_exception());
-    let target = Target::builder().id("panda").arn(bench.sandbox.bus_arn()).build().unwrap();
+    let target = Target::builder().id("panda").arn(harness.sandbox.bus_arn()).build().unwrap();
     let missing = client.put_targets().rule("none").targets(target).send().await.unwrap_err().into_service_error();
     assert!(missing.is_resource_not_found_exception());
     let filter =
         client.put_rule().name("rule").event_pattern(r#"{"source": [{"prefix": "aws"}]}"#).send().await.unwrap_err();
     assert!(filter.into_service_error().is_invalid_event_pattern_exception());
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn a_permission_is_read_back_and_parallel_ones_lose_each_other() {
-    let bench = Bench::start().await;
-    let client = eventbridge::Client::new(&bench.controller());
+async fn wire__parallel_put_permission_loses_statements() {
+    let harness = Harness::start().await;
+    let client = eventbridge::Client::new(&harness.controller());
     let put = |principal: &'static str, sid: &'static str| {
         let call = client.put_permission().event_bus_name("panda").action("events:PutEvents");
         call.principal(principal).statement_id(sid).send()
     };
     let policy = async || {
-        let bus = client.describe_event_bus().name(bench.sandbox.bus_arn()).send().await.unwrap();
+        let bus = client.describe_event_bus().name(harness.sandbox.bus_arn()).send().await.unwrap();
         bus.policy()
             .map(|text| serde_json::from_str::<Value>(text).unwrap()["Statement"].as_array().unwrap().clone())
             .unwrap_or_default()
@@ -211,42 +211,42 @@ async fn a_permission_is_read_back_and_parallel_ones_lose_each_other() {
     assert!(bus.send().await.unwrap_err().into_service_error().is_resource_not_found_exception());
     let by_arn = client
         .put_permission()
-        .event_bus_name(bench.sandbox.bus_arn())
+        .event_bus_name(harness.sandbox.bus_arn())
         .action("events:PutEvents")
         .principal("111111111111");
     assert_eq!(
         by_arn.statement_id("x").send().await.unwrap_err().into_service_error().code(),
         Some("ValidationException")
     );
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn one_account_sees_nothing_of_the_others() {
-    let mut bench = Bench::start().await;
-    bench.link("acme-hello").await;
-    let digest = bench.push("acme-hello", App::Exits).await;
-    let arn = bench.execution_of("acme-hello", &digest).await;
-    bench.end_of(&arn).await;
-    let theirs = aws_sdk_sfn::Client::new(&bench.user());
+async fn wire__accounts_isolated() {
+    let mut harness = Harness::start().await;
+    harness.link("acme-hello").await;
+    let digest = harness.push("acme-hello", App::Exits).await;
+    let arn = harness.execution_of("acme-hello", &digest).await;
+    harness.end_of(&arn).await;
+    let theirs = aws_sdk_sfn::Client::new(&harness.user());
     let denied = theirs.describe_execution().execution_arn(&arn).send().await.unwrap_err().into_service_error();
     assert_eq!(denied.code(), Some("AccessDeniedException"));
     let name = "panda/stepfunctions/acme-hello-latest-execution";
-    bench.secrets().get_secret_value().secret_id(name).send().await.unwrap();
+    harness.secrets().get_secret_value().secret_id(name).send().await.unwrap();
     let hidden =
-        secretsmanager::Client::new(&bench.user()).get_secret_value().secret_id(name).send().await.unwrap_err();
+        secretsmanager::Client::new(&harness.user()).get_secret_value().secret_id(name).send().await.unwrap_err();
     assert!(hidden.into_service_error().is_resource_not_found_exception());
-    let repositories = aws_sdk_ecr::Client::new(&bench.controller()).describe_repositories().send().await.unwrap();
+    let repositories = aws_sdk_ecr::Client::new(&harness.controller()).describe_repositories().send().await.unwrap();
     assert_eq!(repositories.repositories().len(), 0);
-    let bus = bench.events().describe_event_bus().name("panda").send().await.unwrap_err();
+    let bus = harness.events().describe_event_bus().name("panda").send().await.unwrap_err();
     assert!(bus.into_service_error().is_resource_not_found_exception());
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn secrets_are_created_once_and_put_again() {
-    let bench = Bench::start().await;
-    let client = bench.secrets();
+async fn wire__secret_created_once_then_put() {
+    let harness = Harness::start().await;
+    let client = harness.secrets();
     let missing = client.put_secret_value().secret_id("mine").secret_string("x").send().await.unwrap_err();
     assert!(missing.into_service_error().is_resource_not_found_exception());
     let created = client.create_secret().name("mine").secret_string("one").send().await.unwrap();
@@ -256,27 +256,27 @@ async fn secrets_are_created_once_and_put_again() {
     let value = client.get_secret_value().secret_id("mine").send().await.unwrap();
     assert_eq!((value.secret_string(), value.name()), (Some("two"), Some("mine")));
     assert_eq!(client.describe_secret().secret_id("mine").send().await.unwrap().arn(), created.arn());
-    bench.end().await;
+    harness.end().await;
 }
 
 #[tokio::test]
-async fn another_process_makes_roles_over_http() {
-    let bench = Bench::start().await;
-    let url = bench.sandbox.control_url().join("roles").unwrap();
+async fn wire__roles_created_over_http() {
+    let harness = Harness::start().await;
+    let url = harness.sandbox.control_url().join("roles").unwrap();
     let http = reqwest::Client::new();
-    let role = format!("arn:aws:iam::{}:role/deploy", bench.sandbox.user_account_id());
+    let role = format!("arn:aws:iam::{}:role/deploy", harness.sandbox.user_account_id());
     let policy = |condition: Value| {
-        let principal = json!({"AWS": bench.sandbox.controller_account_id()});
+        let principal = json!({"AWS": harness.sandbox.controller_account_id()});
         json!({"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal, "Condition": condition}})
     };
     let put = async |condition: Value| {
         let body = json!({"arn": role, "trustPolicy": policy(condition)});
         http.put(url.clone()).json(&body).send().await.unwrap().status().as_u16()
     };
-    assert_eq!(put(json!({"IpAddress": {"aws:SourceIp": "127.0.0.1"}})).await, 400, "what is not played is refused");
+    assert_eq!(put(json!({"IpAddress": {"aws:SourceIp": "127.0.0.1"}})).await, 400, "an unsupported call is refused");
     assert_eq!(put(json!({"StringEquals": {"sts:ExternalId": "right"}})).await, 200);
-    let request = sts::Client::new(&bench.controller()).assume_role().role_arn(&role).role_session_name("panda");
+    let request = sts::Client::new(&harness.controller()).assume_role().role_arn(&role).role_session_name("panda");
     assert!(request.clone().send().await.is_err());
     request.external_id("right").send().await.unwrap();
-    bench.end().await;
+    harness.end().await;
 }

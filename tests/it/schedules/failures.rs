@@ -1,37 +1,37 @@
-use panda::db::removal::Removed;
+use panda::db::connections::delete::Deleted;
 use panda::domain::deployment::Concurrency;
 use pretty_assertions::assert_eq;
 use sqlx::Executor;
 
 use super::*;
-use crate::http::{Story, count};
+use crate::http::{Fixture, count};
 
-/// Its only run must have started nothing, for this reason; the words.
+/// Asserts that its only run started nothing, for this reason; returns the message.
 async fn refused(test: &TestDb, id: &str, result: &str, code: &str) -> String {
     let runs = runs(&test.db, id).await;
     assert_eq!(runs.len(), 1, "{runs:?}");
     assert_eq!((runs[0].result.as_str(), runs[0].error_code.as_deref()), (result, Some(code)), "{runs:?}");
     let schedule = schedule(&test.db, id).await;
     assert_eq!(schedule.last_error_code.as_deref(), Some(code));
-    assert!(schedule.next_run_at.unwrap() > Utc::now(), "it stays, and goes on");
+    assert!(schedule.next_run_at.unwrap() > Utc::now(), "the schedule stays active");
     runs[0].error_message.clone().unwrap()
 }
 
 #[tokio::test]
-async fn a_target_that_is_taken_refuses_the_time_queues_it_or_is_superseded() {
+async fn schedule__busy_target_refuses_queues_or_supersedes() {
     let test = TestDb::new().await;
     let db = &test.db;
     let reject = hourly(db).await;
     let id = made(db, &reject).await;
-    let story = Story::begin_at(db, "acme", "shop", "123456789012").await;
+    let fixture = Fixture::begin_at(db, "acme", "shop", "123456789012").await;
     due_now(&test, &id).await;
     look(db).await.unwrap();
     let why = refused(&test, &id, "refused", "TARGET_TAKEN").await;
-    assert!(why.contains(story.id()), "{why}");
+    assert!(why.contains(fixture.id()), "{why}");
     for (concurrency, superseded) in [(Concurrency::Queue, 0), (Concurrency::Supersede, 2)] {
-        let id = made(db, &Wanted { concurrency, ..reject.clone() }).await;
+        let id = made(db, &ScheduleSpec { concurrency, ..reject.clone() }).await;
         due_now(&test, &id).await;
-        let Some(Run::Started { deployment, superseded: ended }) = look(db).await.unwrap().run else {
+        let Some(ScheduledRun::Started { deployment, superseded: ended }) = look(db).await.unwrap().run else {
             panic!("not started")
         };
         assert_eq!(ended.len(), superseded);
@@ -40,14 +40,14 @@ async fn a_target_that_is_taken_refuses_the_time_queues_it_or_is_superseded() {
 }
 
 #[tokio::test]
-async fn a_schedule_whose_connection_is_removed_fails_visibly_and_stays() {
+async fn schedule__removed_connection_fails_visibly() {
     let test = TestDb::new().await;
     let db = &test.db;
     for gone in ["gh", "aws"] {
         let wanted = hourly(db).await;
         let id = made(db, &wanted).await;
         let connection = if gone == "gh" { &wanted.github_connection_id } else { &wanted.aws_connection_id };
-        assert_eq!(db.remove_connection(connection, &Caller::local()).await.unwrap(), Removed::Now);
+        assert_eq!(db.delete_connection(connection, &Caller::local()).await.unwrap(), Deleted::Now);
         due_now(&test, &id).await;
         look(db).await.unwrap();
         let why = refused(&test, &id, "failed", "CONNECTION_REMOVED").await;
@@ -57,21 +57,21 @@ async fn a_schedule_whose_connection_is_removed_fails_visibly_and_stays() {
 }
 
 #[tokio::test]
-async fn it_may_what_whoever_answers_for_it_may_and_no_more() {
+async fn schedule__limited_to_owner_permissions() {
     let test = TestDb::new().await;
     let db = &test.db;
     let toys = Scope::of(&["toys/*".to_owned()]).unwrap();
-    // A scope that does not hold the repository, and one that does but whose AWS connection is for all.
+    // A scope without the repository, and one with it but with an AWS connection for all repositories.
     for (scope, code) in [(toys, "OUT_OF_SCOPE"), (Scope::of(&["acme/shop".to_owned()]).unwrap(), "OUT_OF_SCOPE")] {
         let id = made_by(db, &hourly(db).await, &caller("carol", Role::Deployer, scope)).await;
         due_now(&test, &id).await;
         look(db).await.unwrap();
         refused(&test, &id, "failed", code).await;
     }
-    let mut story = Story::begin_at(db, "acme", "shop", "123456789012").await;
-    story.ready().await;
+    let mut fixture = Fixture::begin_at(db, "acme", "shop", "123456789012").await;
+    fixture.ready().await;
     test.psql().await.execute("UPDATE deployments SET switch_requested_at = now()").await.unwrap();
-    let supersede = Wanted { concurrency: Concurrency::Supersede, ..hourly(db).await };
+    let supersede = ScheduleSpec { concurrency: Concurrency::Supersede, ..hourly(db).await };
     let id = made_by(db, &supersede, &caller("dora", Role::Deployer, Scope::All)).await;
     due_now(&test, &id).await;
     look(db).await.unwrap();
@@ -82,11 +82,12 @@ async fn it_may_what_whoever_answers_for_it_may_and_no_more() {
 }
 
 #[tokio::test]
-async fn one_that_the_database_refuses_keeps_no_other_waiting() {
+async fn schedule__database_refusal_does_not_block_others() {
     let test = TestDb::new().await;
     let db = &test.db;
     let broken =
-        made(db, &Wanted { requested: panda::domain::request::Requested::branch("broken"), ..hourly(db).await }).await;
+        made(db, &ScheduleSpec { requested: panda::domain::request::Requested::branch("broken"), ..hourly(db).await })
+            .await;
     let good = made(db, &hourly(db).await).await;
     test.psql().await.execute("ALTER TABLE deployments ADD CHECK (branch <> 'broken')").await.unwrap();
     due(&test, &broken, 0).await;
@@ -98,7 +99,7 @@ async fn one_that_the_database_refuses_keeps_no_other_waiting() {
 }
 
 #[tokio::test]
-async fn an_expression_that_this_version_cannot_read_waits_for_somebody_to_mend_it() {
+async fn schedule__unreadable_expression_waits_for_a_fix() {
     let test = TestDb::new().await;
     let db = &test.db;
     let id = made(db, &hourly(db).await).await;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use panda::db::tokens::Revoked;
-use panda::domain::claims;
-use panda::domain::permission::{Basis, Identity};
+use panda::db::tokens::TokenRevocation;
+use panda::domain::oidc_claims;
+use panda::domain::permission_basis::{Basis, Identity};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 use sqlx::Executor;
@@ -14,11 +14,11 @@ use crate::http::count;
 
 const ISSUER: &str = "https://issuer.example";
 
-/// Where callers sign in with the admin token `admin`, or with tokens of an issuer that gives `role` to those of `acme`.
+/// Settings with the admin token `admin`, or with tokens of an issuer that gives `role` to subjects of `acme`.
 fn required(admin: Option<&str>, role: &str) -> SignIn {
     let rules = json!([{"claims": {"repository_owner": "acme"}, "role": role}]);
     let file = json!([{"issuer": ISSUER, "audiences": ["panda"], "rules": rules}]);
-    let issuers = claims::parse(&file.to_string()).unwrap().into();
+    let issuers = oidc_claims::parse(&file.to_string()).unwrap().into();
     SignIn { required: true, admin: admin.map(|token| SecretHash::of(token).fingerprint()), issuers }
 }
 
@@ -27,13 +27,13 @@ fn admin(token: &str) -> Caller {
     Caller { principal: Arc::new(principal), ..Caller::local() }
 }
 
-/// Signed in with a token that is over in an instant.
+/// A caller with a token that expires in an instant.
 fn workflow(subject: &str) -> Caller {
     let claims = json!({"aud": "panda", "sub": subject, "repository_owner": "acme", "exp": 1});
     let identity = Identity::new(ISSUER, claims.as_object().unwrap().clone());
     let principal = Principal {
-        subject: claims::subject_of(ISSUER, subject),
-        kind: Kind::Oidc,
+        subject: oidc_claims::subject_of(ISSUER, subject),
+        kind: AuthMethod::Oidc,
         role: Role::Deployer,
         scope: Scope::All,
         expires_at: Some(Utc::now()),
@@ -42,7 +42,7 @@ fn workflow(subject: &str) -> Caller {
     Caller { principal: Arc::new(principal), ..Caller::local() }
 }
 
-/// It stopped for this reason, and everything says so; then another caller takes it over.
+/// Asserts that it stopped for this reason everywhere; then another caller takes it over.
 async fn stopped(test: &TestDb, id: &str, code: &str) {
     let db = &test.db;
     let shown = schedule(db, id).await;
@@ -53,13 +53,13 @@ async fn stopped(test: &TestDb, id: &str, code: &str) {
     let sql = "SELECT count(*) FROM audit WHERE action = 'schedule.stop' AND target = $1 AND details->>'code' = $2";
     let kept: i64 = sqlx::query_scalar(sql).bind(id).bind(code).fetch_one(&mut test.psql().await).await.unwrap();
     assert_eq!(kept, 1);
-    assert_eq!(look(db).await, None, "it is not due any more");
+    assert_eq!(look(db).await, None, "it is no longer due");
 }
 
 async fn take_over(db: &Db, id: &str, by: &Caller) {
     let row = schedule(db, id).await;
-    let change = panda::db::schedules::Change { version: row.version, retime: true };
-    let wanted = Wanted {
+    let change = panda::db::schedules::ScheduleEdit { version: row.version, retime: true };
+    let wanted = ScheduleSpec {
         github_connection_id: row.github_connection_id,
         aws_connection_id: row.aws_connection_id,
         ..hourly(db).await
@@ -69,16 +69,16 @@ async fn take_over(db: &Db, id: &str, by: &Caller) {
 }
 
 #[tokio::test]
-async fn a_revoked_token_stops_its_schedules_at_once() {
+async fn schedule_permission__revoked_token_stops_immediately() {
     let test = TestDb::new().await;
     let db = &test.db;
     let by = caller("ci", Role::Deployer, Scope::All);
     let id = made_by(db, &hourly(db).await, &by).await;
-    let paused = made_by(db, &Wanted { paused: true, ..hourly(db).await }, &by).await;
+    let paused = made_by(db, &ScheduleSpec { paused: true, ..hourly(db).await }, &by).await;
     let others = made_by(db, &hourly(db).await, &caller("other", Role::Deployer, Scope::All)).await;
     due_now(&test, &id).await;
     deployment(look(db).await);
-    assert_eq!(db.revoke_token("tok_ci", &Caller::local()).await.unwrap(), Revoked::Now);
+    assert_eq!(db.revoke_token("tok_ci", &Caller::local()).await.unwrap(), TokenRevocation::Now);
     for id in [&id, &paused] {
         stopped(&test, id, "TOKEN_REVOKED").await;
     }
@@ -90,7 +90,7 @@ async fn a_revoked_token_stops_its_schedules_at_once() {
 }
 
 #[tokio::test]
-async fn a_token_that_expired_is_gone_or_gives_less_stops_its_schedules_before_they_are_due_and_when_they_are() {
+async fn schedule_permission__expired_deleted_or_reduced_token_stops() {
     let test = TestDb::new().await;
     let db = &test.db;
     for (change, code) in [
@@ -118,21 +118,21 @@ async fn a_token_that_expired_is_gone_or_gives_less_stops_its_schedules_before_t
 }
 
 #[tokio::test]
-async fn a_replaced_admin_token_stops_its_schedules() {
+async fn schedule_permission__replaced_admin_token_stops() {
     let test = TestDb::new().await;
     let db = &test.db;
     let (one, two) = (required(Some("one"), "deployer"), required(Some("two"), "deployer"));
     let id = made_by(db, &hourly(db).await, &admin("one")).await;
     due_now(&test, &id).await;
-    deployment(look_with(db, &one).await);
+    deployment(run_due_with(db, &one).await);
     end_all(&test).await;
     assert_eq!(db.stop_schedules_without_permission(&one).await.unwrap(), []);
     due_now(&test, &id).await;
-    assert_eq!(look_with(db, &two).await.unwrap().stopped.unwrap().code(), "ADMIN_TOKEN_REPLACED");
+    assert_eq!(run_due_with(db, &two).await.unwrap().stopped.unwrap().code(), "ADMIN_TOKEN_REPLACED");
     stopped(&test, &id, "ADMIN_TOKEN_REPLACED").await;
     take_over(db, &id, &admin("two")).await;
     due_now(&test, &id).await;
-    deployment(look_with(db, &two).await);
+    deployment(run_due_with(db, &two).await);
     let without = required(None, "deployer");
     assert_eq!(db.stop_schedules_without_permission(&without).await.unwrap().len(), 1);
     let dump: String = sqlx::query_scalar("SELECT string_agg(s::text, '') FROM schedules s")
@@ -143,14 +143,14 @@ async fn a_replaced_admin_token_stops_its_schedules() {
 }
 
 #[tokio::test]
-async fn a_workflows_schedule_outlives_its_token_and_ends_with_subject_issuer_or_rule() {
+async fn schedule_permission__workflow_outlives_token_not_subject_issuer_or_rule() {
     let test = TestDb::new().await;
     let db = &test.db;
     let now = required(None, "deployer");
     let id = made_by(db, &hourly(db).await, &workflow("repo:acme/shop")).await;
     let other = made_by(db, &hourly(db).await, &workflow("repo:acme/toys")).await;
     due_now(&test, &id).await;
-    deployment(look_with(db, &now).await);
+    deployment(run_due_with(db, &now).await);
     end_all(&test).await;
     assert_eq!(db.stop_schedules_without_permission(&now).await.unwrap(), [], "whatever the end of its token");
 
@@ -161,14 +161,14 @@ async fn a_workflows_schedule_outlives_its_token_and_ends_with_subject_issuer_or
     assert!(schedule(db, &other).await.stopped_at.is_none(), "another subject");
     let again = db.revoke_subject((ISSUER, "repo:acme/shop"), None, &by).await.unwrap();
     assert_eq!((again.schedules.len(), again.revocation.reason.as_deref()), (0, Some("stolen")));
-    // One that slipped in: made with a right that was checked just before.
+    // Created after the check, with a right that was checked just before.
     let late = made_by(db, &hourly(db).await, &workflow("repo:acme/shop")).await;
     due_now(&test, &late).await;
-    assert_eq!(look_with(db, &now).await.unwrap().stopped.unwrap().code(), "SUBJECT_REVOKED");
+    assert_eq!(run_due_with(db, &now).await.unwrap().stopped.unwrap().code(), "SUBJECT_REVOKED");
     let lifted = db.restore_subject(&revoked.revocation.id, &by).await.unwrap().unwrap();
     assert_eq!(lifted.subject, "repo:acme/shop");
     assert!(db.restore_subject(&revoked.revocation.id, &by).await.unwrap().is_none());
-    assert_eq!(look_with(db, &now).await, None, "what stopped stays stopped");
+    assert_eq!(run_due_with(db, &now).await, None, "stopped schedules stay stopped");
 
     let less = db.stop_schedules_without_permission(&required(None, "viewer")).await.unwrap();
     assert_eq!(less[0].ended.code(), "PERMISSION_REDUCED");
@@ -179,7 +179,7 @@ async fn a_workflows_schedule_outlives_its_token_and_ends_with_subject_issuer_or
 }
 
 #[tokio::test]
-async fn schedules_from_before_permissions_were_kept_have_a_meaning() {
+async fn schedule_permission__rows_without_permission_are_defined() {
     let test = TestDb::new().await;
     let db = &test.db;
     let now = required(Some("one"), "deployer");
@@ -191,7 +191,7 @@ async fn schedules_from_before_permissions_were_kept_have_a_meaning() {
     let swept = db.stop_schedules_without_permission(&now).await.unwrap();
     assert_eq!(swept.len(), 1, "{swept:?}");
     stopped(&test, &of_nobody, "SIGN_IN_REQUIRED").await;
-    // The admin's belong to the token of then, which is the first that is seen.
+    // The admin's schedules belong to the first admin token that is seen.
     let replaced = db.stop_schedules_without_permission(&required(Some("two"), "viewer")).await.unwrap();
     assert_eq!(replaced.iter().map(|stopped| stopped.schedule.as_str()).collect::<Vec<_>>(), [of_admin.as_str()]);
     let revoked = db.revoke_subject((ISSUER, "repo:acme/shop"), None, &Caller::local()).await.unwrap();
@@ -199,10 +199,10 @@ async fn schedules_from_before_permissions_were_kept_have_a_meaning() {
 }
 
 #[tokio::test]
-async fn what_waits_for_its_turn_ends_with_the_permission_and_what_has_begun_does_not() {
+async fn schedule_permission__ends_queued_but_not_running_deployments() {
     let test = TestDb::new().await;
     let db = &test.db;
-    let queue = Wanted { concurrency: Concurrency::Queue, ..hourly(db).await };
+    let queue = ScheduleSpec { concurrency: Concurrency::Queue, ..hourly(db).await };
     let by = caller("ci", Role::Deployer, Scope::All);
     let other = caller("ci2", Role::Deployer, Scope::All);
     let mut started = Vec::new();
@@ -225,15 +225,18 @@ async fn what_waits_for_its_turn_ends_with_the_permission_and_what_has_begun_doe
 }
 
 #[tokio::test]
-async fn while_a_roll_changes_the_settings_those_with_the_newest_run_schedules() {
+async fn schedule_permission__newest_settings_win_during_rolling_update() {
     let test = TestDb::new().await;
     let db = &test.db;
     let (old, new) = (required(Some("one"), "deployer").fingerprint(), required(Some("two"), "deployer").fingerprint());
     let newest = async |settings| db.has_newest_sign_in(settings).await.unwrap();
     assert!(newest(&old).await && newest(&new).await);
-    assert!(!newest(&old).await && newest(&new).await, "an old replica would stop what it does not know");
+    assert!(
+        !newest(&old).await && newest(&new).await,
+        "an old replica would stop schedules that it does not recognise"
+    );
     let ends = "UPDATE sign_in_settings SET seen_at = now() - interval '31 s' WHERE fingerprint = $1";
     sqlx::query(ends).bind(new.bytes()).execute(&mut test.psql().await).await.unwrap();
-    assert!(newest(&old).await, "the roll was taken back");
+    assert!(newest(&old).await, "the update was rolled back");
     assert!(newest(&new).await && !newest(&old).await, "and begins again");
 }

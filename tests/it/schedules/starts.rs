@@ -7,11 +7,11 @@ use pretty_assertions::assert_eq;
 
 use super::*;
 use crate::http::count;
+use crate::support::environment::tiny;
 use crate::support::wait_for;
-use crate::support::world::{World, tiny};
 
 #[tokio::test]
-async fn nothing_is_started_before_its_time() {
+async fn schedule_start__never_early() {
     let test = TestDb::new().await;
     let id = made(&test.db, &hourly(&test.db).await).await;
     assert_eq!(look(&test.db).await, None);
@@ -22,7 +22,7 @@ async fn nothing_is_started_before_its_time() {
 }
 
 #[tokio::test]
-async fn what_is_due_is_started_once_with_the_next_time_and_a_record() {
+async fn schedule_start__due_started_once_and_recorded() {
     let test = TestDb::new().await;
     let db = &test.db;
     let alice = caller("alice", Role::Deployer, Scope::All);
@@ -48,7 +48,7 @@ async fn what_is_due_is_started_once_with_the_next_time_and_a_record() {
 }
 
 #[tokio::test]
-async fn many_that_look_at_once_start_each_time_once() {
+async fn schedule_start__concurrent_pollers_start_once() {
     let test = TestDb::new().await;
     let mut ids = Vec::new();
     for _ in 0..5 {
@@ -60,27 +60,27 @@ async fn many_that_look_at_once_start_each_time_once() {
         for id in &ids {
             due_now(&test, id).await;
         }
-        let lookers = join_all((0..8).map(|_| async {
+        let pollers = join_all((0..8).map(|_| async {
             let mut started = 0;
             while let Some(ran) = look(&test.db).await {
                 started += usize::from(ran.run.is_some());
             }
             started
         }));
-        assert_eq!(lookers.await.into_iter().sum::<usize>(), 5, "round {round}");
+        assert_eq!(pollers.await.into_iter().sum::<usize>(), 5, "round {round}");
         assert_eq!(count(&test, "deployments").await, 5 * round);
         assert_eq!(count(&test, "schedule_runs").await, 5 * round);
     }
 }
 
 #[tokio::test]
-async fn a_time_that_was_dealt_with_is_not_started_again_when_it_comes_again() {
+async fn schedule_start__repeated_local_time_started_once() {
     let test = TestDb::new().await;
     let id = made(&test.db, &hourly(&test.db).await).await;
     let due_at = due_now(&test, &id).await;
     deployment(look(&test.db).await);
     end_all(&test).await;
-    // As after a change that found the next time a moment before it was started.
+    // As after a change that read the next time a moment before it was started.
     let sql = "UPDATE schedules SET next_run_at = $2 WHERE id = $1";
     sqlx::query(sql).bind(&id).bind(due_at).execute(&mut test.psql().await).await.unwrap();
     let ran = look(&test.db).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_time_that_was_dealt_with_is_not_started_again_when_it_comes_again() {
 }
 
 #[tokio::test]
-async fn a_paused_or_deleted_schedule_starts_nothing() {
+async fn schedule_start__paused_or_deleted_starts_nothing() {
     let test = TestDb::new().await;
     let db = &test.db;
     let (paused, deleted) = (made(db, &hourly(db).await).await, made(db, &hourly(db).await).await);
@@ -104,26 +104,21 @@ async fn a_paused_or_deleted_schedule_starts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_servers_start_what_is_due_once_and_it_runs_to_its_end() {
-    let world = World::with_files(tiny()).await;
-    let (github, aws) = crate::reconcile::connect(&world, "main", crate::support::world::TOKEN).await;
-    let wanted = Wanted {
-        github_connection_id: github.id,
-        aws_connection_id: aws.id,
-        owner: github.owner,
-        repo: github.repo,
-        ..hourly(&world.db.db).await
-    };
-    let id = made(&world.db.db, &wanted).await;
-    let first = panda::app::start(world.config(&[]), Some(world.controller())).await.unwrap();
-    let second = panda::app::start(world.config(&[]), Some(world.controller())).await.unwrap();
-    let due_at = due_now(&world.db, &id).await;
-    let test = Arc::clone(&world.db);
-    let started =
-        wait_for("it is started", async || runs(&test.db, &id).await.pop().and_then(|run| run.deployment_id)).await;
+async fn schedule_start__two_servers_start_once_and_complete() {
+    let env = Environment::with_files(tiny()).await;
+    let wanted = hourly_in(&env).await;
+    let id = made(&env.db.db, &wanted).await;
+    let first = panda::app::start(env.config(&[]), Some(env.controller())).await.unwrap();
+    let second = panda::app::start(env.config(&[]), Some(env.controller())).await.unwrap();
+    let due_at = due_now(&env.db, &id).await;
+    let test = Arc::clone(&env.db);
+    let started = wait_for("the deployment is started", async || {
+        runs(&test.db, &id).await.pop().and_then(|run| run.deployment_id)
+    })
+    .await;
     let late = runs(&test.db, &id).await[0].at - due_at;
     assert!(late < chrono::TimeDelta::seconds(15), "{late}");
-    crate::reconcile::status(&world, &started, &["DEPLOYMENT_READY"]).await;
+    crate::reconcile::status(&env, &started, &["DEPLOYMENT_READY"]).await;
     assert_eq!((count(&test, "deployments").await, count(&test, "schedule_runs").await), (1, 1));
     first.stop().await;
     second.stop().await;

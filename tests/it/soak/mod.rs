@@ -1,5 +1,5 @@
-//! The soak: replicas that are killed, paused, told to leave and cut from the database at random, over many deployments. Not part of
-//! `make test` (see `.config/nextest.toml`); `make soak` runs it for `PANDA_SOAK_MINUTES`. `PANDA_SOAK_SEED` repeats the order of troubles.
+//! The soak: replicas are killed, paused, shut down and cut from the database at random, over many deployments. It is not part of `make test`
+//! (see `.config/nextest.toml`); `make soak` runs it for `PANDA_SOAK_MINUTES`. `PANDA_SOAK_SEED` repeats the order of faults.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,33 +10,31 @@ use rand::{RngExt, SeedableRng};
 
 use crate::reconcile::{deploy, events};
 use crate::streams::Plan;
-use crate::support::gate::Gate;
+use crate::support::commands::Commands;
+use crate::support::environment::{Environment, tiny};
+use crate::support::postgres_proxy::PostgresProxy;
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use crate::support::wishes::Wishes;
-use crate::support::world::{World, tiny};
 
-/// Replicas at once.
 const REPLICAS: usize = 3;
-/// Deployments that are not at their end yet, at once.
 const UNFINISHED: usize = 6;
-/// Longest time between two troubles, in milliseconds.
+/// Longest time between two faults, in milliseconds.
 const TROUBLE_EVERY_MS: u64 = 4_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_kills_pauses_stops_and_cuts_lose_nothing_and_repeat_nothing() {
+async fn soak__random_faults_lose_and_repeat_nothing() {
     let minutes = number("PANDA_SOAK_MINUTES").unwrap_or(10);
     let seed = number("PANDA_SOAK_SEED").unwrap_or_else(rand::random);
     println!("soak: {minutes} minutes, PANDA_SOAK_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let world = World::with_files(tiny()).await;
-    let gate = Gate::before(&world.db, true).await;
-    let mut replicas: Vec<Serve> = (0..REPLICAS).map(|_| replica(&world, &gate)).collect();
-    let mut deployments: Vec<(World, String)> = Vec::new();
+    let env = Environment::with_files(tiny()).await;
+    let proxy = PostgresProxy::before(&env.db, true).await;
+    let mut replicas: Vec<Serve> = (0..REPLICAS).map(|_| replica(&env, &proxy)).collect();
+    let mut deployments: Vec<(Environment, String)> = Vec::new();
     let mut troubles: BTreeMap<&str, usize> = BTreeMap::new();
     let end = Instant::now() + Duration::from_secs(minutes * 60);
     while Instant::now() < end {
-        advance(&world, &mut deployments, &mut random).await;
+        advance(&env, &mut deployments, &mut random).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(200..TROUBLE_EVERY_MS))).await;
         let victim = random.random_range(0..REPLICAS);
         let trouble = ["kill", "stop", "term", "cut"][random.random_range(0..4)];
@@ -44,7 +42,7 @@ async fn random_kills_pauses_stops_and_cuts_lose_nothing_and_repeat_nothing() {
         match trouble {
             "kill" => {
                 replicas[victim].kill().await;
-                replicas[victim] = replica(&world, &gate);
+                replicas[victim] = replica(&env, &proxy);
             }
             "stop" => {
                 replicas[victim].signal(Signal::SIGSTOP);
@@ -56,12 +54,12 @@ async fn random_kills_pauses_stops_and_cuts_lose_nothing_and_repeat_nothing() {
                 replicas[victim].signal(Signal::SIGTERM);
                 let status = replicas[victim].wait().await;
                 assert!(status.success(), "{status}:\n{}", replicas[victim].log());
-                replicas[victim] = replica(&world, &gate);
+                replicas[victim] = replica(&env, &proxy);
             }
             _ => {
-                gate.set(false);
+                proxy.set(false);
                 tokio::time::sleep(Duration::from_millis(random.random_range(1..3_000))).await;
-                gate.set(true);
+                proxy.set(true);
             }
         }
         for replica in &mut replicas {
@@ -69,60 +67,56 @@ async fn random_kills_pauses_stops_and_cuts_lose_nothing_and_repeat_nothing() {
         }
     }
     for (_, id) in &deployments {
-        at_an_end(&world, id).await;
+        at_an_end(&env, id).await;
     }
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
-    for (world, id) in &deployments {
-        *ends.entry(check(world, id).await).or_default() += 1;
+    for (env, id) in &deployments {
+        *ends.entry(check(env, id).await).or_default() += 1;
     }
     println!("soak: {} deployments {ends:?}; troubles {troubles:?}; PANDA_SOAK_SEED={seed}", deployments.len());
     assert!(!deployments.is_empty());
 }
 
-/// The same as in `make test`, ten times as much of it.
+/// The same as in `make test`, at ten times the size.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_million_events_come_to_every_client_once_and_in_order() {
+async fn soak__million_events_delivered_once_in_order() {
     let seed = number("PANDA_SOAK_SEED").unwrap_or_else(rand::random);
     println!("soak: PANDA_SOAK_SEED={seed}");
     let plan = Plan { events: 16_000, clients: 960, clients_of_all: 54, seed };
     assert!(crate::streams::run(plan).await >= 1_000_000);
 }
 
-/// A replica behind the gate, with a short lease and few deployments, so that all have some.
-fn replica(world: &World, gate: &Gate) -> Serve {
-    let database = format!("--database-url={}", gate.url(&world.db));
-    Serve::start(
-        world,
-        &[&database, "--lease-ms=1500", "--max-deployments=3", "--database-acquire-timeout-ms=1000"],
-        &[],
-    )
+/// A replica behind the fault proxy, with a short lease and few deployments, so that each replica has some.
+fn replica(env: &Environment, proxy: &PostgresProxy) -> Serve {
+    let database = format!("--database-url={}", proxy.url(&env.db));
+    Serve::start(env, &[&database, "--lease-ms=1500", "--max-deployments=3", "--database-acquire-timeout-ms=1000"], &[])
 }
 
-/// Begins deployments while there are few, and switches about half of those that are ready.
-async fn advance(world: &World, deployments: &mut Vec<(World, String)>, random: &mut StdRng) {
+/// Starts deployments while there are few, and switches about half of the ready ones.
+async fn advance(env: &Environment, deployments: &mut Vec<(Environment, String)>, random: &mut StdRng) {
     let mut unfinished = 0;
-    for (world, id) in deployments.iter() {
-        let view = world.db.db.deployment(id).await.unwrap().unwrap();
+    for (env, id) in deployments.iter() {
+        let view = env.db.db.deployment(id).await.unwrap().unwrap();
         unfinished += usize::from(view.status == "RUNNING");
-        // By id, so that what is not switched now is not switched later either.
+        // Decided by the id, so that a deployment that is not switched now is not switched later either.
         if view.status == "DEPLOYMENT_READY" && id.bytes().map(usize::from).sum::<usize>() % 2 == 0 {
-            world.db.db.request_switch(id).await.unwrap();
+            env.db.db.request_switch(id).await.unwrap();
         }
     }
     for _ in unfinished..UNFINISHED {
         if random.random_bool(0.5) {
-            let world = world.another_repository(tiny()).await;
-            let id = deploy(&world, "main").await;
-            deployments.push((world, id));
+            let env = env.another_repository(tiny()).await;
+            let id = deploy(&env, "main").await;
+            deployments.push((env, id));
         }
     }
 }
 
-/// Waits until a deployment is where it stays.
-async fn at_an_end(world: &World, id: &str) {
+/// Waits until a deployment is in a final or ready status.
+async fn at_an_end(env: &Environment, id: &str) {
     wait_for(&format!("{id} is at its end"), async || {
-        let view = world.db.db.deployment(id).await.unwrap().unwrap();
-        let mut psql = world.db.psql().await;
+        let view = env.db.db.deployment(id).await.unwrap().unwrap();
+        let mut psql = env.db.psql().await;
         let sql = "SELECT replica_id IS NULL AND switch_requested_at IS NULL FROM deployments WHERE id = $1";
         let at_rest: bool = sqlx::query_scalar(sql).bind(id).fetch_one(&mut psql).await.unwrap();
         match view.status.as_str() {
@@ -134,20 +128,20 @@ async fn at_an_end(world: &World, id: &str) {
     .await;
 }
 
-/// Every effect once, every event once and in order; returns the status.
-async fn check(world: &World, id: &str) -> String {
-    let view = world.db.db.deployment(id).await.unwrap().unwrap();
-    let told = events(world, id).await;
-    let seqs: Vec<i64> = told.iter().map(|event| event.seq).collect();
-    assert_eq!(seqs, (1..=i64::try_from(told.len()).unwrap()).collect::<Vec<_>>(), "{id}");
-    let ends = told.iter().filter(|event| ["completed", "ready"].contains(&event.code.as_str())).count();
-    let effects = world.sandbox.effects(&world.ecr_repository());
+/// Asserts every effect once, every event once and in order; returns the status.
+async fn check(env: &Environment, id: &str) -> String {
+    let view = env.db.db.deployment(id).await.unwrap().unwrap();
+    let emitted = events(env, id).await;
+    let seqs: Vec<i64> = emitted.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=i64::try_from(emitted.len()).unwrap()).collect::<Vec<_>>(), "{id}");
+    let ends = emitted.iter().filter(|event| ["completed", "ready"].contains(&event.code.as_str())).count();
+    let effects = env.sandbox.effects(&env.ecr_repository());
     let (continued, expected) = match view.status.as_str() {
         "COMPLETED" => (1, 2),
         "DEPLOYMENT_READY" => (0, 1),
         status => panic!("{id} is {status}: {:?} {:?}", view.error_code, view.error_message),
     };
-    assert_eq!(ends, expected, "{id}: told once that it is ready, and that it is completed");
+    assert_eq!(ends, expected, "{id}: ready and completed are each emitted once");
     assert_eq!(effects.pushes.values().copied().collect::<Vec<_>>(), [1], "{id}: {effects:?}");
     assert_eq!(effects.executions.values().copied().collect::<Vec<_>>(), [1], "{id}: {effects:?}");
     assert_eq!((effects.rules.len(), effects.targets.len()), (1, 1), "{id}: {effects:?}");

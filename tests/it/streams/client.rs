@@ -1,4 +1,4 @@
-//! A client that keeps ids and nothing else, and goes away now and then in the middle of things.
+//! A client that stores only ids and disconnects at random points.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use tokio::sync::watch;
 
 use super::{Addresses, Expected};
 
-/// What a client follows.
+/// The stream that a client follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Followed {
     /// One deployment, from its beginning.
     One(String),
     /// All deployments, after the first event.
     All,
-    /// Those of one repository, after the first event.
+    /// All deployments of one repository, after the first event.
     Repository(String),
 }
 
@@ -35,26 +35,26 @@ impl Client {
         Self { followed, last, got: Vec::new(), random: StdRng::seed_from_u64(seed) }
     }
 
-    /// Follows until everything that is expected is there; how much that was.
-    pub async fn run(mut self, addresses: Addresses, mut told: watch::Receiver<Option<Expected>>) -> usize {
-        while !self.is_done(&told) {
+    /// Follows until all expected events have arrived; returns their number.
+    pub async fn run(mut self, addresses: Addresses, mut received: watch::Receiver<Option<Expected>>) -> usize {
+        while !self.is_done(&received) {
             let address = {
                 let addresses = addresses.read().unwrap();
                 addresses[self.random.random_range(0..addresses.len())]
             };
-            // Half of the time for good, half of the time it leaves after some bytes, wherever that is.
+            // Half of the time it stays, half of the time it disconnects after a number of bytes, at any point of an event.
             let leaves_after =
                 if self.random.random_bool(0.5) { usize::MAX } else { self.random.random_range(0..60_000) };
             let followed = self.connection(address, leaves_after);
             tokio::pin!(followed);
-            // A connection that breaks is as good as one that ends.
+            // A broken connection is treated like one that ended.
             let _: std::io::Result<()> = followed.as_mut().await;
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
-                _ = told.changed() => {}
+                _ = received.changed() => {}
             }
         }
-        let expected = told.borrow().clone().unwrap();
+        let expected = received.borrow().clone().unwrap();
         let expected = &expected[&self.followed];
         if self.got != *expected {
             let at = self.got.iter().zip(expected).take_while(|(got, expected)| got == expected).count();
@@ -63,11 +63,11 @@ impl Client {
         self.got.len()
     }
 
-    fn is_done(&self, told: &watch::Receiver<Option<Expected>>) -> bool {
-        told.borrow().as_ref().is_some_and(|expected| self.got.len() >= expected[&self.followed].len())
+    fn is_done(&self, received: &watch::Receiver<Option<Expected>>) -> bool {
+        received.borrow().as_ref().is_some_and(|expected| self.got.len() >= expected[&self.followed].len())
     }
 
-    /// One connection, until it ends, breaks, or the client leaves. Without chunks: as HTTP/1.0 has it.
+    /// One connection, until it ends, breaks, or the client leaves. Without chunks, as HTTP/1.0 has none.
     async fn connection(&mut self, address: SocketAddr, leaves_after: usize) -> std::io::Result<()> {
         let path = match &self.followed {
             Followed::One(id) => format!("/api/v1/deploy/{id}/events"),
@@ -79,7 +79,7 @@ impl Client {
         socket.write_all(head.as_bytes()).await?;
         let (mut buffer, mut taken, mut begun) = (Vec::with_capacity(16 * 1024), 0, false);
         loop {
-            // Nothing for so long is the end of everything, or of this connection: it looks either way.
+            // A silence means that all has arrived, or that this connection stalled: it checks either way.
             let read = tokio::time::timeout(Duration::from_millis(1_500), socket.read_buf(&mut buffer)).await;
             let Ok(read) = read else { return Ok(()) };
             let read = read?;
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    /// Keeps the ids of the events that are whole.
+    /// Stores the ids of complete events.
     fn take(&mut self, buffer: &mut Vec<u8>) {
         let mut at = 0;
         while let Some(end) = buffer[at..].windows(2).position(|end| end == b"\n\n") {

@@ -1,5 +1,5 @@
-//! Whatever happens to connections, notifications and replicas, and in whichever order transactions commit: every client ends with exactly
-//! the rows of the table, once, in order.
+//! Every client ends with exactly the rows of the table, once and in order, regardless of faults in connections, notifications and replicas, and of
+//! the order in which transactions commit.
 
 mod client;
 mod failover;
@@ -16,85 +16,85 @@ use sqlx::Executor;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::http::{Api, Outside, Story};
+use crate::http::{Api, ExternalServices, Fixture};
 use crate::support::db::TestDb;
-use crate::support::gate::Gate;
+use crate::support::postgres_proxy::PostgresProxy;
 use client::{Client, Followed};
 
-/// How much of everything.
+/// Size of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Events that are written at least, over all deployments.
+    /// Minimum number of written events, over all deployments.
     pub events: usize,
     /// Clients of single deployments.
     pub clients: usize,
-    /// Clients of all deployments; a third of them filters.
+    /// Clients of the feed; a third of them use a filter.
     pub clients_of_all: usize,
-    /// Repeats the order of troubles.
+    /// Repeats the order of faults.
     pub seed: u64,
 }
 
-/// Replicas of the API at once.
+/// Concurrent replicas of the API.
 const REPLICAS: usize = 3;
 
-/// Writers that commit as the program does; each has its own deployments.
+/// Writers that commit as the program does; each has separate deployments.
 const WRITERS: usize = 8;
 
-/// Longest time for the last clients to come to their end, once everything is written.
+/// Longest time for the last clients to finish after everything is written.
 const CATCH_UP: Duration = Duration::from_mins(3);
 
-/// Where the replicas are now.
+/// Present addresses of the replicas.
 type Addresses = Arc<RwLock<Vec<SocketAddr>>>;
 
-/// The ids that each kind of client should have at the end.
+/// The ids that each kind of client must have at the end.
 type Expected = Arc<HashMap<Followed, Vec<String>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_client_ends_with_exactly_the_rows_of_the_table() {
+async fn streams__every_client_receives_exactly_the_table() {
     let plan = Plan { events: 2_000, clients: 960, clients_of_all: 54, seed: 7 };
     assert!(run(plan).await >= 100_000);
 }
 
-/// Carries out the plan; how many events were delivered.
+/// Runs the plan; returns the number of delivered events.
 pub async fn run(plan: Plan) -> usize {
     let begun = Instant::now();
     let db = TestDb::new().await;
-    let gate = Gate::before(&db, true).await;
+    let proxy = PostgresProxy::before(&db, true).await;
     let mut replicas = Vec::new();
     for _ in 0..REPLICAS {
-        replicas.push(replica(&db, &gate).await);
+        replicas.push(replica(&db, &proxy).await);
     }
     let addresses: Addresses = Arc::new(RwLock::new(replicas.iter().map(|api| api.address).collect()));
 
-    let mut stories = Vec::new();
+    let mut fixtures = Vec::new();
     for n in 0..WRITERS * 2 {
-        stories.push(Story::begin_of(&db.db, "acme", &format!("shop-{n}")).await);
+        fixtures.push(Fixture::begin_of(&db.db, "acme", &format!("shop-{n}")).await);
     }
     let mut late = Vec::new();
     for n in 0..4 {
-        late.push(Story::begin_of(&db.db, "acme", &format!("late-{n}")).await.id().to_owned());
+        late.push(Fixture::begin_of(&db.db, "acme", &format!("late-{n}")).await.id().to_owned());
     }
-    // Everybody begins after the first event of all.
-    stories[0].build_lines(0, 0).await;
+    // Every client begins after the first event of all.
+    fixtures[0].build_lines(0, 0).await;
     let first: String = sqlx::query_scalar("SELECT place || '.' || id FROM deployment_events")
         .fetch_one(&mut db.psql().await)
         .await
         .unwrap();
 
-    let (tell, told) = watch::channel(None::<Expected>);
-    let ids: Vec<String> = stories.iter().map(|story| story.id().to_owned()).chain(late.iter().cloned()).collect();
+    let (tell, received) = watch::channel(None::<Expected>);
+    let ids: Vec<String> = fixtures.iter().map(|fixture| fixture.id().to_owned()).chain(late.iter().cloned()).collect();
     let mut clients = JoinSet::new();
     for n in 0..plan.clients + plan.clients_of_all {
         let followed = match n.checked_sub(plan.clients) {
             None => Followed::One(ids[n % ids.len()].clone()),
-            Some(n) if n % 3 == 2 => Followed::Repository(format!("shop-{}", n % stories.len())),
+            Some(n) if n % 3 == 2 => Followed::Repository(format!("shop-{}", n % fixtures.len())),
             Some(_) => Followed::All,
         };
         let client = Client::new(followed, &first, plan.seed.wrapping_add(n as u64));
-        clients.spawn(client.run(Arc::clone(&addresses), told.clone()));
+        clients.spawn(client.run(Arc::clone(&addresses), received.clone()));
     }
 
-    let mut writing = writers::start(&db, stories, late, plan);
+    let mut writing = writers::start(&db, fixtures, late, plan);
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut troubles = 0;
     while !writing.is_empty() {
@@ -103,7 +103,7 @@ pub async fn run(plan: Plan) -> usize {
             done = writing.join_next() => done.unwrap().unwrap(),
             () = tokio::time::sleep(pause) => {
                 troubles += 1;
-                trouble(&mut random, &db, &gate, &mut replicas, &addresses).await;
+                inject_fault(&mut random, &db, &proxy, &mut replicas, &addresses).await;
             }
         }
     }
@@ -115,7 +115,7 @@ pub async fn run(plan: Plan) -> usize {
     while !clients.is_empty() {
         tokio::select! {
             done = clients.join_next() => delivered += done.unwrap().unwrap(),
-            () = &mut end => panic!("{} clients never came to their end", clients.len()),
+            () = &mut end => panic!("{} clients never finished", clients.len()),
         }
     }
     println!("{delivered} events delivered, {troubles} troubles, in {:.1} s: {plan:?}", begun.elapsed().as_secs_f64());
@@ -123,30 +123,36 @@ pub async fn run(plan: Plan) -> usize {
     delivered
 }
 
-/// An API whose streams are short, behind the gate.
-async fn replica(db: &TestDb, gate: &Gate) -> Api {
-    // All of them come from one address, and come back often.
+/// An API with short streams, behind the fault proxy.
+async fn replica(db: &TestDb, proxy: &PostgresProxy) -> Api {
+    // All clients share one address and reconnect often.
     let flags = ["--max-streams-per-client=10000", "--rate-per-client=0", "--stream-rotation-ms=4000"];
-    Api::serve_with(&gate.db(db), &Outside::default(), &flags).await
+    Api::serve_with(&proxy.db(db), &ExternalServices::default(), &flags).await
 }
 
-/// One of what can happen, at random.
-async fn trouble(random: &mut StdRng, db: &TestDb, gate: &Gate, replicas: &mut [Api], addresses: &Addresses) {
+/// Injects a random fault.
+async fn inject_fault(
+    random: &mut StdRng,
+    db: &TestDb,
+    proxy: &PostgresProxy,
+    replicas: &mut [Api],
+    addresses: &Addresses,
+) {
     match random.random_range(0..4) {
         0 => {
             let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                         WHERE datname = current_database() AND query LIKE 'LISTEN%'";
             db.psql().await.execute(kill).await.unwrap();
         }
-        1 => gate.swallow_listeners(),
+        1 => proxy.silence_listeners(),
         2 => {
-            gate.set(false);
+            proxy.set(false);
             tokio::time::sleep(Duration::from_millis(random.random_range(1..300))).await;
-            gate.set(true);
+            proxy.set(true);
         }
         _ => {
             let n = random.random_range(0..REPLICAS);
-            let next = replica(db, gate).await;
+            let next = replica(db, proxy).await;
             addresses.write().unwrap()[n] = next.address;
             let before = std::mem::replace(&mut replicas[n], next);
             before.shutdown.cancel();
@@ -154,7 +160,7 @@ async fn trouble(random: &mut StdRng, db: &TestDb, gate: &Gate, replicas: &mut [
     }
 }
 
-/// What the table has after the event `first`, for each kind of client.
+/// The table's events after the event `first`, for each kind of client.
 async fn expected(db: &TestDb, first: &str) -> Expected {
     let sql = "SELECT e.place, e.id::text, e.deployment_id, d.repo FROM deployment_events e JOIN deployments d ON d.id = e.deployment_id
                ORDER BY e.place, e.deployment_id COLLATE \"C\", e.seq";
@@ -168,7 +174,7 @@ async fn expected(db: &TestDb, first: &str) -> Expected {
         }
         expected.entry(Followed::One(deployment)).or_default().push(id);
     }
-    // By number, not by place: the two orders must agree.
+    // By number, not by position: the two orders must agree.
     let sql = "SELECT deployment_id, array_agg(id::text ORDER BY seq) FROM deployment_events GROUP BY 1";
     let each: Vec<(String, Vec<String>)> = sqlx::query_as(sql).fetch_all(&mut db.psql().await).await.unwrap();
     for (deployment, ids) in each {

@@ -1,4 +1,4 @@
-//! Those who write: as the program does, many deployments in one statement; and by transactions that end late and in the wrong order.
+//! Writers: as the program writes, many deployments in one statement; and in transactions that commit late and out of order.
 
 use std::time::Duration;
 
@@ -8,41 +8,41 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::task::JoinSet;
 
 use super::{Plan, WRITERS};
-use crate::http::Story;
+use crate::http::Fixture;
 use crate::support::db::TestDb;
 
-/// Starts all of them; each ends when it has written its part.
-pub fn start(db: &TestDb, mut stories: Vec<Story>, late: Vec<String>, plan: Plan) -> JoinSet<()> {
+/// Starts all writers; each ends when it has written its part.
+pub fn start(db: &TestDb, mut fixtures: Vec<Fixture>, late: Vec<String>, plan: Plan) -> JoinSet<()> {
     let mut writing = JoinSet::new();
-    let each = u32::try_from(plan.events / stories.len()).unwrap();
-    let share = stories.len() / WRITERS;
+    let each = u32::try_from(plan.events / fixtures.len()).unwrap();
+    let share = fixtures.len() / WRITERS;
     for n in 0..WRITERS {
-        let mine = stories.split_off(stories.len() - share);
+        let mine = fixtures.split_off(fixtures.len() - share);
         writing.spawn(write(mine, each, db.db.clone(), plan.seed.wrapping_mul(31).wrapping_add(n as u64)));
     }
     writing.spawn(write_late(db.url().to_owned(), late, plan));
     writing
 }
 
-/// Appends to its deployments in turn; about every second commit is notified.
-async fn write(mut stories: Vec<Story>, each: u32, db: panda::db::Db, seed: u64) {
+/// Appends to its deployments in rotation; about every second commit is notified.
+async fn write(mut fixtures: Vec<Fixture>, each: u32, db: panda::db::Db, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut written = 0;
     while written < each {
         let more = random.random_range(1..=20).min(each - written);
-        for story in &mut stories {
-            story.build_lines(written + 1, written + more).await;
+        for fixture in &mut fixtures {
+            fixture.build_lines(written + 1, written + more).await;
             if random.random_bool(0.5) {
-                db.notify_events(&[story.id().to_owned()]).await.unwrap();
+                db.notify_events(&[fixture.id().to_owned()]).await.unwrap();
             }
         }
         written += more;
-        // Otherwise all would be there before anything could happen.
+        // Spreads the writes over the time of the faults.
         tokio::time::sleep(Duration::from_millis(random.random_range(0..250))).await;
     }
 }
 
-/// Opens a transaction of each deployment, one after the other, and commits them the other way round.
+/// Opens a transaction per deployment, one after the other, and commits them in reverse order.
 async fn write_late(url: String, late: Vec<String>, plan: Plan) {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut open = Vec::new();

@@ -1,4 +1,4 @@
-//! Chromium, without its window, on a page with two readers: its own EventSource, and clients/js.
+//! Headless Chromium on a page with two readers: its own EventSource, and clients/js.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -16,11 +16,11 @@ use url::Url;
 use super::program;
 use super::reader::Reader;
 
-/// What it may be called.
+/// Program names of Chromium.
 pub const NAMES: [&str; 5] =
     ["chromium", "google-chrome", "google-chrome-stable", "chrome-headless-shell", "chromium-browser"];
 
-/// Where the page comes from and reports to: another origin than Panda's, as front ends mostly are.
+/// Serves the page and receives its reports: another origin than Panda's, as for most front ends.
 pub struct Pages {
     listener: TcpListener,
     pub origin: String,
@@ -28,9 +28,8 @@ pub struct Pages {
 
 /// A browser with the page open; dropping it closes it.
 pub struct Browser {
-    /// Chromium's own EventSource.
     pub plain: Reader,
-    /// clients/js.
+    /// Reads through `clients/js`, which reconnects by itself.
     pub follow: Reader,
     _chromium: Child,
     _profile: TempDir,
@@ -68,13 +67,13 @@ impl Pages {
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0"]);
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg(page.as_str());
-        // Nothing of it in the home folder.
+        // Keeps its files out of the home folder.
         command.env("HOME", profile.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Browser { plain, follow, _chromium: command.kill_on_drop(true).spawn().unwrap(), _profile: profile }
     }
 }
 
-/// A file of clients/js, as it is published.
+/// A published file of clients/js.
 async fn module(UrlPath(file): UrlPath<String>) -> Response {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js/src").join(file);
     match std::fs::read_to_string(source) {
@@ -85,5 +84,5 @@ async fn module(UrlPath(file): UrlPath<String>) -> Response {
 
 async fn report(State(reports): State<Reports>, UrlPath(reader): UrlPath<String>, body: String) {
     let reader = if reader == "plain" { reports.plain } else { reports.follow };
-    reader.took(serde_json::from_str(&body).unwrap());
+    reader.record(serde_json::from_str(&body).unwrap());
 }

@@ -1,4 +1,4 @@
-//! The JavaScript that front-end authors are shown is run as it stands.
+//! The documentation's JavaScript for front-end authors runs unchanged.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::program;
-use crate::http::{Api, Story};
+use crate::http::{Api, Fixture};
 use crate::support::db::TestDb;
 
-/// What a page has: an EventSource and a fetch that know its origin, and the deployment's id.
+/// Globals of a page: an EventSource and a fetch that know its origin, and the deployment's id.
 const PAGE: &str = r"
 import { EventSource as NodeEventSource } from 'eventsource';
 const [origin, id] = process.argv.slice(2);
@@ -27,7 +27,7 @@ fn examples(document: &str) -> Vec<String> {
     text.split("```js\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// What an example prints; it ends by itself.
+/// The output of an example, which ends by itself.
 async fn run(example: &str, api: &Api, id: &str) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
@@ -50,26 +50,26 @@ const LINE: &str = "[Stage 1] Docker 빌드 진행 중: line 1";
 const FAILURE: &str = "Docker 이미지 빌드 실패: exit code 1";
 
 #[tokio::test]
-async fn the_examples_of_the_documentation_do_what_they_show() {
+async fn streaming_docs__examples_work() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 1).await;
-    story.fail().await;
-    let (page, readme) = (examples("docs/streaming.md"), examples("README.md"));
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 1).await;
+    fixture.fail().await;
+    let (page, readme) = (examples("docs/streaming.md"), examples("docs/api.md"));
     let [plain, following, iterating] = page.as_slice() else { panic!("other examples: {page:#?}") };
     let [short, shortest] = readme.as_slice() else { panic!("other examples: {readme:#?}") };
     // Most of their time is the server's and the EventSource's five seconds at the end.
     let (plain, following, iterating, short, shortest) = tokio::join!(
-        run(plain, &api, story.id()),
-        run(following, &api, story.id()),
-        run(iterating, &api, story.id()),
-        run(short, &api, story.id()),
-        run(shortest, &api, story.id()),
+        run(plain, &api, fixture.id()),
+        run(following, &api, fixture.id()),
+        run(iterating, &api, fixture.id()),
+        run(short, &api, fixture.id()),
+        run(shortest, &api, fixture.id()),
     );
-    let (stage, fail) = (format!("stage 1: {LINE}"), format!("fail: {FAILURE}"));
-    assert_eq!(plain, [stage.as_str(), &fail, "closed"]);
-    assert_eq!(following, ["connection: open", &stage, &fail, "connection: ended", "end: finished, FAILED"]);
+    let (server, fail) = (format!("stage 1: {LINE}"), format!("fail: {FAILURE}"));
+    assert_eq!(plain, [server.as_str(), &fail, "closed"]);
+    assert_eq!(following, ["connection: open", &server, &fail, "connection: ended", "end: finished, FAILED"]);
     let english = ["stage: [Stage 1] Docker build in progress: line 1", "fail: Docker image build failed: exit code 1"];
     assert_eq!(iterating, english);
     assert_eq!([short, shortest], [[LINE, FAILURE], [LINE, FAILURE]]);

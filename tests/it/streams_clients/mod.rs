@@ -1,29 +1,29 @@
-//! Readers of event streams that others wrote, at real Pandas: Chromium, npm's EventSource, Python, Rust, and our own clients/js in a
-//! browser and in Node. What they have in common is the standard; what we know of it ourselves proves nothing here.
+//! Third-party readers of event streams on real Pandas: Chromium, npm's EventSource, Python, Rust; and clients/js in a browser and in Node. They
+//! follow the published standard, independently of Panda's own understanding of it.
 
 pub mod browser;
+mod build_output;
 mod documents;
 mod nginx;
 mod programs;
-mod proxied;
+mod proxies;
 mod reader;
 mod restarts;
 mod rust;
-mod signed_in;
-mod text;
+mod tickets;
 
 use std::path::PathBuf;
 
-/// What to do about a program that is not there.
+/// Remedy for a missing program.
 pub const REMEDY: &str = "Install it with `scripts/install.sh test` (which `make test` does).";
 
-/// Where `scripts/install.sh` puts what this distribution has no package of.
+/// Folder where `scripts/install.sh` puts programs that the distribution does not package.
 pub fn installed() -> PathBuf {
     let cache = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/clients");
     std::env::var_os("PANDA_TEST_CLIENTS").map_or(cache, PathBuf::from)
 }
 
-/// The program of one of these names, from `scripts/install.sh`'s folder, PATH, or where administrators' programs are.
+/// The program of one of these names, from `scripts/install.sh`'s folder, PATH, or the administrators' folders.
 pub fn program(names: &[&str]) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = [installed()]
@@ -33,5 +33,5 @@ pub fn program(names: &[&str]) -> PathBuf {
         .collect();
     let found =
         names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("there is no {}. {REMEDY}", names[0]))
+    found.unwrap_or_else(|| panic!("{} is missing. {REMEDY}", names[0]))
 }

@@ -3,45 +3,41 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use panda::sandbox::parts::PartsError;
-use panda::sandbox::parts::leash::{Leash, Program, RunAs, StopSignal};
+use panda_dev_services::DevServicesError;
+use panda_dev_services::child_guard::{ChildGuard, Program, RunAs, StopSignal};
 use tempfile::TempDir;
 
 use super::{REMEDY, program};
-use crate::support::process::free_address;
+use crate::support::process::on_free_port;
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
-const PORT_TRIES: u32 = 5;
 
-/// A running nginx; it ends with this value.
+/// A running nginx; dropping it ends it.
 pub struct Nginx {
-    /// Where it answers.
     pub url: String,
-    _leash: Leash,
+    _leash: ChildGuard,
     _dir: TempDir,
 }
 
 impl Nginx {
-    /// Starts one that passes everything on to `panda`. `settings` are lines of its `location`; without any, all is nginx's default.
+    /// Starts one that forwards everything to `panda`. `settings` are lines of its `location`; without any, nginx's defaults apply.
     pub async fn before(panda: SocketAddr, settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for _ in 0..PORT_TRIES {
-            let listen = free_address();
-            match start(&dir, listen, panda, settings).await {
-                Ok(leash) => return Self { url: format!("http://{listen}"), _leash: leash, _dir: dir },
-                // Somebody took the port that was free a moment ago.
-                Err(PartsError::Start { tail, .. }) if tail.contains("Address already in use") => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-        panic!("nginx found no port in {PORT_TRIES} tries");
+        let start = async |listen| start(&dir, listen, panda, settings).await.map(|leash| (listen, leash));
+        let (listen, leash) = on_free_port("nginx", start).await;
+        Self { url: format!("http://{listen}"), _leash: leash, _dir: dir }
     }
 }
 
-async fn start(dir: &TempDir, listen: SocketAddr, panda: SocketAddr, settings: &str) -> Result<Leash, PartsError> {
+async fn start(
+    dir: &TempDir,
+    listen: SocketAddr,
+    panda: SocketAddr,
+    settings: &str,
+) -> Result<ChildGuard, DevServicesError> {
     let at = dir.path().display();
     let config = dir.path().join("nginx.conf");
-    // One process: it then need not change its user, which only root could. All files are in the folder.
+    // One process, which need not change its user: only root could. All files are in the folder.
     let text = format!(
         "daemon off;\nmaster_process off;\npid {at}/pid;\nerror_log stderr notice;\nevents {{}}\n\
          http {{\n  access_log off;\n\

@@ -1,4 +1,4 @@
-//! Readers that are programs of their own: each line that one prints is an event, and it ends by itself when nothing more can come.
+//! Readers in separate processes: each printed line is an event, and the process ends when no event can follow.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/streams_clients/programs").join(name)
 }
 
-/// The EventSource of npm, as a front end would use it.
+/// npm's EventSource, as a front end would use it.
 pub fn npm(name: &'static str, events: &str) -> Reader {
     node(name, "plain.mjs", &[events])
 }
 
-/// clients/js in Node.
+/// clients/js as a program in Node.
 pub fn client_js(server: &str, id: &str, language: &str) -> Reader {
     node("clients/js in Node", "follow.mjs", &[server, id, language])
 }
@@ -31,14 +31,14 @@ pub fn client_js_with_tickets(server: &str, id: &str, token: &str) -> Reader {
 
 fn node(name: &'static str, script: &str, args: &[&str]) -> Reader {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js/node_modules/eventsource/dist/index.js");
-    assert!(module.is_file(), "there is no {}. {REMEDY}", module.display());
+    assert!(module.is_file(), "{} is missing. {REMEDY}", module.display());
     run(name, &program(&["node"]), &source(script), args)
 }
 
-/// httpx-sse, as its documentation tells to reconnect.
+/// httpx-sse, reconnecting as its documentation recommends.
 pub fn python(events: &str) -> Reader {
     let python = installed().join("bin/python");
-    assert!(python.is_file(), "there is no {}. {REMEDY}", python.display());
+    assert!(python.is_file(), "{} is missing. {REMEDY}", python.display());
     run("Python's httpx-sse", &python, &source("httpx_client.py"), &[events])
 }
 
@@ -47,19 +47,19 @@ fn run(name: &'static str, program: &Path, script: &Path, args: &[&str]) -> Read
     command.arg(script).args(args.iter().map(OsStr::new)).kill_on_drop(true);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let reader = Reader::new(name);
-    let (took, mut lines) = (reader.clone(), BufReader::new(child.stdout.take().unwrap()).lines());
+    let (reports, mut lines) = (reader.clone(), BufReader::new(child.stdout.take().unwrap()).lines());
     let mut errors = child.stderr.take().unwrap();
     // Dropped with the test's runtime, and the child with it.
     tokio::spawn(async move {
         let read = async {
             while let Some(line) = lines.next_line().await.unwrap() {
-                took.took(serde_json::from_str(&line).unwrap());
+                reports.record(serde_json::from_str(&line).unwrap());
             }
         };
         let mut said = String::new();
         let (status, (), _) = tokio::join!(child.wait(), read, errors.read_to_string(&mut said));
         let end = if status.unwrap().success() { "home".to_owned() } else { format!("without success: {said}") };
-        took.took(Report::End { end });
+        reports.record(Report::End { end });
     });
     reader
 }

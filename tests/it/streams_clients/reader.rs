@@ -1,15 +1,15 @@
-//! What a reader has read, whoever it is.
+//! The events that any kind of reader has received.
 
 use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::http::reader::Message;
+use crate::support::sse_reader::Message;
 
-/// An event as a reader reports it. EventSources give the data's text, clients/js gives its members.
+/// An event as a reader reports it. EventSources report the data's text, clients/js reports its fields.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Told {
+pub struct ReceivedEvent {
     pub id: String,
     pub event: String,
     pub data: Option<String>,
@@ -17,8 +17,8 @@ pub struct Told {
     pub details: Option<Value>,
 }
 
-impl Told {
-    /// Whether this is that event: to the last byte of its data, where the reader shows it.
+impl ReceivedEvent {
+    /// Compares with the event `sent`, to the last byte of its data where the reader shows it.
     fn is(&self, sent: &Message) -> bool {
         let shown = match &self.data {
             Some(data) => *data == sent.data,
@@ -28,26 +28,29 @@ impl Told {
     }
 }
 
-/// A line that a reader reports.
+/// A line of a reader's report.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Report {
-    /// It will not read on.
-    End { end: String },
-    /// What clients/js says of its connection.
-    State { state: String },
-    /// An event.
-    Told(Told),
+    /// It has stopped reading.
+    End {
+        end: String,
+    },
+    /// A connection state of clients/js.
+    State {
+        state: String,
+    },
+    ReceivedEvent(ReceivedEvent),
 }
 
 #[derive(Debug, Default)]
 struct Course {
-    told: Vec<Told>,
+    received: Vec<ReceivedEvent>,
     states: Vec<String>,
     end: Option<String>,
 }
 
-/// A reader's course, from event to event to its end.
+/// The progress of a reader, from event to event to its end.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub name: &'static str,
@@ -59,27 +62,26 @@ impl Reader {
         Self { name, course: Arc::default() }
     }
 
-    /// Takes what it reports.
-    pub fn took(&self, report: Report) {
+    pub fn record(&self, report: Report) {
         let mut course = self.course.lock().unwrap();
         match report {
             Report::End { end } => course.end = Some(end),
             Report::State { state } => course.states.push(state),
-            Report::Told(told) => course.told.push(told),
+            Report::ReceivedEvent(received) => course.received.push(received),
         }
     }
 
     /// Number of events that it has read.
     pub fn count(&self) -> usize {
-        self.course.lock().unwrap().told.len()
+        self.course.lock().unwrap().received.len()
     }
 
-    /// Whether its connection was ever in this state.
+    /// True if its connection was ever in this state.
     pub fn was(&self, state: &str) -> bool {
         self.course.lock().unwrap().states.iter().any(|was| was == state)
     }
 
-    /// How it ended, if it has.
+    /// The reason of its end, if it has ended.
     pub fn end(&self) -> Option<String> {
         self.course.lock().unwrap().end.clone()
     }
@@ -87,9 +89,9 @@ impl Reader {
     /// Panics unless it read exactly `sent`: each once, in this order.
     pub fn read_exactly(&self, sent: &[Message]) {
         let course = self.course.lock().unwrap();
-        for (at, (told, sent)) in course.told.iter().zip(sent).enumerate() {
-            assert!(told.is(sent), "{}: event {at} is {told:?}, and was sent as {sent:?}", self.name);
+        for (at, (received, sent)) in course.received.iter().zip(sent).enumerate() {
+            assert!(received.is(sent), "{}: event {at} is {received:?}, and was sent as {sent:?}", self.name);
         }
-        assert_eq!(course.told.len(), sent.len(), "{} has read more or fewer", self.name);
+        assert_eq!(course.received.len(), sent.len(), "{} has read a different number of events", self.name);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// The names of their files, sorted.
+/// File names of the dashboards, sorted.
 pub fn names() -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/panda/dashboards");
     let files = std::fs::read_dir(folder).unwrap();
@@ -11,21 +11,21 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// One of them.
+/// Parses the dashboard of a file name.
 pub fn read(name: &str) -> Value {
     let path = format!("{}/helm/panda/dashboards/{name}", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What it shows, without the lines between.
+/// Panels without the row separators.
 pub fn panels(dashboard: &Value) -> Vec<&Value> {
     let all = dashboard["panels"].as_array().unwrap();
     all.iter().filter(|panel| panel["type"] != "row").collect()
 }
 
-/// What a panel asks.
+/// Queries of a panel; fails when there are none.
 pub fn targets(panel: &Value) -> &[Value] {
     let targets = panel["targets"].as_array().unwrap();
-    assert!(!targets.is_empty(), "{} asks nothing", panel["title"]);
+    assert!(!targets.is_empty(), "{} has no query", panel["title"]);
     targets
 }

@@ -9,28 +9,27 @@ use secrecy::SecretString;
 use sqlx::{Connection, Executor, PgConnection};
 use url::Url;
 
-/// The keys of all tests.
+/// The encryption keys of all tests.
 pub const KEY_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
 
-/// What seals the secrets of tests.
+/// Encrypts the secrets of tests.
 #[expect(clippy::unnecessary_wraps, reason = "as the options take it")]
 pub fn keyring() -> Option<Arc<Keyring>> {
     let text = SecretString::from(std::fs::read_to_string(KEY_FILE).unwrap());
     Some(Arc::new(Keyring::parse(&text, &|arn| panic!("{arn} is not asked for")).unwrap()))
 }
 
-/// The role of servers in tests, which `panda migrate --print-app-role` makes.
+/// The role of servers in tests, made by `panda migrate --print-app-role`.
 const APP_ROLE: &str = "panda_app_of_tests";
 
-/// Its password.
 const APP_PASSWORD: &str = "app-of-tests";
 
-/// What the server stores of it: of one iteration, since thousands in a debug build of the driver take most of the time of connecting.
+/// The stored verifier of the password, with one iteration: thousands, in a debug build of the driver, would take most of the time of connecting.
 const APP_VERIFIER: &str = "SCRAM-SHA-256$1:c2FsdC1vZi10ZXN0cy0xNg==$gP8amArXldGWn3TMQ8hGY3Re2Zz1dfgMQaDIalKqvoY=:Yce0bQT5Dqldd42h9s9G+jCXVpadwpAOVsvVakrr/cU=";
 
-/// A migrated database that is dropped with this.
+/// A migrated database, dropped together with this value.
 pub struct TestDb {
-    /// The program's own access, as the role of servers.
+    /// The program's access, as the role of servers.
     pub db: Db,
     url: Url,
     server: Url,
@@ -38,19 +37,19 @@ pub struct TestDb {
 }
 
 impl TestDb {
-    /// Creates and migrates it.
+    /// Creates and migrates a database.
     pub async fn new() -> Self {
         Self::on(server()).await
     }
 
-    /// Creates and migrates it on another server.
+    /// Creates and migrates a database on another server.
     pub async fn on(server: Url) -> Self {
         let mut test = Self::empty_on(server, "").await;
         test.migrate().await;
         test
     }
 
-    /// Creates it with these options of CREATE DATABASE, and leaves it empty. Its servers are its owner.
+    /// Creates an empty database with these options of CREATE DATABASE. Servers connect as its owner.
     pub async fn empty(options: &str) -> Self {
         Self::empty_on(server(), options).await
     }
@@ -58,19 +57,19 @@ impl TestDb {
     async fn empty_on(server: Url, options: &str) -> Self {
         let name = format!("panda_test_{}", uuid::Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
-        // The name is our own hex digits.
+        // The name consists of hex digits made here.
         admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} {options}"))).await.unwrap();
         Self::existing(server, name)
     }
 
-    /// One that was created elsewhere, as it is; its servers are its owner.
+    /// A database created elsewhere, unchanged; servers connect as its owner.
     pub fn existing(server: Url, name: String) -> Self {
         let mut url = server.clone();
         url.set_path(&name);
         Self { db: open(&url), url, server, name }
     }
 
-    /// Migrates it as its owner, and has `db` and `url` be the role of servers from here on.
+    /// Migrates the database as its owner; `db` and `url` use the role of servers from here on.
     async fn migrate(&mut self) {
         self.owner().migrate().await.unwrap();
         self.grant_to_app().await;
@@ -83,7 +82,7 @@ impl TestDb {
     pub async fn grant_to_app(&self) {
         let script = self.owner().app_role_script(&APP_ROLE.parse().unwrap()).await.unwrap();
         self.psql().await.execute(sqlx::AssertSqlSafe(script)).await.unwrap();
-        // The role is the server's, which tests share: two that change it at once would trip over each other.
+        // Roles belong to the server, which tests share: two concurrent changes of one role would fail.
         let mut admin = PgConnection::connect(self.server.as_str()).await.unwrap();
         admin.execute("SELECT pg_advisory_lock(4712)").await.unwrap();
         let known = "SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = $1";
@@ -94,7 +93,7 @@ impl TestDb {
         admin.close().await.unwrap();
     }
 
-    /// The same, whose `db` and `url` are its owner: for what changes the schema.
+    /// The same database whose `db` and `url` connect as the owner, for changes of the schema.
     pub fn into_owners(mut self) -> Self {
         self.url = self.owner_url();
         self.db = open(&self.url);
@@ -111,24 +110,23 @@ impl TestDb {
         open(&self.owner_url())
     }
 
-    /// Its address, for servers.
+    /// Database URL for servers.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// Its address, for its owner.
+    /// Database URL for the owner.
     pub fn owner_url(&self) -> Url {
         let mut url = self.server.clone();
         url.set_path(&self.name);
         url
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A connection for looking into the tables as an operator would.
+    /// A connection for reading the tables as an operator would.
     pub async fn psql(&self) -> PgConnection {
         PgConnection::connect(self.owner_url().as_str()).await.unwrap()
     }
@@ -157,13 +155,13 @@ fn open(url: &Url) -> Db {
 impl Drop for TestDb {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // A thread with a runtime of its own: the test's is ending.
+        // Uses a thread with a separate runtime, because the test's runtime is ending.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
-                // A connection of the test's own runtime, which waits for us, may be in the middle of signing in: the server waits for that. What
-                // is not dropped ends with the server.
+                // A connection of the test's own runtime, blocked by this thread, may be in the middle of signing in, and the server waits for it. A
+                // database that is not dropped ends with the server.
                 admin.execute("SET statement_timeout = '1s'").await.unwrap();
                 let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
                 let _ = admin.execute(sqlx::AssertSqlSafe(sql)).await;

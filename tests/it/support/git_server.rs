@@ -1,4 +1,4 @@
-//! The sandbox's git server, with the addresses that a git host has besides its repositories: renamed ones, and silence.
+//! The sandbox's git server, with further addresses of a git host: redirects and a silent one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,18 +9,18 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use panda::sandbox::git::{Head, Repositories, SourceFile, router};
+use panda_sandbox::git::{Head, Repositories, SourceFile, router};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-/// What opens `/private/shop.git`.
+/// The token for `/private/shop.git`.
 pub const TOKEN: &str = "t0ken-5f2c";
 const OWNERS: [(&str, Option<&str>); 2] = [("public", None), ("private", Some(TOKEN))];
 
-/// A server with `/public/shop.git`, and `/private/shop.git` behind [`TOKEN`]. `/renamed/…` redirects to the first on the same host and
-/// `/away/…` on another, `/port/…` to another port of it, `/silent/…` never answers.
+/// A server with `/public/shop.git`, and `/private/shop.git` which needs [`TOKEN`]. `/renamed/…` redirects to the first on the same host, `/away/…`
+/// to another host and `/port/…` to another port; `/silent/…` never answers.
 pub struct GitServer {
     url: Url,
     asked: Arc<AtomicUsize>,
@@ -31,7 +31,7 @@ pub struct GitServer {
 }
 
 impl GitServer {
-    /// Starts it; both repositories have an empty branch `main`.
+    /// Starts the server; both repositories have an empty branch `main`.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repositories = Repositories::open(folder.path()).await.unwrap();
@@ -67,27 +67,27 @@ impl GitServer {
         Self { url, asked, old, repositories, folder, _serving: [serving, serving_old] }
     }
 
-    /// The address of the public repository at a server that knows git's protocol before version 2 alone.
+    /// The address of the public repository at a server that supports only git's protocols before version 2.
     pub fn old_repository(&self) -> Url {
         self.old.join("public/shop.git").unwrap()
     }
 
-    /// The public repository's own folder.
+    /// The public repository's folder.
     pub fn on_disk(&self) -> git2::Repository {
         git2::Repository::open_bare(self.folder.path().join("public/shop.git")).unwrap()
     }
 
-    /// The address of a repository, or of a path that is none.
+    /// The address of a repository, or of a path without one.
     pub fn repository(&self, path: &str) -> Url {
         self.url.join(path).unwrap()
     }
 
-    /// Requests so far.
+    /// Number of requests so far.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Commits on `branch` of the public repository what `fill` puts into the tree: things that only git's plumbing makes.
+    /// Commits on `branch` of the public repository the tree that `fill` builds: objects that only git's plumbing makes.
     pub fn commit_objects(&self, branch: &str, fill: impl FnOnce(&git2::Repository, &mut git2::TreeBuilder<'_>)) {
         let repository = self.on_disk();
         let mut tree = repository.treebuilder(None).unwrap();
@@ -99,7 +99,7 @@ impl GitServer {
         repository.commit(Some(&name), &me, &me, "objects", &tree, &[&parent]).unwrap();
     }
 
-    /// Commits one file on `branch` of both repositories; the public one's newest commit.
+    /// Commits one file on `branch` of both repositories and returns the public one's newest commit.
     pub async fn commit(&self, branch: &str, file: &str, text: &str) -> Head {
         for (owner, _) in OWNERS {
             let files = vec![SourceFile::new(file, text)];

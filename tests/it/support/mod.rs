@@ -1,55 +1,56 @@
-//! What tests share: a database of their own, and a whole world around a Panda.
+//! Shared helpers: a database per test, and the environment of a running Panda.
 
-pub mod contained;
+pub mod api_client;
+pub mod authority;
+pub mod commands;
+pub mod container;
 pub mod dashboard;
 pub mod db;
-pub mod endless;
-pub mod front;
-pub mod gate;
+pub mod endless_server;
+pub mod environment;
 pub mod git_server;
+pub mod postgres_proxy;
+pub mod postgres_servers;
 pub mod process;
-pub mod registry_front;
-pub mod servers;
+pub mod registry_proxy;
+pub mod sse_reader;
 pub mod standby;
-pub mod wishes;
-pub mod world;
 
 use std::time::Duration;
 
-/// How long a thing that must happen may take on a slow machine.
-pub const SOON: Duration = Duration::from_mins(1);
+/// Time limit for anything that must happen, generous enough for a slow machine.
+pub const WAIT_LIMIT: Duration = Duration::from_mins(1);
 
-/// What a look at the world can answer: yes, or something to go on with.
-pub trait Sight {
-    /// What is gone on with.
-    type Seen;
+/// The answer of a polled condition: not yet, or a value.
+pub trait Polled {
+    type Value;
 
-    /// It, if it was there.
-    fn seen(self) -> Option<Self::Seen>;
+    /// The value, once the condition holds.
+    fn value(self) -> Option<Self::Value>;
 }
 
-impl Sight for bool {
-    type Seen = ();
+impl Polled for bool {
+    type Value = ();
 
-    fn seen(self) -> Option<()> {
+    fn value(self) -> Option<()> {
         self.then_some(())
     }
 }
 
-impl<T> Sight for Option<T> {
-    type Seen = T;
+impl<T> Polled for Option<T> {
+    type Value = T;
 
-    fn seen(self) -> Self {
+    fn value(self) -> Self {
         self
     }
 }
 
-/// Waits until `look` sees what it looks for; panics with `what` when it never does.
-pub async fn wait_for<S: Sight>(what: &str, mut look: impl AsyncFnMut() -> S) -> S::Seen {
-    let deadline = tokio::time::Instant::now() + SOON;
+/// Polls `poll` until its condition holds; panics with `what` after [`WAIT_LIMIT`].
+pub async fn wait_for<S: Polled>(what: &str, mut poll: impl AsyncFnMut() -> S) -> S::Value {
+    let deadline = tokio::time::Instant::now() + WAIT_LIMIT;
     loop {
-        if let Some(seen) = look().await.seen() {
-            return seen;
+        if let Some(value) = poll().await.value() {
+            return value;
         }
         assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! `panda serve` as a process of its own, to be killed, paused and ended.
+//! `panda serve` as a separate process that tests kill, pause and stop.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -6,20 +6,35 @@ use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use panda_dev_services::DevServicesError;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::db::{KEY_FILE, TestDb};
+use super::environment::Environment;
 use super::wait_for;
-use super::world::World;
+
+const PORT_TRIES: u32 = 5;
 
 /// An address that was free a moment ago.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Ids of the processes that work below `folder`; none while it is not there.
+/// Starts a program on a free port, and tries again when another process took the port meanwhile.
+pub async fn on_free_port<T>(name: &str, mut start: impl AsyncFnMut(SocketAddr) -> Result<T, DevServicesError>) -> T {
+    for _ in 0..PORT_TRIES {
+        match start(free_address()).await {
+            Ok(started) => return started,
+            Err(DevServicesError::Start { tail, .. }) if tail.contains("in use") => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("{name} found no port in {PORT_TRIES} tries");
+}
+
+/// Ids of the processes that work below `folder`; none while it does not exist.
 pub fn processes_in(folder: &Path) -> Vec<i32> {
     let Ok(folder) = folder.canonicalize() else { return Vec::new() };
     let works_there =
@@ -29,9 +44,9 @@ pub fn processes_in(folder: &Path) -> Vec<i32> {
     pids.filter(works_there).collect()
 }
 
-/// The controller's own keys in `world`.
-fn controller(world: &World) -> [(&'static str, &str); 2] {
-    let keys = world.sandbox.controller_credentials();
+/// The controller's own keys in `env`.
+fn controller(env: &Environment) -> [(&'static str, &str); 2] {
+    let keys = env.sandbox.controller_credentials();
     [
         ("AWS_ACCESS_KEY_ID", keys.access_key_id.as_str()),
         ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret()),
@@ -41,27 +56,27 @@ fn controller(world: &World) -> [(&'static str, &str); 2] {
 /// A running server; dropping it kills it.
 pub struct Serve {
     child: Child,
-    /// Its API, once somebody needs it.
+    /// Base URL of its API.
     pub url: String,
     dir: TempDir,
 }
 
 impl Serve {
-    /// Starts it in `world`; the database says what it does.
-    pub fn start(world: &World, flags: &[&str], env: &[(&str, &str)]) -> Self {
-        // Should somebody take the port in between, only tests that use the API notice, and those begin with `ready`.
+    /// Starts it in `env`.
+    pub fn start(env: &Environment, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        // Should another process take the port in between, only tests that use the API notice, and those begin with `ready`.
         let listen = free_address();
         let address = format!("--listen={listen}");
-        let flags = world.flags(&[flags, &[address.as_str()]].concat());
-        Self::spawn(listen, &flags, &[&controller(world), env].concat())
+        let flags = env.flags(&[flags, &[address.as_str()]].concat());
+        Self::spawn(listen, &flags, &[&controller(env), variables].concat())
     }
 
-    /// Starts another build of it in `world`, with an address of its own. What it is told are variables: it knows no options that came after it, and
-    /// does not mind variables that it does not know.
-    pub fn start_other(program: &Path, world: &World, flags: &[&str]) -> Self {
+    /// Starts another build of it in `env` with a separate address. Settings are passed as variables: an older program rejects unknown options, but
+    /// ignores unknown variables.
+    pub fn start_other(program: &Path, env: &Environment, flags: &[&str]) -> Self {
         let listen = free_address();
         let address = format!("--listen={listen}");
-        let variables: Vec<(String, String)> = world
+        let variables: Vec<(String, String)> = env
             .flags(&[flags, &[address.as_str()]].concat())
             .iter()
             .map(|flag| {
@@ -71,10 +86,10 @@ impl Serve {
             .collect();
         let variables: Vec<(&str, &str)> =
             variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Self::spawn_program(program, listen, &[], &[&controller(world), variables.as_slice()].concat())
+        Self::spawn_program(program, listen, &[], &[&controller(env), variables.as_slice()].concat())
     }
 
-    /// Starts one whose API alone is of interest, at `listen` and for pages of `origin`, on a database in which others tell what happens.
+    /// Starts a server of which only the API matters, at `listen` and for pages of `origin`, on a database in which the test writes the events.
     pub fn api(db: &TestDb, listen: SocketAddr, origin: &str) -> Self {
         let flags = [
             format!("--listen={listen}"),
@@ -86,7 +101,7 @@ impl Serve {
         Self::spawn(listen, &flags, &[("AWS_ACCESS_KEY_ID", "none"), ("AWS_SECRET_ACCESS_KEY", "none")])
     }
 
-    /// Starts one on a database, with further flags and variables.
+    /// Starts it on a database with further flags and variables.
     pub fn on(db: &TestDb, flags: &[&str], env: &[(&str, &str)]) -> Self {
         let listen = free_address();
         let mut all = vec![
@@ -94,7 +109,7 @@ impl Serve {
             "--controller-region=eu-west-1".to_owned(),
             format!("--key-file={KEY_FILE}"),
         ];
-        // By a way of its own, perhaps.
+        // Another `--database-url`, such as one through a proxy, wins.
         if !flags.iter().any(|flag| flag.starts_with("--database-url")) {
             all.push(format!("--database-url={}", db.url()));
         }
@@ -127,27 +142,37 @@ impl Serve {
         .await;
     }
 
-    /// How it ended, if it has.
+    /// The text of its metrics.
+    pub async fn metrics(&self) -> String {
+        reqwest::get(format!("{}/metrics", self.url)).await.unwrap().text().await.unwrap()
+    }
+
+    /// The value of a series, named with its labels.
+    pub async fn metric(&self, series: &str) -> u64 {
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("the series {series} is missing in {text}")).parse().unwrap()
+    }
+
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
-    /// `kill -9`.
+    /// Sends SIGKILL and waits for the end.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Waits for its end.
     pub async fn wait(&mut self) -> ExitStatus {
         self.child.wait().await.unwrap()
     }
 
-    /// What it has logged.
+    /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }

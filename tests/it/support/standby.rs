@@ -1,22 +1,22 @@
-//! A primary and its streaming standby, real ones, behind a gate: what a failover that loses the newest transactions is.
+//! A real primary and its streaming standby behind a fault proxy: a failover that loses the newest transactions.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use panda::sandbox::parts::{Postgres, PostgresOptions, temporary_folder};
+use panda_dev_services::{Postgres, PostgresOptions, temporary_folder};
 use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 use url::Url;
 
 use super::db::TestDb;
-use super::gate::Gate;
+use super::postgres_proxy::PostgresProxy;
 use super::wait_for;
 
 pub struct Pair {
-    /// The program's way to the primary, whichever that is.
-    pub gate: Gate,
+    /// The program's connection to the present primary.
+    pub proxy: PostgresProxy,
     /// The test's database, on the first primary.
     pub db: TestDb,
     primary: Postgres,
@@ -38,11 +38,11 @@ impl Pair {
         copy(Path::new(&bin), &server, folder.path());
         let standby = Postgres::start(options("two")).await.unwrap();
         let db = TestDb::on(server).await;
-        let gate = Gate::before(&db, true).await;
-        Self { gate, db, primary, standby, _folder: folder }
+        let proxy = PostgresProxy::before(&db, true).await;
+        Self { proxy, db, primary, standby, _folder: folder }
     }
 
-    /// From here on the standby receives nothing; what was committed before, it has.
+    /// Stops replication: the standby keeps what was committed before, and receives nothing more.
     pub async fn cut_replication(&self) {
         let sent: String =
             sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(&mut self.db.psql().await).await.unwrap();
@@ -63,18 +63,18 @@ impl Pair {
         .await;
     }
 
-    /// The standby becomes the primary, and the gate leads there; connections to the old one are cut.
+    /// Promotes the standby and leads the proxy to it; connections to the old primary are cut.
     pub async fn fail_over(&self) {
         let mut standby = PgConnection::connect(self.standby.url().expose_secret()).await.unwrap();
         let promoted: bool = sqlx::query_scalar("SELECT pg_promote(true, 60)").fetch_one(&mut standby).await.unwrap();
         assert!(promoted);
-        self.gate.lead_to(format!("127.0.0.1:{}", self.standby.port()));
-        self.gate.cut();
+        self.proxy.lead_to(format!("127.0.0.1:{}", self.standby.port()));
+        self.proxy.cut();
     }
 
     /// A connection to the present primary.
     pub async fn psql(&self) -> PgConnection {
-        PgConnection::connect(self.gate.url(&self.db).as_str()).await.unwrap()
+        PgConnection::connect(self.proxy.url(&self.db).as_str()).await.unwrap()
     }
 
     /// Ends both servers; the database goes with them.
@@ -105,7 +105,7 @@ fn copy(bin: &Path, server: &Url, folder: &Path) {
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    // Both have one password, and one owner.
+    // Both have the same password and the same owner.
     std::fs::copy(one.join("password"), two.join("password")).unwrap();
     let owner = std::fs::metadata(one.join("cluster")).unwrap();
     let handed_over =

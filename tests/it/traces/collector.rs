@@ -14,32 +14,31 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::net::TcpListener;
 
-/// What was sent.
+/// Collects the received spans.
 #[derive(Clone, Default)]
 pub struct Collector {
-    spans: Arc<Mutex<Vec<Told>>>,
+    spans: Arc<Mutex<Vec<ReceivedSpan>>>,
 }
 
-/// A span as it was told.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ReceivedSpan {
     pub service: String,
     pub trace: String,
     pub id: String,
-    /// Empty when it has none.
+    /// Empty for a root span.
     pub parent: String,
     pub name: String,
     pub attributes: HashMap<String, String>,
-    /// Nanoseconds since 1970.
+    /// Start and end, in nanoseconds since 1970.
     pub time: (u64, u64),
-    /// Message of an error; none when it is not one.
+    /// Message of an error; none for a successful span.
     pub error: Option<String>,
-    /// All that was told of it.
+    /// All fields of the span as text.
     pub whole: String,
 }
 
 impl Collector {
-    /// Starts one, and says where it is.
+    /// Starts one and returns its address.
     pub async fn start() -> (Self, String) {
         let collector = Self::default();
         let app = Router::new().route("/v1/traces", post(take)).with_state(collector.clone());
@@ -49,7 +48,7 @@ impl Collector {
         (collector, url)
     }
 
-    pub fn spans(&self) -> Vec<Told> {
+    pub fn spans(&self) -> Vec<ReceivedSpan> {
         self.spans.lock().unwrap().clone()
     }
 }
@@ -59,11 +58,11 @@ async fn take(State(collector): State<Collector>, body: Bytes) {
     for resource in request.resource_spans {
         let service = text(&resource.resource.unwrap().attributes, "service.name");
         let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        collector.spans.lock().unwrap().extend(spans.map(|span| Told::of(service.clone(), &span)));
+        collector.spans.lock().unwrap().extend(spans.map(|span| ReceivedSpan::of(service.clone(), &span)));
     }
 }
 
-impl Told {
+impl ReceivedSpan {
     fn of(service: String, span: &Span) -> Self {
         let error = span.status.as_ref().filter(|status| status.code == 2).map(|status| status.message.clone());
         Self {

@@ -1,4 +1,4 @@
-//! Traces, as a collector gets them.
+//! Traces as a collector receives them.
 
 pub mod collector;
 
@@ -6,22 +6,22 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use panda::sandbox::git::SourceFile;
+use panda_sandbox::git::SourceFile;
 use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret;
 
 use crate::cli::{panda, run};
 use crate::reconcile::{deploy, status};
+use crate::support::commands::Commands;
 use crate::support::db::TestDb;
+use crate::support::environment::{Environment, OWNER, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use crate::support::wishes::Wishes;
-use crate::support::world::{OWNER, World, tiny};
-use collector::{Collector, Told};
+use collector::{Collector, ReceivedSpan};
 
-async fn trace_of(world: &World, id: &str) -> String {
+async fn trace_of(env: &Environment, id: &str) -> String {
     let sql = "SELECT trace_id FROM deployments WHERE id = $1";
-    sqlx::query_scalar(sql).bind(id).fetch_one(&mut world.db.psql().await).await.unwrap()
+    sqlx::query_scalar(sql).bind(id).fetch_one(&mut env.db.psql().await).await.unwrap()
 }
 
 async fn leave(mut replica: Serve) {
@@ -30,13 +30,13 @@ async fn leave(mut replica: Serve) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_trace_tells_of_a_deployment_whatever_replicas_worked_on_it() {
-    let (world, (collector, url)) = (World::with_files(tiny()).await, Collector::start().await);
-    let env = [("PANDA_OTLP_ENDPOINT", url.as_str())];
-    let first = Serve::start(&world, &[], &env);
-    let id = deploy(&world, "main").await;
-    status(&world, &id, &["DEPLOYMENT_READY"]).await;
-    let metrics = reqwest::get(format!("{}/metrics", first.url)).await.unwrap().text().await.unwrap();
+async fn trace__one_per_deployment_across_replicas() {
+    let (env, (collector, url)) = (Environment::with_files(tiny()).await, Collector::start().await);
+    let variables = [("PANDA_OTLP_ENDPOINT", url.as_str())];
+    let first = Serve::start(&env, &[], &variables);
+    let id = deploy(&env, "main").await;
+    status(&env, &id, &["DEPLOYMENT_READY"]).await;
+    let metrics = first.metrics().await;
     let done = |call: &str| format!("panda_aws_requests_total{{call=\"{call}\",outcome=\"done\"}} ");
     let never = format!("{}0\n", done("codedeploy:ContinueDeployment"));
     assert!(metrics.contains(&never), "there from the start: {metrics}");
@@ -55,20 +55,20 @@ async fn one_trace_tells_of_a_deployment_whatever_replicas_worked_on_it() {
     }
     assert!(!metrics.contains("panda_lateness_seconds_count 0\n") && !metrics.contains(&id), "{metrics}");
     leave(first).await;
-    let second = Serve::start(&world, &[], &env);
-    world.db.db.request_switch(&id).await.unwrap();
-    status(&world, &id, &["COMPLETED"]).await;
+    let second = Serve::start(&env, &[], &variables);
+    env.db.db.request_switch(&id).await.unwrap();
+    status(&env, &id, &["COMPLETED"]).await;
     leave(second).await;
 
-    let spans: Vec<Told> = collector.spans();
-    let trace = trace_of(&world, &id).await;
+    let spans: Vec<ReceivedSpan> = collector.spans();
+    let trace = trace_of(&env, &id).await;
     let strangers: Vec<_> = spans.iter().filter(|span| span.trace != trace && span.parent.is_empty()).collect();
     assert!(strangers.iter().all(|span| span.name != "step" && span.name != "deployment"), "{strangers:#?}");
-    let spans: HashMap<&str, &Told> =
+    let spans: HashMap<&str, &ReceivedSpan> =
         spans.iter().filter(|span| span.trace == trace).map(|span| (span.id.as_str(), span)).collect();
     let roots: Vec<_> = spans.values().filter(|span| span.parent.is_empty()).collect();
     let [root] = roots[..] else { panic!("{roots:#?}") };
-    assert_eq!(root.name, format!("deploy {}/{}", OWNER, world.repo));
+    assert_eq!(root.name, format!("deploy {}/{}", OWNER, env.repo));
     assert_eq!((root.service.as_str(), root.error.as_deref()), ("panda", None));
     assert_eq!(root.attributes["panda.deployment.id"], id);
     assert_eq!(root.attributes["panda.deployment.status"], "COMPLETED");
@@ -105,46 +105,46 @@ async fn one_trace_tells_of_a_deployment_whatever_replicas_worked_on_it() {
         assert!(names.contains(name), "{name} is not among {names:?}");
     }
     let replicas = spans.values().filter(|span| span.name == "deployment").count();
-    assert!(replicas >= 2, "each replica tells of its part");
+    assert!(replicas >= 2, "each replica sends its spans");
     let polls = spans.values().filter(|span| span.name == "follow_execution").count();
-    assert_eq!(polls, 1, "a step is one span, however often it looks");
+    assert_eq!(polls, 1, "a step is one span, however often it polls");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_failed_is_an_error_in_its_step_and_in_the_whole_and_holds_no_secret() {
+async fn trace__failure_marks_step_and_root_without_secrets() {
     let broken = vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN false\n")];
-    let (world, (collector, url)) = (World::with_files(broken).await, Collector::start().await);
-    let replica = Serve::start(&world, &[], &[("PANDA_OTLP_ENDPOINT", url.as_str())]);
-    let id = deploy(&world, "main").await;
-    status(&world, &id, &["FAILED"]).await;
+    let (env, (collector, url)) = (Environment::with_files(broken).await, Collector::start().await);
+    let replica = Serve::start(&env, &[], &[("PANDA_OTLP_ENDPOINT", url.as_str())]);
+    let id = deploy(&env, "main").await;
+    status(&env, &id, &["FAILED"]).await;
     leave(replica).await;
-    let trace = trace_of(&world, &id).await;
-    let spans: Vec<Told> = collector.spans().into_iter().filter(|span| span.trace == trace).collect();
+    let trace = trace_of(&env, &id).await;
+    let spans: Vec<ReceivedSpan> = collector.spans().into_iter().filter(|span| span.trace == trace).collect();
     let build = spans.iter().find(|span| span.name == "build_image").unwrap();
     assert!(build.error.is_some() && build.attributes["error.type"] == "BUILD_FAILED", "{build:#?}");
     let root = spans.iter().find(|span| span.name.starts_with("deploy ")).unwrap();
     assert_eq!(root.error.as_deref(), Some("BUILD_FAILED"));
-    for keys in [world.sandbox.user_credentials(), world.sandbox.controller_credentials()] {
+    for keys in [env.sandbox.user_credentials(), env.sandbox.controller_credentials()] {
         let secret = keys.secret_access_key.expose_secret();
         assert!(!spans.iter().any(|span| span.whole.contains(secret)), "a secret is in a span");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_collector_a_deployment_is_none_the_worse() {
-    let world = World::with_files(tiny()).await;
-    let replica = Serve::start(&world, &[], &[("PANDA_OTLP_ENDPOINT", "http://127.0.0.1:1")]);
-    let id = deploy(&world, "main").await;
-    status(&world, &id, &["DEPLOYMENT_READY"]).await;
-    let told = Instant::now();
+async fn trace__missing_collector_is_harmless() {
+    let env = Environment::with_files(tiny()).await;
+    let replica = Serve::start(&env, &[], &[("PANDA_OTLP_ENDPOINT", "http://127.0.0.1:1")]);
+    let id = deploy(&env, "main").await;
+    status(&env, &id, &["DEPLOYMENT_READY"]).await;
+    let received = Instant::now();
     leave(replica).await;
-    assert!(told.elapsed() < Duration::from_secs(6), "{:?}", told.elapsed());
+    assert!(received.elapsed() < Duration::from_secs(6), "{:?}", received.elapsed());
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_no_address_is_refused_with_its_option() {
+async fn trace__invalid_endpoint_refused_naming_option() {
     let db = TestDb::new().await;
-    for (endpoint, word) in [("collector:4318", "http://"), ("", "address"), ("ftp://collector", "http://")] {
+    for (endpoint, word) in [("collector:4318", "http://"), ("", "http://"), ("ftp://collector", "http://")] {
         let serve = ["serve", "--database-url", db.url(), "--otlp-endpoint", endpoint];
         let refused = run(&mut panda(&serve)).await;
         assert_ne!(refused.code, 0, "{endpoint}");
@@ -153,15 +153,15 @@ async fn an_endpoint_that_is_no_address_is_refused_with_its_option() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_logged_changes_no_span() {
-    let (world, (collector, url)) = (World::with_files(tiny()).await, Collector::start().await);
-    let serve = Serve::start(&world, &[], &[("PANDA_OTLP_ENDPOINT", url.as_str())]);
+async fn trace__independent_of_log_filter() {
+    let (env, (collector, url)) = (Environment::with_files(tiny()).await, Collector::start().await);
+    let serve = Serve::start(&env, &[], &[("PANDA_OTLP_ENDPOINT", url.as_str())]);
     serve.ready().await;
     let set = reqwest::Client::new().put(format!("{}/api/v1/log", serve.url));
     assert!(set.json(&serde_json::json!({"filter": "error"})).send().await.unwrap().status().is_success());
-    wait_for("it is heeded", async || serve.log().contains("the log filter was set")).await;
-    let id = deploy(&world, "main").await;
-    status(&world, &id, &["DEPLOYMENT_READY"]).await;
+    wait_for("the change is applied", async || serve.log().contains("log filter set")).await;
+    let id = deploy(&env, "main").await;
+    status(&env, &id, &["DEPLOYMENT_READY"]).await;
     assert!(!serve.log().contains("step begins"), "{}", serve.log());
     leave(serve).await;
     let names: Vec<String> = collector.spans().into_iter().map(|span| span.name).collect();

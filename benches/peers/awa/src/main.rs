@@ -1,7 +1,7 @@
-//! The peer awa: JOBS jobs that are queued already, run as fast as it can; it claims and completes in batches by itself.
+//! The peer awa: runs JOBS queued jobs as fast as it can; awa itself claims and completes in batches.
 //!
-//! Usage: `DATABASE_URL=… panda-bench-awa JOBS event|bare`. With `event`, each job also inserts one row into a table as Panda's
-//! events have it. Prints one JSON object.
+//! Usage: `DATABASE_URL=… panda-bench-awa JOBS event|bare`. With `event`, each job also inserts one row into a table with the columns of Panda's
+//! events. Prints one JSON object.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     sqlx::raw_sql("VACUUM ANALYZE").execute(&pool).await?;
 
     let (completed, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let (counted, told, events) = (Arc::clone(&completed), Arc::clone(&all), pool.clone());
+    let (counted, finished, events) = (Arc::clone(&completed), Arc::clone(&all), pool.clone());
     let client = Client::builder(pool.clone())
         .queue("steps", QueueConfig { max_workers: 256, ..QueueConfig::default() })
         .register::<Step, _, _>(move |step: Step, _| {
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let done = matches!(event, UntypedJobEvent::Completed { .. })
                 && counted.fetch_add(1, Ordering::Relaxed) + 1 == jobs;
             if done {
-                told.notify_one();
+                finished.notify_one();
             }
             async {}
         })

@@ -1,4 +1,4 @@
-//! Who did what is kept with what they did, and stays as it was.
+//! Each change is recorded together with its actor, and the record is immutable.
 
 use panda::domain::principal::{Caller, Role};
 use pretty_assertions::assert_eq;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::{Token, serve};
-use crate::http::{Answer, Api, Outside, Story, absent_db, count, story};
+use crate::http::{Answer, Api, ExternalServices, Fixture, count, fixture, unreachable_db};
 use crate::support::db::TestDb;
 
 const MESSAGE: &str = "감사 기록 조회 성공";
@@ -18,16 +18,16 @@ async fn entries(api: &Api, token: &Token, query: &str) -> Vec<Value> {
 }
 
 async fn body(db: &TestDb, repo: &str) -> Value {
-    let github = story::github_connection(&db.db, "acme", repo).await;
-    let aws = story::aws_connection(&db.db).await;
+    let github = fixture::github_connection(&db.db, "acme", repo).await;
+    let aws = fixture::aws_connection(&db.db).await;
     json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": repo, "branch": "main"})
 }
 
 #[tokio::test]
-async fn what_was_done_is_kept_with_who_from_where_and_which_request() {
+async fn audit__records_actor_address_and_request() {
     let db = TestDb::new().await;
     let flags = ["--auth=required", "--trusted-proxies=127.0.0.0/8"];
-    let api = Api::serve_with(&db.db, &Outside::default(), &flags).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &flags).await;
     let (admin, deployer) = (Token::of(&db.db, Role::Admin).await, Token::of(&db.db, Role::Deployer).await);
     let body = body(&db, "shop").await;
     let request = deployer.request(&api, Method::POST, "/api/v1/deploy").json(&body);
@@ -55,7 +55,7 @@ async fn what_was_done_is_kept_with_who_from_where_and_which_request() {
     api.request(Method::DELETE, "/api/v1/session").header("cookie", cookie).send().await.unwrap();
     db.db.revoke_token(&deployer.id, &Caller::operator("root@host".to_owned())).await.unwrap();
     let kept = entries(&api, &admin, "").await;
-    let told: Vec<_> =
+    let received: Vec<_> =
         kept.iter().map(|entry| ["action", "subject", "kind"].map(|name| entry[name].as_str().unwrap())).collect();
     let expected = [
         ["token.revoke", "root@host", "operator"],
@@ -66,33 +66,33 @@ async fn what_was_done_is_kept_with_who_from_where_and_which_request() {
         ["token.create", "nobody", "nobody"],
         ["token.create", "nobody", "nobody"],
     ];
-    assert_eq!(told, expected);
+    assert_eq!(received, expected);
     assert_eq!((&kept[0]["address"], &kept[0]["requestId"]), (&Value::Null, &Value::Null));
     let text = serde_json::to_string(&kept).unwrap();
     assert!(!text.contains(&admin.secret[6..]) && !text.contains("very_secret"), "{text}");
 }
 
 #[tokio::test]
-async fn what_was_refused_is_kept_and_what_nobody_asked_is_not() {
+async fn audit__records_refusals_but_not_background_work() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let (admin, viewer) = (Token::of(&db.db, Role::Admin).await, Token::of(&db.db, Role::Viewer).await);
     let scoped = Token::scoped(&db.db, Role::Approver, &["toys/*"]).await;
     let before = count(&db, "audit").await;
-    let story = Story::begin(&db.db).await;
-    let switch = format!("/api/v1/deploy/{}/switch", story.id());
+    let fixture = Fixture::begin(&db.db).await;
+    let switch = format!("/api/v1/deploy/{}/switch", fixture.id());
     assert_eq!(count(&db, "audit").await, before + 1, "the deployment itself");
     viewer.post(&api, &switch, &json!({})).await.problem(403, "NOT_ALLOWED");
     admin.post(&api, &switch, &json!({})).await.problem(409, "SWITCH_NOT_READY");
     scoped.post(&api, &switch, &json!({})).await.problem(404, "DEPLOYMENT_NOT_FOUND");
     let connect = json!({"owner": "acme", "repo": "shop", "branch": "main", "token": "ghp_very_secret"});
     scoped.post(&api, "/api/v1/connect/github", &connect).await.problem(403, "OUT_OF_SCOPE");
-    // Reading is no change, and of those who are not let in there could be any number.
+    // A read is no change, and anonymous callers could send any number of requests.
     viewer.get(&api, "/api/v1/deploy/dep_unknown/result").await.problem(404, "DEPLOYMENT_NOT_FOUND");
     api.post(&switch, &json!({})).await.problem(401, "NOT_SIGNED_IN");
 
-    let kept = entries(&api, &admin, &format!("?target={}", story.id())).await;
-    let told: Vec<_> =
+    let kept = entries(&api, &admin, &format!("?target={}", fixture.id())).await;
+    let received: Vec<_> =
         kept.iter().map(|entry| (entry["errorCode"].as_str(), entry["subject"].as_str().unwrap())).collect();
     let expected = [
         (Some("DEPLOYMENT_NOT_FOUND"), "approver-test"),
@@ -100,7 +100,7 @@ async fn what_was_refused_is_kept_and_what_nobody_asked_is_not() {
         (Some("NOT_ALLOWED"), "viewer-test"),
         (None, "nobody"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(received, expected);
     assert!(kept[..3].iter().all(|entry| entry["result"] == "refused" && entry["owner"] == "acme"), "{kept:?}");
     assert_eq!(count(&db, "audit").await, before + 5);
     let refused = entries(&api, &admin, "?action=connect.github").await;
@@ -108,7 +108,7 @@ async fn what_was_refused_is_kept_and_what_nobody_asked_is_not() {
 }
 
 #[tokio::test]
-async fn a_change_and_its_entry_are_made_together_or_not_at_all() {
+async fn audit__change_and_entry_atomic() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let body = body(&db, "shop").await;
@@ -118,7 +118,7 @@ async fn a_change_and_its_entry_are_made_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_one_change() {
+async fn audit__idempotent_repeat_recorded_once() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let body = body(&db, "shop").await;
@@ -130,13 +130,13 @@ async fn a_repeated_request_is_one_change() {
 }
 
 #[tokio::test]
-async fn admins_read_it_in_pages_and_others_do_not() {
+async fn audit__only_admins_read_pages() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let admin = Token::of(&db.db, Role::Admin).await;
     let of_shop = Token::scoped(&db.db, Role::Admin, &["acme/shop"]).await;
     for repo in ["shop", "site", "blog"] {
-        Story::begin_of(&db.db, "acme", repo).await;
+        Fixture::begin_of(&db.db, "acme", repo).await;
     }
     for role in [Role::Viewer, Role::Deployer, Role::Approver] {
         Token::of(&db.db, role).await.get(&api, "/api/v1/audit").await.problem(403, "NOT_ALLOWED");
@@ -171,7 +171,7 @@ async fn admins_read_it_in_pages_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn nobody_changes_what_was_kept_not_even_who_owns_the_table() {
+async fn audit__immutable_even_for_table_owner() {
     let db = TestDb::new().await;
     Token::of(&db.db, Role::Admin).await;
     let mut psql = db.psql().await;
@@ -182,7 +182,7 @@ async fn nobody_changes_what_was_kept_not_even_who_owns_the_table() {
         "UPDATE audit SET at = now() WHERE false",
     ] {
         let done = psql.execute(sql).await;
-        // What touches no row changes nothing.
+        // A statement that touches no row changes nothing.
         assert_eq!(done.is_ok(), sql.ends_with("false"), "{sql}: {done:?}");
         if let Err(error) = done {
             assert!(error.to_string().contains("append-only"), "{error}");
@@ -192,7 +192,7 @@ async fn nobody_changes_what_was_kept_not_even_who_owns_the_table() {
 }
 
 #[tokio::test]
-async fn the_role_of_servers_has_no_right_to_change_it() {
+async fn audit__server_role_cannot_change_rows() {
     let db = TestDb::new().await;
     let mut app = PgConnection::connect(db.url()).await.unwrap();
     for sql in [
@@ -212,10 +212,10 @@ async fn the_role_of_servers_has_no_right_to_change_it() {
 }
 
 #[tokio::test]
-async fn told_so_whoever_started_a_deployment_does_not_switch_it() {
+async fn four_eyes__starter_cannot_switch() {
     let db = TestDb::new().await;
     let flags = ["--auth=required", "--another-approves"];
-    let api = Api::serve_with(&db.db, &Outside::default(), &flags).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &flags).await;
     let (starter, other) = (Token::of(&db.db, Role::Approver).await, Token::of(&db.db, Role::Admin).await);
     let answer = starter.post(&api, "/api/v1/deploy", &body(&db, "shop").await).await;
     let id = answer.data("배포가 시작되었습니다.")["deploymentId"].as_str().unwrap().to_owned();
@@ -224,7 +224,7 @@ async fn told_so_whoever_started_a_deployment_does_not_switch_it() {
     let switch = format!("/api/v1/deploy/{id}/switch");
     let refused = starter.post(&api, &switch, &json!({})).await.problem(403, "APPROVER_STARTED_IT");
     assert_eq!(refused["deploymentId"], id);
-    // Another token of the same name is the same person.
+    // A second token of the same name is the same person.
     let again = Token::of(&db.db, Role::Approver).await;
     again.post(&api, &switch, &json!({})).await.problem(403, "APPROVER_STARTED_IT");
     let view = db.db.deployment(&id).await.unwrap().unwrap();
@@ -233,7 +233,7 @@ async fn told_so_whoever_started_a_deployment_does_not_switch_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_cannot_be_kept_is_a_refusal_all_the_same() {
-    let api = Api::serve(&absent_db()).await;
+async fn audit__unrecorded_refusal_still_refuses() {
+    let api = Api::serve(&unreachable_db()).await;
     api.post("/api/v1/deploy", &json!({"surprise": 1})).await.problem(400, "INVALID_FIELD");
 }

@@ -1,7 +1,7 @@
-//! Who may do what, over real sockets.
+//! Authentication and authorisation, over real sockets.
 
 mod audit;
-mod away;
+mod outage;
 mod refusals;
 mod roles;
 mod scopes;
@@ -18,32 +18,32 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use super::{Answer, Api, Outside, Reader};
+use super::{Answer, Api, ExternalServices, Reader};
 
-/// An API that asks who is there.
+/// An API that requires authentication.
 pub async fn serve(db: &Db) -> Api {
-    Api::serve_with(db, &Outside::default(), &["--auth=required"]).await
+    Api::serve_with(db, &ExternalServices::default(), &["--auth=required"]).await
 }
 
-/// A token of the database.
+/// A token stored in the database.
 pub struct Token {
     pub id: String,
     pub secret: String,
 }
 
 impl Token {
-    /// For all repositories, for ever.
+    /// A token for all repositories that never expires.
     pub async fn of(db: &Db, role: Role) -> Self {
         Self::make(db, role, Scope::All, None).await
     }
 
-    /// For some repositories.
+    /// A token for some repositories.
     pub async fn scoped(db: &Db, role: Role, repositories: &[&str]) -> Self {
         let names: Vec<String> = repositories.iter().map(|&name| name.to_owned()).collect();
         Self::make(db, role, Scope::of(&names).unwrap(), None).await
     }
 
-    /// As wanted.
+    /// A token with this role, scope and expiry.
     pub async fn make(db: &Db, role: Role, scope: Scope, expires_at: Option<DateTime<Utc>>) -> Self {
         let secret = token::api_token().unwrap();
         let new = NewToken { id: ids::token_id(), name: format!("{role}-test"), role, scope, expires_at };
@@ -51,7 +51,7 @@ impl Token {
         Self { id: new.id, secret: secret.expose_secret().to_owned() }
     }
 
-    /// A request with it.
+    /// A request signed in with the token.
     pub fn request(&self, api: &Api, method: Method, path: &str) -> RequestBuilder {
         api.request(method, path).bearer_auth(&self.secret)
     }

@@ -1,4 +1,4 @@
-//! Refusals take bounded room in the audit, however many are sent.
+//! Refusals take a bounded number of rows in the audit, however many requests are refused.
 
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
@@ -8,38 +8,38 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Token, serve};
-use crate::http::{Answer, Api, Outside, Story, count};
+use crate::http::{Answer, Api, ExternalServices, Fixture, count};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
-/// As fast as it goes, without the rates of the door.
+/// An API without rate limits, to send refusals as fast as possible.
 async fn open(db: &TestDb) -> Api {
     let flags = ["--auth=required", "--rate-per-client=0", "--rate-per-token=0"];
-    Api::serve_with(&db.db, &Outside::default(), &flags).await
+    Api::serve_with(&db.db, &ExternalServices::default(), &flags).await
 }
 
-/// Rows of refusals, and how many they stand for.
+/// Number of refusal rows, and the number of refusals they count.
 async fn refused(db: &TestDb) -> (i64, i64) {
     let sql = "SELECT count(*), coalesce(sum(times), 0) FROM audit WHERE result = 'refused'";
     sqlx::query_as(sql).fetch_one(&mut db.psql().await).await.unwrap()
 }
 
 #[tokio::test]
-async fn a_refusal_that_is_repeated_is_counted_and_shown_with_its_times() {
+async fn refusals__repeats_counted_with_times() {
     let db = TestDb::new().await;
     let api = open(&db).await;
     let (viewer, admin) = (Token::of(&db.db, Role::Viewer).await, Token::of(&db.db, Role::Admin).await);
-    let story = Story::begin(&db.db).await;
-    let switch = format!("/api/v1/deploy/{}/switch", story.id());
+    let fixture = Fixture::begin(&db.db).await;
+    let switch = format!("/api/v1/deploy/{}/switch", fixture.id());
     let one = async |_| viewer.post(&api, &switch, &json!({})).await.problem(403, "NOT_ALLOWED");
     iter(0..300).map(one).buffer_unordered(16).collect::<Vec<_>>().await;
-    assert_eq!(refused(&db).await, (1, 1), "the first at once");
-    // The end of the process is the end of the window.
+    assert_eq!(refused(&db).await, (1, 1), "the first refusal is written immediately");
+    // Shutdown closes the counting window.
     api.shutdown.cancel();
     wait_for("the others are counted", async || refused(&db).await == (2, 300)).await;
 
     let again = serve(&db.db).await;
-    let page = admin.get(&again, &format!("/api/v1/audit?target={}", story.id())).await.data("감사 기록 조회 성공");
+    let page = admin.get(&again, &format!("/api/v1/audit?target={}", fixture.id())).await.data("감사 기록 조회 성공");
     let entries = page["entries"].as_array().unwrap();
     let shown: Vec<_> = entries.iter().map(|entry| (&entry["times"], &entry["errorCode"])).collect();
     assert_eq!(shown[..2], [(&json!(299), &json!("NOT_ALLOWED")), (&json!(1), &json!("NOT_ALLOWED"))]);
@@ -50,7 +50,7 @@ async fn a_refusal_that_is_repeated_is_counted_and_shown_with_its_times() {
 }
 
 #[tokio::test]
-async fn whatever_one_token_has_refused_it_is_a_bounded_number_of_rows() {
+async fn refusals__rows_per_token_bounded() {
     let db = TestDb::new().await;
     let api = open(&db).await;
     let viewer = Token::of(&db.db, Role::Viewer).await;
@@ -67,13 +67,13 @@ async fn whatever_one_token_has_refused_it_is_a_bounded_number_of_rows() {
     };
     iter(0..500).map(ask).buffer_unordered(16).collect::<Vec<_>>().await;
     api.shutdown.cancel();
-    wait_for("all are counted", async || refused(&db).await.1 == 500).await;
+    wait_for("all refusals are counted", async || refused(&db).await.1 == 500).await;
     let (rows, _) = refused(&db).await;
     assert!(rows <= 25, "{rows}");
 }
 
 #[tokio::test]
-async fn those_who_did_not_sign_in_write_nothing() {
+async fn refusals__anonymous_requests_write_nothing() {
     let db = TestDb::new().await;
     let api = open(&db).await;
     let document = serde_json::to_value(panda::http::document()).unwrap();
@@ -105,7 +105,7 @@ async fn those_who_did_not_sign_in_write_nothing() {
 }
 
 #[tokio::test]
-async fn sessions_that_one_caller_opens_are_a_bounded_number_of_rows() {
+async fn sessions__rows_per_caller_bounded() {
     let db = TestDb::new().await;
     let api = open(&db).await;
     let (viewer, other) = (Token::of(&db.db, Role::Viewer).await, Token::of(&db.db, Role::Deployer).await);

@@ -1,13 +1,13 @@
-//! Each role may what those before it may, and no more.
+//! Each role may do everything the lesser roles may, and no more.
 
 use panda::domain::principal::Role;
 use serde_json::{Value, json};
 
 use super::{Token, serve};
-use crate::http::{Answer, Api, Story, story};
+use crate::http::{Answer, Api, Fixture, fixture};
 use crate::support::db::TestDb;
 
-/// One token of each role.
+/// One token per role.
 struct Tokens([(Role, Token); 4]);
 
 impl Tokens {
@@ -20,7 +20,7 @@ impl Tokens {
         &self.0.iter().find(|(of, _)| *of == role).unwrap().1
     }
 
-    /// Asks with those below `least`, who are refused, naming what is needed.
+    /// Asserts that every role below `least` is refused with the required role named.
     async fn refused_below(&self, least: Role, api: &Api, path: &str, body: &Value) {
         for (role, token) in self.0.iter().filter(|(role, _)| *role < least) {
             let problem = token.post(api, path, body).await.problem(403, "NOT_ALLOWED");
@@ -35,12 +35,12 @@ fn accepted(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn everybody_reads() {
+async fn roles__every_role_reads() {
     let db = TestDb::new().await;
     let (api, tokens) = (serve(&db.db).await, Tokens::of(&db).await);
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 1).await;
-    let id = story.id();
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 1).await;
+    let id = fixture.id();
     let (result, events) = (format!("/api/v1/deploy/{id}/result"), format!("/api/v1/deploy/{id}/events"));
     for (_, token) in &tokens.0 {
         for path in ["/api/v1/connections", "/api/v1/deploy", "/api/v1/deploy/current", &result] {
@@ -51,11 +51,10 @@ async fn everybody_reads() {
 }
 
 #[tokio::test]
-async fn a_deployer_deploys_cancels_and_retries_and_an_approver_switches() {
+async fn roles__deployer_deploys_approver_switches() {
     let db = TestDb::new().await;
     let (api, tokens) = (serve(&db.db).await, Tokens::of(&db).await);
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    let aws = story::aws_connection(&db.db).await;
+    let (github, aws) = fixture::connections(&db.db).await;
     let body = json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop", "branch": "main"});
     tokens.refused_below(Role::Deployer, &api, "/api/v1/deploy", &body).await;
     accepted(&tokens.with(Role::Deployer).post(&api, "/api/v1/deploy", &body).await);
@@ -64,25 +63,25 @@ async fn a_deployer_deploys_cancels_and_retries_and_an_approver_switches() {
         tokens.with(Role::Deployer).post(&api, path, &json!({})).await.problem(400, "INVALID_FIELD");
     }
 
-    let mut story = Story::begin_of(&db.db, "acme", "site").await;
-    let of = |wish: &str| format!("/api/v1/deploy/{}/{wish}", story.id());
+    let mut fixture = Fixture::begin_of(&db.db, "acme", "site").await;
+    let of = |command: &str| format!("/api/v1/deploy/{}/{command}", fixture.id());
     let (cancel, retry, switch) = (of("cancel"), of("retry"), of("switch"));
-    story.ready().await;
+    fixture.ready().await;
     tokens.refused_below(Role::Approver, &api, &switch, &json!({})).await;
     tokens.refused_below(Role::Deployer, &api, &cancel, &json!({})).await;
     accepted(&tokens.with(Role::Approver).post(&api, &switch, &json!({})).await);
-    // From here on its end is a rollback, and another attempt may move traffic.
+    // From here on a cancellation rolls back, and another attempt may move traffic.
     tokens.refused_below(Role::Approver, &api, &cancel, &json!({})).await;
-    story.claim_again().await;
-    story.fail().await;
+    fixture.claim_again().await;
+    fixture.fail().await;
     tokens.refused_below(Role::Approver, &api, &retry, &json!({})).await;
     accepted(&tokens.with(Role::Approver).post(&api, &retry, &json!({})).await);
-    // What was to be switched stays so, however many attempts ago.
-    let mut story = story.retried().await;
-    story.fail().await;
+    // A deployment whose switch was requested keeps that property over any number of attempts.
+    let mut fixture = fixture.retried().await;
+    fixture.fail().await;
     tokens.refused_below(Role::Approver, &api, &retry, &json!({})).await;
 
-    let mut other = Story::begin_of(&db.db, "acme", "blog").await;
+    let mut other = Fixture::begin_of(&db.db, "acme", "blog").await;
     accepted(
         &tokens.with(Role::Deployer).post(&api, &format!("/api/v1/deploy/{}/cancel", other.id()), &json!({})).await,
     );
@@ -93,29 +92,27 @@ async fn a_deployer_deploys_cancels_and_retries_and_an_approver_switches() {
 }
 
 #[tokio::test]
-async fn who_may_not_stop_a_switch_may_not_supersede_it_either() {
+async fn roles__supersede_needs_right_to_stop_switch() {
     let db = TestDb::new().await;
     let (api, tokens) = (serve(&db.db).await, Tokens::of(&db).await);
-    let mut story = Story::begin_at(&db.db, "acme", "shop", "123456789012").await;
-    story.ready().await;
-    let switch = format!("/api/v1/deploy/{}/switch", story.id());
+    let mut fixture = Fixture::begin_at(&db.db, "acme", "shop", "123456789012").await;
+    fixture.ready().await;
+    let switch = format!("/api/v1/deploy/{}/switch", fixture.id());
     accepted(&tokens.with(Role::Approver).post(&api, &switch, &json!({})).await);
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    let aws = story::aws_connection(&db.db).await;
+    let (github, aws) = fixture::connections(&db.db).await;
     let body = json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop",
                       "branch": "main", "concurrency": "supersede"});
     tokens.with(Role::Deployer).post(&api, "/api/v1/deploy", &body).await.problem(403, "NOT_ALLOWED");
-    let view = db.db.deployment(story.id()).await.unwrap().unwrap();
+    let view = db.db.deployment(fixture.id()).await.unwrap().unwrap();
     assert_eq!(view.superseded_by, None);
     accepted(&tokens.with(Role::Approver).post(&api, "/api/v1/deploy", &body).await);
 }
 
 #[tokio::test]
-async fn who_started_a_deployment_is_kept() {
+async fn roles__starter_recorded() {
     let db = TestDb::new().await;
     let (api, tokens) = (serve(&db.db).await, Tokens::of(&db).await);
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    let aws = story::aws_connection(&db.db).await;
+    let (github, aws) = fixture::connections(&db.db).await;
     let body = json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop", "branch": "main"});
     accepted(&tokens.with(Role::Deployer).post(&api, "/api/v1/deploy", &body).await);
     let by: Option<String> =

@@ -1,4 +1,4 @@
-//! What is out of scope is as if it were not there, whatever is asked of it.
+//! Everything out of scope behaves as if it did not exist.
 
 use panda::domain::principal::Role;
 use pretty_assertions::assert_eq;
@@ -6,18 +6,18 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{Token, serve};
-use crate::http::{Api, Outside, Story, outside, story};
+use crate::http::{Api, ExternalServices, Fixture, external_services, fixture};
 use crate::support::db::TestDb;
 
 #[tokio::test]
-async fn lists_and_streams_have_what_is_in_scope_and_nothing_else() {
+async fn scopes__lists_and_streams_filtered() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let mine = Token::scoped(&db.db, Role::Viewer, &["Acme/Shop"]).await;
     let owners = Token::scoped(&db.db, Role::Viewer, &["toys/*", "acme/site"]).await;
-    let mut stories = Vec::new();
+    let mut fixtures = Vec::new();
     for (owner, repo) in [("acme", "shop"), ("acme", "site"), ("toys", "robot"), ("acme2", "shop")] {
-        stories.push(Story::begin_of(&db.db, owner, repo).await);
+        fixtures.push(Fixture::begin_of(&db.db, owner, repo).await);
     }
     let listed = async |token: &Token, query: &str| {
         let list = token.get(&api, &format!("/api/v1/deploy{query}")).await.data("배포 목록 조회 성공");
@@ -32,34 +32,34 @@ async fn lists_and_streams_have_what_is_in_scope_and_nothing_else() {
     assert_eq!(listed(&owners, "").await, ["toys/robot", "acme/site"]);
     assert_eq!(listed(&mine, "?owner=toys").await, Vec::<String>::new());
     let current = mine.get(&api, "/api/v1/deploy/current").await.data("현재 배포 조회 성공");
-    assert_eq!(current["deploymentId"], stories[0].id(), "not the newest of all");
+    assert_eq!(current["deploymentId"], fixtures[0].id(), "not the newest of all");
     let connections = mine.get(&api, "/api/v1/connections").await.data("연결 정보를 조회했습니다.");
     assert_eq!(connections["github"].as_array().unwrap().len(), 1, "{connections}");
-    assert_eq!(connections["aws"], json!([]), "those for all repositories are not for some");
+    assert_eq!(connections["aws"], json!([]), "a connection for all repositories is outside a narrower scope");
 
     let mut all = mine.follow(&api, "/api/v1/events").await;
     assert_eq!(all.status, 200);
-    for story in stories.iter_mut().rev() {
-        story.build_lines(1, 1).await;
+    for fixture in fixtures.iter_mut().rev() {
+        fixture.build_lines(1, 1).await;
     }
     let event = all.take(1).await.remove(0).json();
-    assert_eq!(event["deploymentId"], stories[0].id(), "though it was written last");
+    assert_eq!(event["deploymentId"], fixtures[0].id(), "though it was written last");
     let ids: Vec<Value> = {
         let mut theirs = owners.follow(&api, "/api/v1/events").await;
-        for story in &mut stories {
-            story.build_lines(2, 2).await;
+        for fixture in &mut fixtures {
+            fixture.build_lines(2, 2).await;
         }
         theirs.take(2).await.iter().map(|event| event.json()["deploymentId"].clone()).collect()
     };
-    assert_eq!(ids, [json!(stories[1].id()), json!(stories[2].id())]);
+    assert_eq!(ids, [json!(fixtures[1].id()), json!(fixtures[2].id())]);
 }
 
 #[tokio::test]
-async fn another_ones_deployment_is_not_found_and_nothing_happens_to_it() {
+async fn scopes__foreign_deployment_not_found() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let token = Token::scoped(&db.db, Role::Admin, &["acme/shop"]).await;
-    let mut theirs = Story::begin_of(&db.db, "toys", "robot").await;
+    let mut theirs = Fixture::begin_of(&db.db, "toys", "robot").await;
     theirs.ready().await;
     let id = theirs.id();
     let unknown = token.get(&api, "/api/v1/deploy/dep_unknown/result").await.json();
@@ -69,8 +69,8 @@ async fn another_ones_deployment_is_not_found_and_nothing_happens_to_it() {
         let same = |text: &Value| text.as_str().unwrap().replace(id, "dep_unknown");
         assert_eq!(same(&problem["message"]), unknown["message"].as_str().unwrap());
     }
-    for wish in ["switch", "cancel", "retry"] {
-        let path = format!("/api/v1/deploy/{id}/{wish}");
+    for command in ["switch", "cancel", "retry"] {
+        let path = format!("/api/v1/deploy/{id}/{command}");
         token.post(&api, &path, &json!({})).await.problem(404, "DEPLOYMENT_NOT_FOUND");
         let request = token.request(&api, reqwest::Method::POST, &path).header("idempotency-key", "k");
         assert_eq!(request.send().await.unwrap().status(), 404);
@@ -86,14 +86,15 @@ async fn another_ones_deployment_is_not_found_and_nothing_happens_to_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_deployed_or_connected_out_of_scope() {
+async fn scopes__deploy_and_connect_outside_refused() {
     let db = TestDb::new().await;
-    let ((github, _root), sandbox) = (outside::github().await, outside::sandbox().await);
-    let there = Outside::default().with_github(&github).with_aws(&sandbox);
+    let ((github, _root), sandbox) = (external_services::github().await, external_services::sandbox().await);
+    let there = ExternalServices::default().with_github(&github).with_aws(&sandbox);
     let api = Api::serve_with(&db.db, &there, &["--auth=required"]).await;
     let token = Token::scoped(&db.db, Role::Deployer, &["acme/shop"]).await;
     let all = Token::of(&db.db, Role::Deployer).await;
-    let connect = |repo: &str| json!({"owner": "acme", "repo": repo, "branch": "main", "token": outside::TOKEN});
+    let connect =
+        |repo: &str| json!({"owner": "acme", "repo": repo, "branch": "main", "token": external_services::TOKEN});
     token.post(&api, "/api/v1/connect/github", &connect("other")).await.problem(403, "OUT_OF_SCOPE");
     let github = token.post(&api, "/api/v1/connect/github", &connect("shop")).await.data("GitHub 연결에 성공했습니다.");
 
@@ -119,7 +120,7 @@ async fn nothing_is_deployed_or_connected_out_of_scope() {
     let mine = connect_aws(&token, Value::Null).await;
 
     let deploy = |github: &Value, aws: &Value, repo: &str| json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": repo, "branch": "main"});
-    let their_github = json!(story::github_connection(&db.db, "acme", "other").await);
+    let their_github = json!(fixture::github_connection(&db.db, "acme", "other").await);
     let refused =
         async |by: &Token, body: &Value| by.post(&api, "/api/v1/deploy", body).await.refused_field("INVALID_FIELD");
     assert_eq!(refused(&token, &deploy(&their_github, &mine, "other")).await, "githubConnectionId");
@@ -148,12 +149,12 @@ async fn nothing_is_deployed_or_connected_out_of_scope() {
 }
 
 #[tokio::test]
-async fn the_key_of_another_caller_is_another_key() {
+async fn scopes__idempotency_keys_per_caller() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let (one, two) = (Token::of(&db.db, Role::Approver).await, Token::of(&db.db, Role::Deployer).await);
-    let story = Story::begin(&db.db).await;
-    let cancel = format!("/api/v1/deploy/{}/cancel", story.id());
+    let fixture = Fixture::begin(&db.db).await;
+    let cancel = format!("/api/v1/deploy/{}/cancel", fixture.id());
     let keyed = async |by: &Token, body: Value| {
         let request = by.request(&api, reqwest::Method::POST, &cancel).header("idempotency-key", "k").json(&body);
         request.send().await.unwrap().status().as_u16()
@@ -164,13 +165,13 @@ async fn the_key_of_another_caller_is_another_key() {
 }
 
 #[tokio::test]
-async fn the_name_of_another_ones_repository_is_not_told() {
+async fn scopes__foreign_repository_name_hidden() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let token = Token::scoped(&db.db, Role::Deployer, &["a-b/c"]).await;
-    Story::begin_at(&db.db, "a", "b-c", "123456789012").await;
-    let github = story::github_connection(&db.db, "a-b", "c").await;
-    let aws = story::aws_connection(&db.db).await;
+    Fixture::begin_at(&db.db, "a", "b-c", "123456789012").await;
+    let github = fixture::github_connection(&db.db, "a-b", "c").await;
+    let aws = fixture::aws_connection(&db.db).await;
     sqlx::query("UPDATE aws_connections SET scope = ARRAY['a-b/*']").execute(&mut db.psql().await).await.unwrap();
     let body =
         json!({"githubConnectionId": github, "awsConnectionId": aws, "owner": "a-b", "repo": "c", "branch": "main"});

@@ -1,4 +1,4 @@
-//! Sessions: a cookie that reads, and nothing else.
+//! Sessions: a cookie that grants read access only.
 
 use panda::domain::principal::{Caller, Role, Scope};
 use pretty_assertions::assert_eq;
@@ -6,14 +6,14 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::{Token, serve};
-use crate::http::{Answer, Api, Outside, Reader, Story};
+use crate::http::{Answer, Api, ExternalServices, Fixture, Reader};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
 const SESSION: &str = "/api/v1/session";
 const OPENED: &str = "세션이 시작되었습니다.";
 
-/// The cookie, as a browser sends it back.
+/// The cookie as a browser sends it back.
 async fn sign_in(api: &Api, token: &Token) -> String {
     let answer = token.post(api, SESSION, &Value::Null).await;
     assert!(answer.data(OPENED)["expiresAt"].is_string());
@@ -34,11 +34,11 @@ async fn get(api: &Api, path: &str, cookie: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_session_reads_what_its_token_reads_on_every_replica_and_changes_nothing() {
+async fn session__reads_like_its_token_on_every_replica_and_changes_nothing() {
     let db = TestDb::new().await;
     let (api, replica) = (serve(&db.db).await, serve(&db.db).await);
     let token = Token::scoped(&db.db, Role::Admin, &["acme/shop"]).await;
-    let (mut mine, theirs) = (Story::begin(&db.db).await, Story::begin_of(&db.db, "toys", "robot").await);
+    let (mut mine, theirs) = (Fixture::begin(&db.db).await, Fixture::begin_of(&db.db, "toys", "robot").await);
     mine.build_lines(1, 1).await;
     let cookie = sign_in(&api, &token).await;
     assert!(cookie.starts_with("panda_session=pandas_"), "{cookie}");
@@ -55,7 +55,7 @@ async fn a_session_reads_what_its_token_reads_on_every_replica_and_changes_nothi
             let problem = Answer::of(answer).await.problem(401, "NOT_SIGNED_IN");
             assert!(problem["message"].as_str().unwrap().contains("may only read"), "{problem}");
         }
-        // Another session from this one would never end.
+        // A session opened by a session could be prolonged for ever.
         let again = with(api, Method::POST, SESSION, &cookie).send().await.unwrap();
         assert_eq!(again.status(), 401);
     }
@@ -69,7 +69,7 @@ async fn a_session_reads_what_its_token_reads_on_every_replica_and_changes_nothi
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_token_and_when_it_is_closed_and_so_do_its_streams() {
+async fn session__ends_with_token_or_logout_including_streams() {
     let db = TestDb::new().await;
     let (api, replica) = (serve(&db.db).await, serve(&db.db).await);
     let (token, other) = (Token::of(&db.db, Role::Viewer).await, Token::of(&db.db, Role::Viewer).await);
@@ -97,14 +97,14 @@ async fn a_session_ends_with_its_token_and_when_it_is_closed_and_so_do_its_strea
 }
 
 #[tokio::test]
-async fn a_session_lasts_no_longer_than_told_and_no_longer_than_its_token() {
+async fn session__lifetime_bounded_by_setting_and_token() {
     let db = TestDb::new().await;
-    let api = Api::serve_with(&db.db, &Outside::default(), &["--auth=required", "--session-ms=1500"]).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &["--auth=required", "--session-ms=1500"]).await;
     let cookie = sign_in(&api, &Token::of(&db.db, Role::Viewer).await).await;
     let mut stream = Reader::open(with(&api, Method::GET, "/api/v1/events", &cookie)).await;
     assert_eq!((stream.status, stream.next().await), (200, None));
-    wait_for("it is over", async || get(&api, "/api/v1/deploy", &cookie).await.status == 401).await;
-    assert_eq!(db.db.forget_old_sessions().await.unwrap(), 1);
+    wait_for("the session has ended", async || get(&api, "/api/v1/deploy", &cookie).await.status == 401).await;
+    assert_eq!(db.db.delete_expired_sessions().await.unwrap(), 1);
 
     let long = serve(&db.db).await;
     let ends = chrono::Utc::now() + chrono::TimeDelta::seconds(60);
@@ -115,7 +115,7 @@ async fn a_session_lasts_no_longer_than_told_and_no_longer_than_its_token() {
 }
 
 #[tokio::test]
-async fn where_nobody_signs_in_a_page_that_does_finds_nothing_in_its_way() {
+async fn session__works_without_authentication() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let answer = Answer::of(api.request(Method::POST, SESSION).send().await.unwrap()).await;

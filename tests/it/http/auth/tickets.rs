@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::{Token, serve};
-use crate::http::{Api, Reader, Story, count};
+use crate::http::{Api, Fixture, Reader, count};
 use crate::support::db::TestDb;
 
 const MADE: &str = "티켓이 발급되었습니다.";
@@ -20,16 +20,16 @@ async fn ticket(api: &Api, token: &Token, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_ticket_opens_the_stream_that_it_is_for_once_at_any_replica() {
+async fn ticket__opens_its_stream_once_on_any_replica() {
     let db = TestDb::new().await;
     let (api, replica) = (serve(&db.db).await, serve(&db.db).await);
     let token = Token::scoped(&db.db, Role::Viewer, &["acme/*"]).await;
-    let mut story = Story::begin(&db.db).await;
-    let other = Story::begin_of(&db.db, "acme", "site").await;
-    let theirs = Story::begin_of(&db.db, "toys", "robot").await;
-    story.build_lines(1, 2).await;
-    let of = |story: &Story, end: &str| format!("/api/v1/deploy/{}/{end}", story.id());
-    let (events, make) = (of(&story, "events"), of(&story, "ticket"));
+    let mut fixture = Fixture::begin(&db.db).await;
+    let other = Fixture::begin_of(&db.db, "acme", "site").await;
+    let theirs = Fixture::begin_of(&db.db, "toys", "robot").await;
+    fixture.build_lines(1, 2).await;
+    let of = |fixture: &Fixture, end: &str| format!("/api/v1/deploy/{}/{end}", fixture.id());
+    let (events, make) = (of(&fixture, "events"), of(&fixture, "ticket"));
 
     let one = ticket(&api, &token, &make).await;
     let mut stream = Reader::open(replica.request(Method::GET, &format!("{events}?ticket={one}&lang=en"))).await;
@@ -38,17 +38,17 @@ async fn a_ticket_opens_the_stream_that_it_is_for_once_at_any_replica() {
         let problem = api.get(&format!("{events}?ticket={one}")).await.problem(401, "NOT_SIGNED_IN");
         assert!(problem["message"].as_str().unwrap().contains("used before"), "{problem}");
     }
-    // For another stream it is none, and stays good for its own.
+    // A ticket is invalid for another stream, and remains valid for its own.
     let two = ticket(&api, &token, &make).await;
     for path in [of(&other, "events"), "/api/v1/events".to_owned(), of(&other, "result")] {
         api.get(&format!("{path}?ticket={two}")).await.problem(401, "NOT_SIGNED_IN");
     }
-    assert_eq!(api.get(&format!("{}?ticket={two}", of(&story, "result"))).await.status, 200);
-    api.get(&format!("{}?ticket={two}", of(&story, "result"))).await.problem(401, "NOT_SIGNED_IN");
-    // It opens nothing but these.
+    assert_eq!(api.get(&format!("{}?ticket={two}", of(&fixture, "result"))).await.status, 200);
+    api.get(&format!("{}?ticket={two}", of(&fixture, "result"))).await.problem(401, "NOT_SIGNED_IN");
+    // A ticket opens no other endpoint.
     let three = ticket(&api, &token, &make).await;
     api.get(&format!("/api/v1/deploy?ticket={three}")).await.problem(401, "NOT_SIGNED_IN");
-    for path in [of(&story, "switch"), of(&story, "ticket")] {
+    for path in [of(&fixture, "switch"), of(&fixture, "ticket")] {
         let refused = api.request(Method::POST, &format!("{path}?ticket={three}")).send().await.unwrap();
         assert_eq!(refused.status(), 401);
     }
@@ -57,23 +57,23 @@ async fn a_ticket_opens_the_stream_that_it_is_for_once_at_any_replica() {
     let all = ticket(&api, &token, "/api/v1/events/ticket").await;
     let mut stream = Reader::open(replica.request(Method::GET, &format!("/api/v1/events?ticket={all}"))).await;
     assert_eq!(stream.status, 200);
-    story.build_lines(3, 3).await;
-    assert_eq!(stream.take(1).await[0].json()["deploymentId"], story.id());
+    fixture.build_lines(3, 3).await;
+    assert_eq!(stream.take(1).await[0].json()["deploymentId"], fixture.id());
     replica.get(&format!("/api/v1/events?ticket={all}")).await.problem(401, "NOT_SIGNED_IN");
 }
 
 #[tokio::test]
-async fn a_ticket_ends_with_its_time_and_with_the_token_that_made_it_and_so_does_its_stream() {
+async fn ticket__ends_with_its_time_and_token_including_stream() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let token = Token::of(&db.db, Role::Viewer).await;
-    let story = Story::begin(&db.db).await;
-    let of = |end: &str| format!("/api/v1/deploy/{}/{end}", story.id());
+    let fixture = Fixture::begin(&db.db).await;
+    let of = |end: &str| format!("/api/v1/deploy/{}/{end}", fixture.id());
     let (events, make) = (of("events"), of("ticket"));
     let late = ticket(&api, &token, &make).await;
     sqlx::query("UPDATE stream_tickets SET expires_at = now()").execute(&mut db.psql().await).await.unwrap();
     api.get(&format!("{events}?ticket={late}")).await.problem(401, "NOT_SIGNED_IN");
-    assert_eq!(db.db.forget_old_sessions().await.unwrap(), 1);
+    assert_eq!(db.db.delete_expired_sessions().await.unwrap(), 1);
 
     let (one, two) = (ticket(&api, &token, &make).await, ticket(&api, &token, &make).await);
     let mut stream = Reader::open(api.request(Method::GET, &format!("{events}?ticket={one}"))).await;
@@ -84,7 +84,7 @@ async fn a_ticket_ends_with_its_time_and_with_the_token_that_made_it_and_so_does
 }
 
 #[tokio::test]
-async fn of_many_who_come_with_one_ticket_one_is_let_in() {
+async fn ticket__concurrent_use_admits_one() {
     let db = TestDb::new().await;
     let (api, replica) = (serve(&db.db).await, serve(&db.db).await);
     let token = Token::of(&db.db, Role::Viewer).await;
@@ -97,18 +97,18 @@ async fn of_many_who_come_with_one_ticket_one_is_let_in() {
 }
 
 #[tokio::test]
-async fn where_nobody_signs_in_a_ticket_is_not_looked_at() {
+async fn ticket__ignored_without_authentication() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let story = Story::begin(&db.db).await;
-    let tickets = format!("/api/v1/deploy/{}/ticket", story.id());
+    let fixture = Fixture::begin(&db.db).await;
+    let tickets = format!("/api/v1/deploy/{}/ticket", fixture.id());
     let made = api.post(&tickets, &Value::Null).await.data(MADE)["ticket"].as_str().unwrap().to_owned();
     for ticket in [made.as_str(), &made, "other"] {
-        let path = format!("/api/v1/deploy/{}/events?ticket={ticket}", story.id());
+        let path = format!("/api/v1/deploy/{}/events?ticket={ticket}", fixture.id());
         assert_eq!(Reader::open(api.request(Method::GET, &path)).await.status, 200);
     }
-    // It is nobody's: where whoever comes has to sign in, it opens nothing.
+    // This ticket belongs to no caller: it opens nothing on a server that requires authentication.
     let guarded = serve(&db.db).await;
-    let path = format!("/api/v1/deploy/{}/events?ticket={made}", story.id());
+    let path = format!("/api/v1/deploy/{}/events?ticket={made}", fixture.id());
     guarded.get(&path).await.problem(401, "NOT_SIGNED_IN");
 }

@@ -1,29 +1,29 @@
-//! Tokens: which are accepted, and that they stop.
+//! Tokens: which are accepted, and when they end.
 
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use panda::db::tokens::Revoked;
+use panda::db::tokens::TokenRevocation;
 use panda::domain::principal::{Caller, Role, Scope};
 use reqwest::Method;
 
 use super::{Token, serve};
-use crate::http::{Answer, Api, Outside, Story, count};
+use crate::http::{Answer, Api, ExternalServices, Fixture, count};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
 const LIST: &str = "/api/v1/deploy";
 
 #[tokio::test]
-async fn a_token_signs_in_and_nothing_else_does() {
+async fn token__only_valid_token_signs_in() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let token = Token::of(&db.db, Role::Viewer).await;
     assert_eq!(token.get(&api, LIST).await.status, 200);
 
-    let nobody = api.get(LIST).await;
-    let problem = nobody.problem(401, "NOT_SIGNED_IN");
-    assert_eq!(nobody.header("www-authenticate"), r#"Bearer realm="panda""#);
+    let anonymous = api.get(LIST).await;
+    let problem = anonymous.problem(401, "NOT_SIGNED_IN");
+    assert_eq!(anonymous.header("www-authenticate"), r#"Bearer realm="panda""#);
     assert!(problem["message"].as_str().unwrap().contains("panda token create"), "{problem}");
     let with = async |value: &str| {
         let request = api.request(Method::GET, LIST).header("authorization", value);
@@ -48,7 +48,7 @@ async fn a_token_signs_in_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn every_path_of_the_api_asks_who_is_there() {
+async fn token__required_on_every_path() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let document = serde_json::to_value(panda::http::document()).unwrap();
@@ -56,11 +56,11 @@ async fn every_path_of_the_api_asks_who_is_there() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            // What is wrong with the rest is not told to those who are not let in.
+            // Errors in the rest of the request are not revealed to an unauthenticated caller.
             let path = path.replace("{id}", "dep_unknown");
             let answer = Answer::of(api.request(method, &path).body("{").send().await.unwrap()).await;
             if operation["security"] == serde_json::json!([{}]) {
-                // Closing a session needs nothing but the session.
+                // Closing a session needs only the session.
                 let open = !path.starts_with("/api/") || path == "/api/v1/session";
                 assert!(open && answer.status == 200, "{path}");
             } else {
@@ -73,7 +73,7 @@ async fn every_path_of_the_api_asks_who_is_there() {
 }
 
 #[tokio::test]
-async fn the_table_and_the_log_of_the_database_have_no_token() {
+async fn token__absent_from_table_and_database_log() {
     let db = TestDb::new().await;
     let token = Token::of(&db.db, Role::Viewer).await;
     let rows: Vec<String> =
@@ -83,41 +83,41 @@ async fn the_table_and_the_log_of_the_database_have_no_token() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_stops_within_five_seconds_and_so_do_its_streams() {
+async fn token__revocation_effective_within_five_seconds() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let (token, other) = (Token::of(&db.db, Role::Viewer).await, Token::of(&db.db, Role::Viewer).await);
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 1).await;
-    let path = format!("/api/v1/deploy/{}/events", story.id());
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 1).await;
+    let path = format!("/api/v1/deploy/{}/events", fixture.id());
     let mut stream = token.follow(&api, &path).await;
     let mut all = token.follow(&api, "/api/v1/events").await;
     let mut others = other.follow(&api, &path).await;
     stream.take(1).await;
     others.take(1).await;
 
-    assert_eq!(db.db.revoke_token(&token.id, &Caller::local()).await.unwrap(), Revoked::Now);
+    assert_eq!(db.db.revoke_token(&token.id, &Caller::local()).await.unwrap(), TokenRevocation::Now);
     let revoked = Instant::now();
     assert_eq!(stream.next().await, None);
-    // What was told before may still come.
+    // An event that was sent before the revocation may still arrive.
     assert!(all.rest().await.len() <= 1);
     assert!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());
     token.get(&api, LIST).await.problem(401, "NOT_SIGNED_IN");
-    assert_eq!(token.follow(&api, &path).await.status, 401, "an EventSource does not come back");
-    story.build_lines(2, 2).await;
-    assert_eq!(others.take(1).await.len(), 1, "another's goes on");
-    assert_eq!(db.db.revoke_token(&token.id, &Caller::local()).await.unwrap(), Revoked::Before);
-    assert_eq!(db.db.revoke_token("tok_none", &Caller::local()).await.unwrap(), Revoked::Unknown);
+    assert_eq!(token.follow(&api, &path).await.status, 401, "an EventSource does not reconnect");
+    fixture.build_lines(2, 2).await;
+    assert_eq!(others.take(1).await.len(), 1, "the stream of another token continues");
+    assert_eq!(db.db.revoke_token(&token.id, &Caller::local()).await.unwrap(), TokenRevocation::Before);
+    assert_eq!(db.db.revoke_token("tok_none", &Caller::local()).await.unwrap(), TokenRevocation::Unknown);
 }
 
 #[tokio::test]
-async fn a_token_and_its_streams_end_at_its_time() {
+async fn token__expiry_ends_streams() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let ends = Utc::now() + TimeDelta::milliseconds(1_500);
     let token = Token::make(&db.db, Role::Viewer, Scope::All, Some(ends)).await;
-    let story = Story::begin(&db.db).await;
-    let path = format!("/api/v1/deploy/{}/events", story.id());
+    let fixture = Fixture::begin(&db.db).await;
+    let path = format!("/api/v1/deploy/{}/events", fixture.id());
     let mut stream = token.follow(&api, &path).await;
     assert_eq!(stream.next().await, None);
     assert!(Utc::now() >= ends - TimeDelta::milliseconds(10) && Utc::now() < ends + TimeDelta::seconds(2));
@@ -126,12 +126,12 @@ async fn a_token_and_its_streams_end_at_its_time() {
 }
 
 #[tokio::test]
-async fn a_token_in_use_costs_the_database_a_query_in_two_seconds() {
+async fn token__checked_every_two_seconds() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
     let token = Token::of(&db.db, Role::Viewer).await;
     assert_eq!(token.get(&api, LIST).await.status, 200);
-    // Without the table it could not be looked for.
+    // A lookup would fail without the table.
     let rename = "ALTER TABLE api_tokens RENAME TO kept";
     sqlx::Executor::execute(&mut db.psql().await, rename).await.unwrap();
     let begun = Instant::now();
@@ -139,21 +139,21 @@ async fn a_token_in_use_costs_the_database_a_query_in_two_seconds() {
         assert_eq!(token.get(&api, LIST).await.status, 200);
     }
     assert!(begun.elapsed() < Duration::from_secs(4));
-    wait_for("what is remembered is not believed for ever", async || token.get(&api, LIST).await.status == 503).await;
+    wait_for("a cached result expires", async || token.get(&api, LIST).await.status == 503).await;
     assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
-async fn a_server_that_asks_nobody_takes_requests_to_names_of_this_machine_alone() {
+async fn no_auth__only_loopback_host_names_accepted() {
     let db = TestDb::new().await;
     let local = Api::serve(&db.db).await;
-    let off = Api::serve_with(&db.db, &Outside::default(), &["--no-auth"]).await;
+    let off = Api::serve_with(&db.db, &ExternalServices::default(), &["--no-auth"]).await;
     let named = async |api: &Api, host: &str, path: &str| {
         let request = api.request(Method::GET, path).header("host", host);
         Answer::of(request.send().await.unwrap()).await
     };
     for path in [LIST, "/api/v1/events"] {
-        // A page whose name was made to lead here.
+        // A foreign page whose host name was pointed at this server (DNS rebinding).
         let refused = named(&local, "evil.example:8080", path).await.problem(401, "NOT_SIGNED_IN");
         assert!(refused["message"].as_str().unwrap().contains("--auth required"), "{refused}");
     }
@@ -163,9 +163,9 @@ async fn a_server_that_asks_nobody_takes_requests_to_names_of_this_machine_alone
 }
 
 #[tokio::test]
-async fn without_authentication_a_token_is_not_even_read() {
+async fn no_auth__token_not_read() {
     let db = TestDb::new().await;
-    let api = Api::serve_with(&db.db, &Outside::default(), &[]).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &[]).await;
     let request = api.request(Method::GET, LIST).bearer_auth("anything");
     assert_eq!(request.send().await.unwrap().status(), 200);
     assert_eq!(count(&db, "api_tokens").await, 0);

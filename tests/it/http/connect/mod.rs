@@ -1,7 +1,7 @@
-mod again;
 mod aws;
 mod github;
-mod outdated;
+mod outdated_role;
+mod reconnect;
 mod renew;
 mod roles;
 mod secrets;

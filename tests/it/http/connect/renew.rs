@@ -1,16 +1,16 @@
-//! `PUT /api/v1/connect/…/{id}`: new credentials for a connection that is there.
+//! `PUT /api/v1/connect/…/{id}`: new credentials for an existing connection.
 
 use panda::domain::connection::AwsCredentials;
 use panda::domain::principal::Role;
-use panda::sandbox::git::SourceFile;
+use panda_sandbox::git::SourceFile;
 use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::aws::{self, World, world};
+use super::aws::{self, AwsApi, env};
 use crate::http::auth::Token;
-use crate::http::outside::{self, TOKEN};
-use crate::http::{Api, Outside, count};
+use crate::http::external_services::{self, TOKEN};
+use crate::http::{Api, ExternalServices, count};
 use crate::support::db::TestDb;
 
 const GITHUB: &str = "GitHub 연결에 성공했습니다.";
@@ -21,10 +21,10 @@ async fn audited(db: &TestDb, target: &str) -> Vec<(String, String, Option<Strin
 }
 
 #[tokio::test]
-async fn github_a_new_token_replaces_the_old_one_in_place() {
-    let (github, _root) = outside::github().await;
+async fn renew_github__token_replaced_in_place() {
+    let (github, _root) = external_services::github().await;
     let db = TestDb::new().await;
-    let api = Api::serve_with(&db.db, &Outside::default().with_github(&github), &[]).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default().with_github(&github), &[]).await;
     github.repositories().commit("acme", "shop", "next", Vec::new()).await.unwrap();
     let connect = async |branch: &str| {
         let body = json!({"owner": "acme", "repo": "shop", "branch": branch, "token": TOKEN});
@@ -51,9 +51,9 @@ async fn github_a_new_token_replaces_the_old_one_in_place() {
         body[field] = value.into();
         let answer = api.put(&path, &body).await;
         assert_eq!(answer.problem(409, "CONNECTION_DIFFERS")["field"], field);
-        assert!(answer.text.contains("/api/v1/connect/github"), "the way to another connection: {}", answer.text);
+        assert!(answer.text.contains("/api/v1/connect/github"), "the remedy is a new connection: {}", answer.text);
     }
-    assert_eq!(token().await, TOKEN, "nothing of that changed it");
+    assert_eq!(token().await, TOKEN, "no refused request changed it");
 
     for body in [
         json!({"token": "ghp_rotated"}),
@@ -74,19 +74,19 @@ async fn github_a_new_token_replaces_the_old_one_in_place() {
 }
 
 #[tokio::test]
-async fn unknown_removed_and_out_of_scope_are_not_found() {
-    let world = world().await;
-    let (github, _root) = outside::github().await;
-    let there = Outside::default().with_aws(&world.sandbox).with_github(&github);
-    let api = Api::serve_with(&world.db.db, &there, &["--auth=required"]).await;
-    let mine = Token::scoped(&world.db.db, Role::Deployer, &["acme/*"]).await;
-    let other = Token::scoped(&world.db.db, Role::Admin, &["toys/*"]).await;
-    let viewer = Token::scoped(&world.db.db, Role::Viewer, &["acme/*"]).await;
+async fn renew__unknown_removed_or_foreign_not_found() {
+    let env = env().await;
+    let (github, _root) = external_services::github().await;
+    let there = ExternalServices::default().with_aws(&env.sandbox).with_github(&github);
+    let api = Api::serve_with(&env.db.db, &there, &["--auth=required"]).await;
+    let mine = Token::scoped(&env.db.db, Role::Deployer, &["acme/*"]).await;
+    let other = Token::scoped(&env.db.db, Role::Admin, &["toys/*"]).await;
+    let viewer = Token::scoped(&env.db.db, Role::Viewer, &["acme/*"]).await;
     let source = json!({"owner": "acme", "repo": "shop", "branch": "main", "token": TOKEN});
     let gh = mine.post(&api, "/api/v1/connect/github", &source).await.json()["data"]["githubConnectionId"].clone();
-    let aws = mine.post(&api, aws::PATH, &world.keys(&json!({}))).await.json()["data"]["awsConnectionId"].clone();
+    let aws = mine.post(&api, aws::PATH, &env.keys(&json!({}))).await.json()["data"]["awsConnectionId"].clone();
     let (gh, aws) = (gh.as_str().unwrap(), aws.as_str().unwrap());
-    let (token, keys) = (json!({"token": TOKEN}), world.keys(&json!({})));
+    let (token, keys) = (json!({"token": TOKEN}), env.keys(&json!({})));
     let paths = |gh: &str, aws: &str| {
         [(format!("/api/v1/connect/github/{gh}"), &token), (format!("/api/v1/connect/aws/{aws}"), &keys)]
     };
@@ -99,9 +99,9 @@ async fn unknown_removed_and_out_of_scope_are_not_found() {
     for (path, body) in paths("gh_unknown", "aws_unknown").into_iter().chain(paths(aws, gh)).chain(paths("x", "y")) {
         mine.put(&api, &path, body).await.problem(404, "CONNECTION_NOT_FOUND");
     }
-    // A connection for more than the caller sees is not theirs to change, though they may deploy with it.
-    let admin = Token::of(&world.db.db, Role::Admin).await;
-    let wide = world.keys(&json!({"repositories": ["acme/*", "toys/*"]}));
+    // A caller may deploy with a connection for more than their scope, but may not change it.
+    let admin = Token::of(&env.db.db, Role::Admin).await;
+    let wide = env.keys(&json!({"repositories": ["acme/*", "toys/*"]}));
     let wide = admin.post(&api, aws::PATH, &wide).await.json()["data"]["awsConnectionId"].clone();
     let path = format!("/api/v1/connect/aws/{}", wide.as_str().unwrap());
     mine.put(&api, &path, &keys).await.problem(404, "CONNECTION_NOT_FOUND");
@@ -115,7 +115,7 @@ async fn unknown_removed_and_out_of_scope_are_not_found() {
     }
 }
 
-impl World {
+impl AwsApi {
     /// Temporary keys of a role of the user's account, without a region.
     fn session(&self, role: &str, name: &str) -> Value {
         let (keys, token) = self.sandbox.user_session(role, name);
@@ -136,17 +136,17 @@ impl World {
 
     fn differs(answer: &crate::http::Answer, field: &str) {
         assert_eq!(answer.problem(409, "CONNECTION_DIFFERS")["field"], field);
-        assert!(answer.text.contains(aws::PATH), "the way to another connection: {}", answer.text);
+        assert!(answer.text.contains(aws::PATH), "the remedy is a new connection: {}", answer.text);
     }
 }
 
 #[tokio::test]
-async fn aws_new_keys_of_the_same_account_replace_the_old_ones_in_place() {
-    let world = world().await;
-    let id = world.connect(&world.keys(&json!({}))).await;
+async fn renew_aws__keys_replaced_in_place() {
+    let env = env().await;
+    let id = env.connect(&env.keys(&json!({}))).await;
     let path = format!("{}/{id}", aws::PATH);
-    let region = world.sandbox.region();
-    let keys = world.session("deployer", "monday");
+    let region = env.sandbox.region();
+    let keys = env.session("deployer", "monday");
     let with = |change: Value| {
         let mut body = keys.clone();
         for (name, value) in change.as_object().unwrap() {
@@ -154,18 +154,18 @@ async fn aws_new_keys_of_the_same_account_replace_the_old_ones_in_place() {
         }
         body
     };
-    let before = world.stored(&id).await;
-    let controller = world.sandbox.controller_credentials();
+    let before = env.stored(&id).await;
+    let controller = env.sandbox.controller_credentials();
     let other_account = json!({
         "accessKeyId": controller.access_key_id, "secretAccessKey": controller.secret_access_key.expose_secret(),
     });
-    let answer = world.api.put(&path, &other_account).await;
-    World::differs(&answer, "accessKeyId");
-    assert!(answer.text.contains(world.sandbox.user_account_id()), "{}", answer.text);
-    World::differs(&world.api.put(&path, &with(json!({"region": "us-east-1"}))).await, "region");
-    World::differs(&world.api.put(&path, &with(json!({"repositories": ["acme/*"]}))).await, "repositories");
-    let role = format!("arn:aws:iam::{}:role/panda", world.sandbox.user_account_id());
-    World::differs(&world.api.put(&path, &json!({"roleArn": role})).await, "roleArn");
+    let answer = env.api.put(&path, &other_account).await;
+    AwsApi::differs(&answer, "accessKeyId");
+    assert!(answer.text.contains(env.sandbox.user_account_id()), "{}", answer.text);
+    AwsApi::differs(&env.api.put(&path, &with(json!({"region": "us-east-1"}))).await, "region");
+    AwsApi::differs(&env.api.put(&path, &with(json!({"repositories": ["acme/*"]}))).await, "repositories");
+    let role = format!("arn:aws:iam::{}:role/panda", env.sandbox.user_account_id());
+    AwsApi::differs(&env.api.put(&path, &json!({"roleArn": role})).await, "roleArn");
     for (body, field) in [
         (json!({}), "accessKeyId"),
         (json!({"accessKeyId": "AKIAIOSFODNN7EXAMPLE"}), "secretAccessKey"),
@@ -174,59 +174,59 @@ async fn aws_new_keys_of_the_same_account_replace_the_old_ones_in_place() {
         (with(json!({"sessionToken": "a b"})), "sessionToken"),
         (with(json!({"account": "1"})), "account"),
     ] {
-        assert_eq!(world.api.put(&path, &body).await.refused_field("INVALID_FIELD"), field, "{body}");
+        assert_eq!(env.api.put(&path, &body).await.refused_field("INVALID_FIELD"), field, "{body}");
     }
     let unknown = json!({"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "x"});
-    assert_eq!(world.api.put(&path, &unknown).await.refused_field("AWS_CREDENTIALS_REFUSED"), "accessKeyId");
-    assert!(world.stored(&id).await.signs_in_as(&before), "nothing of that changed it");
+    assert_eq!(env.api.put(&path, &unknown).await.refused_field("AWS_CREDENTIALS_REFUSED"), "accessKeyId");
+    assert!(env.stored(&id).await.signs_in_as(&before), "no refused request changed it");
 
     for body in [keys.clone(), with(json!({"region": region}))] {
-        assert_eq!(world.api.put(&path, &body).await.data(aws::MESSAGE), json!({"awsConnectionId": id}));
+        assert_eq!(env.api.put(&path, &body).await.data(aws::MESSAGE), json!({"awsConnectionId": id}));
     }
-    let AwsCredentials::Keys(stored) = world.stored(&id).await else { panic!() };
+    let AwsCredentials::Keys(stored) = env.stored(&id).await else { panic!() };
     assert_eq!(stored.access_key_id, keys["accessKeyId"].as_str().unwrap());
     assert_eq!(stored.session_token.unwrap().expose_secret(), keys["sessionToken"].as_str().unwrap());
-    let done = audited(&world.db, &id).await;
+    let done = audited(&env.db, &id).await;
     assert_eq!(done.iter().filter(|(action, result, _)| action == "connection.renew" && result == "done").count(), 2);
 
-    // Connecting with the identity that it has now renews it; the one that it had makes another.
-    let mut again = world.session("deployer", "tuesday");
+    // Connecting with the current identity renews the connection; the previous identity makes another.
+    let mut again = env.session("deployer", "tuesday");
     again["region"] = region.into();
-    assert_eq!(world.connect(&again).await, id);
-    let second = world.connect(&world.keys(&json!({}))).await;
+    assert_eq!(env.connect(&again).await, id);
+    let second = env.connect(&env.keys(&json!({}))).await;
     assert_ne!(second, id);
-    let answer = world.api.put(&format!("{}/{second}", aws::PATH), &world.session("deployer", "friday")).await;
+    let answer = env.api.put(&format!("{}/{second}", aws::PATH), &env.session("deployer", "friday")).await;
     answer.problem(409, "CONNECTION_EXISTS");
     assert!(answer.text.contains(&id), "{}", answer.text);
 }
 
 #[tokio::test]
-async fn aws_a_role_is_renewed_with_the_external_id_that_it_has() {
-    let world = world().await;
-    let outside = Outside::default().with_aws(&world.sandbox);
-    let api = Api::serve_with(&world.db.db, &outside, &["--auth=required"]).await;
-    let mine = Token::scoped(&world.db.db, Role::Deployer, &["acme/*"]).await;
-    let admin = Token::of(&world.db.db, Role::Admin).await;
-    let role = |name: &str| format!("arn:aws:iam::{}:role/{name}", world.sandbox.user_account_id());
-    let body = |role: &str| json!({"region": world.sandbox.region(), "roleArn": role});
+async fn renew_aws__role_keeps_external_id() {
+    let env = env().await;
+    let external = ExternalServices::default().with_aws(&env.sandbox);
+    let api = Api::serve_with(&env.db.db, &external, &["--auth=required"]).await;
+    let mine = Token::scoped(&env.db.db, Role::Deployer, &["acme/*"]).await;
+    let admin = Token::of(&env.db.db, Role::Admin).await;
+    let role = |name: &str| format!("arn:aws:iam::{}:role/{name}", env.sandbox.user_account_id());
+    let body = |role: &str| json!({"region": env.sandbox.region(), "roleArn": role});
     let refused = mine.post(&api, aws::PATH, &body(&role("one"))).await.problem(409, "AWS_ROLE_NOT_TRUSTING");
     let id_of_mine = refused["externalId"].as_str().unwrap();
     for name in ["one", "two"] {
-        world.sandbox.put_role_for(&role(name), id_of_mine);
+        env.sandbox.put_role_for(&role(name), id_of_mine);
     }
     let made = mine.post(&api, aws::PATH, &body(&role("one"))).await.data(aws::MESSAGE);
     let path = format!("{}/{}", aws::PATH, made["awsConnectionId"].as_str().unwrap());
 
-    // A caller with a wider scope renews the role with the id that its policy requires, and may not point it at another one.
+    // A caller with a wider scope renews the role with the external id that its policy requires, and may not change the role.
     assert_eq!(admin.put(&api, &path, &json!({"roleArn": role("one")})).await.data(aws::MESSAGE), made);
-    World::differs(&admin.put(&api, &path, &json!({"roleArn": role("two")})).await, "roleArn");
+    AwsApi::differs(&admin.put(&api, &path, &json!({"roleArn": role("two")})).await, "roleArn");
     assert_eq!(mine.put(&api, &path, &json!({"roleArn": role("two")})).await.data(aws::MESSAGE), made);
 
     let foreign = "arn:aws:iam::111122223333:role/one";
-    World::differs(&mine.put(&api, &path, &json!({"roleArn": foreign})).await, "roleArn");
-    let keys = world.session("deployer", "monday");
-    World::differs(&mine.put(&api, &path, &keys).await, "accessKeyId");
-    world.sandbox.put_role_for(&role("two"), "another-id-by-now");
+    AwsApi::differs(&mine.put(&api, &path, &json!({"roleArn": foreign})).await, "roleArn");
+    let keys = env.session("deployer", "monday");
+    AwsApi::differs(&mine.put(&api, &path, &keys).await, "accessKeyId");
+    env.sandbox.put_role_for(&role("two"), "another-id-by-now");
     let refused = mine.put(&api, &path, &json!({"roleArn": role("two")})).await.problem(409, "AWS_ROLE_NOT_TRUSTING");
     assert_eq!(refused["externalId"], id_of_mine);
     for id in ["x", ""] {

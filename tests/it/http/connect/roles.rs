@@ -1,4 +1,4 @@
-//! Roles: assumed with an external id that Panda derives for the caller's scope, and only when their trust policy requires it.
+//! Roles are assumed with an external id that Panda derives for the caller's scope, and only when their trust policy requires it.
 
 use panda::domain::connection::AwsCredentials;
 use panda::domain::principal::Role;
@@ -6,13 +6,13 @@ use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::aws::{MESSAGE, PATH, World, world};
+use super::aws::{AwsApi, MESSAGE, PATH, env};
 use crate::http::auth::Token;
-use crate::http::{Answer, Api, Outside, aws, count};
+use crate::http::{Answer, Api, ExternalServices, aws, count};
 
 const REQUIRED: &[&str] = &["--auth=required"];
 
-impl World {
+impl AwsApi {
     fn role(&self, name: &str) -> String {
         format!("arn:aws:iam::{}:role/{name}", self.sandbox.user_account_id())
     }
@@ -23,10 +23,10 @@ impl World {
 
     /// Another process on the same database.
     async fn replica(&self, flags: &[&str]) -> Api {
-        Api::serve_with(&self.db.db, &Outside::default().with_aws(&self.sandbox), flags).await
+        Api::serve_with(&self.db.db, &ExternalServices::default().with_aws(&self.sandbox), flags).await
     }
 
-    /// A role that is assumed by the controller's account under a condition.
+    /// Creates a role that the controller's account may assume under a condition.
     fn trusting(&self, role: &str, condition: &Value) {
         let principal = format!("arn:aws:iam::{}:root", self.sandbox.controller_account_id());
         let statement = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": principal}, "Condition": condition});
@@ -44,32 +44,32 @@ impl World {
 }
 
 #[tokio::test]
-async fn role_connected_once_its_trust_policy_requires_the_external_id() {
-    let world = world().await;
-    let role = world.role("team/panda");
-    let body = world.body(&role);
-    let unknown = world.api.post(PATH, &body).await;
-    let id = World::refused(&unknown, "AWS_ROLE_NOT_TRUSTING");
-    assert!(unknown.text.contains(world.sandbox.controller_account_id()), "whom to trust: {}", unknown.text);
-    world.sandbox.put_role_for(&role, "another-tenants");
-    assert_eq!(World::refused(&world.api.post(PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"), id);
-    assert_eq!(count(&world.db, "aws_connections").await, 0);
+async fn connect_role__accepted_when_external_id_required() {
+    let env = env().await;
+    let role = env.role("team/panda");
+    let body = env.body(&role);
+    let unknown = env.api.post(PATH, &body).await;
+    let id = AwsApi::refused(&unknown, "AWS_ROLE_NOT_TRUSTING");
+    assert!(unknown.text.contains(env.sandbox.controller_account_id()), "names the role to trust: {}", unknown.text);
+    env.sandbox.put_role_for(&role, "another-tenants");
+    assert_eq!(AwsApi::refused(&env.api.post(PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"), id);
+    assert_eq!(count(&env.db, "aws_connections").await, 0);
 
-    world.sandbox.put_role_for(&role, &id);
-    let data = world.api.post(PATH, &body).await.data(MESSAGE);
+    env.sandbox.put_role_for(&role, &id);
+    let data = env.api.post(PATH, &body).await.data(MESSAGE);
     assert_eq!(data["externalId"], id);
-    let stored = world.db.db.aws_connection(data["awsConnectionId"].as_str().unwrap()).await.unwrap().unwrap();
-    assert_eq!(stored.account_id, world.sandbox.user_account_id());
+    let stored = env.db.db.aws_connection(data["awsConnectionId"].as_str().unwrap()).await.unwrap().unwrap();
+    assert_eq!(stored.account_id, env.sandbox.user_account_id());
     let AwsCredentials::Role { role_arn, external_id } = stored.credentials else { panic!() };
     assert_eq!((role_arn, external_id.unwrap().expose_secret()), (role, id.as_str()), "it is always sent");
 }
 
 #[tokio::test]
-async fn role_refused_while_it_can_be_assumed_without_the_external_id() {
-    let world = world().await;
-    let role = world.role("panda");
-    let body = world.body(&role);
-    let id = World::refused(&world.api.post(PATH, &body).await, "AWS_ROLE_NOT_TRUSTING");
+async fn connect_role__refused_while_assumable_without_external_id() {
+    let env = env().await;
+    let role = env.role("panda");
+    let body = env.body(&role);
+    let id = AwsApi::refused(&env.api.post(PATH, &body).await, "AWS_ROLE_NOT_TRUSTING");
     let of = |operator: &str, value: Value| json!({operator: {"sts:ExternalId": value}});
     for open in [
         json!({}),
@@ -81,117 +81,117 @@ async fn role_refused_while_it_can_be_assumed_without_the_external_id() {
         of("StringEqualsIfExists", json!(id)),
         of("StringNotEquals", json!("another")),
     ] {
-        world.trusting(&role, &open);
-        assert_eq!(World::refused(&world.api.post(PATH, &body).await, "AWS_ROLE_WITHOUT_EXTERNAL_ID"), id, "{open}");
+        env.trusting(&role, &open);
+        assert_eq!(AwsApi::refused(&env.api.post(PATH, &body).await, "AWS_ROLE_WITHOUT_EXTERNAL_ID"), id, "{open}");
     }
-    assert_eq!(count(&world.db, "aws_connections").await, 0);
-    world.trusting(&role, &of("StringEquals", json!(["another-ones", id])));
-    world.api.post(PATH, &body).await.data(MESSAGE);
+    assert_eq!(count(&env.db, "aws_connections").await, 0);
+    env.trusting(&role, &of("StringEquals", json!(["another-ones", id])));
+    env.api.post(PATH, &body).await.data(MESSAGE);
 }
 
 #[tokio::test]
-async fn external_id_of_another_tenant_opens_no_role() {
-    let world = world().await;
-    let api = world.replica(REQUIRED).await;
-    let mine = Token::scoped(&world.db.db, Role::Deployer, &["acme/*"]).await;
-    let role = world.role("acme");
-    let body = world.body(&role);
-    let id = World::refused(&mine.post(&api, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING");
-    world.sandbox.put_role_for(&role, &id);
+async fn external_id__other_tenant_cannot_assume() {
+    let env = env().await;
+    let api = env.replica(REQUIRED).await;
+    let mine = Token::scoped(&env.db.db, Role::Deployer, &["acme/*"]).await;
+    let role = env.role("acme");
+    let body = env.body(&role);
+    let id = AwsApi::refused(&mine.post(&api, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING");
+    env.sandbox.put_role_for(&role, &id);
     mine.post(&api, PATH, &body).await.data(MESSAGE);
 
     let mut ids = vec![id];
-    let all = Token::of(&world.db.db, Role::Admin).await;
+    let all = Token::of(&env.db.db, Role::Admin).await;
     for scope in [&["toys/*"][..], &["acme/shop"], &["acme/*", "toys/*"]] {
-        let other = Token::scoped(&world.db.db, Role::Admin, scope).await;
-        ids.push(World::refused(&other.post(&api, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"));
+        let other = Token::scoped(&env.db.db, Role::Admin, scope).await;
+        ids.push(AwsApi::refused(&other.post(&api, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"));
     }
-    ids.push(World::refused(&all.post(&api, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"));
-    // Who may see more may not take the place of those who see less.
+    ids.push(AwsApi::refused(&all.post(&api, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"));
+    // A caller with a wider scope may not replace a connection of a narrower one.
     let mut narrow = body.clone();
     narrow["repositories"] = json!(["acme/*"]);
-    ids.push(World::refused(&all.post(&api, PATH, &narrow).await, "AWS_ROLE_NOT_TRUSTING"));
+    ids.push(AwsApi::refused(&all.post(&api, PATH, &narrow).await, "AWS_ROLE_NOT_TRUSTING"));
     assert_eq!(ids.pop(), ids.last().cloned(), "of the caller's scope, whatever the connection is for");
     let different: std::collections::BTreeSet<&String> = ids.iter().collect();
     assert_eq!(different.len(), ids.len(), "{ids:?}");
-    assert_eq!(count(&world.db, "aws_connections").await, 1);
+    assert_eq!(count(&env.db, "aws_connections").await, 1);
 }
 
 #[tokio::test]
-async fn external_id_the_same_for_a_tenant_at_every_process_and_with_every_token() {
-    let world = world().await;
-    let body = world.body(&world.role("acme"));
+async fn external_id__stable_per_tenant_across_processes_and_tokens() {
+    let env = env().await;
+    let body = env.body(&env.role("acme"));
     let mut ids = std::collections::BTreeSet::new();
     for scope in [&["acme/*"][..], &["ACME/*", "acme/shop"]] {
-        let api = world.replica(REQUIRED).await;
-        let token = Token::scoped(&world.db.db, Role::Deployer, scope).await;
-        ids.insert(World::refused(&token.post(&api, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"));
+        let api = env.replica(REQUIRED).await;
+        let token = Token::scoped(&env.db.db, Role::Deployer, scope).await;
+        ids.insert(AwsApi::refused(&token.post(&api, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"));
     }
     assert_eq!(ids.len(), 1, "{ids:?}");
-    let (required, off) = (world.replica(REQUIRED).await, world.replica(&["--no-auth"]).await);
-    let admin = Token::of(&world.db.db, Role::Admin).await;
-    let of_admin = World::refused(&admin.post(&required, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING");
-    assert_eq!(World::refused(&off.post(PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"), of_admin);
+    let (required, off) = (env.replica(REQUIRED).await, env.replica(&["--no-auth"]).await);
+    let admin = Token::of(&env.db.db, Role::Admin).await;
+    let of_admin = AwsApi::refused(&admin.post(&required, PATH, &body).await, "AWS_ROLE_NOT_TRUSTING");
+    assert_eq!(AwsApi::refused(&off.post(PATH, &body).await, "AWS_ROLE_NOT_TRUSTING"), of_admin);
     assert!(!ids.contains(&of_admin));
 }
 
 #[tokio::test]
-async fn external_id_of_the_caller_is_not_accepted() {
-    let world = world().await;
-    let role = world.role("panda");
-    world.sandbox.put_role_for(&role, "chosen-by-the-caller");
+async fn external_id__supplied_by_caller_refused() {
+    let env = env().await;
+    let role = env.role("panda");
+    env.sandbox.put_role_for(&role, "chosen-by-the-caller");
     for id in [json!("chosen-by-the-caller"), json!(""), json!(7), json!({}), json!([]), json!(false)] {
-        for body in [world.body(&role), world.keys(&json!({}))] {
+        for body in [env.body(&role), env.keys(&json!({}))] {
             let mut body = body;
             body["externalId"] = id.clone();
-            let answer = world.api.post(PATH, &body).await;
+            let answer = env.api.post(PATH, &body).await;
             assert_eq!(answer.refused_field("INVALID_FIELD"), "externalId", "{body}");
-            assert!(answer.text.contains("derives") && !answer.text.contains("chosen"), "{}", answer.text);
+            assert!(answer.text.contains("derives") && !answer.text.contains("chosen-by"), "{}", answer.text);
         }
     }
-    assert_eq!(count(&world.db, "aws_connections").await, 0);
-    let document = world.api.get("/api-docs/openapi.json").await.json();
+    assert_eq!(count(&env.db, "aws_connections").await, 0);
+    let document = env.api.get("/api-docs/openapi.json").await.json();
     let fields = &document["components"]["schemas"]["ConnectAws"]["properties"];
     assert!(fields["roleArn"].is_object() && fields["externalId"].is_null(), "{fields}");
 }
 
 #[tokio::test]
-async fn external_id_none_without_the_installations_secret() {
-    let world = world().await;
-    let body = world.body(&world.role("panda"));
-    sqlx::query("DELETE FROM installation").execute(&mut world.db.psql().await).await.unwrap();
-    world.api.post(PATH, &body).await.problem(500, "INTERNAL");
-    assert_eq!(world.api.post(PATH, &world.keys(&json!({}))).await.status, 200, "keys need none");
+async fn external_id__absent_without_installation_secret() {
+    let env = env().await;
+    let body = env.body(&env.role("panda"));
+    sqlx::query("DELETE FROM installation").execute(&mut env.db.psql().await).await.unwrap();
+    env.api.post(PATH, &body).await.problem(500, "INTERNAL");
+    assert_eq!(env.api.post(PATH, &env.keys(&json!({}))).await.status, 200, "keys need no external id");
 }
 
 #[tokio::test]
-async fn controller_role_refused_unless_an_option_names_it() {
-    let world = world().await;
-    let role = |name: &str| format!("arn:aws:iam::{}:role/{name}", world.sandbox.controller_account_id());
+async fn controller_role__refused_unless_configured() {
+    let env = env().await;
+    let role = |name: &str| format!("arn:aws:iam::{}:role/{name}", env.sandbox.controller_account_id());
     let (named, other) = (role("deploy/panda"), role("admin"));
     let refused = async |api: &Api, role: &str| {
-        let answer = api.post(PATH, &world.body(role)).await;
+        let answer = api.post(PATH, &env.body(role)).await;
         assert_eq!(answer.refused_field("AWS_CONTROLLER_ROLE"), "roleArn");
         assert!(answer.text.contains("PANDA_CONTROLLER_ROLES"), "{}", answer.text);
     };
     for role in [&named, &other] {
-        refused(&world.api, role).await;
+        refused(&env.api, role).await;
     }
-    let api = world.replica(&[&format!("--controller-roles={named}")]).await;
-    let id = World::refused(&api.post(PATH, &world.body(&named)).await, "AWS_ROLE_NOT_TRUSTING");
-    world.trusting(&named, &json!({}));
-    World::refused(&api.post(PATH, &world.body(&named)).await, "AWS_ROLE_WITHOUT_EXTERNAL_ID");
-    world.sandbox.put_role_for(&named, &id);
-    let data = api.post(PATH, &world.body(&named)).await.data(MESSAGE);
-    world.sandbox.put_role_for(&other, &id);
+    let api = env.replica(&[&format!("--controller-roles={named}")]).await;
+    let id = AwsApi::refused(&api.post(PATH, &env.body(&named)).await, "AWS_ROLE_NOT_TRUSTING");
+    env.trusting(&named, &json!({}));
+    AwsApi::refused(&api.post(PATH, &env.body(&named)).await, "AWS_ROLE_WITHOUT_EXTERNAL_ID");
+    env.sandbox.put_role_for(&named, &id);
+    let data = api.post(PATH, &env.body(&named)).await.data(MESSAGE);
+    env.sandbox.put_role_for(&other, &id);
     for similar in [other, role("panda"), role("deploy/Panda"), role("deploy/panda2")] {
         refused(&api, &similar).await;
     }
-    refused(&world.api, &named).await;
+    refused(&env.api, &named).await;
 
-    // Where the option is taken away, a connection from before is not used any more.
-    let stored = world.db.db.aws_connection(data["awsConnectionId"].as_str().unwrap()).await.unwrap().unwrap();
-    let user = aws(&Outside::default().with_aws(&world.sandbox), &[]).await.user(
+    // Once the option is removed, existing connections are no longer used.
+    let stored = env.db.db.aws_connection(data["awsConnectionId"].as_str().unwrap()).await.unwrap().unwrap();
+    let user = aws(&ExternalServices::default().with_aws(&env.sandbox), &[]).await.user(
         &stored.id,
         &stored.region,
         &stored.credentials,
@@ -201,24 +201,24 @@ async fn controller_role_refused_unless_an_option_names_it() {
 }
 
 #[tokio::test]
-async fn controller_unknown_no_role_is_connected() {
-    let world = world().await;
-    let role = world.role("panda");
-    let id = World::refused(&world.api.post(PATH, &world.body(&role)).await, "AWS_ROLE_NOT_TRUSTING");
-    world.sandbox.put_role_for(&role, &id);
-    let mut outside = Outside::default().with_aws(&world.sandbox);
-    outside.controller.access_key_id = "AKIAUNKNOWN000000000".to_owned();
-    let api = Api::serve_with(&world.db.db, &outside, &[]).await;
-    let answer = api.post(PATH, &world.body(&role)).await;
+async fn controller_role__none_connected_while_controller_unknown() {
+    let env = env().await;
+    let role = env.role("panda");
+    let id = AwsApi::refused(&env.api.post(PATH, &env.body(&role)).await, "AWS_ROLE_NOT_TRUSTING");
+    env.sandbox.put_role_for(&role, &id);
+    let mut external = ExternalServices::default().with_aws(&env.sandbox);
+    external.controller.access_key_id = "AKIAUNKNOWN000000000".to_owned();
+    let api = Api::serve_with(&env.db.db, &external, &[]).await;
+    let answer = api.post(PATH, &env.body(&role)).await;
     answer.problem(503, "AWS_CONTROLLER_UNKNOWN");
     assert!(!answer.header("retry-after").is_empty() && answer.text.contains("credentials"), "{}", answer.text);
-    assert_eq!(count(&world.db, "aws_connections").await, 0);
+    assert_eq!(count(&env.db, "aws_connections").await, 0);
 }
 
 #[tokio::test]
-async fn role_arn_of_another_kind_or_partition_is_refused() {
-    let world = world().await;
-    let account = world.sandbox.user_account_id();
+async fn connect_role__wrong_arn_kind_or_partition_refused() {
+    let env = env().await;
+    let account = env.sandbox.user_account_id();
     for arn in [
         format!("arn:aws:sts::{account}:assumed-role/panda/session"),
         format!("arn:aws:iam::{account}:user/panda"),
@@ -234,10 +234,10 @@ async fn role_arn_of_another_kind_or_partition_is_refused() {
         "panda".to_owned(),
         String::new(),
     ] {
-        let answer = world.api.post(PATH, &world.body(&arn)).await;
+        let answer = env.api.post(PATH, &env.body(&arn)).await;
         assert_eq!(answer.refused_field("INVALID_FIELD"), "roleArn", "{arn}");
     }
     // A region of the role's partition, which is not the controller's.
     let body = json!({"region": "cn-north-1", "roleArn": format!("arn:aws-cn:iam::{account}:role/panda")});
-    assert_eq!(world.api.post(PATH, &body).await.refused_field("AWS_PARTITION_DIFFERS"), "roleArn");
+    assert_eq!(env.api.post(PATH, &body).await.refused_field("AWS_PARTITION_DIFFERS"), "roleArn");
 }

@@ -1,6 +1,6 @@
 //! Build secrets of a connection.
 
-use panda::db::removal::Removed;
+use panda::db::connections::delete::Deleted;
 use panda::domain::Caller;
 use panda::domain::principal::Role;
 use pretty_assertions::assert_eq;
@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::http::auth::{Token, serve};
-use crate::http::{Answer, Api, count, story};
+use crate::http::{Answer, Api, count, fixture};
 use crate::support::db::TestDb;
 
 const LISTED: &str = "빌드 시크릿 목록 조회 성공";
@@ -36,10 +36,10 @@ async fn names(api: &Api, connection: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_build_secret_is_set_replaced_listed_without_its_value_and_removed() {
+async fn build_secrets__set_replaced_listed_and_removed() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let id = story::github_connection(&db.db, "acme", "shop").await;
+    let id = fixture::github_connection(&db.db, "acme", "shop").await;
     let first = set(&api, &id, "npm_token", "canary one").await.data(SET);
     assert_eq!((first["name"].as_str(), first.as_object().unwrap().len()), (Some("npm_token"), 3));
     let again = set(&api, &id, "npm_token", "canary two").await.data(SET);
@@ -69,10 +69,10 @@ async fn a_build_secret_is_set_replaced_listed_without_its_value_and_removed() {
 }
 
 #[tokio::test]
-async fn names_and_values_have_rules_and_a_connection_has_at_most_twenty() {
+async fn build_secrets__names_values_and_count_limited() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let id = story::github_connection(&db.db, "acme", "shop").await;
+    let id = fixture::github_connection(&db.db, "acme", "shop").await;
     for name in ["1x", "a%20b", "a%2Fb", "%00", &"x".repeat(65)] {
         assert_eq!(set(&api, &id, name, "canary value").await.refused_field("INVALID_FIELD"), "name", "{name}");
         assert_eq!(remove(&api, &id, name).await.refused_field("INVALID_FIELD"), "name", "{name}");
@@ -90,11 +90,11 @@ async fn names_and_values_have_rules_and_a_connection_has_at_most_twenty() {
 }
 
 #[tokio::test]
-async fn who_may_connect_a_repository_may_set_its_build_secrets_and_nobody_else() {
+async fn build_secrets__need_the_right_to_connect() {
     let db = TestDb::new().await;
     let api = serve(&db.db).await;
-    let id = story::github_connection(&db.db, "acme", "shop").await;
-    let aws = story::aws_connection(&db.db).await;
+    let id = fixture::github_connection(&db.db, "acme", "shop").await;
+    let aws = fixture::aws_connection(&db.db).await;
     let other = Token::scoped(&db.db, Role::Admin, &["acme/blog"]).await;
     let viewer = Token::of(&db.db, Role::Viewer).await;
     let deployer = Token::scoped(&db.db, Role::Deployer, &["acme/*"]).await;
@@ -121,12 +121,12 @@ async fn who_may_connect_a_repository_may_set_its_build_secrets_and_nobody_else(
 }
 
 #[tokio::test]
-async fn a_connection_that_is_removed_takes_its_build_secrets_along() {
+async fn build_secrets__removed_with_connection() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let id = story::github_connection(&db.db, "acme", "shop").await;
+    let id = fixture::github_connection(&db.db, "acme", "shop").await;
     set(&api, &id, "npm", "canary value").await.data(SET);
-    assert_eq!(db.db.remove_connection(&id, &Caller::local()).await.unwrap(), Removed::Now);
+    assert_eq!(db.db.delete_connection(&id, &Caller::local()).await.unwrap(), Deleted::Now);
     assert_eq!(count(&db, "github_build_secrets").await, 0);
     set(&api, &id, "npm", "canary value").await.problem(404, "CONNECTION_NOT_FOUND");
 }

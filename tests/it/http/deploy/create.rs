@@ -1,54 +1,22 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::http::{Answer, Api, count, story};
-use crate::support::db::TestDb;
+use super::{DeployApi, PATH};
+use crate::http::{Answer, count, fixture};
 
-const PATH: &str = "/api/v1/deploy";
 const MESSAGE: &str = "배포가 시작되었습니다.";
 
-struct World {
-    db: TestDb,
-    api: Api,
-    github: String,
-    aws: String,
-}
-
-async fn world() -> World {
-    let db = TestDb::new().await;
-    let api = Api::serve(&db.db).await;
-    let github = story::github_connection(&db.db, "acme", "shop").await;
-    let aws = story::aws_connection(&db.db).await;
-    World { db, api, github, aws }
-}
-
-impl World {
-    fn body(&self, change: &Value) -> Value {
-        let mut body = json!({
-            "githubConnectionId": self.github, "awsConnectionId": self.aws, "owner": "acme", "repo": "shop", "branch": "main",
-        });
-        for (name, value) in change.as_object().unwrap() {
-            body[name] = value.clone();
-        }
-        body
-    }
-
-    async fn deploy(&self, change: &Value, key: Option<&str>) -> Answer {
-        let mut request = self.api.request(Method::POST, PATH).json(&self.body(change));
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
-        }
-        Answer::of(request.send().await.unwrap()).await
-    }
+async fn env() -> DeployApi {
+    DeployApi::serve(json!({"branch": "main"})).await
 }
 
 #[tokio::test]
-async fn a_deployment_joins_the_callers_trace_and_has_one_of_its_own_otherwise() {
-    let world = world().await;
-    let mut psql = world.db.psql().await;
+async fn deploy__joins_caller_trace() {
+    let env = env().await;
+    let mut psql = env.db.psql().await;
     let mut traced = async |header: &str, branch: &str| -> (String, Option<String>) {
-        let body = world.body(&json!({"branch": branch, "concurrency": "queue"}));
-        let request = world.api.request(Method::POST, PATH).json(&body).header("traceparent", header);
+        let body = env.body(&json!({"branch": branch, "concurrency": "queue"}));
+        let request = env.api.request(Method::POST, PATH).json(&body).header("traceparent", header);
         let id =
             Answer::of(request.send().await.unwrap()).await.data(MESSAGE)["deploymentId"].as_str().unwrap().to_owned();
         let sql = "SELECT trace_id, trace_parent FROM deployments WHERE id = $1";
@@ -63,16 +31,16 @@ async fn a_deployment_joins_the_callers_trace_and_has_one_of_its_own_otherwise()
 }
 
 #[tokio::test]
-async fn a_deployment_begins_running_at_its_first_step() {
-    let world = world().await;
-    let data = world.deploy(&json!({"branch": "feature/x"}), None).await.data(MESSAGE);
+async fn deploy__starts_running_at_first_step() {
+    let env = env().await;
+    let data = env.deploy(&json!({"branch": "feature/x"}), None).await.data(MESSAGE);
     let id = data["deploymentId"].as_str().unwrap();
     assert!(id.starts_with("dep_"));
     assert_eq!(data["status"], "RUNNING");
     assert_eq!(data["message"], format!("Deployment started. Listen to /api/v1/deploy/{id}/events"));
     assert!(data["startedAt"].as_str().unwrap().ends_with('Z'));
     assert_eq!(data.as_object().unwrap().len(), 4);
-    let row = world.db.db.deployment(id).await.unwrap().unwrap();
+    let row = env.db.db.deployment(id).await.unwrap().unwrap();
     assert_eq!(
         (row.status.as_str(), row.step.as_str(), row.branch.as_str()),
         ("RUNNING", "ensure_event_rule", "feature/x")
@@ -81,90 +49,90 @@ async fn a_deployment_begins_running_at_its_first_step() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_taken_refuses_queues_or_is_superseded_as_asked() {
-    let world = world().await;
+async fn deploy__busy_target_refuses_queues_or_supersedes() {
+    let env = env().await;
     let id = |data: &Value| data["deploymentId"].as_str().unwrap().to_owned();
-    let first = id(&world.deploy(&json!({}), None).await.data(MESSAGE));
+    let first = id(&env.deploy(&json!({}), None).await.data(MESSAGE));
     for change in [json!({}), json!({"concurrency": "reject"})] {
-        let problem = world.deploy(&change, None).await.problem(409, "TARGET_TAKEN");
+        let problem = env.deploy(&change, None).await.problem(409, "TARGET_TAKEN");
         assert_eq!(problem["deploymentId"], first.as_str());
     }
-    let queued = world.deploy(&json!({"concurrency": "queue"}), None).await.data(MESSAGE);
+    let queued = env.deploy(&json!({"concurrency": "queue"}), None).await.data(MESSAGE);
     assert_eq!((queued["queuePosition"].as_i64(), queued["status"].as_str()), (Some(1), Some("RUNNING")));
-    let newest = world.deploy(&json!({"concurrency": "supersede"}), None).await.data(MESSAGE);
-    assert_eq!(newest["queuePosition"].as_i64(), Some(1), "those before it are on their way out");
+    let newest = env.deploy(&json!({"concurrency": "supersede"}), None).await.data(MESSAGE);
+    assert_eq!(newest["queuePosition"].as_i64(), Some(1), "the superseded ones are being cancelled");
     for older in [first, id(&queued)] {
-        let result = world.api.get(&format!("/api/v1/deploy/{older}/result")).await.data("배포 결과 조회 성공");
+        let result = env.api.get(&format!("/api/v1/deploy/{older}/result")).await.data("배포 결과 조회 성공");
         assert_eq!(result["supersededBy"], newest["deploymentId"]);
     }
-    let answer = world.deploy(&json!({"concurrency": "parallel"}), None).await;
+    let answer = env.deploy(&json!({"concurrency": "parallel"}), None).await;
     assert_eq!(answer.refused_field("INVALID_FIELD"), "concurrency");
 }
 
 #[tokio::test]
-async fn a_queued_deployment_tells_its_place_in_its_stream_and_in_the_list() {
-    let world = world().await;
-    world.deploy(&json!({}), None).await.data(MESSAGE);
-    let queued = world.deploy(&json!({"concurrency": "queue"}), None).await.data(MESSAGE);
+async fn deploy__queue_position_in_stream_and_list() {
+    let env = env().await;
+    env.deploy(&json!({}), None).await.data(MESSAGE);
+    let queued = env.deploy(&json!({"concurrency": "queue"}), None).await.data(MESSAGE);
     let id = queued["deploymentId"].as_str().unwrap();
-    let request = world.api.request(Method::GET, &format!("/api/v1/deploy/{id}/events?lang=en"));
-    let told = crate::http::Reader::open(request).await.take(1).await.remove(0);
-    assert_eq!(told.text(), "[Stage 1] Waiting for the deployments before it (number 1 in the queue)");
-    let list = world.api.get(PATH).await.data("배포 목록 조회 성공");
+    let request = env.api.request(Method::GET, &format!("/api/v1/deploy/{id}/events?lang=en"));
+    let received = crate::http::Reader::open(request).await.take(1).await.remove(0);
+    assert_eq!(received.text(), "[Stage 1] Waiting for the deployments before it (number 1 in the queue)");
+    let list = env.api.get(PATH).await.data("배포 목록 조회 성공");
     assert_eq!(list["deployments"][0]["queuePosition"].as_i64(), Some(1));
     assert!(list["deployments"][1]["queuePosition"].is_null());
 }
 
 #[tokio::test]
-async fn reconcilers_are_told_of_a_new_deployment() {
-    let world = world().await;
-    let mut work = world.db.db.listen(panda::db::notify::WORK_CHANNEL).await.unwrap();
-    let data = world.deploy(&json!({}), None).await.data(MESSAGE);
-    let told = tokio::time::timeout(crate::support::SOON, work.recv()).await.unwrap().unwrap();
-    assert_eq!(told.payload(), data["deploymentId"].as_str().unwrap());
+async fn deploy__notifies_reconcilers() {
+    let env = env().await;
+    let mut work = env.db.db.listen(panda::db::notify::WORK_CHANNEL).await.unwrap();
+    let data = env.deploy(&json!({}), None).await.data(MESSAGE);
+    let received = tokio::time::timeout(crate::support::WAIT_LIMIT, work.recv()).await.unwrap().unwrap();
+    assert_eq!(received.payload(), data["deploymentId"].as_str().unwrap());
 }
 
 #[tokio::test]
-async fn the_same_key_and_body_give_the_same_answer_and_one_deployment() {
-    let world = world().await;
-    let first = world.deploy(&json!({}), Some("key-1")).await;
-    let second = world.deploy(&json!({}), Some("key-1")).await;
+async fn deploy__repeated_key_makes_one_deployment() {
+    let env = env().await;
+    let first = env.deploy(&json!({}), Some("key-1")).await;
+    let second = env.deploy(&json!({}), Some("key-1")).await;
     assert_eq!((second.status, &second.text), (200, &first.text));
     first.data(MESSAGE);
-    assert_eq!(count(&world.db, "deployments").await, 1);
-    let other = world.deploy(&json!({"concurrency": "queue"}), Some("key-2")).await;
+    assert_eq!(count(&env.db, "deployments").await, 1);
+    let other = env.deploy(&json!({"concurrency": "queue"}), Some("key-2")).await;
     assert_ne!(other.text, first.text);
-    assert_eq!(count(&world.db, "deployments").await, 2);
+    assert_eq!(count(&env.db, "deployments").await, 2);
 }
 
 #[tokio::test]
-async fn requests_with_one_key_at_once_start_one_deployment() {
-    let world = world().await;
+async fn deploy__concurrent_requests_with_one_key_start_one() {
+    let env = env().await;
     let answers = futures_util::future::join_all((0..8).map(|_| {
         let no_change = json!({});
-        let world = &world;
-        async move { world.deploy(&no_change, Some("key")).await }
+        let env = &env;
+        async move { env.deploy(&no_change, Some("key")).await }
     }))
     .await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.text == answers[0].text));
-    assert_eq!(count(&world.db, "deployments").await, 1);
+    assert_eq!(count(&env.db, "deployments").await, 1);
 }
 
 #[tokio::test]
-async fn a_key_is_for_one_body_and_of_a_stated_length() {
-    let world = world().await;
-    world.deploy(&json!({}), Some("key")).await.data(MESSAGE);
-    world.deploy(&json!({"branch": "other"}), Some("key")).await.problem(422, "IDEMPOTENCY_KEY_REUSED");
-    world.deploy(&json!({"concurrency": "queue"}), Some(&"k".repeat(255))).await.data(MESSAGE);
+async fn deploy__key_bound_to_body_and_length() {
+    let env = env().await;
+    env.deploy(&json!({}), Some("key")).await.data(MESSAGE);
+    env.deploy(&json!({"branch": "other"}), Some("key")).await.problem(422, "IDEMPOTENCY_KEY_REUSED");
+    env.deploy(&json!({"concurrency": "queue"}), Some(&"k".repeat(255))).await.data(MESSAGE);
     for key in [String::new(), "k".repeat(256), "é".to_owned()] {
-        let answer = world.deploy(&json!({}), Some(&key)).await;
+        let answer = env.deploy(&json!({}), Some(&key)).await;
         assert_eq!(answer.refused_field("INVALID_FIELD"), "Idempotency-Key");
     }
 }
 
 #[tokio::test]
-async fn each_field_that_is_wrong_is_named_and_nothing_is_stored() {
-    let world = world().await;
+async fn deploy__invalid_fields_named_and_nothing_stored() {
+    let env = env().await;
     for (change, field) in [
         (json!({"owner": ""}), "owner"),
         (json!({"owner": "other"}), "owner"),
@@ -174,43 +142,43 @@ async fn each_field_that_is_wrong_is_named_and_nothing_is_stored() {
         (json!({"branch": 5}), "branch"),
         (json!({"githubConnectionId": "gh_unknown"}), "githubConnectionId"),
         (json!({"githubConnectionId": "\u{0}"}), "githubConnectionId"),
-        (json!({"githubConnectionId": world.aws}), "githubConnectionId"),
+        (json!({"githubConnectionId": env.aws}), "githubConnectionId"),
         (json!({"awsConnectionId": "aws_unknown"}), "awsConnectionId"),
         (json!({"awsConnectionId": ""}), "awsConnectionId"),
         (json!({"force": true}), "force"),
     ] {
-        let answer = world.deploy(&change, Some("key")).await;
+        let answer = env.deploy(&change, Some("key")).await;
         assert_eq!(answer.refused_field("INVALID_FIELD"), field, "{change}");
     }
-    assert_eq!(count(&world.db, "deployments").await, 0);
-    assert_eq!(count(&world.db, "idempotency_keys").await, 0, "a refused request may be mended under its key");
+    assert_eq!(count(&env.db, "deployments").await, 0);
+    assert_eq!(count(&env.db, "idempotency_keys").await, 0, "a refused request may be corrected under its key");
 }
 
 #[tokio::test]
-async fn owner_and_repo_are_compared_as_github_does() {
-    let world = world().await;
-    let data = world.deploy(&json!({"owner": "ACME", "repo": "Shop"}), None).await.data(MESSAGE);
-    let row = world.db.db.deployment(data["deploymentId"].as_str().unwrap()).await.unwrap().unwrap();
+async fn deploy__owner_and_repo_case_insensitive() {
+    let env = env().await;
+    let data = env.deploy(&json!({"owner": "ACME", "repo": "Shop"}), None).await.data(MESSAGE);
+    let row = env.db.db.deployment(data["deploymentId"].as_str().unwrap()).await.unwrap().unwrap();
     assert_eq!((row.owner.as_str(), row.repo.as_str()), ("acme", "shop"), "spelt as connected");
 }
 
 #[tokio::test]
-async fn a_repository_that_ecr_cannot_name_is_refused() {
-    let world = world().await;
-    let github = story::github_connection(&world.db.db, "acme", ".github").await;
-    let answer = world.deploy(&json!({"githubConnectionId": github, "repo": ".github"}), None).await;
+async fn deploy__name_invalid_for_ecr_refused() {
+    let env = env().await;
+    let github = fixture::github_connection(&env.db.db, "acme", ".github").await;
+    let answer = env.deploy(&json!({"githubConnectionId": github, "repo": ".github"}), None).await;
     assert_eq!(answer.refused_field("INVALID_FIELD"), "repo");
 }
 
 #[tokio::test]
-async fn an_ecr_repository_is_not_shared_by_two_sources() {
-    let world = world().await;
+async fn deploy__ecr_repository_belongs_to_one_source() {
+    let env = env().await;
     let (one, two) = (
-        story::github_connection(&world.db.db, "a", "b-c").await,
-        story::github_connection(&world.db.db, "a-b", "c").await,
+        fixture::github_connection(&env.db.db, "a", "b-c").await,
+        fixture::github_connection(&env.db.db, "a-b", "c").await,
     );
-    world.deploy(&json!({"githubConnectionId": one, "owner": "a", "repo": "b-c"}), None).await.data(MESSAGE);
-    let answer = world.deploy(&json!({"githubConnectionId": two, "owner": "a-b", "repo": "c"}), None).await;
+    env.deploy(&json!({"githubConnectionId": one, "owner": "a", "repo": "b-c"}), None).await.data(MESSAGE);
+    let answer = env.deploy(&json!({"githubConnectionId": two, "owner": "a-b", "repo": "c"}), None).await;
     let problem = answer.problem(409, "REPOSITORY_NAME_TAKEN");
     assert!(problem["detail"].as_str().unwrap().contains("a/b-c"), "{problem}");
 }

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::http::reader::texts;
-use crate::http::{Answer, Api, Outside, Story};
+use crate::http::{Answer, Api, ExternalServices, Fixture};
 use crate::support::db::TestDb;
+use crate::support::sse_reader::texts;
 
-/// The agreed catalogue, as it was agreed: nothing of it is retyped here.
+/// The agreed catalogue, read from its file so that nothing is retyped.
 fn catalogue() -> Vec<Value> {
     serde_json::from_str(include_str!("../../../../src/domain/events.json")).unwrap()
 }
@@ -26,7 +26,7 @@ fn names(text: &str) -> Vec<&str> {
     text.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()).collect()
 }
 
-/// The text with every `{name}` replaced by what [`full`] gives it.
+/// The text with every `{name}` replaced by its value from [`full`].
 fn filled(text: &str) -> String {
     names(text).into_iter().fold(text.to_owned(), |text, name| text.replace(&format!("{{{name}}}"), &value_of(name)))
 }
@@ -35,7 +35,7 @@ fn value_of(name: &str) -> String {
     format!("《{name}》 \"\n")
 }
 
-/// The event of an entry, with a value for each parameter that it names anywhere.
+/// The event of an entry, with a value for each parameter that the entry names.
 fn full(entry: &Value) -> Event {
     let mut params = Map::new();
     for name in names(&entry.to_string().replace("{\"", "").replace("\"}", "").replace("{}", "")) {
@@ -48,7 +48,7 @@ fn full(entry: &Value) -> Event {
     event
 }
 
-/// What the contract says is on the wire for an entry.
+/// The wire format that the contract requires for an entry.
 fn expected(entry: &Value, lang: &str) -> (String, Value) {
     let message = filled(entry["message"][lang].as_str().unwrap());
     let kind = entry["type"].as_str().unwrap();
@@ -67,14 +67,14 @@ fn expected(entry: &Value, lang: &str) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn every_message_of_the_catalogue_is_on_the_wire_as_agreed() {
+async fn events__catalogue_messages_on_the_wire() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
+    let mut fixture = Fixture::begin(&db.db).await;
     let catalogue = catalogue();
-    story.tell(catalogue.iter().map(full).collect()).await;
+    fixture.tell(catalogue.iter().map(full).collect()).await;
     for (query, lang) in [("", "ko"), ("?lang=en", "en"), ("?lang=ko", "ko")] {
-        let messages = api.follow(story.id(), query).await.take(catalogue.len()).await;
+        let messages = api.follow(fixture.id(), query).await.take(catalogue.len()).await;
         for (entry, message) in catalogue.iter().zip(&messages) {
             let (event, data) = expected(entry, lang);
             assert_eq!((&message.event, message.json()), (&event, data));
@@ -86,50 +86,53 @@ async fn every_message_of_the_catalogue_is_on_the_wire_as_agreed() {
 }
 
 #[tokio::test]
-async fn both_languages_have_the_same_ids_and_the_server_has_a_default() {
+async fn events__languages_share_ids_and_default_applies() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let english = Api::serve_with(&db.db, &Outside::default(), &["--language=en"]).await;
-    let mut story = Story::begin(&db.db).await;
-    story.tell(vec![Event::new(EventCode::InfraStarted)]).await;
-    let korean = api.follow(story.id(), "").await.take(1).await.remove(0);
-    let other = english.follow(story.id(), "").await.take(1).await.remove(0);
+    let english = Api::serve_with(&db.db, &ExternalServices::default(), &["--language=en"]).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.tell(vec![Event::new(EventCode::InfraStarted)]).await;
+    let korean = api.follow(fixture.id(), "").await.take(1).await.remove(0);
+    let other = english.follow(fixture.id(), "").await.take(1).await.remove(0);
     assert_eq!(
         (korean.text().as_str(), other.text().as_str()),
         ("[Stage 3] ECS 배포 시작 중", "[Stage 3] ECS deployment starting")
     );
     assert_eq!(korean.id, other.id, "on every process and in every language");
-    let request = api.request(Method::GET, &format!("/api/v1/deploy/{}/events", story.id()));
+    let request = api.request(Method::GET, &format!("/api/v1/deploy/{}/events", fixture.id()));
     let asked = crate::http::Reader::open(request.header("accept-language", "en-US,en")).await.take(1).await.remove(0);
-    assert_eq!(asked, korean, "whatever the browser speaks");
+    assert_eq!(asked, korean, "independent of the browser's language");
 }
 
 #[tokio::test]
-async fn an_unknown_language_falls_back_and_says_so_in_a_comment() {
+async fn events__unknown_language_falls_back_with_comment() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    story.tell(vec![Event::new(EventCode::InfraStarted)]).await;
-    let mut reader = api.follow(story.id(), "?lang=tlh%0d%0a%0d%0adata:%20x").await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.tell(vec![Event::new(EventCode::InfraStarted)]).await;
+    let mut reader = api.follow(fixture.id(), "?lang=tlh%0d%0a%0d%0adata:%20x").await;
     assert!(reader.comment().await.starts_with("unknown lang"));
     assert_eq!(texts(&reader.take(1).await), ["[Stage 3] ECS 배포 시작 중"]);
 }
 
 #[tokio::test]
-async fn the_bytes_of_an_answer_are_those_of_the_contract() {
+async fn events__bytes_match_contract() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    story.tell(vec![Event::new(EventCode::EventRuleCreated)]).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.tell(vec![Event::new(EventCode::EventRuleCreated)]).await;
     let mut socket = TcpStream::connect(api.address).await.unwrap();
     let request = format!(
         "GET /api/v1/deploy/{}/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
-        story.id()
+        fixture.id()
     );
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     while !bytes.windows(4).any(|end| end == b"}\n\n\r") {
-        assert_ne!(tokio::time::timeout(crate::support::SOON, socket.read_buf(&mut bytes)).await.unwrap().unwrap(), 0);
+        assert_ne!(
+            tokio::time::timeout(crate::support::WAIT_LIMIT, socket.read_buf(&mut bytes)).await.unwrap().unwrap(),
+            0
+        );
     }
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -155,38 +158,38 @@ async fn the_bytes_of_an_answer_are_those_of_the_contract() {
 }
 
 #[tokio::test]
-async fn history_and_what_follows_are_one_stream_without_gap_or_repeat() {
+async fn events__history_and_live_joined_without_gap_or_repeat() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    // More than is kept in memory: the oldest come from the table, in pages.
-    story.build_lines(1, 400).await;
-    let mut early = api.follow(story.id(), "").await;
-    let mut late = api.follow(story.id(), "").await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    // More events than memory keeps: the oldest come from the table, in pages.
+    fixture.build_lines(1, 400).await;
+    let mut early = api.follow(fixture.id(), "").await;
+    let mut late = api.follow(fixture.id(), "").await;
     early.take(10).await;
     for from in (401..=600).step_by(20) {
-        story.build_lines(from, from + 19).await;
-        api.hub.nudge(story.id());
+        fixture.build_lines(from, from + 19).await;
+        api.hub.notify(fixture.id());
     }
-    story.fail().await;
-    api.hub.nudge(story.id());
+    fixture.fail().await;
+    api.hub.notify(fixture.id());
     let expected: Vec<String> = (1..=600).map(|n| format!("[Stage 1] Docker 빌드 진행 중: line {n}")).collect();
-    let mut told = texts(&late.rest().await);
-    assert!(told.pop().unwrap().starts_with("Docker 이미지 빌드 실패"));
-    assert_eq!(told, expected);
+    let mut received = texts(&late.rest().await);
+    assert!(received.pop().unwrap().starts_with("Docker 이미지 빌드 실패"));
+    assert_eq!(received, expected);
     assert_eq!(early.rest().await.len(), 591);
 }
 
 #[tokio::test]
-async fn many_viewers_see_the_same_in_one_order() {
+async fn events__subscribers_see_one_order() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
+    let mut fixture = Fixture::begin(&db.db).await;
     let mut readers = Vec::new();
     for n in 0..20 {
-        readers.push(api.follow(story.id(), "").await);
-        story.build_lines(n * 10 + 1, n * 10 + 10).await;
-        db.db.notify_events(&[story.id().to_owned()]).await.unwrap();
+        readers.push(api.follow(fixture.id(), "").await);
+        fixture.build_lines(n * 10 + 1, n * 10 + 10).await;
+        db.db.notify_events(&[fixture.id().to_owned()]).await.unwrap();
     }
     assert_eq!(api.hub.watched(), 1);
     let first = readers[0].take(200).await;
@@ -196,33 +199,33 @@ async fn many_viewers_see_the_same_in_one_order() {
 }
 
 #[tokio::test]
-async fn a_quiet_stream_is_kept_alive_by_a_comment() {
+async fn events__keep_alive_comment_when_quiet() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let story = Story::begin(&db.db).await;
+    let fixture = Fixture::begin(&db.db).await;
     let opened = tokio::time::Instant::now();
-    let mut reader = api.follow(story.id(), "").await;
+    let mut reader = api.follow(fixture.id(), "").await;
     assert_eq!(reader.comment().await, "keep-alive");
     let waited = opened.elapsed().as_secs_f64();
     assert!((14.0..20.0).contains(&waited), "{waited} s");
 }
 
 #[tokio::test]
-async fn an_unknown_deployment_is_not_found_before_any_stream() {
+async fn events__unknown_deployment_not_found() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     for id in ["dep_unknown", "%00", "x%2Fy"] {
         api.get(&format!("/api/v1/deploy/{id}/events")).await.problem(404, "DEPLOYMENT_NOT_FOUND");
     }
-    assert_eq!(api.hub.watched(), 0, "nothing is kept for what does not exist");
+    assert_eq!(api.hub.watched(), 0, "no state is kept for an unknown deployment");
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_event_stream_is_told_so() {
+async fn events__accept_without_event_stream_refused() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let story = Story::begin(&db.db).await;
-    let request = api.request(Method::GET, &format!("/api/v1/deploy/{}/events", story.id()));
+    let fixture = Fixture::begin(&db.db).await;
+    let request = api.request(Method::GET, &format!("/api/v1/deploy/{}/events", fixture.id()));
     let answer = Answer::of(request.header("accept", "application/json").send().await.unwrap()).await;
     let problem = answer.problem(406, "NOT_ACCEPTABLE");
     assert!(problem["detail"].as_str().unwrap().contains("text/event-stream"));

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::http::{Api, Story};
+use crate::http::{Api, Fixture};
 use crate::support::db::TestDb;
 
 const MESSAGE: &str = "배포 목록 조회 성공";
@@ -15,12 +15,12 @@ fn ids(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_give_every_deployment_once_newest_first() {
+async fn list__pages_newest_first_without_repeats() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let mut begun = Vec::new();
     for n in 0..5 {
-        begun.push(Story::begin_of(&db.db, "acme", &format!("shop{n}")).await.id().to_owned());
+        begun.push(Fixture::begin_of(&db.db, "acme", &format!("shop{n}")).await.id().to_owned());
     }
     begun.reverse();
     let mut seen = Vec::new();
@@ -38,13 +38,13 @@ async fn pages_give_every_deployment_once_newest_first() {
 }
 
 #[tokio::test]
-async fn filters_leave_what_they_say() {
+async fn list__filters() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut failed = Story::begin_of(&db.db, "acme", "shop").await;
+    let mut failed = Fixture::begin_of(&db.db, "acme", "shop").await;
     failed.fail().await;
-    let running = Story::begin_of(&db.db, "other", "site").await;
-    let mut ready = Story::begin_of(&db.db, "other", "blog").await;
+    let running = Fixture::begin_of(&db.db, "other", "site").await;
+    let mut ready = Fixture::begin_of(&db.db, "other", "blog").await;
     ready.ready().await;
     let list = async |query: &str| ids(&api.get(&format!("/api/v1/deploy?{query}")).await.data(MESSAGE));
     assert_eq!(list("status=FAILED").await, [failed.id()]);
@@ -68,7 +68,7 @@ async fn filters_leave_what_they_say() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_wrong_is_named() {
+async fn list__invalid_parameter_named() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     for (query, field) in [

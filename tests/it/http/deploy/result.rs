@@ -1,17 +1,18 @@
 use panda::domain::deployment::Facts;
 use serde_json::json;
 
-use crate::http::{Api, Story};
+use crate::http::{Api, Fixture};
+use crate::support::commands::Commands;
 use crate::support::db::TestDb;
-use crate::support::wishes::Wishes;
 
 const MESSAGE: &str = "배포 결과 조회 성공";
 
-/// What the contract leaves to us: attempts, and the queue.
-const OURS: [&str; 6] = ["attempt", "attempts", "queuePosition", "requested", "scheduleId", "supersededBy"];
+/// Fields that the contract leaves to the implementation: attempts, and the queue.
+const IMPLEMENTATION_FIELDS: [&str; 6] =
+    ["attempt", "attempts", "queuePosition", "requested", "scheduleId", "supersededBy"];
 
-/// The members of the contract.
-const MEMBERS: [&str; 24] = [
+/// Fields that every client may rely on.
+const CONTRACT_FIELDS: [&str; 24] = [
     "blueErrorRate",
     "blueLatencyMs",
     "blueServiceArn",
@@ -39,16 +40,16 @@ const MEMBERS: [&str; 24] = [
 ];
 
 #[tokio::test]
-async fn a_running_deployment_has_a_result_with_nulls() {
+async fn result__running_has_nulls() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    story.build_lines(1, 3).await;
-    let answer = api.get(&format!("/api/v1/deploy/{}/result", story.id())).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 3).await;
+    let answer = api.get(&format!("/api/v1/deploy/{}/result", fixture.id())).await;
     let data = answer.data(MESSAGE);
     let mut members: Vec<&str> = data.as_object().unwrap().keys().map(String::as_str).collect();
-    members.retain(|member| !OURS.contains(member));
-    assert_eq!(members, MEMBERS, "all of them and no other");
+    members.retain(|member| !IMPLEMENTATION_FIELDS.contains(member));
+    assert_eq!(members, CONTRACT_FIELDS, "all of them and no other");
     assert_eq!((data["attempt"].as_i64(), data["attempts"].as_array().map(Vec::len)), (Some(1), Some(0)));
     assert_eq!((data["status"].as_str(), data["eventCount"].as_i64()), (Some("RUNNING"), Some(3)));
     for unknown in ["completedAt", "imageUri", "blueUrl", "finalService", "errorCode", "greenLatencyMs"] {
@@ -58,11 +59,11 @@ async fn a_running_deployment_has_a_result_with_nulls() {
 }
 
 #[tokio::test]
-async fn what_was_learned_is_in_the_result() {
+async fn result__contains_observed_facts() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    story
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture
         .learn(Facts {
             commit_sha: Some("9fceb02".to_owned()),
             green_url: Some("http://green".to_owned()),
@@ -72,11 +73,11 @@ async fn what_was_learned_is_in_the_result() {
             ..Facts::default()
         })
         .await;
-    story.ready().await;
-    db.db.request_switch(story.id()).await.unwrap();
-    story.claim_again().await;
-    story.complete().await;
-    let data = api.get(&format!("/api/v1/deploy/{}/result", story.id())).await.data(MESSAGE);
+    fixture.ready().await;
+    db.db.request_switch(fixture.id()).await.unwrap();
+    fixture.claim_again().await;
+    fixture.complete().await;
+    let data = api.get(&format!("/api/v1/deploy/{}/result", fixture.id())).await.data(MESSAGE);
     assert_eq!(data["status"], "COMPLETED");
     assert_eq!(data["finalService"], "green");
     assert_eq!(data["commitSha"], "9fceb02");
@@ -89,18 +90,18 @@ async fn what_was_learned_is_in_the_result() {
 }
 
 #[tokio::test]
-async fn a_failed_deployment_says_why() {
+async fn result__failed_has_reason() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
-    let mut story = Story::begin(&db.db).await;
-    story.fail().await;
-    let data = api.get(&format!("/api/v1/deploy/{}/result", story.id())).await.data(MESSAGE);
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.fail().await;
+    let data = api.get(&format!("/api/v1/deploy/{}/result", fixture.id())).await.data(MESSAGE);
     assert_eq!((data["status"].as_str(), data["errorCode"].as_str()), (Some("FAILED"), Some("BUILD_FAILED")));
     assert_eq!(data["errorMessage"], "Docker 이미지 빌드 실패: exit code 1");
 }
 
 #[tokio::test]
-async fn a_deployment_that_is_not_there_is_not_found() {
+async fn result__unknown_deployment() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     for id in ["dep_unknown", "%00", "a%2Fb", "x%20y", &"d".repeat(500), "%F0%9F%90%BC", "%ff"] {

@@ -1,22 +1,22 @@
 //! `GET /api/v1/reports` and `/api/v1/reports/{name}`.
 
-use panda::db::reports::QUESTIONS;
+use panda::db::reports::REPORTS;
 use panda::domain::principal::Role;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use super::auth::Token;
-use super::{Api, Outside, Story, absent_db};
+use super::{Api, ExternalServices, Fixture, unreachable_db};
 use crate::support::db::TestDb;
 
 const MESSAGE: &str = "보고서 조회 성공";
 
-/// An API on deployments of `acme/shop` that failed and of `other/web` that is ready.
+/// An API on failed deployments of `acme/shop` and a ready one of `other/web`.
 async fn filled() -> (TestDb, Api) {
     let db = TestDb::new().await;
-    Story::begin_of(&db.db, "acme", "shop").await.fail().await;
-    Story::begin_of(&db.db, "other", "web").await.ready().await;
-    let api = Api::serve_with(&db.db, &Outside::default(), &["--auth=required"]).await;
+    Fixture::begin_of(&db.db, "acme", "shop").await.fail().await;
+    Fixture::begin_of(&db.db, "other", "web").await.ready().await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &["--auth=required"]).await;
     (db, api)
 }
 
@@ -27,21 +27,21 @@ fn column<'a>(answer: &'a Value, name: &str) -> Vec<&'a Value> {
 }
 
 #[tokio::test]
-async fn the_questions_are_listed_with_what_they_answer() {
-    let api = Api::serve(&absent_db()).await;
+async fn reports__queries_listed_with_descriptions() {
+    let api = Api::serve(&unreachable_db()).await;
     let listed = api.get("/api/v1/reports").await.data("보고서 목록 조회 성공");
     let listed = listed["reports"].as_array().unwrap().clone();
-    assert_eq!(listed.len(), QUESTIONS.len());
+    assert_eq!(listed.len(), REPORTS.len());
     assert_eq!(listed[0]["name"], "dora");
     assert_eq!(listed[0]["title"], "The four DORA figures by month");
     assert!(listed.iter().all(|report| report["about"].as_str().is_some_and(|about| about.len() > 10)));
 }
 
 #[tokio::test]
-async fn every_question_is_answered_with_columns_and_rows() {
+async fn reports__every_query_answers_columns_and_rows() {
     let (db, api) = Box::pin(filled()).await;
     let viewer = Token::of(&db.db, Role::Viewer).await;
-    for question in QUESTIONS {
+    for question in REPORTS {
         for filters in ["", "?owner=acme", "?owner=acme&repo=shop", "?branch=main&since=2026-01-01"] {
             let answer = viewer.get(&api, &format!("/api/v1/reports/{}{filters}", question.name)).await.data(MESSAGE);
             let columns = answer["columns"].as_array().unwrap().len();
@@ -61,7 +61,7 @@ async fn every_question_is_answered_with_columns_and_rows() {
 }
 
 #[tokio::test]
-async fn a_caller_sees_figures_of_the_repositories_in_their_scope_alone() {
+async fn reports__limited_to_caller_scope() {
     let (db, api) = Box::pin(filled()).await;
     let scoped = Token::scoped(&db.db, Role::Viewer, &["other/web"]).await;
     let repositories = scoped.get(&api, "/api/v1/reports/repositories").await.data(MESSAGE);
@@ -76,7 +76,7 @@ async fn a_caller_sees_figures_of_the_repositories_in_their_scope_alone() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_refused_with_the_field_and_the_remedy() {
+async fn reports__invalid_query_refused_with_field_and_remedy() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
     let field = async |query: &str| {
@@ -92,5 +92,5 @@ async fn what_cannot_be_asked_is_refused_with_the_field_and_the_remedy() {
     assert_eq!(field("owner=a%2Fb").await.0, "owner");
     let unknown = api.get("/api/v1/reports/everything").await.problem(404, "REPORT_NOT_FOUND");
     assert!(unknown["message"].as_str().unwrap().contains("GET /api/v1/reports"), "{unknown}");
-    Api::serve(&absent_db()).await.get("/api/v1/reports/dora").await.problem(503, "DATABASE_UNAVAILABLE");
+    Api::serve(&unreachable_db()).await.get("/api/v1/reports/dora").await.problem(503, "DATABASE_UNAVAILABLE");
 }

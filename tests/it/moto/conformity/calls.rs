@@ -1,4 +1,4 @@
-//! Calls as they are on the wire: the shape of each answer, and the exact code of each error.
+//! Calls on the wire: the shape of each answer, and the exact code of each error.
 
 use serde_json::{Value, json};
 
@@ -128,24 +128,24 @@ async fn deployments(side: &Side) -> Transcript {
 }
 
 #[tokio::test]
-async fn ecr_answers_alike() {
-    let why = "moto breaks on a repository that is not there; AWS has RepositoryNotFoundException";
+async fn conformity__ecr_calls() {
+    let why = "moto fails on a missing repository; AWS has RepositoryNotFoundException";
     Pair::start().await.agree(ecr, &["15:PutImage code", "15:PutImage status"].map(|at| Gap { at, why })).await;
 }
 
 #[tokio::test]
-async fn rules_answer_alike() {
-    let why = "moto's own exception on a pattern that is JSON but no object; AWS has InvalidEventPatternException";
+async fn conformity__rule_calls() {
+    let why = "moto has its own exception for a JSON pattern that is no object; AWS has InvalidEventPatternException";
     Pair::start().await.agree(rules, &[Gap { at: "12:PutRule *", why }]).await;
 }
 
 #[tokio::test]
-async fn a_bus_policy_answers_alike() {
+async fn conformity__bus_policy_calls() {
     Pair::start().await.agree(policy, &[]).await;
 }
 
 #[tokio::test]
-async fn secrets_answer_alike() {
+async fn conformity__secret_calls() {
     let why = "moto says 404; AWS documents 400 for every error of a caller of Secrets Manager";
     let at =
         ["1:GetSecretValue status", "2:DescribeSecret status", "3:PutSecretValue status", "6:GetSecretValue status"];
@@ -153,16 +153,16 @@ async fn secrets_answer_alike() {
 }
 
 #[tokio::test]
-async fn executions_that_are_not_there_answer_alike() {
+async fn conformity__missing_execution_calls() {
     Pair::start().await.agree(executions, &[]).await;
 }
 
 #[tokio::test]
-async fn deployments_that_are_not_there_answer_alike() {
-    let why = "moto does not have this call";
+async fn conformity__missing_deployment_calls() {
+    let why = "moto lacks this call";
     let lacking = ["3:Continue*", "4:Stop*", "5:ListDeploymentTargets*", "6:BatchGetDeploymentTargets*"];
     let mut gaps: Vec<Gap> = lacking.map(|at| Gap { at, why }).into();
-    let why = "moto looks for a deployment without id; AWS has DeploymentIdRequiredException";
+    let why = "moto looks up a deployment without id; AWS has DeploymentIdRequiredException";
     gaps.push(Gap { at: "2:GetDeployment code", why });
     Pair::start().await.agree(deployments, &gaps).await;
 }

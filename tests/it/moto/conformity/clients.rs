@@ -1,4 +1,4 @@
-//! Panda's own clients on both: what they return, and which kind of error they make of what is refused.
+//! Panda's own clients against both: their results, and the kind of error for each refusal.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn clients(side: &Side) -> (UserAws, ControllerAws) {
     (aws.user("user", side.region, &AwsCredentials::Keys(keys(&side.user))), aws.controller().clone())
 }
 
-/// What a caller can act on: the value, or the kind of error.
+/// The part of a result that a caller can act on: the value, or the kind of error.
 fn seen<T: Debug>(result: Result<T, ClientError>) -> Value {
     match result {
         Ok(value) => json!(format!("{value:?}")),
@@ -107,22 +107,22 @@ async fn the_rest(side: &Side) -> Transcript {
 }
 
 #[tokio::test]
-async fn repositories_and_images_answer_alike() {
+async fn conformity__ecr_client() {
     Pair::start().await.agree(ecr, &[]).await;
 }
 
 #[tokio::test]
-async fn rules_and_targets_answer_alike() {
-    let why = "moto takes any name; AWS has ValidationException for what is not [.-_A-Za-z0-9]+";
+async fn conformity__rule_client() {
+    let why = "moto accepts any name; AWS has ValidationException for names outside [.-_A-Za-z0-9]+";
     Pair::start().await.agree(rules, &[Gap { at: "a name that no rule can have", why }]).await;
 }
 
 #[tokio::test]
-async fn the_bus_and_its_policy_answer_alike() {
+async fn conformity__bus_policy_client() {
     Pair::start().await.agree(bus, &[]).await;
 }
 
 #[tokio::test]
-async fn identities_secrets_executions_and_deployments_that_are_not_there_answer_alike() {
+async fn conformity__identity_and_missing_objects_client() {
     Pair::start().await.agree(the_rest, &[]).await;
 }

@@ -1,21 +1,21 @@
-//! Comparing what two AWS said.
+//! Comparison of the transcripts of two AWS implementations.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// What was asked, and what was seen, in order.
+/// Calls and their results, in order.
 pub type Transcript = Vec<(String, Value)>;
 
-/// A known difference, and who is right.
+/// A known difference, and which side is right.
 pub struct Gap {
-    /// Question and, behind a space, the member, as a failure names them; a `*` stands for anything.
+    /// Call and, behind a space, the field, as a failure names them; a `*` stands for anything.
     pub at: &'static str,
-    /// What moto does, and what AWS's documentation says instead.
+    /// Behaviour of moto, and AWS's documented behaviour.
     pub why: &'static str,
 }
 
-/// Members whose values are of their moment: only their types are compared.
+/// Fields whose values depend on time or chance: only their types are compared.
 const VOLATILE: [&str; 11] = [
     "createdAt",
     "creationDate",
@@ -30,10 +30,10 @@ const VOLATILE: [&str; 11] = [
     "ARN",
 ];
 
-/// Panics with every difference that is not listed, and every listed one that is not there.
+/// Panics with every unlisted difference, and every listed one that does not occur.
 pub fn compare(ours: &Transcript, theirs: &Transcript, gaps: &[Gap]) {
     let asked = |transcript: &Transcript| transcript.iter().map(|(what, _)| what.clone()).collect::<Vec<_>>();
-    assert_eq!(asked(ours), asked(theirs), "the same was asked");
+    assert_eq!(asked(ours), asked(theirs), "both transcripts have the same calls");
     let mut found = BTreeMap::new();
     for ((what, ours), (_, theirs)) in ours.iter().zip(theirs) {
         differences(what, "", ours, theirs, &mut found);
@@ -50,7 +50,7 @@ pub fn compare(ours: &Transcript, theirs: &Transcript, gaps: &[Gap]) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Whether `pattern` names `at`.
+/// Matches a listed difference against its place.
 fn fits(pattern: &str, at: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == at };
     let Some(at) = at.strip_prefix(head) else { return false };
@@ -72,7 +72,7 @@ fn differences(what: &str, key: &str, ours: &Value, theirs: &Value, found: &mut 
         }
         (Value::String(ours_text), Value::String(theirs_text)) if ours_text != theirs_text => {
             match (parsed(ours_text), parsed(theirs_text)) {
-                // JSON in a string, as outputs and policies are: what it says counts, not how it is written.
+                // JSON in a string, as outputs and policies are: compared as JSON, not as text.
                 (Some(ours), Some(theirs)) => differences(what, key, &ours, &theirs, found),
                 _ if VOLATILE.contains(&key) => {}
                 _ => drop(found.insert(what.to_owned(), (ours.clone(), theirs.clone()))),
@@ -101,27 +101,27 @@ mod tests {
     }
 
     #[test]
-    fn what_only_moto_has_and_what_is_of_the_moment_is_no_difference() {
+    fn compare__extra_moto_fields_and_volatile_values_ignored() {
         assert!(at(&json!({"a": 1, "createdAt": 1.0}), &json!({"a": 1, "b": 2, "createdAt": 2.0})).is_empty());
         assert!(at(&json!({"p": "{\"a\": 1}"}), &json!({"p": "{\"a\":1}"})).is_empty());
     }
 
     #[test]
-    fn other_values_missing_members_and_other_types_are_differences() {
+    fn compare__values_missing_fields_and_types_differ() {
         let ours = json!({"a": 1, "b": {"c": [1, 2]}, "p": "{\"a\":1}", "createdAt": 1.0, "gone": true});
         let theirs = json!({"a": 2, "b": {"c": [1, 3]}, "p": "{\"a\":2}", "createdAt": "x"});
         assert_eq!(at(&ours, &theirs), ["Q a", "Q b.c.1", "Q createdAt", "Q gone", "Q p.a"]);
     }
 
     #[test]
-    fn a_star_stands_for_anything() {
+    fn compare__star_matches_anything() {
         assert!(fits("*.c", "Q a.b.c") && fits("Q *", "Q a") && fits("Q a", "Q a") && fits("*a.*", "Q a.b"));
         assert!(!fits("*.c", "Q a.b.cd") && !fits("Q a", "Q a.b"));
     }
 
     #[test]
     #[should_panic(expected = "no difference any more")]
-    fn a_listed_difference_that_is_gone_is_told() {
+    fn compare__stale_listed_difference_reported() {
         let same: Transcript = vec![("Q".to_owned(), json!({"a": 1}))];
         compare(&same, &same, &[Gap { at: "Q a", why: "x" }]);
     }

@@ -1,4 +1,4 @@
-//! A run of the same three states on both: which events there are, in which order, with which ids and members.
+//! An execution of the same three states on both: events, their order, ids and fields.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::Who::Controller;
 use super::compare::{Gap, Transcript, compare};
 use super::{Pair, Side};
 use crate::moto::pipeline::{Pipeline, echo, held};
-use crate::sandbox::bench::App;
+use crate::sandbox::harness::App;
 use crate::support::wait_for;
 
 const STATES: [(&str, &str); 3] =
@@ -19,11 +19,11 @@ const GAPS: [Gap; 5] = [
     },
     Gap {
         at: "*taskScheduledEventDetails.parameters.Payload.*",
-        why: "moto's functions answer what they are given, so here they are given what the sandbox's answered",
+        why: "moto's functions return their input, so they receive the sandbox's answers here",
     },
-    Gap { at: "DescribeExecution inputDetails", why: "moto leaves it out; AWS has it whenever there is an input" },
-    Gap { at: "DescribeExecution redriveCount", why: "moto leaves it out; AWS has it for every standard execution" },
-    Gap { at: "newest first*", why: "moto gives the whole history, oldest first, whatever is asked for" },
+    Gap { at: "DescribeExecution inputDetails", why: "moto omits it; AWS has it whenever there is an input" },
+    Gap { at: "DescribeExecution redriveCount", why: "moto omits it; AWS has it for every standard execution" },
+    Gap { at: "newest first*", why: "moto returns the whole history, oldest first, for any request" },
 ];
 
 /// The events up to the exit of the last of the three states.
@@ -39,7 +39,7 @@ async fn history(side: &Side, execution: &str) -> Vec<Value> {
     .await
 }
 
-/// One question an event, so that a difference is named by its event.
+/// One entry per event, so that a failure names the event.
 async fn transcript(side: &Side, execution: &str) -> Transcript {
     let mut transcript = Transcript::new();
     for event in history(side, execution).await {
@@ -47,7 +47,7 @@ async fn transcript(side: &Side, execution: &str) -> Transcript {
     }
     let input = json!({"executionArn": execution});
     let mut described = side.call(Controller, "AWSStepFunctions.DescribeExecution", input).await;
-    // Everybody's own, and yet the end of the ARN.
+    // The name differs between both, but must be the end of the ARN.
     let name = described.as_object_mut().unwrap().remove("name").unwrap();
     assert_eq!(execution.rsplit(':').next(), name.as_str());
     transcript.push(("DescribeExecution".to_owned(), described));
@@ -60,15 +60,15 @@ async fn transcript(side: &Side, execution: &str) -> Transcript {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_of_the_same_states_leaves_the_same_history() {
-    // The fourth state waits for the switch, so both executions stay as they are while they are compared.
+async fn conformity__execution_history() {
+    // The fourth state waits for the switch, so both executions stay unchanged during the comparison.
     let mut pair = Pair::start().await;
-    pair.bench.link("acme-hello").await;
-    let digest = pair.bench.push("acme-hello", App::Hello("one")).await;
-    let ours = pair.bench.execution_of("acme-hello", &digest).await;
-    let told = transcript(&pair.ours, &ours).await;
+    pair.harness.link("acme-hello").await;
+    let digest = pair.harness.push("acme-hello", App::Hello("one")).await;
+    let ours = pair.harness.execution_of("acme-hello", &digest).await;
+    let reported = transcript(&pair.ours, &ours).await;
     let answer = |event: &str, member: &str, text: &str| -> Value {
-        let (_, found) = told.iter().find(|(what, _)| what == event).unwrap();
+        let (_, found) = reported.iter().find(|(what, _)| what == event).unwrap();
         serde_json::from_str(found.pointer(&format!("/{member}/{text}")).unwrap().as_str().unwrap()).unwrap()
     };
     let input = answer("1:ExecutionStarted", "executionStartedEventDetails", "input");
@@ -86,6 +86,6 @@ async fn a_run_of_the_same_states_leaves_the_same_history() {
     let theirs = pipeline.start(&input, "acme-hello").await;
     pipeline.work("AwaitTrafficShift").await;
     let answered = transcript(&pair.theirs, &theirs).await;
-    pair.bench.end().await;
-    compare(&told, &answered, &GAPS);
+    pair.harness.end().await;
+    compare(&reported, &answered, &GAPS);
 }

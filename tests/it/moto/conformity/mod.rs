@@ -1,58 +1,57 @@
-//! The sandbox is held against moto: the same calls are made to both, and what a client sees must be the same.
+//! Compares the sandbox with moto: both receive the same calls, and a client must see the same answers.
 //!
-//! Neither is AWS, but they were written by different people from the same documentation. Where they differ, one of them is wrong: a
-//! mistake of the sandbox's is mended, and one of moto's is listed beside the scenario with what it should be. A listed difference that
-//! is no longer there fails the test as well, so the lists stay true.
+//! Neither is AWS, but different people wrote them from the same documentation. Where they differ, one of them is wrong: a mistake of the sandbox is
+//! fixed, and one of moto is listed beside the scenario with the correct behaviour. A listed difference that no longer occurs fails the test as well,
+//! so the lists stay true.
 //!
-//! What an answer of the sandbox has must be in moto's; what only moto's has is of no interest here, since nobody reads it.
+//! Every field of the sandbox's answer must be in moto's; additional fields of moto are ignored, since Panda does not read them.
 
 mod calls;
 mod clients;
 mod compare;
-mod ends;
+mod failures;
 mod history;
 
 use aws_config::SdkConfig;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::front::Front;
+use super::proxy::MotoProxy;
 use super::server::Moto;
-use crate::sandbox::bench::{Bench, config};
+use crate::sandbox::harness::{Harness, config};
 
 use compare::{Gap, Transcript, compare};
 
-/// Which account calls.
 #[derive(Clone, Copy)]
 enum Who {
     User,
     Controller,
 }
 
-/// One of the two AWS.
+/// One of the two implementations.
 struct Side {
     endpoint: Url,
     region: &'static str,
-    /// Access key ids.
+    /// Access key id of each account.
     user: String,
     controller: String,
     client: reqwest::Client,
 }
 
 impl Side {
-    fn new(bench: &Bench, endpoint: &Url) -> Self {
+    fn new(harness: &Harness, endpoint: &Url) -> Self {
         Self {
             endpoint: endpoint.clone(),
-            region: bench.sandbox.region(),
-            user: bench.sandbox.user_credentials().access_key_id.clone(),
-            controller: bench.sandbox.controller_credentials().access_key_id.clone(),
+            region: harness.sandbox.region(),
+            user: harness.sandbox.user_credentials().access_key_id.clone(),
+            controller: harness.sandbox.controller_credentials().access_key_id.clone(),
             client: reqwest::Client::new(),
         }
     }
 
-    /// One call over the wire: the answer's body, or the error's code with the status.
+    /// Makes one call over the wire; returns the answer's body, or the error's code with the status.
     ///
-    /// Below the SDK, because the SDK shows neither a member that it does not know nor one that is missing where it has a default.
+    /// Below the SDK, because the SDK hides unknown fields and fills in defaults for missing ones.
     async fn call(&self, who: Who, target: &str, input: Value) -> Value {
         let service = match target.split('.').next().unwrap() {
             "AWSEvents" => "events",
@@ -81,40 +80,40 @@ impl Side {
         if status == 200 {
             return body;
         }
-        // "com.amazonaws.ecr#RepositoryNotFoundException" and the bare name mean the same to every SDK.
+        // Every SDK treats "com.amazonaws.ecr#RepositoryNotFoundException" and the bare name alike.
         let code = body["__type"].as_str().map_or("none", |kind| kind.rsplit('#').next().unwrap_or(kind));
         json!({"status": status, "code": code})
     }
 }
 
-/// Both, empty but for the controller's bus `panda`.
+/// Both implementations, empty but for the controller's bus `panda`.
 struct Pair {
-    bench: Bench,
+    harness: Harness,
     ours: Side,
     theirs: Side,
     moto_controller: SdkConfig,
-    _front: Front,
+    _proxy: MotoProxy,
     _moto: Moto,
 }
 
 impl Pair {
     async fn start() -> Self {
-        let (bench, moto) = tokio::join!(Bench::start(), Moto::start());
-        let front = Front::start(moto.url().clone()).await;
-        front.connect(&bench.sandbox, bench.registry_address(), false);
-        let (ours, theirs) = (Side::new(&bench, bench.sandbox.endpoint()), Side::new(&bench, front.url()));
+        let (harness, moto) = tokio::join!(Harness::start(), Moto::start());
+        let proxy = MotoProxy::start(moto.url().clone()).await;
+        proxy.connect(&harness.sandbox, harness.registry_address(), false);
+        let (ours, theirs) = (Side::new(&harness, harness.sandbox.endpoint()), Side::new(&harness, proxy.url()));
         theirs.call(Who::Controller, "AWSEvents.CreateEventBus", json!({"Name": "panda"})).await;
-        let sandbox = &bench.sandbox;
-        let moto_controller = config(front.url().as_str(), sandbox.region(), sandbox.controller_credentials());
-        Self { bench, ours, theirs, moto_controller, _front: front, _moto: moto }
+        let sandbox = &harness.sandbox;
+        let moto_controller = config(proxy.url().as_str(), sandbox.region(), sandbox.controller_credentials());
+        Self { harness, ours, theirs, moto_controller, _proxy: proxy, _moto: moto }
     }
 
-    /// Runs `scenario` on both and compares; `gaps` are all the differences that there may, and must, be.
+    /// Runs `scenario` on both and compares; `gaps` are all differences that may, and must, occur.
     async fn agree(self, scenario: impl AsyncFn(&Side) -> Transcript, gaps: &[Gap]) {
-        // On the heap: a scenario's calls are large together.
+        // On the heap, because the futures of a scenario's calls are large.
         let ours = Box::pin(scenario(&self.ours)).await;
         let theirs = Box::pin(scenario(&self.theirs)).await;
-        self.bench.end().await;
+        self.harness.end().await;
         compare(&ours, &theirs, gaps);
     }
 }

@@ -1,5 +1,5 @@
--- What version 9 of the schema held after six deployments in the sandbox by the program of then: completed, failed and tried again, cancelled,
--- superseded by one that completed, failed. Without the lines of builds and pushes, and without idempotency keys.
+-- Contents of schema version 9 after six sandbox deployments by the program of that version: completed, failed and retried, cancelled,
+-- superseded by one that completed, failed. Without lines of builds and pushes, and without idempotency keys.
 INSERT INTO public.audit OVERRIDING SYSTEM VALUE VALUES
 	(1, '2026-11-24 03:08:04.77949+00', 'ab116fdd-a757-47bd-a131-ec75c898c53a', '127.0.0.1', 'nobody', 'nobody', NULL, 'admin', 'connect.github', 'gh_v2235xy9fnclxg4pmtmd', 'panda', 'hello', 'done', NULL, '{"branch": "main"}'),
 	(2, '2026-11-24 03:08:04.814072+00', '7b13fa88-8d66-450b-a41f-b2256687ab81', '127.0.0.1', 'nobody', 'nobody', NULL, 'admin', 'connect.aws', 'aws_6kys55mgjwzti9fb3bxw', NULL, NULL, 'done', NULL, '{"region": "ap-northeast-2", "accountId": "210987654321", "repositories": null}'),

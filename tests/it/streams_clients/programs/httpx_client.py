@@ -1,4 +1,4 @@
-"""httpx-sse, with the loop around it that its documentation asks for: python httpx_client.py URL"""
+"""httpx-sse in the reconnect loop that its documentation recommends: python httpx_client.py URL"""
 
 import json
 import sys

@@ -6,6 +6,6 @@ for (const type of ["stage", "success", "fail"]) {
   source.addEventListener(type, ({ lastEventId, data }) => console.log(JSON.stringify({ id: lastEventId, event: type, data })));
 }
 source.addEventListener("error", (error) => {
-  // Closed for good: 204, or an answer that is no event stream.
+  // Closed permanently: 204, or an answer that is no event stream.
   if (source.readyState === EventSource.CLOSED) process.exitCode = error.code === 204 ? 0 : 1;
 });

@@ -1,4 +1,4 @@
-// clients/js in a page that is given no token: node ticketed.mjs SERVER DEPLOYMENT_ID TOKEN
+// clients/js in a page without a token: node ticketed.mjs SERVER DEPLOYMENT_ID TOKEN
 // The function stands for the page's own back end, which has one.
 import { follow } from "../../../../clients/js/src/index.js";
 import { EventSource } from "../../../../clients/js/node_modules/eventsource/dist/index.js";

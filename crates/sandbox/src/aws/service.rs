@@ -1,0 +1,47 @@
+//! The services, and their names in the protocols.
+
+/// An AWS service, identified by the prefix of `X-Amz-Target`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwsService {
+    Sts,
+    Events,
+    Ecr,
+    SecretsManager,
+    StepFunctions,
+    CodeDeploy,
+}
+
+impl AwsService {
+    /// Finds the service whose calls have this prefix.
+    pub fn of_target(prefix: &str) -> Option<Self> {
+        Some(match prefix {
+            "AWSEvents" => Self::Events,
+            "AmazonEC2ContainerRegistry_V20150921" => Self::Ecr,
+            "secretsmanager" => Self::SecretsManager,
+            "AWSStepFunctions" => Self::StepFunctions,
+            "CodeDeploy_20141006" => Self::CodeDeploy,
+            _ => return None,
+        })
+    }
+
+    /// Prefix of the service's calls in IAM.
+    pub fn iam_prefix(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::Events => "events",
+            Self::Ecr => "ecr",
+            Self::SecretsManager => "secretsmanager",
+            Self::StepFunctions => "states",
+            Self::CodeDeploy => "codedeploy",
+        }
+    }
+
+    /// Content type of the service's responses.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Sts => "text/xml",
+            Self::StepFunctions => "application/x-amz-json-1.0",
+            _ => "application/x-amz-json-1.1",
+        }
+    }
+}

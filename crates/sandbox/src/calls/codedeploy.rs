@@ -1,0 +1,184 @@
+//! The API calls of `CodeDeploy`.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{input, unknown};
+use crate::accounts::{AwsCaller, USER_ACCOUNT};
+use crate::aws::codedeploy::{BlueGreenDeployment, BlueGreenStatus};
+use crate::aws::error::AwsError;
+use crate::effects::count;
+use crate::pipeline;
+use crate::simulation::{AwsState, Simulation};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ById {
+    deployment_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Continue {
+    deployment_id: Option<String>,
+    deployment_wait_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Targets {
+    deployment_id: Option<String>,
+    target_ids: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch {
+    deployment_ids: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    application_name: Option<String>,
+    include_only_statuses: Option<Vec<String>>,
+}
+
+pub fn call(simulation: &Arc<Simulation>, caller: &AwsCaller, operation: &str, body: &[u8]) -> Result<Value, AwsError> {
+    match operation {
+        "GetDeployment" => {
+            let wanted: ById = input(body)?;
+            simulation.read(|state| {
+                Ok(json!({"deploymentInfo": info(simulation, find(state, caller, wanted.deployment_id.as_deref())?)}))
+            })
+        }
+        "BatchGetDeployments" => batch(simulation, caller, &input(body)?),
+        "ListDeployments" => Ok(list(simulation, caller, &input(body)?)),
+        "ContinueDeployment" => continue_deployment(simulation, caller, &input(body)?),
+        "StopDeployment" => stop(simulation, caller, &input(body)?),
+        "ListDeploymentTargets" => {
+            let wanted: ById = input(body)?;
+            simulation.read(|state| {
+                Ok(json!({"targetIds": [find(state, caller, wanted.deployment_id.as_deref())?.target_id()]}))
+            })
+        }
+        "BatchGetDeploymentTargets" => targets(simulation, caller, &input(body)?),
+        other => Err(unknown("codedeploy", other)),
+    }
+}
+
+fn info(simulation: &Simulation, deployment: &BlueGreenDeployment) -> Value {
+    deployment.info(simulation.timing.termination_wait.as_secs() / 60, simulation.timing.ready_timeout.as_secs() / 60)
+}
+
+fn batch(simulation: &Simulation, caller: &AwsCaller, wanted: &Batch) -> Result<Value, AwsError> {
+    simulation.read(|state| {
+        let found =
+            wanted.deployment_ids.iter().map(|id| find(state, caller, Some(id)).map(|found| info(simulation, found)));
+        Ok(json!({"deploymentsInfo": found.collect::<Result<Vec<_>, _>>()?}))
+    })
+}
+
+fn list(simulation: &Simulation, caller: &AwsCaller, wanted: &List) -> Value {
+    let fits = |deployment: &&BlueGreenDeployment| {
+        caller.account == USER_ACCOUNT
+            && wanted.application_name.as_ref().is_none_or(|name| deployment.application() == *name)
+            && wanted
+                .include_only_statuses
+                .as_ref()
+                .is_none_or(|list| list.iter().any(|status| status == deployment.status.name()))
+    };
+    simulation.read(|state| {
+        let mut found: Vec<&BlueGreenDeployment> = state.deployments.values().filter(fits).collect();
+        found.sort_by_key(|deployment| std::cmp::Reverse(deployment.created));
+        json!({"deployments": found.iter().map(|deployment| &deployment.id).collect::<Vec<_>>()})
+    })
+}
+
+fn continue_deployment(simulation: &Arc<Simulation>, caller: &AwsCaller, wanted: &Continue) -> Result<Value, AwsError> {
+    let id = simulation.change(|state| {
+        let found = find(state, caller, wanted.deployment_id.as_deref())?;
+        let (id, repository, status) = (found.id.clone(), found.repository.clone(), found.status);
+        if status.is_final() {
+            return Err(AwsError::new(
+                "DeploymentAlreadyCompletedException",
+                format!("Deployment {id} has already completed."),
+            ));
+        }
+        let Some(deployment) = state.deployments.get_mut(&id) else { return Err(missing(&id)) };
+        match wanted.deployment_wait_type.as_deref().unwrap_or("READY_WAIT") {
+            "READY_WAIT" if status == BlueGreenStatus::Ready && !deployment.stopping => {
+                deployment.status = BlueGreenStatus::InProgress;
+                count(&mut state.effects.of(&repository).continued, &id);
+                Ok(Some(id))
+            }
+            "READY_WAIT" => {
+                let message = format!("The deployment {id} is not in the ready state: {}", status.name());
+                Err(AwsError::new("DeploymentIsNotInReadyStateException", message))
+            }
+            "TERMINATION_WAIT" if deployment.has_shifted() => {
+                deployment.terminate_now = true;
+                Ok(None)
+            }
+            "TERMINATION_WAIT" => Err(AwsError::new(
+                "InvalidDeploymentStatusException",
+                format!("The deployment {id} is not waiting for termination."),
+            )),
+            other => Err(AwsError::new("InvalidDeploymentWaitTypeException", format!("{other} is not a wait type."))),
+        }
+    })?;
+    if let Some(id) = id {
+        pipeline::shift(simulation, id);
+    }
+    Ok(json!({}))
+}
+
+fn stop(simulation: &Arc<Simulation>, caller: &AwsCaller, wanted: &ById) -> Result<Value, AwsError> {
+    let id = simulation.change(|state| {
+        let found = find(state, caller, wanted.deployment_id.as_deref())?;
+        let (id, repository) = (found.id.clone(), found.repository.clone());
+        if found.status.is_final() {
+            return Err(AwsError::new(
+                "DeploymentAlreadyCompletedException",
+                format!("Deployment {id} has already completed."),
+            ));
+        }
+        let Some(deployment) = state.deployments.get_mut(&id) else { return Err(missing(&id)) };
+        let first = !std::mem::replace(&mut deployment.stopping, true);
+        if first {
+            count(&mut state.effects.of(&repository).stopped, &id);
+        }
+        Ok(first.then_some(id))
+    })?;
+    if let Some(id) = id {
+        pipeline::stop(simulation, id, "the deployment was stopped by a call");
+    }
+    Ok(json!({"status": "Pending", "statusMessage": "The deployment is being stopped."}))
+}
+
+fn targets(simulation: &Simulation, caller: &AwsCaller, wanted: &Targets) -> Result<Value, AwsError> {
+    simulation.read(|state| {
+        let deployment = find(state, caller, wanted.deployment_id.as_deref())?;
+        let own = deployment.target_id();
+        if let Some(id) = wanted.target_ids.iter().flatten().find(|id| **id != own) {
+            let message = format!("The deployment target {id} does not exist in deployment {}.", deployment.id);
+            return Err(AwsError::new("DeploymentTargetDoesNotExistException", message));
+        }
+        Ok(json!({"deploymentTargets": [deployment.target()]}))
+    })
+}
+
+fn find<'a>(state: &'a AwsState, caller: &AwsCaller, id: Option<&str>) -> Result<&'a BlueGreenDeployment, AwsError> {
+    let id = id.ok_or_else(|| AwsError::new("DeploymentIdRequiredException", "The deployment ID was not provided."))?;
+    if !id.starts_with("d-") {
+        return Err(AwsError::new("InvalidDeploymentIdException", format!("{id} is not a valid deployment ID.")));
+    }
+    // Deployments belong to the user's account; other accounts see none.
+    state.deployments.get(id).filter(|_| caller.account == USER_ACCOUNT).ok_or_else(|| missing(id))
+}
+
+fn missing(id: &str) -> AwsError {
+    AwsError::new("DeploymentDoesNotExistException", format!("The deployment {id} could not be found."))
+}

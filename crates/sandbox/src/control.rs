@@ -1,0 +1,87 @@
+//! The control calls of the sandbox, under `/_sandbox/{key}/` (`Sandbox::control_url`).
+//!
+//! | call | action |
+//! | --- | --- |
+//! | `POST registry-notifications` | handles the registry's notifications |
+//! | `GET`, `PUT`, `DELETE faults` | returns, replaces, clears the injected faults |
+//! | `PUT roles` | creates or changes a role of either account: `{"arn", "trustPolicy"}`, with the policy in IAM's format |
+//! | `GET effects` | returns the counted effects |
+//! | `GET`, `DELETE history-gaps` | returns, clears the intervals between two reads of one execution's history: counts by milliseconds |
+
+use std::sync::Arc;
+
+use axum::http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::aws::trust;
+use super::chain;
+use super::faults::Faults;
+use super::simulation::Simulation;
+
+/// Body of `PUT roles`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Role {
+    arn: String,
+    trust_policy: Value,
+}
+
+/// Handles one control call. Returns status and JSON body.
+pub fn handle(simulation: &Arc<Simulation>, method: &Method, path: &str, body: &[u8]) -> (StatusCode, String) {
+    match (method.as_str(), path) {
+        ("POST", "registry-notifications") => match serde_json::from_slice(body) {
+            Ok(envelope) => {
+                chain::notified(simulation, envelope);
+                (StatusCode::OK, "{}".to_owned())
+            }
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("not a registry notification: {error}")),
+        },
+        ("PUT", "faults") => match serde_json::from_slice::<Faults>(body) {
+            Ok(faults) => {
+                if let Some(flaw) = faults.flaw() {
+                    return refuse(StatusCode::BAD_REQUEST, &flaw);
+                }
+                simulation.faults.set(faults);
+                show(&simulation.faults.get())
+            }
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("faults: {error}")),
+        },
+        ("GET", "faults") => show(&simulation.faults.get()),
+        ("DELETE", "faults") => {
+            simulation.faults.clear();
+            show(&simulation.faults.get())
+        }
+        ("PUT", "roles") => match serde_json::from_slice::<Role>(body) {
+            Ok(role) => {
+                if let Some(flaw) = trust::flaw(&role.trust_policy) {
+                    return refuse(StatusCode::BAD_REQUEST, &flaw);
+                }
+                simulation.accounts.put_role(&role.arn, role.trust_policy);
+                (StatusCode::OK, "{}".to_owned())
+            }
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("roles: {error}")),
+        },
+        ("GET", "effects") => show(&simulation.read(|state| state.effects.clone())),
+        ("GET", "history-gaps") => show(&simulation.history_gaps.gaps()),
+        ("DELETE", "history-gaps") => {
+            simulation.history_gaps.clear();
+            show(&simulation.history_gaps.gaps())
+        }
+        _ => refuse(
+            StatusCode::NOT_FOUND,
+            "the sandbox has faults, roles, effects, history-gaps and registry-notifications under its control URL",
+        ),
+    }
+}
+
+fn show(value: &impl serde::Serialize) -> (StatusCode, String) {
+    match serde_json::to_string(value) {
+        Ok(text) => (StatusCode::OK, text),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn refuse(status: StatusCode, message: &str) -> (StatusCode, String) {
+    (status, json!({"message": message}).to_string())
+}

@@ -1,0 +1,267 @@
+//! The GitHub REST calls that connecting needs, with the same repositories and tokens as the git server, on one listener.
+//!
+//! Uses the URL layout of a GitHub Enterprise server: REST below `/api/v3`, repositories at the root. Response bodies, status codes and error
+//! bodies follow <https://docs.github.com/rest>, as far as they are used.
+
+use std::net::SocketAddr;
+use std::path::Path as FilePath;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use chrono::Utc;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::git::{self, AccessRefusal, Credential, GitError, Repositories, Repository};
+
+const RATE_LIMIT: u32 = 5000;
+const RATE_WINDOW_SECONDS: i64 = 3600;
+const DOCS: &str = "https://docs.github.com/rest";
+
+/// Injected faults of the simulated GitHub.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GitHubFaults {
+    /// Every REST call answers 403, because the hourly rate limit is exceeded.
+    pub rate_limited: bool,
+    /// Every request answers 503, fetches included.
+    pub unavailable: bool,
+}
+
+/// A running GitHub simulation; stops when dropped.
+#[derive(Debug)]
+pub struct GitHub {
+    address: SocketAddr,
+    repositories: Repositories,
+    faults: Arc<RwLock<GitHubFaults>>,
+    _serving: AbortOnDropHandle<()>,
+}
+
+impl GitHub {
+    /// Serves the repositories in the folder `root` on `listener`.
+    pub async fn start(listener: TcpListener, root: &FilePath) -> Result<Self, GitError> {
+        let repositories = Repositories::open(root).await?;
+        let address = listener.local_addr().map_err(|source| GitError::File { path: "listener".into(), source })?;
+        let faults = Arc::<RwLock<GitHubFaults>>::default();
+        let state = Api { repositories: repositories.clone(), faults: Arc::clone(&faults), address };
+        let app = Router::new()
+            .nest("/api/v3", api(&state))
+            .merge(git::router(repositories.clone()))
+            .layer(middleware::from_fn_with_state(state, unavailable));
+        let serving = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                tracing::error!(%error, "sandbox's GitHub server ended");
+            }
+        });
+        Ok(Self { address, repositories, faults, _serving: AbortOnDropHandle::new(serving) })
+    }
+
+    /// Base URL of REST calls, without a trailing slash.
+    pub fn api_url(&self) -> String {
+        format!("http://{}/api/v3", self.address)
+    }
+
+    /// Base URL of `/{owner}/{repo}.git`, without a trailing slash.
+    pub fn git_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The repositories, for adding more.
+    pub fn repositories(&self) -> &Repositories {
+        &self.repositories
+    }
+
+    /// Replaces the faults, from the next request on.
+    pub fn set_faults(&self, faults: GitHubFaults) {
+        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+}
+
+#[derive(Clone)]
+struct Api {
+    repositories: Repositories,
+    faults: Arc<RwLock<GitHubFaults>>,
+    address: SocketAddr,
+}
+
+impl Api {
+    fn faults(&self) -> GitHubFaults {
+        *self.faults.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+fn api(state: &Api) -> Router {
+    Router::new()
+        .route("/user", get(user))
+        .route("/repos/{owner}/{repo}", get(repository))
+        // A branch may contain slashes, encoded or not.
+        .route("/repos/{owner}/{repo}/branches/{*branch}", get(branch))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "Not Found"))
+        .layer(middleware::from_fn_with_state(state.clone(), limits))
+        .with_state(state.clone())
+}
+
+async fn unavailable(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if api.faults().unavailable {
+        return (StatusCode::SERVICE_UNAVAILABLE, "No server is currently available to service your request.")
+            .into_response();
+    }
+    next.run(request).await
+}
+
+/// Checks that GitHub makes before it routes a call, and the headers that it adds to every response.
+async fn limits(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if !request.headers().contains_key(header::USER_AGENT) {
+        let message =
+            "Request forbidden by administrative rules. Please make sure your request has a User-Agent header.";
+        return (StatusCode::FORBIDDEN, message).into_response();
+    }
+    let limited = api.faults().rate_limited;
+    let mut response = if limited {
+        problem(StatusCode::FORBIDDEN, "API rate limit exceeded for user ID 1.")
+    } else {
+        next.run(request).await
+    };
+    let remaining = if limited { 0 } else { RATE_LIMIT - 1 };
+    let headers = response.headers_mut();
+    headers.insert("x-ratelimit-limit", RATE_LIMIT.into());
+    headers.insert("x-ratelimit-remaining", remaining.into());
+    headers.insert("x-ratelimit-reset", (Utc::now().timestamp() + RATE_WINDOW_SECONDS).into());
+    headers.insert("x-ratelimit-resource", HeaderValue::from_static("core"));
+    response
+}
+
+async fn user(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let token = match token(&headers) {
+        Ok(Some(token)) => token,
+        Ok(None) => return problem(StatusCode::UNAUTHORIZED, "Requires authentication"),
+        Err(refused) => return *refused,
+    };
+    match api.repositories.user_of(&token) {
+        Some(login) => Json(account(&api, &login)).into_response(),
+        None => refuse(AccessRefusal::BadCredentials),
+    }
+}
+
+async fn repository(
+    State(api): State<Api>,
+    Path((owner, repo)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    match visible(&api, &owner, &repo, &headers) {
+        Ok(repository) => Json(describe(&api, &repository)).into_response(),
+        Err(refused) => *refused,
+    }
+}
+
+async fn branch(
+    State(api): State<Api>,
+    Path((owner, repo, branch)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let repository = match visible(&api, &owner, &repo, &headers) {
+        Ok(repository) => repository,
+        Err(refused) => return *refused,
+    };
+    let head = match api.repositories.head(&repository.owner, &repository.name, &branch).await {
+        Ok(head) => head,
+        Err(GitError::UnknownBranch { .. }) => return problem(StatusCode::NOT_FOUND, "Branch not found"),
+        Err(error) => {
+            tracing::warn!(%error, "sandbox's GitHub server could not read a repository");
+            return problem(StatusCode::INTERNAL_SERVER_ERROR, "Server Error");
+        }
+    };
+    let base = api.url(&format!("/api/v3/repos/{}", repository.full_name()));
+    let who = json!({ "name": "Panda sandbox", "email": "sandbox@localhost", "date": head.time.format("%Y-%m-%dT%H:%M:%SZ").to_string() });
+    Json(json!({
+        "name": branch,
+        "commit": {
+            "sha": head.sha,
+            "url": format!("{base}/commits/{}", head.sha),
+            "commit": {
+                "author": who,
+                "committer": who,
+                "message": head.message,
+                "tree": { "sha": head.tree, "url": format!("{base}/git/trees/{}", head.tree) },
+            },
+        },
+        "protected": false,
+        "protection": { "enabled": false, "required_status_checks": { "enforcement_level": "off", "contexts": [], "checks": [] } },
+    }))
+    .into_response()
+}
+
+/// Boxed: a response is large, and most calls succeed.
+type Refused = Box<Response>;
+
+fn token(headers: &HeaderMap) -> Result<Option<SecretString>, Refused> {
+    match git::credential(headers) {
+        Credential::None => Ok(None),
+        Credential::Token(token) => Ok(Some(token)),
+        Credential::Unreadable => Err(Box::new(refuse(AccessRefusal::BadCredentials))),
+    }
+}
+
+fn visible(api: &Api, owner: &str, repo: &str, headers: &HeaderMap) -> Result<Repository, Refused> {
+    let token = token(headers)?;
+    api.repositories.access(owner, repo, token.as_ref()).map_err(|refusal| Box::new(refuse(refusal)))
+}
+
+fn refuse(refusal: AccessRefusal) -> Response {
+    match refusal {
+        AccessRefusal::BadCredentials => problem(StatusCode::UNAUTHORIZED, "Bad credentials"),
+        AccessRefusal::NotFound => problem(StatusCode::NOT_FOUND, "Not Found"),
+    }
+}
+
+fn problem(status: StatusCode, message: &str) -> Response {
+    let body = json!({ "message": message, "documentation_url": DOCS, "status": status.as_str() });
+    (status, Json(body)).into_response()
+}
+
+fn account(api: &Api, login: &str) -> Value {
+    json!({
+        "login": login,
+        "id": stable_id(login),
+        "type": "User",
+        "site_admin": false,
+        "url": api.url(&format!("/api/v3/users/{login}")),
+        "html_url": api.url(&format!("/{login}")),
+    })
+}
+
+fn describe(api: &Api, repository: &Repository) -> Value {
+    let full_name = repository.full_name();
+    json!({
+        "id": stable_id(&full_name),
+        "name": repository.name,
+        "full_name": full_name,
+        "private": repository.is_private(),
+        "visibility": if repository.is_private() { "private" } else { "public" },
+        "owner": account(api, &repository.owner),
+        "default_branch": repository.default_branch,
+        "url": api.url(&format!("/api/v3/repos/{full_name}")),
+        "html_url": api.url(&format!("/{full_name}")),
+        "clone_url": api.url(&format!("/{full_name}.git")),
+        "archived": false,
+        "disabled": false,
+        "permissions": { "admin": false, "maintain": false, "push": false, "triage": false, "pull": true },
+    })
+}
+
+/// Derives a stable id from a name: the same in every run.
+fn stable_id(name: &str) -> u32 {
+    let digest = Sha256::digest(name.to_lowercase().as_bytes());
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+}

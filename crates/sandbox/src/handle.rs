@@ -1,0 +1,196 @@
+//! The handle of a running sandbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::accounts::{AwsCaller, CONTROLLER_ACCOUNT, REGION, USER_ACCOUNT};
+use super::aws::events::{PANDA_BUS, bus_arn};
+use super::aws::trust;
+use super::ecs::Fleet;
+use super::effects::{Effects, RepositoryEffects};
+use super::faults::FaultsHandle;
+use super::options::{RegistryAddress, SandboxCredentials, SandboxError, SandboxOptions};
+use super::simulation::Simulation;
+use super::wire;
+
+/// Time limit for removing the containers at the end.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running sandbox. Prefer [`Sandbox::shutdown`]: dropping the handle also stops the sandbox, but blocks
+/// while it removes containers, and may miss a container that is being created at that moment.
+pub struct Sandbox {
+    simulation: Arc<Simulation>,
+    endpoint: Url,
+    control_url: Url,
+    notification_url: Url,
+    stopped: bool,
+}
+
+impl Sandbox {
+    /// Starts listening and serving.
+    pub async fn start(options: SandboxOptions) -> Result<Self, SandboxError> {
+        let address = options.listen;
+        let refused = |source| SandboxError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let endpoint = Url::parse(&format!("http://{address}"))?;
+        let fleet = Fleet::new(options.docker, options.initial_image)?;
+        let simulation = Arc::new(Simulation::new(options.timing, fleet, options.registry, options.keys.as_ref()));
+        let control_url = endpoint.join(&format!("/_sandbox/{}/", simulation.control_key))?;
+        let notification_url = control_url.join("registry-notifications")?;
+        simulation.spawn(wire::serve(listener, Arc::clone(&simulation)));
+        tracing::info!(%endpoint, "sandbox listening");
+        Ok(Self { simulation, endpoint, control_url, notification_url, stopped: false })
+    }
+
+    /// The `endpoint_url` of every SDK client, without a path.
+    pub fn endpoint(&self) -> &Url {
+        &self.endpoint
+    }
+
+    /// Base URL of the control calls, such as `faults`. Contains a secret of this start.
+    pub fn control_url(&self) -> &Url {
+        &self.control_url
+    }
+
+    /// URL for the registry's `notifications.endpoints`.
+    pub fn notification_url(&self) -> &Url {
+        &self.notification_url
+    }
+
+    /// Sets the registry of a sandbox that was started without one.
+    pub fn set_registry(&self, registry: RegistryAddress) {
+        self.simulation.set_registry(registry);
+    }
+
+    /// An access key of the user's account.
+    pub fn user_credentials(&self) -> &SandboxCredentials {
+        &self.simulation.accounts.user
+    }
+
+    /// An access key of the controller's account.
+    pub fn controller_credentials(&self) -> &SandboxCredentials {
+        &self.simulation.accounts.controller
+    }
+
+    /// Creates a role in either account, or replaces its trust policy (IAM's JSON).
+    ///
+    /// # Panics
+    /// On a policy that the sandbox does not support: an error in the test.
+    pub fn put_role(&self, arn: &str, trust_policy: serde_json::Value) {
+        let flaw = trust::flaw(&trust_policy);
+        assert!(flaw.is_none(), "{flaw:?}: {trust_policy}");
+        self.simulation.accounts.put_role(arn, trust_policy);
+    }
+
+    /// Creates a role that the controller's account may assume only with this external id.
+    pub fn put_role_for(&self, arn: &str, external_id: &str) {
+        let condition = json!({"StringEquals": {"sts:ExternalId": external_id}});
+        let principal = format!("arn:aws:iam::{CONTROLLER_ACCOUNT}:root");
+        let statement = json!({
+            "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": principal}, "Condition": condition,
+        });
+        self.put_role(arn, json!({"Version": "2012-10-17", "Statement": [statement]}));
+    }
+
+    /// Temporary keys and session token of a role in the user's account, as `AssumeRole` returns them to a trusted caller.
+    pub fn user_session(&self, role: &str, session: &str) -> (SandboxCredentials, SecretString) {
+        let arn = format!("arn:aws:sts::{USER_ACCOUNT}:assumed-role/{role}/{session}");
+        let caller = AwsCaller { account: USER_ACCOUNT.to_owned(), arn, user_id: format!("AROA:{session}") };
+        let (access_key_id, secret, token) = self.simulation.accounts.open_session(caller);
+        (SandboxCredentials { access_key_id, secret_access_key: secret.into() }, token.into())
+    }
+
+    /// Invalidates the keys of a session, as expiry or an administrator would.
+    pub fn end_session(&self, keys: &SandboxCredentials) {
+        self.simulation.accounts.end_session(&keys.access_key_id);
+    }
+
+    /// Id of the user's AWS account.
+    pub fn user_account_id(&self) -> &'static str {
+        USER_ACCOUNT
+    }
+
+    /// Id of the controller's AWS account.
+    pub fn controller_account_id(&self) -> &'static str {
+        CONTROLLER_ACCOUNT
+    }
+
+    /// ARN of the controller's bus that starts the pipeline. `PutPermission` takes its name, `panda`, not this ARN.
+    pub fn bus_arn(&self) -> String {
+        bus_arn(CONTROLLER_ACCOUNT, PANDA_BUS)
+    }
+
+    /// The label, `name=value`, of every container that this sandbox started.
+    pub fn container_label(&self) -> String {
+        self.simulation.fleet.label()
+    }
+
+    /// Name of the only AWS region.
+    pub fn region(&self) -> &'static str {
+        REGION
+    }
+
+    /// The injected faults, for reading and changing.
+    pub fn faults(&self) -> &FaultsHandle {
+        &self.simulation.faults
+    }
+
+    /// Counted effects on `repository`; all zero when there were none.
+    pub fn effects(&self, repository: &str) -> RepositoryEffects {
+        self.simulation.read(|state| state.effects.repositories.get(repository).cloned()).unwrap_or_default()
+    }
+
+    /// All effects counted since the start.
+    pub fn all_effects(&self) -> Effects {
+        self.simulation.read(|state| state.effects.clone())
+    }
+
+    /// Stops listening, ends every task, and removes the containers that this sandbox started.
+    pub async fn shutdown(mut self) {
+        self.stopped = true;
+        stop(&self.simulation).await;
+    }
+}
+
+async fn stop(simulation: &Simulation) {
+    simulation.tasks.stop().await;
+    let clean = async {
+        simulation.fleet.settle().await;
+        simulation.fleet.clear().await;
+    };
+    if tokio::time::timeout(CLEANUP_LIMIT, clean).await.is_err() {
+        tracing::warn!(label = simulation.fleet.label(), "sandbox could not remove its containers in time");
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if self.stopped {
+            return;
+        }
+        self.simulation.tasks.cancel();
+        let simulation = Arc::clone(&self.simulation);
+        // A thread with a separate runtime: the present one may be shutting down, for example at the end of a test.
+        let cleaning = std::thread::spawn(move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                // A left-over container is better than a process that does not end.
+                let _ = runtime.block_on(async { tokio::time::timeout(CLEANUP_LIMIT, simulation.fleet.clear()).await });
+            }
+        });
+        if cleaning.join().is_err() {
+            tracing::warn!("sandbox could not remove its containers");
+        }
+    }
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("endpoint", &self.endpoint.as_str()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,230 @@
+//! Runs a `CodeDeploy` deployment: install, wait, shift, or stop.
+//!
+//! Every status change happens under the state's lock together with its effect (the proxy's target, the change of
+//! roles), so that a concurrent stop and shift cannot both take effect.
+
+use std::sync::Arc;
+
+use super::super::aws::codedeploy::{BlueGreenDeployment, BlueGreenStatus, Phase};
+use super::super::ecs::{Condition, ContainerError, EcsService, Retired};
+use super::super::effects::count;
+use super::super::faults::{ShiftFault, of_repository};
+use super::super::simulation::Simulation;
+
+const START_ATTEMPTS: u32 = 3;
+
+/// Creates the deployment of `image` and starts its installation. Returns its id.
+pub fn create(
+    simulation: &Arc<Simulation>,
+    service: &Arc<EcsService>,
+    repository: &str,
+    image: String,
+    digest: &str,
+) -> String {
+    let deployment = BlueGreenDeployment::new(repository);
+    let id = deployment.id.clone();
+    simulation.change(|state| state.deployments.insert(id.clone(), deployment));
+    let install = Install {
+        simulation: Arc::clone(simulation),
+        service: Arc::clone(service),
+        id: id.clone(),
+        image,
+        digest: digest.to_owned(),
+        repository: repository.to_owned(),
+    };
+    simulation.spawn(async move { install.run().await });
+    id
+}
+
+/// Shifts the traffic after `ContinueDeployment`, then ends blue.
+pub fn shift(simulation: &Arc<Simulation>, id: String) {
+    let shared = Arc::clone(simulation);
+    simulation.spawn(async move {
+        // `None` when the deployment was stopped meanwhile: the stop finishes it.
+        let _ = shift_traffic(&shared, &id).await;
+    });
+}
+
+/// Stops a deployment, and returns production traffic to blue if it had moved.
+pub fn stop(simulation: &Arc<Simulation>, id: String, why: &'static str) {
+    let shared = Arc::clone(simulation);
+    edit(simulation, &id, |deployment| deployment.stopping = true);
+    simulation.spawn(async move {
+        // The call answers Pending, so the stop takes time: a client that mistakes the response for the end fails here.
+        tokio::time::sleep(shared.timing.traffic_shift).await;
+        end_stopped(&shared, &id, why).await;
+    });
+}
+
+struct Install {
+    simulation: Arc<Simulation>,
+    service: Arc<EcsService>,
+    id: String,
+    repository: String,
+    image: String,
+    digest: String,
+}
+
+impl Install {
+    async fn run(self) {
+        edit(&self.simulation, &self.id, |deployment| {
+            deployment.succeed(Phase::BeforeInstall);
+            deployment.begin(Phase::Install);
+        });
+        if let Err(error) = self.start_green().await {
+            let message = format!("ECS deployment circuit breaker: tasks failed to start. {error}");
+            // Does nothing if the deployment was stopped meanwhile: the stop ends green, which may already be another deployment's.
+            let green = advance(&self.simulation, &self.id, |deployment| {
+                deployment.fail(Phase::Install);
+                deployment.finish(BlueGreenStatus::Failed, Some(("ECS_UPDATE_ERROR".to_owned(), message)));
+                self.service.withdraw_green()
+            });
+            retire(&self.simulation, green.flatten()).await;
+            return;
+        }
+        let ready = advance(&self.simulation, &self.id, |deployment| {
+            for phase in [Phase::Install, Phase::AfterInstall, Phase::AllowTestTraffic, Phase::AfterAllowTestTraffic] {
+                deployment.succeed(phase);
+            }
+            deployment.status = BlueGreenStatus::Ready;
+        });
+        if ready.is_none() {
+            return;
+        }
+        tokio::time::sleep(self.simulation.timing.ready_timeout).await;
+        if edit(&self.simulation, &self.id, |deployment| deployment.status == BlueGreenStatus::Ready) == Some(true) {
+            stop(&self.simulation, self.id.clone(), "timed out waiting for ContinueDeployment");
+        }
+    }
+
+    /// Starts green, and checks that it keeps running. Health checks are not ECS's task.
+    async fn start_green(&self) -> Result<(), ContainerError> {
+        let fleet = &self.simulation.fleet;
+        let timing = &self.simulation.timing;
+        let registry = self.simulation.registry().ok();
+        let mut attempt = 1;
+        loop {
+            let running = fleet.run(&self.image, registry.as_ref(), &self.repository, "green").await?;
+            if advance(&self.simulation, &self.id, |_| self.service.set_green(&running)).is_none() {
+                // The deployment was stopped while the container started, so it never became green.
+                fleet.remove(&running.id).await;
+                return Err(ContainerError::Stopped);
+            }
+            self.simulation.change(|state| count(&mut state.effects.of(&self.repository).greens, &self.digest));
+            let mut condition = fleet.watch(&running, timing.container_start).await?;
+            if matches!(condition, Condition::Listening | Condition::Quiet) {
+                condition = fleet.stays(&running, timing.check_deployment).await?;
+            }
+            match condition {
+                Condition::Listening | Condition::Quiet => return Ok(()),
+                Condition::PortTaken if attempt < START_ATTEMPTS => fleet.remove(&running.id).await,
+                Condition::PortTaken => return Err(ContainerError::Network(std::io::ErrorKind::AddrInUse.into())),
+                Condition::Exited { code, log } => return Err(ContainerError::Exited { code, log }),
+            }
+            attempt += 1;
+        }
+    }
+}
+
+/// Runs the deployment from the approval to its end. Returns `None` when it was stopped or failed.
+async fn shift_traffic(simulation: &Arc<Simulation>, id: &str) -> Option<()> {
+    let repository =
+        simulation.read(|state| state.deployments.get(id).map(|deployment| deployment.repository.clone()))?;
+    let service = simulation.fleet.running_service(&repository)?;
+    let step = simulation.timing.traffic_shift;
+
+    advance(simulation, id, |deployment| deployment.begin(Phase::BeforeAllowTraffic))?;
+    tokio::time::sleep(step).await;
+    advance(simulation, id, |deployment| {
+        deployment.succeed(Phase::BeforeAllowTraffic);
+        deployment.begin(Phase::AllowTraffic);
+    })?;
+    apply_fault(simulation, id, &repository, &service).await?;
+    tokio::time::sleep(step).await;
+    simulation.change(|state| {
+        let deployment = state.deployments.get_mut(id).filter(|deployment| !deployment.stopping)?;
+        service.shift().then(|| {
+            deployment.succeed(Phase::AllowTraffic);
+            deployment.begin(Phase::AfterAllowTraffic);
+            count(&mut state.effects.of(&repository).shifted, id);
+        })
+    })?;
+    tokio::time::sleep(step).await;
+    advance(simulation, id, |deployment| deployment.succeed(Phase::AfterAllowTraffic))?;
+
+    let asked =
+        simulation.until(|state| state.deployments.get(id).is_none_or(|found| found.terminate_now).then_some(()));
+    // Ignored: both the timeout and the request end the wait.
+    let _ = tokio::time::timeout(simulation.timing.termination_wait, asked).await;
+    let old = advance(simulation, id, |deployment| {
+        deployment.finish(BlueGreenStatus::Succeeded, None);
+        service.promote()
+    })?;
+    retire(simulation, old).await;
+    Some(())
+}
+
+/// Applies the injected fault of the shift. Returns `None` when the fault has ended the deployment.
+async fn apply_fault(simulation: &Arc<Simulation>, id: &str, repository: &str, service: &EcsService) -> Option<()> {
+    let wanted = of_repository(&simulation.faults.get().shifts, repository).cloned();
+    match wanted {
+        None => Some(()),
+        Some(ShiftFault::Stuck) => {
+            let stuck = Some(&ShiftFault::Stuck);
+            simulation.faults.wait_until(|faults| of_repository(&faults.shifts, repository) != stuck).await;
+            Some(())
+        }
+        Some(ShiftFault::Stop) => {
+            stop(simulation, id.to_owned(), "stopped before the traffic moved");
+            None
+        }
+        Some(ShiftFault::Fail { code, message }) => {
+            let green = advance(simulation, id, |deployment| {
+                deployment.fail(Phase::AllowTraffic);
+                deployment.finish(BlueGreenStatus::Failed, Some((code, message)));
+                service.withdraw_green()
+            })?;
+            retire(simulation, green).await;
+            None
+        }
+    }
+}
+
+async fn end_stopped(simulation: &Arc<Simulation>, id: &str, why: &str) {
+    let green = simulation.change(|state| {
+        let deployment = state.deployments.get_mut(id).filter(|deployment| !deployment.status.is_final())?;
+        let service = simulation.fleet.running_service(&deployment.repository)?;
+        let mut rollback = deployment.has_shifted().then(|| BlueGreenDeployment::new(&deployment.repository));
+        if let Some(rollback) = &mut rollback {
+            rollback.rolls_back = Some(id.to_owned());
+            rollback.succeed(Phase::AllowTraffic);
+            rollback.finish(BlueGreenStatus::Succeeded, None);
+            deployment.rolled_back_by = Some(rollback.id.clone());
+        }
+        deployment.finish(BlueGreenStatus::Stopped, Some(("MANUAL_STOP".to_owned(), why.to_owned())));
+        state.deployments.extend(rollback.map(|rollback| (rollback.id.clone(), rollback)));
+        service.withdraw_green()
+    });
+    retire(simulation, green).await;
+}
+
+async fn retire(simulation: &Simulation, retired: Option<Retired>) {
+    if let Some(retired) = retired {
+        retired.end(&simulation.fleet).await;
+    }
+}
+
+fn edit<T>(simulation: &Simulation, id: &str, act: impl FnOnce(&mut BlueGreenDeployment) -> T) -> Option<T> {
+    simulation.change(|state| state.deployments.get_mut(id).map(act))
+}
+
+/// Changes a deployment, unless it is being stopped or has ended.
+fn advance<T>(simulation: &Simulation, id: &str, act: impl FnOnce(&mut BlueGreenDeployment) -> T) -> Option<T> {
+    simulation.change(|state| {
+        state
+            .deployments
+            .get_mut(id)
+            .filter(|deployment| !deployment.stopping && !deployment.status.is_final())
+            .map(act)
+    })
+}

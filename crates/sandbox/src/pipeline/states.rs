@@ -1,0 +1,159 @@
+//! The states of the pipeline, and the work of each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::accounts::CLUSTER;
+use super::super::aws::codedeploy::BlueGreenStatus;
+use super::super::ecs::{EcsService, ServiceStart};
+use super::super::simulation::Simulation;
+use super::deployment;
+use super::task::{ExecutionEnded, ExecutionRun, TaskFailure, TaskState};
+
+/// Time for which a new deployment waits for the end of the previous one.
+const PREVIOUS_LIMIT: Duration = Duration::from_mins(1);
+
+/// Runs `EnsureInfra`, `RegisterTaskAndDeploy`, `CheckDeployment`, and, after the approval, the wait for the traffic.
+pub async fn all(run: &mut ExecutionRun) -> Result<(), ExecutionEnded> {
+    let simulation = Arc::clone(&run.simulation);
+    let timing = &simulation.timing;
+    let (repository, digest) = (run.repository.clone(), run.digest.clone());
+
+    let ensure = TaskState { name: "EnsureInfra", result_path: "infraResult", at_least: timing.ensure_infra };
+    run.task(&ensure, ensure_infra(&simulation, &repository)).await?;
+
+    let register =
+        TaskState { name: "RegisterTaskAndDeploy", result_path: "deployResult", at_least: timing.register_task };
+    let deployed = run.task(&register, register_and_deploy(&simulation, &repository, &digest)).await?;
+    let id = deployed["codeDeployDeploymentId"].as_str().unwrap_or_default().to_owned();
+
+    let check = TaskState { name: "CheckDeployment", result_path: "checkResult", at_least: Duration::ZERO };
+    for _ in 0..=simulation.faults.get().check_again {
+        run.task(&check, check_deployment(&simulation, &repository, &id)).await?;
+    }
+
+    let shift = TaskState { name: "AwaitTrafficShift", result_path: "shiftResult", at_least: Duration::ZERO };
+    run.task(&shift, traffic_shift(&simulation, &id)).await?;
+    Ok(())
+}
+
+async fn ensure_infra(simulation: &Arc<Simulation>, repository: &str) -> Result<Value, TaskFailure> {
+    let start = ServiceStart {
+        tasks: simulation.tasks.clone(),
+        registry: simulation.registry().ok(),
+        patience: simulation.timing.container_start,
+    };
+    let service = simulation
+        .fleet
+        .service(&start, repository)
+        .await
+        .map_err(|error| TaskFailure::new("ECSServiceUnstable", &error))?;
+    Ok(json!({"clusterName": CLUSTER, "serviceName": repository, "taskDefinition": service.task_definition()}))
+}
+
+async fn register_and_deploy(
+    simulation: &Arc<Simulation>,
+    repository: &str,
+    digest: &str,
+) -> Result<Value, TaskFailure> {
+    let service = service_of(simulation, repository)?;
+    stop_previous(simulation, repository).await?;
+    let registry = simulation.registry().map_err(|error| TaskFailure::new("ECRUnavailable", &error.message))?;
+    let image = format!("{}/{repository}@{digest}", registry.host_port);
+    let task_definition = service.register_task();
+    let id = deployment::create(simulation, &service, repository, image, digest);
+    let created =
+        simulation.read(|state| state.deployments.get(&id).map(|created| (created.application(), created.group())));
+    let (application, group) = created.unwrap_or_default();
+    Ok(json!({
+        "clusterName": CLUSTER, "serviceName": repository, "taskDefinition": task_definition,
+        "blueService": {"serviceArn": service.arn("blue"), "url": service.production_url()},
+        "greenService": {"serviceArn": service.arn("green"), "url": service.test_url()},
+        "deploymentId": id, "codeDeployDeploymentId": id,
+        "codeDeployApplicationName": application, "codeDeployDeploymentGroupName": group,
+    }))
+}
+
+/// Stops a deployment that still waits for its approval; waits for the end of one whose traffic is moving.
+async fn stop_previous(simulation: &Arc<Simulation>, repository: &str) -> Result<(), TaskFailure> {
+    let active = |id: Option<&str>| {
+        let id = id.map(str::to_owned);
+        move |state: &super::super::simulation::AwsState| {
+            state
+                .deployments
+                .values()
+                .find(|found| {
+                    found.repository == repository
+                        && !found.status.is_final()
+                        && id.as_ref().is_none_or(|id| *id == found.id)
+                })
+                .map(|found| (found.id.clone(), found.status))
+        }
+    };
+    let clear = async {
+        while let Some((id, status)) = simulation.read(active(None)) {
+            if status == BlueGreenStatus::Ready {
+                deployment::stop(simulation, id.clone(), "superseded by a newer deployment");
+            }
+            let look = active(Some(&id));
+            // Wait until it has ended, or has become ready and can be stopped.
+            simulation
+                .until(|state| {
+                    look(state)
+                        .is_none_or(|(_, now)| now == BlueGreenStatus::Ready && status != BlueGreenStatus::Ready)
+                        .then_some(())
+                })
+                .await;
+        }
+    };
+    tokio::time::timeout(PREVIOUS_LIMIT, clear).await.map_err(|_| {
+        let cause = format!("The Deployment Group '{repository}-group' already has an active Deployment");
+        TaskFailure::new("CodeDeploy.DeploymentLimitExceededException", &cause)
+    })
+}
+
+/// Waits until green is ready for approval, or has failed.
+async fn check_deployment(simulation: &Arc<Simulation>, repository: &str, id: &str) -> Result<Value, TaskFailure> {
+    settled(simulation, id, |status| status != BlueGreenStatus::InProgress).await?;
+    let service = service_of(simulation, repository)?;
+    let (blue, green) = service.target_groups();
+    Ok(json!({
+        "status": "WAITING_APPROVAL", "stage": "CHECK_DEPLOYMENT", "deploymentStatus": "Ready", "deploymentId": id,
+        "checkResult": {"blueTargetGroupArn": blue, "greenTargetGroupArn": green},
+        "blueUrl": service.production_url(), "greenUrl": service.test_url(),
+    }))
+}
+
+async fn traffic_shift(simulation: &Arc<Simulation>, id: &str) -> Result<Value, TaskFailure> {
+    settled(simulation, id, BlueGreenStatus::is_final).await?;
+    Ok(json!({"status": "SUCCEEDED", "deploymentId": id}))
+}
+
+/// Waits for a status. A failed or stopped deployment fails the task.
+async fn settled(
+    simulation: &Arc<Simulation>,
+    id: &str,
+    wanted: impl Fn(BlueGreenStatus) -> bool,
+) -> Result<(), TaskFailure> {
+    let (status, error) = simulation
+        .until(|state| {
+            let found = state.deployments.get(id)?;
+            wanted(found.status).then(|| (found.status, found.error().cloned()))
+        })
+        .await;
+    let (code, message) = error.unwrap_or_default();
+    match status {
+        BlueGreenStatus::Failed => Err(TaskFailure::new("DeploymentFailed", &format!("{code}: {message}"))),
+        BlueGreenStatus::Stopped => Err(TaskFailure::new("DeploymentStopped", &message)),
+        _ => Ok(()),
+    }
+}
+
+fn service_of(simulation: &Simulation, repository: &str) -> Result<Arc<EcsService>, TaskFailure> {
+    simulation
+        .fleet
+        .running_service(repository)
+        .ok_or_else(|| TaskFailure::new("ServiceNotFoundException", &"Service not found."))
+}

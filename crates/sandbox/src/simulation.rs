@@ -1,0 +1,115 @@
+//! The shared state of the simulated AWS, and functions that read, change and await it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+use super::accounts::{Accounts, random_text};
+use super::aws::codedeploy::BlueGreenDeployment;
+use super::aws::ecr::StoredRepositories;
+use super::aws::error::AwsError;
+use super::aws::events::Buses;
+use super::aws::secrets::SecretStore;
+use super::aws::sfn::SimulatedExecution;
+use super::ecs::Fleet;
+use super::effects::Effects;
+use super::faults::FaultsHandle;
+use super::history_gaps::HistoryGaps;
+use super::options::{RegistryAddress, Timing};
+use super::tasks::Tasks;
+
+/// The state that AWS would store.
+pub struct AwsState {
+    pub buses: Buses,
+    pub repositories: StoredRepositories,
+    pub secrets: SecretStore,
+    /// Step Functions executions by ARN.
+    pub executions: BTreeMap<String, SimulatedExecution>,
+    /// `CodeDeploy` deployments by id.
+    pub deployments: BTreeMap<String, BlueGreenDeployment>,
+    pub effects: Effects,
+}
+
+/// State and services that calls and pipelines share.
+pub struct Simulation {
+    pub accounts: Accounts,
+    /// Secret segment in the path of the control calls: every process on the machine can reach the port.
+    pub control_key: String,
+    pub faults: FaultsHandle,
+    pub timing: Timing,
+    pub fleet: Fleet,
+    /// Intervals between reads of an execution's history.
+    pub history_gaps: HistoryGaps,
+    pub tasks: Tasks,
+    registry: RwLock<Option<RegistryAddress>>,
+    state: Mutex<AwsState>,
+    changes: watch::Sender<()>,
+}
+
+impl Simulation {
+    pub fn new(timing: Timing, fleet: Fleet, registry: Option<RegistryAddress>, seed: Option<&SecretString>) -> Self {
+        Self {
+            accounts: Accounts::new(seed),
+            control_key: random_text(32),
+            faults: FaultsHandle::new(),
+            timing,
+            fleet,
+            history_gaps: HistoryGaps::default(),
+            tasks: Tasks::default(),
+            registry: RwLock::new(registry),
+            state: Mutex::new(AwsState {
+                buses: Buses::new(),
+                repositories: StoredRepositories::default(),
+                secrets: SecretStore::default(),
+                executions: BTreeMap::new(),
+                deployments: BTreeMap::new(),
+                effects: Effects::default(),
+            }),
+            changes: watch::Sender::new(()),
+        }
+    }
+
+    /// Reads the state under its lock. The closure is synchronous, so the lock is never held across an await.
+    pub fn read<T>(&self, look: impl FnOnce(&AwsState) -> T) -> T {
+        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the state, and wakes all tasks in [`Self::until`].
+    pub fn change<T>(&self, change: impl FnOnce(&mut AwsState) -> T) -> T {
+        let result = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changes.send_replace(());
+        result
+    }
+
+    /// Waits until `look` returns a value.
+    pub async fn until<T>(&self, mut look: impl FnMut(&AwsState) -> Option<T>) -> T {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if let Some(found) = self.read(&mut look) {
+                return found;
+            }
+            // Cannot fail: `self` owns the sender.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Runs `work` until it ends or the sandbox stops.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    pub fn set_registry(&self, registry: RegistryAddress) {
+        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Some(registry);
+    }
+
+    /// The registry, or the error with which ECR answers while none is set.
+    pub fn registry(&self) -> Result<RegistryAddress, AwsError> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(|| {
+            AwsError::server("ServerException", "the sandbox has no registry yet: call set_registry first")
+        })
+    }
+}

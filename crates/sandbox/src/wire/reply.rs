@@ -1,0 +1,39 @@
+//! Encodes responses and errors in the format of each protocol.
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode, header};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::super::aws::error::AwsError;
+use super::super::aws::service::AwsService;
+use super::super::calls::sts;
+
+pub fn success(service: AwsService, body: String) -> Response<Body> {
+    build(StatusCode::OK, service.content_type(), body)
+}
+
+/// An error response. Query services spell some codes without `Exception`, and send XML.
+pub fn failure(service: AwsService, error: &AwsError) -> Response<Body> {
+    let body = match service {
+        AwsService::Sts => sts::error_document(error),
+        _ => json!({"__type": error.code, "message": error.message}).to_string(),
+    };
+    build(error.status, service.content_type(), body)
+}
+
+/// A JSON response of a control call.
+pub fn control(status: StatusCode, body: String) -> Response<Body> {
+    build(status, "application/json", body)
+}
+
+fn build(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    if let Ok(id) = header::HeaderValue::from_str(&Uuid::new_v4().to_string()) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}

@@ -1,0 +1,47 @@
+//! Decodes a request into the call of a service.
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+
+use crate::aws::service::AwsService;
+
+/// One call, with its body in the protocol of the service.
+#[derive(Debug)]
+pub struct Call {
+    pub service: AwsService,
+    pub operation: String,
+    pub body: Bytes,
+}
+
+impl Call {
+    /// Decodes the call from headers and body; `None` if no service of the sandbox would know it.
+    pub fn parse(headers: &HeaderMap, body: Bytes) -> Option<Self> {
+        if let Some(target) = headers.get("x-amz-target") {
+            let (prefix, operation) = target.to_str().ok()?.split_once('.')?;
+            return Some(Self { service: AwsService::of_target(prefix)?, operation: operation.to_owned(), body });
+        }
+        let operation = url::form_urlencoded::parse(&body).find(|(name, _)| name == "Action")?.1.into_owned();
+        Some(Self { service: AwsService::Sts, operation, body })
+    }
+
+    /// Name of the call in IAM's spelling, such as `states:GetExecutionHistory`.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.service.iam_prefix(), self.operation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_json_and_query_calls() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-target", "AWSStepFunctions.GetExecutionHistory".parse().unwrap());
+        assert_eq!(Call::parse(&headers, Bytes::new()).unwrap().name(), "states:GetExecutionHistory");
+        let form = Bytes::from_static(b"Action=GetCallerIdentity&Version=2011-06-15");
+        assert_eq!(Call::parse(&HeaderMap::new(), form).unwrap().name(), "sts:GetCallerIdentity");
+        headers.insert("x-amz-target", "DynamoDB_20120810.GetItem".parse().unwrap());
+        assert!(Call::parse(&headers, Bytes::new()).is_none());
+    }
+}

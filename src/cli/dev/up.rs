@@ -1,0 +1,183 @@
+//! `panda up`: starts the demo's services and keeps them running.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use nix::fcntl::{Flock, FlockArg};
+use secrecy::ExposeSecret as _;
+
+use super::addresses::Addresses;
+use super::stack::{DevStack, DevStackOptions};
+use super::{example, setup};
+use crate::cli::api::Api;
+use crate::cli::error::CliError;
+use crate::cli::progress::print;
+use crate::cli::shutdown;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  panda up                      then run the printed commands in another terminal
+
+Starts Postgres, a Docker engine when none is running, an image registry, a sandbox that stands for AWS and GitHub, and Panda. The
+deployments and the example's repository stay in the folder for the next start; the sandbox itself starts empty each time. The API requires
+the token in the folder's file admin-token, Postgres the password in postgres/password. Ctrl-C stops everything.")]
+pub struct UpArgs {
+    /// Folder for the data, kept between runs
+    #[arg(long, env = "PANDA_DATA_DIR", value_name = "FOLDER", default_value_os_t = default_folder())]
+    data_dir: PathBuf,
+    /// Address to listen on
+    #[arg(long, env = "PANDA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = loopback)]
+    listen: SocketAddr,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(args: UpArgs) -> Result<(), CliError> {
+    let cancel = shutdown::token()?;
+    let dir = folder(&args.data_dir)?;
+    let _lock = lock(&dir)?;
+    let token = setup::kept_secret(&dir.join("github-token"), setup::random_token)?;
+    let options = DevStackOptions { token, dir, listen: args.listen, keep: true };
+    let progress = |line: &str| print(&format!("… {line}"));
+    let stack = tokio::select! {
+        started = DevStack::start(&options, &progress) => started?,
+        () = cancel.cancelled() => return Err(CliError::Interrupted),
+    };
+    let connected = async {
+        let api = Api::new(&stack.addresses.panda, Some(&stack.addresses.api_token))?;
+        setup::connect(&api, &stack.addresses, &options.token).await
+    };
+    let welcomed = connected.await.map(|ids| print(&welcome(&stack.addresses, &options, &ids)));
+    if welcomed.is_ok() {
+        cancel.cancelled().await;
+    }
+    print("\n… Stopping everything");
+    let stopped = Box::pin(stack.stop()).await;
+    welcomed?;
+    stopped
+}
+
+/// Accepts only loopback addresses: without TLS, the token would be readable on the network.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "give an address and a port such as 127.0.0.1:8080".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("panda up only listens on this machine: give a loopback address, or use panda serve".to_owned())
+    }
+}
+
+fn welcome(at: &Addresses, options: &DevStackOptions, (github, aws): &(String, String)) -> String {
+    let panda = at.panda.as_str().trim_end_matches('/');
+    let me = own_command();
+    let flag = if options.listen.port() == 8080 { String::new() } else { format!(" --server {panda}") };
+    let (owner, repo, branch) = (example::OWNER, example::REPO, example::BRANCH);
+    let body = format!(
+        r#"{{"githubConnectionId":"{github}","awsConnectionId":"{aws}","owner":"{owner}","repo":"{repo}","branch":"{branch}"}}"#
+    );
+    format!(
+        r#"
+Panda is at {panda} (API browser: {panda}/swagger-ui). Ctrl-C stops everything.
+
+  Token          in {token}, readable only by you; every call needs it
+  Connected      {owner}/{repo} as {github}, the sandbox's AWS account as {aws}
+  Sandbox (AWS)  {aws_endpoint}   region {region}
+    AWS_ACCESS_KEY_ID={key}
+    AWS_SECRET_ACCESS_KEY={secret}
+  Postgres       {database}   password in {password}
+  Docker engine  {docker}
+  Data           {data}
+
+Try, in another terminal:
+
+  export PANDA_TOKEN_FILE={token}
+  {me} deploy{flag} --github {github} --aws {aws} --wait
+  {me} switch{flag} DEPLOYMENT_ID --wait
+
+The same with curl:
+
+  auth="authorization: Bearer $(cat {token})"
+  curl -s -H "$auth" {panda}/api/v1/deploy -H 'content-type: application/json' -d '{body}'
+  curl -N -H "$auth" {panda}/api/v1/deploy/DEPLOYMENT_ID/events
+  curl -s -H "$auth" -X POST {panda}/api/v1/deploy/DEPLOYMENT_ID/switch
+  curl -s -H "$auth" {panda}/api/v1/deploy/DEPLOYMENT_ID/result
+
+A new version of the example:
+
+  git clone -q {repository} /tmp/hello && cd /tmp/hello && echo 3 > VERSION && git commit -qam 'Version 3' && git push -q
+"#,
+        aws_endpoint = at.aws,
+        region = at.region,
+        key = at.user.access_key_id,
+        // Printed for use: a secret of the sandbox on this machine, created for this run.
+        secret = at.user.secret_access_key.expose_secret(),
+        token = quoted(&at.token_file.to_string_lossy()),
+        database = at.database,
+        password = at.password_file.display(),
+        docker = at.docker,
+        data = options.dir.display(),
+        repository = quoted(&at.repository.to_string_lossy()),
+    )
+}
+
+/// The command that starts this program from any folder: it may not be on the `PATH`.
+fn own_command() -> String {
+    let on_path = std::env::args_os().next().is_some_and(|name| !name.to_string_lossy().contains('/'));
+    let path = std::env::current_exe().ok().filter(|_| !on_path);
+    path.map_or_else(|| "panda".to_owned(), |path| quoted(&path.to_string_lossy()))
+}
+
+/// Quotes a path for a shell.
+fn quoted(path: &str) -> String {
+    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
+    if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// `~/.local/share/panda`, following the XDG rules. For root `/var/lib/panda`: Postgres then runs as a user that cannot read root's home folder.
+fn default_folder() -> PathBuf {
+    if nix::unistd::Uid::effective().is_root() {
+        return PathBuf::from("/var/lib/panda");
+    }
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set("XDG_DATA_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("panda")
+}
+
+fn folder(path: &Path) -> Result<PathBuf, CliError> {
+    let made = std::fs::create_dir_all(path).and_then(|()| path.canonicalize());
+    made.map_err(|error| CliError::input("--data-dir", format!("{}: {error}", path.display())))
+}
+
+/// Locks the folder: two concurrent processes would corrupt each other's database.
+fn lock(dir: &Path) -> Result<Flock<std::fs::File>, CliError> {
+    let path = dir.join("lock");
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| CliError::File { path, source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        CliError::input("--data-dir", format!("another panda uses {}: stop it, or give another folder", dir.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_paths_for_shells() {
+        assert_eq!(quoted("/var/lib/panda/git"), "/var/lib/panda/git");
+        assert_eq!(quoted("/home/o'neil/my data"), r"'/home/o'\''neil/my data'");
+    }
+
+    #[test]
+    fn locks_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        assert!(lock(dir.path()).unwrap_err().to_string().contains("another panda uses"));
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
+}

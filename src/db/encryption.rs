@@ -1,0 +1,204 @@
+//! Encryption of secrets in the tables: decrypts a row's secrets, encrypts those stored as plaintext by versions without keys, and re-wraps data
+//! keys.
+
+use secrecy::SecretString;
+
+use super::installation::{INSTALLATION, ROW};
+use super::{Db, DbError};
+use crate::domain::keyring::{KeyError, Keyring, RowKey};
+
+/// Table of connections to source repositories.
+pub(super) const GITHUB: &str = "github_connections";
+
+/// Table of connections to AWS accounts.
+pub(super) const AWS: &str = "aws_connections";
+
+/// Rows for each query.
+const PAGE_SIZE: i64 = 100;
+
+/// Decrypts the secrets of one row.
+pub(super) struct RowDecryptor(Option<RowKey>);
+
+impl RowDecryptor {
+    /// Returns the secret of a column: decrypted, or the plaintext from before encryption.
+    pub(super) fn secret(
+        &self,
+        column: &str,
+        plaintext: Option<String>,
+        encrypted: Option<Vec<u8>>,
+    ) -> Result<Option<SecretString>, DbError> {
+        match (encrypted, &self.0) {
+            (Some(encrypted), Some(key)) => Ok(Some(key.decrypt(column, &encrypted)?)),
+            (Some(_), None) => {
+                Err(DbError::Corrupt(format!("column {column} is encrypted, but its row has no data key")))
+            }
+            (None, _) => Ok(plaintext.map(SecretString::from)),
+        }
+    }
+}
+
+impl Db {
+    /// Returns the keyring.
+    ///
+    /// # Errors
+    /// [`KeyError::None`] when the server has no keys.
+    pub(super) fn keyring(&self) -> Result<&Keyring, KeyError> {
+        self.keyring.as_deref().ok_or(KeyError::None)
+    }
+
+    /// Encrypts and decrypts a test value with the current key, as the first connection will.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the key or its key service cannot be used.
+    pub async fn check_keys(&self) -> Result<(), KeyError> {
+        self.keyring()?.check().await
+    }
+
+    pub(super) async fn row_decryptor(
+        &self,
+        table: &str,
+        row: &str,
+        key_id: Option<String>,
+        wrapped: Option<Vec<u8>>,
+    ) -> Result<RowDecryptor, DbError> {
+        let key = match (key_id, wrapped) {
+            (Some(key_id), Some(wrapped)) => Some(self.keyring()?.row_key(table, row, &key_id, &wrapped).await?),
+            _ => None,
+        };
+        Ok(RowDecryptor(key))
+    }
+
+    /// Encrypts secrets that are stored as plaintext, and returns the number of rows. Safe to run concurrently: a row is changed only if it is as it
+    /// was read, because no lock may be held during a call to a key service.
+    pub async fn encrypt_plaintext_secrets(&self) -> Result<u64, DbError> {
+        let keyring = self.keyring()?;
+        let mut count = 0;
+        loop {
+            let rows = sqlx::query!(
+                "SELECT id, token AS \"token!\" FROM github_connections WHERE token IS NOT NULL LIMIT $1",
+                PAGE_SIZE
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                let key = keyring.new_row_key(GITHUB, &row.id).await?;
+                let done = sqlx::query!(
+                    "UPDATE github_connections SET token = NULL, key_id = $2, wrapped_key = $3, token_sealed = $4
+                     WHERE id = $1 AND token = $5",
+                    row.id,
+                    key.key_id,
+                    key.wrapped,
+                    key.encrypt("token", &SecretString::from(row.token.as_str()))?,
+                    row.token
+                )
+                .execute(&self.pool)
+                .await?;
+                count += done.rows_affected();
+            }
+        }
+        loop {
+            let rows = sqlx::query!(
+                "SELECT id, secret_access_key, session_token, external_id FROM aws_connections
+                 WHERE num_nonnulls(secret_access_key, session_token, external_id) > 0 LIMIT $1",
+                PAGE_SIZE
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                let key = keyring.new_row_key(AWS, &row.id).await?;
+                let encrypt = |column, secret: Option<&str>| {
+                    secret.map(|secret| key.encrypt(column, &SecretString::from(secret))).transpose()
+                };
+                let done = sqlx::query!(
+                    "UPDATE aws_connections
+                     SET secret_access_key = NULL, session_token = NULL, external_id = NULL, key_id = $2, wrapped_key = $3,
+                         secret_access_key_sealed = $4, session_token_sealed = $5, external_id_sealed = $6
+                     WHERE id = $1 AND (secret_access_key, session_token, external_id) IS NOT DISTINCT FROM ($7::text, $8::text, $9::text)",
+                    row.id,
+                    key.key_id,
+                    key.wrapped,
+                    encrypt("secret_access_key", row.secret_access_key.as_deref())?,
+                    encrypt("session_token", row.session_token.as_deref())?,
+                    encrypt("external_id", row.external_id.as_deref())?,
+                    row.secret_access_key,
+                    row.session_token,
+                    row.external_id,
+                )
+                .execute(&self.pool)
+                .await?;
+                count += done.rows_affected();
+            }
+        }
+        Ok(count)
+    }
+
+    /// Re-wraps the data keys of all rows with the current key, one row at a time, while servers run. Returns the number of rows that were wrapped
+    /// with another key.
+    ///
+    /// # Errors
+    /// [`DbError::Key`] at the first row that cannot be unwrapped: the rows before it are done, and the call can be repeated.
+    pub async fn rewrap_keys(&self) -> Result<u64, DbError> {
+        let keyring = self.keyring()?;
+        let mut count = 0;
+        let rows = sqlx::query!(
+            "SELECT id, key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM github_connections WHERE key_id <> $1",
+            keyring.encrypting_id()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        for row in rows {
+            let (key_id, wrapped) = keyring.rewrap(GITHUB, &row.id, &row.key_id, &row.wrapped_key).await?;
+            // Only the key that was read: a row that another process has re-wrapped meanwhile is done.
+            let done = sqlx::query!(
+                "UPDATE github_connections SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
+                row.id,
+                key_id,
+                wrapped,
+                row.wrapped_key
+            )
+            .execute(&self.pool)
+            .await?;
+            count += done.rows_affected();
+        }
+        let rows = sqlx::query!(
+            "SELECT id, key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM aws_connections WHERE key_id <> $1",
+            keyring.encrypting_id()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        for row in rows {
+            let (key_id, wrapped) = keyring.rewrap(AWS, &row.id, &row.key_id, &row.wrapped_key).await?;
+            let done = sqlx::query!(
+                "UPDATE aws_connections SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
+                row.id,
+                key_id,
+                wrapped,
+                row.wrapped_key
+            )
+            .execute(&self.pool)
+            .await?;
+            count += done.rows_affected();
+        }
+        let row = sqlx::query!(
+            "SELECT key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM installation WHERE key_id <> $1",
+            keyring.encrypting_id()
+        );
+        if let Some(row) = row.fetch_optional(&self.pool).await? {
+            let (key_id, wrapped) = keyring.rewrap(INSTALLATION, ROW, &row.key_id, &row.wrapped_key).await?;
+            let done = sqlx::query!(
+                "UPDATE installation SET key_id = $1, wrapped_key = $2 WHERE wrapped_key = $3",
+                key_id,
+                wrapped,
+                row.wrapped_key
+            );
+            count += done.execute(&self.pool).await?.rows_affected();
+        }
+        Ok(count)
+    }
+}

@@ -1,7 +1,0 @@
--- How often traffic went to a new version, day by day
--- Days on which nothing went live are not shown.
--- chart: deployments
-SELECT day, owner, repo, branch, deployments
-FROM panda_report.dora_daily_v2
-WHERE level = {level} AND day >= ({since} AT TIME ZONE 'UTC')::date AND day < {until} AT TIME ZONE 'UTC' AND deployments > 0{filters}
-ORDER BY day, owner, repo, branch;

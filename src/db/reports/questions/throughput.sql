@@ -1,8 +1,0 @@
--- How much happens each day
--- Deployments asked for, and how attempts ended.
--- chart: started
-SELECT (hour AT TIME ZONE 'UTC')::date AS day, sum(started)::bigint AS started, sum(completed)::bigint AS completed, sum(failed)::bigint AS failed,
-       (sum(cancelled) + sum(superseded))::bigint AS stopped, sum(retried)::bigint AS retried
-FROM panda_report.throughput_v1
-WHERE hour >= {since} AND hour < {until}{filters}
-GROUP BY day ORDER BY day;

@@ -1,0 +1,140 @@
+//! `POST /api/v1/connect/github`: stores a repository, a branch and the token that reads them, after GitHub confirmed all three.
+
+mod error;
+pub mod renew;
+pub mod secrets;
+
+use axum::Json;
+use axum::extract::State;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::db::connections::connect::Stored;
+use crate::db::idempotency::Idempotent;
+use crate::domain::connection::GithubConnection;
+use crate::domain::{ids, validate};
+use crate::http::ApiState;
+use crate::http::auth::error::AccessError;
+use crate::http::auth::{Deployer, RequireRole};
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::error::input::InputError;
+use crate::http::error::problem::Problem;
+use crate::http::extract::JsonBody;
+use crate::http::idempotency::{IdempotencyKeyHeader, kept_answer};
+
+/// Longest token, in bytes. Current tokens have 40 to 93.
+const MAX_TOKEN: usize = 1_024;
+
+// ---- Request
+
+/// A repository with the token that reads it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectGithub {
+    /// Account or organisation on GitHub.
+    #[schema(example = "acme", min_length = 1, max_length = 39)]
+    pub owner: String,
+    /// Repository name on GitHub, without the owner.
+    #[schema(example = "shop", min_length = 1, max_length = 100)]
+    pub repo: String,
+    /// Branch, which must exist.
+    #[schema(example = "main", min_length = 1, max_length = 244)]
+    pub branch: String,
+    /// Access token that may read the repository's contents. Never returned.
+    #[schema(value_type = String, format = Password, write_only, example = "github_pat_…", max_length = 1024)]
+    pub token: SecretString,
+}
+
+impl ConnectGithub {
+    fn validate(&self) -> Result<(), ApiError> {
+        validate::owner(&self.owner).map_err(|rule| ApiError::field("owner", rule))?;
+        validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))?;
+        validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))?;
+        check_token(&self.token)
+    }
+
+    /// All fields, for the hash that distinguishes requests with the same idempotency key.
+    fn meaning(&self) -> Value {
+        use secrecy::ExposeSecret as _;
+        json!([self.owner, self.repo, self.branch, self.token.expose_secret()])
+    }
+}
+
+fn check_token(token: &SecretString) -> Result<(), ApiError> {
+    use secrecy::ExposeSecret as _;
+    validate::secret(token.expose_secret(), MAX_TOKEN).map_err(|rule| ApiError::field("token", rule))
+}
+
+// ---- Response
+
+/// Message for a created or renewed connection.
+const CONNECTED: &str = "GitHub 연결에 성공했습니다.";
+
+/// Id of the new or renewed connection.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GithubConnected {
+    /// Id of the connection, for deployments.
+    #[schema(example = "gh_4k1zq0v7w3m9x2c8b5n6")]
+    pub github_connection_id: String,
+}
+
+// ---- Handler
+
+/// Connect a GitHub repository
+///
+/// Looks up the repository and the branch with the token before anything is stored. Connecting the same repository and branch again renews that
+/// connection.
+#[utoipa::path(
+    post, path = "/api/v1/connect/github", tag = "connections", operation_id = "connectGithub",
+    request_body = ConnectGithub,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
+            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    responses(
+        (status = 200, description = "The connection is created or renewed.", body = Envelope<GithubConnected>),
+        (status = 400, description = "Malformed JSON, an invalid field, or one that GitHub does not confirm, named by `field`.",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not connect, or the repository is outside the caller's scope.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "GitHub is unavailable.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is unavailable, or GitHub's rate limit is reached; see Retry-After.",
+         body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    RequireRole { caller, .. }: RequireRole<Deployer>,
+    key: IdempotencyKeyHeader,
+    JsonBody(body): JsonBody<ConnectGithub>,
+) -> Result<Json<Value>, ApiError> {
+    let key = key.key_for(&caller, "POST /api/v1/connect/github", &body.meaning())?;
+    body.validate()?;
+    if !caller.scope().holds(&body.owner, &body.repo) {
+        return Err(AccessError::OutOfScope(format!("{}/{}", body.owner, body.repo)).into());
+    }
+    // Checked before GitHub is called, so that a repeat succeeds even when its token has expired.
+    if let Some(answer) = kept_answer(&state.db, key.as_ref()).await? {
+        return Ok(Json(answer));
+    }
+    state.github.check(&body.owner, &body.repo, &body.branch, &body.token).await?;
+    let connection = GithubConnection {
+        id: ids::github_connection_id(),
+        owner: body.owner,
+        repo: body.repo,
+        branch: body.branch,
+        token: body.token,
+        build_secrets: std::collections::BTreeMap::new(),
+    };
+    let answer =
+        |stored: &Stored| json!(Envelope::new(CONNECTED, GithubConnected { github_connection_id: stored.id.clone() }));
+    let stored = match state.db.connect_github(&connection, key.as_ref(), &caller, answer).await? {
+        Idempotent::Fresh(stored) => stored,
+        Idempotent::Replayed(answer) => return Ok(Json(answer)),
+        Idempotent::KeyReused => return Err(InputError::IdempotencyKeyReused.into()),
+    };
+    let (owner, repo, renewed) = (&connection.owner, &connection.repo, stored.renewed);
+    tracing::info!(connection = %stored.id, %owner, %repo, renewed, "GitHub connected");
+    Ok(Json(answer(&stored)))
+}

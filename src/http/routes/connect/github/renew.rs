@@ -1,0 +1,100 @@
+//! `PUT /api/v1/connect/github/{id}`: replaces the token of a connection.
+
+use axum::extract::State;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{CONNECTED, GithubConnected, check_token};
+use crate::db::connections::renew::{GithubTarget, Renewed};
+use crate::http::ApiState;
+use crate::http::auth::{Deployer, RequireRole};
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::error::problem::Problem;
+use crate::http::extract::JsonBody;
+use crate::http::routes::connect::error::ConnectError;
+use crate::http::routes::connect::path::ConnectionId;
+
+// ---- Request
+
+/// A new token for the connection.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenewGithub {
+    /// Access token that may read the repository's contents. Never returned.
+    #[schema(value_type = String, format = Password, write_only, example = "github_pat_…", max_length = 1024)]
+    pub token: SecretString,
+    /// The connection's owner; it cannot be changed.
+    #[schema(nullable, example = "acme", min_length = 1, max_length = 39)]
+    pub owner: Option<String>,
+    /// The connection's repository; it cannot be changed.
+    #[schema(nullable, example = "shop", min_length = 1, max_length = 100)]
+    pub repo: Option<String>,
+    /// The connection's branch; it cannot be changed.
+    #[schema(nullable, example = "main", min_length = 1, max_length = 244)]
+    pub branch: Option<String>,
+}
+
+impl RenewGithub {
+    /// Checks that the given fields equal the connection's. GitHub ignores the case of owner and repository.
+    ///
+    /// # Errors
+    /// [`ConnectError::Differs`] otherwise.
+    fn check(&self, id: &str, target: &GithubTarget) -> Result<(), ApiError> {
+        let fields: [(&'static str, &Option<String>, &String, bool); 3] = [
+            ("owner", &self.owner, &target.owner, true),
+            ("repo", &self.repo, &target.repo, true),
+            ("branch", &self.branch, &target.branch, false),
+        ];
+        for (field, given, connected, ignores_case) in fields {
+            let Some(given) = given else { continue };
+            if given != connected && !(ignores_case && given.eq_ignore_ascii_case(connected)) {
+                let connected = format!("the {field} {connected}");
+                return Err(ConnectError::Differs { id: id.to_owned(), field, connected }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+// ---- Handler
+
+/// Renew a GitHub connection
+///
+/// Stores a new token for the connection's repository and branch after a check with GitHub. The id and the build secrets do not change;
+/// running deployments and schedules use the new token. Another repository or branch needs a new connection.
+#[utoipa::path(
+    put, path = "/api/v1/connect/github/{id}", tag = "connections", operation_id = "renewGithub",
+    params(("id" = String, Path, description = "Id of the connection.", example = "gh_4k1zq0v7w3m9x2c8b5n6")),
+    request_body = RenewGithub,
+    responses(
+        (status = 200, description = "The connection is renewed.", body = Envelope<GithubConnected>),
+        (status = 400, description = "Malformed JSON, an invalid field, or one that GitHub does not confirm, named by `field`.",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not connect.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such GitHub connection.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The connection has another repository or branch: `field` names the difference.", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "GitHub is unavailable.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is unavailable, or GitHub's rate limit is reached; see Retry-After.",
+         body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    RequireRole { caller, .. }: RequireRole<Deployer>,
+    ConnectionId(id): ConnectionId,
+    JsonBody(body): JsonBody<RenewGithub>,
+) -> Result<Envelope<GithubConnected>, ApiError> {
+    check_token(&body.token)?;
+    let target = state.db.github_target(&id, &caller).await?;
+    let target = target.ok_or_else(|| ConnectError::NotFound(id.clone()))?;
+    body.check(&id, &target)?;
+    state.github.check(&target.owner, &target.repo, &target.branch, &body.token).await?;
+    match state.db.renew_github(&id, &body.token, &caller).await? {
+        Renewed::Now => {}
+        Renewed::Unknown | Renewed::Taken(_) => return Err(ConnectError::NotFound(id).into()),
+    }
+    tracing::info!(connection = %id, owner = %target.owner, repo = %target.repo, "GitHub connection renewed");
+    Ok(Envelope::new(CONNECTED, GithubConnected { github_connection_id: id }))
+}

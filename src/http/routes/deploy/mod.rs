@@ -1,0 +1,16 @@
+//! `/api/v1/deploy…`: endpoints that start, list, follow, switch, cancel and retry deployments.
+
+pub mod cancel;
+pub mod command;
+pub mod create;
+pub mod current;
+pub mod error;
+pub mod events;
+pub mod list;
+mod not_found;
+pub mod path;
+pub mod requested;
+pub mod result;
+pub mod retry;
+pub mod switch;
+pub mod ticket;

@@ -1,0 +1,20 @@
+//! Extractors for the ids in a path. An invalid id is answered with 404 without a query, because nothing can have it.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::http::error::ApiError;
+use crate::http::extract::path_id;
+use crate::http::routes::deploy::error::DeployError;
+
+/// A deployment's id in the path. An invalid id is answered with 404 without a query, because no such deployment can exist.
+#[derive(Debug)]
+pub struct DeploymentId(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for DeploymentId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        path_id(parts, state).await.map(Self).map_err(|id| DeployError::NotFound(id).into())
+    }
+}

@@ -1,0 +1,221 @@
+//! `GET /api/v1/deploy/{id}/result`: all stored facts of a deployment, in any status.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::not_found::not_found;
+use super::requested::{RequestedView, branch_of};
+use crate::db::deployments::{AttemptView, DeploymentView};
+use crate::http::ApiState;
+use crate::http::auth::DeploymentReader;
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::routes::deploy::path::DeploymentId;
+
+// ---- Response
+
+/// All facts of a deployment. Unknown facts are null.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentResult {
+    /// Id from the request's path.
+    #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub deployment_id: String,
+    /// `RUNNING`, `DEPLOYMENT_READY` (green runs and awaits the switch), `COMPLETED` or `FAILED`.
+    #[schema(example = "COMPLETED")]
+    pub status: String,
+    /// Account or organisation of the source.
+    #[schema(example = "acme")]
+    pub owner: String,
+    /// GitHub repository of the source, without its owner.
+    #[schema(example = "shop")]
+    pub repo: String,
+    /// Branch; null when a commit, a tag or an image was requested.
+    #[schema(example = "main")]
+    pub branch: Option<String>,
+    /// Requested source and build options.
+    pub requested: RequestedView,
+    /// Id of the built commit; null before the clone, and for an image.
+    #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
+    pub commit_sha: Option<String>,
+    /// Repository URI and tag of the image.
+    #[schema(example = "123456789012.dkr.ecr.ap-northeast-2.amazonaws.com/acme-shop:dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub image_uri: Option<String>,
+    /// Digest of the image's manifest.
+    #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    pub image_digest: Option<String>,
+    /// Time at which the deployment was requested (RFC 3339, UTC); a retry does not change it.
+    pub started_at: DateTime<Utc>,
+    /// Time at which it became COMPLETED or FAILED (UTC).
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Duration from start to end, or until now, in whole seconds.
+    #[schema(example = 312)]
+    pub duration_seconds: i64,
+    /// Number of its events so far.
+    #[schema(example = 42)]
+    pub event_count: i64,
+    /// Side that has the traffic at the end: `blue` or `green`.
+    #[schema(example = "green")]
+    pub final_service: Option<String>,
+    /// URL of the production listener.
+    #[schema(example = "http://shop.example.com")]
+    pub blue_url: Option<String>,
+    /// URL of green before the switch.
+    #[schema(example = "http://shop.example.com:8081")]
+    pub green_url: Option<String>,
+    /// ARN of the ECS service or task set that served before.
+    #[schema(example = "arn:aws:ecs:ap-northeast-2:123456789012:service/shop/blue")]
+    pub blue_service_arn: Option<String>,
+    /// ARN of the ECS service or task set of the new image.
+    #[schema(example = "arn:aws:ecs:ap-northeast-2:123456789012:service/shop/green")]
+    pub green_service_arn: Option<String>,
+    /// Id of the `CodeDeploy` deployment that shifts the traffic.
+    #[schema(example = "d-ABCDEF123")]
+    pub code_deploy_deployment_id: Option<String>,
+    /// Stable code of the failure; null unless FAILED.
+    #[schema(example = "BUILD_FAILED")]
+    pub error_code: Option<String>,
+    /// Cause of the failure and remedy; null unless FAILED.
+    pub error_message: Option<String>,
+    /// Median latency of blue in the health check, in milliseconds.
+    #[schema(example = 3.5)]
+    pub blue_latency_ms: Option<f64>,
+    /// Median latency of green in the health check, in milliseconds.
+    #[schema(example = 3.1)]
+    pub green_latency_ms: Option<f64>,
+    /// Failed share of blue's health checks, 0 to 1.
+    #[schema(example = 0.0)]
+    pub blue_error_rate: Option<f64>,
+    /// Failed share of green's health checks, 0 to 1.
+    #[schema(example = 0.0)]
+    pub green_error_rate: Option<f64>,
+    /// Number of the attempt: 1, plus 1 for each retry.
+    #[schema(example = 1)]
+    pub attempt: i32,
+    /// Earlier attempts in order; all of them failed.
+    pub attempts: Vec<PastAttempt>,
+    /// Position in the target's queue, from 1; null when it is not queued.
+    #[schema(example = 1)]
+    pub queue_position: Option<i64>,
+    /// Id of the newer deployment that superseded this one.
+    #[schema(example = "dep_7m3x9c2v5b8n1k4j6h0g")]
+    pub superseded_by: Option<String>,
+    /// Id of the schedule that started it, at a scheduled time or on request; null when none did.
+    #[schema(example = "sch_4k1zq0v7w3m9x2c8b5n6")]
+    pub schedule_id: Option<String>,
+}
+
+/// A failed attempt that was followed by a retry.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastAttempt {
+    /// Number of the attempt, from 1.
+    #[schema(example = 1)]
+    pub attempt: i32,
+    /// Time at which the deployment, or this retry of it, was requested (RFC 3339, UTC).
+    pub started_at: DateTime<Utc>,
+    /// Time of its failure (UTC).
+    pub ended_at: DateTime<Utc>,
+    /// Name of the failed step.
+    #[schema(example = "follow_execution")]
+    pub step: String,
+    /// Stable code of the failure.
+    #[schema(example = "EXECUTION_FAILED")]
+    pub error_code: String,
+    /// Cause of the failure, and remedy.
+    pub error_message: String,
+    /// Id of the built commit; null before the clone, and for an image.
+    #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
+    pub commit_sha: Option<String>,
+    /// Digest of the pushed image.
+    pub image_digest: Option<String>,
+    /// ARN of the followed execution.
+    pub execution_arn: Option<String>,
+    /// Id of the `CodeDeploy` deployment.
+    #[schema(example = "d-ABCDEF123")]
+    pub code_deploy_deployment_id: Option<String>,
+}
+
+impl From<AttemptView> for PastAttempt {
+    fn from(row: AttemptView) -> Self {
+        Self {
+            attempt: row.attempt,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            step: row.step,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            commit_sha: row.commit_sha,
+            image_digest: row.image_digest,
+            execution_arn: row.execution_arn,
+            code_deploy_deployment_id: row.code_deploy_deployment_id,
+        }
+    }
+}
+
+/// Rounds a duration of the database down to whole seconds.
+#[expect(clippy::cast_possible_truncation, reason = "the seconds of a deployment are far within i64")]
+pub(super) fn whole_seconds(seconds: f64) -> i64 {
+    seconds.max(0.0).floor() as i64
+}
+
+impl DeploymentResult {
+    fn new(row: DeploymentView, attempts: Vec<AttemptView>) -> Self {
+        Self {
+            deployment_id: row.id,
+            status: row.status,
+            owner: row.owner,
+            repo: row.repo,
+            branch: branch_of(&row.branch),
+            requested: RequestedView::new(&row.branch, row.build, row.reason, row.kind),
+            commit_sha: row.commit_sha,
+            image_uri: row.image_uri,
+            image_digest: row.image_digest,
+            started_at: row.started_at,
+            completed_at: row.completed_at,
+            duration_seconds: whole_seconds(row.duration_seconds),
+            event_count: row.event_count,
+            final_service: row.final_service,
+            blue_url: row.blue_url,
+            green_url: row.green_url,
+            blue_service_arn: row.blue_service_arn,
+            green_service_arn: row.green_service_arn,
+            code_deploy_deployment_id: row.code_deploy_deployment_id,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            blue_latency_ms: row.blue_latency_ms,
+            green_latency_ms: row.green_latency_ms,
+            blue_error_rate: row.blue_error_rate,
+            green_error_rate: row.green_error_rate,
+            attempt: row.attempt,
+            attempts: attempts.into_iter().map(PastAttempt::from).collect(),
+            queue_position: row.queue_position,
+            superseded_by: row.superseded_by,
+            schedule_id: row.schedule_id,
+        }
+    }
+}
+
+// ---- Handler
+
+/// Get a deployment's result
+#[utoipa::path(
+    get, path = "/api/v1/deploy/{id}/result", tag = "deployments", operation_id = "deploymentResult",
+    params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"),
+           ("ticket" = Option<String>, Query, description = "A ticket for this deployment, instead of the header `Authorization`; valid once.", example = "pandat_…")),
+    responses(
+        (status = 200, description = "All known facts, in any status.", body = Envelope<DeploymentResult>),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    DeploymentReader { caller }: DeploymentReader,
+    DeploymentId(id): DeploymentId,
+) -> Result<Envelope<DeploymentResult>, ApiError> {
+    let row = state.db.deployment_in(caller.scope(), &id).await?;
+    let Some(row) = row else { return Err(not_found(&state, caller.scope(), id).await) };
+    let attempts = if row.attempt > 1 { state.db.past_attempts(&id).await? } else { Vec::new() };
+    Ok(Envelope::new("배포 결과 조회 성공", DeploymentResult::new(row, attempts)))
+}

@@ -1,0 +1,78 @@
+//! `POST /api/v1/deploy/{id}/retry`: requests another attempt of a failed deployment.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::command::{CommandRequest, Written, submit};
+use crate::db::commands::DeploymentCommand;
+use crate::domain::deployment::Status;
+use crate::http::ApiState;
+use crate::http::auth::{Deployer, RequireRole};
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::error::problem::Problem;
+use crate::http::extract::UnreadBody;
+use crate::http::idempotency::IdempotencyKeyHeader;
+use crate::http::routes::deploy::error::DeployError;
+use crate::http::routes::deploy::path::DeploymentId;
+
+// ---- Response
+
+/// Confirms that another attempt was requested.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retrying {
+    /// Id from the request's path.
+    #[schema(example = "dep_4k1zq0v7w3m9x2c8b5n6")]
+    pub deployment_id: String,
+    /// Text with the path of the event stream.
+    #[schema(example = "Retry started. Listen to /api/v1/deploy/dep_4k1zq0v7w3m9x2c8b5n6/events")]
+    pub message: String,
+    /// Status of the deployment, always `RUNNING`.
+    #[schema(value_type = String, example = "RUNNING")]
+    pub status: Status,
+}
+
+// ---- Handler
+
+/// Retry a failed deployment
+///
+/// Starts a new attempt of the same deployment, which resumes where the last one failed: it reuses a pushed image, follows an execution
+/// that still runs, and switches a `CodeDeploy` deployment that still waits. A build starts again from the branch's newest
+/// commit. The previous attempt stays readable in the events and in `attempts` of the result.
+#[utoipa::path(
+    post, path = "/api/v1/deploy/{id}/retry", tag = "deployments", operation_id = "retryDeployment",
+    params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"),
+           ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
+            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    responses(
+        (status = 200, description = "The new attempt was requested.", body = Envelope<Retrying>),
+        (status = 400, description = "Invalid Idempotency-Key.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not retry; a deployment that was to be switched needs an approver.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The deployment is not FAILED, another deployment has the target, or a connection was removed: `errorCode` says which.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    RequireRole { caller, .. }: RequireRole<Deployer>,
+    DeploymentId(id): DeploymentId,
+    key: IdempotencyKeyHeader,
+    body: UnreadBody,
+) -> Result<Json<Value>, ApiError> {
+    let answer = json!(Envelope::new(
+        "배포 재시도가 시작되었습니다.",
+        Retrying {
+            message: format!("Retry started. Listen to /api/v1/deploy/{id}/events"),
+            deployment_id: id.clone(),
+            status: Status::Running,
+        },
+    ));
+    let command = DeploymentCommand::Retry { step: state.retry_step };
+    match submit(&state, &caller, CommandRequest { command, name: "retry", id: id.clone(), key, body }, answer).await? {
+        Written::Accepted(answer) => Ok(Json(answer)),
+        Written::WrongStatus(status) => Err(DeployError::NotFailed { id, status: status.as_str() }.into()),
+    }
+}

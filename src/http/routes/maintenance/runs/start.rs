@@ -1,0 +1,111 @@
+//! `POST /api/v1/maintenance/runs`: requests a maintenance run.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::db::audit::AuditRecord;
+use crate::db::idempotency::Idempotent;
+use crate::domain::audit::Action;
+use crate::domain::maintenance::RetentionKind;
+use crate::domain::principal::Scope;
+use crate::http::ApiState;
+use crate::http::auth::error::AccessError;
+use crate::http::auth::{Admin, RequireRole};
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::error::input::InputError;
+use crate::http::error::problem::Problem;
+use crate::http::extract::JsonBody;
+use crate::http::idempotency::IdempotencyKeyHeader;
+
+// ---- Request
+
+/// Kind of data to remove, or only to count.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartMaintenance {
+    /// Kind of data: `build_lines`, `events`, `deployments` (to the archive), `workspaces`, `images`, `runs`.
+    #[schema(example = "build_lines")]
+    pub kind: String,
+    /// True to only count what would be removed; false when absent.
+    #[serde(default)]
+    #[schema(example = true)]
+    pub dry_run: bool,
+}
+
+// ---- Response
+
+/// Confirms that runs were requested.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MaintenanceRequested {
+    /// Numbers of the runs: one, or one for each live replica when the data is on their machines.
+    #[schema(example = json!([4711]))]
+    pub runs: Vec<i64>,
+    /// Text with the path of the runs.
+    #[schema(example = "Requested. GET /api/v1/maintenance/runs?id=4711 shows the progress")]
+    pub message: String,
+}
+
+impl MaintenanceRequested {
+    fn new(runs: &[i64]) -> Self {
+        let ids: Vec<String> = runs.iter().map(i64::to_string).collect();
+        let message = match ids.as_slice() {
+            [] => "No replica is live: nothing to do".to_owned(),
+            ids => format!("Requested. GET /api/v1/maintenance/runs?id={} shows the progress", ids.join(",")),
+        };
+        Self { runs: runs.to_vec(), message }
+    }
+}
+
+// ---- Handler
+
+/// Run maintenance now
+///
+/// Removes data that is past its retention, as at the next scheduled time, or only counts it. A replica starts the run within seconds,
+/// after a running one of the same kind. Requires the role admin and all repositories.
+#[utoipa::path(
+    post, path = "/api/v1/maintenance/runs", tag = "maintenance", operation_id = "startMaintenance",
+    request_body = StartMaintenance,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
+            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    responses(
+        (status = 200, description = "The run is requested.", body = Envelope<MaintenanceRequested>),
+        (status = 400, description = "Malformed JSON, an invalid field, named by `field`, or a kind that is never removed.",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller is not an admin of all repositories.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    RequireRole { caller, .. }: RequireRole<Admin>,
+    key: IdempotencyKeyHeader,
+    JsonBody(body): JsonBody<StartMaintenance>,
+) -> Result<Json<Value>, ApiError> {
+    let meaning = json!({"kind": body.kind, "dryRun": body.dry_run});
+    let key = key.key_for(&caller, "POST /api/v1/maintenance/runs", &meaning)?;
+    let kind: RetentionKind = body.kind.parse().map_err(|rule: String| ApiError::field("kind", rule))?;
+    if *caller.scope() != Scope::All {
+        return Err(AccessError::OutOfScope("all repositories".to_owned()).into());
+    }
+    if state.retention.iter().any(|rule| rule.kind == kind && rule.is_never()) {
+        let option = format!("PANDA_RETENTION_{}", kind.as_str().to_uppercase());
+        return Err(ApiError::field(
+            "kind",
+            format!("{kind} are kept for ever on this server; set {option} to an age"),
+        ));
+    }
+    let answer = |runs: &[i64]| json!(Envelope::new("보존 작업이 요청되었습니다.", MaintenanceRequested::new(runs)));
+    let (action, target) = (Action::RunMaintenance, Some(kind.as_str()));
+    let entry = AuditRecord { by: &caller, action, target, repository: None, refused: None, details: meaning };
+    let answer = match state.db.request_maintenance(kind, body.dry_run, key.as_ref(), &entry, answer).await? {
+        Idempotent::Fresh(answer) | Idempotent::Replayed(answer) => answer,
+        Idempotent::KeyReused => return Err(InputError::IdempotencyKeyReused.into()),
+    };
+    // Starts the run on this replica immediately; the others poll every ten seconds.
+    state.maintenance.notify_one();
+    Ok(Json(answer))
+}

@@ -1,0 +1,17 @@
+//! The endpoints. The path of a file is the URL: `deploy/switch.rs` serves `POST /api/v1/deploy/{id}/switch`.
+
+pub mod audit;
+pub mod connect;
+pub mod connections;
+pub mod deploy;
+pub mod events;
+pub mod healthz;
+pub mod log;
+pub mod maintenance;
+pub mod metrics;
+pub mod openapi;
+pub mod readyz;
+pub mod reports;
+pub mod revocations;
+pub mod schedules;
+pub mod session;

@@ -1,0 +1,182 @@
+//! `GET /api-docs/openapi.json` and `/swagger-ui`: the OpenAPI document, generated from the handlers, and a page to try the API.
+
+use axum::Router;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::{
+    audit, connect, connections, deploy, events, healthz, log, maintenance, metrics, readyz, reports, revocations,
+    schedules, session,
+};
+use crate::http::ApiState;
+use crate::http::error::problem;
+use crate::http::middleware::PROBES;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Panda",
+        description = "Deploys a branch, tag or commit of a GitHub repository, or an image: builds its Dockerfile, pushes the image to ECR, follows the Step Functions \
+                       execution that the push starts, and switches the traffic of an ECS blue/green deployment when an approver requests it.\n\n\
+                       Success: `{\"code\": 200, \"message\": …, \"data\": …}`. Errors: `application/problem+json` (RFC 9457) with a stable \
+                       `errorCode`. Times: RFC 3339, UTC.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    modifiers(&BearerToken),
+    security(("token" = [])),
+    tags(
+        (name = "connections", description = "Connections to source repositories and target accounts."),
+        (name = "deployments", description = "Start, follow, switch, cancel and retry deployments."),
+        (name = "schedules", description = "Deployments that start at scheduled times."),
+        (name = "sessions", description = "Authentication for clients that cannot send headers, such as a browser's EventSource."),
+        (name = "revocations", description = "OpenID Connect subjects whose tokens are rejected."),
+        (name = "audit", description = "Record of all changes and refusals."),
+        (name = "reports", description = "Reports about past deployments."),
+        (name = "maintenance", description = "Retention and its runs."),
+        (name = "log", description = "The log filter of all replicas."),
+        (name = "probes", description = "Probes for load balancers and orchestrators."),
+    )
+)]
+struct Api;
+
+/// Adds the security scheme: a bearer token.
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, document: &mut OpenApiDocument) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+            "A token of `panda token create`, in the header `Authorization`. Not required where authentication is off, the default on loopback.",
+        ));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme.build()));
+    }
+}
+
+/// All endpoints with their OpenAPI descriptions.
+fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(connect::github::handle))
+        .routes(routes!(connect::aws::handle))
+        .routes(routes!(connect::github::renew::handle))
+        .routes(routes!(connect::aws::renew::handle))
+        .routes(routes!(connect::github::secrets::handle))
+        .routes(routes!(connect::github::secrets::set::handle, connect::github::secrets::remove::handle))
+        .routes(routes!(connections::handle))
+        .routes(routes!(connections::remove::handle))
+        .routes(routes!(deploy::create::handle, deploy::list::handle))
+        .routes(routes!(deploy::current::handle))
+        .routes(routes!(deploy::events::handle))
+        .routes(routes!(events::handle))
+        .routes(routes!(deploy::switch::handle))
+        .routes(routes!(deploy::cancel::handle))
+        .routes(routes!(deploy::retry::handle))
+        .routes(routes!(deploy::result::handle))
+        .routes(routes!(deploy::ticket::handle))
+        .routes(routes!(events::ticket::handle))
+        .routes(routes!(schedules::create::handle, schedules::list::handle))
+        .routes(routes!(schedules::show::handle, schedules::change::handle, schedules::delete::handle))
+        .routes(routes!(schedules::runs::handle))
+        .routes(routes!(schedules::run::handle))
+        .routes(routes!(session::open::handle, session::close::handle))
+        .routes(routes!(revocations::list::handle, revocations::create::handle))
+        .routes(routes!(revocations::remove::handle))
+        .routes(routes!(audit::handle))
+        .routes(routes!(reports::list::handle))
+        .routes(routes!(reports::answer::handle))
+        .routes(routes!(maintenance::handle))
+        .routes(routes!(maintenance::runs::list::handle, maintenance::runs::start::handle))
+        .routes(routes!(log::handle, log::set::handle, log::reset::handle))
+        .routes(routes!(healthz::handle))
+        .routes(routes!(readyz::handle))
+        .routes(routes!(metrics::handle))
+}
+
+/// Builds the routes and the OpenAPI document, with the responses that many endpoints share. A handler describes only its own responses.
+pub fn routes_and_document() -> (Router<ApiState>, OpenApiDocument) {
+    let (routes, mut document) = routes().split_for_parts();
+    for (path, item) in &mut document.paths.paths {
+        let reading = [item.get.as_mut(), item.head.as_mut(), item.options.as_mut()];
+        let changing = [item.post.as_mut(), item.put.as_mut(), item.patch.as_mut()];
+        for operation in reading.into_iter().flatten() {
+            add_common(path, operation);
+        }
+        for operation in changing.into_iter().flatten() {
+            add_common(path, operation);
+            add_response(operation, "403", FORBIDDEN);
+        }
+        if let Some(operation) = item.delete.as_mut() {
+            add_common(path, operation);
+            add_response(operation, "403", FORBIDDEN);
+            // Closing a session needs no authentication.
+            if path == "/api/v1/session" {
+                operation.responses.responses.remove("401");
+            }
+        }
+    }
+    (routes, document)
+}
+
+const FORBIDDEN: &str =
+    "The request came from a page of another origin, or the caller may not do this: `errorCode` says which.";
+
+fn add_common(path: &str, operation: &mut Operation) {
+    add_response(operation, "400", "The request has no Host, two, an invalid one, or one that contradicts its target.");
+    if !PROBES.contains(&path) {
+        add_response(operation, "429", "Too many requests, event streams or sessions; see Retry-After.");
+    }
+    if !path.starts_with("/api/") {
+        return;
+    }
+    add_response(operation, "401", "Missing or invalid credential.");
+    // A stream is held open until the database is available: a browser would never reconnect after a 503.
+    if !operation.responses.responses.contains_key("406") {
+        // The list of reports is built in and cannot fail.
+        if path != "/api/v1/reports" {
+            add_response(operation, "500", "Internal error.");
+        }
+        add_response(
+            operation,
+            "503",
+            "The database, or the service with the key for secrets, is unavailable; see Retry-After.",
+        );
+    }
+    if path.contains("{id}") {
+        add_response(operation, "404", "No such deployment.");
+    }
+    if path.starts_with("/api/v1/deploy/{id}") {
+        add_response(operation, "410", "The deployment is archived; only reports include it.");
+    }
+    if operation.parameters.iter().flatten().any(|one| matches!(one, RefOr::T(one) if one.name == "Idempotency-Key")) {
+        add_response(operation, "408", "The body did not arrive in time.");
+        add_response(operation, "413", "The body is over 64 KiB.");
+        add_response(operation, "422", "The Idempotency-Key was used with another body.");
+    }
+    if operation.request_body.is_some() {
+        add_response(operation, "408", "The body did not arrive in time.");
+        add_response(operation, "413", "The body is over 64 KiB.");
+        add_response(operation, "415", "The body is not declared as JSON.");
+    }
+}
+
+/// Adds an error response, unless the endpoint describes it itself.
+fn add_response(operation: &mut Operation, status: &str, description: &str) {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response: Response =
+        ResponseBuilder::new().description(description).content(problem::MEDIA_TYPE, problem).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
+}
+
+/// Routes of the document and of Swagger UI, which shows it.
+pub fn swagger_ui(document: OpenApiDocument) -> Router<ApiState> {
+    SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", document).into()
+}
+
+/// Builds only the `OpenAPI` document.
+pub fn document() -> OpenApiDocument {
+    routes_and_document().1
+}

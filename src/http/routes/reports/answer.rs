@@ -1,0 +1,234 @@
+//! `GET /api/v1/reports/{name}`: runs a report query.
+
+use axum::extract::{Path, State};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::db::Class;
+use crate::db::reports::{ReportDefinition, ReportFilter, TableColumn};
+use crate::domain::{text, validate};
+use crate::http::ApiState;
+use crate::http::auth::{RequireRole, Viewer};
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::error::problem::Problem;
+use crate::http::extract::QueryParams;
+use crate::http::pagination::name_filter;
+use crate::http::routes::reports::error::ReportError;
+
+/// Default length of a report's period.
+const DEFAULT_DAYS: Days = Days::new(30);
+
+/// Maximum number of characters of an unknown name that the error repeats.
+const MAX_NAME: usize = 64;
+
+// ---- Request
+
+/// Period and filters of a report; a deployment must match all of them.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReportQuery {
+    /// Start of the period, inclusive: a time (RFC 3339) or a date (midnight UTC); 30 days before `until` when absent.
+    #[param(example = "2026-01-01")]
+    pub since: Option<String>,
+    /// End of the period, exclusive: a time (RFC 3339) or a date (midnight UTC); now when absent.
+    #[param(example = "2027-01-01T00:00:00Z")]
+    pub until: Option<String>,
+    /// Only deployments of this account or organisation.
+    #[param(example = "acme")]
+    pub owner: Option<String>,
+    /// Only deployments of this repository.
+    #[param(example = "shop")]
+    pub repo: Option<String>,
+    /// Only deployments of this branch.
+    #[param(example = "main")]
+    pub branch: Option<String>,
+}
+
+impl ReportQuery {
+    fn filter(self, now: DateTime<Utc>) -> Result<ReportFilter, ApiError> {
+        let until = time_or_date("until", self.until.as_deref())?.unwrap_or(now);
+        let since = match time_or_date("since", self.since.as_deref())? {
+            Some(since) => since,
+            None => until.checked_sub_days(DEFAULT_DAYS).unwrap_or(until),
+        };
+        if since >= until {
+            let (since, until) = (since.to_rfc3339(), until.to_rfc3339());
+            return Err(ApiError::field("since", format!("must be before until: {since} is not before {until}")));
+        }
+        Ok(ReportFilter {
+            since,
+            until,
+            owner: name_filter("owner", self.owner, validate::owner)?,
+            repo: name_filter("repo", self.repo, validate::repo)?,
+            branch: name_filter("branch", self.branch, validate::branch)?,
+        })
+    }
+}
+
+/// Parses a time, or a date as its midnight in UTC; none when the parameter is absent.
+fn time_or_date(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    let date = || text.parse::<NaiveDate>().map(|date| date.and_time(NaiveTime::MIN).and_utc()).ok();
+    let time = || DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
+    // Postgres cannot represent every year that RFC 3339 can.
+    let possible = |time: &DateTime<Utc>| (1970..3000).contains(&chrono::Datelike::year(time));
+    date().or_else(time).filter(possible).map(Some).ok_or_else(|| {
+        let rule = "must be a date such as 2026-01-31, or an RFC 3339 time such as 2026-01-31T09:30:00Z (write + as %2B), from 1970 on";
+        ApiError::field(field, rule)
+    })
+}
+
+// ---- Response
+
+/// Result of a report query.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportAnswer {
+    /// Name of the report.
+    #[schema(example = "lead-time")]
+    pub name: &'static str,
+    /// Short title of the report.
+    #[schema(example = "Lead time by week")]
+    pub title: &'static str,
+    /// Explanation of the figures.
+    pub about: &'static str,
+    /// Start of the period, inclusive (UTC).
+    pub since: DateTime<Utc>,
+    /// End of the period, exclusive (UTC).
+    pub until: DateTime<Utc>,
+    /// Name of the column to draw as a chart; null when none is suitable.
+    #[schema(example = "median_hours")]
+    pub chart: Option<&'static str>,
+    /// Columns of the rows, in order.
+    pub columns: Vec<ReportAnswerColumn>,
+    /// Rows, each a list with one value per column; null where there is no value.
+    #[schema(schema_with = rows)]
+    pub rows: Vec<Vec<Value>>,
+    /// True when the report has more than the returned 10,000 rows: narrow the period or filters.
+    pub truncated: bool,
+}
+
+/// Name and type of the values at this position of each row.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportAnswerColumn {
+    /// Name of the column, with the unit.
+    #[schema(example = "median_hours")]
+    pub name: String,
+    /// Type of its values: `text`, `number`, `time` (RFC 3339, UTC) or `date`.
+    #[serde(rename = "type")]
+    #[schema(example = "number")]
+    pub kind: &'static str,
+}
+
+impl From<TableColumn> for ReportAnswerColumn {
+    fn from(column: TableColumn) -> Self {
+        Self { name: column.name, kind: column.kind.as_str() }
+    }
+}
+
+/// OpenAPI schema of the rows, whose values are texts, numbers and nulls.
+fn rows() -> Array {
+    let types = SchemaType::from_iter([Type::String, Type::Number, Type::Null]);
+    let cell = ObjectBuilder::new().schema_type(types);
+    ArrayBuilder::new()
+        .items(ArrayBuilder::new().items(cell))
+        .description(Some("Rows, each a list with one value per column; null where there is no value."))
+        .build()
+}
+
+// ---- Handler
+
+/// Run a report
+///
+/// Covers the repositories in the caller's scope. docs/reporting.md has the SQL of each report and explains its figures.
+#[utoipa::path(
+    get, path = "/api/v1/reports/{name}", tag = "reports", operation_id = "report",
+    params(("name" = String, Path, description = "Name of the report.", example = "lead-time"), ReportQuery),
+    responses(
+        (status = 200, description = "Rows and columns of the report.", body = Envelope<ReportAnswer>),
+        (status = 400, description = "Invalid parameter, named by `field`.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such report.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    RequireRole { caller, .. }: RequireRole<Viewer>,
+    Path(name): Path<String>,
+    QueryParams(query): QueryParams<ReportQuery>,
+) -> Result<Envelope<ReportAnswer>, ApiError> {
+    let question = ReportDefinition::named(&name).ok_or_else(|| ReportError::NotFound(text::cut(&name, MAX_NAME)))?;
+    let filter = query.filter(Utc::now())?;
+    let _permit = state.reports.acquire(&caller).await?;
+    let report = state.db.of(Class::Reports).report(question, caller.scope(), &filter).await?;
+    let answer = ReportAnswer {
+        name: question.name,
+        title: question.title(),
+        about: question.about(),
+        chart: question.chart(),
+        since: filter.since,
+        until: filter.until,
+        columns: report.columns.into_iter().map(ReportAnswerColumn::from).collect(),
+        rows: report.rows,
+        truncated: report.truncated,
+    };
+    Ok(Envelope::new("보고서 조회 성공", answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        "2026-03-31T12:00:00Z".parse().unwrap()
+    }
+
+    fn period(since: Option<&str>, until: Option<&str>) -> Result<(String, String), String> {
+        let query =
+            ReportQuery { since: since.map(str::to_owned), until: until.map(str::to_owned), ..ReportQuery::default() };
+        let filter = query.filter(now()).map_err(|error| error.problem().field.unwrap())?;
+        Ok((filter.since.to_rfc3339(), filter.until.to_rfc3339()))
+    }
+
+    #[test]
+    fn defaults_to_last_thirty_days() {
+        assert_eq!(
+            period(None, None).unwrap(),
+            ("2026-03-01T12:00:00+00:00".into(), "2026-03-31T12:00:00+00:00".into())
+        );
+        assert_eq!(period(None, Some("2026-01-31")).unwrap().0, "2026-01-01T00:00:00+00:00");
+    }
+
+    #[test]
+    fn accepts_dates_and_times_with_offsets() {
+        let (since, until) = period(Some("2026-01-01"), Some("2026-02-01T00:00:00+09:00")).unwrap();
+        assert_eq!((since.as_str(), until.as_str()), ("2026-01-01T00:00:00+00:00", "2026-01-31T15:00:00+00:00"));
+    }
+
+    #[test]
+    fn names_invalid_or_reversed_times() {
+        for wrong in ["yesterday", "2026-13-01", "2026-02-30", "30d", "", "99999-01-01T00:00:00Z", "0001-01-01"] {
+            assert_eq!(period(Some(wrong), None).unwrap_err(), "since", "{wrong}");
+            assert_eq!(period(None, Some(wrong)).unwrap_err(), "until", "{wrong}");
+        }
+        assert_eq!(period(Some("2026-02-01"), Some("2026-01-01")).unwrap_err(), "since");
+        assert_eq!(period(Some("2026-01-01"), Some("2026-01-01")).unwrap_err(), "since");
+        assert_eq!(period(Some("2026-04-01"), None).unwrap_err(), "since", "the future has no history");
+    }
+
+    #[test]
+    fn names_invalid_filter() {
+        for (field, query) in [
+            ("owner", ReportQuery { owner: Some("a/b".into()), ..ReportQuery::default() }),
+            ("repo", ReportQuery { repo: Some("a/b".into()), ..ReportQuery::default() }),
+            ("branch", ReportQuery { branch: Some("\0".into()), ..ReportQuery::default() }),
+        ] {
+            assert_eq!(query.filter(now()).unwrap_err().problem().field.unwrap(), field);
+        }
+    }
+}

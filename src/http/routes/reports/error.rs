@@ -1,0 +1,31 @@
+//! Errors of the endpoints of reports.
+
+use crate::http::error::problem::{Problem, problem_types};
+
+/// Reason why a report cannot be found.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// No report with this name exists.
+    #[error("no report {0}")]
+    NotFound(String),
+}
+
+problem_types! {
+    ReportError:
+    NotFound => NOT_FOUND, "REPORT_NOT_FOUND", "There is no such report";
+}
+
+impl ReportError {
+    pub(in crate::http) fn problem(&self) -> Problem {
+        let Self::NotFound(name) = self;
+        Problem::new(
+            self.problem_type(),
+            format!("There is no report {name}. GET /api/v1/reports lists the existing ones."),
+        )
+    }
+
+    #[cfg(test)]
+    pub(in crate::http) fn samples() -> Vec<Self> {
+        vec![Self::NotFound("{report}".to_owned())]
+    }
+}

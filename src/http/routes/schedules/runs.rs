@@ -1,0 +1,74 @@
+//! `GET /api/v1/schedules/{id}/runs`: lists the runs of a schedule, latest first, in pages.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ScheduleRun;
+use crate::db::schedules::ScheduleRunFilter;
+use crate::http::ApiState;
+use crate::http::auth::{RequireRole, Viewer};
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::error::problem::Problem;
+use crate::http::extract::QueryParams;
+use crate::http::pagination::{decode_cursor, encode_cursor, parse_limit, split_page};
+use crate::http::routes::schedules::error::ScheduleError;
+use crate::http::routes::schedules::path::ScheduleId;
+
+// ---- Request
+
+/// Limit and cursor of the list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ScheduleRunsQuery {
+    /// Maximum number of rows, 1 to 100; 20 when absent.
+    #[param(example = 20, minimum = 1, maximum = 100, value_type = Option<i64>)]
+    pub limit: Option<String>,
+    /// The `nextCursor` of the previous page.
+    #[param(example = "MjAyNi0wMS0zMVQwOTozMDowMC4xMjM0NTZaIHNjaF94")]
+    pub cursor: Option<String>,
+}
+
+// ---- Response
+
+/// One page of a schedule's due times and their outcomes.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunPage {
+    /// Outcomes of the schedule's times, latest first.
+    pub runs: Vec<ScheduleRun>,
+    /// Value of `cursor` for the next page; null on the last page.
+    #[schema(example = "MjAyNi0wMS0zMVQwOTozMDowMC4xMjM0NTZaIHNjaF94")]
+    pub next_cursor: Option<String>,
+}
+
+// ---- Handler
+
+/// List the runs of a schedule
+#[utoipa::path(
+    get, path = "/api/v1/schedules/{id}/runs", tag = "schedules", operation_id = "listScheduleRuns",
+    params(("id" = String, Path, description = "Id of the schedule.", example = "sch_4k1zq0v7w3m9x2c8b5n6"), ScheduleRunsQuery),
+    responses(
+        (status = 200, description = "One page, latest first.", body = Envelope<RunPage>),
+        (status = 400, description = "Invalid parameter, named by `field`.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such schedule.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    RequireRole { caller, .. }: RequireRole<Viewer>,
+    ScheduleId(id): ScheduleId,
+    QueryParams(query): QueryParams<ScheduleRunsQuery>,
+) -> Result<Envelope<RunPage>, ApiError> {
+    let wanted = parse_limit(query.limit.as_deref())?;
+    let before = query.cursor.as_deref().map(decode_cursor).transpose()?.map(|(due_at, _)| due_at);
+    if state.db.schedule(caller.scope(), &id).await?.is_none() {
+        return Err(ScheduleError::NotFound(id).into());
+    }
+    let rows = state.db.schedule_runs(&id, &ScheduleRunFilter { before, limit: wanted + 1 }).await?;
+    let (rows, next_cursor) = split_page(rows, wanted, |row| encode_cursor(row.due_at, &id));
+    let runs = rows.into_iter().map(ScheduleRun::from).collect();
+    Ok(Envelope::new("배포 일정 실행 기록 조회 성공", RunPage { runs, next_cursor }))
+}

@@ -1,0 +1,57 @@
+//! Responses of the streaming endpoints: headers, and the comments sent before the first event.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+
+use super::pending_stream::PendingStream;
+use super::subscriber::Subscriber;
+use crate::http::ApiState;
+use crate::http::auth::Grant;
+use crate::http::error::ApiError;
+use crate::http::middleware::real_ip::Client;
+use crate::http::sse::frame::comment;
+
+/// Time limit of the first read of the table. After it the stream opens without knowing the state.
+pub const FIRST_READ_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// First comment when the requested language is not supported.
+pub const UNKNOWN_LANG: &str = "unknown lang: supported are ko and en; using the server's default";
+
+/// First comment when the database could not be read yet.
+pub const DATABASE_UNAVAILABLE: &str = "the database is unavailable; events follow once it is back";
+
+/// Builds a 200 response with the headers of an event stream. `x-accel-buffering` switches buffering off in nginx.
+pub fn event_stream(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONNECTION, "keep-alive"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Answers a stream request that failed with `error` before the stream began. When the database is unavailable the response is a pending stream,
+/// since the caller cannot be authenticated and a 503 would end the browser's attempts.
+///
+/// # Errors
+/// `error` itself, unless the database is unavailable; or too many streams are open.
+pub fn reject_or_hold(state: &ApiState, Client(client): Client, error: ApiError) -> Result<Response, ApiError> {
+    match error {
+        ApiError::Database(error) if error.is_unavailable() => {
+            let permit = state.stream_permits.acquire(client)?;
+            let source = PendingStream::new(state.db.clone(), state.shutdown.clone());
+            let lifetime = state.config.stream_lifetime();
+            let subscriber = Subscriber::new(source, permit, Grant::none(), lifetime, [comment(DATABASE_UNAVAILABLE)]);
+            Ok(event_stream(Body::from_stream(subscriber.into_stream())))
+        }
+        error => Err(error),
+    }
+}

@@ -1,0 +1,74 @@
+//! State that the driver keeps about a step between two iterations.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Span;
+
+use crate::db::commit::Change;
+use crate::domain::failure::ErrorCode;
+use crate::domain::{Deployment, Status};
+use crate::steps::{Services, Step};
+use crate::telemetry::traces;
+
+/// Progress of one step within this process. Lost on a takeover, without harm.
+pub(super) struct StepProgress {
+    /// Failures in a row of this step.
+    pub(super) failures: u32,
+    /// The last of these failures.
+    pub(super) last_error: Option<(ErrorCode, String)>,
+    /// The last failure that is not in the step's record (`step_runs`) yet.
+    pub(super) unrecorded: Option<(ErrorCode, String)>,
+    /// Number of failures that are not in the step's record yet.
+    pub(super) unrecorded_failures: u32,
+    /// Time at which this replica started or took over the step.
+    pub(super) begun: Instant,
+    /// The step's span, from `begun` until this replica leaves the step.
+    pub(super) span: Span,
+    /// Time limit of the step; `None` without a limit.
+    pub(super) deadline: Option<Instant>,
+    /// True when `deadline` is the limit of the whole attempt, not the step's.
+    pub(super) whole: bool,
+    /// True once the driver has checked how the earlier runs were interrupted.
+    pub(super) judged: bool,
+}
+
+impl StepProgress {
+    /// Progress of a step that starts or is taken over. `attempt_ends` is the time by which the whole attempt must be ready for its switch.
+    pub(super) fn of(deployment: &Deployment, step: &Step, services: &Services, attempt_ends: Option<Instant>) -> Self {
+        let left = step.limit(&services.settings).saturating_sub(deployment.step_elapsed);
+        let step_ends = Instant::now().checked_add(left);
+        // Cancelling is exempt from the attempt's limit: otherwise the limit would leave resources running at AWS.
+        let attempt_ends = attempt_ends.filter(|_| deployment.status == Status::Running && step.cancelled().is_some());
+        let deadline = [step_ends, attempt_ends].into_iter().flatten().min();
+        let span = tracing::info_span!("step", step = step.name());
+        traces::rename(&span, step.name());
+        Self {
+            failures: 0,
+            last_error: None,
+            unrecorded: None,
+            unrecorded_failures: 0,
+            begun: Instant::now(),
+            span,
+            deadline,
+            whole: attempt_ends.is_some() && deadline == attempt_ends,
+            judged: false,
+        }
+    }
+
+    /// A change that carries the unrecorded failures, for the record of the run that it may end.
+    pub(super) fn change(&self) -> Change {
+        let trouble = self.unrecorded.as_ref().map(|(code, reason)| (code.as_str().to_owned(), reason.clone()));
+        Change { tries: self.unrecorded_failures + 1, trouble, ..Change::default() }
+    }
+
+    /// Clears the failures that the last commit recorded.
+    pub(super) fn recorded(&mut self) {
+        (self.unrecorded, self.unrecorded_failures) = (None, 0);
+    }
+
+    /// Limits `wait` to the time left before the deadline.
+    pub(super) fn within(&self, wait: Duration) -> Duration {
+        self.deadline.map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(Instant::now())))
+    }
+}

@@ -1,0 +1,440 @@
+//! Hostile input of `hostile_input.json` in every parameter of every documented endpoint. None of it is answered with 5xx, escapes its field, or is
+//! stored as anything but data.
+
+use futures_util::StreamExt as _;
+use panda::domain::event::Event;
+use panda::domain::principal::Role;
+use panda::domain::source::Source;
+use panda::domain::{EventCode, validate};
+use reqwest::Method;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::auth::Token;
+use super::{Api, ExternalServices, Fixture, Reader, external_services, fixture};
+use crate::support::WAIT_LIMIT;
+use crate::support::db::TestDb;
+
+const CONCURRENT_REQUESTS: usize = 24;
+
+/// Statuses of the HTTP server itself, before any handler: the request head is too long. They have no problem body.
+const SERVER_STATUSES: [u16; 2] = [414, 431];
+
+#[derive(Deserialize)]
+struct Corpus {
+    values: std::collections::BTreeMap<String, Vec<String>>,
+    #[serde(rename = "long values")]
+    long: Vec<Input>,
+    bodies: Vec<Input>,
+    targets: Vec<String>,
+    requests: Vec<String>,
+}
+
+/// `text` repeated, then `then` repeated, then `end`; or bytes.
+#[derive(Deserialize)]
+struct Input {
+    #[serde(default)]
+    text: String,
+    #[serde(default = "once")]
+    times: usize,
+    #[serde(default)]
+    then: String,
+    #[serde(default)]
+    then_times: usize,
+    #[serde(default)]
+    end: String,
+    hex: Option<String>,
+}
+
+fn once() -> usize {
+    1
+}
+
+impl Input {
+    fn bytes(&self) -> Vec<u8> {
+        if let Some(digits) = &self.hex {
+            return hex::decode(digits).unwrap();
+        }
+        format!("{}{}{}", self.text.repeat(self.times), self.then.repeat(self.then_times), self.end).into_bytes()
+    }
+}
+
+impl Corpus {
+    fn read() -> Self {
+        let corpus: Self = serde_json::from_str(include_str!("hostile_input.json")).unwrap();
+        let inputs = corpus.values().len() + corpus.bodies.len() + corpus.targets.len() + corpus.requests.len();
+        assert!(inputs >= 300, "{inputs}");
+        corpus
+    }
+
+    fn values(&self) -> Vec<String> {
+        let long = self.long.iter().map(|input| String::from_utf8(input.bytes()).unwrap());
+        self.values.values().flatten().cloned().chain(long).collect()
+    }
+}
+
+/// An API with its external services and some stored data.
+pub struct Target {
+    pub api: Api,
+    /// A token of an admin for all repositories.
+    pub token: Token,
+    /// A deployment that has failed.
+    id: String,
+    /// Valid bodies by path.
+    bodies: Map<String, Value>,
+    document: Value,
+}
+
+/// Location of an input in a request.
+enum Location {
+    Path(String),
+    Query(String),
+    Header(String),
+    Field(String),
+    /// A field of `build` in the body.
+    Build(String),
+}
+
+impl Location {
+    fn is_authorization(&self) -> bool {
+        matches!(self, Self::Header(name) if name == "authorization")
+    }
+}
+
+impl Target {
+    /// Serves an API on `db`; the second value keeps its external services running.
+    pub async fn make(db: &TestDb) -> (Self, impl Sized) {
+        let ((github, root), sandbox) = (external_services::github().await, external_services::sandbox().await);
+        let there = ExternalServices::default().with_github(&github).with_aws(&sandbox);
+        // Streams end immediately, so that no request reads for ever.
+        let flags = [
+            "--auth=required",
+            "--rate-per-client=0",
+            "--rate-per-token=0",
+            "--max-streams-per-client=10000",
+            "--stream-rotation-ms=50",
+        ];
+        let api = Api::serve_with(&db.db, &there, &flags).await;
+        let token = Token::of(&db.db, Role::Admin).await;
+        let mut failed = Fixture::begin_of(&db.db, "acme", "other").await;
+        failed.fail().await;
+        let keys = sandbox.user_credentials();
+        let bodies = json!({
+            "/api/v1/connect/github": {"owner": "acme", "repo": "shop", "branch": "main", "token": external_services::TOKEN},
+            "/api/v1/connect/aws": {"region": sandbox.region(), "accessKeyId": keys.access_key_id,
+                "secretAccessKey": keys.secret_access_key.expose_secret()},
+            "/api/v1/deploy": {"githubConnectionId": fixture::github_connection(&db.db, "acme", "shop").await,
+                "awsConnectionId": fixture::aws_connection(&db.db).await, "owner": "acme", "repo": "shop", "branch": "main"},
+        });
+        let document = serde_json::to_value(panda::http::document()).unwrap();
+        let Value::Object(mut bodies) = bodies else { unreachable!() };
+        let schedule = json!({"cron": "0 0 1 1 *", "timeZone": "UTC", "deploy": bodies["/api/v1/deploy"]});
+        bodies.insert("/api/v1/schedules".to_owned(), schedule);
+        let secret = json!({"value": "not a secret"});
+        bodies.insert("/api/v1/connect/github/{id}/secrets/{name}".to_owned(), secret);
+        for service in ["github", "aws"] {
+            let body = bodies[&format!("/api/v1/connect/{service}")].clone();
+            bodies.insert(format!("/api/v1/connect/{service}/{{id}}"), body);
+        }
+        let subject = json!({"issuer": "https://issuer.example", "subject": "x", "reason": "y"});
+        bodies.insert("/api/v1/revocations".to_owned(), subject);
+        bodies.insert("/api/v1/log".to_owned(), json!({"filter": "info", "forSeconds": 1}));
+        (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
+    }
+
+    /// Each location of each operation.
+    fn locations(&self) -> Vec<(Method, String, Location)> {
+        let mut locations = Vec::new();
+        for (path, item) in self.document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let mut add =
+                    |location| locations.push((method.to_uppercase().parse().unwrap(), path.clone(), location));
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let name = parameter["name"].as_str().unwrap().to_owned();
+                    add(match parameter["in"].as_str().unwrap() {
+                        "path" => Location::Path(name),
+                        "query" => Location::Query(name),
+                        "header" => Location::Header(name),
+                        other => panic!("unexpected parameter location {other}"),
+                    });
+                }
+                let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+                let schema = schema.as_str().and_then(|reference| self.document.pointer(&reference[1..]));
+                for name in schema.and_then(|schema| schema["properties"].as_object()).into_iter().flat_map(Map::keys) {
+                    add(Location::Field(name.clone()));
+                    if name == "build" {
+                        let build = self.document["components"]["schemas"]["Build"]["properties"].as_object().unwrap();
+                        build.keys().for_each(|name| add(Location::Build(name.clone())));
+                    }
+                }
+            }
+        }
+        for header in ["accept", "authorization", "content-type", "cookie", "origin", "x-forwarded-for", "x-request-id"]
+        {
+            locations.push((Method::GET, "/api/v1/connections".to_owned(), Location::Header(header.to_owned())));
+        }
+        locations
+    }
+
+    /// The bytes of a request with `value` at a location and everything else valid.
+    fn request(&self, method: &Method, path: &str, location: &Location, value: &Value) -> Vec<u8> {
+        let text = value.as_str().unwrap_or_default();
+        let mut concrete = path.to_owned();
+        if let Location::Path(name) = location {
+            concrete = concrete.replace(&format!("{{{name}}}"), &encoded(text));
+        }
+        let concrete = concrete.replace("{id}", &self.id).replace("{name}", "npm_token");
+        let query =
+            if let Location::Query(name) = location { format!("?{name}={}", encoded(text)) } else { String::new() };
+        let mut head =
+            format!("{method} {concrete}{query} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n").into_bytes();
+        if !location.is_authorization() {
+            head.extend(self.signed_in().bytes());
+        }
+        if let Location::Header(name) = location {
+            // Other bytes end the line and start another request: those cases are in `requests`.
+            let fit = text.bytes().filter(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f);
+            head.extend(format!("{name}: ").bytes().chain(fit).chain(*b"\r\n"));
+        }
+        let mut body = Vec::new();
+        if method != Method::GET {
+            let mut fields = self.bodies.get(path).cloned().unwrap_or_else(|| json!({}));
+            if let Location::Field(name) = location {
+                fields[name] = value.clone();
+                // Keeps mutually exclusive fields apart, so that only the input can be refused.
+                if ["commit", "tag", "image"].contains(&name.as_str()) {
+                    fields.as_object_mut().unwrap().remove("branch");
+                }
+            }
+            if let Location::Build(name) = location {
+                fields["build"][name] = value.clone();
+            }
+            body = fields.to_string().into_bytes();
+            head.extend(format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).bytes());
+        }
+        [head, b"\r\n".to_vec(), body].concat()
+    }
+
+    /// The header that signs a request in.
+    fn signed_in(&self) -> String {
+        format!("Authorization: Bearer {}\r\n", self.token.secret)
+    }
+
+    /// Sends a request and checks the answer. `promised` are the documented statuses, when the request is about one operation.
+    async fn check(&self, request: &[u8], promised: Option<&Value>) {
+        let about = String::from_utf8_lossy(&request[..request.len().min(300)]).into_owned();
+        let answer = exchange(&self.api, request, promised.is_none()).await;
+        let text = String::from_utf8_lossy(&answer);
+        if text.is_empty() {
+            assert!(promised.is_none(), "no answer: {about:?}");
+            return;
+        }
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{about:?}: {text}"));
+        let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(status < 500, "{about:?}: {text}");
+        assert!(!head.to_ascii_lowercase().contains("\nx-injected"), "{about:?}: {head}");
+        if head.contains("text/event-stream") {
+            let broken = body.lines().any(|line| line.starts_with("event: evil") || line.starts_with("data: evil"));
+            assert!(!broken && !body.contains("data: x"), "{about:?}: {body}");
+        }
+        let Some(promised) = promised.filter(|_| !SERVER_STATUSES.contains(&status)) else { return };
+        assert!(promised.get(status.to_string()).is_some(), "{status} is not in the document: {about:?}: {text}");
+        if status >= 400 {
+            let problem: Value =
+                serde_json::from_str(body).unwrap_or_else(|error| panic!("{about:?}: {error}: {body}"));
+            assert_eq!(problem["status"], status, "{about:?}");
+            assert!(
+                !problem["errorCode"].as_str().unwrap().is_empty() && !problem["message"].as_str().unwrap().is_empty()
+            );
+        }
+    }
+
+    /// The document's entry for an operation.
+    fn promised(&self, method: &Method, path: &str) -> &Value {
+        &self.document["paths"][path][method.as_str().to_lowercase()]["responses"]
+    }
+}
+
+/// Percent-encodes every byte with a special meaning; dots too, which clients remove from paths.
+fn encoded(text: &str) -> String {
+    let one =
+        |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(one).collect()
+}
+
+/// Reads the whole answer, or the beginning of an event stream. After `raw` bytes the write side is closed, since the server may wait for more.
+async fn exchange(api: &Api, request: &[u8], raw: bool) -> Vec<u8> {
+    let mut socket = TcpStream::connect(api.address).await.unwrap();
+    let mut answer = Vec::new();
+    let exchange = async {
+        // The server may refuse, or reset, before everything is sent.
+        let _ = socket.write_all(request).await;
+        let mut chunk = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = socket.read(&mut chunk).await {
+            answer.extend_from_slice(&chunk[..read]);
+            if raw {
+                let _ = socket.shutdown().await;
+            }
+            let text = String::from_utf8_lossy(&answer);
+            if text.contains("text/event-stream")
+                && text.split_once("\r\n\r\n").is_some_and(|(_, body)| body.contains("\n\n"))
+            {
+                break;
+            }
+        }
+    };
+    timeout(WAIT_LIMIT, exchange).await.unwrap_or_else(|_| panic!("endless: {}", String::from_utf8_lossy(request)));
+    answer
+}
+
+#[tokio::test]
+async fn hostile_input__harmless_in_every_parameter() {
+    let (corpus, db) = (Corpus::read(), TestDb::new().await);
+    let (target, _external) = Target::make(&db).await;
+    let mut requests = Vec::new();
+    for (method, path, location) in target.locations() {
+        let mut values: Vec<Value> = corpus.values().into_iter().map(Value::String).collect();
+        if matches!(location, Location::Field(_) | Location::Build(_)) {
+            values.extend([
+                json!(null),
+                json!(true),
+                json!(-1),
+                json!(1e308),
+                json!([]),
+                json!({}),
+                json!([["x"]]),
+                json!({"a": "b"}),
+            ]);
+        }
+        requests.extend(
+            values
+                .iter()
+                .map(|value| (target.request(&method, &path, &location, value), target.promised(&method, &path))),
+        );
+    }
+    assert!(requests.len() > 5_000, "{}", requests.len());
+    let checks = requests.iter().map(|(request, promised)| target.check(request, Some(promised)));
+    futures_util::stream::iter(checks).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;
+
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT owner, repo, branch FROM deployments UNION SELECT owner, repo, branch FROM github_connections",
+    )
+    .fetch_all(&mut db.psql().await)
+    .await
+    .unwrap();
+    for (owner, repo, branch) in rows {
+        validate::owner(&owner).and(validate::repo(&repo)).unwrap();
+        let source = Source::of_column(&branch);
+        match source.kind() {
+            "branch" => validate::branch(source.name()).unwrap(),
+            "tag" => validate::tag(source.name()).unwrap(),
+            kind => panic!("{kind} {branch}"),
+        }
+    }
+    for path in ["/healthz", "/readyz", "/api/v1/deploy", "/api/v1/connections"] {
+        assert_eq!(target.token.get(&target.api, path).await.status, 200, "{path} keeps working");
+    }
+}
+
+#[tokio::test]
+async fn hostile_input__bodies_targets_and_requests() {
+    let (corpus, db) = (Corpus::read(), TestDb::new().await);
+    let (target, _external) = Target::make(&db).await;
+    let document = target.document.clone();
+    let mut requests = Vec::new();
+    for (path, _) in document["paths"].as_object().unwrap().iter().filter(|(_, item)| item.get("post").is_some()) {
+        let promised = target.promised(&Method::POST, path);
+        for body in corpus.bodies.iter().map(Input::bytes) {
+            let concrete = path.replace("{id}", "dep_none");
+            let head = format!(
+                "POST {concrete} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                target.signed_in(),
+                body.len()
+            );
+            requests.push(([head.into_bytes(), body].concat(), Some(promised)));
+        }
+    }
+    for path in &corpus.targets {
+        for method in ["GET", "POST", "DELETE"] {
+            let path = path.replace("{id}", &target.id);
+            requests.push((
+                format!("{method} {path} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n{}\r\n", target.signed_in())
+                    .into_bytes(),
+                None,
+            ));
+        }
+    }
+    requests.extend(corpus.requests.iter().map(|request| (request.clone().into_bytes(), None)));
+    let checks = requests.iter().map(|(request, promised)| target.check(request, *promised));
+    futures_util::stream::iter(checks).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;
+    for path in ["/healthz", "/readyz", "/api/v1/deploy"] {
+        assert_eq!(target.token.get(&target.api, path).await.status, 200, "{path} keeps working");
+    }
+}
+
+#[tokio::test]
+async fn hostile_input__no_credential_bypass() {
+    let (corpus, db) = (Corpus::read(), TestDb::new().await);
+    let (target, _external) = Target::make(&db).await;
+    let secret = &target.token.secret;
+    let near = [
+        secret.to_uppercase(),
+        secret[1..].to_owned(),
+        secret[..secret.len() - 1].to_owned(),
+        format!("{secret}x"),
+        format!("{secret} {secret}"),
+        format!("bearer,{secret}"),
+    ];
+    let paths = ["/api/v1/connections", "/api/v1/deploy", "/api/v1/audit", "/api/v1/events"];
+    let mut requests = Vec::new();
+    for value in corpus.values().into_iter().chain(near) {
+        let fit: String = value.chars().filter(|c| *c == '\t' || *c >= ' ' && *c != '\u{7f}').collect();
+        for (n, credential) in [
+            format!("Authorization: Bearer {fit}\r\n"),
+            format!("Authorization: Basic {fit}\r\n"),
+            format!("Authorization: {fit}\r\n"),
+            format!("Cookie: panda_session={fit}\r\n"),
+            format!("Authorization: Bearer {fit}\r\nAuthorization: Bearer {secret}\r\n"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = paths[n % paths.len()];
+            requests.push(format!("GET {path} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n{credential}\r\n"));
+        }
+        let ticket = format!("/api/v1/events?ticket={}", encoded(&value));
+        requests.push(format!("GET {ticket} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n\r\n"));
+    }
+    let checks = requests.iter().map(async |request| {
+        let answer = exchange(&target.api, request.as_bytes(), false).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status: u16 = answer.split(' ').nth(1).unwrap_or_else(|| panic!("{request:?}: {answer}")).parse().unwrap();
+        assert!(matches!(status, 400 | 401 | 414 | 431), "{request:?}: {answer}");
+    });
+    futures_util::stream::iter(checks).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;
+}
+
+#[tokio::test]
+async fn hostile_input__event_text_stays_in_message() {
+    let (corpus, db) = (Corpus::read(), TestDb::new().await);
+    let api = Api::serve(&db.db).await;
+    let mut feed = Reader::open(api.request(Method::GET, "/api/v1/events")).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    let mut own = api.follow(fixture.id(), "").await;
+    let values = corpus.values();
+    let received =
+        |(n, value): (usize, &String)| Event::new(EventCode::BuildProgress).with("message", value.clone()).keyed(n);
+    fixture.tell(values.iter().enumerate().map(received).collect()).await;
+    // The reader fails on anything but the four lines of each event.
+    for messages in [own.take(values.len()).await, feed.take(values.len()).await] {
+        for (message, value) in messages.iter().zip(&values) {
+            assert_eq!(message.event, "stage");
+            let beginning: String = value.chars().take(20).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
+            assert!(message.text().contains(&beginning), "{value:?}: {}", message.text());
+        }
+    }
+}
