@@ -83,10 +83,10 @@ BEGIN
     EXECUTE format('ALTER FUNCTION forget_refusals(timestamptz, bigint) SET search_path = %I, pg_temp', current_schema());
 END $$;
 
-COMMENT ON TABLE audit IS 'Every change that somebody asked for, and what became of it. A change is written together with its row. What was done is kept; refusals are counted, and forgotten with time.';
+COMMENT ON TABLE audit IS 'Every requested change and its result. A change and its row are one transaction. Completed changes are kept; refusals are counted, and deleted by retention.';
 COMMENT ON COLUMN audit.times IS 'How many refusals the row stands for. What was done is a row each.';
 COMMENT ON COLUMN audit.first_at IS 'When the first of them was; at is about when the last was. Null when it is one.';
-COMMENT ON COLUMN audit.subject IS 'Who: a token''s name, the issuer''s name for somebody, or the operating system''s user. * in a row that stands for refusals of several, who were too many for a row each.';
+COMMENT ON COLUMN audit.subject IS 'The caller: a token''s name, the subject of an issuer''s token, or the operating system''s user. * in a row that counts refusals of several callers.';
 COMMENT ON COLUMN audit.kind IS 'How they signed in: token, oidc, admin, nobody (authentication is off), operator (the command line on the server), schedule (a schedule, by the clock), several (see subject).';
 COMMENT ON COLUMN audit.action IS 'What: deploy, switch, cancel, retry, connect.github, connect.aws, connection.renew, connection.remove, build_secret.set, build_secret.remove, schedule.create, schedule.change, schedule.delete, schedule.run, schedule.stop, session.open, session.close, token.create, token.revoke, subject.revoke, subject.restore, keys.rotate, maintenance.run, log.set, log.reset.';
 COMMENT ON COLUMN audit.target IS 'Of what: the id of a deployment, connection, schedule, token or revocation.';

@@ -1,4 +1,4 @@
-//! Schedules: deployments started by the clock, and a record of each time at which a schedule was due.
+//! Schedules: deployments that start at set times, and a record of each due time.
 
 mod manual_run;
 pub(super) mod permission;

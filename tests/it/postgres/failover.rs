@@ -9,8 +9,8 @@ use crate::support::postgres_proxy::PostgresProxy;
 use crate::support::postgres_servers::{PASSWORD, Server};
 use crate::support::wait_for;
 
-/// Longest time until the first write after a failover, promotion included.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Longest time from the promotion to the first write. The promotion itself is the standby's, and takes as long as the machine lets it.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// A primary with a migrated database, and a standby of it.
 async fn pair() -> Option<(Server, Server)> {
@@ -52,7 +52,7 @@ async fn failover__writes_resume_on_promoted_server() {
     let promoted = begun.elapsed();
     let took = written_after(&db, begun).await;
     eprintln!("failover, primary killed: promoted after {promoted:?}, written after {took:?}");
-    assert!(took < LIMIT, "{took:?}");
+    assert!(took < promoted + LIMIT, "{took:?}");
     // The listener's connection ended with the server; the next one leads to the other server.
     while listener.try_recv().await.is_ok_and(|received| received.is_some()) {}
     let mut listener = db.listen(WORK_CHANNEL).await.unwrap();
@@ -128,8 +128,9 @@ async fn failover__dns_change_drops_old_connections() {
     primary.stop(false);
     standby.sql("SELECT pg_promote()").await;
     proxy.lead_to(format!("127.0.0.1:{}", standby.port));
+    let promoted = begun.elapsed();
     let took = written_after(&db, begun).await;
-    eprintln!("failover, by name: written after {took:?}");
-    assert!(took < LIMIT, "{took:?}");
+    eprintln!("failover, by name: promoted after {promoted:?}, written after {took:?}");
+    assert!(took < promoted + LIMIT, "{took:?}");
     standby.stop(true);
 }
