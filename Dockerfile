@@ -22,9 +22,10 @@ FROM chef AS build
 ARG PREBUILT
 # Dependencies are a separate layer, so that a change of Panda does not compile them again.
 COPY --from=plan /src/recipe.json recipe.json
+COPY assets assets
 RUN [ -n "$PREBUILT" ] || cargo chef cook --release --locked --no-default-features --recipe-path recipe.json
 COPY . .
-RUN [ -n "$PREBUILT" ] || { SQLX_OFFLINE=true cargo build --release --locked --no-default-features --bin panda && scripts/image-root.sh target/release/panda image-root; }
+RUN [ -n "$PREBUILT" ] || { SQLX_OFFLINE=true cargo rustc --release --locked --no-default-features --bin panda -- -C link-arg=-Wl,-z,pack-relative-relocs && scripts/image-root.sh target/release/panda image-root; }
 
 FROM ${BASE}
 ARG VERSION=unknown

@@ -1,27 +1,18 @@
-//! Follows 10,000 deployments concurrently: `cargo bench --bench capacity`.
+//! Follows 10,000 deployments concurrently: `make bench-capacity`.
 //!
 //! The release program with its defaults (a poll every 2 s) follows 10,000 executions of a sandbox in a separate process. The rows are put at
 //! `follow_execution` through the program's own database code; the executions are real ones of the sandbox, running in `EnsureInfra`, and each shows
 //! one change, in its first poll. The sandbox measures lateness: the gap between two reads of one history, minus the 2 s; it includes the time of
 //! Panda's call. `PANDA_BENCH_SECONDS` is the time of observation (60; the published limits are for 600, and 1800 is worth running once),
 //! `PANDA_BENCH_DEPLOYMENTS` the number of deployments.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
-use support::figures::{head, line, seconds};
-use support::postgres::{Server, row_stats, statistics_arrived};
-use support::process::Panda;
-use support::rows;
-use support::sandbox::{SandboxProcess, following, lateness, serve_if_asked};
+use panda_benches::figures::{head, line, seconds};
+use panda_benches::postgres::{Server, row_stats, statistics_arrived};
+use panda_benches::process::Panda;
+use panda_benches::rows;
+use panda_benches::sandbox::{SandboxProcess, following, lateness, serve_if_asked};
 
 #[tokio::main]
 async fn main() {
@@ -43,10 +34,12 @@ async fn main() {
     let panda = Panda::start_with(&database.url, &options, &variables).await;
     let started = Instant::now();
     loop {
-        let stepped: i64 = sqlx::query_scalar("SELECT count(*) FROM deployments WHERE last_history_event_id > 0")
-            .fetch_one(&mut look)
-            .await
-            .unwrap();
+        let stepped: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM deployments WHERE coalesce((facts ->> 'last_history_event_id')::bigint, 0) > 0",
+        )
+        .fetch_one(&mut look)
+        .await
+        .unwrap();
         if stepped >= i64::try_from(running).unwrap() {
             break;
         }

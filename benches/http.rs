@@ -1,24 +1,15 @@
-//! Measures the cost of authentication per request: `cargo bench --bench http`.
+//! Measures the cost of authentication per request: `make bench-http`.
 //!
 //! Starts the release program twice on one durable Postgres, once without authentication and once with a token. wrk requests the `result` of one
 //! deployment from both over loopback, alternating. `PANDA_BENCH_SECONDS` is the length of a round (4).
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-mod support;
 
 use std::process::Command;
 use std::time::Duration;
 
-use support::figures::{head, line, median, seconds};
-use support::postgres::{Database, Server};
-use support::process::Panda;
-use support::rows;
+use panda_benches::figures::{head, line, median, seconds};
+use panda_benches::postgres::Server;
+use panda_benches::process::{Panda, token};
+use panda_benches::rows;
 
 /// Rounds of each server.
 const ROUNDS: usize = 7;
@@ -34,7 +25,7 @@ async fn main() {
     rows::create(&database.db, 1).await;
     let me = rows::replica(&database.db).await;
     let id = rows::claim(&database.db, me, 1).await.remove(0).id;
-    let token = token(&database);
+    let token = token(&database.url, "bench", "viewer", &[]).await;
     let serve = async |auth: &str| {
         let options = [format!("--auth={auth}"), "--rate-per-token=0".to_owned()];
         Panda::start_with(&database.url, &options, &[]).await
@@ -54,18 +45,6 @@ async fn main() {
     line("result, median latency, with a token", format!("{with:.0} µs"), "");
     line("  ratio", format!("{:.3}", with / without), "1.05");
     println!("{}", serde_json::json!({"result_us": without, "result_with_token_us": with, "ratio": with / without}));
-}
-
-/// Creates a token as an operator does.
-fn token(database: &Database) -> String {
-    let made = Command::new(env!("CARGO_BIN_EXE_panda"))
-        .args(["token", "create", "--name", "bench", "--role", "viewer"])
-        .env("PANDA_DATABASE_URL", database.url.as_str())
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(made.stdout).unwrap();
-    let token = printed.split_whitespace().find(|word| word.starts_with("panda_"));
-    token.unwrap_or_else(|| panic!("no token: {}", String::from_utf8_lossy(&made.stderr))).to_owned()
 }
 
 /// Returns the median latency in microseconds.

@@ -1,26 +1,17 @@
-//! Measures the cost of an idle server: `cargo bench --bench idle`.
+//! Measures the cost of an idle server: `make bench-idle`.
 //!
 //! Runs the release program on a durable Postgres, first without deployments, then with 10,000 that await approval of their switch. Counts statements
 //! by Postgres's own count of transactions in the database; each idle statement of Panda is one transaction. `PANDA_BENCH_SECONDS` is the time of
 //! observation of each (20).
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-mod support;
 
 use std::time::Duration;
 
 use panda::db::commit::Change;
 use panda::domain::Status;
-use support::figures::{head, line, seconds};
-use support::postgres::{Database, Server, statistics_arrived, transactions};
-use support::process::Panda;
-use support::rows;
+use panda_benches::figures::{head, line, seconds};
+use panda_benches::postgres::{Database, Server, statistics_arrived, transactions};
+use panda_benches::process::Panda;
+use panda_benches::rows;
 
 const WAITING: usize = 10_000;
 

@@ -1,4 +1,4 @@
-//! Runs the program in a container as the chart does: `cargo bench --bench pod`.
+//! Runs the program in a container as the chart does: `make bench-pod`.
 //!
 //! Uses the release binary's image (the Dockerfile, filled with `scripts/image-root.sh`), as user 65532, read-only, without capabilities, with the
 //! chart's memory limit, on a migrated durable Postgres that is running. Start to ready is the time from the request to start an existing container
@@ -8,18 +8,6 @@
 //! with the process's resident memory (VmRSS), which includes all of it. The same program is measured outside a container for comparison.
 //!
 //! `PANDA_BENCH_STARTS` (10) is the number of starts, `PANDA_BENCH_SECONDS` (30) the idle time before memory is read.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-#[path = "../tests/it/support/container.rs"]
-#[allow(dead_code, reason = "tests use more of it")]
-mod container;
-mod support;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,18 +15,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::StatsOptionsBuilder;
-use container::{Contained, Given, build, forget};
 use futures_util::StreamExt as _;
+use panda_benches::figures::{head, line, median, number, seconds};
+use panda_benches::postgres::Server;
+use panda_benches::process::{Panda, program, resident_mib};
 use panda_dev_services::{Engine, temporary_folder};
-use support::figures::{head, line, median, number, seconds};
-use support::postgres::Server;
-use support::process::{Panda, resident_mib};
+use panda_testing::KEY_FILE;
+use panda_testing::container::{Contained, Given, build};
+use panda_testing::engines::forget_image;
 use tempfile::TempDir;
 use url::Url;
 
 /// Defaults of the chart.
 const CHART: &str = include_str!("../helm/panda/values.yaml");
-const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::main]
@@ -48,7 +37,7 @@ async fn main() {
     let dir = temporary_folder().unwrap();
     let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
     engine.ensure_base_image("busybox:1").await.unwrap();
-    let image = build(&engine).await;
+    let image = build(&engine, program()).await;
     let size = engine.docker().inspect_image(&image).await.unwrap().size.unwrap();
     let server = Server::start().await;
     let database = server.database().await;
@@ -67,7 +56,7 @@ async fn main() {
         (pod.working_set_mib().await, pod.resident_mib().await, beside.resident_mib());
     drop(beside);
     pod.remove().await;
-    forget(&engine, &image).await;
+    forget_image(&engine, &image).await;
     engine.stop_and_remove().await.unwrap();
 
     head();
@@ -101,7 +90,7 @@ impl Pod {
         let folders = [folder(0o755), folder(0o777), folder(0o777)];
         let [keys, workspaces, tmp] = &folders;
         let key_file = keys.path().join("keys");
-        std::fs::copy(KEYS, &key_file).unwrap();
+        std::fs::copy(KEY_FILE, &key_file).unwrap();
         std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o644)).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let given = Given {

@@ -1,26 +1,17 @@
-//! Measures the stand-still of 5,000 deployments of a killed replica: `cargo bench --bench recovery`.
+//! Measures the stand-still of 5,000 deployments of a killed replica: `make bench-recovery`.
 //!
 //! A replica (the release program) follows 5,000 executions of a sandbox in a separate process, which show no changes. It is killed (`kill -9`), the
 //! executions show their events, and another replica starts immediately. A deployment counts as stepped when the new replica's observations are
 //! committed: event, history cursor and state. The time includes the rest of the dead replica's lease (3.5 s long).
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use panda_benches::figures::{head, line, median};
+use panda_benches::postgres::Server;
+use panda_benches::process::Panda;
+use panda_benches::rows;
+use panda_benches::sandbox::{SandboxProcess, following, serve_if_asked};
 use sqlx::PgConnection;
-use support::figures::{head, line, median};
-use support::postgres::Server;
-use support::process::Panda;
-use support::rows;
-use support::sandbox::{SandboxProcess, following, serve_if_asked};
 
 const HELD: i64 = 5_000;
 const STARTS: usize = 7;
@@ -52,7 +43,7 @@ async fn main() {
     sandbox.history_lag(Duration::ZERO).await;
     let started = Instant::now();
     let panda = Panda::start_with(&database.url, &options, &variables).await;
-    let stepped = "SELECT count(*) FROM deployments WHERE last_history_event_id > 0";
+    let stepped = "SELECT count(*) FROM deployments WHERE coalesce((facts ->> 'last_history_event_id')::bigint, 0) > 0";
     let first = until(&mut look, stepped, 1, started).await;
     let most = until(&mut look, stepped, HELD * 99 / 100, started).await;
     let all = until(&mut look, stepped, HELD, started).await;

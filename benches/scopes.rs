@@ -1,29 +1,19 @@
-//! Measures requests with a scoped token over a long history: `cargo bench --bench scopes`.
+//! Measures requests with a scoped token over a long history: `make bench-scopes`.
 //!
 //! Fills a dedicated, durable Postgres with a million deployments and as many rows of the audit log, of 1,000 repositories, one of which has nine
 //! tenths of them (a minute, 3 GB of disk). Then requests the list, `current` and the audit log from the release program: with a token that sees
 //! everything, for comparison, and with tokens of the large repository, of small ones, of an owner, of a hundred repositories, and of one without any
 //! rows. `PANDA_BENCH_DEPLOYMENTS` makes it smaller.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Instant;
 
+use panda_benches::figures::{head, line, median, number, percentile};
+use panda_benches::postgres::{Database, Server};
+use panda_benches::process::{Panda, token};
+use panda_benches::rows;
 use reqwest::StatusCode;
 use sqlx::Executor as _;
-use support::figures::{head, line, median, number, percentile};
-use support::postgres::{Database, Server};
-use support::process::Panda;
-use support::rows;
 
 /// Requests of each kind.
 const TIMES: usize = 100;
@@ -50,7 +40,7 @@ async fn main() {
     head();
     line("deployments, rows of the audit log", deployments, "");
     for (seen, options) in scopes {
-        let token = token(&database, &options);
+        let token = token(&database.url, "bench", "admin", &options).await;
         for (what, path) in [
             ("list", "/api/v1/deploy?limit=20"),
             ("list, page of 100", "/api/v1/deploy?limit=100"),
@@ -102,19 +92,6 @@ async fn fill(database: &Database, deployments: usize) {
 fn of(owner: &str, repos: &[String]) -> Vec<String> {
     let repos = repos.iter().map(|repo| format!("--repo={repo}"));
     std::iter::once(format!("--owner={owner}")).chain(repos).collect()
-}
-
-/// Creates a token as an operator does.
-fn token(database: &Database, options: &[String]) -> String {
-    let made = Command::new(env!("CARGO_BIN_EXE_panda"))
-        .args(["token", "create", "--name", "bench", "--role", "admin"])
-        .args(options)
-        .env("PANDA_DATABASE_URL", database.url.as_str())
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(made.stdout).unwrap();
-    let token = printed.split_whitespace().find(|word| word.starts_with("panda_"));
-    token.unwrap_or_else(|| panic!("no token: {}", String::from_utf8_lossy(&made.stderr))).to_owned()
 }
 
 /// Returns the milliseconds of each answer.

@@ -3,29 +3,19 @@
 //! Starts the release binary on a migrated database and measures from outside: time to ready, resident memory and processor time at rest, and the
 //! time from a commit's return to the event's arrival on an open stream. The peer of the last one, in the same run, is a bare LISTEN/NOTIFY on the
 //! same Postgres: the least that any such design can take.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
-use eventsource_stream::Eventsource;
-use futures_util::StreamExt;
+use panda::db::Db;
 use panda::db::commit::Change;
-use panda::db::{Db, DbOptions};
 use panda::domain::catalogue::EventCode;
 use panda::domain::event::Event;
-use secrecy::SecretString;
+use panda_benches::figures::percentile;
+use panda_benches::postgres::open;
+use panda_benches::process::Panda;
+use panda_benches::rows;
+use panda_testing::sse::EventStream;
 use sqlx::{Connection, Executor, PgConnection};
-use support::figures::percentile;
-use support::process::Panda;
-use support::rows;
 use url::Url;
 use uuid::Uuid;
 
@@ -40,14 +30,7 @@ const REST: Duration = Duration::from_secs(20);
 async fn main() {
     let server = std::env::var("PANDA_TEST_DATABASE_URL").expect("run it by `make bench`, which starts a Postgres");
     let url = fresh_database(&server).await;
-    let options = DbOptions {
-        url: SecretString::from(url.to_string()).into(),
-        access: panda::db::connect::Access::default(),
-        max_connections: 4,
-        acquire_timeout: Duration::from_secs(5),
-        keyring: Some(std::sync::Arc::new(keyring())),
-    };
-    let db = Db::new(&options).unwrap();
+    let db = open(url.as_str());
     db.migrate().await.unwrap();
 
     let mut ready: Vec<f64> = Vec::new();
@@ -104,14 +87,14 @@ async fn commit_to_reader(db: &Db, base: &str) -> Vec<f64> {
     let mut row = rows::claim(db, me, 1).await.pop().unwrap();
     let id = row.id.clone();
     let answer = reqwest::get(format!("{base}/api/v1/deploy/{id}/events")).await.unwrap();
-    let mut events = answer.bytes_stream().eventsource();
+    let mut events = EventStream::of(answer);
     let mut measured = Vec::new();
     for n in 0..EVENTS {
         let event = Event::new(EventCode::BuildProgress).with("message", format!("line {n}")).keyed(n);
         db.commit(&mut row, me, Change { events: vec![event], ..Change::default() }).await.unwrap();
         let committed = Instant::now();
         db.notify_events(std::slice::from_ref(&id)).await.unwrap();
-        events.next().await.unwrap().unwrap();
+        events.next().await.unwrap();
         measured.push(committed.elapsed().as_secs_f64() * 1_000.0);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -132,11 +115,4 @@ async fn bare_notify(url: &Url) -> Vec<f64> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     measured
-}
-
-/// Keys that encrypt the secrets of benches.
-fn keyring() -> panda::domain::keyring::Keyring {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
-    let text = secrecy::SecretString::from(std::fs::read_to_string(file).unwrap());
-    panda::domain::keyring::Keyring::parse(&text, &|arn| panic!("{arn} is not asked for")).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Durable steps per second, compared with two job queues on the same Postgres: `cargo bench --bench steps`.
+//! Durable steps per second, compared with two job queues on the same Postgres: `make bench-steps`.
 //!
 //! One step of Panda is one fenced commit through `Db::commit`: the deployment's row advances and one event is written, durable when the call
 //! returns. One step of a peer is one queued job: claimed, run, completed. A job has no event, so its handler inserts one row of the same shape
@@ -6,15 +6,6 @@
 //! handler, which leaves no trace but its end.
 //!
 //! Each has 16 connections to one durable Postgres and a fresh database each time; the runs alternate, and the medians count.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,10 +14,10 @@ use std::time::Instant;
 use panda::db::commit::{Change, Committed};
 use panda::domain::catalogue::EventCode;
 use panda::domain::event::Event;
+use panda_benches::figures::{head, line, median};
+use panda_benches::postgres::Server;
+use panda_benches::rows;
 use sqlx::{Connection, Executor, PgConnection};
-use support::figures::{head, line, median};
-use support::postgres::Server;
-use support::rows;
 use url::Url;
 
 const DEPLOYMENTS: usize = 2_000;
@@ -44,7 +35,7 @@ const EVENTS: &str = "CREATE TABLE bench_events (
 
 #[tokio::main]
 async fn main() {
-    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
     let awa = build_awa(&peers.join("awa"));
     let graphile = install_graphile(&peers.join("graphile"));
     let server = Server::start().await;

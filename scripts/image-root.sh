@@ -30,5 +30,5 @@ if cargo cyclonedx --version >/dev/null 2>&1; then
   (cd "$here" && cargo cyclonedx --quiet --format json --no-build-deps --no-default-features --override-filename panda-sbom)
   # The image must not show the path of the checkout.
   sed "s#path+file://$here#path+file:///src#g" "$here/panda-sbom.json" >"$root/usr/share/doc/panda/sbom.cdx.json"
-  rm "$here"/panda-sbom.json "$here"/crates/*/panda-sbom.json
+  rm "$here"/panda-sbom.json "$here"/benches/panda-sbom.json "$here"/crates/*/panda-sbom.json
 fi

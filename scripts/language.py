@@ -28,18 +28,18 @@ LIMITS = {
     "public type names used twice": 0,
     "parameters of the commit statement": None,
     "longest function (lines)": 80,
-    "helpers in tests (%)": None,
+    "helpers in tests (%)": 35,
     "README lines": 120,
     "import cycles": 0,
     "file length, median (lines)": None,
     "file length, 90th percentile (lines)": None,
 }
 
-FOLDERS = ("src", "crates", "tests", "benches", "docs", "helm", "clients", "scripts", ".ci", "examples", "fuzz")
+FOLDERS = ("src", "migrations", "crates", "tests", "benches", "docs", "helm", "clients", "scripts", ".ci", "examples", "fuzz")
 FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "Dockerfile", ".env.example")
 # The standard quotes the words. Catalogues and what is compared byte by byte are a contract. Inputs of tests are not prose.
 EXEMPT = re.compile(
-    r"docs/(STYLE|GLOSSARY)\.md|scripts/language\.py|src/domain/(events|additions)\.json|tests/it/chart/(previous|golden)/.*"
+    r"docs/(STYLE|GLOSSARY)\.md|scripts/language\.py|src/domain/(events|additions)\.json|tests/it/chart/golden/.*"
     r"|tests/it/(hostile|builds/cases|report/data)/.*|tests/.*\.txt|.*(requirements\.(in|txt)|package(-lock)?\.json|Cargo\.lock)"
 )
 COMMENT = {"rs": r"//[/!]?", "js": r"//|/?\*+", "mjs": r"//|/?\*+", "ts": r"//|/?\*+", "sql": r"--", "sh": r"#", "yaml": r"#", "yml": r"#", "tpl": r"#",
@@ -103,6 +103,8 @@ class Rust:
 
     def functions(self):
         """Name, first line, last line and whether it is a test, of each function with a body."""
+        # The macro makes two tests of each of these.
+        scenarios = set(re.findall(r"\w+", " ".join(re.findall(r"on_both_engines!\(([^)]*)\)", self.code))))
         for found in re.finditer(r"((?:#\[[^\]]*\]\s*)*)(?:pub(?:\([^)]*\))?\s+)?(?:const\s+|async\s+|unsafe\s+)*\bfn\s+(\w+)", self.code):
             opening = re.compile(r"[{;]").search(self.code, found.end())
             if not opening or opening.group() == ";":
@@ -115,7 +117,7 @@ class Rust:
                     break
             name_line = self.code.count("\n", 0, found.end()) + 1
             first = self.code.count("\n", 0, found.start()) + 1
-            is_test = re.search(r"#\[(tokio::)?(test|rstest)\b", found.group(1)) is not None
+            is_test = re.search(r"#\[(tokio::)?(test|rstest)\b", found.group(1)) is not None or found.group(2) in scenarios
             yield found.group(2), (first if is_test else name_line), self.code.count("\n", 0, at) + 1, is_test
 
 

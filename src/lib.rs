@@ -10,6 +10,7 @@ pub mod background;
 pub mod bounded;
 pub mod cli;
 pub mod clients;
+pub mod commands;
 pub mod config;
 pub mod db;
 pub mod domain;

@@ -1,4 +1,4 @@
-//! Compares builds with Docker's own client: `cargo bench --bench build`.
+//! Compares builds with Docker's own client: `make bench-build`.
 //!
 //! Runs on one current engine (scripts/modern-engine.sh), in alternating runs: the second build of a repository with a dependency layer of 200 MB
 //! after a change of one line, and the first build with a context of 50,000 files, by Panda's client and by `docker buildx build`; a fetch of a
@@ -6,19 +6,9 @@
 //! cache. Also measures the memory of this process while it builds.
 //!
 //! `PANDA_BENCH_RUNS` (5) is the number of pairs of runs.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,10 +21,12 @@ use panda::domain::build_spec::BuildOptions;
 use panda::domain::builder::BuilderChoice;
 use panda::domain::source::Revision;
 use panda::metrics::BuildMetrics;
-use panda_dev_services::{Engine, EngineOptions, temporary_folder};
+use panda_benches::figures::{head, line, median, number};
+use panda_benches::process::program;
+use panda_dev_services::Engine;
 use panda_sandbox::git::SourceFile;
 use panda_sandbox::github::GitHub;
-use support::figures::{head, line, median, number};
+use panda_testing::engines::{current_engine, start_current_engine};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -63,18 +55,8 @@ async fn main() {
 
 impl Measured {
     async fn start() -> Option<Self> {
-        let root = std::env::var_os("PANDA_TEST_MODERN_ENGINE").map(PathBuf::from);
-        let Some(root) = root.filter(|root| root.join(".complete").exists()) else {
-            eprintln!("SKIPPED: no current Docker Engine here (scripts/modern-engine.sh install)");
-            return None;
-        };
-        let dir = temporary_folder().unwrap();
-        let data_dir = dir.path().join("docker");
-        std::fs::create_dir(&data_dir).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/modern-engine.sh");
-        let launcher = vec![script.into(), "run".into(), root.clone().into(), data_dir.clone().into()];
-        let options = EngineOptions { data_dir, launcher: Some(launcher), ..EngineOptions::default() };
-        let engine = Engine::start(options).await.unwrap();
+        let root = current_engine()?;
+        let (engine, dir) = start_current_engine(serde_json::Value::Null).await?;
         // The buildx release that belongs to the engine.
         let config = tempfile::tempdir().unwrap();
         let plugins = config.path().join("cli-plugins");
@@ -217,7 +199,7 @@ async fn fetch(runs: usize) {
         .collect();
     github.repositories().add_repository("bench", "large", None, "main", files).await.unwrap();
     let url = format!("{}/bench/large.git", github.git_url());
-    let git = Git::new(GitLimits::default()).with_program(Some(env!("CARGO_BIN_EXE_panda").into()));
+    let git = Git::new(GitLimits::default()).with_program(Some(program().to_owned()));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let into = dir.path().join(format!("panda-{run}"));

@@ -8,10 +8,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::serve;
-use crate::support::figures::{median, percentile};
-use crate::support::postgres::Database;
-use crate::support::rows::{append, build_line, own};
 use crate::viewers::Viewers;
+use panda_benches::figures::{median, percentile};
+use panda_benches::postgres::Database;
+use panda_benches::rows::{append, build_line, own};
 
 /// Hostile clients of each kind.
 const EACH: usize = 1_000;

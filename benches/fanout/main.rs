@@ -1,30 +1,21 @@
-//! Measures the cost of event streams: `cargo bench --bench fanout`.
+//! Measures the cost of event streams: `make bench-fanout`.
 //!
 //! Runs the release program on a durable Postgres, and then, on the same machine, nchan (nginx's module, Debian) and better-sse (npm). Neither peer
 //! has a database: published events are discarded or kept in memory, and no client can resume after a restart. `PANDA_BENCH_VIEWERS` is the number of
 //! open streams (10,000), `PANDA_BENCH_SECONDS` the time over which latency is measured (15).
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
 
 mod hostile;
 mod peers;
 mod restart;
-#[path = "../support/mod.rs"]
-mod support;
 mod viewers;
 
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use support::figures::{head, line, median, percentile, seconds};
-use support::postgres::{Database, Server};
-use support::process::{Panda, scheduled_seconds};
-use support::rows::{append, build_line, own};
+use panda_benches::figures::{head, line, median, percentile, seconds};
+use panda_benches::postgres::{Database, Server};
+use panda_benches::process::{Panda, scheduled_seconds};
+use panda_benches::rows::{append, build_line, own};
 use viewers::Viewers;
 
 /// Events sent to all viewers, one after the other.

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::figures::median;
-use crate::support::process::{cpu_of, scheduled_seconds};
 use crate::viewers::Viewers;
 use crate::{Fanout, ROUNDS};
+use panda_benches::figures::median;
+use panda_benches::process::{cpu_of, scheduled_seconds};
 
 /// A running peer; dropping it ends its process.
 struct Peer {
@@ -63,7 +63,7 @@ pub async fn nchan(count: usize) -> Fanout {
 
 /// Measures better-sse with the server of its documentation.
 pub async fn better_sse(count: usize) -> Fanout {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/better-sse");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/better-sse");
     let installed = Command::new("npm").args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(&dir).status();
     assert!(installed.unwrap().success(), "npm ci in {}", dir.display());
     let port = free_port();

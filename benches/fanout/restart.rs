@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::serve;
-use crate::support::postgres::Database;
-use crate::support::rows::{append, build_line, own};
 use crate::viewers::{Ask, open};
+use panda_benches::postgres::Database;
+use panda_benches::rows::{append, build_line, own};
 
 /// Delay of an EventSource before it reconnects: the stream's own `retry`.
 const RETRY: Duration = Duration::from_secs(5);

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::noise::{self, Noise};
 use super::viewer::Watched;
-use super::{COMMITS, FOLLOWED, HISTORY, SPREAD, followed, leases, options, token};
-use crate::support::figures::{line, percentile};
-use crate::support::postgres::{Server, open};
-use crate::support::process::Panda;
-use crate::support::rows;
-use crate::support::sandbox::{SandboxProcess, following, lateness};
+use super::{COMMITS, FOLLOWED, HISTORY, SPREAD, followed, leases, options};
+use panda_benches::figures::{line, percentile};
+use panda_benches::postgres::{Server, open};
+use panda_benches::process::{Panda, token};
+use panda_benches::rows;
+use panda_benches::sandbox::{SandboxProcess, following, lateness};
 
 /// From the start of a phase to the crash, as a share of the phase.
 const CRASH_AFTER: f64 = 0.5;
@@ -25,7 +25,8 @@ pub async fn measure(name: &str, kinds: &str, window: Duration, events: usize) -
     rows::place(&database.db, FOLLOWED, |n| following(&arns[n])).await;
     let mut look = database.look().await;
     let replayed = noise::fill(&database, &mut look, HISTORY, events).await;
-    let (calm, noisy) = (token(&database, "calm"), token(&database, "noisy"));
+    let (calm, noisy) =
+        (token(&database.url, "calm", "viewer", &[]).await, token(&database.url, "noisy", "viewer", &[]).await);
     database.settle().await;
     let standby = server.standby().await;
     let url = standby.either(&database);

@@ -1,36 +1,25 @@
-//! Measures the effect of noisy neighbours: `cargo bench --bench neighbours`.
+//! Measures the effect of noisy neighbours: `make bench-neighbours`.
 //!
 //! One replica of the release program with 16 connections and its default limits follows 2,000 executions of a sandbox, while the bench commits 50
 //! events per second, as another replica would, and a viewer reads them. That is measured undisturbed, and again beside (a) 64 reports in flight,
 //! abandoned at random, (b) 1,000 replays of a history of 60,000 events, (c) 5,000 requests per second with invalid tokens, and (d) all three. The
-//! neighbours have a separate address and token. Then two replicas do the same while the database fails over, undisturbed and beside all three.
+//! neighbours have a separate address and token, and run in a process of lower priority. Then two replicas do the same while the database fails over, undisturbed and beside all three.
 //! `PANDA_BENCH_SECONDS` is the length of each phase (30); `PANDA_BENCH_PHASES=failover` measures the failovers alone, `one` omits them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod failover;
 mod noise;
 mod viewer;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use noise::{Noise, Seen};
+use panda_benches::figures::{line, number, percentile, seconds};
+use panda_benches::postgres::Server;
+use panda_benches::process::{Panda, token};
+use panda_benches::rows;
+use panda_benches::sandbox::{SandboxProcess, following, lateness, serve_if_asked};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use support::figures::{line, number, percentile, seconds};
-use support::postgres::{Database, Server};
-use support::process::Panda;
-use support::rows;
-use support::sandbox::{SandboxProcess, following, lateness, serve_if_asked};
 use viewer::Watched;
 
 const FOLLOWED: usize = 2_000;
@@ -47,6 +36,7 @@ const HISTORY: usize = 20_000;
 #[tokio::main]
 async fn main() {
     serve_if_asked().await;
+    noise::run_if_asked().await;
     let window = seconds("PANDA_BENCH_SECONDS", 30);
     let events = number("PANDA_BENCH_EVENTS", 60_000);
     line("", "lateness p99", "commits/s, stream p99, leases lost, longest wait for a 503");
@@ -72,7 +62,8 @@ async fn one_replica(window: Duration, events: usize) {
     let mut watched = Watched::create(&database.db).await;
     database.settle().await;
 
-    let (calm, noisy) = (token(&database, "calm"), token(&database, "noisy"));
+    let (calm, noisy) =
+        (token(&database.url, "calm", "viewer", &[]).await, token(&database.url, "noisy", "viewer", &[]).await);
     let (options, variables) = options(&sandbox);
     let panda = Panda::start_with(&database.url, &options, &variables).await;
     followed(&mut look).await;
@@ -91,13 +82,14 @@ async fn one_replica(window: Duration, events: usize) {
         let before = leases(&mut look).await;
         let result = watched.append_for(window, COMMITS, &panda.base, &calm).await;
         let gaps = sandbox.gaps().await;
+        let neighbours_cpu = load.cpu_seconds();
         let seen = load.stop().await;
         let figures = Figures {
             lateness_p99_ms: lateness(&gaps, 0.99) as f64,
             commits: result.commits,
             stream_p99_ms: percentile(&result.latencies_ms, 0.99),
             leases_lost: leases(&mut look).await - before,
-            cores: [panda.cpu_seconds() - cpu, server.cpu_seconds() - postgres]
+            cores: [panda.cpu_seconds() - cpu, server.cpu_seconds() - postgres, neighbours_cpu]
                 .map(|spent| spent / window.as_secs_f64()),
             seen,
         };
@@ -125,15 +117,15 @@ struct Figures {
     commits: f64,
     stream_p99_ms: f64,
     leases_lost: i64,
-    /// Processor cores of the replica and of Postgres.
-    cores: [f64; 2],
+    /// Processor cores of the replica, of Postgres and of the neighbours' clients.
+    cores: [f64; 3],
     seen: Seen,
 }
 
 impl Figures {
     fn rest(&self) -> String {
         format!(
-            "{:.1}/s, {:.1} ms, {}, {:.2} s ({} done, {} refused, {} abandoned; cores {:.2}, Postgres {:.2})",
+            "{:.1}/s, {:.1} ms, {}, {:.2} s ({} done, {} refused, {} abandoned; cores {:.2}, Postgres {:.2}, neighbours {:.2})",
             self.commits,
             self.stream_p99_ms,
             self.leases_lost,
@@ -142,7 +134,8 @@ impl Figures {
             self.seen.refused,
             self.seen.abandoned,
             self.cores[0],
-            self.cores[1]
+            self.cores[1],
+            self.cores[2]
         )
     }
 }
@@ -167,7 +160,7 @@ fn phases(all: &[(&str, Figures)]) -> Vec<Value> {
 async fn followed(look: &mut PgConnection) {
     let begun = Instant::now();
     loop {
-        let sql = "SELECT count(*) FROM deployments WHERE last_history_event_id > 0 AND status = 'RUNNING'";
+        let sql = "SELECT count(*) FROM deployments WHERE coalesce((facts ->> 'last_history_event_id')::bigint, 0) > 0 AND status = 'RUNNING'";
         let stepped: i64 = sqlx::query_scalar(sql).fetch_one(&mut *look).await.unwrap();
         if stepped >= i64::try_from(FOLLOWED).unwrap() {
             return;
@@ -180,16 +173,4 @@ async fn followed(look: &mut PgConnection) {
 /// Counts the leases of the server: each additional one follows a lost one.
 async fn leases(look: &mut PgConnection) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM replicas WHERE name <> 'bench'").fetch_one(look).await.unwrap()
-}
-
-/// Creates a token as an operator does.
-fn token(database: &Database, name: &str) -> String {
-    let made = Command::new(env!("CARGO_BIN_EXE_panda"))
-        .args(["token", "create", "--name", name, "--role", "viewer"])
-        .env("PANDA_DATABASE_URL", database.url.as_str())
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(made.stdout).unwrap();
-    let token = printed.split_whitespace().find(|word| word.starts_with("panda_"));
-    token.unwrap_or_else(|| panic!("no token: {}", String::from_utf8_lossy(&made.stderr))).to_owned()
 }

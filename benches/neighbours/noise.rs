@@ -1,6 +1,11 @@
-//! The neighbours: reports, replays and invalid tokens, from a separate address.
+//! The neighbours: reports, replays and invalid tokens, from a separate address, in a separate process.
+//!
+//! Neighbours are on other machines, so their clients must not take processor time from Panda and Postgres: the process has a lower priority
+//! (`nice -n 10`). It still gets what the others leave, and `done` and `refused` show how many requests it sent.
 
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::IpAddr;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,21 +13,26 @@ use panda::db::commit::Change;
 use panda::domain::catalogue::EventCode;
 use panda::domain::event::Event;
 use reqwest::{Client, StatusCode};
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use crate::support::postgres::Database;
-use crate::support::rows;
+use panda_benches::postgres::Database;
+use panda_benches::process::cpu_of;
+use panda_benches::rows;
 
+/// Option of the process.
+const ROLE: &str = "--noise-process";
+const PRIORITY: &str = "10";
 const REPORTS: usize = 64;
 const REPLAYS: usize = 1_000;
 /// Clients that try tokens, and tries of each per second.
 const GUESSERS: (usize, u32) = (50, 100);
 
 /// Answers that the neighbours got.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Seen {
     pub done: u64,
     /// Answers with 429 or 503.
@@ -34,6 +44,7 @@ pub struct Seen {
 }
 
 /// Target of the noise.
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Noise {
     /// The replicas, which share the noise evenly.
     pub bases: Vec<String>,
@@ -42,15 +53,43 @@ pub struct Noise {
     pub replayed: String,
 }
 
-pub struct Load {
-    tasks: JoinSet<()>,
-    seen: Arc<Mutex<Seen>>,
+/// The process that makes the noise; [`Load::stop`] ends it.
+pub struct Load(Child);
+
+/// Makes the noise until stdin closes, and never returns, if this process was started for that.
+pub async fn run_if_asked() {
+    if !std::env::args().any(|argument| argument == ROLE) {
+        return;
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).unwrap();
+    let (noise, kinds): (Noise, String) = serde_json::from_str(&line).unwrap();
+    let seen = Arc::<Mutex<Seen>>::default();
+    let mut tasks = noise.make(&kinds, &seen);
+    // Ends with the bench under all circumstances: the kernel closes the pipe.
+    let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
+    tasks.shutdown().await;
+    println!("{}", serde_json::to_string(&*seen.lock().await).unwrap());
+    std::process::exit(0);
 }
 
 impl Noise {
     /// Starts the noise that `kinds` names: a reports, b replays, c tokens.
     pub fn start(&self, kinds: &str) -> Load {
-        let seen = Arc::<Mutex<Seen>>::default();
+        let mut process = Command::new("nice")
+            .args(["-n", PRIORITY])
+            .arg(std::env::current_exe().unwrap())
+            .arg(ROLE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let asked = serde_json::to_string(&(self, kinds)).unwrap();
+        writeln!(process.stdin.as_mut().unwrap(), "{asked}").unwrap();
+        Load(process)
+    }
+
+    fn make(&self, kinds: &str, seen: &Arc<Mutex<Seen>>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for kind in kinds.chars() {
             let count = match kind {
@@ -61,7 +100,7 @@ impl Noise {
             let client = Client::builder().local_address(IpAddr::from([127, 0, 0, 2])).build().unwrap();
             for base in self.bases.iter().cycle().take(count) {
                 let (client, base, token, id, seen) =
-                    (client.clone(), base.clone(), self.token.clone(), self.replayed.clone(), Arc::clone(&seen));
+                    (client.clone(), base.clone(), self.token.clone(), self.replayed.clone(), Arc::clone(seen));
                 tasks.spawn(async move {
                     match kind {
                         'a' => reports(&client, &base, &token, &seen).await,
@@ -71,15 +110,21 @@ impl Noise {
                 });
             }
         }
-        Load { tasks, seen }
+        tasks
     }
 }
 
 impl Load {
+    /// Processor time of the process so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        cpu_of(self.0.id()).map_or(0.0, |cpu| cpu.own)
+    }
+
     /// Stops the noise and returns what it met.
     pub async fn stop(mut self) -> Seen {
-        self.tasks.shutdown().await;
-        *self.seen.lock().await
+        drop(self.0.stdin.take());
+        let ended = tokio::task::spawn_blocking(move || self.0.wait_with_output()).await.unwrap().unwrap();
+        serde_json::from_slice(&ended.stdout).unwrap()
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use panda::db::Db;
 use panda::db::commit::Change;
 use panda::domain::Deployment;
+use panda_testing::sse::EventStream;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::support::rows;
+use panda_benches::rows;
 
 pub struct Watched {
     db: Db,
@@ -74,8 +75,8 @@ impl Watched {
 
 /// Sends the arrival time of each event after the first `skipped`. Returns once those have arrived.
 async fn read(url: &str, token: &str, skipped: usize) -> mpsc::UnboundedReceiver<Instant> {
-    let mut stream =
-        reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap().error_for_status().unwrap();
+    let answer = reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap();
+    let mut stream = EventStream::of(answer.error_for_status().unwrap());
     let (sender, seen) = mpsc::unbounded_channel();
     let (caught_up, ready) = tokio::sync::oneshot::channel();
     let mut caught_up = Some(caught_up);
@@ -83,22 +84,15 @@ async fn read(url: &str, token: &str, skipped: usize) -> mpsc::UnboundedReceiver
         let _ = caught_up.take().map(|caught_up| caught_up.send(()));
     }
     tokio::spawn(async move {
-        let (mut events, mut rest) = (0, Vec::new());
-        while let Ok(Some(chunk)) = stream.chunk().await {
+        let mut events = 0;
+        while stream.next().await.is_some() {
             let at = Instant::now();
-            rest.extend_from_slice(&chunk);
-            while let Some(end) = rest.windows(2).position(|two| two == b"\n\n") {
-                let frame: Vec<u8> = rest.drain(..end + 2).collect();
-                if !frame.starts_with(b"id:") {
-                    continue;
-                }
-                events += 1;
-                if events > skipped && sender.send(at).is_err() {
-                    return;
-                }
-                if events == skipped {
-                    let _ = caught_up.take().map(|caught_up| caught_up.send(()));
-                }
+            events += 1;
+            if events > skipped && sender.send(at).is_err() {
+                return;
+            }
+            if events == skipped {
+                let _ = caught_up.take().map(|caught_up| caught_up.send(()));
             }
         }
     });

@@ -16,24 +16,26 @@ FROM (SELECT n, random() AS r, random() AS s, random() AS t FROM generate_series
 
 INSERT INTO deployments (
     id, status, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region, ecr_repository, attempt, step, step_state,
-    version, next_event_seq, last_history_event_id, polling_state, switch_requested_at, cancel_requested_at, commit_sha, committed_at, image_uri,
-    image_digest, image_pushed_at, execution_arn, cluster_name, service_name, blue_url, green_url, code_deploy_deployment_id, blue_latency_ms,
-    green_latency_ms, blue_error_rate, green_error_rate, final_service, error_code, error_message, started_at, attempt_started_at,
+    version, next_event_seq, switch_requested_at, cancel_requested_at, facts, error_code, error_message, started_at, attempt_started_at,
     blue_green_started_at, ready_at, completed_at, concurrency, superseded_by, started_by)
 SELECT id, CASE outcome WHEN 'ready' THEN 'DEPLOYMENT_READY' WHEN 'completed' THEN 'COMPLETED' ELSE 'FAILED' END, owner, repo, branch,
        '{github}', '{aws}', '111122223333', 'ap-northeast-2', owner || '-' || repo || CASE outcome WHEN 'ready' THEN n::text ELSE '' END, attempt,
        CASE outcome WHEN 'completed' THEN 'confirm_switch' WHEN 'ready' THEN 'await_switch' WHEN 'failed' THEN 'build_image' ELSE 'cancel' END,
        CASE WHEN outcome IN ('cancelled', 'superseded') THEN '{"during": "follow_execution"}' ELSE '{}' END::jsonb,
-       24, {events} + 1, 14, CASE WHEN outcome IN ('completed', 'ready') THEN 'DEPLOYMENT_READY' END,
+       24, {events} + 1,
        CASE outcome WHEN 'completed' THEN started_at + took + considered END,
        CASE WHEN outcome IN ('cancelled', 'superseded') THEN started_at + took - interval '2 seconds' END,
-       md5(n::text) || '01234567', started_at - considered * 20,
-       '111122223333.dkr.ecr.ap-northeast-2.amazonaws.com/' || owner || '-' || repo || ':' || id, 'sha256:' || md5(id) || md5(repo || n),
-       started_at + took / 2, 'arn:aws:states:ap-northeast-2:444455556666:execution:panda:' || id, 'panda', repo,
-       'http://' || repo || '.example.com', 'http://' || repo || '.example.com:8081', 'd-' || upper(left(md5(id), 9)),
-       CASE WHEN outcome IN ('completed', 'ready') THEN 3.5 END, CASE WHEN outcome IN ('completed', 'ready') THEN 3.1 END,
-       CASE WHEN outcome IN ('completed', 'ready') THEN 0 END, CASE WHEN outcome IN ('completed', 'ready') THEN 0 END,
-       CASE outcome WHEN 'completed' THEN 'green' END,
+       jsonb_strip_nulls(jsonb_build_object(
+           'last_history_event_id', 14, 'polling_state', CASE WHEN outcome IN ('completed', 'ready') THEN 'DEPLOYMENT_READY' END,
+           'commit_sha', md5(n::text) || '01234567', 'committed_at', extract(epoch FROM started_at - considered * 20)::bigint,
+           'image_uri', '111122223333.dkr.ecr.ap-northeast-2.amazonaws.com/' || owner || '-' || repo || ':' || id,
+           'image_digest', 'sha256:' || md5(id) || md5(repo || n), 'image_pushed_at', started_at + took / 2,
+           'execution_arn', 'arn:aws:states:ap-northeast-2:444455556666:execution:panda:' || id, 'cluster_name', 'panda', 'service_name', repo,
+           'blue_url', 'http://' || repo || '.example.com', 'green_url', 'http://' || repo || '.example.com:8081',
+           'code_deploy_deployment_id', 'd-' || upper(left(md5(id), 9)))
+           || CASE WHEN outcome IN ('completed', 'ready') THEN jsonb_build_object(
+               'blue_latency_ms', 3.5, 'green_latency_ms', 3.1, 'blue_error_rate', 0, 'green_error_rate', 0) ELSE '{}' END
+           || CASE outcome WHEN 'completed' THEN '{"final_service": "green"}'::jsonb ELSE '{}' END),
        CASE outcome WHEN 'failed' THEN (ARRAY ['BUILD_FAILED', 'PUSH_FAILED', 'EXECUTION_FAILED'])[1 + n % 3] WHEN 'cancelled' THEN 'CANCELLED'
             WHEN 'superseded' THEN 'CANCELLED' END,
        CASE WHEN outcome NOT IN ('completed', 'ready') THEN 'Docker 이미지 빌드 실패: exit code 1' END, started_at,
@@ -45,9 +47,9 @@ SELECT id, CASE outcome WHEN 'ready' THEN 'DEPLOYMENT_READY' WHEN 'completed' TH
 FROM filling;
 
 INSERT INTO deployment_attempts (
-    deployment_id, attempt, started_at, ended_at, step, error_code, error_message, commit_sha, started_by, blue_green_started_at)
-SELECT id, 1, started_at, started_at + took / 4, 'build_image', 'BUILD_FAILED', 'Docker 이미지 빌드 실패: exit code 1', md5(n::text) || '01234567',
-       'person-' || n % 40, NULL
+    deployment_id, attempt, started_at, ended_at, step, error_code, error_message, facts, started_by, blue_green_started_at)
+SELECT id, 1, started_at, started_at + took / 4, 'build_image', 'BUILD_FAILED', 'Docker 이미지 빌드 실패: exit code 1',
+       jsonb_build_object('commit_sha', md5(n::text) || '01234567'), 'person-' || n % 40, NULL
 FROM filling WHERE attempt = 2;
 
 -- Of each deployment's events, two thirds are lines of its build.

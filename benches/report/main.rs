@@ -1,4 +1,4 @@
-//! Measures the cost of a long history: `cargo bench --bench report`.
+//! Measures the cost of a long history: `make bench-report`.
 //!
 //! Fills a dedicated durable Postgres with 100,000 deployments and 5 million events over 400 days (some minutes, 6 GB of disk). Then measures the
 //! size of a deployment, every query of docs/reporting.md as documented and the DORA views as a whole, a page of the list and a result through the
@@ -6,28 +6,19 @@
 //!
 //! `PANDA_BENCH_DEPLOYMENTS` and `PANDA_BENCH_EVENTS` (of each) make it smaller, `PANDA_BENCH_FOLLOWED` the load; `PANDA_BENCH_SECONDS` is the time
 //! over which lateness is measured before retention begins (20).
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
 
 mod pages;
 mod queries;
 mod retention;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::time::Instant;
 
+use panda_benches::figures::{head, line, number, seconds};
+use panda_benches::postgres::{Database, Server};
+use panda_benches::rows;
+use panda_benches::sandbox::serve_if_asked;
 use serde_json::json;
 use sqlx::{Executor, PgConnection, Row};
-use support::figures::{head, line, seconds};
-use support::postgres::{Database, Server};
-use support::rows;
-use support::sandbox::serve_if_asked;
 
 #[tokio::main]
 async fn main() {
@@ -53,11 +44,6 @@ async fn main() {
         json!({"deployments": deployments, "events": deployments * events, "bytes_per_deployment": storage, "queries_ms": queries,
                "pages_ms": pages, "retention": retention})
     );
-}
-
-/// Reads a whole number from the environment.
-fn number(variable: &str, default: usize) -> usize {
-    std::env::var(variable).ok().map_or(default, |text| text.parse().expect("a whole number"))
 }
 
 /// Writes the history, as fast as the database takes it.

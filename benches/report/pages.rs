@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::figures::{line, median, percentile};
-use crate::support::postgres::Database;
-use crate::support::process::Panda;
+use panda_benches::figures::{line, median, percentile};
+use panda_benches::postgres::Database;
+use panda_benches::process::Panda;
 
 /// Requests of each kind.
 const TIMES: usize = 200;

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use sqlx::{Executor, PgConnection};
 
-use crate::support::figures::{line, median};
+use panda_benches::figures::{line, median};
 
-const REPORTING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reporting.md");
+const REPORTING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reporting.md");
 
 /// Runs of each query after the first one, which reads from the disk.
 const TIMES: usize = 5;
@@ -23,7 +23,7 @@ pub async fn measure(look: &mut PgConnection) -> BTreeMap<String, f64> {
         line(&heading.chars().take(56).collect::<String>(), format!("{millis:.0} ms"), "1000 ms");
         figures.insert(heading, millis);
     }
-    for view in ["dora_daily_v2", "dora_monthly_v2"] {
+    for view in ["dora_daily_v1", "dora_monthly_v1"] {
         // Selects all columns of all rows, because Postgres does not compute unused ones.
         let millis = ask(look, &format!("SELECT count(v::text) FROM panda_report.{view} v")).await;
         line(&format!("{view}, all of it"), format!("{millis:.0} ms"), "2000 ms");

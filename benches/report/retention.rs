@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use crate::support::figures::line;
-use crate::support::postgres::{Database, statistics_arrived};
-use crate::support::process::Panda;
-use crate::support::rows;
-use crate::support::sandbox::{SandboxProcess, following, lateness};
+use panda_benches::figures::line;
+use panda_benches::postgres::{Database, statistics_arrived};
+use panda_benches::process::Panda;
+use panda_benches::rows;
+use panda_benches::sandbox::{SandboxProcess, following, lateness};
 
 /// Measures the removal of build lines, which are two thirds of all events, and then of the other events.
 pub async fn measure(database: &Database, followed: usize, watched: Duration) -> Value {
@@ -109,7 +109,7 @@ async fn all_followed(look: &mut PgConnection, followed: usize) {
     let begun = Instant::now();
     loop {
         let stepped: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM deployments WHERE status = 'RUNNING' AND last_history_event_id > 0",
+            "SELECT count(*) FROM deployments WHERE status = 'RUNNING' AND coalesce((facts ->> 'last_history_event_id')::bigint, 0) > 0",
         )
         .fetch_one(&mut *look)
         .await

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use panda::domain::history::{Memory, Reader};
 use panda::domain::names::Names;
-use panda::domain::pipeline;
 use sqlx::{Executor as _, PgConnection};
 
 use crate::load::DEPLOYED;
-use crate::support::sandbox::SandboxProcess;
 use crate::until;
+use panda_benches::sandbox::SandboxProcess;
 
 /// Time limit of the last changes after the histories show them.
 const LAST_NEWS: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub async fn watch(look: &mut PgConnection) {
         CREATE TABLE bench_changes (id text, news boolean, owner boolean, first_look boolean);
         CREATE FUNCTION bench_change() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            INSERT INTO bench_changes VALUES (new.id, new.last_history_event_id > old.last_history_event_id,
+            INSERT INTO bench_changes VALUES (new.id, coalesce((new.facts ->> 'last_history_event_id')::bigint, 0) > coalesce((old.facts ->> 'last_history_event_id')::bigint, 0),
                 new.replica_id IS DISTINCT FROM old.replica_id, old.waiting_for IS NULL AND new.waiting_for IS NOT NULL);
             RETURN NULL;
         END $$;
@@ -53,10 +53,11 @@ struct Followed {
 
 /// Waits until everything in the histories is acted on, and then takes the account.
 pub async fn settle(look: &mut PgConnection, sandbox: &SandboxProcess, last_arn: &str, count: usize) -> Account {
-    let reading = pipeline::interpret(&sandbox.history(last_arn).await, &Names::default(), false);
+    let reading =
+        Reader { names: &Names::default(), accounts: &[] }.read(&sandbox.history(last_arn).await, 0, Memory::default());
     let last = reading.facts.last_history_event_id.unwrap();
     let expected: Vec<String> = reading.events.iter().map(|event| event.code.as_str().to_owned()).collect();
-    let behind = "SELECT count(*) FROM deployments WHERE active AND (step <> 'bench' AND last_history_event_id < $1)";
+    let behind = "SELECT count(*) FROM deployments WHERE active AND (step <> 'bench' AND coalesce((facts ->> 'last_history_event_id')::bigint, 0) < $1)";
     let settled = until(LAST_NEWS, async || {
         let behind: i64 = sqlx::query_scalar(behind).bind(last).fetch_one(&mut *look).await.unwrap();
         behind == 0

@@ -14,8 +14,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::support::rows::{append, build_line};
-use crate::support::sandbox::SandboxProcess;
+use panda_benches::rows::{append, build_line};
+use panda_benches::sandbox::SandboxProcess;
 
 /// Interval between two events of the bench's own deployments.
 const EVENT_INTERVAL: Duration = Duration::from_millis(50);

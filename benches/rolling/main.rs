@@ -1,4 +1,4 @@
-//! A rolling update as the chart does it, under streams and deployments: `cargo bench --bench rolling`.
+//! A rolling update as the chart does it, under streams and deployments: `make bench-rolling`.
 //!
 //! Two replicas (the release program) on a durable Postgres run behind a load balancer of the bench. 200 deployments follow executions of a sandbox
 //! in a separate process. 1,000 viewers read streams, half of them of those deployments and half of 20 deployments for which the bench publishes 20
@@ -11,27 +11,17 @@
 //! of one history, minus the two seconds, over all gaps that ended between the first start and two seconds after the last end.
 //!
 //! `PANDA_BENCH_DEPLOYMENTS`, `PANDA_BENCH_VIEWERS` and `PANDA_BENCH_ROLLS` (3) set the numbers.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    reason = "a measurement that fails ends"
-)]
 
 mod account;
-mod balancer;
 mod load;
-#[path = "../support/mod.rs"]
-mod support;
 mod update;
 mod viewers;
 
 use std::time::{Duration, Instant};
 
-use support::figures::{head, line, median, number};
-use support::postgres::Server;
-use support::sandbox::serve_if_asked;
+use panda_benches::figures::{head, line, median, number};
+use panda_benches::postgres::Server;
+use panda_benches::sandbox::serve_if_asked;
 use update::{Sizes, Update, update};
 
 /// Period over which the executions are started.

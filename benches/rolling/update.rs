@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use panda_sandbox::{ExecutionFault, Faults, Outcome as ExecutionOutcome};
+use panda_testing::proxy::FaultProxy;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::account::{self, Account};
-use crate::balancer::Balancer;
 use crate::load::{Answers, Load};
-use crate::support::postgres::Database;
-use crate::support::process::Panda;
-use crate::support::rows;
-use crate::support::sandbox::{SandboxProcess, following, lateness};
 use crate::viewers::{Outcome, Viewers};
 use crate::{BEFORE, ENSURE_INFRA, LAG, SPREAD};
+use panda_benches::postgres::Database;
+use panda_benches::process::Panda;
+use panda_benches::rows;
+use panda_benches::sandbox::{SandboxProcess, following, lateness};
 
 const REPLICAS: usize = 2;
 
@@ -68,15 +68,15 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
     let own = rows::own(db, "published", sizes.published).await;
     database.settle().await;
 
-    let balancer = Balancer::start().await;
+    let balancer = FaultProxy::balancer().await;
     let mut old = Vec::new();
     for _ in 0..REPLICAS {
         old.push(another(database, &sandbox, &balancer).await);
     }
     let published = own.1.iter().map(|row| row.id.clone()).cycle().take(sizes.viewers / 2);
     let followed = followed.into_iter().cycle().take(sizes.viewers - sizes.viewers / 2);
-    let viewers = Viewers::open(balancer.address, published.chain(followed)).await;
-    let load = Load::start(db, own, &sandbox, balancer.address).await;
+    let viewers = Viewers::open(balancer.address(), published.chain(followed)).await;
+    let load = Load::start(db, own, &sandbox, balancer.address()).await;
     assert!(begun.elapsed() < LAG, "the preparation took {:?}: the news has begun already", begun.elapsed());
 
     sleep_until(begun + LAG).await;
@@ -121,7 +121,7 @@ struct Rolled {
     new: Vec<Panda>,
 }
 
-async fn roll(old: Vec<Panda>, database: &Database, sandbox: &SandboxProcess, balancer: &Balancer) -> Rolled {
+async fn roll(old: Vec<Panda>, database: &Database, sandbox: &SandboxProcess, balancer: &FaultProxy) -> Rolled {
     let begun = Instant::now();
     let (mut new, mut leaving) = (Vec::new(), JoinSet::new());
     for mut replica in old {
@@ -137,11 +137,11 @@ async fn roll(old: Vec<Panda>, database: &Database, sandbox: &SandboxProcess, ba
 }
 
 /// Starts one more replica and adds it to the load balancer once it is ready.
-async fn another(database: &Database, sandbox: &SandboxProcess, balancer: &Balancer) -> Panda {
+async fn another(database: &Database, sandbox: &SandboxProcess, balancer: &FaultProxy) -> Panda {
     let (mut options, variables) = sandbox.for_panda();
     // All viewers come from one address; and no repository exists at the load balancer's address.
     options.push("--max-streams-per-client=100000".to_owned());
-    options.push(format!("--github-url=http://{}", balancer.address));
+    options.push(format!("--github-url=http://{}", balancer.address()));
     let panda = Panda::start_with(&database.url, &options, &variables).await;
     balancer.add(panda.address());
     panda

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventsource_stream::Eventsource as _;
-use futures_util::StreamExt as _;
+use panda_testing::sse::{EventStream, field};
 use sqlx::PgConnection;
 use tokio::task::JoinSet;
 
@@ -119,10 +118,11 @@ async fn view(url: String, seen: Arc<Mutex<Seen>>, open: Arc<AtomicUsize>) {
                     seen.came_back += 1;
                 }
                 open.fetch_add(1, Ordering::Relaxed);
-                let mut events = answer.bytes_stream().eventsource();
-                while let Some(Ok(event)) = events.next().await {
-                    retry = event.retry.unwrap_or(retry);
-                    seen.lock().unwrap().ids.push(event.id);
+                let mut events = EventStream::of(answer);
+                while let Some(event) = events.next().await {
+                    let millis = field(&event, "retry").and_then(|millis| millis.parse().ok());
+                    retry = millis.map_or(retry, Duration::from_millis);
+                    seen.lock().unwrap().ids.extend(field(&event, "id").map(str::to_owned));
                 }
                 open.fetch_sub(1, Ordering::Relaxed);
             }

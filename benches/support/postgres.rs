@@ -1,19 +1,17 @@
 //! A dedicated, durable Postgres server: fsync and synchronous commits are on, as in production.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::process::Command;
-
 use panda::db::{Db, DbOptions};
+use panda::domain::keyring::Keyring;
 use panda_dev_services::{Postgres, PostgresOptions, temporary_folder};
+use panda_testing::KEY_FILE;
+use panda_testing::postgres::standby::copy;
+use panda_testing::process::usage::cpu_of;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 use url::Url;
 use uuid::Uuid;
-
-use super::process::cpu_of;
 
 /// Connections of a bench's own pool: `panda serve`'s default.
 const CONNECTIONS: u32 = 16;
@@ -55,29 +53,18 @@ impl Server {
         let url = self.empty_database().await;
         let db = open(url.as_str());
         db.migrate().await.unwrap();
+        db.store_step_stages(&panda::steps::Step::stages()).await.unwrap();
         Database { db, url }
     }
 
     /// Starts a streaming standby of this server, without which no commit returns.
     pub async fn standby(&self) -> Standby {
         let dir = temporary_folder().unwrap();
-        let (own, copy) = (self.dir.path().join("postgres"), dir.path().join("postgres"));
-        let mut admin = PgConnection::connect(self.postgres.url().expose_secret()).await.unwrap();
-        let bin: String = sqlx::query_scalar("SELECT setting FROM pg_config() WHERE name = 'BINDIR'")
-            .fetch_one(&mut admin)
-            .await
-            .unwrap();
+        let (own, copied) = (self.dir.path().join("postgres"), dir.path().join("postgres"));
         let url: Url = self.postgres.url().expose_secret().parse().unwrap();
-        std::fs::create_dir(&copy).unwrap();
-        let mut backup = Command::new(Path::new(&bin).join("pg_basebackup"));
-        backup.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "-h", "127.0.0.1"]);
-        backup.args(["-U", "postgres", "-p", &self.postgres.port().to_string(), "-D"]).arg(copy.join("cluster"));
-        run(backup.env("PGPASSWORD", url.password().unwrap()));
-        // Both servers have one password and one owner.
-        std::fs::copy(own.join("password"), copy.join("password")).unwrap();
-        let owner = std::fs::metadata(own.join("cluster")).unwrap();
-        run(Command::new("chown").arg("-R").arg(format!("{}:{}", owner.uid(), owner.gid())).arg(&copy));
-        let postgres = Postgres::start(PostgresOptions { data_dir: copy, durable: true }).await.unwrap();
+        copy(&url, &own, &copied).await;
+        let postgres = Postgres::start(PostgresOptions { data_dir: copied, durable: true }).await.unwrap();
+        let mut admin = PgConnection::connect(url.as_str()).await.unwrap();
         admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
         admin.execute("SELECT pg_reload_conf()").await.unwrap();
         Standby { postgres, _dir: dir }
@@ -147,11 +134,6 @@ pub fn open(url: &str) -> Db {
     Db::new(&options).unwrap()
 }
 
-fn run(command: &mut Command) {
-    let ended = command.output().unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-}
-
 /// A database with Panda's schema.
 pub struct Database {
     pub db: Db,
@@ -205,8 +187,7 @@ pub async fn row_stats(look: &mut PgConnection) -> RowStats {
 }
 
 /// Keys that encrypt the secrets of benches.
-fn keyring() -> panda::domain::keyring::Keyring {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
-    let text = secrecy::SecretString::from(std::fs::read_to_string(file).unwrap());
-    panda::domain::keyring::Keyring::parse(&text, &|arn| panic!("{arn} is not asked for")).unwrap()
+pub fn keyring() -> Keyring {
+    let text = SecretString::from(std::fs::read_to_string(KEY_FILE).unwrap());
+    Keyring::parse(&text, &|arn| panic!("{arn} is not asked for")).unwrap()
 }

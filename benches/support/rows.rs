@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use panda::db::Db;
 use panda::db::commit::{Change, Committed};
-use panda::db::create::{Created, NewDeployment};
+use panda::db::deployments::NewDeployment;
 use panda::domain::Deployment;
 use panda::domain::catalogue::EventCode;
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
@@ -63,9 +63,9 @@ pub async fn create_of(db: &Db, repo: &str, count: usize) {
             concurrency: Concurrency::Reject,
         })
         .for_each_concurrent(CONCURRENCY, |new| async move {
-            let created =
-                db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();
-            assert!(matches!(created, Created::New(_)), "{created:?}");
+            panda::commands::deploy::deploy(db, &new, None, &Caller::local(), |_| serde_json::Value::Null)
+                .await
+                .unwrap();
         })
         .await;
 }

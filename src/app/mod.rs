@@ -22,7 +22,9 @@ use crate::config::Config;
 use crate::db::{Class, Db, DbError};
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::KeyError;
+use crate::domain::message::message;
 use crate::http::middleware::caller_limit::CallerLimit;
+use crate::http::readiness::ReadinessCheck;
 use crate::http::{ApiState, Hub, LogControl, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
@@ -140,7 +142,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let metrics = Metrics::default();
     let services = Arc::new(Box::pin(services(&config, controller, &metrics)).await?);
     let db = database(&config, &services.aws)?;
-    db.set_schema_pending(Some("the database has not been checked yet".to_owned()));
+    db.set_schema_pending(Some(message!("database.unchecked")));
     if services.aws.controller_region().is_none() {
         tracing::warn!(
             "no AWS region configured for the controller's account, deployments will fail: set --controller-region or AWS_REGION"
@@ -173,11 +175,13 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         config: Arc::new(config.http.clone()),
         retention: Arc::new(config.retention.rules()),
         maintenance: asked,
-        reports: CallerLimit::new(half_of(Class::Reports, config.database.database_max_connections)),
-        replays: CallerLimit::new(half_of(Class::Replay, config.database.database_max_connections))
+        requests: half_of(Class::Api, config.database.database_max_connections),
+        reports: half_of(Class::Reports, config.database.database_max_connections),
+        replays: half_of(Class::Replay, config.database.database_max_connections)
             .yielding_to(metrics.reconcile.clone()),
         log: LogControl { own: telemetry::default_filter(), changed: background.log_filter_changed() },
         metrics,
+        readiness: ReadinessCheck::default(),
         stream_permits,
         shutdown: stop.clone(),
     });
@@ -276,8 +280,8 @@ async fn check_keys(db: &Db) -> Result<(), AppError> {
 }
 
 /// Limits the concurrent work of one caller to half of the class's connections, so that another caller finds a free one.
-fn half_of(class: Class, max_connections: u32) -> usize {
-    (class.share(max_connections) as usize / 2).max(1)
+fn half_of(class: Class, max_connections: u32) -> CallerLimit {
+    CallerLimit::new(class, (class.share(max_connections) as usize / 2).max(1))
 }
 
 /// Runs the server until `stop`, or until an error prevents it from working.

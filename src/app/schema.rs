@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::db::schema::known;
+use crate::db::schema::{Migrated, known};
 use crate::db::{Db, DbError};
+use crate::domain::message::message;
 use crate::domain::schema::Fit;
+use crate::steps::Step;
 
 /// Interval of the attempts to use a database that is unavailable or not migrated.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -22,20 +24,17 @@ pub(super) async fn wait_for_schema(db: &Db, migrate: bool, stop: &CancellationT
         let missing = match prepare(db, migrate).await {
             Ok(true) => {
                 db.set_schema_pending(None);
-                if migrate {
-                    tokio::spawn(build_indexes(db.clone()));
-                }
                 return Ok(true);
             }
             Ok(false) => {
                 "the schema is older than this version: run `panda migrate`, or start with --migrate".to_owned()
             }
             Err(error) if error.is_final() => {
-                db.set_schema_pending(Some(error.to_string()));
+                db.set_schema_pending(Some(error.message()));
                 return Err(error);
             }
             Err(error) => {
-                db.set_schema_pending(Some(db.describe(&error)));
+                db.set_schema_pending(Some(error.message()));
                 error.to_string()
             }
         };
@@ -51,45 +50,32 @@ pub(super) async fn wait_for_schema(db: &Db, migrate: bool, stop: &CancellationT
     }
 }
 
-/// Builds the indexes that migrations defer, in the background: an index of a large table takes minutes. The next server that migrates builds the
-/// ones that are still missing at the end of this process.
-async fn build_indexes(db: Db) {
-    match db.build_deferred_indexes().await {
-        Ok(built) if built.is_empty() => {}
-        Ok(built) => tracing::info!(indexes = built.join(", "), "deferred indexes built"),
-        Err(error) => {
-            tracing::warn!(%error, "deferred index cannot be built, queries that need it are slow");
-        }
-    }
-}
-
 /// Makes the database usable for this version. Returns false when its schema is older and `migrate` is not set.
 async fn prepare(db: &Db, migrate: bool) -> Result<bool, DbError> {
     db.check_fitness().await?;
-    match db.schema().await? {
-        Fit::Fits { newer: None } => {}
+    let is_newer = match db.schema().await? {
+        Fit::Fits { newer: None } => false,
         Fit::Fits { newer: Some(newer) } => {
             tracing::info!(newer, known = known(), "database schema is newer than this version and compatible with it");
+            true
         }
         Fit::Behind if migrate => {
-            db.set_schema_pending(Some("the schema is being migrated".to_owned()));
-            db.migrate().await?;
+            db.set_schema_pending(Some(message!("database.migrating")));
+            db.migrate().await? != Migrated::UpToDate
         }
         Fit::Behind => {
-            db.set_schema_pending(Some("the schema is older than this version: run `panda migrate`".to_owned()));
+            db.set_schema_pending(Some(message!("database.behind")));
             return Ok(false);
         }
-    }
+    };
     if let Some(missing) = db.missing_privilege().await? {
         tracing::warn!(reason = %missing, "database role lacks privileges");
     }
-    repair_after_restore(db).await?;
-    match db.encrypt_plaintext_secrets().await? {
-        0 => {}
-        encrypted => {
-            tracing::info!(encrypted, "plaintext secrets stored before a key was configured are now encrypted");
-        }
+    // Of steps that both know, the newer version decides.
+    if !is_newer {
+        db.store_step_stages(&Step::stages()).await?;
     }
+    repair_after_restore(db).await?;
     Ok(true)
 }
 

@@ -13,7 +13,7 @@ use crate::db::DbError;
 use crate::domain::log_throttle::LogThrottle;
 
 /// The regular times of a task.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Period {
     /// Immediately, and then at this interval. A run that takes longer delays the next one.
     Interval(Duration),

@@ -58,7 +58,7 @@ fn follow(before: Option<Override>, set: Option<SetFilter>) -> Option<Override> 
     if is_new {
         if let Err(reason) = set.filter.parse::<LogFilter>().and_then(|filter| telemetry::set_filter(Some(&filter))) {
             let _ = telemetry::set_filter(None);
-            tracing::warn!(target: LOG_CONTROL_TARGET, filter = set.filter, reason, "log filter set by an admin cannot be applied");
+            tracing::warn!(target: LOG_CONTROL_TARGET, filter = set.filter, %reason, "log filter set by an admin cannot be applied");
         } else {
             tracing::info!(target: LOG_CONTROL_TARGET, filter = set.filter, by = set.set_by, until = %set.until.to_rfc3339(), "log filter set");
         }

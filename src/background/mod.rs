@@ -18,15 +18,13 @@
 //!
 //! | task | period | other triggers | on error |
 //! | --- | --- | --- | --- |
-//! | `ten_seconds`: counts unfinished deployments and reads the log filter, in one statement | 10 s | the filter alone: set at this replica, or expired | `debug`; a filter that expires is removed without the database |
+//! | `ten_seconds`: in one statement, counts unfinished deployments, reads the log filter, finds the longest stuck deployment, advances sequences that are behind their tables, and finds work for the tasks marked * | 10 s | the filter alone: set at this replica, or expired | `warn`; a filter that expires is removed without the database |
 //! | `ten_seconds`: probes that the database stores new rows | 10 s | | readiness reports it |
-//! | `ten_seconds`: advances sequences that are behind their tables | 10 s | | `debug` |
-//! | `ten_seconds`: starts queued deployments of free targets (`reconcile::dequeue`) | 10 s | a deployment ended (the driver calls it) | `warn`; the targets wait |
-//! | `ten_seconds`: finds the longest stuck deployment (`stuck_deployments`) | 10 s | | `warn` |
-//! | `schedules`: starts due schedules; checks this replica's settings every 10 s, and permissions every 30 s | 5 s; sooner before a due time, 200 ms at least | | `warn`; due schedules stay due |
+//! | `ten_seconds` *: starts queued deployments of free targets (`reconcile::dequeue`) | 10 s | a deployment ended (the driver calls it) | `warn`; the targets wait |
+//! | `schedules` *: starts due schedules; checks this replica's settings every 10 s, and permissions every 30 s. Without active schedules, it only checks the settings | 5 s; sooner before a due time, 200 ms at least; 20 s without active schedules | the first active schedule | `warn`; due schedules stay due |
 //! | `garbage_collection`: removes dead replicas, expired idempotency keys, sessions and tickets | 5 min, at second 30 | | `warn` |
 //! | `retention`: starts the rules whose cron expression is due | 1 min, at second 0 | | `warn`; the rule runs at its next time |
-//! | `retention`: starts requested runs, and ends runs whose replica died | 10 s | requested at this replica, or a run ended | `warn`; the request stays |
+//! | `retention` *: starts requested runs, and ends runs whose replica died | 10 s while there are any | requested at this replica, or a run ended | `warn`; the request stays |
 //!
 //! # Periodic work elsewhere
 //! It belongs to one layer, and stays there:
@@ -35,7 +33,7 @@
 //! | --- | --- |
 //! | `reconcile/lease`: heartbeat | a quarter of the lease |
 //! | `db/locks`: renews a lock while it is held | a quarter of its length |
-//! | `reconcile/worker`: claims deployments; every tenth time, looks for owned rows without a task | 1 s |
+//! | `reconcile/worker`: claims deployments; every tenth time, looks for owned rows without a task | 1 s; 2 s while no deployment of the installation is active |
 //! | `http/sse/hub`: polls watched deployments and the feed | 1 s |
 //! | `http/auth/credential_cache`: checks cached credentials again | 2 s |
 //! | `http/middleware/audit_refusals`: writes counts of refusals | 1 min |
@@ -55,7 +53,7 @@ mod ten_seconds;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -68,7 +66,7 @@ use every::{Period, every};
 use garbage_collection::GarbageCollection;
 pub use retention::{Retention, RetentionContext};
 use schedules::Schedules;
-use ten_seconds::TenSeconds;
+use ten_seconds::{Signals, TenSeconds};
 
 const TEN_SECONDS: Period = Period::Interval(Duration::from_secs(10));
 
@@ -128,17 +126,17 @@ impl Background {
     /// Runs all tasks until `stop`, and waits a moment for those that are running.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let ten_seconds = TenSeconds::new(
-            self.db.clone(),
-            &self.services.settings,
-            self.metrics.reconcile.clone(),
-            self.log_filter_changed,
-        );
+        let (schedules, active) = watch::channel(true);
+        let (retention, maintenance) = self.retention.map(Retention::notified).unzip();
+        let signals = Signals { log_filter_changed: self.log_filter_changed, maintenance, schedules };
+        let (settings, metrics) = (&self.services.settings, self.metrics.reconcile.clone());
+        let ten_seconds = TenSeconds::new(self.db.clone(), settings, metrics, signals);
         tasks.spawn(every(TEN_SECONDS, stop.clone(), ten_seconds));
         tasks.spawn(every(FIVE_MINUTES, stop.clone(), GarbageCollection { db: self.db.clone() }));
-        let schedules = Schedules::new(self.db, self.services, self.notifier, self.metrics, self.sign_in, stop.clone());
+        let schedules =
+            Schedules::new(self.db, self.services, self.notifier, self.metrics, self.sign_in, active, stop.clone());
         tasks.spawn(every(schedules::PERIOD, stop.clone(), schedules));
-        match self.retention {
+        match retention {
             Some(retention) => retention.run(stop).await,
             None => stop.cancelled().await,
         }

@@ -1,4 +1,4 @@
-//! Starts due schedules. Every replica polls; one of them handles each due time, in one transaction (`db/schedules`). A time that a
+//! Starts due schedules. Every replica polls; one of them handles each due time, in one transaction (`commands/schedules`). A time that a
 //! dying process leaves unhandled stays due, and the next replica that polls handles it.
 //!
 //! A schedule runs only while the permission of its owner exists (`domain/permission`), which depends on the settings of the server. While a
@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::every::{Next, Period, Periodic, Trigger};
-use crate::db::schedules::{ProcessedSchedule, ScheduledRun, Starter};
+use crate::commands::deploy::Starter;
+use crate::commands::schedules::run_due::{ProcessedSchedule, ScheduledRun, run_due};
+use crate::commands::schedules::stop::stop_without_permission;
 use crate::db::{Db, DbError};
 use crate::domain::permission::{PermissionEnd, SignIn};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::{FIRST_STEP, Services};
 
-/// Longest time between two polls for due schedules: a schedule that was just created may start that late.
+/// Longest time between two polls for due schedules: a schedule that was just created may start that late, or ten seconds late when it is the only
+/// active one.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) const PERIOD: Period = Period::Interval(MAX_WAIT);
@@ -30,6 +34,9 @@ const MIN_WAIT: Duration = Duration::from_millis(200);
 /// Interval between two checks that this replica's sign-in settings are the newest. Well below the time after which other replicas' settings
 /// expire.
 const SETTINGS_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Interval between two checks of the settings while no schedule is active. Below the time after which they expire for other replicas.
+const SLEEP: Duration = Duration::from_secs(20);
 
 /// Interval between two checks for schedules whose permission has ended before they are due.
 const PERMISSIONS_CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -42,6 +49,10 @@ pub(super) struct Schedules {
     metrics: Metrics,
     sign_in: SignIn,
     checked: Checked,
+    /// The periodic poll's report that a schedule is active. Only read while this task sleeps.
+    active: watch::Receiver<bool>,
+    /// No schedule was active at the last run.
+    asleep: bool,
     /// Cancelled when no more schedules may start.
     stop: CancellationToken,
 }
@@ -62,9 +73,11 @@ impl Schedules {
         notifier: Notifier,
         metrics: Metrics,
         sign_in: SignIn,
+        active: watch::Receiver<bool>,
         stop: CancellationToken,
     ) -> Self {
-        Self { db, services, notifier, metrics, sign_in, checked: Checked::default(), stop }
+        let (checked, asleep) = (Checked::default(), false);
+        Self { db, services, notifier, metrics, sign_in, checked, active, asleep, stop }
     }
 
     /// Runs all due schedules that no other replica is handling. Returns the time until the next poll.
@@ -73,11 +86,17 @@ impl Schedules {
         let starter = Starter { names: &self.services.names, first_step: FIRST_STEP };
         loop {
             // Queried first: mostly nothing is due, and then this is the only query.
-            let next = self.db.next_schedule().await?.unwrap_or(TimeDelta::MAX);
+            let Some(next) = self.db.next_schedule().await? else {
+                self.metrics.schedules.set_overdue(Duration::ZERO);
+                self.asleep = true;
+                self.active.mark_unchanged();
+                return Ok(SLEEP);
+            };
+            self.asleep = false;
             // Includes a schedule that another replica is handling: it is late nevertheless.
             self.metrics.schedules.set_overdue((-next).to_std().unwrap_or_default());
             let ran = if next <= TimeDelta::zero() && self.checked.newest && !self.stop.is_cancelled() {
-                self.db.run_due_schedule(starter, &self.sign_in).await?
+                run_due(&self.db, starter, &self.sign_in).await?
             } else {
                 None
             };
@@ -89,15 +108,20 @@ impl Schedules {
         }
     }
 
-    /// Checks that this replica's settings are the newest, and if so stops all schedules whose permission has ended, however late they are due.
-    async fn check_permissions(&mut self) -> Result<(), DbError> {
-        let is_due = |at: Option<Instant>, every: Duration| at.is_none_or(|at| at.elapsed() >= every);
+    /// Checks that this replica's settings are the newest, and records that they are in use.
+    async fn check_settings(&mut self) -> Result<(), DbError> {
         if is_due(self.checked.settings_at, SETTINGS_CHECK_INTERVAL) {
             self.checked.newest = self.db.has_newest_sign_in(&self.sign_in.fingerprint()).await?;
             self.checked.settings_at = Some(Instant::now());
         }
+        Ok(())
+    }
+
+    /// Stops all schedules whose permission has ended, however late they are due, if this replica's settings are the newest.
+    async fn check_permissions(&mut self) -> Result<(), DbError> {
+        self.check_settings().await?;
         if self.checked.newest && is_due(self.checked.permissions_at, PERMISSIONS_CHECK_INTERVAL) {
-            for stopped in self.db.stop_schedules_without_permission(&self.sign_in).await? {
+            for stopped in stop_without_permission(&self.db, &self.sign_in).await? {
                 self.metrics.schedules.ran("failed");
                 self.report_stopped(&stopped.schedule, &stopped.ended);
             }
@@ -154,11 +178,30 @@ impl Schedules {
     }
 }
 
+fn is_due(at: Option<Instant>, every: Duration) -> bool {
+    at.is_none_or(|at| at.elapsed() >= every)
+}
+
 impl Periodic for Schedules {
     const NAME: &'static str = "schedules";
     const ON_ERROR: &'static str = "schedules not run, due ones stay due";
 
-    async fn run(&mut self, _trigger: Trigger) -> Result<Next, DbError> {
+    /// Completes when a schedule is active while this task sleeps.
+    async fn woken(&self) {
+        let mut active = self.active.clone();
+        while self.asleep && active.changed().await.is_ok() {
+            if *active.borrow_and_update() {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    async fn run(&mut self, trigger: Trigger) -> Result<Next, DbError> {
+        if self.asleep && trigger == Trigger::Period && !*self.active.borrow() {
+            self.check_settings().await?;
+            return Ok(Next::After(SLEEP));
+        }
         Ok(Next::After(self.run_due().await?))
     }
 }

@@ -1,38 +1,57 @@
-//! The tasks of every ten seconds. They run one after another, on one connection: reads the state that all replicas share (counts, log filter),
-//! probes that the database stores new rows, advances sequences, starts queued deployments of free targets, and detects stuck deployments.
+//! The tasks of every ten seconds. One statement reads the state that all replicas share and advances sequences; the tasks run one after another,
+//! those with a separate statement only when the state shows work for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::every::{Next, Periodic, Trigger};
+use super::every::{Next, Periodic, Trigger, warn_throttled};
 use super::log_filter::AppliedFilter;
 use super::stuck_deployments::StuckDeployments;
 use crate::db::{Db, DbError};
+use crate::domain::log_throttle::LogThrottle;
 use crate::metrics::ReconcileMetrics;
 use crate::reconcile::dequeue;
 use crate::steps::{Settings, Step};
+
+/// Handles of tasks that others wake.
+pub(super) struct Signals {
+    /// Notified by the API: the log filter was changed at this replica.
+    pub(super) log_filter_changed: Arc<Notify>,
+    /// Notified by these tasks: a maintenance run is requested or in progress.
+    pub(super) maintenance: Option<Arc<Notify>>,
+    /// Sent by these tasks: there are schedules with a next time.
+    pub(super) schedules: watch::Sender<bool>,
+}
 
 pub(super) struct TenSeconds {
     db: Db,
     metrics: ReconcileMetrics,
     /// Steps that need a build permit.
     heavy: Vec<String>,
+    /// Time limits of the steps.
+    limits: Vec<(String, Duration)>,
     log_filter: AppliedFilter,
-    log_filter_changed: Arc<Notify>,
+    signals: Signals,
     stuck_deployments: StuckDeployments,
+    failures: LogThrottle,
+    /// Cleared after an error: the next poll then only reads.
+    advance_sequences: bool,
 }
 
 impl TenSeconds {
-    /// The tasks; the log filter is also read when `log_filter_changed` is notified.
-    pub(super) fn new(db: Db, settings: &Settings, metrics: ReconcileMetrics, log_filter_changed: Arc<Notify>) -> Self {
+    pub(super) fn new(db: Db, settings: &Settings, metrics: ReconcileMetrics, signals: Signals) -> Self {
         Self {
             db,
             metrics,
             heavy: Step::heavy_names(),
+            limits: Step::limits(settings),
             log_filter: AppliedFilter::default(),
-            log_filter_changed,
-            stuck_deployments: StuckDeployments::new(settings),
+            signals,
+            stuck_deployments: StuckDeployments::default(),
+            failures: LogThrottle::new(),
+            advance_sequences: true,
         }
     }
 
@@ -41,28 +60,30 @@ impl TenSeconds {
         self.log_filter.follow(found.as_ref().map(Clone::clone));
     }
 
-    async fn read_shared_state(&mut self) {
-        match self.db.poll_shared_state(&self.heavy).await {
-            Ok((counts, set)) => {
-                self.metrics.set_unfinished(counts);
-                self.log_filter.follow(Ok(set));
-            }
+    /// Reads the shared state and acts on it. A standby that was promoted may have the rows and not the sequences' last values, so sequences are
+    /// advanced; where that fails, every second poll leaves it out, so that it does not prevent the rest.
+    async fn follow_shared_state(&mut self) {
+        let advance = std::mem::replace(&mut self.advance_sequences, true);
+        let state = match self.db.poll_shared_state(&self.heavy, &self.limits, advance).await {
+            Ok(state) => state,
             Err(error) => {
-                tracing::debug!(%error, "unfinished deployments not counted");
+                self.advance_sequences = !advance;
                 self.log_filter.follow(Err(&error));
+                return warn_throttled(&self.failures, &error, "shared state not polled: queue, stuck deployments");
             }
+        };
+        self.metrics.set_unfinished(state.unfinished);
+        self.log_filter.follow(Ok(state.log_filter));
+        self.stuck_deployments.report(state.stuck.as_ref(), &self.metrics);
+        for sequence in state.advanced_sequences {
+            tracing::warn!(sequence, "sequence was behind the rows of its table, advanced past them");
         }
-    }
-
-    /// Advances sequences that are behind their tables: a standby that was promoted may have the rows and not the sequences' last values.
-    async fn advance_sequences(&self) {
-        match self.db.advance_sequences().await {
-            Ok(sequences) => {
-                for sequence in sequences {
-                    tracing::warn!(sequence, "sequence was behind the rows of its table, advanced past them");
-                }
-            }
-            Err(error) => tracing::debug!(%error, "sequences not checked"),
+        self.signals.schedules.send_replace(state.schedules);
+        if let Some(requested) = self.signals.maintenance.as_ref().filter(|_| state.maintenance) {
+            requested.notify_one();
+        }
+        if state.queue_may_start {
+            dequeue(&self.db).await;
         }
     }
 }
@@ -74,7 +95,7 @@ impl Periodic for TenSeconds {
     /// Completes when the log filter was changed at this replica, or has expired.
     async fn woken(&self) {
         tokio::select! {
-            () = self.log_filter_changed.notified() => {}
+            () = self.signals.log_filter_changed.notified() => {}
             () = self.log_filter.expired() => {}
         }
     }
@@ -85,11 +106,8 @@ impl Periodic for TenSeconds {
             self.read_log_filter().await;
             return Ok(Next::Period);
         }
-        self.read_shared_state().await;
+        self.follow_shared_state().await;
         self.db.probe_writes().await;
-        self.advance_sequences().await;
-        dequeue(&self.db).await;
-        self.stuck_deployments.check(&self.db, &self.metrics).await;
         Ok(Next::Period)
     }
 }

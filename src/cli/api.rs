@@ -4,17 +4,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_LANGUAGE, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use url::{Host, Url};
+use url::Url;
 use uuid::Uuid;
 
 use super::error::{ApiProblem, CliError};
+use super::server_url::{is_loopback, server_url};
 use super::types::{ApiEnvelope, ListedConnections, Report, StartedDeployment};
-use super::{sanitize, secret};
+use super::{lang, sanitize, secret};
 use crate::bounded::{self, BodyError};
+use crate::domain::lang::Lang;
+use crate::domain::message::{Message, Param, message};
 
 /// Connecting calls GitHub or AWS before it answers.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
@@ -42,7 +45,9 @@ impl ServerArgs {
     /// Builds a client of this server, and reads the token.
     pub fn api(&self) -> Result<Api, CliError> {
         let token = secret::read("--panda-token-file", self.panda_token_file.as_deref(), &["PANDA_TOKEN"])?;
-        Api::new(&self.server, token.as_ref())
+        // The output with --json does not depend on the terminal.
+        let lang = (!self.json).then(lang::lang);
+        Api::new(&self.server, token.as_ref(), lang)
     }
 }
 
@@ -54,14 +59,13 @@ pub struct Api {
 }
 
 impl Api {
-    /// Builds a client of the server at `base` that signs in with `token`. Sends nothing yet.
-    pub fn new(base: &Url, token: Option<&SecretString>) -> Result<Self, CliError> {
+    /// Builds a client of the server at `base` that signs in with `token` and requests texts in `lang`. Sends nothing yet.
+    pub fn new(base: &Url, token: Option<&SecretString>, lang: Option<Lang>) -> Result<Self, CliError> {
         let mut headers = HeaderMap::new();
+        headers.extend(lang.map(|lang| (ACCEPT_LANGUAGE, HeaderValue::from_static(lang.as_str()))));
         if let Some(token) = token {
             let value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
-            let mut value = value.map_err(|_| {
-                CliError::input("PANDA_TOKEN", "not a token: it must consist of visible ASCII characters")
-            })?;
+            let mut value = value.map_err(|_| CliError::input("PANDA_TOKEN", message!("cli.no_token")))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -74,7 +78,7 @@ impl Api {
                 .redirect(reqwest::redirect::Policy::none());
             if is_loopback(base) { builder.no_proxy() } else { builder }
         };
-        let failed = |error: reqwest::Error| CliError::input("--server", error.to_string());
+        let failed = |error: reqwest::Error| CliError::input("--server", Message::verbatim(error.to_string()));
         Ok(Self {
             base: base.clone(),
             calls: builder().timeout(ANSWER_LIMIT).build().map_err(failed)?,
@@ -258,7 +262,7 @@ impl Api {
         match answer.status().as_u16() {
             204 => Ok(None),
             200 if media_type(&answer) == "text/event-stream" => Ok(Some(answer)),
-            200 => Err(self.protocol(&format!("{} instead of an event stream", media_type(&answer)))),
+            200 => Err(self.protocol(message!("cli.no_stream", type = media_type(&answer)))),
             _ => Err(self.problem(answer).await),
         }
     }
@@ -273,7 +277,7 @@ impl Api {
 
     /// Deserialises `data`; a mismatch is a protocol error.
     pub fn read<T: serde::de::DeserializeOwned>(&self, data: &Value) -> Result<T, CliError> {
-        T::deserialize(data).map_err(|error| self.protocol(&error.to_string()))
+        T::deserialize(data).map_err(|error| self.protocol(outside(&error)))
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, CliError> {
@@ -283,7 +287,7 @@ impl Api {
             Ok(mut segments) => {
                 segments.pop_if_empty().extend(["api", "v1"]).extend(path);
             }
-            Err(()) => return Err(CliError::input("--server", "this address cannot have a path")),
+            Err(()) => return Err(CliError::input("--server", message!("cli.server_with_path"))),
         }
         Ok(url)
     }
@@ -311,33 +315,34 @@ impl Api {
             return Err(self.problem(answer).await);
         }
         let body = self.body(answer).await?;
-        let envelope: ApiEnvelope = serde_json::from_slice(&body).map_err(|error| self.protocol(&error.to_string()))?;
+        let envelope: ApiEnvelope = serde_json::from_slice(&body).map_err(|error| self.protocol(outside(&error)))?;
         Ok(envelope.data)
     }
 
     async fn problem(&self, answer: Response) -> CliError {
         let status = answer.status();
         if status.is_redirection() {
-            let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or("another address");
-            return self.protocol(&format!("it redirects to {}: use that address", sanitize::line(to)));
+            let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).map(sanitize::line);
+            let to = to.map_or_else(|| message!("cli.redirects_elsewhere").into(), Param::from);
+            return self.protocol(message!("cli.redirects", to));
         }
         match self.body(answer).await.map(|body| serde_json::from_slice::<ApiProblem>(&body)) {
             Ok(Ok(problem)) => CliError::Refused(Box::new(problem)),
-            Ok(Err(_)) => self.protocol(&format!("HTTP {status} without a reason in JSON")),
+            Ok(Err(_)) => self.protocol(message!("cli.no_problem", status = status.to_string())),
             Err(error) => error,
         }
     }
 
     async fn body(&self, answer: Response) -> Result<Vec<u8>, CliError> {
         bounded::body(answer, MAX_ANSWER_BYTES).await.map_err(|error| match error {
-            BodyError::TooLong(_) => self.protocol("its response is too long"),
+            BodyError::TooLong(_) => self.protocol(message!("cli.response_too_long")),
             BodyError::Broken(error) => self.unreachable(&error),
         })
     }
 
     /// The error for a response that Panda would not send.
-    pub fn protocol(&self, reason: &str) -> CliError {
-        CliError::Protocol { server: self.server(), reason: sanitize::line(reason) }
+    pub fn protocol(&self, reason: Message) -> CliError {
+        CliError::Protocol { server: self.server(), reason }
     }
 
     /// The error for a missing response. Keeps only the innermost cause ("connection refused"): the outer ones repeat the address.
@@ -350,30 +355,14 @@ impl Api {
     }
 }
 
+/// A text of a library, as one safe line.
+fn outside(error: &dyn std::fmt::Display) -> Message {
+    Message::verbatim(sanitize::line(&error.to_string()))
+}
+
 fn media_type(answer: &Response) -> String {
     let value = answer.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("no type");
     sanitize::line(value.split(';').next().unwrap_or_default().trim()).to_ascii_lowercase()
-}
-
-/// True for a loopback address, which a proxy cannot reach.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
-}
-
-fn server_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("{error}; give an address such as http://127.0.0.1:8080"))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err("give an address that begins with http:// or https://".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("give the address alone, without user, password or query".to_owned());
-    }
-    Ok(url)
 }
 
 #[cfg(test)]
@@ -382,17 +371,10 @@ mod tests {
 
     #[test]
     fn escapes_ids_in_paths() {
-        let api = Api::new(&server_url("http://127.0.0.1:1/panda/").unwrap(), None).unwrap();
+        let api = Api::new(&server_url("http://127.0.0.1:1/panda/").unwrap(), None, None).unwrap();
         assert_eq!(
             api.url(&["deploy", "../x?y", "switch"]).unwrap().as_str(),
             "http://127.0.0.1:1/panda/api/v1/deploy/..%2Fx%3Fy/switch"
         );
-    }
-
-    #[test]
-    fn rejects_passwords_in_server_addresses() {
-        assert!(server_url("http://user:secret@host").unwrap_err().contains("without user"));
-        assert!(server_url("ftp://host").unwrap_err().contains("http://"));
-        assert!(server_url("127.0.0.1:8080").is_err());
     }
 }

@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use super::api::ServerArgs;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::{sanitize, table};
+use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -60,9 +62,9 @@ pub async fn run(args: AuditArgs) -> Result<(), CliError> {
     }
     let rows = data.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
     let columns = ["at", "subject", "role", "address", "action", "target", "result", "errorCode", "times", "requestId"];
-    print(table::rows(&rows, &columns, "nothing").trim_end());
+    print(table::rows(&rows, &columns, &text(&message!("cli.nothing"))).trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
-        print(&format!("\nMore: add --cursor {}", sanitize::line(cursor)));
+        print(&format!("\n{}", text(&message!("cli.more", cursor = sanitize::line(cursor)))));
     }
     Ok(())
 }

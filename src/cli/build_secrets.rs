@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::api::ServerArgs;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::{sanitize, secret, table};
+use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 pub struct SecretsArgs {
@@ -77,8 +79,8 @@ pub async fn run(args: SecretsArgs) -> Result<(), CliError> {
                 return Ok(());
             }
             let rows = data.get("secrets").and_then(Value::as_array).cloned().unwrap_or_default();
-            let none = "no build secrets: see panda connections secrets set --help";
-            print(table::rows(&rows, &["name", "createdAt", "updatedAt"], none).trim_end());
+            let none = text(&message!("cli.no_build_secrets"));
+            print(table::rows(&rows, &["name", "createdAt", "updatedAt"], &none).trim_end());
         }
         Command::Remove(args) => {
             show(&args.server, &args.server.api()?.remove_build_secret(&args.id, &args.name).await?);

@@ -9,6 +9,7 @@ use super::types::ResultSummary;
 use super::watch::{FollowArgs, WatchStart, report, watch};
 use super::{sanitize, table};
 use crate::domain::deployment::Status;
+use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -45,6 +46,6 @@ pub async fn run(args: CancelArgs) -> Result<(), CliError> {
     if outcome.status == Status::Failed {
         return Ok(());
     }
-    let message = "too late to cancel: the traffic had already moved to green".to_owned();
+    let message = message!("cli.too_late_to_cancel");
     Err(CliError::DeploymentFailed { id: sanitize::line(&outcome.deployment_id), message })
 }

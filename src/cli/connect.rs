@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::api::ServerArgs;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::{sanitize, secret};
+use crate::domain::message::message;
 
 #[derive(Debug, Subcommand)]
 pub enum ConnectCommand {
@@ -112,7 +114,7 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
                 && !args.server.json
             {
                 // On standard error: scripts read only the id from standard output.
-                eprintln!("External id that the role's trust policy requires: {}", sanitize::line(id));
+                eprintln!("{}", text(&message!("cli.external_id_required", id = sanitize::line(id))));
             }
         }
     }
@@ -129,12 +131,11 @@ async fn send(server: &ServerArgs, kind: &str, renew: Option<&str>, body: &Value
 
 /// Rejects a given external id: the server derives it, so the option would have no effect.
 fn refuse_external_id(args: &AwsArgs) -> Result<(), CliError> {
-    const REMOVED: &str = "the option was removed: the server derives the external id, and prints the id that the role's trust policy must require";
     if args.external_id_file.is_some() {
-        return Err(CliError::input("--external-id-file", REMOVED));
+        return Err(CliError::input("--external-id-file", message!("cli.external_id_removed")));
     }
     let given = args.role_arn.is_some() && std::env::var_os("PANDA_AWS_EXTERNAL_ID").is_some_and(|id| !id.is_empty());
-    if given { Err(CliError::input("PANDA_AWS_EXTERNAL_ID", REMOVED)) } else { Ok(()) }
+    if given { Err(CliError::input("PANDA_AWS_EXTERNAL_ID", message!("cli.external_id_removed"))) } else { Ok(()) }
 }
 
 fn aws_body(args: &AwsArgs) -> Result<Value, CliError> {

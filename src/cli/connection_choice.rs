@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use super::types::{ConnectedAccount, ConnectedRepository, ListedConnections};
+use crate::domain::message::{Message, message};
 
 /// The user's criteria; `None` matches every connection.
 #[derive(Clone, Debug, Default)]
@@ -39,31 +40,33 @@ pub fn choose<'a>(
         .iter()
         .filter(|found| filter.aws.as_ref().is_none_or(|id| *id == found.connection_id))
         .collect();
-    let github = only(&repositories, "--github", "repository", "panda connect github", |found| {
-        format!("{} ({}/{} {})", found.connection_id, found.owner, found.repo, found.branch)
-    })?;
-    let aws = only(&accounts, "--aws", "AWS account", "panda connect aws", |found| {
-        format!("{} ({})", found.connection_id, found.region)
-    })?;
+    let github = only(
+        &repositories,
+        "--github",
+        || message!("cli.no_repository"),
+        |found| format!("{} ({}/{} {})", found.connection_id, found.owner, found.repo, found.branch),
+    )?;
+    let aws = only(
+        &accounts,
+        "--aws",
+        || message!("cli.no_account"),
+        |found| format!("{} ({})", found.connection_id, found.region),
+    )?;
     Ok((github, aws))
 }
 
 fn only<'a, T>(
     found: &[&'a T],
     option: &str,
-    what: &str,
-    command: &str,
+    none: impl Fn() -> Message,
     name: impl Fn(&T) -> String,
 ) -> Result<&'a T, CliError> {
     match found {
         [only] => Ok(only),
-        [] => Err(CliError::input(
-            option,
-            format!("no connected {what} matches: see panda connections, or connect one with {command}"),
-        )),
+        [] => Err(CliError::input(option, none())),
         several => {
             let names: Vec<String> = several.iter().map(|found| super::sanitize::line(&name(found))).collect();
-            Err(CliError::input(option, format!("several match; give the id of one: {}", names.join(", "))))
+            Err(CliError::input(option, message!("cli.several_match", names = names.join(", "))))
         }
     }
 }

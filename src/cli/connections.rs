@@ -6,8 +6,10 @@ use serde_json::Value;
 use super::api::ServerArgs;
 use super::build_secrets::SecretsArgs;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::{sanitize, table};
+use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -57,11 +59,11 @@ async fn list(server: &ServerArgs) -> Result<(), CliError> {
     }
     let list = |kind: &str| data.get(kind).and_then(Value::as_array).cloned().unwrap_or_default();
     let github = ["connectionId", "owner", "repo", "branch"];
-    print("Source repositories");
-    print(&table::rows(&list("github"), &github, "none: see panda connect github --help"));
-    print("AWS accounts");
+    print(&text(&message!("cli.repositories")));
+    print(&table::rows(&list("github"), &github, &text(&message!("cli.no_repositories"))));
+    print(&text(&message!("cli.accounts")));
     let aws = list("aws");
-    print(table::rows(&aws, &["connectionId", "region"], "none: see panda connect aws --help").trim_end());
+    print(table::rows(&aws, &["connectionId", "region"], &text(&message!("cli.no_accounts"))).trim_end());
     for problem in aws.iter().filter_map(|account| account.get("problem")?.as_str()) {
         print(&format!("\n{}", sanitize::line(problem)));
     }

@@ -1,7 +1,5 @@
 //! Names the database in errors about a refused connection. The errors of `db` must not: readiness shows them without authentication.
 
-use std::fmt::Write as _;
-
 use secrecy::ExposeSecret as _;
 
 use super::error::CliError;
@@ -9,6 +7,7 @@ use crate::app::AppError;
 use crate::bounded;
 use crate::config::DatabaseConfig;
 use crate::domain::database::AddressSource;
+use crate::domain::message::{Message, message};
 use crate::domain::postgres_url::{Host, PostgresUrl, Server};
 
 /// Adds database, role and servers of the URL to `error`, if the database refuses the connection. Never adds the password.
@@ -38,17 +37,17 @@ fn url(source: &AddressSource) -> Option<PostgresUrl> {
 }
 
 /// `database "shop" as role "panda" at a:5432, [::1]`. Omits what the URL does not name: libpq's variables or defaults decide it.
-fn address(url: &PostgresUrl) -> String {
+fn address(url: &PostgresUrl) -> Message {
     let mut address = match &url.database {
-        Some(database) => format!("database {database:?}"),
-        None => "the default database".to_owned(),
+        Some(database) => message!("cli.database_named", database = format!("{database:?}")),
+        None => message!("cli.database_default"),
     };
     if let Some(role) = &url.user {
-        let _ = write!(address, " as role {role:?}");
+        address = message!("cli.database_role", address, role = format!("{role:?}"));
     }
     let servers: Vec<String> = url.servers.iter().filter_map(server).collect();
     if !servers.is_empty() {
-        let _ = write!(address, " at {}", servers.join(", "));
+        address = message!("cli.database_servers", address, servers = servers.join(", "));
     }
     address
 }
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        address(&PostgresUrl::parse(text).unwrap())
+        address(&PostgresUrl::parse(text).unwrap()).to_string()
     }
 
     #[test]
@@ -101,7 +100,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "postgres://panda:s3cret@db/shop\n").unwrap();
         let url = url(&AddressSource::File(file.path().to_owned())).unwrap();
-        assert_eq!(address(&url), "database \"shop\" as role \"panda\" at db");
+        assert_eq!(address(&url).to_string(), "database \"shop\" as role \"panda\" at db");
         assert!(super::url(&AddressSource::File("/nonexistent/url".into())).is_none());
     }
 }

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 use super::api::ServerArgs;
 use super::connection_choice::{ConnectionFilter, choose};
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::request_args::RequestArgs;
 use super::sanitize;
 use super::switch::switch_and_watch;
 use super::watch::{FollowArgs, WatchStart, conclude, report, watch};
 use crate::domain::deployment::{Concurrency, Status};
+use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -86,10 +88,7 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
         return Ok(());
     }
     if !args.server.json {
-        print(&format!(
-            "{} (Ctrl-C stops watching, not the deployment; panda watch resumes watching)",
-            sanitize::line(&id)
-        ));
+        print(&text(&message!("cli.watching", id = sanitize::line(&id))));
     }
     let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {

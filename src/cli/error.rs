@@ -7,9 +7,12 @@ use serde::Deserialize;
 
 use crate::app::AppError;
 use crate::db::DbError;
+use crate::domain::lang::Lang;
 use crate::domain::maintenance::RetentionKind;
+use crate::domain::message::{Message, message};
 use crate::telemetry::TelemetryError;
 
+use super::lang::{lang, text};
 use super::sanitize;
 
 /// The exit codes, as `panda --help` lists them; 0 means success.
@@ -47,11 +50,15 @@ pub struct ApiProblem {
 
 impl fmt::Display for ApiProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let message = self.message.as_deref().or(self.detail.as_deref()).unwrap_or("the server gave no reason");
+        let message = self
+            .message
+            .as_deref()
+            .or(self.detail.as_deref())
+            .map_or_else(|| text(&message!("cli.no_reason")), str::to_owned);
         if let Some(field) = self.field.as_deref().filter(|field| !message.contains(*field)) {
             write!(f, "{}: ", sanitize::line(field))?;
         }
-        write!(f, "{}", sanitize::text(message))?;
+        write!(f, "{}", sanitize::text(&message))?;
         match &self.error_code {
             Some(code) => write!(f, " ({code}, HTTP {})", self.status, code = sanitize::line(code)),
             None => write!(f, " (HTTP {})", self.status),
@@ -63,20 +70,18 @@ impl fmt::Display for ApiProblem {
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// Invalid input from the user.
-    #[error("{field}: {problem}")]
+    #[error("{}", text(&self.message()))]
     Input {
         /// The invalid option, variable or file.
         field: String,
         /// The problem, and what a valid value looks like.
-        problem: String,
+        problem: Message,
     },
     /// Traces cannot be exported.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     /// The server did not answer.
-    #[error(
-        "no answer from {server}: {reason}. Check that it runs (panda up, panda serve), or give its address with --server or PANDA_SERVER."
-    )]
+    #[error("{}", text(&self.message()))]
     Unreachable {
         /// Address of the server.
         server: String,
@@ -87,23 +92,23 @@ pub enum CliError {
     #[error("{0}")]
     Refused(Box<ApiProblem>),
     /// The response is not one of Panda's.
-    #[error("{server} does not answer as Panda does ({reason}): check --server")]
+    #[error("{}", text(&self.message()))]
     Protocol {
         /// Address of the server.
         server: String,
         /// The unexpected part of the response.
-        reason: String,
+        reason: Message,
     },
     /// The watched deployment failed; its message was shown with the events.
-    #[error("deployment {id} failed: {message}")]
+    #[error("{}", text(&self.message()))]
     DeploymentFailed {
         /// Id of the deployment.
         id: String,
         /// Message of the failure.
-        message: String,
+        message: Message,
     },
     /// A maintenance run failed.
-    #[error("maintenance of {kind} failed: {reason}")]
+    #[error("{}", text(&self.message()))]
     Maintenance {
         /// Kind of data that the run should have removed.
         kind: RetentionKind,
@@ -112,14 +117,14 @@ pub enum CliError {
     },
     /// The demo or the sandbox did not behave as expected.
     #[cfg(feature = "dev")]
-    #[error("{0}")]
-    Demo(String),
+    #[error("{}", text(&self.message()))]
+    Demo(Message),
     /// Some services could not be stopped; the stop of each was tried.
     #[cfg(feature = "dev")]
-    #[error("some services could not be stopped: {0}")]
+    #[error("{}", text(&self.message()))]
     Stop(String),
     /// The command was interrupted.
-    #[error("interrupted")]
+    #[error("{}", text(&self.message()))]
     Interrupted,
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
@@ -143,16 +148,16 @@ pub enum CliError {
     #[error(transparent)]
     Git(#[from] panda_sandbox::git::GitError),
     /// A database error of a command that works on the database.
-    #[error(transparent)]
+    #[error("{}", text(&self.message()))]
     Db(#[from] DbError),
     /// The database refuses the connection.
-    #[error("{error} ({address})")]
+    #[error("{}", text(&self.message()))]
     DatabaseRefused {
         /// The cause, without names: readiness shows the same text without authentication.
         #[source]
         error: DbError,
         /// Database, role and servers of the URL.
-        address: String,
+        address: Message,
     },
     /// The server did not start, or failed.
     #[error(transparent)]
@@ -160,9 +165,33 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// An [`CliError::Input`] for the option, variable or file `field`.
-    pub fn input(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Input { field: field.into(), problem: problem.into() }
+    /// The text for people. Errors of the server and of the dev services are in English.
+    fn message(&self) -> Message {
+        match self {
+            Self::Input { field, problem } => message!("cli.input", field, problem = problem.clone()),
+            Self::Unreachable { server, reason } => message!("cli.unreachable", server, reason),
+            Self::Refused(problem) => Message::verbatim(problem.to_string()),
+            Self::Protocol { server, reason } => message!("cli.protocol", server, reason = reason.clone()),
+            Self::DeploymentFailed { id, message } => {
+                message!("cli.deployment_failed", id, message = message.clone())
+            }
+            Self::Maintenance { kind, reason } => message!("cli.maintenance_failed", kind = kind.as_str(), reason),
+            #[cfg(feature = "dev")]
+            Self::Demo(message) => message.clone(),
+            #[cfg(feature = "dev")]
+            Self::Stop(problems) => message!("cli.stop_failed", problems),
+            Self::Interrupted => message!("cli.interrupted"),
+            Self::Db(error) => database(error),
+            Self::DatabaseRefused { error, address } => {
+                message!("cli.database_refused", error = database(error), address = address.clone())
+            }
+            other => Message::verbatim(other.to_string()),
+        }
+    }
+
+    /// An [`CliError::Input`] for the option, variable or file `field`; `problem` is a predicate or a sentence about it.
+    pub fn input(field: impl Into<String>, problem: Message) -> Self {
+        Self::Input { field: field.into(), problem }
     }
 
     /// The exit code of the process.
@@ -181,6 +210,11 @@ impl CliError {
             _ => exit::OTHER,
         }
     }
+}
+
+/// In English with the library's text, which operators search for.
+fn database(error: &DbError) -> Message {
+    if lang() == Lang::En { Message::verbatim(error.to_string()) } else { error.message() }
 }
 
 #[cfg(test)]

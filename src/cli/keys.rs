@@ -11,16 +11,15 @@ use serde_json::json;
 
 use super::database::locate_command;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use crate::app;
 use crate::config::{AwsConfig, DatabaseConfig};
 use crate::db::audit::AuditRecord;
 use crate::domain::audit::Action;
 use crate::domain::keyring::Keyring;
+use crate::domain::message::{Message, message};
 use crate::metrics::AwsCalls;
-
-/// Error text for an invalid `--kms`.
-const NO_ARN: &str = "not the ARN of a KMS key or alias, such as arn:aws:kms:ap-northeast-2:123456789012:alias/panda";
 
 #[derive(Args, Debug)]
 pub struct KeysArgs {
@@ -75,8 +74,10 @@ pub async fn run(args: KeysArgs) -> Result<(), CliError> {
 
 fn generate(args: &GenerateArgs) -> Result<(), CliError> {
     let line = match &args.kms {
-        Some(arn) => SecretString::from(Keyring::name_kms(arn).map_err(|_| CliError::input("--kms", NO_ARN))?),
-        None => Keyring::generate().map_err(|error| CliError::input("keys", error.to_string()))?,
+        Some(arn) => SecretString::from(
+            Keyring::name_kms(arn).map_err(|_| CliError::input("--kms", message!("cli.no_kms_arn")))?,
+        ),
+        None => Keyring::generate().map_err(|error| CliError::input("keys", Message::verbatim(error.to_string())))?,
     };
     let Some(path) = &args.file else {
         print(line.expose_secret());
@@ -85,10 +86,10 @@ fn generate(args: &GenerateArgs) -> Result<(), CliError> {
     write_new(path, &line)?;
     let id = line.expose_secret().split(':').next().unwrap_or_default();
     let keep = match &args.kms {
-        Some(_) => "Do not delete the key in KMS: without it, stored secrets are lost.",
-        None => "Keep a copy elsewhere: without it, stored secrets are lost.",
+        Some(_) => message!("cli.keep_kms_key"),
+        None => message!("cli.keep_key"),
     };
-    print(&format!("Wrote the new key {id} to {}. {keep}", path.display()));
+    print(&text(&message!("cli.key_written", id, path = path.display().to_string(), keep)));
     Ok(())
 }
 
@@ -96,7 +97,12 @@ fn generate(args: &GenerateArgs) -> Result<(), CliError> {
 pub fn write_new(path: &Path, line: &SecretString) -> Result<(), CliError> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| file.write_all(format!("{}\n", line.expose_secret()).as_bytes()));
-    written.map_err(|error| CliError::input("--file", format!("{} cannot be written: {error}", path.display())))
+    written.map_err(|error| {
+        CliError::input(
+            "--file",
+            message!("cli.file_unwritable", path = path.display().to_string(), error = error.to_string()),
+        )
+    })
 }
 
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
@@ -118,13 +124,9 @@ async fn rewrap(args: RotateArgs) -> Result<(), CliError> {
         refused: None,
         details,
     };
-    db.record(&entry(json!({"begun": true}))).await?;
-    let encrypted = db.encrypt_plaintext_secrets().await?;
+    db.record_audit(&entry(json!({"begun": true}))).await?;
     let wrapped = db.rewrap_keys().await?;
-    db.record(&entry(json!({"wrapped": wrapped, "sealed": encrypted}))).await?;
-    print(&format!(
-        "All secrets use the key {}: {wrapped} rewrapped, {encrypted} encrypted for the first time.",
-        keyring.encrypting_id()
-    ));
+    db.record_audit(&entry(json!({"wrapped": wrapped}))).await?;
+    print(&text(&message!("cli.keys_rotated", key = keyring.encrypting_id(), wrapped)));
     Ok(())
 }

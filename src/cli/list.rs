@@ -5,10 +5,12 @@ use serde_json::Value;
 
 use super::api::ServerArgs;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::request_args::flatten;
 use super::{sanitize, table};
 use crate::domain::deployment::Status;
+use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -66,9 +68,9 @@ pub async fn run(args: ListArgs) -> Result<(), CliError> {
     rows.iter_mut().for_each(flatten);
     let columns =
         ["deploymentId", "status", "owner", "repo", "branch", "startedAt", "attempt", "queuePosition", "errorCode"];
-    print(table::rows(&rows, &columns, "no deployments").trim_end());
+    print(table::rows(&rows, &columns, &text(&message!("cli.no_deployments"))).trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
-        print(&format!("\nMore: add --cursor {}", sanitize::line(cursor)));
+        print(&format!("\n{}", text(&message!("cli.more", cursor = sanitize::line(cursor)))));
     }
     Ok(())
 }

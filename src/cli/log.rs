@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 
 use super::api::ServerArgs;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::{sanitize, table};
 use crate::domain::log_filter::LogFilter;
+use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -72,7 +74,10 @@ fn show(server: &ServerArgs, data: Value) {
     if server.json {
         print(&sanitize::json(&data));
     } else {
-        print(table::rows(&[data], &["filter", "default", "until", "setBy", "setAt"], "nothing").trim_end());
+        print(
+            table::rows(&[data], &["filter", "default", "until", "setBy", "setAt"], &text(&message!("cli.nothing")))
+                .trim_end(),
+        );
     }
 }
 

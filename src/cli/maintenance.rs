@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 use super::api::{Api, ServerArgs};
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::{sanitize, table};
 use crate::domain::maintenance::RetentionKind;
+use crate::domain::message::message;
 
 /// Interval between two polls of a run.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -83,7 +85,7 @@ async fn kinds(server: &ServerArgs) -> Result<(), CliError> {
     }
     let rows: Vec<Value> = members(&data, "kinds").iter().map(flat).collect();
     let columns = ["kind", "keep", "cron", "nextRun", "lastRun", "state", "removed"];
-    print(table::rows(&rows, &columns, "nothing").trim_end());
+    print(table::rows(&rows, &columns, &text(&message!("cli.nothing"))).trim_end());
     Ok(())
 }
 
@@ -111,7 +113,7 @@ async fn runs(args: RunsArgs) -> Result<(), CliError> {
     }
     show(&members(&data, "runs"));
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
-        print(&format!("\nMore: add --cursor {}", sanitize::line(cursor)));
+        print(&format!("\n{}", text(&message!("cli.more", cursor = sanitize::line(cursor)))));
     }
     Ok(())
 }
@@ -158,7 +160,7 @@ fn show(runs: &[Value]) {
         "requestedBy",
         "error",
     ];
-    print(table::rows(runs, &columns, "no runs").trim_end());
+    print(table::rows(runs, &columns, &text(&message!("cli.no_runs"))).trim_end());
 }
 
 fn members(data: &Value, name: &str) -> Vec<Value> {

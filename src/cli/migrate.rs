@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::database;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use crate::app;
 use crate::config::DatabaseConfig;
@@ -14,6 +15,8 @@ use crate::db::fitness::{AppRole, AppRoleError};
 use crate::db::reports::{ROLE_SCRIPT, Reporters};
 use crate::db::schema::{Migrated, known};
 use crate::db::{Db, DbError};
+use crate::domain::message::{Message, message};
+use crate::steps::Step;
 
 /// Interval between two tries to reach the database.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -58,37 +61,28 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
 }
 
 async fn migrate(args: MigrateArgs) -> Result<(), CliError> {
-    // Needs no key: the first server that starts encrypts secrets from before there was one.
     let db = app::command_database(&args.database, None).await?;
     wait_for(&db, Duration::from_millis(args.wait_ms)).await?;
     if let Some(role) = &args.print_app_role {
         return print_app_role(&db, role).await;
     }
     let migrated = db.migrate().await?;
-    for sequence in db.advance_sequences().await? {
-        print(&format!(
-            "The sequence {sequence} was behind the rows of its table, as after a logical copy; advanced it past them."
-        ));
+    if migrated == Migrated::UpToDate {
+        db.store_step_stages(&Step::stages()).await?;
     }
-    for index in db.build_deferred_indexes().await? {
-        print(&format!("Built the index {index}."));
+    for sequence in db.advance_sequences().await? {
+        print(&text(&message!("cli.sequence_advanced", sequence)));
     }
     if db.repair_event_order().await? {
-        print("The events were restored from another Postgres cluster; new events are ordered after them.");
+        print(&text(&message!("cli.events_restored")));
     }
     if db.reporters().await? == Reporters::ScriptNeeded {
-        print(
-            "The role panda_report is missing or incomplete, and this user may not create it. Reports by SQL need it: have an administrator of the \
-             database run the output of `panda migrate --print-report-role`.",
-        );
+        print(&text(&message!("cli.report_role_missing")));
     }
     match migrated {
-        Migrated::UpToDate => print("The schema is up to date."),
+        Migrated::UpToDate => print(&text(&message!("cli.schema_current"))),
         Migrated::Newer(newer) => {
-            print(&format!(
-                "The schema is that of a newer version (migration {newer}; this program knows {}), and works with this one.",
-                known()
-            ));
+            print(&text(&message!("cli.schema_newer", newer, known = known())));
         }
     }
     Ok(())
@@ -98,7 +92,7 @@ async fn print_app_role(db: &Db, role: &AppRole) -> Result<(), CliError> {
     match db.app_role_script(role).await {
         Ok(script) => print(&script),
         Err(AppRoleError::Db(error)) => return Err(error.into()),
-        Err(error) => return Err(CliError::input("--print-app-role", error.to_string())),
+        Err(error) => return Err(CliError::input("--print-app-role", Message::verbatim(error.to_string()))),
     }
     Ok(())
 }

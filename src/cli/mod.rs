@@ -17,6 +17,7 @@ mod fetch_source;
 #[cfg(test)]
 mod generated_documents;
 mod keys;
+mod lang;
 mod list;
 mod log;
 mod maintenance;
@@ -30,6 +31,7 @@ mod sanitize;
 mod schedule;
 mod secret;
 mod serve;
+mod server_url;
 mod shutdown;
 mod stream;
 mod switch;
@@ -45,6 +47,7 @@ pub use fetch_source::run as fetch_source;
 pub use progress::warn;
 
 use crate::app;
+use crate::domain::lang::Lang;
 use crate::domain::principal::Caller;
 use crate::telemetry::{self, LogFormat, SERVER_LOG};
 
@@ -87,6 +90,9 @@ pub struct Cli {
     /// URL of an OTLP/HTTP collector to send traces of deployments to, such as http://collector:4318; none by default
     #[arg(long, env = "PANDA_OTLP_ENDPOINT", global = true, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
+    /// Language of output and errors, ko or en; default: that of the locale (LC_ALL, LC_MESSAGES, LANG)
+    #[arg(long, env = "PANDA_LANG", global = true, value_name = "LANG")]
+    pub lang: Option<Lang>,
 }
 
 /// The subcommands of `panda`.
@@ -167,6 +173,7 @@ impl Command {
 
 /// Runs the command and returns the exit code of the process.
 pub async fn run(cli: Cli) -> Result<u8, CliError> {
+    lang::set(cli.lang);
     let quiet = !matches!(cli.command, Command::Serve(_) | Command::Migrate(_));
     let replica = cli.command.is_replica().then(app::replica_name);
     let default = if quiet { "warn" } else { SERVER_LOG };

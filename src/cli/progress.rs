@@ -7,9 +7,11 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
+use super::lang::text;
 use super::sanitize;
 use super::stream::{EventDisplay, StreamEvent};
 use crate::domain::catalogue::{EventCode, Lang, render};
+use crate::domain::message::{Message, message};
 
 /// Length of the progress bar: steps 1 and 2, then stages 1 to 4.
 const MILESTONES: u64 = 6;
@@ -140,8 +142,8 @@ impl EventDisplay for LiveDisplay {
 
     fn connection(&mut self, broken: Option<&str>) {
         match broken {
-            Some(reason) => self.now.set_message(format!("connection lost, reconnecting: {}", sanitize::line(reason))),
-            None => self.now.set_message("reconnected"),
+            Some(reason) => self.now.set_message(text(&reconnecting(reason))),
+            None => self.now.set_message(text(&message!("cli.reconnected"))),
         }
     }
 }
@@ -191,11 +193,15 @@ pub fn warn(text: &str) {
 }
 
 fn warn_connection(broken: Option<&str>) {
-    let text = match broken {
-        Some(reason) => format!("panda: connection lost, reconnecting: {}", sanitize::line(reason)),
-        None => "panda: reconnected".to_owned(),
+    let state = match broken {
+        Some(reason) => text(&reconnecting(reason)),
+        None => text(&message!("cli.reconnected")),
     };
-    warn(&text);
+    warn(&format!("panda: {state}"));
+}
+
+fn reconnecting(reason: &str) -> Message {
+    message!("cli.reconnecting", reason = sanitize::line(reason))
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use serde_json::Value;
 
 use super::api::ServerArgs;
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::request_args::flatten;
 use super::{sanitize, table};
+use crate::domain::message::message;
 
 /// Members that are shown first, most important first.
 const ORDER: [&str; 12] = [
@@ -56,12 +58,14 @@ pub fn shown(data: &Value, json: bool) -> String {
     let mut members = data.clone();
     flatten(&mut members);
     let attempts = members.as_object_mut().and_then(|members| members.remove("attempts"));
-    let mut text = table::members(&members, &ORDER);
+    let mut shown = table::members(&members, &ORDER);
     if let Some(Value::Array(attempts)) =
         attempts.filter(|attempts| attempts.as_array().is_some_and(|all| !all.is_empty()))
     {
-        text.push_str("\nEarlier attempts\n");
-        text.push_str(&table::rows(&attempts, &ATTEMPT, "none"));
+        shown.push('\n');
+        shown.push_str(&text(&message!("cli.earlier_attempts")));
+        shown.push('\n');
+        shown.push_str(&table::rows(&attempts, &ATTEMPT, &text(&message!("cli.none"))));
     }
-    text
+    shown
 }

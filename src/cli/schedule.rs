@@ -6,10 +6,12 @@ use serde_json::{Map, Value, json};
 use super::api::{Api, ServerArgs};
 use super::connection_choice::{ConnectionFilter, choose};
 use super::error::CliError;
+use super::lang::text;
 use super::progress::print;
 use super::request_args::RequestArgs;
 use super::{sanitize, table};
 use crate::domain::deployment::Concurrency;
+use crate::domain::message::message;
 use crate::domain::schedule::Missed;
 
 #[derive(Args, Debug)]
@@ -156,7 +158,7 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
         Command::Create(args) => create(args).await,
         Command::List(args) => {
             let columns = ["scheduleId", "name", "cron", "timeZone", "paused", "stopped", "nextRunAt", "lastError"];
-            page(&args, None, "schedules", &columns, "no schedules: see panda schedule create --help").await
+            page(&args, None, "schedules", &columns, &text(&message!("cli.no_schedules"))).await
         }
         Command::Show(args) => {
             report(&args.server, &args.server.api()?.schedule(&args.id).await?);
@@ -173,7 +175,7 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
         }
         Command::Runs(args) => {
             let columns = ["dueAt", "at", "result", "times", "deploymentId", "errorCode", "errorMessage", "askedBy"];
-            page(&args.page, Some(&args.id), "runs", &columns, "nothing yet").await
+            page(&args.page, Some(&args.id), "runs", &columns, &text(&message!("cli.nothing_yet"))).await
         }
         Command::Delete(args) => {
             let data = args.server.api()?.delete_schedule(&args.id).await?;
@@ -276,7 +278,7 @@ async fn page(args: &PageArgs, of: Option<&str>, kind: &str, columns: &[&str], n
     }
     print(table::rows(&rows, columns, none).trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
-        print(&format!("\nMore: add --cursor {}", sanitize::line(cursor)));
+        print(&format!("\n{}", text(&message!("cli.more", cursor = sanitize::line(cursor)))));
     }
     Ok(())
 }

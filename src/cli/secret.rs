@@ -8,6 +8,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::error::CliError;
 use crate::bounded::{self, ReadError};
+use crate::domain::message::{Param, message};
 
 /// Longest secret: a longer file is the wrong file.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -17,8 +18,12 @@ pub fn read(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<Opt
     match file {
         Some(path) if path == Path::new("-") => from(option, std::io::stdin().lock()).map(Some),
         Some(path) => {
-            let opened = std::fs::File::open(path)
-                .map_err(|error| CliError::input(option, format!("{} cannot be read: {error}", path.display())))?;
+            let opened = std::fs::File::open(path).map_err(|error| {
+                CliError::input(
+                    option,
+                    message!("cli.secret_unreadable", path = path.display().to_string(), error = error.to_string()),
+                )
+            })?;
             from(option, opened).map(Some)
         }
         None => Ok(variables
@@ -32,23 +37,22 @@ pub fn read(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<Opt
 /// Like [`read`], but fails without a secret.
 pub fn require(option: &str, file: Option<&Path>, variables: &[&str]) -> Result<SecretString, CliError> {
     read(option, file, variables)?.ok_or_else(|| {
-        let problem =
-            format!("set {} or give a file with {option} FILE (- for standard input)", variables.join(" or "));
-        CliError::input(option, problem)
+        let or = |first: Param, second: &&str| Param::from(message!("cli.or", first, second = *second));
+        let (first, others) = variables.split_first().map_or(("", variables), |(first, others)| (*first, others));
+        let variables = others.iter().fold(Param::from(first), or);
+        CliError::input(option, message!("cli.secret_missing", variables, option))
     })
 }
 
 fn from(option: &str, source: impl std::io::Read) -> Result<SecretString, CliError> {
     let text = bounded::all(source, MAX_BYTES).and_then(bounded::text).map_err(|error| match error {
-        ReadError::TooLong(_) => {
-            CliError::input(option, "the input is longer than any token: check that it is the right file")
-        }
-        error => CliError::input(option, format!("the secret cannot be read: {error}")),
+        ReadError::TooLong(_) => CliError::input(option, message!("cli.secret_too_long")),
+        error => CliError::input(option, message!("cli.secret_broken", error = error.to_string())),
     })?;
     let text = Zeroizing::new(text);
     let trimmed = text.trim();
     if trimmed.is_empty() {
-        return Err(CliError::input(option, "the input is empty: it must contain only the secret"));
+        return Err(CliError::input(option, message!("cli.secret_empty")));
     }
     Ok(SecretString::from(trimmed.to_owned()))
 }

@@ -18,6 +18,7 @@ use super::error::CliError;
 use super::types::ResultSummary;
 use crate::bounded::BodyChunks;
 use crate::domain::deployment::Status;
+use crate::domain::message::Message;
 
 /// First delay before reconnecting; doubled each time, up to [`MAX_RECONNECT_DELAY`].
 const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(250);
@@ -133,7 +134,8 @@ async fn run_once(
     while let Some(event) = events.next().await {
         let event = event.map_err(|error| api.unreachable(&error))?;
         pending.set(0);
-        let data = serde_json::from_str(&event.data).map_err(|error| api.protocol(&error.to_string()))?;
+        let data = serde_json::from_str(&event.data)
+            .map_err(|error| api.protocol(Message::verbatim(super::sanitize::line(&error.to_string()))))?;
         let event = StreamEvent { id: event.id, name: event.event, data };
         seen.count += 1;
         seen.last_id = Some(event.id.clone());

@@ -7,13 +7,18 @@ use serde_json::{Value, json};
 
 use super::database::locate_command;
 use super::error::CliError;
+use super::lang::text;
 use super::operator;
 use super::progress::{print, warn};
 use super::{sanitize, table};
 use crate::app;
+use crate::commands::CommandError;
+use crate::commands::revocations::{restore_subject, revoke_subject};
+use crate::commands::tokens::{TokenRevocation, create_token, revoke_token};
 use crate::config::DatabaseConfig;
 use crate::db::Db;
-use crate::db::tokens::{NewToken, TokenRevocation, TokenView};
+use crate::db::tokens::{NewToken, TokenView};
+use crate::domain::message::{Message, Param, message};
 use crate::domain::principal::{Role, SCHEDULE_SUBJECT, Scope};
 use crate::domain::{ids, oidc_claims, token};
 
@@ -138,20 +143,18 @@ pub async fn run(args: TokenArgs) -> Result<(), CliError> {
 
 async fn create(args: CreateArgs) -> Result<(), CliError> {
     let scope = scope(&args.owner, &args.repo)?;
-    let secret = token::api_token().map_err(|error| CliError::input("token", error.to_string()))?;
+    let secret = token::api_token().map_err(|error| CliError::input("token", Message::verbatim(error.to_string())))?;
     let new = NewToken { id: ids::token_id(), name: args.name, role: args.role, scope, expires_at: args.expires };
-    database(&args.database).await?.insert_token(&new, &token::hash(&secret), &operator()).await?;
-    let ends = new.expires_at.map_or_else(|| "never".to_owned(), time);
+    create_token(&database(&args.database).await?, &new, &token::hash(&secret), &operator()).await?;
+    let ends = new.expires_at.map_or_else(|| message!("cli.never").into(), |at| Param::from(time(at)));
     if args.json {
         let shown = json!({"id": new.id, "name": new.name, "role": new.role, "repositories": new.scope.sql(),
                            "expiresAt": new.expires_at, "token": secret.expose_secret()});
         print(&sanitize::json(&shown));
     } else {
         // Only the token goes to standard output, so that scripts can use the output unchanged.
-        warn(&format!(
-            "{} for {}: {}, repositories {}, expires {ends}. It cannot be shown again.",
-            new.id, new.name, new.role, new.scope
-        ));
+        let (id, name, role) = (&new.id, &new.name, new.role.as_str());
+        warn(&text(&message!("cli.token_created", id, name, role, repositories = new.scope.to_string(), ends)));
         print(secret.expose_secret());
     }
     Ok(())
@@ -163,7 +166,7 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
         print(&sanitize::json(&Value::Array(tokens)));
     } else {
         let columns = ["id", "name", "role", "repositories", "createdAt", "expiresAt", "revokedAt"];
-        print(table::rows(&tokens, &columns, "none: see panda token create --help").trim_end());
+        print(table::rows(&tokens, &columns, &text(&message!("cli.no_tokens"))).trim_end());
     }
     Ok(())
 }
@@ -171,21 +174,24 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
 async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
     let database = database(&args.database).await?;
     if let (Some(issuer), Some(subject)) = (&args.issuer, &args.subject) {
-        let revoked = database.revoke_subject((issuer, subject), args.reason.as_deref(), &operator()).await?;
-        print(&format!("{} revoked. Servers reject its tokens within five seconds.", revoked.revocation.id));
-        let ended = [("Schedules stopped", &revoked.schedules), ("Deployments cancelled", &revoked.deployments)];
-        for (what, ids) in ended.iter().filter(|(_, ids)| !ids.is_empty()) {
-            print(&format!("{what}: {}", ids.join(", ")));
+        let revoked =
+            revoke_subject(&database, (issuer, subject), args.reason.as_deref(), &operator()).await.map_err(refused)?;
+        print(&text(&message!("cli.subject_revoked", id = &revoked.revocation.id)));
+        if !revoked.schedules.is_empty() {
+            print(&text(&message!("cli.schedules_stopped", ids = revoked.schedules.join(", "))));
+        }
+        if !revoked.deployments.is_empty() {
+            print(&text(&message!("cli.deployments_cancelled", ids = revoked.deployments.join(", "))));
         }
         return Ok(());
     }
-    match database.revoke_token(&args.id.unwrap_or_default(), &operator()).await? {
+    match revoke_token(&database, &args.id.unwrap_or_default(), &operator()).await? {
         TokenRevocation::Now => {
-            print("Revoked. Servers reject it within five seconds, and its schedules have stopped.");
+            print(&text(&message!("cli.token_revoked")));
         }
-        TokenRevocation::Before => print("The token was already revoked."),
+        TokenRevocation::Before => print(&text(&message!("cli.token_already_revoked"))),
         TokenRevocation::Unknown => {
-            return Err(CliError::input("id", "no such token; `panda token list` lists all tokens"));
+            return Err(CliError::input("id", message!("cli.unknown_token")));
         }
     }
     Ok(())
@@ -204,22 +210,25 @@ async fn revoked(args: ListArgs) -> Result<(), CliError> {
         print(&sanitize::json(&Value::Array(rows)));
     } else {
         let columns = ["id", "issuer", "subject", "reason", "revokedBy", "revokedAt"];
-        print(table::rows(&rows, &columns, "none: see panda token revoke --help").trim_end());
+        print(table::rows(&rows, &columns, &text(&message!("cli.no_revocations"))).trim_end());
     }
     Ok(())
 }
 
 async fn restore(args: RestoreArgs) -> Result<(), CliError> {
-    let Some(lifted) = database(&args.database).await?.restore_subject(&args.id, &operator()).await? else {
-        let unknown = "no such revocation; `panda token revoked` lists all revocations";
-        return Err(CliError::input("id", unknown));
-    };
+    let lifted = restore_subject(&database(&args.database).await?, &args.id, &operator()).await.map_err(refused)?;
     let subject = sanitize::line(&lifted.subject);
-    print(&format!(
-        "{subject} of {} is accepted again. Its schedules stay stopped until they are taken over.",
-        lifted.issuer
-    ));
+    print(&text(&message!("cli.subject_restored", subject, issuer = &lifted.issuer)));
     Ok(())
+}
+
+/// An operator has every role and all repositories, so that only the database and the given id can refuse a command.
+fn refused(error: CommandError) -> CliError {
+    match error {
+        CommandError::Database(error) => error.into(),
+        CommandError::Revocation(_) => CliError::input("id", message!("cli.unknown_revocation")),
+        other => CliError::input("token", Message::verbatim(other.to_string())),
+    }
 }
 
 fn row(token: TokenView) -> Value {
@@ -243,7 +252,7 @@ fn scope(owners: &[String], repos: &[String]) -> Result<Scope, CliError> {
         ([], _) => return Ok(Scope::All),
         ([owner], [_, ..]) => repos.iter().map(|repo| format!("{owner}/{repo}")).collect(),
         (_, []) => owners.iter().map(|owner| format!("{owner}/*")).collect(),
-        _ => return Err(CliError::input("--repo", "needs exactly one --owner: create a token for each owner")),
+        _ => return Err(CliError::input("--repo", message!("cli.one_owner"))),
     };
     Scope::of(&names).map_err(|problem| CliError::input("--owner, --repo", problem))
 }

@@ -7,19 +7,17 @@ use serde_json::{Value, json};
 
 use super::api::{Api, ServerArgs};
 use super::error::CliError;
+use super::lang::text;
 use super::progress::{display, print};
 use super::stream::{Follow, follow};
 use super::types::ResultSummary;
-use super::{result, sanitize};
-use crate::domain::catalogue::Lang;
+use super::{lang, result, sanitize};
 use crate::domain::deployment::Status;
+use crate::domain::message::{Message, message};
 
 /// Options of the commands that follow events.
 #[derive(Args, Clone, Debug)]
 pub struct FollowArgs {
-    /// Language of the events, ko or en; default: that of the locale (LC_ALL, LC_MESSAGES, LANG)
-    #[arg(long)]
-    pub lang: Option<Lang>,
     /// Seconds to retry when the server becomes unreachable
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub give_up_after: u64,
@@ -68,10 +66,10 @@ pub async fn watch(
     json: bool,
     resume: WatchStart,
 ) -> Result<(ResultSummary, Value), CliError> {
-    let lang = args.lang.unwrap_or_else(locale);
+    let lang = lang::lang();
     let what = Follow {
         id,
-        lang: &lang.to_string(),
+        lang: lang.as_str(),
         through_switch: resume.through_switch,
         skip: resume.skip,
         give_up_after: Duration::from_secs(args.give_up_after),
@@ -90,7 +88,7 @@ pub fn report(outcome: &ResultSummary, data: &Value, json: bool) {
     print(&format!("\n{}", result::shown(data, false).trim_end()));
     if outcome.status == Status::DeploymentReady {
         let id = sanitize::line(&outcome.deployment_id);
-        print(&format!("\nReady. Move the traffic with: panda switch {id} --wait"));
+        print(&format!("\n{}", text(&message!("cli.ready", id))));
     }
 }
 
@@ -99,29 +97,7 @@ pub fn conclude(outcome: &ResultSummary) -> Result<(), CliError> {
     if outcome.status != Status::Failed {
         return Ok(());
     }
-    let message = outcome.error_message.as_deref().unwrap_or("the server gave no reason");
-    Err(CliError::DeploymentFailed { id: sanitize::line(&outcome.deployment_id), message: sanitize::text(message) })
-}
-
-/// Korean for a Korean locale, English for any other.
-fn locale() -> Lang {
-    let set = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().filter_map(|name| std::env::var(name).ok());
-    language_of(set.into_iter().find(|value| !value.is_empty()).as_deref())
-}
-
-fn language_of(locale: Option<&str>) -> Lang {
-    if locale.is_some_and(|locale| locale == "ko" || locale.starts_with("ko_")) { Lang::Ko } else { Lang::En }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn selects_korean_for_korean_locales() {
-        assert_eq!(language_of(Some("ko_KR.UTF-8")), Lang::Ko);
-        assert_eq!(language_of(Some("kok_IN")), Lang::En);
-        assert_eq!(language_of(Some("C.UTF-8")), Lang::En);
-        assert_eq!(language_of(None), Lang::En);
-    }
+    let message = outcome.error_message.as_deref().map(|message| Message::verbatim(sanitize::text(message)));
+    let message = message.unwrap_or_else(|| message!("cli.no_reason"));
+    Err(CliError::DeploymentFailed { id: sanitize::line(&outcome.deployment_id), message })
 }

@@ -3,10 +3,11 @@
 //! A cached key is used without waiting, whatever happens at the issuer meanwhile. Fetching runs in a separate task, one at a time per issuer, so a
 //! request that is dropped does not abort it. Only tokens whose key is not cached wait for it, and their number is bounded.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
+use parking_lot::{Mutex, MutexGuard};
 use reqwest::{Client, redirect::Policy};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -139,7 +140,7 @@ impl IssuerKeys {
 impl Inner {
     fn kept(&self) -> MutexGuard<'_, KeyCache> {
         // Each change is one assignment, so a panic while the lock was held leaves no inconsistent state.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 
     /// Looks the key up in the cache, and starts a fetch where one is due.

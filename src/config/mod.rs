@@ -207,7 +207,7 @@ pub struct ReconcileConfig {
     /// Time limit for pushing an image, including renewed logins and resumed uploads, in milliseconds
     #[arg(long = "push-limit-ms", env = "PANDA_PUSH_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
     pub push_limit: Duration,
-    /// Time limit for the traffic to shift, in milliseconds
+    /// Time limit for the traffic to shift, beyond the duration that CodeDeploy's configuration states, in milliseconds
     #[arg(long = "switch-limit-ms", env = "PANDA_SWITCH_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
     pub switch_limit: Duration,
     /// Time limit for any other step, including waits for an unavailable service, in milliseconds

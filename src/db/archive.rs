@@ -1,6 +1,7 @@
 //! The archive: keeps what reports need of finished deployments in narrow tables, and deletes the rest.
 
 use super::{Db, DbError};
+use crate::domain::Facts;
 
 impl Db {
     /// Moves those `ids` that are finished into the archive, with their attempts and stages, and deletes their events, step runs and tickets. Returns
@@ -20,32 +21,37 @@ impl Db {
         if chosen.is_empty() {
             return Ok(chosen);
         }
+        let archived = super::keys(Facts::ARCHIVED);
         sqlx::query!(
             "INSERT INTO archived_deployments (
-                 id, status, owner, repo, branch, account_id, region, ecr_repository, attempt, step, interrupted_step, commit_sha,
-                 committed_at, image_digest, execution_arn, code_deploy_deployment_id, blue_latency_ms, green_latency_ms,
-                 blue_error_rate, green_error_rate, final_service, error_code, error_message, started_by, concurrency, superseded_by,
-                 events, queued_at, turn_at, started_at, attempt_started_at, blue_green_started_at, ready_at, switch_requested_at,
-                 cancel_requested_at, completed_at, build, reason, kind)
+                 id, status, owner, repo, branch, account_id, region, ecr_repository, attempt, step, interrupted_step, facts,
+                 error_code, error_message, started_by, concurrency, superseded_by, events, queued_at, turn_at, started_at,
+                 attempt_started_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, completed_at, build, reason,
+                 kind, start_audit_id, switch_audit_id, cancel_audit_id)
              SELECT id, status, owner, repo, branch, account_id, region, ecr_repository, attempt, step,
-                    CASE WHEN step = 'cancel' THEN step_state ->> 'during' END, commit_sha,
-                    committed_at, image_digest, execution_arn, code_deploy_deployment_id, blue_latency_ms, green_latency_ms,
-                    blue_error_rate, green_error_rate, final_service, error_code, error_message, started_by, concurrency, superseded_by,
-                    next_event_seq - 1, queued_at, turn_at, started_at, attempt_started_at, blue_green_started_at, ready_at,
-                    switch_requested_at, cancel_requested_at, completed_at, build, reason, kind
+                    CASE WHEN step = 'cancel' THEN step_state ->> 'during' END,
+                    (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(facts) WHERE key = ANY ($2)),
+                    error_code, error_message, started_by, concurrency, superseded_by, next_event_seq - 1, queued_at, turn_at, started_at,
+                    attempt_started_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, completed_at, build, reason,
+                    kind, start_audit_id, switch_audit_id, cancel_audit_id
              FROM deployments WHERE id = ANY ($1)",
-            &chosen
+            &chosen,
+            &archived
         )
         .execute(&mut *tx)
         .await?;
         sqlx::query!(
             "INSERT INTO archived_attempts (
-                 deployment_id, attempt, started_at, ended_at, step, interrupted_step, error_code, error_message, commit_sha, started_by,
-                 queued_at, turn_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, superseded_by)
-             SELECT deployment_id, attempt, started_at, ended_at, step, interrupted_step, error_code, error_message, commit_sha, started_by,
-                    queued_at, turn_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, superseded_by
+                 deployment_id, attempt, started_at, ended_at, step, interrupted_step, error_code, error_message, facts, started_by,
+                 queued_at, turn_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, superseded_by,
+                 start_audit_id, switch_audit_id, cancel_audit_id)
+             SELECT deployment_id, attempt, started_at, ended_at, step, interrupted_step, error_code, error_message,
+                    (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(facts) WHERE key = ANY ($2)), started_by,
+                    queued_at, turn_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, superseded_by,
+                    start_audit_id, switch_audit_id, cancel_audit_id
              FROM deployment_attempts WHERE deployment_id = ANY ($1)",
-            &chosen
+            &chosen,
+            &archived
         )
         .execute(&mut *tx)
         .await?;

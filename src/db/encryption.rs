@@ -1,5 +1,4 @@
-//! Encryption of secrets in the tables: decrypts a row's secrets, encrypts those stored as plaintext by versions without keys, and re-wraps data
-//! keys.
+//! Encryption of secrets in the tables: decrypts a row's secrets and re-wraps data keys.
 
 use secrecy::SecretString;
 
@@ -13,26 +12,18 @@ pub(super) const GITHUB: &str = "github_connections";
 /// Table of connections to AWS accounts.
 pub(super) const AWS: &str = "aws_connections";
 
-/// Rows for each query.
-const PAGE_SIZE: i64 = 100;
-
 /// Decrypts the secrets of one row.
 pub(super) struct RowDecryptor(Option<RowKey>);
 
 impl RowDecryptor {
-    /// Returns the secret of a column: decrypted, or the plaintext from before encryption.
-    pub(super) fn secret(
-        &self,
-        column: &str,
-        plaintext: Option<String>,
-        encrypted: Option<Vec<u8>>,
-    ) -> Result<Option<SecretString>, DbError> {
+    /// Returns the secret of a column; none when the column is null.
+    pub(super) fn secret(&self, column: &str, encrypted: Option<Vec<u8>>) -> Result<Option<SecretString>, DbError> {
         match (encrypted, &self.0) {
             (Some(encrypted), Some(key)) => Ok(Some(key.decrypt(column, &encrypted)?)),
             (Some(_), None) => {
                 Err(DbError::Corrupt(format!("column {column} is encrypted, but its row has no data key")))
             }
-            (None, _) => Ok(plaintext.map(SecretString::from)),
+            (None, _) => Ok(None),
         }
     }
 }
@@ -66,76 +57,6 @@ impl Db {
             _ => None,
         };
         Ok(RowDecryptor(key))
-    }
-
-    /// Encrypts secrets that are stored as plaintext, and returns the number of rows. Safe to run concurrently: a row is changed only if it is as it
-    /// was read, because no lock may be held during a call to a key service.
-    pub async fn encrypt_plaintext_secrets(&self) -> Result<u64, DbError> {
-        let keyring = self.keyring()?;
-        let mut count = 0;
-        loop {
-            let rows = sqlx::query!(
-                "SELECT id, token AS \"token!\" FROM github_connections WHERE token IS NOT NULL LIMIT $1",
-                PAGE_SIZE
-            )
-            .fetch_all(&self.pool)
-            .await?;
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
-                let key = keyring.new_row_key(GITHUB, &row.id).await?;
-                let done = sqlx::query!(
-                    "UPDATE github_connections SET token = NULL, key_id = $2, wrapped_key = $3, token_sealed = $4
-                     WHERE id = $1 AND token = $5",
-                    row.id,
-                    key.key_id,
-                    key.wrapped,
-                    key.encrypt("token", &SecretString::from(row.token.as_str()))?,
-                    row.token
-                )
-                .execute(&self.pool)
-                .await?;
-                count += done.rows_affected();
-            }
-        }
-        loop {
-            let rows = sqlx::query!(
-                "SELECT id, secret_access_key, session_token, external_id FROM aws_connections
-                 WHERE num_nonnulls(secret_access_key, session_token, external_id) > 0 LIMIT $1",
-                PAGE_SIZE
-            )
-            .fetch_all(&self.pool)
-            .await?;
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
-                let key = keyring.new_row_key(AWS, &row.id).await?;
-                let encrypt = |column, secret: Option<&str>| {
-                    secret.map(|secret| key.encrypt(column, &SecretString::from(secret))).transpose()
-                };
-                let done = sqlx::query!(
-                    "UPDATE aws_connections
-                     SET secret_access_key = NULL, session_token = NULL, external_id = NULL, key_id = $2, wrapped_key = $3,
-                         secret_access_key_sealed = $4, session_token_sealed = $5, external_id_sealed = $6
-                     WHERE id = $1 AND (secret_access_key, session_token, external_id) IS NOT DISTINCT FROM ($7::text, $8::text, $9::text)",
-                    row.id,
-                    key.key_id,
-                    key.wrapped,
-                    encrypt("secret_access_key", row.secret_access_key.as_deref())?,
-                    encrypt("session_token", row.session_token.as_deref())?,
-                    encrypt("external_id", row.external_id.as_deref())?,
-                    row.secret_access_key,
-                    row.session_token,
-                    row.external_id,
-                )
-                .execute(&self.pool)
-                .await?;
-                count += done.rows_affected();
-            }
-        }
-        Ok(count)
     }
 
     /// Re-wraps the data keys of all rows with the current key, one row at a time, while servers run. Returns the number of rows that were wrapped

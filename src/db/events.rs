@@ -1,5 +1,6 @@
 //! Events of deployments; streams read this table. `commit` writes all events except the first one of a queued deployment.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -114,6 +115,25 @@ impl Db {
         Ok(EventsAfter::Events(events.take(usize::try_from(limit).unwrap_or(0)).collect()))
     }
 
+    /// Lists the events of `deployment_id` with one of `codes`, in order. For codes of which a deployment has few.
+    pub async fn events_of(&self, deployment_id: &str, codes: &[String]) -> Result<Vec<StoredEvent>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT seq, id, attempt, code, params, created_at FROM deployment_events
+             WHERE deployment_id = $1 AND code = ANY($2) ORDER BY seq",
+            deployment_id,
+            codes
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let event = |row: (i64, Uuid, i32, String, Value, DateTime<Utc>)| {
+            let (seq, id, attempt, code, params, created_at) = row;
+            let params = if let Value::Object(params) = params { params } else { Map::new() };
+            StoredEvent { seq, id, attempt, code, params, created_at }
+        };
+        let rows = rows.into_iter().map(|row| (row.seq, row.id, row.attempt, row.code, row.params, row.created_at));
+        Ok(rows.map(event).collect())
+    }
+
     /// Returns the sequence number of the event `id` in `deployment_id`; none when that deployment has no such event.
     pub async fn event_seq(&self, deployment_id: &str, id: Uuid) -> Result<Option<i64>, DbError> {
         Ok(sqlx::query_scalar!(
@@ -137,7 +157,7 @@ impl Db {
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| {
-            let status = row.status.parse().map_err(DbError::Corrupt)?;
+            let status = row.status.parse().map_err(DbError::corrupt)?;
             Ok(StreamState { status, last_seq: row.last_seq, last_id: row.last_id, active: row.active })
         })
         .transpose()
@@ -156,30 +176,15 @@ impl Db {
         .await?;
         rows.into_iter()
             .map(|row| {
-                let status = row.status.parse().map_err(DbError::Corrupt)?;
+                let status = row.status.parse().map_err(DbError::corrupt)?;
                 Ok((row.id, StreamState { status, last_seq: row.last_seq, last_id: row.last_id, active: row.active }))
             })
             .collect()
     }
-
-    /// Returns the stage (1 to 4) that a deployment has reached: that of its newest event with a stage.
-    pub async fn latest_stage(&self, deployment_id: &str) -> Result<Option<i32>, DbError> {
-        Ok(sqlx::query_scalar!(
-            "SELECT stage AS \"stage!\" FROM deployment_events WHERE deployment_id = $1 AND stage IS NOT NULL
-             ORDER BY seq DESC LIMIT 1",
-            deployment_id
-        )
-        .fetch_optional(&self.pool)
-        .await?)
-    }
 }
 
 /// Writes the first event of a deployment that the caller's transaction has just created, and that no other transaction can see yet.
-pub(super) async fn append_first(
-    connection: &mut PgConnection,
-    deployment_id: &str,
-    event: &Event,
-) -> Result<(), DbError> {
+pub async fn append_first(connection: &mut PgConnection, deployment_id: &str, event: &Event) -> Result<(), DbError> {
     let rendered = event.render(Lang::Ko);
     let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
     sqlx::query!(
@@ -200,4 +205,15 @@ pub(super) async fn append_first(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Returns the stage (1 to 4) that a deployment has reached: that of its newest event with a stage.
+pub async fn latest_stage(connection: &mut PgConnection, deployment_id: &str) -> Result<Option<i32>, DbError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT stage AS \"stage!\" FROM deployment_events WHERE deployment_id = $1 AND stage IS NOT NULL
+             ORDER BY seq DESC LIMIT 1",
+        deployment_id
+    )
+    .fetch_optional(connection)
+    .await?)
 }

@@ -136,7 +136,7 @@ impl Db {
     pub async fn feed(&self, after: &FeedPosition, until: i64, limit: i64, bytes: i64) -> Result<FeedPage, DbError> {
         let rows = sqlx::query!(
             "SELECT e.place, e.deployment_id, e.seq, e.id, e.attempt, e.code, e.params, e.created_at,
-                    coalesce(e.status, d.status) AS \"status!\", d.owner, d.repo, d.branch
+                    e.status, d.owner, d.repo, d.branch
              FROM (SELECT *, sum(octet_length(params::text)) FILTER (WHERE later) OVER (ORDER BY place, deployment_id COLLATE \"C\", seq) AS total,
                           count(*) FILTER (WHERE later) OVER (ORDER BY place, deployment_id COLLATE \"C\", seq) AS n
                    FROM (SELECT *, (place, deployment_id COLLATE \"C\", seq) > ($1, $2, $3) AS later FROM deployment_events
@@ -168,7 +168,7 @@ impl Db {
                 created_at: row.created_at,
             };
             let key = FeedKey { transaction: row.place, deployment_id: row.deployment_id, seq: row.seq };
-            let status = row.status.parse().map_err(DbError::Corrupt)?;
+            let status = row.status.parse().map_err(DbError::corrupt)?;
             Ok(FeedEvent { key, status, owner: row.owner, repo: row.repo, branch: row.branch, event })
         });
         let mut events: Vec<FeedEvent> = events.collect::<Result<_, DbError>>()?;

@@ -1,12 +1,13 @@
 //! Database health: whether it takes writes, as the heartbeat and the write probe last found, and descriptions of its errors for operators.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::Error;
 
 use super::connect::Cause;
 use super::{Db, DbError};
+use crate::domain::message::Message;
 
 /// Health state, shared by all clones of a [`Db`].
 #[derive(Debug, Default)]
@@ -15,11 +16,11 @@ pub(super) struct DbHealth(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// Error that keeps the heartbeat from being written.
-    trouble: Option<String>,
+    trouble: Option<Message>,
     /// Error that keeps new rows from being stored.
-    full: Option<String>,
+    full: Option<Message>,
     /// Reason for which the server does not use the schema yet.
-    schema_pending: Option<String>,
+    schema_pending: Option<Message>,
     /// Connections opened before this time are not reused.
     distrusted: Option<Instant>,
 }
@@ -32,13 +33,13 @@ impl DbHealth {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
 impl Db {
     /// Describes the error that keeps the database from taking writes. None when the last heartbeat and write probe succeeded, or none was tried yet.
-    pub fn trouble(&self) -> Option<String> {
+    pub fn trouble(&self) -> Option<Message> {
         let state = self.health.state();
         state.trouble.clone().or_else(|| state.full.clone())
     }
@@ -57,7 +58,7 @@ impl Db {
         let mut state = self.health.state();
         if state.full != full {
             if let Some(reason) = &full {
-                tracing::error!(reason, "the database stores no new rows");
+                tracing::error!(%reason, "the database stores no new rows");
             } else {
                 tracing::info!("the database stores new rows again");
             }
@@ -77,7 +78,7 @@ impl Db {
 
     /// Sets the reason for which the schema cannot be used yet; none when it can. Until then requests are answered with that reason instead of
     /// failing statements.
-    pub fn set_schema_pending(&self, reason: Option<String>) {
+    pub fn set_schema_pending(&self, reason: Option<Message>) {
         self.health.state().schema_pending = reason;
     }
 
@@ -93,7 +94,7 @@ impl Db {
     ///
     /// A session that began while the database was read-only by default remains read-only after the default is reset. So connections opened before
     /// the trouble began or ended are not reused.
-    pub fn note_heartbeat(&self, trouble: Option<String>) {
+    pub fn note_heartbeat(&self, trouble: Option<Message>) {
         let mut state = self.health.state();
         if trouble.is_some() || state.trouble.is_some() {
             state.distrusted = Some(Instant::now());
@@ -102,43 +103,34 @@ impl Db {
     }
 
     /// Describes a database that has not answered.
-    pub fn no_answer_cause(&self) -> String {
-        self.connector.cause().unwrap_or(Cause::Silent).to_string()
-    }
-
-    /// Describes an error for operators, without details that only help a programmer.
-    pub fn describe(&self, error: &DbError) -> String {
-        match error {
-            DbError::Unavailable(error) => outage_text(error),
-            other => other.to_string(),
-        }
+    pub fn no_answer_cause(&self) -> Message {
+        self.connector.cause().unwrap_or(Cause::Silent).message()
     }
 }
 
 /// Describes an error, and appends the text of the library or server where that adds something.
 pub(super) fn description(error: &Error) -> String {
     let text = outage_text(error);
-    if super::connect::carried(error).is_some() { text } else { format!("{text}: {error}") }
+    if super::connect::carried(error).is_some() { text.into() } else { format!("{text}: {error}") }
 }
 
 /// Describes the error of a database that cannot run a statement now.
-pub fn outage_text(error: &Error) -> String {
+pub fn outage_text(error: &Error) -> Message {
     if let Some(cause) = super::connect::carried(error) {
-        return cause.to_string();
+        return cause.message();
     }
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default();
-    let words = match &*code {
-        "25006" => "the database is read-only",
-        "53100" => "the database's disk is full",
-        "58030" | "XX000" => "the database cannot write to its disk",
-        "42501" => "the database role lacks a privilege (`panda migrate --print-app-role`)",
-        code if is_not_set_up(code) => "the database schema is not migrated yet (`panda migrate`)",
-        "53300" => "the database takes no more connections",
-        "57P01" | "57P02" | "57P03" => "the database is stopping or starting",
-        "57014" | "55P03" => "the database took too long",
-        _ => "the database does not answer",
-    };
-    words.to_owned()
+    Message::new(match &*code {
+        "25006" => "database.read_only",
+        "53100" => "database.disk_full",
+        "58030" | "XX000" => "database.disk_error",
+        "42501" => "database.lacks_privilege",
+        code if is_not_set_up(code) => "database.not_migrated",
+        "53300" => "database.too_many_connections",
+        "57P01" | "57P02" | "57P03" => "database.starting",
+        "57014" | "55P03" => "database.slow",
+        _ => "database.silent",
+    })
 }
 
 /// Reports that a table, column, function or schema does not exist, or that the role may not use it: the operator still has a step to do.

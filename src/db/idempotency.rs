@@ -11,10 +11,6 @@ use super::{Db, DbError};
 /// Maximum rows of one DELETE: a larger one would block requests with keys.
 const BATCH: i64 = 1_000;
 
-/// The migration from which on programs understand HMACs. While an older program is alive it may read our rows, so they get the plain hash that it
-/// compares.
-const HMAC_SINCE: i64 = 23;
-
 /// A key with which a client repeats a request without repeating its effect.
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey {
@@ -22,12 +18,13 @@ pub struct IdempotencyKey {
     pub scope: String,
     /// Key chosen by the client; unique within the scope.
     pub key: String,
-    /// SHA-256 of the request's canonical form. Stored only while a program runs that knows no HMAC.
+    /// SHA-256 of the request's canonical form; never stored.
     pub request_hash: Vec<u8>,
 }
 
 /// A key with the HMAC that its row stores.
-pub(super) struct KeyRow<'a> {
+#[derive(Debug)]
+pub struct KeyRow<'a> {
     key: &'a IdempotencyKey,
     /// HMAC-SHA-256 of scope, key and request hash, so that equal requests under different keys differ.
     hash: Vec<u8>,
@@ -44,17 +41,6 @@ pub enum KeyState {
     Reused,
 }
 
-/// Outcome of a request that may carry a key.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Idempotent<T> {
-    /// The request was carried out now.
-    Fresh(T),
-    /// The request was carried out before: the stored answer.
-    Replayed(Value),
-    /// The key was used with another body.
-    KeyReused,
-}
-
 impl Db {
     /// Looks `key` up without reserving it: for requests that call external services before they store anything.
     pub async fn stored_answer(&self, key: &IdempotencyKey) -> Result<KeyState, DbError> {
@@ -64,7 +50,7 @@ impl Db {
     }
 
     /// Computes the HMAC of a key. Called before the transaction, because it may call a key service once.
-    pub(super) async fn keyed<'a>(&self, key: Option<&'a IdempotencyKey>) -> Result<Option<KeyRow<'a>>, DbError> {
+    pub async fn keyed<'a>(&self, key: Option<&'a IdempotencyKey>) -> Result<Option<KeyRow<'a>>, DbError> {
         match key {
             Some(key) => Ok(Some(self.key_row(key).await?)),
             None => Ok(None),
@@ -102,41 +88,30 @@ impl Db {
 
 /// Reserves the key within the caller's transaction, or returns its state when it was reserved before. A concurrent request with the same key holds
 /// the row's lock: this one waits for it here and then sees its answer.
-pub(super) async fn reserve<T>(
-    connection: &mut PgConnection,
-    key: Option<&KeyRow<'_>>,
-) -> Result<Option<Idempotent<T>>, DbError> {
-    let Some(key) = key else { return Ok(None) };
+pub async fn reserve(connection: &mut PgConnection, key: Option<&KeyRow<'_>>) -> Result<KeyState, DbError> {
+    let Some(key) = key else { return Ok(KeyState::Unused) };
     let taken = sqlx::query!(
         "INSERT INTO idempotency_keys AS kept (scope, key, request_hash, response)
-         SELECT $1, $2, CASE WHEN older.alive THEN $4::bytea ELSE $3 END, 'null'
-         FROM (SELECT EXISTS (SELECT FROM replicas WHERE coalesce(schema_version, 0) < $5
-                                AND heartbeat_at + lease_ms * interval '1 millisecond' + interval '1 minute' > clock_timestamp())) AS older (alive)
+         VALUES ($1, $2, $3, 'null')
          ON CONFLICT (scope, key) DO UPDATE
              SET request_hash = excluded.request_hash, response = excluded.response, created_at = now()
              WHERE kept.created_at < now() - interval '24 hours'",
         key.key.scope,
         key.key.key,
-        key.hash,
-        key.key.request_hash,
-        HMAC_SINCE
+        key.hash
     )
     .execute(&mut *connection)
     .await?
     .rows_affected();
     if taken == 1 {
-        return Ok(None);
+        return Ok(KeyState::Unused);
     }
-    Ok(match lookup(connection, key).await? {
-        KeyState::Replayed(answer) => Some(Idempotent::Replayed(answer)),
-        KeyState::Reused => Some(Idempotent::KeyReused),
-        // Deleted as expired between the two statements: the request continues as one without a key.
-        KeyState::Unused => None,
-    })
+    // Unused when it was deleted as expired between the two statements: the request continues as one without a key.
+    lookup(connection, key).await
 }
 
 /// Stores the answer under the key that [`reserve`] took.
-pub(super) async fn store_answer(
+pub async fn store_answer(
     connection: &mut PgConnection,
     key: Option<&KeyRow<'_>>,
     answer: &Value,
@@ -159,9 +134,7 @@ async fn lookup(connection: &mut PgConnection, KeyRow { key, hash }: &KeyRow<'_>
     .await?;
     Ok(match kept {
         None => KeyState::Unused,
-        Some(kept) if kept.request_hash == *hash || kept.request_hash == key.request_hash => {
-            KeyState::Replayed(kept.response)
-        }
+        Some(kept) if kept.request_hash == *hash => KeyState::Replayed(kept.response),
         Some(_) => KeyState::Reused,
     })
 }

@@ -50,20 +50,20 @@ impl Db {
     }
 
     async fn request_secret(&self) -> Result<Option<SecretString>, DbError> {
-        let row = sqlx::query!("SELECT key_id, wrapped_key, request_secret_sealed FROM installation");
+        let row = sqlx::query!("SELECT key_id, wrapped_key, request_secret_encrypted FROM installation");
         let Some(row) = row.fetch_optional(&self.pool).await? else { return Ok(None) };
         let decryptor = self.row_decryptor(INSTALLATION, ROW, row.key_id, row.wrapped_key).await?;
-        decryptor.secret(REQUEST_SECRET, None, row.request_secret_sealed)
+        decryptor.secret(REQUEST_SECRET, row.request_secret_encrypted)
     }
 
     async fn make_request_secret(&self) -> Result<(), DbError> {
         let key = self.keyring()?.new_row_key(INSTALLATION, ROW).await?;
         let encrypted = key.encrypt(REQUEST_SECRET, &token::random()?)?;
         sqlx::query!(
-            "INSERT INTO installation AS kept (key_id, wrapped_key, request_secret_sealed) VALUES ($1, $2, $3)
+            "INSERT INTO installation AS kept (key_id, wrapped_key, request_secret_encrypted) VALUES ($1, $2, $3)
              ON CONFLICT (one) DO UPDATE
-                 SET key_id = excluded.key_id, wrapped_key = excluded.wrapped_key, request_secret_sealed = excluded.request_secret_sealed
-                 WHERE kept.request_secret_sealed IS NULL",
+                 SET key_id = excluded.key_id, wrapped_key = excluded.wrapped_key, request_secret_encrypted = excluded.request_secret_encrypted
+                 WHERE kept.request_secret_encrypted IS NULL",
             key.key_id,
             key.wrapped,
             encrypted

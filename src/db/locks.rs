@@ -3,19 +3,11 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgAdvisoryLock, PgAdvisoryLockKey, PgConnection};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::connect::SessionLimits;
 use super::{Db, DbError};
-
-/// The migration that introduced leases. Older programs take a session's advisory lock instead.
-const LEASES_SINCE: i64 = 24;
-
-/// Time limit of connecting for that lock.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A held lease; dropping it releases it.
 #[derive(Debug)]
@@ -48,47 +40,18 @@ impl Db {
              SET holder = EXCLUDED.holder, token = l.token + 1, taken_at = clock_timestamp(),
                  expires_at = clock_timestamp() + $3 * interval '1 millisecond'
              WHERE l.expires_at <= clock_timestamp()
-             RETURNING token, EXISTS (
-                 SELECT FROM replicas r
-                 WHERE r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp()
-                   AND coalesce(r.schema_version, 14) < $4
-             ) AS \"older!\"",
+             RETURNING token",
             name,
             holder,
-            millis(length),
-            LEASES_SINCE
+            millis(length)
         )
         .fetch_optional(&self.pool)
         .await?;
         let Some(taken) = taken else { return Ok(None) };
-        let older = match taken.older.then_some(name) {
-            None => None,
-            Some(name) => match self.lock_older(name).await {
-                Ok(Some(lock)) => lock,
-                not => {
-                    self.release_lease(name, holder).await?;
-                    return not.map(|_| None);
-                }
-            },
-        };
         let (lost, held) = (CancellationToken::new(), CancellationToken::new());
-        let renewal = LeaseRenewal { db: self.clone(), name, holder, length, lost: lost.clone(), _older: older };
+        let renewal = LeaseRenewal { db: self.clone(), name, holder, length, lost: lost.clone() };
         tokio::spawn(renewal.run(asked, held.clone()));
         Ok(Some(LockGuard { lost, token: taken.token, _held: held.drop_guard() }))
-    }
-
-    /// Takes the lock that older programs use, for as long as the connection lives. The outer option is none when one of them holds it. The inner one
-    /// is none through a pooler that shares sessions: older programs do not run there.
-    async fn lock_older(&self, name: &str) -> Result<Option<Option<PgConnection>>, DbError> {
-        if !self.connector.has_direct_sessions().await? {
-            return Ok(Some(None));
-        }
-        let session = SessionLimits { statement: "15s", lock: "0", idle_in_transaction: "15s" };
-        let mut connection = self.connector.connect_directly(session, CONNECT_TIMEOUT).await?;
-        let lock = PgAdvisoryLock::new(name);
-        let PgAdvisoryLockKey::BigInt(key) = lock.key() else { return Ok(Some(None)) };
-        let locked = sqlx::query_scalar!("SELECT pg_try_advisory_lock($1) AS \"locked!\"", key);
-        Ok(locked.fetch_one(&mut connection).await?.then_some(Some(connection)))
     }
 
     /// Renews the lease; false when it was lost.
@@ -124,7 +87,6 @@ struct LeaseRenewal {
     holder: Uuid,
     length: Duration,
     lost: CancellationToken,
-    _older: Option<PgConnection>,
 }
 
 impl LeaseRenewal {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
-use super::audit::{AuditRecord, record};
 use super::{Db, DbError};
 use crate::domain::log_filter::LogFilter;
 
@@ -50,39 +50,33 @@ impl Db {
         }
         None
     }
+}
 
-    /// Sets `filter` on all replicas for `time`, in place of the previous one.
-    pub async fn set_log_filter(
-        &self,
-        filter: &LogFilter,
-        time: Duration,
-        entry: &AuditRecord<'_>,
-    ) -> Result<SetFilter, DbError> {
-        let mut tx = self.pool.begin().await?;
-        let set = sqlx::query_as!(
-            SetFilter,
-            "INSERT INTO log_filter AS f (filter, set_by, set_at, until)
+/// Sets `filter` on all replicas for `time`, in place of the previous one.
+pub async fn set(
+    connection: &mut PgConnection,
+    filter: &LogFilter,
+    time: Duration,
+    set_by: &str,
+) -> Result<SetFilter, DbError> {
+    let set = sqlx::query_as!(
+        SetFilter,
+        "INSERT INTO log_filter AS f (filter, set_by, set_at, until)
              SELECT $1, $2, now.at, now.at + make_interval(secs => $3) FROM (SELECT clock_timestamp() AS at) now
              ON CONFLICT (one) DO UPDATE
              SET filter = excluded.filter, set_by = excluded.set_by, set_at = excluded.set_at, until = excluded.until
              RETURNING filter, set_by, set_at, until, extract(epoch FROM until - clock_timestamp())::float8 AS \"seconds!\"",
-            filter.as_str(),
-            entry.by.principal.subject,
-            time.as_secs_f64()
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        record(&mut tx, entry).await?;
-        tx.commit().await?;
-        Ok(set)
-    }
+        filter.as_str(),
+        set_by,
+        time.as_secs_f64()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(set)
+}
 
-    /// Restores the configured filter of each replica.
-    pub async fn reset_log_filter(&self, entry: &AuditRecord<'_>) -> Result<(), DbError> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::query!("DELETE FROM log_filter").execute(&mut *tx).await?;
-        record(&mut tx, entry).await?;
-        tx.commit().await?;
-        Ok(())
-    }
+/// Removes the filter.
+pub async fn reset(connection: &mut PgConnection) -> Result<(), DbError> {
+    sqlx::query!("DELETE FROM log_filter").execute(connection).await?;
+    Ok(())
 }

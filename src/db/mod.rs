@@ -1,14 +1,15 @@
 //! All SQL of the program, checked at compile time. May use `domain` and `bounded`, and no other module of Panda.
+//!
+//! Functions over a connection are the statements of a command's transaction, which `commands` begins; methods of [`Db`] have a separate transaction
+//! or need none.
 
 pub mod archive;
 pub mod audit;
 pub mod build_secrets;
-pub mod commands;
+pub mod caller_share;
 pub mod commit;
 pub mod connect;
 pub mod connections;
-pub mod create;
-mod deferred_indexes;
 pub mod deployments;
 pub mod encryption;
 pub mod events;
@@ -29,22 +30,27 @@ pub mod revocations;
 pub mod schedules;
 pub mod schema;
 pub mod sessions;
-pub mod stuck_deployments;
+pub mod shared_state;
+pub mod step_stages;
 pub mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
+use sqlx::types::Json;
 
 use connect::{Access, Cause, Connector, SessionLimits};
-pub use pool::Busy;
 use pool::Pool;
+pub use pool::{Busy, Transaction};
+pub use sqlx::PgConnection;
 
+use crate::domain::Facts;
 pub use crate::domain::connection_class::{Class, Usage};
 use crate::domain::database::AddressSource;
 use crate::domain::keyring::{KeyError, Keyring};
-use crate::domain::schema::TooNew;
+use crate::domain::message::Message;
+use crate::domain::schema::{Predecessor, TooNew};
 
 /// Database errors, divided by what a caller can do about them.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +58,7 @@ pub enum DbError {
     /// No connection, a broken one, or a database that cannot run the statement now. The statement may or may not have been executed; retry later.
     #[error("{}", health::description(.0))]
     Unavailable(#[source] Arc<sqlx::Error>),
-    /// Other work of the same class occupies all of its connections. Retry later, with less concurrency.
+    /// Other work of the same class, or of the same caller, occupies all of its connections. Retry later, with less concurrency.
     #[error(transparent)]
     Busy(Busy),
     /// The database holds a value that this version cannot read.
@@ -70,12 +76,15 @@ pub enum DbError {
     /// The schema requires a newer program.
     #[error(transparent)]
     TooNew(#[from] TooNew),
+    /// The schema is from before the first release.
+    #[error(transparent)]
+    Predecessor(#[from] Predecessor),
     /// The database does not meet Panda's requirements.
     #[error(transparent)]
     Unfit(#[from] fitness::Unfit),
     /// The server has not migrated the database to its schema yet.
     #[error("{0}")]
-    SchemaPending(String),
+    SchemaPending(Message),
     /// LISTEN does not work on the way to this database.
     #[error(
         "LISTEN does not work through this connection pooler: set --database-direct-url to an address of Postgres itself"
@@ -126,10 +135,27 @@ impl From<Arc<sqlx::Error>> for DbError {
 }
 
 impl DbError {
+    /// A stored value that this version cannot read, for the reason.
+    pub(crate) fn corrupt(reason: impl Into<String>) -> Self {
+        Self::Corrupt(reason.into())
+    }
+
+    /// Describes the error for operators and clients, without details that only help a programmer.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Unavailable(error) => health::outage_text(error),
+            Self::SchemaPending(reason) => reason.clone(),
+            Self::Unusable(cause) => cause.message(),
+            Self::Busy(busy) => busy.message(),
+            Self::Predecessor(predecessor) => predecessor.message(),
+            other => Message::verbatim(other.to_string()),
+        }
+    }
+
     /// Reports that waiting cannot make Panda run on this database. A role that may not migrate waits for a role that may.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::TooNew(_) | Self::Unusable(_) => true,
+            Self::TooNew(_) | Self::Predecessor(_) | Self::Unusable(_) => true,
             Self::Unfit(unfit) => !matches!(unfit, fitness::Unfit::NotOwner { .. }),
             _ => false,
         }
@@ -138,6 +164,19 @@ impl DbError {
     /// Reports that the server or the configuration refuses connections: waiting helps only if an operator changes something meanwhile.
     pub fn is_refused_connection(&self) -> bool {
         matches!(self, Self::Unavailable(error) if connect::carried(error).is_some_and(Cause::is_refusal))
+    }
+
+    /// The same error for another caller that waits for the same statement. A rare kind is reduced to its text.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        match self {
+            Self::Unavailable(error) => Self::Unavailable(Arc::clone(error)),
+            Self::Refused(error) => Self::Refused(Arc::clone(error)),
+            Self::Busy(busy) => Self::Busy(*busy),
+            Self::Unusable(cause) => Self::Unusable(cause.clone()),
+            Self::SchemaPending(reason) => Self::SchemaPending(reason.clone()),
+            other => Self::Corrupt(other.to_string()),
+        }
     }
 
     /// Reports that a retry may succeed.
@@ -215,11 +254,28 @@ impl Db {
         Ok(self.connector.sessions().await?)
     }
 
+    /// Begins a transaction, which ends without an effect unless it is committed.
+    pub async fn begin(&self) -> Result<Transaction, DbError> {
+        Ok(self.pool.begin().await?)
+    }
+
     /// Fails unless the database answers a query.
     pub async fn ping(&self) -> Result<(), DbError> {
         sqlx::query!("SELECT 1 AS one").fetch_one(&self.pool).await?;
         Ok(())
     }
+}
+
+/// Facts as a query reads them.
+impl From<Json<Facts>> for Facts {
+    fn from(stored: Json<Self>) -> Self {
+        stored.0
+    }
+}
+
+/// Returns keys of JSON as a parameter.
+fn keys(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn of_class(pools: &[Pool; Class::ALL.len()], class: Class) -> &Pool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::types::Uuid;
+use sqlx::types::{Json, Uuid};
 
 use super::{Db, DbError};
 use crate::domain::deployment::{Deployment, Facts};
@@ -17,6 +17,15 @@ pub enum Heartbeat {
     Renewed,
     /// The row is missing or the lease had expired: another replica may own this one's deployments.
     Lost,
+}
+
+/// Work that exists for replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenWork {
+    /// Some replica advances a deployment, or should.
+    pub active: bool,
+    /// A deployment has no live owner, or no task at its owner.
+    pub claimable: bool,
 }
 
 /// A deployment that [`Db::claim`] has claimed.
@@ -58,16 +67,18 @@ impl Db {
         Ok(if renewed.rows_affected() == 1 { Heartbeat::Renewed } else { Heartbeat::Lost })
     }
 
-    /// Reports that an active row has no living owner, so that an idle replica can check with a cheap query instead of a claim. The replica may still
-    /// be unable to claim that row: [`Db::claim`] decides.
-    pub async fn is_claimable(&self) -> Result<bool, DbError> {
-        Ok(sqlx::query_scalar!(
-            "SELECT EXISTS (
+    /// Reports what an idle replica may have to claim, so that it can check with a cheap query instead of a claim. `replica` has no task for any row:
+    /// a row that it owns is claimable too. It may still be unable to claim a row: [`Db::claim`] decides.
+    pub async fn open_work(&self, replica: Uuid) -> Result<OpenWork, DbError> {
+        Ok(sqlx::query_as!(
+            OpenWork,
+            "SELECT EXISTS (SELECT FROM deployments WHERE active) AS \"active!\", EXISTS (
                  SELECT FROM deployments d
-                 WHERE d.active AND (d.replica_id IS NULL OR d.replica_id <> ALL (ARRAY (
+                 WHERE d.active AND (d.replica_id IS NULL OR d.replica_id = $1 OR d.replica_id <> ALL (ARRAY (
                      SELECT r.id FROM replicas r
                      WHERE r.heartbeat_at + r.lease_ms * interval '1 millisecond' > clock_timestamp())))
-             ) AS \"claimable!\""
+             ) AS \"claimable!\"",
+            replica
         )
         .fetch_one(&self.pool)
         .await?)
@@ -242,13 +253,9 @@ impl Db {
                  d.ecr_repository, d.attempt, d.step, d.step_state, d.waiting_for, d.claims_without_progress, d.version,
                  extract(epoch FROM now() - d.step_started_at)::float8 AS \"step_elapsed!\",
                  extract(epoch FROM now() - d.attempt_started_at)::float8 AS \"attempt_elapsed!\", d.superseded_by, d.attempt_started_at,
-                 coalesce(d.trace_id, md5(d.id)) AS \"trace_id!\", d.trace_parent,
+                 d.trace_id, d.trace_parent,
                  (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
-                 d.commit_sha, d.committed_at, d.image_uri, d.image_digest, d.image_pushed_at, d.execution_arn,
-                 d.last_history_event_id, d.polling_state, d.cluster_name, d.service_name, d.task_definition, d.blue_service_arn,
-                 d.green_service_arn, d.blue_target_group_arn, d.green_target_group_arn, d.blue_url, d.green_url,
-                 d.code_deploy_deployment_id, d.code_deploy_application_name, d.blue_latency_ms, d.green_latency_ms,
-                 d.blue_error_rate, d.green_error_rate, d.final_service, d.build, d.reason, d.kind
+                 d.facts AS \"facts: Json<Facts>\", d.build, d.reason, d.kind
              FROM deployments d WHERE d.id = ANY ($2) AND d.replica_id = $1",
             replica,
             ids
@@ -259,11 +266,11 @@ impl Db {
             .map(|row| {
                 Ok(Deployment {
                     id: row.id,
-                    status: row.status.parse().map_err(DbError::Corrupt)?,
+                    status: row.status.parse().map_err(DbError::corrupt)?,
                     owner: row.owner,
                     repo: row.repo,
                     requested: Requested::of_row(&row.branch, row.build, row.reason, &row.kind)
-                        .map_err(DbError::Corrupt)?,
+                        .map_err(DbError::corrupt)?,
                     github_connection_id: row.github_connection_id,
                     aws_connection_id: row.aws_connection_id,
                     account_id: row.account_id,
@@ -282,32 +289,7 @@ impl Db {
                     cancel_requested: row.cancel_requested,
                     superseded_by: row.superseded_by,
                     trace: Trace { id: row.trace_id, parent: row.trace_parent },
-                    facts: Facts {
-                        commit_sha: row.commit_sha,
-                        committed_at: row.committed_at,
-                        image_uri: row.image_uri,
-                        image_digest: row.image_digest,
-                        image_pushed_at: row.image_pushed_at,
-                        execution_arn: row.execution_arn,
-                        last_history_event_id: Some(row.last_history_event_id),
-                        polling_state: row.polling_state,
-                        cluster_name: row.cluster_name,
-                        service_name: row.service_name,
-                        task_definition: row.task_definition,
-                        blue_service_arn: row.blue_service_arn,
-                        green_service_arn: row.green_service_arn,
-                        blue_target_group_arn: row.blue_target_group_arn,
-                        green_target_group_arn: row.green_target_group_arn,
-                        blue_url: row.blue_url,
-                        green_url: row.green_url,
-                        code_deploy_deployment_id: row.code_deploy_deployment_id,
-                        code_deploy_application_name: row.code_deploy_application_name,
-                        blue_latency_ms: row.blue_latency_ms,
-                        green_latency_ms: row.green_latency_ms,
-                        blue_error_rate: row.blue_error_rate,
-                        green_error_rate: row.green_error_rate,
-                        final_service: row.final_service,
-                    },
+                    facts: row.facts.into(),
                 })
             })
             .collect()

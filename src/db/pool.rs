@@ -24,8 +24,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use super::DbError;
+use super::caller_share::{self, CallerPermit};
 use super::connect::PoolAdmission;
 use crate::domain::connection_class::{Class, Usage};
+use crate::domain::message::{Message, message};
 
 /// Time limit of an answer: the most that Postgres allows, plus the network.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(17);
@@ -36,14 +39,48 @@ const ROLLBACK_TIMEOUT: Duration = Duration::from_millis(100);
 /// Time within which Postgres notices a closed connection and ends its statement: its `client_connection_check_interval`, and a little more.
 const CLOSE_DELAY: Duration = Duration::from_millis(300);
 
-/// All connections of a class were in use, and none became free in time.
+/// All connections of a class, or all that one caller may use, were in use, and none became free in time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("all {connections} database connections for {class} are in use", class = class.as_str())]
-pub struct Busy {
-    /// Class of work whose connections are in use.
-    pub class: Class,
-    /// Number of connections of the class.
-    pub connections: u32,
+#[error("{}", self.message())]
+pub enum Busy {
+    /// Callers together use all connections of the class.
+    Class {
+        /// Class of work whose connections are in use.
+        class: Class,
+        /// Number of connections of the class.
+        connections: u32,
+    },
+    /// The caller's other requests use all connections that one caller may use.
+    Caller {
+        /// Number of connections that one caller may use.
+        limit: usize,
+    },
+}
+
+impl From<Busy> for Error {
+    fn from(busy: Busy) -> Self {
+        std::io::Error::other(busy).into()
+    }
+}
+
+/// Permission to use a connection of a class.
+#[derive(Debug)]
+struct Permit {
+    _class: OwnedSemaphorePermit,
+    /// Of the caller, for a request to the API.
+    _caller: Option<CallerPermit>,
+}
+
+impl Busy {
+    /// Returns the text for people.
+    pub(super) fn message(&self) -> Message {
+        match self {
+            Self::Class { class, connections } => {
+                message!("database.busy", class = class.as_str(), connections = *connections)
+            }
+            Self::Caller { limit } => message!("database.caller_busy", limit = *limit),
+        }
+    }
 }
 
 /// Counters of a class, shown as metrics.
@@ -119,7 +156,21 @@ impl Pool {
         Ok(transaction)
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+    /// The caller's share comes first: otherwise its requests would fill the queue of the class.
+    async fn permit(&self) -> Result<Permit, Error> {
+        let share = caller_share::current().filter(|_| self.class == Class::Api);
+        let caller = match share {
+            Some(share) => {
+                let limit = share.limit();
+                let permit = share.acquire_within(caller_share::MAX_STALL, self.patience).await;
+                Some(permit.ok_or(Busy::Caller { limit })?)
+            }
+            None => None,
+        };
+        Ok(Permit { _class: self.class_permit().await?, _caller: caller })
+    }
+
+    async fn class_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
@@ -131,7 +182,7 @@ impl Pool {
             Err(_) => {
                 drop(waiting);
                 self.counters.rejected.fetch_add(1, Ordering::Relaxed);
-                Err(std::io::Error::other(Busy { class: self.class, connections: self.connections }).into())
+                Err(Busy::Class { class: self.class, connections: self.connections }.into())
             }
         }
     }
@@ -163,7 +214,7 @@ impl Drop for Waiting<'_> {
 pub(super) struct Connection {
     // Dropped before the permit, so that the next caller finds the connection in the pool.
     inner: PoolConnection<Postgres>,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
 }
 
 impl Connection {
@@ -201,15 +252,20 @@ impl DerefMut for Connection {
 }
 
 /// A transaction. Dropping it rolls it back, or closes its connection when a statement is still running.
-pub(super) struct Transaction {
+#[derive(Debug)]
+pub struct Transaction {
     /// None only while the transaction is being dropped.
     connection: Option<Connection>,
     open: bool,
 }
 
 impl Transaction {
-    pub(super) async fn commit(self) -> Result<(), Error> {
-        self.end("COMMIT").await
+    /// Makes the changes of the transaction visible to others.
+    ///
+    /// # Errors
+    /// The connection broke or the database refused; a commit whose answer was lost may have had its effect.
+    pub async fn commit(self) -> Result<(), DbError> {
+        Ok(self.end("COMMIT").await?)
     }
 
     pub(super) async fn rollback(self) -> Result<(), Error> {

@@ -45,7 +45,7 @@ impl Db {
 }
 
 /// Locks the target until the caller's transaction ends: a transaction that decides which deployment holds it must see earlier decisions.
-pub(super) async fn lock_target(
+pub async fn lock_target(
     connection: &mut PgConnection,
     account_id: &str,
     region: &str,

@@ -1,16 +1,10 @@
 //! Revoked subjects of OpenID Connect issuers, refused under any token; and the sign-in settings of the replicas.
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use sqlx::PgConnection;
 
-use super::audit::{self, AuditRecord};
-use super::schedules::permission::{ScheduleSelector, cancel_queued, stop};
 use super::{Db, DbError};
-use crate::domain::audit::Action;
 use crate::domain::ids;
-use crate::domain::oidc_claims::subject_of;
-use crate::domain::permission::PermissionEnd;
-use crate::domain::principal::{AuthMethod, Caller};
 use crate::domain::token::SecretHash;
 
 /// Time after its last check during which a replica's settings count as in use, in seconds.
@@ -28,78 +22,7 @@ pub struct Revocation {
     pub revoked_at: DateTime<Utc>,
 }
 
-/// A revocation, and what ended with it.
-#[derive(Clone, Debug)]
-pub struct RevocationEffects {
-    /// The revocation, possibly from an earlier call.
-    pub revocation: Revocation,
-    /// Schedules stopped by this call.
-    pub schedules: Vec<String>,
-    /// Queued deployments whose cancellation this call requested.
-    pub deployments: Vec<String>,
-}
-
 impl Db {
-    /// Revokes a subject of an issuer and ends what acts in its name: its schedules, and its queued deployments. Repeated, it ends those created
-    /// since.
-    pub async fn revoke_subject(
-        &self,
-        (issuer, subject): (&str, &str),
-        reason: Option<&str>,
-        by: &Caller,
-    ) -> Result<RevocationEffects, DbError> {
-        let principal = subject_of(issuer, subject);
-        let mut tx = self.pool.begin().await?;
-        let added = sqlx::query!(
-            "INSERT INTO revoked_subjects (id, principal, issuer, subject, reason, revoked_by) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (principal) DO NOTHING",
-            ids::revocation_id(),
-            principal,
-            issuer,
-            subject,
-            reason,
-            by.principal.subject
-        )
-        .execute(&mut *tx)
-        .await?;
-        let revocation = sqlx::query_as!(
-            Revocation,
-            "SELECT id, issuer, subject, reason, revoked_by, revoked_at FROM revoked_subjects WHERE principal = $1",
-            principal
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        let schedules =
-            stop(&mut tx, ScheduleSelector::Subject(&principal), &PermissionEnd::SubjectRevoked(principal.clone()), by)
-                .await?;
-        let deployments = cancel_queued(&mut tx, AuthMethod::Oidc.as_str(), &principal, None, &schedules).await?;
-        if added.rows_affected() == 1 || !schedules.is_empty() || !deployments.is_empty() {
-            let details = json!({"issuer": issuer, "subject": subject, "reason": reason, "schedules": schedules, "deployments": deployments});
-            let (action, target) = (Action::RevokeSubject, Some(revocation.id.as_str()));
-            audit::record(&mut tx, &AuditRecord { by, action, target, repository: None, refused: None, details })
-                .await?;
-        }
-        tx.commit().await?;
-        self.notify_cancelled(&deployments).await;
-        Ok(RevocationEffects { revocation, schedules, deployments })
-    }
-
-    /// Accepts the subject of a revocation again; none when there is no such revocation. Stopped schedules stay stopped.
-    pub async fn restore_subject(&self, id: &str, by: &Caller) -> Result<Option<Revocation>, DbError> {
-        let mut tx = self.pool.begin().await?;
-        let gone = sqlx::query_as!(
-            Revocation,
-            "DELETE FROM revoked_subjects WHERE id = $1 RETURNING id, issuer, subject, reason, revoked_by, revoked_at",
-            id
-        );
-        let Some(gone) = gone.fetch_optional(&mut *tx).await? else { return Ok(None) };
-        let details = json!({"issuer": gone.issuer, "subject": gone.subject});
-        let (action, target) = (Action::RestoreSubject, Some(id));
-        audit::record(&mut tx, &AuditRecord { by, action, target, repository: None, refused: None, details }).await?;
-        tx.commit().await?;
-        Ok(Some(gone))
-    }
-
     /// Lists revocations, newest first, optionally only those before a given one.
     pub async fn revocations(
         &self,
@@ -149,13 +72,48 @@ impl Db {
         .fetch_one(&self.pool)
         .await?)
     }
+}
 
-    /// Notifies reconcilers of deployments to cancel. A lost notification costs the interval of a sweep.
-    pub(super) async fn notify_cancelled(&self, deployments: &[String]) {
-        for id in deployments {
-            if let Err(error) = self.notify_work(id).await {
-                tracing::debug!(%error, "notification lost, the sweep will find the deployment");
-            }
-        }
-    }
+/// Inserts a revocation; false when the principal was revoked before.
+pub async fn insert(
+    connection: &mut PgConnection,
+    principal: &str,
+    (issuer, subject): (&str, &str),
+    reason: Option<&str>,
+    revoked_by: &str,
+) -> Result<bool, DbError> {
+    let added = sqlx::query!(
+        "INSERT INTO revoked_subjects (id, principal, issuer, subject, reason, revoked_by) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (principal) DO NOTHING",
+        ids::revocation_id(),
+        principal,
+        issuer,
+        subject,
+        reason,
+        revoked_by
+    )
+    .execute(connection)
+    .await?;
+    Ok(added.rows_affected() == 1)
+}
+
+/// Reads the revocation of a principal, which must exist.
+pub async fn of_principal(connection: &mut PgConnection, principal: &str) -> Result<Revocation, DbError> {
+    Ok(sqlx::query_as!(
+        Revocation,
+        "SELECT id, issuer, subject, reason, revoked_by, revoked_at FROM revoked_subjects WHERE principal = $1",
+        principal
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Deletes a revocation and returns it; none when there is no such revocation.
+pub async fn delete(connection: &mut PgConnection, id: &str) -> Result<Option<Revocation>, DbError> {
+    let gone = sqlx::query_as!(
+        Revocation,
+        "DELETE FROM revoked_subjects WHERE id = $1 RETURNING id, issuer, subject, reason, revoked_by, revoked_at",
+        id
+    );
+    Ok(gone.fetch_optional(connection).await?)
 }

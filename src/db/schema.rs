@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connect::{Cause, SessionLimits};
 use super::{Db, DbError};
-use crate::domain::schema::{Applied, Fit, fit};
+use crate::domain::schema::{Applied, Fit, Predecessor, fit};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -39,7 +39,7 @@ impl Db {
     /// Brings the schema up to date. Safe with several replicas, which migrate one after the other, and beside programs of the previous version.
     ///
     /// # Errors
-    /// [`DbError::TooNew`] when this program must not use the schema; [`DbError::Unfit`] when Panda does not run on this database or the role may not
+    /// [`DbError::TooNew`] and [`DbError::Predecessor`] when this program must not use the schema; [`DbError::Unfit`] when Panda does not run on this database or the role may not
     /// migrate it; [`DbError::Migrate`] when a migration fails, and nothing of it was applied.
     pub async fn migrate(&self) -> Result<Migrated, DbError> {
         self.check_fitness().await?;
@@ -57,16 +57,25 @@ impl Db {
                 Fit::Behind => Err(DbError::Unusable(Cause::Migration)),
             };
         }
+        self.apply(&MIGRATIONS).await?;
+        Ok(Migrated::UpToDate)
+    }
+
+    /// Applies those `migrations` that the database lacks, without blocking other statements for longer than a lock may be awaited.
+    ///
+    /// # Errors
+    /// [`DbError::Migrate`] when a migration fails, and nothing of it was applied.
+    pub async fn apply(&self, migrations: &Migrator) -> Result<(), DbError> {
         let begun = Instant::now();
         loop {
             // A dedicated connection: the migrator's lock ends with it under all circumstances, and the pool's statement limit is too short for a
             // large table.
             let mut connection = self.connect_to_migrate().await?;
             // `run` cannot be used, because its future is not `Send`; this is its second half.
-            let done = MIGRATIONS.run_direct(None, &mut connection, false).await;
+            let done = migrations.run_direct(None, &mut connection, false).await;
             let _ = connection.close().await;
             match done {
-                Ok(()) => return Ok(Migrated::UpToDate),
+                Ok(()) => return Ok(()),
                 Err(error) if waited_for_a_lock(&error) && begun.elapsed() < LOCK_RETRY_TIMEOUT => {
                     tracing::info!(%error, "migration waiting: another migration or a long transaction holds a lock");
                     sleep(LOCK_RETRY_AFTER).await;
@@ -84,7 +93,7 @@ impl Db {
     /// Compares the schema with the migrations that this program knows.
     ///
     /// # Errors
-    /// [`DbError::TooNew`] when this program must not use the schema.
+    /// [`DbError::TooNew`] and [`DbError::Predecessor`] when this program must not use the schema.
     pub async fn schema(&self) -> Result<Fit, DbError> {
         let known: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
         Ok(fit(&known, &self.applied().await?)?)
@@ -93,17 +102,20 @@ impl Db {
     /// Lists the migrations applied to the database.
     async fn applied(&self) -> Result<Vec<Applied>, DbError> {
         let tables = sqlx::query!(
-            "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS \"migrated!\", to_regclass('schema_versions') IS NOT NULL AS \"said!\""
+            "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS \"migrated!\", to_regclass('schema_versions') IS NOT NULL AS \"declared!\""
         )
         .fetch_one(&self.pool)
         .await?;
         if !tables.migrated {
             return Ok(Vec::new());
         }
-        if !tables.said {
-            let versions =
-                sqlx::query_scalar!("SELECT version FROM _sqlx_migrations WHERE success").fetch_all(&self.pool).await?;
-            return Ok(versions.into_iter().map(|version| Applied { version, works_with: None }).collect());
+        let first = sqlx::query_scalar!("SELECT description FROM _sqlx_migrations WHERE version = 1");
+        let first = first.fetch_optional(&self.pool).await?;
+        if first.is_some_and(|first| MIGRATIONS.iter().any(|own| own.version == 1 && own.description != first)) {
+            return Err(Predecessor.into());
+        }
+        if !tables.declared {
+            return Ok(Vec::new());
         }
         let applied = sqlx::query_as!(
             Applied,

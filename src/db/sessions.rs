@@ -1,16 +1,14 @@
 //! Browser sessions and stream tickets. Both are stored by their hashes, and both end with the token that created them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::Value;
+use sqlx::PgConnection;
 
-use super::audit::{self, AuditRecord};
 use super::tokens::{Accepted, seconds};
 use super::{Db, DbError};
-use crate::domain::audit::Action;
-use crate::domain::principal::{Caller, Principal};
+use crate::domain::principal::Principal;
 use crate::domain::token::SecretHash;
 
 /// Lifetime of a ticket, in seconds.
@@ -26,52 +24,6 @@ pub struct UsedTicket {
 }
 
 impl Db {
-    /// Stores a session by its hash. Returns its end, and the time until then. `credential` is the token that opened it.
-    pub async fn insert_session(
-        &self,
-        hash: &SecretHash,
-        credential: Option<&SecretHash>,
-        by: &Caller,
-        lasts: Duration,
-    ) -> Result<(DateTime<Utc>, Duration), DbError> {
-        let mut tx = self.pool.begin().await?;
-        let principal = &*by.principal;
-        let session = sqlx::query!(
-            "INSERT INTO sessions (session_hash, credential, principal, expires_at)
-             VALUES ($1, $2, $3, least(now() + make_interval(secs => $4), $5))
-             RETURNING expires_at, extract(epoch FROM expires_at - now())::float8 AS \"left!\"",
-            hash.bytes(),
-            credential.map(SecretHash::bytes),
-            stored(principal)?,
-            lasts.as_secs_f64(),
-            principal.expires_at
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        let details = json!({"expiresAt": session.expires_at});
-        let entry =
-            AuditRecord { by, action: Action::OpenSession, target: None, repository: None, refused: None, details };
-        audit::record(&mut tx, &entry).await?;
-        tx.commit().await?;
-        Ok((session.expires_at, seconds(session.left)))
-    }
-
-    /// Ends a session; possession of its cookie is sufficient. `by` supplies the origin of the request, and the audit entry names the session's
-    /// principal.
-    pub async fn delete_session(&self, hash: &SecretHash, by: &Caller) -> Result<(), DbError> {
-        let mut tx = self.pool.begin().await?;
-        let gone =
-            sqlx::query_scalar!("DELETE FROM sessions WHERE session_hash = $1 RETURNING principal", hash.bytes());
-        if let Some(principal) = gone.fetch_optional(&mut *tx).await? {
-            let by = &Caller { principal: Arc::new(read(principal)?), ..by.clone() };
-            let (action, details) = (Action::CloseSession, json!({}));
-            let entry = AuditRecord { by, action, target: None, repository: None, refused: None, details };
-            audit::record(&mut tx, &entry).await?;
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// Returns the principals of the sessions with these hashes. Expired sessions, and those whose token is no longer accepted, are left out. `admin`
     /// is the hash of the present admin token.
     pub async fn session_principals(
@@ -158,6 +110,35 @@ impl Db {
         let tickets = sqlx::query!("DELETE FROM stream_tickets WHERE expires_at < now()").execute(&self.pool).await?;
         Ok(sessions.rows_affected() + tickets.rows_affected())
     }
+}
+
+/// Inserts a session by its hash. Returns its end, and the time until then. `credential` is the token that opened it.
+pub async fn insert(
+    connection: &mut PgConnection,
+    hash: &SecretHash,
+    credential: Option<&SecretHash>,
+    principal: &Principal,
+    lasts: Duration,
+) -> Result<(DateTime<Utc>, Duration), DbError> {
+    let session = sqlx::query!(
+        "INSERT INTO sessions (session_hash, credential, principal, expires_at)
+             VALUES ($1, $2, $3, least(now() + make_interval(secs => $4), $5))
+             RETURNING expires_at, extract(epoch FROM expires_at - now())::float8 AS \"left!\"",
+        hash.bytes(),
+        credential.map(SecretHash::bytes),
+        stored(principal)?,
+        lasts.as_secs_f64(),
+        principal.expires_at
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((session.expires_at, seconds(session.left)))
+}
+
+/// Deletes a session and returns its principal; none when there is no such session.
+pub async fn delete(connection: &mut PgConnection, hash: &SecretHash) -> Result<Option<Principal>, DbError> {
+    let gone = sqlx::query_scalar!("DELETE FROM sessions WHERE session_hash = $1 RETURNING principal", hash.bytes());
+    gone.fetch_optional(connection).await?.map(read).transpose()
 }
 
 fn stored(principal: &Principal) -> Result<Value, DbError> {

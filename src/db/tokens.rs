@@ -3,15 +3,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use sqlx::PgConnection;
 
-use super::audit::{self, AuditRecord};
-use super::schedules::permission::{ScheduleSelector, cancel_queued, stop};
 use super::{Db, DbError};
-use crate::domain::audit::Action;
-use crate::domain::permission::PermissionEnd;
 use crate::domain::permission_basis::Basis;
-use crate::domain::principal::{AuthMethod, Caller, Principal, Role, Scope};
+use crate::domain::principal::{AuthMethod, Principal, Role, Scope};
 use crate::domain::token::SecretHash;
 
 /// A token as it may be shown.
@@ -64,40 +60,7 @@ pub(super) fn seconds(left: f64) -> Duration {
     Duration::try_from_secs_f64(left).unwrap_or_default()
 }
 
-/// Outcome of revoking a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenRevocation {
-    /// The token is revoked now.
-    Now,
-    /// The token was revoked before.
-    Before,
-    /// The token does not exist.
-    Unknown,
-}
-
 impl Db {
-    /// Stores a token by its hash.
-    pub async fn insert_token(&self, new: &NewToken, hash: &SecretHash, by: &Caller) -> Result<(), DbError> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::query!(
-            "INSERT INTO api_tokens (id, name, token_hash, role, scope, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
-            new.id,
-            new.name,
-            hash.bytes(),
-            new.role.as_str(),
-            new.scope.sql(),
-            new.expires_at
-        )
-        .execute(&mut *tx)
-        .await?;
-        let details =
-            json!({"name": new.name, "role": new.role, "repositories": new.scope.sql(), "expiresAt": new.expires_at});
-        let (action, target) = (Action::CreateToken, Some(new.id.as_str()));
-        audit::record(&mut tx, &AuditRecord { by, action, target, repository: None, refused: None, details }).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// Lists all tokens, oldest first.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, DbError> {
         Ok(sqlx::query_as!(
@@ -106,30 +69,6 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?)
-    }
-
-    /// Revokes a token: servers stop accepting it within seconds, and its schedules and queued deployments end with it.
-    pub async fn revoke_token(&self, id: &str, by: &Caller) -> Result<TokenRevocation, DbError> {
-        let mut tx = self.pool.begin().await?;
-        let name = sqlx::query_scalar!(
-            "UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING name",
-            id
-        );
-        if let Some(name) = name.fetch_optional(&mut *tx).await? {
-            let schedules =
-                stop(&mut tx, ScheduleSelector::Token(id), &PermissionEnd::TokenRevoked(id.to_owned()), by).await?;
-            let deployments = cancel_queued(&mut tx, "token", &name, Some(id), &schedules).await?;
-            let details = json!({"name": name, "schedules": schedules, "deployments": deployments});
-            let (action, target) = (Action::RevokeToken, Some(id));
-            audit::record(&mut tx, &AuditRecord { by, action, target, repository: None, refused: None, details })
-                .await?;
-            tx.commit().await?;
-            self.notify_cancelled(&deployments).await;
-            return Ok(TokenRevocation::Now);
-        }
-        let known =
-            sqlx::query_scalar!("SELECT id FROM api_tokens WHERE id = $1", id).fetch_optional(&self.pool).await?;
-        Ok(known.map_or(TokenRevocation::Unknown, |_| TokenRevocation::Before))
     }
 
     /// Reports that a token exists with which the API can be used now.
@@ -160,7 +99,7 @@ impl Db {
                 let principal = Principal {
                     subject: row.name,
                     kind: AuthMethod::Token(row.id),
-                    role: row.role.parse().map_err(DbError::Corrupt)?,
+                    role: row.role.parse().map_err(DbError::corrupt)?,
                     scope: Scope::from_sql(row.scope),
                     expires_at: row.expires_at,
                     basis: Basis::Kind,
@@ -169,4 +108,35 @@ impl Db {
             })
             .collect()
     }
+}
+
+/// Inserts a token; the row has only the hash of its secret.
+pub async fn insert(connection: &mut PgConnection, new: &NewToken, hash: &SecretHash) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO api_tokens (id, name, token_hash, role, scope, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        new.id,
+        new.name,
+        hash.bytes(),
+        new.role.as_str(),
+        new.scope.sql(),
+        new.expires_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Revokes a token and returns its name; none when it does not exist or was revoked before.
+pub async fn revoke(connection: &mut PgConnection, id: &str) -> Result<Option<String>, DbError> {
+    let name = sqlx::query_scalar!(
+        "UPDATE api_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING name",
+        id
+    );
+    Ok(name.fetch_optional(connection).await?)
+}
+
+/// Reports that a token exists, revoked or not.
+pub async fn exists(connection: &mut PgConnection, id: &str) -> Result<bool, DbError> {
+    let known = sqlx::query_scalar!("SELECT id FROM api_tokens WHERE id = $1", id).fetch_optional(connection).await?;
+    Ok(known.is_some())
 }

@@ -1,120 +1,94 @@
 //! Audited actions: every change that a caller can request.
 
-use std::str::FromStr;
+use strum::VariantArray;
+
+use super::message::{Message, message};
 
 /// An audited change, requested by a caller or made by Panda.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(parse_err_ty = Message, parse_err_fn = unknown_action)]
 pub enum Action {
     /// A deployment is started.
+    #[strum(serialize = "deploy")]
     Deploy,
     /// The traffic is switched.
+    #[strum(serialize = "switch")]
     Switch,
     /// A deployment is stopped.
+    #[strum(serialize = "cancel")]
     Cancel,
     /// A failed deployment is retried.
+    #[strum(serialize = "retry")]
     Retry,
     /// A source repository is connected.
+    #[strum(serialize = "connect.github")]
     ConnectGithub,
     /// An AWS account is connected.
+    #[strum(serialize = "connect.aws")]
     ConnectAws,
     /// A connection gets new credentials.
+    #[strum(serialize = "connection.renew")]
     RenewConnection,
     /// A connection is removed, and its stored credentials with it.
+    #[strum(serialize = "connection.remove")]
     RemoveConnection,
     /// A build secret is stored or replaced under its name.
+    #[strum(serialize = "build_secret.set")]
     SetBuildSecret,
     /// A build secret is removed; builds that name it report it as missing.
+    #[strum(serialize = "build_secret.remove")]
     RemoveBuildSecret,
     /// A schedule is created; it acts with its creator's permission.
+    #[strum(serialize = "schedule.create")]
     CreateSchedule,
     /// A schedule is changed, paused or resumed.
+    #[strum(serialize = "schedule.change")]
     ChangeSchedule,
     /// A schedule is deleted; deployments that it started continue.
+    #[strum(serialize = "schedule.delete")]
     DeleteSchedule,
     /// A schedule is run immediately, between its due times.
+    #[strum(serialize = "schedule.run")]
     RunSchedule,
     /// A schedule stops because its owner's permission has ended.
+    #[strum(serialize = "schedule.stop")]
     StopSchedule,
     /// A browser signs in.
+    #[strum(serialize = "session.open")]
     OpenSession,
     /// A browser signs out.
+    #[strum(serialize = "session.close")]
     CloseSession,
     /// An API token is created.
+    #[strum(serialize = "token.create")]
     CreateToken,
     /// An API token is revoked.
+    #[strum(serialize = "token.revoke")]
     RevokeToken,
     /// A subject of an OpenID Connect issuer is revoked.
+    #[strum(serialize = "subject.revoke")]
     RevokeSubject,
     /// A revoked subject is accepted again.
+    #[strum(serialize = "subject.restore")]
     RestoreSubject,
     /// The data keys are rewrapped with another key-encryption key.
+    #[strum(serialize = "keys.rotate")]
     RotateKeys,
     /// A maintenance run is requested.
+    #[strum(serialize = "maintenance.run")]
     RunMaintenance,
     /// The log filter is changed for a limited time.
+    #[strum(serialize = "log.set")]
     SetLogFilter,
     /// The log filter is reset to the configured one.
+    #[strum(serialize = "log.reset")]
     ResetLogFilter,
 }
 
 impl Action {
-    const ALL: [Self; 25] = [
-        Self::Deploy,
-        Self::Switch,
-        Self::Cancel,
-        Self::Retry,
-        Self::ConnectGithub,
-        Self::ConnectAws,
-        Self::RenewConnection,
-        Self::RemoveConnection,
-        Self::SetBuildSecret,
-        Self::RemoveBuildSecret,
-        Self::CreateSchedule,
-        Self::ChangeSchedule,
-        Self::DeleteSchedule,
-        Self::RunSchedule,
-        Self::StopSchedule,
-        Self::OpenSession,
-        Self::CloseSession,
-        Self::CreateToken,
-        Self::RevokeToken,
-        Self::RevokeSubject,
-        Self::RestoreSubject,
-        Self::RotateKeys,
-        Self::RunMaintenance,
-        Self::SetLogFilter,
-        Self::ResetLogFilter,
-    ];
-
     /// Returns the name used in the table and on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deploy => "deploy",
-            Self::Switch => "switch",
-            Self::Cancel => "cancel",
-            Self::Retry => "retry",
-            Self::ConnectGithub => "connect.github",
-            Self::ConnectAws => "connect.aws",
-            Self::RenewConnection => "connection.renew",
-            Self::RemoveConnection => "connection.remove",
-            Self::SetBuildSecret => "build_secret.set",
-            Self::RemoveBuildSecret => "build_secret.remove",
-            Self::CreateSchedule => "schedule.create",
-            Self::ChangeSchedule => "schedule.change",
-            Self::DeleteSchedule => "schedule.delete",
-            Self::RunSchedule => "schedule.run",
-            Self::StopSchedule => "schedule.stop",
-            Self::OpenSession => "session.open",
-            Self::CloseSession => "session.close",
-            Self::CreateToken => "token.create",
-            Self::RevokeToken => "token.revoke",
-            Self::RevokeSubject => "subject.revoke",
-            Self::RestoreSubject => "subject.restore",
-            Self::RotateKeys => "keys.rotate",
-            Self::RunMaintenance => "maintenance.run",
-            Self::SetLogFilter => "log.set",
-            Self::ResetLogFilter => "log.reset",
-        }
+        self.into()
     }
 
     /// Returns the action of a request, by its method and matched route; none for a request that changes nothing.
@@ -145,15 +119,9 @@ impl Action {
     }
 }
 
-impl FromStr for Action {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|action| action.as_str() == text)
-            .ok_or_else(|| format!("unknown action {text:?}: use one of {}", Self::ALL.map(Self::as_str).join(", ")))
-    }
+fn unknown_action(text: &str) -> Message {
+    let known: Vec<&str> = Action::VARIANTS.iter().map(|action| action.as_str()).collect();
+    message!("rule.action", value = format!("{text:?}"), known = known.join(", "))
 }
 
 #[cfg(test)]
@@ -162,9 +130,9 @@ mod tests {
 
     #[test]
     fn action_names_round_trip() {
-        for action in Action::ALL {
-            assert_eq!(action.as_str().parse::<Action>().unwrap(), action);
+        for action in Action::VARIANTS {
+            assert_eq!(action.as_str().parse::<Action>().unwrap(), *action);
         }
-        assert!("delete".parse::<Action>().unwrap_err().contains("session.open"));
+        assert!("delete".parse::<Action>().unwrap_err().to_string().contains("session.open"));
     }
 }

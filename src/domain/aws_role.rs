@@ -1,5 +1,7 @@
 //! ARNs of IAM roles, and the AWS partitions of regions.
 
+use super::message::{Message, message};
+
 /// IAM's limit for the name of a role, in characters.
 const MAX_NAME: usize = 64;
 
@@ -22,16 +24,13 @@ impl<'a> RoleArn<'a> {
     ///
     /// # Errors
     /// The rule that the text breaks, with an example.
-    pub fn parse(text: &'a str) -> Result<Self, String> {
-        let wrong = || "must be a role's ARN such as arn:aws:iam::123456789012:role/panda".to_owned();
+    pub fn parse(text: &'a str) -> Result<Self, Message> {
+        let wrong = || message!("rule.role_arn");
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         let &[arn, partition, service, region, account, resource] = parts.as_slice() else { return Err(wrong()) };
         let known = arn == "arn" && matches!(partition, "aws" | "aws-cn" | "aws-us-gov");
         if known && service == "sts" && resource.starts_with("assumed-role/") {
-            return Err(
-                "names a session of a role; give the role itself, such as arn:aws:iam::123456789012:role/panda"
-                    .to_owned(),
-            );
+            return Err(message!("rule.role_session"));
         }
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         let path =
@@ -123,7 +122,7 @@ mod tests {
             assert!(RoleArn::parse(bad).is_err(), "{bad}");
         }
         let session = RoleArn::parse("arn:aws:sts::123456789012:assumed-role/panda/session").unwrap_err();
-        assert!(session.contains("session"), "{session}");
+        assert!(session.to_string().contains("session"), "{session}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::message::message;
 use super::text;
 use super::validate::{BrokenRule, FieldRefusal};
 
@@ -86,13 +87,13 @@ impl BuildSpec {
         }
         self.check_args().map_err(|rule| FieldRefusal::new("args", rule))?;
         if self.secrets.len() > MAX_SECRETS {
-            return Err(FieldRefusal::new("secrets", format!("must name at most {MAX_SECRETS} secrets")));
+            return Err(FieldRefusal::new("secrets", message!("rule.secrets_max", max = MAX_SECRETS)));
         }
         for (at, name) in self.secrets.iter().enumerate() {
-            let refused = |rule: String| FieldRefusal::new(format!("secrets[{at}]"), rule);
+            let refused = |rule: BrokenRule| FieldRefusal::new(format!("secrets[{at}]"), rule);
             secret_name(name).map_err(refused)?;
             if self.secrets[..at].contains(name) {
-                return Err(refused("is named twice; name it once".to_owned()));
+                return Err(refused(message!("rule.secret_twice")));
             }
         }
         Ok(self)
@@ -104,25 +105,18 @@ impl BuildSpec {
             let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
             let fits = name.len() <= MAX_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             if !(starts && fits) {
-                return Err(format!(
-                    "must have names of letters, digits and underscores that do not begin with a digit, unlike {:?}",
-                    text::cut(name, 40)
-                ));
+                return Err(message!("rule.arg_name", name = format!("{:?}", text::cut(name, 40))));
             }
             if is_reserved(name) {
-                return Err(format!(
-                    "cannot set {name}: names that begin with BUILDKIT_, and SOURCE_DATE_EPOCH, are set by Panda; use another name"
-                ));
+                return Err(message!("rule.arg_reserved", name));
             }
             if value.contains('\0') {
-                return Err(format!("cannot hold a NUL character, as {name} does"));
+                return Err(message!("rule.arg_nul", name));
             }
             total += name.len() + value.len();
         }
         if total > MAX_ARGS {
-            return Err(format!(
-                "must have at most {MAX_ARGS} bytes in total, including names; put files into the repository"
-            ));
+            return Err(message!("rule.args_max", max = MAX_ARGS));
         }
         Ok(())
     }
@@ -156,29 +150,20 @@ fn path(value: &str) -> Result<String, BrokenRule> {
         && !value.contains(|c: char| c.is_control() || c == '\\')
         && parts.iter().all(|part| !part.is_empty() && *part != "..");
     if !ok {
-        return Err(format!(
-            "must be a path within the repository such as services/api, relative to its root: at most {MAX_PATH} bytes, \
-             no leading '/', no '..', no backslash or control character"
-        ));
+        return Err(message!("rule.build_path", max = MAX_PATH));
     }
     Ok(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
 }
 
 fn file(path: String) -> Result<String, BrokenRule> {
-    if path == "." { Err("must name a file, such as services/api/Dockerfile".to_owned()) } else { Ok(path) }
+    if path == "." { Err(message!("rule.build_file")) } else { Ok(path) }
 }
 
 fn stage(value: &str) -> Result<(), BrokenRule> {
     let ok = (1..=MAX_NAME).contains(&value.len())
         && value.starts_with(|c: char| c.is_ascii_alphanumeric())
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if ok {
-        Ok(())
-    } else {
-        Err(format!(
-            "must be the name of a stage of the Dockerfile: 1 to {MAX_NAME} letters, digits, '-', '_' and '.', a letter or digit first"
-        ))
-    }
+    if ok { Ok(()) } else { Err(message!("rule.build_target", max = MAX_NAME)) }
 }
 
 fn is_platform(value: &str) -> Result<(), BrokenRule> {
@@ -189,11 +174,7 @@ fn is_platform(value: &str) -> Result<(), BrokenRule> {
     let parts: Vec<&str> = value.split('/').collect();
     let ok = matches!(parts.as_slice(), [os, arch, variant @ ..]
         if variant.len() <= 1 && word(os, b"") && word(arch, b"_") && variant.iter().all(|variant| word(variant, b".")));
-    if ok {
-        Ok(())
-    } else {
-        Err("must be one platform such as linux/amd64 or linux/arm64/v8, in lower case".to_owned())
-    }
+    if ok { Ok(()) } else { Err(message!("rule.platform")) }
 }
 
 /// Returns true if the argument has a meaning for Panda or BuildKit. Arguments that select the frontend or the cache's namespace would break
@@ -211,11 +192,7 @@ pub fn secret_name(value: &str) -> Result<(), BrokenRule> {
     let ok = (1..=64).contains(&value.len())
         && value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if ok {
-        Ok(())
-    } else {
-        Err("must be the name of a secret: 1 to 64 letters, digits, '-', '_' and '.', a letter or '_' first".to_owned())
-    }
+    if ok { Ok(()) } else { Err(message!("rule.secret_name")) }
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! Image builders that an operator configures.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::Deserialize;
 
 use super::principal::Scope;
 
 /// Builder of deployments for which none is configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = unknown_builder)]
 pub enum BuilderChoice {
     /// BuildKit if the engine provides it, else the classic builder.
     #[default]
@@ -19,17 +19,8 @@ pub enum BuilderChoice {
     Classic,
 }
 
-impl FromStr for BuilderChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "buildkit" => Ok(Self::BuildKit),
-            "classic" => Ok(Self::Classic),
-            other => Err(format!("unknown builder {other:?}: use auto, buildkit or classic")),
-        }
-    }
+fn unknown_builder(text: &str) -> String {
+    format!("unknown builder {text:?}: use auto, buildkit or classic")
 }
 
 /// Builder from the operator's file.
@@ -103,7 +94,8 @@ pub fn parse_builders(file: &str) -> Result<Vec<NamedBuilder>, String> {
         if !(1..=256).contains(&entry.permits) {
             return Err(refused("permits", "must be from 1 to 256".to_owned()));
         }
-        let scope = entry.scopes.as_deref().map(Scope::of).transpose().map_err(|rule| refused("scopes", rule))?;
+        let scope =
+            entry.scopes.as_deref().map(Scope::of).transpose().map_err(|rule| refused("scopes", rule.into()))?;
         let (kind, cert_path, permits) = (entry.kind, entry.cert_path.clone(), entry.permits);
         builders.push(NamedBuilder { name: entry.name.clone(), kind, endpoint, cert_path, scope, permits });
     }

@@ -3,51 +3,22 @@
 //! `events.json` is the agreed catalogue and stays unchanged. `additions.json` holds the events that Panda adds, and
 //! `extra_details.json` the details that Panda adds to agreed events.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::failure::ErrorCode;
-
-/// Language in which events are rendered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Lang {
-    /// Korean, the default on the wire.
-    #[default]
-    Ko,
-    /// English, if the client asks for it.
-    En,
-}
-
-impl FromStr for Lang {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "ko" => Ok(Self::Ko),
-            "en" => Ok(Self::En),
-            other => Err(format!("unknown language {other:?}: use ko or en")),
-        }
-    }
-}
-
-impl fmt::Display for Lang {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ko => "ko",
-            Self::En => "en",
-        })
-    }
-}
+pub use super::lang::Lang;
+use super::message::{self, Translated};
 
 /// Complete list of event names on the wire (the SSE field `event`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum EventType {
     /// Progress of an unfinished deployment.
     Stage,
@@ -60,11 +31,7 @@ pub enum EventType {
 impl EventType {
     /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stage => "stage",
-            Self::Success => "success",
-            Self::Fail => "fail",
-        }
+        self.into()
     }
 }
 
@@ -152,6 +119,8 @@ event_codes! {
     StepWaiting = "step_waiting",
     /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is already shifting traffic.
     SwitchStarted = "switch_started",
+    /// [Stage 4] The followed execution ended; another one of the same image is followed.
+    ExecutionReplaced = "execution_replaced",
     /// [Stage {stage}] Stopping the deployment; a cancel was requested.
     CancelStarted = "cancel_started",
     /// [Stage 1] Waiting for its turn; the target has an unfinished deployment, and the request allows queueing.
@@ -172,21 +141,6 @@ struct Entry {
     event_type: EventType,
     message: Translated,
     details: Option<Map<String, Value>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Translated {
-    ko: String,
-    en: String,
-}
-
-impl Translated {
-    fn text(&self, lang: Lang) -> &str {
-        match lang {
-            Lang::Ko => &self.ko,
-            Lang::En => &self.en,
-        }
-    }
 }
 
 /// Entries by code. The files are compiled in, and a test looks up every code, so that a broken file cannot be shipped.
@@ -244,7 +198,7 @@ fn render_value(value: &Value, params: &Map<String, Value>, lang: Lang) -> Optio
             None => Some(Value::String(fill(template, params))),
         },
         Value::Object(translated) => {
-            let template = translated.get(&lang.to_string())?.as_str()?;
+            let template = translated.get(lang.as_str())?.as_str()?;
             Some(Value::String(fill(template, params)))
         }
         other => Some(other.clone()),
@@ -256,22 +210,13 @@ fn sole_parameter(template: &str) -> Option<&str> {
     template.strip_prefix('{')?.strip_suffix('}').filter(|name| !name.contains(['{', '}']))
 }
 
-/// Replaces each `{name}` in one pass, so that braces inside a parameter stay unchanged.
+/// Fills a template with an event's parameters.
 fn fill(template: &str, params: &Map<String, Value>) -> String {
-    let mut out = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some(open) = rest.find('{') {
-        let Some(close) = rest[open..].find('}').map(|at| open + at) else { break };
-        out.push_str(&rest[..open]);
-        match params.get(&rest[open + 1..close]) {
-            Some(Value::String(text)) => out.push_str(text),
-            Some(value) if !value.is_null() => out.push_str(&value.to_string()),
-            _ => {}
-        }
-        rest = &rest[close + 1..];
-    }
-    out.push_str(rest);
-    out
+    message::fill(template, |name| match params.get(name)? {
+        Value::Null => None,
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        value => Some(Cow::Owned(value.to_string())),
+    })
 }
 
 #[cfg(test)]

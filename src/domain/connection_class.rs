@@ -21,7 +21,8 @@ const SPARE: [Class; 8] = [
 ];
 
 /// A class of work with dedicated connections, so that no class waits for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Class {
     /// Heartbeats of the replica's lease, on one dedicated connection.
     Lease,
@@ -59,16 +60,7 @@ impl Class {
 
     /// Returns the name of the class in metrics and messages.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Lease => "lease",
-            Self::Probe => "probe",
-            Self::Reconcile => "reconcile",
-            Self::Api => "api",
-            Self::Live => "live",
-            Self::Replay => "replay",
-            Self::Reports => "reports",
-            Self::Background => "background",
-        }
+        self.into()
     }
 
     /// Returns the class's number of connections out of `total` (at least [`Class::LEAST`]): its minimum, plus its part of the others, which
@@ -117,6 +109,17 @@ pub struct Usage {
     pub rejected: u64,
     /// Total time since the start that callers have waited.
     pub waited: Duration,
+}
+
+/// Snapshot of the work that waits for other work of the same caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallerUsage {
+    /// Class of work that the numbers describe.
+    pub class: Class,
+    /// Pieces of work that wait for others of their caller.
+    pub waiting: usize,
+    /// Pieces of work since the start whose wait timed out.
+    pub rejected: u64,
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! - Any other hour field means times of day. Times that the clock skips fire once, at the end of the gap, however many there are. A
 //!   time that occurs twice fires the first time only.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -18,50 +19,63 @@ use chrono::{DateTime, NaiveDateTime, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::{GapInfo, Tz};
 use croner::parser::{CronParser, Seconds, Year};
 
+use super::message::{Message, message};
+
 /// Longest accepted expression, in bytes.
 pub const MAX_LENGTH: usize = 100;
-
-/// Valid expression, shown in error messages.
-pub const EXAMPLE: &str = "30 6 * * MON-FRI (half past six on workdays)";
 
 /// Maximum number of candidates to check: the minutes of two days, since no clock was ever changed by more.
 const MAX_CANDIDATES: usize = 2 * 24 * 60;
 
 /// Rule that a text breaks which is no cron expression or no time zone. The message is a predicate for the field: "must be …".
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CronError {
     /// The text is longer than [`MAX_LENGTH`] or not ASCII.
-    #[error("must be at most {MAX_LENGTH} ASCII characters, such as {EXAMPLE}")]
     NotPlain,
     /// The number of fields is not five.
-    #[error(
-        "must have 5 fields (minute, hour, day of month, month, day of week) and has {0}; seconds and years are not supported; such as {EXAMPLE}"
-    )]
     Fields(usize),
     /// The text begins with `@` and is not a known name.
-    #[error("must be one of @hourly, @daily, @weekly, @monthly, @yearly, or 5 fields such as {EXAMPLE}")]
     Nickname,
     /// A field, or an item of its list, is invalid.
-    #[error("{field}: {part:?} {rule}; such as {EXAMPLE}")]
     Part {
-        /// Name of the field.
+        /// Name of the field, as a key of the catalogue.
         field: &'static str,
         /// Invalid field or list item.
         part: String,
         /// Accepted values, as a predicate: "must be …".
-        rule: String,
+        rule: Message,
     },
     /// No year has a matching day.
-    #[error("never fires: these months have no such day (like 30 February); such as {EXAMPLE}")]
     Never,
     /// The IANA database has no such name. The value is a name that differs in case only, if there is one.
-    #[error("must be a time zone of the IANA database such as Europe/Berlin, Asia/Seoul or UTC{}", near(.0.as_deref()))]
     Zone(Option<&'static str>),
 }
 
-fn near(name: Option<&str>) -> String {
-    name.map_or_else(String::new, |name| format!("; did you mean {name}?"))
+impl CronError {
+    /// Returns the text for people.
+    pub fn message(&self) -> Message {
+        let message = match self {
+            Self::NotPlain => message!("cron.not_plain", max = MAX_LENGTH),
+            Self::Fields(count) => message!("cron.fields", count = *count),
+            Self::Nickname => message!("cron.nickname"),
+            Self::Part { field, part, rule } => {
+                message!("cron.part", field = Message::new(field), part = format!("{part:?}"), rule = rule.clone())
+            }
+            Self::Never => message!("cron.never"),
+            Self::Zone(None) => return message!("cron.zone"),
+            Self::Zone(Some(name)) => return message!("cron.zone_near", name = *name),
+        };
+        message.with("example", message!("cron.example"))
+    }
 }
+
+impl fmt::Display for CronError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
+impl std::error::Error for CronError {}
 
 /// Validated cron expression that fires at least once.
 #[derive(Clone, Debug)]
@@ -93,9 +107,9 @@ impl Cron {
         let (follows_elapsed_hours, fields) = (fields[1] == "*", fields.join(" "));
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let pattern = parser.parse(&fields).map_err(|error| CronError::Part {
-            field: "expression",
+            field: "cron.expression",
             part: fields.clone(),
-            rule: format!("is not understood ({error})"),
+            rule: message!("cron.not_understood", error = error.to_string()),
         })?;
         let cron = Self { fields, pattern, follows_elapsed_hours };
         if cron.has_a_day() { Ok(cron) } else { Err(CronError::Never) }
@@ -197,7 +211,7 @@ struct Field {
     names: &'static [&'static str],
     /// Accepts further forms of an item.
     also: fn(&Field, &str) -> bool,
-    /// Description of those forms in error messages.
+    /// Description of those forms in error messages, as a key of the catalogue.
     also_described: &'static str,
 }
 
@@ -205,18 +219,18 @@ const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG"
 const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 const FIELDS: [Field; 5] = [
-    Field { name: "minute", range: 0..=59, names: &[], also: |_, _| false, also_described: "" },
-    Field { name: "hour", range: 0..=23, names: &[], also: |_, _| false, also_described: "" },
+    Field { name: "cron.minute", range: 0..=59, names: &[], also: |_, _| false, also_described: "cron.no_more" },
+    Field { name: "cron.hour", range: 0..=23, names: &[], also: |_, _| false, also_described: "cron.no_more" },
     Field {
-        name: "day of month",
+        name: "cron.day_of_month",
         range: 1..=31,
         names: &[],
         also: |field, item| item == "L" || item.strip_suffix('W').is_some_and(|day| field.value(day).is_some()),
-        also_described: ", L (the last day), 15W (the workday nearest the 15th)",
+        also_described: "cron.more_days_of_month",
     },
-    Field { name: "month", range: 1..=12, names: MONTHS, also: |_, _| false, also_described: ", JAN to DEC" },
+    Field { name: "cron.month", range: 1..=12, names: MONTHS, also: |_, _| false, also_described: "cron.more_months" },
     Field {
-        name: "day of week",
+        name: "cron.day_of_week",
         range: 0..=7,
         names: DAYS,
         also: |field, item| match item.split_once('#') {
@@ -224,7 +238,7 @@ const FIELDS: [Field; 5] = [
             // croner accepts 7 as Sunday everywhere except before `L`.
             None => item.strip_suffix('L').is_some_and(|day| field.value(day).is_some_and(|day| day < 7)),
         },
-        also_described: ", SUN to SAT (0 and 7 are Sunday), MON#1 (the month's first Monday), FRIL (its last Friday)",
+        also_described: "cron.more_days_of_week",
     },
 ];
 
@@ -235,11 +249,11 @@ impl Field {
             Some(item) => Err(CronError::Part {
                 field: self.name,
                 part: item.to_owned(),
-                rule: format!(
-                    "must be *, {0} to {1}, a range such as {0}-{1}, a step such as */2{2}, or a list of these with commas",
-                    self.range.start(),
-                    self.range.end(),
-                    self.also_described
+                rule: message!(
+                    "cron.values",
+                    first = *self.range.start(),
+                    last = *self.range.end(),
+                    also = Message::new(self.also_described),
                 ),
             }),
         }

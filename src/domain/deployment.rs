@@ -1,18 +1,21 @@
 //! The deployment row as the reconciler works with it, its status and its facts.
 
-use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use super::facts::Facts;
+use super::message::{Message, message};
 use super::request::Requested;
 use super::trace::Trace;
 
 /// Public status of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(strum::IntoStaticStr, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", parse_err_ty = Message, parse_err_fn = unknown_status)]
 pub enum Status {
     /// The reconciler is working on the deployment.
     Running,
@@ -30,12 +33,7 @@ impl Status {
 
     /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "RUNNING",
-            Self::DeploymentReady => "DEPLOYMENT_READY",
-            Self::Completed => "COMPLETED",
-            Self::Failed => "FAILED",
-        }
+        self.into()
     }
 
     /// Returns true for a final status, which only a retry can leave.
@@ -44,26 +42,15 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Status {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| format!("unknown status {text:?}: use one of RUNNING, DEPLOYMENT_READY, COMPLETED, FAILED"))
-    }
+fn unknown_status(text: &str) -> Message {
+    message!("rule.status", value = format!("{text:?}"))
 }
 
 /// Policy for a new deployment whose target already has an unfinished one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "lowercase", parse_err_ty = Message, parse_err_fn = unknown_concurrency)]
 pub enum Concurrency {
     /// Reject the new deployment.
     #[default]
@@ -75,26 +62,14 @@ pub enum Concurrency {
 }
 
 impl Concurrency {
-    /// Every policy, for parsing.
-    pub const ALL: [Self; 3] = [Self::Reject, Self::Queue, Self::Supersede];
-
     /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reject => "reject",
-            Self::Queue => "queue",
-            Self::Supersede => "supersede",
-        }
+        self.into()
     }
 }
 
-impl std::str::FromStr for Concurrency {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|concurrency| concurrency.as_str() == text);
-        known.ok_or_else(|| format!("unknown concurrency {text:?}: use reject, queue or supersede"))
-    }
+fn unknown_concurrency(text: &str) -> Message {
+    message!("rule.concurrency", value = format!("{text:?}"))
 }
 
 /// Numbers of unfinished deployments of the whole installation.
@@ -177,87 +152,5 @@ impl Deployment {
 
     fn image_tag_of(id: &str, attempt: i32) -> String {
         if attempt <= 1 { id.to_owned() } else { format!("{id}-{attempt}") }
-    }
-}
-
-/// Facts that the steps observed. In a patch, `None` means unchanged.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
-pub struct Facts {
-    pub commit_sha: Option<String>,
-    pub committed_at: Option<DateTime<Utc>>,
-    pub image_uri: Option<String>,
-    pub image_digest: Option<String>,
-    pub image_pushed_at: Option<DateTime<Utc>>,
-    pub execution_arn: Option<String>,
-    pub last_history_event_id: Option<i64>,
-    pub polling_state: Option<String>,
-    pub cluster_name: Option<String>,
-    pub service_name: Option<String>,
-    pub task_definition: Option<String>,
-    pub blue_service_arn: Option<String>,
-    pub green_service_arn: Option<String>,
-    pub blue_target_group_arn: Option<String>,
-    pub green_target_group_arn: Option<String>,
-    pub blue_url: Option<String>,
-    pub green_url: Option<String>,
-    pub code_deploy_deployment_id: Option<String>,
-    pub code_deploy_application_name: Option<String>,
-    pub blue_latency_ms: Option<f64>,
-    pub green_latency_ms: Option<f64>,
-    pub blue_error_rate: Option<f64>,
-    pub green_error_rate: Option<f64>,
-    pub final_service: Option<String>,
-}
-
-impl Facts {
-    /// Returns the fields that are filled from the pipeline's output.
-    pub fn texts_mut(&mut self) -> [&mut Option<String>; 11] {
-        [
-            &mut self.cluster_name,
-            &mut self.service_name,
-            &mut self.task_definition,
-            &mut self.blue_service_arn,
-            &mut self.green_service_arn,
-            &mut self.blue_target_group_arn,
-            &mut self.green_target_group_arn,
-            &mut self.blue_url,
-            &mut self.green_url,
-            &mut self.code_deploy_deployment_id,
-            &mut self.code_deploy_application_name,
-        ]
-    }
-
-    /// Overwrites each field that `patch` sets.
-    pub fn merge(&mut self, patch: Self) {
-        macro_rules! take {
-            ($($field:ident),+ $(,)?) => { $(if patch.$field.is_some() { self.$field = patch.$field; })+ };
-        }
-        take!(
-            commit_sha,
-            committed_at,
-            image_uri,
-            image_digest,
-            image_pushed_at,
-            execution_arn,
-            last_history_event_id,
-            polling_state,
-            cluster_name,
-            service_name,
-            task_definition,
-            blue_service_arn,
-            green_service_arn,
-            blue_target_group_arn,
-            green_target_group_arn,
-            blue_url,
-            green_url,
-            code_deploy_deployment_id,
-            code_deploy_application_name,
-            blue_latency_ms,
-            green_latency_ms,
-            blue_error_rate,
-            green_error_rate,
-            final_service,
-        );
     }
 }

@@ -121,7 +121,8 @@ error_codes! {
 }
 
 /// Cause of a failed build. It determines who has to act and if a retry makes sense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum BuildFault {
     /// The Dockerfile, or a command that it runs, is at fault. A retry of the same source fails again.
     Source,
@@ -153,15 +154,7 @@ impl BuildFault {
 
     /// Returns the label value used in metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::OutOfMemory => "out_of_memory",
-            Self::BaseImageNotFound => "base_image_not_found",
-            Self::BaseImageDenied => "base_image_denied",
-            Self::RegistryUnavailable => "registry_unavailable",
-            Self::PushDenied => "push_denied",
-            Self::DiskFull => "disk_full",
-        }
+        self.into()
     }
 
     /// Returns the error code of a deployment that fails for this cause.

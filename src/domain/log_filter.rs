@@ -9,6 +9,8 @@ use tracing_log::{AsTrace as _, log};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
+use super::message::{Message, message};
+
 /// Duration of a filter whose request names none.
 pub const DEFAULT_TIME: Duration = Duration::from_mins(15);
 
@@ -32,7 +34,7 @@ impl LogFilter {
     ///
     /// # Errors
     /// The rule that `base` breaks; never if both texts were validated.
-    pub fn over(&self, base: &str) -> Result<EnvFilter, String> {
+    pub fn over(&self, base: &str) -> Result<EnvFilter, Message> {
         build(&format!("{base},{}", self.0))
     }
 }
@@ -44,38 +46,36 @@ impl fmt::Display for LogFilter {
 }
 
 impl FromStr for LogFilter {
-    type Err = String;
+    type Err = Message;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Message> {
         if text.is_empty() {
-            return Err("must not be empty; give a filter such as info,panda::reconcile=debug".to_owned());
+            return Err(message!("rule.filter_empty"));
         }
         if text.len() > MAX_LENGTH {
-            return Err(format!("must have at most {MAX_LENGTH} characters"));
+            return Err(message!("rule.filter_long", max = MAX_LENGTH));
         }
         if text.split(',').any(str::is_empty) {
-            return Err("must have a level or target=level between any two commas, such as info,panda=debug".to_owned());
+            return Err(message!("rule.filter_commas"));
         }
         // The library splits texts with spaces at the wrong positions.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("must have visible ASCII characters only, and no spaces, such as info,panda=debug".to_owned());
+            return Err(message!("rule.filter_ascii"));
         }
         let filter = build(text)?;
         if !lets_errors_pass(filter) {
-            return Err(
-                "must let Panda's own errors pass; begin with a level for all, such as warn,panda::reconcile=debug"
-                    .to_owned(),
-            );
+            return Err(message!("rule.filter_errors"));
         }
         Ok(Self(text.to_owned()))
     }
 }
 
 /// Parses a filter. Field values are compared literally: as a regular expression, a few characters could use up the memory of every replica.
-fn build(text: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().with_regex(false).parse(text).map_err(|error| {
-        format!("must be levels (error, warn, info, debug, trace) and target=level with commas between, such as info,panda::reconcile=debug ({error})")
-    })
+fn build(text: &str) -> Result<EnvFilter, Message> {
+    EnvFilter::builder()
+        .with_regex(false)
+        .parse(text)
+        .map_err(|error| message!("rule.filter_syntax", error = error.to_string()))
 }
 
 fn lets_errors_pass(filter: EnvFilter) -> bool {
@@ -120,7 +120,7 @@ mod tests {
             (",", "target=level"),
         ] {
             let rule = bad.parse::<LogFilter>().unwrap_err();
-            assert!(rule.contains(word), "{bad}: {rule}");
+            assert!(rule.to_string().contains(word), "{bad}: {rule}");
         }
     }
 
@@ -128,7 +128,7 @@ mod tests {
     fn rejects_a_filter_that_hides_errors() {
         for bad in ["off", "OFF", "panda=off", "info,panda=off", "panda::reconcile=debug", "warning", "sqlx=debug"] {
             let rule = bad.parse::<LogFilter>().unwrap_err();
-            assert!(rule.contains("begin with a level for all"), "{bad}: {rule}");
+            assert!(rule.to_string().contains("begin with a level for all"), "{bad}: {rule}");
         }
     }
 

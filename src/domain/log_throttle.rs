@@ -1,7 +1,8 @@
 //! Throttle for log lines about a lasting problem, which would otherwise repeat with each retry.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Minimum interval between two log lines about the same problem.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -22,7 +23,7 @@ impl LogThrottle {
     }
 
     fn allows_at(&self, problem: String, now: Instant) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         let repeated =
             last.as_ref().is_some_and(|(text, logged)| *text == problem && now.duration_since(*logged) < INTERVAL);
         if !repeated {

@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::EventCode;
 use super::cron::Cron;
+use super::message::{Message, message};
 
 /// Kind of data that a maintenance run removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::IntoStaticStr, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "snake_case", parse_err_ty = Message, parse_err_fn = unknown_kind)]
 pub enum RetentionKind {
     /// Build and push output of finished deployments.
     BuildLines,
@@ -35,14 +38,7 @@ impl RetentionKind {
 
     /// Returns the name used in the table and on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BuildLines => "build_lines",
-            Self::Events => "events",
-            Self::Deployments => "deployments",
-            Self::Workspaces => "workspaces",
-            Self::Images => "images",
-            Self::Runs => "runs",
-        }
+        self.into()
     }
 
     /// Returns true if the data is on the replica's machine. Every replica then has its own runs.
@@ -54,25 +50,13 @@ impl RetentionKind {
 /// Codes of the events that are lines of output. They are many and long, and no longer needed once the deployment is understood.
 pub const LINES: [EventCode; 2] = [EventCode::BuildProgress, EventCode::PushProgress];
 
-impl fmt::Display for RetentionKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for RetentionKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| format!("must be one of {}", Self::ALL.map(Self::as_str).join(", ")))
-    }
+fn unknown_kind(_: &str) -> Message {
+    message!("rule.retention_kind", known = RetentionKind::ALL.map(RetentionKind::as_str).join(", "))
 }
 
 /// State of a maintenance run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum RetentionRunState {
     /// A caller requested the run, and no replica has started it.
     Requested,
@@ -94,14 +78,7 @@ impl RetentionRunState {
 
     /// Returns the name used in the table and on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        }
+        self.into()
     }
 }
 
@@ -191,7 +168,7 @@ mod tests {
             assert_eq!(kind.as_str().parse::<RetentionKind>().unwrap(), kind);
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
-        assert!("logs".parse::<RetentionKind>().unwrap_err().contains("build_lines"));
+        assert!("logs".parse::<RetentionKind>().unwrap_err().to_string().contains("build_lines"));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
+use super::message::{Message, message};
+
 /// EventBridge's limit for a rule's name, in characters.
 const MAX_RULE_NAME: usize = 64;
 
@@ -56,16 +58,9 @@ impl Names {
     ///
     /// # Errors
     /// ECR's naming rule, if the name breaks it.
-    pub fn ecr_repository(&self, owner: &str, repo: &str) -> Result<String, String> {
+    pub fn ecr_repository(&self, owner: &str, repo: &str) -> Result<String, Message> {
         let name = fill(&self.ecr_repository, owner, repo);
-        if is_ecr_name(&name) {
-            Ok(name)
-        } else {
-            Err(format!(
-                "ECR does not accept the repository name {name:?} (2 to 256 lower-case letters and digits, separated by single '.', '-', '/' \
-                 or one or two '_')"
-            ))
-        }
+        if is_ecr_name(&name) { Ok(name) } else { Err(message!("rule.ecr_name", name = format!("{name:?}"))) }
     }
 
     /// Returns the name of the EventBridge rule, at most 64 characters.
@@ -128,7 +123,7 @@ mod tests {
     #[test]
     fn rejects_names_that_ecr_rejects() {
         let names = Names::default();
-        assert!(names.ecr_repository("acme", ".github").unwrap_err().contains("acme-.github"));
+        assert!(names.ecr_repository("acme", ".github").unwrap_err().to_string().contains("acme-.github"));
         assert!(names.ecr_repository("acme", "a__b").is_ok());
         assert!(names.ecr_repository("acme", "trailing-").is_err());
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::message::{Message, message};
 use super::permission_basis::Basis;
 use super::token::SecretHash;
 use super::validate;
@@ -19,6 +19,8 @@ const MAX_REPOSITORIES: usize = 100;
 /// Permissions of a principal. Each role includes the permissions of the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase", parse_err_ty = Message, parse_err_fn = unknown_role)]
 pub enum Role {
     /// May read everything in its scope.
     Viewer,
@@ -33,29 +35,12 @@ pub enum Role {
 impl Role {
     /// Returns the name used in the table and on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Deployer => "deployer",
-            Self::Approver => "approver",
-            Self::Admin => "admin",
-        }
+        self.into()
     }
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let roles = [Self::Viewer, Self::Deployer, Self::Approver, Self::Admin];
-        let role = roles.into_iter().find(|role| role.as_str() == text);
-        role.ok_or_else(|| format!("unknown role {text:?}: use viewer, deployer, approver or admin"))
-    }
+fn unknown_role(text: &str) -> Message {
+    message!("rule.role", value = format!("{text:?}"))
 }
 
 /// Repositories that a principal can see. For the principal, everything outside the scope does not exist.
@@ -73,15 +58,15 @@ impl Scope {
     ///
     /// # Errors
     /// The rule that a name breaks, or that there are none or too many names.
-    pub fn of(repositories: &[String]) -> Result<Self, String> {
+    pub fn of(repositories: &[String]) -> Result<Self, Message> {
         let mut scope = Vec::new();
         for name in repositories {
-            let (owner, repo) = name
-                .split_once('/')
-                .ok_or_else(|| format!("{name:?}: give owner/repo, or owner/* for all of one owner"))?;
-            validate::owner(owner).map_err(|rule| format!("{name:?}: {rule}"))?;
+            let (owner, repo) =
+                name.split_once('/').ok_or_else(|| message!("rule.scope_name", name = format!("{name:?}")))?;
+            let broken = |rule: Message| message!("rule.scope_part", name = format!("{name:?}"), rule);
+            validate::owner(owner).map_err(broken)?;
             if repo != "*" {
-                validate::repo(repo).map_err(|rule| format!("{name:?}: {rule}"))?;
+                validate::repo(repo).map_err(broken)?;
             }
             scope.push(name.to_ascii_lowercase());
         }
@@ -89,7 +74,7 @@ impl Scope {
         scope.dedup();
         match scope.len() {
             1..=MAX_REPOSITORIES => Ok(Self::Repositories(scope)),
-            _ => Err(format!("give 1 to {MAX_REPOSITORIES} repositories")),
+            _ => Err(message!("rule.scope_size", max = MAX_REPOSITORIES)),
         }
     }
 
@@ -152,6 +137,8 @@ impl fmt::Display for Scope {
 /// Method by which a principal was authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum AuthMethod {
     /// API token with this id.
     Token(String),
@@ -170,14 +157,7 @@ pub enum AuthMethod {
 impl AuthMethod {
     /// Returns the name used in audit rows and answers.
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Token(_) => "token",
-            Self::Oidc => "oidc",
-            Self::Admin => "admin",
-            Self::Nobody => "nobody",
-            Self::Operator => "operator",
-            Self::Schedule => "schedule",
-        }
+        self.into()
     }
 }
 
@@ -323,6 +303,6 @@ mod tests {
     fn roles_are_ordered() {
         assert!(Role::Viewer < Role::Deployer && Role::Deployer < Role::Approver && Role::Approver < Role::Admin);
         assert_eq!("approver".parse::<Role>().unwrap(), Role::Approver);
-        assert!("root".parse::<Role>().unwrap_err().contains("approver"));
+        assert!("root".parse::<Role>().unwrap_err().to_string().contains("approver"));
     }
 }

@@ -1,17 +1,17 @@
 //! Content of a deployment request: source, build options, reason and purpose.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::build_spec::BuildSpec;
+use super::message::{Message, message};
 use super::source::Source;
 
 /// Purpose of a deployment. Panda treats all purposes the same; reports distinguish them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(strum::IntoStaticStr, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase", parse_err_ty = Message, parse_err_fn = unknown_purpose)]
 pub enum Purpose {
     /// Regular release, as planned.
     #[default]
@@ -23,32 +23,14 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Every purpose, for parsing.
-    pub const ALL: [Self; 3] = [Self::Planned, Self::Hotfix, Self::Rollback];
-
     /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Planned => "planned",
-            Self::Hotfix => "hotfix",
-            Self::Rollback => "rollback",
-        }
+        self.into()
     }
 }
 
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Purpose {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        known.ok_or_else(|| "must be planned, hotfix or rollback".to_owned())
-    }
+fn unknown_purpose(_: &str) -> Message {
+    message!("rule.purpose")
 }
 
 /// Validated content of a deployment request.
@@ -96,7 +78,7 @@ impl Requested {
             source: Source::of_column(branch),
             build: build.map_err(|error| format!("column build cannot be read: {error}"))?,
             reason,
-            kind: kind.parse().map_err(|rule| format!("column kind {rule}"))?,
+            kind: kind.parse().map_err(|rule: Message| format!("column kind {rule}"))?,
         })
     }
 }

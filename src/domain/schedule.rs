@@ -1,12 +1,11 @@
 //! Due times of a schedule: which to start, which to skip as missed, and when the next one is.
 
-use std::str::FromStr;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::cron::Cron;
+use super::message::{Message, message};
 
 /// Tolerance for a late start: a due time no older than this counts as on time. A takeover by another replica or a clock adjustment is no
 /// concern of users.
@@ -18,6 +17,8 @@ pub const MAX_COUNTED: usize = 1_000;
 /// Policy for due times that were missed because no replica was running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "snake_case", parse_err_ty = Message, parse_err_fn = unknown_policy)]
 pub enum Missed {
     /// Start one run for all missed times.
     #[default]
@@ -29,20 +30,12 @@ pub enum Missed {
 impl Missed {
     /// Returns the name used on the wire and in the table.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RunOnce => "run_once",
-            Self::Skip => "skip",
-        }
+        self.into()
     }
 }
 
-impl FromStr for Missed {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = [Self::RunOnce, Self::Skip].into_iter().find(|missed| missed.as_str() == text);
-        known.ok_or_else(|| format!("unknown policy {text:?}: use run_once or skip"))
-    }
+fn unknown_policy(text: &str) -> Message {
+    message!("rule.missed", value = format!("{text:?}"))
 }
 
 /// Due times that are handled together.

@@ -1,7 +1,21 @@
 //! Compatibility of a program with the database's schema, which is newer than the program during an upgrade and after a rollback.
 //!
-//! Each migration since 15 records in the table `schema_versions` the oldest program that works with its schema. A migration without a
+//! Each migration records in the table `schema_versions` the oldest program that works with its schema. A migration without a
 //! record counts as compatible with no older program: it is from a version that this program does not know.
+
+use super::message::{Message, message};
+
+/// A schema from before the first release, which has other migrations: this program changes nothing in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.message())]
+pub struct Predecessor;
+
+impl Predecessor {
+    /// Returns the text for people.
+    pub fn message(self) -> Message {
+        message!("database.predecessor")
+    }
+}
 
 /// A migration that was applied to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

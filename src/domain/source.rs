@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::validate::{self, FieldRefusal};
+use super::message::message;
+use super::validate::{self, BrokenRule, FieldRefusal};
 
 /// Revision of the repository to fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -70,12 +71,10 @@ impl SourceFields {
         let fields = [("branch", self.branch), ("commit", self.commit), ("tag", self.tag), ("image", self.image)];
         let mut given = fields.into_iter().filter_map(|(field, value)| Some((field, value?)));
         let Some((field, value)) = given.next() else {
-            return Err(FieldRefusal::new("branch", "is missing; give exactly one of branch, commit, tag and image"));
+            return Err(FieldRefusal::new("branch", message!("rule.source_missing")));
         };
         if let Some((second, _)) = given.next() {
-            let rule =
-                format!("cannot be given together with {field}; give exactly one of branch, commit, tag and image");
-            return Err(FieldRefusal::new(second, rule));
+            return Err(FieldRefusal::new(second, message!("rule.source_twice", field)));
         }
         let refused = |rule| FieldRefusal::new(field, rule);
         Ok(match field {
@@ -89,7 +88,7 @@ impl SourceFields {
     }
 }
 
-fn checked(value: String, rule: fn(&str) -> Result<(), String>) -> Result<String, String> {
+fn checked(value: String, rule: fn(&str) -> Result<(), BrokenRule>) -> Result<String, BrokenRule> {
     rule(&value).map(|()| value)
 }
 
@@ -166,30 +165,26 @@ impl fmt::Display for Source {
 }
 
 /// Returns the digest of an image that is given as `sha256:…` or by its full name in ECR.
-fn image_digest(image: &str, target: TargetRepository<'_>) -> Result<String, String> {
+fn image_digest(image: &str, target: TargetRepository<'_>) -> Result<String, BrokenRule> {
     let TargetRepository { account_id, region, repository } = target;
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     let host = format!("{account_id}.dkr.ecr.{region}.amazonaws.com{suffix}");
-    let example = || format!("must be sha256:… (64 hexadecimal digits) or {host}/{repository}@sha256:…");
+    let example = || message!("rule.image", host = &host, repository);
     let (name, digest) = match image.rsplit_once('@') {
         Some((name, digest)) => (Some(name), digest),
         None => (None, image),
     };
-    let hex = digest
-        .strip_prefix("sha256:")
-        .ok_or_else(|| format!("{}; a tag may move, find its digest with aws ecr describe-images", example()))?;
+    let hex = digest.strip_prefix("sha256:").ok_or_else(|| message!("rule.image_tag", format = example()))?;
     if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
         return Err(example());
     }
     let Some(name) = name else { return Ok(digest.to_owned()) };
     let Some((given, path)) = name.split_once('/') else { return Err(example()) };
     if given != host {
-        return Err(format!("must be in {host}, the registry of this awsConnectionId; copy the image there first"));
+        return Err(message!("rule.image_registry", host));
     }
     if path != repository {
-        return Err(format!(
-            "must be in the ECR repository {repository}, which belongs to this source repository; copy the image there first"
-        ));
+        return Err(message!("rule.image_repository", repository));
     }
     Ok(digest.to_owned())
 }
@@ -220,7 +215,7 @@ mod tests {
         let two = SourceFields { branch: Some("main".into()), tag: Some("v1".into()), ..SourceFields::default() };
         let refused = two.source().unwrap_err();
         assert_eq!(refused.field, "tag");
-        assert!(refused.rule.contains("together with branch"), "{}", refused.rule);
+        assert!(refused.rule.to_string().contains("together with branch"), "{}", refused.rule);
     }
 
     #[test]
@@ -260,7 +255,7 @@ mod tests {
             (format!("{host}/acme-shop:v1@{DIGEST}"), "ECR repository acme-shop"),
         ] {
             let refused = chosen("image", &bad).unwrap().at(TARGET).unwrap_err();
-            assert!(refused.field == "image" && refused.rule.contains(why), "{bad}: {}", refused.rule);
+            assert!(refused.field == "image" && refused.rule.to_string().contains(why), "{bad}: {}", refused.rule);
         }
         let china = TargetRepository { region: "cn-north-1", ..TARGET };
         let image = Source::Image(format!("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/acme-shop@{DIGEST}"));

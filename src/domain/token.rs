@@ -13,6 +13,12 @@ use super::keyring::KeyError;
 /// Prefix of API tokens, by which secret scanners find tokens leaked into repositories and logs.
 pub const PREFIX: &str = "panda_";
 
+/// Prefix of the values of session cookies.
+pub const SESSION_PREFIX: &str = "pandas_";
+
+/// Prefix of tickets, by which they are found in the logs of proxies.
+pub const TICKET_PREFIX: &str = "pandat_";
+
 /// Random part of a secret, in bytes. With this many, a fast hash is as secure as a slow one.
 const RANDOM_BYTES: usize = 32;
 
@@ -77,7 +83,7 @@ pub fn api_token() -> Result<SecretString, KeyError> {
 /// # Errors
 /// [`KeyError::Random`].
 pub fn session() -> Result<SecretString, KeyError> {
-    secret("pandas_")
+    secret(SESSION_PREFIX)
 }
 
 /// Generates a ticket that opens one event stream.
@@ -85,7 +91,7 @@ pub fn session() -> Result<SecretString, KeyError> {
 /// # Errors
 /// [`KeyError::Random`].
 pub fn ticket() -> Result<SecretString, KeyError> {
-    secret("pandat_")
+    secret(TICKET_PREFIX)
 }
 
 /// Generates a secret of the installation, which never leaves the server.
@@ -94,6 +100,13 @@ pub fn ticket() -> Result<SecretString, KeyError> {
 /// [`KeyError::Random`].
 pub fn random() -> Result<SecretString, KeyError> {
     secret("")
+}
+
+/// Returns true when `text` has the form of the secrets with this prefix. Other texts are rejected without a look-up.
+pub fn has_form(prefix: &str, text: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|digits| {
+        digits.len() == 2 * RANDOM_BYTES && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 fn secret(prefix: &str) -> Result<SecretString, KeyError> {
@@ -116,6 +129,13 @@ mod tests {
     fn tokens_are_unique_prefixed_and_hidden() {
         let (a, b) = (api_token().unwrap(), api_token().unwrap());
         assert!(a.expose_secret().starts_with(PREFIX) && a.expose_secret().len() == PREFIX.len() + 64);
+        let (session, ticket) = (session().unwrap(), ticket().unwrap());
+        for (prefix, secret) in [(PREFIX, &a), (SESSION_PREFIX, &session), (TICKET_PREFIX, &ticket)] {
+            assert!(has_form(prefix, secret.expose_secret()));
+        }
+        for other in ["", "panda_", "panda_0", session.expose_secret(), &a.expose_secret().to_uppercase()] {
+            assert!(!has_form(PREFIX, other));
+        }
         assert!(!hash(&a).is(&hash(&b)) && hash(&a).is(&hash(&a)));
         let digits = &a.expose_secret()[PREFIX.len()..];
         assert!(!format!("{a:?} {:?}", hash(&a)).contains(digits));

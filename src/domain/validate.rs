@@ -3,10 +3,11 @@
 use url::{Host, Url};
 
 use super::aws_role::RoleArn;
+use super::message::{Message, message};
 use super::text::is_unfit_for_names;
 
 /// Rule that a rejected value breaks, as a predicate without its subject: "must be …".
-pub type BrokenRule = String;
+pub type BrokenRule = Message;
 
 /// Checks the name of a GitHub account or organisation.
 ///
@@ -17,12 +18,7 @@ pub fn owner(value: &str) -> Result<(), BrokenRule> {
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !value.starts_with('-')
         && !value.ends_with('-');
-    if ok {
-        Ok(())
-    } else {
-        Err("must be a GitHub account or organisation: 1 to 39 letters, digits and hyphens, no hyphen at either end"
-            .into())
-    }
+    if ok { Ok(()) } else { Err(message!("rule.owner")) }
 }
 
 /// Checks the name of a GitHub repository.
@@ -35,11 +31,7 @@ pub fn repo(value: &str) -> Result<(), BrokenRule> {
         && value != "."
         && value != ".."
         && !value.to_ascii_lowercase().ends_with(".git");
-    if ok {
-        Ok(())
-    } else {
-        Err("must be a GitHub repository name: 1 to 100 letters, digits, '-', '_' and '.', not ending in .git".into())
-    }
+    if ok { Ok(()) } else { Err(message!("rule.repo")) }
 }
 
 /// Checks the name of a branch, by the rules of `git check-ref-format`.
@@ -58,12 +50,7 @@ pub fn branch(value: &str) -> Result<(), BrokenRule> {
         && !value.starts_with('-')
         && !value.ends_with('.')
         && !value.split('/').any(bad_component);
-    if ok {
-        Ok(())
-    } else {
-        Err("must be a Git branch name such as main or feature/login (see git check-ref-format), at most 244 bytes"
-            .into())
-    }
+    if ok { Ok(()) } else { Err(message!("rule.branch")) }
 }
 
 /// A field whose value was rejected.
@@ -78,8 +65,8 @@ pub struct FieldRefusal {
 
 impl FieldRefusal {
     /// Creates the error of `field`; `rule` is a predicate such as "must be …".
-    pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
+    pub fn new(field: impl Into<String>, rule: BrokenRule) -> Self {
+        Self { field: field.into(), rule }
     }
 
     /// Prefixes the field's path with the object `parent`.
@@ -95,8 +82,7 @@ impl FieldRefusal {
 /// # Errors
 /// The rule that it breaks.
 pub fn tag(value: &str) -> Result<(), BrokenRule> {
-    branch(value)
-        .map_err(|_| "must be a Git tag such as v1.2.0 (see git check-ref-format), at most 244 bytes".to_owned())
+    branch(value).map_err(|_| message!("rule.tag"))
 }
 
 /// Checks the full id of a commit. GitHub uses SHA-1 only. An abbreviation is rejected, because it may become ambiguous.
@@ -107,7 +93,7 @@ pub fn commit(value: &str) -> Result<(), BrokenRule> {
     if value.len() == 40 && value.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(())
     } else {
-        Err("must be a commit's full id, 40 hexadecimal digits (git rev-parse prints it)".into())
+        Err(message!("rule.commit"))
     }
 }
 
@@ -119,9 +105,7 @@ pub fn reason(value: &str) -> Result<(), BrokenRule> {
     if (1..=MAX_REASON).contains(&value.chars().count()) && !value.contains(is_unfit_for_names) {
         Ok(())
     } else {
-        Err(format!(
-            "must be 1 to {MAX_REASON} characters, without line breaks and without control, invisible or text-direction characters"
-        ))
+        Err(message!("rule.reason", max = MAX_REASON))
     }
 }
 
@@ -178,8 +162,7 @@ pub fn region(value: &str, extra: &[String]) -> Result<(), BrokenRule> {
     if REGIONS.contains(&value) || extra.iter().any(|known| known == value) {
         Ok(())
     } else {
-        Err("must be an AWS region such as ap-northeast-2 (a region newer than this program is allowed by PANDA_EXTRA_REGIONS)"
-            .into())
+        Err(message!("rule.region"))
     }
 }
 
@@ -191,7 +174,7 @@ pub fn access_key_id(value: &str) -> Result<(), BrokenRule> {
     if (16..=128).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         Ok(())
     } else {
-        Err("must be an AWS access key id: 16 to 128 letters and digits".into())
+        Err(message!("rule.access_key_id"))
     }
 }
 
@@ -203,7 +186,7 @@ pub fn secret(value: &str, max_len: usize) -> Result<(), BrokenRule> {
     if !value.is_empty() && value.len() <= max_len && value.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(())
     } else {
-        Err(format!("must be 1 to {max_len} visible ASCII characters without spaces or line breaks"))
+        Err(message!("rule.secret", max = max_len))
     }
 }
 
@@ -227,12 +210,10 @@ pub fn private_url(url: &Url) -> Result<(), BrokenRule> {
         None => false,
     };
     if !(url.scheme() == "https" && url.has_host() || url.scheme() == "http" && is_here) {
-        return Err(
-            "must begin with https:// (http:// only for this machine: tokens would be readable on the network)".into(),
-        );
+        return Err(message!("rule.private_url"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user name or password".into());
+        return Err(message!("rule.url_without_user"));
     }
     Ok(())
 }

@@ -4,15 +4,17 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
+use crate::domain::message::message;
 use crate::domain::text;
 use crate::http::ApiState;
 use crate::http::error::ApiError;
 use crate::http::error::input::InputError;
+use crate::http::language;
 
 /// Maximum number of characters of a client's text that an error repeats.
 pub const MAX_NAME: usize = 64;
@@ -65,7 +67,7 @@ fn body_error(rejection: &BytesRejection) -> InputError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         InputError::BodyTooLarge
     } else {
-        InputError::MalformedJson("the connection ended before the body did".to_owned())
+        InputError::MalformedJson(message!("MALFORMED_JSON.ended"))
     }
 }
 
@@ -88,23 +90,20 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
             Category::Data => field_error(&path, &inner.to_string()),
             // The position only, because the text around it may hold a secret.
             Category::Syntax | Category::Eof | Category::Io => {
-                InputError::MalformedJson(format!("syntax error at line {}, column {}", inner.line(), inner.column()))
-                    .into()
+                let (line, column) = (inner.line(), inner.column());
+                InputError::MalformedJson(message!("MALFORMED_JSON.syntax", line, column)).into()
             }
         }
     })?;
     deserializer.end().map_err(|error| {
-        InputError::MalformedJson(format!(
-            "unexpected text after the object at line {}, column {}",
-            error.line(),
-            error.column()
-        ))
+        let (line, column) = (error.line(), error.column());
+        InputError::MalformedJson(message!("MALFORMED_JSON.trailing", line, column))
     })?;
     Ok(value)
 }
 
 fn not_an_object() -> ApiError {
-    ApiError::field("body", "must be a JSON object")
+    ApiError::field("body", message!("rule.object"))
 }
 
 /// Converts serde's message into an error that names the field. The value is not repeated, because it may be a misplaced secret.
@@ -118,17 +117,17 @@ fn field_error(path: &str, message: &str) -> ApiError {
     let expected = message.rsplit_once("expected ").map_or("another value", |(_, rest)| rest);
     let expected = expected.split(" at line ").next().unwrap_or(expected);
     if message.starts_with("missing field") {
-        ApiError::field(quoted, "is missing; it is required")
+        ApiError::field(quoted, message!("rule.missing"))
     } else if message.starts_with("unknown field") {
         let known = message.split_once("expected ").map_or("", |(_, rest)| rest);
         let known = known.split(" at line ").next().unwrap_or(known);
-        ApiError::field(quoted, format!("is not a known field; known fields: {}", known.trim_start_matches("one of ")))
+        ApiError::field(quoted, message!("rule.unknown_field", known = known.trim_start_matches("one of ")))
     } else if message.starts_with("duplicate field") {
-        ApiError::field(quoted, "is given twice; give it once")
+        ApiError::field(quoted, message!("rule.given_twice"))
     } else if path == "." {
         not_an_object()
     } else {
-        ApiError::field(path, format!("must be {expected}"))
+        ApiError::field(path, message!("rule.expected", expected))
     }
 }
 
@@ -140,20 +139,35 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for QueryPa
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let text = rejection.body_text();
-                let message = ["unknown field", "duplicate field", "missing field"]
-                    .iter()
-                    .find_map(|start| text.find(start).map(|at| text[at..].to_owned()));
-                Err(message.map_or_else(
-                    || ApiError::field("query", "must be percent-encoded name=value pairs"),
-                    |message| field_error(".", &message),
-                ))
-            }
-        }
+        let own = match read_query(&parts.uri) {
+            // Every path accepts the language, which the parameters of most do not list.
+            Err(error) if error.contains(UNKNOWN_LANG) => read_query(&without_language(&parts.uri)),
+            first => first,
+        };
+        own.map(Self).map_err(|error| query_error(&error))
     }
+}
+
+/// Part of serde's message for parameters that do not list `lang`.
+const UNKNOWN_LANG: &str = "unknown field `lang`";
+
+fn read_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
+    Query::try_from_uri(uri).map(|Query(value)| value).map_err(|rejection| rejection.body_text())
+}
+
+fn without_language(uri: &Uri) -> Uri {
+    let is_own =
+        |pair: &&str| url::form_urlencoded::parse(pair.as_bytes()).all(|(name, _)| name != language::PARAMETER);
+    let own: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(is_own).collect();
+    // A part of a valid URI is valid.
+    format!("{}?{}", uri.path(), own.join("&")).parse().unwrap_or_default()
+}
+
+fn query_error(error: &str) -> ApiError {
+    let message = ["unknown field", "duplicate field", "missing field"]
+        .iter()
+        .find_map(|start| error.find(start).map(|at| &error[at..]));
+    message.map_or_else(|| ApiError::field("query", message!("rule.query")), |message| field_error(".", message))
 }
 
 /// Reads the id in the path.

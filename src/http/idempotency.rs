@@ -8,11 +8,10 @@ use axum::http::request::Parts;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::db::Db;
-use crate::db::idempotency::{IdempotencyKey, KeyState};
+use crate::db::idempotency::IdempotencyKey;
+use crate::domain::message::message;
 use crate::domain::principal::Caller;
 use crate::http::error::ApiError;
-use crate::http::error::input::InputError;
 
 /// Longest key, in characters.
 const MAX_KEY: usize = 255;
@@ -20,19 +19,6 @@ const MAX_KEY: usize = 255;
 /// The raw header. [`IdempotencyKeyHeader::key_for`] validates it once the request is parsed.
 #[derive(Debug)]
 pub struct IdempotencyKeyHeader(Option<HeaderValue>);
-
-/// The stored response of an earlier request with this key; none for the first request and without a key.
-///
-/// # Errors
-/// [`InputError::IdempotencyKeyReused`] when the key came with another request.
-pub async fn kept_answer(db: &Db, key: Option<&IdempotencyKey>) -> Result<Option<Value>, ApiError> {
-    let Some(key) = key else { return Ok(None) };
-    match db.stored_answer(key).await? {
-        KeyState::Unused => Ok(None),
-        KeyState::Replayed(answer) => Ok(Some(answer)),
-        KeyState::Reused => Err(InputError::IdempotencyKeyReused.into()),
-    }
-}
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKeyHeader {
     type Rejection = Infallible;
@@ -47,7 +33,7 @@ impl IdempotencyKeyHeader {
     /// parsed fields, so order and white space do not matter. The scope includes the caller, so equal keys of two callers do not collide.
     ///
     /// # Errors
-    /// [`InputError::Field`] for an invalid key.
+    /// [`ApiError::Input`] for an invalid key.
     pub fn key_for(self, caller: &Caller, path: &str, request: &Value) -> Result<Option<IdempotencyKey>, ApiError> {
         let Some(key) = self.0 else { return Ok(None) };
         match key.to_str() {
@@ -59,10 +45,7 @@ impl IdempotencyKeyHeader {
                 key: key.to_owned(),
                 request_hash: Sha256::digest(request.to_string()).to_vec(),
             })),
-            _ => Err(ApiError::field(
-                "Idempotency-Key",
-                format!("must be 1 to {MAX_KEY} visible ASCII characters, such as a UUID"),
-            )),
+            _ => Err(ApiError::field("Idempotency-Key", message!("rule.idempotency_key", max = MAX_KEY))),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The HTTP API. `routes` has one file an endpoint, whose path is its URL; `middleware` wraps every request; `auth` authenticates callers; `sse`
 //! streams events; `server` accepts connections; `error` turns failures into problems (RFC 9457).
 //!
-//! Handlers only write commands to the database: a new row, `switch_requested_at`. The reconciler carries them out, so a process may die on any
-//! line here: either the command is committed, or the client has no answer and repeats the request. `clients` are used only for the read-only
-//! checks when a caller connects GitHub or AWS.
+//! Handlers only translate: they read the request, call a command (`commands`), which decides and stores what is requested, and turn its outcome into
+//! the answer. A process may die on any line here: either the command is committed, or the client has no answer and repeats the request. Of `db` they use
+//! what reads.
 //!
 //! Each endpoint's file has the same sections: request, response, handler.
 
@@ -12,8 +12,10 @@ pub mod envelope;
 pub mod error;
 pub mod extract;
 pub mod idempotency;
+pub mod language;
 pub mod middleware;
 pub mod pagination;
+pub mod readiness;
 pub mod routes;
 mod schema_check;
 pub mod server;
@@ -24,12 +26,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::aws::Aws;
 use crate::clients::github::GitHub;
+use crate::commands::deploy::Starter;
 use crate::config::HttpConfig;
 use crate::db::Db;
 use crate::domain::maintenance::RetentionRule;
@@ -38,8 +41,9 @@ use crate::http::error::server::ServerError;
 use crate::metrics::Metrics;
 pub use auth::{Auth, AuthOptions};
 pub use error::ApiError;
-use middleware::audit_refusals;
 use middleware::caller_limit::CallerLimit;
+use middleware::{audit_refusals, caller_limit};
+use readiness::ReadinessCheck;
 use routes::openapi;
 pub use routes::openapi::document;
 pub use server::tls::{Tls, TlsError};
@@ -79,14 +83,25 @@ pub struct ApiState {
     pub maintenance: Arc<Notify>,
     /// Access to the log filter.
     pub log: LogControl,
+    /// Limits the connections that the requests of each caller use concurrently.
+    pub requests: CallerLimit,
     /// Limits the concurrent reports of each caller.
     pub reports: CallerLimit,
     /// Limits the concurrent reads of stored events of each caller.
     pub replays: CallerLimit,
+    /// The database's part of readiness.
+    pub readiness: ReadinessCheck,
     /// Limits on open event streams.
     pub stream_permits: StreamPermits,
     /// Cancelled on shutdown: streams close, and readiness turns false.
     pub shutdown: CancellationToken,
+}
+
+impl ApiState {
+    /// Values that every new deployment needs.
+    pub fn starter(&self) -> Starter<'_> {
+        Starter { names: &self.names, first_step: self.first_step }
+    }
 }
 
 /// Access of handlers to the log filter.
@@ -107,6 +122,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(openapi::swagger_ui(document))
         .fallback(async || ApiError::from(ServerError::RouteNotFound))
         .method_not_allowed_fallback(async || ApiError::from(ServerError::MethodNotAllowed))
+        .layer(from_fn(caller_limit::with_share))
         .layer(from_fn_with_state(refusals, audit_refusals::record_refusal))
         .layer(from_fn_with_state(state.clone(), schema_check::require_schema))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -6,6 +6,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::error::ApiError;
 use super::extract::is_id;
+use crate::domain::message::message;
+use crate::domain::validate::BrokenRule;
 
 /// Rows per page without the parameter `limit`.
 const DEFAULT_LIMIT: i64 = 20;
@@ -17,7 +19,7 @@ const MAX_LIMIT: i64 = 100;
 pub fn name_filter(
     field: &'static str,
     value: Option<String>,
-    rule: fn(&str) -> Result<(), String>,
+    rule: fn(&str) -> Result<(), BrokenRule>,
 ) -> Result<Option<String>, ApiError> {
     match value {
         Some(value) => rule(&value).map(|()| Some(value)).map_err(|rule| ApiError::field(field, rule)),
@@ -28,9 +30,9 @@ pub fn name_filter(
 /// Parses an RFC 3339 time; none when the parameter is absent.
 pub fn parse_time(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiError> {
     text.map(|text| {
-        DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| {
-            ApiError::field(field, "must be an RFC 3339 time such as 2026-01-31T09:30:00Z; write + as %2B")
-        })
+        DateTime::parse_from_rfc3339(text)
+            .map(|time| time.to_utc())
+            .map_err(|_| ApiError::field(field, message!("rule.time")))
     })
     .transpose()
 }
@@ -41,7 +43,7 @@ pub fn parse_limit(text: Option<&str>) -> Result<i64, ApiError> {
     text.parse()
         .ok()
         .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| ApiError::field("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
+        .ok_or_else(|| ApiError::field("limit", message!("rule.limit", max = MAX_LIMIT)))
 }
 
 /// Splits query results into the rows of a page and the cursor of the next. The caller must query `wanted + 1` rows: the extra one shows that
@@ -68,5 +70,5 @@ pub fn decode_cursor(text: &str) -> Result<(DateTime<Utc>, String), ApiError> {
         let time = DateTime::parse_from_rfc3339(time).ok()?.to_utc();
         is_id(id).then(|| (time, id.to_owned()))
     };
-    read().ok_or_else(|| ApiError::field("cursor", "must be the nextCursor of a previous page, unchanged"))
+    read().ok_or_else(|| ApiError::field("cursor", message!("rule.cursor")))
 }

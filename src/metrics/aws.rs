@@ -13,10 +13,11 @@ const BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
 /// All calls that Panda makes, so that each has its series from the start. `sts:AssumeRole` is counted although the SDK assumes roles with an
 /// internal client, whose requests cannot be observed.
-const CALLS: [&str; 25] = [
+const CALLS: [&str; 28] = [
     "codedeploy:BatchGetDeploymentTargets",
     "codedeploy:ContinueDeployment",
     "codedeploy:GetDeployment",
+    "codedeploy:GetDeploymentConfig",
     "codedeploy:ListDeploymentTargets",
     "codedeploy:StopDeployment",
     "ecr:BatchGetImage",
@@ -28,6 +29,8 @@ const CALLS: [&str; 25] = [
     "ecr:PutImage",
     "ecr:PutLifecyclePolicy",
     "events:DescribeEventBus",
+    "events:DescribeRule",
+    "events:ListTargetsByRule",
     "events:PutPermission",
     "events:PutRule",
     "events:PutTargets",

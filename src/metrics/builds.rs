@@ -1,8 +1,9 @@
 //! Metrics of builders and builds.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -79,7 +80,7 @@ impl BuildMetrics {
     /// Sets the labels of the builder `name`, and removes its previous series.
     pub fn set_builder(&self, name: &str, kind: &'static str, version: String, enforces: &'static str) {
         let now = BuilderLabels { builder: name.to_owned(), kind, version, enforces };
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown.lock();
         let previous = shown.insert(name.to_owned(), now.clone());
         if let Some(previous) = previous.filter(|previous| *previous != now) {
             self.builder.remove(&previous);

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::domain::connection_class::{Class, Usage};
+use crate::domain::connection_class::{CallerUsage, Class, Usage};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UseLabels {
@@ -28,6 +28,8 @@ pub struct DatabaseMetrics {
     waiting: Family<ClassLabels, Gauge>,
     rejected: Family<ClassLabels, Counter>,
     waited: Family<ClassLabels, Counter<f64, AtomicU64>>,
+    caller_waiting: Family<ClassLabels, Gauge>,
+    caller_rejected: Family<ClassLabels, Counter>,
     trouble: Gauge,
 }
 
@@ -38,6 +40,8 @@ impl DatabaseMetrics {
             waiting: Family::default(),
             rejected: Family::default(),
             waited: Family::default(),
+            caller_waiting: Family::default(),
+            caller_rejected: Family::default(),
             trouble: Gauge::default(),
         };
         registry.register(
@@ -62,6 +66,16 @@ impl DatabaseMetrics {
             new.waited.clone(),
         );
         registry.register(
+            "database_caller_waiting",
+            "Requests, reports and replays waiting for others of the same caller, by class of work",
+            new.caller_waiting.clone(),
+        );
+        registry.register(
+            "database_caller_rejected",
+            "Requests and reports that timed out waiting for others of the same caller, by class of work",
+            new.caller_rejected.clone(),
+        );
+        registry.register(
             "database_trouble",
             "1 if this replica's last heartbeat could not write to the database, otherwise 0",
             new.trouble.clone(),
@@ -74,6 +88,11 @@ impl DatabaseMetrics {
             drop(new.waiting.get_or_create(&ClassLabels { class }));
             drop(new.rejected.get_or_create(&ClassLabels { class }));
             drop(new.waited.get_or_create(&ClassLabels { class }));
+        }
+        for class in [Class::Api, Class::Reports, Class::Replay] {
+            let of = ClassLabels { class: class.as_str() };
+            drop(new.caller_waiting.get_or_create(&of));
+            drop(new.caller_rejected.get_or_create(&of));
         }
         new
     }
@@ -92,6 +111,16 @@ impl DatabaseMetrics {
             rejected.inc_by(usage.rejected.saturating_sub(rejected.get()));
             let waited = self.waited.get_or_create(&of);
             waited.inc_by((usage.waited.as_secs_f64() - waited.get()).max(0.0));
+        }
+    }
+
+    /// Updates the metrics of the callers' shares when they are scraped.
+    pub fn set_callers(&self, usage: &[CallerUsage]) {
+        for usage in usage {
+            let of = ClassLabels { class: usage.class.as_str() };
+            self.caller_waiting.get_or_create(&of).set(gauge(usage.waiting));
+            let rejected = self.caller_rejected.get_or_create(&of);
+            rejected.inc_by(usage.rejected.saturating_sub(rejected.get()));
         }
     }
 

@@ -96,6 +96,8 @@ mod tests {
             "panda_database_waiting{class=\"reconcile\"} 0",
             "panda_database_rejected_total{class=\"reports\"} 0",
             "panda_database_wait_seconds_total{class=\"reconcile\"} 0.0",
+            "panda_database_caller_waiting{class=\"replay\"} 0",
+            "panda_database_caller_rejected_total{class=\"api\"} 0",
             "panda_database_trouble 0",
             "panda_build_steps_total{cached=\"true\"} 0",
             "panda_schedules_overdue_seconds 0.0",

@@ -1,7 +1,9 @@
 //! The highest value of the last moments, for decisions of this process: a histogram only grows.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Length of a window. The result covers the present window and the one before.
 const WINDOW: Duration = Duration::from_millis(250);
@@ -31,7 +33,7 @@ impl RecentMax {
     }
 
     fn with<T>(&self, now: Instant, f: impl FnOnce(&mut Windows) -> T) -> T {
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.0.lock();
         let age = now.saturating_duration_since(windows.start);
         if age >= WINDOW {
             windows.before = if age < 2 * WINDOW { windows.present } else { Duration::ZERO };

@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::limits::{LOCK_RETRY, MAX_REFUSALS, RETRY_BASE, RETRY_CAP, SUSPICIOUS_CLAIMS};
+use super::limits::{LOCK_RETRY, MAX_REFUSALS};
 use super::notifier::Notifier;
 use super::options::ReconcilerOptions;
 use super::permit::Permit;
 use super::run_outcome::RunOutcome;
 use super::step_progress::StepProgress;
+use super::throttled_time::ThrottledTime;
 use crate::clients::aws::UserAws;
 use crate::db::commit::{Change, Committed};
 use crate::db::{Db, DbError};
-use crate::domain::backoff;
-use crate::domain::catalogue::{EventCode, Lang};
+use crate::domain::catalogue::Lang;
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
@@ -50,7 +50,7 @@ pub(super) struct Driver {
 }
 
 /// The driver's next action after an iteration.
-enum NextAction {
+pub(super) enum NextAction {
     /// Start the next iteration immediately.
     Continue,
     /// Start the next iteration after this time.
@@ -90,6 +90,7 @@ impl Driver {
         let mut user = self.user(&deployment, &connections.1);
         let mut last: Option<(Step, StepProgress)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
+        let mut throttled = ThrottledTime::default();
         // Statements in a row that the database refused: it would refuse the same statement again.
         let mut refusals = 0;
         // Iterations in a row whose outcome could not be committed: the step starts from its beginning each time and repeats its external calls.
@@ -113,13 +114,14 @@ impl Driver {
                 Some((before, progress)) if before.name() == step.name() => progress,
                 _ => {
                     tracing::info!(step = step.name(), "step begins");
-                    StepProgress::of(&deployment, &step, &self.services, attempt_ends)
+                    StepProgress::of(&deployment, &step, &self.services, attempt_ends, throttled)
                 }
             };
             let span = progress.span.clone();
             let iteration = Box::pin(self.iteration(&mut deployment, &step, &mut progress, &connections, &user));
             let iteration = iteration.instrument(span.clone());
             let result = failpoints::within(step.name(), iteration).await;
+            throttled = progress.throttled;
             if deployment.step != step.name() || deployment.status.is_finished() {
                 self.metrics.step_ended(step.name(), progress.begun.elapsed());
             }
@@ -193,7 +195,7 @@ impl Driver {
             return self.end_failed(deployment, ErrorCode::StepCrashed, &reason, progress.change()).await;
         }
         if progress.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return self.time_up(deployment, step, progress).await;
+            return self.time_up(deployment, step, progress, connections, user).await;
         }
         if !self.builds.acquire(step.resource_class()) {
             tracing::debug!("no build permit free, releasing the deployment for another replica");
@@ -214,8 +216,9 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let begun = Instant::now();
         let ran = tokio::select! {
-            ran = self.run(deployment, step, progress.deadline, connections, user) => ran?,
+            ran = self.run(deployment, step, progress.run_deadline(step), connections, user) => ran?,
             () = lock_lost => return Ok(NextAction::Sleep(LOCK_RETRY)),
         };
         match ran {
@@ -229,9 +232,16 @@ impl Driver {
                 self.end_failed(deployment, code, &reason, progress.change()).await
             }
             RunOutcome::Error(StepError::Retryable { code, reason }) => {
-                self.retry_later(deployment, step, progress, code, reason).await
+                let wait = progress.within(Self::backoff(progress));
+                self.retry_later(deployment, step, progress, code, reason, wait).await
             }
-            RunOutcome::TimeUp => self.time_up(deployment, step, progress).await,
+            RunOutcome::Error(StepError::Throttled { code, reason }) => {
+                let wait = Self::backoff(progress);
+                progress.extend(begun.elapsed().saturating_add(wait));
+                let wait = progress.within(wait);
+                self.retry_later(deployment, step, progress, code, reason, wait).await
+            }
+            RunOutcome::TimeUp => self.time_up(deployment, step, progress, connections, user).await,
             RunOutcome::OwnershipLost => Ok(self.lost_to_another_replica()),
             // The next iteration handles the request.
             RunOutcome::CancelRequested => Ok(NextAction::Continue),
@@ -240,23 +250,6 @@ impl Driver {
                 Ok(NextAction::Done)
             }
         }
-    }
-
-    /// The reason why the step must not start again, after it crashed its process too often; `None` when it may start. Checked once per claim.
-    /// The cancel step is exempt: giving up would leave resources running at AWS.
-    async fn crash_verdict(
-        &self,
-        deployment: &Deployment,
-        step: &Step,
-        progress: &mut StepProgress,
-    ) -> Result<Option<String>, DbError> {
-        let suspicious = deployment.claims_without_progress >= SUSPICIOUS_CLAIMS && step.cancelled().is_some();
-        if !suspicious || progress.judged {
-            return Ok(None);
-        }
-        let interruptions = self.db.interruptions(deployment).await?;
-        progress.judged = true;
-        Ok(interruptions.verdict(step.name()))
     }
 
     /// The cancel step, if cancellation is requested and that step does not run already.
@@ -319,64 +312,7 @@ impl Driver {
         Ok(after)
     }
 
-    /// Waits before the next try. Publishes an event from the second failure in a row on: one throttled call does not concern the user.
-    async fn retry_later(
-        &self,
-        deployment: &mut Deployment,
-        step: &Step,
-        progress: &mut StepProgress,
-        code: ErrorCode,
-        reason: String,
-    ) -> Result<NextAction, DbError> {
-        progress.failures += 1;
-        progress.unrecorded_failures += 1;
-        self.metrics.step_retried(step.name());
-        progress.unrecorded = Some((code, reason.clone()));
-        let wait = progress.within(backoff::delay(progress.failures, RETRY_BASE, RETRY_CAP, rand::random()));
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(%code, reason, failures = progress.failures, wait_ms, "step failed, retrying later");
-        let after = NextAction::Sleep(wait);
-        progress.last_error = Some((code, reason.clone()));
-        if progress.failures < 2 || deployment.waiting_for.as_deref() == Some(reason.as_str()) {
-            return Ok(after);
-        }
-        let waiting = Event::new(EventCode::StepWaiting)
-            .with("stage", step.stage())
-            .with("reason", reason.as_str())
-            .keyed(format_args!("{}:{code}", step.name()));
-        let tries = progress.unrecorded_failures;
-        let change = Change { waiting_for: Some(reason), events: vec![waiting], tries, ..progress.change() };
-        let after = self.commit(deployment, change, after).await?;
-        progress.recorded();
-        Ok(after)
-    }
-
-    async fn time_up(
-        &self,
-        deployment: &mut Deployment,
-        step: &Step,
-        progress: &StepProgress,
-    ) -> Result<NextAction, DbError> {
-        let settings = &self.services.settings;
-        let timed_out = if progress.whole { ErrorCode::DeploymentTimedOut } else { step.timed_out() };
-        let (code, last_seen) = match &progress.last_error {
-            Some((code, reason)) => (*code, Some(reason.as_str())),
-            None => (timed_out, deployment.waiting_for.as_deref()),
-        };
-        let last_seen = last_seen.map(|text| format!("; last seen: {text}")).unwrap_or_default();
-        let reason = if progress.whole {
-            let limit = settings.deployment_limit.as_secs_f64();
-            format!(
-                "the deployment was not ready for its switch within {limit} s; it is at step {}{last_seen}",
-                step.name()
-            )
-        } else {
-            format!("step {} did not finish within {} s{last_seen}", step.name(), step.limit(settings).as_secs_f64())
-        };
-        self.end_failed(deployment, code, &reason, progress.change()).await
-    }
-
-    async fn end_failed(
+    pub(super) async fn end_failed(
         &self,
         deployment: &mut Deployment,
         code: ErrorCode,
@@ -410,7 +346,7 @@ impl Driver {
     }
 
     /// Commits `change`, fenced by owner and version. If no row matched, another replica owns the deployment and `after` does not happen.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         deployment: &mut Deployment,
         change: Change,

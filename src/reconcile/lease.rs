@@ -1,8 +1,9 @@
 //! The replica's lease: a heartbeat by the database's clock, and the rule that a replica stops before others take over.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -41,11 +42,11 @@ impl Leases {
 
     /// The present lease; `None` while the replica has not joined.
     pub(super) fn present(&self) -> Option<Lease> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.present.lock().clone()
     }
 
     fn set(&self, lease: Option<Lease>) {
-        let before = std::mem::replace(&mut *self.present.lock().unwrap_or_else(PoisonError::into_inner), lease);
+        let before = std::mem::replace(&mut *self.present.lock(), lease);
         if let Some(before) = before {
             before.lost.cancel();
         }
@@ -77,12 +78,12 @@ impl Leases {
                     if JOIN_ERRORS.allows(&error) {
                         tracing::warn!(%error, "replica cannot join, its deployments wait");
                     }
-                    self.db.note_heartbeat(Some(self.db.describe(&error)));
+                    self.db.note_heartbeat(Some(error.message()));
                 }
                 Err(_) => {
                     let error = self.db.no_answer_cause();
                     if JOIN_ERRORS.allows(&error) {
-                        tracing::warn!(error, "replica cannot join, its deployments wait");
+                        tracing::warn!(%error, "replica cannot join, its deployments wait");
                     }
                     self.db.note_heartbeat(Some(error));
                 }
@@ -129,7 +130,7 @@ impl Leases {
                     if RENEW_ERRORS.allows(&error) {
                         tracing::warn!(%error, lease = %replica, "heartbeat failed");
                     }
-                    self.db.note_heartbeat(Some(self.db.describe(&error)));
+                    self.db.note_heartbeat(Some(error.message()));
                 }
                 Err(_) => self.db.note_heartbeat(Some(self.db.no_answer_cause())),
             }

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Interval between two sweeps for claimable rows, when no notification arrives.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same while no deployment of the installation is active. Only a new deployment whose notification was lost waits that long: the replica of
+/// an active one may die, and others then sweep at [`SWEEP_INTERVAL`].
+pub(super) const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Sweeps after which the worker checks for rows that this replica owns without a task.
 pub(super) const RECHECK_SWEEPS: u32 = 10;
 
@@ -13,6 +17,10 @@ pub(super) const RETRY_BASE: Duration = Duration::from_millis(500);
 
 /// Longest delay before a step is retried.
 pub(super) const RETRY_CAP: Duration = Duration::from_secs(30);
+
+/// Longest time by which throttling extends the limits of a deployment while one replica drives it. A quota that is exceeded for longer does not pass by
+/// itself.
+pub(super) const MAX_THROTTLED: Duration = Duration::from_hours(1);
 
 /// Claims without progress after which the driver checks how the earlier runs were interrupted.
 pub(super) const SUSPICIOUS_CLAIMS: i32 = 6;
@@ -34,3 +42,12 @@ pub(super) const PROGRESS_CAPACITY: usize = 1_000;
 
 /// Shortest time between two notifications of events: NOTIFY takes a database-wide lock.
 pub(super) const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Time for which a short step that is running at its time limit may continue: the SDK's tries of a throttled call take up to three seconds.
+pub(super) const RUN_GRACE: Duration = Duration::from_secs(5);
+
+/// Least time that a short step has after a takeover.
+pub(super) const TAKEOVER_TIME: Duration = Duration::from_secs(1);
+
+/// Time limit for finding the cause of a step's timeout.
+pub(super) const CAUSE_LIMIT: Duration = Duration::from_secs(20);

@@ -35,10 +35,12 @@ mod notifier;
 mod options;
 mod permit;
 mod queue;
+mod retries;
 mod row;
 mod run;
 mod run_outcome;
 mod step_progress;
+mod throttled_time;
 mod worker;
 
 pub use notifier::Notifier;

@@ -1,8 +1,9 @@
 //! Announces that deployments have new events: to this process's streams immediately, to other replicas by a coalesced NOTIFY.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +62,7 @@ impl Notifier {
         }
     }
 
-    fn pending(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> parking_lot::MutexGuard<'_, BTreeSet<String>> {
+        self.shared.pending.lock()
     }
 }

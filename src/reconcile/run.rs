@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::Driver;
-use super::limits::{DRAIN, PROGRESS_BATCH, PROGRESS_CAPACITY};
+use super::limits::{CAUSE_LIMIT, DRAIN, PROGRESS_BATCH, PROGRESS_CAPACITY};
 use super::run_outcome::RunOutcome;
 use crate::clients::aws::UserAws;
 use crate::db::DbError;
@@ -77,6 +77,26 @@ impl Driver {
             Ok(outcome) => RunOutcome::Outcome(Box::new(outcome.masked(mask()))),
             Err(error) => RunOutcome::Error(error.masked(mask())),
         })
+    }
+
+    /// Asks a step for the cause of its timeout; `None` when it finds none in time, or the process stops.
+    pub(super) async fn timeout_cause(
+        &self,
+        deployment: &Deployment,
+        step: &Step,
+        (github, aws): &(GithubConnection, AwsConnection),
+        user: &UserAws,
+    ) -> Option<String> {
+        let (reporter, _events) = Reporter::new(1);
+        let stopped = CancellationToken::new();
+        let services = &*self.services;
+        let context = StepContext { deployment, github, user, services, reporter: &reporter, stopped: &stopped };
+        let mut cause = tokio::select! {
+            found = tokio::time::timeout(CAUSE_LIMIT, step.timeout_cause(&context)) => found.ok().flatten()?,
+            () = self.drained(step.resource_class()) => return None,
+        };
+        Mask::of(aws.credentials.secrets().into_iter().chain(&github.secrets())).string(&mut cause);
+        Some(cause)
     }
 
     /// Completes when a step of this class must stop for the shutdown: heavy ones immediately, light ones after `DRAIN`.

@@ -5,10 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Span;
 
+use super::limits::{RUN_GRACE, TAKEOVER_TIME};
+use super::throttled_time::ThrottledTime;
 use crate::db::commit::Change;
 use crate::domain::failure::ErrorCode;
 use crate::domain::{Deployment, Status};
-use crate::steps::{Services, Step};
+use crate::steps::{ResourceClass, Services, Step};
 use crate::telemetry::traces;
 
 /// Progress of one step within this process. Lost on a takeover, without harm.
@@ -31,16 +33,31 @@ pub(super) struct StepProgress {
     pub(super) whole: bool,
     /// True once the driver has checked how the earlier runs were interrupted.
     pub(super) judged: bool,
+    /// Time spent throttled, in earlier steps too.
+    pub(super) throttled: ThrottledTime,
 }
 
 impl StepProgress {
-    /// Progress of a step that starts or is taken over. `attempt_ends` is the time by which the whole attempt must be ready for its switch.
-    pub(super) fn of(deployment: &Deployment, step: &Step, services: &Services, attempt_ends: Option<Instant>) -> Self {
+    /// Progress of a step that starts or is taken over. `attempt_ends` is the time by which the whole attempt must be ready for its switch,
+    /// without the time spent throttled.
+    pub(super) fn of(
+        deployment: &Deployment,
+        step: &Step,
+        services: &Services,
+        attempt_ends: Option<Instant>,
+        throttled: ThrottledTime,
+    ) -> Self {
+        let attempt_ends = attempt_ends.and_then(|ends| ends.checked_add(throttled.granted()));
         let left = step.limit(&services.settings).saturating_sub(deployment.step_elapsed);
         let step_ends = Instant::now().checked_add(left);
         // Cancelling is exempt from the attempt's limit: otherwise the limit would leave resources running at AWS.
         let attempt_ends = attempt_ends.filter(|_| deployment.status == Status::Running && step.cancelled().is_some());
-        let deadline = [step_ends, attempt_ends].into_iter().flatten().min();
+        let mut deadline = [step_ends, attempt_ends].into_iter().flatten().min();
+        let whole = attempt_ends.is_some() && deadline == attempt_ends;
+        if step.resource_class() == ResourceClass::Light && !deployment.step_elapsed.is_zero() {
+            // Taken over: only the replica before knew for how long the step was throttled, so it runs at least once more.
+            deadline = deadline.map(|ends| ends.max(Instant::now() + TAKEOVER_TIME));
+        }
         let span = tracing::info_span!("step", step = step.name());
         traces::rename(&span, step.name());
         Self {
@@ -51,8 +68,9 @@ impl StepProgress {
             begun: Instant::now(),
             span,
             deadline,
-            whole: attempt_ends.is_some() && deadline == attempt_ends,
+            whole,
             judged: false,
+            throttled,
         }
     }
 
@@ -65,6 +83,19 @@ impl StepProgress {
     /// Clears the failures that the last commit recorded.
     pub(super) fn recorded(&mut self) {
         (self.unrecorded, self.unrecorded_failures) = (None, 0);
+    }
+
+    /// Extends the limits by a run that was throttled and the wait after it, until that took too long in total.
+    pub(super) fn extend(&mut self, time: Duration) {
+        let granted = self.throttled.grant(time);
+        self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(granted));
+    }
+
+    /// The time at which a run of the step is stopped. A short step may end what it is doing: the SDK repeats a throttled call itself, and only the
+    /// end of its tries shows that the time extends the limits.
+    pub(super) fn run_deadline(&self, step: &Step) -> Option<Instant> {
+        let grace = if step.resource_class() == ResourceClass::Light { RUN_GRACE } else { Duration::ZERO };
+        self.deadline.and_then(|deadline| deadline.checked_add(grace))
     }
 
     /// Limits `wait` to the time left before the deadline.

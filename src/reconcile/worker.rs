@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,11 +13,12 @@ use tokio_util::task::TaskTracker;
 use super::connections::Connections;
 use super::driver::Driver;
 use super::lease::{Lease, Leases};
-use super::limits::{DRAIN, RECHECK_SWEEPS, SWEEP_INTERVAL};
+use super::limits::{DRAIN, IDLE_SWEEP_INTERVAL, RECHECK_SWEEPS, SWEEP_INTERVAL};
 use super::notifier::Notifier;
 use super::options::ReconcilerOptions;
 use super::permit::Permit;
 use crate::db::notify::WORK_CHANNEL;
+use crate::db::ownership::OpenWork;
 use crate::db::{Class, Db, DbError};
 use crate::domain::Deployment;
 use crate::domain::connection::{AwsConnection, GithubConnection};
@@ -100,19 +102,26 @@ impl Reconciler {
         // This replica may own rows without a task: after an error whose claim was committed nevertheless, or after a panic.
         let mut unsure = false;
         let mut sweeps = 0_u32;
+        let mut interval = SWEEP_INTERVAL;
         loop {
             let notified = tokio::select! {
                 () = self.work.notified() => true,
-                () = tokio::time::sleep(SWEEP_INTERVAL) => {
+                () = tokio::time::sleep(interval) => {
                     sweeps = sweeps.wrapping_add(1);
                     unsure |= sweeps.is_multiple_of(RECHECK_SWEEPS);
                     false
                 }
                 () = stop.cancelled() => return,
             };
+            interval = SWEEP_INTERVAL;
             let Some(lease) = self.leases.present() else { continue };
-            // An idle replica first runs a cheaper query.
-            if !notified && !unsure && self.driven().is_empty() && matches!(self.db.is_claimable().await, Ok(false)) {
+            // An idle replica first runs a cheaper query, which also finds rows that it owns without a task.
+            if !notified
+                && self.driven().is_empty()
+                && let Ok(OpenWork { active, claimable: false }) = self.db.open_work(lease.replica).await
+            {
+                unsure = false;
+                interval = if active { SWEEP_INTERVAL } else { IDLE_SWEEP_INTERVAL };
                 continue;
             }
             match self.claim(&lease, &steps, unsure, stop).await {
@@ -230,8 +239,8 @@ impl Reconciler {
         }
     }
 
-    fn driven(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
-        self.driven.lock().unwrap_or_else(PoisonError::into_inner)
+    fn driven(&self) -> parking_lot::MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.driven.lock()
     }
 }
 
@@ -244,7 +253,7 @@ struct TaskGuard {
 impl TaskGuard {
     /// Returns the guard and the token that is cancelled on a request to cancel; `None` when the deployment has a task already.
     fn register(driven: &Driven, id: &str) -> Option<(Self, CancellationToken)> {
-        match driven.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()) {
+        match driven.lock().entry(id.to_owned()) {
             Entry::Occupied(_) => None,
             Entry::Vacant(free) => {
                 let cancel_requested = free.insert(CancellationToken::new()).clone();
@@ -256,7 +265,7 @@ impl TaskGuard {
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {
-        self.driven.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.driven.lock().remove(&self.id);
     }
 }
 

@@ -214,7 +214,9 @@ async fn logins(cx: &StepContext<'_>) -> Result<Credentials, StepError> {
             logins.insert(host.trim_end_matches('/'), Login { username: login.username, password: login.password });
         }
         // A build without base images from ECR must not fail here; a build that needs the login reports its absence itself.
-        Err(error) if error.kind == ErrorKind::Denied => tracing::warn!(%error, "no ECR login, building without it"),
+        Err(error) if error.kind == ErrorKind::Denied => {
+            tracing::warn!(kind = ?error.kind, call = error.call, "no ECR login, building without it");
+        }
         Err(error) => return Err(failed(error)),
     }
     Ok(logins)

@@ -2,14 +2,15 @@
 //!
 //! The interrupted step is dropped before this one begins, so no other step of the deployment is running. Effects that the step may have caused are
 //! looked up in AWS instead of remembered: an execution that its push started, a `CodeDeploy` deployment that the execution created. Whatever fails
-//! here, the deployment ends with CANCELLED, and the reason names what could not be stopped.
+//! here, the deployment ends with CANCELLED, and the reason names what could not be stopped. A refused call does not prevent the calls after it:
+//! stopping CodeDeploy needs neither the execution nor a look at the deployment.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::follow_execution::completed;
+use super::follow_execution::{accounts, completed};
 use super::{
     ConfirmSwitch, FindExecution, FollowExecution, PushImage, RunStep, StepContext, StepError, StepOutcome, Transition,
 };
@@ -18,7 +19,7 @@ use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
-use crate::domain::pipeline;
+use crate::domain::history::{Memory, Reader};
 
 /// Time between two polls for an execution that the push may have started.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,6 +49,7 @@ pub struct Cancel {
 impl RunStep for Cancel {
     const NAME: &'static str = "cancel";
     const STAGE: u8 = 4;
+    const REPORTED: (&'static str, Option<&'static str>) = ("Cancel", None);
     const TIMED_OUT: ErrorCode = ErrorCode::Cancelled;
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
@@ -55,27 +57,35 @@ impl RunStep for Cancel {
         cx.reporter.emit(begun).await;
         let Some(arn) = &cx.deployment.facts.execution_arn else { return self.find_execution(cx).await };
         let executions = &cx.services.aws.controller().executions;
-        let execution = match executions.describe(arn).await {
-            Ok(execution) => execution,
+        let mut refused = Refused::default();
+        let running = match executions.describe(arn).await {
+            Ok(execution) => matches!(execution.status, ExecutionStatus::Running | ExecutionStatus::PendingRedrive),
             // Deleted together with its history: nothing of the execution is running.
-            Err(error) if error.kind == ErrorKind::NotFound => return self.stop_code_deploy(cx).await,
-            Err(error) => return Err(failed(error)),
+            Err(error) if error.kind == ErrorKind::NotFound => return self.stop_code_deploy(cx, refused).await,
+            Err(error) => {
+                refused.note(error)?;
+                // Unknown: stopping an execution that has ended changes nothing.
+                true
+            }
         };
         // Events since the last poll, in particular the CodeDeploy deployment that must be stopped.
         let last = cx.deployment.facts.last_history_event_id.unwrap_or(0);
-        let history = executions.history_after(arn, last).await.map_err(failed)?;
-        let reading = pipeline::interpret(&history, &cx.services.names, false);
+        let (history, readable) = match executions.history_after(arn, last).await {
+            Ok(history) => (history, true),
+            Err(error) => (refused.note(error).map(|()| Vec::new())?, false),
+        };
+        let accounts = accounts(cx.deployment, arn);
+        let reading = Reader { names: &cx.services.names, accounts: &accounts }.read(&history, last, self.memory());
         let mut known = cx.deployment.facts.clone();
         known.merge(reading.facts.clone());
-        let running = matches!(execution.status, ExecutionStatus::Running | ExecutionStatus::PendingRedrive);
-        let registering = known.polling_state.as_deref() == Some(REGISTERING);
+        let registering = readable && known.polling_state.as_deref() == Some(REGISTERING);
         if running && registering && self.looks < MAX_REGISTER_POLLS {
             // Stopped now, the execution's current call would still create a CodeDeploy deployment, whose id would remain unknown.
             let why = "the execution is creating a CodeDeploy deployment that must be stopped too";
             return Ok(self.poll_again(cx, why).with_facts(reading.facts));
         }
-        if running {
-            executions.stop(arn, "cancelled on request").await.map_err(failed)?;
+        if running && let Err(error) = executions.stop(arn, "cancelled on request").await {
+            refused.note(error)?;
         }
         if known != cx.deployment.facts {
             // Committed first, so that a crash does not lose the id of the CodeDeploy deployment to stop.
@@ -83,21 +93,61 @@ impl RunStep for Cancel {
                 StepOutcome::wait(self.clone(), Duration::ZERO, "the execution is stopped").with_facts(reading.facts)
             );
         }
-        self.stop_code_deploy(cx).await
+        self.stop_code_deploy(cx, refused).await
+    }
+}
+
+/// Calls that were refused for good, for the reason. Every run makes all calls again, so nothing of this is stored.
+#[derive(Default)]
+struct Refused(Vec<String>);
+
+impl Refused {
+    /// Notes a refused call.
+    ///
+    /// # Errors
+    /// The step's error if the call may succeed later.
+    fn note(&mut self, error: ClientError) -> Result<(), StepError> {
+        if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable) {
+            return Err(failed(error));
+        }
+        self.0.push(error.to_string());
+        Ok(())
+    }
+
+    /// Adds the refused calls to the error that ends the step.
+    fn with(&self, error: StepError) -> StepError {
+        match error {
+            StepError::Fatal { code, reason } => StepError::fatal(code, format!("{reason}{}", self.sentence())),
+            other => other,
+        }
+    }
+
+    /// Returns the end of the reason: what may still be running.
+    fn sentence(&self) -> String {
+        if self.0.is_empty() {
+            String::new()
+        } else {
+            format!("; check in AWS, because it was refused: {}", self.0.join("; "))
+        }
     }
 }
 
 impl Cancel {
+    /// Returns what the interrupted step remembers of the history, so that a caught failure is not read as a result.
+    fn memory(&self) -> Memory {
+        serde_json::from_value::<FollowExecution>(self.state.clone()).map(|follow| follow.memory).unwrap_or_default()
+    }
+
     /// Waits for an execution that the push may have started without having been observed yet, for as long as any execution may take to appear.
     async fn find_execution(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let may_have_pushed =
             [PushImage::NAME, FindExecution::NAME, FollowExecution::NAME].contains(&self.during.as_str());
         if !may_have_pushed {
-            return Ok(self.done(cx));
+            return Ok(self.done(cx, &Refused::default()));
         }
         let (repository, tag) = (&cx.deployment.ecr_repository, &cx.deployment.image_tag());
         let Some(image) = cx.user.ecr.find_image(repository, tag).await.map_err(failed)? else {
-            return Ok(self.done(cx));
+            return Ok(self.done(cx, &Refused::default()));
         };
         let search = FindExecution { image_tag: tag.clone(), image_digest: image.digest };
         match search.run(cx).await.map_err(as_cancelled)? {
@@ -105,29 +155,30 @@ impl Cancel {
                 let stop = StepOutcome::wait(self.clone(), Duration::ZERO, "the execution is being stopped");
                 Ok(stop.with_facts(found.facts))
             }
-            _ if poll_interval(cx) * self.looks >= cx.services.settings.execution_wait => Ok(self.done(cx)),
+            _ if poll_interval(cx) * self.looks >= cx.services.settings.execution_wait => {
+                Ok(self.done(cx, &Refused::default()))
+            }
             _ => Ok(self.poll_again(cx, "an execution may still start from the pushed image")),
         }
     }
 
-    /// Stops the `CodeDeploy` deployment with a rollback, and waits until it has ended: the stop is still pending when the call returns.
-    async fn stop_code_deploy(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
-        let Some(id) = &cx.deployment.facts.code_deploy_deployment_id else { return Ok(self.done(cx)) };
+    /// Stops the `CodeDeploy` deployment with a rollback, and waits until it has ended: the stop is still pending when the call returns. A deployment
+    /// that is created or queued is stopped the same way.
+    async fn stop_code_deploy(&self, cx: &StepContext<'_>, mut refused: Refused) -> Result<StepOutcome, StepError> {
+        let Some(id) = &cx.deployment.facts.code_deploy_deployment_id else { return Ok(self.done(cx, &refused)) };
         let code_deploy = &cx.user.codedeploy;
-        let deployment = match code_deploy.deployment(id).await {
-            Ok(deployment) => deployment,
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(self.done(cx)),
-            Err(error) => return Err(failed(error)),
+        let visible = match code_deploy.deployment(id).await {
+            Ok(deployment) => match deployment.status {
+                CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return Ok(self.done(cx, &refused)),
+                // Too late: the traffic is on green, and blue may be gone already.
+                CodeDeployStatus::Succeeded => return Ok(completed()),
+                _ => true,
+            },
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(self.done(cx, &refused)),
+            Err(error) => refused.note(error).map(|()| false)?,
         };
-        match deployment.status {
-            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return Ok(self.done(cx)),
-            // Too late: the traffic is on green, and blue may be gone already.
-            CodeDeployStatus::Succeeded => return Ok(completed()),
-            _ => {}
-        }
         if !self.stopping {
-            let lifecycle = code_deploy.lifecycle(id).await.map_err(failed)?;
-            if lifecycle.iter().any(|event| event.name == "AllowTraffic" && event.status == "Succeeded") {
+            if visible && self.has_shifted(cx, id, &mut refused).await? {
                 return Ok(completed());
             }
             // Committed before the call: after a crash, traffic seen on green is then known to be moving back.
@@ -138,9 +189,21 @@ impl Cancel {
             Ok(()) => {}
             // The deployment ended between the check and the call; the next check reports how.
             Err(error) if error.kind == ErrorKind::Conflict => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(refused.with(failed(error))),
+        }
+        if !visible {
+            // The stop was accepted, and its end cannot be seen.
+            return Ok(self.done(cx, &refused));
         }
         Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is being stopped"))
+    }
+
+    /// Reports whether the traffic is on green. Without the permission to look, the deployment is stopped, which takes the traffic back.
+    async fn has_shifted(&self, cx: &StepContext<'_>, id: &str, refused: &mut Refused) -> Result<bool, StepError> {
+        match cx.user.codedeploy.lifecycle(id).await {
+            Ok(events) => Ok(events.iter().any(|event| event.name == "AllowTraffic" && event.status == "Succeeded")),
+            Err(error) => refused.note(error).map(|()| false),
+        }
     }
 
     fn poll_again(&self, cx: &StepContext<'_>, why: &str) -> StepOutcome {
@@ -148,13 +211,13 @@ impl Cancel {
         StepOutcome::wait(again, poll_interval(cx), why)
     }
 
-    fn done(&self, cx: &StepContext<'_>) -> StepOutcome {
+    fn done(&self, cx: &StepContext<'_>, refused: &Refused) -> StepOutcome {
         let moving = if self.during == ConfirmSwitch::NAME { ", before the traffic had moved" } else { "" };
         let cause = match &cx.deployment.superseded_by {
             Some(newer) => format!("superseded by {newer}, cancelled"),
             None => "cancelled on request".to_owned(),
         };
-        let reason = format!("{cause} during the step {}{moving}", self.during);
+        let reason = format!("{cause} during the step {}{moving}{}", self.during, refused.sentence());
         StepOutcome::new(Transition::Failed { code: ErrorCode::Cancelled, reason })
     }
 }
@@ -173,6 +236,7 @@ fn failed(error: ClientError) -> StepError {
 fn as_cancelled(error: StepError) -> StepError {
     match error {
         StepError::Retryable { reason, .. } => StepError::Retryable { code: ErrorCode::Cancelled, reason },
+        StepError::Throttled { reason, .. } => StepError::Throttled { code: ErrorCode::Cancelled, reason },
         StepError::Fatal { reason, .. } => StepError::Fatal { code: ErrorCode::Cancelled, reason },
     }
 }

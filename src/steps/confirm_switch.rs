@@ -10,12 +10,16 @@ use super::follow_execution::completed;
 use super::{RunStep, Settings, StepContext, StepError, StepOutcome};
 use crate::clients::aws::CodeDeployStatus;
 use crate::domain::failure::ErrorCode;
+use crate::domain::traffic_shift::LONGEST;
 
 /// State of a switch in progress.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ConfirmSwitch {
     /// `d-…`, from the switch step.
     pub code_deploy_deployment_id: String,
+    /// Time from the first to the last part of the traffic by the deployment configuration, in seconds. Absent in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shift_seconds: u64,
 }
 
 impl RunStep for ConfirmSwitch {
@@ -25,6 +29,13 @@ impl RunStep for ConfirmSwitch {
 
     fn limit(settings: &Settings) -> Duration {
         settings.switch_limit
+    }
+
+    const LONGEST_EXTRA: Duration = LONGEST;
+
+    /// A shift in parts may last for hours; the limit of the switch is added as a margin for hooks and health checks.
+    fn extra_limit(&self) -> Duration {
+        Duration::from_secs(self.shift_seconds).min(LONGEST)
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
@@ -47,4 +58,9 @@ impl RunStep for ConfirmSwitch {
         }
         Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is shifting the traffic"))
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(seconds: &u64) -> bool {
+    *seconds == 0
 }

@@ -69,14 +69,14 @@ pub(super) async fn cache(cx: &StepContext<'_>) -> Option<String> {
             made => made?,
         };
         if let Err(error) = ecr.expire_untagged(&name, CACHE_DAYS).await {
-            tracing::warn!(repository = name, %error, "cache repository has no lifecycle rule");
+            tracing::warn!(repository = name, kind = ?error.kind, call = error.call, "cache repository has no lifecycle rule");
         }
         Ok::<EcrRepository, ClientError>(made)
     };
     match found.await {
         Ok(repository) => Some(format!("{}:layers", repository.uri)),
         Err(error) => {
-            tracing::warn!(repository = name, %error, "no cache repository, building without cache");
+            tracing::warn!(repository = name, kind = ?error.kind, call = error.call, "no cache repository, building without cache");
             None
         }
     }
@@ -88,7 +88,7 @@ async fn create(cx: &StepContext<'_>) -> Result<EcrRepository, ClientError> {
     match cx.user.ecr.create_repository(name, &[(SOURCE_TAG, &source(cx))]).await {
         Err(denied) if denied.kind == ErrorKind::Denied => match cx.user.ecr.create_repository(name, &[]).await {
             Ok(created) => {
-                tracing::warn!(repository = name, error = %denied, "repository created without its owner's tag");
+                tracing::warn!(repository = name, kind = ?denied.kind, call = denied.call, "repository created without its owner's tag");
                 report_missing_right(cx, "ecr:TagResource", 2).await;
                 Ok(created)
             }

@@ -26,6 +26,7 @@ pub struct GrantEventBus {
 impl RunStep for GrantEventBus {
     const NAME: &'static str = "grant_event_bus";
     const STAGE: u8 = 2;
+    const REPORTED: (&'static str, Option<&'static str>) = ("Step 2", None);
     const LOCK: Option<&'static str> = Some("panda:event-bus-policy");
     const TIMED_OUT: ErrorCode = ErrorCode::EventBusPermissionFailed;
 

@@ -16,6 +16,7 @@ mod build_config;
 mod build_image;
 mod builder;
 mod cancel;
+mod check_rollout;
 mod confirm_switch;
 mod ecr_repository;
 mod ensure_event_rule;
@@ -23,9 +24,12 @@ mod fetch_source;
 mod find_execution;
 mod follow_execution;
 mod grant_event_bus;
+mod latest_execution;
+mod missing_link;
 mod outcome;
 mod publish_image;
 mod push_image;
+mod reporter;
 mod resume;
 mod switch_traffic;
 mod verify_green;
@@ -37,7 +41,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -49,14 +52,15 @@ use crate::clients::probe::Probe;
 use crate::clients::registry_logins::RegistryLogins;
 use crate::domain::connection::GithubConnection;
 use crate::domain::deployment::Deployment;
-use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::mask::Mask;
 use crate::domain::names::Names;
+use crate::domain::step_stage::StepStage;
 
 pub use await_switch::AwaitSwitch;
 pub use build_image::{BuildImage, DEPLOYMENT_LABEL};
 pub use cancel::Cancel;
+pub use check_rollout::CheckRollout;
 pub use confirm_switch::ConfirmSwitch;
 pub use ensure_event_rule::EnsureEventRule;
 pub use fetch_source::FetchSource;
@@ -65,7 +69,8 @@ pub use follow_execution::FollowExecution;
 pub use grant_event_bus::GrantEventBus;
 pub use outcome::{StepError, StepOutcome, Transition};
 pub use push_image::PushImage;
-pub use resume::{PipelineFacts, Resume};
+pub use reporter::Reporter;
+pub use resume::Resume;
 pub use switch_traffic::SwitchTraffic;
 pub use verify_green::VerifyGreen;
 pub use workspace::{remove_workspace, workspace_of};
@@ -143,26 +148,6 @@ pub struct StepContext<'a> {
     pub stopped: &'a CancellationToken,
 }
 
-/// Emits events in the middle of a step; the driver commits them in batches, in order, before the step's outcome.
-#[derive(Clone, Debug)]
-pub struct Reporter {
-    events: mpsc::Sender<Event>,
-}
-
-impl Reporter {
-    /// Creates a reporter and the driver's receiving end; when `capacity` events are waiting, emitting another one blocks.
-    pub fn new(capacity: usize) -> (Self, mpsc::Receiver<Event>) {
-        let (events, received) = mpsc::channel(capacity);
-        (Self { events }, received)
-    }
-
-    /// Sends `event` to the driver.
-    pub async fn emit(&self, event: Event) {
-        // A closed channel means that the driver has abandoned this step and is about to drop it.
-        let _ = self.events.send(event).await;
-    }
-}
-
 /// Resource class of a step: the permits that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResourceClass {
@@ -178,6 +163,8 @@ trait RunStep: Serialize + DeserializeOwned {
     const NAME: &'static str;
     /// Stage shown to users, 1 to 4.
     const STAGE: u8;
+    /// Stage in reports, and the one that replaces it once blue/green has begun.
+    const REPORTED: (&'static str, Option<&'static str>) = (stage_name(Self::STAGE), None);
     const RESOURCE_CLASS: ResourceClass = ResourceClass::Light;
     /// Advisory lock to hold while the step runs, where parallel runs would undo each other.
     const LOCK: Option<&'static str> = None;
@@ -189,8 +176,31 @@ trait RunStep: Serialize + DeserializeOwned {
         settings.step_limit
     }
 
+    /// Largest value of [`Self::extra_limit`].
+    const LONGEST_EXTRA: Duration = Duration::ZERO;
+
+    /// Returns the part of the time limit that depends on the step's state.
+    fn extra_limit(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Finds the cause after the time limit was exceeded, by reading only; `None` if the step knows no more than its last wait.
+    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<String> {
+        None
+    }
+
     /// Checks the external services, acts where needed, and returns the next transition.
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError>;
+}
+
+/// Returns the name of a stage in reports.
+const fn stage_name(stage: u8) -> &'static str {
+    match stage {
+        1 => "Stage 1",
+        2 => "Stage 2",
+        3 => "Stage 3",
+        _ => "Stage 4",
+    }
 }
 
 macro_rules! steps {
@@ -249,6 +259,11 @@ macro_rules! steps {
                 match self { $(Self::$step(_) => $step::STAGE),+ }
             }
 
+            /// Returns the stage of each step in reports.
+            pub fn stages() -> Vec<StepStage> {
+                vec![$(StepStage { step: $step::NAME, stage: $step::REPORTED.0, later_stage: $step::REPORTED.1 }),+]
+            }
+
             pub(crate) fn resource_class(&self) -> ResourceClass {
                 match self { $(Self::$step(_) => $step::RESOURCE_CLASS),+ }
             }
@@ -260,17 +275,22 @@ macro_rules! steps {
 
             /// Returns the time limit, waiting included.
             pub fn limit(&self, settings: &Settings) -> Duration {
-                match self { $(Self::$step(_) => $step::limit(settings)),+ }
+                match self { $(Self::$step(step) => $step::limit(settings).saturating_add(step.extra_limit())),+ }
             }
 
-            /// Returns the names of all steps with their time limits.
+            /// Returns the names of all steps with their longest time limits.
             pub fn limits(settings: &Settings) -> Vec<(String, Duration)> {
-                vec![$(($step::NAME.to_owned(), $step::limit(settings))),+]
+                vec![$(($step::NAME.to_owned(), $step::limit(settings).saturating_add($step::LONGEST_EXTRA))),+]
             }
 
             /// Returns the failure code when the time limit is exceeded and no error is more precise.
             pub fn timed_out(&self) -> ErrorCode {
                 match self { $(Self::$step(_) => $step::TIMED_OUT),+ }
+            }
+
+            /// Finds the cause after the time limit was exceeded; `None` if there is nothing to add.
+            pub async fn timeout_cause(&self, cx: &StepContext<'_>) -> Option<String> {
+                match self { $(Self::$step(step) => Box::pin(step.timeout_cause(cx)).await),+ }
             }
 
             /// Runs the step. Boxed: thousands of deployments sleep between two runs, and each would otherwise reserve the size of the largest step.
@@ -305,6 +325,7 @@ steps! {
     PushImage,
     FindExecution,
     FollowExecution,
+    CheckRollout,
     VerifyGreen,
     AwaitSwitch,
     SwitchTraffic,
@@ -337,6 +358,7 @@ mod tests {
                 "push_image",
                 "find_execution",
                 "follow_execution",
+                "check_rollout",
                 "verify_green",
                 "await_switch",
                 "switch_traffic",
@@ -356,13 +378,18 @@ mod tests {
             ("push_image", json!({"image": "", "publish": "sha256:0"})),
             ("find_execution", json!({"image_tag": "dep_1", "image_digest": "sha256:0"})),
             ("follow_execution", json!({"execution_arn": "arn:x", "task_failed": false})),
+            (
+                "follow_execution",
+                json!({"execution_arn": "arn:x", "task_failed": true, "memory": {"failures": {"7": "E: c"}}}),
+            ),
+            ("check_rollout", json!({"code_deploy_deployment_id": "d-1", "seen": "nothing"})),
             ("verify_green", json!({"green_url": "http://g", "code_deploy_deployment_id": "d-1"})),
             ("await_switch", json!({"code_deploy_deployment_id": "d-1"})),
             ("switch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
             ("confirm_switch", json!({"code_deploy_deployment_id": "d-1"})),
             (
                 "resume",
-                json!({"step": "push_image", "state": {"image": "a-b:dep_1"}, "past": {"executionArn": "arn:x"}}),
+                json!({"step": "push_image", "state": {"image": "a-b:dep_1"}, "past": {"execution_arn": "arn:x"}}),
             ),
             ("cancel", json!({"during": "build_image", "stage": 1, "looks": 0, "stopping": false})),
         ] {

@@ -116,6 +116,15 @@ pub enum StepError {
         /// Observed cause, for the user.
         reason: String,
     },
+    /// The service throttles Panda: the step is repeated with exponential backoff, and the time that this takes extends the time limits
+    /// (decision 0056), by an hour at most.
+    #[error("{code}: {reason}")]
+    Throttled {
+        /// Error code for the record of the try, and if the time limit is reached.
+        code: ErrorCode,
+        /// Observed cause, for the user.
+        reason: String,
+    },
     /// Permanent: repeating the step cannot succeed.
     #[error("{code}: {reason}")]
     Fatal {
@@ -130,7 +139,7 @@ impl StepError {
     /// Masks known secrets in the reason.
     #[must_use]
     pub fn masked(mut self, mask: &Mask) -> Self {
-        let (Self::Retryable { reason, .. } | Self::Fatal { reason, .. }) = &mut self;
+        let (Self::Retryable { reason, .. } | Self::Throttled { reason, .. } | Self::Fatal { reason, .. }) = &mut self;
         mask.string(reason);
         self
     }
@@ -150,7 +159,8 @@ impl StepError {
         move |error| {
             let reason = text::reason(&error.to_string());
             match error.kind {
-                ErrorKind::Throttled | ErrorKind::Unavailable => Self::Retryable { code, reason },
+                ErrorKind::Throttled => Self::Throttled { code, reason },
+                ErrorKind::Unavailable => Self::Retryable { code, reason },
                 ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Denied | ErrorKind::Invalid => {
                     Self::Fatal { code, reason }
                 }

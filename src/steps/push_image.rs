@@ -228,7 +228,7 @@ async fn reuse(cx: &StepContext<'_>, tag: &str) -> Result<(), StepError> {
             Ok(false) => {}
             // Reusing the manifest only saves a build: without it the image is built again.
             Err(error) if error.kind == ErrorKind::Denied => {
-                tracing::warn!(%error, "image of an earlier attempt not reusable, building again");
+                tracing::warn!(kind = ?error.kind, call = error.call, "image of an earlier attempt not reusable, building again");
                 break;
             }
             Err(error) => return Err(ecr_error(error)),

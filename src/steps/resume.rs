@@ -16,67 +16,34 @@ use super::ecr_repository::ecr_error;
 use super::grant_event_bus::first_source_step;
 use super::verify_green::ready;
 use super::{
-    AwaitSwitch, BuildImage, Cancel, ConfirmSwitch, EnsureEventRule, FetchSource, FindExecution, FollowExecution,
-    GrantEventBus, PushImage, RunStep, Step, StepContext, StepError, StepOutcome, SwitchTraffic, Transition,
-    VerifyGreen,
+    AwaitSwitch, BuildImage, Cancel, CheckRollout, ConfirmSwitch, EnsureEventRule, FetchSource, FindExecution,
+    FollowExecution, GrantEventBus, PushImage, RunStep, Step, StepContext, StepError, StepOutcome, SwitchTraffic,
+    Transition, VerifyGreen,
 };
 use crate::clients::ErrorKind;
 use crate::clients::aws::{CodeDeployStatus, ExecutionStatus};
 use crate::domain::catalogue::EventCode;
+use crate::domain::code_deploy_id;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::source::Source;
 
-/// State of the resume step. The API writes it, from the row of the earlier attempt (`db::commands`).
+/// State of the resume step. The API writes it, from the row of the earlier attempt (`commands::retry`).
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Resume {
     /// Stored name of the failed step.
     pub step: String,
     /// State of the failed step.
     pub state: Value,
-    /// Pipeline facts of the earlier attempt.
-    pub past: Box<PipelineFacts>,
-}
-
-/// Pipeline facts that an earlier attempt observed.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
-pub struct PipelineFacts {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub execution_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_history_event_id: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub polling_state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cluster_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task_definition: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blue_service_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub green_service_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blue_target_group_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub green_target_group_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blue_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub green_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code_deploy_deployment_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code_deploy_application_name: Option<String>,
+    /// Facts of the earlier attempt alone.
+    pub past: Box<Facts>,
 }
 
 impl RunStep for Resume {
     const NAME: &'static str = "resume";
     const STAGE: u8 = 1;
+    const REPORTED: (&'static str, Option<&'static str>) = ("Retry", None);
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let (step, state) = self.failed_step();
@@ -95,6 +62,18 @@ impl RunStep for Resume {
 }
 
 impl Resume {
+    /// Returns the facts that the attempt takes over: health checks and the end of the traffic are its own.
+    fn pipeline(&self) -> Facts {
+        Facts {
+            blue_latency_ms: None,
+            green_latency_ms: None,
+            blue_error_rate: None,
+            green_error_rate: None,
+            final_service: None,
+            ..(*self.past).clone()
+        }
+    }
+
     /// Returns the failed step; for a cancelled attempt, the interrupted one.
     fn failed_step(&self) -> (String, Value) {
         match serde_json::from_value::<Cancel>(self.state.clone()) {
@@ -110,6 +89,10 @@ impl Resume {
         state: &Value,
     ) -> Result<StepOutcome, StepError> {
         let Some(arn) = &self.past.execution_arn else { return self.find_execution_again(cx).await };
+        // Earlier versions stored ids of other kinds, which CodeDeploy refuses: only another execution can report a right one.
+        if self.past.code_deploy_deployment_id.as_deref().is_some_and(|id| !code_deploy_id::is_valid(id)) {
+            return Ok(push_again(cx));
+        }
         let unreadable = StepError::from_client(ErrorCode::ExecutionUnreadable);
         let status = match cx.services.aws.controller().executions.describe(arn).await {
             Ok(execution) => Some(execution.status),
@@ -121,16 +104,18 @@ impl Resume {
             status,
             Some(ExecutionStatus::Running | ExecutionStatus::PendingRedrive | ExecutionStatus::Succeeded)
         );
+        // The earlier attempt read the end of this execution, and failed by it: nothing more can come.
+        let exhausted =
+            status == Some(ExecutionStatus::Succeeded) && self.past.polling_state.as_deref() == Some("FAILED");
         // Events read so far were processed: only later ones count for this attempt.
-        if lives && [FindExecution::NAME, FollowExecution::NAME].contains(&step) {
-            let task_failed = state.get("task_failed").and_then(Value::as_bool).unwrap_or(false);
-            let follow = FollowExecution { execution_arn: arn.clone(), task_failed };
-            return Ok(StepOutcome::next(follow).with_facts(self.past.facts()));
+        if lives && !exhausted && [FindExecution::NAME, FollowExecution::NAME].contains(&step) {
+            let follow = FollowExecution::resumed(arn.clone(), state);
+            return Ok(StepOutcome::next(follow).with_facts(self.pipeline()));
         }
         let resumed = match step {
             // The check's events belong to this attempt as well: users must be notified again that approval is awaited.
             VerifyGreen::NAME | AwaitSwitch::NAME => self.verify(cx),
-            SwitchTraffic::NAME | ConfirmSwitch::NAME => {
+            CheckRollout::NAME | SwitchTraffic::NAME | ConfirmSwitch::NAME => {
                 Step::parse(step, state).ok().map(|step| StepOutcome::new(Transition::Next(step)))
             }
             _ => None,
@@ -158,7 +143,7 @@ impl Resume {
         let code_deploy_deployment_id = self.past.code_deploy_deployment_id.clone()?;
         Some(match self.past.green_url.clone() {
             Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id }),
-            None => ready(&self.past.facts(), &cx.deployment.id, code_deploy_deployment_id),
+            None => ready(&self.past, &cx.deployment.id, code_deploy_deployment_id),
         })
     }
 
@@ -176,7 +161,7 @@ impl Resume {
             return Ok(push_again(cx));
         }
         if let Some(outcome) = resumed {
-            return Ok(outcome.with_facts(self.past.facts()));
+            return Ok(outcome.with_facts(self.pipeline()));
         }
         if status == CodeDeployStatus::Succeeded {
             return Ok(push_again(cx));
@@ -201,27 +186,4 @@ fn push_again(cx: &StepContext<'_>) -> StepOutcome {
     let newest = cx.deployment.earlier_image_tags().next().unwrap_or_else(|| cx.deployment.image_tag());
     let image = format!("{}:{newest}", cx.deployment.ecr_repository);
     StepOutcome::next(PushImage { image, reuse: true, ..PushImage::default() })
-}
-
-impl PipelineFacts {
-    fn facts(&self) -> Facts {
-        let past = self.clone();
-        Facts {
-            execution_arn: past.execution_arn,
-            last_history_event_id: past.last_history_event_id,
-            polling_state: past.polling_state,
-            cluster_name: past.cluster_name,
-            service_name: past.service_name,
-            task_definition: past.task_definition,
-            blue_service_arn: past.blue_service_arn,
-            green_service_arn: past.green_service_arn,
-            blue_target_group_arn: past.blue_target_group_arn,
-            green_target_group_arn: past.green_target_group_arn,
-            blue_url: past.blue_url,
-            green_url: past.green_url,
-            code_deploy_deployment_id: past.code_deploy_deployment_id,
-            code_deploy_application_name: past.code_deploy_application_name,
-            ..Facts::default()
-        }
-    }
 }

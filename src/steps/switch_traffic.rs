@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome};
-use crate::clients::ErrorKind;
-use crate::clients::aws::{CodeDeployStatus, LifecycleEvent};
+use crate::clients::aws::{CodeDeployStatus, CodeDeployment, LifecycleEvent};
+use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::text;
+use crate::domain::traffic_shift::LONGEST;
 
 /// State of the switch step.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -37,21 +38,26 @@ impl RunStep for SwitchTraffic {
         let again = |why: String| Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, why));
         let deployment = code_deploy.deployment(id).await.map_err(&failed)?;
         match deployment.status {
-            CodeDeployStatus::Ready => match code_deploy.continue_deployment(id).await {
-                Ok(()) => Ok(self.started()),
-                // The deployment changed between the check and the call, or a response was lost: check again.
-                Err(error) if error.kind == ErrorKind::Conflict => again(text::reason(&error.to_string())),
-                Err(error) => Err(failed(error)),
-            },
-            CodeDeployStatus::Succeeded => Ok(self.started()),
+            CodeDeployStatus::Ready => {
+                // Read before the switch, so that a throttled call does not separate the switch from its record.
+                let shift = shift(cx, &deployment).await.map_err(&failed)?;
+                match code_deploy.continue_deployment(id).await {
+                    Ok(()) => Ok(self.started(shift)),
+                    // The deployment changed between the check and the call, or a response was lost: check again.
+                    Err(error) if error.kind == ErrorKind::Conflict => again(text::reason(&error.to_string())),
+                    Err(error) => Err(failed(error)),
+                }
+            }
+            CodeDeployStatus::Succeeded => Ok(self.started(Duration::ZERO)),
             CodeDeployStatus::Failed | CodeDeployStatus::Stopped => Err(StepError::fatal(
                 ErrorCode::SwitchFailed,
                 deployment.error.unwrap_or_else(|| format!("CodeDeploy deployment {id} is {:?}", deployment.status)),
             )),
+            // Created and Queued mean "not yet": such a deployment has no targets, so its life cycle is empty.
             _ => {
                 let lifecycle = code_deploy.lifecycle(id).await.map_err(&failed)?;
                 if is_shifting(&lifecycle) {
-                    Ok(self.started())
+                    Ok(self.started(shift(cx, &deployment).await.map_err(&failed)?))
                 } else {
                     again("CodeDeploy is not ready for the switch yet".to_owned())
                 }
@@ -61,10 +67,23 @@ impl RunStep for SwitchTraffic {
 }
 
 impl SwitchTraffic {
-    fn started(&self) -> StepOutcome {
+    fn started(&self, shift: Duration) -> StepOutcome {
         let id = self.code_deploy_deployment_id.clone();
-        StepOutcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone() })
+        StepOutcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone(), shift_seconds: shift.as_secs() })
             .with_event(Event::new(EventCode::SwitchStarted).with("code_deploy_deployment_id", id))
+    }
+}
+
+/// Returns the duration of the shift by CodeDeploy's configuration; the longest one if the configuration cannot be read.
+pub(super) async fn shift(cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<Duration, ClientError> {
+    let Some(configuration) = &deployment.configuration else { return Ok(Duration::ZERO) };
+    match cx.user.codedeploy.traffic_shift(configuration).await {
+        Ok(shift) => Ok(shift.duration()),
+        Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable) => Err(error),
+        Err(error) => {
+            tracing::info!(configuration, kind = ?error.kind, call = error.call, "deployment configuration not readable, assuming the longest traffic shift");
+            Ok(LONGEST)
+        }
     }
 }
 

@@ -4,13 +4,15 @@
 //! process knows none of the existing spans and ignores their ends. Therefore each filter is built for a single use and never reinstalled after
 //! another.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::RwLock;
 use tracing::level_filters::LevelFilter;
 use tracing_log::{AsLog as _, log};
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::log_filter::LogFilter;
+use crate::domain::message::Message;
 
 /// Directives in front of every filter. The scheduler logs internals at `info`, and the AWS SDK logs an error for each retry that the failed
 /// step logs once. A filter that names these targets enables their lines.
@@ -49,14 +51,14 @@ pub fn default_filter() -> &'static str {
 ///
 /// # Errors
 /// The filter cannot be parsed, for example because another version of Panda accepted it. The active filter stays.
-pub fn set_filter(filter: Option<&LogFilter>) -> Result<(), String> {
+pub fn set_filter(filter: Option<&LogFilter>) -> Result<(), Message> {
     let current = get_or_init(super::SERVER_LOG);
     let next = match filter {
         Some(filter) => filter.over(BASE)?,
         None => build(&current.default),
     };
     // The previous filter is dropped at the end of this function, after the lock is released.
-    let _previous = std::mem::replace(&mut *current.active.write().unwrap_or_else(PoisonError::into_inner), next);
+    let _previous = std::mem::replace(&mut *current.active.write(), next);
     // Discards the answers that callsites have cached for the previous filter.
     tracing::callsite::rebuild_interest_cache();
     log::set_max_level(LevelFilter::current().as_log());

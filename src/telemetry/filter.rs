@@ -3,8 +3,9 @@
 //! A single filter serves all layers. Separate filters per layer (`Layer::with_filter`) lose spans at random here: sqlx asks `enabled` for a line
 //! without logging it, and such filters apply the remembered answer to the next span.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
+use parking_lot::{RwLock, RwLockReadGuard};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -28,7 +29,7 @@ pub(super) struct Filter(pub(super) Arc<RwLock<EnvFilter>>);
 impl Filter {
     /// Locks the active filter for a single query, so that a change of the filter waits for at most one query.
     fn active(&self) -> RwLockReadGuard<'_, EnvFilter> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
         }
 
         fn change(&self, filter: &str) {
-            *self.active.write().unwrap() = EnvFilter::new(filter);
+            *self.active.write() = EnvFilter::new(filter);
             tracing::callsite::rebuild_interest_cache();
         }
 

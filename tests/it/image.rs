@@ -3,61 +3,23 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use bollard::query_parameters::{LogsOptionsBuilder, StopContainerOptionsBuilder};
-use futures_util::TryStreamExt as _;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use crate::clients::docker_tls::tls_proxy;
+use crate::dev_services::forget_image;
 use crate::reconcile::{deploy, status};
 use crate::support::authority::Authority;
 use crate::support::commands::Commands as _;
-pub(crate) use crate::support::container::{Contained, Given, build, forget};
+use crate::support::container::{Contained, Given, build};
 use crate::support::db::KEY_FILE;
 use crate::support::environment::Environment;
+use crate::support::panda::Panda;
 use crate::support::process::free_address;
-use crate::support::wait_for;
+use panda_testing::Program as _;
 
 /// The memory that the chart requests, and that has to suffice for a deployment.
 const MEMORY: i64 = 128 << 20;
-
-impl Contained {
-    pub(crate) async fn runs(&self) -> bool {
-        let state = self.docker.inspect_container(&self.id, None).await.unwrap().state.unwrap();
-        state.running == Some(true)
-    }
-
-    /// Waits for its end and returns the exit code.
-    pub(crate) async fn end(&self) -> i64 {
-        wait_for("the container ends", async || !self.runs().await).await;
-        self.docker.inspect_container(&self.id, None).await.unwrap().state.unwrap().exit_code.unwrap()
-    }
-
-    /// Waits until `url` answers with success; panics with the log when the container ends instead.
-    pub(crate) async fn answers(&self, url: &str) {
-        let what = format!("{url} answers, or the container has ended");
-        let answered = wait_for(&what, async || {
-            if !self.runs().await {
-                return Some(false);
-            }
-            reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()).then_some(true)
-        });
-        assert!(answered.await, "{}", self.log().await);
-    }
-
-    pub(crate) async fn log(&self) -> String {
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).build();
-        let lines: Vec<_> = self.docker.logs(&self.id, Some(options)).try_collect().await.unwrap();
-        lines.iter().map(ToString::to_string).collect()
-    }
-
-    /// Stops it as Kubernetes does; returns the exit code, and whether it ran out of memory.
-    pub(crate) async fn stop(&self) -> (Option<i64>, Option<bool>) {
-        self.docker.stop_container(&self.id, Some(StopContainerOptionsBuilder::default().t(20).build())).await.unwrap();
-        let state = self.docker.inspect_container(&self.id, None).await.unwrap().state.unwrap();
-        (state.exit_code, state.oom_killed)
-    }
-}
 
 /// A folder that user 65532 may read, or also write.
 fn open(folder: &Path, mode: u32) {
@@ -71,7 +33,7 @@ fn open(folder: &Path, mode: u32) {
 async fn image__deploys_unprivileged_with_engine_over_tls() {
     let env = Environment::start().await;
     let docker = env.engine.docker();
-    let image = build(&env.engine).await;
+    let image = build(&env.engine, &Panda::path()).await;
     let config = docker.inspect_image(&image).await.unwrap().config.unwrap();
     assert_eq!(config.user.as_deref(), Some("65532:65532"));
     assert_eq!(config.labels.unwrap()["org.opencontainers.image.version"], "9.9.9");
@@ -116,5 +78,5 @@ async fn image__deploys_unprivileged_with_engine_over_tls() {
 
     assert_eq!(contained.stop().await, (Some(0), Some(false)), "{}", contained.log().await);
     contained.remove().await;
-    forget(&env.engine, &image).await;
+    forget_image(&env.engine, &image).await;
 }

@@ -1,4 +1,4 @@
-//! SECURITY.md names an existing test for each mitigation.
+//! Documents that name the test of a promise name existing tests.
 
 use std::path::Path;
 
@@ -9,8 +9,12 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// Documents with a table of tests, the heading of its column, and the fewest tests that it names.
+const TABLES: [(&str, &str, usize); 2] =
+    [("SECURITY.md", "the test that shows it", 20), ("docs/streaming.md", "covered by", 10)];
+
 #[test]
-fn security_page__names_existing_tests() {
+fn documents__name_existing_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = ["src", "tests/it"].into_iter().flat_map(|folder| WalkDir::new(root.join(folder)));
     let sources: Vec<(String, String)> = sources
@@ -19,20 +23,22 @@ fn security_page__names_existing_tests() {
         })
         .map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()))
         .collect();
-    let page = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
-    let (_, table) = page.split_once("the test that shows it").unwrap();
-    let mut named = 0;
-    for name in quoted(table).filter(|name| name.contains("::")) {
-        let (module, test) = name.trim_end_matches("::").rsplit_once("::").unwrap();
-        // A name may be a whole module.
-        let found = sources.iter().any(|(path, text)| {
-            let of_module = path.contains(&module.trim_end_matches("::tests").replace("::", "/"));
-            let is_file =
-                path.ends_with(&format!("{module}/{test}.rs")) || path.ends_with(&format!("{module}/{test}/mod.rs"));
-            (of_module && text.contains(&format!("fn {test}("))) || is_file
-        });
-        assert!(found, "SECURITY.md names {name}, which does not exist");
-        named += 1;
+    for (document, column, fewest) in TABLES {
+        let page = std::fs::read_to_string(root.join(document)).unwrap();
+        let (_, table) = page.split_once(column).unwrap();
+        let names: Vec<&str> = quoted(table).filter(|name| name.contains("::")).collect();
+        assert!(names.len() >= fewest, "{document}: {}", names.len());
+        for name in names {
+            assert!(sources.iter().any(|source| holds(source, name)), "{document} names {name}, which does not exist");
+        }
     }
-    assert!(named > 20, "{named}");
+}
+
+/// Returns whether a source file (path and text) holds this test, or is this module.
+fn holds((path, text): &(String, String), name: &str) -> bool {
+    let (module, claim) = name.trim_end_matches("::").rsplit_once("::").unwrap();
+    let module = module.trim_end_matches("::tests").replace("::", "/");
+    let is_file =
+        path.ends_with(&format!("{module}/{claim}.rs")) || path.ends_with(&format!("{module}/{claim}/mod.rs"));
+    is_file || (path.contains(&module) && text.contains(&format!("fn {claim}(")))
 }

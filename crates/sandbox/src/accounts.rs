@@ -1,9 +1,9 @@
 //! The two AWS accounts, and the authentication of requests.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use axum::http::HeaderMap;
+use parking_lot::Mutex;
 use rand::RngExt;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -68,12 +68,12 @@ impl Accounts {
 
     /// Creates a role, or replaces its trust policy.
     pub fn put_role(&self, arn: &str, trust_policy: Value) {
-        self.roles.lock().unwrap_or_else(PoisonError::into_inner).insert(arn.to_owned(), trust_policy);
+        self.roles.lock().insert(arn.to_owned(), trust_policy);
     }
 
     /// The trust policy of a role; `None` for an unknown role.
     pub fn trust_policy(&self, arn: &str) -> Option<Value> {
-        self.roles.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
+        self.roles.lock().get(arn).cloned()
     }
 
     /// Returns the caller that the request's `Authorization` header names.
@@ -85,7 +85,7 @@ impl Accounts {
             key if key == self.user.access_key_id => long_lived(USER_ACCOUNT),
             key if key == self.controller.access_key_id => long_lived(CONTROLLER_ACCOUNT),
             other => {
-                let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+                let sessions = self.sessions.lock();
                 let (caller, expected) = sessions.get(other).ok_or(AuthError::UnknownKey)?;
                 if token != Some(expected) {
                     return Err(AuthError::UnknownKey);
@@ -97,14 +97,14 @@ impl Accounts {
     }
 
     pub fn end_session(&self, access_key_id: &str) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(access_key_id);
+        self.sessions.lock().remove(access_key_id);
     }
 
     /// Creates temporary credentials for `caller`: access key id, secret, session token.
     pub fn open_session(&self, caller: AwsCaller) -> (String, String, String) {
         let key = format!("ASIA{}", random_upper(16));
         let token = random_text(120);
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions.lock();
         sessions.insert(key.clone(), (caller, token.clone()));
         (key, random_text(40), token)
     }

@@ -79,8 +79,19 @@ fn pushed(simulation: &Arc<Simulation>, push: &Push) {
         new
     });
     if new {
-        deliver(simulation, &bus_arn(USER_ACCOUNT, "default"), &event_of(push));
+        let event = event_of(push);
+        simulation.change(|state| state.pushed_events.insert(push.repository.clone(), event.clone()));
+        deliver(simulation, &bus_arn(USER_ACCOUNT, "default"), &event);
     }
+}
+
+/// Delivers the event of the repository's last push again: EventBridge delivers at least once. Returns false when there was no push.
+pub fn redeliver(simulation: &Arc<Simulation>, repository: &str) -> bool {
+    let event = simulation.read(|state| state.pushed_events.get(repository).cloned());
+    if let Some(event) = &event {
+        deliver(simulation, &bus_arn(USER_ACCOUNT, "default"), event);
+    }
+    event.is_some()
 }
 
 fn event_of(push: &Push) -> Value {

@@ -26,10 +26,19 @@ pub struct Faults {
     pub history_lag_ms: u64,
     /// Upper limit of the page size of the history.
     pub history_page: Option<usize>,
+    /// Histories that replace those of the executions, by repository: events as `GetExecutionHistory` returns them. `{codeDeployDeploymentId}`
+    /// in a text stands for the repository's newest `CodeDeploy` deployment, for which the events that name it wait.
+    pub histories: BTreeMap<String, Vec<serde_json::Value>>,
     /// Early or missing end of executions, by repository.
     pub executions: BTreeMap<String, ExecutionFault>,
     /// Replacement of the traffic shift, by repository.
     pub shifts: BTreeMap<String, ShiftFault>,
+    /// CodeDeploy deployments that have not ended are shown as Queued, and calls about their targets answer `DeploymentNotStartedException`.
+    pub code_deploy_queued: bool,
+    /// Deployment configuration of CodeDeploy deployments; `CodeDeployDefault.ECSAllAtOnce` when absent. Only shown: the shift takes its usual time.
+    pub code_deploy_configuration: Option<CanaryConfiguration>,
+    /// Id that `RegisterTaskAndDeploy` and `CheckDeployment` report instead of CodeDeploy's.
+    pub reported_deployment_id: Option<String>,
     /// Lambda payloads in task outputs are JSON strings instead of objects.
     pub payload_as_text: bool,
     /// Additional times that `CheckDeployment` is entered and left while it waits for approval.
@@ -83,6 +92,16 @@ pub struct InjectedError {
     pub times: Option<u32>,
 }
 
+/// A deployment configuration that shifts the traffic in two parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CanaryConfiguration {
+    /// Name of the configuration.
+    pub name: String,
+    /// Minutes between the two parts.
+    pub interval_minutes: u32,
+}
+
 /// Fault of the secret with the execution's ARN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,6 +111,8 @@ pub enum SecretFault {
     Written,
     /// The pipeline does not write it: the secret stays absent, or keeps the previous execution's ARN.
     NotWritten,
+    /// The pipeline writes a text that is no ARN.
+    Malformed,
 }
 
 /// An early or missing end of an execution at one state.

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path as FilePath;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use chrono::Utc;
+use parking_lot::RwLock;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -80,7 +81,7 @@ impl GitHub {
 
     /// Replaces the faults, from the next request on.
     pub fn set_faults(&self, faults: GitHubFaults) {
-        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
+        *self.faults.write() = faults;
     }
 }
 
@@ -93,7 +94,7 @@ struct Api {
 
 impl Api {
     fn faults(&self) -> GitHubFaults {
-        *self.faults.read().unwrap_or_else(PoisonError::into_inner)
+        *self.faults.read()
     }
 
     fn url(&self, path: &str) -> String {

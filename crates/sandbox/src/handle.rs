@@ -11,6 +11,7 @@ use url::Url;
 use super::accounts::{AwsCaller, CONTROLLER_ACCOUNT, REGION, USER_ACCOUNT};
 use super::aws::events::{PANDA_BUS, bus_arn};
 use super::aws::trust;
+use super::chain;
 use super::ecs::Fleet;
 use super::effects::{Effects, RepositoryEffects};
 use super::faults::FaultsHandle;
@@ -139,6 +140,11 @@ impl Sandbox {
     /// The injected faults, for reading and changing.
     pub fn faults(&self) -> &FaultsHandle {
         &self.simulation.faults
+    }
+
+    /// Delivers the event of the repository's last push once more, which starts another execution. Returns false when there was no push.
+    pub fn redeliver(&self, repository: &str) -> bool {
+        chain::redeliver(&self.simulation, repository)
     }
 
     /// Counted effects on `repository`; all zero when there were none.

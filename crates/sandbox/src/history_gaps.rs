@@ -1,8 +1,9 @@
 //! Measures the intervals between two reads of one execution's history.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Histogram of the intervals so far.
 #[derive(Default)]
@@ -42,7 +43,7 @@ impl HistoryGaps {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

@@ -58,6 +58,9 @@ mod wire;
 
 pub use ecs::CONTAINER_LABEL;
 pub use effects::{CallCount, Effects, RepositoryEffects};
-pub use faults::{CallFault, ExecutionFault, Faults, FaultsHandle, InjectedError, Outcome, SecretFault, ShiftFault};
+pub use faults::{
+    CallFault, CanaryConfiguration, ExecutionFault, Faults, FaultsHandle, InjectedError, Outcome, SecretFault,
+    ShiftFault,
+};
 pub use handle::Sandbox;
 pub use options::{RegistryAddress, SandboxCredentials, SandboxError, SandboxOptions, Timing};

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError, RwLock};
 
+use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::accounts::{Accounts, random_text};
@@ -31,6 +32,8 @@ pub struct AwsState {
     /// `CodeDeploy` deployments by id.
     pub deployments: BTreeMap<String, BlueGreenDeployment>,
     pub effects: Effects,
+    /// The last event of a push, by repository.
+    pub pushed_events: BTreeMap<String, Value>,
 }
 
 /// State and services that calls and pipelines share.
@@ -67,6 +70,7 @@ impl Simulation {
                 executions: BTreeMap::new(),
                 deployments: BTreeMap::new(),
                 effects: Effects::default(),
+                pushed_events: BTreeMap::new(),
             }),
             changes: watch::Sender::new(()),
         }
@@ -74,12 +78,12 @@ impl Simulation {
 
     /// Reads the state under its lock. The closure is synchronous, so the lock is never held across an await.
     pub fn read<T>(&self, look: impl FnOnce(&AwsState) -> T) -> T {
-        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&self.state.lock())
     }
 
     /// Changes the state, and wakes all tasks in [`Self::until`].
     pub fn change<T>(&self, change: impl FnOnce(&mut AwsState) -> T) -> T {
-        let result = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = change(&mut self.state.lock());
         self.changes.send_replace(());
         result
     }
@@ -103,12 +107,12 @@ impl Simulation {
     }
 
     pub fn set_registry(&self, registry: RegistryAddress) {
-        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Some(registry);
+        *self.registry.write() = Some(registry);
     }
 
     /// The registry, or the error with which ECR answers while none is set.
     pub fn registry(&self) -> Result<RegistryAddress, AwsError> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(|| {
+        self.registry.read().clone().ok_or_else(|| {
             AwsError::server("ServerException", "the sandbox has no registry yet: call set_registry first")
         })
     }

@@ -26,7 +26,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::every::{Next, Periodic, Trigger, every};
+use super::every::{Next, Period, Periodic, Trigger, every};
 use super::{MINUTE, TEN_SECONDS};
 use crate::clients::docker::Docker;
 #[cfg(doc)]
@@ -35,6 +35,9 @@ use crate::db::maintenance::MaintenanceJob;
 use crate::db::{Db, DbError};
 use crate::domain::maintenance::{RetentionPeriod, RetentionRule};
 use crate::metrics::Metrics;
+
+/// Interval between two polls for requested runs where the ten-second tasks find them and notify.
+const NOTIFIED_CHECK_INTERVAL: Period = Period::Interval(Duration::from_mins(5));
 
 /// Time that batches have to end at a shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -67,19 +70,28 @@ pub struct Retention {
     stop: CancellationToken,
     /// Time up to which due rules have been started.
     checked_until: Arc<Mutex<DateTime<Utc>>>,
+    /// Period of polls for requested runs.
+    requests_check: Period,
 }
 
 impl Retention {
     /// A retention that does nothing until [`Retention::run`].
     pub fn new(context: RetentionContext) -> Self {
         let checked_until = Arc::new(Mutex::new(Utc::now()));
-        Self { context, tasks: TaskTracker::new(), stop: CancellationToken::new(), checked_until }
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        Self { context, tasks, stop, checked_until, requests_check: TEN_SECONDS }
+    }
+
+    /// The same retention, of which another task finds requested runs; with the handle that it has to notify.
+    pub(super) fn notified(self) -> (Self, Arc<Notify>) {
+        let requested = Arc::clone(&self.context.requested);
+        (Self { requests_check: NOTIFIED_CHECK_INTERVAL, ..self }, requested)
     }
 
     /// Runs until `stop`; then lets the running batches end.
     pub async fn run(self, stop: CancellationToken) {
         let due = every(MINUTE, stop.clone(), DueRules(self.clone()));
-        let requested = every(TEN_SECONDS, stop, RequestedRuns(self.clone()));
+        let requested = every(self.requests_check, stop, RequestedRuns(self.clone()));
         tokio::join!(due, requested);
         self.stop.cancel();
         self.tasks.close();

@@ -12,13 +12,14 @@ use super::{example, setup};
 use crate::bounded;
 use crate::cli::api::Api;
 use crate::cli::error::CliError;
+use crate::cli::lang::{self, text};
 use crate::cli::progress::print;
 use crate::cli::switch::switch_and_watch;
 use crate::cli::types::ResultSummary;
 use crate::cli::watch::{FollowArgs, WatchStart, conclude, report, watch};
 use crate::cli::{sanitize, shutdown};
-use crate::domain::catalogue::Lang;
 use crate::domain::deployment::Status;
+use crate::domain::message::{Message, message};
 use panda_dev_services::temporary_folder;
 
 /// Time limit of the deployment: far more than the example needs.
@@ -30,14 +31,10 @@ Starts Postgres, a Docker engine when none is running, an image registry, a sand
 temporary folder. Then it deploys a small service from a git repository, switches the traffic, and removes everything again.
 
 Only AWS and GitHub are simulated: the image is really built, pushed and run, and the traffic moves from one container to another.")]
-pub struct DemoArgs {
-    /// Language of the events, ko or en; default: that of the locale (LC_ALL, LC_MESSAGES, LANG)
-    #[arg(long)]
-    lang: Option<Lang>,
-}
+pub struct DemoArgs {}
 
 /// Runs the demo, and removes everything on success, failure or interruption.
-pub async fn run(args: DemoArgs) -> Result<(), CliError> {
+pub async fn run(_: DemoArgs) -> Result<(), CliError> {
     let cancel = shutdown::token()?;
     let began = Instant::now();
     let folder = temporary_folder()?;
@@ -47,31 +44,30 @@ pub async fn run(args: DemoArgs) -> Result<(), CliError> {
         keep: false,
         token: setup::random_token(),
     };
-    let progress = |line: &str| print(&format!("… {line}"));
+    let progress = |step: Message| print(&format!("… {}", text(&step)));
     let stack = tokio::select! {
         started = DevStack::start(&options, &progress) => started?,
         () = cancel.cancelled() => return Err(CliError::Interrupted),
     };
     let result = tokio::select! {
-        result = tokio::time::timeout(LIMIT, deploy_example(&stack.addresses, &options.token, args.lang)) => result
-            .unwrap_or_else(|_| Err(CliError::Demo(format!("the demo did not finish within {} s", LIMIT.as_secs())))),
+        result = tokio::time::timeout(LIMIT, deploy_example(&stack.addresses, &options.token)) => result
+            .unwrap_or_else(|_| Err(CliError::Demo(message!("dev.demo_too_long", seconds = LIMIT.as_secs())))),
         () = cancel.cancelled() => Err(CliError::Interrupted),
     };
-    print("\n… Stopping everything");
+    print(&format!("\n… {}", text(&message!("dev.stopping"))));
     let stopped = Box::pin(stack.stop()).await;
     result?;
     stopped?;
-    print(&format!(
-        "Done in {:.0} s. Nothing is left running. To keep the services running and try more: panda up",
-        began.elapsed().as_secs_f64()
-    ));
+    let seconds = format!("{:.0}", began.elapsed().as_secs_f64());
+    print(&text(&message!("dev.demo_done", seconds)));
     Ok(())
 }
 
-async fn deploy_example(at: &Addresses, token: &SecretString, lang: Option<Lang>) -> Result<(), CliError> {
-    let api = Api::new(&at.panda, Some(&at.api_token))?;
-    let follow = FollowArgs { lang, give_up_after: 30 };
-    print(&format!("… Connecting {}/{} and the AWS account through {}", example::OWNER, example::REPO, api.server()));
+async fn deploy_example(at: &Addresses, token: &SecretString) -> Result<(), CliError> {
+    let api = Api::new(&at.panda, Some(&at.api_token), Some(lang::lang()))?;
+    let follow = FollowArgs { give_up_after: 30 };
+    let repository = format!("{}/{}", example::OWNER, example::REPO);
+    print(&format!("… {}", text(&message!("dev.connecting", repository, server = api.server()))));
     let (github, aws) = setup::connect(&api, at, token).await?;
     let body = json!({
         "githubConnectionId": github, "awsConnectionId": aws,
@@ -79,37 +75,41 @@ async fn deploy_example(at: &Addresses, token: &SecretString, lang: Option<Lang>
     });
     let (started, _) = api.deploy(&body).await?;
     let id = started.deployment_id;
-    print(&format!("… Deploying version 2 as {}\n", sanitize::line(&id)));
+    print(&format!("… {}\n", text(&message!("dev.deploying", id = sanitize::line(&id)))));
     let (ready, _) = watch(&api, &id, &follow, false, WatchStart::default()).await?;
     conclude(&ready)?;
     let url = expect_ready(&ready)?;
     let before = get(&url).await?;
-    print(&format!("\n… Before the switch, {url} says: {before}\n… Switching the traffic\n"));
+    let says = text(&message!("dev.says_before", url = &url, answer = &before));
+    print(&format!("\n… {says}\n… {}\n", text(&message!("dev.switching"))));
     let (completed, data) = switch_and_watch(&api, &id, &follow, false).await?;
     conclude(&completed)?;
     report(&completed, &data, false);
     let after = get(&url).await?;
-    print(&format!("\n… Before the switch, {url} said: {before}\n… After the switch, it says: {after}"));
+    let said = text(&message!("dev.said_before", url = &url, answer = &before));
+    print(&format!("\n… {said}\n… {}", text(&message!("dev.says_after", answer = &after))));
     expect_switched(&completed, &before, &after)
 }
 
 fn expect_ready(outcome: &ResultSummary) -> Result<String, CliError> {
     match (&outcome.status, &outcome.blue_url) {
         (Status::DeploymentReady, Some(url)) => Ok(sanitize::line(url)),
-        (Status::DeploymentReady, None) => {
-            Err(CliError::Demo("the deployment is ready, but its result has no address of blue".to_owned()))
-        }
-        (other, _) => Err(CliError::Demo(format!("expected the deployment to be DEPLOYMENT_READY; it is {other}"))),
+        (Status::DeploymentReady, None) => Err(CliError::Demo(message!("dev.no_blue_url"))),
+        (other, _) => Err(unexpected(Status::DeploymentReady, *other)),
     }
+}
+
+fn unexpected(wanted: Status, status: Status) -> CliError {
+    CliError::Demo(message!("dev.unexpected_status", wanted = wanted.as_str(), status = status.as_str()))
 }
 
 /// Verifies that the traffic moved: the demo is also a test.
 fn expect_switched(outcome: &ResultSummary, before: &str, after: &str) -> Result<(), CliError> {
     if outcome.status != Status::Completed {
-        return Err(CliError::Demo(format!("expected the deployment to be COMPLETED; it is {}", outcome.status)));
+        return Err(unexpected(Status::Completed, outcome.status));
     }
     if !before.contains("version 1") || !after.contains("version 2") {
-        return Err(CliError::Demo("expected version 1 before the switch and version 2 after it".to_owned()));
+        return Err(CliError::Demo(message!("dev.unexpected_versions")));
     }
     Ok(())
 }
@@ -119,11 +119,10 @@ const MAX_RESPONSE_BYTES: usize = 64 << 10;
 
 /// Reads the response of the load balancer at `url`, as one line.
 async fn get(url: &str) -> Result<String, CliError> {
-    let failed = |error: reqwest::Error| CliError::Demo(format!("the load balancer at {url} does not answer: {error}"));
+    let silent = |error: String| CliError::Demo(message!("dev.balancer_silent", url, error));
+    let failed = |error: reqwest::Error| silent(error.to_string());
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().map_err(failed)?;
     let answer = client.get(url).send().await.map_err(failed)?.error_for_status().map_err(failed)?;
-    let text = bounded::body(answer, MAX_RESPONSE_BYTES)
-        .await
-        .map_err(|error| CliError::Demo(format!("the load balancer at {url} does not answer: {error}")))?;
+    let text = bounded::body(answer, MAX_RESPONSE_BYTES).await.map_err(|error| silent(error.to_string()))?;
     Ok(sanitize::line(&String::from_utf8_lossy(&text)))
 }

@@ -11,6 +11,7 @@ use crate::clients::builder::{BuildJob, Builder};
 use crate::clients::buildkit::MountedSecrets;
 use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::registry_credentials::Credentials;
+use crate::domain::message::{Message, message};
 use crate::domain::{build_spec::BuildOptions, builder::BuilderChoice};
 use crate::metrics::BuildMetrics;
 use panda_dev_services::Engine;
@@ -66,8 +67,9 @@ pub async fn build_blue(engine: &Engine, scratch: &Path) -> Result<String, CliEr
         tokio::fs::write(context.join(&file.path), &file.contents).await.map_err(failed)?;
     }
     let failed_build =
-        |error: &dyn std::fmt::Display| CliError::Demo(format!("version 1 of the example could not be built: {error}"));
-    let docker = Docker::connect(Some(engine.host())).map_err(|error| CliError::Demo(error.to_string()))?;
+        |error: &dyn std::fmt::Display| CliError::Demo(message!("dev.no_blue", error = error.to_string()));
+    let docker =
+        Docker::connect(Some(engine.host())).map_err(|error| CliError::Demo(Message::verbatim(error.to_string())))?;
     let builder = Builder::new("example", docker, None, BuilderChoice::Auto, BuildMetrics::default());
     let build = BuildJob {
         root: &context,

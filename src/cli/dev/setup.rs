@@ -15,6 +15,7 @@ use super::example;
 use crate::cli::api::Api;
 use crate::cli::error::CliError;
 use crate::cli::secret;
+use crate::domain::message::message;
 
 /// Reads the secret in `path`, or creates one there that only its owner can read. Data stored by an earlier run stays readable with it.
 pub fn kept_secret(path: &Path, make: impl FnOnce() -> SecretString) -> Result<SecretString, CliError> {
@@ -51,7 +52,7 @@ pub async fn until_ready(api: &Api) -> Result<(), CliError> {
         }
     };
     let waited = tokio::time::timeout(READY_LIMIT, ready).await;
-    waited.map_err(|_| CliError::Demo(format!("Panda was not ready within {} s", READY_LIMIT.as_secs())))
+    waited.map_err(|_| CliError::Demo(message!("dev.not_ready", seconds = READY_LIMIT.as_secs())))
 }
 
 /// Connects repository and account through the API, as a user would. Returns the ids of both connections.
@@ -72,7 +73,7 @@ pub async fn connect(api: &Api, at: &Addresses, token: &SecretString) -> Result<
 
 fn id(api: &Api, data: &Value, member: &str) -> Result<String, CliError> {
     let id = data.get(member).and_then(Value::as_str).map(ToOwned::to_owned);
-    id.ok_or_else(|| api.protocol(&format!("its response has no {member}")))
+    id.ok_or_else(|| api.protocol(message!("cli.no_member", member)))
 }
 
 #[cfg(test)]

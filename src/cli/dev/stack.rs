@@ -20,6 +20,7 @@ use crate::cli::error::CliError;
 use crate::config::Config;
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::Keyring;
+use crate::domain::message::{Message, message};
 use panda_dev_services::{DevServices, Registry, RegistryOptions, password_file};
 use panda_sandbox::github::GitHub;
 use panda_sandbox::{RegistryAddress, Sandbox, SandboxOptions, Timing};
@@ -61,7 +62,7 @@ struct Started {
 
 impl DevStack {
     /// Starts all services, and reports each stage to `print`.
-    pub async fn start(options: &DevStackOptions, print: &(dyn Fn(&str) + Sync)) -> Result<Self, CliError> {
+    pub async fn start(options: &DevStackOptions, print: &(dyn Fn(Message) + Sync)) -> Result<Self, CliError> {
         let mut started = Started { keep: options.keep, ..Started::default() };
         match Box::pin(started.fill(options, print)).await {
             Ok(addresses) => Ok(Self { addresses, started }),
@@ -82,21 +83,25 @@ impl DevStack {
 }
 
 impl Started {
-    async fn fill(&mut self, options: &DevStackOptions, print: &(dyn Fn(&str) + Sync)) -> Result<Addresses, CliError> {
+    async fn fill(
+        &mut self,
+        options: &DevStackOptions,
+        print: &(dyn Fn(Message) + Sync),
+    ) -> Result<Addresses, CliError> {
         let dir = &options.dir;
-        print("Starting Postgres and looking for a Docker engine");
+        print(message!("dev.postgres"));
         let services = self.services.insert(DevServices::start(dir, options.keep).await?);
         if services.engine.is_private() {
             orphans::remove_containers(services.engine.docker()).await;
         }
 
-        print("Building version 1 of the example, to run as blue");
+        print(message!("dev.blue"));
         let blue = example::build_blue(&services.engine, dir).await?;
 
-        print("Starting the sandbox: AWS, GitHub, an image registry");
+        print(message!("dev.sandbox"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
-            .map_err(|error| CliError::Demo(format!("no free port for the sandbox's GitHub: {error}")))?;
+            .map_err(|error| CliError::Demo(message!("dev.no_port", error = error.to_string())))?;
         let git_dir = dir.join("git");
         let repository = git_dir.join(example::OWNER).join(format!("{}.git", example::REPO));
         let is_new = !repository.exists();
@@ -127,7 +132,7 @@ impl Started {
             password: registry.password().clone(),
         });
 
-        print("Starting Panda");
+        print(message!("dev.panda"));
         let token_file = dir.join("admin-token");
         let api_token = setup::kept_secret(&token_file, setup::random_api_token)?;
         let config = configuration(options, services, github, sandbox, &token_file)?;
@@ -140,7 +145,8 @@ impl Started {
         let panda = self.panda.insert(Box::pin(app::start(config, Some(controller))).await?);
         let url = format!("http://{}", panda.address());
         Ok(Addresses {
-            panda: Url::parse(&url).map_err(|error| CliError::input("--listen", error.to_string()))?,
+            panda: Url::parse(&url)
+                .map_err(|error| CliError::input("--listen", Message::verbatim(error.to_string())))?,
             aws: sandbox.endpoint().clone(),
             region: sandbox.region().to_owned(),
             user: sandbox.user_credentials().clone(),
@@ -219,7 +225,7 @@ fn configuration(
     set("--health-allow", "127.0.0.0/8,::1");
     set("--workspace-dir", &path_text(&options.dir.join("workspaces"))?);
     let settings = ConfigParser::try_parse_from(args);
-    Ok(settings.map_err(|error| CliError::input("configuration", error.to_string()))?.config)
+    Ok(settings.map_err(|error| CliError::input("configuration", Message::verbatim(error.to_string())))?.config)
 }
 
 /// The network of builds: none in the demo, whose example needs none. `panda up` builds the user's pushes, on the network that
@@ -236,7 +242,8 @@ fn build_network(keep: bool, engine: Option<&'static str>) -> Option<&'static st
 fn key_file(dir: &Path) -> Result<PathBuf, CliError> {
     let path = dir.join("keys");
     if !path.exists() {
-        let line = Keyring::generate().map_err(|error| CliError::input("keys", error.to_string()))?;
+        let line =
+            Keyring::generate().map_err(|error| CliError::input("keys", Message::verbatim(error.to_string())))?;
         crate::cli::keys::write_new(&path, &line)?;
     }
     Ok(path)
@@ -245,5 +252,5 @@ fn key_file(dir: &Path) -> Result<PathBuf, CliError> {
 fn path_text(path: &Path) -> Result<String, CliError> {
     path.to_str()
         .map(ToOwned::to_owned)
-        .ok_or_else(|| CliError::input("--data-dir", format!("{} is not valid UTF-8", path.display())))
+        .ok_or_else(|| CliError::input("--data-dir", message!("dev.path_not_utf8", path = path.display().to_string())))
 }

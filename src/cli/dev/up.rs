@@ -12,8 +12,10 @@ use super::stack::{DevStack, DevStackOptions};
 use super::{example, setup};
 use crate::cli::api::Api;
 use crate::cli::error::CliError;
+use crate::cli::lang::{self, text};
 use crate::cli::progress::print;
 use crate::cli::shutdown;
+use crate::domain::message::{Message, message};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -39,20 +41,20 @@ pub async fn run(args: UpArgs) -> Result<(), CliError> {
     let _lock = lock(&dir)?;
     let token = setup::kept_secret(&dir.join("github-token"), setup::random_token)?;
     let options = DevStackOptions { token, dir, listen: args.listen, keep: true };
-    let progress = |line: &str| print(&format!("… {line}"));
+    let progress = |step: Message| print(&format!("… {}", text(&step)));
     let stack = tokio::select! {
         started = DevStack::start(&options, &progress) => started?,
         () = cancel.cancelled() => return Err(CliError::Interrupted),
     };
     let connected = async {
-        let api = Api::new(&stack.addresses.panda, Some(&stack.addresses.api_token))?;
+        let api = Api::new(&stack.addresses.panda, Some(&stack.addresses.api_token), Some(lang::lang()))?;
         setup::connect(&api, &stack.addresses, &options.token).await
     };
     let welcomed = connected.await.map(|ids| print(&welcome(&stack.addresses, &options, &ids)));
     if welcomed.is_ok() {
         cancel.cancelled().await;
     }
-    print("\n… Stopping everything");
+    print(&format!("\n… {}", text(&message!("dev.stopping"))));
     let stopped = Box::pin(stack.stop()).await;
     welcomed?;
     stopped
@@ -77,49 +79,29 @@ fn welcome(at: &Addresses, options: &DevStackOptions, (github, aws): &(String, S
     let body = format!(
         r#"{{"githubConnectionId":"{github}","awsConnectionId":"{aws}","owner":"{owner}","repo":"{repo}","branch":"{branch}"}}"#
     );
-    format!(
-        r#"
-Panda is at {panda} (API browser: {panda}/swagger-ui). Ctrl-C stops everything.
-
-  Token          in {token}, readable only by you; every call needs it
-  Connected      {owner}/{repo} as {github}, the sandbox's AWS account as {aws}
-  Sandbox (AWS)  {aws_endpoint}   region {region}
-    AWS_ACCESS_KEY_ID={key}
-    AWS_SECRET_ACCESS_KEY={secret}
-  Postgres       {database}   password in {password}
-  Docker engine  {docker}
-  Data           {data}
-
-Try, in another terminal:
-
-  export PANDA_TOKEN_FILE={token}
-  {me} deploy{flag} --github {github} --aws {aws} --wait
-  {me} switch{flag} DEPLOYMENT_ID --wait
-
-The same with curl:
-
-  auth="authorization: Bearer $(cat {token})"
-  curl -s -H "$auth" {panda}/api/v1/deploy -H 'content-type: application/json' -d '{body}'
-  curl -N -H "$auth" {panda}/api/v1/deploy/DEPLOYMENT_ID/events
-  curl -s -H "$auth" -X POST {panda}/api/v1/deploy/DEPLOYMENT_ID/switch
-  curl -s -H "$auth" {panda}/api/v1/deploy/DEPLOYMENT_ID/result
-
-A new version of the example:
-
-  git clone -q {repository} /tmp/hello && cd /tmp/hello && echo 3 > VERSION && git commit -qam 'Version 3' && git push -q
-"#,
-        aws_endpoint = at.aws,
-        region = at.region,
-        key = at.user.access_key_id,
-        // Printed for use: a secret of the sandbox on this machine, created for this run.
+    // The secret is printed for use: it is one of the sandbox on this machine, created for this run.
+    let message = message!(
+        "dev.welcome",
+        panda,
+        me,
+        flag,
+        body,
+        owner,
+        repo,
+        github,
+        aws,
+        aws_endpoint = at.aws.to_string(),
+        region = &at.region,
+        key = &at.user.access_key_id,
         secret = at.user.secret_access_key.expose_secret(),
         token = quoted(&at.token_file.to_string_lossy()),
-        database = at.database,
-        password = at.password_file.display(),
-        docker = at.docker,
-        data = options.dir.display(),
+        database = at.database.clone(),
+        password = at.password_file.display().to_string(),
+        docker = &at.docker,
+        data = options.dir.display().to_string(),
         repository = quoted(&at.repository.to_string_lossy()),
-    )
+    );
+    text(&message)
 }
 
 /// The command that starts this program from any folder: it may not be on the `PATH`.
@@ -149,7 +131,12 @@ fn default_folder() -> PathBuf {
 
 fn folder(path: &Path) -> Result<PathBuf, CliError> {
     let made = std::fs::create_dir_all(path).and_then(|()| path.canonicalize());
-    made.map_err(|error| CliError::input("--data-dir", format!("{}: {error}", path.display())))
+    made.map_err(|error| {
+        CliError::input(
+            "--data-dir",
+            message!("cli.error_at", path = path.display().to_string(), error = error.to_string()),
+        )
+    })
 }
 
 /// Locks the folder: two concurrent processes would corrupt each other's database.
@@ -157,9 +144,8 @@ fn lock(dir: &Path) -> Result<Flock<std::fs::File>, CliError> {
     let path = dir.join("lock");
     let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|source| CliError::File { path, source })?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        CliError::input("--data-dir", format!("another panda uses {}: stop it, or give another folder", dir.display()))
-    })
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| CliError::input("--data-dir", message!("dev.folder_used", path = dir.display().to_string())))
 }
 
 #[cfg(test)]

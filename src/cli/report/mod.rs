@@ -15,6 +15,8 @@ use super::error::CliError;
 use super::progress::{print, print_unsanitized};
 use super::sanitize;
 use super::table::rows;
+use crate::cli::lang::text;
+use crate::domain::message::message;
 use relative_time::PointInTime;
 
 #[derive(Args, Debug)]
@@ -71,7 +73,7 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
             print(&sanitize::json(&list));
         } else {
             let reports = list.get("reports").and_then(Value::as_array).cloned().unwrap_or_default();
-            print(rows(&reports, &["name", "title"], "no reports").trim_end());
+            print(rows(&reports, &["name", "title"], &text(&message!("cli.no_reports"))).trim_end());
         }
         return Ok(());
     };
@@ -95,11 +97,11 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
                 colour: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
             });
             let (since, until) = (minute(&report.since), minute(&report.until));
-            print(&sanitize::line(&format!("{}, {since} to {until}", report.title)));
+            print(&sanitize::line(&text(&message!("cli.period", title = &report.title, since, until))));
             print(&sanitize::line(&report.about));
             print_unsanitized(&format!("\n{}", table::text(&report, terminal).trim_end()));
             if report.truncated {
-                print("\nTruncated: choose a shorter time, or one repository.");
+                print(&format!("\n{}", text(&message!("cli.truncated"))));
             }
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::cli::sanitize;
+use crate::cli::table::{align, cell};
 use crate::cli::types::Report;
 
 /// Properties of the terminal that shows the table.
@@ -27,32 +28,17 @@ pub fn text(report: &Report, terminal: Option<Terminal>) -> String {
     let has_value = |at: &usize| report.rows.iter().any(|row| row.get(*at).is_some_and(|value| !value.is_null()));
     let columns: Vec<usize> = (0..report.columns.len()).filter(has_value).collect();
     let heading: Vec<String> = columns.iter().map(|&at| sanitize::line(&report.columns[at].name)).collect();
-    let cells: Vec<Vec<String>> =
-        report.rows.iter().map(|row| columns.iter().map(|&at| cell(row.get(at))).collect()).collect();
-    let width = |at: usize| {
-        let widths = cells.iter().map(|row| row[at].chars().count());
-        widths.chain([heading[at].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let cells =
+        report.rows.iter().map(|row| columns.iter().map(|&at| cell(row.get(at).unwrap_or(&Value::Null))).collect());
     let numbers: Vec<bool> = columns.iter().map(|&at| report.columns[at].kind == "number").collect();
-    let used: usize = widths.iter().map(|width| width + 2).sum();
+    let lines = align(std::iter::once(heading).chain(cells), &numbers);
+    // Names of columns are ASCII, and the heading is padded to the full width.
+    let used = lines.first().map_or(0, |line| line.chars().count());
     let bars = terminal.map_or_else(Vec::new, |terminal| bars(report, terminal, used));
-    let line = |row: &[String], bar: Option<&String>| {
-        let cells = row.iter().zip(&widths).zip(&numbers);
-        let padded = cells.map(
-            |((cell, &width), &number)| {
-                if number { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") }
-            },
-        );
-        let mut line: String = padded.collect();
-        line += bar.map_or("", String::as_str);
-        format!("{}\n", line.trim_end())
-    };
-    let mut table = line(&heading, None);
-    for (at, row) in cells.iter().enumerate() {
-        table += &line(row, bars.get(at));
-    }
-    table
+    let bar = |at: usize| at.checked_sub(1).and_then(|row| bars.get(row)).map_or("", String::as_str);
+    let lines: Vec<String> =
+        lines.iter().enumerate().map(|(at, line)| format!("{line}{}", bar(at)).trim_end().to_owned() + "\n").collect();
+    lines.concat()
 }
 
 /// One bar per row; empty when the report has no chart column, or too little space is left.
@@ -79,14 +65,6 @@ fn bar(value: f64, most: f64, space: usize, colour: bool) -> String {
     let eighths = ((value / most * (space * 8) as f64).round() as usize).clamp(1, space * 8);
     let bar = format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8]);
     if colour { format!("\u{1b}[36m{bar}\u{1b}[0m") } else { bar }
-}
-
-fn cell(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => sanitize::line(text),
-        Some(other) => sanitize::json(other),
-    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,18 @@
 use aws_config::SdkConfig;
 use aws_sdk_codedeploy::{
     Client,
-    types::{self, DeploymentStatus, DeploymentWaitType},
+    error::ProvideErrorMetadata as _,
+    types::{self, DeploymentStatus, DeploymentWaitType, TrafficRoutingType},
 };
 
 use super::client;
 use super::error::{failed, incomplete};
 use super::observer::CallObserver;
 use crate::clients::ClientError;
+use crate::domain::traffic_shift::TrafficShift;
+
+/// Code with which CodeDeploy answers calls about the targets of a deployment that is created or queued.
+const NOT_STARTED: &str = "DeploymentNotStartedException";
 
 /// Status of a `CodeDeploy` deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct CodeDeployment {
     pub id: String,
     /// Name of the application; `None` if the response lacks it.
     pub application: Option<String>,
+    /// Name of the deployment configuration, which decides how long the traffic shifts; `None` if the response lacks it.
+    pub configuration: Option<String>,
     /// Current status of the deployment.
     pub status: CodeDeployStatus,
     /// Reason why it failed or was stopped: the service's message and code.
@@ -76,6 +83,7 @@ impl CodeDeploy {
         Ok(CodeDeployment {
             id: id.to_owned(),
             application: info.application_name,
+            configuration: info.deployment_config_name,
             status: status(&info.status.ok_or_else(|| incomplete(CALL, "status"))?),
             error: info.error_information.and_then(|error| match (error.message, error.code) {
                 (Some(message), Some(code)) => Some(format!("{message} ({})", code.as_str())),
@@ -92,19 +100,50 @@ impl CodeDeploy {
         sent.map(drop).map_err(|error| failed("codedeploy:ContinueDeployment", &error))
     }
 
-    /// Fetches the life-cycle events of the deployment's ECS target; empty while there is no target.
+    /// Fetches how a deployment configuration shifts the traffic.
+    pub async fn traffic_shift(&self, configuration: &str) -> Result<TrafficShift, ClientError> {
+        const CALL: &str = "codedeploy:GetDeploymentConfig";
+        if let Some(known) = TrafficShift::predefined(configuration) {
+            return Ok(known);
+        }
+        let answer = self.client.get_deployment_config().deployment_config_name(configuration).send().await;
+        let answer = answer.map_err(|error| failed(CALL, &error))?;
+        let info = answer.deployment_config_info.ok_or_else(|| incomplete(CALL, "configuration"))?;
+        // Without a routing, as for servers, all traffic moves in one step.
+        let Some(routing) = info.traffic_routing_config else { return Ok(TrafficShift::AllAtOnce) };
+        Ok(match (routing.r#type, routing.time_based_canary, routing.time_based_linear) {
+            (Some(TrafficRoutingType::TimeBasedCanary), Some(canary), _) => {
+                TrafficShift::Canary { interval_minutes: canary.canary_interval }
+            }
+            (Some(TrafficRoutingType::TimeBasedLinear), _, Some(linear)) => {
+                TrafficShift::Linear { percentage: linear.linear_percentage, interval_minutes: linear.linear_interval }
+            }
+            (Some(TrafficRoutingType::AllAtOnce) | None, ..) => TrafficShift::AllAtOnce,
+            _ => return Err(incomplete(CALL, "known traffic routing")),
+        })
+    }
+
+    /// Fetches the life-cycle events of the deployment's ECS target; empty while there is no target, as for a deployment that is created or queued.
     pub async fn lifecycle(&self, id: &str) -> Result<Vec<LifecycleEvent>, ClientError> {
         const LIST: &str = "codedeploy:ListDeploymentTargets";
         const GET: &str = "codedeploy:BatchGetDeploymentTargets";
         // An ECS deployment has exactly one target, so there is no second page.
         let listed = self.client.list_deployment_targets().deployment_id(id).send().await;
-        let ids = listed.map_err(|error| failed(LIST, &error))?.target_ids.unwrap_or_default();
+        let ids = match listed {
+            Ok(listed) => listed.target_ids.unwrap_or_default(),
+            Err(error) if error.code() == Some(NOT_STARTED) => return Ok(Vec::new()),
+            Err(error) => return Err(failed(LIST, &error)),
+        };
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let targets =
             self.client.batch_get_deployment_targets().deployment_id(id).set_target_ids(Some(ids)).send().await;
-        let targets = targets.map_err(|error| failed(GET, &error))?.deployment_targets.unwrap_or_default();
+        let targets = match targets {
+            Ok(targets) => targets.deployment_targets.unwrap_or_default(),
+            Err(error) if error.code() == Some(NOT_STARTED) => return Ok(Vec::new()),
+            Err(error) => return Err(failed(GET, &error)),
+        };
         let events = targets.into_iter().filter_map(|target| target.ecs_target?.lifecycle_events).flatten();
         Ok(events.filter_map(lifecycle_event).collect())
     }

@@ -82,47 +82,17 @@ fn message_with_code(code: Option<&str>, message: Option<&str>) -> String {
 
 /// Classifies an error code, regardless of the service; the status decides where the code does not.
 pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
-    const THROTTLED: [&str; 4] = ["Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown"];
-    const DENIED: [&str; 11] = [
-        "AccessDenied",
-        "UnrecognizedClient",
-        "InvalidClientTokenId",
-        "ExpiredToken",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "InvalidSignature",
-        "IncompleteSignature",
-        "MissingAuthenticationToken",
-        "NotAuthorized",
-        "OptInRequired",
-    ];
-    const NOT_FOUND: [&str; 2] = ["NotFound", "DoesNotExist"];
-    const CONFLICT: [&str; 7] = [
-        "AlreadyExists",
-        "InvalidState",
-        // CodeDeploy's codes for "not in this state".
-        "AlreadyCompleted",
-        "IsNotInReadyState",
-        "DeploymentNotStarted",
-        "InvalidDeploymentStatus",
-        "Conflict",
-    ];
-    // EventBridge's code for two concurrent writers: the same call may succeed a moment later.
-    const UNAVAILABLE: [&str; 4] =
-        ["ConcurrentModification", "InternalFailure", "InternalServer", "ServiceUnavailable"];
-
     let code = code.unwrap_or_default();
-    let is = |words: &[&str]| words.iter().any(|word| code.contains(word));
-    if is(&THROTTLED) || status == 429 {
+    if is_throttling(code) || status == 429 {
         ErrorKind::Throttled
-    } else if is(&DENIED) {
-        ErrorKind::Denied
-    } else if is(&NOT_FOUND) {
-        ErrorKind::NotFound
-    } else if is(&CONFLICT) {
-        ErrorKind::Conflict
-    } else if is(&UNAVAILABLE) {
+    } else if TRANSIENT.contains(&code) {
         ErrorKind::Unavailable
+    } else if contains(code, &DENIED) {
+        ErrorKind::Denied
+    } else if contains(code, &NOT_FOUND) {
+        ErrorKind::NotFound
+    } else if contains(code, &CONFLICT) {
+        ErrorKind::Conflict
     } else if status == 404 && code.is_empty() {
         // No AWS service answers with such a status: something else listens at the endpoint.
         ErrorKind::Invalid
@@ -135,80 +105,97 @@ pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use aws_sdk_sts::{
-        config::http::HttpResponse, error::ErrorMetadata, operation::get_caller_identity::GetCallerIdentityError,
-    };
+/// Codes of throttling: the SDK's list (`THROTTLING_ERRORS` of `aws-runtime`), and the spellings of single services.
+///
+/// `LimitExceededException` of the SDK's list is missing on purpose: EventBridge, ECR and KMS use it for quotas of resources (rules, repositories),
+/// which waiting does not raise, and Panda waits for a throttled call for up to an hour.
+const THROTTLING: [&str; 14] = [
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "ProvisionedThroughputExceededException",
+    "TransactionInProgressException",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "RequestThrottled",
+    "SlowDown",
+    "PriorRequestNotComplete",
+    "EC2ThrottledException",
+    // Step Functions, when KMS throttles it.
+    "KmsThrottlingException",
+];
 
-    fn answered(status: u16, code: Option<&str>, message: Option<&str>) -> ClientError {
-        let mut meta = ErrorMetadata::builder();
-        if let Some(code) = code {
-            meta = meta.code(code);
-        }
-        if let Some(message) = message {
-            meta = meta.message(message);
-        }
-        let raw = HttpResponse::new(status.try_into().unwrap(), "".into());
-        failed("sts:GetCallerIdentity", &SdkError::service_error(GetCallerIdentityError::generic(meta.build()), raw))
-    }
+/// Codes of errors that pass by themselves: `TRANSIENT_ERRORS` of `aws-runtime`, what the services' models mark as retryable, and errors of a
+/// service's own dependencies.
+const TRANSIENT: [&str; 21] = [
+    "RequestTimeout",
+    "RequestTimeoutException",
+    // STS: the identity provider did not answer. The model marks it as retryable; the query protocol drops the suffix.
+    "IDPCommunicationError",
+    "IDPCommunicationErrorException",
+    // The clocks differ: the SDK corrects its own from the response, so that the next call is signed with the right time.
+    "RequestTimeTooSkewed",
+    "RequestInTheFuture",
+    // EventBridge, for two concurrent writers: the same call may succeed a moment later.
+    "ConcurrentModificationException",
+    "InternalException",
+    "InternalFailure",
+    "InternalServerError",
+    "InternalServerException",
+    // Secrets Manager.
+    "InternalServiceError",
+    "InternalServiceErrorException",
+    // ECR.
+    "ServerException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "Unavailable",
+    // KMS.
+    "DependencyTimeoutException",
+    "KMSInternalException",
+    "KmsInternalException",
+    "KeyUnavailableException",
+];
 
-    #[test]
-    fn error_code_decides_kind() {
-        let table = [
-            (400, "ResourceNotFoundException", ErrorKind::NotFound),
-            (400, "RepositoryNotFoundException", ErrorKind::NotFound),
-            (400, "ExecutionDoesNotExist", ErrorKind::NotFound),
-            (400, "DeploymentDoesNotExistException", ErrorKind::NotFound),
-            (400, "RepositoryAlreadyExistsException", ErrorKind::Conflict),
-            (400, "DeploymentIsNotInReadyStateException", ErrorKind::Conflict),
-            (400, "DeploymentAlreadyCompletedException", ErrorKind::Conflict),
-            (400, "ThrottlingException", ErrorKind::Throttled),
-            (400, "KmsThrottlingException", ErrorKind::Throttled),
-            (400, "TooManyRequestsException", ErrorKind::Throttled),
-            (503, "RequestLimitExceeded", ErrorKind::Throttled),
-            (400, "AccessDeniedException", ErrorKind::Denied),
-            (400, "UnrecognizedClientException", ErrorKind::Denied),
-            (403, "InvalidClientTokenId", ErrorKind::Denied),
-            (400, "ExpiredTokenException", ErrorKind::Denied),
-            (403, "SignatureDoesNotMatch", ErrorKind::Denied),
-            (400, "ConcurrentModificationException", ErrorKind::Unavailable),
-            (500, "ServerException", ErrorKind::Unavailable),
-            (400, "InvalidEventPatternException", ErrorKind::Invalid),
-            (400, "LimitExceededException", ErrorKind::Invalid),
-        ];
-        for (status, code, kind) in table {
-            assert_eq!(answered(status, Some(code), None).kind, kind, "{code}");
-        }
-    }
+const DENIED: [&str; 11] = [
+    "AccessDenied",
+    "UnrecognizedClient",
+    "InvalidClientTokenId",
+    "ExpiredToken",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "InvalidSignature",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "NotAuthorized",
+    "OptInRequired",
+];
 
-    #[test]
-    fn status_decides_kind_without_code() {
-        for (status, kind) in [
-            (401, ErrorKind::Denied),
-            (403, ErrorKind::Denied),
-            (429, ErrorKind::Throttled),
-            (502, ErrorKind::Unavailable),
-            (404, ErrorKind::Invalid),
-            (400, ErrorKind::Invalid),
-        ] {
-            assert_eq!(answered(status, None, None).kind, kind, "{status}");
-        }
-    }
+const NOT_FOUND: [&str; 2] = ["NotFound", "DoesNotExist"];
 
-    #[test]
-    fn message_ends_with_code() {
-        let error = answered(400, Some("InvalidParameter"), Some("Name is too long"));
-        assert_eq!(error.to_string(), "sts:GetCallerIdentity: Name is too long (InvalidParameter)");
-    }
+const CONFLICT: [&str; 7] = [
+    "AlreadyExists",
+    "InvalidState",
+    // CodeDeploy's codes for "not in this state".
+    "AlreadyCompleted",
+    "IsNotInReadyState",
+    "DeploymentNotStarted",
+    "InvalidDeploymentStatus",
+    "Conflict",
+];
 
-    #[test]
-    fn classifies_failures_without_response() {
-        type Failure = SdkError<GetCallerIdentityError, HttpResponse>;
-        assert_eq!(failed("x", &Failure::timeout_error("slow")).kind, ErrorKind::Unavailable);
-        assert_eq!(failed("x", &Failure::construction_failure("no region")).kind, ErrorKind::Invalid);
-        let page = HttpResponse::new(200.try_into().unwrap(), "<html>".into());
-        assert_eq!(failed("x", &Failure::response_error("not xml", page)).kind, ErrorKind::Unavailable);
-    }
+/// Reports whether `code` means that the caller sends too many requests.
+fn is_throttling(code: &str) -> bool {
+    THROTTLING.contains(&code)
 }
+
+/// Reports whether `code` contains one of the `words`: services add prefixes and suffixes to these.
+fn contains(code: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| code.contains(word))
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use aws_sdk_eventbridge::{
 };
 
 use super::client;
-use super::error::{build_error, failed, incomplete};
+use super::error::{build_error, failed, incomplete, kind};
 use super::observer::CallObserver;
 use crate::clients::{ClientError, ErrorKind};
 
@@ -20,6 +20,34 @@ pub struct EventRules {
 impl EventRules {
     pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
         Self { client: client!(aws_sdk_eventbridge, config, observe) }
+    }
+
+    /// Fetches the rule; `None` if it does not exist.
+    pub async fn describe_rule(&self, name: &str) -> Result<Option<RuleDescription>, ClientError> {
+        let answer = match self.client.describe_rule().name(name).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = failed("events:DescribeRule", &error);
+                return if error.kind == ErrorKind::NotFound { Ok(None) } else { Err(error) };
+            }
+        };
+        Ok(Some(RuleDescription {
+            event_pattern: answer.event_pattern,
+            enabled: answer.state.is_some_and(|state| state != RuleState::Disabled),
+        }))
+    }
+
+    /// Fetches the targets of the rule; none if the rule does not exist. A rule has at most five targets, so there is no second page.
+    pub async fn targets(&self, rule: &str) -> Result<Vec<RuleTarget>, ClientError> {
+        let answer = match self.client.list_targets_by_rule().rule(rule).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = failed("events:ListTargetsByRule", &error);
+                return if error.kind == ErrorKind::NotFound { Ok(Vec::new()) } else { Err(error) };
+            }
+        };
+        let targets = answer.targets.unwrap_or_default().into_iter();
+        Ok(targets.map(|target| RuleTarget { id: target.id, arn: target.arn, role_arn: target.role_arn }).collect())
     }
 
     /// Creates or overwrites the rule, and enables it. Idempotent.
@@ -49,17 +77,34 @@ impl EventRules {
     }
 }
 
+/// A rule as EventBridge stores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleDescription {
+    /// Event pattern as JSON text, if the rule has one.
+    pub event_pattern: Option<String>,
+    /// False for a disabled rule, which matches no event.
+    pub enabled: bool,
+}
+
+/// Destination of the events that match a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleTarget {
+    /// Id of the target within the rule.
+    pub id: String,
+    /// ARN of the target.
+    pub arn: String,
+    /// ARN of the role that EventBridge assumes, if any.
+    pub role_arn: Option<String>,
+}
+
 /// Converts a failed entry: `PutTargets` answers 200 even if it stored nothing, and only the entries say so.
 fn entry_error(call: &'static str, entries: &[PutTargetsResultEntry]) -> ClientError {
     let entry = entries.first();
     let code = entry.and_then(PutTargetsResultEntry::error_code).unwrap_or("no error code");
     let message = entry.and_then(PutTargetsResultEntry::error_message).unwrap_or("the target was not stored");
     let kind = match code {
-        "ConcurrentModificationException" | "InternalFailure" | "no error code" => ErrorKind::Unavailable,
-        "ResourceNotFoundException" => ErrorKind::NotFound,
-        code if code.contains("Throttl") => ErrorKind::Throttled,
-        code if code.contains("AccessDenied") => ErrorKind::Denied,
-        _ => ErrorKind::Invalid,
+        "no error code" => ErrorKind::Unavailable,
+        code => kind(Some(code), 400),
     };
     ClientError::new(kind, call, format!("{message} ({code})"))
 }

@@ -17,14 +17,11 @@ mod response_limit;
 mod roles;
 mod secrets;
 mod sfn;
+mod sfn_events;
 mod sts;
 mod transport;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::imds::{self, region::ImdsRegionProvider};
@@ -34,12 +31,13 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
 };
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use url::Url;
 
 pub use codedeploy::{CodeDeploy, CodeDeployStatus, CodeDeployment, LifecycleEvent};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
-pub use eventbridge::{BusDescription, EventBus, EventRules};
+pub use eventbridge::{BusDescription, EventBus, EventRules, RuleDescription, RuleTarget};
 pub use kms::KmsKey;
 pub use rds::RdsTokens;
 pub use roles::{RoleRefusal, Trust};
@@ -186,7 +184,7 @@ impl Aws {
             credentials: credentials::fingerprint(credentials),
         };
         // No change under this lock can be left half-done, so a panic of another holder is harmless.
-        let mut users = self.inner.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.inner.users.lock();
         let found = users.iter().position(|(known, _)| *known == key).and_then(|at| users.remove(at));
         let (key, user) = found.unwrap_or_else(|| (key, self.new_user(region, credentials)));
         users.push_back((key, user.clone()));
@@ -314,7 +312,7 @@ mod tests {
     #[tokio::test]
     async fn caches_user_clients_by_credentials() {
         let aws = aws().await;
-        let known = |aws: &Aws| aws.inner.users.lock().unwrap().len();
+        let known = |aws: &Aws| aws.inner.users.lock().len();
         for _ in 0..3 {
             aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(keys("AKID1")));
         }

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use super::sts::{Assumed, CallerIdentity, Sts};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::aws_role::RoleArn;
+use crate::domain::message::Message;
 use crate::domain::tenant::wrong_external_ids;
 
 /// Reason why a role is not assumed, regardless of its trust policy.
@@ -17,7 +18,7 @@ use crate::domain::tenant::wrong_external_ids;
 pub enum RoleRefusal {
     /// The ARN is not the ARN of a role.
     #[error("{0}")]
-    NotARole(String),
+    NotARole(Message),
     /// The role is in the controller's account and not in the list of allowed roles.
     #[error(
         "the role {role_arn} is in the controller's own account {account}, where only roles that --controller-roles (PANDA_CONTROLLER_ROLES) \

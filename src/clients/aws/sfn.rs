@@ -4,24 +4,18 @@ use super::observer::CallObserver;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use aws_sdk_sfn::{
-    Client,
-    config::StalledStreamProtectionConfig,
-    types::{self, HistoryEventType},
-};
+use aws_sdk_sfn::{Client, config::StalledStreamProtectionConfig, types};
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
 use super::{
     error::{failed, incomplete},
+    sfn_events::after,
     utc,
 };
 use crate::{
     clients::{ClientError, ErrorKind},
-    domain::{
-        history::{HistoryEvent, HistoryKind},
-        text,
-    },
+    domain::{history::HistoryEvent, text},
 };
 
 /// Events per page. A poll that follows an execution closely finds a handful of new events, so one small page is nearly always enough.
@@ -155,61 +149,6 @@ fn reaches(page: &[types::HistoryEvent], after_id: i64) -> bool {
         (Some(first), Some(last)) => last.id <= first.id && last.id <= after_id.saturating_add(1),
         _ => false,
     }
-}
-
-fn after(mut events: Vec<types::HistoryEvent>, after_id: i64) -> Vec<HistoryEvent> {
-    events.retain(|event| event.id > after_id);
-    events.sort_by_key(|event| event.id);
-    events.dedup_by_key(|event| event.id);
-    events.into_iter().map(event).collect()
-}
-
-fn event(event: types::HistoryEvent) -> HistoryEvent {
-    let kind = match &event.r#type {
-        HistoryEventType::ExecutionSucceeded => HistoryKind::Succeeded,
-        HistoryEventType::ExecutionFailed => {
-            let (error, cause) = event.execution_failed_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
-            HistoryKind::Failed { error, cause }
-        }
-        HistoryEventType::ExecutionTimedOut => {
-            let (error, cause) =
-                event.execution_timed_out_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
-            HistoryKind::TimedOut { error, cause }
-        }
-        HistoryEventType::ExecutionAborted => {
-            let (error, cause) = event.execution_aborted_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
-            HistoryKind::Aborted { error, cause }
-        }
-        HistoryEventType::TaskSucceeded
-        | HistoryEventType::LambdaFunctionSucceeded
-        | HistoryEventType::ActivitySucceeded => HistoryKind::TaskSucceeded,
-        HistoryEventType::TaskFailed
-        | HistoryEventType::TaskTimedOut
-        | HistoryEventType::TaskStartFailed
-        | HistoryEventType::TaskSubmitFailed
-        | HistoryEventType::LambdaFunctionFailed
-        | HistoryEventType::LambdaFunctionTimedOut
-        | HistoryEventType::LambdaFunctionScheduleFailed
-        | HistoryEventType::LambdaFunctionStartFailed
-        | HistoryEventType::ActivityFailed
-        | HistoryEventType::ActivityTimedOut
-        | HistoryEventType::ActivityScheduleFailed => HistoryKind::TaskFailed,
-        // Task, Pass, Choice, Wait, Map, Parallel …: all have details of the same form.
-        other if other.as_str().ends_with("StateEntered") => match event.state_entered_event_details {
-            Some(details) => HistoryKind::StateEntered { name: details.name },
-            None => HistoryKind::Other,
-        },
-        other if other.as_str().ends_with("StateExited") => match event.state_exited_event_details {
-            Some(details) => HistoryKind::StateExited {
-                name: details.name,
-                // A truncated output is not valid JSON any more, so it is dropped.
-                output: details.output.filter(|_| !details.output_details.is_some_and(|d| d.truncated)),
-            },
-            None => HistoryKind::Other,
-        },
-        _ => HistoryKind::Other,
-    };
-    HistoryEvent { id: event.id, kind }
 }
 
 fn status(status: &types::ExecutionStatus) -> ExecutionStatus {

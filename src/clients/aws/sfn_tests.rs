@@ -10,6 +10,7 @@ use aws_sdk_sfn::{
 use pretty_assertions::assert_eq;
 
 use super::*;
+use crate::domain::history::{ExitOutput, HistoryKind};
 
 fn raw(id: i64, kind: Type) -> Raw {
     Raw::builder().id(id).timestamp(DateTime::from_secs(id)).r#type(kind).build().unwrap()
@@ -27,6 +28,10 @@ fn exited(id: i64, name: &str, output: &str, truncated: bool) -> Raw {
     let details = StateExitedEventDetails::builder().name(name).output(output).output_details(details);
     event.state_exited_event_details = Some(details.build().unwrap());
     event
+}
+
+fn output(text: &str, truncated: bool) -> ExitOutput {
+    ExitOutput { text: Some(text.to_owned()), truncated, ..ExitOutput::default() }
 }
 
 #[test]
@@ -81,10 +86,10 @@ fn reads_states_of_every_type() {
     assert_eq!(
         kinds,
         [
-            HistoryKind::StateEntered { name: "EnsureInfra".into() },
-            HistoryKind::StateExited { name: "EnsureInfra".into(), output: Some(r#"{"a":1}"#.into()) },
-            HistoryKind::StateEntered { name: "Pause".into() },
-            HistoryKind::StateExited { name: "CheckDeployment".into(), output: None },
+            HistoryKind::StateEntered { name: "EnsureInfra".into(), input: None },
+            HistoryKind::StateExited { name: "EnsureInfra".into(), output: output(r#"{"a":1}"#, false) },
+            HistoryKind::StateEntered { name: "Pause".into(), input: None },
+            HistoryKind::StateExited { name: "CheckDeployment".into(), output: output(r#"{"a":"#, true) },
         ]
     );
 }
@@ -115,6 +120,9 @@ fn unknown_event_type_moves_cursor() {
     let events = after(vec![raw(7, Type::from("MoonPhaseStateChanged")), raw(8, Type::from("NewStateEntered"))], 0);
     assert_eq!(
         events,
-        [HistoryEvent { id: 7, kind: HistoryKind::Other }, HistoryEvent { id: 8, kind: HistoryKind::Other }]
+        [
+            HistoryEvent { id: 7, previous: 0, kind: HistoryKind::Unknown },
+            HistoryEvent { id: 8, previous: 0, kind: HistoryKind::Unknown },
+        ]
     );
 }

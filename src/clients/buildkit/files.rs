@@ -39,7 +39,7 @@ pub struct Files {
     /// Modification time of every file, in nanoseconds since 1970.
     modified_nanos: i64,
     /// Error from reading a file; the daemon itself only reports that the stream broke.
-    unreadable: Arc<std::sync::Mutex<Option<String>>>,
+    unreadable: Arc<parking_lot::Mutex<Option<String>>>,
 }
 
 impl Files {
@@ -49,7 +49,7 @@ impl Files {
     }
 
     /// Returns the cell that stores an error from reading a file.
-    pub fn unreadable(&self) -> Arc<std::sync::Mutex<Option<String>>> {
+    pub fn unreadable(&self) -> Arc<parking_lot::Mutex<Option<String>>> {
         Arc::clone(&self.unreadable)
     }
 }
@@ -91,10 +91,8 @@ impl FileSync for Files {
         tokio::task::spawn_blocking(move || {
             let sender = Sender { context: &context, modified_nanos, packets: &packets, wanted: &wanted };
             if let Err(error) = sender.run(tree) {
-                if let Ok(mut unreadable) = unreadable.lock()
-                    && error.kind() != io::ErrorKind::BrokenPipe
-                {
-                    unreadable.get_or_insert_with(|| error.to_string());
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    unreadable.lock().get_or_insert_with(|| error.to_string());
                 }
                 // Fails only if the daemon has ended the stream.
                 let _ = packets.blocking_send(Err(Status::unavailable(error.to_string())));

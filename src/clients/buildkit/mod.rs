@@ -145,7 +145,7 @@ impl BuildKit {
         match solved {
             Ok(solved) => Ok(digest(&solved.into_inner())),
             Err(status) => {
-                let unreadable = unreadable.lock().ok().and_then(|mut text| text.take());
+                let unreadable = unreadable.lock().take();
                 let failed = steps.failed();
                 let last_lines = log.last_lines(failed.map(|(number, _)| number));
                 Err(errors::explain(&status, failed.map(|(_, name)| name), unreadable, last_lines))

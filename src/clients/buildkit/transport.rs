@@ -56,9 +56,9 @@ pub async fn connect(daemon: Daemon, address: &BuilderAddress) -> Result<Channel
     };
     let stream = timeout(CONNECT_TIMEOUT, dialled).await.map_err(|_| slow())??;
     // The channel uses exactly one connection: if it breaks, the build must fail, and is then repeated as a whole.
-    let once = Arc::new(std::sync::Mutex::new(Some(stream)));
+    let once = Arc::new(parking_lot::Mutex::new(Some(stream)));
     let connector = tower::service_fn(move |_: tonic::transport::Uri| {
-        let stream = once.lock().ok().and_then(|mut stream| stream.take());
+        let stream = once.lock().take();
         async move {
             let gone =
                 || std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the builder closed the connection");

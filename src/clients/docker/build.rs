@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use bollard::{
@@ -12,6 +12,7 @@ use bollard::{
 };
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 
@@ -244,7 +245,7 @@ fn chunk_stream(
     stream::unfold((pieces, unreadable), |(mut pieces, unreadable)| async {
         let piece = pieces.recv().await?;
         if let Err(error) = &piece {
-            *unreadable.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            *unreadable.lock() = Some(error.to_string());
         }
         Some((piece, (pieces, unreadable)))
     })
@@ -310,7 +311,7 @@ impl Output {
                 message.clone()
             }
             other => {
-                let unreadable = unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let unreadable = unreadable.lock().take();
                 return match unreadable {
                     Some(message) => BuildError::Context(ContextError::Entry(message)),
                     None => BuildError::Builder(engine_error(CALL, other)),

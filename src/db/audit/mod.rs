@@ -74,8 +74,9 @@ pub struct AuditFilter {
 
 impl Db {
     /// Records an action that changed nothing in this database, or whose rows were changed one by one.
-    pub async fn record(&self, entry: &AuditRecord<'_>) -> Result<(), DbError> {
-        record(&mut *self.pool.acquire().await?, entry).await
+    pub async fn record_audit(&self, entry: &AuditRecord<'_>) -> Result<(), DbError> {
+        record(&mut *self.pool.acquire().await?, entry).await?;
+        Ok(())
     }
 
     /// Records refusals, one row for each tally: `audit.times` holds the number that the row stands for.
@@ -116,16 +117,17 @@ impl Db {
     }
 }
 
-/// Records an action within the caller's transaction.
-pub(super) async fn record(connection: &mut PgConnection, entry: &AuditRecord<'_>) -> Result<(), DbError> {
+/// Records an action within the caller's transaction, and returns the row's id.
+pub async fn record(connection: &mut PgConnection, entry: &AuditRecord<'_>) -> Result<i64, DbError> {
     let principal = &entry.by.principal;
     let remote = principal.kind != AuthMethod::Operator;
     let token_id = if let AuthMethod::Token(id) = &principal.kind { Some(id.as_str()) } else { None };
     let (owner, repo) = entry.repository.unzip();
-    sqlx::query!(
+    let id = sqlx::query_scalar!(
         "INSERT INTO audit (request_id, address, subject, kind, token_id, role, action, target, owner, repo, result, error_code, details)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, d.owner), coalesce($10, d.repo), $11, $12, $13
-         FROM (SELECT) AS entry LEFT JOIN deployments d ON d.id = $8",
+         FROM (SELECT) AS entry LEFT JOIN deployments d ON d.id = $8
+         RETURNING id",
         remote.then_some(entry.by.request_id.as_str()),
         remote.then(|| entry.by.address.to_string()),
         principal.subject,
@@ -140,7 +142,7 @@ pub(super) async fn record(connection: &mut PgConnection, entry: &AuditRecord<'_
         entry.refused,
         entry.details
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(id)
 }

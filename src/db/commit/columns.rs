@@ -1,18 +1,12 @@
 //! Converts rows to the arrays that `unnest` takes.
 
 use super::{NewEvent, Row};
-use crate::domain::Facts;
 
 /// Returns one value for each row, or an empty array when no row has a value: `unnest` fills it up with nulls. Most columns of most commits are
 /// empty.
 pub(super) fn column<'a, T>(rows: &'a [Row], of: impl Fn(&'a Row) -> Option<T>) -> Vec<Option<T>> {
     let values: Vec<Option<T>> = rows.iter().map(of).collect();
     if values.iter().all(Option::is_none) { Vec::new() } else { values }
-}
-
-/// Returns a text fact of each row, as `column` does.
-pub(super) fn fact(rows: &[Row], of: fn(&Facts) -> Option<&str>) -> Vec<Option<&str>> {
-    column(rows, |row| of(&row.change.facts))
 }
 
 /// Returns one value for each row, never shortened.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sqlx::types::Json;
 
-use super::columns::{always, column, event_column, fact};
+use super::columns::{always, column, event_column};
 use super::{Change, Row};
 use crate::db::pool::Pool;
 use crate::domain::deployment::Status;
@@ -32,32 +32,9 @@ pub(super) async fn commit(pool: &Pool, rows: &[Row]) -> Result<HashMap<String, 
         &column(rows, |row| row.change.trouble.as_ref().map(|(code, _)| code.as_str())) as _,
         &column(rows, |row| row.change.trouble.as_ref().map(|(_, reason)| reason.as_str())) as _,
         &always(rows, |row| i32::try_from(row.change.tries.max(1)).unwrap_or(i32::MAX)),
-        &fact(rows, |facts| facts.commit_sha.as_deref()) as _,
-        &column(rows, |row| row.change.facts.committed_at) as _,
-        &fact(rows, |facts| facts.image_uri.as_deref()) as _,
-        &fact(rows, |facts| facts.image_digest.as_deref()) as _,
-        &column(rows, |row| row.change.facts.image_pushed_at) as _,
-        &fact(rows, |facts| facts.execution_arn.as_deref()) as _,
-        &column(rows, |row| row.change.facts.last_history_event_id) as _,
-        &fact(rows, |facts| facts.polling_state.as_deref()) as _,
-        &fact(rows, |facts| facts.cluster_name.as_deref()) as _,
-        &fact(rows, |facts| facts.service_name.as_deref()) as _,
-        &fact(rows, |facts| facts.task_definition.as_deref()) as _,
-        &fact(rows, |facts| facts.blue_service_arn.as_deref()) as _,
-        &fact(rows, |facts| facts.green_service_arn.as_deref()) as _,
-        &fact(rows, |facts| facts.blue_target_group_arn.as_deref()) as _,
-        &fact(rows, |facts| facts.green_target_group_arn.as_deref()) as _,
-        &fact(rows, |facts| facts.blue_url.as_deref()) as _,
-        &fact(rows, |facts| facts.green_url.as_deref()) as _,
-        &fact(rows, |facts| facts.code_deploy_deployment_id.as_deref()) as _,
-        &fact(rows, |facts| facts.code_deploy_application_name.as_deref()) as _,
-        &column(rows, |row| row.change.facts.blue_latency_ms) as _,
-        &column(rows, |row| row.change.facts.green_latency_ms) as _,
-        &column(rows, |row| row.change.facts.blue_error_rate) as _,
-        &column(rows, |row| row.change.facts.green_error_rate) as _,
-        &fact(rows, |facts| facts.final_service.as_deref()) as _,
+        &column(rows, |row| Some(&row.change.facts).filter(|facts| !facts.is_empty()).map(Json)) as _,
+        &always(rows, |row| row.change.facts.is_beyond_infra()),
         &event_column(rows, |row, _| row.id.as_str()) as _,
-        &event_column(rows, |row, _| row.attempt),
         &event_column(rows, |_, event| event.id),
         &event_column(rows, |_, event| event.key.as_str()) as _,
         &event_column(rows, |_, event| event.code) as _,

@@ -1,9 +1,10 @@
 //! Acquisition of pooled connections, while the address of the pool may change.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::Error;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
@@ -73,7 +74,7 @@ impl AddressTracker {
 
     /// Makes the pool connect by the newest version of the address.
     fn apply(&self, pool: &PgPool) -> u64 {
-        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = self.applied.lock();
         let (newest, options) = self.endpoint.options();
         if *applied < newest {
             pool.set_connect_options(options);

@@ -1,121 +1,132 @@
 //! Causes of failed connections, described for operators. The texts never contain a secret, a host or a name, because readiness shows them without
 //! authentication.
 
+use std::fmt;
 use std::io::ErrorKind;
 
 use sqlx::Error;
 use sqlx::postgres::PgDatabaseError;
 use tokio_rustls::rustls;
 
+use crate::domain::message::{Message, message};
 use crate::domain::postgres_url::UrlError;
 
 /// Oldest supported major version of Postgres.
 pub const MIN_VERSION: u32 = 14;
 
 /// Cause of a failed connection.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// SQLSTATE 28P01: wrong password.
-    #[error("the database refuses the password")]
     Password,
     /// The role does not exist, or may not log in.
-    #[error("the database role does not exist or may not log in")]
     Role,
     /// No entry of `pg_hba.conf` matches.
-    #[error(
-        "the database's pg_hba.conf does not admit this role from this host, or not with this TLS mode or certificate"
-    )]
     NotAdmitted,
     /// Another authentication failed, such as a client certificate or IAM.
-    #[error("the database refuses the authentication of its role")]
     Authentication,
     /// SQLSTATE 3D000: no such database.
-    #[error("the database does not exist on its server")]
     Database,
     /// The role lacks CONNECT on the database.
-    #[error("the database role may not connect to the database (GRANT CONNECT)")]
     NotGranted,
     /// SQLSTATE 53300: too many connections.
-    #[error("the database takes no more connections")]
     TooMany,
     /// SQLSTATE 57P: shutting down or starting up.
-    #[error("the database is stopping or starting")]
     Starting,
     /// SQLSTATE 55000: the database has ALLOW_CONNECTIONS off.
-    #[error("the database accepts no connections (ALLOW_CONNECTIONS)")]
     Closed,
     /// A pooler's refusal of a startup parameter that it does not pass on.
-    #[error("the connection pooler refuses a parameter of the connection")]
     Startup,
     /// The server does not offer TLS, and `sslmode` requires it.
-    #[error("the database has no TLS, and sslmode asks for it")]
     NoTls,
     /// The server's certificate, or the client's, is not accepted.
-    #[error("the TLS handshake with the database failed: {0}")]
     Tls(&'static str),
     /// A certificate or key file cannot be read or parsed.
-    #[error("a file of sslrootcert, sslcert or sslkey cannot be used")]
     TlsFiles,
     /// The host name does not resolve.
-    #[error("the database's host name does not resolve")]
     HostUnknown,
     /// The server's port is closed.
-    #[error("nothing listens at the database's address (connection refused)")]
     Refused,
     /// The socket does not exist, or access to it is denied.
-    #[error("the database's socket does not exist or may not be used")]
     Socket,
     /// No route to the server.
-    #[error("the database's network is unreachable")]
     Unreachable,
     /// The server closed the connection during the handshake.
-    #[error("the database closed the connection while it was being opened")]
     HungUp,
     /// The server did not answer in time.
-    #[error("the database does not answer")]
     Silent,
     /// All servers are standbys.
-    #[error("the database is read-only: none of its servers takes writes")]
     ReadOnly,
     /// The server is older than [`MIN_VERSION`]; holds its major version.
-    #[error("the database is Postgres {0}; Panda needs {MIN_VERSION} or newer")]
     TooOld(u32),
     /// A session setting was refused; holds the SQLSTATE.
-    #[error("the database refuses a setting that a session needs (SQLSTATE {0})")]
     Session(String),
     /// The file with the address cannot be read.
-    #[error("the file with the database URL cannot be read")]
     UrlFile,
     /// The address cannot be parsed.
-    #[error("the database URL is not valid: {0}")]
     Url(UrlError),
     /// No IAM token could be made; holds the error of AWS.
-    #[error("no IAM token for the database: {0}")]
     Token(String),
     /// A pooler sends statements of one session to several servers and does not track prepared statements.
-    #[error(
-        "a connection pooler in transaction mode forgets prepared statements: use session mode, or PgBouncer 1.21 or newer with max_prepared_statements above 0"
-    )]
     Unprepared,
     /// A pooler in transaction mode, and a required setting that only the role's defaults can provide; holds its name.
-    #[error(
-        "through a connection pooler in transaction mode, {0} cannot be set by Panda: set it for the role (ALTER ROLE … SET …)"
-    )]
     Pooled(&'static str),
+    /// A pooler in statement mode, where each statement is a transaction.
+    Untransacted,
     /// A migration needs one session, and the pooler shares sessions.
-    #[error(
-        "the schema cannot be migrated through a connection pooler in transaction mode: set --database-direct-url (PANDA_DATABASE_DIRECT_URL) to an address of Postgres itself"
-    )]
     Migration,
     /// The direct address leads to another database.
-    #[error("--database-url and --database-direct-url are not the same database")]
     Elsewhere,
     /// Any other refusal; holds the SQLSTATE.
-    #[error("the database refuses the connection (SQLSTATE {0})")]
     Other(String),
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
+impl std::error::Error for Cause {}
+
 impl Cause {
+    /// Returns the text for people. It names neither role nor address, because readiness shows it without authentication.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Password => message!("database.password"),
+            Self::Role => message!("database.role"),
+            Self::NotAdmitted => message!("database.not_admitted"),
+            Self::Authentication => message!("database.authentication"),
+            Self::Database => message!("database.no_database"),
+            Self::NotGranted => message!("database.not_granted"),
+            Self::TooMany => message!("database.too_many_connections"),
+            Self::Starting => message!("database.starting"),
+            Self::Closed => message!("database.closed"),
+            Self::Startup => message!("database.startup"),
+            Self::NoTls => message!("database.no_tls"),
+            Self::TlsFiles => message!("database.tls_files"),
+            Self::HostUnknown => message!("database.host_unknown"),
+            Self::Refused => message!("database.refused"),
+            Self::Socket => message!("database.socket"),
+            Self::Unreachable => message!("database.unreachable"),
+            Self::HungUp => message!("database.hung_up"),
+            Self::Silent => message!("database.silent"),
+            Self::ReadOnly => message!("database.all_read_only"),
+            Self::UrlFile => message!("database.url_file"),
+            Self::Unprepared => message!("database.unprepared"),
+            Self::Untransacted => message!("database.untransacted"),
+            Self::Migration => message!("database.migration"),
+            Self::Elsewhere => message!("database.elsewhere"),
+            Self::Tls(reason) => message!("database.tls", reason = *reason),
+            Self::TooOld(version) => message!("database.too_old", version = *version, min = MIN_VERSION),
+            Self::Session(code) => message!("database.session", code),
+            Self::Url(error) => message!("database.url", error = error.to_string()),
+            Self::Token(error) => message!("database.token", error),
+            Self::Pooled(setting) => message!("database.pooled", setting = *setting),
+            Self::Other(code) => message!("database.other", code),
+        }
+    }
+
     /// Determines the cause of a connection error.
     pub(super) fn of(error: &Error) -> Self {
         if let Some(cause) = carried(error) {
@@ -212,7 +223,15 @@ impl Cause {
 
     /// Reports that waiting cannot help: an operator has to change the address, server or pooler.
     pub fn is_lasting(&self) -> bool {
-        matches!(self, Self::TooOld(_) | Self::Unprepared | Self::Pooled(_) | Self::Migration | Self::Elsewhere)
+        matches!(
+            self,
+            Self::TooOld(_)
+                | Self::Unprepared
+                | Self::Untransacted
+                | Self::Pooled(_)
+                | Self::Migration
+                | Self::Elsewhere
+        )
     }
 }
 

@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use parking_lot::{Mutex, MutexGuard};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Error};
@@ -107,7 +108,7 @@ impl Endpoint {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Returns the options for new connections and their version.
@@ -206,10 +207,13 @@ impl Endpoint {
         if last.is_some_and(|last| last.elapsed() < DISCOVERY_INTERVAL) {
             return false;
         }
-        if let Err(cause) = self.read_file().await {
+        let file = self.read_file().await.err();
+        self.locate().await;
+        let refused = matches!(self.cause(), Some(Cause::Password | Cause::Role | Cause::Authentication));
+        // The password has changed, and the new one cannot be read.
+        if let Some(cause) = file.filter(|_| refused) {
             self.failed(cause);
         }
-        self.locate().await;
         *last = Some(Instant::now());
         self.seen() != seen
     }
@@ -378,11 +382,12 @@ fn options_of(url: &PostgresUrl, server: usize, token: Option<&SecretString>) ->
     options::of(url, &url.servers[server], token).map_err(|error| Cause::of(&error))
 }
 
-/// Reads the address from the file and trims it.
+/// Reads the address from the file and trims it, including the byte order mark that some editors write.
 fn read_now(path: &Path) -> Result<SecretString, Cause> {
     let text = bounded::text_file(path).map_err(|_| Cause::UrlFile)?;
-    if text.trim().is_empty() {
+    let address = text.trim_start_matches('\u{feff}').trim();
+    if address.is_empty() {
         return Err(Cause::Url(UrlError::in_file()));
     }
-    Ok(SecretString::from(text.trim().to_owned()))
+    Ok(SecretString::from(address.to_owned()))
 }

@@ -9,11 +9,12 @@ mod self_test;
 mod session;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use sqlx::postgres::{PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Error};
 use tokio::time::timeout;
@@ -137,7 +138,7 @@ impl Connector {
     /// A connection cannot be opened, or Panda cannot work through the pooler.
     pub(super) async fn sessions(&self) -> Result<Sessions, Error> {
         let test = {
-            let mut last = self.0.test.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self.0.test.lock();
             match &*last {
                 Some(test) if !matches!(test.peek(), Some(Err(_))) => test.clone(),
                 _ => last.insert(self.begin_test()).clone(),

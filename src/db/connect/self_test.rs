@@ -61,11 +61,11 @@ fn report(kept: bool, notified: bool, direct: bool) {
             "connection pooler in transaction mode detected, with a direct address for listening and migrating"
         ),
         (false, false) if !direct => tracing::warn!(
-            "connection pooler in transaction mode detected: notifications are lost, so events and work are polled once a second, and the \
+            "connection pooler in transaction mode detected: notifications are lost, so events and work are polled every second or two, and the \
              schema cannot be migrated; set --database-direct-url (PANDA_DATABASE_DIRECT_URL) to an address of Postgres itself"
         ),
         _ => tracing::warn!(
-            "database notifications do not arrive, so events and work are polled once a second; set --database-direct-url \
+            "database notifications do not arrive, so events and work are polled every second or two; set --database-direct-url \
              (PANDA_DATABASE_DIRECT_URL) to an address of Postgres itself"
         ),
     }
@@ -76,7 +76,7 @@ async fn shared(one: &mut PgConnection, two: &mut PgConnection) -> Result<bool, 
     let own = process(one).await?;
     for _ in 0..ROUNDS {
         // The transaction holds its process, so that a pooler has to give the other session a different one.
-        sqlx::raw_sql("BEGIN").execute(&mut *two).await?;
+        sqlx::raw_sql("BEGIN").execute(&mut *two).await.map_err(begun)?;
         let held = process(two).await?;
         let now = process(one).await?;
         sqlx::raw_sql("COMMIT").execute(&mut *two).await?;
@@ -85,6 +85,14 @@ async fn shared(one: &mut PgConnection, two: &mut PgConnection) -> Result<bool, 
         }
     }
     Ok(false)
+}
+
+/// The cause of a refused BEGIN: PgBouncer refuses transactions in statement mode with a protocol violation.
+fn begun(error: Error) -> Error {
+    match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
+        Some("08P01") => wrap(Cause::Untransacted),
+        _ => error,
+    }
 }
 
 async fn process(connection: &mut PgConnection) -> Result<String, Error> {

@@ -1,10 +1,11 @@
 //! Connections to source repositories and AWS accounts. Their secrets are encrypted in the tables (`encryption`), and leave this module only inside
 //! `SecretString`.
 
-pub mod connect;
 pub mod delete;
+pub mod find;
+pub mod hold;
 pub mod renew;
-mod update;
+pub mod update;
 
 use futures_util::stream::{self, StreamExt as _};
 use secrecy::SecretString;
@@ -53,19 +54,19 @@ impl Db {
 
     /// Stores a connection to an AWS account for all repositories without a tenant, which no request can renew.
     pub async fn insert_aws_connection(&self, connection: &AwsConnection) -> Result<(), DbError> {
-        let key = self.aws_row_key(connection).await?;
+        let key = self.aws_row_key(&connection.id).await?;
         let owner = AwsOwner { scope: &Scope::All, tenant: None, identity: None };
         insert_aws(&mut *self.pool.acquire().await?, &key, connection, owner).await.map(drop)
     }
 
     /// Creates the data key of a new row. Called before its transaction, because it may call a key service.
-    pub(super) async fn github_row_key(&self, connection: &GithubConnection) -> Result<RowKey, DbError> {
+    pub async fn github_row_key(&self, connection: &GithubConnection) -> Result<RowKey, DbError> {
         Ok(self.keyring()?.new_row_key(GITHUB, &connection.id).await?)
     }
 
-    /// Creates the data key of a new row, as [`Self::github_row_key`] does.
-    pub(super) async fn aws_row_key(&self, connection: &AwsConnection) -> Result<RowKey, DbError> {
-        Ok(self.keyring()?.new_row_key(AWS, &connection.id).await?)
+    /// Creates the data key of new credentials, as [`Self::github_row_key`] does.
+    pub async fn aws_row_key(&self, id: &str) -> Result<RowKey, DbError> {
+        Ok(self.keyring()?.new_row_key(AWS, id).await?)
     }
 
     /// Lists the connections to source repositories in the scope, the last connected or renewed first.
@@ -135,7 +136,7 @@ impl Db {
         ids: &[String],
     ) -> Result<Vec<Result<GithubConnection, DbError>>, DbError> {
         let rows = sqlx::query!(
-            "SELECT id, owner, repo, branch, token, key_id, wrapped_key, token_sealed
+            "SELECT id, owner, repo, branch, key_id, wrapped_key, token_encrypted
              FROM github_connections WHERE id = ANY ($1) AND removed_at IS NULL",
             ids
         )
@@ -146,7 +147,7 @@ impl Db {
         let decrypted = rows.into_iter().map(|(secrets, row)| async move {
             let decryptor = self.row_decryptor(GITHUB, &row.id, row.key_id, row.wrapped_key).await?;
             let build_secrets = decrypt(secrets, &row.id, &decryptor)?;
-            let token = decryptor.secret("token", row.token, row.token_sealed)?;
+            let token = decryptor.secret("token", row.token_encrypted)?;
             let token = token.ok_or_else(|| DbError::Corrupt(format!("{GITHUB} {} has no token", row.id)))?;
             Ok(GithubConnection {
                 id: row.id,
@@ -164,8 +165,8 @@ impl Db {
     /// when a secret cannot be decrypted.
     pub async fn aws_connections_of(&self, ids: &[String]) -> Result<Vec<Result<AwsConnection, DbError>>, DbError> {
         let rows = sqlx::query!(
-            "SELECT id, region, account_id, access_key_id, secret_access_key, session_token, role_arn, external_id, key_id,
-                    wrapped_key, secret_access_key_sealed, session_token_sealed, external_id_sealed
+            "SELECT id, region, account_id, access_key_id, role_arn, key_id, wrapped_key,
+                    secret_access_key_encrypted, session_token_encrypted, external_id_encrypted
              FROM aws_connections WHERE id = ANY ($1) AND removed_at IS NULL",
             ids
         )
@@ -173,16 +174,16 @@ impl Db {
         .await?;
         let decrypted = rows.into_iter().map(|row| async move {
             let decryptor = self.row_decryptor(AWS, &row.id, row.key_id, row.wrapped_key).await?;
-            let secret = decryptor.secret("secret_access_key", row.secret_access_key, row.secret_access_key_sealed)?;
+            let secret = decryptor.secret("secret_access_key", row.secret_access_key_encrypted)?;
             let credentials = match (row.role_arn, row.access_key_id, secret) {
                 (Some(role_arn), ..) => AwsCredentials::Role {
                     role_arn,
-                    external_id: decryptor.secret("external_id", row.external_id, row.external_id_sealed)?,
+                    external_id: decryptor.secret("external_id", row.external_id_encrypted)?,
                 },
                 (None, Some(access_key_id), Some(secret_access_key)) => AwsCredentials::Keys(AwsKeys {
                     access_key_id,
                     secret_access_key,
-                    session_token: decryptor.secret("session_token", row.session_token, row.session_token_sealed)?,
+                    session_token: decryptor.secret("session_token", row.session_token_encrypted)?,
                 }),
                 _ => return Err(DbError::Corrupt(format!("{AWS} {} has neither keys nor a role", row.id))),
             };
@@ -193,25 +194,25 @@ impl Db {
 }
 
 /// Owner of a connection to an AWS account.
-#[derive(Clone, Copy)]
-pub(super) struct AwsOwner<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct AwsOwner<'a> {
     /// Repositories that the connection serves.
-    pub(super) scope: &'a Scope,
+    pub scope: &'a Scope,
     /// Identifier of the tenant; none for a connection that no request renews.
-    pub(super) tenant: Option<&'a str>,
+    pub tenant: Option<&'a str>,
     /// AWS principal that the credentials belong to.
-    pub(super) identity: Option<&'a str>,
+    pub identity: Option<&'a str>,
 }
 
 /// Inserts a row within the caller's transaction and returns the number of rows: 0 when the tenant has the same connection already.
-pub(super) async fn insert_github(
+pub async fn insert_github(
     into: &mut PgConnection,
     key: &RowKey,
     connection: &GithubConnection,
     tenant: Option<&str>,
 ) -> Result<u64, DbError> {
     let done = sqlx::query!(
-        "INSERT INTO github_connections (id, owner, repo, branch, key_id, wrapped_key, token_sealed, tenant, renewed_at)
+        "INSERT INTO github_connections (id, owner, repo, branch, key_id, wrapped_key, token_encrypted, tenant, renewed_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
                  greatest(clock_timestamp(), (SELECT max(coalesce(renewed_at, created_at)) + interval '1 microsecond' FROM github_connections)))
          ON CONFLICT DO NOTHING",
@@ -230,7 +231,7 @@ pub(super) async fn insert_github(
 }
 
 /// Inserts a row as [`insert_github`] does. A role's external id counts as derived: requests cannot store any other.
-pub(super) async fn insert_aws(
+pub async fn insert_aws(
     into: &mut PgConnection,
     key: &RowKey,
     connection: &AwsConnection,
@@ -238,8 +239,8 @@ pub(super) async fn insert_aws(
 ) -> Result<u64, DbError> {
     let columns = CredentialColumns::of(key, &connection.credentials)?;
     let done = sqlx::query!(
-        "INSERT INTO aws_connections (id, region, account_id, access_key_id, role_arn, key_id, wrapped_key, secret_access_key_sealed,
-                                      session_token_sealed, external_id_sealed, scope, tenant, identity, external_id_derived, renewed_at)
+        "INSERT INTO aws_connections (id, region, account_id, access_key_id, role_arn, key_id, wrapped_key, secret_access_key_encrypted,
+                                      session_token_encrypted, external_id_encrypted, scope, tenant, identity, external_id_derived, renewed_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $5::text IS NOT NULL,
                  greatest(clock_timestamp(), (SELECT max(coalesce(renewed_at, created_at)) + interval '1 microsecond' FROM aws_connections)))
          ON CONFLICT DO NOTHING",

@@ -1,10 +1,18 @@
-//! Deployments as the API shows them. The API writes rows through `create` and `commands`; the reconciler writes the rest (`commit`, `ownership`).
+//! Deployments: rows as the API shows them, and the statements with which commands write them. The reconciler writes the rest (`commit`, `ownership`).
+
+pub mod attempts;
+pub mod insert;
+pub mod requests;
+pub mod target;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
+
+pub use insert::NewDeployment;
 
 use super::{Db, DbError};
-use crate::domain::deployment::Status;
+use crate::domain::deployment::{Facts, Status};
 use crate::domain::principal::Scope;
 
 /// A deployment as it may be shown.
@@ -19,28 +27,14 @@ pub struct DeploymentView {
     pub attempt: i32,
     pub step: String,
     pub waiting_for: Option<String>,
-    pub polling_state: Option<String>,
-    pub commit_sha: Option<String>,
-    pub image_uri: Option<String>,
-    pub image_digest: Option<String>,
-    pub execution_arn: Option<String>,
     pub started_at: DateTime<Utc>,
     pub completed_at: Option<DateTime<Utc>>,
     /// Seconds from start to end, or until now while it is unfinished (database clock).
     pub duration_seconds: f64,
     pub event_count: i64,
-    pub final_service: Option<String>,
-    pub blue_url: Option<String>,
-    pub green_url: Option<String>,
-    pub blue_service_arn: Option<String>,
-    pub green_service_arn: Option<String>,
-    pub code_deploy_deployment_id: Option<String>,
+    pub facts: Facts,
     pub error_code: Option<String>,
     pub error_message: Option<String>,
-    pub blue_latency_ms: Option<f64>,
-    pub green_latency_ms: Option<f64>,
-    pub blue_error_rate: Option<f64>,
-    pub green_error_rate: Option<f64>,
     pub switch_requested_at: Option<DateTime<Utc>>,
     /// Position in the queue of its target, from 1; none when it is not queued.
     pub queue_position: Option<i64>,
@@ -62,10 +56,7 @@ pub struct AttemptView {
     pub step: String,
     pub error_code: String,
     pub error_message: String,
-    pub commit_sha: Option<String>,
-    pub image_digest: Option<String>,
-    pub execution_arn: Option<String>,
-    pub code_deploy_deployment_id: Option<String>,
+    pub facts: Facts,
 }
 
 /// Filter of a deployment list.
@@ -94,12 +85,10 @@ macro_rules! views {
     (($($condition:tt)+), $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
             DeploymentView,
-            "SELECT id, status, owner, repo, branch, attempt, step, waiting_for, polling_state, commit_sha, image_uri, image_digest,
-                    execution_arn, started_at, completed_at,
+            "SELECT id, status, owner, repo, branch, attempt, step, waiting_for, started_at, completed_at,
                     extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
-                    next_event_seq - 1 AS \"event_count!\", final_service, blue_url, green_url, blue_service_arn,
-                    green_service_arn, code_deploy_deployment_id, error_code, error_message, blue_latency_ms,
-                    green_latency_ms, blue_error_rate, green_error_rate, switch_requested_at, superseded_by, build, reason, kind,
+                    next_event_seq - 1 AS \"event_count!\", facts AS \"facts: Json<Facts>\",
+                    error_code, error_message, switch_requested_at, superseded_by, build, reason, kind,
                     (SELECT r.schedule_id FROM schedule_runs r WHERE r.deployment_id = d.id) AS schedule_id,
                     CASE WHEN queued AND status IN ('RUNNING', 'DEPLOYMENT_READY') THEN (
                         SELECT count(*) FROM deployments q
@@ -132,12 +121,16 @@ impl Db {
         is_in_scope(&mut *self.pool.acquire().await?, id, names).await
     }
 
+    /// Reports that a deployment of the scope is in the archive.
+    pub async fn is_archived(&self, scope: &Scope, id: &str) -> Result<bool, DbError> {
+        is_archived(&mut *self.pool.acquire().await?, scope, id).await
+    }
+
     /// Lists the attempts of a deployment before the present one, in order.
     pub async fn past_attempts(&self, id: &str) -> Result<Vec<AttemptView>, DbError> {
         Ok(sqlx::query_as!(
             AttemptView,
-            "SELECT attempt, started_at, ended_at, step, error_code, error_message, commit_sha, image_digest, execution_arn,
-                    code_deploy_deployment_id
+            "SELECT attempt, started_at, ended_at, step, error_code, error_message, facts AS \"facts: Json<Facts>\"
              FROM deployment_attempts WHERE deployment_id = $1 ORDER BY attempt",
             id
         )
@@ -147,10 +140,21 @@ impl Db {
 }
 
 /// Reports, within the caller's transaction, that a deployment belongs to one of the repositories `names`.
-pub(super) async fn is_in_scope(connection: &mut PgConnection, id: &str, names: &[String]) -> Result<bool, DbError> {
+pub async fn is_in_scope(connection: &mut PgConnection, id: &str, names: &[String]) -> Result<bool, DbError> {
     let found =
         sqlx::query_scalar!("SELECT id FROM deployments WHERE id = $1 AND in_scope(owner, repo, $2)", id, names)
             .fetch_optional(connection)
             .await?;
     Ok(found.is_some())
+}
+
+/// Reports, within the caller's transaction, that a deployment of the scope is in the archive.
+pub async fn is_archived(connection: &mut PgConnection, scope: &Scope, id: &str) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT EXISTS (SELECT FROM archived_deployments WHERE id = $1 AND in_scope(owner, repo, $2)) AS \"archived!\"",
+        id,
+        scope.sql()
+    )
+    .fetch_one(connection)
+    .await?)
 }

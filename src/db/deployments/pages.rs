@@ -4,9 +4,11 @@
 //! and the newest of all of them are the page. The limit of these reads is a subquery, so that the planner does not know its value: under any
 //! estimate for a key, reading in index order is cheapest then.
 
+use sqlx::types::Json;
+
 use super::{DeploymentView, ListFilter};
 use crate::db::{Db, DbError};
-use crate::domain::deployment::Status;
+use crate::domain::deployment::{Facts, Status};
 use crate::domain::principal::Scope;
 use crate::domain::scope_keys::{Keys, Narrowed};
 

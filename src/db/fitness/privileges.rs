@@ -19,8 +19,6 @@ const SPECIAL: &[(&str, &[&str])] = &[
     // Written by migrations, which only the owner runs.
     ("_sqlx_migrations", &["SELECT"]),
     ("schema_versions", &["SELECT"]),
-    // The owner executes its contents: a server with write access would gain the owner's rights.
-    ("deferred_indexes", &["SELECT"]),
     ("history_stages", &["SELECT"]),
     ("write_probe", &["SELECT", "INSERT", "TRUNCATE"]),
 ];
@@ -51,6 +49,7 @@ const TABLES: &[&str] = &[
     "sessions",
     "sign_in_settings",
     "step_runs",
+    "step_stages",
     "stream_tickets",
 ];
 
@@ -58,8 +57,8 @@ const TABLES: &[&str] = &[
 const REPORT_VIEWS: &[&str] = &[
     "approvals_v1",
     "deployments_v1",
-    "dora_daily_v2",
-    "dora_monthly_v2",
+    "dora_daily_v1",
+    "dora_monthly_v1",
     "failures_v1",
     "queue_v1",
     "stages_v1",
@@ -102,7 +101,7 @@ impl std::fmt::Display for MissingPrivilege {
 
 /// Time at which all privileges were last found to be present.
 #[derive(Debug, Default)]
-pub(in crate::db) struct PrivilegeCache(std::sync::Mutex<Option<Instant>>);
+pub(in crate::db) struct PrivilegeCache(parking_lot::Mutex<Option<Instant>>);
 
 impl PrivilegeCache {
     fn is_fresh(&self) -> bool {
@@ -113,8 +112,8 @@ impl PrivilegeCache {
         *self.lock() = complete.then(Instant::now);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Option<Instant>> {
+        self.0.lock()
     }
 }
 

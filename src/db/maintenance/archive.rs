@@ -2,7 +2,6 @@
 
 use super::{Batch, ClaimedRun, EventRemoval, renew};
 use crate::db::{Db, DbError};
-use crate::domain::principal::Scope;
 
 /// Maximum deployments of a batch.
 const MAX_DEPLOYMENTS: i64 = 100;
@@ -56,17 +55,6 @@ impl Db {
         }
         // Deployments were locked but none moved: they were retried in that moment, and will finish later.
         Ok(Batch::Some(count))
-    }
-
-    /// Reports that a deployment of the scope is in the archive.
-    pub async fn is_archived(&self, scope: &Scope, id: &str) -> Result<bool, DbError> {
-        Ok(sqlx::query_scalar!(
-            "SELECT EXISTS (SELECT FROM archived_deployments WHERE id = $1 AND in_scope(owner, repo, $2)) AS \"archived!\"",
-            id,
-            scope.sql()
-        )
-        .fetch_one(&self.pool)
-        .await?)
     }
 
     /// Counts the deployments that would be moved.

@@ -11,11 +11,9 @@ mod records;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::idempotency::{IdempotencyKey, Idempotent, reserve, store_answer};
-use super::{Db, DbError, audit};
+use super::{Db, DbError};
 use crate::domain::maintenance::{RetentionKind, RetentionRunState};
 pub use events::EventRemoval;
 
@@ -183,41 +181,6 @@ impl Db {
         }
     }
 
-    /// Requests a run of `kind`; a local kind is requested from each living replica. `answer` is made from the rows' ids and stored under the key.
-    pub async fn request_maintenance(
-        &self,
-        kind: RetentionKind,
-        dry_run: bool,
-        key: Option<&IdempotencyKey>,
-        entry: &audit::AuditRecord<'_>,
-        answer: impl FnOnce(&[i64]) -> Value,
-    ) -> Result<Idempotent<Value>, DbError> {
-        let key = self.keyed(key).await?;
-        let mut tx = self.pool.begin().await?;
-        if let Some(known) = reserve(&mut tx, key.as_ref()).await? {
-            return Ok(known);
-        }
-        let ids = sqlx::query_scalar!(
-            "INSERT INTO maintenance_runs (kind, place, dry_run, state, requested_at, requested_by)
-             SELECT $1, place, $2, 'requested', now(), $3
-             FROM (SELECT '' AS place WHERE NOT $4
-                   UNION SELECT name FROM replicas WHERE $4 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
-                   ORDER BY 1) AS places
-             RETURNING id",
-            kind.as_str(),
-            dry_run,
-            entry.by.principal.subject,
-            kind.is_local()
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        let answer = answer(&ids);
-        store_answer(&mut tx, key.as_ref(), &answer).await?;
-        audit::record(&mut tx, entry).await?;
-        tx.commit().await?;
-        Ok(Idempotent::Fresh(answer))
-    }
-
     /// Ends a run, unless another replica has ended it.
     pub async fn end_maintenance(&self, id: i64, state: RetentionRunState, error: Option<&str>) -> Result<(), DbError> {
         sqlx::query!(
@@ -265,6 +228,30 @@ impl Db {
         .fetch_all(&self.pool)
         .await?)
     }
+}
+
+/// Requests a run of `kind`; a local kind is requested from each living replica. Returns the rows' ids.
+pub async fn request(
+    connection: &mut PgConnection,
+    kind: RetentionKind,
+    dry_run: bool,
+    requested_by: &str,
+) -> Result<Vec<i64>, DbError> {
+    let ids = sqlx::query_scalar!(
+        "INSERT INTO maintenance_runs (kind, place, dry_run, state, requested_at, requested_by)
+             SELECT $1, place, $2, 'requested', now(), $3
+             FROM (SELECT '' AS place WHERE NOT $4
+                   UNION SELECT name FROM replicas WHERE $4 AND heartbeat_at + lease_ms * interval '1 millisecond' > clock_timestamp()
+                   ORDER BY 1) AS places
+             RETURNING id",
+        kind.as_str(),
+        dry_run,
+        requested_by,
+        kind.is_local()
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
 }
 
 /// Renews a run and adds `removed` to its count, within the caller's transaction. False when another replica has ended the run; the transaction must

@@ -53,7 +53,8 @@ pub struct TableColumn {
 }
 
 /// Type of a column's values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum ColumnKind {
     /// Text, in any language.
     Text,
@@ -68,12 +69,7 @@ pub enum ColumnKind {
 impl ColumnKind {
     /// Returns the name that clients see.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Number => "number",
-            Self::Time => "time",
-            Self::Date => "date",
-        }
+        self.into()
     }
 }
 

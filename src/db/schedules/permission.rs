@@ -1,31 +1,21 @@
-//! Stopping of schedules whose permission has ended: each gets a run with the reason, and stays stopped until a caller takes it over.
+//! The permission that a schedule acts with: its owner, and the state of the owner's credentials.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::record;
 use crate::db::{Db, DbError};
-use crate::domain::audit::Action;
-use crate::domain::permission::{PermissionEnd, SignIn, StoredBasis, StoredPermission, TokenState};
+use crate::domain::permission::{PermissionEnd, StoredBasis, StoredPermission, TokenState};
 use crate::domain::permission_basis::{Basis, Identity};
-use crate::domain::principal::{Caller, Principal, Scope, schedule_subject};
+use crate::domain::principal::{Principal, Scope};
 use crate::domain::token::SecretHash;
 
 /// Schedules checked against the sign-in settings in one statement.
 const PAGE_SIZE: i64 = 200;
 
-/// A schedule that starts nothing more until a caller takes it over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoppedSchedule {
-    /// Id of the schedule.
-    pub schedule: String,
-    /// Reason for which it stopped.
-    pub ended: PermissionEnd,
-}
-
 /// Selects the schedules to stop.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::db) enum ScheduleSelector<'a> {
+pub enum ScheduleSelector<'a> {
+    /// The schedule with this id.
     Id(&'a str),
     /// All schedules whose owner is this API token.
     Token(&'a str),
@@ -34,8 +24,10 @@ pub(in crate::db) enum ScheduleSelector<'a> {
 }
 
 /// Stored permission of a schedule: its owner and the state of the owner's credentials.
-struct PermissionRow {
-    id: String,
+#[derive(Clone, Debug)]
+pub struct PermissionRow {
+    /// Id of the schedule.
+    pub id: String,
     made_by: String,
     made_by_kind: String,
     made_by_token: Option<String>,
@@ -60,36 +52,31 @@ pub(super) fn columns(principal: &Principal) -> (Option<&[u8]>, Option<&str>, Op
     }
 }
 
+/// A schedule that was stopped.
+#[derive(Clone, Debug)]
+pub struct StoppedRow {
+    /// Id of the schedule.
+    pub id: String,
+    /// Account or organisation of its source.
+    pub owner: String,
+    /// Repository of its source.
+    pub repo: String,
+}
+
 impl Db {
-    /// Stops schedules whose permission has ended, whenever they are due next.
-    pub async fn stop_schedules_without_permission(&self, sign_in: &SignIn) -> Result<Vec<StoppedSchedule>, DbError> {
-        if let Some(admin) = sign_in.admin.as_ref().filter(|_| sign_in.required) {
-            // Completes rows from before fingerprints were stored.
-            sqlx::query!(
-                "UPDATE schedules SET made_by_admin = $1 WHERE made_by_kind = 'admin' AND made_by_admin IS NULL AND next_run_at IS NOT NULL",
-                admin.bytes()
-            )
-            .execute(&self.pool)
-            .await?;
-        }
-        let (mut stopped, mut after) = (Vec::new(), String::new());
-        loop {
-            let rows = self.active(&after).await?;
-            let Some(last) = rows.last() else { return Ok(stopped) };
-            after.clone_from(&last.id);
-            for row in rows {
-                let id = row.id.clone();
-                match row.held() {
-                    Ok(held) if sign_in.ended(&held).is_some() => stopped.extend(self.stop_ended(&id, sign_in).await?),
-                    Ok(_) => {}
-                    // Such a schedule is not run either, and its next run records the error.
-                    Err(error) => tracing::warn!(%error, schedule = id, "schedule permission unreadable, not checked"),
-                }
-            }
-        }
+    /// Completes rows from before fingerprints of admin tokens were stored.
+    pub async fn complete_admin_fingerprints(&self, admin: &SecretHash) -> Result<(), DbError> {
+        sqlx::query!(
+            "UPDATE schedules SET made_by_admin = $1 WHERE made_by_kind = 'admin' AND made_by_admin IS NULL AND next_run_at IS NOT NULL",
+            admin.bytes()
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
-    async fn active(&self, after: &str) -> Result<Vec<PermissionRow>, DbError> {
+    /// Lists the permissions of active schedules, by id after `after`; empty at the end.
+    pub async fn active_permissions(&self, after: &str) -> Result<Vec<PermissionRow>, DbError> {
         Ok(sqlx::query_as!(
             PermissionRow,
             "SELECT s.id, s.made_by, s.made_by_kind, s.made_by_token, s.made_by_admin, s.made_by_issuer, s.made_by_claims, s.role, s.scope,
@@ -105,26 +92,17 @@ impl Db {
         .fetch_all(&self.pool)
         .await?)
     }
+}
 
-    /// Checks again with the row locked: a caller may have taken the schedule over meanwhile, or another replica may be stopping it.
-    async fn stop_ended(&self, id: &str, sign_in: &SignIn) -> Result<Option<StoppedSchedule>, DbError> {
-        let mut tx = self.pool.begin().await?;
-        let locked =
-            sqlx::query!("SELECT FROM schedules WHERE id = $1 AND next_run_at IS NOT NULL FOR UPDATE SKIP LOCKED", id);
-        if locked.fetch_optional(&mut *tx).await?.is_none() {
-            return Ok(None);
-        }
-        let held = held(&mut tx, id).await?;
-        let Some(ended) = sign_in.ended(&held) else { return Ok(None) };
-        let by = Caller::schedule(id, held.role, held.scope);
-        stop(&mut tx, ScheduleSelector::Id(id), &ended, &by).await?;
-        tx.commit().await?;
-        Ok(Some(StoppedSchedule { schedule: id.to_owned(), ended }))
-    }
+/// Locks an active schedule; false when it is not active, or when another transaction holds it.
+pub async fn lock_active(connection: &mut PgConnection, id: &str) -> Result<bool, DbError> {
+    let locked =
+        sqlx::query!("SELECT FROM schedules WHERE id = $1 AND next_run_at IS NOT NULL FOR UPDATE SKIP LOCKED", id);
+    Ok(locked.fetch_optional(connection).await?.is_some())
 }
 
 /// Reads the permission of a schedule whose row the caller has locked.
-pub(super) async fn held(connection: &mut PgConnection, id: &str) -> Result<StoredPermission, DbError> {
+pub async fn held(connection: &mut PgConnection, id: &str) -> Result<StoredPermission, DbError> {
     let row = sqlx::query_as!(
         PermissionRow,
         "SELECT s.id, s.made_by, s.made_by_kind, s.made_by_token, s.made_by_admin, s.made_by_issuer, s.made_by_claims, s.role, s.scope,
@@ -141,19 +119,19 @@ pub(super) async fn held(connection: &mut PgConnection, id: &str) -> Result<Stor
     row.held()
 }
 
-/// Stops schedules that have not stopped yet and returns their ids. Each gets a run with the reason, and an entry in the audit log.
-pub(in crate::db) async fn stop(
+/// Stops schedules that have not stopped yet, each with a run that has the reason.
+pub async fn stop(
     connection: &mut PgConnection,
     which: ScheduleSelector<'_>,
     ended: &PermissionEnd,
-    by: &Caller,
-) -> Result<Vec<String>, DbError> {
+) -> Result<Vec<StoppedRow>, DbError> {
     let (id, token, subject) = match which {
         ScheduleSelector::Id(id) => (Some(id), None, None),
         ScheduleSelector::Token(token) => (None, Some(token), None),
         ScheduleSelector::Subject(subject) => (None, None, Some(subject)),
     };
-    let rows = sqlx::query!(
+    Ok(sqlx::query_as!(
+        StoppedRow,
         "WITH stopped AS (
              UPDATE schedules SET stopped_at = clock_timestamp(), stopped_code = $4, stopped_reason = $5, next_run_at = NULL, version = version + 1
              WHERE deleted_at IS NULL AND (stopped_at IS NULL OR next_run_at IS NOT NULL)
@@ -170,43 +148,16 @@ pub(in crate::db) async fn stop(
         ended.code(),
         ended.message()
     )
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in &rows {
-        let details = json!({"code": ended.code(), "reason": ended.message()});
-        record(connection, by, Action::StopSchedule, &row.id, (&row.owner, &row.repo), details).await?;
-    }
-    Ok(rows.into_iter().map(|row| row.id).collect())
-}
-
-/// Requests the cancellation of queued deployments of a principal, or of these schedules, and returns their ids. Running deployments continue:
-/// stopping one halfway is a separate decision.
-pub(in crate::db) async fn cancel_queued(
-    connection: &mut PgConnection,
-    kind: &str,
-    subject: &str,
-    token: Option<&str>,
-    schedules: &[String],
-) -> Result<Vec<String>, DbError> {
-    let schedules: Vec<String> = schedules.iter().map(|id| schedule_subject(id)).collect();
-    Ok(sqlx::query_scalar!(
-        "UPDATE deployments d SET cancel_requested_at = now()
-         WHERE d.queued AND d.status = 'RUNNING' AND d.cancel_requested_at IS NULL
-           AND (d.started_by = ANY ($4) OR (d.started_by = $2 AND EXISTS (
-                SELECT FROM audit a WHERE a.target = d.id AND a.action IN ('deploy', 'retry') AND a.result = 'done'
-                  AND a.kind = $1 AND a.subject = $2 AND ($3::text IS NULL OR a.token_id = $3))))
-         RETURNING d.id",
-        kind,
-        subject,
-        token,
-        &schedules
-    )
     .fetch_all(connection)
     .await?)
 }
 
 impl PermissionRow {
-    fn held(self) -> Result<StoredPermission, DbError> {
+    /// Reads the stored columns.
+    ///
+    /// # Errors
+    /// [`DbError::Corrupt`] when they contradict each other.
+    pub fn held(self) -> Result<StoredPermission, DbError> {
         let on = match self.made_by_kind.as_str() {
             "token" => {
                 let id = self.made_by_token.unwrap_or_default();
@@ -215,7 +166,7 @@ impl PermissionRow {
                     (Some(_), Some(true), _) => TokenState::Revoked,
                     (Some(_), _, Some(true)) => TokenState::Expired,
                     (Some(role), ..) => {
-                        TokenState::Valid(role.parse().map_err(DbError::Corrupt)?, Scope::from_sql(self.token_scope))
+                        TokenState::Valid(role.parse().map_err(DbError::corrupt)?, Scope::from_sql(self.token_scope))
                     }
                 };
                 StoredBasis::Token(id, state)
@@ -236,7 +187,7 @@ impl PermissionRow {
             "nobody" => StoredBasis::Nobody,
             other => return Err(DbError::Corrupt(format!("schedule owner of unknown kind {other:?}"))),
         };
-        let role = self.role.parse().map_err(DbError::Corrupt)?;
+        let role = self.role.parse().map_err(DbError::corrupt)?;
         Ok(StoredPermission { subject: self.made_by, on, role, scope: Scope::from_sql(self.scope) })
     }
 }

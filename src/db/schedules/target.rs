@@ -1,96 +1,74 @@
-//! Target of a scheduled deployment, and the checks that it is still usable.
+//! What a schedule deploys, and the connections that it names.
 
 use sqlx::PgConnection;
 
 use crate::db::DbError;
-use crate::db::create::NewDeployment;
-use crate::domain::ids;
-use crate::domain::names::Names;
-use crate::domain::principal::Caller;
-use crate::domain::request::Requested;
-
-/// Values that every new deployment needs.
-#[derive(Clone, Copy, Debug)]
-pub struct Starter<'a> {
-    /// Naming rules in AWS.
-    pub names: &'a Names,
-    /// Name of the first step.
-    pub first_step: &'a str,
-}
-
-/// Reason for which a schedule's target cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnusableTarget {
-    /// This connection was removed.
-    Removed(String),
-    /// This connection is not for the repository, or not in the scope of the caller or owner.
-    NotFor(String),
-    /// The repository has a name that ECR does not accept.
-    Name(String),
-}
+use crate::domain::principal::Scope;
 
 /// The deployment's values in a row of `schedules`.
-pub(super) struct Target {
-    pub(super) id: String,
-    pub(super) github_connection_id: String,
-    pub(super) aws_connection_id: String,
-    pub(super) branch: String,
-    pub(super) build: Option<serde_json::Value>,
-    pub(super) reason: Option<String>,
-    pub(super) kind: String,
-    pub(super) concurrency: String,
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each field is the column of the same name, defined by its comment in the migrations")]
+pub struct ScheduleTarget {
+    pub id: String,
+    pub github_connection_id: String,
+    pub aws_connection_id: String,
+    pub branch: String,
+    pub build: Option<serde_json::Value>,
+    pub reason: Option<String>,
+    pub kind: String,
+    pub concurrency: String,
 }
 
-/// Builds the deployment, after checking that everything it names exists and belongs together.
-pub(super) async fn new_deployment(
-    tx: &mut PgConnection,
-    starter: Starter<'_>,
-    target: Target,
-    by: &Caller,
-) -> Result<Result<NewDeployment, UnusableTarget>, DbError> {
-    let github = sqlx::query!(
-        "SELECT owner, repo FROM github_connections WHERE id = $1 AND removed_at IS NULL",
-        target.github_connection_id
+/// The AWS connection of a schedule.
+#[derive(Clone, Debug)]
+pub struct TargetAccount {
+    /// AWS account: twelve digits.
+    pub account_id: String,
+    /// AWS region.
+    pub region: String,
+    /// True if the scope may use the connection for the repository.
+    pub usable: bool,
+}
+
+/// Locks a schedule of the scope and returns its target.
+pub async fn lock(connection: &mut PgConnection, id: &str, scope: &Scope) -> Result<Option<ScheduleTarget>, DbError> {
+    let target = sqlx::query_as!(
+        ScheduleTarget,
+        "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, concurrency FROM schedules
+             WHERE id = $1 AND deleted_at IS NULL AND in_scope(owner, repo, $2) FOR UPDATE",
+        id,
+        scope.sql()
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(connection)
     .await?;
-    let Some(github) = github else { return Ok(Err(UnusableTarget::Removed(target.github_connection_id))) };
-    if !by.scope().holds(&github.owner, &github.repo) {
-        return Ok(Err(UnusableTarget::NotFor(target.github_connection_id)));
-    }
-    let aws = sqlx::query!(
+    Ok(target)
+}
+
+/// Returns owner and name of the repository of a connection; none when the connection was removed.
+pub async fn repository(connection: &mut PgConnection, github: &str) -> Result<Option<(String, String)>, DbError> {
+    let found = sqlx::query!("SELECT owner, repo FROM github_connections WHERE id = $1 AND removed_at IS NULL", github)
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.map(|row| (row.owner, row.repo)))
+}
+
+/// Returns the account of a connection, for this repository and scope; none when the connection was removed.
+pub async fn account(
+    connection: &mut PgConnection,
+    aws: &str,
+    (owner, repo): (&str, &str),
+    scope: &Scope,
+) -> Result<Option<TargetAccount>, DbError> {
+    let found = sqlx::query_as!(
+        TargetAccount,
         "SELECT account_id, region, in_scope($2, $3, scope) AND ($4::text[] IS NULL OR scope IS NOT NULL) AS \"usable!\"
          FROM aws_connections WHERE id = $1 AND removed_at IS NULL",
-        target.aws_connection_id,
-        github.owner,
-        github.repo,
-        by.scope().sql()
+        aws,
+        owner,
+        repo,
+        scope.sql()
     )
-    .fetch_optional(tx)
+    .fetch_optional(connection)
     .await?;
-    let aws = match aws {
-        Some(aws) if aws.usable => aws,
-        Some(_) => return Ok(Err(UnusableTarget::NotFor(target.aws_connection_id))),
-        None => return Ok(Err(UnusableTarget::Removed(target.aws_connection_id))),
-    };
-    let ecr_repository = match starter.names.ecr_repository(&github.owner, &github.repo) {
-        Ok(name) => name,
-        Err(rule) => return Ok(Err(UnusableTarget::Name(rule))),
-    };
-    let requested = Requested::of_row(&target.branch, target.build, target.reason, &target.kind);
-    let requested = requested.map_err(DbError::Corrupt)?;
-    Ok(Ok(NewDeployment {
-        id: ids::deployment_id(),
-        owner: github.owner,
-        repo: github.repo,
-        requested,
-        github_connection_id: target.github_connection_id,
-        aws_connection_id: target.aws_connection_id,
-        account_id: aws.account_id,
-        region: aws.region,
-        ecr_repository,
-        concurrency: target.concurrency.parse().map_err(DbError::Corrupt)?,
-        first_step: starter.first_step.to_owned(),
-        trace: None,
-    }))
+    Ok(found)
 }

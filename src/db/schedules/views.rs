@@ -109,11 +109,7 @@ impl Db {
 }
 
 /// Reads one schedule within the caller's transaction.
-pub(super) async fn one(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    id: &str,
-) -> Result<Option<ScheduleView>, DbError> {
+pub async fn one(connection: &mut PgConnection, scope: &Scope, id: &str) -> Result<Option<ScheduleView>, DbError> {
     let filter = ScheduleFilter { limit: 1, ..ScheduleFilter::default() };
     Ok(select(connection, scope, Some(id), &filter).await?.pop())
 }

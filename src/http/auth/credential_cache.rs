@@ -1,13 +1,15 @@
 //! Cache of the tokens, sessions and OpenID Connect subjects in use, so that requests need not query the database for them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::credential_lookup::{Finder, Key, Lookups};
 use crate::db::tokens::Accepted;
 use crate::db::{Db, DbError};
 use crate::domain::principal::Principal;
@@ -21,25 +23,6 @@ const CACHE_TTL: Duration = Duration::from_secs(5);
 
 /// Idle time after which a credential that no stream holds is evicted.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Key of a credential; its variant says which table has it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
-    Token(SecretHash),
-    Session(SecretHash),
-    /// An issuer's subject, by its name in Panda. Only its revocation is cached; its tokens are verified at each request.
-    Subject(String),
-}
-
-impl Key {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Token(_) => "token",
-            Self::Session(_) => "session",
-            Self::Subject(_) => "subject",
-        }
-    }
-}
 
 /// A valid token, session or subject.
 #[derive(Debug)]
@@ -66,9 +49,8 @@ struct Times {
 /// The cache. Holds at most one [`Credential`] per key.
 #[derive(Debug)]
 pub struct CredentialCache {
-    db: Db,
-    /// Hash of the present admin token, which may have opened sessions.
-    admin: Option<SecretHash>,
+    finder: Finder,
+    lookups: Lookups,
     shutdown: CancellationToken,
     credentials: Mutex<HashMap<Key, Arc<Credential>>>,
 }
@@ -85,7 +67,7 @@ impl Credential {
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+        self.times.lock()
     }
 
     /// Records the use, and returns true when the last check is recent enough to skip the database.
@@ -99,8 +81,11 @@ impl Credential {
 }
 
 impl CredentialCache {
+    /// Creates an empty cache. Must be called within a Tokio runtime, because it spawns the task that looks up credentials.
     pub(super) fn new(db: Db, admin: Option<SecretHash>, shutdown: CancellationToken) -> Self {
-        Self { db, admin, shutdown, credentials: Mutex::default() }
+        let finder = Finder::new(db, admin);
+        let lookups = Lookups::start(finder.clone());
+        Self { finder, lookups, shutdown, credentials: Mutex::default() }
     }
 
     /// A credential that is in no table and is valid as long as the process runs: the admin token's.
@@ -128,33 +113,6 @@ impl CredentialCache {
         Arc::new(Credential { hash, principal, until, ended, over: AtomicBool::new(false), times })
     }
 
-    /// Queries the database for `keys`; returns the valid ones with their principals, which are none for subjects: the caller knows a subject's.
-    async fn find(&self, keys: &[Key]) -> Result<Vec<(Key, Option<Accepted>)>, DbError> {
-        let (mut tokens, mut sessions, mut subjects) = (Vec::new(), Vec::new(), Vec::new());
-        for key in keys {
-            match key {
-                Key::Token(hash) => tokens.push(*hash),
-                Key::Session(hash) => sessions.push(*hash),
-                Key::Subject(name) => subjects.push(name.clone()),
-            }
-        }
-        let mut found = Vec::new();
-        if !tokens.is_empty() {
-            let rows = self.db.token_principals(&tokens).await?;
-            found.extend(rows.into_iter().map(|row| (Key::Token(row.hash), Some(row))));
-        }
-        if !sessions.is_empty() {
-            let rows = self.db.session_principals(&sessions, self.admin.as_ref()).await?;
-            found.extend(rows.into_iter().map(|row| (Key::Session(row.hash), Some(row))));
-        }
-        if !subjects.is_empty() {
-            let revoked: HashSet<String> = self.db.revoked_among(&subjects).await?.into_iter().collect();
-            let accepted = subjects.into_iter().filter(|name| !revoked.contains(name));
-            found.extend(accepted.map(|name| (Key::Subject(name), None)));
-        }
-        Ok(found)
-    }
-
     /// The token or session; none when it is not valid.
     pub(super) async fn get(&self, key: Key) -> Result<Option<Arc<Credential>>, DbError> {
         self.get_as(key, Principal::without_authentication).await
@@ -175,9 +133,9 @@ impl CredentialCache {
             return Ok(Some(cached));
         }
         let begun = Instant::now();
-        let found = self.find(std::slice::from_ref(&key)).await?.pop();
+        let found = self.lookups.find(key.clone()).await?;
         let mut credentials = self.credentials();
-        let Some((_, accepted)) = found else {
+        let Some(accepted) = found else {
             if let Some(evicted) = credentials.remove(&key) {
                 evicted.end();
             }
@@ -222,7 +180,7 @@ impl CredentialCache {
             return Ok(());
         }
         let begun = Instant::now();
-        let found: HashMap<_, _> = self.find(&keys).await?.into_iter().collect();
+        let found = self.finder.find(&keys).await?;
         let mut credentials = self.credentials();
         for key in keys {
             if found.contains_key(&key) {
@@ -243,7 +201,6 @@ impl CredentialCache {
     }
 
     fn credentials(&self) -> MutexGuard<'_, HashMap<Key, Arc<Credential>>> {
-        // No code path leaves the map inconsistent, so a panic that poisoned the lock did no harm.
-        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+        self.credentials.lock()
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clients::ClientError;
+use crate::domain::message::{Message, message};
 use crate::domain::principal::Role;
 use crate::http::error::problem::{Problem, RETRY_AFTER, problem_types};
 
@@ -11,7 +12,7 @@ use crate::http::error::problem::{Problem, RETRY_AFTER, problem_types};
 pub enum AccessError {
     /// The request has no valid credential; the text says why.
     #[error("not signed in: {0}")]
-    NotSignedIn(&'static str),
+    NotSignedIn(Message),
     /// The keys of an OpenID Connect token's issuer could not be fetched.
     #[error("the keys of the token's issuer are unavailable: {0}")]
     IssuerUnavailable(ClientError),
@@ -25,7 +26,7 @@ pub enum AccessError {
     },
     /// The repository is outside the caller's scope.
     #[error("out of scope: {0}")]
-    OutOfScope(String),
+    OutOfScope(Message),
     /// The caller opened sessions faster than its limit.
     #[error("too many new sessions of one caller")]
     TooManySessions {
@@ -36,11 +37,11 @@ pub enum AccessError {
 
 problem_types! {
     AccessError:
-    NotSignedIn => UNAUTHORIZED, "NOT_SIGNED_IN", "Sign in first";
-    IssuerUnavailable => SERVICE_UNAVAILABLE, "ISSUER_UNAVAILABLE", "The token's issuer is unavailable";
-    NotAllowed => FORBIDDEN, "NOT_ALLOWED", "The role is too low";
-    OutOfScope => FORBIDDEN, "OUT_OF_SCOPE", "Outside your scope";
-    TooManySessions => TOO_MANY_REQUESTS, "TOO_MANY_SESSIONS", "Too many sessions";
+    NotSignedIn => UNAUTHORIZED, "NOT_SIGNED_IN";
+    IssuerUnavailable => SERVICE_UNAVAILABLE, "ISSUER_UNAVAILABLE";
+    NotAllowed => FORBIDDEN, "NOT_ALLOWED";
+    OutOfScope => FORBIDDEN, "OUT_OF_SCOPE";
+    TooManySessions => TOO_MANY_REQUESTS, "TOO_MANY_SESSIONS";
 }
 
 impl AccessError {
@@ -53,36 +54,26 @@ impl AccessError {
         }
     }
 
-    fn detail(&self) -> String {
+    fn detail(&self) -> Message {
         match self {
-            Self::NotSignedIn(why) => format!(
-                "You are not signed in: {why}. Send the header Authorization: Bearer TOKEN; `panda token create` creates a token."
-            ),
+            Self::NotSignedIn(reason) => message!("NOT_SIGNED_IN.detail", reason = reason.clone()),
             // The log has the cause, which could reveal the server's network.
-            Self::IssuerUnavailable(_) => {
-                "The keys of this token's issuer could not be fetched, so the token cannot be verified. Try again in a moment.".to_owned()
-            }
+            Self::IssuerUnavailable(_) => message!("ISSUER_UNAVAILABLE.detail"),
             Self::NotAllowed { needed, role } => {
-                format!("This needs the role {needed}, and yours is {role}. The server's operator can create a token with that role.")
+                message!("NOT_ALLOWED.detail", needed = needed.as_str(), role = role.as_str())
             }
-            Self::OutOfScope(repositories) => {
-                format!("Your token does not include {repositories}. The server's operator can create a token that does.")
-            }
-            Self::TooManySessions { .. } => {
-                "This caller opened too many sessions: the limits are six per minute and a burst of thirty. Wait as long as Retry-After says, and reuse \
-                 the session's cookie: a session lasts for hours."
-                    .to_owned()
-            }
+            Self::OutOfScope(what) => message!("OUT_OF_SCOPE.detail", what = what.clone()),
+            Self::TooManySessions { .. } => message!("TOO_MANY_SESSIONS.detail"),
         }
     }
 
     #[cfg(test)]
     pub(in crate::http) fn samples() -> Vec<Self> {
         vec![
-            Self::NotSignedIn("{reason}"),
+            Self::NotSignedIn(Message::verbatim("{reason}")),
             Self::IssuerUnavailable(ClientError::new(crate::clients::ErrorKind::Unavailable, "", "")),
             Self::NotAllowed { needed: Role::Approver, role: Role::Viewer },
-            Self::OutOfScope("{repositories}".to_owned()),
+            Self::OutOfScope(Message::verbatim("{repositories}")),
             Self::TooManySessions { wait: Duration::ZERO },
         ]
     }

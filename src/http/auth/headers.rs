@@ -6,6 +6,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 use url::form_urlencoded;
 
+use crate::domain::message::message;
 use crate::http::auth::error::AccessError;
 use crate::http::error::ApiError;
 
@@ -26,13 +27,13 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), second) = (given.next(), given.next()) else { return Ok(None) };
     if second.is_some() {
-        return Err(AccessError::NotSignedIn("there are two Authorization headers").into());
+        return Err(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.two_headers")).into());
     }
     let token = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {
         let token = token.trim_matches(' ');
         (scheme.eq_ignore_ascii_case("bearer") && fits(token, MAX_BEARER)).then_some(token)
     });
-    token.map(Some).ok_or_else(|| AccessError::NotSignedIn("the Authorization header is not Bearer and a token").into())
+    token.map(Some).ok_or_else(|| AccessError::NotSignedIn(message!("NOT_SIGNED_IN.not_bearer")).into())
 }
 
 /// The value of the session cookie; none unless there is exactly one. A second cookie of this name, set by another path or domain, could be an

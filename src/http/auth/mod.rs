@@ -3,12 +3,13 @@
 //!
 //! A token is looked up in the database once and cached (`credential_cache`); every two seconds all cached credentials are checked again, with
 //! one query a kind. So authenticating a request costs a hash and a map lookup, and a revoked token, with the streams that it opened, stops within
-//! five seconds.
+//! five seconds. Look-ups of credentials that are not cached share one statement at a time (`credential_lookup`).
 //!
 //! A request can authenticate in three ways: with a token in a header, which may do what its role allows; with a session cookie, which may only
 //! read, so that a foreign page that makes a browser send it cannot change anything; and with a ticket in the URL, which opens one stream once.
 
 mod credential_cache;
+mod credential_lookup;
 pub mod error;
 pub mod headers;
 pub mod oidc;
@@ -21,18 +22,22 @@ use std::time::{Duration, Instant};
 use axum::http::Method;
 use axum::http::request::Parts;
 use chrono::Utc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 pub use credential_cache::CredentialCache;
 pub use require_role::{Admin, Approver, Deployer, DeploymentReader, MinimumRole, RequireRole, StreamGrant, Viewer};
 
+use crate::commands::sessions::redeem_ticket;
 use crate::db::Db;
+use crate::domain::message::message;
 use crate::domain::principal::{AuthMethod, Principal};
-use crate::domain::token::SecretHash;
+use crate::domain::token::{self, SecretHash};
 use crate::http::auth::error::AccessError;
 use crate::http::auth::oidc::Verifier;
 use crate::http::error::ApiError;
-use credential_cache::{Credential, Key};
+use credential_cache::Credential;
+use credential_lookup::Key;
 use session_rate::SessionRate;
 
 /// Authenticates requests. Cheap to clone.
@@ -69,6 +74,8 @@ struct Required {
     db: Db,
     cache: Arc<CredentialCache>,
     session_rate: SessionRate,
+    /// Held while a ticket is used. The caller of a ticket is unknown until then, so all tickets share one connection.
+    tickets: Semaphore,
 }
 
 /// The result of a successful authentication: a principal, and how long it stays authenticated.
@@ -144,7 +151,14 @@ impl Auth {
         let (refreshed, stop) = (Arc::clone(&cache), shutdown.clone());
         tokio::spawn(async move { stop.run_until_cancelled(refreshed.refresh_periodically()).await });
         let admin = options.admin.map(|hash| Grant::by(cache.permanent(hash, Principal::admin(hash.fingerprint()))));
-        Self(Mode::Required(Arc::new(Required { options, admin, db, cache, session_rate: SessionRate::default() })))
+        Self(Mode::Required(Arc::new(Required {
+            options,
+            admin,
+            db,
+            cache,
+            session_rate: SessionRate::default(),
+            tickets: Semaphore::new(1),
+        })))
     }
 
     /// Lifetime of a session; none where authentication is not required, and so no session exists.
@@ -202,10 +216,7 @@ impl Auth {
         match &self.0 {
             Mode::Off(grant) => Ok(grant.clone()),
             Mode::Local(grant) if headers::names_this_machine(&parts.headers) => Ok(grant.clone()),
-            Mode::Local(_) => Err(AccessError::NotSignedIn(
-                "this server runs without authentication and therefore accepts only requests to localhost or 127.0.0.1; \
-                 start it with --auth required",
-            ).into()),
+            Mode::Local(_) => Err(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.local_only")).into()),
             Mode::Required(required) => required.grant(parts).await,
         }
     }
@@ -218,7 +229,7 @@ impl Auth {
         let ticket = headers::ticket(parts.uri.query());
         match (&self.0, ticket) {
             (Mode::Required(required), Some(ticket)) if headers::bearer(&parts.headers)?.is_none() => {
-                required.ticket(&SecretHash::of(&ticket), deployment).await
+                required.ticket(&ticket, deployment).await
             }
             _ => self.grant(parts).await,
         }
@@ -229,21 +240,29 @@ impl Required {
     async fn grant(&self, parts: &Parts) -> Result<Grant, ApiError> {
         if let Some(token) = headers::bearer(&parts.headers)? {
             if let Some(oidc) = self.options.oidc.as_ref().filter(|_| Verifier::is_jwt(token)) {
-                let revoked =
-                    AccessError::NotSignedIn("the token is valid, but its subject was revoked on this server");
+                let revoked = AccessError::NotSignedIn(message!("NOT_SIGNED_IN.revoked"));
                 return self.subject(oidc.verify(token).await?).await?.ok_or_else(|| revoked.into());
             }
-            let unknown = AccessError::NotSignedIn("the token is unknown, expired or revoked");
-            return self.token(SecretHash::of(token)).await?.ok_or_else(|| unknown.into());
+            let unknown = AccessError::NotSignedIn(message!("NOT_SIGNED_IN.unknown_token"));
+            let hash = SecretHash::of(token);
+            // Only the admin token may have any form.
+            if !token::has_form(token::PREFIX, token) && self.admin_grant(&hash).is_none() {
+                return Err(unknown.into());
+            }
+            return self.token(hash).await?.ok_or_else(|| unknown.into());
         }
         let Some(session) = headers::session(&parts.headers) else {
-            return Err(AccessError::NotSignedIn("there is no Authorization header").into());
+            return Err(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.no_header")).into());
         };
         if ![Method::GET, Method::HEAD].contains(&parts.method) {
-            return Err(AccessError::NotSignedIn("a session may only read").into());
+            return Err(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.session_reads")).into());
+        }
+        let ended = || ApiError::from(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.session_ended")));
+        if !token::has_form(token::SESSION_PREFIX, session) {
+            return Err(ended());
         }
         let credential = self.cache.get(Key::Session(SecretHash::of(session))).await?;
-        credential.map(Grant::by).ok_or_else(|| AccessError::NotSignedIn("the session has ended").into())
+        credential.map(Grant::by).ok_or_else(ended)
     }
 
     /// The grant of an issuer's verified token; none when its subject is revoked.
@@ -252,23 +271,29 @@ impl Required {
         Ok(credential.map(|credential| Grant::of_subject(principal, credential)))
     }
 
+    /// The grant of the admin token; none when `hash` is not that token's.
+    fn admin_grant(&self, hash: &SecretHash) -> Option<&Grant> {
+        self.admin.as_ref().filter(|admin| admin.credential().is_some_and(|admin| admin.is(hash)))
+    }
+
     /// The grant of a token; none when it is not valid.
     async fn token(&self, hash: SecretHash) -> Result<Option<Grant>, ApiError> {
-        if let Some(admin) = &self.admin
-            && admin.credential().is_some_and(|admin| admin.is(&hash))
-        {
+        if let Some(admin) = self.admin_grant(&hash) {
             return Ok(Some(admin.clone()));
         }
         Ok(self.cache.get(Key::Token(hash)).await?.map(Grant::by))
     }
 
-    async fn ticket(&self, ticket: &SecretHash, deployment: Option<&str>) -> Result<Grant, ApiError> {
-        let refused = || {
-            ApiError::from(AccessError::NotSignedIn(
-                "the ticket was used before, is older than 30 s, or is for another stream",
-            ))
+    async fn ticket(&self, ticket: &str, deployment: Option<&str>) -> Result<Grant, ApiError> {
+        let refused = || ApiError::from(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.bad_ticket")));
+        if !token::has_form(token::TICKET_PREFIX, ticket) {
+            return Err(refused());
+        }
+        let used = {
+            // The semaphore is never closed.
+            let _one = self.tickets.acquire().await;
+            redeem_ticket(&self.db, &SecretHash::of(ticket), deployment).await?.ok_or_else(refused)?
         };
-        let used = self.db.use_ticket(ticket, deployment).await?.ok_or_else(refused)?;
         match used.credential {
             // The token's present state decides, not its state when the ticket was made.
             Some(credential) => self.token(credential).await?.ok_or_else(refused),

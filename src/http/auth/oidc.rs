@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::clients::ClientError;
 use crate::clients::oidc::{IssuerKeys, KeyLifetimes};
+use crate::domain::message::{Message, message};
 use crate::domain::oidc_claims::{Issuer, is_subject};
 use crate::domain::permission_basis::{Basis, Identity};
 use crate::domain::principal::{AuthMethod, Principal};
@@ -45,7 +46,7 @@ pub enum OidcError {
     UnknownIssuer,
     /// The token is malformed, expired, for another audience, or its signature is wrong.
     #[error("the token is not valid: {0}")]
-    Invalid(&'static str),
+    Invalid(Message),
     /// The token is valid, but no configured rule matches its claims.
     #[error("the token is valid, but no rule of the server matches its claims")]
     NoRight,
@@ -57,11 +58,9 @@ pub enum OidcError {
 impl From<OidcError> for ApiError {
     fn from(error: OidcError) -> Self {
         Self::Access(match error {
-            OidcError::UnknownIssuer => AccessError::NotSignedIn("the token's issuer is not trusted by this server"),
+            OidcError::UnknownIssuer => AccessError::NotSignedIn(message!("NOT_SIGNED_IN.unknown_issuer")),
             OidcError::Invalid(reason) => AccessError::NotSignedIn(reason),
-            OidcError::NoRight => {
-                AccessError::NotSignedIn("the token is valid, but no rule of the server matches its claims")
-            }
+            OidcError::NoRight => AccessError::NotSignedIn(message!("NOT_SIGNED_IN.no_right")),
             OidcError::Unavailable(error) => AccessError::IssuerUnavailable(error),
         })
     }
@@ -115,28 +114,29 @@ impl Verifier {
     /// Only [`OidcError::Unavailable`] is temporary.
     pub async fn verify(&self, token: &str) -> Result<Principal, OidcError> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(OidcError::Invalid("it is longer than 8 KiB"));
+            return Err(OidcError::Invalid(message!("NOT_SIGNED_IN.too_long")));
         }
-        let header = decode_header(token).map_err(|_| OidcError::Invalid("it is not a JWT"))?;
+        let header = decode_header(token).map_err(|_| OidcError::Invalid(message!("NOT_SIGNED_IN.no_jwt")))?;
         if !ALGORITHMS.contains(&header.alg) {
-            return Err(OidcError::Invalid("its algorithm is not allowed"));
+            return Err(OidcError::Invalid(message!("NOT_SIGNED_IN.algorithm_not_allowed")));
         }
         // Critical extensions change the meaning of the token, and none is supported.
         if header.crit.is_some() {
-            return Err(OidcError::Invalid("it has critical extensions, which are not supported"));
+            return Err(OidcError::Invalid(message!("NOT_SIGNED_IN.critical_extensions")));
         }
         // Only selects the keys to verify with. No claim is trusted before the signature is verified.
         let unverified: Unverified =
-            insecure_decode_claims(token).map_err(|_| OidcError::Invalid("it is not a JWT with the claim iss"))?;
+            insecure_decode_claims(token).map_err(|_| OidcError::Invalid(message!("NOT_SIGNED_IN.no_iss")))?;
         let (issuer, keys) =
             self.issuers.iter().find(|(issuer, _)| issuer.issuer == unverified.iss).ok_or(OidcError::UnknownIssuer)?;
         let key = keys.key(header.kid.as_deref()).await.map_err(OidcError::Unavailable)?;
-        let key = key.ok_or(OidcError::Invalid("its issuer has no such key"))?;
+        let key = key.ok_or_else(|| OidcError::Invalid(message!("NOT_SIGNED_IN.no_key")))?;
         let named = key.common.key_algorithm.map(|algorithm| algorithm.to_string());
         if named.is_some_and(|named| named != format!("{:?}", header.alg)) {
-            return Err(OidcError::Invalid("its key is for another algorithm"));
+            return Err(OidcError::Invalid(message!("NOT_SIGNED_IN.key_of_other_algorithm")));
         }
-        let key = DecodingKey::from_jwk(&key).map_err(|_| OidcError::Invalid("its key cannot be used"))?;
+        let key =
+            DecodingKey::from_jwk(&key).map_err(|_| OidcError::Invalid(message!("NOT_SIGNED_IN.unusable_key")))?;
         let claims = decode::<Map<String, Value>>(token, &key, &validation(issuer, header.alg));
         principal(issuer, claims.map_err(|error| OidcError::Invalid(reason(error.kind())))?.claims)
     }
@@ -155,13 +155,13 @@ fn validation(issuer: &Issuer, algorithm: Algorithm) -> Validation {
 fn principal(issuer: &Issuer, claims: Map<String, Value>) -> Result<Principal, OidcError> {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     if !is_subject(subject) {
-        return Err(OidcError::Invalid("its subject is empty, too long or has unprintable characters"));
+        return Err(OidcError::Invalid(message!("NOT_SIGNED_IN.bad_subject")));
     }
     // The expiry without the leeway that `validation` allows.
     let expires = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, reason = "an out-of-range value is rejected on the next line")]
     let expires_at = DateTime::<Utc>::from_timestamp(expires as i64, 0)
-        .ok_or(OidcError::Invalid("its claim exp is not a valid time"))?;
+        .ok_or_else(|| OidcError::Invalid(message!("NOT_SIGNED_IN.bad_exp")))?;
     let (role, scope) = issuer.right(&claims).ok_or(OidcError::NoRight)?;
     let subject = issuer.subject_of(subject);
     let basis = Basis::Oidc(Arc::new(Identity::new(&issuer.issuer, claims)));
@@ -169,15 +169,15 @@ fn principal(issuer: &Issuer, claims: Map<String, Value>) -> Result<Principal, O
 }
 
 /// Describes the library's error without revealing the token's contents.
-fn reason(kind: &ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::InvalidSignature => "its signature is wrong",
-        ErrorKind::ExpiredSignature => "it has expired",
-        ErrorKind::ImmatureSignature => "it is not valid yet",
-        ErrorKind::InvalidAudience => "it is for another audience",
-        ErrorKind::InvalidIssuer => "its issuer is another one",
-        ErrorKind::MissingRequiredClaim(_) => "it lacks one of exp, iss, aud, sub",
-        ErrorKind::InvalidAlgorithm => "its algorithm does not match its key",
-        _ => "it is not a valid JWT",
-    }
+fn reason(kind: &ErrorKind) -> Message {
+    Message::new(match kind {
+        ErrorKind::InvalidSignature => "NOT_SIGNED_IN.bad_signature",
+        ErrorKind::ExpiredSignature => "NOT_SIGNED_IN.expired",
+        ErrorKind::ImmatureSignature => "NOT_SIGNED_IN.immature",
+        ErrorKind::InvalidAudience => "NOT_SIGNED_IN.other_audience",
+        ErrorKind::InvalidIssuer => "NOT_SIGNED_IN.other_issuer",
+        ErrorKind::MissingRequiredClaim(_) => "NOT_SIGNED_IN.missing_claim",
+        ErrorKind::InvalidAlgorithm => "NOT_SIGNED_IN.other_algorithm",
+        _ => "NOT_SIGNED_IN.invalid_jwt",
+    })
 }

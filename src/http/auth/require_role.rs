@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -111,17 +112,23 @@ impl FromRequestParts<ApiState> for StreamGrant {
         let grant = state.auth.grant_or_ticket(parts, deployment.as_deref()).await;
         if let Ok(grant) = &grant {
             note(grant);
+            state.requests.enter(&grant.principal, origin(parts, state).await);
         }
         Ok(Self(grant))
     }
 }
 
-async fn caller(grant: &Grant, parts: &mut Parts, state: &ApiState) -> Caller {
-    note(grant);
-    let address = match Origin::from_request_parts(parts, state).await {
+async fn origin(parts: &mut Parts, state: &ApiState) -> IpAddr {
+    match Origin::from_request_parts(parts, state).await {
         Ok(Origin(address)) => address,
         Err(never) => match never {},
-    };
+    }
+}
+
+async fn caller(grant: &Grant, parts: &mut Parts, state: &ApiState) -> Caller {
+    note(grant);
+    let address = origin(parts, state).await;
+    state.requests.enter(&grant.principal, address);
     let request_id = request_id(&parts.headers).to_owned();
     let caller = Caller { principal: Arc::clone(&grant.principal), request_id, address };
     if let Some(slot) = parts.extensions.get::<CallerSlot>() {

@@ -12,16 +12,17 @@ use super::server::ServerError;
 use super::{ApiError, database};
 use crate::clients::aws::RoleRefusal;
 use crate::clients::github::GitHubError;
+use crate::commands::connect::aws::error::AwsConnectError;
+use crate::commands::connect::error::ConnectError;
+use crate::commands::deploy::error::DeployError;
+use crate::commands::revocations::error::RevocationError;
+use crate::commands::schedules::error::ScheduleError;
 use crate::domain::catalogue::{Lang, render};
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::Message;
 use crate::http::auth::error::AccessError;
 use crate::http::middleware::error::AdmissionError;
-use crate::http::routes::connect::aws::error::AwsConnectError;
-use crate::http::routes::connect::error::ConnectError;
-use crate::http::routes::deploy::error::DeployError;
 use crate::http::routes::reports::error::ReportError;
-use crate::http::routes::revocations::error::RevocationError;
-use crate::http::routes::schedules::error::ScheduleError;
 use crate::http::sse::error::StreamError;
 
 const INTRODUCTION: &str = "# Errors
@@ -32,7 +33,9 @@ Every refused or failed request is answered with a *problem* (`application/probl
 `type` is the address of its section below. `message` (the same as `detail`) explains the occurrence and is for people: its wording may change. `field` names the invalid field of the request,
 `deploymentId` and `stage` the deployment concerned, and `externalId` what a role's trust policy must require.
 
-Each section has the status, the meaning and the pattern of the message; the remedy is in bold. Texts in braces depend on the request; numbers are examples or defaults.
+`title`, `detail` and `message` are in the language of `?lang=` (`ko` or `en`), else of `Accept-Language`, else English; `Content-Language` names it.
+
+Each section has the status, the meaning and the pattern of the message, in English and Korean; the remedy is in bold. Texts in braces depend on the request; numbers are examples or defaults.
 `Retry-After` is the number of seconds after which the same request may succeed.
 
 A deployment that failed has an error code as well: [Failures of deployments](#failures-of-deployments).
@@ -82,7 +85,8 @@ pub(crate) fn page() -> String {
     for area in &areas {
         let _ = write!(page, "\n## {}\n", area.heading);
         for kind in area.types {
-            let is_sample = |sample: &&Problem| sample.error_code == kind.code && sample.title == kind.title;
+            let title = Message::new(kind.title).text(Lang::En);
+            let is_sample = |sample: &&Problem| sample.error_code == kind.code && sample.title == title;
             assert!(area.samples.iter().any(|sample| is_sample(&sample)), "{kind:?} has no sample");
             if described.insert(kind.code) {
                 let samples = areas.iter().flat_map(|area| &area.samples);
@@ -98,17 +102,18 @@ fn section(page: &mut String, samples: &[&Problem]) {
     let _ = write!(page, "\n### {}\n", samples[0].error_code);
     let mut title = "";
     for sample in samples {
+        let korean = (*sample).clone().in_language(Lang::Ko);
         if sample.title != title {
-            title = sample.title;
+            title = &sample.title;
             let status = StatusCode::from_u16(sample.status).unwrap();
-            let _ = write!(page, "\n`{status}`: {title}.{}\n", extras(sample));
+            let _ = write!(page, "\n`{status}`: {title}. {}.{}\n", korean.title, extras(sample));
         }
         // The first sentence says what is wrong.
-        let message = match sample.detail.split_once(". ") {
+        let message = |detail: &str| match detail.split_once(". ") {
             Some((cause, remedy)) => format!("{cause}. **{remedy}**"),
-            None => sample.detail.clone(),
+            None => detail.to_owned(),
         };
-        let _ = write!(page, "\n> {message}\n");
+        let _ = write!(page, "\n> {}\n>\n> {}\n", message(&sample.detail), message(&korean.detail));
     }
 }
 
@@ -132,15 +137,35 @@ fn failures() -> String {
 
 A deployment that FAILED has one of these codes as `errorCode` in its result, in lists and in reports, and its message as `errorMessage` and in the event `fail`.
 
-| code | meaning | message |
-| --- | --- | --- |
+| code | meaning | message | Korean |
+| --- | --- | --- | --- |
 "
     .to_owned();
     let params: Map<String, Value> = [("reason".to_owned(), Value::from("{reason}"))].into_iter().collect();
     for code in ErrorCode::ALL {
-        let message = render(code.event_code(), &params, Lang::En).message;
+        let [message, korean] = [Lang::En, Lang::Ko].map(|lang| render(code.event_code(), &params, lang).message);
         let cell = |text: &str| text.replace('|', "\\|");
-        let _ = writeln!(text, "| `{code}` | {} | {} |", cell(code.meaning()), cell(&message));
+        let _ = writeln!(text, "| `{code}` | {} | {} | {} |", cell(code.meaning()), cell(&message), cell(&korean));
     }
     text
+}
+
+/// Every sample of every error, in both languages.
+#[test]
+fn errors_have_texts_in_both_languages() {
+    let is_korean = |text: &str| text.chars().any(|c| ('가'..='힣').contains(&c));
+    for area in areas() {
+        for sample in area.samples {
+            let english = sample.clone().in_language(Lang::En);
+            let korean = sample.clone().in_language(Lang::Ko);
+            assert_eq!((&english.title, &english.detail), (&sample.title, &sample.detail));
+            assert!(is_korean(&korean.title) && !is_korean(&english.title), "{korean:?}");
+            // `{field}: {rule}`: the texts of rules are tested with the catalogue.
+            if korean.error_code != "INVALID_FIELD" {
+                assert!(is_korean(&korean.detail) && !is_korean(&english.detail), "{korean:?}");
+            }
+            assert_eq!(korean.detail, korean.message);
+            assert!(!korean.title.contains(".title") && !korean.detail.contains(&format!("{}.", korean.error_code)));
+        }
+    }
 }

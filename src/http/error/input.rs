@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use super::problem::{Problem, problem_types};
+use crate::domain::message::{Message, message};
+use crate::domain::validate::BrokenRule;
 
 /// Reason why a request cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// A field of the body, the query or a header is missing, unknown or invalid.
-    #[error("{field}: {reason}")]
+    #[error("{field}: {rule}")]
     Field {
         /// Name of the field, as the client wrote it.
         field: String,
         /// The violated rule, and how to comply.
-        reason: String,
+        rule: BrokenRule,
     },
     /// The body is not valid JSON.
     #[error("the body is not valid JSON: {0}")]
-    MalformedJson(String),
+    MalformedJson(Message),
     /// The body is larger than [`crate::http::MAX_BODY`].
     #[error("the body is too large")]
     BodyTooLarge,
@@ -37,12 +39,12 @@ pub enum InputError {
 
 problem_types! {
     InputError:
-    Field => BAD_REQUEST, "INVALID_FIELD", "A field is not valid";
-    MalformedJson => BAD_REQUEST, "MALFORMED_JSON", "The body is not JSON";
-    BodyTooLarge => PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "The body is too large";
-    BodyTooSlow => REQUEST_TIMEOUT, "BODY_TIMED_OUT", "The body did not arrive in time";
-    UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "The body is not declared as JSON";
-    IdempotencyKeyReused => UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another body";
+    Field => BAD_REQUEST, "INVALID_FIELD";
+    MalformedJson => BAD_REQUEST, "MALFORMED_JSON";
+    BodyTooLarge => PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE";
+    BodyTooSlow => REQUEST_TIMEOUT, "BODY_TIMED_OUT";
+    UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE";
+    IdempotencyKeyReused => UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED";
 }
 
 impl InputError {
@@ -55,28 +57,22 @@ impl InputError {
         }
     }
 
-    fn detail(&self) -> String {
+    fn detail(&self) -> Message {
         match self {
-            Self::Field { field, reason } => format!("{field}: {reason}"),
-            Self::MalformedJson(reason) => {
-                format!("The body is not valid JSON: {reason}. Send one JSON object, encoded in UTF-8.")
-            }
-            Self::BodyTooLarge => format!("The body may have at most {} bytes.", crate::http::MAX_BODY),
-            Self::BodyTooSlow { limit } => {
-                format!("The body did not arrive within {} s. Send the whole request again.", limit.as_secs_f64())
-            }
-            Self::UnsupportedMediaType => "Send the header Content-Type: application/json.".to_owned(),
-            Self::IdempotencyKeyReused => {
-                "This Idempotency-Key came with a different body before. Use a new key for a new request.".to_owned()
-            }
+            Self::Field { field, rule } => message!("INVALID_FIELD.detail", field, rule = rule.clone()),
+            Self::MalformedJson(reason) => message!("MALFORMED_JSON.detail", reason = reason.clone()),
+            Self::BodyTooLarge => message!("BODY_TOO_LARGE.detail", max = crate::http::MAX_BODY),
+            Self::BodyTooSlow { limit } => message!("BODY_TIMED_OUT.detail", seconds = limit.as_secs_f64()),
+            Self::UnsupportedMediaType => message!("UNSUPPORTED_MEDIA_TYPE.detail"),
+            Self::IdempotencyKeyReused => message!("IDEMPOTENCY_KEY_REUSED.detail"),
         }
     }
 
     #[cfg(test)]
     pub(super) fn samples() -> Vec<Self> {
         vec![
-            Self::Field { field: "{field}".to_owned(), reason: "{rule}".to_owned() },
-            Self::MalformedJson("{reason}".to_owned()),
+            Self::Field { field: "{field}".to_owned(), rule: Message::verbatim("{rule}") },
+            Self::MalformedJson(Message::verbatim("{reason}")),
             Self::BodyTooLarge,
             Self::BodyTooSlow { limit: Duration::from_secs(10) },
             Self::UnsupportedMediaType,

@@ -1,6 +1,7 @@
 //! Joins the errors of all areas. Each area has its own enum near its endpoints, which holds its codes and texts; [`problem`] has what a client receives
 //! (RFC 9457).
 
+mod command;
 mod database;
 #[cfg(test)]
 pub(crate) mod documentation;
@@ -15,15 +16,16 @@ use self::problem::{Problem, ProblemType};
 use self::server::ServerError;
 use crate::clients::aws::RoleRefusal;
 use crate::clients::github::GitHubError;
+use crate::commands::connect::aws::error::AwsConnectError;
+use crate::commands::connect::error::ConnectError;
+use crate::commands::deploy::error::DeployError;
+use crate::commands::revocations::error::RevocationError;
+use crate::commands::schedules::error::ScheduleError;
 use crate::db::DbError;
+use crate::domain::validate::BrokenRule;
 use crate::http::auth::error::AccessError;
 use crate::http::middleware::error::AdmissionError;
-use crate::http::routes::connect::aws::error::AwsConnectError;
-use crate::http::routes::connect::error::ConnectError;
-use crate::http::routes::deploy::error::DeployError;
 use crate::http::routes::reports::error::ReportError;
-use crate::http::routes::revocations::error::RevocationError;
-use crate::http::routes::schedules::error::ScheduleError;
 use crate::http::sse::error::StreamError;
 
 /// An error that a client sees. Texts must not contain secrets or details of the server's network.
@@ -75,8 +77,8 @@ pub enum ApiError {
 
 impl ApiError {
     /// An invalid field, with the rule that it violates.
-    pub fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Input(InputError::Field { field: field.into(), reason: reason.into() })
+    pub fn field(field: impl Into<String>, rule: BrokenRule) -> Self {
+        Self::Input(InputError::Field { field: field.into(), rule })
     }
 
     /// Stable error code for programs.

@@ -11,6 +11,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::lang::Lang;
+use crate::domain::message::Message;
+use crate::http::language::{self, AskedLang};
+
 /// Media type of errors.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -24,8 +28,9 @@ const DOCUMENTATION: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/do
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProblemType {
     pub(crate) status: StatusCode,
-    /// Stable code that programs match on.
+    /// Stable code that programs match on, and group of its texts in the catalogue.
     pub(crate) code: &'static str,
+    /// Key of the title in the catalogue.
     pub(crate) title: &'static str,
 }
 
@@ -35,21 +40,35 @@ impl ProblemType {
     }
 }
 
-/// Gives each variant of an error type its status, code and title. The match has no wildcard, so a variant without them does not compile; and the
-/// page of errors, which lists [`ProblemType`]s, is incomplete without a sample of each.
+/// Creates a problem type: its title is the text `title` of the code, or the named one.
+macro_rules! problem_type {
+    ($status:ident, $code:literal) => {
+        $crate::http::error::problem::problem_type!($status, $code, "title")
+    };
+    ($status:ident, $code:literal, $title:literal) => {
+        $crate::http::error::problem::ProblemType::new(
+            axum::http::StatusCode::$status,
+            $code,
+            concat!($code, ".", $title),
+        )
+    };
+}
+pub(crate) use problem_type;
+
+/// Gives each variant of an error type its status and code. The match has no wildcard, so a variant without them does not compile; and the
+/// page of errors, which lists [`ProblemType`]s, is incomplete without a sample of each. The texts are in `domain/texts/errors.json`.
 macro_rules! problem_types {
-    ($error:ident: $($variant:ident => $status:ident, $code:literal, $title:literal;)+) => {
+    ($error:ident: $($variant:ident => $status:ident, $code:literal $(, $title:literal)?;)+) => {
         impl $error {
             /// Every type of problem that this error becomes.
             #[cfg(test)]
             pub(crate) const TYPES: &'static [$crate::http::error::problem::ProblemType] = &[
-                $($crate::http::error::problem::ProblemType::new(axum::http::StatusCode::$status, $code, $title)),+
+                $($crate::http::error::problem::problem_type!($status, $code $(, $title)?)),+
             ];
 
             pub(crate) const fn problem_type(&self) -> $crate::http::error::problem::ProblemType {
-                use $crate::http::error::problem::ProblemType;
                 match self {
-                    $(Self::$variant { .. } => ProblemType::new(axum::http::StatusCode::$status, $code, $title)),+
+                    $(Self::$variant { .. } => $crate::http::error::problem::problem_type!($status, $code $(, $title)?)),+
                 }
             }
         }
@@ -66,7 +85,7 @@ pub struct Problem {
     pub r#type: String,
     /// Short summary of the problem type.
     #[schema(example = "There is no such deployment")]
-    pub title: &'static str,
+    pub title: String,
     /// Status code of the HTTP response.
     #[schema(example = 404)]
     pub status: u16,
@@ -107,6 +126,9 @@ pub struct Problem {
     pub external_id: Option<String>,
     #[serde(skip)]
     pub(super) retry_after: Option<Duration>,
+    /// The texts of `title` and `detail`, for other languages.
+    #[serde(skip)]
+    texts: (Message, Message),
 }
 
 fn millis<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -114,16 +136,17 @@ fn millis<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S
 }
 
 impl Problem {
-    /// A problem with the present time; [`add_body`] sets `instance`.
-    pub(crate) fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
+    /// A problem with the present time, in English; [`add_body`] sets `instance` and the caller's language.
+    pub(crate) fn new(problem_type: ProblemType, detail: Message) -> Self {
         let ProblemType { status, code: error_code, title } = problem_type;
-        let detail = detail.into();
+        let title = Message::new(title);
+        let text = detail.text(Lang::En);
         Self {
             r#type: format!("{DOCUMENTATION}{}", error_code.to_lowercase()),
-            title,
+            title: title.text(Lang::En),
             status: status.as_u16(),
-            message: detail.clone(),
-            detail,
+            message: text.clone(),
+            detail: text,
             instance: String::new(),
             timestamp: Utc::now(),
             error: status.canonical_reason().unwrap_or("Error"),
@@ -133,7 +156,17 @@ impl Problem {
             stage: None,
             external_id: None,
             retry_after: None,
+            texts: (title, detail),
         }
+    }
+
+    /// Renders the texts in another language.
+    #[must_use]
+    pub(crate) fn in_language(mut self, lang: Lang) -> Self {
+        self.title = self.texts.0.text(lang);
+        self.detail = self.texts.1.text(lang);
+        self.message = self.detail.clone();
+        self
     }
 
     /// Sets the invalid field.
@@ -188,11 +221,13 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Middleware that serialises the problem of a response into its body.
+/// Middleware that serialises the problem of a response into its body, in the caller's language.
 pub async fn add_body(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
+    let lang = AskedLang::of(request.uri(), request.headers()).of_errors();
     let mut response = next.run(request).await;
-    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let mut problem = problem.in_language(lang);
     problem.instance = path;
     // Strings and numbers only, so serialisation cannot fail.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
@@ -200,6 +235,7 @@ pub async fn add_body(request: Request, next: Next) -> Response {
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    language::label(headers, lang);
     if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="panda""#));
     }

@@ -1,6 +1,7 @@
 //! Errors of the server as a whole: paths that do not exist, readiness, and faults.
 
 use super::problem::{Problem, RETRY_AFTER, problem_types};
+use crate::domain::message::{Message, message};
 
 /// Reason why the server has no answer of an endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +14,7 @@ pub enum ServerError {
     MethodNotAllowed,
     /// The process is starting or shutting down, or depends on something unavailable.
     #[error("not ready: {0}")]
-    NotReady(String),
+    NotReady(Message),
     /// An internal error. Only the log has its details.
     #[error("internal error")]
     Internal,
@@ -21,10 +22,10 @@ pub enum ServerError {
 
 problem_types! {
     ServerError:
-    RouteNotFound => NOT_FOUND, "ROUTE_NOT_FOUND", "No such path";
-    MethodNotAllowed => METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "The method is not allowed";
-    NotReady => SERVICE_UNAVAILABLE, "NOT_READY", "Not ready";
-    Internal => INTERNAL_SERVER_ERROR, "INTERNAL", "Internal error";
+    RouteNotFound => NOT_FOUND, "ROUTE_NOT_FOUND";
+    MethodNotAllowed => METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED";
+    NotReady => SERVICE_UNAVAILABLE, "NOT_READY";
+    Internal => INTERNAL_SERVER_ERROR, "INTERNAL";
 }
 
 impl ServerError {
@@ -33,20 +34,17 @@ impl ServerError {
         if matches!(self, Self::NotReady(_)) { problem.retry_after(RETRY_AFTER) } else { problem }
     }
 
-    fn detail(&self) -> String {
+    fn detail(&self) -> Message {
         match self {
-            Self::RouteNotFound => "This path does not exist. /swagger-ui lists the existing ones.".to_owned(),
-            Self::MethodNotAllowed => "This path accepts other methods: the Allow header lists them.".to_owned(),
-            Self::NotReady(what) => format!("Not ready: {what}."),
-            Self::Internal => {
-                "Something went wrong on the server. Its log has the cause, under this response's X-Request-Id."
-                    .to_owned()
-            }
+            Self::RouteNotFound => message!("ROUTE_NOT_FOUND.detail"),
+            Self::MethodNotAllowed => message!("METHOD_NOT_ALLOWED.detail"),
+            Self::NotReady(reason) => message!("NOT_READY.detail", reason = reason.clone()),
+            Self::Internal => message!("INTERNAL.detail"),
         }
     }
 
     #[cfg(test)]
     pub(super) fn samples() -> Vec<Self> {
-        vec![Self::RouteNotFound, Self::MethodNotAllowed, Self::NotReady("{reason}".to_owned()), Self::Internal]
+        vec![Self::RouteNotFound, Self::MethodNotAllowed, Self::NotReady(Message::verbatim("{reason}")), Self::Internal]
     }
 }

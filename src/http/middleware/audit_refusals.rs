@@ -1,15 +1,17 @@
 //! Records refused changes in the audit: the first refusal of a kind immediately, the number of its repetitions a minute later.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::refusals::record_refusals;
 use crate::db::{Db, DbError};
 use crate::domain::audit::Action;
 use crate::domain::principal::Caller;
@@ -78,7 +80,7 @@ impl RefusalRecorder {
         let Some(row) = row else { return };
         let at = Instant::now();
         let tally = Tally { last: row, several_callers: false, times: 1, first_at: at, last_at: at };
-        if let Err(error) = self.db.record_refusals(std::slice::from_ref(&tally)).await {
+        if let Err(error) = record_refusals(&self.db, std::slice::from_ref(&tally)).await {
             warn(&error);
         }
     }
@@ -96,7 +98,7 @@ impl RefusalRecorder {
             if pending.is_empty() {
                 continue;
             }
-            match self.db.record_refusals(&pending).await {
+            match record_refusals(&self.db, &pending).await {
                 Ok(()) => pending.clear(),
                 Err(error) => {
                     warn(&error);
@@ -111,8 +113,7 @@ impl RefusalRecorder {
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {
-        // No code path leaves the counts inconsistent, so a poisoned lock is safe to use.
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+        self.window.lock()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::message::{Message, message};
 use crate::http::error::problem::{Problem, RETRY_AFTER, problem_types};
 
 /// Reason why a request is not admitted, or not finished.
@@ -9,7 +10,7 @@ use crate::http::error::problem::{Problem, RETRY_AFTER, problem_types};
 pub enum AdmissionError {
     /// The request has no host, two, an invalid one, or another one than its target.
     #[error("invalid host: {0}")]
-    BadHost(&'static str),
+    BadHost(Message),
     /// A page of a foreign origin sent a changing request.
     #[error("changing request from a page of another origin")]
     OriginNotAllowed,
@@ -39,11 +40,11 @@ pub enum AdmissionError {
 
 problem_types! {
     AdmissionError:
-    BadHost => BAD_REQUEST, "BAD_HOST", "The host is not valid";
-    OriginNotAllowed => FORBIDDEN, "ORIGIN_NOT_ALLOWED", "Pages of this origin may not change anything";
-    TooManyRequests => TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", "Too many requests";
-    TooManyOfCaller => SERVICE_UNAVAILABLE, "REPORTS_BUSY", "Too many concurrent reports";
-    TimedOut => SERVICE_UNAVAILABLE, "REQUEST_TIMED_OUT", "There was no answer in time";
+    BadHost => BAD_REQUEST, "BAD_HOST";
+    OriginNotAllowed => FORBIDDEN, "ORIGIN_NOT_ALLOWED";
+    TooManyRequests => TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS";
+    TooManyOfCaller => SERVICE_UNAVAILABLE, "REPORTS_BUSY";
+    TimedOut => SERVICE_UNAVAILABLE, "REQUEST_TIMED_OUT";
 }
 
 impl AdmissionError {
@@ -56,34 +57,23 @@ impl AdmissionError {
         }
     }
 
-    fn detail(&self) -> String {
+    fn detail(&self) -> Message {
         match self {
-            Self::BadHost(why) => {
-                format!("The request's host is not valid: {why}. Send one Host header with the name or address of the server, and its port.")
+            Self::BadHost(reason) => message!("BAD_HOST.detail", reason = reason.clone()),
+            Self::OriginNotAllowed => message!("ORIGIN_NOT_ALLOWED.detail"),
+            Self::TooManyRequests { of, rate, .. } => {
+                let of = if *of == "token" { "TOO_MANY_REQUESTS.token" } else { "TOO_MANY_REQUESTS.address" };
+                message!("TOO_MANY_REQUESTS.detail", of = Message::new(of), rate = *rate)
             }
-            Self::OriginNotAllowed => {
-                "A browser sent this request for a page of another origin. To allow it, the server's operator can add the origin to PANDA_CORS_ORIGINS."
-                    .to_owned()
-            }
-            Self::TooManyRequests { of, rate, .. } => format!(
-                "This {of} sent too many requests: the limits are {rate} per second and a burst of ten times as many. Wait as long as Retry-After \
-                 says; follow a deployment by its event stream instead of polling its result. If the server runs behind a proxy, it must trust \
-                 the proxy (PANDA_TRUSTED_PROXIES) to distinguish clients."
-            ),
-            Self::TooManyOfCaller { limit } => {
-                format!("{limit} of your reports are running, which is the limit for one caller. Wait for their answers before requesting more.")
-            }
-            Self::TimedOut { limit } => format!(
-                "There was no answer within {} s, and the request may or may not have had an effect. Check, or repeat it with the same Idempotency-Key.",
-                limit.as_secs_f64()
-            ),
+            Self::TooManyOfCaller { limit } => message!("REPORTS_BUSY.detail", limit = *limit),
+            Self::TimedOut { limit } => message!("REQUEST_TIMED_OUT.detail", seconds = limit.as_secs_f64()),
         }
     }
 
     #[cfg(test)]
     pub(in crate::http) fn samples() -> Vec<Self> {
         vec![
-            Self::BadHost("{reason}"),
+            Self::BadHost(Message::verbatim("{reason}")),
             Self::OriginNotAllowed,
             Self::TooManyRequests { of: "address", rate: 100, wait: Duration::ZERO },
             Self::TooManyOfCaller { limit: 2 },

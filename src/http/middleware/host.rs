@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Version, header};
 
+use crate::domain::message::Message;
 use crate::http::middleware::error::AdmissionError;
 
 /// Longest host name, in bytes (RFC 1035).
@@ -17,30 +18,30 @@ const MAX_NAME: usize = 255;
 pub fn refusal(request: &Request) -> Option<AdmissionError> {
     check(request.version(), request.uri().authority(), request.uri().scheme_str(), request.headers())
         .err()
-        .map(AdmissionError::BadHost)
+        .map(|key| AdmissionError::BadHost(Message::new(key)))
 }
 
+/// Returns the key of the reason for which a host is refused.
 fn check(
     version: Version,
     target: Option<&Authority>,
     scheme: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<(), &'static str> {
-    let target = target.map(|target| parse(target.as_str()).ok_or("the request's target has no host")).transpose()?;
+    let target = target.map(|target| parse(target.as_str()).ok_or("BAD_HOST.target_without_host")).transpose()?;
     let mut lines = headers.get_all(header::HOST).iter();
     let (line, second) = (lines.next(), lines.next());
     if second.is_some() {
-        return Err("there are two headers Host");
+        return Err("BAD_HOST.two_headers");
     }
     let Some(line) = line else {
         // HTTP/2 and later carry it in the target.
         let may_be_absent = version < Version::HTTP_11 || version > Version::HTTP_11 && target.is_some();
-        return if may_be_absent { Ok(()) } else { Err("there is no header Host") };
+        return if may_be_absent { Ok(()) } else { Err("BAD_HOST.no_header") };
     };
-    let host =
-        line.to_str().ok().and_then(parse).ok_or("the header Host is not a name or address with an optional port")?;
+    let host = line.to_str().ok().and_then(parse).ok_or("BAD_HOST.invalid_header")?;
     match target {
-        Some(target) if !host.matches(&target, scheme) => Err("the header Host and the request's target differ"),
+        Some(target) if !host.matches(&target, scheme) => Err("BAD_HOST.differs"),
         _ => Ok(()),
     }
 }

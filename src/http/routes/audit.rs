@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::db::audit::{AuditFilter, AuditView};
+use crate::domain::message::message;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -54,16 +55,16 @@ impl AuditQuery {
     fn filter(self) -> Result<AuditFilter, ApiError> {
         let is_valid = |text: &String| text.len() <= MAX_SUBJECT && !text.contains('\0');
         if self.subject.as_ref().is_some_and(|subject| !is_valid(subject)) {
-            return Err(ApiError::field("subject", format!("must be a name of at most {MAX_SUBJECT} characters")));
+            return Err(ApiError::field("subject", message!("rule.subject_filter", max = MAX_SUBJECT)));
         }
         if self.target.as_ref().is_some_and(|target| !is_id(target)) {
-            return Err(ApiError::field("target", "must be the id of a deployment, connection, schedule or token"));
+            return Err(ApiError::field("target", message!("rule.target_filter")));
         }
-        let cursor = || ApiError::field("cursor", "must be the nextCursor of a previous page, unchanged");
+        let cursor = || ApiError::field("cursor", message!("rule.cursor"));
         let action = self.action.as_deref().map(str::parse).transpose();
         Ok(AuditFilter {
             subject: self.subject,
-            action: action.map_err(|rule: String| ApiError::field("action", rule))?,
+            action: action.map_err(|rule| ApiError::field("action", rule))?,
             target: self.target,
             since: parse_time("since", self.since.as_deref())?,
             until: parse_time("until", self.until.as_deref())?,

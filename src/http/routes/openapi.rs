@@ -1,9 +1,12 @@
 //! `GET /api-docs/openapi.json` and `/swagger-ui`: the OpenAPI document, generated from the handlers, and a page to try the API.
 
 use axum::Router;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{
+    ContentBuilder, ObjectBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Required, Response, ResponseBuilder,
+};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,6 +18,7 @@ use super::{
 };
 use crate::http::ApiState;
 use crate::http::error::problem;
+use crate::http::language;
 use crate::http::middleware::PROBES;
 
 #[derive(OpenApi)]
@@ -125,6 +129,7 @@ const FORBIDDEN: &str =
     "The request came from a page of another origin, or the caller may not do this: `errorCode` says which.";
 
 fn add_common(path: &str, operation: &mut Operation) {
+    add_language(operation);
     add_response(operation, "400", "The request has no Host, two, an invalid one, or one that contradicts its target.");
     if !PROBES.contains(&path) {
         add_response(operation, "429", "Too many requests, event streams or sessions; see Retry-After.");
@@ -142,7 +147,7 @@ fn add_common(path: &str, operation: &mut Operation) {
         add_response(
             operation,
             "503",
-            "The database, or the service with the key for secrets, is unavailable; see Retry-After.",
+            "The database, or the service with the key for secrets, is unavailable, or the caller has too many concurrent requests; see Retry-After.",
         );
     }
     if path.contains("{id}") {
@@ -162,6 +167,31 @@ fn add_common(path: &str, operation: &mut Operation) {
         add_response(operation, "415", "The body is not declared as JSON.");
     }
 }
+
+/// Documents the language of errors.
+fn add_language(operation: &mut Operation) {
+    let parameter = |name: &str, place: ParameterIn, description: &str, example: &str| {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        ParameterBuilder::new()
+            .name(name)
+            .parameter_in(place)
+            .required(Required::False)
+            .description(Some(description))
+            .example(Some(example.into()))
+            .schema(Some(schema))
+    };
+    let parameters = operation.parameters.get_or_insert_default();
+    // Event streams describe the parameter themselves.
+    if !parameters.iter().any(|one| matches!(one, RefOr::T(one) if one.name == language::PARAMETER)) {
+        let lang = parameter(language::PARAMETER, ParameterIn::Query, LANG, "ko").build();
+        parameters.push(lang.into());
+    }
+    parameters
+        .push(parameter("Accept-Language", ParameterIn::Header, ACCEPT_LANGUAGE, "ko-KR, en;q=0.8").build().into());
+}
+
+const LANG: &str = "Language of errors, `ko` or `en`. Absent or unknown: that of `Accept-Language`, else English.";
+const ACCEPT_LANGUAGE: &str = "Preferred languages (RFC 9110) of errors, where `lang` names none.";
 
 /// Adds an error response, unless the endpoint describes it itself.
 fn add_response(operation: &mut Operation, status: &str, description: &str) {

@@ -2,8 +2,9 @@
 //! clients without requests cannot lock out clients with requests.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +59,7 @@ impl ConnectionLimit {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -102,7 +103,7 @@ impl ConnectionSlot {
     }
 
     fn idle_number(&self) -> MutexGuard<'_, Option<u64>> {
-        self.idle_number.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle_number.lock()
     }
 }
 

@@ -1,9 +1,10 @@
 //! TLS by rustls. A renewed certificate is loaded when its files change, without closing any connection.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -119,17 +120,17 @@ impl Tls {
     /// Loads the files. Returns true when the certificate has changed.
     fn reload(&self) -> Result<bool, TlsError> {
         let loaded = read(&self.files, &self.provider)?;
-        if self.current.read().unwrap_or_else(PoisonError::into_inner).pem == loaded.pem {
+        if self.current.read().pem == loaded.pem {
             return Ok(false);
         }
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        *self.current.write() = loaded;
         Ok(true)
     }
 }
 
 impl ResolvesServerCert for Tls {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).certified))
+        Some(Arc::clone(&self.current.read().certified))
     }
 }
 

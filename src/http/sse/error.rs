@@ -1,5 +1,6 @@
 //! Errors of opening an event stream.
 
+use crate::domain::message::{Message, message};
 use crate::http::error::problem::{Problem, RETRY_AFTER, problem_types};
 
 /// Reason why an event stream cannot be opened.
@@ -24,9 +25,9 @@ pub enum StreamError {
 
 problem_types! {
     StreamError:
-    NotAcceptable => NOT_ACCEPTABLE, "NOT_ACCEPTABLE", "Only an event stream is served here";
-    TooManyOfClient => TOO_MANY_REQUESTS, "TOO_MANY_STREAMS_OF_CLIENT", "Too many event streams of this client";
-    TooMany => TOO_MANY_REQUESTS, "TOO_MANY_STREAMS", "Too many event streams";
+    NotAcceptable => NOT_ACCEPTABLE, "NOT_ACCEPTABLE";
+    TooManyOfClient => TOO_MANY_REQUESTS, "TOO_MANY_STREAMS_OF_CLIENT";
+    TooMany => TOO_MANY_REQUESTS, "TOO_MANY_STREAMS";
 }
 
 impl StreamError {
@@ -38,20 +39,11 @@ impl StreamError {
         }
     }
 
-    fn detail(&self) -> String {
+    fn detail(&self) -> Message {
         match self {
-            Self::NotAcceptable => {
-                "Send the header Accept: text/event-stream, or none. For a single answer, use …/result.".to_owned()
-            }
-            Self::TooManyOfClient { limit } => format!(
-                "This address has {limit} event streams, which is the limit. Close some, or follow all deployments in one stream: \
-                 GET /api/v1/events. If the server runs behind a proxy, it must trust the proxy \
-                 (PANDA_TRUSTED_PROXIES) to distinguish clients."
-            ),
-            Self::TooMany { limit } => format!(
-                "This server has {limit} event streams, which is the limit. Try again in a moment, or poll …/result; \
-                 the server's operator can raise PANDA_MAX_STREAMS."
-            ),
+            Self::NotAcceptable => message!("NOT_ACCEPTABLE.detail"),
+            Self::TooManyOfClient { limit } => message!("TOO_MANY_STREAMS_OF_CLIENT.detail", limit = *limit),
+            Self::TooMany { limit } => message!("TOO_MANY_STREAMS.detail", limit = *limit),
         }
     }
 

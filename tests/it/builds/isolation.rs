@@ -91,15 +91,20 @@ async fn base_image__pulled_layers_not_shared_between_owners(engine: &TestEngine
         let genuine = first.image.clone();
         build(&builder, first).await.output();
         // The attacker's image: the same commands in its history, but other contents.
-        super::forged_images::same_history_other_files(engine, &genuine, "etc/ca.crt", b"the attacker's authority")
-            .await;
+        panda_testing::forged_images::same_history_other_files(
+            &engine.engine,
+            &genuine,
+            "etc/ca.crt",
+            b"the attacker's authority",
+        )
+        .await;
         engine.docker().remove_image(&genuine).await.unwrap();
         let second = Wanted::new("acme", &victim);
         let image = second.image.clone();
         let built = build(&builder, second).await;
         built.output();
         assert!(!built.lines.iter().any(|line| line.contains("Using cache")), "{built:#?}");
-        let contents = super::forged_images::file(engine, &image, "etc/ca.crt").await;
+        let contents = panda_testing::forged_images::file(&engine.engine, &image, "etc/ca.crt").await;
         assert_eq!(String::from_utf8_lossy(&contents), "the real authority", "{choice:?}");
     }
 }

@@ -1,7 +1,6 @@
 //! Builds on real engines: the shared engine of all tests, and a current one where it is installed.
 
 mod faults;
-mod forged_images;
 mod isolation;
 mod limits;
 mod remote;
@@ -9,8 +8,7 @@ mod steps;
 mod syntax;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use panda::clients::build::{BuildError, BuildStep, Progress};
 use panda::clients::builder::{BuildJob, Builder, DetectedBuilder};
@@ -19,8 +17,8 @@ use panda::clients::docker::{BuildLimits, Docker};
 use panda::clients::registry_credentials::Credentials;
 use panda::domain::{build_spec::BuildOptions, builder::BuilderChoice};
 use panda::metrics::BuildMetrics;
-use panda_dev_services::{Engine, EngineOptions};
-use serde_json::{Map, Value};
+use panda_dev_services::Engine;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -45,22 +43,8 @@ impl TestEngine {
 
     /// A current engine with `settings`; none, with a message, where it is not installed.
     pub(crate) async fn current(settings: Value) -> Option<Self> {
-        let root = std::env::var_os("PANDA_TEST_MODERN_ENGINE").map(PathBuf::from);
-        let Some(root) = root.filter(|root| root.join(".complete").exists()) else {
-            eprintln!("SKIPPED: no current Docker Engine here (scripts/modern-engine.sh install, as root on Debian)");
-            return None;
-        };
-        let dir = panda_dev_services::temporary_folder().unwrap();
-        let data_dir = dir.path().join("docker");
-        std::fs::create_dir(&data_dir).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/modern-engine.sh");
-        let launcher = [script.into_os_string(), "run".into(), root.into(), data_dir.clone().into()];
-        let settings = match settings {
-            Value::Object(settings) => settings,
-            _ => Map::new(),
-        };
-        let options = EngineOptions { data_dir, launcher: Some(launcher.map(OsString::from).to_vec()), settings };
-        Some(Self { engine: Engine::start(options).await.unwrap(), _dir: dir })
+        let (engine, dir) = panda_testing::engines::start_current_engine(settings).await?;
+        Some(Self { engine, _dir: dir })
     }
 
     pub(crate) fn docker(&self) -> Docker {

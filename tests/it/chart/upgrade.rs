@@ -1,11 +1,13 @@
 //! Upgrades from each earlier version of the chart to this one: installed objects stay, and Kubernetes accepts the changes.
 //!
-//! `previous/VERSION` holds the packaged chart and the values files that it was tested with (`make chart-keep`).
+//! `previous.txt` names the commits with the earlier versions; Git's history has the charts and the values files that they were tested with.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{chart, documents, name, render3, root, text};
 
@@ -22,22 +24,42 @@ const FIXED: [(&str, &[&str]); 3] = [
     ("Service", &["/spec/clusterIP"]),
 ];
 
-/// The earlier versions: version number, package, values files.
-fn previous() -> Vec<(String, PathBuf, Vec<PathBuf>)> {
-    let folders = std::fs::read_dir(root().join("tests/it/chart/previous")).unwrap();
-    let mut all: Vec<_> = folders
-        .map(|folder| {
-            let folder = folder.unwrap().path();
-            let version = folder.file_name().unwrap().to_string_lossy().into_owned();
-            let mut files: Vec<PathBuf> =
-                std::fs::read_dir(folder.join("ci")).unwrap().map(|file| file.unwrap().path()).collect();
-            files.sort();
-            let package = folder.join(format!("panda-{version}.tgz"));
-            assert!(package.is_file() && files.len() > 3, "{}", folder.display());
-            (version, package, files)
+/// An earlier version of the chart, extracted to a temporary folder.
+struct Previous {
+    version: String,
+    folder: TempDir,
+}
+
+impl Previous {
+    fn chart(&self) -> PathBuf {
+        self.folder.path().join("helm/panda")
+    }
+
+    /// The values files that the version was tested with, sorted.
+    fn values(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.chart().join("ci")).unwrap();
+        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert!(files.len() > 3, "{files:?}");
+        files
+    }
+}
+
+fn previous() -> Vec<Previous> {
+    let listed = text("tests/it/chart/previous.txt");
+    let all: Vec<Previous> = listed
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (version, commit) = line.split_once(' ').unwrap();
+            let git = Command::new("git").current_dir(root()).args(["archive", commit, "helm/panda"]).output().unwrap();
+            let error = String::from_utf8_lossy(&git.stderr);
+            assert!(git.status.success(), "{error}: the whole history is needed, try `git fetch --unshallow`");
+            let folder = tempfile::tempdir().unwrap();
+            tar::Archive::new(&*git.stdout).unpack(folder.path()).unwrap();
+            Previous { version: version.to_owned(), folder }
         })
         .collect();
-    all.sort();
     assert!(!all.is_empty());
     all
 }
@@ -52,10 +74,11 @@ fn objects(text: String) -> BTreeMap<String, Value> {
 
 #[test]
 fn chart_upgrade__previous_release_upgradable() {
-    for (version, package, files) in previous() {
-        for file in files {
+    for previous in previous() {
+        let version = &previous.version;
+        for file in previous.values() {
             let which = format!("{version}: {}", file.file_name().unwrap().to_string_lossy());
-            let old = objects(render3(&package, &file, &[]));
+            let old = objects(render3(&previous.chart(), &file, &[]));
             // Values that were valid then are valid now: render3 fails otherwise.
             let new = objects(render3(&chart(), &file, &["--is-upgrade"]));
             assert!(old.len() > 2, "{which}: {old:?}");
@@ -94,7 +117,7 @@ fn chart_upgrade__versions_match_program_and_increase() {
     assert_eq!(field(&about, "appVersion:"), field(&cargo, "version"));
     let parts = |version: &str| version.split('.').map(|part| part.parse::<u32>().unwrap()).collect::<Vec<_>>();
     let ours = parts(&field(&about, "version:"));
-    for (version, ..) in previous() {
+    for version in previous().into_iter().map(|previous| previous.version) {
         assert!(ours >= parts(&version), "the chart's version is {ours:?}; {version} was packaged already");
     }
 }

@@ -2,13 +2,14 @@
 
 use pretty_assertions::assert_eq;
 
-use super::{Server, panda, run};
+use super::{panda, run};
 use crate::support::db::TestDb;
+use crate::support::panda::Panda;
 
 #[tokio::test]
 async fn cli__empty_list_explains_first_step() {
     let db = TestDb::new().await;
-    let server = Server::start(&db, &[]).await;
+    let server = Panda::builder().on(&db).process().ready().await;
     let list = run(&mut panda(&["list", "--server", &server.url])).await;
     assert_eq!((list.code, list.stdout.as_str()), (0, "no deployments\n"), "{list:?}");
     let connections = run(&mut panda(&["connections", "--server", &server.url])).await;
@@ -22,15 +23,15 @@ async fn cli__empty_list_explains_first_step() {
 #[tokio::test]
 async fn cli__exit_codes_separate_input_refusal_and_no_answer() {
     let db = TestDb::new().await;
-    let server = Server::start(&db, &[]).await;
+    let mut server = Panda::builder().on(&db).process().ready().await;
     let unknown = run(&mut panda(&["result", "dep_nope", "--server", &server.url])).await;
     assert_eq!(unknown.code, 4);
     assert!(unknown.stderr.contains("DEPLOYMENT_NOT_FOUND, HTTP 404"), "{unknown:?}");
     let bad = run(&mut panda(&["list", "--owner", "a/b", "--server", &server.url])).await;
     assert_eq!(bad.code, 2);
     assert!(bad.stderr.starts_with("panda: owner: "), "{bad:?}");
-    let listen = server.kill().await;
-    let away = run(&mut panda(&["list", "--server", &format!("http://{listen}")])).await;
+    server.kill().await;
+    let away = run(&mut panda(&["list", "--server", &server.url])).await;
     assert_eq!(away.code, 3);
     assert!(away.stderr.contains("PANDA_SERVER"), "{away:?}");
 }

@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Server, panda, run};
+use super::{panda, run};
 use crate::support::db::TestDb;
+use crate::support::panda::Panda;
 
 #[tokio::test]
 async fn cli_log__shown_set_and_reset() {
     let db = TestDb::new().await;
-    let server = Server::start(&db, &[]).await;
+    let server = Panda::builder().on(&db).process().ready().await;
     let panda = async |args: &[&str]| run(panda(args).env("PANDA_SERVER", &server.url)).await;
     let shown = panda(&["log"]).await;
     assert!(shown.code == 0 && shown.stdout.contains("info"), "{shown:?}");

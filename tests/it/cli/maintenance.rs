@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Server, panda, run};
+use super::{panda, run};
 use crate::http::Fixture;
 use crate::maintenance::{age, codes};
 use crate::support::db::TestDb;
+use crate::support::panda::Panda;
 
 #[tokio::test]
 async fn cli_maintenance__counts_removes_and_lists() {
@@ -14,7 +15,7 @@ async fn cli_maintenance__counts_removes_and_lists() {
     fixture.build_lines(1, 7).await;
     fixture.fail().await;
     age(&db, fixture.id(), 31).await;
-    let server = Server::start(&db, &["--retention-deployments=never"]).await;
+    let server = Panda::builder().on(&db).flags(&["--retention-deployments=never"]).process().ready().await;
     let panda = async |args: &[&str]| run(panda(args).env("PANDA_SERVER", &server.url)).await;
 
     let kinds = panda(&["maintenance"]).await;

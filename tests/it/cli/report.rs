@@ -2,15 +2,16 @@
 
 use pretty_assertions::assert_eq;
 
-use super::{Server, panda, run};
+use super::{panda, run};
 use crate::http::Fixture;
 use crate::support::db::TestDb;
+use crate::support::panda::Panda;
 
 #[tokio::test]
 async fn cli_report__table_csv_and_json() {
     let db = TestDb::new().await;
     Fixture::begin_of(&db.db, "acme", "shop").await.fail().await;
-    let server = Server::start(&db, &[]).await;
+    let server = Panda::builder().on(&db).process().ready().await;
     let report = async |args: &[&str]| run(panda(&["report"]).args(args).args(["--server", &server.url])).await;
 
     let list = report(&[]).await;
@@ -41,7 +42,7 @@ async fn cli_report__table_csv_and_json() {
 #[tokio::test]
 async fn cli_report__invalid_query_refused() {
     let db = TestDb::new().await;
-    let server = Server::start(&db, &[]).await;
+    let server = Panda::builder().on(&db).process().ready().await;
     for (args, code, said) in [
         (["--since", "yesterday"], 2, "30d"),
         (["--repo", "shop"], 2, "acme/shop"),

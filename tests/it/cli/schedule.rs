@@ -3,15 +3,17 @@
 use pretty_assertions::assert_eq;
 use serde_json::Value;
 
-use super::{Server, panda, run};
+use super::{panda, run};
 use crate::http::fixture;
 use crate::support::db::TestDb;
+use crate::support::panda::Panda;
+use crate::support::process::Serve;
 use crate::support::wait_for;
 
 #[tokio::test]
 async fn cli_schedule__life_cycle() {
     let db = TestDb::new().await;
-    let server = Server::start(&db, &[]).await;
+    let server = Panda::builder().on(&db).process().ready().await;
     let command = async |args: &[&str]| run(panda(args).args(["--server", &server.url])).await;
     let none = command(&["schedule", "list"]).await;
     assert_eq!((none.code, none.stdout.as_str()), (0, "no schedules: see panda schedule create --help\n"), "{none:?}");
@@ -70,7 +72,7 @@ async fn cli_schedule__life_cycle() {
 #[tokio::test]
 async fn cli_schedule__source_and_build_secrets_from_arguments() {
     let db = TestDb::new().await;
-    let server = Server::start(&db, &["--max-deployments=1"]).await;
+    let server = Panda::builder().on(&db).flags(&["--max-deployments=1"]).process().ready().await;
     let command = async |args: &[&str]| run(panda(args).args(["--server", &server.url])).await;
     let github = fixture::github_connection(&db.db, "acme", "shop").await;
     fixture::aws_connection(&db.db).await;
@@ -140,14 +142,14 @@ async fn cli_schedule__stopped_by_token_replacement_and_adopted() {
     let flag = format!("--admin-token-file={}", file.display());
     let serve = async |token: &str| {
         std::fs::write(&file, token).unwrap();
-        Server::start(&db, &[&flag]).await
+        Panda::builder().on(&db).flags(&[&flag]).process().ready().await
     };
-    let command = async |server: &Server, args: &[&str]| {
+    let command = async |server: &Serve, args: &[&str]| {
         run(panda(args).args(["--server", &server.url, "--panda-token-file"]).arg(&file)).await
     };
     fixture::github_connection(&db.db, "acme", "shop").await;
     fixture::aws_connection(&db.db).await;
-    let server = serve(&"1".repeat(40)).await;
+    let mut server = serve(&"1".repeat(40)).await;
     let made = command(&server, &["schedule", "create", "--cron", "@yearly", "--json"]).await;
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
     let id = made["scheduleId"].as_str().unwrap();

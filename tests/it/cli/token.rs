@@ -6,15 +6,16 @@ use std::time::Duration;
 use pretty_assertions::assert_eq;
 use serde_json::Value;
 
-use super::{Server, panda, run};
+use super::{panda, run};
 use crate::support::db::{KEY_FILE, TestDb};
+use crate::support::panda::Panda;
 use crate::support::process::free_address;
 use crate::support::wait_for;
 
 #[tokio::test]
 async fn cli_token__created_used_listed_and_revoked() {
     let db = TestDb::new().await;
-    let server = Server::start(&db, &["--auth=required"]).await;
+    let server = Panda::builder().on(&db).flags(&["--auth=required"]).process().ready().await;
     let database = ["--database-url", db.url()];
     let url = ["--server", server.url.as_str()];
     let refused = run(panda(&["list"]).args(url)).await;
@@ -64,7 +65,7 @@ async fn cli_token__admin_file_token_required_on_loopback() {
     let token = "0123456789abcdef0123456789abcdef";
     std::fs::write(file.path(), format!("{token}\n")).unwrap();
     let option = format!("--admin-token-file={}", file.path().display());
-    let server = Server::start(&db, &[&option]).await;
+    let server = Panda::builder().on(&db).flags(&[&option]).process().ready().await;
     let list = |token: &str| panda(&["list", "--server", &server.url]).env("PANDA_TOKEN", token).output();
     assert_eq!(list(token).await.unwrap().status.code(), Some(0));
     assert_eq!(list("0123456789abcdef0123456789abcdeF").await.unwrap().status.code(), Some(4));

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::process::Stdio;
 use std::time::Duration;
 
-use panda::app;
 use panda_sandbox::{ExecutionFault, Faults, Outcome};
 use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret as _;
@@ -14,13 +13,14 @@ use tokio::process::ChildStdout;
 
 use super::{panda, run};
 use crate::support::environment::{Environment, OWNER, TOKEN};
+use crate::support::panda::Panda;
 
 #[tokio::test]
 async fn cli_watch__resumes_after_restart_without_repeats() {
     let env = Environment::start().await;
-    let first = app::start(env.config(&["--migrate=true"]), Some(env.controller())).await.unwrap();
-    let listen = first.address().to_string();
-    let url = format!("http://{listen}");
+    let first = Panda::builder().environment(&env).flags(&["--migrate=true"]).server().await;
+    let url = first.base.clone();
+    let listen = url.strip_prefix("http://").unwrap();
     let id = deploy(&env, &url).await;
 
     let mut watching = panda(&["watch", &id, "--json", "--lang", "ko", "--server", &url]);
@@ -28,8 +28,7 @@ async fn cli_watch__resumes_after_restart_without_repeats() {
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     let mut seen = vec![next(&mut lines).await.unwrap()];
     first.stop().await;
-    let config = env.config(&[&format!("--listen={listen}")]);
-    let second = app::start(config, Some(env.controller())).await.unwrap();
+    let second = Panda::builder().environment(&env).flags(&[&format!("--listen={listen}")]).server().await;
     while let Some(line) = next(&mut lines).await {
         seen.push(line);
     }
@@ -55,8 +54,8 @@ async fn cli_watch__retry_shows_only_new_attempt() {
     let outcome = Outcome::Fail { error: "Lambda.Unknown".into(), cause: "the task broke".into() };
     let fails = ExecutionFault { state: "EnsureInfra".into(), outcome };
     env.sandbox.faults().set(Faults { executions: [("*".to_owned(), fails)].into(), ..Faults::default() });
-    let server = app::start(env.config(&["--migrate=true"]), Some(env.controller())).await.unwrap();
-    let url = format!("http://{}", server.address());
+    let server = Panda::builder().environment(&env).flags(&["--migrate=true"]).server().await;
+    let url = server.base.clone();
     let id = deploy(&env, &url).await;
     let failed = run(&mut panda(&["watch", &id, "--lang", "en", "--server", &url])).await;
     assert_eq!(failed.code, 1, "{failed:?}");

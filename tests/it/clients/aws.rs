@@ -9,16 +9,13 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode};
-use panda::clients::{
-    ClientError, ErrorKind,
-    aws::{Aws, AwsSettings},
-};
+use panda::clients::{ClientError, ErrorKind, aws::Aws};
 use panda::domain::connection::{AwsCredentials, AwsKeys};
-use panda::metrics::AwsCalls;
 use secrecy::SecretString;
 use url::Url;
 
 use super::serve;
+use crate::support::environment;
 
 fn keys() -> AwsKeys {
     AwsKeys { access_key_id: "AKID".into(), secret_access_key: SecretString::from("hu5h"), session_token: None }
@@ -34,16 +31,7 @@ async fn aws(endpoint: Url) -> Aws {
 }
 
 async fn within(endpoint: Url, operation_timeout: Duration) -> Aws {
-    let settings = AwsSettings {
-        endpoint_url: Some(endpoint),
-        codedeploy_endpoint_url: None,
-        controller_region: Some("ap-northeast-2".into()),
-        controller_credentials: Some(keys()),
-        operation_timeout,
-        controller_roles: Vec::new(),
-        calls: AwsCalls::default(),
-    };
-    Aws::new(settings).await
+    environment::aws(Some(endpoint), Some("ap-northeast-2"), keys(), operation_timeout, &[]).await
 }
 
 async fn identity(endpoint: Url, credentials: AwsCredentials) -> ClientError {

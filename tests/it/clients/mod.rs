@@ -1,7 +1,5 @@
 //! The clients, each against the real service it talks to.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
-
 mod aws;
 mod bounded_answers;
 pub(crate) mod docker;
@@ -17,17 +15,9 @@ mod git_tls;
 mod github;
 mod probe;
 
-use axum::Router;
+pub(crate) use panda_testing::http::serve_until_end as serve;
 use tokio::net::TcpListener;
 use url::Url;
-
-/// Serves `router` on a free port until the test's runtime ends.
-async fn serve(router: Router) -> Url {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    url
-}
 
 /// An address without a listener: the port was free a moment ago.
 async fn unreachable_address() -> Url {

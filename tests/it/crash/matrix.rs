@@ -10,17 +10,18 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use nix::sys::signal::Signal;
+use panda::commands::CommandError;
 use panda::steps::Step;
 use pretty_assertions::assert_eq;
 
 use super::event_summary::{EventSummary, emitted};
 use super::scenario::{Command, SCENARIOS, Scenario};
-use super::trace::{Point, Trace};
 use crate::reconcile::deploy;
 use crate::support::commands::Commands;
 use crate::support::environment::{Environment, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
+use panda_testing::failpoint_trace::{Point, Trace};
 
 /// Concurrent deployments. Each spends most of its time waiting for leases and polls; Postgres permits a hundred connections.
 const CONCURRENT_DEPLOYMENTS: usize = 10;
@@ -180,11 +181,11 @@ async fn is_killed(scenario: &Scenario, env: &Environment, id: &str, replica: &m
         let view = env.db.db.deployment(id).await.unwrap().unwrap();
         let is_end = (view.status.as_str(), view.error_code.as_deref()) == scenario.end;
         match scenario.command(&view) {
-            Some(Command::Switch) => _ = env.db.db.request_switch(id).await.unwrap(),
-            Some(Command::Cancel) => _ = env.db.db.request_cancel(id).await.unwrap(),
+            Some(Command::Switch) => accepted_or_late(&env.db.db.request_switch(id).await),
+            Some(Command::Cancel) => accepted_or_late(&env.db.db.request_cancel(id).await),
             Some(Command::Retry) => {
                 Scenario::clear_faults(env);
-                env.db.db.request_retry(id).await.unwrap();
+                accepted_or_late(&env.db.db.request_retry(id).await);
             }
             None => assert!(is_end || view.status != "FAILED", "{:?}\n{}", view.error_message, replica.log()),
         }
@@ -192,6 +193,11 @@ async fn is_killed(scenario: &Scenario, env: &Environment, id: &str, replica: &m
         (polls > longer).then_some(false)
     })
     .await
+}
+
+/// The replica may have changed the status since it was read, so that the command came too late.
+fn accepted_or_late(outcome: &Result<(), CommandError>) {
+    assert!(matches!(outcome, Ok(()) | Err(CommandError::Deploy(_))), "{outcome:?}");
 }
 
 fn trace_of(env: &Environment, life: usize) -> std::path::PathBuf {

@@ -8,5 +8,3 @@ mod matrix;
 mod repeated_steps;
 mod replicas;
 mod scenario;
-#[cfg(feature = "failpoints")]
-mod trace;

@@ -1,19 +1,19 @@
 //! Each step runs twice in a row, which is the state that a replica leaves when it dies before its commit.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use panda::domain::{Deployment, Facts};
-use panda::metrics::Metrics;
-use panda::steps::{PipelineFacts, Reporter, Resume, Services, Step, StepContext, Transition};
+use panda::steps::{Reporter, Resume, Services, Step, StepContext, Transition};
 use pretty_assertions::assert_eq;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::scenario::{Command, SCENARIOS, Scenario};
 use crate::reconcile::deploy_source::{image, live};
+use crate::reconcile::duplicate_executions::{executions, followed, redelivered};
 use crate::reconcile::{Replica, deploy, deploy_what};
+use crate::support::environment::InProcess as _;
 use crate::support::environment::{Environment, tiny};
 use crate::support::wait_for;
 
@@ -22,7 +22,7 @@ async fn twice__each_step_has_one_effect() {
     let env = Environment::with_files(tiny()).await;
     let mut ran = HashSet::new();
     for scenario in SCENARIOS {
-        ran.extend(each_twice(&env.neighbour(tiny()).await, scenario).await);
+        ran.extend(Box::pin(each_twice(&env.neighbour(tiny()).await, scenario)).await);
     }
     let missing: Vec<_> = Step::NAMES.iter().filter(|step| !ran.contains(**step)).collect();
     assert!(missing.is_empty(), "no scenario reaches {missing:?}: add one that does to SCENARIOS in crash/scenario.rs");
@@ -34,8 +34,7 @@ async fn twice__image_pushed_once() {
     let replica = Replica::start(&env, &[]);
     let digest = live(&env).await;
     replica.stop().await;
-    let services =
-        Arc::new(panda::app::services(&env.config(&[]), Some(env.controller()), &Metrics::default()).await.unwrap());
+    let services = env.services().await;
     let id = deploy_what(&env, image(&digest)).await;
     let row = claimed(&env, &id).await;
     let step = Step::parse("push_image", &serde_json::json!({"image": "", "publish": digest})).unwrap();
@@ -49,7 +48,30 @@ async fn twice__image_pushed_once() {
     assert!(ends[0] == ends[1] && ends[0].starts_with("find_execution"), "{ends:?}");
 }
 
+/// The followed execution ended, and the secret names the other one of the same push.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twice__same_other_execution_followed() {
+    let env = Environment::with_files(tiny()).await;
+    let replica = Replica::start(&env, &[]);
+    let id = followed(&env).await;
+    let (first, second) = redelivered(&env).await;
+    replica.stop().await;
+    executions(&env).await.stop(&first, "a duplicate").await.unwrap();
+    let services = env.services().await;
+    let row = claimed(&env, &id).await;
+    let step = Step::parse(&row.step, &row.step_state).unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let mut row = row.clone();
+        ends.push(kind(&until_done(&env, &services, &mut row, &step, &SCENARIOS[0]).await));
+        assert_eq!(row.facts.execution_arn.as_deref(), Some(second.as_str()));
+        assert_eq!(row.facts.last_history_event_id, Some(0), "it is read from its first event");
+    }
+    assert!(ends[0] == ends[1] && ends[0].starts_with("follow_execution"), "{ends:?}");
+}
+
 /// Outcome of a step that was run until it no longer asks to wait.
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 enum End {
     Then(Transition),
     Command(Command),
@@ -58,8 +80,7 @@ enum End {
 /// Runs `scenario` with each step twice; returns the names of the steps.
 async fn each_twice(env: &Environment, scenario: &Scenario) -> Vec<&'static str> {
     (scenario.faults)(env);
-    let services =
-        Arc::new(panda::app::services(&env.config(&[]), Some(env.controller()), &Metrics::default()).await.unwrap());
+    let services = env.services().await;
     let id = deploy(env, "main").await;
     let mut row = claimed(env, &id).await;
     let mut ran = Vec::new();
@@ -107,11 +128,11 @@ fn retried(row: &mut Deployment) -> Step {
     let facts = std::mem::take(&mut row.facts);
     row.attempt += 1;
     row.facts = Facts { commit_sha: facts.commit_sha, image_digest: facts.image_digest, ..Facts::default() };
-    let past = PipelineFacts {
+    let past = Facts {
         execution_arn: facts.execution_arn,
         last_history_event_id: facts.last_history_event_id,
         code_deploy_deployment_id: facts.code_deploy_deployment_id,
-        ..PipelineFacts::default()
+        ..Facts::default()
     };
     Resume { step: row.step.clone(), state: row.step_state.clone(), past: past.into() }.into()
 }

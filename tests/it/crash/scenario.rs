@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 
 use panda::db::deployments::DeploymentView;
 use panda::domain::Deployment;
-use panda_sandbox::{ExecutionFault, Outcome, RepositoryEffects};
+use panda_sandbox::{CanaryConfiguration, ExecutionFault, Outcome, RepositoryEffects};
 use pretty_assertions::assert_eq;
+use serde_json::json;
 
+use crate::reconcile::histories::unapproved;
 use crate::support::environment::Environment;
 
-/// All scenarios. The first has no faults.
+/// All scenarios. The first has no failures.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "switched",
-        faults: |_| {},
+        // A configuration of the user's own has to be looked up; CodeDeploy's own are known. It holds for the other scenarios too.
+        faults: |env| {
+            let ours = CanaryConfiguration { name: "ours".to_owned(), interval_minutes: 5 };
+            env.sandbox.faults().update(|faults| faults.code_deploy_configuration = Some(ours));
+        },
         commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
         end: ("COMPLETED", None),
         attempts: 1,
@@ -36,6 +42,21 @@ pub const SCENARIOS: &[Scenario] = &[
             assert_eq!(effects.executions_stopped, 1, "{effects:?}");
             assert!(once(&effects.stopped), "one stop: {effects:?}");
             assert!(effects.continued.is_empty() && effects.shifted.is_empty(), "{effects:?}");
+        },
+    },
+    Scenario {
+        name: "succeeded_without_approval",
+        // The execution succeeds, and the output of its check is absent: CodeDeploy has to be asked.
+        faults: |env| {
+            let history = unapproved(&json!({"codeDeployDeploymentId": "{codeDeployDeploymentId}"}), None);
+            env.sandbox.faults().update(|faults| _ = faults.histories.insert(env.ecr_repository(), history));
+        },
+        commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
+        end: ("COMPLETED", None),
+        attempts: 1,
+        effects: |effects| {
+            assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
+            assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
         },
     },
     Scenario {
@@ -96,7 +117,7 @@ pub struct Progress {
 
 impl From<&DeploymentView> for Progress {
     fn from(view: &DeploymentView) -> Self {
-        let code_deploy = view.code_deploy_deployment_id.is_some();
+        let code_deploy = view.facts.code_deploy_deployment_id.is_some();
         Self { status: view.status.clone(), step: view.step.clone(), attempt: view.attempt, code_deploy }
     }
 }

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panda::db::idempotency::{IdempotencyKey, KeyState};
-use panda::db::{Db, DbError, DbOptions};
-use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::db::{Db, DbError};
+use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
 use panda::domain::keyring::{KeyError, Keyring};
 use panda::domain::{Caller, ids};
 use pretty_assertions::assert_eq;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{Executor, Row};
 
-use crate::support::db::TestDb;
+use crate::http::fixture::github_connection_with;
+use crate::support::db::{TestDb, open_with};
 
 const SECRETS: [&str; 4] = ["ghp_canary_token", "canary_secret_key", "canary_session", "canary_external"];
 
@@ -21,27 +22,13 @@ fn with_keys(test: &TestDb, lines: &[&SecretString]) -> Db {
     let lines: Vec<&str> = lines.iter().map(|line| line.expose_secret()).collect();
     let keyring =
         Keyring::parse(&SecretString::from(lines.join("\n")), &|arn| panic!("{arn} is not asked for")).unwrap();
-    Db::new(&DbOptions {
-        url: SecretString::from(test.url()).into(),
-        access: panda::db::connect::Access::default(),
-        max_connections: 3,
-        acquire_timeout: Duration::from_secs(10),
-        keyring: Some(Arc::new(keyring)),
-    })
-    .unwrap()
+    open_with(test.url(), 3, Duration::from_secs(10), Some(Arc::new(keyring)))
 }
 
 /// Creates a connection of each kind: `gh_…`, `aws_…` with keys, `aws_…` with a role.
 async fn connect(db: &Db) -> [String; 3] {
     let [token, secret, session, external] = SECRETS.map(SecretString::from);
-    let github = GithubConnection {
-        id: ids::github_connection_id(),
-        owner: "acme".into(),
-        repo: "shop".into(),
-        branch: "main".into(),
-        token,
-        build_secrets: std::collections::BTreeMap::new(),
-    };
+    let github = github_connection_with(db, "acme", "shop", token).await;
     let aws = |credentials| AwsConnection {
         id: ids::aws_connection_id(),
         region: "ap-northeast-2".into(),
@@ -51,10 +38,9 @@ async fn connect(db: &Db) -> [String; 3] {
     let keys = AwsKeys { access_key_id: "AKIA".into(), secret_access_key: secret, session_token: Some(session) };
     let keys = aws(AwsCredentials::Keys(keys));
     let role = aws(AwsCredentials::Role { role_arn: "arn:aws:iam::1:role/x".into(), external_id: Some(external) });
-    db.insert_github_connection(&github).await.unwrap();
     db.insert_aws_connection(&keys).await.unwrap();
     db.insert_aws_connection(&role).await.unwrap();
-    [github.id, keys.id, role.id]
+    [github, keys.id, role.id]
 }
 
 /// The decrypted secrets of all three, as a deployment reads them.
@@ -72,7 +58,7 @@ async fn secrets(db: &Db, [github, keys, role]: &[String; 3]) -> Result<[String;
 async fn tables(test: &TestDb) -> String {
     let sql = "SELECT (SELECT string_agg(encode(convert_to(g::text, 'UTF8'), 'escape'), ' ') FROM github_connections g)
                    || (SELECT string_agg(encode(convert_to(a::text, 'UTF8'), 'escape'), ' ') FROM aws_connections a)
-                   || (SELECT string_agg(encode(token_sealed, 'escape'), ' ') FROM github_connections)";
+                   || (SELECT string_agg(encode(token_encrypted, 'escape'), ' ') FROM github_connections)";
     sqlx::query(sql).fetch_one(&mut test.psql().await).await.unwrap().get(0)
 }
 
@@ -85,26 +71,6 @@ async fn encryption__no_plaintext_in_tables() {
     for secret in SECRETS {
         assert!(!tables.contains(secret) && !tables.contains(&hex::encode(secret)), "{secret} in {tables}");
     }
-    assert_eq!(secrets(&test.db, &ids).await.unwrap(), SECRETS);
-}
-
-#[tokio::test]
-async fn encryption__plaintext_rows_encrypted() {
-    let test = TestDb::new().await;
-    let clear = "INSERT INTO github_connections (id, owner, repo, branch, token)
-            VALUES ('gh_1', 'acme', 'shop', 'main', 'ghp_canary_token');
-        INSERT INTO aws_connections (id, region, account_id, access_key_id, secret_access_key, session_token)
-            VALUES ('aws_1', 'r', '111122223333', 'AKIA', 'canary_secret_key', 'canary_session');
-        INSERT INTO aws_connections (id, region, account_id, role_arn, external_id)
-            VALUES ('aws_2', 'r', '111122223333', 'arn:x', 'canary_external');
-        INSERT INTO aws_connections (id, region, account_id, role_arn) VALUES ('aws_3', 'r', '111122223333', 'arn:x')";
-    test.psql().await.execute(clear).await.unwrap();
-    let ids = ["gh_1", "aws_1", "aws_2"].map(str::to_owned);
-    assert_eq!(secrets(&test.db, &ids).await.unwrap(), SECRETS, "they remain usable meanwhile");
-    assert_eq!(test.db.encrypt_plaintext_secrets().await.unwrap(), 3);
-    assert_eq!(test.db.encrypt_plaintext_secrets().await.unwrap(), 0);
-    let tables = tables(&test).await;
-    assert!(SECRETS.iter().all(|secret| !tables.contains(secret)), "{tables}");
     assert_eq!(secrets(&test.db, &ids).await.unwrap(), SECRETS);
 }
 
@@ -145,7 +111,7 @@ async fn encryption__moved_ciphertext_does_not_decrypt() {
     let test = TestDb::new().await;
     let [mine, ..] = connect(&test.db).await;
     let [theirs, ..] = connect(&test.db).await;
-    let sql = "UPDATE github_connections m SET token_sealed = t.token_sealed, wrapped_key = t.wrapped_key
+    let sql = "UPDATE github_connections m SET token_encrypted = t.token_encrypted, wrapped_key = t.wrapped_key
                FROM github_connections t WHERE m.id = $1 AND t.id = $2";
     sqlx::query(sql).bind(&mine).bind(&theirs).execute(&mut test.psql().await).await.unwrap();
     let refused = test.db.github_connection(&mine).await.unwrap_err();
@@ -162,10 +128,17 @@ async fn encryption__build_secret_bound_to_name_and_survives_rotation() {
     let db = with_keys(&test, &[&old]);
     let [github, ..] = connect(&db).await;
     for (name, value) in [("one", "canary_first_value"), ("two", "canary_second_value")] {
-        let set = db.set_build_secret(&github, name, &SecretString::from(value), &Caller::local()).await.unwrap();
-        assert!(matches!(set, panda::db::build_secrets::SetOutcome::Now(_)));
+        panda::commands::build_secrets::set_build_secret(
+            &db,
+            &github,
+            name,
+            &SecretString::from(value),
+            &Caller::local(),
+        )
+        .await
+        .unwrap();
     }
-    let stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT value_sealed FROM github_build_secrets")
+    let stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT value_encrypted FROM github_build_secrets")
         .fetch_all(&mut test.psql().await)
         .await
         .unwrap();
@@ -177,7 +150,7 @@ async fn encryption__build_secret_bound_to_name_and_survives_rotation() {
     let values: Vec<(&str, &str)> = loaded.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
     assert_eq!(values, [("one", "canary_first_value"), ("two", "canary_second_value")]);
 
-    let swap = "UPDATE github_build_secrets a SET value_sealed = b.value_sealed FROM github_build_secrets b WHERE a.name <> b.name";
+    let swap = "UPDATE github_build_secrets a SET value_encrypted = b.value_encrypted FROM github_build_secrets b WHERE a.name <> b.name";
     test.psql().await.execute(swap).await.unwrap();
     assert!(matches!(db.github_connection(&github).await, Err(DbError::Key(_))), "a moved value does not decrypt");
 }

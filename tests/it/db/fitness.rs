@@ -1,5 +1,6 @@
 //! Databases configured differently: refused with a remedy, or served correctly.
 
+use panda::commands::tokens::revoke_token;
 use panda::db::DbError;
 use panda::db::fitness::Unfit;
 use panda::domain::principal::{Caller, Role, Scope};
@@ -245,13 +246,17 @@ async fn write_probe__leaves_nothing_and_waits_for_no_lock() {
     assert_eq!(test.db.trouble(), None, "no refusal was detected");
     backup.rollback().await.unwrap();
     test.db.probe_writes().await;
-    assert_eq!(test.db.trouble().as_deref(), Some("the database's disk is full"));
+    assert_eq!(test.db.trouble().map(String::from).as_deref(), Some("the database's disk is full"));
     test.db.note_heartbeat(None);
     assert!(test.db.trouble().is_some(), "a heartbeat does not reset it");
     for code in ["58030", "XX000"] {
         refuse_rows(&mut psql, code).await;
         test.db.probe_writes().await;
-        assert_eq!(test.db.trouble().as_deref(), Some("the database cannot write to its disk"), "{code}");
+        assert_eq!(
+            test.db.trouble().map(String::from).as_deref(),
+            Some("the database cannot write to its disk"),
+            "{code}"
+        );
     }
 }
 
@@ -262,5 +267,5 @@ async fn sequences__audit_kept_in_copy_without_sequences() {
     let token = Token::of(&test.db, Role::Admin).await;
     test.psql().await.execute("ALTER SEQUENCE audit_id_seq RESTART").await.unwrap();
     assert_eq!(test.db.advance_sequences().await.unwrap(), ["audit_id_seq"]);
-    test.db.revoke_token(&token.id, &Caller::local()).await.unwrap();
+    revoke_token(&test.db, &token.id, &Caller::local()).await.unwrap();
 }

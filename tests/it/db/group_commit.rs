@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{claim, new_deployment, replica};
-use crate::support::db::TestDb;
+use crate::support::db::{TestDb, through};
 use crate::support::postgres_proxy::PostgresProxy;
 use crate::support::wait_for;
 
@@ -244,7 +244,7 @@ async fn group_commit__dropped_caller_does_not_affect_others() {
 async fn group_commit__lost_answer_fails_the_batch_without_resend() {
     let test = TestDb::new().await;
     let proxy = PostgresProxy::before(&test, true).await;
-    let behind = proxy.db(&test);
+    let behind = through(&proxy, &test);
     let me = replica(&test.db).await;
     let mut rows = owned(&test.db, me, BLOCKERS + 3).await;
     let others = rows.split_off(BLOCKERS);

@@ -160,34 +160,3 @@ async fn claim__awaiting_approval_waits_for_command() {
     let row = claim_one(db, me).await;
     assert!(row.switch_requested);
 }
-
-#[tokio::test]
-async fn claim__row_with_newer_fields_not_claimed_by_older_version() {
-    let test = TestDb::new().await;
-    let db = &test.db;
-    let mut psql = test.psql().await;
-    let old = replica(db).await;
-    for knows in ["16", "NULL"] {
-        let sql = format!("UPDATE replicas SET schema_version = {knows} WHERE id = '{old}'");
-        psql.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
-        for asked in [
-            "branch = 'tag v1'",
-            "build = '{\"target\": \"x\"}'",
-            "step = 'build_image', step_state = '{\"dockerfile\": \"Dockerfile\", \"target\": \"x\"}'",
-        ] {
-            let id = new_deployment(db).await;
-            let sql = format!("UPDATE deployments SET {asked} WHERE id = '{id}'");
-            psql.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
-            assert!(claim(db, old, 1, 1).await.is_empty(), "{asked}");
-            let new = replica(db).await;
-            assert_eq!(claim(db, new, 1, 1).await, [id], "{asked}");
-        }
-    }
-    let plain = new_deployment(db).await;
-    let built = new_deployment(db).await;
-    let sql =
-        "UPDATE deployments SET step = 'build_image', step_state = '{\"dockerfile\": \"Dockerfile\"}' WHERE id = $1";
-    sqlx::query(sql).bind(&built).execute(&mut psql).await.unwrap();
-    let claimed: HashSet<String> = claim(db, old, 2, 2).await.into_iter().collect();
-    assert_eq!(claimed, HashSet::from([plain, built]), "it still owns the rest");
-}

@@ -2,29 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use panda::app::{self, RunningServer};
 use panda_sandbox::git::SourceFile;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::sandbox::harness::fetch;
 use crate::support::api_client::ApiClient;
 use crate::support::environment::{Environment, TOKEN, hello};
+use crate::support::panda::Panda;
 use crate::support::sse_reader::Reader;
 use crate::support::wait_for;
-
-/// A Panda with its API, and a client for it.
-struct Panda {
-    running: RunningServer,
-    api_client: ApiClient,
-}
-
-impl std::ops::Deref for Panda {
-    type Target = ApiClient;
-
-    fn deref(&self) -> &ApiClient {
-        &self.api_client
-    }
-}
 
 /// One event with its parsed data.
 #[derive(Clone, Debug)]
@@ -34,20 +21,12 @@ struct StreamEvent {
     data: Value,
 }
 
-impl Panda {
-    async fn start(env: &Environment) -> Self {
-        let running = app::start(env.config(&[]), Some(env.controller())).await.unwrap();
-        let api_client = ApiClient::of(format!("http://{}", running.address()));
-        Self { running, api_client }
-    }
-
-    /// Reads the stream until the server ends it.
-    async fn stream(&self, id: &str, query: &str) -> Vec<StreamEvent> {
-        let mut reader = Reader::open(self.http.get(self.url(&format!("/deploy/{id}/events{query}")))).await;
-        assert_eq!(reader.status, 200);
-        let messages = reader.rest().await.into_iter();
-        messages.map(|message| StreamEvent { data: message.json(), id: message.id, name: message.event }).collect()
-    }
+/// Reads the stream until the server ends it.
+async fn stream(panda: &ApiClient, id: &str, query: &str) -> Vec<StreamEvent> {
+    let mut reader = Reader::open(panda.http.get(panda.url(&format!("/deploy/{id}/events{query}")))).await;
+    assert_eq!(reader.status, 200);
+    let messages = reader.rest().await.into_iter();
+    messages.map(|message| StreamEvent { data: message.json(), id: message.id, name: message.event }).collect()
 }
 
 /// The agreed messages by language, as patterns in the order of the catalogue.
@@ -95,7 +74,7 @@ fn assert_as_in_catalogue(events: &[StreamEvent]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flow__front_end_follows_deployment_to_completed() {
     let env = Environment::with_files(hello("2.0.0")).await;
-    let panda = Panda::start(&env).await;
+    let panda = Panda::builder().environment(&env).server().await;
     wait_for("Panda is ready", async || panda.is_ready().await).await;
 
     let request = panda.connect(&env).await;
@@ -114,7 +93,7 @@ async fn flow__front_end_follows_deployment_to_completed() {
     assert_eq!(early.0, StatusCode::CONFLICT, "not ready yet");
 
     // The stream ends five seconds after `success`.
-    let seen = panda.stream(&id, "").await;
+    let seen = stream(&panda, &id, "").await;
     let last = seen.last().unwrap();
     assert_eq!(
         (last.name.as_str(), &last.data["message"]),
@@ -123,7 +102,7 @@ async fn flow__front_end_follows_deployment_to_completed() {
     assert_as_in_catalogue(&seen);
     assert!(seen.iter().any(|event| event.data["message"].as_str().unwrap().contains("트래픽 전환 대기")));
 
-    let english = panda.stream(&id, "?lang=en").await;
+    let english = stream(&panda, &id, "?lang=en").await;
     let ids = |events: &[StreamEvent]| events.iter().map(|event| event.id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&english), ids(&seen), "the same events in English");
     let catalogue_en = catalogue("en");
@@ -136,12 +115,12 @@ async fn flow__front_end_follows_deployment_to_completed() {
     let (_, result) = panda.get(&format!("/deploy/{id}/result")).await;
     let (blue, green) = (result["data"]["blueUrl"].as_str().unwrap(), result["data"]["greenUrl"].as_str().unwrap());
     assert_eq!(result["data"]["status"], "DEPLOYMENT_READY");
-    assert!(!text(blue).await.contains("2.0.0") && text(green).await.contains("2.0.0"));
+    assert!(!fetch(blue).await.1.contains("2.0.0") && fetch(green).await.1.contains("2.0.0"));
 
     let (status, switched) = panda.post(&format!("/deploy/{id}/switch"), &json!({})).await;
     assert_eq!((status, &switched["message"]), (StatusCode::OK, &json!("배포 전환이 시작되었습니다.")), "{switched}");
     assert_eq!(switched["data"]["switchStatus"], "IN_PROGRESS");
-    let rest = panda.stream(&id, &format!("?lastEventId={}", last.id)).await;
+    let rest = stream(&panda, &id, &format!("?lastEventId={}", last.id)).await;
     let messages: Vec<&str> = rest.iter().map(|event| event.data["message"].as_str().unwrap()).collect();
     assert_eq!(messages, ["[Stage 4] 트래픽 전환 시작", "[Stage 4] 배포 완료", "Deployment completed successfully"]);
 
@@ -150,7 +129,7 @@ async fn flow__front_end_follows_deployment_to_completed() {
     assert_eq!((&data["status"], &data["finalService"]), (&json!("COMPLETED"), &json!("green")));
     assert_eq!(data["eventCount"], seen.len() + rest.len());
     assert!(data["imageDigest"].as_str().unwrap().starts_with("sha256:"));
-    assert!(text(blue).await.contains("2.0.0"), "the traffic is on green");
+    assert!(fetch(blue).await.1.contains("2.0.0"), "the traffic is on green");
     assert_eq!(
         panda.post(&format!("/deploy/{id}/switch"), &json!({})).await.0,
         StatusCode::CONFLICT,
@@ -159,19 +138,19 @@ async fn flow__front_end_follows_deployment_to_completed() {
     assert_eq!(panda.get("/deploy/current").await.0, StatusCode::NOT_FOUND);
     let (_, page) = panda.get("/deploy?status=COMPLETED").await;
     assert!(page.to_string().contains(&id), "{page}");
-    panda.running.stop().await;
+    panda.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flow__failure_is_one_fail_event_and_in_result() {
     let env =
         Environment::with_files(vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN echo broken; exit 9\n")]).await;
-    let panda = Panda::start(&env).await;
+    let panda = Panda::builder().environment(&env).server().await;
     wait_for("the API is up", async || panda.is_ready().await).await;
     let request = panda.connect(&env).await;
     let (_, deployed) = panda.post("/deploy", &request).await;
     let id = deployed["data"]["deploymentId"].as_str().unwrap().to_owned();
-    let seen = panda.stream(&id, "").await;
+    let seen = stream(&panda, &id, "").await;
     let fails: Vec<&StreamEvent> = seen.iter().filter(|event| event.name != "stage").collect();
     assert_eq!(fails.len(), 1);
     assert_eq!(fails[0].name, "fail");
@@ -180,9 +159,5 @@ async fn flow__failure_is_one_fail_event_and_in_result() {
     let (_, result) = panda.get(&format!("/deploy/{id}/result")).await;
     assert_eq!(result["data"]["errorCode"], "BUILD_FAILED");
     assert_eq!(result["data"]["errorMessage"], message);
-    panda.running.stop().await;
-}
-
-async fn text(url: &str) -> String {
-    reqwest::get(url).await.unwrap().text().await.unwrap()
+    panda.stop().await;
 }

@@ -394,8 +394,10 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         }
     }
     let away = Api::serve_with(&unreachable_db(), &there, &["--auth=required"]).await;
-    p.ask(&away, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth("x")).await;
-    p.ask(&away, Method::GET, "/api/v1/reports", "/api/v1/reports", |r| r.bearer_auth("x")).await;
+    p.ask(&away, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth(format!("panda_{:064x}", 1)))
+        .await;
+    p.ask(&away, Method::GET, "/api/v1/reports", "/api/v1/reports", |r| r.bearer_auth(format!("panda_{:064x}", 1)))
+        .await;
     // One key with two bodies; one ECR repository for two sources.
     let (deploy, body) = &bodies[2];
     let keyed = |body: &Value| api.request(Method::POST, deploy).header("idempotency-key", "k").json(body);

@@ -10,7 +10,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
 use crate::http::{Answer, Api, Fixture, Reader};
-use crate::support::db::TestDb;
+use crate::support::db::{TestDb, through};
 use crate::support::postgres_proxy::PostgresProxy;
 use crate::support::sse_reader::{Message, texts};
 use crate::support::wait_for;
@@ -50,8 +50,8 @@ async fn tell_within(tx: &mut PgConnection, deployment_id: &str) {
     let sql = format!(
         "WITH counted AS (UPDATE deployments SET next_event_seq = next_event_seq + 1 WHERE id = '{deployment_id}'
                           RETURNING next_event_seq - 1 AS seq)
-         INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, message, params)
-         SELECT '{deployment_id}', seq, gen_random_uuid(), 1, 'raw', 'completed', 'success', 'm', '{{}}' FROM counted"
+         INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, message, params, status)
+         SELECT '{deployment_id}', seq, gen_random_uuid(), 1, 'raw', 'completed', 'success', 'm', '{{}}', 'COMPLETED' FROM counted"
     );
     tx.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
 }
@@ -280,13 +280,13 @@ async fn feed__invalid_filter_refused() {
 async fn feed__stays_open_during_database_outage() {
     let db = TestDb::new().await;
     let proxy = PostgresProxy::before(&db, true).await;
-    let api = Api::serve(&proxy.db(&db)).await;
+    let api = Api::serve(&through(&proxy, &db)).await;
     let mut fixture = Fixture::begin(&db.db).await;
     let mut early = follow_all(&api, "").await;
     fixture.build_lines(1, 2).await;
     let received = early.take(2).await;
     proxy.set(false);
-    let away = Api::serve(&proxy.db(&db)).await;
+    let away = Api::serve(&through(&proxy, &db)).await;
     let mut resumed = resume(&away, &received[0].id).await;
     assert_eq!(resumed.status, 200, "503 would end a browser's EventSource for good");
     assert!(resumed.comment().await.contains("database is unavailable"));

@@ -1,7 +1,6 @@
 //! The external services that connecting calls: the sandbox's GitHub and STS.
 
 use bollard::{API_DEFAULT_VERSION, Docker};
-use panda::domain::connection::AwsKeys;
 use panda_sandbox::git::SourceFile;
 use panda_sandbox::github::GitHub;
 use panda_sandbox::{Sandbox, SandboxOptions, Timing};
@@ -9,6 +8,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::{ExternalServices, UNREACHABLE};
+use crate::support::environment::keys;
 
 /// The token of `acme/shop`.
 pub const TOKEN: &str = "ghp_right";
@@ -45,13 +45,8 @@ impl ExternalServices {
     }
 
     pub fn with_aws(mut self, sandbox: &Sandbox) -> Self {
-        let keys = sandbox.controller_credentials();
         self.aws_endpoint = sandbox.endpoint().to_string();
-        self.controller = AwsKeys {
-            access_key_id: keys.access_key_id.clone(),
-            secret_access_key: keys.secret_access_key.clone(),
-            session_token: None,
-        };
+        self.controller = keys(sandbox.controller_credentials());
         self
     }
 }

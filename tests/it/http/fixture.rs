@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use panda::commands::deploy::deploy;
 use panda::db::Db;
 use panda::db::commit::{Change, Committed};
-use panda::db::create::{Created, NewDeployment};
+use panda::db::deployments::NewDeployment;
 use panda::domain::catalogue::EventCode;
 use panda::domain::connection::{AwsConnection, AwsCredentials, GithubConnection};
 use panda::domain::deployment::{Concurrency, Deployment, Facts, Status};
@@ -19,8 +20,12 @@ use uuid::Uuid;
 
 /// Stores a connection to `owner/repo` on GitHub.
 pub async fn github_connection(db: &Db, owner: &str, repo: &str) -> String {
+    github_connection_with(db, owner, repo, SecretString::from("ghp_very_secret")).await
+}
+
+/// Stores a connection to `owner/repo` on GitHub that uses `token`.
+pub async fn github_connection_with(db: &Db, owner: &str, repo: &str, token: SecretString) -> String {
     let id = ids::github_connection_id();
-    let token = SecretString::from("ghp_very_secret");
     let (owner, repo, branch) = (owner.to_owned(), repo.to_owned(), "main".to_owned());
     let build_secrets = std::collections::BTreeMap::new();
     let connection = GithubConnection { id: id.clone(), owner, repo, branch, token, build_secrets };
@@ -161,7 +166,8 @@ impl Fixture {
     }
 }
 
-async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency: Concurrency) -> String {
+/// Creates an unclaimed deployment and returns its id.
+pub async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency: Concurrency) -> String {
     let new = NewDeployment {
         id: ids::deployment_id(),
         owner: owner.to_owned(),
@@ -176,8 +182,7 @@ async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency: Co
         trace: None,
         concurrency,
     };
-    let created = db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();
-    assert!(matches!(created, Created::New(_)));
+    deploy(db, &new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();
     new.id
 }
 

@@ -6,76 +6,20 @@ use panda::domain::event::Event;
 use panda::domain::principal::Role;
 use panda::domain::source::Source;
 use panda::domain::{EventCode, validate};
+use panda_testing::hostile::{Corpus, Input, encoded, exchange};
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::auth::Token;
 use super::{Api, ExternalServices, Fixture, Reader, external_services, fixture};
-use crate::support::WAIT_LIMIT;
 use crate::support::db::TestDb;
 
-const CONCURRENT_REQUESTS: usize = 24;
+/// A caller has two connections here: more requests would be refused as too many.
+const CONCURRENT_REQUESTS: usize = 6;
 
 /// Statuses of the HTTP server itself, before any handler: the request head is too long. They have no problem body.
 const SERVER_STATUSES: [u16; 2] = [414, 431];
-
-#[derive(Deserialize)]
-struct Corpus {
-    values: std::collections::BTreeMap<String, Vec<String>>,
-    #[serde(rename = "long values")]
-    long: Vec<Input>,
-    bodies: Vec<Input>,
-    targets: Vec<String>,
-    requests: Vec<String>,
-}
-
-/// `text` repeated, then `then` repeated, then `end`; or bytes.
-#[derive(Deserialize)]
-struct Input {
-    #[serde(default)]
-    text: String,
-    #[serde(default = "once")]
-    times: usize,
-    #[serde(default)]
-    then: String,
-    #[serde(default)]
-    then_times: usize,
-    #[serde(default)]
-    end: String,
-    hex: Option<String>,
-}
-
-fn once() -> usize {
-    1
-}
-
-impl Input {
-    fn bytes(&self) -> Vec<u8> {
-        if let Some(digits) = &self.hex {
-            return hex::decode(digits).unwrap();
-        }
-        format!("{}{}{}", self.text.repeat(self.times), self.then.repeat(self.then_times), self.end).into_bytes()
-    }
-}
-
-impl Corpus {
-    fn read() -> Self {
-        let corpus: Self = serde_json::from_str(include_str!("hostile_input.json")).unwrap();
-        let inputs = corpus.values().len() + corpus.bodies.len() + corpus.targets.len() + corpus.requests.len();
-        assert!(inputs >= 300, "{inputs}");
-        corpus
-    }
-
-    fn values(&self) -> Vec<String> {
-        let long = self.long.iter().map(|input| String::from_utf8(input.bytes()).unwrap());
-        self.values.values().flatten().cloned().chain(long).collect()
-    }
-}
 
 /// An API with its external services and some stored data.
 pub struct Target {
@@ -227,7 +171,7 @@ impl Target {
     /// Sends a request and checks the answer. `promised` are the documented statuses, when the request is about one operation.
     async fn check(&self, request: &[u8], promised: Option<&Value>) {
         let about = String::from_utf8_lossy(&request[..request.len().min(300)]).into_owned();
-        let answer = exchange(&self.api, request, promised.is_none()).await;
+        let answer = exchange(self.api.address, request, promised.is_none()).await;
         let text = String::from_utf8_lossy(&answer);
         if text.is_empty() {
             assert!(promised.is_none(), "no answer: {about:?}");
@@ -257,38 +201,6 @@ impl Target {
     fn promised(&self, method: &Method, path: &str) -> &Value {
         &self.document["paths"][path][method.as_str().to_lowercase()]["responses"]
     }
-}
-
-/// Percent-encodes every byte with a special meaning; dots too, which clients remove from paths.
-fn encoded(text: &str) -> String {
-    let one =
-        |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(one).collect()
-}
-
-/// Reads the whole answer, or the beginning of an event stream. After `raw` bytes the write side is closed, since the server may wait for more.
-async fn exchange(api: &Api, request: &[u8], raw: bool) -> Vec<u8> {
-    let mut socket = TcpStream::connect(api.address).await.unwrap();
-    let mut answer = Vec::new();
-    let exchange = async {
-        // The server may refuse, or reset, before everything is sent.
-        let _ = socket.write_all(request).await;
-        let mut chunk = vec![0; 64 * 1024];
-        while let Ok(read @ 1..) = socket.read(&mut chunk).await {
-            answer.extend_from_slice(&chunk[..read]);
-            if raw {
-                let _ = socket.shutdown().await;
-            }
-            let text = String::from_utf8_lossy(&answer);
-            if text.contains("text/event-stream")
-                && text.split_once("\r\n\r\n").is_some_and(|(_, body)| body.contains("\n\n"))
-            {
-                break;
-            }
-        }
-    };
-    timeout(WAIT_LIMIT, exchange).await.unwrap_or_else(|_| panic!("endless: {}", String::from_utf8_lossy(request)));
-    answer
 }
 
 #[tokio::test]
@@ -410,7 +322,7 @@ async fn hostile_input__no_credential_bypass() {
         requests.push(format!("GET {ticket} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n\r\n"));
     }
     let checks = requests.iter().map(async |request| {
-        let answer = exchange(&target.api, request.as_bytes(), false).await;
+        let answer = exchange(target.api.address, request.as_bytes(), false).await;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let status: u16 = answer.split(' ').nth(1).unwrap_or_else(|| panic!("{request:?}: {answer}")).parse().unwrap();
         assert!(matches!(status, 400 | 401 | 414 | 431), "{request:?}: {answer}");

@@ -1,18 +1,11 @@
 //! Tokens of an OpenID Connect issuer that speaks HTTP, makes real keys and changes them.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Utc;
-use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use panda::clients::oidc::KeyLifetimes;
 use panda::domain::oidc_claims;
@@ -20,137 +13,26 @@ use panda::domain::principal::{AuthMethod, Role, Scope};
 use panda::http::auth::oidc::{OidcError, Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+
+pub use panda_testing::oidc_issuer::{Issuer, Key};
 
 use super::{Answer, Api, ExternalServices, Fixture};
 use crate::support::db::TestDb;
 use crate::support::{WAIT_LIMIT, wait_for};
 
-/// An issuer with its keys, served at `/.well-known/openid-configuration`.
-#[derive(Clone)]
-pub struct Issuer {
-    address: SocketAddr,
-    pub keys: Arc<Mutex<Vec<Value>>>,
-    away: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
-    /// While false, no request is answered.
-    pub answers: watch::Sender<bool>,
+/// A verifier that trusts this issuer.
+pub fn verifier(issuer: &Issuer) -> Verifier {
+    verifier_with(issuer, KeyLifetimes::default())
 }
 
-/// One of the issuer's key pairs.
-pub struct Key {
-    id: &'static str,
-    algorithm: Algorithm,
-    private: EncodingKey,
+pub fn verifier_with(issuer: &Issuer, times: KeyLifetimes) -> Verifier {
+    Verifier::with_times(oidc_claims::parse(&issuer.file().to_string()).unwrap(), times).unwrap()
 }
 
-impl Key {
-    pub fn ec(id: &'static str) -> Self {
-        let der = rcgen::KeyPair::generate().unwrap().serialize_der();
-        Self { id, algorithm: Algorithm::ES256, private: EncodingKey::from_ec_der(&der) }
-    }
-
-    fn rsa(id: &'static str, algorithm: Algorithm) -> Self {
-        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap().serialize_der();
-        // PKCS#8 puts a header of 26 bytes before a 2,048-bit key; the library takes the key without it.
-        Self { id, algorithm, private: EncodingKey::from_rsa_der(&pair[26..]) }
-    }
-
-    fn public(&self) -> Value {
-        let mut jwk = Jwk::from_encoding_key(&self.private, self.algorithm).unwrap();
-        jwk.common.key_id = Some(self.id.to_owned());
-        json!(jwk)
-    }
-
-    pub fn sign(&self, claims: &Value) -> String {
-        let header = Header { kid: Some(self.id.to_owned()), ..Header::new(self.algorithm) };
-        encode(&header, claims, &self.private).unwrap()
-    }
-}
-
-impl Issuer {
-    pub async fn start(keys: &[&Key]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let issuer = Self {
-            address: listener.local_addr().unwrap(),
-            keys: Arc::default(),
-            away: Arc::default(),
-            asked: Arc::default(),
-            answers: watch::Sender::new(true),
-        };
-        issuer.has(keys);
-        let app = Router::new()
-            .route("/realm/.well-known/openid-configuration", get(discovery))
-            .route("/keys", get(keys_of))
-            .with_state(issuer.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        issuer
-    }
-
-    pub fn has(&self, keys: &[&Key]) {
-        *self.keys.lock().unwrap() = keys.iter().map(|key| key.public()).collect();
-    }
-
-    pub fn name(&self) -> String {
-        format!("http://{}/realm", self.address)
-    }
-
-    pub fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-
-    /// A verifier that trusts this issuer.
-    pub fn verifier(&self) -> Verifier {
-        self.with(KeyLifetimes::default())
-    }
-
-    pub fn with(&self, times: KeyLifetimes) -> Verifier {
-        Verifier::with_times(oidc_claims::parse(&self.file().to_string()).unwrap(), times).unwrap()
-    }
-
-    /// The operator's configuration file.
-    pub fn file(&self) -> Value {
-        json!([{
-            "issuer": self.name(),
-            "audiences": ["panda", "panda-staging"],
-            "rules": [
-                {"claims": {"groups": "platform"}, "role": "admin"},
-                {"claims": {"repository_owner": "acme", "ref": "refs/heads/main"}, "role": "deployer", "repositories": ["{repository}"]},
-            ],
-        }])
-    }
-
-    /// Valid claims, with changes; null removes a claim.
-    pub fn claims(&self, changes: &Value) -> Value {
-        let now = Utc::now().timestamp();
-        let mut claims = json!({"iss": self.name(), "aud": "panda", "sub": "repo:acme/shop:ref:refs/heads/main",
-            "iat": now, "nbf": now, "exp": now + 300, "repository_owner": "acme", "repository": "acme/shop", "ref": "refs/heads/main"});
-        for (name, value) in changes.as_object().unwrap() {
-            claims[name] = value.clone();
-        }
-        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-        claims
-    }
-}
-
-async fn discovery(State(issuer): State<Issuer>) -> Result<Json<Value>, StatusCode> {
-    issuer.asked.fetch_add(1, Ordering::SeqCst);
-    issuer.answers.subscribe().wait_for(|answers| *answers).await.unwrap();
-    if issuer.away.load(Ordering::SeqCst) {
-        return Err(StatusCode::BAD_GATEWAY);
-    }
-    Ok(Json(json!({"issuer": issuer.name(), "jwks_uri": format!("http://{}/keys", issuer.address)})))
-}
-
-async fn keys_of(State(issuer): State<Issuer>) -> Json<Value> {
-    Json(json!({"keys": *issuer.keys.lock().unwrap()}))
-}
-
-pub fn invalid(verified: Result<panda::domain::principal::Principal, OidcError>) -> &'static str {
+pub fn invalid(verified: Result<panda::domain::principal::Principal, OidcError>) -> String {
     match verified.unwrap_err() {
-        OidcError::Invalid(reason) => reason,
+        OidcError::Invalid(reason) => reason.to_string(),
         other => panic!("{other}"),
     }
 }
@@ -159,7 +41,7 @@ pub fn invalid(verified: Result<panda::domain::principal::Principal, OidcError>)
 async fn oidc__valid_token_gets_role_of_rules_with_any_algorithm() {
     let keys = [Key::ec("ec"), Key::rsa("rs", Algorithm::RS256), Key::rsa("ps", Algorithm::PS256)];
     let issuer = Issuer::start(&[&keys[0], &keys[1], &keys[2]]).await;
-    let verifier = issuer.verifier();
+    let verifier = verifier(&issuer);
     for key in &keys {
         let claims = issuer.claims(&json!({}));
         let token = key.sign(&claims);
@@ -180,7 +62,7 @@ async fn oidc__valid_token_gets_role_of_rules_with_any_algorithm() {
 async fn oidc__wrong_audience_time_or_issuer_refused() {
     let (key, other) = (Key::ec("k"), Key::ec("k"));
     let issuer = Issuer::start(&[&key]).await;
-    let verifier = issuer.verifier();
+    let verifier = verifier(&issuer);
     let now = Utc::now().timestamp();
     let ago = |seconds: i64| json!({"exp": now - seconds});
     for (changes, reason) in [
@@ -217,7 +99,7 @@ async fn oidc__wrong_audience_time_or_issuer_refused() {
 async fn oidc__algorithm_and_header_tricks_refused() {
     let (ec, rsa) = (Key::ec("ec"), Key::rsa("rs", Algorithm::RS256));
     let issuer = Issuer::start(&[&ec, &rsa]).await;
-    let verifier = issuer.verifier();
+    let verifier = verifier(&issuer);
     let claims = issuer.claims(&json!({}));
     let forged = |header: Value, signature: &[u8]| {
         let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -262,7 +144,7 @@ async fn oidc__new_key_found_and_unknown_kids_not_refetched() {
     let issuer = Issuer::start(&[&first]).await;
     let sign = |key: &Key| key.sign(&issuer.claims(&json!({})));
     let (verifier, eager) =
-        (issuer.verifier(), issuer.with(KeyLifetimes { pause: Duration::ZERO, ..KeyLifetimes::default() }));
+        (verifier(&issuer), verifier_with(&issuer, KeyLifetimes { pause: Duration::ZERO, ..KeyLifetimes::default() }));
     for verifier in [&verifier, &eager] {
         verifier.verify(&sign(&first)).await.unwrap();
     }
@@ -281,8 +163,10 @@ async fn oidc__cached_keys_used_while_issuer_unreachable() {
     let (first, second) = (Key::ec("first"), Key::ec("second"));
     let issuer = Issuer::start(&[&first]).await;
     let sign = |key: &Key| key.sign(&issuer.claims(&json!({})));
-    let verifier =
-        issuer.with(KeyLifetimes { fresh: Duration::ZERO, stale: Duration::from_secs(3), pause: Duration::ZERO });
+    let verifier = verifier_with(
+        &issuer,
+        KeyLifetimes { fresh: Duration::ZERO, stale: Duration::from_secs(3), pause: Duration::ZERO },
+    );
     issuer.away.store(true, Ordering::SeqCst);
     assert!(
         matches!(verifier.verify(&sign(&first)).await, Err(OidcError::Unavailable(_))),

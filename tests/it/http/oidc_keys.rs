@@ -11,7 +11,7 @@ use panda::http::auth::oidc::{OidcError, Verifier};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::oidc::{Issuer, Key, invalid};
+use super::oidc::{Issuer, Key, invalid, verifier, verifier_with};
 use crate::support::{WAIT_LIMIT, wait_for};
 
 /// Longer than a signature check, much shorter than the limit of a fetch.
@@ -33,7 +33,7 @@ fn without_pause() -> KeyLifetimes {
 async fn oidc_keys__known_key_not_blocked_by_hanging_issuer() {
     let (known, unknown) = (Key::ec("known"), Key::ec("unknown"));
     let issuer = Issuer::start(&[&known]).await;
-    let verifier = issuer.with(without_pause());
+    let verifier = verifier_with(&issuer, without_pause());
     verifier.verify(&sign(&issuer, &known)).await.unwrap();
     issuer.answers.send_replace(false);
     let asked = issuer.asked();
@@ -59,7 +59,7 @@ async fn oidc_keys__known_key_not_blocked_by_hanging_issuer() {
 async fn oidc_keys__stale_keys_used_during_refresh() {
     let known = Key::ec("known");
     let issuer = Issuer::start(&[&known]).await;
-    let verifier = issuer.with(KeyLifetimes { fresh: Duration::ZERO, ..without_pause() });
+    let verifier = verifier_with(&issuer, KeyLifetimes { fresh: Duration::ZERO, ..without_pause() });
     verifier.verify(&sign(&issuer, &known)).await.unwrap();
     issuer.answers.send_replace(false);
     let asked = issuer.asked();
@@ -92,7 +92,7 @@ async fn oidc_keys__hanging_issuer_does_not_delay_others() {
 async fn oidc_keys__concurrent_tokens_share_one_fetch() {
     let (first, second) = (Key::ec("first"), Key::ec("second"));
     let issuer = Issuer::start(&[&first]).await;
-    let verifier = issuer.with(without_pause());
+    let verifier = verifier_with(&issuer, without_pause());
     verifier.verify(&sign(&issuer, &first)).await.unwrap();
     issuer.has(&[&first, &second]);
     issuer.answers.send_replace(false);
@@ -115,7 +115,7 @@ async fn oidc_keys__concurrent_tokens_share_one_fetch() {
 async fn oidc_keys__dropped_request_does_not_cancel_fetch() {
     let key = Key::ec("k");
     let issuer = Issuer::start(&[&key]).await;
-    let verifier = issuer.verifier();
+    let verifier = verifier(&issuer);
     issuer.answers.send_replace(false);
     let token = sign(&issuer, &key);
     timeout(Duration::from_millis(100), verifier.verify(&token)).await.expect_err("its client has gone");
@@ -129,7 +129,7 @@ async fn oidc_keys__dropped_request_does_not_cancel_fetch() {
 async fn oidc_keys__waiting_tokens_bounded() {
     let unknown = Key::ec("unknown");
     let issuer = Issuer::start(&[&Key::ec("known")]).await;
-    let verifier = issuer.verifier();
+    let verifier = verifier(&issuer);
     issuer.answers.send_replace(false);
     let token = sign(&issuer, &unknown);
     let all = join_all((0..200).map(|_| async {
@@ -146,7 +146,7 @@ async fn oidc_keys__waiting_tokens_bounded() {
 async fn oidc_keys__withdrawn_key_dropped_without_traffic() {
     let (first, second) = (Key::ec("first"), Key::ec("second"));
     let issuer = Issuer::start(&[&first]).await;
-    let verifier = issuer.with(KeyLifetimes { fresh: Duration::from_secs(1), ..without_pause() });
+    let verifier = verifier_with(&issuer, KeyLifetimes { fresh: Duration::from_secs(1), ..without_pause() });
     verifier.verify(&sign(&issuer, &first)).await.unwrap();
     issuer.has(&[&second]);
     let asked = issuer.asked();
@@ -169,11 +169,11 @@ async fn oidc_keys__unusable_keys_skipped_and_too_many_refused() {
         json!({"kty": "RSA", "n": 7, "e": "AQAB"}),
     ];
     issuer.keys.lock().unwrap().splice(0..0, odd);
-    issuer.verifier().verify(&sign(&issuer, &key)).await.expect("the one that can be used");
+    verifier(&issuer).verify(&sign(&issuer, &key)).await.expect("the one that can be used");
 
     let many: Vec<Value> = std::iter::repeat_n(issuer.keys.lock().unwrap()[0].clone(), 101).collect();
     issuer.keys.lock().unwrap().extend(many);
-    let Err(OidcError::Unavailable(error)) = issuer.verifier().verify(&sign(&issuer, &key)).await else {
+    let Err(OidcError::Unavailable(error)) = verifier(&issuer).verify(&sign(&issuer, &key)).await else {
         panic!("too many keys are refused")
     };
     assert!(error.kind == ErrorKind::Invalid && error.to_string().contains("at most 100"), "{error}");

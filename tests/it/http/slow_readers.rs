@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 use super::{Answer, Api, ExternalServices, Fixture, Reader, UNREACHABLE};
-use crate::support::db::TestDb;
+use crate::support::db::{KEY_FILE, TestDb};
 use crate::support::{WAIT_LIMIT, wait_for};
 
 /// Far more than a connection's buffers hold.
@@ -179,7 +179,7 @@ async fn connection_limit__few_descriptors_keep_probes_api_and_reconciler() {
     let mut command = Command::new("sh");
     // Half of the descriptors are reserved for everything but connections to the API.
     command.args(["-c", "ulimit -n 300; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_panda"), "serve", &listen, &database]);
-    command.arg(concat!("--key-file=", env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys"));
+    command.arg(format!("--key-file={KEY_FILE}"));
     command.args([&aws, "--controller-region=ap-northeast-2", "--database-max-connections=10"]);
     command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "secret");
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();

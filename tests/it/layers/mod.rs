@@ -1,14 +1,17 @@
 //! The modules of `src` and of the workspace's crates: which may use which (the table in docs/architecture.md), and that none use each other in a circle.
 
-mod imports;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use imports::{Imports, joins_errors, read};
+use panda_testing::rust_functions::{called_methods, writing_methods};
+use panda_testing::rust_imports::{Imports, joins_errors, read};
 
 /// Modules that any other may use: empty without their feature.
 const ANYWHERE: &str = "failpoints";
+
+/// Writes that belong to a reader and that no caller requests: the first read after a log filter's end deletes its row, and the reader of the feed
+/// repairs the order of events that were restored from another cluster.
+const WRITES_OF_READERS: [&str; 2] = ["log_filter", "repair_event_order"];
 
 /// The words in backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
@@ -88,6 +91,16 @@ fn layers__no_modules_import_each_other_in_a_circle() {
         let circles = source(folder).circles();
         assert!(circles.is_empty(), "{folder}: {circles:#?}");
     }
+}
+
+#[test]
+fn layers__http_writes_through_commands_only() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut writing = writing_methods(&source.join("db"));
+    assert!(WRITES_OF_READERS.iter().all(|name| writing.remove(*name)), "the list of exceptions is outdated");
+    let called = called_methods(&source.join("http"));
+    let wrong: Vec<&String> = called.intersection(&writing).collect();
+    assert!(wrong.is_empty(), "src/http calls methods of `Db` that write; move them to src/commands: {wrong:?}");
 }
 
 #[test]

@@ -1,16 +1,11 @@
 //! Plants a secret at every entry point, and searches for it in all that Panda writes, answers and builds.
 
-mod canaries;
-mod locations;
-
 use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
-use panda::domain::connection::GithubConnection;
-use panda::domain::ids;
 use panda::domain::keyring::Keyring;
 use panda_sandbox::git::SourceFile;
 use panda_sandbox::{CallFault, ExecutionFault, Faults, InjectedError, Outcome};
@@ -18,12 +13,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::http::fixture::github_connection_with;
+use crate::support::db::KEY_FILE;
 use crate::support::environment::{Environment, OWNER, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use crate::traces::collector::Collector;
-use canaries::Canaries;
-use locations::{dump, files_below, image_of};
+use panda_testing::canaries::{Canaries, files_below};
+use panda_testing::engines::export_labelled;
+use panda_testing::trace_collector::Collector;
 
 /// A Panda whose answers are all recorded.
 struct Panda {
@@ -219,7 +216,10 @@ async fn leaks__no_secret_in_any_output() {
 
     // A deployment that succeeds up to its switch.
     let ready = panda.deploy(&env, &github, &by_keys, "main", "DEPLOYMENT_READY").await;
-    planted.canaries.assert_absent("the image, its layers and its history", &image_of(&env, &ready).await);
+    planted.canaries.assert_absent(
+        "the image, its layers and its history",
+        &export_labelled(&env.engine, &format!("dev.panda.deployment={ready}")).await,
+    );
     panda.post(&format!("/deploy/{ready}/switch"), &json!({})).await;
     panda.reach(&ready, "COMPLETED").await;
 
@@ -252,7 +252,9 @@ async fn leaks__no_secret_in_any_output() {
     workspace_has_no_secret(&env, &id, &planted.canaries).await;
     planted.canaries.assert_absent("the log of the second server", waiting.serve.log().as_bytes());
     waiting.serve.kill().await;
-    planted.canaries.assert_absent("the database", dump(&env.db).await.as_bytes());
+    let dump = env.db.dump().await;
+    assert!(dump.contains("dep_") && dump.contains("gh_"), "the dump contains the deployments");
+    planted.canaries.assert_absent("the database", dump.as_bytes());
 }
 
 /// Deployments that fail: the build prints secrets, AWS and the execution repeat them, git refuses one.
@@ -264,9 +266,9 @@ async fn failed_deployments(
     [by_keys, by_role]: [&str; 2],
 ) -> Vec<String> {
     let mut all = vec![panda.deploy(env, prints, by_keys, "prints", "FAILED").await];
-    env.sandbox.faults().set(refusing("events:PutRule", planted.of_role()));
+    env.sandbox.faults().set(refusing(&RULE_CALLS, planted.of_role()));
     all.push(panda.deploy(env, github, by_role, "main", "FAILED").await);
-    env.sandbox.faults().set(refusing("events:PutRule", planted.of_keys()));
+    env.sandbox.faults().set(refusing(&RULE_CALLS, planted.of_keys()));
     all.push(panda.deploy(env, github, by_keys, "main", "FAILED").await);
     let outcome = Outcome::Fail { error: "States.TaskFailed".to_owned(), cause: planted.of_role() };
     let fault = ExecutionFault { state: "EnsureInfra".to_owned(), outcome };
@@ -309,7 +311,7 @@ async fn wrong_requests(panda: &mut Panda, env: &Environment, planted: &Planted,
     let role = format!("arn:aws:iam::{}:role/deployer", env.sandbox.user_account_id());
     let body = json!({"region": env.sandbox.region(), "roleArn": role, "externalId": planted.external_id});
     assert_eq!(panda.post("/connect/aws", &body).await.0, 400);
-    env.sandbox.faults().set(refusing("sts:GetCallerIdentity", planted.of_aws()));
+    env.sandbox.faults().set(refusing(&["sts:GetCallerIdentity"], planted.of_aws()));
     assert_eq!(panda.post("/connect/aws", account).await.0, 400);
     env.sandbox.faults().set(Faults::default());
 }
@@ -319,22 +321,22 @@ fn key_file(canaries: &mut Canaries) -> (tempfile::NamedTempFile, String) {
     let line = Keyring::generate().unwrap();
     canaries.watch("the key that encrypts secrets", line.expose_secret().trim().rsplit_once(':').unwrap().1);
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    write!(file, "{}\n{}", line.expose_secret().trim(), include_str!("../support/test.keys")).unwrap();
+    write!(file, "{}\n{}", line.expose_secret().trim(), std::fs::read_to_string(KEY_FILE).unwrap()).unwrap();
     let option = format!("--key-file={}", file.path().display());
     (file, option)
 }
 
-fn refusing(call: &str, message: String) -> Faults {
+/// Reading and writing the rule: it is written only where it differs.
+const RULE_CALLS: [&str; 2] = ["events:DescribeRule", "events:PutRule"];
+
+fn refusing(calls: &[&str], message: String) -> Faults {
     let refuse = Some(InjectedError { code: "ValidationException".to_owned(), message, times: None });
-    Faults { calls: [(call.to_owned(), CallFault { refuse, ..CallFault::default() })].into(), ..Faults::default() }
+    let fault = CallFault { refuse, ..CallFault::default() };
+    Faults { calls: calls.iter().map(|&call| (call.to_owned(), fault.clone())).collect(), ..Faults::default() }
 }
 
 /// A connection whose token was revoked afterwards.
 async fn revoked(env: &Environment, canaries: &mut Canaries) -> String {
     let token = SecretString::from(canaries.plant("a revoked token", "ghp_"));
-    let (id, owner, repo) = (ids::github_connection_id(), OWNER.to_owned(), env.repo.clone());
-    let build_secrets = std::collections::BTreeMap::new();
-    let connection = GithubConnection { id: id.clone(), owner, repo, branch: "main".to_owned(), token, build_secrets };
-    env.db.db.insert_github_connection(&connection).await.unwrap();
-    id
+    github_connection_with(&env.db.db, OWNER, &env.repo, token).await
 }

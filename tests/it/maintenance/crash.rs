@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Keeper, age, codes};
 use crate::http::Fixture;
-use crate::support::db::TestDb;
+use crate::support::db::{TestDb, through};
 use crate::support::process::Serve;
 use crate::support::wait_for;
 
@@ -103,7 +103,7 @@ async fn retention_crash__database_outage_only_delays() {
     let db = TestDb::new().await;
     let fixture = long(&db).await;
     let proxy = crate::support::postgres_proxy::PostgresProxy::before(&db, true).await;
-    let keeper = Keeper::of(&proxy.db(&db), RetentionKind::BuildLines, "30d");
+    let keeper = Keeper::of(&through(&proxy, &db), RetentionKind::BuildLines, "30d");
     let watched = Keeper::of(&db.db, RetentionKind::BuildLines, "30d");
     keeper.maintenance.begin_due(chrono::Utc::now() + chrono::TimeDelta::minutes(1)).await;
     wait_for("the run removes rows", async || runs(&watched).await.first().is_some_and(|run| run.1 > 0)).await;

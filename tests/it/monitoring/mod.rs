@@ -1,7 +1,6 @@
 //! Metrics, alerts and dashboards checked by a Prometheus that scrapes a working Panda, independently of Panda's own view of its metrics.
 
 mod outage;
-mod prometheus;
 
 use std::collections::BTreeSet;
 
@@ -18,7 +17,7 @@ use crate::support::dashboard::{panels, read, targets};
 use crate::support::environment::{Environment, TOKEN, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use prometheus::Prometheus;
+use panda_testing::prometheus::Prometheus;
 
 /// Panels that may stay empty here: nothing fails, is late, or is removed, or not reliably.
 const QUIET: [&str; 13] = [

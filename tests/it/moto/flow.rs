@@ -36,7 +36,7 @@ async fn polled(env: &Environment, id: &str, state: &str) {
     wait_for(&format!("{id} is polled to {state}"), async || {
         let view = env.db.db.deployment(id).await.unwrap().unwrap();
         assert_eq!(view.status, "RUNNING", "{:?}", view.error_message);
-        view.polling_state.as_deref() == Some(state)
+        view.facts.polling_state.as_deref() == Some(state)
     })
     .await;
 }
@@ -92,13 +92,13 @@ async fn state_machine__followed_from_branch_to_green() {
     assert_eq!(awaiting.params["green_target_group_arn"], checked["checkResult"]["greenTargetGroupArn"]);
     wiring(&cloud, &ready).await;
 
-    let (blue, green) = (ready.blue_url.unwrap(), ready.green_url.unwrap());
+    let (blue, green) = (ready.facts.blue_url.unwrap(), ready.facts.green_url.unwrap());
     assert!(!text(&blue).await.contains("3.1.0"), "blue still has the traffic");
     assert!(text(&green).await.contains("3.1.0"));
     env.db.db.request_switch(&id).await.unwrap();
     env.db.db.notify_work(&id).await.unwrap();
     let done = status(env, &id, &["COMPLETED"]).await;
-    assert_eq!(done.final_service.as_deref(), Some("green"));
+    assert_eq!(done.facts.final_service.as_deref(), Some("green"));
     assert!(text(&blue).await.contains("3.1.0"), "the production listener serves green");
     let emitted = events(env, &id).await;
     assert_eq!(codes(&emitted)[expected.len()..], ["switch_started", "deployment_completed", "completed"]);
@@ -112,15 +112,15 @@ async fn state_machine__followed_from_branch_to_green() {
 /// Asserts that the row contains the outputs of the states.
 fn facts(ready: &DeploymentView, execution: &str, event: &Value, registered: &Value) {
     assert_eq!(ready.status, "DEPLOYMENT_READY");
-    assert_eq!(ready.polling_state.as_deref(), Some("DEPLOYMENT_READY"));
-    assert_eq!(ready.execution_arn.as_deref(), Some(execution));
-    assert_eq!(ready.image_digest.as_deref(), event["detail"]["image-digest"].as_str());
-    assert_eq!(ready.blue_url.as_deref(), registered["blueService"]["url"].as_str());
-    assert_eq!(ready.green_url.as_deref(), registered["greenService"]["url"].as_str());
-    assert_eq!(ready.blue_service_arn.as_deref(), registered["blueService"]["serviceArn"].as_str());
-    assert_eq!(ready.green_service_arn.as_deref(), registered["greenService"]["serviceArn"].as_str());
-    assert_eq!(ready.code_deploy_deployment_id.as_deref(), registered["codeDeployDeploymentId"].as_str());
-    assert_eq!(ready.green_error_rate, Some(0.0), "green was checked");
+    assert_eq!(ready.facts.polling_state.as_deref(), Some("DEPLOYMENT_READY"));
+    assert_eq!(ready.facts.execution_arn.as_deref(), Some(execution));
+    assert_eq!(ready.facts.image_digest.as_deref(), event["detail"]["image-digest"].as_str());
+    assert_eq!(ready.facts.blue_url.as_deref(), registered["blueService"]["url"].as_str());
+    assert_eq!(ready.facts.green_url.as_deref(), registered["greenService"]["url"].as_str());
+    assert_eq!(ready.facts.blue_service_arn.as_deref(), registered["blueService"]["serviceArn"].as_str());
+    assert_eq!(ready.facts.green_service_arn.as_deref(), registered["greenService"]["serviceArn"].as_str());
+    assert_eq!(ready.facts.code_deploy_deployment_id.as_deref(), registered["codeDeployDeploymentId"].as_str());
+    assert_eq!(ready.facts.green_error_rate, Some(0.0), "green was checked");
     assert!(ready.error_code.is_none() && ready.completed_at.is_none());
 }
 
@@ -150,7 +150,7 @@ async fn wiring(cloud: &Cloud, ready: &DeploymentView) {
     let registry = ecr::Client::new(&cloud.user());
     let images = registry.describe_images().repository_name(&repository).send().await.unwrap().image_details.unwrap();
     assert_eq!(images.len(), 1);
-    assert_eq!(images[0].image_digest, ready.image_digest);
+    assert_eq!(images[0].image_digest, ready.facts.image_digest);
     assert_eq!(images[0].image_tags(), [ready.id.as_str()]);
     let found = registry.describe_repositories().repository_names(&repository).send().await.unwrap();
     let arn = found.repositories()[0].repository_arn().unwrap();
@@ -172,7 +172,7 @@ async fn runs(
     let execution = pipeline.start(&pipeline.pushed().await, &cloud.env.ecr_repository()).await;
     meanwhile(&pipeline, &execution, &id).await;
     let ended = status(&cloud.env, &id, ends).await;
-    assert_eq!(ended.execution_arn, Some(execution));
+    assert_eq!(ended.facts.execution_arn, Some(execution));
     replica.stop().await;
     ended
 }
@@ -184,7 +184,6 @@ async fn state_machine__success_without_approval_completes() {
     let registered = json!({
         "blueService": {"serviceArn": "arn:aws:ecs:::service/blue", "url": "http://blue.example.com"},
         "greenService": {"serviceArn": "arn:aws:ecs:::service/green", "url": "http://green.example.com"},
-        "codeDeployDeploymentId": "d-ABCDEF123",
     });
     let checked = json!({"status": "SUCCEEDED", "stage": "CHECK_DEPLOYMENT"});
     let machine = json!({"StartAt": "EnsureInfra", "States": {
@@ -193,9 +192,9 @@ async fn state_machine__success_without_approval_completes() {
         "CheckDeployment": echo("CheckDeployment", "checkResult", &checked, None),
     }});
     let done = runs(&cloud, |_| machine, async |_, _, _| {}, &["COMPLETED"]).await;
-    assert_eq!(done.polling_state.as_deref(), Some("SUCCEEDED"));
-    assert_eq!(done.final_service.as_deref(), Some("green"));
-    assert_eq!(done.green_url.as_deref(), Some("http://green.example.com"));
+    assert_eq!(done.facts.polling_state.as_deref(), Some("SUCCEEDED"));
+    assert_eq!(done.facts.final_service.as_deref(), Some("green"));
+    assert_eq!(done.facts.green_url.as_deref(), Some("http://green.example.com"));
     let mut expected = UNTIL_PUSHED.to_vec();
     expected.extend(["infra_started", "infra_completed", "blue_green_started", "blue_running", "green_ready"]);
     expected.extend(["blue_green_in_progress", "deployment_completed", "completed"]);

@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_kms::Client;
-use panda::clients::aws::{Aws, AwsSettings};
-use panda::db::{Db, DbError, DbOptions};
-use panda::domain::connection::{AwsKeys, GithubConnection};
-use panda::domain::ids;
+use panda::clients::aws::Aws;
+use panda::db::{Db, DbError};
+use panda::domain::connection::AwsKeys;
 use panda::domain::keyring::{KeyError, Keyring};
-use panda::metrics::AwsCalls;
 use panda_sandbox::SandboxCredentials;
 use pretty_assertions::assert_eq;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::server::Moto;
 use crate::cli::{panda, run};
 use crate::http::external_services::{TOKEN, github};
+use crate::http::fixture::github_connection_with;
 use crate::http::{Api, ExternalServices, UNREACHABLE, count};
 use crate::sandbox::harness;
-use crate::support::db::TestDb;
+use crate::support::db::{TestDb, open_with};
+use crate::support::environment;
+use panda_testing::moto::server::Moto;
 
 const REGION: &str = "eu-west-1";
 
@@ -35,28 +35,13 @@ fn keys() -> AwsKeys {
 
 /// AWS clients for `endpoint`. The controller's region differs from that of the keys.
 async fn aws(endpoint: &str) -> Aws {
-    Aws::new(AwsSettings {
-        endpoint_url: Some(endpoint.parse().unwrap()),
-        codedeploy_endpoint_url: None,
-        controller_region: Some("ap-northeast-2".into()),
-        controller_credentials: Some(keys()),
-        operation_timeout: Duration::from_secs(10),
-        controller_roles: Vec::new(),
-        calls: AwsCalls::default(),
-    })
-    .await
+    let endpoint = endpoint.parse().unwrap();
+    environment::aws(Some(endpoint), Some("ap-northeast-2"), keys(), Duration::from_secs(10), &[]).await
 }
 
 fn with_keys(test: &TestDb, aws: &Aws, lines: &str) -> Db {
     let keyring = Keyring::parse(&SecretString::from(lines), &|arn| Arc::new(aws.kms_key(arn))).unwrap();
-    Db::new(&DbOptions {
-        url: SecretString::from(test.url()).into(),
-        access: panda::db::connect::Access::default(),
-        max_connections: 3,
-        acquire_timeout: Duration::from_secs(10),
-        keyring: Some(Arc::new(keyring)),
-    })
-    .unwrap()
+    open_with(test.url(), 3, Duration::from_secs(10), Some(Arc::new(keyring)))
 }
 
 /// Creates a key in moto and returns its line for the key file.
@@ -69,16 +54,7 @@ async fn kms_line(moto: &Url) -> String {
 }
 
 async fn connect(db: &Db) -> String {
-    let connection = GithubConnection {
-        id: ids::github_connection_id(),
-        owner: "acme".into(),
-        repo: "shop".into(),
-        branch: "main".into(),
-        token: SecretString::from("ghp_canary"),
-        build_secrets: std::collections::BTreeMap::new(),
-    };
-    db.insert_github_connection(&connection).await.unwrap();
-    connection.id
+    github_connection_with(db, "acme", "shop", SecretString::from("ghp_canary")).await
 }
 
 async fn token(db: &Db, id: &str) -> Result<String, DbError> {
@@ -98,7 +74,7 @@ async fn kms__secret_decrypts_only_in_its_row() {
     let refused = token(&another, &mine).await.unwrap_err();
     assert!(matches!(refused, DbError::Key(KeyError::Unknown { .. })), "{refused}");
 
-    let sql = "UPDATE github_connections m SET token_sealed = t.token_sealed, wrapped_key = t.wrapped_key
+    let sql = "UPDATE github_connections m SET token_encrypted = t.token_encrypted, wrapped_key = t.wrapped_key
                FROM github_connections t WHERE m.id = $1 AND t.id = $2";
     sqlx::query(sql).bind(&mine).bind(&theirs).execute(&mut test.psql().await).await.unwrap();
     let refused = token(&db, &mine).await.unwrap_err();

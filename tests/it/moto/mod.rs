@@ -22,9 +22,6 @@
 mod conformity;
 mod flow;
 mod kms;
-mod pipeline;
-mod proxy;
-mod server;
 mod stand_in;
 
 use aws_config::SdkConfig;
@@ -33,9 +30,9 @@ use serde_json::Value;
 
 use crate::sandbox::harness;
 use crate::support::environment::Environment;
-use pipeline::Pipeline;
-use proxy::MotoProxy;
-use server::Moto;
+use panda_testing::moto::pipeline::{self, Pipeline};
+use panda_testing::moto::proxy::MotoProxy;
+use panda_testing::moto::server::Moto;
 
 /// An environment whose AWS is moto, except for ECS and CodeDeploy.
 struct Cloud {

@@ -5,16 +5,13 @@
 
 use std::time::Duration;
 
-use panda::clients::aws::{Aws, AwsSettings, UserAws};
-use panda::domain::connection::{AwsCredentials, AwsKeys};
+use panda::clients::aws::{Aws, UserAws};
+use panda::domain::connection::AwsCredentials;
 use panda::domain::history::HistoryKind;
 use panda::domain::names::{permission_statement, push_event_pattern};
-use panda::metrics::AwsCalls;
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::support::environment::Environment;
+use crate::support::environment::{self, Environment, InProcess as _, keys};
 use crate::support::wait_for;
 
 /// The sandbox as ECS and CodeDeploy.
@@ -27,16 +24,9 @@ impl StandIn {
     /// Creates every link of the sandbox's chain for the environment's repository.
     pub async fn link(env: &Environment) -> Self {
         let sandbox = &env.sandbox;
-        let settings = AwsSettings {
-            endpoint_url: Some(sandbox.endpoint().clone()),
-            codedeploy_endpoint_url: None,
-            controller_region: Some(sandbox.region().to_owned()),
-            controller_credentials: Some(env.controller()),
-            operation_timeout: Duration::from_secs(30),
-            controller_roles: Vec::new(),
-            calls: AwsCalls::default(),
-        };
-        let stand_in = Self { aws: Aws::new(settings).await, repository: env.ecr_repository() };
+        let (endpoint, region) = (Some(sandbox.endpoint().clone()), Some(sandbox.region()));
+        let aws = environment::aws(endpoint, region, env.controller(), Duration::from_secs(30), &[]).await;
+        let stand_in = Self { aws, repository: env.ecr_repository() };
         let user = stand_in.user(env);
         let repository = &stand_in.repository;
         user.ecr.create_repository(repository, &[]).await.unwrap();
@@ -49,12 +39,7 @@ impl StandIn {
     }
 
     fn user(&self, env: &Environment) -> UserAws {
-        let keys = env.sandbox.user_credentials();
-        let keys = AwsKeys {
-            access_key_id: keys.access_key_id.clone(),
-            secret_access_key: SecretString::from(keys.secret_access_key.expose_secret()),
-            session_token: None,
-        };
+        let keys = keys(env.sandbox.user_credentials());
         self.aws.user("stand-in", env.sandbox.region(), &AwsCredentials::Keys(keys))
     }
 
@@ -67,7 +52,7 @@ impl StandIn {
             let arn = emitted["executionArn"].as_str().unwrap();
             let history = controller.executions.history_after(arn, 0).await.unwrap();
             history.into_iter().find_map(|event| match event.kind {
-                HistoryKind::StateExited { name, output } if name == state => output,
+                HistoryKind::StateExited { name, output } if name == state => output.text,
                 HistoryKind::Failed { error, cause } => panic!("the stand-in failed: {error:?} {cause:?}"),
                 _ => None,
             })

@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use sqlx::postgres::PgAdvisoryLock;
-
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
@@ -52,26 +50,4 @@ async fn lock__loss_reported_before_takeover() {
     let lock = wait_for("the lock is free", async || test.db.try_lock("other", LENGTH).await.unwrap()).await;
     sqlx::query("UPDATE leases SET holder = gen_random_uuid() WHERE name = 'other'").execute(&mut psql).await.unwrap();
     lock.lost().await;
-}
-
-#[tokio::test]
-async fn lock__excludes_advisory_lock_of_previous_version() {
-    let test = TestDb::new().await;
-    let mut psql = test.psql().await;
-    sqlx::query("INSERT INTO replicas (id, name, version, schema_version, lease_ms) VALUES (gen_random_uuid(), 'older', '0.1.0', 17, 60000)")
-        .execute(&mut psql)
-        .await
-        .unwrap();
-    let lock = PgAdvisoryLock::new("bus");
-    let older = lock.acquire(&mut psql).await.unwrap();
-    assert!(test.db.try_lock("bus", LENGTH).await.unwrap().is_none());
-    older.release_now().await.unwrap();
-    let newer = wait_for("the lock is free", async || test.db.try_lock("bus", LENGTH).await.unwrap()).await;
-    assert!(lock.try_acquire(&mut psql).await.unwrap().is_right());
-    drop(newer);
-    wait_for("the older one may have it", async || {
-        let mut psql = test.psql().await;
-        lock.try_acquire(&mut psql).await.unwrap().is_left()
-    })
-    .await;
 }

@@ -6,6 +6,7 @@ mod iam;
 mod locks;
 mod pooler;
 mod readiness_causes;
+mod roles;
 mod rotation;
 mod settings;
 mod table;
@@ -47,5 +48,5 @@ pub async fn write(db: &Db) -> Result<(), DbError> {
 pub async fn trouble(db: &Db) -> String {
     let error = db.schema().await.unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
-    db.describe(&error)
+    error.message().to_string()
 }

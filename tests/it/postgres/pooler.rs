@@ -138,3 +138,16 @@ async fn direct_address__other_database_refused() {
     let error = write(&db).await.unwrap_err();
     assert!(matches!(&error, DbError::Unusable(Cause::Elsewhere)), "{error:?}");
 }
+
+#[tokio::test]
+async fn pgbouncer__statement_mode_refused() {
+    let Some(server) = server().await else { return };
+    for release in ["bookworm", "trixie"] {
+        let Some(bouncer) = Bouncer::before(&server, release, "statement").await else { return };
+        let direct = server.url_as("panda", PASSWORD, "panda");
+        for db in [db(&bouncer.url("panda", "panda")), db_beside(&bouncer.url("panda", "panda"), &direct)] {
+            let error = db.schema().await.unwrap_err();
+            assert!(matches!(&error, DbError::Unusable(Cause::Untransacted)), "{release}: {error:?}");
+        }
+    }
+}

@@ -69,3 +69,37 @@ async fn password_rotation__ready_again_without_restart() {
     give("second");
     wait_for("the server is ready again", async || ready().await.is_some_and(|(status, _)| status == 200)).await;
 }
+
+#[tokio::test]
+async fn database_url_file__byte_order_mark_empty_and_lost() {
+    let Some(server) = Server::of(16, &[]).await else { return };
+    server.sql("CREATE ROLE panda LOGIN PASSWORD 'first';\nCREATE DATABASE panda OWNER panda").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("url");
+    let give = |password: &str| {
+        let url = server.url_as("panda", password, "panda");
+        std::fs::write(&path, format!("\u{feff}{url}\r\n")).unwrap();
+    };
+    give("first");
+    let db = opened(AddressSource::File(path.clone()), Access { tested: true, ..Access::default() }).unwrap();
+    db.migrate().await.unwrap();
+    // An orchestrator may replace the file in several steps: connections use the last address meanwhile.
+    std::fs::remove_file(&path).unwrap();
+    let cut = "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE usename = 'panda'";
+    server.ask("postgres", cut).await;
+    wait_for("the last address is used", async || write(&db).await.is_ok()).await;
+    server.sql("ALTER ROLE panda PASSWORD 'second'").await;
+    server.ask("postgres", cut).await;
+    for (content, expected) in [
+        (None, "the file with the database URL cannot be read"),
+        (Some("\n"), "the database URL is not valid: the file with the address is empty or too long"),
+        (Some("\u{feff}"), "the database URL is not valid: the file with the address is empty or too long"),
+    ] {
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        wait_for(expected, async || trouble(&db).await == expected).await;
+    }
+    give("second");
+    wait_for("the new file is read", async || write(&db).await.is_ok()).await;
+}

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Rows of configuration, behaviour, test.
-const ROWS: [(&str, &str, &str); 27] = [
+const ROWS: [(&str, &str, &str); 30] = [
     ("Postgres 14", "works", "postgres_14__works"),
     ("Postgres 15", "works", "postgres_15__works"),
     ("Postgres 16", "works", "postgres_16__works"),
@@ -31,6 +31,12 @@ const ROWS: [(&str, &str, &str); 27] = [
         "`session_replication_role = replica`",
         "taken back, or refused",
         "session_settings__replica_role_refused_or_reset",
+    ),
+    ("Any characters in the names of database and roles", "works", "names__special_characters_work"),
+    (
+        "Short-lived roles that are members of the owner or of the servers' role",
+        "works",
+        "roles__short_lived_members_of_owner_and_app_role_work",
     ),
     ("`sslmode` disable, prefer, require, verify-ca, verify-full", "works", "postgres_tls__each_sslmode"),
     ("Client certificate", "works", "postgres_tls__client_certificate_replaces_password"),
@@ -61,6 +67,7 @@ const ROWS: [(&str, &str, &str); 27] = [
         "works without notifications; no migrations",
         "pgbouncer_1_24__transaction_mode_alone_cannot_notify_or_migrate",
     ),
+    ("PgBouncer, statement mode", "refused at the start", "pgbouncer__statement_mode_refused"),
     ("PgBouncer 1.18, transaction mode", "refused at the start", "pgbouncer_1_18__transaction_mode_refused"),
     (
         "Transaction mode with defaults of the role that do not do",
@@ -69,11 +76,12 @@ const ROWS: [(&str, &str, &str); 27] = [
     ),
 ];
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("addresses.rs"),
     include_str!("failover.rs"),
     include_str!("iam.rs"),
     include_str!("pooler.rs"),
+    include_str!("roles.rs"),
     include_str!("rotation.rs"),
     include_str!("settings.rs"),
     include_str!("tls.rs"),

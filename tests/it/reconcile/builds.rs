@@ -114,7 +114,7 @@ async fn build__operator_failures_retried_and_not_counted() {
     let killed = SourceFile::new("Dockerfile", "FROM busybox:1\nRUN sh -c 'kill -9 $$'; exit $?\n");
     env.github.repositories().commit(OWNER, &env.repo, "main", vec![killed]).await.unwrap();
     waits(fails(&env, &["--build-limit-ms=3000"], "main", ErrorCode::BuildOutOfMemory).await).await;
-    let changes: i64 = sqlx::query_scalar("SELECT count(*) FROM panda_report.dora_daily_v2 WHERE changes > 0")
+    let changes: i64 = sqlx::query_scalar("SELECT count(*) FROM panda_report.dora_daily_v1 WHERE changes > 0")
         .fetch_one(&mut env.db.psql().await)
         .await
         .unwrap();
@@ -130,7 +130,7 @@ async fn deploy__older_commit_by_id() {
     let commit = Source::Revision(Revision::Commit(first.clone()));
     let id = ready(&env, &[], Requested { source: commit, ..Requested::branch("main") }).await;
     let view = env.db.db.deployment(&id).await.unwrap().unwrap();
-    assert_eq!(view.commit_sha, Some(first));
+    assert_eq!(view.facts.commit_sha, Some(first));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,13 +153,13 @@ async fn build__secrets_and_arguments_absent_from_events() {
         .await
         .unwrap();
     let (value, by) = (SecretString::from(SECRET), Caller::local());
-    env.db.db.set_build_secret(&github, "npm_token", &value, &by).await.unwrap();
+    panda::commands::build_secrets::set_build_secret(&env.db.db, &github, "npm_token", &value, &by).await.unwrap();
     let replica = Replica::start(&env, &[]);
     let view = status(&env, &id, &["DEPLOYMENT_READY"]).await;
     replica.stop().await;
     let emitted = events(&env, &id).await;
     let text = format!("{emitted:?}");
-    assert!(text.contains(&format!("colour=blue commit={}", view.commit_sha.unwrap())), "{text}");
+    assert!(text.contains(&format!("colour=blue commit={}", view.facts.commit_sha.unwrap())), "{text}");
     assert!(!text.contains(&format!("\"{SECRET}")), "the secret's own line is masked: {text}");
     let lines: Vec<_> = emitted.iter().filter(|event| event.code == "build_progress").collect();
     let ended = lines.iter().find(|event| event.params.contains_key("duration_ms")).expect("steps end");

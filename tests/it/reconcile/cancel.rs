@@ -1,6 +1,7 @@
 //! Cancellation at every stage: running work is stopped, and the deployment ends once.
 
-use panda::db::commands::CommandOutcome;
+use panda::commands::CommandError;
+use panda::commands::deploy::error::DeployError;
 use panda::db::deployments::DeploymentView;
 use panda_sandbox::{ExecutionFault, Faults, Outcome, ShiftFault};
 
@@ -11,8 +12,8 @@ use crate::support::environment::{Environment, hello};
 use crate::support::wait_for;
 
 /// Requests cancellation and waits for the end.
-async fn cancel(env: &Environment, id: &str) -> DeploymentView {
-    assert_eq!(env.db.db.request_cancel(id).await.unwrap(), CommandOutcome::Accepted);
+pub async fn cancel(env: &Environment, id: &str) -> DeploymentView {
+    env.db.db.request_cancel(id).await.unwrap();
     env.db.db.notify_work(id).await.unwrap();
     let failed = status(env, id, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some("CANCELLED"), "{:?}", failed.error_message);
@@ -20,8 +21,8 @@ async fn cancel(env: &Environment, id: &str) -> DeploymentView {
     let seqs: Vec<i64> = emitted.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=i64::try_from(emitted.len()).unwrap()).collect::<Vec<_>>());
     assert_eq!(codes(&emitted)[codes(&emitted).len() - 2..], ["cancel_started", "cancelled"]);
-    let again = env.db.db.request_cancel(id).await.unwrap();
-    assert_eq!(again, CommandOutcome::WrongStatus(panda::domain::Status::Failed));
+    let again = env.db.db.request_cancel(id).await.unwrap_err();
+    assert!(matches!(again, CommandError::Deploy(DeployError::AlreadyFinished { status: "FAILED", .. })), "{again:?}");
     failed
 }
 
@@ -49,7 +50,7 @@ async fn cancel__stops_running_execution() {
     let replica = Replica::start(&env, &[]);
     let id = deploy(&env, "main").await;
     wait_for("the execution is followed", async || {
-        env.db.db.deployment(&id).await.unwrap().unwrap().polling_state.is_some()
+        env.db.db.deployment(&id).await.unwrap().unwrap().facts.polling_state.is_some()
     })
     .await;
     cancel(&env, &id).await;
@@ -66,8 +67,10 @@ async fn cancel__finds_and_stops_unseen_execution() {
     env.sandbox.faults().set(Faults { executions, secret_delay_ms: 1_500, ..Faults::default() });
     let replica = Replica::start(&env, &[]);
     let id = deploy(&env, "main").await;
-    wait_for("the image was pushed", async || env.db.db.deployment(&id).await.unwrap().unwrap().image_digest.is_some())
-        .await;
+    wait_for("the image was pushed", async || {
+        env.db.db.deployment(&id).await.unwrap().unwrap().facts.image_digest.is_some()
+    })
+    .await;
     cancel(&env, &id).await;
     assert_eq!(env.sandbox.effects(&env.ecr_repository()).executions_stopped, 1);
     replica.stop().await;
@@ -83,7 +86,7 @@ async fn cancel__awaiting_switch_rolled_back() {
     let effects = env.sandbox.effects(&env.ecr_repository());
     assert_eq!(effects.stopped.values().copied().collect::<Vec<_>>(), [1], "{effects:?}");
     assert!(effects.continued.is_empty() && effects.shifted.is_empty());
-    let blue = reqwest::get(ready.blue_url.unwrap()).await.unwrap().text().await.unwrap();
+    let blue = reqwest::get(ready.facts.blue_url.unwrap()).await.unwrap().text().await.unwrap();
     assert!(!blue.contains("2.0.0"), "the traffic stays where it was");
     replica.stop().await;
 }
@@ -113,7 +116,7 @@ async fn cancel__stops_switch_before_traffic_moved() {
 async fn cancel__unstarted_has_no_external_effect() {
     let env = Environment::with_files(hello("2.0.0")).await;
     let id = deploy(&env, "main").await;
-    assert_eq!(env.db.db.request_cancel(&id).await.unwrap(), CommandOutcome::Accepted);
+    env.db.db.request_cancel(&id).await.unwrap();
     let replica = Replica::start(&env, &[]);
     let failed = status(&env, &id, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some("CANCELLED"));

@@ -1,6 +1,5 @@
 //! Sources of a deployment: an existing image, or a build as configured by the request and `panda.toml`.
 
-use panda::db::commands::CommandOutcome;
 use panda::domain::ErrorCode;
 use panda::domain::build_spec::BuildSpec;
 use panda::domain::request::Requested;
@@ -25,7 +24,7 @@ fn with(build: BuildSpec) -> Requested {
 pub async fn live(env: &Environment) -> String {
     let id = deploy(env, "main").await;
     switched(env, &id).await;
-    env.db.db.deployment(&id).await.unwrap().unwrap().image_digest.unwrap()
+    env.db.db.deployment(&id).await.unwrap().unwrap().facts.image_digest.unwrap()
 }
 
 async fn switched(env: &Environment, id: &str) {
@@ -62,11 +61,11 @@ async fn image_source__deployed_without_clone_or_build() {
         "infra_started",
     ];
     assert_eq!(codes(&emitted)[..7], first);
-    assert!(reqwest::get(ready.green_url.unwrap()).await.unwrap().text().await.unwrap().contains("2.0.0"));
-    let published = ready.image_digest.unwrap();
+    assert!(reqwest::get(ready.facts.green_url.unwrap()).await.unwrap().text().await.unwrap().contains("2.0.0"));
+    let published = ready.facts.image_digest.unwrap();
     assert_ne!(published, digest, "a separate digest");
-    assert_eq!((ready.commit_sha, ready.branch), (None, format!("image {digest}")));
-    assert!(ready.image_uri.unwrap().ends_with(&format!(":{id}")));
+    assert_eq!((ready.facts.commit_sha, ready.branch), (None, format!("image {digest}")));
+    assert!(ready.facts.image_uri.unwrap().ends_with(&format!(":{id}")));
     let effects = env.sandbox.effects(&env.ecr_repository());
     assert_eq!((effects.pushes.get(&published), effects.executions.get(&published)), (Some(&1), Some(&1)));
     switched(&env, &id).await;
@@ -84,12 +83,12 @@ async fn image_source__published_again_per_attempt() {
     env.sandbox.faults().update(|now| *now = faults);
     let id = deploy_what(&env, image(&digest)).await;
     failed(&env, &id, ErrorCode::ExecutionFailed).await;
-    let first = env.db.db.deployment(&id).await.unwrap().unwrap().image_digest.unwrap();
+    let first = env.db.db.deployment(&id).await.unwrap().unwrap().facts.image_digest.unwrap();
     env.sandbox.faults().update(|now| *now = Faults::default());
-    assert_eq!(env.db.db.request_retry(&id).await.unwrap(), CommandOutcome::Accepted);
+    env.db.db.request_retry(&id).await.unwrap();
     env.db.db.notify_work(&id).await.unwrap();
     switched(&env, &id).await;
-    let second = env.db.db.deployment(&id).await.unwrap().unwrap().image_digest.unwrap();
+    let second = env.db.db.deployment(&id).await.unwrap().unwrap().facts.image_digest.unwrap();
     assert!(second != first && second != digest, "each attempt has a separate digest");
     replica.stop().await;
 }

@@ -20,7 +20,7 @@ pub async fn fails(env: &Environment, flags: &[&str], branch: &str, code: ErrorC
     failed
 }
 
-async fn failed_as(env: &Environment, id: &str, code: ErrorCode) -> DeploymentView {
+pub async fn failed_as(env: &Environment, id: &str, code: ErrorCode) -> DeploymentView {
     let failed = status(env, id, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some(code.as_str()), "{:?}", failed.error_message);
     assert!(failed.completed_at.is_some());
@@ -149,7 +149,7 @@ async fn find_execution__missing_arn_times_out() {
     let env = Environment::start().await;
     env.sandbox.faults().set(Faults { secret: SecretFault::NotWritten, ..Faults::default() });
     let failed = fails(&env, &["--execution-wait-ms=1500"], "main", ErrorCode::ExecutionNotFound).await;
-    assert!(failed.image_digest.is_some(), "the image was pushed all the same");
+    assert!(failed.facts.image_digest.is_some(), "the image was pushed all the same");
 }
 
 /// One execution's fault at `EnsureInfra`, as a failure of the deployment with the execution's own message.
@@ -158,7 +158,7 @@ async fn execution_ends(outcome: Outcome, code: ErrorCode) -> String {
     let fault = ExecutionFault { state: "EnsureInfra".into(), outcome };
     env.sandbox.faults().set(Faults { executions: [("*".to_owned(), fault)].into(), ..Faults::default() });
     let failed = fails(&env, &[], "main", code).await;
-    assert_eq!(failed.polling_state.as_deref(), Some("FAILED"));
+    assert_eq!(failed.facts.polling_state.as_deref(), Some("FAILED"));
     let emitted = events(&env, &failed.id).await;
     assert!(emitted.iter().any(|event| event.code == "infra_started"));
     assert!(!emitted.iter().any(|event| event.code == "infra_completed"), "it was not completed");
@@ -196,7 +196,7 @@ async fn execution__silent_fails_at_time_limit() {
     let fault = ExecutionFault { state: "CheckDeployment".into(), outcome: Outcome::Stuck };
     env.sandbox.faults().set(Faults { executions: [("*".to_owned(), fault)].into(), ..Faults::default() });
     let failed = fails(&env, &["--follow-limit-ms=4000"], "main", ErrorCode::FollowTimedOut).await;
-    assert_eq!(failed.polling_state.as_deref(), Some("REGISTER_TASK_COMPLETED"));
+    assert_eq!(failed.facts.polling_state.as_deref(), Some("REGISTER_TASK_COMPLETED"));
     env.sandbox.faults().clear();
 }
 
@@ -206,7 +206,7 @@ async fn verify_green__errors_fail_before_approval() {
     let dockerfile = "FROM busybox:1\nRUN mkdir /empty\nCMD httpd -f -p ${PORT:-8080} -h /empty\n";
     let env = Environment::with_files(vec![SourceFile::new("Dockerfile", dockerfile)]).await;
     let failed = fails(&env, &[], "main", ErrorCode::GreenUnhealthy).await;
-    assert_eq!(failed.green_error_rate, Some(1.0));
+    assert_eq!(failed.facts.green_error_rate, Some(1.0));
     let emitted = events(&env, &failed.id).await;
     assert!(!emitted.iter().any(|event| event.code == "awaiting_switch"));
 }
@@ -229,7 +229,7 @@ async fn switch_fails(faults: Faults, flags: &[&str], code: ErrorCode) -> String
     env.db.db.notify_work(&id).await.unwrap();
     let failed = status(&env, &id, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some(code.as_str()), "{:?}", failed.error_message);
-    let blue = reqwest::get(ready.blue_url.unwrap()).await.unwrap().text().await.unwrap();
+    let blue = reqwest::get(ready.facts.blue_url.unwrap()).await.unwrap().text().await.unwrap();
     assert!(!blue.contains("2.0.0"), "blue keeps the traffic");
     replica.stop().await;
     said(&env, &id).await
@@ -320,8 +320,8 @@ async fn find_execution__previous_execution_not_followed() {
     env.github.repositories().commit(OWNER, &env.repo, "main", vec![SourceFile::new("VERSION", "3\n")]).await.unwrap();
     let second = deploy(&env, "main").await;
     let second = failed_as(&env, &second, ErrorCode::ExecutionNotFound).await;
-    assert_eq!(second.execution_arn, None);
-    assert_ne!(first.image_digest, second.image_digest, "every deployment has its own digest");
+    assert_eq!(second.facts.execution_arn, None);
+    assert_ne!(first.facts.image_digest, second.facts.image_digest, "every deployment has its own digest");
     replica.stop().await;
 }
 
@@ -333,9 +333,9 @@ async fn deploy__same_commit_twice_has_own_digest_and_execution() {
     let first = switched(&env, &first).await;
     let second = deploy(&env, "main").await;
     let second = status(&env, &second, &["DEPLOYMENT_READY"]).await;
-    assert_eq!(first.commit_sha, second.commit_sha);
-    assert_ne!(first.image_digest, second.image_digest);
-    assert_ne!(first.execution_arn, second.execution_arn);
+    assert_eq!(first.facts.commit_sha, second.facts.commit_sha);
+    assert_ne!(first.facts.image_digest, second.facts.image_digest);
+    assert_ne!(first.facts.execution_arn, second.facts.execution_arn);
     replica.stop().await;
     wait_for("two executions were started", async || {
         (env.sandbox.effects(&env.ecr_repository()).executions.len() == 2).then_some(())

@@ -28,25 +28,25 @@ async fn deploy__from_branch_to_traffic_on_green() {
     assert_eq!(seqs, (1..=i64::try_from(emitted.len()).unwrap()).collect::<Vec<_>>());
     assert_eq!(ready.event_count, *seqs.last().unwrap());
 
-    let (blue, green) = (ready.blue_url.unwrap(), ready.green_url.unwrap());
+    let (blue, green) = (ready.facts.blue_url.unwrap(), ready.facts.green_url.unwrap());
     assert!(!text(&blue).await.contains("2.0.0"), "blue still has the traffic");
     assert!(text(&green).await.contains("2.0.0"));
 
     env.db.db.request_switch(&id).await.unwrap();
     env.db.db.notify_work(&id).await.unwrap();
     let done = status(&env, &id, &["COMPLETED"]).await;
-    assert_eq!(done.final_service.as_deref(), Some("green"));
+    assert_eq!(done.facts.final_service.as_deref(), Some("green"));
     assert!(done.completed_at.is_some());
     assert!(text(&blue).await.contains("2.0.0"), "the production listener serves green");
     let emitted = events(&env, &id).await;
     assert_eq!(codes(&emitted)[24..], ["ready", "switch_started", "deployment_completed", "completed"]);
 
     let effects = env.sandbox.effects(&env.ecr_repository());
-    let digest = done.image_digest.unwrap();
+    let digest = done.facts.image_digest.unwrap();
     assert_eq!(effects.pushes.get(&digest), Some(&1), "{effects:?}");
     assert_eq!(effects.executions.get(&digest), Some(&1));
     assert_eq!(effects.continued.values().sum::<u32>(), 1);
-    assert_eq!(done.execution_arn.as_ref(), effects.execution_arns.first());
+    assert_eq!(done.facts.execution_arn.as_ref(), effects.execution_arns.first());
     assert!(!env.workspaces().join(&id).exists(), "the workspace is removed when it is no longer needed");
     replica.stop().await;
     let left = wait_for("the replica left", async || {

@@ -2,14 +2,18 @@
 
 mod builds;
 mod cancel;
+mod code_deploy;
 mod database_refusal;
 pub mod deploy_source;
 mod dockerfiles;
+pub mod duplicate_executions;
 mod failures;
 mod fetches;
 mod flow;
 mod held_commit;
+pub mod histories;
 mod limits;
+mod missing_link;
 mod noisy_neighbours;
 mod outage;
 mod push;
@@ -18,27 +22,24 @@ mod records;
 mod renewed_connections;
 mod retry;
 pub mod takeover;
+mod throttling;
 
-use std::sync::Arc;
-
-use panda::background::Background;
-use panda::db::create::{Created, NewDeployment};
+use panda::commands::CommandError;
+use panda::commands::deploy::{self, CreatedDeployment};
+use panda::commands::idempotency::Idempotent;
 use panda::db::deployments::DeploymentView;
+use panda::db::deployments::NewDeployment;
 use panda::domain::StoredEvent;
-use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, GithubConnection};
+use panda::domain::connection::{AwsConnection, AwsCredentials, GithubConnection};
 use panda::domain::deployment::Concurrency;
 use panda::domain::ids;
 use panda::domain::principal::Caller;
 use panda::domain::request::Requested;
-use panda::metrics::Metrics;
-use panda::reconcile::Notifier;
 use panda::steps::FIRST_STEP;
-use secrecy::{ExposeSecret, SecretString};
-use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use secrecy::SecretString;
 
-use crate::support::environment::{Environment, OWNER, TOKEN};
+use crate::support::environment::{Environment, OWNER, TOKEN, keys};
+pub use crate::support::replica::Replica;
 use crate::support::wait_for;
 
 /// Codes of the events up to the pushed image, in a new account.
@@ -62,52 +63,8 @@ pub const UNTIL_PUSHED: [&str; 17] = [
     "push_completed",
 ];
 
-/// A reconciler with separate threads and connections, like a process; it runs until it is stopped.
-pub struct Replica {
-    stop: CancellationToken,
-    runtime: Option<Runtime>,
-    task: JoinHandle<()>,
-}
-
-impl Replica {
-    /// Starts one in `env` with further flags.
-    pub fn start(env: &Environment, flags: &[&str]) -> Self {
-        let (config, controller) = (env.config(flags), env.controller());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let task = runtime.spawn(async move {
-            let services =
-                Arc::new(panda::app::services(&config, Some(controller), &Metrics::default()).await.unwrap());
-            let db = panda::app::database(&config, &services.aws).unwrap();
-            let (notifier, metrics) = (Notifier::new(|_| {}), Metrics::default());
-            let background = Background::new(&db, Arc::clone(&services), notifier.clone(), metrics.clone());
-            let reconciler = panda::app::reconciler(&config, db, services, notifier, metrics);
-            tokio::join!(reconciler.run(stopped.clone()), background.run(stopped));
-        });
-        Self { stop, runtime: Some(runtime), task }
-    }
-
-    /// Ends it immediately, as SIGKILL would: without releasing its deployments.
-    pub fn kill(mut self) {
-        self.runtime.take().unwrap().shutdown_background();
-    }
-
-    /// Stops it as SIGTERM does.
-    pub async fn stop(mut self) {
-        self.stop.cancel();
-        (&mut self.task).await.unwrap();
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        // A runtime may not wait for its threads inside another runtime.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
+/// Outcome of the command deploy.
+pub type Created = Result<CreatedDeployment, CommandError>;
 
 /// Creates a deployment of the environment's repository, as the API would.
 pub async fn deploy(env: &Environment, branch: &str) -> String {
@@ -122,14 +79,13 @@ pub async fn deploy_as(env: &Environment, concurrency: Concurrency) -> (String, 
 /// The same with another token for the source.
 pub async fn deploy_with_token(env: &Environment, branch: &str, token: &str) -> String {
     let (id, created) = create(env, branch, token, Concurrency::Reject).await;
-    assert!(matches!(created, Created::New(_)), "{created:?}");
+    created.unwrap();
     id
 }
 
 /// Stores connections to the environment's repository and account, as the API would.
 pub async fn connect(env: &Environment, branch: &str, token: &str) -> (GithubConnection, AwsConnection) {
     let db = &env.db.db;
-    let keys = env.sandbox.user_credentials();
     let github = GithubConnection {
         id: ids::github_connection_id(),
         owner: OWNER.into(),
@@ -142,11 +98,7 @@ pub async fn connect(env: &Environment, branch: &str, token: &str) -> (GithubCon
         id: ids::aws_connection_id(),
         region: env.sandbox.region().into(),
         account_id: env.sandbox.user_account_id().into(),
-        credentials: AwsCredentials::Keys(AwsKeys {
-            access_key_id: keys.access_key_id.clone(),
-            secret_access_key: SecretString::from(keys.secret_access_key.expose_secret()),
-            session_token: None,
-        }),
+        credentials: AwsCredentials::Keys(keys(env.sandbox.user_credentials())),
     };
     db.insert_github_connection(&github).await.unwrap();
     db.insert_aws_connection(&aws).await.unwrap();
@@ -156,7 +108,7 @@ pub async fn connect(env: &Environment, branch: &str, token: &str) -> (GithubCon
 /// Creates the requested deployment.
 pub async fn deploy_what(env: &Environment, requested: Requested) -> String {
     let (id, created) = create_requested(env, requested, TOKEN, Concurrency::Reject).await;
-    assert!(matches!(created, Created::New(_)), "{created:?}");
+    created.unwrap();
     id
 }
 
@@ -187,7 +139,11 @@ async fn create_requested(
         trace: None,
         concurrency,
     };
-    let created = db.create_deployment(&new, None, &Caller::local(), |_| serde_json::Value::Null).await.unwrap();
+    let created = deploy::deploy(db, &new, None, &Caller::local(), |_| serde_json::Value::Null).await;
+    let created = created.map(|outcome| match outcome {
+        Idempotent::Fresh(made) => made,
+        Idempotent::Replayed(answer) => panic!("without a key: {answer}"),
+    });
     db.notify_work(&new.id).await.unwrap();
     (new.id, created)
 }

@@ -124,7 +124,7 @@ async fn locked_deployments__cost_no_lease_and_stay_ready() {
         let ready = reqwest::get(format!("{}/readyz", replica.url)).await.unwrap();
         assert_eq!(ready.status(), StatusCode::OK, "the database takes writes");
     }
-    let busy = replica.metric("panda_database_rejected_total{class=\"api\"}").await;
+    let busy = replica.metric("panda_database_caller_rejected_total{class=\"api\"}").await;
     assert!(busy > 0, "{busy}");
     locker.execute("ROLLBACK").await.unwrap();
     let mut codes = BTreeSet::new();
@@ -134,7 +134,7 @@ async fn locked_deployments__cost_no_lease_and_stay_ready() {
             codes.insert((status.as_u16(), code));
         }
     }
-    assert_eq!(codes, BTreeSet::from([(503, "DATABASE_BUSY".to_owned())]));
+    assert_eq!(codes, BTreeSet::from([(503, "REQUESTS_BUSY".to_owned())]));
     assert_eq!(owner(&mut psql, &id).await, before, "the lease is the same");
     status(&env, &id, &["DEPLOYMENT_READY"]).await;
     undisturbed(&env, &id).await;

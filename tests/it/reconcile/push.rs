@@ -1,8 +1,7 @@
 //! Pushes with expiring logins, missing rights, and a registry that fails in the middle.
 
-use panda::domain::connection::{AwsCredentials, AwsKeys};
+use panda::domain::connection::AwsCredentials;
 use panda::domain::{ErrorCode, Lang};
-use panda::metrics::Metrics;
 use panda_sandbox::{CallFault, Faults, RegistryAddress};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -11,6 +10,8 @@ use sha2::Digest as _;
 use super::failures::{fails, said};
 use super::{Replica, deploy, events, status};
 use crate::sandbox::harness::config;
+use crate::support::environment::InProcess as _;
+use crate::support::environment::keys;
 use crate::support::environment::{Environment, tiny};
 use crate::support::registry_proxy::{Fault, RegistryProxy};
 use crate::support::wait_for;
@@ -207,13 +208,8 @@ async fn ecr__index_digest_kept_by_second_tag() {
     });
     let index = put(&env, Some(("many", "index")), index.to_string()).await;
 
-    let services = panda::app::services(&env.config(&[]), Some(env.controller()), &Metrics::default()).await.unwrap();
-    let keys = env.sandbox.user_credentials();
-    let keys = AwsCredentials::Keys(AwsKeys {
-        access_key_id: keys.access_key_id.clone(),
-        secret_access_key: keys.secret_access_key.clone(),
-        session_token: None,
-    });
+    let services = env.services().await;
+    let keys = AwsCredentials::Keys(keys(env.sandbox.user_credentials()));
     let user = services.aws.user("aws_1", env.sandbox.region(), &keys);
     let name = env.ecr_repository();
     wait_for("the registry has reported the index", async || {

@@ -1,7 +1,7 @@
 //! One unfinished deployment per target: others are refused, queued, or supersede it.
 
-use panda::db::commands::CommandOutcome;
-use panda::db::create::{CreateRefusal, Created};
+use panda::commands::CommandError;
+use panda::commands::deploy::error::DeployError;
 use panda::domain::deployment::Concurrency;
 use panda_sandbox::{ExecutionFault, Faults, Outcome};
 use pretty_assertions::assert_eq;
@@ -15,10 +15,8 @@ use crate::support::wait_for;
 /// Creates a deployment, which must succeed.
 async fn deployed(env: &Environment, concurrency: Concurrency) -> (String, Option<i64>, Vec<String>) {
     let (id, created) = deploy_as(env, concurrency).await;
-    match created {
-        Created::New(made) => (id, made.queue_position, made.superseded),
-        other => panic!("{other:?}"),
-    }
+    let made = created.unwrap();
+    (id, made.queue_position, made.superseded)
 }
 
 fn stuck() -> Faults {
@@ -31,7 +29,7 @@ async fn position(env: &Environment, id: &str) -> Option<i64> {
 }
 
 async fn cancel(env: &Environment, id: &str) {
-    assert_eq!(env.db.db.request_cancel(id).await.unwrap(), CommandOutcome::Accepted);
+    env.db.db.request_cancel(id).await.unwrap();
     env.db.db.notify_work(id).await.unwrap();
     status(env, id, &["FAILED"]).await;
 }
@@ -41,7 +39,11 @@ async fn queue__second_deployment_refused_naming_first() {
     let env = Environment::with_files(tiny()).await;
     let first = deploy(&env, "main").await;
     let (_, created) = deploy_as(&env, Concurrency::Reject).await;
-    assert_eq!(created, Created::Refused(CreateRefusal::TargetTaken(first)));
+    let refused = created.unwrap_err();
+    assert!(
+        matches!(&refused, CommandError::Deploy(DeployError::TargetTaken { other, retry_of: None }) if *other == first),
+        "{refused:?}"
+    );
     let other_target = env.another_repository(tiny()).await;
     deploy(&other_target, "main").await;
 }
@@ -71,7 +73,7 @@ async fn queue__deployments_run_in_order() {
     assert_eq!(place, Some(2));
     let (fourth, ..) = deployed(&env, Concurrency::Queue).await;
     wait_for("the first deployment is followed", async || {
-        env.db.db.deployment(&first).await.unwrap().unwrap().polling_state.is_some()
+        env.db.db.deployment(&first).await.unwrap().unwrap().facts.polling_state.is_some()
     })
     .await;
     assert_eq!(codes(&events(&env, &second).await), ["deployment_queued"], "no replica works on it");
@@ -174,5 +176,9 @@ async fn queue__retry_does_not_wait() {
     let mut psql = env.db.psql().await;
     let sql = "UPDATE deployments SET status = 'FAILED', error_code = 'INTERNAL', error_message = 'x', completed_at = now() WHERE id = $1";
     sqlx::query(sql).bind(&first).execute(&mut psql).await.unwrap();
-    assert_eq!(env.db.db.request_retry(&first).await.unwrap(), CommandOutcome::TargetTaken(second));
+    let refused = env.db.db.request_retry(&first).await.unwrap_err();
+    assert!(
+        matches!(&refused, CommandError::Deploy(DeployError::TargetTaken { other, retry_of: Some(_) }) if *other == second),
+        "{refused:?}"
+    );
 }

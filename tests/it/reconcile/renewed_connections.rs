@@ -1,6 +1,7 @@
 //! Credentials renewed while a deployment runs: it tries the new ones before it fails with the old.
 
-use panda::db::connections::renew::Renewed;
+use panda::commands::connect::aws::renew::replace_credentials;
+use panda::commands::connect::github::renew::replace_token;
 use panda::domain::Caller;
 use panda::domain::connection::{AwsCredentials, AwsKeys};
 use panda_sandbox::github::GitHubFaults;
@@ -24,8 +25,7 @@ async fn renewed_connection__new_token_used_by_waiting_fetch() {
     wait_for("the source cannot be fetched", waits).await;
     let sql = "SELECT github_connection_id FROM deployments WHERE id = $1";
     let connection: String = sqlx::query_scalar(sql).bind(&id).fetch_one(&mut env.db.psql().await).await.unwrap();
-    let renewed = env.db.db.renew_github(&connection, &SecretString::from(TOKEN), &Caller::local()).await.unwrap();
-    assert_eq!(renewed, Renewed::Now);
+    replace_token(&env.db.db, &connection, &SecretString::from(TOKEN), &Caller::local()).await.unwrap();
     env.github.set_faults(GitHubFaults::default());
     status(&env, &id, &["DEPLOYMENT_READY"]).await;
     replica.stop().await;
@@ -44,8 +44,7 @@ async fn renewed_connection__revoked_old_keys_fail_nothing() {
     let renew = async |keys: &SandboxCredentials, session_token: Option<SecretString>| {
         let (access_key_id, secret_access_key) = (keys.access_key_id.clone(), keys.secret_access_key.clone());
         let credentials = AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token });
-        let renewed = env.db.db.renew_aws(&connection, &credentials, "arn:x", None, &Caller::local()).await;
-        assert_eq!(renewed.unwrap(), Renewed::Now);
+        replace_credentials(&env.db.db, &connection, (&credentials, "arn:x"), None, &Caller::local()).await.unwrap();
     };
     let (session, token) = env.sandbox.user_session("deployer", "monday");
     renew(&session, Some(token)).await;

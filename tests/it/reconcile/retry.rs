@@ -1,9 +1,9 @@
 //! Another attempt resumes at the failed step and uses the external results of the last attempt.
 
-use panda::db::commands::CommandOutcome;
+use panda::commands::CommandError;
+use panda::commands::deploy::error::DeployError;
 use panda::db::deployments::DeploymentView;
-use panda::domain::{ErrorCode, Status};
-use panda::metrics::Metrics;
+use panda::domain::ErrorCode;
 use panda_sandbox::git::SourceFile;
 use panda_sandbox::{CallFault, ExecutionFault, Faults, Outcome, ShiftFault};
 use pretty_assertions::assert_eq;
@@ -11,6 +11,7 @@ use pretty_assertions::assert_eq;
 use super::takeover::{building, slow_build};
 use super::{Replica, codes, deploy, events, status};
 use crate::support::commands::Commands;
+use crate::support::environment::InProcess as _;
 use crate::support::environment::{Environment, OWNER, hello, tiny};
 use crate::support::wait_for;
 
@@ -21,8 +22,8 @@ async fn failed(env: &Environment, id: &str, code: ErrorCode) -> DeploymentView 
     failed
 }
 
-async fn retry(env: &Environment, id: &str) {
-    assert_eq!(env.db.db.request_retry(id).await.unwrap(), CommandOutcome::Accepted);
+pub async fn retry(env: &Environment, id: &str) {
+    env.db.db.request_retry(id).await.unwrap();
     env.db.db.notify_work(id).await.unwrap();
 }
 
@@ -68,14 +69,14 @@ async fn retry__failed_build_uses_fixing_commit() {
     retry(&env, &id).await;
     let after = completed(&env, &id).await;
     assert_eq!((after.attempt, after.error_code, after.error_message), (2, None, None));
-    assert_ne!(before.commit_sha, after.commit_sha);
+    assert_ne!(before.facts.commit_sha, after.facts.commit_sha);
     let past = env.db.db.past_attempts(&id).await.unwrap();
     assert_eq!(past.len(), 1);
     assert_eq!(
         (past[0].attempt, past[0].step.as_str(), past[0].error_code.as_str()),
         (1, "build_image", "BUILD_FAILED")
     );
-    assert_eq!(past[0].commit_sha, before.commit_sha);
+    assert_eq!(past[0].facts.commit_sha, before.facts.commit_sha);
     let emitted = codes_of(&env, &id, 2).await;
     assert_eq!(emitted[..2], ["retry_started", "clone_started"]);
     let effects = env.sandbox.effects(&env.ecr_repository());
@@ -93,9 +94,9 @@ async fn retry__failed_execution_restarted_without_build() {
     env.sandbox.faults().clear();
     retry(&env, &id).await;
     let after = completed(&env, &id).await;
-    assert_eq!(before.image_digest, after.image_digest);
-    assert_ne!(before.execution_arn, after.execution_arn);
-    assert!(after.image_uri.unwrap().ends_with(&format!("{id}-2")));
+    assert_eq!(before.facts.image_digest, after.facts.image_digest);
+    assert_ne!(before.facts.execution_arn, after.facts.execution_arn);
+    assert!(after.facts.image_uri.unwrap().ends_with(&format!("{id}-2")));
     let emitted = codes_of(&env, &id, 2).await;
     assert_eq!(emitted[..2], ["retry_started", "push_stage_started"]);
     assert!(!emitted.iter().any(|code| code.starts_with("build") || code == "push_started"), "{emitted:?}");
@@ -118,8 +119,8 @@ async fn retry__stops_leftover_code_deploy_first() {
     env.sandbox.faults().clear();
     retry(&env, &id).await;
     let after = completed(&env, &id).await;
-    let left = before.code_deploy_deployment_id.unwrap();
-    assert_ne!(Some(&left), after.code_deploy_deployment_id.as_ref());
+    let left = before.facts.code_deploy_deployment_id.unwrap();
+    assert_ne!(Some(&left), after.facts.code_deploy_deployment_id.as_ref());
     let effects = env.sandbox.effects(&env.ecr_repository());
     assert_eq!(effects.stopped.get(&left), Some(&1), "{effects:?}");
     replica.stop().await;
@@ -136,7 +137,7 @@ async fn retry__running_execution_followed() {
     let replica = Replica::start(&env, &[]);
     retry(&env, &id).await;
     wait_for("the execution is followed", async || {
-        env.db.db.deployment(&id).await.unwrap().unwrap().execution_arn == before.execution_arn
+        env.db.db.deployment(&id).await.unwrap().unwrap().facts.execution_arn == before.facts.execution_arn
     })
     .await;
     env.sandbox.faults().clear();
@@ -152,7 +153,7 @@ async fn retry__unfound_execution_searched_again() {
     let replica = Replica::start(&env, &["--execution-wait-ms=500"]);
     let id = deploy(&env, "main").await;
     failed(&env, &id, ErrorCode::ExecutionNotFound).await;
-    let services = panda::app::services(&env.config(&[]), Some(env.controller()), &Metrics::default()).await.unwrap();
+    let services = env.services().await;
     let secret = services.names.secret(OWNER, &env.repo);
     wait_for("the mailbox has the ARN", async || {
         services.aws.controller().secrets.value(&secret).await.unwrap().is_some()
@@ -174,7 +175,7 @@ async fn retry__unhealthy_green_checked_again() {
     let replica = Replica::start(&env, &[]);
     let id = deploy(&env, "main").await;
     let before = failed(&env, &id, ErrorCode::GreenUnhealthy).await;
-    let healed = reqwest::get(format!("{}/cgi-bin/heal", before.green_url.unwrap())).await.unwrap();
+    let healed = reqwest::get(format!("{}/cgi-bin/heal", before.facts.green_url.unwrap())).await.unwrap();
     assert_eq!(healed.text().await.unwrap(), "healed\n");
     retry(&env, &id).await;
     completed(&env, &id).await;
@@ -248,7 +249,7 @@ async fn retry__cancelled_ready_deployment_ready_again() {
     failed(&env, &id, ErrorCode::Cancelled).await;
     retry(&env, &id).await;
     let after = completed(&env, &id).await;
-    assert_eq!(before.image_digest, after.image_digest);
+    assert_eq!(before.facts.image_digest, after.facts.image_digest);
     assert!(!codes_of(&env, &id, 2).await.contains(&"build_started".to_owned()));
     replica.stop().await;
 }
@@ -304,6 +305,27 @@ async fn retry__taken_over_starts_pipeline_once() {
 async fn retry__only_failed_deployments() {
     let env = Environment::with_files(tiny()).await;
     let id = deploy(&env, "main").await;
-    assert_eq!(env.db.db.request_retry(&id).await.unwrap(), CommandOutcome::WrongStatus(Status::Running));
-    assert_eq!(env.db.db.request_retry("dep_unknown").await.unwrap(), CommandOutcome::NotFound);
+    let running = env.db.db.request_retry(&id).await.unwrap_err();
+    assert!(matches!(running, CommandError::Deploy(DeployError::NotFailed { status: "RUNNING", .. })), "{running:?}");
+    let unknown = env.db.db.request_retry("dep_unknown").await.unwrap_err();
+    assert!(matches!(unknown, CommandError::Deploy(DeployError::NotFound(_))), "{unknown:?}");
+}
+
+/// Earlier versions stored the id of an ECS deployment, which CodeDeploy refuses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retry__stored_id_of_another_kind_starts_pipeline_again() {
+    let env = Environment::with_files(tiny()).await;
+    env.sandbox.faults().set(execution_fault("EnsureInfra", fail()));
+    let replica = Replica::start(&env, &[]);
+    let id = deploy(&env, "main").await;
+    failed(&env, &id, ErrorCode::ExecutionFailed).await;
+    let sql = r#"UPDATE deployments SET facts = facts || '{"code_deploy_deployment_id": "ecs-svc/1234567890"}' WHERE id = $1"#;
+    sqlx::query(sql).bind(&id).execute(&mut env.db.psql().await).await.unwrap();
+    env.sandbox.faults().clear();
+    retry(&env, &id).await;
+    let after = completed(&env, &id).await;
+    assert!(after.facts.code_deploy_deployment_id.is_some_and(|id| id.starts_with("d-")));
+    let effects = env.sandbox.effects(&env.ecr_repository());
+    assert_eq!(effects.executions.values().copied().collect::<Vec<_>>(), [2], "{effects:?}");
+    replica.stop().await;
 }

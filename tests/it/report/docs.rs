@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use panda::db::reports::REPORTS;
 use pretty_assertions::assert_eq;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Executor as _, Row};
 
-use super::VIEWS;
+use super::{VIEWS, figures, reporter};
 use crate::support::db::TestDb;
 
 fn path() -> PathBuf {
@@ -102,4 +102,20 @@ async fn report_docs__example_columns_match_queries() {
         assert_eq!(heading, columns, "{sql}");
     }
     assert!(shown >= 12, "{shown}");
+}
+
+#[tokio::test]
+async fn report_docs__queries_run_for_reporter() {
+    let test = figures::filled().await;
+    let mut reporter = reporter(&test).await;
+    for view in VIEWS {
+        reporter.execute(AssertSqlSafe(format!("SELECT * FROM panda_report.{view}"))).await.unwrap();
+    }
+    let blocks = sql_blocks();
+    assert!(blocks.len() >= REPORTS.len(), "{}", blocks.len());
+    for sql in blocks {
+        if let Err(error) = reporter.fetch_all(AssertSqlSafe(sql.clone())).await {
+            panic!("{error}\n{sql}");
+        }
+    }
 }

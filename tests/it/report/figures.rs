@@ -8,14 +8,15 @@ use crate::support::db::TestDb;
 
 /// Ended rows: id, repository, branch, attempts, code of the error, whether superseded, commit, end.
 const ROWS: &str = "
-    INSERT INTO github_connections (id, owner, repo, branch, token) VALUES ('gh_1', 'acme', 'shop', 'main', 't');
+    INSERT INTO github_connections (id, owner, repo, branch, key_id, wrapped_key, token_encrypted) VALUES ('gh_1', 'acme', 'shop', 'main', 'k', '', '');
     INSERT INTO aws_connections (id, region, account_id, role_arn) VALUES ('aws_1', 'r', '111122223333', 'arn:x');
-    INSERT INTO deployments (id, status, owner, repo, branch, attempt, error_code, error_message, superseded_by, committed_at, completed_at,
-                             started_at, attempt_started_at, final_service, github_connection_id, aws_connection_id, account_id, region,
+    INSERT INTO deployments (id, status, owner, repo, branch, attempt, error_code, error_message, superseded_by, facts, completed_at,
+                             started_at, attempt_started_at, github_connection_id, aws_connection_id, account_id, region,
                              ecr_repository, step)
     SELECT id, CASE WHEN done IS NULL THEN 'RUNNING' WHEN code IS NULL THEN 'COMPLETED' ELSE 'FAILED' END, owner, repo, branch, attempt, code, code,
-           newer, committed::timestamptz, done::timestamptz, '2026-01-04T00:00:00Z', '2026-01-04T00:00:00Z',
-           CASE WHEN done IS NOT NULL AND code IS NULL THEN 'green' END, 'gh_1', 'aws_1', '111122223333', 'r', owner || '-' || repo, 'confirm_switch'
+           newer, jsonb_strip_nulls(jsonb_build_object('committed_at', extract(epoch FROM committed::timestamptz)::bigint,
+               'final_service', CASE WHEN done IS NOT NULL AND code IS NULL THEN 'green' END)), done::timestamptz, '2026-01-04T00:00:00Z', '2026-01-04T00:00:00Z',
+           'gh_1', 'aws_1', '111122223333', 'r', owner || '-' || repo, 'confirm_switch'
     FROM (VALUES
         ('dep_a1', 'acme', 'shop', 'main', 1, NULL, NULL, '2026-01-05T08:00:00Z', '2026-01-05T10:00:00Z'),
         ('dep_a2', 'acme', 'shop', 'main', 1, 'BUILD_FAILED', NULL, NULL, '2026-01-05T12:00:00Z'),
@@ -36,7 +37,7 @@ const ROWS: &str = "
 const FIGURES: &str = "deployments, lead_time_median_seconds, lead_time_mean_seconds, changes, failed_changes, round(change_failure_rate::numeric, 3),
                        restores, time_to_restore_median_seconds";
 
-async fn filled() -> TestDb {
+pub async fn filled() -> TestDb {
     let test = TestDb::new().await;
     test.psql().await.execute(ROWS).await.unwrap();
     test
@@ -50,12 +51,6 @@ async fn dora__figures_match_manual_calculation() {
     // 6 January: a3 went live after 13 h, which restored what a2 broke 12.5 h before; a6, once cancelled, after 1 h; c1's commit is dated after its
     // end, which counts as a lead time of 0. b1 failed. a4 and a5 were cancelled, and a3's failure counted on the day before.
     // 31 January, although the row's time zone is already in February: c2.
-    // None of these failures is the operator's, so both versions agree.
-    for view in ["dora_daily", "dora_monthly"] {
-        let of =
-            |version: &str| format!("SELECT v FROM (SELECT * FROM panda_report.{view}_{version}) v ORDER BY v::text");
-        assert_eq!(lines(psql, &of("v1")).await, lines(psql, &of("v2")).await, "{view}");
-    }
     let all = format!("SELECT day, {FIGURES} FROM panda_report.dora_daily_v1 WHERE level = 'all' ORDER BY day");
     assert_eq!(
         lines(psql, &all).await,
@@ -90,15 +85,7 @@ async fn dora__figures_match_manual_calculation() {
 async fn dora__unchanged_by_archiving() {
     let test = filled().await;
     let psql = &mut test.psql().await;
-    let views = [
-        "dora_daily_v2",
-        "dora_monthly_v2",
-        "dora_daily_v1",
-        "failures_v1",
-        "throughput_v1",
-        "queue_v1",
-        "approvals_v1",
-    ];
+    let views = ["dora_daily_v1", "dora_monthly_v1", "failures_v1", "throughput_v1", "queue_v1", "approvals_v1"];
     let mut before = Vec::new();
     for view in views {
         before

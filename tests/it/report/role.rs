@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use panda::db::reports::{ROLE_SCRIPT, Reporters};
-use panda::db::{Db, DbOptions};
 use pretty_assertions::assert_eq;
-use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::{VIEWS, reporter};
-use crate::support::db::TestDb;
+use crate::support::db::{TestDb, open};
 
 /// SQLSTATE of a refused statement.
 async fn refusal(connection: &mut PgConnection, sql: &str) -> String {
@@ -136,15 +134,8 @@ async fn report_role__migration_without_createrole_warns() {
     let mut url = test.owner_url();
     url.set_username(&name).unwrap();
     url.set_password(Some("x")).unwrap();
-    let options = DbOptions {
-        url: SecretString::from(url.to_string()).into(),
-        access: panda::db::connect::Access::default(),
-        max_connections: 2,
-        acquire_timeout: Duration::from_secs(10),
-        keyring: None,
-    };
     // The role exists on this server already, and the owner of the views may grant access to them.
-    let db = Db::new(&options).unwrap();
+    let db = open(&url, 2, Duration::from_secs(10));
     db.migrate().await.unwrap();
     assert_eq!(db.reporters().await.unwrap(), Reporters::Ready);
     // Without it nothing fails, and nothing is made.

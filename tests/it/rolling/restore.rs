@@ -9,12 +9,12 @@ use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret as _;
 use tokio::process::Command;
 
-use super::reader::Service;
 use super::{Flight, Pod};
 use crate::reconcile::takeover::undisturbed;
 use crate::reconcile::{events, status};
 use crate::support::db::TestDb;
 use crate::support::environment::{Environment, tiny};
+use panda_testing::sse::Service;
 
 /// The commands below a heading of the document.
 fn commands(heading: &str) -> &'static str {

@@ -2,7 +2,8 @@
 
 mod chain;
 mod faults;
-pub mod harness;
 mod pipeline;
 mod switch;
 mod wire;
+
+pub use panda_testing::sandbox as harness;

@@ -1,4 +1,4 @@
-use panda::db::connections::delete::Deleted;
+use panda::commands::connect::remove::remove;
 use panda::domain::deployment::Concurrency;
 use pretty_assertions::assert_eq;
 use sqlx::Executor;
@@ -47,7 +47,7 @@ async fn schedule__removed_connection_fails_visibly() {
         let wanted = hourly(db).await;
         let id = made(db, &wanted).await;
         let connection = if gone == "gh" { &wanted.github_connection_id } else { &wanted.aws_connection_id };
-        assert_eq!(db.delete_connection(connection, &Caller::local()).await.unwrap(), Deleted::Now);
+        remove(db, connection, &Caller::local()).await.unwrap();
         due_now(&test, &id).await;
         look(db).await.unwrap();
         let why = refused(&test, &id, "failed", "CONNECTION_REMOVED").await;

@@ -1,3 +1,6 @@
+use panda::commands::CommandError;
+use panda::commands::schedules::change::{ScheduleEdit, change, pause};
+use panda::commands::schedules::error::ScheduleError;
 use panda::domain::schedule::Missed;
 use pretty_assertions::assert_eq;
 
@@ -47,12 +50,12 @@ async fn missed__times_while_paused_not_counted() {
     let wanted = hourly(db).await;
     let id = made(db, &wanted).await;
     due(&test, &id, 3).await;
-    db.pause_schedule(&id, &Caller::local()).await.unwrap();
+    pause(db, &id, &Caller::local()).await.unwrap();
     let version = schedule(db, &id).await.version;
-    let change = panda::db::schedules::ScheduleEdit { version, retime: true };
-    let resumed = db.change_schedule(&id, &wanted, change, &Caller::local()).await.unwrap().unwrap();
+    let edit = ScheduleEdit { version, retime: true };
+    let resumed = change(db, &id, &wanted, edit, &Caller::local()).await.unwrap();
     assert!(!resumed.paused && resumed.next_run_at.unwrap() > Utc::now());
     assert_eq!((look(db).await, runs(db, &id).await.len()), (None, 0));
-    let stale = db.change_schedule(&id, &wanted, change, &Caller::local()).await.unwrap();
-    assert!(stale.is_none(), "it was changed meanwhile");
+    let stale = change(db, &id, &wanted, edit, &Caller::local()).await.unwrap_err();
+    assert!(matches!(stale, CommandError::Schedule(ScheduleError::Changed(_))), "{stale:?}");
 }

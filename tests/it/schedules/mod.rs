@@ -7,10 +7,12 @@ mod permission;
 mod starts;
 
 use chrono::{DateTime, Timelike as _, Utc};
+use panda::commands::deploy::Starter;
+use panda::commands::schedules::create::create;
+use panda::commands::schedules::run_due::{ProcessedSchedule, ScheduledRun, run_due};
+use panda::commands::tokens::create_token;
 use panda::db::Db;
-use panda::db::schedules::{
-    ProcessedSchedule, ScheduleRunFilter, ScheduleRunView, ScheduleSpec, ScheduleView, ScheduledRun, Starter,
-};
+use panda::db::schedules::{ScheduleRunFilter, ScheduleRunView, ScheduleSpec, ScheduleView};
 use panda::db::tokens::NewToken;
 use panda::domain::cron::{self, Cron};
 use panda::domain::deployment::Concurrency;
@@ -68,10 +70,10 @@ pub async fn made_by(db: &Db, wanted: &ScheduleSpec, by: &Caller) -> String {
     {
         let (role, scope) = (Role::Admin, Scope::All);
         let new = NewToken { id: id.clone(), name: by.principal.subject.clone(), role, scope, expires_at: None };
-        db.insert_token(&new, &SecretHash::of(id), &Caller::local()).await.unwrap();
+        create_token(db, &new, &SecretHash::of(id), &Caller::local()).await.unwrap();
     }
     let id = ids::schedule_id();
-    db.create_schedule(&id, wanted, None, by, |_| Value::Null).await.unwrap();
+    create(db, &id, wanted, None, by, |_| Value::Null).await.unwrap();
     id
 }
 
@@ -101,7 +103,7 @@ pub async fn look(db: &Db) -> Option<ProcessedSchedule> {
 
 /// Starts a due schedule, as a replica with these sign-in settings does.
 pub async fn run_due_with(db: &Db, sign_in: &SignIn) -> Option<ProcessedSchedule> {
-    db.run_due_schedule(Starter { names: &Names::default(), first_step: FIRST_STEP }, sign_in).await.unwrap()
+    run_due(db, Starter { names: &Names::default(), first_step: FIRST_STEP }, sign_in).await.unwrap()
 }
 
 /// The deployment that was started.

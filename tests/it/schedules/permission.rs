@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use panda::db::tokens::TokenRevocation;
+use panda::commands::CommandError;
+use panda::commands::revocations::error::RevocationError;
+use panda::commands::revocations::{restore_subject, revoke_subject};
+use panda::commands::schedules::change::{ScheduleEdit, change};
+use panda::commands::schedules::stop::stop_without_permission;
+use panda::commands::tokens::{TokenRevocation, revoke_token};
 use panda::domain::oidc_claims;
 use panda::domain::permission_basis::{Basis, Identity};
 use pretty_assertions::assert_eq;
@@ -58,13 +63,13 @@ async fn stopped(test: &TestDb, id: &str, code: &str) {
 
 async fn take_over(db: &Db, id: &str, by: &Caller) {
     let row = schedule(db, id).await;
-    let change = panda::db::schedules::ScheduleEdit { version: row.version, retime: true };
+    let edit = ScheduleEdit { version: row.version, retime: true };
     let wanted = ScheduleSpec {
         github_connection_id: row.github_connection_id,
         aws_connection_id: row.aws_connection_id,
         ..hourly(db).await
     };
-    let changed = db.change_schedule(id, &wanted, change, by).await.unwrap().unwrap();
+    let changed = change(db, id, &wanted, edit, by).await.unwrap();
     assert!(changed.stopped_at.is_none() && changed.stopped_code.is_none() && changed.next_run_at.is_some());
 }
 
@@ -78,7 +83,7 @@ async fn schedule_permission__revoked_token_stops_immediately() {
     let others = made_by(db, &hourly(db).await, &caller("other", Role::Deployer, Scope::All)).await;
     due_now(&test, &id).await;
     deployment(look(db).await);
-    assert_eq!(db.revoke_token("tok_ci", &Caller::local()).await.unwrap(), TokenRevocation::Now);
+    assert_eq!(revoke_token(db, "tok_ci", &Caller::local()).await.unwrap(), TokenRevocation::Now);
     for id in [&id, &paused] {
         stopped(&test, id, "TOKEN_REVOKED").await;
     }
@@ -103,12 +108,12 @@ async fn schedule_permission__expired_deleted_or_reduced_token_stops() {
         test.psql().await.execute("DELETE FROM api_tokens").await.unwrap();
         let by = caller("ci", Role::Deployer, Scope::All);
         let (early, late) = (made_by(db, &hourly(db).await, &by).await, made_by(db, &hourly(db).await, &by).await);
-        assert_eq!(db.stop_schedules_without_permission(&SignIn::default()).await.unwrap(), []);
+        assert_eq!(stop_without_permission(db, &SignIn::default()).await.unwrap(), []);
         test.psql().await.execute(change).await.unwrap();
         due_now(&test, &late).await;
         let ran = look(db).await.unwrap();
         assert_eq!((ran.schedule.as_str(), ran.stopped.unwrap().code()), (late.as_str(), code));
-        let swept = db.stop_schedules_without_permission(&SignIn::default()).await.unwrap();
+        let swept = stop_without_permission(db, &SignIn::default()).await.unwrap();
         assert_eq!(swept.iter().map(|stopped| stopped.schedule.as_str()).collect::<Vec<_>>(), [early.as_str()]);
         for id in [&early, &late] {
             stopped(&test, id, code).await;
@@ -126,7 +131,7 @@ async fn schedule_permission__replaced_admin_token_stops() {
     due_now(&test, &id).await;
     deployment(run_due_with(db, &one).await);
     end_all(&test).await;
-    assert_eq!(db.stop_schedules_without_permission(&one).await.unwrap(), []);
+    assert_eq!(stop_without_permission(db, &one).await.unwrap(), []);
     due_now(&test, &id).await;
     assert_eq!(run_due_with(db, &two).await.unwrap().stopped.unwrap().code(), "ADMIN_TOKEN_REPLACED");
     stopped(&test, &id, "ADMIN_TOKEN_REPLACED").await;
@@ -134,7 +139,7 @@ async fn schedule_permission__replaced_admin_token_stops() {
     due_now(&test, &id).await;
     deployment(run_due_with(db, &two).await);
     let without = required(None, "deployer");
-    assert_eq!(db.stop_schedules_without_permission(&without).await.unwrap().len(), 1);
+    assert_eq!(stop_without_permission(db, &without).await.unwrap().len(), 1);
     let dump: String = sqlx::query_scalar("SELECT string_agg(s::text, '') FROM schedules s")
         .fetch_one(&mut test.psql().await)
         .await
@@ -152,30 +157,31 @@ async fn schedule_permission__workflow_outlives_token_not_subject_issuer_or_rule
     due_now(&test, &id).await;
     deployment(run_due_with(db, &now).await);
     end_all(&test).await;
-    assert_eq!(db.stop_schedules_without_permission(&now).await.unwrap(), [], "whatever the end of its token");
+    assert_eq!(stop_without_permission(db, &now).await.unwrap(), [], "whatever the end of its token");
 
     let by = Caller::operator("root@host".to_owned());
-    let revoked = db.revoke_subject((ISSUER, "repo:acme/shop"), Some("stolen"), &by).await.unwrap();
+    let revoked = revoke_subject(db, (ISSUER, "repo:acme/shop"), Some("stolen"), &by).await.unwrap();
     assert_eq!((revoked.schedules, revoked.deployments.len()), (vec![id.clone()], 0));
     stopped(&test, &id, "SUBJECT_REVOKED").await;
     assert!(schedule(db, &other).await.stopped_at.is_none(), "another subject");
-    let again = db.revoke_subject((ISSUER, "repo:acme/shop"), None, &by).await.unwrap();
+    let again = revoke_subject(db, (ISSUER, "repo:acme/shop"), None, &by).await.unwrap();
     assert_eq!((again.schedules.len(), again.revocation.reason.as_deref()), (0, Some("stolen")));
     // Created after the check, with a right that was checked just before.
     let late = made_by(db, &hourly(db).await, &workflow("repo:acme/shop")).await;
     due_now(&test, &late).await;
     assert_eq!(run_due_with(db, &now).await.unwrap().stopped.unwrap().code(), "SUBJECT_REVOKED");
-    let lifted = db.restore_subject(&revoked.revocation.id, &by).await.unwrap().unwrap();
+    let lifted = restore_subject(db, &revoked.revocation.id, &by).await.unwrap();
     assert_eq!(lifted.subject, "repo:acme/shop");
-    assert!(db.restore_subject(&revoked.revocation.id, &by).await.unwrap().is_none());
+    let again = restore_subject(db, &revoked.revocation.id, &by).await.unwrap_err();
+    assert!(matches!(again, CommandError::Revocation(RevocationError::NotFound(_))), "{again:?}");
     assert_eq!(run_due_with(db, &now).await, None, "stopped schedules stay stopped");
 
-    let less = db.stop_schedules_without_permission(&required(None, "viewer")).await.unwrap();
+    let less = stop_without_permission(db, &required(None, "viewer")).await.unwrap();
     assert_eq!(less[0].ended.code(), "PERMISSION_REDUCED");
     stopped(&test, &other, "PERMISSION_REDUCED").await;
     take_over(db, &other, &workflow("repo:acme/toys")).await;
     let none = SignIn { required: true, ..SignIn::default() };
-    assert_eq!(db.stop_schedules_without_permission(&none).await.unwrap()[0].ended.code(), "ISSUER_REMOVED");
+    assert_eq!(stop_without_permission(db, &none).await.unwrap()[0].ended.code(), "ISSUER_REMOVED");
 }
 
 #[tokio::test]
@@ -188,13 +194,13 @@ async fn schedule_permission__rows_without_permission_are_defined() {
     let of_nobody = made(db, &hourly(db).await).await;
     let old = "UPDATE schedules SET made_by_admin = NULL, made_by_issuer = NULL, made_by_claims = NULL";
     test.psql().await.execute(old).await.unwrap();
-    let swept = db.stop_schedules_without_permission(&now).await.unwrap();
+    let swept = stop_without_permission(db, &now).await.unwrap();
     assert_eq!(swept.len(), 1, "{swept:?}");
     stopped(&test, &of_nobody, "SIGN_IN_REQUIRED").await;
     // The admin's schedules belong to the first admin token that is seen.
-    let replaced = db.stop_schedules_without_permission(&required(Some("two"), "viewer")).await.unwrap();
+    let replaced = stop_without_permission(db, &required(Some("two"), "viewer")).await.unwrap();
     assert_eq!(replaced.iter().map(|stopped| stopped.schedule.as_str()).collect::<Vec<_>>(), [of_admin.as_str()]);
-    let revoked = db.revoke_subject((ISSUER, "repo:acme/shop"), None, &Caller::local()).await.unwrap();
+    let revoked = revoke_subject(db, (ISSUER, "repo:acme/shop"), None, &Caller::local()).await.unwrap();
     assert_eq!(revoked.schedules, [of_workflow]);
 }
 
@@ -211,7 +217,7 @@ async fn schedule_permission__ends_queued_but_not_running_deployments() {
         due_now(&test, &id).await;
         started.push(deployment(look(db).await));
     }
-    db.revoke_token("tok_ci", &Caller::local()).await.unwrap();
+    revoke_token(db, "tok_ci", &Caller::local()).await.unwrap();
     let mut cancelled = Vec::new();
     for id in &started {
         let sql = "SELECT cancel_requested_at IS NOT NULL FROM deployments WHERE id = $1";

@@ -1,6 +1,10 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use panda::commands::CommandError;
+use panda::commands::schedules::change::pause;
+use panda::commands::schedules::delete::delete;
+use panda::commands::schedules::error::ScheduleError;
 use panda::domain::deployment::Concurrency;
 use panda::domain::principal::{Caller, Role, Scope};
 use pretty_assertions::assert_eq;
@@ -8,6 +12,7 @@ use pretty_assertions::assert_eq;
 use super::*;
 use crate::http::count;
 use crate::support::environment::tiny;
+use crate::support::panda::Panda;
 use crate::support::wait_for;
 
 #[tokio::test]
@@ -96,9 +101,10 @@ async fn schedule_start__paused_or_deleted_starts_nothing() {
     let (paused, deleted) = (made(db, &hourly(db).await).await, made(db, &hourly(db).await).await);
     due_now(&test, &paused).await;
     due_now(&test, &deleted).await;
-    assert!(db.pause_schedule(&paused, &Caller::local()).await.unwrap().unwrap().next_run_at.is_none());
-    assert!(db.delete_schedule(&deleted, &Caller::local()).await.unwrap());
-    assert!(!db.delete_schedule(&deleted, &Caller::local()).await.unwrap());
+    assert!(pause(db, &paused, &Caller::local()).await.unwrap().next_run_at.is_none());
+    delete(db, &deleted, &Caller::local()).await.unwrap();
+    let again = delete(db, &deleted, &Caller::local()).await.unwrap_err();
+    assert!(matches!(again, CommandError::Schedule(ScheduleError::NotFound(_))), "{again:?}");
     assert_eq!((look(db).await, db.next_schedule().await.unwrap()), (None, None));
     assert!(db.schedule(&Scope::All, &deleted).await.unwrap().is_none());
 }
@@ -108,8 +114,8 @@ async fn schedule_start__two_servers_start_once_and_complete() {
     let env = Environment::with_files(tiny()).await;
     let wanted = hourly_in(&env).await;
     let id = made(&env.db.db, &wanted).await;
-    let first = panda::app::start(env.config(&[]), Some(env.controller())).await.unwrap();
-    let second = panda::app::start(env.config(&[]), Some(env.controller())).await.unwrap();
+    let first = Panda::builder().environment(&env).server().await;
+    let second = Panda::builder().environment(&env).server().await;
     let due_at = due_now(&env.db, &id).await;
     let test = Arc::clone(&env.db);
     let started = wait_for("the deployment is started", async || {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::http::{Api, ExternalServices, Fixture, Reader};
+use crate::support::db::through;
 use crate::support::sse_reader::Message;
 use crate::support::standby::Pair;
 use crate::support::wait_for;
@@ -87,7 +88,7 @@ async fn stored(pair: &Pair, deployment: &str) -> Vec<String> {
 }
 
 async fn replica(pair: &Pair) -> Api {
-    Api::serve_with(&pair.proxy.db(&pair.db), &ExternalServices::default(), &["--rate-per-client=0"]).await
+    Api::serve_with(&through(&pair.proxy, &pair.db), &ExternalServices::default(), &["--rate-per-client=0"]).await
 }
 
 /// Asserts that the whole history follows the last event that a reader had, and nothing else.
@@ -124,7 +125,7 @@ async fn has_all_once(browser: &Browser, expected: &[String]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stream_failover__lost_events_end_every_stream() {
     let pair = Pair::start().await;
-    let db = pair.proxy.db(&pair.db);
+    let db = through(&pair.proxy, &pair.db);
     let (api, other) = (replica(&pair).await, replica(&pair).await);
     let names = ["more", "same", "fewer", "none", "ended", "untouched"];
     let mut fixtures = Vec::new();
@@ -210,7 +211,7 @@ async fn stream_failover__lost_events_end_every_stream() {
 #[tokio::test]
 async fn stream_failover__no_loss_ends_no_stream() {
     let pair = Pair::start().await;
-    let db = pair.proxy.db(&pair.db);
+    let db = through(&pair.proxy, &pair.db);
     let api = replica(&pair).await;
     let mut fixture = Fixture::begin(&db).await;
     fixture.build_lines(1, 3).await;

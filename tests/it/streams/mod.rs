@@ -1,12 +1,10 @@
 //! Every client ends with exactly the rows of the table, once and in order, regardless of faults in connections, notifications and replicas, and of
 //! the order in which transactions commit.
 
-mod client;
 mod failover;
 mod writers;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -17,9 +15,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::http::{Api, ExternalServices, Fixture};
-use crate::support::db::TestDb;
+use crate::support::db::{TestDb, through};
 use crate::support::postgres_proxy::PostgresProxy;
-use client::{Client, Followed};
+use panda_testing::sse::{Addresses, Expected, Followed, RestlessClient};
 
 /// Size of a run.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +40,6 @@ const WRITERS: usize = 8;
 
 /// Longest time for the last clients to finish after everything is written.
 const CATCH_UP: Duration = Duration::from_mins(3);
-
-/// Present addresses of the replicas.
-type Addresses = Arc<RwLock<Vec<SocketAddr>>>;
-
-/// The ids that each kind of client must have at the end.
-type Expected = Arc<HashMap<Followed, Vec<String>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams__every_client_receives_exactly_the_table() {
@@ -90,7 +82,7 @@ pub async fn run(plan: Plan) -> usize {
             Some(n) if n % 3 == 2 => Followed::Repository(format!("shop-{}", n % fixtures.len())),
             Some(_) => Followed::All,
         };
-        let client = Client::new(followed, &first, plan.seed.wrapping_add(n as u64));
+        let client = RestlessClient::new(followed, &first, plan.seed.wrapping_add(n as u64));
         clients.spawn(client.run(Arc::clone(&addresses), received.clone()));
     }
 
@@ -127,7 +119,7 @@ pub async fn run(plan: Plan) -> usize {
 async fn replica(db: &TestDb, proxy: &PostgresProxy) -> Api {
     // All clients share one address and reconnect often.
     let flags = ["--max-streams-per-client=10000", "--rate-per-client=0", "--stream-rotation-ms=4000"];
-    Api::serve_with(&proxy.db(db), &ExternalServices::default(), &flags).await
+    Api::serve_with(&through(proxy, db), &ExternalServices::default(), &flags).await
 }
 
 /// Injects a random fault.

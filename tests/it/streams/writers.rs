@@ -56,8 +56,8 @@ async fn write_late(url: String, late: Vec<String>, plan: Plan) {
             let sql = format!(
                 "WITH counted AS (UPDATE deployments SET next_event_seq = next_event_seq + {events} WHERE id = '{id}'
                                   RETURNING next_event_seq - {events} AS seq)
-                 INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, message, params)
-                 SELECT '{id}', seq + n, gen_random_uuid(), 1, '{round}/' || n, 'build_progress', 'stage', 'm', '{{\"message\": \"late\"}}'
+                 INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, message, params, status)
+                 SELECT '{id}', seq + n, gen_random_uuid(), 1, '{round}/' || n, 'build_progress', 'stage', 'm', '{{\"message\": \"late\"}}', 'RUNNING'
                  FROM counted, generate_series(0, {events} - 1) AS n"
             );
             connection.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();

@@ -8,10 +8,11 @@ use panda::domain::event::Event;
 
 use super::browser::Pages;
 use super::nginx::Nginx;
-use super::reader::Reader;
+use super::reader::ForeignReader;
 use super::{programs, rust};
 use crate::http::Fixture;
 use crate::support::db::TestDb;
+use crate::support::panda::Panda;
 use crate::support::process::{Serve, free_address};
 use crate::support::sse_reader::Message;
 use crate::support::wait_for;
@@ -46,12 +47,17 @@ struct RestartingServer {
     received: usize,
 }
 
+/// A server of which only the API matters, for pages of `origin`, on a database in which the test writes the events.
+fn serve(db: &TestDb, listen: SocketAddr, origin: &str) -> Serve {
+    Panda::builder().on(db).flags(&[&format!("--cors-origins={origin}")]).process().listen(listen).start()
+}
+
 impl RestartingServer {
     async fn new(origin: &str) -> Self {
         let db = TestDb::new().await;
         let fixture = Fixture::begin(&db.db).await;
         let listen = free_address();
-        let panda = Serve::api(&db, listen, origin);
+        let panda = serve(&db, listen, origin);
         let mut server = Self { db, fixture, listen, origin: origin.to_owned(), panda, received: 0 };
         server.serving().await;
         server
@@ -62,7 +68,7 @@ impl RestartingServer {
         let Self { db, listen, origin, panda, .. } = self;
         wait_for("the server serves", async || {
             if panda.ended().is_some() {
-                *panda = Serve::api(db, *listen, origin);
+                *panda = serve(db, *listen, origin);
             }
             reqwest::get(format!("{}/readyz", panda.url)).await.is_ok_and(|answer| answer.status().is_success())
         })
@@ -87,7 +93,7 @@ impl RestartingServer {
         format!("http://{}/api/v1/deploy/{}/events", self.listen, self.fixture.id())
     }
 
-    async fn all_have_read(&self, readers: &[Reader]) {
+    async fn all_have_read(&self, readers: &[ForeignReader]) {
         for reader in readers {
             wait_for("the reader has read all events", async || {
                 if let Some(how) = reader.end() {

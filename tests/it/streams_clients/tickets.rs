@@ -1,15 +1,16 @@
 //! Readers of a Panda that requires authentication.
 
+use panda::commands::tokens::revoke_token;
 use panda::domain::principal::{Caller, Role};
 
 use super::programs::{client_js_with_tickets, npm};
-use super::reader::Reader;
+use super::reader::ForeignReader;
 use crate::http::auth::Token;
 use crate::http::{Api, ExternalServices, Fixture};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
-async fn has_read(reader: &Reader, events: usize) {
+async fn has_read(reader: &ForeignReader, events: usize) {
     wait_for("the reader has read the events", async || reader.count() == events).await;
 }
 
@@ -48,7 +49,7 @@ async fn readers__revoked_reader_stops_reconnecting() {
     fixture.build_lines(1, 1).await;
     has_read(&reader, 1).await;
     has_read(&plain, 1).await;
-    db.db.revoke_token(&token.id, &Caller::local()).await.unwrap();
+    revoke_token(&db.db, &token.id, &Caller::local()).await.unwrap();
     // The EventSource ends with a 401, not with 204.
     wait_for("the EventSource has ended", async || plain.end().is_some()).await;
     assert_ne!(plain.end().as_deref(), Some("home"));

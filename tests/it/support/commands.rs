@@ -1,38 +1,47 @@
 //! Commands without an idempotency key, whose answer the test ignores.
 
+use panda::commands::CommandError;
+use panda::commands::cancel::cancel;
+use panda::commands::deployment_change::DeploymentChange;
+use panda::commands::idempotency::Idempotent;
+use panda::commands::retry::retry;
+use panda::commands::switch::switch;
 use panda::db::Db;
-use panda::db::commands::{CommandOutcome, DeploymentCommand};
-use panda::db::idempotency::Idempotent;
 use panda::domain::principal::Caller;
 use panda::steps::RETRY_STEP;
+use serde_json::Value;
 
 /// Shorthands for the commands of callers.
 pub trait Commands {
     /// Requests that traffic moves to green.
-    async fn request_switch(&self, id: &str) -> Result<CommandOutcome, panda::db::DbError>;
+    async fn request_switch(&self, id: &str) -> Result<(), CommandError>;
 
-    async fn request_cancel(&self, id: &str) -> Result<CommandOutcome, panda::db::DbError>;
+    async fn request_cancel(&self, id: &str) -> Result<(), CommandError>;
 
-    async fn request_retry(&self, id: &str) -> Result<CommandOutcome, panda::db::DbError>;
+    async fn request_retry(&self, id: &str) -> Result<(), CommandError>;
 }
 
 impl Commands for Db {
-    async fn request_switch(&self, id: &str) -> Result<CommandOutcome, panda::db::DbError> {
-        made(self, DeploymentCommand::Switch { four_eyes: false }, id).await
+    async fn request_switch(&self, id: &str) -> Result<(), CommandError> {
+        let by = Caller::local();
+        switch(self, change(id, &by), false).await.map(|outcome| fresh(&outcome))
     }
 
-    async fn request_cancel(&self, id: &str) -> Result<CommandOutcome, panda::db::DbError> {
-        made(self, DeploymentCommand::Cancel, id).await
+    async fn request_cancel(&self, id: &str) -> Result<(), CommandError> {
+        let by = Caller::local();
+        cancel(self, change(id, &by)).await.map(|outcome| fresh(&outcome))
     }
 
-    async fn request_retry(&self, id: &str) -> Result<CommandOutcome, panda::db::DbError> {
-        made(self, DeploymentCommand::Retry { step: RETRY_STEP }, id).await
+    async fn request_retry(&self, id: &str) -> Result<(), CommandError> {
+        let by = Caller::local();
+        retry(self, change(id, &by), RETRY_STEP).await.map(|outcome| fresh(&outcome))
     }
 }
 
-async fn made(db: &Db, wish: DeploymentCommand, id: &str) -> Result<CommandOutcome, panda::db::DbError> {
-    match db.run_command(wish, id, None, &Caller::local(), &serde_json::Value::Null).await? {
-        Idempotent::Fresh(made) => Ok(made),
-        once => panic!("without a key: {once:?}"),
-    }
+fn change<'a>(id: &'a str, by: &'a Caller) -> DeploymentChange<'a> {
+    DeploymentChange { id, key: None, by, answer: &Value::Null }
+}
+
+fn fresh(outcome: &Idempotent<()>) {
+    assert_eq!(*outcome, Idempotent::Fresh(()), "without a key");
 }

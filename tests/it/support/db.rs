@@ -1,4 +1,4 @@
-//! A fresh database for each test, on the server that `PANDA_TEST_DATABASE_URL` names.
+//! The program's own access to the databases of tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,14 @@ use std::time::Duration;
 use panda::db::{Db, DbOptions};
 use panda::domain::keyring::Keyring;
 use secrecy::SecretString;
-use sqlx::{Connection, Executor, PgConnection};
 use url::Url;
 
-/// The encryption keys of all tests.
-pub const KEY_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/test.keys");
+use super::panda::Panda;
+use super::postgres_proxy::PostgresProxy;
+pub use panda_testing::KEY_FILE;
+
+/// A migrated database, dropped together with this value.
+pub type TestDb = panda_testing::postgres::TestDb<Panda>;
 
 /// Encrypts the secrets of tests.
 #[expect(clippy::unnecessary_wraps, reason = "as the options take it")]
@@ -19,154 +22,24 @@ pub fn keyring() -> Option<Arc<Keyring>> {
     Some(Arc::new(Keyring::parse(&text, &|arn| panic!("{arn} is not asked for")).unwrap()))
 }
 
-/// The role of servers in tests, made by `panda migrate --print-app-role`.
-const APP_ROLE: &str = "panda_app_of_tests";
-
-const APP_PASSWORD: &str = "app-of-tests";
-
-/// The stored verifier of the password, with one iteration: thousands, in a debug build of the driver, would take most of the time of connecting.
-const APP_VERIFIER: &str = "SCRAM-SHA-256$1:c2FsdC1vZi10ZXN0cy0xNg==$gP8amArXldGWn3TMQ8hGY3Re2Zz1dfgMQaDIalKqvoY=:Yce0bQT5Dqldd42h9s9G+jCXVpadwpAOVsvVakrr/cU=";
-
-/// A migrated database, dropped together with this value.
-pub struct TestDb {
-    /// The program's access, as the role of servers.
-    pub db: Db,
-    url: Url,
-    server: Url,
-    name: String,
+/// Opens the database at `url` with this many connections, each of which is awaited for at most `patience`.
+pub fn open(url: &Url, max_connections: u32, patience: Duration) -> Db {
+    open_with(url.as_str(), max_connections, patience, keyring())
 }
 
-impl TestDb {
-    /// Creates and migrates a database.
-    pub async fn new() -> Self {
-        Self::on(server()).await
-    }
-
-    /// Creates and migrates a database on another server.
-    pub async fn on(server: Url) -> Self {
-        let mut test = Self::empty_on(server, "").await;
-        test.migrate().await;
-        test
-    }
-
-    /// Creates an empty database with these options of CREATE DATABASE. Servers connect as its owner.
-    pub async fn empty(options: &str) -> Self {
-        Self::empty_on(server(), options).await
-    }
-
-    async fn empty_on(server: Url, options: &str) -> Self {
-        let name = format!("panda_test_{}", uuid::Uuid::new_v4().simple());
-        let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
-        // The name consists of hex digits made here.
-        admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} {options}"))).await.unwrap();
-        Self::existing(server, name)
-    }
-
-    /// A database created elsewhere, unchanged; servers connect as its owner.
-    pub fn existing(server: Url, name: String) -> Self {
-        let mut url = server.clone();
-        url.set_path(&name);
-        Self { db: open(&url), url, server, name }
-    }
-
-    /// Migrates the database as its owner; `db` and `url` use the role of servers from here on.
-    async fn migrate(&mut self) {
-        self.owner().migrate().await.unwrap();
-        self.grant_to_app().await;
-        self.url.set_username(APP_ROLE).unwrap();
-        self.url.set_password(Some(APP_PASSWORD)).unwrap();
-        self.db = open(&self.url);
-    }
-
-    /// Makes the role of servers, as operators do.
-    pub async fn grant_to_app(&self) {
-        let script = self.owner().app_role_script(&APP_ROLE.parse().unwrap()).await.unwrap();
-        self.psql().await.execute(sqlx::AssertSqlSafe(script)).await.unwrap();
-        // Roles belong to the server, which tests share: two concurrent changes of one role would fail.
-        let mut admin = PgConnection::connect(self.server.as_str()).await.unwrap();
-        admin.execute("SELECT pg_advisory_lock(4712)").await.unwrap();
-        let known = "SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = $1";
-        if !sqlx::query_scalar::<_, bool>(known).bind(APP_ROLE).fetch_one(&mut admin).await.unwrap() {
-            let sql = format!("ALTER ROLE {APP_ROLE} PASSWORD '{APP_VERIFIER}'");
-            admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
-        }
-        admin.close().await.unwrap();
-    }
-
-    /// The same database whose `db` and `url` connect as the owner, for changes of the schema.
-    pub fn into_owners(mut self) -> Self {
-        self.url = self.owner_url();
-        self.db = open(&self.url);
-        self
-    }
-
-    /// The access of another process.
-    pub fn again(&self) -> Db {
-        open(&self.url)
-    }
-
-    /// Access as its owner.
-    pub fn owner(&self) -> Db {
-        open(&self.owner_url())
-    }
-
-    /// Database URL for servers.
-    pub fn url(&self) -> &str {
-        self.url.as_str()
-    }
-
-    /// Database URL for the owner.
-    pub fn owner_url(&self) -> Url {
-        let mut url = self.server.clone();
-        url.set_path(&self.name);
-        url
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// A connection for reading the tables as an operator would.
-    pub async fn psql(&self) -> PgConnection {
-        PgConnection::connect(self.owner_url().as_str()).await.unwrap()
-    }
-}
-
-/// The server that all tests share.
-fn server() -> Url {
-    std::env::var("PANDA_TEST_DATABASE_URL")
-        .or_else(|_| std::env::var("DATABASE_URL"))
-        .expect("PANDA_TEST_DATABASE_URL names the Postgres server for tests: use `make test` or `panda parts -- …`")
-        .parse()
-        .unwrap()
-}
-
-fn open(url: &Url) -> Db {
+/// The same with other keys.
+pub fn open_with(url: &str, max_connections: u32, patience: Duration, keyring: Option<Arc<Keyring>>) -> Db {
     Db::new(&DbOptions {
-        url: SecretString::from(url.to_string()).into(),
+        url: SecretString::from(url).into(),
         access: panda::db::connect::Access::default(),
-        max_connections: 10,
-        acquire_timeout: Duration::from_secs(10),
-        keyring: keyring(),
+        max_connections,
+        acquire_timeout: patience,
+        keyring,
     })
     .unwrap()
 }
 
-impl Drop for TestDb {
-    fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
-        // Uses a thread with a separate runtime, because the test's runtime is ending.
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut admin = PgConnection::connect(server.as_str()).await.unwrap();
-                // A connection of the test's own runtime, blocked by this thread, may be in the middle of signing in, and the server waits for it. A
-                // database that is not dropped ends with the server.
-                admin.execute("SET statement_timeout = '1s'").await.unwrap();
-                let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                let _ = admin.execute(sqlx::AssertSqlSafe(sql)).await;
-            });
-        });
-        let _ = dropping.join();
-    }
+/// The database `db` through the proxy.
+pub fn through(proxy: &PostgresProxy, db: &TestDb) -> Db {
+    open(&proxy.url(db), 5, Duration::from_millis(500))
 }

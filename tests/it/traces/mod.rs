@@ -1,7 +1,5 @@
 //! Traces as a collector receives them.
 
-pub mod collector;
-
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -17,7 +15,7 @@ use crate::support::db::TestDb;
 use crate::support::environment::{Environment, OWNER, tiny};
 use crate::support::process::Serve;
 use crate::support::wait_for;
-use collector::{Collector, ReceivedSpan};
+use panda_testing::trace_collector::{Collector, ReceivedSpan};
 
 async fn trace_of(env: &Environment, id: &str) -> String {
     let sql = "SELECT trace_id FROM deployments WHERE id = $1";

@@ -21,6 +21,12 @@ struct ById {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct ByConfiguration {
+    deployment_config_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Continue {
     deployment_id: Option<String>,
     deployment_wait_type: Option<String>,
@@ -61,16 +67,60 @@ pub fn call(simulation: &Arc<Simulation>, caller: &AwsCaller, operation: &str, b
         "ListDeploymentTargets" => {
             let wanted: ById = input(body)?;
             simulation.read(|state| {
+                started(simulation, find(state, caller, wanted.deployment_id.as_deref())?)?;
                 Ok(json!({"targetIds": [find(state, caller, wanted.deployment_id.as_deref())?.target_id()]}))
             })
         }
+        "GetDeploymentConfig" => configuration(simulation, &input(body)?),
         "BatchGetDeploymentTargets" => targets(simulation, caller, &input(body)?),
         other => Err(unknown("codedeploy", other)),
     }
 }
 
 fn info(simulation: &Simulation, deployment: &BlueGreenDeployment) -> Value {
-    deployment.info(simulation.timing.termination_wait.as_secs() / 60, simulation.timing.ready_timeout.as_secs() / 60)
+    let mut info = deployment
+        .info(simulation.timing.termination_wait.as_secs() / 60, simulation.timing.ready_timeout.as_secs() / 60);
+    if is_queued(simulation, deployment) {
+        info["status"] = json!("Queued");
+    }
+    if let Some(configuration) = simulation.faults.get().code_deploy_configuration {
+        info["deploymentConfigName"] = json!(configuration.name);
+    }
+    info
+}
+
+/// True while the fault shows the deployment as queued.
+fn is_queued(simulation: &Simulation, deployment: &BlueGreenDeployment) -> bool {
+    simulation.faults.get().code_deploy_queued && !deployment.status.is_final() && !deployment.stopping
+}
+
+/// Rejects calls about the targets of a deployment that has none yet.
+fn started(simulation: &Simulation, deployment: &BlueGreenDeployment) -> Result<(), AwsError> {
+    if is_queued(simulation, deployment) {
+        let message = format!("The deployment {} has not started.", deployment.id);
+        return Err(AwsError::new("DeploymentNotStartedException", message));
+    }
+    Ok(())
+}
+
+fn configuration(simulation: &Simulation, wanted: &ByConfiguration) -> Result<Value, AwsError> {
+    let name = wanted.deployment_config_name.as_deref().ok_or_else(|| {
+        AwsError::new("DeploymentConfigNameRequiredException", "The deployment configuration name was not specified.")
+    })?;
+    let routing = match simulation.faults.get().code_deploy_configuration {
+        Some(canary) if canary.name == name => json!({
+            "type": "TimeBasedCanary",
+            "timeBasedCanary": {"canaryPercentage": 10, "canaryInterval": canary.interval_minutes},
+        }),
+        _ if name == "CodeDeployDefault.ECSAllAtOnce" => json!({"type": "AllAtOnce"}),
+        _ => {
+            let message = format!("No Deployment Configuration found for name: {name}");
+            return Err(AwsError::new("DeploymentConfigDoesNotExistException", message));
+        }
+    };
+    Ok(json!({"deploymentConfigInfo": {
+        "deploymentConfigName": name, "computePlatform": "ECS", "trafficRoutingConfig": routing,
+    }}))
 }
 
 fn batch(simulation: &Simulation, caller: &AwsCaller, wanted: &Batch) -> Result<Value, AwsError> {
@@ -101,6 +151,10 @@ fn continue_deployment(simulation: &Arc<Simulation>, caller: &AwsCaller, wanted:
     let id = simulation.change(|state| {
         let found = find(state, caller, wanted.deployment_id.as_deref())?;
         let (id, repository, status) = (found.id.clone(), found.repository.clone(), found.status);
+        if is_queued(simulation, found) {
+            let message = format!("The deployment {id} is not in the ready state: Queued");
+            return Err(AwsError::new("DeploymentIsNotInReadyStateException", message));
+        }
         if status.is_final() {
             return Err(AwsError::new(
                 "DeploymentAlreadyCompletedException",
@@ -161,6 +215,7 @@ fn stop(simulation: &Arc<Simulation>, caller: &AwsCaller, wanted: &ById) -> Resu
 fn targets(simulation: &Simulation, caller: &AwsCaller, wanted: &Targets) -> Result<Value, AwsError> {
     simulation.read(|state| {
         let deployment = find(state, caller, wanted.deployment_id.as_deref())?;
+        started(simulation, deployment)?;
         let own = deployment.target_id();
         if let Some(id) = wanted.target_ids.iter().flatten().find(|id| **id != own) {
             let message = format!("The deployment target {id} does not exist in deployment {}.", deployment.id);

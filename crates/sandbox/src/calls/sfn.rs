@@ -9,7 +9,8 @@ use super::{input, unknown};
 use crate::accounts::AwsCaller;
 use crate::aws::epoch;
 use crate::aws::error::AwsError;
-use crate::aws::sfn::{HistoryPage, STATE_MACHINE_ARN, SfnStatus, SimulatedExecution};
+use crate::aws::sfn::{HistoryPage, STATE_MACHINE_ARN, ScriptedEvent, SfnStatus, SimulatedExecution, scripted};
+use crate::faults::{Faults, of_repository};
 use crate::simulation::{AwsState, Simulation};
 
 const DEFAULT_PAGE: usize = 100;
@@ -65,6 +66,9 @@ fn describe(simulation: &Simulation, caller: &AwsCaller, wanted: &ByArn) -> Resu
     simulation.read(|state| {
         let execution = find(state, caller, "states:DescribeExecution", &wanted.execution_arn)?;
         let mut answer = summary(execution);
+        if let Some(end) = script(state, &simulation.faults.get(), execution).and_then(|script| script.last()?.end()) {
+            answer["status"] = json!(end);
+        }
         answer["input"] = json!(execution.input);
         answer["inputDetails"] = json!({"included": true});
         for (key, value) in [("output", &execution.output), ("error", &execution.error), ("cause", &execution.cause)] {
@@ -93,8 +97,19 @@ fn get_history(simulation: &Simulation, caller: &AwsCaller, wanted: &GetHistory)
             token: wanted.next_token.as_deref(),
             lag: Duration::from_millis(faults.history_lag_ms),
         };
-        page.of(&execution.history)
+        match script(state, &faults, execution) {
+            Some(script) => page.page(script.iter()),
+            None => page.of(&execution.history),
+        }
     })
+}
+
+/// The events that a test has scripted for the execution's repository.
+fn script(state: &AwsState, faults: &Faults, execution: &SimulatedExecution) -> Option<Vec<ScriptedEvent>> {
+    let script = of_repository(&faults.histories, &execution.repository)?;
+    let deployments = state.deployments.values().filter(|found| found.repository == execution.repository);
+    let newest = deployments.max_by_key(|found| found.created).map(|found| found.id.as_str());
+    Some(scripted(script, newest))
 }
 
 /// Stops an execution. For an ended one, returns its end and changes nothing.

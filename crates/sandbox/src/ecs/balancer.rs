@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::RwLock;
 use tokio::net::TcpListener;
 
 use super::super::tasks::Tasks;
@@ -67,7 +68,7 @@ impl BalancerListener {
 
     /// Sets the target from the next request on. Without a target, requests get 503.
     pub fn point_to(&self, target: Option<SocketAddr>) {
-        *self.route.write().unwrap_or_else(PoisonError::into_inner) = target;
+        *self.route.write() = target;
     }
 }
 
@@ -76,7 +77,7 @@ async fn forward(
     route: &Route,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let target = *route.read().unwrap_or_else(PoisonError::into_inner);
+    let target = *route.read();
     let Some(target) = target else {
         return Ok(own(StatusCode::SERVICE_UNAVAILABLE, "no healthy target\n"));
     };

@@ -6,10 +6,11 @@ mod placeholder;
 mod service;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
@@ -57,7 +58,7 @@ impl Fleet {
     /// wait for it; after a failed start, the next execution tries again.
     pub async fn service(&self, start: &ServiceStart, repository: &str) -> Result<Arc<EcsService>, ContainerError> {
         let cell = {
-            let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut services = self.services.lock();
             Arc::clone(services.entry(repository.to_owned()).or_default())
         };
         let service =
@@ -67,7 +68,7 @@ impl Fleet {
 
     /// The repository's service, if it was started.
     pub fn running_service(&self, repository: &str) -> Option<Arc<EcsService>> {
-        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let services = self.services.lock();
         services.get(repository)?.get().cloned()
     }
 

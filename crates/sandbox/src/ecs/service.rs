@@ -1,9 +1,9 @@
 //! A service: blue, possibly green, and the production and test listeners.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -64,7 +64,7 @@ impl EcsService {
     }
 
     fn roles<T>(&self, act: impl FnOnce(&mut Roles) -> T) -> T {
-        act(&mut self.roles.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.roles.lock())
     }
 
     /// URL of the production listener.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use git2::build::TreeUpdateBuilder;
 use git2::{FileMode, RepositoryInitOptions, Signature};
+use parking_lot::{Mutex, RwLock};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
@@ -122,7 +123,7 @@ impl Repositories {
             })
             .await?;
         let key = (owner.to_lowercase(), repo.to_lowercase());
-        self.inner.known.write().unwrap_or_else(PoisonError::into_inner).insert(key, repository);
+        self.inner.known.write().insert(key, repository);
         Ok(head)
     }
 
@@ -174,7 +175,7 @@ impl Repositories {
 
     /// Returns the user of a token: the owner of the first repository that accepts it.
     pub fn user_of(&self, token: &SecretString) -> Option<String> {
-        let known = self.inner.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.inner.known.read();
         known.values().find(|repository| repository.takes(token)).map(|repository| repository.owner.clone())
     }
 
@@ -187,7 +188,7 @@ impl Repositories {
     }
 
     fn known(&self, owner: &str, repo: &str) -> Result<Repository, GitError> {
-        let known = self.inner.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.inner.known.read();
         let found = known.get(&(owner.to_lowercase(), repo.to_lowercase()));
         found.cloned().ok_or_else(|| GitError::UnknownRepository(format!("{owner}/{repo}")))
     }
@@ -204,7 +205,7 @@ impl Repositories {
     {
         let inner = Arc::clone(&self.inner);
         let task = tokio::task::spawn_blocking(move || {
-            let _writing = inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let _writing = inner.writing.lock();
             work()
         });
         task.await.map_err(|_| GitError::Interrupted)?

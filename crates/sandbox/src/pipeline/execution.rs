@@ -42,9 +42,13 @@ pub async fn run(simulation: &Arc<Simulation>, event: Value) {
 async fn write_secret(simulation: &Arc<Simulation>, repository: &str, arn: &str) {
     let faults = simulation.faults.get();
     tokio::time::sleep(Duration::from_millis(faults.secret_delay_ms)).await;
-    if faults.secret == SecretFault::Written {
+    let value = match faults.secret {
+        SecretFault::Written => Some(json!({"executionArn": arn}).to_string()),
+        SecretFault::Malformed => Some("pending".to_owned()),
+        SecretFault::NotWritten => None,
+    };
+    if let Some(value) = value {
         let name = format!("panda/stepfunctions/{repository}-latest-execution");
-        let value = json!({"executionArn": arn}).to_string();
         simulation.change(|state| state.secrets.write(CONTROLLER_ACCOUNT, &name, value));
     }
 }

@@ -26,8 +26,8 @@ pub async fn all(run: &mut ExecutionRun) -> Result<(), ExecutionEnded> {
 
     let register =
         TaskState { name: "RegisterTaskAndDeploy", result_path: "deployResult", at_least: timing.register_task };
-    let deployed = run.task(&register, register_and_deploy(&simulation, &repository, &digest)).await?;
-    let id = deployed["codeDeployDeploymentId"].as_str().unwrap_or_default().to_owned();
+    let mut id = String::new();
+    run.task(&register, register_and_deploy(&simulation, &repository, &digest, &mut id)).await?;
 
     let check = TaskState { name: "CheckDeployment", result_path: "checkResult", at_least: Duration::ZERO };
     for _ in 0..=simulation.faults.get().check_again {
@@ -57,21 +57,23 @@ async fn register_and_deploy(
     simulation: &Arc<Simulation>,
     repository: &str,
     digest: &str,
+    id: &mut String,
 ) -> Result<Value, TaskFailure> {
     let service = service_of(simulation, repository)?;
     stop_previous(simulation, repository).await?;
     let registry = simulation.registry().map_err(|error| TaskFailure::new("ECRUnavailable", &error.message))?;
     let image = format!("{}/{repository}@{digest}", registry.host_port);
     let task_definition = service.register_task();
-    let id = deployment::create(simulation, &service, repository, image, digest);
+    *id = deployment::create(simulation, &service, repository, image, digest);
     let created =
-        simulation.read(|state| state.deployments.get(&id).map(|created| (created.application(), created.group())));
+        simulation.read(|state| state.deployments.get(id).map(|created| (created.application(), created.group())));
     let (application, group) = created.unwrap_or_default();
+    let shown = reported(simulation, id);
     Ok(json!({
         "clusterName": CLUSTER, "serviceName": repository, "taskDefinition": task_definition,
         "blueService": {"serviceArn": service.arn("blue"), "url": service.production_url()},
         "greenService": {"serviceArn": service.arn("green"), "url": service.test_url()},
-        "deploymentId": id, "codeDeployDeploymentId": id,
+        "deploymentId": shown, "codeDeployDeploymentId": shown,
         "codeDeployApplicationName": application, "codeDeployDeploymentGroupName": group,
     }))
 }
@@ -120,10 +122,15 @@ async fn check_deployment(simulation: &Arc<Simulation>, repository: &str, id: &s
     let service = service_of(simulation, repository)?;
     let (blue, green) = service.target_groups();
     Ok(json!({
-        "status": "WAITING_APPROVAL", "stage": "CHECK_DEPLOYMENT", "deploymentStatus": "Ready", "deploymentId": id,
+        "status": "WAITING_APPROVAL", "stage": "CHECK_DEPLOYMENT", "deploymentStatus": "Ready", "deploymentId": reported(simulation, id),
         "checkResult": {"blueTargetGroupArn": blue, "greenTargetGroupArn": green},
         "blueUrl": service.production_url(), "greenUrl": service.test_url(),
     }))
+}
+
+/// The id that the pipeline reports for a CodeDeploy deployment.
+fn reported(simulation: &Simulation, id: &str) -> String {
+    simulation.faults.get().reported_deployment_id.unwrap_or_else(|| id.to_owned())
 }
 
 async fn traffic_shift(simulation: &Arc<Simulation>, id: &str) -> Result<Value, TaskFailure> {

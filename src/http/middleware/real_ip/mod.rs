@@ -92,7 +92,7 @@ pub fn peer(parts: &Parts) -> IpAddr {
 
 /// Masks an IPv6 address to its /64 network, all of which belongs to the client. IPv4 clients behind a translator (NAT64) keep separate keys, though
 /// they share the translator's network.
-fn client_key(address: IpAddr) -> IpAddr {
+pub(super) fn client_key(address: IpAddr) -> IpAddr {
     let IpAddr::V6(address) = address.to_canonical() else { return address.to_canonical() };
     match address.segments() {
         // 64:ff9b::/96 (RFC 6052) and ::ffff:0:0:0/96 (RFC 7915).

@@ -1,4 +1,4 @@
-//! `/api/v1/connect/…`: the only handlers that call external services, and they only read from them.
+//! `/api/v1/connect/…`: stores and renews connections.
 
 pub mod aws;
 pub mod error;

@@ -3,11 +3,11 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
+use crate::commands::connect::error::ConnectError;
 use crate::domain::build_spec::secret_name;
 use crate::domain::text;
 use crate::http::error::ApiError;
 use crate::http::extract::{MAX_NAME, is_id, path_id};
-use crate::http::routes::connect::error::ConnectError;
 
 /// A connection's id in the path. An invalid id is answered with 404 without a query.
 #[derive(Debug)]

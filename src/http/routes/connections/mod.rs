@@ -6,12 +6,14 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::commands::connect::aws::error::AwsConnectError;
 use crate::db::connections::AwsSummary;
+use crate::domain::lang::Lang;
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::routes::connect::aws::error::AwsConnectError;
+use crate::http::language::{AskedLang, Labelled};
 
 // ---- Response
 
@@ -58,9 +60,10 @@ pub struct AwsItem {
     pub problem: Option<String>,
 }
 
-impl From<AwsSummary> for AwsItem {
-    fn from(item: AwsSummary) -> Self {
-        let problem = item.is_outdated.then(|| AwsConnectError::Outdated(item.id.clone()).problem().detail);
+impl AwsItem {
+    fn new(item: AwsSummary, lang: Lang) -> Self {
+        let problem = || AwsConnectError::Outdated(item.id.clone()).problem().in_language(lang).detail;
+        let problem = item.is_outdated.then(problem);
         Self { connection_id: item.id, region: item.region, problem }
     }
 }
@@ -79,13 +82,16 @@ impl From<AwsSummary> for AwsItem {
 pub async fn handle(
     State(state): State<ApiState>,
     RequireRole { caller, .. }: RequireRole<Viewer>,
-) -> Result<Envelope<ConnectionList>, ApiError> {
+    lang: AskedLang,
+) -> Result<Labelled<Envelope<ConnectionList>>, ApiError> {
     let github = state.db.github_connections(caller.scope()).await?.into_iter().map(|item| GithubItem {
         connection_id: item.id,
         owner: item.owner,
         repo: item.repo,
         branch: item.branch,
     });
-    let aws = state.db.aws_connections(caller.scope()).await?.into_iter().map(AwsItem::from);
-    Ok(Envelope::new("연결 정보를 조회했습니다.", ConnectionList { github: github.collect(), aws: aws.collect() }))
+    let aws =
+        state.db.aws_connections(caller.scope()).await?.into_iter().map(|item| AwsItem::new(item, lang.of_errors()));
+    let list = ConnectionList { github: github.collect(), aws: aws.collect() };
+    Ok(Labelled { lang: lang.texts(), body: Envelope::new("연결 정보를 조회했습니다.", list) })
 }

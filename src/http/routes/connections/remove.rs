@@ -4,13 +4,12 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db::connections::delete::Deleted;
+use crate::commands::connect::remove::remove;
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
-use crate::http::routes::connect::error::ConnectError;
 use crate::http::routes::connect::path::ConnectionId;
 
 // ---- Response
@@ -46,12 +45,7 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Deployer>,
     ConnectionId(id): ConnectionId,
 ) -> Result<Envelope<ConnectionRemoved>, ApiError> {
-    match state.db.delete_connection(&id, &caller).await? {
-        Deleted::Now => {
-            tracing::info!(connection = %id, "connection removed");
-            Ok(Envelope::new("연결이 삭제되었습니다.", ConnectionRemoved { connection_id: id }))
-        }
-        Deleted::InUse(deployment) => Err(ConnectError::InUse { id, deployment }.into()),
-        Deleted::Unknown => Err(ConnectError::NotFound(id).into()),
-    }
+    remove(&state.db, &id, &caller).await?;
+    tracing::info!(connection = %id, "connection removed");
+    Ok(Envelope::new("연결이 삭제되었습니다.", ConnectionRemoved { connection_id: id }))
 }

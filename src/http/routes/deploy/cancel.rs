@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::command::{CommandRequest, Written, submit};
-use crate::db::commands::DeploymentCommand;
+use super::command::ChangeRequest;
+use crate::commands::cancel::cancel;
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
@@ -15,7 +15,6 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::UnreadBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
-use crate::http::routes::deploy::error::DeployError;
 use crate::http::routes::deploy::path::DeploymentId;
 
 // ---- Response
@@ -68,15 +67,7 @@ pub async fn handle(
             cancel_status: "IN_PROGRESS",
         },
     ));
-    match submit(
-        &state,
-        &caller,
-        CommandRequest { command: DeploymentCommand::Cancel, name: "cancel", id: id.clone(), key, body },
-        answer,
-    )
-    .await?
-    {
-        Written::Accepted(answer) => Ok(Json(answer)),
-        Written::WrongStatus(status) => Err(DeployError::AlreadyFinished { id, status: status.as_str() }.into()),
-    }
+    let request = ChangeRequest::new(caller, (id, "cancel"), (key, body), answer)?;
+    let outcome = cancel(&state.db, request.change()).await;
+    Ok(Json(request.answer(&state, outcome).await?))
 }

@@ -9,24 +9,23 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::command::notify;
-use super::requested::{DeployFields, RequestedBuild, resolve_image};
-use crate::db::create::{CreateRefusal, Created, CreatedDeployment, NewDeployment};
+use super::requested::{DeployFields, RequestedBuild};
+use crate::commands::deploy::resolve::{DeployRequest, UnresolvedDeploy, resolve};
+use crate::commands::deploy::{CreatedDeployment, deploy};
+use crate::commands::idempotency::Idempotent;
+use crate::db::deployments::NewDeployment;
 use crate::domain::deployment::{Concurrency, Status};
-use crate::domain::principal::{Caller, Role};
-use crate::domain::request::Requested;
-use crate::domain::source::{SourceFields, TargetRepository};
+use crate::domain::message::message;
+use crate::domain::principal::Caller;
+use crate::domain::source::SourceFields;
 use crate::domain::trace::Trace;
-use crate::domain::{ids, validate};
-use crate::http::auth::error::AccessError;
+use crate::domain::validate;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::error::input::InputError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::{JsonBody, is_id};
 use crate::http::idempotency::IdempotencyKeyHeader;
-use crate::http::routes::connect::aws::error::AwsConnectError;
-use crate::http::routes::deploy::error::DeployError;
 use crate::http::{ApiState, strict_object};
 
 /// Scope of idempotency keys: method and path.
@@ -168,34 +167,15 @@ pub async fn handle(
     let trace = headers.get("traceparent").and_then(|header| Trace::of_header(header.to_str().ok()?));
     let new = NewDeployment { trace, ..new_deployment(&state, &caller, body).await? };
     let answer = |made: &CreatedDeployment| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, made)));
-    match state.db.create_deployment(&new, key.as_ref(), &caller, answer).await? {
-        Created::New(made) => {
+    match deploy(&state.db, &new, key.as_ref(), &caller, answer).await? {
+        Idempotent::Fresh(made) => {
             tracing::info!(deployment = %new.id, owner = %new.owner, repo = %new.repo, source = %new.requested.source, "deployment requested");
             for id in std::iter::once(&new.id).chain(&made.superseded) {
                 notify(&state, id).await;
             }
             Ok(Json(answer(&made)))
         }
-        Created::Replayed(answer) => Ok(Json(answer)),
-        Created::KeyReused => Err(InputError::IdempotencyKeyReused.into()),
-        Created::Refused(refusal) => Err(refusal_error(refusal, new.ecr_repository, &caller)),
-    }
-}
-
-/// Converts a refusal of the database layer into the error that the caller receives.
-pub fn refusal_error(refusal: CreateRefusal, ecr_repository: String, caller: &Caller) -> ApiError {
-    match refusal {
-        CreateRefusal::TargetTaken(other) => DeployError::TargetTaken { other, retry_of: None }.into(),
-        CreateRefusal::NameTaken { owner, repo } => DeployError::RepositoryNameTaken {
-            ecr_repository,
-            other: caller.scope().holds(&owner, &repo).then(|| format!("{owner}/{repo}")),
-        }
-        .into(),
-        CreateRefusal::NeedsApprover => {
-            AccessError::NotAllowed { needed: Role::Approver, role: caller.principal.role }.into()
-        }
-        CreateRefusal::ConnectionRemoved(id) => DeployError::ConnectionRemoved(id).into(),
-        CreateRefusal::ConnectionOutdated(id) => AwsConnectError::Outdated(id).into(),
+        Idempotent::Replayed(answer) => Ok(Json(answer)),
     }
 }
 
@@ -210,82 +190,49 @@ pub fn deployed(id: &str, made: &CreatedDeployment) -> Deployed {
     }
 }
 
-/// Validates a request and builds the row to insert.
+/// Validates a request, and resolves it to the row to insert.
 ///
 /// # Errors
-/// A field is invalid, a connection does not exist or is outside the caller's scope, the repository differs from the GitHub connection's, or a
-/// build secret is missing.
+/// A field is invalid, or [`resolve`] refuses it.
 pub async fn new_deployment(state: &ApiState, caller: &Caller, mut body: Deploy) -> Result<NewDeployment, ApiError> {
     body.validate()?;
     let concurrency = body.concurrency()?;
     let requested = body.take_source().validate()?;
-    let unknown = |field, connect| {
-        ApiError::field(
-            field,
-            format!(
-                "names no connection that you may use for this repository; POST /api/v1/connect/{connect} creates one, GET /api/v1/connections lists them"
-            ),
-        )
-    };
-    let unknown_github = || unknown("githubConnectionId", "github");
-    let unknown_aws = || unknown("awsConnectionId", "aws");
-    if !is_id(&body.github_connection_id) {
-        return Err(unknown_github());
-    }
-    if !is_id(&body.aws_connection_id) {
-        return Err(unknown_aws());
-    }
-    let github = state.db.github_connection(&body.github_connection_id).await?;
-    let github =
-        github.filter(|github| caller.scope().holds(&github.owner, &github.repo)).ok_or_else(unknown_github)?;
-    let (id, owner, repo) = (&body.aws_connection_id, &github.owner, &github.repo);
-    if !state.db.is_aws_connection_for(id, caller.scope(), owner, repo).await? {
-        return Err(unknown_aws());
-    }
-    let aws = state.db.aws_connection(&body.aws_connection_id).await?.ok_or_else(unknown_aws)?;
-    for (field, given, connected) in [("owner", &body.owner, &github.owner), ("repo", &body.repo, &github.repo)] {
-        // GitHub ignores case.
-        if !given.eq_ignore_ascii_case(connected) {
-            return Err(ApiError::field(
-                field,
-                format!("must be {connected}, as in this githubConnectionId; or create another connection"),
-            ));
+    // Nothing can have an invalid id.
+    for (id, unknown) in
+        [(&body.github_connection_id, UnresolvedDeploy::NoGithub), (&body.aws_connection_id, UnresolvedDeploy::NoAws)]
+    {
+        if !is_id(id) {
+            return Err(unknown.into());
         }
     }
-    let ecr_repository =
-        state.names.ecr_repository(&github.owner, &github.repo).map_err(|rule| ApiError::field("repo", rule))?;
-    let home = TargetRepository { account_id: &aws.account_id, region: &aws.region, repository: &ecr_repository };
-    let requested = resolve_image(requested, home)?;
-    check_secrets(state, &github.id, &requested).await?;
-    Ok(NewDeployment {
-        id: ids::deployment_id(),
-        owner: github.owner,
-        repo: github.repo,
+    let request = DeployRequest {
+        github_connection_id: body.github_connection_id,
+        aws_connection_id: body.aws_connection_id,
+        owner: body.owner,
+        repo: body.repo,
         requested,
-        github_connection_id: github.id,
-        aws_connection_id: aws.id,
-        account_id: aws.account_id,
-        region: aws.region,
-        ecr_repository,
         concurrency,
-        trace: None,
-        first_step: state.first_step.to_owned(),
-    })
+    };
+    Ok(resolve(&state.db, state.starter(), caller, request).await?)
 }
 
-/// Checks that the connection has all build secrets that the request names.
-async fn check_secrets(state: &ApiState, connection: &str, requested: &Requested) -> Result<(), ApiError> {
-    let wanted = &requested.build.secrets;
-    if wanted.is_empty() {
-        return Ok(());
+impl From<UnresolvedDeploy> for ApiError {
+    fn from(unresolved: UnresolvedDeploy) -> Self {
+        let unknown = |field, kind: &str| Self::field(field, message!("rule.connection_unknown", kind));
+        match unresolved {
+            UnresolvedDeploy::NoGithub => unknown("githubConnectionId", "github"),
+            UnresolvedDeploy::NoAws => unknown("awsConnectionId", "aws"),
+            UnresolvedDeploy::OtherRepository { field, connected } => {
+                Self::field(field, message!("rule.as_connected", connected))
+            }
+            UnresolvedDeploy::Name(rule) => Self::field("repo", rule),
+            UnresolvedDeploy::Image(refusal) => refusal.into(),
+            UnresolvedDeploy::NoBuildSecret { index, name, connection } => {
+                let rule = message!("rule.secret_unknown", connection, name);
+                Self::field(format!("build.secrets[{index}]"), rule)
+            }
+            UnresolvedDeploy::Database(error) => error.into(),
+        }
     }
-    let stored = state.db.build_secrets(connection).await?;
-    let Some(index) = wanted.iter().position(|name| !stored.iter().any(|secret| secret.name == *name)) else {
-        return Ok(());
-    };
-    let rule = format!(
-        "is not a build secret of this githubConnectionId; PUT /api/v1/connect/github/{connection}/secrets/{} stores one",
-        wanted[index]
-    );
-    Err(ApiError::field(format!("build.secrets[{index}]"), rule))
 }

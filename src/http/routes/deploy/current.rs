@@ -4,12 +4,12 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::commands::deploy::error::DeployError;
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
-use crate::http::routes::deploy::error::DeployError;
 
 // ---- Response
 

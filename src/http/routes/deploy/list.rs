@@ -68,7 +68,7 @@ impl ListQuery {
 /// Parses a comma-separated list of statuses; empty, meaning all, when absent.
 pub fn statuses(text: Option<&str>) -> Result<Vec<Status>, ApiError> {
     text.map_or(Ok(Vec::new()), |text| text.split(',').map(str::parse).collect())
-        .map_err(|rule: String| ApiError::field("status", rule))
+        .map_err(|rule| ApiError::field("status", rule))
 }
 
 // ---- Response
@@ -139,7 +139,7 @@ impl From<DeploymentView> for DeploymentItem {
             repo: row.repo,
             branch: branch_of(&row.branch),
             requested: RequestedView::new(&row.branch, None, row.reason, row.kind),
-            commit_sha: row.commit_sha,
+            commit_sha: row.facts.commit_sha,
             started_at: row.started_at,
             completed_at: row.completed_at,
             error_code: row.error_code,

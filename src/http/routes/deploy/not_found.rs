@@ -1,9 +1,9 @@
 //! The error for a deployment that is not found.
 
+use crate::commands::deploy::error::DeployError;
 use crate::domain::principal::Scope;
 use crate::http::ApiState;
 use crate::http::error::ApiError;
-use crate::http::routes::deploy::error::DeployError;
 
 /// Distinguishes an archived deployment from one that never existed, within the caller's scope.
 pub async fn not_found(state: &ApiState, scope: &Scope, id: String) -> ApiError {

@@ -3,9 +3,9 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use crate::commands::deploy::error::DeployError;
 use crate::http::error::ApiError;
 use crate::http::extract::path_id;
-use crate::http::routes::deploy::error::DeployError;
 
 /// A deployment's id in the path. An invalid id is answered with 404 without a query, because no such deployment can exist.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::build_spec::BuildSpec;
+use crate::domain::message::message;
 use crate::domain::request::{Purpose, Requested};
-use crate::domain::source::{Source, SourceFields, TargetRepository};
+use crate::domain::source::{Source, SourceFields};
 use crate::domain::validate::{self, FieldRefusal};
 use crate::http::error::ApiError;
 
@@ -71,7 +72,7 @@ pub struct DeployFields {
 }
 
 impl DeployFields {
-    /// Validates the fields. [`resolve_image`] must then check that an image is in the target's repository.
+    /// Validates the fields, but not that an image is in the target's repository.
     ///
     /// # Errors
     /// [`ApiError::Input`] for the first invalid field.
@@ -79,10 +80,7 @@ impl DeployFields {
         let source = self.choice.source()?;
         let build = BuildSpec::from(self.build.unwrap_or_default());
         if matches!(source, Source::Image(_)) && !build.is_empty() {
-            return Err(ApiError::field(
-                "build",
-                "cannot be combined with image, which is already built; leave it out",
-            ));
+            return Err(ApiError::field("build", message!("rule.image_with_build")));
         }
         let build = build.checked().map_err(|refused| refused.within("build"))?;
         if let Some(reason) = &self.reason {
@@ -92,14 +90,6 @@ impl DeployFields {
         let kind = kind.map_err(|rule| ApiError::field("kind", rule))?;
         Ok(Requested { source, build, reason: self.reason, kind })
     }
-}
-
-/// Checks that a requested image is in the target's repository.
-///
-/// # Errors
-/// [`ApiError::Input`] when it is in another.
-pub fn resolve_image(requested: Requested, home: TargetRepository<'_>) -> Result<Requested, ApiError> {
-    Ok(Requested { source: requested.source.at(home)?, ..requested })
 }
 
 impl From<FieldRefusal> for ApiError {

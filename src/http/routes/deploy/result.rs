@@ -8,10 +8,12 @@ use utoipa::ToSchema;
 use super::not_found::not_found;
 use super::requested::{RequestedView, branch_of};
 use crate::db::deployments::{AttemptView, DeploymentView};
+use crate::domain::lang::Lang;
 use crate::http::ApiState;
 use crate::http::auth::DeploymentReader;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
+use crate::http::language::{self, AskedLang};
 use crate::http::routes::deploy::path::DeploymentId;
 
 // ---- Response
@@ -77,7 +79,7 @@ pub struct DeploymentResult {
     /// Stable code of the failure; null unless FAILED.
     #[schema(example = "BUILD_FAILED")]
     pub error_code: Option<String>,
-    /// Cause of the failure and remedy; null unless FAILED.
+    /// Cause of the failure and remedy, in the language of `lang` or `Accept-Language`, else in Korean; null unless FAILED.
     pub error_message: Option<String>,
     /// Median latency of blue in the health check, in milliseconds.
     #[schema(example = 3.5)]
@@ -140,6 +142,7 @@ pub struct PastAttempt {
 
 impl From<AttemptView> for PastAttempt {
     fn from(row: AttemptView) -> Self {
+        let facts = row.facts;
         Self {
             attempt: row.attempt,
             started_at: row.started_at,
@@ -147,10 +150,10 @@ impl From<AttemptView> for PastAttempt {
             step: row.step,
             error_code: row.error_code,
             error_message: row.error_message,
-            commit_sha: row.commit_sha,
-            image_digest: row.image_digest,
-            execution_arn: row.execution_arn,
-            code_deploy_deployment_id: row.code_deploy_deployment_id,
+            commit_sha: facts.commit_sha,
+            image_digest: facts.image_digest,
+            execution_arn: facts.execution_arn,
+            code_deploy_deployment_id: facts.code_deploy_deployment_id,
         }
     }
 }
@@ -163,6 +166,7 @@ pub(super) fn whole_seconds(seconds: f64) -> i64 {
 
 impl DeploymentResult {
     fn new(row: DeploymentView, attempts: Vec<AttemptView>) -> Self {
+        let facts = row.facts;
         Self {
             deployment_id: row.id,
             status: row.status,
@@ -170,25 +174,25 @@ impl DeploymentResult {
             repo: row.repo,
             branch: branch_of(&row.branch),
             requested: RequestedView::new(&row.branch, row.build, row.reason, row.kind),
-            commit_sha: row.commit_sha,
-            image_uri: row.image_uri,
-            image_digest: row.image_digest,
+            commit_sha: facts.commit_sha,
+            image_uri: facts.image_uri,
+            image_digest: facts.image_digest,
             started_at: row.started_at,
             completed_at: row.completed_at,
             duration_seconds: whole_seconds(row.duration_seconds),
             event_count: row.event_count,
-            final_service: row.final_service,
-            blue_url: row.blue_url,
-            green_url: row.green_url,
-            blue_service_arn: row.blue_service_arn,
-            green_service_arn: row.green_service_arn,
-            code_deploy_deployment_id: row.code_deploy_deployment_id,
+            final_service: facts.final_service,
+            blue_url: facts.blue_url,
+            green_url: facts.green_url,
+            blue_service_arn: facts.blue_service_arn,
+            green_service_arn: facts.green_service_arn,
+            code_deploy_deployment_id: facts.code_deploy_deployment_id,
             error_code: row.error_code,
             error_message: row.error_message,
-            blue_latency_ms: row.blue_latency_ms,
-            green_latency_ms: row.green_latency_ms,
-            blue_error_rate: row.blue_error_rate,
-            green_error_rate: row.green_error_rate,
+            blue_latency_ms: facts.blue_latency_ms,
+            green_latency_ms: facts.green_latency_ms,
+            blue_error_rate: facts.blue_error_rate,
+            green_error_rate: facts.green_error_rate,
             attempt: row.attempt,
             attempts: attempts.into_iter().map(PastAttempt::from).collect(),
             queue_position: row.queue_position,
@@ -213,9 +217,42 @@ pub async fn handle(
     State(state): State<ApiState>,
     DeploymentReader { caller }: DeploymentReader,
     DeploymentId(id): DeploymentId,
-) -> Result<Envelope<DeploymentResult>, ApiError> {
+    lang: AskedLang,
+) -> Result<language::Labelled<Envelope<DeploymentResult>>, ApiError> {
     let row = state.db.deployment_in(caller.scope(), &id).await?;
     let Some(row) = row else { return Err(not_found(&state, caller.scope(), id).await) };
     let attempts = if row.attempt > 1 { state.db.past_attempts(&id).await? } else { Vec::new() };
-    Ok(Envelope::new("배포 결과 조회 성공", DeploymentResult::new(row, attempts)))
+    let mut result = DeploymentResult::new(row, attempts);
+    let asked = lang.texts();
+    if let Some(lang) = asked {
+        translate(&state, &mut result, lang).await?;
+    }
+    Ok(language::Labelled { lang: asked, body: Envelope::new("배포 결과 조회 성공", result) })
+}
+
+/// Renders the messages of failures in `lang`. Where retention has removed a failure's event, the stored message stays.
+async fn translate(state: &ApiState, result: &mut DeploymentResult, lang: Lang) -> Result<(), ApiError> {
+    let past = result
+        .attempts
+        .iter_mut()
+        .map(|attempt| (attempt.attempt, event_code(&attempt.error_code), &mut attempt.error_message));
+    let last = result.error_code.as_deref().map(event_code).zip(result.error_message.as_mut());
+    let failures: Vec<(i32, String, &mut String)> =
+        past.chain(last.map(|(code, message)| (result.attempt, code, message))).collect();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let codes: Vec<String> = failures.iter().map(|(_, code, _)| code.clone()).collect();
+    let events = state.db.events_of(&result.deployment_id, &codes).await?;
+    for (attempt, code, message) in failures {
+        if let Some(event) = events.iter().rev().find(|event| event.attempt == attempt && event.code == code) {
+            *message = event.render(lang).message;
+        }
+    }
+    Ok(())
+}
+
+/// The code of the event that reports a failure.
+fn event_code(error_code: &str) -> String {
+    error_code.to_ascii_lowercase()
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::command::{CommandRequest, Written, submit};
-use crate::db::commands::DeploymentCommand;
+use super::command::ChangeRequest;
+use crate::commands::retry::retry;
 use crate::domain::deployment::Status;
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
@@ -16,7 +16,6 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::UnreadBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
-use crate::http::routes::deploy::error::DeployError;
 use crate::http::routes::deploy::path::DeploymentId;
 
 // ---- Response
@@ -70,9 +69,7 @@ pub async fn handle(
             status: Status::Running,
         },
     ));
-    let command = DeploymentCommand::Retry { step: state.retry_step };
-    match submit(&state, &caller, CommandRequest { command, name: "retry", id: id.clone(), key, body }, answer).await? {
-        Written::Accepted(answer) => Ok(Json(answer)),
-        Written::WrongStatus(status) => Err(DeployError::NotFailed { id, status: status.as_str() }.into()),
-    }
+    let request = ChangeRequest::new(caller, (id, "retry"), (key, body), answer)?;
+    let outcome = retry(&state.db, request.change(), state.retry_step).await;
+    Ok(Json(request.answer(&state, outcome).await?))
 }

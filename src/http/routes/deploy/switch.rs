@@ -6,9 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::command::{CommandRequest, Written, submit};
-use crate::db::commands::DeploymentCommand;
-use crate::domain::deployment::Status;
+use super::command::ChangeRequest;
+use crate::commands::switch::switch;
 use crate::http::ApiState;
 use crate::http::auth::{Approver, RequireRole};
 use crate::http::envelope::Envelope;
@@ -16,7 +15,6 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::UnreadBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
-use crate::http::routes::deploy::error::DeployError;
 use crate::http::routes::deploy::path::DeploymentId;
 
 // ---- Response
@@ -72,27 +70,7 @@ pub async fn handle(
             switch_status: "IN_PROGRESS",
         },
     ));
-    match submit(
-        &state,
-        &caller,
-        CommandRequest {
-            command: DeploymentCommand::Switch { four_eyes: state.auth.requires_four_eyes() },
-            name: "switch",
-            id: id.clone(),
-            key,
-            body,
-        },
-        answer,
-    )
-    .await?
-    {
-        Written::Accepted(answer) => Ok(Json(answer)),
-        Written::WrongStatus(status) => Err(ApiError::from(match status {
-            Status::Running => DeployError::SwitchTooEarly { stage: state.db.latest_stage(&id).await?, id },
-            Status::Completed => DeployError::AlreadySwitched(id),
-            Status::Failed => DeployError::Failed(id),
-            // Only a requested cancellation prevents the switch of a ready deployment.
-            Status::DeploymentReady => DeployError::BeingCancelled(id),
-        })),
-    }
+    let request = ChangeRequest::new(caller, (id, "switch"), (key, body), answer)?;
+    let outcome = switch(&state.db, request.change(), state.auth.requires_four_eyes()).await;
+    Ok(Json(request.answer(&state, outcome).await?))
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::not_found::not_found;
+use crate::commands::sessions;
 use crate::domain::token;
 use crate::http::ApiState;
 use crate::http::auth::{Grant, RequireRole, Viewer};
@@ -59,7 +60,8 @@ pub async fn issue_ticket(
     id: Option<&str>,
 ) -> Result<Option<Envelope<Ticket>>, ApiError> {
     let secret = token::ticket().map_err(|_| ServerError::Internal)?;
-    let made = state.db.insert_ticket(&token::hash(&secret), id, grant.credential(), &grant.principal).await?;
+    let made =
+        sessions::issue_ticket(&state.db, &token::hash(&secret), id, grant.credential(), &grant.principal).await?;
     Ok(made.map(|expires_at| {
         Envelope::new("티켓이 발급되었습니다.", Ticket { ticket: secret.expose_secret().to_owned(), expires_at })
     }))

@@ -9,9 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::db::log_filter::SetFilter;
-use crate::domain::principal::{Caller, Scope};
 use crate::http::ApiState;
-use crate::http::auth::error::AccessError;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
@@ -51,15 +49,6 @@ impl Log {
             },
             None => Self { filter: default.clone(), default, until: None, set_by: None, set_at: None },
         }
-    }
-}
-
-/// Requires the scope of all repositories, because log lines concern all of them.
-fn require_all_repositories(caller: &Caller) -> Result<(), ApiError> {
-    if *caller.scope() == Scope::All {
-        Ok(())
-    } else {
-        Err(AccessError::OutOfScope("all repositories".to_owned()).into())
     }
 }
 

@@ -1,11 +1,9 @@
 //! `DELETE /api/v1/log`: resets the log filter.
 
 use axum::extract::State;
-use serde_json::json;
 
-use super::{Log, require_all_repositories};
-use crate::db::audit::AuditRecord;
-use crate::domain::audit::Action;
+use super::Log;
+use crate::commands::log_filter::reset_log_filter;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -29,10 +27,7 @@ pub async fn handle(
     State(state): State<ApiState>,
     RequireRole { caller, .. }: RequireRole<Admin>,
 ) -> Result<Envelope<Log>, ApiError> {
-    require_all_repositories(&caller)?;
-    let action = Action::ResetLogFilter;
-    let entry = AuditRecord { by: &caller, action, target: None, repository: None, refused: None, details: json!({}) };
-    state.db.reset_log_filter(&entry).await?;
+    reset_log_filter(&state.db, &caller).await?;
     // Applies the change on this replica immediately; the others poll every ten seconds.
     state.log.changed.notify_one();
     Ok(Envelope::new("로그 필터가 기본값으로 돌아갔습니다.", Log::new(None, state.log.own)))

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use axum::extract::State;
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{Log, require_all_repositories};
-use crate::db::audit::AuditRecord;
-use crate::domain::audit::Action;
+use super::Log;
+use crate::commands::log_filter::set_log_filter;
 use crate::domain::log_filter::{DEFAULT_TIME, LONGEST_TIME, LogFilter};
+use crate::domain::message::message;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -34,11 +33,10 @@ pub struct SetLog {
 
 impl SetLog {
     fn check(&self) -> Result<(LogFilter, Duration), ApiError> {
-        let filter = self.filter.parse().map_err(|rule: String| ApiError::field("filter", rule))?;
+        let filter = self.filter.parse().map_err(|rule| ApiError::field("filter", rule))?;
         let time = self.for_seconds.map_or(DEFAULT_TIME, Duration::from_secs);
         if time.is_zero() || time > LONGEST_TIME {
-            let most = LONGEST_TIME.as_secs();
-            return Err(ApiError::field("forSeconds", format!("must be from 1 to {most} (a day)")));
+            return Err(ApiError::field("forSeconds", message!("rule.log_seconds", max = LONGEST_TIME.as_secs())));
         }
         Ok((filter, time))
     }
@@ -65,11 +63,7 @@ pub async fn handle(
     JsonBody(body): JsonBody<SetLog>,
 ) -> Result<Envelope<Log>, ApiError> {
     let (filter, time) = body.check()?;
-    require_all_repositories(&caller)?;
-    let details = json!({"filter": filter.as_str(), "forSeconds": time.as_secs()});
-    let action = Action::SetLogFilter;
-    let entry = AuditRecord { by: &caller, action, target: None, repository: None, refused: None, details };
-    let set = state.db.set_log_filter(&filter, time, &entry).await?;
+    let set = set_log_filter(&state.db, &filter, time, &caller).await?;
     // Applies the change on this replica immediately; the others poll every ten seconds.
     state.log.changed.notify_one();
     Ok(Envelope::new("로그 필터가 설정되었습니다.", Log::new(Some(set), state.log.own)))

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::db::Class;
 use crate::db::reports::{ReportDefinition, ReportFilter, TableColumn};
+use crate::domain::message::message;
 use crate::domain::{text, validate};
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
@@ -58,7 +59,7 @@ impl ReportQuery {
         };
         if since >= until {
             let (since, until) = (since.to_rfc3339(), until.to_rfc3339());
-            return Err(ApiError::field("since", format!("must be before until: {since} is not before {until}")));
+            return Err(ApiError::field("since", message!("rule.before_until", since, until)));
         }
         Ok(ReportFilter {
             since,
@@ -77,10 +78,7 @@ fn time_or_date(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>
     let time = || DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
     // Postgres cannot represent every year that RFC 3339 can.
     let possible = |time: &DateTime<Utc>| (1970..3000).contains(&chrono::Datelike::year(time));
-    date().or_else(time).filter(possible).map(Some).ok_or_else(|| {
-        let rule = "must be a date such as 2026-01-31, or an RFC 3339 time such as 2026-01-31T09:30:00Z (write + as %2B), from 1970 on";
-        ApiError::field(field, rule)
-    })
+    date().or_else(time).filter(possible).map(Some).ok_or_else(|| ApiError::field(field, message!("rule.time_or_date")))
 }
 
 // ---- Response

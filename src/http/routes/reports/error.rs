@@ -1,5 +1,6 @@
 //! Errors of the endpoints of reports.
 
+use crate::domain::message::message;
 use crate::http::error::problem::{Problem, problem_types};
 
 /// Reason why a report cannot be found.
@@ -12,16 +13,13 @@ pub enum ReportError {
 
 problem_types! {
     ReportError:
-    NotFound => NOT_FOUND, "REPORT_NOT_FOUND", "There is no such report";
+    NotFound => NOT_FOUND, "REPORT_NOT_FOUND";
 }
 
 impl ReportError {
     pub(in crate::http) fn problem(&self) -> Problem {
         let Self::NotFound(name) = self;
-        Problem::new(
-            self.problem_type(),
-            format!("There is no report {name}. GET /api/v1/reports lists the existing ones."),
-        )
+        Problem::new(self.problem_type(), message!("REPORT_NOT_FOUND.detail", name))
     }
 
     #[cfg(test)]

@@ -4,7 +4,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{SubjectRevocation, require_all_repositories};
+use super::SubjectRevocation;
+use crate::commands::revocations::revoke_subject;
+use crate::domain::message::message;
 use crate::domain::oidc_claims::{is_issuer, is_subject, subject_of};
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
@@ -36,23 +38,22 @@ pub struct NewRevocation {
 impl NewRevocation {
     fn check(&self, state: &ApiState) -> Result<(), ApiError> {
         if !is_issuer(&self.issuer) {
-            return Err(ApiError::field("issuer", "must be an https URL, exactly as in the claim iss"));
+            return Err(ApiError::field("issuer", message!("rule.issuer")));
         }
         // Revoking an unknown or misspelt issuer would have no effect.
         let issuers = state.auth.issuers();
         if !issuers.is_empty() && !issuers.contains(&self.issuer.as_str()) {
-            let rule = format!("must be one of the issuers that this server trusts: {}", issuers.join(", "));
+            let rule = message!("rule.issuer_untrusted", known = issuers.join(", "));
             return Err(ApiError::field("issuer", rule));
         }
         if !is_subject(&self.subject) {
-            return Err(ApiError::field("subject", "must be 1 to 255 characters without control characters"));
+            return Err(ApiError::field("subject", message!("rule.subject")));
         }
         let is_valid = |reason: &String| {
             (1..=MAX_REASON).contains(&reason.chars().count()) && !reason.chars().any(char::is_control)
         };
         if self.reason.as_ref().is_some_and(|reason| !is_valid(reason)) {
-            let rule = format!("must be 1 to {MAX_REASON} characters without control characters");
-            return Err(ApiError::field("reason", rule));
+            return Err(ApiError::field("reason", message!("rule.plain_reason", max = MAX_REASON)));
         }
         Ok(())
     }
@@ -96,9 +97,8 @@ pub async fn handle(
     JsonBody(body): JsonBody<NewRevocation>,
 ) -> Result<Envelope<RevocationResult>, ApiError> {
     body.check(&state)?;
-    require_all_repositories(&caller)?;
     let who = (body.issuer.as_str(), body.subject.as_str());
-    let revoked = state.db.revoke_subject(who, body.reason.as_deref(), &caller).await?;
+    let revoked = revoke_subject(&state.db, who, body.reason.as_deref(), &caller).await?;
     state.auth.end_subject(&subject_of(&body.issuer, &body.subject));
     let (schedules, deployments) = (revoked.schedules, revoked.deployments);
     let (issuer, subject) = who;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::SubjectRevocation;
+use crate::commands::access::require_all_repositories;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -62,7 +63,7 @@ pub async fn handle(
 ) -> Result<Envelope<RevocationPage>, ApiError> {
     let wanted = parse_limit(query.limit.as_deref())?;
     let before = query.cursor.as_deref().map(decode_cursor).transpose()?;
-    super::require_all_repositories(&caller)?;
+    require_all_repositories(&caller)?;
     let rows = state.db.revocations(before, wanted + 1).await?;
     let (rows, next_cursor) = split_page(rows, wanted, |row| encode_cursor(row.revoked_at, &row.id));
     let revocations = rows.into_iter().map(SubjectRevocation::from).collect();

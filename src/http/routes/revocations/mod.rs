@@ -11,9 +11,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::db::revocations::Revocation;
-use crate::domain::principal::{Caller, Scope};
-use crate::http::auth::error::AccessError;
-use crate::http::error::ApiError;
 
 /// A revoked subject of an issuer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,14 +45,5 @@ impl From<Revocation> for SubjectRevocation {
             revoked_by: row.revoked_by,
             revoked_at: row.revoked_at,
         }
-    }
-}
-
-/// Requires the scope of all repositories, because a subject may have acted for any of them.
-fn require_all_repositories(caller: &Caller) -> Result<(), ApiError> {
-    if *caller.scope() == Scope::All {
-        Ok(())
-    } else {
-        Err(AccessError::OutOfScope("all repositories".to_owned()).into())
     }
 }

@@ -3,9 +3,9 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use crate::commands::revocations::error::RevocationError;
 use crate::http::error::ApiError;
 use crate::http::extract::path_id;
-use crate::http::routes::revocations::error::RevocationError;
 
 /// A revocation's id in the path. An invalid id is answered with 404 without a query.
 #[derive(Debug)]

@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 
-use super::{SubjectRevocation, require_all_repositories};
+use super::SubjectRevocation;
+use crate::commands::revocations::restore_subject;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
-use crate::http::routes::revocations::error::RevocationError;
 use crate::http::routes::revocations::path::RevocationId;
 
 // ---- Handler
@@ -31,8 +31,7 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Admin>,
     RevocationId(id): RevocationId,
 ) -> Result<Envelope<SubjectRevocation>, ApiError> {
-    require_all_repositories(&caller)?;
-    let lifted = state.db.restore_subject(&id, &caller).await?.ok_or(RevocationError::NotFound(id))?;
+    let lifted = restore_subject(&state.db, &id, &caller).await?;
     tracing::info!(issuer = lifted.issuer, subject = lifted.subject, "revocation lifted");
     Ok(Envelope::new("권한 취소가 해제되었습니다.", SubjectRevocation::from(lifted)))
 }

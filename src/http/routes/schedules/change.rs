@@ -5,13 +5,15 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{Schedule, ScheduleRequest, ScheduledDeploy};
-use crate::db::schedules::{ScheduleEdit, ScheduleView};
+use crate::commands::schedules::change::{ScheduleEdit, change, pause};
+use crate::commands::schedules::error::ScheduleError;
+use crate::db::schedules::ScheduleView;
+use crate::domain::message::message;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
-use crate::http::routes::schedules::error::ScheduleError;
 use crate::http::routes::schedules::path::ScheduleId;
 use crate::http::{ApiState, strict_object};
 
@@ -107,23 +109,15 @@ pub async fn handle(
     JsonBody(body): JsonBody<ScheduleChange>,
 ) -> Result<Envelope<Schedule>, ApiError> {
     if body.is_empty() {
-        return Err(ApiError::field(
-            "body",
-            "must have at least one of name, cron, timeZone, deploy, concurrency, missed, paused and adopt",
-        ));
+        return Err(ApiError::field("body", message!("rule.schedule_change")));
     }
     let changed = if body.only_pauses() {
         // Pausing skips validation, so that a schedule that has become invalid can still be stopped.
-        state.db.pause_schedule(&id, &caller).await?.ok_or(ScheduleError::NotFound(id))?
+        pause(&state.db, &id, &caller).await?
     } else {
         let row = state.db.schedule(caller.scope(), &id).await?.ok_or_else(|| ScheduleError::NotFound(id.clone()))?;
-        let (version, before) = (row.version, (row.cron.clone(), row.time_zone.clone(), row.paused, row.next_run_at));
-        let wanted = body.apply_to(row).check(&state, &caller).await?;
-        let (cron, zone, paused, next) = before;
-        let retime = next.is_none()
-            || (cron.as_str(), zone.as_str(), paused) != (wanted.cron.as_str(), wanted.zone.name(), wanted.paused);
-        let changed = state.db.change_schedule(&id, &wanted, ScheduleEdit { version, retime }, &caller).await?;
-        changed.ok_or(ScheduleError::Changed(id))?
+        let wanted = body.apply_to(row.clone()).check(&state, &caller).await?;
+        change(&state.db, &id, &wanted, ScheduleEdit::new(&row, &wanted), &caller).await?
     };
     tracing::info!(schedule = %changed.id, cron = changed.cron, paused = changed.paused, "schedule changed");
     Ok(Envelope::new("배포 일정이 변경되었습니다.", Schedule::from(changed)))

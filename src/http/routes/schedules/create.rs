@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{Schedule, ScheduleRequest, ScheduledDeploy};
-use crate::db::idempotency::Idempotent;
+use crate::commands::idempotency::Idempotent;
+use crate::commands::schedules::create::create;
 use crate::domain::ids;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::error::input::InputError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
@@ -93,12 +93,11 @@ pub async fn handle(
     let wanted = request.check(&state, &caller).await?;
     let id = ids::schedule_id();
     let answer = |made| json!(Envelope::new("배포 일정이 등록되었습니다.", Schedule::from(made)));
-    match state.db.create_schedule(&id, &wanted, key.as_ref(), &caller, answer).await? {
+    match create(&state.db, &id, &wanted, key.as_ref(), &caller, answer).await? {
         Idempotent::Fresh(answer) => {
             tracing::info!(schedule = %id, owner = %wanted.owner, repo = %wanted.repo, cron = %wanted.cron, "schedule created");
             Ok(Json(answer))
         }
         Idempotent::Replayed(answer) => Ok(Json(answer)),
-        Idempotent::KeyReused => Err(InputError::IdempotencyKeyReused.into()),
     }
 }

@@ -4,12 +4,12 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::commands::schedules::delete::delete;
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
-use crate::http::routes::schedules::error::ScheduleError;
 use crate::http::routes::schedules::path::ScheduleId;
 
 // ---- Response
@@ -42,9 +42,7 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Deployer>,
     ScheduleId(id): ScheduleId,
 ) -> Result<Envelope<ScheduleDeleted>, ApiError> {
-    if !state.db.delete_schedule(&id, &caller).await? {
-        return Err(ScheduleError::NotFound(id).into());
-    }
+    delete(&state.db, &id, &caller).await?;
     tracing::info!(schedule = %id, "schedule deleted");
     Ok(Envelope::new("배포 일정이 삭제되었습니다.", ScheduleDeleted { schedule_id: id }))
 }

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::db::schedules::{ScheduleRunView, ScheduleSpec, ScheduleView};
 use crate::domain::cron::{self, Cron};
+use crate::domain::message::message;
 use crate::domain::principal::Caller;
 use crate::domain::request::Purpose;
 use crate::domain::schedule::Missed;
@@ -124,14 +125,11 @@ impl ScheduleRequest {
         if let Some(name) = &self.name {
             let is_valid = (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(is_unfit_for_names);
             if !is_valid {
-                let rule = format!(
-                    "must be 1 to {MAX_NAME} characters, without control characters, invisible characters or characters that change the text direction"
-                );
-                return Err(ApiError::field("name", rule));
+                return Err(ApiError::field("name", message!("rule.schedule_name", max = MAX_NAME)));
             }
         }
-        let cron = Cron::parse(&self.cron).map_err(|error| ApiError::field("cron", error.to_string()))?;
-        let zone = cron::zone(&self.time_zone).map_err(|error| ApiError::field("timeZone", error.to_string()))?;
+        let cron = Cron::parse(&self.cron).map_err(|error| ApiError::field("cron", error.message()))?;
+        let zone = cron::zone(&self.time_zone).map_err(|error| ApiError::field("timeZone", error.message()))?;
         let missed = self.missed.as_deref().map_or(Ok(Missed::default()), str::parse);
         let missed = missed.map_err(|rule| ApiError::field("missed", rule))?;
         let deploy = Deploy {
@@ -149,8 +147,8 @@ impl ScheduleRequest {
             concurrency: self.concurrency,
         };
         let new = new_deployment(state, caller, deploy).await.map_err(|error| match error {
-            ApiError::Input(InputError::Field { field, reason }) if field != "concurrency" => {
-                ApiError::field(format!("deploy.{field}"), reason)
+            ApiError::Input(InputError::Field { field, rule }) if field != "concurrency" => {
+                ApiError::field(format!("deploy.{field}"), rule)
             }
             other => other,
         })?;

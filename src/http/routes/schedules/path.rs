@@ -3,9 +3,9 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use crate::commands::schedules::error::ScheduleError;
 use crate::http::error::ApiError;
 use crate::http::extract::path_id;
-use crate::http::routes::schedules::error::ScheduleError;
 
 /// A schedule's id in the path. An invalid id is answered with 404 without a query.
 #[derive(Debug)]

@@ -4,21 +4,18 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::db::create::CreatedDeployment;
-use crate::db::schedules::{ManualRun, ManualRunRefusal, Starter, UnusableTarget};
+use crate::commands::deploy::CreatedDeployment;
+use crate::commands::idempotency::Idempotent;
+use crate::commands::schedules::run_now::{StartedRun, run_now};
 use crate::http::ApiState;
-use crate::http::auth::error::AccessError;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::error::input::InputError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::UnreadBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
 use crate::http::routes::deploy::command::notify;
-use crate::http::routes::deploy::create::{Deployed, deployed, refusal_error};
-use crate::http::routes::deploy::error::DeployError;
-use crate::http::routes::schedules::error::ScheduleError;
+use crate::http::routes::deploy::create::{Deployed, deployed};
 use crate::http::routes::schedules::path::ScheduleId;
 
 // ---- Handler
@@ -47,29 +44,16 @@ pub async fn handle(
     body: UnreadBody,
 ) -> Result<Json<Value>, ApiError> {
     let key = key.key_for(&caller, &format!("POST /api/v1/schedules/{id}/run"), &body.0)?;
-    let starter = Starter { names: &state.names, first_step: state.first_step };
     let answer =
         |id: &str, made: &CreatedDeployment| json!(Envelope::new("배포가 시작되었습니다.", deployed(id, made)));
-    match state.db.run_schedule(&id, starter, key.as_ref(), &caller, answer).await? {
-        ManualRun::Now { answer, deployment, superseded } => {
+    match run_now(&state.db, &id, state.starter(), key.as_ref(), &caller, answer).await? {
+        Idempotent::Fresh(StartedRun { answer, deployment, superseded }) => {
             tracing::info!(schedule = %id, %deployment, "schedule run on request");
             for id in std::iter::once(&deployment).chain(&superseded) {
                 notify(&state, id).await;
             }
             Ok(Json(answer))
         }
-        ManualRun::Replayed(answer) => Ok(Json(answer)),
-        ManualRun::KeyReused => Err(InputError::IdempotencyKeyReused.into()),
-        ManualRun::Unknown => Err(ScheduleError::NotFound(id).into()),
-        ManualRun::Refused(ManualRunRefusal::Deployment(refusal, name)) => Err(refusal_error(refusal, name, &caller)),
-        ManualRun::Refused(ManualRunRefusal::Connection(UnusableTarget::Removed(connection))) => {
-            Err(DeployError::ConnectionRemoved(connection).into())
-        }
-        ManualRun::Refused(ManualRunRefusal::Connection(UnusableTarget::NotFor(connection))) => {
-            Err(AccessError::OutOfScope(format!("the connection {connection}")).into())
-        }
-        ManualRun::Refused(ManualRunRefusal::Connection(UnusableTarget::Name(rule))) => {
-            Err(ApiError::field("repo", rule))
-        }
+        Idempotent::Replayed(answer) => Ok(Json(answer)),
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ScheduleRun;
+use crate::commands::schedules::error::ScheduleError;
 use crate::db::schedules::ScheduleRunFilter;
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
@@ -13,7 +14,6 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::QueryParams;
 use crate::http::pagination::{decode_cursor, encode_cursor, parse_limit, split_page};
-use crate::http::routes::schedules::error::ScheduleError;
 use crate::http::routes::schedules::path::ScheduleId;
 
 // ---- Request

@@ -3,12 +3,12 @@
 use axum::extract::State;
 
 use super::Schedule;
+use crate::commands::schedules::error::ScheduleError;
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
-use crate::http::routes::schedules::error::ScheduleError;
 use crate::http::routes::schedules::path::ScheduleId;
 
 // ---- Handler

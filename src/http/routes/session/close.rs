@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{cookie, is_secure};
+use crate::commands::sessions::close_session;
 use crate::domain::principal::Caller;
 use crate::domain::token::SecretHash;
 use crate::http::ApiState;
@@ -46,7 +47,7 @@ pub async fn handle(
     let session = headers::session(&parts.headers).map(SecretHash::of);
     if let Some(hash) = &session {
         let by = Caller { address, request_id: request_id(&parts.headers).to_owned(), ..Caller::local() };
-        state.db.delete_session(hash, &by).await?;
+        close_session(&state.db, hash, &by).await?;
         state.auth.end_session(hash);
     }
     let closed = SessionClosed { had_cookie: session.is_some() };

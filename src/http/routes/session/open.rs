@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{cookie, is_secure};
+use crate::commands::sessions::open_session;
 use crate::domain::token;
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
@@ -50,7 +51,7 @@ pub async fn handle(
     state.auth.check_session_rate(&caller.principal.subject)?;
     let secret = token::session().map_err(|_| ServerError::Internal)?;
     let hash = token::hash(&secret);
-    let (expires_at, left) = state.db.insert_session(&hash, grant.credential(), &caller, lasts).await?;
+    let (expires_at, left) = open_session(&state.db, &hash, grant.credential(), &caller, lasts).await?;
     let (parts, _) = request.into_parts();
     let headers = cookie(secret.expose_secret(), left.as_secs(), is_secure(&parts, &state));
     Ok((headers, Envelope::new(message, Session { expires_at: Some(expires_at) })))

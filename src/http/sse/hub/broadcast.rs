@@ -5,9 +5,10 @@
 //! filled.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::buffer::{Buffer, BufferedLog};
@@ -60,7 +61,7 @@ impl<L: EventLog> Broadcast<L> {
 
     pub fn buffer(&self) -> MutexGuard<'_, Buffer<L>> {
         // A buffer is consistent after each of its methods, so a panic elsewhere under the lock does no harm.
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buffer.lock()
     }
 
     pub(super) fn state(&self) -> ChannelState<L::Progress> {

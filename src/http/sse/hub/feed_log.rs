@@ -1,9 +1,10 @@
 //! Reads the events of all deployments (the *feed*). Filters are applied per subscriber.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::broadcast::{Broadcast, ChannelState, EventLog, Subscription};
@@ -61,7 +62,7 @@ impl EventLog for FeedLog {
             }
         };
         metrics.streams.set_held_back(held_back.unwrap_or_default());
-        let mut delay = channel.log.delay.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut delay = channel.log.delay.lock();
         let now = held_back.map(|_| *delay);
         *delay = now.map_or(HELD_BACK_DELAY.0, |delay| (delay * 2).min(HELD_BACK_DELAY.1));
         now
@@ -95,7 +96,7 @@ impl Broadcast<FeedLog> {
             let sent = self.buffer().sent();
             let survivors = db.feed_survivors(&sent).await?;
             let lost = self.buffer().lost(&survivors);
-            *self.log.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+            *self.log.lost.lock() = lost;
             self.publish(ChannelState::Diverged);
             return Ok(None);
         }
@@ -146,7 +147,7 @@ impl FeedSubscription {
             return Ok(Some(position));
         }
         let lost = &self.updates.channel().log.lost;
-        let before = lost.lock().unwrap_or_else(PoisonError::into_inner).get(&id.id).cloned();
+        let before = lost.lock().get(&id.id).cloned();
         match before {
             Some(before) => Ok(Some(before)),
             None => self.db.feed_position_by_time(id.id).await,

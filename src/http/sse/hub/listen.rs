@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Inner;
 use crate::db::notify::EVENTS_CHANNEL;
@@ -14,7 +14,7 @@ use crate::domain::backoff;
 use crate::domain::log_throttle::LogThrottle;
 use crate::metrics::ListenPurpose;
 
-/// Time without a notification after which the connection is pinged.
+/// Time without a notification after which the connection is pinged while a stream is open. Without one, no reader waits for a notification.
 const PING_AFTER: Duration = Duration::from_secs(4);
 
 /// Time limit of a ping. Together with [`PING_AFTER`] it bounds the time until a connection that silently drops packets is detected.
@@ -51,20 +51,32 @@ pub(super) async fn run(inner: Arc<Inner>) {
 
 /// Forwards notifications to the channels. Returns the error that requires a new connection.
 async fn follow(inner: &Arc<Inner>, mut listener: PgListener) -> DbError {
+    let mut heard = Instant::now();
     loop {
-        match timeout(PING_AFTER, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => notification.payload().split(' ').for_each(|id| inner.refresh(id)),
+        let quiet = async {
+            if !inner.has_subscribers() {
+                inner.subscribed.notified().await;
+            }
+            tokio::time::sleep_until(heard + PING_AFTER).await;
+        };
+        let received = tokio::select! {
+            received = listener.try_recv() => Some(received),
+            () = quiet => None,
+        };
+        match received {
+            Some(Ok(Some(notification))) => notification.payload().split(' ').for_each(|id| inner.refresh(id)),
             // sqlx reconnected and repeated the LISTEN: notifications sent in between are lost.
-            Ok(Ok(None)) => {
+            Some(Ok(None)) => {
                 inner.metrics.streams.reconnected(ListenPurpose::Events);
                 inner.refresh_all();
             }
-            Ok(Err(error)) => return error.into(),
-            Err(_elapsed) => match timeout(PING_TIMEOUT, Db::ping_listener(&mut listener)).await {
+            Some(Err(error)) => return error.into(),
+            None => match timeout(PING_TIMEOUT, Db::ping_listener(&mut listener)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error,
                 Err(_elapsed) => return DbError::from(sqlx::Error::PoolTimedOut),
             },
         }
+        heard = Instant::now();
     }
 }

@@ -20,10 +20,11 @@ mod listen;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +59,8 @@ struct Inner {
     lost: Arc<Mutex<LostEvents>>,
     metrics: Metrics,
     reads: Arc<Semaphore>,
+    /// Notified at each subscription.
+    subscribed: Notify,
     /// Set at shutdown, before the channels are closed: new channels are closed immediately.
     closed: AtomicBool,
 }
@@ -74,6 +77,7 @@ impl Hub {
             lost: Arc::default(),
             metrics,
             reads,
+            subscribed: Notify::new(),
             closed: AtomicBool::new(false),
         });
         for task in [Task::Listen, Task::Sweep, Task::Close] {
@@ -108,6 +112,7 @@ impl Hub {
             channel.close();
         }
         drop(channels);
+        self.inner.subscribed.notify_one();
         self.inner.refresh_channel(&channel);
         DeploymentSubscription { inner: Arc::clone(&self.inner), deployment_id: deployment_id.to_owned(), updates }
     }
@@ -115,7 +120,7 @@ impl Hub {
     /// Subscribes to all deployments. Dropping the result ends the subscription.
     pub(crate) fn subscribe_to_all(&self) -> FeedSubscription {
         let feed = {
-            let mut current = self.inner.feed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.inner.feed.lock();
             current.upgrade().filter(|feed| !feed.is_diverged()).unwrap_or_else(|| {
                 let feed = Arc::new(FeedChannel::with_lost(Arc::clone(&self.inner.lost)));
                 *current = Arc::downgrade(&feed);
@@ -126,6 +131,7 @@ impl Hub {
             })
         };
         let subscription = FeedSubscription::new(self.inner.replays.clone(), feed);
+        self.inner.subscribed.notify_one();
         self.inner.refresh_feed();
         subscription
     }
@@ -144,8 +150,12 @@ enum Task {
 
 impl Inner {
     fn channels(&self) -> MutexGuard<'_, HashMap<String, Arc<DeploymentChannel>>> {
-        // The map is consistent whenever the lock is free, so a panic while it was held does no harm.
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+        self.channels.lock()
+    }
+
+    fn has_subscribers(&self) -> bool {
+        let feed = self.feed.lock().strong_count();
+        feed > 0 || !self.channels().is_empty()
     }
 
     fn refresh(self: &Arc<Self>, deployment_id: &str) {
@@ -166,7 +176,7 @@ impl Inner {
 
     /// Reads the feed if it has subscribers.
     fn refresh_feed(self: &Arc<Self>) {
-        let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let feed = self.feed.lock().upgrade();
         if let Some(feed) = feed {
             self.refresh_channel(&feed);
         }
@@ -209,7 +219,7 @@ impl Inner {
             channel.close();
         }
         drop(channels);
-        let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        let feed = self.feed.lock();
         if let Some(feed) = feed.upgrade() {
             feed.close();
         }

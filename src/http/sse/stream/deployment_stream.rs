@@ -12,7 +12,7 @@ use crate::db::DbError;
 use crate::db::events::{EventPosition, EventsAfter};
 use crate::domain::catalogue::Lang;
 use crate::domain::event::StoredEvent;
-use crate::http::middleware::caller_limit::CallerShare;
+use crate::http::middleware::caller_limit::YieldingShare;
 use crate::http::sse::frame;
 use crate::http::sse::hub::broadcast::ChannelState;
 use crate::http::sse::hub::buffer::NextFrame;
@@ -34,7 +34,7 @@ pub enum ResumePoint {
 pub struct DeploymentStream {
     subscription: DeploymentSubscription,
     /// The caller's share of the replays.
-    share: CallerShare,
+    share: YieldingShare,
     resume_point: ResumePoint,
     lang: Lang,
     /// Frames from the table with their positions, in order, starting directly after `resume_point`.
@@ -83,7 +83,7 @@ impl EventSource for DeploymentStream {
 impl DeploymentStream {
     pub fn new(
         subscription: DeploymentSubscription,
-        share: CallerShare,
+        share: YieldingShare,
         resume_point: ResumePoint,
         lang: Lang,
     ) -> Self {

@@ -9,7 +9,7 @@ use super::subscriber::{EventSource, PAGE_BYTES, PAGE_ROWS, Poll, RETRY_AFTER};
 use crate::db::DbError;
 use crate::db::feed::{FeedPage, FeedPosition};
 use crate::domain::catalogue::Lang;
-use crate::http::middleware::caller_limit::CallerShare;
+use crate::http::middleware::caller_limit::YieldingShare;
 use crate::http::sse::feed_event_id::FeedEventId;
 use crate::http::sse::filter::FeedFilter;
 use crate::http::sse::frame;
@@ -39,7 +39,7 @@ pub enum FeedResumePoint {
 pub struct FeedStream {
     subscription: FeedSubscription,
     /// The caller's share of the replays.
-    share: CallerShare,
+    share: YieldingShare,
     resume_point: FeedResumePoint,
     filter: Box<FeedFilter>,
     lang: Lang,
@@ -82,7 +82,7 @@ impl EventSource for FeedStream {
 impl FeedStream {
     pub fn new(
         subscription: FeedSubscription,
-        share: CallerShare,
+        share: YieldingShare,
         resume_point: FeedResumePoint,
         filter: FeedFilter,
         lang: Lang,

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::http::error::ApiError;
 use crate::http::sse::error::StreamError;
@@ -35,7 +37,7 @@ impl StreamPermits {
 
     /// Returns the number of open streams.
     pub fn in_use(&self) -> usize {
-        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.shared.open.lock().total
     }
 
     /// Returns the number of bytes sent on all streams since the process started.
@@ -48,7 +50,7 @@ impl StreamPermits {
     /// # Errors
     /// [`StreamError::TooManyOfClient`] or [`StreamError::TooMany`] when a limit is reached.
     pub(crate) fn acquire(&self, client: IpAddr) -> Result<StreamPermit, ApiError> {
-        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.shared.open.lock();
         if open.by_client.get(&client).is_some_and(|&count| count >= self.limit_per_client) {
             return Err(StreamError::TooManyOfClient { limit: self.limit_per_client }.into());
         }
@@ -77,7 +79,7 @@ impl StreamPermit {
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
-        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.shared.open.lock();
         open.total -= 1;
         if let Some(count) = open.by_client.get_mut(&self.client) {
             *count -= 1;

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::pending_stream::PendingStream;
 use super::subscriber::Subscriber;
+use crate::db::{Busy, DbError};
 use crate::http::ApiState;
 use crate::http::auth::Grant;
 use crate::http::error::ApiError;
@@ -22,6 +23,10 @@ pub const UNKNOWN_LANG: &str = "unknown lang: supported are ko and en; using the
 
 /// First comment when the database could not be read yet.
 pub const DATABASE_UNAVAILABLE: &str = "the database is unavailable; events follow once it is back";
+
+/// First comment when the caller's other requests use all connections that one caller may use, before the stream could begin.
+pub const CALLER_BUSY: &str =
+    "your other requests use all database connections of one caller; reconnect when this stream ends";
 
 /// Builds a 200 response with the headers of an event stream. `x-accel-buffering` switches buffering off in nginx.
 pub fn event_stream(body: Body) -> Response {
@@ -49,7 +54,9 @@ pub fn reject_or_hold(state: &ApiState, Client(client): Client, error: ApiError)
             let permit = state.stream_permits.acquire(client)?;
             let source = PendingStream::new(state.db.clone(), state.shutdown.clone());
             let lifetime = state.config.stream_lifetime();
-            let subscriber = Subscriber::new(source, permit, Grant::none(), lifetime, [comment(DATABASE_UNAVAILABLE)]);
+            let cause =
+                if matches!(error, DbError::Busy(Busy::Caller { .. })) { CALLER_BUSY } else { DATABASE_UNAVAILABLE };
+            let subscriber = Subscriber::new(source, permit, Grant::none(), lifetime, [comment(cause)]);
             Ok(event_stream(Body::from_stream(subscriber.into_stream())))
         }
         error => Err(error),

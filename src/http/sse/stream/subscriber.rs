@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{FutureExt as _, Stream, stream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -47,10 +49,21 @@ pub trait EventSource: Send {
     fn timer(&self) -> Option<Instant>;
 }
 
+/// A poll in progress, which returns the source. It may wait for the caller's other replays, for a connection, or for rows.
+type Polling<S> = Pin<Box<dyn Future<Output = (S, Poll)> + Send>>;
+
+/// The source of a stream, or the poll that has it. A poll is never dropped for a keep-alive: it would lose its place among the caller's replays, and
+/// close its connection.
+enum Source<S> {
+    Idle(S),
+    Polling(Polling<S>),
+    /// Only while one of the others replaces the other.
+    Taken,
+}
+
 /// An open event stream: an event source with comments and keep-alives, which ends with its lifetime or with its reader's right.
-#[derive(Debug)]
 pub struct Subscriber<S> {
-    source: S,
+    source: Source<S>,
     /// Resolves when the right is revoked; `None` when it cannot be revoked. Kept between events, like the timer.
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     comments: VecDeque<Bytes>,
@@ -63,7 +76,13 @@ pub struct Subscriber<S> {
     right: Grant,
 }
 
-impl<S: EventSource> Subscriber<S> {
+impl<S> fmt::Debug for Subscriber<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("keep_alive", &self.keep_alive).finish_non_exhaustive()
+    }
+}
+
+impl<S: EventSource + 'static> Subscriber<S> {
     /// Sends `comments` first. The stream ends after `lifetime`, or earlier when `right` ends.
     pub fn new(
         source: S,
@@ -74,7 +93,7 @@ impl<S: EventSource> Subscriber<S> {
     ) -> Self {
         let now = Instant::now();
         Self {
-            source,
+            source: Source::Idle(source),
             ended: right.ended().map(Box::pin),
             comments: comments.into_iter().collect(),
             keep_alive: now + KEEP_ALIVE,
@@ -110,31 +129,124 @@ impl<S: EventSource> Subscriber<S> {
                 self.keep_alive = now + KEEP_ALIVE;
                 return Some(frame::comment("keep-alive"));
             }
-            match self.source.poll(now).await {
-                Poll::Send(bytes) => return Some(bytes),
-                Poll::End => return None,
-                Poll::Wait => self.wait().await,
+            match self.poll(now).await {
+                Some(Poll::Send(bytes)) => return Some(bytes),
+                Some(Poll::End) => return None,
+                Some(Poll::Wait) => self.wait().await,
+                None => {}
             }
         }
     }
 
+    /// Polls the source, or continues a poll that was interrupted. Returns none when a keep-alive or the end of the stream is due before the result.
+    async fn poll(&mut self, now: Instant) -> Option<Poll> {
+        let mut polling: Polling<S> = match mem::replace(&mut self.source, Source::Taken) {
+            Source::Idle(mut source) => Box::pin(async move {
+                let poll = source.poll(now).await;
+                (source, poll)
+            }),
+            Source::Polling(polling) => polling,
+            Source::Taken => return Some(Poll::End),
+        };
+        // Most polls find an event in memory, and need no timer.
+        let mut polled = polling.as_mut().now_or_never();
+        if polled.is_none() {
+            self.set_timer(None);
+            polled = tokio::select! {
+                polled = polling.as_mut() => Some(polled),
+                () = &mut self.timer => None,
+                () = ended(&mut self.ended) => None,
+            };
+        }
+        let (source, poll) = match polled {
+            Some((source, poll)) => (Source::Idle(source), Some(poll)),
+            None => (Source::Polling(polling), None),
+        };
+        self.source = source;
+        poll
+    }
+
     /// Waits for a reason to poll again: a change, the next timer, or the end of the right.
     async fn wait(&mut self) {
+        let Source::Idle(source) = &self.source else { return };
+        let earlier = source.timer();
+        self.set_timer(earlier);
+        let Source::Idle(source) = &mut self.source else { return };
+        tokio::select! {
+            () = source.changed() => {}
+            () = &mut self.timer => {}
+            () = ended(&mut self.ended) => {}
+        }
+    }
+
+    /// Sets the timer to the next keep-alive, the end of the lifetime, or `earlier`.
+    fn set_timer(&mut self, earlier: Option<Instant>) {
         let at = self.keep_alive.min(self.rotation);
-        let at = self.source.timer().map_or(at, |timer| timer.min(at));
+        let at = earlier.map_or(at, |earlier| earlier.min(at));
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }
-        let ended = async {
-            match &mut self.ended {
-                Some(ended) => ended.await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.source.changed() => {}
-            () = &mut self.timer => {}
-            () = ended => {}
+    }
+}
+
+/// Resolves when the right is revoked; never when it cannot be revoked.
+async fn ended(right: &mut Option<Pin<Box<WaitForCancellationFutureOwned>>>) {
+    match right {
+        Some(ended) => ended.await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::http::sse::stream::permits::StreamPermits;
+
+    /// A source whose events wait for permits, as replays wait for the caller's other replays.
+    struct Waiting {
+        permits: Arc<Semaphore>,
+        polls: usize,
+    }
+
+    impl EventSource for Waiting {
+        async fn poll(&mut self, _now: Instant) -> Poll {
+            self.polls += 1;
+            let Ok(permit) = self.permits.acquire().await else { return Poll::End };
+            permit.forget();
+            Poll::Send(format!("event of poll {}", self.polls).into())
         }
+
+        async fn changed(&mut self) {
+            std::future::pending::<()>().await;
+        }
+
+        fn timer(&self) -> Option<Instant> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn waiting_stream_sends_keep_alives_and_keeps_its_place() {
+        const SOON: Duration = Duration::from_millis(30);
+        let permits = Arc::new(Semaphore::new(0));
+        let source = Waiting { permits: Arc::clone(&permits), polls: 0 };
+        let permit = StreamPermits::new(1, 1).acquire(IpAddr::from([127, 0, 0, 1])).unwrap();
+        let comments = [frame::comment("first")];
+        let mut stream = Subscriber::new(source, permit, Grant::none(), Duration::from_mins(1), comments);
+        assert_eq!(stream.next().await, Some(frame::comment("first")));
+        for _ in 0..2 {
+            stream.keep_alive = Instant::now() + SOON;
+            assert_eq!(stream.next().await, Some(frame::comment("keep-alive")));
+        }
+        permits.add_permits(1);
+        assert_eq!(stream.next().await.as_deref(), Some(&b"event of poll 1"[..]));
+        // The end of the lifetime does not wait for the source.
+        stream.rotation = Instant::now() + SOON;
+        assert_eq!(stream.next().await, None);
     }
 }

@@ -1,5 +1,6 @@
 //! Each change is recorded together with its actor, and the record is immutable.
 
+use panda::commands::tokens::revoke_token;
 use panda::domain::principal::{Caller, Role};
 use pretty_assertions::assert_eq;
 use reqwest::Method;
@@ -53,7 +54,7 @@ async fn audit__records_actor_address_and_request() {
     let opened = admin.post(&api, "/api/v1/session", &Value::Null).await;
     let cookie = opened.header("set-cookie").split(';').next().unwrap().to_owned();
     api.request(Method::DELETE, "/api/v1/session").header("cookie", cookie).send().await.unwrap();
-    db.db.revoke_token(&deployer.id, &Caller::operator("root@host".to_owned())).await.unwrap();
+    revoke_token(&db.db, &deployer.id, &Caller::operator("root@host".to_owned())).await.unwrap();
     let kept = entries(&api, &admin, "").await;
     let received: Vec<_> =
         kept.iter().map(|entry| ["action", "subject", "kind"].map(|name| entry[name].as_str().unwrap())).collect();

@@ -18,11 +18,12 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use super::{Answer, Api, ExternalServices, Reader};
+use super::{Answer, Api, Reader};
+use crate::support::panda::Panda;
 
 /// An API that requires authentication.
 pub async fn serve(db: &Db) -> Api {
-    Api::serve_with(db, &ExternalServices::default(), &["--auth=required"]).await
+    Panda::builder().database(db).auth().api().await
 }
 
 /// A token stored in the database.
@@ -47,25 +48,25 @@ impl Token {
     pub async fn make(db: &Db, role: Role, scope: Scope, expires_at: Option<DateTime<Utc>>) -> Self {
         let secret = token::api_token().unwrap();
         let new = NewToken { id: ids::token_id(), name: format!("{role}-test"), role, scope, expires_at };
-        db.insert_token(&new, &token::hash(&secret), &Caller::local()).await.unwrap();
+        panda::commands::tokens::create_token(db, &new, &token::hash(&secret), &Caller::local()).await.unwrap();
         Self { id: new.id, secret: secret.expose_secret().to_owned() }
     }
 
     /// A request signed in with the token.
     pub fn request(&self, api: &Api, method: Method, path: &str) -> RequestBuilder {
-        api.request(method, path).bearer_auth(&self.secret)
+        api.signed_in(&self.secret).request(method, path)
     }
 
     pub async fn get(&self, api: &Api, path: &str) -> Answer {
-        Answer::of(self.request(api, Method::GET, path).send().await.unwrap()).await
+        api.signed_in(&self.secret).get(path).await
     }
 
     pub async fn post(&self, api: &Api, path: &str, body: &Value) -> Answer {
-        Answer::of(self.request(api, Method::POST, path).json(body).send().await.unwrap()).await
+        api.signed_in(&self.secret).post(path, body).await
     }
 
     pub async fn put(&self, api: &Api, path: &str, body: &Value) -> Answer {
-        Answer::of(self.request(api, Method::PUT, path).json(body).send().await.unwrap()).await
+        api.signed_in(&self.secret).put(path, body).await
     }
 
     /// Opens an event stream.

@@ -4,7 +4,7 @@ use panda::domain::principal::Role;
 
 use super::{Token, serve};
 use crate::http::Fixture;
-use crate::support::db::TestDb;
+use crate::support::db::{TestDb, through};
 use crate::support::postgres_proxy::PostgresProxy;
 use crate::support::wait_for;
 
@@ -18,7 +18,7 @@ async fn auth_outage__stream_pending_until_reader_verified() {
     for path in [format!("/api/v1/deploy/{}/events", fixture.id()), "/api/v1/events".to_owned()] {
         proxy.set(false);
         // This server has not seen the token yet.
-        let api = serve(&proxy.db(&db)).await;
+        let api = serve(&through(&proxy, &db)).await;
         token.get(&api, "/api/v1/deploy").await.problem(503, "DATABASE_UNAVAILABLE");
         let mut held = token.follow(&api, &path).await;
         assert_eq!(held.status, 200);

@@ -1,5 +1,6 @@
 //! Sessions: a cookie that grants read access only.
 
+use panda::commands::tokens::revoke_token;
 use panda::domain::principal::{Caller, Role, Scope};
 use pretty_assertions::assert_eq;
 use reqwest::{Method, RequestBuilder};
@@ -79,7 +80,7 @@ async fn session__ends_with_token_or_logout_including_streams() {
     let mut on_other = Reader::open(with(&replica, Method::GET, "/api/v1/events", &theirs)).await;
     assert_eq!((stream.status, on_this.status, on_other.status), (200, 200, 200));
 
-    db.db.revoke_token(&token.id, &Caller::local()).await.unwrap();
+    revoke_token(&db.db, &token.id, &Caller::local()).await.unwrap();
     assert_eq!(stream.next().await, None);
     wait_for("the session is refused", async || get(&api, "/api/v1/deploy", &mine).await.status == 401).await;
 

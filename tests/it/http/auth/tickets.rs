@@ -1,5 +1,6 @@
 //! Tickets: each opens one stream, or one result, once.
 
+use panda::commands::tokens::revoke_token;
 use panda::domain::principal::{Caller, Role};
 use pretty_assertions::assert_eq;
 use reqwest::Method;
@@ -78,7 +79,7 @@ async fn ticket__ends_with_its_time_and_token_including_stream() {
     let (one, two) = (ticket(&api, &token, &make).await, ticket(&api, &token, &make).await);
     let mut stream = Reader::open(api.request(Method::GET, &format!("{events}?ticket={one}"))).await;
     assert_eq!(stream.status, 200);
-    db.db.revoke_token(&token.id, &Caller::local()).await.unwrap();
+    revoke_token(&db.db, &token.id, &Caller::local()).await.unwrap();
     assert_eq!(stream.next().await, None);
     api.get(&format!("{events}?ticket={two}")).await.problem(401, "NOT_SIGNED_IN");
 }

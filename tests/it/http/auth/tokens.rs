@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use panda::db::tokens::TokenRevocation;
+use panda::commands::tokens::{TokenRevocation, revoke_token};
 use panda::domain::principal::{Caller, Role, Scope};
 use reqwest::Method;
 
@@ -96,7 +96,7 @@ async fn token__revocation_effective_within_five_seconds() {
     stream.take(1).await;
     others.take(1).await;
 
-    assert_eq!(db.db.revoke_token(&token.id, &Caller::local()).await.unwrap(), TokenRevocation::Now);
+    assert_eq!(revoke_token(&db.db, &token.id, &Caller::local()).await.unwrap(), TokenRevocation::Now);
     let revoked = Instant::now();
     assert_eq!(stream.next().await, None);
     // An event that was sent before the revocation may still arrive.
@@ -106,8 +106,8 @@ async fn token__revocation_effective_within_five_seconds() {
     assert_eq!(token.follow(&api, &path).await.status, 401, "an EventSource does not reconnect");
     fixture.build_lines(2, 2).await;
     assert_eq!(others.take(1).await.len(), 1, "the stream of another token continues");
-    assert_eq!(db.db.revoke_token(&token.id, &Caller::local()).await.unwrap(), TokenRevocation::Before);
-    assert_eq!(db.db.revoke_token("tok_none", &Caller::local()).await.unwrap(), TokenRevocation::Unknown);
+    assert_eq!(revoke_token(&db.db, &token.id, &Caller::local()).await.unwrap(), TokenRevocation::Before);
+    assert_eq!(revoke_token(&db.db, "tok_none", &Caller::local()).await.unwrap(), TokenRevocation::Unknown);
 }
 
 #[tokio::test]

@@ -38,8 +38,9 @@ async fn outdated_role__starts_nothing_until_renewed() {
     let due = "UPDATE schedules SET next_run_at = now()";
     sqlx::query(due).execute(&mut env.db.psql().await).await.unwrap();
     let names = panda::domain::names::Names::default();
-    let starter = panda::db::schedules::Starter { names: &names, first_step: "ensure_event_rule" };
-    env.db.db.run_due_schedule(starter, &panda::domain::permission::SignIn::default()).await.unwrap().unwrap();
+    let starter = panda::commands::deploy::Starter { names: &names, first_step: "ensure_event_rule" };
+    let sign_in = panda::domain::permission::SignIn::default();
+    panda::commands::schedules::run_due::run_due(&env.db.db, starter, &sign_in).await.unwrap().unwrap();
     let runs = env.api.get(&format!("/api/v1/schedules/{}/runs", schedule.as_str().unwrap())).await;
     assert!(runs.text.contains("CONNECTION_OUTDATED"), "{}", runs.text);
 

@@ -1,6 +1,5 @@
 //! Build secrets of a connection.
 
-use panda::db::connections::delete::Deleted;
 use panda::domain::Caller;
 use panda::domain::principal::Role;
 use pretty_assertions::assert_eq;
@@ -126,7 +125,7 @@ async fn build_secrets__removed_with_connection() {
     let api = Api::serve(&db.db).await;
     let id = fixture::github_connection(&db.db, "acme", "shop").await;
     set(&api, &id, "npm", "canary value").await.data(SET);
-    assert_eq!(db.db.delete_connection(&id, &Caller::local()).await.unwrap(), Deleted::Now);
+    panda::commands::connect::remove::remove(&db.db, &id, &Caller::local()).await.unwrap();
     assert_eq!(count(&db, "github_build_secrets").await, 0);
     set(&api, &id, "npm", "canary value").await.problem(404, "CONNECTION_NOT_FOUND");
 }

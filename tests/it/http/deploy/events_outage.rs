@@ -6,7 +6,7 @@ use sqlx::Executor;
 use tokio::time::Instant;
 
 use crate::http::{Api, Fixture, Reader};
-use crate::support::db::TestDb;
+use crate::support::db::{TestDb, through};
 use crate::support::postgres_proxy::PostgresProxy;
 use crate::support::sse_reader::texts;
 use crate::support::wait_for;
@@ -69,7 +69,7 @@ async fn events_outage__streams_complete_after_listener_killed() {
 async fn events_outage__stream_opened_meanwhile_begins_on_recovery() {
     let db = TestDb::new().await;
     let proxy = PostgresProxy::before(&db, false).await;
-    let api = Api::serve(&proxy.db(&db)).await;
+    let api = Api::serve(&through(&proxy, &db)).await;
     let mut fixture = Fixture::begin(&db.db).await;
     fixture.build_lines(1, 3).await;
     let mut reader = api.follow(fixture.id(), "").await;
@@ -94,7 +94,7 @@ async fn events_outage__stream_opened_meanwhile_begins_on_recovery() {
 async fn events_outage__unknown_deployment_ends_stream_on_recovery() {
     let db = TestDb::new().await;
     let proxy = PostgresProxy::before(&db, false).await;
-    let api = Api::serve(&proxy.db(&db)).await;
+    let api = Api::serve(&through(&proxy, &db)).await;
     let mut reader = api.follow("dep_unknown", "").await;
     assert_eq!(reader.status, 200);
     proxy.set(true);
@@ -106,7 +106,7 @@ async fn events_outage__unknown_deployment_ends_stream_on_recovery() {
 async fn events_outage__silent_listener_rebuilt_without_delaying_streams() {
     let db = TestDb::new().await;
     let proxy = PostgresProxy::before(&db, true).await;
-    let api = Api::serve(&proxy.db(&db)).await;
+    let api = Api::serve(&through(&proxy, &db)).await;
     let mut fixture = Fixture::begin(&db.db).await;
     let mut reader = api.follow(fixture.id(), "").await;
     wait_for("a listener is connected", async || proxy.listeners() == 1).await;

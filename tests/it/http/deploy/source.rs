@@ -28,7 +28,9 @@ impl DeployApi {
 
     async fn set_secret(&self, name: &str) {
         let value = SecretString::from("a long secret");
-        self.db.db.set_build_secret(&self.github, name, &value, &Caller::local()).await.unwrap();
+        panda::commands::build_secrets::set_build_secret(&self.db.db, &self.github, name, &value, &Caller::local())
+            .await
+            .unwrap();
     }
 }
 
@@ -90,14 +92,14 @@ async fn source__build_reason_and_kind_in_result_audit_and_report() {
     let report: Value = sqlx::query_scalar(
         "SELECT jsonb_build_object('branch', branch, 'requested', requested, 'requested_name', requested_name, 'kind', kind, 'reason', reason,
                                    'build', build)
-         FROM panda_report.deployments_v2 WHERE deployment_id = $1",
+         FROM panda_report.deployments_v1 WHERE deployment_id = $1",
     )
     .bind(&id)
     .fetch_one(&mut psql)
     .await
     .unwrap();
     let expected = json!({
-        "branch": null, "requested": "tag", "requested_name": "v1", "kind": "hotfix", "reason": "Prices were wrong", "build": build,
+        "branch": "tag v1", "requested": "tag", "requested_name": "v1", "kind": "hotfix", "reason": "Prices were wrong", "build": build,
     });
     assert_eq!(report, expected);
 }

@@ -24,128 +24,101 @@ macro_rules! questions {
     };
 }
 
-async fn ecr(side: &Side) -> Transcript {
-    let arn = "arn:aws:ecr:ap-northeast-2:210987654321:repository/acme-shop";
-    let questions = questions! { "AmazonEC2ContainerRegistry_V20150921", User:
-        "DescribeRepositories" {"repositoryNames": ["acme-shop"]},
-        "DescribeRepositories" {},
-        "DescribeImages" {"repositoryName": "acme-shop"},
-        "BatchGetImage" {"repositoryName": "acme-shop", "imageIds": [{"imageTag": "v1"}]},
-        "ListTagsForResource" {"resourceArn": arn},
-        "CreateRepository" {"repositoryName": "acme-shop", "tags": [{"Key": "a", "Value": "b"}]},
-        "CreateRepository" {"repositoryName": "acme-shop"},
-        "CreateRepository" {"repositoryName": "UPPER"},
-        "DescribeRepositories" {"repositoryNames": ["acme-shop"]},
-        "DescribeRepositories" {"repositoryNames": ["acme-shop", "none"]},
-        "ListTagsForResource" {"resourceArn": arn},
-        "DescribeImages" {"repositoryName": "acme-shop"},
-        "DescribeImages" {"repositoryName": "acme-shop", "imageIds": [{"imageTag": "v1"}]},
-        "BatchGetImage" {"repositoryName": "acme-shop", "imageIds": [{"imageTag": "v1"}]},
-        "PutImage" {"repositoryName": "none", "imageTag": "v1", "imageManifest": "{}"},
-        "GetAuthorizationToken" {},
-    };
-    ask(side, questions).await
-}
-
-async fn rules(side: &Side) -> Transcript {
-    let pattern = r#"{"source":["aws.ecr"]}"#;
-    let bus = "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda";
-    let questions = questions! { "AWSEvents", User:
-        "DescribeRule" {"Name": "shop"},
-        "ListTargetsByRule" {"Rule": "shop"},
-        "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
-        "PutRule" {"Name": "shop", "EventPattern": pattern, "Description": "one"},
-        "DescribeRule" {"Name": "shop"},
-        "ListTargetsByRule" {"Rule": "shop"},
-        "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
-        "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
-        "PutRule" {"Name": "shop", "EventPattern": pattern, "State": "DISABLED", "Description": "two"},
-        "DescribeRule" {"Name": "shop"},
-        "ListTargetsByRule" {"Rule": "shop"},
-        "PutRule" {"Name": "x", "EventPattern": "[]"},
-        "PutRule" {"Name": "x", "EventPattern": "{\"source\":\"aws.ecr\"}"},
-        "PutRule" {"Name": "x"},
-        "PutRule" {"Name": "x", "EventPattern": pattern, "EventBusName": "elsewhere"},
-        "DescribeEventBus" {},
-        "DescribeEventBus" {"Name": "panda"},
-    };
-    ask(side, questions).await
-}
-
-async fn policy(side: &Side) -> Transcript {
-    let questions = questions! { "AWSEvents", Controller:
-        "DescribeEventBus" {"Name": "panda"},
-        "PutPermission" {"EventBusName": "panda", "Action": "events:PutEvents", "Principal": "210987654321", "StatementId": "one"},
-        "DescribeEventBus" {"Name": "panda"},
-        "PutPermission" {"EventBusName": "panda", "Action": "events:PutEvents", "Principal": "111111111111", "StatementId": "two"},
-        "DescribeEventBus" {"Name": "panda"},
-        "PutPermission" {"EventBusName": "panda", "Action": "events:PutRule", "Principal": "111111111111", "StatementId": "three"},
-        "RemovePermission" {"EventBusName": "panda", "StatementId": "one"},
-        "RemovePermission" {"EventBusName": "panda", "StatementId": "one"},
-        "DescribeEventBus" {"Name": "panda"},
-        "PutPermission" {"EventBusName": "none", "Action": "events:PutEvents", "Principal": "111111111111", "StatementId": "x"},
-    };
-    ask(side, questions).await
-}
-
-async fn secrets(side: &Side) -> Transcript {
-    let questions = questions! { "secretsmanager", Controller:
-        "GetSecretValue" {"SecretId": "panda/none"},
-        "DescribeSecret" {"SecretId": "panda/none"},
-        "PutSecretValue" {"SecretId": "panda/none", "SecretString": "x"},
-        "CreateSecret" {"Name": "panda/a"},
-        "DescribeSecret" {"SecretId": "panda/a"},
-        "GetSecretValue" {"SecretId": "panda/a"},
-        "PutSecretValue" {"SecretId": "panda/a", "SecretString": "first"},
-        "CreateSecret" {"Name": "panda/a", "SecretString": "x"},
-        "PutSecretValue" {"SecretId": "panda/a", "SecretString": "second"},
-        "GetSecretValue" {"SecretId": "panda/a"},
-    };
-    ask(side, questions).await
-}
-
-async fn executions(side: &Side) -> Transcript {
-    let questions = questions! { "AWSStepFunctions", Controller:
-        "DescribeExecution" {"executionArn": EXECUTION},
-        "GetExecutionHistory" {"executionArn": EXECUTION},
-        "StopExecution" {"executionArn": EXECUTION},
-        "DescribeExecution" {"executionArn": "nonsense"},
-        "ListExecutions" {"stateMachineArn": MACHINE},
-    };
-    ask(side, questions).await
-}
-
-async fn deployments(side: &Side) -> Transcript {
-    let questions = questions! { "CodeDeploy_20141006", User:
-        "GetDeployment" {"deploymentId": "d-ABCDEFGHI"},
-        "GetDeployment" {},
-        "ContinueDeployment" {"deploymentId": "d-ABCDEFGHI", "deploymentWaitType": "READY_WAIT"},
-        "StopDeployment" {"deploymentId": "d-ABCDEFGHI"},
-        "ListDeploymentTargets" {"deploymentId": "d-ABCDEFGHI"},
-        "BatchGetDeploymentTargets" {"deploymentId": "d-ABCDEFGHI", "targetIds": ["x"]},
-    };
-    ask(side, questions).await
-}
-
 #[tokio::test]
 async fn conformity__ecr_calls() {
+    let ecr = async |side: &Side| {
+        let arn = "arn:aws:ecr:ap-northeast-2:210987654321:repository/acme-shop";
+        let questions = questions! { "AmazonEC2ContainerRegistry_V20150921", User:
+            "DescribeRepositories" {"repositoryNames": ["acme-shop"]},
+            "DescribeRepositories" {},
+            "DescribeImages" {"repositoryName": "acme-shop"},
+            "BatchGetImage" {"repositoryName": "acme-shop", "imageIds": [{"imageTag": "v1"}]},
+            "ListTagsForResource" {"resourceArn": arn},
+            "CreateRepository" {"repositoryName": "acme-shop", "tags": [{"Key": "a", "Value": "b"}]},
+            "CreateRepository" {"repositoryName": "acme-shop"},
+            "CreateRepository" {"repositoryName": "UPPER"},
+            "DescribeRepositories" {"repositoryNames": ["acme-shop"]},
+            "DescribeRepositories" {"repositoryNames": ["acme-shop", "none"]},
+            "ListTagsForResource" {"resourceArn": arn},
+            "DescribeImages" {"repositoryName": "acme-shop"},
+            "DescribeImages" {"repositoryName": "acme-shop", "imageIds": [{"imageTag": "v1"}]},
+            "BatchGetImage" {"repositoryName": "acme-shop", "imageIds": [{"imageTag": "v1"}]},
+            "PutImage" {"repositoryName": "none", "imageTag": "v1", "imageManifest": "{}"},
+            "GetAuthorizationToken" {},
+        };
+        ask(side, questions).await
+    };
     let why = "moto fails on a missing repository; AWS has RepositoryNotFoundException";
     Pair::start().await.agree(ecr, &["15:PutImage code", "15:PutImage status"].map(|at| Gap { at, why })).await;
 }
 
 #[tokio::test]
 async fn conformity__rule_calls() {
+    let rules = async |side: &Side| {
+        let pattern = r#"{"source":["aws.ecr"]}"#;
+        let bus = "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda";
+        let questions = questions! { "AWSEvents", User:
+            "DescribeRule" {"Name": "shop"},
+            "ListTargetsByRule" {"Rule": "shop"},
+            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
+            "PutRule" {"Name": "shop", "EventPattern": pattern, "Description": "one"},
+            "DescribeRule" {"Name": "shop"},
+            "ListTargetsByRule" {"Rule": "shop"},
+            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
+            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
+            "PutRule" {"Name": "shop", "EventPattern": pattern, "State": "DISABLED", "Description": "two"},
+            "DescribeRule" {"Name": "shop"},
+            "ListTargetsByRule" {"Rule": "shop"},
+            "PutRule" {"Name": "x", "EventPattern": "[]"},
+            "PutRule" {"Name": "x", "EventPattern": "{\"source\":\"aws.ecr\"}"},
+            "PutRule" {"Name": "x"},
+            "PutRule" {"Name": "x", "EventPattern": pattern, "EventBusName": "elsewhere"},
+            "DescribeEventBus" {},
+            "DescribeEventBus" {"Name": "panda"},
+        };
+        ask(side, questions).await
+    };
     let why = "moto has its own exception for a JSON pattern that is no object; AWS has InvalidEventPatternException";
     Pair::start().await.agree(rules, &[Gap { at: "12:PutRule *", why }]).await;
 }
 
 #[tokio::test]
 async fn conformity__bus_policy_calls() {
+    let policy = async |side: &Side| {
+        let questions = questions! { "AWSEvents", Controller:
+            "DescribeEventBus" {"Name": "panda"},
+            "PutPermission" {"EventBusName": "panda", "Action": "events:PutEvents", "Principal": "210987654321", "StatementId": "one"},
+            "DescribeEventBus" {"Name": "panda"},
+            "PutPermission" {"EventBusName": "panda", "Action": "events:PutEvents", "Principal": "111111111111", "StatementId": "two"},
+            "DescribeEventBus" {"Name": "panda"},
+            "PutPermission" {"EventBusName": "panda", "Action": "events:PutRule", "Principal": "111111111111", "StatementId": "three"},
+            "RemovePermission" {"EventBusName": "panda", "StatementId": "one"},
+            "RemovePermission" {"EventBusName": "panda", "StatementId": "one"},
+            "DescribeEventBus" {"Name": "panda"},
+            "PutPermission" {"EventBusName": "none", "Action": "events:PutEvents", "Principal": "111111111111", "StatementId": "x"},
+        };
+        ask(side, questions).await
+    };
     Pair::start().await.agree(policy, &[]).await;
 }
 
 #[tokio::test]
 async fn conformity__secret_calls() {
+    let secrets = async |side: &Side| {
+        let questions = questions! { "secretsmanager", Controller:
+            "GetSecretValue" {"SecretId": "panda/none"},
+            "DescribeSecret" {"SecretId": "panda/none"},
+            "PutSecretValue" {"SecretId": "panda/none", "SecretString": "x"},
+            "CreateSecret" {"Name": "panda/a"},
+            "DescribeSecret" {"SecretId": "panda/a"},
+            "GetSecretValue" {"SecretId": "panda/a"},
+            "PutSecretValue" {"SecretId": "panda/a", "SecretString": "first"},
+            "CreateSecret" {"Name": "panda/a", "SecretString": "x"},
+            "PutSecretValue" {"SecretId": "panda/a", "SecretString": "second"},
+            "GetSecretValue" {"SecretId": "panda/a"},
+        };
+        ask(side, questions).await
+    };
     let why = "moto says 404; AWS documents 400 for every error of a caller of Secrets Manager";
     let at =
         ["1:GetSecretValue status", "2:DescribeSecret status", "3:PutSecretValue status", "6:GetSecretValue status"];
@@ -154,11 +127,32 @@ async fn conformity__secret_calls() {
 
 #[tokio::test]
 async fn conformity__missing_execution_calls() {
+    let executions = async |side: &Side| {
+        let questions = questions! { "AWSStepFunctions", Controller:
+            "DescribeExecution" {"executionArn": EXECUTION},
+            "GetExecutionHistory" {"executionArn": EXECUTION},
+            "StopExecution" {"executionArn": EXECUTION},
+            "DescribeExecution" {"executionArn": "nonsense"},
+            "ListExecutions" {"stateMachineArn": MACHINE},
+        };
+        ask(side, questions).await
+    };
     Pair::start().await.agree(executions, &[]).await;
 }
 
 #[tokio::test]
 async fn conformity__missing_deployment_calls() {
+    let deployments = async |side: &Side| {
+        let questions = questions! { "CodeDeploy_20141006", User:
+            "GetDeployment" {"deploymentId": "d-ABCDEFGHI"},
+            "GetDeployment" {},
+            "ContinueDeployment" {"deploymentId": "d-ABCDEFGHI", "deploymentWaitType": "READY_WAIT"},
+            "StopDeployment" {"deploymentId": "d-ABCDEFGHI"},
+            "ListDeploymentTargets" {"deploymentId": "d-ABCDEFGHI"},
+            "BatchGetDeploymentTargets" {"deploymentId": "d-ABCDEFGHI", "targetIds": ["x"]},
+        };
+        ask(side, questions).await
+    };
     let why = "moto lacks this call";
     let lacking = ["3:Continue*", "4:Stop*", "5:ListDeploymentTargets*", "6:BatchGetDeploymentTargets*"];
     let mut gaps: Vec<Gap> = lacking.map(|at| Gap { at, why }).into();

@@ -4,15 +4,15 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use panda::clients::ClientError;
-use panda::clients::aws::{Aws, AwsSettings, ControllerAws, UserAws};
+use panda::clients::aws::{ControllerAws, UserAws};
 use panda::domain::connection::{AwsCredentials, AwsKeys};
 use panda::domain::names::push_event_pattern;
-use panda::metrics::AwsCalls;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::compare::{Gap, Transcript};
+use super::compare::Gap;
 use super::{Pair, Side};
+use crate::support::environment;
 
 const EXECUTION: &str = "arn:aws:states:ap-northeast-2:123456789012:execution:panda-deployment:none";
 
@@ -21,16 +21,8 @@ fn keys(id: &str) -> AwsKeys {
 }
 
 async fn clients(side: &Side) -> (UserAws, ControllerAws) {
-    let aws = Aws::new(AwsSettings {
-        endpoint_url: Some(side.endpoint.clone()),
-        codedeploy_endpoint_url: None,
-        controller_region: Some(side.region.to_owned()),
-        controller_credentials: Some(keys(&side.controller)),
-        operation_timeout: Duration::from_secs(20),
-        controller_roles: Vec::new(),
-        calls: AwsCalls::default(),
-    })
-    .await;
+    let (endpoint, keys_of) = (Some(side.endpoint.clone()), keys(&side.controller));
+    let aws = environment::aws(endpoint, Some(side.region), keys_of, Duration::from_secs(20), &[]).await;
     (aws.user("user", side.region, &AwsCredentials::Keys(keys(&side.user))), aws.controller().clone())
 }
 
@@ -46,83 +38,79 @@ macro_rules! transcript {
     ($($what:literal => $result:expr),+ $(,)?) => { vec![$(($what.to_owned(), seen($result))),+] };
 }
 
-async fn ecr(side: &Side) -> Transcript {
-    let ecr = clients(side).await.0.ecr;
-    transcript! {
-        "a repository that is not there" => ecr.find_repository("acme-shop").await,
-        "an image where there is no repository" => ecr.find_image("acme-shop", "v1").await,
-        "a new repository" => ecr.create_repository("acme-shop", &[("panda:source", "acme/shop")]).await,
-        "the same once more" => ecr.create_repository("acme-shop", &[]).await,
-        "the repository with its tags" => ecr.find_repository("acme-shop").await,
-        "an image that is not there" => ecr.find_image("acme-shop", "v1").await,
-        "another tag for an image that is not there" => ecr.tag_image("acme-shop", "v1", "v2").await,
-        "a name that no repository can have" => ecr.create_repository("Acme--Shop", &[]).await,
-        "who logs in" => ecr.login().await.map(|login| (login.username, login.endpoint)),
-    }
-}
-
-async fn rules(side: &Side) -> Transcript {
-    let rules = clients(side).await.0.rules;
-    let bus = "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda";
-    let pattern = push_event_pattern("acme-shop");
-    transcript! {
-        "a target for a rule that is not there" => rules.put_target("shop", "panda", bus, None).await,
-        "a new rule" => rules.put_rule("shop", &pattern, "pushes").await,
-        "the same once more" => rules.put_rule("shop", &pattern, "pushes").await,
-        "a target" => rules.put_target("shop", "panda", bus, None).await,
-        "the same target once more" => rules.put_target("shop", "panda", bus, None).await,
-        "a pattern that is no JSON" => rules.put_rule("other", "{oops", "broken").await,
-        "a name that no rule can have" => rules.put_rule("a b", &pattern, "broken").await,
-    }
-}
-
-async fn bus(side: &Side) -> Transcript {
-    let bus = clients(side).await.1.bus;
-    transcript! {
-        "a bus that is not there" => bus.describe("elsewhere").await,
-        "a bus without a policy" => bus.describe("panda").await,
-        "a permission" => bus.allow_account("panda", "panda-210987654321", "210987654321").await,
-        "the policy with it" => bus.describe("panda").await,
-        "the same once more" => bus.allow_account("panda", "panda-210987654321", "210987654321").await,
-        "the policy is the same" => bus.describe("panda").await,
-        "another account" => bus.allow_account("panda", "panda-111111111111", "111111111111").await,
-        "both are in the policy" => bus.describe("panda").await,
-        "a permission on a bus that is not there" => bus.allow_account("elsewhere", "x", "111111111111").await,
-        "a principal that is no account" => bus.allow_account("panda", "x", "somebody").await,
-    }
-}
-
-async fn the_rest(side: &Side) -> Transcript {
-    let (user, controller) = clients(side).await;
-    transcript! {
-        "whose the user's key is" => user.sts.caller_identity().await.map(|identity| identity.account_id),
-        "whose the controller's key is" => controller.sts.caller_identity().await.map(|identity| identity.account_id),
-        "a secret that is not there" => controller.secrets.value("panda/none").await,
-        "an execution that is not there" => controller.executions.describe(EXECUTION).await,
-        "its history" => controller.executions.history_after(EXECUTION, 0).await,
-        "stopping it" => controller.executions.stop(EXECUTION, "test").await,
-        "an ARN that is none" => controller.executions.describe("execution").await,
-        "a deployment that is not there" => user.codedeploy.deployment("d-ABCDEFGHI").await,
-    }
-}
-
 #[tokio::test]
 async fn conformity__ecr_client() {
+    let ecr = async |side: &Side| {
+        let ecr = clients(side).await.0.ecr;
+        transcript! {
+            "a repository that is not there" => ecr.find_repository("acme-shop").await,
+            "an image where there is no repository" => ecr.find_image("acme-shop", "v1").await,
+            "a new repository" => ecr.create_repository("acme-shop", &[("panda:source", "acme/shop")]).await,
+            "the same once more" => ecr.create_repository("acme-shop", &[]).await,
+            "the repository with its tags" => ecr.find_repository("acme-shop").await,
+            "an image that is not there" => ecr.find_image("acme-shop", "v1").await,
+            "another tag for an image that is not there" => ecr.tag_image("acme-shop", "v1", "v2").await,
+            "a name that no repository can have" => ecr.create_repository("Acme--Shop", &[]).await,
+            "who logs in" => ecr.login().await.map(|login| (login.username, login.endpoint)),
+        }
+    };
     Pair::start().await.agree(ecr, &[]).await;
 }
 
 #[tokio::test]
 async fn conformity__rule_client() {
+    let rules = async |side: &Side| {
+        let rules = clients(side).await.0.rules;
+        let bus = "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda";
+        let pattern = push_event_pattern("acme-shop");
+        transcript! {
+            "a target for a rule that is not there" => rules.put_target("shop", "panda", bus, None).await,
+            "a new rule" => rules.put_rule("shop", &pattern, "pushes").await,
+            "the same once more" => rules.put_rule("shop", &pattern, "pushes").await,
+            "a target" => rules.put_target("shop", "panda", bus, None).await,
+            "the same target once more" => rules.put_target("shop", "panda", bus, None).await,
+            "a pattern that is no JSON" => rules.put_rule("other", "{oops", "broken").await,
+            "a name that no rule can have" => rules.put_rule("a b", &pattern, "broken").await,
+        }
+    };
     let why = "moto accepts any name; AWS has ValidationException for names outside [.-_A-Za-z0-9]+";
     Pair::start().await.agree(rules, &[Gap { at: "a name that no rule can have", why }]).await;
 }
 
 #[tokio::test]
 async fn conformity__bus_policy_client() {
+    let bus = async |side: &Side| {
+        let bus = clients(side).await.1.bus;
+        transcript! {
+            "a bus that is not there" => bus.describe("elsewhere").await,
+            "a bus without a policy" => bus.describe("panda").await,
+            "a permission" => bus.allow_account("panda", "panda-210987654321", "210987654321").await,
+            "the policy with it" => bus.describe("panda").await,
+            "the same once more" => bus.allow_account("panda", "panda-210987654321", "210987654321").await,
+            "the policy is the same" => bus.describe("panda").await,
+            "another account" => bus.allow_account("panda", "panda-111111111111", "111111111111").await,
+            "both are in the policy" => bus.describe("panda").await,
+            "a permission on a bus that is not there" => bus.allow_account("elsewhere", "x", "111111111111").await,
+            "a principal that is no account" => bus.allow_account("panda", "x", "somebody").await,
+        }
+    };
     Pair::start().await.agree(bus, &[]).await;
 }
 
 #[tokio::test]
 async fn conformity__identity_and_missing_objects_client() {
+    let the_rest = async |side: &Side| {
+        let (user, controller) = clients(side).await;
+        transcript! {
+            "whose the user's key is" => user.sts.caller_identity().await.map(|identity| identity.account_id),
+            "whose the controller's key is" => controller.sts.caller_identity().await.map(|identity| identity.account_id),
+            "a secret that is not there" => controller.secrets.value("panda/none").await,
+            "an execution that is not there" => controller.executions.describe(EXECUTION).await,
+            "its history" => controller.executions.history_after(EXECUTION, 0).await,
+            "stopping it" => controller.executions.stop(EXECUTION, "test").await,
+            "an ARN that is none" => controller.executions.describe("execution").await,
+            "a deployment that is not there" => user.codedeploy.deployment("d-ABCDEFGHI").await,
+        }
+    };
     Pair::start().await.agree(the_rest, &[]).await;
 }

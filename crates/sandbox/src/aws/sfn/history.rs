@@ -21,16 +21,33 @@ pub struct HistoryEvent {
     pub details: Option<(&'static str, Value)>,
 }
 
-impl HistoryEvent {
+/// An event that a page shows.
+pub trait ShownEvent {
+    fn id(&self) -> u64;
+    fn shown(&self, with_data: bool) -> Value;
+}
+
+/// Removes what AWS leaves out when `includeExecutionData` is false.
+pub(super) fn without_data(details: &mut Value) {
+    if let Value::Object(fields) = details {
+        for data in ["input", "output", "inputDetails", "outputDetails", "parameters"] {
+            fields.remove(data);
+        }
+    }
+}
+
+impl ShownEvent for HistoryEvent {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
     fn shown(&self, with_data: bool) -> Value {
         let mut event =
             json!({"id": self.id, "previousEventId": self.previous, "timestamp": epoch(self.at), "type": self.kind});
         if let Some((key, details)) = &self.details {
             let mut details = details.clone();
-            if let (false, Value::Object(fields)) = (with_data, &mut details) {
-                for data in ["input", "output", "inputDetails", "outputDetails", "parameters"] {
-                    fields.remove(data);
-                }
+            if !with_data {
+                without_data(&mut details);
             }
             event[*key] = details;
         }
@@ -55,19 +72,23 @@ impl HistoryPage<'_> {
     pub fn of(&self, history: &[HistoryEvent]) -> Result<Value, AwsError> {
         let now = Utc::now();
         let age = |event: &HistoryEvent| (now - event.at).to_std().unwrap_or_default();
-        let visible = history.iter().take_while(|event| self.lag.is_zero() || age(event) >= self.lag);
+        self.page(history.iter().take_while(|event| self.lag.is_zero() || age(event) >= self.lag))
+    }
+
+    /// The response for the visible events, oldest first.
+    pub fn page<'e, E: ShownEvent + 'e>(&self, visible: impl Iterator<Item = &'e E>) -> Result<Value, AwsError> {
         let start = self.token.map(|token| self.parse(token)).transpose()?;
-        let events: Vec<&HistoryEvent> = if self.reverse {
-            let mut all: Vec<_> = visible.filter(|event| start.is_none_or(|start| event.id <= start)).collect();
+        let events: Vec<&E> = if self.reverse {
+            let mut all: Vec<_> = visible.filter(|event| start.is_none_or(|start| event.id() <= start)).collect();
             all.reverse();
             all
         } else {
-            visible.filter(|event| start.is_none_or(|start| event.id >= start)).collect()
+            visible.filter(|event| start.is_none_or(|start| event.id() >= start)).collect()
         };
         let page = &events[..events.len().min(self.size)];
         let mut answer = json!({"events": page.iter().map(|event| event.shown(self.with_data)).collect::<Vec<_>>()});
         if let Some(next) = events.get(self.size) {
-            answer["nextToken"] = json!(URL_SAFE_NO_PAD.encode(format!("{}|{}|{}", next.id, self.reverse, self.arn)));
+            answer["nextToken"] = json!(URL_SAFE_NO_PAD.encode(format!("{}|{}|{}", next.id(), self.reverse, self.arn)));
         }
         Ok(answer)
     }

@@ -3,12 +3,14 @@
 //! Executions are started only by the chain, never through the API.
 
 mod history;
+mod scripted;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub use history::{HistoryEvent, HistoryPage};
+pub use scripted::{ScriptedEvent, scripted};
 
 /// The only state machine, in the controller's account.
 pub const STATE_MACHINE_ARN: &str = "arn:aws:states:ap-northeast-2:123456789012:stateMachine:panda-deployment";

@@ -3,8 +3,10 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
+use crate::commands::connect::aws::GivenCredentials;
 use crate::domain::aws_role::{RoleArn, partition};
 use crate::domain::connection::AwsKeys;
+use crate::domain::message::message;
 use crate::domain::validate;
 use crate::http::error::ApiError;
 
@@ -23,13 +25,6 @@ pub(super) struct CredentialFields {
     pub(super) external_id: Option<Value>,
 }
 
-/// Valid keys, or a valid role.
-pub(super) enum GivenCredentials {
-    Keys(AwsKeys),
-    /// ARN of a role in the region's partition.
-    Role(String),
-}
-
 impl CredentialFields {
     /// Validates the fields.
     ///
@@ -38,10 +33,7 @@ impl CredentialFields {
     pub(super) fn validate(self, region: &str) -> Result<GivenCredentials, ApiError> {
         // With a chosen id, a caller could use another tenant's role by sending that tenant's id.
         if self.external_id.is_some() {
-            return Err(ApiError::field(
-                "externalId",
-                "cannot be chosen: omit it. Panda derives the external id, returns it in the response and always sends it; let the role's trust policy require it",
-            ));
+            return Err(ApiError::field("externalId", message!("rule.external_id")));
         }
         let Some(role_arn) = self.role_arn else { return self.keys() };
         let key_fields = [
@@ -50,20 +42,19 @@ impl CredentialFields {
             ("sessionToken", self.session_token.is_some()),
         ];
         if let Some((field, _)) = key_fields.into_iter().find(|(_, given)| *given) {
-            return Err(ApiError::field(field, "cannot be combined with roleArn: send either keys or a role"));
+            return Err(ApiError::field(field, message!("rule.keys_or_role")));
         }
         let role_partition = RoleArn::parse(&role_arn).map_err(|rule| ApiError::field("roleArn", rule))?.partition;
         let region_partition = partition(region);
         if role_partition != region_partition {
-            let rule =
-                format!("is in the partition {role_partition}, but the region {region} is in {region_partition}");
+            let rule = message!("rule.role_partition", role_partition, region, region_partition);
             return Err(ApiError::field("roleArn", rule));
         }
         Ok(GivenCredentials::Role(role_arn))
     }
 
     fn keys(self) -> Result<GivenCredentials, ApiError> {
-        let missing = |field| ApiError::field(field, "is missing; send accessKeyId and secretAccessKey, or roleArn");
+        let missing = |field| ApiError::field(field, message!("rule.keys_missing"));
         let access_key_id = self.access_key_id.ok_or_else(|| missing("accessKeyId"))?;
         let secret_access_key = self.secret_access_key.ok_or_else(|| missing("secretAccessKey"))?;
         validate::access_key_id(&access_key_id).map_err(|rule| ApiError::field("accessKeyId", rule))?;

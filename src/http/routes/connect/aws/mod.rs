@@ -1,6 +1,5 @@
 //! `POST /api/v1/connect/aws`: stores access keys, or a role to assume, after STS confirmed them.
 
-mod check;
 pub mod error;
 mod fields;
 pub mod renew;
@@ -12,22 +11,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use self::check::{Confirmed, confirm};
-use self::fields::{CredentialFields, GivenCredentials};
-use crate::db::connections::connect::Stored;
-use crate::db::idempotency::Idempotent;
-use crate::domain::connection::{AwsConnection, AwsCredentials};
-use crate::domain::principal::Scope;
-use crate::domain::{ids, validate};
+use self::fields::CredentialFields;
+use crate::commands::connect::aws::{GivenCredentials, connect, connection_scope};
+use crate::commands::idempotency::Idempotent;
+use crate::domain::connection::AwsCredentials;
+use crate::domain::principal::{Caller, Scope};
+use crate::domain::validate;
 use crate::http::ApiState;
-use crate::http::auth::error::AccessError;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::error::input::InputError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
-use crate::http::idempotency::{IdempotencyKeyHeader, kept_answer};
+use crate::http::idempotency::IdempotencyKeyHeader;
 
 /// Message for a created or renewed connection.
 const CONNECTED: &str = "AWS 연결에 성공했습니다.";
@@ -78,10 +74,10 @@ impl ConnectAws {
     }
 
     /// Scope of the connection. It may not exceed the caller's.
-    fn scope(&self, caller: &Scope) -> Result<Scope, ApiError> {
-        let Some(repositories) = &self.repositories else { return Ok(caller.clone()) };
-        let scope = Scope::of(repositories).map_err(|rule| ApiError::field("repositories", rule))?;
-        if caller.includes(&scope) { Ok(scope) } else { Err(AccessError::OutOfScope(scope.to_string()).into()) }
+    fn scope(&self, caller: &Caller) -> Result<Scope, ApiError> {
+        let given = self.repositories.as_ref().map(|names| Scope::of(names)).transpose();
+        let given = given.map_err(|rule| ApiError::field("repositories", rule))?;
+        Ok(connection_scope(caller, given)?)
     }
 
     fn credentials(self) -> Result<GivenCredentials, ApiError> {
@@ -156,24 +152,16 @@ pub async fn handle(
     validate::region(&body.region, &state.config.extra_regions).map_err(|rule| ApiError::field("region", rule))?;
     let region = body.region.clone();
     let key = key.key_for(&caller, "POST /api/v1/connect/aws", &body.meaning())?;
-    let scope = body.scope(caller.scope())?;
+    let scope = body.scope(&caller)?;
     let given = body.credentials()?;
-    // Checked before AWS is called, so that a repeat succeeds even when its credentials have expired.
-    if let Some(answer) = kept_answer(&state.db, key.as_ref()).await? {
-        return Ok(Json(answer));
-    }
-    // The external id is derived from the caller's scope, not from the chosen narrower one, which could equal another tenant's scope.
-    let Confirmed { credentials, account_id, identity } =
-        confirm(&state, &region, given, async || state.db.external_id(caller.scope()).await).await?;
-    let connection = AwsConnection { id: ids::aws_connection_id(), region, account_id, credentials };
     let answer =
-        |stored: &Stored| json!(Envelope::new(CONNECTED, AwsConnected::new(&stored.id, &connection.credentials)));
-    let stored = match state.db.connect_aws(&connection, &identity, &scope, key.as_ref(), &caller, answer).await? {
-        Idempotent::Fresh(stored) => stored,
-        Idempotent::Replayed(answer) => return Ok(Json(answer)),
-        Idempotent::KeyReused => return Err(InputError::IdempotencyKeyReused.into()),
-    };
-    let (account, region, renewed) = (&connection.account_id, &connection.region, stored.renewed);
-    tracing::info!(connection = %stored.id, %account, %region, renewed, "AWS connected");
-    Ok(Json(answer(&stored)))
+        |id: &str, credentials: &AwsCredentials| json!(Envelope::new(CONNECTED, AwsConnected::new(id, credentials)));
+    match connect(&state.db, &state.aws, (region, given, &scope), key.as_ref(), &caller, answer).await? {
+        Idempotent::Fresh((stored, connection)) => {
+            let (account, region, renewed) = (&connection.account_id, &connection.region, stored.renewed);
+            tracing::info!(connection = %stored.id, %account, %region, renewed, "AWS connected");
+            Ok(Json(answer(&stored.id, &connection.credentials)))
+        }
+        Idempotent::Replayed(answer) => Ok(Json(answer)),
+    }
 }

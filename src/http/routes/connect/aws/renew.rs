@@ -1,27 +1,24 @@
 //! `PUT /api/v1/connect/aws/{id}`: replaces the credentials of a connection by others of the same account.
 
 use axum::extract::State;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::check::{Confirmed, confirm};
-use super::fields::{CredentialFields, GivenCredentials};
+use super::fields::CredentialFields;
 use super::{AwsConnected, CONNECTED};
-use crate::db::connections::renew::{AwsTarget, Renewed};
-use crate::domain::aws_role::RoleArn;
-use crate::domain::connection::AwsCredentials;
-use crate::domain::principal::{Caller, Scope};
-use crate::domain::tenant::aws_tenant;
+use crate::commands::connect::aws::GivenCredentials;
+use crate::commands::connect::aws::renew::{renew, renewable};
+use crate::commands::connect::error::ConnectError;
+use crate::db::connections::renew::AwsTarget;
+use crate::domain::principal::Scope;
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
-use crate::http::routes::connect::aws::error::AwsConnectError;
-use crate::http::routes::connect::error::ConnectError;
 use crate::http::routes::connect::path::ConnectionId;
 
 // ---- Request
@@ -84,35 +81,15 @@ pub async fn handle(
     ConnectionId(id): ConnectionId,
     JsonBody(body): JsonBody<RenewAws>,
 ) -> Result<Envelope<AwsConnected>, ApiError> {
-    let target = state.db.aws_target(&id, &caller).await?;
-    let target = target.ok_or_else(|| ConnectError::NotFound(id.clone()))?;
+    let target = renewable(&state.db, &id, &caller).await?;
     let given = body.credentials(&id, &target)?;
-    let Confirmed { credentials, account_id, identity } = match &given {
-        GivenCredentials::Keys(_) => {
-            confirm(&state, &target.region, given, async || state.db.external_id(caller.scope()).await).await?
-        }
-        GivenCredentials::Role(role_arn) => {
-            let external_id = external_id(&state, &caller, &id, &target, role_arn).await?;
-            confirm(&state, &target.region, given, async || Ok(external_id)).await?
-        }
-    };
-    if account_id != target.account_id {
-        return Err(differs(&id, "accessKeyId", format!("the account {}", target.account_id)));
-    }
-    // The connection gets the external id of this caller's scope, and with it becomes this tenant's.
-    let adopts = target.role_arn.is_some() && !target.external_id_derived;
-    let tenant = adopts.then(|| aws_tenant(caller.scope(), &target.scope));
-    match state.db.renew_aws(&id, &credentials, &identity, tenant.as_deref(), &caller).await? {
-        Renewed::Now => {}
-        Renewed::Unknown => return Err(ConnectError::NotFound(id).into()),
-        Renewed::Taken(other) => return Err(AwsConnectError::IdentityTaken(other).into()),
-    }
-    tracing::info!(connection = %id, account = %account_id, "AWS connection renewed");
+    let credentials = renew(&state.db, &state.aws, &id, (&target, given), &caller).await?;
+    tracing::info!(connection = %id, account = %target.account_id, "AWS connection renewed");
     Ok(Envelope::new(CONNECTED, AwsConnected::new(&id, &credentials)))
 }
 
 impl RenewAws {
-    /// Validates the fields, and that they agree with the connection.
+    /// Validates the fields, and that region and repositories are the connection's.
     ///
     /// # Errors
     /// [`ConnectError::Differs`] for a contradicting field; [`ApiError::Input`] for an invalid one.
@@ -133,44 +110,8 @@ impl RenewAws {
             role_arn: self.role_arn,
             external_id: self.external_id,
         };
-        let given = fields.validate(&target.region)?;
-        match (&given, &target.role_arn) {
-            (GivenCredentials::Keys(_), None) => {}
-            (GivenCredentials::Keys(_), Some(role)) => {
-                return Err(differs(id, "accessKeyId", format!("the role {role}")));
-            }
-            (GivenCredentials::Role(_), None) => return Err(differs(id, "roleArn", "access keys".to_owned())),
-            (GivenCredentials::Role(role), Some(_)) => {
-                if RoleArn::parse(role).is_ok_and(|role| role.account != target.account_id) {
-                    return Err(differs(id, "roleArn", format!("the account {}", target.account_id)));
-                }
-            }
-        }
-        Ok(given)
+        fields.validate(&target.region)
     }
-}
-
-/// The external id to send: the stored one, which the trust policy requires already. Only the tenant for which it was derived may use it with
-/// another role.
-async fn external_id(
-    state: &ApiState,
-    caller: &Caller,
-    id: &str,
-    target: &AwsTarget,
-    role_arn: &str,
-) -> Result<SecretString, ApiError> {
-    let derived = state.db.external_id(caller.scope()).await?;
-    if !target.external_id_derived {
-        return Ok(derived);
-    }
-    let connection = state.db.aws_connection(id).await?.ok_or_else(|| ConnectError::NotFound(id.to_owned()))?;
-    let AwsCredentials::Role { role_arn: connected, external_id: Some(stored) } = connection.credentials else {
-        return Ok(derived);
-    };
-    if connected != role_arn && stored.expose_secret() != derived.expose_secret() {
-        return Err(differs(id, "roleArn", format!("the role {connected}, connected with another scope")));
-    }
-    Ok(stored)
 }
 
 fn differs(id: &str, field: &'static str, connected: String) -> ApiError {

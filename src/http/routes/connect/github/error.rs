@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clients::github::GitHubError;
+use crate::domain::message::{Message, message};
 use crate::http::error::problem::{Problem, RETRY_AFTER, problem_types};
 
 /// `Retry-After` when GitHub's rate limit names no time.
@@ -10,12 +11,12 @@ const RATE_LIMIT_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 problem_types! {
     GitHubError:
-    BadToken => BAD_REQUEST, "GITHUB_TOKEN_REFUSED", "GitHub does not confirm the repository";
-    RepositoryNotFound => BAD_REQUEST, "GITHUB_REPOSITORY_NOT_FOUND", "GitHub does not confirm the repository";
-    BranchNotFound => BAD_REQUEST, "GITHUB_BRANCH_NOT_FOUND", "GitHub does not confirm the repository";
-    NoAccess => BAD_REQUEST, "GITHUB_ACCESS_DENIED", "GitHub does not confirm the repository";
-    RateLimited => SERVICE_UNAVAILABLE, "GITHUB_RATE_LIMITED", "GitHub's rate limit is reached";
-    Unavailable => BAD_GATEWAY, "GITHUB_UNAVAILABLE", "GitHub is unavailable";
+    BadToken => BAD_REQUEST, "GITHUB_TOKEN_REFUSED";
+    RepositoryNotFound => BAD_REQUEST, "GITHUB_REPOSITORY_NOT_FOUND";
+    BranchNotFound => BAD_REQUEST, "GITHUB_BRANCH_NOT_FOUND";
+    NoAccess => BAD_REQUEST, "GITHUB_ACCESS_DENIED";
+    RateLimited => SERVICE_UNAVAILABLE, "GITHUB_RATE_LIMITED";
+    Unavailable => BAD_GATEWAY, "GITHUB_UNAVAILABLE";
 }
 
 impl GitHubError {
@@ -30,26 +31,14 @@ impl GitHubError {
         }
     }
 
-    fn detail(&self) -> String {
+    fn detail(&self) -> Message {
         match self {
-            Self::BadToken => {
-                "token: GitHub rejects the token. Create a new one with read access to the repository's contents."
-                    .to_owned()
-            }
-            Self::RepositoryNotFound => {
-                "repo: GitHub has no such repository, or the token may not see it. Check owner and repo, and the token's access."
-                    .to_owned()
-            }
-            Self::BranchNotFound => "branch: the repository has no such branch. Check its name on GitHub.".to_owned(),
-            Self::NoAccess(reason) => {
-                format!("token: the token may not read the repository ({reason}). Give it read access to its contents.")
-            }
-            Self::RateLimited { .. } => {
-                "GitHub accepts no more calls with this token for now. Nothing was stored; try again later.".to_owned()
-            }
-            Self::Unavailable(error) => {
-                format!("GitHub could not confirm the repository ({error}). Nothing was stored; try again.")
-            }
+            Self::BadToken => message!("GITHUB_TOKEN_REFUSED.detail"),
+            Self::RepositoryNotFound => message!("GITHUB_REPOSITORY_NOT_FOUND.detail"),
+            Self::BranchNotFound => message!("GITHUB_BRANCH_NOT_FOUND.detail"),
+            Self::NoAccess(reason) => message!("GITHUB_ACCESS_DENIED.detail", reason),
+            Self::RateLimited { .. } => message!("GITHUB_RATE_LIMITED.detail"),
+            Self::Unavailable(error) => message!("GITHUB_UNAVAILABLE.detail", error = error.to_string()),
         }
     }
 

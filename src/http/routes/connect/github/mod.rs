@@ -11,19 +11,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::db::connections::connect::Stored;
-use crate::db::idempotency::Idempotent;
+use crate::commands::connect::StoredConnection;
+use crate::commands::connect::github::connect;
+use crate::commands::idempotency::Idempotent;
 use crate::domain::connection::GithubConnection;
 use crate::domain::{ids, validate};
 use crate::http::ApiState;
-use crate::http::auth::error::AccessError;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::error::input::InputError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
-use crate::http::idempotency::{IdempotencyKeyHeader, kept_answer};
+use crate::http::idempotency::IdempotencyKeyHeader;
 
 /// Longest token, in bytes. Current tokens have 40 to 93.
 const MAX_TOKEN: usize = 1_024;
@@ -111,14 +110,6 @@ pub async fn handle(
 ) -> Result<Json<Value>, ApiError> {
     let key = key.key_for(&caller, "POST /api/v1/connect/github", &body.meaning())?;
     body.validate()?;
-    if !caller.scope().holds(&body.owner, &body.repo) {
-        return Err(AccessError::OutOfScope(format!("{}/{}", body.owner, body.repo)).into());
-    }
-    // Checked before GitHub is called, so that a repeat succeeds even when its token has expired.
-    if let Some(answer) = kept_answer(&state.db, key.as_ref()).await? {
-        return Ok(Json(answer));
-    }
-    state.github.check(&body.owner, &body.repo, &body.branch, &body.token).await?;
     let connection = GithubConnection {
         id: ids::github_connection_id(),
         owner: body.owner,
@@ -127,14 +118,15 @@ pub async fn handle(
         token: body.token,
         build_secrets: std::collections::BTreeMap::new(),
     };
-    let answer =
-        |stored: &Stored| json!(Envelope::new(CONNECTED, GithubConnected { github_connection_id: stored.id.clone() }));
-    let stored = match state.db.connect_github(&connection, key.as_ref(), &caller, answer).await? {
-        Idempotent::Fresh(stored) => stored,
-        Idempotent::Replayed(answer) => return Ok(Json(answer)),
-        Idempotent::KeyReused => return Err(InputError::IdempotencyKeyReused.into()),
+    let answer = |stored: &StoredConnection| {
+        json!(Envelope::new(CONNECTED, GithubConnected { github_connection_id: stored.id.clone() }))
     };
-    let (owner, repo, renewed) = (&connection.owner, &connection.repo, stored.renewed);
-    tracing::info!(connection = %stored.id, %owner, %repo, renewed, "GitHub connected");
-    Ok(Json(answer(&stored)))
+    match connect(&state.db, &state.github, &connection, key.as_ref(), &caller, answer).await? {
+        Idempotent::Fresh(stored) => {
+            let (owner, repo, renewed) = (&connection.owner, &connection.repo, stored.renewed);
+            tracing::info!(connection = %stored.id, %owner, %repo, renewed, "GitHub connected");
+            Ok(Json(answer(&stored)))
+        }
+        Idempotent::Replayed(answer) => Ok(Json(answer)),
+    }
 }

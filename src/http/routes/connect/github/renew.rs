@@ -6,14 +6,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{CONNECTED, GithubConnected, check_token};
-use crate::db::connections::renew::{GithubTarget, Renewed};
+use crate::commands::connect::github::renew::{GithubRenewal, renew};
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
-use crate::http::routes::connect::error::ConnectError;
 use crate::http::routes::connect::path::ConnectionId;
 
 // ---- Request
@@ -34,28 +33,6 @@ pub struct RenewGithub {
     /// The connection's branch; it cannot be changed.
     #[schema(nullable, example = "main", min_length = 1, max_length = 244)]
     pub branch: Option<String>,
-}
-
-impl RenewGithub {
-    /// Checks that the given fields equal the connection's. GitHub ignores the case of owner and repository.
-    ///
-    /// # Errors
-    /// [`ConnectError::Differs`] otherwise.
-    fn check(&self, id: &str, target: &GithubTarget) -> Result<(), ApiError> {
-        let fields: [(&'static str, &Option<String>, &String, bool); 3] = [
-            ("owner", &self.owner, &target.owner, true),
-            ("repo", &self.repo, &target.repo, true),
-            ("branch", &self.branch, &target.branch, false),
-        ];
-        for (field, given, connected, ignores_case) in fields {
-            let Some(given) = given else { continue };
-            if given != connected && !(ignores_case && given.eq_ignore_ascii_case(connected)) {
-                let connected = format!("the {field} {connected}");
-                return Err(ConnectError::Differs { id: id.to_owned(), field, connected }.into());
-            }
-        }
-        Ok(())
-    }
 }
 
 // ---- Handler
@@ -87,14 +64,8 @@ pub async fn handle(
     JsonBody(body): JsonBody<RenewGithub>,
 ) -> Result<Envelope<GithubConnected>, ApiError> {
     check_token(&body.token)?;
-    let target = state.db.github_target(&id, &caller).await?;
-    let target = target.ok_or_else(|| ConnectError::NotFound(id.clone()))?;
-    body.check(&id, &target)?;
-    state.github.check(&target.owner, &target.repo, &target.branch, &body.token).await?;
-    match state.db.renew_github(&id, &body.token, &caller).await? {
-        Renewed::Now => {}
-        Renewed::Unknown | Renewed::Taken(_) => return Err(ConnectError::NotFound(id).into()),
-    }
+    let renewal = GithubRenewal { token: body.token, owner: body.owner, repo: body.repo, branch: body.branch };
+    let target = renew(&state.db, &state.github, &id, &renewal, &caller).await?;
     tracing::info!(connection = %id, owner = %target.owner, repo = %target.repo, "GitHub connection renewed");
     Ok(Envelope::new(CONNECTED, GithubConnected { github_connection_id: id }))
 }

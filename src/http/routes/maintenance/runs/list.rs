@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::db::maintenance::MaintenanceRunFilter;
+use crate::domain::message::message;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -41,10 +42,9 @@ impl MaintenanceRunsQuery {
         let ids = self.id.as_deref().map(|ids| ids.split(',').map(str::parse).collect::<Result<Vec<i64>, _>>());
         let before = self.cursor.as_deref().map(str::parse).transpose();
         Ok(MaintenanceRunFilter {
-            kind: kind.map_err(|rule: String| ApiError::field("kind", rule))?,
-            ids: ids.transpose().map_err(|_| ApiError::field("id", "must be numbers of runs, such as 4711,4712"))?,
-            before: before
-                .map_err(|_| ApiError::field("cursor", "must be the nextCursor of a previous page, unchanged"))?,
+            kind: kind.map_err(|rule| ApiError::field("kind", rule))?,
+            ids: ids.transpose().map_err(|_| ApiError::field("id", message!("rule.run_ids")))?,
+            before: before.map_err(|_| ApiError::field("cursor", message!("rule.cursor")))?,
             limit: parse_limit(self.limit.as_deref())?,
         })
     }

@@ -6,17 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::db::audit::AuditRecord;
-use crate::db::idempotency::Idempotent;
-use crate::domain::audit::Action;
+use crate::commands::idempotency::Idempotent;
+use crate::commands::maintenance::request_maintenance;
 use crate::domain::maintenance::RetentionKind;
-use crate::domain::principal::Scope;
 use crate::http::ApiState;
-use crate::http::auth::error::AccessError;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::error::input::InputError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
@@ -87,24 +83,11 @@ pub async fn handle(
 ) -> Result<Json<Value>, ApiError> {
     let meaning = json!({"kind": body.kind, "dryRun": body.dry_run});
     let key = key.key_for(&caller, "POST /api/v1/maintenance/runs", &meaning)?;
-    let kind: RetentionKind = body.kind.parse().map_err(|rule: String| ApiError::field("kind", rule))?;
-    if *caller.scope() != Scope::All {
-        return Err(AccessError::OutOfScope("all repositories".to_owned()).into());
-    }
-    if state.retention.iter().any(|rule| rule.kind == kind && rule.is_never()) {
-        let option = format!("PANDA_RETENTION_{}", kind.as_str().to_uppercase());
-        return Err(ApiError::field(
-            "kind",
-            format!("{kind} are kept for ever on this server; set {option} to an age"),
-        ));
-    }
+    let kind: RetentionKind = body.kind.parse().map_err(|rule| ApiError::field("kind", rule))?;
     let answer = |runs: &[i64]| json!(Envelope::new("보존 작업이 요청되었습니다.", MaintenanceRequested::new(runs)));
-    let (action, target) = (Action::RunMaintenance, Some(kind.as_str()));
-    let entry = AuditRecord { by: &caller, action, target, repository: None, refused: None, details: meaning };
-    let answer = match state.db.request_maintenance(kind, body.dry_run, key.as_ref(), &entry, answer).await? {
-        Idempotent::Fresh(answer) | Idempotent::Replayed(answer) => answer,
-        Idempotent::KeyReused => return Err(InputError::IdempotencyKeyReused.into()),
-    };
+    let run = (kind, body.dry_run);
+    let (Idempotent::Fresh(answer) | Idempotent::Replayed(answer)) =
+        request_maintenance(&state.db, run, &state.retention, key.as_ref(), &caller, answer).await?;
     // Starts the run on this replica immediately; the others poll every ten seconds.
     state.maintenance.notify_one();
     Ok(Json(answer))

@@ -8,13 +8,13 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::commands::connect::error::ConnectError;
 use crate::db::build_secrets::BuildSecretView;
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
-use crate::http::routes::connect::error::ConnectError;
 use crate::http::routes::connect::path::ConnectionId;
 
 // ---- Response
@@ -64,7 +64,7 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Deployer>,
     ConnectionId(id): ConnectionId,
 ) -> Result<Envelope<BuildSecrets>, ApiError> {
-    if !state.db.is_github_connection_of(&id, &caller).await? {
+    if !state.db.is_github_connection_of(&id, caller.scope()).await? {
         return Err(ConnectError::NotFound(id).into());
     }
     let secrets = state.db.build_secrets(&id).await?.into_iter().map(BuildSecret::from).collect();

@@ -4,13 +4,12 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db::build_secrets::RemoveOutcome;
+use crate::commands::build_secrets::remove_build_secret;
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
-use crate::http::routes::connect::error::ConnectError;
 use crate::http::routes::connect::path::BuildSecretPath;
 
 // ---- Response
@@ -44,12 +43,7 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Deployer>,
     BuildSecretPath { connection, name }: BuildSecretPath,
 ) -> Result<Envelope<BuildSecretRemoved>, ApiError> {
-    match state.db.remove_build_secret(&connection, &name, &caller).await? {
-        RemoveOutcome::Now => {
-            tracing::info!(%connection, name, "build secret removed");
-            Ok(Envelope::new("빌드 시크릿이 삭제되었습니다.", BuildSecretRemoved { name }))
-        }
-        RemoveOutcome::NoSecret => Err(ConnectError::SecretNotFound { connection, name }.into()),
-        RemoveOutcome::NoConnection => Err(ConnectError::NotFound(connection).into()),
-    }
+    remove_build_secret(&state.db, &connection, &name, &caller).await?;
+    tracing::info!(%connection, name, "build secret removed");
+    Ok(Envelope::new("빌드 시크릿이 삭제되었습니다.", BuildSecretRemoved { name }))
 }

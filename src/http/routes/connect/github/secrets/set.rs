@@ -6,14 +6,14 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::BuildSecret;
-use crate::db::build_secrets::SetOutcome;
+use crate::commands::build_secrets::set_build_secret;
+use crate::domain::message::message;
 use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
-use crate::http::routes::connect::error::ConnectError;
 use crate::http::routes::connect::path::BuildSecretPath;
 
 /// Shortest value, in bytes: a shorter one could not be masked in a build's output.
@@ -39,12 +39,7 @@ impl SetBuildSecret {
         if (MIN_VALUE..=MAX_VALUE).contains(&value.len()) && !value.contains('\0') {
             return Ok(());
         }
-        Err(ApiError::field(
-            "value",
-            format!(
-                "must have {MIN_VALUE} to {MAX_VALUE} bytes and no NUL: a shorter secret could not be masked in a build's output"
-            ),
-        ))
+        Err(ApiError::field("value", message!("rule.secret_value", min = MIN_VALUE, max = MAX_VALUE)))
     }
 }
 
@@ -74,12 +69,7 @@ pub async fn handle(
     JsonBody(body): JsonBody<SetBuildSecret>,
 ) -> Result<Envelope<BuildSecret>, ApiError> {
     body.validate()?;
-    match state.db.set_build_secret(&connection, &name, &body.value, &caller).await? {
-        SetOutcome::Now(set) => {
-            tracing::info!(%connection, name, "build secret set");
-            Ok(Envelope::new("빌드 시크릿이 저장되었습니다.", BuildSecret::from(set)))
-        }
-        SetOutcome::TooMany => Err(ConnectError::TooManySecrets(connection).into()),
-        SetOutcome::NoConnection => Err(ConnectError::NotFound(connection).into()),
-    }
+    let set = set_build_secret(&state.db, &connection, &name, &body.value, &caller).await?;
+    tracing::info!(%connection, name, "build secret set");
+    Ok(Envelope::new("빌드 시크릿이 저장되었습니다.", BuildSecret::from(set)))
 }

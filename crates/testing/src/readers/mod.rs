@@ -1,0 +1,7 @@
+//! Third-party readers of event streams: Chromium, npm's EventSource, Python, Rust; clients/js in a browser and in Node; and nginx before a Panda.
+
+pub mod browser;
+pub mod nginx;
+pub mod programs;
+pub mod progress;
+pub mod rust;

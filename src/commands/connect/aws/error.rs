@@ -1,0 +1,45 @@
+//! Reasons for which an AWS account cannot be connected.
+
+use secrecy::SecretString;
+
+use crate::clients::ClientError;
+
+/// Reason why an AWS account cannot be connected, or a connection cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AwsConnectError {
+    /// AWS rejected the credentials.
+    #[error("AWS refuses the credentials: {reason}")]
+    Refused {
+        /// Name of the field with the credentials.
+        field: &'static str,
+        /// Error message of AWS, without secrets.
+        reason: String,
+    },
+    /// AWS could not be reached, or failed.
+    #[error("AWS is unavailable: {0}")]
+    Unavailable(ClientError),
+    /// The role cannot be assumed with the caller's external id.
+    #[error("the role does not let Panda assume it: {reason}")]
+    NotTrusted {
+        /// External id derived for the caller's scope.
+        external_id: SecretString,
+        /// Account of the controller, which the role must trust.
+        controller: String,
+        /// Error message of AWS, without secrets.
+        reason: String,
+    },
+    /// The role can be assumed without the caller's external id.
+    #[error("the role can be assumed without the external id")]
+    Open {
+        /// External id derived for the caller's scope.
+        external_id: SecretString,
+        /// Account of the controller, which the role trusts.
+        controller: String,
+    },
+    /// Another connection of the same tenant has the same identity; holds its id.
+    #[error("the connection {0} has this identity")]
+    IdentityTaken(String),
+    /// The role was connected with an external id that a caller chose, before Panda derived it; holds the connection's id.
+    #[error("connection {0} must be renewed: its external id was not derived by Panda")]
+    Outdated(String),
+}

@@ -1,0 +1,70 @@
+//! Reasons for which a deployment cannot be started or changed.
+
+/// Reason why a deployment cannot be found, started or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// No deployment with this id exists within the caller's scope.
+    #[error("no deployment {0}")]
+    NotFound(String),
+    /// The deployment was archived: only reports include it.
+    #[error("deployment {0} is in the archive")]
+    Archived(String),
+    /// No deployment is unfinished.
+    #[error("no deployment is running")]
+    NoCurrent,
+    /// Switch: four-eyes approval is on, and the caller started the deployment.
+    #[error("deployment {0} must be approved by another user")]
+    ApproverStartedIt(String),
+    /// Switch: the deployment is not ready yet.
+    #[error("deployment {id} is not ready to be switched")]
+    SwitchTooEarly {
+        /// Id of the deployment.
+        id: String,
+        /// Stage that it has reached (1 to 4).
+        stage: Option<i32>,
+    },
+    /// Switch: green receives the traffic already.
+    #[error("deployment {0} is already switched")]
+    AlreadySwitched(String),
+    /// Switch: the deployment failed.
+    #[error("deployment {0} has failed")]
+    Failed(String),
+    /// Switch: a cancellation was requested.
+    #[error("deployment {0} is being cancelled")]
+    BeingCancelled(String),
+    /// Cancel: the deployment has ended.
+    #[error("deployment {id} has ended: {status}")]
+    AlreadyFinished {
+        /// Id of the deployment.
+        id: String,
+        /// Final status: COMPLETED or FAILED.
+        status: &'static str,
+    },
+    /// Retry: the deployment has not failed.
+    #[error("deployment {id} has not failed: {status}")]
+    NotFailed {
+        /// Id of the deployment.
+        id: String,
+        /// RUNNING, `DEPLOYMENT_READY` or COMPLETED.
+        status: &'static str,
+    },
+    /// Deploy and retry: another deployment of the same target is not finished.
+    #[error("the target is taken by deployment {other}")]
+    TargetTaken {
+        /// Id of the deployment that holds the target, or is queued for it.
+        other: String,
+        /// Id of the deployment to retry; none for a new one.
+        retry_of: Option<String>,
+    },
+    /// Deploy and retry: the connection was removed.
+    #[error("the connection {0} was removed")]
+    ConnectionRemoved(String),
+    /// The ECR repository's name belongs to another source repository.
+    #[error("the ECR repository {ecr_repository} belongs to another source repository")]
+    RepositoryNameTaken {
+        /// Name of the ECR repository.
+        ecr_repository: String,
+        /// The other source repository as owner/repo; none when it is outside the caller's scope.
+        other: Option<String>,
+    },
+}

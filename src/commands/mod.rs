@@ -1,0 +1,42 @@
+//! Commands: the changes that callers request. One file a command, which reads from top to bottom as its rule.
+//!
+//! A command decides (role, scope, four-eyes approval, what is in the way) and records the *intent* in one transaction, together with its audit entry and
+//! the answer under the caller's idempotency key: all of it or nothing. It causes no external effect; a replica finds the row and carries it out. A
+//! process may die on any line: either the command is committed, or the client has no answer and repeats the request. Statements are in `db`, texts of
+//! refusals in `http`. Waking the replicas up after the commit is the caller's part, because it is only a hint.
+//!
+//! | command | rule |
+//! | --- | --- |
+//! | [`deploy::deploy`] | one unfinished deployment per target: reject, queue or supersede |
+//! | [`switch::switch`] | an approver moves the traffic of a ready deployment, once; four-eyes approval |
+//! | [`cancel::cancel`] | ends an unfinished deployment; during its switch only for an approver |
+//! | [`retry::retry`] | another attempt of a failed deployment; for an approver if it was to be switched |
+//! | [`schedules`] `::create`, `change`, `delete`, `run_now` | the caller becomes the owner; `run_now` acts as the caller |
+//! | [`schedules::run_due`], [`schedules::stop`] | a due schedule starts a deployment as its owner, as long as the owner's permission exists |
+//! | [`connect::github`], [`connect::aws`] `::connect`, `renew`; [`connect::remove`] | stored once the service confirmed it; one connection of a branch or identity per tenant; not removed in use |
+//! | [`build_secrets`] | values that builds of a connection's repository may read |
+//! | [`revocations`], [`tokens`] | end a principal with its schedules and queued deployments |
+//! | [`sessions`] | a session or ticket reads with its caller's permission |
+//! | [`log_filter`], [`maintenance`] | an admin of all repositories |
+//! | [`refusals`] | the record of refused commands |
+
+pub mod access;
+pub mod build_secrets;
+pub mod cancel;
+pub mod connect;
+pub mod deploy;
+pub mod deployment_change;
+pub mod error;
+pub mod idempotency;
+pub mod log_filter;
+pub mod maintenance;
+mod notify;
+pub mod refusals;
+pub mod retry;
+pub mod revocations;
+pub mod schedules;
+pub mod sessions;
+pub mod switch;
+pub mod tokens;
+
+pub use error::CommandError;

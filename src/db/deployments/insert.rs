@@ -1,0 +1,76 @@
+//! The row of a new deployment.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::db::DbError;
+use crate::domain::deployment::Concurrency;
+use crate::domain::principal::Caller;
+use crate::domain::request::Requested;
+use crate::domain::trace::Trace;
+
+/// Values of a new row.
+#[derive(Clone, Debug)]
+pub struct NewDeployment {
+    /// Deployment id, with the prefix `dep_`.
+    pub id: String,
+    /// Account or organisation of the source.
+    pub owner: String,
+    /// Repository of the source.
+    pub repo: String,
+    /// Source revision, build options and reason, as requested.
+    pub requested: Requested,
+    /// Id of the connection to the source repository, with the prefix `gh_`.
+    pub github_connection_id: String,
+    /// Id of the connection to the AWS account, with the prefix `aws_`.
+    pub aws_connection_id: String,
+    /// AWS account to deploy to: twelve digits.
+    pub account_id: String,
+    /// AWS region to deploy to.
+    pub region: String,
+    /// Name of the ECR repository.
+    pub ecr_repository: String,
+    /// Name of the first step.
+    pub first_step: String,
+    /// Policy for a target that has an unfinished deployment.
+    pub concurrency: Concurrency,
+    /// Trace of the requesting caller; none starts a new trace.
+    pub trace: Option<Trace>,
+}
+
+/// Inserts the row, and returns its start time. A queued deployment is behind all others of its target.
+pub async fn insert(
+    connection: &mut PgConnection,
+    new: &NewDeployment,
+    queued: bool,
+    by: &Caller,
+) -> Result<DateTime<Utc>, DbError> {
+    Ok(sqlx::query_scalar!(
+        "INSERT INTO deployments (id, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region,
+                                  ecr_repository, step, concurrency, queued, queued_at, started_by, trace_id, trace_parent, build, reason,
+                                  kind)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END, $13,
+                 coalesce($14, replace(gen_random_uuid()::text, '-', '')), $15, $16, $17, $18)
+         RETURNING started_at",
+        new.id,
+        new.owner,
+        new.repo,
+        new.requested.source.column(),
+        new.github_connection_id,
+        new.aws_connection_id,
+        new.account_id,
+        new.region,
+        new.ecr_repository,
+        new.first_step,
+        new.concurrency.as_str(),
+        queued,
+        by.principal.known_subject(),
+        new.trace.as_ref().map(|trace| trace.id.as_str()),
+        new.trace.as_ref().and_then(|trace| trace.parent.as_deref()),
+        new.requested.build_column(),
+        new.requested.reason,
+        new.requested.kind.as_str()
+    )
+    .fetch_one(connection)
+    .await?)
+}

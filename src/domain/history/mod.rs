@@ -1,0 +1,21 @@
+//! Reads a Step Functions history: which events and facts it yields, and whether the deployment is ready, has succeeded or has failed. Pure, so
+//! that tests cover every shape of history. docs/aws.md describes the rules.
+//!
+//! A history is read in pieces, one per poll. What a later piece needs of an earlier one is [`Memory`], which is stored with the step; reading in
+//! any pieces therefore gives the events and facts of reading the whole.
+
+mod event;
+mod event_type;
+mod memory;
+mod output;
+mod reader;
+mod status;
+mod values;
+
+pub use event::{ExitOutput, HistoryEvent, HistoryKind};
+pub use event_type::{EventClass, classify};
+pub use memory::Memory;
+pub use reader::{Reader, Reading, Verdict};
+
+#[cfg(test)]
+mod tests;

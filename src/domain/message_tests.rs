@@ -1,0 +1,120 @@
+//! Compares the catalogue with the code that uses it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+
+fn placeholders(template: &str) -> BTreeSet<String> {
+    let names = std::cell::RefCell::new(BTreeSet::new());
+    fill(template, |name| {
+        names.borrow_mut().insert(name.to_owned());
+        None
+    });
+    names.into_inner()
+}
+
+/// The program's source files.
+fn sources(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                sources(&path)
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                vec![std::fs::read_to_string(&path).unwrap()]
+            } else {
+                Vec::new()
+            }
+        })
+        .collect()
+}
+
+fn source() -> String {
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).concat()
+}
+
+/// The uses of [`message!`] with a literal key: the key and the names of its parameters.
+fn uses(source: &str) -> Vec<(String, BTreeSet<String>)> {
+    let mut uses = Vec::new();
+    for (at, opening) in source.match_indices("message!(") {
+        let arguments = arguments(&source[at + opening.len()..]);
+        let Some(key) = arguments[0].strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { continue };
+        let name = |argument: &String| argument.split('=').next().unwrap_or_default().trim().to_owned();
+        uses.push((key.to_owned(), arguments[1..].iter().map(name).filter(|name| !name.is_empty()).collect()));
+    }
+    uses
+}
+
+/// Splits the arguments of a macro at the commas outside brackets and strings.
+fn arguments(text: &str) -> Vec<String> {
+    let (mut arguments, mut depth, mut in_string, mut escaped) = (vec![String::new()], 0, false, false);
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            '(' | '[' | '{' if !in_string => depth += 1,
+            ')' if !in_string && depth == 0 => break,
+            ')' | ']' | '}' if !in_string => depth -= 1,
+            ',' if !in_string && depth == 0 => {
+                arguments.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        arguments.last_mut().unwrap().push(c);
+    }
+    arguments.iter().map(|argument| argument.trim().to_owned()).collect()
+}
+
+#[test]
+fn files_are_valid() {
+    let texts: usize = FILES
+        .iter()
+        .map(|file| serde_json::from_str::<Groups>(file).unwrap().values().map(HashMap::len).sum::<usize>())
+        .sum();
+    assert_eq!(CATALOGUE.len(), texts, "a group is in two files");
+}
+
+#[test]
+fn languages_have_the_same_placeholders() {
+    for (key, text) in &*CATALOGUE {
+        assert_eq!(placeholders(&text.ko), placeholders(&text.en), "{key}");
+        assert_eq!(text.ko.is_empty(), text.en.is_empty(), "{key}");
+        let is_sentence = |text: &str| text.ends_with('.');
+        assert_eq!(is_sentence(&text.ko), is_sentence(&text.en), "{key}");
+    }
+}
+
+#[test]
+fn catalogue_and_code_agree() {
+    let source = source();
+    let uses = uses(&source);
+    assert!(uses.len() > 100, "the source is not read");
+    for (key, params) in uses {
+        let text = CATALOGUE.get(&key).unwrap_or_else(|| panic!("the catalogue lacks {key}"));
+        let mut wanted = placeholders(&text.en);
+        if key.starts_with("cron.") {
+            // `CronError::message` adds it.
+            wanted.remove("example");
+        }
+        assert_eq!(wanted, params, "{key}");
+    }
+    for key in CATALOGUE.keys() {
+        let code = key.strip_suffix(".title").unwrap_or(key);
+        let title = key.split_once('.').filter(|(_, name)| name.ends_with("_title")).map_or("", |(_, name)| name);
+        let is_used = |text: &str| source.contains(&format!("\"{text}\""));
+        assert!(is_used(code) || !title.is_empty() && is_used(title), "no code uses {key}");
+    }
+}
+
+#[test]
+fn renders_parameters_in_the_language_of_the_text() {
+    let message = message!("INVALID_FIELD.detail", field = "limit", rule = message!("rule.limit", max = 100));
+    assert_eq!(message.text(Lang::En), "limit: must be a whole number from 1 to 100");
+    assert_eq!(message.text(Lang::Ko), "limit: 1에서 100 사이의 정수여야 합니다");
+    assert_eq!(message.to_string(), message.text(Lang::En));
+    let outside = message!("INVALID_FIELD.detail", field = "{rule}", rule = Message::verbatim("{field} 한글"));
+    assert_eq!(outside.text(Lang::Ko), "{rule}: {field} 한글");
+}

@@ -1,0 +1,87 @@
+//! Stage 4: asks CodeDeploy where the traffic is, after an execution that succeeded without an approval that Panda understood.
+//!
+//! `ExecutionSucceeded` says only that the state machine ended. It also ends so when it handled a failure, or when its outputs have a form that
+//! Panda does not read.
+
+use serde::{Deserialize, Serialize};
+
+use super::follow_execution::{approval, completed, output_invalid};
+use super::switch_traffic::shift;
+use super::{ConfirmSwitch, RunStep, StepContext, StepError, StepOutcome, Transition};
+use crate::clients::ErrorKind;
+use crate::clients::aws::{CodeDeployStatus, LifecycleEvent};
+use crate::domain::deployment::Facts;
+use crate::domain::failure::ErrorCode;
+
+/// State of asking CodeDeploy.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct CheckRollout {
+    /// `d-…`, from the history of the controller's execution.
+    pub code_deploy_deployment_id: String,
+    /// What the history says about the check, as a clause.
+    pub seen: String,
+    /// Values of the outputs that were refused, as a clause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+impl RunStep for CheckRollout {
+    const NAME: &'static str = "check_rollout";
+    const STAGE: u8 = 4;
+    const TIMED_OUT: ErrorCode = ErrorCode::ExecutionOutputInvalid;
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
+        let unanswered = StepError::from_client(ErrorCode::ExecutionOutputInvalid);
+        let id = &self.code_deploy_deployment_id;
+        let code_deploy = &cx.user.codedeploy;
+        let deployment = match code_deploy.deployment(id).await {
+            Ok(deployment) => deployment,
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Invalid) => {
+                let account = &cx.deployment.account_id;
+                return Ok(output_invalid(
+                    self.finding(&format!("account {account} has no CodeDeploy deployment {id}")),
+                ));
+            }
+            Err(error) => return Err(unanswered(error)),
+        };
+        match deployment.status {
+            CodeDeployStatus::Ready => {
+                let ready = Facts { polling_state: Some("DEPLOYMENT_READY".to_owned()), ..Facts::default() };
+                let approval = approval(&cx.deployment.facts, &cx.deployment.id, self.refused.clone());
+                let kept =
+                    if matches!(approval.transition, Transition::Failed { .. }) { Facts::default() } else { ready };
+                return Ok(approval.with_facts(kept));
+            }
+            CodeDeployStatus::Succeeded => return Ok(completed()),
+            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
+                let why = deployment.error.unwrap_or_else(|| "no reason was given".to_owned());
+                let reason = self.finding(&format!("CodeDeploy deployment {id} is {:?}: {why}", deployment.status));
+                let facts = Facts { polling_state: Some("FAILED".to_owned()), ..Facts::default() };
+                let failed = Transition::Failed { code: ErrorCode::SwitchFailed, reason };
+                return Ok(StepOutcome::new(failed).with_facts(facts));
+            }
+            _ => {}
+        }
+        let lifecycle = code_deploy.lifecycle(id).await.map_err(&unanswered)?;
+        if has(&lifecycle, &["AllowTraffic"], &["Succeeded"]) {
+            return Ok(completed());
+        }
+        if has(&lifecycle, &["BeforeAllowTraffic", "AllowTraffic"], &["InProgress", "Succeeded"]) {
+            let shift_seconds = shift(cx, &deployment).await.map_err(&unanswered)?.as_secs();
+            return Ok(StepOutcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone(), shift_seconds }));
+        }
+        let waiting = self.finding(&format!("CodeDeploy deployment {id} is {:?}", deployment.status));
+        Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, waiting))
+    }
+}
+
+impl CheckRollout {
+    fn finding(&self, code_deploy: &str) -> String {
+        let refused = self.refused.as_ref().map(|refused| format!("; {refused}")).unwrap_or_default();
+        format!("the execution succeeded, but {code_deploy}, and the traffic is not on green; {}{refused}", self.seen)
+    }
+}
+
+fn has(lifecycle: &[LifecycleEvent], names: &[&str], statuses: &[&str]) -> bool {
+    lifecycle.iter().any(|event| names.contains(&event.name.as_str()) && statuses.contains(&event.status.as_str()))
+}

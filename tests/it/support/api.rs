@@ -1,0 +1,159 @@
+//! The API as served in this process.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use panda::clients::aws::Aws;
+use panda::clients::github::GitHub;
+use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
+use panda::db::{Class, Db};
+use panda::domain::connection::AwsKeys;
+use panda::domain::names::Names;
+use panda::http::middleware::caller_limit::CallerLimit;
+use panda::http::{ApiState, Auth, AuthOptions, Hub, LogControl, StreamPermits, Tls, limits, router, serve};
+use panda_testing::answer::Caller;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::environment;
+use super::panda::Panda;
+
+/// An address without a listener: the port is reserved and never bound.
+pub const UNREACHABLE: &str = "http://127.0.0.1:1";
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    http: HttpConfig,
+    #[command(flatten)]
+    auth: AuthConfig,
+    #[command(flatten)]
+    retention: RetentionConfig,
+}
+
+/// Addresses of the external services that the API calls.
+#[derive(Clone)]
+pub struct ExternalServices {
+    pub github_api: String,
+    pub aws_endpoint: String,
+    /// The controller's own keys.
+    pub controller: AwsKeys,
+}
+
+impl Default for ExternalServices {
+    fn default() -> Self {
+        let controller = AwsKeys {
+            access_key_id: "AKIATESTCONTROLLER00".to_owned(),
+            secret_access_key: SecretString::from("not-a-secret"),
+            session_token: None,
+        };
+        Self { github_api: UNREACHABLE.to_owned(), aws_endpoint: UNREACHABLE.to_owned(), controller }
+    }
+}
+
+/// The API as served in this process.
+pub struct Api {
+    pub hub: Hub,
+    stream_permits: StreamPermits,
+    pub shutdown: CancellationToken,
+    pub address: SocketAddr,
+    caller: Caller,
+    pub serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Api {
+    /// Serves `db` with the default settings.
+    pub async fn serve(db: &Db) -> Self {
+        Panda::builder().database(db).api().await
+    }
+
+    /// Serves `db` with flags and chosen external services.
+    pub async fn serve_with(db: &Db, external: &ExternalServices, flags: &[&str]) -> Self {
+        Panda::builder().database(db).external(external).flags(flags).api().await
+    }
+
+    pub(super) async fn start(db: &Db, external: &ExternalServices, flags: &[String]) -> Self {
+        let shutdown = CancellationToken::new();
+        let Cli { http: config, auth, retention } =
+            Cli::try_parse_from([&["panda".to_owned()], flags].concat()).unwrap();
+        let oidc = auth.oidc_file.clone().map(|path| {
+            let issuers = panda::domain::oidc_claims::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+            panda::http::auth::oidc::Verifier::new(issuers).unwrap()
+        });
+        let admin = auth
+            .admin_token_file
+            .as_ref()
+            .map(|path| panda::domain::token::SecretHash::of(std::fs::read_to_string(path).unwrap().trim()));
+        let options = AuthOptions { admin, session: auth.session, four_eyes: auth.four_eyes, oidc };
+        let auth = match (auth.is_required(config.listen, false), auth.is_off()) {
+            (true, _) => Auth::required(db.clone(), options, &shutdown),
+            (false, true) => Auth::off(),
+            (false, false) => Auth::local(),
+        };
+        let metrics = panda::metrics::Metrics::default();
+        let hub = Hub::start(db.of(Class::Live), metrics.clone(), &shutdown);
+        let timeout = Duration::from_secs(10);
+        let (limits, stream_permits) = limits(&config, 10_000);
+        let tls = config.tls().map(|files| Tls::load(files).unwrap());
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor().unwrap());
+        if let Some(tls) = tls {
+            tokio::spawn(tls.watch(shutdown.clone()));
+        }
+        let state = ApiState {
+            db: db.clone(),
+            auth,
+            hub: hub.clone(),
+            github: Arc::new(GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap()),
+            aws: aws(external, &config.controller_roles).await,
+            names: Arc::new(Names::default()),
+            first_step: "ensure_event_rule",
+            retry_step: "resume",
+            metrics,
+            config: Arc::new(config),
+            retention: Arc::new(retention.rules()),
+            maintenance: Arc::default(),
+            requests: CallerLimit::new(Class::Api, 2),
+            reports: CallerLimit::new(Class::Reports, 1),
+            replays: CallerLimit::new(Class::Replay, 1),
+            readiness: panda::http::readiness::ReadinessCheck::default(),
+            log: LogControl { own: "info", changed: Arc::default() },
+            stream_permits: stream_permits.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(serve(listener, router(state), limits, acceptor, shutdown.clone()));
+        let caller = Caller::of(format!("http://{address}"));
+        Self { hub, stream_permits, shutdown, address, caller, serving }
+    }
+
+    /// Number of open event streams.
+    pub fn open_streams(&self) -> usize {
+        self.stream_permits.in_use()
+    }
+}
+
+impl Deref for Api {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// The AWS client of an API that allows these roles of the controller's account.
+pub async fn aws(external: &ExternalServices, controller_roles: &[String]) -> Aws {
+    let (endpoint, keys) = (external.aws_endpoint.parse().unwrap(), external.controller.clone());
+    environment::aws(Some(endpoint), Some("ap-northeast-2"), keys, Duration::from_secs(10), controller_roles).await
+}
