@@ -90,7 +90,7 @@ async fn refuse_oversized(cx: &StepContext<'_>, image: &str) -> Result<(), StepE
     let max = cx.services.settings.build_limits.image_bytes;
     let Some(size) = built.map(|built| built.size).filter(|size| *size > max) else { return Ok(()) };
     if let Err(error) = docker.remove_image(image).await {
-        tracing::warn!(image, %error, "oversized image not removed from the engine");
+        tracing::warn!(image, kind = ?error.kind, call = error.call, "oversized image not removed from the engine");
     }
     let reason = format!("the image has {size} bytes, more than {max} (PANDA_IMAGE_MAX_BYTES)");
     Err(StepError::fatal(ErrorCode::BuildFailed, reason))

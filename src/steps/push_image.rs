@@ -108,7 +108,7 @@ impl RunStep for PushImage {
             if let Err(error) = builder.docker().remove_image(image).await
                 && error.kind != ErrorKind::NotFound
             {
-                tracing::warn!(image, %error, "pushed image not removed from the engine");
+                tracing::warn!(image, kind = ?error.kind, call = error.call, "pushed image not removed from the engine");
             }
         }
         Ok(StepOutcome::next(FindExecution { image_tag: tag.clone(), image_digest: image.digest.clone() })
@@ -181,7 +181,7 @@ impl PushImage {
     async fn renew(&self, Refusal { error, login, accepted }: Refusal) -> Result<StepOutcome, StepError> {
         let reason = text::reason(&error.to_string());
         if self.renewals < MAX_RENEWALS && (accepted || self.renewals == 0) {
-            tracing::info!(reason, renewals = self.renewals, accepted, "push denied, logging in again");
+            tracing::info!(renewals = self.renewals, accepted, "push denied, logging in again");
             let again = Self { renewals: self.renewals + 1, ..self.clone() };
             return Ok(StepOutcome::wait(again, DENIAL_RETRY_DELAY, reason));
         }
