@@ -193,7 +193,6 @@ CREATE TABLE aws_connections (
     identity                    text,
     access_key_id               text,
     role_arn                    text,
-    external_id_derived         boolean     NOT NULL DEFAULT false,
     scope                       text[]      CHECK (cardinality(scope) > 0),
     tenant                      text        CHECK (length(tenant) = 64),
     key_id                      text,
@@ -208,7 +207,7 @@ CREATE TABLE aws_connections (
         WHEN removed_at IS NOT NULL
         THEN num_nonnulls(wrapped_key, secret_access_key_encrypted, session_token_encrypted, external_id_encrypted) = 0
         WHEN role_arn IS NULL THEN num_nonnulls(access_key_id, secret_access_key_encrypted) = 2 AND external_id_encrypted IS NULL
-        ELSE num_nonnulls(access_key_id, secret_access_key_encrypted, session_token_encrypted) = 0 END),
+        ELSE external_id_encrypted IS NOT NULL AND num_nonnulls(access_key_id, secret_access_key_encrypted, session_token_encrypted) = 0 END),
     CONSTRAINT aws_connections_encrypted CHECK (
         (key_id IS NULL) = (wrapped_key IS NULL)
         AND (num_nonnulls(secret_access_key_encrypted, session_token_encrypted, external_id_encrypted) = 0 OR key_id IS NOT NULL))
@@ -220,7 +219,6 @@ COMMENT ON COLUMN aws_connections.account_id IS 'Twelve digits, from STS GetCall
 COMMENT ON COLUMN aws_connections.identity IS 'ARN of the credentials: the user, or the role without its session; null for a connection that no request renews.';
 COMMENT ON COLUMN aws_connections.access_key_id IS 'Access key id; null for a role.';
 COMMENT ON COLUMN aws_connections.role_arn IS 'Role to assume; null for keys.';
-COMMENT ON COLUMN aws_connections.external_id_derived IS 'Panda derived the role''s external id and saw that the role requires it. A role without this starts no new deployment until it is connected again.';
 COMMENT ON COLUMN aws_connections.scope IS 'Repositories that may be deployed with it: those of the caller that connected it, or fewer; null for all.';
 COMMENT ON COLUMN aws_connections.tenant IS 'SHA-256 (hex) of the scope that connected it and the repositories that it is for. Connecting again renews the connection of the same tenant only; null for a connection that no request renews.';
 COMMENT ON COLUMN aws_connections.key_id IS 'Id of the server''s key that wraps wrapped_key; null when the row has no secret.';
@@ -758,6 +756,10 @@ CREATE TABLE schedules (
     updated_at           timestamptz NOT NULL DEFAULT now(),
     deleted_at           timestamptz,
     CONSTRAINT schedules_next_run_of_those_that_run CHECK (next_run_at IS NULL OR (NOT paused AND deleted_at IS NULL)),
+    CONSTRAINT schedules_owner CHECK (CASE made_by_kind
+        WHEN 'admin' THEN made_by_admin IS NOT NULL
+        WHEN 'oidc' THEN num_nonnulls(made_by_issuer, made_by_claims) = 2
+        ELSE true END),
     CONSTRAINT schedules_stopped_with_a_reason CHECK (num_nonnulls(stopped_at, stopped_code, stopped_reason) IN (0, 3))
 );
 COMMENT ON TABLE schedules IS 'Deployments that start at set times.';

@@ -64,8 +64,5 @@ async fn list(server: &ServerArgs) -> Result<(), CliError> {
     print(&text(&message!("cli.accounts")));
     let aws = list("aws");
     print(table::rows(&aws, &["connectionId", "region"], &text(&message!("cli.no_accounts"))).trim_end());
-    for problem in aws.iter().filter_map(|account| account.get("problem")?.as_str()) {
-        print(&format!("\n{}", sanitize::line(problem)));
-    }
     Ok(())
 }

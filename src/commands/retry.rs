@@ -2,7 +2,7 @@
 
 use super::access::require_role;
 use super::deploy::error::DeployError;
-use super::deploy::usable_connections::unusable_connection;
+use super::deploy::removed_connection::removed_connection;
 use super::deployment_change::{Begun, DeploymentChange, not_found};
 use super::error::CommandError;
 use super::idempotency::Idempotent;
@@ -37,8 +37,8 @@ pub async fn retry(db: &Db, change: DeploymentChange<'_>, step: &str) -> Result<
         return Err(DeployError::TargetTaken { other, retry_of: Some(id.to_owned()) }.into());
     }
     let (github, aws) = (&target.github_connection_id, &target.aws_connection_id);
-    if let Some(unusable) = unusable_connection(&mut tx, github, aws).await? {
-        return Err(unusable.into());
+    if let Some(removed) = removed_connection(&mut tx, github, aws).await? {
+        return Err(removed.into());
     }
     let audited = change.record(&mut tx, Action::Retry).await?;
     if begin_attempt(&mut tx, id, step, by.principal.known_subject(), audited).await? {

@@ -65,7 +65,7 @@ pub enum AwsCredentials {
         /// `arn:PARTITION:iam::ACCOUNT:role/PATH`, in the account that receives deployments.
         role_arn: String,
         /// External id that the role's trust policy requires.
-        external_id: Option<SecretString>,
+        external_id: SecretString,
     },
 }
 
@@ -80,7 +80,7 @@ impl AwsCredentials {
                     && text(&a.session_token) == text(&b.session_token)
             }
             (Self::Role { role_arn: a, external_id: x }, Self::Role { role_arn: b, external_id: y }) => {
-                a == b && text(x) == text(y)
+                a == b && x.expose_secret() == y.expose_secret()
             }
             _ => false,
         }
@@ -90,7 +90,7 @@ impl AwsCredentials {
     pub fn secrets(&self) -> Vec<&SecretString> {
         match self {
             Self::Keys(keys) => std::iter::once(&keys.secret_access_key).chain(&keys.session_token).collect(),
-            Self::Role { external_id, .. } => external_id.iter().collect(),
+            Self::Role { external_id, .. } => vec![external_id],
         }
     }
 }

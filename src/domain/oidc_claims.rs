@@ -87,11 +87,6 @@ impl Issuer {
         subject_of(&self.issuer, subject)
     }
 
-    /// Returns true if `name` is the name of a subject of this issuer.
-    pub fn subject_has(&self, name: &str) -> bool {
-        name.strip_prefix(without_scheme(&self.issuer)).is_some_and(|rest| rest.starts_with(SEPARATOR))
-    }
-
     /// Returns true if the claim `aud` has an accepted audience.
     pub fn is_for(&self, claims: &Map<String, Value>) -> bool {
         let audiences = claims.get("aud").map(values).unwrap_or_default();

@@ -46,12 +46,12 @@ pub struct StoredPermission {
 pub enum StoredBasis {
     /// The API token with this id.
     Token(String, TokenState),
-    /// The admin token with this fingerprint; none in rows from before fingerprints were stored.
-    Admin(Option<SecretHash>),
+    /// The admin token with this fingerprint.
+    Admin(SecretHash),
     /// The subject of an OpenID Connect token.
     Oidc {
-        /// Claims of the subject; none in rows from before claims were stored, where only the issuer can be checked.
-        identity: Option<Identity>,
+        /// Claims of the subject.
+        identity: Identity,
         /// True if the subject is revoked.
         revoked: bool,
     },
@@ -171,23 +171,17 @@ impl SignIn {
             StoredBasis::Oidc { revoked: true, .. } => Some(PermissionEnd::SubjectRevoked(held.subject.clone())),
             _ if !self.required => None,
             StoredBasis::Nobody => Some(PermissionEnd::SignInRequired),
-            StoredBasis::Admin(fingerprint) => match (fingerprint, &self.admin) {
-                (Some(then), Some(now)) if then.is(now) => None,
-                // From before fingerprints were stored: the schedule belongs to the bearer of the current admin token.
-                (None, Some(_)) => None,
-                _ => Some(PermissionEnd::AdminTokenReplaced),
-            },
-            StoredBasis::Oidc { identity: Some(identity), .. } => {
+            StoredBasis::Admin(then) => {
+                let is_current = self.admin.as_ref().is_some_and(|now| then.is(now));
+                (!is_current).then_some(PermissionEnd::AdminTokenReplaced)
+            }
+            StoredBasis::Oidc { identity, .. } => {
                 let Some(issuer) = self.issuers.iter().find(|issuer| issuer.issuer == identity.issuer) else {
                     return Some(PermissionEnd::IssuerRemoved(held.subject.clone()));
                 };
                 let given = issuer.is_for(&identity.claims).then(|| issuer.right(&identity.claims)).flatten();
                 let gives_enough = given.is_some_and(|(role, scope)| enough(role, &scope));
                 (!gives_enough).then(|| PermissionEnd::Reduced(held.subject.clone()))
-            }
-            StoredBasis::Oidc { identity: None, .. } => {
-                let known = self.issuers.iter().any(|issuer| issuer.subject_has(&held.subject));
-                (!known).then(|| PermissionEnd::IssuerRemoved(held.subject.clone()))
             }
         }
     }
@@ -215,7 +209,7 @@ mod tests {
 
     fn identity(issuer: &str, claims: Value) -> StoredBasis {
         let Value::Object(claims) = claims else { panic!("no object") };
-        StoredBasis::Oidc { identity: Some(Identity::new(issuer, claims)), revoked: false }
+        StoredBasis::Oidc { identity: Identity::new(issuer, claims), revoked: false }
     }
 
     fn code(sign_in: &SignIn, on: StoredBasis) -> Option<&'static str> {
@@ -240,14 +234,12 @@ mod tests {
     #[test]
     fn admin_permission_ends_when_the_token_is_replaced() {
         let mut now = sign_in(&json!([{"claims": {"sub": "x"}, "role": "viewer"}]));
-        let then = |token: &str| StoredBasis::Admin(Some(SecretHash::of(token).fingerprint()));
+        let then = |token: &str| StoredBasis::Admin(SecretHash::of(token).fingerprint());
         assert_eq!(code(&now, then("one")), None);
         assert_eq!(code(&now, then("two")), Some("ADMIN_TOKEN_REPLACED"));
-        assert_eq!(code(&now, StoredBasis::Admin(None)), None);
         assert_eq!(code(&now, StoredBasis::Nobody), Some("SIGN_IN_REQUIRED"));
         now.admin = None;
         assert_eq!(code(&now, then("one")), Some("ADMIN_TOKEN_REPLACED"));
-        assert_eq!(code(&now, StoredBasis::Admin(None)), Some("ADMIN_TOKEN_REPLACED"));
         now.required = false;
         assert_eq!((code(&now, then("one")), code(&now, StoredBasis::Nobody)), (None, None));
     }
@@ -271,11 +263,11 @@ mod tests {
         }
         let less = sign_in(&json!([{"claims": {"ref": "main"}, "role": "viewer", "repositories": ["{repository}"]}]));
         assert_eq!(of(&less, claims.clone()), Some("PERMISSION_REDUCED"));
-        let revoked = StoredBasis::Oidc { identity: None, revoked: true };
+        let StoredBasis::Oidc { identity, .. } = identity("https://issuer.example", claims) else {
+            panic!("no OpenID")
+        };
+        let revoked = StoredBasis::Oidc { identity, revoked: true };
         assert_eq!(code(&SignIn::default(), revoked), Some("SUBJECT_REVOKED"), "even without sign-in");
-        let old = || StoredBasis::Oidc { identity: None, revoked: false };
-        assert_eq!(code(&now, old()), None);
-        assert_eq!(code(&SignIn { required: true, ..SignIn::default() }, old()), Some("ISSUER_REMOVED"));
     }
 
     #[test]

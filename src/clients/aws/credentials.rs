@@ -66,7 +66,7 @@ struct AssumedRole {
     guard: RoleGuard,
     region: Region,
     role_arn: String,
-    external_id: Option<SecretString>,
+    external_id: SecretString,
     provider: OnceCell<AssumeRoleProvider>,
 }
 
@@ -83,14 +83,12 @@ impl AssumedRole {
             _ => CredentialsError::invalid_configuration(refusal),
         })?;
         let provider = self.provider.get_or_init(|| {
-            let mut builder = AssumeRoleProvider::builder(&self.role_arn)
+            AssumeRoleProvider::builder(&self.role_arn)
                 .session_name(SESSION_NAME)
                 .region(self.region.clone())
-                .configure(&self.base);
-            if let Some(id) = &self.external_id {
-                builder = builder.external_id(id.expose_secret());
-            }
-            builder.build()
+                .external_id(self.external_id.expose_secret())
+                .configure(&self.base)
+                .build()
         });
         provider.await.provide_credentials().await
     }
@@ -116,8 +114,8 @@ mod tests {
             let session_token = session.map(SecretString::from);
             fingerprint(&AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token }))
         };
-        let role = |arn: &str, id: Option<&str>| {
-            fingerprint(&AwsCredentials::Role { role_arn: arn.into(), external_id: id.map(SecretString::from) })
+        let role = |arn: &str, id: &str| {
+            fingerprint(&AwsCredentials::Role { role_arn: arn.into(), external_id: SecretString::from(id) })
         };
         let all = [
             keys("A", "s", None),
@@ -126,9 +124,9 @@ mod tests {
             keys("A", "s", Some("y")),
             keys("B", "s", None),
             keys("A", "sx", None),
-            role("A", None),
-            role("A", Some("t")),
-            role("A", Some("s\0x")),
+            role("A", "s"),
+            role("A", "t"),
+            role("A", "s\0x"),
         ];
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());
@@ -142,7 +140,7 @@ mod tests {
             secret_access_key: SecretString::from("hush"),
             session_token: Some(SecretString::from("hush")),
         };
-        let role = AwsCredentials::Role { role_arn: "arn:x".into(), external_id: Some(SecretString::from("hush")) };
+        let role = AwsCredentials::Role { role_arn: "arn:x".into(), external_id: SecretString::from("hush") };
         let shown = format!("{:?} {role:?}", AwsCredentials::Keys(keys));
         assert!(!shown.contains("hush") && shown.contains("AKID") && shown.contains("arn:x"), "{shown}");
     }

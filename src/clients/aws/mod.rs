@@ -332,7 +332,10 @@ mod tests {
     #[tokio::test]
     async fn unreachable_endpoint_is_unavailable() {
         let aws = aws().await;
-        let role = AwsCredentials::Role { role_arn: "arn:aws:iam::111122223333:role/x".into(), external_id: None };
+        let role = AwsCredentials::Role {
+            role_arn: "arn:aws:iam::111122223333:role/x".into(),
+            external_id: SecretString::from("x"),
+        };
         for credentials in [AwsCredentials::Keys(keys("AKID")), role] {
             let error = aws.user("aws_1", "us-east-1", &credentials).sts.caller_identity().await.unwrap_err();
             assert_eq!(error.kind, crate::clients::ErrorKind::Unavailable, "{error}");

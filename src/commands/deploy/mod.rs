@@ -2,14 +2,14 @@
 //! others.
 
 pub mod error;
+pub mod removed_connection;
 pub mod resolve;
-pub mod usable_connections;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use self::error::DeployError;
-use self::usable_connections::{UnusableConnection, unusable_connection};
+use self::removed_connection::{RemovedConnection, removed_connection};
 use super::access::require_role;
 use super::error::CommandError;
 use super::idempotency::{Idempotent, KeyedTransaction};
@@ -60,7 +60,7 @@ pub enum DeployRefusal {
     /// A deployment to be superseded is switching its traffic: only an approver may stop that.
     NeedsApprover,
     /// A connection was removed a moment ago, or has to be renewed first.
-    Connection(UnusableConnection),
+    Connection(RemovedConnection),
 }
 
 impl DeployRefusal {
@@ -108,8 +108,8 @@ pub(super) async fn create(
 ) -> Result<Result<CreatedDeployment, DeployRefusal>, DbError> {
     // Two concurrent creations for one target must see each other.
     queue::lock_target(tx, &new.account_id, &new.region, &new.ecr_repository).await?;
-    if let Some(unusable) = unusable_connection(tx, &new.github_connection_id, &new.aws_connection_id).await? {
-        return Ok(Err(DeployRefusal::Connection(unusable)));
+    if let Some(removed) = removed_connection(tx, &new.github_connection_id, &new.aws_connection_id).await? {
+        return Ok(Err(DeployRefusal::Connection(removed)));
     }
     if let Some((owner, repo)) = target::other_source(tx, new).await? {
         return Ok(Err(DeployRefusal::NameTaken { owner, repo }));

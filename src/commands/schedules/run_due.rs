@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::stop::stop;
 use super::target::{UnusableTarget, new_deployment};
-use crate::commands::deploy::usable_connections::UnusableConnection;
+use crate::commands::deploy::removed_connection::RemovedConnection;
 use crate::commands::deploy::{self, DeployRefusal, Starter};
 use crate::db::schedules::permission::{self, ScheduleSelector};
 use crate::db::schedules::runs::{self, DueSchedule};
@@ -196,14 +196,8 @@ async fn start_now(tx: &mut PgConnection, starter: Starter<'_>, due: DueSchedule
             let message = format!("The ECR repository {} belongs to another source repository.", new.ecr_repository);
             failed(false, "REPOSITORY_NAME_TAKEN", message)
         }
-        Err(DeployRefusal::Connection(UnusableConnection::Removed(id))) => {
+        Err(DeployRefusal::Connection(RemovedConnection(id))) => {
             failed(false, "CONNECTION_REMOVED", format!("The connection {id} was removed."))
-        }
-        Err(DeployRefusal::Connection(UnusableConnection::Outdated(id))) => {
-            let message = format!(
-                "The role of the connection {id} was connected with an external id that Panda did not derive. Renew the connection with `panda connect aws --renew {id} --role-arn ARN`."
-            );
-            failed(false, "CONNECTION_OUTDATED", message)
         }
     }
 }

@@ -23,9 +23,6 @@ pub struct StoppedSchedule {
 /// # Errors
 /// The database cannot be used; schedules before the failure are stopped.
 pub async fn stop_without_permission(db: &Db, sign_in: &SignIn) -> Result<Vec<StoppedSchedule>, DbError> {
-    if let Some(admin) = sign_in.admin.as_ref().filter(|_| sign_in.required) {
-        db.complete_admin_fingerprints(admin).await?;
-    }
     let (mut stopped, mut after) = (Vec::new(), String::new());
     loop {
         let rows = db.active_permissions(&after).await?;

@@ -41,8 +41,6 @@ pub struct AwsSummary {
     pub id: String,
     /// AWS region, such as `ap-northeast-2`.
     pub region: String,
-    /// True if new deployments are refused until it is connected again: a role whose external id the caller chose.
-    pub is_outdated: bool,
 }
 
 impl Db {
@@ -86,7 +84,7 @@ impl Db {
     pub async fn aws_connections(&self, scope: &Scope) -> Result<Vec<AwsSummary>, DbError> {
         Ok(sqlx::query_as!(
             AwsSummary,
-            "SELECT id, region, role_arn IS NOT NULL AND NOT external_id_derived AS \"is_outdated!\" FROM aws_connections c
+            "SELECT id, region FROM aws_connections c
              WHERE removed_at IS NULL AND ($1::text[] IS NULL OR EXISTS (
                  SELECT FROM unnest(c.scope) AS its, unnest($1::text[]) AS mine
                  WHERE its = mine
@@ -175,12 +173,10 @@ impl Db {
         let decrypted = rows.into_iter().map(|row| async move {
             let decryptor = self.row_decryptor(AWS, &row.id, row.key_id, row.wrapped_key).await?;
             let secret = decryptor.secret("secret_access_key", row.secret_access_key_encrypted)?;
-            let credentials = match (row.role_arn, row.access_key_id, secret) {
-                (Some(role_arn), ..) => AwsCredentials::Role {
-                    role_arn,
-                    external_id: decryptor.secret("external_id", row.external_id_encrypted)?,
-                },
-                (None, Some(access_key_id), Some(secret_access_key)) => AwsCredentials::Keys(AwsKeys {
+            let external_id = decryptor.secret("external_id", row.external_id_encrypted)?;
+            let credentials = match (row.role_arn, row.access_key_id, secret, external_id) {
+                (Some(role_arn), None, None, Some(external_id)) => AwsCredentials::Role { role_arn, external_id },
+                (None, Some(access_key_id), Some(secret_access_key), None) => AwsCredentials::Keys(AwsKeys {
                     access_key_id,
                     secret_access_key,
                     session_token: decryptor.secret("session_token", row.session_token_encrypted)?,
@@ -230,7 +226,7 @@ pub async fn insert_github(
     Ok(done.rows_affected())
 }
 
-/// Inserts a row as [`insert_github`] does. A role's external id counts as derived: requests cannot store any other.
+/// Inserts a row as [`insert_github`] does.
 pub async fn insert_aws(
     into: &mut PgConnection,
     key: &RowKey,
@@ -240,8 +236,8 @@ pub async fn insert_aws(
     let columns = CredentialColumns::of(key, &connection.credentials)?;
     let done = sqlx::query!(
         "INSERT INTO aws_connections (id, region, account_id, access_key_id, role_arn, key_id, wrapped_key, secret_access_key_encrypted,
-                                      session_token_encrypted, external_id_encrypted, scope, tenant, identity, external_id_derived, renewed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $5::text IS NOT NULL,
+                                      session_token_encrypted, external_id_encrypted, scope, tenant, identity, renewed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
                  greatest(clock_timestamp(), (SELECT max(coalesce(renewed_at, created_at)) + interval '1 microsecond' FROM aws_connections)))
          ON CONFLICT DO NOTHING",
         connection.id,
@@ -285,7 +281,7 @@ impl<'a> CredentialColumns<'a> {
             role_arn: role.map(|(arn, _)| arn.as_str()),
             secret_access_key: encrypt("secret_access_key", keys.map(|keys| &keys.secret_access_key))?,
             session_token: encrypt("session_token", keys.and_then(|keys| keys.session_token.as_ref()))?,
-            external_id: encrypt("external_id", role.and_then(|(_, id)| id.as_ref()))?,
+            external_id: encrypt("external_id", role.map(|(_, id)| id))?,
         })
     }
 }

@@ -28,8 +28,6 @@ pub struct AwsTarget {
     pub scope: Scope,
     /// ARN of the role; none for access keys.
     pub role_arn: Option<String>,
-    /// True if Panda derived the role's external id.
-    pub external_id_derived: bool,
 }
 
 impl Db {
@@ -46,7 +44,7 @@ impl Db {
     /// Returns the present values of a connection to an AWS account.
     pub async fn aws_target(&self, id: &str) -> Result<Option<AwsTarget>, DbError> {
         let found = sqlx::query!(
-            "SELECT account_id, region, scope, role_arn, external_id_derived FROM aws_connections WHERE id = $1 AND removed_at IS NULL",
+            "SELECT account_id, region, scope, role_arn FROM aws_connections WHERE id = $1 AND removed_at IS NULL",
             id
         );
         Ok(found.fetch_optional(&self.pool).await?.map(|row| AwsTarget {
@@ -54,7 +52,6 @@ impl Db {
             region: row.region,
             scope: Scope::from_sql(row.scope),
             role_arn: row.role_arn,
-            external_id_derived: row.external_id_derived,
         }))
     }
 
@@ -74,15 +71,13 @@ pub async fn identity_taken(
     connection: &mut PgConnection,
     id: &str,
     identity: &str,
-    tenant: Option<&str>,
 ) -> Result<Option<String>, DbError> {
     Ok(sqlx::query_scalar!(
         "SELECT o.id FROM aws_connections c JOIN aws_connections o
-             ON o.tenant = coalesce($3, c.tenant) AND o.account_id = c.account_id AND o.region = c.region AND o.identity = $2 AND o.id <> c.id
+             ON o.tenant = c.tenant AND o.account_id = c.account_id AND o.region = c.region AND o.identity = $2 AND o.id <> c.id
          WHERE c.id = $1 AND o.removed_at IS NULL LIMIT 1",
         id,
-        identity,
-        tenant
+        identity
     )
     .fetch_optional(connection)
     .await?)

@@ -27,8 +27,6 @@ pub struct NewAws<'a> {
     pub credentials: &'a AwsCredentials,
     /// AWS principal that the credentials belong to.
     pub identity: &'a str,
-    /// New identifier of the tenant; none leaves it unchanged.
-    pub tenant: Option<&'a str>,
 }
 
 impl Db {
@@ -73,7 +71,6 @@ pub async fn update_aws(
         "UPDATE aws_connections
          SET access_key_id = $2, role_arn = $3, key_id = $4, wrapped_key = $5, secret_access_key_encrypted = $6, session_token_encrypted = $7,
              external_id_encrypted = $8, identity = $9,
-             tenant = coalesce($10, tenant), external_id_derived = $3::text IS NOT NULL,
              renewed_at = greatest(clock_timestamp(),
                                    (SELECT max(coalesce(renewed_at, created_at)) + interval '1 microsecond' FROM aws_connections))
          WHERE id = $1 AND removed_at IS NULL AND (role_arn IS NULL) = ($3::text IS NULL)",
@@ -85,8 +82,7 @@ pub async fn update_aws(
         columns.secret_access_key,
         columns.session_token,
         columns.external_id,
-        new.identity,
-        new.tenant
+        new.identity
     )
     .execute(connection)
     .await;

@@ -64,17 +64,6 @@ pub struct StoppedRow {
 }
 
 impl Db {
-    /// Completes rows from before fingerprints of admin tokens were stored.
-    pub async fn complete_admin_fingerprints(&self, admin: &SecretHash) -> Result<(), DbError> {
-        sqlx::query!(
-            "UPDATE schedules SET made_by_admin = $1 WHERE made_by_kind = 'admin' AND made_by_admin IS NULL AND next_run_at IS NOT NULL",
-            admin.bytes()
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
     /// Lists the permissions of active schedules, by id after `after`; empty at the end.
     pub async fn active_permissions(&self, after: &str) -> Result<Vec<PermissionRow>, DbError> {
         Ok(sqlx::query_as!(
@@ -171,18 +160,17 @@ impl PermissionRow {
                 };
                 StoredBasis::Token(id, state)
             }
-            "admin" => StoredBasis::Admin(self.made_by_admin.as_deref().and_then(SecretHash::from_sql)),
+            "admin" => StoredBasis::Admin(
+                self.made_by_admin
+                    .as_deref()
+                    .and_then(SecretHash::from_sql)
+                    .ok_or_else(|| incomplete("an admin token"))?,
+            ),
             "oidc" => {
-                let identity = match (self.made_by_issuer, self.made_by_claims) {
-                    (Some(issuer), Some(Value::Object(claims))) => Some(Identity { issuer, claims }),
-                    (None, None) => None,
-                    _ => {
-                        return Err(DbError::Corrupt(
-                            "schedule owner with an incomplete OpenID Connect identity".to_owned(),
-                        ));
-                    }
+                let (Some(issuer), Some(Value::Object(claims))) = (self.made_by_issuer, self.made_by_claims) else {
+                    return Err(incomplete("an OpenID Connect identity"));
                 };
-                StoredBasis::Oidc { identity, revoked: self.subject_revoked }
+                StoredBasis::Oidc { identity: Identity { issuer, claims }, revoked: self.subject_revoked }
             }
             "nobody" => StoredBasis::Nobody,
             other => return Err(DbError::Corrupt(format!("schedule owner of unknown kind {other:?}"))),
@@ -190,4 +178,8 @@ impl PermissionRow {
         let role = self.role.parse().map_err(DbError::corrupt)?;
         Ok(StoredPermission { subject: self.made_by, on, role, scope: Scope::from_sql(self.scope) })
     }
+}
+
+fn incomplete(basis: &str) -> DbError {
+    DbError::Corrupt(format!("schedule owner by {basis} that is not stored completely"))
 }

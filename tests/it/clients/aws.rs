@@ -76,7 +76,7 @@ async fn aws_client__unknown_keys_denied_with_aws_message() {
 
 #[tokio::test]
 async fn aws_client__unassumable_role_named() {
-    let external_id = Some(SecretString::from("ext-hu5h"));
+    let external_id = SecretString::from("ext-hu5h");
     let role_arn = "arn:aws:iam::111122223333:role/x".to_owned();
     let error = identity(refusing_roles("AccessDenied").await, AwsCredentials::Role { role_arn, external_id }).await;
     assert_eq!((error.kind, error.call), (ErrorKind::Denied, "sts:AssumeRole"), "{error}");
@@ -87,7 +87,7 @@ async fn aws_client__unassumable_role_named() {
 async fn aws_client__controller_account_role_refused() {
     let url = refusing_roles("AccessDenied").await;
     let role_arn = "arn:aws:iam::123456789012:role/admin".to_owned();
-    let external_id = Some(SecretString::from("ext-hu5h"));
+    let external_id = SecretString::from("ext-hu5h");
     let error = identity(url, AwsCredentials::Role { role_arn, external_id }).await;
     assert_eq!((error.kind, error.call), (ErrorKind::Denied, "sts:GetCallerIdentity"), "{error}");
     assert!(error.message.contains("PANDA_CONTROLLER_ROLES") && !error.message.contains("hu5h"), "{error}");
@@ -97,7 +97,7 @@ async fn aws_client__controller_account_role_refused() {
 async fn aws_client__no_role_assumed_while_controller_unknown() {
     let (url, _) = refusing(StatusCode::FORBIDDEN, "InvalidClientTokenId").await;
     let role_arn = "arn:aws:iam::111122223333:role/x".to_owned();
-    let error = identity(url, AwsCredentials::Role { role_arn, external_id: None }).await;
+    let error = identity(url, AwsCredentials::Role { role_arn, external_id: SecretString::from("ext") }).await;
     assert_eq!(error.kind, ErrorKind::Unavailable, "retryable: {error}");
     assert!(error.message.contains("is not known"), "{error}");
 }

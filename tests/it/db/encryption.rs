@@ -37,7 +37,7 @@ async fn connect(db: &Db) -> [String; 3] {
     };
     let keys = AwsKeys { access_key_id: "AKIA".into(), secret_access_key: secret, session_token: Some(session) };
     let keys = aws(AwsCredentials::Keys(keys));
-    let role = aws(AwsCredentials::Role { role_arn: "arn:aws:iam::1:role/x".into(), external_id: Some(external) });
+    let role = aws(AwsCredentials::Role { role_arn: "arn:aws:iam::1:role/x".into(), external_id: external });
     db.insert_aws_connection(&keys).await.unwrap();
     db.insert_aws_connection(&role).await.unwrap();
     [github, keys.id, role.id]
@@ -50,7 +50,7 @@ async fn secrets(db: &Db, [github, keys, role]: &[String; 3]) -> Result<[String;
     let AwsCredentials::Role { external_id, .. } = db.aws_connection(role).await?.unwrap().credentials else {
         panic!()
     };
-    let all = [github.token, keys.secret_access_key, keys.session_token.unwrap(), external_id.unwrap()];
+    let all = [github.token, keys.secret_access_key, keys.session_token.unwrap(), external_id];
     Ok(all.map(|secret| secret.expose_secret().to_owned()))
 }
 

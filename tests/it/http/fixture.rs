@@ -43,7 +43,7 @@ pub async fn aws_connection(db: &Db) -> String {
     let id = ids::aws_connection_id();
     let credentials = AwsCredentials::Role {
         role_arn: "arn:aws:iam::123456789012:role/panda".to_owned(),
-        external_id: Some(SecretString::from("external_very_secret")),
+        external_id: SecretString::from("external_very_secret"),
     };
     let (region, account_id) = ("ap-northeast-2".to_owned(), "123456789012".to_owned());
     db.insert_aws_connection(&AwsConnection { id: id.clone(), region, account_id, credentials }).await.unwrap();

@@ -15,8 +15,8 @@ use super::auth::Token;
 use super::{Api, ExternalServices, Fixture, Reader, external_services, fixture};
 use crate::support::db::TestDb;
 
-/// A caller has two connections here: more requests would be refused as too many.
-const CONCURRENT_REQUESTS: usize = 6;
+/// More than the connections of a caller, whose requests then wait for each other.
+const CONCURRENT_REQUESTS: usize = 24;
 
 /// Statuses of the HTTP server itself, before any handler: the request head is too long. They have no problem body.
 const SERVER_STATUSES: [u16; 2] = [414, 431];

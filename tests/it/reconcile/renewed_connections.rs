@@ -44,7 +44,7 @@ async fn renewed_connection__revoked_old_keys_fail_nothing() {
     let renew = async |keys: &SandboxCredentials, session_token: Option<SecretString>| {
         let (access_key_id, secret_access_key) = (keys.access_key_id.clone(), keys.secret_access_key.clone());
         let credentials = AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token });
-        replace_credentials(&env.db.db, &connection, (&credentials, "arn:x"), None, &Caller::local()).await.unwrap();
+        replace_credentials(&env.db.db, &connection, (&credentials, "arn:x"), &Caller::local()).await.unwrap();
     };
     let (session, token) = env.sandbox.user_session("deployer", "monday");
     renew(&session, Some(token)).await;

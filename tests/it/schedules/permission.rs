@@ -185,23 +185,20 @@ async fn schedule_permission__workflow_outlives_token_not_subject_issuer_or_rule
 }
 
 #[tokio::test]
-async fn schedule_permission__rows_without_permission_are_defined() {
+async fn schedule_permission__always_stored_and_ends_when_sign_in_begins() {
     let test = TestDb::new().await;
     let db = &test.db;
-    let now = required(Some("one"), "deployer");
-    let of_admin = made_by(db, &hourly(db).await, &admin("before")).await;
-    let of_workflow = made_by(db, &hourly(db).await, &workflow("repo:acme/shop")).await;
+    made_by(db, &hourly(db).await, &admin("one")).await;
+    made_by(db, &hourly(db).await, &workflow("repo:acme/shop")).await;
     let of_nobody = made(db, &hourly(db).await).await;
-    let old = "UPDATE schedules SET made_by_admin = NULL, made_by_issuer = NULL, made_by_claims = NULL";
-    test.psql().await.execute(old).await.unwrap();
-    let swept = stop_without_permission(db, &now).await.unwrap();
+    for column in ["made_by_admin", "made_by_issuer", "made_by_claims"] {
+        let sql = format!("UPDATE schedules SET {column} = NULL WHERE {column} IS NOT NULL");
+        let refused = test.psql().await.execute(sqlx::AssertSqlSafe(sql)).await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().constraint(), Some("schedules_owner"), "{column}");
+    }
+    let swept = stop_without_permission(db, &required(Some("one"), "deployer")).await.unwrap();
     assert_eq!(swept.len(), 1, "{swept:?}");
     stopped(&test, &of_nobody, "SIGN_IN_REQUIRED").await;
-    // The admin's schedules belong to the first admin token that is seen.
-    let replaced = stop_without_permission(db, &required(Some("two"), "viewer")).await.unwrap();
-    assert_eq!(replaced.iter().map(|stopped| stopped.schedule.as_str()).collect::<Vec<_>>(), [of_admin.as_str()]);
-    let revoked = revoke_subject(db, (ISSUER, "repo:acme/shop"), None, &Caller::local()).await.unwrap();
-    assert_eq!(revoked.schedules, [of_workflow]);
 }
 
 #[tokio::test]

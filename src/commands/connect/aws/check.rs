@@ -58,7 +58,7 @@ async fn confirm_role(
     let controller = || aws.controller_account().unwrap_or_default().to_owned();
     let refusal = match trust {
         Ok(Trust::Requires { account_id }) => {
-            let credentials = AwsCredentials::Role { role_arn: role_arn.clone(), external_id: Some(external_id) };
+            let credentials = AwsCredentials::Role { role_arn: role_arn.clone(), external_id };
             return Ok(Confirmed { credentials, account_id, identity: role_arn });
         }
         Ok(Trust::Refuses(reason)) => AwsConnectError::NotTrusted { external_id, controller: controller(), reason },
@@ -66,7 +66,7 @@ async fn confirm_role(
         // AWS rejected the controller's own credentials, not the role.
         Err(error) if error.kind == ErrorKind::Denied => return Err(RoleRefusal::ControllerUnknown(error).into()),
         Err(error) => {
-            let credentials = AwsCredentials::Role { role_arn, external_id: Some(external_id) };
+            let credentials = AwsCredentials::Role { role_arn, external_id };
             return Err(credentials_error("roleArn", &credentials, error));
         }
     };

@@ -39,7 +39,4 @@ pub enum AwsConnectError {
     /// Another connection of the same tenant has the same identity; holds its id.
     #[error("the connection {0} has this identity")]
     IdentityTaken(String),
-    /// The role was connected with an external id that a caller chose, before Panda derived it; holds the connection's id.
-    #[error("connection {0} must be renewed: its external id was not derived by Panda")]
-    Outdated(String),
 }

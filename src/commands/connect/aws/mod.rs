@@ -95,7 +95,7 @@ async fn store(
         }
         let rows = if let Some(id) = &known {
             let credentials = &new.credentials;
-            update_aws(&mut tx, id, &row_key, NewAws { credentials, identity, tenant: None }).await?
+            update_aws(&mut tx, id, &row_key, NewAws { credentials, identity }).await?
         } else {
             let owner = AwsOwner { scope, tenant: Some(&tenant), identity: Some(identity) };
             insert_aws(&mut tx, &row_key, new, owner).await?

@@ -19,7 +19,6 @@ use crate::domain::audit::Action;
 use crate::domain::aws_role::RoleArn;
 use crate::domain::connection::AwsCredentials;
 use crate::domain::principal::{Caller, Role};
-use crate::domain::tenant::aws_tenant;
 
 /// Finds a connection that the caller may renew: every repository that it serves must be in the caller's scope, as for deletion.
 ///
@@ -49,17 +48,14 @@ pub async fn renew(
             confirm(aws, &target.region, given, async || db.external_id(by.scope()).await).await?
         }
         GivenCredentials::Role(role_arn) => {
-            let external_id = external_id(db, by, id, target, role_arn).await?;
+            let external_id = external_id(db, by, id, role_arn).await?;
             confirm(aws, &target.region, given, async || Ok(external_id)).await?
         }
     };
     if account_id != target.account_id {
         return Err(differs(id, "accessKeyId", format!("the account {}", target.account_id)).into());
     }
-    // The connection gets the external id of this caller's scope, and with it becomes this tenant's.
-    let adopts = target.role_arn.is_some() && !target.external_id_derived;
-    let tenant = adopts.then(|| aws_tenant(by.scope(), &target.scope));
-    replace_credentials(db, id, (&credentials, &identity), tenant.as_deref(), by).await?;
+    replace_credentials(db, id, (&credentials, &identity), by).await?;
     Ok(credentials)
 }
 
@@ -79,19 +75,10 @@ fn require_same_kind(id: &str, target: &AwsTarget, given: &GivenCredentials) -> 
 
 /// The external id to send: the stored one, which the trust policy requires already. Only the tenant for which it was derived may use it with
 /// another role.
-async fn external_id(
-    db: &Db,
-    by: &Caller,
-    id: &str,
-    target: &AwsTarget,
-    role_arn: &str,
-) -> Result<SecretString, CommandError> {
+async fn external_id(db: &Db, by: &Caller, id: &str, role_arn: &str) -> Result<SecretString, CommandError> {
     let derived = db.external_id(by.scope()).await?;
-    if !target.external_id_derived {
-        return Ok(derived);
-    }
     let connection = db.aws_connection(id).await?.ok_or_else(|| ConnectError::NotFound(id.to_owned()))?;
-    let AwsCredentials::Role { role_arn: connected, external_id: Some(stored) } = connection.credentials else {
+    let AwsCredentials::Role { role_arn: connected, external_id: stored } = connection.credentials else {
         return Ok(derived);
     };
     if connected != role_arn && stored.expose_secret() != derived.expose_secret() {
@@ -104,7 +91,7 @@ fn differs(id: &str, field: &'static str, connected: String) -> ConnectError {
     ConnectError::Differs { id: id.to_owned(), field, connected }
 }
 
-/// Stores credentials that STS has confirmed for `identity`, and replaces the connection's tenant unless `tenant` is none.
+/// Stores credentials that STS has confirmed for `identity`.
 ///
 /// # Errors
 /// The caller's scope has no such connection, it was removed meanwhile, or the tenant has another connection with this identity.
@@ -112,7 +99,6 @@ pub async fn replace_credentials(
     db: &Db,
     id: &str,
     (credentials, identity): (&AwsCredentials, &str),
-    tenant: Option<&str>,
     by: &Caller,
 ) -> Result<(), CommandError> {
     // Before the transaction, because a key service may be called.
@@ -120,10 +106,10 @@ pub async fn replace_credentials(
     for _ in 0..MAX_RENEWAL_TRIES {
         let target = renewable(db, id, by).await?;
         let mut tx = db.begin().await?;
-        if let Some(other) = identity_taken(&mut tx, id, identity, tenant).await? {
+        if let Some(other) = identity_taken(&mut tx, id, identity).await? {
             return Err(AwsConnectError::IdentityTaken(other).into());
         }
-        if update_aws(&mut tx, id, &key, NewAws { credentials, identity, tenant }).await? == 0 {
+        if update_aws(&mut tx, id, &key, NewAws { credentials, identity }).await? == 0 {
             continue;
         }
         let details = json!({"accountId": target.account_id, "region": target.region, "identity": identity});

@@ -6,14 +6,10 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::commands::connect::aws::error::AwsConnectError;
-use crate::db::connections::AwsSummary;
-use crate::domain::lang::Lang;
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::language::{AskedLang, Labelled};
 
 // ---- Response
 
@@ -54,18 +50,6 @@ pub struct AwsItem {
     /// Region to deploy to.
     #[schema(example = "ap-northeast-2")]
     pub region: String,
-    /// Reason why the connection cannot be used for new deployments, with the remedy; absent when it can.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "The role of the connection … must be renewed.")]
-    pub problem: Option<String>,
-}
-
-impl AwsItem {
-    fn new(item: AwsSummary, lang: Lang) -> Self {
-        let problem = || AwsConnectError::Outdated(item.id.clone()).problem().in_language(lang).detail;
-        let problem = item.is_outdated.then(problem);
-        Self { connection_id: item.id, region: item.region, problem }
-    }
 }
 
 // ---- Handler
@@ -82,16 +66,15 @@ impl AwsItem {
 pub async fn handle(
     State(state): State<ApiState>,
     RequireRole { caller, .. }: RequireRole<Viewer>,
-    lang: AskedLang,
-) -> Result<Labelled<Envelope<ConnectionList>>, ApiError> {
+) -> Result<Envelope<ConnectionList>, ApiError> {
     let github = state.db.github_connections(caller.scope()).await?.into_iter().map(|item| GithubItem {
         connection_id: item.id,
         owner: item.owner,
         repo: item.repo,
         branch: item.branch,
     });
-    let aws =
-        state.db.aws_connections(caller.scope()).await?.into_iter().map(|item| AwsItem::new(item, lang.of_errors()));
+    let aws = state.db.aws_connections(caller.scope()).await?.into_iter();
+    let aws = aws.map(|item| AwsItem { connection_id: item.id, region: item.region });
     let list = ConnectionList { github: github.collect(), aws: aws.collect() };
-    Ok(Labelled { lang: lang.texts(), body: Envelope::new("연결 정보를 조회했습니다.", list) })
+    Ok(Envelope::new("연결 정보를 조회했습니다.", list))
 }

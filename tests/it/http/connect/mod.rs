@@ -1,6 +1,5 @@
 mod aws;
 mod github;
-mod outdated_role;
 mod reconnect;
 mod renew;
 mod roles;

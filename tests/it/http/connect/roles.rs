@@ -61,7 +61,7 @@ async fn connect_role__accepted_when_external_id_required() {
     let stored = env.db.db.aws_connection(data["awsConnectionId"].as_str().unwrap()).await.unwrap().unwrap();
     assert_eq!(stored.account_id, env.sandbox.user_account_id());
     let AwsCredentials::Role { role_arn, external_id } = stored.credentials else { panic!() };
-    assert_eq!((role_arn, external_id.unwrap().expose_secret()), (role, id.as_str()), "it is always sent");
+    assert_eq!((role_arn, external_id.expose_secret()), (role, id.as_str()), "it is always sent");
 }
 
 #[tokio::test]

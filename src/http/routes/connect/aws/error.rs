@@ -14,7 +14,6 @@ problem_types! {
     NotTrusted => CONFLICT, "AWS_ROLE_NOT_TRUSTING";
     Open => CONFLICT, "AWS_ROLE_WITHOUT_EXTERNAL_ID";
     IdentityTaken => CONFLICT, "CONNECTION_EXISTS";
-    Outdated => CONFLICT, "CONNECTION_OUTDATED";
 }
 
 impl AwsConnectError {
@@ -26,7 +25,7 @@ impl AwsConnectError {
             Self::NotTrusted { external_id, .. } | Self::Open { external_id, .. } => {
                 problem.field("roleArn").external_id(external_id)
             }
-            Self::IdentityTaken(_) | Self::Outdated(_) => problem,
+            Self::IdentityTaken(_) => problem,
         }
     }
 
@@ -42,7 +41,6 @@ impl AwsConnectError {
                 message!("AWS_ROLE_WITHOUT_EXTERNAL_ID.detail", controller, condition = condition(external_id))
             }
             Self::IdentityTaken(other) => message!("CONNECTION_EXISTS.detail", other),
-            Self::Outdated(id) => message!("CONNECTION_OUTDATED.detail", id),
         }
     }
 
@@ -57,7 +55,6 @@ impl AwsConnectError {
             Self::NotTrusted { external_id: external_id(), controller: controller.clone(), reason },
             Self::Open { external_id: external_id(), controller },
             Self::IdentityTaken("{connection}".to_owned()),
-            Self::Outdated("{connection}".to_owned()),
         ]
     }
 }

@@ -111,7 +111,7 @@ impl AwsConnected {
     fn new(id: &str, credentials: &AwsCredentials) -> Self {
         let external_id = match credentials {
             AwsCredentials::Keys(_) => None,
-            AwsCredentials::Role { external_id, .. } => external_id.as_ref().map(|id| id.expose_secret().to_owned()),
+            AwsCredentials::Role { external_id, .. } => Some(external_id.expose_secret().to_owned()),
         };
         Self { aws_connection_id: id.to_owned(), external_id }
     }
