@@ -30,7 +30,7 @@ export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
 # Tests end the program at fail points, which only exist with this feature; releases are built without it.
 TESTED := --features failpoints
 
-.PHONY: help demo up record-demo test docs-renew chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours
+.PHONY: help demo up record-demo test docs-renew chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,7 +131,7 @@ endif
 	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
 	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
-bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
+bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
 
 bench-server: ## Start, memory and processor at rest, an event's latency to a reader
 	@scripts/install.sh build rust demo bench
@@ -146,10 +146,11 @@ bench-fanout: ## Event streams, beside nchan and better-sse
 bench-rolling: ## A rolling update of two replicas with the chart's settings, under 1,000 streams and 200 deployments
 bench-pod: ## Start, memory and size of the image's container, with the chart's settings
 bench-http: ## Cost of authentication for a request
+bench-aws: ## Polls of AWS within its quotas: calls, detection, fairness
 bench-neighbours: ## Reports, replays and invalid tokens beside 2,000 followed executions
 bench-build: ## Builds and fetches beside docker buildx and git, on a current engine
 bench-scopes: ## Lists, current and the audit log of scoped tokens, with a million deployments (3 GB of disk)
 bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
-bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours: bench-%:
+bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws: bench-%:
 	@scripts/install.sh build rust demo bench
 	cargo bench -p panda-benches --bench $*

@@ -1,8 +1,8 @@
 //! Follows 10,000 deployments concurrently: `make bench-capacity`.
 //!
-//! The release program with its defaults (a poll every 2 s) follows 10,000 executions of a sandbox in a separate process. The rows are put at
+//! The release program, with a poll about every 2 s and without quotas, follows 10,000 executions of a sandbox in a separate process. The rows are put at
 //! `follow_execution` through the program's own database code; the executions are real ones of the sandbox, running in `EnsureInfra`, and each shows
-//! one change, in its first poll. The sandbox measures lateness: the gap between two reads of one history, minus the 2 s; it includes the time of
+//! one change, in its first poll. The sandbox measures lateness: the gap between two reads of one history, minus the longest planned wait; it includes the time of
 //! Panda's call. `PANDA_BENCH_SECONDS` is the time of observation (60; the published limits are for 600, and 1800 is worth running once),
 //! `PANDA_BENCH_DEPLOYMENTS` the number of deployments.
 

@@ -207,7 +207,7 @@ CREATE TABLE aws_connections (
         WHEN removed_at IS NOT NULL
         THEN num_nonnulls(wrapped_key, secret_access_key_encrypted, session_token_encrypted, external_id_encrypted) = 0
         WHEN role_arn IS NULL THEN num_nonnulls(access_key_id, secret_access_key_encrypted) = 2 AND external_id_encrypted IS NULL
-        ELSE external_id_encrypted IS NOT NULL AND num_nonnulls(access_key_id, secret_access_key_encrypted, session_token_encrypted) = 0 END),
+        ELSE num_nonnulls(access_key_id, secret_access_key_encrypted, session_token_encrypted) = 0 END),
     CONSTRAINT aws_connections_encrypted CHECK (
         (key_id IS NULL) = (wrapped_key IS NULL)
         AND (num_nonnulls(secret_access_key_encrypted, session_token_encrypted, external_id_encrypted) = 0 OR key_id IS NOT NULL))
@@ -279,7 +279,9 @@ CREATE TABLE deployments (
     -- work of the reconciler
     active                       boolean     NOT NULL GENERATED ALWAYS AS (CASE status
                                      WHEN 'RUNNING' THEN NOT queued OR cancel_requested_at IS NOT NULL
-                                     WHEN 'DEPLOYMENT_READY' THEN (NOT queued AND switch_requested_at IS NOT NULL) OR cancel_requested_at IS NOT NULL
+                                     WHEN 'DEPLOYMENT_READY' THEN (NOT queued AND (switch_requested_at IS NOT NULL OR look_requested_at IS NOT NULL))
+                                                                  OR cancel_requested_at IS NOT NULL
+                                     WHEN 'COMPLETED' THEN look_requested_at IS NOT NULL
                                      ELSE false END) STORED,
     replica_id                   uuid,
     version                      bigint      NOT NULL DEFAULT 0,
@@ -295,6 +297,11 @@ CREATE TABLE deployments (
     committed_at                 timestamptz GENERATED ALWAYS AS (to_timestamp((facts ->> 'committed_at')::double precision)) STORED,
     final_service                text        GENERATED ALWAYS AS (facts ->> 'final_service') STORED CHECK (final_service IN ('blue', 'green')),
     last_history_event_id        bigint      GENERATED ALWAYS AS ((facts ->> 'last_history_event_id')::bigint) STORED,
+    -- the watch of what AWS may change (docs/decisions/0057-watching-deployments-at-aws.md)
+    watched                      boolean     NOT NULL DEFAULT false,
+    look_requested_at            timestamptz,
+    CONSTRAINT deployments_watched_at_rest CHECK (NOT watched OR status IN ('DEPLOYMENT_READY', 'COMPLETED')),
+    CONSTRAINT deployments_looked_at_while_watched CHECK (watched OR look_requested_at IS NULL),
     CONSTRAINT deployments_failed_has_code CHECK ((status = 'FAILED') = (error_code IS NOT NULL)),
     CONSTRAINT deployments_end_is_dated CHECK ((status IN ('COMPLETED', 'FAILED')) = (completed_at IS NOT NULL))
 ) WITH (fillfactor = 40);
@@ -334,7 +341,7 @@ COMMENT ON COLUMN deployments.superseded_by IS 'The newer deployment of the same
 COMMENT ON COLUMN deployments.start_audit_id IS 'Row of audit of the request for the present attempt: a deploy or a retry.';
 COMMENT ON COLUMN deployments.switch_audit_id IS 'Row of audit of the first request to switch in this attempt: the approval.';
 COMMENT ON COLUMN deployments.cancel_audit_id IS 'Row of audit of the first request to cancel in this attempt; of a superseded one, that of the newer deployment.';
-COMMENT ON COLUMN deployments.active IS 'A replica can make progress without an operator: running and not queued, or with a request to switch or cancel.';
+COMMENT ON COLUMN deployments.active IS 'A replica can make progress without an operator: running and not queued, or with a request to switch, cancel or look at AWS.';
 COMMENT ON COLUMN deployments.replica_id IS 'The replica that owns the row; null when none does.';
 COMMENT ON COLUMN deployments.version IS 'Fencing token: increases with each claim and commit; a write that names an old version changes nothing.';
 COMMENT ON COLUMN deployments.step IS 'Stored name of the step that runs next or now; of a finished row, the last one.';
@@ -348,10 +355,13 @@ COMMENT ON COLUMN deployments.facts IS 'Facts that steps observed outside: domai
 COMMENT ON COLUMN deployments.committed_at IS 'Commit time of the built commit, from facts; null before the source was fetched, and for an image.';
 COMMENT ON COLUMN deployments.final_service IS 'Side with the traffic at the end, from facts: blue or green; null before.';
 COMMENT ON COLUMN deployments.last_history_event_id IS 'Id of the last event of the execution''s history that was acted on: the next poll resumes behind it. Null before the first; generated from facts.';
+COMMENT ON COLUMN deployments.watched IS 'AWS can still change it without a caller: ready, or switched while blue lives. The watch polls such rows once a minute.';
+COMMENT ON COLUMN deployments.look_requested_at IS 'When the watch saw that AWS has another state than the row; null when nothing is to be looked at. The next owner looks, and its commit clears it.';
 
 -- Indexes of unfinished deployments. Their columns change a few times in a deployment's life, so that the updates of a poll stay HOT.
 CREATE INDEX deployments_active ON deployments (id) WHERE active;
 CREATE INDEX deployments_cancelling ON deployments (id) WHERE cancel_requested_at IS NOT NULL AND status IN ('RUNNING', 'DEPLOYMENT_READY');
+CREATE INDEX deployments_watched ON deployments (aws_connection_id, id) WHERE watched;
 CREATE UNIQUE INDEX deployments_one_per_target ON deployments (account_id, region, ecr_repository)
     WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT queued;
 CREATE INDEX deployments_queue ON deployments (account_id, region, ecr_repository, queued_at, id)
@@ -464,6 +474,29 @@ COMMENT ON COLUMN step_runs.reason IS 'Description of that failure; null when no
 COMMENT ON COLUMN step_runs.tries IS 'Number of tries in this run: 1, and one more for each failure that was tried again.';
 CREATE INDEX step_runs_troubled ON step_runs (error_code, ended_at) WHERE error_code IS NOT NULL;
 CREATE INDEX step_runs_lost ON step_runs (replica_id) WHERE outcome = 'lost';
+
+-- docs/decisions/0060-retries-renewals-and-replays.md
+CREATE TABLE history_pieces (
+    deployment_id  text        NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    version        bigint      NOT NULL,
+    attempt        integer     NOT NULL,
+    execution_arn  text        NOT NULL,
+    first_event_id bigint      NOT NULL,
+    last_event_id  bigint      NOT NULL,
+    events         text        NOT NULL,
+    read_at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (deployment_id, version),
+    CONSTRAINT history_pieces_ascend CHECK (first_event_id <= last_event_id)
+);
+COMMENT ON TABLE history_pieces IS 'The events of the Step Functions execution that one commit acted on, for panda replay. Deleted with the events of the deployment.';
+COMMENT ON COLUMN history_pieces.deployment_id IS 'The deployment.';
+COMMENT ON COLUMN history_pieces.version IS 'Version of the deployment after that commit.';
+COMMENT ON COLUMN history_pieces.attempt IS 'Attempt of the deployment.';
+COMMENT ON COLUMN history_pieces.execution_arn IS 'ARN of the execution.';
+COMMENT ON COLUMN history_pieces.first_event_id IS 'Id of the first event.';
+COMMENT ON COLUMN history_pieces.last_event_id IS 'Id of the last event.';
+COMMENT ON COLUMN history_pieces.events IS 'The events as AWS reported them, as a JSON array, with the secrets of the connections masked, and without the texts that are not read or are too large. Not jsonb: a text may contain an escaped NUL.';
+COMMENT ON COLUMN history_pieces.read_at IS 'When they were acted on.';
 
 -- ---- Events, and their one order (docs/decisions/0014-an-order-for-all-events.md)
 
@@ -991,5 +1024,28 @@ COMMENT ON COLUMN maintenance_progress.kind IS 'As in maintenance_runs.';
 COMMENT ON COLUMN maintenance_progress.completed_at IS 'Deployments that ended before this, or then with an id up to deployment_id, are done; null before the first.';
 COMMENT ON COLUMN maintenance_progress.deployment_id IS 'See completed_at.';
 COMMENT ON COLUMN maintenance_progress.removed_place IS 'Highest place of a deleted event: an unknown id in the stream of all events may belong to a deleted one; 0 before the first.';
+
+-- ---- Budgets of calls to AWS (docs/decisions/0059-budgets-of-calls.md)
+
+CREATE TABLE api_budgets (
+    account_id  text             NOT NULL CHECK (account_id <> ''),
+    region      text             NOT NULL,
+    call        text             NOT NULL CHECK (call <> ''),
+    tokens      double precision NOT NULL CHECK (tokens >= 0),
+    refilled_at timestamptz      NOT NULL DEFAULT clock_timestamp(),
+    share       double precision NOT NULL DEFAULT 1 CHECK (share > 0 AND share <= 1),
+    shrunk_at   timestamptz,
+    waiting     jsonb            NOT NULL DEFAULT '{}',
+    PRIMARY KEY (account_id, region, call)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE api_budgets IS 'A token bucket for each AWS account, region and API call, from which all replicas take. A row that is not used for a day is deleted: its bucket is full again.';
+COMMENT ON COLUMN api_budgets.account_id IS 'Account whose quota the calls use.';
+COMMENT ON COLUMN api_budgets.region IS 'Region of the calls.';
+COMMENT ON COLUMN api_budgets.call IS 'Call in IAM''s spelling, such as states:GetExecutionHistory; sts:* and kms:* for calls that share a quota.';
+COMMENT ON COLUMN api_budgets.tokens IS 'Tokens in the bucket at refilled_at.';
+COMMENT ON COLUMN api_budgets.refilled_at IS 'When a replica last took tokens.';
+COMMENT ON COLUMN api_budgets.share IS 'Part of the quota that was usable at shrunk_at; it grows back to 1 within ten minutes.';
+COMMENT ON COLUMN api_budgets.shrunk_at IS 'When AWS last throttled a call although a token was free, and the bucket was halved; null before the first time.';
+COMMENT ON COLUMN api_budgets.waiting IS 'Number of polls that wait at each process, with the time in seconds since 1970: replicas share a scarce bucket in proportion.';
 
 SELECT schema_version(1, works_with => 1);

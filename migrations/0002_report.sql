@@ -127,6 +127,7 @@ SELECT d.id AS deployment_id, d.owner, d.repo, d.branch,
        (d.facts ->> 'blue_error_rate')::double precision AS blue_error_rate, (d.facts ->> 'green_error_rate')::double precision AS green_error_rate,
        d.final_service, d.error_code, d.error_message, d.started_by, d.concurrency, d.superseded_by,
        d.events, d.started_at, d.attempt_started_at, d.queued_at, d.turn_at, d.ready_at, d.switch_requested_at, d.cancel_requested_at,
+       (d.facts ->> 'ready_until')::timestamptz AS ready_until, (d.facts ->> 'blue_terminated_at')::timestamptz AS blue_terminated_at,
        d.completed_at, history_seconds(d.started_at, d.completed_at) AS duration_seconds,
        CASE WHEN d.status = 'COMPLETED' AND d.final_service = 'green'
             THEN greatest(history_seconds(d.committed_at, d.completed_at), 0) END AS lead_time_seconds,
@@ -186,7 +187,9 @@ COMMENT ON COLUMN panda_report.deployments_v1.turn_at IS 'When it was dequeued. 
 COMMENT ON COLUMN panda_report.deployments_v1.ready_at IS 'When the last attempt became ready for the switch. Null before.';
 COMMENT ON COLUMN panda_report.deployments_v1.switch_requested_at IS 'When the switch was first requested in the last attempt. Null without a request.';
 COMMENT ON COLUMN panda_report.deployments_v1.cancel_requested_at IS 'When the cancellation was first requested in the last attempt. Null without a request.';
-COMMENT ON COLUMN panda_report.deployments_v1.completed_at IS 'When it became COMPLETED (traffic seen on green) or FAILED. Null before.';
+COMMENT ON COLUMN panda_report.deployments_v1.ready_until IS 'When AWS ends, or ended, the last attempt''s wait for the switch by itself. Null when not known, or without such a limit.';
+COMMENT ON COLUMN panda_report.deployments_v1.blue_terminated_at IS 'When AWS terminated blue after the switch: from then on it cannot take the traffic back. Null before.';
+COMMENT ON COLUMN panda_report.deployments_v1.completed_at IS 'When it became COMPLETED (traffic seen on green) or FAILED. Of a deployment that was rolled back after its switch, when that was seen. Null before.';
 COMMENT ON COLUMN panda_report.deployments_v1.duration_seconds IS 'Seconds from started_at to completed_at, earlier attempts and all waiting included. Null while it has not ended.';
 COMMENT ON COLUMN panda_report.deployments_v1.lead_time_seconds IS 'Lead time for changes: seconds from committed_at until the traffic was seen on green; 0 for a commit dated later. Null unless COMPLETED with the traffic on green.';
 COMMENT ON COLUMN panda_report.deployments_v1.archived_at IS 'When its retention ended: events and single runs are deleted since. Null before.';

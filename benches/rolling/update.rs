@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use panda_sandbox::{ExecutionFault, Faults, Outcome as ExecutionOutcome};
+use panda_sandbox::{ExecutionFault, Faults, Lag, Outcome as ExecutionOutcome, Visibility};
 use panda_testing::proxy::FaultProxy;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -150,7 +150,7 @@ async fn another(database: &Database, sandbox: &SandboxProcess, balancer: &Fault
 fn they_stay_in_their_second_state() -> Faults {
     let stuck = ExecutionFault { state: "RegisterTaskAndDeploy".to_owned(), outcome: ExecutionOutcome::Stuck };
     Faults {
-        history_lag_ms: u64::try_from(LAG.as_millis()).unwrap(),
+        visibility: Visibility { history: Lag::of(LAG), ..Visibility::default() },
         executions: BTreeMap::from([("*".to_owned(), stuck)]),
         ..Faults::default()
     }

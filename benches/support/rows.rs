@@ -29,14 +29,6 @@ pub async fn create(db: &Db, count: usize) {
 
 /// Creates deployments of repositories whose names begin with `repo`, for a second set in one database.
 pub async fn create_of(db: &Db, repo: &str, count: usize) {
-    let github = GithubConnection {
-        id: ids::github_connection_id(),
-        owner: "acme".into(),
-        repo: "shop".into(),
-        branch: "main".into(),
-        token: SecretString::from("t"),
-        build_secrets: std::collections::BTreeMap::new(),
-    };
     let keys =
         AwsKeys { access_key_id: "AKIA".into(), secret_access_key: SecretString::from("s"), session_token: None };
     let aws = AwsConnection {
@@ -44,6 +36,19 @@ pub async fn create_of(db: &Db, repo: &str, count: usize) {
         region: "ap-northeast-2".into(),
         account_id: "111122223333".into(),
         credentials: AwsCredentials::Keys(keys),
+    };
+    create_in(db, repo, count, aws).await;
+}
+
+/// Creates deployments to the account of `aws`.
+async fn create_in(db: &Db, repo: &str, count: usize, aws: AwsConnection) {
+    let github = GithubConnection {
+        id: ids::github_connection_id(),
+        owner: "acme".into(),
+        repo: "shop".into(),
+        branch: "main".into(),
+        token: SecretString::from("t"),
+        build_secrets: std::collections::BTreeMap::new(),
     };
     db.insert_github_connection(&github).await.unwrap();
     db.insert_aws_connection(&aws).await.unwrap();
@@ -108,6 +113,16 @@ pub async fn append(db: &Db, row: &mut Deployment, me: Uuid, change: Change) {
 /// Creates `count` deployments, advances each by `change`, which also sets `waiting_for`, and releases them.
 pub async fn place(db: &Db, count: usize, change: impl Fn(usize) -> Change) {
     create(db, count).await;
+    advance(db, count, change).await;
+}
+
+/// The same in the account of `aws`.
+pub async fn place_in(db: &Db, aws: AwsConnection, count: usize, change: impl Fn(usize) -> Change) {
+    create_in(db, "shop", count, aws).await;
+    advance(db, count, change).await;
+}
+
+async fn advance(db: &Db, count: usize, change: impl Fn(usize) -> Change) {
     let me = replica(db).await;
     let rows = claim(db, me, count).await;
     stream::iter(rows.into_iter().enumerate())

@@ -14,16 +14,20 @@ use panda::clients::aws::{Aws, AwsSettings};
 use panda::db::commit::Change;
 use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
 use panda::domain::deployment::Facts;
-use panda::domain::history::HistoryEvent;
+use panda::domain::history::{HistoryEvent, RawEvent};
 use panda::domain::ids;
 use panda::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
-use panda_sandbox::{Effects, Faults, RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing};
+use panda_sandbox::{
+    Effects, Faults, Lag, RegistryAddress, Sandbox, SandboxCredentials, SandboxOptions, Timing, Visibility,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Polling interval of `panda serve` unless configured.
-const POLL_MS: u64 = 2_000;
+/// Polling interval with which the longest one, for executions without news, is 2 s, the default of `panda serve` after news.
+const INTERVAL_MS: u64 = 308;
+/// Longest wait between two polls: 6.5 intervals, and a tenth more by chance.
+const LONGEST_WAIT_MS: u64 = 2_202;
 const ROLE: &str = "--sandbox-process";
 /// Option with the duration of `EnsureInfra`, in milliseconds.
 const ENSURE_INFRA: &str = "--ensure-infra-ms=";
@@ -132,8 +136,16 @@ impl SandboxProcess {
         Self { child, address: serde_json::from_str(&line).unwrap(), http: reqwest::Client::new() }
     }
 
-    /// Returns the options and variables with which `panda serve` uses it.
+    /// Returns the options and variables with which `panda serve` uses it, without quotas and with a poll about every 2 s at any time:
+    /// these benches measure Panda, not AWS's limits.
     pub fn for_panda(&self) -> (Vec<String>, Vec<(&'static str, String)>) {
+        let (mut options, variables) = self.with_quotas();
+        options.extend(["--aws-quotas=*=unlimited".to_owned(), format!("--poll-interval-ms={INTERVAL_MS}")]);
+        (options, variables)
+    }
+
+    /// Returns the options and variables with which `panda serve` uses it as it uses AWS.
+    pub fn with_quotas(&self) -> (Vec<String>, Vec<(&'static str, String)>) {
         let options = vec![format!("--aws-endpoint={}", self.address.endpoint), format!("--event-bus={BUS}")];
         let keys = &self.address.controller;
         (options, vec![("AWS_ACCESS_KEY_ID", keys.id.clone()), ("AWS_SECRET_ACCESS_KEY", keys.secret.clone())])
@@ -194,7 +206,16 @@ impl SandboxProcess {
 
     /// Returns the whole history of an execution, as the program's client reads it.
     pub async fn history(&self, arn: &str) -> Vec<HistoryEvent> {
-        self.aws().await.controller().executions.history_after(arn, 0).await.unwrap()
+        self.aws()
+            .await
+            .controller()
+            .executions
+            .history_after(arn, 0)
+            .await
+            .unwrap()
+            .iter()
+            .map(RawEvent::event)
+            .collect()
     }
 
     async fn aws(&self) -> Aws {
@@ -205,6 +226,7 @@ impl SandboxProcess {
             controller_credentials: Some(self.address.controller.aws()),
             operation_timeout: Duration::from_secs(10),
             controller_roles: Vec::new(),
+            quotas: panda::domain::api_quota::ApiQuotas::default(),
             calls: panda::metrics::AwsCalls::default(),
         })
         .await
@@ -225,7 +247,8 @@ impl SandboxProcess {
 
     /// Delays the events of all histories by this much from now on.
     pub async fn history_lag(&self, lag: Duration) {
-        self.faults(&Faults { history_lag_ms: u64::try_from(lag.as_millis()).unwrap(), ..Faults::default() }).await;
+        let visibility = Visibility { history: Lag::of(lag), ..Visibility::default() };
+        self.faults(&Faults { visibility, ..Faults::default() }).await;
     }
 
     /// Injects these faults from now on.
@@ -285,7 +308,7 @@ pub fn following(arn: &str) -> Change {
     }
 }
 
-/// Returns the lateness in milliseconds that the given `share` of the polls did not exceed, relative to the server's polling interval.
+/// Returns the lateness in milliseconds that the given `share` of the polls did not exceed, relative to the longest planned wait.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank below the count")]
 pub fn lateness(gaps: &BTreeMap<u64, u64>, share: f64) -> u64 {
     let rank = (gaps.values().sum::<u64>() as f64 * share) as u64;
@@ -294,5 +317,5 @@ pub fn lateness(gaps: &BTreeMap<u64, u64>, share: f64) -> u64 {
         seen += count;
         (seen > rank).then_some(*millis)
     });
-    gap.unwrap_or_default().saturating_sub(POLL_MS)
+    gap.unwrap_or_default().saturating_sub(LONGEST_WAIT_MS)
 }

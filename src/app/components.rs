@@ -20,7 +20,8 @@ use crate::clients::probe::Probe;
 use crate::clients::registry_logins::RegistryLogins;
 use crate::config::{AwsConfig, BuildConfig, Config, DatabaseConfig};
 use crate::db::connect::Access;
-use crate::db::{Db, DbError, DbOptions};
+use crate::db::{Class, Db, DbError, DbOptions};
+use crate::domain::api_quota::ApiQuotas;
 use crate::domain::builder::{BuilderKind, parse_builders};
 use crate::domain::connection::AwsKeys;
 use crate::domain::database::{AddressSource, PasswordTokens};
@@ -50,6 +51,7 @@ pub async fn aws(
         controller_credentials: controller,
         operation_timeout: config.aws_timeout,
         controller_roles,
+        quotas: ApiQuotas::new(config.aws_quotas.clone()),
         calls,
     })
     .await
@@ -79,7 +81,8 @@ pub fn database(config: &Config, aws: &Aws) -> Result<Db, AppError> {
 /// Creates the connection pool of a short command. It bypasses a connection pooler if the configuration has a direct address of Postgres.
 pub async fn command_database(config: &DatabaseConfig, keyring: Option<Arc<Keyring>>) -> Result<Db, DbError> {
     let tokens = if config.database_iam {
-        let settings = AwsConfig { aws_endpoint: None, controller_region: None, aws_timeout: TOKEN_TIMEOUT };
+        let (aws_timeout, aws_quotas) = (TOKEN_TIMEOUT, Vec::new());
+        let settings = AwsConfig { aws_endpoint: None, controller_region: None, aws_timeout, aws_quotas };
         tokens(config, &aws(&settings, None, None, Vec::new(), AwsCalls::default()).await)
     } else {
         None
@@ -112,8 +115,10 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
     let docker = Docker::connect(outside.docker_host.as_deref())?.with_tls(outside.docker_cert_path.as_deref())?;
     let build = &config.build;
     let builders = builders(build, &docker, metrics)?;
+    let status_queue = outside.status_queue_url.as_ref().map(|url| aws.status_queue(url));
     Ok(Services {
         aws,
+        status_queue,
         builders,
         docker,
         registry_logins: RegistryLogins::new(build.registry_auth_file.clone())?,
@@ -147,6 +152,7 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
             build_limit: times.build_limit,
             push_limit: times.push_limit,
             switch_limit: times.switch_limit,
+            watch_interval: times.watch_interval,
             step_limit: times.step_limit,
             deployment_limit: times.deployment_limit,
             health_interval: times.health_interval,
@@ -194,6 +200,7 @@ pub fn reconciler(
     metrics: Metrics,
 ) -> Reconciler {
     let times = &config.reconcile;
+    services.aws.share_budgets(Arc::new(db.of(Class::Reconcile).api_budgets()));
     let options = ReconcilerOptions {
         name: replica_name(),
         lease: times.lease,

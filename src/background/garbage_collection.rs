@@ -1,4 +1,4 @@
-//! Removes rows that have no use any more: dead replicas, expired idempotency keys, sessions and tickets. Data with a configurable retention is
+//! Removes rows that have no use any more: dead replicas, expired idempotency keys, sessions and tickets, unused budgets of calls. Data with a configurable retention is
 //! removed by `retention`.
 
 use super::every::{Next, Periodic, Trigger};
@@ -29,6 +29,11 @@ impl Periodic for GarbageCollection {
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "removed expired sessions and tickets"),
             Err(error) => tracing::warn!(%error, "expired sessions not removed"),
+        }
+        match self.db.delete_unused_api_budgets().await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "removed budgets of calls that were not used for a day"),
+            Err(error) => tracing::warn!(%error, "unused budgets of calls not removed"),
         }
         Ok(Next::Period)
     }

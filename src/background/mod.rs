@@ -22,7 +22,9 @@
 //! | `ten_seconds`: probes that the database stores new rows | 10 s | | readiness reports it |
 //! | `ten_seconds` *: starts queued deployments of free targets (`reconcile::dequeue`) | 10 s | a deployment ended (the driver calls it) | `warn`; the targets wait |
 //! | `schedules` *: starts due schedules; checks this replica's settings every 10 s, and permissions every 30 s. Without active schedules, it only checks the settings | 5 s; sooner before a due time, 200 ms at least; 20 s without active schedules | the first active schedule | `warn`; due schedules stay due |
-//! | `garbage_collection`: removes dead replicas, expired idempotency keys, sessions and tickets | 5 min, at second 30 | | `warn` |
+//! | `garbage_collection`: removes dead replicas, expired idempotency keys, sessions and tickets, unused budgets of calls | 5 min, at second 30 | | `warn` |
+//! | `status_queue`: receives status events of AWS and notifies the owners of their deployments; only with PANDA_STATUS_QUEUE_URL | as messages arrive; a call waits up to 10 s | | `warn`; the messages stay on the queue. AWS: `warn`, again after 10 s |
+//! | `watch`: compares ready deployments, and switched ones whose blue is not terminated, with CodeDeploy, and requests looks at those that differ. One replica a period, by a lease that expires | 1 min (`PANDA_WATCH_INTERVAL_MS`) | | `warn`; all are compared in the next period |
 //! | `retention`: starts the rules whose cron expression is due | 1 min, at second 0 | | `warn`; the rule runs at its next time |
 //! | `retention` *: starts requested runs, and ends runs whose replica died | 10 s while there are any | requested at this replica, or a run ended | `warn`; the request stays |
 //!
@@ -47,13 +49,15 @@ mod garbage_collection;
 mod log_filter;
 mod retention;
 mod schedules;
+mod status_queue;
 mod stuck_deployments;
 mod ten_seconds;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, watch as changes};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,7 +70,9 @@ use every::{Period, every};
 use garbage_collection::GarbageCollection;
 pub use retention::{Retention, RetentionContext};
 use schedules::Schedules;
+use status_queue::StatusQueueReader;
 use ten_seconds::{Signals, TenSeconds};
+use watch::Watch;
 
 const TEN_SECONDS: Period = Period::Interval(Duration::from_secs(10));
 
@@ -126,13 +132,19 @@ impl Background {
     /// Runs all tasks until `stop`, and waits a moment for those that are running.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let (schedules, active) = watch::channel(true);
+        let (schedules, active) = changes::channel(true);
         let (retention, maintenance) = self.retention.map(Retention::notified).unzip();
         let signals = Signals { log_filter_changed: self.log_filter_changed, maintenance, schedules };
-        let (settings, metrics) = (&self.services.settings, self.metrics.reconcile.clone());
+        let (settings, metrics) = (&self.services.settings, self.metrics.clone());
         let ten_seconds = TenSeconds::new(self.db.clone(), settings, metrics, signals);
         tasks.spawn(every(TEN_SECONDS, stop.clone(), ten_seconds));
         tasks.spawn(every(FIVE_MINUTES, stop.clone(), GarbageCollection { db: self.db.clone() }));
+        let watch = Watch::new(self.db.clone(), Arc::clone(&self.services), self.metrics.watch.clone());
+        tasks.spawn(every(Period::Interval(settings.watch_interval), stop.clone(), watch));
+        if let Some(queue) = self.services.status_queue.clone() {
+            let reader = StatusQueueReader { db: self.db.clone(), queue, stop: stop.clone() };
+            tasks.spawn(every(status_queue::PERIOD, stop.clone(), reader));
+        }
         let schedules =
             Schedules::new(self.db, self.services, self.notifier, self.metrics, self.sign_in, active, stop.clone());
         tasks.spawn(every(schedules::PERIOD, stop.clone(), schedules));

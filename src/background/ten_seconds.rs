@@ -11,7 +11,7 @@ use super::log_filter::AppliedFilter;
 use super::stuck_deployments::StuckDeployments;
 use crate::db::{Db, DbError};
 use crate::domain::log_throttle::LogThrottle;
-use crate::metrics::ReconcileMetrics;
+use crate::metrics::Metrics;
 use crate::reconcile::dequeue;
 use crate::steps::{Settings, Step};
 
@@ -27,7 +27,7 @@ pub(super) struct Signals {
 
 pub(super) struct TenSeconds {
     db: Db,
-    metrics: ReconcileMetrics,
+    metrics: Metrics,
     /// Steps that need a build permit.
     heavy: Vec<String>,
     /// Time limits of the steps.
@@ -41,7 +41,7 @@ pub(super) struct TenSeconds {
 }
 
 impl TenSeconds {
-    pub(super) fn new(db: Db, settings: &Settings, metrics: ReconcileMetrics, signals: Signals) -> Self {
+    pub(super) fn new(db: Db, settings: &Settings, metrics: Metrics, signals: Signals) -> Self {
         Self {
             db,
             metrics,
@@ -72,9 +72,10 @@ impl TenSeconds {
                 return warn_throttled(&self.failures, &error, "shared state not polled: queue, stuck deployments");
             }
         };
-        self.metrics.set_unfinished(state.unfinished);
+        self.metrics.reconcile.set_unfinished(state.unfinished);
+        self.metrics.watch.set_watched(state.watched);
         self.log_filter.follow(Ok(state.log_filter));
-        self.stuck_deployments.report(state.stuck.as_ref(), &self.metrics);
+        self.stuck_deployments.report(state.stuck.as_ref(), &self.metrics.reconcile);
         for sequence in state.advanced_sequences {
             tracing::warn!(sequence, "sequence was behind the rows of its table, advanced past them");
         }

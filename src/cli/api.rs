@@ -205,6 +205,11 @@ impl Api {
         self.call(self.request(Method::DELETE, &["connect", "github", connection, "secrets", name])?).await
     }
 
+    /// `GET /api/v1/deploy/{id}/replay`; the response's data.
+    pub async fn replay(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["deploy", id, "replay"])?).await
+    }
+
     /// `GET /api/v1/audit` with its filters; the response's data.
     pub async fn audit(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["audit"])?.query(query)).await

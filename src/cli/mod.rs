@@ -23,6 +23,7 @@ mod log;
 mod maintenance;
 mod migrate;
 mod progress;
+mod replay;
 mod report;
 mod request_args;
 mod result;
@@ -74,7 +75,7 @@ Against a running server (--server or PANDA_SERVER, default http://127.0.0.1:808
   panda schedule create --cron '30 6 * * MON-FRI' --time-zone Asia/Seoul
 
 Exit codes:
-  0  done    1  the deployment failed    2  wrong usage or input    3  server not reachable
+  0  done    1  the deployment failed, or a replay differs    2  wrong usage or input    3  server not reachable
   4  refused by the server (not found, conflict, not allowed)    5  anything else    130  interrupted";
 
 /// Deploys a git repository to ECS blue/green: clones, builds, pushes to ECR, follows the pipeline, switches the traffic.
@@ -129,6 +130,8 @@ pub enum Command {
     Retry(retry::RetryArgs),
     /// Show the result of a deployment
     Result(result::ResultArgs),
+    /// Read the stored history of a deployment's executions again, and compare it with what was published
+    Replay(replay::ReplayArgs),
     /// List deployments, newest first
     List(list::ListArgs),
     /// Show the newest unfinished deployment
@@ -196,6 +199,8 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Cancel(args) => cancel::run(args).await?,
         Command::Retry(args) => retry::run(args).await?,
         Command::Result(args) => result::run(args).await?,
+        // Returns an exit code: 1 when something differs.
+        Command::Replay(args) => return replay::run(args).await,
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,
         Command::Schedule(args) => schedule::run(args).await?,

@@ -12,7 +12,7 @@ use super::{sanitize, table};
 use crate::domain::message::message;
 
 /// Members that are shown first, most important first.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 14] = [
     "deploymentId",
     "status",
     "errorCode",
@@ -25,6 +25,8 @@ const ORDER: [&str; 12] = [
     "completedAt",
     "durationSeconds",
     "finalService",
+    "readyUntil",
+    "blueTerminatedAt",
 ];
 
 /// Columns of the table of earlier attempts.

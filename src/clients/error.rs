@@ -16,8 +16,10 @@ pub enum ErrorKind {
     Conflict,
     /// Too many calls: the caller waits and must not fail because of it.
     Throttled,
-    /// The credentials are wrong, expired or lack a permission.
+    /// The call lacks a permission, or the service refuses the controller's own credentials.
     Denied,
+    /// A connection's credentials have expired, were revoked or are wrong: other credentials help, and nothing else.
+    Credentials,
     /// No answer, or a server error: the call is worth repeating.
     Unavailable,
     /// Repeating the same request can never succeed.

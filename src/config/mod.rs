@@ -14,6 +14,7 @@ use clap::Args;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::domain::api_quota::QuotaRule;
 use crate::domain::database::AddressSource;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
@@ -120,6 +121,9 @@ pub struct AwsConfig {
     /// Time limit of a call to AWS, in milliseconds
     #[arg(long = "aws-timeout-ms", env = "PANDA_AWS_TIMEOUT_MS", value_name = "MS", default_value = "15000", value_parser = millis)]
     pub aws_timeout: Duration,
+    /// AWS quotas of calls per account and region that differ from the published ones: CALL=BURST/PER_SECOND or CALL=unlimited, such as states:GetExecutionHistory=800/40; CALL may be service:* or *
+    #[arg(long, env = "PANDA_AWS_QUOTAS", value_name = "CALL=QUOTA,…", value_delimiter = ',')]
+    pub aws_quotas: Vec<QuotaRule>,
 }
 
 /// Options of external services: AWS, GitHub, health checks and the Docker engine.
@@ -135,6 +139,9 @@ pub struct ExternalConfig {
     /// Controller's event bus that receives the push events
     #[arg(long, env = "PANDA_EVENT_BUS", value_name = "NAME", default_value = "default")]
     pub event_bus: String,
+    /// SQS queue that receives status events of ECS, CodeDeploy and Step Functions from EventBridge, as https://sqs.REGION.amazonaws.com/ACCOUNT/NAME: each event causes an early poll, which it never replaces
+    #[arg(long, env = "PANDA_STATUS_QUEUE_URL", value_name = "URL", value_parser = private_url)]
+    pub status_queue_url: Option<Url>,
     /// Role in the user's account that EventBridge assumes to put events on the controller's bus, if the bus policy is not enough
     #[arg(long, env = "PANDA_RULE_TARGET_ROLE_ARN", value_name = "ARN")]
     pub rule_target_role_arn: Option<String>,
@@ -210,6 +217,9 @@ pub struct ReconcileConfig {
     /// Time limit for the traffic to shift, beyond the duration that CodeDeploy's configuration states, in milliseconds
     #[arg(long = "switch-limit-ms", env = "PANDA_SWITCH_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
     pub switch_limit: Duration,
+    /// Interval between two comparisons with AWS of a deployment that awaits its switch, or whose blue is not terminated, in milliseconds
+    #[arg(long = "watch-interval-ms", env = "PANDA_WATCH_INTERVAL_MS", value_name = "MS", default_value = "60000", value_parser = millis)]
+    pub watch_interval: Duration,
     /// Time limit for any other step, including waits for an unavailable service, in milliseconds
     #[arg(long = "step-limit-ms", env = "PANDA_STEP_LIMIT_MS", value_name = "MS", default_value = "600000", value_parser = millis)]
     pub step_limit: Duration,
@@ -311,6 +321,8 @@ mod tests {
         assert!(refused("--build-cpus=0").contains("1.5") && refused("--build-cpus=NaN").contains("1.5"));
         assert!(refused("--secret-name=fixed").contains("{owner}"));
         assert!(refused("--lease-ms=10").contains("1000"));
+        let quota = refused("--aws-quotas=states:StopExecution=x/1");
+        assert!(quota.contains("--aws-quotas") && quota.contains("burst"), "{quota}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ impl Db {
         let mut tx = self.pool.begin().await?;
         // Locks in the order of ids, as commits do. A retry that waits for the lock finds no row afterwards, and reports the deployment as unknown.
         let chosen = sqlx::query_scalar!(
-            "SELECT id FROM deployments WHERE id = ANY ($1) AND status IN ('COMPLETED', 'FAILED') ORDER BY id FOR UPDATE",
+            "SELECT id FROM deployments WHERE id = ANY ($1) AND status IN ('COMPLETED', 'FAILED') AND NOT watched ORDER BY id FOR UPDATE",
             ids
         )
         .fetch_all(&mut *tx)

@@ -3,6 +3,7 @@
 //! Functions over a connection are the statements of a command's transaction, which `commands` begins; methods of [`Db`] have a separate transaction
 //! or need none.
 
+pub mod api_budgets;
 pub mod archive;
 pub mod audit;
 pub mod build_secrets;
@@ -16,6 +17,7 @@ pub mod events;
 pub mod feed;
 pub mod fitness;
 pub mod health;
+pub mod history_pieces;
 pub mod idempotency;
 pub mod installation;
 pub mod locks;
@@ -31,8 +33,10 @@ pub mod schedules;
 pub mod schema;
 pub mod sessions;
 pub mod shared_state;
+pub mod status_events;
 pub mod step_stages;
 pub mod tokens;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

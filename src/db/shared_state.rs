@@ -27,6 +27,8 @@ pub struct SharedState {
     pub maintenance: bool,
     /// A schedule has a next time.
     pub schedules: bool,
+    /// Number of deployments that AWS can still change without a caller: ready ones, and switched ones whose blue lives.
+    pub watched: i64,
 }
 
 /// The deployment that has been stuck for longest.
@@ -86,6 +88,7 @@ impl Db {
             queue_may_start: row.queue_may_start,
             maintenance: row.maintenance,
             schedules: row.schedules,
+            watched: row.watched,
         })
     }
 }

@@ -10,7 +10,8 @@ SELECT counts.*,
                                  WHERE (h.account_id, h.region, h.ecr_repository) = (q.account_id, q.region, q.ecr_repository)
                                    AND h.status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT h.queued)) AS "queue_may_start!",
        EXISTS (SELECT FROM maintenance_runs WHERE state IN ('requested', 'running')) AS "maintenance!",
-       EXISTS (SELECT FROM schedules WHERE next_run_at IS NOT NULL) AS "schedules!"
+       EXISTS (SELECT FROM schedules WHERE next_run_at IS NOT NULL) AS "schedules!",
+       (SELECT count(*) FROM deployments WHERE watched) AS "watched!"
 FROM (SELECT count(*) FILTER (WHERE status = 'RUNNING' AND NOT queued) AS "running!", count(*) FILTER (WHERE queued) AS "queued!",
              count(*) FILTER (WHERE status = 'DEPLOYMENT_READY' AND NOT queued) AS "ready!",
              count(*) FILTER (WHERE active AND step = ANY ($1::text[]) AND replica_id IS NULL) AS "waiting_for_build!"
@@ -30,7 +31,7 @@ LEFT JOIN LATERAL (
     CROSS JOIN LATERAL (SELECT CASE WHEN holder.id IS NOT NULL
         THEN d.step_started_at + coalesce(limits.seconds, 0) * interval '1 second'
         ELSE greatest(d.step_started_at, d.switch_requested_at, d.cancel_requested_at,
-                      r.heartbeat_at + r.lease_ms * interval '1 millisecond',
+                      d.look_requested_at, r.heartbeat_at + r.lease_ms * interval '1 millisecond',
                       (SELECT max(ended_at) FROM step_runs s WHERE s.deployment_id = d.id)) END AS at) due
     WHERE d.active AND due.at < clock_timestamp()
     ORDER BY due.at LIMIT 1) stuck ON true

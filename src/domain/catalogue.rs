@@ -95,6 +95,8 @@ event_codes! {
     PushProgress = "push_progress",
     /// [Stage 2] Image push completed; the registry answered with the manifest's digest.
     PushCompleted = "push_completed",
+    /// [Stage 2] The new tag of an existing image started no execution; the image is pushed again with another manifest.
+    PushRepeated = "push_repeated",
     /// [Stage 3] ECS deployment starting; TaskStateEntered of EnsureInfra.
     InfraStarted = "infra_started",
     /// [Stage 3] ECS deployment completed; TaskStateExited of EnsureInfra.
@@ -117,8 +119,16 @@ event_codes! {
     Completed = "completed",
     /// [Stage {stage}] Waiting - {reason}; once for each reason why a step has to wait and retry.
     StepWaiting = "step_waiting",
+    /// [Stage {stage}] AWS refuses the connection's credentials; the deployment waits for their renewal.
+    CredentialsRejected = "credentials_rejected",
+    /// [Stage {stage}] AWS accepts the connection's credentials again; the deployment resumes.
+    CredentialsAccepted = "credentials_accepted",
     /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is already shifting traffic.
     SwitchStarted = "switch_started",
+    /// [Stage 4] Traffic switch started outside Panda; CodeDeploy was continued by its console or API.
+    ContinuedOutside = "continued_outside",
+    /// [Stage 4] CodeDeploy ended after the switch without a rollback; the traffic stays on green.
+    KeptOnGreen = "kept_on_green",
     /// [Stage 4] The followed execution ended; another one of the same image is followed.
     ExecutionReplaced = "execution_replaced",
     /// [Stage {stage}] Stopping the deployment; a cancel was requested.

@@ -28,7 +28,7 @@ pub enum Class {
     Lease,
     /// Readiness probes of the server.
     Probe,
-    /// Claims and commits of deployments.
+    /// Claims and commits of deployments, and the budgets of their calls to AWS.
     Reconcile,
     /// Requests to the API.
     Api,

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::execution_input::AGAIN;
 pub use super::facts::Facts;
 use super::message::{Message, message};
 use super::request::Requested;
@@ -36,7 +37,7 @@ impl Status {
         self.into()
     }
 
-    /// Returns true for a final status, which only a retry can leave.
+    /// Returns true for a final status, which only a retry can leave, or a rollback at AWS after the switch.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Completed | Self::Failed)
     }
@@ -148,6 +149,22 @@ impl Deployment {
     /// Returns the image tags of the earlier attempts, the newest first.
     pub fn earlier_image_tags(&self) -> impl Iterator<Item = String> {
         (1..self.attempt).rev().map(|attempt| Self::image_tag_of(&self.id, attempt))
+    }
+
+    /// Returns the tag under which the current attempt's image is pushed again with another manifest.
+    pub fn repeated_image_tag(&self) -> String {
+        format!("{}{AGAIN}", self.image_tag())
+    }
+
+    /// Reports whether the attempt waits for the renewal of its AWS connection.
+    pub fn awaits_renewal(&self) -> bool {
+        self.facts.awaits_renewal == Some(true)
+    }
+
+    /// Reports whether no earlier attempt pushed this attempt's digest.
+    pub fn has_unique_digest(&self) -> bool {
+        self.attempt <= 1
+            || self.facts.image_uri.as_deref().is_some_and(|uri| uri.ends_with(&self.repeated_image_tag()))
     }
 
     fn image_tag_of(id: &str, attempt: i32) -> String {

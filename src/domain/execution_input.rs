@@ -5,10 +5,15 @@ use serde_json::Value;
 /// Longest excerpt of an image's name from an input, in characters.
 const MAX_NAME_CHARS: usize = 128;
 
-/// Reports whether `input` names the pushed image. From the second attempt on, the digest may be the one of an earlier attempt, whose execution has
-/// ended: then only the tag is unique.
-pub fn names_image(input: &str, tag: &str, digest: &str, attempt: i32) -> bool {
-    (attempt <= 1 && !digest.is_empty() && input.contains(digest)) || names_tag(input, tag)
+/// Appended to an attempt's tag when its image is pushed again with another manifest.
+pub const AGAIN: &str = ".again";
+
+/// Reports whether `input` names the pushed image: by the attempt's tag, also with [`AGAIN`], or by its digest. From the second attempt on, the digest
+/// may be the one of an earlier attempt, whose execution has ended: then only the tag is unique.
+pub fn names_image(input: &str, tag: &str, digest: &str, digest_is_unique: bool) -> bool {
+    (digest_is_unique && !digest.is_empty() && input.contains(digest))
+        || names_tag(input, tag)
+        || names_tag(input, &format!("{tag}{AGAIN}"))
 }
 
 /// Reports whether `text` contains `tag` as a whole: `dep_x` must not match `dep_x-2`.
@@ -52,19 +57,22 @@ mod tests {
 
     #[test]
     fn ignores_execution_of_another_image() {
-        let ours = |input: &str| names_image(input, "dep_abc", "sha256:1", 1);
+        let ours = |input: &str| names_image(input, "dep_abc", "sha256:1", true);
         assert!(ours(r#"{"detail":{"image-digest":"sha256:1"}}"#));
         assert!(ours(r#"{"detail":{"image-tag":"dep_abc"}}"#));
         assert!(!ours(r#"{"detail":{"image-digest":"sha256:2","image-tag":"dep_abd"}}"#));
-        assert!(!names_image("{}", "dep_abc", "", 1), "an unknown digest names nothing");
+        assert!(!names_image("{}", "dep_abc", "", true), "an unknown digest names nothing");
     }
 
     #[test]
     fn ignores_execution_of_another_attempt() {
-        let ours = |input: &str| names_image(input, "dep_abc-2", "sha256:1", 2);
+        let ours = |input: &str| names_image(input, "dep_abc-2", "sha256:1", false);
         assert!(!ours(r#"{"detail":{"image-digest":"sha256:1","image-tag":"dep_abc"}}"#));
         assert!(!ours(r#"{"detail":{"image-digest":"sha256:1","image-tag":"dep_abc-20"}}"#));
         assert!(ours(r#"{"detail":{"image-digest":"sha256:1","image-tag":"dep_abc-2"}}"#));
+        assert!(ours(r#"{"detail":{"image-digest":"sha256:7","image-tag":"dep_abc-2.again"}}"#));
+        assert!(!ours(r#"{"detail":{"image-digest":"sha256:7","image-tag":"dep_abc.again"}}"#));
+        assert!(!ours(r#"{"detail":{"image-digest":"sha256:7","image-tag":"dep_abc-2.again-x"}}"#));
     }
 
     #[test]

@@ -86,6 +86,14 @@ facts! {
         green_error_rate: f64,
         /// Side with the traffic at the end: `blue` or `green`.
         final_service: String,
+        /// When AWS ends the wait for the switch by itself (AWS clock).
+        ready_until: DateTime<Utc>,
+        /// When AWS terminated blue after its termination wait (AWS clock).
+        blue_terminated_at: DateTime<Utc>,
+        /// True while the attempt waits for the renewal of its AWS connection.
+        awaits_renewal: bool,
+        /// Time for which it has waited so far, in milliseconds, without the present wait.
+        renewal_wait_ms: i64,
     }
 }
 
@@ -102,6 +110,23 @@ impl Facts {
         "blue_error_rate",
         "green_error_rate",
         "final_service",
+        "ready_until",
+        "blue_terminated_at",
+    ];
+
+    /// Names of the fields that are filled from the pipeline's output, in the order of [`Self::texts_mut`].
+    pub const TEXTS: [&'static str; 11] = [
+        "cluster_name",
+        "service_name",
+        "task_definition",
+        "blue_service_arn",
+        "green_service_arn",
+        "blue_target_group_arn",
+        "green_target_group_arn",
+        "blue_url",
+        "green_url",
+        "code_deploy_deployment_id",
+        "code_deploy_application_name",
     ];
 
     /// Returns the fields that are filled from the pipeline's output.

@@ -106,6 +106,12 @@ error_codes! {
     SwitchFailed = "SWITCH_FAILED" / "switch_failed",
     /// The traffic did not shift to green within the time limit.
     SwitchTimedOut = "SWITCH_TIMED_OUT" / "switch_timed_out",
+    /// AWS ended the wait for the switch at its deadline.
+    SwitchExpired = "SWITCH_EXPIRED" / "switch_expired",
+    /// CodeDeploy stopped or failed the deployment outside Panda while it awaited its switch.
+    StoppedWhileReady = "STOPPED_WHILE_READY" / "stopped_while_ready",
+    /// AWS took the traffic back to blue after the switch: a hook failed, an alarm rang, or the deployment was stopped.
+    RolledBackAfterSwitch = "ROLLED_BACK_AFTER_SWITCH" / "rolled_back_after_switch",
     /// A connection that the deployment needs was removed or is unusable.
     ConnectionUnusable = "CONNECTION_UNUSABLE" / "connection_unusable",
     /// The deployment was cancelled on request.

@@ -1,25 +1,17 @@
-//! Image manifests in a registry: creates a manifest that differs from another by an annotation only, and so has another digest.
+//! Image manifests in a registry: creates a manifest of the same configuration and layers with another digest, so that storing it is a push.
+//!
+//! A digest is the hash of a manifest's bytes. OCI manifests and indexes have annotations. Docker manifests have none, and ECR refuses fields that the
+//! format does not define; they get white space that JSON ignores (decision 0060).
 
 use serde_json::{Map, Value};
 
-/// Media types of manifests that can be annotated, directly or after conversion.
+/// Media types of manifests of which a distinct one can be made.
 pub const ACCEPTED: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-
-/// Media types of the parts of a Docker manifest, each with its equivalent of the Open Container Initiative (OCI): the bytes are the same.
-const PARTS: [(&str, &str); 4] = [
-    ("application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"),
-    ("application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.oci.image.layer.v1.tar+gzip"),
-    ("application/vnd.docker.image.rootfs.diff.tar", "application/vnd.oci.image.layer.v1.tar"),
-    (
-        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-    ),
-];
 
 /// A manifest as stored in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,51 +23,48 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Returns the manifest of the same image with an additional annotation. Docker manifests cannot have annotations: one is converted to
-    /// an OCI manifest with the same configuration and layers, and a Docker list to an OCI index of the same images.
+    /// Returns the manifest of the same image with another digest, which depends on this manifest, `key` and `value` only: an OCI manifest or index with
+    /// the annotation `key: value`, a Docker manifest or list with `value` as white space. Media type, configuration and layers stay.
     ///
     /// # Errors
-    /// The reason why the manifest cannot be annotated.
-    pub fn annotated(&self, key: &str, value: &str) -> Result<Self, String> {
-        let mut manifest: Map<String, Value> =
+    /// The reason why no distinct manifest can be made.
+    pub fn distinct(&self, key: &str, value: &str) -> Result<Self, String> {
+        let manifest: Map<String, Value> =
             serde_json::from_str(&self.text).map_err(|error| format!("its manifest is no JSON object: {error}"))?;
         // The type inside the manifest takes precedence: a registry may not have kept the type with which it was pushed.
-        let own = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(&self.media_type);
-        let media_type = match own {
-            OCI_MANIFEST | DOCKER_MANIFEST => OCI_MANIFEST,
-            OCI_INDEX | DOCKER_LIST => OCI_INDEX,
+        let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(&self.media_type).to_owned();
+        let text = match media_type.as_str() {
+            OCI_MANIFEST | OCI_INDEX => annotated(manifest, key, value)?,
+            DOCKER_MANIFEST | DOCKER_LIST => spaced(&self.text, value),
             other => {
                 return Err(format!(
                     "its manifest is of type {other:?}; push it as an OCI image or a Docker image of schema 2"
                 ));
             }
         };
-        if own == DOCKER_MANIFEST {
-            convert_part(manifest.get_mut("config"))?;
-            let layers = manifest.get_mut("layers").and_then(Value::as_array_mut);
-            layers.into_iter().flatten().try_for_each(|layer| convert_part(Some(layer)))?;
-        }
-        manifest.insert("mediaType".to_owned(), Value::from(media_type));
-        let annotations = manifest.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-        if annotations.is_null() {
-            *annotations = Value::Object(Map::new());
-        }
-        let Value::Object(annotations) = annotations else {
-            return Err("its annotations are no JSON object".to_owned());
-        };
-        annotations.insert(key.to_owned(), Value::from(value));
-        Ok(Self { text: Value::Object(manifest).to_string(), media_type: media_type.to_owned() })
+        Ok(Self { text, media_type })
     }
 }
 
-fn convert_part(part: Option<&mut Value>) -> Result<(), String> {
-    let media_type = part.and_then(|part| part.get_mut("mediaType")).ok_or("its manifest has a part without a type")?;
-    let name = media_type.as_str().unwrap_or_default();
-    let Some((_, converted)) = PARTS.iter().find(|(docker, _)| *docker == name) else {
-        return Err(format!("its manifest has a part of the unsupported type {name:?}"));
+fn annotated(mut manifest: Map<String, Value>, key: &str, value: &str) -> Result<String, String> {
+    let annotations = manifest.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+    if annotations.is_null() {
+        *annotations = Value::Object(Map::new());
+    }
+    let Value::Object(annotations) = annotations else {
+        return Err("its annotations are no JSON object".to_owned());
     };
-    *media_type = Value::from(*converted);
-    Ok(())
+    annotations.insert(key.to_owned(), Value::from(value));
+    Ok(Value::Object(manifest).to_string())
+}
+
+/// Replaces the blanks before the last brace of a JSON object by the bits of `value`: a space for each 0, a tab for each 1.
+fn spaced(object: &str, value: &str) -> String {
+    let object = object.trim_end();
+    let body = object.strip_suffix('}').unwrap_or(object).trim_end_matches([' ', '\t']);
+    let bits = value.bytes().flat_map(|byte| (0..u8::BITS).rev().map(move |bit| byte >> bit & 1 == 1));
+    let blanks: String = bits.map(|bit| if bit { '\t' } else { ' ' }).collect();
+    format!("{body}{blanks}}}")
 }
 
 #[cfg(test)]
@@ -83,10 +72,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn annotated(manifest: &Value, media_type: &str) -> Result<(Value, String), String> {
+    fn distinct(manifest: &Value, media_type: &str) -> Result<(Value, String), String> {
         let manifest = Manifest { text: manifest.to_string(), media_type: media_type.to_owned() };
-        let annotated = manifest.annotated("dev.panda.deployment", "dep_1")?;
-        Ok((serde_json::from_str(&annotated.text).unwrap(), annotated.media_type))
+        let distinct = manifest.distinct("dev.panda.deployment", "dep_1")?;
+        Ok((serde_json::from_str(&distinct.text).unwrap(), distinct.media_type))
     }
 
     #[test]
@@ -97,10 +86,10 @@ mod tests {
             });
             let mut expected = manifest.clone();
             expected["annotations"]["dev.panda.deployment"] = json!("dep_1");
-            assert_eq!(annotated(&manifest, media_type).unwrap(), (expected, media_type.to_owned()));
+            assert_eq!(distinct(&manifest, media_type).unwrap(), (expected, media_type.to_owned()));
         }
         let bare = json!({"schemaVersion": 2, "layers": []});
-        let (with, media_type) = annotated(&bare, OCI_MANIFEST).unwrap();
+        let (with, media_type) = distinct(&bare, OCI_MANIFEST).unwrap();
         assert_eq!(
             (&with["annotations"], media_type.as_str()),
             (&json!({"dev.panda.deployment": "dep_1"}), OCI_MANIFEST)
@@ -108,30 +97,39 @@ mod tests {
     }
 
     #[test]
-    fn docker_manifest_becomes_an_oci_manifest_of_the_same_parts() {
-        let part = |kind: &str| json!({"mediaType": kind, "digest": "sha256:1", "size": 7});
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": part(PARTS[0].0), "layers": [part(PARTS[1].0), part(PARTS[2].0)],
-        });
-        let expected = json!({
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": part(PARTS[0].1), "layers": [part(PARTS[1].1), part(PARTS[2].1)],
-            "annotations": {"dev.panda.deployment": "dep_1"},
-        });
-        assert_eq!(annotated(&manifest, DOCKER_MANIFEST).unwrap(), (expected, OCI_MANIFEST.to_owned()));
-        let list = json!({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [part(DOCKER_MANIFEST)]});
-        let (index, media_type) = annotated(&list, DOCKER_LIST).unwrap();
-        assert_eq!((&index["manifests"], media_type.as_str()), (&list["manifests"], OCI_INDEX));
+    fn docker_manifest_and_list_only_gain_white_space() {
+        // As Docker writes it.
+        let text = "{\n   \"schemaVersion\": 2,\n   \"layers\": []\n}";
+        for media_type in [DOCKER_MANIFEST, DOCKER_LIST] {
+            let manifest = Manifest { text: text.to_owned(), media_type: media_type.to_owned() };
+            let of = |value: &str| manifest.distinct("dev.panda.deployment", value).unwrap();
+            let (first, second) = (of("dep_1-2"), of("dep_1-3"));
+            assert!(first.text != text && first != second && first == of("dep_1-2"), "by the value only");
+            for distinct in [&first, &second] {
+                assert_eq!(distinct.media_type, media_type);
+                assert_eq!(
+                    distinct.text.split_whitespace().collect::<String>(),
+                    text.split_whitespace().collect::<String>()
+                );
+                let (before, after): (Value, Value) =
+                    (serde_json::from_str(text).unwrap(), serde_json::from_str(&distinct.text).unwrap());
+                assert_eq!(before, after);
+            }
+            assert_eq!(
+                first.distinct("dev.panda.deployment", "dep_1-3").unwrap(),
+                second,
+                "the white space is replaced, and does not grow"
+            );
+        }
     }
 
     #[test]
     fn rejects_unsupported_manifests() {
         let old = json!({"schemaVersion": 1, "name": "x"});
         assert!(
-            annotated(&old, "application/vnd.docker.distribution.manifest.v1+json").unwrap_err().contains("schema 2")
+            distinct(&old, "application/vnd.docker.distribution.manifest.v1+json").unwrap_err().contains("schema 2")
         );
-        let odd = json!({"mediaType": DOCKER_MANIFEST, "config": {"mediaType": "application/x"}, "layers": []});
-        assert!(annotated(&odd, DOCKER_MANIFEST).unwrap_err().contains("application/x"));
-        assert!(annotated(&json!([]), OCI_MANIFEST).unwrap_err().contains("no JSON object"));
-        assert!(annotated(&json!({"annotations": []}), OCI_MANIFEST).unwrap_err().contains("annotations"));
+        assert!(distinct(&json!([]), OCI_MANIFEST).unwrap_err().contains("no JSON object"));
+        assert!(distinct(&json!({"annotations": []}), OCI_MANIFEST).unwrap_err().contains("annotations"));
     }
 }

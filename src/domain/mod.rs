@@ -1,5 +1,7 @@
 //! Pure types and rules: no I/O, and no dependency on another layer.
 
+pub mod api_budget;
+pub mod api_quota;
 pub mod audit;
 pub mod aws_role;
 pub mod backoff;
@@ -43,6 +45,7 @@ pub mod schedule;
 pub mod schema;
 pub mod scope_keys;
 pub mod source;
+pub mod status_event;
 pub mod step_stage;
 pub mod tenant;
 pub mod text;

@@ -1,10 +1,12 @@
 //! Metrics of calls to AWS.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -13,8 +15,9 @@ const BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
 /// All calls that Panda makes, so that each has its series from the start. `sts:AssumeRole` is counted although the SDK assumes roles with an
 /// internal client, whose requests cannot be observed.
-const CALLS: [&str; 28] = [
+const CALLS: [&str; 31] = [
     "codedeploy:BatchGetDeploymentTargets",
+    "codedeploy:BatchGetDeployments",
     "codedeploy:ContinueDeployment",
     "codedeploy:GetDeployment",
     "codedeploy:GetDeploymentConfig",
@@ -37,6 +40,8 @@ const CALLS: [&str; 28] = [
     "kms:Decrypt",
     "kms:Encrypt",
     "secretsmanager:GetSecretValue",
+    "sqs:DeleteMessageBatch",
+    "sqs:ReceiveMessage",
     "states:DescribeExecution",
     "states:GetExecutionHistory",
     "states:StopExecution",
@@ -75,6 +80,31 @@ struct Request {
     outcome: CallOutcome,
 }
 
+/// The two kinds of accounts that calls use, for metrics: accounts themselves are too many for a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccountClass {
+    /// The controller's own account.
+    Controller,
+    /// The account of any user.
+    User,
+}
+
+impl EncodeLabelValue for AccountClass {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = match self {
+            Self::Controller => "controller",
+            Self::User => "user",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Budget {
+    call: String,
+    account: AccountClass,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
     call: String,
@@ -85,17 +115,27 @@ struct Call {
 pub struct AwsCalls {
     requests: Family<Request, Counter>,
     seconds: Family<Call, Histogram>,
+    waiting: Family<Budget, Gauge>,
+    waited: Family<Budget, Counter<f64, AtomicU64>>,
+    exceeded: Family<Budget, Counter>,
 }
 
 impl Default for AwsCalls {
     fn default() -> Self {
         let seconds = Family::new_with_constructor(histogram as fn() -> Histogram);
-        let calls = Self { requests: Family::default(), seconds };
+        let (requests, waiting) = (Family::default(), Family::default());
+        let calls = Self { requests, seconds, waiting, waited: Family::default(), exceeded: Family::default() };
         for call in CALLS {
             for outcome in [CallOutcome::Done, CallOutcome::Throttled, CallOutcome::Unavailable, CallOutcome::Refused] {
                 drop(calls.requests.get_or_create(&Request { call: call.to_owned(), outcome }));
             }
             drop(calls.seconds.get_or_create(&Call { call: call.to_owned() }));
+            for account in [AccountClass::Controller, AccountClass::User] {
+                let budget = Budget { call: call.to_owned(), account };
+                drop(calls.waiting.get_or_create(&budget));
+                drop(calls.waited.get_or_create(&budget));
+                drop(calls.exceeded.get_or_create(&budget));
+            }
         }
         calls
     }
@@ -119,6 +159,22 @@ impl AwsCalls {
             Unit::Seconds,
             new.seconds.clone(),
         );
+        registry.register(
+            "aws_budget_waiting",
+            "Calls to AWS that wait for a token of the account's budget",
+            new.waiting.clone(),
+        );
+        registry.register_with_unit(
+            "aws_budget_wait",
+            "Time that calls to AWS waited for tokens of the account's budget",
+            Unit::Seconds,
+            new.waited.clone(),
+        );
+        registry.register(
+            "aws_budget_exceeded",
+            "Requests that AWS throttled although a token of the account's budget was free",
+            new.exceeded.clone(),
+        );
         new
     }
 
@@ -130,6 +186,35 @@ impl AwsCalls {
     /// Records the duration of a finished call with all its retries.
     pub fn ended(&self, call: &str, took: Duration) {
         self.seconds.get_or_create(&Call { call: call.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a call that waits for its budget, until the value is dropped.
+    pub fn waits_for_budget(&self, call: &str, account: AccountClass) -> WaitingCall {
+        let waiting = self.waiting.get_or_create(&Budget { call: call.to_owned(), account }).clone();
+        waiting.inc();
+        WaitingCall { waiting }
+    }
+
+    /// Records the time that a call waited for its budget.
+    pub fn waited_for_budget(&self, call: &str, account: AccountClass, waited: Duration) {
+        self.waited.get_or_create(&Budget { call: call.to_owned(), account }).inc_by(waited.as_secs_f64());
+    }
+
+    /// Counts a request that AWS throttled in spite of the budget.
+    pub fn budget_exceeded(&self, call: &str, account: AccountClass) {
+        self.exceeded.get_or_create(&Budget { call: call.to_owned(), account }).inc();
+    }
+}
+
+/// A call that waits for its budget.
+#[derive(Debug)]
+pub struct WaitingCall {
+    waiting: Gauge,
+}
+
+impl Drop for WaitingCall {
+    fn drop(&mut self) {
+        self.waiting.dec();
     }
 }
 
@@ -145,7 +230,8 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/clients/aws");
         let mut called = BTreeSet::new();
         for file in std::fs::read_dir(folder).unwrap() {
-            let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let path = file.unwrap().path();
+            let Ok(source) = std::fs::read_to_string(path) else { continue };
             let Some((_, sdk)) = source.split_once("aws_sdk_") else { continue };
             let service = match sdk.split(|c: char| !c.is_ascii_lowercase()).next().unwrap() {
                 "eventbridge" => "events",

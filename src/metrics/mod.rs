@@ -9,19 +9,21 @@ mod recent_max;
 mod reconcile;
 mod schedules;
 mod streams;
+mod watch;
 
 use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-pub use aws::{AwsCalls, CallOutcome};
+pub use aws::{AccountClass, AwsCalls, CallOutcome, WaitingCall};
 pub use builds::BuildMetrics;
 pub use database::DatabaseMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use reconcile::ReconcileMetrics;
 pub use schedules::ScheduleMetrics;
 pub use streams::{ListenPurpose, StreamMetrics};
+pub use watch::WatchMetrics;
 
 /// Media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,6 +40,7 @@ pub struct Metrics {
     pub(crate) maintenance: MaintenanceMetrics,
     pub(crate) schedules: ScheduleMetrics,
     pub(crate) database: DatabaseMetrics,
+    pub(crate) watch: WatchMetrics,
 }
 
 impl Default for Metrics {
@@ -51,6 +54,7 @@ impl Default for Metrics {
             maintenance: MaintenanceMetrics::register(&mut registry),
             schedules: ScheduleMetrics::register(&mut registry),
             database: DatabaseMetrics::register(&mut registry),
+            watch: WatchMetrics::register(&mut registry),
             registry: Arc::new(registry),
         }
     }
@@ -90,6 +94,9 @@ mod tests {
             "panda_step_seconds_count{step=\"build_image\"} 0",
             "panda_step_retries_total{step=\"build_image\"} 0",
             "panda_aws_requests_total{call=\"ecr:CreateRepository\",outcome=\"throttled\"} 0",
+            "panda_aws_budget_waiting{call=\"states:GetExecutionHistory\",account=\"controller\"} 0",
+            "panda_aws_budget_wait_seconds_total{call=\"ecr:PutImage\",account=\"user\"} 0.0",
+            "panda_aws_budget_exceeded_total{call=\"ecr:PutImage\",account=\"user\"} 0",
             "panda_listener_reconnects_total{listener=\"work\"} 0",
             "panda_aws_call_seconds_count{call=\"ecr:CreateRepository\"} 0",
             "panda_database_connections{class=\"reconcile\",state=\"idle\"} 0",

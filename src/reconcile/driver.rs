@@ -4,30 +4,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::extra_time::ExtraTime;
 use super::limits::{LOCK_RETRY, MAX_REFUSALS};
 use super::notifier::Notifier;
 use super::options::ReconcilerOptions;
 use super::permit::Permit;
 use super::run_outcome::RunOutcome;
 use super::step_progress::StepProgress;
-use super::throttled_time::ThrottledTime;
-use crate::clients::aws::UserAws;
+use crate::clients::aws::{BudgetWaits, UserAws};
 use crate::db::commit::{Change, Committed};
 use crate::db::{Db, DbError};
-use crate::domain::catalogue::Lang;
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::interruptions::Interruption;
-use crate::domain::{Deployment, Status};
+use crate::domain::{Deployment, Facts, Status};
 use crate::failpoints;
 use crate::metrics::ReconcileMetrics;
-use crate::steps::{Services, Step, StepError, StepOutcome, Transition, remove_workspace};
+use crate::steps::{Pace, Services, Step, StepOutcome, Transition};
 use crate::telemetry::traces;
 
 /// The task of one deployment that `replica` owns.
@@ -45,6 +45,8 @@ pub(super) struct Driver {
     pub(super) stop: CancellationToken,
     /// Cancelled when the worker has seen a request to cancel this deployment.
     pub(super) cancel_requested: CancellationToken,
+    /// Notified when there may be news for a poll that waits.
+    pub(super) woken: Arc<Notify>,
     /// The connections, if they were read together with the row; otherwise the driver reads them itself.
     pub(super) connections: Option<(GithubConnection, AwsConnection)>,
 }
@@ -55,6 +57,8 @@ pub(super) enum NextAction {
     Continue,
     /// Start the next iteration after this time.
     Sleep(Duration),
+    /// Start the next iteration when the connection has been renewed, or when it is time to try its refused credentials again.
+    AwaitRenewal,
     /// Start the next iteration with credentials that were renewed meanwhile.
     Renewed(Box<(GithubConnection, AwsConnection)>),
     /// Stop driving: the deployment is finished, released, or owned by another replica.
@@ -90,7 +94,6 @@ impl Driver {
         let mut user = self.user(&deployment, &connections.1);
         let mut last: Option<(Step, StepProgress)> = None;
         let attempt_ends = self.attempt_ends(&deployment);
-        let mut throttled = ThrottledTime::default();
         // Statements in a row that the database refused: it would refuse the same statement again.
         let mut refusals = 0;
         // Iterations in a row whose outcome could not be committed: the step starts from its beginning each time and repeats its external calls.
@@ -112,33 +115,34 @@ impl Driver {
             let mut progress = match last.take() {
                 // A new state of the same step keeps the step's deadline.
                 Some((before, progress)) if before.name() == step.name() => progress,
-                _ => {
+                before => {
                     tracing::info!(step = step.name(), "step begins");
-                    StepProgress::of(&deployment, &step, &self.services, attempt_ends, throttled)
+                    let extra = before.map_or_else(|| ExtraTime::of(&deployment), |(_, progress)| progress.extra);
+                    StepProgress::of(&deployment, &step, &self.services, attempt_ends, extra)
                 }
             };
             let span = progress.span.clone();
             let iteration = Box::pin(self.iteration(&mut deployment, &step, &mut progress, &connections, &user));
             let iteration = iteration.instrument(span.clone());
             let result = failpoints::within(step.name(), iteration).await;
-            throttled = progress.throttled;
             if deployment.step != step.name() || deployment.status.is_finished() {
                 self.metrics.step_ended(step.name(), progress.begun.elapsed());
             }
-            last = Some((step, progress));
             failures = if result.is_err() { failures + 1 } else { 0 };
             match result {
                 Ok(NextAction::Continue) => {}
                 Ok(NextAction::Renewed(renewed)) => {
-                    user = self.user(&deployment, &renewed.1);
-                    connections = *renewed;
+                    (user, connections) = (self.user(&deployment, &renewed.1), *renewed);
+                }
+                Ok(NextAction::AwaitRenewal) => {
+                    let waiting = Box::pin(self.renewal(&deployment, &step, &mut progress, &connections));
+                    if let Some(renewed) = waiting.instrument(span).await {
+                        (user, connections) = (self.user(&deployment, &renewed.1), renewed);
+                    }
                 }
                 Ok(NextAction::Sleep(duration)) => {
-                    let due = Instant::now() + duration;
-                    tokio::select! {
-                    () = tokio::time::sleep_until(due) => self.metrics.record_lateness(due.elapsed()),
-                    () = self.cancel_requested(last.as_ref().map(|(step, _)| step)) => {}
-                    () = self.stop.cancelled() => return Box::pin(self.release(&deployment)).await,
+                    if !self.sleep(duration, &step, &mut progress).await {
+                        return Box::pin(self.release(&deployment)).await;
                     }
                 }
                 Ok(NextAction::Done) => return,
@@ -161,11 +165,12 @@ impl Driver {
                     }
                 }
             }
+            last = Some((step, progress));
         }
     }
 
     fn user(&self, deployment: &Deployment, aws: &AwsConnection) -> UserAws {
-        self.services.aws.user(&aws.id, &deployment.region, &aws.credentials)
+        self.services.aws.user_of(aws, &deployment.region)
     }
 
     /// The time by which the attempt must be ready for its switch.
@@ -188,7 +193,8 @@ impl Driver {
         }
         if let Some(cancel) = self.cancel_step(deployment, step) {
             tracing::info!("cancellation requested, leaving the step");
-            let next = Change { step: Some((cancel.name().to_owned(), cancel.state())), ..progress.change() };
+            let facts = if deployment.awaits_renewal() { progress.renewal_facts() } else { Facts::default() };
+            let next = Change { step: Some((cancel.name().to_owned(), cancel.state())), facts, ..progress.change() };
             return self.commit(deployment, next, NextAction::Continue).await;
         }
         if let Some(reason) = self.crash_verdict(deployment, step, progress).await? {
@@ -216,30 +222,21 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
-        let begun = Instant::now();
+        let (begun, waits) = (Instant::now(), BudgetWaits::default());
         let ran = tokio::select! {
-            ran = self.run(deployment, step, progress.run_deadline(step), connections, user) => ran?,
+            ran = self.run(deployment, step, progress, connections, user, &waits) => ran?,
             () = lock_lost => return Ok(NextAction::Sleep(LOCK_RETRY)),
         };
+        let waited = waits.total();
+        progress.extend(waited);
+        if matches!(ran, RunOutcome::Outcome(_)) && !self.renewal_ended(deployment, step, progress).await? {
+            return Ok(NextAction::Done);
+        }
         match ran {
             RunOutcome::Outcome(outcome) => self.apply_outcome(deployment, *outcome, progress).await,
-            RunOutcome::Error(StepError::Fatal { code, reason }) => {
-                // Owners often revoke old credentials soon after they renewed them: that must not fail a running deployment.
-                if let Some(renewed) = self.renewed(deployment, connections).await? {
-                    tracing::info!(%code, reason, "step failed with credentials that were renewed meanwhile, retrying with the new ones");
-                    return Ok(NextAction::Renewed(Box::new(renewed)));
-                }
-                self.end_failed(deployment, code, &reason, progress.change()).await
-            }
-            RunOutcome::Error(StepError::Retryable { code, reason }) => {
-                let wait = progress.within(Self::backoff(progress));
-                self.retry_later(deployment, step, progress, code, reason, wait).await
-            }
-            RunOutcome::Error(StepError::Throttled { code, reason }) => {
-                let wait = Self::backoff(progress);
-                progress.extend(begun.elapsed().saturating_add(wait));
-                let wait = progress.within(wait);
-                self.retry_later(deployment, step, progress, code, reason, wait).await
+            RunOutcome::Error(error) => {
+                let spent = begun.elapsed().saturating_sub(waited);
+                self.step_failed(deployment, step, progress, connections, error, spent).await
             }
             RunOutcome::TimeUp => self.time_up(deployment, step, progress, connections, user).await,
             RunOutcome::OwnershipLost => Ok(self.lost_to_another_replica()),
@@ -252,39 +249,38 @@ impl Driver {
         }
     }
 
-    /// The cancel step, if cancellation is requested and that step does not run already.
+    /// The cancel step, if cancellation is requested, that step does not run already, and the request did not come too late.
     fn cancel_step(&self, deployment: &Deployment, step: &Step) -> Option<Step> {
-        (deployment.cancel_requested || self.cancel_requested.is_cancelled()).then(|| step.cancelled()).flatten()
-    }
-
-    /// Completes when cancellation is requested; never while the cancel step itself runs.
-    pub(super) async fn cancel_requested(&self, step: Option<&Step>) {
-        if step.is_some_and(|step| step.cancelled().is_none()) {
-            std::future::pending::<()>().await;
-        }
-        self.cancel_requested.cancelled().await;
+        let requested = deployment.cancel_requested || self.cancel_requested.is_cancelled();
+        let cancel = (requested && deployment.status != Status::Completed).then(|| step.cancelled()).flatten()?;
+        Some(if deployment.awaits_renewal() { cancel.without_credentials() } else { cancel })
     }
 
     /// Commits the outcome of a step, and returns the next action.
-    async fn apply_outcome(
+    pub(super) async fn apply_outcome(
         &self,
         deployment: &mut Deployment,
         outcome: StepOutcome,
         progress: &mut StepProgress,
     ) -> Result<NextAction, DbError> {
         (progress.failures, progress.last_error) = (0, None);
-        let mut change = Change { facts: outcome.facts, events: outcome.events, ..progress.change() };
+        let mut change =
+            Change { facts: outcome.facts, events: outcome.events, history: outcome.history, ..progress.change() };
         let after = match outcome.transition {
             Transition::Next(step) => {
                 change.step = Some((step.name().to_owned(), step.state()));
                 NextAction::Continue
             }
-            Transition::Wait { step, after, waiting_for: why } => {
+            Transition::Wait { step, after, pace, waiting_for: why } => {
                 let state = step.state();
                 let changed = !change.events.is_empty()
-                    || change.facts != crate::domain::Facts::default()
+                    || change.facts != Facts::default()
                     || state != deployment.step_state
                     || deployment.waiting_for.as_deref() != Some(why.as_str());
+                let after = match pace {
+                    Pace::Fixed => after,
+                    Pace::Adaptive => progress.pacing.wait(after, changed, Instant::now(), rand::random()),
+                };
                 if !changed {
                     // A poll that observed nothing new writes nothing: most polls of most deployments are of this kind.
                     return Ok(NextAction::Sleep(progress.within(after)));
@@ -294,15 +290,13 @@ impl Driver {
                 NextAction::Sleep(progress.within(after))
             }
             Transition::Ready(step) => {
-                change.step = Some((step.name().to_owned(), step.state()));
-                change.status = Some(Status::DeploymentReady);
                 change.waiting_for = Some("approval of the switch".to_owned());
-                change.release = true;
+                Self::rest(&mut change, deployment.status, Status::DeploymentReady, Some(step));
                 NextAction::Done
             }
-            Transition::Completed => {
-                change.status = Some(Status::Completed);
-                change.release = true;
+            Transition::Completed(watch) => {
+                change.watched = Some(watch.is_some());
+                Self::rest(&mut change, deployment.status, Status::Completed, watch);
                 NextAction::Done
             }
             Transition::Failed { code, reason } => return self.end_failed(deployment, code, &reason, change).await,
@@ -310,39 +304,6 @@ impl Driver {
         let after = self.commit(deployment, change, after).await?;
         progress.recorded();
         Ok(after)
-    }
-
-    pub(super) async fn end_failed(
-        &self,
-        deployment: &mut Deployment,
-        code: ErrorCode,
-        reason: &str,
-        mut change: Change,
-    ) -> Result<NextAction, DbError> {
-        let event = Event::failed(code, reason);
-        tracing::warn!(%code, reason, step = deployment.step, "deployment failed");
-        traces::mark_failed(code.as_str(), reason);
-        change.status = Some(Status::Failed);
-        change.error = Some((code.as_str().to_owned(), event.render(Lang::Ko).message));
-        change.trouble = Some((code.as_str().to_owned(), reason.to_owned()));
-        change.events.push(event);
-        change.release = true;
-        let after = self.commit(deployment, change, NextAction::Done).await?;
-        if let Err(error) = remove_workspace(&self.services.settings.workspace_dir, &deployment.id).await {
-            tracing::warn!(%error, "workspace not removed; a maintenance run will remove it");
-        }
-        Ok(after)
-    }
-
-    /// Like [`Self::end_failed`], outside an iteration. Returns false when the failure could not be recorded.
-    pub(super) async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: &str) -> bool {
-        match self.end_failed(deployment, code, reason, Change::default()).await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!(%error, "failure of the deployment not recorded");
-                false
-            }
-        }
     }
 
     /// Commits `change`, fenced by owner and version. If no row matched, another replica owns the deployment and `after` does not happen.

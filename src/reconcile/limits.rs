@@ -22,6 +22,15 @@ pub(super) const RETRY_CAP: Duration = Duration::from_secs(30);
 /// itself.
 pub(super) const MAX_THROTTLED: Duration = Duration::from_hours(1);
 
+/// Longest time by which waiting for the renewal of a connection extends the limits of an attempt.
+pub(super) const MAX_RENEWAL_WAIT: Duration = Duration::from_hours(24);
+
+/// Time between two looks for renewed credentials.
+pub(super) const RENEWAL_POLL: Duration = Duration::from_secs(2);
+
+/// Time after which refused credentials are tried again: a role may trust the controller again, and a key may be active again.
+pub(super) const RENEWAL_PROBE: Duration = Duration::from_mins(1);
+
 /// Claims without progress after which the driver checks how the earlier runs were interrupted.
 pub(super) const SUSPICIOUS_CLAIMS: i32 = 6;
 

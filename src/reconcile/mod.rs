@@ -29,18 +29,22 @@
 
 mod connections;
 mod driver;
+mod ends;
+mod extra_time;
 mod lease;
 mod limits;
 mod notifier;
 mod options;
+mod pacing;
 mod permit;
 mod queue;
+mod renewal;
 mod retries;
 mod row;
 mod run;
 mod run_outcome;
 mod step_progress;
-mod throttled_time;
+mod waiting;
 mod worker;
 
 pub use notifier::Notifier;

@@ -36,7 +36,7 @@ impl Permit {
         class == ResourceClass::Light || self.held.is_some()
     }
 
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         if self.held.take().is_some() {
             self.metrics.count_build_permit(false);
             self.freed.notify_one();

@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::driver::{Driver, NextAction};
-use super::limits::{MAX_THROTTLED, RETRY_BASE, RETRY_CAP, SUSPICIOUS_CLAIMS};
+use super::limits::{RETRY_BASE, RETRY_CAP, SUSPICIOUS_CLAIMS};
 use super::step_progress::StepProgress;
 use crate::clients::aws::UserAws;
 use crate::db::DbError;
@@ -15,12 +17,48 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::{AwsConnection, Deployment, GithubConnection};
-use crate::steps::Step;
+use crate::steps::{Step, StepError};
 
 impl Driver {
     /// The delay before the try that follows one more failure.
     pub(super) fn backoff(progress: &StepProgress) -> Duration {
         backoff::delay(progress.failures.saturating_add(1), RETRY_BASE, RETRY_CAP, rand::random())
+    }
+
+    /// Decides what follows a run that failed with `error` after the time `took`.
+    pub(super) async fn step_failed(
+        &self,
+        deployment: &mut Deployment,
+        step: &Step,
+        progress: &mut StepProgress,
+        connections: &(GithubConnection, AwsConnection),
+        error: StepError,
+        took: Duration,
+    ) -> Result<NextAction, DbError> {
+        match error {
+            StepError::Fatal { code, reason } => {
+                // Owners often revoke old credentials soon after they renewed them: that must not fail a running deployment.
+                if let Some(renewed) = self.renewed(deployment, connections).await? {
+                    tracing::info!(%code, reason, "step failed with credentials that were renewed meanwhile, retrying with the new ones");
+                    return Ok(NextAction::Renewed(Box::new(renewed)));
+                }
+                self.end_failed(deployment, code, &reason, progress.change()).await
+            }
+            StepError::Credentials { reason, .. } => match self.renewed(deployment, connections).await? {
+                Some(renewed) => Ok(NextAction::Renewed(Box::new(renewed))),
+                None => self.await_renewal(deployment, step, progress, reason, took).await,
+            },
+            StepError::Retryable { code, reason } => {
+                let wait = progress.within(Self::backoff(progress));
+                self.retry_later(deployment, step, progress, code, reason, wait).await
+            }
+            StepError::Throttled { code, reason } => {
+                let wait = Self::backoff(progress);
+                progress.extend(took.saturating_add(wait));
+                let wait = progress.within(wait);
+                self.retry_later(deployment, step, progress, code, reason, wait).await
+            }
+        }
     }
 
     /// Waits before the next try. Publishes an event from the second failure in a row on: one throttled call does not concern the user.
@@ -76,10 +114,21 @@ impl Driver {
         &self,
         deployment: &mut Deployment,
         step: &Step,
-        progress: &StepProgress,
+        progress: &mut StepProgress,
         connections: &(GithubConnection, AwsConnection),
         user: &UserAws,
     ) -> Result<NextAction, DbError> {
+        let last_error = progress.last_error.as_ref().map(|(code, _)| *code);
+        if !progress.whole
+            && let Some(mut outcome) = step.after_limit(last_error)
+        {
+            if deployment.awaits_renewal() {
+                outcome = outcome.with_facts(progress.renewal_facts());
+            }
+            // Another step has its own limit; the same one begins it again.
+            progress.deadline = Instant::now().checked_add(step.limit(&self.services.settings));
+            return self.apply_outcome(deployment, outcome, progress).await;
+        }
         let settings = &self.services.settings;
         let timed_out = if progress.whole { ErrorCode::DeploymentTimedOut } else { step.timed_out() };
         let (code, last_seen) = match &progress.last_error {
@@ -87,11 +136,7 @@ impl Driver {
             None => (timed_out, deployment.waiting_for.as_deref()),
         };
         let last_seen = last_seen.map(|text| format!("; last seen: {text}")).unwrap_or_default();
-        let besides = if progress.throttled.is_exhausted() {
-            format!(" and another {} s in which AWS throttled it", MAX_THROTTLED.as_secs())
-        } else {
-            String::new()
-        };
+        let besides = progress.extra.exhausted();
         let reason = if progress.whole {
             let limit = settings.deployment_limit.as_secs_f64();
             format!(

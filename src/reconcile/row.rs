@@ -3,7 +3,7 @@
 use super::driver::Driver;
 use super::limits::{RETRY_BASE, RETRY_CAP};
 use crate::db::DbError;
-use crate::domain::{Deployment, backoff};
+use crate::domain::{Deployment, Status, backoff};
 
 impl Driver {
     /// Reads the row again after the answer to a statement was lost or refused: only the row shows whether the statement took effect. `tries`
@@ -17,7 +17,7 @@ impl Driver {
                 () = self.stop.cancelled() => return None,
             }
             match self.db.load_owned(self.replica, &ids).await {
-                Ok(mut rows) => return rows.pop().filter(|row| !row.status.is_finished()),
+                Ok(mut rows) => return rows.pop().filter(|row| row.status != Status::Failed),
                 Err(error) => tracing::debug!(%error, "row not read, retrying"),
             }
             tries += 1;

@@ -6,24 +6,28 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::Driver;
-use super::limits::{CAUSE_LIMIT, DRAIN, PROGRESS_BATCH, PROGRESS_CAPACITY};
+use super::limits::{CAUSE_LIMIT, DRAIN, MAX_THROTTLED, PROGRESS_BATCH, PROGRESS_CAPACITY};
 use super::run_outcome::RunOutcome;
-use crate::clients::aws::UserAws;
+use super::step_progress::StepProgress;
+use crate::clients::aws::{BudgetWaits, Priority, UserAws, with_priority};
 use crate::db::DbError;
 use crate::domain::mask::Mask;
 use crate::domain::{AwsConnection, Deployment, GithubConnection};
 use crate::steps::{Reporter, ResourceClass, Step, StepContext};
 
 impl Driver {
-    /// Runs `step` once. Dropping this future stops the step.
+    /// Runs `step` once. Dropping this future stops the step. `waits` counts the time for which its calls wait for an account's budget, which is not part
+    /// of its time limit.
     pub(super) async fn run(
         &self,
         deployment: &mut Deployment,
         step: &Step,
-        deadline: Option<Instant>,
+        progress: &StepProgress,
         connections: &(GithubConnection, AwsConnection),
         user: &UserAws,
+        waits: &BudgetWaits,
     ) -> Result<RunOutcome, DbError> {
+        let (deadline, expects_news) = (progress.run_deadline(step), progress.pacing.expects_news());
         // Cancelled when this future ends or is dropped, for work that runs on separate threads.
         let stopped = CancellationToken::new();
         let _guard = stopped.clone().drop_guard();
@@ -39,10 +43,11 @@ impl Driver {
             github,
             user,
             services: &self.services,
+            expects_news,
             reporter: &reporter,
             stopped: &stopped,
         };
-        let running = step.run(&context);
+        let running = with_priority(step.priority(), waits.clone(), step.run(&context));
         tokio::pin!(running);
         let mut batch = Vec::new();
         let ended = loop {
@@ -57,7 +62,7 @@ impl Driver {
                     }
                 }
                 ended = &mut running => break ended,
-                () = until(deadline) => return Ok(RunOutcome::TimeUp),
+                () = until(deadline, waits) => return Ok(RunOutcome::TimeUp),
                 () = self.drained(step.resource_class()) => return Ok(RunOutcome::Stopped),
                 () = self.cancel_requested(Some(step)) => return Ok(RunOutcome::CancelRequested),
             }
@@ -90,9 +95,11 @@ impl Driver {
         let (reporter, _events) = Reporter::new(1);
         let stopped = CancellationToken::new();
         let services = &*self.services;
-        let context = StepContext { deployment, github, user, services, reporter: &reporter, stopped: &stopped };
+        let (reporter, stopped, expects_news) = (&reporter, &stopped, false);
+        let context = StepContext { deployment, github, user, services, expects_news, reporter, stopped };
+        let asked = with_priority(Priority::Urgent, BudgetWaits::default(), step.timeout_cause(&context));
         let mut cause = tokio::select! {
-            found = tokio::time::timeout(CAUSE_LIMIT, step.timeout_cause(&context)) => found.ok().flatten()?,
+            found = tokio::time::timeout(CAUSE_LIMIT, asked) => found.ok().flatten()?,
             () = self.drained(step.resource_class()) => return None,
         };
         Mask::of(aws.credentials.secrets().into_iter().chain(&github.secrets())).string(&mut cause);
@@ -108,9 +115,16 @@ impl Driver {
     }
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
+/// Completes at the deadline, later by the time for which calls waited for a budget.
+async fn until(deadline: Option<Instant>, waits: &BudgetWaits) {
+    let Some(deadline) = deadline else { return std::future::pending().await };
+    let mut ends = deadline;
+    loop {
+        tokio::time::sleep_until(ends).await;
+        let extended = deadline.checked_add(waits.total().min(MAX_THROTTLED)).unwrap_or(deadline);
+        if extended <= Instant::now() {
+            return;
+        }
+        ends = extended;
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Span;
 
+use super::extra_time::ExtraTime;
 use super::limits::{RUN_GRACE, TAKEOVER_TIME};
-use super::throttled_time::ThrottledTime;
+use super::pacing::Pacing;
 use crate::db::commit::Change;
 use crate::domain::failure::ErrorCode;
-use crate::domain::{Deployment, Status};
+use crate::domain::{Deployment, Facts, Status};
 use crate::steps::{ResourceClass, Services, Step};
 use crate::telemetry::traces;
 
@@ -33,22 +34,26 @@ pub(super) struct StepProgress {
     pub(super) whole: bool,
     /// True once the driver has checked how the earlier runs were interrupted.
     pub(super) judged: bool,
-    /// Time spent throttled, in earlier steps too.
-    pub(super) throttled: ThrottledTime,
+    /// Time by which the limits are extended, in earlier steps too.
+    pub(super) extra: ExtraTime,
+    /// Pace of the step's polls.
+    pub(super) pacing: Pacing,
 }
 
 impl StepProgress {
     /// Progress of a step that starts or is taken over. `attempt_ends` is the time by which the whole attempt must be ready for its switch,
-    /// without the time spent throttled.
+    /// without the extra time.
     pub(super) fn of(
         deployment: &Deployment,
         step: &Step,
         services: &Services,
         attempt_ends: Option<Instant>,
-        throttled: ThrottledTime,
+        extra: ExtraTime,
     ) -> Self {
-        let attempt_ends = attempt_ends.and_then(|ends| ends.checked_add(throttled.granted()));
-        let left = step.limit(&services.settings).saturating_sub(deployment.step_elapsed);
+        let attempt_ends = attempt_ends.and_then(|ends| ends.checked_add(extra.total()));
+        // Taken over in or after a wait for a renewal: the row has its duration.
+        let waited = extra.renewal().min(deployment.step_elapsed);
+        let left = step.limit(&services.settings).saturating_add(waited).saturating_sub(deployment.step_elapsed);
         let step_ends = Instant::now().checked_add(left);
         // Cancelling is exempt from the attempt's limit: otherwise the limit would leave resources running at AWS.
         let attempt_ends = attempt_ends.filter(|_| deployment.status == Status::Running && step.cancelled().is_some());
@@ -70,7 +75,8 @@ impl StepProgress {
             deadline,
             whole,
             judged: false,
-            throttled,
+            extra,
+            pacing: Pacing::default(),
         }
     }
 
@@ -87,8 +93,20 @@ impl StepProgress {
 
     /// Extends the limits by a run that was throttled and the wait after it, until that took too long in total.
     pub(super) fn extend(&mut self, time: Duration) {
-        let granted = self.throttled.grant(time);
+        let granted = self.extra.grant_throttled(time);
         self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(granted));
+    }
+
+    /// The same for a wait for a renewal, and the refused run before it.
+    pub(super) fn extend_for_renewal(&mut self, time: Duration) {
+        let granted = self.extra.grant_renewal(time);
+        self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(granted));
+    }
+
+    /// The facts at the end of a wait for a renewal.
+    pub(super) fn renewal_facts(&self) -> Facts {
+        let waited = i64::try_from(self.extra.renewal().as_millis()).unwrap_or(i64::MAX);
+        Facts { awaits_renewal: Some(false), renewal_wait_ms: Some(waited), ..Facts::default() }
     }
 
     /// The time at which a run of the step is stopped. A short step may end what it is doing: the SDK repeats a throttled call itself, and only the

@@ -30,8 +30,16 @@ use crate::steps::{Services, Step};
 static CLAIM_ERRORS: LogThrottle = LogThrottle::new();
 static LISTEN_ERRORS: LogThrottle = LogThrottle::new();
 
-/// Ids of the deployments that have a task here, each with the token that passes a request to cancel on to the task.
-type Driven = Arc<Mutex<HashMap<String, CancellationToken>>>;
+/// The deployments that have a task here, by id.
+type Driven = Arc<Mutex<HashMap<String, TaskSignals>>>;
+
+/// What the worker passes on to the task of a deployment.
+#[derive(Clone, Default)]
+struct TaskSignals {
+    cancel_requested: CancellationToken,
+    /// There may be news for a poll that waits.
+    woken: Arc<Notify>,
+}
 
 /// The reconcile loop of one replica.
 #[derive(Clone)]
@@ -173,8 +181,8 @@ impl Reconciler {
             return Ok(());
         }
         for id in self.db.cancel_requested_ids(lease.replica).await? {
-            if let Some(cancel_requested) = self.driven().get(&id) {
-                cancel_requested.cancel();
+            if let Some(signals) = self.driven().get(&id) {
+                signals.cancel_requested.cancel();
             }
         }
         Ok(())
@@ -188,7 +196,7 @@ impl Reconciler {
         lease: &Lease,
         stop: &CancellationToken,
     ) {
-        let Some((guard, cancel_requested)) = TaskGuard::register(&self.driven, &deployment.id) else { return };
+        let Some((guard, signals)) = TaskGuard::register(&self.driven, &deployment.id) else { return };
         let driver = Driver {
             db: self.db.clone(),
             services: Arc::clone(&self.services),
@@ -199,7 +207,8 @@ impl Reconciler {
             builds: Permit::new(Arc::clone(&self.builds), Arc::clone(&self.work), self.metrics.reconcile.clone()),
             lost: lease.lost.clone(),
             stop: stop.clone(),
-            cancel_requested,
+            cancel_requested: signals.cancel_requested,
+            woken: signals.woken,
             connections,
         };
         self.tasks.spawn(async move {
@@ -219,7 +228,12 @@ impl Reconciler {
                         self.metrics.streams.reconnected(ListenPurpose::Work);
                     }
                     // `None` means that the listener has reconnected: notifications may have been lost meanwhile.
-                    received?;
+                    // Also of a deployment that is driven here: a status event of AWS asks for an early poll.
+                    if let Some(notification) = received?
+                        && let Some(signals) = self.driven().get(notification.payload())
+                    {
+                        signals.woken.notify_one();
+                    }
                     self.work.notify_one();
                 }
             };
@@ -239,7 +253,7 @@ impl Reconciler {
         }
     }
 
-    fn driven(&self) -> parking_lot::MutexGuard<'_, HashMap<String, CancellationToken>> {
+    fn driven(&self) -> parking_lot::MutexGuard<'_, HashMap<String, TaskSignals>> {
         self.driven.lock()
     }
 }
@@ -251,13 +265,13 @@ struct TaskGuard {
 }
 
 impl TaskGuard {
-    /// Returns the guard and the token that is cancelled on a request to cancel; `None` when the deployment has a task already.
-    fn register(driven: &Driven, id: &str) -> Option<(Self, CancellationToken)> {
+    /// Returns the guard and the signals for the task; `None` when the deployment has a task already.
+    fn register(driven: &Driven, id: &str) -> Option<(Self, TaskSignals)> {
         match driven.lock().entry(id.to_owned()) {
             Entry::Occupied(_) => None,
             Entry::Vacant(free) => {
-                let cancel_requested = free.insert(CancellationToken::new()).clone();
-                Some((Self { driven: Arc::clone(driven), id: id.to_owned() }, cancel_requested))
+                let signals = free.insert(TaskSignals::default()).clone();
+                Some((Self { driven: Arc::clone(driven), id: id.to_owned() }, signals))
             }
         }
     }

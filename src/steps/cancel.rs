@@ -10,16 +10,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::follow_execution::{accounts, completed};
+use super::follow_execution::accounts;
+use super::rollout::allowed;
+use super::watch_traffic::completed;
 use super::{
     ConfirmSwitch, FindExecution, FollowExecution, PushImage, RunStep, StepContext, StepError, StepOutcome, Transition,
 };
-use crate::clients::aws::{CodeDeployStatus, ExecutionStatus};
+use crate::clients::aws::{CodeDeployStatus, ExecutionStatus, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
-use crate::domain::history::{Memory, Reader};
+use crate::domain::history::{Memory, RawEvent, Reader};
 
 /// Time between two polls for an execution that the push may have started.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,20 +46,30 @@ pub struct Cancel {
     pub looks: u32,
     /// Set once stopping the `CodeDeploy` deployment was decided: from then on, traffic seen on green is being moved back.
     pub stopping: bool,
+    /// Set when AWS is known to refuse the connection's credentials: what they cannot stop is named, and their renewal is not awaited.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 impl RunStep for Cancel {
     const NAME: &'static str = "cancel";
     const STAGE: u8 = 4;
+    const PRIORITY: Priority = Priority::Urgent;
     const REPORTED: (&'static str, Option<&'static str>) = ("Cancel", None);
     const TIMED_OUT: ErrorCode = ErrorCode::Cancelled;
+
+    /// The connection was not renewed in time: the deployment ends, and its reason names what may still be running.
+    fn after_limit(&self, last_error: Option<ErrorCode>) -> Option<StepOutcome> {
+        let unusable = last_error == Some(ErrorCode::ConnectionUnusable);
+        (unusable && !self.refused).then(|| StepOutcome::next(Self { refused: true, ..self.clone() }))
+    }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let begun = Event::new(EventCode::CancelStarted).with("stage", self.stage);
         cx.reporter.emit(begun).await;
         let Some(arn) = &cx.deployment.facts.execution_arn else { return self.find_execution(cx).await };
         let executions = &cx.services.aws.controller().executions;
-        let mut refused = Refused::default();
+        let mut refused = self.refused_calls();
         let running = match executions.describe(arn).await {
             Ok(execution) => matches!(execution.status, ExecutionStatus::Running | ExecutionStatus::PendingRedrive),
             // Deleted together with its history: nothing of the execution is running.
@@ -71,7 +83,7 @@ impl RunStep for Cancel {
         // Events since the last poll, in particular the CodeDeploy deployment that must be stopped.
         let last = cx.deployment.facts.last_history_event_id.unwrap_or(0);
         let (history, readable) = match executions.history_after(arn, last).await {
-            Ok(history) => (history, true),
+            Ok(history) => (history.iter().map(RawEvent::event).collect(), true),
             Err(error) => (refused.note(error).map(|()| Vec::new())?, false),
         };
         let accounts = accounts(cx.deployment, arn);
@@ -98,8 +110,11 @@ impl RunStep for Cancel {
 }
 
 /// Calls that were refused for good, for the reason. Every run makes all calls again, so nothing of this is stored.
-#[derive(Default)]
-struct Refused(Vec<String>);
+struct Refused {
+    calls: Vec<String>,
+    /// Set when refused credentials are noted as well, instead of awaiting their renewal.
+    credentials: bool,
+}
 
 impl Refused {
     /// Notes a refused call.
@@ -107,10 +122,11 @@ impl Refused {
     /// # Errors
     /// The step's error if the call may succeed later.
     fn note(&mut self, error: ClientError) -> Result<(), StepError> {
-        if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable) {
+        let awaited = error.kind == ErrorKind::Credentials && !self.credentials;
+        if awaited || matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable) {
             return Err(failed(error));
         }
-        self.0.push(error.to_string());
+        self.calls.push(error.to_string());
         Ok(())
     }
 
@@ -124,15 +140,24 @@ impl Refused {
 
     /// Returns the end of the reason: what may still be running.
     fn sentence(&self) -> String {
-        if self.0.is_empty() {
+        if self.calls.is_empty() {
             String::new()
         } else {
-            format!("; check in AWS, because it was refused: {}", self.0.join("; "))
+            format!("; check in AWS, because it was refused: {}", self.calls.join("; "))
         }
     }
 }
 
 impl Cancel {
+    /// Cancels during the step `name` with its state.
+    pub(super) fn of(name: &str, saved: Value, stage: u8) -> Self {
+        Self { during: name.to_owned(), state: saved, stage, looks: 0, stopping: false, refused: false }
+    }
+
+    fn refused_calls(&self) -> Refused {
+        Refused { calls: Vec::new(), credentials: self.refused }
+    }
+
     /// Returns what the interrupted step remembers of the history, so that a caught failure is not read as a result.
     fn memory(&self) -> Memory {
         serde_json::from_value::<FollowExecution>(self.state.clone()).map(|follow| follow.memory).unwrap_or_default()
@@ -143,21 +168,26 @@ impl Cancel {
         let may_have_pushed =
             [PushImage::NAME, FindExecution::NAME, FollowExecution::NAME].contains(&self.during.as_str());
         if !may_have_pushed {
-            return Ok(self.done(cx, &Refused::default()));
+            return Ok(self.done(cx, &self.refused_calls()));
         }
         let (repository, tag) = (&cx.deployment.ecr_repository, &cx.deployment.image_tag());
-        let Some(image) = cx.user.ecr.find_image(repository, tag).await.map_err(failed)? else {
-            return Ok(self.done(cx, &Refused::default()));
+        let mut refused = self.refused_calls();
+        let digest = match cx.user.ecr.find_image(repository, tag).await {
+            // Unknown: the search reads with the controller's credentials, and the tag suffices.
+            Err(error) if error.kind == ErrorKind::Credentials => {
+                refused.note(error)?;
+                cx.deployment.facts.image_digest.clone().or_else(|| Some(String::new()))
+            }
+            found => found.map_err(failed)?.map(|image| image.digest),
         };
-        let search = FindExecution { image_tag: tag.clone(), image_digest: image.digest };
+        let Some(image_digest) = digest else { return Ok(self.done(cx, &refused)) };
+        let search = FindExecution { image_tag: tag.clone(), image_digest, ..FindExecution::default() };
         match search.run(cx).await.map_err(as_cancelled)? {
             found @ StepOutcome { transition: Transition::Next(_), .. } => {
                 let stop = StepOutcome::wait(self.clone(), Duration::ZERO, "the execution is being stopped");
                 Ok(stop.with_facts(found.facts))
             }
-            _ if poll_interval(cx) * self.looks >= cx.services.settings.execution_wait => {
-                Ok(self.done(cx, &Refused::default()))
-            }
+            _ if poll_interval(cx) * self.looks >= cx.services.settings.execution_wait => Ok(self.done(cx, &refused)),
             _ => Ok(self.poll_again(cx, "an execution may still start from the pushed image")),
         }
     }
@@ -171,15 +201,15 @@ impl Cancel {
             Ok(deployment) => match deployment.status {
                 CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return Ok(self.done(cx, &refused)),
                 // Too late: the traffic is on green, and blue may be gone already.
-                CodeDeployStatus::Succeeded => return Ok(completed()),
-                _ => true,
+                CodeDeployStatus::Succeeded => return Ok(completed(Some(&deployment))),
+                _ => Some(deployment),
             },
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(self.done(cx, &refused)),
-            Err(error) => refused.note(error).map(|()| false)?,
+            Err(error) => refused.note(error).map(|()| None)?,
         };
         if !self.stopping {
-            if visible && self.has_shifted(cx, id, &mut refused).await? {
-                return Ok(completed());
+            if visible.is_some() && self.has_shifted(cx, id, &mut refused).await? {
+                return Ok(completed(visible.as_ref()));
             }
             // Committed before the call: after a crash, traffic seen on green is then known to be moving back.
             let stopping = Self { stopping: true, ..self.clone() };
@@ -189,9 +219,13 @@ impl Cancel {
             Ok(()) => {}
             // The deployment ended between the check and the call; the next check reports how.
             Err(error) if error.kind == ErrorKind::Conflict => {}
+            Err(error) if error.kind == ErrorKind::Credentials => {
+                refused.note(error)?;
+                return Ok(self.done(cx, &refused));
+            }
             Err(error) => return Err(refused.with(failed(error))),
         }
-        if !visible {
+        if visible.is_none() {
             // The stop was accepted, and its end cannot be seen.
             return Ok(self.done(cx, &refused));
         }
@@ -201,7 +235,7 @@ impl Cancel {
     /// Reports whether the traffic is on green. Without the permission to look, the deployment is stopped, which takes the traffic back.
     async fn has_shifted(&self, cx: &StepContext<'_>, id: &str, refused: &mut Refused) -> Result<bool, StepError> {
         match cx.user.codedeploy.lifecycle(id).await {
-            Ok(events) => Ok(events.iter().any(|event| event.name == "AllowTraffic" && event.status == "Succeeded")),
+            Ok(events) => Ok(allowed(&events)),
             Err(error) => refused.note(error).map(|()| false),
         }
     }
@@ -237,6 +271,7 @@ fn as_cancelled(error: StepError) -> StepError {
     match error {
         StepError::Retryable { reason, .. } => StepError::Retryable { code: ErrorCode::Cancelled, reason },
         StepError::Throttled { reason, .. } => StepError::Throttled { code: ErrorCode::Cancelled, reason },
+        StepError::Credentials { reason, .. } => StepError::Credentials { code: ErrorCode::Cancelled, reason },
         StepError::Fatal { reason, .. } => StepError::Fatal { code: ErrorCode::Cancelled, reason },
     }
 }

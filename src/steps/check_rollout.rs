@@ -5,11 +5,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::follow_execution::{approval, completed, output_invalid};
+use super::follow_execution::{approval, output_invalid};
+use super::rollout::{Traffic, allowed, is_shifting, said, traffic_after};
 use super::switch_traffic::shift;
+use super::watch_traffic::{completed, rolled_back};
 use super::{ConfirmSwitch, RunStep, StepContext, StepError, StepOutcome, Transition};
 use crate::clients::ErrorKind;
-use crate::clients::aws::{CodeDeployStatus, LifecycleEvent};
+use crate::clients::aws::CodeDeployStatus;
 use crate::domain::deployment::Facts;
 use crate::domain::failure::ErrorCode;
 
@@ -52,10 +54,19 @@ impl RunStep for CheckRollout {
                     if matches!(approval.transition, Transition::Failed { .. }) { Facts::default() } else { ready };
                 return Ok(approval.with_facts(kept));
             }
-            CodeDeployStatus::Succeeded => return Ok(completed()),
+            CodeDeployStatus::Succeeded => return Ok(completed(Some(&deployment))),
             CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
-                let why = deployment.error.unwrap_or_else(|| "no reason was given".to_owned());
-                let reason = self.finding(&format!("CodeDeploy deployment {id} is {:?}: {why}", deployment.status));
+                match traffic_after(cx, &deployment).await.map_err(&unanswered)? {
+                    None => {}
+                    Some(Traffic::Green) => return Ok(completed(Some(&deployment))),
+                    Some(Traffic::Blue) => return Ok(rolled_back(said(&deployment))),
+                    Some(Traffic::MovingBack) => {
+                        let interval = cx.services.settings.poll_interval;
+                        let why = "CodeDeploy is taking the traffic back to blue";
+                        return Ok(StepOutcome::wait(self.clone(), interval, why));
+                    }
+                }
+                let reason = self.finding(&said(&deployment));
                 let facts = Facts { polling_state: Some("FAILED".to_owned()), ..Facts::default() };
                 let failed = Transition::Failed { code: ErrorCode::SwitchFailed, reason };
                 return Ok(StepOutcome::new(failed).with_facts(facts));
@@ -63,15 +74,15 @@ impl RunStep for CheckRollout {
             _ => {}
         }
         let lifecycle = code_deploy.lifecycle(id).await.map_err(&unanswered)?;
-        if has(&lifecycle, &["AllowTraffic"], &["Succeeded"]) {
-            return Ok(completed());
+        if allowed(&lifecycle) {
+            return Ok(completed(Some(&deployment)));
         }
-        if has(&lifecycle, &["BeforeAllowTraffic", "AllowTraffic"], &["InProgress", "Succeeded"]) {
+        if is_shifting(&lifecycle) {
             let shift_seconds = shift(cx, &deployment).await.map_err(&unanswered)?.as_secs();
             return Ok(StepOutcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone(), shift_seconds }));
         }
         let waiting = self.finding(&format!("CodeDeploy deployment {id} is {:?}", deployment.status));
-        Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, waiting))
+        Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, waiting))
     }
 }
 
@@ -80,8 +91,4 @@ impl CheckRollout {
         let refused = self.refused.as_ref().map(|refused| format!("; {refused}")).unwrap_or_default();
         format!("the execution succeeded, but {code_deploy}, and the traffic is not on green; {}{refused}", self.seen)
     }
-}
-
-fn has(lifecycle: &[LifecycleEvent], names: &[&str], statuses: &[&str]) -> bool {
-    lifecycle.iter().any(|event| names.contains(&event.name.as_str()) && statuses.contains(&event.status.as_str()))
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::follow_execution::completed;
+use super::rollout::{Traffic, allowed, said, traffic_after};
+use super::watch_traffic::{completed, rolled_back};
 use super::{RunStep, Settings, StepContext, StepError, StepOutcome};
-use crate::clients::aws::CodeDeployStatus;
+use crate::clients::aws::{CodeDeployStatus, CodeDeployment, Priority};
+use crate::clients::{ClientError, ErrorKind};
 use crate::domain::failure::ErrorCode;
 use crate::domain::traffic_shift::LONGEST;
 
@@ -25,6 +27,7 @@ pub struct ConfirmSwitch {
 impl RunStep for ConfirmSwitch {
     const NAME: &'static str = "confirm_switch";
     const STAGE: u8 = 4;
+    const PRIORITY: Priority = Priority::Urgent;
     const TIMED_OUT: ErrorCode = ErrorCode::SwitchTimedOut;
 
     fn limit(settings: &Settings) -> Duration {
@@ -38,25 +41,48 @@ impl RunStep for ConfirmSwitch {
         Duration::from_secs(self.shift_seconds).min(LONGEST)
     }
 
+    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<String> {
+        Some("the traffic may be on green: check the deployment in CodeDeploy".to_owned())
+    }
+
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
-        let failed = StepError::from_client(ErrorCode::SwitchFailed);
         let id = &self.code_deploy_deployment_id;
-        let deployment = cx.user.codedeploy.deployment(id).await.map_err(&failed)?;
+        let deployment = cx.user.codedeploy.deployment(id).await.map_err(not_readable)?;
         match deployment.status {
-            CodeDeployStatus::Succeeded => return Ok(completed()),
-            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
-                let reason = deployment
-                    .error
-                    .unwrap_or_else(|| format!("CodeDeploy deployment {id} is {:?}", deployment.status));
-                return Err(StepError::fatal(ErrorCode::SwitchFailed, reason));
-            }
+            CodeDeployStatus::Succeeded => return Ok(completed(Some(&deployment))),
+            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return self.ended(cx, &deployment).await,
             _ => {}
         }
-        let lifecycle = cx.user.codedeploy.lifecycle(id).await.map_err(&failed)?;
-        if lifecycle.iter().any(|event| event.name == "AllowTraffic" && event.status == "Succeeded") {
-            return Ok(completed());
+        let lifecycle = cx.user.codedeploy.lifecycle(id).await.map_err(not_readable)?;
+        if allowed(&lifecycle) {
+            return Ok(completed(Some(&deployment)));
         }
-        Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is shifting the traffic"))
+        Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is shifting the traffic"))
+    }
+}
+
+impl ConfirmSwitch {
+    /// CodeDeploy ended during the switch: the traffic may be on either side.
+    async fn ended(&self, cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<StepOutcome, StepError> {
+        let reason = said(deployment);
+        match traffic_after(cx, deployment).await.map_err(not_readable)? {
+            None => Err(StepError::fatal(ErrorCode::SwitchFailed, reason)),
+            Some(Traffic::Green) => Ok(completed(Some(deployment))),
+            Some(Traffic::Blue) => Ok(rolled_back(reason)),
+            Some(Traffic::MovingBack) => {
+                let interval = cx.services.settings.poll_interval;
+                Ok(StepOutcome::wait(self.clone(), interval, "CodeDeploy is taking the traffic back to blue"))
+            }
+        }
+    }
+}
+
+/// Converts a failed call. The traffic may be moving, so that a denial must not end the deployment as FAILED: it is repeated within the time limit.
+fn not_readable(error: ClientError) -> StepError {
+    let denied = error.kind == ErrorKind::Denied;
+    match StepError::from_client(ErrorCode::SwitchFailed)(error) {
+        StepError::Fatal { code, reason } if denied => StepError::Retryable { code, reason },
+        other => other,
     }
 }
 

@@ -94,7 +94,7 @@ async fn target_in_place(
 /// Reading needs permissions that a deployment does not: without them the rule is put again.
 fn unless_refused(in_place: Result<bool, ClientError>) -> Result<bool, ClientError> {
     in_place.or_else(|error| match error.kind {
-        ErrorKind::Throttled | ErrorKind::Unavailable => Err(error),
+        ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Credentials => Err(error),
         _ => {
             tracing::debug!(kind = ?error.kind, call = error.call, "event rule not readable, putting it again");
             Ok(false)

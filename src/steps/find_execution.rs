@@ -2,6 +2,9 @@
 //!
 //! The secret serves as a mailbox: until the pipeline writes to it, it contains the ARN of an earlier execution. The execution belongs to this
 //! deployment if its input contains the deployment's digest or tag; both are unique to this deployment.
+//!
+//! A further attempt gives the image of an earlier one a new tag. It is not proven that ECR reports that as a push: if no execution appears within the
+//! limit, the image is pushed again with another manifest (decision 0060), and the search begins again.
 
 use std::time::Duration;
 
@@ -10,8 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::latest_execution::{LatestExecution, secret_of};
 use super::missing_link::missing_link;
-use super::{FollowExecution, RunStep, Settings, StepContext, StepError, StepOutcome};
+use super::{FollowExecution, PushImage, RunStep, Settings, StepContext, StepError, StepOutcome};
+use crate::clients::aws::Priority;
+use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
+use crate::domain::event::Event;
 use crate::domain::execution_input::names_image;
 use crate::domain::failure::ErrorCode;
 
@@ -22,17 +28,24 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
 /// State of the search for the execution.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct FindExecution {
-    /// Tag of the pushed image.
+    /// Tag of the attempt's image.
     pub image_tag: String,
     /// Digest of the pushed image.
     pub image_digest: String,
+    /// Set when the image was in ECR already, and only its tag may be new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
+    /// Set when the image was pushed again with another manifest: its digest is unique.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 impl RunStep for FindExecution {
     const NAME: &'static str = "find_execution";
     const STAGE: u8 = 3;
+    const PRIORITY: Priority = Priority::Urgent;
     const TIMED_OUT: ErrorCode = ErrorCode::ExecutionNotFound;
 
     fn limit(settings: &Settings) -> Duration {
@@ -51,10 +64,9 @@ impl RunStep for FindExecution {
             LatestExecution::Gone(arn) => return again(format!("execution {arn} does not exist (any more)")),
             LatestExecution::Named(execution) => execution,
         };
-        let ours = execution
-            .input
-            .as_deref()
-            .is_some_and(|input| names_image(input, &self.image_tag, &self.image_digest, cx.deployment.attempt));
+        let unique = cx.deployment.attempt <= 1 || self.again;
+        let input = execution.input.as_deref();
+        let ours = input.is_some_and(|input| names_image(input, &self.image_tag, &self.image_digest, unique));
         let in_time =
             cx.deployment.facts.image_pushed_at.is_none_or(|pushed| execution.started_at + CLOCK_TOLERANCE >= pushed);
         if !(ours && in_time) {
@@ -65,7 +77,15 @@ impl RunStep for FindExecution {
             .with_facts(Facts { execution_arn: Some(arn), ..Facts::default() }))
     }
 
+    /// The new tag of an existing image may have raised no event: a push of another manifest does.
+    fn after_limit(&self, last_error: Option<ErrorCode>) -> Option<StepOutcome> {
+        let again = PushImage { again: true, ..PushImage::default() };
+        // After an error an execution may exist that could not be read.
+        (self.existing && last_error.is_none())
+            .then(|| StepOutcome::next(again).with_event(Event::new(EventCode::PushRepeated)))
+    }
+
     async fn timeout_cause(&self, cx: &StepContext<'_>) -> Option<String> {
-        Some(missing_link(cx, &self.image_tag, &self.image_digest).await)
+        Some(missing_link(cx, &self.image_tag, &self.image_digest, cx.deployment.attempt <= 1 || self.again).await)
     }
 }

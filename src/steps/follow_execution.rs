@@ -7,15 +7,16 @@ use serde_json::Value;
 
 use super::latest_execution::LatestExecution;
 use super::verify_green::ready;
+use super::watch_traffic::completed;
 use super::{CheckRollout, RunStep, Settings, StepContext, StepError, StepOutcome, Transition, VerifyGreen};
 use crate::clients::ErrorKind;
-use crate::clients::aws::ExecutionStatus;
+use crate::clients::aws::{ExecutionStatus, Priority};
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::{Deployment, Facts};
 use crate::domain::event::Event;
 use crate::domain::execution_input::names_image;
 use crate::domain::failure::ErrorCode;
-use crate::domain::history::{Memory, Reader, Reading, Verdict};
+use crate::domain::history::{HistoryEvent, HistoryPiece, Memory, RawEvent, Reader, Reading, Verdict};
 use crate::domain::names::Names;
 
 /// State of following an execution.
@@ -31,6 +32,14 @@ pub struct FollowExecution {
     /// Executions of this image that were followed before and ended without success. Absent in rows of earlier versions.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replaced: u8,
+    /// Size of the texts of this execution's history that were stored, in bytes.
+    #[serde(default, skip_serializing_if = "is_empty_store")]
+    pub stored_bytes: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_empty_store(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 fn is_empty(memory: &Memory) -> bool {
@@ -43,6 +52,7 @@ const MAX_REPLACED: u8 = 2;
 impl RunStep for FollowExecution {
     const NAME: &'static str = "follow_execution";
     const STAGE: u8 = 4;
+    const PRIORITY: Priority = Priority::Poll;
     const REPORTED: (&'static str, Option<&'static str>) = ("Stage 3", Some("Stage 4"));
     const TIMED_OUT: ErrorCode = ErrorCode::FollowTimedOut;
 
@@ -53,20 +63,29 @@ impl RunStep for FollowExecution {
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let last = cx.deployment.facts.last_history_event_id.unwrap_or(0);
         let executions = &cx.services.aws.controller().executions;
-        let history = executions
-            .history_after(&self.execution_arn, last)
+        let raw = executions
+            .newest_after(&self.execution_arn, last, cx.expects_news)
             .await
             .map_err(StepError::from_client(ErrorCode::ExecutionUnreadable))?;
+        let history: Vec<HistoryEvent> = raw.iter().map(RawEvent::event).collect();
         let accounts = accounts(cx.deployment, &self.execution_arn);
         let reader = Reader { names: &cx.services.names, accounts: &accounts };
         let reading = reader.read(&history, last, self.memory.clone().with_last_failed(self.task_failed, last));
+        let (piece, stored) = self.to_store(raw, &reading, &cx.services.names);
         let mut known = cx.deployment.facts.clone();
         known.merge(reading.facts.clone());
         let refused = reading.memory.refused();
         let mut outcome = match &reading.verdict {
-            None => StepOutcome::wait(self.after(&reading), cx.services.settings.poll_interval, waiting_for(&reading)),
+            None => StepOutcome::poll(
+                self.after(&reading, stored),
+                cx.services.settings.poll_interval,
+                waiting_for(&reading),
+            ),
             Some(Verdict::Failed { code, reason }) => match self.replacement(cx).await? {
-                Some(arn) => return Ok(self.follow_instead(arn, *code, reason, reading.events)),
+                Some(arn) => {
+                    let instead = self.follow_instead(arn, *code, reason, reading.events);
+                    return Ok(StepOutcome { history: piece, ..instead });
+                }
                 None => failed(*code, reason.clone()),
             },
             Some(Verdict::Succeeded) => succeeded(&known, &reading.memory, &cx.services.names),
@@ -75,7 +94,7 @@ impl RunStep for FollowExecution {
         outcome.events.splice(0..0, self.keyed(reading.events));
         let mut facts = reading.facts;
         facts.merge(std::mem::take(&mut outcome.facts));
-        Ok(outcome.with_facts(facts))
+        Ok(StepOutcome { history: piece, ..outcome.with_facts(facts) })
     }
 }
 
@@ -88,17 +107,29 @@ impl FollowExecution {
     /// Resumes in a further attempt, from the stored state of the step that failed.
     pub(super) fn resumed(execution_arn: String, state: &Value) -> Self {
         match serde_json::from_value::<Self>(state.clone()) {
-            Ok(stored) => Self { execution_arn, memory: stored.memory.for_further_attempt(), ..stored },
+            Ok(stored) => {
+                Self { execution_arn, memory: stored.memory.for_further_attempt(), stored_bytes: 0, ..stored }
+            }
             Err(_) => Self::new(execution_arn),
         }
     }
 
-    fn after(&self, reading: &Reading) -> Self {
+    /// Returns the events that were acted on, and the size of all texts that are stored with them.
+    fn to_store(&self, raw: Vec<RawEvent>, reading: &Reading, names: &Names) -> (Option<HistoryPiece>, u64) {
+        let mut stored = self.stored_bytes;
+        let last = reading.facts.last_history_event_id.unwrap_or(0);
+        let acted = raw.into_iter().filter(|event| event.id <= last);
+        let events: Vec<RawEvent> = acted.map(|event| event.to_store(names, &mut stored)).collect();
+        let execution_arn = self.execution_arn.clone();
+        ((!events.is_empty()).then_some(HistoryPiece { execution_arn, events }), stored)
+    }
+
+    fn after(&self, reading: &Reading, stored_bytes: u64) -> Self {
         let task_failed = match reading.facts.last_history_event_id {
             Some(last) => reading.memory.is_failure(last),
             None => self.task_failed,
         };
-        Self { task_failed, memory: reading.memory.clone(), ..self.clone() }
+        Self { task_failed, memory: reading.memory.clone(), stored_bytes, ..self.clone() }
     }
 }
 
@@ -129,7 +160,7 @@ fn succeeded(known: &Facts, memory: &Memory, names: &Names) -> StepOutcome {
     let (seen, refused) = (memory.seen(&names.check_state), memory.refused());
     match known.code_deploy_deployment_id.clone() {
         Some(code_deploy_deployment_id) => StepOutcome::next(CheckRollout { code_deploy_deployment_id, seen, refused }),
-        None if refused.is_none() && memory.reports_success() => completed(),
+        None if refused.is_none() && memory.reports_success() => completed(None),
         None => {
             let refused = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
             output_invalid(format!(
@@ -161,9 +192,9 @@ impl FollowExecution {
             latest.status,
             ExecutionStatus::Running | ExecutionStatus::Succeeded | ExecutionStatus::PendingRedrive
         );
-        let (tag, attempt) = (cx.deployment.image_tag(), cx.deployment.attempt);
+        let (tag, unique) = (cx.deployment.image_tag(), cx.deployment.has_unique_digest());
         let digest = cx.deployment.facts.image_digest.as_deref().unwrap_or_default();
-        let ours = latest.input.as_deref().is_some_and(|input| names_image(input, &tag, digest, attempt));
+        let ours = latest.input.as_deref().is_some_and(|input| names_image(input, &tag, digest, unique));
         Ok((ours && may_succeed && latest.arn != self.execution_arn).then_some(latest.arn))
     }
 
@@ -210,12 +241,4 @@ pub(super) fn approval(known: &Facts, deployment_id: &str, refused: Option<Strin
         Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id }),
         None => ready(known, deployment_id, code_deploy_deployment_id),
     }
-}
-
-/// Ends the deployment: the traffic is on green.
-pub(super) fn completed() -> StepOutcome {
-    StepOutcome::new(Transition::Completed)
-        .with_event(Event::new(EventCode::DeploymentCompleted))
-        .with_event(Event::new(EventCode::Completed))
-        .with_facts(Facts { final_service: Some("green".to_owned()), ..Facts::default() })
 }

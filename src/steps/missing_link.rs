@@ -20,12 +20,12 @@ struct Findings {
 }
 
 /// Names the missing links between the pushed image and its execution.
-pub(super) async fn missing_link(cx: &StepContext<'_>, image_tag: &str, image_digest: &str) -> String {
+pub(super) async fn missing_link(cx: &StepContext<'_>, image_tag: &str, image_digest: &str, unique: bool) -> String {
     let mut found = Findings::default();
     found.note("the image", image(cx, image_tag).await);
     found.note("the rule", rule(cx).await);
     found.note("the target of the rule and the permission on the event bus", way_to_bus(cx).await);
-    found.note("the secret and its execution", execution(cx, image_tag, image_digest).await);
+    found.note("the secret and its execution", execution(cx, image_tag, image_digest, unique).await);
     found.summary()
 }
 
@@ -89,7 +89,7 @@ async fn way_to_bus(cx: &StepContext<'_>) -> Result<Vec<String>, ClientError> {
     Ok(missing)
 }
 
-async fn execution(cx: &StepContext<'_>, tag: &str, digest: &str) -> Result<Vec<String>, ClientError> {
+async fn execution(cx: &StepContext<'_>, tag: &str, digest: &str, unique: bool) -> Result<Vec<String>, ClientError> {
     let secret = secret_of(cx);
     Ok(vec![match LatestExecution::read(cx).await? {
         LatestExecution::NoSecret => format!("secret {secret} does not exist: no execution has written its ARN"),
@@ -97,7 +97,7 @@ async fn execution(cx: &StepContext<'_>, tag: &str, digest: &str) -> Result<Vec<
         LatestExecution::Gone(arn) => format!("secret {secret} names {arn}, which does not exist"),
         LatestExecution::Named(execution) => match &execution.input {
             None => format!("the input of {}, which secret {secret} names, is not readable", execution.arn),
-            Some(input) if names_image(input, tag, digest, cx.deployment.attempt) => {
+            Some(input) if names_image(input, tag, digest, unique) => {
                 // It appeared after the last poll, or started before the push.
                 format!("{} names this image, but started at {}", execution.arn, execution.started_at)
             }

@@ -31,8 +31,10 @@ mod publish_image;
 mod push_image;
 mod reporter;
 mod resume;
+mod rollout;
 mod switch_traffic;
 mod verify_green;
+mod watch_traffic;
 mod workspace;
 
 use std::path::PathBuf;
@@ -44,7 +46,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::clients::aws::{Aws, UserAws};
+use crate::clients::aws::{Aws, Priority, StatusQueue, UserAws};
 use crate::clients::builder_pool::BuilderPool;
 use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::Git;
@@ -67,12 +69,14 @@ pub use fetch_source::FetchSource;
 pub use find_execution::FindExecution;
 pub use follow_execution::FollowExecution;
 pub use grant_event_bus::GrantEventBus;
-pub use outcome::{StepError, StepOutcome, Transition};
+pub use outcome::{Pace, StepError, StepOutcome, Transition};
 pub use push_image::PushImage;
 pub use reporter::Reporter;
 pub use resume::Resume;
+pub(crate) use rollout::is_shifting;
 pub use switch_traffic::SwitchTraffic;
 pub use verify_green::VerifyGreen;
+pub use watch_traffic::WatchTraffic;
 pub use workspace::{remove_workspace, workspace_of};
 
 /// Clients and settings shared by all steps.
@@ -89,6 +93,8 @@ pub struct Services {
     pub git: Git,
     /// Client for health checks of blue and green.
     pub probe: Probe,
+    /// Queue with status events of AWS.
+    pub status_queue: Option<StatusQueue>,
     /// Naming rules for resources in AWS.
     pub names: Names,
     /// Time limits, addresses and folders.
@@ -124,6 +130,8 @@ pub struct Settings {
     pub push_limit: Duration,
     /// Time limit of the traffic shift.
     pub switch_limit: Duration,
+    /// Time between two comparisons of a watched deployment with AWS.
+    pub watch_interval: Duration,
     /// Time limit of any other step.
     pub step_limit: Duration,
     /// Time limit of a whole attempt, from its beginning until it is ready for the switch.
@@ -142,6 +150,8 @@ pub struct StepContext<'a> {
     pub user: &'a UserAws,
     /// Clients and settings shared by all steps.
     pub services: &'a Services,
+    /// The step's last poll found news, so that the next one is likely to find more.
+    pub expects_news: bool,
     /// Emits events while the step is still running.
     pub reporter: &'a Reporter,
     /// Cancelled when the step's future is dropped: for work on threads that dropping cannot reach.
@@ -166,6 +176,8 @@ trait RunStep: Serialize + DeserializeOwned {
     /// Stage in reports, and the one that replaces it once blue/green has begun.
     const REPORTED: (&'static str, Option<&'static str>) = (stage_name(Self::STAGE), None);
     const RESOURCE_CLASS: ResourceClass = ResourceClass::Light;
+    /// Priority of the step's calls to AWS where an account's quota is scarce.
+    const PRIORITY: Priority = Priority::Normal;
     /// Advisory lock to hold while the step runs, where parallel runs would undo each other.
     const LOCK: Option<&'static str> = None;
     /// Failure code when the time limit is exceeded and no error is more precise.
@@ -182,6 +194,11 @@ trait RunStep: Serialize + DeserializeOwned {
     /// Returns the part of the time limit that depends on the step's state.
     fn extra_limit(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Returns the outcome that replaces a failure when the time limit is exceeded; `last_error` is the error of the last run.
+    fn after_limit(&self, _last_error: Option<ErrorCode>) -> Option<StepOutcome> {
+        None
     }
 
     /// Finds the cause after the time limit was exceeded, by reading only; `None` if the step knows no more than its last wait.
@@ -268,6 +285,10 @@ macro_rules! steps {
                 match self { $(Self::$step(_) => $step::RESOURCE_CLASS),+ }
             }
 
+            pub(crate) fn priority(&self) -> Priority {
+                match self { $(Self::$step(_) => $step::PRIORITY),+ }
+            }
+
             /// Returns the advisory lock to hold while the step runs.
             pub fn lock(&self) -> Option<&'static str> {
                 match self { $(Self::$step(_) => $step::LOCK),+ }
@@ -288,6 +309,11 @@ macro_rules! steps {
                 match self { $(Self::$step(_) => $step::TIMED_OUT),+ }
             }
 
+            /// Returns the outcome that replaces a failure when the time limit is exceeded; `last_error` is the error of the last run.
+            pub fn after_limit(&self, last_error: Option<ErrorCode>) -> Option<StepOutcome> {
+                match self { $(Self::$step(step) => step.after_limit(last_error)),+ }
+            }
+
             /// Finds the cause after the time limit was exceeded; `None` if there is nothing to add.
             pub async fn timeout_cause(&self, cx: &StepContext<'_>) -> Option<String> {
                 match self { $(Self::$step(step) => Box::pin(step.timeout_cause(cx)).await),+ }
@@ -295,14 +321,24 @@ macro_rules! steps {
 
             /// Runs the step. Boxed: thousands of deployments sleep between two runs, and each would otherwise reserve the size of the largest step.
             pub async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
-                match self { $(Self::$step(step) => Box::pin(step.run(cx)).await),+ }
+                let outcome = match self { $(Self::$step(step) => Box::pin(step.run(cx)).await?),+ };
+                Ok(Box::pin(rollout::with_deadline(cx, outcome)).await)
             }
 
             /// Returns the step that follows a request to cancel; `None` if the cancellation is already in progress.
             pub fn cancelled(&self) -> Option<Self> {
                 match self {
                     Self::Cancel(_) => None,
-                    _ => Some(Cancel { during: self.name().to_owned(), state: self.state(), stage: self.stage(), looks: 0, stopping: false }.into()),
+                    _ => Some(Cancel::of(self.name(), self.state(), self.stage()).into()),
+                }
+            }
+
+            /// Returns the step for a connection whose credentials are known to be refused: a cancellation then does not wait for their renewal.
+            #[must_use]
+            pub fn without_credentials(self) -> Self {
+                match self {
+                    Self::Cancel(cancel) => Cancel { refused: true, ..cancel }.into(),
+                    other => other,
                 }
             }
 
@@ -330,6 +366,7 @@ steps! {
     AwaitSwitch,
     SwitchTraffic,
     ConfirmSwitch,
+    WatchTraffic,
     Resume,
     Cancel,
 }
@@ -363,6 +400,7 @@ mod tests {
                 "await_switch",
                 "switch_traffic",
                 "confirm_switch",
+                "watch_traffic",
                 "resume",
                 "cancel"
             ]
@@ -376,7 +414,10 @@ mod tests {
             ("push_image", json!({"image": "a-b:dep_1", "reuse": true})),
             ("push_image", json!({"image": "a-b:dep_1", "renewals": 2})),
             ("push_image", json!({"image": "", "publish": "sha256:0"})),
+            ("push_image", json!({"image": "", "again": true})),
             ("find_execution", json!({"image_tag": "dep_1", "image_digest": "sha256:0"})),
+            ("find_execution", json!({"image_tag": "dep_1-2", "image_digest": "sha256:0", "existing": true})),
+            ("find_execution", json!({"image_tag": "dep_1-2", "image_digest": "sha256:0", "again": true})),
             ("follow_execution", json!({"execution_arn": "arn:x", "task_failed": false})),
             (
                 "follow_execution",
@@ -387,11 +428,14 @@ mod tests {
             ("await_switch", json!({"code_deploy_deployment_id": "d-1"})),
             ("switch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
             ("confirm_switch", json!({"code_deploy_deployment_id": "d-1"})),
+            ("watch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
+            ("watch_traffic", json!({"code_deploy_deployment_id": "d-1", "looks_after_end": 2})),
             (
                 "resume",
                 json!({"step": "push_image", "state": {"image": "a-b:dep_1"}, "past": {"execution_arn": "arn:x"}}),
             ),
             ("cancel", json!({"during": "build_image", "stage": 1, "looks": 0, "stopping": false})),
+            ("cancel", json!({"during": "push_image", "stage": 2, "looks": 0, "stopping": false, "refused": true})),
         ] {
             let step = Step::parse(name, &state).unwrap();
             assert_eq!((step.name(), step.state()), (name, state));

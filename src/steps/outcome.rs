@@ -7,6 +7,7 @@ use crate::clients::{ClientError, ErrorKind};
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::history::{HistoryPiece, RawEvent};
 use crate::domain::mask::Mask;
 use crate::domain::text;
 
@@ -19,6 +20,8 @@ pub struct StepOutcome {
     pub events: Vec<Event>,
     /// Facts observed in external services.
     pub facts: Facts,
+    /// Events of the execution's history that the step acted on, to be stored.
+    pub history: Option<HistoryPiece>,
 }
 
 /// Next transition of a deployment.
@@ -30,15 +33,17 @@ pub enum Transition {
     Wait {
         /// The step with its new state.
         step: Step,
-        /// Minimum time until the next run.
+        /// Time until the next run.
         after: Duration,
+        /// Relation of further waits to `after`.
+        pace: Pace,
         /// Description of the awaited condition, shown to users.
         waiting_for: String,
     },
     /// Green is up: the step waits for manual approval.
     Ready(Step),
-    /// Traffic has moved to green; the deployment is finished.
-    Completed,
+    /// Traffic has moved to green; the deployment is finished. The step watches the traffic until AWS can no longer take it back; none if it cannot.
+    Completed(Option<Step>),
     /// The deployment has failed for good.
     Failed {
         /// Stable error code for API clients.
@@ -46,6 +51,16 @@ pub enum Transition {
         /// Observed cause, for the user.
         reason: String,
     },
+}
+
+/// Relation of a step's waits to the time that it asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// Each wait takes that time.
+    #[default]
+    Fixed,
+    /// Waits grow while polls find nothing new, and begin again at that time with news.
+    Adaptive,
 }
 
 impl StepOutcome {
@@ -56,12 +71,19 @@ impl StepOutcome {
 
     /// Runs `step` again `after` some time.
     pub fn wait(step: impl Into<Step>, after: Duration, waiting_for: impl Into<String>) -> Self {
-        Self::new(Transition::Wait { step: step.into(), after, waiting_for: waiting_for.into() })
+        let (step, waiting_for) = (step.into(), waiting_for.into());
+        Self::new(Transition::Wait { step, after, pace: Pace::Fixed, waiting_for })
+    }
+
+    /// Runs `step` again after `interval`, and after longer waits while polls find nothing new.
+    pub fn poll(step: impl Into<Step>, interval: Duration, waiting_for: impl Into<String>) -> Self {
+        let (step, waiting_for) = (step.into(), waiting_for.into());
+        Self::new(Transition::Wait { step, after: interval, pace: Pace::Adaptive, waiting_for })
     }
 
     /// Creates an outcome without events and facts.
     pub fn new(transition: Transition) -> Self {
-        Self { transition, events: Vec::new(), facts: Facts::default() }
+        Self { transition, events: Vec::new(), facts: Facts::default(), history: None }
     }
 
     /// Adds `event` to the outcome.
@@ -84,6 +106,7 @@ impl StepOutcome {
     pub fn is_quiet(&self, waiting_for: Option<&str>) -> bool {
         matches!(&self.transition, Transition::Wait { waiting_for: condition, .. } if waiting_for == Some(condition))
             && self.events.is_empty()
+            && self.history.is_none()
             && self.facts == Facts::default()
     }
 
@@ -91,15 +114,17 @@ impl StepOutcome {
     #[must_use]
     pub fn masked(mut self, mask: &Mask) -> Self {
         mask.events(&mut self.events);
+        let history = self.history.iter_mut().flat_map(|piece| &mut piece.events);
+        history.flat_map(RawEvent::texts_mut).for_each(|text| mask.string(text));
         self.facts.texts_mut().into_iter().for_each(|text| mask.option(text));
         match &mut self.transition {
-            Transition::Next(step) | Transition::Ready(step) => step.mask(mask),
+            Transition::Next(step) | Transition::Ready(step) | Transition::Completed(Some(step)) => step.mask(mask),
             Transition::Wait { step, waiting_for, .. } => {
                 step.mask(mask);
                 mask.string(waiting_for);
             }
             Transition::Failed { reason, .. } => mask.string(reason),
-            Transition::Completed => {}
+            Transition::Completed(None) => {}
         }
         self
     }
@@ -125,6 +150,15 @@ pub enum StepError {
         /// Observed cause, for the user.
         reason: String,
     },
+    /// AWS refuses the connection's credentials: the step is repeated once the connection is renewed, and the time until then extends the time limits
+    /// (decision 0060), by a day at most.
+    #[error("{code}: {reason}")]
+    Credentials {
+        /// Error code for the record of the try.
+        code: ErrorCode,
+        /// Observed cause, for the user.
+        reason: String,
+    },
     /// Permanent: repeating the step cannot succeed.
     #[error("{code}: {reason}")]
     Fatal {
@@ -139,7 +173,10 @@ impl StepError {
     /// Masks known secrets in the reason.
     #[must_use]
     pub fn masked(mut self, mask: &Mask) -> Self {
-        let (Self::Retryable { reason, .. } | Self::Throttled { reason, .. } | Self::Fatal { reason, .. }) = &mut self;
+        let (Self::Retryable { reason, .. }
+        | Self::Throttled { reason, .. }
+        | Self::Credentials { reason, .. }
+        | Self::Fatal { reason, .. }) = &mut self;
         mask.string(reason);
         self
     }
@@ -161,6 +198,7 @@ impl StepError {
             match error.kind {
                 ErrorKind::Throttled => Self::Throttled { code, reason },
                 ErrorKind::Unavailable => Self::Retryable { code, reason },
+                ErrorKind::Credentials => Self::Credentials { code, reason },
                 ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Denied | ErrorKind::Invalid => {
                     Self::Fatal { code, reason }
                 }

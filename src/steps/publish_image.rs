@@ -1,10 +1,12 @@
-//! Stage 2 of a deployment of an image that is in ECR already: nothing is built, but the pipeline has to be started.
+//! Stage 2 without layers to push: stores a manifest of an image that is in ECR already, because only a push starts the pipeline.
 //!
-//! Only a push starts it. It is not proven that ECR reports a new tag alone as a push, and an execution is found by its digest; so the image gets a
-//! manifest with an annotation that names the deployment. It has the same layers, and a unique digest.
+//! It is not proven that ECR reports a new tag alone as a push, and an execution is found by its digest or tag. So the manifest differs from the
+//! existing one by the deployment's tag, and has a unique digest and the same layers (`domain::manifest`, decision 0060). This serves deployments of an
+//! existing image, and further attempts whose new tag started no execution. The tag is looked up first: a step that runs again finds its manifest.
 
 use super::ecr_repository::{check_owner, ecr_error};
-use super::{DEPLOYMENT_LABEL, FindExecution, StepContext, StepError, StepOutcome};
+use super::{DEPLOYMENT_LABEL, FetchSource, FindExecution, StepContext, StepError, StepOutcome};
+use crate::clients::aws::{EcrImage, EcrRepository};
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
@@ -12,39 +14,90 @@ use crate::domain::failure::ErrorCode;
 
 /// Publishes the image with this digest under this attempt's tag, unless the tag exists already.
 pub(super) async fn publish(cx: &StepContext<'_>, digest: &str) -> Result<StepOutcome, StepError> {
-    let (ecr, name, tag) = (&cx.user.ecr, &cx.deployment.ecr_repository, cx.deployment.image_tag());
-    let missing = |what: String| {
-        let (account, region) = (&cx.deployment.account_id, &cx.deployment.region);
-        StepError::fatal(ErrorCode::ImageNotFound, format!("{what} in account {account}, region {region}"))
-    };
     cx.reporter.emit(Event::new(EventCode::PushStageStarted)).await;
-    let Some(repository) = ecr.find_repository(name).await.map_err(ecr_error)? else {
-        return Err(missing(format!("there is no ECR repository {name}")));
+    let repository = repository(cx).await?;
+    let tag = cx.deployment.image_tag();
+    let stored = store(cx, &repository, digest, &tag, Event::new(EventCode::PushStarted)).await?;
+    let Some(image) = stored else {
+        return Err(missing(cx, &format!("the ECR repository {} has no image {digest}", cx.deployment.ecr_repository)));
+    };
+    let search =
+        FindExecution { image_tag: tag.clone(), image_digest: image.digest.clone(), ..FindExecution::default() };
+    Ok(pushed(&repository, &tag, image, search, Event::new(EventCode::PushCompleted)))
+}
+
+/// Pushes this attempt's image again with another manifest, under a separate tag: a repository may not permit to move one.
+pub(super) async fn push_again(cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
+    let repository = repository(cx).await?;
+    let (name, image_tag, tag) =
+        (&cx.deployment.ecr_repository, cx.deployment.image_tag(), cx.deployment.repeated_image_tag());
+    let existing = cx.user.ecr.find_image(name, &image_tag).await.map_err(ecr_error)?;
+    let stored = match existing {
+        Some(image) => {
+            let started = Event::new(EventCode::PushStarted).keyed("again");
+            store(cx, &repository, &image.digest, &tag, started).await?
+        }
+        None => None,
+    };
+    // Removed meanwhile: it is built again, and pushed under the attempt's tag.
+    let Some(image) = stored else { return Ok(StepOutcome::next(FetchSource {})) };
+    let search = FindExecution { image_tag, image_digest: image.digest.clone(), existing: false, again: true };
+    Ok(pushed(&repository, &tag, image, search, Event::new(EventCode::PushCompleted).keyed("again")))
+}
+
+/// Returns the repository, which must exist and belong to this source.
+async fn repository(cx: &StepContext<'_>) -> Result<EcrRepository, StepError> {
+    let name = &cx.deployment.ecr_repository;
+    let Some(repository) = cx.user.ecr.find_repository(name).await.map_err(ecr_error)? else {
+        return Err(missing(cx, &format!("there is no ECR repository {name}")));
     };
     check_owner(cx, &repository, 2).await?;
-    let uri = format!("{}:{tag}", repository.uri);
-    if ecr.find_image(name, &tag).await.map_err(ecr_error)?.is_none() {
-        let Some(manifest) = ecr.manifest(name, digest).await.map_err(ecr_error)? else {
-            return Err(missing(format!("the ECR repository {name} has no image {digest}")));
-        };
-        let manifest = manifest.annotated(DEPLOYMENT_LABEL, &tag);
-        let manifest =
-            manifest.map_err(|why| StepError::fatal(ErrorCode::PushFailed, format!("{name}@{digest}: {why}")))?;
-        cx.reporter.emit(Event::new(EventCode::PushStarted).with("uri", uri.as_str())).await;
-        ecr.put_manifest(name, &tag, manifest).await.map_err(StepError::from_client(ErrorCode::PushFailed))?;
+    Ok(repository)
+}
+
+/// Stores a distinct manifest of the image with `digest` under `tag`, unless the tag exists; `None` if the repository has no such image.
+async fn store(
+    cx: &StepContext<'_>,
+    repository: &EcrRepository,
+    digest: &str,
+    tag: &str,
+    started: Event,
+) -> Result<Option<EcrImage>, StepError> {
+    let (ecr, name) = (&cx.user.ecr, &cx.deployment.ecr_repository);
+    if let Some(image) = ecr.find_image(name, tag).await.map_err(ecr_error)? {
+        return Ok(Some(image));
     }
-    let Some(pushed) = ecr.find_image(name, &tag).await.map_err(ecr_error)? else {
-        return Err(StepError::retryable(
-            ErrorCode::EcrFailed,
-            format!("{name}:{tag} was pushed, but is not listed yet"),
-        ));
+    let Some(manifest) = ecr.manifest(name, digest).await.map_err(ecr_error)? else { return Ok(None) };
+    let manifest = manifest.distinct(DEPLOYMENT_LABEL, tag);
+    let manifest =
+        manifest.map_err(|why| StepError::fatal(ErrorCode::PushFailed, format!("{name}@{digest}: {why}")))?;
+    cx.reporter.emit(started.with("uri", format!("{}:{tag}", repository.uri))).await;
+    ecr.put_manifest(name, tag, manifest).await.map_err(StepError::from_client(ErrorCode::PushFailed))?;
+    let listed = ecr.find_image(name, tag).await.map_err(ecr_error)?;
+    let Some(image) = listed else {
+        let reason = format!("{name}:{tag} was pushed, but is not listed yet");
+        return Err(StepError::retryable(ErrorCode::EcrFailed, reason));
     };
-    Ok(StepOutcome::next(FindExecution { image_tag: tag, image_digest: pushed.digest.clone() })
-        .with_event(Event::new(EventCode::PushCompleted).with("uri", uri.as_str()))
-        .with_facts(Facts {
-            image_uri: Some(uri),
-            image_digest: Some(pushed.digest),
-            image_pushed_at: pushed.pushed_at,
-            ..Facts::default()
-        }))
+    Ok(Some(image))
+}
+
+fn pushed(
+    repository: &EcrRepository,
+    tag: &str,
+    image: EcrImage,
+    search: FindExecution,
+    completed: Event,
+) -> StepOutcome {
+    let uri = format!("{}:{tag}", repository.uri);
+    StepOutcome::next(search).with_event(completed.with("uri", uri.as_str())).with_facts(Facts {
+        image_uri: Some(uri),
+        image_digest: Some(image.digest),
+        image_pushed_at: image.pushed_at,
+        ..Facts::default()
+    })
+}
+
+fn missing(cx: &StepContext<'_>, what: &str) -> StepError {
+    let (account, region) = (&cx.deployment.account_id, &cx.deployment.region);
+    StepError::fatal(ErrorCode::ImageNotFound, format!("{what} in account {account}, region {region}"))
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ecr_repository::{ecr_error, ensure};
-use super::publish_image::publish;
+use super::publish_image::{publish, push_again};
 use super::{FetchSource, FindExecution, ResourceClass, RunStep, Settings, StepContext, StepError, StepOutcome};
 use crate::clients::aws::{EcrImage, RegistryLogin};
 use crate::clients::docker::{PushError, PushLine};
@@ -46,6 +46,9 @@ pub struct PushImage {
     /// because reports identify stages by step names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<String>,
+    /// Set when the new tag of an image of an earlier attempt started no execution: it is pushed again with another manifest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -84,6 +87,9 @@ impl RunStep for PushImage {
         if let Some(digest) = &self.publish {
             return publish(cx, digest).await;
         }
+        if self.again {
+            return push_again(cx).await;
+        }
         let (name, tag) = (&cx.deployment.ecr_repository, &cx.deployment.image_tag());
         cx.reporter.emit(Event::new(EventCode::PushStageStarted)).await;
         let repository = ensure(cx).await?;
@@ -111,7 +117,9 @@ impl RunStep for PushImage {
                 tracing::warn!(image, kind = ?error.kind, call = error.call, "pushed image not removed from the engine");
             }
         }
-        Ok(StepOutcome::next(FindExecution { image_tag: tag.clone(), image_digest: image.digest.clone() })
+        // Found after a crash, it may have been pushed as well; looking twice is harmless.
+        let (existing, image_digest) = (self.reuse, image.digest.clone());
+        Ok(StepOutcome::next(FindExecution { image_tag: tag.clone(), image_digest, existing, again: false })
             .with_event(Event::new(EventCode::PushCompleted).with("uri", uri.as_str()))
             .with_facts(Facts {
                 image_uri: Some(uri),
@@ -157,7 +165,7 @@ impl PushImage {
             }
             Err(PushError::Engine(error)) => Err(unavailable(error)),
             Err(PushError::Registry(error)) => match error.kind {
-                ErrorKind::Denied => {
+                ErrorKind::Denied | ErrorKind::Credentials => {
                     let accepted = any_layer || logged_in.elapsed() >= PROVEN_LOGIN_AGE;
                     Ok(Push::Refused(Refusal { error, login, accepted }))
                 }
@@ -216,7 +224,8 @@ async fn report_lines(cx: &StepContext<'_>, mut received: mpsc::Receiver<PushLin
     any_layer
 }
 
-/// Adds this attempt's tag to the newest image of earlier attempts: ECR reports that as a push, which starts the pipeline.
+/// Adds this attempt's tag to the newest image of earlier attempts. ECR may report that as a push, which starts the pipeline; if it does not, the step
+/// that waits for the execution returns here (see [`push_again`]).
 async fn reuse(cx: &StepContext<'_>, tag: &str) -> Result<(), StepError> {
     let (ecr, name) = (&cx.user.ecr, &cx.deployment.ecr_repository);
     if ecr.find_image(name, tag).await.map_err(ecr_error)?.is_some() {

@@ -62,7 +62,7 @@ impl RunStep for Resume {
 }
 
 impl Resume {
-    /// Returns the facts that the attempt takes over: health checks and the end of the traffic are its own.
+    /// Returns the facts that the attempt takes over: health checks, the end of the traffic and waits are its own.
     fn pipeline(&self) -> Facts {
         Facts {
             blue_latency_ms: None,
@@ -70,6 +70,10 @@ impl Resume {
             blue_error_rate: None,
             green_error_rate: None,
             final_service: None,
+            ready_until: None,
+            blue_terminated_at: None,
+            awaits_renewal: None,
+            renewal_wait_ms: None,
             ..(*self.past).clone()
         }
     }
@@ -129,7 +133,7 @@ impl Resume {
             let repository = &cx.deployment.ecr_repository;
             let found = cx.user.ecr.find_image(repository, &tag).await;
             let Some(image) = found.map_err(ecr_error)? else { continue };
-            let search = FindExecution { image_tag: tag, image_digest: image.digest };
+            let search = FindExecution { image_tag: tag, image_digest: image.digest, ..FindExecution::default() };
             if let found @ StepOutcome { transition: Transition::Next(_), .. } = search.run(cx).await? {
                 return Ok(found);
             }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::rollout::{allowed, expired, is_shifting, said, switch_expired};
 use super::{ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome};
-use crate::clients::aws::{CodeDeployStatus, CodeDeployment, LifecycleEvent};
+use crate::clients::aws::{CodeDeployStatus, CodeDeployment, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
@@ -25,6 +26,7 @@ pub struct SwitchTraffic {
 impl RunStep for SwitchTraffic {
     const NAME: &'static str = "switch_traffic";
     const STAGE: u8 = 4;
+    const PRIORITY: Priority = Priority::Urgent;
     const TIMED_OUT: ErrorCode = ErrorCode::SwitchTimedOut;
 
     fn limit(settings: &Settings) -> Duration {
@@ -49,10 +51,16 @@ impl RunStep for SwitchTraffic {
                 }
             }
             CodeDeployStatus::Succeeded => Ok(self.started(Duration::ZERO)),
-            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => Err(StepError::fatal(
-                ErrorCode::SwitchFailed,
-                deployment.error.unwrap_or_else(|| format!("CodeDeploy deployment {id} is {:?}", deployment.status)),
-            )),
+            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
+                if let Some(until) = expired(cx, &deployment) {
+                    return Ok(switch_expired(until, &said(&deployment)));
+                }
+                // Continued and ended by others: the next step finds out where the traffic is.
+                if allowed(&code_deploy.lifecycle(id).await.map_err(&failed)?) {
+                    return Ok(self.started(Duration::ZERO));
+                }
+                Err(StepError::fatal(ErrorCode::SwitchFailed, said(&deployment)))
+            }
             // Created and Queued mean "not yet": such a deployment has no targets, so its life cycle is empty.
             _ => {
                 let lifecycle = code_deploy.lifecycle(id).await.map_err(&failed)?;
@@ -79,34 +87,12 @@ pub(super) async fn shift(cx: &StepContext<'_>, deployment: &CodeDeployment) -> 
     let Some(configuration) = &deployment.configuration else { return Ok(Duration::ZERO) };
     match cx.user.codedeploy.traffic_shift(configuration).await {
         Ok(shift) => Ok(shift.duration()),
-        Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable) => Err(error),
+        Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Credentials) => {
+            Err(error)
+        }
         Err(error) => {
             tracing::info!(configuration, kind = ?error.kind, call = error.call, "deployment configuration not readable, assuming the longest traffic shift");
             Ok(LONGEST)
         }
-    }
-}
-
-/// Reports whether the traffic is shifting already: the response to ContinueDeployment was lost, or another caller continued the deployment.
-fn is_shifting(lifecycle: &[LifecycleEvent]) -> bool {
-    lifecycle.iter().any(|event| {
-        matches!(event.name.as_str(), "BeforeAllowTraffic" | "AllowTraffic" | "AfterAllowTraffic")
-            && matches!(event.status.as_str(), "InProgress" | "Succeeded")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(name: &str, status: &str) -> LifecycleEvent {
-        LifecycleEvent { name: name.to_owned(), status: status.to_owned() }
-    }
-
-    #[test]
-    fn detects_traffic_shift() {
-        assert!(!is_shifting(&[event("Install", "Succeeded"), event("BeforeAllowTraffic", "Pending")]));
-        assert!(is_shifting(&[event("BeforeAllowTraffic", "InProgress"), event("AllowTraffic", "Pending")]));
-        assert!(is_shifting(&[event("AllowTraffic", "Succeeded")]));
     }
 }

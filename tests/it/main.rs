@@ -28,6 +28,7 @@ mod reconcile;
 mod report;
 mod rolling;
 mod sandbox;
+mod scenarios;
 mod schedules;
 mod security;
 mod soak;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use rand::RngExt;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -34,8 +35,17 @@ pub enum AuthError {
     Missing,
     /// The access key id (or its session token) is unknown.
     UnknownKey,
+    /// The session of the access key id has ended.
+    Expired,
     /// The credential is scoped to another region.
     WrongRegion,
+}
+
+struct Session {
+    caller: AwsCaller,
+    token: String,
+    /// The end of a session that ends by itself.
+    expires: Option<DateTime<Utc>>,
 }
 
 /// The long-lived keys, the roles, and the sessions created by `AssumeRole`.
@@ -44,7 +54,7 @@ pub struct Accounts {
     pub controller: SandboxCredentials,
     /// Trust policies by the role's ARN.
     roles: Mutex<HashMap<String, Value>>,
-    sessions: Mutex<HashMap<String, (AwsCaller, String)>>,
+    sessions: Mutex<HashMap<String, Session>>,
 }
 
 impl Accounts {
@@ -86,14 +96,22 @@ impl Accounts {
             key if key == self.controller.access_key_id => long_lived(CONTROLLER_ACCOUNT),
             other => {
                 let sessions = self.sessions.lock();
-                let (caller, expected) = sessions.get(other).ok_or(AuthError::UnknownKey)?;
-                if token != Some(expected) {
-                    return Err(AuthError::UnknownKey);
+                let session = sessions.get(other).filter(|session| token == Some(session.token.as_str()));
+                let session = session.ok_or(AuthError::UnknownKey)?;
+                if session.expires.is_some_and(|end| end <= Utc::now()) {
+                    return Err(AuthError::Expired);
                 }
-                caller.clone()
+                session.caller.clone()
             }
         };
         if region == REGION { Ok(caller) } else { Err(AuthError::WrongRegion) }
+    }
+
+    /// Ends a session as its expiry would.
+    pub fn expire_session(&self, access_key_id: &str) {
+        if let Some(session) = self.sessions.lock().get_mut(access_key_id) {
+            session.expires = Some(Utc::now());
+        }
     }
 
     pub fn end_session(&self, access_key_id: &str) {
@@ -101,11 +119,11 @@ impl Accounts {
     }
 
     /// Creates temporary credentials for `caller`: access key id, secret, session token.
-    pub fn open_session(&self, caller: AwsCaller) -> (String, String, String) {
+    pub fn open_session(&self, caller: AwsCaller, expires: Option<DateTime<Utc>>) -> (String, String, String) {
         let key = format!("ASIA{}", random_upper(16));
         let token = random_text(120);
         let mut sessions = self.sessions.lock();
-        sessions.insert(key.clone(), (caller, token.clone()));
+        sessions.insert(key.clone(), Session { caller, token: token.clone(), expires });
         (key, random_text(40), token)
     }
 }
@@ -199,10 +217,12 @@ mod tests {
     #[test]
     fn session_requires_its_token() {
         let accounts = Accounts::new(None);
-        let (key, _, token) = accounts.open_session(long_lived(USER_ACCOUNT));
+        let (key, _, token) = accounts.open_session(long_lived(USER_ACCOUNT), None);
         let mut headers = signed(&key, REGION);
         assert_eq!(accounts.authenticate(&headers), Err(AuthError::UnknownKey));
         headers.insert("x-amz-security-token", token.parse().unwrap());
         assert_eq!(accounts.authenticate(&headers).unwrap().account, USER_ACCOUNT);
+        accounts.expire_session(&key);
+        assert_eq!(accounts.authenticate(&headers), Err(AuthError::Expired));
     }
 }

@@ -74,14 +74,17 @@ fn pushed(simulation: &Arc<Simulation>, push: &Push) {
             count(&mut state.effects.unknown_pushes, &push.repository);
             return false;
         };
+        let silent = simulation.faults.get().silent_tags && repository.images.contains_key(&push.digest);
         let new = repository.record(&push.digest, push.tag.as_deref(), push.size, &push.media_type);
         count(&mut state.effects.of(&push.repository).pushes, &push.digest);
-        new
+        new && !silent
     });
     if new {
         let event = event_of(push);
         simulation.change(|state| state.pushed_events.insert(push.repository.clone(), event.clone()));
-        deliver(simulation, &bus_arn(USER_ACCOUNT, "default"), &event);
+        for _ in 0..=simulation.faults.look(|faults| faults.extra_deliveries) {
+            deliver(simulation, &bus_arn(USER_ACCOUNT, "default"), &event);
+        }
     }
 }
 
@@ -110,7 +113,7 @@ fn event_of(push: &Push) -> Value {
 
 /// Puts an event on a bus, and on the buses that its rules target. An event crosses accounts once, as in the real one.
 fn deliver(simulation: &Arc<Simulation>, bus: &str, event: &Value) {
-    let targets = simulation.read(|state| state.buses.targets(bus, event));
+    let targets = simulation.buses(|buses| buses.targets(bus, event));
     tracing::debug!(bus, ?targets, "sandbox: event on a bus");
     for target in targets {
         if target == STATE_MACHINE_ARN {

@@ -5,6 +5,7 @@
 //! | `POST registry-notifications` | handles the registry's notifications |
 //! | `GET`, `PUT`, `DELETE faults` | returns, replaces, clears the injected faults |
 //! | `PUT roles` | creates or changes a role of either account: `{"arn", "trustPolicy"}`, with the policy in IAM's format |
+//! | `PUT console` | acts on a repository's unfinished `CodeDeploy` deployment, as its console or an alarm would: `{"repository", "act"}` with `continue`, `stop`, `rollBack` or `alarm` |
 //! | `GET effects` | returns the counted effects |
 //! | `GET`, `DELETE history-gaps` | returns, clears the intervals between two reads of one execution's history: counts by milliseconds |
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::aws::trust;
 use super::chain;
+use super::console::{self, ConsoleAct};
 use super::faults::Faults;
 use super::simulation::Simulation;
 
@@ -25,6 +27,14 @@ use super::simulation::Simulation;
 struct Role {
     arn: String,
     trust_policy: Value,
+}
+
+/// Body of `PUT console`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Act {
+    repository: String,
+    act: ConsoleAct,
 }
 
 /// Handles one control call. Returns status and JSON body.
@@ -62,6 +72,13 @@ pub fn handle(simulation: &Arc<Simulation>, method: &Method, path: &str, body: &
             }
             Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("roles: {error}")),
         },
+        ("PUT", "console") => match serde_json::from_slice::<Act>(body) {
+            Ok(Act { repository, act }) => match console::act(simulation, &repository, act) {
+                Ok(id) => show(&json!({"deploymentId": id})),
+                Err(why) => refuse(StatusCode::CONFLICT, &why),
+            },
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("console: {error}")),
+        },
         ("GET", "effects") => show(&simulation.read(|state| state.effects.clone())),
         ("GET", "history-gaps") => show(&simulation.history_gaps.gaps()),
         ("DELETE", "history-gaps") => {
@@ -70,7 +87,7 @@ pub fn handle(simulation: &Arc<Simulation>, method: &Method, path: &str, body: &
         }
         _ => refuse(
             StatusCode::NOT_FOUND,
-            "the sandbox has faults, roles, effects, history-gaps and registry-notifications under its control URL",
+            "the sandbox has faults, roles, console, effects, history-gaps and registry-notifications under its control URL",
         ),
     }
 }

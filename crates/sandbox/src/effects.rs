@@ -26,6 +26,8 @@ pub struct CallCount {
     pub received: u32,
     /// Number of calls that took effect and were not answered with an error.
     pub succeeded: u32,
+    /// Number of calls that found no token in the bucket of their account (`Faults::quotas`).
+    pub throttled: u32,
 }
 
 /// Changes that calls and pushes made in one repository, counted so that tests can require exactly one of each.

@@ -5,25 +5,44 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::planned::{PartialFailure, PlannedError};
+use super::quotas::BucketSize;
+use super::visibility::Visibility;
+
 /// All injected faults; the default injects none.
 ///
 /// Maps by repository take the ECR repository's name, or `*` for every repository without a separate entry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate fault")]
 pub struct Faults {
-    /// Faults by call, in IAM's spelling (`states:GetExecutionHistory`, `events:PutRule`, `codedeploy:ContinueDeployment`).
+    /// Faults by call, in IAM's spelling (`states:GetExecutionHistory`, `events:PutRule`, `codedeploy:ContinueDeployment`). For `errors`, `ecr:*` stands
+    /// for every call of a service and `*` for every call.
     pub calls: BTreeMap<String, CallFault>,
+    /// Batch calls whose first entry fails, by call.
+    pub partial: BTreeMap<String, PartialFailure>,
+    /// Seed of all chance.
+    pub seed: u64,
+    /// Delay until reads show a change.
+    pub visibility: Visibility,
+    /// Additional deliveries of each push's event, each of which starts an execution: EventBridge delivers at least once.
+    pub extra_deliveries: u32,
+    /// Lifetime of sessions that `AssumeRole` opens, in milliseconds; as requested when absent.
+    pub session_ms: Option<u64>,
+    /// Token buckets by call, for each account: calls without a token answer `ThrottlingException`. Without an entry, calls are not limited;
+    /// [`super::aws_quotas`] has those of AWS.
+    pub quotas: BTreeMap<String, BucketSize>,
     /// The next n `PutTargets` answer 200 with every entry failed, and do nothing.
     pub put_targets_failures: u32,
     /// `PutTargets` answers `AccessDeniedException` for a bus whose policy does not permit the caller's account, as reports say
     /// that AWS does for buses of other accounts; otherwise only the event itself is stopped there.
     pub refuse_unpermitted_targets: bool,
+    /// A new tag of an image that is in the repository raises no push event. AWS documents the event for pushes only.
+    pub silent_tags: bool,
     /// Fault of the secret with the execution's ARN.
     pub secret: SecretFault,
     /// Delay between the execution's start and the write of the secret, in milliseconds.
     pub secret_delay_ms: u64,
-    /// Delay until history events become visible, in milliseconds.
-    pub history_lag_ms: u64,
     /// Upper limit of the page size of the history.
     pub history_page: Option<usize>,
     /// Histories that replace those of the executions, by repository: events as `GetExecutionHistory` returns them. `{codeDeployDeploymentId}`
@@ -33,6 +52,8 @@ pub struct Faults {
     pub executions: BTreeMap<String, ExecutionFault>,
     /// Replacement of the traffic shift, by repository.
     pub shifts: BTreeMap<String, ShiftFault>,
+    /// Time for which new CodeDeploy deployments wait for `ContinueDeployment`, in milliseconds, instead of the timing's.
+    pub ready_timeout_ms: Option<u64>,
     /// CodeDeploy deployments that have not ended are shown as Queued, and calls about their targets answer `DeploymentNotStartedException`.
     pub code_deploy_queued: bool,
     /// Deployment configuration of CodeDeploy deployments; `CodeDeployDefault.ECSAllAtOnce` when absent. Only shown: the shift takes its usual time.
@@ -52,13 +73,20 @@ impl Faults {
     /// Describes the first unknown call or state in the settings, if any.
     pub(super) fn flaw(&self) -> Option<String> {
         let known = |call: &str| {
-            call.split_once(':').is_some_and(|(service, name)| SERVICES.contains(&service) && !name.is_empty())
+            call == "*"
+                || call.split_once(':').is_some_and(|(service, name)| SERVICES.contains(&service) && !name.is_empty())
         };
-        let call = self.calls.keys().find(|call| !known(call));
+        let errors = self.calls.iter().find_map(|(call, fault)| {
+            fault.errors.iter().find_map(PlannedError::flaw).map(|flaw| format!("calls: {call}: {flaw}"))
+        });
+        let partial = self.partial.keys().find_map(|call| PartialFailure::flaw(call));
+        let call = self.calls.keys().chain(self.quotas.keys()).find(|call| !known(call));
         let state = self.executions.values().map(|fault| &fault.state).find(|state| !STATES.contains(&state.as_str()));
         call.map(|call| {
             format!("calls: {call} is not a call; write service:Name as in IAM, with one of the services {SERVICES:?}")
         })
+        .or(errors)
+        .or(partial)
         .or_else(|| state.map(|state| format!("executions: {state} is not a state; the states are {STATES:?}")))
     }
 }
@@ -77,6 +105,8 @@ pub struct CallFault {
     pub deny: bool,
     /// Calls answer this error.
     pub refuse: Option<InjectedError>,
+    /// Errors of some calls; the first that a call meets applies.
+    pub errors: Vec<PlannedError>,
 }
 
 /// An error with which calls are answered.
@@ -171,6 +201,13 @@ pub enum ShiftFault {
     Stop,
     /// `AllowTraffic` continues until this fault is removed.
     Stuck,
+    /// The traffic moves, and blue is not terminated until this fault is removed or replaced.
+    HoldBlue,
+    /// As `HoldBlue`, and the hook of `AfterAllowTraffic` runs meanwhile. When this fault is removed or replaced by `HoldBlue`, the deployment proceeds;
+    /// replaced by `FailHook`, the hook fails, and CodeDeploy takes the traffic back.
+    HoldHook,
+    /// The hook of `AfterAllowTraffic` fails, and CodeDeploy takes the traffic back.
+    FailHook,
 }
 
 /// The faults of one sandbox; clones share them.
@@ -216,6 +253,31 @@ impl FaultsHandle {
         })
     }
 
+    /// Reads from the present settings, without copying them.
+    pub(super) fn look<T>(&self, read: impl FnOnce(&Faults) -> T) -> T {
+        read(&self.0.borrow())
+    }
+
+    /// Counts a call under `key` (a call, `ecr:*` or `*`), and returns the planned error that it meets.
+    pub(super) fn planned(&self, key: &str, mut roll: impl FnMut(usize) -> u64) -> Option<PlannedError> {
+        if self.look(|faults| faults.calls.get(key).is_none_or(|fault| fault.errors.is_empty())) {
+            return None;
+        }
+        let mut met = None;
+        self.0.send_modify(|faults| {
+            let errors = faults.calls.get_mut(key).into_iter().flat_map(|fault| fault.errors.iter_mut());
+            met = errors.enumerate().find_map(|(index, error)| error.meets(roll(index)).then(|| error.clone()));
+        });
+        met
+    }
+
+    /// Counts a batch call, and returns the failure of its first entry.
+    pub(super) fn partial(&self, call: &str) -> Option<PartialFailure> {
+        let failure = self.look(|faults| faults.partial.get(call).cloned())?;
+        let due = failure.times.is_none() || self.take(|faults| faults.partial.get_mut(call)?.times.as_mut());
+        due.then_some(failure)
+    }
+
     /// Waits until the settings satisfy `wanted`.
     pub(super) async fn wait_until(&self, wanted: impl FnMut(&Faults) -> bool) {
         // Cannot fail: `self` owns the sender.
@@ -235,8 +297,8 @@ mod tests {
     #[test]
     fn counters_reach_zero() {
         let faults = FaultsHandle::new();
-        faults.update(|f| f.put_targets_failures = 2);
-        let used = (0..4).filter(|_| faults.take(|f| Some(&mut f.put_targets_failures))).count();
+        faults.update(|f| f.check_again = 2);
+        let used = (0..4).filter(|_| faults.take(|f| Some(&mut f.check_again))).count();
         assert_eq!(used, 2);
     }
 

@@ -8,14 +8,17 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::accounts::{AwsCaller, CONTROLLER_ACCOUNT, REGION, USER_ACCOUNT};
+use super::accounts::{AwsCaller, CONTROLLER_ACCOUNT, USER_ACCOUNT};
 use super::aws::events::{PANDA_BUS, bus_arn};
 use super::aws::trust;
 use super::chain;
+use super::console::{self, ConsoleAct};
 use super::ecs::Fleet;
 use super::effects::{Effects, RepositoryEffects};
 use super::faults::FaultsHandle;
 use super::options::{RegistryAddress, SandboxCredentials, SandboxError, SandboxOptions};
+use super::place::Place;
+use super::scenario::Scenario;
 use super::simulation::Simulation;
 use super::wire;
 
@@ -35,13 +38,26 @@ pub struct Sandbox {
 impl Sandbox {
     /// Starts listening and serving.
     pub async fn start(options: SandboxOptions) -> Result<Self, SandboxError> {
+        Self::start_with(options, &Scenario::default()).await
+    }
+
+    /// Starts with the region, timing, roles and faults of a scenario.
+    pub async fn start_with(options: SandboxOptions, scenario: &Scenario) -> Result<Self, SandboxError> {
+        let place = scenario.place().map_err(SandboxError::Scenario)?;
+        let options = SandboxOptions { timing: scenario.timing.over(&options.timing), ..options };
         let address = options.listen;
         let refused = |source| SandboxError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let endpoint = Url::parse(&format!("http://{address}"))?;
         let fleet = Fleet::new(options.docker, options.initial_image)?;
-        let simulation = Arc::new(Simulation::new(options.timing, fleet, options.registry, options.keys.as_ref()));
+        let mut simulation = Simulation::new(options.timing, fleet, options.registry, options.keys.as_ref());
+        simulation.place = place;
+        let simulation = Arc::new(simulation);
+        simulation.faults.set(scenario.faults.clone());
+        for role in &scenario.roles {
+            simulation.accounts.put_role(&place.exchange(&role.arn), exchange(place, &role.trust_policy));
+        }
         let control_url = endpoint.join(&format!("/_sandbox/{}/", simulation.control_key))?;
         let notification_url = control_url.join("registry-notifications")?;
         simulation.spawn(wire::serve(listener, Arc::clone(&simulation)));
@@ -83,33 +99,39 @@ impl Sandbox {
     ///
     /// # Panics
     /// On a policy that the sandbox does not support: an error in the test.
-    pub fn put_role(&self, arn: &str, trust_policy: serde_json::Value) {
-        let flaw = trust::flaw(&trust_policy);
+    pub fn put_role(&self, arn: &str, trust_policy: &serde_json::Value) {
+        let flaw = trust::flaw(trust_policy);
         assert!(flaw.is_none(), "{flaw:?}: {trust_policy}");
-        self.simulation.accounts.put_role(arn, trust_policy);
+        let place = self.simulation.place;
+        self.simulation.accounts.put_role(&place.exchange(arn), exchange(place, trust_policy));
     }
 
     /// Creates a role that the controller's account may assume only with this external id.
     pub fn put_role_for(&self, arn: &str, external_id: &str) {
         let condition = json!({"StringEquals": {"sts:ExternalId": external_id}});
-        let principal = format!("arn:aws:iam::{CONTROLLER_ACCOUNT}:root");
+        let principal = self.simulation.place.exchange(&format!("arn:aws:iam::{CONTROLLER_ACCOUNT}:root"));
         let statement = json!({
             "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": principal}, "Condition": condition,
         });
-        self.put_role(arn, json!({"Version": "2012-10-17", "Statement": [statement]}));
+        self.put_role(arn, &json!({"Version": "2012-10-17", "Statement": [statement]}));
     }
 
     /// Temporary keys and session token of a role in the user's account, as `AssumeRole` returns them to a trusted caller.
     pub fn user_session(&self, role: &str, session: &str) -> (SandboxCredentials, SecretString) {
         let arn = format!("arn:aws:sts::{USER_ACCOUNT}:assumed-role/{role}/{session}");
         let caller = AwsCaller { account: USER_ACCOUNT.to_owned(), arn, user_id: format!("AROA:{session}") };
-        let (access_key_id, secret, token) = self.simulation.accounts.open_session(caller);
+        let (access_key_id, secret, token) = self.simulation.accounts.open_session(caller, None);
         (SandboxCredentials { access_key_id, secret_access_key: secret.into() }, token.into())
     }
 
     /// Invalidates the keys of a session, as expiry or an administrator would.
     pub fn end_session(&self, keys: &SandboxCredentials) {
         self.simulation.accounts.end_session(&keys.access_key_id);
+    }
+
+    /// Ends the keys of a session by expiry: they then answer `ExpiredToken`.
+    pub fn expire_session(&self, keys: &SandboxCredentials) {
+        self.simulation.accounts.expire_session(&keys.access_key_id);
     }
 
     /// Id of the user's AWS account.
@@ -124,7 +146,7 @@ impl Sandbox {
 
     /// ARN of the controller's bus that starts the pipeline. `PutPermission` takes its name, `panda`, not this ARN.
     pub fn bus_arn(&self) -> String {
-        bus_arn(CONTROLLER_ACCOUNT, PANDA_BUS)
+        self.simulation.place.exchange(&bus_arn(CONTROLLER_ACCOUNT, PANDA_BUS))
     }
 
     /// The label, `name=value`, of every container that this sandbox started.
@@ -134,7 +156,7 @@ impl Sandbox {
 
     /// Name of the only AWS region.
     pub fn region(&self) -> &'static str {
-        REGION
+        self.simulation.place.region
     }
 
     /// The injected faults, for reading and changing.
@@ -145,6 +167,21 @@ impl Sandbox {
     /// Delivers the event of the repository's last push once more, which starts another execution. Returns false when there was no push.
     pub fn redeliver(&self, repository: &str) -> bool {
         chain::redeliver(&self.simulation, repository)
+    }
+
+    /// Acts on the repository's unfinished `CodeDeploy` deployment as its console, or an alarm, would; returns the deployment's id.
+    ///
+    /// # Panics
+    /// Without such a deployment: an error in the test.
+    pub fn console(&self, repository: &str, act: ConsoleAct) -> String {
+        let done = console::act(&self.simulation, repository, act);
+        assert!(done.is_ok(), "{act:?}: {done:?}");
+        done.unwrap_or_default()
+    }
+
+    /// True if the `CodeDeploy` deployment has ended.
+    pub fn is_ended(&self, id: &str) -> bool {
+        self.simulation.read(|state| state.deployments.get(id).is_some_and(|found| found.status.is_final()))
     }
 
     /// Counted effects on `repository`; all zero when there were none.
@@ -162,6 +199,11 @@ impl Sandbox {
         self.stopped = true;
         stop(&self.simulation).await;
     }
+}
+
+/// A policy with the names of the place inside the sandbox.
+fn exchange(place: Place, policy: &serde_json::Value) -> serde_json::Value {
+    serde_json::from_str(&place.exchange(&policy.to_string())).unwrap_or_default()
 }
 
 async fn stop(simulation: &Simulation) {

@@ -32,6 +32,9 @@
 //! # Faults and effects
 //!
 //! [`Sandbox::faults`], or `PUT {control_url}/faults` with the JSON of [`Faults`] from another process, injects faults.
+//! [`Sandbox::console`], or `PUT {control_url}/console`, continues, stops or rolls back a `CodeDeploy` deployment as a user of AWS or an alarm would.
+//! [`Sandbox::faults`], or `PUT {control_url}/faults` with the JSON of [`Faults`] from another process, injects faults. A [`Scenario`] has faults from the
+//! start on, with region, roles and timing.
 //! [`Sandbox::effects`], or `GET {control_url}/effects`, counts the effects of calls, for tests of "exactly once".
 
 #![allow(clippy::disallowed_methods, reason = "only tests and the user of this machine call it")]
@@ -43,7 +46,9 @@ mod accounts;
 mod aws;
 mod calls;
 mod chain;
+mod console;
 mod control;
+mod dice;
 mod ecs;
 mod effects;
 mod faults;
@@ -52,10 +57,16 @@ mod history_gaps;
 mod options;
 mod pattern;
 mod pipeline;
+mod place;
+mod planned;
+mod quotas;
+mod scenario;
 mod simulation;
 mod tasks;
+mod visibility;
 mod wire;
 
+pub use console::ConsoleAct;
 pub use ecs::CONTAINER_LABEL;
 pub use effects::{CallCount, Effects, RepositoryEffects};
 pub use faults::{
@@ -64,3 +75,7 @@ pub use faults::{
 };
 pub use handle::Sandbox;
 pub use options::{RegistryAddress, SandboxCredentials, SandboxError, SandboxOptions, Timing};
+pub use planned::{PartialFailure, PlannedError};
+pub use quotas::{BucketSize, aws_quotas};
+pub use scenario::{Scenario, ScenarioError, ScenarioRole, ScenarioTiming};
+pub use visibility::{Lag, Visibility};

@@ -98,6 +98,9 @@ pub enum SandboxError {
     /// The HTTP client of the load balancer could not be built.
     #[error("sandbox load balancer: {0}")]
     Balancer(#[from] reqwest::Error),
+    /// The scenario cannot be used.
+    #[error("scenario: {0}")]
+    Scenario(String),
     /// The endpoint's address is not a valid URL.
     #[error("sandbox endpoint: {0}")]
     Endpoint(#[from] url::ParseError),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
@@ -15,12 +16,16 @@ use super::aws::error::AwsError;
 use super::aws::events::Buses;
 use super::aws::secrets::SecretStore;
 use super::aws::sfn::SimulatedExecution;
+use super::dice::Dice;
 use super::ecs::Fleet;
 use super::effects::Effects;
 use super::faults::FaultsHandle;
 use super::history_gaps::HistoryGaps;
 use super::options::{RegistryAddress, Timing};
+use super::place::Place;
+use super::quotas::Quotas;
 use super::tasks::Tasks;
+use super::visibility::{Lag, Past, Visibility};
 
 /// The state that AWS would store.
 pub struct AwsState {
@@ -34,6 +39,8 @@ pub struct AwsState {
     pub effects: Effects,
     /// The last event of a push, by repository.
     pub pushed_events: BTreeMap<String, Value>,
+    pub past_buses: Past<Buses>,
+    pub past_secrets: Past<SecretStore>,
 }
 
 /// State and services that calls and pipelines share.
@@ -42,10 +49,13 @@ pub struct Simulation {
     /// Secret segment in the path of the control calls: every process on the machine can reach the port.
     pub control_key: String,
     pub faults: FaultsHandle,
+    pub dice: Dice,
+    pub place: Place,
     pub timing: Timing,
     pub fleet: Fleet,
     /// Intervals between reads of an execution's history.
     pub history_gaps: HistoryGaps,
+    pub quotas: Quotas,
     pub tasks: Tasks,
     registry: RwLock<Option<RegistryAddress>>,
     state: Mutex<AwsState>,
@@ -58,9 +68,12 @@ impl Simulation {
             accounts: Accounts::new(seed),
             control_key: random_text(32),
             faults: FaultsHandle::new(),
+            dice: Dice::default(),
+            place: Place::default(),
             timing,
             fleet,
             history_gaps: HistoryGaps::default(),
+            quotas: Quotas::default(),
             tasks: Tasks::default(),
             registry: RwLock::new(registry),
             state: Mutex::new(AwsState {
@@ -71,6 +84,8 @@ impl Simulation {
                 deployments: BTreeMap::new(),
                 effects: Effects::default(),
                 pushed_events: BTreeMap::new(),
+                past_buses: Past::default(),
+                past_secrets: Past::default(),
             }),
             changes: watch::Sender::new(()),
         }
@@ -99,6 +114,63 @@ impl Simulation {
             // Cannot fail: `self` owns the sender.
             let _ = changes.changed().await;
         }
+    }
+
+    /// The lag of one read.
+    pub fn lag(&self, of: impl FnOnce(&Visibility) -> Lag) -> Duration {
+        let (lag, seed) = self.faults.look(|faults| (of(&faults.visibility), faults.seed));
+        if lag.jitter_ms == 0 { lag.drawn(0) } else { lag.drawn(self.dice.roll(seed, "visibility")) }
+    }
+
+    /// Reads rules, targets and policies of buses as far as they are visible.
+    pub fn buses<T>(&self, look: impl FnOnce(&Buses) -> T) -> T {
+        if !self.faults.look(|faults| faults.visibility.of_buses()) {
+            return self.read(|state| look(&state.buses));
+        }
+        let lags = (self.lag(|of| of.rule), self.lag(|of| of.target), self.lag(|of| of.bus_policy));
+        let now = Instant::now();
+        self.read(|state| {
+            let seen = |lag| state.past_buses.before(now, lag).unwrap_or(&state.buses);
+            look(&Buses::merged(seen(lags.0), seen(lags.1), seen(lags.2)))
+        })
+    }
+
+    /// Reads the secrets that are visible.
+    pub fn secrets<T>(&self, look: impl FnOnce(&SecretStore) -> T) -> T {
+        let (lag, now) = (self.lag(|of| of.secret), Instant::now());
+        self.read(|state| look(state.past_secrets.before(now, lag).unwrap_or(&state.secrets)))
+    }
+
+    /// Records what is about to change, where reads lag: the first time the present state, which was always true.
+    pub fn before_change(&self) {
+        let (buses, secrets) =
+            self.faults.look(|faults| (faults.visibility.of_buses(), !faults.visibility.secret.is_zero()));
+        let now = Instant::now();
+        self.change(|state| {
+            if !buses {
+                state.past_buses.clear();
+            } else if state.past_buses.is_empty() {
+                state.past_buses.record(now, state.buses.clone());
+            }
+            if !secrets {
+                state.past_secrets.clear();
+            } else if state.past_secrets.is_empty() {
+                state.past_secrets.record(now, state.secrets.clone());
+            }
+        });
+    }
+
+    /// Records what has changed, where reads lag.
+    pub fn after_change(&self) {
+        let now = Instant::now();
+        self.change(|state| {
+            if !state.past_buses.is_empty() {
+                state.past_buses.record(now, state.buses.clone());
+            }
+            if !state.past_secrets.is_empty() {
+                state.past_secrets.record(now, state.secrets.clone());
+            }
+        });
     }
 
     /// Runs `work` until it ends or the sandbox stops.

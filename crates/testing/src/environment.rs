@@ -7,7 +7,7 @@ use std::sync::Arc;
 use panda_dev_services::{Engine, Registry, RegistryOptions};
 use panda_sandbox::git::SourceFile;
 use panda_sandbox::github::GitHub;
-use panda_sandbox::{RegistryAddress, Sandbox, SandboxOptions, Timing};
+use panda_sandbox::{RegistryAddress, Sandbox, SandboxOptions, Scenario, Timing};
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -51,19 +51,23 @@ impl<P: Program> Environment<P> {
 
     /// The same, with a registry that reports pushes to `elsewhere` instead of the sandbox.
     pub async fn reporting_to(files: Vec<SourceFile>, elsewhere: Option<Url>) -> Self {
+        Self::in_scenario(files, elsewhere, &Scenario::default()).await
+    }
+
+    /// The same in a scenario.
+    pub async fn in_scenario(files: Vec<SourceFile>, elsewhere: Option<Url>, scenario: &Scenario) -> Self {
         let dir = panda_dev_services::temporary_folder().unwrap();
         let engine = Engine::find_or_start(&dir.path().join("docker")).await.unwrap();
         engine.ensure_base_image("busybox:1").await.unwrap();
-        let sandbox = Sandbox::start(SandboxOptions {
+        let options = SandboxOptions {
             keys: None,
             docker: engine.docker().clone(),
             registry: None,
             initial_image: None,
             timing: Timing::default(),
             listen: loopback(),
-        })
-        .await
-        .unwrap();
+        };
+        let sandbox = Sandbox::start_with(options, scenario).await.unwrap();
         let registry = Registry::start(RegistryOptions {
             dir: dir.path().join("registry"),
             notification_url: elsewhere.unwrap_or_else(|| sandbox.notification_url().clone()),

@@ -21,6 +21,7 @@ use crate::cli::{sanitize, shutdown};
 use crate::domain::deployment::Status;
 use crate::domain::message::{Message, message};
 use panda_dev_services::temporary_folder;
+use panda_sandbox::Scenario;
 
 /// Time limit of the deployment: far more than the example needs.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -43,6 +44,7 @@ pub async fn run(_: DemoArgs) -> Result<(), CliError> {
         listen: ([127, 0, 0, 1], 0).into(),
         keep: false,
         token: setup::random_token(),
+        scenario: Scenario::default(),
     };
     let progress = |step: Message| print(&format!("… {}", text(&step)));
     let stack = tokio::select! {

@@ -23,7 +23,7 @@ use crate::domain::keyring::Keyring;
 use crate::domain::message::{Message, message};
 use panda_dev_services::{DevServices, Registry, RegistryOptions, password_file};
 use panda_sandbox::github::GitHub;
-use panda_sandbox::{RegistryAddress, Sandbox, SandboxOptions, Timing};
+use panda_sandbox::{RegistryAddress, Sandbox, SandboxOptions, Scenario, Timing};
 
 /// Name of the controller's event bus for push events in the sandbox.
 const EVENT_BUS: &str = "panda";
@@ -39,6 +39,8 @@ pub struct DevStackOptions {
     pub keep: bool,
     /// Token that the example's repository requires.
     pub token: SecretString,
+    /// Scenario of the sandbox.
+    pub scenario: Scenario,
 }
 
 /// A running dev stack.
@@ -108,14 +110,17 @@ impl Started {
         let github = self.github.insert(GitHub::start(listener, &git_dir).await?);
         example::publish(github.repositories(), &options.token, is_new).await?;
         let sandbox = self.sandbox.insert(
-            Sandbox::start(SandboxOptions {
-                keys: Some(setup::kept_secret(&dir.join("sandbox-keys"), setup::random_api_token)?),
-                docker: services.engine.docker().clone(),
-                registry: None,
-                initial_image: Some(blue),
-                timing: Timing::default(),
-                listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            })
+            Sandbox::start_with(
+                SandboxOptions {
+                    keys: Some(setup::kept_secret(&dir.join("sandbox-keys"), setup::random_api_token)?),
+                    docker: services.engine.docker().clone(),
+                    registry: None,
+                    initial_image: Some(blue),
+                    timing: Timing::default(),
+                    listen: (Ipv4Addr::LOCALHOST, 0).into(),
+                },
+                &options.scenario,
+            )
             .await?,
         );
         let registry = self.registry.insert(

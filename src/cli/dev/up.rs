@@ -10,17 +10,20 @@ use secrecy::ExposeSecret as _;
 use super::addresses::Addresses;
 use super::stack::{DevStack, DevStackOptions};
 use super::{example, setup};
+use crate::bounded;
 use crate::cli::api::Api;
 use crate::cli::error::CliError;
 use crate::cli::lang::{self, text};
 use crate::cli::progress::print;
 use crate::cli::shutdown;
 use crate::domain::message::{Message, message};
+use panda_sandbox::Scenario;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  panda up                      then run the printed commands in another terminal
+  panda up                                   then run the printed commands in another terminal
+  panda up --scenario slow-rules.toml        with faults of AWS, as docs/sandbox.md describes them
 
 Starts Postgres, a Docker engine when none is running, an image registry, a sandbox that stands for AWS and GitHub, and Panda. The
 deployments and the example's repository stay in the folder for the next start; the sandbox itself starts empty each time. The API requires
@@ -32,15 +35,19 @@ pub struct UpArgs {
     /// Address to listen on
     #[arg(long, env = "PANDA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = loopback)]
     listen: SocketAddr,
+    /// Scenario file of the sandbox, in TOML or JSON: region, roles, timing, faults
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: UpArgs) -> Result<(), CliError> {
     let cancel = shutdown::token()?;
+    let scenario = args.scenario.as_deref().map_or_else(|| Ok(Scenario::default()), scenario)?;
     let dir = folder(&args.data_dir)?;
     let _lock = lock(&dir)?;
     let token = setup::kept_secret(&dir.join("github-token"), setup::random_token)?;
-    let options = DevStackOptions { token, dir, listen: args.listen, keep: true };
+    let options = DevStackOptions { token, dir, listen: args.listen, keep: true, scenario };
     let progress = |step: Message| print(&format!("… {}", text(&step)));
     let stack = tokio::select! {
         started = DevStack::start(&options, &progress) => started?,
@@ -58,6 +65,14 @@ pub async fn run(args: UpArgs) -> Result<(), CliError> {
     let stopped = Box::pin(stack.stop()).await;
     welcomed?;
     stopped
+}
+
+fn scenario(path: &Path) -> Result<Scenario, CliError> {
+    let refused = |error: String| {
+        CliError::input("--scenario", message!("cli.error_at", path = path.display().to_string(), error))
+    };
+    let text = bounded::text_file(path).map_err(|error| refused(error.to_string()))?;
+    Scenario::parse(&text).map_err(|error| refused(error.to_string()))
 }
 
 /// Accepts only loopback addresses: without TLS, the token would be readable on the network.

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 use super::{
-    error::{build_error, failed, incomplete},
+    error::{build_error, failed_for_user, incomplete},
     utc,
 };
 use crate::clients::{ClientError, ErrorKind};
@@ -67,11 +67,13 @@ impl Ecr {
         const CALL: &str = "ecr:DescribeRepositories";
         const TAGS: &str = "ecr:ListTagsForResource";
         let answer = self.client.describe_repositories().repository_names(name).send().await;
-        let Some(answer) = none_if_not_found(answer.map_err(|error| failed(CALL, &error)))? else { return Ok(None) };
+        let Some(answer) = none_if_not_found(answer.map_err(|error| failed_for_user(CALL, &error)))? else {
+            return Ok(None);
+        };
         let Some(repository) = answer.repositories.unwrap_or_default().into_iter().next() else { return Ok(None) };
         let mut repository = repository_from(CALL, repository)?;
         let tags = self.client.list_tags_for_resource().resource_arn(&repository.arn).send().await;
-        let tags = match none_if_not_found(tags.map_err(|error| failed(TAGS, &error))) {
+        let tags = match none_if_not_found(tags.map_err(|error| failed_for_user(TAGS, &error))) {
             Ok(Some(tags)) => tags,
             // Deleted between the two calls: the same as not found.
             Ok(None) => return Ok(None),
@@ -94,7 +96,7 @@ impl Ecr {
             let tag = Tag::builder().key(*key).value(*value).build().map_err(|error| build_error(CALL, &error))?;
             request = request.tags(tag);
         }
-        let answer = request.send().await.map_err(|error| failed(CALL, &error))?;
+        let answer = request.send().await.map_err(|error| failed_for_user(CALL, &error))?;
         let mut repository = repository_from(CALL, answer.repository.ok_or_else(|| incomplete(CALL, "repository"))?)?;
         repository.tags = Some(tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect());
         Ok(repository)
@@ -113,13 +115,14 @@ impl Ecr {
         }] });
         let request = self.client.put_lifecycle_policy().repository_name(repository);
         let answer = request.lifecycle_policy_text(rule.to_string()).send().await;
-        answer.map(drop).map_err(|error| failed(CALL, &error))
+        answer.map(drop).map_err(|error| failed_for_user(CALL, &error))
     }
 
     /// Requests a new login for the registry.
     pub async fn login(&self) -> Result<RegistryLogin, ClientError> {
         const CALL: &str = "ecr:GetAuthorizationToken";
-        let answer = self.client.get_authorization_token().send().await.map_err(|error| failed(CALL, &error))?;
+        let answer =
+            self.client.get_authorization_token().send().await.map_err(|error| failed_for_user(CALL, &error))?;
         let data = answer.authorization_data.unwrap_or_default().into_iter().next();
         let data = data.ok_or_else(|| incomplete(CALL, "authorization data"))?;
         let token = data.authorization_token.ok_or_else(|| incomplete(CALL, "token"))?;
@@ -135,7 +138,7 @@ impl Ecr {
         const CALL: &str = "ecr:DescribeImages";
         let image = ImageIdentifier::builder().image_tag(tag).build();
         let answer = self.client.describe_images().repository_name(repository).image_ids(image).send().await;
-        let answer = match none_if_not_found(answer.map_err(|error| failed(CALL, &error))) {
+        let answer = match none_if_not_found(answer.map_err(|error| failed_for_user(CALL, &error))) {
             Ok(Some(answer)) => answer,
             Ok(None) => return Ok(None),
             Err(denied) if denied.kind == ErrorKind::Denied => {
@@ -167,7 +170,12 @@ impl Ecr {
     pub async fn put_manifest(&self, repository: &str, tag: &str, manifest: Manifest) -> Result<(), ClientError> {
         const CALL: &str = "ecr:PutImage";
         let put = self.client.put_image().repository_name(repository).image_tag(tag).image_manifest(manifest.text);
-        match put.image_manifest_media_type(manifest.media_type).send().await.map_err(|error| failed(CALL, &error)) {
+        match put
+            .image_manifest_media_type(manifest.media_type)
+            .send()
+            .await
+            .map_err(|error| failed_for_user(CALL, &error))
+        {
             Ok(_) => Ok(()),
             Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
             Err(error) => Err(error),
@@ -181,7 +189,7 @@ impl Ecr {
         let Some(found) = self.read(repository, image_by_tag(from)).await? else { return Ok(false) };
         let put = self.client.put_image().repository_name(repository).image_tag(to).image_manifest(found.manifest);
         let put = put.set_image_manifest_media_type(found.media_type);
-        match put.send().await.map_err(|error| failed(PUT, &error)) {
+        match put.send().await.map_err(|error| failed_for_user(PUT, &error)) {
             Ok(_) => Ok(true),
             Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
             Err(error) => Err(error),
@@ -195,7 +203,9 @@ impl Ecr {
         // Without the accepted types, ECR would convert some manifests to schema 1.
         let request = request.set_accepted_media_types(Some(ACCEPTED.map(str::to_owned).to_vec()));
         let answer = request.send().await;
-        let Some(answer) = none_if_not_found(answer.map_err(|error| failed(READ, &error)))? else { return Ok(None) };
+        let Some(answer) = none_if_not_found(answer.map_err(|error| failed_for_user(READ, &error)))? else {
+            return Ok(None);
+        };
         let Some(image) = answer.images.unwrap_or_default().into_iter().next() else { return Ok(None) };
         let digest = image.image_id.and_then(|id| id.image_digest).ok_or_else(|| incomplete(READ, "digest"))?;
         let manifest = image.image_manifest.ok_or_else(|| incomplete(READ, "manifest"))?;

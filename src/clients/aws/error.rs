@@ -9,18 +9,45 @@ use aws_sdk_sts::{
     operation::assume_role::AssumeRoleError,
 };
 
+use super::budget::BudgetExhausted;
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::text::chain;
+
+/// Owner of the credentials that sign a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signer {
+    /// The operator: nothing that a user can renew.
+    Controller,
+    /// A user, through the credentials of a connection.
+    Connection,
+}
 
 /// Converts a failed `call`: the service's error code decides the kind, and the HTTP status where the code does not.
 pub(super) fn failed<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
+    convert(Signer::Controller, call, error)
+}
+
+/// The same for a call that a connection's credentials sign: [`ErrorKind::Credentials`] if the service does not accept them.
+pub(super) fn failed_for_user<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    convert(Signer::Connection, call, error)
+}
+
+fn convert<E>(signer: Signer, call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
     match error {
         SdkError::ServiceError(answer) => {
             let service = answer.err();
-            let kind = kind(service.code(), answer.raw().status().as_u16());
+            let code = service.code();
+            let refused = signer == Signer::Connection && code.is_some_and(|code| CREDENTIALS.contains(&code));
+            let kind = if refused { ErrorKind::Credentials } else { kind(code, answer.raw().status().as_u16()) };
             ClientError::new(kind, call, message_with_code(service.code(), service.message()))
         }
         // The response does not follow the protocol: a proxy's page, or a truncated reply.
@@ -30,7 +57,7 @@ where
             ClientError::new(kind, call, format!("unreadable response with status {status}: {}", chain(error)))
         }
         SdkError::TimeoutError(_) => ClientError::new(ErrorKind::Unavailable, call, "no answer in time"),
-        _ => dispatch_error(call, error),
+        _ => dispatch_error(signer, call, error),
     }
 }
 
@@ -44,8 +71,8 @@ pub(super) fn incomplete(call: &'static str, missing: &str) -> ClientError {
     ClientError::new(ErrorKind::Unavailable, call, format!("the response has no {missing}"))
 }
 
-/// Converts an error of a request that never reached the service: no connection, or no credentials to sign with.
-fn dispatch_error<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
+/// Converts an error of a request that never reached the service: no connection, no credentials to sign with, or no token of the account's budget.
+fn dispatch_error<E>(signer: Signer, call: &'static str, error: &SdkError<E, HttpResponse>) -> ClientError
 where
     E: Error + Send + Sync + 'static,
 {
@@ -58,8 +85,14 @@ where
         // Assuming the user's role is a separate call, made while signing; its refusal is the cause that the user must see.
         if let Some(SdkError::ServiceError(answer)) = inner.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>() {
             let service = answer.err();
-            let kind = self::kind(service.code(), answer.raw().status().as_u16());
+            // The controller signs this call, so all other codes are about its credentials.
+            let revoked = signer == Signer::Connection && service.code() == Some("AccessDenied");
+            let status = answer.raw().status().as_u16();
+            let kind = if revoked { ErrorKind::Credentials } else { self::kind(service.code(), status) };
             return ClientError::new(kind, "sts:AssumeRole", message_with_code(service.code(), service.message()));
+        }
+        if let Some(exhausted) = inner.downcast_ref::<BudgetExhausted>() {
+            return ClientError::new(ErrorKind::Throttled, call, exhausted);
         }
         // The default chain found no credentials, or invalid ones: waiting does not help.
         if let Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) =
@@ -157,6 +190,21 @@ const TRANSIENT: [&str; 21] = [
     "KMSInternalException",
     "KmsInternalException",
     "KeyUnavailableException",
+];
+
+/// Codes with which AWS refuses credentials as such, whatever the call. `AccessDenied` is none of them, except for AssumeRole: the role or its trust in the
+/// controller is gone. Revoking a role's sessions denies each call by a policy, which looks like a missing permission.
+const CREDENTIALS: [&str; 7] = [
+    // The session token has expired.
+    "ExpiredToken",
+    "ExpiredTokenException",
+    // The access key, or the session, does not exist (any more) or is not active: query protocol, JSON protocol, S3's spelling.
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "InvalidAccessKeyId",
+    // The secret does not belong to the access key: query protocol, JSON protocol.
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
 ];
 
 const DENIED: [&str; 11] = [

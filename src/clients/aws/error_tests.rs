@@ -44,6 +44,46 @@ fn error_code_decides_kind() {
     }
 }
 
+#[test]
+fn refused_credentials_of_a_connection_are_a_kind() {
+    let answered = |code: &str| {
+        let meta = ErrorMetadata::builder().code(code).build();
+        let raw = HttpResponse::new(400.try_into().unwrap(), "".into());
+        SdkError::service_error(GetCallerIdentityError::generic(meta), raw)
+    };
+    for code in CREDENTIALS {
+        assert_eq!(failed_for_user("ecr:PutImage", &answered(code)).kind, ErrorKind::Credentials, "{code}");
+        assert_eq!(
+            failed("events:DescribeEventBus", &answered(code)).kind,
+            kind(Some(code), 400),
+            "{code}: not a user's to renew"
+        );
+    }
+    for code in ["AccessDenied", "AccessDeniedException", "RequestExpired", "IncompleteSignature", "OptInRequired"] {
+        assert_eq!(failed_for_user("ecr:PutImage", &answered(code)).kind, ErrorKind::Denied, "{code}");
+    }
+}
+
+#[test]
+fn refused_role_is_a_matter_of_the_connection() {
+    type Failure = SdkError<GetCallerIdentityError, HttpResponse>;
+    let assumed = |code: &str| -> Failure {
+        let meta = ErrorMetadata::builder().code(code).build();
+        let raw = HttpResponse::new(403.try_into().unwrap(), "".into());
+        let refused: SdkError<AssumeRoleError, HttpResponse> =
+            SdkError::service_error(AssumeRoleError::generic(meta), raw);
+        SdkError::construction_failure(CredentialsError::provider_error(refused))
+    };
+    let error = failed_for_user("ecr:PutImage", &assumed("AccessDenied"));
+    assert_eq!((error.kind, error.call), (ErrorKind::Credentials, "sts:AssumeRole"));
+    assert_eq!(
+        failed_for_user("ecr:PutImage", &assumed("ExpiredToken")).kind,
+        ErrorKind::Denied,
+        "the controller's token"
+    );
+    assert_eq!(failed("sts:GetCallerIdentity", &assumed("AccessDenied")).kind, ErrorKind::Denied);
+}
+
 /// A new version of the SDK may extend its lists.
 #[test]
 fn retries_what_the_sdk_retries() {

@@ -7,7 +7,7 @@ use aws_sdk_eventbridge::{
 };
 
 use super::client;
-use super::error::{build_error, failed, incomplete, kind};
+use super::error::{build_error, failed, failed_for_user, incomplete, kind};
 use super::observer::CallObserver;
 use crate::clients::{ClientError, ErrorKind};
 
@@ -27,7 +27,7 @@ impl EventRules {
         let answer = match self.client.describe_rule().name(name).send().await {
             Ok(answer) => answer,
             Err(error) => {
-                let error = failed("events:DescribeRule", &error);
+                let error = failed_for_user("events:DescribeRule", &error);
                 return if error.kind == ErrorKind::NotFound { Ok(None) } else { Err(error) };
             }
         };
@@ -42,7 +42,7 @@ impl EventRules {
         let answer = match self.client.list_targets_by_rule().rule(rule).send().await {
             Ok(answer) => answer,
             Err(error) => {
-                let error = failed("events:ListTargetsByRule", &error);
+                let error = failed_for_user("events:ListTargetsByRule", &error);
                 return if error.kind == ErrorKind::NotFound { Ok(Vec::new()) } else { Err(error) };
             }
         };
@@ -54,7 +54,7 @@ impl EventRules {
     pub async fn put_rule(&self, name: &str, event_pattern_json: &str, description: &str) -> Result<(), ClientError> {
         let rule = self.client.put_rule().name(name).event_pattern(event_pattern_json).description(description);
         let sent = rule.state(RuleState::Enabled).send().await;
-        sent.map(drop).map_err(|error| failed("events:PutRule", &error))
+        sent.map(drop).map_err(|error| failed_for_user("events:PutRule", &error))
     }
 
     /// Adds the target to the rule or overwrites it. Idempotent. A rule without a target drops its events silently.
@@ -69,7 +69,7 @@ impl EventRules {
         let target = Target::builder().id(target_id).arn(target_arn).set_role_arn(role_arn.map(str::to_owned));
         let target = target.build().map_err(|error| build_error(CALL, &error))?;
         let answer = self.client.put_targets().rule(rule).targets(target).send().await;
-        let answer = answer.map_err(|error| failed(CALL, &error))?;
+        let answer = answer.map_err(|error| failed_for_user(CALL, &error))?;
         if answer.failed_entry_count > 0 {
             return Err(entry_error(CALL, answer.failed_entries()));
         }

@@ -3,7 +3,9 @@
 //! Each service has one file. Clients are cheap to clone and share one connection pool. The clients of a user's account are kept per connection in a
 //! small cache, so that role sessions and TLS connections survive between polls.
 
+mod budget;
 mod codedeploy;
+mod codedeploy_info;
 mod credentials;
 mod ecr;
 mod error;
@@ -18,6 +20,7 @@ mod roles;
 mod secrets;
 mod sfn;
 mod sfn_events;
+mod sqs;
 mod sts;
 mod transport;
 
@@ -31,11 +34,15 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
 };
+use aws_sdk_sts::config::SharedHttpClient;
 use parking_lot::Mutex;
 use secrecy::SecretString;
+use tokio::sync::OnceCell;
 use url::Url;
 
-pub use codedeploy::{CodeDeploy, CodeDeployStatus, CodeDeployment, LifecycleEvent};
+pub use budget::{BudgetWaits, Priority, with_priority};
+pub use codedeploy::{CodeDeploy, MAX_BATCH};
+pub use codedeploy_info::{CodeDeployStatus, CodeDeployment, EcsTarget, LifecycleEvent};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
 pub use eventbridge::{BusDescription, EventBus, EventRules, RuleDescription, RuleTarget};
 pub use kms::KmsKey;
@@ -43,11 +50,16 @@ pub use rds::RdsTokens;
 pub use roles::{RoleRefusal, Trust};
 pub use secrets::SecretsManager;
 pub use sfn::{Execution, ExecutionStatus, Executions};
+pub use sqs::{QueueMessage, StatusQueue};
 pub use sts::{CallerIdentity, Sts};
 
 use crate::clients::ClientError;
-use crate::domain::connection::{AwsCredentials, AwsKeys};
+use crate::domain::api_budget::BudgetStore;
+use crate::domain::api_quota::ApiQuotas;
+use crate::domain::aws_role::RoleArn;
+use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
 use crate::metrics::AwsCalls;
+use budget::{Budgets, ControllerAccount, Scope};
 use observer::CallObserver;
 use roles::RoleGuard;
 
@@ -86,6 +98,8 @@ pub struct AwsSettings {
     pub operation_timeout: Duration,
     /// ARNs of roles in the controller's own account that users may connect.
     pub controller_roles: Vec<String>,
+    /// Quotas of AWS that calls respect.
+    pub quotas: ApiQuotas,
     /// Metrics that count the calls.
     pub calls: AwsCalls,
 }
@@ -98,8 +112,12 @@ pub struct Aws {
 
 struct Inner {
     settings: AwsSettings,
+    /// Configuration with the controller's credentials and without budgets.
     base: SdkConfig,
-    observe: CallObserver,
+    http: SharedHttpClient,
+    budgets: Budgets,
+    /// The controller's account, whose quotas calls with its credentials use.
+    account: ControllerAccount,
     controller: ControllerAws,
     guard: RoleGuard,
     /// Ordered by last use, least recently used first.
@@ -109,6 +127,7 @@ struct Inner {
 #[derive(PartialEq, Eq)]
 struct UserKey {
     connection: String,
+    account: Option<String>,
     region: String,
     /// Hash of the credentials: a connection whose credentials were renewed must not use clients with the old ones.
     credentials: [u8; 32],
@@ -148,8 +167,9 @@ impl Aws {
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_timeout(settings.operation_timeout)
             .build();
+        let http = transport::shared();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(transport::shared())
+            .http_client(http.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .timeout_config(timeouts)
             // One cache for all clients of the account; otherwise each client would assume the role separately.
@@ -165,28 +185,67 @@ impl Aws {
             loader = loader.credentials_provider(credentials::of_keys(keys));
         }
         let base = loader.load().await;
-        let observe = CallObserver::new(settings.calls.clone());
+        let budgets = Budgets::new(settings.quotas.clone(), settings.calls.clone());
+        // Its own calls have no budget: the budgets of the account begin with its id.
+        let sts = Sts::new(&base, &CallObserver::new(settings.calls.clone(), None));
+        let identity = Arc::<OnceCell<CallerIdentity>>::default();
+        let (asked, known) = (sts.clone(), Arc::clone(&identity));
+        let account = ControllerAccount::new(move || {
+            let (sts, known) = (asked.clone(), Arc::clone(&known));
+            Box::pin(async move {
+                let asked = known.get_or_try_init(|| sts.caller_identity()).await;
+                asked.ok().map(|identity| identity.account_id.clone())
+            })
+        });
+        let region = base.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
+        let scope = Scope::controller(&budgets, account.clone(), &region);
+        let config = with_budget(&base, &http, &scope, settings.operation_timeout);
+        let observe = CallObserver::new(settings.calls.clone(), Some(scope.clone()));
         let controller = ControllerAws {
-            sts: Sts::new(&base, &observe),
-            bus: EventBus::new(&base, &observe),
-            secrets: SecretsManager::new(&base, &observe),
-            executions: Executions::new(&base, &observe),
+            sts: Sts::new(&config, &observe),
+            bus: EventBus::new(&config, &observe),
+            secrets: SecretsManager::new(&config, &observe),
+            executions: Executions::new(&config, &observe, scope),
         };
-        let guard = RoleGuard::new(controller.sts.clone(), settings.controller_roles.clone());
-        Self { inner: Arc::new(Inner { settings, base, observe, controller, guard, users: Mutex::default() }) }
+        let roles = settings.controller_roles.clone();
+        let guard = RoleGuard::new(sts, identity, roles);
+        let users = Mutex::default();
+        Self { inner: Arc::new(Inner { settings, base, http, budgets, account, controller, guard, users }) }
     }
 
-    /// Returns the clients for the connection `cache_key` in `region`: the same set as long as it stays in the cache.
+    /// Shares the budgets of calls with other replicas from now on; before, this process respects the quotas as if it were alone.
+    pub fn share_budgets(&self, store: Arc<dyn BudgetStore>) {
+        self.inner.budgets.share(store);
+    }
+
+    /// Returns the clients for a stored connection in `region`, whose calls use the quotas of the connection's account.
+    pub fn user_of(&self, connection: &AwsConnection, region: &str) -> UserAws {
+        self.cached_user(&connection.id, Some(&connection.account_id), region, &connection.credentials)
+    }
+
+    /// Returns the clients for the connection `cache_key` in `region`: the same set as long as it stays in the cache. Calls with keys, whose account is not
+    /// known, have no budget.
     pub fn user(&self, cache_key: &str, region: &str, credentials: &AwsCredentials) -> UserAws {
+        self.cached_user(cache_key, account_of(credentials).as_deref(), region, credentials)
+    }
+
+    fn cached_user(
+        &self,
+        cache_key: &str,
+        account: Option<&str>,
+        region: &str,
+        credentials: &AwsCredentials,
+    ) -> UserAws {
         let key = UserKey {
             connection: cache_key.to_owned(),
+            account: account.map(str::to_owned),
             region: region.to_owned(),
             credentials: credentials::fingerprint(credentials),
         };
         // No change under this lock can be left half-done, so a panic of another holder is harmless.
         let mut users = self.inner.users.lock();
         let found = users.iter().position(|(known, _)| *known == key).and_then(|at| users.remove(at));
-        let (key, user) = found.unwrap_or_else(|| (key, self.new_user(region, credentials)));
+        let (key, user) = found.unwrap_or_else(|| (key, self.new_user(account, region, credentials)));
         users.push_back((key, user.clone()));
         if users.len() > MAX_CACHED_USERS {
             users.pop_front();
@@ -196,7 +255,7 @@ impl Aws {
 
     /// Asks STS in `region` for the identity of a user's credentials; caches nothing.
     pub async fn identity(&self, region: &str, credentials: &AwsCredentials) -> Result<CallerIdentity, ClientError> {
-        self.new_user(region, credentials).sts.caller_identity().await
+        self.new_user(account_of(credentials).as_deref(), region, credentials).sts.caller_identity().await
     }
 
     /// Checks that Panda may assume this user role; see [`RoleRefusal`].
@@ -211,8 +270,8 @@ impl Aws {
         role_arn: &str,
         external_id: &SecretString,
     ) -> Result<Trust, ClientError> {
-        let config = self.inner.base.to_builder().region(Region::new(region.to_owned())).build();
-        let sts = Sts::new(&config, &self.inner.observe);
+        let (config, observe) = self.controller_in(region);
+        let sts = Sts::new(&config, &observe);
         // Boxed: three concurrent calls take 18 KiB.
         Box::pin(roles::trust(&sts, role_arn, external_id)).await
     }
@@ -229,7 +288,19 @@ impl Aws {
 
     /// Creates a KMS key client that uses the controller's credentials, in the region of the key's ARN.
     pub fn kms_key(&self, arn: &str) -> KmsKey {
-        KmsKey::new(&self.inner.base, &self.inner.observe, arn)
+        let region = arn.split(':').nth(3).unwrap_or_default();
+        let (config, observe) = self.controller_in(region);
+        KmsKey::new(&config, &observe, arn)
+    }
+
+    /// Creates a client for a queue of the controller's account, in the region that its address names, `sqs.REGION.amazonaws.com`, or else the
+    /// controller's.
+    pub fn status_queue(&self, url: &Url) -> StatusQueue {
+        let named =
+            url.host_str().and_then(|host| host.strip_prefix("sqs.")?.split_once(".amazonaws.")?.0.split('.').next());
+        let region = named.or(self.controller_region()).unwrap_or_default();
+        let (config, observe) = self.controller_in(region);
+        StatusQueue::new(&config, &observe, url, self.inner.settings.operation_timeout)
     }
 
     /// Creates a generator of RDS tokens, signed with the controller's credentials.
@@ -242,14 +313,26 @@ impl Aws {
         self.inner.base.region().map(AsRef::as_ref)
     }
 
-    fn new_user(&self, region: &str, credentials: &AwsCredentials) -> UserAws {
-        let (base, observe) = (&self.inner.base, &self.inner.observe);
-        let config = base
+    /// Returns the configuration with the controller's credentials in another region, and the observer of its calls.
+    fn controller_in(&self, region: &str) -> (SdkConfig, CallObserver) {
+        let inner = &self.inner;
+        let config = inner.base.to_builder().region(Region::new(region.to_owned())).build();
+        let scope = Scope::controller(&inner.budgets, inner.account.clone(), region);
+        let config = with_budget(&config, &inner.http, &scope, inner.settings.operation_timeout);
+        (config, CallObserver::new(inner.settings.calls.clone(), Some(scope)))
+    }
+
+    fn new_user(&self, account: Option<&str>, region: &str, credentials: &AwsCredentials) -> UserAws {
+        let inner = &self.inner;
+        // A role is assumed with the controller's credentials, and so within the controller's quotas.
+        let (base, _) = self.controller_in(region);
+        let scope = Scope::user(&inner.budgets, account, region);
+        let config = with_budget(&base, &inner.http, &scope, inner.settings.operation_timeout)
             .to_builder()
-            .region(Region::new(region.to_owned()))
-            .credentials_provider(credentials::provider(base, &self.inner.guard, region, credentials))
+            .credentials_provider(credentials::provider(&base, &inner.guard, region, credentials))
             .identity_cache(IdentityCache::lazy().build())
             .build();
+        let observe = &CallObserver::new(inner.settings.calls.clone(), Some(scope));
         let codedeploy = match &self.inner.settings.codedeploy_endpoint_url {
             Some(url) => config.to_builder().endpoint_url(without_trailing_slash(url)).build(),
             None => config.clone(),
@@ -278,6 +361,19 @@ fn region_of_machine() -> RegionProviderChain {
         .or_else(ImdsRegionProvider::builder().imds_client(metadata).build())
 }
 
+/// Returns the account of a role. The account of access keys is known only once STS was asked.
+fn account_of(credentials: &AwsCredentials) -> Option<String> {
+    match credentials {
+        AwsCredentials::Keys(_) => None,
+        AwsCredentials::Role { role_arn, .. } => Some(RoleArn::parse(role_arn).ok()?.account.to_owned()),
+    }
+}
+
+/// Returns `config` with requests that take tokens of `scope`. They wait for half of the call's time limit at most, so that the limit leaves time for the call.
+fn with_budget(config: &SdkConfig, http: &SharedHttpClient, scope: &Scope, operation_timeout: Duration) -> SdkConfig {
+    config.to_builder().http_client(budget::limit(http.clone(), scope.clone(), operation_timeout / 2)).build()
+}
+
 /// Removes the final slash: `Url` always has one, and the SDK appends another.
 fn without_trailing_slash(url: &Url) -> &str {
     url.as_str().trim_end_matches('/')
@@ -289,57 +385,4 @@ fn utc(time: &aws_sdk_sts::primitives::DateTime) -> Option<chrono::DateTime<chro
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys(id: &str) -> AwsKeys {
-        AwsKeys { access_key_id: id.into(), secret_access_key: SecretString::from("s3cr3t"), session_token: None }
-    }
-
-    async fn aws() -> Aws {
-        Aws::new(AwsSettings {
-            endpoint_url: Some("http://127.0.0.1:1/".parse().unwrap()),
-            codedeploy_endpoint_url: None,
-            controller_region: Some("ap-northeast-2".into()),
-            controller_credentials: Some(keys("AKIDCONTROLLER")),
-            operation_timeout: Duration::from_secs(5),
-            controller_roles: Vec::new(),
-            calls: AwsCalls::default(),
-        })
-        .await
-    }
-
-    #[tokio::test]
-    async fn caches_user_clients_by_credentials() {
-        let aws = aws().await;
-        let known = |aws: &Aws| aws.inner.users.lock().len();
-        for _ in 0..3 {
-            aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(keys("AKID1")));
-        }
-        assert_eq!(known(&aws), 1);
-        aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(keys("AKID2")));
-        assert_eq!(known(&aws), 2);
-        let renewed = AwsKeys { secret_access_key: SecretString::from("other"), ..keys("AKID2") };
-        aws.user("aws_1", "us-east-1", &AwsCredentials::Keys(renewed));
-        assert_eq!(known(&aws), 3, "the same key id with another secret");
-        for n in 0..2 * MAX_CACHED_USERS {
-            aws.user(&format!("aws_{n}"), "us-east-1", &AwsCredentials::Keys(keys("AKID3")));
-        }
-        assert_eq!(known(&aws), MAX_CACHED_USERS);
-        assert_eq!(aws.controller_region(), Some("ap-northeast-2"));
-    }
-
-    #[tokio::test]
-    async fn unreachable_endpoint_is_unavailable() {
-        let aws = aws().await;
-        let role = AwsCredentials::Role {
-            role_arn: "arn:aws:iam::111122223333:role/x".into(),
-            external_id: SecretString::from("x"),
-        };
-        for credentials in [AwsCredentials::Keys(keys("AKID")), role] {
-            let error = aws.user("aws_1", "us-east-1", &credentials).sts.caller_identity().await.unwrap_err();
-            assert_eq!(error.kind, crate::clients::ErrorKind::Unavailable, "{error}");
-            assert!(!error.to_string().contains("s3cr3t"));
-        }
-    }
-}
+mod tests;

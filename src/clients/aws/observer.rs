@@ -1,4 +1,4 @@
-//! Traces and counts every call to AWS, for all services.
+//! Traces and counts every call to AWS, for all services, and reports throttled ones to the budgets.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use serde::Deserialize;
 use tracing::Span;
 
+use super::budget::Scope;
 use super::error::kind;
 use crate::clients::{ErrorKind, call_span};
 use crate::metrics::{AwsCalls, CallOutcome};
@@ -20,6 +21,8 @@ use crate::metrics::{AwsCalls, CallOutcome};
 #[derive(Clone, Debug)]
 pub(super) struct CallObserver {
     calls: Arc<AwsCalls>,
+    /// Budgets that learn when AWS throttles a call.
+    scope: Option<Scope>,
 }
 
 /// A running call. Dropping it ends the span, also when the caller drops the call.
@@ -35,8 +38,8 @@ impl Storable for RunningCall {
 }
 
 impl CallObserver {
-    pub(super) fn new(calls: AwsCalls) -> Self {
-        Self { calls: Arc::new(calls) }
+    pub(super) fn new(calls: AwsCalls, scope: Option<Scope>) -> Self {
+        Self { calls: Arc::new(calls), scope }
     }
 }
 
@@ -66,7 +69,13 @@ impl Intercept for CallObserver {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(call) = config.load::<RunningCall>() {
-            self.calls.tried(&call.name, outcome(context.response()));
+            let outcome = outcome(context.response());
+            self.calls.tried(&call.name, outcome);
+            if outcome == CallOutcome::Throttled
+                && let Some(scope) = &self.scope
+            {
+                scope.throttled(&call.name);
+            }
         }
         Ok(())
     }

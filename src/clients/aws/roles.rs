@@ -66,8 +66,8 @@ pub(super) struct RoleGuard {
 }
 
 impl RoleGuard {
-    pub(super) fn new(sts: Sts, allowed: Vec<String>) -> Self {
-        Self { sts, allowed: allowed.into(), controller: Arc::default() }
+    pub(super) fn new(sts: Sts, controller: Arc<OnceCell<CallerIdentity>>, allowed: Vec<String>) -> Self {
+        Self { sts, allowed: allowed.into(), controller }
     }
 
     /// Checks that the role may be assumed. The controller's account id is requested once and cached for the lifetime of the process.

@@ -1,5 +1,6 @@
 //! Step Functions: executions and their history. The controller never starts an execution.
 
+use super::budget::{Scope, prepaid, priority};
 use super::observer::CallObserver;
 use std::sync::Arc;
 
@@ -15,11 +16,14 @@ use super::{
 };
 use crate::{
     clients::{ClientError, ErrorKind},
-    domain::{history::HistoryEvent, text},
+    domain::{history::RawEvent, text},
 };
 
 /// Events per page. A poll that follows an execution closely finds a handful of new events, so one small page is nearly always enough.
 const PAGE_SIZE: i32 = 100;
+
+/// Events per page where a few new ones are likely, after a poll that found some.
+const SMALL_PAGE_SIZE: i32 = 20;
 
 /// Events requested to find out whether there are new ones. The second event shows that the server honours the requested order.
 const NEWEST_EVENTS: i32 = 2;
@@ -28,8 +32,11 @@ const NEWEST_EVENTS: i32 = 2;
 /// and hold more responses in memory, and the service grants an account far fewer.
 const MAX_CONCURRENT_READS: usize = 128;
 
-/// Maximum number of pages. No history has that many (AWS ends an execution at 25,000 events): a server that keeps paging is broken.
-const MAX_PAGES: usize = 300;
+/// Maximum number of events that are read. No history has that many (AWS ends an execution at 25,000 events): a server that keeps paging is broken.
+const MAX_EVENTS: i32 = 30_000;
+
+/// Call that reads a history.
+const CALL: &str = "states:GetExecutionHistory";
 
 /// Maximum length of the cause that `StopExecution` accepts, in characters.
 const MAX_CAUSE_CHARS: usize = 32_768;
@@ -71,16 +78,17 @@ pub struct Execution {
 pub struct Executions {
     client: Client,
     readers: Arc<Semaphore>,
+    scope: Scope,
 }
 
 impl Executions {
-    pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
+    pub(super) fn new(config: &SdkConfig, observe: &CallObserver, scope: Scope) -> Self {
         // Responses are small and bounded by the operation's time limit; stall detection would cost timers for every call.
         let config = aws_sdk_sfn::config::Builder::from(config)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .interceptor(observe.clone())
             .build();
-        Self { client: Client::from_conf(config), readers: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)) }
+        Self { client: Client::from_conf(config), readers: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)), scope }
     }
 
     /// Fetches status and input of the execution.
@@ -97,28 +105,39 @@ impl Executions {
     }
 
     /// Fetches the events after `after_id` (0 for all), oldest first.
+    pub async fn history_after(&self, arn: &str, after_id: i64) -> Result<Vec<RawEvent>, ClientError> {
+        self.newest_after(arn, after_id, false).await
+    }
+
+    /// The same; where `likely`, one call for a small page finds out and reads at the same time.
     ///
     /// The service has no "since" parameter: the newest events come first, and pages are read down to `after_id`. Most polls find nothing new, which
     /// a small request for the newest events without their data detects. Events are sorted and filtered by id, because not every server of this
     /// protocol honours the order or the page size.
-    pub async fn history_after(&self, arn: &str, after_id: i64) -> Result<Vec<HistoryEvent>, ClientError> {
-        const CALL: &str = "states:GetExecutionHistory";
+    pub async fn newest_after(&self, arn: &str, after_id: i64, likely: bool) -> Result<Vec<RawEvent>, ClientError> {
+        // Outside of the call, whose time limit is shorter than the wait of the last of thousands of polls. Polls wait in order of arrival, so that every
+        // deployment has its turn. A further page goes ahead of polls, because its events are known to exist.
+        self.scope.acquire(CALL, priority()).await;
         // The semaphore is never closed, so this never fails.
         let _reader = self.readers.acquire().await;
-        if after_id > 0 {
+        let looks = after_id > 0 && !likely;
+        if looks {
             let request = self.client.get_execution_history().execution_arn(arn).reverse_order(true);
             let request = request.include_execution_data(false).max_results(NEWEST_EVENTS);
-            let glance = request.send().await.map_err(|error| failed(CALL, &error))?;
+            let glance = prepaid(request.send()).await.map_err(|error| failed(CALL, &error))?;
             if nothing_after(&glance.events, glance.next_token.is_some(), after_id) {
                 return Ok(Vec::new());
             }
         }
+        let size = if likely { SMALL_PAGE_SIZE } else { PAGE_SIZE };
         let mut events = Vec::new();
         let mut token = None;
-        for _ in 0..MAX_PAGES {
+        for page in 0..MAX_EVENTS / size {
             let request = self.client.get_execution_history().execution_arn(arn).reverse_order(true);
-            let request = request.include_execution_data(true).max_results(PAGE_SIZE).set_next_token(token.take());
-            let answer = request.send().await.map_err(|error| failed(CALL, &error))?;
+            let request = request.include_execution_data(true).max_results(size).set_next_token(token.take());
+            let sent = request.send();
+            let answer = if page == 0 && !looks { prepaid(sent).await } else { sent.await };
+            let answer = answer.map_err(|error| failed(CALL, &error))?;
             let enough = reaches(&answer.events, after_id);
             events.extend(answer.events);
             token = answer.next_token;
@@ -126,7 +145,7 @@ impl Executions {
                 return Ok(after(events, after_id));
             }
         }
-        Err(ClientError::new(ErrorKind::Unavailable, CALL, format!("the history has more than {MAX_PAGES} pages")))
+        Err(ClientError::new(ErrorKind::Unavailable, CALL, format!("the history has more than {MAX_EVENTS} events")))
     }
 
     /// Aborts the execution; an execution that has ended already is left unchanged, without an error.

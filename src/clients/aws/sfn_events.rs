@@ -1,70 +1,39 @@
 //! Converts events of `GetExecutionHistory` to the project's type.
 
-use aws_sdk_sfn::types::{self, HistoryEventType};
+use aws_sdk_sfn::types;
 
-use crate::domain::history::{EventClass, ExitOutput, HistoryEvent, HistoryKind, classify};
+use super::utc;
+use crate::domain::history::RawEvent;
 
 /// Returns the events after `after_id`, each once and in order.
-pub(super) fn after(mut events: Vec<types::HistoryEvent>, after_id: i64) -> Vec<HistoryEvent> {
+pub(super) fn after(mut events: Vec<types::HistoryEvent>, after_id: i64) -> Vec<RawEvent> {
     events.retain(|event| event.id > after_id);
     events.sort_by_key(|event| event.id);
     events.dedup_by_key(|event| event.id);
-    events.into_iter().map(event).collect()
+    events.into_iter().map(raw).collect()
 }
 
-fn event(event: types::HistoryEvent) -> HistoryEvent {
-    HistoryEvent { id: event.id, previous: event.previous_event_id, kind: kind(event) }
-}
-
-fn kind(event: types::HistoryEvent) -> HistoryKind {
-    match classify(event.r#type.as_str()) {
-        // Task, Pass, Choice, Wait, Map, Parallel …: all have details of the same form.
-        EventClass::Entered => event.state_entered_event_details.map_or(HistoryKind::Unknown, |details| {
-            HistoryKind::StateEntered { name: details.name, input: details.input }
-        }),
-        EventClass::Exited => event.state_exited_event_details.map_or(HistoryKind::Unknown, exited),
-        EventClass::Failure => {
-            let (error, cause) = error_and_cause(event);
-            HistoryKind::Failure { error, cause }
-        }
-        EventClass::Execution => execution(event),
-        EventClass::Progress => HistoryKind::Progress,
-        EventClass::Unknown => HistoryKind::Unknown,
-    }
-}
-
-fn exited(details: types::StateExitedEventDetails) -> HistoryKind {
-    let output = ExitOutput {
-        text: details.output,
-        truncated: details.output_details.is_some_and(|details| details.truncated),
-        // Truncated variables are not valid JSON any more.
-        variables: match details.assigned_variables_details {
-            Some(cut) if cut.truncated => std::collections::BTreeMap::new(),
-            _ => details.assigned_variables.unwrap_or_default().into_iter().collect(),
-        },
+fn raw(mut event: types::HistoryEvent) -> RawEvent {
+    let mut raw = RawEvent {
+        id: event.id,
+        previous: event.previous_event_id,
+        event_type: event.r#type.as_str().to_owned(),
+        timestamp: utc(&event.timestamp),
+        ..RawEvent::default()
     };
-    HistoryKind::StateExited { name: details.name, output }
-}
-
-fn execution(event: types::HistoryEvent) -> HistoryKind {
-    match event.r#type {
-        HistoryEventType::ExecutionSucceeded => HistoryKind::Succeeded,
-        HistoryEventType::ExecutionRedriven => HistoryKind::Redriven,
-        HistoryEventType::ExecutionFailed => {
-            let (error, cause) = event.execution_failed_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
-            HistoryKind::Failed { error, cause }
+    if let Some(details) = event.state_entered_event_details.take() {
+        (raw.name, raw.input) = (Some(details.name), details.input);
+    } else if let Some(details) = event.state_exited_event_details.take() {
+        (raw.name, raw.output) = (Some(details.name), details.output);
+        raw.truncated = details.output_details.is_some_and(|details| details.truncated);
+        // Truncated variables are not valid JSON any more.
+        if !details.assigned_variables_details.is_some_and(|details| details.truncated) {
+            raw.variables = details.assigned_variables.unwrap_or_default().into_iter().collect();
         }
-        HistoryEventType::ExecutionTimedOut => {
-            let (error, cause) =
-                event.execution_timed_out_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
-            HistoryKind::TimedOut { error, cause }
-        }
-        HistoryEventType::ExecutionAborted => {
-            let (error, cause) = event.execution_aborted_event_details.map(|d| (d.error, d.cause)).unwrap_or_default();
-            HistoryKind::Aborted { error, cause }
-        }
-        _ => HistoryKind::Unknown,
+    } else {
+        (raw.error, raw.cause) = error_and_cause(event);
     }
+    raw
 }
 
 /// Returns error and cause of a failure; events of Map and Parallel have neither.
@@ -78,6 +47,9 @@ fn error_and_cause(event: types::HistoryEvent) -> (Option<String>, Option<String
         }};
     }
     first!(
+        execution_failed_event_details,
+        execution_timed_out_event_details,
+        execution_aborted_event_details,
         task_failed_event_details,
         task_timed_out_event_details,
         task_start_failed_event_details,
@@ -96,7 +68,9 @@ fn error_and_cause(event: types::HistoryEvent) -> (Option<String>, Option<String
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use aws_sdk_sfn::types::HistoryEventType;
+
+    use crate::domain::history::{EventClass, classify};
 
     #[test]
     fn knows_all_event_types() {

@@ -10,7 +10,7 @@ use aws_sdk_sfn::{
 use pretty_assertions::assert_eq;
 
 use super::*;
-use crate::domain::history::{ExitOutput, HistoryKind};
+use crate::domain::history::{ExitOutput, HistoryEvent, HistoryKind};
 
 fn raw(id: i64, kind: Type) -> Raw {
     Raw::builder().id(id).timestamp(DateTime::from_secs(id)).r#type(kind).build().unwrap()
@@ -82,7 +82,7 @@ fn reads_states_of_every_type() {
         ],
         0,
     );
-    let kinds = events.into_iter().map(|event| event.kind).collect::<Vec<_>>();
+    let kinds = events.into_iter().map(|event| event.event().kind).collect::<Vec<_>>();
     assert_eq!(
         kinds,
         [
@@ -103,7 +103,7 @@ fn keeps_error_and_cause() {
     timed_out.execution_timed_out_event_details =
         Some(ExecutionTimedOutEventDetails::builder().cause("30 min").build());
     let events = after(vec![failed, timed_out, raw(3, Type::ExecutionAborted), raw(4, Type::ExecutionSucceeded)], 0);
-    let kinds = events.into_iter().map(|event| event.kind).collect::<Vec<_>>();
+    let kinds = events.into_iter().map(|event| event.event().kind).collect::<Vec<_>>();
     assert_eq!(
         kinds,
         [
@@ -119,7 +119,7 @@ fn keeps_error_and_cause() {
 fn unknown_event_type_moves_cursor() {
     let events = after(vec![raw(7, Type::from("MoonPhaseStateChanged")), raw(8, Type::from("NewStateEntered"))], 0);
     assert_eq!(
-        events,
+        events.iter().map(RawEvent::event).collect::<Vec<_>>(),
         [
             HistoryEvent { id: 7, previous: 0, kind: HistoryKind::Unknown },
             HistoryEvent { id: 8, previous: 0, kind: HistoryKind::Unknown },

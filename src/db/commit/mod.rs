@@ -14,6 +14,7 @@ use super::{Db, DbError};
 use crate::domain::catalogue::Lang;
 use crate::domain::deployment::{Deployment, Facts, Status};
 use crate::domain::event::Event;
+use crate::domain::history::HistoryPiece;
 
 /// Changes of one commit. The default changes the version alone.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +33,12 @@ pub struct Change {
     pub facts: Facts,
     /// Events to publish. An event whose key is stored already is not stored again.
     pub events: Vec<Event>,
-    /// Releases the row: the deployment needs a manual action before it can proceed.
+    /// Events of the execution's history that were acted on, without secrets.
+    pub history: Option<HistoryPiece>,
+    /// Releases the row: the deployment needs a manual action, or a change at AWS, before it can proceed. Fulfils a requested look.
     pub release: bool,
+    /// Sets if AWS can still change the deployment, so that it is watched. With none, a new status decides: only a ready deployment is watched.
+    pub watched: Option<bool>,
     /// Number of tries since the last record of the step; 0 counts as 1.
     pub tries: u32,
     /// Error code and description of the last of these tries that failed. With neither a new step nor a new status the commit records a retry: the

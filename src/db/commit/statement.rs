@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::types::Json;
 
 use super::columns::{always, column, event_column};
-use super::{Change, Row};
+use super::{Change, HistoryPiece, Row};
 use crate::db::pool::Pool;
 use crate::domain::deployment::Status;
 
@@ -24,16 +24,24 @@ pub(super) async fn commit(pool: &Pool, rows: &[Row]) -> Result<HashMap<String, 
         &column(rows, |row| row.change.step.as_ref().map(|(name, _)| name.as_str())) as _,
         &column(rows, |row| state(&row.change).map(Json)) as _,
         &column(rows, |row| row.change.status.map(Status::as_str)) as _,
-        &column(rows, |row| row.change.error.as_ref().map(|(code, _)| code.as_str())) as _,
-        &column(rows, |row| row.change.error.as_ref().map(|(_, message)| message.as_str())) as _,
+        &column(rows, |row| row
+            .change
+            .error
+            .as_ref()
+            .map(|(code, message)| Json(json!({"code": code, "message": message})))) as _,
         &column(rows, |row| row.change.waiting_for.as_deref()) as _,
         &always(rows, |row| row.change.release),
         &column(rows, |row| row.change.run_outcome()) as _,
-        &column(rows, |row| row.change.trouble.as_ref().map(|(code, _)| code.as_str())) as _,
-        &column(rows, |row| row.change.trouble.as_ref().map(|(_, reason)| reason.as_str())) as _,
+        &column(rows, |row| row
+            .change
+            .trouble
+            .as_ref()
+            .map(|(code, reason)| Json(json!({"code": code, "reason": reason})))) as _,
         &always(rows, |row| i32::try_from(row.change.tries.max(1)).unwrap_or(i32::MAX)),
         &column(rows, |row| Some(&row.change.facts).filter(|facts| !facts.is_empty()).map(Json)) as _,
         &always(rows, |row| row.change.facts.is_beyond_infra()),
+        &column(rows, |row| row.change.watched) as _,
+        &column(rows, |row| row.change.history.as_ref().map(history).map(Json)) as _,
         &event_column(rows, |row, _| row.id.as_str()) as _,
         &event_column(rows, |_, event| event.id),
         &event_column(rows, |_, event| event.key.as_str()) as _,
@@ -47,6 +55,18 @@ pub(super) async fn commit(pool: &Pool, rows: &[Row]) -> Result<HashMap<String, 
     .fetch_all(pool)
     .await?;
     Ok(matched.into_iter().map(|row| (row.id, row.events)).collect())
+}
+
+/// Returns the columns of a piece of the execution's history. Its events are a text in it: `jsonb` would change them.
+fn history(piece: &HistoryPiece) -> Value {
+    // Plain structs of strings and numbers always serialise.
+    let events = serde_json::to_string(&piece.events).unwrap_or_else(|_| "[]".to_owned());
+    json!({
+        "execution_arn": piece.execution_arn,
+        "first_event_id": piece.events.first().map(|event| event.id),
+        "last_event_id": piece.events.last().map(|event| event.id),
+        "events": events,
+    })
 }
 
 /// Returns the step's state after `change`; none when the state does not change.

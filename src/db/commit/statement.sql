@@ -1,11 +1,11 @@
 WITH batch AS (
              SELECT * FROM unnest(
-                     $1::text[], $2::uuid[], $3::bigint[], $4::int[], $5::text[], $6::jsonb[], $7::text[], $8::text[],
-                     $9::text[], $10::text[], $11::bool[], $12::text[], $13::text[], $14::text[], $15::int[], $16::jsonb[],
-                     $17::bool[]
+                     $1::text[], $2::uuid[], $3::bigint[], $4::int[], $5::text[], $6::jsonb[], $7::text[], $8::jsonb[],
+                     $9::text[], $10::bool[], $11::text[], $12::jsonb[], $13::int[], $14::jsonb[], $15::bool[], $16::bool[],
+                     $17::jsonb[]
                  ) AS b (
-                     id, replica, version, attempt, step, step_state, status, error_code, error_message, waiting_for, release,
-                     outcome, trouble_code, trouble_reason, tries, facts, beyond_infra
+                     id, replica, version, attempt, step, step_state, status, error, waiting_for, release, outcome, trouble,
+                     tries, facts, beyond_infra, watched, history
                  )
          ), new_events AS (
              SELECT e.*, b.attempt FROM unnest(
@@ -26,18 +26,20 @@ WITH batch AS (
                  version = d.version + 1,
                  next_event_seq = d.next_event_seq + coalesce(c.events, 0),
                  claims_without_progress =
-                     CASE WHEN b.step IS NOT NULL OR b.facts ? 'last_history_event_id' OR c.events > 0 THEN 0
+                     CASE WHEN b.step IS NOT NULL OR b.release OR b.facts ? 'last_history_event_id' OR c.events > 0 THEN 0
                           ELSE d.claims_without_progress END,
                  step = coalesce(b.step, d.step),
                  step_state = coalesce(b.step_state, d.step_state),
                  step_started_at = CASE WHEN b.step IS NULL THEN d.step_started_at ELSE now() END,
                  status = coalesce(b.status, d.status),
-                 error_code = coalesce(b.error_code, d.error_code),
-                 error_message = coalesce(b.error_message, d.error_message),
+                 error_code = coalesce(b.error ->> 'code', d.error_code),
+                 error_message = coalesce(b.error ->> 'message', d.error_message),
                  completed_at = CASE WHEN b.status IN ('COMPLETED', 'FAILED') THEN now() ELSE d.completed_at END,
                  ready_at = CASE WHEN b.status = 'DEPLOYMENT_READY' THEN coalesce(d.ready_at, now()) ELSE d.ready_at END,
                  waiting_for = b.waiting_for,
                  replica_id = CASE WHEN b.release THEN NULL ELSE d.replica_id END,
+                 look_requested_at = CASE WHEN b.release THEN NULL ELSE d.look_requested_at END,
+                 watched = coalesce(b.watched, CASE WHEN b.status IS NULL THEN d.watched ELSE b.status = 'DEPLOYMENT_READY' END),
                  run_started_at = CASE WHEN b.release THEN NULL WHEN b.outcome IS NULL THEN d.run_started_at ELSE now() END,
                  facts = CASE WHEN b.facts IS NULL THEN d.facts ELSE d.facts || b.facts END,
                  blue_green_started_at = CASE WHEN b.beyond_infra THEN coalesce(d.blue_green_started_at, now()) ELSE d.blue_green_started_at END
@@ -49,9 +51,15 @@ WITH batch AS (
                                     outcome, error_code, reason, tries)
              SELECT fenced.id, fenced.version, before.attempt, before.step, b.replica,
                     (SELECT name FROM replicas WHERE id = b.replica), before.begun, now(),
-                    b.outcome, b.trouble_code, b.trouble_reason, b.tries
+                    b.outcome, b.trouble ->> 'code', b.trouble ->> 'reason', b.tries
              FROM fenced JOIN before ON before.id = fenced.id JOIN batch b ON b.id = fenced.id
              WHERE b.outcome IS NOT NULL
+         ), kept_history AS (
+             INSERT INTO history_pieces (deployment_id, version, attempt, execution_arn, first_event_id, last_event_id, events)
+             SELECT fenced.id, fenced.version, b.attempt, b.history ->> 'execution_arn', (b.history ->> 'first_event_id')::bigint,
+                    (b.history ->> 'last_event_id')::bigint, b.history ->> 'events'
+             FROM fenced JOIN batch b ON b.id = fenced.id
+             WHERE b.history IS NOT NULL
          ), inserted AS (
              INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params,
                                             status, place)

@@ -25,6 +25,7 @@ const SPECIAL: &[(&str, &[&str])] = &[
 
 /// Tables that need [`ALL`].
 const TABLES: &[&str] = &[
+    "api_budgets",
     "api_tokens",
     "archived_attempts",
     "archived_deployments",
@@ -36,6 +37,7 @@ const TABLES: &[&str] = &[
     "event_clock",
     "github_build_secrets",
     "github_connections",
+    "history_pieces",
     "idempotency_keys",
     "installation",
     "leases",

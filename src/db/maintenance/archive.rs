@@ -16,7 +16,7 @@ impl Db {
             return Ok(Batch::Lost);
         }
         let ids = sqlx::query_scalar!(
-            "SELECT id FROM deployments WHERE completed_at < $1 ORDER BY completed_at, id LIMIT $2",
+            "SELECT id FROM deployments WHERE completed_at < $1 AND NOT watched ORDER BY completed_at, id LIMIT $2",
             older_than,
             MAX_DEPLOYMENTS
         )
@@ -60,7 +60,7 @@ impl Db {
     /// Counts the deployments that would be moved.
     pub async fn count_ended(&self, run: &ClaimedRun) -> Result<i64, DbError> {
         Ok(sqlx::query_scalar!(
-            "SELECT count(*) AS \"count!\" FROM deployments WHERE completed_at < $1",
+            "SELECT count(*) AS \"count!\" FROM deployments WHERE completed_at < $1 AND NOT watched",
             run.older_than
         )
         .fetch_one(&self.pool)

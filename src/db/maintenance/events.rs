@@ -52,6 +52,9 @@ impl Db {
         let ids: Vec<String> = chosen.iter().map(|(_, id)| id.clone()).collect();
         let held = lock(&mut tx, &ids, older_than).await?;
         let gone = delete(&mut tx, &held, removal).await?;
+        if removal.codes.is_none() {
+            delete_history(&mut tx, &held.ids).await?;
+        }
         // A full batch may have left events of its last deployment: the next batch begins with that deployment.
         let done = match gone.last {
             Some(partly) if gone.rows >= removal.batch => chosen
@@ -119,7 +122,7 @@ impl Db {
     }
 }
 
-/// Selects the next finished deployments: at least one, and more while their published events stay within a few batches, because some of those may be
+/// Selects the next finished deployments, up to the first that AWS may still change: at least one, and more while their published events stay within a few batches, because some of those may be
 /// gone.
 async fn choose(
     connection: &mut PgConnection,
@@ -134,7 +137,8 @@ async fn choose(
                       sum(next_event_seq - 1) OVER (ORDER BY completed_at, id) AS events,
                       row_number() OVER (ORDER BY completed_at, id) AS n
                FROM (SELECT completed_at, id, next_event_seq FROM deployments
-                     WHERE completed_at < $1 AND (completed_at, id) > (coalesce($2::timestamptz, '-infinity'), coalesce($3::text, ''))
+                     WHERE completed_at < least($1, (SELECT min(w.completed_at) FROM deployments w WHERE w.watched))
+                       AND (completed_at, id) > (coalesce($2::timestamptz, '-infinity'), coalesce($3::text, ''))
                      ORDER BY completed_at, id LIMIT $4) AS next) AS counted
          WHERE n = 1 OR events <= $5::bigint ORDER BY completed_at, id",
         older_than,
@@ -163,7 +167,7 @@ pub(super) async fn lock(
     // Locked in the order of ids, as commits do.
     let mut rows = sqlx::query!(
         "SELECT id, next_event_seq - 1 AS \"last!\"
-         FROM deployments WHERE id = ANY ($1) AND completed_at < $2 ORDER BY id FOR SHARE",
+         FROM deployments WHERE id = ANY ($1) AND completed_at < $2 AND NOT watched ORDER BY id FOR SHARE",
         ids,
         older_than
     )
@@ -172,6 +176,12 @@ pub(super) async fn lock(
     rows.sort_by_key(|row| ids.iter().position(|id| *id == row.id));
     let (ids, lasts) = rows.into_iter().map(|row| (row.id, row.last)).unzip();
     Ok(LockedDeployments { ids, lasts })
+}
+
+/// Deletes the stored histories of these deployments: without the published events there is nothing to compare them with.
+async fn delete_history(connection: &mut PgConnection, ids: &[String]) -> Result<(), DbError> {
+    sqlx::query!("DELETE FROM history_pieces WHERE deployment_id = ANY ($1)", ids).execute(connection).await?;
+    Ok(())
 }
 
 pub(super) struct DeletedEvents {

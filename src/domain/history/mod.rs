@@ -8,14 +8,18 @@ mod event;
 mod event_type;
 mod memory;
 mod output;
+mod raw;
 mod reader;
+mod replay;
 mod status;
 mod values;
 
 pub use event::{ExitOutput, HistoryEvent, HistoryKind};
 pub use event_type::{EventClass, classify};
 pub use memory::Memory;
+pub use raw::{HistoryPiece, RawEvent};
 pub use reader::{Reader, Reading, Verdict};
+pub use replay::{AttemptEnd, Finding, Published, READER_CODES, StoredPiece, replay};
 
 #[cfg(test)]
 mod tests;

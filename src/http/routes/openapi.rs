@@ -80,6 +80,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::cancel::handle))
         .routes(routes!(deploy::retry::handle))
         .routes(routes!(deploy::result::handle))
+        .routes(routes!(deploy::replay::handle))
         .routes(routes!(deploy::ticket::handle))
         .routes(routes!(events::ticket::handle))
         .routes(routes!(schedules::create::handle, schedules::list::handle))

@@ -27,6 +27,24 @@ async fn cli_demo__completes_and_leaves_no_folder() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[tokio::test]
+async fn cli_up__invalid_scenario_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text, field) in [
+        ("a.toml", "[faults]\nhistoryLag = 1\n", "historyLag"),
+        ("b.json", r#"{"region": "mars-1"}"#, "mars-1"),
+        ("c.toml", "[faults.calls.\"sfn:X\"]\ndeny = true\n", "sfn:X"),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let ended = run(panda(&["up", "--scenario"]).arg(&file)).await;
+        assert_eq!(ended.code, 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains(field) && ended.stderr.contains(name), "{}", ended.stderr);
+    }
+    let ended = run(panda(&["up", "--scenario"]).arg(dir.path().join("none.toml"))).await;
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+}
+
 /// `panda up` as a process, and its output.
 struct Up {
     child: tokio::process::Child,

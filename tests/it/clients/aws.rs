@@ -9,8 +9,11 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode};
-use panda::clients::{ClientError, ErrorKind, aws::Aws};
-use panda::domain::connection::{AwsCredentials, AwsKeys};
+use panda::clients::aws::{Aws, AwsSettings};
+use panda::clients::{ClientError, ErrorKind};
+use panda::domain::api_quota::ApiQuotas;
+use panda::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
+use panda::metrics::AwsCalls;
 use secrecy::SecretString;
 use url::Url;
 
@@ -116,4 +119,35 @@ async fn aws_client__hanging_or_foreign_endpoint_times_out() {
     assert_eq!(error.unwrap().kind, ErrorKind::Unavailable);
     let page = serve(Router::new().fallback(|| async { (StatusCode::NOT_FOUND, "<html>nothing here</html>") })).await;
     assert_eq!(identity(page, AwsCredentials::Keys(keys())).await.kind, ErrorKind::Invalid);
+}
+
+fn connection(account: &str) -> AwsConnection {
+    AwsConnection {
+        id: format!("aws_{account}"),
+        region: "us-east-1".into(),
+        account_id: account.into(),
+        credentials: AwsCredentials::Keys(keys()),
+    }
+}
+
+#[tokio::test]
+async fn aws_client__used_up_quota_of_one_account_is_throttling() {
+    let aws = Aws::new(AwsSettings {
+        endpoint_url: Some(refusing_roles("AccessDenied").await),
+        codedeploy_endpoint_url: None,
+        controller_region: Some("ap-northeast-2".into()),
+        controller_credentials: Some(keys()),
+        operation_timeout: Duration::from_secs(2),
+        controller_roles: Vec::new(),
+        quotas: ApiQuotas::new(vec!["sts:*=1/0.1".parse().unwrap()]),
+        calls: AwsCalls::default(),
+    })
+    .await;
+    let sts = aws.user_of(&connection("111122223333"), "us-east-1").sts;
+    sts.caller_identity().await.unwrap();
+    let error = sts.caller_identity().await.unwrap_err();
+    assert_eq!((error.kind, error.call), (ErrorKind::Throttled, "sts:GetCallerIdentity"), "{error}");
+    assert!(error.message.contains("quota of sts:GetCallerIdentity"), "{error}");
+    aws.user_of(&connection("444455556666"), "us-east-1").sts.caller_identity().await.unwrap();
+    aws.user_of(&connection("111122223333"), "eu-west-1").sts.caller_identity().await.unwrap();
 }

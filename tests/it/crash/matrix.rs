@@ -187,6 +187,12 @@ async fn is_killed(scenario: &Scenario, env: &Environment, id: &str, replica: &m
                 Scenario::clear_faults(env);
                 accepted_or_late(&env.db.db.request_retry(id).await);
             }
+            Some(Command::FailHook) => {
+                Scenario::fail_hook(env);
+                // As the watch does, whose period is longer than a replica's life here.
+                env.db.db.request_looks(&[id.to_owned()]).await.unwrap();
+                env.db.db.notify_work(id).await.unwrap();
+            }
             None => assert!(is_end || view.status != "FAILED", "{:?}\n{}", view.error_message, replica.log()),
         }
         polls += usize::from(is_end);

@@ -48,6 +48,31 @@ async fn twice__image_pushed_once() {
     assert!(ends[0] == ends[1] && ends[0].starts_with("find_execution"), "{ends:?}");
 }
 
+/// The tag of an existing image started no execution.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twice__image_pushed_again_once() {
+    let env = Environment::with_files(tiny()).await;
+    let replica = Replica::start(&env, &[]);
+    let digest = live(&env).await;
+    replica.stop().await;
+    let services = env.services().await;
+    let id = deploy_what(&env, image(&digest)).await;
+    let mut row = claimed(&env, &id).await;
+    let publish = Step::parse("push_image", &serde_json::json!({"image": "", "publish": digest})).unwrap();
+    until_done(&env, &services, &mut row, &publish, &SCENARIOS[0]).await;
+    let existing = row.facts.image_digest.clone().unwrap();
+    let step = Step::parse("push_image", &serde_json::json!({"image": "", "again": true})).unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let mut row = row.clone();
+        ends.push(kind(&until_done(&env, &services, &mut row, &step, &SCENARIOS[0]).await));
+        let pushed = row.facts.image_digest.unwrap();
+        assert_ne!(pushed, existing);
+        assert_eq!(env.sandbox.effects(&env.ecr_repository()).pushes.get(&pushed), Some(&1));
+    }
+    assert!(ends[0] == ends[1] && ends[0].starts_with("find_execution"), "{ends:?}");
+}
+
 /// The followed execution ended, and the secret names the other one of the same push.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twice__same_other_execution_followed() {
@@ -103,11 +128,19 @@ async fn each_twice(env: &Environment, scenario: &Scenario) -> Vec<&'static str>
                 Scenario::clear_faults(env);
                 retried(&mut row)
             }
-            End::Then(Transition::Completed) => break assert_eq!(scenario.end, ("COMPLETED", None)),
+            End::Then(Transition::Completed(Some(watch))) if scenario.end.0 != "COMPLETED" => {
+                row.status = panda::domain::Status::Completed;
+                assert_eq!(scenario.command(&row), Some(Command::FailHook));
+                Scenario::fail_hook(env);
+                let id = row.facts.code_deploy_deployment_id.clone().unwrap();
+                wait_for("the hook has failed", async || env.sandbox.is_ended(&id)).await;
+                watch
+            }
+            End::Then(Transition::Completed(_)) => break assert_eq!(scenario.end, ("COMPLETED", None)),
             End::Then(Transition::Failed { code, .. }) => {
                 break assert_eq!(scenario.end, ("FAILED", Some(code.as_str())));
             }
-            End::Command(Command::Switch | Command::Retry) | End::Then(Transition::Wait { .. }) => {
+            End::Command(Command::Switch | Command::Retry | Command::FailHook) | End::Then(Transition::Wait { .. }) => {
                 panic!("{}: {}", step.name(), kind(&second))
             }
         };
@@ -158,6 +191,7 @@ async fn until_done(
             github: &github,
             user: &user,
             services,
+            expects_news: false,
             reporter: &reporter,
             stopped: &stopped,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use panda::db::deployments::DeploymentView;
 use panda::domain::Deployment;
-use panda_sandbox::{CanaryConfiguration, ExecutionFault, Outcome, RepositoryEffects};
+use panda_sandbox::{CanaryConfiguration, ExecutionFault, Outcome, RepositoryEffects, ShiftFault};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
@@ -60,6 +60,24 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "rolled_back",
+        // The hook after the switch fails once the deployment is COMPLETED.
+        faults: |env| {
+            let held = ShiftFault::HoldHook;
+            env.sandbox.faults().update(|faults| _ = faults.shifts.insert(env.ecr_repository(), held));
+        },
+        commands: &[
+            (|now| now.status == "DEPLOYMENT_READY", Command::Switch),
+            (|now| now.status == "COMPLETED", Command::FailHook),
+        ],
+        end: ("FAILED", Some("ROLLED_BACK_AFTER_SWITCH")),
+        attempts: 1,
+        effects: |effects| {
+            assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
+            assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
+        },
+    },
+    Scenario {
         name: "retried",
         // Fails after CodeDeploy started; the next attempt has to stop it before it starts the pipeline again.
         faults: |env| {
@@ -104,6 +122,8 @@ pub enum Command {
     Cancel,
     /// Retry after the fault is removed.
     Retry,
+    /// Not a caller's: AWS takes the traffic back, and the watch requests a look.
+    FailHook,
 }
 
 /// The state of a deployment as far as conditions need it.
@@ -139,6 +159,11 @@ impl Scenario {
     /// Removes all faults of this environment's repository.
     pub fn clear_faults(env: &Environment) {
         env.sandbox.faults().update(|faults| _ = faults.executions.remove(&env.ecr_repository()));
+    }
+
+    /// Fails the hook after the switch.
+    pub fn fail_hook(env: &Environment) {
+        env.sandbox.faults().update(|faults| _ = faults.shifts.insert(env.ecr_repository(), ShiftFault::FailHook));
     }
 
     /// Checks that each external effect happened once.

@@ -1,5 +1,6 @@
 //! Guarantees of the database layer.
 
+mod api_budgets;
 mod app_role;
 mod archive;
 mod commit;
@@ -12,6 +13,7 @@ mod scopes;
 mod shared_state;
 mod step_runs;
 mod step_stages;
+mod watch;
 
 use std::time::Duration;
 

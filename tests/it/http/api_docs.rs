@@ -172,6 +172,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::GET, "/api/v1/deploy"),
         (Method::GET, "/api/v1/deploy/current"),
         (Method::GET, "/api/v1/deploy/{id}/result"),
+        (Method::GET, "/api/v1/deploy/{id}/replay"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::POST, "/api/v1/deploy/{id}/retry"),
@@ -350,6 +351,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let archived = db.db.archive_deployments(&[archived.id().to_owned()]).await.unwrap().remove(0);
     for (method, path) in [
         (Method::GET, "/api/v1/deploy/{id}/result"),
+        (Method::GET, "/api/v1/deploy/{id}/replay"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::POST, "/api/v1/deploy/{id}/retry"),
@@ -429,7 +431,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     }
     p.ask(&api, Method::POST, deploy, deploy, |r| r.header("idempotency-key", "k").json(&other)).await;
     p.ask(&api, Method::POST, &run, &run_this, |r| r).await;
-    let cancel_all = "UPDATE deployments SET status = 'FAILED', error_code = 'CANCELLED', completed_at = now()";
+    let cancel_all =
+        "UPDATE deployments SET status = 'FAILED', error_code = 'CANCELLED', completed_at = now(), watched = false";
     db.psql().await.execute(cancel_all).await.unwrap();
     let (schedules, body) = &bodies[3];
     for (path, body) in [(*schedules, body), (run_this.as_str(), &json!({}))] {

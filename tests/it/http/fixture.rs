@@ -157,6 +157,26 @@ impl Fixture {
             .await;
     }
 
+    /// Ends it as `COMPLETED`, while AWS can still take the traffic back.
+    pub async fn switched(&mut self) {
+        let events = vec![Event::new(EventCode::DeploymentCompleted), Event::new(EventCode::Completed)];
+        let facts = Facts { final_service: Some("green".to_owned()), ..Facts::default() };
+        let (status, watched) = (Some(Status::Completed), Some(true));
+        self.commit(Change { status, watched, events, facts, release: true, ..Change::default() }).await;
+    }
+
+    /// Ends a watched one as `FAILED`: AWS took the traffic back.
+    pub async fn roll_back(&mut self) {
+        let event = Event::failed(ErrorCode::RolledBackAfterSwitch, "an alarm");
+        let error = Some((
+            "ROLLED_BACK_AFTER_SWITCH".to_owned(),
+            "전환 후 트래픽이 Blue로 되돌아갔습니다: an alarm".to_owned(),
+        ));
+        let facts = Facts { final_service: Some("blue".to_owned()), ..Facts::default() };
+        let (status, events) = (Some(Status::Failed), vec![event]);
+        self.commit(Change { status, error, events, facts, release: true, ..Change::default() }).await;
+    }
+
     /// Ends it as `FAILED`.
     pub async fn fail(&mut self) {
         let event = Event::failed(ErrorCode::BuildFailed, "exit code 1");

@@ -206,7 +206,7 @@ impl Target {
 #[tokio::test]
 async fn hostile_input__harmless_in_every_parameter() {
     let (corpus, db) = (Corpus::read(), TestDb::new().await);
-    let (target, _external) = Target::make(&db).await;
+    let (target, _external) = Box::pin(Target::make(&db)).await;
     let mut requests = Vec::new();
     for (method, path, location) in target.locations() {
         let mut values: Vec<Value> = corpus.values().into_iter().map(Value::String).collect();
@@ -255,7 +255,7 @@ async fn hostile_input__harmless_in_every_parameter() {
 #[tokio::test]
 async fn hostile_input__bodies_targets_and_requests() {
     let (corpus, db) = (Corpus::read(), TestDb::new().await);
-    let (target, _external) = Target::make(&db).await;
+    let (target, _external) = Box::pin(Target::make(&db)).await;
     let document = target.document.clone();
     let mut requests = Vec::new();
     for (path, _) in document["paths"].as_object().unwrap().iter().filter(|(_, item)| item.get("post").is_some()) {
@@ -291,7 +291,7 @@ async fn hostile_input__bodies_targets_and_requests() {
 #[tokio::test]
 async fn hostile_input__no_credential_bypass() {
     let (corpus, db) = (Corpus::read(), TestDb::new().await);
-    let (target, _external) = Target::make(&db).await;
+    let (target, _external) = Box::pin(Target::make(&db)).await;
     let secret = &target.token.secret;
     let near = [
         secret.to_uppercase(),

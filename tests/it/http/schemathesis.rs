@@ -15,7 +15,7 @@ const ALL_BUT_STREAMS: [&str; 4] = ["--checks", "response_schema_conformance", "
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn schemathesis__finds_no_undocumented_answer() {
     let db = TestDb::new().await;
-    let (target, _external) = Target::make(&db).await;
+    let (target, _external) = Box::pin(Target::make(&db)).await;
     run(&target.api.signed_in(&target.token.secret), None, &["--checks", CHECKS]).await;
     run(&target.api.signed_in(&target.token.secret), None, &ALL_BUT_STREAMS).await;
     // The same where a deployment can be switched, cancelled and read.

@@ -157,3 +157,42 @@ async fn retention__old_refusals_removed_actions_kept() {
         assert!(error.contains("append-only"), "{sql}: {error}");
     }
 }
+
+#[tokio::test]
+async fn retention__watched_deployment_and_later_ones_wait() {
+    let db = TestDb::new().await;
+    let mut watched = Fixture::begin(&db.db).await;
+    watched.build_lines(1, 3).await;
+    watched.switched().await;
+    let (before, after) = (built(&db, 3).await, built(&db, 3).await);
+    age(&db, before.id(), 42).await;
+    age(&db, watched.id(), 41).await;
+    age(&db, after.id(), 40).await;
+    let keeper = Keeper::of(&db.db, RetentionKind::Events, "30d");
+    assert_eq!(keeper.tick(1).await.removed, 6, "those of the deployment before it");
+    assert_eq!(codes(&db, watched.id()).await.len(), 5, "its reader may resume anywhere");
+    assert_eq!(codes(&db, after.id()).await.len(), 7, "the progress is a time, so that no deployment is passed over");
+    assert_eq!(db.db.end_overdue_watches(std::time::Duration::from_hours(72)).await.unwrap(), 1);
+    assert_eq!(keeper.tick(2).await.removed, 10);
+}
+
+#[tokio::test]
+async fn retention__stored_histories_removed_with_events() {
+    let db = TestDb::new().await;
+    let (old, young) = (built(&db, 1).await, built(&db, 1).await);
+    age(&db, old.id(), 200).await;
+    let insert = "INSERT INTO history_pieces (deployment_id, version, attempt, execution_arn, first_event_id, last_event_id, events)
+                  SELECT id, 1, 1, 'arn', 1, 1, '[]' FROM deployments";
+    sqlx::query(insert).execute(&mut db.psql().await).await.unwrap();
+    let kept = async || {
+        let sql = "SELECT deployment_id FROM history_pieces ORDER BY 1";
+        sqlx::query_scalar::<_, String>(sql).fetch_all(&mut db.psql().await).await.unwrap()
+    };
+    Keeper::of(&db.db, RetentionKind::BuildLines, "30d").tick(1).await;
+    assert_eq!(kept().await.len(), 2);
+    Keeper::of(&db.db, RetentionKind::Events, "180d").tick(1).await;
+    assert_eq!(kept().await, [young.id()]);
+    age(&db, young.id(), 200).await;
+    db.db.archive_deployments(&[young.id().to_owned()]).await.unwrap();
+    assert_eq!(kept().await, [""; 0], "deleted with its deployment");
+}

@@ -51,7 +51,7 @@ impl StandIn {
             let emitted: Value = serde_json::from_str(&controller.secrets.value(&secret).await.unwrap()?).unwrap();
             let arn = emitted["executionArn"].as_str().unwrap();
             let history = controller.executions.history_after(arn, 0).await.unwrap();
-            history.into_iter().find_map(|event| match event.kind {
+            history.into_iter().find_map(|event| match event.event().kind {
                 HistoryKind::StateExited { name, output } if name == state => output.text,
                 HistoryKind::Failed { error, cause } => panic!("the stand-in failed: {error:?} {cause:?}"),
                 _ => None,

@@ -4,7 +4,9 @@ use panda::db::deployments::DeploymentView;
 use panda::domain::catalogue::EventType;
 use panda::domain::{ErrorCode, Lang};
 use panda_sandbox::git::SourceFile;
-use panda_sandbox::{CallFault, ExecutionFault, Faults, InjectedError, Outcome, SecretFault, ShiftFault};
+use panda_sandbox::{
+    CallFault, ExecutionFault, Faults, InjectedError, Lag, Outcome, PartialFailure, SecretFault, ShiftFault, Visibility,
+};
 
 use super::{Replica, deploy, deploy_with_token, events, status};
 use crate::support::commands::Commands;
@@ -63,7 +65,9 @@ async fn event_rule__denied_fails_with_catalogue_message() {
 #[tokio::test]
 async fn event_rule__target_refused_inside_200_fails() {
     let env = Environment::start().await;
-    env.sandbox.faults().set(Faults { put_targets_failures: 100, ..Faults::default() });
+    let failure = PartialFailure { code: "InternalFailure".into(), message: "not stored".into(), times: None };
+    let partial = [("events:PutTargets".to_owned(), failure)].into();
+    env.sandbox.faults().set(Faults { partial, ..Faults::default() });
     fails(&env, &["--step-limit-ms=2000"], "main", ErrorCode::EventRuleFailed).await;
 }
 
@@ -279,7 +283,8 @@ async fn aws_errors__throttling_and_5xx_never_fail_deployment() {
     let flaky = CallFault { throttle: 4, fail: 3, ..CallFault::default() };
     let calls = ["events:PutRule", "events:PutPermission", "ecr:GetAuthorizationToken", "states:GetExecutionHistory"];
     let calls = calls.into_iter().map(|call| (call.to_owned(), flaky.clone())).collect();
-    env.sandbox.faults().set(Faults { calls, history_page: Some(2), history_lag_ms: 200, ..Faults::default() });
+    let visibility = Visibility { history: Lag { delay_ms: 200, jitter_ms: 0 }, ..Visibility::default() };
+    env.sandbox.faults().set(Faults { calls, history_page: Some(2), visibility, ..Faults::default() });
     let replica = Replica::start(&env, &[]);
     let id = deploy(&env, "main").await;
     status(&env, &id, &["DEPLOYMENT_READY"]).await;

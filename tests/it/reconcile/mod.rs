@@ -1,5 +1,6 @@
 //! The reconciler on real services, without the API: its commits, and its external effects.
 
+mod budgets;
 mod builds;
 mod cancel;
 mod code_deploy;
@@ -7,7 +8,7 @@ mod database_refusal;
 pub mod deploy_source;
 mod dockerfiles;
 pub mod duplicate_executions;
-mod failures;
+pub mod failures;
 mod fetches;
 mod flow;
 mod held_commit;
@@ -20,9 +21,12 @@ mod push;
 mod queue;
 mod records;
 mod renewed_connections;
+mod replays;
 mod retry;
+mod status_queue;
 pub mod takeover;
 mod throttling;
+mod watch;
 
 use panda::commands::CommandError;
 use panda::commands::deploy::{self, CreatedDeployment};

@@ -1,15 +1,18 @@
-//! Credentials renewed while a deployment runs: it tries the new ones before it fails with the old.
+//! Credentials renewed while a deployment runs: it tries the new ones before it fails with the old, and waits for new ones once AWS refuses the old.
 
 use panda::commands::connect::aws::renew::replace_credentials;
 use panda::commands::connect::github::renew::replace_token;
 use panda::domain::Caller;
+use panda::domain::ErrorCode;
 use panda::domain::connection::{AwsCredentials, AwsKeys};
 use panda_sandbox::github::GitHubFaults;
-use panda_sandbox::{CallFault, Faults, InjectedError, SandboxCredentials};
+use panda_sandbox::{CallFault, Faults, InjectedError, SandboxCredentials, ShiftFault};
+use pretty_assertions::assert_eq;
 use secrecy::SecretString;
 
-use super::{Replica, deploy_with_token, status};
-use crate::support::environment::{Environment, TOKEN};
+use super::{Replica, codes, deploy_with_token, events, status};
+use crate::support::commands::Commands;
+use crate::support::environment::{Environment, TOKEN, tiny};
 use crate::support::wait_for;
 
 #[tokio::test]
@@ -55,5 +58,206 @@ async fn renewed_connection__revoked_old_keys_fail_nothing() {
     env.sandbox.end_session(&session);
     env.sandbox.faults().set(Faults::default());
     status(&env, &id, &["DEPLOYMENT_READY"]).await;
+    replica.stop().await;
+}
+
+/// A deployment with the keys of a session, which can be ended.
+struct Temporary {
+    id: String,
+    connection: String,
+    session: SandboxCredentials,
+}
+
+impl Temporary {
+    async fn deploy(env: &Environment) -> Self {
+        let id = deploy_with_token(env, "main", TOKEN).await;
+        let sql = "SELECT aws_connection_id FROM deployments WHERE id = $1";
+        let connection: String = sqlx::query_scalar(sql).bind(&id).fetch_one(&mut env.db.psql().await).await.unwrap();
+        let (session, token) = env.sandbox.user_session("deployer", "monday");
+        let temporary = Self { id, connection, session };
+        temporary.replace(env, &temporary.session, Some(token)).await;
+        temporary
+    }
+
+    /// Replaces the connection's credentials by those of the user.
+    async fn renew(&self, env: &Environment) {
+        self.replace(env, env.sandbox.user_credentials(), None).await;
+    }
+
+    async fn replace(&self, env: &Environment, keys: &SandboxCredentials, session_token: Option<SecretString>) {
+        let (access_key_id, secret_access_key) = (keys.access_key_id.clone(), keys.secret_access_key.clone());
+        let credentials = AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token });
+        replace_credentials(&env.db.db, &self.connection, (&credentials, "arn:x"), &Caller::local()).await.unwrap();
+    }
+
+    fn expire(&self, env: &Environment) {
+        env.sandbox.end_session(&self.session);
+    }
+
+    /// Waits until the deployment waits for a renewal, for `ms` milliseconds by the database's clock.
+    async fn waits(&self, env: &Environment, ms: i32) {
+        let sql = "SELECT count(*) = 1 FROM deployments d JOIN deployment_events e ON e.deployment_id = d.id AND e.code = 'credentials_rejected'
+                   WHERE d.id = $1 AND (d.facts->>'awaits_renewal')::boolean AND clock_timestamp() - e.created_at > $2 * interval '1 ms'";
+        wait_for("the deployment waits for a renewal", async || {
+            let waits = sqlx::query_scalar::<_, bool>(sql).bind(&self.id).bind(ms);
+            waits.fetch_one(&mut env.db.psql().await).await.unwrap()
+        })
+        .await;
+        let view = env.db.db.deployment(&self.id).await.unwrap().unwrap();
+        assert!(
+            view.waiting_for
+                .unwrap()
+                .starts_with(&format!("renewed credentials of AWS connection {}", self.connection))
+        );
+        assert_eq!(view.error_code, None);
+    }
+
+    async fn count(&self, env: &Environment, code: &str) -> usize {
+        codes(&events(env, &self.id).await).into_iter().filter(|emitted| *emitted == code).count()
+    }
+
+    async fn request_switch(&self, env: &Environment) {
+        env.db.db.request_switch(&self.id).await.unwrap();
+        env.db.db.notify_work(&self.id).await.unwrap();
+    }
+
+    async fn request_cancel(&self, env: &Environment) {
+        env.db.db.request_cancel(&self.id).await.unwrap();
+        env.db.db.notify_work(&self.id).await.unwrap();
+    }
+
+    /// Waits until the deployment is cancelled; returns the message.
+    async fn cancelled(&self, env: &Environment) -> String {
+        let failed = status(env, &self.id, &["FAILED"]).await;
+        assert_eq!(failed.error_code.as_deref(), Some(ErrorCode::Cancelled.as_str()), "{:?}", failed.error_message);
+        failed.error_message.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials__deployment_waits_beyond_its_limits() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    deployment.expire(&env);
+    let replica = Replica::start(&env, &["--step-limit-ms=8000"]);
+    deployment.waits(&env, 8_500).await;
+    deployment.renew(&env).await;
+    let ready = status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    assert_eq!(ready.facts.awaits_renewal, Some(false));
+    assert!(ready.facts.renewal_wait_ms.unwrap() >= 8_000);
+    let emitted = events(&env, &deployment.id).await;
+    assert_eq!(codes(&emitted)[..3], ["credentials_rejected", "credentials_accepted", "event_rule_created"]);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials__switch_waits_until_renewed() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let dying = Replica::start(&env, &["--lease-ms=1500"]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    deployment.expire(&env);
+    deployment.request_switch(&env).await;
+    deployment.waits(&env, 0).await;
+    let owner = async || {
+        let sql = "SELECT replica_id FROM deployments WHERE id = $1";
+        let owner = sqlx::query_scalar::<_, Option<sqlx::types::Uuid>>(sql).bind(&deployment.id);
+        owner.fetch_one(&mut env.db.psql().await).await.unwrap()
+    };
+    let before = owner().await;
+    dying.kill();
+    let other = Replica::start(&env, &["--lease-ms=1500"]);
+    wait_for("another replica owns the deployment", async || owner().await.is_some_and(|now| Some(now) != before))
+        .await;
+    deployment.renew(&env).await;
+    status(&env, &deployment.id, &["COMPLETED"]).await;
+    assert_eq!(deployment.count(&env, "credentials_rejected").await, 1);
+    assert_eq!(deployment.count(&env, "credentials_accepted").await, 1);
+    let effects = env.sandbox.effects(&env.ecr_repository());
+    assert_eq!(effects.continued.values().copied().collect::<Vec<_>>(), [1], "{effects:?}");
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials__waiting_deployment_cancelled() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let replica = Replica::start(&env, &[]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    deployment.expire(&env);
+    deployment.request_switch(&env).await;
+    deployment.waits(&env, 0).await;
+    deployment.request_cancel(&env).await;
+    let message = deployment.cancelled(&env).await;
+    assert!(message.contains("check in AWS") && message.contains("codedeploy:StopDeployment"), "{message}");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials__cancellation_waits_until_renewed() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let replica = Replica::start(&env, &[]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    deployment.expire(&env);
+    deployment.request_cancel(&env).await;
+    deployment.waits(&env, 0).await;
+    deployment.renew(&env).await;
+    let message = deployment.cancelled(&env).await;
+    assert!(!message.contains("check in AWS"), "{message}");
+    let effects = env.sandbox.effects(&env.ecr_repository());
+    assert_eq!(effects.stopped.values().copied().collect::<Vec<_>>(), [1], "{effects:?}");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials__cancellation_ends_at_its_limit() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let replica = Replica::start(&env, &["--step-limit-ms=8000"]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    deployment.expire(&env);
+    deployment.request_cancel(&env).await;
+    let message = deployment.cancelled(&env).await;
+    assert!(message.contains("check in AWS") && message.contains("codedeploy:StopDeployment"), "{message}");
+    assert_eq!(deployment.count(&env, "credentials_rejected").await, 1);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials__shift_confirmed_after_renewal() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let replica = Replica::start(&env, &["--switch-limit-ms=8000"]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    env.sandbox.faults().set(Faults { shifts: [("*".to_owned(), ShiftFault::Stuck)].into(), ..Faults::default() });
+    deployment.request_switch(&env).await;
+    let shifting = async || deployment.count(&env, "switch_started").await == 1;
+    wait_for("the traffic shifts", shifting).await;
+    deployment.expire(&env);
+    deployment.waits(&env, 8_500).await;
+    env.sandbox.faults().clear();
+    deployment.renew(&env).await;
+    status(&env, &deployment.id, &["COMPLETED"]).await;
+    replica.stop().await;
+}
+
+/// A denial is no reason to report a failure while the traffic moves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn denied_look__shift_not_reported_as_failed() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let replica = Replica::start(&env, &[]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    env.sandbox.faults().set(Faults { shifts: [("*".to_owned(), ShiftFault::Stuck)].into(), ..Faults::default() });
+    deployment.request_switch(&env).await;
+    let shifting = async || deployment.count(&env, "switch_started").await == 1;
+    wait_for("the traffic shifts", shifting).await;
+    let denied = CallFault { deny: true, ..CallFault::default() };
+    env.sandbox.faults().update(|faults| _ = faults.calls.insert("codedeploy:GetDeployment".to_owned(), denied));
+    let waits = async || deployment.count(&env, "step_waiting").await == 1;
+    wait_for("the denial is reported", waits).await;
+    env.sandbox.faults().clear();
+    status(&env, &deployment.id, &["COMPLETED"]).await;
     replica.stop().await;
 }

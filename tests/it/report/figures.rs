@@ -82,6 +82,20 @@ async fn dora__figures_match_manual_calculation() {
 }
 
 #[tokio::test]
+async fn dora__rolled_back_after_switch_is_failed_change() {
+    let test = filled().await;
+    let psql = &mut test.psql().await;
+    let back = "UPDATE deployments SET status = 'FAILED', error_code = 'ROLLED_BACK_AFTER_SWITCH', error_message = 'why',
+                    completed_at = '2026-01-05T11:00:00Z', facts = facts || '{\"final_service\": \"blue\"}' WHERE id = 'dep_a1'";
+    psql.execute(back).await.unwrap();
+    // a1 is no deployment any more, and what a3 restored was broken since a1 was rolled back, 13.5 h before.
+    let all = format!("SELECT day, {FIGURES} FROM panda_report.dora_daily_v1 WHERE level = 'all' ORDER BY day LIMIT 2");
+    assert_eq!(lines(psql, &all).await, ["2026-01-05|0|||3|3|1.000|0|", "2026-01-06|3|3600|16800|3|1|0.333|1|48600"]);
+    let failure = "SELECT deployment_id, outcome, stage FROM panda_report.failures_v1 WHERE error_code = 'ROLLED_BACK_AFTER_SWITCH'";
+    assert_eq!(lines(psql, failure).await, ["dep_a1|failed|Stage 4"]);
+}
+
+#[tokio::test]
 async fn dora__unchanged_by_archiving() {
     let test = filled().await;
     let psql = &mut test.psql().await;

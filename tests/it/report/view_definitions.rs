@@ -18,7 +18,7 @@ const LANDED: &[(&str, &str)] = &[
     ("history_seconds", "a547b675d7c66586a8ad174163664376"),
     ("history_stages", "0ab3bf7a2d2b05a8c078f486d2a091ca"),
     ("panda_report.approvals_v1", "ecc184179599cd786332512e68e4d2b8"),
-    ("panda_report.deployments_v1", "8b2b928fd45450ed7caa608f61cad9aa"),
+    ("panda_report.deployments_v1", "288f43e51b5c03dc83cc07bbd25c26dd"),
     ("panda_report.dora_daily_v1", "8bbe21ed7f37b380cfe50164f372cf6c"),
     ("panda_report.dora_monthly_v1", "9ad06663d21312856c715138a2fda011"),
     ("panda_report.events_v1", "380dec1174bf304cdf487609b1710a3d"),

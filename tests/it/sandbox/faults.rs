@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use aws_sdk_ecr::error::ProvideErrorMetadata as _;
 use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEventType as Type};
-use panda_sandbox::{CallFault, Effects, ExecutionFault, Faults, InjectedError, Outcome, SecretFault, ShiftFault};
+use panda_sandbox::{
+    CallFault, Effects, ExecutionFault, Faults, InjectedError, Lag, Outcome, PartialFailure, PlannedError, SecretFault,
+    ShiftFault, Visibility,
+};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -49,6 +52,29 @@ async fn fault__throttle_fail_deny_refuse_a_number_of_times() {
 }
 
 #[tokio::test]
+async fn fault__planned_errors_begin_and_end() {
+    let harness = Harness::start().await;
+    let refused = |after| PlannedError {
+        code: Some("KmsException".to_owned()),
+        after,
+        times: Some(1),
+        ..PlannedError::default()
+    };
+    on_call(&harness, "ecr:DescribeRepositories", CallFault { errors: vec![refused(2)], ..CallFault::default() });
+    on_call(&harness, "ecr:*", CallFault { errors: vec![refused(3)], ..CallFault::default() });
+    let mut codes = Vec::new();
+    for _ in 0..6 {
+        codes.push(code_of_describe(&harness).await.unwrap_or_default());
+    }
+    assert_eq!(
+        codes,
+        ["", "", "KmsException", "", "KmsException", ""],
+        "a call that has met an error counts for no other"
+    );
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn fault__lost_reply_follows_effect() {
     let harness = Harness::start().await;
     on_call(&harness, "ecr:CreateRepository", CallFault { lose_reply: 1, ..CallFault::default() });
@@ -64,7 +90,10 @@ async fn fault__lost_reply_follows_effect() {
 async fn fault__put_targets_fails_inside_200() {
     let harness = Harness::start().await;
     harness.put_rule("rule", REPOSITORY).await;
-    harness.sandbox.faults().update(|faults| faults.put_targets_failures = 1);
+    harness.sandbox.faults().update(|faults| {
+        let failure = PartialFailure { code: "InternalFailure".into(), message: String::new(), times: Some(1) };
+        faults.partial.insert("events:PutTargets".into(), failure);
+    });
     let target = Target::builder().id("panda").arn(harness.sandbox.bus_arn()).build().unwrap();
     let answer = harness.events().put_targets().rule("rule").targets(target).send().await.unwrap();
     assert_eq!(answer.failed_entry_count(), 1);
@@ -220,13 +249,15 @@ async fn fault__history_lags_pages_and_wraps_payloads() {
     harness.sandbox.faults().set(Faults {
         payload_as_text: true,
         check_again: 1,
-        history_lag_ms: 3_600_000,
+        visibility: Visibility { history: Lag { delay_ms: 3_600_000, jitter_ms: 0 }, ..Visibility::default() },
         ..Faults::default()
     });
     let digest = harness.push(REPOSITORY, App::Hello("v1")).await;
     let arn = harness.execution_of(REPOSITORY, &digest).await;
     assert_eq!(harness.history(&arn).await.len(), 0);
-    harness.sandbox.faults().update(|faults| (faults.history_lag_ms, faults.history_page) = (0, Some(3)));
+    harness.sandbox.faults().update(|faults| {
+        (faults.visibility, faults.history_page) = (Visibility::default(), Some(3));
+    });
     let output = harness.output_of(&arn, "CheckDeployment").await;
     let payload: Value = serde_json::from_str(output["checkResult"]["Payload"].as_str().unwrap()).unwrap();
     assert_eq!(payload["status"], "WAITING_APPROVAL");

@@ -2,6 +2,7 @@
 
 mod chain;
 mod faults;
+mod models;
 mod pipeline;
 mod switch;
 mod wire;

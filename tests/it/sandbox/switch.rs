@@ -197,7 +197,10 @@ async fn sandbox_switch__termination_wait_skippable_and_deployments_listed() {
     let batch = client.batch_get_deployments().deployment_ids(&waiting.id).send().await.unwrap();
     let found = &batch.deployments_info()[0];
     assert!(found.complete_time().unwrap() >= found.create_time().unwrap());
-    let list = client.list_deployments().application_name(found.application_name().unwrap());
+    let list = client
+        .list_deployments()
+        .application_name(found.application_name().unwrap())
+        .deployment_group_name(found.deployment_group_name().unwrap());
     assert_eq!(list.send().await.unwrap().deployments(), [waiting.id]);
     harness.end().await;
 }

@@ -10,6 +10,7 @@ use aws_sdk_sts as sts;
 use base64::Engine as _;
 use panda_sandbox::SandboxCredentials;
 use pretty_assertions::assert_eq;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::harness::{App, Harness, config};
@@ -69,6 +70,29 @@ async fn wire__assumed_role_acts_for_its_account() {
         .await
         .unwrap_err();
     assert_eq!(foreign.into_service_error().code(), Some("AccessDenied"));
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn wire__expired_session_refused_per_protocol() {
+    let harness = Harness::start().await;
+    let (keys, token) = harness.sandbox.user_session("deployer", "monday");
+    let session = sts::config::Credentials::new(
+        &keys.access_key_id,
+        keys.secret_access_key.expose_secret(),
+        Some(token.expose_secret().to_owned()),
+        None,
+        "test",
+    );
+    let provider = sts::config::SharedCredentialsProvider::new(session);
+    let config: SdkConfig = harness.user().into_builder().credentials_provider(provider).build();
+    let (sts, ecr) = (sts::Client::new(&config), aws_sdk_ecr::Client::new(&config));
+    sts.get_caller_identity().send().await.unwrap();
+    harness.sandbox.expire_session(&keys);
+    let error = sts.get_caller_identity().send().await.unwrap_err();
+    assert_eq!(error.into_service_error().code(), Some("ExpiredToken"));
+    let error = ecr.describe_repositories().send().await.unwrap_err();
+    assert_eq!(error.into_service_error().code(), Some("ExpiredTokenException"));
     harness.end().await;
 }
 

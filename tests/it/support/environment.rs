@@ -76,6 +76,7 @@ pub async fn aws(
         controller_credentials: Some(keys),
         operation_timeout: timeout,
         controller_roles: roles.to_vec(),
+        quotas: panda::domain::api_quota::ApiQuotas::default(),
         calls: AwsCalls::default(),
     })
     .await

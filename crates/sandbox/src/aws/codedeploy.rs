@@ -1,6 +1,8 @@
 //! `CodeDeploy`: blue/green deployments of ECS services, and their JSON form.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::super::accounts::{CLUSTER, REGION, USER_ACCOUNT, random_upper};
@@ -58,6 +60,13 @@ const PHASES: [Phase; 8] = [
     Phase::AfterAllowTraffic,
 ];
 
+impl Phase {
+    /// True for the events before the wait for `ContinueDeployment`.
+    fn is_before_wait(self) -> bool {
+        !matches!(self, Self::BeforeAllowTraffic | Self::AllowTraffic | Self::AfterAllowTraffic)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Lifecycle {
     phase: Phase,
@@ -84,6 +93,8 @@ pub struct BlueGreenDeployment {
     pub rolled_back_by: Option<String>,
     /// Id of the deployment that this one rolled back.
     pub rolls_back: Option<String>,
+    /// Time for which it waits for `ContinueDeployment`.
+    pub ready_wait: Duration,
 }
 
 impl BlueGreenDeployment {
@@ -102,6 +113,7 @@ impl BlueGreenDeployment {
             stopping: false,
             rolled_back_by: None,
             rolls_back: None,
+            ready_wait: Duration::from_hours(1),
         }
     }
 
@@ -159,8 +171,20 @@ impl BlueGreenDeployment {
         self.error.as_ref()
     }
 
+    /// The wait for `ContinueDeployment` as CodeDeploy states it: whole minutes.
+    fn ready_minutes(&self) -> u64 {
+        self.ready_wait.as_secs().div_ceil(60).max(1)
+    }
+
+    /// How much earlier the wait is shown to have begun, so that a wait below a minute ends when the stated minutes are over.
+    fn backdated(&self) -> TimeDelta {
+        let stated = Duration::from_secs(self.ready_minutes() * 60);
+        TimeDelta::from_std(stated.saturating_sub(self.ready_wait)).unwrap_or_default()
+    }
+
     /// `deploymentInfo` in the response of `GetDeployment`.
-    pub fn info(&self, termination_minutes: u64, ready_minutes: u64) -> Value {
+    pub fn info(&self, termination_minutes: u64) -> Value {
+        let ready_minutes = self.ready_minutes();
         let mut info = json!({
             "applicationName": self.application(), "deploymentGroupName": self.group(), "deploymentId": self.id,
             "deploymentConfigName": "CodeDeployDefault.ECSAllAtOnce", "status": self.status.name(),
@@ -195,8 +219,8 @@ impl BlueGreenDeployment {
 
     /// The only target in the response of `BatchGetDeploymentTargets`.
     pub fn target(&self) -> Value {
-        let lifecycle: Vec<Value> = self.lifecycle.iter().map(Lifecycle::shown).collect();
-        let green = u8::from(self.has_shifted()) * 100;
+        let lifecycle: Vec<Value> = self.lifecycle.iter().map(|event| event.shown(self.backdated())).collect();
+        let green = u8::from(self.has_shifted() && self.rolled_back_by.is_none()) * 100;
         let task_set = |label: &str, weight: u8| {
             json!({
                 "identifer": format!("ecs-svc/{}-{label}", self.id), "desiredCount": 1, "pendingCount": 0, "runningCount": 1,
@@ -217,13 +241,15 @@ impl BlueGreenDeployment {
 }
 
 impl Lifecycle {
-    fn shown(&self) -> Value {
+    /// The event in a response. Those before the wait are shown as `backdated`.
+    fn shown(&self, backdated: TimeDelta) -> Value {
+        let earlier = if self.phase.is_before_wait() { backdated } else { TimeDelta::zero() };
         let mut shown = json!({"lifecycleEventName": format!("{:?}", self.phase), "status": self.status});
         if let Some(started) = self.started {
-            shown["startTime"] = json!(epoch(started));
+            shown["startTime"] = json!(epoch(started - earlier));
         }
         if let Some(ended) = self.ended {
-            shown["endTime"] = json!(epoch(ended));
+            shown["endTime"] = json!(epoch(ended - earlier));
         }
         shown
     }

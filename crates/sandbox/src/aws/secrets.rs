@@ -9,9 +9,10 @@ use super::super::accounts::{REGION, random_text};
 use super::error::AwsError;
 
 /// Secrets by account and name.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SecretStore(pub BTreeMap<(String, String), Secret>);
 
+#[derive(Clone, Debug)]
 pub struct Secret {
     pub arn: String,
     pub value: Option<String>,

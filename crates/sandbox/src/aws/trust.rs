@@ -1,9 +1,19 @@
-//! Evaluates trust policies of roles with their external ids. As in IAM, everything not allowed is denied, without a reason.
+//! Evaluates trust policies of roles: principal, action and conditions. As in IAM, everything not allowed is denied, without a reason.
 
 use serde_json::Value;
 
-/// Returns true if `policy` allows `caller` (an ARN of `account`) to assume the role with this external id.
-pub fn allows(policy: &Value, account: &str, caller: &str, external_id: Option<&str>) -> bool {
+/// A caller that asks for a role.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub account: &'a str,
+    /// ARN of the caller: a user, or a session of a role.
+    pub caller: &'a str,
+    pub external_id: Option<&'a str>,
+    pub session: &'a str,
+}
+
+/// Returns true if `policy` allows the request.
+pub fn allows(policy: &Value, request: &Request<'_>) -> bool {
     let statements = listed(&policy["Statement"]);
     let matching = |effect: &str| {
         statements.iter().any(|statement| {
@@ -12,8 +22,8 @@ pub fn allows(policy: &Value, account: &str, caller: &str, external_id: Option<&
                 && listed(&statement["Principal"]["AWS"])
                     .iter()
                     .chain(&listed(&statement["Principal"]))
-                    .any(|principal| names(principal, account, caller))
-                && conditions_hold(&statement["Condition"], external_id)
+                    .any(|principal| names(principal, request))
+                && conditions_hold(&statement["Condition"], request)
         })
     };
     matching("Allow") && !matching("Deny")
@@ -25,6 +35,11 @@ pub fn flaw(policy: &Value) -> Option<String> {
     if statements.is_empty() {
         return Some("MalformedPolicyDocument: Statement is missing".to_owned());
     }
+    if let Some(member) =
+        ["NotPrincipal", "NotAction"].iter().find(|member| statements.iter().any(|one| one.get(*member).is_some()))
+    {
+        return Some(format!("the sandbox does not support {member}"));
+    }
     let unknown = statements.iter().flat_map(|statement| {
         let conditions = statement["Condition"].as_object().into_iter().flatten();
         conditions.flat_map(|(operator, keys)| {
@@ -32,7 +47,7 @@ pub fn flaw(policy: &Value) -> Option<String> {
             keys.map(move |(key, _)| (operator.clone(), key.clone()))
         })
     });
-    let supported = |operator: &str, key: &str| base(operator).is_some() && key.eq_ignore_ascii_case("sts:ExternalId");
+    let supported = |operator: &str, key: &str| Operator::parse(operator).is_some() && is_known(key);
     let mut unknown = unknown.filter(|(operator, key)| !supported(operator, key));
     unknown.next().map(|(operator, key)| format!("the sandbox does not support the condition {operator} of {key}"))
 }
@@ -52,46 +67,103 @@ fn covers_action(action: &Value) -> bool {
         .is_some_and(|action| ["sts:assumerole", "sts:*", "*"].contains(&action.to_ascii_lowercase().as_str()))
 }
 
-fn names(principal: &Value, account: &str, caller: &str) -> bool {
+fn names(principal: &Value, request: &Request<'_>) -> bool {
     let Some(principal) = principal.as_str() else { return false };
+    let account = request.account;
     principal == "*"
         || principal == account
-        || principal == caller
+        || principal == request.caller
         || principal == format!("arn:aws:iam::{account}:root")
+        || principal == identity(request)
 }
 
-/// Splits a supported operator into its name and whether it has the suffix `IfExists`.
-fn base(operator: &str) -> Option<(&str, bool)> {
-    let (name, if_exists) = match operator.strip_suffix("IfExists") {
-        Some(name) => (name, true),
-        None => (operator, false),
-    };
-    ["StringEquals", "StringLike", "StringNotEquals", "StringEqualsIgnoreCase"]
-        .contains(&name)
-        .then_some((name, if_exists))
-}
-
-fn conditions_hold(condition: &Value, external_id: Option<&str>) -> bool {
-    let Some(operators) = condition.as_object() else { return true };
-    operators.iter().all(|(operator, keys)| {
-        let Some((name, if_exists)) = base(operator) else { return false };
-        let keys = keys.as_object().into_iter().flatten();
-        keys.into_iter().all(|(key, values)| {
-            key.eq_ignore_ascii_case("sts:ExternalId") && holds(name, if_exists, &listed(values), external_id)
-        })
-    })
-}
-
-fn holds(operator: &str, if_exists: bool, values: &[Value], given: Option<&str>) -> bool {
-    // As in IAM, a negated operator is true for a missing key.
-    let Some(given) = given else { return if_exists || operator == "StringNotEquals" };
-    let any = |fits: &dyn Fn(&str) -> bool| values.iter().filter_map(Value::as_str).any(fits);
-    match operator {
-        "StringLike" => any(&|pattern| like(pattern.as_bytes(), given.as_bytes())),
-        "StringEqualsIgnoreCase" => any(&|value| value.eq_ignore_ascii_case(given)),
-        "StringNotEquals" => !any(&|value| value == given),
-        _ => any(&|value| value == given),
+/// `aws:PrincipalArn`: of a session, its role. The sandbox knows no paths of the roles that call.
+fn identity(request: &Request<'_>) -> String {
+    let session = request.caller.split_once(":assumed-role/").and_then(|(_, session)| session.split_once('/'));
+    match session {
+        Some((role, _)) => format!("arn:aws:iam::{}:role/{role}", request.account),
+        None => request.caller.to_owned(),
     }
+}
+
+fn is_known(key: &str) -> bool {
+    ["sts:externalid", "sts:rolesessionname", "aws:principalarn", "aws:principalaccount", "aws:principalorgid"]
+        .contains(&key.to_ascii_lowercase().as_str())
+}
+
+/// The value of a condition key; `None` where the request has none, as `aws:PrincipalOrgID`: there are no organizations here.
+fn value_of(key: &str, request: &Request<'_>) -> Option<String> {
+    match key.to_ascii_lowercase().as_str() {
+        "sts:externalid" => request.external_id.map(str::to_owned),
+        "sts:rolesessionname" => Some(request.session.to_owned()),
+        "aws:principalarn" => Some(identity(request)),
+        "aws:principalaccount" => Some(request.account.to_owned()),
+        _ => None,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Equals,
+    IgnoreCase,
+    Like,
+    Null,
+}
+
+/// An operator of conditions, as IAM names them.
+#[derive(Clone, Copy)]
+struct Operator {
+    comparison: Comparison,
+    negated: bool,
+    if_exists: bool,
+}
+
+impl Operator {
+    /// Parses a supported operator.
+    fn parse(operator: &str) -> Option<Self> {
+        let (name, if_exists) = match operator.strip_suffix("IfExists") {
+            Some(name) => (name, true),
+            None => (operator, false),
+        };
+        let (comparison, negated) = match name {
+            "StringEquals" => (Comparison::Equals, false),
+            "StringNotEquals" => (Comparison::Equals, true),
+            "StringEqualsIgnoreCase" => (Comparison::IgnoreCase, false),
+            "StringNotEqualsIgnoreCase" => (Comparison::IgnoreCase, true),
+            // ArnEquals and ArnLike behave identically.
+            "StringLike" | "ArnLike" | "ArnEquals" => (Comparison::Like, false),
+            "StringNotLike" | "ArnNotLike" | "ArnNotEquals" => (Comparison::Like, true),
+            "Null" if !if_exists => (Comparison::Null, false),
+            _ => return None,
+        };
+        Some(Self { comparison, negated, if_exists })
+    }
+
+    fn holds(self, values: &[Value], given: Option<&str>) -> bool {
+        if self.comparison == Comparison::Null {
+            let absent = given.is_none();
+            let text = if absent { "true" } else { "false" };
+            let wanted = |value: &Value| value.as_bool() == Some(absent) || value.as_str() == Some(text);
+            return values.iter().any(wanted);
+        }
+        // As in IAM, a negated operator is true for a missing key.
+        let Some(given) = given else { return self.if_exists || self.negated };
+        let any = values.iter().filter_map(Value::as_str).any(|value| match self.comparison {
+            Comparison::Like => like(value.as_bytes(), given.as_bytes()),
+            Comparison::IgnoreCase => value.eq_ignore_ascii_case(given),
+            _ => value == given,
+        });
+        any != self.negated
+    }
+}
+
+fn conditions_hold(condition: &Value, request: &Request<'_>) -> bool {
+    let Some(operators) = condition.as_object() else { return true };
+    operators.iter().all(|(name, keys)| {
+        let Some(operator) = Operator::parse(name) else { return false };
+        let mut keys = keys.as_object().into_iter().flatten();
+        keys.all(|(key, values)| is_known(key) && operator.holds(&listed(values), value_of(key, request).as_deref()))
+    })
 }
 
 /// Matches IAM's patterns: `*` for any characters, `?` for one.
@@ -118,8 +190,12 @@ mod tests {
         }]})
     }
 
+    fn asks(policy: &Value, account: &str, caller: &str, external_id: Option<&str>) -> bool {
+        allows(policy, &Request { account, caller, external_id, session: "panda" })
+    }
+
     fn ids_that_pass(condition: &Value) -> [bool; 3] {
-        [None, Some("right"), Some("wrong")].map(|id| allows(&policy(condition), ACCOUNT, CALLER, id))
+        [None, Some("right"), Some("wrong")].map(|id| asks(&policy(condition), ACCOUNT, CALLER, id))
     }
 
     #[test]
@@ -134,21 +210,49 @@ mod tests {
             (of("StringLike", json!("r?gh*")), [false, true, false]),
             (of("StringNotEquals", json!("wrong")), [true, true, false]),
             (of("StringEqualsIgnoreCase", json!("RIGHT")), [false, true, false]),
+            (of("StringNotLike", json!("w*")), [true, true, false]),
+            (of("Null", json!("false")), [false, true, true]),
+            (of("Null", json!(true)), [true, false, false]),
         ] {
             assert_eq!(ids_that_pass(&condition), expected, "{condition}");
         }
     }
 
     #[test]
+    fn evaluates_the_principal() {
+        const SESSION: &str = "arn:aws:sts::123456789012:assumed-role/panda/run";
+        let only = |operator: &str, key: &str, value: &str| policy(&json!({operator: {key: value}}));
+        let arns = [CALLER, SESSION];
+        for (operator, key, value, expected) in [
+            ("ArnLike", "aws:PrincipalArn", "arn:aws:iam::123456789012:user/*", [true, false]),
+            ("ArnEquals", "aws:PrincipalArn", "arn:aws:iam::123456789012:role/panda", [false, true]),
+            ("StringEquals", "aws:PrincipalAccount", ACCOUNT, [true, true]),
+            ("StringEquals", "sts:RoleSessionName", "other", [false, false]),
+            ("StringEquals", "aws:PrincipalOrgID", "o-1", [false, false]),
+        ] {
+            let policy = only(operator, key, value);
+            assert_eq!(arns.map(|arn| asks(&policy, ACCOUNT, arn, None)), expected, "{operator} {key} {value}");
+        }
+        let of_role = json!({"Statement": {
+            "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::123456789012:role/panda"},
+        }});
+        assert_eq!(arns.map(|arn| asks(&of_role, ACCOUNT, arn, None)), [false, true]);
+        let of_service = json!({"Statement": {
+            "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "events.amazonaws.com"},
+        }});
+        assert_eq!(arns.map(|arn| asks(&of_service, ACCOUNT, arn, None)), [false, false]);
+    }
+
+    #[test]
     fn denial_overrides() {
         let open = policy(&json!({}));
-        assert!(!allows(&open, "999999999999", "arn:aws:iam::999999999999:user/x", None));
-        assert!(!allows(&json!({"Statement": []}), ACCOUNT, CALLER, None));
+        assert!(!asks(&open, "999999999999", "arn:aws:iam::999999999999:user/x", None));
+        assert!(!asks(&json!({"Statement": []}), ACCOUNT, CALLER, None));
         let denied = json!({"Statement": [
             {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": "*"},
             {"Effect": "Deny", "Action": "sts:AssumeRole", "Principal": {"AWS": CALLER}},
         ]});
-        assert!(!allows(&denied, ACCOUNT, CALLER, None) && allows(&denied, "999999999999", "arn:x", None));
+        assert!(!asks(&denied, ACCOUNT, CALLER, None) && asks(&denied, "999999999999", "arn:x", None));
     }
 
     #[test]

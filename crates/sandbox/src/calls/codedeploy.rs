@@ -13,6 +13,9 @@ use crate::effects::count;
 use crate::pipeline;
 use crate::simulation::{AwsState, Simulation};
 
+/// CodeDeploy's limit for the ids of one call.
+const LARGEST_BATCH: usize = 25;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ById {
@@ -42,6 +45,7 @@ struct Targets {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Batch {
+    #[serde(default)]
     deployment_ids: Vec<String>,
 }
 
@@ -49,6 +53,7 @@ struct Batch {
 #[serde(rename_all = "camelCase")]
 struct List {
     application_name: Option<String>,
+    deployment_group_name: Option<String>,
     include_only_statuses: Option<Vec<String>>,
 }
 
@@ -61,7 +66,7 @@ pub fn call(simulation: &Arc<Simulation>, caller: &AwsCaller, operation: &str, b
             })
         }
         "BatchGetDeployments" => batch(simulation, caller, &input(body)?),
-        "ListDeployments" => Ok(list(simulation, caller, &input(body)?)),
+        "ListDeployments" => list(simulation, caller, &input(body)?),
         "ContinueDeployment" => continue_deployment(simulation, caller, &input(body)?),
         "StopDeployment" => stop(simulation, caller, &input(body)?),
         "ListDeploymentTargets" => {
@@ -78,8 +83,7 @@ pub fn call(simulation: &Arc<Simulation>, caller: &AwsCaller, operation: &str, b
 }
 
 fn info(simulation: &Simulation, deployment: &BlueGreenDeployment) -> Value {
-    let mut info = deployment
-        .info(simulation.timing.termination_wait.as_secs() / 60, simulation.timing.ready_timeout.as_secs() / 60);
+    let mut info = deployment.info(simulation.timing.termination_wait.as_secs() / 60);
     if is_queued(simulation, deployment) {
         info["status"] = json!("Queued");
     }
@@ -124,17 +128,44 @@ fn configuration(simulation: &Simulation, wanted: &ByConfiguration) -> Result<Va
 }
 
 fn batch(simulation: &Simulation, caller: &AwsCaller, wanted: &Batch) -> Result<Value, AwsError> {
+    if wanted.deployment_ids.is_empty() {
+        return Err(AwsError::new("DeploymentIdRequiredException", "The deployment ID was not provided."));
+    }
+    if wanted.deployment_ids.len() > LARGEST_BATCH {
+        return Err(AwsError::new("BatchLimitExceededException", "The maximum number of deployments is 25."));
+    }
+    let left_out = usize::from(simulation.faults.partial("codedeploy:BatchGetDeployments").is_some());
     simulation.read(|state| {
-        let found =
-            wanted.deployment_ids.iter().map(|id| find(state, caller, Some(id)).map(|found| info(simulation, found)));
-        Ok(json!({"deploymentsInfo": found.collect::<Result<Vec<_>, _>>()?}))
+        let mut found = Vec::new();
+        for id in wanted.deployment_ids.iter().skip(left_out) {
+            match find(state, caller, Some(id)) {
+                Ok(deployment) => found.push(info(simulation, deployment)),
+                // Unknown deployments are left out: the call has no error for them.
+                Err(error) if error.code == "DeploymentDoesNotExistException" => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(json!({"deploymentsInfo": found}))
     })
 }
 
-fn list(simulation: &Simulation, caller: &AwsCaller, wanted: &List) -> Value {
+fn list(simulation: &Simulation, caller: &AwsCaller, wanted: &List) -> Result<Value, AwsError> {
+    // One without the other is refused.
+    match (&wanted.application_name, &wanted.deployment_group_name) {
+        (Some(_), None) => {
+            let message = "If applicationName is specified, then deploymentGroupName must be specified.";
+            return Err(AwsError::new("DeploymentGroupNameRequiredException", message));
+        }
+        (None, Some(_)) => {
+            let message = "If deploymentGroupName is specified, applicationName must be specified.";
+            return Err(AwsError::new("ApplicationNameRequiredException", message));
+        }
+        _ => {}
+    }
     let fits = |deployment: &&BlueGreenDeployment| {
         caller.account == USER_ACCOUNT
             && wanted.application_name.as_ref().is_none_or(|name| deployment.application() == *name)
+            && wanted.deployment_group_name.as_ref().is_none_or(|name| deployment.group() == *name)
             && wanted
                 .include_only_statuses
                 .as_ref()
@@ -143,7 +174,7 @@ fn list(simulation: &Simulation, caller: &AwsCaller, wanted: &List) -> Value {
     simulation.read(|state| {
         let mut found: Vec<&BlueGreenDeployment> = state.deployments.values().filter(fits).collect();
         found.sort_by_key(|deployment| std::cmp::Reverse(deployment.created));
-        json!({"deployments": found.iter().map(|deployment| &deployment.id).collect::<Vec<_>>()})
+        Ok(json!({"deployments": found.iter().map(|deployment| &deployment.id).collect::<Vec<_>>()}))
     })
 }
 
@@ -213,6 +244,7 @@ fn stop(simulation: &Arc<Simulation>, caller: &AwsCaller, wanted: &ById) -> Resu
 }
 
 fn targets(simulation: &Simulation, caller: &AwsCaller, wanted: &Targets) -> Result<Value, AwsError> {
+    let left_out = simulation.faults.partial("codedeploy:BatchGetDeploymentTargets").is_some();
     simulation.read(|state| {
         let deployment = find(state, caller, wanted.deployment_id.as_deref())?;
         started(simulation, deployment)?;
@@ -221,7 +253,8 @@ fn targets(simulation: &Simulation, caller: &AwsCaller, wanted: &Targets) -> Res
             let message = format!("The deployment target {id} does not exist in deployment {}.", deployment.id);
             return Err(AwsError::new("DeploymentTargetDoesNotExistException", message));
         }
-        Ok(json!({"deploymentTargets": [deployment.target()]}))
+        let targets: Vec<Value> = (!left_out).then(|| deployment.target()).into_iter().collect();
+        Ok(json!({"deploymentTargets": targets}))
     })
 }
 

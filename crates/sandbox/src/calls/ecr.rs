@@ -203,7 +203,13 @@ async fn batch_get(simulation: &Simulation, caller: &AwsCaller, wanted: &Images)
     let registry = simulation.registry()?;
     let name = &wanted.repository_name;
     let (mut images, mut failures) = (Vec::new(), Vec::new());
+    let mut failure = simulation.faults.partial("ecr:BatchGetImage");
     for id in wanted.image_ids.iter().flatten() {
+        if let Some(failure) = failure.take() {
+            failures
+                .push(json!({"imageId": id.shown(), "failureCode": failure.code, "failureReason": failure.message}));
+            continue;
+        }
         let found = simulation.read(|state| {
             let repository = find(&state.repositories, caller, name)?;
             let image = repository.images.iter().find(|(digest, image)| id.means(digest, image));

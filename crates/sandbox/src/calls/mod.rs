@@ -24,6 +24,17 @@ pub async fn dispatch(
     operation: &str,
     body: &[u8],
 ) -> Result<String, AwsError> {
+    let answer = answer(simulation, caller, service, operation, body).await;
+    answer.map_err(|error| incomplete(service, error))
+}
+
+async fn answer(
+    simulation: &Arc<Simulation>,
+    caller: &AwsCaller,
+    service: AwsService,
+    operation: &str,
+    body: &[u8],
+) -> Result<String, AwsError> {
     let answer = match service {
         AwsService::Sts => return sts::call(simulation, caller, operation, body),
         AwsService::Events => events::call(simulation, caller, operation, body).await?,
@@ -39,6 +50,24 @@ pub async fn dispatch(
 fn input<T: DeserializeOwned>(body: &[u8]) -> Result<T, AwsError> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| AwsError::new("SerializationException", error.to_string()))
+}
+
+/// Services have a separate code for a missing member.
+fn incomplete(service: AwsService, error: AwsError) -> AwsError {
+    let member = error.message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match (service, member.filter(|_| error.code == "SerializationException")) {
+        (AwsService::Ecr, Some(member)) => {
+            let message = format!("Invalid parameter at '{member}' failed to satisfy constraint: 'must not be null'");
+            AwsError::new("InvalidParameterException", message)
+        }
+        (_, Some(member)) => {
+            let message = format!(
+                "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not be null"
+            );
+            AwsError::new("ValidationException", message)
+        }
+        (_, None) => error,
+    }
 }
 
 /// The error for a call that the sandbox does not support.

@@ -28,15 +28,23 @@ pub fn call(simulation: &Simulation, caller: &AwsCaller, operation: &str, body: 
     match operation {
         "GetSecretValue" => get(simulation, caller, &input(body)?),
         "DescribeSecret" => describe(simulation, caller, &input(body)?),
-        "CreateSecret" => create(simulation, caller, input(body)?),
-        "PutSecretValue" => put(simulation, caller, input(body)?),
+        "CreateSecret" => recorded(simulation, || create(simulation, caller, input(body)?)),
+        "PutSecretValue" => recorded(simulation, || put(simulation, caller, input(body)?)),
         other => Err(unknown("secretsmanager", other)),
     }
 }
 
+/// Makes a change that reads see later, where they lag.
+fn recorded(simulation: &Simulation, change: impl FnOnce() -> Result<Value, AwsError>) -> Result<Value, AwsError> {
+    simulation.before_change();
+    let answer = change();
+    simulation.after_change();
+    answer
+}
+
 fn get(simulation: &Simulation, caller: &AwsCaller, wanted: &ById) -> Result<Value, AwsError> {
-    simulation.read(|state| {
-        let (name, secret) = state.secrets.find(&caller.account, &wanted.secret_id)?;
+    simulation.secrets(|secrets| {
+        let (name, secret) = secrets.find(&caller.account, &wanted.secret_id)?;
         let value = secret.value.as_ref().ok_or_else(|| {
             AwsError::new(
                 "ResourceNotFoundException",
@@ -51,8 +59,8 @@ fn get(simulation: &Simulation, caller: &AwsCaller, wanted: &ById) -> Result<Val
 }
 
 fn describe(simulation: &Simulation, caller: &AwsCaller, wanted: &ById) -> Result<Value, AwsError> {
-    simulation.read(|state| {
-        let (name, secret) = state.secrets.find(&caller.account, &wanted.secret_id)?;
+    simulation.secrets(|secrets| {
+        let (name, secret) = secrets.find(&caller.account, &wanted.secret_id)?;
         let mut answer = json!({
             "ARN": secret.arn, "Name": name, "CreatedDate": epoch(secret.created), "LastChangedDate": epoch(secret.changed),
         });

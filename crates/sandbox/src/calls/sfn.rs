@@ -1,7 +1,8 @@
 //! The API calls of Step Functions.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -63,16 +64,22 @@ pub fn call(simulation: &Simulation, caller: &AwsCaller, operation: &str, body: 
 }
 
 fn describe(simulation: &Simulation, caller: &AwsCaller, wanted: &ByArn) -> Result<Value, AwsError> {
+    let seen = Utc::now() - simulation.lag(|of| of.execution);
     simulation.read(|state| {
         let execution = find(state, caller, "states:DescribeExecution", &wanted.execution_arn)?;
-        let mut answer = summary(execution);
+        if execution.started > seen {
+            return Err(missing(&wanted.execution_arn));
+        }
+        let mut answer = summary(execution, seen);
         if let Some(end) = script(state, &simulation.faults.get(), execution).and_then(|script| script.last()?.end()) {
             answer["status"] = json!(end);
         }
         answer["input"] = json!(execution.input);
         answer["inputDetails"] = json!({"included": true});
         for (key, value) in [("output", &execution.output), ("error", &execution.error), ("cause", &execution.cause)] {
-            if let Some(value) = value {
+            if let Some(value) = value
+                && ended(execution, seen)
+            {
                 answer[key] = json!(value);
             }
         }
@@ -95,7 +102,8 @@ fn get_history(simulation: &Simulation, caller: &AwsCaller, wanted: &GetHistory)
             reverse: wanted.reverse_order,
             with_data: wanted.include_execution_data.unwrap_or(true),
             token: wanted.next_token.as_deref(),
-            lag: Duration::from_millis(faults.history_lag_ms),
+            lag: faults.visibility.history,
+            seed: faults.seed,
         };
         match script(state, &faults, execution) {
             Some(script) => page.page(script.iter()),
@@ -136,19 +144,21 @@ fn list(simulation: &Simulation, caller: &AwsCaller, wanted: &List) -> Result<Va
     own(caller, "states:ListExecutions", STATE_MACHINE_ARN)?;
     // The token is the ARN of the first execution on the page.
     let bad = || AwsError::new("InvalidToken", "Invalid Token: 'unknown'");
+    let seen = Utc::now() - simulation.lag(|of| of.execution);
     simulation.read(|state| {
-        let mut all: Vec<&SimulatedExecution> = state.executions.values().collect();
+        let mut all: Vec<&SimulatedExecution> =
+            state.executions.values().filter(|execution| execution.started <= seen).collect();
         all.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.arn.cmp(&b.arn)));
         let start = match &wanted.next_token {
             Some(token) => all.iter().position(|execution| execution.arn == *token).ok_or_else(bad)?,
             None => 0,
         };
         let fits = |execution: &&&SimulatedExecution| {
-            wanted.status_filter.as_deref().is_none_or(|status| execution.status.name() == status)
+            wanted.status_filter.as_deref().is_none_or(|status| summary(execution, seen)["status"] == status)
         };
         let chosen: Vec<&&SimulatedExecution> = all[start..].iter().filter(fits).take(size + 1).collect();
         let mut answer =
-            json!({"executions": chosen.iter().take(size).map(|execution| summary(execution)).collect::<Vec<_>>()});
+            json!({"executions": chosen.iter().take(size).map(|execution| summary(execution, seen)).collect::<Vec<_>>()});
         if let Some(next) = chosen.get(size) {
             answer["nextToken"] = json!(next.arn);
         }
@@ -156,12 +166,18 @@ fn list(simulation: &Simulation, caller: &AwsCaller, wanted: &List) -> Result<Va
     })
 }
 
-fn summary(execution: &SimulatedExecution) -> Value {
+/// Returns true if the end of the execution is visible to a read that shows the state at `seen`.
+fn ended(execution: &SimulatedExecution, seen: DateTime<Utc>) -> bool {
+    execution.stopped.is_some_and(|stopped| stopped <= seen)
+}
+
+fn summary(execution: &SimulatedExecution, seen: DateTime<Utc>) -> Value {
+    let status = if ended(execution, seen) { execution.status } else { SfnStatus::Running };
     let mut answer = json!({
         "executionArn": execution.arn, "stateMachineArn": STATE_MACHINE_ARN, "name": execution.name,
-        "status": execution.status.name(), "startDate": epoch(execution.started), "redriveCount": 0,
+        "status": status.name(), "startDate": epoch(execution.started), "redriveCount": 0,
     });
-    if let Some(stopped) = execution.stopped {
+    if let Some(stopped) = execution.stopped.filter(|stopped| *stopped <= seen) {
         answer["stopDate"] = json!(epoch(stopped));
     }
     answer

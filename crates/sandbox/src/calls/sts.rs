@@ -58,7 +58,8 @@ fn assume_role(
     let name = path.rsplit('/').next().unwrap_or_default();
     // An unknown role gets the same error as a role that does not trust the caller.
     let policy = simulation.accounts.trust_policy(role);
-    if !policy.is_some_and(|policy| trust::allows(&policy, &caller.account, &caller.arn, external_id)) {
+    let request = trust::Request { account: &caller.account, caller: &caller.arn, external_id, session };
+    if !policy.is_some_and(|policy| trust::allows(&policy, &request)) {
         return Err(AwsError::forbidden(
             "AccessDenied",
             format!("User: {} is not authorized to perform: sts:AssumeRole on resource: {role}", caller.arn),
@@ -70,8 +71,10 @@ fn assume_role(
         arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"),
         user_id: format!("{role_id}:{session}"),
     };
-    let expires = (Utc::now() + TimeDelta::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Secs, true);
-    let (key, secret, token) = simulation.accounts.open_session(assumed.clone());
+    let shortened = simulation.faults.look(|faults| faults.session_ms).and_then(|millis| i64::try_from(millis).ok());
+    let end = Utc::now() + shortened.map_or(TimeDelta::seconds(seconds), TimeDelta::milliseconds);
+    let expires = end.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let (key, secret, token) = simulation.accounts.open_session(assumed.clone(), Some(end));
     let user = element("Arn", &assumed.arn) + &element("AssumedRoleId", &assumed.user_id);
     let credentials = element("AccessKeyId", &key)
         + &element("SecretAccessKey", &secret)

@@ -4,6 +4,7 @@
 //! roles), so that a concurrent stop and shift cannot both take effect.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::aws::codedeploy::{BlueGreenDeployment, BlueGreenStatus, Phase};
 use super::super::ecs::{Condition, ContainerError, EcsService, Retired};
@@ -21,7 +22,10 @@ pub fn create(
     image: String,
     digest: &str,
 ) -> String {
-    let deployment = BlueGreenDeployment::new(repository);
+    let mut deployment = BlueGreenDeployment::new(repository);
+    let shorter = simulation.faults.get().ready_timeout_ms.map(Duration::from_millis);
+    let ready_wait = shorter.unwrap_or(simulation.timing.ready_timeout);
+    deployment.ready_wait = ready_wait;
     let id = deployment.id.clone();
     simulation.change(|state| state.deployments.insert(id.clone(), deployment));
     let install = Install {
@@ -31,6 +35,7 @@ pub fn create(
         image,
         digest: digest.to_owned(),
         repository: repository.to_owned(),
+        ready_wait,
     };
     simulation.spawn(async move { install.run().await });
     id
@@ -45,14 +50,30 @@ pub fn shift(simulation: &Arc<Simulation>, id: String) {
     });
 }
 
+/// Why a deployment is stopped, and if the traffic is taken back.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop {
+    /// CodeDeploy's error code.
+    pub code: &'static str,
+    /// CodeDeploy's message for the error.
+    pub message: &'static str,
+    /// Returns production traffic to blue if it had moved.
+    pub rollback: bool,
+}
+
 /// Stops a deployment, and returns production traffic to blue if it had moved.
 pub fn stop(simulation: &Arc<Simulation>, id: String, why: &'static str) {
+    stop_for(simulation, id, Stop { code: "MANUAL_STOP", message: why, rollback: true });
+}
+
+/// Stops a deployment for any reason.
+pub fn stop_for(simulation: &Arc<Simulation>, id: String, why: Stop) {
     let shared = Arc::clone(simulation);
     edit(simulation, &id, |deployment| deployment.stopping = true);
     simulation.spawn(async move {
         // The call answers Pending, so the stop takes time: a client that mistakes the response for the end fails here.
         tokio::time::sleep(shared.timing.traffic_shift).await;
-        end_stopped(&shared, &id, why).await;
+        end(&shared, &id, BlueGreenStatus::Stopped, why).await;
     });
 }
 
@@ -63,6 +84,7 @@ struct Install {
     repository: String,
     image: String,
     digest: String,
+    ready_wait: Duration,
 }
 
 impl Install {
@@ -91,9 +113,10 @@ impl Install {
         if ready.is_none() {
             return;
         }
-        tokio::time::sleep(self.simulation.timing.ready_timeout).await;
+        tokio::time::sleep(self.ready_wait).await;
         if edit(&self.simulation, &self.id, |deployment| deployment.status == BlueGreenStatus::Ready) == Some(true) {
-            stop(&self.simulation, self.id.clone(), "timed out waiting for ContinueDeployment");
+            let message = "The deployment timed out while it waited for the traffic to be rerouted.";
+            stop_for(&self.simulation, self.id.clone(), Stop { code: "TIMEOUT", message, rollback: true });
         }
     }
 
@@ -150,10 +173,12 @@ async fn shift_traffic(simulation: &Arc<Simulation>, id: &str) -> Option<()> {
         })
     })?;
     tokio::time::sleep(step).await;
+    run_hook(simulation, id, &repository).await?;
     advance(simulation, id, |deployment| deployment.succeed(Phase::AfterAllowTraffic))?;
 
     let asked =
         simulation.until(|state| state.deployments.get(id).is_none_or(|found| found.terminate_now).then_some(()));
+    hold(simulation, &repository, &ShiftFault::HoldBlue).await;
     // Ignored: both the timeout and the request end the wait.
     let _ = tokio::time::timeout(simulation.timing.termination_wait, asked).await;
     let old = advance(simulation, id, |deployment| {
@@ -168,10 +193,9 @@ async fn shift_traffic(simulation: &Arc<Simulation>, id: &str) -> Option<()> {
 async fn apply_fault(simulation: &Arc<Simulation>, id: &str, repository: &str, service: &EcsService) -> Option<()> {
     let wanted = of_repository(&simulation.faults.get().shifts, repository).cloned();
     match wanted {
-        None => Some(()),
+        None | Some(ShiftFault::HoldBlue | ShiftFault::HoldHook | ShiftFault::FailHook) => Some(()),
         Some(ShiftFault::Stuck) => {
-            let stuck = Some(&ShiftFault::Stuck);
-            simulation.faults.wait_until(|faults| of_repository(&faults.shifts, repository) != stuck).await;
+            hold(simulation, repository, &ShiftFault::Stuck).await;
             Some(())
         }
         Some(ShiftFault::Stop) => {
@@ -190,22 +214,43 @@ async fn apply_fault(simulation: &Arc<Simulation>, id: &str, repository: &str, s
     }
 }
 
-async fn end_stopped(simulation: &Arc<Simulation>, id: &str, why: &str) {
-    let green = simulation.change(|state| {
+/// Waits until `repository` has another fault than `held`.
+async fn hold(simulation: &Simulation, repository: &str, held: &ShiftFault) {
+    simulation.faults.wait_until(|faults| of_repository(&faults.shifts, repository) != Some(held)).await;
+}
+
+/// Runs the hook of `AfterAllowTraffic`. Returns `None` when it has failed, and the traffic is on blue again.
+async fn run_hook(simulation: &Arc<Simulation>, id: &str, repository: &str) -> Option<()> {
+    hold(simulation, repository, &ShiftFault::HoldHook).await;
+    if of_repository(&simulation.faults.get().shifts, repository) != Some(&ShiftFault::FailHook) {
+        return Some(());
+    }
+    advance(simulation, id, |deployment| deployment.fail(Phase::AfterAllowTraffic))?;
+    let message = "The deployment failed because a lifecycle event validation hook failed.";
+    let why = Stop { code: "HOOK_EXECUTION_FAILURE", message, rollback: true };
+    end(simulation, id, BlueGreenStatus::Failed, why).await;
+    None
+}
+
+/// Ends a deployment without success.
+async fn end(simulation: &Arc<Simulation>, id: &str, status: BlueGreenStatus, why: Stop) {
+    let retired = simulation.change(|state| {
         let deployment = state.deployments.get_mut(id).filter(|deployment| !deployment.status.is_final())?;
         let service = simulation.fleet.running_service(&deployment.repository)?;
-        let mut rollback = deployment.has_shifted().then(|| BlueGreenDeployment::new(&deployment.repository));
+        let back = why.rollback && deployment.has_shifted();
+        let mut rollback = back.then(|| BlueGreenDeployment::new(&deployment.repository));
         if let Some(rollback) = &mut rollback {
             rollback.rolls_back = Some(id.to_owned());
             rollback.succeed(Phase::AllowTraffic);
             rollback.finish(BlueGreenStatus::Succeeded, None);
             deployment.rolled_back_by = Some(rollback.id.clone());
         }
-        deployment.finish(BlueGreenStatus::Stopped, Some(("MANUAL_STOP".to_owned(), why.to_owned())));
+        let stays = deployment.has_shifted() && !back;
+        deployment.finish(status, Some((why.code.to_owned(), why.message.to_owned())));
         state.deployments.extend(rollback.map(|rollback| (rollback.id.clone(), rollback)));
-        service.withdraw_green()
+        if stays { service.promote() } else { service.withdraw_green() }
     });
-    retire(simulation, green).await;
+    retire(simulation, retired).await;
 }
 
 async fn retire(simulation: &Simulation, retired: Option<Retired>) {

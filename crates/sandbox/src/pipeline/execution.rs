@@ -49,6 +49,8 @@ async fn write_secret(simulation: &Arc<Simulation>, repository: &str, arn: &str)
     };
     if let Some(value) = value {
         let name = format!("panda/stepfunctions/{repository}-latest-execution");
+        simulation.before_change();
         simulation.change(|state| state.secrets.write(CONTROLLER_ACCOUNT, &name, value));
+        simulation.after_change();
     }
 }

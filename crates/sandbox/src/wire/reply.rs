@@ -17,6 +17,7 @@ pub fn success(service: AwsService, body: String) -> Response<Body> {
 pub fn failure(service: AwsService, error: &AwsError) -> Response<Body> {
     let body = match service {
         AwsService::Sts => sts::error_document(error),
+        AwsService::SecretsManager => json!({"__type": error.code, "Message": error.message}).to_string(),
         _ => json!({"__type": error.code, "message": error.message}).to_string(),
     };
     build(error.status, service.content_type(), body)

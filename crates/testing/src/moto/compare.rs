@@ -13,6 +13,8 @@ pub struct Gap {
     pub at: &'static str,
     /// Behaviour of moto, and AWS's documented behaviour.
     pub why: &'static str,
+    /// Address of AWS's documentation, which decides.
+    pub docs: &'static str,
 }
 
 /// Fields whose values depend on time or chance: only their types are compared.
@@ -45,7 +47,10 @@ pub fn compare(ours: &Transcript, theirs: &Transcript, gaps: &[Gap]) {
         }
     }
     for gap in gaps.iter().filter(|gap| !found.keys().any(|at| fits(gap.at, at))) {
-        wrong.push(format!("{}: no difference any more, but listed: {}", gap.at, gap.why));
+        wrong.push(format!("{}: no difference any more, but listed: {} ({})", gap.at, gap.why, gap.docs));
+    }
+    for gap in gaps.iter().filter(|gap| !gap.docs.starts_with("https://docs.aws.amazon.com/")) {
+        wrong.push(format!("{}: {} is not a page of AWS's documentation", gap.at, gap.docs));
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -123,6 +128,6 @@ mod tests {
     #[should_panic(expected = "no difference any more")]
     fn stale_listed_difference_reported() {
         let same: Transcript = vec![("Q".to_owned(), json!({"a": 1}))];
-        compare(&same, &same, &[Gap { at: "Q a", why: "x" }]);
+        compare(&same, &same, &[Gap { at: "Q a", why: "x", docs: "https://docs.aws.amazon.com/" }]);
     }
 }

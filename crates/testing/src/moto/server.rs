@@ -71,3 +71,8 @@ fn executable() -> PathBuf {
     assert!(path.is_file(), "moto is missing at {}. {REMEDY}", path.display());
     path
 }
+
+/// The Python of moto's environment, which has botocore.
+pub fn python() -> PathBuf {
+    executable().with_file_name("python")
+}

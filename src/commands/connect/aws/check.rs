@@ -76,7 +76,7 @@ async fn confirm_role(
 fn credentials_error(field: &'static str, credentials: &AwsCredentials, mut error: ClientError) -> CommandError {
     Mask::of(credentials.secrets()).string(&mut error.message);
     let problem = match error.kind {
-        ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::NotFound => {
+        ErrorKind::Denied | ErrorKind::Credentials | ErrorKind::Invalid | ErrorKind::NotFound => {
             AwsConnectError::Refused { field, reason: error.message }
         }
         ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Unavailable => AwsConnectError::Unavailable(error),

@@ -5,3 +5,4 @@ mod hostile;
 mod oracle;
 mod pieces;
 mod recorded;
+mod stored;

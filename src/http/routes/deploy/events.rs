@@ -51,7 +51,7 @@ use crate::http::sse::stream::subscriber::Subscriber;
     responses(
         (status = 200, description = "The event stream.", content_type = "text/event-stream", body = String,
          example = json!("id: 0198c0de-7a1b-7c3d-8e4f-5a6b7c8d9e0f\nevent: stage\nretry: 5000\ndata: {\"type\":\"stage\",\"message\":\"[Stage 1] Repository 클론 완료\",\"details\":{\"path\":\"/tmp/x\",\"stage\":1}}\n\n")),
-        (status = 204, description = "The client has the last event, and no more can follow unless a user acts."),
+        (status = 204, description = "The client has the last event, and no more can follow unless a user or AWS acts."),
         (status = 406, description = "The client does not accept event streams.", body = Problem, content_type = "application/problem+json"),
     )
 )]

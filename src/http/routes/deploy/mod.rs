@@ -9,6 +9,7 @@ pub mod events;
 pub mod list;
 mod not_found;
 pub mod path;
+pub mod replay;
 pub mod requested;
 pub mod result;
 pub mod retry;

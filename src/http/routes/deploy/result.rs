@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::not_found::not_found;
 use super::requested::{RequestedView, branch_of};
 use crate::db::deployments::{AttemptView, DeploymentView};
+use crate::domain::deployment::Status;
 use crate::domain::lang::Lang;
 use crate::http::ApiState;
 use crate::http::auth::DeploymentReader;
@@ -61,6 +62,11 @@ pub struct DeploymentResult {
     /// Side that has the traffic at the end: `blue` or `green`.
     #[schema(example = "green")]
     pub final_service: Option<String>,
+    /// Time at which AWS ends the wait for the switch by itself (UTC); null unless `DEPLOYMENT_READY`, and where AWS sets no limit.
+    pub ready_until: Option<DateTime<Utc>>,
+    /// Time at which AWS terminated blue (UTC): until then it may take the traffic back, and a COMPLETED deployment becomes FAILED with
+    /// `ROLLED_BACK_AFTER_SWITCH`.
+    pub blue_terminated_at: Option<DateTime<Utc>>,
     /// URL of the production listener.
     #[schema(example = "http://shop.example.com")]
     pub blue_url: Option<String>,
@@ -167,6 +173,7 @@ pub(super) fn whole_seconds(seconds: f64) -> i64 {
 impl DeploymentResult {
     fn new(row: DeploymentView, attempts: Vec<AttemptView>) -> Self {
         let facts = row.facts;
+        let ready = row.status == Status::DeploymentReady.as_str();
         Self {
             deployment_id: row.id,
             status: row.status,
@@ -182,6 +189,8 @@ impl DeploymentResult {
             duration_seconds: whole_seconds(row.duration_seconds),
             event_count: row.event_count,
             final_service: facts.final_service,
+            ready_until: facts.ready_until.filter(|_| ready),
+            blue_terminated_at: facts.blue_terminated_at,
             blue_url: facts.blue_url,
             green_url: facts.green_url,
             blue_service_arn: facts.blue_service_arn,

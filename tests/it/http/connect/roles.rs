@@ -30,7 +30,7 @@ impl AwsApi {
     fn trusting(&self, role: &str, condition: &Value) {
         let principal = format!("arn:aws:iam::{}:root", self.sandbox.controller_account_id());
         let statement = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": principal}, "Condition": condition});
-        self.sandbox.put_role(role, json!({"Version": "2012-10-17", "Statement": [statement]}));
+        self.sandbox.put_role(role, &json!({"Version": "2012-10-17", "Statement": [statement]}));
     }
 
     /// The external id in a refusal.

@@ -94,3 +94,23 @@ async fn events_resume__ready_deployment_answers_204_until_switched() {
     assert_eq!(resume(&api, fixture.id(), &rest[1].id).await.status, 204);
     wait_for("the hub drops deployments without subscribers", async || (api.hub.watched() == 0).then_some(())).await;
 }
+
+#[tokio::test]
+async fn events_resume__rollback_after_completion_reaches_reader_of_success() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.switched().await;
+    let all = api.follow(fixture.id(), "").await.rest().await;
+    assert_eq!(resume(&api, fixture.id(), &all[1].id).await.status, 204, "watched, and nothing to be looked at");
+    assert_eq!(db.db.request_looks(&[fixture.id().to_owned()]).await.unwrap(), 1);
+    let mut reader = resume(&api, fixture.id(), &all[1].id).await;
+    assert_eq!(reader.status, 200, "events may follow while a replica looks");
+    fixture.claim_again().await;
+    fixture.roll_back().await;
+    let rest = reader.rest().await;
+    let kinds: Vec<&str> = rest.iter().map(|message| message.event.as_str()).collect();
+    assert_eq!(kinds, ["fail"]);
+    assert_eq!(resume(&api, fixture.id(), &all[1].id).await.take(1).await, rest, "a late reader gets it, too");
+    assert_eq!(resume(&api, fixture.id(), &rest[0].id).await.status, 204);
+}

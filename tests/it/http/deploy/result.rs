@@ -7,9 +7,17 @@ use crate::support::db::TestDb;
 
 const MESSAGE: &str = "배포 결과 조회 성공";
 
-/// Fields that the contract leaves to the implementation: attempts, and the queue.
-const IMPLEMENTATION_FIELDS: [&str; 6] =
-    ["attempt", "attempts", "queuePosition", "requested", "scheduleId", "supersededBy"];
+/// Fields that the contract leaves to the implementation: attempts, the queue, and the times of AWS.
+const IMPLEMENTATION_FIELDS: [&str; 8] = [
+    "attempt",
+    "attempts",
+    "blueTerminatedAt",
+    "queuePosition",
+    "readyUntil",
+    "requested",
+    "scheduleId",
+    "supersededBy",
+];
 
 /// Fields that every client may rely on.
 const CONTRACT_FIELDS: [&str; 24] = [
@@ -56,6 +64,32 @@ async fn result__running_has_nulls() {
         assert_eq!(data[unknown], json!(null), "{unknown}");
     }
     assert!(!answer.text.contains("very_secret"));
+}
+
+#[tokio::test]
+async fn result__times_of_aws() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    let at = |seconds| chrono::DateTime::from_timestamp(seconds, 0);
+    fixture.learn(Facts { ready_until: at(1_800_000_000), ..Facts::default() }).await;
+    let path = format!("/api/v1/deploy/{}/result", fixture.id());
+    assert_eq!(api.get(&path).await.data(MESSAGE)["readyUntil"], json!(null), "it is not ready");
+    fixture.ready().await;
+    let ready = api.get(&path).await.data(MESSAGE);
+    assert_eq!((&ready["readyUntil"], &ready["blueTerminatedAt"]), (&json!("2027-01-15T08:00:00Z"), &json!(null)));
+    db.db.request_switch(fixture.id()).await.unwrap();
+    fixture.claim_again().await;
+    fixture.learn(Facts { blue_terminated_at: at(1_800_003_600), ..Facts::default() }).await;
+    fixture.complete().await;
+    let completed = api.get(&path).await.data(MESSAGE);
+    assert_eq!(
+        (&completed["readyUntil"], &completed["blueTerminatedAt"]),
+        (&json!(null), &json!("2027-01-15T09:00:00Z"))
+    );
+    let view = "SELECT (ready_until AT TIME ZONE 'UTC')::text || ' ' || (blue_terminated_at AT TIME ZONE 'UTC')::text FROM panda_report.deployments_v1";
+    let shown: String = sqlx::query_scalar(view).fetch_one(&mut db.psql().await).await.unwrap();
+    assert_eq!(shown, "2027-01-15 08:00:00 2027-01-15 09:00:00");
 }
 
 #[tokio::test]

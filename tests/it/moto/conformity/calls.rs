@@ -49,7 +49,9 @@ async fn conformity__ecr_calls() {
         ask(side, questions).await
     };
     let why = "moto fails on a missing repository; AWS has RepositoryNotFoundException";
-    Pair::start().await.agree(ecr, &["15:PutImage code", "15:PutImage status"].map(|at| Gap { at, why })).await;
+    let docs = "https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html";
+    let gaps = ["15:PutImage code", "15:PutImage status"].map(|at| Gap { at, why, docs });
+    Pair::start().await.agree(ecr, &gaps).await;
 }
 
 #[tokio::test]
@@ -79,7 +81,8 @@ async fn conformity__rule_calls() {
         ask(side, questions).await
     };
     let why = "moto has its own exception for a JSON pattern that is no object; AWS has InvalidEventPatternException";
-    Pair::start().await.agree(rules, &[Gap { at: "12:PutRule *", why }]).await;
+    let docs = "https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html";
+    Pair::start().await.agree(rules, &[Gap { at: "12:PutRule *", why, docs }]).await;
 }
 
 #[tokio::test]
@@ -122,7 +125,8 @@ async fn conformity__secret_calls() {
     let why = "moto says 404; AWS documents 400 for every error of a caller of Secrets Manager";
     let at =
         ["1:GetSecretValue status", "2:DescribeSecret status", "3:PutSecretValue status", "6:GetSecretValue status"];
-    Pair::start().await.agree(secrets, &at.map(|at| Gap { at, why })).await;
+    let docs = "https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html";
+    Pair::start().await.agree(secrets, &at.map(|at| Gap { at, why, docs })).await;
 }
 
 #[tokio::test]
@@ -150,13 +154,26 @@ async fn conformity__missing_deployment_calls() {
             "StopDeployment" {"deploymentId": "d-ABCDEFGHI"},
             "ListDeploymentTargets" {"deploymentId": "d-ABCDEFGHI"},
             "BatchGetDeploymentTargets" {"deploymentId": "d-ABCDEFGHI", "targetIds": ["x"]},
+            "BatchGetDeployments" {"deploymentIds": ["d-ABCDEFGHI"]},
+            "GetDeploymentConfig" {"deploymentConfigName": "none"},
+            "ListDeployments" {},
+            "ListDeployments" {"applicationName": "none"},
+            "ListDeployments" {"deploymentGroupName": "none"},
         };
         ask(side, questions).await
     };
     let why = "moto lacks this call";
-    let lacking = ["3:Continue*", "4:Stop*", "5:ListDeploymentTargets*", "6:BatchGetDeploymentTargets*"];
-    let mut gaps: Vec<Gap> = lacking.map(|at| Gap { at, why }).into();
+    let docs = "https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_Operations.html";
+    let lacking = [
+        "3:Continue*",
+        "4:Stop*",
+        "5:ListDeploymentTargets*",
+        "6:BatchGetDeploymentTargets*",
+        "8:GetDeploymentConfig*",
+    ];
+    let mut gaps: Vec<Gap> = lacking.map(|at| Gap { at, why, docs }).into();
     let why = "moto looks up a deployment without id; AWS has DeploymentIdRequiredException";
-    gaps.push(Gap { at: "2:GetDeployment code", why });
+    let docs = "https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_GetDeployment.html";
+    gaps.push(Gap { at: "2:GetDeployment code", why, docs });
     Pair::start().await.agree(deployments, &gaps).await;
 }

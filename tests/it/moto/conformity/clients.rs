@@ -69,12 +69,17 @@ async fn conformity__rule_client() {
             "the same once more" => rules.put_rule("shop", &pattern, "pushes").await,
             "a target" => rules.put_target("shop", "panda", bus, None).await,
             "the same target once more" => rules.put_target("shop", "panda", bus, None).await,
+            "the rule" => rules.describe_rule("shop").await,
+            "its targets" => rules.targets("shop").await,
+            "a rule that is not there" => rules.describe_rule("none").await,
+            "targets of a rule that is not there" => rules.targets("none").await,
             "a pattern that is no JSON" => rules.put_rule("other", "{oops", "broken").await,
             "a name that no rule can have" => rules.put_rule("a b", &pattern, "broken").await,
         }
     };
     let why = "moto accepts any name; AWS has ValidationException for names outside [.-_A-Za-z0-9]+";
-    Pair::start().await.agree(rules, &[Gap { at: "a name that no rule can have", why }]).await;
+    let docs = "https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html";
+    Pair::start().await.agree(rules, &[Gap { at: "a name that no rule can have", why, docs }]).await;
 }
 
 #[tokio::test]
@@ -95,6 +100,26 @@ async fn conformity__bus_policy_client() {
         }
     };
     Pair::start().await.agree(bus, &[]).await;
+}
+
+#[tokio::test]
+async fn conformity__role_client() {
+    const ROLE: &str = "arn:aws:iam::210987654321:role/deploy";
+    let roles = async |side: &Side| {
+        let (endpoint, keys_of) = (Some(side.endpoint.clone()), keys(&side.controller));
+        let aws = environment::aws(endpoint, Some(side.region), keys_of, Duration::from_secs(20), &[]).await;
+        let trust = async |id: &str| aws.role_trust(side.region, ROLE, &SecretString::from(id)).await;
+        transcript! {
+            "the right external id" => trust("right").await,
+            "a wrong external id" => trust("wrong").await,
+        }
+    };
+    let pair = Pair::start().await;
+    pair.harness.sandbox.put_role_for(ROLE, "right");
+    let why = "moto lets every caller assume every role, existing or not; AWS evaluates the trust policy";
+    let docs = "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html";
+    let gaps = ["the right external id", "a wrong external id"].map(|at| Gap { at, why, docs });
+    pair.agree(roles, &gaps).await;
 }
 
 #[tokio::test]

@@ -81,16 +81,18 @@ async fn conformity__caught_failure_events() {
     compare(&reported, &answered, &[]);
 }
 
+const STOP: &str = "https://docs.aws.amazon.com/step-functions/latest/apireference/API_StopExecution.html";
 const DROPPED: &str = "moto drops error and cause of StopExecution; AWS keeps both, in the event and in the execution";
 const ABORT_GAPS: [Gap; 6] = [
-    Gap { at: "DescribeExecution error", why: DROPPED },
-    Gap { at: "DescribeExecution cause", why: DROPPED },
-    Gap { at: "last executionAbortedEventDetails.error", why: DROPPED },
-    Gap { at: "last executionAbortedEventDetails.cause", why: DROPPED },
-    Gap { at: "types", why: "moto lets the running state end first, here successfully; AWS aborts it" },
+    Gap { at: "DescribeExecution error", why: DROPPED, docs: STOP },
+    Gap { at: "DescribeExecution cause", why: DROPPED, docs: STOP },
+    Gap { at: "last executionAbortedEventDetails.error", why: DROPPED, docs: STOP },
+    Gap { at: "last executionAbortedEventDetails.cause", why: DROPPED, docs: STOP },
+    Gap { at: "types", why: "moto lets the running state end first, here successfully; AWS aborts it", docs: STOP },
     Gap {
         at: "StopExecution stopDate",
         why: "moto returns null while the state runs; AWS returns the time of the stop",
+        docs: STOP,
     },
 ];
 

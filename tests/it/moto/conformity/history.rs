@@ -12,18 +12,34 @@ use crate::support::wait_for;
 const STATES: [(&str, &str); 3] =
     [("EnsureInfra", "infraResult"), ("RegisterTaskAndDeploy", "deployResult"), ("CheckDeployment", "checkResult")];
 
+const DESCRIBE: &str = "https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html";
+
 const GAPS: [Gap; 5] = [
     Gap {
         at: "*.ExecutedVersion",
         why: "moto's lambda:invoke answers without ExecutedVersion, which Lambda always has",
+        docs: "https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html",
     },
     Gap {
         at: "*taskScheduledEventDetails.parameters.Payload.*",
         why: "moto's functions return their input, so they receive the sandbox's answers here",
+        docs: "https://docs.aws.amazon.com/step-functions/latest/dg/connect-lambda.html",
     },
-    Gap { at: "DescribeExecution inputDetails", why: "moto omits it; AWS has it whenever there is an input" },
-    Gap { at: "DescribeExecution redriveCount", why: "moto omits it; AWS has it for every standard execution" },
-    Gap { at: "newest first*", why: "moto returns the whole history, oldest first, for any request" },
+    Gap {
+        at: "DescribeExecution inputDetails",
+        why: "moto omits it; AWS has it whenever there is an input",
+        docs: DESCRIBE,
+    },
+    Gap {
+        at: "DescribeExecution redriveCount",
+        why: "moto omits it; AWS has it for every standard execution",
+        docs: DESCRIBE,
+    },
+    Gap {
+        at: "newest first*",
+        why: "moto returns the whole history, oldest first, for any request",
+        docs: "https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html",
+    },
 ];
 
 /// The events up to the exit of the last of the three states.

@@ -15,7 +15,7 @@ pub use rules::{EventRule, rule_arn};
 pub const PANDA_BUS: &str = "panda";
 const DEFAULT_BUS: &str = "default";
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bus {
     pub account: String,
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Bus {
 }
 
 /// The buses of both accounts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Buses(Vec<Bus>);
 
 pub fn bus_arn(account: &str, name: &str) -> String {
@@ -44,6 +44,22 @@ impl Buses {
         let rule = EventRule::of_pipeline();
         receiving.rules.insert(rule.name.clone(), rule);
         Self(vec![bus(USER_ACCOUNT, DEFAULT_BUS), bus(CONTROLLER_ACCOUNT, DEFAULT_BUS), receiving])
+    }
+
+    /// The buses with the rules, targets and policies of three states of them.
+    pub fn merged(rules: &Self, targets: &Self, policies: &Self) -> Self {
+        let mut merged = rules.clone();
+        for bus in &mut merged.0 {
+            let same =
+                |all: &Self| all.0.iter().find(|other| other.account == bus.account && other.name == bus.name).cloned();
+            bus.statements = same(policies).map(|other| other.statements).unwrap_or_default();
+            let other = same(targets);
+            for rule in bus.rules.values_mut() {
+                let seen = other.as_ref().and_then(|other| other.rules.get(&rule.name));
+                rule.targets = seen.map(|seen| seen.targets.clone()).unwrap_or_default();
+            }
+        }
+        merged
     }
 
     /// Finds the caller's bus by name or ARN; the default bus when neither is given.

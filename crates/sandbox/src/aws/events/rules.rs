@@ -10,7 +10,7 @@ use super::super::sfn::STATE_MACHINE_ARN;
 use super::{DEFAULT_BUS, PANDA_BUS};
 
 /// A rule, with the original text and the parsed form of its pattern.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EventRule {
     pub name: String,
     pub arn: String,

@@ -1,7 +1,5 @@
 //! The history of an execution, and its pagination.
 
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
@@ -9,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::epoch;
 use super::super::error::AwsError;
+use crate::visibility::Lag;
 
 /// An entry as `GetExecutionHistory` returns it.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub trait ShownEvent {
 /// Removes what AWS leaves out when `includeExecutionData` is false.
 pub(super) fn without_data(details: &mut Value) {
     if let Value::Object(fields) = details {
-        for data in ["input", "output", "inputDetails", "outputDetails", "parameters"] {
+        for data in ["input", "output", "inputDetails", "outputDetails"] {
             fields.remove(data);
         }
     }
@@ -63,7 +62,8 @@ pub struct HistoryPage<'a> {
     pub with_data: bool,
     pub token: Option<&'a str>,
     /// Age at which events become visible.
-    pub lag: Duration,
+    pub lag: Lag,
+    pub seed: u64,
 }
 
 impl HistoryPage<'_> {
@@ -72,7 +72,10 @@ impl HistoryPage<'_> {
     pub fn of(&self, history: &[HistoryEvent]) -> Result<Value, AwsError> {
         let now = Utc::now();
         let age = |event: &HistoryEvent| (now - event.at).to_std().unwrap_or_default();
-        self.page(history.iter().take_while(|event| self.lag.is_zero() || age(event) >= self.lag))
+        let visible = |event: &&HistoryEvent| {
+            self.lag.is_zero() || age(event) >= self.lag.of_event(self.seed, self.arn, event.id)
+        };
+        self.page(history.iter().filter(visible))
     }
 
     /// The response for the visible events, oldest first.
@@ -114,7 +117,7 @@ mod tests {
     }
 
     fn page(size: usize, reverse: bool, token: Option<&str>) -> HistoryPage<'_> {
-        HistoryPage { arn: "arn:x", size, reverse, with_data: true, token, lag: Duration::ZERO }
+        HistoryPage { arn: "arn:x", size, reverse, with_data: true, token, lag: Lag::default(), seed: 0 }
     }
 
     fn ids(answer: &Value) -> Vec<u64> {
@@ -151,7 +154,7 @@ mod tests {
     #[test]
     fn hides_recent_events_while_lagging() {
         let mut lagging = page(10, false, None);
-        lagging.lag = Duration::from_mins(1);
+        lagging.lag = Lag { delay_ms: 60_000, jitter_ms: 0 };
         assert!(ids(&lagging.of(&history(3)).unwrap()).is_empty());
     }
 }

@@ -17,6 +17,23 @@ pub async fn call(
     operation: &str,
     body: &[u8],
 ) -> Result<Value, AwsError> {
+    let reads = ["Describe", "List"].iter().any(|verb| operation.starts_with(verb));
+    if !reads {
+        simulation.before_change();
+    }
+    let answer = dispatch(simulation, caller, operation, body).await;
+    if !reads {
+        simulation.after_change();
+    }
+    answer
+}
+
+async fn dispatch(
+    simulation: &Simulation,
+    caller: &AwsCaller,
+    operation: &str,
+    body: &[u8],
+) -> Result<Value, AwsError> {
     match operation {
         "PutRule" => rules::put(simulation, caller, input(body)?),
         "DescribeRule" => rules::describe(simulation, caller, &input(body)?),
@@ -36,8 +53,8 @@ struct DescribeBus {
 }
 
 fn describe_bus(simulation: &Simulation, caller: &AwsCaller, wanted: &DescribeBus) -> Result<Value, AwsError> {
-    simulation.read(|state| {
-        let bus = state.buses.find(caller, wanted.name.as_deref())?;
+    simulation.buses(|buses| {
+        let bus = buses.find(caller, wanted.name.as_deref())?;
         let mut answer = json!({"Name": bus.name, "Arn": bus.arn()});
         if !bus.statements.is_empty() {
             answer["Policy"] = Value::String(document(&bus.statements));

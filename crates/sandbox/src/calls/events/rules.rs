@@ -76,8 +76,8 @@ pub fn put(simulation: &Simulation, caller: &AwsCaller, new: PutRule) -> Result<
 }
 
 pub fn describe(simulation: &Simulation, caller: &AwsCaller, wanted: &ByName) -> Result<Value, AwsError> {
-    simulation.read(|state| {
-        let bus = state.buses.find(caller, wanted.event_bus_name.as_deref())?;
+    simulation.buses(|buses| {
+        let bus = buses.find(caller, wanted.event_bus_name.as_deref())?;
         let rule = find(bus, &wanted.name)?;
         let mut answer = json!({
             "Name": rule.name, "Arn": rule.arn, "EventPattern": rule.text, "EventBusName": bus.name,
@@ -98,37 +98,42 @@ pub fn put_targets(simulation: &Simulation, caller: &AwsCaller, new: PutTargets)
             }
         }
     }
-    let fail = simulation.faults.take(|faults| Some(&mut faults.put_targets_failures));
+    let failure = simulation.faults.partial("events:PutTargets");
     let refuse_unpermitted = simulation.faults.get().refuse_unpermitted_targets;
     simulation.change(|state| {
-        let unpermitted = |target: &Value| {
-            target["Arn"].as_str().is_some_and(|arn| !state.buses.takes_from(&caller.account, arn))
-        };
+        let unpermitted =
+            |target: &Value| target["Arn"].as_str().is_some_and(|arn| !state.buses.takes_from(&caller.account, arn));
         if refuse_unpermitted && new.targets.iter().any(unpermitted) {
             let message = "The target event bus does not permit events:PutEvents from this account.";
             return Err(AwsError::new("AccessDeniedException", message));
         }
         let bus = state.buses.find_mut(caller, new.event_bus_name.as_deref())?;
         let rule = find_mut(bus, &new.rule)?;
-        if fail {
-            let entry = |target: &Value| json!({"TargetId": target["Id"], "ErrorCode": "InternalFailure", "ErrorMessage": "the target could not be added"});
-            let entries: Vec<Value> = new.targets.iter().map(entry).collect();
-            return Ok(json!({"FailedEntryCount": entries.len(), "FailedEntries": entries}));
-        }
-        let ids: Vec<String> = new.targets.iter().filter_map(|target| target["Id"].as_str().map(str::to_owned)).collect();
+        let mut targets = new.targets;
+        let failed = failure.filter(|_| !targets.is_empty()).map(|failure| {
+            json!({"TargetId": targets.remove(0)["Id"], "ErrorCode": failure.code, "ErrorMessage": failure.message})
+        });
+        let ids: Vec<String> = targets.iter().filter_map(|target| target["Id"].as_str().map(str::to_owned)).collect();
         if rule.targets.len() + ids.iter().filter(|id| !rule.targets.contains_key(*id)).count() > MAX_TARGETS {
-            return Err(AwsError::new("LimitExceededException", "The requested resource exceeds the maximum number allowed."));
+            return Err(AwsError::new(
+                "LimitExceededException",
+                "The requested resource exceeds the maximum number allowed.",
+            ));
         }
-        rule.targets.extend(ids.iter().cloned().zip(new.targets));
+        rule.targets.extend(ids.iter().cloned().zip(targets));
         let repositories = rule.repositories();
-        tally(state, &repositories, |effects| ids.iter().for_each(|id| count(&mut effects.targets, &format!("{}/{id}", new.rule))));
-        Ok(json!({"FailedEntryCount": 0, "FailedEntries": []}))
+        tally(state, &repositories, |effects| {
+            for id in &ids {
+                count(&mut effects.targets, &format!("{}/{id}", new.rule));
+            }
+        });
+        Ok(json!({"FailedEntryCount": usize::from(failed.is_some()), "FailedEntries": failed.as_slice()}))
     })
 }
 
 pub fn list_targets(simulation: &Simulation, caller: &AwsCaller, wanted: &ByName) -> Result<Value, AwsError> {
-    simulation.read(|state| {
-        let rule = find(state.buses.find(caller, wanted.event_bus_name.as_deref())?, &wanted.name)?;
+    simulation.buses(|buses| {
+        let rule = find(buses.find(caller, wanted.event_bus_name.as_deref())?, &wanted.name)?;
         Ok(json!({"Targets": rule.targets.values().collect::<Vec<_>>()}))
     })
 }

@@ -1,0 +1,121 @@
+//! After the switch: watches that the traffic stays on green, until AWS can no longer take it back.
+//!
+//! The row is COMPLETED and has no owner. The watch (`background/watch`) notices that CodeDeploy's deployment has ended and requests a look, which
+//! makes the row claimable. Success means that blue was terminated. After a failed hook, an alarm or a stop the traffic may be back on blue: the only
+//! way from COMPLETED to FAILED. Calls that are denied or throttled change nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::rollout::{Traffic, said, stayed_on_blue, traffic_after};
+use super::{RunStep, Settings, StepContext, StepError, StepOutcome, Transition};
+use crate::clients::aws::{CodeDeployStatus, CodeDeployment};
+use crate::clients::{ClientError, ErrorKind};
+use crate::domain::catalogue::EventCode;
+use crate::domain::deployment::Facts;
+use crate::domain::event::Event;
+use crate::domain::failure::ErrorCode;
+
+/// Number of looks at an ended deployment whose traffic is on green, after which no rollback is expected any more: CodeDeploy starts it separately.
+const LOOKS_AFTER_END: u32 = 3;
+
+/// State of a deployment whose traffic is on green.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct WatchTraffic {
+    /// `d-…`, the deployment that moved the traffic.
+    pub code_deploy_deployment_id: String,
+    /// Looks since it failed or was stopped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub looks_after_end: u32,
+}
+
+impl RunStep for WatchTraffic {
+    const NAME: &'static str = "watch_traffic";
+    const STAGE: u8 = 4;
+
+    /// The watch ends with CodeDeploy's deployment; the background task ends one that lasts longer than AWS permits.
+    fn limit(_: &Settings) -> Duration {
+        Duration::MAX
+    }
+
+    async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
+        let deployment = match cx.user.codedeploy.deployment(&self.code_deploy_deployment_id).await {
+            Ok(deployment) => deployment,
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                tracing::info!("CodeDeploy deployment removed, no longer watching the traffic");
+                return Ok(StepOutcome::new(Transition::Completed(None)));
+            }
+            Err(error) => return Ok(self.unread(&error)),
+        };
+        match deployment.status {
+            CodeDeployStatus::Succeeded => {
+                Ok(StepOutcome::new(Transition::Completed(None)).with_facts(blue_terminated(&deployment)))
+            }
+            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
+                Ok(self.ended(cx, &deployment).await.unwrap_or_else(|error| self.unread(&error)))
+            }
+            _ => Ok(self.still()),
+        }
+    }
+}
+
+impl WatchTraffic {
+    fn still(&self) -> StepOutcome {
+        StepOutcome::new(Transition::Completed(Some(self.clone().into())))
+    }
+
+    /// Waits for the next look: neither a denial nor throttling says anything about the traffic.
+    fn unread(&self, error: &ClientError) -> StepOutcome {
+        tracing::info!(kind = ?error.kind, call = error.call, "switched deployment not readable, looking again later");
+        self.still()
+    }
+
+    async fn ended(&self, cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<StepOutcome, ClientError> {
+        let reason = said(deployment);
+        match traffic_after(cx, deployment).await? {
+            Some(Traffic::MovingBack) => Ok(self.still()),
+            Some(Traffic::Blue) => Ok(rolled_back(reason)),
+            Some(Traffic::Green) if self.looks_after_end + 1 < LOOKS_AFTER_END => {
+                Ok(Self { looks_after_end: self.looks_after_end + 1, ..self.clone() }.still())
+            }
+            // It was seen on green: a life cycle that does not say so any more proves nothing.
+            Some(Traffic::Green) | None => {
+                let kept = Event::new(EventCode::KeptOnGreen).with("reason", reason);
+                Ok(StepOutcome::new(Transition::Completed(None)).with_event(kept))
+            }
+        }
+    }
+}
+
+/// Completes the deployment: the traffic is on green. `seen` is CodeDeploy's deployment, which can take the traffic back until it has succeeded; `None`
+/// if no id is known.
+pub(super) fn completed(seen: Option<&CodeDeployment>) -> StepOutcome {
+    let (watch, facts) = match seen {
+        None => (None, Facts::default()),
+        Some(deployment) if deployment.status == CodeDeployStatus::Succeeded => (None, blue_terminated(deployment)),
+        Some(deployment) => {
+            let code_deploy_deployment_id = deployment.id.clone();
+            (Some(WatchTraffic { code_deploy_deployment_id, looks_after_end: 0 }.into()), Facts::default())
+        }
+    };
+    StepOutcome::new(Transition::Completed(watch))
+        .with_event(Event::new(EventCode::DeploymentCompleted))
+        .with_event(Event::new(EventCode::Completed))
+        .with_facts(Facts { final_service: Some("green".to_owned()), ..facts })
+}
+
+/// Fails the deployment: its traffic was on green, and is on blue again.
+pub(super) fn rolled_back(reason: String) -> StepOutcome {
+    stayed_on_blue(ErrorCode::RolledBackAfterSwitch, reason)
+}
+
+/// CodeDeploy succeeds after its termination wait, when it has terminated blue.
+fn blue_terminated(deployment: &CodeDeployment) -> Facts {
+    Facts { blue_terminated_at: deployment.completed_at.filter(|_| !deployment.keeps_blue), ..Facts::default() }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(looks: &u32) -> bool {
+    *looks == 0
+}

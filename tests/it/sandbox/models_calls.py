@@ -1,0 +1,170 @@
+"""The calls of models.py: each operation with success, and each error that the sandbox has for it."""
+import json
+
+PATTERN = json.dumps({"source": ["aws.ecr"], "detail": {"repository-name": ["models"]}})
+UNKNOWN_EXECUTION = "arn:aws:states:ap-northeast-2:123456789012:execution:panda-deployment:none"
+TARGETS = [{"Id": "panda", "Arn": "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda",
+            "RoleArn": "arn:aws:iam::210987654321:role/panda-events"}]
+
+
+def calls(checker, settings):
+    """Makes all calls, in an order in which each finds what it needs."""
+    user = lambda *call: checker.call("user", *call)
+    controller = lambda *call: checker.call("controller", *call)
+    states(user, controller, settings)
+    codedeploy(user, settings)
+    sts(user, controller, settings)
+    iam(user)
+    events(user, controller)
+    secrets(controller)
+    # Its PutImage is a push, which starts another execution.
+    ecr(user, settings)
+    # Ends the execution, after which its history and its description are whole.
+    execution = {"executionArn": settings["execution"]}
+    controller("stepfunctions", "StopExecution", {**execution, "error": "Models", "cause": "the calls are over"})
+    controller("stepfunctions", "GetExecutionHistory", execution)
+    controller("stepfunctions", "DescribeExecution", execution)
+
+
+def sts(user, controller, settings):
+    user("sts", "GetCallerIdentity", {})
+    role = {"RoleArn": settings["role"], "RoleSessionName": "panda"}
+    controller("sts", "AssumeRole", {**role, "ExternalId": "right", "DurationSeconds": 900})
+    controller("sts", "AssumeRole", {**role, "ExternalId": "wrong"}, "AccessDenied")
+    controller("sts", "AssumeRole", {**role, "RoleSessionName": "has space"}, "ValidationError")
+    controller("sts", "AssumeRole", {**role, "DurationSeconds": 1}, "ValidationError")
+
+
+def iam(user):
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "events.amazonaws.com"}}
+    policy = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
+    document = lambda statement: json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    role, inline = {"RoleName": "models"}, {"RoleName": "models", "PolicyName": "put-events"}
+    user("iam", "GetRole", role, "NoSuchEntity")
+    user("iam", "CreateRole", {**role, "AssumeRolePolicyDocument": "{}"}, "MalformedPolicyDocument")
+    user("iam", "CreateRole", {**role, "AssumeRolePolicyDocument": document(trust)})
+    user("iam", "CreateRole", {**role, "AssumeRolePolicyDocument": document(trust)}, "EntityAlreadyExists")
+    user("iam", "GetRole", role)
+    user("iam", "GetRolePolicy", inline, "NoSuchEntity")
+    user("iam", "PutRolePolicy", {**inline, "PolicyDocument": document(policy)})
+    user("iam", "GetRolePolicy", inline)
+
+
+def events(user, controller):
+    rule = {"Name": "models", "EventPattern": PATTERN}
+    user("events", "DescribeRule", {"Name": "models"}, "ResourceNotFoundException")
+    user("events", "PutTargets", {"Rule": "models", "Targets": TARGETS}, "ResourceNotFoundException")
+    user("events", "ListTargetsByRule", {"Rule": "models"}, "ResourceNotFoundException")
+    user("events", "PutRule", {"Name": "models", "EventPattern": "[]"}, "InvalidEventPatternException")
+    user("events", "PutRule", {"Name": "a b", "EventPattern": PATTERN}, "ValidationException")
+    user("events", "PutRule", {**rule, "EventBusName": "none"}, "ResourceNotFoundException")
+    user("events", "PutRule", {**rule, "State": "DISABLED", "Description": "pushes"})
+    user("events", "DescribeRule", {"Name": "models"})
+    user("events", "PutTargets", {"Rule": "models", "Targets": TARGETS})
+    many = [{**TARGETS[0], "Id": f"t{number}"} for number in range(6)]
+    user("events", "PutTargets", {"Rule": "models", "Targets": many}, "LimitExceededException")
+    user("events", "ListTargetsByRule", {"Rule": "models"})
+    user("events", "ListRules", {"NamePrefix": "models"})
+    user("events", "DeleteRule", {"Name": "models"}, "ValidationException")
+    user("events", "RemoveTargets", {"Rule": "models", "Ids": ["panda"]})
+    user("events", "RemoveTargets", {"Rule": "none", "Ids": ["panda"]}, "ResourceNotFoundException")
+    user("events", "DeleteRule", {"Name": "models"})
+    user("events", "DescribeEventBus", {})
+    user("events", "DescribeEventBus", {"Name": "none"}, "ResourceNotFoundException")
+    permission = {"EventBusName": "panda", "Action": "events:PutEvents", "Principal": "210987654321", "StatementId": "models"}
+    controller("events", "PutPermission", permission)
+    controller("events", "DescribeEventBus", {"Name": "panda"})
+    controller("events", "PutPermission", {**permission, "EventBusName": "none"}, "ResourceNotFoundException")
+    controller("events", "PutPermission", {**permission, "Principal": "someone"}, "ValidationException")
+    full = {"Version": "2012-10-17", "Statement": [{"Sid": "x" * 11_000}]}
+    controller("events", "PutPermission", {"EventBusName": "panda", "Policy": json.dumps(full)}, "PolicyLengthExceededException")
+    controller("events", "RemovePermission", {"EventBusName": "panda", "StatementId": "models"})
+    controller("events", "RemovePermission", {"EventBusName": "panda", "StatementId": "models"}, "ResourceNotFoundException")
+
+
+def ecr(user, settings):
+    name = settings["repository"]
+    arn = user("ecr", "DescribeRepositories", {"repositoryNames": [name]})["repositories"][0]["repositoryArn"]
+    user("ecr", "DescribeRepositories", {"repositoryNames": ["none"]}, "RepositoryNotFoundException")
+    user("ecr", "CreateRepository", {"repositoryName": "models", "tags": [{"Key": "a", "Value": "b"}]})
+    user("ecr", "CreateRepository", {"repositoryName": "models"}, "RepositoryAlreadyExistsException")
+    user("ecr", "CreateRepository", {"repositoryName": "UPPER"}, "InvalidParameterException")
+    user("ecr", "ListTagsForResource", {"resourceArn": arn})
+    user("ecr", "ListTagsForResource", {"resourceArn": arn.replace(name, "none")}, "RepositoryNotFoundException")
+    user("ecr", "GetAuthorizationToken", {})
+    selection = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14}
+    policy = {"rules": [{"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}]}
+    user("ecr", "PutLifecyclePolicy", {"repositoryName": "models", "lifecyclePolicyText": json.dumps(policy)})
+    user("ecr", "PutLifecyclePolicy", {"repositoryName": "models", "lifecyclePolicyText": "{" + " " * 120}, "InvalidParameterException")
+    user("ecr", "DescribeImages", {"repositoryName": name})
+    tag = {"imageTag": "none"}
+    user("ecr", "DescribeImages", {"repositoryName": name, "imageIds": [tag]}, "ImageNotFoundException")
+    digest = {"imageDigest": settings["digest"]}
+    image = user("ecr", "BatchGetImage", {"repositoryName": name, "imageIds": [digest, tag]})["images"][0]
+    user("ecr", "BatchGetImage", {"repositoryName": "none", "imageIds": [tag]}, "RepositoryNotFoundException")
+    put = {"repositoryName": name, "imageManifest": image["imageManifest"], "imageManifestMediaType": image["imageManifestMediaType"]}
+    user("ecr", "PutImage", {**put, "imageTag": "models"})
+    user("ecr", "PutImage", {**put, "imageTag": "models"}, "ImageAlreadyExistsException")
+
+
+def secrets(controller):
+    secret = {"SecretId": "panda/models"}
+    controller("secretsmanager", "GetSecretValue", secret, "ResourceNotFoundException")
+    controller("secretsmanager", "CreateSecret", {"Name": "panda/models", "ClientRequestToken": "x" * 32})
+    controller("secretsmanager", "CreateSecret", {"Name": "panda/models"}, "ResourceExistsException")
+    controller("secretsmanager", "DescribeSecret", secret)
+    controller("secretsmanager", "GetSecretValue", secret, "ResourceNotFoundException")
+    controller("secretsmanager", "PutSecretValue", {**secret, "SecretString": "one"})
+    controller("secretsmanager", "PutSecretValue", secret, "InvalidParameterException")
+    controller("secretsmanager", "DescribeSecret", secret)
+    controller("secretsmanager", "GetSecretValue", secret)
+
+
+def states(user, controller, settings):
+    execution = {"executionArn": settings["execution"]}
+    machine = settings["execution"].replace(":execution:", ":stateMachine:").rsplit(":", 1)[0]
+    controller("stepfunctions", "DescribeExecution", execution)
+    for reverse in (False, True):
+        page = {"reverseOrder": reverse, "maxResults": 3}
+        while page.get("nextToken", "first"):
+            answer = controller("stepfunctions", "GetExecutionHistory", {**execution, **page})
+            page["nextToken"] = answer.get("nextToken", "")
+    controller("stepfunctions", "GetExecutionHistory", {**execution, "includeExecutionData": False})
+    controller("stepfunctions", "GetExecutionHistory", {**execution, "nextToken": "x"}, "InvalidToken")
+    controller("stepfunctions", "ListExecutions", {"stateMachineArn": machine, "maxResults": 1})
+    controller("stepfunctions", "ListExecutions", {"stateMachineArn": machine + "x"}, "StateMachineDoesNotExist")
+    for operation in ("DescribeExecution", "GetExecutionHistory", "StopExecution"):
+        controller("stepfunctions", operation, {"executionArn": UNKNOWN_EXECUTION}, "ExecutionDoesNotExist")
+        controller("stepfunctions", operation, {"executionArn": "none"}, "InvalidArn")
+        user("stepfunctions", operation, execution, "AccessDeniedException")
+
+
+def codedeploy(user, settings):
+    deployment = {"deploymentId": settings["deployment"]}
+    info = user("codedeploy", "GetDeployment", deployment)["deploymentInfo"]
+    user("codedeploy", "BatchGetDeployments", {"deploymentIds": [settings["deployment"]]})
+    user("codedeploy", "BatchGetDeployments", {"deploymentIds": ["d-ABCDEFGHI", settings["deployment"]]})
+    user("codedeploy", "BatchGetDeployments", {}, "DeploymentIdRequiredException")
+    user("codedeploy", "BatchGetDeployments", {"deploymentIds": ["ecs-svc/1"]}, "InvalidDeploymentIdException")
+    user("codedeploy", "BatchGetDeployments", {"deploymentIds": ["d-ABCDEFGHI"] * 26}, "BatchLimitExceededException")
+    user("codedeploy", "ListDeployments", {})
+    user("codedeploy", "ListDeployments", {name: info[name] for name in ("applicationName", "deploymentGroupName")})
+    user("codedeploy", "ListDeployments", {"applicationName": "none"}, "DeploymentGroupNameRequiredException")
+    user("codedeploy", "ListDeployments", {"deploymentGroupName": "none"}, "ApplicationNameRequiredException")
+    user("codedeploy", "GetDeploymentConfig", {"deploymentConfigName": info["deploymentConfigName"]})
+    user("codedeploy", "GetDeploymentConfig", {"deploymentConfigName": "none"}, "DeploymentConfigDoesNotExistException")
+    user("codedeploy", "GetDeploymentConfig", {}, "DeploymentConfigNameRequiredException")
+    targets = user("codedeploy", "ListDeploymentTargets", deployment)["targetIds"]
+    user("codedeploy", "BatchGetDeploymentTargets", {**deployment, "targetIds": targets})
+    user("codedeploy", "BatchGetDeploymentTargets", {**deployment, "targetIds": ["x:y"]}, "DeploymentTargetDoesNotExistException")
+    for operation in ("GetDeployment", "ContinueDeployment", "StopDeployment", "ListDeploymentTargets", "BatchGetDeploymentTargets"):
+        more = {"targetIds": ["x"]} if operation == "BatchGetDeploymentTargets" else {}
+        user("codedeploy", operation, more, "DeploymentIdRequiredException")
+        user("codedeploy", operation, {"deploymentId": "d-ABCDEFGHI", **more}, "DeploymentDoesNotExistException")
+        if operation != "ContinueDeployment":
+            user("codedeploy", operation, {"deploymentId": "ecs-svc/1", **more}, "InvalidDeploymentIdException")
+    user("codedeploy", "ContinueDeployment", {**deployment, "deploymentWaitType": "LATER"}, "InvalidDeploymentWaitTypeException")
+    user("codedeploy", "ContinueDeployment", {**deployment, "deploymentWaitType": "READY_WAIT"})
+    user("codedeploy", "ContinueDeployment", {**deployment, "deploymentWaitType": "READY_WAIT"}, "DeploymentIsNotInReadyStateException")
+    user("codedeploy", "StopDeployment", deployment)
+
