@@ -271,6 +271,11 @@ impl Driver {
                 change.step = Some((step.name().to_owned(), step.state()));
                 NextAction::Continue
             }
+            Transition::RunAgain(step) => {
+                change.status = Some(Status::Running);
+                change.step = Some((step.name().to_owned(), step.state()));
+                NextAction::Continue
+            }
             Transition::Wait { step, after, pace, waiting_for: why } => {
                 let state = step.state();
                 let changed = !change.events.is_empty()

@@ -55,8 +55,10 @@ impl StepProgress {
         let waited = extra.renewal().min(deployment.step_elapsed);
         let left = step.limit(&services.settings).saturating_add(waited).saturating_sub(deployment.step_elapsed);
         let step_ends = Instant::now().checked_add(left);
-        // Cancelling is exempt from the attempt's limit: otherwise the limit would leave resources running at AWS.
-        let attempt_ends = attempt_ends.filter(|_| deployment.status == Status::Running && step.cancelled().is_some());
+        // Cancelling is exempt from the attempt's limit: otherwise the limit would leave resources running at AWS. So is an execution that replaces one
+        // that may have been ready for days.
+        let limited = step.cancelled().is_some() && step.replaced().unwrap_or(0) == 0;
+        let attempt_ends = attempt_ends.filter(|_| deployment.status == Status::Running && limited);
         let mut deadline = [step_ends, attempt_ends].into_iter().flatten().min();
         let whole = attempt_ends.is_some() && deadline == attempt_ends;
         if step.resource_class() == ResourceClass::Light && !deployment.step_elapsed.is_zero() {

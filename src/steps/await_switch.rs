@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::rollout::{Traffic, expired, is_shifting, ready_until, said, stayed_on_blue, switch_expired, traffic_after};
 use super::switch_traffic::shift;
 use super::watch_traffic::{completed, rolled_back};
-use super::{ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, SwitchTraffic, Transition};
+use super::{
+    ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, SwitchTraffic, Transition, is_default,
+};
 use crate::clients::aws::{CodeDeployStatus, CodeDeployment};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
@@ -24,6 +26,9 @@ use crate::domain::failure::ErrorCode;
 pub struct AwaitSwitch {
     /// Id of the CodeDeploy deployment, for the later switch.
     pub code_deploy_deployment_id: String,
+    /// Executions of this image that were followed before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub replaced: u8,
 }
 
 impl RunStep for AwaitSwitch {
@@ -35,10 +40,17 @@ impl RunStep for AwaitSwitch {
         Duration::MAX
     }
 
+    fn replaced(&self) -> Option<u8> {
+        Some(self.replaced)
+    }
+
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let id = &self.code_deploy_deployment_id;
         if cx.deployment.switch_requested {
-            return Ok(StepOutcome::next(SwitchTraffic { code_deploy_deployment_id: id.clone() }));
+            return Ok(StepOutcome::next(SwitchTraffic {
+                code_deploy_deployment_id: id.clone(),
+                replaced: self.replaced,
+            }));
         }
         let deployment = match cx.user.codedeploy.deployment(id).await {
             Ok(deployment) => deployment,
@@ -76,7 +88,8 @@ impl AwaitSwitch {
                     return Ok(self.still());
                 }
                 let shift_seconds = shift(cx, deployment).await?.as_secs();
-                let confirm = ConfirmSwitch { code_deploy_deployment_id: id.clone(), shift_seconds };
+                let (code_deploy_deployment_id, replaced) = (id.clone(), self.replaced);
+                let confirm = ConfirmSwitch { code_deploy_deployment_id, shift_seconds, replaced };
                 Ok(self.continued(StepOutcome::next(confirm)))
             }
         }

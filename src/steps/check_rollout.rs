@@ -9,7 +9,7 @@ use super::follow_execution::{approval, output_invalid};
 use super::rollout::{Traffic, allowed, is_shifting, said, traffic_after};
 use super::switch_traffic::shift;
 use super::watch_traffic::{completed, rolled_back};
-use super::{ConfirmSwitch, RunStep, StepContext, StepError, StepOutcome, Transition};
+use super::{ConfirmSwitch, RunStep, StepContext, StepError, StepOutcome, Transition, is_default};
 use crate::clients::ErrorKind;
 use crate::clients::aws::CodeDeployStatus;
 use crate::domain::deployment::Facts;
@@ -25,12 +25,19 @@ pub struct CheckRollout {
     /// Values of the outputs that were refused, as a clause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Executions of this image that were followed before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub replaced: u8,
 }
 
 impl RunStep for CheckRollout {
     const NAME: &'static str = "check_rollout";
     const STAGE: u8 = 4;
     const TIMED_OUT: ErrorCode = ErrorCode::ExecutionOutputInvalid;
+
+    fn replaced(&self) -> Option<u8> {
+        Some(self.replaced)
+    }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let unanswered = StepError::from_client(ErrorCode::ExecutionOutputInvalid);
@@ -49,7 +56,7 @@ impl RunStep for CheckRollout {
         match deployment.status {
             CodeDeployStatus::Ready => {
                 let ready = Facts { polling_state: Some("DEPLOYMENT_READY".to_owned()), ..Facts::default() };
-                let approval = approval(&cx.deployment.facts, &cx.deployment.id, self.refused.clone());
+                let approval = approval(&cx.deployment.facts, &cx.deployment.id, self.replaced, self.refused.clone());
                 let kept =
                     if matches!(approval.transition, Transition::Failed { .. }) { Facts::default() } else { ready };
                 return Ok(approval.with_facts(kept));
@@ -79,7 +86,11 @@ impl RunStep for CheckRollout {
         }
         if is_shifting(&lifecycle) {
             let shift_seconds = shift(cx, &deployment).await.map_err(&unanswered)?.as_secs();
-            return Ok(StepOutcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone(), shift_seconds }));
+            return Ok(StepOutcome::next(ConfirmSwitch {
+                code_deploy_deployment_id: id.clone(),
+                shift_seconds,
+                replaced: self.replaced,
+            }));
         }
         let waiting = self.finding(&format!("CodeDeploy deployment {id} is {:?}", deployment.status));
         Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, waiting))

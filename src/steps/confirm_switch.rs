@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rollout::{Traffic, allowed, said, traffic_after};
 use super::watch_traffic::{completed, rolled_back};
-use super::{RunStep, Settings, StepContext, StepError, StepOutcome};
+use super::{RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
 use crate::clients::aws::{CodeDeployStatus, CodeDeployment, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::failure::ErrorCode;
@@ -20,8 +20,11 @@ pub struct ConfirmSwitch {
     /// `d-…`, from the switch step.
     pub code_deploy_deployment_id: String,
     /// Time from the first to the last part of the traffic by the deployment configuration, in seconds. Absent in rows of earlier versions.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub shift_seconds: u64,
+    /// Executions of this image that were followed before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub replaced: u8,
 }
 
 impl RunStep for ConfirmSwitch {
@@ -32,6 +35,10 @@ impl RunStep for ConfirmSwitch {
 
     fn limit(settings: &Settings) -> Duration {
         settings.switch_limit
+    }
+
+    fn replaced(&self) -> Option<u8> {
+        Some(self.replaced)
     }
 
     const LONGEST_EXTRA: Duration = LONGEST;
@@ -84,9 +91,4 @@ fn not_readable(error: ClientError) -> StepError {
         StepError::Fatal { code, reason } if denied => StepError::Retryable { code, reason },
         other => other,
     }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(seconds: &u64) -> bool {
-    *seconds == 0
 }

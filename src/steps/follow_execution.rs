@@ -5,16 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::latest_execution::LatestExecution;
 use super::verify_green::ready;
 use super::watch_traffic::completed;
-use super::{CheckRollout, RunStep, Settings, StepContext, StepError, StepOutcome, Transition, VerifyGreen};
-use crate::clients::ErrorKind;
-use crate::clients::aws::{ExecutionStatus, Priority};
-use crate::domain::catalogue::EventCode;
+use super::{
+    AwaitSwitch, CheckRollout, RunStep, Settings, StepContext, StepError, StepOutcome, Transition, VerifyGreen,
+    is_default,
+};
+use crate::clients::aws::Priority;
 use crate::domain::deployment::{Deployment, Facts};
-use crate::domain::event::Event;
-use crate::domain::execution_input::names_image;
 use crate::domain::failure::ErrorCode;
 use crate::domain::history::{HistoryEvent, HistoryPiece, Memory, RawEvent, Reader, Reading, Verdict};
 use crate::domain::names::Names;
@@ -27,27 +25,15 @@ pub struct FollowExecution {
     /// Set when the last event is a failure: earlier versions take the next exit for a Catch.
     pub task_failed: bool,
     /// What reading the rest of the history needs of the part that was read.
-    #[serde(default, skip_serializing_if = "is_empty")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memory: Memory,
-    /// Executions of this image that were followed before and ended without success. Absent in rows of earlier versions.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Executions of this image that were followed before.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub replaced: u8,
     /// Size of the texts of this execution's history that were stored, in bytes.
-    #[serde(default, skip_serializing_if = "is_empty_store")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub stored_bytes: u64,
 }
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_empty_store(bytes: &u64) -> bool {
-    *bytes == 0
-}
-
-fn is_empty(memory: &Memory) -> bool {
-    *memory == Memory::default()
-}
-
-/// Number of executions of one image that are followed one after the other: EventBridge delivers an event at least once, seldom twice.
-const MAX_REPLACED: u8 = 2;
 
 impl RunStep for FollowExecution {
     const NAME: &'static str = "follow_execution";
@@ -58,6 +44,10 @@ impl RunStep for FollowExecution {
 
     fn limit(settings: &Settings) -> Duration {
         settings.follow_limit
+    }
+
+    fn replaced(&self) -> Option<u8> {
+        Some(self.replaced)
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
@@ -81,17 +71,11 @@ impl RunStep for FollowExecution {
                 cx.services.settings.poll_interval,
                 waiting_for(&reading),
             ),
-            Some(Verdict::Failed { code, reason }) => match self.replacement(cx).await? {
-                Some(arn) => {
-                    let instead = self.follow_instead(arn, *code, reason, reading.events);
-                    return Ok(StepOutcome { history: piece, ..instead });
-                }
-                None => failed(*code, reason.clone()),
-            },
-            Some(Verdict::Succeeded) => succeeded(&known, &reading.memory, &cx.services.names),
-            Some(Verdict::WaitingApproval) => approval(&known, &cx.deployment.id, refused),
+            Some(Verdict::Failed { code, reason }) => failed(*code, reason.clone()),
+            Some(Verdict::Succeeded) => self.succeeded(&known, &reading.memory, &cx.services.names),
+            Some(Verdict::WaitingApproval) => approval(&known, &cx.deployment.id, self.replaced, refused),
         };
-        outcome.events.splice(0..0, self.keyed(reading.events));
+        outcome.events.splice(0..0, reading.events);
         let mut facts = reading.facts;
         facts.merge(std::mem::take(&mut outcome.facts));
         Ok(StepOutcome { history: piece, ..outcome.with_facts(facts) })
@@ -131,6 +115,24 @@ impl FollowExecution {
         };
         Self { task_failed, memory: reading.memory.clone(), stored_bytes, ..self.clone() }
     }
+
+    /// The execution succeeded without an approval. That alone proves nothing: CodeDeploy knows where the traffic is.
+    fn succeeded(&self, known: &Facts, memory: &Memory, names: &Names) -> StepOutcome {
+        let (seen, refused) = (memory.seen(&names.check_state), memory.refused());
+        match known.code_deploy_deployment_id.clone() {
+            Some(code_deploy_deployment_id) => {
+                StepOutcome::next(CheckRollout { code_deploy_deployment_id, seen, refused, replaced: self.replaced })
+            }
+            None if refused.is_none() && memory.reports_success() => completed(None),
+            None => {
+                let refused = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
+                output_invalid(format!(
+                    "the execution succeeded without an approval, and none of its outputs had codeDeployDeploymentId, by which CodeDeploy could \
+                     be asked where the traffic is; {seen}{refused}"
+                ))
+            }
+        }
+    }
 }
 
 /// Returns the accounts whose resources the outputs may name: the user's, and that of the execution.
@@ -155,81 +157,8 @@ pub(super) fn output_invalid(reason: String) -> StepOutcome {
     failed(ErrorCode::ExecutionOutputInvalid, reason).with_facts(facts)
 }
 
-/// The execution succeeded without an approval. That alone proves nothing: CodeDeploy knows where the traffic is.
-fn succeeded(known: &Facts, memory: &Memory, names: &Names) -> StepOutcome {
-    let (seen, refused) = (memory.seen(&names.check_state), memory.refused());
-    match known.code_deploy_deployment_id.clone() {
-        Some(code_deploy_deployment_id) => StepOutcome::next(CheckRollout { code_deploy_deployment_id, seen, refused }),
-        None if refused.is_none() && memory.reports_success() => completed(None),
-        None => {
-            let refused = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
-            output_invalid(format!(
-                "the execution succeeded without an approval, and none of its outputs had codeDeployDeploymentId, by which CodeDeploy could \
-                 be asked where the traffic is; {seen}{refused}"
-            ))
-        }
-    }
-}
-
-impl FollowExecution {
-    /// Returns another execution of this image that the secret names by now and that may still succeed: one push may start two executions.
-    async fn replacement(&self, cx: &StepContext<'_>) -> Result<Option<String>, StepError> {
-        if self.replaced >= MAX_REPLACED {
-            return Ok(None);
-        }
-        let latest = match LatestExecution::read(cx).await {
-            Ok(LatestExecution::Named(latest)) => latest,
-            Ok(_) => return Ok(None),
-            Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable) => {
-                return Err(StepError::from_client(ErrorCode::ExecutionUnreadable)(error));
-            }
-            Err(error) => {
-                tracing::warn!(kind = ?error.kind, call = error.call, "latest execution not readable, the failure of the followed one stands");
-                return Ok(None);
-            }
-        };
-        let may_succeed = matches!(
-            latest.status,
-            ExecutionStatus::Running | ExecutionStatus::Succeeded | ExecutionStatus::PendingRedrive
-        );
-        let (tag, unique) = (cx.deployment.image_tag(), cx.deployment.has_unique_digest());
-        let digest = cx.deployment.facts.image_digest.as_deref().unwrap_or_default();
-        let ours = latest.input.as_deref().is_some_and(|input| names_image(input, &tag, digest, unique));
-        Ok((ours && may_succeed && latest.arn != self.execution_arn).then_some(latest.arn))
-    }
-
-    /// Follows `arn` from its first event.
-    fn follow_instead(&self, arn: String, code: ErrorCode, reason: &str, events: Vec<Event>) -> StepOutcome {
-        tracing::warn!(ended = self.execution_arn, %code, followed = arn, "execution ended, following another one of the same image");
-        let next = Self { replaced: self.replaced + 1, ..Self::new(arn.clone()) };
-        let replaced = Event::new(EventCode::ExecutionReplaced)
-            .with("ended_arn", self.execution_arn.as_str())
-            .with("execution_arn", arn.as_str())
-            .with("reason", reason)
-            .keyed(next.replaced);
-        let mut outcome = StepOutcome::next(next);
-        outcome.events = self.keyed(events);
-        let facts = Facts { execution_arn: Some(arn), last_history_event_id: Some(0), ..Facts::default() };
-        outcome.with_event(replaced).with_facts(facts)
-    }
-
-    /// Events of a further execution are stored beside those of the first.
-    fn keyed(&self, events: Vec<Event>) -> Vec<Event> {
-        if self.replaced == 0 {
-            return events;
-        }
-        let keyed = |event: Event| Event { key: format!("{}:execution:{}", event.key, self.replaced), ..event };
-        events.into_iter().map(keyed).collect()
-    }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &u8) -> bool {
-    *count == 0
-}
-
 /// The pipeline reports that green is up: health checks follow if its URL is known; otherwise the report is trusted.
-pub(super) fn approval(known: &Facts, deployment_id: &str, refused: Option<String>) -> StepOutcome {
+pub(super) fn approval(known: &Facts, deployment_id: &str, replaced: u8, refused: Option<String>) -> StepOutcome {
     if let Some(refused) = refused {
         return output_invalid(format!("the deployment waits for approval, but {refused}"));
     }
@@ -238,7 +167,7 @@ pub(super) fn approval(known: &Facts, deployment_id: &str, refused: Option<Strin
         return output_invalid(missing.to_owned());
     };
     match known.green_url.clone() {
-        Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id }),
-        None => ready(known, deployment_id, code_deploy_deployment_id),
+        Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id, replaced }),
+        None => ready(known, deployment_id, AwaitSwitch { code_deploy_deployment_id, replaced }),
     }
 }

@@ -29,6 +29,7 @@ mod missing_link;
 mod outcome;
 mod publish_image;
 mod push_image;
+mod replacement;
 mod reporter;
 mod resume;
 mod rollout;
@@ -201,6 +202,11 @@ trait RunStep: Serialize + DeserializeOwned {
         None
     }
 
+    /// Returns how many executions of the push were followed before this step's; `None` if a failure of the step is final, whatever becomes of others.
+    fn replaced(&self) -> Option<u8> {
+        None
+    }
+
     /// Finds the cause after the time limit was exceeded, by reading only; `None` if the step knows no more than its last wait.
     async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<String> {
         None
@@ -208,6 +214,11 @@ trait RunStep: Serialize + DeserializeOwned {
 
     /// Checks the external services, acts where needed, and returns the next transition.
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError>;
+}
+
+/// Leaves a field with the default value out of a stored state.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Returns the name of a stage in reports.
@@ -309,6 +320,11 @@ macro_rules! steps {
                 match self { $(Self::$step(_) => $step::TIMED_OUT),+ }
             }
 
+            /// Returns how many executions of the push were followed before this step's; `None` if a failure of the step is final.
+            pub fn replaced(&self) -> Option<u8> {
+                match self { $(Self::$step(step) => step.replaced()),+ }
+            }
+
             /// Returns the outcome that replaces a failure when the time limit is exceeded; `last_error` is the error of the last run.
             pub fn after_limit(&self, last_error: Option<ErrorCode>) -> Option<StepOutcome> {
                 match self { $(Self::$step(step) => step.after_limit(last_error)),+ }
@@ -321,7 +337,8 @@ macro_rules! steps {
 
             /// Runs the step. Boxed: thousands of deployments sleep between two runs, and each would otherwise reserve the size of the largest step.
             pub async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
-                let outcome = match self { $(Self::$step(step) => Box::pin(step.run(cx)).await?),+ };
+                let ran = match self { $(Self::$step(step) => Box::pin(step.run(cx)).await),+ };
+                let outcome = Box::pin(replacement::instead_of_failure(cx, self, ran)).await?;
                 Ok(Box::pin(rollout::with_deadline(cx, outcome)).await)
             }
 
@@ -427,6 +444,7 @@ mod tests {
             ("verify_green", json!({"green_url": "http://g", "code_deploy_deployment_id": "d-1"})),
             ("await_switch", json!({"code_deploy_deployment_id": "d-1"})),
             ("switch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
+            ("switch_traffic", json!({"code_deploy_deployment_id": "d-1", "replaced": 1})),
             ("confirm_switch", json!({"code_deploy_deployment_id": "d-1"})),
             ("watch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
             ("watch_traffic", json!({"code_deploy_deployment_id": "d-1", "looks_after_end": 2})),

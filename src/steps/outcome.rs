@@ -29,6 +29,8 @@ pub struct StepOutcome {
 pub enum Transition {
     /// Another step, to be run immediately.
     Next(Step),
+    /// Another step, to be run immediately, of a deployment that was ready and is not any more.
+    RunAgain(Step),
     /// The same step again, possibly with a new state.
     Wait {
         /// The step with its new state.
@@ -118,7 +120,10 @@ impl StepOutcome {
         history.flat_map(RawEvent::texts_mut).for_each(|text| mask.string(text));
         self.facts.texts_mut().into_iter().for_each(|text| mask.option(text));
         match &mut self.transition {
-            Transition::Next(step) | Transition::Ready(step) | Transition::Completed(Some(step)) => step.mask(mask),
+            Transition::Next(step)
+            | Transition::RunAgain(step)
+            | Transition::Ready(step)
+            | Transition::Completed(Some(step)) => step.mask(mask),
             Transition::Wait { step, waiting_for, .. } => {
                 step.mask(mask);
                 mask.string(waiting_for);

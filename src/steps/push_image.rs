@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use super::ecr_repository::{ecr_error, ensure};
 use super::publish_image::{publish, push_again};
-use super::{FetchSource, FindExecution, ResourceClass, RunStep, Settings, StepContext, StepError, StepOutcome};
+use super::{
+    FetchSource, FindExecution, ResourceClass, RunStep, Settings, StepContext, StepError, StepOutcome, is_default,
+};
 use crate::clients::aws::{EcrImage, RegistryLogin};
 use crate::clients::docker::{PushError, PushLine};
 use crate::clients::registry::{LoginCheck, check_login};
@@ -40,7 +42,7 @@ pub struct PushImage {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reuse: bool,
     /// Number of logins that were refused in the middle of the push and had to be renewed.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub renewals: u8,
     /// Digest of an image that is in ECR already, to be published under the attempt's tag instead. Part of this step's state, not a separate step,
     /// because reports identify stages by step names.
@@ -49,11 +51,6 @@ pub struct PushImage {
     /// Set when the new tag of an image of an earlier attempt started no execution: it is pushed again with another manifest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_zero(renewals: &u8) -> bool {
-    *renewals == 0
 }
 
 /// Result of a push.

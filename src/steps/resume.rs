@@ -146,8 +146,8 @@ impl Resume {
     fn verify(&self, cx: &StepContext<'_>) -> Option<StepOutcome> {
         let code_deploy_deployment_id = self.past.code_deploy_deployment_id.clone()?;
         Some(match self.past.green_url.clone() {
-            Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id }),
-            None => ready(&self.past, &cx.deployment.id, code_deploy_deployment_id),
+            Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id, replaced: 0 }),
+            None => ready(&self.past, &cx.deployment.id, AwaitSwitch { code_deploy_deployment_id, replaced: 0 }),
         })
     }
 

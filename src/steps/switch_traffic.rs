@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::rollout::{allowed, expired, is_shifting, said, switch_expired};
-use super::{ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome};
+use super::{ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
 use crate::clients::aws::{CodeDeployStatus, CodeDeployment, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
@@ -21,6 +21,9 @@ use crate::domain::traffic_shift::LONGEST;
 pub struct SwitchTraffic {
     /// `d-…`, from the history of the controller's execution.
     pub code_deploy_deployment_id: String,
+    /// Executions of this image that were followed before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub replaced: u8,
 }
 
 impl RunStep for SwitchTraffic {
@@ -31,6 +34,10 @@ impl RunStep for SwitchTraffic {
 
     fn limit(settings: &Settings) -> Duration {
         settings.switch_limit
+    }
+
+    fn replaced(&self) -> Option<u8> {
+        Some(self.replaced)
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
@@ -77,8 +84,12 @@ impl RunStep for SwitchTraffic {
 impl SwitchTraffic {
     fn started(&self, shift: Duration) -> StepOutcome {
         let id = self.code_deploy_deployment_id.clone();
-        StepOutcome::next(ConfirmSwitch { code_deploy_deployment_id: id.clone(), shift_seconds: shift.as_secs() })
-            .with_event(Event::new(EventCode::SwitchStarted).with("code_deploy_deployment_id", id))
+        StepOutcome::next(ConfirmSwitch {
+            code_deploy_deployment_id: id.clone(),
+            shift_seconds: shift.as_secs(),
+            replaced: self.replaced,
+        })
+        .with_event(Event::new(EventCode::SwitchStarted).with("code_deploy_deployment_id", id))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{AwaitSwitch, RunStep, StepContext, StepError, StepOutcome, Transition};
+use super::{AwaitSwitch, RunStep, StepContext, StepError, StepOutcome, Transition, is_default};
 use crate::clients::probe::ProbeResult;
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
@@ -26,12 +26,19 @@ pub struct VerifyGreen {
     pub green_url: String,
     /// Id of the CodeDeploy deployment, for the later switch.
     pub code_deploy_deployment_id: String,
+    /// Executions of this image that were followed before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub replaced: u8,
 }
 
 impl RunStep for VerifyGreen {
     const NAME: &'static str = "verify_green";
     const STAGE: u8 = 4;
     const TIMED_OUT: ErrorCode = ErrorCode::GreenUnhealthy;
+
+    fn replaced(&self) -> Option<u8> {
+        Some(self.replaced)
+    }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let green = Url::parse(&self.green_url).map_err(|error| {
@@ -66,7 +73,9 @@ impl RunStep for VerifyGreen {
                 StepOutcome::new(Transition::Failed { code: ErrorCode::GreenUnhealthy, reason }).with_facts(measured)
             );
         }
-        Ok(ready(&cx.deployment.facts, &cx.deployment.id, self.code_deploy_deployment_id.clone()).with_facts(measured))
+        let code_deploy_deployment_id = self.code_deploy_deployment_id.clone();
+        let await_switch = AwaitSwitch { code_deploy_deployment_id, replaced: self.replaced };
+        Ok(ready(&cx.deployment.facts, &cx.deployment.id, await_switch).with_facts(measured))
     }
 }
 
@@ -118,14 +127,14 @@ impl HealthStats {
 }
 
 /// Requests manual approval: emits how to switch, and that the deployment has been successful so far.
-pub(super) fn ready(known: &Facts, deployment_id: &str, code_deploy_deployment_id: String) -> StepOutcome {
+pub(super) fn ready(known: &Facts, deployment_id: &str, await_switch: AwaitSwitch) -> StepOutcome {
     let awaiting = Event::new(EventCode::AwaitingSwitch)
         .with("deployment_id", deployment_id)
         .with_known("blue_target_group_arn", known.blue_target_group_arn.as_deref())
         .with_known("green_target_group_arn", known.green_target_group_arn.as_deref())
         .with_known("blue_url", known.blue_url.as_deref())
         .with_known("green_url", known.green_url.as_deref());
-    StepOutcome::new(Transition::Ready(AwaitSwitch { code_deploy_deployment_id }.into()))
+    StepOutcome::new(Transition::Ready(await_switch.into()))
         .with_event(awaiting)
         .with_event(Event::new(EventCode::Ready))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::rollout::{Traffic, said, stayed_on_blue, traffic_after};
-use super::{RunStep, Settings, StepContext, StepError, StepOutcome, Transition};
+use super::{RunStep, Settings, StepContext, StepError, StepOutcome, Transition, is_default};
 use crate::clients::aws::{CodeDeployStatus, CodeDeployment};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
@@ -26,7 +26,7 @@ pub struct WatchTraffic {
     /// `d-…`, the deployment that moved the traffic.
     pub code_deploy_deployment_id: String,
     /// Looks since it failed or was stopped.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub looks_after_end: u32,
 }
 
@@ -113,9 +113,4 @@ pub(super) fn rolled_back(reason: String) -> StepOutcome {
 /// CodeDeploy succeeds after its termination wait, when it has terminated blue.
 fn blue_terminated(deployment: &CodeDeployment) -> Facts {
     Facts { blue_terminated_at: deployment.completed_at.filter(|_| !deployment.keeps_blue), ..Facts::default() }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(looks: &u32) -> bool {
-    *looks == 0
 }

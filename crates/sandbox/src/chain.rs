@@ -82,9 +82,15 @@ fn pushed(simulation: &Arc<Simulation>, push: &Push) {
     if new {
         let event = event_of(push);
         simulation.change(|state| state.pushed_events.insert(push.repository.clone(), event.clone()));
-        for _ in 0..=simulation.faults.look(|faults| faults.extra_deliveries) {
-            deliver(simulation, &bus_arn(USER_ACCOUNT, "default"), &event);
-        }
+        deliver(simulation, &bus_arn(USER_ACCOUNT, "default"), &event);
+        let again = simulation.faults.look(|faults| faults.extra_deliveries);
+        let shared = Arc::clone(simulation);
+        simulation.spawn(async move {
+            for _ in 0..again {
+                tokio::time::sleep(shared.timing.execution_start_delay).await;
+                deliver(&shared, &bus_arn(USER_ACCOUNT, "default"), &event);
+            }
+        });
     }
 }
 

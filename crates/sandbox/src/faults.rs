@@ -25,7 +25,7 @@ pub struct Faults {
     pub seed: u64,
     /// Delay until reads show a change.
     pub visibility: Visibility,
-    /// Additional deliveries of each push's event, each of which starts an execution: EventBridge delivers at least once.
+    /// Additional deliveries of each push's event, one after the other, each of which starts an execution: EventBridge delivers at least once.
     pub extra_deliveries: u32,
     /// Lifetime of sessions that `AssumeRole` opens, in milliseconds; as requested when absent.
     pub session_ms: Option<u64>,

@@ -38,7 +38,7 @@ WITH batch AS (
                  ready_at = CASE WHEN b.status = 'DEPLOYMENT_READY' THEN coalesce(d.ready_at, now()) ELSE d.ready_at END,
                  waiting_for = b.waiting_for,
                  replica_id = CASE WHEN b.release THEN NULL ELSE d.replica_id END,
-                 look_requested_at = CASE WHEN b.release THEN NULL ELSE d.look_requested_at END,
+                 look_requested_at = CASE WHEN b.release OR b.status = 'RUNNING' THEN NULL ELSE d.look_requested_at END,
                  watched = coalesce(b.watched, CASE WHEN b.status IS NULL THEN d.watched ELSE b.status = 'DEPLOYMENT_READY' END),
                  run_started_at = CASE WHEN b.release THEN NULL WHEN b.outcome IS NULL THEN d.run_started_at ELSE now() END,
                  facts = CASE WHEN b.facts IS NULL THEN d.facts ELSE d.facts || b.facts END,

@@ -116,7 +116,7 @@ async fn each_twice(env: &Environment, scenario: &Scenario) -> Vec<&'static str>
         let second = until_done(env, &services, &mut row, &step, scenario).await;
         assert_eq!(kind(&first), kind(&second), "{}: {} has the outcome of the first run", scenario.name, step.name());
         let next = match second {
-            End::Then(Transition::Next(step)) => step,
+            End::Then(Transition::Next(step) | Transition::RunAgain(step)) => step,
             End::Then(Transition::Ready(step)) => {
                 row.status = panda::domain::Status::DeploymentReady;
                 (row.step, row.step_state) = (step.name().to_owned(), step.state());

@@ -173,11 +173,20 @@ async fn sequences__advanced_after_logical_copy() {
     let insert = "INSERT INTO audit (subject, kind, role, action, result) VALUES ('y', 'token', 'admin', 'deploy', 'done') RETURNING id";
     let refused = sqlx::query_scalar::<_, i64>(insert).fetch_one(&mut psql).await.unwrap_err().to_string();
     assert!(refused.contains("audit_pkey"), "{refused}");
+    let connections =
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'panda%'";
+    let before: Vec<i32> = sqlx::query_scalar(connections).fetch_all(&mut psql).await.unwrap();
     let mut server = Serve::on(&test, &[], &[]);
     server.ready().await;
     assert!(server.log().contains("audit_id_seq"), "{}", server.log());
     // A running server would repeat it within ten seconds.
     server.kill().await;
+    // Postgres still ends the last statements of a process that was killed.
+    wait_for("the killed server's connections are closed", async || {
+        let open: Vec<i32> = sqlx::query_scalar(connections).fetch_all(&mut psql).await.unwrap();
+        open.iter().all(|pid| before.contains(pid)).then_some(())
+    })
+    .await;
     assert_eq!(sqlx::query_scalar::<_, i64>(insert).fetch_one(&mut psql).await.unwrap(), 301);
     // `panda migrate` does it as well, and leaves a sequence that is ahead unchanged.
     psql.execute("ALTER SEQUENCE audit_id_seq RESTART; SELECT setval('maintenance_runs_id_seq', 4711)").await.unwrap();

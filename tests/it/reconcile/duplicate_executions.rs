@@ -84,3 +84,56 @@ async fn follow__fails_when_both_executions_ended() {
     assert!(!codes(&events(&env, &id).await).contains(&"execution_replaced"));
     replica.stop().await;
 }
+
+/// A deployment that is ready, whose rollout the second execution of its push stops; returns its id and both ARNs.
+async fn ready_then_stopped(env: &Environment) -> (String, String, String) {
+    let id = deploy(env, "main").await;
+    let ready = status(env, &id, &["DEPLOYMENT_READY"]).await;
+    let (first, second) = redelivered(env).await;
+    let rollout = ready.facts.code_deploy_deployment_id.unwrap();
+    wait_for("the second execution stops the first rollout", async || env.sandbox.is_ended(&rollout)).await;
+    (id, first, second)
+}
+
+async fn completed_with(env: &Environment, id: &str, second: &str) {
+    let done = status(env, id, &["COMPLETED"]).await;
+    assert_eq!(done.facts.execution_arn.as_deref(), Some(second));
+    let emitted = events(env, id).await;
+    let count = |code: &str| emitted.iter().filter(|event| event.code == code).count();
+    let counts = ["execution_replaced", "infra_completed", "ready", "completed"].map(count);
+    assert_eq!(counts, [1, 2, 2, 1], "{:?}", codes(&emitted));
+    let effects = env.sandbox.effects(&env.ecr_repository());
+    assert_eq!(effects.continued.values().collect::<Vec<_>>(), [&1], "{effects:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ready__other_execution_of_push_followed() {
+    let env = Environment::with_files(hello("2.0.0")).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=200"]);
+    let (id, first, second) = Box::pin(ready_then_stopped(&env)).await;
+    wait_for("it is ready again", async || {
+        let view = env.db.db.deployment(&id).await.unwrap().unwrap();
+        view.status == "DEPLOYMENT_READY" && view.facts.execution_arn.as_deref() != Some(first.as_str())
+    })
+    .await;
+    let statuses = "SELECT status FROM deployment_events WHERE deployment_id = $1 ORDER BY seq";
+    let mut statuses: Vec<String> =
+        sqlx::query_scalar(statuses).bind(&id).fetch_all(&mut env.db.psql().await).await.unwrap();
+    statuses.dedup();
+    assert_eq!(statuses, ["RUNNING", "DEPLOYMENT_READY", "RUNNING", "DEPLOYMENT_READY"]);
+    env.db.db.request_switch(&id).await.unwrap();
+    env.db.db.notify_work(&id).await.unwrap();
+    completed_with(&env, &id, &second).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switch__stays_requested_when_other_execution_followed() {
+    let env = Environment::with_files(hello("2.0.0")).await;
+    let replica = Replica::start(&env, &[]);
+    let (id, _, second) = Box::pin(ready_then_stopped(&env)).await;
+    env.db.db.request_switch(&id).await.unwrap();
+    env.db.db.notify_work(&id).await.unwrap();
+    completed_with(&env, &id, &second).await;
+    replica.stop().await;
+}
