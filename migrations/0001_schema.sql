@@ -203,11 +203,15 @@ CREATE TABLE aws_connections (
     created_at                  timestamptz NOT NULL DEFAULT now(),
     renewed_at                  timestamptz,
     removed_at                  timestamptz,
+    rule_target_role_arn        text,
+    cleanup_since               timestamptz,
+    CONSTRAINT aws_connections_cleanup_after_removal CHECK (cleanup_since IS NULL OR removed_at IS NOT NULL),
     CONSTRAINT aws_connections_keys_or_role CHECK (CASE
-        WHEN removed_at IS NOT NULL
+        WHEN removed_at IS NOT NULL AND cleanup_since IS NULL
         THEN num_nonnulls(wrapped_key, secret_access_key_encrypted, session_token_encrypted, external_id_encrypted) = 0
+        WHEN removed_at IS NOT NULL THEN true
         WHEN role_arn IS NULL THEN num_nonnulls(access_key_id, secret_access_key_encrypted) = 2 AND external_id_encrypted IS NULL
-        ELSE num_nonnulls(access_key_id, secret_access_key_encrypted, session_token_encrypted) = 0 END),
+        ELSE external_id_encrypted IS NOT NULL AND num_nonnulls(access_key_id, secret_access_key_encrypted, session_token_encrypted) = 0 END),
     CONSTRAINT aws_connections_encrypted CHECK (
         (key_id IS NULL) = (wrapped_key IS NULL)
         AND (num_nonnulls(secret_access_key_encrypted, session_token_encrypted, external_id_encrypted) = 0 OR key_id IS NOT NULL))
@@ -228,7 +232,10 @@ COMMENT ON COLUMN aws_connections.session_token_encrypted IS 'Secret: session to
 COMMENT ON COLUMN aws_connections.external_id_encrypted IS 'Secret: external id that is sent when the role is assumed, encrypted with the data key; null for keys.';
 COMMENT ON COLUMN aws_connections.created_at IS 'When it was connected.';
 COMMENT ON COLUMN aws_connections.renewed_at IS 'When its credentials were last connected or renewed; null for created_at. The newest is listed first.';
-COMMENT ON COLUMN aws_connections.removed_at IS 'When it was removed together with its secrets; null while it can be used.';
+COMMENT ON COLUMN aws_connections.removed_at IS 'When it was removed; null while it can be used. Its secrets are removed with it, or later: cleanup_since.';
+COMMENT ON COLUMN aws_connections.rule_target_role_arn IS 'Role of the account that EventBridge assumes for the target of its rules; null for the server''s setting.';
+COMMENT ON COLUMN aws_connections.cleanup_since IS 'When the removed connection''s rules and statement in AWS began to be removed; null when nothing is left. Its secrets stay until the rules are removed, for an hour at most.';
+CREATE INDEX aws_connections_cleanup ON aws_connections (cleanup_since) WHERE cleanup_since IS NOT NULL;
 CREATE UNIQUE INDEX aws_connections_one_per_identity ON aws_connections (tenant, account_id, region, identity) WHERE removed_at IS NULL;
 
 -- ---- Deployments

@@ -36,6 +36,7 @@ pub async fn create_of(db: &Db, repo: &str, count: usize) {
         region: "ap-northeast-2".into(),
         account_id: "111122223333".into(),
         credentials: AwsCredentials::Keys(keys),
+        rule_target_role_arn: None,
     };
     create_in(db, repo, count, aws).await;
 }

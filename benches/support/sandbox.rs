@@ -146,7 +146,11 @@ impl SandboxProcess {
 
     /// Returns the options and variables with which `panda serve` uses it as it uses AWS.
     pub fn with_quotas(&self) -> (Vec<String>, Vec<(&'static str, String)>) {
-        let options = vec![format!("--aws-endpoint={}", self.address.endpoint), format!("--event-bus={BUS}")];
+        let options = vec![
+            format!("--aws-endpoint={}", self.address.endpoint),
+            format!("--event-bus={BUS}"),
+            format!("--rule-target-role-arn={}", self.events_role()),
+        ];
         let keys = &self.address.controller;
         (options, vec![("AWS_ACCESS_KEY_ID", keys.id.clone()), ("AWS_SECRET_ACCESS_KEY", keys.secret.clone())])
     }
@@ -201,7 +205,13 @@ impl SandboxProcess {
             region: self.address.region.clone(),
             account_id: self.address.user_account.clone(),
             credentials: AwsCredentials::Keys(self.address.user.aws()),
+            rule_target_role_arn: Some(self.events_role()),
         }
+    }
+
+    /// Returns the role that the sandbox's EventBridge may assume.
+    fn events_role(&self) -> String {
+        format!("arn:aws:iam::{}:role/panda-events", self.address.user_account)
     }
 
     /// Returns the whole history of an execution, as the program's client reads it.
@@ -242,7 +252,7 @@ impl SandboxProcess {
         bus.allow_account(BUS, &permission_statement(account), account).await.unwrap();
         let arn = bus.describe(BUS).await.unwrap().arn;
         user.rules.put_rule("bench", &push_event_pattern(REPOSITORY), "bench").await.unwrap();
-        user.rules.put_target("bench", RULE_TARGET_ID, &arn, None).await.unwrap();
+        user.rules.put_target("bench", RULE_TARGET_ID, &arn, Some(&self.events_role())).await.unwrap();
     }
 
     /// Delays the events of all histories by this much from now on.

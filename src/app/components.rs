@@ -133,6 +133,8 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
         names: Names::from(&config.names),
         settings: Settings {
             event_bus: outside.event_bus.clone(),
+            bus_policy: outside.bus_policy,
+            bus_organization: outside.bus_organization.clone(),
             rule_target_role_arn: outside.rule_target_role_arn.clone(),
             github_url: outside.github_url.clone(),
             workspace_dir: outside.workspace_dir.clone(),

@@ -170,6 +170,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         github: Arc::new(GitHub::new(config.external.github_api.clone(), config.external.aws.aws_timeout)?),
         aws: services.aws.clone(),
         names: Arc::new(services.names.clone()),
+        event_bus: services.settings.event_bus.as_str().into(),
         first_step: FIRST_STEP,
         retry_step: RETRY_STEP,
         config: Arc::new(config.http.clone()),

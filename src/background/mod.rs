@@ -25,6 +25,7 @@
 //! | `garbage_collection`: removes dead replicas, expired idempotency keys, sessions and tickets, unused budgets of calls | 5 min, at second 30 | | `warn` |
 //! | `status_queue`: receives status events of AWS and notifies the owners of their deployments; only with PANDA_STATUS_QUEUE_URL | as messages arrive; a call waits up to 10 s | | `warn`; the messages stay on the queue. AWS: `warn`, again after 10 s |
 //! | `watch`: compares ready deployments, and switched ones whose blue is not terminated, with CodeDeploy, and requests looks at those that differ. One replica a period, by a lease that expires | 1 min (`PANDA_WATCH_INTERVAL_MS`) | | `warn`; all are compared in the next period |
+//! | `connection_cleanup`: removes rules and statements of removed connections in AWS, one replica at a time | 1 min | | `warn`; the next run finds what is left |
 //! | `retention`: starts the rules whose cron expression is due | 1 min, at second 0 | | `warn`; the rule runs at its next time |
 //! | `retention` *: starts requested runs, and ends runs whose replica died | 10 s while there are any | requested at this replica, or a run ended | `warn`; the request stays |
 //!
@@ -44,6 +45,7 @@
 //! | `db/connect/endpoint`: reads a changed password file | 1 s |
 //! | `app`: connects to builders that have not responded yet | 10 s |
 
+mod connection_cleanup;
 mod every;
 mod garbage_collection;
 mod log_filter;
@@ -66,6 +68,8 @@ use crate::domain::permission::SignIn;
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::Services;
+use connection_cleanup::ConnectionCleanup;
+pub use connection_cleanup::remove_leftovers;
 use every::{Period, every};
 use garbage_collection::GarbageCollection;
 pub use retention::{Retention, RetentionContext};
@@ -75,6 +79,8 @@ use ten_seconds::{Signals, TenSeconds};
 use watch::Watch;
 
 const TEN_SECONDS: Period = Period::Interval(Duration::from_secs(10));
+
+const ONE_MINUTE: Period = Period::Interval(Duration::from_mins(1));
 
 /// Every five minutes, at second 30.
 const FIVE_MINUTES: Period = Period::Cron("30 */5 * * * *");
@@ -145,6 +151,8 @@ impl Background {
             let reader = StatusQueueReader { db: self.db.clone(), queue, stop: stop.clone() };
             tasks.spawn(every(status_queue::PERIOD, stop.clone(), reader));
         }
+        let cleanup = ConnectionCleanup { db: self.db.clone(), services: Arc::clone(&self.services) };
+        tasks.spawn(every(ONE_MINUTE, stop.clone(), cleanup));
         let schedules =
             Schedules::new(self.db, self.services, self.notifier, self.metrics, self.sign_in, active, stop.clone());
         tasks.spawn(every(schedules::PERIOD, stop.clone(), schedules));

@@ -101,6 +101,16 @@ impl Api {
         self.call(self.request(Method::PUT, &["connect", kind, id])?.json(body)).await
     }
 
+    /// `GET /api/v1/connect/aws/{id}/rule-role`; the response's data.
+    pub async fn rule_role(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["connect", "aws", id, "rule-role"])?).await
+    }
+
+    /// `POST /api/v1/connect/aws/{id}/rule-role`; the response's data.
+    pub async fn create_rule_role(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::POST, &["connect", "aws", id, "rule-role"])?).await
+    }
+
     /// `GET /api/v1/connections`, parsed and as JSON.
     pub async fn connections(&self) -> Result<(ListedConnections, Value), CliError> {
         let data = self.call(self.request(Method::GET, &["connections"])?).await?;

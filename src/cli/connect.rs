@@ -58,6 +58,8 @@ Examples:
   panda connect aws --region ap-northeast-2 --access-key-id AKIA… --secret-key-file key.txt
   panda connect aws --region ap-northeast-2 --role-arn arn:aws:iam::123456789012:role/panda
   panda connect aws --renew aws_4k1zq0v7w3m9x2c8b5n6 --access-key-id AKIA… --secret-key-file new.txt
+  panda connect aws --region ap-northeast-2 --role-arn arn:aws:iam::123456789012:role/panda --create-role
+  panda connect aws --region ap-northeast-2 --role-arn arn:aws:iam::123456789012:role/panda --rule-target-role-arn arn:aws:iam::123456789012:role/events
 
 With a role no key is stored: the server assumes the role with its own credentials and an external id that it derives for your scope. The role's trust
 policy must require that id; until it does, the command fails with an error that names the id. Connecting the same account, region and identity again,
@@ -78,6 +80,15 @@ pub struct AwsArgs {
     /// ARN of a role to assume instead of using keys
     #[arg(long, value_name = "ARN")]
     role_arn: Option<String>,
+    /// Role of the account that EventBridge assumes to put events on the server's event bus; none to use the server's default
+    #[arg(long, value_name = "ARN", conflicts_with = "create_role")]
+    rule_target_role_arn: Option<String>,
+    /// Create that role with these credentials; it is shown first
+    #[arg(long)]
+    create_role: bool,
+    /// Create the role without asking
+    #[arg(long, requires = "create_role")]
+    yes: bool,
     /// Removed option: the server derives the external id.
     #[arg(long, value_name = "FILE", hide = true)]
     external_id_file: Option<PathBuf>,
@@ -110,6 +121,9 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
             let body = aws_body(&args)?;
             let data = send(&args.server, "aws", args.renew.as_deref(), &body).await?;
             show(&data, "awsConnectionId", args.server.json);
+            if let Some(id) = data.get("awsConnectionId").and_then(Value::as_str).filter(|_| args.create_role) {
+                super::rule_role::create(&args.server.api()?, id, args.yes).await?;
+            }
             if let Some(id) = data.get("externalId").and_then(Value::as_str)
                 && !args.server.json
             {
@@ -147,6 +161,11 @@ fn aws_body(args: &AwsArgs) -> Result<Value, CliError> {
     }
     if !args.only_for.is_empty() {
         body["repositories"] = json!(args.only_for);
+    }
+    match args.rule_target_role_arn.as_deref() {
+        None => {}
+        Some("none") => body["ruleTargetRoleArn"] = Value::Null,
+        Some(role) => body["ruleTargetRoleArn"] = role.into(),
     }
     if let Some(role) = &args.role_arn {
         body["roleArn"] = role.as_str().into();

@@ -8,6 +8,7 @@ use super::build_secrets::SecretsArgs;
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
+use super::rule_role::CreateRoleArgs;
 use super::{sanitize, table};
 use crate::domain::message::message;
 
@@ -24,6 +25,8 @@ pub struct ConnectionsArgs {
 enum Command {
     /// Remove a connection and erase its secrets; it can no longer be used to deploy
     Remove(RemoveArgs),
+    /// Create the role that EventBridge assumes for the rules of an AWS connection
+    CreateRole(CreateRoleArgs),
     /// Manage the secrets of a GitHub connection that builds may read
     Secrets(SecretsArgs),
 }
@@ -40,6 +43,7 @@ struct RemoveArgs {
 pub async fn run(args: ConnectionsArgs) -> Result<(), CliError> {
     match args.command {
         Some(Command::Remove(args)) => remove(&args).await,
+        Some(Command::CreateRole(args)) => super::rule_role::run(&args).await,
         Some(Command::Secrets(args)) => super::build_secrets::run(args).await,
         None => list(&args.server).await,
     }
@@ -63,6 +67,9 @@ async fn list(server: &ServerArgs) -> Result<(), CliError> {
     print(&table::rows(&list("github"), &github, &text(&message!("cli.no_repositories"))));
     print(&text(&message!("cli.accounts")));
     let aws = list("aws");
-    print(table::rows(&aws, &["connectionId", "region"], &text(&message!("cli.no_accounts"))).trim_end());
+    print(
+        table::rows(&aws, &["connectionId", "region", "ruleTargetRoleArn"], &text(&message!("cli.no_accounts")))
+            .trim_end(),
+    );
     Ok(())
 }

@@ -28,6 +28,7 @@ mod report;
 mod request_args;
 mod result;
 mod retry;
+mod rule_role;
 mod sanitize;
 mod schedule;
 mod secret;

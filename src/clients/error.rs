@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Conflict,
     /// Too many calls: the caller waits and must not fail because of it.
     Throttled,
+    /// A quota of resources is used up (rules, size of a policy): only a deletion or a higher quota helps.
+    LimitExceeded,
     /// The call lacks a permission, or the service refuses the controller's own credentials.
     Denied,
     /// A connection's credentials have expired, were revoked or are wrong: other credentials help, and nothing else.
@@ -56,6 +58,13 @@ impl ClientError {
     /// Creates an error of `kind` from `call`; a message longer than [`MAX_MESSAGE_CHARS`] is truncated.
     pub fn new(kind: ErrorKind, call: &'static str, message: impl fmt::Display) -> Self {
         Self { kind, call, message: text::cut(&message.to_string(), MAX_MESSAGE_CHARS) }
+    }
+
+    /// Appends a remedy of Panda's own to the remote side's message.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl fmt::Display) -> Self {
+        self.message = format!("{}; {remedy}", self.message);
+        self
     }
 }
 

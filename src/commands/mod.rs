@@ -1,9 +1,9 @@
 //! Commands: the changes that callers request. One file a command, which reads from top to bottom as its rule.
 //!
 //! A command decides (role, scope, four-eyes approval, what is in the way) and records the *intent* in one transaction, together with its audit entry and
-//! the answer under the caller's idempotency key: all of it or nothing. It causes no external effect; a replica finds the row and carries it out. A
-//! process may die on any line: either the command is committed, or the client has no answer and repeats the request. Statements are in `db`, texts of
-//! refusals in `http`. Waking the replicas up after the commit is the caller's part, because it is only a hint.
+//! the answer under the caller's idempotency key: all of it or nothing. It causes no external effect (but [`connect::aws::rule_role`]); a replica finds
+//! the row and carries it out. A process may die on any line: either the command is committed, or the client has no answer and repeats the request.
+//! Statements are in `db`, texts of refusals in `http`. Waking the replicas up after the commit is the caller's part, because it is only a hint.
 //!
 //! | command | rule |
 //! | --- | --- |
@@ -14,6 +14,7 @@
 //! | [`schedules`] `::create`, `change`, `delete`, `run_now` | the caller becomes the owner; `run_now` acts as the caller |
 //! | [`schedules::run_due`], [`schedules::stop`] | a due schedule starts a deployment as its owner, as long as the owner's permission exists |
 //! | [`connect::github`], [`connect::aws`] `::connect`, `renew`; [`connect::remove`] | stored once the service confirmed it; one connection of a branch or identity per tenant; not removed in use |
+//! | [`connect::aws::rule_role`] `::create` | creates the role of a connected account's rules, in AWS; overwrites no other role |
 //! | [`build_secrets`] | values that builds of a connection's repository may read |
 //! | [`revocations`], [`tokens`] | end a principal with its schedules and queued deployments |
 //! | [`sessions`] | a session or ticket reads with its caller's permission |

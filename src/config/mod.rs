@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::api_quota::QuotaRule;
+use crate::domain::bus_policy::BusPolicy;
 use crate::domain::database::AddressSource;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
@@ -22,7 +23,10 @@ pub use auth::{AuthConfig, AuthMode};
 pub use build::BuildConfig;
 pub use http::{ForwardedHeader, HttpConfig, TlsFiles};
 pub use retention::RetentionConfig;
-use values::{cpu_millis, http_url, lease, mebibytes, millis, postgres_url, private_url, template};
+use values::{
+    bus_policy, cpu_millis, http_url, lease, mebibytes, millis, organization, postgres_url, private_url, target_role,
+    template,
+};
 
 /// Options of `panda serve`.
 #[derive(Args, Clone, Debug)]
@@ -139,12 +143,18 @@ pub struct ExternalConfig {
     /// Controller's event bus that receives the push events
     #[arg(long, env = "PANDA_EVENT_BUS", value_name = "NAME", default_value = "default")]
     pub event_bus: String,
+    /// Policy of that event bus: accounts, organization (Panda writes a statement for each account, or one for the organization), or managed (only read)
+    #[arg(long, env = "PANDA_BUS_POLICY", value_name = "MODE", default_value = "accounts", value_parser = bus_policy, requires_if("organization", "bus_organization"))]
+    pub bus_policy: BusPolicy,
+    /// AWS organization whose accounts the bus policy may permit as a whole
+    #[arg(long, env = "PANDA_BUS_ORGANIZATION", value_name = "ID", value_parser = organization)]
+    pub bus_organization: Option<String>,
+    /// Role that EventBridge assumes to put events on that event bus, for connections without their own; {account} stands for the connection's account
+    #[arg(long, env = "PANDA_RULE_TARGET_ROLE_ARN", value_name = "ARN", value_parser = target_role)]
+    pub rule_target_role_arn: Option<String>,
     /// SQS queue that receives status events of ECS, CodeDeploy and Step Functions from EventBridge, as https://sqs.REGION.amazonaws.com/ACCOUNT/NAME: each event causes an early poll, which it never replaces
     #[arg(long, env = "PANDA_STATUS_QUEUE_URL", value_name = "URL", value_parser = private_url)]
     pub status_queue_url: Option<Url>,
-    /// Role in the user's account that EventBridge assumes to put events on the controller's bus, if the bus policy is not enough
-    #[arg(long, env = "PANDA_RULE_TARGET_ROLE_ARN", value_name = "ARN")]
-    pub rule_target_role_arn: Option<String>,
     /// Address of GitHub's API
     #[arg(long, env = "PANDA_GITHUB_API", value_name = "URL", default_value = "https://api.github.com", value_parser = private_url)]
     pub github_api: Url,
@@ -323,6 +333,10 @@ mod tests {
         assert!(refused("--lease-ms=10").contains("1000"));
         let quota = refused("--aws-quotas=states:StopExecution=x/1");
         assert!(quota.contains("--aws-quotas") && quota.contains("burst"), "{quota}");
+        assert!(refused("--bus-policy=theirs").contains("managed"));
+        assert!(refused("--bus-policy=organization").contains("--bus-organization"));
+        assert!(refused("--bus-organization=acme").contains("o-"));
+        assert!(refused("--rule-target-role-arn=events").contains("arn:aws:iam"));
     }
 
     #[test]

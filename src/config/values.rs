@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::domain::bus_policy::BusPolicy;
 use crate::domain::postgres_url::PostgresUrl;
 use crate::domain::validate;
 
@@ -42,6 +43,26 @@ pub(super) fn lease(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|lease| (Duration::from_secs(1)..=Duration::from_mins(5)).contains(lease))
         .ok_or_else(|| "give whole milliseconds from 1000 to 300000".to_owned())
+}
+
+/// Parses the owner of the bus policy's content.
+pub(super) fn bus_policy(text: &str) -> Result<BusPolicy, String> {
+    text.parse().map_err(|_| "give accounts, organization or managed".to_owned())
+}
+
+/// Parses the id of an AWS organization.
+pub(super) fn organization(text: &str) -> Result<String, String> {
+    let fits =
+        |id: &str| (10..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    match text.strip_prefix("o-") {
+        Some(id) if fits(id) => Ok(text.to_owned()),
+        _ => Err("give an organization's id such as o-a1b2c3d4e5".to_owned()),
+    }
+}
+
+/// Parses the ARN of an IAM role, in which `{account}` may stand for the account's id.
+pub(super) fn target_role(text: &str) -> Result<String, String> {
+    role_arn(&text.replace("{account}", "123456789012")).map(|_| text.to_owned())
 }
 
 /// Parses the ARN of an IAM role.

@@ -29,6 +29,9 @@ pub enum Action {
     /// A connection gets new credentials.
     #[strum(serialize = "connection.renew")]
     RenewConnection,
+    /// The role that EventBridge assumes for the rules of a connected AWS account is created.
+    #[strum(serialize = "connection.create_role")]
+    CreateRuleRole,
     /// A connection is removed, and its stored credentials with it.
     #[strum(serialize = "connection.remove")]
     RemoveConnection,
@@ -101,6 +104,7 @@ impl Action {
             ("POST", "connect/github") => Some(Self::ConnectGithub),
             ("POST", "connect/aws") => Some(Self::ConnectAws),
             ("PUT", "connect/github/{id}" | "connect/aws/{id}") => Some(Self::RenewConnection),
+            ("POST", "connect/aws/{id}/rule-role") => Some(Self::CreateRuleRole),
             ("DELETE", "connections/{id}") => Some(Self::RemoveConnection),
             ("PUT", "connect/github/{id}/secrets/{name}") => Some(Self::SetBuildSecret),
             ("DELETE", "connect/github/{id}/secrets/{name}") => Some(Self::RemoveBuildSecret),

@@ -53,6 +53,27 @@ pub struct AwsConnection {
     pub account_id: String,
     /// Credentials for the account.
     pub credentials: AwsCredentials,
+    /// ARN of the role, in the account, that EventBridge assumes for the target of the account's rules; the server's setting when absent.
+    pub rule_target_role_arn: Option<String>,
+}
+
+impl AwsConnection {
+    /// Returns true if both connections act with the same credentials and the same role of rules.
+    pub fn acts_as(&self, other: &Self) -> bool {
+        self.credentials.signs_in_as(&other.credentials) && self.rule_target_role_arn == other.rule_target_role_arn
+    }
+}
+
+/// Requested change of a connection's role for the target of its account's rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TargetRoleRequest {
+    /// The role stays as it is.
+    #[default]
+    Keep,
+    /// The server's setting applies.
+    Remove,
+    /// The role with this ARN.
+    Set(String),
 }
 
 /// Credentials for an AWS account.

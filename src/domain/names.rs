@@ -40,6 +40,9 @@ impl Default for Names {
     }
 }
 
+/// Beginning of the description of a rule.
+const RULE_DESCRIPTION: &str = "Panda: image pushes of ";
+
 /// Id of the EventBridge rule's target.
 pub const RULE_TARGET_ID: &str = "panda";
 
@@ -69,6 +72,24 @@ impl Names {
         let mut name = fill(&self.rule, owner, repo);
         name.truncate(MAX_RULE_NAME - 1 - hash.len());
         format!("{name}-{hash}")
+    }
+
+    /// Returns the beginning that the names of all rules share: the template's text before its first placeholder.
+    pub fn rule_prefix(&self) -> &str {
+        let prefix = self.rule.split('{').next().unwrap_or_default();
+        // A longer one is cut in the names too.
+        prefix.get(..MAX_RULE_NAME - 9).unwrap_or(prefix)
+    }
+
+    /// Returns the description of the rule, by which Panda recognises its own.
+    pub fn rule_description(owner: &str, repo: &str) -> String {
+        format!("{RULE_DESCRIPTION}{owner}/{repo}")
+    }
+
+    /// Returns owner and name of the repository of a rule, if name and description are those that Panda gives.
+    pub fn repository_of_rule<'a>(&self, name: &str, description: &'a str) -> Option<(&'a str, &'a str)> {
+        let (owner, repo) = description.strip_prefix(RULE_DESCRIPTION)?.split_once('/')?;
+        (self.rule(owner, repo) == name).then_some((owner, repo))
     }
 
     /// Returns the name of the secret that holds the ARN of the latest execution.
@@ -110,6 +131,16 @@ mod tests {
         assert_eq!(names.ecr_repository("a-b", "c").unwrap(), "a-b-c");
         assert_ne!(names.rule("a", "b-c"), names.rule("a-b", "c"));
         assert_eq!(names.secret("a", "b"), "panda/stepfunctions/a-b-latest-execution");
+    }
+
+    #[test]
+    fn recognises_own_rules() {
+        let names = Names::default();
+        let (name, description) = (names.rule("Acme", "shop"), Names::rule_description("Acme", "shop"));
+        assert_eq!(names.repository_of_rule(&name, &description), Some(("Acme", "shop")));
+        assert_eq!(names.repository_of_rule(&name, &Names::rule_description("acme", "other")), None);
+        assert_eq!(names.repository_of_rule(&name, "acme/shop"), None);
+        assert!(name.starts_with(names.rule_prefix()) && names.rule_prefix() == "panda-ecr-push-");
     }
 
     #[test]

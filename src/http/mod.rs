@@ -69,6 +69,8 @@ pub struct ApiState {
     pub aws: Aws,
     /// Derives the names of AWS resources.
     pub names: Arc<Names>,
+    /// Name of the controller's event bus.
+    pub event_bus: Arc<str>,
     /// Name of the first step of a deployment.
     pub first_step: &'static str,
     /// Name of the first step of every retry.

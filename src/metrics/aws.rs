@@ -1,8 +1,11 @@
 //! Metrics of calls to AWS.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,7 +18,7 @@ const BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
 /// All calls that Panda makes, so that each has its series from the start. `sts:AssumeRole` is counted although the SDK assumes roles with an
 /// internal client, whose requests cannot be observed.
-const CALLS: [&str; 31] = [
+const CALLS: [&str; 39] = [
     "codedeploy:BatchGetDeploymentTargets",
     "codedeploy:BatchGetDeployments",
     "codedeploy:ContinueDeployment",
@@ -31,12 +34,20 @@ const CALLS: [&str; 31] = [
     "ecr:ListTagsForResource",
     "ecr:PutImage",
     "ecr:PutLifecyclePolicy",
+    "events:DeleteRule",
     "events:DescribeEventBus",
     "events:DescribeRule",
+    "events:ListRules",
     "events:ListTargetsByRule",
     "events:PutPermission",
     "events:PutRule",
     "events:PutTargets",
+    "events:RemovePermission",
+    "events:RemoveTargets",
+    "iam:CreateRole",
+    "iam:GetRole",
+    "iam:GetRolePolicy",
+    "iam:PutRolePolicy",
     "kms:Decrypt",
     "kms:Encrypt",
     "secretsmanager:GetSecretValue",
@@ -118,13 +129,25 @@ pub struct AwsCalls {
     waiting: Family<Budget, Gauge>,
     waited: Family<Budget, Counter<f64, AtomicU64>>,
     exceeded: Family<Budget, Counter>,
+    policy_bytes: Gauge,
+    most_rules: Gauge,
+    /// Rules by account and region, as last listed.
+    rules: Arc<Mutex<BTreeMap<(String, String), i64>>>,
 }
 
 impl Default for AwsCalls {
     fn default() -> Self {
         let seconds = Family::new_with_constructor(histogram as fn() -> Histogram);
-        let (requests, waiting) = (Family::default(), Family::default());
-        let calls = Self { requests, seconds, waiting, waited: Family::default(), exceeded: Family::default() };
+        let calls = Self {
+            requests: Family::default(),
+            seconds,
+            waiting: Family::default(),
+            waited: Family::default(),
+            exceeded: Family::default(),
+            policy_bytes: Gauge::default(),
+            most_rules: Gauge::default(),
+            rules: Arc::default(),
+        };
         for call in CALLS {
             for outcome in [CallOutcome::Done, CallOutcome::Throttled, CallOutcome::Unavailable, CallOutcome::Refused] {
                 drop(calls.requests.get_or_create(&Request { call: call.to_owned(), outcome }));
@@ -175,7 +198,29 @@ impl AwsCalls {
             "Requests that AWS throttled although a token of the account's budget was free",
             new.exceeded.clone(),
         );
+        registry.register(
+            "event_bus_policy_bytes",
+            "Length of the event bus's policy when it was last read; AWS accepts 10240",
+            new.policy_bytes.clone(),
+        );
+        registry.register(
+            "event_rules",
+            "Rules on the default event bus of the account and region that has the most, when they were last listed; AWS accepts 300 by default",
+            new.most_rules.clone(),
+        );
         new
+    }
+
+    /// Records the length of the event bus's policy.
+    pub fn policy_read(&self, bytes: usize) {
+        self.policy_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Records the number of rules on an account's default event bus.
+    pub fn rules_listed(&self, account: &str, region: &str, count: usize) {
+        let mut rules = self.rules.lock();
+        rules.insert((account.to_owned(), region.to_owned()), i64::try_from(count).unwrap_or(i64::MAX));
+        self.most_rules.set(rules.values().copied().max().unwrap_or_default());
     }
 
     /// Counts one request, which may be a retry.
@@ -245,6 +290,16 @@ mod tests {
             }
         }
         called
+    }
+
+    #[test]
+    fn most_rules_of_any_account_count() {
+        let calls = AwsCalls::default();
+        calls.rules_listed("1", "a", 240);
+        calls.rules_listed("2", "a", 3);
+        assert_eq!(calls.most_rules.get(), 240);
+        calls.rules_listed("1", "a", 5);
+        assert_eq!(calls.most_rules.get(), 5);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Driver {
         let aws = self.db.aws_connection(&deployment.aws_connection_id).await;
         match (github, aws) {
             (Ok(Some(github)), Ok(Some(aws))) => {
-                let same = github.signs_in_as(&used.0) && aws.credentials.signs_in_as(&used.1.credentials);
+                let same = github.signs_in_as(&used.0) && aws.acts_as(&used.1);
                 Ok((!same).then_some((github, aws)))
             }
             (Err(error), _) | (_, Err(error)) if error.is_unavailable() => Err(error),

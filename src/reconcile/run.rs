@@ -41,6 +41,7 @@ impl Driver {
         let context = StepContext {
             deployment: &seen,
             github,
+            aws,
             user,
             services: &self.services,
             expects_news,
@@ -96,7 +97,7 @@ impl Driver {
         let stopped = CancellationToken::new();
         let services = &*self.services;
         let (reporter, stopped, expects_news) = (&reporter, &stopped, false);
-        let context = StepContext { deployment, github, user, services, expects_news, reporter, stopped };
+        let context = StepContext { deployment, github, aws, user, services, expects_news, reporter, stopped };
         let asked = with_priority(Priority::Urgent, BudgetWaits::default(), step.timeout_cause(&context));
         let mut cause = tokio::select! {
             found = tokio::time::timeout(CAUSE_LIMIT, asked) => found.ok().flatten()?,

@@ -8,14 +8,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::grant_event_bus::allows;
+use super::grant_event_bus::{is_nearly_full, is_permitted};
 use super::{GrantEventBus, RunStep, StepContext, StepError, StepOutcome};
 use crate::clients::aws::{RuleDescription, RuleTarget};
 use crate::clients::{ClientError, ErrorKind};
+use crate::domain::bus_policy::MAX_RULES;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
+use crate::domain::event_route::{EventRoute, default_target_role};
 use crate::domain::failure::ErrorCode;
-use crate::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
+use crate::domain::names::{Names, RULE_TARGET_ID, push_event_pattern};
 use crate::domain::text;
 
 /// State of the rule step.
@@ -40,37 +42,95 @@ impl RunStep for EnsureEventRule {
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let failed = StepError::from_client(ErrorCode::EventRuleFailed);
-        let settings = &cx.services.settings;
-        let deployment = cx.deployment;
+        let (settings, deployment) = (&cx.services.settings, cx.deployment);
         let bus = cx.services.aws.controller().bus.describe(&settings.event_bus).await.map_err(&failed)?;
         let rule = cx.services.names.rule(&deployment.owner, &deployment.repo);
-        let description = format!("Panda: image pushes of {}/{}", deployment.owner, deployment.repo);
         let pattern = push_event_pattern(&deployment.ecr_repository);
         if !rule_in_place(cx, &rule, &pattern).await.map_err(&failed)? {
-            cx.user.rules.put_rule(&rule, &pattern, &description).await.map_err(&failed)?;
+            put_rule(cx, &rule, &pattern).await.map_err(&failed)?;
         }
-        let assumed = settings.rule_target_role_arn.as_deref();
-        let target = if target_in_place(cx, &rule, &bus.arn, assumed).await.map_err(&failed)? {
+        let assumed = target_role(cx);
+        let target = if target_in_place(cx, &rule, &bus.arn, assumed.as_deref()).await.map_err(&failed)? {
             Ok(())
         } else {
-            cx.user.rules.put_target(&rule, RULE_TARGET_ID, &bus.arn, assumed).await
+            cx.user.rules.put_target(&rule, RULE_TARGET_ID, &bus.arn, assumed.as_deref()).await
         };
-        match target {
-            Ok(()) => {
-                let next = GrantEventBus { rule_pending: false };
-                Ok(StepOutcome::next(next).with_event(Event::new(EventCode::EventRuleCreated)))
-            }
-            Err(error) if error.kind == ErrorKind::Denied && self.denials < MAX_DENIALS => {
-                let permitted = allows(bus.policy.as_ref(), &permission_statement(&deployment.account_id));
+        let Err(error) = target else {
+            let next = GrantEventBus { rule_pending: false };
+            return Ok(StepOutcome::next(next).with_event(Event::new(EventCode::EventRuleCreated)));
+        };
+        match error.kind {
+            ErrorKind::Denied if self.denials < MAX_DENIALS => {
+                let permitted = is_permitted(cx, &bus);
                 Ok(if permitted || self.denials > 0 {
-                    let why = text::reason(&error.to_string());
-                    StepOutcome::wait(Self { denials: self.denials + 1 }, DENIAL_RETRY_DELAY, why)
+                    self.again(&error)
                 } else {
                     StepOutcome::next(GrantEventBus { rule_pending: true })
                 })
             }
-            Err(error) => Err(failed(error)),
+            // A role that was created a moment ago is not known everywhere yet.
+            ErrorKind::Invalid if assumed.is_some() && self.denials < MAX_DENIALS => Ok(self.again(&error)),
+            _ => Err(failed(with_remedy(cx, error, &bus.arn, assumed.as_deref()))),
         }
+    }
+}
+
+impl EnsureEventRule {
+    fn again(&self, error: &ClientError) -> StepOutcome {
+        let why = text::reason(&error.to_string());
+        StepOutcome::wait(Self { denials: self.denials + 1 }, DENIAL_RETRY_DELAY, why)
+    }
+}
+
+/// Returns the role that EventBridge assumes for the target: the connection's, or the server's if it belongs to this account.
+fn target_role(cx: &StepContext<'_>) -> Option<String> {
+    let default = cx.services.settings.rule_target_role_arn.as_deref();
+    cx.aws.rule_target_role_arn.clone().or_else(|| default_target_role(default, &cx.deployment.account_id))
+}
+
+/// Puts the rule. Counts the account's rules first, to warn before the quota is reached; that needs a permission which the rule does not.
+async fn put_rule(cx: &StepContext<'_>, rule: &str, pattern: &str) -> Result<(), ClientError> {
+    let deployment = cx.deployment;
+    let (account, region) = (&deployment.account_id, &deployment.region);
+    match cx.user.rules.list(account, region).await {
+        Ok(rules) if is_nearly_full(rules.len(), MAX_RULES) => {
+            tracing::warn!(
+                account,
+                region,
+                rules = rules.len(),
+                quota = MAX_RULES,
+                "event rules of the account near their quota"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, account, region, "event rules not counted"),
+    }
+    let description = Names::rule_description(&deployment.owner, &deployment.repo);
+    let put = cx.user.rules.put_rule(rule, pattern, &description).await;
+    put.map_err(|error| match error.kind {
+        ErrorKind::LimitExceeded => error.with_remedy(format!(
+            "the default event bus of account {account} in {region} has as many rules as its quota permits ({MAX_RULES} unless raised): delete rules \
+             that are no longer needed, or have AWS raise the quota"
+        )),
+        _ => error,
+    })
+}
+
+/// Adds the remedy where a role is missing, or the given one does not work.
+fn with_remedy(cx: &StepContext<'_>, error: ClientError, bus_arn: &str, role: Option<&str>) -> ClientError {
+    let (account, region, id) = (&cx.deployment.account_id, &cx.deployment.region, &cx.aws.id);
+    let route = EventRoute::to(bus_arn, account, region);
+    match (error.kind, role) {
+        (ErrorKind::Invalid, None) if route.needs_role() => error.with_remedy(format!(
+            "event bus {bus_arn} is in another {} than the rule, so the rule's target needs a role of account {account} that may put events on it. Let Panda \
+             create one with `panda connections create-role {id}` (POST /api/v1/connect/aws/{id}/rule-role), or give one with `panda connect aws --renew \
+             {id} --rule-target-role-arn ARN` (ruleTargetRoleArn of PUT /api/v1/connect/aws/{id}), then retry",
+            if route.needs_statement() { "account" } else { "region" }
+        )),
+        (ErrorKind::Invalid, Some(role)) => error.with_remedy(format!(
+            "role {role} must belong to account {account}, trust events.amazonaws.com, and may need a moment after its creation"
+        )),
+        _ => error,
     }
 }
 

@@ -1,19 +1,30 @@
 //! Step 2: permits the user's account to put events on the controller's event bus.
 //!
+//! A bus of the same account needs no permission; a policy that others manage is only read. Otherwise the statement is for the account, or for its
+//! organization (`domain::bus_policy`).
+//!
 //! Parallel PutPermission calls lose each other's statement, so this step runs under a lease and reads the policy back.
 //!
 //! AWS may deny a rule's target until its bus permits the account. Then step 1 runs this step first, without events, and resumes afterwards: users
 //! see the steps in their usual order either way.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{EnsureEventRule, FetchSource, PushImage, RunStep, Step, StepContext, StepError, StepOutcome};
+use crate::clients::aws::BusDescription;
+use crate::clients::{ClientError, ErrorKind};
+use crate::domain::bus_policy::{
+    BusPolicy, Granted, MAX_POLICY_BYTES, ORGANIZATION_STATEMENT, account_statement, granted,
+};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
+use crate::domain::event_route::EventRoute;
 use crate::domain::failure::ErrorCode;
 use crate::domain::names::permission_statement;
 use crate::domain::source::Source;
+
+/// Lease around changes of the bus policy.
+pub const BUS_POLICY_LOCK: &str = "panda:event-bus-policy";
 
 /// State of the permission step.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -27,32 +38,80 @@ impl RunStep for GrantEventBus {
     const NAME: &'static str = "grant_event_bus";
     const STAGE: u8 = 2;
     const REPORTED: (&'static str, Option<&'static str>) = ("Step 2", None);
-    const LOCK: Option<&'static str> = Some("panda:event-bus-policy");
+    const LOCK: Option<&'static str> = Some(BUS_POLICY_LOCK);
     const TIMED_OUT: ErrorCode = ErrorCode::EventBusPermissionFailed;
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
-        let failed = StepError::from_client(ErrorCode::EventBusPermissionFailed);
-        let bus = &cx.services.aws.controller().bus;
-        let (name, account) = (&cx.services.settings.event_bus, &cx.deployment.account_id);
-        let statement = permission_statement(account);
         if !self.rule_pending {
             cx.reporter.emit(Event::new(EventCode::EventBusPermissionRequested)).await;
         }
-        let before = bus.describe(name).await.map_err(&failed)?;
-        if !allows(before.policy.as_ref(), &statement) {
-            bus.allow_account(name, &statement, account).await.map_err(&failed)?;
-            let after = bus.describe(name).await.map_err(&failed)?;
-            if !allows(after.policy.as_ref(), &statement) {
-                return Err(StepError::retryable(
-                    ErrorCode::EventBusPermissionFailed,
-                    format!("the policy of event bus {name} does not contain statement {statement} yet"),
-                ));
-            }
-        }
+        permit(cx, self.rule_pending).await?;
         if self.rule_pending {
             return Ok(StepOutcome::next(EnsureEventRule { denials: 1 }));
         }
         Ok(StepOutcome::next(first_source_step(cx)).with_event(Event::new(EventCode::EventBusPermissionGranted)))
+    }
+}
+
+/// Ensures that the bus policy permits the account. `required` is set when AWS denied the target for lack of the permission.
+async fn permit(cx: &StepContext<'_>, required: bool) -> Result<(), StepError> {
+    let failed = StepError::from_client(ErrorCode::EventBusPermissionFailed);
+    let fatal = |reason: String| StepError::fatal(ErrorCode::EventBusPermissionFailed, reason);
+    let bus = &cx.services.aws.controller().bus;
+    let (settings, account) = (&cx.services.settings, &cx.deployment.account_id);
+    let name = &settings.event_bus;
+    let before = bus.describe(name).await.map_err(&failed)?;
+    if is_nearly_full(before.policy_bytes, MAX_POLICY_BYTES) {
+        tracing::warn!(
+            bus = name,
+            bytes = before.policy_bytes,
+            limit = MAX_POLICY_BYTES,
+            "policy of the event bus near its limit"
+        );
+    }
+    if !required && !EventRoute::to(&before.arn, account, &cx.deployment.region).needs_statement() {
+        return Ok(());
+    }
+    match granted_to(cx, &before) {
+        Granted::Yes => return Ok(()),
+        Granted::Denied(statement) => {
+            return Err(fatal(format!(
+                "statement {statement} of the policy of event bus {name} denies account {account}: remove it"
+            )));
+        }
+        Granted::Conditionally if settings.bus_policy == BusPolicy::Managed => return Ok(()),
+        Granted::Conditionally | Granted::No => {}
+    }
+    let organization = settings.bus_organization.as_deref();
+    let put = match (settings.bus_policy, organization) {
+        (BusPolicy::Managed, _) => {
+            let statement = account_statement(&before.arn, account);
+            return Err(fatal(format!(
+                "the policy of event bus {name} does not permit account {account}, and Panda does not change it (PANDA_BUS_POLICY=managed): add the \
+                 statement {statement}, then retry"
+            )));
+        }
+        (BusPolicy::Organization, Some(organization)) => {
+            bus.allow_organization(name, ORGANIZATION_STATEMENT, organization).await
+        }
+        _ => bus.allow_account(name, &permission_statement(account), account).await,
+    };
+    put.map_err(|error| failed(with_remedy(error, name)))?;
+    let after = bus.describe(name).await.map_err(&failed)?;
+    if granted_to(cx, &after) == Granted::Yes {
+        return Ok(());
+    }
+    let reason = format!("the policy of event bus {name} does not permit account {account} yet");
+    Err(StepError::retryable(ErrorCode::EventBusPermissionFailed, reason))
+}
+
+fn with_remedy(error: ClientError, bus: &str) -> ClientError {
+    match error.kind {
+        ErrorKind::LimitExceeded => error.with_remedy(format!(
+            "the policy of event bus {bus} would exceed {MAX_POLICY_BYTES} bytes, about 49 accounts: permit the organization instead \
+             (PANDA_BUS_POLICY=organization with PANDA_BUS_ORGANIZATION), or remove statements of accounts that are no longer used"
+        )),
+        _ => error,
     }
 }
 
@@ -64,31 +123,29 @@ pub(super) fn first_source_step(cx: &StepContext<'_>) -> Step {
     }
 }
 
-/// Reports whether the bus policy contains Panda's statement. Its id names the account, and no other program creates such ids.
-pub(super) fn allows(policy: Option<&Value>, statement_id: &str) -> bool {
-    let statements = match policy.and_then(|policy| policy.get("Statement")) {
-        Some(Value::Array(statements)) => statements.as_slice(),
-        Some(one) => std::slice::from_ref(one),
-        None => &[],
-    };
-    statements.iter().any(|statement| {
-        statement.get("Sid").and_then(Value::as_str) == Some(statement_id)
-            && statement.get("Effect").and_then(Value::as_str) == Some("Allow")
-    })
+/// Evaluates the policy of the bus for the deployment's account.
+pub(super) fn granted_to(cx: &StepContext<'_>, bus: &BusDescription) -> Granted {
+    let organization = cx.services.settings.bus_organization.as_deref();
+    granted(bus.policy.as_ref(), &bus.arn, &cx.deployment.account_id, organization)
+}
+
+/// Reports whether nothing more can be done so that the bus accepts the account's events.
+pub(super) fn is_permitted(cx: &StepContext<'_>, bus: &BusDescription) -> bool {
+    granted_to(cx, bus) == Granted::Yes
+}
+
+/// Reports whether at least 80 % of a quota are used.
+pub(super) fn is_nearly_full(used: usize, quota: usize) -> bool {
+    used.saturating_mul(100) >= quota.saturating_mul(80)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn recognises_own_allow_statement() {
-        let policy = json!({"Statement": [{"Sid": "other", "Effect": "Allow"}, {"Sid": "panda-1", "Effect": "Allow"}]});
-        assert!(allows(Some(&policy), "panda-1"));
-        assert!(!allows(Some(&policy), "panda-2"));
-        assert!(allows(Some(&json!({"Statement": {"Sid": "panda-1", "Effect": "Allow"}})), "panda-1"));
-        assert!(!allows(Some(&json!({"Statement": [{"Sid": "panda-1", "Effect": "Deny"}]})), "panda-1"));
-        assert!(!allows(None, "panda-1"));
+    fn quota_is_nearly_full_from_80_percent() {
+        assert!(is_nearly_full(240, 300) && is_nearly_full(8_192, MAX_POLICY_BYTES));
+        assert!(!is_nearly_full(239, 300) && !is_nearly_full(8_191, MAX_POLICY_BYTES));
     }
 }

@@ -4,11 +4,13 @@
 
 use super::StepContext;
 use super::ensure_event_rule::fits;
-use super::grant_event_bus::allows;
+use super::grant_event_bus::granted_to;
 use super::latest_execution::{LatestExecution, secret_of};
 use crate::clients::ClientError;
+use crate::domain::bus_policy::Granted;
+use crate::domain::event_route::EventRoute;
 use crate::domain::execution_input::{image_of, names_image};
-use crate::domain::names::{RULE_TARGET_ID, permission_statement, push_event_pattern};
+use crate::domain::names::{RULE_TARGET_ID, push_event_pattern};
 
 /// Links that were looked up.
 #[derive(Debug, Default)]
@@ -40,7 +42,7 @@ impl Findings {
     fn summary(&self) -> String {
         let mut text = match self.missing.as_slice() {
             [] => "image, rule, target and permission that could be checked are in place, so check the rule on the controller's event bus that starts \
-                   the state machine"
+                   the state machine, and that the role of the target, if it has one, may put events on that bus"
                 .to_owned(),
             missing => format!("missing: {}", missing.join("; ")),
         };
@@ -78,8 +80,17 @@ async fn way_to_bus(cx: &StepContext<'_>) -> Result<Vec<String>, ClientError> {
     let bus_name = &cx.services.settings.event_bus;
     let bus = cx.services.aws.controller().bus.describe(bus_name).await?;
     let mut missing = Vec::new();
-    if !allows(bus.policy.as_ref(), &permission_statement(account)) {
-        missing.push(format!("the policy of event bus {bus_name} does not permit account {account}"));
+    if EventRoute::to(&bus.arn, account, &deployment.region).needs_statement() {
+        match granted_to(cx, &bus) {
+            Granted::Yes => {}
+            Granted::Conditionally => missing.push(format!(
+                "the policy of event bus {bus_name} permits account {account} only under a condition, such as for an organization that it may not belong to"
+            )),
+            Granted::No => missing.push(format!("the policy of event bus {bus_name} does not permit account {account}")),
+            Granted::Denied(statement) => {
+                missing.push(format!("statement {statement} of the policy of event bus {bus_name} denies account {account}"));
+            }
+        }
     }
     let name = cx.services.names.rule(&deployment.owner, &deployment.repo);
     let targets = cx.user.rules.targets(&name).await?;

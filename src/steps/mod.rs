@@ -53,7 +53,8 @@ use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::git::Git;
 use crate::clients::probe::Probe;
 use crate::clients::registry_logins::RegistryLogins;
-use crate::domain::connection::GithubConnection;
+use crate::domain::bus_policy::BusPolicy;
+use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::deployment::Deployment;
 use crate::domain::failure::ErrorCode;
 use crate::domain::mask::Mask;
@@ -69,7 +70,7 @@ pub use ensure_event_rule::EnsureEventRule;
 pub use fetch_source::FetchSource;
 pub use find_execution::FindExecution;
 pub use follow_execution::FollowExecution;
-pub use grant_event_bus::GrantEventBus;
+pub use grant_event_bus::{BUS_POLICY_LOCK, GrantEventBus};
 pub use outcome::{Pace, StepError, StepOutcome, Transition};
 pub use push_image::PushImage;
 pub use reporter::Reporter;
@@ -107,7 +108,12 @@ pub struct Services {
 pub struct Settings {
     /// Name of the controller's event bus.
     pub event_bus: String,
-    /// ARN of the role that EventBridge assumes to put events on the controller's bus.
+    /// Owner of the content of the bus policy.
+    pub bus_policy: BusPolicy,
+    /// Organization whose accounts the bus policy may permit as a whole.
+    pub bus_organization: Option<String>,
+    /// ARN of the role that EventBridge assumes to put events on the controller's bus, for connections without their own; `{account}` in it stands
+    /// for the account's id.
     pub rule_target_role_arn: Option<String>,
     /// Base URL of the repositories.
     pub github_url: Url,
@@ -147,6 +153,8 @@ pub struct StepContext<'a> {
     pub deployment: &'a Deployment,
     /// GitHub connection that provides the source.
     pub github: &'a GithubConnection,
+    /// Connection to the user's account.
+    pub aws: &'a AwsConnection,
     /// AWS clients for the user's account.
     pub user: &'a UserAws,
     /// Clients and settings shared by all steps.

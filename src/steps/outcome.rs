@@ -204,9 +204,11 @@ impl StepError {
                 ErrorKind::Throttled => Self::Throttled { code, reason },
                 ErrorKind::Unavailable => Self::Retryable { code, reason },
                 ErrorKind::Credentials => Self::Credentials { code, reason },
-                ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Denied | ErrorKind::Invalid => {
-                    Self::Fatal { code, reason }
-                }
+                ErrorKind::NotFound
+                | ErrorKind::Conflict
+                | ErrorKind::LimitExceeded
+                | ErrorKind::Denied
+                | ErrorKind::Invalid => Self::Fatal { code, reason },
             }
         }
     }

@@ -176,7 +176,9 @@ impl PushImage {
                 ErrorKind::Throttled | ErrorKind::Unavailable => {
                     Err(StepError::retryable(ErrorCode::RegistryUnavailable, error.to_string()))
                 }
-                ErrorKind::Invalid => Err(StepError::fatal(ErrorCode::PushFailed, error.to_string())),
+                ErrorKind::Invalid | ErrorKind::LimitExceeded => {
+                    Err(StepError::fatal(ErrorCode::PushFailed, error.to_string()))
+                }
             },
         }
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::options::SandboxCredentials;
+use super::target_role;
 
 /// The only region of the sandbox.
 pub const REGION: &str = "ap-northeast-2";
@@ -18,6 +19,10 @@ pub const REGION: &str = "ap-northeast-2";
 pub const USER_ACCOUNT: &str = "210987654321";
 /// Account of the controller: the bus, the state machine, the secret.
 pub const CONTROLLER_ACCOUNT: &str = "123456789012";
+/// Organization that both accounts belong to.
+pub const ORGANIZATION: &str = "o-sandbox123";
+/// Role of the user's account with which EventBridge may put events on the controller's buses.
+pub const EVENTS_ROLE: &str = "arn:aws:iam::210987654321:role/panda-events";
 /// Name of the only ECS cluster.
 pub const CLUSTER: &str = "panda-cluster";
 
@@ -54,6 +59,8 @@ pub struct Accounts {
     pub controller: SandboxCredentials,
     /// Trust policies by the role's ARN.
     roles: Mutex<HashMap<String, Value>>,
+    /// Inline policies by the role's ARN and their name.
+    role_policies: Mutex<HashMap<(String, String), Value>>,
     sessions: Mutex<HashMap<String, Session>>,
 }
 
@@ -71,7 +78,11 @@ impl Accounts {
         Self {
             user: key(USER_ACCOUNT),
             controller: key(CONTROLLER_ACCOUNT),
-            roles: Mutex::default(),
+            roles: Mutex::new(HashMap::from([(EVENTS_ROLE.to_owned(), target_role::trust_of_events())])),
+            role_policies: Mutex::new(HashMap::from([(
+                (EVENTS_ROLE.to_owned(), "put-events".to_owned()),
+                target_role::put_events_on(&format!("arn:aws:events:*:{CONTROLLER_ACCOUNT}:event-bus/*")),
+            )])),
             sessions: Mutex::default(),
         }
     }
@@ -84,6 +95,29 @@ impl Accounts {
     /// The trust policy of a role; `None` for an unknown role.
     pub fn trust_policy(&self, arn: &str) -> Option<Value> {
         self.roles.lock().get(arn).cloned()
+    }
+
+    /// Creates an inline policy of a role, or replaces it.
+    pub fn put_role_policy(&self, arn: &str, name: &str, policy: Value) {
+        self.role_policies.lock().insert((arn.to_owned(), name.to_owned()), policy);
+    }
+
+    /// An inline policy of a role.
+    pub fn role_policy(&self, arn: &str, name: &str) -> Option<Value> {
+        self.role_policies.lock().get(&(arn.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Returns true if EventBridge may assume the role for this rule of the role's account.
+    pub fn trusts_rule(&self, role: &str, rule_arn: &str, account: &str) -> bool {
+        self.trust_policy(role).is_some_and(|policy| target_role::trusts_rule(&policy, rule_arn, account))
+    }
+
+    /// Returns true if an inline policy of the role allows it to put events on the bus.
+    pub fn may_put_events(&self, role: &str, bus_arn: &str) -> bool {
+        self.role_policies
+            .lock()
+            .iter()
+            .any(|((of, _), policy)| of == role && target_role::allows_put_events(policy, bus_arn))
     }
 
     /// Returns the caller that the request's `Authorization` header names.

@@ -119,7 +119,8 @@ fn event_of(push: &Push) -> Value {
 
 /// Puts an event on a bus, and on the buses that its rules target. An event crosses accounts once, as in the real one.
 fn deliver(simulation: &Arc<Simulation>, bus: &str, event: &Value) {
-    let targets = simulation.buses(|buses| buses.targets(bus, event));
+    let may_put = |role: &str, bus: &str| simulation.accounts.may_put_events(role, bus);
+    let targets = simulation.buses(|buses| buses.targets(bus, event, may_put));
     tracing::debug!(bus, ?targets, "sandbox: event on a bus");
     for target in targets {
         if target == STATE_MACHINE_ARN {

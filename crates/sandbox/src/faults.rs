@@ -66,7 +66,7 @@ pub struct Faults {
     pub check_again: u32,
 }
 
-const SERVICES: [&str; 6] = ["sts", "events", "ecr", "secretsmanager", "states", "codedeploy"];
+const SERVICES: [&str; 7] = ["sts", "iam", "events", "ecr", "secretsmanager", "states", "codedeploy"];
 const STATES: [&str; 4] = ["EnsureInfra", "RegisterTaskAndDeploy", "CheckDeployment", "AwaitTrafficShift"];
 
 impl Faults {

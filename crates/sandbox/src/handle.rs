@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::accounts::{AwsCaller, CONTROLLER_ACCOUNT, USER_ACCOUNT};
+use super::accounts::{AwsCaller, CONTROLLER_ACCOUNT, EVENTS_ROLE, ORGANIZATION, USER_ACCOUNT};
 use super::aws::events::{PANDA_BUS, bus_arn};
 use super::aws::trust;
 use super::chain;
@@ -149,6 +149,45 @@ impl Sandbox {
         self.simulation.place.exchange(&bus_arn(CONTROLLER_ACCOUNT, PANDA_BUS))
     }
 
+    /// Moves the controller's bus to another region, as for a pipeline that is not in the region of the deployments.
+    pub fn move_bus(&self, region: &str) {
+        let region = self.simulation.place.exchange(region);
+        self.simulation.change(|state| state.buses.move_receiving(&region));
+    }
+
+    /// ARN of a role in the user's account with which EventBridge may put events on the controller's buses.
+    pub fn events_role(&self) -> String {
+        self.simulation.place.exchange(EVENTS_ROLE)
+    }
+
+    /// Id of the organization that both accounts belong to.
+    pub fn organization(&self) -> &'static str {
+        ORGANIZATION
+    }
+
+    /// Trust policy of a role and one of its inline policies.
+    pub fn role(&self, arn: &str, policy: &str) -> (Option<serde_json::Value>, Option<serde_json::Value>) {
+        let (place, accounts) = (self.simulation.place, &self.simulation.accounts);
+        let arn = place.exchange(arn);
+        let shown = |found: Option<serde_json::Value>| found.map(|policy| exchange(place, &policy));
+        (shown(accounts.trust_policy(&arn)), shown(accounts.role_policy(&arn, policy)))
+    }
+
+    /// The rules on the user's default bus, each with its targets.
+    pub fn user_rules(&self) -> std::collections::BTreeMap<String, Vec<serde_json::Value>> {
+        let mut rules = self.simulation.read(|state| state.buses.rules_of(USER_ACCOUNT));
+        for target in rules.values_mut().flatten() {
+            *target = exchange(self.simulation.place, target);
+        }
+        rules
+    }
+
+    /// The statements of the policy of the controller's bus.
+    pub fn bus_statements(&self) -> Vec<serde_json::Value> {
+        let statements = self.simulation.read(|state| state.buses.receiving_statements());
+        statements.iter().map(|statement| exchange(self.simulation.place, statement)).collect()
+    }
+
     /// The label, `name=value`, of every container that this sandbox started.
     pub fn container_label(&self) -> String {
         self.simulation.fleet.label()
@@ -201,7 +240,7 @@ impl Sandbox {
     }
 }
 
-/// A policy with the names of the place inside the sandbox.
+/// A policy with the names of the place inside the sandbox, or the other way round.
 fn exchange(place: Place, policy: &serde_json::Value) -> serde_json::Value {
     serde_json::from_str(&place.exchange(&policy.to_string())).unwrap_or_default()
 }

@@ -62,6 +62,7 @@ mod planned;
 mod quotas;
 mod scenario;
 mod simulation;
+mod target_role;
 mod tasks;
 mod visibility;
 mod wire;

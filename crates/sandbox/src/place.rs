@@ -55,9 +55,15 @@ impl Place {
         if self.partition == "aws" { text } else { swap(&text, &format!("arn:{}:", self.partition), "arn:aws:") }
     }
 
-    /// Exchanges the names in a response.
+    /// Exchanges the names in a response, in which IAM encodes policies.
     pub fn outward(self, text: String) -> String {
-        if self == Self::default() { text } else { self.exchange(&text) }
+        if self == Self::default() { text } else { self.exchange_encoded(self.exchange(&text)) }
+    }
+
+    /// Exchanges the partitions of ARNs whose colons are encoded for URLs.
+    fn exchange_encoded(self, text: String) -> String {
+        let encoded = |partition: &str| format!("arn%3A{partition}%3A");
+        if self.partition == "aws" { text } else { swap(&text, &encoded(self.partition), &encoded("aws")) }
     }
 
     /// Exchanges the names in a request; bodies that are not text stay.
@@ -71,9 +77,7 @@ impl Place {
         }
         // Form bodies encode the colons of an ARN.
         let Ok(text) = std::str::from_utf8(&body) else { return body };
-        let form = |partition: &str| format!("arn%3A{partition}%3A");
-        let text = self.exchange(text);
-        Bytes::from(if self.partition == "aws" { text } else { swap(&text, &form(self.partition), &form("aws")) })
+        Bytes::from(self.exchange_encoded(self.exchange(text)))
     }
 }
 
@@ -97,6 +101,7 @@ mod tests {
         headers.insert("authorization", "AWS4 Credential=K/1/cn-north-1/sts/aws4_request".parse().unwrap());
         let body = china.exchange_request(&mut headers, Bytes::from_static(b"RoleArn=arn%3Aaws-cn%3Aiam%3A%3A1"));
         assert_eq!(body, "RoleArn=arn%3Aaws%3Aiam%3A%3A1");
+        assert_eq!(china.outward("arn:aws:x arn%3Aaws%3Aiam".to_owned()), "arn:aws-cn:x arn%3Aaws-cn%3Aiam");
         assert!(headers["authorization"].to_str().unwrap().contains("/ap-northeast-2/"));
         assert!(Place::in_region("mars-1").unwrap_err().contains("us-gov-west-1"));
     }

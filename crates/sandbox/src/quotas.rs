@@ -25,12 +25,16 @@ pub fn aws_quotas() -> BTreeMap<String, BucketSize> {
         ("states:ListExecutions", 100.0, 2.0),
         ("ecr:GetAuthorizationToken", 500.0, 500.0),
         ("ecr:PutImage", 10.0, 10.0),
+        ("events:DeleteRule", 50.0, 50.0),
         ("events:DescribeEventBus", 50.0, 50.0),
         ("events:DescribeRule", 50.0, 50.0),
+        ("events:ListRules", 50.0, 50.0),
         ("events:ListTargetsByRule", 50.0, 50.0),
         ("events:PutPermission", 50.0, 50.0),
         ("events:PutRule", 50.0, 50.0),
         ("events:PutTargets", 50.0, 50.0),
+        ("events:RemovePermission", 50.0, 50.0),
+        ("events:RemoveTargets", 50.0, 50.0),
     ];
     published.map(|(call, burst, per_second)| (call.to_owned(), BucketSize { burst, per_second })).into()
 }

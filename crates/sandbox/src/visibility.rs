@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_hours(24);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Visibility {
-    /// Rules: `DescribeRule`, and the matching of events.
+    /// Rules: `DescribeRule` and `ListRules`, and the matching of events.
     pub rule: Lag,
     /// Targets: `ListTargetsByRule`, and the delivery of events.
     pub target: Lag,

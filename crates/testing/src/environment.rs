@@ -142,6 +142,7 @@ impl<P: Program> Environment<P> {
             ("--aws-endpoint", self.sandbox.endpoint().to_string()),
             ("--controller-region", self.sandbox.region().to_owned()),
             ("--event-bus", "panda".to_owned()),
+            ("--rule-target-role-arn", self.sandbox.events_role()),
             ("--github-api", self.github.api_url()),
             ("--github-url", self.github.git_url()),
             ("--docker-host", self.engine.host().to_owned()),

@@ -198,7 +198,8 @@ impl Harness {
     }
 
     pub async fn put_target(&self, rule: &str) {
-        let target = eventbridge::types::Target::builder().id("panda").arn(self.sandbox.bus_arn()).build().unwrap();
+        let target = eventbridge::types::Target::builder().id("panda").arn(self.sandbox.bus_arn());
+        let target = target.role_arn(self.sandbox.events_role()).build().unwrap();
         let answer = self.events().put_targets().rule(rule).targets(target).send().await.unwrap();
         assert_eq!(answer.failed_entry_count(), 0);
     }

@@ -220,6 +220,7 @@ fn configuration(
     set("--codedeploy-endpoint", endpoint);
     set("--controller-region", sandbox.region());
     set("--event-bus", EVENT_BUS);
+    set("--rule-target-role-arn", &sandbox.events_role());
     set("--github-api", &github.api_url());
     set("--github-url", &github.git_url());
     set("--docker-host", services.engine.host());

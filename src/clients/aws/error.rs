@@ -120,6 +120,8 @@ pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
         ErrorKind::Throttled
     } else if TRANSIENT.contains(&code) {
         ErrorKind::Unavailable
+    } else if LIMITS.contains(&code) {
+        ErrorKind::LimitExceeded
     } else if contains(code, &DENIED) {
         ErrorKind::Denied
     } else if contains(code, &NOT_FOUND) {
@@ -207,6 +209,9 @@ const CREDENTIALS: [&str; 7] = [
     "InvalidSignatureException",
 ];
 
+/// Codes of quotas of resources: EventBridge's rules and policy size, ECR's repositories; IAM, in the Query protocol, drops the suffix.
+const LIMITS: [&str; 3] = ["LimitExceededException", "PolicyLengthExceededException", "LimitExceeded"];
+
 const DENIED: [&str; 11] = [
     "AccessDenied",
     "UnrecognizedClient",
@@ -221,7 +226,7 @@ const DENIED: [&str; 11] = [
     "OptInRequired",
 ];
 
-const NOT_FOUND: [&str; 2] = ["NotFound", "DoesNotExist"];
+const NOT_FOUND: [&str; 3] = ["NotFound", "DoesNotExist", "NoSuchEntity"];
 
 const CONFLICT: [&str; 7] = [
     "AlreadyExists",

@@ -37,7 +37,12 @@ fn error_code_decides_kind() {
         (400, "ConcurrentModificationException", ErrorKind::Unavailable),
         (500, "ServerException", ErrorKind::Unavailable),
         (400, "InvalidEventPatternException", ErrorKind::Invalid),
-        (400, "LimitExceededException", ErrorKind::Invalid),
+        (400, "LimitExceededException", ErrorKind::LimitExceeded),
+        (400, "PolicyLengthExceededException", ErrorKind::LimitExceeded),
+        (409, "LimitExceeded", ErrorKind::LimitExceeded),
+        (404, "NoSuchEntity", ErrorKind::NotFound),
+        (409, "EntityAlreadyExists", ErrorKind::Conflict),
+        (400, "MalformedPolicyDocument", ErrorKind::Invalid),
     ];
     for (status, code, kind) in table {
         assert_eq!(answered(status, Some(code), None).kind, kind, "{code}");
@@ -89,7 +94,11 @@ fn refused_role_is_a_matter_of_the_connection() {
 fn retries_what_the_sdk_retries() {
     for code in aws_runtime::retries::classifiers::THROTTLING_ERRORS {
         let quota = *code == "LimitExceededException";
-        assert_eq!(kind(Some(code), 400), if quota { ErrorKind::Invalid } else { ErrorKind::Throttled }, "{code}");
+        assert_eq!(
+            kind(Some(code), 400),
+            if quota { ErrorKind::LimitExceeded } else { ErrorKind::Throttled },
+            "{code}"
+        );
     }
     for code in aws_runtime::retries::classifiers::TRANSIENT_ERRORS {
         assert_eq!(kind(Some(code), 400), ErrorKind::Unavailable, "{code}");
@@ -131,7 +140,7 @@ const ECR: &[(u16, &str, ErrorKind)] = &[
     (400, "RepositoryAlreadyExistsException", ErrorKind::Conflict),
     (400, "ImageAlreadyExistsException", ErrorKind::Conflict),
     (400, "ImageTagAlreadyExistsException", ErrorKind::Conflict),
-    (400, "LimitExceededException", ErrorKind::Invalid),
+    (400, "LimitExceededException", ErrorKind::LimitExceeded),
     (400, "InvalidParameterException", ErrorKind::Invalid),
     (400, "TooManyTagsException", ErrorKind::Invalid),
     (400, "KmsException", ErrorKind::Invalid),
@@ -143,10 +152,10 @@ const EVENTBRIDGE: &[(u16, &str, ErrorKind)] = &[
     (500, "InternalException", ErrorKind::Unavailable),
     (400, "ResourceNotFoundException", ErrorKind::NotFound),
     (400, "InvalidEventPatternException", ErrorKind::Invalid),
-    (400, "LimitExceededException", ErrorKind::Invalid),
+    (400, "LimitExceededException", ErrorKind::LimitExceeded),
     (400, "ManagedRuleException", ErrorKind::Invalid),
     (400, "OperationDisabledException", ErrorKind::Invalid),
-    (400, "PolicyLengthExceededException", ErrorKind::Invalid),
+    (400, "PolicyLengthExceededException", ErrorKind::LimitExceeded),
 ];
 
 const STEP_FUNCTIONS: &[(u16, &str, ErrorKind)] = &[
@@ -187,7 +196,7 @@ const KMS: &[(u16, &str, ErrorKind)] = &[
     (400, "KMSInvalidStateException", ErrorKind::Conflict),
     (400, "InvalidCiphertextException", ErrorKind::Invalid),
     (400, "IncorrectKeyException", ErrorKind::Invalid),
-    (400, "LimitExceededException", ErrorKind::Invalid),
+    (400, "LimitExceededException", ErrorKind::LimitExceeded),
 ];
 
 /// Errors that every service may answer with.

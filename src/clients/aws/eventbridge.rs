@@ -3,23 +3,25 @@
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::{
     Client,
-    types::{PutTargetsResultEntry, RuleState, Target},
+    types::{Condition, PutTargetsResultEntry, RemoveTargetsResultEntry, RuleState, Target},
 };
 
 use super::client;
 use super::error::{build_error, failed, failed_for_user, incomplete, kind};
 use super::observer::CallObserver;
 use crate::clients::{ClientError, ErrorKind};
+use crate::metrics::AwsCalls;
 
 /// Client for the rules of an account's default event bus.
 #[derive(Clone)]
 pub struct EventRules {
     client: Client,
+    calls: AwsCalls,
 }
 
 impl EventRules {
     pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
-        Self { client: client!(aws_sdk_eventbridge, config, observe) }
+        Self { client: client!(aws_sdk_eventbridge, config, observe), calls: observe.calls().clone() }
     }
 
     /// Fetches the rule; `None` if it does not exist.
@@ -77,6 +79,64 @@ impl EventRules {
     }
 }
 
+impl EventRules {
+    /// Lists name and description of all rules, up to [`MAX_LISTED`]. The metric of rules counts them for `account` and `region`.
+    pub async fn list(&self, account: &str, region: &str) -> Result<Vec<ListedRule>, ClientError> {
+        let mut rules = Vec::new();
+        let mut next = None;
+        loop {
+            let answer = self.client.list_rules().set_next_token(next).send().await;
+            let answer = answer.map_err(|error| failed_for_user("events:ListRules", &error))?;
+            let page = answer.rules.unwrap_or_default().into_iter();
+            rules.extend(page.filter_map(|rule| Some(ListedRule { name: rule.name?, description: rule.description })));
+            next = answer.next_token;
+            if next.is_none() || rules.len() >= MAX_LISTED {
+                rules.truncate(MAX_LISTED);
+                self.calls.rules_listed(account, region, rules.len());
+                return Ok(rules);
+            }
+        }
+    }
+
+    /// Removes one target of a rule; idempotent.
+    pub async fn remove_target(&self, rule: &str, target_id: &str) -> Result<(), ClientError> {
+        const CALL: &str = "events:RemoveTargets";
+        match self.client.remove_targets().rule(rule).ids(target_id).send().await {
+            Ok(answer) if answer.failed_entry_count > 0 => {
+                let entry = answer.failed_entries().first();
+                let code = entry.and_then(RemoveTargetsResultEntry::error_code).unwrap_or("no error code");
+                Err(ClientError::new(kind(Some(code), 400), CALL, format!("the target was not removed ({code})")))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => unless_absent(failed_for_user(CALL, &error)),
+        }
+    }
+
+    /// Deletes a rule without targets; idempotent.
+    pub async fn delete_rule(&self, rule: &str) -> Result<(), ClientError> {
+        match self.client.delete_rule().name(rule).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => unless_absent(failed_for_user("events:DeleteRule", &error)),
+        }
+    }
+}
+
+/// Rules that [`EventRules::list`] reads at most; the quota of a bus is 300 by default.
+pub const MAX_LISTED: usize = 5_000;
+
+fn unless_absent(error: ClientError) -> Result<(), ClientError> {
+    if error.kind == ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Name and description of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedRule {
+    /// Name of the rule.
+    pub name: String,
+    /// Description of the rule, if it has one.
+    pub description: Option<String>,
+}
+
 /// A rule as EventBridge stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleDescription {
@@ -116,17 +176,20 @@ pub struct BusDescription {
     pub arn: String,
     /// Resource policy of the bus, if it has one.
     pub policy: Option<serde_json::Value>,
+    /// Length of the policy's text, in bytes.
+    pub policy_bytes: usize,
 }
 
 /// Client for the event buses of the controller's account.
 #[derive(Clone)]
 pub struct EventBus {
     client: Client,
+    calls: AwsCalls,
 }
 
 impl EventBus {
     pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
-        Self { client: client!(aws_sdk_eventbridge, config, observe) }
+        Self { client: client!(aws_sdk_eventbridge, config, observe), calls: observe.calls().clone() }
     }
 
     /// Fetches ARN and policy of the bus.
@@ -140,7 +203,9 @@ impl EventBus {
                 ClientError::new(ErrorKind::Invalid, CALL, format!("the bus policy is not JSON: {error}"))
             })?),
         };
-        Ok(BusDescription { arn: answer.arn.ok_or_else(|| incomplete(CALL, "ARN"))?, policy })
+        let policy_bytes = answer.policy.as_deref().map_or(0, str::len);
+        self.calls.policy_read(policy_bytes);
+        Ok(BusDescription { arn: answer.arn.ok_or_else(|| incomplete(CALL, "ARN"))?, policy, policy_bytes })
     }
 
     /// Permits an account to put events on the bus. AWS reads, changes and writes the whole policy, so concurrent calls lose each other's statement:
@@ -149,6 +214,30 @@ impl EventBus {
         let permission = self.client.put_permission().event_bus_name(bus_name).statement_id(statement_id);
         let sent = permission.action("events:PutEvents").principal(account_id).send().await;
         sent.map(drop).map_err(|error| failed("events:PutPermission", &error))
+    }
+
+    /// Permits all accounts of an organization, as [`Self::allow_account`] does for one.
+    pub async fn allow_organization(
+        &self,
+        bus_name: &str,
+        statement_id: &str,
+        organization: &str,
+    ) -> Result<(), ClientError> {
+        const CALL: &str = "events:PutPermission";
+        let condition = Condition::builder().r#type("StringEquals").key("aws:PrincipalOrgID").value(organization);
+        let condition = condition.build().map_err(|error| build_error(CALL, &error))?;
+        let permission = self.client.put_permission().event_bus_name(bus_name).statement_id(statement_id);
+        let permission = permission.action("events:PutEvents").principal("*").condition(condition);
+        permission.send().await.map(drop).map_err(|error| failed(CALL, &error))
+    }
+
+    /// Removes a statement of the policy; idempotent. The caller must hold the lock of [`Self::allow_account`].
+    pub async fn remove_statement(&self, bus_name: &str, statement_id: &str) -> Result<(), ClientError> {
+        let removal = self.client.remove_permission().event_bus_name(bus_name).statement_id(statement_id);
+        match removal.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => unless_absent(failed("events:RemovePermission", &error)),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod eventbridge;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod iam;
 mod kms;
 mod observer;
 mod rds;
@@ -44,7 +45,8 @@ pub use budget::{BudgetWaits, Priority, with_priority};
 pub use codedeploy::{CodeDeploy, MAX_BATCH};
 pub use codedeploy_info::{CodeDeployStatus, CodeDeployment, EcsTarget, LifecycleEvent};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
-pub use eventbridge::{BusDescription, EventBus, EventRules, RuleDescription, RuleTarget};
+pub use eventbridge::{BusDescription, EventBus, EventRules, ListedRule, MAX_LISTED, RuleDescription, RuleTarget};
+pub use iam::Iam;
 pub use kms::KmsKey;
 pub use rds::RdsTokens;
 pub use roles::{RoleRefusal, Trust};
@@ -140,6 +142,8 @@ pub struct UserAws {
     pub sts: Sts,
     /// Rules on the account's default event bus.
     pub rules: EventRules,
+    /// Roles of the account.
+    pub iam: Iam,
     /// Image registry of the account.
     pub ecr: Ecr,
     /// Blue/green deployments of the account.
@@ -340,6 +344,7 @@ impl Aws {
         UserAws {
             sts: Sts::new(&config, observe),
             rules: EventRules::new(&config, observe),
+            iam: Iam::new(&config, observe),
             ecr: Ecr::new(&config, observe),
             codedeploy: CodeDeploy::new(&codedeploy, observe),
         }

@@ -41,6 +41,11 @@ impl CallObserver {
     pub(super) fn new(calls: AwsCalls, scope: Option<Scope>) -> Self {
         Self { calls: Arc::new(calls), scope }
     }
+
+    /// The metrics that the clients share.
+    pub(super) fn calls(&self) -> &AwsCalls {
+        &self.calls
+    }
 }
 
 impl Intercept for CallObserver {

@@ -36,7 +36,8 @@ pub async fn user(connection: &mut PgConnection, id: &str) -> Result<Option<Stri
     Ok(user)
 }
 
-/// Removes the secrets of a connection of either kind, with its build secrets.
+/// Removes the secrets of a connection of either kind, with its build secrets. A connection to an AWS account in which Panda has put rules keeps its
+/// secrets until they are removed ([`super::cleanup`]).
 pub async fn erase(connection: &mut PgConnection, id: &str) -> Result<(), DbError> {
     sqlx::query!(
         "UPDATE github_connections
@@ -47,10 +48,19 @@ pub async fn erase(connection: &mut PgConnection, id: &str) -> Result<(), DbErro
     .await?;
     sqlx::query!("DELETE FROM github_build_secrets WHERE connection_id = $1", id).execute(&mut *connection).await?;
     sqlx::query!(
-        "UPDATE aws_connections
-             SET removed_at = now(), key_id = NULL, wrapped_key = NULL,
-                 secret_access_key_encrypted = NULL, session_token_encrypted = NULL, external_id_encrypted = NULL
-             WHERE id = $1",
+        "UPDATE aws_connections c
+             SET removed_at = now(),
+                 cleanup_since = CASE WHEN put.rules THEN now() END,
+                 key_id = CASE WHEN put.rules THEN c.key_id END,
+                 wrapped_key = CASE WHEN put.rules THEN c.wrapped_key END,
+                 secret_access_key_encrypted = CASE WHEN put.rules THEN c.secret_access_key_encrypted END,
+                 session_token_encrypted = CASE WHEN put.rules THEN c.session_token_encrypted END,
+                 external_id_encrypted = CASE WHEN put.rules THEN c.external_id_encrypted END
+             FROM (SELECT EXISTS (
+                       SELECT FROM deployments
+                       WHERE account_id = (SELECT account_id FROM aws_connections WHERE id = $1)
+                         AND (step <> 'ensure_event_rule' OR error_code = 'EVENT_RULE_FAILED')) AS rules) AS put
+             WHERE c.id = $1",
         id
     )
     .execute(connection)

@@ -1,6 +1,7 @@
 //! Connections to source repositories and AWS accounts. Their secrets are encrypted in the tables (`encryption`), and leave this module only inside
 //! `SecretString`.
 
+pub mod cleanup;
 pub mod delete;
 pub mod find;
 pub mod hold;
@@ -41,6 +42,8 @@ pub struct AwsSummary {
     pub id: String,
     /// AWS region, such as `ap-northeast-2`.
     pub region: String,
+    /// Role that EventBridge assumes for the target of the account's rules; none for the server's setting.
+    pub rule_target_role_arn: Option<String>,
 }
 
 impl Db {
@@ -84,7 +87,7 @@ impl Db {
     pub async fn aws_connections(&self, scope: &Scope) -> Result<Vec<AwsSummary>, DbError> {
         Ok(sqlx::query_as!(
             AwsSummary,
-            "SELECT id, region FROM aws_connections c
+            "SELECT id, region, rule_target_role_arn FROM aws_connections c
              WHERE removed_at IS NULL AND ($1::text[] IS NULL OR EXISTS (
                  SELECT FROM unnest(c.scope) AS its, unnest($1::text[]) AS mine
                  WHERE its = mine
@@ -162,11 +165,17 @@ impl Db {
     /// Loads those connections to AWS accounts that exist, each with its error: [`DbError::Corrupt`] when it has no credentials, [`DbError::Key`]
     /// when a secret cannot be decrypted.
     pub async fn aws_connections_of(&self, ids: &[String]) -> Result<Vec<Result<AwsConnection, DbError>>, DbError> {
+        self.read_aws(ids, false).await
+    }
+
+    /// Loads connections to AWS accounts that were removed, or those that were not.
+    async fn read_aws(&self, ids: &[String], removed: bool) -> Result<Vec<Result<AwsConnection, DbError>>, DbError> {
         let rows = sqlx::query!(
-            "SELECT id, region, account_id, access_key_id, role_arn, key_id, wrapped_key,
+            "SELECT id, region, account_id, access_key_id, role_arn, rule_target_role_arn, key_id, wrapped_key,
                     secret_access_key_encrypted, session_token_encrypted, external_id_encrypted
-             FROM aws_connections WHERE id = ANY ($1) AND removed_at IS NULL",
-            ids
+             FROM aws_connections WHERE id = ANY ($1) AND (removed_at IS NOT NULL) = $2",
+            ids,
+            removed
         )
         .fetch_all(&self.pool)
         .await?;
@@ -183,7 +192,13 @@ impl Db {
                 }),
                 _ => return Err(DbError::Corrupt(format!("{AWS} {} has neither keys nor a role", row.id))),
             };
-            Ok(AwsConnection { id: row.id, region: row.region, account_id: row.account_id, credentials })
+            Ok(AwsConnection {
+                id: row.id,
+                region: row.region,
+                account_id: row.account_id,
+                credentials,
+                rule_target_role_arn: row.rule_target_role_arn,
+            })
         });
         Ok(stream::iter(decrypted).buffered(CONCURRENCY).collect().await)
     }
@@ -236,8 +251,8 @@ pub async fn insert_aws(
     let columns = CredentialColumns::of(key, &connection.credentials)?;
     let done = sqlx::query!(
         "INSERT INTO aws_connections (id, region, account_id, access_key_id, role_arn, key_id, wrapped_key, secret_access_key_encrypted,
-                                      session_token_encrypted, external_id_encrypted, scope, tenant, identity, renewed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+                                      session_token_encrypted, external_id_encrypted, scope, tenant, identity, rule_target_role_arn, renewed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
                  greatest(clock_timestamp(), (SELECT max(coalesce(renewed_at, created_at)) + interval '1 microsecond' FROM aws_connections)))
          ON CONFLICT DO NOTHING",
         connection.id,
@@ -252,7 +267,8 @@ pub async fn insert_aws(
         columns.external_id,
         owner.scope.sql(),
         owner.tenant,
-        owner.identity
+        owner.identity,
+        connection.rule_target_role_arn
     )
     .execute(into)
     .await?;

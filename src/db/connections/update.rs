@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::CredentialColumns;
 use crate::db::encryption::GITHUB;
 use crate::db::{Db, DbError};
-use crate::domain::connection::AwsCredentials;
+use crate::domain::connection::{AwsCredentials, TargetRoleRequest};
 use crate::domain::keyring::RowKey;
 
 /// The row of a connection to a source repository that is renewed.
@@ -27,6 +27,8 @@ pub struct NewAws<'a> {
     pub credentials: &'a AwsCredentials,
     /// AWS principal that the credentials belong to.
     pub identity: &'a str,
+    /// New role for the target of the account's rules.
+    pub target_role: &'a TargetRoleRequest,
 }
 
 impl Db {
@@ -34,6 +36,18 @@ impl Db {
     pub async fn key_of_github(&self, row: &GithubRow) -> Result<RowKey, DbError> {
         Ok(self.keyring()?.row_key(GITHUB, &row.id, &row.key_id, &row.wrapped_key).await?)
     }
+}
+
+/// Stores the role for the target of a connection's rules, and returns the number of rows: 0 when the connection was removed.
+pub async fn set_target_role(connection: &mut PgConnection, id: &str, role_arn: &str) -> Result<u64, DbError> {
+    let done = sqlx::query!(
+        "UPDATE aws_connections SET rule_target_role_arn = $2 WHERE id = $1 AND removed_at IS NULL",
+        id,
+        role_arn
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// Updates the token within the caller's transaction and returns the number of rows: 0 when the row was deleted since it was read.
@@ -71,6 +85,7 @@ pub async fn update_aws(
         "UPDATE aws_connections
          SET access_key_id = $2, role_arn = $3, key_id = $4, wrapped_key = $5, secret_access_key_encrypted = $6, session_token_encrypted = $7,
              external_id_encrypted = $8, identity = $9,
+             rule_target_role_arn = CASE WHEN $10 THEN $11 ELSE rule_target_role_arn END,
              renewed_at = greatest(clock_timestamp(),
                                    (SELECT max(coalesce(renewed_at, created_at)) + interval '1 microsecond' FROM aws_connections))
          WHERE id = $1 AND removed_at IS NULL AND (role_arn IS NULL) = ($3::text IS NULL)",
@@ -82,7 +97,12 @@ pub async fn update_aws(
         columns.secret_access_key,
         columns.session_token,
         columns.external_id,
-        new.identity
+        new.identity,
+        *new.target_role != TargetRoleRequest::Keep,
+        match new.target_role {
+            TargetRoleRequest::Set(role) => Some(role.as_str()),
+            TargetRoleRequest::Keep | TargetRoleRequest::Remove => None,
+        }
     )
     .execute(connection)
     .await;

@@ -68,6 +68,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(connect::aws::handle))
         .routes(routes!(connect::github::renew::handle))
         .routes(routes!(connect::aws::renew::handle))
+        .routes(routes!(connect::aws::rule_role::handle, connect::aws::rule_role::create::handle))
         .routes(routes!(connect::github::secrets::handle))
         .routes(routes!(connect::github::secrets::set::handle, connect::github::secrets::remove::handle))
         .routes(routes!(connections::handle))

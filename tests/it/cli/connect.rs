@@ -77,3 +77,39 @@ async fn cli_connect__github_renewed_by_id() {
     assert!(other.stderr.contains("CONNECTION_DIFFERS"), "{other:?}");
     assert_eq!(db.db.github_connection(id).await.unwrap().unwrap().token.expose_secret(), TOKEN);
 }
+
+#[tokio::test]
+async fn cli_connect__role_of_rules_shown_before_it_is_created() {
+    let (db, sandbox) = (TestDb::new().await, external_services::sandbox().await);
+    let api = Api::serve_with(&db.db, &ExternalServices::default().with_aws(&sandbox), &[]).await;
+    let url = format!("http://{}", api.address);
+    let keys = sandbox.user_credentials();
+    let connect = async |more: &[&str]| {
+        let args =
+            ["connect", "aws", "--region", sandbox.region(), "--access-key-id", &keys.access_key_id, "--server", &url];
+        run(panda(&[&args[..], more].concat()).env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.expose_secret()))
+            .await
+    };
+    let unconfirmed = connect(&["--create-role"]).await;
+    assert_eq!(unconfirmed.code, 2, "{unconfirmed:?}");
+    let id = unconfirmed.stdout.trim().to_owned();
+    assert!(id.starts_with("aws_"), "the connection is stored: {unconfirmed:?}");
+    for shown in ["role/panda-events-", "events.amazonaws.com", "events:PutEvents", &sandbox.bus_arn(), "--yes"] {
+        assert!(unconfirmed.stderr.contains(shown), "{shown}: {unconfirmed:?}");
+    }
+    let role = async || db.db.aws_connection(&id).await.unwrap().unwrap().rule_target_role_arn;
+    assert_eq!(role().await, None);
+
+    let confirmed = connect(&["--create-role", "--yes"]).await;
+    assert_eq!((confirmed.code, confirmed.stdout.trim()), (0, id.as_str()), "{confirmed:?}");
+    let created = role().await.unwrap();
+    let again = run(&mut panda(&["connections", "create-role", &id, "--server", &url])).await;
+    assert_eq!((again.code, again.stdout.trim()), (0, created.as_str()), "it is there, so nothing is asked: {again:?}");
+    let listed = run(&mut panda(&["connections", "--server", &url])).await;
+    assert!(listed.stdout.contains(&created), "{listed:?}");
+
+    assert_eq!(connect(&["--rule-target-role-arn", "none"]).await.code, 0);
+    assert_eq!(role().await, None);
+    let other = connect(&["--rule-target-role-arn", "arn:aws:iam::111122223333:role/x"]).await;
+    assert!(other.code == 2 && other.stderr.contains("ruleTargetRoleArn"), "{other:?}");
+}

@@ -127,6 +127,7 @@ fn connection(account: &str) -> AwsConnection {
         region: "us-east-1".into(),
         account_id: account.into(),
         credentials: AwsCredentials::Keys(keys()),
+        rule_target_role_arn: None,
     }
 }
 

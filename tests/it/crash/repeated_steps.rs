@@ -189,6 +189,7 @@ async fn until_done(
         let context = StepContext {
             deployment: row,
             github: &github,
+            aws: &aws,
             user: &user,
             services,
             expects_news: false,

@@ -34,6 +34,7 @@ async fn connect(db: &Db) -> [String; 3] {
         region: "ap-northeast-2".into(),
         account_id: "111122223333".into(),
         credentials,
+        rule_target_role_arn: None,
     };
     let keys = AwsKeys { access_key_id: "AKIA".into(), secret_access_key: secret, session_token: Some(session) };
     let keys = aws(AwsCredentials::Keys(keys));

@@ -167,6 +167,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
+        (Method::GET, "/api/v1/connect/aws/{id}/rule-role"),
+        (Method::POST, "/api/v1/connect/aws/{id}/rule-role"),
         (Method::GET, "/api/v1/connect/github/{id}/secrets"),
         (Method::DELETE, "/api/v1/connect/github/{id}/secrets/{name}"),
         (Method::GET, "/api/v1/deploy"),
@@ -287,6 +289,14 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         p.ask(&alone, Method::PUT, path, &concrete, |r| r.json(body)).await;
         p.ask(&api, Method::PUT, path, &path.replace("{id}", "x"), |r| r.json(body)).await;
     }
+    let (rule_role, of_made) =
+        ("/api/v1/connect/aws/{id}/rule-role", format!("/api/v1/connect/aws/{}/rule-role", made.as_str().unwrap()));
+    for method in [Method::GET, Method::POST] {
+        p.ask(&alone, method.clone(), rule_role, &of_made, |r| r).await;
+        sandbox.faults().update(|faults| faults.calls.entry("iam:GetRole".to_owned()).or_default().deny = true);
+        p.ask(&api, method, rule_role, &of_made, |r| r).await;
+        sandbox.faults().clear();
+    }
     let role = format!("arn:aws:iam::{}:role/panda", sandbox.user_account_id());
     let role = json!({"region": sandbox.region(), "roleArn": role});
     p.ask(&api, Method::POST, "/api/v1/connect/aws", "/api/v1/connect/aws", |r| r.json(&role)).await;
@@ -358,6 +368,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
         (Method::DELETE, "/api/v1/connections/{id}"),
+        (Method::GET, "/api/v1/connect/aws/{id}/rule-role"),
+        (Method::POST, "/api/v1/connect/aws/{id}/rule-role"),
         (Method::GET, "/api/v1/connect/github/{id}/secrets"),
         (Method::DELETE, "/api/v1/connect/github/{id}/secrets/{name}"),
         (Method::GET, "/api/v1/schedules/{id}"),

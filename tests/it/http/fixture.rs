@@ -46,7 +46,15 @@ pub async fn aws_connection(db: &Db) -> String {
         external_id: SecretString::from("external_very_secret"),
     };
     let (region, account_id) = ("ap-northeast-2".to_owned(), "123456789012".to_owned());
-    db.insert_aws_connection(&AwsConnection { id: id.clone(), region, account_id, credentials }).await.unwrap();
+    db.insert_aws_connection(&AwsConnection {
+        id: id.clone(),
+        region,
+        account_id,
+        credentials,
+        rule_target_role_arn: None,
+    })
+    .await
+    .unwrap();
     id
 }
 

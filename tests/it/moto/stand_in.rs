@@ -31,7 +31,8 @@ impl StandIn {
         let repository = &stand_in.repository;
         user.ecr.create_repository(repository, &[]).await.unwrap();
         user.rules.put_rule(repository, &push_event_pattern(repository), "stand-in").await.unwrap();
-        user.rules.put_target(repository, "panda", &sandbox.bus_arn(), None).await.unwrap();
+        let role = sandbox.events_role();
+        user.rules.put_target(repository, "panda", &sandbox.bus_arn(), Some(&role)).await.unwrap();
         let account = sandbox.user_account_id();
         let bus = &stand_in.aws.controller().bus;
         bus.allow_account("panda", &permission_statement(account), account).await.unwrap();

@@ -21,7 +21,7 @@ use crate::support::wait_for;
 /// Long enough to break a link while the execution is awaited.
 const WAIT: &str = "--execution-wait-ms=4000";
 
-async fn clients(env: &Environment) -> (Arc<Services>, UserAws) {
+pub async fn clients(env: &Environment) -> (Arc<Services>, UserAws) {
     let services = env.services().await;
     let keys = env.sandbox.user_credentials();
     let credentials = AwsCredentials::Keys(AwsKeys {
@@ -76,7 +76,7 @@ async fn execution_not_found__names_changed_rule_and_target() {
         let rule = services.names.rule(OWNER, &env.repo);
         user.rules.put_rule(&rule, &push_event_pattern("another"), "changed").await.unwrap();
         let elsewhere = format!("arn:aws:events:{}:{}:event-bus/other", env.sandbox.region(), "111122223333");
-        user.rules.put_target(&rule, RULE_TARGET_ID, &elsewhere, None).await.unwrap();
+        user.rules.put_target(&rule, RULE_TARGET_ID, &elsewhere, Some(&env.sandbox.events_role())).await.unwrap();
     })
     .await;
     assert!(said.contains("has another event pattern"), "{said}");

@@ -8,6 +8,7 @@ mod database_refusal;
 pub mod deploy_source;
 mod dockerfiles;
 pub mod duplicate_executions;
+mod event_bus;
 pub mod failures;
 mod fetches;
 mod flow;
@@ -20,6 +21,7 @@ mod outage;
 mod push;
 mod queue;
 mod records;
+mod removed_connections;
 mod renewed_connections;
 mod replays;
 mod retry;
@@ -103,6 +105,7 @@ pub async fn connect(env: &Environment, branch: &str, token: &str) -> (GithubCon
         region: env.sandbox.region().into(),
         account_id: env.sandbox.user_account_id().into(),
         credentials: AwsCredentials::Keys(keys(env.sandbox.user_credentials())),
+        rule_target_role_arn: None,
     };
     db.insert_github_connection(&github).await.unwrap();
     db.insert_aws_connection(&aws).await.unwrap();

@@ -4,7 +4,7 @@ use panda::commands::connect::aws::renew::replace_credentials;
 use panda::commands::connect::github::renew::replace_token;
 use panda::domain::Caller;
 use panda::domain::ErrorCode;
-use panda::domain::connection::{AwsCredentials, AwsKeys};
+use panda::domain::connection::{AwsCredentials, AwsKeys, TargetRoleRequest};
 use panda_sandbox::github::GitHubFaults;
 use panda_sandbox::{CallFault, Faults, InjectedError, SandboxCredentials, ShiftFault};
 use pretty_assertions::assert_eq;
@@ -47,7 +47,8 @@ async fn renewed_connection__revoked_old_keys_fail_nothing() {
     let renew = async |keys: &SandboxCredentials, session_token: Option<SecretString>| {
         let (access_key_id, secret_access_key) = (keys.access_key_id.clone(), keys.secret_access_key.clone());
         let credentials = AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token });
-        replace_credentials(&env.db.db, &connection, (&credentials, "arn:x"), &Caller::local()).await.unwrap();
+        let (replaced, keep) = ((&credentials, "arn:x"), TargetRoleRequest::Keep);
+        replace_credentials(&env.db.db, &connection, replaced, &keep, &Caller::local()).await.unwrap();
     };
     let (session, token) = env.sandbox.user_session("deployer", "monday");
     renew(&session, Some(token)).await;
@@ -87,7 +88,8 @@ impl Temporary {
     async fn replace(&self, env: &Environment, keys: &SandboxCredentials, session_token: Option<SecretString>) {
         let (access_key_id, secret_access_key) = (keys.access_key_id.clone(), keys.secret_access_key.clone());
         let credentials = AwsCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token });
-        replace_credentials(&env.db.db, &self.connection, (&credentials, "arn:x"), &Caller::local()).await.unwrap();
+        let (replaced, keep) = ((&credentials, "arn:x"), TargetRoleRequest::Keep);
+        replace_credentials(&env.db.db, &self.connection, replaced, &keep, &Caller::local()).await.unwrap();
     }
 
     fn expire(&self, env: &Environment) {

@@ -94,7 +94,8 @@ async fn fault__put_targets_fails_inside_200() {
         let failure = PartialFailure { code: "InternalFailure".into(), message: String::new(), times: Some(1) };
         faults.partial.insert("events:PutTargets".into(), failure);
     });
-    let target = Target::builder().id("panda").arn(harness.sandbox.bus_arn()).build().unwrap();
+    let target = Target::builder().id("panda").arn(harness.sandbox.bus_arn());
+    let target = target.role_arn(harness.sandbox.events_role()).build().unwrap();
     let answer = harness.events().put_targets().rule("rule").targets(target).send().await.unwrap();
     assert_eq!(answer.failed_entry_count(), 1);
     assert_eq!(answer.failed_entries()[0].target_id(), Some("panda"));

@@ -39,7 +39,7 @@ def iam(user):
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "events.amazonaws.com"}}
     policy = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
     document = lambda statement: json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    role, inline = {"RoleName": "models"}, {"RoleName": "models", "PolicyName": "put-events"}
+    role, inline = {"RoleName": "models-events"}, {"RoleName": "models-events", "PolicyName": "put-events"}
     user("iam", "GetRole", role, "NoSuchEntity")
     user("iam", "CreateRole", {**role, "AssumeRolePolicyDocument": "{}"}, "MalformedPolicyDocument")
     user("iam", "CreateRole", {**role, "AssumeRolePolicyDocument": document(trust)})

@@ -200,6 +200,54 @@ async fn wire__put_rule_again_keeps_targets() {
 }
 
 #[tokio::test]
+async fn wire__bus_of_another_account_or_region_needs_role() {
+    let harness = Harness::start().await;
+    let client = harness.events();
+    harness.put_rule("rule", "one").await;
+    let put = async |arn: &str, role: Option<&str>| {
+        let target = Target::builder().id("panda").arn(arn).set_role_arn(role.map(str::to_owned)).build().unwrap();
+        let sent = client.put_targets().rule("rule").targets(target).send().await;
+        sent.map(drop).map_err(|error| {
+            let error = error.into_service_error();
+            format!("{}: {}", error.code().unwrap(), error.message().unwrap())
+        })
+    };
+    let account = harness.sandbox.user_account_id();
+    let bus = |region: &str, account: &str| format!("arn:aws:events:{region}:{account}:event-bus/panda-local");
+    let region = harness.sandbox.region();
+    for elsewhere in [harness.sandbox.bus_arn(), bus("us-east-1", account)] {
+        let refused = put(&elsewhere, None).await.unwrap_err();
+        assert_eq!(refused, format!("ValidationException: RoleArn is required for target {elsewhere}."));
+        for role in ["arn:aws:iam::123456789012:role/panda-events", &format!("arn:aws:iam::{account}:role/absent")] {
+            assert!(put(&elsewhere, Some(role)).await.unwrap_err().contains("cannot be assumed"), "{role}");
+        }
+        put(&elsewhere, Some(&harness.sandbox.events_role())).await.unwrap();
+    }
+    put(&bus(region, account), None).await.unwrap();
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn wire__rules_listed_in_pages_and_limited() {
+    let harness = Harness::start().await;
+    let client = harness.events();
+    for number in 0..300 {
+        harness.put_rule(&format!("rule-{number:03}"), "one").await;
+    }
+    let first = client.list_rules().name_prefix("rule-").send().await.unwrap();
+    let second =
+        client.list_rules().name_prefix("rule-").set_next_token(first.next_token.clone()).send().await.unwrap();
+    assert_eq!((first.rules().len(), second.rules()[0].name()), (100, Some("rule-100")));
+    let pattern = r#"{"source": ["aws.ecr"]}"#;
+    let full = client.put_rule().name("another").event_pattern(pattern).send().await.unwrap_err();
+    assert!(full.into_service_error().is_limit_exceeded_exception());
+    client.put_rule().name("rule-000").event_pattern(pattern).send().await.unwrap();
+    client.delete_rule().name("rule-000").send().await.unwrap();
+    client.put_rule().name("another").event_pattern(pattern).send().await.unwrap();
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn wire__parallel_put_permission_loses_statements() {
     let harness = Harness::start().await;
     let client = eventbridge::Client::new(&harness.controller());

@@ -111,6 +111,7 @@ impl Api {
             github: Arc::new(GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap()),
             aws: aws(external, &config.controller_roles).await,
             names: Arc::new(Names::default()),
+            event_bus: "panda".into(),
             first_step: "ensure_event_rule",
             retry_step: "resume",
             metrics,

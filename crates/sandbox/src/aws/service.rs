@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwsService {
     Sts,
+    Iam,
     Events,
     Ecr,
     SecretsManager,
@@ -24,10 +25,21 @@ impl AwsService {
         })
     }
 
+    /// The service of a form body with this API version: each Query service has its own.
+    pub fn of_version(version: Option<&str>) -> Self {
+        if version == Some("2010-05-08") { Self::Iam } else { Self::Sts }
+    }
+
+    /// Returns true for the services of the Query protocol, which send XML.
+    pub fn is_query(self) -> bool {
+        matches!(self, Self::Sts | Self::Iam)
+    }
+
     /// Prefix of the service's calls in IAM.
     pub fn iam_prefix(self) -> &'static str {
         match self {
             Self::Sts => "sts",
+            Self::Iam => "iam",
             Self::Events => "events",
             Self::Ecr => "ecr",
             Self::SecretsManager => "secretsmanager",
@@ -39,7 +51,7 @@ impl AwsService {
     /// Content type of the service's responses.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Sts => "text/xml",
+            Self::Sts | Self::Iam => "text/xml",
             Self::StepFunctions => "application/x-amz-json-1.0",
             _ => "application/x-amz-json-1.1",
         }

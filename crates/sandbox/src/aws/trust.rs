@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::accounts::{CONTROLLER_ACCOUNT, ORGANIZATION, USER_ACCOUNT};
+
 /// A caller that asks for a role.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -91,13 +93,16 @@ fn is_known(key: &str) -> bool {
         .contains(&key.to_ascii_lowercase().as_str())
 }
 
-/// The value of a condition key; `None` where the request has none, as `aws:PrincipalOrgID`: there are no organizations here.
+/// The value of a condition key; `None` where the request has none.
 fn value_of(key: &str, request: &Request<'_>) -> Option<String> {
     match key.to_ascii_lowercase().as_str() {
         "sts:externalid" => request.external_id.map(str::to_owned),
         "sts:rolesessionname" => Some(request.session.to_owned()),
         "aws:principalarn" => Some(identity(request)),
         "aws:principalaccount" => Some(request.account.to_owned()),
+        "aws:principalorgid" => {
+            [USER_ACCOUNT, CONTROLLER_ACCOUNT].contains(&request.account).then(|| ORGANIZATION.to_owned())
+        }
         _ => None,
     }
 }
@@ -229,6 +234,7 @@ mod tests {
             ("StringEquals", "aws:PrincipalAccount", ACCOUNT, [true, true]),
             ("StringEquals", "sts:RoleSessionName", "other", [false, false]),
             ("StringEquals", "aws:PrincipalOrgID", "o-1", [false, false]),
+            ("StringEquals", "aws:PrincipalOrgID", ORGANIZATION, [true, true]),
         ] {
             let policy = only(operator, key, value);
             assert_eq!(arns.map(|arn| asks(&policy, ACCOUNT, arn, None)), expected, "{operator} {key} {value}");

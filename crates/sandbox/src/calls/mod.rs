@@ -1,11 +1,13 @@
-//! The calls of the AWS services, one file a service: typed input, and JSON (XML for STS) as output.
+//! The calls of the AWS services, one file a service: typed input, and JSON (XML for STS and IAM) as output.
 
 mod codedeploy;
 mod ecr;
 mod events;
+mod iam;
 mod secrets;
 mod sfn;
-pub mod sts;
+mod sts;
+pub mod xml;
 
 use std::sync::Arc;
 
@@ -37,6 +39,7 @@ async fn answer(
 ) -> Result<String, AwsError> {
     let answer = match service {
         AwsService::Sts => return sts::call(simulation, caller, operation, body),
+        AwsService::Iam => return iam::call(simulation, caller, operation, body),
         AwsService::Events => events::call(simulation, caller, operation, body).await?,
         AwsService::Ecr => ecr::call(simulation, caller, operation, body).await?,
         AwsService::SecretsManager => secrets::call(simulation, caller, operation, body)?,

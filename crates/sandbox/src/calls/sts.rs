@@ -5,20 +5,19 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
-use uuid::Uuid;
 
+use super::xml::{document, element};
 use crate::accounts::{AwsCaller, random_upper};
 use crate::aws::error::AwsError;
+use crate::aws::service::AwsService;
 use crate::aws::trust;
 use crate::simulation::Simulation;
-
-const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 pub fn call(simulation: &Simulation, caller: &AwsCaller, operation: &str, body: &[u8]) -> Result<String, AwsError> {
     let form: HashMap<Cow<str>, Cow<str>> = url::form_urlencoded::parse(body).collect();
     match operation {
-        "GetCallerIdentity" => Ok(document("GetCallerIdentity", &identity(caller))),
-        "AssumeRole" => Ok(document("AssumeRole", &assume_role(simulation, caller, &form)?)),
+        "GetCallerIdentity" => Ok(document(AwsService::Sts, "GetCallerIdentity", &identity(caller))),
+        "AssumeRole" => Ok(document(AwsService::Sts, "AssumeRole", &assume_role(simulation, caller, &form)?)),
         other => {
             tracing::warn!(operation = other, "sandbox: unknown operation of STS");
             Err(AwsError::new("InvalidAction", format!("Could not find operation {other} for version 2011-06-15")))
@@ -90,28 +89,4 @@ fn fits(name: &str, value: &str, length: RangeInclusive<usize>, others: &str) ->
     }
     let rule = format!("1 validation error detected: Value at '{name}' failed to satisfy constraint");
     Err(AwsError::new("ValidationError", rule))
-}
-
-/// Encodes an error as XML.
-pub fn error_document(error: &AwsError) -> String {
-    let kind = if error.status.is_server_error() { "Receiver" } else { "Sender" };
-    let inner = element("Type", kind) + &element("Code", &error.code) + &element("Message", &error.message);
-    format!("<ErrorResponse xmlns=\"{NAMESPACE}\"><Error>{inner}</Error>{}</ErrorResponse>", request_id())
-}
-
-fn document(operation: &str, result: &str) -> String {
-    format!(
-        "<{operation}Response xmlns=\"{NAMESPACE}\"><{operation}Result>{result}</{operation}Result>\
-         <ResponseMetadata>{}</ResponseMetadata></{operation}Response>",
-        request_id()
-    )
-}
-
-fn request_id() -> String {
-    element("RequestId", &Uuid::new_v4().to_string())
-}
-
-fn element(name: &str, text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    format!("<{name}>{text}</{name}>")
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::aws::error::AwsError;
 use super::super::aws::service::AwsService;
-use super::super::calls::sts;
+use super::super::calls::xml;
 
 pub fn success(service: AwsService, body: String) -> Response<Body> {
     build(StatusCode::OK, service.content_type(), body)
@@ -16,7 +16,7 @@ pub fn success(service: AwsService, body: String) -> Response<Body> {
 /// An error response. Query services spell some codes without `Exception`, and send XML.
 pub fn failure(service: AwsService, error: &AwsError) -> Response<Body> {
     let body = match service {
-        AwsService::Sts => sts::error_document(error),
+        query if query.is_query() => xml::error_document(query, error),
         AwsService::SecretsManager => json!({"__type": error.code, "Message": error.message}).to_string(),
         _ => json!({"__type": error.code, "message": error.message}).to_string(),
     };

@@ -21,7 +21,10 @@ impl Call {
             return Some(Self { service: AwsService::of_target(prefix)?, operation: operation.to_owned(), body });
         }
         let operation = url::form_urlencoded::parse(&body).find(|(name, _)| name == "Action")?.1.into_owned();
-        Some(Self { service: AwsService::Sts, operation, body })
+        let version =
+            url::form_urlencoded::parse(&body).find(|(name, _)| name == "Version").map(|(_, version)| version);
+        let service = AwsService::of_version(version.as_deref());
+        Some(Self { service, operation, body })
     }
 
     /// Name of the call in IAM's spelling, such as `states:GetExecutionHistory`.
@@ -41,6 +44,8 @@ mod tests {
         assert_eq!(Call::parse(&headers, Bytes::new()).unwrap().name(), "states:GetExecutionHistory");
         let form = Bytes::from_static(b"Action=GetCallerIdentity&Version=2011-06-15");
         assert_eq!(Call::parse(&HeaderMap::new(), form).unwrap().name(), "sts:GetCallerIdentity");
+        let form = Bytes::from_static(b"Action=GetRole&Version=2010-05-08&RoleName=x");
+        assert_eq!(Call::parse(&HeaderMap::new(), form).unwrap().name(), "iam:GetRole");
         headers.insert("x-amz-target", "DynamoDB_20120810.GetItem".parse().unwrap());
         assert!(Call::parse(&headers, Bytes::new()).is_none());
     }

@@ -135,7 +135,7 @@ fn answer_of(planned: &PlannedError) -> AwsError {
 /// The injected error for this call, if any.
 fn fault(faults: &FaultsHandle, service: AwsService, name: &str, caller: &AwsCaller) -> Option<AwsError> {
     let fault: CallFault = faults.look(|faults| faults.calls.get(name).cloned())?;
-    let query = service == AwsService::Sts;
+    let query = service.is_query();
     if fault.deny {
         let message = format!("User: {} is not authorized to perform: {name}", caller.arn);
         return Some(if query {
@@ -163,12 +163,12 @@ fn fault(faults: &FaultsHandle, service: AwsService, name: &str, caller: &AwsCal
 }
 
 fn throttled(service: AwsService) -> AwsError {
-    let query = service == AwsService::Sts;
+    let query = service.is_query();
     AwsError::new(if query { "Throttling" } else { "ThrottlingException" }, "Rate exceeded")
 }
 
 fn refused(service: AwsService, error: AuthError) -> AwsError {
-    let query = service == AwsService::Sts;
+    let query = service.is_query();
     match error {
         AuthError::Missing if query => {
             AwsError::forbidden("MissingAuthenticationToken", "Request is missing Authentication Token")

@@ -76,9 +76,11 @@ async fn confirm_role(
 fn credentials_error(field: &'static str, credentials: &AwsCredentials, mut error: ClientError) -> CommandError {
     Mask::of(credentials.secrets()).string(&mut error.message);
     let problem = match error.kind {
-        ErrorKind::Denied | ErrorKind::Credentials | ErrorKind::Invalid | ErrorKind::NotFound => {
-            AwsConnectError::Refused { field, reason: error.message }
-        }
+        ErrorKind::Denied
+        | ErrorKind::Credentials
+        | ErrorKind::Invalid
+        | ErrorKind::LimitExceeded
+        | ErrorKind::NotFound => AwsConnectError::Refused { field, reason: error.message },
         ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Unavailable => AwsConnectError::Unavailable(error),
     };
     problem.into()

@@ -36,6 +36,12 @@ pub enum AwsConnectError {
         /// Account of the controller, which the role trusts.
         controller: String,
     },
+    /// A role with the planned name has another trust policy or inline policy; holds its ARN.
+    #[error("the role {0} has another content than planned")]
+    RuleRoleDiffers(String),
+    /// AWS refused to look up or create the role of the rules; holds its message, without secrets.
+    #[error("AWS refuses the role of the rules: {0}")]
+    RuleRoleRefused(String),
     /// Another connection of the same tenant has the same identity; holds its id.
     #[error("the connection {0} has this identity")]
     IdentityTaken(String),

@@ -3,6 +3,7 @@
 mod check;
 pub mod error;
 pub mod renew;
+pub mod rule_role;
 
 use serde_json::{Value, json};
 
@@ -17,11 +18,13 @@ use crate::db::connections::update::{NewAws, update_aws};
 use crate::db::connections::{AwsOwner, insert_aws};
 use crate::db::idempotency::IdempotencyKey;
 use crate::domain::audit::Action;
-use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys};
+use crate::domain::connection::{AwsConnection, AwsCredentials, AwsKeys, TargetRoleRequest};
+use crate::domain::event_route;
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::domain::principal::{Caller, Role, Scope};
 use crate::domain::tenant::aws_tenant;
+use crate::domain::validate::FieldRefusal;
 
 /// Credentials that a caller gives: valid keys, or a valid role.
 #[derive(Clone, Debug)]
@@ -44,6 +47,13 @@ pub fn connection_scope(by: &Caller, given: Option<Scope>) -> Result<Scope, Comm
     }
 }
 
+/// Checks that a given role for the target of an account's rules belongs to the account: EventBridge refuses any other.
+fn check_target_role(role: &TargetRoleRequest, account_id: &str, region: &str) -> Result<(), FieldRefusal> {
+    let TargetRoleRequest::Set(role) = role else { return Ok(()) };
+    event_route::check_target_role(role, account_id, region)
+        .map_err(|rule| FieldRefusal::new("ruleTargetRoleArn", rule))
+}
+
 /// Stores a connection for the repositories of `scope` once STS confirmed the credentials, with `answer` under the key. Returns the credentials as they
 /// are stored.
 ///
@@ -53,6 +63,7 @@ pub async fn connect(
     db: &Db,
     aws: &Aws,
     (region, given, scope): (String, GivenCredentials, &Scope),
+    target_role: &TargetRoleRequest,
     key: Option<&IdempotencyKey>,
     by: &Caller,
     answer: impl Fn(&str, &AwsCredentials) -> Value,
@@ -65,9 +76,14 @@ pub async fn connect(
     // The external id is derived from the caller's scope, not from the chosen narrower one, which could equal another tenant's scope.
     let Confirmed { credentials, account_id, identity } =
         confirm(aws, &region, given, async || db.external_id(by.scope()).await).await?;
-    let new = AwsConnection { id: ids::aws_connection_id(), region, account_id, credentials };
+    check_target_role(target_role, &account_id, &region)?;
+    let rule_target_role_arn = match target_role {
+        TargetRoleRequest::Set(role) => Some(role.clone()),
+        TargetRoleRequest::Keep | TargetRoleRequest::Remove => None,
+    };
+    let new = AwsConnection { id: ids::aws_connection_id(), region, account_id, credentials, rule_target_role_arn };
     let answer = |stored: &StoredConnection| answer(&stored.id, &new.credentials);
-    let stored = store(db, &new, (&identity, scope), key, by, answer).await?;
+    let stored = store(db, &new, (&identity, scope), target_role, key, by, answer).await?;
     Ok(match stored {
         Idempotent::Fresh(stored) => Idempotent::Fresh((stored, new)),
         Idempotent::Replayed(answer) => Idempotent::Replayed(answer),
@@ -79,6 +95,7 @@ async fn store(
     db: &Db,
     new: &AwsConnection,
     (identity, scope): (&str, &Scope),
+    target_role: &TargetRoleRequest,
     key: Option<&IdempotencyKey>,
     by: &Caller,
     answer: impl Fn(&StoredConnection) -> Value,
@@ -95,7 +112,7 @@ async fn store(
         }
         let rows = if let Some(id) = &known {
             let credentials = &new.credentials;
-            update_aws(&mut tx, id, &row_key, NewAws { credentials, identity }).await?
+            update_aws(&mut tx, id, &row_key, NewAws { credentials, identity, target_role }).await?
         } else {
             let owner = AwsOwner { scope, tenant: Some(&tenant), identity: Some(identity) };
             insert_aws(&mut tx, &row_key, new, owner).await?
@@ -106,7 +123,7 @@ async fn store(
         let stored = StoredConnection { id: id.clone(), renewed: known.is_some() };
         let details = json!({
             "accountId": new.account_id, "region": new.region, "identity": identity, "repositories": scope.sql(),
-            "renewed": stored.renewed,
+            "renewed": stored.renewed, "ruleTargetRoleArn": new.rule_target_role_arn,
         });
         record(&mut tx, by, Action::ConnectAws, &stored.id, None, details).await?;
         tx.commit(&answer(&stored)).await?;

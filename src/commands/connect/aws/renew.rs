@@ -4,9 +4,9 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::GivenCredentials;
 use super::check::{Confirmed, confirm};
 use super::error::AwsConnectError;
+use super::{GivenCredentials, check_target_role};
 use crate::clients::aws::Aws;
 use crate::commands::access::require_role;
 use crate::commands::connect::error::ConnectError;
@@ -17,7 +17,7 @@ use crate::db::connections::renew::{AwsTarget, identity_taken};
 use crate::db::connections::update::{NewAws, update_aws};
 use crate::domain::audit::Action;
 use crate::domain::aws_role::RoleArn;
-use crate::domain::connection::AwsCredentials;
+use crate::domain::connection::{AwsCredentials, TargetRoleRequest};
 use crate::domain::principal::{Caller, Role};
 
 /// Finds a connection that the caller may renew: every repository that it serves must be in the caller's scope, as for deletion.
@@ -39,10 +39,12 @@ pub async fn renew(
     aws: &Aws,
     id: &str,
     (target, given): (&AwsTarget, GivenCredentials),
+    target_role: &TargetRoleRequest,
     by: &Caller,
 ) -> Result<AwsCredentials, CommandError> {
     require_role(by, Role::Deployer)?;
     require_same_kind(id, target, &given)?;
+    check_target_role(target_role, &target.account_id, &target.region)?;
     let Confirmed { credentials, account_id, identity } = match &given {
         GivenCredentials::Keys(_) => {
             confirm(aws, &target.region, given, async || db.external_id(by.scope()).await).await?
@@ -55,7 +57,7 @@ pub async fn renew(
     if account_id != target.account_id {
         return Err(differs(id, "accessKeyId", format!("the account {}", target.account_id)).into());
     }
-    replace_credentials(db, id, (&credentials, &identity), by).await?;
+    replace_credentials(db, id, (&credentials, &identity), target_role, by).await?;
     Ok(credentials)
 }
 
@@ -99,6 +101,7 @@ pub async fn replace_credentials(
     db: &Db,
     id: &str,
     (credentials, identity): (&AwsCredentials, &str),
+    target_role: &TargetRoleRequest,
     by: &Caller,
 ) -> Result<(), CommandError> {
     // Before the transaction, because a key service may be called.
@@ -109,7 +112,7 @@ pub async fn replace_credentials(
         if let Some(other) = identity_taken(&mut tx, id, identity).await? {
             return Err(AwsConnectError::IdentityTaken(other).into());
         }
-        if update_aws(&mut tx, id, &key, NewAws { credentials, identity }).await? == 0 {
+        if update_aws(&mut tx, id, &key, NewAws { credentials, identity, target_role }).await? == 0 {
             continue;
         }
         let details = json!({"accountId": target.account_id, "region": target.region, "identity": identity});

@@ -50,6 +50,10 @@ pub struct AwsItem {
     /// Region to deploy to.
     #[schema(example = "ap-northeast-2")]
     pub region: String,
+    /// Role of the account that EventBridge assumes to put events on the controller's bus; absent when the server's setting applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "arn:aws:iam::123456789012:role/panda-events")]
+    pub rule_target_role_arn: Option<String>,
 }
 
 // ---- Handler
@@ -74,7 +78,11 @@ pub async fn handle(
         branch: item.branch,
     });
     let aws = state.db.aws_connections(caller.scope()).await?.into_iter();
-    let aws = aws.map(|item| AwsItem { connection_id: item.id, region: item.region });
+    let aws = aws.map(|item| AwsItem {
+        connection_id: item.id,
+        region: item.region,
+        rule_target_role_arn: item.rule_target_role_arn,
+    });
     let list = ConnectionList { github: github.collect(), aws: aws.collect() };
     Ok(Envelope::new("연결 정보를 조회했습니다.", list))
 }

@@ -27,9 +27,9 @@ pub struct ConnectionRemoved {
 
 /// Remove a connection
 ///
-/// Erases the secrets of the connection. It is no longer listed, and cannot be used to deploy or retry. Its past deployments stay in the
-/// history; schedules that use it fail visibly until they are changed. A caller with a limited scope may remove connections within that scope
-/// only.
+/// Erases the secrets of the connection; those of an AWS account once Panda's event rules there are removed, within an hour at most. It is no longer
+/// listed, and cannot be used to deploy or retry. Its past deployments stay in the history; schedules that use it fail visibly until they are changed. A
+/// caller with a limited scope may remove connections within that scope only.
 #[utoipa::path(
     delete, path = "/api/v1/connections/{id}", tag = "connections", operation_id = "removeConnection",
     params(("id" = String, Path, description = "Id of the connection.", example = "gh_4k1zq0v7w3m9x2c8b5n6")),

@@ -3,4 +3,5 @@ mod github;
 mod reconnect;
 mod renew;
 mod roles;
+mod rule_role;
 mod secrets;

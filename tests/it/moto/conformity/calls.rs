@@ -59,15 +59,16 @@ async fn conformity__rule_calls() {
     let rules = async |side: &Side| {
         let pattern = r#"{"source":["aws.ecr"]}"#;
         let bus = "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda";
+        let role = "arn:aws:iam::210987654321:role/panda-events";
         let questions = questions! { "AWSEvents", User:
             "DescribeRule" {"Name": "shop"},
             "ListTargetsByRule" {"Rule": "shop"},
-            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
+            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus, "RoleArn": role}]},
             "PutRule" {"Name": "shop", "EventPattern": pattern, "Description": "one"},
             "DescribeRule" {"Name": "shop"},
             "ListTargetsByRule" {"Rule": "shop"},
-            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
-            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus}]},
+            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus, "RoleArn": role}]},
+            "PutTargets" {"Rule": "shop", "Targets": [{"Id": "panda", "Arn": bus, "RoleArn": role}]},
             "PutRule" {"Name": "shop", "EventPattern": pattern, "State": "DISABLED", "Description": "two"},
             "DescribeRule" {"Name": "shop"},
             "ListTargetsByRule" {"Rule": "shop"},

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use panda::clients::ClientError;
-use panda::clients::aws::{ControllerAws, UserAws};
+use panda::clients::aws::{BusDescription, ControllerAws, UserAws};
 use panda::domain::connection::{AwsCredentials, AwsKeys};
 use panda::domain::names::push_event_pattern;
 use secrecy::SecretString;
@@ -61,14 +61,15 @@ async fn conformity__ecr_client() {
 async fn conformity__rule_client() {
     let rules = async |side: &Side| {
         let rules = clients(side).await.0.rules;
+        let role = Some("arn:aws:iam::210987654321:role/panda-events");
         let bus = "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda";
         let pattern = push_event_pattern("acme-shop");
         transcript! {
-            "a target for a rule that is not there" => rules.put_target("shop", "panda", bus, None).await,
+            "a target for a rule that is not there" => rules.put_target("shop", "panda", bus, role).await,
             "a new rule" => rules.put_rule("shop", &pattern, "pushes").await,
             "the same once more" => rules.put_rule("shop", &pattern, "pushes").await,
-            "a target" => rules.put_target("shop", "panda", bus, None).await,
-            "the same target once more" => rules.put_target("shop", "panda", bus, None).await,
+            "a target" => rules.put_target("shop", "panda", bus, role).await,
+            "the same target once more" => rules.put_target("shop", "panda", bus, role).await,
             "the rule" => rules.describe_rule("shop").await,
             "its targets" => rules.targets("shop").await,
             "a rule that is not there" => rules.describe_rule("none").await,
@@ -86,15 +87,17 @@ async fn conformity__rule_client() {
 async fn conformity__bus_policy_client() {
     let bus = async |side: &Side| {
         let bus = clients(side).await.1.bus;
+        // The length of the text depends on its white space.
+        let policy = |seen: Result<BusDescription, ClientError>| seen.map(|bus| (bus.arn, bus.policy));
         transcript! {
-            "a bus that is not there" => bus.describe("elsewhere").await,
-            "a bus without a policy" => bus.describe("panda").await,
+            "a bus that is not there" => policy(bus.describe("elsewhere").await),
+            "a bus without a policy" => policy(bus.describe("panda").await),
             "a permission" => bus.allow_account("panda", "panda-210987654321", "210987654321").await,
-            "the policy with it" => bus.describe("panda").await,
+            "the policy with it" => policy(bus.describe("panda").await),
             "the same once more" => bus.allow_account("panda", "panda-210987654321", "210987654321").await,
-            "the policy is the same" => bus.describe("panda").await,
+            "the policy is the same" => policy(bus.describe("panda").await),
             "another account" => bus.allow_account("panda", "panda-111111111111", "111111111111").await,
-            "both are in the policy" => bus.describe("panda").await,
+            "both are in the policy" => policy(bus.describe("panda").await),
             "a permission on a bus that is not there" => bus.allow_account("elsewhere", "x", "111111111111").await,
             "a principal that is no account" => bus.allow_account("panda", "x", "somebody").await,
         }
@@ -138,4 +141,55 @@ async fn conformity__identity_and_missing_objects_client() {
         }
     };
     Pair::start().await.agree(the_rest, &[]).await;
+}
+
+#[tokio::test]
+async fn conformity__rule_role_client() {
+    let roles = async |side: &Side| {
+        let iam = clients(side).await.0.iam;
+        let trust = json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sts:AssumeRole",
+            "Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:events:*:210987654321:rule/a b+c*"}},
+        }]});
+        let policy = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda"},
+        ]});
+        transcript! {
+            "a role that is not there" => iam.trust_policy("panda-test").await,
+            "a policy of a role that is not there" => iam.role_policy("panda-test", "events").await,
+            "a policy for a role that is not there" => iam.put_role_policy("panda-test", "events", &policy).await,
+            "a new role" => iam.create_role("panda-test", &trust).await,
+            "the same once more" => iam.create_role("panda-test", &trust).await,
+            "its trust policy" => iam.trust_policy("panda-test").await,
+            "a policy that is not there" => iam.role_policy("panda-test", "events").await,
+            "a policy" => iam.put_role_policy("panda-test", "events", &policy).await,
+            "the policy is as it was put" => iam.role_policy("panda-test", "events").await,
+        }
+    };
+    Pair::start().await.agree(roles, &[]).await;
+}
+
+#[tokio::test]
+async fn conformity__removal_client() {
+    let removal = async |side: &Side| {
+        let (user, controller) = clients(side).await;
+        let (rules, bus) = (user.rules, controller.bus);
+        let role = Some("arn:aws:iam::210987654321:role/panda-events");
+        let target = "arn:aws:events:ap-northeast-2:123456789012:event-bus/panda";
+        transcript! {
+            "no rules" => rules.list("210987654321", "ap-northeast-2").await,
+            "a rule" => rules.put_rule("shop", &push_event_pattern("acme-shop"), "pushes").await,
+            "a target" => rules.put_target("shop", "panda", target, role).await,
+            "one rule" => rules.list("210987654321", "ap-northeast-2").await,
+            "a rule with a target cannot be deleted" => rules.delete_rule("shop").await,
+            "the target is removed" => rules.remove_target("shop", "panda").await,
+            "the rule is deleted" => rules.delete_rule("shop").await,
+            "a rule that is not there" => rules.delete_rule("shop").await,
+            "a target of a rule that is not there" => rules.remove_target("shop", "panda").await,
+            "a permission" => bus.allow_account("panda", "panda-210987654321", "210987654321").await,
+            "it is removed" => bus.remove_statement("panda", "panda-210987654321").await,
+            "a statement that is not there" => bus.remove_statement("panda", "panda-210987654321").await,
+        }
+    };
+    Pair::start().await.agree(removal, &[]).await;
 }

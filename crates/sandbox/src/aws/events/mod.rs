@@ -13,11 +13,14 @@ pub use rules::{EventRule, rule_arn};
 
 /// The controller's bus that receives the users' events.
 pub const PANDA_BUS: &str = "panda";
+/// A bus in the user's own account, for a set-up with one account.
+const LOCAL_BUS: &str = "panda-local";
 const DEFAULT_BUS: &str = "default";
 
 #[derive(Clone, Debug)]
 pub struct Bus {
     pub account: String,
+    pub region: String,
     pub name: String,
     pub statements: Vec<Value>,
     pub rules: BTreeMap<String, EventRule>,
@@ -36,6 +39,7 @@ impl Buses {
     pub fn new() -> Self {
         let bus = |account: &str, name: &str| Bus {
             account: account.to_owned(),
+            region: REGION.to_owned(),
             name: name.to_owned(),
             statements: Vec::new(),
             rules: BTreeMap::new(),
@@ -43,7 +47,12 @@ impl Buses {
         let mut receiving = bus(CONTROLLER_ACCOUNT, PANDA_BUS);
         let rule = EventRule::of_pipeline();
         receiving.rules.insert(rule.name.clone(), rule);
-        Self(vec![bus(USER_ACCOUNT, DEFAULT_BUS), bus(CONTROLLER_ACCOUNT, DEFAULT_BUS), receiving])
+        Self(vec![
+            bus(USER_ACCOUNT, DEFAULT_BUS),
+            bus(USER_ACCOUNT, LOCAL_BUS),
+            bus(CONTROLLER_ACCOUNT, DEFAULT_BUS),
+            receiving,
+        ])
     }
 
     /// The buses with the rules, targets and policies of three states of them.
@@ -80,11 +89,33 @@ impl Buses {
     }
 
     /// ARNs of the targets of all rules on `bus` that match the event. Omits buses of other accounts whose policy does
-    /// not permit this account.
-    pub fn targets(&self, bus: &str, event: &Value) -> Vec<String> {
+    /// not permit this account, and buses for which the target's role lacks the permission (`may_put`, with role and bus).
+    pub fn targets(&self, bus: &str, event: &Value, may_put: impl Fn(&str, &str) -> bool) -> Vec<String> {
         let Some(from) = self.0.iter().find(|candidate| candidate.arn() == bus) else { return Vec::new() };
-        let arns = from.rules.values().filter(|rule| rule.takes(event)).flat_map(EventRule::target_arns);
-        arns.filter(|arn| self.takes_from(&from.account, arn)).collect()
+        let targets = from.rules.values().filter(|rule| rule.takes(event)).flat_map(EventRule::target_roles);
+        let reached = targets.filter(|(arn, role)| {
+            self.takes_from(&from.account, arn) && role.as_deref().is_none_or(|role| may_put(role, arn))
+        });
+        reached.map(|(arn, _)| arn).collect()
+    }
+
+    /// The rules on the default bus of an account, each with its targets.
+    pub fn rules_of(&self, account: &str) -> BTreeMap<String, Vec<Value>> {
+        let of_account = self.0.iter().filter(|bus| bus.account == account && bus.name == DEFAULT_BUS);
+        let rules = of_account.flat_map(|bus| &bus.rules);
+        rules.map(|(name, rule)| (name.clone(), rule.targets.values().cloned().collect())).collect()
+    }
+
+    /// The statements of the receiving bus's policy.
+    pub fn receiving_statements(&self) -> Vec<Value> {
+        self.0.iter().filter(|bus| bus.name == PANDA_BUS).flat_map(|bus| bus.statements.clone()).collect()
+    }
+
+    /// Moves the controller's receiving bus to another region.
+    pub fn move_receiving(&mut self, region: &str) {
+        for bus in self.0.iter_mut().filter(|bus| bus.name == PANDA_BUS) {
+            region.clone_into(&mut bus.region);
+        }
     }
 
     /// Returns true if the target `arn` accepts events of `account`: a bus of another account needs a policy that permits it.
@@ -98,7 +129,15 @@ impl Buses {
 
 impl Bus {
     pub fn arn(&self) -> String {
-        bus_arn(&self.account, &self.name)
+        format!("arn:aws:events:{}:{}:event-bus/{}", self.region, self.account, self.name)
+    }
+
+    /// Returns true if a target with this ARN is a bus that EventBridge reaches only with a role: one of another account or region, since
+    /// February 2023.
+    pub fn needs_role_for(&self, target_arn: &str) -> bool {
+        let parts: Vec<&str> = target_arn.splitn(6, ':').collect();
+        let &[_, _, service, region, account, resource] = parts.as_slice() else { return false };
+        service == "events" && resource.starts_with("event-bus/") && (region != self.region || account != self.account)
     }
 }
 

@@ -42,8 +42,10 @@ impl EventRule {
         self.enabled && pattern::matches(&self.pattern, event)
     }
 
-    pub fn target_arns(&self) -> Vec<String> {
-        self.targets.values().filter_map(|target| target["Arn"].as_str().map(str::to_owned)).collect()
+    /// ARN and role of each target.
+    pub fn target_roles(&self) -> Vec<(String, Option<String>)> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        self.targets.values().filter_map(|target| Some((text(&target["Arn"])?, text(&target["RoleArn"])))).collect()
     }
 
     /// Repositories that the pattern names, for the counters of effects.

@@ -19,8 +19,17 @@ pub struct PutPermission {
     action: Option<String>,
     principal: Option<String>,
     statement_id: Option<String>,
-    condition: Option<Value>,
+    condition: Option<Condition>,
     policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Condition {
+    #[serde(rename = "Type")]
+    kind: String,
+    key: String,
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -120,8 +129,11 @@ fn statement(wanted: &PutPermission, arn: &str) -> Result<Value, AwsError> {
     }
     let who = if account { json!({"AWS": format!("arn:aws:iam::{principal}:root")}) } else { json!("*") };
     let mut statement = json!({"Sid": sid, "Effect": "Allow", "Principal": who, "Action": action, "Resource": arn});
-    if let Some(condition) = &wanted.condition {
-        statement["Condition"] = condition.clone();
+    if let Some(Condition { kind, key, value }) = &wanted.condition {
+        if kind != "StringEquals" || key != "aws:PrincipalOrgID" {
+            return Err(invalid("Only the condition StringEquals of aws:PrincipalOrgID is supported.".to_owned()));
+        }
+        statement["Condition"] = json!({"StringEquals": {"aws:PrincipalOrgID": value}});
     }
     Ok(statement)
 }

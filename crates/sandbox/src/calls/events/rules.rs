@@ -11,6 +11,10 @@ use crate::pattern;
 use crate::simulation::{AwsState, Simulation};
 
 const MAX_TARGETS: usize = 5;
+/// EventBridge's default quota of rules on a bus.
+const MAX_RULES: usize = 300;
+/// Rules on one page of `ListRules`.
+const PAGE: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -56,6 +60,12 @@ pub fn put(simulation: &Simulation, caller: &AwsCaller, new: PutRule) -> Result<
     simulation.change(|state| {
         let bus = state.buses.find_mut(caller, new.event_bus_name.as_deref())?;
         let arn = rule_arn(&caller.account, &bus.name, &new.name);
+        if !bus.rules.contains_key(&new.name) && bus.rules.len() >= MAX_RULES {
+            return Err(AwsError::new(
+                "LimitExceededException",
+                "The requested resource exceeds the maximum number allowed.",
+            ));
+        }
         // Replacing a rule keeps its targets.
         let targets = bus.rules.remove(&new.name).map(|old| old.targets).unwrap_or_default();
         let enabled = new.state.as_deref() != Some("DISABLED");
@@ -78,16 +88,22 @@ pub fn put(simulation: &Simulation, caller: &AwsCaller, new: PutRule) -> Result<
 pub fn describe(simulation: &Simulation, caller: &AwsCaller, wanted: &ByName) -> Result<Value, AwsError> {
     simulation.buses(|buses| {
         let bus = buses.find(caller, wanted.event_bus_name.as_deref())?;
-        let rule = find(bus, &wanted.name)?;
-        let mut answer = json!({
-            "Name": rule.name, "Arn": rule.arn, "EventPattern": rule.text, "EventBusName": bus.name,
-            "State": if rule.enabled { "ENABLED" } else { "DISABLED" }, "CreatedBy": bus.account,
-        });
-        if let Some(description) = &rule.description {
-            answer["Description"] = json!(description);
-        }
+        let mut answer = described(bus, find(bus, &wanted.name)?);
+        answer["CreatedBy"] = json!(bus.account);
         Ok(answer)
     })
+}
+
+/// A rule as `DescribeRule` and `ListRules` show it.
+fn described(bus: &Bus, rule: &EventRule) -> Value {
+    let mut answer = json!({
+        "Name": rule.name, "Arn": rule.arn, "EventPattern": rule.text, "EventBusName": bus.name,
+        "State": if rule.enabled { "ENABLED" } else { "DISABLED" },
+    });
+    if let Some(description) = &rule.description {
+        answer["Description"] = json!(description);
+    }
+    answer
 }
 
 pub fn put_targets(simulation: &Simulation, caller: &AwsCaller, new: PutTargets) -> Result<Value, AwsError> {
@@ -108,6 +124,8 @@ pub fn put_targets(simulation: &Simulation, caller: &AwsCaller, new: PutTargets)
             return Err(AwsError::new("AccessDeniedException", message));
         }
         let bus = state.buses.find_mut(caller, new.event_bus_name.as_deref())?;
+        find(bus, &new.rule)?;
+        new.targets.iter().try_for_each(|target| check_role(simulation, bus, &new.rule, target))?;
         let rule = find_mut(bus, &new.rule)?;
         let mut targets = new.targets;
         let failed = failure.filter(|_| !targets.is_empty()).map(|failure| {
@@ -128,6 +146,78 @@ pub fn put_targets(simulation: &Simulation, caller: &AwsCaller, new: PutTargets)
             }
         });
         Ok(json!({"FailedEntryCount": usize::from(failed.is_some()), "FailedEntries": failed.as_slice()}))
+    })
+}
+
+/// Since February 2023 a target that is a bus of another account or region needs a role, in the rule's own account, that EventBridge may assume.
+fn check_role(simulation: &Simulation, bus: &Bus, rule: &str, target: &Value) -> Result<(), AwsError> {
+    let arn = target["Arn"].as_str().unwrap_or_default();
+    let Some(assumed) = target["RoleArn"].as_str() else {
+        return if bus.needs_role_for(arn) {
+            Err(AwsError::new("ValidationException", format!("RoleArn is required for target {arn}.")))
+        } else {
+            Ok(())
+        };
+    };
+    let rule = rule_arn(&bus.account, &bus.name, rule);
+    let own = assumed.starts_with(&format!("arn:aws:iam::{}:role/", bus.account));
+    if own && simulation.accounts.trusts_rule(assumed, &rule, &bus.account) {
+        return Ok(());
+    }
+    let message = format!("Provided role '{assumed}' cannot be assumed by principal 'events.amazonaws.com'.");
+    Err(AwsError::new("ValidationException", message))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RemoveTargets {
+    rule: String,
+    event_bus_name: Option<String>,
+    ids: Vec<String>,
+}
+
+pub fn remove_targets(simulation: &Simulation, caller: &AwsCaller, wanted: &RemoveTargets) -> Result<Value, AwsError> {
+    simulation.change(|state| {
+        let bus = state.buses.find_mut(caller, wanted.event_bus_name.as_deref())?;
+        let rule = find_mut(bus, &wanted.rule)?;
+        rule.targets.retain(|id, _| !wanted.ids.contains(id));
+        Ok(json!({"FailedEntryCount": 0, "FailedEntries": []}))
+    })
+}
+
+pub fn delete(simulation: &Simulation, caller: &AwsCaller, wanted: &ByName) -> Result<Value, AwsError> {
+    simulation.change(|state| {
+        let bus = state.buses.find_mut(caller, wanted.event_bus_name.as_deref())?;
+        if bus.rules.get(&wanted.name).is_some_and(|rule| !rule.targets.is_empty()) {
+            return Err(AwsError::new("ValidationException", "Rule can't be deleted since it has targets."));
+        }
+        // As in the real one, deleting a rule that does not exist succeeds.
+        bus.rules.remove(&wanted.name);
+        Ok(json!({}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListRules {
+    event_bus_name: Option<String>,
+    name_prefix: Option<String>,
+    next_token: Option<String>,
+}
+
+pub fn list(simulation: &Simulation, caller: &AwsCaller, wanted: &ListRules) -> Result<Value, AwsError> {
+    simulation.buses(|buses| {
+        let bus = buses.find(caller, wanted.event_bus_name.as_deref())?;
+        let prefix = wanted.name_prefix.as_deref().unwrap_or_default();
+        let from = wanted.next_token.as_deref().map_or(Ok(0), str::parse::<usize>);
+        let from = from.map_err(|_| AwsError::new("ValidationException", "NextToken is invalid."))?;
+        let rules: Vec<&EventRule> = bus.rules.values().filter(|rule| rule.name.starts_with(prefix)).collect();
+        let shown = rules.iter().skip(from).take(PAGE).map(|rule| described(bus, rule)).collect::<Vec<_>>();
+        let mut answer = json!({"Rules": shown});
+        if rules.len() > from + PAGE {
+            answer["NextToken"] = json!((from + PAGE).to_string());
+        }
+        Ok(answer)
     })
 }
 

@@ -13,6 +13,8 @@ problem_types! {
     Unavailable => BAD_GATEWAY, "AWS_UNAVAILABLE";
     NotTrusted => CONFLICT, "AWS_ROLE_NOT_TRUSTING";
     Open => CONFLICT, "AWS_ROLE_WITHOUT_EXTERNAL_ID";
+    RuleRoleDiffers => CONFLICT, "AWS_RULE_ROLE_DIFFERS";
+    RuleRoleRefused => CONFLICT, "AWS_RULE_ROLE_REFUSED";
     IdentityTaken => CONFLICT, "CONNECTION_EXISTS";
 }
 
@@ -25,7 +27,7 @@ impl AwsConnectError {
             Self::NotTrusted { external_id, .. } | Self::Open { external_id, .. } => {
                 problem.field("roleArn").external_id(external_id)
             }
-            Self::IdentityTaken(_) => problem,
+            Self::RuleRoleDiffers(_) | Self::RuleRoleRefused(_) | Self::IdentityTaken(_) => problem,
         }
     }
 
@@ -40,6 +42,8 @@ impl AwsConnectError {
             Self::Open { external_id, controller } => {
                 message!("AWS_ROLE_WITHOUT_EXTERNAL_ID.detail", controller, condition = condition(external_id))
             }
+            Self::RuleRoleDiffers(role) => message!("AWS_RULE_ROLE_DIFFERS.detail", role),
+            Self::RuleRoleRefused(reason) => message!("AWS_RULE_ROLE_REFUSED.detail", reason),
             Self::IdentityTaken(other) => message!("CONNECTION_EXISTS.detail", other),
         }
     }
@@ -54,6 +58,8 @@ impl AwsConnectError {
             Self::Unavailable(ClientError::new(ErrorKind::Unavailable, "{call}", "{reason}")),
             Self::NotTrusted { external_id: external_id(), controller: controller.clone(), reason },
             Self::Open { external_id: external_id(), controller },
+            Self::RuleRoleDiffers("{role}".to_owned()),
+            Self::RuleRoleRefused("{reason}".to_owned()),
             Self::IdentityTaken("{connection}".to_owned()),
         ]
     }

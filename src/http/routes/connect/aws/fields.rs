@@ -1,11 +1,12 @@
 //! Credential fields shared by connecting and renewing: either access keys or a role.
 
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize as _, Deserializer};
 use serde_json::Value;
 
 use crate::commands::connect::aws::GivenCredentials;
 use crate::domain::aws_role::{RoleArn, partition};
-use crate::domain::connection::AwsKeys;
+use crate::domain::connection::{AwsKeys, TargetRoleRequest};
 use crate::domain::message::message;
 use crate::domain::validate;
 use crate::http::error::ApiError;
@@ -61,6 +62,29 @@ impl CredentialFields {
         check_secret("secretAccessKey", Some(&secret_access_key), MAX_SECRET_KEY)?;
         check_secret("sessionToken", self.session_token.as_ref(), MAX_SESSION_TOKEN)?;
         Ok(GivenCredentials::Keys(AwsKeys { access_key_id, secret_access_key, session_token: self.session_token }))
+    }
+}
+
+/// Distinguishes an absent field, which keeps the role, from `null`, which removes it.
+pub(super) type TargetRoleField = Option<Option<String>>;
+
+/// Deserialises a present field, `null` included.
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TargetRoleField, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+/// Validates the form of a role for the target of an account's rules. The command checks that it belongs to the account.
+///
+/// # Errors
+/// [`ApiError::Input`] for anything but the ARN of a role.
+pub(super) fn target_role(field: TargetRoleField) -> Result<TargetRoleRequest, ApiError> {
+    match field {
+        None => Ok(TargetRoleRequest::Keep),
+        Some(None) => Ok(TargetRoleRequest::Remove),
+        Some(Some(role)) => {
+            RoleArn::parse(&role).map_err(|rule| ApiError::field("ruleTargetRoleArn", rule))?;
+            Ok(TargetRoleRequest::Set(role))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod error;
 mod fields;
 pub mod renew;
+pub mod rule_role;
 
 use axum::Json;
 use axum::extract::State;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use self::fields::CredentialFields;
+use self::fields::{CredentialFields, TargetRoleField, present, target_role};
 use crate::commands::connect::aws::{GivenCredentials, connect, connection_scope};
 use crate::commands::idempotency::Idempotent;
 use crate::domain::connection::AwsCredentials;
@@ -50,6 +51,11 @@ pub struct ConnectAws {
     /// response.
     #[schema(nullable, example = "arn:aws:iam::123456789012:role/panda")]
     pub role_arn: Option<String>,
+    /// Role of the account that EventBridge assumes to put events on the controller's bus; required where the bus is in another account or region,
+    /// unless the server has a default. Absent keeps the connection's role, and null removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, nullable, example = "arn:aws:iam::123456789012:role/panda-events")]
+    pub rule_target_role_arn: TargetRoleField,
     /// Parsed only to reject it with an explanation: Panda derives the external id.
     #[schema(ignore)]
     pub external_id: Option<Value>,
@@ -69,7 +75,8 @@ impl ConnectAws {
             secret(&self.secret_access_key),
             secret(&self.session_token),
             self.role_arn,
-            self.repositories
+            self.repositories,
+            self.rule_target_role_arn
         ])
     }
 
@@ -153,10 +160,11 @@ pub async fn handle(
     let region = body.region.clone();
     let key = key.key_for(&caller, "POST /api/v1/connect/aws", &body.meaning())?;
     let scope = body.scope(&caller)?;
+    let target_role = target_role(body.rule_target_role_arn.clone())?;
     let given = body.credentials()?;
     let answer =
         |id: &str, credentials: &AwsCredentials| json!(Envelope::new(CONNECTED, AwsConnected::new(id, credentials)));
-    match connect(&state.db, &state.aws, (region, given, &scope), key.as_ref(), &caller, answer).await? {
+    match connect(&state.db, &state.aws, (region, given, &scope), &target_role, key.as_ref(), &caller, answer).await? {
         Idempotent::Fresh((stored, connection)) => {
             let (account, region, renewed) = (&connection.account_id, &connection.region, stored.renewed);
             tracing::info!(connection = %stored.id, %account, %region, renewed, "AWS connected");

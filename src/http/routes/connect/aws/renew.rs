@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::fields::CredentialFields;
+use super::fields::{CredentialFields, TargetRoleField, present, target_role};
 use super::{AwsConnected, CONNECTED};
 use crate::commands::connect::aws::GivenCredentials;
 use crate::commands::connect::aws::renew::{renew, renewable};
@@ -42,6 +42,11 @@ pub struct RenewAws {
     /// Role of the connection's account. Its trust policy must require the external id of the response.
     #[schema(nullable, example = "arn:aws:iam::123456789012:role/panda")]
     pub role_arn: Option<String>,
+    /// Role of the account that EventBridge assumes to put events on the controller's bus; required where the bus is in another account or region,
+    /// unless the server has a default. Absent keeps the connection's role, and null removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, nullable, example = "arn:aws:iam::123456789012:role/panda-events")]
+    pub rule_target_role_arn: TargetRoleField,
     /// Parsed only to reject it with an explanation: Panda derives the external id.
     #[schema(ignore)]
     pub external_id: Option<Value>,
@@ -82,8 +87,9 @@ pub async fn handle(
     JsonBody(body): JsonBody<RenewAws>,
 ) -> Result<Envelope<AwsConnected>, ApiError> {
     let target = renewable(&state.db, &id, &caller).await?;
+    let target_role = target_role(body.rule_target_role_arn.clone())?;
     let given = body.credentials(&id, &target)?;
-    let credentials = renew(&state.db, &state.aws, &id, (&target, given), &caller).await?;
+    let credentials = renew(&state.db, &state.aws, &id, (&target, given), &target_role, &caller).await?;
     tracing::info!(connection = %id, account = %target.account_id, "AWS connection renewed");
     Ok(Envelope::new(CONNECTED, AwsConnected::new(&id, &credentials)))
 }
