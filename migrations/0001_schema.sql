@@ -211,7 +211,7 @@ CREATE TABLE aws_connections (
         THEN num_nonnulls(wrapped_key, secret_access_key_encrypted, session_token_encrypted, external_id_encrypted) = 0
         WHEN removed_at IS NOT NULL THEN true
         WHEN role_arn IS NULL THEN num_nonnulls(access_key_id, secret_access_key_encrypted) = 2 AND external_id_encrypted IS NULL
-        ELSE external_id_encrypted IS NOT NULL AND num_nonnulls(access_key_id, secret_access_key_encrypted, session_token_encrypted) = 0 END),
+        ELSE num_nonnulls(access_key_id, secret_access_key_encrypted, session_token_encrypted) = 0 END),
     CONSTRAINT aws_connections_encrypted CHECK (
         (key_id IS NULL) = (wrapped_key IS NULL)
         AND (num_nonnulls(secret_access_key_encrypted, session_token_encrypted, external_id_encrypted) = 0 OR key_id IS NOT NULL))

@@ -49,8 +49,9 @@ pub async fn measure(server: &Server) {
     let cores: f64 = replicas.iter().zip(cpu).map(|(panda, before)| (panda.cpu_seconds() - before) / seconds).sum();
     let statements = (transactions(&mut look).await - statements) as f64 / seconds;
     let after = sandbox.effects().await.calls[HISTORY];
-    let (calls, throttled) = (after.received - before.received, after.throttled - before.throttled);
-    let throttled = f64::from(throttled) / f64::from(calls) * 100.0;
+    let calls = after.received - before.received;
+    // Of the whole run, the burst of its start included.
+    let throttled = f64::from(after.throttled) / f64::from(after.received) * 100.0;
     let oldest = sandbox.gaps().await.keys().last().copied().unwrap_or_default() as f64 / 1_000.0;
     let failed: i64 = sqlx::query_scalar("SELECT count(*) FROM deployments WHERE status = 'FAILED'")
         .fetch_one(&mut look)

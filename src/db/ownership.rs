@@ -250,7 +250,7 @@ impl Db {
     pub async fn load_owned(&self, replica: Uuid, ids: &[String]) -> Result<Vec<Deployment>, DbError> {
         let rows = sqlx::query!(
             "SELECT d.id, d.status, d.owner, d.repo, d.branch, d.github_connection_id, d.aws_connection_id, d.account_id, d.region,
-                 d.ecr_repository, d.attempt, d.step, d.step_state, d.waiting_for, d.claims_without_progress, d.version,
+                 d.ecr_repository, d.attempt, d.step, d.step_state::text AS \"step_state!\", d.waiting_for, d.claims_without_progress, d.version,
                  extract(epoch FROM now() - d.step_started_at)::float8 AS \"step_elapsed!\",
                  extract(epoch FROM now() - d.attempt_started_at)::float8 AS \"attempt_elapsed!\", d.superseded_by, d.attempt_started_at,
                  d.trace_id, d.trace_parent,

@@ -66,6 +66,7 @@ impl Db {
             queued: row.queued,
             ready: row.ready,
             waiting_for_build: row.waiting_for_build,
+            awaiting_renewal: row.awaiting_renewal,
         };
         let set = match (row.filter, row.set_by, row.set_at, row.until, row.filter_seconds) {
             (Some(filter), Some(set_by), Some(set_at), Some(until), Some(seconds)) => {

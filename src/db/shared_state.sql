@@ -14,11 +14,12 @@ SELECT counts.*,
        (SELECT count(*) FROM deployments WHERE watched) AS "watched!"
 FROM (SELECT count(*) FILTER (WHERE status = 'RUNNING' AND NOT queued) AS "running!", count(*) FILTER (WHERE queued) AS "queued!",
              count(*) FILTER (WHERE status = 'DEPLOYMENT_READY' AND NOT queued) AS "ready!",
-             count(*) FILTER (WHERE active AND step = ANY ($1::text[]) AND replica_id IS NULL) AS "waiting_for_build!"
-      FROM (SELECT status, queued, active, step, replica_id FROM deployments
+             count(*) FILTER (WHERE active AND step = ANY ($1::text[]) AND replica_id IS NULL) AS "waiting_for_build!",
+             count(*) FILTER (WHERE facts @> '{"awaits_renewal": true}') AS "awaiting_renewal!"
+      FROM (SELECT status, queued, active, step, replica_id, facts FROM deployments
             WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT queued
             UNION ALL
-            SELECT status, queued, active, step, replica_id FROM deployments
+            SELECT status, queued, active, step, replica_id, NULL FROM deployments
             WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND queued) unfinished) counts
 LEFT JOIN log_filter f ON true
 LEFT JOIN LATERAL (

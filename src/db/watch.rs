@@ -26,6 +26,8 @@ pub struct WatchedDeployment {
     pub code_deploy_deployment_id: String,
     /// When AWS ends the wait for the switch; `None` if it was not seen waiting.
     pub ready_until: Option<DateTime<Utc>>,
+    /// AWS refused the connection's credentials when they were used last.
+    pub awaits_renewal: bool,
 }
 
 impl Db {
@@ -51,7 +53,7 @@ impl Db {
     pub async fn watched_page(&self, after: &(String, String), limit: i64) -> Result<Vec<WatchedDeployment>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, aws_connection_id, region, status, facts ->> 'code_deploy_deployment_id' AS \"code_deploy_deployment_id!\",
-                    (facts ->> 'ready_until')::timestamptz AS ready_until
+                    (facts ->> 'ready_until')::timestamptz AS ready_until, facts @> '{\"awaits_renewal\": true}' AS \"awaits_renewal!\"
              FROM deployments
              WHERE watched AND NOT active AND (aws_connection_id, id) > ($1, $2) AND facts ? 'code_deploy_deployment_id'
              ORDER BY aws_connection_id, id LIMIT $3",
@@ -70,6 +72,7 @@ impl Db {
                     status: row.status.parse().map_err(DbError::corrupt)?,
                     code_deploy_deployment_id: row.code_deploy_deployment_id,
                     ready_until: row.ready_until,
+                    awaits_renewal: row.awaits_renewal,
                 })
             })
             .collect()

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::execution_input::AGAIN;
 pub use super::facts::Facts;
@@ -84,6 +83,8 @@ pub struct Unfinished {
     pub ready: i64,
     /// Subset of `running`: unclaimed deployments at a step that needs a build permit.
     pub waiting_for_build: i64,
+    /// Subset of `running` and `ready`: AWS refuses the credentials of their connection.
+    pub awaiting_renewal: i64,
 }
 
 /// A claimed row of `deployments`: all that a step may know.
@@ -113,8 +114,8 @@ pub struct Deployment {
     pub attempt: i32,
     /// Stored name of the step.
     pub step: String,
-    /// State that the step itself stored.
-    pub step_state: Value,
+    /// State that the step itself stored, as JSON: thousands of deployments wait with it in memory, and a tree takes several times as much.
+    pub step_state: String,
     /// Age of the step when the row was read (database clock).
     pub step_elapsed: Duration,
     /// Start of the attempt (database clock).

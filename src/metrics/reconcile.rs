@@ -104,7 +104,7 @@ impl ReconcileMetrics {
         registry.register("deployments_driven", "Deployments driven by this replica", new.driven.clone());
         registry.register(
             "deployments",
-            "Unfinished deployments in the database, by state: running, queued, ready (for a manual switch), waiting_for_build. The same on every replica",
+            "Unfinished deployments in the database, by state: running, queued, ready (for a manual switch), waiting_for_build, awaiting_renewal. The same on every replica",
             new.unfinished.clone(),
         );
         registry.register("deployment_changes", "Deployments that this replica moved to a status", new.ended.clone());
@@ -177,6 +177,7 @@ impl ReconcileMetrics {
             ("queued", counts.queued),
             ("ready", counts.ready),
             ("waiting_for_build", counts.waiting_for_build),
+            ("awaiting_renewal", counts.awaiting_renewal),
         ] {
             self.unfinished.get_or_create(&StateLabels { state }).set(count);
         }

@@ -65,6 +65,32 @@ pub(super) enum NextAction {
     Done,
 }
 
+/// The last iteration, in this process.
+struct LastRun {
+    step: Step,
+    /// Version of the row from which the step was read.
+    version: i64,
+    progress: StepProgress,
+}
+
+/// Returns the row's step, its progress if the last iteration ran the same step, and the time by which the limits are extended. A poll that found
+/// nothing changed no row, so that its step need not be read again.
+fn last_or_read(
+    last: Option<LastRun>,
+    deployment: &Deployment,
+) -> Result<(Step, Option<StepProgress>, ExtraTime), String> {
+    let extra = last.as_ref().map_or_else(|| ExtraTime::of(deployment), |last| last.progress.extra);
+    match last {
+        Some(last) if last.version == deployment.version => Ok((last.step, Some(last.progress), extra)),
+        last => {
+            let step = Step::parse(&deployment.step, &deployment.step_state)?;
+            // A new state of the same step keeps the step's deadline.
+            let progress = last.filter(|last| last.step.name() == step.name()).map(|last| last.progress);
+            Ok((step, progress, extra))
+        }
+    }
+}
+
 impl Driver {
     /// Drives until there is nothing left to do here, or the lease is lost.
     pub(super) async fn drive(mut self, deployment: Deployment) {
@@ -92,15 +118,16 @@ impl Driver {
     async fn iterate(&mut self, mut deployment: Deployment) {
         let Some(mut connections) = Box::pin(self.connections(&mut deployment)).await else { return };
         let mut user = self.user(&deployment, &connections.1);
-        let mut last: Option<(Step, StepProgress)> = None;
+        let mut last = None;
         let attempt_ends = self.attempt_ends(&deployment);
         // Statements in a row that the database refused: it would refuse the same statement again.
         let mut refusals = 0;
         // Iterations in a row whose outcome could not be committed: the step starts from its beginning each time and repeats its external calls.
         let mut failures = 0;
         loop {
-            let step = match Step::parse(&deployment.step, &deployment.step_state) {
-                Ok(step) => step,
+            let version = deployment.version;
+            let (step, progress, extra) = match last_or_read(last.take(), &deployment) {
+                Ok(found) => found,
                 Err(reason) => {
                     if Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).await {
                         return;
@@ -112,15 +139,10 @@ impl Driver {
                     continue;
                 }
             };
-            let mut progress = match last.take() {
-                // A new state of the same step keeps the step's deadline.
-                Some((before, progress)) if before.name() == step.name() => progress,
-                before => {
-                    tracing::info!(step = step.name(), "step begins");
-                    let extra = before.map_or_else(|| ExtraTime::of(&deployment), |(_, progress)| progress.extra);
-                    StepProgress::of(&deployment, &step, &self.services, attempt_ends, extra)
-                }
-            };
+            let mut progress = progress.unwrap_or_else(|| {
+                tracing::info!(step = step.name(), "step begins");
+                StepProgress::of(&deployment, &step, &self.services, attempt_ends, extra)
+            });
             let span = progress.span.clone();
             let iteration = Box::pin(self.iteration(&mut deployment, &step, &mut progress, &connections, &user));
             let iteration = iteration.instrument(span.clone());
@@ -165,7 +187,7 @@ impl Driver {
                     }
                 }
             }
-            last = Some((step, progress));
+            last = Some(LastRun { step, version, progress });
         }
     }
 
@@ -233,7 +255,7 @@ impl Driver {
             return Ok(NextAction::Done);
         }
         match ran {
-            RunOutcome::Outcome(outcome) => self.apply_outcome(deployment, *outcome, progress).await,
+            RunOutcome::Outcome(outcome) => self.apply_outcome(deployment, step, *outcome, progress).await,
             RunOutcome::Error(error) => {
                 let spent = begun.elapsed().saturating_sub(waited);
                 self.step_failed(deployment, step, progress, connections, error, spent).await
@@ -256,10 +278,11 @@ impl Driver {
         Some(if deployment.awaits_renewal() { cancel.without_credentials() } else { cancel })
     }
 
-    /// Commits the outcome of a step, and returns the next action.
+    /// Commits the outcome of the step that `ran`, and returns the next action.
     pub(super) async fn apply_outcome(
         &self,
         deployment: &mut Deployment,
+        ran: &Step,
         outcome: StepOutcome,
         progress: &mut StepProgress,
     ) -> Result<NextAction, DbError> {
@@ -277,10 +300,9 @@ impl Driver {
                 NextAction::Continue
             }
             Transition::Wait { step, after, pace, waiting_for: why } => {
-                let state = step.state();
                 let changed = !change.events.is_empty()
                     || change.facts != Facts::default()
-                    || state != deployment.step_state
+                    || step != *ran
                     || deployment.waiting_for.as_deref() != Some(why.as_str());
                 let after = match pace {
                     Pace::Fixed => after,
@@ -290,7 +312,7 @@ impl Driver {
                     // A poll that observed nothing new writes nothing: most polls of most deployments are of this kind.
                     return Ok(NextAction::Sleep(progress.within(after)));
                 }
-                change.step_state = Some(state);
+                change.step_state = Some(step.state());
                 change.waiting_for = Some(why);
                 NextAction::Sleep(progress.within(after))
             }

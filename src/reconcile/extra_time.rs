@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::limits::{MAX_RENEWAL_WAIT, MAX_THROTTLED};
 use crate::domain::Deployment;
+use crate::steps::AWAIT_SWITCH;
 
 /// Time by which the limits of an attempt are extended.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +19,9 @@ impl ExtraTime {
     /// Returns the time that the row knows of: the waits for a renewal that have ended, and the present one, which began with its step at the earliest.
     pub(super) fn of(deployment: &Deployment) -> Self {
         let ended = deployment.facts.renewal_wait_ms.and_then(|wait| u64::try_from(wait).ok()).unwrap_or_default();
-        let present = if deployment.awaits_renewal() { deployment.step_elapsed } else { Duration::ZERO };
+        // The wait for the switch has no limit, so that no extension of it is used up.
+        let limited = deployment.step != AWAIT_SWITCH;
+        let present = if deployment.awaits_renewal() && limited { deployment.step_elapsed } else { Duration::ZERO };
         let renewal = Duration::from_millis(ended).saturating_add(present).min(MAX_RENEWAL_WAIT);
         Self { throttled: Duration::ZERO, renewal }
     }

@@ -4,6 +4,9 @@
 //! The fact `awaits_renewal` is committed with the event that reports the wait, and removed with the event that ends it. A replica that takes over in between
 //! reads the connection with the row and runs the step again: with renewed credentials it continues, otherwise it waits without another event.
 //! The time until then extends the limits: [`ExtraTime::of`](super::extra_time::ExtraTime::of) takes it from the row.
+//!
+//! A deployment that awaits its switch stays at rest: the watch (`background/watch`) requests a look when AWS refuses the credentials, and another one
+//! when AWS accepts them again. That wait has no limit, so it extends none.
 
 use std::time::Duration;
 
@@ -20,6 +23,11 @@ use crate::domain::failure::ErrorCode;
 use crate::domain::{AwsConnection, Deployment, Facts, GithubConnection};
 use crate::steps::Step;
 
+/// Reports that a deployment at `step` has no owner while it waits.
+fn rests(step: &Step) -> bool {
+    matches!(step, Step::AwaitSwitch(_))
+}
+
 impl Driver {
     /// Records that AWS refuses the connection's credentials, once for each wait. `took` is the duration of the refused run.
     pub(super) async fn await_renewal(
@@ -34,17 +42,19 @@ impl Driver {
         progress.last_error = Some((ErrorCode::ConnectionUnusable, reason.clone()));
         let connection = deployment.aws_connection_id.as_str();
         let waiting_for = format!("renewed credentials of AWS connection {connection}: {reason}");
-        if deployment.awaits_renewal() && deployment.waiting_for.as_deref() == Some(waiting_for.as_str()) {
+        let rests = rests(step);
+        if !rests && deployment.awaits_renewal() && deployment.waiting_for.as_deref() == Some(waiting_for.as_str()) {
             return Ok(NextAction::AwaitRenewal);
         }
-        let mut change = Change { waiting_for: Some(waiting_for), ..progress.change() };
+        let mut change = Change { waiting_for: Some(waiting_for), release: rests, ..progress.change() };
         if !deployment.awaits_renewal() {
             tracing::warn!(connection, reason, "AWS refuses the connection's credentials, waiting for their renewal");
             change.facts = Facts { awaits_renewal: Some(true), ..Facts::default() };
             change.events =
                 vec![Self::credentials(EventCode::CredentialsRejected, deployment, step).with("reason", reason)];
         }
-        let after = self.commit(deployment, change, NextAction::AwaitRenewal).await?;
+        let after = if rests { NextAction::Done } else { NextAction::AwaitRenewal };
+        let after = self.commit(deployment, change, after).await?;
         progress.recorded();
         Ok(after)
     }
@@ -104,7 +114,7 @@ impl Driver {
 
     /// Extends the limits by a wait. A cancellation waits within its limit only: it ends with the names of the calls that were refused.
     fn extend_for_renewal(step: &Step, progress: &mut StepProgress, time: Duration) {
-        if step.cancelled().is_some() {
+        if step.cancelled().is_some() && !rests(step) {
             progress.extend_for_renewal(time);
         }
     }

@@ -127,7 +127,7 @@ impl Driver {
             }
             // Another step has its own limit; the same one begins it again.
             progress.deadline = Instant::now().checked_add(step.limit(&self.services.settings));
-            return self.apply_outcome(deployment, outcome, progress).await;
+            return self.apply_outcome(deployment, step, outcome, progress).await;
         }
         let settings = &self.services.settings;
         let timed_out = if progress.whole { ErrorCode::DeploymentTimedOut } else { step.timed_out() };

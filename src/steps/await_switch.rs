@@ -59,9 +59,12 @@ impl RunStep for AwaitSwitch {
                 let reason = format!("account {account} has no CodeDeploy deployment {id} any more");
                 return Ok(stayed_on_blue(ErrorCode::StoppedWhileReady, reason));
             }
-            Err(error) => return Ok(self.unread(&error)),
+            Err(error) => return self.unread(error),
         };
-        Ok(self.look(cx, &deployment).await.unwrap_or_else(|error| self.unread(&error)))
+        match self.look(cx, &deployment).await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => self.unread(error),
+        }
     }
 }
 
@@ -70,10 +73,14 @@ impl AwaitSwitch {
         StepOutcome::new(Transition::Ready(self.clone().into()))
     }
 
-    /// Waits for the next look: neither a denial nor throttling says anything about the deployment.
-    fn unread(&self, error: &ClientError) -> StepOutcome {
+    /// Waits for the next look: neither a denial nor throttling says anything about the deployment. Refused credentials are reported: neither a switch nor
+    /// a cancellation is possible until they are renewed.
+    fn unread(&self, error: ClientError) -> Result<StepOutcome, StepError> {
+        if error.kind == ErrorKind::Credentials {
+            return Err(StepError::from_client(ErrorCode::ConnectionUnusable)(error));
+        }
         tracing::info!(kind = ?error.kind, call = error.call, "deployment that awaits its switch not readable, looking again later");
-        self.still()
+        Ok(self.still())
     }
 
     async fn look(&self, cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<StepOutcome, ClientError> {

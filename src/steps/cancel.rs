@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::follow_execution::accounts;
-use super::rollout::allowed;
-use super::watch_traffic::completed;
+use super::rollout::{Traffic, allowed, traffic_after};
+use super::watch_traffic::{LOOKS_AFTER_END, completed};
 use super::{
     ConfirmSwitch, FindExecution, FollowExecution, PushImage, RunStep, StepContext, StepError, StepOutcome, Transition,
 };
-use crate::clients::aws::{CodeDeployStatus, ExecutionStatus, Priority};
+use crate::clients::aws::{CodeDeployStatus, CodeDeployment, ExecutionStatus, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
@@ -199,7 +199,9 @@ impl Cancel {
         let code_deploy = &cx.user.codedeploy;
         let visible = match code_deploy.deployment(id).await {
             Ok(deployment) => match deployment.status {
-                CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return Ok(self.done(cx, &refused)),
+                CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
+                    return self.ended(cx, &deployment, refused).await;
+                }
                 // Too late: the traffic is on green, and blue may be gone already.
                 CodeDeployStatus::Succeeded => return Ok(completed(Some(&deployment))),
                 _ => Some(deployment),
@@ -212,7 +214,7 @@ impl Cancel {
                 return Ok(completed(visible.as_ref()));
             }
             // Committed before the call: after a crash, traffic seen on green is then known to be moving back.
-            let stopping = Self { stopping: true, ..self.clone() };
+            let stopping = Self { stopping: true, looks: 0, ..self.clone() };
             return Ok(StepOutcome::wait(stopping, Duration::ZERO, "CodeDeploy is being stopped"));
         }
         match code_deploy.stop_deployment(id, true).await {
@@ -230,6 +232,30 @@ impl Cancel {
             return Ok(self.done(cx, &refused));
         }
         Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is being stopped"))
+    }
+
+    /// CodeDeploy has ended. That may have happened without Panda, and the traffic may have stayed on green: the deployment is then completed, not
+    /// cancelled. After Panda's own stop a rollback is awaited, which CodeDeploy starts separately.
+    async fn ended(
+        &self,
+        cx: &StepContext<'_>,
+        deployment: &CodeDeployment,
+        mut refused: Refused,
+    ) -> Result<StepOutcome, StepError> {
+        let traffic = match traffic_after(cx, deployment).await {
+            Ok(traffic) => traffic,
+            Err(error) => refused.note(error).map(|()| None)?,
+        };
+        Ok(match traffic {
+            Some(Traffic::Green) if self.stopping && self.looks < LOOKS_AFTER_END => {
+                self.poll_again(cx, "CodeDeploy has not taken the traffic back yet")
+            }
+            Some(Traffic::Green) => completed(Some(deployment)),
+            Some(Traffic::MovingBack) => {
+                StepOutcome::wait(self.clone(), poll_interval(cx), "CodeDeploy is taking the traffic back to blue")
+            }
+            Some(Traffic::Blue) | None => self.done(cx, &refused),
+        })
     }
 
     /// Reports whether the traffic is on green. Without the permission to look, the deployment is stopped, which takes the traffic back.

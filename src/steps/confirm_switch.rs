@@ -85,7 +85,7 @@ impl ConfirmSwitch {
 }
 
 /// Converts a failed call. The traffic may be moving, so that a denial must not end the deployment as FAILED: it is repeated within the time limit.
-fn not_readable(error: ClientError) -> StepError {
+pub(super) fn not_readable(error: ClientError) -> StepError {
     let denied = error.kind == ErrorKind::Denied;
     match StepError::from_client(ErrorCode::SwitchFailed)(error) {
         StepError::Fatal { code, reason } if denied => StepError::Retryable { code, reason },

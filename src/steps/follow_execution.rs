@@ -35,6 +35,9 @@ pub struct FollowExecution {
     pub stored_bytes: u64,
 }
 
+/// What a poll without news waits for.
+const RUNNING: &str = "the execution is running";
+
 impl RunStep for FollowExecution {
     const NAME: &'static str = "follow_execution";
     const STAGE: u8 = 4;
@@ -57,6 +60,9 @@ impl RunStep for FollowExecution {
             .newest_after(&self.execution_arn, last, cx.expects_news)
             .await
             .map_err(StepError::from_client(ErrorCode::ExecutionUnreadable))?;
+        if raw.is_empty() {
+            return Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, RUNNING));
+        }
         let history: Vec<HistoryEvent> = raw.iter().map(RawEvent::event).collect();
         let accounts = accounts(cx.deployment, &self.execution_arn);
         let reader = Reader { names: &cx.services.names, accounts: &accounts };
@@ -143,7 +149,7 @@ pub(super) fn accounts<'a>(deployment: &'a Deployment, execution_arn: &'a str) -
 fn waiting_for(reading: &Reading) -> String {
     match reading.missing {
         Some(id) => format!("event {id} of the execution's history is not visible yet"),
-        None => "the execution is running".to_owned(),
+        None => RUNNING.to_owned(),
     }
 }
 

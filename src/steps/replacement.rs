@@ -27,7 +27,7 @@ pub(super) async fn instead_of_failure(
         | Err(StepError::Fatal { code, reason }) => Some((*code, reason.clone())),
         _ => None,
     };
-    // Once the traffic was on green, another rollout would be a second switch, which needs an approval of its own.
+    // Once the traffic was on green, another rollout would be a second switch, which needs another approval.
     let replaceable = failure.filter(|(code, _)| *code != ErrorCode::RolledBackAfterSwitch && replaced < MAX_REPLACED);
     let ran = ran.map(|outcome| keyed(outcome, replaced));
     let Some((code, reason)) = replaceable else { return ran };

@@ -120,7 +120,7 @@ impl Resume {
             // The check's events belong to this attempt as well: users must be notified again that approval is awaited.
             VerifyGreen::NAME | AwaitSwitch::NAME => self.verify(cx),
             CheckRollout::NAME | SwitchTraffic::NAME | ConfirmSwitch::NAME => {
-                Step::parse(step, state).ok().map(|step| StepOutcome::new(Transition::Next(step)))
+                Step::parse(step, &state.to_string()).ok().map(|step| StepOutcome::new(Transition::Next(step)))
             }
             _ => None,
         };

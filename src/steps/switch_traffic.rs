@@ -1,11 +1,13 @@
 //! Stage 4: lets CodeDeploy send the traffic to green.
 //!
-//! ContinueDeployment is not idempotent: the deployment is checked before the call, and again in case of doubt.
+//! ContinueDeployment is not idempotent: the deployment is checked before the call, and again in case of doubt. A look that is denied says nothing: an
+//! earlier call, whose answer was lost, may have moved the traffic.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::confirm_switch::not_readable;
 use super::rollout::{allowed, expired, is_shifting, said, switch_expired};
 use super::{ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
 use crate::clients::aws::{CodeDeployStatus, CodeDeployment, Priority};
@@ -36,6 +38,10 @@ impl RunStep for SwitchTraffic {
         settings.switch_limit
     }
 
+    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<String> {
+        Some("the traffic may be on green: check the deployment in CodeDeploy".to_owned())
+    }
+
     fn replaced(&self) -> Option<u8> {
         Some(self.replaced)
     }
@@ -45,11 +51,11 @@ impl RunStep for SwitchTraffic {
         let id = &self.code_deploy_deployment_id;
         let code_deploy = &cx.user.codedeploy;
         let again = |why: String| Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, why));
-        let deployment = code_deploy.deployment(id).await.map_err(&failed)?;
+        let deployment = code_deploy.deployment(id).await.map_err(not_readable)?;
         match deployment.status {
             CodeDeployStatus::Ready => {
                 // Read before the switch, so that a throttled call does not separate the switch from its record.
-                let shift = shift(cx, &deployment).await.map_err(&failed)?;
+                let shift = shift(cx, &deployment).await.map_err(not_readable)?;
                 match code_deploy.continue_deployment(id).await {
                     Ok(()) => Ok(self.started(shift)),
                     // The deployment changed between the check and the call, or a response was lost: check again.
@@ -63,16 +69,16 @@ impl RunStep for SwitchTraffic {
                     return Ok(switch_expired(until, &said(&deployment)));
                 }
                 // Continued and ended by others: the next step finds out where the traffic is.
-                if allowed(&code_deploy.lifecycle(id).await.map_err(&failed)?) {
+                if allowed(&code_deploy.lifecycle(id).await.map_err(not_readable)?) {
                     return Ok(self.started(Duration::ZERO));
                 }
                 Err(StepError::fatal(ErrorCode::SwitchFailed, said(&deployment)))
             }
             // Created and Queued mean "not yet": such a deployment has no targets, so its life cycle is empty.
             _ => {
-                let lifecycle = code_deploy.lifecycle(id).await.map_err(&failed)?;
+                let lifecycle = code_deploy.lifecycle(id).await.map_err(not_readable)?;
                 if is_shifting(&lifecycle) {
-                    Ok(self.started(shift(cx, &deployment).await.map_err(&failed)?))
+                    Ok(self.started(shift(cx, &deployment).await.map_err(not_readable)?))
                 } else {
                     again("CodeDeploy is not ready for the switch yet".to_owned())
                 }

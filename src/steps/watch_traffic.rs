@@ -18,7 +18,7 @@ use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 
 /// Number of looks at an ended deployment whose traffic is on green, after which no rollback is expected any more: CodeDeploy starts it separately.
-const LOOKS_AFTER_END: u32 = 3;
+pub(super) const LOOKS_AFTER_END: u32 = 3;
 
 /// State of a deployment whose traffic is on green.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -15,9 +15,18 @@ pub(super) enum Comparison {
     Unclear,
 }
 
+/// Reports whether a look is due when AWS refuses the credentials: only what can still be switched or cancelled needs them.
+pub(super) fn must_report_refusal(row: &WatchedDeployment) -> bool {
+    row.status == Status::DeploymentReady && !row.awaits_renewal
+}
+
 /// Compares a row with the deployment that AWS returned; `None` if AWS has none.
 pub(super) fn compare(row: &WatchedDeployment, seen: Option<&CodeDeployment>) -> Comparison {
     let Some(seen) = seen else { return Comparison::Differs };
+    // AWS has answered: the wait for renewed credentials is over.
+    if row.awaits_renewal {
+        return Comparison::Differs;
+    }
     match (&seen.status, row.status) {
         (CodeDeployStatus::Succeeded | CodeDeployStatus::Failed | CodeDeployStatus::Stopped, _) => Comparison::Differs,
         (CodeDeployStatus::Ready, Status::DeploymentReady)
@@ -52,6 +61,7 @@ mod tests {
             status,
             code_deploy_deployment_id: "d-1".to_owned(),
             ready_until: DateTime::from_timestamp(9, 0).filter(|_| waiting),
+            awaits_renewal: false,
         }
     }
 
@@ -85,6 +95,16 @@ mod tests {
         let endless = CodeDeployment { ready_wait: None, ..seen(Ready) };
         assert_eq!(compare(&row(Status::DeploymentReady, false), Some(&endless)), Comparison::Same);
         assert_eq!(compare(&row(Status::DeploymentReady, true), None), Comparison::Differs);
+    }
+
+    #[test]
+    fn refused_credentials() {
+        let refused = |status, awaits_renewal| WatchedDeployment { awaits_renewal, ..row(status, true) };
+        assert!(must_report_refusal(&refused(Status::DeploymentReady, false)));
+        assert!(!must_report_refusal(&refused(Status::DeploymentReady, true)), "reported once");
+        assert!(!must_report_refusal(&refused(Status::Completed, false)));
+        let renewed = compare(&refused(Status::DeploymentReady, true), Some(&seen(CodeDeployStatus::Ready)));
+        assert_eq!(renewed, Comparison::Differs);
     }
 
     #[test]

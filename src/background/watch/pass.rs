@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use super::compare::{Comparison, compare};
+use super::compare::{Comparison, compare, must_report_refusal};
 use crate::clients::aws::{CodeDeploy, CodeDeployment, MAX_BATCH};
 use crate::clients::{ClientError, ErrorKind};
 use crate::db::watch::WatchedDeployment;
@@ -76,6 +76,10 @@ impl Pass<'_> {
         let compared = async {
             for batch in batches.iter().cycle().skip(first).take(batches.len()) {
                 if let Err(error) = self.batch(&user.codedeploy, batch, &mut differing).await {
+                    if error.kind == ErrorKind::Credentials {
+                        let refused = rows.iter().filter(|row| must_report_refusal(row));
+                        differing.extend(refused.map(|row| row.id.clone()));
+                    }
                     tracing::info!(connection = connection.id, kind = ?error.kind, call = error.call, "deployments not compared with AWS");
                     return;
                 }

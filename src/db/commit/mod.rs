@@ -150,10 +150,10 @@ impl Deployment {
         self.version += 1;
         if let Some((step, state)) = change.step {
             self.step = step;
-            self.step_state = state;
+            self.step_state = state.to_string();
             self.step_elapsed = std::time::Duration::ZERO;
         } else if let Some(state) = change.step_state {
-            self.step_state = state;
+            self.step_state = state.to_string();
         }
         if let Some(status) = change.status {
             self.status = status;

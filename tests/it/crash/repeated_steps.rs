@@ -37,7 +37,7 @@ async fn twice__image_pushed_once() {
     let services = env.services().await;
     let id = deploy_what(&env, image(&digest)).await;
     let row = claimed(&env, &id).await;
-    let step = Step::parse("push_image", &serde_json::json!({"image": "", "publish": digest})).unwrap();
+    let step = Step::parse("push_image", &serde_json::json!({"image": "", "publish": digest}).to_string()).unwrap();
     let mut ends = Vec::new();
     for _ in 0..2 {
         let mut row = row.clone();
@@ -58,10 +58,10 @@ async fn twice__image_pushed_again_once() {
     let services = env.services().await;
     let id = deploy_what(&env, image(&digest)).await;
     let mut row = claimed(&env, &id).await;
-    let publish = Step::parse("push_image", &serde_json::json!({"image": "", "publish": digest})).unwrap();
+    let publish = Step::parse("push_image", &serde_json::json!({"image": "", "publish": digest}).to_string()).unwrap();
     until_done(&env, &services, &mut row, &publish, &SCENARIOS[0]).await;
     let existing = row.facts.image_digest.clone().unwrap();
-    let step = Step::parse("push_image", &serde_json::json!({"image": "", "again": true})).unwrap();
+    let step = Step::parse("push_image", r#"{"image": "", "again": true}"#).unwrap();
     let mut ends = Vec::new();
     for _ in 0..2 {
         let mut row = row.clone();
@@ -119,7 +119,7 @@ async fn each_twice(env: &Environment, scenario: &Scenario) -> Vec<&'static str>
             End::Then(Transition::Next(step) | Transition::RunAgain(step)) => step,
             End::Then(Transition::Ready(step)) => {
                 row.status = panda::domain::Status::DeploymentReady;
-                (row.step, row.step_state) = (step.name().to_owned(), step.state());
+                (row.step, row.step_state) = (step.name().to_owned(), step.state().to_string());
                 row.switch_requested = scenario.command(&row) == Some(Command::Switch);
                 step
             }
@@ -144,7 +144,7 @@ async fn each_twice(env: &Environment, scenario: &Scenario) -> Vec<&'static str>
                 panic!("{}: {}", step.name(), kind(&second))
             }
         };
-        (row.step, row.step_state) = (next.name().to_owned(), next.state());
+        (row.step, row.step_state) = (next.name().to_owned(), next.state().to_string());
     }
     scenario.check_effects(env);
     ran
@@ -167,7 +167,7 @@ fn retried(row: &mut Deployment) -> Step {
         code_deploy_deployment_id: facts.code_deploy_deployment_id,
         ..Facts::default()
     };
-    Resume { step: row.step.clone(), state: row.step_state.clone(), past: past.into() }.into()
+    Resume { step: row.step.clone(), state: serde_json::from_str(&row.step_state).unwrap(), past: past.into() }.into()
 }
 
 /// Runs `step` until it no longer asks to wait, or the scenario cancels.

@@ -20,7 +20,7 @@ use crate::support::wait_for;
 use panda_testing::prometheus::Prometheus;
 
 /// Panels that may stay empty here: nothing fails, is late, or is removed, or not reliably.
-const QUIET: [&str; 13] = [
+const QUIET: [&str; 14] = [
     "Without a database",
     "Oldest overdue",
     "Failed in the last hour",
@@ -28,6 +28,7 @@ const QUIET: [&str; 13] = [
     "Held back",
     "Retries of steps",
     "Throttled or without an answer",
+    "Throttled in spite of the budget",
     "Listeners that broke off",
     "Held back, over time",
     "Trouble",

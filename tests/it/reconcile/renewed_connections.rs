@@ -263,3 +263,31 @@ async fn denied_look__shift_not_reported_as_failed() {
     status(&env, &deployment.id, &["COMPLETED"]).await;
     replica.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials__reported_while_ready_until_renewed() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=300"]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    deployment.expire(&env);
+    // Longer than several looks: the refusal is reported once.
+    deployment.waits(&env, 1_500).await;
+    assert_eq!(deployment.count(&env, "credentials_rejected").await, 1);
+    let at_rest = "SELECT status = 'DEPLOYMENT_READY' AND watched AND NOT active FROM deployments WHERE id = $1";
+    let at_rest: bool =
+        sqlx::query_scalar(at_rest).bind(&deployment.id).fetch_one(&mut env.db.psql().await).await.unwrap();
+    assert!(at_rest, "no replica is busy with it");
+    deployment.renew(&env).await;
+    wait_for("the renewal is noticed", async || {
+        let view = env.db.db.deployment(&deployment.id).await.unwrap().unwrap();
+        view.facts.awaits_renewal == Some(false) && view.waiting_for.as_deref() == Some("approval of the switch")
+    })
+    .await;
+    assert_eq!(deployment.count(&env, "credentials_accepted").await, 1);
+    let view = env.db.db.deployment(&deployment.id).await.unwrap().unwrap();
+    assert_eq!(view.facts.renewal_wait_ms, Some(0), "the wait for the switch has no limit to extend");
+    deployment.request_switch(&env).await;
+    status(&env, &deployment.id, &["COMPLETED"]).await;
+    replica.stop().await;
+}

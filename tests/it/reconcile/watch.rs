@@ -295,3 +295,43 @@ async fn watch__unchanged_rows_are_not_written() {
     assert_eq!(before, after);
     replica.stop().await;
 }
+
+/// The watch has not noticed yet that the traffic is on green: a cancellation must not report the opposite.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancel__completed_when_stopped_with_traffic_on_green() {
+    let env = Environment::with_files(hello("2.0.0")).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=600000"]);
+    let id = ready(&env).await;
+    env.sandbox.faults().set(shifts(ShiftFault::HoldBlue));
+    env.sandbox.console(&env.ecr_repository(), ConsoleAct::Continue);
+    wait_for("the traffic is on green", async || !env.sandbox.effects(&env.ecr_repository()).shifted.is_empty()).await;
+    let rollout = env.sandbox.console(&env.ecr_repository(), ConsoleAct::Stop);
+    wait_for("the deployment is stopped", async || env.sandbox.is_ended(&rollout)).await;
+    env.db.db.request_cancel(&id).await.unwrap();
+    env.db.db.notify_work(&id).await.unwrap();
+    let completed = status(&env, &id, &["COMPLETED"]).await;
+    assert_eq!(completed.facts.final_service.as_deref(), Some("green"));
+    replica.stop().await;
+}
+
+/// After a call whose answer was lost, a denied look does not say that the switch failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switch__denied_look_is_repeated() {
+    let env = Environment::with_files(hello("2.0.0")).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=600000"]);
+    let id = ready(&env).await;
+    let denied = CallFault { deny: true, ..CallFault::default() };
+    let calls = [("codedeploy:GetDeployment".to_owned(), denied)].into();
+    env.sandbox.faults().set(Faults { calls, ..Faults::default() });
+    env.db.db.request_switch(&id).await.unwrap();
+    env.db.db.notify_work(&id).await.unwrap();
+    wait_for("the look is repeated", async || {
+        view(&env, &id).await.waiting_for.is_some_and(|why| why.contains("GetDeployment"))
+    })
+    .await;
+    env.sandbox.faults().clear();
+    status(&env, &id, &["COMPLETED"]).await;
+    let effects = env.sandbox.effects(&env.ecr_repository());
+    assert_eq!(effects.continued.values().collect::<Vec<_>>(), [&1], "{effects:?}");
+    replica.stop().await;
+}

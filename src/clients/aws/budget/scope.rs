@@ -13,6 +13,9 @@ use crate::domain::api_budget::BudgetKey;
 use crate::domain::api_quota::ApiQuota;
 use crate::metrics::AccountClass;
 
+/// The call that returns the account of the credentials.
+const WHO_AM_I: &str = "sts:GetCallerIdentity";
+
 /// Time limit for learning the controller's account id.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -101,7 +104,9 @@ impl Scope {
     /// Waits for a token of `call` with this priority.
     pub(in crate::clients::aws) async fn acquire(&self, call: &str, priority: Priority) {
         let Some(bucket) = self.budgets.inner.quotas.bucket(call, &self.region) else { return };
-        let Some(account) = self.account_id().await else { return };
+        // Learning the account takes this call itself, which has no budget until then.
+        let account = if call == WHO_AM_I { self.known_account() } else { self.account_id().await };
+        let Some(account) = account else { return };
         let key = BudgetKey { account, region: self.region.to_string(), call: bucket.name };
         let (calls, class, began) = (&self.budgets.inner.calls, self.class(), Instant::now());
         let _waiting = calls.waits_for_budget(call, class);
@@ -119,12 +124,17 @@ impl Scope {
 
     fn known_key(&self, call: &str) -> Option<(BudgetKey, ApiQuota)> {
         let bucket = self.budgets.inner.quotas.bucket(call, &self.region)?;
-        let account = match &self.account {
-            Account::Controller(controller) => controller.known.get()?.clone(),
-            Account::User(account) => account.to_string(),
-            Account::Unknown => return None,
-        };
+        let account = self.known_account()?;
         Some((BudgetKey { account, region: self.region.to_string(), call: bucket.name }, bucket.quota))
+    }
+
+    /// Returns the account's id without asking for it.
+    fn known_account(&self) -> Option<String> {
+        match &self.account {
+            Account::Controller(controller) => controller.known.get().cloned(),
+            Account::User(account) => Some(account.to_string()),
+            Account::Unknown => None,
+        }
     }
 
     /// Returns the account's id; none while it is unknown.
