@@ -768,6 +768,7 @@ CREATE TABLE schedules (
     missed               text        NOT NULL CHECK (missed IN ('run_once', 'skip')),
     paused               boolean     NOT NULL,
     next_run_at          timestamptz,
+    zone_edition         text        NOT NULL DEFAULT '',
     -- the deployments
     github_connection_id text        NOT NULL REFERENCES github_connections (id),
     aws_connection_id    text        NOT NULL REFERENCES aws_connections (id),
@@ -810,6 +811,7 @@ COMMENT ON COLUMN schedules.time_zone IS 'Time zone of the expression: a name of
 COMMENT ON COLUMN schedules.missed IS 'Policy for due times at which no replica was running: run_once (one start for all of them) or skip.';
 COMMENT ON COLUMN schedules.paused IS 'The schedule is paused until a caller resumes it.';
 COMMENT ON COLUMN schedules.next_run_at IS 'The next due time; null while it is paused, when it is deleted, and when no time is left.';
+COMMENT ON COLUMN schedules.zone_edition IS 'Edition of the time zone database (such as 2025b) that next_run_at was computed with: a program with a newer one computes it again.';
 COMMENT ON COLUMN schedules.github_connection_id IS 'Connection to the source; if it is removed, nothing starts.';
 COMMENT ON COLUMN schedules.aws_connection_id IS 'Connection to the target; if it is removed, nothing starts.';
 COMMENT ON COLUMN schedules.owner IS 'Account or organisation of the source.';

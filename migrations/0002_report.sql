@@ -424,8 +424,13 @@ BEGIN
         END;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'panda_report') THEN
-        GRANT USAGE ON SCHEMA panda_report TO panda_report;
-        GRANT SELECT ON ALL TABLES IN SCHEMA panda_report TO panda_report;
+        -- An administrator who is no superuser, as on RDS, may create roles, and not grant access to the views of another owner.
+        IF pg_has_role(current_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'panda_report'), 'USAGE') THEN
+            GRANT USAGE ON SCHEMA panda_report TO panda_report;
+            GRANT SELECT ON ALL TABLES IN SCHEMA panda_report TO panda_report;
+        ELSE
+            RAISE WARNING 'the role panda_report exists, and % may not grant it access: run panda migrate once more, as the owner of the views', current_user;
+        END IF;
     END IF;
 END $$;
 

@@ -9,7 +9,8 @@
 #          which are not started;
 #          Docker's client, to compare build contexts with;
 #          a current Docker Engine in a separate folder, where the machine allows that;
-#          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment
+#          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment; checkov's packages and moto's cfn-lint check the
+#          folder aws as well
 #   lint   sqlx-cli, cargo-deny, shellcheck, Python
 #   image  cargo-cyclonedx, for the image's list of components; the program docker, and busybox
 #   fuzz   a nightly Rust toolchain beside the other, and cargo-fuzz

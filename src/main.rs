@@ -17,8 +17,11 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            cli::warn(&format!("panda: {}", chain(error.as_ref())));
-            ExitCode::from(error.downcast_ref::<CliError>().map_or(exit::OTHER, CliError::exit_code))
+            let known = error.downcast_ref::<CliError>();
+            if !matches!(known, Some(CliError::Shown(_))) {
+                cli::warn(&format!("panda: {}", chain(error.as_ref())));
+            }
+            ExitCode::from(known.map_or(exit::OTHER, CliError::exit_code))
         }
     }
 }

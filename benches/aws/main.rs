@@ -7,13 +7,11 @@
 //! - **1,000 deployments** of two replicas against AWS's bucket of 400 calls, refilled at 20 per second (`many`), in real time: throttled calls, failed
 //!   deployments, and the longest time between two polls of one. `PANDA_BENCH_SECONDS` is the time of observation (240), `PANDA_BENCH_DEPLOYMENTS` their
 //!   number.
-//! - **10,000 deployments that await their switch** (`ready`): what they cost, and the calls that they cause.
 //!
-//! `PANDA_BENCH_ONLY` names one of the three.
+//! `PANDA_BENCH_ONLY` names one of the two.
 
 mod many;
 mod one;
-mod ready;
 
 use panda_benches::figures::head;
 use panda_benches::postgres::Server;
@@ -31,8 +29,5 @@ async fn main() {
     }
     if chosen("many") {
         many::measure(&server).await;
-    }
-    if chosen("ready") {
-        ready::measure(&server).await;
     }
 }

@@ -7,8 +7,23 @@ import sys
 import yaml
 
 
+class Strict(yaml.SafeLoader):
+    """Refuses an object with a key twice, of which Kubernetes would take one."""
+
+
+def members(loader, node):
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    twice = {key for key in keys if keys.count(key) > 1}
+    if twice:
+        raise ValueError(f"{node.start_mark}: twice: {twice}")
+    return loader.construct_mapping(node, deep=True)
+
+
+Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, members)
+
+
 def documents(text):
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, Strict) if document]
 
 
 def values(path):

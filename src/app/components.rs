@@ -208,6 +208,7 @@ pub fn reconciler(
         lease: times.lease,
         max_deployments: usize::try_from(times.max_deployments).unwrap_or(usize::MAX),
         max_builds: usize::try_from(times.max_builds).unwrap_or(usize::MAX),
+        build_drain: times.build_drain,
     };
     Reconciler::new(db, services, notifier, metrics, options)
 }

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::background::Background;
@@ -25,6 +27,7 @@ use crate::domain::keyring::KeyError;
 use crate::domain::message::message;
 use crate::http::middleware::caller_limit::CallerLimit;
 use crate::http::readiness::ReadinessCheck;
+use crate::http::server::Limits;
 use crate::http::{ApiState, Hub, LogControl, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
@@ -87,12 +90,25 @@ pub enum AppError {
         /// Cause as reported by the operating system.
         source: io::Error,
     },
+    /// The metrics' address cannot be bound.
+    #[error(
+        "cannot listen on {address}: {source}; choose another address with --metrics-listen (PANDA_METRICS_LISTEN)"
+    )]
+    MetricsListen {
+        /// The address as configured.
+        address: SocketAddr,
+        /// Cause as reported by the operating system.
+        source: io::Error,
+    },
 }
+
+/// Most connections to the separate address of the metrics.
+const METRICS_CONNECTIONS: usize = 64;
 
 /// Interval of the connection attempts to an unavailable builder.
 const BUILDER_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Time limit of the whole shutdown.
+/// Time limit of the whole shutdown, beyond the time for running builds.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server. Call [`Self::stop`] for an orderly shutdown: dropping it leaves the tasks running.
@@ -102,6 +118,8 @@ pub struct RunningServer {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     failed: oneshot::Receiver<AppError>,
+    /// Time limit of the whole shutdown.
+    shutdown: Duration,
 }
 
 impl RunningServer {
@@ -118,11 +136,11 @@ impl RunningServer {
         }
     }
 
-    /// Closes the streams, lets short steps finish and releases the deployments, within five seconds.
+    /// Closes the streams, lets short steps finish and releases the deployments, within five seconds beyond the time for running builds.
     pub async fn stop(self) {
         self.stop.cancel();
         let ended = futures_util::future::join_all(self.tasks);
-        let Ok(ended) = tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await else {
+        let Ok(ended) = tokio::time::timeout(self.shutdown, ended).await else {
             return tracing::warn!("tasks did not end within the shutdown time limit");
         };
         for error in ended.into_iter().filter_map(Result::err) {
@@ -163,7 +181,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         .with_sign_in(sign_in)
         .with_retention(retention);
     let (limits, stream_permits) = crate::http::limits(&config.http, raise_open_files_limit());
-    let router = crate::http::router(ApiState {
+    let state = ApiState {
         db: db.clone(),
         auth,
         hub,
@@ -185,15 +203,14 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         readiness: ReadinessCheck::default(),
         stream_permits,
         shutdown: stop.clone(),
-    });
+    };
+    let metrics_server = metrics_server(config.http.metrics_listen, limits, &state, &stop)?;
+    let router = crate::http::router(state);
+    let shutdown = SHUTDOWN_TIMEOUT.saturating_add(config.reconcile.build_drain);
     let (serving, reconciling) = (stop.clone(), stop.clone());
     let (fail, failed) = oneshot::channel();
     let mut tasks = vec![
-        tokio::spawn(async move {
-            if let Err(error) = crate::http::serve(listener, router, limits, acceptor, serving).await {
-                tracing::error!(%error, "API server failed");
-            }
-        }),
+        tokio::spawn(serve(listener, router, limits, acceptor, serving)),
         tokio::spawn(async move {
             match prepare(&db, config.database.migrate, needs_token.then_some(address), &services, &reconciling).await {
                 Ok(true) => {}
@@ -207,8 +224,36 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         }),
     ];
     tasks.push(tokio::spawn(report_builders(for_report, stop.clone())));
+    tasks.extend(metrics_server);
     tasks.extend(tls.map(|tls| tokio::spawn(tls.watch(stop.clone()))));
-    Ok(RunningServer { address, stop, tasks, failed })
+    Ok(RunningServer { address, stop, tasks, failed, shutdown })
+}
+
+/// Starts the server of the metrics, if they have a separate address.
+fn metrics_server(
+    address: Option<SocketAddr>,
+    limits: Limits,
+    state: &ApiState,
+    stop: &CancellationToken,
+) -> Result<Option<JoinHandle<()>>, AppError> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = crate::http::listen(address).map_err(|source| AppError::MetricsListen { address, source })?;
+    let limits = Limits { connections: METRICS_CONNECTIONS, ..limits };
+    let router = crate::http::metrics_router(state.clone());
+    Ok(Some(tokio::spawn(serve(listener, router, limits, None, stop.clone()))))
+}
+
+/// Serves until `stop`, and logs a failure.
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+) {
+    if let Err(error) = crate::http::serve(listener, router, limits, tls, stop).await {
+        tracing::error!(%error, "API server failed");
+    }
 }
 
 /// Waits for the schema, and for a token if `without_credentials` is the address of a server without other credentials; then checks the keys and

@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::every::{Next, Period, Periodic, Trigger};
 use crate::commands::deploy::Starter;
+use crate::commands::schedules::retime::{RetimedSchedule, retime_outdated};
 use crate::commands::schedules::run_due::{ProcessedSchedule, ScheduledRun, run_due};
 use crate::commands::schedules::stop::stop_without_permission;
 use crate::db::{Db, DbError};
+use crate::domain::cron::ZONE_EDITION;
 use crate::domain::permission::{PermissionEnd, SignIn};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
@@ -38,7 +40,7 @@ const SETTINGS_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval between two checks of the settings while no schedule is active. Below the time after which they expire for other replicas.
 const SLEEP: Duration = Duration::from_secs(20);
 
-/// Interval between two checks for schedules whose permission has ended before they are due.
+/// Interval between two checks for schedules whose permission has ended before they are due, or whose next time is outdated.
 const PERMISSIONS_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The schedules of all replicas, as one replica sees them.
@@ -126,6 +128,15 @@ impl Schedules {
                 self.report_stopped(&stopped.schedule, &stopped.ended);
             }
             self.checked.permissions_at = Some(Instant::now());
+            self.retime().await?;
+        }
+        Ok(())
+    }
+
+    /// Computes next times of an older edition of the time zone database again.
+    async fn retime(&self) -> Result<(), DbError> {
+        for RetimedSchedule { schedule, before, next } in retime_outdated(&self.db, ZONE_EDITION).await? {
+            tracing::info!(schedule, %before, next = ?next, edition = ZONE_EDITION, "schedule's next time changed with the time zone database");
         }
         Ok(())
     }

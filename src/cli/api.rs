@@ -12,7 +12,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::error::{ApiProblem, CliError};
-use super::server_url::{is_loopback, server_url};
+use super::server_url::{DEFAULT_SERVER, is_loopback, server_url};
 use super::types::{ApiEnvelope, ListedConnections, Report, StartedDeployment};
 use super::{lang, sanitize, secret};
 use crate::bounded::{self, BodyError};
@@ -31,7 +31,7 @@ const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
     /// Address of the Panda server
-    #[arg(long, env = "PANDA_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
+    #[arg(long, env = "PANDA_SERVER", value_name = "URL", default_value = DEFAULT_SERVER, value_parser = server_url)]
     pub server: Url,
     /// Print the output as JSON
     #[arg(long)]
@@ -45,8 +45,8 @@ impl ServerArgs {
     /// Builds a client of this server, and reads the token.
     pub fn api(&self) -> Result<Api, CliError> {
         let token = secret::read("--panda-token-file", self.panda_token_file.as_deref(), &["PANDA_TOKEN"])?;
-        // The output with --json does not depend on the terminal.
-        let lang = (!self.json).then(lang::lang);
+        // The output with --json does not depend on the terminal, only on an explicit choice.
+        let lang = if self.json { lang::given() } else { Some(lang::lang()) };
         Api::new(&self.server, token.as_ref(), lang)
     }
 }
@@ -220,6 +220,12 @@ impl Api {
         self.call(self.request(Method::GET, &["deploy", id, "replay"])?).await
     }
 
+    /// `GET /api/v1/pipeline/check`; the response's data.
+    pub async fn check_pipeline(&self, execution_arn: &str) -> Result<Value, CliError> {
+        let request = self.request(Method::GET, &["pipeline", "check"])?;
+        self.call(request.query(&[("executionArn", execution_arn)])).await
+    }
+
     /// `GET /api/v1/audit` with its filters; the response's data.
     pub async fn audit(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["audit"])?.query(query)).await
@@ -341,8 +347,9 @@ impl Api {
             let to = to.map_or_else(|| message!("cli.redirects_elsewhere").into(), Param::from);
             return self.protocol(message!("cli.redirects", to));
         }
+        let request_id = answer.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         match self.body(answer).await.map(|body| serde_json::from_slice::<ApiProblem>(&body)) {
-            Ok(Ok(problem)) => CliError::Refused(Box::new(problem)),
+            Ok(Ok(problem)) => CliError::Refused(Box::new(ApiProblem { request_id, ..problem })),
             Ok(Err(_)) => self.protocol(message!("cli.no_problem", status = status.to_string())),
             Err(error) => error,
         }

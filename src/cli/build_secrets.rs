@@ -9,7 +9,7 @@ use super::api::ServerArgs;
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
-use super::{sanitize, secret, table};
+use super::{id_prefix, sanitize, secret, table};
 use crate::domain::message::message;
 
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ Examples:
 Builds that name the secret (panda deploy --secret npm_token, or secrets in panda.toml) read it with RUN --mount=type=secret,id=npm_token. The
 value is never taken from the command line, which other users can see. White space at both ends is removed.")]
 struct SetArgs {
-    /// Id of the connection to the repository
+    /// Id of the connection to the repository, or its beginning
     id: String,
     /// Name of the secret
     name: String,
@@ -50,7 +50,7 @@ struct SetArgs {
 
 #[derive(Args, Debug)]
 struct ListArgs {
-    /// Id of the connection to the repository
+    /// Id of the connection to the repository, or its beginning
     id: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -58,7 +58,7 @@ struct ListArgs {
 
 #[derive(Args, Debug)]
 struct RemoveArgs {
-    /// Id of the connection to the repository
+    /// Id of the connection to the repository, or its beginning
     id: String,
     /// Name of the secret
     name: String,
@@ -70,10 +70,13 @@ pub async fn run(args: SecretsArgs) -> Result<(), CliError> {
     match args.command {
         Command::Set(args) => {
             let value = secret::require("--value-file", Some(Path::new(&args.value_file)), &[])?;
-            show(&args.server, &args.server.api()?.set_build_secret(&args.id, &args.name, &value).await?);
+            let api = args.server.api()?;
+            let id = id_prefix::connection(&api, &args.id).await?;
+            show(&args.server, &api.set_build_secret(&id, &args.name, &value).await?);
         }
         Command::List(args) => {
-            let data = args.server.api()?.build_secrets(&args.id).await?;
+            let api = args.server.api()?;
+            let data = api.build_secrets(&id_prefix::connection(&api, &args.id).await?).await?;
             if args.server.json {
                 print(&sanitize::json(&data));
                 return Ok(());
@@ -83,7 +86,9 @@ pub async fn run(args: SecretsArgs) -> Result<(), CliError> {
             print(table::rows(&rows, &["name", "createdAt", "updatedAt"], &none).trim_end());
         }
         Command::Remove(args) => {
-            show(&args.server, &args.server.api()?.remove_build_secret(&args.id, &args.name).await?);
+            let api = args.server.api()?;
+            let id = id_prefix::connection(&api, &args.id).await?;
+            show(&args.server, &api.remove_build_secret(&id, &args.name).await?);
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::progress::print;
 use super::types::ResultSummary;
 use super::watch::{FollowArgs, WatchStart, report, watch};
-use super::{sanitize, table};
+use super::{id_prefix, sanitize, table};
 use crate::domain::deployment::Status;
 use crate::domain::message::message;
 
@@ -19,7 +19,7 @@ Example:
 Stops the build, the execution and CodeDeploy (with a rollback). Without --wait the command ends when the server has recorded the request.
 With --wait it ends when the deployment is cancelled (exit code 0); a deployment whose traffic had already moved is completed (1).")]
 pub struct CancelArgs {
-    /// Id of the deployment
+    /// Id of the deployment, or its beginning
     id: String,
     /// Follow the deployment until it has ended
     #[arg(long)]
@@ -33,16 +33,17 @@ pub struct CancelArgs {
 /// Requests the cancellation, and follows the deployment with `--wait`.
 pub async fn run(args: CancelArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
-    let before: ResultSummary = api.read(&api.result(&args.id).await?)?;
-    let data = api.cancel(&args.id).await?;
+    let id = id_prefix::deployment(&api, &args.id).await?;
+    let before: ResultSummary = api.read(&api.result(&id).await?)?;
+    let data = api.cancel(&id).await?;
     if !args.wait {
         let text = if args.server.json { sanitize::json(&data) } else { table::members(&data, &["deploymentId"]) };
         print(text.trim_end());
         return Ok(());
     }
     let resume = WatchStart { skip: before.event_count, through_switch: true };
-    let (outcome, data) = watch(&api, &args.id, &args.follow, args.server.json, resume).await?;
-    report(&outcome, &data, args.server.json);
+    let (outcome, data) = watch(&api, &id, &args.follow, args.server.json, resume).await?;
+    report(&outcome, &data, &args.server);
     if outcome.status == Status::Failed {
         return Ok(());
     }

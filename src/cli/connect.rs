@@ -6,11 +6,11 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::api::ServerArgs;
+use super::api::{Api, ServerArgs};
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
-use super::{sanitize, secret};
+use super::{id_prefix, sanitize, secret};
 use crate::domain::message::message;
 
 #[derive(Debug, Subcommand)]
@@ -122,7 +122,7 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
             let data = send(&args.server, "aws", args.renew.as_deref(), &body).await?;
             show(&data, "awsConnectionId", args.server.json);
             if let Some(id) = data.get("awsConnectionId").and_then(Value::as_str).filter(|_| args.create_role) {
-                super::rule_role::create(&args.server.api()?, id, args.yes).await?;
+                super::rule_role::create(&args.server, id, args.yes).await?;
             }
             if let Some(id) = data.get("externalId").and_then(Value::as_str)
                 && !args.server.json
@@ -138,7 +138,7 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
 async fn send(server: &ServerArgs, kind: &str, renew: Option<&str>, body: &Value) -> Result<Value, CliError> {
     let api = server.api()?;
     match renew {
-        Some(id) => api.renew_connection(kind, id, body).await,
+        Some(id) => api.renew_connection(kind, &id_prefix::connection(&api, id).await?, body).await,
         None => api.connect(kind, body).await,
     }
 }
@@ -179,6 +179,12 @@ fn aws_body(args: &AwsArgs) -> Result<Value, CliError> {
         body["sessionToken"] = session.expose_secret().into();
     }
     Ok(body)
+}
+
+/// The id in a response.
+pub fn member(api: &Api, data: &Value, name: &str) -> Result<String, CliError> {
+    let id = data.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+    id.ok_or_else(|| api.protocol(message!("cli.no_member", member = name)))
 }
 
 /// Prints only the id, so that scripts can use the output unchanged.

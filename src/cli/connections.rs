@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
 use super::rule_role::CreateRoleArgs;
-use super::{sanitize, table};
+use super::{id_prefix, sanitize, table};
 use crate::domain::message::message;
 
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct RemoveArgs {
-    /// Id of the connection
+    /// Id of the connection, or its beginning
     id: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -50,7 +50,8 @@ pub async fn run(args: ConnectionsArgs) -> Result<(), CliError> {
 }
 
 async fn remove(args: &RemoveArgs) -> Result<(), CliError> {
-    let data = args.server.api()?.remove_connection(&args.id).await?;
+    let api = args.server.api()?;
+    let data = api.remove_connection(&id_prefix::connection(&api, &args.id).await?).await?;
     print(if args.server.json { sanitize::json(&data) } else { table::members(&data, &["connectionId"]) }.trim_end());
     Ok(())
 }

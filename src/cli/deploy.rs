@@ -4,21 +4,23 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::api::ServerArgs;
+use super::checkout::{self, Checkout};
 use super::connection_choice::{ConnectionFilter, choose};
 use super::error::CliError;
 use super::lang::text;
-use super::progress::print;
+use super::next_command::next_command;
+use super::progress::{print, warn};
 use super::request_args::RequestArgs;
 use super::sanitize;
 use super::switch::switch_and_watch;
-use super::watch::{FollowArgs, WatchStart, conclude, report, watch};
+use super::watch::{FollowArgs, WatchStart, finish, watch};
 use crate::domain::deployment::{Concurrency, Status};
 use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  panda deploy --wait                               deploy the only connected repository to the only connected account
+  panda deploy --wait                               in a checkout: its repository and branch; elsewhere the only connected repository
   panda deploy --owner acme --repo shop --wait      one of several
   panda deploy --github gh_… --aws aws_… --json     by the connections' ids
   panda deploy --tag v1.2.0 --wait                  a tag; --commit SHA for a commit
@@ -31,7 +33,7 @@ Examples:
 Without --wait the command starts the deployment, prints its id and ends (exit code 0). With --wait it ends when the deployment is
 ready for the switch or completed (0) or failed (1). With --switch it ends when the deployment is completed (0) or failed (1).")]
 pub struct DeployArgs {
-    /// Account or organisation; optional when only one repository is connected
+    /// Account or organisation; default: that of the checkout, or of the only connected repository
     #[arg(long)]
     owner: Option<String>,
     /// Name of the repository
@@ -45,9 +47,9 @@ pub struct DeployArgs {
     /// Id of the connection to the AWS account
     #[arg(long, value_name = "AWS_ID")]
     aws: Option<String>,
-    /// Policy when another deployment of the same target is unfinished: reject, queue or supersede
-    #[arg(long, value_name = "POLICY", default_value = "reject")]
-    concurrency: Concurrency,
+    /// Policy when another deployment of the same target is unfinished: reject, queue or supersede; by default the server's setting
+    #[arg(long, value_name = "POLICY")]
+    concurrency: Option<Concurrency>,
     /// Follow the deployment until it is ready for the switch
     #[arg(long)]
     wait: bool,
@@ -60,26 +62,45 @@ pub struct DeployArgs {
     server: ServerArgs,
 }
 
+impl DeployArgs {
+    /// The options that deploy a branch by the connections' ids, and follow the deployment.
+    pub fn of_connections(github: String, aws: String, branch: String, follow: FollowArgs, server: ServerArgs) -> Self {
+        Self {
+            owner: None,
+            repo: None,
+            request: RequestArgs { branch: Some(branch), ..RequestArgs::default() },
+            github: Some(github),
+            aws: Some(aws),
+            concurrency: None,
+            wait: true,
+            switch: false,
+            follow,
+            server,
+        }
+    }
+}
+
 /// Starts the deployment, and follows it with `--wait` or `--switch`.
 pub async fn run(args: DeployArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let (connections, _) = api.connections().await?;
-    let filter = ConnectionFilter {
-        owner: args.owner,
-        repo: args.repo,
-        branch: args.request.branch.clone(),
-        github: args.github,
-        aws: args.aws,
-    };
+    let mut filter =
+        ConnectionFilter { owner: args.owner, repo: args.repo, branch: None, github: args.github, aws: args.aws };
+    let mut request = args.request;
+    if let Some(checkout) = filter.complete(checkout::here(), &connections)? {
+        request.default_source(checkout.branch.as_deref(), checkout.commit.as_deref());
+        announce(&checkout, &request);
+    }
+    filter.branch.clone_from(&request.branch);
     let (github, aws) = choose(&filter, &connections)?;
-    let mut body = args.request.fields(&github.branch);
+    let mut body = request.fields(&github.branch);
     body.extend([
         ("githubConnectionId".to_owned(), json!(github.connection_id)),
         ("awsConnectionId".to_owned(), json!(aws.connection_id)),
         ("owner".to_owned(), json!(github.owner)),
         ("repo".to_owned(), json!(github.repo)),
-        ("concurrency".to_owned(), json!(args.concurrency)),
     ]);
+    body.extend(args.concurrency.map(|policy| ("concurrency".to_owned(), json!(policy))));
     let body = Value::Object(body);
     let (started, data) = api.deploy(&body).await?;
     let id = started.deployment_id;
@@ -88,12 +109,26 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
         return Ok(());
     }
     if !args.server.json {
-        print(&text(&message!("cli.watching", id = sanitize::line(&id))));
+        let id = sanitize::line(&id);
+        let command = next_command(&format!("watch {id}"), &args.server);
+        print(&text(&message!("cli.watching", id, command)));
     }
     let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {
         (outcome, data) = switch_and_watch(&api, &id, &args.follow, args.server.json).await?;
     }
-    report(&outcome, &data, args.server.json);
-    conclude(&outcome)
+    finish(&outcome, &data, &args.server)
+}
+
+/// Says what is deployed, on standard error: scripts read only the id from standard output.
+fn announce(checkout: &Checkout, request: &RequestArgs) {
+    let repository = sanitize::line(&format!("{}/{}", checkout.owner, checkout.repo));
+    let source = request.source().map(|source| sanitize::line(source)).unwrap_or_default();
+    warn(&text(&message!("cli.from_checkout", repository, source)));
+    if checkout.is_ahead && request.branch == checkout.branch {
+        warn(&text(&message!(
+            "cli.not_pushed",
+            branch = sanitize::line(request.branch.as_deref().unwrap_or_default())
+        )));
+    }
 }

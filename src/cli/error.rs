@@ -12,6 +12,7 @@ use crate::domain::maintenance::RetentionKind;
 use crate::domain::message::{Message, message};
 use crate::telemetry::TelemetryError;
 
+use super::api_words::{as_commands, option_of};
 use super::lang::{lang, text};
 use super::sanitize;
 
@@ -46,6 +47,9 @@ pub struct ApiProblem {
     /// The invalid field of the body, path or query.
     pub field: Option<String>,
     pub deployment_id: Option<String>,
+    /// Id of the request, under which the server's log has the cause; of the response's header.
+    #[serde(skip)]
+    pub request_id: Option<String>,
 }
 
 impl fmt::Display for ApiProblem {
@@ -56,11 +60,14 @@ impl fmt::Display for ApiProblem {
             .or(self.detail.as_deref())
             .map_or_else(|| text(&message!("cli.no_reason")), str::to_owned);
         if let Some(field) = self.field.as_deref().filter(|field| !message.contains(*field)) {
-            write!(f, "{}: ", sanitize::line(field))?;
+            write!(f, "{}: ", option_of(field))?;
         }
-        write!(f, "{}", sanitize::text(&message))?;
+        write!(f, "{}", sanitize::text(&as_commands(&message)))?;
         match &self.error_code {
-            Some(code) => write!(f, " ({code}, HTTP {})", self.status, code = sanitize::line(code)),
+            Some(code) => match self.request_id.as_deref().filter(|_| self.status == 500) {
+                Some(request) => write!(f, " ({}, request {})", sanitize::line(code), sanitize::line(request)),
+                None => write!(f, " ({})", sanitize::line(code)),
+            },
             None => write!(f, " (HTTP {})", self.status),
         }
     }
@@ -107,6 +114,9 @@ pub enum CliError {
         /// Message of the failure.
         message: Message,
     },
+    /// An error that the command has shown already.
+    #[error("{0}")]
+    Shown(Box<CliError>),
     /// A maintenance run failed.
     #[error("{}", text(&self.message()))]
     Maintenance {
@@ -198,6 +208,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::DeploymentFailed { .. } => exit::FAILED,
+            Self::Shown(error) => error.exit_code(),
             Self::Input { .. } => exit::INPUT,
             Self::Unreachable { .. } => exit::UNREACHABLE,
             Self::Refused(problem) => match problem.status {
@@ -229,14 +240,20 @@ mod tests {
             error_code: Some("INVALID_INPUT".to_owned()),
             field: Some("owner".to_owned()),
             deployment_id: None,
+            request_id: Some("req-1".to_owned()),
         }
     }
 
     #[test]
     fn names_the_field_once() {
-        assert_eq!(problem(400).to_string(), "owner: must be a GitHub account (INVALID_INPUT, HTTP 400)");
+        assert_eq!(problem(400).to_string(), "owner: must be a GitHub account (INVALID_INPUT)");
         let named = ApiProblem { message: Some("owner: must not be empty".to_owned()), ..problem(400) };
-        assert_eq!(named.to_string(), "owner: must not be empty (INVALID_INPUT, HTTP 400)");
+        assert_eq!(named.to_string(), "owner: must not be empty (INVALID_INPUT)");
+    }
+
+    #[test]
+    fn names_the_request_of_internal_errors() {
+        assert_eq!(problem(500).to_string(), "owner: must be a GitHub account (INVALID_INPUT, request req-1)");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::database::locate_command;
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
+use super::sanitize;
 use crate::app;
 use crate::config::{AwsConfig, DatabaseConfig};
 use crate::db::audit::AuditRecord;
@@ -49,6 +50,9 @@ struct GenerateArgs {
     /// Key or alias of AWS KMS to use instead of a generated key; the server needs kms:Encrypt and kms:Decrypt on it
     #[arg(long, value_name = "ARN")]
     kms: Option<String>,
+    /// Print the output as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -59,6 +63,9 @@ To change the key without downtime:
   3. panda keys rotate --key-file FILE
   4. remove the old line")]
 struct RotateArgs {
+    /// Print the output as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     database: DatabaseConfig,
     #[command(flatten)]
@@ -80,11 +87,16 @@ fn generate(args: &GenerateArgs) -> Result<(), CliError> {
         None => Keyring::generate().map_err(|error| CliError::input("keys", Message::verbatim(error.to_string())))?,
     };
     let Some(path) = &args.file else {
-        print(line.expose_secret());
+        let line = line.expose_secret();
+        print(&if args.json { sanitize::json(&json!({"line": line})) } else { line.to_owned() });
         return Ok(());
     };
     write_new(path, &line)?;
     let id = line.expose_secret().split(':').next().unwrap_or_default();
+    if args.json {
+        print(&sanitize::json(&json!({"key": id, "path": path.display().to_string()})));
+        return Ok(());
+    }
     let keep = match &args.kms {
         Some(_) => message!("cli.keep_kms_key"),
         None => message!("cli.keep_key"),
@@ -127,6 +139,11 @@ async fn rewrap(args: RotateArgs) -> Result<(), CliError> {
     db.record_audit(&entry(json!({"begun": true}))).await?;
     let wrapped = db.rewrap_keys().await?;
     db.record_audit(&entry(json!({"wrapped": wrapped}))).await?;
-    print(&text(&message!("cli.keys_rotated", key = keyring.encrypting_id(), wrapped)));
+    let key = keyring.encrypting_id();
+    print(&if args.json {
+        sanitize::json(&json!({"key": key, "rewrapped": wrapped}))
+    } else {
+        text(&message!("cli.keys_rotated", key, wrapped))
+    });
     Ok(())
 }

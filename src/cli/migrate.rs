@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::database;
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
+use super::sanitize;
 use crate::app;
 use crate::config::DatabaseConfig;
 use crate::db::fitness::{AppRole, AppRoleError};
@@ -31,7 +33,7 @@ Safe to repeat, and to run while replicas run: a migration never breaks the prev
 would break.
 
 Also creates the role panda_report, which may only read the views of docs/reporting.md, if the database's user may create roles.
-Otherwise it prints a message, and an administrator of the database must run:
+Otherwise it prints a message, and an administrator of the database must run the following, and the owner `panda migrate` once more:
   panda migrate --print-report-role | psql -v ON_ERROR_STOP=1 postgres://postgres@127.0.0.1/panda
 
 Servers need not own the tables. To create a role that only uses them, now and after later migrations (docs/security.md):
@@ -48,6 +50,9 @@ pub struct MigrateArgs {
     /// Print the SQL that creates a role for servers, which uses the tables without owning them, without running it
     #[arg(long, value_name = "ROLE", num_args = 0..=1, default_missing_value = "panda_app", conflicts_with = "print_report_role")]
     print_app_role: Option<AppRole>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Applies the missing migrations, or prints the requested SQL.
@@ -70,21 +75,35 @@ async fn migrate(args: MigrateArgs) -> Result<(), CliError> {
     if migrated == Migrated::UpToDate {
         db.store_step_stages(&Step::stages()).await?;
     }
-    for sequence in db.advance_sequences().await? {
+    let sequences = db.advance_sequences().await?;
+    let restored = db.repair_event_order().await?;
+    let role_missing = db.admit_reporters().await? == Reporters::ScriptNeeded;
+    let newer = match migrated {
+        Migrated::UpToDate => None,
+        Migrated::Newer(newer) => Some(newer),
+    };
+    if args.json {
+        let outcome = json!({
+            "newerMigration": newer, "sequencesAdvanced": sequences, "eventsRestored": restored, "reportRoleMissing": role_missing,
+        });
+        print(&sanitize::json(&outcome));
+        return Ok(());
+    }
+    for sequence in sequences {
         print(&text(&message!("cli.sequence_advanced", sequence)));
     }
-    if db.repair_event_order().await? {
+    if restored {
         print(&text(&message!("cli.events_restored")));
     }
-    if db.reporters().await? == Reporters::ScriptNeeded {
+    if role_missing {
         print(&text(&message!("cli.report_role_missing")));
     }
-    match migrated {
-        Migrated::UpToDate => print(&text(&message!("cli.schema_current"))),
-        Migrated::Newer(newer) => {
-            print(&text(&message!("cli.schema_newer", newer, known = known())));
-        }
-    }
+    print(&text(
+        &newer.map_or_else(
+            || message!("cli.schema_current"),
+            |newer| message!("cli.schema_newer", newer, known = known()),
+        ),
+    ));
     Ok(())
 }
 

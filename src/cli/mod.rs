@@ -1,9 +1,12 @@
 //! The command line: one file per command. Only `main` uses this module.
 
 mod api;
+mod api_words;
 mod audit;
 mod build_secrets;
 mod cancel;
+mod checkout;
+mod completion;
 mod connect;
 mod connection_choice;
 mod connections;
@@ -16,13 +19,19 @@ mod error;
 mod fetch_source;
 #[cfg(test)]
 mod generated_documents;
+mod iam_policy;
+mod id_prefix;
+mod init;
 mod keys;
 mod lang;
 mod list;
 mod log;
 mod maintenance;
 mod migrate;
+mod next_command;
+mod pipeline;
 mod progress;
+mod prompt;
 mod replay;
 mod report;
 mod request_args;
@@ -65,8 +74,7 @@ const DEV_HELP: &str = "";
 
 const AFTER_HELP: &str = "\
 Against a running server (--server or PANDA_SERVER, default http://127.0.0.1:8080; PANDA_TOKEN or --panda-token-file to sign in):
-  panda connect github --owner acme --repo shop --branch main --token-file token.txt
-  panda connect aws --region ap-northeast-2
+  panda init                       connect a repository and an AWS account, and deploy; asks for what is missing
   panda deploy --wait              start a deployment and follow it until it is ready for the switch
   panda switch dep_… --wait        move the traffic to green and follow it until COMPLETED
   panda cancel dep_…               stop a deployment: build, execution and CodeDeploy
@@ -74,6 +82,8 @@ Against a running server (--server or PANDA_SERVER, default http://127.0.0.1:808
   panda result dep_…               show the result of a deployment
   panda report                     list the reports, such as panda report lead-time --since 90d
   panda schedule create --cron '30 6 * * MON-FRI' --time-zone Asia/Seoul
+
+An id may be shortened to any beginning that no other one has. panda completion --help and panda man --help show how to install both.
 
 Exit codes:
   0  done    1  the deployment failed, or a replay differs    2  wrong usage or input    3  server not reachable
@@ -114,6 +124,8 @@ pub enum Command {
     Keys(keys::KeysArgs),
     /// Manage the API tokens
     Token(token::TokenArgs),
+    /// Connect a repository and an AWS account, and start the first deployment
+    Init(Box<init::InitArgs>),
     /// Connect a source repository or an AWS account
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
@@ -133,6 +145,10 @@ pub enum Command {
     Result(result::ResultArgs),
     /// Read the stored history of a deployment's executions again, and compare it with what was published
     Replay(replay::ReplayArgs),
+    /// Print the policies that Panda needs in AWS
+    IamPolicy(iam_policy::IamPolicyArgs),
+    /// Check an execution of the pipeline against its contract
+    Pipeline(pipeline::PipelineArgs),
     /// List deployments, newest first
     List(list::ListArgs),
     /// Show the newest unfinished deployment
@@ -147,6 +163,10 @@ pub enum Command {
     Maintenance(maintenance::MaintenanceArgs),
     /// Show the log filter of the replicas, or change it for a limited time
     Log(log::LogArgs),
+    /// Print the completion script of a shell
+    Completion(completion::CompletionArgs),
+    /// Write the man pages
+    Man(completion::ManArgs),
     /// Fetch a repository; the server runs this as its child process
     #[command(hide = true)]
     FetchSource(fetch_source::FetchSourceArgs),
@@ -192,6 +212,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Migrate(args) => migrate::run(args).await?,
         Command::Keys(args) => keys::run(args).await?,
         Command::Token(args) => token::run(args).await?,
+        Command::Init(args) => Box::pin(init::run(*args)).await?,
         Command::Connect(command) => connect::run(command).await?,
         Command::Connections(args) => connections::run(args).await?,
         Command::Deploy(args) => deploy::run(args).await?,
@@ -202,6 +223,9 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Result(args) => result::run(args).await?,
         // Returns an exit code: 1 when something differs.
         Command::Replay(args) => return replay::run(args).await,
+        Command::IamPolicy(args) => iam_policy::run(args),
+        // Returns an exit code: 1 when a clause is broken.
+        Command::Pipeline(args) => return pipeline::run(args).await,
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,
         Command::Schedule(args) => schedule::run(args).await?,
@@ -209,6 +233,8 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Report(args) => report::run(args).await?,
         Command::Maintenance(args) => maintenance::run(args).await?,
         Command::Log(args) => log::run(args).await?,
+        Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => completion::man(&args)?,
         Command::FetchSource(args) => fetch_source::run(&args)?,
         // Returns the exit code of the command that it ran.
         #[cfg(feature = "dev")]

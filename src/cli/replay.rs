@@ -7,7 +7,7 @@ use super::api::ServerArgs;
 use super::error::{CliError, exit};
 use super::lang::text;
 use super::progress::print;
-use super::{sanitize, table};
+use super::{id_prefix, sanitize, table};
 use crate::domain::message::message;
 
 /// Columns of the table.
@@ -22,7 +22,7 @@ Reads the stored events of the deployment's executions with the server's present
 Shows history events that lead to an event, and differences; --all shows all. Exits with code 1 when something differs, and 4 when no events are stored.
 Needs the role admin.")]
 pub struct ReplayArgs {
-    /// Id of the deployment
+    /// Id of the deployment, or its beginning
     id: String,
     /// Show all history events, also those that lead to nothing
     #[arg(long)]
@@ -33,7 +33,8 @@ pub struct ReplayArgs {
 
 /// Shows the findings; returns the exit code.
 pub async fn run(args: ReplayArgs) -> Result<u8, CliError> {
-    let data = args.server.api()?.replay(&args.id).await?;
+    let api = args.server.api()?;
+    let data = api.replay(&id_prefix::deployment(&api, &args.id).await?).await?;
     let number = |name: &str| data.get(name).and_then(Value::as_u64).unwrap_or_default();
     let (stored, differences) = (number("storedEvents"), number("differences"));
     if args.server.json {

@@ -8,7 +8,7 @@ use crate::domain::request::Purpose;
 /// Source, build options and reason of a deployment request.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RequestArgs {
-    /// Branch; default: the connection's branch, unless a commit, tag or image is given
+    /// Branch; default: that of the checkout or of the connection, unless a commit, tag or image is given
     #[arg(long, group = "source")]
     pub branch: Option<String>,
     /// Full id of the commit
@@ -80,12 +80,21 @@ impl RequestArgs {
         }
     }
 
+    /// Sets the source of a checkout, unless one is given: its branch, or its commit where no branch is checked out.
+    pub fn default_source(&mut self, branch: Option<&str>, commit: Option<&str>) {
+        if self.source().is_none() {
+            self.branch = branch.map(str::to_owned);
+            self.commit = commit.filter(|_| branch.is_none()).map(str::to_owned);
+        }
+    }
+
     /// True when no option is given.
     pub fn is_empty(&self) -> bool {
         self.given().is_empty()
     }
 
-    fn source(&self) -> Option<&String> {
+    /// The given branch, commit, tag or image.
+    pub fn source(&self) -> Option<&String> {
         [&self.branch, &self.commit, &self.tag, &self.image].into_iter().find_map(Option::as_ref)
     }
 

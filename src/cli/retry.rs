@@ -6,8 +6,8 @@ use super::api::ServerArgs;
 use super::error::CliError;
 use super::progress::print;
 use super::types::ResultSummary;
-use super::watch::{FollowArgs, WatchStart, conclude, report, watch};
-use super::{sanitize, table};
+use super::watch::{FollowArgs, WatchStart, finish, watch};
+use super::{id_prefix, sanitize, table};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -18,7 +18,7 @@ Resumes at the step that failed: a pushed image is reused, a build starts again 
 --wait the command ends when the server has started the new attempt. With --wait it ends when the deployment is ready for the switch or
 completed (0) or has failed again (1).")]
 pub struct RetryArgs {
-    /// Id of the deployment
+    /// Id of the deployment, or its beginning
     id: String,
     /// Follow the new attempt
     #[arg(long)]
@@ -32,15 +32,15 @@ pub struct RetryArgs {
 /// Requests the attempt, and follows the deployment with `--wait`.
 pub async fn run(args: RetryArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
-    let before: ResultSummary = api.read(&api.result(&args.id).await?)?;
-    let data = api.retry(&args.id).await?;
+    let id = id_prefix::deployment(&api, &args.id).await?;
+    let before: ResultSummary = api.read(&api.result(&id).await?)?;
+    let data = api.retry(&id).await?;
     if !args.wait {
         let text = if args.server.json { sanitize::json(&data) } else { table::members(&data, &["deploymentId"]) };
         print(text.trim_end());
         return Ok(());
     }
     let resume = WatchStart { skip: before.event_count, ..WatchStart::default() };
-    let (outcome, data) = watch(&api, &args.id, &args.follow, args.server.json, resume).await?;
-    report(&outcome, &data, args.server.json);
-    conclude(&outcome)
+    let (outcome, data) = watch(&api, &id, &args.follow, args.server.json, resume).await?;
+    finish(&outcome, &data, &args.server)
 }

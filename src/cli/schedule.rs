@@ -4,12 +4,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, ServerArgs};
+use super::checkout;
 use super::connection_choice::{ConnectionFilter, choose};
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
-use super::request_args::RequestArgs;
-use super::{sanitize, table};
+use super::request_args::{RequestArgs, flatten};
+use super::{id_prefix, sanitize, table};
 use crate::domain::deployment::Concurrency;
 use crate::domain::message::message;
 use crate::domain::schedule::Missed;
@@ -62,7 +63,7 @@ struct CreateArgs {
     /// Name of the schedule
     #[arg(long)]
     name: Option<String>,
-    /// Account or organisation; optional when only one repository is connected
+    /// Account or organisation; default: that of the checkout, or of the only connected repository
     #[arg(long)]
     owner: Option<String>,
     /// Name of the repository
@@ -76,9 +77,9 @@ struct CreateArgs {
     /// Id of the connection to the AWS account
     #[arg(long, value_name = "AWS_ID")]
     aws: Option<String>,
-    /// Policy when another deployment of the same target is unfinished: reject, queue or supersede
-    #[arg(long, value_name = "POLICY", default_value = "reject")]
-    concurrency: Concurrency,
+    /// Policy when another deployment of the same target is unfinished: reject, queue or supersede; by default the server's setting
+    #[arg(long, value_name = "POLICY")]
+    concurrency: Option<Concurrency>,
     /// Policy for times missed while no server ran: run_once or skip
     #[arg(long, value_name = "POLICY", default_value = "run_once")]
     missed: Missed,
@@ -94,7 +95,7 @@ struct CreateArgs {
 Example:
   panda schedule change sch_4k1zq0v7w3m9x2c8b5n6 --cron '0 7 * * *' --github gh_7m3x9c2v5b8n1k4j6h0g")]
 struct ChangeArgs {
-    /// Id of the schedule
+    /// Id of the schedule, or its beginning
     id: String,
     /// New cron expression, in the forms that `create` takes
     #[arg(long)]
@@ -126,7 +127,7 @@ struct ChangeArgs {
 /// Options of a command for one schedule.
 #[derive(Args, Debug)]
 struct OneArgs {
-    /// Id of the schedule
+    /// Id of the schedule, or its beginning
     id: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -134,7 +135,7 @@ struct OneArgs {
 
 #[derive(Args, Debug)]
 struct RunsArgs {
-    /// Id of the schedule
+    /// Id of the schedule, or its beginning
     id: String,
     #[command(flatten)]
     page: PageArgs,
@@ -157,11 +158,24 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
     match args.command {
         Command::Create(args) => create(args).await,
         Command::List(args) => {
-            let columns = ["scheduleId", "name", "cron", "timeZone", "paused", "stopped", "nextRunAt", "lastError"];
+            let columns = [
+                "scheduleId",
+                "name",
+                "owner",
+                "repo",
+                "branch",
+                "cron",
+                "timeZone",
+                "paused",
+                "stopped",
+                "nextRunAt",
+                "lastError",
+            ];
             page(&args, None, "schedules", &columns, &text(&message!("cli.no_schedules"))).await
         }
         Command::Show(args) => {
-            report(&args.server, &args.server.api()?.schedule(&args.id).await?);
+            let api = args.server.api()?;
+            report(&args.server, &api.schedule(&id_prefix::schedule(&api, &args.id).await?).await?);
             Ok(())
         }
         Command::Change(args) => change(args).await,
@@ -169,7 +183,8 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
         Command::Resume(args) => set_paused(&args, false).await,
         Command::Adopt(args) => patch(&args, &json!({"adopt": true})).await,
         Command::Run(args) => {
-            let data = args.server.api()?.run_schedule(&args.id).await?;
+            let api = args.server.api()?;
+            let data = api.run_schedule(&id_prefix::schedule(&api, &args.id).await?).await?;
             show(&args.server, &data, &["deploymentId"]);
             Ok(())
         }
@@ -178,7 +193,8 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
             page(&args.page, Some(&args.id), "runs", &columns, &text(&message!("cli.nothing_yet"))).await
         }
         Command::Delete(args) => {
-            let data = args.server.api()?.delete_schedule(&args.id).await?;
+            let api = args.server.api()?;
+            let data = api.delete_schedule(&id_prefix::schedule(&api, &args.id).await?).await?;
             show(&args.server, &data, &["scheduleId"]);
             Ok(())
         }
@@ -188,13 +204,11 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
 async fn create(args: CreateArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let (connections, _) = api.connections().await?;
-    let filter = ConnectionFilter {
-        owner: args.owner,
-        repo: args.repo,
-        branch: args.request.branch.clone(),
-        github: args.github,
-        aws: args.aws,
-    };
+    let branch = args.request.branch.clone();
+    let mut filter =
+        ConnectionFilter { owner: args.owner, repo: args.repo, branch, github: args.github, aws: args.aws };
+    // The branch is the connection's: the one that is checked out now may be gone at the next time.
+    filter.complete(checkout::here(), &connections)?;
     let (github, aws) = choose(&filter, &connections)?;
     let mut deploy = args.request.fields(&github.branch);
     deploy.extend([
@@ -214,6 +228,7 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
 
 async fn change(args: ChangeArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
+    let id = id_prefix::schedule(&api, &args.id).await?;
     let mut body = Map::new();
     for (name, value) in [("cron", args.cron), ("timeZone", args.time_zone), ("name", args.name)] {
         body.extend(value.map(|value| (name.to_owned(), json!(value))));
@@ -223,16 +238,16 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
     let deploy = [("githubConnectionId", args.github), ("awsConnectionId", args.aws)];
     if !args.request.is_empty() || deploy.iter().any(|(_, value)| value.is_some()) {
         // The API replaces the whole member.
-        let mut whole = api.schedule(&args.id).await?["deploy"].take();
+        let mut whole = api.schedule(&id).await?["deploy"].take();
         for (name, value) in deploy {
             if let Some(value) = value {
-                whole[name] = json!(value);
+                whole[name] = json!(id_prefix::connection(&api, &value).await?);
             }
         }
         args.request.change(&mut whole);
         body.insert("deploy".to_owned(), whole);
     }
-    let data = api.change_schedule(&args.id, &Value::Object(body)).await?;
+    let data = api.change_schedule(&id, &Value::Object(body)).await?;
     report(&args.server, &data);
     Ok(())
 }
@@ -242,14 +257,51 @@ async fn set_paused(args: &OneArgs, paused: bool) -> Result<(), CliError> {
 }
 
 async fn patch(args: &OneArgs, change: &Value) -> Result<(), CliError> {
-    let data = args.server.api()?.change_schedule(&args.id, change).await?;
+    let api = args.server.api()?;
+    let data = api.change_schedule(&id_prefix::schedule(&api, &args.id).await?, change).await?;
     report(&args.server, &data);
     Ok(())
 }
 
+/// Prints a schedule; as text with the members of its deployment among its own.
 fn report(server: &ServerArgs, data: &Value) {
-    let first = ["scheduleId", "name", "cron", "timeZone", "paused", "stopped", "nextRunAt", "lastError"];
-    show(server, data, &first);
+    let first = [
+        "scheduleId",
+        "name",
+        "owner",
+        "repo",
+        "branch",
+        "cron",
+        "timeZone",
+        "nextRunAt",
+        "nextRuns",
+        "paused",
+        "stopped",
+        "lastError",
+    ];
+    if server.json {
+        show(server, data, &first);
+    } else {
+        let mut members = data.clone();
+        raise_deployment(&mut members);
+        show(server, &members, &first);
+    }
+}
+
+/// Moves the members of `deploy` up, with the source as `branch`, as `panda list` shows deployments.
+fn raise_deployment(schedule: &mut Value) {
+    let Some(members) = schedule.as_object_mut() else { return };
+    let Some(Value::Object(deploy)) = members.remove("deploy") else { return };
+    let mut requested = serde_json::Map::new();
+    for (name, value) in deploy {
+        if matches!(name.as_str(), "owner" | "repo" | "githubConnectionId" | "awsConnectionId" | "branch") {
+            members.insert(name, value);
+        } else {
+            requested.insert(name, value);
+        }
+    }
+    members.insert("requested".to_owned(), Value::Object(requested));
+    flatten(schedule);
 }
 
 fn show(server: &ServerArgs, data: &Value, first: &[&str]) {
@@ -262,7 +314,7 @@ async fn page(args: &PageArgs, of: Option<&str>, kind: &str, columns: &[&str], n
     let query: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let api: Api = args.server.api()?;
     let data = match of {
-        Some(id) => api.schedule_runs(id, &query).await?,
+        Some(id) => api.schedule_runs(&id_prefix::schedule(&api, id).await?, &query).await?,
         None => api.schedules(&query).await?,
     };
     if args.server.json {
@@ -271,6 +323,7 @@ async fn page(args: &PageArgs, of: Option<&str>, kind: &str, columns: &[&str], n
     }
     let mut rows = data.get(kind).and_then(Value::as_array).cloned().unwrap_or_default();
     for row in &mut rows {
+        raise_deployment(row);
         // Only the code: `panda schedule show` prints the whole member, and `lastError` has the reason.
         if let Some(code) = row.pointer("/stopped/code").cloned() {
             row["stopped"] = code;

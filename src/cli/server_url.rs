@@ -2,6 +2,9 @@
 
 use url::{Host, Url};
 
+/// The server that a command without `--server` uses.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+
 /// True for a loopback address, which a proxy cannot reach.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {

@@ -49,6 +49,8 @@ pub trait EventDisplay {
     fn event(&mut self, event: &StreamEvent);
     /// Reports that the connection broke (`Some`, with the reason) or was restored (`None`).
     fn connection(&mut self, broken: Option<&str>);
+    /// Displays what was held back until the deployment's end, because the end is not known.
+    fn release(&mut self) {}
 }
 
 #[derive(Clone, Debug)]

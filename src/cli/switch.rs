@@ -7,8 +7,8 @@ use super::api::{Api, ServerArgs};
 use super::error::CliError;
 use super::progress::print;
 use super::types::ResultSummary;
-use super::watch::{FollowArgs, WatchStart, conclude, report, watch};
-use super::{sanitize, table};
+use super::watch::{FollowArgs, WatchStart, finish, watch};
+use super::{id_prefix, sanitize, table};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -17,7 +17,7 @@ Example:
 
 Without --wait the command ends when the server has recorded the request. Repeating it has no further effect.")]
 pub struct SwitchArgs {
-    /// Id of the deployment
+    /// Id of the deployment, or its beginning
     id: String,
     /// Follow the deployment until it is completed (exit code 0) or failed (1)
     #[arg(long)]
@@ -31,15 +31,15 @@ pub struct SwitchArgs {
 /// Requests the switch, and follows the deployment with `--wait`.
 pub async fn run(args: SwitchArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
+    let id = id_prefix::deployment(&api, &args.id).await?;
     if !args.wait {
-        let data = api.switch(&args.id).await?;
+        let data = api.switch(&id).await?;
         let text = if args.server.json { sanitize::json(&data) } else { table::members(&data, &["deploymentId"]) };
         print(text.trim_end());
         return Ok(());
     }
-    let (outcome, data) = switch_and_watch(&api, &args.id, &args.follow, args.server.json).await?;
-    report(&outcome, &data, args.server.json);
-    conclude(&outcome)
+    let (outcome, data) = switch_and_watch(&api, &id, &args.follow, args.server.json).await?;
+    finish(&outcome, &data, &args.server)
 }
 
 /// Requests the switch and displays the events from then on.

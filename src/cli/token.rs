@@ -112,6 +112,9 @@ struct RevokeArgs {
     /// Reason, recorded with the revocation
     #[arg(long, requires = "issuer", value_parser = reason)]
     reason: Option<String>,
+    /// Print the output as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     database: DatabaseConfig,
 }
@@ -120,6 +123,9 @@ struct RevokeArgs {
 struct RestoreArgs {
     /// Id of the revocation, as `panda token revoked` shows it
     id: String,
+    /// Print the output as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     database: DatabaseConfig,
 }
@@ -176,6 +182,13 @@ async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
     if let (Some(issuer), Some(subject)) = (&args.issuer, &args.subject) {
         let revoked =
             revoke_subject(&database, (issuer, subject), args.reason.as_deref(), &operator()).await.map_err(refused)?;
+        if args.json {
+            let (id, schedules, deployments) = (&revoked.revocation.id, &revoked.schedules, &revoked.deployments);
+            print(&sanitize::json(
+                &json!({"id": id, "schedulesStopped": schedules, "deploymentsCancelled": deployments}),
+            ));
+            return Ok(());
+        }
         print(&text(&message!("cli.subject_revoked", id = &revoked.revocation.id)));
         if !revoked.schedules.is_empty() {
             print(&text(&message!("cli.schedules_stopped", ids = revoked.schedules.join(", "))));
@@ -185,15 +198,15 @@ async fn revoke(args: RevokeArgs) -> Result<(), CliError> {
         }
         return Ok(());
     }
-    match revoke_token(&database, &args.id.unwrap_or_default(), &operator()).await? {
-        TokenRevocation::Now => {
-            print(&text(&message!("cli.token_revoked")));
-        }
-        TokenRevocation::Before => print(&text(&message!("cli.token_already_revoked"))),
+    let id = args.id.unwrap_or_default();
+    let (message, before) = match revoke_token(&database, &id, &operator()).await? {
+        TokenRevocation::Now => (message!("cli.token_revoked"), false),
+        TokenRevocation::Before => (message!("cli.token_already_revoked"), true),
         TokenRevocation::Unknown => {
             return Err(CliError::input("id", message!("cli.unknown_token")));
         }
-    }
+    };
+    print(&if args.json { sanitize::json(&json!({"id": id, "alreadyRevoked": before})) } else { text(&message) });
     Ok(())
 }
 
@@ -217,6 +230,10 @@ async fn revoked(args: ListArgs) -> Result<(), CliError> {
 
 async fn restore(args: RestoreArgs) -> Result<(), CliError> {
     let lifted = restore_subject(&database(&args.database).await?, &args.id, &operator()).await.map_err(refused)?;
+    if args.json {
+        print(&sanitize::json(&json!({"issuer": lifted.issuer, "subject": lifted.subject})));
+        return Ok(());
+    }
     let subject = sanitize::line(&lifted.subject);
     print(&text(&message!("cli.subject_restored", subject, issuer = &lifted.issuer)));
     Ok(())

@@ -54,7 +54,9 @@ pub struct ResultSummary {
     /// URL of the blue service.
     #[cfg(feature = "dev")]
     pub blue_url: Option<String>,
-    /// Message of the failure; `None` unless it failed.
+    /// Code of the failure; `None` unless it failed.
+    pub error_code: Option<String>,
+    /// Message of the failure: the cause, and for a build its last lines of output.
     pub error_message: Option<String>,
 }
 

@@ -6,12 +6,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::api::{Api, ServerArgs};
+use super::api_words::as_commands;
 use super::error::CliError;
 use super::lang::text;
-use super::progress::{display, print};
+use super::next_command::next_command;
+use super::progress::{display, print, warn};
 use super::stream::{Follow, follow};
 use super::types::ResultSummary;
-use super::{lang, result, sanitize};
+use super::{id_prefix, lang, result, sanitize};
 use crate::domain::deployment::Status;
 use crate::domain::message::{Message, message};
 
@@ -33,7 +35,7 @@ Shows all events from the first on and ends when the deployment is ready for the
 Reconnects when the server restarts. With --json each line is {\"id\", \"event\", \"data\"}; the last line is the result, with
 the event \"result\".")]
 pub struct WatchArgs {
-    /// Id of the deployment
+    /// Id of the deployment, or its beginning
     id: String,
     #[command(flatten)]
     follow: FollowArgs,
@@ -44,9 +46,9 @@ pub struct WatchArgs {
 /// Follows the deployment to the end.
 pub async fn run(args: WatchArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
-    let (outcome, data) = watch(&api, &args.id, &args.follow, args.server.json, WatchStart::default()).await?;
-    report(&outcome, &data, args.server.json);
-    conclude(&outcome)
+    let id = id_prefix::deployment(&api, &args.id).await?;
+    let (outcome, data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
+    finish(&outcome, &data, &args.server)
 }
 
 /// The point at which watching starts.
@@ -76,19 +78,43 @@ pub async fn watch(
     };
     let mut display = display(json, lang);
     // Returning drops the live display, before anything else is printed.
-    follow(api, &what, display.as_mut()).await
+    let followed = follow(api, &what, display.as_mut()).await;
+    if followed.is_err() {
+        display.release();
+    }
+    followed
+}
+
+/// Ends a command that followed a deployment: shows the cause of a failure first and once, then the result and the command that is next.
+pub fn finish(outcome: &ResultSummary, data: &Value, server: &ServerArgs) -> Result<(), CliError> {
+    let failed = match conclude(outcome) {
+        Err(error) if !server.json => error,
+        ended => {
+            report(outcome, data, server);
+            return ended;
+        }
+    };
+    warn(&format!("\npanda: {failed}"));
+    let mut rest = data.clone();
+    if let Some(members) = rest.as_object_mut() {
+        members.retain(|name, _| !["errorCode", "errorMessage"].contains(&name.as_str()));
+    }
+    report(outcome, &rest, server);
+    let command = next_command(&format!("retry {} --wait", sanitize::line(&outcome.deployment_id)), server);
+    print(&format!("\n{}", text(&message!("cli.retry_next", command))));
+    Err(CliError::Shown(Box::new(failed)))
 }
 
 /// Prints the result, and the command for the switch if the deployment is ready.
-pub fn report(outcome: &ResultSummary, data: &Value, json: bool) {
-    if json {
+pub fn report(outcome: &ResultSummary, data: &Value, server: &ServerArgs) {
+    if server.json {
         print(&sanitize::json(&json!({"id": null, "event": "result", "data": data})));
         return;
     }
     print(&format!("\n{}", result::shown(data, false).trim_end()));
     if outcome.status == Status::DeploymentReady {
-        let id = sanitize::line(&outcome.deployment_id);
-        print(&format!("\n{}", text(&message!("cli.ready", id))));
+        let command = next_command(&format!("switch {} --wait", sanitize::line(&outcome.deployment_id)), server);
+        print(&format!("\n{}", text(&message!("cli.ready", command))));
     }
 }
 
@@ -97,7 +123,22 @@ pub fn conclude(outcome: &ResultSummary) -> Result<(), CliError> {
     if outcome.status != Status::Failed {
         return Ok(());
     }
-    let message = outcome.error_message.as_deref().map(|message| Message::verbatim(sanitize::text(message)));
+    let message = outcome.error_message.as_deref().map(|message| cause(message, outcome.error_code.as_deref()));
     let message = message.unwrap_or_else(|| message!("cli.no_reason"));
     Err(CliError::DeploymentFailed { id: sanitize::line(&outcome.deployment_id), message })
+}
+
+/// The cause with its code, and below it the indented output of the build.
+fn cause(message: &str, code: Option<&str>) -> Message {
+    let message = sanitize::text(&as_commands(message));
+    let mut lines = message.lines();
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    if let Some(code) = code {
+        text.extend([" (", sanitize::line(code).as_str(), ")"]);
+    }
+    for line in lines {
+        text.push_str("\n    ");
+        text.push_str(line);
+    }
+    Message::verbatim(text)
 }

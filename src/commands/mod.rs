@@ -13,6 +13,7 @@
 //! | [`retry::retry`] | another attempt of a failed deployment; for an approver if it was to be switched |
 //! | [`schedules`] `::create`, `change`, `delete`, `run_now` | the caller becomes the owner; `run_now` acts as the caller |
 //! | [`schedules::run_due`], [`schedules::stop`] | a due schedule starts a deployment as its owner, as long as the owner's permission exists |
+//! | [`schedules::retime`] | next times follow the newest edition of the time zone database |
 //! | [`connect::github`], [`connect::aws`] `::connect`, `renew`; [`connect::remove`] | stored once the service confirmed it; one connection of a branch or identity per tenant; not removed in use |
 //! | [`connect::aws::rule_role`] `::create` | creates the role of a connected account's rules, in AWS; overwrites no other role |
 //! | [`build_secrets`] | values that builds of a connection's repository may read |

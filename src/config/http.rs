@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{millis, origin, role_arn};
+use super::values::{base_path, millis, origin, role_arn};
 use crate::domain::catalogue::Lang;
+use crate::domain::deployment::Concurrency;
 use crate::domain::network::Network;
 
 /// Options of the HTTP API.
@@ -17,6 +18,12 @@ pub struct HttpConfig {
     /// Address to listen on
     #[arg(long, env = "PANDA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Separate address for the metrics, in plaintext, such as 0.0.0.0:9090; by default they are served with the API, at /metrics
+    #[arg(long, env = "PANDA_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Path before all others, such as /panda, where programs share a host name; paths without it are served, too
+    #[arg(long, env = "PANDA_BASE_PATH", value_name = "PATH", default_value = "", value_parser = base_path)]
+    pub base_path: String,
     /// File with the server's TLS certificate in PEM format, followed by the intermediate certificates; without it, the API is plaintext HTTP. Reloaded if the files change, and on SIGHUP
     #[arg(long, env = "PANDA_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -29,7 +36,10 @@ pub struct HttpConfig {
     /// Language of event streams whose request names none: ko or en
     #[arg(long, env = "PANDA_LANGUAGE", value_name = "LANG", default_value = "ko")]
     pub language: Lang,
-    /// Lifetime of an event stream, in milliseconds, varied by up to 20 %; readers reconnect regularly, so that a restart is routine
+    /// Policy of deploy requests and new schedules that name none, when another deployment of the same target is unfinished: reject, queue or supersede. A front end that neither queues nor cancels needs queue or supersede
+    #[arg(long, env = "PANDA_DEFAULT_CONCURRENCY", value_name = "POLICY", default_value = "reject")]
+    pub default_concurrency: Concurrency,
+    /// Lifetime of a stream of all deployments, in milliseconds, varied by up to 20 %; its readers reconnect regularly, so that a restart is routine. The stream of one deployment lasts until the deployment ends
     #[arg(long = "stream-rotation-ms", env = "PANDA_STREAM_ROTATION_MS", value_name = "MS", default_value = "600000", value_parser = millis)]
     pub stream_rotation: Duration,
     /// Time after which a client that accepts no data is disconnected, in milliseconds; a stream's reader resumes at its position when it reconnects
@@ -56,10 +66,10 @@ pub struct HttpConfig {
     /// Time limit until a request is answered, in milliseconds; an event stream counts as answered from its first byte
     #[arg(long = "request-timeout-ms", env = "PANDA_REQUEST_TIMEOUT_MS", value_name = "MS", default_value = "60000", value_parser = millis)]
     pub request_timeout: Duration,
-    /// Proxies trusted to report the client's address: addresses or networks such as 10.0.0.0/8; by default none
+    /// Proxies trusted to report the client's address and the requested host: addresses or networks such as 10.0.0.0/8; by default none
     #[arg(long, env = "PANDA_TRUSTED_PROXIES", value_name = "NETWORK,…", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
-    /// Header in which trusted proxies report the client's address: x-forwarded-for or forwarded (RFC 7239). The other one is ignored, because proxies pass it on unchanged from the client
+    /// Header in which trusted proxies report the client's address and host: x-forwarded-for (with x-forwarded-host) or forwarded (RFC 7239). The other one is ignored, because proxies pass it on unchanged from the client
     #[arg(long, env = "PANDA_FORWARDED_HEADER", value_name = "HEADER", value_enum, default_value_t = ForwardedHeader::XForwardedFor)]
     pub forwarded_header: ForwardedHeader,
     /// AWS regions to accept in addition to those that this version knows
@@ -104,7 +114,7 @@ impl HttpConfig {
         self.tls_cert.clone().zip(self.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key })
     }
 
-    /// Returns the lifetime of a new stream, varied at random by 20 %, so that streams opened together do not reconnect together.
+    /// Returns the lifetime of a new stream of all deployments, varied at random by 20 %, so that streams opened together do not reconnect together.
     pub fn stream_lifetime(&self) -> Duration {
         self.stream_rotation.mul_f64(rand::random_range(0.8..=1.2))
     }

@@ -24,8 +24,8 @@ pub use build::BuildConfig;
 pub use http::{ForwardedHeader, HttpConfig, TlsFiles};
 pub use retention::RetentionConfig;
 use values::{
-    bus_policy, cpu_millis, http_url, lease, mebibytes, millis, organization, postgres_url, private_url, target_role,
-    template,
+    bus_policy, cpu_millis, drain, http_url, lease, mebibytes, millis, organization, postgres_url, private_url,
+    target_role, template,
 };
 
 /// Options of `panda serve`.
@@ -245,6 +245,9 @@ pub struct ReconcileConfig {
     /// Maximum number of builds that one replica runs concurrently
     #[arg(long, env = "PANDA_MAX_BUILDS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub max_builds: u32,
+    /// Time for running builds to finish at a shutdown, in milliseconds; 0 to stop them immediately. Another replica repeats a stopped build
+    #[arg(long = "build-drain-ms", env = "PANDA_BUILD_DRAIN_MS", value_name = "MS", default_value = "0", value_parser = drain)]
+    pub build_drain: Duration,
     /// Maximum number of deployments that one replica advances concurrently
     #[arg(long, env = "PANDA_MAX_DEPLOYMENTS", value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_deployments: u32,

@@ -17,6 +17,26 @@ pub(super) fn millis(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a time limit in whole milliseconds, up to an hour; 0 for none.
+pub(super) fn drain(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(ms) if ms <= 3_600_000 => Ok(Duration::from_millis(ms)),
+        _ => Err("give whole milliseconds from 0 to 3600000".to_owned()),
+    }
+}
+
+/// Parses the path before all others: empty, or segments of unreserved characters, without a slash at the end.
+pub(super) fn base_path(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let is_segment = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(plain);
+    let path = text.strip_suffix('/').unwrap_or(text);
+    match path.strip_prefix('/') {
+        None if path.is_empty() => Ok(String::new()),
+        Some(rest) if rest.split('/').all(is_segment) => Ok(path.to_owned()),
+        _ => Err("give a path such as /panda, of letters, digits and -._~".to_owned()),
+    }
+}
+
 /// Parses a size in MiB, or 0 for no limit. The engine rejects less than 6 MiB.
 pub(super) fn mebibytes(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {

@@ -10,6 +10,7 @@
 //! - Any other hour field means times of day. Times that the clock skips fire once, at the end of the gap, however many there are. A
 //!   time that occurs twice fires the first time only.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -23,6 +24,9 @@ use super::message::{Message, message};
 
 /// Longest accepted expression, in bytes.
 pub const MAX_LENGTH: usize = 100;
+
+/// Edition of the IANA database of time zones in this program, such as `2025b`. Later editions compare greater.
+pub const ZONE_EDITION: &str = chrono_tz::IANA_TZDB_VERSION;
 
 /// Maximum number of candidates to check: the minutes of two days, since no clock was ever changed by more.
 const MAX_CANDIDATES: usize = 2 * 24 * 60;
@@ -45,6 +49,15 @@ pub enum CronError {
         /// Accepted values, as a predicate: "must be …".
         rule: Message,
     },
+    /// Both day fields restrict the day, and one of them begins with `*`: other crons read that as a day that matches both.
+    StarredDay {
+        /// Name of the field with `*`, as a key of the catalogue.
+        field: &'static str,
+        /// The field as it was written.
+        part: String,
+        /// The same values without `*`.
+        instead: String,
+    },
     /// No year has a matching day.
     Never,
     /// The IANA database has no such name. The value is a name that differs in case only, if there is one.
@@ -60,6 +73,10 @@ impl CronError {
             Self::Nickname => message!("cron.nickname"),
             Self::Part { field, part, rule } => {
                 message!("cron.part", field = Message::new(field), part = format!("{part:?}"), rule = rule.clone())
+            }
+            Self::StarredDay { field, part, instead } => {
+                let part = format!("{part:?}");
+                return message!("cron.starred_day", field = Message::new(field), part, instead);
             }
             Self::Never => message!("cron.never"),
             Self::Zone(None) => return message!("cron.zone"),
@@ -104,9 +121,12 @@ impl Cron {
         for (rule, field) in FIELDS.iter().zip(&fields) {
             rule.check(field)?;
         }
+        check_days(&fields)?;
+        let days_of_week: Vec<String> = fields[4].split(',').map(day_of_week_numbers).collect();
+        let explicit = format!("{} {}", fields[..4].join(" "), days_of_week.join(","));
         let (follows_elapsed_hours, fields) = (fields[1] == "*", fields.join(" "));
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let pattern = parser.parse(&fields).map_err(|error| CronError::Part {
+        let pattern = parser.parse(&explicit).map_err(|error| CronError::Part {
             field: "cron.expression",
             part: fields.clone(),
             rule: message!("cron.not_understood", error = error.to_string()),
@@ -201,6 +221,42 @@ fn nickname(text: &str) -> Result<&'static str, CronError> {
         "@YEARLY" | "@ANNUALLY" => Ok("0 0 1 1 *"),
         _ => Err(CronError::Nickname),
     }
+}
+
+/// Refuses `*` with more behind it in one day field while the other is restricted too. A day matches when either field does; crontab means both
+/// then, because it looks only at the first character.
+fn check_days(fields: &[&str]) -> Result<(), CronError> {
+    let days = [(2, "1-31"), (4, "0-6")];
+    if days.iter().any(|&(at, _)| fields[at] == "*") {
+        return Ok(());
+    }
+    match days.iter().find(|&&(at, _)| fields[at].starts_with('*')) {
+        None => Ok(()),
+        Some(&(at, all)) => Err(CronError::StarredDay {
+            field: FIELDS[at].name,
+            part: fields[at].to_owned(),
+            instead: fields[at].replace('*', all),
+        }),
+    }
+}
+
+/// Writes a step or a range of the day of week as the numbers it means, 0 to 6. 7 is a name of Sunday and no eighth day: croner would count it as the
+/// end of `MON/2`. Any other item is returned unchanged.
+fn day_of_week_numbers(item: &str) -> String {
+    let field = &FIELDS[4];
+    let (base, step) = item.split_once('/').map_or((item, None), |(base, step)| (base, Some(step)));
+    let range = match (base.split_once('-'), step) {
+        (Some((from, to)), _) => field.value(from).zip(field.value(to)),
+        (None, Some(_)) if base == "*" => Some((0, 6)),
+        (None, Some(_)) => field.value(base).map(|from| (from % 7, 6)),
+        (None, None) => None,
+    };
+    let Some((from, to)) = range else { return item.to_owned() };
+    // FRI-SUN: the Sunday at the week's end.
+    let to = if to < from { to + 7 } else { to };
+    let days = (from..=to).step_by(usize::from(step.and_then(number).unwrap_or(1)).max(1));
+    let days: BTreeSet<u8> = days.map(|day| day % 7).collect();
+    days.iter().map(u8::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Syntax of one field.

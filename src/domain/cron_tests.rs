@@ -101,6 +101,85 @@ fn every_hour_follows_elapsed_hours() {
     }
 }
 
+/// The days of a week on which the expression fires.
+fn days(day_of_week: &str) -> String {
+    let cron = Cron::parse(&format!("0 9 * * {day_of_week}")).unwrap();
+    let week = cron.upcoming(at("2026-11-28T12:00:00Z"), Tz::UTC, 7);
+    let week = week.into_iter().take_while(|time| *time < at("2026-12-05T12:00:00Z"));
+    week.map(|time| time.format("%a").to_string()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn day_of_week_has_seven_days() {
+    for (field, expected) in [
+        ("MON/2", "Mon Wed Fri"),
+        ("1/3", "Mon Thu"),
+        ("2/5", "Tue"),
+        ("5/1", "Fri Sat"),
+        ("6/2", "Sat"),
+        ("SAT/1", "Sat"),
+        ("7/2", "Sun Tue Thu Sat"),
+        ("SUN/2", "Sun Tue Thu Sat"),
+        ("0/3", "Sun Wed Sat"),
+        ("*/2", "Sun Tue Thu Sat"),
+        ("*/7", "Sun"),
+        ("1-7/2", "Sun Mon Wed Fri"),
+        ("0-7/2", "Sun Tue Thu Sat"),
+        ("0-7/7", "Sun"),
+        ("1-5/2", "Mon Wed Fri"),
+        ("6-7", "Sun Sat"),
+        ("7-7", "Sun"),
+        ("7", "Sun"),
+        ("0,7", "Sun"),
+        ("FRI-SUN", "Sun Fri Sat"),
+        ("FRI-SUN/2", "Sun Fri"),
+        ("MON/2,SAT", "Mon Wed Fri Sat"),
+        ("TUE,THU/2", "Tue Thu Sat"),
+    ] {
+        assert_eq!(days(field), expected, "{field}");
+    }
+    assert_eq!(Cron::parse("0 9 * * mon/2").unwrap().as_str(), "0 9 * * MON/2", "as it was written");
+    assert_eq!(next("0 9 * * 7#2", "2026-11-28T12:00:00Z", "UTC"), "2026-12-13T09:00Z");
+}
+
+/// Days of week by the rules of crontab(5): numbers 0 to 7, steps from a start to the end of the week.
+#[test]
+fn every_step_of_a_day_of_week_starts_there_and_stays_in_the_week() {
+    for start in 0..=7_u8 {
+        for step in 1..=7_u8 {
+            let expected: Vec<&str> =
+                (start % 7..=6).step_by(step.into()).map(|day| DAY_NAMES[usize::from(day)]).collect();
+            assert_eq!(days(&format!("{start}/{step}")), expected.join(" "), "{start}/{step}");
+        }
+    }
+}
+
+const DAY_NAMES: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
+#[test]
+fn rejects_a_star_that_other_crons_read_differently() {
+    for (cron, says) in [
+        ("0 9 */2 * MON", "day of month: \"*/2\" is ambiguous"),
+        ("0 9 */2 * MON", "write 1-31/2;"),
+        ("0 9 */1 * MON-FRI", "write 1-31/1;"),
+        ("0 9 */2,15 * 1", "write 1-31/2,15;"),
+        ("0 9 1 * */2", "day of week: \"*/2\" is ambiguous"),
+        ("0 9 1,15 * */2", "write 0-6/2;"),
+        ("0 9 L * */3", "write 0-6/3;"),
+        ("0 9 */2 * */3", "write 1-31/2;"),
+        ("0 9 */2 * FRIL", "write 1-31/2;"),
+    ] {
+        let reason = refused(cron);
+        assert!(reason.contains(says) && reason.contains("either"), "{cron}: {reason}");
+    }
+    // The remedy is accepted, and means either field.
+    assert_eq!(next("0 9 1-31/2 * MON", "2026-11-30T00:00:00Z", "UTC"), "2026-11-30T09:00Z");
+    assert_eq!(next("0 9 1-31/2 * MON", "2026-11-30T10:00:00Z", "UTC"), "2026-12-01T09:00Z");
+    for clear in ["0 9 */2 * *", "0 9 * * */2", "0 9 1 * MON", "*/5 */2 * */3 MON", "0 9 5,10-20/2 * MON"] {
+        assert!(Cron::parse(clear).is_ok(), "{clear}");
+    }
+}
+
 #[test]
 fn rejects_an_invalid_expression_with_an_example() {
     for (cron, says) in [

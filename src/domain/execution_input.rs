@@ -5,6 +5,9 @@ use serde_json::Value;
 /// Longest excerpt of an image's name from an input, in characters.
 const MAX_NAME_CHARS: usize = 128;
 
+/// ECR's limit for a repository's name, in bytes.
+const MAX_REPOSITORY_BYTES: usize = 256;
+
 /// Appended to an attempt's tag when its image is pushed again with another manifest.
 pub const AGAIN: &str = ".again";
 
@@ -28,6 +31,24 @@ pub fn image_of(input: &str) -> Option<String> {
     let detail = event.get("detail")?;
     let name = ["image-tag", "image-digest"].into_iter().find_map(|key| detail.get(key)?.as_str())?;
     Some(name.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect())
+}
+
+/// Repository and account of a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushedRepository {
+    /// Name of the ECR repository.
+    pub repository: String,
+    /// Account of the repository; absent if the input does not name one.
+    pub account: Option<String>,
+}
+
+/// Reads repository and account from ECR's event in `input`.
+pub fn repository_of(input: &str) -> Option<PushedRepository> {
+    let event: Value = serde_json::from_str(input).ok()?;
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let repository = text(event.get("detail")?.get("repository-name"))?;
+    let is_name = repository.len() <= MAX_REPOSITORY_BYTES && !repository.contains(char::is_control);
+    is_name.then(|| PushedRepository { repository, account: text(event.get("account")) })
 }
 
 /// Extracts the ARN from the secret's value: the plain ARN, or JSON with `executionArn`.

@@ -120,8 +120,12 @@ impl Translated {
 }
 
 /// The files of the catalogue. They are compiled in, and a test reads each, so that a broken file cannot be shipped.
-const FILES: [&str; 3] =
-    [include_str!("texts/errors.json"), include_str!("texts/rules.json"), include_str!("texts/cli.json")];
+const FILES: [&str; 4] = [
+    include_str!("texts/errors.json"),
+    include_str!("texts/rules.json"),
+    include_str!("texts/cli.json"),
+    include_str!("texts/contract.json"),
+];
 
 type Groups = HashMap<String, HashMap<String, Translated>>;
 

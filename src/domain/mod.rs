@@ -3,6 +3,7 @@
 pub mod api_budget;
 pub mod api_quota;
 pub mod audit;
+pub mod aws_permissions;
 pub mod aws_role;
 pub mod backoff;
 pub mod build_spec;

@@ -92,6 +92,19 @@ impl Names {
         (self.rule(owner, repo) == name).then_some((owner, repo))
     }
 
+    /// Returns the beginning that the names of all secrets share.
+    pub fn secret_prefix(&self) -> &str {
+        self.secret.split('{').next().unwrap_or_default()
+    }
+
+    /// Returns the name of that secret for an ECR repository, if both templates have owner and repository in the same form.
+    pub fn secret_of(&self, ecr_repository: &str) -> Option<String> {
+        const PAIR: &str = "{owner}-{repo}";
+        let (before, after) = self.ecr_repository.split_once(PAIR)?;
+        let pair = ecr_repository.strip_prefix(before)?.strip_suffix(after)?;
+        self.secret.contains(PAIR).then(|| self.secret.replace(PAIR, pair))
+    }
+
     /// Returns the name of the secret that holds the ARN of the latest execution.
     pub fn secret(&self, owner: &str, repo: &str) -> String {
         fill(&self.secret, owner, repo)

@@ -1,9 +1,10 @@
 //! The JSON envelope of every successful response.
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::json::Json;
 
 /// Body of every successful response.
 #[derive(Debug, Serialize, ToSchema)]

@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod error;
 pub mod extract;
 pub mod idempotency;
+pub mod json;
 pub mod language;
 pub mod middleware;
 pub mod pagination;
@@ -21,12 +22,14 @@ mod schema_check;
 pub mod server;
 pub mod sse;
 mod strict_object;
+pub mod time;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +45,7 @@ use crate::metrics::Metrics;
 pub use auth::{Auth, AuthOptions};
 pub use error::ApiError;
 use middleware::caller_limit::CallerLimit;
-use middleware::{audit_refusals, caller_limit};
+use middleware::{audit_refusals, base_path, caller_limit, request_metrics};
 use readiness::ReadinessCheck;
 use routes::openapi;
 pub use routes::openapi::document;
@@ -118,10 +121,14 @@ pub struct LogControl {
 /// Builds the whole API. Must be called within a Tokio runtime, because it spawns the task that records refusals.
 pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
+    let metrics = state.metrics.http.clone();
     let (routes, document) = openapi::routes_and_document();
+    metrics.register_routes(
+        document.paths.paths.keys().map(String::as_str).filter(|route| request_metrics::is_api(route)),
+    );
     let refusals = audit_refusals::RefusalRecorder::start(state.db.clone(), state.shutdown.clone());
     let app = routes
-        .merge(openapi::swagger_ui(document))
+        .merge(openapi::swagger_ui(document, &config.base_path))
         .fallback(async || ApiError::from(ServerError::RouteNotFound))
         .method_not_allowed_fallback(async || ApiError::from(ServerError::MethodNotAllowed))
         .layer(from_fn(caller_limit::with_share))
@@ -129,5 +136,11 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn_with_state(state.clone(), schema_check::require_schema))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state);
-    middleware::wrap(app, &config)
+    let app = middleware::wrap(app, &config).layer(from_fn_with_state(metrics, request_metrics::record));
+    base_path::below(&config.base_path, app)
+}
+
+/// Builds the API of `PANDA_METRICS_LISTEN`: the metrics alone.
+pub fn metrics_router(state: ApiState) -> Router {
+    Router::new().route("/metrics", get(routes::metrics::handle_separately)).with_state(state)
 }

@@ -269,6 +269,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::domain::aws_permissions::STATEMENTS;
 
     /// Collects the calls in the source of the clients: `self.client.put_rule()` of `aws_sdk_eventbridge` is `events:PutRule`.
     fn called() -> BTreeSet<String> {
@@ -300,6 +301,32 @@ mod tests {
         assert_eq!(calls.most_rules.get(), 240);
         calls.rules_listed("1", "a", 5);
         assert_eq!(calls.most_rules.get(), 5);
+    }
+
+    /// Action of a call: batches of messages are permitted by the action for one message.
+    fn action(call: &str) -> String {
+        call.strip_suffix("MessageBatch").map_or_else(|| call.to_owned(), |call| format!("{call}Message"))
+    }
+
+    /// Actions that the table of permissions needs although no SDK makes their calls: the registry's protocol, the tags of a new repository, and
+    /// the role of a rule's target.
+    const BESIDE_CALLS: [&str; 7] = [
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:CompleteLayerUpload",
+        "ecr:GetDownloadUrlForLayer",
+        "ecr:InitiateLayerUpload",
+        "ecr:TagResource",
+        "ecr:UploadLayerPart",
+        "iam:PassRole",
+    ];
+
+    #[test]
+    fn permissions_are_those_of_the_calls() {
+        let permitted: BTreeSet<String> =
+            STATEMENTS.iter().flat_map(|statement| statement.actions).map(|&action| action.to_owned()).collect();
+        // STS needs no permission to say who calls.
+        let needed = CALLS.into_iter().filter(|call| *call != "sts:GetCallerIdentity").map(action);
+        pretty_assertions::assert_eq!(permitted, needed.chain(BESIDE_CALLS.map(str::to_owned)).collect());
     }
 
     #[test]

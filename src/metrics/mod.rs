@@ -4,6 +4,7 @@
 mod aws;
 mod builds;
 mod database;
+mod http;
 mod maintenance;
 mod recent_max;
 mod reconcile;
@@ -19,6 +20,7 @@ use prometheus_client::registry::Registry;
 pub use aws::{AccountClass, AwsCalls, CallOutcome, WaitingCall};
 pub use builds::BuildMetrics;
 pub use database::DatabaseMetrics;
+pub use http::HttpMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use reconcile::ReconcileMetrics;
 pub use schedules::ScheduleMetrics;
@@ -41,6 +43,7 @@ pub struct Metrics {
     pub(crate) schedules: ScheduleMetrics,
     pub(crate) database: DatabaseMetrics,
     pub(crate) watch: WatchMetrics,
+    pub(crate) http: HttpMetrics,
 }
 
 impl Default for Metrics {
@@ -55,6 +58,7 @@ impl Default for Metrics {
             schedules: ScheduleMetrics::register(&mut registry),
             database: DatabaseMetrics::register(&mut registry),
             watch: WatchMetrics::register(&mut registry),
+            http: HttpMetrics::register(&mut registry),
             registry: Arc::new(registry),
         }
     }
@@ -111,6 +115,9 @@ mod tests {
             "panda_schedule_runs_total{result=\"failed\"} 0",
             "panda_maintenance_removed_total{kind=\"build_lines\"} 0",
             "panda_maintenance_runs_total{kind=\"runs\",end=\"failed\"} 0",
+            "panda_http_requests_total{status=\"5xx\"} 0",
+            "panda_http_request_seconds_count{route=\"none\"} 0",
+            concat!("panda_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

@@ -13,4 +13,6 @@ pub struct ReconcilerOptions {
     pub max_deployments: usize,
     /// Most builds run concurrently.
     pub max_builds: usize,
+    /// Time for running builds to finish at a shutdown.
+    pub build_drain: Duration,
 }

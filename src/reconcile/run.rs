@@ -107,12 +107,10 @@ impl Driver {
         Some(cause)
     }
 
-    /// Completes when a step of this class must stop for the shutdown: heavy ones immediately, light ones after `DRAIN`.
+    /// Completes when a step of this class must stop for the shutdown: light ones after `DRAIN`, heavy ones after the time that the operator grants.
     async fn drained(&self, class: ResourceClass) {
         self.stop.cancelled().await;
-        if class == ResourceClass::Light {
-            tokio::time::sleep(DRAIN).await;
-        }
+        tokio::time::sleep(if class == ResourceClass::Light { DRAIN } else { self.options.build_drain }).await;
     }
 }
 

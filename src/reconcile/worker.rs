@@ -93,8 +93,12 @@ impl Reconciler {
         helpers.spawn(self.notifier.clone().run(self.db.clone(), self.metrics.reconcile.clone(), notify.clone()));
         self.claim_until(&stop).await;
         self.tasks.close();
-        // Every task ends within `DRAIN`; the time limit here covers a task that hangs in the database.
-        if tokio::time::timeout(DRAIN + Duration::from_secs(1), self.tasks.wait()).await.is_err() {
+        let drain = self.options.build_drain.max(DRAIN);
+        if !self.options.build_drain.is_zero() && !self.tasks.is_empty() {
+            tracing::info!(drain_ms = self.options.build_drain.as_millis(), "waiting for running builds");
+        }
+        // Every task ends within `drain`; the time limit here covers a task that hangs in the database.
+        if tokio::time::timeout(drain + Duration::from_secs(1), self.tasks.wait()).await.is_err() {
             tracing::warn!("some deployments did not stop in time; their next owner resumes them");
         }
         keep_lease.cancel();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::grant_event_bus::{is_nearly_full, is_permitted};
-use super::{GrantEventBus, RunStep, StepContext, StepError, StepOutcome};
+use super::{GrantEventBus, PushImage, RunStep, StepContext, StepError, StepOutcome};
 use crate::clients::aws::{RuleDescription, RuleTarget};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::bus_policy::MAX_RULES;
@@ -26,6 +26,9 @@ pub struct EnsureEventRule {
     /// Number of times the target was denied although the bus permits the account.
     #[serde(default)]
     pub denials: u8,
+    /// Push of an earlier attempt's image that follows, in place of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Box<PushImage>>,
 }
 
 /// Denials after which waiting is pointless: a new permission needs a moment to take effect everywhere.
@@ -56,7 +59,7 @@ impl RunStep for EnsureEventRule {
             cx.user.rules.put_target(&rule, RULE_TARGET_ID, &bus.arn, assumed.as_deref()).await
         };
         let Err(error) = target else {
-            let next = GrantEventBus { rule_pending: false };
+            let next = GrantEventBus { rule_pending: false, push: self.push.clone() };
             return Ok(StepOutcome::next(next).with_event(Event::new(EventCode::EventRuleCreated)));
         };
         match error.kind {
@@ -65,7 +68,7 @@ impl RunStep for EnsureEventRule {
                 Ok(if permitted || self.denials > 0 {
                     self.again(&error)
                 } else {
-                    StepOutcome::next(GrantEventBus { rule_pending: true })
+                    StepOutcome::next(GrantEventBus { rule_pending: true, push: self.push.clone() })
                 })
             }
             // A role that was created a moment ago is not known everywhere yet.
@@ -78,8 +81,22 @@ impl RunStep for EnsureEventRule {
 impl EnsureEventRule {
     fn again(&self, error: &ClientError) -> StepOutcome {
         let why = text::reason(&error.to_string());
-        StepOutcome::wait(Self { denials: self.denials + 1 }, DENIAL_RETRY_DELAY, why)
+        StepOutcome::wait(Self { denials: self.denials + 1, push: self.push.clone() }, DENIAL_RETRY_DELAY, why)
     }
+}
+
+/// Reports whether pushes of the repository reach the event bus. A further attempt of a deployment begins with this step where they do not: rule or
+/// permission may have been removed since.
+pub(super) async fn pushes_reach_bus(cx: &StepContext<'_>) -> Result<bool, StepError> {
+    let failed = StepError::from_client(ErrorCode::EventRuleFailed);
+    let deployment = cx.deployment;
+    let bus = cx.services.aws.controller().bus.describe(&cx.services.settings.event_bus).await.map_err(&failed)?;
+    let route = EventRoute::to(&bus.arn, &deployment.account_id, &deployment.region);
+    let rule = cx.services.names.rule(&deployment.owner, &deployment.repo);
+    let pattern = push_event_pattern(&deployment.ecr_repository);
+    Ok((!route.needs_statement() || is_permitted(cx, &bus))
+        && rule_in_place(cx, &rule, &pattern).await.map_err(&failed)?
+        && target_in_place(cx, &rule, &bus.arn, target_role(cx).as_deref()).await.map_err(&failed)?)
 }
 
 /// Returns the role that EventBridge assumes for the target: the connection's, or the server's if it belongs to this account.

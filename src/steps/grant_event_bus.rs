@@ -32,6 +32,9 @@ pub struct GrantEventBus {
     /// Set when step 1 waits for the permission.
     #[serde(default)]
     pub rule_pending: bool,
+    /// Push of an earlier attempt's image that follows, in place of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Box<PushImage>>,
 }
 
 impl RunStep for GrantEventBus {
@@ -47,9 +50,10 @@ impl RunStep for GrantEventBus {
         }
         permit(cx, self.rule_pending).await?;
         if self.rule_pending {
-            return Ok(StepOutcome::next(EnsureEventRule { denials: 1 }));
+            return Ok(StepOutcome::next(EnsureEventRule { denials: 1, push: self.push.clone() }));
         }
-        Ok(StepOutcome::next(first_source_step(cx)).with_event(Event::new(EventCode::EventBusPermissionGranted)))
+        let next = self.push.clone().map_or_else(|| first_source_step(cx), |push| (*push).into());
+        Ok(StepOutcome::next(next).with_event(Event::new(EventCode::EventBusPermissionGranted)))
     }
 }
 

@@ -6,6 +6,8 @@
 //! - neither exists any more: the remaining `CodeDeploy` deployment is stopped (CodeDeploy runs one deployment per group at a time), and the pushed
 //!   image gets this attempt's tag, which starts the pipeline again without a build;
 //! - the image is gone as well: it is built again.
+//!
+//! Whatever is pushed again needs the event rule: where it is gone, the attempt begins with the rule.
 
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ecr_repository::ecr_error;
+use super::ensure_event_rule::pushes_reach_bus;
 use super::grant_event_bus::first_source_step;
 use super::verify_green::ready;
 use super::{
@@ -54,8 +57,8 @@ impl RunStep for Resume {
             // Both are upserts, and the second follows from the first.
             EnsureEventRule::NAME | GrantEventBus::NAME => Ok(StepOutcome::next(EnsureEventRule::default())),
             // The workspace was removed on failure, and the newest commit may contain the fix.
-            FetchSource::NAME | BuildImage::NAME => Ok(StepOutcome::next(first_source_step(cx))),
-            PushImage::NAME => Ok(push_again(cx)),
+            FetchSource::NAME | BuildImage::NAME => with_rule(cx, None).await,
+            PushImage::NAME => push_again(cx).await,
             _ => self.resume_after_push(cx, &step, &state).await,
         }
     }
@@ -95,7 +98,7 @@ impl Resume {
         let Some(arn) = &self.past.execution_arn else { return self.find_execution_again(cx).await };
         // Earlier versions stored ids of other kinds, which CodeDeploy refuses: only another execution can report a right one.
         if self.past.code_deploy_deployment_id.as_deref().is_some_and(|id| !code_deploy_id::is_valid(id)) {
-            return Ok(push_again(cx));
+            return push_again(cx).await;
         }
         let unreadable = StepError::from_client(ErrorCode::ExecutionUnreadable);
         let status = match cx.services.aws.controller().executions.describe(arn).await {
@@ -139,7 +142,7 @@ impl Resume {
             }
             break;
         }
-        Ok(push_again(cx))
+        push_again(cx).await
     }
 
     /// Checks green again, if its URL is known.
@@ -153,22 +156,22 @@ impl Resume {
 
     /// Resumes with `resumed` if the `CodeDeploy` deployment still waits; otherwise stops it and begins again from the push.
     async fn code_deploy(&self, cx: &StepContext<'_>, resumed: Option<StepOutcome>) -> Result<StepOutcome, StepError> {
-        let Some(id) = &self.past.code_deploy_deployment_id else { return Ok(push_again(cx)) };
+        let Some(id) = &self.past.code_deploy_deployment_id else { return push_again(cx).await };
         let failed = StepError::from_client(ErrorCode::SwitchFailed);
         let code_deploy = &cx.user.codedeploy;
         let status = match code_deploy.deployment(id).await {
             Ok(deployment) => deployment.status,
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(push_again(cx)),
+            Err(error) if error.kind == ErrorKind::NotFound => return push_again(cx).await,
             Err(error) => return Err(failed(error)),
         };
         if matches!(status, CodeDeployStatus::Failed | CodeDeployStatus::Stopped) {
-            return Ok(push_again(cx));
+            return push_again(cx).await;
         }
         if let Some(outcome) = resumed {
             return Ok(outcome.with_facts(self.pipeline()));
         }
         if status == CodeDeployStatus::Succeeded {
-            return Ok(push_again(cx));
+            return push_again(cx).await;
         }
         match code_deploy.stop_deployment(id, true).await {
             Ok(()) => {}
@@ -182,12 +185,22 @@ impl Resume {
 }
 
 /// Pushes the image of an earlier attempt, in ECR or in the engine, with this attempt's tag.
-fn push_again(cx: &StepContext<'_>) -> StepOutcome {
+async fn push_again(cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
     // An image that was in ECR from the start is published again, because a new tag alone may not be reported as a push.
     if matches!(cx.deployment.requested.source, Source::Image(_)) {
-        return StepOutcome::next(first_source_step(cx));
+        return with_rule(cx, None).await;
     }
     let newest = cx.deployment.earlier_image_tags().next().unwrap_or_else(|| cx.deployment.image_tag());
     let image = format!("{}:{newest}", cx.deployment.ecr_repository);
-    StepOutcome::next(PushImage { image, reuse: true, ..PushImage::default() })
+    with_rule(cx, Some(PushImage { image, reuse: true, ..PushImage::default() })).await
+}
+
+/// Resumes with `push`, or from the source; before it with the rule, if pushes no longer start the pipeline: rule, target or permission may have been removed
+/// since the earlier attempt.
+async fn with_rule(cx: &StepContext<'_>, push: Option<PushImage>) -> Result<StepOutcome, StepError> {
+    if !pushes_reach_bus(cx).await? {
+        let push = push.map(Box::new);
+        return Ok(StepOutcome::next(EnsureEventRule { push, ..EnsureEventRule::default() }));
+    }
+    Ok(push.map_or_else(|| StepOutcome::next(first_source_step(cx)), StepOutcome::next))
 }

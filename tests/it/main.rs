@@ -4,6 +4,7 @@
 #![allow(non_snake_case, reason = "a test is named feature__claim: found by the feature, and read as the claim")]
 #![allow(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
+mod aws;
 mod builds;
 mod chart;
 mod cli;

@@ -19,7 +19,10 @@ class Follow {
   #deadline;
   #lastEventId;
   #state = "connecting";
-  #failures = 0;
+  /** Consecutive tries without an answer of the server. */
+  #unanswered = 0;
+  /** Consecutive connections without an event. */
+  #unused = 0;
   /** Aborted at the end; aborts pending requests and pauses. */
   #over = new AbortController();
   /** Ends the current pause early. */
@@ -60,7 +63,7 @@ class Follow {
       if (this.#set.getTicket) ticket = await this.#set.getTicket();
     } catch (error) {
       // Without a ticket, behave as with an unreachable server.
-      await this.#rest("away", this.#backoff(), error);
+      await this.#rest("away", this.#backoff(this.#unanswered++), error);
       this.#decide();
       return;
     }
@@ -82,7 +85,8 @@ class Follow {
 
   #take(type, event) {
     this.#alive();
-    this.#failures = 0;
+    this.#unanswered = 0;
+    this.#unused = 0;
     let data;
     try {
       data = JSON.parse(event.data);
@@ -139,8 +143,10 @@ class Follow {
           this.#finish(verdict.end);
           return;
         case "more":
-          // Back off: where connections open and break immediately, reconnecting immediately would cause a storm.
-          await this.#rest("connecting", this.#backoff());
+          // The server is back: what was waited for an answer no longer counts. Connections that open and break immediately do: reconnecting
+          // immediately would cause a storm.
+          this.#unanswered = 0;
+          await this.#rest("connecting", this.#backoff(this.#unused++));
           this.#connect();
           return;
         case "ready":
@@ -148,21 +154,20 @@ class Follow {
             this.#finish(verdict.end);
             return;
           }
-          this.#failures = 0;
+          this.#unanswered = 0;
+          this.#unused = 0;
           await this.#rest("waiting", this.#jitter(this.#set.waitingMs));
           break;
         default:
-          await this.#rest("away", Math.max(this.#backoff(), verdict.retryAfterMs), verdict.error);
+          await this.#rest("away", Math.max(this.#backoff(this.#unanswered++), verdict.retryAfterMs), verdict.error);
       }
     }
   }
 
-  /** Doubles with each consecutive failure, times a random factor of 0.5 to 1, so that clients of one server do not reconnect together. */
-  #backoff() {
+  /** Doubles with each earlier failure, times a random factor of 0.5 to 1, so that clients of one server do not reconnect together. */
+  #backoff(earlier) {
     const { minMs, maxMs } = this.#set.backoff;
-    const most = Math.min(maxMs, minMs * 2 ** Math.min(this.#failures, 30));
-    this.#failures += 1;
-    return this.#jitter(most);
+    return this.#jitter(Math.min(maxMs, minMs * 2 ** Math.min(earlier, 30)));
   }
 
   #jitter(ms) {

@@ -66,6 +66,44 @@ test("unreachable server: it is retried", async (t) => {
   assert.equal(server.resultFaults.length, 0);
 });
 
+test("long outage: it reconnects soon after the server answers again", async (t) => {
+  const server = await serve(t);
+  server.stage("before");
+  // Each try without an answer doubles the pause: after eight, the next one would take minutes.
+  const backoff = { minMs: 4, maxMs: 3_600_000 };
+  const { messages, states } = watch(t, server, { backoff });
+  await until("the first event", () => messages().length === 1);
+  server.resultFaults = Array.from({ length: 8 }, () => fault(502));
+  server.shut();
+  await until("the last failure is answered", () => server.resultFaults.length === 0);
+  server.stage("after");
+  // Now it rests for 4 ms * 2 ** 7 at most, and then once more for 4 ms: not for 4 ms * 2 ** 8.
+  const answered = server.asked.length;
+  await until("the server is asked again", () => server.asked.length > answered);
+  const began = Date.now();
+  await until("the next event", () => messages().length === 2);
+  assert.ok(Date.now() - began < 400, `${Date.now() - began} ms after the answer`);
+  assert.ok(states.includes("away"), String(states));
+  assert.deepEqual(messages(), ["before", "after"]);
+});
+
+test("streams that open and break without an event: the pauses grow", async (t) => {
+  const server = await serve(t);
+  server.stage("one");
+  const { messages } = watch(t, server, { backoff: { minMs: 40, maxMs: 3_600_000 } });
+  await until("the first event", () => messages().length === 1);
+  // A response that stops the EventSource for good, and then a stream without an event for the request that finds the cause.
+  const times = [];
+  const broken = (response) => { times.push(Date.now()); fault(503)(response); };
+  const empty = (response) => { times.push(Date.now()); response.writeHead(200, { "content-type": "text/event-stream" }).end(); };
+  for (let n = 0; n < 4; n += 1) server.streamFaults.push(broken, empty);
+  server.hangUp();
+  await until("the faults are used up", () => server.streamFaults.length === 0);
+  // From each request that finds the cause to the next connection: at least half of 40, 80 and 160 ms.
+  const pauses = [1, 3, 5].map((at) => times[at + 1] - times[at]);
+  assert.ok(pauses[0] >= 15 && pauses[1] >= 35 && pauses[2] >= 75, String(pauses));
+});
+
 test("deployment ended while disconnected: every event is delivered", async (t) => {
   const server = await serve(t);
   server.stage("one");

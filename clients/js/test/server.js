@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 
 const JSON_TYPE = { "content-type": "application/json" };
-const STREAM_TYPE = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" };
+const STREAM_TYPE = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache, no-transform" };
 
 /**
  * A server of one deployment that misbehaves on demand, as a front end sees it behind proxies; a real Panda alone never does.

@@ -182,6 +182,11 @@ impl Sandbox {
         rules
     }
 
+    /// Removes the rules on the user's default bus and the policy of the controller's bus, as a sandbox that starts again has none.
+    pub fn forget_routes(&self) {
+        self.simulation.change(|state| state.buses.forget_routes_of(USER_ACCOUNT));
+    }
+
     /// The statements of the policy of the controller's bus.
     pub fn bus_statements(&self) -> Vec<serde_json::Value> {
         let statements = self.simulation.read(|state| state.buses.receiving_statements());

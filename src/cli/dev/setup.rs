@@ -8,11 +8,12 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::addresses::Addresses;
 use super::example;
 use crate::cli::api::Api;
+use crate::cli::connect::member;
 use crate::cli::error::CliError;
 use crate::cli::secret;
 use crate::domain::message::message;
@@ -66,14 +67,9 @@ pub async fn connect(api: &Api, at: &Addresses, token: &SecretString) -> Result<
         "accessKeyId": at.user.access_key_id,
         "secretAccessKey": at.user.secret_access_key.expose_secret(),
     });
-    let github = id(api, &api.connect("github", &github).await?, "githubConnectionId")?;
-    let aws = id(api, &api.connect("aws", &aws).await?, "awsConnectionId")?;
+    let github = member(api, &api.connect("github", &github).await?, "githubConnectionId")?;
+    let aws = member(api, &api.connect("aws", &aws).await?, "awsConnectionId")?;
     Ok((github, aws))
-}
-
-fn id(api: &Api, data: &Value, member: &str) -> Result<String, CliError> {
-    let id = data.get(member).and_then(Value::as_str).map(ToOwned::to_owned);
-    id.ok_or_else(|| api.protocol(message!("cli.no_member", member)))
 }
 
 #[cfg(test)]

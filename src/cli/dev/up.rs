@@ -14,10 +14,14 @@ use crate::bounded;
 use crate::cli::api::Api;
 use crate::cli::error::CliError;
 use crate::cli::lang::{self, text};
+use crate::cli::next_command::{own_command, quoted};
 use crate::cli::progress::print;
 use crate::cli::shutdown;
 use crate::domain::message::{Message, message};
 use panda_sandbox::Scenario;
+
+/// File with the token that the example's repository requires, in the folder with the data.
+const GITHUB_TOKEN: &str = "github-token";
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -27,7 +31,7 @@ Example:
 
 Starts Postgres, a Docker engine when none is running, an image registry, a sandbox that stands for AWS and GitHub, and Panda. The
 deployments and the example's repository stay in the folder for the next start; the sandbox itself starts empty each time. The API requires
-the token in the folder's file admin-token, Postgres the password in postgres/password. Ctrl-C stops everything.")]
+the token in the folder's file admin-token, the example's repository that in github-token, Postgres the password in postgres/password. Ctrl-C stops everything.")]
 pub struct UpArgs {
     /// Folder for the data, kept between runs
     #[arg(long, env = "PANDA_DATA_DIR", value_name = "FOLDER", default_value_os_t = default_folder())]
@@ -46,7 +50,7 @@ pub async fn run(args: UpArgs) -> Result<(), CliError> {
     let scenario = args.scenario.as_deref().map_or_else(|| Ok(Scenario::default()), scenario)?;
     let dir = folder(&args.data_dir)?;
     let _lock = lock(&dir)?;
-    let token = setup::kept_secret(&dir.join("github-token"), setup::random_token)?;
+    let token = setup::kept_secret(&dir.join(GITHUB_TOKEN), setup::random_token)?;
     let options = DevStackOptions { token, dir, listen: args.listen, keep: true, scenario };
     let progress = |step: Message| print(&format!("… {}", text(&step)));
     let stack = tokio::select! {
@@ -103,6 +107,8 @@ fn welcome(at: &Addresses, options: &DevStackOptions, (github, aws): &(String, S
         body,
         owner,
         repo,
+        branch,
+        github_token = quoted(&options.dir.join(GITHUB_TOKEN).to_string_lossy()),
         github,
         aws,
         aws_endpoint = at.aws.to_string(),
@@ -117,19 +123,6 @@ fn welcome(at: &Addresses, options: &DevStackOptions, (github, aws): &(String, S
         repository = quoted(&at.repository.to_string_lossy()),
     );
     text(&message)
-}
-
-/// The command that starts this program from any folder: it may not be on the `PATH`.
-fn own_command() -> String {
-    let on_path = std::env::args_os().next().is_some_and(|name| !name.to_string_lossy().contains('/'));
-    let path = std::env::current_exe().ok().filter(|_| !on_path);
-    path.map_or_else(|| "panda".to_owned(), |path| quoted(&path.to_string_lossy()))
-}
-
-/// Quotes a path for a shell.
-fn quoted(path: &str) -> String {
-    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
-    if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// `~/.local/share/panda`, following the XDG rules. For root `/var/lib/panda`: Postgres then runs as a user that cannot read root's home folder.
@@ -166,12 +159,6 @@ fn lock(dir: &Path) -> Result<Flock<std::fs::File>, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quotes_paths_for_shells() {
-        assert_eq!(quoted("/var/lib/panda/git"), "/var/lib/panda/git");
-        assert_eq!(quoted("/home/o'neil/my data"), r"'/home/o'\''neil/my data'");
-    }
 
     #[test]
     fn locks_the_folder() {

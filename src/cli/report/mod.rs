@@ -1,6 +1,7 @@
 //! `panda report`: runs report queries, and prints them as tables with bars, CSV or JSON.
 
 mod csv;
+mod korean;
 mod relative_time;
 mod table;
 
@@ -72,7 +73,12 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
         if format == Format::Json {
             print(&sanitize::json(&list));
         } else {
-            let reports = list.get("reports").and_then(Value::as_array).cloned().unwrap_or_default();
+            let mut reports = list.get("reports").and_then(Value::as_array).cloned().unwrap_or_default();
+            for report in &mut reports {
+                let of = |member: &str| report.get(member).and_then(Value::as_str).unwrap_or_default();
+                let title = korean::texts(of("name"), (of("title"), "")).0.to_owned();
+                report["title"] = Value::String(title);
+            }
             print(rows(&reports, &["name", "title"], &text(&message!("cli.no_reports"))).trim_end());
         }
         return Ok(());
@@ -97,9 +103,13 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
                 colour: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
             });
             let (since, until) = (minute(&report.since), minute(&report.until));
-            print(&sanitize::line(&text(&message!("cli.period", title = &report.title, since, until))));
-            print(&sanitize::line(&report.about));
-            print_unsanitized(&format!("\n{}", table::text(&report, terminal).trim_end()));
+            let (title, about) = korean::texts(&name, (&report.title, &report.about));
+            print(&sanitize::line(&text(&message!("cli.period", title, since, until))));
+            print(&sanitize::line(about));
+            print_unsanitized(&format!(
+                "\n{}",
+                table::text(&report, terminal, &text(&message!("cli.nothing"))).trim_end()
+            ));
             if report.truncated {
                 print(&format!("\n{}", text(&message!("cli.truncated"))));
             }

@@ -20,12 +20,16 @@ const BAR: std::ops::RangeInclusive<usize> = 6..=30;
 /// Blocks of zero to seven eighths of a character.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// Formats the rows under a heading, numbers right-aligned. Omits columns without any value.
-pub fn text(report: &Report, terminal: Option<Terminal>) -> String {
+/// Formats the rows under a heading, numbers right-aligned. Omits columns of names without any value, such as the branch in a report on repositories;
+/// figures are always shown.
+pub fn text(report: &Report, terminal: Option<Terminal>, none: &str) -> String {
     if report.rows.is_empty() {
-        return "nothing\n".to_owned();
+        return format!("{none}\n");
     }
-    let has_value = |at: &usize| report.rows.iter().any(|row| row.get(*at).is_some_and(|value| !value.is_null()));
+    let has_value = |at: &usize| {
+        report.columns[*at].kind == "number"
+            || report.rows.iter().any(|row| row.get(*at).is_some_and(|value| !value.is_null()))
+    };
     let columns: Vec<usize> = (0..report.columns.len()).filter(has_value).collect();
     let heading: Vec<String> = columns.iter().map(|&at| sanitize::line(&report.columns[at].name)).collect();
     let cells =
@@ -91,24 +95,35 @@ mod tests {
 
     #[test]
     fn formats_a_plain_table_without_terminal() {
-        assert_eq!(text(&report(), None), "repo    n\nshop   16\nw     1.5\napi     -\n");
+        assert_eq!(text(&report(), None, "nothing"), "repo    n\nshop   16\nw     1.5\napi     -\n");
         let nothing = Report { rows: Vec::new(), ..report() };
-        assert_eq!(text(&nothing, None), "nothing\n");
+        assert_eq!(text(&nothing, None, "nothing"), "nothing\n");
+    }
+
+    #[test]
+    fn shows_figures_without_value() {
+        let column = |name: &str, kind: &str| ReportColumn { name: name.to_owned(), kind: kind.to_owned() };
+        let dora = Report {
+            columns: vec![column("month", "date"), column("owner", "text"), column("time_to_restore_hours", "number")],
+            rows: vec![vec![json!("2026-01-01"), Value::Null, Value::Null]],
+            ..report()
+        };
+        assert_eq!(text(&dora, None, ""), "month       time_to_restore_hours\n2026-01-01                      -\n");
     }
 
     #[test]
     fn scales_bars_to_the_terminal() {
         let terminal = Terminal { width: 20, colour: false };
-        assert_eq!(text(&report(), Some(terminal)), "repo    n\nshop   16  ████████\nw     1.5  ▊\napi     -\n");
-        let wide = text(&report(), Some(Terminal { width: 200, colour: false }));
+        assert_eq!(text(&report(), Some(terminal), ""), "repo    n\nshop   16  ████████\nw     1.5  ▊\napi     -\n");
+        let wide = text(&report(), Some(Terminal { width: 200, colour: false }), "");
         assert_eq!(wide.matches('█').count(), 30 + 2, "{wide}");
-        let narrow = text(&report(), Some(Terminal { width: 14, colour: true }));
-        assert_eq!(narrow, text(&report(), None));
+        let narrow = text(&report(), Some(Terminal { width: 14, colour: true }), "");
+        assert_eq!(narrow, text(&report(), None, "nothing"));
     }
 
     #[test]
     fn colours_only_bars() {
-        let shown = text(&report(), Some(Terminal { width: 20, colour: true }));
+        let shown = text(&report(), Some(Terminal { width: 20, colour: true }), "");
         assert!(shown.contains("\u{1b}[36m████████\u{1b}[0m\n"), "{shown:?}");
         assert!(shown.starts_with("repo    n\n"));
     }

@@ -7,6 +7,7 @@
 pub mod aws;
 pub mod error;
 pub mod github;
+pub mod pipeline;
 pub mod remove;
 
 use serde_json::Value;

@@ -4,6 +4,7 @@ pub mod change;
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod retime;
 pub mod run_due;
 pub mod run_now;
 pub mod stop;

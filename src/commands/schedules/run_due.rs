@@ -202,7 +202,7 @@ async fn start_now(tx: &mut PgConnection, starter: Starter<'_>, due: DueSchedule
     }
 }
 
-fn parse(cron: &str, zone: &str) -> Result<(Cron, chrono_tz::Tz), String> {
+pub(super) fn parse(cron: &str, zone: &str) -> Result<(Cron, chrono_tz::Tz), String> {
     let cron = Cron::parse(cron).map_err(|error| format!("cron: {error}"))?;
     Ok((cron, cron::zone(zone).map_err(|error| format!("timeZone: {error}"))?))
 }

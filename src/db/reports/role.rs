@@ -15,6 +15,14 @@ pub enum Reporters {
 }
 
 impl Db {
+    /// Grants the role access to every view, and creates it where this user may create roles. Requires an up-to-date schema.
+    pub async fn admit_reporters(&self) -> Result<Reporters, DbError> {
+        if self.reporters().await? == Reporters::ScriptNeeded {
+            sqlx::raw_sql(ROLE_SCRIPT).execute(&self.pool).await?;
+        }
+        self.reporters().await
+    }
+
     /// Checks that the role exists and may read every view. Requires an up-to-date schema.
     pub async fn reporters(&self) -> Result<Reporters, DbError> {
         let ready = sqlx::query_scalar!(

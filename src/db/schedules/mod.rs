@@ -1,6 +1,7 @@
 //! Schedules: deployments that start at set times, and a record of each due time.
 
 pub mod permission;
+pub mod retime;
 pub mod runs;
 pub mod target;
 mod views;
@@ -12,7 +13,7 @@ use sqlx::PgConnection;
 pub use views::{ScheduleFilter, ScheduleRunFilter, ScheduleRunView, ScheduleView, one};
 
 use super::DbError;
-use crate::domain::cron::Cron;
+use crate::domain::cron::{Cron, ZONE_EDITION};
 use crate::domain::deployment::Concurrency;
 use crate::domain::principal::{AuthMethod, Caller, Scope};
 use crate::domain::request::Requested;
@@ -58,8 +59,8 @@ pub async fn insert(
     sqlx::query!(
         "INSERT INTO schedules (id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, concurrency,
                                     missed, paused, next_run_at, made_by, made_by_kind, made_by_token, role, scope, build, reason, kind,
-                                    made_by_admin, made_by_issuer, made_by_claims)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
+                                    made_by_admin, made_by_issuer, made_by_claims, zone_edition)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
         id,
         spec.name,
         spec.cron.as_str(),
@@ -84,6 +85,7 @@ pub async fn insert(
         admin,
         issuer,
         claims,
+        ZONE_EDITION,
     )
     .execute(connection)
     .await?;
@@ -115,6 +117,7 @@ pub async fn update(
                  name = $2, cron = $3, time_zone = $4, github_connection_id = $5, aws_connection_id = $6, owner = $7, repo = $8,
                  branch = $9, concurrency = $10, missed = $11, paused = $12, version = version + 1, updated_at = now(),
                  next_run_at = CASE WHEN $13 THEN $14 ELSE next_run_at END,
+                 zone_edition = CASE WHEN $13 THEN $26 ELSE zone_edition END,
                  made_by = $15, made_by_kind = $16, made_by_token = $17, role = $18, scope = $19,
                  build = $20, reason = $21, kind = $22, made_by_admin = $23, made_by_issuer = $24, made_by_claims = $25,
                  stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL
@@ -144,6 +147,7 @@ pub async fn update(
         admin,
         issuer,
         claims,
+        ZONE_EDITION,
     )
     .execute(connection)
     .await?;

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use super::target::ScheduleTarget;
 use crate::db::{Db, DbError};
+use crate::domain::cron::ZONE_EDITION;
 use crate::domain::schedule::DueTimes;
 
 /// A due schedule whose row is locked.
@@ -152,9 +153,11 @@ pub async fn record_manual_run(
 pub async fn set_next(connection: &mut PgConnection, id: &str, next: Option<DateTime<Utc>>) -> Result<(), DbError> {
     // A program from before schedules could stop may have resumed a stopped one: it runs, so it is not stopped.
     sqlx::query!(
-        "UPDATE schedules SET next_run_at = $2, stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL WHERE id = $1",
+        "UPDATE schedules SET next_run_at = $2, zone_edition = $3, stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL
+         WHERE id = $1",
         id,
-        next
+        next,
+        ZONE_EDITION
     )
     .execute(connection)
     .await?;

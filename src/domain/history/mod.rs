@@ -4,6 +4,7 @@
 //! A history is read in pieces, one per poll. What a later piece needs of an earlier one is [`Memory`], which is stored with the step; reading in
 //! any pieces therefore gives the events and facts of reading the whole.
 
+mod contract;
 mod event;
 mod event_type;
 mod memory;
@@ -14,6 +15,7 @@ mod replay;
 mod status;
 mod values;
 
+pub use contract::{Checked, ClauseFinding, ClauseState, LatestArn, check_contract};
 pub use event::{ExitOutput, HistoryEvent, HistoryKind};
 pub use event_type::{EventClass, classify};
 pub use memory::Memory;

@@ -260,7 +260,7 @@ impl Piece<'_> {
 }
 
 /// Joins error and cause; `None` if neither says anything.
-fn joined(error: Option<&String>, cause: Option<&String>) -> Option<String> {
+pub(super) fn joined(error: Option<&String>, cause: Option<&String>) -> Option<String> {
     let texts: Vec<&str> =
         [error, cause].into_iter().flatten().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
     (!texts.is_empty()).then(|| texts.join(": "))

@@ -126,10 +126,10 @@ impl Grant {
         self.credential.as_ref().is_some_and(|credential| credential.is_over())
     }
 
-    /// Remaining time of the grant, at most `longest`.
-    pub fn lifetime(&self, longest: Duration) -> Duration {
+    /// Remaining time of the grant, at most `longest`; none when neither ends it.
+    pub fn lifetime(&self, longest: Option<Duration>) -> Option<Duration> {
         let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
-        left.map_or(longest, |left| left.min(longest))
+        left.into_iter().chain(longest).min()
     }
 }
 

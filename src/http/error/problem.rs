@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::domain::lang::Lang;
 use crate::domain::message::Message;
 use crate::http::language::{self, AskedLang};
+use crate::http::{json, time};
 
 /// Media type of errors.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -97,7 +98,7 @@ pub struct Problem {
     pub instance: String,
     /// Time of the error (RFC 3339, UTC).
     #[schema(value_type = String, format = DateTime, example = "2026-01-31T09:30:00.123Z")]
-    #[serde(serialize_with = "millis")]
+    #[serde(serialize_with = "time::millis")]
     pub timestamp: DateTime<Utc>,
     /// Reason phrase of the HTTP status.
     #[schema(example = "Not Found")]
@@ -129,10 +130,6 @@ pub struct Problem {
     /// The texts of `title` and `detail`, for other languages.
     #[serde(skip)]
     texts: (Message, Message),
-}
-
-fn millis<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 impl Problem {
@@ -229,8 +226,7 @@ pub async fn add_body(request: Request, next: Next) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let mut problem = problem.in_language(lang);
     problem.instance = path;
-    // Strings and numbers only, so serialisation cannot fail.
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let body = json::line(&problem);
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

@@ -34,16 +34,18 @@ impl Admission {
     }
 
     fn refusal(&self, request: &Request) -> Option<AdmissionError> {
-        if !PROBES.contains(&request.uri().path()) {
-            // A request has a peer unless the router is called without a connection, as in tests.
-            let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
-            let client = Proxies::from(&*self.config).client(peer, request.headers());
-            if let Err(refused) = self.rates.check(client, request.headers()) {
-                return Some(refused);
-            }
+        // A request has a peer unless the router is called without a connection, as in tests.
+        let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+        let (proxies, headers) = (Proxies::from(&*self.config), request.headers());
+        if !PROBES.contains(&request.uri().path())
+            && let Err(refused) = self.rates.check(proxies.client(peer, headers), headers)
+        {
+            return Some(refused);
         }
         // The rate is checked first, so that requests refused here count towards it.
-        host::refusal(request).or_else(|| csrf::refusal(request.method(), request.headers(), &self.config.cors_origins))
+        host::refusal(request).or_else(|| {
+            csrf::refusal(request.method(), headers, &self.config.cors_origins, &proxies.hosts(peer, headers))
+        })
     }
 }
 

@@ -5,11 +5,15 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::http::middleware::error::AdmissionError;
 
+/// Default ports, which a browser leaves out of `Origin`, and a proxy may add to the host.
+const DEFAULT_PORTS: [(&str, &str); 2] = [("http", ":80"), ("https", ":443")];
+
 /// Header in which a browser reports the relation between page and server. No page can set it; browsers send it only to https and loopback.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The error for a changing request from a foreign page; none for reads, programs, own pages and the origins `allowed` in `PANDA_CORS_ORIGINS`.
-pub fn refusal(method: &Method, headers: &HeaderMap, allowed: &[String]) -> Option<AdmissionError> {
+/// `forwarded` are the hosts that trusted proxies report: a proxy may rewrite `Host` to the server's internal name. No page can set them.
+pub fn refusal(method: &Method, headers: &HeaderMap, allowed: &[String], forwarded: &[&str]) -> Option<AdmissionError> {
     if method.is_safe() {
         return None;
     }
@@ -20,21 +24,54 @@ pub fn refusal(method: &Method, headers: &HeaderMap, allowed: &[String]) -> Opti
     }
     let own = match (text(FETCH_SITE), origin) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
-        // The scheme is ignored: a proxy may terminate TLS.
-        (None, Some(origin)) => origin.split_once("://").is_some_and(|(_, host)| Some(host) == text(header::HOST)),
+        (None, Some(origin)) => text(header::HOST).iter().chain(forwarded).any(|host| is_at(origin, host)),
         (None, None) => true,
     };
     if own { None } else { Some(AdmissionError::OriginNotAllowed) }
+}
+
+/// True when `origin` has this host. The scheme is ignored: a proxy may terminate TLS.
+fn is_at(origin: &str, host: &str) -> bool {
+    let Some((scheme, name)) = origin.split_once("://") else { return false };
+    let port = DEFAULT_PORTS.iter().find(|(known, _)| *known == scheme).map_or("", |(_, port)| port);
+    let host = host.strip_suffix(port).unwrap_or(host);
+    !host.is_empty() && name.eq_ignore_ascii_case(host)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn may(method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
+    fn may_behind(forwarded: &[&str], method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
         let headers = headers.iter().map(|&(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
         let allowed = ["https://front.example".to_owned()];
-        refusal(method, &headers.collect(), &allowed).is_none()
+        refusal(method, &headers.collect(), &allowed, forwarded).is_none()
+    }
+
+    fn may(method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
+        may_behind(&[], method, headers)
+    }
+
+    #[test]
+    fn allows_own_page_by_the_host_of_a_trusted_proxy() {
+        for (origin, forwarded) in [
+            ("http://panda.example", "panda.example"),
+            ("https://panda.example", "panda.example:443"),
+            ("http://panda.example", "Panda.Example:80"),
+            ("https://panda.example:8443", "panda.example:8443"),
+            ("http://[2001:db8::1]", "[2001:db8::1]"),
+        ] {
+            let headers = [("host", "backend:8080"), ("origin", origin)];
+            assert!(may_behind(&[forwarded], &Method::POST, &headers), "{origin} {forwarded}");
+            assert!(may_behind(&["outer.example", forwarded], &Method::POST, &headers), "{origin} {forwarded}");
+            assert!(!may(&Method::POST, &headers), "without a proxy: {origin}");
+        }
+        for forwarded in ["", "panda.example.evil.example", "evil.example:443", ":443", "example"] {
+            let headers = [("host", "backend:8080"), ("origin", "https://panda.example")];
+            assert!(!may_behind(&[forwarded], &Method::POST, &headers), "{forwarded}");
+        }
+        let evil = [("host", "backend"), ("origin", "https://panda.example"), ("sec-fetch-site", "cross-site")];
+        assert!(!may_behind(&["panda.example"], &Method::POST, &evil), "the browser knows better");
     }
 
     #[test]

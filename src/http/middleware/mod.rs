@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod audit_refusals;
+pub mod base_path;
 pub mod caller_limit;
 mod csrf;
 pub mod error;
@@ -9,6 +10,7 @@ mod host;
 mod rate_limit;
 pub mod real_ip;
 pub mod request_id;
+pub mod request_metrics;
 mod security_headers;
 
 use std::panic::AssertUnwindSafe;
@@ -80,6 +82,22 @@ async fn catch_panics(request: Request, next: Next) -> Response {
     }
 }
 
+/// Request headers that the API reads, and those of tracing libraries, which send all three or none (W3C Trace Context, Baggage). A test compares them
+/// with the headers of the OpenAPI document.
+const REQUEST_HEADERS: [HeaderName; 11] = [
+    header::ACCEPT,
+    header::ACCEPT_LANGUAGE,
+    header::AUTHORIZATION,
+    HeaderName::from_static("baggage"),
+    header::CACHE_CONTROL,
+    header::CONTENT_TYPE,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    REQUEST_ID,
+];
+
 /// Allows browsers on pages of `origins` to call the API; none when `origins` is empty.
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
@@ -92,16 +110,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
             // Safe, because the origins are listed one by one and a session may only read.
             .allow_credentials(true)
-            .allow_headers([
-                header::ACCEPT,
-                header::AUTHORIZATION,
-                header::CACHE_CONTROL,
-                header::CONTENT_TYPE,
-                HeaderName::from_static("idempotency-key"),
-                HeaderName::from_static("last-event-id"),
-                REQUEST_ID,
-            ])
-            .expose_headers([header::RETRY_AFTER, REQUEST_ID])
+            .allow_headers(REQUEST_HEADERS)
+            .expose_headers([header::CONTENT_LANGUAGE, header::RETRY_AFTER, REQUEST_ID])
             .max_age(Duration::from_hours(1)),
     )
 }

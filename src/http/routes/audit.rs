@@ -15,6 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::{QueryParams, is_id};
 use crate::http::pagination::{parse_limit, parse_time, split_page};
+use crate::http::time;
 
 /// Longest subject to filter by, in bytes.
 const MAX_SUBJECT: usize = 256;
@@ -92,11 +93,13 @@ pub struct AuditPage {
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
     /// Time of the change or refusal (UTC); of repetitions, the last.
+    #[serde(serialize_with = "time::millis")]
     pub at: DateTime<Utc>,
     /// Number of refusals that the entry covers: repetitions within a minute share one entry. A change has its own entry.
     #[schema(example = 1)]
     pub times: i32,
     /// Time of the first repetition (UTC); null without repetitions.
+    #[serde(serialize_with = "time::optional_millis")]
     pub first_at: Option<DateTime<Utc>>,
     /// Subject of the caller, such as a token's name; `*` in an entry for refusals of several callers.
     #[schema(example = "alice")]

@@ -1,6 +1,6 @@
 //! `GET /healthz`: liveness probe. Checks no dependency, because a restart would not repair the database.
 
-use axum::Json;
+use crate::http::json::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 

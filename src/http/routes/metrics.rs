@@ -4,8 +4,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use crate::http::ApiState;
+use crate::http::error::server::ServerError;
 use crate::http::middleware::caller_limit::CallerLimit;
+use crate::http::{ApiError, ApiState};
 use crate::metrics::MEDIA_TYPE;
 
 /// Get the metrics
@@ -16,6 +17,14 @@ use crate::metrics::MEDIA_TYPE;
     responses((status = 200, description = "All metrics of this replica.", body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn handle(State(state): State<ApiState>) -> Response {
+    if state.config.metrics_listen.is_some() {
+        return ApiError::from(ServerError::RouteNotFound).into_response();
+    }
+    handle_separately(State(state)).await
+}
+
+/// `GET /metrics` at the address of `PANDA_METRICS_LISTEN`.
+pub async fn handle_separately(State(state): State<ApiState>) -> Response {
     state.metrics.database.set(&state.db.usage());
     state.metrics.database.set_callers(&[&state.requests, &state.reports, &state.replays].map(CallerLimit::usage));
     state.metrics.database.set_trouble(state.db.trouble().is_some());

@@ -10,6 +10,8 @@ pub mod log;
 pub mod maintenance;
 pub mod metrics;
 pub mod openapi;
+mod openapi_examples;
+pub mod pipeline;
 pub mod readyz;
 pub mod reports;
 pub mod revocations;

@@ -5,16 +5,16 @@ use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, ObjectBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Required, Response, ResponseBuilder,
+    ContentBuilder, ObjectBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Required, Response, ResponseBuilder, Server,
 };
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, connect, connections, deploy, events, healthz, log, maintenance, metrics, readyz, reports, revocations,
-    schedules, session,
+    audit, connect, connections, deploy, events, healthz, log, maintenance, metrics, openapi_examples, pipeline,
+    readyz, reports, revocations, schedules, session,
 };
 use crate::http::ApiState;
 use crate::http::error::problem;
@@ -39,6 +39,7 @@ use crate::http::middleware::PROBES;
         (name = "schedules", description = "Deployments that start at scheduled times."),
         (name = "sessions", description = "Authentication for clients that cannot send headers, such as a browser's EventSource."),
         (name = "revocations", description = "OpenID Connect subjects whose tokens are rejected."),
+        (name = "pipeline", description = "The pipeline that AWS runs between the push and the switch."),
         (name = "audit", description = "Record of all changes and refusals."),
         (name = "reports", description = "Reports about past deployments."),
         (name = "maintenance", description = "Retention and its runs."),
@@ -91,6 +92,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(session::open::handle, session::close::handle))
         .routes(routes!(revocations::list::handle, revocations::create::handle))
         .routes(routes!(revocations::remove::handle))
+        .routes(routes!(pipeline::check::handle))
         .routes(routes!(audit::handle))
         .routes(routes!(reports::list::handle))
         .routes(routes!(reports::answer::handle))
@@ -124,8 +126,11 @@ pub fn routes_and_document() -> (Router<ApiState>, OpenApiDocument) {
             }
         }
     }
-    (routes, document)
+    (routes, openapi_examples::of_required_only(document))
 }
+
+/// Routes that read no table beside the credential's: the list of reports is built in, and an execution is AWS's.
+const WITHOUT_DATA: [&str; 2] = ["/api/v1/reports", "/api/v1/pipeline/check"];
 
 const FORBIDDEN: &str =
     "The request came from a page of another origin, or the caller may not do this: `errorCode` says which.";
@@ -142,8 +147,7 @@ fn add_common(path: &str, operation: &mut Operation) {
     add_response(operation, "401", "Missing or invalid credential.");
     // A stream is held open until the database is available: a browser would never reconnect after a 503.
     if !operation.responses.responses.contains_key("406") {
-        // The list of reports is built in and cannot fail.
-        if path != "/api/v1/reports" {
+        if !WITHOUT_DATA.contains(&path) {
             add_response(operation, "500", "Internal error.");
         }
         add_response(
@@ -203,9 +207,14 @@ fn add_response(operation: &mut Operation, status: &str, description: &str) {
     operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
 }
 
-/// Routes of the document and of Swagger UI, which shows it.
-pub fn swagger_ui(document: OpenApiDocument) -> Router<ApiState> {
-    SwaggerUi::new("/swagger-ui").url("/api-docs/openapi.json", document).into()
+/// Routes of the document and of Swagger UI, which shows it, for an API that is served
+/// below `base`, the path before all others (`PANDA_BASE_PATH`).
+pub fn swagger_ui(mut document: OpenApiDocument, base: &str) -> Router<ApiState> {
+    const DOCUMENT: &str = "/api-docs/openapi.json";
+    if !base.is_empty() {
+        document.servers = Some(vec![Server::new(base)]);
+    }
+    SwaggerUi::new("/swagger-ui").url(DOCUMENT, document).config(Config::new([format!("{base}{DOCUMENT}")])).into()
 }
 
 /// Builds only the `OpenAPI` document.

@@ -1,6 +1,5 @@
 //! `GET /readyz`: readiness probe, true when load balancers should send requests to this replica.
 
-use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,6 +9,7 @@ use crate::http::ApiState;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::error::server::ServerError;
+use crate::http::json::Json;
 
 /// Response of a ready replica.
 #[derive(Debug, Serialize, ToSchema)]

@@ -15,6 +15,9 @@ use crate::domain::event::StoredEvent;
 /// Delay before a reader reconnects, in milliseconds.
 const RETRY_MS: u32 = 5_000;
 
+/// Ends of lines that JSON leaves as they are: next line, line separator, paragraph separator.
+const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
 /// The `data` of a `stage` event. The API contract fixes the order of the members.
 #[derive(Serialize)]
 struct Stage<'a> {
@@ -53,9 +56,27 @@ fn frame(id: impl Display, rendered: &Rendered, deployment_id: Option<&str>) -> 
         }
         EventType::Success | EventType::Fail => serde_json::to_string(&End { message, deployment_id }),
     };
-    // Serialisation cannot fail: there are only strings and maps with string keys. JSON escapes CR and LF, so `data` is a single line.
-    let data = data.unwrap_or_default();
+    // Serialisation cannot fail: there are only strings and maps with string keys.
+    let data = on_one_line(data.unwrap_or_default());
     Bytes::from(format!("id: {id}\nevent: {name}\nretry: {RETRY_MS}\ndata: {data}\n\n"))
+}
+
+/// Escapes what some line readers (Python's `splitlines`, JavaScript before ES2019) take for the end of a line. JSON itself escapes only characters
+/// below U+0020, among them CR, LF, VT and FF; the others occur in its strings alone, where an escape means the same.
+fn on_one_line(json: String) -> String {
+    if !json.contains(LINE_ENDS) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        match character {
+            '\u{85}' => escaped.push_str("\\u0085"),
+            '\u{2028}' => escaped.push_str("\\u2028"),
+            '\u{2029}' => escaped.push_str("\\u2029"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 /// Encodes a comment, which readers ignore. `text` is static, because a line break from outside would end the comment.
@@ -117,6 +138,24 @@ mod tests {
         assert_eq!(lines.len(), 6, "four lines and the blank one: {lines:?}");
         let data: Value = serde_json::from_str(lines[3].strip_prefix("data: ").unwrap()).unwrap();
         assert_eq!((data["message"].as_str(), data["details"]["path"].as_str()), (Some(nasty), Some(nasty)));
+    }
+
+    #[test]
+    fn no_line_reader_splits_a_frame() {
+        // The ends of lines of Python's `str.splitlines`, of Unicode (UAX 14) and of JavaScript.
+        let ends = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+        let nasty: String = ends.iter().flat_map(|end| ['a', *end, '쏘']).collect();
+        for event_type in [EventType::Stage, EventType::Success, EventType::Fail] {
+            let details = json!({&nasty: [nasty, {"deep": nasty}]});
+            let frame = frame(Uuid::nil(), &rendered(event_type, &nasty, &details), None);
+            let lines: Vec<&str> = text(&frame).split(ends).collect();
+            assert_eq!(lines.len(), 6, "{lines:?}");
+            let data: Value = serde_json::from_str(lines[3].strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(data["message"], nasty.as_str());
+            if event_type == EventType::Stage {
+                assert_eq!(data["details"], details);
+            }
+        }
     }
 
     /// Parses the bytes with a third-party parser.

@@ -11,7 +11,7 @@ use super::{all_documents, case, cases, chart, container, installed, name, only,
 const ENGINE: &str = "engine";
 
 /// Accepted checkov findings: the check, its cases (all when empty), and the reason.
-const WAIVERS: [(&str, &[&str], &str); 12] = [
+const WAIVERS: [(&str, &[&str], &str); 11] = [
     (
         "CKV_K8S_11",
         &[],
@@ -28,7 +28,6 @@ const WAIVERS: [(&str, &[&str], &str); 12] = [
         &[],
         "AWS's keys are read only from variables, and the database's URL too unless database.asFile is set; all other secrets are files",
     ),
-    ("CKV2_K8S_6", &[], "the jobs of an upgrade and of `helm test` listen to nothing"),
     ("CKV_K8S_8", &["minimal", "production", "switches", "trial"], "the pod of `helm test` ends by itself"),
     ("CKV_K8S_9", &["minimal", "production", "switches", "trial"], "the pod of `helm test` ends by itself"),
     ("CKV_K8S_16", &["switches", "trial"], "the rootless engine makes a user namespace and mounts in it"),

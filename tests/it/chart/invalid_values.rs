@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{ask, chart, helm3, text};
 
 /// The change to the minimal values, and the texts that both engines must print.
-const WRONG: [(&str, &str, &[&str]); 22] = [
+const WRONG: [(&str, &str, &[&str]); 37] = [
     ("an_unknown_value", "replicas: 3", &["replicas"]),
     ("an_unknown_value_deep_inside", "database: {existingSecrets: a}", &["database", "existingSecrets"]),
     ("an_unknown_option", "config: {maxBuild: 2}", &["config", "maxBuild"]),
@@ -38,6 +38,29 @@ const WRONG: [(&str, &str, &[&str]); 22] = [
         "rollout: {terminationGracePeriodSeconds: 12}",
         &["rollout.terminationGracePeriodSeconds", "5 seconds"],
     ),
+    ("no_time_for_builds_to_drain", "rollout: {buildDrainSeconds: 60}", &["buildDrainSeconds", "8 seconds more"]),
+    ("a_name_that_no_service_has", "fullnameOverride: 1panda", &["fullnameOverride", "letter"]),
+    ("a_number_for_a_name", "fullnameOverride: 123", &["fullnameOverride", "string"]),
+    ("a_file_and_a_secret", "database: {file: /secrets/url}", &["database.file:", "database.existingSecret"]),
+    ("a_relative_file", "keys: {file: secrets/keys}", &["keys", "file"]),
+    ("a_base_path_without_a_slash", "basePath: panda", &["basePath"]),
+    ("a_base_path_with_a_slash_at_its_end", "basePath: /panda/", &["basePath"]),
+    ("a_route_without_a_gateway", "httpRoute: {enabled: true}", &["httpRoute.parentRefs"]),
+    (
+        "keda_without_prometheus",
+        "autoscaling: {enabled: true, provider: keda, buildQueue: {enabled: true}}",
+        &["autoscaling.buildQueue.prometheus"],
+    ),
+    ("a_minimum_above_the_maximum", "autoscaling: {enabled: true, minReplicas: 9}", &["autoscaling.minReplicas"]),
+    ("metrics_at_the_api_s_port", "metrics: {port: 8080}", &["metrics.port"]),
+    (
+        "an_unknown_alert",
+        "metrics: {rules: {enabled: true, alerts: {PandaGone: {for: 1m}}}}",
+        &["metrics.rules.alerts", "PandaGone", "PandaAbsent"],
+    ),
+    ("a_variable_that_probes_need", "extraEnv: [{name: PANDA_LISTEN, value: a}]", &["extraEnv", "containerPort"]),
+    ("a_container_s_name_twice", "extraContainers: [{name: panda}]", &["extraContainers", "panda"]),
+    ("a_label_of_the_selectors", "commonLabels: {app.kubernetes.io/instance: a}", &["commonLabels", "selectors"]),
 ];
 
 /// Writes the minimal values with one change to a file; Helm merges a list of values files, the last of which wins.

@@ -2,7 +2,9 @@
 //! would receive.
 
 pub mod alerts;
+mod clusters;
 mod dashboards;
+mod documents;
 mod engines;
 mod golden;
 mod hardening;

@@ -12,9 +12,11 @@ use serde_json::{Map, Value, json};
 use super::{all_documents, chart, pod_of, same_as_file, text};
 
 /// Options that the chart sets from its own values and that `config` may not contain.
-const OWN: [&str; 15] = [
+const OWN: [&str; 18] = [
     "PANDA_ADMIN_TOKEN_FILE",
     "PANDA_AUTH",
+    "PANDA_BASE_PATH",
+    "PANDA_BUILD_DRAIN_MS",
     "PANDA_DATABASE_DIRECT_URL",
     "PANDA_DATABASE_DIRECT_URL_FILE",
     "PANDA_DATABASE_URL",
@@ -23,6 +25,7 @@ const OWN: [&str; 15] = [
     "PANDA_DOCKER_HOST",
     "PANDA_KEY_FILE",
     "PANDA_LISTEN",
+    "PANDA_METRICS_LISTEN",
     "PANDA_MIGRATE",
     "PANDA_OIDC_FILE",
     "PANDA_TLS_CERT",

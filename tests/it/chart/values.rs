@@ -34,7 +34,8 @@ fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
 
 #[test]
 fn chart_values__each_changed_in_some_case() {
-    let cases = ask(&json!({"do": "values", "paths": files()}));
+    let all = [files(), super::clusters::files()].concat();
+    let cases = ask(&json!({"do": "values", "paths": all}));
     let cases = cases.as_array().unwrap();
     let defaults = &ask(&json!({"do": "values", "paths": [chart().join("values.yaml")]}))[0];
     let same = |path: &str| {
@@ -45,7 +46,7 @@ fn chart_values__each_changed_in_some_case() {
     };
     let untried: Vec<String> =
         super::readme::rows().into_iter().map(|row| row.path).filter(|path| same(path)).collect();
-    assert!(untried.is_empty(), "no file in helm/panda/ci changes these: {untried:#?}");
+    assert!(untried.is_empty(), "no file in helm/panda/ci or tests/it/chart/clusters changes these: {untried:#?}");
 }
 
 #[test]

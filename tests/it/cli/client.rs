@@ -26,7 +26,7 @@ async fn cli__exit_codes_separate_input_refusal_and_no_answer() {
     let mut server = Panda::builder().on(&db).process().ready().await;
     let unknown = run(&mut panda(&["result", "dep_nope", "--server", &server.url])).await;
     assert_eq!(unknown.code, 4);
-    assert!(unknown.stderr.contains("DEPLOYMENT_NOT_FOUND, HTTP 404"), "{unknown:?}");
+    assert!(unknown.stderr.contains("panda list lists the existing ones. (DEPLOYMENT_NOT_FOUND)"), "{unknown:?}");
     let bad = run(&mut panda(&["list", "--owner", "a/b", "--server", &server.url])).await;
     assert_eq!(bad.code, 2);
     assert!(bad.stderr.starts_with("panda: owner: "), "{bad:?}");

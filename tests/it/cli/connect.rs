@@ -111,5 +111,5 @@ async fn cli_connect__role_of_rules_shown_before_it_is_created() {
     assert_eq!(connect(&["--rule-target-role-arn", "none"]).await.code, 0);
     assert_eq!(role().await, None);
     let other = connect(&["--rule-target-role-arn", "arn:aws:iam::111122223333:role/x"]).await;
-    assert!(other.code == 2 && other.stderr.contains("ruleTargetRoleArn"), "{other:?}");
+    assert!(other.code == 2 && other.stderr.contains("--rule-target-role-arn"), "{other:?}");
 }

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use panda_testing::Program as _;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{panda, run};
 use crate::clients::docker::{build, context, engine, name};
+use crate::support::panda::Panda;
 
 #[tokio::test]
 async fn cli_demo__completes_and_leaves_no_folder() {
@@ -17,7 +19,7 @@ async fn cli_demo__completes_and_leaves_no_folder() {
         "[Step 1] EventBridge 규칙 생성 완료",
         "[Stage 4] Green 서비스 배포 완료 - 트래픽 전환 대기 중",
         "hello from version 1",
-        "Deployment completed successfully",
+        "배포를 완료했습니다",
         "COMPLETED",
         "hello from version 2",
     ] {
@@ -78,6 +80,44 @@ impl Up {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGINT).unwrap();
         self.child.wait().await.unwrap();
     }
+}
+
+/// The README's commands for it, and those that it prints, as they are.
+#[tokio::test]
+async fn cli_up__readme_and_printed_commands_work() {
+    let up = Up::start().await;
+    let server = up.word("Panda is at ");
+    let token_file = up.word("export PANDA_TOKEN_FILE=");
+    let shell = async |command: &str| {
+        let script = format!("export PANDA_TOKEN_FILE={token_file} PANDA_SERVER={server}; {command}");
+        run(&mut panda_testing::process::command::command(Path::new("sh"), &["-c", &script])).await
+    };
+    assert!(up.text.contains("GitHub token "), "{}", up.text);
+    let printed = up.text.lines().find(|line| line.contains(" connect github ")).unwrap();
+    let connected = shell(printed).await;
+    assert!(connected.code == 0 && connected.stdout.starts_with("gh_"), "{connected:?}");
+
+    let (_, readme) = include_str!("../../../README.md").split_once("export PANDA_TOKEN_FILE=").unwrap();
+    let folder = Path::new(token_file).parent().unwrap().to_str().unwrap();
+    let program = Panda::path();
+    let command = |start: &str| {
+        let line = readme.lines().find(|line| line.starts_with(start)).unwrap();
+        let line = line.split(" # ").next().unwrap().replace("/var/lib/panda", folder);
+        line.replacen("panda", program.to_str().unwrap(), 1)
+    };
+    let again = shell(&command("panda connect github")).await;
+    assert_eq!((again.code, &again.stdout), (0, &connected.stdout), "{again:?}");
+    let ready = shell(&format!("unset PANDA_SERVER; {} --server {server}", command("panda deploy"))).await;
+    assert_eq!(ready.code, 0, "{ready:?}");
+    let id = ready.stdout.split_whitespace().find(|word| word.starts_with("dep_")).unwrap();
+    // What it suggests names the server, too.
+    let (_, suggested) = ready.stdout.split_once("Move the traffic with: ").unwrap_or_else(|| panic!("{ready:?}"));
+    assert!(suggested.trim().ends_with(&format!("switch {id} --wait --server {server}")), "{ready:?}");
+    let completed = shell(&command("panda switch").replace("dep_…", &id[..10])).await;
+    assert!(completed.code == 0 && completed.stdout.contains("COMPLETED"), "{completed:?}");
+    let refused = shell(&format!("unset PANDA_SERVER; {}", suggested.trim())).await;
+    assert!(refused.code == 4 && refused.stderr.contains("ALREADY_SWITCHED"), "{refused:?}");
+    up.stop().await;
 }
 
 /// Postgres' answer to a client's first message, in hexadecimal: `52` and the kind of authentication, 0 for none.

@@ -8,8 +8,8 @@ use crate::support::panda::Panda;
 async fn cli_language__option_variable_locale() {
     let db = TestDb::new().await;
     let server = Panda::builder().on(&db).process().ready().await;
-    let korean = "panda: 배포 결과를 찾을 수 없습니다: dep_x. 기존 배포는 GET /api/v1/deploy로 조회할 수 있습니다. (DEPLOYMENT_NOT_FOUND, HTTP 404)\n";
-    let english = "panda: There is no deployment dep_x. GET /api/v1/deploy lists the existing ones. (DEPLOYMENT_NOT_FOUND, HTTP 404)\n";
+    let korean = "panda: 배포 결과를 찾을 수 없습니다: dep_x. 기존 배포는 panda list로 조회할 수 있습니다. (DEPLOYMENT_NOT_FOUND)\n";
+    let english = "panda: There is no deployment dep_x. panda list lists the existing ones. (DEPLOYMENT_NOT_FOUND)\n";
     for (args, variables, expected) in [
         (&["--lang", "ko"][..], &[("PANDA_LANG", "en")][..], korean),
         (&[], &[("PANDA_LANG", "ko"), ("LC_ALL", "en_US.UTF-8")], korean),

@@ -1,5 +1,6 @@
 //! The program as a user or a script runs it.
 
+mod checkout;
 mod client;
 mod connect;
 mod demo;

@@ -31,6 +31,16 @@ async fn cli_report__table_csv_and_json() {
         "{csv:?}"
     );
 
+    let dora = report(&["dora"]).await;
+    for column in ["deployments", "lead_time_hours", "change_failure_percent", "time_to_restore_hours"] {
+        assert!(dora.stdout.lines().nth(3).unwrap().contains(column), "four figures: {dora:?}");
+    }
+    let korean = report(&["dora", "--lang", "ko"]).await;
+    assert!(
+        korean.stdout.starts_with("월별 DORA 지표 네 가지, 20") && !korean.stdout.contains("figures"),
+        "{korean:?}"
+    );
+
     let json = report(&["dora", "--format", "json"]).await;
     let data: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((&data["name"], &data["rows"][0][0].is_string()), (&"dora".into(), &true));

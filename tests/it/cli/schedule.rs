@@ -29,7 +29,17 @@ async fn cli_schedule__life_cycle() {
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
     let id = made["scheduleId"].as_str().unwrap();
     assert_eq!((&made["deploy"]["branch"], &made["missed"]), (&"main".into(), &"run_once".into()));
+    let readable = command(&create).await;
+    for line in ["owner               acme", "repo                shop", "branch              main"] {
+        assert!(readable.code == 0 && readable.stdout.contains(line), "{line}: {readable:?}");
+    }
+    assert!(!readable.stdout.contains('{') && !readable.stdout.contains('['), "no JSON: {readable:?}");
+    let other = readable.stdout.split_whitespace().nth(1).unwrap();
+    assert_eq!(command(&["schedule", "delete", &other[..10]]).await.code, 0, "a part of the id is enough");
     let list = command(&["schedule", "list"]).await;
+    for column in ["owner", "repo", "branch", "acme", "shop", "main"] {
+        assert!(list.stdout.contains(column), "{column}: {list:?}");
+    }
     assert!(
         list.stdout.contains(id) && list.stdout.contains("Asia/Seoul") && list.stdout.contains("30 6 * * MON-FRI"),
         "{list:?}"

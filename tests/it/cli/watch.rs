@@ -59,6 +59,13 @@ async fn cli_watch__retry_shows_only_new_attempt() {
     let id = deploy(&env, &url).await;
     let failed = run(&mut panda(&["watch", &id, "--lang", "en", "--server", &url])).await;
     assert_eq!(failed.code, 1, "{failed:?}");
+    let all = format!("{}{}", failed.stdout, failed.stderr);
+    assert_eq!(all.matches("the task broke").count(), 1, "the cause is shown once: {failed:?}");
+    assert!(
+        failed.stderr.contains("(EXECUTION_FAILED)")
+            && failed.stdout.contains(&format!("retry {id} --wait --server {url}")),
+        "{failed:?}"
+    );
     let second = run(&mut panda(&["deploy", "--concurrency", "maybe", "--server", &url])).await;
     assert!(second.code == 2 && second.stderr.contains("reject, queue or supersede"), "{second:?}");
 

@@ -83,6 +83,49 @@ async fn openapi__every_field_described() {
     }
 }
 
+/// Swagger UI sends a form as it is prefilled.
+#[tokio::test]
+async fn openapi__examples_are_valid_requests() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let document = api.get("/api-docs/openapi.json").await.json();
+    let (mut parameters, mut bodies) = (0, BTreeMap::new());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(
+                    parameter["required"] == true || parameter.get("example").is_none(),
+                    "{method} {path}: {parameter}"
+                );
+                parameters += usize::from(parameter.get("example").is_some());
+            }
+            let content = &operation["requestBody"]["content"]["application/json"];
+            let first = content["examples"].as_object().and_then(|all| Some(all.values().next()?["value"].clone()));
+            if let Some(example) = content.get("example").cloned().or(first) {
+                bodies.insert(format!("{method} {path}"), example);
+            }
+        }
+    }
+    assert!(parameters > 5, "path parameters keep theirs");
+    let deploy = json!({
+        "githubConnectionId": "gh_4k1zq0v7w3m9x2c8b5n6", "awsConnectionId": "aws_4k1zq0v7w3m9x2c8b5n6", "owner": "acme", "repo": "shop", "branch": "main",
+    });
+    assert_eq!(bodies["post /api/v1/deploy"], deploy);
+    assert_eq!(bodies["post /api/v1/schedules"], json!({"cron": "30 6 * * MON-FRI", "deploy": deploy}));
+    assert_eq!(bodies["patch /api/v1/schedules/{id}"], json!({"paused": true}));
+
+    let (github, aws) = fixture::connections(&db.db).await;
+    let mut deploy = deploy;
+    (deploy["githubConnectionId"], deploy["awsConnectionId"]) = (json!(github), json!(aws));
+    let made = api.post("/api/v1/deploy", &deploy).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    assert!(made.text.ends_with("}\n"), "a shell's prompt follows on a new line: {:?}", made.text);
+    let refused = api.get("/api/v1/deploy/dep_x/result").await;
+    assert!(refused.text.ends_with("}\n"), "{:?}", refused.text);
+    let started = made.json()["data"]["startedAt"].as_str().unwrap().to_owned();
+    assert_eq!(started.len(), "2026-01-31T09:30:00.123Z".len(), "{started}");
+}
+
 #[tokio::test]
 async fn api_page__served() {
     let api = Api::serve(&unreachable_db()).await;
@@ -181,6 +224,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::POST, "/api/v1/events/ticket"),
         (Method::DELETE, "/api/v1/session"),
+        (Method::GET, "/api/v1/pipeline/check"),
         (Method::GET, "/api/v1/audit"),
         (Method::GET, "/api/v1/reports/{name}"),
         (Method::GET, "/api/v1/maintenance"),
@@ -297,6 +341,16 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         p.ask(&api, method, rule_role, &of_made, |r| r).await;
         sandbox.faults().clear();
     }
+    let check = "/api/v1/pipeline/check";
+    let execution = format!("{check}?executionArn=arn:aws:states:ap-northeast-2:123456789012:execution:panda:none");
+    p.ask(&api, Method::GET, check, check, |r| r).await;
+    p.ask(&api, Method::GET, check, &execution, |r| r).await;
+    p.ask(&alone, Method::GET, check, &execution, |r| r).await;
+    sandbox
+        .faults()
+        .update(|faults| faults.calls.entry("states:DescribeExecution".to_owned()).or_default().deny = true);
+    p.ask(&api, Method::GET, check, &execution, |r| r).await;
+    sandbox.faults().clear();
     let role = format!("arn:aws:iam::{}:role/panda", sandbox.user_account_id());
     let role = json!({"region": sandbox.region(), "roleArn": role});
     p.ask(&api, Method::POST, "/api/v1/connect/aws", "/api/v1/connect/aws", |r| r.json(&role)).await;
@@ -410,6 +464,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let away = Api::serve_with(&unreachable_db(), &there, &["--auth=required"]).await;
     p.ask(&away, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth(format!("panda_{:064x}", 1)))
         .await;
+    p.ask(&away, Method::GET, check, check, |r| r.bearer_auth(format!("panda_{:064x}", 1))).await;
     p.ask(&away, Method::GET, "/api/v1/reports", "/api/v1/reports", |r| r.bearer_auth(format!("panda_{:064x}", 1)))
         .await;
     // One key with two bodies; one ECR repository for two sources.

@@ -1,7 +1,9 @@
 //! Behaviour common to every path.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Answer, Api, ExternalServices, unreachable_db};
 use crate::support::db::TestDb;
@@ -66,6 +68,17 @@ async fn request_id__on_every_response() {
     }
 }
 
+/// The names of all request headers of the OpenAPI document, in lower case.
+fn documented_headers(document: &Value) -> BTreeSet<String> {
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let parameters = operations.flat_map(|operation| operation["parameters"].as_array().into_iter().flatten());
+    let headers = parameters.filter(|parameter| parameter["in"] == "header");
+    let names: BTreeSet<String> = headers.map(|header| header["name"].as_str().unwrap().to_lowercase()).collect();
+    assert!(names.contains("traceparent") && names.contains("idempotency-key"), "{names:?}");
+    names
+}
+
 #[tokio::test]
 async fn cors__other_origins_only_by_setting() {
     let db = TestDb::new().await;
@@ -73,7 +86,7 @@ async fn cors__other_origins_only_by_setting() {
         let request = api.request(Method::OPTIONS, "/api/v1/deploy").header("origin", origin);
         let request = request.header("access-control-request-method", "POST");
         let request = request
-            .header("access-control-request-headers", "authorization,content-type,idempotency-key,last-event-id");
+            .header("access-control-request-headers", "authorization,content-type,traceparent,tracestate,baggage");
         Answer::of(request.send().await.unwrap()).await
     };
     let closed = Api::serve(&db.db).await;
@@ -83,10 +96,14 @@ async fn cors__other_origins_only_by_setting() {
     let open = Api::serve_with(&db.db, &ExternalServices::default(), &flags).await;
     let answer = preflight(&open, "https://panda.example").await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "https://panda.example"));
-    for header in ["authorization", "idempotency-key", "last-event-id"] {
-        assert!(answer.header("access-control-allow-headers").contains(header));
+    let allowed: Vec<&str> = answer.header("access-control-allow-headers").split(',').map(str::trim).collect();
+    for header in ["authorization", "accept", "content-type", "x-request-id", "traceparent", "tracestate", "baggage"] {
+        assert!(allowed.contains(&header), "{header}: {allowed:?}");
     }
     let document = open.get("/api-docs/openapi.json").await.json();
+    for header in documented_headers(&document) {
+        assert!(allowed.contains(&header.as_str()), "{header} is documented, but a page may not send it: {allowed:?}");
+    }
     let paths = document["paths"].as_object().unwrap().values();
     for method in paths.flat_map(|path| path.as_object().unwrap().keys()).map(|method| method.to_uppercase()) {
         assert!(answer.header("access-control-allow-methods").contains(&method), "a page may send {method}");

@@ -7,9 +7,9 @@ use panda::domain::event::Event;
 use pretty_assertions::assert_eq;
 use reqwest::Method;
 use sqlx::{Connection, Executor, PgConnection};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::http::{Answer, Api, Fixture, Reader};
+use crate::http::{Answer, Api, ExternalServices, Fixture, Reader};
 use crate::support::db::{TestDb, through};
 use crate::support::postgres_proxy::PostgresProxy;
 use crate::support::sse_reader::{Message, texts};
@@ -356,4 +356,30 @@ async fn feed__queued_deployment_in_order() {
     let received = reader.take(1).await;
     assert_eq!(deployment(&received[0]), queued);
     assert_eq!(ids(&received), table(&db).await);
+}
+
+#[tokio::test]
+async fn feed__periodic_close_loses_nothing() {
+    let db = TestDb::new().await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &["--stream-rotation-ms=1500"]).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    fixture.build_lines(1, 1).await;
+    let (mut lifetimes, mut received, mut last) = (Vec::new(), Vec::new(), table(&db).await.remove(0));
+    // An event may arrive late, because other tests' transactions hold the feed back.
+    while received.len() < 5 || lifetimes.len() < 5 {
+        let opened = Instant::now();
+        let mut reader = resume(&api, &last).await;
+        let n = u32::try_from(lifetimes.len()).unwrap() + 2;
+        if n <= 6 {
+            fixture.build_lines(n, n).await;
+            api.hub.notify(fixture.id());
+        }
+        received.extend(reader.rest().await);
+        lifetimes.push(opened.elapsed().as_secs_f64());
+        last = received.last().map_or(last, |newest: &Message| newest.id.clone());
+    }
+    let expected: Vec<String> = (2..=6).map(|n| format!("[Stage 1] Docker 빌드 진행 중: line {n}")).collect();
+    assert_eq!(texts(&received), expected);
+    assert!(lifetimes.iter().all(|seconds| (1.1..3.5).contains(seconds)), "{lifetimes:?}");
+    assert!(lifetimes.iter().any(|seconds| (seconds - lifetimes[0]).abs() > 0.01), "not all together: {lifetimes:?}");
 }

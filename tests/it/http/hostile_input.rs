@@ -54,7 +54,7 @@ impl Target {
     pub async fn make(db: &TestDb) -> (Self, impl Sized) {
         let ((github, root), sandbox) = (external_services::github().await, external_services::sandbox().await);
         let there = ExternalServices::default().with_github(&github).with_aws(&sandbox);
-        // Streams end immediately, so that no request reads for ever.
+        // Streams of all deployments end immediately, so that no request reads for ever; the deployment has ended.
         let flags = [
             "--auth=required",
             "--rate-per-client=0",

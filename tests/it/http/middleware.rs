@@ -121,6 +121,34 @@ async fn csrf__foreign_origin_refused() {
 }
 
 #[tokio::test]
+async fn csrf__own_page_behind_proxy_that_rewrites_host() {
+    let db = TestDb::new().await;
+    let running = Fixture::begin(&db.db).await;
+    let cancel = format!("/api/v1/deploy/{}/cancel", running.id());
+    // A browser sends no Sec-Fetch-Site to plain http, and the proxy sends its server's name as Host.
+    let from = async |api: &Api, origin: &str, header: &str, value: &str| {
+        let request = api.request(Method::POST, &cancel).header("host", "panda.internal").header("origin", origin);
+        Answer::of(request.header(header, value).send().await.unwrap()).await
+    };
+    // Without a token, Panda accepts only requests to a name of this machine.
+    let direct = Api::serve_with(&db.db, &ExternalServices::default(), &["--auth=none"]).await;
+    from(&direct, "http://panda.example", "x-forwarded-host", "panda.example").await.problem(403, "ORIGIN_NOT_ALLOWED");
+    let flags = ["--auth=none", "--trusted-proxies=127.0.0.0/8"];
+    let proxied = Api::serve_with(&db.db, &ExternalServices::default(), &flags).await;
+    for (header, value) in [("x-forwarded-host", "evil.example"), ("forwarded", "host=panda.example"), ("x-y", "z")] {
+        let answer = from(&proxied, "http://panda.example", header, value).await;
+        let problem = answer.problem(403, "ORIGIN_NOT_ALLOWED");
+        assert!(problem["message"].as_str().unwrap().contains("X-Forwarded-Host"), "the remedy: {problem}");
+    }
+    from(&proxied, "http://evil.example", "x-forwarded-host", "panda.example").await.problem(403, "ORIGIN_NOT_ALLOWED");
+    assert_eq!(from(&proxied, "http://panda.example", "x-forwarded-host", "panda.example").await.status, 200);
+    let flags = ["--auth=none", "--trusted-proxies=127.0.0.0/8", "--forwarded-header=forwarded"];
+    let standard = Api::serve_with(&db.db, &ExternalServices::default(), &flags).await;
+    let answer = from(&standard, "http://panda.example", "forwarded", "for=192.0.2.1;host=panda.example").await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
 async fn security_headers__on_every_response() {
     let db = TestDb::new().await;
     let api = Api::serve(&db.db).await;
@@ -141,7 +169,7 @@ async fn security_headers__on_every_response() {
         assert_eq!(answer.header("cache-control") == "no-store", path.starts_with("/api/"), "{path}");
     }
     let stream = api.request(Method::GET, &format!("/api/v1/deploy/{}/events", fixture.id())).send().await.unwrap();
-    assert_eq!(stream.headers()["cache-control"], "no-cache");
+    assert_eq!(stream.headers()["cache-control"], "no-cache, no-transform");
     assert_eq!(stream.headers()["x-content-type-options"], "nosniff");
 }
 

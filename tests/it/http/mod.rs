@@ -2,6 +2,7 @@
 
 mod api_docs;
 pub mod auth;
+mod base_path;
 mod caller_shares;
 mod connect;
 mod connections;

@@ -18,13 +18,13 @@ async fn schemathesis__finds_no_undocumented_answer() {
     let (target, _external) = Box::pin(Target::make(&db)).await;
     run(&target.api.signed_in(&target.token.secret), None, &["--checks", CHECKS]).await;
     run(&target.api.signed_in(&target.token.secret), None, &ALL_BUT_STREAMS).await;
-    // The same where a deployment can be switched, cancelled and read.
+    // The same where a deployment can be switched, cancelled and read. Its stream is left out: once the switch is requested, it lasts until the end.
     let mut ready = Fixture::begin_of(&db.db, "acme", "third").await;
     ready.ready().await;
     run(
         &target.api.signed_in(&target.token.secret),
         Some(ready.id()),
-        &["--checks", CHECKS, "--include-path-regex", "/deploy/.id"],
+        &["--checks", CHECKS, "--include-path-regex", "/deploy/.id", "--exclude-path-regex", "/events$"],
     )
     .await;
     run(

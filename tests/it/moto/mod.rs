@@ -17,11 +17,14 @@
 //!   only after the running state has ended, so the test ends that state's work.
 //! - **The age of a registry's password**: `expiresAt` is in 2015; Panda does not read it.
 //!
+//! - **SDK integrations** of a state machine: `Moto::with_sdk_integrations` completes them, and `docs/pipeline-contract.md` lists the rest.
+//!
 //! Smaller differences are listed as data in `conformity`.
 
 mod conformity;
 mod flow;
 mod kms;
+mod published_pipeline;
 mod stand_in;
 
 use aws_config::SdkConfig;
@@ -44,7 +47,11 @@ struct Cloud {
 impl Cloud {
     /// An environment whose GitHub has `files`. With `stand_in`, the sandbox is notified of pushes and provides ECS and CodeDeploy.
     async fn start(files: Vec<SourceFile>, stand_in: bool) -> Self {
-        let moto = Moto::start().await;
+        Self::of(Moto::start().await, files, stand_in).await
+    }
+
+    /// The same with this moto.
+    async fn of(moto: Moto, files: Vec<SourceFile>, stand_in: bool) -> Self {
         let proxy = MotoProxy::start(moto.url().clone()).await;
         let env = Environment::reporting_to(files, Some(proxy.notification_url())).await;
         proxy.connect(&env.sandbox, env.registry_address(), stand_in);

@@ -1,6 +1,7 @@
 //! Every common configuration of Postgres: versions, addresses, poolers, TLS, passwords and failovers.
 
 mod addresses;
+mod connections;
 mod failover;
 mod iam;
 mod locks;

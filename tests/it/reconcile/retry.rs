@@ -110,6 +110,26 @@ async fn retry__failed_execution_restarted_without_build() {
     replica.stop().await;
 }
 
+/// The rule may be deleted between two attempts; so may the whole sandbox of `panda up`, whose deployments outlive it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retry__missing_rule_created_again() {
+    for files in [hello("2.0.0"), vec![SourceFile::new("Dockerfile", "FROM busybox:1\nRUN exit 3\n")]] {
+        let env = Environment::with_files(files).await;
+        env.sandbox.faults().set(execution_fault("EnsureInfra", fail()));
+        let replica = Replica::start(&env, &[]);
+        let id = deploy(&env, "main").await;
+        status(&env, &id, &["FAILED"]).await;
+        env.sandbox.faults().clear();
+        env.github.repositories().commit(OWNER, &env.repo, "main", hello("2.0.1")).await.unwrap();
+        env.sandbox.forget_routes();
+        retry(&env, &id).await;
+        completed(&env, &id).await;
+        let emitted = codes_of(&env, &id, 2).await;
+        assert_eq!(emitted[..2], ["retry_started", "event_rule_created"], "{emitted:?}");
+        replica.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retry__stops_leftover_code_deploy_first() {
     let env = Environment::with_files(hello("2.0.0")).await;

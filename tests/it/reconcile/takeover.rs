@@ -59,6 +59,26 @@ async fn takeover__replica_death_during_build() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown__build_finishes_within_its_drain_time() {
+    let env = Environment::with_files(slow_build(4)).await;
+    let leaving = Replica::start(&env, &["--build-drain-ms=120000"]);
+    let id = deploy(&env, "main").await;
+    building(&env, &id).await;
+    leaving.stop().await;
+    let mut psql = env.db.psql().await;
+    let sql = "SELECT step, replica_id FROM deployments WHERE id = $1";
+    let left: (String, Option<uuid::Uuid>) = sqlx::query_as(sql).bind(&id).fetch_one(&mut psql).await.unwrap();
+    assert_ne!(left.0, "build_image", "the build ended");
+    assert_eq!(left.1, None, "the row was released");
+    let other = Replica::start(&env, &[]);
+    status(&env, &id, &["DEPLOYMENT_READY"]).await;
+    let sql = "SELECT count(*) FROM step_runs WHERE deployment_id = $1 AND step = 'build_image'";
+    let builds: i64 = sqlx::query_scalar(sql).bind(&id).fetch_one(&mut psql).await.unwrap();
+    assert_eq!(builds, 1, "no replica repeated it");
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown__build_stopped_and_handed_over() {
     let env = Environment::with_files(slow_build(30)).await;
     let leaving = Replica::start(&env, &[]);

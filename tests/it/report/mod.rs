@@ -4,6 +4,7 @@ mod deployments;
 mod docs;
 mod figures;
 mod grafana;
+mod restore;
 mod role;
 mod view_definitions;
 

@@ -54,7 +54,7 @@ async fn restore__resumes_in_other_cluster_without_repeats() {
     let received = events(&done.env, &done.id).await;
 
     let folder = tempfile::tempdir().unwrap();
-    type_in(commands("Backing up"), folder.path(), &[("PANDA_DATABASE_URL", env.db.url())]).await;
+    type_in(commands("Backing up"), folder.path(), &[("OWNER_URL", env.db.owner_url().as_str())]).await;
     // Events after the backup: both deployments end.
     env.sandbox.faults().clear();
     for flight in [&followed, &ready] {
@@ -68,9 +68,12 @@ async fn restore__resumes_in_other_cluster_without_repeats() {
     let cluster = Postgres::start(options).await.unwrap();
     // The cluster has a database of that name already, so the restore goes to a server without one, under the document's name.
     let (admin, name) = (cluster.url_of("postgres").expose_secret().to_owned(), "panda");
-    type_in(&format!("dropdb --maintenance-db=\"$ADMIN_URL\" {name}"), folder.path(), &[("ADMIN_URL", &admin)]).await;
+    let prepare = format!(
+        "dropdb --maintenance-db=\"$ADMIN_URL\" {name}; psql --quiet --command='CREATE ROLE {name}' \"$ADMIN_URL\""
+    );
+    type_in(&prepare, folder.path(), &[("ADMIN_URL", &admin)]).await;
     let url = cluster.url_of(name).expose_secret().to_owned();
-    type_in(commands("A restore"), folder.path(), &[("ADMIN_URL", &admin), ("PANDA_DATABASE_URL", &url)]).await;
+    type_in(commands("A restore"), folder.path(), &[("ADMIN_URL", &admin), ("OWNER_URL", &url)]).await;
     let restored = env.same().with_database(TestDb::existing(admin.parse().unwrap(), name.to_owned()));
 
     let again = |flight: &Flight| flight.env.same().with_database(Arc::clone(&restored.db));

@@ -4,6 +4,7 @@ mod crash;
 mod failures;
 mod missed_runs;
 mod permission;
+mod retime;
 mod starts;
 
 use chrono::{DateTime, Timelike as _, Utc};

@@ -115,7 +115,7 @@ pub async fn run(plan: Plan) -> usize {
     delivered
 }
 
-/// An API with short streams, behind the fault proxy.
+/// An API with short streams of all deployments, behind the fault proxy.
 async fn replica(db: &TestDb, proxy: &PostgresProxy) -> Api {
     // All clients share one address and reconnect often.
     let flags = ["--max-streams-per-client=10000", "--rate-per-client=0", "--stream-rotation-ms=4000"];

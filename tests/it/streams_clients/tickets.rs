@@ -2,6 +2,7 @@
 
 use panda::commands::tokens::revoke_token;
 use panda::domain::principal::{Caller, Role};
+use panda_testing::proxy::FaultProxy;
 
 use super::programs::{client_js_with_tickets, npm};
 use super::reader::ForeignReader;
@@ -17,15 +18,16 @@ async fn has_read(reader: &ForeignReader, events: usize) {
 #[tokio::test]
 async fn readers__new_ticket_per_connection_loses_nothing() {
     let db = TestDb::new().await;
-    // Streams end after half a second, so a page reconnects with a new ticket each time.
-    let flags = ["--auth=required", "--stream-rotation-ms=500"];
-    let api = Api::serve_with(&db.db, &ExternalServices::default(), &flags).await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default(), &["--auth=required"]).await;
+    // Its connections are cut, so a page reconnects with a new ticket each time.
+    let proxy = FaultProxy::tcp(&[api.address.to_string()], |_| false).await;
     let token = Token::scoped(&db.db, Role::Viewer, &["acme/shop"]).await;
     let mut fixture = Fixture::begin(&db.db).await;
-    let reader = client_js_with_tickets(&format!("http://{}", api.address), fixture.id(), &token.secret);
+    let reader = client_js_with_tickets(&format!("http://{}", proxy.address()), fixture.id(), &token.secret);
     for n in 1..=4 {
         fixture.build_lines(n, n).await;
         has_read(&reader, usize::try_from(n).unwrap()).await;
+        proxy.cut();
         wait_for("the stream has ended", async || api.open_streams() == 0).await;
     }
     fixture.fail().await;

@@ -1,7 +1,7 @@
 //! Runs, watches and removes containers.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::super::options::RegistryAddress;
-use super::{CONTAINER_LABEL, Fleet};
+use super::{CONTAINER_LABEL, Fleet, port};
 
 const LOG_TAIL: &str = "5";
 const MAX_LOG_CHARS: usize = 1000;
@@ -60,7 +60,7 @@ pub enum Condition {
     Quiet,
     /// Exited for an internal reason.
     Exited { code: i64, log: String },
-    /// Exited, and another process has its port.
+    /// Exited because another process had its port.
     PortTaken,
 }
 
@@ -75,7 +75,7 @@ impl Fleet {
         role: &str,
     ) -> Result<RunningContainer, ContainerError> {
         self.ensure_image(image, registry).await?;
-        let address = free_port().await?;
+        let address = port::free_port().await?;
         let labels =
             [(CONTAINER_LABEL, self.instance.as_str()), ("dev.panda.repository", repository), ("dev.panda.role", role)];
         let body = ContainerCreateBody {
@@ -177,7 +177,12 @@ impl Fleet {
         if TcpListener::bind(running.address).await.is_err() {
             return Ok(Condition::PortTaken);
         }
-        Ok(Condition::Exited { code: state.exit_code.unwrap_or(-1), log: self.log_tail(&running.id).await })
+        let log = self.log_tail(&running.id).await;
+        // The other process may have released the port since.
+        if port::was_taken(&log) {
+            return Ok(Condition::PortTaken);
+        }
+        Ok(Condition::Exited { code: state.exit_code.unwrap_or(-1), log })
     }
 
     async fn log_tail(&self, id: &str) -> String {
@@ -228,11 +233,6 @@ async fn remove(docker: &Docker, id: &str) {
         Ok(()) | Err(DockerError::DockerResponseServerError { status_code: 404 | 409, .. }) => {}
         Err(error) => tracing::warn!(%error, container = id, "sandbox could not remove a container"),
     }
-}
-
-/// A port that is free now. Another process may take it before the container does: [`Condition::PortTaken`].
-async fn free_port() -> std::io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()
 }
 
 /// Splits an image reference into name and tag or digest; `latest` when it has neither.

@@ -3,6 +3,7 @@
 mod balancer;
 mod container;
 mod placeholder;
+mod port;
 mod service;
 
 use std::collections::HashMap;

@@ -64,13 +64,18 @@ impl Pipeline {
 
     /// Starts an execution with `event` as its input and writes its ARN to the mailbox of `repository`; returns the ARN.
     pub async fn start(&self, event: &Value, repository: &str) -> String {
-        let start = self.sfn.start_execution().state_machine_arn(&self.machine);
-        let start = start.name(uuid::Uuid::new_v4().to_string()).input(event.to_string());
-        let arn = start.send().await.unwrap().execution_arn;
+        let arn = self.execute(event).await;
         let secret = format!("panda/stepfunctions/{repository}-latest-execution");
         let value = json!({"executionArn": arn}).to_string();
         self.secrets.create_secret().name(secret).secret_string(value).send().await.unwrap();
         arn
+    }
+
+    /// Starts an execution with `event` as its input; returns the ARN, which the state machine writes to the mailbox itself.
+    pub async fn execute(&self, event: &Value) -> String {
+        let start = self.sfn.start_execution().state_machine_arn(&self.machine);
+        let start = start.name(uuid::Uuid::new_v4().to_string()).input(event.to_string());
+        start.send().await.unwrap().execution_arn
     }
 
     /// The state that waits for its work; it must be `state`.

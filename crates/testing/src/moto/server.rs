@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::installed::folder;
 use crate::process::on_free_port;
+use crate::root;
 
 const REMEDY: &str = "Install it with `scripts/install.sh test` (which `make test` does), or name another installation's moto_server in \
                       PANDA_TEST_MOTO_SERVER.";
@@ -27,9 +28,19 @@ pub struct Moto {
 impl Moto {
     /// Starts one on a free port, configured to run state machines for real and functions without containers.
     pub async fn start() -> Self {
+        Self::with(None).await
+    }
+
+    /// The same with complete SDK integrations of Step Functions: `crates/testing/moto/sitecustomize.py` says which parts moto lacks.
+    pub async fn with_sdk_integrations() -> Self {
+        Self::with(Some(root().join("crates/testing/moto"))).await
+    }
+
+    async fn with(python_path: Option<PathBuf>) -> Self {
         let executable = executable();
         let dir = tempfile::tempdir().unwrap();
-        let start = async |listen: SocketAddr| start_once(&executable, dir.path(), listen.port()).await;
+        let start =
+            async |listen: SocketAddr| start_once(&executable, dir.path(), listen.port(), python_path.as_deref()).await;
         let (url, leash) = on_free_port("moto", start).await;
         Self { url, _leash: leash, _dir: dir }
     }
@@ -39,13 +50,19 @@ impl Moto {
     }
 }
 
-async fn start_once(executable: &Path, dir: &Path, port: u16) -> Result<(Url, ChildGuard), DevServicesError> {
+async fn start_once(
+    executable: &Path,
+    dir: &Path,
+    port: u16,
+    python_path: Option<&Path>,
+) -> Result<(Url, ChildGuard), DevServicesError> {
+    let python_path = python_path.map(|path| ("PYTHONPATH", path.display().to_string()));
     let mut leash = Program {
         part: "moto",
         executable: executable.to_owned(),
         args: ["-H", "127.0.0.1", "-p", &port.to_string()].map(Into::into).to_vec(),
         // Its state machines call its other services at this port.
-        env: vec![("MOTO_PORT", port.to_string())],
+        env: [("MOTO_PORT", port.to_string())].into_iter().chain(python_path).collect(),
         run_as: RunAs::Us,
         stop_signal: StopSignal::Term,
         grace: Duration::from_secs(2),

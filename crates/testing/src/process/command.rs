@@ -22,6 +22,8 @@ pub fn command(program: &Path, args: &[&str]) -> Command {
     for locale in ["LC_ALL", "LC_MESSAGES", "LANG"] {
         command.env_remove(locale);
     }
+    // Not in this checkout, whose repository a command would deploy.
+    command.current_dir(std::env::temp_dir());
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     command
 }

@@ -14,6 +14,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running nginx; dropping it ends it.
 pub struct Nginx {
+    pub address: SocketAddr,
     pub url: String,
     _leash: ChildGuard,
     _dir: TempDir,
@@ -22,19 +23,19 @@ pub struct Nginx {
 impl Nginx {
     /// Starts one that forwards everything to `panda`. `settings` are lines of its `location`; without any, nginx's defaults apply.
     pub async fn before(panda: SocketAddr, settings: &str) -> Self {
+        Self::serving(&format!("location / {{\n      proxy_pass http://{panda};\n{settings}\n    }}")).await
+    }
+
+    /// Starts one with these lines of its `server`.
+    pub async fn serving(server: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let start = async |listen| start(&dir, listen, panda, settings).await.map(|leash| (listen, leash));
-        let (listen, leash) = on_free_port("nginx", start).await;
-        Self { url: format!("http://{listen}"), _leash: leash, _dir: dir }
+        let start = async |listen| start(&dir, listen, server).await.map(|leash| (listen, leash));
+        let (address, leash) = on_free_port("nginx", start).await;
+        Self { address, url: format!("http://{address}"), _leash: leash, _dir: dir }
     }
 }
 
-async fn start(
-    dir: &TempDir,
-    listen: SocketAddr,
-    panda: SocketAddr,
-    settings: &str,
-) -> Result<ChildGuard, DevServicesError> {
+async fn start(dir: &TempDir, listen: SocketAddr, server: &str) -> Result<ChildGuard, DevServicesError> {
     let at = dir.path().display();
     let config = dir.path().join("nginx.conf");
     // One process, which need not change its user: only root could. All files are in the folder.
@@ -43,7 +44,7 @@ async fn start(
          http {{\n  access_log off;\n\
          client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  fastcgi_temp_path {at}/fastcgi;\n\
          uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n\
-         server {{\n    listen {listen};\n    location / {{\n      proxy_pass http://{panda};\n{settings}\n    }}\n  }}\n}}\n"
+         server {{\n    listen {listen};\n    {server}\n  }}\n}}\n"
     );
     std::fs::write(&config, text).unwrap();
     let mut leash = Program {

@@ -42,6 +42,12 @@ pub enum AwsConnectError {
     /// AWS refused to look up or create the role of the rules; holds its message, without secrets.
     #[error("AWS refuses the role of the rules: {0}")]
     RuleRoleRefused(String),
+    /// There is no execution with this ARN in the controller's account and region.
+    #[error("no execution {0}")]
+    NoExecution(String),
+    /// AWS refused to read an execution or its secret; holds its message.
+    #[error("AWS refuses to read the execution: {0}")]
+    ExecutionRefused(String),
     /// Another connection of the same tenant has the same identity; holds its id.
     #[error("the connection {0} has this identity")]
     IdentityTaken(String),

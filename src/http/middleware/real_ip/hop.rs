@@ -9,16 +9,25 @@ pub(super) fn address(header: ForwardedHeader, element: &[u8]) -> Option<IpAddr>
     let element = std::str::from_utf8(element).ok()?;
     let node = match header {
         ForwardedHeader::XForwardedFor => element,
-        ForwardedHeader::Forwarded => node(element)?,
+        ForwardedHeader::Forwarded => parameter(element, "for")?,
     };
     parse(unquoted(node)?)
 }
 
-/// Returns the value of the element's `for`, unless there are several.
-fn node(element: &str) -> Option<&str> {
+/// Returns the host in one element of `X-Forwarded-Host` or `Forwarded`.
+pub(super) fn host(header: ForwardedHeader, element: &str) -> Option<&str> {
+    let host = match header {
+        ForwardedHeader::XForwardedFor => element,
+        ForwardedHeader::Forwarded => parameter(element, "host")?,
+    };
+    unquoted(host.trim()).filter(|host| !host.is_empty())
+}
+
+/// Returns the value of a parameter of the element, unless there are several.
+fn parameter<'a>(element: &'a str, wanted: &str) -> Option<&'a str> {
     let mut pairs = element.split(';').filter_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        name.eq_ignore_ascii_case("for").then_some(value)
+        name.eq_ignore_ascii_case(wanted).then_some(value)
     });
     let node = pairs.next()?;
     pairs.next().is_none().then_some(node)

@@ -59,6 +59,21 @@ impl Proxies<'_> {
         }
         client
     }
+
+    /// Returns the hosts that trusted proxies report for a request from `peer`, the outermost first; none from another peer. Unlike an address, a host
+    /// is only compared with the origin of a page, which can set neither header.
+    pub fn hosts(self, peer: IpAddr, headers: &HeaderMap) -> Vec<&str> {
+        let peer = peer.to_canonical();
+        if !self.networks.iter().any(|network| network.holds(peer)) {
+            return Vec::new();
+        }
+        let name = match self.header {
+            ForwardedHeader::XForwardedFor => "x-forwarded-host",
+            ForwardedHeader::Forwarded => self.header.name(),
+        };
+        let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).take(MAX_HOPS).filter_map(|hop| hop::host(self.header, hop)).collect()
+    }
 }
 
 /// Address of the client, cut to the prefix that limits apply to.
@@ -233,6 +248,33 @@ mod tests {
             assert_eq!(client_of(&[line]), client, "{line}");
         }
         assert_eq!(client_of(&["for=6.6.6.6", "for=198.51.100.1"]), "198.51.100.1");
+    }
+
+    #[test]
+    fn hosts_come_from_trusted_proxies_only() {
+        let hosts = |header: ForwardedHeader, peer: &str, name: &'static str, lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(name, axum::http::HeaderValue::from_static(line));
+            }
+            let networks = ["10.0.0.0/8".parse().unwrap()];
+            let proxies = Proxies { networks: &networks, header };
+            proxies.hosts(peer.parse().unwrap(), &headers).join(" ")
+        };
+        let x = ForwardedHeader::XForwardedFor;
+        assert_eq!(
+            hosts(x, "10.0.0.7", "x-forwarded-host", &["a.example, b.example:8080", "c"]),
+            "a.example b.example:8080 c"
+        );
+        assert_eq!(hosts(x, "::ffff:10.0.0.7", "x-forwarded-host", &["a"]), "a");
+        assert_eq!(hosts(x, "192.0.2.1", "x-forwarded-host", &["a"]), "", "a client's own header");
+        assert_eq!(hosts(x, "10.0.0.7", "forwarded", &["host=a"]), "", "the other header");
+        let rfc = ForwardedHeader::Forwarded;
+        assert_eq!(hosts(rfc, "10.0.0.7", "x-forwarded-host", &["a"]), "", "the other header");
+        let line = "for=192.0.2.1;Host=\"a.example:8080\";proto=https, for=x; host=b.example, for=y, host=\"c";
+        assert_eq!(hosts(rfc, "10.0.0.7", "forwarded", &[line]), "a.example:8080 b.example");
+        let many = "a,".repeat(3_000);
+        assert_eq!(hosts(x, "10.0.0.7", "x-forwarded-host", &[&*many.leak()]).len(), 2 * MAX_HOPS - 1);
     }
 
     #[test]

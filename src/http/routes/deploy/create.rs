@@ -1,6 +1,5 @@
 //! `POST /api/v1/deploy`: starts a deployment by inserting its row, which the reconciler then claims.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
@@ -26,6 +25,8 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::{JsonBody, is_id};
 use crate::http::idempotency::IdempotencyKeyHeader;
+use crate::http::json::Json;
+use crate::http::time;
 use crate::http::{ApiState, strict_object};
 
 /// Scope of idempotency keys: method and path.
@@ -79,16 +80,17 @@ pub struct Deploy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "planned", pattern = "^(planned|hotfix|rollback)$")]
     pub kind: Option<String>,
-    /// Behaviour when another deployment of the same repository, AWS account and region is unfinished: `reject` (answer 409, the
-    /// default), `queue` (wait in order), `supersede` (cancel all unfinished ones, and start when they have ended).
+    /// Behaviour when another deployment of the same repository, AWS account and region is unfinished: `reject` (answer 409), `queue` (wait in
+    /// order), `supersede` (cancel all unfinished ones, and start when they have ended). The server's setting when absent: `reject`, unless
+    /// `PANDA_DEFAULT_CONCURRENCY` names another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "queue", pattern = "^(reject|queue|supersede)$")]
     pub concurrency: Option<String>,
 }
 
 impl Deploy {
-    fn concurrency(&self) -> Result<Concurrency, ApiError> {
-        let concurrency = self.concurrency.as_deref().map_or(Ok(Concurrency::default()), str::parse);
+    fn concurrency(&self, default: Concurrency) -> Result<Concurrency, ApiError> {
+        let concurrency = self.concurrency.as_deref().map_or(Ok(default), str::parse);
         concurrency.map_err(|rule| ApiError::field("concurrency", rule))
     }
 
@@ -126,7 +128,8 @@ pub struct Deployed {
     #[schema(example = "Deployment started. Listen to /api/v1/deploy/dep_4k1zq0v7w3m9x2c8b5n6/events")]
     pub message: String,
     /// Time at which the request was stored (RFC 3339, UTC).
-    #[schema(example = "2026-01-31T09:30:00.123456Z")]
+    #[schema(example = "2026-01-31T09:30:00.123Z")]
+    #[serde(serialize_with = "time::millis")]
     pub started_at: DateTime<Utc>,
     /// Status of the deployment, always `RUNNING`.
     #[schema(value_type = String, example = "RUNNING")]
@@ -196,7 +199,7 @@ pub fn deployed(id: &str, made: &CreatedDeployment) -> Deployed {
 /// A field is invalid, or [`resolve`] refuses it.
 pub async fn new_deployment(state: &ApiState, caller: &Caller, mut body: Deploy) -> Result<NewDeployment, ApiError> {
     body.validate()?;
-    let concurrency = body.concurrency()?;
+    let concurrency = body.concurrency(state.config.default_concurrency)?;
     let requested = body.take_source().validate()?;
     // Nothing can have an invalid id.
     for (id, unknown) in

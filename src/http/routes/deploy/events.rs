@@ -36,7 +36,8 @@ use crate::http::sse::stream::subscriber::Subscriber;
 /// Follow a deployment
 ///
 /// Streams the whole history, then live events: `stage` with `{"type", "message", "details"}`; `success` and `fail` with `{"message"}`.
-/// The stream ends 5 s after a `success` or `fail`, unless the deployment continues.
+/// The stream ends 5 s after a `success` or `fail`, unless the deployment continues; before that, only when the server stops or the caller's
+/// permission ends.
 #[utoipa::path(
     get, path = "/api/v1/deploy/{id}/events", tag = "deployments", operation_id = "deploymentEvents",
     params(
@@ -91,7 +92,8 @@ pub async fn handle(
     let comments = [unknown_lang, unavailable].into_iter().flatten();
     let share = state.replays.share_of(&right.principal, client.0);
     let source = DeploymentStream::new(subscription, share, resume_point, request.lang);
-    let subscriber = Subscriber::new(source, permit, right, state.config.stream_lifetime(), comments);
+    // Not rotated: a page that closes at its first error must see the whole deployment, and one in a queue may take any time.
+    let subscriber = Subscriber::new(source, permit, right, None, comments);
     Ok(event_stream(Body::from_stream(subscriber.into_stream())))
 }
 

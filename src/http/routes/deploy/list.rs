@@ -16,6 +16,7 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::QueryParams;
 use crate::http::pagination::{decode_cursor, encode_cursor, name_filter, parse_limit, parse_time, split_page};
+use crate::http::time;
 
 // ---- Request
 
@@ -109,8 +110,10 @@ pub struct DeploymentItem {
     #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
     pub commit_sha: Option<String>,
     /// Time at which the deployment was requested (RFC 3339, UTC); a retry does not change it.
+    #[serde(serialize_with = "time::millis")]
     pub started_at: DateTime<Utc>,
     /// Time at which it became COMPLETED or FAILED (UTC); null before.
+    #[serde(serialize_with = "time::optional_millis")]
     pub completed_at: Option<DateTime<Utc>>,
     /// Duration from start to end, or until now, in whole seconds.
     #[schema(example = 312)]

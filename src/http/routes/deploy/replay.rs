@@ -15,6 +15,7 @@ use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::routes::deploy::path::DeploymentId;
+use crate::http::time;
 
 // ---- Response
 
@@ -49,6 +50,7 @@ pub struct ReplayedEvent {
     #[schema(example = "TaskStateExited")]
     pub event_type: Option<String>,
     /// Time of the history event (RFC 3339, UTC).
+    #[serde(serialize_with = "time::optional_millis")]
     pub at: Option<DateTime<Utc>>,
     /// Codes of the events that this version produces.
     #[schema(example = json!(["infra_completed"]))]

@@ -1,5 +1,7 @@
 //! `GET /api/v1/deploy/{id}/result`: all stored facts of a deployment, in any status.
 
+use std::cmp::Ordering;
+
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -16,6 +18,7 @@ use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::language::{self, AskedLang};
 use crate::http::routes::deploy::path::DeploymentId;
+use crate::http::time;
 
 // ---- Response
 
@@ -50,8 +53,10 @@ pub struct DeploymentResult {
     #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     pub image_digest: Option<String>,
     /// Time at which the deployment was requested (RFC 3339, UTC); a retry does not change it.
+    #[serde(serialize_with = "time::millis")]
     pub started_at: DateTime<Utc>,
     /// Time at which it became COMPLETED or FAILED (UTC).
+    #[serde(serialize_with = "time::optional_millis")]
     pub completed_at: Option<DateTime<Utc>>,
     /// Duration from start to end, or until now, in whole seconds.
     #[schema(example = 312)]
@@ -63,9 +68,11 @@ pub struct DeploymentResult {
     #[schema(example = "green")]
     pub final_service: Option<String>,
     /// Time at which AWS ends the wait for the switch by itself (UTC); null unless `DEPLOYMENT_READY`, and where AWS sets no limit.
+    #[serde(serialize_with = "time::optional_millis")]
     pub ready_until: Option<DateTime<Utc>>,
     /// Time at which AWS terminated blue (UTC): until then it may take the traffic back, and a COMPLETED deployment becomes FAILED with
     /// `ROLLED_BACK_AFTER_SWITCH`.
+    #[serde(serialize_with = "time::optional_millis")]
     pub blue_terminated_at: Option<DateTime<Utc>>,
     /// URL of the production listener.
     #[schema(example = "http://shop.example.com")]
@@ -93,6 +100,9 @@ pub struct DeploymentResult {
     /// Median latency of green in the health check, in milliseconds.
     #[schema(example = 3.1)]
     pub green_latency_ms: Option<f64>,
+    /// Side with the lower median latency in the health check: `blue` or `green`; null when one is unknown or both are equal.
+    #[schema(example = "green")]
+    pub faster_service: Option<&'static str>,
     /// Failed share of blue's health checks, 0 to 1.
     #[schema(example = 0.0)]
     pub blue_error_rate: Option<f64>,
@@ -123,8 +133,10 @@ pub struct PastAttempt {
     #[schema(example = 1)]
     pub attempt: i32,
     /// Time at which the deployment, or this retry of it, was requested (RFC 3339, UTC).
+    #[serde(serialize_with = "time::millis")]
     pub started_at: DateTime<Utc>,
     /// Time of its failure (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub ended_at: DateTime<Utc>,
     /// Name of the failed step.
     #[schema(example = "follow_execution")]
@@ -170,6 +182,15 @@ pub(super) fn whole_seconds(seconds: f64) -> i64 {
     seconds.max(0.0).floor() as i64
 }
 
+/// Compares the median latencies of both sides.
+fn faster_service(blue: Option<f64>, green: Option<f64>) -> Option<&'static str> {
+    match blue?.partial_cmp(&green?)? {
+        Ordering::Less => Some("blue"),
+        Ordering::Greater => Some("green"),
+        Ordering::Equal => None,
+    }
+}
+
 impl DeploymentResult {
     fn new(row: DeploymentView, attempts: Vec<AttemptView>) -> Self {
         let facts = row.facts;
@@ -198,6 +219,7 @@ impl DeploymentResult {
             code_deploy_deployment_id: facts.code_deploy_deployment_id,
             error_code: row.error_code,
             error_message: row.error_message,
+            faster_service: faster_service(facts.blue_latency_ms, facts.green_latency_ms),
             blue_latency_ms: facts.blue_latency_ms,
             green_latency_ms: facts.green_latency_ms,
             blue_error_rate: facts.blue_error_rate,

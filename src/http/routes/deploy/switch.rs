@@ -1,6 +1,5 @@
 //! `POST /api/v1/deploy/{id}/switch`: requests the traffic switch to green.
 
-use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::UnreadBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
+use crate::http::json::Json;
 use crate::http::routes::deploy::path::DeploymentId;
 
 // ---- Response

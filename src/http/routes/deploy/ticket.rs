@@ -15,6 +15,7 @@ use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::server::ServerError;
 use crate::http::routes::deploy::path::DeploymentId;
+use crate::http::time;
 
 // ---- Response
 
@@ -26,6 +27,7 @@ pub struct Ticket {
     #[schema(example = "pandat_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     pub ticket: String,
     /// Time until which it can be used, once (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub expires_at: DateTime<Utc>,
 }
 

@@ -127,7 +127,7 @@ pub async fn handle(
     let share = state.replays.share_of(&right.principal, client.0);
     let source = FeedStream::new(subscription, share, resume_point, filter, request.lang);
     let comments = comments.into_iter().flatten().map(comment);
-    let subscriber = Subscriber::new(source, permit, right, state.config.stream_lifetime(), comments);
+    let subscriber = Subscriber::new(source, permit, right, Some(state.config.stream_lifetime()), comments);
     Ok(event_stream(Body::from_stream(subscriber.into_stream())))
 }
 

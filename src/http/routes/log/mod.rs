@@ -14,6 +14,7 @@ use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
+use crate::http::time;
 
 // ---- Response
 
@@ -28,11 +29,13 @@ pub struct Log {
     #[schema(example = "info")]
     pub default: String,
     /// Time at which every replica returns to its configured filter (UTC); null when it is in force.
+    #[serde(serialize_with = "time::optional_millis")]
     pub until: Option<DateTime<Utc>>,
     /// Caller who set the filter.
     #[schema(example = "alice")]
     pub set_by: Option<String>,
     /// Time at which it was set (UTC).
+    #[serde(serialize_with = "time::optional_millis")]
     pub set_at: Option<DateTime<Utc>>,
 }
 

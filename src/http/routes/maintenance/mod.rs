@@ -14,6 +14,7 @@ use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
+use crate::http::time;
 
 // ---- Response
 
@@ -39,6 +40,7 @@ pub struct MaintenanceKind {
     #[schema(example = "7 2 * * *")]
     pub cron: String,
     /// Time of the next run (UTC); null when the data is never removed.
+    #[serde(serialize_with = "time::optional_millis")]
     pub next_run: Option<DateTime<Utc>>,
     /// Newest run of any replica.
     pub last_run: Option<MaintenanceRun>,
@@ -65,8 +67,10 @@ pub struct MaintenanceRun {
     #[schema(example = "done")]
     pub state: String,
     /// Scheduled time of the run (UTC); null for a requested run.
+    #[serde(serialize_with = "time::optional_millis")]
     pub due_at: Option<DateTime<Utc>>,
     /// Time of the request (UTC); null for a scheduled run.
+    #[serde(serialize_with = "time::optional_millis")]
     pub requested_at: Option<DateTime<Utc>>,
     /// Caller who requested the run.
     #[schema(example = "alice")]
@@ -75,10 +79,13 @@ pub struct MaintenanceRun {
     #[schema(example = "panda-0/1")]
     pub replica: Option<String>,
     /// Time at which a replica claimed the run (RFC 3339, UTC); null before.
+    #[serde(serialize_with = "time::optional_millis")]
     pub started_at: Option<DateTime<Utc>>,
     /// Cutoff: the run removes what ended before this time (UTC).
+    #[serde(serialize_with = "time::optional_millis")]
     pub older_than: Option<DateTime<Utc>>,
     /// Time at which the run completed or failed (RFC 3339, UTC); null before.
+    #[serde(serialize_with = "time::optional_millis")]
     pub ended_at: Option<DateTime<Utc>>,
     /// Number of removed items so far, or of those to remove: events, deployments, folders, images, records.
     #[schema(example = 120_000)]

@@ -19,6 +19,7 @@ use crate::http::error::problem::Problem;
 use crate::http::extract::QueryParams;
 use crate::http::pagination::name_filter;
 use crate::http::routes::reports::error::ReportError;
+use crate::http::time;
 
 /// Default length of a report's period.
 const DEFAULT_DAYS: Days = Days::new(30);
@@ -96,8 +97,10 @@ pub struct ReportAnswer {
     /// Explanation of the figures.
     pub about: &'static str,
     /// Start of the period, inclusive (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub since: DateTime<Utc>,
     /// End of the period, exclusive (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub until: DateTime<Utc>,
     /// Name of the column to draw as a chart; null when none is suitable.
     #[schema(example = "median_hours")]

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::db::revocations::Revocation;
+use crate::http::time;
 
 /// A revoked subject of an issuer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,6 +33,7 @@ pub struct SubjectRevocation {
     #[schema(example = "alice")]
     pub revoked_by: String,
     /// Time of the revocation (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub revoked_at: DateTime<Utc>,
 }
 

@@ -1,6 +1,5 @@
 //! `POST /api/v1/schedules`: creates a schedule.
 
-use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
+use crate::http::json::Json;
 use crate::http::{ApiState, strict_object};
 
 /// Scope of idempotency keys: method and path.
@@ -41,8 +41,8 @@ pub struct NewSchedule {
     /// Deployment to start each time.
     #[serde(deserialize_with = "strict_object::required")]
     pub deploy: ScheduledDeploy,
-    /// Behaviour when another deployment of the same repository, AWS account and region is unfinished: `reject` (start nothing at that time, the
-    /// default), `queue`, `supersede`.
+    /// Behaviour when another deployment of the same repository, AWS account and region is unfinished: `reject` (start nothing at that time),
+    /// `queue`, `supersede`. The server's setting at the time of the request when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "queue", pattern = "^(reject|queue|supersede)$")]
     pub concurrency: Option<String>,

@@ -28,6 +28,7 @@ use crate::http::error::input::InputError;
 use crate::http::routes::deploy::create::{Deploy, new_deployment};
 use crate::http::routes::deploy::requested::RequestedBuild;
 use crate::http::strict_object;
+use crate::http::time;
 
 /// Longest name of a schedule, in characters.
 const MAX_NAME: usize = 100;
@@ -204,12 +205,16 @@ pub struct Schedule {
     /// resumes it.
     pub stopped: Option<ScheduleStopped>,
     /// Time of its creation (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub created_at: DateTime<Utc>,
     /// Time of the last change (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub updated_at: DateTime<Utc>,
     /// Next time (UTC); null while the schedule is paused or stopped.
+    #[serde(serialize_with = "time::optional_millis")]
     pub next_run_at: Option<DateTime<Utc>>,
     /// Next time and the four after it (UTC).
+    #[serde(serialize_with = "time::list_of_millis")]
     pub next_runs: Vec<DateTime<Utc>>,
     /// Outcome of the last time; null before the first.
     pub last_run: Option<ScheduleRun>,
@@ -225,6 +230,7 @@ pub struct Schedule {
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleStopped {
     /// Time at which it stopped (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub at: DateTime<Utc>,
     /// `TOKEN_REVOKED`, `TOKEN_EXPIRED`, `TOKEN_REMOVED`, `PERMISSION_REDUCED`, `ADMIN_TOKEN_REPLACED`, `SUBJECT_REVOKED`, `ISSUER_REMOVED` or
     /// `SIGN_IN_REQUIRED`.
@@ -242,8 +248,10 @@ pub struct ScheduleStopped {
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleRun {
     /// Time at which the run was due or requested (UTC); the first of several missed times.
+    #[serde(serialize_with = "time::millis")]
     pub due_at: DateTime<Utc>,
     /// Time at which the run was processed (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub at: DateTime<Utc>,
     /// `started`; `refused` (another deployment has the target, or the role is too low); `failed`; `skipped` (missed, and `missed` is `skip`).
     #[schema(example = "started")]

@@ -1,6 +1,5 @@
 //! `POST /api/v1/schedules/{id}/run`: runs a schedule immediately.
 
-use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
@@ -14,6 +13,7 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::UnreadBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
+use crate::http::json::Json;
 use crate::http::routes::deploy::command::notify;
 use crate::http::routes::deploy::create::{Deployed, deployed};
 use crate::http::routes::schedules::path::ScheduleId;

@@ -15,6 +15,7 @@ use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::server::ServerError;
+use crate::http::time;
 
 // ---- Response
 
@@ -23,7 +24,8 @@ use crate::http::error::server::ServerError;
 #[serde(rename_all = "camelCase")]
 pub struct Session {
     /// End of the session (UTC). Null when the server does not require authentication: then no cookie is needed or set.
-    #[schema(example = "2026-01-31T21:30:00.123456Z")]
+    #[schema(example = "2026-01-31T21:30:00.123Z")]
+    #[serde(serialize_with = "time::optional_millis")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 

@@ -28,13 +28,14 @@ pub const DATABASE_UNAVAILABLE: &str = "the database is unavailable; events foll
 pub const CALLER_BUSY: &str =
     "your other requests use all database connections of one caller; reconnect when this stream ends";
 
-/// Builds a 200 response with the headers of an event stream. `x-accel-buffering` switches buffering off in nginx.
+/// Builds a 200 response with the headers of an event stream. `no-transform` keeps proxies from compressing it, which would hold events back until a
+/// block is full; `x-accel-buffering` switches buffering off in nginx.
 pub fn event_stream(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-cache"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
         (header::CONNECTION, "keep-alive"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -53,7 +54,7 @@ pub fn reject_or_hold(state: &ApiState, Client(client): Client, error: ApiError)
         ApiError::Database(error) if error.is_unavailable() => {
             let permit = state.stream_permits.acquire(client)?;
             let source = PendingStream::new(state.db.clone(), state.shutdown.clone());
-            let lifetime = state.config.stream_lifetime();
+            let lifetime = Some(state.config.stream_lifetime());
             let cause =
                 if matches!(error, DbError::Busy(Busy::Caller { .. })) { CALLER_BUSY } else { DATABASE_UNAVAILABLE };
             let subscriber = Subscriber::new(source, permit, Grant::none(), lifetime, [comment(cause)]);

@@ -61,15 +61,15 @@ enum Source<S> {
     Taken,
 }
 
-/// An open event stream: an event source with comments and keep-alives, which ends with its lifetime or with its reader's right.
+/// An open event stream: an event source with comments and keep-alives, which ends with its source, its lifetime or its reader's right.
 pub struct Subscriber<S> {
     source: Source<S>,
     /// Resolves when the right is revoked; `None` when it cannot be revoked. Kept between events, like the timer.
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     comments: VecDeque<Bytes>,
     keep_alive: Instant,
-    /// End of the stream's lifetime, even with events pending: its reader reconnects.
-    rotation: Instant,
+    /// End of the stream's lifetime, even with events pending: its reader reconnects. None when only the source or a revocation ends the stream.
+    rotation: Option<Instant>,
     /// Kept between events: creating a timer for each event costs as much as sending the event.
     timer: Pin<Box<Sleep>>,
     permit: StreamPermit,
@@ -83,12 +83,12 @@ impl<S> fmt::Debug for Subscriber<S> {
 }
 
 impl<S: EventSource + 'static> Subscriber<S> {
-    /// Sends `comments` first. The stream ends after `lifetime`, or earlier when `right` ends.
+    /// Sends `comments` first. The stream ends after `lifetime`, if it has one, or earlier when `right` ends.
     pub fn new(
         source: S,
         permit: StreamPermit,
         right: Grant,
-        lifetime: Duration,
+        lifetime: Option<Duration>,
         comments: impl IntoIterator<Item = Bytes>,
     ) -> Self {
         let now = Instant::now();
@@ -97,7 +97,7 @@ impl<S: EventSource + 'static> Subscriber<S> {
             ended: right.ended().map(Box::pin),
             comments: comments.into_iter().collect(),
             keep_alive: now + KEEP_ALIVE,
-            rotation: now + right.lifetime(lifetime),
+            rotation: right.lifetime(lifetime).and_then(|lifetime| now.checked_add(lifetime)),
             timer: Box::pin(sleep_until(now + KEEP_ALIVE)),
             permit,
             right,
@@ -122,7 +122,7 @@ impl<S: EventSource + 'static> Subscriber<S> {
                 return Some(comment);
             }
             let now = Instant::now();
-            if self.rotation <= now {
+            if self.rotation.is_some_and(|rotation| rotation <= now) {
                 return None;
             }
             if self.keep_alive <= now {
@@ -181,8 +181,7 @@ impl<S: EventSource + 'static> Subscriber<S> {
 
     /// Sets the timer to the next keep-alive, the end of the lifetime, or `earlier`.
     fn set_timer(&mut self, earlier: Option<Instant>) {
-        let at = self.keep_alive.min(self.rotation);
-        let at = earlier.map_or(at, |earlier| earlier.min(at));
+        let at = [self.rotation, earlier].into_iter().flatten().fold(self.keep_alive, Instant::min);
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }
@@ -237,7 +236,7 @@ mod tests {
         let source = Waiting { permits: Arc::clone(&permits), polls: 0 };
         let permit = StreamPermits::new(1, 1).acquire(IpAddr::from([127, 0, 0, 1])).unwrap();
         let comments = [frame::comment("first")];
-        let mut stream = Subscriber::new(source, permit, Grant::none(), Duration::from_mins(1), comments);
+        let mut stream = Subscriber::new(source, permit, Grant::none(), Some(Duration::from_mins(1)), comments);
         assert_eq!(stream.next().await, Some(frame::comment("first")));
         for _ in 0..2 {
             stream.keep_alive = Instant::now() + SOON;
@@ -246,7 +245,7 @@ mod tests {
         permits.add_permits(1);
         assert_eq!(stream.next().await.as_deref(), Some(&b"event of poll 1"[..]));
         // The end of the lifetime does not wait for the source.
-        stream.rotation = Instant::now() + SOON;
+        stream.rotation = Some(Instant::now() + SOON);
         assert_eq!(stream.next().await, None);
     }
 }

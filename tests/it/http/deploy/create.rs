@@ -45,7 +45,8 @@ async fn deploy__starts_running_at_first_step() {
         (row.status.as_str(), row.step.as_str(), row.branch.as_str()),
         ("RUNNING", "ensure_event_rule", "feature/x")
     );
-    assert_eq!(chrono::DateTime::parse_from_rfc3339(data["startedAt"].as_str().unwrap()).unwrap(), row.started_at);
+    let started_at = row.started_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    assert_eq!(data["startedAt"], started_at, "to the millisecond");
 }
 
 #[tokio::test]
@@ -67,6 +68,33 @@ async fn deploy__busy_target_refuses_queues_or_supersedes() {
     }
     let answer = env.deploy(&json!({"concurrency": "parallel"}), None).await;
     assert_eq!(answer.refused_field("INVALID_FIELD"), "concurrency");
+}
+
+#[tokio::test]
+async fn deploy__default_concurrency_of_server() {
+    // The body of a front end that knows no `concurrency`.
+    let body = || json!({"branch": "main"});
+    let queue = DeployApi::serve_with(body(), &["--default-concurrency=queue"]).await;
+    let first = queue.deploy(&json!({}), None).await.data(MESSAGE);
+    let second = queue.deploy(&json!({}), Some("k")).await;
+    assert_eq!(second.data(MESSAGE)["queuePosition"], 1);
+    assert_eq!(queue.deploy(&json!({}), Some("k")).await.text, second.text);
+    let problem = queue.deploy(&json!({"concurrency": "reject"}), None).await.problem(409, "TARGET_TAKEN");
+    assert_eq!(problem["deploymentId"], first["deploymentId"], "a request's own policy counts");
+    assert_eq!(queue.deploy(&json!({"concurrency": null}), None).await.data(MESSAGE)["queuePosition"], 2);
+
+    let schedule =
+        |concurrency: Value| json!({"cron": "@daily", "deploy": queue.body(&json!({})), "concurrency": concurrency});
+    for (named, stored) in [(Value::Null, "queue"), (json!("reject"), "reject")] {
+        let made = queue.api.post("/api/v1/schedules", &schedule(named)).await.data("배포 일정이 등록되었습니다.");
+        assert_eq!(made["concurrency"], stored);
+    }
+
+    let supersede = DeployApi::serve_with(body(), &["--default-concurrency=supersede"]).await;
+    let first = supersede.deploy(&json!({}), None).await.data(MESSAGE);
+    let second = supersede.deploy(&json!({}), None).await.data(MESSAGE);
+    let path = format!("/api/v1/deploy/{}/result", first["deploymentId"].as_str().unwrap());
+    assert_eq!(supersede.api.get(&path).await.data("배포 결과 조회 성공")["supersededBy"], second["deploymentId"]);
 }
 
 #[tokio::test]

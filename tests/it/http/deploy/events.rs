@@ -141,7 +141,7 @@ async fn events__bytes_match_contract() {
     let headers: Vec<&str> = lines.collect();
     for header in [
         "content-type: text/event-stream; charset=utf-8",
-        "cache-control: no-cache",
+        "cache-control: no-cache, no-transform",
         "connection: keep-alive",
         "transfer-encoding: chunked",
         "x-accel-buffering: no",

@@ -14,7 +14,7 @@ mod switch;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Api, fixture};
+use super::{Answer, Api, ExternalServices, fixture};
 use crate::support::db::TestDb;
 
 const PATH: &str = "/api/v1/deploy";
@@ -31,8 +31,12 @@ struct DeployApi {
 impl DeployApi {
     /// Serves an API whose requests have these fields unless a test replaces them.
     async fn serve(defaults: Value) -> Self {
+        Self::serve_with(defaults, &[]).await
+    }
+
+    async fn serve_with(defaults: Value, flags: &[&str]) -> Self {
         let db = TestDb::new().await;
-        let api = Api::serve(&db.db).await;
+        let api = Api::serve_with(&db.db, &ExternalServices::default(), flags).await;
         let (github, aws) = fixture::connections(&db.db).await;
         Self { db, api, github, aws, defaults }
     }

@@ -20,7 +20,7 @@ const IMPLEMENTATION_FIELDS: [&str; 8] = [
 ];
 
 /// Fields that every client may rely on.
-const CONTRACT_FIELDS: [&str; 24] = [
+const CONTRACT_FIELDS: [&str; 25] = [
     "blueErrorRate",
     "blueLatencyMs",
     "blueServiceArn",
@@ -34,6 +34,7 @@ const CONTRACT_FIELDS: [&str; 24] = [
     "errorCode",
     "errorMessage",
     "eventCount",
+    "fasterService",
     "finalService",
     "greenErrorRate",
     "greenLatencyMs",
@@ -60,7 +61,9 @@ async fn result__running_has_nulls() {
     assert_eq!(members, CONTRACT_FIELDS, "all of them and no other");
     assert_eq!((data["attempt"].as_i64(), data["attempts"].as_array().map(Vec::len)), (Some(1), Some(0)));
     assert_eq!((data["status"].as_str(), data["eventCount"].as_i64()), (Some("RUNNING"), Some(3)));
-    for unknown in ["completedAt", "imageUri", "blueUrl", "finalService", "errorCode", "greenLatencyMs"] {
+    for unknown in
+        ["completedAt", "imageUri", "blueUrl", "finalService", "errorCode", "greenLatencyMs", "fasterService"]
+    {
         assert_eq!(data[unknown], json!(null), "{unknown}");
     }
     assert!(!answer.text.contains("very_secret"));
@@ -77,7 +80,7 @@ async fn result__times_of_aws() {
     assert_eq!(api.get(&path).await.data(MESSAGE)["readyUntil"], json!(null), "it is not ready");
     fixture.ready().await;
     let ready = api.get(&path).await.data(MESSAGE);
-    assert_eq!((&ready["readyUntil"], &ready["blueTerminatedAt"]), (&json!("2027-01-15T08:00:00Z"), &json!(null)));
+    assert_eq!((&ready["readyUntil"], &ready["blueTerminatedAt"]), (&json!("2027-01-15T08:00:00.000Z"), &json!(null)));
     db.db.request_switch(fixture.id()).await.unwrap();
     fixture.claim_again().await;
     fixture.learn(Facts { blue_terminated_at: at(1_800_003_600), ..Facts::default() }).await;
@@ -85,7 +88,7 @@ async fn result__times_of_aws() {
     let completed = api.get(&path).await.data(MESSAGE);
     assert_eq!(
         (&completed["readyUntil"], &completed["blueTerminatedAt"]),
-        (&json!(null), &json!("2027-01-15T09:00:00Z"))
+        (&json!(null), &json!("2027-01-15T09:00:00.000Z"))
     );
     let view = "SELECT (ready_until AT TIME ZONE 'UTC')::text || ' ' || (blue_terminated_at AT TIME ZONE 'UTC')::text FROM panda_report.deployments_v1";
     let shown: String = sqlx::query_scalar(view).fetch_one(&mut db.psql().await).await.unwrap();
@@ -120,6 +123,23 @@ async fn result__contains_observed_facts() {
     assert_eq!(data["codeDeployDeploymentId"], "d-1");
     for time in ["startedAt", "completedAt"] {
         assert!(data[time].as_str().unwrap().ends_with('Z'), "{}", data[time]);
+    }
+}
+
+#[tokio::test]
+async fn result__faster_service_by_median_latency() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut fixture = Fixture::begin(&db.db).await;
+    let path = format!("/api/v1/deploy/{}/result", fixture.id());
+    for (blue, green, faster) in [
+        (None, Some(3.5), json!(null)),
+        (Some(3.6), Some(3.5), json!("green")),
+        (Some(3.4), Some(3.5), json!("blue")),
+        (Some(3.5), Some(3.5), json!(null)),
+    ] {
+        fixture.learn(Facts { blue_latency_ms: blue, green_latency_ms: green, ..Facts::default() }).await;
+        assert_eq!(api.get(&path).await.data(MESSAGE)["fasterService"], faster, "{blue:?} {green:?}");
     }
 }
 

@@ -106,6 +106,18 @@ impl Buses {
         rules.map(|(name, rule)| (name.clone(), rule.targets.values().cloned().collect())).collect()
     }
 
+    /// Removes all rules on the default bus of an account, with their targets, and the receiving bus's policy.
+    pub fn forget_routes_of(&mut self, account: &str) {
+        for bus in &mut self.0 {
+            if bus.account == account && bus.name == DEFAULT_BUS {
+                bus.rules.clear();
+            }
+            if bus.name == PANDA_BUS {
+                bus.statements.clear();
+            }
+        }
+    }
+
     /// The statements of the receiving bus's policy.
     pub fn receiving_statements(&self) -> Vec<Value> {
         self.0.iter().filter(|bus| bus.name == PANDA_BUS).flat_map(|bus| bus.statements.clone()).collect()

@@ -15,6 +15,8 @@ problem_types! {
     Open => CONFLICT, "AWS_ROLE_WITHOUT_EXTERNAL_ID";
     RuleRoleDiffers => CONFLICT, "AWS_RULE_ROLE_DIFFERS";
     RuleRoleRefused => CONFLICT, "AWS_RULE_ROLE_REFUSED";
+    NoExecution => NOT_FOUND, "PIPELINE_EXECUTION_NOT_FOUND";
+    ExecutionRefused => CONFLICT, "PIPELINE_EXECUTION_REFUSED";
     IdentityTaken => CONFLICT, "CONNECTION_EXISTS";
 }
 
@@ -27,6 +29,7 @@ impl AwsConnectError {
             Self::NotTrusted { external_id, .. } | Self::Open { external_id, .. } => {
                 problem.field("roleArn").external_id(external_id)
             }
+            Self::NoExecution(_) | Self::ExecutionRefused(_) => problem.field("executionArn"),
             Self::RuleRoleDiffers(_) | Self::RuleRoleRefused(_) | Self::IdentityTaken(_) => problem,
         }
     }
@@ -44,6 +47,8 @@ impl AwsConnectError {
             }
             Self::RuleRoleDiffers(role) => message!("AWS_RULE_ROLE_DIFFERS.detail", role),
             Self::RuleRoleRefused(reason) => message!("AWS_RULE_ROLE_REFUSED.detail", reason),
+            Self::NoExecution(arn) => message!("PIPELINE_EXECUTION_NOT_FOUND.detail", arn),
+            Self::ExecutionRefused(reason) => message!("PIPELINE_EXECUTION_REFUSED.detail", reason),
             Self::IdentityTaken(other) => message!("CONNECTION_EXISTS.detail", other),
         }
     }
@@ -60,6 +65,8 @@ impl AwsConnectError {
             Self::Open { external_id: external_id(), controller },
             Self::RuleRoleDiffers("{role}".to_owned()),
             Self::RuleRoleRefused("{reason}".to_owned()),
+            Self::NoExecution("{arn}".to_owned()),
+            Self::ExecutionRefused("{reason}".to_owned()),
             Self::IdentityTaken("{connection}".to_owned()),
         ]
     }

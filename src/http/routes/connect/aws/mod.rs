@@ -5,7 +5,6 @@ mod fields;
 pub mod renew;
 pub mod rule_role;
 
-use axum::Json;
 use axum::extract::State;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -25,6 +24,7 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
+use crate::http::json::Json;
 
 /// Message for a created or renewed connection.
 const CONNECTED: &str = "AWS 연결에 성공했습니다.";

@@ -4,7 +4,6 @@ mod error;
 pub mod renew;
 pub mod secrets;
 
-use axum::Json;
 use axum::extract::State;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -23,6 +22,7 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
+use crate::http::json::Json;
 
 /// Longest token, in bytes. Current tokens have 40 to 93.
 const MAX_TOKEN: usize = 1_024;

@@ -1,6 +1,5 @@
 //! `POST /api/v1/maintenance/runs`: requests a maintenance run.
 
-use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
+use crate::http::json::Json;
 
 // ---- Request
 

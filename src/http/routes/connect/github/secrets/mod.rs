@@ -16,6 +16,7 @@ use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::routes::connect::path::ConnectionId;
+use crate::http::time;
 
 // ---- Response
 
@@ -34,8 +35,10 @@ pub struct BuildSecret {
     #[schema(example = "npm_token")]
     pub name: String,
     /// Time of the first value (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub created_at: DateTime<Utc>,
     /// Time of the present value (UTC).
+    #[serde(serialize_with = "time::millis")]
     pub updated_at: DateTime<Utc>,
 }
 
