@@ -292,7 +292,7 @@ impl Api {
     #[cfg(feature = "dev")]
     pub async fn is_ready(&self) -> bool {
         let mut url = self.base.clone();
-        url.set_path("/readyz");
+        url.set_path(&format!("{}/readyz", url.path().trim_end_matches('/')));
         self.calls.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
