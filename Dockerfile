@@ -23,9 +23,13 @@ ARG PREBUILT
 # Dependencies are a separate layer, so that a change of Panda does not compile them again.
 COPY --from=plan /src/recipe.json recipe.json
 COPY assets assets
-RUN [ -n "$PREBUILT" ] || cargo chef cook --release --locked --no-default-features --recipe-path recipe.json
+# Kernels of arm64 have pages of 4, 16 or 64 KiB, and jemalloc would support those of the building machine only.
+RUN [ -n "$PREBUILT" ] || { [ "$(uname -m)" != aarch64 ] || export JEMALLOC_SYS_WITH_LG_PAGE=16; \
+      cargo chef cook --release --locked --no-default-features --recipe-path recipe.json; }
 COPY . .
-RUN [ -n "$PREBUILT" ] || { SQLX_OFFLINE=true cargo rustc --release --locked --no-default-features --bin panda -- -C link-arg=-Wl,-z,pack-relative-relocs && scripts/image-root.sh target/release/panda image-root; }
+RUN [ -n "$PREBUILT" ] || { [ "$(uname -m)" != aarch64 ] || export JEMALLOC_SYS_WITH_LG_PAGE=16; \
+      SQLX_OFFLINE=true cargo rustc --release --locked --no-default-features --bin panda -- -C link-arg=-Wl,-z,pack-relative-relocs \
+      && scripts/image-root.sh target/release/panda image-root; }
 
 FROM ${BASE}
 ARG VERSION=unknown

@@ -30,7 +30,7 @@ export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
 # Tests end the program at fail points, which only exist with this feature; releases are built without it.
 TESTED := --features failpoints
 
-.PHONY: help demo up record-demo test docs-renew chart-renew chart-keep soak fuzz lint fmt build image bench bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws
+.PHONY: help demo up record-demo test docs-renew chart-renew chart-keep soak fuzz lint fmt build image release-dry-run bench bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ test: ## Run all tests, on real services
 
 docs-renew: ## Write the generated documents again: configuration, .env.example, errors, reports, Postgres
 	@scripts/install.sh build rust demo test
-	PANDA_RENEW=1 cargo nextest run $(TESTED) --lib -E 'test(/^cli::(serve::tests|generated_documents)/)'
+	PANDA_RENEW=1 cargo nextest run $(TESTED) --lib -E 'test(/^cli::(serve::tests|generated_documents)/) | test(documented_sizing)'
 	PANDA_WRITE_DOCS=1 cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED) --test it -E 'test(/^(report::docs|postgres::table)/)'
 
 chart-renew: ## Write the generated files of the chart again: schema, README, goldens
@@ -131,7 +131,17 @@ endif
 	@size=$$(docker image inspect --format '{{ .Size }}' "$(IMAGE)"); echo "$(IMAGE): $$size bytes"; \
 	[ "$$size" -le $(IMAGE_MAX) ] || { echo "more than $(IMAGE_MAX)" >&2; exit 1; }
 
-bench: bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
+release-dry-run: ## Make the files of a release from a debug build, in dist, and compare two runs; publishes nothing
+	@scripts/install.sh build rust release
+	cargo build --quiet
+	scripts/release.sh dry-run "$${CARGO_TARGET_DIR:-target}/debug/panda" dist
+
+bench: bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
+
+bench-demo: ## The first deployment of the release program on a machine without caches and settings
+	@scripts/install.sh build rust demo
+	cargo build --quiet --release
+	scripts/first-deployment.sh "$${CARGO_TARGET_DIR:-target}/release/panda"
 
 bench-server: ## Start, memory and processor at rest, an event's latency to a reader
 	@scripts/install.sh build rust demo bench

@@ -791,6 +791,7 @@ CREATE TABLE schedules (
     stopped_at           timestamptz,
     stopped_code         text,
     stopped_reason       text,
+    stopped_text         jsonb       CHECK (jsonb_typeof(stopped_text) = 'object'),
     -- the row
     version              bigint      NOT NULL DEFAULT 1,
     created_at           timestamptz NOT NULL DEFAULT now(),
@@ -832,6 +833,7 @@ COMMENT ON COLUMN schedules.scope IS 'The owner''s repositories; null for all.';
 COMMENT ON COLUMN schedules.stopped_at IS 'When it stopped because its permission had ended; null while it has not. It starts nothing until a caller takes it over.';
 COMMENT ON COLUMN schedules.stopped_code IS 'Reason: TOKEN_REVOKED, TOKEN_EXPIRED, TOKEN_REMOVED, PERMISSION_REDUCED, ADMIN_TOKEN_REPLACED, SUBJECT_REVOKED, ISSUER_REMOVED, SIGN_IN_REQUIRED.';
 COMMENT ON COLUMN schedules.stopped_reason IS 'The reason in words, with the remedy.';
+COMMENT ON COLUMN schedules.stopped_text IS 'The reason as a key of the catalogue with parameters, for readers of any language.';
 COMMENT ON COLUMN schedules.version IS 'Increases with each change by a caller.';
 COMMENT ON COLUMN schedules.created_at IS 'When it was created.';
 COMMENT ON COLUMN schedules.updated_at IS 'When a caller last changed it.';
@@ -847,6 +849,7 @@ CREATE TABLE schedule_runs (
     deployment_id text,
     error_code    text,
     error_message text,
+    error_text    jsonb       CHECK (jsonb_typeof(error_text) = 'object'),
     asked_by      text,
     PRIMARY KEY (schedule_id, due_at),
     CONSTRAINT schedule_runs_started_one CHECK ((deployment_id IS NOT NULL) = (result = 'started')),
@@ -862,6 +865,7 @@ COMMENT ON COLUMN schedule_runs.times IS 'Number of due times that the row stand
 COMMENT ON COLUMN schedule_runs.deployment_id IS 'The deployment that was started; it may have been archived since.';
 COMMENT ON COLUMN schedule_runs.error_code IS 'Reason for which nothing was started.';
 COMMENT ON COLUMN schedule_runs.error_message IS 'The reason in words, with the remedy.';
+COMMENT ON COLUMN schedule_runs.error_text IS 'The reason as a key of the catalogue with parameters, for readers of any language.';
 COMMENT ON COLUMN schedule_runs.asked_by IS 'Subject of the caller of a manual run; null for the clock, or while authentication was off.';
 CREATE UNIQUE INDEX schedule_runs_deployment ON schedule_runs (deployment_id) WHERE deployment_id IS NOT NULL;
 -- Retention deletes the oldest runs.

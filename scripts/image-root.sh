@@ -15,8 +15,8 @@ mkdir -m 1777 "$root"/tmp
 strip --output-file "$root/usr/local/bin/panda" "$binary"
 chmod 0755 "$root/usr/local/bin/panda"
 
-# Each library, including the loader, goes to the path that the program uses.
-ldd "$binary" | awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | while read -r library; do
+# Each library, including the loader, goes to the path that the program uses. A static program has none.
+{ ldd "$binary" 2>/dev/null || true; } | awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | while read -r library; do
   install -D -m 0755 "$(readlink -f "$library")" "$root$library"
 done
 
@@ -27,8 +27,10 @@ printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 [ ! -e "$here/LICENSE" ] || install -m 0644 "$here/LICENSE" "$root/usr/share/doc/panda/LICENSE"
 
 if cargo cyclonedx --version >/dev/null 2>&1; then
-  (cd "$here" && cargo cyclonedx --quiet --format json --no-build-deps --no-default-features --override-filename panda-sbom)
+  # The tool writes beside each Cargo.toml; another run may be doing the same.
+  list=panda-sbom-$$
+  (cd "$here" && cargo cyclonedx --quiet --format json --no-build-deps --no-default-features --override-filename "$list")
   # The image must not show the path of the checkout.
-  sed "s#path+file://$here#path+file:///src#g" "$here/panda-sbom.json" >"$root/usr/share/doc/panda/sbom.cdx.json"
-  rm "$here"/panda-sbom.json "$here"/benches/panda-sbom.json "$here"/crates/*/panda-sbom.json
+  sed "s#path+file://$here#path+file:///src#g" "$here/$list.json" >"$root/usr/share/doc/panda/sbom.cdx.json"
+  rm "$here/$list.json" "$here/benches/$list.json" "$here"/crates/*/"$list.json"
 fi

@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# Installs missing tools on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint] [image] [bench] [fuzz]
+# Installs missing tools on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint] [image] [release] [bench] [fuzz]
 #
 #   build  C compiler, cmake, git and other tools that crates need to compile
 #   rust   a recent Rust toolchain
 #   demo   Postgres, a Docker engine, an image registry, busybox
 #   test   cargo-nextest; moto, an independent AWS, in a Python environment; readers of event streams: Chromium, Node.js
-#          with npm and the packages that clients/js is tested with, a Python client and schemathesis in an environment; nginx and Prometheus,
+#          with npm and the packages that clients/js is tested with, a Python client and schemathesis in an environment, with npm's proxies;
+#          nginx and Prometheus,
 #          which are not started;
 #          Docker's client, to compare build contexts with;
 #          a current Docker Engine in a separate folder, where the machine allows that;
 #          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment; checkov's packages and moto's cfn-lint check the
-#          folder aws as well
+#          folder aws as well;
+#          for releases, cargo-cyclonedx, zizmor and check-jsonschema; systemd-analyze
 #   lint   sqlx-cli, cargo-deny, shellcheck, Python
 #   image  cargo-cyclonedx, for the image's list of components; the program docker, and busybox
+#   release  musl's compiler for the static program; cargo-cyclonedx
 #   fuzz   a nightly Rust toolchain beside the other, and cargo-fuzz
 #   bench  Node.js with npm and nginx with nchan, the peers of benchmarks; wrk
 #
@@ -77,6 +80,7 @@ missing_for_test() {
   { have node && have npm; } || want nodejs npm
   have nginx || want nginx
   { have prometheus && have promtool; } || want prometheus
+  have systemd-analyze || want systemd
   # Tests compare Panda's reading of ignore files with the Docker client's.
   missing_docker_client
   # Ubuntu has Chromium as a snap only, which containers cannot run: see install_chromium.
@@ -91,6 +95,11 @@ missing_for_lint() {
 missing_for_image() {
   missing_docker_client
   static_busybox || want busybox-static
+}
+
+missing_for_release() {
+  have musl-gcc || want musl-tools
+  have readelf || want binutils
 }
 
 missing_docker_client() {
@@ -238,17 +247,18 @@ cargo_tool() {
   env -u CARGO_TARGET_DIR cargo install --quiet --locked "$crate" "$@"
 }
 
-# --- moto ------------------------------------------------------------------------------------------------------------------------
+# --- Python's packages -----------------------------------------------------------------------------------------------------------
 
-install_moto() {
-  local venv=$cache/moto stamp
-  stamp=$venv/$(sha256sum "$here/scripts/moto-requirements.txt" | cut -c1-16)
+# An environment for scripts/NAME-requirements.txt.
+install_python() {
+  local name=$1 venv=$cache/$1 stamp
+  stamp=$venv/$(sha256sum "$here/scripts/$name-requirements.txt" | cut -c1-16)
   [ -e "$stamp" ] && return 0
-  say "installing moto into $venv (once)"
+  say "installing the packages of scripts/$name-requirements.txt into $venv (once)"
   rm -rf "$venv"
   mkdir -p "$cache"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/scripts/moto-requirements.txt"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/scripts/$name-requirements.txt"
   touch "$stamp"
 }
 
@@ -263,16 +273,16 @@ node_is_new_enough() {
 
 install_clients() {
   local venv=$cache/clients stamp
-  stamp=$venv/$(sha256sum "$here/scripts/clients-requirements.txt" | cut -c1-16)
+  install_python clients
+  node_is_new_enough || die "Node.js $NODE_MINIMUM or newer is needed (https://nodejs.org); node --version says: $(node --version 2>&1 || true)"
+  stamp=$venv/$(sha256sum "$here/scripts/clients-package-lock.json" | cut -c1-16)
   if [ ! -e "$stamp" ]; then
-    say "installing a Python client and schemathesis into $venv (once)"
-    rm -rf "$venv"
-    mkdir -p "$cache"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/scripts/clients-requirements.txt"
+    say "installing proxies of npm into $venv (once)"
+    cp "$here/scripts/clients-package.json" "$venv/package.json"
+    cp "$here/scripts/clients-package-lock.json" "$venv/package-lock.json"
+    (cd "$venv" && npm ci --silent --no-audit --no-fund --ignore-scripts)
     touch "$stamp"
   fi
-  node_is_new_enough || die "Node.js $NODE_MINIMUM or newer is needed (https://nodejs.org); node --version says: $(node --version 2>&1 || true)"
   # In the checkout, because Node resolves packages beside the code that uses them.
   stamp=$here/clients/js/node_modules/.$(sha256sum "$here/clients/js/package-lock.json" | cut -c1-16)
   if [ ! -e "$stamp" ]; then
@@ -317,8 +327,8 @@ PATH=$HOME/.cargo/bin:$PATH
 [ $# -gt 0 ] || set -- build rust demo test lint
 for level in "$@"; do
   case $level in
-    build | rust | demo | test | lint | bench | image | fuzz) "missing_for_$level" ;;
-    *) die "unknown level $level: use build, rust, demo, test, lint, bench, image, fuzz" ;;
+    build | rust | demo | test | lint | bench | image | release | fuzz) "missing_for_$level" ;;
+    *) die "unknown level $level: use build, rust, demo, test, lint, bench, image, release, fuzz" ;;
   esac
 done
 install_packages
@@ -327,7 +337,9 @@ for level in "$@"; do
     rust) install_rust ;;
     test)
       cargo_tool cargo-nextest cargo-nextest --version '=0.9.143'
-      install_moto
+      install_python moto
+      install_python release
+      cargo_tool cargo-cyclonedx cargo-cyclonedx --version '=0.5.9'
       install_clients
       install_chromium
       install_chart
@@ -339,7 +351,7 @@ for level in "$@"; do
       cargo_tool cargo-fuzz cargo-fuzz --version '=0.13.2'
       ;;
     bench) "$here/scripts/modern-engine.sh" install ;;
-    image) cargo_tool cargo-cyclonedx cargo-cyclonedx --version '=0.5.9' ;;
+    image | release) cargo_tool cargo-cyclonedx cargo-cyclonedx --version '=0.5.9' ;;
     lint)
       cargo_tool sqlx sqlx-cli --version '=0.9.0' --no-default-features --features postgres,rustls
       cargo_tool cargo-deny cargo-deny --version '=0.20.2'

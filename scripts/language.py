@@ -35,7 +35,7 @@ LIMITS = {
     "file length, 90th percentile (lines)": None,
 }
 
-FOLDERS = ("src", "migrations", "crates", "tests", "benches", "docs", "helm", "clients", "scripts", ".ci", "examples", "fuzz")
+FOLDERS = ("src", "migrations", "crates", "tests", "benches", "docs", "helm", "clients", "scripts", "packaging", ".ci", ".github", "examples", "fuzz")
 FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "Dockerfile", ".env.example")
 # The standard quotes the words. Catalogues and what is compared byte by byte are a contract. Inputs of tests are not prose.
 EXEMPT = re.compile(
@@ -43,7 +43,7 @@ EXEMPT = re.compile(
     r"|tests/it/(hostile|builds/cases|report/data)/.*|tests/.*\.txt|.*(requirements\.(in|txt)|package(-lock)?\.json|Cargo\.lock)"
 )
 COMMENT = {"rs": r"//[/!]?", "js": r"//|/?\*+", "mjs": r"//|/?\*+", "ts": r"//|/?\*+", "sql": r"--", "sh": r"#", "yaml": r"#", "yml": r"#", "tpl": r"#",
-           "toml": r"#", "py": r"#", "Makefile": r"#", "Dockerfile": r"#", "run": r"#", "example": r"#"}
+           "toml": r"#", "py": r"#", "Makefile": r"#", "Dockerfile": r"#", "run": r"#", "example": r"#", "service": r"#", "env": r"#"}
 RUST_TOKEN = re.compile(
     r"(?P<comment>//[^\n]*)|(?P<block>/\*.*?\*/)"
     r"|(?P<raw>b?r(?P<hashes>#*)\".*?\"(?P=hashes))|(?P<string>b?\"(?:\\.|[^\"\\])*\")|(?P<char>b?'(?:\\[^\n]+?|[^'\\\n])')",

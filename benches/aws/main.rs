@@ -8,10 +8,13 @@
 //!   deployments, and the longest time between two polls of one. `PANDA_BENCH_SECONDS` is the time of observation (240), `PANDA_BENCH_DEPLOYMENTS` their
 //!   number.
 //!
-//! `PANDA_BENCH_ONLY` names one of the two.
+//! - **10,000 deployments that await their switch** in one account (`ready`), in real time: Panda's processor time and its calls to CodeDeploy.
+//!
+//! `PANDA_BENCH_ONLY` names one of the three.
 
 mod many;
 mod one;
+mod ready;
 
 use panda_benches::figures::head;
 use panda_benches::postgres::Server;
@@ -29,5 +32,8 @@ async fn main() {
     }
     if chosen("many") {
         many::measure(&server).await;
+    }
+    if chosen("ready") {
+        ready::measure(&server).await;
     }
 }

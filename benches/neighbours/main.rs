@@ -5,7 +5,9 @@
 //! abandoned at random, (b) 1,000 replays of a history of 60,000 events, (c) 5,000 requests per second with invalid tokens, and (d) all three. The
 //! neighbours have a separate address and token, and run in a process of lower priority. Then two replicas do the same while the database fails over, undisturbed and beside all three.
 //! `PANDA_BENCH_SECONDS` is the length of each phase (30); `PANDA_BENCH_PHASES=failover` measures the failovers alone, `one` omits them.
+//! With `PANDA_BENCH_FREE_CORE=1`, reports and the neighbours' clients use a separate core ([`cores`]).
 
+mod cores;
 mod failover;
 mod noise;
 mod viewer;
@@ -37,6 +39,7 @@ const HISTORY: usize = 20_000;
 async fn main() {
     serve_if_asked().await;
     noise::run_if_asked().await;
+    cores::share_one();
     let window = seconds("PANDA_BENCH_SECONDS", 30);
     let events = number("PANDA_BENCH_EVENTS", 60_000);
     line("", "lateness p99", "commits/s, stream p99, leases lost, longest wait for a 503");
@@ -69,6 +72,7 @@ async fn one_replica(window: Duration, events: usize) {
     followed(&mut look).await;
     // Jitter spreads the executions, which all start in step, over the polling interval.
     tokio::time::sleep(SPREAD).await;
+    let _reports = cores::free_reports(&database).await;
     let neighbours = Noise { bases: vec![panda.base.clone()], token: noisy, replayed };
 
     let mut all = Vec::new();

@@ -85,6 +85,7 @@ impl Noise {
             .spawn()
             .unwrap();
         let asked = serde_json::to_string(&(self, kinds)).unwrap();
+        super::cores::free(process.id());
         writeln!(process.stdin.as_mut().unwrap(), "{asked}").unwrap();
         Load(process)
     }

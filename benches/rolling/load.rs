@@ -20,9 +20,6 @@ use panda_benches::sandbox::SandboxProcess;
 /// Interval between two events of the bench's own deployments.
 const EVENT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Interval between two requests for a result, each sent on a kept connection and on a new one.
-const QUERY_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Interval between two new deployments.
 const DEPLOY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -46,14 +43,21 @@ pub struct Answers {
 }
 
 impl Load {
-    pub async fn start(db: &Db, own: (Uuid, Vec<Deployment>), sandbox: &SandboxProcess, balancer: SocketAddr) -> Self {
+    /// Starts it. Every `interval` requests a result, on a kept connection and on a new one.
+    pub async fn start(
+        db: &Db,
+        own: (Uuid, Vec<Deployment>),
+        sandbox: &SandboxProcess,
+        balancer: SocketAddr,
+        interval: Duration,
+    ) -> Self {
         let aws = sandbox.user_connection();
         db.insert_aws_connection(&aws).await.unwrap();
         let on = Arc::new(AtomicBool::new(true));
         let asked = format!("http://{balancer}/api/v1/deploy/{}/result", own.1[0].id);
         Self {
             events: tokio::spawn(tell(db.clone(), own, Arc::clone(&on))),
-            queries: tokio::spawn(ask(asked, Arc::clone(&on))),
+            queries: tokio::spawn(ask(asked, interval, Arc::clone(&on))),
             deployments: tokio::spawn(deploy(db.clone(), aws.id, balancer, Arc::clone(&on))),
             on,
         }
@@ -79,10 +83,10 @@ async fn tell(db: Db, (me, mut rows): (Uuid, Vec<Deployment>), on: Arc<AtomicBoo
     n
 }
 
-async fn ask(url: String, on: Arc<AtomicBool>) -> Answers {
+async fn ask(url: String, interval: Duration, on: Arc<AtomicBool>) -> Answers {
     let kept = reqwest::Client::new();
     let fresh = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-    let mut ticks = tokio::time::interval(QUERY_INTERVAL);
+    let mut ticks = tokio::time::interval(interval);
     let mut answers = Answers::default();
     while on.load(Ordering::Relaxed) {
         ticks.tick().await;

@@ -10,10 +10,13 @@
 //! [`LAG`] later, and they enter their second state after [`ENSURE_INFRA`]. There they stay. The sandbox measures lateness: the gap between two reads
 //! of one history, minus the two seconds, over all gaps that ended between the first start and two seconds after the last end.
 //!
-//! `PANDA_BENCH_DEPLOYMENTS`, `PANDA_BENCH_VIEWERS` and `PANDA_BENCH_ROLLS` (3) set the numbers.
+//! Then the same behind a load balancer that takes 20 s to accept a target and to remove one ([`slow_balancer`]).
+//!
+//! `PANDA_BENCH_DEPLOYMENTS`, `PANDA_BENCH_VIEWERS` and `PANDA_BENCH_ROLLS` (3; 0 for the second part alone) set the numbers.
 
 mod account;
 mod load;
+mod slow_balancer;
 mod update;
 mod viewers;
 
@@ -33,6 +36,9 @@ pub const LAG: Duration = Duration::from_secs(55);
 /// Time after which an execution changes for the second time.
 pub const ENSURE_INFRA: Duration = Duration::from_secs(20);
 
+/// Time limit for every viewer to reconnect.
+pub const BACK: Duration = Duration::from_secs(30);
+
 /// Period of changes before the roll.
 pub const BEFORE: Duration = Duration::from_secs(8);
 
@@ -49,7 +55,12 @@ async fn main() {
     for _ in 0..number("PANDA_BENCH_ROLLS", 3) {
         rolls.push(update(&server.database().await, &sizes).await);
     }
-    report(&sizes, &rolls);
+    let slow = slow_balancer::update(&server.database().await, sizes.viewers).await;
+    head();
+    if !rolls.is_empty() {
+        report(&sizes, &rolls);
+    }
+    println!("{}", serde_json::json!({"slow_balancer": slow.report()}));
 }
 
 fn report(sizes: &Sizes, rolls: &[Update]) {
@@ -76,7 +87,6 @@ fn report(sizes: &Sizes, rolls: &[Update]) {
     let refused = sum(&|roll| roll.queries.badly + roll.deploys.badly);
     let deploys = sum(&|roll| roll.deploys.well);
 
-    head();
     line("rolls of two replicas", rolls.len(), "");
     line("deployments followed, viewers", format!("{}, {}", sizes.deployments, sizes.viewers), "");
     line("events delivered; streams that ended and were reopened", format!("{delivered}; {came_back}"), "");

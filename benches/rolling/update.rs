@@ -11,19 +11,19 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::account::{self, Account};
 use crate::load::{Answers, Load};
 use crate::viewers::{Outcome, Viewers};
-use crate::{BEFORE, ENSURE_INFRA, LAG, SPREAD};
+use crate::{BACK, BEFORE, ENSURE_INFRA, LAG, SPREAD};
 use panda_benches::postgres::Database;
 use panda_benches::process::Panda;
 use panda_benches::rows;
 use panda_benches::sandbox::{SandboxProcess, following, lateness};
 
-const REPLICAS: usize = 2;
+pub const REPLICAS: usize = 2;
+
+/// Interval between two requests for a result, each sent on a kept connection and on a new one.
+const QUERY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Defaults of the chart.
 const CHART: &str = include_str!("../../helm/panda/values.yaml");
-
-/// Time limit for every viewer to reconnect.
-const BACK: Duration = Duration::from_secs(30);
 
 /// Numbers of deployments and viewers.
 pub struct Sizes {
@@ -71,12 +71,14 @@ pub async fn update(database: &Database, sizes: &Sizes) -> Update {
     let balancer = FaultProxy::balancer().await;
     let mut old = Vec::new();
     for _ in 0..REPLICAS {
-        old.push(another(database, &sandbox, &balancer).await);
+        let replica = another(database, &sandbox, &balancer).await;
+        balancer.add(replica.address());
+        old.push(replica);
     }
     let published = own.1.iter().map(|row| row.id.clone()).cycle().take(sizes.viewers / 2);
     let followed = followed.into_iter().cycle().take(sizes.viewers - sizes.viewers / 2);
     let viewers = Viewers::open(balancer.address(), published.chain(followed)).await;
-    let load = Load::start(db, own, &sandbox, balancer.address()).await;
+    let load = Load::start(db, own, &sandbox, balancer.address(), QUERY_INTERVAL).await;
     assert!(begun.elapsed() < LAG, "the preparation took {:?}: the news has begun already", begun.elapsed());
 
     sleep_until(begun + LAG).await;
@@ -125,10 +127,12 @@ async fn roll(old: Vec<Panda>, database: &Database, sandbox: &SandboxProcess, ba
     let begun = Instant::now();
     let (mut new, mut leaving) = (Vec::new(), JoinSet::new());
     for mut replica in old {
-        new.push(another(database, sandbox, balancer).await);
+        let next = another(database, sandbox, balancer).await;
+        balancer.add(next.address());
+        new.push(next);
         balancer.remove(replica.address());
         leaving.spawn(async move {
-            sleep(pre_stop()).await;
+            sleep(seconds_of(CHART, "preStopSeconds")).await;
             replica.terminate().await
         });
     }
@@ -136,15 +140,13 @@ async fn roll(old: Vec<Panda>, database: &Database, sandbox: &SandboxProcess, ba
     Rolled { took: begun.elapsed(), exit: exits.into_iter().max().unwrap(), new }
 }
 
-/// Starts one more replica and adds it to the load balancer once it is ready.
-async fn another(database: &Database, sandbox: &SandboxProcess, balancer: &FaultProxy) -> Panda {
+/// Starts one more replica, and returns it once it is ready.
+pub async fn another(database: &Database, sandbox: &SandboxProcess, balancer: &FaultProxy) -> Panda {
     let (mut options, variables) = sandbox.for_panda();
     // All viewers come from one address; and no repository exists at the load balancer's address.
     options.push("--max-streams-per-client=100000".to_owned());
     options.push(format!("--github-url=http://{}", balancer.address()));
-    let panda = Panda::start_with(&database.url, &options, &variables).await;
-    balancer.add(panda.address());
-    panda
+    Panda::start_with(&database.url, &options, &variables).await
 }
 
 fn they_stay_in_their_second_state() -> Faults {
@@ -156,8 +158,8 @@ fn they_stay_in_their_second_state() -> Faults {
     }
 }
 
-/// Returns the time for which a replica keeps serving after it has left the load balancer.
-fn pre_stop() -> Duration {
-    let value = CHART.lines().find_map(|line| line.trim().strip_prefix("preStopSeconds:")).unwrap();
+/// Returns a duration of the chart's values: `preStopSeconds`, for which a replica keeps serving, or `minReadySeconds`, after which a new one counts.
+pub fn seconds_of(values: &str, name: &str) -> Duration {
+    let value = values.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':')).unwrap();
     Duration::from_secs(value.trim().parse().unwrap())
 }

@@ -268,6 +268,15 @@ impl SandboxProcess {
         sent.error_for_status().unwrap();
     }
 
+    /// Creates CodeDeploy deployments that await their switch, and returns their ids.
+    pub async fn waiting_deployments(&self, count: usize) -> Vec<String> {
+        let body = json!({"repository": REPOSITORY, "count": count}).to_string();
+        let sent = self.http.post(self.control("waiting-deployments")).body(body).send().await.unwrap();
+        let mut created: BTreeMap<String, Vec<String>> =
+            serde_json::from_str(&sent.error_for_status().unwrap().text().await.unwrap()).unwrap();
+        created.remove("deploymentIds").unwrap()
+    }
+
     /// Resets the recorded gaps between two reads of one history.
     pub async fn forget_gaps(&self) {
         self.http.delete(self.control("history-gaps")).send().await.unwrap().error_for_status().unwrap();

@@ -28,6 +28,7 @@ use crate::domain::database::{AddressSource, PasswordTokens};
 use crate::domain::destination::Destinations;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
+use crate::domain::preflight::PreflightSettings;
 use crate::metrics::{AwsCalls, Metrics};
 use crate::reconcile::{Notifier, Reconciler, ReconcilerOptions};
 use crate::steps::{Services, Settings};
@@ -160,6 +161,18 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
             health_interval: times.health_interval,
         },
     })
+}
+
+/// Returns the settings that decide what a deployment needs.
+pub fn preflight_settings(services: &Services) -> PreflightSettings {
+    let settings = &services.settings;
+    PreflightSettings {
+        event_bus: settings.event_bus.clone(),
+        bus_policy: settings.bus_policy,
+        bus_organization: settings.bus_organization.clone(),
+        rule_target_role_arn: settings.rule_target_role_arn.clone(),
+        has_status_queue: services.status_queue.is_some(),
+    }
 }
 
 /// Creates the builders in the configured file, or the default builder.

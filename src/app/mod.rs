@@ -189,6 +189,8 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         aws: services.aws.clone(),
         names: Arc::new(services.names.clone()),
         event_bus: services.settings.event_bus.as_str().into(),
+        preflight: Arc::new(components::preflight_settings(&services)),
+        builders: services.builders.clone(),
         first_step: FIRST_STEP,
         retry_step: RETRY_STEP,
         config: Arc::new(config.http.clone()),

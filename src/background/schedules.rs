@@ -146,7 +146,7 @@ impl Schedules {
         tracing::warn!(
             schedule,
             code = ended.code(),
-            reason = ended.message(),
+            reason = %ended.message(),
             "schedule stopped, its permission has ended"
         );
     }
@@ -181,7 +181,7 @@ impl Schedules {
                 tracing::warn!(
                     schedule,
                     code = failure.code,
-                    reason = failure.message,
+                    reason = %failure.message,
                     "schedule did not start a deployment"
                 );
             }

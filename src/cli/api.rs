@@ -1,31 +1,32 @@
 //! Client of Panda's HTTP API: one method per endpoint.
 
+mod transport;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::{ACCEPT_LANGUAGE, AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Client, Method, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use url::Url;
-use uuid::Uuid;
 
-use super::error::{ApiProblem, CliError};
+use self::transport::{media_type, outside};
+use super::error::CliError;
 use super::server_url::{DEFAULT_SERVER, is_loopback, server_url};
-use super::types::{ApiEnvelope, ListedConnections, Report, StartedDeployment};
-use super::{lang, sanitize, secret};
-use crate::bounded::{self, BodyError};
+use super::types::{ListedConnections, Report, StartedDeployment};
+use super::{lang, secret};
 use crate::domain::lang::Lang;
-use crate::domain::message::{Message, Param, message};
+use crate::domain::message::{Message, message};
 
 /// Connecting calls GitHub or AWS before it answers.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The server ends a check by itself, a second earlier.
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
 /// The server sends a keep-alive every 15 s; three missed ones mean a dead connection.
 const STREAM_READ_LIMIT: Duration = Duration::from_secs(45);
-/// A response of the API has a few kilobytes; a list at most a few hundred.
-const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Address of the server, and the options that each client command has.
 #[derive(Args, Clone, Debug)]
@@ -99,6 +100,12 @@ impl Api {
     /// `PUT /api/v1/connect/github/{id}` or `/aws/{id}`; the response's data.
     pub async fn renew_connection(&self, kind: &str, id: &str, body: &Value) -> Result<Value, CliError> {
         self.call(self.request(Method::PUT, &["connect", kind, id])?.json(body)).await
+    }
+
+    /// `POST /api/v1/connect/aws/{id}/check`; the response's data.
+    pub async fn check_connection(&self, id: &str, github: &str) -> Result<Value, CliError> {
+        let request = self.request(Method::POST, &["connect", "aws", id, "check"])?;
+        self.call(request.query(&[("githubConnectionId", github)]).timeout(CHECK_LIMIT)).await
     }
 
     /// `GET /api/v1/connect/aws/{id}/rule-role`; the response's data.
@@ -299,104 +306,5 @@ impl Api {
     /// Deserialises `data`; a mismatch is a protocol error.
     pub fn read<T: serde::de::DeserializeOwned>(&self, data: &Value) -> Result<T, CliError> {
         T::deserialize(data).map_err(|error| self.protocol(outside(&error)))
-    }
-
-    fn url(&self, path: &[&str]) -> Result<Url, CliError> {
-        let mut url = self.base.clone();
-        // Each segment is escaped: an id with a slash stays one segment.
-        match url.path_segments_mut() {
-            Ok(mut segments) => {
-                segments.pop_if_empty().extend(["api", "v1"]).extend(path);
-            }
-            Err(()) => return Err(CliError::input("--server", message!("cli.server_with_path"))),
-        }
-        Ok(url)
-    }
-
-    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, CliError> {
-        Ok(self.calls.request(method, self.url(path)?))
-    }
-
-    /// Sends a `POST` with an idempotency key: it takes effect once, though it may be sent twice.
-    async fn post_once(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
-        let key = Uuid::new_v4().to_string();
-        let send = || async {
-            let request = self.request(Method::POST, path)?.header("Idempotency-Key", &key);
-            self.call(request.json(body)).await
-        };
-        match send().await {
-            Err(CliError::Unreachable { .. }) => send().await,
-            other => other,
-        }
-    }
-
-    async fn call(&self, request: RequestBuilder) -> Result<Value, CliError> {
-        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
-        if !answer.status().is_success() {
-            return Err(self.problem(answer).await);
-        }
-        let body = self.body(answer).await?;
-        let envelope: ApiEnvelope = serde_json::from_slice(&body).map_err(|error| self.protocol(outside(&error)))?;
-        Ok(envelope.data)
-    }
-
-    async fn problem(&self, answer: Response) -> CliError {
-        let status = answer.status();
-        if status.is_redirection() {
-            let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).map(sanitize::line);
-            let to = to.map_or_else(|| message!("cli.redirects_elsewhere").into(), Param::from);
-            return self.protocol(message!("cli.redirects", to));
-        }
-        let request_id = answer.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        match self.body(answer).await.map(|body| serde_json::from_slice::<ApiProblem>(&body)) {
-            Ok(Ok(problem)) => CliError::Refused(Box::new(ApiProblem { request_id, ..problem })),
-            Ok(Err(_)) => self.protocol(message!("cli.no_problem", status = status.to_string())),
-            Err(error) => error,
-        }
-    }
-
-    async fn body(&self, answer: Response) -> Result<Vec<u8>, CliError> {
-        bounded::body(answer, MAX_ANSWER_BYTES).await.map_err(|error| match error {
-            BodyError::TooLong(_) => self.protocol(message!("cli.response_too_long")),
-            BodyError::Broken(error) => self.unreachable(&error),
-        })
-    }
-
-    /// The error for a response that Panda would not send.
-    pub fn protocol(&self, reason: Message) -> CliError {
-        CliError::Protocol { server: self.server(), reason }
-    }
-
-    /// The error for a missing response. Keeps only the innermost cause ("connection refused"): the outer ones repeat the address.
-    pub fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> CliError {
-        let mut innermost = error;
-        while let Some(source) = innermost.source() {
-            innermost = source;
-        }
-        CliError::Unreachable { server: self.server(), reason: sanitize::line(&innermost.to_string()) }
-    }
-}
-
-/// A text of a library, as one safe line.
-fn outside(error: &dyn std::fmt::Display) -> Message {
-    Message::verbatim(sanitize::line(&error.to_string()))
-}
-
-fn media_type(answer: &Response) -> String {
-    let value = answer.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("no type");
-    sanitize::line(value.split(';').next().unwrap_or_default().trim()).to_ascii_lowercase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_ids_in_paths() {
-        let api = Api::new(&server_url("http://127.0.0.1:1/panda/").unwrap(), None, None).unwrap();
-        assert_eq!(
-            api.url(&["deploy", "../x?y", "switch"]).unwrap().as_str(),
-            "http://127.0.0.1:1/panda/api/v1/deploy/..%2Fx%3Fy/switch"
-        );
     }
 }

@@ -126,6 +126,7 @@ fn command(method: &str, path: &str) -> Option<String> {
         ("DELETE", ["connections", id]) => format!("connections remove {id}"),
         ("POST", ["connect", kind]) => format!("connect {kind}"),
         ("PUT", ["connect", kind, id]) => format!("connect {kind} --renew {id}"),
+        ("POST", ["connect", "aws", id, "check"]) => format!("check --aws {id}"),
         ("POST", ["connect", "aws", id, "rule-role"]) => format!("connections create-role {id}"),
         ("GET", ["connect", "github", id, "secrets"]) => format!("connections secrets list {id}"),
         ("PUT", ["connect", "github", id, "secrets", name]) => format!("connections secrets set {id} {name}"),

@@ -4,10 +4,9 @@ use clap::Args;
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::print;
 use super::types::ResultSummary;
-use super::watch::{FollowArgs, WatchStart, report, watch};
-use super::{id_prefix, sanitize, table};
+use super::watch::{FollowArgs, WatchStart, accepted, report, watch};
+use super::{id_prefix, sanitize};
 use crate::domain::deployment::Status;
 use crate::domain::message::message;
 
@@ -37,8 +36,7 @@ pub async fn run(args: CancelArgs) -> Result<(), CliError> {
     let before: ResultSummary = api.read(&api.result(&id).await?)?;
     let data = api.cancel(&id).await?;
     if !args.wait {
-        let text = if args.server.json { sanitize::json(&data) } else { table::members(&data, &["deploymentId"]) };
-        print(text.trim_end());
+        accepted(&id, data, &args.server);
         return Ok(());
     }
     let resume = WatchStart { skip: before.event_count, through_switch: true };

@@ -28,6 +28,10 @@ pub mod exit {
     pub const REFUSED: u8 = 4;
     /// Any other failure: a service that does not start, an unexpected response.
     pub const OTHER: u8 = 5;
+    /// Something that a deployment needs is missing.
+    pub const MISSING: u8 = 6;
+    /// Nothing is known to be missing, but something that a deployment needs could not be looked up.
+    pub const UNKNOWN: u8 = 7;
     /// Interrupted by Ctrl-C: 128 + SIGINT, as in shells.
     pub const INTERRUPTED: u8 = 130;
 }
@@ -117,6 +121,9 @@ pub enum CliError {
     /// An error that the command has shown already.
     #[error("{0}")]
     Shown(Box<CliError>),
+    /// A deployment is not started, because something that it needs is missing.
+    #[error("{}", text(&self.message()))]
+    NotReady,
     /// A maintenance run failed.
     #[error("{}", text(&self.message()))]
     Maintenance {
@@ -125,6 +132,9 @@ pub enum CliError {
         /// Cause as the server reports it.
         reason: String,
     },
+    /// Stored secrets cannot be decrypted, or new ones not encrypted.
+    #[error("{}", text(&self.message()))]
+    Keys(Message),
     /// The demo or the sandbox did not behave as expected.
     #[cfg(feature = "dev")]
     #[error("{}", text(&self.message()))]
@@ -185,7 +195,9 @@ impl CliError {
             Self::DeploymentFailed { id, message } => {
                 message!("cli.deployment_failed", id, message = message.clone())
             }
+            Self::NotReady => message!("cli.check_not_ready"),
             Self::Maintenance { kind, reason } => message!("cli.maintenance_failed", kind = kind.as_str(), reason),
+            Self::Keys(message) => message.clone(),
             #[cfg(feature = "dev")]
             Self::Demo(message) => message.clone(),
             #[cfg(feature = "dev")]
@@ -209,6 +221,7 @@ impl CliError {
         match self {
             Self::DeploymentFailed { .. } => exit::FAILED,
             Self::Shown(error) => error.exit_code(),
+            Self::NotReady => exit::MISSING,
             Self::Input { .. } => exit::INPUT,
             Self::Unreachable { .. } => exit::UNREACHABLE,
             Self::Refused(problem) => match problem.status {

@@ -57,6 +57,12 @@ struct ControllerArgs {
     /// Names of the roles of connections, as a pattern
     #[arg(long, default_value = "panda-access*")]
     roles: String,
+    /// Add what panda check reads beyond what deployments do
+    #[arg(long)]
+    preflight: bool,
+    /// Panda's own identity, for --preflight: role/NAME or user/NAME
+    #[arg(long, default_value = "role/panda-controller")]
+    identity: String,
     /// ARN of the queue with status events; none by default
     #[arg(long, value_name = "ARN")]
     status_queue: Option<String>,
@@ -78,6 +84,12 @@ struct UserArgs {
     /// ARN of the role of the rules; default: panda-events of the account
     #[arg(long, value_name = "ARN")]
     target_role: Option<String>,
+    /// Add what panda check reads beyond what deployments do
+    #[arg(long)]
+    preflight: bool,
+    /// Identity of the connection, for --preflight: role/NAME or user/NAME
+    #[arg(long, default_value = "role/panda-access")]
+    identity: String,
     /// Let Panda create the role of the rules
     #[arg(long)]
     create_role: bool,
@@ -104,6 +116,7 @@ impl ControllerArgs {
             (self.write_bus_policy, Feature::WritesBusPolicy),
             (self.status_queue.is_some(), Feature::StatusQueue),
             (self.kms_key.is_some(), Feature::KmsKeys),
+            (self.preflight, Feature::Preflight),
         ];
         let mut values = self.place.values();
         values.extend([
@@ -113,6 +126,7 @@ impl ControllerArgs {
             ("secret", Names::default().secret_prefix().to_owned()),
             ("queue", self.status_queue.unwrap_or_default()),
             ("key", self.kms_key.unwrap_or_default()),
+            ("identity", self.identity),
         ]);
         PolicyNames { values, features: chosen(&features) }
     }
@@ -121,7 +135,7 @@ impl ControllerArgs {
 impl UserArgs {
     fn scope(self) -> PolicyNames {
         let default = format!("arn:{}:iam::{}:role/panda-events", self.place.partition, self.place.account);
-        let features = [(self.create_role, Feature::CreatesRuleRole)];
+        let features = [(self.create_role, Feature::CreatesRuleRole), (self.preflight, Feature::Preflight)];
         let target_role = self.target_role.unwrap_or(default);
         let mut values = self.place.values();
         values.extend([
@@ -129,6 +143,7 @@ impl UserArgs {
             ("group", self.deployment_groups),
             ("rules", Names::default().rule_prefix().to_owned()),
             ("target_role", target_role),
+            ("identity", self.identity),
         ]);
         PolicyNames { values, features: chosen(&features) }
     }

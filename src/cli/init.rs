@@ -7,6 +7,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::api::{Api, ServerArgs};
+use super::check::{self, CheckResult};
 use super::checkout::{self, Checkout};
 use super::connect::member;
 use super::deploy::{self, DeployArgs};
@@ -17,7 +18,6 @@ use super::progress::{print, warn};
 use super::types::{ConnectedAccount, ConnectedRepository, ListedConnections};
 use super::watch::FollowArgs;
 use super::{id_prefix, prompt, rule_role, sanitize, secret};
-use crate::domain::event_route::EventRoute;
 use crate::domain::message::{Message, message};
 
 /// Refusals that a change of the role's trust policy resolves.
@@ -78,10 +78,19 @@ pub async fn run(args: InitArgs) -> Result<(), CliError> {
     let checkout = checkout::here();
     let (github, branch) = repository(&api, &args, &connections, checkout.as_ref()).await?;
     let aws = account(&api, &args, &connections).await?;
-    route(&api, &args, &aws).await?;
+    let found = checked(&api, &args, &github, &aws).await?;
     let ids = json!({"githubConnectionId": github, "awsConnectionId": aws});
     if args.server.json {
         print(&sanitize::json(&ids));
+    }
+    if found.state != "ready" {
+        let is_missing = found.state == "missing";
+        report(&if is_missing { message!("cli.init_not_ready") } else { message!("cli.init_unknown") });
+        warn(&found.obstacles());
+        // An unknown item is no reason to refuse: the deployment reports what is missing.
+        if is_missing && args.yes {
+            return Err(CliError::NotReady);
+        }
     }
     let wanted =
         args.yes || (!args.no_deploy && prompt::is_possible() && prompt::confirm(&message!("cli.init_deploy"), true)?);
@@ -230,30 +239,22 @@ fn credentials(args: &InitArgs) -> Result<Value, CliError> {
     Ok(body)
 }
 
-/// Checks that pushes can reach the event bus. A bus of another account or region needs a role, which is created where the connection has none.
-async fn route(api: &Api, args: &InitArgs, aws: &str) -> Result<(), CliError> {
-    let (_, data) = api.connections().await?;
-    let mut accounts = data.get("aws").and_then(Value::as_array).into_iter().flatten();
-    let Some(connection) = accounts.find(|found| found["connectionId"] == aws) else { return Ok(()) };
-    if connection["ruleTargetRoleArn"].is_string() {
-        return Ok(());
+/// Checks what a deployment needs. Where pushes need a role to reach the event bus, and neither the connection nor the server has one, it is created
+/// first.
+async fn checked(api: &Api, args: &InitArgs, github: &str, aws: &str) -> Result<CheckResult, CliError> {
+    let (found, _) = check::of(api, aws, github).await?;
+    if !found.has_no_rule_role() || !(args.yes || prompt::is_possible()) {
+        return Ok(found);
     }
-    let planned = match api.rule_role(aws).await {
-        Ok(planned) => planned,
-        // The credentials may not read roles, say: the deployment reports what is missing.
-        Err(error @ CliError::Refused(_)) => {
+    match rule_role::create(&args.server, aws, args.yes).await {
+        Ok(_) => Ok(check::of(api, aws, github).await?.0),
+        // The credentials may not create roles, or the user declines: the check has the remedies.
+        Err(error @ (CliError::Refused(_) | CliError::Input { .. })) => {
             report(&message!("cli.init_unchecked", reason = error.to_string()));
-            return Ok(());
+            Ok(found)
         }
-        Err(error) => return Err(error),
-    };
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (role, bus, region) = (text(&planned["roleArn"]), text(&planned["eventBusArn"]), text(&connection["region"]));
-    let account = role.split(':').nth(4).unwrap_or_default();
-    if EventRoute::to(&bus, account, &region).needs_role() && (args.yes || prompt::is_possible()) {
-        rule_role::create(&args.server, aws, args.yes).await?;
+        Err(error) => Err(error),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::database::locate_command;
 use super::error::CliError;
+use super::keys_check::{self, KeysCheckArgs};
 use super::lang::text;
 use super::progress::print;
 use super::sanitize;
@@ -34,6 +35,8 @@ enum Command {
     Generate(GenerateArgs),
     /// Rewrap the data keys of all stored secrets with the first key of the file; servers may run meanwhile
     Rotate(Box<RotateArgs>),
+    /// Show which keys the stored secrets use, and which secrets cannot be decrypted
+    Check(Box<KeysCheckArgs>),
 }
 
 #[derive(Args, Debug)]
@@ -61,7 +64,7 @@ To change the key without downtime:
   1. panda keys generate, append the line *after* the existing one in the file of every server, and restart them: now all can decrypt with both
   2. move the new line to the top and restart them again: now all encrypt with it
   3. panda keys rotate --key-file FILE
-  4. remove the old line")]
+  4. panda keys check --key-file FILE, and remove the lines that it lists as unused")]
 struct RotateArgs {
     /// Print the output as JSON
     #[arg(long)]
@@ -76,6 +79,7 @@ pub async fn run(args: KeysArgs) -> Result<(), CliError> {
     match args.command {
         Command::Generate(args) => generate(&args),
         Command::Rotate(args) => rotate(*args).await,
+        Command::Check(args) => keys_check::run(*args).await,
     }
 }
 

@@ -5,6 +5,7 @@ mod api_words;
 mod audit;
 mod build_secrets;
 mod cancel;
+mod check;
 mod checkout;
 mod completion;
 mod connect;
@@ -23,6 +24,7 @@ mod iam_policy;
 mod id_prefix;
 mod init;
 mod keys;
+mod keys_check;
 mod lang;
 mod list;
 mod log;
@@ -75,6 +77,7 @@ const DEV_HELP: &str = "";
 const AFTER_HELP: &str = "\
 Against a running server (--server or PANDA_SERVER, default http://127.0.0.1:8080; PANDA_TOKEN or --panda-token-file to sign in):
   panda init                       connect a repository and an AWS account, and deploy; asks for what is missing
+  panda check                      list what a deployment needs, and what is missing
   panda deploy --wait              start a deployment and follow it until it is ready for the switch
   panda switch dep_… --wait        move the traffic to green and follow it until COMPLETED
   panda cancel dep_…               stop a deployment: build, execution and CodeDeploy
@@ -87,7 +90,8 @@ An id may be shortened to any beginning that no other one has. panda completion 
 
 Exit codes:
   0  done    1  the deployment failed, or a replay differs    2  wrong usage or input    3  server not reachable
-  4  refused by the server (not found, conflict, not allowed)    5  anything else    130  interrupted";
+  4  refused by the server (not found, conflict, not allowed)    5  anything else
+  6  something that a deployment needs is missing    7  something that it needs is unknown    130  interrupted";
 
 /// Deploys a git repository to ECS blue/green: clones, builds, pushes to ECR, follows the pipeline, switches the traffic.
 #[derive(Debug, Parser)]
@@ -145,6 +149,8 @@ pub enum Command {
     Result(result::ResultArgs),
     /// Read the stored history of a deployment's executions again, and compare it with what was published
     Replay(replay::ReplayArgs),
+    /// List what a deployment needs: permissions, resources, services, and whether they are there
+    Check(check::CheckArgs),
     /// Print the policies that Panda needs in AWS
     IamPolicy(iam_policy::IamPolicyArgs),
     /// Check an execution of the pipeline against its contract
@@ -223,6 +229,8 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Result(args) => result::run(args).await?,
         // Returns an exit code: 1 when something differs.
         Command::Replay(args) => return replay::run(args).await,
+        // Returns an exit code: 6 when something is missing, 7 when something is unknown.
+        Command::Check(args) => return check::run(args).await,
         Command::IamPolicy(args) => iam_policy::run(args),
         // Returns an exit code: 1 when a clause is broken.
         Command::Pipeline(args) => return pipeline::run(args).await,

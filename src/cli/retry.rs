@@ -4,10 +4,9 @@ use clap::Args;
 
 use super::api::ServerArgs;
 use super::error::CliError;
-use super::progress::print;
+use super::id_prefix;
 use super::types::ResultSummary;
-use super::watch::{FollowArgs, WatchStart, finish, watch};
-use super::{id_prefix, sanitize, table};
+use super::watch::{FollowArgs, WatchStart, accepted, finish, watch};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -36,8 +35,7 @@ pub async fn run(args: RetryArgs) -> Result<(), CliError> {
     let before: ResultSummary = api.read(&api.result(&id).await?)?;
     let data = api.retry(&id).await?;
     if !args.wait {
-        let text = if args.server.json { sanitize::json(&data) } else { table::members(&data, &["deploymentId"]) };
-        print(text.trim_end());
+        accepted(&id, data, &args.server);
         return Ok(());
     }
     let resume = WatchStart { skip: before.event_count, ..WatchStart::default() };

@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
 use super::request_args::{RequestArgs, flatten};
+use super::watch::accepted;
 use super::{id_prefix, sanitize, table};
 use crate::domain::deployment::Concurrency;
 use crate::domain::message::message;
@@ -185,7 +186,8 @@ pub async fn run(args: ScheduleArgs) -> Result<(), CliError> {
         Command::Run(args) => {
             let api = args.server.api()?;
             let data = api.run_schedule(&id_prefix::schedule(&api, &args.id).await?).await?;
-            show(&args.server, &data, &["deploymentId"]);
+            let id = data.get("deploymentId").and_then(Value::as_str).unwrap_or_default().to_owned();
+            accepted(&id, data, &args.server);
             Ok(())
         }
         Command::Runs(args) => {

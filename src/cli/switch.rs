@@ -5,10 +5,9 @@ use serde_json::Value;
 
 use super::api::{Api, ServerArgs};
 use super::error::CliError;
-use super::progress::print;
+use super::id_prefix;
 use super::types::ResultSummary;
-use super::watch::{FollowArgs, WatchStart, finish, watch};
-use super::{id_prefix, sanitize, table};
+use super::watch::{FollowArgs, WatchStart, accepted, finish, watch};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -34,8 +33,7 @@ pub async fn run(args: SwitchArgs) -> Result<(), CliError> {
     let id = id_prefix::deployment(&api, &args.id).await?;
     if !args.wait {
         let data = api.switch(&id).await?;
-        let text = if args.server.json { sanitize::json(&data) } else { table::members(&data, &["deploymentId"]) };
-        print(text.trim_end());
+        accepted(&id, data, &args.server);
         return Ok(());
     }
     let (outcome, data) = switch_and_watch(&api, &id, &args.follow, args.server.json).await?;

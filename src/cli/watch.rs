@@ -13,7 +13,7 @@ use super::next_command::next_command;
 use super::progress::{display, print, warn};
 use super::stream::{Follow, follow};
 use super::types::ResultSummary;
-use super::{id_prefix, lang, result, sanitize};
+use super::{id_prefix, lang, result, sanitize, table};
 use crate::domain::deployment::Status;
 use crate::domain::message::{Message, message};
 
@@ -83,6 +83,18 @@ pub async fn watch(
         display.release();
     }
     followed
+}
+
+/// Prints the answer to a command for a deployment that is not followed, and the command that follows it. The answer's own message names a call of the API.
+pub fn accepted(id: &str, mut data: Value, server: &ServerArgs) {
+    if server.json {
+        return print(&sanitize::json(&data));
+    }
+    if let Some(members) = data.as_object_mut() {
+        members.remove("message");
+    }
+    let command = next_command(&format!("watch {}", sanitize::line(id)), server);
+    print(&format!("{}\n{}", table::members(&data, &["deploymentId"]), text(&message!("cli.follow_next", command))));
 }
 
 /// Ends a command that followed a deployment: shows the cause of a failure first and once, then the result and the command that is next.

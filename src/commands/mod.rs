@@ -16,6 +16,7 @@
 //! | [`schedules::retime`] | next times follow the newest edition of the time zone database |
 //! | [`connect::github`], [`connect::aws`] `::connect`, `renew`; [`connect::remove`] | stored once the service confirmed it; one connection of a branch or identity per tenant; not removed in use |
 //! | [`connect::aws::rule_role`] `::create` | creates the role of a connected account's rules, in AWS; overwrites no other role |
+//! | [`connect::aws::preflight`] | looks up what a deployment needs; for callers who may deploy with the connection, or renew it |
 //! | [`build_secrets`] | values that builds of a connection's repository may read |
 //! | [`revocations`], [`tokens`] | end a principal with its schedules and queued deployments |
 //! | [`sessions`] | a session or ticket reads with its caller's permission |

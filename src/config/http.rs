@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{base_path, millis, origin, role_arn};
+use super::values::{base_path, keep_alive, millis, origin, role_arn};
 use crate::domain::catalogue::Lang;
 use crate::domain::deployment::Concurrency;
 use crate::domain::network::Network;
@@ -42,6 +42,9 @@ pub struct HttpConfig {
     /// Lifetime of a stream of all deployments, in milliseconds, varied by up to 20 %; its readers reconnect regularly, so that a restart is routine. The stream of one deployment lasts until the deployment ends
     #[arg(long = "stream-rotation-ms", env = "PANDA_STREAM_ROTATION_MS", value_name = "MS", default_value = "600000", value_parser = millis)]
     pub stream_rotation: Duration,
+    /// Interval of the comments in quiet event streams, in milliseconds, at most 15000; shorter than the idle timeout of each proxy before the server
+    #[arg(long = "stream-keep-alive-ms", env = "PANDA_STREAM_KEEP_ALIVE_MS", value_name = "MS", default_value = "15000", value_parser = keep_alive)]
+    pub stream_keep_alive: Duration,
     /// Time after which a client that accepts no data is disconnected, in milliseconds; a stream's reader resumes at its position when it reconnects
     #[arg(long = "reader-stall-ms", env = "PANDA_READER_STALL_MS", value_name = "MS", default_value = "30000", value_parser = millis)]
     pub reader_stall: Duration,

@@ -17,6 +17,14 @@ pub(super) fn millis(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the interval of keep-alives in whole milliseconds. Readers expect one every 15 s.
+pub(super) fn keep_alive(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(ms) if (10..=15_000).contains(&ms) => Ok(Duration::from_millis(ms)),
+        _ => Err("give whole milliseconds from 10 to 15000".to_owned()),
+    }
+}
+
 /// Parses a time limit in whole milliseconds, up to an hour; 0 for none.
 pub(super) fn drain(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {

@@ -63,10 +63,10 @@ impl Db {
     /// with another key.
     ///
     /// # Errors
-    /// [`DbError::Key`] at the first row that cannot be unwrapped: the rows before it are done, and the call can be repeated.
+    /// [`DbError::Key`] with the first row that cannot be unwrapped: all others are done, unless the key's service failed. The call can be repeated.
     pub async fn rewrap_keys(&self) -> Result<u64, DbError> {
         let keyring = self.keyring()?;
-        let mut count = 0;
+        let (mut count, mut broken) = (0, None);
         let rows = sqlx::query!(
             "SELECT id, key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM github_connections WHERE key_id <> $1",
             keyring.encrypting_id()
@@ -74,7 +74,8 @@ impl Db {
         .fetch_all(&self.pool)
         .await?;
         for row in rows {
-            let (key_id, wrapped) = keyring.rewrap(GITHUB, &row.id, &row.key_id, &row.wrapped_key).await?;
+            let rewrapped = keyring.rewrap(GITHUB, &row.id, &row.key_id, &row.wrapped_key).await;
+            let Some((key_id, wrapped)) = or_later(rewrapped, &mut broken)? else { continue };
             // Only the key that was read: a row that another process has re-wrapped meanwhile is done.
             let done = sqlx::query!(
                 "UPDATE github_connections SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
@@ -94,7 +95,8 @@ impl Db {
         .fetch_all(&self.pool)
         .await?;
         for row in rows {
-            let (key_id, wrapped) = keyring.rewrap(AWS, &row.id, &row.key_id, &row.wrapped_key).await?;
+            let rewrapped = keyring.rewrap(AWS, &row.id, &row.key_id, &row.wrapped_key).await;
+            let Some((key_id, wrapped)) = or_later(rewrapped, &mut broken)? else { continue };
             let done = sqlx::query!(
                 "UPDATE aws_connections SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
                 row.id,
@@ -111,15 +113,29 @@ impl Db {
             keyring.encrypting_id()
         );
         if let Some(row) = row.fetch_optional(&self.pool).await? {
-            let (key_id, wrapped) = keyring.rewrap(INSTALLATION, ROW, &row.key_id, &row.wrapped_key).await?;
-            let done = sqlx::query!(
-                "UPDATE installation SET key_id = $1, wrapped_key = $2 WHERE wrapped_key = $3",
-                key_id,
-                wrapped,
-                row.wrapped_key
-            );
-            count += done.execute(&self.pool).await?.rows_affected();
+            let rewrapped = keyring.rewrap(INSTALLATION, ROW, &row.key_id, &row.wrapped_key).await;
+            if let Some((key_id, wrapped)) = or_later(rewrapped, &mut broken)? {
+                let done = sqlx::query!(
+                    "UPDATE installation SET key_id = $1, wrapped_key = $2 WHERE wrapped_key = $3",
+                    key_id,
+                    wrapped,
+                    row.wrapped_key
+                );
+                count += done.execute(&self.pool).await?.rows_affected();
+            }
         }
-        Ok(count)
+        broken.map_or(Ok(count), |error| Err(error.into()))
+    }
+}
+
+/// A new wrapped key; none for a row that cannot be unwrapped, whose error is kept: one lost secret must not prevent the rotation of the others.
+fn or_later<T>(rewrapped: Result<T, KeyError>, broken: &mut Option<KeyError>) -> Result<Option<T>, KeyError> {
+    match rewrapped {
+        Ok(new) => Ok(Some(new)),
+        Err(error @ (KeyError::Unknown { .. } | KeyError::Broken(_))) => {
+            broken.get_or_insert(error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }

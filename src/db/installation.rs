@@ -11,7 +11,7 @@ use crate::domain::{tenant, token};
 pub(super) const INSTALLATION: &str = "installation";
 pub(super) const ROW: &str = "one";
 
-const REQUEST_SECRET: &str = "request_secret";
+pub(super) const REQUEST_SECRET: &str = "request_secret";
 
 impl Db {
     /// Returns the secret from which the names of trust domains at builders are derived; the same for all replicas. None when the row was deleted.

@@ -20,6 +20,7 @@ pub mod health;
 pub mod history_pieces;
 pub mod idempotency;
 pub mod installation;
+pub mod key_check;
 pub mod locks;
 pub mod log_filter;
 pub mod maintenance;

@@ -23,6 +23,8 @@ pub enum Feature {
     KmsKeys,
     /// Panda creates the role of the rules.
     CreatesRuleRole,
+    /// The check of a connection finds out more: by reading what deployments do not, and by simulating the policies.
+    Preflight,
 }
 
 /// A statement of a policy. Placeholders in the resources are those of [`PolicyNames`].
@@ -67,8 +69,11 @@ impl PolicyStatement {
 /// AWS has no resources for these actions.
 const ANY: &[&str] = &["*"];
 
+/// The identity itself: a role, or the user of access keys.
+const OWN_IDENTITY: &[&str] = &["arn:{partition}:iam::{account}:{identity}"];
+
 /// All statements, in the order in which they are printed.
-pub const STATEMENTS: [PolicyStatement; 15] = [
+pub const STATEMENTS: [PolicyStatement; 21] = [
     controller("AssumeUsersRoles", &["sts:AssumeRole"], &["arn:{partition}:iam::*:role/{role}"]),
     controller(
         "ReadBusPolicy",
@@ -90,6 +95,17 @@ pub const STATEMENTS: [PolicyStatement; 15] = [
     controller("ReceiveStatusEvents", &["sqs:DeleteMessage", "sqs:ReceiveMessage"], &["{queue}"])
         .for_feature(Feature::StatusQueue),
     controller("UseKeys", &["kms:Decrypt", "kms:Encrypt"], &["{key}"]).for_feature(Feature::KmsKeys),
+    controller("CheckRules", &["events:ListRules"], ANY).for_feature(Feature::Preflight),
+    controller(
+        "CheckPipeline",
+        &["events:ListTargetsByRule", "states:DescribeStateMachine"],
+        &[
+            "arn:{partition}:states:{region}:{account}:stateMachine:{machine}",
+            "arn:{partition}:events:{region}:{account}:rule/{bus}/*",
+        ],
+    )
+    .for_feature(Feature::Preflight),
+    controller("SimulateOwnPolicies", &["iam:SimulatePrincipalPolicy"], OWN_IDENTITY).for_feature(Feature::Preflight),
     user("LogInToRegistry", &["ecr:GetAuthorizationToken"], ANY),
     user(
         "PushImages",
@@ -151,6 +167,14 @@ pub const STATEMENTS: [PolicyStatement; 15] = [
         &["arn:{partition}:iam::{account}:role/panda-events-*"],
     )
     .for_feature(Feature::CreatesRuleRole),
+    user("CheckRoleOfRules", &["iam:GetRole"], &["{target_role}"]).for_feature(Feature::Preflight),
+    user(
+        "CheckRollouts",
+        &["codedeploy:GetDeploymentGroup"],
+        &["arn:{partition}:codedeploy:{region}:{account}:deploymentgroup:{group}"],
+    )
+    .for_feature(Feature::Preflight),
+    user("SimulateOwnPolicies", &["iam:SimulatePrincipalPolicy"], OWN_IDENTITY).for_feature(Feature::Preflight),
 ];
 
 /// Names and features for which the policies are printed.

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use super::failure::ErrorCode;
 pub use super::lang::Lang;
-use super::message::{self, Translated};
+use super::message::{self, Message, Translated};
+use super::text;
 
 /// Complete list of event names on the wire (the SSE field `event`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -186,12 +187,26 @@ pub struct Rendered {
     pub details: Option<Map<String, Value>>,
 }
 
+/// Parameter with the form of the parameter `reason` for other languages than English, as [`Message::to_json`] writes it.
+pub const REASON_TEXT: &str = "reasonText";
+
+/// Replaces the English reason by its text in `lang`. A key that this version does not know leaves the English one.
+fn translated(params: &Map<String, Value>, lang: Lang) -> Cow<'_, Map<String, Value>> {
+    let reason = params.get(REASON_TEXT).filter(|_| lang != Lang::En).and_then(Message::from_json);
+    let Some(reason) = reason else { return Cow::Borrowed(params) };
+    let mut params = params.clone();
+    params.insert("reason".to_owned(), Value::String(text::reason(&reason.text(lang))));
+    Cow::Owned(params)
+}
+
 /// Renders the event `code` with `params` in `lang`. Omits details whose parameter is absent. Renders a code that this version does
 /// not know (a newer replica wrote it) as a stage whose message is the code.
 pub fn render(code: &str, params: &Map<String, Value>, lang: Lang) -> Rendered {
     let Some(entry) = CATALOGUE.get(code) else {
         return Rendered { event_type: EventType::Stage, message: code.to_owned(), details: Some(Map::new()) };
     };
+    let translated = translated(params, lang);
+    let params = &*translated;
     let details = entry.details.as_ref().map(|details| {
         details
             .iter()
@@ -278,6 +293,20 @@ mod tests {
         assert_eq!(details["message"], "Call POST /api/v1/deploy/dep_1/switch to switch the traffic");
         assert!(!details.contains_key("blueUrl"));
         assert_eq!(details["stage"], 4);
+    }
+
+    #[test]
+    fn reason_is_rendered_in_the_language_of_the_event() {
+        let text = json!({"key": "reason.no_builder", "params": {"repository": "acme/shop"}});
+        let params = |text: Value| params(&json!({"stage": 2, "reason": "in English", "reasonText": text}));
+        let rendered = |text, lang| render("step_waiting", &params(text), lang).message;
+        assert_eq!(rendered(text.clone(), Lang::En), "[Stage 2] Waiting - in English");
+        assert!(
+            rendered(text, Lang::Ko)
+                .ends_with("acme/shop을(를) 담당하는 빌더가 없습니다. 범위가 맞는 빌더를 PANDA_BUILDERS에 추가하세요")
+        );
+        let newer = json!({"key": "reason.newer", "params": {}});
+        assert!(rendered(newer, Lang::Ko).ends_with("in English"));
     }
 
     #[test]

@@ -1,3 +1,10 @@
+//! Inputs that other crons met, and their siblings.
+//!
+//! - Steps of the day of week (`MON/2` fired on Sundays too): every start and step, names, `7`, `SUN-SAT/3`, ranges over the week's end, lists.
+//! - Days that two fields restrict (`0 9 */2 * MON`): stars with steps in either field, in both, in lists, beside `L` and `FRIL`.
+//! - Forms of other crons: `?` and `W` of Quartz, `H` of Jenkins, `@every` of Go, `~` of OpenBSD, seconds, years, `L-3`, `LW`.
+//! - Clock changes: gaps and repetitions at night, at midnight, of half an hour, of a whole day, of two hours, and of a changed offset.
+
 use chrono::TimeDelta;
 
 use super::*;
@@ -79,6 +86,30 @@ fn repeated_time_of_day_fires_the_first_time() {
     );
 }
 
+/// Gaps and repetitions that begin or end at midnight, of half an hour and of two, and offsets that a government changed for good.
+#[test]
+fn clock_changes_of_other_zones() {
+    for (zone_name, cron, after, expected) in [
+        // São Paulo, 4 November 2018: 01:00 follows 23:59. 17 February 2018: a second 23:00.
+        ("America/Sao_Paulo", "0 0 * * *", "2018-11-03T12:00:00Z", ["04 01:00-0200", "05 00:00-0200"]),
+        ("America/Sao_Paulo", "30 23 * * *", "2018-02-17T12:00:00Z", ["17 23:30-0200", "18 23:30-0300"]),
+        // Cairo, 26 April 2024: 01:00 follows 23:59.
+        ("Africa/Cairo", "*/30 0 * * *", "2024-04-25T12:00:00Z", ["26 01:00+0300", "27 00:00+0300"]),
+        // Havana, 1 November 2026: a second 00:00 follows 00:59.
+        ("America/Havana", "30 0 * * *", "2026-10-31T12:00:00Z", ["01 00:30-0400", "02 00:30-0500"]),
+        // Lord Howe, 4 October 2026: 02:30 follows 01:59.
+        ("Australia/Lord_Howe", "15 2 * * *", "2026-10-03T00:00:00Z", ["04 02:30+1100", "05 02:15+1100"]),
+        // Troll, 29 March 2026: 03:00 follows 00:59.
+        ("Antarctica/Troll", "30 1,2 * * *", "2026-03-28T12:00:00Z", ["29 03:00+0200", "30 01:30+0200"]),
+        // Pyongyang, 5 May 2018: 00:00 follows 23:29, for good.
+        ("Asia/Pyongyang", "45 23 * * *", "2018-05-04T06:00:00Z", ["05 00:00+0900", "05 23:45+0900"]),
+        // Casablanca, 15 February 2026: summer time ends for Ramadan.
+        ("Africa/Casablanca", "30 2 * * *", "2026-02-14T12:00:00Z", ["15 02:30+0100", "16 02:30+0000"]),
+    ] {
+        assert_eq!(local_times(cron, after, zone_name, 2), expected, "{zone_name} {cron}");
+    }
+}
+
 #[test]
 fn every_hour_follows_elapsed_hours() {
     let berlin = |cron, after, count| local_times(cron, after, "Europe/Berlin", count);
@@ -135,6 +166,11 @@ fn day_of_week_has_seven_days() {
         ("FRI-SUN/2", "Sun Fri"),
         ("MON/2,SAT", "Mon Wed Fri Sat"),
         ("TUE,THU/2", "Tue Thu Sat"),
+        ("SUN-SAT/3", "Sun Wed Sat"),
+        ("MON-SUN/3", "Sun Mon Thu"),
+        ("SUN-SUN", "Sun"),
+        ("THU-SAT/2,SUN", "Sun Thu Sat"),
+        ("7,MON-FRI/2", "Sun Mon Wed Fri"),
     ] {
         assert_eq!(days(field), expected, "{field}");
     }
@@ -208,6 +244,22 @@ fn rejects_an_invalid_expression_with_an_example() {
         ("* * * * 1#6", "day of week: \"1#6\""),
         ("@reboot", "@hourly"),
         ("@every 5m", "@hourly"),
+        ("0 9 ? * MON", "day of month: \"?\""),
+        ("0 9 * * ?", "day of week: \"?\""),
+        ("0 9 L-3 * *", "day of month: \"L-3\""),
+        ("0 9 LW * *", "day of month: \"LW\""),
+        ("0 9 W * *", "day of month: \"W\""),
+        ("0 9 L/2 * *", "day of month: \"L/2\""),
+        ("0 9 * * #1", "day of week: \"#1\""),
+        ("0 9 * * MON#0", "day of week: \"MON#0\""),
+        ("0 9 * * MON#1/2", "day of week: \"MON#1/2\""),
+        ("0 9 * * SUN-SAT/8", "day of week: \"SUN-SAT/8\""),
+        ("0 9 * * 5-1", "day of week: \"5-1\""),
+        ("0 9 * * MON-", "day of week: \"MON-\""),
+        ("H 9 * * *", "minute: \"H\""),
+        ("0~30 9 * * *", "minute: \"0~30\""),
+        ("0 9 * * MONDAY", "day of week: \"MONDAY\""),
+        ("0 9 * * * 2027", "has 6"),
         ("* * * * ＊", "ASCII"),
         (&"1,".repeat(60), "at most 100"),
         ("0 0 30 2 *", "never fires"),

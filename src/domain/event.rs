@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::catalogue::{EventCode, Lang, Rendered, render};
+use super::catalogue::{EventCode, Lang, REASON_TEXT, Rendered, render};
 use super::failure::ErrorCode;
-use super::text;
+use super::reason::Reason;
 
 /// An event that a step emits, before it has a sequence number.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,9 +25,16 @@ impl Event {
         Self { code, key: code.as_str().to_owned(), params: Map::new() }
     }
 
-    /// Creates the event of a failure. Truncates and sanitises `reason`, which mostly comes from an external service.
-    pub fn failed(code: ErrorCode, reason: &str) -> Self {
-        Self::new(EventCode::Failed(code)).with("reason", text::reason(reason))
+    /// Creates the event of a failure.
+    pub fn failed(code: ErrorCode, reason: impl Into<Reason>) -> Self {
+        Self::new(EventCode::Failed(code)).because(&reason.into())
+    }
+
+    /// Sets the reason, in English and for other languages.
+    #[must_use]
+    pub fn because(mut self, reason: &Reason) -> Self {
+        self.params.extend(reason.to_json().map(|text| (REASON_TEXT.to_owned(), text)));
+        self.with("reason", reason.to_string())
     }
 
     /// Sets a parameter of the catalogue's text.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::message::{Message, message};
+
 /// Duration after which a run resets the count of deaths: the start of the step did not cause the crash, so this run counts, but earlier ones
 /// do not. The step that follows a quiet execution may thus survive many restarts; its own time limit bounds the rest.
 const LASTED: Duration = Duration::from_mins(1);
@@ -52,20 +54,12 @@ impl FromIterator<(Interruption, Duration)> for Interruptions {
 
 impl Interruptions {
     /// Returns the reason for failing the step; none while it may be retried.
-    pub fn verdict(self, step: &str) -> Option<String> {
+    pub fn verdict(self, step: &str) -> Option<Message> {
         let Self { deaths, leases_lost } = self;
         if deaths > MAX_DEATHS {
-            return Some(format!(
-                "its process died {deaths} times in step {step} without progress (lost leases meanwhile: {leases_lost}); \
-                 check the memory and the logs of the replicas listed in step_runs"
-            ));
+            return Some(message!("reason.process_died", deaths, step, leases_lost));
         }
-        (leases_lost > MAX_LEASES_LOST).then(|| {
-            format!(
-                "replicas lost their lease {leases_lost} times in step {step} without progress (process deaths meanwhile: {deaths}); \
-                 check the database and the replicas' processor load"
-            )
-        })
+        (leases_lost > MAX_LEASES_LOST).then(|| message!("reason.leases_lost", deaths, step, leases_lost))
     }
 }
 
@@ -100,12 +94,12 @@ mod tests {
     fn deaths_fail_a_step_sooner_than_lost_leases() {
         let of = |deaths, leases_lost| Interruptions { deaths, leases_lost }.verdict("build_image");
         assert_eq!(of(MAX_DEATHS, MAX_LEASES_LOST), None);
-        let died = of(6, 2).unwrap();
+        let died = of(6, 2).unwrap().to_string();
         assert!(
             died.contains("died 6 times in step build_image") && died.contains("lost leases meanwhile: 2"),
             "{died}"
         );
-        let lost = of(0, 101).unwrap();
+        let lost = of(0, 101).unwrap().to_string();
         assert!(lost.contains("lost their lease 101 times in step build_image"), "{lost}");
     }
 }

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 use serde_json::{Map, Value};
 
 use super::event::Event;
+use super::reason::Reason;
 
 /// Replacement of a secret.
 const MASKED: &str = "***";
@@ -77,6 +78,11 @@ impl Mask {
         if let Cow::Owned(masked) = self.text(text) {
             *text = masked;
         }
+    }
+
+    /// Masks the texts from outside of a reason in place.
+    pub fn reason(&self, reason: &mut Reason) {
+        reason.edit_texts(&mut |text| self.string(text));
     }
 
     /// Masks all texts of a JSON value, at any depth.
@@ -150,6 +156,8 @@ fn without_users(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::lang::Lang;
+    use crate::domain::message::{Message, message};
     use base64::engine::general_purpose::STANDARD;
     use serde_json::json;
 
@@ -157,6 +165,17 @@ mod tests {
 
     fn masked(text: &str) -> String {
         Mask::of(&[SecretString::from(SECRET)]).text(text).into_owned()
+    }
+
+    #[test]
+    fn masks_a_reason_in_every_form() {
+        let calls = "ecr:PutImage: token ghp_0123456789\0";
+        let refused = message!("reason.refused_calls", calls);
+        let mut reason = Reason::from(message!("reason.with_refused_calls", reason = "x", refused));
+        Mask::of([&SecretString::from("ghp_0123456789")]).reason(&mut reason);
+        assert_eq!(reason.to_string(), "x; check in AWS, because it was refused: ecr:PutImage: token ***\u{fffd}");
+        let korean = Message::from_json(&reason.to_json().unwrap()).unwrap().text(Lang::Ko);
+        assert_eq!(korean, "x; 호출이 거부되었으니 AWS에서 확인하세요: ecr:PutImage: token ***\u{fffd}");
     }
 
     #[test]

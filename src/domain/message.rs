@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use super::lang::Lang;
 
@@ -17,7 +18,7 @@ use super::lang::Lang;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     key: &'static str,
-    params: Vec<(&'static str, Param)>,
+    params: Vec<(Cow<'static, str>, Param)>,
 }
 
 /// Value of a placeholder.
@@ -49,13 +50,53 @@ impl Message {
     /// Sets the value of a placeholder.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Param>) -> Self {
-        self.params.push((name, value.into()));
+        self.params.push((Cow::Borrowed(name), value.into()));
         self
     }
 
     /// A text from outside (of GitHub, AWS, Postgres, a library), which is the same in every language.
     pub fn verbatim(text: impl Into<String>) -> Self {
         message!("rule.verbatim", text = text.into())
+    }
+
+    /// True for a text from outside.
+    pub fn is_verbatim(&self) -> bool {
+        self.key == "rule.verbatim"
+    }
+
+    /// Changes all texts from outside, at any depth.
+    pub fn edit_texts(&mut self, edit: &mut dyn FnMut(&mut String)) {
+        for (_, value) in &mut self.params {
+            match value {
+                Param::Verbatim(text) => edit(text),
+                Param::Translated(message) => message.edit_texts(edit),
+            }
+        }
+    }
+
+    /// Returns the form in which the database keeps a text until its reader's language is known.
+    pub fn to_json(&self) -> Value {
+        let params = self.params.iter().map(|(name, value)| {
+            let value = match value {
+                Param::Verbatim(text) => json!(text),
+                Param::Translated(message) => message.to_json(),
+            };
+            (name.to_string(), value)
+        });
+        json!({"key": self.key, "params": params.collect::<Map<_, _>>()})
+    }
+
+    /// Reads [`Self::to_json`]. None for a key that this version does not know: a newer one may have stored it.
+    pub fn from_json(stored: &Value) -> Option<Self> {
+        let (key, _) = CATALOGUE.get_key_value(stored.get("key")?.as_str()?)?;
+        let params = stored.get("params")?.as_object()?.iter().map(|(name, value)| {
+            let value = match value {
+                Value::String(text) => Param::Verbatim(text.clone()),
+                nested => Param::Translated(Self::from_json(nested)?),
+            };
+            Some((Cow::Owned(name.clone()), value))
+        });
+        Some(Self { key, params: params.collect::<Option<_>>()? })
     }
 
     /// Renders the text. A key that the catalogue lacks is its own text.
@@ -120,11 +161,14 @@ impl Translated {
 }
 
 /// The files of the catalogue. They are compiled in, and a test reads each, so that a broken file cannot be shipped.
-const FILES: [&str; 4] = [
+const FILES: [&str; 7] = [
     include_str!("texts/errors.json"),
     include_str!("texts/rules.json"),
     include_str!("texts/cli.json"),
     include_str!("texts/contract.json"),
+    include_str!("texts/preflight.json"),
+    include_str!("texts/schedules.json"),
+    include_str!("texts/reasons.json"),
 ];
 
 type Groups = HashMap<String, HashMap<String, Translated>>;

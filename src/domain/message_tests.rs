@@ -118,3 +118,15 @@ fn renders_parameters_in_the_language_of_the_text() {
     let outside = message!("INVALID_FIELD.detail", field = "{rule}", rule = Message::verbatim("{field} 한글"));
     assert_eq!(outside.text(Lang::Ko), "{rule}: {field} 한글");
 }
+
+#[test]
+fn stored_text_is_read_again() {
+    let ended = message!("schedule.stopped", cause = message!("schedule.token_expired", id = "tok_{id}"));
+    let stored = ended.to_json();
+    assert_eq!(Message::from_json(&stored), Some(ended));
+    for unknown in
+        [json!({}), json!({"key": "schedule.newer", "params": {}}), json!({"key": "schedule.stopped"}), json!("x")]
+    {
+        assert_eq!(Message::from_json(&unknown), None, "{unknown}");
+    }
+}

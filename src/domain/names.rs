@@ -43,6 +43,9 @@ impl Default for Names {
 /// Beginning of the description of a rule.
 const RULE_DESCRIPTION: &str = "Panda: image pushes of ";
 
+/// ECR tag that names the source repository owning the name.
+pub const SOURCE_TAG: &str = "panda:source";
+
 /// Id of the EventBridge rule's target.
 pub const RULE_TARGET_ID: &str = "panda";
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::message::{Message, message};
 use super::oidc_claims::Issuer;
 use super::permission_basis::Identity;
 use super::principal::{Role, Scope};
@@ -108,28 +109,18 @@ impl PermissionEnd {
     ];
 
     /// Returns a message for people, with the remedy.
-    pub fn message(&self) -> String {
+    pub fn message(&self) -> Message {
         let cause = match self {
-            Self::TokenRevoked(id) => format!("The API token {id} that this schedule belongs to was revoked."),
-            Self::TokenExpired(id) => format!("The API token {id} that this schedule belongs to has expired."),
-            Self::TokenRemoved(id) => {
-                format!("The API token {id} that this schedule belongs to no longer exists.")
-            }
-            Self::Reduced(subject) => {
-                format!(
-                    "{subject}, the owner of this schedule, no longer has the role or the repositories that the schedule was created with."
-                )
-            }
-            Self::AdminTokenReplaced => "The admin token that this schedule was created with was replaced.".to_owned(),
-            Self::SubjectRevoked(subject) => format!("{subject}, the owner of this schedule, was revoked."),
-            Self::IssuerRemoved(subject) => {
-                format!("The issuer of {subject}, the owner of this schedule, is no longer trusted.")
-            }
-            Self::SignInRequired => {
-                "This schedule was created while the server required no sign-in; now it does.".to_owned()
-            }
+            Self::TokenRevoked(id) => message!("schedule.token_revoked", id),
+            Self::TokenExpired(id) => message!("schedule.token_expired", id),
+            Self::TokenRemoved(id) => message!("schedule.token_removed", id),
+            Self::Reduced(subject) => message!("schedule.reduced", subject),
+            Self::AdminTokenReplaced => message!("schedule.admin_token_replaced"),
+            Self::SubjectRevoked(subject) => message!("schedule.subject_revoked", subject),
+            Self::IssuerRemoved(subject) => message!("schedule.issuer_removed", subject),
+            Self::SignInRequired => message!("schedule.sign_in_required"),
         };
-        format!("{cause} The schedule has stopped: take it over with `panda schedule adopt` or another change.")
+        message!("schedule.stopped", cause)
     }
 }
 

@@ -34,12 +34,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::aws::Aws;
+use crate::clients::builder_pool::BuilderPool;
 use crate::clients::github::GitHub;
 use crate::commands::deploy::Starter;
 use crate::config::HttpConfig;
 use crate::db::Db;
 use crate::domain::maintenance::RetentionRule;
 use crate::domain::names::Names;
+use crate::domain::preflight::PreflightSettings;
 use crate::http::error::server::ServerError;
 use crate::metrics::Metrics;
 pub use auth::{Auth, AuthOptions};
@@ -74,6 +76,10 @@ pub struct ApiState {
     pub names: Arc<Names>,
     /// Name of the controller's event bus.
     pub event_bus: Arc<str>,
+    /// Settings that decide what a deployment needs.
+    pub preflight: Arc<PreflightSettings>,
+    /// Builders of this replica, which a check of a connection asks.
+    pub builders: BuilderPool,
     /// Name of the first step of a deployment.
     pub first_step: &'static str,
     /// Name of the first step of every retry.

@@ -18,12 +18,13 @@ const BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
 /// All calls that Panda makes, so that each has its series from the start. `sts:AssumeRole` is counted although the SDK assumes roles with an
 /// internal client, whose requests cannot be observed.
-const CALLS: [&str; 39] = [
+const CALLS: [&str; 42] = [
     "codedeploy:BatchGetDeploymentTargets",
     "codedeploy:BatchGetDeployments",
     "codedeploy:ContinueDeployment",
     "codedeploy:GetDeployment",
     "codedeploy:GetDeploymentConfig",
+    "codedeploy:GetDeploymentGroup",
     "codedeploy:ListDeploymentTargets",
     "codedeploy:StopDeployment",
     "ecr:BatchGetImage",
@@ -48,12 +49,14 @@ const CALLS: [&str; 39] = [
     "iam:GetRole",
     "iam:GetRolePolicy",
     "iam:PutRolePolicy",
+    "iam:SimulatePrincipalPolicy",
     "kms:Decrypt",
     "kms:Encrypt",
     "secretsmanager:GetSecretValue",
     "sqs:DeleteMessageBatch",
     "sqs:ReceiveMessage",
     "states:DescribeExecution",
+    "states:DescribeStateMachine",
     "states:GetExecutionHistory",
     "states:StopExecution",
     "sts:AssumeRole",

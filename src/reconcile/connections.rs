@@ -9,6 +9,7 @@ use crate::domain::Deployment;
 use crate::domain::backoff;
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
 
 /// Connections by id. Dropped once the tasks are started: a connection may be replaced at any time.
 #[derive(Default)]
@@ -77,8 +78,8 @@ impl Driver {
             match (github, aws) {
                 (Ok(Some(github)), Ok(Some(aws))) => return Some((github, aws)),
                 (Ok(None), Ok(_)) | (Ok(_), Ok(None)) => {
-                    self.fail(deployment, ErrorCode::ConnectionUnusable, "a connection of the deployment was removed")
-                        .await;
+                    let removed = message!("reason.connection_removed");
+                    self.fail(deployment, ErrorCode::ConnectionUnusable, removed).await;
                     return None;
                 }
                 (Err(error), _) | (_, Err(error)) => {

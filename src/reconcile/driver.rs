@@ -93,7 +93,9 @@ fn last_or_read(
 
 impl Driver {
     /// Drives until there is nothing left to do here, or the lease is lost.
-    pub(super) async fn drive(mut self, deployment: Deployment) {
+    ///
+    /// Driver and row are pointers, because each level of this future holds them: inline, a waiting deployment took 13 KB.
+    pub(super) async fn drive(mut self: Box<Self>, deployment: Arc<Deployment>) {
         // Recorded with Display: a log filter that names a deployment needs no quotes.
         let (id, attempt, replica) = (&deployment.id, deployment.attempt, self.options.name.as_str());
         let span = tracing::info_span!("deployment", deployment = %id, attempt, replica);
@@ -115,8 +117,8 @@ impl Driver {
 
     /// Runs iterations until one returns [`NextAction::Done`]. The futures of an iteration are boxed: thousands of deployments sleep between two
     /// iterations, and each would otherwise hold the memory of the largest future.
-    async fn iterate(&mut self, mut deployment: Deployment) {
-        let Some(mut connections) = Box::pin(self.connections(&mut deployment)).await else { return };
+    async fn iterate(&mut self, mut deployment: Arc<Deployment>) {
+        let Some(mut connections) = Box::pin(self.connections(Arc::make_mut(&mut deployment))).await else { return };
         let mut user = self.user(&deployment, &connections.1);
         let mut last = None;
         let attempt_ends = self.attempt_ends(&deployment);
@@ -129,11 +131,11 @@ impl Driver {
             let (step, progress, extra) = match last_or_read(last.take(), &deployment) {
                 Ok(found) => found,
                 Err(reason) => {
-                    if Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).await {
+                    if Box::pin(self.fail(Arc::make_mut(&mut deployment), ErrorCode::Internal, reason.clone())).await {
                         return;
                     }
                     match Box::pin(self.reload(&deployment.id, &DbError::Corrupt(reason), 1)).await {
-                        Some(row) => deployment = row,
+                        Some(row) => deployment = Arc::new(row),
                         None => return,
                     }
                     continue;
@@ -177,12 +179,12 @@ impl Driver {
                     }
                     let read = Box::pin(self.reload(&deployment.id, &error, failures));
                     match read.instrument(span.clone()).await {
-                        Some(row) => deployment = row,
+                        Some(row) => deployment = Arc::new(row),
                         None => return,
                     }
                     let reason = format!("{error} ({refusals} times in a row)");
-                    let failed = Box::pin(self.fail(&mut deployment, ErrorCode::Internal, &reason)).instrument(span);
-                    if refusals >= MAX_REFUSALS && failed.await {
+                    let failed = Box::pin(self.fail(Arc::make_mut(&mut deployment), ErrorCode::Internal, reason));
+                    if refusals >= MAX_REFUSALS && failed.instrument(span).await {
                         return;
                     }
                 }
@@ -203,12 +205,13 @@ impl Driver {
     /// Runs the step once, unless something prevents it: a shutdown, a request to cancel, repeated crashes, the time limit, a missing permit or lock.
     async fn iteration(
         &mut self,
-        deployment: &mut Deployment,
+        row: &mut Arc<Deployment>,
         step: &Step,
         progress: &mut StepProgress,
         connections: &(GithubConnection, AwsConnection),
         user: &UserAws,
     ) -> Result<NextAction, DbError> {
+        let deployment = Arc::make_mut(row);
         if self.stop.is_cancelled() {
             self.release(deployment).await;
             return Ok(NextAction::Done);
@@ -220,7 +223,7 @@ impl Driver {
             return self.commit(deployment, next, NextAction::Continue).await;
         }
         if let Some(reason) = self.crash_verdict(deployment, step, progress).await? {
-            return self.end_failed(deployment, ErrorCode::StepCrashed, &reason, progress.change()).await;
+            return self.end_failed(deployment, ErrorCode::StepCrashed, &reason.into(), progress.change()).await;
         }
         if progress.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return self.time_up(deployment, step, progress, connections, user).await;
@@ -246,12 +249,14 @@ impl Driver {
         };
         let (begun, waits) = (Instant::now(), BudgetWaits::default());
         let ran = tokio::select! {
-            ran = self.run(deployment, step, progress, connections, user, &waits) => ran?,
+            ran = self.run(row, step, progress, connections, user, &waits) => ran?,
             () = lock_lost => return Ok(NextAction::Sleep(LOCK_RETRY)),
         };
+        let deployment = Arc::make_mut(row);
         let waited = waits.total();
         progress.extend(waited);
-        if matches!(ran, RunOutcome::Outcome(_)) && !self.renewal_ended(deployment, step, progress).await? {
+        let accepted = matches!(&ran, RunOutcome::Outcome(outcome) if outcome.credentials_accepted);
+        if accepted && !self.renewal_ended(deployment, step, progress).await? {
             return Ok(NextAction::Done);
         }
         match ran {
@@ -317,7 +322,11 @@ impl Driver {
                 NextAction::Sleep(progress.within(after))
             }
             Transition::Ready(step) => {
-                change.waiting_for = Some("approval of the switch".to_owned());
+                // A deployment that still awaits renewed credentials keeps that reason.
+                change.waiting_for = match &deployment.waiting_for {
+                    Some(reason) if deployment.awaits_renewal() => Some(reason.clone()),
+                    _ => Some("approval of the switch".to_owned()),
+                };
                 Self::rest(&mut change, deployment.status, Status::DeploymentReady, Some(step));
                 NextAction::Done
             }
@@ -343,7 +352,9 @@ impl Driver {
         let status = change.status;
         let error = change.error.as_ref().map(|(code, _)| code.clone());
         let point = if status.is_some() || change.step.is_some() { "commit" } else { "progress" };
-        match failpoints::around(point, self.db.commit(deployment, self.replica, change)).await? {
+        // Boxed here and below: most polls commit nothing, and would otherwise reserve the size of these futures.
+        let committed = Box::pin(failpoints::around(point, self.db.commit(deployment, self.replica, change)));
+        match committed.await? {
             Committed::OwnershipLost => Ok(self.lost_to_another_replica()),
             Committed::Done { new_events } => {
                 if new_events > 0 || status.is_some() {
@@ -354,7 +365,7 @@ impl Driver {
                     tracing::info!(%status, "deployment status changed");
                     if status.is_finished() {
                         traces::export_attempt(deployment, error.as_deref());
-                        super::queue::dequeue(&self.db).await;
+                        Box::pin(super::queue::dequeue(&self.db)).await;
                     }
                 }
                 Ok(after)

@@ -6,6 +6,7 @@ use crate::db::commit::Change;
 use crate::domain::catalogue::Lang;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::reason::Reason;
 use crate::domain::{Deployment, Status};
 use crate::steps::{Step, remove_workspace};
 use crate::telemetry::traces;
@@ -27,20 +28,20 @@ impl Driver {
         &self,
         deployment: &mut Deployment,
         code: ErrorCode,
-        reason: &str,
+        reason: &Reason,
         mut change: Change,
     ) -> Result<NextAction, DbError> {
         if deployment.status == Status::Completed && code != ErrorCode::RolledBackAfterSwitch {
-            tracing::warn!(%code, reason, "traffic of the switched deployment no longer watched");
+            tracing::warn!(%code, %reason, "traffic of the switched deployment no longer watched");
             let ended = Change { watched: Some(false), release: true, ..Change::default() };
             return self.commit(deployment, ended, NextAction::Done).await;
         }
-        let event = Event::failed(code, reason);
-        tracing::warn!(%code, reason, step = deployment.step, "deployment failed");
-        traces::mark_failed(code.as_str(), reason);
+        let event = Event::failed(code, reason.clone());
+        tracing::warn!(%code, %reason, step = deployment.step, "deployment failed");
+        traces::mark_failed(code.as_str(), &reason.to_string());
         change.status = Some(Status::Failed);
         change.error = Some((code.as_str().to_owned(), event.render(Lang::Ko).message));
-        change.trouble = Some((code.as_str().to_owned(), reason.to_owned()));
+        change.trouble = Some((code.as_str().to_owned(), reason.to_string()));
         change.events.push(event);
         change.release = true;
         let after = self.commit(deployment, change, NextAction::Done).await?;
@@ -51,8 +52,8 @@ impl Driver {
     }
 
     /// Like [`Self::end_failed`], outside an iteration. Returns false when the failure could not be recorded.
-    pub(super) async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: &str) -> bool {
-        match self.end_failed(deployment, code, reason, Change::default()).await {
+    pub(super) async fn fail(&self, deployment: &mut Deployment, code: ErrorCode, reason: impl Into<Reason>) -> bool {
+        match self.end_failed(deployment, code, &reason.into(), Change::default()).await {
             Ok(_) => true,
             Err(error) => {
                 tracing::warn!(%error, "failure of the deployment not recorded");

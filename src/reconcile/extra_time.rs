@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::limits::{MAX_RENEWAL_WAIT, MAX_THROTTLED};
 use crate::domain::Deployment;
+use crate::domain::message::{Message, Param, message};
 use crate::steps::AWAIT_SWITCH;
 
 /// Time by which the limits of an attempt are extended.
@@ -47,18 +48,19 @@ impl ExtraTime {
     }
 
     /// Describes what counts against the limits from now on, as the end of a sentence; empty while all time is granted.
-    pub(super) fn exhausted(self) -> String {
-        let mut text = String::new();
-        if self.throttled >= MAX_THROTTLED {
-            text = format!(" and another {} s in which AWS throttled it", MAX_THROTTLED.as_secs());
-        }
-        if self.renewal >= MAX_RENEWAL_WAIT {
-            text = format!(
-                "{text} and another {} s in which it waited for renewed credentials",
-                MAX_RENEWAL_WAIT.as_secs()
-            );
-        }
-        text
+    pub(super) fn exhausted(self) -> Message {
+        let none = || Param::from("");
+        let throttled = if self.throttled >= MAX_THROTTLED {
+            message!("reason.throttled_besides", seconds = MAX_THROTTLED.as_secs()).into()
+        } else {
+            none()
+        };
+        let renewal = if self.renewal >= MAX_RENEWAL_WAIT {
+            message!("reason.renewal_besides", seconds = MAX_RENEWAL_WAIT.as_secs()).into()
+        } else {
+            none()
+        };
+        message!("reason.besides", throttled, renewal)
     }
 }
 
@@ -76,9 +78,9 @@ mod tests {
     fn grants_an_hour_of_throttling() {
         let mut extra = ExtraTime::default();
         assert_eq!(extra.grant_throttled(Duration::from_mins(50)), Duration::from_mins(50));
-        assert_eq!(extra.exhausted(), "");
+        assert_eq!(extra.exhausted().to_string(), "");
         assert_eq!(extra.grant_throttled(Duration::from_mins(20)), Duration::from_mins(10));
-        assert!(extra.exhausted().contains("throttled"));
+        assert!(extra.exhausted().to_string().contains("throttled"));
         assert_eq!(extra.grant_throttled(Duration::from_mins(1)), Duration::ZERO);
         assert_eq!(extra.total(), MAX_THROTTLED);
     }
@@ -89,7 +91,7 @@ mod tests {
         assert_eq!(extra.grant_renewal(Duration::from_hours(23)), Duration::from_hours(23));
         assert_eq!(extra.grant_throttled(Duration::from_mins(1)), Duration::from_mins(1), "counted separately");
         assert_eq!(extra.grant_renewal(Duration::from_hours(2)), Duration::from_hours(1));
-        assert!(extra.exhausted().contains("renewed credentials"));
+        assert!(extra.exhausted().to_string().contains("renewed credentials"));
         assert_eq!(extra.renewal(), MAX_RENEWAL_WAIT);
     }
 }

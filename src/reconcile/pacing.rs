@@ -93,7 +93,10 @@ impl Pacing {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
+    use crate::domain::api_quota::ApiQuotas;
 
     const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -162,5 +165,57 @@ mod tests {
             now = pacing.wake(early).map_or(due, |at| at.max(early)).min(due);
         }
         assert!(calls <= 300, "{calls}");
+    }
+
+    /// Deployments that a bucket carries: polled at the interval all the time, with news all the time, and waiting.
+    fn carried(call: &str) -> [f64; 3] {
+        let per_second = ApiQuotas::default().bucket(call, "ap-northeast-2").unwrap().quota.per_second;
+        let interval = INTERVAL.as_secs_f64();
+        let with_news = 300.0 / 1_800.0;
+        [per_second * interval, per_second / with_news, per_second * interval * LONGEST]
+    }
+
+    fn thousands(number: f64) -> String {
+        let digits = format!("{}", number.floor());
+        let (head, tail) = digits.split_at(digits.len().saturating_sub(3));
+        if head.is_empty() { tail.to_owned() } else { format!("{head},{tail}") }
+    }
+
+    fn sizing_table() -> String {
+        let mut table =
+            "\n| deployments that one account and region carries | call | fixed | with news all the time | waiting |\n| --- | --- | --- | --- | --- |\n".to_owned();
+        for (what, call) in [
+            ("followed executions, of the controller's account", "states:GetExecutionHistory"),
+            ("rollouts and traffic shifts, of a user's account", "codedeploy:GetDeployment"),
+        ] {
+            let [fixed, news, waiting] = carried(call).map(thousands);
+            writeln!(table, "| {what} | `{call}` | {fixed} | {news} | {waiting} |").unwrap();
+        }
+        let batches = ApiQuotas::default().bucket("codedeploy:BatchGetDeployments", "ap-northeast-2").unwrap();
+        let batch = f64::from(u32::try_from(crate::clients::aws::MAX_BATCH).unwrap());
+        let watched = thousands(batches.quota.per_second * 60.0 * batch);
+        writeln!(
+            table,
+            "| awaiting their switch, of a user's account | `codedeploy:BatchGetDeployments` | | | {watched} |"
+        )
+        .unwrap();
+        table
+    }
+
+    #[test]
+    fn documented_sizing_follows_from_the_constants() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations-sizing.md");
+        let (begin, end) = ("<!-- made by src/reconcile/pacing.rs -->", "<!-- end -->");
+        let page = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = page.split_once(begin).unwrap();
+        let (_, after) = rest.split_once(end).unwrap();
+        let made = format!("{before}{begin}{}{end}{after}", sizing_table());
+        if std::env::var_os("PANDA_RENEW").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        let page = std::fs::read_to_string(&path).unwrap();
+        pretty_assertions::assert_eq!(page, made, "`make docs-renew` writes it");
+        // The quota as published carries 40 executions that are polled every 2 s.
+        assert!((carried("states:GetExecutionHistory")[0] / 0.9 - 40.0).abs() < 0.001);
     }
 }

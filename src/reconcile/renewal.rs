@@ -20,6 +20,7 @@ use crate::db::commit::Change;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::reason::Reason;
 use crate::domain::{AwsConnection, Deployment, Facts, GithubConnection};
 use crate::steps::Step;
 
@@ -35,7 +36,7 @@ impl Driver {
         deployment: &mut Deployment,
         step: &Step,
         progress: &mut StepProgress,
-        reason: String,
+        reason: Reason,
         took: Duration,
     ) -> Result<NextAction, DbError> {
         Self::extend_for_renewal(step, progress, took);
@@ -48,10 +49,9 @@ impl Driver {
         }
         let mut change = Change { waiting_for: Some(waiting_for), release: rests, ..progress.change() };
         if !deployment.awaits_renewal() {
-            tracing::warn!(connection, reason, "AWS refuses the connection's credentials, waiting for their renewal");
+            tracing::warn!(connection, %reason, "AWS refuses the connection's credentials, waiting for their renewal");
             change.facts = Facts { awaits_renewal: Some(true), ..Facts::default() };
-            change.events =
-                vec![Self::credentials(EventCode::CredentialsRejected, deployment, step).with("reason", reason)];
+            change.events = vec![Self::credentials(EventCode::CredentialsRejected, deployment, step).because(&reason)];
         }
         let after = if rests { NextAction::Done } else { NextAction::AwaitRenewal };
         let after = self.commit(deployment, change, after).await?;

@@ -16,6 +16,8 @@ use crate::domain::backoff;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::{Message, Param, message};
+use crate::domain::reason::Reason;
 use crate::domain::{AwsConnection, Deployment, GithubConnection};
 use crate::steps::{Step, StepError};
 
@@ -39,7 +41,7 @@ impl Driver {
             StepError::Fatal { code, reason } => {
                 // Owners often revoke old credentials soon after they renewed them: that must not fail a running deployment.
                 if let Some(renewed) = self.renewed(deployment, connections).await? {
-                    tracing::info!(%code, reason, "step failed with credentials that were renewed meanwhile, retrying with the new ones");
+                    tracing::info!(%code, %reason, "step failed with credentials that were renewed meanwhile, retrying with the new ones");
                     return Ok(NextAction::Renewed(Box::new(renewed)));
                 }
                 self.end_failed(deployment, code, &reason, progress.change()).await
@@ -68,26 +70,27 @@ impl Driver {
         step: &Step,
         progress: &mut StepProgress,
         code: ErrorCode,
-        reason: String,
+        reason: Reason,
         wait: Duration,
     ) -> Result<NextAction, DbError> {
         progress.failures += 1;
         progress.unrecorded_failures += 1;
         self.metrics.step_retried(step.name());
-        progress.unrecorded = Some((code, reason.clone()));
+        progress.unrecorded = Some((code, reason.to_string()));
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(%code, reason, failures = progress.failures, wait_ms, "step failed, retrying later");
+        tracing::warn!(%code, %reason, failures = progress.failures, wait_ms, "step failed, retrying later");
         let after = NextAction::Sleep(wait);
         progress.last_error = Some((code, reason.clone()));
-        if progress.failures < 2 || deployment.waiting_for.as_deref() == Some(reason.as_str()) {
+        if progress.failures < 2 || deployment.waiting_for.as_ref() == Some(&reason.to_string()) {
             return Ok(after);
         }
         let waiting = Event::new(EventCode::StepWaiting)
             .with("stage", step.stage())
-            .with("reason", reason.as_str())
+            .because(&reason)
             .keyed(format_args!("{}:{code}", step.name()));
         let tries = progress.unrecorded_failures;
-        let change = Change { waiting_for: Some(reason), events: vec![waiting], tries, ..progress.change() };
+        let change =
+            Change { waiting_for: Some(reason.to_string()), events: vec![waiting], tries, ..progress.change() };
         let after = self.commit(deployment, change, after).await?;
         progress.recorded();
         Ok(after)
@@ -100,7 +103,7 @@ impl Driver {
         deployment: &Deployment,
         step: &Step,
         progress: &mut StepProgress,
-    ) -> Result<Option<String>, DbError> {
+    ) -> Result<Option<Message>, DbError> {
         let suspicious = deployment.claims_without_progress >= SUSPICIOUS_CLAIMS && step.cancelled().is_some();
         if !suspicious || progress.judged {
             return Ok(None);
@@ -132,23 +135,21 @@ impl Driver {
         let settings = &self.services.settings;
         let timed_out = if progress.whole { ErrorCode::DeploymentTimedOut } else { step.timed_out() };
         let (code, last_seen) = match &progress.last_error {
-            Some((code, reason)) => (*code, Some(reason.as_str())),
-            None => (timed_out, deployment.waiting_for.as_deref()),
+            Some((code, reason)) => (*code, Some(Param::from(reason))),
+            None => (timed_out, deployment.waiting_for.as_ref().map(Param::from)),
         };
-        let last_seen = last_seen.map(|text| format!("; last seen: {text}")).unwrap_or_default();
-        let besides = progress.extra.exhausted();
+        let or_nothing = |part: Option<Message>| part.map_or_else(|| Param::from(""), Param::from);
+        let last_seen = or_nothing(last_seen.map(|text| message!("reason.last_seen", text)));
+        let (step_name, besides) = (step.name(), progress.extra.exhausted());
         let reason = if progress.whole {
             let limit = settings.deployment_limit.as_secs_f64();
-            format!(
-                "the deployment was not ready for its switch within {limit} s{besides}; it is at step {}{last_seen}",
-                step.name()
-            )
+            message!("reason.deployment_time_limit", limit, besides, step = step_name, last_seen)
         } else {
             let limit = step.limit(settings).as_secs_f64();
             let cause = self.timeout_cause(deployment, step, connections, user).await;
-            let cause = cause.map(|cause| format!("; {cause}")).unwrap_or_default();
-            format!("step {} did not finish within {limit} s{besides}{last_seen}{cause}", step.name())
+            let cause = or_nothing(cause.map(|cause| message!("reason.and_cause", cause)));
+            message!("reason.step_time_limit", step = step_name, limit, besides, last_seen, cause)
         };
-        self.end_failed(deployment, code, &reason, progress.change()).await
+        self.end_failed(deployment, code, &reason.into(), progress.change()).await
     }
 }

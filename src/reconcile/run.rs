@@ -1,6 +1,6 @@
 //! Runs a step once: commits the events it publishes meanwhile, and stops it at its time limit, on cancellation or at shutdown.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use super::step_progress::StepProgress;
 use crate::clients::aws::{BudgetWaits, Priority, UserAws, with_priority};
 use crate::db::DbError;
 use crate::domain::mask::Mask;
+use crate::domain::reason::Reason;
 use crate::domain::{AwsConnection, Deployment, GithubConnection};
 use crate::steps::{Reporter, ResourceClass, Step, StepContext};
 
@@ -20,7 +21,7 @@ impl Driver {
     /// of its time limit.
     pub(super) async fn run(
         &self,
-        deployment: &mut Deployment,
+        deployment: &mut Arc<Deployment>,
         step: &Step,
         progress: &StepProgress,
         connections: &(GithubConnection, AwsConnection),
@@ -33,7 +34,7 @@ impl Driver {
         let _guard = stopped.clone().drop_guard();
         let (reporter, mut events) = Reporter::new(PROGRESS_CAPACITY);
         // The step sees the row as of its start; commits in the middle change the version in the driver's copy.
-        let seen = deployment.clone();
+        let seen = Arc::clone(deployment);
         let (github, aws) = connections;
         // Built on first use: most polls of an execution publish nothing.
         let mask = OnceLock::new();
@@ -57,7 +58,7 @@ impl Driver {
                 received = events.recv_many(&mut batch, PROGRESS_BATCH) => {
                     if received > 0 {
                         mask().events(&mut batch);
-                        if !self.commit_progress(deployment, std::mem::take(&mut batch)).await? {
+                        if !self.commit_progress(Arc::make_mut(deployment), std::mem::take(&mut batch)).await? {
                             return Ok(RunOutcome::OwnershipLost);
                         }
                     }
@@ -74,7 +75,7 @@ impl Driver {
         }
         if !batch.is_empty() {
             mask().events(&mut batch);
-            if !self.commit_progress(deployment, batch).await? {
+            if !self.commit_progress(Arc::make_mut(deployment), batch).await? {
                 return Ok(RunOutcome::OwnershipLost);
             }
         }
@@ -92,7 +93,7 @@ impl Driver {
         step: &Step,
         (github, aws): &(GithubConnection, AwsConnection),
         user: &UserAws,
-    ) -> Option<String> {
+    ) -> Option<Reason> {
         let (reporter, _events) = Reporter::new(1);
         let stopped = CancellationToken::new();
         let services = &*self.services;
@@ -103,7 +104,8 @@ impl Driver {
             found = tokio::time::timeout(CAUSE_LIMIT, asked) => found.ok().flatten()?,
             () = self.drained(step.resource_class()) => return None,
         };
-        Mask::of(aws.credentials.secrets().into_iter().chain(&github.secrets())).string(&mut cause);
+        let mask = Mask::of(aws.credentials.secrets().into_iter().chain(&github.secrets()));
+        mask.reason(&mut cause);
         Some(cause)
     }
 

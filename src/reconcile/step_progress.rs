@@ -10,6 +10,7 @@ use super::limits::{RUN_GRACE, TAKEOVER_TIME};
 use super::pacing::Pacing;
 use crate::db::commit::Change;
 use crate::domain::failure::ErrorCode;
+use crate::domain::reason::Reason;
 use crate::domain::{Deployment, Facts, Status};
 use crate::steps::{ResourceClass, Services, Step};
 use crate::telemetry::traces;
@@ -19,7 +20,7 @@ pub(super) struct StepProgress {
     /// Failures in a row of this step.
     pub(super) failures: u32,
     /// The last of these failures.
-    pub(super) last_error: Option<(ErrorCode, String)>,
+    pub(super) last_error: Option<(ErrorCode, Reason)>,
     /// The last failure that is not in the step's record (`step_runs`) yet.
     pub(super) unrecorded: Option<(ErrorCode, String)>,
     /// Number of failures that are not in the step's record yet.

@@ -215,6 +215,7 @@ impl Reconciler {
             woken: signals.woken,
             connections,
         };
+        let (driver, deployment) = (Box::new(driver), Arc::new(deployment));
         self.tasks.spawn(async move {
             driver.drive(deployment).await;
             drop(guard);

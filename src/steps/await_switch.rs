@@ -20,6 +20,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
 
 /// State of a deployment that awaits approval.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -47,16 +48,14 @@ impl RunStep for AwaitSwitch {
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let id = &self.code_deploy_deployment_id;
         if cx.deployment.switch_requested {
-            return Ok(StepOutcome::next(SwitchTraffic {
-                code_deploy_deployment_id: id.clone(),
-                replaced: self.replaced,
-            }));
+            let switch = SwitchTraffic { code_deploy_deployment_id: id.clone(), replaced: self.replaced };
+            return Ok(StepOutcome::next(switch).without_answer());
         }
         let deployment = match cx.user.codedeploy.deployment(id).await {
             Ok(deployment) => deployment,
             Err(error) if error.kind == ErrorKind::NotFound => {
                 let account = &cx.deployment.account_id;
-                let reason = format!("account {account} has no CodeDeploy deployment {id} any more");
+                let reason = message!("reason.code_deploy_gone", account, id);
                 return Ok(stayed_on_blue(ErrorCode::StoppedWhileReady, reason));
             }
             Err(error) => return self.unread(error),
@@ -80,7 +79,9 @@ impl AwaitSwitch {
             return Err(StepError::from_client(ErrorCode::ConnectionUnusable)(error));
         }
         tracing::info!(kind = ?error.kind, call = error.call, "deployment that awaits its switch not readable, looking again later");
-        Ok(self.still())
+        // A denial is an answer to accepted credentials; otherwise AWS may not have looked at them.
+        let answered = error.kind == ErrorKind::Denied;
+        Ok(if answered { self.still() } else { self.still().without_answer() })
     }
 
     async fn look(&self, cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<StepOutcome, ClientError> {
@@ -133,7 +134,7 @@ impl AwaitSwitch {
             Some(Traffic::Green) => self.continued(completed(Some(deployment))),
             Some(Traffic::Blue) => self.continued(rolled_back(said)),
             None => match expired(cx, deployment) {
-                Some(until) => switch_expired(until, &said),
+                Some(until) => switch_expired(until, said),
                 None => stayed_on_blue(ErrorCode::StoppedWhileReady, said),
             },
         })

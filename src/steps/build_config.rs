@@ -7,16 +7,17 @@ use super::{StepContext, StepError};
 use crate::bounded::{self, ReadError};
 use crate::domain::build_spec::BuildSpec;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::{Message, message};
 use crate::domain::panda_toml::{self, FILE, MAX_BYTES};
+use crate::domain::reason::Reason;
 
 impl StepContext<'_> {
     /// Returns the build options of this deployment for the source in `workspace`.
     pub(super) async fn build_spec(&self, workspace: &Path) -> Result<BuildSpec, StepError> {
         let root = workspace.to_owned();
         let read = tokio::task::spawn_blocking(move || read(&root)).await;
-        let file = read.unwrap_or_else(|error| {
-            Err(StepError::retryable(ErrorCode::SourceFetchFailed, format!("{FILE} cannot be read: {error}")))
-        })?;
+        let file =
+            read.unwrap_or_else(|error| Err(StepError::retryable(ErrorCode::SourceFetchFailed, unreadable(&error))))?;
         let defaults = match file {
             Some(file) => panda_toml::parse(&file).map_err(|error| invalid(error.to_string()))?,
             None => BuildSpec::default(),
@@ -24,37 +25,36 @@ impl StepContext<'_> {
         let build = self.deployment.requested.build.clone().or(defaults);
         if let Some(unknown) = build.secrets.iter().find(|name| !self.github.build_secrets.contains_key(*name)) {
             let id = &self.github.id;
-            return Err(invalid(format!(
-                "the build names the secret {unknown}, which the connection {id} does not have; store it with \
-                 `panda connections secrets set {id} {unknown}`"
-            )));
+            return Err(invalid(message!("reason.secret_missing", name = unknown, id)));
         }
         Ok(build)
     }
 }
 
-fn invalid(reason: impl AsRef<str>) -> StepError {
+fn invalid(reason: impl Into<Reason>) -> StepError {
     StepError::fatal(ErrorCode::BuildConfigInvalid, reason)
+}
+
+fn unreadable(error: &dyn std::error::Error) -> Message {
+    message!("reason.file_unreadable", file = FILE, error = error.to_string())
 }
 
 /// Reads the file's text; `None` if there is no file. A link is refused: it could lead to a file of this host. Blocking.
 fn read(root: &Path) -> Result<Option<String>, StepError> {
     let path = root.join(FILE);
-    let unreadable = |error: std::io::Error| {
-        StepError::retryable(ErrorCode::SourceFetchFailed, format!("{FILE} cannot be read: {error}"))
-    };
+    let unreadable = |error: std::io::Error| StepError::retryable(ErrorCode::SourceFetchFailed, unreadable(&error));
     let found = match path.symlink_metadata() {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
     if !found.is_file() {
-        return Err(invalid(format!("{FILE} is a link or a folder; replace it by a regular file")));
+        return Err(invalid(message!("reason.file_no_file", file = FILE)));
     }
     let file = std::fs::File::open(&path).map_err(unreadable)?;
     bounded::all(file, MAX_BYTES).and_then(bounded::text).map(Some).map_err(|error| match error {
-        ReadError::TooLong(max) => invalid(format!("{FILE} has more than {max} bytes; keep only build settings in it")),
-        ReadError::NotText => invalid(format!("{FILE} is not valid UTF-8")),
+        ReadError::TooLong(max) => invalid(message!("reason.file_too_long", file = FILE, max)),
+        ReadError::NotText => invalid(message!("reason.file_not_utf8", file = FILE)),
         ReadError::Io(error) => unreadable(error),
     })
 }
@@ -69,7 +69,7 @@ mod tests {
         let StepError::Fatal { code: ErrorCode::BuildConfigInvalid, reason } = read(root).unwrap_err() else {
             panic!("another error");
         };
-        reason
+        reason.to_string()
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::domain::build_spec::BuildOptions;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
 
 /// Image label with the deployment's id; it makes the digest unique per deployment.
 pub const DEPLOYMENT_LABEL: &str = "dev.panda.deployment";
@@ -92,7 +93,7 @@ async fn refuse_oversized(cx: &StepContext<'_>, image: &str) -> Result<(), StepE
     if let Err(error) = docker.remove_image(image).await {
         tracing::warn!(image, kind = ?error.kind, call = error.call, "oversized image not removed from the engine");
     }
-    let reason = format!("the image has {size} bytes, more than {max} (PANDA_IMAGE_MAX_BYTES)");
+    let reason = message!("reason.image_too_large", size, max);
     Err(StepError::fatal(ErrorCode::BuildFailed, reason))
 }
 

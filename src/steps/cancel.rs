@@ -22,6 +22,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::history::{Memory, RawEvent, Reader};
+use crate::domain::message::{Param, message};
 
 /// Time between two polls for an execution that the push may have started.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -133,17 +134,19 @@ impl Refused {
     /// Adds the refused calls to the error that ends the step.
     fn with(&self, error: StepError) -> StepError {
         match error {
-            StepError::Fatal { code, reason } => StepError::fatal(code, format!("{reason}{}", self.sentence())),
+            StepError::Fatal { code, reason } => {
+                StepError::fatal(code, message!("reason.with_refused_calls", reason, refused = self.sentence()))
+            }
             other => other,
         }
     }
 
     /// Returns the end of the reason: what may still be running.
-    fn sentence(&self) -> String {
+    fn sentence(&self) -> Param {
         if self.calls.is_empty() {
-            String::new()
+            Param::from("")
         } else {
-            format!("; check in AWS, because it was refused: {}", self.calls.join("; "))
+            message!("reason.refused_calls", calls = self.calls.join("; ")).into()
         }
     }
 }
@@ -272,12 +275,14 @@ impl Cancel {
     }
 
     fn done(&self, cx: &StepContext<'_>, refused: &Refused) -> StepOutcome {
-        let moving = if self.during == ConfirmSwitch::NAME { ", before the traffic had moved" } else { "" };
+        let moving = self.during == ConfirmSwitch::NAME;
+        let moving = if moving { message!("reason.before_traffic_moved").into() } else { Param::from("") };
         let cause = match &cx.deployment.superseded_by {
-            Some(newer) => format!("superseded by {newer}, cancelled"),
-            None => "cancelled on request".to_owned(),
+            Some(newer) => message!("reason.cancelled_superseded", newer),
+            None => message!("reason.cancelled_on_request"),
         };
-        let reason = format!("{cause} during the step {}{moving}{}", self.during, refused.sentence());
+        let refused = refused.sentence();
+        let reason = message!("reason.cancelled", cause, step = &self.during, moving, refused).into();
         StepOutcome::new(Transition::Failed { code: ErrorCode::Cancelled, reason })
     }
 }

@@ -14,6 +14,7 @@ use crate::clients::ErrorKind;
 use crate::clients::aws::CodeDeployStatus;
 use crate::domain::deployment::Facts;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::{Message, message};
 
 /// State of asking CodeDeploy.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -47,9 +48,7 @@ impl RunStep for CheckRollout {
             Ok(deployment) => deployment,
             Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Invalid) => {
                 let account = &cx.deployment.account_id;
-                return Ok(output_invalid(
-                    self.finding(&format!("account {account} has no CodeDeploy deployment {id}")),
-                ));
+                return Ok(output_invalid(self.finding(message!("reason.no_code_deploy", account, id))));
             }
             Err(error) => return Err(unanswered(error)),
         };
@@ -73,7 +72,7 @@ impl RunStep for CheckRollout {
                         return Ok(StepOutcome::wait(self.clone(), interval, why));
                     }
                 }
-                let reason = self.finding(&said(&deployment));
+                let reason = self.finding(said(&deployment)).into();
                 let facts = Facts { polling_state: Some("FAILED".to_owned()), ..Facts::default() };
                 let failed = Transition::Failed { code: ErrorCode::SwitchFailed, reason };
                 return Ok(StepOutcome::new(failed).with_facts(facts));
@@ -92,14 +91,14 @@ impl RunStep for CheckRollout {
                 replaced: self.replaced,
             }));
         }
-        let waiting = self.finding(&format!("CodeDeploy deployment {id} is {:?}", deployment.status));
-        Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, waiting))
+        let state = message!("reason.code_deploy_state", id, status = format!("{:?}", deployment.status));
+        Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, self.finding(state)))
     }
 }
 
 impl CheckRollout {
-    fn finding(&self, code_deploy: &str) -> String {
+    fn finding(&self, finding: Message) -> Message {
         let refused = self.refused.as_ref().map(|refused| format!("; {refused}")).unwrap_or_default();
-        format!("the execution succeeded, but {code_deploy}, and the traffic is not on green; {}{refused}", self.seen)
+        message!("reason.not_on_green", finding, seen = &self.seen, refused)
     }
 }

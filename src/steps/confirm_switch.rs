@@ -12,6 +12,8 @@ use super::{RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
 use crate::clients::aws::{CodeDeployStatus, CodeDeployment, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
+use crate::domain::reason::Reason;
 use crate::domain::traffic_shift::LONGEST;
 
 /// State of a switch in progress.
@@ -48,8 +50,8 @@ impl RunStep for ConfirmSwitch {
         Duration::from_secs(self.shift_seconds).min(LONGEST)
     }
 
-    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<String> {
-        Some("the traffic may be on green: check the deployment in CodeDeploy".to_owned())
+    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<Reason> {
+        Some(message!("reason.maybe_on_green").into())
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {

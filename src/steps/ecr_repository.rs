@@ -9,9 +9,8 @@ use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
-
-/// ECR tag that names the source repository owning the name.
-const SOURCE_TAG: &str = "panda:source";
+use crate::domain::message::message;
+use crate::domain::names::SOURCE_TAG;
 
 /// Converts a failed call to ECR. A denial names the missing permission, because the call is named like it.
 pub(super) fn ecr_error(error: ClientError) -> StepError {
@@ -40,7 +39,7 @@ pub(super) async fn ensure(cx: &StepContext<'_>) -> Result<EcrRepository, StepEr
                 cx.user.ecr.find_repository(name).await.map_err(ecr_error)?.ok_or_else(|| {
                     StepError::retryable(
                         ErrorCode::EcrFailed,
-                        format!("repository {name} exists, but is not listed yet"),
+                        message!("reason.repository_unlisted", repository = name),
                     )
                 })?
             }
@@ -107,7 +106,8 @@ pub(super) async fn check_owner(cx: &StepContext<'_>, found: &EcrRepository, sta
     let source = source(cx);
     match tags.get(SOURCE_TAG) {
         Some(other) if *other != source => {
-            let reason = format!("{} belongs to {other}, not to {source}", cx.deployment.ecr_repository);
+            let repository = &cx.deployment.ecr_repository;
+            let reason = message!("reason.repository_of_other", repository, other, source);
             Err(StepError::fatal(ErrorCode::RepositoryNameTaken, reason))
         }
         _ => Ok(()),

@@ -5,9 +5,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use super::grant_event_bus::{is_nearly_full, is_permitted};
 use super::{GrantEventBus, PushImage, RunStep, StepContext, StepError, StepOutcome};
 use crate::clients::aws::{RuleDescription, RuleTarget};
@@ -19,6 +16,7 @@ use crate::domain::event_route::{EventRoute, default_target_role};
 use crate::domain::failure::ErrorCode;
 use crate::domain::names::{Names, RULE_TARGET_ID, push_event_pattern};
 use crate::domain::text;
+use serde::{Deserialize, Serialize};
 
 /// State of the rule step.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -181,8 +179,7 @@ fn unless_refused(in_place: Result<bool, ClientError>) -> Result<bool, ClientErr
 
 /// Reports whether the rule is enabled and has this pattern; formatting of the JSON text does not count.
 pub(super) fn fits(rule: &RuleDescription, pattern: &str) -> bool {
-    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
-    rule.enabled && rule.event_pattern.as_deref().and_then(parsed).is_some_and(|found| parsed(pattern) == Some(found))
+    rule.has_pattern(pattern)
 }
 
 fn leads_to(target: &RuleTarget, bus_arn: &str, role_arn: Option<&str>) -> bool {
@@ -191,6 +188,8 @@ fn leads_to(target: &RuleTarget, bus_arn: &str, role_arn: Option<&str>) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::domain::names::push_event_pattern;
 

@@ -13,6 +13,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
 use crate::domain::source::{Revision, Source};
 use crate::domain::text;
 
@@ -37,7 +38,10 @@ impl RunStep for FetchSource {
         let workspace = cx.workspace();
         // Remains of an earlier run: a fetch either completes or leaves nothing.
         remove_workspace(&cx.services.settings.workspace_dir, &deployment.id).await.map_err(|error| {
-            StepError::retryable(ErrorCode::SourceFetchFailed, format!("the old workspace cannot be removed: {error}"))
+            StepError::retryable(
+                ErrorCode::SourceFetchFailed,
+                message!("reason.workspace_kept", error = error.to_string()),
+            )
         })?;
         let Source::Revision(revision) = &deployment.requested.source else {
             return Err(StepError::fatal(
@@ -113,7 +117,7 @@ async fn search(workspace: &Path, requested: Option<String>, context: PathBuf) -
 
 fn utf8(path: &Path) -> Result<String, StepError> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
-        let reason = format!("the path `{}` is not valid UTF-8", display_path(path));
+        let reason = message!("reason.path_not_utf8", path = display_path(path));
         StepError::fatal(ErrorCode::DockerfileNotFound, reason)
     })
 }

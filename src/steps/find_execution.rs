@@ -20,6 +20,7 @@ use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::execution_input::names_image;
 use crate::domain::failure::ErrorCode;
+use crate::domain::reason::Reason;
 
 /// Time between two polls: the ARN appears within a second or two, and the time limit is ten seconds.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -85,7 +86,8 @@ impl RunStep for FindExecution {
             .then(|| StepOutcome::next(again).with_event(Event::new(EventCode::PushRepeated)))
     }
 
-    async fn timeout_cause(&self, cx: &StepContext<'_>) -> Option<String> {
-        Some(missing_link(cx, &self.image_tag, &self.image_digest, cx.deployment.attempt <= 1 || self.again).await)
+    async fn timeout_cause(&self, cx: &StepContext<'_>) -> Option<Reason> {
+        let unique = cx.deployment.attempt <= 1 || self.again;
+        Some(missing_link(cx, &self.image_tag, &self.image_digest, unique).await.into())
     }
 }

@@ -15,7 +15,9 @@ use crate::clients::aws::Priority;
 use crate::domain::deployment::{Deployment, Facts};
 use crate::domain::failure::ErrorCode;
 use crate::domain::history::{HistoryEvent, HistoryPiece, Memory, RawEvent, Reader, Reading, Verdict};
+use crate::domain::message::{Message, message};
 use crate::domain::names::Names;
+use crate::domain::reason::Reason;
 
 /// State of following an execution.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -132,10 +134,7 @@ impl FollowExecution {
             None if refused.is_none() && memory.reports_success() => completed(None),
             None => {
                 let refused = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
-                output_invalid(format!(
-                    "the execution succeeded without an approval, and none of its outputs had codeDeployDeploymentId, by which CodeDeploy could \
-                     be asked where the traffic is; {seen}{refused}"
-                ))
+                output_invalid(message!("reason.no_approval", seen, refused))
             }
         }
     }
@@ -153,12 +152,12 @@ fn waiting_for(reading: &Reading) -> String {
     }
 }
 
-fn failed(code: ErrorCode, reason: String) -> StepOutcome {
-    StepOutcome::new(Transition::Failed { code, reason })
+fn failed(code: ErrorCode, reason: impl Into<Reason>) -> StepOutcome {
+    StepOutcome::new(Transition::Failed { code, reason: reason.into() })
 }
 
 /// Ends the deployment with a failure of the pipeline's output, with all that was observed before.
-pub(super) fn output_invalid(reason: String) -> StepOutcome {
+pub(super) fn output_invalid(reason: Message) -> StepOutcome {
     let facts = Facts { polling_state: Some("FAILED".to_owned()), ..Facts::default() };
     failed(ErrorCode::ExecutionOutputInvalid, reason).with_facts(facts)
 }
@@ -166,11 +165,10 @@ pub(super) fn output_invalid(reason: String) -> StepOutcome {
 /// The pipeline reports that green is up: health checks follow if its URL is known; otherwise the report is trusted.
 pub(super) fn approval(known: &Facts, deployment_id: &str, replaced: u8, refused: Option<String>) -> StepOutcome {
     if let Some(refused) = refused {
-        return output_invalid(format!("the deployment waits for approval, but {refused}"));
+        return output_invalid(message!("reason.approval_refused", refused));
     }
     let Some(code_deploy_deployment_id) = known.code_deploy_deployment_id.clone() else {
-        let missing = "the execution waits for approval, but none of its outputs had codeDeployDeploymentId, which the traffic switch needs";
-        return output_invalid(missing.to_owned());
+        return output_invalid(message!("reason.approval_without_id"));
     };
     match known.green_url.clone() {
         Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id, replaced }),

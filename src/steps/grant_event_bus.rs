@@ -20,6 +20,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::event_route::EventRoute;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::{Message, message};
 use crate::domain::names::permission_statement;
 use crate::domain::source::Source;
 
@@ -60,7 +61,7 @@ impl RunStep for GrantEventBus {
 /// Ensures that the bus policy permits the account. `required` is set when AWS denied the target for lack of the permission.
 async fn permit(cx: &StepContext<'_>, required: bool) -> Result<(), StepError> {
     let failed = StepError::from_client(ErrorCode::EventBusPermissionFailed);
-    let fatal = |reason: String| StepError::fatal(ErrorCode::EventBusPermissionFailed, reason);
+    let fatal = |reason: Message| StepError::fatal(ErrorCode::EventBusPermissionFailed, reason);
     let bus = &cx.services.aws.controller().bus;
     let (settings, account) = (&cx.services.settings, &cx.deployment.account_id);
     let name = &settings.event_bus;
@@ -79,9 +80,7 @@ async fn permit(cx: &StepContext<'_>, required: bool) -> Result<(), StepError> {
     match granted_to(cx, &before) {
         Granted::Yes => return Ok(()),
         Granted::Denied(statement) => {
-            return Err(fatal(format!(
-                "statement {statement} of the policy of event bus {name} denies account {account}: remove it"
-            )));
+            return Err(fatal(message!("reason.bus_denies", statement, bus = name, account)));
         }
         Granted::Conditionally if settings.bus_policy == BusPolicy::Managed => return Ok(()),
         Granted::Conditionally | Granted::No => {}
@@ -90,10 +89,7 @@ async fn permit(cx: &StepContext<'_>, required: bool) -> Result<(), StepError> {
     let put = match (settings.bus_policy, organization) {
         (BusPolicy::Managed, _) => {
             let statement = account_statement(&before.arn, account);
-            return Err(fatal(format!(
-                "the policy of event bus {name} does not permit account {account}, and Panda does not change it (PANDA_BUS_POLICY=managed): add the \
-                 statement {statement}, then retry"
-            )));
+            return Err(fatal(message!("reason.bus_managed", bus = name, account, statement = statement.to_string())));
         }
         (BusPolicy::Organization, Some(organization)) => {
             bus.allow_organization(name, ORGANIZATION_STATEMENT, organization).await
@@ -105,7 +101,7 @@ async fn permit(cx: &StepContext<'_>, required: bool) -> Result<(), StepError> {
     if granted_to(cx, &after) == Granted::Yes {
         return Ok(());
     }
-    let reason = format!("the policy of event bus {name} does not permit account {account} yet");
+    let reason = message!("reason.bus_not_yet", bus = name, account);
     Err(StepError::retryable(ErrorCode::EventBusPermissionFailed, reason))
 }
 

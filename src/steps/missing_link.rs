@@ -10,72 +10,75 @@ use crate::clients::ClientError;
 use crate::domain::bus_policy::Granted;
 use crate::domain::event_route::EventRoute;
 use crate::domain::execution_input::{image_of, names_image};
+use crate::domain::message::{Message, message};
 use crate::domain::names::{RULE_TARGET_ID, push_event_pattern};
 
 /// Links that were looked up.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Findings {
     /// Sentences about links that are missing.
-    missing: Vec<String>,
+    missing: Vec<Message>,
     /// Links that could not be read, each with the error.
-    unchecked: Vec<String>,
+    unchecked: Vec<Message>,
 }
 
 /// Names the missing links between the pushed image and its execution.
-pub(super) async fn missing_link(cx: &StepContext<'_>, image_tag: &str, image_digest: &str, unique: bool) -> String {
+pub(super) async fn missing_link(cx: &StepContext<'_>, image_tag: &str, image_digest: &str, unique: bool) -> Message {
     let mut found = Findings::default();
-    found.note("the image", image(cx, image_tag).await);
-    found.note("the rule", rule(cx).await);
-    found.note("the target of the rule and the permission on the event bus", way_to_bus(cx).await);
-    found.note("the secret and its execution", execution(cx, image_tag, image_digest, unique).await);
+    found.note(message!("reason.link_image"), image(cx, image_tag).await);
+    found.note(message!("reason.link_rule"), rule(cx).await);
+    found.note(message!("reason.link_bus"), way_to_bus(cx).await);
+    found.note(message!("reason.link_secret"), execution(cx, image_tag, image_digest, unique).await);
     found.summary()
 }
 
 impl Findings {
-    fn note(&mut self, link: &str, looked_up: Result<Vec<String>, ClientError>) {
+    fn note(&mut self, link: Message, looked_up: Result<Vec<Message>, ClientError>) {
         match looked_up {
             Ok(missing) => self.missing.extend(missing),
-            Err(error) => self.unchecked.push(format!("{link} ({error})")),
+            Err(error) => self.unchecked.push(message!("reason.link_unread", link, error = error.to_string())),
         }
     }
 
-    fn summary(&self) -> String {
-        let mut text = match self.missing.as_slice() {
-            [] => "image, rule, target and permission that could be checked are in place, so check the rule on the controller's event bus that starts \
-                   the state machine, and that the role of the target, if it has one, may put events on that bus"
-                .to_owned(),
-            missing => format!("missing: {}", missing.join("; ")),
+    fn summary(self) -> Message {
+        let summary = match joined(self.missing) {
+            None => message!("reason.links_in_place"),
+            Some(missing) => message!("reason.links_missing", missing),
         };
-        if !self.unchecked.is_empty() {
-            text = format!("{text}; could not be checked: {}", self.unchecked.join("; "));
+        match joined(self.unchecked) {
+            None => summary,
+            Some(unchecked) => message!("reason.links_unchecked", summary, unchecked),
         }
-        text
     }
 }
 
-async fn image(cx: &StepContext<'_>, tag: &str) -> Result<Vec<String>, ClientError> {
+fn joined(texts: Vec<Message>) -> Option<Message> {
+    texts.into_iter().reduce(|first, second| message!("reason.joined", first, second))
+}
+
+async fn image(cx: &StepContext<'_>, tag: &str) -> Result<Vec<Message>, ClientError> {
     let repository = &cx.deployment.ecr_repository;
     Ok(match cx.user.ecr.find_image(repository, tag).await? {
         Some(_) => Vec::new(),
-        None => vec![format!("image {repository}:{tag} is not in ECR, so no push was reported")],
+        None => vec![message!("reason.image_not_in_ecr", image = format!("{repository}:{tag}"))],
     })
 }
 
-async fn rule(cx: &StepContext<'_>) -> Result<Vec<String>, ClientError> {
+async fn rule(cx: &StepContext<'_>) -> Result<Vec<Message>, ClientError> {
     let (deployment, account) = (cx.deployment, &cx.deployment.account_id);
     let name = cx.services.names.rule(&deployment.owner, &deployment.repo);
     let fault = match cx.user.rules.describe_rule(&name).await? {
-        None => "does not exist",
-        Some(rule) if !rule.enabled => "is disabled",
+        None => message!("reason.rule_absent"),
+        Some(rule) if !rule.enabled => message!("reason.rule_disabled"),
         Some(rule) if !fits(&rule, &push_event_pattern(&deployment.ecr_repository)) => {
-            "has another event pattern than this repository's pushes"
+            message!("reason.rule_of_other_pattern")
         }
         Some(_) => return Ok(Vec::new()),
     };
-    Ok(vec![format!("rule {name} in account {account} {fault}")])
+    Ok(vec![message!("reason.rule_fault", name, account, fault)])
 }
 
-async fn way_to_bus(cx: &StepContext<'_>) -> Result<Vec<String>, ClientError> {
+async fn way_to_bus(cx: &StepContext<'_>) -> Result<Vec<Message>, ClientError> {
     let (deployment, account) = (cx.deployment, &cx.deployment.account_id);
     let bus_name = &cx.services.settings.event_bus;
     let bus = cx.services.aws.controller().bus.describe(bus_name).await?;
@@ -83,38 +86,36 @@ async fn way_to_bus(cx: &StepContext<'_>) -> Result<Vec<String>, ClientError> {
     if EventRoute::to(&bus.arn, account, &deployment.region).needs_statement() {
         match granted_to(cx, &bus) {
             Granted::Yes => {}
-            Granted::Conditionally => missing.push(format!(
-                "the policy of event bus {bus_name} permits account {account} only under a condition, such as for an organization that it may not belong to"
-            )),
-            Granted::No => missing.push(format!("the policy of event bus {bus_name} does not permit account {account}")),
+            Granted::Conditionally => missing.push(message!("reason.bus_under_condition", bus = bus_name, account)),
+            Granted::No => missing.push(message!("reason.bus_without_account", bus = bus_name, account)),
             Granted::Denied(statement) => {
-                missing.push(format!("statement {statement} of the policy of event bus {bus_name} denies account {account}"));
+                missing.push(message!("reason.bus_statement_denies", statement, bus = bus_name, account));
             }
         }
     }
     let name = cx.services.names.rule(&deployment.owner, &deployment.repo);
     let targets = cx.user.rules.targets(&name).await?;
     if !targets.iter().any(|target| target.arn == bus.arn) {
-        missing.push(format!("rule {name} has no target {RULE_TARGET_ID} that leads to {}", bus.arn));
+        missing.push(message!("reason.rule_without_target", name, target = RULE_TARGET_ID, bus = &bus.arn));
     }
     Ok(missing)
 }
 
-async fn execution(cx: &StepContext<'_>, tag: &str, digest: &str, unique: bool) -> Result<Vec<String>, ClientError> {
+async fn execution(cx: &StepContext<'_>, tag: &str, digest: &str, unique: bool) -> Result<Vec<Message>, ClientError> {
     let secret = secret_of(cx);
     Ok(vec![match LatestExecution::read(cx).await? {
-        LatestExecution::NoSecret => format!("secret {secret} does not exist: no execution has written its ARN"),
-        LatestExecution::NoArn => format!("the value of secret {secret} is not the ARN of an execution"),
-        LatestExecution::Gone(arn) => format!("secret {secret} names {arn}, which does not exist"),
+        LatestExecution::NoSecret => message!("reason.secret_absent", secret),
+        LatestExecution::NoArn => message!("reason.secret_without_arn", secret),
+        LatestExecution::Gone(arn) => message!("reason.secret_names_none", secret, arn),
         LatestExecution::Named(execution) => match &execution.input {
-            None => format!("the input of {}, which secret {secret} names, is not readable", execution.arn),
+            None => message!("reason.input_unreadable", arn = &execution.arn, secret),
             Some(input) if names_image(input, tag, digest, unique) => {
                 // It appeared after the last poll, or started before the push.
-                format!("{} names this image, but started at {}", execution.arn, execution.started_at)
+                message!("reason.started_at", arn = &execution.arn, at = execution.started_at.to_string())
             }
             Some(input) => {
                 let image = image_of(input).map(|image| format!(" ({image})")).unwrap_or_default();
-                format!("secret {secret} names {}, which belongs to another image{image}", execution.arn)
+                message!("reason.secret_of_other_image", secret, arn = &execution.arn, image)
             }
         },
     }])
@@ -128,11 +129,19 @@ mod tests {
     #[test]
     fn summary_names_missing_and_unchecked_links() {
         let mut found = Findings::default();
-        assert!(found.summary().contains("controller's event bus"));
+        assert!(found.clone().summary().to_string().contains("controller's event bus"));
         let denied = ClientError::new(ErrorKind::Denied, "events:DescribeRule", "not authorized");
-        found.note("the rule", Err(denied));
-        assert!(found.summary().ends_with("could not be checked: the rule (events:DescribeRule: not authorized)"));
-        found.note("the image", Ok(vec!["image a:1 is not in ECR".to_owned()]));
-        assert!(found.summary().starts_with("missing: image a:1 is not in ECR; could not be checked: the rule"));
+        found.note(message!("reason.link_rule"), Err(denied));
+        assert!(
+            found
+                .clone()
+                .summary()
+                .to_string()
+                .ends_with("could not be checked: the rule (events:DescribeRule: not authorized)")
+        );
+        found.note(message!("reason.link_image"), Ok(vec![Message::verbatim("image a:1 is not in ECR")]));
+        assert!(
+            found.summary().to_string().starts_with("missing: image a:1 is not in ECR; could not be checked: the rule")
+        );
     }
 }

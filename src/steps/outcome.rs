@@ -9,7 +9,7 @@ use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::history::{HistoryPiece, RawEvent};
 use crate::domain::mask::Mask;
-use crate::domain::text;
+use crate::domain::reason::Reason;
 
 /// Result of running a step.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct StepOutcome {
     pub facts: Facts,
     /// Events of the execution's history that the step acted on, to be stored.
     pub history: Option<HistoryPiece>,
+    /// False if AWS neither accepted nor refused the connection's credentials: a wait for their renewal continues.
+    pub credentials_accepted: bool,
 }
 
 /// Next transition of a deployment.
@@ -51,7 +53,7 @@ pub enum Transition {
         /// Stable error code for API clients.
         code: ErrorCode,
         /// Observed cause, for the user.
-        reason: String,
+        reason: Reason,
     },
 }
 
@@ -85,7 +87,7 @@ impl StepOutcome {
 
     /// Creates an outcome without events and facts.
     pub fn new(transition: Transition) -> Self {
-        Self { transition, events: Vec::new(), facts: Facts::default(), history: None }
+        Self { transition, events: Vec::new(), facts: Facts::default(), history: None, credentials_accepted: true }
     }
 
     /// Adds `event` to the outcome.
@@ -104,6 +106,13 @@ impl StepOutcome {
 }
 
 impl StepOutcome {
+    /// States that AWS said nothing about the connection's credentials.
+    #[must_use]
+    pub fn without_answer(mut self) -> Self {
+        self.credentials_accepted = false;
+        self
+    }
+
     /// Reports whether a poll found nothing new: the deployment waits for the same condition as its row already states.
     pub fn is_quiet(&self, waiting_for: Option<&str>) -> bool {
         matches!(&self.transition, Transition::Wait { waiting_for: condition, .. } if waiting_for == Some(condition))
@@ -128,7 +137,7 @@ impl StepOutcome {
                 step.mask(mask);
                 mask.string(waiting_for);
             }
-            Transition::Failed { reason, .. } => mask.string(reason),
+            Transition::Failed { reason, .. } => mask.reason(reason),
             Transition::Completed(None) => {}
         }
         self
@@ -144,7 +153,7 @@ pub enum StepError {
         /// Error code if the time limit is reached.
         code: ErrorCode,
         /// Observed cause, for the user.
-        reason: String,
+        reason: Reason,
     },
     /// The service throttles Panda: the step is repeated with exponential backoff, and the time that this takes extends the time limits
     /// (decision 0056), by an hour at most.
@@ -153,7 +162,7 @@ pub enum StepError {
         /// Error code for the record of the try, and if the time limit is reached.
         code: ErrorCode,
         /// Observed cause, for the user.
-        reason: String,
+        reason: Reason,
     },
     /// AWS refuses the connection's credentials: the step is repeated once the connection is renewed, and the time until then extends the time limits
     /// (decision 0060), by a day at most.
@@ -162,7 +171,7 @@ pub enum StepError {
         /// Error code for the record of the try.
         code: ErrorCode,
         /// Observed cause, for the user.
-        reason: String,
+        reason: Reason,
     },
     /// Permanent: repeating the step cannot succeed.
     #[error("{code}: {reason}")]
@@ -170,7 +179,7 @@ pub enum StepError {
         /// Stable error code for API clients.
         code: ErrorCode,
         /// Observed cause, for the user.
-        reason: String,
+        reason: Reason,
     },
 }
 
@@ -182,24 +191,24 @@ impl StepError {
         | Self::Throttled { reason, .. }
         | Self::Credentials { reason, .. }
         | Self::Fatal { reason, .. }) = &mut self;
-        mask.string(reason);
+        mask.reason(reason);
         self
     }
 
     /// Creates a permanent error.
-    pub fn fatal(code: ErrorCode, reason: impl AsRef<str>) -> Self {
-        Self::Fatal { code, reason: text::reason(reason.as_ref()) }
+    pub fn fatal(code: ErrorCode, reason: impl Into<Reason>) -> Self {
+        Self::Fatal { code, reason: reason.into() }
     }
 
     /// Creates a temporary error; the step is repeated.
-    pub fn retryable(code: ErrorCode, reason: impl AsRef<str>) -> Self {
-        Self::Retryable { code, reason: text::reason(reason.as_ref()) }
+    pub fn retryable(code: ErrorCode, reason: impl Into<Reason>) -> Self {
+        Self::Retryable { code, reason: reason.into() }
     }
 
     /// Converts a failed external call to a step's error; no other function does. `code` names the failure to the user.
     pub fn from_client(code: ErrorCode) -> impl Fn(ClientError) -> Self {
         move |error| {
-            let reason = text::reason(&error.to_string());
+            let reason = Reason::from(error.to_string());
             match error.kind {
                 ErrorKind::Throttled => Self::Throttled { code, reason },
                 ErrorKind::Unavailable => Self::Retryable { code, reason },

@@ -11,6 +11,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::{Message, message};
 
 /// Publishes the image with this digest under this attempt's tag, unless the tag exists already.
 pub(super) async fn publish(cx: &StepContext<'_>, digest: &str) -> Result<StepOutcome, StepError> {
@@ -19,7 +20,8 @@ pub(super) async fn publish(cx: &StepContext<'_>, digest: &str) -> Result<StepOu
     let tag = cx.deployment.image_tag();
     let stored = store(cx, &repository, digest, &tag, Event::new(EventCode::PushStarted)).await?;
     let Some(image) = stored else {
-        return Err(missing(cx, &format!("the ECR repository {} has no image {digest}", cx.deployment.ecr_repository)));
+        let repository = &cx.deployment.ecr_repository;
+        return Err(missing(cx, message!("reason.no_image", repository, digest)));
     };
     let search =
         FindExecution { image_tag: tag.clone(), image_digest: image.digest.clone(), ..FindExecution::default() };
@@ -49,7 +51,7 @@ pub(super) async fn push_again(cx: &StepContext<'_>) -> Result<StepOutcome, Step
 async fn repository(cx: &StepContext<'_>) -> Result<EcrRepository, StepError> {
     let name = &cx.deployment.ecr_repository;
     let Some(repository) = cx.user.ecr.find_repository(name).await.map_err(ecr_error)? else {
-        return Err(missing(cx, &format!("there is no ECR repository {name}")));
+        return Err(missing(cx, message!("reason.no_ecr_repository", repository = name)));
     };
     check_owner(cx, &repository, 2).await?;
     Ok(repository)
@@ -75,7 +77,7 @@ async fn store(
     ecr.put_manifest(name, tag, manifest).await.map_err(StepError::from_client(ErrorCode::PushFailed))?;
     let listed = ecr.find_image(name, tag).await.map_err(ecr_error)?;
     let Some(image) = listed else {
-        let reason = format!("{name}:{tag} was pushed, but is not listed yet");
+        let reason = message!("reason.image_unlisted", image = format!("{name}:{tag}"));
         return Err(StepError::retryable(ErrorCode::EcrFailed, reason));
     };
     Ok(Some(image))
@@ -97,7 +99,7 @@ fn pushed(
     })
 }
 
-fn missing(cx: &StepContext<'_>, what: &str) -> StepError {
+fn missing(cx: &StepContext<'_>, what: Message) -> StepError {
     let (account, region) = (&cx.deployment.account_id, &cx.deployment.region);
-    StepError::fatal(ErrorCode::ImageNotFound, format!("{what} in account {account}, region {region}"))
+    StepError::fatal(ErrorCode::ImageNotFound, message!("reason.missing_in", what, account, region))
 }

@@ -22,6 +22,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::{Message, message};
 use crate::domain::text;
 
 /// Maximum number of logins of one attempt that may be refused in the middle of a push.
@@ -194,17 +195,14 @@ impl PushImage {
         }
         let reason = match check_login(&login).await {
             LoginCheck::Busy(answer) => {
-                let reason = format!("{reason}; the registry itself fails with {answer}");
+                let reason = message!("reason.registry_busy", reason, answer);
                 return Err(StepError::retryable(ErrorCode::RegistryUnavailable, reason));
             }
-            LoginCheck::Accepted => format!(
-                "{reason}; the registry accepts the login, so a permission to push is missing (ecr:BatchCheckLayerAvailability, \
-                 ecr:InitiateLayerUpload, ecr:UploadLayerPart, ecr:CompleteLayerUpload, ecr:PutImage)"
-            ),
-            LoginCheck::Refused => format!("{reason}; the registry refuses the login that ECR has just issued"),
+            LoginCheck::Accepted => message!("reason.push_not_permitted", reason),
+            LoginCheck::Refused => message!("reason.login_refused", reason),
             LoginCheck::Unknown(why) => {
                 tracing::warn!(why, "login not checked, registry unreachable");
-                reason
+                Message::verbatim(reason)
             }
         };
         Err(StepError::fatal(ErrorCode::RegistryAccessDenied, reason))

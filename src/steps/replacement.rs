@@ -47,7 +47,7 @@ pub(super) async fn instead_of_failure(
     let event = Event::new(EventCode::ExecutionReplaced)
         .with("ended_arn", ended)
         .with("execution_arn", arn.as_str())
-        .with("reason", reason)
+        .because(&reason)
         .keyed(next.replaced);
     let transition = match cx.deployment.status {
         Status::Running => Transition::Next(next.into()),

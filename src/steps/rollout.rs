@@ -9,6 +9,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::{Facts, Status};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::{Message, Param, message};
 
 /// Life-cycle events before CodeDeploy waits for the switch.
 const BEFORE_THE_WAIT: [&str; 5] =
@@ -69,22 +70,21 @@ pub(super) fn expired(cx: &StepContext<'_>, stopped: &CodeDeployment) -> Option<
 }
 
 /// Fails the deployment: CodeDeploy ended the wait for its switch.
-pub(super) fn switch_expired(until: DateTime<Utc>, said: &str) -> StepOutcome {
+pub(super) fn switch_expired(until: DateTime<Utc>, said: Message) -> StepOutcome {
     let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
-    let reason = format!("the wait for the switch ended at {until}; {said}");
-    stayed_on_blue(ErrorCode::SwitchExpired, reason)
+    stayed_on_blue(ErrorCode::SwitchExpired, message!("reason.wait_ended", until, said))
 }
 
 /// Fails the deployment with the traffic on blue.
-pub(super) fn stayed_on_blue(code: ErrorCode, reason: String) -> StepOutcome {
+pub(super) fn stayed_on_blue(code: ErrorCode, reason: Message) -> StepOutcome {
     let facts = Facts { final_service: Some("blue".to_owned()), ..Facts::default() };
-    StepOutcome::new(Transition::Failed { code, reason }).with_facts(facts)
+    StepOutcome::new(Transition::Failed { code, reason: reason.into() }).with_facts(facts)
 }
 
 /// Returns the reason of a deployment that ended without success.
-pub(super) fn said(ended: &CodeDeployment) -> String {
-    let why = ended.error.as_deref().unwrap_or("no reason was given");
-    format!("CodeDeploy deployment {} is {:?}: {why}", ended.id, ended.status)
+pub(super) fn said(ended: &CodeDeployment) -> Message {
+    let why = ended.error.as_ref().map_or_else(|| message!("reason.no_reason_given").into(), Param::from);
+    message!("reason.code_deploy_ended", id = &ended.id, status = format!("{:?}", ended.status), why)
 }
 
 /// Reports that the production traffic was sent to the new version.

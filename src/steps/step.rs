@@ -17,6 +17,7 @@ use super::{
 use crate::clients::aws::Priority;
 use crate::domain::failure::ErrorCode;
 use crate::domain::mask::Mask;
+use crate::domain::reason::Reason;
 use crate::domain::step_stage::StepStage;
 
 /// Resource class of a step: the permits that it needs.
@@ -68,7 +69,7 @@ pub(super) trait RunStep: Serialize + DeserializeOwned {
     }
 
     /// Finds the cause after the time limit was exceeded, by reading only; `None` if the step knows no more than its last wait.
-    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<String> {
+    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<Reason> {
         None
     }
 
@@ -191,13 +192,17 @@ macro_rules! steps {
             }
 
             /// Finds the cause after the time limit was exceeded; `None` if there is nothing to add.
-            pub async fn timeout_cause(&self, cx: &StepContext<'_>) -> Option<String> {
+            pub async fn timeout_cause(&self, cx: &StepContext<'_>) -> Option<Reason> {
                 match self { $(Self::$step(step) => Box::pin(step.timeout_cause(cx)).await),+ }
             }
 
             /// Runs the step. Boxed: thousands of deployments sleep between two runs, and each would otherwise reserve the size of the largest step.
             pub async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
                 let ran = match self { $(Self::$step(step) => Box::pin(step.run(cx)).await),+ };
+                // Most runs are polls without news: nothing below concerns them.
+                if matches!(&ran, Ok(outcome) if outcome.is_quiet(cx.deployment.waiting_for.as_deref())) {
+                    return ran;
+                }
                 let outcome = Box::pin(replacement::instead_of_failure(cx, self, ran)).await?;
                 Ok(Box::pin(rollout::with_deadline(cx, outcome)).await)
             }

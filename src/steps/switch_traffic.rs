@@ -15,6 +15,8 @@ use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
+use crate::domain::reason::Reason;
 use crate::domain::text;
 use crate::domain::traffic_shift::LONGEST;
 
@@ -38,8 +40,8 @@ impl RunStep for SwitchTraffic {
         settings.switch_limit
     }
 
-    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<String> {
-        Some("the traffic may be on green: check the deployment in CodeDeploy".to_owned())
+    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<Reason> {
+        Some(message!("reason.maybe_on_green").into())
     }
 
     fn replaced(&self) -> Option<u8> {
@@ -66,7 +68,7 @@ impl RunStep for SwitchTraffic {
             CodeDeployStatus::Succeeded => Ok(self.started(Duration::ZERO)),
             CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
                 if let Some(until) = expired(cx, &deployment) {
-                    return Ok(switch_expired(until, &said(&deployment)));
+                    return Ok(switch_expired(until, said(&deployment)));
                 }
                 // Continued and ended by others: the next step finds out where the traffic is.
                 if allowed(&code_deploy.lifecycle(id).await.map_err(not_readable)?) {

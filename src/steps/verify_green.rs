@@ -11,6 +11,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
 
 /// Number of health checks of green.
 const CHECKS: usize = 5;
@@ -65,10 +66,14 @@ impl RunStep for VerifyGreen {
         };
         if green_stats.failed > MAX_FAILED_CHECKS {
             let last_error = green_stats.last_error.unwrap_or_default();
-            let reason = format!(
-                "{} of {CHECKS} checks of {} failed, the last with: {last_error}",
-                green_stats.failed, self.green_url
-            );
+            let reason = message!(
+                "reason.green_unhealthy",
+                failed = green_stats.failed,
+                checks = CHECKS,
+                url = &self.green_url,
+                error = last_error
+            )
+            .into();
             return Ok(
                 StepOutcome::new(Transition::Failed { code: ErrorCode::GreenUnhealthy, reason }).with_facts(measured)
             );

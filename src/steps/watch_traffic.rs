@@ -16,6 +16,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::Message;
 
 /// Number of looks at an ended deployment whose traffic is on green, after which no rollback is expected any more: CodeDeploy starts it separately.
 pub(super) const LOOKS_AFTER_END: u32 = 3;
@@ -81,7 +82,7 @@ impl WatchTraffic {
             }
             // It was seen on green: a life cycle that does not say so any more proves nothing.
             Some(Traffic::Green) | None => {
-                let kept = Event::new(EventCode::KeptOnGreen).with("reason", reason);
+                let kept = Event::new(EventCode::KeptOnGreen).because(&reason.into());
                 Ok(StepOutcome::new(Transition::Completed(None)).with_event(kept))
             }
         }
@@ -106,7 +107,7 @@ pub(super) fn completed(seen: Option<&CodeDeployment>) -> StepOutcome {
 }
 
 /// Fails the deployment: its traffic was on green, and is on blue again.
-pub(super) fn rolled_back(reason: String) -> StepOutcome {
+pub(super) fn rolled_back(reason: Message) -> StepOutcome {
     stayed_on_blue(ErrorCode::RolledBackAfterSwitch, reason)
 }
 

@@ -94,7 +94,7 @@ fn packages__python_and_node_installed_by_hash() {
             }
         }
     }
-    assert_eq!(lists, 3);
+    assert_eq!(lists, 4);
     for lock in [
         "scripts/chart-package-lock.json",
         "clients/js/package-lock.json",

@@ -218,6 +218,25 @@ data "aws_iam_policy_document" "panda" {
     actions   = ["states:DescribeExecution", "states:GetExecutionHistory", "states:StopExecution"]
     resources = ["arn:${local.partition}:states:${local.region}:${local.account}:execution:panda:*"]
   }
+  # The next three are for `panda check` alone.
+  statement {
+    sid       = "CheckRules"
+    actions   = ["events:ListRules"]
+    resources = ["*"]
+  }
+  statement {
+    sid     = "CheckPipeline"
+    actions = ["events:ListTargetsByRule", "states:DescribeStateMachine"]
+    resources = [
+      "arn:${local.partition}:states:${local.region}:${local.account}:stateMachine:panda",
+      "arn:${local.partition}:events:${local.region}:${local.account}:rule/${aws_cloudwatch_event_bus.panda.name}/*",
+    ]
+  }
+  statement {
+    sid       = "SimulateOwnPolicies"
+    actions   = ["iam:SimulatePrincipalPolicy"]
+    resources = [aws_iam_role.panda.arn]
+  }
   dynamic "statement" {
     for_each = aws_sqs_queue.status
     content {

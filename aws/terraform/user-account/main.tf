@@ -117,6 +117,22 @@ data "aws_iam_policy_document" "panda" {
     ]
     resources = ["*"]
   }
+  # The last three are for `panda check` alone.
+  statement {
+    sid       = "CheckRoleOfRules"
+    actions   = ["iam:GetRole"]
+    resources = [aws_iam_role.rule_target.arn]
+  }
+  statement {
+    sid       = "CheckRollouts"
+    actions   = ["codedeploy:GetDeploymentGroup"]
+    resources = ["${local.arn.codedeploy}:deploymentgroup:panda-*"]
+  }
+  statement {
+    sid       = "SimulateOwnPolicies"
+    actions   = ["iam:SimulatePrincipalPolicy"]
+    resources = [aws_iam_role.panda.arn]
+  }
 }
 
 resource "aws_iam_role_policy" "panda" {

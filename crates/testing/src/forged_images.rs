@@ -35,8 +35,28 @@ pub async fn same_history_other_files(engine: &Engine, genuine: &str, path: &str
     append(&mut forged, "config.json", config.as_bytes());
     let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": ["evil/forged:1"], "Layers": layers }]);
     append(&mut forged, "manifest.json", manifest.to_string().as_bytes());
-    let body = bollard::body_full(forged.into_inner().unwrap().into());
-    let loaded = engine.docker().import_image(ImportImageOptionsBuilder::default().build(), body, None);
+    load(engine, forged.into_inner().unwrap()).await;
+}
+
+/// Loads an image of one file for `architecture`, which this machine need not have.
+pub async fn of_architecture(engine: &Engine, image: &str, architecture: &str) {
+    let mut layer = tar::Builder::new(Vec::new());
+    append(&mut layer, "panda", architecture.as_bytes());
+    let layer = layer.into_inner().unwrap();
+    let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
+    let root = serde_json::json!({"type": "layers", "diff_ids": [diff_id]});
+    let config = serde_json::json!({"architecture": architecture, "os": "linux", "config": {}, "rootfs": root});
+    let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": [image], "Layers": ["layer.tar"] }]);
+    let mut made = tar::Builder::new(Vec::new());
+    append(&mut made, "config.json", config.to_string().as_bytes());
+    append(&mut made, "layer.tar", &layer);
+    append(&mut made, "manifest.json", manifest.to_string().as_bytes());
+    load(engine, made.into_inner().unwrap()).await;
+}
+
+async fn load(engine: &Engine, archive: Vec<u8>) {
+    let options = ImportImageOptionsBuilder::default().build();
+    let loaded = engine.docker().import_image(options, bollard::body_full(archive.into()), None);
     loaded.try_collect::<Vec<_>>().await.unwrap();
 }
 

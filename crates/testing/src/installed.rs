@@ -7,9 +7,10 @@ use crate::root;
 /// Remedy for a missing program.
 pub const REMEDY: &str = "Install it with `scripts/install.sh test` (which `make test` does).";
 
-/// The folder that `variable` names, else `part` of the checkout's cache.
+/// The folder that `variable` names, else `part` of the cache: that of `PANDA_CACHE_DIR`, or the checkout's.
 pub fn folder(variable: &str, part: &str) -> PathBuf {
-    std::env::var_os(variable).map_or_else(|| root().join(".cache").join(part), PathBuf::from)
+    let cache = || std::env::var_os("PANDA_CACHE_DIR").map_or_else(|| root().join(".cache"), PathBuf::from);
+    std::env::var_os(variable).map_or_else(|| cache().join(part), PathBuf::from)
 }
 
 /// Folder with the readers of event streams that the distribution does not package.

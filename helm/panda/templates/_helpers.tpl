@@ -153,6 +153,12 @@ templates of other programs. Takes (dict "root" . "what" VALUE "value" NAME). */
 {{- if .Values.service.port -}}{{ .Values.service.port | int }}{{- else if .Values.tls.existingSecret -}}443{{- else -}}80{{- end -}}
 {{- end -}}
 
+{{/* The name in Panda's certificate, which the gateway verifies. */}}
+{{- define "panda.backendHostname" -}}
+{{- $route := .Values.httpRoute -}}
+{{- default (first $route.hostnames | default "" | hasPrefix "*" | ternary "" (first $route.hostnames | default "")) $route.backendTls.hostname -}}
+{{- end -}}
+
 {{- define "panda.scheme" -}}
 {{- if .Values.tls.existingSecret -}}HTTPS{{- else -}}HTTP{{- end -}}
 {{- end -}}
@@ -283,6 +289,9 @@ default
 {{- end -}}
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "\n\nhttpRoute.parentRefs: name the Gateway, as [{name: …, namespace: …}]." -}}
+{{- end -}}
+{{- if and $v.httpRoute.enabled $v.tls.existingSecret $v.httpRoute.backendTls.enabled (not (include "panda.backendHostname" .)) -}}
+{{- fail "\n\nhttpRoute.backendTls.hostname: with tls, the gateway verifies Panda's certificate. Set the name in it, or httpRoute.hostnames without a wildcard; httpRoute.backendTls.enabled=false leaves TLS to the gateway's own configuration." -}}
 {{- end -}}
 {{- $queue := $v.autoscaling.buildQueue -}}
 {{- if and $v.autoscaling.enabled (eq $v.autoscaling.provider "keda") $queue.enabled (not $queue.prometheus) -}}

@@ -94,7 +94,9 @@ fn described(event: &StreamEvent) -> String {
     };
     let details = event.data.get("details").and_then(Value::as_object);
     for (name, value) in details.into_iter().flatten().filter(|(name, _)| *name != "stage" && *name != "message") {
-        if let Some(text) = value.as_str().filter(|text| !text.starts_with("arn:")) {
+        // Details of a line of a build repeat the line.
+        let is_new = |text: &&str| !text.starts_with("arn:") && !message.contains(*text);
+        if let Some(text) = value.as_str().filter(is_new).filter(|_| name != "startedAt") {
             line.extend([" ", &sanitize::line(name), "=", &sanitize::line(text)]);
         }
     }
@@ -156,6 +158,14 @@ mod tests {
         let details = json!({"stage": 1, "path": "/w/\u{1b}[2J\u{1b}[1mDockerfile", "serviceArn": "arn:aws:x"});
         let event = event("stage", "[Stage 1] Dockerfile found", &details);
         assert_eq!(described(&event), "[Stage 1] Dockerfile found path=/w/<U+001B>[2JDockerfile");
+    }
+
+    #[test]
+    fn does_not_repeat_what_the_message_says() {
+        let details =
+            json!({"name": "[2/4] WORKDIR /srv", "startedAt": "2026-11-30T02:21:33Z", "stage": 1, "imageName": "a:1"});
+        let event = event("stage", "[Stage 1] Docker build in progress: [2/4] WORKDIR /srv: cached", &details);
+        assert_eq!(described(&event), "[Stage 1] Docker build in progress: [2/4] WORKDIR /srv: cached imageName=a:1");
     }
 
     #[test]

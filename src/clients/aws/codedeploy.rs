@@ -4,14 +4,14 @@ use aws_config::SdkConfig;
 use aws_sdk_codedeploy::{
     Client,
     error::ProvideErrorMetadata as _,
-    types::{DeploymentWaitType, TrafficRoutingType},
+    types::{DeploymentReadyAction, DeploymentWaitType, TrafficRoutingType},
 };
 
 use super::client;
 use super::codedeploy_info::{CodeDeployment, EcsTarget, LifecycleEvent, lifecycle_event, read, weights};
 use super::error::{failed_for_user, incomplete};
 use super::observer::CallObserver;
-use crate::clients::ClientError;
+use crate::clients::{ClientError, ErrorKind};
 use crate::domain::traffic_shift::TrafficShift;
 
 /// Code with which CodeDeploy answers calls about the targets of a deployment that is created or queued.
@@ -19,6 +19,13 @@ const NOT_STARTED: &str = "DeploymentNotStartedException";
 
 /// Most ids that BatchGetDeployments takes.
 pub const MAX_BATCH: usize = 25;
+
+/// A deployment group, as far as a deployment depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeploymentGroup {
+    /// Set when its deployments wait for the switch, and are stopped if it does not come.
+    pub waits_for_switch: bool,
+}
 
 /// `CodeDeploy` client for a user's account.
 #[derive(Clone)]
@@ -38,6 +45,35 @@ impl CodeDeploy {
         let answer = answer.map_err(|error| failed_for_user(CALL, &error))?;
         let info = answer.deployment_info.ok_or_else(|| incomplete(CALL, "deployment"))?;
         read(id, info).ok_or_else(|| incomplete(CALL, "status"))
+    }
+
+    /// Fetches the application and the group of a deployment; `None` if it does not exist.
+    pub async fn group_of(&self, id: &str) -> Result<Option<(String, String)>, ClientError> {
+        const CALL: &str = "codedeploy:GetDeployment";
+        let answer = match self.client.get_deployment().deployment_id(id).send().await {
+            Ok(answer) => answer,
+            Err(error) => return none_if_absent(failed_for_user(CALL, &error)),
+        };
+        let info = answer.deployment_info.ok_or_else(|| incomplete(CALL, "deployment"))?;
+        Ok(info.application_name.zip(info.deployment_group_name))
+    }
+
+    /// Fetches a deployment group; `None` if the group or its application does not exist.
+    pub async fn deployment_group(
+        &self,
+        application: &str,
+        group: &str,
+    ) -> Result<Option<DeploymentGroup>, ClientError> {
+        const CALL: &str = "codedeploy:GetDeploymentGroup";
+        let request = self.client.get_deployment_group().application_name(application);
+        let answer = match request.deployment_group_name(group).send().await {
+            Ok(answer) => answer,
+            Err(error) => return none_if_absent(failed_for_user(CALL, &error)),
+        };
+        let info = answer.deployment_group_info.ok_or_else(|| incomplete(CALL, "group"))?;
+        let ready = info.blue_green_deployment_configuration.and_then(|found| found.deployment_ready_option);
+        let action = ready.and_then(|ready| ready.action_on_timeout);
+        Ok(Some(DeploymentGroup { waits_for_switch: action == Some(DeploymentReadyAction::StopDeployment) }))
     }
 
     /// Fetches the states of up to [`MAX_BATCH`] deployments. Unknown ids are left out.
@@ -118,4 +154,8 @@ impl CodeDeploy {
         let request = self.client.stop_deployment().deployment_id(id).auto_rollback_enabled(rollback);
         request.send().await.map(drop).map_err(|error| failed_for_user("codedeploy:StopDeployment", &error))
     }
+}
+
+fn none_if_absent<T>(error: ClientError) -> Result<Option<T>, ClientError> {
+    if error.kind == ErrorKind::NotFound { Ok(None) } else { Err(error) }
 }

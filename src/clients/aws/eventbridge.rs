@@ -146,6 +146,15 @@ pub struct RuleDescription {
     pub enabled: bool,
 }
 
+impl RuleDescription {
+    /// Reports whether the rule is enabled and has this pattern; formatting of the JSON text does not count.
+    pub fn has_pattern(&self, pattern: &str) -> bool {
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+        self.enabled
+            && self.event_pattern.as_deref().and_then(parsed).is_some_and(|found| parsed(pattern) == Some(found))
+    }
+}
+
 /// Destination of the events that match a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleTarget {
@@ -180,6 +189,9 @@ pub struct BusDescription {
     pub policy_bytes: usize,
 }
 
+/// Rules whose targets [`EventBus::targets`] reads at most.
+const MAX_SEARCHED: usize = 10;
+
 /// Client for the event buses of the controller's account.
 #[derive(Clone)]
 pub struct EventBus {
@@ -206,6 +218,24 @@ impl EventBus {
         let policy_bytes = answer.policy.as_deref().map_or(0, str::len);
         self.calls.policy_read(policy_bytes);
         Ok(BusDescription { arn: answer.arn.ok_or_else(|| incomplete(CALL, "ARN"))?, policy, policy_bytes })
+    }
+
+    /// Fetches the ARNs of the targets of up to [`MAX_SEARCHED`] enabled rules on the bus: a pipeline's bus has few.
+    pub async fn targets(&self, bus_name: &str) -> Result<Vec<String>, ClientError> {
+        let answer = self.client.list_rules().event_bus_name(bus_name).send().await;
+        let rules = answer.map_err(|error| failed("events:ListRules", &error))?.rules.unwrap_or_default();
+        let enabled = rules.into_iter().filter(|rule| rule.state != Some(RuleState::Disabled));
+        let mut targets = Vec::new();
+        for rule in enabled.filter_map(|rule| rule.name).take(MAX_SEARCHED) {
+            let request = self.client.list_targets_by_rule().event_bus_name(bus_name).rule(rule);
+            match request.send().await.map_err(|error| failed("events:ListTargetsByRule", &error)) {
+                Ok(answer) => targets.extend(answer.targets.unwrap_or_default().into_iter().map(|target| target.arn)),
+                // Deleted since it was listed.
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(targets)
     }
 
     /// Permits an account to put events on the bus. AWS reads, changes and writes the whole policy, so concurrent calls lose each other's statement:

@@ -42,7 +42,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 pub use budget::{BudgetWaits, Priority, with_priority};
-pub use codedeploy::{CodeDeploy, MAX_BATCH};
+pub use codedeploy::{CodeDeploy, DeploymentGroup, MAX_BATCH};
 pub use codedeploy_info::{CodeDeployStatus, CodeDeployment, EcsTarget, LifecycleEvent};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
 pub use eventbridge::{BusDescription, EventBus, EventRules, ListedRule, MAX_LISTED, RuleDescription, RuleTarget};
@@ -51,7 +51,7 @@ pub use kms::KmsKey;
 pub use rds::RdsTokens;
 pub use roles::{RoleRefusal, Trust};
 pub use secrets::SecretsManager;
-pub use sfn::{Execution, ExecutionStatus, Executions};
+pub use sfn::{Execution, ExecutionStatus, Executions, StateMachine};
 pub use sqs::{QueueMessage, StatusQueue};
 pub use sts::{CallerIdentity, Sts};
 
@@ -161,6 +161,8 @@ pub struct ControllerAws {
     pub secrets: SecretsManager,
     /// Step Functions executions of the pipelines.
     pub executions: Executions,
+    /// Policies of the controller's own identity.
+    pub iam: Iam,
 }
 
 impl Aws {
@@ -210,6 +212,7 @@ impl Aws {
             bus: EventBus::new(&config, &observe),
             secrets: SecretsManager::new(&config, &observe),
             executions: Executions::new(&config, &observe, scope),
+            iam: Iam::new(&config, &observe),
         };
         let roles = settings.controller_roles.clone();
         let guard = RoleGuard::new(sts, identity, roles);

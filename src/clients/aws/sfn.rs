@@ -73,6 +73,15 @@ pub struct Execution {
     pub started_at: DateTime<Utc>,
 }
 
+/// A state machine, as far as an execution depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateMachine {
+    /// False while it is being deleted.
+    pub active: bool,
+    /// Its definition in the States Language.
+    pub definition: String,
+}
+
 /// Client for executions in the controller's account.
 #[derive(Clone)]
 pub struct Executions {
@@ -104,6 +113,20 @@ impl Executions {
         })
     }
 
+    /// Fetches a state machine; `None` if it does not exist.
+    pub async fn state_machine(&self, arn: &str) -> Result<Option<StateMachine>, ClientError> {
+        match self.client.describe_state_machine().state_machine_arn(arn).send().await {
+            Ok(answer) => {
+                let active = answer.status.is_none_or(|status| status == types::StateMachineStatus::Active);
+                Ok(Some(StateMachine { active, definition: answer.definition }))
+            }
+            Err(error) => {
+                let error = failed("states:DescribeStateMachine", &error);
+                if error.kind == ErrorKind::NotFound { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
     /// Fetches the events after `after_id` (0 for all), oldest first.
     pub async fn history_after(&self, arn: &str, after_id: i64) -> Result<Vec<RawEvent>, ClientError> {
         self.newest_after(arn, after_id, false).await
@@ -120,6 +143,12 @@ impl Executions {
         self.scope.acquire(CALL, priority()).await;
         // The semaphore is never closed, so this never fails.
         let _reader = self.readers.acquire().await;
+        // Boxed: thousands of polls may wait above.
+        Box::pin(self.read_newest(arn, after_id, likely)).await
+    }
+
+    /// Reads the events after `after_id` with a token that was taken in advance.
+    async fn read_newest(&self, arn: &str, after_id: i64, likely: bool) -> Result<Vec<RawEvent>, ClientError> {
         let looks = after_id > 0 && !likely;
         if looks {
             let request = self.client.get_execution_history().execution_arn(arn).reverse_order(true);

@@ -11,6 +11,7 @@ use crate::db::schedules::permission::{self, ScheduleSelector};
 use crate::db::schedules::runs::{self, DueSchedule};
 use crate::db::{Db, DbError, PgConnection};
 use crate::domain::cron::{self, Cron};
+use crate::domain::message::{Message, message};
 use crate::domain::permission::{PermissionEnd, SignIn};
 use crate::domain::principal::{Caller, Role, Scope};
 use crate::domain::schedule::{DueTimes, Missed, Plan, plan};
@@ -24,7 +25,7 @@ pub struct RunFailure {
     /// Stable code, as in the API's errors.
     pub code: &'static str,
     /// Description with the remedy.
-    pub message: String,
+    pub message: Message,
 }
 
 /// Outcome of a due time.
@@ -101,11 +102,8 @@ async fn skip_failed(
     error: &DbError,
 ) -> Result<ProcessedSchedule, DbError> {
     tracing::error!(%error, schedule = id, "schedule failed with an internal error, skipping this time");
-    let run = ScheduledRun::Failed(RunFailure {
-        refused: false,
-        code: "INTERNAL",
-        message: "Internal error on the server; see its log. The schedule runs again at its next time.".to_owned(),
-    });
+    let run =
+        ScheduledRun::Failed(RunFailure { refused: false, code: "INTERNAL", message: message!("schedule.internal") });
     let mut tx = db.begin().await?;
     if let Some((cron, time_zone)) = runs::lock_due(&mut tx, id, due).await? {
         let next = parse(&cron, &time_zone).ok().and_then(|(cron, zone)| cron.next_after(now, zone));
@@ -166,51 +164,41 @@ async fn start_now(tx: &mut PgConnection, starter: Starter<'_>, due: DueSchedule
     let new = match new_deployment(tx, starter, due.target, &by).await? {
         Ok(new) => new,
         Err(UnusableTarget::Removed(id)) => {
-            let message = format!(
-                "The connection {id} was removed. Connect again, and change the schedule to the new connection."
-            );
-            return failed(false, "CONNECTION_REMOVED", message);
+            return failed(false, "CONNECTION_REMOVED", message!("schedule.connection_removed", id));
         }
         Err(UnusableTarget::NotFor(id)) => {
-            let message = format!(
-                "The connection {id} may not be used for this repository by the schedule's owner. Change the connection, or have another caller take the schedule over."
-            );
-            return failed(false, "OUT_OF_SCOPE", message);
+            return failed(false, "OUT_OF_SCOPE", message!("schedule.connection_not_for", id));
         }
-        Err(UnusableTarget::Name(why)) => return failed(false, "INVALID_FIELD", format!("repo: {why}")),
+        Err(UnusableTarget::Name(broken)) => return failed(false, "INVALID_FIELD", invalid("repo", broken)),
     };
     match deploy::create(tx, &new, &by).await? {
         Ok(made) => Ok(ScheduledRun::Started { deployment: new.id, superseded: made.superseded }),
-        Err(DeployRefusal::TargetTaken(other)) => failed(
-            true,
-            "TARGET_TAKEN",
-            format!("The deployment {other} of the same repository, AWS account and region is not finished."),
-        ),
+        Err(DeployRefusal::TargetTaken(id)) => failed(true, "TARGET_TAKEN", message!("schedule.target_taken", id)),
         Err(DeployRefusal::NeedsApprover) => {
-            let message = format!(
-                "The deployment to be superseded is switching its traffic; stopping that needs the role approver, and the schedule's is {role}."
-            );
-            failed(true, "NOT_ALLOWED", message)
+            failed(true, "NOT_ALLOWED", message!("schedule.needs_approver", role = role.as_str()))
         }
         Err(DeployRefusal::NameTaken { .. }) => {
-            let message = format!("The ECR repository {} belongs to another source repository.", new.ecr_repository);
-            failed(false, "REPOSITORY_NAME_TAKEN", message)
+            failed(false, "REPOSITORY_NAME_TAKEN", message!("schedule.name_taken", name = new.ecr_repository))
         }
         Err(DeployRefusal::Connection(RemovedConnection(id))) => {
-            failed(false, "CONNECTION_REMOVED", format!("The connection {id} was removed."))
+            failed(false, "CONNECTION_REMOVED", message!("schedule.connection_gone", id))
         }
     }
 }
 
-pub(super) fn parse(cron: &str, zone: &str) -> Result<(Cron, chrono_tz::Tz), String> {
-    let cron = Cron::parse(cron).map_err(|error| format!("cron: {error}"))?;
-    Ok((cron, cron::zone(zone).map_err(|error| format!("timeZone: {error}"))?))
+pub(super) fn parse(cron: &str, zone: &str) -> Result<(Cron, chrono_tz::Tz), Message> {
+    let cron = Cron::parse(cron).map_err(|error| invalid("cron", error.message()))?;
+    Ok((cron, cron::zone(zone).map_err(|error| invalid("timeZone", error.message()))?))
+}
+
+fn invalid(field: &str, rule: Message) -> Message {
+    message!("INVALID_FIELD.detail", field, rule)
 }
 
 async fn record(tx: &mut PgConnection, id: &str, times: DueTimes, run: &ScheduledRun) -> Result<(), DbError> {
     let outcome = match run {
         ScheduledRun::Started { deployment, .. } => Ok(deployment.as_str()),
-        ScheduledRun::Failed(failure) => Err((failure.code, failure.message.as_str())),
+        ScheduledRun::Failed(failure) => Err((failure.code, &failure.message)),
     };
     runs::record_run(tx, id, times, run.result(), outcome).await
 }

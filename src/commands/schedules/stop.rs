@@ -63,7 +63,7 @@ pub(in crate::commands) async fn stop(
 ) -> Result<Vec<String>, DbError> {
     let rows = permission::stop(tx, which, ended).await?;
     for row in &rows {
-        let details = json!({"code": ended.code(), "reason": ended.message()});
+        let details = json!({"code": ended.code(), "reason": ended.message().to_string()});
         record(tx, by, Action::StopSchedule, &row.id, (&row.owner, &row.repo), details).await?;
     }
     Ok(rows.into_iter().map(|row| row.id).collect())

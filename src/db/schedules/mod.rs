@@ -120,7 +120,7 @@ pub async fn update(
                  zone_edition = CASE WHEN $13 THEN $26 ELSE zone_edition END,
                  made_by = $15, made_by_kind = $16, made_by_token = $17, role = $18, scope = $19,
                  build = $20, reason = $21, kind = $22, made_by_admin = $23, made_by_issuer = $24, made_by_claims = $25,
-                 stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL
+                 stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL, stopped_text = NULL
              WHERE id = $1",
         id,
         spec.name,

@@ -122,20 +122,21 @@ pub async fn stop(
     Ok(sqlx::query_as!(
         StoppedRow,
         "WITH stopped AS (
-             UPDATE schedules SET stopped_at = clock_timestamp(), stopped_code = $4, stopped_reason = $5, next_run_at = NULL, version = version + 1
+             UPDATE schedules SET stopped_at = clock_timestamp(), stopped_code = $4, stopped_reason = $5, stopped_text = $6, next_run_at = NULL, version = version + 1
              WHERE deleted_at IS NULL AND (stopped_at IS NULL OR next_run_at IS NOT NULL)
                AND (id = $1 OR (made_by_kind = 'token' AND made_by_token = $2) OR (made_by_kind = 'oidc' AND made_by = $3))
              RETURNING id, owner, repo, stopped_at
          ), run AS (
-             INSERT INTO schedule_runs (schedule_id, due_at, result, error_code, error_message)
-             SELECT id, stopped_at, 'failed', $4, $5 FROM stopped ON CONFLICT DO NOTHING
+             INSERT INTO schedule_runs (schedule_id, due_at, result, error_code, error_message, error_text)
+             SELECT id, stopped_at, 'failed', $4, $5, $6 FROM stopped ON CONFLICT DO NOTHING
          )
          SELECT id, owner, repo FROM stopped ORDER BY id",
         id,
         token,
         subject,
         ended.code(),
-        ended.message()
+        ended.message().to_string(),
+        ended.message().to_json()
     )
     .fetch_all(connection)
     .await?)

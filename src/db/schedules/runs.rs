@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use super::target::ScheduleTarget;
 use crate::db::{Db, DbError};
 use crate::domain::cron::ZONE_EDITION;
+use crate::domain::message::Message;
 use crate::domain::schedule::DueTimes;
 
 /// A due schedule whose row is locked.
@@ -111,19 +112,20 @@ pub async fn record_run(
     id: &str,
     times: DueTimes,
     result: &str,
-    outcome: Result<&str, (&str, &str)>,
+    outcome: Result<&str, (&str, &Message)>,
 ) -> Result<(), DbError> {
     let (deployment, failure) = (outcome.ok(), outcome.err());
     sqlx::query!(
-        "INSERT INTO schedule_runs (schedule_id, due_at, result, times, deployment_id, error_code, error_message)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO schedule_runs (schedule_id, due_at, result, times, deployment_id, error_code, error_message, error_text)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         id,
         times.due,
         result,
         times.count,
         deployment,
         failure.map(|(code, _)| code),
-        failure.map(|(_, message)| message)
+        failure.map(|(_, message)| message.to_string()),
+        failure.map(|(_, message)| message.to_json())
     )
     .execute(connection)
     .await?;
@@ -153,7 +155,7 @@ pub async fn record_manual_run(
 pub async fn set_next(connection: &mut PgConnection, id: &str, next: Option<DateTime<Utc>>) -> Result<(), DbError> {
     // A program from before schedules could stop may have resumed a stopped one: it runs, so it is not stopped.
     sqlx::query!(
-        "UPDATE schedules SET next_run_at = $2, zone_edition = $3, stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL
+        "UPDATE schedules SET next_run_at = $2, zone_edition = $3, stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL, stopped_text = NULL
          WHERE id = $1",
         id,
         next,

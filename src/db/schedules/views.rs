@@ -34,6 +34,7 @@ pub struct ScheduleView {
     pub stopped_at: Option<DateTime<Utc>>,
     pub stopped_code: Option<String>,
     pub stopped_reason: Option<String>,
+    pub stopped_text: Option<serde_json::Value>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub last_due_at: Option<DateTime<Utc>>,
@@ -43,6 +44,7 @@ pub struct ScheduleView {
     pub last_deployment_id: Option<String>,
     pub last_error_code: Option<String>,
     pub last_error_message: Option<String>,
+    pub last_error_text: Option<serde_json::Value>,
     pub last_asked_by: Option<String>,
 }
 
@@ -57,6 +59,7 @@ pub struct ScheduleRunView {
     pub deployment_id: Option<String>,
     pub error_code: Option<String>,
     pub error_message: Option<String>,
+    pub error_text: Option<serde_json::Value>,
     pub asked_by: Option<String>,
 }
 
@@ -97,7 +100,7 @@ impl Db {
     pub async fn schedule_runs(&self, id: &str, filter: &ScheduleRunFilter) -> Result<Vec<ScheduleRunView>, DbError> {
         Ok(sqlx::query_as!(
             ScheduleRunView,
-            "SELECT due_at, at, result, times, deployment_id, error_code, error_message, asked_by FROM schedule_runs
+            "SELECT due_at, at, result, times, deployment_id, error_code, error_message, error_text, asked_by FROM schedule_runs
              WHERE schedule_id = $1 AND ($2::timestamptz IS NULL OR due_at < $2) ORDER BY due_at DESC LIMIT $3",
             id,
             filter.before,
@@ -124,9 +127,10 @@ async fn select(
     Ok(sqlx::query_as!(
         ScheduleView,
         "SELECT s.id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, build, reason, kind, concurrency, missed, paused,
-                next_run_at, version, made_by, stopped_at, stopped_code, stopped_reason, created_at, updated_at, r.due_at AS \"last_due_at?\", r.at AS \"last_at?\",
+                next_run_at, version, made_by, stopped_at, stopped_code, stopped_reason, stopped_text, created_at, updated_at, r.due_at AS \"last_due_at?\", r.at AS \"last_at?\",
                 r.result AS \"last_result?\", r.times AS \"last_times?\", r.deployment_id AS \"last_deployment_id?\",
-                r.error_code AS \"last_error_code?\", r.error_message AS \"last_error_message?\", r.asked_by AS \"last_asked_by?\"
+                r.error_code AS \"last_error_code?\", r.error_message AS \"last_error_message?\",
+                r.error_text AS \"last_error_text?\", r.asked_by AS \"last_asked_by?\"
          FROM schedules s
          LEFT JOIN LATERAL (SELECT * FROM schedule_runs WHERE schedule_id = s.id ORDER BY due_at DESC LIMIT 1) r ON true
          WHERE deleted_at IS NULL AND in_scope(owner, repo, $1)

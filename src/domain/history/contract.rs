@@ -1,14 +1,9 @@
 //! Clauses of the contract with the pipeline (docs/pipeline-contract.md), and which of them an execution keeps.
 
-use std::collections::BTreeMap;
-use std::slice;
-
-use super::event::{ExitOutput, HistoryEvent, HistoryKind};
-use super::memory::Memory;
-use super::output::Output;
-use super::reader::{Reader, joined};
-use super::status::{Meaning, carried, own_status};
+use super::event::HistoryEvent;
+use super::status::{Meaning, own_status};
 use super::values::{self, Values};
+use super::walk::{End, Left, Walk};
 use crate::domain::execution_input::image_of;
 use crate::domain::message::{Message, message};
 use crate::domain::names::Names;
@@ -178,41 +173,6 @@ fn outputs(names: &Names, checked: &Checked<'_>, walk: &Walk) -> Vec<ClauseFindi
     ]
 }
 
-/// How a state was left the last time.
-enum Left {
-    /// It was not left.
-    Never,
-    /// It failed, and the failure was handled.
-    Caught(String),
-    /// It has a result, and its flaw if it cannot be read.
-    With(Output, Option<String>),
-}
-
-impl Left {
-    fn output(&self) -> Option<&Output> {
-        match self {
-            Self::With(output, None) => Some(output),
-            Self::With(..) | Self::Never | Self::Caught(_) => None,
-        }
-    }
-
-    /// The clause that the state was left with a readable result.
-    fn finding(
-        &self,
-        walk: &Walk,
-        clause: &'static str,
-        demand: Message,
-        reason: impl FnOnce(&Self) -> Message,
-    ) -> ClauseFinding {
-        match (self, &walk.end) {
-            (Self::With(_, None), _) => kept(clause, demand),
-            (Self::Never, End::Open) => open(clause, demand, message!("clause.open_running")),
-            (Self::Never, End::Failed(_)) => open(clause, demand, message!("clause.open_failed")),
-            _ => broken(clause, demand, reason(self)),
-        }
-    }
-}
-
 fn open(clause: &'static str, demand: Message, reason: Message) -> ClauseFinding {
     ClauseFinding { clause, demand, state: ClauseState::Open, reason: Some(reason) }
 }
@@ -333,71 +293,20 @@ fn missing(all: &[(&str, &Option<String>)]) -> Option<String> {
     (!missing.is_empty()).then(|| missing.join(", "))
 }
 
-/// How the execution ended.
-#[derive(Debug, Default, PartialEq)]
-enum End {
-    #[default]
-    Open,
-    Succeeded,
-    Failed(String),
-}
-
-/// The history, reduced to the last exits of the three states and the end.
-#[derive(Default)]
-struct Walk {
-    exits: BTreeMap<String, Exit>,
-    carried: BTreeMap<String, Vec<u64>>,
-    end: End,
-}
-
-enum Exit {
-    Caught(String),
-    With(ExitOutput),
-}
-
-impl Walk {
-    fn through(names: &Names, history: &[HistoryEvent]) -> Self {
-        let reader = Reader { names, accounts: &[] };
-        let states = [&names.ensure_infra_state, &names.register_state, &names.check_state];
-        let (mut walk, mut memory) = (Self::default(), Memory::default());
-        for event in history {
-            match &event.kind {
-                HistoryKind::StateEntered { name, input: Some(input) } if *name == names.check_state => {
-                    walk.carried.insert(name.clone(), carried(input));
-                }
-                HistoryKind::StateExited { name, output } if states.contains(&name) => {
-                    let cause = if (1..event.id).contains(&event.previous) { event.previous } else { event.id - 1 };
-                    let exit = memory.clone().named_failure(cause).map(Exit::Caught);
-                    walk.exits.insert(name.clone(), exit.unwrap_or_else(|| Exit::With(output.clone())));
-                }
-                HistoryKind::Succeeded => walk.end = End::Succeeded,
-                HistoryKind::Failed { error, cause }
-                | HistoryKind::TimedOut { error, cause }
-                | HistoryKind::Aborted { error, cause } => {
-                    walk.end = End::Failed(joined(error.as_ref(), cause.as_ref()).unwrap_or_default());
-                }
-                HistoryKind::Redriven => walk.end = End::Open,
-                _ => {}
-            }
-            memory = reader.read(slice::from_ref(event), event.id - 1, memory).memory;
+impl Left {
+    /// The clause that the state was left with a readable result.
+    fn finding(
+        &self,
+        walk: &Walk,
+        clause: &'static str,
+        demand: Message,
+        reason: impl FnOnce(&Self) -> Message,
+    ) -> ClauseFinding {
+        match (self, &walk.end) {
+            (Self::With(_, None), _) => kept(clause, demand),
+            (Self::Never, End::Open) => open(clause, demand, message!("clause.open_running")),
+            (Self::Never, End::Failed(_)) => open(clause, demand, message!("clause.open_failed")),
+            _ => broken(clause, demand, reason(self)),
         }
-        walk
-    }
-
-    fn left(&self, state: &str) -> Left {
-        match self.exits.get(state) {
-            None => Left::Never,
-            Some(Exit::Caught(why)) => Left::Caught(why.clone()),
-            Some(Exit::With(output)) => {
-                let output = Output::read(output);
-                // Variables may have the values that the output lacks.
-                let flaw = output.flaw.clone().filter(|_| output.roots().next().is_none());
-                Left::With(output, flaw)
-            }
-        }
-    }
-
-    fn carried(&self, state: &str) -> &[u64] {
-        self.carried.get(state).map_or(&[], Vec::as_slice)
     }
 }

@@ -14,6 +14,7 @@ mod reader;
 mod replay;
 mod status;
 mod values;
+mod walk;
 
 pub use contract::{Checked, ClauseFinding, ClauseState, LatestArn, check_contract};
 pub use event::{ExitOutput, HistoryEvent, HistoryKind};

@@ -7,6 +7,7 @@
 
 mod local;
 mod row;
+mod usage;
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 pub use local::LocalKey;
 pub use row::RowKey;
+pub use usage::{KeyRows, KeyUsage, UnreadableRow, UsageState};
 
 /// Length of an AES-256 key, in bytes.
 const KEY_BYTES: usize = 32;
@@ -151,6 +153,11 @@ impl Keyring {
     /// Returns the id of the key that encrypts.
     pub fn encrypting_id(&self) -> &str {
         self.keys.first().map_or("", |key| key.id.as_str())
+    }
+
+    /// Returns the ids of all keys, in the order of the key file.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.id.as_str())
     }
 
     /// Wraps and unwraps a test value with the key that encrypts, so that an unusable key is found at start and not with the first secret.

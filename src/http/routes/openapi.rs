@@ -1,6 +1,9 @@
 //! `GET /api-docs/openapi.json` and `/swagger-ui`: the OpenAPI document, generated from the handlers, and a page to try the API.
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::routing::get;
+use bytes::Bytes;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -18,6 +21,7 @@ use super::{
 };
 use crate::http::ApiState;
 use crate::http::error::problem;
+use crate::http::json;
 use crate::http::language;
 use crate::http::middleware::PROBES;
 
@@ -70,6 +74,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(connect::github::renew::handle))
         .routes(routes!(connect::aws::renew::handle))
         .routes(routes!(connect::aws::rule_role::handle, connect::aws::rule_role::create::handle))
+        .routes(routes!(connect::aws::check::handle))
         .routes(routes!(connect::github::secrets::handle))
         .routes(routes!(connect::github::secrets::set::handle, connect::github::secrets::remove::handle))
         .routes(routes!(connections::handle))
@@ -214,7 +219,10 @@ pub fn swagger_ui(mut document: OpenApiDocument, base: &str) -> Router<ApiState>
     if !base.is_empty() {
         document.servers = Some(vec![Server::new(base)]);
     }
-    SwaggerUi::new("/swagger-ui").url(DOCUMENT, document).config(Config::new([format!("{base}{DOCUMENT}")])).into()
+    let ui: Router<ApiState> = SwaggerUi::new("/swagger-ui").config(Config::new([format!("{base}{DOCUMENT}")])).into();
+    let document = Bytes::from(json::line(&document));
+    let kind = HeaderValue::from_static("application/json");
+    ui.route(DOCUMENT, get(move || async move { ([(header::CONTENT_TYPE, kind)], document) }))
 }
 
 /// Builds only the `OpenAPI` document.

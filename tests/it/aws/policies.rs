@@ -9,6 +9,19 @@ use serde_json::{Value, json};
 use super::{TEMPLATES, cloudformation, definition, file, read, terraform};
 use crate::cli::{panda, run};
 
+/// The policies with the statements of all features.
+const CONTROLLER_FEATURES: &[&str] = &[
+    "iam-policy",
+    "controller",
+    "--preflight",
+    "--write-bus-policy",
+    "--status-queue",
+    "arn:aws:sqs:r:a:q",
+    "--kms-key",
+    "arn:aws:kms:r:a:key/k",
+];
+const USER_FEATURES: &[&str] = &["iam-policy", "user", "--preflight", "--create-role"];
+
 /// The statements that a command prints: actions by id, and whether they name resources.
 async fn printed(args: &[&str]) -> BTreeMap<String, (BTreeSet<String>, bool)> {
     let ended = run(&mut panda(args)).await;
@@ -43,8 +56,8 @@ fn by_id(statements: &[Value]) -> BTreeMap<String, (BTreeSet<String>, bool)> {
 #[tokio::test]
 async fn policies__templates_have_what_the_command_prints() {
     let queue = "arn:aws:sqs:ap-northeast-2:123456789012:panda-status";
-    let controller = printed(&["iam-policy", "controller", "--status-queue", queue]).await;
-    let user = printed(&["iam-policy", "user"]).await;
+    let controller = printed(&["iam-policy", "controller", "--preflight", "--status-queue", queue]).await;
+    let user = printed(&["iam-policy", "user", "--preflight"]).await;
     let of_panda = |name: &str| name.starts_with("Panda") || name == "panda";
     for template in [cloudformation("controller"), terraform("controller")] {
         assert_eq!(by_id(&statements(&template, of_panda)), controller, "{template}");
@@ -69,6 +82,9 @@ async fn policies__names_and_features_are_given() {
     assert_eq!(of("UseKeys"), None);
     let user = printed(&["iam-policy", "user", "--create-role"]).await;
     assert!(user["CreateRoleOfRules"].0.contains("iam:CreateRole"));
+    assert!(!user.contains_key("SimulateOwnPolicies"), "what only the check reads is optional");
+    let checks = printed(&["iam-policy", "user", "--preflight"]).await;
+    assert!(checks["SimulateOwnPolicies"].0.contains("iam:SimulatePrincipalPolicy"));
 }
 
 /// Every action exists, and a statement for all resources has only actions that know none.
@@ -83,9 +99,8 @@ async fn policies__least_that_aws_can_express() {
             }
         }
     }
-    let features = ["--write-bus-policy", "--status-queue", "arn:aws:sqs:r:a:q", "--kms-key", "arn:aws:kms:r:a:key/k"];
-    for args in [[&["iam-policy", "controller"][..], &features].concat(), vec!["iam-policy", "user", "--create-role"]] {
-        for (sid, (actions, has_resources)) in printed(&args).await {
+    for args in [CONTROLLER_FEATURES, USER_FEATURES] {
+        for (sid, (actions, has_resources)) in printed(args).await {
             all.push((sid, actions.into_iter().collect(), !has_resources));
         }
     }
@@ -131,9 +146,8 @@ fn policies__of_the_pipeline_are_those_of_its_calls() {
 #[tokio::test]
 async fn policies__documented() {
     let document = file("docs/aws.md");
-    let features = ["--write-bus-policy", "--status-queue", "arn:aws:sqs:r:a:q", "--kms-key", "arn:aws:kms:r:a:key/k"];
-    for args in [[&["iam-policy", "controller"][..], &features].concat(), vec!["iam-policy", "user", "--create-role"]] {
-        for (sid, (actions, _)) in printed(&args).await {
+    for args in [CONTROLLER_FEATURES, USER_FEATURES] {
+        for (sid, (actions, _)) in printed(args).await {
             for action in actions {
                 assert!(document.contains(&format!("`{action}`")), "docs/aws.md does not name {action} of {sid}");
             }

@@ -16,11 +16,13 @@ use serde_json::{Value, json};
 use super::{KUBERNETES, ask, chart, documents, helm3, name, pod_of, root};
 
 /// Kinds without a schema in Kubernetes.
-const FOREIGN: [&str; 5] = [
+const FOREIGN: [&str; 7] = [
     "external-secrets.io/v1",
     "gateway.networking.k8s.io/v1",
+    "gateway.networking.k8s.io/v1alpha3",
     "keda.sh/v1alpha1",
     "monitoring.coreos.com/v1",
+    "networking.istio.io/v1",
     "secrets-store.csi.x-k8s.io/v1",
 ];
 

@@ -59,6 +59,11 @@ fn documents__install_commands_render() {
     let panda = container(pod_of(only(&objects, "Deployment")).unwrap(), "panda");
     let variable = |name: &str| panda["env"].as_array().unwrap().iter().find(|env| env["name"] == name);
     assert!(variable("PANDA_DOCKER_CERT_PATH").is_some(), "the engine verifies its clients: {panda:#}");
+    // The released chart is this one.
+    let released = install_commands("docs/install.md");
+    assert!(released.contains(&format!("/charts/panda --version {} ", env!("CARGO_PKG_VERSION"))), "{released}");
+    let objects = installed_objects(&released.replace("oci://ghcr.io/panda-deploy/charts/panda", "helm/panda"));
+    assert_eq!(pod_of(only(&objects, "Deployment")).unwrap()["containers"][0]["name"], "panda");
     let objects = installed_objects(&install_commands("helm/panda/README.md"));
     assert_eq!(only(&objects, "StatefulSet")["metadata"]["name"], "panda-postgresql");
 }
@@ -81,8 +86,14 @@ fn documents__logs_are_those_of_all_replicas() {
 fn documents__gitops_values_render() {
     let markdown = text("docs/gitops.md");
     let objects = documents(&[blocks(&markdown, "yaml").join("\n---\n")]).remove(0);
-    assert_eq!(objects.len(), 2, "{objects:#?}");
-    for object in objects {
+    assert_eq!(objects.len(), 3, "{objects:#?}");
+    let source = only(&objects, "GitRepository");
+    let (tag, version) = (
+        source["spec"]["ref"]["tag"].as_str().unwrap(),
+        only(&objects, "Application")["spec"]["source"]["targetRevision"].as_str().unwrap(),
+    );
+    assert_eq!(tag, version, "both examples install the same version");
+    for object in objects.iter().filter(|object| object["kind"] != "GitRepository") {
         let values = match object["kind"].as_str().unwrap() {
             "Application" => &object["spec"]["source"]["helm"]["valuesObject"],
             kind => {

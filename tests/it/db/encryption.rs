@@ -18,7 +18,7 @@ use crate::support::db::{TestDb, open_with};
 const SECRETS: [&str; 4] = ["ghp_canary_token", "canary_secret_key", "canary_session", "canary_external"];
 
 /// The same database with other keys.
-fn with_keys(test: &TestDb, lines: &[&SecretString]) -> Db {
+pub fn with_keys(test: &TestDb, lines: &[&SecretString]) -> Db {
     let lines: Vec<&str> = lines.iter().map(|line| line.expose_secret()).collect();
     let keyring =
         Keyring::parse(&SecretString::from(lines.join("\n")), &|arn| panic!("{arn} is not asked for")).unwrap();
@@ -26,7 +26,7 @@ fn with_keys(test: &TestDb, lines: &[&SecretString]) -> Db {
 }
 
 /// Creates a connection of each kind: `gh_…`, `aws_…` with keys, `aws_…` with a role.
-async fn connect(db: &Db) -> [String; 3] {
+pub async fn connect(db: &Db) -> [String; 3] {
     let [token, secret, session, external] = SECRETS.map(SecretString::from);
     let github = github_connection_with(db, "acme", "shop", token).await;
     let aws = |credentials| AwsConnection {

@@ -4,7 +4,7 @@ mod api_budgets;
 mod app_role;
 mod archive;
 mod commit;
-mod encryption;
+pub mod encryption;
 mod fitness;
 mod group_commit;
 mod ownership;

@@ -1,4 +1,4 @@
-//! The OpenAPI document describes exactly what the API does.
+//! The API answers exactly the errors that its OpenAPI document promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use sqlx::Executor;
 
 use super::auth::Token;
-use super::{Answer, Api, ExternalServices, Fixture, external_services, fixture, unreachable_db};
+use super::provoker::Provoker;
+use super::{Api, ExternalServices, Fixture, external_services, fixture, unreachable_db};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
@@ -27,149 +28,8 @@ fn promised(document: &Value) -> BTreeMap<String, BTreeSet<u16>> {
     promised
 }
 
-/// Collects every `$ref` below `value`.
-fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-    match value {
-        Value::Object(members) => {
-            found.extend(members.get("$ref").and_then(Value::as_str));
-            members.values().for_each(|value| references(value, found));
-        }
-        Value::Array(items) => items.iter().for_each(|value| references(value, found)),
-        _ => {}
-    }
-}
-
-#[tokio::test]
-async fn openapi__served_and_consistent() {
-    let api = Api::serve(&unreachable_db()).await;
-    let document = api.get("/api-docs/openapi.json").await.json();
-    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
-    let parsed: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).unwrap();
-    assert_eq!(serde_json::to_value(&parsed).unwrap(), document, "parsing and writing it changes nothing");
-    let mut found = Vec::new();
-    references(&document, &mut found);
-    assert!(!found.is_empty());
-    for reference in found {
-        assert!(document.pointer(&reference[1..]).is_some(), "{reference} is not defined");
-    }
-    let mut operations = BTreeSet::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for operation in item.as_object().unwrap().values() {
-            assert!(operations.insert(operation["operationId"].as_str().unwrap()), "operation ids differ");
-            assert!(operation["summary"].is_string() && !operation["tags"].as_array().unwrap().is_empty(), "{path}");
-            let named = |name: &str| {
-                let parameters = operation["parameters"].as_array();
-                parameters.is_some_and(|all| {
-                    all.iter().any(|one| one["name"] == name && one["in"] == "path" && one["required"] == true)
-                })
-            };
-            assert_eq!(path.contains("{id}"), named("id"), "{path}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn openapi__every_field_described() {
-    let document = serde_json::to_value(panda::http::document()).unwrap();
-    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
-        assert!(schema["description"].is_string(), "{name}");
-        for (field, property) in schema["properties"].as_object().unwrap() {
-            // A nullable field refers to its type beside `null`.
-            let mut types = Vec::new();
-            references(property, &mut types);
-            let described = property["description"].is_string() || !types.is_empty();
-            assert!(described, "{name}.{field} has no description");
-        }
-    }
-}
-
-/// Swagger UI sends a form as it is prefilled.
-#[tokio::test]
-async fn openapi__examples_are_valid_requests() {
-    let db = TestDb::new().await;
-    let api = Api::serve(&db.db).await;
-    let document = api.get("/api-docs/openapi.json").await.json();
-    let (mut parameters, mut bodies) = (0, BTreeMap::new());
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            for parameter in operation["parameters"].as_array().into_iter().flatten() {
-                assert!(
-                    parameter["required"] == true || parameter.get("example").is_none(),
-                    "{method} {path}: {parameter}"
-                );
-                parameters += usize::from(parameter.get("example").is_some());
-            }
-            let content = &operation["requestBody"]["content"]["application/json"];
-            let first = content["examples"].as_object().and_then(|all| Some(all.values().next()?["value"].clone()));
-            if let Some(example) = content.get("example").cloned().or(first) {
-                bodies.insert(format!("{method} {path}"), example);
-            }
-        }
-    }
-    assert!(parameters > 5, "path parameters keep theirs");
-    let deploy = json!({
-        "githubConnectionId": "gh_4k1zq0v7w3m9x2c8b5n6", "awsConnectionId": "aws_4k1zq0v7w3m9x2c8b5n6", "owner": "acme", "repo": "shop", "branch": "main",
-    });
-    assert_eq!(bodies["post /api/v1/deploy"], deploy);
-    assert_eq!(bodies["post /api/v1/schedules"], json!({"cron": "30 6 * * MON-FRI", "deploy": deploy}));
-    assert_eq!(bodies["patch /api/v1/schedules/{id}"], json!({"paused": true}));
-
-    let (github, aws) = fixture::connections(&db.db).await;
-    let mut deploy = deploy;
-    (deploy["githubConnectionId"], deploy["awsConnectionId"]) = (json!(github), json!(aws));
-    let made = api.post("/api/v1/deploy", &deploy).await;
-    assert_eq!(made.status, 200, "{}", made.text);
-    assert!(made.text.ends_with("}\n"), "a shell's prompt follows on a new line: {:?}", made.text);
-    let refused = api.get("/api/v1/deploy/dep_x/result").await;
-    assert!(refused.text.ends_with("}\n"), "{:?}", refused.text);
-    let started = made.json()["data"]["startedAt"].as_str().unwrap().to_owned();
-    assert_eq!(started.len(), "2026-01-31T09:30:00.123Z".len(), "{started}");
-}
-
-#[tokio::test]
-async fn api_page__served() {
-    let api = Api::serve(&unreachable_db()).await;
-    let page = api.get("/swagger-ui").await;
-    assert_eq!(page.status, 200);
-    assert!(page.text.contains("swagger-ui"), "{}", page.text);
-    let script = api.get("/swagger-ui/swagger-initializer.js").await;
-    assert!(script.text.contains("/api-docs/openapi.json"), "{}", script.text);
-}
-
-/// Provokes each error and records the statuses that were answered.
-struct Provoker {
-    seen: BTreeMap<String, BTreeSet<u16>>,
-}
-
-impl Provoker {
-    /// Sends requests until the rate limit refuses one. Their foreign origin ensures that nothing is changed.
-    async fn ask_too_often(&mut self, api: &Api, method: &Method, path: &str, concrete: &str) {
-        loop {
-            let request = api.request(method.clone(), concrete).header("origin", "https://evil.example");
-            let response = request.send().await.unwrap();
-            if response.status() == 429 {
-                Answer::of(response).await.problem(429, "TOO_MANY_REQUESTS");
-                self.seen.entry(format!("{method} {path}")).or_default().insert(429);
-                return;
-            }
-        }
-    }
-
-    /// Sends a request to `concrete`, an instance of the path template `path`.
-    async fn ask(
-        &mut self,
-        api: &Api,
-        method: Method,
-        path: &str,
-        concrete: &str,
-        change: impl FnOnce(RequestBuilder) -> RequestBuilder,
-    ) {
-        let answer = Answer::of(change(api.request(method.clone(), concrete)).send().await.unwrap()).await;
-        assert!(answer.status >= 400, "{method} {concrete} answers {}", answer.status);
-        let code = answer.json()["errorCode"].as_str().unwrap().to_owned();
-        answer.problem(answer.status, &code);
-        self.seen.entry(format!("{method} {path}")).or_default().insert(answer.status);
-    }
+fn too_long(request: RequestBuilder) -> RequestBuilder {
+    request.header("content-type", "application/json").body("x".repeat(70_000))
 }
 
 #[tokio::test]
@@ -210,6 +70,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
+        (Method::POST, "/api/v1/connect/aws/{id}/check"),
         (Method::GET, "/api/v1/connect/aws/{id}/rule-role"),
         (Method::POST, "/api/v1/connect/aws/{id}/rule-role"),
         (Method::GET, "/api/v1/connect/github/{id}/secrets"),
@@ -242,7 +103,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::GET, "/readyz"),
     ];
     let cookie = |r: RequestBuilder| r.header("cookie", "panda_session=x");
-    let mut provoker = Provoker { seen: BTreeMap::new() };
+    let mut provoker = Provoker::default();
     let p = &mut provoker;
 
     // Errors of the middleware, for every endpoint alike.
@@ -276,7 +137,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     for (path, body) in &bodies {
         let json = |r: RequestBuilder, body: String| r.header("content-type", "application/json").body(body);
         p.ask(&api, Method::POST, path, path, |r| json(r, "{".to_owned())).await;
-        p.ask(&api, Method::POST, path, path, |r| json(r, "x".repeat(70_000))).await;
+        p.ask(&api, Method::POST, path, path, too_long).await;
         p.ask(&api, Method::POST, path, path, |r| r.body("{}")).await;
         // The database is unavailable.
         p.ask(&away, Method::POST, path, path, |r| r.json(body)).await;
@@ -290,16 +151,13 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let (log, filter) = ("/api/v1/log", json!({"filter": "debug"}));
     p.ask(&api, Method::PUT, log, log, |r| r.json(&json!({"filter": "off"}))).await;
     p.ask(&api, Method::PUT, log, log, |r| r.body("{}")).await;
-    p.ask(&api, Method::PUT, log, log, |r| r.header("content-type", "application/json").body("x".repeat(70_000))).await;
+    p.ask(&api, Method::PUT, log, log, too_long).await;
     p.ask(&away, Method::PUT, log, log, |r| r.json(&filter)).await;
     let (secret, value) = ("/api/v1/connect/github/{id}/secrets/{name}", json!({"value": "not a secret"}));
     let named = |connection: &str, name: &str| secret.replace("{id}", connection).replace("{name}", name);
     p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&json!({"value": ""}))).await;
     p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.body("{}")).await;
-    p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| {
-        r.header("content-type", "application/json").body("x".repeat(70_000))
-    })
-    .await;
+    p.ask(&api, Method::PUT, secret, &named(&github, "npm"), too_long).await;
     p.ask(&away, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
     p.ask(&api, Method::PUT, secret, &named("gh_unknown", "npm"), |r| r.json(&value)).await;
     // Renewal needs connections that the API made, because it calls STS and GitHub.
@@ -324,10 +182,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         differs.as_object().unwrap().iter().for_each(|(name, value)| other[name] = value.clone());
         p.ask(&api, Method::PUT, path, &concrete, |r| r.json(&json!({}))).await;
         p.ask(&api, Method::PUT, path, &concrete, |r| r.body("{}")).await;
-        p.ask(&api, Method::PUT, path, &concrete, |r| {
-            r.header("content-type", "application/json").body("x".repeat(70_000))
-        })
-        .await;
+        p.ask(&api, Method::PUT, path, &concrete, too_long).await;
         p.ask(&api, Method::PUT, path, &concrete, |r| r.json(&other)).await;
         p.ask(&away, Method::PUT, path, &concrete, |r| r.json(body)).await;
         p.ask(&alone, Method::PUT, path, &concrete, |r| r.json(body)).await;
@@ -369,8 +224,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let change = json!({"name": "other"});
     p.ask(&api, Method::PATCH, one, &this, |r| r.json(&json!({}))).await;
     p.ask(&api, Method::PATCH, one, &this, |r| r.body("{}")).await;
-    p.ask(&api, Method::PATCH, one, &this, |r| r.header("content-type", "application/json").body("x".repeat(70_000)))
-        .await;
+    p.ask(&api, Method::PATCH, one, &this, too_long).await;
     p.ask(&away, Method::PATCH, one, &this, |r| r.json(&change)).await;
     p.ask(&api, Method::POST, &run, &run_this, |r| r.header("idempotency-key", "")).await;
     p.ask(&api, Method::POST, &run, &run_this, |r| r.body("x".repeat(70_000))).await;
@@ -422,6 +276,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
         (Method::DELETE, "/api/v1/connections/{id}"),
+        (Method::POST, "/api/v1/connect/aws/{id}/check"),
         (Method::GET, "/api/v1/connect/aws/{id}/rule-role"),
         (Method::POST, "/api/v1/connect/aws/{id}/rule-role"),
         (Method::GET, "/api/v1/connect/github/{id}/secrets"),

@@ -27,7 +27,7 @@ pub struct Target {
     /// A token of an admin for all repositories.
     pub token: Token,
     /// A deployment that has failed.
-    id: String,
+    pub id: String,
     /// Valid bodies by path.
     bodies: Map<String, Value>,
     document: Value,

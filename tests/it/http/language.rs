@@ -1,10 +1,13 @@
 //! The language of errors and results: `?lang=`, `Accept-Language`, default.
 
+use panda::commands::tokens::revoke_token;
+use panda::domain::principal::{Caller, Role, Scope};
 use pretty_assertions::assert_eq;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Answer, Api, Fixture};
+use crate::schedules;
 use crate::support::db::TestDb;
 
 async fn get(api: &Api, path: &str, accept: Option<&str>) -> Answer {
@@ -117,5 +120,57 @@ async fn result__error_message_in_asked_language() {
     for (query, accept) in [("?lang=en", None), ("", Some("en-US"))] {
         let (message, lang) = messages(query, accept).await;
         assert_eq!((message.as_str(), lang.as_str()), ("Docker image build failed: exit code 1", "en"));
+    }
+}
+
+/// Reasons of a refused run and of a stopped schedule, which are stored long before they are read.
+#[tokio::test]
+async fn schedules__reasons_in_asked_language() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let shown = async |id: &str, query: &str, accept: Option<&str>| {
+        let one = get(&api, &format!("/api/v1/schedules/{id}{query}"), accept).await;
+        let (lang, data) = (one.header("content-language").to_owned(), one.data("배포 일정 조회 성공"));
+        let list = get(&api, &format!("/api/v1/schedules{query}"), accept).await.data("배포 일정 목록 조회 성공");
+        let runs = get(&api, &format!("/api/v1/schedules/{id}/runs{query}"), accept).await;
+        let runs = runs.data("배포 일정 실행 기록 조회 성공");
+        let listed = list["schedules"].as_array().unwrap().iter().find(|one| one["scheduleId"] == id).unwrap();
+        assert_eq!(listed, &data);
+        assert_eq!(runs["runs"][0]["errorMessage"], data["lastError"]);
+        (data["lastError"].as_str().unwrap().to_owned(), data["stopped"]["reason"].clone(), lang)
+    };
+    let hourly = schedules::hourly(&db.db).await;
+    let refused = schedules::made(&db.db, &hourly).await;
+    schedules::due_now(&db, &refused).await;
+    let other = schedules::deployment(schedules::look(&db.db).await);
+    schedules::due_now(&db, &refused).await;
+    schedules::look(&db.db).await.unwrap();
+    let english = format!("The deployment {other} of the same repository, AWS account and region is not finished.");
+    let korean = format!("같은 저장소, AWS 계정, 리전의 배포 {other}이(가) 아직 끝나지 않았습니다.");
+    for (query, accept, expected, lang) in [
+        ("", None, &english, ""),
+        ("?lang=ko", None, &korean, "ko"),
+        ("", Some("ko-KR,ko;q=0.9"), &korean, "ko"),
+        ("?lang=en", Some("ko"), &english, "en"),
+        ("?lang=tlh", None, &english, ""),
+    ] {
+        let received = shown(&refused, query, accept).await;
+        assert_eq!(received, (expected.clone(), Value::Null, lang.to_owned()), "{query} {accept:?}");
+    }
+
+    let owner = schedules::caller("alice", Role::Deployer, Scope::All);
+    let stopped = schedules::made_by(&db.db, &hourly, &owner).await;
+    revoke_token(&db.db, "tok_alice", &Caller::local()).await.unwrap();
+    let korean = "이 스케줄이 속한 API 토큰 tok_alice이(가) 취소되었습니다. 스케줄이 중지되었습니다. `panda schedule adopt`나 다른 변경으로 스케줄을 넘겨받으세요.";
+    let (reason, stop, _) = shown(&stopped, "?lang=ko", None).await;
+    assert_eq!((reason.as_str(), &stop), (korean, &json!(korean)));
+    assert!(shown(&stopped, "", None).await.0.starts_with("The API token tok_alice"));
+    // As stored by a version without the texts, or by a newer one with other texts.
+    for stored in ["NULL", r#"'{"key": "schedule.newer", "params": {}}'"#] {
+        let sql = format!(
+            "UPDATE schedule_runs SET error_text = {stored}; UPDATE schedules SET stopped_text = {stored} WHERE stopped_at IS NOT NULL"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut db.psql().await).await.unwrap();
+        assert!(shown(&stopped, "?lang=ko", None).await.0.starts_with("The API token tok_alice"), "{stored}");
     }
 }

@@ -142,10 +142,34 @@ async fn csrf__own_page_behind_proxy_that_rewrites_host() {
     }
     from(&proxied, "http://evil.example", "x-forwarded-host", "panda.example").await.problem(403, "ORIGIN_NOT_ALLOWED");
     assert_eq!(from(&proxied, "http://panda.example", "x-forwarded-host", "panda.example").await.status, 200);
+    // Siblings: chains of proxies, ports, letter case, IPv6.
+    for (origin, forwarded) in [
+        ("https://panda.example", "panda.example, edge.internal"),
+        ("https://panda.example", "edge.internal,PANDA.example:443"),
+        ("http://panda.example:8080", "panda.example:8080"),
+        ("https://[2001:db8::1]", "[2001:db8::1]:443"),
+        ("https://[2001:db8::1]:8443", "a.internal , [2001:DB8::1]:8443"),
+    ] {
+        let answer = from(&proxied, origin, "x-forwarded-host", forwarded).await;
+        assert_eq!(answer.status, 200, "{origin} {forwarded}: {}", answer.text);
+    }
+    for (origin, forwarded) in [
+        ("https://panda.example", "panda.example:8443"),
+        ("https://panda.example", "panda.example evil.example"),
+        ("https://example", "panda.example"),
+        ("https://2001:db8::1", "[2001:db8::1]"),
+    ] {
+        from(&proxied, origin, "x-forwarded-host", forwarded).await.problem(403, "ORIGIN_NOT_ALLOWED");
+    }
     let flags = ["--auth=none", "--trusted-proxies=127.0.0.0/8", "--forwarded-header=forwarded"];
     let standard = Api::serve_with(&db.db, &ExternalServices::default(), &flags).await;
-    let answer = from(&standard, "http://panda.example", "forwarded", "for=192.0.2.1;host=panda.example").await;
-    assert_eq!(answer.status, 200);
+    for forwarded in [
+        "for=192.0.2.1;host=panda.example",
+        "for=\"[2001:db8::1]:4711\";Host=\"panda.example:80\", for=10.0.0.1;host=edge.internal",
+        "proto=http; host=Panda.example; by=_edge",
+    ] {
+        assert_eq!(from(&standard, "http://panda.example", "forwarded", forwarded).await.status, 200, "{forwarded}");
+    }
 }
 
 #[tokio::test]

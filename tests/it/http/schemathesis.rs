@@ -16,11 +16,21 @@ const ALL_BUT_STREAMS: [&str; 4] = ["--checks", "response_schema_conformance", "
 async fn schemathesis__finds_no_undocumented_answer() {
     let db = TestDb::new().await;
     let (target, _external) = Box::pin(Target::make(&db)).await;
-    run(&target.api.signed_in(&target.token.secret), None, &["--checks", CHECKS]).await;
     run(&target.api.signed_in(&target.token.secret), None, &ALL_BUT_STREAMS).await;
-    // The same where a deployment can be switched, cancelled and read. Its stream is left out: once the switch is requested, it lasts until the end.
     let mut ready = Fixture::begin_of(&db.db, "acme", "third").await;
     ready.ready().await;
+    // Streams that end, each after five seconds: of a deployment that has failed, and of one that awaits its switch. Once that is requested, its stream
+    // lasts until the end, so the next run leaves streams out.
+    let caller = target.api.signed_in(&target.token.secret);
+    let streams =
+        ["--include-path-regex", "/deploy/.id./events$", "--phases", "examples,fuzzing", "--max-examples", "3"];
+    let streams = [&["--checks", CHECKS][..], &streams].concat();
+    tokio::join!(
+        run(&caller, None, &["--checks", CHECKS]),
+        run(&caller, Some(&target.id), &streams),
+        run(&caller, Some(ready.id()), &streams),
+    );
+    // The same where a deployment can be switched, cancelled and read.
     run(
         &target.api.signed_in(&target.token.secret),
         Some(ready.id()),

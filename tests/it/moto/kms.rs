@@ -91,9 +91,9 @@ async fn kms__secrets_moved_to_and_from_local_key() {
     let local = Keyring::generate().unwrap().expose_secret().to_owned();
     let before = with_keys(&test, &aws, &local);
     let id = connect(&before).await;
-    let rotate = async |lines: &str| {
+    let keys = async |command: &str, lines: &str| {
         std::fs::write(&file, lines).unwrap();
-        let mut command = panda(&["keys", "rotate", "--database-url", test.url(), "--key-file"]);
+        let mut command = panda(&["keys", command, "--database-url", test.url(), "--key-file"]);
         command.arg(&file).args(["--aws-endpoint", moto.url().as_str(), "--controller-region", "ap-northeast-2"]);
         command.env("AWS_ACCESS_KEY_ID", "AKIATESTCONTROLLER00").env("AWS_SECRET_ACCESS_KEY", "a-secret");
         run(&mut command).await
@@ -106,13 +106,26 @@ async fn kms__secrets_moved_to_and_from_local_key() {
     let refused = run(&mut panda(&["keys", "generate", "--kms", "alias/panda"])).await;
     assert!(refused.code == 2 && refused.stderr.contains("--kms") && refused.stderr.contains("arn:aws:kms:"));
 
-    let moved = rotate(&format!("{kms}\n{local}\n")).await;
+    let moved = keys("rotate", &format!("{kms}\n{local}\n")).await;
     assert!(moved.code == 0 && moved.stdout.contains("1 rewrapped"), "{moved:?}");
     let only_kms = with_keys(&test, &aws, &kms);
     assert_eq!(token(&only_kms, &id).await.unwrap(), "ghp_canary");
     assert!(token(&before, &id).await.is_err(), "the previous key decrypts nothing any more");
+    let checked = keys("check", &kms).await;
+    assert!(checked.code == 0 && checked.stdout.contains("All 1 encrypted rows"), "{checked:?}");
+    let (id_of_kms, gone) = (kms.split(':').next().unwrap(), format!("{arn}0"));
+    let refused = keys("check", &format!("{local}\n{id_of_kms}:{gone}")).await;
+    assert!(
+        refused.code == 5 && refused.stdout.contains("cannot be used") && refused.stdout.contains(&id),
+        "{refused:?}"
+    );
+    let refused = keys("check", &format!("{id_of_kms}2:{gone}\n{kms}")).await;
+    assert!(
+        refused.code == 5 && refused.stderr.contains("the first key of the key file cannot encrypt"),
+        "{refused:?}"
+    );
 
-    let back = rotate(&format!("{local}\n{kms}\n")).await;
+    let back = keys("rotate", &format!("{local}\n{kms}\n")).await;
     assert!(back.code == 0 && back.stdout.contains("1 rewrapped"), "{back:?}");
     assert_eq!(token(&before, &id).await.unwrap(), "ghp_canary");
 }

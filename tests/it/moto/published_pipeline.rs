@@ -134,6 +134,22 @@ async fn command_line(panda: &Server, execution: &str) {
     assert_eq!(serde_json::from_str::<Value>(&ended.stdout).unwrap()["broken"], 0);
 }
 
+/// The check before the next deployment finds in moto what this one left there.
+async fn check_of_next(panda: &Server) {
+    let (_, listed) = panda.get("/connections").await;
+    let id = |kind: &str| listed["data"][kind][0]["connectionId"].as_str().unwrap().to_owned();
+    let path = format!("/connect/aws/{}/check?githubConnectionId={}", id("aws"), id("github"));
+    let (status, answer) = panda.post(&path, &Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
+    let items = answer["data"]["items"].as_array().unwrap();
+    for id in ["credentials", "eventBus", "busPolicy", "eventRule", "eventTarget", "ecrRepository", "latestExecution"] {
+        let item = items.iter().find(|item| item["id"] == id).unwrap();
+        assert_eq!(item["state"], "present", "{item:#}");
+    }
+    let group = items.iter().find(|item| item["id"] == "deploymentGroup").unwrap();
+    assert_eq!(group["state"], "present", "{group:#}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn published_pipeline__followed_until_ready() {
     let cloud = Cloud::of(Moto::with_sdk_integrations().await, hello("4.1.0"), false).await;
@@ -186,5 +202,27 @@ async fn published_pipeline__followed_until_ready() {
     }
     crate::aws::valid(&values);
     command_line(&panda, &execution).await;
+    check_of_next(&panda).await;
+    panda.stop().await;
+}
+
+/// Each clause has its own message: here, nothing was created for the repository but the cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn published_pipeline__missing_service_named() {
+    let cloud = Cloud::of(Moto::with_sdk_integrations().await, hello("4.2.0"), false).await;
+    let env = &cloud.env;
+    let service =
+        Service { cloud: &cloud, name: format!("panda-{}", env.ecr_repository()), client: reqwest::Client::new() };
+    service.ecs("CreateCluster", json!({"clusterName": service.name})).await;
+    let pipeline = cloud.pipeline(|_| definition()).await;
+    let aws = format!("--aws-endpoint={}", cloud.proxy.url());
+    let panda = Panda::builder().environment(env).flags(&[&aws, "--execution-wait-ms=60000"]).server().await;
+    let id = deploy(env, "main").await;
+
+    let event = pushed(&cloud, &pipeline).await;
+    pipeline.execute(&event).await;
+    let failed = status(env, &id, &["FAILED"]).await;
+    let message = failed.error_message.unwrap();
+    assert!(message.contains("Panda.ServiceMissing") && message.contains("aws/terraform/user-service"), "{message}");
     panda.stop().await;
 }

@@ -48,4 +48,14 @@ async fn connections__never_more_than_documented() {
     let document = text("docs/postgres.md");
     assert!(document.contains(&format!("(PANDA_DATABASE_MAX_CONNECTIONS + {OUTSIDE}) + 1")));
     assert!(document.contains(&format!("2 × 2 × {} + 1 = {}", 16 + OUTSIDE, 2 * 2 * (16 + OUTSIDE) + 1)));
+    let sizing = text("docs/operations-sizing.md");
+    assert!(sizing.contains(&format!("`2 × replicas × (PANDA_DATABASE_MAX_CONNECTIONS + {OUTSIDE}) + 1`")));
+    let (_, table) = sizing.split_once("| replicas | `databaseMaxConnections` |").unwrap();
+    let rows = table.lines().skip(2).map_while(|line| line.strip_prefix('|'));
+    let rows: Vec<Vec<i64>> =
+        rows.map(|row| row.split('|').filter_map(|cell| cell.trim().parse().ok()).collect()).collect();
+    assert!(rows.len() >= 4, "{rows:?}");
+    for row in rows {
+        assert_eq!(row[2], 2 * row[0] * (row[1] + OUTSIDE) + 1, "{row:?}");
+    }
 }

@@ -3,6 +3,7 @@
 use panda::commands::CommandError;
 use panda::commands::deploy::error::DeployError;
 use panda::db::deployments::DeploymentView;
+use panda::domain::Lang;
 use panda_sandbox::{ExecutionFault, Faults, Outcome, ShiftFault};
 
 use super::takeover::{building, slow_build};
@@ -35,7 +36,10 @@ async fn cancel__stops_running_build() {
     let asked = std::time::Instant::now();
     let failed = cancel(&env, &id).await;
     assert!(asked.elapsed() < std::time::Duration::from_secs(10), "{:?}", asked.elapsed());
-    assert!(failed.error_message.unwrap().contains("build_image"));
+    let message = failed.error_message.unwrap();
+    assert!(message.ends_with("요청에 따라 취소됨(build_image 단계)"), "{message}");
+    let english = events(&env, &id).await.last().unwrap().render(Lang::En).message;
+    assert!(english.ends_with("cancelled on request during the step build_image"), "{english}");
     let effects = env.sandbox.effects(&env.ecr_repository());
     assert!(effects.pushes.is_empty() && effects.executions.is_empty(), "{effects:?}");
     wait_for("no workspace is left", async || !env.workspaces().join(&id).exists()).await;

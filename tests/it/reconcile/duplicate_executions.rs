@@ -2,7 +2,7 @@
 
 use panda::clients::aws::Executions;
 use panda::domain::catalogue::Lang;
-use panda_sandbox::{ExecutionFault, Faults, Outcome};
+use panda_sandbox::{ExecutionFault, Faults, Outcome, ShiftFault};
 
 use super::{Replica, codes, deploy, events, status};
 use crate::support::commands::Commands;
@@ -135,5 +135,50 @@ async fn switch__stays_requested_when_other_execution_followed() {
     env.db.db.request_switch(&id).await.unwrap();
     env.db.db.notify_work(&id).await.unwrap();
     completed_with(&env, &id, &second).await;
+    replica.stop().await;
+}
+
+/// CodeDeploy begins no second rollout while it shifts the traffic of the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shift__completed_beside_other_execution_of_push() {
+    let env = Environment::with_files(hello("2.0.0")).await;
+    let replica = Replica::start(&env, &[]);
+    let id = deploy(&env, "main").await;
+    status(&env, &id, &["DEPLOYMENT_READY"]).await;
+    env.sandbox.faults().set(Faults { shifts: [("*".to_owned(), ShiftFault::Stuck)].into(), ..Faults::default() });
+    env.db.db.request_switch(&id).await.unwrap();
+    env.db.db.notify_work(&id).await.unwrap();
+    let step = async || env.db.db.deployment(&id).await.unwrap().unwrap().step;
+    wait_for("the traffic is being shifted", async || step().await == "confirm_switch").await;
+    let (first, _) = redelivered(&env).await;
+    env.sandbox.faults().clear();
+    let done = status(&env, &id, &["COMPLETED"]).await;
+    assert_eq!(done.facts.execution_arn.as_deref(), Some(first.as_str()));
+    let emitted = events(&env, &id).await;
+    let count = |code: &str| emitted.iter().filter(|event| event.code == code).count();
+    assert_eq!((count("execution_replaced"), count("completed")), (0, 1), "{:?}", codes(&emitted));
+    replica.stop().await;
+}
+
+/// The second rollout takes the place of the first while green is checked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_check__other_execution_of_push_followed() {
+    let env = Environment::with_files(hello("2.0.0")).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=200", "--health-interval-ms=1500"]);
+    let id = deploy(&env, "main").await;
+    let step = async || env.db.db.deployment(&id).await.unwrap().unwrap().step;
+    wait_for("green is checked", async || step().await == "verify_green").await;
+    let (first, second) = redelivered(&env).await;
+    wait_for("it is ready with the second execution", async || {
+        let view = env.db.db.deployment(&id).await.unwrap().unwrap();
+        view.status == "DEPLOYMENT_READY" && view.facts.execution_arn.as_deref() != Some(first.as_str())
+    })
+    .await;
+    env.db.db.request_switch(&id).await.unwrap();
+    env.db.db.notify_work(&id).await.unwrap();
+    let done = status(&env, &id, &["COMPLETED"]).await;
+    assert_eq!(done.facts.execution_arn.as_deref(), Some(second.as_str()));
+    let effects = env.sandbox.effects(&env.ecr_repository());
+    assert_eq!(effects.continued.values().collect::<Vec<_>>(), [&1], "{effects:?}");
     replica.stop().await;
 }

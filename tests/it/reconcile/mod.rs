@@ -25,6 +25,7 @@ mod removed_connections;
 mod renewed_connections;
 mod replays;
 mod retry;
+mod retry_push;
 mod status_queue;
 pub mod takeover;
 mod throttling;

@@ -189,7 +189,8 @@ async fn crash_limit__fails_step_with_crash_count() {
     let failed = status(&env, &id, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some("STEP_CRASHED"));
     let message = failed.error_message.unwrap();
-    assert!(message.contains("died 7 times in step ensure_event_rule") && message.contains("lost leases"), "{message}");
+    assert!(message.contains("ensure_event_rule") && message.contains("7번 종료"), "{message}");
+    assert!(message.contains("잃은 리스: 0"), "{message}");
     drop(replica);
 }
 

@@ -191,7 +191,7 @@ async fn expired_credentials__waiting_deployment_cancelled() {
     deployment.waits(&env, 0).await;
     deployment.request_cancel(&env).await;
     let message = deployment.cancelled(&env).await;
-    assert!(message.contains("check in AWS") && message.contains("codedeploy:StopDeployment"), "{message}");
+    assert!(message.contains("AWS에서 확인하세요") && message.contains("codedeploy:StopDeployment"), "{message}");
     replica.stop().await;
 }
 
@@ -206,7 +206,7 @@ async fn expired_credentials__cancellation_waits_until_renewed() {
     deployment.waits(&env, 0).await;
     deployment.renew(&env).await;
     let message = deployment.cancelled(&env).await;
-    assert!(!message.contains("check in AWS"), "{message}");
+    assert!(!message.contains("AWS에서 확인하세요"), "{message}");
     let effects = env.sandbox.effects(&env.ecr_repository());
     assert_eq!(effects.stopped.values().copied().collect::<Vec<_>>(), [1], "{effects:?}");
     replica.stop().await;
@@ -221,7 +221,7 @@ async fn expired_credentials__cancellation_ends_at_its_limit() {
     deployment.expire(&env);
     deployment.request_cancel(&env).await;
     let message = deployment.cancelled(&env).await;
-    assert!(message.contains("check in AWS") && message.contains("codedeploy:StopDeployment"), "{message}");
+    assert!(message.contains("AWS에서 확인하세요") && message.contains("codedeploy:StopDeployment"), "{message}");
     assert_eq!(deployment.count(&env, "credentials_rejected").await, 1);
     replica.stop().await;
 }
@@ -289,5 +289,51 @@ async fn expired_credentials__reported_while_ready_until_renewed() {
     assert_eq!(view.facts.renewal_wait_ms, Some(0), "the wait for the switch has no limit to extend");
     deployment.request_switch(&env).await;
     status(&env, &deployment.id, &["COMPLETED"]).await;
+    replica.stop().await;
+}
+
+/// Throttling says nothing about credentials: only an answer ends the wait for their renewal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throttled_look__renewal_still_awaited_while_ready() {
+    const CALL: &str = "codedeploy:GetDeployment";
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=300"]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    deployment.expire(&env);
+    deployment.waits(&env, 0).await;
+    let refuse =
+        Some(InjectedError { code: "ThrottlingException".into(), message: "Rate exceeded".into(), times: None });
+    let fault = CallFault { refuse, ..CallFault::default() };
+    env.sandbox.faults().set(Faults { calls: [(CALL.to_owned(), fault)].into(), ..Faults::default() });
+    let received = || env.sandbox.all_effects().calls.get(CALL).map_or(0, |count| count.received);
+    let before = received();
+    deployment.renew(&env).await;
+    wait_for("several looks are throttled", async || received() >= before + 12).await;
+    assert_eq!(deployment.count(&env, "credentials_accepted").await, 0);
+    deployment.waits(&env, 0).await;
+    env.sandbox.faults().clear();
+    wait_for("the renewal is noticed", async || deployment.count(&env, "credentials_accepted").await == 1).await;
+    assert_eq!(deployment.count(&env, "credentials_rejected").await, 1);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials__switch_requested_meanwhile_is_done_after_renewal() {
+    let env = Environment::with_files(tiny()).await;
+    let deployment = Temporary::deploy(&env).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=300"]);
+    status(&env, &deployment.id, &["DEPLOYMENT_READY"]).await;
+    deployment.expire(&env);
+    deployment.waits(&env, 0).await;
+    deployment.request_switch(&env).await;
+    let switching = async || env.db.db.deployment(&deployment.id).await.unwrap().unwrap().step == "switch_traffic";
+    wait_for("the switch is tried", switching).await;
+    deployment.waits(&env, 500).await;
+    assert_eq!(deployment.count(&env, "credentials_accepted").await, 0);
+    deployment.renew(&env).await;
+    status(&env, &deployment.id, &["COMPLETED"]).await;
+    assert_eq!(deployment.count(&env, "credentials_rejected").await, 1);
+    assert_eq!(deployment.count(&env, "credentials_accepted").await, 1);
     replica.stop().await;
 }

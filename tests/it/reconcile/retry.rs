@@ -4,7 +4,6 @@ use panda::commands::CommandError;
 use panda::commands::deploy::error::DeployError;
 use panda::db::deployments::DeploymentView;
 use panda::domain::ErrorCode;
-use panda::domain::connection::AwsCredentials;
 use panda_sandbox::git::SourceFile;
 use panda_sandbox::{CallFault, ExecutionFault, Faults, Outcome, ShiftFault};
 use pretty_assertions::assert_eq;
@@ -13,11 +12,11 @@ use super::takeover::{building, slow_build};
 use super::{Replica, codes, deploy, events, status};
 use crate::support::commands::Commands;
 use crate::support::environment::InProcess as _;
-use crate::support::environment::{Environment, OWNER, hello, keys, tiny};
+use crate::support::environment::{Environment, OWNER, hello, tiny};
 use crate::support::wait_for;
 
 /// Waits until it has failed with `code`.
-async fn failed(env: &Environment, id: &str, code: ErrorCode) -> DeploymentView {
+pub async fn failed(env: &Environment, id: &str, code: ErrorCode) -> DeploymentView {
     let failed = status(env, id, &["FAILED"]).await;
     assert_eq!(failed.error_code.as_deref(), Some(code.as_str()), "{:?}", failed.error_message);
     failed
@@ -29,7 +28,7 @@ pub async fn retry(env: &Environment, id: &str) {
 }
 
 /// Waits until it is ready, switches it, and waits until it is completed.
-async fn completed(env: &Environment, id: &str) -> DeploymentView {
+pub async fn completed(env: &Environment, id: &str) -> DeploymentView {
     status(env, id, &["DEPLOYMENT_READY"]).await;
     env.db.db.request_switch(id).await.unwrap();
     env.db.db.notify_work(id).await.unwrap();
@@ -40,18 +39,18 @@ async fn completed(env: &Environment, id: &str) -> DeploymentView {
     completed
 }
 
-async fn codes_of(env: &Environment, id: &str, attempt: i32) -> Vec<String> {
+pub async fn codes_of(env: &Environment, id: &str, attempt: i32) -> Vec<String> {
     let emitted = events(env, id).await;
     let of: Vec<_> = emitted.into_iter().filter(|event| event.attempt == attempt).collect();
     codes(&of).into_iter().map(str::to_owned).collect()
 }
 
-fn execution_fault(state: &str, outcome: Outcome) -> Faults {
+pub fn execution_fault(state: &str, outcome: Outcome) -> Faults {
     let fault = ExecutionFault { state: state.into(), outcome };
     Faults { executions: [("*".to_owned(), fault)].into(), ..Faults::default() }
 }
 
-fn fail() -> Outcome {
+pub fn fail() -> Outcome {
     Outcome::Fail { error: "Lambda.Unknown".into(), cause: "the task broke".into() }
 }
 
@@ -293,103 +292,6 @@ async fn retry__second_retry_reuses_first_attempt() {
     let past = env.db.db.past_attempts(&id).await.unwrap();
     assert_eq!(past.iter().map(|past| past.step.as_str()).collect::<Vec<_>>(), ["follow_execution", "resume"]);
     replica.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retry__taken_over_starts_pipeline_once() {
-    let env = Environment::with_files(hello("2.0.0")).await;
-    env.sandbox.faults().set(execution_fault("EnsureInfra", fail()));
-    let replica = Replica::start(&env, &[]);
-    let id = deploy(&env, "main").await;
-    failed(&env, &id, ErrorCode::ExecutionFailed).await;
-    replica.stop().await;
-    env.sandbox.faults().clear();
-    // The image gets its second tag, but the answer is lost, and the replica dies in the middle.
-    let lost = CallFault { lose_reply: 100, ..CallFault::default() };
-    env.sandbox.faults().set(Faults { calls: [("ecr:PutImage".to_owned(), lost)].into(), ..Faults::default() });
-    let dying = Replica::start(&env, &["--lease-ms=1500"]);
-    retry(&env, &id).await;
-    wait_for("the image is tagged", async || {
-        env.sandbox.all_effects().calls.get("ecr:PutImage").is_some_and(|calls| calls.received > 0)
-    })
-    .await;
-    dying.kill();
-    env.sandbox.faults().clear();
-    let other = Replica::start(&env, &["--lease-ms=1500"]);
-    completed(&env, &id).await;
-    let effects = env.sandbox.effects(&env.ecr_repository());
-    assert_eq!(effects.executions.values().copied().collect::<Vec<_>>(), [2], "{effects:?}");
-    other.stop().await;
-}
-
-/// A first attempt that failed after its push, in a registry that reports no push for a new tag.
-async fn failed_with_silent_tags(env: &Environment) -> (String, DeploymentView) {
-    env.sandbox.faults().set(execution_fault("EnsureInfra", fail()));
-    let replica = Replica::start(env, &[]);
-    let id = deploy(env, "main").await;
-    let before = failed(env, &id, ErrorCode::ExecutionFailed).await;
-    replica.stop().await;
-    env.sandbox.faults().set(Faults { silent_tags: true, ..Faults::default() });
-    (id, before)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retry__silent_tag_pushed_with_another_manifest() {
-    let env = Environment::with_files(hello("2.0.0")).await;
-    let (id, before) = failed_with_silent_tags(&env).await;
-    let replica = Replica::start(&env, &["--execution-wait-ms=1500"]);
-    retry(&env, &id).await;
-    let after = completed(&env, &id).await;
-    let (first, second) = (before.facts.image_digest.unwrap(), after.facts.image_digest.unwrap());
-    assert_ne!(first, second);
-    assert!(after.facts.image_uri.unwrap().ends_with(&format!(":{id}-2.again")));
-    let emitted = codes_of(&env, &id, 2).await;
-    let pushes = ["retry_started", "push_stage_started", "ecr_repository_ensured", "push_completed"];
-    assert_eq!(emitted[..4], pushes);
-    assert_eq!(emitted[4..7], ["push_repeated", "push_started", "push_completed"]);
-    let effects = env.sandbox.effects(&env.ecr_repository());
-    assert_eq!((effects.pushes.get(&first), effects.executions.get(&first)), (Some(&2), Some(&1)), "{effects:?}");
-    assert_eq!((effects.pushes.get(&second), effects.executions.get(&second)), (Some(&1), Some(&1)), "{effects:?}");
-    let services = env.services().await;
-    let user = services.aws.user(
-        "aws_test",
-        env.sandbox.region(),
-        &AwsCredentials::Keys(keys(env.sandbox.user_credentials())),
-    );
-    let parts = async |digest: &str| {
-        let manifest = user.ecr.manifest(&env.ecr_repository(), digest).await.unwrap().unwrap();
-        let text: serde_json::Value = serde_json::from_str(&manifest.text).unwrap();
-        (manifest.media_type, text["config"].clone(), text["layers"].clone())
-    };
-    assert_eq!(parts(&first).await, parts(&second).await, "the same image");
-    replica.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retry__silent_tag_taken_over_pushes_once() {
-    let env = Environment::with_files(tiny()).await;
-    let (id, before) = failed_with_silent_tags(&env).await;
-    let dying = Replica::start(&env, &["--lease-ms=1500", "--execution-wait-ms=1500"]);
-    retry(&env, &id).await;
-    wait_for("the new tag started nothing", async || {
-        codes_of(&env, &id, 2).await.contains(&"push_completed".to_owned())
-    })
-    .await;
-    // The manifest is stored, but the answer is lost, and the replica dies in the middle.
-    let lost = CallFault { lose_reply: 100, ..CallFault::default() };
-    env.sandbox.faults().update(|faults| _ = faults.calls.insert("ecr:PutImage".to_owned(), lost));
-    let received = || env.sandbox.all_effects().calls.get("ecr:PutImage").map_or(0, |calls| calls.received);
-    let tagged = received();
-    wait_for("the other manifest is stored", async || received() > tagged).await;
-    dying.kill();
-    env.sandbox.faults().update(|faults| faults.calls.clear());
-    let other = Replica::start(&env, &["--lease-ms=1500"]);
-    let after = completed(&env, &id).await;
-    let second = after.facts.image_digest.unwrap();
-    assert_ne!(before.facts.image_digest.unwrap(), second);
-    let effects = env.sandbox.effects(&env.ecr_repository());
-    assert_eq!((effects.pushes.get(&second), effects.executions.get(&second)), (Some(&1), Some(&1)), "{effects:?}");
-    other.stop().await;
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ mod deployments;
 mod docs;
 mod figures;
 mod grafana;
-mod restore;
 mod role;
 mod view_definitions;
 

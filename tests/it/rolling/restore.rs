@@ -1,4 +1,4 @@
-//! A backup and a restore into another cluster with the commands of docs/operations.md.
+//! A backup and a restore into another cluster. `tests/it/operations` runs the documents' commands.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,12 +16,13 @@ use crate::support::db::TestDb;
 use crate::support::environment::{Environment, tiny};
 use panda_testing::sse::Service;
 
-/// The commands below a heading of the document.
-fn commands(heading: &str) -> &'static str {
-    let document = include_str!("../../../docs/operations.md");
-    let section = document.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
-    section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap()
-}
+const DUMP: &str = r#"pg_dump --format=custom --file=panda.dump "$OWNER_URL""#;
+
+const RESTORE: &str = r#"
+psql --quiet --set=ON_ERROR_STOP=1 "$ADMIN_URL" --command='CREATE DATABASE panda OWNER panda'
+pg_restore --no-owner --no-acl --exit-on-error --dbname="$OWNER_URL" panda.dump
+panda migrate --database-url "$OWNER_URL"
+"#;
 
 /// Runs the commands as an operator would, with the program in PATH and these variables.
 async fn type_in(commands: &str, folder: &std::path::Path, variables: &[(&str, &str)]) {
@@ -54,7 +55,7 @@ async fn restore__resumes_in_other_cluster_without_repeats() {
     let received = events(&done.env, &done.id).await;
 
     let folder = tempfile::tempdir().unwrap();
-    type_in(commands("Backing up"), folder.path(), &[("OWNER_URL", env.db.owner_url().as_str())]).await;
+    type_in(DUMP, folder.path(), &[("OWNER_URL", env.db.owner_url().as_str())]).await;
     // Events after the backup: both deployments end.
     env.sandbox.faults().clear();
     for flight in [&followed, &ready] {
@@ -73,7 +74,7 @@ async fn restore__resumes_in_other_cluster_without_repeats() {
     );
     type_in(&prepare, folder.path(), &[("ADMIN_URL", &admin)]).await;
     let url = cluster.url_of(name).expose_secret().to_owned();
-    type_in(commands("A restore"), folder.path(), &[("ADMIN_URL", &admin), ("OWNER_URL", &url)]).await;
+    type_in(RESTORE, folder.path(), &[("ADMIN_URL", &admin), ("OWNER_URL", &url)]).await;
     let restored = env.same().with_database(TestDb::existing(admin.parse().unwrap(), name.to_owned()));
 
     let again = |flight: &Flight| flight.env.same().with_database(Arc::clone(&restored.db));

@@ -48,6 +48,9 @@ def iam(user):
     user("iam", "GetRolePolicy", inline, "NoSuchEntity")
     user("iam", "PutRolePolicy", {**inline, "PolicyDocument": document(policy)})
     user("iam", "GetRolePolicy", inline)
+    source = {"PolicySourceArn": "arn:aws:iam::210987654321:role/models-events", "ActionNames": ["ecr:PutImage", "iam:PassRole"]}
+    user("iam", "SimulatePrincipalPolicy", source)
+    user("iam", "SimulatePrincipalPolicy", {**source, "PolicySourceArn": source["PolicySourceArn"] + "-none"}, "NoSuchEntity")
 
 
 def events(user, controller):
@@ -133,6 +136,8 @@ def states(user, controller, settings):
     controller("stepfunctions", "GetExecutionHistory", {**execution, "nextToken": "x"}, "InvalidToken")
     controller("stepfunctions", "ListExecutions", {"stateMachineArn": machine, "maxResults": 1})
     controller("stepfunctions", "ListExecutions", {"stateMachineArn": machine + "x"}, "StateMachineDoesNotExist")
+    controller("stepfunctions", "DescribeStateMachine", {"stateMachineArn": machine})
+    controller("stepfunctions", "DescribeStateMachine", {"stateMachineArn": machine + "x"}, "StateMachineDoesNotExist")
     for operation in ("DescribeExecution", "GetExecutionHistory", "StopExecution"):
         controller("stepfunctions", operation, {"executionArn": UNKNOWN_EXECUTION}, "ExecutionDoesNotExist")
         controller("stepfunctions", operation, {"executionArn": "none"}, "InvalidArn")
@@ -142,6 +147,10 @@ def states(user, controller, settings):
 def codedeploy(user, settings):
     deployment = {"deploymentId": settings["deployment"]}
     info = user("codedeploy", "GetDeployment", deployment)["deploymentInfo"]
+    group = {"applicationName": info["applicationName"], "deploymentGroupName": info["deploymentGroupName"]}
+    user("codedeploy", "GetDeploymentGroup", group)
+    user("codedeploy", "GetDeploymentGroup", {**group, "deploymentGroupName": "none"}, "DeploymentGroupDoesNotExistException")
+    user("codedeploy", "GetDeploymentGroup", {**group, "applicationName": "none"}, "ApplicationDoesNotExistException")
     user("codedeploy", "BatchGetDeployments", {"deploymentIds": [settings["deployment"]]})
     user("codedeploy", "BatchGetDeployments", {"deploymentIds": ["d-ABCDEFGHI", settings["deployment"]]})
     user("codedeploy", "BatchGetDeployments", {}, "DeploymentIdRequiredException")

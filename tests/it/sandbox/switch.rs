@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_codedeploy::types::{DeploymentInfo, DeploymentStatus, DeploymentWaitType, LifecycleEventStatus};
 use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus, HistoryEventType as Type};
 use pretty_assertions::assert_eq;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::harness::{App, Harness, brisk, containers, fetch};
 use crate::support::wait_for;
@@ -224,5 +224,28 @@ async fn executions__listed_newest_first_and_by_status() {
     assert_eq!((arns(second.executions()), second.next_token), (vec![failed.clone()], None));
     let only = list().status_filter(ExecutionStatus::Failed).send().await.unwrap();
     assert_eq!(arns(only.executions()), [failed]);
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn waiting_deployments__created_over_http_without_containers() {
+    let harness = Harness::start().await;
+    let url = harness.sandbox.control_url().join("waiting-deployments").unwrap();
+    let client = reqwest::Client::new();
+    let created = client.post(url.clone()).json(&json!({"repository": REPOSITORY, "count": 30})).send().await.unwrap();
+    let created: Value = created.json().await.unwrap();
+    let ids: Vec<String> = serde_json::from_value(created["deploymentIds"].clone()).unwrap();
+    assert_eq!(ids.len(), 30);
+    let batch = harness.codedeploy().batch_get_deployments().set_deployment_ids(Some(ids[..25].to_vec()));
+    let seen = batch.send().await.unwrap().deployments_info.unwrap();
+    assert!(seen.len() == 25 && seen.iter().all(|one| one.status == Some(DeploymentStatus::Ready)));
+    assert_eq!(phase(&harness, &ids[29], "Install").await, LifecycleEventStatus::Succeeded);
+    for bad in [
+        json!({"repository": REPOSITORY, "count": 100_001}),
+        json!({"count": 1}),
+        json!({"repository": REPOSITORY, "count": -1}),
+    ] {
+        assert_eq!(client.post(url.clone()).json(&bad).send().await.unwrap().status(), 400, "{bad}");
+    }
     harness.end().await;
 }

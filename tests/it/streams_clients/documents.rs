@@ -9,9 +9,6 @@ use tokio::process::Command;
 use super::program;
 use crate::http::{Api, Fixture};
 use crate::support::db::TestDb;
-use crate::support::environment::{Environment, hello};
-use crate::support::panda::Panda;
-use crate::support::wait_for;
 
 /// Globals of a page: an EventSource and a fetch that know its origin, and the deployment's id.
 const PAGE: &str = r"
@@ -37,12 +34,12 @@ async fn run(example: &str, api: &Api, id: &str) -> Vec<String> {
     lines(&output.stdout)
 }
 
-fn lines(output: &[u8]) -> Vec<String> {
+pub(super) fn lines(output: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(output).lines().map(str::to_owned).collect()
 }
 
 /// Runs a script as on a page of `origin`.
-async fn run_in_page(example: &str, origin: &str, id: &str) -> Output {
+pub(super) async fn run_in_page(example: &str, origin: &str, id: &str) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
     let modules = folder.path().join("node_modules");
@@ -85,54 +82,4 @@ async fn streaming_docs__examples_work() {
     let english = ["stage: [Stage 1] Docker build in progress: line 1", "fail: Docker image build failed: exit code 1"];
     assert_eq!(iterating, english);
     assert_eq!([short, shortest], [[LINE, FAILURE], [LINE, FAILURE]]);
-}
-
-/// The page around the user's script: its functions of the user interface, and a user who switches once the deployment is ready.
-const USER_INTERFACE: &str = r"
-const deploymentId = id;
-const showManualSwitchButton = () => console.log('UI: switch button');
-const updateProgressUI = (stage) => console.log(`UI: stage ${stage}`);
-const showErrorMessage = (message) => console.log(`UI: failed: ${message}`);
-const showSuccessMessage = async (message) => {
-  console.log(`UI: success: ${message}`);
-  await manuallySwitch(deploymentId);
-  await getDeploymentResult(deploymentId);
-};
-";
-
-/// A front end's script as its authors wrote it: it closes its stream at the first error, and never opens another one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn user_page__unmodified_script_sees_whole_deployment() {
-    let env = Environment::with_files(hello("2.0.0")).await;
-    // Time runs 12,000 times as fast for rotations: half an hour is 0.15 s, and the deployment takes many times as long.
-    let panda = Panda::builder().environment(&env).flags(&["--stream-rotation-ms=50"]).server().await;
-    wait_for("Panda is ready", async || panda.is_ready().await).await;
-    let request = panda.connect(&env).await;
-    let id = panda.deploy(&request).await;
-    let output = run_in_page(&format!("{USER_INTERFACE}{}", include_str!("user_page.js")), &panda.base, &id).await;
-    let (seen, errors) = (lines(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && errors.is_empty(), "the stream broke: {errors}\n{seen:#?}");
-    for line in [
-        "Stage: [Step 1] EventBridge 규칙 생성 완료",
-        "UI: stage 1",
-        "Stage: [Stage 2] 이미지 Push 완료",
-        "UI: stage 4",
-        "UI: switch button",
-        "Success: Deployment ready for manual traffic switch",
-        "UI: success: Deployment ready for manual traffic switch",
-    ] {
-        assert!(seen.iter().any(|seen| seen == line), "{line}: {seen:#?}");
-    }
-    let (_, result) = panda.get(&format!("/deploy/{id}/result")).await;
-    let stages = seen.iter().filter(|line| line.starts_with("Stage: ")).count();
-    assert!(
-        stages > 15 && result["data"]["eventCount"].as_u64().unwrap() > u64::try_from(stages).unwrap(),
-        "{stages}: {result}"
-    );
-    assert!(seen.iter().any(|line| line.starts_with("Deployment status: ")), "{seen:#?}");
-    wait_for("the switch that the page requested is done", async || {
-        panda.get(&format!("/deploy/{id}/result")).await.1["data"]["status"] == "COMPLETED"
-    })
-    .await;
-    panda.stop().await;
 }

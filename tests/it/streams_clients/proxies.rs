@@ -65,7 +65,7 @@ async fn proxy__quiet_stream_outlives_time_limit() {
 }
 
 /// The recipe of docs/streaming.md for nginx, before `panda`.
-fn recipe(panda: SocketAddr) -> String {
+pub(super) fn recipe(panda: SocketAddr) -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/streaming.md");
     let text = std::fs::read_to_string(document).unwrap();
     let (_, block) = text.split_once("```nginx\n").expect("a recipe");

@@ -7,13 +7,19 @@ use std::time::Duration;
 
 use clap::Parser;
 use panda::clients::aws::Aws;
+use panda::clients::builder::Builder;
+use panda::clients::builder_pool::{BuilderPool, PooledBuilder};
+use panda::clients::docker::Docker;
 use panda::clients::github::GitHub;
 use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
 use panda::db::{Class, Db};
+use panda::domain::builder::BuilderChoice;
 use panda::domain::connection::AwsKeys;
 use panda::domain::names::Names;
+use panda::domain::preflight::PreflightSettings;
 use panda::http::middleware::caller_limit::CallerLimit;
 use panda::http::{ApiState, Auth, AuthOptions, Hub, LogControl, StreamPermits, Tls, limits, router, serve};
+use panda::metrics::BuildMetrics;
 use panda_testing::answer::Caller;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -43,6 +49,8 @@ pub struct ExternalServices {
     pub aws_endpoint: String,
     /// The controller's own keys.
     pub controller: AwsKeys,
+    /// Settings on which checks of connections depend.
+    pub preflight: PreflightSettings,
 }
 
 impl Default for ExternalServices {
@@ -52,7 +60,8 @@ impl Default for ExternalServices {
             secret_access_key: SecretString::from("not-a-secret"),
             session_token: None,
         };
-        Self { github_api: UNREACHABLE.to_owned(), aws_endpoint: UNREACHABLE.to_owned(), controller }
+        let preflight = PreflightSettings { event_bus: "panda".to_owned(), ..PreflightSettings::default() };
+        Self { github_api: UNREACHABLE.to_owned(), aws_endpoint: UNREACHABLE.to_owned(), controller, preflight }
     }
 }
 
@@ -111,7 +120,9 @@ impl Api {
             github: Arc::new(GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap()),
             aws: aws(external, &config.controller_roles).await,
             names: Arc::new(Names::default()),
-            event_bus: "panda".into(),
+            event_bus: external.preflight.event_bus.as_str().into(),
+            preflight: Arc::new(external.preflight.clone()),
+            builders: BuilderPool::new(vec![PooledBuilder::new(builder(), None, 1)]),
             first_step: "ensure_event_rule",
             retry_step: "resume",
             metrics,
@@ -151,6 +162,12 @@ impl Drop for Api {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// The builder of the engine at `DOCKER_HOST`.
+fn builder() -> Builder {
+    let docker = Docker::connect(None).unwrap();
+    Builder::new("default", docker, None, BuilderChoice::Auto, BuildMetrics::default())
 }
 
 /// The AWS client of an API that allows these roles of the controller's account.

@@ -137,6 +137,14 @@ impl BlueGreenDeployment {
         self.mark(phase, "Failed");
     }
 
+    /// Ends the events before the wait for `ContinueDeployment`, and begins the wait.
+    pub fn install(&mut self) {
+        for phase in PHASES.into_iter().filter(|phase| phase.is_before_wait()) {
+            self.succeed(phase);
+        }
+        self.status = BlueGreenStatus::Ready;
+    }
+
     fn mark(&mut self, phase: Phase, status: &'static str) {
         let now = Utc::now();
         for event in self.lifecycle.iter_mut().filter(|event| event.phase == phase) {

@@ -76,6 +76,7 @@ pub fn call(simulation: &Arc<Simulation>, caller: &AwsCaller, operation: &str, b
                 Ok(json!({"targetIds": [find(state, caller, wanted.deployment_id.as_deref())?.target_id()]}))
             })
         }
+        "GetDeploymentGroup" => group(simulation, caller, &input(body)?),
         "GetDeploymentConfig" => configuration(simulation, &input(body)?),
         "BatchGetDeploymentTargets" => targets(simulation, caller, &input(body)?),
         other => Err(unknown("codedeploy", other)),
@@ -125,6 +126,33 @@ fn configuration(simulation: &Simulation, wanted: &ByConfiguration) -> Result<Va
     Ok(json!({"deploymentConfigInfo": {
         "deploymentConfigName": name, "computePlatform": "ECS", "trafficRoutingConfig": routing,
     }}))
+}
+
+/// The group of a deployment: the sandbox has applications and groups only through their deployments.
+fn group(simulation: &Simulation, caller: &AwsCaller, wanted: &List) -> Result<Value, AwsError> {
+    let name = |value: &Option<String>, code: &str| {
+        value.clone().ok_or_else(|| AwsError::new(code, "The name was not specified."))
+    };
+    let application = name(&wanted.application_name, "ApplicationNameRequiredException")?;
+    let group = name(&wanted.deployment_group_name, "DeploymentGroupNameRequiredException")?;
+    simulation.read(|state| {
+        let of_account = state.deployments.values().filter(|_| caller.account == USER_ACCOUNT);
+        let mut of_application = of_account.filter(|found| found.application() == application).peekable();
+        if of_application.peek().is_none() {
+            let message = format!("No application found for name: {application}");
+            return Err(AwsError::new("ApplicationDoesNotExistException", message));
+        }
+        if !of_application.any(|found| found.group() == group) {
+            let message = format!("No Deployment Group found for name: {group}");
+            return Err(AwsError::new("DeploymentGroupDoesNotExistException", message));
+        }
+        Ok(json!({"deploymentGroupInfo": {
+            "applicationName": application, "deploymentGroupName": group, "computePlatform": "ECS",
+            "blueGreenDeploymentConfiguration": {
+                "deploymentReadyOption": {"actionOnTimeout": "STOP_DEPLOYMENT", "waitTimeInMinutes": 60},
+            },
+        }}))
+    })
 }
 
 fn batch(simulation: &Simulation, caller: &AwsCaller, wanted: &Batch) -> Result<Value, AwsError> {

@@ -1,4 +1,4 @@
-//! IAM: the calls about roles and their inline policies, in the Query protocol. Paths of roles are not supported.
+//! IAM: the calls about roles and their inline policies, and the simulation of policies, in the Query protocol. Paths of roles are not supported.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,6 +21,7 @@ pub fn call(simulation: &Simulation, caller: &AwsCaller, operation: &str, body: 
         "CreateRole" => create_role(simulation, caller, &form)?,
         "GetRolePolicy" => get_policy(simulation, caller, &form)?,
         "PutRolePolicy" => put_policy(simulation, caller, &form)?,
+        "SimulatePrincipalPolicy" => simulate(simulation, caller, &form)?,
         other => {
             tracing::warn!(operation = other, "sandbox: unknown operation of IAM");
             let message = format!("Could not find operation {other} for version 2010-05-08");
@@ -67,6 +68,32 @@ fn put_policy(simulation: &Simulation, caller: &AwsCaller, form: &Form<'_>) -> R
     let document = policy(form, "PolicyDocument")?;
     simulation.accounts.put_role_policy(&arn, parameter(form, "PolicyName")?, document);
     Ok(String::new())
+}
+
+/// The sandbox has no policies of identities: an action is permitted unless its call is denied by a fault.
+fn simulate(simulation: &Simulation, caller: &AwsCaller, form: &Form<'_>) -> Result<String, AwsError> {
+    let source = parameter(form, "PolicySourceArn")?;
+    let of_account = source.starts_with(&format!("arn:aws:iam::{}:", caller.account));
+    let is_user = source.contains(":user/");
+    if !of_account || !is_user && simulation.accounts.trust_policy(source).is_none() {
+        let message = format!("The identity {source} cannot be found.");
+        return Err(AwsError { status: axum::http::StatusCode::NOT_FOUND, ..AwsError::new("NoSuchEntity", message) });
+    }
+    let resource = form.get("ResourceArns.member.1").map_or("*", AsRef::as_ref);
+    let actions = (1..).map_while(|number| form.get(format!("ActionNames.member.{number}").as_str()));
+    let mut results = String::new();
+    for action in actions {
+        let denied = simulation.faults.get().calls.get(action.as_ref()).is_some_and(|fault| fault.deny);
+        let decision = if denied { "implicitDeny" } else { "allowed" };
+        let result = element("EvalActionName", action)
+            + &element("EvalResourceName", resource)
+            + &element("EvalDecision", decision);
+        results.extend(["<member>", &result, "</member>"]);
+    }
+    if results.is_empty() {
+        return Err(AwsError::new("InvalidInput", "ActionNames is required".to_owned()));
+    }
+    Ok(format!("<EvaluationResults>{results}</EvaluationResults>") + &element("IsTruncated", "false"))
 }
 
 /// Name and ARN of the role that the request names.

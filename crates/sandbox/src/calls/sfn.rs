@@ -17,6 +17,9 @@ use crate::simulation::{AwsState, Simulation};
 const DEFAULT_PAGE: usize = 100;
 const LONGEST_PAGE: usize = 1000;
 
+/// Creation of the state machine, in seconds since 1970.
+const CREATED: f64 = 1_700_000_000.0;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ByArn {
@@ -45,6 +48,12 @@ struct GetHistory {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct Machine {
+    state_machine_arn: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct List {
     state_machine_arn: String,
     status_filter: Option<String>,
@@ -59,6 +68,7 @@ pub fn call(simulation: &Simulation, caller: &AwsCaller, operation: &str, body: 
         "GetExecutionHistory" => get_history(simulation, caller, &input(body)?),
         "StopExecution" => stop(simulation, caller, input(body)?),
         "ListExecutions" => list(simulation, caller, &input(body)?),
+        "DescribeStateMachine" => describe_machine(caller, &input(body)?),
         other => Err(unknown("states", other)),
     }
 }
@@ -118,6 +128,25 @@ fn script(state: &AwsState, faults: &Faults, execution: &SimulatedExecution) -> 
     let deployments = state.deployments.values().filter(|found| found.repository == execution.repository);
     let newest = deployments.max_by_key(|found| found.created).map(|found| found.id.as_str());
     Some(scripted(script, newest))
+}
+
+fn describe_machine(caller: &AwsCaller, wanted: &Machine) -> Result<Value, AwsError> {
+    let arn = &wanted.state_machine_arn;
+    own(caller, "states:DescribeStateMachine", arn)?;
+    if arn != STATE_MACHINE_ARN {
+        let message = format!("State Machine Does Not Exist: '{arn}'");
+        return Err(AwsError::new("StateMachineDoesNotExist", message));
+    }
+    let task = |next: &str| json!({"Type": "Pass", "Next": next});
+    let definition = json!({"StartAt": "EnsureInfra", "States": {
+        "EnsureInfra": task("RegisterTaskAndDeploy"), "RegisterTaskAndDeploy": task("CheckDeployment"),
+        "CheckDeployment": {"Type": "Pass", "End": true},
+    }});
+    Ok(json!({
+        "stateMachineArn": arn, "name": "panda-deployment", "status": "ACTIVE", "type": "STANDARD",
+        "definition": definition.to_string(), "roleArn": "arn:aws:iam::123456789012:role/panda-pipeline",
+        "creationDate": CREATED,
+    }))
 }
 
 /// Stops an execution. For an ended one, returns its end and changes nothing.

@@ -41,6 +41,22 @@ pub fn create(
     id
 }
 
+/// Creates deployments that wait for `ContinueDeployment` and have no containers: a load for programs that watch them. They wait until they are stopped.
+pub fn create_waiting(simulation: &Simulation, repository: &str, count: usize) -> Vec<String> {
+    let waiting: Vec<_> = std::iter::repeat_with(|| {
+        let mut deployment = BlueGreenDeployment::new(repository);
+        deployment.install();
+        deployment
+    })
+    .take(count)
+    .collect();
+    let ids = waiting.iter().map(|deployment| deployment.id.clone()).collect();
+    simulation.change(|state| {
+        state.deployments.extend(waiting.into_iter().map(|deployment| (deployment.id.clone(), deployment)));
+    });
+    ids
+}
+
 /// Shifts the traffic after `ContinueDeployment`, then ends blue.
 pub fn shift(simulation: &Arc<Simulation>, id: String) {
     let shared = Arc::clone(simulation);
@@ -104,13 +120,7 @@ impl Install {
             retire(&self.simulation, green.flatten()).await;
             return;
         }
-        let ready = advance(&self.simulation, &self.id, |deployment| {
-            for phase in [Phase::Install, Phase::AfterInstall, Phase::AllowTestTraffic, Phase::AfterAllowTestTraffic] {
-                deployment.succeed(phase);
-            }
-            deployment.status = BlueGreenStatus::Ready;
-        });
-        if ready.is_none() {
+        if advance(&self.simulation, &self.id, BlueGreenDeployment::install).is_none() {
             return;
         }
         tokio::time::sleep(self.ready_wait).await;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::simulation::Simulation;
-pub use deployment::{Stop, shift, stop, stop_for};
+pub use deployment::{Stop, create_waiting, shift, stop, stop_for};
 
 /// Starts an execution for an `ECR Image Action` event that reached the state machine.
 pub fn start(simulation: &Arc<Simulation>, event: Value) {

@@ -152,6 +152,11 @@ impl Server {
         wait_for("the server answers", async || PgConnection::connect(&url).await.is_ok()).await;
     }
 
+    /// The process id of the running postmaster.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     /// Stops it cleanly, or as a power cut would.
     pub fn stop(&mut self, cleanly: bool) {
         if let Some(mut process) = self.process.take() {

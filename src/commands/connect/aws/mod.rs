@@ -2,6 +2,7 @@
 
 mod check;
 pub mod error;
+pub mod preflight;
 pub mod renew;
 pub mod rule_role;
 

@@ -167,7 +167,7 @@ pub async fn handle(
     JsonBody(body): JsonBody<Deploy>,
 ) -> Result<Json<Value>, ApiError> {
     let key = key.key_for(&caller, PATH, &json!(body))?;
-    let trace = headers.get("traceparent").and_then(|header| Trace::of_header(header.to_str().ok()?));
+    let trace = trace(&headers);
     let new = NewDeployment { trace, ..new_deployment(&state, &caller, body).await? };
     let answer = |made: &CreatedDeployment| json!(Envelope::new("배포가 시작되었습니다.", deployed(&new.id, made)));
     match deploy(&state.db, &new, key.as_ref(), &caller, answer).await? {
@@ -180,6 +180,16 @@ pub async fn handle(
         }
         Idempotent::Replayed(answer) => Ok(Json(answer)),
     }
+}
+
+/// The caller's trace. Of two headers neither counts, as W3C Trace Context requires.
+fn trace(headers: &HeaderMap) -> Option<Trace> {
+    let mut lines = headers.get_all("traceparent").iter();
+    let line = lines.next()?;
+    if lines.next().is_some() {
+        return None;
+    }
+    Trace::of_header(line.to_str().ok()?)
 }
 
 /// Builds the response for a created deployment.

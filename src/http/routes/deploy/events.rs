@@ -27,7 +27,7 @@ use crate::http::sse::stream::accept::accepts_event_stream;
 use crate::http::sse::stream::deployment_stream::{DeploymentStream, ResumePoint};
 use crate::http::sse::stream::request::StreamRequest;
 use crate::http::sse::stream::response::{
-    DATABASE_UNAVAILABLE, FIRST_READ_TIMEOUT, UNKNOWN_LANG, event_stream, reject_or_hold,
+    DATABASE_UNAVAILABLE, FIRST_READ_TIMEOUT, UNKNOWN_LANG, event_stream, reject_or_hold, until_its_source_ends,
 };
 use crate::http::sse::stream::subscriber::Subscriber;
 
@@ -93,7 +93,7 @@ pub async fn handle(
     let share = state.replays.share_of(&right.principal, client.0);
     let source = DeploymentStream::new(subscription, share, resume_point, request.lang);
     // Not rotated: a page that closes at its first error must see the whole deployment, and one in a queue may take any time.
-    let subscriber = Subscriber::new(source, permit, right, None, comments);
+    let subscriber = Subscriber::new(source, permit, right, until_its_source_ends(&state), comments);
     Ok(event_stream(Body::from_stream(subscriber.into_stream())))
 }
 

@@ -31,7 +31,7 @@ use crate::http::sse::stream::accept::accepts_event_stream;
 use crate::http::sse::stream::feed_stream::{FeedResumePoint, FeedStream};
 use crate::http::sse::stream::request::FeedRequest;
 use crate::http::sse::stream::response::{
-    DATABASE_UNAVAILABLE, FIRST_READ_TIMEOUT, UNKNOWN_LANG, event_stream, reject_or_hold,
+    DATABASE_UNAVAILABLE, FIRST_READ_TIMEOUT, UNKNOWN_LANG, event_stream, reject_or_hold, rotated,
 };
 use crate::http::sse::stream::subscriber::Subscriber;
 
@@ -127,7 +127,7 @@ pub async fn handle(
     let share = state.replays.share_of(&right.principal, client.0);
     let source = FeedStream::new(subscription, share, resume_point, filter, request.lang);
     let comments = comments.into_iter().flatten().map(comment);
-    let subscriber = Subscriber::new(source, permit, right, Some(state.config.stream_lifetime()), comments);
+    let subscriber = Subscriber::new(source, permit, right, rotated(&state), comments);
     Ok(event_stream(Body::from_stream(subscriber.into_stream())))
 }
 

@@ -14,6 +14,7 @@ use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
+use crate::http::language::{AskedLang, Labelled};
 use crate::http::routes::schedules::path::ScheduleId;
 use crate::http::{ApiState, strict_object};
 
@@ -106,8 +107,9 @@ pub async fn handle(
     State(state): State<ApiState>,
     RequireRole { caller, .. }: RequireRole<Deployer>,
     ScheduleId(id): ScheduleId,
+    lang: AskedLang,
     JsonBody(body): JsonBody<ScheduleChange>,
-) -> Result<Envelope<Schedule>, ApiError> {
+) -> Result<Labelled<Envelope<Schedule>>, ApiError> {
     if body.is_empty() {
         return Err(ApiError::field("body", message!("rule.schedule_change")));
     }
@@ -120,5 +122,6 @@ pub async fn handle(
         change(&state.db, &id, &wanted, ScheduleEdit::new(&row, &wanted), &caller).await?
     };
     tracing::info!(schedule = %changed.id, cron = changed.cron, paused = changed.paused, "schedule changed");
-    Ok(Envelope::new("배포 일정이 변경되었습니다.", Schedule::from(changed)))
+    let lang = lang.texts();
+    Ok(Labelled { lang, body: Envelope::new("배포 일정이 변경되었습니다.", Schedule::new(changed, lang)) })
 }

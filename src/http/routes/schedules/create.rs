@@ -92,7 +92,7 @@ pub async fn handle(
     };
     let wanted = request.check(&state, &caller).await?;
     let id = ids::schedule_id();
-    let answer = |made| json!(Envelope::new("배포 일정이 등록되었습니다.", Schedule::from(made)));
+    let answer = |made| json!(Envelope::new("배포 일정이 등록되었습니다.", Schedule::new(made, None)));
     match create(&state.db, &id, &wanted, key.as_ref(), &caller, answer).await? {
         Idempotent::Fresh(answer) => {
             tracing::info!(schedule = %id, owner = %wanted.owner, repo = %wanted.repo, cron = %wanted.cron, "schedule created");

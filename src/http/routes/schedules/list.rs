@@ -13,6 +13,7 @@ use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::QueryParams;
+use crate::http::language::{AskedLang, Labelled};
 use crate::http::pagination::{decode_cursor, encode_cursor, name_filter, parse_limit, split_page};
 
 // ---- Request
@@ -64,7 +65,8 @@ pub async fn handle(
     State(state): State<ApiState>,
     RequireRole { caller, .. }: RequireRole<Viewer>,
     QueryParams(query): QueryParams<ScheduleQuery>,
-) -> Result<Envelope<SchedulePage>, ApiError> {
+    lang: AskedLang,
+) -> Result<Labelled<Envelope<SchedulePage>>, ApiError> {
     let wanted = parse_limit(query.limit.as_deref())?;
     let filter = ScheduleFilter {
         owner: name_filter("owner", query.owner, validate::owner)?,
@@ -74,6 +76,9 @@ pub async fn handle(
     };
     let rows = state.db.schedules(caller.scope(), &filter).await?;
     let (rows, next_cursor) = split_page(rows, wanted, |row| encode_cursor(row.created_at, &row.id));
-    let schedules = rows.into_iter().map(Schedule::from).collect();
-    Ok(Envelope::new("배포 일정 목록 조회 성공", SchedulePage { schedules, next_cursor }))
+    let lang = lang.texts();
+    let schedules = rows.into_iter().map(|row| Schedule::new(row, lang)).collect();
+    Ok(Labelled {
+        lang, body: Envelope::new("배포 일정 목록 조회 성공", SchedulePage { schedules, next_cursor })
+    })
 }

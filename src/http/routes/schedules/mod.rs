@@ -12,11 +12,13 @@ pub mod show;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::db::schedules::{ScheduleRunView, ScheduleSpec, ScheduleView};
 use crate::domain::cron::{self, Cron};
-use crate::domain::message::message;
+use crate::domain::lang::Lang;
+use crate::domain::message::{Message, message};
 use crate::domain::principal::Caller;
 use crate::domain::request::Purpose;
 use crate::domain::schedule::Missed;
@@ -272,8 +274,9 @@ pub struct ScheduleRun {
     pub asked_by: Option<String>,
 }
 
-impl From<ScheduleRunView> for ScheduleRun {
-    fn from(run: ScheduleRunView) -> Self {
+impl ScheduleRun {
+    /// The explanation is in `lang` or, where the request names no language, as stored: in English.
+    pub(super) fn new(run: ScheduleRunView, lang: Option<Lang>) -> Self {
         Self {
             due_at: run.due_at,
             at: run.at,
@@ -281,14 +284,21 @@ impl From<ScheduleRunView> for ScheduleRun {
             times: run.times,
             deployment_id: run.deployment_id,
             error_code: run.error_code,
-            error_message: run.error_message,
+            error_message: in_language(run.error_message, run.error_text.as_ref(), lang),
             asked_by: run.asked_by,
         }
     }
 }
 
-impl From<ScheduleView> for Schedule {
-    fn from(row: ScheduleView) -> Self {
+/// A stored text in `lang`, if it can be rendered.
+fn in_language(stored: Option<String>, text: Option<&Value>, lang: Option<Lang>) -> Option<String> {
+    let rendered = lang.and_then(|lang| Some(Message::from_json(text?)?.text(lang)));
+    rendered.or(stored)
+}
+
+impl Schedule {
+    /// Reasons are in `lang` or, where the request names no language, as stored: in English.
+    pub(super) fn new(row: ScheduleView, lang: Option<Lang>) -> Self {
         let next_runs = upcoming(&row);
         let deploy = ScheduledDeploy::from_row(&row);
         let last_run = match (row.last_due_at, row.last_at, row.last_result, row.last_times) {
@@ -299,12 +309,13 @@ impl From<ScheduleView> for Schedule {
                 times,
                 deployment_id: row.last_deployment_id,
                 error_code: row.last_error_code,
-                error_message: row.last_error_message,
+                error_message: in_language(row.last_error_message, row.last_error_text.as_ref(), lang),
                 asked_by: row.last_asked_by,
             }),
             _ => None,
         };
-        let stopped = match (row.stopped_at, row.stopped_code, row.stopped_reason) {
+        let stopped_reason = in_language(row.stopped_reason, row.stopped_text.as_ref(), lang);
+        let stopped = match (row.stopped_at, row.stopped_code, stopped_reason) {
             (Some(at), Some(code), Some(reason)) => Some(ScheduleStopped { at, code, reason }),
             _ => None,
         };

@@ -13,6 +13,7 @@ use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::QueryParams;
+use crate::http::language::{AskedLang, Labelled};
 use crate::http::pagination::{decode_cursor, encode_cursor, parse_limit, split_page};
 use crate::http::routes::schedules::path::ScheduleId;
 
@@ -61,7 +62,8 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Viewer>,
     ScheduleId(id): ScheduleId,
     QueryParams(query): QueryParams<ScheduleRunsQuery>,
-) -> Result<Envelope<RunPage>, ApiError> {
+    lang: AskedLang,
+) -> Result<Labelled<Envelope<RunPage>>, ApiError> {
     let wanted = parse_limit(query.limit.as_deref())?;
     let before = query.cursor.as_deref().map(decode_cursor).transpose()?.map(|(due_at, _)| due_at);
     if state.db.schedule(caller.scope(), &id).await?.is_none() {
@@ -69,6 +71,9 @@ pub async fn handle(
     }
     let rows = state.db.schedule_runs(&id, &ScheduleRunFilter { before, limit: wanted + 1 }).await?;
     let (rows, next_cursor) = split_page(rows, wanted, |row| encode_cursor(row.due_at, &id));
-    let runs = rows.into_iter().map(ScheduleRun::from).collect();
-    Ok(Envelope::new("배포 일정 실행 기록 조회 성공", RunPage { runs, next_cursor }))
+    let lang = lang.texts();
+    let runs = rows.into_iter().map(|run| ScheduleRun::new(run, lang)).collect();
+    Ok(Labelled {
+        lang, body: Envelope::new("배포 일정 실행 기록 조회 성공", RunPage { runs, next_cursor })
+    })
 }

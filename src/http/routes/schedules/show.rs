@@ -9,6 +9,7 @@ use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
+use crate::http::language::{AskedLang, Labelled};
 use crate::http::routes::schedules::path::ScheduleId;
 
 // ---- Handler
@@ -26,7 +27,9 @@ pub async fn handle(
     State(state): State<ApiState>,
     RequireRole { caller, .. }: RequireRole<Viewer>,
     ScheduleId(id): ScheduleId,
-) -> Result<Envelope<Schedule>, ApiError> {
+    lang: AskedLang,
+) -> Result<Labelled<Envelope<Schedule>>, ApiError> {
     let row = state.db.schedule(caller.scope(), &id).await?.ok_or(ScheduleError::NotFound(id))?;
-    Ok(Envelope::new("배포 일정 조회 성공", Schedule::from(row)))
+    let lang = lang.texts();
+    Ok(Labelled { lang, body: Envelope::new("배포 일정 조회 성공", Schedule::new(row, lang)) })
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 
 use super::pending_stream::PendingStream;
-use super::subscriber::Subscriber;
+use super::subscriber::{StreamTimes, Subscriber};
 use crate::db::{Busy, DbError};
 use crate::http::ApiState;
 use crate::http::auth::Grant;
@@ -44,6 +44,16 @@ pub fn event_stream(body: Body) -> Response {
     response
 }
 
+/// Times of a stream that ends after the configured lifetime.
+pub fn rotated(state: &ApiState) -> StreamTimes {
+    StreamTimes { lifetime: Some(state.config.stream_lifetime()), ..until_its_source_ends(state) }
+}
+
+/// Times of a stream without a lifetime.
+pub fn until_its_source_ends(state: &ApiState) -> StreamTimes {
+    StreamTimes { keep_alive: state.config.stream_keep_alive, lifetime: None }
+}
+
 /// Answers a stream request that failed with `error` before the stream began. When the database is unavailable the response is a pending stream,
 /// since the caller cannot be authenticated and a 503 would end the browser's attempts.
 ///
@@ -54,10 +64,9 @@ pub fn reject_or_hold(state: &ApiState, Client(client): Client, error: ApiError)
         ApiError::Database(error) if error.is_unavailable() => {
             let permit = state.stream_permits.acquire(client)?;
             let source = PendingStream::new(state.db.clone(), state.shutdown.clone());
-            let lifetime = Some(state.config.stream_lifetime());
             let cause =
                 if matches!(error, DbError::Busy(Busy::Caller { .. })) { CALLER_BUSY } else { DATABASE_UNAVAILABLE };
-            let subscriber = Subscriber::new(source, permit, Grant::none(), lifetime, [comment(cause)]);
+            let subscriber = Subscriber::new(source, permit, Grant::none(), rotated(state), [comment(cause)]);
             Ok(event_stream(Body::from_stream(subscriber.into_stream())))
         }
         error => Err(error),

@@ -16,9 +16,6 @@ use super::permits::StreamPermit;
 use crate::http::auth::Grant;
 use crate::http::sse::frame;
 
-/// Interval of the comments that keep proxies from closing an idle connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
 /// Delay before a failed read is retried.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -27,6 +24,15 @@ pub const PAGE_ROWS: i64 = 32;
 
 /// Most bytes of event parameters of one page, unless the first event alone has more.
 pub const PAGE_BYTES: i64 = 16 * 1024;
+
+/// Times of a stream that do not depend on its events.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamTimes {
+    /// Interval of the comments that keep proxies from closing an idle connection.
+    pub keep_alive: Duration,
+    /// Time after which the stream ends and its reader reconnects; none for a stream that only its source ends.
+    pub lifetime: Option<Duration>,
+}
 
 /// The next action of a stream.
 #[derive(Debug)]
@@ -67,6 +73,7 @@ pub struct Subscriber<S> {
     /// Resolves when the right is revoked; `None` when it cannot be revoked. Kept between events, like the timer.
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     comments: VecDeque<Bytes>,
+    times: StreamTimes,
     keep_alive: Instant,
     /// End of the stream's lifetime, even with events pending: its reader reconnects. None when only the source or a revocation ends the stream.
     rotation: Option<Instant>,
@@ -83,12 +90,12 @@ impl<S> fmt::Debug for Subscriber<S> {
 }
 
 impl<S: EventSource + 'static> Subscriber<S> {
-    /// Sends `comments` first. The stream ends after `lifetime`, if it has one, or earlier when `right` ends.
+    /// Sends `comments` first. The stream ends after its lifetime, if it has one, or earlier when `right` ends.
     pub fn new(
         source: S,
         permit: StreamPermit,
         right: Grant,
-        lifetime: Option<Duration>,
+        times: StreamTimes,
         comments: impl IntoIterator<Item = Bytes>,
     ) -> Self {
         let now = Instant::now();
@@ -96,9 +103,10 @@ impl<S: EventSource + 'static> Subscriber<S> {
             source: Source::Idle(source),
             ended: right.ended().map(Box::pin),
             comments: comments.into_iter().collect(),
-            keep_alive: now + KEEP_ALIVE,
-            rotation: right.lifetime(lifetime).and_then(|lifetime| now.checked_add(lifetime)),
-            timer: Box::pin(sleep_until(now + KEEP_ALIVE)),
+            times,
+            keep_alive: now + times.keep_alive,
+            rotation: right.lifetime(times.lifetime).and_then(|lifetime| now.checked_add(lifetime)),
+            timer: Box::pin(sleep_until(now + times.keep_alive)),
             permit,
             right,
         }
@@ -126,7 +134,7 @@ impl<S: EventSource + 'static> Subscriber<S> {
                 return None;
             }
             if self.keep_alive <= now {
-                self.keep_alive = now + KEEP_ALIVE;
+                self.keep_alive = now + self.times.keep_alive;
                 return Some(frame::comment("keep-alive"));
             }
             match self.poll(now).await {
@@ -236,7 +244,8 @@ mod tests {
         let source = Waiting { permits: Arc::clone(&permits), polls: 0 };
         let permit = StreamPermits::new(1, 1).acquire(IpAddr::from([127, 0, 0, 1])).unwrap();
         let comments = [frame::comment("first")];
-        let mut stream = Subscriber::new(source, permit, Grant::none(), Some(Duration::from_mins(1)), comments);
+        let times = StreamTimes { keep_alive: Duration::from_secs(15), lifetime: Some(Duration::from_mins(1)) };
+        let mut stream = Subscriber::new(source, permit, Grant::none(), times, comments);
         assert_eq!(stream.next().await, Some(frame::comment("first")));
         for _ in 0..2 {
             stream.keep_alive = Instant::now() + SOON;

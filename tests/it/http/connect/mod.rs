@@ -1,4 +1,6 @@
 mod aws;
+pub mod check;
+mod check_accounts;
 mod github;
 mod reconnect;
 mod renew;

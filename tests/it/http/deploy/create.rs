@@ -24,10 +24,28 @@ async fn deploy__joins_caller_trace() {
     };
     let joined = traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "one").await;
     assert_eq!(joined, ("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), Some("00f067aa0ba902b7".to_owned())));
-    for (header, branch) in [("", "two"), ("nonsense", "three"), ("00-0-0-00", "four")] {
+    // Siblings: malformed, of all zeros, in upper case, of a forbidden version, with more parts.
+    for (header, branch) in [
+        ("", "two"),
+        ("nonsense", "three"),
+        ("00-0-0-00", "four"),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", "five"),
+        ("00-4BF92F3577B34DA6A3CE929D0E0E4736-00F067AA0BA902B7-01", "six"),
+        ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "seven"),
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x", "eight"),
+    ] {
         let (id, parent) = traced(header, branch).await;
         assert!(id.len() == 32 && parent.is_none() && id != joined.0, "{header}: {id} {parent:?}");
     }
+    // Two headers, as after two proxies that each add one; and a malformed `tracestate`, which Panda does not read.
+    let body = env.body(&json!({"branch": "nine", "concurrency": "queue"}));
+    let mut request = env.api.request(Method::POST, PATH).json(&body).header("tracestate", "a=1,,=,x y");
+    for _ in 0..2 {
+        request = request.header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    }
+    Answer::of(request.send().await.unwrap()).await.data(MESSAGE);
+    let sql = "SELECT count(*) FROM deployments WHERE trace_parent IS NOT NULL";
+    assert_eq!(sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut psql).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `POST /api/v1/connect/aws`: stores access keys, or a role to assume, after STS confirmed them.
 
+pub mod check;
 pub mod error;
 mod fields;
 pub mod renew;
