@@ -30,7 +30,7 @@ export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
 # Tests end the program at fail points, which only exist with this feature; releases are built without it.
 TESTED := --features failpoints
 
-.PHONY: help demo up record-demo test docs-renew chart-renew chart-keep soak fuzz lint fmt build image release-dry-run bench bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws
+.PHONY: help demo up page-screenshots record-demo test docs-renew chart-renew chart-keep soak fuzz lint fmt build image release-dry-run bench bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ up: ## Run everything of the demo until Ctrl-C; prints what to try next
 	@scripts/install.sh build rust demo
 	cargo build --quiet
 	cargo run --quiet -- up
+
+page-screenshots: ## Write the documents' pictures of the web page again, docs/page-*.png, from a deployment on the sandbox
+	@scripts/install.sh build rust demo test
+	PANDA_WRITE_DOCS=1 cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED) --test it -E 'test(/^page::pictures/)'
 
 record-demo: ## Record the demo for the README, as docs/demo.svg
 	@scripts/install.sh build rust demo
@@ -136,7 +140,7 @@ release-dry-run: ## Make the files of a release from a debug build, in dist, and
 	cargo build --quiet
 	scripts/release.sh dry-run "$${CARGO_TARGET_DIR:-target}/debug/panda" dist
 
-bench: bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
+bench: bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
 
 bench-demo: ## The first deployment of the release program on a machine without caches and settings
 	@scripts/install.sh build rust demo
@@ -154,6 +158,7 @@ bench-recovery: ## Takeover of 5,000 deployments of a killed replica
 bench-capacity: ## 10,000 followed executions for PANDA_BENCH_SECONDS (60; the target is for 600)
 bench-fanout: ## Event streams, beside nchan and better-sse
 bench-rolling: ## A rolling update of two replicas with the chart's settings, under 1,000 streams and 200 deployments
+bench-page: ## The web page in Chromium: 50,000 lines, frames, memory, search, an event's way to the screen
 bench-pod: ## Start, memory and size of the image's container, with the chart's settings
 bench-http: ## Cost of authentication for a request
 bench-aws: ## Polls of AWS within its quotas: calls, detection, fairness
@@ -161,6 +166,6 @@ bench-neighbours: ## Reports, replays and invalid tokens beside 2,000 followed e
 bench-build: ## Builds and fetches beside docker buildx and git, on a current engine
 bench-scopes: ## Lists, current and the audit log of scoped tokens, with a million deployments (3 GB of disk)
 bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
-bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws: bench-%:
+bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws: bench-%:
 	@scripts/install.sh build rust demo bench
 	cargo bench -p panda-benches --bench $*

@@ -393,6 +393,9 @@ CREATE INDEX deployments_by_owner_branch
 CREATE INDEX deployments_by_target_source
     ON deployments (account_id, region, ecr_repository, (lower(owner COLLATE "C") || '/' || lower(repo COLLATE "C")));
 
+-- The live deployment of each target, for the list of targets: one entry is read a target.
+CREATE INDEX deployments_live ON deployments (account_id, region, ecr_repository, completed_at DESC) WHERE status = 'COMPLETED';
+
 -- A retry would overwrite these columns of the attempt before it.
 CREATE TABLE deployment_attempts (
     deployment_id         text        NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
@@ -594,13 +597,17 @@ CREATE TABLE sessions (
     session_hash bytea       PRIMARY KEY CHECK (octet_length(session_hash) = 32),
     credential   bytea       CHECK (octet_length(credential) = 32),
     principal    jsonb       NOT NULL,
+    identity     jsonb,
+    writes       boolean     NOT NULL DEFAULT false,
     created_at   timestamptz NOT NULL DEFAULT now(),
     expires_at   timestamptz NOT NULL
 );
-COMMENT ON TABLE sessions IS 'Signed-in browsers: a cookie that may only read.';
+COMMENT ON TABLE sessions IS 'Signed-in browsers, by their cookie (docs/decisions/0017-sessions-and-tickets.md, 0069-sessions-of-the-page.md).';
 COMMENT ON COLUMN sessions.session_hash IS 'SHA-256 of the cookie''s value.';
-COMMENT ON COLUMN sessions.credential IS 'SHA-256 of the token that opened the session, which ends with the token; null when the token has its own end alone (OpenID Connect) or authentication was off.';
+COMMENT ON COLUMN sessions.credential IS 'SHA-256 of the token that opened the session, which ends with the token; null for an OpenID Connect subject, or when authentication was off.';
 COMMENT ON COLUMN sessions.principal IS 'The principal: subject, kind, role, scope, expiresAt.';
+COMMENT ON COLUMN sessions.identity IS 'Issuer and claims of an OpenID Connect subject, to which the issuer''s present rules give role and scope; null for other principals.';
+COMMENT ON COLUMN sessions.writes IS 'True for a session of the web page''s sign-in, which may do what its role allows; false for one of POST /api/v1/session, which may only read.';
 COMMENT ON COLUMN sessions.created_at IS 'When it was opened.';
 COMMENT ON COLUMN sessions.expires_at IS 'When it expires.';
 CREATE INDEX sessions_expires_at ON sessions (expires_at);

@@ -347,6 +347,20 @@ COMMENT ON COLUMN panda_report.throughput_v1.superseded IS 'Attempts that were c
 
 -- ---- DORA
 
+CREATE VIEW panda_report.dora_occurrences_v1 AS
+SELECT at, owner, repo, branch, CASE WHEN deployed THEN 'deployment' WHEN failed IS NOT NULL THEN 'change' ELSE 'restore' END AS kind,
+       lead_time_seconds, failed, restore_seconds
+FROM history_dora;
+COMMENT ON VIEW panda_report.dora_occurrences_v1 IS 'The occurrences that the DORA figures count, one row each, for figures of other periods, days of other time zones, and other groups. Kept for ever.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v1.at IS 'When it occurred: the end of the attempt that it belongs to.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v1.owner IS 'GitHub account or organisation of the source.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v1.repo IS 'GitHub repository of the source.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v1.branch IS 'Branch that is deployed.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v1.kind IS 'deployment (COMPLETED with the traffic on green), change (the verdict of a deployment), or restore (of a target). A completed deployment may have a row of each.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v1.lead_time_seconds IS 'Of a deployment: seconds from the commit until its traffic was seen on green. Null when the commit time is not known.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v1.failed IS 'Of a change: a fault ended it. Null for other kinds.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v1.restore_seconds IS 'Of a restore: seconds from the first failure to the completion. Null for other kinds.';
+
 CREATE VIEW panda_report.dora_daily_v1 AS
 SELECT g.day, CASE grouping(g.owner, g.repo, g.branch) WHEN 0 THEN 'branch' WHEN 1 THEN 'repository' WHEN 3 THEN 'owner' ELSE 'all' END AS level,
        g.owner, g.repo, g.branch, count(*) FILTER (WHERE g.deployed) AS deployments,

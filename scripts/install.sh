@@ -277,7 +277,7 @@ install_clients() {
   node_is_new_enough || die "Node.js $NODE_MINIMUM or newer is needed (https://nodejs.org); node --version says: $(node --version 2>&1 || true)"
   stamp=$venv/$(sha256sum "$here/scripts/clients-package-lock.json" | cut -c1-16)
   if [ ! -e "$stamp" ]; then
-    say "installing proxies of npm into $venv (once)"
+    say "installing packages of npm into $venv (once)"
     cp "$here/scripts/clients-package.json" "$venv/package.json"
     cp "$here/scripts/clients-package-lock.json" "$venv/package-lock.json"
     (cd "$venv" && npm ci --silent --no-audit --no-fund --ignore-scripts)

@@ -55,7 +55,15 @@ pub(super) fn authentication(
 fn issuers(path: &Path) -> Result<Vec<Issuer>, AppError> {
     let refused = |problem: String| AppError::Issuers { problem: format!("{}: {problem}", path.display()) };
     let text = bounded::text_file(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    oidc_claims::parse(&text).map_err(refused)
+    let issuers = oidc_claims::parse(&text).map_err(refused)?;
+    // Sign-ins read these files again; a missing one must not be noticed first by a user.
+    let secrets = issuers.iter().filter_map(|issuer| issuer.sign_in.as_ref()?.client_secret_file.as_deref());
+    for file in secrets {
+        let unreadable =
+            |error| refused(format!("signIn.clientSecretFile {}: cannot be read: {error}", file.display()));
+        drop(SecretString::from(bounded::text_file(file).map_err(unreadable)?));
+    }
+    Ok(issuers)
 }
 
 /// Reads the admin token from a file. Only its hash is kept.

@@ -131,9 +131,10 @@ impl Api {
         Ok((self.read(&data)?, data))
     }
 
-    /// `POST /api/v1/deploy/{id}/switch`; the response's data.
-    pub async fn switch(&self, id: &str) -> Result<Value, CliError> {
-        self.call(self.request(Method::POST, &["deploy", id, "switch"])?.json(&json!({}))).await
+    /// `POST /api/v1/deploy/{id}/switch`, to the image with this digest if one is given; the response's data.
+    pub async fn switch(&self, id: &str, image_digest: Option<&str>) -> Result<Value, CliError> {
+        let body = image_digest.map_or_else(|| json!({}), |digest| json!({"imageDigest": digest}));
+        self.call(self.request(Method::POST, &["deploy", id, "switch"])?.json(&body)).await
     }
 
     /// `POST /api/v1/deploy/{id}/cancel`; the response's data.

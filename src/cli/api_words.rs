@@ -132,6 +132,7 @@ fn command(method: &str, path: &str) -> Option<String> {
         ("PUT", ["connect", "github", id, "secrets", name]) => format!("connections secrets set {id} {name}"),
         ("GET", ["schedules"]) => "schedule list".to_owned(),
         ("GET", ["reports"]) => "report".to_owned(),
+        ("GET", ["tokens"]) => "token list".to_owned(),
         ("GET", ["revocations"]) => "token revoked".to_owned(),
         _ => return None,
     };

@@ -115,7 +115,7 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
     }
     let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {
-        (outcome, data) = switch_and_watch(&api, &id, &args.follow, args.server.json).await?;
+        (outcome, data) = switch_and_watch(&api, (&id, None), &args.follow, args.server.json).await?;
     }
     finish(&outcome, &data, &args.server)
 }

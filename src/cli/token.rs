@@ -19,11 +19,8 @@ use crate::config::DatabaseConfig;
 use crate::db::Db;
 use crate::db::tokens::{NewToken, TokenView};
 use crate::domain::message::{Message, Param, message};
-use crate::domain::principal::{Role, SCHEDULE_SUBJECT, Scope};
+use crate::domain::principal::{self, Role, Scope};
 use crate::domain::{ids, oidc_claims, token};
-
-/// Longest name of a token, in characters.
-const MAX_NAME: usize = 100;
 
 #[derive(Args, Debug)]
 pub struct TokenArgs {
@@ -275,16 +272,7 @@ fn scope(owners: &[String], repos: &[String]) -> Result<Scope, CliError> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let fits = (1..=MAX_NAME).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@+:/".contains(&byte))
-        && !text.starts_with(SCHEDULE_SUBJECT);
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "give 1 to {MAX_NAME} letters, digits and -_.@+:/ without spaces; the prefix {SCHEDULE_SUBJECT} is reserved for schedules"
-        ))
-    }
+    principal::token_name(text).map(|()| text.to_owned()).map_err(|rule| rule.to_string())
 }
 
 fn issuer(text: &str) -> Result<String, String> {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::ClientError;
 use super::build_context::ContextError;
+use super::build_output::OutputLine;
 use crate::domain::dockerfile::Need;
 pub use crate::domain::failure::BuildFault;
 
@@ -18,8 +19,8 @@ pub enum Progress {
     Line {
         /// Number of the build step that printed the line; `None` for builders without steps.
         step: Option<u32>,
-        /// The text, without control characters.
-        text: String,
+        /// Its text and colours.
+        line: OutputLine,
     },
     /// A build step that has ended.
     Ended(BuildStep),
@@ -106,15 +107,16 @@ impl BuildLog {
     }
 
     /// Forwards a line. The build continues when the receiver is gone.
-    pub(super) async fn line(&mut self, step: Option<u32>, text: String) {
+    pub(super) async fn line(&mut self, step: Option<u32>, line: OutputLine) {
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }
-        self.last.push_back((step, text.clone()));
+        self.last.push_back((step, line.text.clone()));
         let Some(remaining) = self.remaining else { return };
-        self.remaining = remaining.checked_sub(text.len() + LINE_COST);
-        let text = if self.remaining.is_some() { text } else { OUTPUT_TRUNCATED.to_owned() };
-        let _ = self.sender.send(Progress::Line { step, text }).await;
+        let coloured = line.ansi.as_ref().map_or(0, String::len);
+        self.remaining = remaining.checked_sub(line.text.len() + coloured + LINE_COST);
+        let line = if self.remaining.is_some() { line } else { OUTPUT_TRUNCATED.to_owned().into() };
+        let _ = self.sender.send(Progress::Line { step, line }).await;
     }
 
     /// Forwards the end of a step, regardless of the byte limit: the builder bounds the number of steps.

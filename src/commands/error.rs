@@ -7,6 +7,7 @@ use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
+use crate::commands::tokens::error::TokenError;
 use crate::db::DbError;
 use crate::domain::message::Message;
 use crate::domain::principal::Role;
@@ -53,6 +54,9 @@ pub enum CommandError {
     /// A revocation does not exist.
     #[error(transparent)]
     Revocation(#[from] RevocationError),
+    /// An API token does not exist.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The database could not be read or written.
     #[error(transparent)]
     Database(#[from] DbError),

@@ -1,4 +1,4 @@
-//! Browser sessions and stream tickets: credentials for reading, derived from the caller's own. Both end with the token that created them.
+//! Browser sessions and stream tickets: credentials derived from the caller's own. Both end with the token that created them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,27 +9,40 @@ use serde_json::{Value, json};
 use super::access::require_role;
 use super::error::CommandError;
 use crate::db::audit::{self, AuditRecord};
-use crate::db::sessions::{self, UsedTicket};
+use crate::db::sessions::{self, NewSession, UsedTicket};
 use crate::db::{Db, DbError, PgConnection};
 use crate::domain::audit::Action;
 use crate::domain::principal::{Caller, Principal, Role};
 use crate::domain::token::SecretHash;
 
-/// Stores a session by its hash. Returns its end, and the time until then. `credential` is the token that opened it.
+/// A session to be opened for a caller.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRequest<'a> {
+    /// Hash of the cookie's value.
+    pub hash: &'a SecretHash,
+    /// The token that opens the session; none for an issuer's subject.
+    pub credential: Option<&'a SecretHash>,
+    /// True for the web page's sign-in: the session may do what the caller's role allows. False: it may only read.
+    pub writes: bool,
+    /// Longest duration; the permission may end it earlier.
+    pub lasts: Duration,
+}
+
+/// Stores a session by its hash. Returns its end, and the time until then.
 ///
 /// # Errors
 /// The database cannot be written.
 pub async fn open_session(
     db: &Db,
-    hash: &SecretHash,
-    credential: Option<&SecretHash>,
+    request: SessionRequest<'_>,
     by: &Caller,
-    lasts: Duration,
 ) -> Result<(DateTime<Utc>, Duration), CommandError> {
     require_role(by, Role::Viewer)?;
+    let SessionRequest { hash, credential, writes, lasts } = request;
     let mut tx = db.begin().await?;
-    let (expires_at, left) = sessions::insert(&mut tx, hash, credential, &by.principal, lasts).await?;
-    record(&mut tx, by, Action::OpenSession, json!({"expiresAt": expires_at})).await?;
+    let new = NewSession { hash, credential, principal: &by.principal, writes, lasts };
+    let (expires_at, left) = sessions::insert(&mut tx, &new).await?;
+    record(&mut tx, by, Action::OpenSession, json!({"expiresAt": expires_at, "writes": writes})).await?;
     tx.commit().await?;
     Ok((expires_at, left))
 }

@@ -11,22 +11,35 @@ use crate::domain::audit::Action;
 use crate::domain::deployment::Status;
 use crate::domain::principal::{Caller, Role};
 
-/// Requests the switch. With `four_eyes`, the caller that started the attempt may not approve it.
+/// Conditions of a switch.
+#[derive(Clone, Copy, Debug)]
+pub struct SwitchTerms<'a> {
+    /// The caller that started the attempt may not approve it.
+    pub four_eyes: bool,
+    /// Digest of the image that the approver has reviewed; none for whatever is ready.
+    pub image_digest: Option<&'a str>,
+}
+
+/// Requests the switch.
 ///
 /// # Errors
-/// The caller is not an approver or started the attempt, or the deployment is unknown, not ready, already switched or being cancelled.
-pub async fn switch(db: &Db, change: DeploymentChange<'_>, four_eyes: bool) -> Result<Idempotent<()>, CommandError> {
+/// The caller is not an approver or started the attempt, or the deployment is unknown, not ready, already switched, being cancelled or of another image.
+pub async fn switch(
+    db: &Db,
+    change: DeploymentChange<'_>,
+    terms: SwitchTerms<'_>,
+) -> Result<Idempotent<()>, CommandError> {
     let DeploymentChange { id, by, .. } = change;
     require_role(by, Role::Approver)?;
     let mut tx = match change.begin(db).await? {
         Begun::First(tx) => tx,
         Begun::Repeated(answer) => return Ok(Idempotent::Replayed(answer)),
     };
-    if four_eyes && has_started(&mut tx, id, by).await? {
+    if terms.four_eyes && has_started(&mut tx, id, by).await? {
         return Err(DeployError::ApproverStartedIt(id.to_owned()).into());
     }
     let audited = change.record(&mut tx, Action::Switch).await?;
-    if requests::request_switch(&mut tx, id, audited).await? {
+    if requests::request_switch(&mut tx, id, terms.image_digest, audited).await? {
         return change.commit(tx).await;
     }
     let id = id.to_owned();
@@ -38,8 +51,11 @@ pub async fn switch(db: &Db, change: DeploymentChange<'_>, four_eyes: bool) -> R
         }
         Some(Status::Completed) => DeployError::AlreadySwitched(id).into(),
         Some(Status::Failed) => DeployError::Failed(id).into(),
-        // Only a requested cancellation prevents the switch of a ready deployment.
-        Some(Status::DeploymentReady) => DeployError::BeingCancelled(id).into(),
+        // Only a requested cancellation, or another image, prevents the switch of a ready deployment.
+        Some(Status::DeploymentReady) => match (terms.image_digest, requests::image_digest(&mut tx, &id).await?) {
+            (Some(reviewed), Some(actual)) if reviewed != actual => DeployError::ImageChanged { id, actual }.into(),
+            _ => DeployError::BeingCancelled(id).into(),
+        },
     })
 }
 

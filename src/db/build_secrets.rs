@@ -37,6 +37,18 @@ impl Db {
         .await?)
     }
 
+    /// Lists the names of the build secrets of several connections, each with the connection's id, by name.
+    pub async fn build_secret_names(&self, connections: &[String]) -> Result<Vec<(String, BuildSecretView)>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT connection_id, name, created_at, updated_at FROM github_build_secrets WHERE connection_id = ANY ($1) ORDER BY name",
+            connections
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let view = |name, created_at, updated_at| BuildSecretView { name, created_at, updated_at };
+        Ok(rows.into_iter().map(|row| (row.connection_id, view(row.name, row.created_at, row.updated_at))).collect())
+    }
+
     /// Reports that a connection to a source repository exists in the scope.
     pub async fn is_github_connection_of(&self, id: &str, scope: &Scope) -> Result<bool, DbError> {
         let found = sqlx::query_scalar!(

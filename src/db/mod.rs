@@ -184,6 +184,14 @@ impl DbError {
         }
     }
 
+    /// Reports that the statement exceeded its time limit.
+    pub fn is_time_limit(&self) -> bool {
+        // `query_canceled`, also at the end of the time limit.
+        const CANCELLED: &str = "57014";
+        let Self::Unavailable(error) = self else { return false };
+        error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == CANCELLED)
+    }
+
     /// Reports that a retry may succeed.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::SchemaPending(_) | Self::Busy(_) | Self::Unusable(_))

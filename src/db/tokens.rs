@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Db, DbError};
+use super::{Db, DbError, schedules};
 use crate::domain::permission_basis::Basis;
 use crate::domain::principal::{AuthMethod, Principal, Role, Scope};
 use crate::domain::token::SecretHash;
@@ -44,11 +44,26 @@ pub struct NewToken {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// Form in which a caller presents a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialForm {
+    /// A token in a header.
+    Token,
+    /// The cookie of a session that may only read.
+    ReadingSession,
+    /// The cookie of a session of the web page's sign-in.
+    PageSession,
+}
+
 /// A valid token or session.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// Hash under which the token or session was looked up.
     pub hash: SecretHash,
+    /// The token that it ends with: itself, or the one that opened the session; none for a session of an issuer's subject.
+    pub token: Option<SecretHash>,
+    /// Token or kind of session.
+    pub form: CredentialForm,
     /// Principal that the token or session authenticates.
     pub principal: Principal,
     /// Time until it expires, by the database's clock; none for never.
@@ -61,6 +76,11 @@ pub(super) fn seconds(left: f64) -> Duration {
 }
 
 impl Db {
+    /// Returns the database's time, by which tokens expire.
+    pub async fn token_time(&self) -> Result<DateTime<Utc>, DbError> {
+        schedules::now(&mut *self.pool.acquire().await?).await
+    }
+
     /// Lists all tokens, oldest first.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, DbError> {
         Ok(sqlx::query_as!(
@@ -69,6 +89,32 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?)
+    }
+
+    /// Lists tokens, newest first, optionally only those before a given one.
+    pub async fn token_page(
+        &self,
+        before: Option<(DateTime<Utc>, String)>,
+        limit: i64,
+    ) -> Result<Vec<TokenView>, DbError> {
+        let (before_at, before_id) = before.unzip();
+        Ok(sqlx::query_as!(
+            TokenView,
+            "SELECT id, name, role, scope, created_at, expires_at, revoked_at FROM api_tokens
+             WHERE $1::timestamptz IS NULL OR (created_at, id) < ($1, $2)
+             ORDER BY created_at DESC, id DESC LIMIT $3",
+            before_at,
+            before_id,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Returns the token with this id.
+    pub async fn token(&self, id: &str) -> Result<Option<TokenView>, DbError> {
+        let mut connection = self.pool.acquire().await?;
+        find(&mut connection, id).await
     }
 
     /// Reports that a token exists with which the API can be used now.
@@ -104,7 +150,13 @@ impl Db {
                     expires_at: row.expires_at,
                     basis: Basis::Kind,
                 };
-                Ok(Accepted { hash, principal, left: row.left.map(seconds) })
+                Ok(Accepted {
+                    hash,
+                    token: Some(hash),
+                    form: CredentialForm::Token,
+                    principal,
+                    left: row.left.map(seconds),
+                })
             })
             .collect()
     }
@@ -124,6 +176,16 @@ pub async fn insert(connection: &mut PgConnection, new: &NewToken, hash: &Secret
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Returns the token with this id.
+pub async fn find(connection: &mut PgConnection, id: &str) -> Result<Option<TokenView>, DbError> {
+    let token = sqlx::query_as!(
+        TokenView,
+        "SELECT id, name, role, scope, created_at, expires_at, revoked_at FROM api_tokens WHERE id = $1",
+        id
+    );
+    Ok(token.fetch_optional(connection).await?)
 }
 
 /// Revokes a token and returns its name; none when it does not exist or was revoked before.

@@ -112,6 +112,8 @@ impl Action {
             ("PATCH", "schedules/{id}") => Some(Self::ChangeSchedule),
             ("DELETE", "schedules/{id}") => Some(Self::DeleteSchedule),
             ("POST", "schedules/{id}/run") => Some(Self::RunSchedule),
+            ("POST", "tokens") => Some(Self::CreateToken),
+            ("DELETE", "tokens/{id}") => Some(Self::RevokeToken),
             ("POST", "revocations") => Some(Self::RevokeSubject),
             ("DELETE", "revocations/{id}") => Some(Self::RestoreSubject),
             ("POST", "maintenance/runs") => Some(Self::RunMaintenance),

@@ -126,6 +126,8 @@ event_codes! {
     CredentialsAccepted = "credentials_accepted",
     /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is already shifting traffic.
     SwitchStarted = "switch_started",
+    /// [Stage 4] Traffic moved: green {green} %, blue {blue} %.
+    TrafficShifted = "traffic_shifted",
     /// [Stage 4] Traffic switch started outside Panda; CodeDeploy was continued by its console or API.
     ContinuedOutside = "continued_outside",
     /// [Stage 4] CodeDeploy ended after the switch without a rollback; the traffic stays on green.

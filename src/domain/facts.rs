@@ -84,6 +84,8 @@ facts! {
         blue_error_rate: f64,
         /// Failed share of green's health checks, 0 to 1.
         green_error_rate: f64,
+        /// Percentage of the production traffic on green while it moves, 0 to 100.
+        green_weight: f64,
         /// Side with the traffic at the end: `blue` or `green`.
         final_service: String,
         /// When AWS ends the wait for the switch by itself (AWS clock).

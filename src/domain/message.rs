@@ -5,7 +5,7 @@
 //! [`message!`] that names it; the test `catalogue_and_code_agree` compares both. Events have their own entries (`catalogue`), filled by the same code.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -161,7 +161,7 @@ impl Translated {
 }
 
 /// The files of the catalogue. They are compiled in, and a test reads each, so that a broken file cannot be shipped.
-const FILES: [&str; 7] = [
+const FILES: &[&str] = &[
     include_str!("texts/errors.json"),
     include_str!("texts/rules.json"),
     include_str!("texts/cli.json"),
@@ -169,18 +169,46 @@ const FILES: [&str; 7] = [
     include_str!("texts/preflight.json"),
     include_str!("texts/schedules.json"),
     include_str!("texts/reasons.json"),
+    include_str!("texts/page.json"),
+    include_str!("texts/page_access.json"),
+    include_str!("texts/page_history.json"),
+    include_str!("texts/page_log.json"),
+    include_str!("texts/page_start.json"),
 ];
 
 type Groups = HashMap<String, HashMap<String, Translated>>;
 
 /// All texts, by `GROUP.NAME`.
 static CATALOGUE: LazyLock<HashMap<String, Translated>> = LazyLock::new(|| {
-    let groups = FILES.into_iter().flat_map(|file| serde_json::from_str::<Groups>(file).unwrap_or_default());
+    let groups = FILES.iter().flat_map(|file| serde_json::from_str::<Groups>(file).unwrap_or_default());
     let texts = groups.flat_map(|(group, texts)| {
         texts.into_iter().map(move |(name, text)| (format!("{group}.{name}"), text)).collect::<Vec<_>>()
     });
     texts.collect()
 });
+
+/// Texts of the web page's templates (groups `page…`) and scripts (`script…`), by their names, which are unique over all groups of a kind.
+static PAGE: LazyLock<[BTreeMap<&str, &Translated>; 2]> = LazyLock::new(|| {
+    ["page", "script"].map(|kind| {
+        let texts = CATALOGUE.iter().filter(|(key, _)| key.starts_with(kind));
+        texts.filter_map(|(key, text)| Some((key.split_once('.')?.1, text))).collect()
+    })
+});
+
+/// Renders a text of the web page. A name that the catalogue lacks is its own text.
+pub fn page_text(name: &str, params: &[(&str, &str)], lang: Lang) -> String {
+    let [texts, _] = &*PAGE;
+    let Some(text) = texts.get(name) else { return name.to_owned() };
+    fill(text.text(lang), |name| {
+        params.iter().find(|(known, _)| *known == name).map(|(_, value)| Cow::Borrowed(*value))
+    })
+}
+
+/// Returns the texts of the web page's scripts, with their placeholders.
+pub fn script_texts(lang: Lang) -> BTreeMap<&'static str, &'static str> {
+    let [_, texts] = &*PAGE;
+    texts.iter().map(|(name, text)| (*name, text.text(lang))).collect()
+}
 
 /// Replaces each `{name}` in one pass, so that braces inside a parameter stay unchanged. A placeholder without value becomes empty.
 pub(super) fn fill<'a>(template: &str, value: impl Fn(&str) -> Option<Cow<'a, str>>) -> String {

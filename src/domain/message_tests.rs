@@ -14,14 +14,14 @@ fn placeholders(template: &str) -> BTreeSet<String> {
     names.into_inner()
 }
 
-/// The program's source files.
-fn sources(folder: &Path) -> Vec<String> {
+/// The files below a folder with this ending.
+fn sources(folder: &Path, ending: &str) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| {
             if path.is_dir() {
-                sources(&path)
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources(&path, ending)
+            } else if path.extension().is_some_and(|extension| extension == ending) {
                 vec![std::fs::read_to_string(&path).unwrap()]
             } else {
                 Vec::new()
@@ -31,7 +31,67 @@ fn sources(folder: &Path) -> Vec<String> {
 }
 
 fn source() -> String {
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).concat()
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "rs").concat()
+}
+
+/// The names in calls such as `t("list.title")` of the web page's templates or scripts.
+fn page_uses(text: &str) -> BTreeSet<String> {
+    // Not `asset("…")`, which ends as the call does.
+    let is_call = |at: usize| !text[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+    let calls = ["t(\"", "fill(\""]
+        .into_iter()
+        .flat_map(|call| text.match_indices(call).filter(|(at, _)| is_call(*at)).map(move |(at, _)| at + call.len()));
+    calls.filter_map(|at| text[at..].split_once('"')).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Groups of names that the web page composes, such as `status.RUNNING`, with the values.
+const COMPOSED: &[&str] = &[
+    "access.action.",
+    "access.result.",
+    "access.role.",
+    "access.state.",
+    "did.",
+    "key_",
+    "kind.",
+    "needs.",
+    "stage.",
+    "stage_state.",
+    "start.concurrency.",
+    "start.missed.",
+    "start.result.",
+    "start.source.",
+    "start.state.",
+    "start_count_",
+    "start_place_",
+    "start_state_",
+    "start_verdict_",
+    "status.",
+    "step.",
+    "unit.",
+    "unit_",
+];
+
+#[test]
+fn catalogue_and_page_agree() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
+    for (group, folder, ending) in [("page", "templates", "html"), ("script", "components", "js")] {
+        let mut text = sources(&page.join(folder), ending).concat();
+        if group == "page" {
+            text.push_str(&sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/page"), "rs").concat());
+        }
+        let uses = page_uses(&text);
+        assert!(uses.len() > 5, "the {folder} are not read");
+        let is_composed = |name: &str| COMPOSED.iter().any(|prefix| name.starts_with(prefix));
+        let names = CATALOGUE.keys().filter(|key| key.starts_with(group)).filter_map(|key| key.split_once('.'));
+        let names: Vec<String> = names.map(|(_, name)| name.to_owned()).collect();
+        let known: BTreeSet<String> = names.iter().cloned().collect();
+        assert_eq!(known.len(), names.len(), "a name is in two groups");
+        // `http::page::assets` adds these from the catalogue of events.
+        let missing: Vec<_> = uses.difference(&known).filter(|name| !name.starts_with("output_")).collect();
+        assert!(missing.is_empty(), "the catalogue lacks texts of {folder}: {missing:?}");
+        let unused: Vec<_> = known.iter().filter(|name| !uses.contains(*name) && !is_composed(name)).collect();
+        assert!(unused.is_empty(), "no file of {folder} uses {unused:?}");
+    }
 }
 
 /// The uses of [`message!`] with a literal key: the key and the names of its parameters.
@@ -101,7 +161,7 @@ fn catalogue_and_code_agree() {
         }
         assert_eq!(wanted, params, "{key}");
     }
-    for key in CATALOGUE.keys() {
+    for key in CATALOGUE.keys().filter(|key| !key.starts_with("page") && !key.starts_with("script")) {
         let code = key.strip_suffix(".title").unwrap_or(key);
         let title = key.split_once('.').filter(|(_, name)| name.ends_with("_title")).map_or("", |(_, name)| name);
         let is_used = |text: &str| source.contains(&format!("\"{text}\""));

@@ -1,6 +1,7 @@
 //! Claims of OpenID Connect tokens: the operator's issuers and rules, and the role and scope that matching claims give.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,6 +16,9 @@ const MAX_ISSUER: usize = 1_024;
 /// Longest subject, in characters. Log and audit repeat subjects.
 const MAX_SUBJECT: usize = 255;
 
+/// Longest name of an issuer on the web page, in characters.
+const MAX_NAME: usize = 60;
+
 /// Separates issuer and subject in a subject's name. No issuer may contain it.
 const SEPARATOR: char = '|';
 
@@ -28,6 +32,52 @@ pub struct Issuer {
     pub audiences: Vec<String>,
     /// Rules in order: the first that matches gives role and scope. A token that matches none has no permission.
     pub rules: Vec<ClaimRule>,
+    /// Sign-in of the web page with this issuer; absent: none.
+    #[serde(default, rename = "signIn", skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignInClient>,
+}
+
+/// Panda as a client of an issuer: the web page signs in with it (authorization code with PKCE).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SignInClient {
+    /// Client id that the issuer gave Panda, and the audience of its id tokens.
+    pub client_id: String,
+    /// File with the client's secret, read at each sign-in; absent for a public client.
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
+    /// Scopes to request besides `openid`, such as `groups`.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Name of the issuer on the page's button; its host when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+impl SignInClient {
+    fn check(&self) -> Result<(), String> {
+        let is_word = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_word(&self.client_id) {
+            return Err("clientId: give the visible ASCII characters that the issuer shows".to_owned());
+        }
+        if !self.scopes.iter().all(is_word) {
+            return Err("scopes: give a list of names without spaces".to_owned());
+        }
+        if self
+            .name
+            .as_ref()
+            .is_some_and(|name| text::cut(name, MAX_NAME) != *name || name.contains(text::is_unfit_for_names))
+        {
+            return Err(format!("name: give at most {MAX_NAME} printable characters"));
+        }
+        Ok(())
+    }
+
+    /// Returns the requested scopes, separated by spaces.
+    pub fn scope(&self) -> String {
+        let others = self.scopes.iter().map(String::as_str).filter(|&scope| scope != "openid");
+        std::iter::once("openid").chain(others).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// A rule that gives a role and a scope to tokens with certain claims.
@@ -77,6 +127,9 @@ impl Issuer {
         if self.rules.is_empty() {
             return Err("rules: give at least one, or no token of this issuer can sign in".to_owned());
         }
+        if let Some(client) = &self.sign_in {
+            client.check().map_err(|wrong| format!("signIn.{wrong}"))?;
+        }
         let checked = self.rules.iter().enumerate().map(|(at, rule)| (at, rule.check()));
         checked.into_iter().try_for_each(|(at, checked)| checked.map_err(|wrong| format!("rules[{at}].{wrong}")))
     }
@@ -87,10 +140,18 @@ impl Issuer {
         subject_of(&self.issuer, subject)
     }
 
-    /// Returns true if the claim `aud` has an accepted audience.
+    /// Returns true if the claim `aud` has an accepted audience, or that of the web page's sign-in.
     pub fn is_for(&self, claims: &Map<String, Value>) -> bool {
         let audiences = claims.get("aud").map(values).unwrap_or_default();
-        audiences.iter().filter_map(Value::as_str).any(|one| self.audiences.iter().any(|accepted| accepted == one))
+        let accepted = || self.audiences.iter().chain(self.sign_in.iter().map(|client| &client.client_id));
+        audiences.iter().filter_map(Value::as_str).any(|one| accepted().any(|accepted| accepted == one))
+    }
+
+    /// Returns the issuer's name for people: that of its sign-in, or its host.
+    pub fn display_name(&self) -> String {
+        let named = self.sign_in.as_ref().and_then(|client| client.name.clone());
+        let host = || Url::parse(&self.issuer).ok()?.host_str().map(str::to_owned);
+        named.or_else(host).unwrap_or_else(|| self.issuer.clone())
     }
 
     /// Returns the role and scope that these claims give; none if no rule matches.

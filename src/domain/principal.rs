@@ -175,8 +175,7 @@ pub struct Principal {
     pub scope: Scope,
     /// Expiry of the credential; none if only revocation ends it.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Basis of the permission, stored with schedules that act later in the principal's name. Not stored with a session, which can only
-    /// read.
+    /// Basis of the permission, stored with schedules that act later in the principal's name. Sessions store it in separate columns.
     #[serde(skip)]
     pub basis: Basis,
 }
@@ -201,8 +200,7 @@ impl Principal {
         Self { subject, kind: AuthMethod::Admin, basis, ..Self::without_authentication() }
     }
 
-    /// Reduces the role to viewer. Cookies authenticate as this principal, so that no web page of another origin can change anything with
-    /// them.
+    /// Reduces the role to viewer: for sessions that may only read, and for requests of pages of other origins.
     #[must_use]
     pub fn reading(self) -> Self {
         Self { role: Role::Viewer, ..self }
@@ -254,6 +252,20 @@ impl Caller {
     pub fn scope(&self) -> &Scope {
         &self.principal.scope
     }
+}
+
+/// Longest name of an API token, in characters.
+const MAX_TOKEN_NAME: usize = 100;
+
+/// Checks the name of an API token. It must not be that of a schedule, because four-eyes approval compares names.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn token_name(value: &str) -> Result<(), Message> {
+    let ok = (1..=MAX_TOKEN_NAME).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@+:/".contains(&byte))
+        && !value.starts_with(SCHEDULE_SUBJECT);
+    if ok { Ok(()) } else { Err(message!("rule.token_name", max = MAX_TOKEN_NAME, reserved = SCHEDULE_SUBJECT)) }
 }
 
 /// Prefix of the subjects of schedules. No token's name may begin with it, because four-eyes approval compares subjects.

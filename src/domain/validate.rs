@@ -113,7 +113,7 @@ pub fn reason(value: &str) -> Result<(), BrokenRule> {
 const MAX_REASON: usize = 500;
 
 /// Regions of the partitions `aws`, `aws-cn` and `aws-us-gov`. The list catches typing errors.
-const REGIONS: &[&str] = &[
+pub const REGIONS: &[&str] = &[
     "af-south-1",
     "ap-east-1",
     "ap-east-2",

@@ -55,7 +55,7 @@ impl FromRequest<ApiState> for UnreadBody {
 }
 
 /// Reads the whole body, bounded in size and time.
-async fn read_body(request: Request, state: &ApiState) -> Result<Bytes, ApiError> {
+pub(super) async fn read_body(request: Request, state: &ApiState) -> Result<Bytes, ApiError> {
     let limit = state.config.body_timeout;
     match tokio::time::timeout(limit, Bytes::from_request(request, state)).await {
         Ok(body) => body.map_err(|rejection| body_error(&rejection).into()),

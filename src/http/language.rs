@@ -37,6 +37,11 @@ impl AskedLang {
         self.texts().unwrap_or(Lang::En)
     }
 
+    /// The language of `lang`; none without a known one.
+    pub fn named(self) -> Option<Lang> {
+        self.query
+    }
+
     /// The language of stored texts; none when the request names no known language.
     pub fn texts(self) -> Option<Lang> {
         self.query.or(self.header)

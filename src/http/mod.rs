@@ -1,5 +1,5 @@
 //! The HTTP API. `routes` has one file an endpoint, whose path is its URL; `middleware` wraps every request; `auth` authenticates callers; `sse`
-//! streams events; `server` accepts connections; `error` turns failures into problems (RFC 9457).
+//! streams events; `page` is the web page; `server` accepts connections; `error` turns failures into problems (RFC 9457).
 //!
 //! Handlers only translate: they read the request, call a command (`commands`), which decides and stores what is requested, and turn its outcome into
 //! the answer. A process may die on any line here: either the command is committed, or the client has no answer and repeats the request. Of `db` they use
@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod json;
 pub mod language;
 pub mod middleware;
+pub mod page;
 pub mod pagination;
 pub mod readiness;
 pub mod routes;
@@ -135,7 +136,8 @@ pub fn router(state: ApiState) -> Router {
     let refusals = audit_refusals::RefusalRecorder::start(state.db.clone(), state.shutdown.clone());
     let app = routes
         .merge(openapi::swagger_ui(document, &config.base_path))
-        .fallback(async || ApiError::from(ServerError::RouteNotFound))
+        .merge(page::routes(&state))
+        .fallback(page::failure::not_found)
         .method_not_allowed_fallback(async || ApiError::from(ServerError::MethodNotAllowed))
         .layer(from_fn(caller_limit::with_share))
         .layer(from_fn_with_state(refusals, audit_refusals::record_refusal))

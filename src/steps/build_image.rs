@@ -192,8 +192,13 @@ impl BuildImage {
 fn event(progress: Progress, number: u64) -> Event {
     let event = Event::new(EventCode::BuildProgress).keyed(number);
     match progress {
-        Progress::Line { step: Some(step), text } => event.with("message", text).with("step", step),
-        Progress::Line { step: None, text } => event.with("message", text),
+        Progress::Line { step, line } => {
+            let event = event.with("message", line.text).with_known("ansi", line.ansi.as_deref());
+            match step {
+                Some(step) => event.with("step", step),
+                None => event,
+            }
+        }
         Progress::Ended(step) => event
             .with("message", step.to_string())
             .with("step", step.number)

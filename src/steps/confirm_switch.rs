@@ -5,12 +5,16 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::rollout::{Traffic, allowed, said, traffic_after};
 use super::watch_traffic::{completed, rolled_back};
 use super::{RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
 use crate::clients::aws::{CodeDeployStatus, CodeDeployment, Priority};
 use crate::clients::{ClientError, ErrorKind};
+use crate::domain::catalogue::EventCode;
+use crate::domain::deployment::Facts;
+use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::message::message;
 use crate::domain::reason::Reason;
@@ -62,12 +66,35 @@ impl RunStep for ConfirmSwitch {
             CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return self.ended(cx, &deployment).await,
             _ => {}
         }
-        let lifecycle = cx.user.codedeploy.lifecycle(id).await.map_err(not_readable)?;
-        if allowed(&lifecycle) {
+        let target = cx.user.codedeploy.target(id).await.map_err(not_readable)?;
+        if allowed(&target.lifecycle) {
             return Ok(completed(Some(&deployment)));
         }
-        Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is shifting the traffic"))
+        let polled =
+            StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is shifting the traffic");
+        Ok(match target.weights {
+            Some(weights) => with_progress(polled, weights, cx.deployment.facts.green_weight),
+            None => polled,
+        })
     }
+}
+
+/// Adds a changed share of the traffic: an event for each part of a shift in parts. A shift in one step has no event beside those of the switch.
+fn with_progress(polled: StepOutcome, (blue, green): (f64, f64), known: Option<f64>) -> StepOutcome {
+    let moved = green > 0.0 && green < 100.0 && known != Some(green);
+    if !moved {
+        return polled;
+    }
+    let event = Event::new(EventCode::TrafficShifted)
+        .with("green", percentage(green))
+        .with("blue", percentage(blue))
+        .keyed(green);
+    polled.with_event(event).with_facts(Facts { green_weight: Some(green), ..Facts::default() })
+}
+
+/// A percentage as a number without needless decimals: 10, not 10.0.
+fn percentage(percent: f64) -> Value {
+    serde_json::from_str(&percent.to_string()).unwrap_or_else(|_| Value::from(percent))
 }
 
 impl ConfirmSwitch {

@@ -25,6 +25,7 @@ mod maintenance;
 mod monitoring;
 mod moto;
 mod operations;
+mod page;
 mod postgres;
 mod reconcile;
 mod release;

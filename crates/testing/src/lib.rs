@@ -42,6 +42,7 @@ pub mod installed;
 pub mod kubelet;
 pub mod moto;
 pub mod oidc_issuer;
+pub mod oidc_sign_in;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
@@ -56,6 +57,7 @@ pub mod serve;
 pub mod sse;
 pub mod trace_collector;
 mod wait;
+pub mod web_page;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

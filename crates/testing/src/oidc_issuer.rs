@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::oidc_sign_in::{self, SignIns};
+
 /// An issuer with its keys, served at `/.well-known/openid-configuration`.
 #[derive(Clone)]
 pub struct Issuer {
@@ -25,6 +27,8 @@ pub struct Issuer {
     asked: Arc<AtomicUsize>,
     /// While false, no request is answered.
     pub answers: watch::Sender<bool>,
+    /// Browsers that sign in.
+    pub sign_ins: SignIns,
 }
 
 /// One of the issuer's key pairs.
@@ -61,18 +65,21 @@ impl Key {
 impl Issuer {
     pub async fn start(keys: &[&Key]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
         let issuer = Self {
-            address: listener.local_addr().unwrap(),
+            address,
             keys: Arc::default(),
             away: Arc::default(),
             asked: Arc::default(),
             answers: watch::Sender::new(true),
+            sign_ins: SignIns::of(name_of(address)),
         };
         issuer.has(keys);
         let app = Router::new()
             .route("/realm/.well-known/openid-configuration", get(discovery))
             .route("/keys", get(keys_of))
-            .with_state(issuer.clone());
+            .with_state(issuer.clone())
+            .merge(oidc_sign_in::routes(issuer.sign_ins.clone()));
         tokio::spawn(async move { axum::serve(listener, app).await });
         issuer
     }
@@ -82,7 +89,7 @@ impl Issuer {
     }
 
     pub fn name(&self) -> String {
-        format!("http://{}/realm", self.address)
+        name_of(self.address)
     }
 
     pub fn asked(&self) -> usize {
@@ -114,13 +121,20 @@ impl Issuer {
     }
 }
 
+fn name_of(address: SocketAddr) -> String {
+    format!("http://{address}/realm")
+}
+
 async fn discovery(State(issuer): State<Issuer>) -> Result<Json<Value>, StatusCode> {
     issuer.asked.fetch_add(1, Ordering::SeqCst);
     issuer.answers.subscribe().wait_for(|answers| *answers).await.unwrap();
     if issuer.away.load(Ordering::SeqCst) {
         return Err(StatusCode::BAD_GATEWAY);
     }
-    Ok(Json(json!({"issuer": issuer.name(), "jwks_uri": format!("http://{}/keys", issuer.address)})))
+    let at = |path: &str| format!("http://{}/{path}", issuer.address);
+    Ok(Json(
+        json!({"issuer": issuer.name(), "jwks_uri": at("keys"), "authorization_endpoint": at("authorize"), "token_endpoint": at("token")}),
+    ))
 }
 
 async fn keys_of(State(issuer): State<Issuer>) -> Json<Value> {

@@ -105,6 +105,11 @@
   mountPath: /etc/panda/oidc
   readOnly: true
 {{- end }}
+{{- if $v.auth.oidc.clientSecret.existingSecret }}
+- name: oidc-client
+  mountPath: /etc/panda/oidc-client
+  readOnly: true
+{{- end }}
 {{- if $v.tls.existingSecret }}
 - name: tls
   mountPath: /etc/panda/tls
@@ -160,6 +165,15 @@
     items:
       - key: {{ ternary $v.auth.oidc.existingSecretKey "oidc.json" (ne $v.auth.oidc.existingSecret "") | quote }}
         path: oidc.json
+{{- end }}
+{{- with $v.auth.oidc.clientSecret.existingSecret }}
+- name: oidc-client
+  secret:
+    secretName: {{ . | quote }}
+    defaultMode: 0440
+    items:
+      - key: {{ $v.auth.oidc.clientSecret.existingSecretKey | quote }}
+        path: client-secret
 {{- end }}
 {{- with $v.tls.existingSecret }}
 # Without `items`, because a renewed certificate replaces all files together.

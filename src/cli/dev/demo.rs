@@ -77,14 +77,17 @@ async fn deploy_example(at: &Addresses, token: &SecretString) -> Result<(), CliE
     });
     let (started, _) = api.deploy(&body).await?;
     let id = started.deployment_id;
-    print(&format!("… {}\n", text(&message!("dev.deploying", id = sanitize::line(&id)))));
+    print(&format!("… {}", text(&message!("dev.deploying", id = sanitize::line(&id)))));
+    let (page, token) =
+        (format!("{}deployments/{}", at.panda, sanitize::line(&id)), at.token_file.display().to_string());
+    print(&format!("… {}\n", text(&message!("dev.page", page, token))));
     let (ready, _) = watch(&api, &id, &follow, false, WatchStart::default()).await?;
     conclude(&ready)?;
     let url = expect_ready(&ready)?;
     let before = get(&url).await?;
     let says = text(&message!("dev.says_before", url = &url, answer = &before));
     print(&format!("\n… {says}\n… {}\n", text(&message!("dev.switching"))));
-    let (completed, data) = switch_and_watch(&api, &id, &follow, false).await?;
+    let (completed, data) = switch_and_watch(&api, (&id, None), &follow, false).await?;
     conclude(&completed)?;
     print(&format!("\n{}", result::shown(&data, false).trim_end()));
     let after = get(&url).await?;

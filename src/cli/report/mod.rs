@@ -1,6 +1,5 @@
 //! `panda report`: runs report queries, and prints them as tables with bars, CSV or JSON.
 
-mod csv;
 mod korean;
 mod relative_time;
 mod table;
@@ -17,6 +16,7 @@ use super::progress::{print, print_unsanitized};
 use super::sanitize;
 use super::table::rows;
 use crate::cli::lang::text;
+use crate::domain::csv;
 use crate::domain::message::message;
 use relative_time::PointInTime;
 
@@ -38,6 +38,9 @@ pub struct ReportArgs {
     /// End (exclusive), in the same forms [default: now]
     #[arg(long, value_name = "WHEN")]
     until: Option<PointInTime>,
+    /// Time zone (IANA) of dates, days and weeks, such as Asia/Seoul [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
     /// Only deployments of this account or organisation
     #[arg(long, conflicts_with = "repo")]
     owner: Option<String>,
@@ -88,6 +91,7 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
     let filters = [
         ("since", args.since.map(|time| time.at(now))),
         ("until", args.until.map(|time| time.at(now))),
+        ("timeZone", args.time_zone),
         ("owner", owner),
         ("repo", repo),
         ("branch", args.branch),
@@ -96,7 +100,9 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
     let (report, data) = api.report(&name, &query).await?;
     match format {
         Format::Json => print(&sanitize::json(&data)),
-        Format::Csv => print(csv::text(&report).trim_end()),
+        Format::Csv => {
+            print(csv::text(report.columns.iter().map(|column| column.name.as_str()), &report.rows).trim_end());
+        }
         Format::Table => {
             let terminal = std::io::stdout().is_terminal().then(|| table::Terminal {
                 width: terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)),

@@ -156,7 +156,7 @@ impl BuildKit {
     async fn take(&self, steps: &mut Steps, status: StatusResponse, log: &mut BuildLog) {
         for progress in steps.take(status) {
             match progress {
-                Progress::Line { step, text } => log.line(step, text).await,
+                Progress::Line { step, line } => log.line(step, line).await,
                 Progress::Ended(step) => {
                     self.metrics.step(step.cached);
                     log.ended(step).await;

@@ -45,12 +45,12 @@ impl Steps {
         for log in status.logs {
             let Some(step) = self.by_digest.get_mut(&log.vertex) else { continue };
             let lines = step.lines.push(&String::from_utf8_lossy(&log.msg));
-            updates.extend(lines.into_iter().map(|text| Progress::Line { step: step.number, text }));
+            updates.extend(lines.into_iter().map(|line| Progress::Line { step: step.number, line }));
         }
         for warning in status.warnings {
             let text = strip_control(&String::from_utf8_lossy(&warning.short));
             let step = self.by_digest.get(&warning.vertex).and_then(|step| step.number);
-            updates.push(Progress::Line { step, text: format!("WARNING: {text}") });
+            updates.push(Progress::Line { step, line: format!("WARNING: {text}").into() });
         }
         updates
     }
@@ -74,14 +74,14 @@ impl Steps {
             step.number = Some(self.count);
             step.started = started;
             if !is_internal(&step.name) {
-                updates.push(Progress::Line { step: step.number, text: step.name.clone() });
+                updates.push(Progress::Line { step: step.number, line: step.name.clone().into() });
             }
         }
         let Some(completed) = vertex.completed.as_ref().and_then(time) else { return };
         let (Some(number), Some(started), false) = (step.number, step.started, step.ended) else { return };
         step.ended = true;
         let rest = std::mem::take(&mut step.lines).finish();
-        updates.extend(rest.map(|text| Progress::Line { step: step.number, text }));
+        updates.extend(rest.map(|line| Progress::Line { step: step.number, line }));
         // A step that was stopped because another one failed has the error "context canceled": it did not fail itself.
         let cancelled = vertex.error.ends_with("context canceled");
         let error = (!vertex.error.is_empty()).then(|| text::cut(&strip_control(&vertex.error), MAX_ERROR_CHARS));

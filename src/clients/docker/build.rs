@@ -22,7 +22,7 @@ use super::{
         build::{BuildError, BuildLog, Progress},
         build_context::{BuildContext, ContextError, Descent, TarChunks},
         build_faults,
-        build_output::{LineAssembler, strip_control},
+        build_output::{LineAssembler, OutputLine, strip_control},
         registry_credentials::{Credentials, Login},
     },
     Docker, STREAM_TIMEOUT, engine_error, validate_reference,
@@ -276,13 +276,13 @@ impl Output {
         }
         // Byte counts of a base image pull are noise.
         if let (Some(status), None) = (info.status, info.progress_detail.and_then(|progress| progress.total)) {
-            self.line(strip_control(&status)).await;
+            self.line(strip_control(&status).into()).await;
         }
     }
 
-    async fn line(&mut self, line: String) {
+    async fn line(&mut self, line: OutputLine) {
         // `Step 2/7 : FROM busybox:1`
-        if let Some((_, instruction)) = line.strip_prefix("Step ").and_then(|rest| rest.split_once(" : ")) {
+        if let Some((_, instruction)) = line.text.strip_prefix("Step ").and_then(|rest| rest.split_once(" : ")) {
             self.instruction = Some(instruction.to_owned());
         }
         self.log.line(None, line).await;

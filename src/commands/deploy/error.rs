@@ -26,6 +26,14 @@ pub enum DeployError {
     /// Switch: green receives the traffic already.
     #[error("deployment {0} is already switched")]
     AlreadySwitched(String),
+    /// Switch: the request names another image than the one that is ready.
+    #[error("deployment {id} has the image {actual}")]
+    ImageChanged {
+        /// Id of the deployment.
+        id: String,
+        /// Digest of the image that is ready.
+        actual: String,
+    },
     /// Switch: the deployment failed.
     #[error("deployment {0} has failed")]
     Failed(String),

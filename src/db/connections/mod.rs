@@ -8,6 +8,7 @@ pub mod hold;
 pub mod renew;
 pub mod update;
 
+use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use secrecy::SecretString;
 use sqlx::PgConnection;
@@ -33,6 +34,8 @@ pub struct GithubSummary {
     pub repo: String,
     /// Branch checked when the connection was made.
     pub branch: String,
+    /// Time at which it was connected or renewed.
+    pub connected_at: DateTime<Utc>,
 }
 
 /// A connection to an AWS account as it may be shown.
@@ -42,8 +45,16 @@ pub struct AwsSummary {
     pub id: String,
     /// AWS region, such as `ap-northeast-2`.
     pub region: String,
+    /// AWS account, twelve digits.
+    pub account_id: String,
+    /// Role that Panda assumes; none for access keys.
+    pub role_arn: Option<String>,
+    /// Repositories that the connection serves; none for all.
+    pub scope: Option<Vec<String>>,
     /// Role that EventBridge assumes for the target of the account's rules; none for the server's setting.
     pub rule_target_role_arn: Option<String>,
+    /// Time at which it was connected or renewed.
+    pub connected_at: DateTime<Utc>,
 }
 
 impl Db {
@@ -74,7 +85,7 @@ impl Db {
     pub async fn github_connections(&self, scope: &Scope) -> Result<Vec<GithubSummary>, DbError> {
         Ok(sqlx::query_as!(
             GithubSummary,
-            "SELECT id, owner, repo, branch FROM github_connections
+            "SELECT id, owner, repo, branch, coalesce(renewed_at, created_at) AS \"connected_at!\" FROM github_connections
              WHERE removed_at IS NULL AND in_scope(owner, repo, $1) ORDER BY coalesce(renewed_at, created_at) DESC, id",
             scope.sql()
         )
@@ -87,13 +98,25 @@ impl Db {
     pub async fn aws_connections(&self, scope: &Scope) -> Result<Vec<AwsSummary>, DbError> {
         Ok(sqlx::query_as!(
             AwsSummary,
-            "SELECT id, region, rule_target_role_arn FROM aws_connections c
+            "SELECT id, region, account_id, role_arn, scope, rule_target_role_arn, coalesce(renewed_at, created_at) AS \"connected_at!\"
+             FROM aws_connections c
              WHERE removed_at IS NULL AND ($1::text[] IS NULL OR EXISTS (
                  SELECT FROM unnest(c.scope) AS its, unnest($1::text[]) AS mine
                  WHERE its = mine
                     OR (split_part(its, '/', 1) = split_part(mine, '/', 1) AND '*' IN (split_part(its, '/', 2), split_part(mine, '/', 2)))))
              ORDER BY coalesce(renewed_at, created_at) DESC, id",
             scope.sql()
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Lists those of `ids` whose credentials AWS has rejected, so that an unfinished deployment waits for their renewal.
+    pub async fn connections_awaiting_renewal(&self, ids: &[String]) -> Result<Vec<String>, DbError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT DISTINCT aws_connection_id FROM deployments
+             WHERE aws_connection_id = ANY ($1) AND status IN ('RUNNING', 'DEPLOYMENT_READY') AND facts @> '{\"awaits_renewal\": true}'",
+            ids
         )
         .fetch_all(&self.pool)
         .await?)

@@ -2,8 +2,11 @@
 
 pub mod attempts;
 pub mod insert;
+pub mod repeat;
 pub mod requests;
+pub mod stages;
 pub mod target;
+pub mod targets;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -44,6 +47,12 @@ pub struct DeploymentView {
     pub build: Option<serde_json::Value>,
     pub reason: Option<String>,
     pub kind: String,
+    pub started_by: Option<String>,
+    pub account_id: String,
+    pub region: String,
+    pub ecr_repository: String,
+    pub cancel_requested_at: Option<DateTime<Utc>>,
+    pub ready_at: Option<DateTime<Utc>>,
 }
 
 /// A failed attempt that was followed by another, as it may be shown.
@@ -88,7 +97,8 @@ macro_rules! views {
             "SELECT id, status, owner, repo, branch, attempt, step, waiting_for, started_at, completed_at,
                     extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
                     next_event_seq - 1 AS \"event_count!\", facts AS \"facts: Json<Facts>\",
-                    error_code, error_message, switch_requested_at, superseded_by, build, reason, kind,
+                    error_code, error_message, switch_requested_at, superseded_by, build, reason, kind, started_by,
+                    account_id, region, ecr_repository, cancel_requested_at, ready_at,
                     (SELECT r.schedule_id FROM schedule_runs r WHERE r.deployment_id = d.id) AS schedule_id,
                     CASE WHEN queued AND status IN ('RUNNING', 'DEPLOYMENT_READY') THEN (
                         SELECT count(*) FROM deployments q

@@ -19,17 +19,31 @@ pub async fn starter(connection: &mut PgConnection, id: &str) -> Result<Option<S
     Ok(starter.fetch_optional(connection).await?.flatten())
 }
 
-/// Requests the switch of a ready deployment whose cancellation was not requested; false for any other. `audited` is the id of the request's audit row.
-pub async fn request_switch(connection: &mut PgConnection, id: &str, audited: i64) -> Result<bool, DbError> {
+/// Requests the switch of a ready deployment whose cancellation was not requested and, where a digest is given, whose image has it; false for any
+/// other. `audited` is the id of the request's audit row.
+pub async fn request_switch(
+    connection: &mut PgConnection,
+    id: &str,
+    image_digest: Option<&str>,
+    audited: i64,
+) -> Result<bool, DbError> {
     let updated = sqlx::query!(
         "UPDATE deployments SET switch_requested_at = coalesce(switch_requested_at, now()), switch_audit_id = coalesce(switch_audit_id, $2)
-         WHERE id = $1 AND status = 'DEPLOYMENT_READY' AND cancel_requested_at IS NULL",
+         WHERE id = $1 AND status = 'DEPLOYMENT_READY' AND cancel_requested_at IS NULL
+           AND ($3::text IS NULL OR facts ->> 'image_digest' = $3)",
         id,
-        audited
+        audited,
+        image_digest
     )
     .execute(connection)
     .await?;
     Ok(updated.rows_affected() == 1)
+}
+
+/// Returns the digest of the deployment's image; none before the push.
+pub async fn image_digest(connection: &mut PgConnection, id: &str) -> Result<Option<String>, DbError> {
+    let digest = sqlx::query_scalar!("SELECT facts ->> 'image_digest' FROM deployments WHERE id = $1", id);
+    Ok(digest.fetch_optional(connection).await?.flatten())
 }
 
 /// Requests the cancellation of an unfinished deployment; false for any other. With `may_roll_back` false, also false when the switch was requested.

@@ -61,6 +61,7 @@ const REPORT_VIEWS: &[&str] = &[
     "deployments_v1",
     "dora_daily_v1",
     "dora_monthly_v1",
+    "dora_occurrences_v1",
     "failures_v1",
     "queue_v1",
     "stages_v1",

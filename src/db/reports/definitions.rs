@@ -20,8 +20,11 @@ macro_rules! reports {
 
 reports![
     "dora",
+    "dora-trend",
     "frequency",
+    "results-by-day",
     "lead-time",
+    "lead-time-phases",
     "throughput",
     "busiest-hours",
     "repositories",
@@ -72,9 +75,10 @@ impl Level {
     }
 }
 
-/// Conditions on each row in addition to the query's own. $1 and $2 are the times.
+/// Conditions on each row in addition to the query's own. $1 and $2 are the times, $7 is the time zone. Its condition is always true: Postgres refuses
+/// a value for a parameter that the text does not name.
 const FILTER_CONDITIONS: &str =
-    " AND ($3::text IS NULL OR owner = $3) AND ($4::text IS NULL OR repo = $4) AND ($5::text IS NULL OR branch = $5)
+    " AND $7::text IS NOT NULL AND ($3::text IS NULL OR owner = $3) AND ($4::text IS NULL OR repo = $4) AND ($5::text IS NULL OR branch = $5)
       AND in_scope(owner, repo, $6::text[])";
 
 impl ReportDefinition {
@@ -98,20 +102,23 @@ impl ReportDefinition {
         self.comment(2).strip_prefix("chart: ").filter(|column| *column != "none")
     }
 
-    /// Returns the SQL as documented: for everything, in the last 30 days.
+    /// Returns the SQL as documented: for everything, in the last 30 days, in UTC.
     pub fn documented(&self) -> String {
-        self.sql("(now() - interval '30 days')", "now()", Level::All, "")
+        self.sql("(now() - interval '30 days')", "now()", "'UTC'", Level::All, "")
     }
 
     pub(super) fn parameterised(&self, level: Level) -> String {
-        self.sql("$1::timestamptz", "$2::timestamptz", level, FILTER_CONDITIONS).trim_end_matches(';').to_owned()
+        self.sql("$1::timestamptz", "$2::timestamptz", "$7::text", level, FILTER_CONDITIONS)
+            .trim_end_matches(';')
+            .to_owned()
     }
 
-    fn sql(&self, since: &str, until: &str, level: Level, filters: &str) -> String {
+    fn sql(&self, since: &str, until: &str, zone: &str, level: Level, filters: &str) -> String {
         let sql: Vec<&str> = self.text.lines().skip(3).collect();
         sql.join("\n")
             .replace("{since}", since)
             .replace("{until}", until)
+            .replace("{zone}", zone)
             .replace("{level}", level.sql())
             .replace("{filters}", filters)
     }
@@ -143,7 +150,8 @@ mod tests {
     #[test]
     fn limited_callers_get_rows_by_repository() {
         let (now, x) = (chrono::Utc::now(), Some("x".to_owned()));
-        let all = ReportFilter { since: now, until: now, owner: None, repo: None, branch: None };
+        let (zone, time_limit) = (chrono_tz::UTC, None);
+        let all = ReportFilter { since: now, until: now, zone, owner: None, repo: None, branch: None, time_limit };
         assert_eq!((Level::of(&all, false), Level::of(&all, true)), (Level::All, Level::Repository));
         let owner = ReportFilter { owner: x.clone(), ..all.clone() };
         assert_eq!((Level::of(&owner, false), Level::of(&owner, true)), (Level::Owner, Level::Repository));

@@ -3,7 +3,10 @@
 mod definitions;
 mod role;
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono_tz::Tz;
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{Column as _, Executor, Row, SqlSafeStr as _, Statement as _, TypeInfo as _};
@@ -24,12 +27,16 @@ pub struct ReportFilter {
     pub since: DateTime<Utc>,
     /// End of the period, exclusive.
     pub until: DateTime<Utc>,
+    /// Time zone in which days, weeks and hours begin. Views that count by days and months of UTC ignore it.
+    pub zone: Tz,
     /// Only this account or organisation.
     pub owner: Option<String>,
     /// Only this repository, in any owner unless `owner` is set.
     pub repo: Option<String>,
     /// Only this branch, case-sensitive.
     pub branch: Option<String>,
+    /// Ends the query earlier than the time limit of any statement.
+    pub time_limit: Option<Duration>,
 }
 
 /// Answer of a report query.
@@ -86,6 +93,10 @@ impl Db {
         let mut tx = self.pool.begin().await?;
         // Compiling the plan of a report takes longer than it saves.
         tx.execute("SET TRANSACTION READ ONLY; SET LOCAL jit = off").await?;
+        if let Some(limit) = filter.time_limit {
+            let sql = format!("SET LOCAL statement_timeout = {}", limit.as_millis().max(1));
+            tx.execute(sqlx::AssertSqlSafe(sql)).await?;
+        }
         // The text is constant: user input is passed as parameters.
         let statement = (&mut *tx).prepare(sqlx::AssertSqlSafe(sql).into_sql_str()).await?;
         let mut columns = Vec::new();
@@ -100,6 +111,7 @@ impl Db {
             .bind(&filter.repo)
             .bind(&filter.branch)
             .bind(scope.sql())
+            .bind(filter.zone.name())
             .fetch_all(&mut *tx)
             .await?;
         let truncated = rows.len() > MAX_ROWS;

@@ -10,8 +10,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::credential_lookup::{Finder, Key, Lookups};
-use crate::db::tokens::Accepted;
-use crate::db::{Db, DbError};
+use crate::db::DbError;
+use crate::db::tokens::{Accepted, CredentialForm};
 use crate::domain::principal::Principal;
 use crate::domain::token::SecretHash;
 
@@ -27,8 +27,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A valid token, session or subject.
 #[derive(Debug)]
 pub(super) struct Credential {
-    /// Hash of the token or session; none for a subject.
-    pub hash: Option<SecretHash>,
+    /// Hash of the token, or of the one that opened the session; none for a subject.
+    pub token: Option<SecretHash>,
+    pub form: CredentialForm,
     pub principal: Arc<Principal>,
     /// Expiry, converted from the database's clock; none for no expiry.
     pub until: Option<Instant>,
@@ -82,15 +83,14 @@ impl Credential {
 
 impl CredentialCache {
     /// Creates an empty cache. Must be called within a Tokio runtime, because it spawns the task that looks up credentials.
-    pub(super) fn new(db: Db, admin: Option<SecretHash>, shutdown: CancellationToken) -> Self {
-        let finder = Finder::new(db, admin);
+    pub(super) fn new(finder: Finder, shutdown: CancellationToken) -> Self {
         let lookups = Lookups::start(finder.clone());
         Self { finder, lookups, shutdown, credentials: Mutex::default() }
     }
 
     /// A credential that is in no table and is valid as long as the process runs: the admin token's.
     pub(super) fn permanent(&self, hash: SecretHash, principal: Principal) -> Arc<Credential> {
-        self.credential(Some(hash), principal, None, Instant::now())
+        self.credential(Some(hash), CredentialForm::Token, principal, None, Instant::now())
     }
 
     /// Ends a credential in this process immediately; other processes notice at their next refresh.
@@ -102,7 +102,8 @@ impl CredentialCache {
 
     fn credential(
         &self,
-        hash: Option<SecretHash>,
+        token: Option<SecretHash>,
+        form: CredentialForm,
         principal: Principal,
         left: Option<Duration>,
         begun: Instant,
@@ -110,7 +111,7 @@ impl CredentialCache {
         let times = Mutex::new(Times { confirmed: begun, used: begun });
         let (principal, ended) = (Arc::new(principal), self.shutdown.child_token());
         let until = left.and_then(|left| Instant::now().checked_add(left));
-        Arc::new(Credential { hash, principal, until, ended, over: AtomicBool::new(false), times })
+        Arc::new(Credential { token, form, principal, until, ended, over: AtomicBool::new(false), times })
     }
 
     /// The token or session; none when it is not valid.
@@ -143,8 +144,8 @@ impl CredentialCache {
         };
         // Concurrent requests must share one entry: a stream that holds another one would not see its revocation.
         let credential = credentials.entry(key).or_insert_with(|| match accepted {
-            Some(Accepted { hash, principal, left }) => self.credential(Some(hash), principal, left, begun),
-            None => self.credential(None, principal(), None, begun),
+            Some(Accepted { token, form, principal, left, .. }) => self.credential(token, form, principal, left, begun),
+            None => self.credential(None, CredentialForm::Token, principal(), None, begun),
         });
         credential.times().confirmed = begun;
         Ok(Some(Arc::clone(credential)))

@@ -7,8 +7,10 @@ use std::collections::{HashMap, HashSet};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::db::tokens::Accepted;
+use super::oidc::Verifier;
+use crate::db::tokens::{Accepted, CredentialForm};
 use crate::db::{Db, DbError};
+use crate::domain::permission_basis::Basis;
 use crate::domain::token::SecretHash;
 
 /// Requests that may wait for the statement after the present one. Further requests wait for a place, within their time limit.
@@ -42,6 +44,8 @@ pub(super) struct Finder {
     db: Db,
     /// Hash of the present admin token, which may have opened sessions.
     admin: Option<SecretHash>,
+    /// The present rules of issuers, whose subjects may have opened sessions.
+    oidc: Option<Verifier>,
 }
 
 /// A key that a request waits for; the answer is none when no valid credential has it.
@@ -52,8 +56,19 @@ type Waiting = (Key, oneshot::Sender<Result<Option<Found>, DbError>>);
 pub(super) struct Lookups(mpsc::Sender<Waiting>);
 
 impl Finder {
-    pub(super) fn new(db: Db, admin: Option<SecretHash>) -> Self {
-        Self { db, admin }
+    pub(super) fn new(db: Db, admin: Option<SecretHash>, oidc: Option<Verifier>) -> Self {
+        Self { db, admin, oidc }
+    }
+
+    /// Gives a session of an issuer's subject the role and scope of the present rules; none when they give the subject nothing any more.
+    fn by_present_rules(&self, mut session: Accepted) -> Option<Accepted> {
+        let Basis::Oidc(identity) = &session.principal.basis else { return Some(session) };
+        let (role, scope) = self.oidc.as_ref()?.right(identity)?;
+        session.principal.scope = scope;
+        if session.form == CredentialForm::PageSession {
+            session.principal.role = role;
+        }
+        Some(session)
     }
 
     /// Queries the database for `keys`; returns those that are valid.
@@ -73,7 +88,8 @@ impl Finder {
         }
         if !sessions.is_empty() {
             let rows = self.db.session_principals(&sessions, self.admin.as_ref()).await?;
-            found.extend(rows.into_iter().map(|row| (Key::Session(row.hash), Some(row))));
+            let rows = rows.into_iter().filter_map(|row| self.by_present_rules(row));
+            found.extend(rows.map(|row| (Key::Session(row.hash), Some(row))));
         }
         if !subjects.is_empty() {
             let revoked: HashSet<String> = self.db.revoked_among(&subjects).await?.into_iter().collect();

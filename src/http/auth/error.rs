@@ -33,6 +33,12 @@ pub enum AccessError {
         /// Time until the next session can be opened.
         wait: Duration,
     },
+    /// The client signed in, or tried to, more often than its limit.
+    #[error("too many sign-ins of one client")]
+    TooManySignIns {
+        /// Time until the next sign-in.
+        wait: Duration,
+    },
 }
 
 problem_types! {
@@ -42,6 +48,7 @@ problem_types! {
     NotAllowed => FORBIDDEN, "NOT_ALLOWED";
     OutOfScope => FORBIDDEN, "OUT_OF_SCOPE";
     TooManySessions => TOO_MANY_REQUESTS, "TOO_MANY_SESSIONS";
+    TooManySignIns => TOO_MANY_REQUESTS, "TOO_MANY_SIGN_INS";
 }
 
 impl AccessError {
@@ -49,7 +56,7 @@ impl AccessError {
         let problem = Problem::new(self.problem_type(), self.detail());
         match self {
             Self::IssuerUnavailable(_) => problem.retry_after(RETRY_AFTER),
-            Self::TooManySessions { wait } => problem.retry_after_at_least(*wait),
+            Self::TooManySessions { wait } | Self::TooManySignIns { wait } => problem.retry_after_at_least(*wait),
             _ => problem,
         }
     }
@@ -64,6 +71,7 @@ impl AccessError {
             }
             Self::OutOfScope(what) => message!("OUT_OF_SCOPE.detail", what = what.clone()),
             Self::TooManySessions { .. } => message!("TOO_MANY_SESSIONS.detail"),
+            Self::TooManySignIns { .. } => message!("TOO_MANY_SIGN_INS.detail"),
         }
     }
 
@@ -75,6 +83,7 @@ impl AccessError {
             Self::NotAllowed { needed: Role::Approver, role: Role::Viewer },
             Self::OutOfScope(Message::verbatim("{repositories}")),
             Self::TooManySessions { wait: Duration::ZERO },
+            Self::TooManySignIns { wait: Duration::ZERO },
         ]
     }
 }

@@ -5,17 +5,19 @@
 //! one query a kind. So authenticating a request costs a hash and a map lookup, and a revoked token, with the streams that it opened, stops within
 //! five seconds. Look-ups of credentials that are not cached share one statement at a time (`credential_lookup`).
 //!
-//! A request can authenticate in three ways: with a token in a header, which may do what its role allows; with a session cookie, which may only
-//! read, so that a foreign page that makes a browser send it cannot change anything; and with a ticket in the URL, which opens one stream once.
+//! A request can authenticate in three ways: with a token in a header, which may do what its role allows; with a session cookie; and with a ticket in
+//! the URL, which opens one stream once. A browser sends a cookie at the request of any page, so that a cookie changes something only when its session
+//! is of the web page's sign-in and the request proves that it comes from that page (`PageOrigin`). For pages of other origins it reads as a viewer.
 
 mod credential_cache;
 mod credential_lookup;
 pub mod error;
 pub mod headers;
 pub mod oidc;
+mod rate;
 mod require_role;
-mod session_rate;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,15 +32,17 @@ pub use require_role::{Admin, Approver, Deployer, DeploymentReader, MinimumRole,
 
 use crate::commands::sessions::redeem_ticket;
 use crate::db::Db;
+use crate::db::tokens::CredentialForm;
 use crate::domain::message::message;
 use crate::domain::principal::{AuthMethod, Principal};
 use crate::domain::token::{self, SecretHash};
 use crate::http::auth::error::AccessError;
 use crate::http::auth::oidc::Verifier;
 use crate::http::error::ApiError;
+use crate::http::middleware::csrf::PageOrigin;
 use credential_cache::Credential;
-use credential_lookup::Key;
-use session_rate::SessionRate;
+use credential_lookup::{Finder, Key};
+use rate::KeyedRate;
 
 /// Authenticates requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,7 +77,10 @@ struct Required {
     admin: Option<Grant>,
     db: Db,
     cache: Arc<CredentialCache>,
-    session_rate: SessionRate,
+    /// Opened sessions, by subject.
+    session_rate: KeyedRate<String>,
+    /// Limits the sign-ins of each client.
+    sign_in_rate: KeyedRate<IpAddr>,
     /// Held while a ticket is used. The caller of a ticket is unknown until then, so all tickets share one connection.
     tickets: Semaphore,
 }
@@ -113,7 +120,17 @@ impl Grant {
 
     /// Hash of the token that the grant ends with; none for an issuer's token.
     pub fn credential(&self) -> Option<&SecretHash> {
-        self.credential.as_ref().and_then(|credential| credential.hash.as_ref())
+        self.credential.as_ref().and_then(|credential| credential.token.as_ref())
+    }
+
+    /// Form in which the caller presented the credential.
+    pub fn form(&self) -> CredentialForm {
+        self.credential.as_ref().map_or(CredentialForm::Token, |credential| credential.form)
+    }
+
+    /// The same grant with the role of a viewer.
+    fn reading(self) -> Self {
+        Self { principal: Arc::new(Principal::clone(&self.principal).reading()), ..self }
     }
 
     /// Resolves when the grant is revoked; none when it cannot be revoked.
@@ -147,7 +164,8 @@ impl Auth {
 
     /// Requires authentication: a token of the database, an issuer's token or the admin token. Rechecks cached credentials until `shutdown`.
     pub fn required(db: Db, options: AuthOptions, shutdown: &CancellationToken) -> Self {
-        let cache = Arc::new(CredentialCache::new(db.clone(), options.admin, shutdown.clone()));
+        let finder = Finder::new(db.clone(), options.admin, options.oidc.clone());
+        let cache = Arc::new(CredentialCache::new(finder, shutdown.clone()));
         let (refreshed, stop) = (Arc::clone(&cache), shutdown.clone());
         tokio::spawn(async move { stop.run_until_cancelled(refreshed.refresh_periodically()).await });
         let admin = options.admin.map(|hash| Grant::by(cache.permanent(hash, Principal::admin(hash.fingerprint()))));
@@ -156,7 +174,8 @@ impl Auth {
             admin,
             db,
             cache,
-            session_rate: SessionRate::default(),
+            session_rate: KeyedRate::new(rate::SESSIONS),
+            sign_in_rate: KeyedRate::new(rate::SIGN_INS),
             tickets: Semaphore::new(1),
         })))
     }
@@ -176,7 +195,30 @@ impl Auth {
     pub fn check_session_rate(&self, subject: &str) -> Result<(), AccessError> {
         match &self.0 {
             Mode::Off(_) | Mode::Local(_) => Ok(()),
-            Mode::Required(required) => required.session_rate.check(subject),
+            Mode::Required(required) => {
+                required.session_rate.check(&subject.to_owned()).map_err(|wait| AccessError::TooManySessions { wait })
+            }
+        }
+    }
+
+    /// Counts a sign-in of a client, before its credential is looked up.
+    ///
+    /// # Errors
+    /// [`AccessError::TooManySignIns`] when the client tried too often.
+    pub fn check_sign_in_rate(&self, client: IpAddr) -> Result<(), AccessError> {
+        match &self.0 {
+            Mode::Off(_) | Mode::Local(_) => Ok(()),
+            Mode::Required(required) => {
+                required.sign_in_rate.check(&client).map_err(|wait| AccessError::TooManySignIns { wait })
+            }
+        }
+    }
+
+    /// The issuers with which the web page can sign in; none without any.
+    pub fn sign_in(&self) -> Option<&Verifier> {
+        match &self.0 {
+            Mode::Off(_) | Mode::Local(_) => None,
+            Mode::Required(required) => required.options.oidc.as_ref(),
         }
     }
 
@@ -221,6 +263,28 @@ impl Auth {
         }
     }
 
+    /// Authenticates by a token itself, as from the header of a request.
+    ///
+    /// # Errors
+    /// As [`Self::grant`].
+    pub async fn grant_of_token(&self, token: &str) -> Result<Grant, ApiError> {
+        match &self.0 {
+            Mode::Off(grant) | Mode::Local(grant) => Ok(grant.clone()),
+            Mode::Required(required) => required.of_token(token).await,
+        }
+    }
+
+    /// Authenticates a subject that its issuer vouched for.
+    ///
+    /// # Errors
+    /// [`AccessError::NotSignedIn`] when the subject is revoked.
+    pub async fn grant_of_subject(&self, principal: Principal) -> Result<Grant, ApiError> {
+        match &self.0 {
+            Mode::Off(grant) | Mode::Local(grant) => Ok(grant.clone()),
+            Mode::Required(required) => required.accepted_subject(principal).await,
+        }
+    }
+
     /// Authenticates a request that may carry a ticket for `deployment` instead, or for all deployments where it is none.
     ///
     /// # Errors
@@ -238,31 +302,50 @@ impl Auth {
 
 impl Required {
     async fn grant(&self, parts: &Parts) -> Result<Grant, ApiError> {
-        if let Some(token) = headers::bearer(&parts.headers)? {
-            if let Some(oidc) = self.options.oidc.as_ref().filter(|_| Verifier::is_jwt(token)) {
-                let revoked = AccessError::NotSignedIn(message!("NOT_SIGNED_IN.revoked"));
-                return self.subject(oidc.verify(token).await?).await?.ok_or_else(|| revoked.into());
-            }
-            let unknown = AccessError::NotSignedIn(message!("NOT_SIGNED_IN.unknown_token"));
-            let hash = SecretHash::of(token);
-            // Only the admin token may have any form.
-            if !token::has_form(token::PREFIX, token) && self.admin_grant(&hash).is_none() {
-                return Err(unknown.into());
-            }
-            return self.token(hash).await?.ok_or_else(|| unknown.into());
+        match (headers::bearer(&parts.headers)?, headers::session(&parts.headers)) {
+            (Some(token), _) => self.of_token(token).await,
+            (None, Some(session)) => self.of_session(session, parts).await,
+            (None, None) => Err(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.no_header")).into()),
         }
-        let Some(session) = headers::session(&parts.headers) else {
-            return Err(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.no_header")).into());
-        };
-        if ![Method::GET, Method::HEAD].contains(&parts.method) {
-            return Err(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.session_reads")).into());
+    }
+
+    async fn of_token(&self, token: &str) -> Result<Grant, ApiError> {
+        if let Some(oidc) = self.options.oidc.as_ref().filter(|_| Verifier::is_jwt(token)) {
+            return self.accepted_subject(oidc.verify(token).await?).await;
         }
-        let ended = || ApiError::from(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.session_ended")));
+        let unknown = AccessError::NotSignedIn(message!("NOT_SIGNED_IN.unknown_token"));
+        let hash = SecretHash::of(token);
+        // Only the admin token may have any form.
+        if !token::has_form(token::PREFIX, token) && self.admin_grant(&hash).is_none() {
+            return Err(unknown.into());
+        }
+        self.token(hash).await?.ok_or_else(|| unknown.into())
+    }
+
+    /// The grant of a session's cookie, for a request of the page that it comes from.
+    async fn of_session(&self, session: &str, parts: &Parts) -> Result<Grant, ApiError> {
+        let refused = |reason| ApiError::from(AccessError::NotSignedIn(reason));
+        let ended = || refused(message!("NOT_SIGNED_IN.session_ended"));
         if !token::has_form(token::SESSION_PREFIX, session) {
             return Err(ended());
         }
         let credential = self.cache.get(Key::Session(SecretHash::of(session))).await?;
-        credential.map(Grant::by).ok_or_else(ended)
+        let grant = credential.map(Grant::by).ok_or_else(ended)?;
+        let origin = parts.extensions.get::<PageOrigin>().copied().unwrap_or_default();
+        match (parts.method.clone(), origin) {
+            (Method::GET | Method::HEAD, PageOrigin::Foreign) => Ok(grant.reading()),
+            (Method::GET | Method::HEAD, _) => Ok(grant),
+            _ if grant.form() == CredentialForm::ReadingSession => {
+                Err(refused(message!("NOT_SIGNED_IN.session_reads")))
+            }
+            (_, PageOrigin::Own) => Ok(grant),
+            _ => Err(refused(message!("NOT_SIGNED_IN.not_own_page"))),
+        }
+    }
+
+    async fn accepted_subject(&self, principal: Principal) -> Result<Grant, ApiError> {
+        let revoked = || AccessError::NotSignedIn(message!("NOT_SIGNED_IN.revoked")).into();
+        self.subject(principal).await?.ok_or_else(revoked)
     }
 
     /// The grant of an issuer's verified token; none when its subject is revoked.

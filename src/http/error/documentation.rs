@@ -17,6 +17,7 @@ use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
+use crate::commands::tokens::error::TokenError;
 use crate::domain::catalogue::{Lang, render};
 use crate::domain::failure::ErrorCode;
 use crate::domain::message::Message;
@@ -31,7 +32,7 @@ Generated from the code (`make docs-renew`).
 
 Every refused or failed request is answered with a *problem* (`application/problem+json`, RFC 9457). Programs distinguish problems by `errorCode`, which never changes its meaning;
 `type` is the address of its section below. `message` (the same as `detail`) explains the occurrence and is for people: its wording may change. `field` names the invalid field of the request,
-`deploymentId` and `stage` the deployment concerned, and `externalId` what a role's trust policy must require.
+`deploymentId` and `stage` the deployment concerned, `externalId` what a role's trust policy must require, and `trustPolicy` such a policy.
 
 `title`, `detail` and `message` are in the language of `?lang=` (`ko` or `en`), else of `Accept-Language`, else English; `Content-Language` names it.
 
@@ -58,7 +59,7 @@ fn area<E: Into<ApiError>>(heading: &'static str, types: &'static [ProblemType],
     Area { heading, types, samples: samples.into_iter().map(problem).collect() }
 }
 
-fn areas() -> [Area; 14] {
+fn areas() -> [Area; 15] {
     [
         area("Reading the request", InputError::TYPES, InputError::samples()),
         area("Admission and limits", AdmissionError::TYPES, AdmissionError::samples()),
@@ -72,6 +73,7 @@ fn areas() -> [Area; 14] {
         area("Schedules", ScheduleError::TYPES, ScheduleError::samples()),
         area("Reports", ReportError::TYPES, ReportError::samples()),
         area("Revocations", RevocationError::TYPES, RevocationError::samples()),
+        area("Tokens", TokenError::TYPES, TokenError::samples()),
         area("Database", database::TYPES, database::samples()),
         area("Server", ServerError::TYPES, ServerError::samples()),
     ]
@@ -124,6 +126,7 @@ fn extras(problem: &Problem) -> String {
         ("deploymentId", problem.deployment_id.is_some()),
         ("stage", problem.stage.is_some()),
         ("externalId", problem.external_id.is_some()),
+        ("trustPolicy", problem.trust_policy.is_some()),
         ("Retry-After", problem.retry_after.is_some()),
         ("WWW-Authenticate", problem.status == StatusCode::UNAUTHORIZED.as_u16()),
     ];

@@ -21,6 +21,7 @@ use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
+use crate::commands::tokens::error::TokenError;
 use crate::db::DbError;
 use crate::domain::validate::BrokenRule;
 use crate::http::auth::error::AccessError;
@@ -67,6 +68,9 @@ pub enum ApiError {
     /// A revocation does not exist.
     #[error(transparent)]
     Revocation(#[from] RevocationError),
+    /// An API token does not exist.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A database query failed; [`DbError`] distinguishes outages from faults.
     #[error(transparent)]
     Database(#[from] DbError),
@@ -100,6 +104,7 @@ impl ApiError {
             Self::Schedule(error) => error.problem_type(),
             Self::Report(error) => error.problem_type(),
             Self::Revocation(error) => error.problem_type(),
+            Self::Token(error) => error.problem_type(),
             Self::Database(error) => database::problem_type(error),
             Self::Server(error) => error.problem_type(),
         }
@@ -120,6 +125,7 @@ impl ApiError {
             Self::Schedule(error) => error.problem(),
             Self::Report(error) => error.problem(),
             Self::Revocation(error) => error.problem(),
+            Self::Token(error) => error.problem(),
             Self::Database(error) => database::problem(error),
             Self::Server(error) => error.problem(),
         }

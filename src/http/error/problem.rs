@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::lang::Lang;
@@ -125,6 +126,10 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "panda-0123456789abcdef0123456789abcdef")]
     pub external_id: Option<String>,
+    /// Trust policy with which Panda may assume the role; absent when the problem does not concern a role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub trust_policy: Option<Value>,
     #[serde(skip)]
     pub(super) retry_after: Option<Duration>,
     /// The texts of `title` and `detail`, for other languages.
@@ -152,6 +157,7 @@ impl Problem {
             deployment_id: None,
             stage: None,
             external_id: None,
+            trust_policy: None,
             retry_after: None,
             texts: (title, detail),
         }
@@ -194,11 +200,23 @@ impl Problem {
         self
     }
 
+    /// Sets the trust policy that the role needs.
+    #[must_use]
+    pub fn trust_policy(mut self, policy: Value) -> Self {
+        self.trust_policy = Some(policy);
+        self
+    }
+
     /// Sets the header `Retry-After`, rounded down to whole seconds, at least 1.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+
+    /// Seconds of the header `Retry-After`; none without one.
+    pub(crate) fn wait_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|wait| wait.as_secs().max(1))
     }
 
     /// Sets the header `Retry-After`, rounded up, so that the next request after a limit's `wait` is accepted.
@@ -235,8 +253,8 @@ pub async fn add_body(request: Request, next: Next) -> Response {
     if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="panda""#));
     }
-    if let Some(wait) = problem.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    if let Some(seconds) = problem.wait_seconds() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     *response.body_mut() = body.into();
     response

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::csrf::PageOrigin;
 use super::rate_limit::RateLimits;
 use super::real_ip::{Peer, Proxies};
 use super::{csrf, host};
@@ -33,9 +34,13 @@ impl Admission {
         }
     }
 
+    fn page_origin(&self, request: &Request) -> PageOrigin {
+        let (proxies, headers) = (Proxies::from(&*self.config), request.headers());
+        PageOrigin::of(headers, &proxies.hosts(peer_of(request), headers))
+    }
+
     fn refusal(&self, request: &Request) -> Option<AdmissionError> {
-        // A request has a peer unless the router is called without a connection, as in tests.
-        let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+        let peer = peer_of(request);
         let (proxies, headers) = (Proxies::from(&*self.config), request.headers());
         if !PROBES.contains(&request.uri().path())
             && let Err(refused) = self.rates.check(proxies.client(peer, headers), headers)
@@ -49,12 +54,19 @@ impl Admission {
     }
 }
 
+/// A request has a peer unless the router is called without a connection, as in tests.
+fn peer_of(request: &Request) -> IpAddr {
+    request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer)
+}
+
 /// Refuses a request, or runs it within the time limit. A timeout drops the handler half-way, as a client that disconnects does; each handler
 /// tolerates that.
-pub async fn admit(State(admission): State<Admission>, request: Request, next: Next) -> Response {
+pub async fn admit(State(admission): State<Admission>, mut request: Request, next: Next) -> Response {
     if let Some(refused) = admission.refusal(&request) {
         return ApiError::from(refused).into_response();
     }
+    let origin = admission.page_origin(&request);
+    request.extensions_mut().insert(origin);
     let limit = admission.config.request_timeout;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,

@@ -11,6 +11,32 @@ const DEFAULT_PORTS: [(&str, &str); 2] = [("http", ":80"), ("https", ":443")];
 /// Header in which a browser reports the relation between page and server. No page can set it; browsers send it only to https and loopback.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// The page that sent a request, as far as its browser reports it. Stored in the extensions of each request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PageOrigin {
+    /// A page of this server. Only this proves that a request with a cookie is meant: `PANDA_CORS_ORIGINS` are for pages that send a token.
+    Own,
+    /// A page of another origin.
+    Foreign,
+    /// A program, or a browser that reports nothing: it opens an address, or follows a link.
+    #[default]
+    Unknown,
+}
+
+impl PageOrigin {
+    /// Reads the headers of a request. `forwarded` are the hosts that trusted proxies report.
+    pub fn of(headers: &HeaderMap, forwarded: &[&str]) -> Self {
+        let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("null"));
+        let is_own = |origin| text(header::HOST).iter().chain(forwarded).any(|host| is_at(origin, host));
+        match (text(FETCH_SITE), text(header::ORIGIN)) {
+            (Some("same-origin"), _) => Self::Own,
+            (None, Some(origin)) if is_own(origin) => Self::Own,
+            (_, Some(_)) => Self::Foreign,
+            (_, None) => Self::Unknown,
+        }
+    }
+}
+
 /// The error for a changing request from a foreign page; none for reads, programs, own pages and the origins `allowed` in `PANDA_CORS_ORIGINS`.
 /// `forwarded` are the hosts that trusted proxies report: a proxy may rewrite `Host` to the server's internal name. No page can set them.
 pub fn refusal(method: &Method, headers: &HeaderMap, allowed: &[String], forwarded: &[&str]) -> Option<AdmissionError> {
@@ -72,6 +98,30 @@ mod tests {
         }
         let evil = [("host", "backend"), ("origin", "https://panda.example"), ("sec-fetch-site", "cross-site")];
         assert!(!may_behind(&["panda.example"], &Method::POST, &evil), "the browser knows better");
+    }
+
+    #[test]
+    fn only_own_pages_prove_their_origin() {
+        let of = |headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter().map(|&(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            PageOrigin::of(&headers.collect(), &["panda.example"])
+        };
+        let (host, own, foreign) =
+            (("host", "backend:8080"), ("origin", "https://panda.example"), ("origin", "https://front.example"));
+        let site = |site: &'static str| ("sec-fetch-site", site);
+        assert_eq!(of(&[host, own]), PageOrigin::Own);
+        assert_eq!(of(&[host, ("origin", "http://backend:8080")]), PageOrigin::Own);
+        assert_eq!(of(&[host, site("same-origin")]), PageOrigin::Own);
+        assert_eq!(of(&[host, foreign]), PageOrigin::Foreign);
+        assert_eq!(of(&[host, ("origin", "null")]), PageOrigin::Foreign);
+        assert_eq!(of(&[host, ("origin", "")]), PageOrigin::Foreign);
+        assert_eq!(of(&[host, own, site("cross-site")]), PageOrigin::Foreign, "the browser knows better");
+        assert_eq!(of(&[host, own, site("none")]), PageOrigin::Foreign);
+        for unknown in
+            [&[host][..], &[host, site("none")], &[host, site("cross-site")], &[host, site("same-site")], &[]]
+        {
+            assert_eq!(of(unknown), PageOrigin::Unknown, "{unknown:?}");
+        }
     }
 
     #[test]

@@ -4,14 +4,14 @@ mod admission;
 pub mod audit_refusals;
 pub mod base_path;
 pub mod caller_limit;
-mod csrf;
+pub mod csrf;
 pub mod error;
 mod host;
 mod rate_limit;
 pub mod real_ip;
 pub mod request_id;
 pub mod request_metrics;
-mod security_headers;
+pub mod security_headers;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -108,7 +108,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(origins))
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-            // Safe, because the origins are listed one by one and a session may only read.
+            // Safe, because the origins are listed one by one, and a session's cookie only reads, as a viewer, for pages of other origins.
             .allow_credentials(true)
             .allow_headers(REQUEST_HEADERS)
             .expose_headers([header::CONTENT_LANGUAGE, header::RETRY_AFTER, REQUEST_ID])

@@ -53,7 +53,11 @@ pub struct AuditQuery {
 }
 
 impl AuditQuery {
-    fn filter(self) -> Result<AuditFilter, ApiError> {
+    /// Checks the filters.
+    ///
+    /// # Errors
+    /// The first invalid one.
+    pub(in crate::http) fn filter(self) -> Result<AuditFilter, ApiError> {
         let is_valid = |text: &String| text.len() <= MAX_SUBJECT && !text.contains('\0');
         if self.subject.as_ref().is_some_and(|subject| !is_valid(subject)) {
             return Err(ApiError::field("subject", message!("rule.subject_filter", max = MAX_SUBJECT)));

@@ -17,3 +17,4 @@ pub mod reports;
 pub mod revocations;
 pub mod schedules;
 pub mod session;
+pub mod tokens;

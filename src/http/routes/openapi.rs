@@ -17,7 +17,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     audit, connect, connections, deploy, events, healthz, log, maintenance, metrics, openapi_examples, pipeline,
-    readyz, reports, revocations, schedules, session,
+    readyz, reports, revocations, schedules, session, tokens,
 };
 use crate::http::ApiState;
 use crate::http::error::problem;
@@ -42,6 +42,7 @@ use crate::http::middleware::PROBES;
         (name = "deployments", description = "Start, follow, switch, cancel and retry deployments."),
         (name = "schedules", description = "Deployments that start at scheduled times."),
         (name = "sessions", description = "Authentication for clients that cannot send headers, such as a browser's EventSource."),
+        (name = "tokens", description = "API tokens: credentials of people and programs."),
         (name = "revocations", description = "OpenID Connect subjects whose tokens are rejected."),
         (name = "pipeline", description = "The pipeline that AWS runs between the push and the switch."),
         (name = "audit", description = "Record of all changes and refusals."),
@@ -87,6 +88,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::cancel::handle))
         .routes(routes!(deploy::retry::handle))
         .routes(routes!(deploy::result::handle))
+        .routes(routes!(deploy::log::handle))
         .routes(routes!(deploy::replay::handle))
         .routes(routes!(deploy::ticket::handle))
         .routes(routes!(events::ticket::handle))
@@ -95,6 +97,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(schedules::runs::handle))
         .routes(routes!(schedules::run::handle))
         .routes(routes!(session::open::handle, session::close::handle))
+        .routes(routes!(tokens::list::handle, tokens::create::handle))
+        .routes(routes!(tokens::revoke::handle))
         .routes(routes!(revocations::list::handle, revocations::create::handle))
         .routes(routes!(revocations::remove::handle))
         .routes(routes!(pipeline::check::handle))
@@ -172,10 +176,14 @@ fn add_common(path: &str, operation: &mut Operation) {
         add_response(operation, "413", "The body is over 64 KiB.");
         add_response(operation, "422", "The Idempotency-Key was used with another body.");
     }
-    if operation.request_body.is_some() {
+    if let Some(body) = &operation.request_body {
+        // An optional body is read whatever its type is, as it was before it had a meaning.
+        let must_be_json = matches!(body, RefOr::T(body) if body.required == Some(Required::True));
         add_response(operation, "408", "The body did not arrive in time.");
         add_response(operation, "413", "The body is over 64 KiB.");
-        add_response(operation, "415", "The body is not declared as JSON.");
+        if must_be_json {
+            add_response(operation, "415", "The body is not declared as JSON.");
+        }
     }
 }
 

@@ -63,7 +63,7 @@ fn frame(id: impl Display, rendered: &Rendered, deployment_id: Option<&str>) -> 
 
 /// Escapes what some line readers (Python's `splitlines`, JavaScript before ES2019) take for the end of a line. JSON itself escapes only characters
 /// below U+0020, among them CR, LF, VT and FF; the others occur in its strings alone, where an escape means the same.
-fn on_one_line(json: String) -> String {
+pub(in crate::http) fn on_one_line(json: String) -> String {
     if !json.contains(LINE_ENDS) {
         return json;
     }

@@ -164,7 +164,7 @@ pub(crate) async fn build_folder(builder: &Builder, wanted: Wanted<'_>, folder: 
         let (mut lines, mut steps) = (Vec::new(), Vec::new());
         while let Some(progress) = received.recv().await {
             match progress {
-                Progress::Line { text, .. } => lines.push(text),
+                Progress::Line { line, .. } => lines.push(line.text),
                 Progress::Ended(step) => steps.push(step),
             }
         }

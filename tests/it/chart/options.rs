@@ -73,13 +73,39 @@ fn kind(variable: &str, arg: &clap::Arg) -> Value {
         json!({"type": "array", "items": {"type": "string", "minLength": 1}})
     } else if is(TypeId::of::<bool>()) {
         json!({"type": "boolean"})
-    } else if is(TypeId::of::<Duration>()) {
-        json!({"type": "integer", "minimum": 1, "maximum": 86_400_000})
-    } else if is(TypeId::of::<u32>()) || is(TypeId::of::<u64>()) {
-        json!({"type": "integer", "minimum": 0})
+    } else if [TypeId::of::<Duration>(), TypeId::of::<u32>(), TypeId::of::<u64>()].into_iter().any(is) {
+        whole_number(arg)
     } else {
         json!({"type": "string", "minLength": 1})
     }
+}
+
+/// Schema of a whole number, with the smallest and largest value that the program accepts. Options without a limit have no maximum.
+fn whole_number(arg: &clap::Arg) -> Value {
+    const LARGEST: u64 = u32::MAX as u64;
+    let name = arg.get_long().unwrap();
+    let probe = clap::Command::new("probe").no_binary_name(true).arg(arg.clone());
+    let accepts = |number: u64| probe.clone().try_get_matches_from([format!("--{name}={number}")]).is_ok();
+    let known = match arg.get_default_values() {
+        [default] => default.to_str().unwrap().parse().unwrap(),
+        _ => [1, 10, 1_000].into_iter().find(|number| accepts(*number)).unwrap(),
+    };
+    assert!(accepts(known), "{name}");
+    let minimum = partition(0, known, |number| !accepts(number));
+    let maximum = partition(known, LARGEST + 1, accepts) - 1;
+    match maximum {
+        LARGEST => json!({"type": "integer", "minimum": minimum}),
+        _ => json!({"type": "integer", "minimum": minimum, "maximum": maximum}),
+    }
+}
+
+/// The first number of a range for which `before` is false; it is true for all numbers before that one.
+fn partition(mut from: u64, mut to: u64, before: impl Fn(u64) -> bool) -> u64 {
+    while from < to {
+        let middle = from.midpoint(to);
+        if before(middle) { from = middle + 1 } else { to = middle }
+    }
+    from
 }
 
 /// `PANDA_MAX_BUILDS` becomes `maxBuilds`, as in `config`.
@@ -116,15 +142,15 @@ fn chart_options__config_value_becomes_variable() {
     let mut config = Map::new();
     let mut expected = BTreeMap::new();
     for setting in settings() {
+        let largest = setting.schema["maximum"].as_u64().unwrap_or(1_073_741_824);
+        let number = largest.to_string();
         let (value, variable) = match setting.schema["type"].as_str().unwrap() {
-            "integer" => (json!(1_073_741_824), "1073741824"),
+            "integer" => (json!(largest), number.as_str()),
             "number" => (json!(1.5), "1.5"),
             "boolean" => (json!(true), "true"),
             "array" => (json!(["one", "two"]), "one,two"),
             _ => (json!("{owner}-{repo}"), "{owner}-{repo}"),
         };
-        let millis = setting.schema["maximum"].is_number();
-        let (value, variable) = if millis { (json!(86_400_000), "86400000") } else { (value, variable) };
         config.insert(setting.key, value);
         expected.insert(setting.variable, variable.to_owned());
     }

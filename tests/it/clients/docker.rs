@@ -97,8 +97,8 @@ async fn build_with(
     let collect = async {
         let mut lines = Vec::new();
         while let Some(progress) = receiver.recv().await {
-            if let Progress::Line { text, .. } = progress {
-                lines.push(text);
+            if let Progress::Line { line, .. } = progress {
+                lines.push(line.text);
             }
         }
         lines

@@ -11,12 +11,13 @@ use crate::support::environment::Environment;
 /// An event's code and parameters, without values that differ between any two deployments.
 pub type EventSummary = (String, BTreeMap<String, String>);
 
-/// The events in order and without a gap. Lines of build and push are left out: a repeated build uses the engine's cache and prints that.
+/// The events in order and without a gap. Lines of build and push are left out: a repeated build uses the engine's cache and prints that. So are parts of a
+/// traffic shift: whether a poll sees one is a matter of time.
 pub async fn emitted(env: &Environment, id: &str) -> Vec<EventSummary> {
     let events = events(env, id).await;
     let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=i64::try_from(events.len()).unwrap()).collect::<Vec<_>>());
-    let lines = |event: &&StoredEvent| !event.code.ends_with("_progress");
+    let lines = |event: &&StoredEvent| !event.code.ends_with("_progress") && event.code != "traffic_shifted";
     events.iter().filter(lines).map(|event| (event.code.clone(), of_any(env, id, event))).collect()
 }
 

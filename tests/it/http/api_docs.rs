@@ -67,6 +67,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         ),
         ("/api/v1/maintenance/runs", json!({"kind": "events"})),
         ("/api/v1/revocations", json!({"issuer": "https://issuer.example", "subject": "x"})),
+        ("/api/v1/tokens", json!({"name": "ci", "role": "viewer"})),
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
@@ -78,6 +79,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::GET, "/api/v1/deploy"),
         (Method::GET, "/api/v1/deploy/current"),
         (Method::GET, "/api/v1/deploy/{id}/result"),
+        (Method::GET, "/api/v1/deploy/{id}/log"),
         (Method::GET, "/api/v1/deploy/{id}/replay"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
@@ -99,6 +101,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::GET, "/api/v1/schedules/{id}/runs"),
         (Method::POST, "/api/v1/schedules/{id}/run"),
         (Method::GET, "/api/v1/revocations"),
+        (Method::GET, "/api/v1/tokens"),
+        (Method::DELETE, "/api/v1/tokens/{id}"),
         (Method::DELETE, "/api/v1/revocations/{id}"),
         (Method::GET, "/readyz"),
     ];
@@ -145,6 +149,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     p.ask(&api, Method::GET, "/api/v1/deploy", "/api/v1/deploy?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/audit", "/api/v1/audit?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/revocations", "/api/v1/revocations?limit=0", |r| r).await;
+    p.ask(&api, Method::GET, "/api/v1/tokens", "/api/v1/tokens?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/dora?since=x", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/none", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/maintenance/runs", "/api/v1/maintenance/runs?limit=0", |r| r).await;
@@ -269,6 +274,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let archived = db.db.archive_deployments(&[archived.id().to_owned()]).await.unwrap().remove(0);
     for (method, path) in [
         (Method::GET, "/api/v1/deploy/{id}/result"),
+        (Method::GET, "/api/v1/deploy/{id}/log"),
         (Method::GET, "/api/v1/deploy/{id}/replay"),
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
@@ -286,6 +292,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::GET, "/api/v1/schedules/{id}/runs"),
         (Method::POST, "/api/v1/schedules/{id}/run"),
         (Method::DELETE, "/api/v1/revocations/{id}"),
+        (Method::DELETE, "/api/v1/tokens/{id}"),
     ] {
         let path_of = |id: &str| path.replace("{id}", id).replace("{name}", "dora");
         p.ask(&api, method.clone(), path, &path_of("dep_unknown"), |r| r).await;
@@ -357,7 +364,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         "UPDATE deployments SET status = 'FAILED', error_code = 'CANCELLED', completed_at = now(), watched = false";
     db.psql().await.execute(cancel_all).await.unwrap();
     let (schedules, body) = &bodies[3];
-    for (path, body) in [(*schedules, body), (run_this.as_str(), &json!({}))] {
+    let (tokens, token) = &bodies[6];
+    for (path, body) in [(*schedules, body), (run_this.as_str(), &json!({})), (*tokens, token)] {
         let keyed = api.request(Method::POST, path).header("idempotency-key", "k").json(body);
         assert_eq!(keyed.send().await.unwrap().status(), 200, "{path}");
     }
@@ -367,13 +375,15 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     .await;
     p.ask(&api, Method::POST, &run, &run_this, |r| r.header("idempotency-key", "k").json(&json!({"why": "other"})))
         .await;
+    let another = json!({"name": "other", "role": "viewer"});
+    p.ask(&api, Method::POST, tokens, tokens, |r| r.header("idempotency-key", "k").json(&another)).await;
     Fixture::begin_at(&db.db, "a", "b-c", "123456789012").await;
     other["githubConnectionId"] = json!(fixture::github_connection(&db.db, "a-b", "c").await);
     (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
     p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;
     // Every statement fails permanently. (Not by a missing table: that means that the schema is not migrated yet.)
     let broken = "DO $$ DECLARE t text; BEGIN
-        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,_sqlx_migrations}'::text[] LOOP
+        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,api_tokens,_sqlx_migrations}'::text[] LOOP
             EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
             EXECUTE format('CREATE POLICY broken ON %I USING (1 / 0 = 1) WITH CHECK (1 / 0 = 1)', t);
         END LOOP;

@@ -20,6 +20,7 @@ mod log;
 mod middleware;
 mod oidc;
 mod oidc_keys;
+mod oidc_sign_in;
 mod openapi;
 mod pending_migrations;
 mod provoker;
@@ -32,6 +33,7 @@ mod schemathesis;
 mod server;
 mod slow_readers;
 mod tls;
+mod tokens;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! CodeDeploy deployments that have not started, take hours, or are none.
 
 use panda::domain::ErrorCode;
+use panda::domain::catalogue::Lang;
 use panda_sandbox::{CallFault, CanaryConfiguration, ExecutionFault, Faults, Outcome, ShiftFault};
 
 use super::cancel::cancel;
@@ -116,6 +117,10 @@ async fn confirm_switch__lasts_as_long_as_the_configuration() {
     wait_for("the plain limit has passed", async || began.elapsed().as_millis() > 1_500).await;
     let polled = received(&env, "codedeploy:GetDeployment");
     wait_for("it is still polled", async || received(&env, "codedeploy:GetDeployment") > polled + 2).await;
+    let emitted = events(&env, &id).await;
+    let parts: Vec<_> = emitted.iter().filter(|event| event.code == "traffic_shifted").collect();
+    let [part] = parts.as_slice() else { panic!("each part is reported once: {parts:?}") };
+    assert_eq!(part.render(Lang::En).message, "[Stage 4] Traffic moved: green 10 %, blue 90 %");
     env.sandbox.faults().update(|faults| faults.shifts.clear());
     status(&env, &id, &["COMPLETED"]).await;
     replica.stop().await;

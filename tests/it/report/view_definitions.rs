@@ -21,6 +21,7 @@ const LANDED: &[(&str, &str)] = &[
     ("panda_report.deployments_v1", "288f43e51b5c03dc83cc07bbd25c26dd"),
     ("panda_report.dora_daily_v1", "8bbe21ed7f37b380cfe50164f372cf6c"),
     ("panda_report.dora_monthly_v1", "9ad06663d21312856c715138a2fda011"),
+    ("panda_report.dora_occurrences_v1", "7a49f64a14d0aa41c87a503468fada0e"),
     ("panda_report.events_v1", "380dec1174bf304cdf487609b1710a3d"),
     ("panda_report.failures_v1", "4859a848e07de26b2b69db8348013419"),
     ("panda_report.queue_v1", "2a3cea998105fae51519a884baf9a0c3"),

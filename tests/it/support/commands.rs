@@ -5,7 +5,7 @@ use panda::commands::cancel::cancel;
 use panda::commands::deployment_change::DeploymentChange;
 use panda::commands::idempotency::Idempotent;
 use panda::commands::retry::retry;
-use panda::commands::switch::switch;
+use panda::commands::switch::{SwitchTerms, switch};
 use panda::db::Db;
 use panda::domain::principal::Caller;
 use panda::steps::RETRY_STEP;
@@ -24,7 +24,9 @@ pub trait Commands {
 impl Commands for Db {
     async fn request_switch(&self, id: &str) -> Result<(), CommandError> {
         let by = Caller::local();
-        switch(self, change(id, &by), false).await.map(|outcome| fresh(&outcome))
+        switch(self, change(id, &by), SwitchTerms { four_eyes: false, image_digest: None })
+            .await
+            .map(|outcome| fresh(&outcome))
     }
 
     async fn request_cancel(&self, id: &str) -> Result<(), CommandError> {

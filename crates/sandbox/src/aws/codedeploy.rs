@@ -156,6 +156,11 @@ impl BlueGreenDeployment {
         }
     }
 
+    /// True while production traffic moves.
+    fn is_shifting(&self) -> bool {
+        self.lifecycle.iter().any(|event| event.phase == Phase::AllowTraffic && event.status == "InProgress")
+    }
+
     /// True if production traffic has moved.
     pub fn has_shifted(&self) -> bool {
         self.lifecycle.iter().any(|event| event.phase == Phase::AllowTraffic && event.status == "Succeeded")
@@ -225,10 +230,14 @@ impl BlueGreenDeployment {
         format!("{CLUSTER}:{}", self.repository)
     }
 
-    /// The only target in the response of `BatchGetDeploymentTargets`.
-    pub fn target(&self) -> Value {
+    /// The only target in the response of `BatchGetDeploymentTargets`. `first_part` is the percentage that a canary configuration moves first.
+    pub fn target(&self, first_part: Option<u8>) -> Value {
         let lifecycle: Vec<Value> = self.lifecycle.iter().map(|event| event.shown(self.backdated())).collect();
-        let green = u8::from(self.has_shifted() && self.rolled_back_by.is_none()) * 100;
+        let green = match (self.rolled_back_by.is_some(), self.has_shifted()) {
+            (true, _) => 0,
+            (false, true) => 100,
+            (false, false) => first_part.filter(|_| self.is_shifting()).unwrap_or(0),
+        };
         let task_set = |label: &str, weight: u8| {
             json!({
                 "identifer": format!("ecs-svc/{}-{label}", self.id), "desiredCount": 1, "pendingCount": 0, "runningCount": 1,

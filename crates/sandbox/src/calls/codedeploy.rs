@@ -108,6 +108,9 @@ fn started(simulation: &Simulation, deployment: &BlueGreenDeployment) -> Result<
     Ok(())
 }
 
+/// Percentage that a canary configuration of the sandbox moves first.
+const CANARY_PERCENTAGE: u8 = 10;
+
 fn configuration(simulation: &Simulation, wanted: &ByConfiguration) -> Result<Value, AwsError> {
     let name = wanted.deployment_config_name.as_deref().ok_or_else(|| {
         AwsError::new("DeploymentConfigNameRequiredException", "The deployment configuration name was not specified.")
@@ -115,7 +118,7 @@ fn configuration(simulation: &Simulation, wanted: &ByConfiguration) -> Result<Va
     let routing = match simulation.faults.get().code_deploy_configuration {
         Some(canary) if canary.name == name => json!({
             "type": "TimeBasedCanary",
-            "timeBasedCanary": {"canaryPercentage": 10, "canaryInterval": canary.interval_minutes},
+            "timeBasedCanary": {"canaryPercentage": CANARY_PERCENTAGE, "canaryInterval": canary.interval_minutes},
         }),
         _ if name == "CodeDeployDefault.ECSAllAtOnce" => json!({"type": "AllAtOnce"}),
         _ => {
@@ -281,7 +284,9 @@ fn targets(simulation: &Simulation, caller: &AwsCaller, wanted: &Targets) -> Res
             let message = format!("The deployment target {id} does not exist in deployment {}.", deployment.id);
             return Err(AwsError::new("DeploymentTargetDoesNotExistException", message));
         }
-        let targets: Vec<Value> = (!left_out).then(|| deployment.target()).into_iter().collect();
+        let canary = simulation.faults.get().code_deploy_configuration.is_some();
+        let first_part = canary.then_some(CANARY_PERCENTAGE);
+        let targets: Vec<Value> = (!left_out).then(|| deployment.target(first_part)).into_iter().collect();
         Ok(json!({"deploymentTargets": targets}))
     })
 }

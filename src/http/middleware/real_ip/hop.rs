@@ -23,6 +23,16 @@ pub(super) fn host(header: ForwardedHeader, element: &str) -> Option<&str> {
     unquoted(host.trim()).filter(|host| !host.is_empty())
 }
 
+/// Returns the scheme in one element of `X-Forwarded-Proto` or `Forwarded`.
+pub(super) fn scheme(header: ForwardedHeader, element: &str) -> Option<&'static str> {
+    let scheme = match header {
+        ForwardedHeader::XForwardedFor => element,
+        ForwardedHeader::Forwarded => parameter(element, "proto")?,
+    };
+    let scheme = unquoted(scheme.trim())?;
+    ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known))
+}
+
 /// Returns the value of a parameter of the element, unless there are several.
 fn parameter<'a>(element: &'a str, wanted: &str) -> Option<&'a str> {
     let mut pairs = element.split(';').filter_map(|pair| {

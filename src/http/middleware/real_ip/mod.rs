@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 
 use crate::config::{ForwardedHeader, HttpConfig};
 use crate::domain::network::Network;
@@ -63,16 +63,24 @@ impl Proxies<'_> {
     /// Returns the hosts that trusted proxies report for a request from `peer`, the outermost first; none from another peer. Unlike an address, a host
     /// is only compared with the origin of a page, which can set neither header.
     pub fn hosts(self, peer: IpAddr, headers: &HeaderMap) -> Vec<&str> {
-        let peer = peer.to_canonical();
-        if !self.networks.iter().any(|network| network.holds(peer)) {
-            return Vec::new();
-        }
+        let hops = self.reported(peer, headers, "x-forwarded-host");
+        hops.filter_map(|hop| hop::host(self.header, hop)).collect()
+    }
+
+    /// Returns the scheme that the outermost trusted proxy reports for a request from `peer`.
+    pub fn scheme(self, peer: IpAddr, headers: &HeaderMap) -> Option<&'static str> {
+        self.reported(peer, headers, "x-forwarded-proto").find_map(|hop| hop::scheme(self.header, hop))
+    }
+
+    /// The elements of a header that trusted proxies add, the outermost first: `name`, or `Forwarded`.
+    fn reported<'h>(self, peer: IpAddr, headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item = &'h str> {
+        let is_trusted = self.networks.iter().any(|network| network.holds(peer.to_canonical()));
         let name = match self.header {
-            ForwardedHeader::XForwardedFor => "x-forwarded-host",
-            ForwardedHeader::Forwarded => self.header.name(),
+            ForwardedHeader::XForwardedFor => HeaderName::from_static(name),
+            ForwardedHeader::Forwarded => HeaderName::from_static(self.header.name()),
         };
         let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-        lines.flat_map(|line| line.split(',')).take(MAX_HOPS).filter_map(|hop| hop::host(self.header, hop)).collect()
+        lines.flat_map(|line| line.split(',')).take(if is_trusted { MAX_HOPS } else { 0 })
     }
 }
 
@@ -275,6 +283,21 @@ mod tests {
         assert_eq!(hosts(rfc, "10.0.0.7", "forwarded", &[line]), "a.example:8080 b.example");
         let many = "a,".repeat(3_000);
         assert_eq!(hosts(x, "10.0.0.7", "x-forwarded-host", &[&*many.leak()]).len(), 2 * MAX_HOPS - 1);
+    }
+
+    #[test]
+    fn scheme_comes_from_trusted_proxies_only() {
+        let scheme = |header: ForwardedHeader, peer: &str, name: &'static str, line: &'static str| {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), line.parse().unwrap())]);
+            let networks = ["10.0.0.0/8".parse().unwrap()];
+            Proxies { networks: &networks, header }.scheme(peer.parse().unwrap(), &headers)
+        };
+        let x = ForwardedHeader::XForwardedFor;
+        assert_eq!(scheme(x, "10.0.0.7", "x-forwarded-proto", "HTTPS, http"), Some("https"));
+        assert_eq!(scheme(x, "10.0.0.7", "x-forwarded-proto", "javascript"), None);
+        assert_eq!(scheme(x, "192.0.2.1", "x-forwarded-proto", "https"), None, "a client's own header");
+        let rfc = ForwardedHeader::Forwarded;
+        assert_eq!(scheme(rfc, "10.0.0.7", "forwarded", "for=192.0.2.1;proto=\"https\""), Some("https"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ problem_types! {
     ApproverStartedIt => FORBIDDEN, "APPROVER_STARTED_IT";
     SwitchTooEarly => CONFLICT, "SWITCH_NOT_READY";
     AlreadySwitched => CONFLICT, "ALREADY_SWITCHED";
+    ImageChanged => CONFLICT, "IMAGE_CHANGED";
     Failed => CONFLICT, "DEPLOYMENT_FAILED";
     BeingCancelled => CONFLICT, "DEPLOYMENT_CANCELLING";
     AlreadyFinished => CONFLICT, "ALREADY_FINISHED";
@@ -29,6 +30,7 @@ impl DeployError {
             | Self::Archived(id)
             | Self::ApproverStartedIt(id)
             | Self::AlreadySwitched(id)
+            | Self::ImageChanged { id, .. }
             | Self::Failed(id)
             | Self::BeingCancelled(id)
             | Self::AlreadyFinished { id, .. }
@@ -48,6 +50,7 @@ impl DeployError {
             Self::ApproverStartedIt(_) => message!("APPROVER_STARTED_IT.detail"),
             Self::SwitchTooEarly { .. } => message!("SWITCH_NOT_READY.detail"),
             Self::AlreadySwitched(_) => message!("ALREADY_SWITCHED.detail"),
+            Self::ImageChanged { actual, .. } => message!("IMAGE_CHANGED.detail", actual),
             Self::Failed(_) => message!("DEPLOYMENT_FAILED.detail"),
             Self::BeingCancelled(_) => message!("DEPLOYMENT_CANCELLING.detail"),
             Self::AlreadyFinished { status, .. } => message!("ALREADY_FINISHED.detail", status = *status),
@@ -73,6 +76,7 @@ impl DeployError {
             Self::ApproverStartedIt(id()),
             Self::SwitchTooEarly { id: id(), stage: Some(2) },
             Self::AlreadySwitched(id()),
+            Self::ImageChanged { id: id(), actual: "{digest}".to_owned() },
             Self::Failed(id()),
             Self::BeingCancelled(id()),
             Self::AlreadyFinished { id: id(), status: "{status}" },

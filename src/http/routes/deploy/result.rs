@@ -12,6 +12,7 @@ use super::requested::{RequestedView, branch_of};
 use crate::db::deployments::{AttemptView, DeploymentView};
 use crate::domain::deployment::Status;
 use crate::domain::lang::Lang;
+use crate::domain::principal::Caller;
 use crate::http::ApiState;
 use crate::http::auth::DeploymentReader;
 use crate::http::envelope::Envelope;
@@ -94,6 +95,9 @@ pub struct DeploymentResult {
     pub error_code: Option<String>,
     /// Cause of the failure and remedy, in the language of `lang` or `Accept-Language`, else in Korean; null unless FAILED.
     pub error_message: Option<String>,
+    /// Percentage of the production traffic on green, 0 to 100, while a switch in parts moves it; null before the switch, and where all traffic moves in one step.
+    #[schema(example = 10.0)]
+    pub green_weight: Option<f64>,
     /// Median latency of blue in the health check, in milliseconds.
     #[schema(example = 3.5)]
     pub blue_latency_ms: Option<f64>,
@@ -178,7 +182,7 @@ impl From<AttemptView> for PastAttempt {
 
 /// Rounds a duration of the database down to whole seconds.
 #[expect(clippy::cast_possible_truncation, reason = "the seconds of a deployment are far within i64")]
-pub(super) fn whole_seconds(seconds: f64) -> i64 {
+pub fn whole_seconds(seconds: f64) -> i64 {
     seconds.max(0.0).floor() as i64
 }
 
@@ -222,6 +226,7 @@ impl DeploymentResult {
             faster_service: faster_service(facts.blue_latency_ms, facts.green_latency_ms),
             blue_latency_ms: facts.blue_latency_ms,
             green_latency_ms: facts.green_latency_ms,
+            green_weight: facts.green_weight,
             blue_error_rate: facts.blue_error_rate,
             green_error_rate: facts.green_error_rate,
             attempt: row.attempt,
@@ -250,15 +255,38 @@ pub async fn handle(
     DeploymentId(id): DeploymentId,
     lang: AskedLang,
 ) -> Result<language::Labelled<Envelope<DeploymentResult>>, ApiError> {
-    let row = state.db.deployment_in(caller.scope(), &id).await?;
-    let Some(row) = row else { return Err(not_found(&state, caller.scope(), id).await) };
-    let attempts = if row.attempt > 1 { state.db.past_attempts(&id).await? } else { Vec::new() };
-    let mut result = DeploymentResult::new(row, attempts);
+    let row = deployment(&state, &caller, id).await?;
     let asked = lang.texts();
-    if let Some(lang) = asked {
-        translate(&state, &mut result, lang).await?;
-    }
+    let result = result_of(&state, row, asked).await?;
     Ok(language::Labelled { lang: asked, body: Envelope::new("배포 결과 조회 성공", result) })
+}
+
+/// Reads a deployment of the caller's scope.
+///
+/// # Errors
+/// There is none, or it is archived.
+pub async fn deployment(state: &ApiState, caller: &Caller, id: String) -> Result<DeploymentView, ApiError> {
+    match state.db.deployment_in(caller.scope(), &id).await? {
+        Some(row) => Ok(row),
+        None => Err(not_found(state, caller.scope(), id).await),
+    }
+}
+
+/// Builds the result of a deployment, with the messages of failures in `lang`; without one as they were stored.
+///
+/// # Errors
+/// The database failed.
+pub async fn result_of(
+    state: &ApiState,
+    row: DeploymentView,
+    lang: Option<Lang>,
+) -> Result<DeploymentResult, ApiError> {
+    let attempts = if row.attempt > 1 { state.db.past_attempts(&row.id).await? } else { Vec::new() };
+    let mut result = DeploymentResult::new(row, attempts);
+    if let Some(lang) = lang {
+        translate(state, &mut result, lang).await?;
+    }
+    Ok(result)
 }
 
 /// Renders the messages of failures in `lang`. Where retention has removed a failure's event, the stored message stays.

@@ -1,7 +1,10 @@
 //! `GET /api/v1/reports/{name}`: runs a report query.
 
 use axum::extract::{Path, State};
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type};
@@ -9,8 +12,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::db::Class;
 use crate::db::reports::{ReportDefinition, ReportFilter, TableColumn};
+use crate::domain::calendar::day_start;
 use crate::domain::message::message;
-use crate::domain::{text, validate};
+use crate::domain::{cron, csv, text, validate};
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
@@ -34,12 +38,21 @@ const MAX_NAME: usize = 64;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ReportQuery {
-    /// Start of the period, inclusive: a time (RFC 3339) or a date (midnight UTC); 30 days before `until` when absent.
+    /// Start of the period, inclusive: a time (RFC 3339) or a date (its midnight in `timeZone`); 30 days before `until` when absent.
     #[param(example = "2026-01-01")]
     pub since: Option<String>,
-    /// End of the period, exclusive: a time (RFC 3339) or a date (midnight UTC); now when absent.
+    /// End of the period, exclusive: a time (RFC 3339) or a date (its midnight in `timeZone`); now when absent.
     #[param(example = "2027-01-01T00:00:00Z")]
     pub until: Option<String>,
+    /// Time zone of the IANA database, UTC when absent: for dates in `since` and `until`, and for days, weeks and hours in the answer. `dora` and
+    /// `frequency` always count by months and days of UTC.
+    #[serde(rename = "timeZone")]
+    #[param(example = "Asia/Seoul")]
+    pub time_zone: Option<String>,
+    /// Format of the answer: `json`, the default, or `csv` (RFC 4180), which has the rows only. Texts that a spreadsheet would read as a formula get a
+    /// leading `'`.
+    #[param(example = "csv")]
+    pub format: Option<String>,
     /// Only deployments of this account or organisation.
     #[param(example = "acme")]
     pub owner: Option<String>,
@@ -52,9 +65,19 @@ pub struct ReportQuery {
 }
 
 impl ReportQuery {
+    fn is_csv(&self) -> Result<bool, ApiError> {
+        match self.format.as_deref() {
+            None | Some("json") => Ok(false),
+            Some("csv") => Ok(true),
+            Some(_) => Err(ApiError::field("format", message!("rule.report_format"))),
+        }
+    }
+
     fn filter(self, now: DateTime<Utc>) -> Result<ReportFilter, ApiError> {
-        let until = time_or_date("until", self.until.as_deref())?.unwrap_or(now);
-        let since = match time_or_date("since", self.since.as_deref())? {
+        let zone = cron::zone(self.time_zone.as_deref().unwrap_or("UTC"));
+        let zone = zone.map_err(|error| ApiError::field("timeZone", error.message()))?;
+        let until = time_or_date("until", self.until.as_deref(), zone)?.unwrap_or(now);
+        let since = match time_or_date("since", self.since.as_deref(), zone)? {
             Some(since) => since,
             None => until.checked_sub_days(DEFAULT_DAYS).unwrap_or(until),
         };
@@ -65,6 +88,8 @@ impl ReportQuery {
         Ok(ReportFilter {
             since,
             until,
+            zone,
+            time_limit: None,
             owner: name_filter("owner", self.owner, validate::owner)?,
             repo: name_filter("repo", self.repo, validate::repo)?,
             branch: name_filter("branch", self.branch, validate::branch)?,
@@ -72,10 +97,10 @@ impl ReportQuery {
     }
 }
 
-/// Parses a time, or a date as its midnight in UTC; none when the parameter is absent.
-fn time_or_date(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, ApiError> {
+/// Parses a time, or a date as its midnight in the zone; none when the parameter is absent.
+fn time_or_date(field: &str, text: Option<&str>, zone: Tz) -> Result<Option<DateTime<Utc>>, ApiError> {
     let Some(text) = text else { return Ok(None) };
-    let date = || text.parse::<NaiveDate>().map(|date| date.and_time(NaiveTime::MIN).and_utc()).ok();
+    let date = || text.parse::<NaiveDate>().ok().and_then(|date| day_start(date, zone));
     let time = || DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
     // Postgres cannot represent every year that RFC 3339 can.
     let possible = |time: &DateTime<Utc>| (1970..3000).contains(&chrono::Datelike::year(time));
@@ -102,6 +127,9 @@ pub struct ReportAnswer {
     /// End of the period, exclusive (UTC).
     #[serde(serialize_with = "time::millis")]
     pub until: DateTime<Utc>,
+    /// Time zone of the days, weeks and hours in the rows, except for `dora` and `frequency`.
+    #[schema(example = "UTC")]
+    pub time_zone: &'static str,
     /// Name of the column to draw as a chart; null when none is suitable.
     #[schema(example = "median_hours")]
     pub chart: Option<&'static str>,
@@ -143,6 +171,33 @@ fn rows() -> Array {
         .build()
 }
 
+/// Rows of a report in the requested format.
+#[derive(Debug)]
+pub enum ReportResponse {
+    /// Rows and columns in the envelope of every response.
+    Json(Envelope<ReportAnswer>),
+    /// For spreadsheets, as a file.
+    Csv {
+        /// Name of the report.
+        name: &'static str,
+        /// Rows below a heading with the names of the columns.
+        text: String,
+    },
+}
+
+impl IntoResponse for ReportResponse {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Json(answer) => answer.into_response(),
+            Self::Csv { name, text } => {
+                let file = format!("attachment; filename=\"panda-{name}.csv\"");
+                let kind = "text/csv; charset=utf-8; header=present".to_owned();
+                ([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, file)], text).into_response()
+            }
+        }
+    }
+}
+
 // ---- Handler
 
 /// Run a report
@@ -152,7 +207,8 @@ fn rows() -> Array {
     get, path = "/api/v1/reports/{name}", tag = "reports", operation_id = "report",
     params(("name" = String, Path, description = "Name of the report.", example = "lead-time"), ReportQuery),
     responses(
-        (status = 200, description = "Rows and columns of the report.", body = Envelope<ReportAnswer>),
+        (status = 200, description = "Rows and columns of the report.",
+         content((Envelope<ReportAnswer> = "application/json"), (String = "text/csv"))),
         (status = 400, description = "Invalid parameter, named by `field`.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such report.", body = Problem, content_type = "application/problem+json"),
     )
@@ -162,11 +218,16 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Viewer>,
     Path(name): Path<String>,
     QueryParams(query): QueryParams<ReportQuery>,
-) -> Result<Envelope<ReportAnswer>, ApiError> {
+) -> Result<ReportResponse, ApiError> {
     let question = ReportDefinition::named(&name).ok_or_else(|| ReportError::NotFound(text::cut(&name, MAX_NAME)))?;
+    let is_csv = query.is_csv()?;
     let filter = query.filter(Utc::now())?;
     let _permit = state.reports.acquire(&caller).await?;
     let report = state.db.of(Class::Reports).report(question, caller.scope(), &filter).await?;
+    if is_csv {
+        let columns = report.columns.iter().map(|column| column.name.as_str());
+        return Ok(ReportResponse::Csv { name: question.name, text: csv::text(columns, &report.rows) });
+    }
     let answer = ReportAnswer {
         name: question.name,
         title: question.title(),
@@ -174,11 +235,12 @@ pub async fn handle(
         chart: question.chart(),
         since: filter.since,
         until: filter.until,
+        time_zone: filter.zone.name(),
         columns: report.columns.into_iter().map(ReportAnswerColumn::from).collect(),
         rows: report.rows,
         truncated: report.truncated,
     };
-    Ok(Envelope::new("보고서 조회 성공", answer))
+    Ok(ReportResponse::Json(Envelope::new("보고서 조회 성공", answer)))
 }
 
 #[cfg(test)]
@@ -209,6 +271,17 @@ mod tests {
     fn accepts_dates_and_times_with_offsets() {
         let (since, until) = period(Some("2026-01-01"), Some("2026-02-01T00:00:00+09:00")).unwrap();
         assert_eq!((since.as_str(), until.as_str()), ("2026-01-01T00:00:00+00:00", "2026-01-31T15:00:00+00:00"));
+    }
+
+    #[test]
+    fn dates_begin_at_midnight_of_the_time_zone() {
+        let of = |zone: &str| {
+            let (since, time_zone) = (Some("2026-01-01".to_owned()), Some(zone.to_owned()));
+            let query = ReportQuery { since, time_zone, ..ReportQuery::default() };
+            query.filter(now()).map(|filter| filter.since.to_rfc3339()).map_err(|error| error.problem().field.unwrap())
+        };
+        assert_eq!(of("Asia/Seoul").unwrap(), "2025-12-31T15:00:00+00:00");
+        assert_eq!(of("asia/seoul").unwrap_err(), "timeZone");
     }
 
     #[test]

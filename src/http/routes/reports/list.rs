@@ -28,7 +28,7 @@ pub struct ReportItem {
     pub title: &'static str,
     /// Explanation of the figures.
     #[schema(
-        example = "From the commit until its traffic was on green, the median and the slowest tenth, in hours; weeks begin on Monday, UTC."
+        example = "From the commit until its traffic was on green, the median and the slowest tenth, in hours; weeks begin on Monday."
     )]
     pub about: &'static str,
 }

@@ -276,7 +276,7 @@ pub struct ScheduleRun {
 
 impl ScheduleRun {
     /// The explanation is in `lang` or, where the request names no language, as stored: in English.
-    pub(super) fn new(run: ScheduleRunView, lang: Option<Lang>) -> Self {
+    pub(in crate::http) fn new(run: ScheduleRunView, lang: Option<Lang>) -> Self {
         Self {
             due_at: run.due_at,
             at: run.at,
@@ -298,7 +298,7 @@ fn in_language(stored: Option<String>, text: Option<&Value>, lang: Option<Lang>)
 
 impl Schedule {
     /// Reasons are in `lang` or, where the request names no language, as stored: in English.
-    pub(super) fn new(row: ScheduleView, lang: Option<Lang>) -> Self {
+    pub(in crate::http) fn new(row: ScheduleView, lang: Option<Lang>) -> Self {
         let next_runs = upcoming(&row);
         let deploy = ScheduledDeploy::from_row(&row);
         let last_run = match (row.last_due_at, row.last_at, row.last_result, row.last_times) {

@@ -5,16 +5,11 @@ use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{cookie, is_secure};
-use crate::commands::sessions::close_session;
-use crate::domain::principal::Caller;
-use crate::domain::token::SecretHash;
+use super::end;
 use crate::http::ApiState;
-use crate::http::auth::headers;
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::middleware::real_ip::Origin;
-use crate::http::middleware::request_id::request_id;
 
 // ---- Response
 
@@ -44,12 +39,6 @@ pub async fn handle(
     request: Request,
 ) -> Result<(HeaderMap, Envelope<SessionClosed>), ApiError> {
     let (parts, _) = request.into_parts();
-    let session = headers::session(&parts.headers).map(SecretHash::of);
-    if let Some(hash) = &session {
-        let by = Caller { address, request_id: request_id(&parts.headers).to_owned(), ..Caller::local() };
-        close_session(&state.db, hash, &by).await?;
-        state.auth.end_session(hash);
-    }
-    let closed = SessionClosed { had_cookie: session.is_some() };
-    Ok((cookie("", 0, is_secure(&parts, &state)), Envelope::new("세션이 종료되었습니다.", closed)))
+    let (headers, had_cookie) = end(&state, &parts, address).await?;
+    Ok((headers, Envelope::new("세션이 종료되었습니다.", SessionClosed { had_cookie })))
 }

@@ -3,18 +3,17 @@
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
-use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{cookie, is_secure};
-use crate::commands::sessions::open_session;
-use crate::domain::token;
+use super::begin;
+use crate::db::tokens::CredentialForm;
+use crate::domain::message::message;
 use crate::http::ApiState;
+use crate::http::auth::error::AccessError;
 use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
-use crate::http::error::server::ServerError;
 use crate::http::time;
 
 // ---- Response
@@ -50,11 +49,11 @@ pub async fn handle(
     let Some(lasts) = state.auth.session_lifetime() else {
         return Ok((HeaderMap::new(), Envelope::new(message, Session { expires_at: None })));
     };
-    state.auth.check_session_rate(&caller.principal.subject)?;
-    let secret = token::session().map_err(|_| ServerError::Internal)?;
-    let hash = token::hash(&secret);
-    let (expires_at, left) = open_session(&state.db, &hash, grant.credential(), &caller, lasts).await?;
+    // A session opened by a session could be prolonged for ever.
+    if grant.form() != CredentialForm::Token {
+        return Err(AccessError::NotSignedIn(message!("NOT_SIGNED_IN.session_opens_none")).into());
+    }
     let (parts, _) = request.into_parts();
-    let headers = cookie(secret.expose_secret(), left.as_secs(), is_secure(&parts, &state));
+    let (headers, expires_at) = begin(&state, &parts, (&grant, &caller), lasts, false).await?;
     Ok((headers, Envelope::new(message, Session { expires_at: Some(expires_at) })))
 }

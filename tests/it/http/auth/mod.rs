@@ -2,6 +2,7 @@
 
 mod audit;
 mod outage;
+mod page_sessions;
 mod refusals;
 mod roles;
 mod scopes;

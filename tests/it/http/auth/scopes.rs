@@ -63,7 +63,7 @@ async fn scopes__foreign_deployment_not_found() {
     theirs.ready().await;
     let id = theirs.id();
     let unknown = token.get(&api, "/api/v1/deploy/dep_unknown/result").await.json();
-    for path in ["result", "events"] {
+    for path in ["result", "events", "log"] {
         let problem =
             token.get(&api, &format!("/api/v1/deploy/{id}/{path}")).await.problem(404, "DEPLOYMENT_NOT_FOUND");
         let same = |text: &Value| text.as_str().unwrap().replace(id, "dep_unknown");

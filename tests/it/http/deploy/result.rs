@@ -8,10 +8,11 @@ use crate::support::db::TestDb;
 const MESSAGE: &str = "배포 결과 조회 성공";
 
 /// Fields that the contract leaves to the implementation: attempts, the queue, and the times of AWS.
-const IMPLEMENTATION_FIELDS: [&str; 8] = [
+const IMPLEMENTATION_FIELDS: [&str; 9] = [
     "attempt",
     "attempts",
     "blueTerminatedAt",
+    "greenWeight",
     "queuePosition",
     "readyUntil",
     "requested",

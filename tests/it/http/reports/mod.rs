@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::auth::Token;
 use super::{Api, ExternalServices, Fixture, unreachable_db};
+use crate::report::figures;
 use crate::support::db::TestDb;
 
 const MESSAGE: &str = "보고서 조회 성공";
@@ -73,6 +74,54 @@ async fn reports__limited_to_caller_scope() {
     let owner = Token::scoped(&db.db, Role::Viewer, &["acme/*"]).await;
     let dora = owner.get(&api, "/api/v1/reports/dora").await.data(MESSAGE);
     assert_eq!((column(&dora, "owner"), column(&dora, "repo")), (vec![&json!("acme")], vec![&json!("shop")]));
+}
+
+#[tokio::test]
+async fn reports__csv_has_the_rows_of_json() {
+    let (db, api) = Box::pin(filled()).await;
+    let viewer = Token::of(&db.db, Role::Viewer).await;
+    let file = viewer.get(&api, "/api/v1/reports/failures?format=csv").await;
+    assert_eq!((file.status, file.header("content-type")), (200, "text/csv; charset=utf-8; header=present"));
+    assert_eq!(file.header("content-disposition"), "attachment; filename=\"panda-failures.csv\"");
+    let lines: Vec<&str> = file.text.lines().collect();
+    assert_eq!(lines[0], "error_code,stage,failed_attempts,retried,last_failed_at");
+    assert!(lines.len() == 2 && lines[1].starts_with("BUILD_FAILED,"), "{}", file.text);
+    let json = viewer.get(&api, "/api/v1/reports/failures?format=json&timeZone=Asia/Seoul").await.data(MESSAGE);
+    assert_eq!(json["timeZone"], "Asia/Seoul");
+    for (query, field) in
+        [("format=xml", "format"), ("timeZone=Seoul", "timeZone"), ("timeZone=asia/seoul", "timeZone")]
+    {
+        let refused = viewer.get(&api, &format!("/api/v1/reports/failures?{query}")).await;
+        assert_eq!(refused.refused_field("INVALID_FIELD"), field);
+    }
+}
+
+#[tokio::test]
+async fn reports__days_begin_in_the_time_zone() {
+    let test = figures::filled().await;
+    let api = Api::serve(&test.db).await;
+    let days = async |zone: &str| {
+        let path = format!("/api/v1/reports/results-by-day?since=2026-01-01&until=2026-02-01&timeZone={zone}");
+        column(&api.get(&path).await.data(MESSAGE), "day").into_iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(days("UTC").await, [json!("2026-01-05"), json!("2026-01-06"), json!("2026-01-31")]);
+    assert_eq!(days("Asia/Seoul").await, [json!("2026-01-05"), json!("2026-01-06"), json!("2026-01-07")]);
+}
+
+#[tokio::test]
+async fn reports__trend_compares_with_the_period_before() {
+    let test = figures::filled().await;
+    let api = Api::serve(&test.db).await;
+    let trend = api.get("/api/v1/reports/dora-trend?since=2026-01-06&until=2026-01-07").await.data(MESSAGE);
+    assert_eq!(column(&trend, "period"), [&json!("this"), &json!("before")]);
+    // The days of `dora__figures_match_manual_calculation`.
+    assert_eq!(column(&trend, "deployments"), [&json!(3), &json!(1)]);
+    assert_eq!(column(&trend, "lead_time_median_seconds"), [&json!(3_600.0), &json!(7_200.0)]);
+    assert_eq!(column(&trend, "change_failure_percent"), [&json!(33.3), &json!(66.7)]);
+    assert_eq!(column(&trend, "time_to_restore_median_seconds"), [&json!(45_000.0), &Value::Null]);
+    let phases = api.get("/api/v1/reports/lead-time-phases?since=2026-01-01&until=2026-03-01").await.data(MESSAGE);
+    let mean: f64 = column(&phases, "mean_seconds").iter().map(|value| value.as_f64().unwrap()).sum();
+    assert!((mean - 12_240.0).abs() < 1.0, "the mean lead time of all: {phases}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Errors of connecting an AWS account, as clients see them.
 
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
 
 use crate::clients::aws::RoleRefusal;
 use crate::commands::connect::aws::error::AwsConnectError;
@@ -26,8 +27,8 @@ impl AwsConnectError {
         match self {
             Self::Refused { field, .. } => problem.field(field),
             Self::Unavailable(_) => problem.retry_after(RETRY_AFTER),
-            Self::NotTrusted { external_id, .. } | Self::Open { external_id, .. } => {
-                problem.field("roleArn").external_id(external_id)
+            Self::NotTrusted { external_id, controller, .. } | Self::Open { external_id, controller } => {
+                problem.field("roleArn").external_id(external_id).trust_policy(trust_policy(controller, external_id))
             }
             Self::NoExecution(_) | Self::ExecutionRefused(_) => problem.field("executionArn"),
             Self::RuleRoleDiffers(_) | Self::RuleRoleRefused(_) | Self::IdentityTaken(_) => problem,
@@ -75,6 +76,19 @@ impl AwsConnectError {
 /// The condition that the trust policy needs.
 fn condition(external_id: &SecretString) -> String {
     format!(r#"{{"StringEquals": {{"sts:ExternalId": "{}"}}}}"#, external_id.expose_secret())
+}
+
+/// A trust policy with which only the controller's account may assume the role, and only with the external id.
+fn trust_policy(controller: &str, external_id: &SecretString) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": {"AWS": controller},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"sts:ExternalId": external_id.expose_secret()}},
+        }],
+    })
 }
 
 problem_types! {

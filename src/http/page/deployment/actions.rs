@@ -1,0 +1,43 @@
+//! What the caller may do with a deployment, and why not.
+
+use crate::db::deployments::DeploymentView;
+use crate::domain::principal::Role;
+use crate::http::page::context::Page;
+
+/// The actions of a view: each absent where the state forbids it, and with a reason where the role does.
+pub struct Actions {
+    pub switch: Option<ActionButton>,
+    pub cancel: Option<ActionButton>,
+    pub retry: Option<ActionButton>,
+    pub repeat: ActionButton,
+}
+
+/// The button of an action that the state allows.
+pub struct ActionButton {
+    /// Why the caller may not do it; none if they may.
+    pub refused: Option<String>,
+}
+
+impl Actions {
+    /// Decides the actions by the rules of the commands, which decide again when they are carried out.
+    pub fn of(page: &Page, row: &DeploymentView, four_eyes: bool) -> Self {
+        let switching = row.switch_requested_at.is_some();
+        let needs = |role: Role| ActionButton {
+            refused: (!page.may(role.as_str())).then(|| page.named("needs", role.as_str())),
+        };
+        // A command on a switch moves traffic.
+        let changes = if switching { Role::Approver } else { Role::Deployer };
+        let unfinished = matches!(row.status.as_str(), "RUNNING" | "DEPLOYMENT_READY");
+        let own = four_eyes && page.subject().is_some() && page.subject() == row.started_by.as_deref();
+        let switch = (row.status == "DEPLOYMENT_READY" && !switching && row.cancel_requested_at.is_none()).then(|| {
+            let action = needs(Role::Approver);
+            if own { ActionButton { refused: action.refused.or_else(|| Some(page.t("needs.other"))) } } else { action }
+        });
+        Self {
+            switch,
+            cancel: (unfinished && row.cancel_requested_at.is_none()).then(|| needs(changes)),
+            retry: (row.status == "FAILED").then(|| needs(changes)),
+            repeat: needs(Role::Deployer),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `GET /deployments/{id}`: one deployment, with its stages, both sides, its log and who did what.
+
+mod actions;
+mod stages;
+mod timeline;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+
+use self::actions::Actions;
+use self::stages::StageRow;
+use self::timeline::TimelineEntry;
+use super::context::{Page, Visitor, render};
+use super::deployments::source_text;
+use super::log::LogPart;
+use crate::db::deployments::stages::TargetKey;
+use crate::db::deployments::targets::LiveDeployment;
+use crate::http::ApiState;
+use crate::http::error::ApiError;
+use crate::http::routes::deploy::not_found::not_found;
+use crate::http::routes::deploy::path::DeploymentId;
+use crate::http::routes::deploy::result::{DeploymentResult, deployment, result_of};
+
+#[derive(Template)]
+#[template(path = "deployment.html")]
+struct DeploymentView {
+    page: Page,
+    /// What the API's result has.
+    result: DeploymentResult,
+    /// Branch, or what else was requested.
+    source: String,
+    account_id: String,
+    region: String,
+    started_by: Option<String>,
+    /// Stored name of the step.
+    step: String,
+    waiting_for: Option<String>,
+    switching: bool,
+    cancelling: bool,
+    stages: Vec<StageRow>,
+    live: Option<LiveDeployment>,
+    timeline: Vec<TimelineEntry>,
+    actions: Actions,
+    log: LogPart,
+}
+
+impl DeploymentView {
+    /// Name of the status's icon, which the browser's tab shows.
+    fn icon(&self) -> String {
+        self.result.status.to_lowercase()
+    }
+
+    /// Percentage of the traffic on green; none while there is no green side.
+    fn green_weight(&self) -> Option<f64> {
+        match (self.result.final_service.as_deref(), self.result.status.as_str()) {
+            (Some("green"), _) => Some(100.0),
+            (Some(_), _) | (None, "DEPLOYMENT_READY") => Some(self.result.green_weight.unwrap_or(0.0)),
+            _ => self.result.green_weight.or(self.switching.then_some(0.0)),
+        }
+    }
+
+    /// True when a side's address or service is known.
+    fn has_sides(&self) -> bool {
+        let result = &self.result;
+        [&result.blue_url, &result.green_url, &result.blue_service_arn, &result.green_service_arn]
+            .iter()
+            .any(|known| known.is_some())
+    }
+
+    /// Address that compares the live commit with the next one on GitHub; none without two commits.
+    fn compare_url(&self) -> Option<String> {
+        let (old, new) = (self.live.as_ref()?.commit_sha.as_deref()?, self.result.commit_sha.as_deref()?);
+        let parts = [&self.result.owner, &self.result.repo].map(|part| urlencoding(part));
+        (old != new).then(|| format!("https://github.com/{}/{}/compare/{old}...{new}", parts[0], parts[1]))
+    }
+}
+
+fn urlencoding(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// Reads the deployment with everything that the view shows.
+pub async fn handle(
+    State(state): State<ApiState>,
+    Visitor { page, caller }: Visitor,
+    DeploymentId(id): DeploymentId,
+) -> Result<Response, ApiError> {
+    let row = deployment(&state, &caller, id).await?;
+    let target = TargetKey { account_id: &row.account_id, region: &row.region, ecr_repository: &row.ecr_repository };
+    let stages =
+        stages::rows(&state.db.stages(&row.id, row.attempt).await?, &state.db.usual_stages(target).await?, &row);
+    let live = state.db.live_deployment(caller.scope(), target, &row.id).await?;
+    let timeline = timeline::entries(&state, &page, &caller, &row).await?;
+    let newest = state.db.stream_state(&row.id).await?;
+    let Some(newest) = newest else { return Err(not_found(&state, caller.scope(), row.id).await) };
+    let log = LogPart::read(&state, &caller, &row.id, newest, page.lang).await?;
+    let actions = Actions::of(&page, &row, state.auth.requires_four_eyes());
+    let view = DeploymentView {
+        source: source_text(&row.branch),
+        account_id: row.account_id.clone(),
+        region: row.region.clone(),
+        started_by: row.started_by.clone(),
+        step: row.step.clone(),
+        waiting_for: row.waiting_for.clone(),
+        switching: row.switch_requested_at.is_some() && row.completed_at.is_none(),
+        cancelling: row.cancel_requested_at.is_some(),
+        result: result_of(&state, row, Some(page.lang)).await?,
+        page,
+        stages,
+        live,
+        timeline,
+        actions,
+        log,
+    };
+    render(&view.page, &view)
+}

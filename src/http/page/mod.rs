@@ -1,0 +1,51 @@
+//! The web page: HTML rendered on the server (`page/templates`, checked at compile time), with small scripts and styles (`page/components`,
+//! `page/styles`). It shows what the API shows: each handler reads with the caller's scope, and changes go through the API. docs/page.md explains how
+//! to change it.
+//!
+//! A file of this folder serves the view of its name: `deployments.rs` serves `GET /`, `deployment` serves `GET /deployments/{id}`.
+
+pub mod assets;
+mod audit;
+mod connections;
+pub mod context;
+mod deploy_fields;
+mod deployment;
+mod deployments;
+pub mod failure;
+mod format;
+mod history;
+pub mod log;
+mod new;
+mod schedules;
+mod sign_in;
+mod tokens;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tower_http::compression::CompressionLayer;
+
+use crate::http::ApiState;
+
+/// Builds the routes of the page. HTML and its files are compressed; nothing secret is on a page beside text of the request (BREACH).
+pub fn routes(state: &ApiState) -> Router<ApiState> {
+    Router::new()
+        .route("/", get(deployments::handle))
+        .route("/deployments/{id}", get(deployment::handle))
+        .route("/deployments/{id}/log", get(log::handle))
+        .route("/connections", get(connections::handle))
+        .route("/new", get(new::handle))
+        .route("/schedules", get(schedules::handle))
+        .route("/schedules/{id}", get(schedules::show::handle))
+        .route("/history", get(history::handle))
+        .route("/sign-in", get(sign_in::show).post(sign_in::handle))
+        .route("/sign-in/issuer", get(sign_in::issuer::handle))
+        .route("/sign-in/callback", get(sign_in::callback::handle))
+        .route("/sign-in/done", get(sign_in::done::handle))
+        .route("/sign-out", post(sign_in::sign_out::handle))
+        .route("/tokens", get(tokens::handle))
+        .route("/audit", get(audit::handle))
+        .layer(from_fn_with_state(state.clone(), failure::show_problem))
+        .route("/assets/{hash}/{*path}", get(assets::handle))
+        .layer(CompressionLayer::new())
+}

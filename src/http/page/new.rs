@@ -1,0 +1,51 @@
+//! `GET /new`: the form that starts a deployment. `?from=dep_…` repeats the request of an earlier one; `?github=gh_…&aws=aws_…` chooses connections.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::context::{Page, Visitor, render};
+use super::deploy_fields::{Connections, DeployForm, DeployValues};
+use crate::domain::text;
+use crate::http::ApiState;
+use crate::http::error::ApiError;
+use crate::http::extract::{MAX_NAME, QueryParams};
+use crate::http::routes::deploy::not_found::not_found;
+
+/// What the form begins with.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Prefilled {
+    from: String,
+    github: String,
+    aws: String,
+}
+
+#[derive(Template)]
+#[template(path = "new.html")]
+struct NewView {
+    page: Page,
+    /// Deployment whose request is repeated; empty for none.
+    from: String,
+    fields: DeployForm,
+}
+
+/// Shows the form, with the values of the query.
+pub async fn handle(
+    State(state): State<ApiState>,
+    Visitor { page, caller }: Visitor,
+    QueryParams(query): QueryParams<Prefilled>,
+) -> Result<Response, ApiError> {
+    let connections = Connections::read(&state, &caller, page.may("deployer")).await?;
+    let values = if query.from.is_empty() {
+        DeployValues::chosen(&connections, &query.github, &query.aws)
+    } else {
+        match state.db.deployment_request(caller.scope(), &query.from).await? {
+            Some(request) => DeployValues::from(request),
+            None => return Err(not_found(&state, caller.scope(), text::cut(&query.from, MAX_NAME)).await),
+        }
+    };
+    let fields = DeployForm::new(&state, "", connections, values);
+    render(&page.clone(), &NewView { page, from: query.from, fields })
+}

@@ -1,0 +1,11 @@
+//! The web page in a real Chromium (`panda_testing::web_page`), on the sandbox and real components.
+
+mod access;
+mod detail;
+mod flow;
+mod history;
+mod list;
+mod log;
+mod pictures;
+mod sources;
+mod start;
