@@ -89,6 +89,8 @@ async fn detail__switch_is_bound_to_the_reviewed_image() {
     page.click("#switch-dialog button.primary").await;
     page.visible("#switch-dialog .problem").await;
     assert!(page.text("#switch-dialog .problem").await.contains(&digest('b')));
+    page.call(json!(["reload"])).await;
+    assert!(!page.text(".timeline").await.contains("Approved"), "a refused approval is none");
     assert_eq!(switches(&db).await, 0);
 }
 

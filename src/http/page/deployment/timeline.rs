@@ -21,7 +21,7 @@ pub struct TimelineEntry {
     pub subject: Option<String>,
     /// The role that it was done with.
     pub role: Option<String>,
-    /// Error code of a refused command, or of the failure.
+    /// Error code of the failure.
     pub code: Option<String>,
 }
 
@@ -41,6 +41,8 @@ pub async fn entries(
         .audit(caller.scope(), &filter)
         .await?
         .into_iter()
+        // A refused approval is none; the audit view has it.
+        .filter(|audited| audited.result == "done")
         .map(|audited| TimelineEntry {
             at: audited.at,
             action: audited.action,
