@@ -257,6 +257,7 @@ CREATE TABLE deployments (
     account_id                   text        NOT NULL,
     region                       text        NOT NULL,
     ecr_repository               text        NOT NULL,
+    caused_by                    text,
     trace_id                     text        NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '') CHECK (trace_id ~ '^[0-9a-f]{32}$'),
     trace_parent                 text        CHECK (trace_parent ~ '^[0-9a-f]{16}$'),
     started_at                   timestamptz NOT NULL DEFAULT now(),
@@ -275,20 +276,24 @@ CREATE TABLE deployments (
     blue_green_started_at        timestamptz,
     ready_at                     timestamptz,
     completed_at                 timestamptz,
+    traffic_moved_at             timestamptz,
+    outcome                      text        CHECK (outcome IN ('ok', 'failed', 'rework')),
     -- commands: the only columns that the API writes after the insert
     switch_requested_at          timestamptz,
     cancel_requested_at          timestamptz,
     superseded_by                text,
+    rollback_requested_at        timestamptz,
     -- the rows of audit of these commands, which are never deleted
     start_audit_id               bigint,
     switch_audit_id              bigint,
     cancel_audit_id              bigint,
+    rollback_audit_id            bigint,
     -- work of the reconciler
     active                       boolean     NOT NULL GENERATED ALWAYS AS (CASE status
                                      WHEN 'RUNNING' THEN NOT queued OR cancel_requested_at IS NOT NULL
                                      WHEN 'DEPLOYMENT_READY' THEN (NOT queued AND (switch_requested_at IS NOT NULL OR look_requested_at IS NOT NULL))
                                                                   OR cancel_requested_at IS NOT NULL
-                                     WHEN 'COMPLETED' THEN look_requested_at IS NOT NULL
+                                     WHEN 'COMPLETED' THEN look_requested_at IS NOT NULL OR rollback_requested_at IS NOT NULL
                                      ELSE false END) STORED,
     replica_id                   uuid,
     version                      bigint      NOT NULL DEFAULT 0,
@@ -309,6 +314,7 @@ CREATE TABLE deployments (
     look_requested_at            timestamptz,
     CONSTRAINT deployments_watched_at_rest CHECK (NOT watched OR status IN ('DEPLOYMENT_READY', 'COMPLETED')),
     CONSTRAINT deployments_looked_at_while_watched CHECK (watched OR look_requested_at IS NULL),
+    CONSTRAINT deployments_rolled_back_after_switch CHECK (rollback_requested_at IS NULL OR status IN ('COMPLETED', 'FAILED')),
     CONSTRAINT deployments_failed_has_code CHECK ((status = 'FAILED') = (error_code IS NOT NULL)),
     CONSTRAINT deployments_end_is_dated CHECK ((status IN ('COMPLETED', 'FAILED')) = (completed_at IS NOT NULL))
 ) WITH (fillfactor = 40);
@@ -326,6 +332,7 @@ COMMENT ON COLUMN deployments.aws_connection_id IS 'The connection to the user''
 COMMENT ON COLUMN deployments.account_id IS 'AWS account that is deployed to (twelve digits).';
 COMMENT ON COLUMN deployments.region IS 'AWS region that is deployed to.';
 COMMENT ON COLUMN deployments.ecr_repository IS 'Name of the ECR repository that receives the image.';
+COMMENT ON COLUMN deployments.caused_by IS 'The deployment that this one rolls back. It is ahead of others in the queue. Null for any other deployment.';
 COMMENT ON COLUMN deployments.trace_id IS 'Trace in OpenTelemetry (W3C Trace Context): the caller''s, or the deployment''s own.';
 COMMENT ON COLUMN deployments.trace_parent IS 'The caller''s span, from the header traceparent; null when there was none.';
 COMMENT ON COLUMN deployments.started_at IS 'When the deployment was requested (UTC).';
@@ -342,13 +349,17 @@ COMMENT ON COLUMN deployments.turn_at IS 'When the attempt was dequeued; null wh
 COMMENT ON COLUMN deployments.blue_green_started_at IS 'When the execution was first seen beyond EnsureInfra in this attempt: the end of Stage 3 and beginning of Stage 4; null before.';
 COMMENT ON COLUMN deployments.ready_at IS 'When the attempt first became DEPLOYMENT_READY; null before.';
 COMMENT ON COLUMN deployments.completed_at IS 'When it became COMPLETED or FAILED; null before.';
+COMMENT ON COLUMN deployments.traffic_moved_at IS 'When the traffic was first seen at 100 % on green in this attempt; null before. It stays when AWS rolls back later.';
+COMMENT ON COLUMN deployments.outcome IS 'Outcome in production, as a caller marked it: ok, failed (needed immediate intervention) or rework (unplanned, because of an incident). Null: derived from rollbacks and hotfixes.';
 COMMENT ON COLUMN deployments.switch_requested_at IS 'Command: when the switch was first requested in this attempt.';
 COMMENT ON COLUMN deployments.cancel_requested_at IS 'Command: when the cancellation was first requested in this attempt, by a caller or a newer deployment.';
 COMMENT ON COLUMN deployments.superseded_by IS 'The newer deployment of the same target that cancels this one; null when none does.';
+COMMENT ON COLUMN deployments.rollback_requested_at IS 'Command: when a rollback at AWS was requested after the switch. A rollback that AWS can no longer carry out clears it.';
 COMMENT ON COLUMN deployments.start_audit_id IS 'Row of audit of the request for the present attempt: a deploy or a retry.';
 COMMENT ON COLUMN deployments.switch_audit_id IS 'Row of audit of the first request to switch in this attempt: the approval.';
 COMMENT ON COLUMN deployments.cancel_audit_id IS 'Row of audit of the first request to cancel in this attempt; of a superseded one, that of the newer deployment.';
-COMMENT ON COLUMN deployments.active IS 'A replica can make progress without an operator: running and not queued, or with a request to switch, cancel or look at AWS.';
+COMMENT ON COLUMN deployments.rollback_audit_id IS 'Row of audit of the request for that rollback: who and why.';
+COMMENT ON COLUMN deployments.active IS 'A replica can make progress without an operator: running and not queued, or with a request to switch, cancel, roll back or look at AWS.';
 COMMENT ON COLUMN deployments.replica_id IS 'The replica that owns the row; null when none does.';
 COMMENT ON COLUMN deployments.version IS 'Fencing token: increases with each claim and commit; a write that names an old version changes nothing.';
 COMMENT ON COLUMN deployments.step IS 'Stored name of the step that runs next or now; of a finished row, the last one.';
@@ -371,7 +382,7 @@ CREATE INDEX deployments_cancelling ON deployments (id) WHERE cancel_requested_a
 CREATE INDEX deployments_watched ON deployments (aws_connection_id, id) WHERE watched;
 CREATE UNIQUE INDEX deployments_one_per_target ON deployments (account_id, region, ecr_repository)
     WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT queued;
-CREATE INDEX deployments_queue ON deployments (account_id, region, ecr_repository, queued_at, id)
+CREATE INDEX deployments_queue ON deployments (account_id, region, ecr_repository, (caused_by IS NULL), queued_at, id)
     WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND queued;
 -- Removing a connection looks for unfinished deployments that use it.
 CREATE INDEX deployments_by_github_connection ON deployments (github_connection_id) WHERE status IN ('RUNNING', 'DEPLOYMENT_READY');
@@ -393,7 +404,9 @@ CREATE INDEX deployments_by_owner_branch
 CREATE INDEX deployments_by_target_source
     ON deployments (account_id, region, ecr_repository, (lower(owner COLLATE "C") || '/' || lower(repo COLLATE "C")));
 
--- The live deployment of each target, for the list of targets: one entry is read a target.
+-- The rollbacks of a deployment.
+CREATE INDEX deployments_caused ON deployments (caused_by, started_at DESC) WHERE caused_by IS NOT NULL;
+-- The releases of each target, the live one first: one entry is read a target for the list of targets.
 CREATE INDEX deployments_live ON deployments (account_id, region, ecr_repository, completed_at DESC) WHERE status = 'COMPLETED';
 
 -- A retry would overwrite these columns of the attempt before it.
@@ -406,9 +419,11 @@ CREATE TABLE deployment_attempts (
     turn_at               timestamptz,
     blue_green_started_at timestamptz,
     ready_at              timestamptz,
+    traffic_moved_at      timestamptz,
     switch_requested_at   timestamptz,
     cancel_requested_at   timestamptz,
     superseded_by         text,
+    rollback_requested_at timestamptz,
     ended_at              timestamptz NOT NULL,
     step                  text        NOT NULL,
     interrupted_step      text,
@@ -418,6 +433,7 @@ CREATE TABLE deployment_attempts (
     start_audit_id        bigint,
     switch_audit_id       bigint,
     cancel_audit_id       bigint,
+    rollback_audit_id     bigint,
     PRIMARY KEY (deployment_id, attempt)
 );
 COMMENT ON TABLE deployment_attempts IS 'Attempts that failed and were followed by another one; the present attempt is the row of deployments. Append-only.';
@@ -429,9 +445,11 @@ COMMENT ON COLUMN deployment_attempts.queued_at IS 'When the attempt was queued;
 COMMENT ON COLUMN deployment_attempts.turn_at IS 'When the attempt was dequeued; null when it was never queued or was cancelled before.';
 COMMENT ON COLUMN deployment_attempts.blue_green_started_at IS 'When the execution was first seen beyond EnsureInfra; null when it did not get there.';
 COMMENT ON COLUMN deployment_attempts.ready_at IS 'When the attempt became DEPLOYMENT_READY; null when it did not.';
+COMMENT ON COLUMN deployment_attempts.traffic_moved_at IS 'When the traffic was first seen at 100 % on green, of an attempt that AWS rolled back later; otherwise null.';
 COMMENT ON COLUMN deployment_attempts.switch_requested_at IS 'When the switch was requested in this attempt; null without a request.';
 COMMENT ON COLUMN deployment_attempts.cancel_requested_at IS 'When the cancellation was requested, by a caller or a newer deployment; null without a request.';
 COMMENT ON COLUMN deployment_attempts.superseded_by IS 'The newer deployment that cancelled the attempt; null when none did.';
+COMMENT ON COLUMN deployment_attempts.rollback_requested_at IS 'When the rollback at AWS was requested that failed the attempt; null without a request.';
 COMMENT ON COLUMN deployment_attempts.ended_at IS 'When the attempt failed.';
 COMMENT ON COLUMN deployment_attempts.step IS 'Stored name of the step that failed.';
 COMMENT ON COLUMN deployment_attempts.interrupted_step IS 'Stored name of the step that the cancellation interrupted; null when the attempt was not cancelled.';
@@ -441,6 +459,7 @@ COMMENT ON COLUMN deployment_attempts.facts IS 'Facts of the deployment when the
 COMMENT ON COLUMN deployment_attempts.start_audit_id IS 'Row of audit of the request for the attempt: a deploy or a retry.';
 COMMENT ON COLUMN deployment_attempts.switch_audit_id IS 'Row of audit of the first request to switch in this attempt: the approval.';
 COMMENT ON COLUMN deployment_attempts.cancel_audit_id IS 'Row of audit of the first request to cancel in this attempt; of a superseded one, that of the newer deployment.';
+COMMENT ON COLUMN deployment_attempts.rollback_audit_id IS 'Row of audit of the request for a rollback at AWS: who and why.';
 
 CREATE TABLE step_stages (
     step        text PRIMARY KEY,
@@ -449,7 +468,7 @@ CREATE TABLE step_stages (
 );
 COMMENT ON TABLE step_stages IS 'Stage of each step, for reports. The program''s list of steps (src/steps) is the source: migrate and every start of a server write it here.';
 COMMENT ON COLUMN step_stages.step IS 'Stored name of the step.';
-COMMENT ON COLUMN step_stages.stage IS 'Stage as users see it: Step 1, Step 2, Stage 1 to Stage 4, Retry or Cancel.';
+COMMENT ON COLUMN step_stages.stage IS 'Stage as users see it: Step 1, Step 2, Stage 1 to Stage 4, Retry, Cancel or Rollback.';
 COMMENT ON COLUMN step_stages.later_stage IS 'Stage of the step after blue_green_started_at; null for a step within one stage.';
 
 -- docs/decisions/0007-a-record-per-transition.md
@@ -906,9 +925,13 @@ CREATE TABLE archived_deployments (
     turn_at               timestamptz,
     blue_green_started_at timestamptz,
     ready_at              timestamptz,
+    traffic_moved_at      timestamptz,
+    outcome               text,
     switch_requested_at   timestamptz,
     cancel_requested_at   timestamptz,
     superseded_by         text,
+    caused_by             text,
+    rollback_requested_at timestamptz,
     completed_at          timestamptz NOT NULL,
     events                bigint      NOT NULL,
     facts                 jsonb       NOT NULL,
@@ -917,11 +940,14 @@ CREATE TABLE archived_deployments (
     start_audit_id        bigint,
     switch_audit_id       bigint,
     cancel_audit_id       bigint,
+    rollback_audit_id     bigint,
     archived_at           timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT archived_deployments_failed_has_code CHECK ((error_code IS NOT NULL) = (status = 'FAILED'))
 );
 COMMENT ON TABLE archived_deployments IS 'Finished deployments after their retention. One transaction adds the row and deletes that of deployments.';
 COMMENT ON COLUMN archived_deployments.interrupted_step IS 'Stored name of the step that the cancellation interrupted; null when it was not cancelled.';
+COMMENT ON COLUMN archived_deployments.traffic_moved_at IS 'When the traffic was first seen at 100 % on green; null when it never was.';
+COMMENT ON COLUMN archived_deployments.outcome IS 'Outcome in production, as in deployments.';
 COMMENT ON COLUMN archived_deployments.facts IS 'The facts that reports show, as in deployments.';
 COMMENT ON COLUMN archived_deployments.events IS 'Number of its events.';
 COMMENT ON COLUMN archived_deployments.archived_at IS 'When it was moved here.';
@@ -936,9 +962,11 @@ CREATE TABLE archived_attempts (
     turn_at               timestamptz,
     blue_green_started_at timestamptz,
     ready_at              timestamptz,
+    traffic_moved_at      timestamptz,
     switch_requested_at   timestamptz,
     cancel_requested_at   timestamptz,
     superseded_by         text,
+    rollback_requested_at timestamptz,
     ended_at              timestamptz NOT NULL,
     step                  text        NOT NULL,
     interrupted_step      text,
@@ -948,6 +976,7 @@ CREATE TABLE archived_attempts (
     start_audit_id        bigint,
     switch_audit_id       bigint,
     cancel_audit_id       bigint,
+    rollback_audit_id     bigint,
     PRIMARY KEY (deployment_id, attempt)
 );
 COMMENT ON TABLE archived_attempts IS 'The rows of deployment_attempts of archived deployments.';
@@ -982,7 +1011,7 @@ CREATE TABLE archived_stages (
 COMMENT ON TABLE archived_stages IS 'The stages of archived deployments: the sums of history_stages over step_runs.';
 COMMENT ON COLUMN archived_stages.deployment_id IS 'The deployment.';
 COMMENT ON COLUMN archived_stages.attempt IS 'Number of the attempt, from 1.';
-COMMENT ON COLUMN archived_stages.stage IS 'Step 1, Step 2, Stage 1 to Stage 4, Retry or Cancel.';
+COMMENT ON COLUMN archived_stages.stage IS 'Step 1, Step 2, Stage 1 to Stage 4, Retry, Cancel or Rollback.';
 COMMENT ON COLUMN archived_stages.started_at IS 'When a replica first worked on it.';
 COMMENT ON COLUMN archived_stages.ended_at IS 'When a replica last worked on it, or the wait for an approver ended.';
 COMMENT ON COLUMN archived_stages.working_seconds IS 'Seconds in which a replica worked on it, waits between tries included.';

@@ -108,6 +108,296 @@ SELECT ended_at, owner, repo, branch, false, NULL, NULL, history_seconds(failed_
 FROM restores WHERE done AND failed_at IS NOT NULL;
 COMMENT ON VIEW history_dora IS 'The occurrences that the DORA views count, one row each: deployed, or failed (a verdict), or restore_seconds is set.';
 
+-- ---- Ended attempts as reports read them (docs/decisions/0071-dora-and-rollups.md)
+
+CREATE FUNCTION history_key(text) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS
+    $$ SELECT ('x' || left(md5($1), 16))::bit(64)::bigint $$;
+COMMENT ON FUNCTION history_key IS 'Key of a place or target, made from its names: the same in every database, so that no writer waits for another to number it.';
+
+CREATE FUNCTION history_phase(committed timestamptz, began timestamptz, ended timestamptz) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+    $$ SELECT CASE WHEN committed IS NOT NULL THEN history_seconds(greatest(began, committed), greatest(ended, committed)) END $$;
+COMMENT ON FUNCTION history_phase IS 'Seconds of a part of the lead time: none of it lies before the commit.';
+
+CREATE TABLE report_places (
+    id             bigint PRIMARY KEY,
+    target_id      bigint NOT NULL,
+    owner          text   NOT NULL,
+    repo           text   NOT NULL,
+    account_id     text   NOT NULL,
+    region         text   NOT NULL,
+    ecr_repository text   NOT NULL
+);
+
+-- One narrow row: a report over 400 days reads a tenth of what it would read from deployments. Wide columns first, so that no padding is stored.
+CREATE TABLE report_attempts (
+    deployment_started_at timestamptz      NOT NULL,
+    started_at            timestamptz      NOT NULL,
+    ended_at              timestamptz      NOT NULL,
+    place_id              bigint           NOT NULL REFERENCES report_places (id),
+    target_id             bigint           NOT NULL,
+    moved_at              timestamptz,
+    recovered_at          timestamptz,
+    queued_at             timestamptz,
+    turn_at               timestamptz,
+    switch_requested_at   timestamptz,
+    cancel_requested_at   timestamptz,
+    start_audit_id        bigint,
+    switch_audit_id       bigint,
+    cancel_audit_id       bigint,
+    recorded_at           timestamptz      NOT NULL DEFAULT now(),
+    lead_seconds          double precision,
+    attempt               integer          NOT NULL CHECK (attempt >= 1),
+    request_seconds       real,
+    earlier_seconds       real,
+    queue_seconds         real,
+    deploy_seconds        real,
+    approval_seconds      real,
+    switch_seconds        real,
+    step_1_seconds        real,
+    step_2_seconds        real,
+    stage_1_seconds       real,
+    stage_2_seconds       real,
+    stage_3_seconds       real,
+    stage_4_seconds       real,
+    retry_seconds         real,
+    cancel_seconds        real,
+    stage_4_waiting       real,
+    awaited_seconds       real,
+    sample                smallint         NOT NULL,
+    blue_latency_ms       real,
+    green_latency_ms      real,
+    last                  boolean          NOT NULL,
+    on_green              boolean          NOT NULL,
+    rolled_back           boolean          NOT NULL,
+    redeployed            boolean          NOT NULL DEFAULT false,
+    failed                boolean          NOT NULL DEFAULT false,
+    rework                boolean          NOT NULL,
+    outcome               text             NOT NULL CHECK (outcome IN ('completed', 'failed', 'cancelled', 'superseded')),
+    kind                  text             NOT NULL,
+    verdict               text,
+    error_code            text,
+    stage                 text,
+    branch                text             NOT NULL,
+    started_by            text,
+    version               text,
+    deployment_id         text             NOT NULL,
+    PRIMARY KEY (deployment_id, attempt)
+);
+CREATE INDEX report_attempts_ended ON report_attempts (ended_at);
+CREATE INDEX report_attempts_started ON report_attempts (deployment_started_at);
+CREATE INDEX report_attempts_moved ON report_attempts (target_id, moved_at) WHERE moved_at IS NOT NULL;
+CREATE INDEX report_attempts_versions ON report_attempts (target_id, history_key(version), moved_at) WHERE moved_at IS NOT NULL;
+CREATE INDEX report_attempts_recorded ON report_attempts (recorded_at);
+CREATE INDEX report_attempts_retried ON report_attempts (started_at) WHERE attempt > 1;
+CREATE INDEX report_attempts_failed ON report_attempts (target_id) WHERE failed AND recovered_at IS NULL;
+CREATE INDEX report_attempts_recovered ON report_attempts (target_id, recovered_at) WHERE recovered_at IS NOT NULL;
+COMMENT ON TABLE report_places IS 'Repositories and the targets that they deploy to, for reports.';
+COMMENT ON COLUMN report_places.id IS 'Key of all these names.';
+COMMENT ON COLUMN report_places.target_id IS 'Key of account, region and ECR repository.';
+COMMENT ON COLUMN report_places.owner IS 'GitHub account or organisation of the source.';
+COMMENT ON COLUMN report_places.repo IS 'GitHub repository of the source.';
+COMMENT ON COLUMN report_places.account_id IS 'AWS account of the target.';
+COMMENT ON COLUMN report_places.region IS 'AWS region of the target.';
+COMMENT ON COLUMN report_places.ecr_repository IS 'ECR repository of the target.';
+COMMENT ON TABLE report_attempts IS 'Each ended attempt as reports read it: derived from deployments, deployment_attempts, step_runs and the archive when the attempt ends, and rebuilt by panda reports rebuild.';
+COMMENT ON COLUMN report_attempts.deployment_started_at IS 'When the deployment was requested.';
+COMMENT ON COLUMN report_attempts.started_at IS 'When the attempt began, or was dequeued.';
+COMMENT ON COLUMN report_attempts.ended_at IS 'When the attempt ended.';
+COMMENT ON COLUMN report_attempts.place_id IS 'Repository and target.';
+COMMENT ON COLUMN report_attempts.target_id IS 'Target, as in report_places.';
+COMMENT ON COLUMN report_attempts.moved_at IS 'When the traffic was first seen at 100 % on green; null when it never was.';
+COMMENT ON COLUMN report_attempts.recovered_at IS 'Of a failed deployment: when the users of its target were served by a good version again; null before.';
+COMMENT ON COLUMN report_attempts.queued_at IS 'When the attempt was queued; null when it was not.';
+COMMENT ON COLUMN report_attempts.turn_at IS 'When it was dequeued; null when it was not.';
+COMMENT ON COLUMN report_attempts.switch_requested_at IS 'When the switch was first requested; null without a request.';
+COMMENT ON COLUMN report_attempts.cancel_requested_at IS 'When the cancellation was first requested; null without a request.';
+COMMENT ON COLUMN report_attempts.start_audit_id IS 'Row of audit of the request for the attempt.';
+COMMENT ON COLUMN report_attempts.switch_audit_id IS 'Row of audit of the request to switch.';
+COMMENT ON COLUMN report_attempts.cancel_audit_id IS 'Row of audit of the request to cancel.';
+COMMENT ON COLUMN report_attempts.recorded_at IS 'When the row was last written.';
+COMMENT ON COLUMN report_attempts.lead_seconds IS 'Seconds from the commit until the traffic was on green; null without either.';
+COMMENT ON COLUMN report_attempts.attempt IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN report_attempts.request_seconds IS 'Part of lead_seconds: from the commit to the request.';
+COMMENT ON COLUMN report_attempts.earlier_seconds IS 'Part of lead_seconds: earlier attempts.';
+COMMENT ON COLUMN report_attempts.queue_seconds IS 'Part of lead_seconds: in the queue.';
+COMMENT ON COLUMN report_attempts.deploy_seconds IS 'Part of lead_seconds: until green was ready.';
+COMMENT ON COLUMN report_attempts.approval_seconds IS 'Part of lead_seconds: until the command to switch.';
+COMMENT ON COLUMN report_attempts.switch_seconds IS 'Part of lead_seconds: until the traffic was on green.';
+COMMENT ON COLUMN report_attempts.step_1_seconds IS 'Working time of Step 1, as in stages_v1; null when it was not begun.';
+COMMENT ON COLUMN report_attempts.step_2_seconds IS 'Working time of Step 2.';
+COMMENT ON COLUMN report_attempts.stage_1_seconds IS 'Working time of Stage 1.';
+COMMENT ON COLUMN report_attempts.stage_2_seconds IS 'Working time of Stage 2.';
+COMMENT ON COLUMN report_attempts.stage_3_seconds IS 'Working time of Stage 3.';
+COMMENT ON COLUMN report_attempts.stage_4_seconds IS 'Working time of Stage 4.';
+COMMENT ON COLUMN report_attempts.retry_seconds IS 'Working time of deciding where a retry resumes.';
+COMMENT ON COLUMN report_attempts.cancel_seconds IS 'Working time of the cancellation.';
+COMMENT ON COLUMN report_attempts.stage_4_waiting IS 'Seconds of Stage 4 in which an approver was awaited.';
+COMMENT ON COLUMN report_attempts.awaited_seconds IS 'Seconds from ready for the switch until the command to switch; null without either.';
+COMMENT ON COLUMN report_attempts.sample IS '0 to 1023, by the id: a part of it is a random sample of deployments.';
+COMMENT ON COLUMN report_attempts.blue_latency_ms IS 'Median latency of blue in the health check; null when not checked.';
+COMMENT ON COLUMN report_attempts.green_latency_ms IS 'Median latency of green in the health check; null when not checked.';
+COMMENT ON COLUMN report_attempts.last IS 'No other attempt followed.';
+COMMENT ON COLUMN report_attempts.on_green IS 'COMPLETED with the traffic on green.';
+COMMENT ON COLUMN report_attempts.rolled_back IS 'AWS moved the traffic back after the switch.';
+COMMENT ON COLUMN report_attempts.redeployed IS 'The same commit or image had been live on the target before.';
+COMMENT ON COLUMN report_attempts.failed IS 'The deployment reached users and needed immediate intervention.';
+COMMENT ON COLUMN report_attempts.rework IS 'An unplanned deployment because of an incident.';
+COMMENT ON COLUMN report_attempts.outcome IS 'End of the attempt: completed, failed, cancelled or superseded.';
+COMMENT ON COLUMN report_attempts.kind IS 'Purpose of the deployment.';
+COMMENT ON COLUMN report_attempts.verdict IS 'Outcome in production, as a caller marked it; null without.';
+COMMENT ON COLUMN report_attempts.error_code IS 'Code of the failure; null unless it failed.';
+COMMENT ON COLUMN report_attempts.stage IS 'Stage in which it failed; null unless it failed.';
+COMMENT ON COLUMN report_attempts.branch IS 'Branch, as in deployments.';
+COMMENT ON COLUMN report_attempts.started_by IS 'Caller that requested the attempt.';
+COMMENT ON COLUMN report_attempts.version IS 'Commit that was built; of an image, its digest.';
+COMMENT ON COLUMN report_attempts.deployment_id IS 'The deployment, live or archived.';
+
+-- It is read by the deployment's id. As a plain condition, completed_at IS NOT NULL lets Postgres prefer the index of ends while its statistics know of few.
+CREATE VIEW history_ends AS
+SELECT d.id AS deployment_id, d.attempt, true AS last, d.owner, d.repo, d.branch, d.kind, d.outcome AS verdict, d.account_id, d.region, d.ecr_repository,
+       d.status, d.error_code, d.superseded_by, coalesce(CASE WHEN d.step = 'cancel' THEN d.step_state ->> 'during' END, d.step) AS step,
+       d.started_at AS deployment_started_at, d.attempt_started_at AS started_at, d.completed_at AS ended_at, d.queued_at, d.turn_at,
+       d.blue_green_started_at, d.ready_at, d.traffic_moved_at, d.switch_requested_at, d.cancel_requested_at, d.started_by, d.facts,
+       d.start_audit_id, d.switch_audit_id, d.cancel_audit_id
+FROM deployments d WHERE CASE WHEN d.completed_at IS NULL THEN false ELSE true END
+UNION ALL
+SELECT a.deployment_id, a.attempt, false, d.owner, d.repo, d.branch, d.kind, NULL, d.account_id, d.region, d.ecr_repository,
+       'FAILED', a.error_code, a.superseded_by, coalesce(a.interrupted_step, a.step), d.started_at, a.started_at, a.ended_at, a.queued_at, a.turn_at,
+       a.blue_green_started_at, a.ready_at, a.traffic_moved_at, a.switch_requested_at, a.cancel_requested_at, a.started_by, a.facts,
+       a.start_audit_id, a.switch_audit_id, a.cancel_audit_id
+FROM deployment_attempts a JOIN deployments d ON d.id = a.deployment_id
+UNION ALL
+SELECT d.id, d.attempt, true, d.owner, d.repo, d.branch, d.kind, d.outcome, d.account_id, d.region, d.ecr_repository,
+       d.status, d.error_code, d.superseded_by, coalesce(d.interrupted_step, d.step), d.started_at, d.attempt_started_at, d.completed_at, d.queued_at, d.turn_at,
+       d.blue_green_started_at, d.ready_at, d.traffic_moved_at, d.switch_requested_at, d.cancel_requested_at, d.started_by, d.facts,
+       d.start_audit_id, d.switch_audit_id, d.cancel_audit_id
+FROM archived_deployments d
+UNION ALL
+SELECT a.deployment_id, a.attempt, false, d.owner, d.repo, d.branch, d.kind, NULL, d.account_id, d.region, d.ecr_repository,
+       'FAILED', a.error_code, a.superseded_by, coalesce(a.interrupted_step, a.step), d.started_at, a.started_at, a.ended_at, a.queued_at, a.turn_at,
+       a.blue_green_started_at, a.ready_at, a.traffic_moved_at, a.switch_requested_at, a.cancel_requested_at, a.started_by, a.facts,
+       a.start_audit_id, a.switch_audit_id, a.cancel_audit_id
+FROM archived_attempts a JOIN archived_deployments d ON d.id = a.deployment_id;
+COMMENT ON VIEW history_ends IS 'Each ended attempt of each deployment, live or archived: the rows from which report_attempts is made.';
+
+-- Plans outlive the statistics that they were made with, and those of a new installation know of few rows: both functions read by indexes alone.
+CREATE FUNCTION report_record(ids text[]) RETURNS void LANGUAGE plpgsql
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    INSERT INTO report_places (id, target_id, owner, repo, account_id, region, ecr_repository)
+    SELECT DISTINCT history_key(concat_ws(' ', owner, repo, account_id, region, ecr_repository)), history_key(concat_ws(' ', account_id, region, ecr_repository)),
+           owner, repo, account_id, region, ecr_repository
+    FROM history_ends e WHERE deployment_id = ANY (ids)
+      AND NOT EXISTS (SELECT FROM report_places p WHERE p.id = history_key(concat_ws(' ', e.owner, e.repo, e.account_id, e.region, e.ecr_repository)))
+    ORDER BY 1 ON CONFLICT DO NOTHING;
+
+    -- A retry makes the attempt before it an earlier one; its row is written again.
+    DELETE FROM report_attempts WHERE deployment_id = ANY (ids);
+    INSERT INTO report_attempts (
+        deployment_id, attempt, last, sample, place_id, target_id, branch, kind, verdict, outcome, on_green, rolled_back, rework, error_code, stage, started_by, version,
+        deployment_started_at, started_at, ended_at, moved_at, queued_at, turn_at, switch_requested_at, cancel_requested_at, start_audit_id, switch_audit_id,
+        cancel_audit_id, lead_seconds, request_seconds, earlier_seconds, queue_seconds, deploy_seconds, approval_seconds, switch_seconds,
+        step_1_seconds, step_2_seconds, stage_1_seconds, stage_2_seconds, stage_3_seconds, stage_4_seconds, retry_seconds, cancel_seconds, stage_4_waiting,
+        awaited_seconds, blue_latency_ms, green_latency_ms)
+    SELECT e.deployment_id, e.attempt, e.last, (history_key(e.deployment_id) & 1023)::smallint, history_key(concat_ws(' ', e.owner, e.repo, e.account_id, e.region, e.ecr_repository)),
+           history_key(concat_ws(' ', e.account_id, e.region, e.ecr_repository)), e.branch, e.kind, e.verdict,
+           history_outcome(e.status, e.error_code, e.superseded_by), e.status = 'COMPLETED' AND m.moved_at IS NOT NULL,
+           e.status = 'FAILED' AND m.moved_at IS NOT NULL, e.kind <> 'planned' OR coalesce(e.verdict = 'rework', false), e.error_code,
+           CASE WHEN e.status = 'FAILED' THEN coalesce(CASE WHEN e.blue_green_started_at IS NOT NULL THEN s.later_stage END, s.stage, e.step) END,
+           e.started_by, coalesce(e.facts ->> 'commit_sha', e.facts ->> 'image_digest'),
+           e.deployment_started_at, e.started_at, e.ended_at, m.moved_at, e.queued_at, e.turn_at, e.switch_requested_at, e.cancel_requested_at,
+           e.start_audit_id, e.switch_audit_id, e.cancel_audit_id,
+           history_phase(c.committed_at, c.committed_at, m.moved_at), history_phase(c.committed_at, c.committed_at, e.deployment_started_at),
+           history_phase(c.committed_at, e.deployment_started_at, p.taken_at), history_phase(c.committed_at, p.taken_at, e.started_at),
+           history_phase(c.committed_at, e.started_at, p.ready_at), history_phase(c.committed_at, p.ready_at, p.approved_at),
+           history_phase(c.committed_at, p.approved_at, m.moved_at),
+           g.step_1, g.step_2, g.stage_1, g.stage_2, g.stage_3, g.stage_4, g.retry, g.cancel, g.waiting,
+           history_seconds(e.ready_at, e.switch_requested_at), (e.facts ->> 'blue_latency_ms')::real, (e.facts ->> 'green_latency_ms')::real
+    FROM history_ends e
+    LEFT JOIN step_stages s ON s.step = e.step
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN e.status = 'COMPLETED' AND e.facts ->> 'final_service' = 'green' OR e.error_code = 'ROLLED_BACK_AFTER_SWITCH'
+                    THEN coalesce(e.traffic_moved_at, e.ended_at) END AS moved_at
+    ) m
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN m.moved_at IS NOT NULL THEN to_timestamp((e.facts ->> 'committed_at')::double precision) END AS committed_at
+    ) c
+    CROSS JOIN LATERAL (
+        SELECT coalesce(e.queued_at, e.started_at) AS taken_at, coalesce(e.ready_at, m.moved_at) AS ready_at,
+               coalesce(e.switch_requested_at, e.ready_at, m.moved_at) AS approved_at
+    ) p
+    LEFT JOIN LATERAL (
+        SELECT max(working_seconds) FILTER (WHERE g.stage = 'Step 1') AS step_1, max(working_seconds) FILTER (WHERE g.stage = 'Step 2') AS step_2,
+               max(working_seconds) FILTER (WHERE g.stage = 'Stage 1') AS stage_1, max(working_seconds) FILTER (WHERE g.stage = 'Stage 2') AS stage_2,
+               max(working_seconds) FILTER (WHERE g.stage = 'Stage 3') AS stage_3, max(working_seconds) FILTER (WHERE g.stage = 'Stage 4') AS stage_4,
+               max(working_seconds) FILTER (WHERE g.stage = 'Retry') AS retry, max(working_seconds) FILTER (WHERE g.stage = 'Cancel') AS cancel,
+               max(waiting_seconds) FILTER (WHERE g.stage = 'Stage 4') AS waiting
+        FROM (
+            -- As history_stages, whose present runs an ended attempt has none of: looking for them would read all unfinished deployments.
+            SELECT part.stage, sum(history_seconds(part.began, part.ended)) AS working_seconds,
+                   CASE WHEN part.stage = 'Stage 4' AND e.ready_at IS NOT NULL
+                        THEN history_seconds(e.ready_at, least(e.switch_requested_at, e.cancel_requested_at, e.ended_at)) ELSE 0 END AS waiting_seconds
+            FROM step_runs r LEFT JOIN step_stages s ON s.step = r.step
+            CROSS JOIN LATERAL (
+                SELECT coalesce(s.stage, r.step) AS stage, r.started_at AS began,
+                       CASE WHEN s.later_stage IS NULL THEN r.ended_at ELSE least(r.ended_at, coalesce(e.blue_green_started_at, r.ended_at)) END AS ended
+                WHERE s.later_stage IS NULL OR e.blue_green_started_at IS NULL OR r.started_at < e.blue_green_started_at
+                UNION ALL
+                SELECT s.later_stage, greatest(r.started_at, e.blue_green_started_at), r.ended_at
+                WHERE s.later_stage IS NOT NULL AND e.blue_green_started_at < r.ended_at
+            ) part
+            WHERE r.deployment_id = e.deployment_id AND r.attempt = e.attempt
+            GROUP BY part.stage
+            UNION ALL
+            SELECT stage, working_seconds, waiting_seconds FROM archived_stages a WHERE a.deployment_id = e.deployment_id AND a.attempt = e.attempt
+        ) g
+    ) g ON true
+    WHERE e.deployment_id = ANY (ids);
+END $$;
+COMMENT ON FUNCTION report_record IS 'Writes the rows of report_attempts of these deployments again, from the rows that they are derived from.';
+
+-- Flags that depend on the neighbours at the same target: its deployments are judged in the order in which the traffic moved.
+CREATE FUNCTION report_judge(ids text[]) RETURNS void LANGUAGE plpgsql
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    touched text[] := ids || ARRAY(
+        SELECT before.deployment_id FROM report_attempts o CROSS JOIN LATERAL (
+            SELECT p.deployment_id FROM report_attempts p WHERE p.target_id = o.target_id AND p.moved_at < o.moved_at ORDER BY p.moved_at DESC LIMIT 1) before
+        WHERE o.deployment_id = ANY (ids));
+    target bigint;
+    since timestamptz;
+BEGIN
+    UPDATE report_attempts x SET
+        redeployed = x.kind = 'planned' AND EXISTS (
+            SELECT FROM report_attempts p WHERE p.target_id = x.target_id AND history_key(p.version) = history_key(x.version)
+            AND p.moved_at < x.moved_at AND p.moved_at IS NOT NULL),
+        failed = CASE x.verdict WHEN 'failed' THEN true WHEN 'ok' THEN false ELSE x.rolled_back OR coalesce(
+            (SELECT n.kind <> 'planned' FROM report_attempts n WHERE n.target_id = x.target_id AND n.moved_at > x.moved_at ORDER BY n.moved_at LIMIT 1), false) END,
+        recorded_at = now()
+    WHERE x.deployment_id = ANY (touched) AND x.moved_at IS NOT NULL;
+
+    -- A failed deployment has recovered with the next good one, or when AWS moved its traffic back. Each whose recovery may have changed is judged again.
+    FOR target, since IN SELECT o.target_id, min(o.moved_at) FROM report_attempts o
+                         WHERE o.deployment_id = ANY (touched) AND o.moved_at IS NOT NULL GROUP BY o.target_id ORDER BY 1 LOOP
+        UPDATE report_attempts x SET recorded_at = now(), recovered_at = CASE WHEN NOT x.failed THEN NULL WHEN x.rolled_back THEN x.ended_at ELSE (
+            SELECT n.moved_at FROM report_attempts n WHERE n.target_id = x.target_id AND n.moved_at > x.moved_at AND NOT n.failed ORDER BY n.moved_at LIMIT 1) END
+        WHERE x.target_id = target AND (x.failed AND x.recovered_at IS NULL OR x.recovered_at >= since);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION report_judge IS 'Judges the deployments of report_attempts that these ids may have changed: redeployed, failed, recovered_at.';
+
+CREATE FUNCTION report_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM report_record(ARRAY[NEW.id]);
+    PERFORM report_judge(ARRAY[NEW.id]);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION report_ended IS 'Keeps report_attempts true when an attempt ends, is followed by another one, is rolled back or marked.';
+
+-- The condition is all that other commits pay. A trigger sees the record of the last run of a step, which a part of the commit's own statement would not.
+CREATE TRIGGER deployments_ended AFTER UPDATE ON deployments FOR EACH ROW
+    WHEN (OLD.completed_at IS DISTINCT FROM NEW.completed_at OR OLD.outcome IS DISTINCT FROM NEW.outcome) EXECUTE FUNCTION report_ended();
+
 CREATE SCHEMA panda_report;
 COMMENT ON SCHEMA panda_report IS 'The history of Panda for reports. A view is never changed, only followed by one with the next number. Times are timestamptz; days and months are those of UTC.';
 
@@ -413,6 +703,263 @@ COMMENT ON COLUMN panda_report.%1$I.time_to_restore_mean_seconds IS 'Time to res
 $c$, name);
     END LOOP;
 END $$;
+
+-- ---- Attempts, for fast reports
+
+-- Each attempt has its place. Postgres leaves an outer join out where a query names no column of it.
+CREATE VIEW panda_report.attempts_v1 AS
+SELECT a.deployment_id, a.attempt, a.last, p.owner, p.repo, a.branch, p.account_id, p.region, p.ecr_repository, a.kind, a.outcome, a.on_green,
+       a.error_code, a.stage, a.started_by, a.deployment_started_at, a.started_at, a.ended_at, a.queued_at, coalesce(a.turn_at, a.ended_at) AS left_queue_at,
+       a.switch_requested_at, a.moved_at, a.moved_at IS NOT NULL AND NOT a.redeployed AND a.kind <> 'rollback' AS change, a.lead_seconds,
+       a.request_seconds, a.earlier_seconds, a.queue_seconds, a.deploy_seconds, a.approval_seconds, a.switch_seconds, a.step_1_seconds, a.step_2_seconds,
+       a.stage_1_seconds, a.stage_2_seconds, a.stage_3_seconds, a.stage_4_seconds, a.retry_seconds, a.cancel_seconds, a.stage_4_waiting,
+       a.awaited_seconds, a.blue_latency_ms, a.green_latency_ms, a.version, a.sample, a.recorded_at AS updated_at
+FROM report_attempts a LEFT JOIN report_places p ON p.id = a.place_id
+UNION ALL
+SELECT d.id, d.attempt, true, d.owner, d.repo, d.branch, d.account_id, d.region, d.ecr_repository, d.kind, NULL, false,
+       NULL, NULL, d.started_by, d.started_at, d.attempt_started_at, NULL, d.queued_at, d.turn_at,
+       d.switch_requested_at, NULL, false, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       history_seconds(d.ready_at, d.switch_requested_at)::real, (d.facts ->> 'blue_latency_ms')::real, (d.facts ->> 'green_latency_ms')::real,
+       coalesce(d.facts ->> 'commit_sha', d.facts ->> 'image_digest'), 0::smallint, NULL
+FROM deployments d WHERE d.status IN ('RUNNING', 'DEPLOYMENT_READY');
+
+COMMENT ON VIEW panda_report.attempts_v1 IS 'Each attempt once, in narrow rows: reports over 400 days and a million deployments take a second or less. Ended attempts are recorded in the transaction that ends them. Kept for ever.';
+COMMENT ON COLUMN panda_report.attempts_v1.deployment_id IS 'The deployment, dep_…';
+COMMENT ON COLUMN panda_report.attempts_v1.attempt IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN panda_report.attempts_v1.last IS 'No other attempt followed: one row of each deployment has it.';
+COMMENT ON COLUMN panda_report.attempts_v1.owner IS 'GitHub account or organisation of the source.';
+COMMENT ON COLUMN panda_report.attempts_v1.repo IS 'GitHub repository of the source.';
+COMMENT ON COLUMN panda_report.attempts_v1.branch IS 'Branch that is deployed, as in deployments_v1.';
+COMMENT ON COLUMN panda_report.attempts_v1.account_id IS 'AWS account of the target, twelve digits.';
+COMMENT ON COLUMN panda_report.attempts_v1.region IS 'AWS region of the target.';
+COMMENT ON COLUMN panda_report.attempts_v1.ecr_repository IS 'ECR repository of the target.';
+COMMENT ON COLUMN panda_report.attempts_v1.kind IS 'Purpose of the deployment: planned, hotfix or rollback.';
+COMMENT ON COLUMN panda_report.attempts_v1.outcome IS 'End: completed, failed (by a fault), cancelled, superseded. Null while it has not ended.';
+COMMENT ON COLUMN panda_report.attempts_v1.on_green IS 'COMPLETED with the traffic on green.';
+COMMENT ON COLUMN panda_report.attempts_v1.error_code IS 'Stable code of the failure. Null unless it failed.';
+COMMENT ON COLUMN panda_report.attempts_v1.stage IS 'Stage in which it failed, as in stages_v1. Null unless it failed.';
+COMMENT ON COLUMN panda_report.attempts_v1.started_by IS 'Caller that requested the attempt. Null while authentication was off.';
+COMMENT ON COLUMN panda_report.attempts_v1.deployment_started_at IS 'When the deployment was requested.';
+COMMENT ON COLUMN panda_report.attempts_v1.started_at IS 'When the attempt began; of a queued one, when it was dequeued.';
+COMMENT ON COLUMN panda_report.attempts_v1.ended_at IS 'When it ended. Null before.';
+COMMENT ON COLUMN panda_report.attempts_v1.queued_at IS 'When it was queued. Null when it was not.';
+COMMENT ON COLUMN panda_report.attempts_v1.left_queue_at IS 'When it was dequeued, or ended in the queue. Null while it waits; without queued_at it has no meaning.';
+COMMENT ON COLUMN panda_report.attempts_v1.switch_requested_at IS 'When the switch was first requested. Null without a request.';
+COMMENT ON COLUMN panda_report.attempts_v1.moved_at IS 'When the traffic was first seen at 100 % on green. Null when it never was.';
+COMMENT ON COLUMN panda_report.attempts_v1.change IS 'The traffic moved to a version that had not been live on the target, and it is no rollback.';
+COMMENT ON COLUMN panda_report.attempts_v1.lead_seconds IS 'Seconds from the commit until moved_at; 0 for a commit dated later. Null without either.';
+COMMENT ON COLUMN panda_report.attempts_v1.request_seconds IS 'Part of lead_seconds: from the commit to the request.';
+COMMENT ON COLUMN panda_report.attempts_v1.earlier_seconds IS 'Part of lead_seconds: earlier attempts.';
+COMMENT ON COLUMN panda_report.attempts_v1.queue_seconds IS 'Part of lead_seconds: in the queue.';
+COMMENT ON COLUMN panda_report.attempts_v1.deploy_seconds IS 'Part of lead_seconds: until green was ready.';
+COMMENT ON COLUMN panda_report.attempts_v1.approval_seconds IS 'Part of lead_seconds: until the command to switch.';
+COMMENT ON COLUMN panda_report.attempts_v1.switch_seconds IS 'Part of lead_seconds: until the traffic was on green.';
+COMMENT ON COLUMN panda_report.attempts_v1.step_1_seconds IS 'Working time of Step 1, as in stages_v1. Null when it was not begun.';
+COMMENT ON COLUMN panda_report.attempts_v1.step_2_seconds IS 'Working time of Step 2, as in stages_v1. Null when it was not begun.';
+COMMENT ON COLUMN panda_report.attempts_v1.stage_1_seconds IS 'Working time of Stage 1, as in stages_v1. Null when it was not begun.';
+COMMENT ON COLUMN panda_report.attempts_v1.stage_2_seconds IS 'Working time of Stage 2, as in stages_v1. Null when it was not begun.';
+COMMENT ON COLUMN panda_report.attempts_v1.stage_3_seconds IS 'Working time of Stage 3, as in stages_v1. Null when it was not begun.';
+COMMENT ON COLUMN panda_report.attempts_v1.stage_4_seconds IS 'Working time of Stage 4, as in stages_v1. Null when it was not begun.';
+COMMENT ON COLUMN panda_report.attempts_v1.retry_seconds IS 'Working time of deciding where a retry resumes. Null when it is no retry.';
+COMMENT ON COLUMN panda_report.attempts_v1.cancel_seconds IS 'Working time of the cancellation. Null without one.';
+COMMENT ON COLUMN panda_report.attempts_v1.stage_4_waiting IS 'Seconds of Stage 4 in which an approver was awaited.';
+COMMENT ON COLUMN panda_report.attempts_v1.awaited_seconds IS 'Seconds from ready for the switch until the command to switch. Null without either.';
+COMMENT ON COLUMN panda_report.attempts_v1.blue_latency_ms IS 'Median latency of blue in the health check, milliseconds. Null when not checked.';
+COMMENT ON COLUMN panda_report.attempts_v1.green_latency_ms IS 'Median latency of green in the health check, milliseconds. Null when not checked.';
+COMMENT ON COLUMN panda_report.attempts_v1.version IS 'Commit that was built; of an image, its digest. Null before either was known.';
+COMMENT ON COLUMN panda_report.attempts_v1.sample IS '0 to 1023, by the deployments id: sample < 102 selects a random tenth.';
+COMMENT ON COLUMN panda_report.attempts_v1.updated_at IS 'When the row last changed: a cursor for incremental extraction. Rows become visible when their transaction ends, so read the last minutes again. Null while the attempt has not ended.';
+
+-- ---- Runs of steps
+
+CREATE VIEW panda_report.step_runs_v1 AS
+SELECT r.deployment_id, r.attempt, d.owner, d.repo, d.branch, r.step, coalesce(s.stage, r.step) AS stage, r.started_at, r.ended_at,
+       history_seconds(r.started_at, r.ended_at) AS duration_seconds, r.outcome, r.error_code, r.reason, r.tries, r.replica_name
+FROM step_runs r JOIN deployments d ON d.id = r.deployment_id LEFT JOIN step_stages s ON s.step = r.step;
+COMMENT ON VIEW panda_report.step_runs_v1 IS 'Each run of a step by a replica, until the deployment is archived. Select by deployment_id.';
+COMMENT ON COLUMN panda_report.step_runs_v1.deployment_id IS 'The deployment, dep_…';
+COMMENT ON COLUMN panda_report.step_runs_v1.attempt IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN panda_report.step_runs_v1.owner IS 'GitHub account or organisation of the source.';
+COMMENT ON COLUMN panda_report.step_runs_v1.repo IS 'GitHub repository of the source.';
+COMMENT ON COLUMN panda_report.step_runs_v1.branch IS 'Branch that is deployed, as in deployments_v1.';
+COMMENT ON COLUMN panda_report.step_runs_v1.step IS 'Stored name of the step.';
+COMMENT ON COLUMN panda_report.step_runs_v1.stage IS 'Stage of the step when it begins, as in stages_v1.';
+COMMENT ON COLUMN panda_report.step_runs_v1.started_at IS 'When the run began.';
+COMMENT ON COLUMN panda_report.step_runs_v1.ended_at IS 'When the run ended.';
+COMMENT ON COLUMN panda_report.step_runs_v1.duration_seconds IS 'Seconds from started_at to ended_at.';
+COMMENT ON COLUMN panda_report.step_runs_v1.outcome IS 'next (another step), ready, completed, failed, retry (tried again later), handed_over, lost, lease_lost.';
+COMMENT ON COLUMN panda_report.step_runs_v1.error_code IS 'Error code of the last failed try. Null when none failed.';
+COMMENT ON COLUMN panda_report.step_runs_v1.reason IS 'Description of that failure. Null when no try failed.';
+COMMENT ON COLUMN panda_report.step_runs_v1.tries IS 'Number of tries: 1, and one more for each failure that was tried again.';
+COMMENT ON COLUMN panda_report.step_runs_v1.replica_name IS 'Host name and process id of the replica. Null when not known.';
+
+-- ---- Decisions, with rejected ones
+
+-- The columns of audit are outermost: a query that takes the newest rows looks only these up.
+CREATE VIEW panda_report.approvals_v2 AS
+SELECT w.at, w.action, w.result, w.error_code, w.times, w.deployment_id, w.attempt, w.owner, w.repo, w.branch,
+       (SELECT u.subject FROM audit u WHERE u.id = w.audit_id) AS subject, (SELECT u.kind FROM audit u WHERE u.id = w.audit_id) AS kind,
+       (SELECT u.role FROM audit u WHERE u.id = w.audit_id) AS role
+FROM (
+    SELECT a.switch_requested_at AS at, 'switch' AS action, 'done' AS result, NULL::text AS error_code, 1 AS times, a.deployment_id, a.attempt,
+           p.owner, p.repo, a.branch, a.switch_audit_id AS audit_id
+    FROM report_attempts a JOIN report_places p ON p.id = a.place_id WHERE a.switch_requested_at IS NOT NULL
+    UNION ALL
+    SELECT a.cancel_requested_at, CASE a.outcome WHEN 'superseded' THEN 'supersede' ELSE 'cancel' END, 'done', NULL, 1, a.deployment_id, a.attempt,
+           p.owner, p.repo, a.branch, a.cancel_audit_id
+    FROM report_attempts a JOIN report_places p ON p.id = a.place_id WHERE a.cancel_requested_at IS NOT NULL
+    UNION ALL
+    SELECT a.started_at, 'retry', 'done', NULL, 1, a.deployment_id, a.attempt, p.owner, p.repo, a.branch, a.start_audit_id
+    FROM report_attempts a JOIN report_places p ON p.id = a.place_id WHERE a.attempt > 1
+    UNION ALL
+    SELECT d.switch_requested_at, 'switch', 'done', NULL, 1, d.id, d.attempt, d.owner, d.repo, d.branch, d.switch_audit_id
+    FROM deployments d WHERE d.status IN ('RUNNING', 'DEPLOYMENT_READY') AND d.switch_requested_at IS NOT NULL
+    UNION ALL
+    SELECT d.cancel_requested_at, CASE WHEN d.superseded_by IS NULL THEN 'cancel' ELSE 'supersede' END, 'done', NULL, 1, d.id, d.attempt,
+           d.owner, d.repo, d.branch, d.cancel_audit_id
+    FROM deployments d WHERE d.status IN ('RUNNING', 'DEPLOYMENT_READY') AND d.cancel_requested_at IS NOT NULL
+    UNION ALL
+    SELECT d.attempt_started_at, 'retry', 'done', NULL, 1, d.id, d.attempt, d.owner, d.repo, d.branch, d.start_audit_id
+    FROM deployments d WHERE d.status IN ('RUNNING', 'DEPLOYMENT_READY') AND d.attempt > 1
+    UNION ALL
+    -- A rollback by a new deployment leaves no mark on the one that it is about.
+    SELECT u.at, u.action, 'done', NULL, u.times, u.target, NULL, u.owner, u.repo, NULL, u.id
+    FROM audit u WHERE u.result = 'done' AND u.action = 'rollback'
+    UNION ALL
+    SELECT u.at, u.action, 'refused', u.error_code, u.times, u.target, NULL, u.owner, u.repo, NULL, u.id
+    FROM audit u WHERE u.result = 'refused' AND u.action IN ('switch', 'cancel', 'retry', 'rollback')
+) w;
+
+COMMENT ON VIEW panda_report.approvals_v2 IS 'Decisions of callers about deployments, with caller and time: done ones as in approvals_v1, and refused requests. Kept for ever.';
+COMMENT ON COLUMN panda_report.approvals_v2.at IS 'When it was requested; of repeated refusals, the last time.';
+COMMENT ON COLUMN panda_report.approvals_v2.action IS 'switch, cancel, retry, rollback, or supersede (cancelled by the request for a newer deployment). More may be added.';
+COMMENT ON COLUMN panda_report.approvals_v2.result IS 'done or refused.';
+COMMENT ON COLUMN panda_report.approvals_v2.error_code IS 'Code of the refusal. Null for done.';
+COMMENT ON COLUMN panda_report.approvals_v2.times IS 'Number of equal refusals that the row counts; 1 for done.';
+COMMENT ON COLUMN panda_report.approvals_v2.deployment_id IS 'The deployment, dep_…';
+COMMENT ON COLUMN panda_report.approvals_v2.attempt IS 'Its attempt; of a retry, the new one. Null for refused requests and rollbacks.';
+COMMENT ON COLUMN panda_report.approvals_v2.owner IS 'GitHub account or organisation of the source. Null when the refused request named no known deployment.';
+COMMENT ON COLUMN panda_report.approvals_v2.repo IS 'GitHub repository of the source. Null as owner is.';
+COMMENT ON COLUMN panda_report.approvals_v2.branch IS 'Branch that is deployed. Null for refused requests and rollbacks.';
+COMMENT ON COLUMN panda_report.approvals_v2.subject IS 'The caller: a tokens name, or the issuers name for a subject.';
+COMMENT ON COLUMN panda_report.approvals_v2.kind IS 'Kind of sign-in: token, oidc, admin, nobody (authentication was off).';
+COMMENT ON COLUMN panda_report.approvals_v2.role IS 'The callers role: viewer, deployer, approver, admin.';
+
+-- ---- DORA as defined since 2024
+
+CREATE VIEW panda_report.dora_occurrences_v2 AS
+SELECT a.moved_at AS at, a.deployment_id, a.attempt, p.owner, p.repo, a.branch, p.account_id, p.region, p.ecr_repository, a.kind, a.verdict AS marked,
+       a.redeployed AS redeployment, NOT a.redeployed AND a.kind <> 'rollback' AS change,
+       CASE WHEN NOT a.redeployed AND a.kind <> 'rollback' THEN a.lead_seconds END AS lead_time_seconds, a.failed AND NOT a.redeployed AS failed,
+       CASE WHEN a.failed AND NOT a.redeployed THEN a.recovered_at END AS recovered_at,
+       CASE WHEN a.failed AND NOT a.redeployed THEN history_seconds(a.moved_at, a.recovered_at) END AS recovery_seconds, a.rework AND NOT a.redeployed AS rework
+FROM report_attempts a LEFT JOIN report_places p ON p.id = a.place_id
+WHERE a.moved_at IS NOT NULL;
+COMMENT ON VIEW panda_report.dora_occurrences_v2 IS 'Each deployment that reached users, from which the DORA figures (as defined since 2024) are counted. failed and recovered_at may still change: a hotfix or rollback may follow, and callers may mark the outcome. Kept for ever.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.at IS 'When the traffic was first seen at 100 % on green.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.deployment_id IS 'The deployment, dep_…';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.attempt IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.owner IS 'GitHub account or organisation of the source.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.repo IS 'GitHub repository of the source.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.branch IS 'Branch that is deployed, as in deployments_v1.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.account_id IS 'AWS account of the target, twelve digits.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.region IS 'AWS region of the target.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.ecr_repository IS 'ECR repository of the target.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.kind IS 'Purpose of the deployment: planned, hotfix or rollback.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.marked IS 'Outcome in production that a caller marked: ok, failed or rework. Null without.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.redeployment IS 'A planned deployment of a commit (or image) that had been live on the target before: no deployment and no change, counted apart.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.change IS 'A new version on the target: no redeployment and no rollback.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.lead_time_seconds IS 'Change lead time: seconds from the commit until at. Null unless it is a change whose commit time is known.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.failed IS 'It needed immediate intervention: AWS moved its traffic back, the next deployment of the target was a hotfix or rollback, or a caller marked it. False for a redeployment.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.recovered_at IS 'Of a failed one: when AWS had moved the traffic back, or the next good deployment of the target was live. Null before.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.recovery_seconds IS 'Failed deployment recovery time: seconds from at to recovered_at. Null unless it failed and has recovered.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.rework IS 'Unplanned, because of an incident: a hotfix, a rollback, or marked as rework.';
+
+
+-- Levels are rows and no grouping sets, so that only the requested level is read.
+CREATE VIEW history_dora_levels AS
+SELECT 'all' AS level, NULL::text AS group_owner, NULL::text AS group_repo, NULL::text AS group_branch, NULL::text AS group_account, NULL::text AS group_region, o.*
+FROM panda_report.dora_occurrences_v2 o
+UNION ALL
+SELECT 'owner', o.owner, NULL, NULL, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+UNION ALL
+SELECT 'repository', o.owner, o.repo, NULL, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+UNION ALL
+SELECT 'branch', o.owner, o.repo, o.branch, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+UNION ALL
+SELECT 'account', NULL, NULL, NULL, o.account_id, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+UNION ALL
+SELECT 'region', NULL, NULL, NULL, o.account_id, o.region, o.* FROM panda_report.dora_occurrences_v2 o;
+COMMENT ON VIEW history_dora_levels IS 'The occurrences of dora_occurrences_v2, once for each level of the DORA views.';
+
+CREATE VIEW panda_report.dora_daily_v2 AS
+SELECT (l.at AT TIME ZONE 'UTC')::date AS day, l.level, l.group_owner AS owner, l.group_repo AS repo, l.group_branch AS branch, l.group_account AS account_id, l.group_region AS region,
+       count(*) FILTER (WHERE NOT l.redeployment) AS deployments, count(*) FILTER (WHERE l.redeployment) AS redeployments,
+       count(*) FILTER (WHERE l.change) AS changes,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY l.lead_time_seconds) AS lead_time_median_seconds, avg(l.lead_time_seconds) AS lead_time_mean_seconds,
+       count(*) FILTER (WHERE l.failed) AS failed_deployments,
+       count(*) FILTER (WHERE l.failed)::double precision / nullif(count(*) FILTER (WHERE NOT l.redeployment), 0) AS change_fail_rate,
+       count(l.recovery_seconds) AS recoveries, percentile_cont(0.5) WITHIN GROUP (ORDER BY l.recovery_seconds) AS recovery_time_median_seconds,
+       avg(l.recovery_seconds) AS recovery_time_mean_seconds, count(*) FILTER (WHERE l.rework) AS rework_deployments,
+       count(*) FILTER (WHERE l.rework)::double precision / nullif(count(*) FILTER (WHERE NOT l.redeployment), 0) AS rework_rate
+FROM history_dora_levels l
+GROUP BY 1, l.level, l.group_owner, l.group_repo, l.group_branch, l.group_account, l.group_region;
+
+CREATE VIEW panda_report.dora_monthly_v2 AS
+SELECT date_trunc('month', l.at AT TIME ZONE 'UTC')::date AS month, l.level, l.group_owner AS owner, l.group_repo AS repo, l.group_branch AS branch, l.group_account AS account_id, l.group_region AS region,
+       count(*) FILTER (WHERE NOT l.redeployment) AS deployments, count(*) FILTER (WHERE l.redeployment) AS redeployments,
+       count(*) FILTER (WHERE l.change) AS changes,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY l.lead_time_seconds) AS lead_time_median_seconds, avg(l.lead_time_seconds) AS lead_time_mean_seconds,
+       count(*) FILTER (WHERE l.failed) AS failed_deployments,
+       count(*) FILTER (WHERE l.failed)::double precision / nullif(count(*) FILTER (WHERE NOT l.redeployment), 0) AS change_fail_rate,
+       count(l.recovery_seconds) AS recoveries, percentile_cont(0.5) WITHIN GROUP (ORDER BY l.recovery_seconds) AS recovery_time_median_seconds,
+       avg(l.recovery_seconds) AS recovery_time_mean_seconds, count(*) FILTER (WHERE l.rework) AS rework_deployments,
+       count(*) FILTER (WHERE l.rework)::double precision / nullif(count(*) FILTER (WHERE NOT l.redeployment), 0) AS rework_rate
+FROM history_dora_levels l
+GROUP BY 1, l.level, l.group_owner, l.group_repo, l.group_branch, l.group_account, l.group_region;
+
+COMMENT ON VIEW panda_report.dora_daily_v2 IS 'The DORA figures as defined since 2024, of each day, by level. Days without any deployment have no row. For other time zones use dora_occurrences_v2. Kept for ever.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.day IS 'The day of dora_occurrences_v2.at, in UTC.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.level IS 'Level of the row: branch, repository, owner, account, region (of an account) or all. Choose one, or figures count several times.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.owner IS 'GitHub account or organisation. Null: all.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.repo IS 'GitHub repository. Null: all.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.branch IS 'Branch. Null: all.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.account_id IS 'AWS account. Null: all.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.region IS 'AWS region. Null: all.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.deployments IS 'Deployment frequency: deployments that reached users, without redeployments.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.redeployments IS 'Planned deployments of a version that had been live on the target before.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.changes IS 'Deployments of a new version.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.lead_time_median_seconds IS 'Change lead time, the median over changes. Null without any.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.lead_time_mean_seconds IS 'Change lead time, the mean. Null without any.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.failed_deployments IS 'Deployments that needed immediate intervention.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.change_fail_rate IS 'failed_deployments / deployments, 0 to 1. Null without any.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.recoveries IS 'Failed deployments that have recovered.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.recovery_time_median_seconds IS 'Failed deployment recovery time, the median over recoveries. Null without any.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.recovery_time_mean_seconds IS 'Failed deployment recovery time, the mean. Null without any.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.rework_deployments IS 'Unplanned deployments because of an incident.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.rework_rate IS 'Deployment rework rate: rework_deployments / deployments, 0 to 1. Null without any.';
+COMMENT ON VIEW panda_report.dora_monthly_v2 IS 'The DORA figures as defined since 2024, of each month, by level. Months without any deployment have no row. For other time zones use dora_occurrences_v2. Kept for ever.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.month IS 'First day of the month of dora_occurrences_v2.at, in UTC.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.level IS 'Level of the row: branch, repository, owner, account, region (of an account) or all. Choose one, or figures count several times.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.owner IS 'GitHub account or organisation. Null: all.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.repo IS 'GitHub repository. Null: all.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.branch IS 'Branch. Null: all.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.account_id IS 'AWS account. Null: all.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.region IS 'AWS region. Null: all.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.deployments IS 'Deployment frequency: deployments that reached users, without redeployments.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.redeployments IS 'Planned deployments of a version that had been live on the target before.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.changes IS 'Deployments of a new version.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.lead_time_median_seconds IS 'Change lead time, the median over changes. Null without any.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.lead_time_mean_seconds IS 'Change lead time, the mean. Null without any.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.failed_deployments IS 'Deployments that needed immediate intervention.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.change_fail_rate IS 'failed_deployments / deployments, 0 to 1. Null without any.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.recoveries IS 'Failed deployments that have recovered.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.recovery_time_median_seconds IS 'Failed deployment recovery time, the median over recoveries. Null without any.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.recovery_time_mean_seconds IS 'Failed deployment recovery time, the mean. Null without any.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.rework_deployments IS 'Unplanned deployments because of an incident.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.rework_rate IS 'Deployment rework rate: rework_deployments / deployments, 0 to 1. Null without any.';
 
 -- ---- The role that may read it: a copy of src/db/reports/role.sql
 

@@ -41,7 +41,7 @@ pub async fn free_reports(database: &Database) -> Option<AbortOnDropHandle<()>> 
         let mut known = BTreeSet::new();
         loop {
             // Reports have dedicated sessions, so that a session that ran a report runs nothing else.
-            let sql = "SELECT pid FROM pg_stat_activity WHERE starts_with(query, 'SELECT * FROM (') AND query LIKE '%) AS answer LIMIT %'";
+            let sql = "SELECT pid FROM pg_stat_activity WHERE starts_with(query, 'SELECT * FROM (SELECT ')";
             let sessions: Vec<i32> = sqlx::query_scalar(sql).fetch_all(&mut look).await.unwrap();
             sessions.into_iter().filter(|pid| known.insert(*pid)).for_each(|pid| pin(pid.unsigned_abs(), FREE));
             tokio::time::sleep(Duration::from_millis(100)).await;

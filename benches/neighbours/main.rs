@@ -48,8 +48,8 @@ async fn main() {
         one_replica(window, events).await;
     }
     if chosen != "one" {
-        let calm = failover::measure("failover", "", window, events).await;
-        let noisy = failover::measure("failover beside (d)", "abc", window, events).await;
+        let calm = Box::pin(failover::measure("failover", "", window, events)).await;
+        let noisy = Box::pin(failover::measure("failover beside (d)", "abc", window, events)).await;
         println!("{}", json!({"window_s": window.as_secs(), "failovers": [calm, noisy]}));
     }
 }

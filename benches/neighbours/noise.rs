@@ -210,5 +210,6 @@ pub async fn fill(database: &Database, look: &mut PgConnection, deployments: usi
         .replace("{github}", github)
         .replace("{aws}", aws);
     look.execute(AssertSqlSafe(sql)).await.unwrap();
+    database.db.rebuild_reports().await.unwrap();
     row.id
 }

@@ -61,12 +61,15 @@ async fn fill(database: &Database, deployments: usize, events: usize) {
         .replace("{github}", &id("github_connections").await)
         .replace("{aws}", &id("aws_connections").await);
     connection.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    let begun = Instant::now();
+    database.db.rebuild_reports().await.unwrap();
+    eprintln!("rows for reports written in {:.0} s", begun.elapsed().as_secs_f64());
     database.settle().await;
 }
 
 /// Prints the bytes per deployment of each table, indexes included, and returns the total.
 async fn storage(look: &mut PgConnection, deployments: usize) -> f64 {
-    let tables = ["deployment_events", "step_runs", "deployments", "audit", "deployment_attempts"];
+    let tables = ["deployment_events", "step_runs", "deployments", "audit", "deployment_attempts", "report_attempts"];
     let mut total = 0.0;
     for table in tables {
         let row = sqlx::query("SELECT pg_table_size($1::regclass) AS rows, pg_indexes_size($1::regclass) AS indexes")

@@ -65,6 +65,7 @@ async fn create_in(db: &Db, repo: &str, count: usize, aws: AwsConnection) {
             region: aws.region.clone(),
             ecr_repository: format!("acme-{repo}-{n}"),
             first_step: STEP.into(),
+            caused_by: None,
             trace: None,
             concurrency: Concurrency::Reject,
         })

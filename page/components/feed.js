@@ -10,17 +10,19 @@ const LONGEST_WAIT_MS = 15_000;
 let source;
 let lastEventId = "";
 let failures = 0;
-/** @type {Set<(event: FeedEvent) => void>} */
-const listeners = new Set();
+/** What each listener wants to be called for when the connection is open. @type {Map<(event: FeedEvent) => void, () => void>} */
+const listeners = new Map();
 
 /**
- * Calls `listener` for each event from now on.
+ * Calls `listener` for each event once the connection is open, and `opened` each time that it is: what happened before is not among the events.
  * @param {(event: FeedEvent) => void} listener
+ * @param {() => void} [opened]
  * @returns {() => void} ends that
  */
-export function subscribe(listener) {
-  listeners.add(listener);
+export function subscribe(listener, opened = () => {}) {
+  listeners.set(listener, opened);
   if (!source) connect();
+  else if (source.readyState === EventSource.OPEN) queueMicrotask(opened);
   return () => {
     listeners.delete(listener);
     if (listeners.size === 0) {
@@ -41,6 +43,7 @@ function connect() {
     failures = 0;
     report("open");
     if (wasAway) document.dispatchEvent(new CustomEvent("panda:reload"));
+    for (const call of [...listeners.values()]) call();
   });
   opened.addEventListener("error", async () => {
     if (source !== opened) return;
@@ -57,7 +60,7 @@ function connect() {
     opened.addEventListener(type, (event) => {
       lastEventId = event.lastEventId;
       const data = { type, ...JSON.parse(event.data) };
-      for (const listener of listeners) listener(data);
+      for (const listener of [...listeners.keys()]) listener(data);
     });
   }
 }

@@ -24,7 +24,7 @@ class LiveRegion extends HTMLElement {
       const isOutput = event.type === "stage" && OUTPUT.some((beginning) => event.message.startsWith(beginning));
       if (!isOutput && (own === undefined || own === event.deploymentId)) refresh();
     };
-    // Beside a log, the events of its deployment come from there (log-source.js).
+    // Beside a log, the events of its deployment come from there (log/source.js).
     if (own === undefined || !document.querySelector("log-view")) {
       this.#end = subscribe(take);
       return;

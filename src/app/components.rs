@@ -26,6 +26,7 @@ use crate::domain::builder::{BuilderKind, parse_builders};
 use crate::domain::connection::AwsKeys;
 use crate::domain::database::{AddressSource, PasswordTokens};
 use crate::domain::destination::Destinations;
+use crate::domain::health_check::HealthCheck;
 use crate::domain::keyring::Keyring;
 use crate::domain::names::Names;
 use crate::domain::preflight::PreflightSettings;
@@ -155,10 +156,18 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
             build_limit: times.build_limit,
             push_limit: times.push_limit,
             switch_limit: times.switch_limit,
+            keep_releases: config.retention.keep_releases,
             watch_interval: times.watch_interval,
             step_limit: times.step_limit,
             deployment_limit: times.deployment_limit,
-            health_interval: times.health_interval,
+            health_check: HealthCheck {
+                paths: times.health_path.clone().map_or_else(|| HealthCheck::default().paths, |path| vec![path]),
+                codes: times.health_codes.clone(),
+                count: times.health_count,
+                interval: times.health_interval,
+                host: None,
+                skip: false,
+            },
         },
     })
 }
@@ -242,6 +251,7 @@ pub fn retention(config: &Config, db: Db, docker: Docker, metrics: Metrics, requ
         metrics,
         replica: replica_name(),
         rules: Arc::new(config.retention.rules()),
+        keep_releases: config.retention.keep_releases,
         requested,
     })
 }

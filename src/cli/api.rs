@@ -15,7 +15,7 @@ use url::Url;
 use self::transport::{media_type, outside};
 use super::error::CliError;
 use super::server_url::{DEFAULT_SERVER, is_loopback, server_url};
-use super::types::{ListedConnections, Report, StartedDeployment};
+use super::types::{ListedConnections, Report, StartedDeployment, StartedRollback};
 use super::{lang, secret};
 use crate::domain::lang::Lang;
 use crate::domain::message::{Message, message};
@@ -145,6 +145,17 @@ impl Api {
     /// `POST /api/v1/deploy/{id}/retry`; the response's data.
     pub async fn retry(&self, id: &str) -> Result<Value, CliError> {
         self.call(self.request(Method::POST, &["deploy", id, "retry"])?.json(&json!({}))).await
+    }
+
+    /// `POST /api/v1/deploy/{id}/rollback`, sent again as [`Api::deploy`] is.
+    pub async fn rollback(&self, id: &str, body: &Value) -> Result<(StartedRollback, Value), CliError> {
+        let data = self.post_once(&["deploy", id, "rollback"], body).await?;
+        Ok((self.read(&data)?, data))
+    }
+
+    /// `PUT /api/v1/deploy/{id}/outcome`; the response's data.
+    pub async fn mark_outcome(&self, id: &str, body: &Value) -> Result<Value, CliError> {
+        self.call(self.request(Method::PUT, &["deploy", id, "outcome"])?.json(body)).await
     }
 
     /// `GET /api/v1/deploy/{id}/result`; the response's data.

@@ -7,7 +7,10 @@ use super::sanitize;
 const API: &str = "/api/v1/";
 
 /// Sentences about headers and streams, which the command line handles itself, in both languages.
-const SENTENCES: [(&str, &str); 17] = [
+const SENTENCES: [(&str, &str); 20] = [
+    ("name its deployment in `to`", "give its deployment with --to"),
+    ("name a deployment in `to`", "give a deployment with --to"),
+    ("본문의 to에", "--to에"),
     (
         "Send the header Authorization: Bearer TOKEN;",
         "Set PANDA_TOKEN or PANDA_TOKEN_FILE, or give --panda-token-file FILE;",
@@ -121,7 +124,8 @@ fn command(method: &str, path: &str) -> Option<String> {
         ("GET", ["deploy", "current"]) => "current".to_owned(),
         ("GET", ["deploy", id, "events"]) => format!("watch {id}"),
         ("GET", ["deploy", id, "result"]) => format!("result {id}"),
-        ("POST", ["deploy", id, command @ ("switch" | "cancel" | "retry")]) => format!("{command} {id}"),
+        ("POST", ["deploy", id, command @ ("switch" | "cancel" | "retry" | "rollback")]) => format!("{command} {id}"),
+        ("PUT", ["deploy", id, "outcome"]) => format!("outcome {id}"),
         ("GET", ["connections"]) => "connections".to_owned(),
         ("DELETE", ["connections", id]) => format!("connections remove {id}"),
         ("POST", ["connect", kind]) => format!("connect {kind}"),

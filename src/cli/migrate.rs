@@ -50,6 +50,9 @@ pub struct MigrateArgs {
     /// Print the SQL that creates a role for servers, which uses the tables without owning them, without running it
     #[arg(long, value_name = "ROLE", num_args = 0..=1, default_missing_value = "panda_app", conflicts_with = "print_report_role")]
     print_app_role: Option<AppRole>,
+    /// Write the rows that reports read again, from all deployments and the archive; servers may run meanwhile
+    #[arg(long, conflicts_with_all = ["print_report_role", "print_app_role"])]
+    rebuild_reports: bool,
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,
@@ -77,6 +80,7 @@ async fn migrate(args: MigrateArgs) -> Result<(), CliError> {
     }
     let sequences = db.advance_sequences().await?;
     let restored = db.repair_event_order().await?;
+    let rebuilt = if args.rebuild_reports { Some(db.rebuild_reports().await?) } else { None };
     let role_missing = db.admit_reporters().await? == Reporters::ScriptNeeded;
     let newer = match migrated {
         Migrated::UpToDate => None,
@@ -85,6 +89,7 @@ async fn migrate(args: MigrateArgs) -> Result<(), CliError> {
     if args.json {
         let outcome = json!({
             "newerMigration": newer, "sequencesAdvanced": sequences, "eventsRestored": restored, "reportRoleMissing": role_missing,
+            "reportsRebuilt": rebuilt,
         });
         print(&sanitize::json(&outcome));
         return Ok(());
@@ -94,6 +99,9 @@ async fn migrate(args: MigrateArgs) -> Result<(), CliError> {
     }
     if restored {
         print(&text(&message!("cli.events_restored")));
+    }
+    if let Some(deployments) = rebuilt {
+        print(&text(&message!("cli.reports_rebuilt", deployments)));
     }
     if role_missing {
         print(&text(&message!("cli.report_role_missing")));

@@ -31,6 +31,7 @@ mod log;
 mod maintenance;
 mod migrate;
 mod next_command;
+mod outcome;
 mod pipeline;
 mod progress;
 mod prompt;
@@ -39,6 +40,7 @@ mod report;
 mod request_args;
 mod result;
 mod retry;
+mod rollback;
 mod rule_role;
 mod sanitize;
 mod schedule;
@@ -82,6 +84,8 @@ Against a running server (--server or PANDA_SERVER, default http://127.0.0.1:808
   panda switch dep_… --wait        move the traffic to green and follow it until COMPLETED
   panda cancel dep_…               stop a deployment: build, execution and CodeDeploy
   panda retry dep_… --wait         retry a failed deployment from the step that failed
+  panda rollback dep_… --switch    return to the version before a completed deployment
+  panda outcome dep_… failed       mark how a deployment did in production
   panda result dep_…               show the result of a deployment
   panda report                     list the reports, such as panda report lead-time --since 90d
   panda schedule create --cron '30 6 * * MON-FRI' --time-zone Asia/Seoul
@@ -145,6 +149,10 @@ pub enum Command {
     Cancel(cancel::CancelArgs),
     /// Retry a failed deployment from the step that failed
     Retry(retry::RetryArgs),
+    /// Return to the version before a completed deployment
+    Rollback(rollback::RollbackArgs),
+    /// Mark how a deployment did in production, for the DORA figures
+    Outcome(outcome::OutcomeArgs),
     /// Show the result of a deployment
     Result(result::ResultArgs),
     /// Read the stored history of a deployment's executions again, and compare it with what was published
@@ -226,6 +234,8 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Switch(args) => switch::run(args).await?,
         Command::Cancel(args) => cancel::run(args).await?,
         Command::Retry(args) => retry::run(args).await?,
+        Command::Rollback(args) => rollback::run(args).await?,
+        Command::Outcome(args) => outcome::run(args).await?,
         Command::Result(args) => result::run(args).await?,
         // Returns an exit code: 1 when something differs.
         Command::Replay(args) => return replay::run(args).await,

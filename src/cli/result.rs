@@ -12,7 +12,7 @@ use super::{id_prefix, sanitize, table};
 use crate::domain::message::message;
 
 /// Members that are shown first, most important first.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 16] = [
     "deploymentId",
     "status",
     "errorCode",
@@ -23,6 +23,8 @@ const ORDER: [&str; 14] = [
     "commitSha",
     "startedAt",
     "completedAt",
+    "trafficMovedAt",
+    "outcome",
     "durationSeconds",
     "finalService",
     "readyUntil",

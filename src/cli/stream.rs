@@ -161,7 +161,9 @@ async fn ended(api: &Api, follow: &Follow<'_>, seen: Option<u64>) -> Result<Opti
     let waits = match outcome.status {
         Status::Running => true,
         Status::DeploymentReady => follow.through_switch && seen.is_some(),
-        Status::Completed | Status::Failed => false,
+        // The stream of a rollback at AWS shows the deployment's earlier end first.
+        Status::Completed => outcome.rollback_requested_at.is_some(),
+        Status::Failed => false,
     };
     // A replay passes earlier successes (ready, before completed): more events follow then.
     let all_seen = seen.is_none_or(|seen| seen >= outcome.event_count);

@@ -43,6 +43,16 @@ pub struct StartedDeployment {
     pub deployment_id: String,
 }
 
+/// The response of `POST /api/v1/deploy/{id}/rollback`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartedRollback {
+    /// Id of the deployment to follow.
+    pub deployment_id: String,
+    /// Way of the rollback: `at_aws` or `new_deployment`.
+    pub how: String,
+}
+
 /// The members of `GET /api/v1/deploy/{id}/result` that commands act on; the others are displayed unchanged.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,6 +61,8 @@ pub struct ResultSummary {
     pub status: Status,
     /// Number of events so far.
     pub event_count: u64,
+    /// Time of the request for a rollback at AWS; `None` without one.
+    pub rollback_requested_at: Option<String>,
     /// URL of the blue service.
     #[cfg(feature = "dev")]
     pub blue_url: Option<String>,

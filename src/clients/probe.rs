@@ -7,13 +7,11 @@ use url::Url;
 use super::{ClientError, ErrorKind, ssrf_guard::GuardedClient};
 use crate::bounded;
 use crate::domain::destination::Destinations;
+use crate::domain::health_check::HealthCheck;
 use crate::domain::text;
 use crate::failpoints::around;
 
 const CALL: &str = "health check";
-
-/// Paths to try, in this order.
-const PATHS: [&str; 2] = ["/health", "/"];
 
 /// Maximum number of bytes to read of a response body: its content does not matter.
 const MAX_BODY_BYTES: usize = 2 * 1024;
@@ -24,12 +22,12 @@ const MAX_ERROR_CHARS: usize = 500;
 /// Result of one health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeResult {
-    /// Set when one of the paths answered with status 2xx.
+    /// Set when one of the paths answered with an accepted status.
     pub healthy: bool,
     /// Status of the last response; `None` without a response.
     pub status: Option<u16>,
     /// Path of the request that decided the result.
-    pub path: &'static str,
+    pub path: String,
     /// Duration of the deciding request, its (short) body included.
     pub latency: Duration,
     /// Reason why the service is unhealthy; `None` if it is healthy.
@@ -48,30 +46,39 @@ impl Probe {
         Ok(Self { http: GuardedClient::new(CALL, timeout, destinations)? })
     }
 
-    /// Sends GET `/health` below `base`, then GET `/` if the first request fails or its status is not 2xx.
-    pub async fn check(&self, base: &Url) -> ProbeResult {
-        let first = self.get(base, PATHS[0]).await;
-        if first.healthy { first } else { self.get(base, PATHS[1]).await }
+    /// Sends GET to each of the check's paths below `base` until one answers with an accepted status; the last result if none does. A redirect is an
+    /// answer, and is not followed.
+    pub async fn check(&self, base: &Url, check: &HealthCheck) -> ProbeResult {
+        let (last, others) =
+            check.paths.split_last().map_or(("/", [].as_slice()), |(last, others)| (last.as_str(), others));
+        for path in others {
+            let result = self.get(base, path, check).await;
+            if result.healthy {
+                return result;
+            }
+        }
+        self.get(base, last, check).await
     }
 
-    async fn get(&self, base: &Url, path: &'static str) -> ProbeResult {
+    async fn get(&self, base: &Url, path: &str, check: &HealthCheck) -> ProbeResult {
         let mut url = base.clone();
-        url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-        url.set_query(None);
+        let (below, query) = path.split_once('?').map_or((path, None), |(below, query)| (below, Some(query)));
+        url.set_path(&format!("{}{below}", base.path().trim_end_matches('/')));
+        url.set_query(query);
         let started = Instant::now();
-        let answer = self.read(url).await;
+        let answer = self.read(url, check.host.as_deref()).await;
         let latency = started.elapsed();
         let (status, error) = match answer {
-            Ok(status) if (200..300).contains(&status) => (Some(status), None),
+            Ok(status) if check.codes.contain(status) => (Some(status), None),
             Ok(status) => (Some(status), Some(format!("{path} answered with status {status}"))),
             Err(error) => (None, Some(text::cut(&format!("{path}: {}", error.message), MAX_ERROR_CHARS))),
         };
-        ProbeResult { healthy: error.is_none(), status, path, latency, error }
+        ProbeResult { healthy: error.is_none(), status, path: path.to_owned(), latency, error }
     }
 
     #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
-    async fn read(&self, url: Url) -> Result<u16, ClientError> {
-        let answer = around(CALL, self.http.get(url)).await?;
+    async fn read(&self, url: Url, host: Option<&str>) -> Result<u16, ClientError> {
+        let answer = around(CALL, self.http.get(url, host)).await?;
         let status = answer.status().as_u16();
         // A response that breaks off within its first bytes does not count.
         let read = bounded::skim(answer, MAX_BODY_BYTES).await;

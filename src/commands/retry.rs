@@ -20,7 +20,7 @@ use crate::domain::principal::Role;
 /// The caller's role is too low, the deployment is unknown or has not failed, another one has the target, or a connection cannot be used.
 pub async fn retry(db: &Db, change: DeploymentChange<'_>, step: &str) -> Result<Idempotent<()>, CommandError> {
     let DeploymentChange { id, by, .. } = change;
-    require_role(by, Role::Deployer)?;
+    require_role(by, Role::to_cancel_or_retry(false))?;
     let mut tx = match change.begin(db).await? {
         Begun::First(tx) => tx,
         Begun::Repeated(answer) => return Ok(Idempotent::Replayed(answer)),
@@ -29,10 +29,7 @@ pub async fn retry(db: &Db, change: DeploymentChange<'_>, step: &str) -> Result<
     queue::lock_target(&mut tx, &target.account_id, &target.region, &target.ecr_repository).await?;
     let other = target::other_user(&mut tx, &target, id).await?;
     require_failed(&mut tx, &change).await?;
-    let role = by.principal.role;
-    if role < Role::Approver && was_to_be_switched(&mut tx, id).await? {
-        return Err(CommandError::NotAllowed { needed: Role::Approver, role });
-    }
+    require_role(by, Role::to_cancel_or_retry(was_to_be_switched(&mut tx, id).await?))?;
     if let Some(other) = other {
         return Err(DeployError::TargetTaken { other, retry_of: Some(id.to_owned()) }.into());
     }

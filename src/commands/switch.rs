@@ -4,7 +4,7 @@ use super::access::require_role;
 use super::deploy::error::DeployError;
 use super::deployment_change::{Begun, DeploymentChange, not_found};
 use super::error::CommandError;
-use super::idempotency::Idempotent;
+use super::idempotency::{Idempotent, KeyedTransaction};
 use crate::db::deployments::requests;
 use crate::db::{Db, PgConnection, events};
 use crate::domain::audit::Action;
@@ -57,6 +57,14 @@ pub async fn switch(
             _ => DeployError::BeingCancelled(id).into(),
         },
     })
+}
+
+/// Reports that `four_eyes` keeps the caller from approving the deployment, whatever their role.
+///
+/// # Errors
+/// The database.
+pub async fn needs_other_approver(db: &Db, id: &str, by: &Caller, four_eyes: bool) -> Result<bool, CommandError> {
+    Ok(four_eyes && has_started(&mut *KeyedTransaction::begin(db, None).await?, id, by).await?)
 }
 
 /// Reports that the caller started the attempt. The owner of a schedule counts as the starter of its deployments: otherwise a schedule would let a

@@ -17,6 +17,7 @@ use url::Url;
 use crate::domain::api_quota::QuotaRule;
 use crate::domain::bus_policy::BusPolicy;
 use crate::domain::database::AddressSource;
+use crate::domain::health_check::StatusCodes;
 use crate::domain::names::Names;
 use crate::domain::network::Network;
 pub use auth::{AuthConfig, AuthMode};
@@ -24,8 +25,8 @@ pub use build::BuildConfig;
 pub use http::{ForwardedHeader, HttpConfig, TlsFiles};
 pub use retention::RetentionConfig;
 use values::{
-    bus_policy, cpu_millis, drain, http_url, lease, mebibytes, millis, organization, postgres_url, private_url,
-    target_role, template,
+    bus_policy, cpu_millis, drain, health_path, http_url, lease, mebibytes, millis, organization, postgres_url,
+    private_url, target_role, template,
 };
 
 /// Options of `panda serve`.
@@ -236,6 +237,15 @@ pub struct ReconcileConfig {
     /// Time limit for a whole attempt until it is ready for the switch, regardless of the limits of its steps, in milliseconds; time in the queue does not count
     #[arg(long = "deployment-limit-ms", env = "PANDA_DEPLOYMENT_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
     pub deployment_limit: Duration,
+    /// Path of green's health checks, where neither the pipeline's output nor `panda.toml` sets one; `/health` and then `/` by default
+    #[arg(long, env = "PANDA_HEALTH_PATH", value_name = "PATH", value_parser = health_path)]
+    pub health_path: Option<String>,
+    /// Status codes of a healthy green, such as `200-399,401`
+    #[arg(long, env = "PANDA_HEALTH_CODES", value_name = "CODES", default_value = "200-399")]
+    pub health_codes: StatusCodes,
+    /// Number of health checks of green; it is unhealthy if more than two of five fail
+    #[arg(long, env = "PANDA_HEALTH_COUNT", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub health_count: u32,
     /// Interval between two health checks of green, in milliseconds
     #[arg(long = "health-interval-ms", env = "PANDA_HEALTH_INTERVAL_MS", value_name = "MS", default_value = "2000", value_parser = millis)]
     pub health_interval: Duration,

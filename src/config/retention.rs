@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use crate::domain::cron::Cron;
 use crate::domain::maintenance::{RetentionKind, RetentionPeriod, RetentionRule};
@@ -39,6 +39,9 @@ pub struct RetentionConfig {
     /// Cron expression for the removal of old finished deployments
     #[arg(long = "retention-deployments-cron", env = "PANDA_RETENTION_DEPLOYMENTS_CRON", value_name = "CRON", default_value = "7 3 * * *", value_parser = cron)]
     pub deployments_cron: Arc<Cron>,
+    /// Number of releases of each target to keep for rollbacks, whatever their age: its newest COMPLETED deployments
+    #[arg(long, env = "PANDA_KEEP_RELEASES", value_name = "NUMBER", default_value_t = 10, value_parser = value_parser!(u32).range(0..=1000))]
+    pub keep_releases: u32,
     /// Cron expression for the removal of checked-out sources that no build needs
     #[arg(long = "retention-workspaces-cron", env = "PANDA_RETENTION_WORKSPACES_CRON", value_name = "CRON", default_value = "*/15 * * * *", value_parser = cron)]
     pub workspaces_cron: Arc<Cron>,

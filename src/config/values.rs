@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::domain::bus_policy::BusPolicy;
 use crate::domain::postgres_url::PostgresUrl;
-use crate::domain::validate;
+use crate::domain::{health_check, validate};
 
 /// Parses a duration in whole milliseconds, 1 ms to 24 h.
 pub(super) fn millis(text: &str) -> Result<Duration, String> {
@@ -71,6 +71,12 @@ pub(super) fn lease(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|lease| (Duration::from_secs(1)..=Duration::from_mins(5)).contains(lease))
         .ok_or_else(|| "give whole milliseconds from 1000 to 300000".to_owned())
+}
+
+/// Parses a path of health checks.
+pub(super) fn health_path(text: &str) -> Result<String, String> {
+    health_check::path(text)?;
+    Ok(text.to_owned())
 }
 
 /// Parses the owner of the bus policy's content.

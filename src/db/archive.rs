@@ -26,14 +26,14 @@ impl Db {
             "INSERT INTO archived_deployments (
                  id, status, owner, repo, branch, account_id, region, ecr_repository, attempt, step, interrupted_step, facts,
                  error_code, error_message, started_by, concurrency, superseded_by, events, queued_at, turn_at, started_at,
-                 attempt_started_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, completed_at, build, reason,
-                 kind, start_audit_id, switch_audit_id, cancel_audit_id)
+                 attempt_started_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, completed_at, traffic_moved_at, outcome, build, reason,
+                 kind, start_audit_id, switch_audit_id, cancel_audit_id, caused_by, rollback_requested_at, rollback_audit_id)
              SELECT id, status, owner, repo, branch, account_id, region, ecr_repository, attempt, step,
                     CASE WHEN step = 'cancel' THEN step_state ->> 'during' END,
                     (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(facts) WHERE key = ANY ($2)),
                     error_code, error_message, started_by, concurrency, superseded_by, next_event_seq - 1, queued_at, turn_at, started_at,
-                    attempt_started_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, completed_at, build, reason,
-                    kind, start_audit_id, switch_audit_id, cancel_audit_id
+                    attempt_started_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, completed_at, traffic_moved_at, outcome, build, reason,
+                    kind, start_audit_id, switch_audit_id, cancel_audit_id, caused_by, rollback_requested_at, rollback_audit_id
              FROM deployments WHERE id = ANY ($1)",
             &chosen,
             &archived
@@ -43,12 +43,12 @@ impl Db {
         sqlx::query!(
             "INSERT INTO archived_attempts (
                  deployment_id, attempt, started_at, ended_at, step, interrupted_step, error_code, error_message, facts, started_by,
-                 queued_at, turn_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, superseded_by,
-                 start_audit_id, switch_audit_id, cancel_audit_id)
+                 queued_at, turn_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, superseded_by, traffic_moved_at,
+                 start_audit_id, switch_audit_id, cancel_audit_id, rollback_requested_at, rollback_audit_id)
              SELECT deployment_id, attempt, started_at, ended_at, step, interrupted_step, error_code, error_message,
                     (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(facts) WHERE key = ANY ($2)), started_by,
-                    queued_at, turn_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, superseded_by,
-                    start_audit_id, switch_audit_id, cancel_audit_id
+                    queued_at, turn_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, superseded_by, traffic_moved_at,
+                    start_audit_id, switch_audit_id, cancel_audit_id, rollback_requested_at, rollback_audit_id
              FROM deployment_attempts WHERE deployment_id = ANY ($1)",
             &chosen,
             &archived

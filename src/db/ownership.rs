@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::types::{Json, Uuid};
 
 use super::{Db, DbError};
-use crate::domain::deployment::{Deployment, Facts};
+use crate::domain::deployment::{Deployment, Facts, RequestedRollback};
 use crate::domain::interruptions::{Interruption, Interruptions};
 use crate::domain::request::Requested;
 use crate::domain::trace::Trace;
@@ -255,6 +255,8 @@ impl Db {
                  extract(epoch FROM now() - d.attempt_started_at)::float8 AS \"attempt_elapsed!\", d.superseded_by, d.attempt_started_at,
                  d.trace_id, d.trace_parent,
                  (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
+                 CASE WHEN d.rollback_requested_at IS NOT NULL THEN d.rollback_audit_id END AS rollback_audit_id,
+                 (SELECT a.subject FROM audit a WHERE a.id = d.rollback_audit_id AND a.kind <> 'nobody') AS rollback_by,
                  d.facts AS \"facts: Json<Facts>\", d.build, d.reason, d.kind
              FROM deployments d WHERE d.id = ANY ($2) AND d.replica_id = $1",
             replica,
@@ -287,6 +289,7 @@ impl Db {
                     waiting_for: row.waiting_for,
                     switch_requested: row.switch_requested,
                     cancel_requested: row.cancel_requested,
+                    rollback: row.rollback_audit_id.map(|audit_id| RequestedRollback { audit_id, by: row.rollback_by }),
                     superseded_by: row.superseded_by,
                     trace: Trace { id: row.trace_id, parent: row.trace_parent },
                     facts: row.facts.into(),

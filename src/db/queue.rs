@@ -15,7 +15,7 @@ impl Db {
                AND NOT EXISTS (SELECT FROM deployments h
                                WHERE (h.account_id, h.region, h.ecr_repository) = (q.account_id, q.region, q.ecr_repository)
                                  AND h.status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT h.queued)
-             ORDER BY q.account_id, q.region, q.ecr_repository, q.queued_at, q.id"
+             ORDER BY q.account_id, q.region, q.ecr_repository, (q.caused_by IS NULL), q.queued_at, q.id"
         )
         .fetch_all(&self.pool)
         .await?;

@@ -32,7 +32,7 @@ LEFT JOIN LATERAL (
     CROSS JOIN LATERAL (SELECT CASE WHEN holder.id IS NOT NULL
         THEN d.step_started_at + coalesce(limits.seconds, 0) * interval '1 second'
         ELSE greatest(d.step_started_at, d.switch_requested_at, d.cancel_requested_at,
-                      d.look_requested_at, r.heartbeat_at + r.lease_ms * interval '1 millisecond',
+                      d.look_requested_at, d.rollback_requested_at, r.heartbeat_at + r.lease_ms * interval '1 millisecond',
                       (SELECT max(ended_at) FROM step_runs s WHERE s.deployment_id = d.id)) END AS at) due
     WHERE d.active AND due.at < clock_timestamp()
     ORDER BY due.at LIMIT 1) stuck ON true

@@ -20,6 +20,12 @@ pub enum Action {
     /// A failed deployment is retried.
     #[strum(serialize = "retry")]
     Retry,
+    /// The version before a deployment's returns.
+    #[strum(serialize = "rollback")]
+    Rollback,
+    /// The outcome of a deployment in production is marked.
+    #[strum(serialize = "outcome")]
+    MarkOutcome,
     /// A source repository is connected.
     #[strum(serialize = "connect.github")]
     ConnectGithub,
@@ -101,6 +107,8 @@ impl Action {
             ("POST", "deploy/{id}/switch") => Some(Self::Switch),
             ("POST", "deploy/{id}/cancel") => Some(Self::Cancel),
             ("POST", "deploy/{id}/retry") => Some(Self::Retry),
+            ("POST", "deploy/{id}/rollback") => Some(Self::Rollback),
+            ("PUT", "deploy/{id}/outcome") => Some(Self::MarkOutcome),
             ("POST", "connect/github") => Some(Self::ConnectGithub),
             ("POST", "connect/aws") => Some(Self::ConnectAws),
             ("PUT", "connect/github/{id}" | "connect/aws/{id}") => Some(Self::RenewConnection),

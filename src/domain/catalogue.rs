@@ -124,6 +124,8 @@ event_codes! {
     CredentialsRejected = "credentials_rejected",
     /// [Stage {stage}] AWS accepts the connection's credentials again; the deployment resumes.
     CredentialsAccepted = "credentials_accepted",
+    /// [Stage 4] Green's health check is skipped, as the commit or the pipeline configures.
+    HealthCheckSkipped = "health_check_skipped",
     /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is already shifting traffic.
     SwitchStarted = "switch_started",
     /// [Stage 4] Traffic moved: green {green} %, blue {blue} %.
@@ -132,6 +134,16 @@ event_codes! {
     ContinuedOutside = "continued_outside",
     /// [Stage 4] CodeDeploy ended after the switch without a rollback; the traffic stays on green.
     KeptOnGreen = "kept_on_green",
+    /// [Stage 4] Rollback requested by {by}; the traffic is about to be taken back at AWS.
+    RollbackStarted = "rollback_started",
+    /// [Stage 4] CodeDeploy accepted the stop with a rollback, or is moving the traffic back.
+    RollbackReturning = "rollback_returning",
+    /// [Stage 4] The traffic was seen on blue again.
+    RollbackCompleted = "rollback_completed",
+    /// [Stage 4] Too late: AWS has ended the deployment, and blue is gone.
+    RollbackTooLate = "rollback_too_late",
+    /// [Stage 4] The rollback at AWS was not possible or not confirmed; the deployment stays COMPLETED.
+    RollbackFailed = "rollback_failed",
     /// [Stage 4] The followed execution ended; another one of the same image is followed.
     ExecutionReplaced = "execution_replaced",
     /// [Stage {stage}] Stopping the deployment; a cancel was requested.

@@ -87,6 +87,15 @@ pub struct Unfinished {
     pub awaiting_renewal: i64,
 }
 
+/// A caller's request to take the traffic back at AWS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedRollback {
+    /// Id of the request's audit row.
+    pub audit_id: i64,
+    /// Subject of the caller; none while authentication is off.
+    pub by: Option<String>,
+}
+
 /// A claimed row of `deployments`: all that a step may know.
 #[derive(Clone, Debug)]
 pub struct Deployment {
@@ -132,6 +141,8 @@ pub struct Deployment {
     pub switch_requested: bool,
     /// A caller requested the cancellation.
     pub cancel_requested: bool,
+    /// Rollback at AWS that a caller requested after the switch.
+    pub rollback: Option<RequestedRollback>,
     /// Newer deployment that cancels this one.
     pub superseded_by: Option<String>,
     /// Trace that the deployment's spans belong to.

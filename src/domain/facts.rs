@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::health_check::HealthCheckSpec;
+
 /// Declares the fields of [`Facts`] once: the struct, its stored keys and the merge follow from the list.
 macro_rules! facts {
     (kept_by_a_retry { $($(#[$kept_meta:meta])* $kept:ident: $kept_type:ty,)+ } of_an_attempt { $($(#[$meta:meta])* $name:ident: $type:ty,)+ }) => {
@@ -45,6 +47,8 @@ facts! {
         image_digest: String,
         /// When ECR received the image (AWS clock).
         image_pushed_at: DateTime<Utc>,
+        /// Health check of green from the commit's `panda.toml`; empty when it sets none.
+        health_check: HealthCheckSpec,
     }
     of_an_attempt {
         /// Step Functions execution that this deployment's push started.
@@ -72,6 +76,8 @@ facts! {
         blue_url: String,
         /// URL of green before the switch.
         green_url: String,
+        /// Health check of green from the pipeline's output, which comes before that of the commit.
+        output_health_check: HealthCheckSpec,
         /// `CodeDeploy` deployment (`d-…`) that shifts the traffic.
         code_deploy_deployment_id: String,
         /// `CodeDeploy` application.
@@ -92,6 +98,8 @@ facts! {
         ready_until: DateTime<Utc>,
         /// When AWS terminated blue after its termination wait (AWS clock).
         blue_terminated_at: DateTime<Utc>,
+        /// When the traffic was seen on blue again after a requested rollback (a replica's clock).
+        restored_at: DateTime<Utc>,
         /// True while the attempt waits for the renewal of its AWS connection.
         awaits_renewal: bool,
         /// Time for which it has waited so far, in milliseconds, without the present wait.
@@ -114,6 +122,7 @@ impl Facts {
         "final_service",
         "ready_until",
         "blue_terminated_at",
+        "restored_at",
     ];
 
     /// Names of the fields that are filled from the pipeline's output, in the order of [`Self::texts_mut`].

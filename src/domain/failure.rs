@@ -110,7 +110,7 @@ error_codes! {
     SwitchExpired = "SWITCH_EXPIRED" / "switch_expired",
     /// CodeDeploy stopped or failed the deployment outside Panda while it awaited its switch.
     StoppedWhileReady = "STOPPED_WHILE_READY" / "stopped_while_ready",
-    /// AWS took the traffic back to blue after the switch: a hook failed, an alarm rang, or the deployment was stopped.
+    /// AWS took the traffic back to blue after the switch: a hook failed, an alarm rang, the deployment was stopped, or a rollback was requested.
     RolledBackAfterSwitch = "ROLLED_BACK_AFTER_SWITCH" / "rolled_back_after_switch",
     /// A connection that the deployment needs was removed or is unusable.
     ConnectionUnusable = "CONNECTION_UNUSABLE" / "connection_unusable",

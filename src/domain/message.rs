@@ -195,6 +195,11 @@ static PAGE: LazyLock<[BTreeMap<&str, &Translated>; 2]> = LazyLock::new(|| {
     })
 });
 
+/// Returns the title of a problem by its stable code; none for a code that this version does not know.
+pub fn error_title(code: &str, lang: Lang) -> Option<String> {
+    CATALOGUE.get(&format!("{code}.title")).map(|title| title.text(lang).to_owned())
+}
+
 /// Renders a text of the web page. A name that the catalogue lacks is its own text.
 pub fn page_text(name: &str, params: &[(&str, &str)], lang: Lang) -> String {
     let [texts, _] = &*PAGE;

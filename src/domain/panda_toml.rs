@@ -1,4 +1,4 @@
-//! `panda.toml` in a repository's root: build options that apply where a request has none.
+//! `panda.toml` in a repository's root: build options that apply where a request has none, and the health check of the new version.
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::build_spec::BuildSpec;
+use super::health_check::HealthCheckSpec;
 use super::text;
 use super::validate::FieldRefusal;
 
@@ -18,10 +19,14 @@ pub const MAX_BYTES: u64 = 64 * 1024;
 /// Longest message of the TOML parser, in characters.
 const MAX_MESSAGE: usize = 500;
 
-#[derive(Debug, Default, Deserialize)]
+/// Content of a file. Absent tables are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct File {
-    build: BuildSpec,
+pub struct PandaToml {
+    /// Table `[build]`: options of the image's build.
+    pub build: BuildSpec,
+    /// Table `[health_check]`: how the new version is checked.
+    pub health_check: HealthCheckSpec,
 }
 
 /// Mistake in a file, with its line and column (from 1, in characters) if known.
@@ -40,19 +45,25 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Parses the `[build]` table of a file and checks it by the rules of a request's `build`.
+/// Parses a file, and checks `[build]` by the rules of a request's `build`.
 ///
 /// # Errors
 /// The first mistake, with its position.
-pub fn parse(file: &str) -> Result<BuildSpec, Invalid> {
-    let parsed: File = toml::from_str(file).map_err(|error| {
+pub fn parse(file: &str) -> Result<PandaToml, Invalid> {
+    let PandaToml { build, health_check } = toml::from_str(file).map_err(|error| {
         let message = text::cut(&error.message().replace('\n', ", "), MAX_MESSAGE);
         Invalid { position: error.span().map(|span| position(file, span.start)), message }
     })?;
-    parsed.build.checked().map_err(|refused| {
-        let message = format!("{} {}", refused.clone().within("build").field, refused.rule);
-        Invalid { position: offset_of(file, &refused).map(|offset| position(file, offset)), message }
+    let invalid = |table: &'static str| move |refused: FieldRefusal| broken(file, table, &refused);
+    Ok(PandaToml {
+        build: build.checked().map_err(invalid("build"))?,
+        health_check: health_check.checked().map_err(invalid("health_check"))?,
     })
+}
+
+fn broken(file: &str, table: &'static str, refused: &FieldRefusal) -> Invalid {
+    let message = format!("{} {}", refused.clone().within(table).field, refused.rule);
+    Invalid { position: offset_of(file, table, refused).map(|offset| position(file, offset)), message }
 }
 
 /// Returns line and column of a byte offset.
@@ -63,14 +74,14 @@ fn position(file: &str, offset: usize) -> (usize, usize) {
 }
 
 /// Returns the byte offset of a rejected field's value.
-fn offset_of(file: &str, refused: &FieldRefusal) -> Option<usize> {
-    let table = DeTable::parse(file).ok()?;
-    let build = table.get_ref().get("build")?.get_ref();
+fn offset_of(file: &str, table: &str, refused: &FieldRefusal) -> Option<usize> {
+    let tables = DeTable::parse(file).ok()?;
+    let table = tables.get_ref().get(table)?.get_ref();
     let (field, index) = match refused.field.split_once('[') {
         Some((field, rest)) => (field, rest.trim_end_matches(']').parse::<usize>().ok()),
         None => (refused.field.as_str(), None),
     };
-    let value = build.get(field)?;
+    let value = table.get(field)?;
     let item =
         index.and_then(|index| value.get_ref().as_array().and_then(|items: &toml::de::DeArray<'_>| items.get(index)));
     let within: &toml::Spanned<DeValue<'_>> = item.unwrap_or(value);
@@ -89,12 +100,24 @@ mod tests {
     fn parses_every_build_option() {
         let file = "# how to build\n[build]\ndockerfile = \"services/api/Dockerfile\"\ncontext = \"services/api\"\n\
                     target = \"runtime\"\nplatform = \"linux/amd64\"\nsecrets = [\"npm\"]\n\n[build.args]\nVERSION = \"1\"\n";
-        let build = parse(file).unwrap();
+        let build = parse(file).unwrap().build;
         assert_eq!(build.dockerfile.as_deref(), Some("services/api/Dockerfile"));
         assert_eq!((build.args["VERSION"].as_str(), build.secrets), ("1", vec!["npm".to_owned()]));
-        for empty in ["", "# nothing\n", "[build]\n"] {
-            assert!(parse(empty).unwrap().is_empty());
+        for empty in ["", "# nothing\n", "[build]\n", "[health_check]\n"] {
+            assert_eq!(parse(empty).unwrap(), PandaToml::default());
         }
+    }
+
+    #[test]
+    fn parses_health_check() {
+        let file = "[health_check]\npath = \"/api/healthz\"\ncodes = \"200-399,401\"\ncount = 3\ninterval = 5\nhost = \"shop.example.com\"\nskip = false\n";
+        let check = parse(file).unwrap().health_check;
+        assert_eq!((check.path.as_deref(), check.codes.as_deref()), (Some("/api/healthz"), Some("200-399,401")));
+        assert_eq!((check.count, check.interval, check.skip), (Some(3), Some(5), Some(false)));
+        let path = refused("[health_check]\npath = \"healthz\"\n");
+        assert!(path.starts_with("panda.toml:2:8: health_check.path must be a path"), "{path}");
+        let unknown = refused("[health_check]\nmatcher = \"200\"\n");
+        assert!(unknown.starts_with("panda.toml:2:1: ") && unknown.contains("matcher"), "{unknown}");
     }
 
     #[test]

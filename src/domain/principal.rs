@@ -37,6 +37,11 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// Returns the role that may cancel or retry a deployment: once its switch was requested, either moves traffic.
+    pub fn to_cancel_or_retry(switch_requested: bool) -> Self {
+        if switch_requested { Self::Approver } else { Self::Deployer }
+    }
 }
 
 fn unknown_role(text: &str) -> Message {

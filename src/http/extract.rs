@@ -77,7 +77,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+/// Parses a body that must be one JSON object.
+///
+/// # Errors
+/// The field that is invalid, or the position of a syntax error.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // serde would accept an array, whose items become the fields in order.
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(not_an_object());

@@ -5,8 +5,12 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::db::idempotency::IdempotencyKey;
 use crate::domain::message::message;
@@ -25,6 +29,23 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKeyHeader {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         Ok(Self(parts.headers.get("idempotency-key").cloned()))
+    }
+}
+
+/// The header in the API's description, for every endpoint that takes it.
+impl IntoParams for IdempotencyKeyHeader {
+    fn into_params(_parameter_in: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(MAX_KEY));
+        let header = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
+            ))
+            .example(Some(json!("3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10")))
+            .schema(Some(schema));
+        vec![header.build()]
     }
 }
 

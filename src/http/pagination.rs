@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::error::ApiError;
 use super::extract::is_id;
@@ -14,6 +16,32 @@ const DEFAULT_LIMIT: i64 = 20;
 
 /// Largest value of `limit`.
 const MAX_LIMIT: i64 = 100;
+
+/// Time and id of the row before a page.
+pub type Cursor = (DateTime<Utc>, String);
+
+/// Limit and cursor of a list without filters.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Maximum number of rows, 1 to 100; 20 when absent.
+    #[param(example = 20, minimum = 1, maximum = 100, value_type = Option<i64>)]
+    pub limit: Option<String>,
+    /// The `nextCursor` of the previous page.
+    #[param(example = "MjAyNi0wMS0zMVQwOTozMDowMC4xMjM0NTZaIHNjaF94")]
+    pub cursor: Option<String>,
+}
+
+impl PageQuery {
+    /// Parses the number of wanted rows, and the time and id of the row before them; none for the first page.
+    ///
+    /// # Errors
+    /// [`ApiError::Input`] for the first invalid field.
+    pub fn validate(&self) -> Result<(i64, Option<Cursor>), ApiError> {
+        Ok((parse_limit(self.limit.as_deref())?, self.cursor.as_deref().map(decode_cursor).transpose()?))
+    }
+}
 
 /// Validates a name to filter by with `rule`.
 pub fn name_filter(
@@ -63,7 +91,7 @@ pub fn encode_cursor(at: DateTime<Utc>, id: &str) -> String {
 }
 
 /// Decodes a cursor of [`encode_cursor`].
-pub fn decode_cursor(text: &str) -> Result<(DateTime<Utc>, String), ApiError> {
+pub fn decode_cursor(text: &str) -> Result<Cursor, ApiError> {
     let read = || {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let (time, id) = text.split_once(' ')?;

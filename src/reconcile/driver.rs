@@ -149,7 +149,9 @@ impl Driver {
             let iteration = Box::pin(self.iteration(&mut deployment, &step, &mut progress, &connections, &user));
             let iteration = iteration.instrument(span.clone());
             let result = failpoints::within(step.name(), iteration).await;
-            if deployment.step != step.name() || deployment.status.is_finished() {
+            // A rollback at AWS waits while the deployment is COMPLETED.
+            let rests = deployment.status.is_finished() && matches!(result, Ok(NextAction::Done));
+            if deployment.step != step.name() || rests {
                 self.metrics.step_ended(step.name(), progress.begun.elapsed());
             }
             failures = if result.is_err() { failures + 1 } else { 0 };
@@ -327,12 +329,12 @@ impl Driver {
                     Some(reason) if deployment.awaits_renewal() => Some(reason.clone()),
                     _ => Some("approval of the switch".to_owned()),
                 };
-                Self::rest(&mut change, deployment.status, Status::DeploymentReady, Some(step));
+                Self::rest(&mut change, deployment, Status::DeploymentReady, Some(step));
                 NextAction::Done
             }
             Transition::Completed(watch) => {
                 change.watched = Some(watch.is_some());
-                Self::rest(&mut change, deployment.status, Status::Completed, watch);
+                Self::rest(&mut change, deployment, Status::Completed, watch);
                 NextAction::Done
             }
             Transition::Failed { code, reason } => return self.end_failed(deployment, code, &reason, change).await,

@@ -13,12 +13,13 @@ use crate::telemetry::traces;
 
 impl Driver {
     /// Releases the row at `status`, at `step`. A look that finds the deployment at this status already changes neither status nor clock.
-    pub(super) fn rest(change: &mut Change, before: Status, status: Status, step: Option<Step>) {
+    pub(super) fn rest(change: &mut Change, deployment: &Deployment, status: Status, step: Option<Step>) {
         change.release = true;
-        if before == status {
+        let same = step.as_ref().is_none_or(|step| step.name() == deployment.step);
+        if deployment.status == status && same {
             change.step_state = step.map(|step| step.state());
         } else {
-            change.status = Some(status);
+            change.status = (deployment.status != status).then_some(status);
             change.step = step.map(|step| (step.name().to_owned(), step.state()));
         }
     }

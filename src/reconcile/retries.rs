@@ -97,14 +97,14 @@ impl Driver {
     }
 
     /// The reason why the step must not start again, after it crashed its process too often; `None` when it may start. Checked once per claim.
-    /// The cancel step is exempt: giving up would leave resources running at AWS.
+    /// The steps cancel and rollback are exempt: giving up would leave resources running at AWS, or the traffic on green.
     pub(super) async fn crash_verdict(
         &self,
         deployment: &Deployment,
         step: &Step,
         progress: &mut StepProgress,
     ) -> Result<Option<Message>, DbError> {
-        let suspicious = deployment.claims_without_progress >= SUSPICIOUS_CLAIMS && step.cancelled().is_some();
+        let suspicious = deployment.claims_without_progress >= SUSPICIOUS_CLAIMS && !step.is_ending();
         if !suspicious || progress.judged {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Determines the build options: from the request and, for options that it omits, from the repository's `panda.toml`.
+//! Determines the build options: from the request and, for options that it omits, from the repository's `panda.toml`. Reads the health check there, too.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -7,27 +7,28 @@ use super::{StepContext, StepError};
 use crate::bounded::{self, ReadError};
 use crate::domain::build_spec::BuildSpec;
 use crate::domain::failure::ErrorCode;
+use crate::domain::health_check::HealthCheckSpec;
 use crate::domain::message::{Message, message};
-use crate::domain::panda_toml::{self, FILE, MAX_BYTES};
+use crate::domain::panda_toml::{self, FILE, MAX_BYTES, PandaToml};
 use crate::domain::reason::Reason;
 
 impl StepContext<'_> {
-    /// Returns the build options of this deployment for the source in `workspace`.
-    pub(super) async fn build_spec(&self, workspace: &Path) -> Result<BuildSpec, StepError> {
+    /// Returns the build options of this deployment for the source in `workspace`, and the health check of the version.
+    pub(super) async fn source_config(&self, workspace: &Path) -> Result<(BuildSpec, HealthCheckSpec), StepError> {
         let root = workspace.to_owned();
         let read = tokio::task::spawn_blocking(move || read(&root)).await;
         let file =
             read.unwrap_or_else(|error| Err(StepError::retryable(ErrorCode::SourceFetchFailed, unreadable(&error))))?;
-        let defaults = match file {
+        let PandaToml { build: defaults, health_check } = match file {
             Some(file) => panda_toml::parse(&file).map_err(|error| invalid(error.to_string()))?,
-            None => BuildSpec::default(),
+            None => PandaToml::default(),
         };
         let build = self.deployment.requested.build.clone().or(defaults);
         if let Some(unknown) = build.secrets.iter().find(|name| !self.github.build_secrets.contains_key(*name)) {
             let id = &self.github.id;
             return Err(invalid(message!("reason.secret_missing", name = unknown, id)));
         }
-        Ok(build)
+        Ok((build, health_check))
     }
 }
 

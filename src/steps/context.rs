@@ -16,6 +16,7 @@ use crate::clients::registry_logins::RegistryLogins;
 use crate::domain::bus_policy::BusPolicy;
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::deployment::Deployment;
+use crate::domain::health_check::HealthCheck;
 use crate::domain::names::Names;
 
 /// Clients and settings shared by all steps.
@@ -74,14 +75,16 @@ pub struct Settings {
     pub push_limit: Duration,
     /// Time limit of the traffic shift.
     pub switch_limit: Duration,
+    /// Number of releases of each target that are kept for rollbacks, for messages.
+    pub keep_releases: u32,
     /// Time between two comparisons of a watched deployment with AWS.
     pub watch_interval: Duration,
     /// Time limit of any other step.
     pub step_limit: Duration,
     /// Time limit of a whole attempt, from its beginning until it is ready for the switch.
     pub deployment_limit: Duration,
-    /// Time between two health checks.
-    pub health_interval: Duration,
+    /// Health check of green where neither the pipeline's output nor the source says otherwise.
+    pub health_check: HealthCheck,
 }
 
 /// Input of a step: the deployment, its connections and the shared services.

@@ -68,7 +68,7 @@ impl RunStep for FetchSource {
             cx.reporter.emit(event).await;
         }
         cx.reporter.emit(Event::new(EventCode::DockerfileSearchStarted)).await;
-        let build = cx.build_spec(&workspace).await?;
+        let (build, health_check) = cx.source_config(&workspace).await?;
         let folder = PathBuf::from(build.context.clone().filter(|context| context != ".").unwrap_or_default());
         // Checked here already, so that an invalid ignore file fails before the deployment waits for a builder.
         let inputs = search(&workspace, build.dockerfile.clone(), folder).await?;
@@ -82,6 +82,7 @@ impl RunStep for FetchSource {
         let facts = Facts {
             commit_sha: Some(fetched.commit_sha),
             committed_at: Some(fetched.committed_at),
+            health_check: Some(health_check),
             ..Facts::default()
         };
         Ok(StepOutcome::next(BuildImage { dockerfile, context, options }).with_event(found).with_facts(facts))

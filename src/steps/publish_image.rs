@@ -12,6 +12,7 @@ use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::message::{Message, message};
+use crate::domain::request::Purpose;
 
 /// Publishes the image with this digest under this attempt's tag, unless the tag exists already.
 pub(super) async fn publish(cx: &StepContext<'_>, digest: &str) -> Result<StepOutcome, StepError> {
@@ -21,7 +22,12 @@ pub(super) async fn publish(cx: &StepContext<'_>, digest: &str) -> Result<StepOu
     let stored = store(cx, &repository, digest, &tag, Event::new(EventCode::PushStarted)).await?;
     let Some(image) = stored else {
         let repository = &cx.deployment.ecr_repository;
-        return Err(missing(cx, message!("reason.no_image", repository, digest)));
+        let mut what = message!("reason.no_image", repository, digest);
+        if cx.deployment.requested.kind == Purpose::Rollback {
+            let keep = cx.services.settings.keep_releases;
+            what = message!("reason.rollback_image_gone", what, keep);
+        }
+        return Err(missing(cx, what));
     };
     let search =
         FindExecution { image_tag: tag.clone(), image_digest: image.digest.clone(), ..FindExecution::default() };

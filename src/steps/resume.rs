@@ -75,6 +75,7 @@ impl Resume {
             final_service: None,
             ready_until: None,
             blue_terminated_at: None,
+            restored_at: None,
             awaits_renewal: None,
             renewal_wait_ms: None,
             ..(*self.past).clone()

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::{
     AwaitSwitch, BuildImage, Cancel, CheckRollout, ConfirmSwitch, EnsureEventRule, FetchSource, FindExecution,
-    FollowExecution, GrantEventBus, PushImage, Resume, Settings, StepContext, StepError, StepOutcome, SwitchTraffic,
-    VerifyGreen, WatchTraffic, replacement, rollout,
+    FollowExecution, GrantEventBus, PushImage, Resume, RollBack, Settings, StepContext, StepError, StepOutcome,
+    SwitchTraffic, VerifyGreen, WatchTraffic, replacement, rollout,
 };
 use crate::clients::aws::Priority;
 use crate::domain::failure::ErrorCode;
@@ -207,6 +207,11 @@ macro_rules! steps {
                 Ok(Box::pin(rollout::with_deadline(cx, outcome)).await)
             }
 
+            /// Reports that the step ends the deployment on request, whatever happens.
+            pub fn is_ending(&self) -> bool {
+                matches!(self, Self::Cancel(_) | Self::RollBack(_))
+            }
+
             /// Returns the step that follows a request to cancel; `None` if the cancellation is already in progress.
             pub fn cancelled(&self) -> Option<Self> {
                 match self {
@@ -251,6 +256,7 @@ steps! {
     WatchTraffic,
     Resume,
     Cancel,
+    RollBack,
 }
 
 /// Stored name of the first step of a deployment.

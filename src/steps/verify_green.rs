@@ -11,14 +11,14 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::health_check::HealthCheck;
 use crate::domain::message::message;
 
-/// Number of health checks of green.
-const CHECKS: usize = 5;
-/// Maximum number of requests per check.
-const MAX_REQUESTS_PER_CHECK: usize = 3;
-/// Maximum number of failed checks.
-const MAX_FAILED_CHECKS: usize = 2;
+/// Maximum number of times that one check is tried.
+const MAX_TRIES_PER_CHECK: usize = 3;
+
+/// Longest time between two tries of one check.
+const MAX_TRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// State of the health check step.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -42,68 +42,88 @@ impl RunStep for VerifyGreen {
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
+        let facts = &cx.deployment.facts;
+        let check = health_check(&cx.services.settings.health_check, facts);
+        let code_deploy_deployment_id = self.code_deploy_deployment_id.clone();
+        let ready = ready(facts, &cx.deployment.id, AwaitSwitch { code_deploy_deployment_id, replaced: self.replaced });
+        if check.skip {
+            return Ok(skipped(ready));
+        }
         let green = Url::parse(&self.green_url).map_err(|error| {
             StepError::fatal(ErrorCode::ExecutionOutputInvalid, format!("green's URL {:?}: {error}", self.green_url))
         })?;
-        // Blue is only measured: the deployment may be the fix for a blue that does not answer.
-        let blue = cx.deployment.facts.blue_url.as_deref().and_then(|url| Url::parse(url).ok());
-        let (mut green_stats, mut blue_stats) = (HealthStats::default(), HealthStats::default());
-        for check in 0..CHECKS {
-            if check > 0 {
-                tokio::time::sleep(cx.services.settings.health_interval).await;
-            }
-            green_stats.add(&self.check(cx, &green).await);
-            if let Some(blue) = &blue {
-                blue_stats.add(&cx.services.probe.check(blue).await);
-            }
-        }
-        let measured = Facts {
-            green_latency_ms: green_stats.median_ms(),
-            green_error_rate: green_stats.error_rate(),
-            blue_latency_ms: blue_stats.median_ms(),
-            blue_error_rate: blue_stats.error_rate(),
-            ..Facts::default()
-        };
-        if green_stats.failed > MAX_FAILED_CHECKS {
-            let last_error = green_stats.last_error.unwrap_or_default();
+        let (green_stats, measured) = measure(cx, &green, &check).await;
+        if check.is_failed(green_stats.failed) {
             let reason = message!(
                 "reason.green_unhealthy",
                 failed = green_stats.failed,
-                checks = CHECKS,
+                checks = check.count,
                 url = &self.green_url,
-                error = last_error
+                condition = check.condition(),
+                error = green_stats.last_error.unwrap_or_default()
             )
             .into();
-            return Ok(
-                StepOutcome::new(Transition::Failed { code: ErrorCode::GreenUnhealthy, reason }).with_facts(measured)
-            );
+            let failed = Transition::Failed { code: ErrorCode::GreenUnhealthy, reason };
+            return Ok(StepOutcome::new(failed).with_facts(measured));
         }
-        let code_deploy_deployment_id = self.code_deploy_deployment_id.clone();
-        let await_switch = AwaitSwitch { code_deploy_deployment_id, replaced: self.replaced };
-        Ok(ready(&cx.deployment.facts, &cx.deployment.id, await_switch).with_facts(measured))
+        Ok(ready.with_facts(measured))
     }
 }
 
-impl VerifyGreen {
-    /// Runs one check: returns the first healthy result of up to three requests, otherwise the last result.
-    async fn check(&self, cx: &StepContext<'_>, green: &Url) -> ProbeResult {
-        let mut result = cx.services.probe.check(green).await;
-        for _ in 1..MAX_REQUESTS_PER_CHECK {
-            if result.healthy {
-                break;
-            }
-            tokio::time::sleep(cx.services.settings.health_interval.min(Duration::from_millis(500))).await;
-            result = cx.services.probe.check(green).await;
+/// Returns the check of this deployment: what the pipeline's output sets comes before the commit's `panda.toml`, and that before the server's settings.
+fn health_check(server: &HealthCheck, facts: &Facts) -> HealthCheck {
+    let (output, commit) = (facts.output_health_check.clone(), facts.health_check.clone());
+    server.clone().with(&output.unwrap_or_default().or(commit.unwrap_or_default()))
+}
+
+/// Adds the event that says why nothing was measured before those that ask for the approval.
+fn skipped(mut ready: StepOutcome) -> StepOutcome {
+    ready.events.insert(0, Event::new(EventCode::HealthCheckSkipped));
+    ready
+}
+
+/// Runs all checks of green, and measures blue beside it.
+async fn measure(cx: &StepContext<'_>, green: &Url, check: &HealthCheck) -> (HealthStats, Facts) {
+    // Blue is only measured: the deployment may be the fix for a blue that does not answer.
+    let blue = cx.deployment.facts.blue_url.as_deref().and_then(|url| Url::parse(url).ok());
+    let (mut green_stats, mut blue_stats) = (HealthStats::default(), HealthStats::default());
+    for number in 0..check.count {
+        if number > 0 {
+            tokio::time::sleep(check.interval).await;
         }
-        result
+        green_stats.add(&try_check(cx, green, check).await);
+        if let Some(blue) = &blue {
+            blue_stats.add(&cx.services.probe.check(blue, check).await);
+        }
     }
+    let measured = Facts {
+        green_latency_ms: green_stats.median_ms(),
+        green_error_rate: green_stats.error_rate(),
+        blue_latency_ms: blue_stats.median_ms(),
+        blue_error_rate: blue_stats.error_rate(),
+        ..Facts::default()
+    };
+    (green_stats, measured)
+}
+
+/// Runs one check: returns the first healthy result of up to three tries, otherwise the last result.
+async fn try_check(cx: &StepContext<'_>, green: &Url, check: &HealthCheck) -> ProbeResult {
+    let mut result = cx.services.probe.check(green, check).await;
+    for _ in 1..MAX_TRIES_PER_CHECK {
+        if result.healthy {
+            break;
+        }
+        tokio::time::sleep(check.interval.min(MAX_TRY_INTERVAL)).await;
+        result = cx.services.probe.check(green, check).await;
+    }
+    result
 }
 
 #[derive(Debug, Default)]
 struct HealthStats {
     latencies_ms: Vec<f64>,
-    checks: usize,
-    failed: usize,
+    checks: u32,
+    failed: u32,
     last_error: Option<String>,
 }
 
@@ -127,8 +147,7 @@ impl HealthStats {
     }
 
     fn error_rate(&self) -> Option<f64> {
-        #[expect(clippy::cast_precision_loss, reason = "a handful of checks")]
-        (self.checks > 0).then(|| self.failed as f64 / self.checks as f64)
+        (self.checks > 0).then(|| f64::from(self.failed) / f64::from(self.checks))
     }
 }
 

@@ -1,7 +1,7 @@
 //! After the switch: watches that the traffic stays on green, until AWS can no longer take it back.
 //!
 //! The row is COMPLETED and has no owner. The watch (`background/watch`) notices that CodeDeploy's deployment has ended and requests a look, which
-//! makes the row claimable. Success means that blue was terminated. After a failed hook, an alarm or a stop the traffic may be back on blue: the only
+//! makes the row claimable; so does a request to roll back, for which the step `roll_back` takes over. Success means that blue was terminated. After a failed hook, an alarm or a stop the traffic may be back on blue: the only
 //! way from COMPLETED to FAILED. Calls that are denied or throttled change nothing.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::rollout::{Traffic, said, stayed_on_blue, traffic_after};
-use super::{RunStep, Settings, StepContext, StepError, StepOutcome, Transition, is_default};
+use super::{RollBack, RunStep, Settings, StepContext, StepError, StepOutcome, Transition, is_default};
 use crate::clients::aws::{CodeDeployStatus, CodeDeployment};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
@@ -41,6 +41,9 @@ impl RunStep for WatchTraffic {
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
+        if let Some(requested) = &cx.deployment.rollback {
+            return Ok(StepOutcome::next(RollBack::begin(&self.code_deploy_deployment_id, requested)).without_answer());
+        }
         let deployment = match cx.user.codedeploy.deployment(&self.code_deploy_deployment_id).await {
             Ok(deployment) => deployment,
             Err(error) if error.kind == ErrorKind::NotFound => {
@@ -112,6 +115,6 @@ pub(super) fn rolled_back(reason: Message) -> StepOutcome {
 }
 
 /// CodeDeploy succeeds after its termination wait, when it has terminated blue.
-fn blue_terminated(deployment: &CodeDeployment) -> Facts {
+pub(super) fn blue_terminated(deployment: &CodeDeployment) -> Facts {
     Facts { blue_terminated_at: deployment.completed_at.filter(|_| !deployment.keeps_blue), ..Facts::default() }
 }

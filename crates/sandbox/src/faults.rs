@@ -60,6 +60,8 @@ pub struct Faults {
     pub code_deploy_configuration: Option<CanaryConfiguration>,
     /// Id that `RegisterTaskAndDeploy` and `CheckDeployment` report instead of CodeDeploy's.
     pub reported_deployment_id: Option<String>,
+    /// Value of `greenHealthCheck` that `RegisterTaskAndDeploy` reports; the member is left out when absent.
+    pub green_health_check: Option<serde_json::Value>,
     /// Lambda payloads in task outputs are JSON strings instead of objects.
     pub payload_as_text: bool,
     /// Additional times that `CheckDeployment` is entered and left while it waits for approval.

@@ -57,6 +57,8 @@ pub struct RetentionContext {
     pub replica: String,
     /// Retention and cron expression of each kind of data.
     pub rules: Arc<Vec<RetentionRule>>,
+    /// Number of releases of each target that are kept for rollbacks.
+    pub keep_releases: u32,
     /// Notified when a run was requested at this replica.
     pub requested: Arc<Notify>,
 }

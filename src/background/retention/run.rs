@@ -92,7 +92,7 @@ async fn work(context: &RetentionContext, run: &ClaimedRun, stop: &CancellationT
 async fn batch(context: &RetentionContext, run: &ClaimedRun) -> Result<Batch, DbError> {
     match run.kind {
         RetentionKind::BuildLines | RetentionKind::Events => context.db.remove_events(run, &removal(run.kind)).await,
-        RetentionKind::Deployments => context.db.archive_ended(run, &removal(run.kind)).await,
+        RetentionKind::Deployments => context.db.archive_ended(run, context.keep_releases, &removal(run.kind)).await,
         RetentionKind::Runs => context.db.remove_maintenance_runs(run, ROWS).await,
         RetentionKind::Workspaces | RetentionKind::Images => Ok(Batch::Last(0)),
     }
@@ -119,7 +119,7 @@ async fn count(context: &RetentionContext, run: &ClaimedRun, stop: &Cancellation
             }
             return Ok(RunEnd::State(RetentionRunState::Done));
         }
-        RetentionKind::Deployments => context.db.count_ended(run).await?,
+        RetentionKind::Deployments => context.db.count_ended(run, context.keep_releases).await?,
         RetentionKind::Runs => context.db.count_maintenance_runs(run).await?,
         RetentionKind::Workspaces | RetentionKind::Images => 0,
     };

@@ -1,5 +1,7 @@
 //! Reasons for which a deployment cannot be started or changed.
 
+use crate::domain::deployment::Status;
+
 /// Reason why a deployment cannot be found, started or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -56,6 +58,36 @@ pub enum DeployError {
         /// RUNNING, `DEPLOYMENT_READY` or COMPLETED.
         status: &'static str,
     },
+    /// Rollback: the traffic is not on the deployment's version.
+    #[error("deployment {id} is not completed: {status}")]
+    RollbackNotCompleted {
+        /// Id of the deployment.
+        id: String,
+        /// RUNNING, `DEPLOYMENT_READY` or FAILED.
+        status: Status,
+    },
+    /// Rollback: a newer deployment is live in the target.
+    #[error("deployment {live} is live, not {id}")]
+    RollbackNotLive {
+        /// Id of the deployment.
+        id: String,
+        /// Id of the live deployment.
+        live: String,
+    },
+    /// Rollback: another version is returning already.
+    #[error("deployment {id} is being rolled back by {with}")]
+    RollbackInProgress {
+        /// Id of the deployment.
+        id: String,
+        /// Id of the deployment that carries the rollback out.
+        with: String,
+    },
+    /// Rollback: no earlier release has another image.
+    #[error("no release before {0} can return")]
+    NoEarlierRelease(String),
+    /// Outcome: the deployment's traffic was never on green.
+    #[error("deployment {0} has not reached users")]
+    NotLive(String),
     /// Deploy and retry: another deployment of the same target is not finished.
     #[error("the target is taken by deployment {other}")]
     TargetTaken {

@@ -128,7 +128,10 @@ pub(super) async fn create(
     let started_at = insert::insert(tx, new, !others.is_empty(), by).await?;
     let mut created = CreatedDeployment { started_at, queue_position: None, superseded };
     if !others.is_empty() {
-        let waiting = others.iter().filter(|other| other.queued && !created.superseded.contains(&other.id)).count();
+        // A rollback is ahead of all but other rollbacks.
+        let ahead = |other: &TargetUser| other.rollback || new.caused_by.is_none();
+        let waits = |other: &TargetUser| other.queued && ahead(other) && !created.superseded.contains(&other.id);
+        let waiting = others.iter().filter(|other| waits(other)).count();
         let position = i64::try_from(waiting).unwrap_or(i64::MAX - 1) + 1;
         created.queue_position = Some(position);
         let event = Event::new(EventCode::DeploymentQueued).with("position", position);
@@ -184,7 +187,7 @@ mod tests {
 
     #[test]
     fn only_an_approver_supersedes_a_switch() {
-        let other = |switching| [TargetUser { id: "dep_1".to_owned(), queued: false, switching }];
+        let other = |switching| [TargetUser { id: "dep_1".to_owned(), queued: false, switching, rollback: false }];
         let supersede = |switching, role| refusal(&other(switching), Concurrency::Supersede, &by(role));
         assert_eq!(supersede(true, Role::Deployer), Some(DeployRefusal::NeedsApprover));
         assert_eq!(supersede(true, Role::Approver), None);
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn busy_target_refuses_unless_queued() {
-        let other = [TargetUser { id: "dep_1".to_owned(), queued: false, switching: false }];
+        let other = [TargetUser { id: "dep_1".to_owned(), queued: false, switching: false, rollback: false }];
         let reject = |others: &[TargetUser]| refusal(others, Concurrency::Reject, &by(Role::Admin));
         assert_eq!(reject(&other), Some(DeployRefusal::TargetTaken("dep_1".to_owned())));
         assert_eq!(reject(&[]), None);

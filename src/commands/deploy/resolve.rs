@@ -100,6 +100,7 @@ pub async fn resolve(
         region: aws.region,
         ecr_repository,
         concurrency: request.concurrency,
+        caused_by: None,
         trace: None,
         first_step: starter.first_step.to_owned(),
     })

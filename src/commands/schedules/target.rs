@@ -69,6 +69,7 @@ pub(super) async fn new_deployment(
         ecr_repository,
         concurrency: target.concurrency.parse().map_err(DbError::corrupt)?,
         first_step: starter.first_step.to_owned(),
+        caused_by: None,
         trace: None,
     }))
 }

@@ -35,10 +35,14 @@ WITH batch AS (
                  error_code = coalesce(b.error ->> 'code', d.error_code),
                  error_message = coalesce(b.error ->> 'message', d.error_message),
                  completed_at = CASE WHEN b.status IN ('COMPLETED', 'FAILED') THEN now() ELSE d.completed_at END,
+                 traffic_moved_at = CASE WHEN b.status = 'COMPLETED' THEN coalesce(d.traffic_moved_at, now()) ELSE d.traffic_moved_at END,
                  ready_at = CASE WHEN b.status = 'DEPLOYMENT_READY' THEN coalesce(d.ready_at, now()) ELSE d.ready_at END,
                  waiting_for = b.waiting_for,
                  replica_id = CASE WHEN b.release THEN NULL ELSE d.replica_id END,
                  look_requested_at = CASE WHEN b.release OR b.status = 'RUNNING' THEN NULL ELSE d.look_requested_at END,
+                 -- A request that arrived while another step looked is not answered yet.
+                 rollback_requested_at = CASE WHEN b.release AND before.step = 'roll_back' AND coalesce(b.status, d.status) = 'COMPLETED' THEN NULL
+                                              ELSE d.rollback_requested_at END,
                  watched = coalesce(b.watched, CASE WHEN b.status IS NULL THEN d.watched ELSE b.status = 'DEPLOYMENT_READY' END),
                  run_started_at = CASE WHEN b.release THEN NULL WHEN b.outcome IS NULL THEN d.run_started_at ELSE now() END,
                  facts = CASE WHEN b.facts IS NULL THEN d.facts ELSE d.facts || b.facts END,

@@ -23,19 +23,20 @@ pub async fn begin_attempt(
              INSERT INTO deployment_attempts (deployment_id, attempt, started_at, ended_at, step, error_code, error_message, facts,
                                               switch_requested_at, cancel_requested_at, superseded_by, interrupted_step, started_by,
                                               queued_at, turn_at, blue_green_started_at, ready_at, start_audit_id, switch_audit_id,
-                                              cancel_audit_id)
+                                              cancel_audit_id, rollback_requested_at, rollback_audit_id, traffic_moved_at)
              SELECT id, attempt, attempt_started_at, completed_at, step, error_code, error_message, facts,
                     switch_requested_at, cancel_requested_at, superseded_by,
                     CASE WHEN step = 'cancel' THEN step_state ->> 'during' END, started_by,
-                    queued_at, turn_at, blue_green_started_at, ready_at, start_audit_id, switch_audit_id, cancel_audit_id
+                    queued_at, turn_at, blue_green_started_at, ready_at, start_audit_id, switch_audit_id, cancel_audit_id,
+                    rollback_requested_at, rollback_audit_id, traffic_moved_at
              FROM ended
          )
          UPDATE deployments d SET
              attempt = d.attempt + 1, status = 'RUNNING', error_code = NULL, error_message = NULL, completed_at = NULL,
              attempt_started_at = now(), step_started_at = now(), run_started_at = NULL, retried_at = now(), ready_at = NULL,
-             blue_green_started_at = NULL,
+             blue_green_started_at = NULL, traffic_moved_at = NULL, outcome = NULL,
              queued = false, queued_at = NULL, turn_at = NULL, superseded_by = NULL,
-             switch_requested_at = NULL, cancel_requested_at = NULL,
+             switch_requested_at = NULL, cancel_requested_at = NULL, rollback_requested_at = NULL, rollback_audit_id = NULL,
              replica_id = NULL, version = d.version + 1, claims_without_progress = 0, waiting_for = NULL,
              step = $2, started_by = $3, start_audit_id = $4, switch_audit_id = NULL, cancel_audit_id = NULL,
              -- An attempt that failed while it was finding out where to go on begins with what it was given.

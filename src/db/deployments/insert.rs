@@ -34,11 +34,13 @@ pub struct NewDeployment {
     pub first_step: String,
     /// Policy for a target that has an unfinished deployment.
     pub concurrency: Concurrency,
+    /// Id of the deployment that this one rolls back; none for any other deployment.
+    pub caused_by: Option<String>,
     /// Trace of the requesting caller; none starts a new trace.
     pub trace: Option<Trace>,
 }
 
-/// Inserts the row, and returns its start time. A queued deployment is behind all others of its target.
+/// Inserts the row, and returns its start time. A queued deployment is behind all others of its target; a rollback is ahead of all but other rollbacks.
 pub async fn insert(
     connection: &mut PgConnection,
     new: &NewDeployment,
@@ -48,9 +50,15 @@ pub async fn insert(
     Ok(sqlx::query_scalar!(
         "INSERT INTO deployments (id, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region,
                                   ecr_repository, step, concurrency, queued, queued_at, started_by, trace_id, trace_parent, build, reason,
-                                  kind)
+                                  kind, caused_by, facts)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END, $13,
-                 coalesce($14, replace(gen_random_uuid()::text, '-', '')), $15, $16, $17, $18)
+                 coalesce($14, replace(gen_random_uuid()::text, '-', '')), $15, $16, $17, $18, $19,
+                 -- The source of an image is not fetched: its health check is the one with which it was deployed before.
+                 coalesce((SELECT jsonb_build_object('health_check', earlier.facts -> 'health_check') FROM deployments AS earlier
+                           WHERE earlier.account_id = $7 AND earlier.region = $8 AND earlier.ecr_repository = $9 AND earlier.status = 'COMPLETED'
+                             AND ($4 = 'image ' || (earlier.facts ->> 'image_digest') OR $4 = earlier.branch AND $4 LIKE 'image %')
+                             AND earlier.facts ? 'health_check'
+                           ORDER BY earlier.completed_at DESC LIMIT 1), '{}'))
          RETURNING started_at",
         new.id,
         new.owner,
@@ -69,7 +77,8 @@ pub async fn insert(
         new.trace.as_ref().and_then(|trace| trace.parent.as_deref()),
         new.requested.build_column(),
         new.requested.reason,
-        new.requested.kind.as_str()
+        new.requested.kind.as_str(),
+        new.caused_by
     )
     .fetch_one(connection)
     .await?)

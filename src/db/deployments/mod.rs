@@ -4,6 +4,7 @@ pub mod attempts;
 pub mod insert;
 pub mod repeat;
 pub mod requests;
+pub mod rollback;
 pub mod stages;
 pub mod target;
 pub mod targets;
@@ -53,6 +54,13 @@ pub struct DeploymentView {
     pub ecr_repository: String,
     pub cancel_requested_at: Option<DateTime<Utc>>,
     pub ready_at: Option<DateTime<Utc>>,
+    pub caused_by: Option<String>,
+    pub rollback_requested_at: Option<DateTime<Utc>>,
+    pub watched: bool,
+    /// The completed deployment that rolled this one back, if any.
+    pub rolled_back_by: Option<String>,
+    pub traffic_moved_at: Option<DateTime<Utc>>,
+    pub outcome: Option<String>,
 }
 
 /// A failed attempt that was followed by another, as it may be shown.
@@ -98,13 +106,16 @@ macro_rules! views {
                     extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
                     next_event_seq - 1 AS \"event_count!\", facts AS \"facts: Json<Facts>\",
                     error_code, error_message, switch_requested_at, superseded_by, build, reason, kind, started_by,
-                    account_id, region, ecr_repository, cancel_requested_at, ready_at,
+                    account_id, region, ecr_repository, cancel_requested_at, ready_at, traffic_moved_at, outcome,
                     (SELECT r.schedule_id FROM schedule_runs r WHERE r.deployment_id = d.id) AS schedule_id,
                     CASE WHEN queued AND status IN ('RUNNING', 'DEPLOYMENT_READY') THEN (
                         SELECT count(*) FROM deployments q
                         WHERE (q.account_id, q.region, q.ecr_repository) = (d.account_id, d.region, d.ecr_repository)
                           AND q.queued AND q.status IN ('RUNNING', 'DEPLOYMENT_READY') AND q.cancel_requested_at IS NULL
-                          AND (q.queued_at, q.id) <= (d.queued_at, d.id)) END AS queue_position
+                          AND (q.caused_by IS NULL, q.queued_at, q.id) <= (d.caused_by IS NULL, d.queued_at, d.id)) END AS queue_position,
+                    caused_by, rollback_requested_at, watched,
+                    (SELECT r.id FROM deployments r WHERE r.caused_by = d.id AND r.status = 'COMPLETED'
+                     ORDER BY r.started_at DESC LIMIT 1) AS rolled_back_by
              FROM deployments d WHERE in_scope(owner, repo, $1) AND " + $($condition)+ + "
              ORDER BY started_at DESC, id DESC",
             $($argument),+

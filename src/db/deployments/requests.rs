@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use crate::db::DbError;
 use crate::domain::deployment::Status;
 use crate::domain::principal::schedule_subject;
+use crate::domain::production_outcome::ProductionOutcome;
 
 /// Returns the principal that started the present attempt; for a deployment of a schedule, the schedule's owner.
 pub async fn starter(connection: &mut PgConnection, id: &str) -> Result<Option<String>, DbError> {
@@ -44,6 +45,22 @@ pub async fn request_switch(
 pub async fn image_digest(connection: &mut PgConnection, id: &str) -> Result<Option<String>, DbError> {
     let digest = sqlx::query_scalar!("SELECT facts ->> 'image_digest' FROM deployments WHERE id = $1", id);
     Ok(digest.fetch_optional(connection).await?.flatten())
+}
+
+/// Marks the outcome of a deployment whose traffic was on green in this attempt; false for any other.
+pub async fn mark_outcome(
+    connection: &mut PgConnection,
+    id: &str,
+    outcome: ProductionOutcome,
+) -> Result<bool, DbError> {
+    let updated = sqlx::query!(
+        "UPDATE deployments SET outcome = $2 WHERE id = $1 AND status IN ('COMPLETED', 'FAILED') AND traffic_moved_at IS NOT NULL",
+        id,
+        outcome.as_str()
+    )
+    .execute(connection)
+    .await?;
+    Ok(updated.rows_affected() == 1)
 }
 
 /// Requests the cancellation of an unfinished deployment; false for any other. With `may_roll_back` false, also false when the switch was requested.

@@ -29,6 +29,8 @@ pub struct TargetUser {
     pub queued: bool,
     /// True if its switch was requested.
     pub switching: bool,
+    /// True if it rolls another one back: it is ahead in the queue.
+    pub rollback: bool,
 }
 
 /// Returns the target of a deployment; none when it does not exist.
@@ -52,7 +54,7 @@ pub async fn other_user(
     Ok(sqlx::query_scalar!(
         "SELECT id FROM deployments
          WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND status IN ('RUNNING', 'DEPLOYMENT_READY') AND id <> $4
-         ORDER BY queued, queued_at, id LIMIT 1",
+         ORDER BY queued, (caused_by IS NULL), queued_at, id LIMIT 1",
         target.account_id,
         target.region,
         target.ecr_repository,
@@ -93,9 +95,9 @@ pub async fn other_source(
 pub async fn unfinished(connection: &mut PgConnection, new: &NewDeployment) -> Result<Vec<TargetUser>, DbError> {
     Ok(sqlx::query_as!(
         TargetUser,
-        "SELECT id, queued, switch_requested_at IS NOT NULL AS \"switching!\" FROM deployments
+        "SELECT id, queued, switch_requested_at IS NOT NULL AS \"switching!\", caused_by IS NOT NULL AS \"rollback!\" FROM deployments
          WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND status IN ('RUNNING', 'DEPLOYMENT_READY')
-         ORDER BY queued, queued_at, id",
+         ORDER BY queued, (caused_by IS NULL), queued_at, id",
         new.account_id,
         new.region,
         new.ecr_repository

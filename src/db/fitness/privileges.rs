@@ -19,6 +19,7 @@ const SPECIAL: &[(&str, &[&str])] = &[
     // Written by migrations, which only the owner runs.
     ("_sqlx_migrations", &["SELECT"]),
     ("schema_versions", &["SELECT"]),
+    ("history_ends", &["SELECT"]),
     ("history_stages", &["SELECT"]),
     ("write_probe", &["SELECT", "INSERT", "TRUNCATE"]),
 ];
@@ -45,6 +46,8 @@ const TABLES: &[&str] = &[
     "maintenance_progress",
     "maintenance_runs",
     "replicas",
+    "report_attempts",
+    "report_places",
     "revoked_subjects",
     "schedule_runs",
     "schedules",
@@ -56,17 +59,7 @@ const TABLES: &[&str] = &[
 ];
 
 /// Views of the schema `panda_report` that the reports of the API read.
-const REPORT_VIEWS: &[&str] = &[
-    "approvals_v1",
-    "deployments_v1",
-    "dora_daily_v1",
-    "dora_monthly_v1",
-    "dora_occurrences_v1",
-    "failures_v1",
-    "queue_v1",
-    "stages_v1",
-    "throughput_v1",
-];
+const REPORT_VIEWS: &[&str] = &["approvals_v2", "attempts_v1", "dora_occurrences_v2"];
 
 /// Lists all tables that the program uses, and the views outside reports.
 pub fn tables() -> impl Iterator<Item = &'static str> {

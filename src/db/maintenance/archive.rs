@@ -8,16 +8,28 @@ const MAX_DEPLOYMENTS: i64 = 100;
 
 impl Db {
     /// Moves the next finished deployments to the archive and counts them for `run`. Removes their events first, in separate batches: a deployment
-    /// may have tens of thousands, and moving it is one transaction.
-    pub async fn archive_ended(&self, run: &ClaimedRun, removal: &EventRemoval) -> Result<Batch, DbError> {
+    /// may have tens of thousands, and moving it is one transaction. The newest `keep_releases` COMPLETED ones of each target stay: a rollback needs them.
+    pub async fn archive_ended(
+        &self,
+        run: &ClaimedRun,
+        keep_releases: u32,
+        removal: &EventRemoval,
+    ) -> Result<Batch, DbError> {
         let Some(older_than) = run.older_than else { return Ok(Batch::Last(0)) };
         let mut tx = self.pool.begin().await?;
         if !renew(&mut tx, run.id, 0).await? {
             return Ok(Batch::Lost);
         }
         let ids = sqlx::query_scalar!(
-            "SELECT id FROM deployments WHERE completed_at < $1 AND NOT watched ORDER BY completed_at, id LIMIT $2",
+            "SELECT id FROM deployments d WHERE completed_at < $1 AND NOT watched
+               AND NOT (status = 'COMPLETED' AND $2 > (
+                   SELECT count(*) FROM (
+                       SELECT FROM deployments n
+                       WHERE n.status = 'COMPLETED' AND (n.account_id, n.region, n.ecr_repository) = (d.account_id, d.region, d.ecr_repository)
+                         AND (n.completed_at, n.id) > (d.completed_at, d.id) LIMIT $2) AS newer))
+             ORDER BY completed_at, id LIMIT $3",
             older_than,
+            i64::from(keep_releases),
             MAX_DEPLOYMENTS
         )
         .fetch_all(&mut *tx)
@@ -58,10 +70,16 @@ impl Db {
     }
 
     /// Counts the deployments that would be moved.
-    pub async fn count_ended(&self, run: &ClaimedRun) -> Result<i64, DbError> {
+    pub async fn count_ended(&self, run: &ClaimedRun, keep_releases: u32) -> Result<i64, DbError> {
         Ok(sqlx::query_scalar!(
-            "SELECT count(*) AS \"count!\" FROM deployments WHERE completed_at < $1 AND NOT watched",
-            run.older_than
+            "SELECT count(*) AS \"count!\" FROM deployments d WHERE completed_at < $1 AND NOT watched
+               AND NOT (status = 'COMPLETED' AND $2 > (
+                   SELECT count(*) FROM (
+                       SELECT FROM deployments n
+                       WHERE n.status = 'COMPLETED' AND (n.account_id, n.region, n.ecr_repository) = (d.account_id, d.region, d.ecr_repository)
+                         AND (n.completed_at, n.id) > (d.completed_at, d.id) LIMIT $2) AS newer))",
+            run.older_than,
+            i64::from(keep_releases)
         )
         .fetch_one(&self.pool)
         .await?)

@@ -39,7 +39,7 @@ reports![
     "starters",
 ];
 
-/// Grouping of the DORA views that a query reads: each view has rows for branches, repositories, owners, and one for all.
+/// Grouping of the DORA figures: rows for branches, repositories, owners, or one for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// One row for everything.

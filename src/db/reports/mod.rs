@@ -1,6 +1,7 @@
 //! Reports: queries on the views of the schema `panda_report`, and the role that may read them.
 
 mod definitions;
+mod rebuild;
 mod role;
 
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct ReportFilter {
     pub since: DateTime<Utc>,
     /// End of the period, exclusive.
     pub until: DateTime<Utc>,
-    /// Time zone in which days, weeks and hours begin. Views that count by days and months of UTC ignore it.
+    /// Time zone in which hours, days, weeks and months begin.
     pub zone: Tz,
     /// Only this account or organisation.
     pub owner: Option<String>,
@@ -91,8 +92,8 @@ impl Db {
         let level = Level::of(filter, scope.sql().is_some());
         let sql = format!("SELECT * FROM ({}) AS answer LIMIT {}", definition.parameterised(level), MAX_ROWS + 1);
         let mut tx = self.pool.begin().await?;
-        // Compiling the plan of a report takes longer than it saves.
-        tx.execute("SET TRANSACTION READ ONLY; SET LOCAL jit = off").await?;
+        // Compiling the plan of a report takes longer than it saves; medians of a million values are sorted in memory.
+        tx.execute("SET TRANSACTION READ ONLY; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'").await?;
         if let Some(limit) = filter.time_limit {
             let sql = format!("SET LOCAL statement_timeout = {}", limit.as_millis().max(1));
             tx.execute(sqlx::AssertSqlSafe(sql)).await?;

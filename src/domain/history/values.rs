@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::output::{Output, find_in, member};
 use crate::domain::code_deploy_id;
 use crate::domain::deployment::Facts;
+use crate::domain::health_check::HealthCheckSpec;
 use crate::domain::text;
 
 /// Longest value taken from an output, in bytes.
@@ -15,6 +17,9 @@ const MAX_VALUE_BYTES: usize = 2_048;
 
 /// Member with CodeDeploy's deployment id.
 const CODE_DEPLOY_KEY: &str = "codeDeployDeploymentId";
+
+/// Member with the health check of green. Outputs of ECS have members `healthCheck` with another meaning.
+const HEALTH_CHECK_KEY: &str = "greenHealthCheck";
 
 /// Longest refused value in a message, in characters.
 const SHOWN_CHARS: usize = 120;
@@ -41,7 +46,8 @@ impl Values {
             (CODE_DEPLOY_KEY, &facts.code_deploy_deployment_id),
         ];
         let accepted = accepted.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key);
-        accepted.chain(self.refused.keys().copied()).collect()
+        let health_check = facts.output_health_check.is_some().then_some(HEALTH_CHECK_KEY);
+        accepted.chain(health_check).chain(self.refused.keys().copied()).collect()
     }
 }
 
@@ -76,6 +82,7 @@ pub(super) fn of_registration(output: &Output, accounts: &[&str]) -> Values {
         green_url: search.url("greenUrl", "greenService"),
         code_deploy_deployment_id: search.code_deploy_id(),
         code_deploy_application_name: search.text("codeDeployApplicationName"),
+        output_health_check: search.health_check(),
         ..Facts::default()
     };
     if facts.code_deploy_deployment_id.is_none() {
@@ -93,6 +100,7 @@ pub(super) fn of_approval(output: &Output, accounts: &[&str]) -> Values {
         blue_url: search.url("blueUrl", "blueService"),
         green_url: search.url("greenUrl", "greenService"),
         code_deploy_deployment_id: search.code_deploy_id(),
+        output_health_check: search.health_check(),
         ..Facts::default()
     };
     search.with(facts)
@@ -163,6 +171,21 @@ impl<'a> Search<'a> {
             }
             _ => Ok(arn.to_owned()),
         })
+    }
+
+    /// Reads the health check of green, with each of its options checked.
+    fn health_check(&mut self) -> Option<HealthCheckSpec> {
+        let found = self.output.find(|object| member(object, HEALTH_CHECK_KEY))?;
+        let read = HealthCheckSpec::deserialize(found).map_err(|error| text::cut(&error.to_string(), SHOWN_CHARS));
+        let read =
+            read.and_then(|spec| spec.checked().map_err(|refused| format!("{} {}", refused.field, refused.rule)));
+        match read {
+            Ok(spec) => Some(spec),
+            Err(why) => {
+                self.refused.insert(HEALTH_CHECK_KEY, format!("{HEALTH_CHECK_KEY} is not valid: {why}"));
+                None
+            }
+        }
     }
 
     /// Refuses the id of an ECS deployment that stands where the registration has CodeDeploy's. Other states may name ECS deployments.

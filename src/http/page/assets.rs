@@ -25,6 +25,7 @@ use crate::http::json;
 #[derive(Embed)]
 #[folder = "page"]
 #[include = "components/*.js"]
+#[include = "components/log/*.js"]
 #[include = "icons/*"]
 #[include = "styles/*.css"]
 #[include = "vendor/*.js"]

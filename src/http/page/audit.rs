@@ -12,7 +12,8 @@ use super::format::beginning_of_query;
 use crate::commands::access::require_role;
 use crate::db::audit::{AuditFilter, AuditView};
 use crate::domain::audit::Action;
-use crate::domain::message::message;
+use crate::domain::lang::Lang;
+use crate::domain::message::{error_title, message};
 use crate::domain::principal::Role;
 use crate::domain::refusals::EVERYONE_ELSE;
 use crate::domain::text::{visible, visible_json};
@@ -91,16 +92,17 @@ struct Row {
     /// Subject of the caller; none for the callers that share an entry.
     subject: Option<String>,
     repository: Option<String>,
-    /// Message of a refusal.
+    /// Message of a refusal, which is stored in English; in another language, the title of its code.
     message: Option<String>,
     details: String,
 }
 
-impl From<AuditView> for Row {
-    fn from(entry: AuditView) -> Self {
+impl Row {
+    fn new(entry: AuditView, lang: Lang) -> Self {
         let subject = (entry.subject != EVERYONE_ELSE).then(|| visible(&entry.subject));
         let repository = entry.owner.as_ref().zip(entry.repo.as_ref()).map(|(owner, repo)| format!("{owner}/{repo}"));
-        let message = entry.details.get("message").and_then(|text| text.as_str()).map(visible);
+        let title = entry.error_code.as_deref().filter(|_| lang != Lang::En).and_then(|code| error_title(code, lang));
+        let message = title.or_else(|| entry.details.get("message").and_then(|text| text.as_str()).map(visible));
         let details = visible_json(&serde_json::to_string_pretty(&entry.details).unwrap_or_default());
         Self { entry, subject, repository, message, details }
     }
@@ -125,7 +127,8 @@ pub async fn handle(
     require_role(&caller, Role::Admin)?;
     let rows = state.db.audit(caller.scope(), &filter.audit()?).await?;
     let (rows, next_cursor) = split_page(rows, PAGE_ROWS, |row| row.id.to_string());
-    let (filter, actions, rows) = (&filter, Action::VARIANTS, rows.into_iter().map(Row::from).collect());
+    let (filter, actions, rows) =
+        (&filter, Action::VARIANTS, rows.into_iter().map(|row| Row::new(row, page.lang)).collect());
     render(&page, &AuditListView { page: &page, filter, actions, rows, next_cursor })
 }
 

@@ -1,5 +1,5 @@
 //! `GET /deployments/{id}/log`: the log of one deployment in the whole window, and the part of it that other views include (`log.html`): the newest
-//! lines as HTML, which the script `log-view.js` replaces by the complete log.
+//! lines as HTML, which the script `log/view.js` replaces by the complete log.
 
 use askama::Template;
 use axum::extract::State;
@@ -26,19 +26,19 @@ const BYTES: i64 = 256 * 1024;
 
 /// Modules of the log, in the HTML so that a browser requests them together.
 pub const LOG_MODULES: &[&str] = &[
-    "components/log-view.js",
-    "components/log-ansi.js",
-    "components/log-blocks.js",
-    "components/log-copy.js",
-    "components/log-follow.js",
-    "components/log-group.js",
-    "components/log-groups.js",
-    "components/log-links.js",
-    "components/log-lines.js",
-    "components/log-row.js",
-    "components/log-search.js",
-    "components/log-source.js",
-    "components/log-toolbar.js",
+    "components/log/view.js",
+    "components/log/ansi.js",
+    "components/log/blocks.js",
+    "components/log/copy.js",
+    "components/log/follow.js",
+    "components/log/group.js",
+    "components/log/groups.js",
+    "components/log/links.js",
+    "components/log/lines.js",
+    "components/log/row.js",
+    "components/log/search.js",
+    "components/log/source.js",
+    "components/log/toolbar.js",
     "client/follow.js",
 ];
 

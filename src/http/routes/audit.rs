@@ -30,8 +30,8 @@ pub struct AuditQuery {
     /// Only entries of this subject, such as a token's name.
     #[param(example = "alice")]
     pub subject: Option<String>,
-    /// Only entries of this action: `deploy`, `switch`, `cancel`, `retry`, `connect.github`, `connect.aws`, `connection.renew`, `connection.remove`, `schedule.create`,
-    /// `schedule.change`, `schedule.delete`, `schedule.run`, `schedule.stop`, `session.open`, `session.close`, `token.create`, `token.revoke`,
+    /// Only entries of this action: `deploy`, `switch`, `cancel`, `retry`, `outcome`, `connect.github`, `connect.aws`, `connection.renew`, `connection.remove`,
+    /// `schedule.create`, `schedule.change`, `schedule.delete`, `schedule.run`, `schedule.stop`, `session.open`, `session.close`, `token.create`, `token.revoke`,
     /// `subject.revoke`, `subject.restore`, `keys.rotate`, `maintenance.run`, `log.set`, `log.reset`.
     #[param(example = "switch")]
     pub action: Option<String>,

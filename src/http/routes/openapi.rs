@@ -39,7 +39,7 @@ use crate::http::middleware::PROBES;
     security(("token" = [])),
     tags(
         (name = "connections", description = "Connections to source repositories and target accounts."),
-        (name = "deployments", description = "Start, follow, switch, cancel and retry deployments."),
+        (name = "deployments", description = "Start, follow, switch, cancel, retry and roll back deployments."),
         (name = "schedules", description = "Deployments that start at scheduled times."),
         (name = "sessions", description = "Authentication for clients that cannot send headers, such as a browser's EventSource."),
         (name = "tokens", description = "API tokens: credentials of people and programs."),
@@ -87,6 +87,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deploy::switch::handle))
         .routes(routes!(deploy::cancel::handle))
         .routes(routes!(deploy::retry::handle))
+        .routes(routes!(deploy::rollback::handle))
+        .routes(routes!(deploy::outcome::handle))
         .routes(routes!(deploy::result::handle))
         .routes(routes!(deploy::log::handle))
         .routes(routes!(deploy::replay::handle))

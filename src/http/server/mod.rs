@@ -1,6 +1,7 @@
 //! The HTTP server, built on hyper directly, since `axum::serve` has no time limit for request headers.
 
 mod connection_limit;
+mod send_buffer;
 mod stall_guard;
 pub mod tls;
 
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+#[cfg(target_os = "linux")]
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -29,6 +31,7 @@ use crate::config::HttpConfig;
 use crate::http::middleware::real_ip::Peer;
 use crate::http::sse::stream::permits::StreamPermits;
 use connection_limit::{ConnectionLimit, ConnectionSlot};
+use send_buffer::SendBuffer;
 use stall_guard::StallGuard;
 
 /// Time limit for a client to send a request's head, and for the TLS handshake. Also the keep-alive time of an idle connection.
@@ -43,9 +46,6 @@ const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 /// Most bytes of a request's head, and of responses waiting to be written, per connection.
 const MAX_BUFFER: usize = 32 * 1024;
-
-/// Size of the kernel's send buffer per connection, which the kernel doubles. Without a limit the buffer of a slow client grows to megabytes.
-const SEND_BUFFER: usize = 32 * 1024;
 
 /// Delay after a failed accept, most often for lack of file descriptors: an immediate retry would spin.
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -155,11 +155,13 @@ struct Server {
 impl Server {
     fn spawn(&self, stream: TcpStream, peer: Peer, slot: ConnectionSlot) {
         set_options(&stream, self.limits.stall);
-        let socket = StallGuard::new(stream, self.limits.stall);
+        let buffer = SendBuffer::of_a_stream();
+        let socket = StallGuard::new(stream, self.limits.stall, buffer.clone());
         let connection = Connection {
             http: self.http.clone(),
             router: self.router.clone(),
             slot: Arc::new(slot),
+            buffer,
             peer,
             shutdown: self.shutdown.clone(),
             cut: self.cut.clone(),
@@ -176,6 +178,7 @@ struct Connection {
     http: http1::Builder,
     router: Router,
     slot: Arc<ConnectionSlot>,
+    buffer: SendBuffer,
     peer: Peer,
     shutdown: CancellationToken,
     cut: CancellationToken,
@@ -184,11 +187,11 @@ struct Connection {
 impl Connection {
     /// Serves requests until the connection ends or is closed.
     fn serve(self, socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> impl Future<Output = ()> + Send {
-        let Self { http, router, slot, peer, shutdown, cut } = self;
+        let Self { http, router, slot, buffer, peer, shutdown, cut } = self;
         let (of_request, ending) = (Arc::clone(&slot), shutdown.clone());
         // Boxed: hyper keeps the memory of this future as long as the connection lives, and a stream has its response after milliseconds.
         let service = service_fn(move |request| {
-            Box::pin(answer(router.clone(), request, peer, Arc::clone(&of_request), ending.clone()))
+            Box::pin(answer(router.clone(), request, peer, Arc::clone(&of_request), buffer.clone(), ending.clone()))
         });
         // Boxed too: moved into the task unboxed, it would take its size there twice.
         let mut connection = Box::pin(http.serve_connection(TokioIo::new(socket), service));
@@ -241,6 +244,7 @@ async fn answer(
     mut request: hyper::Request<Incoming>,
     peer: Peer,
     slot: Arc<ConnectionSlot>,
+    buffer: SendBuffer,
     shutdown: CancellationToken,
 ) -> Result<Response, Infallible> {
     slot.set_busy();
@@ -250,7 +254,9 @@ async fn answer(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
-    if !kind.starts_with(b"text/event-stream") {
+    let is_event_stream = kind.starts_with(b"text/event-stream");
+    buffer.choose(is_event_stream);
+    if !is_event_stream {
         slot.set_idle();
     }
     Ok(response)
@@ -261,9 +267,6 @@ fn set_options(stream: &TcpStream, stall: Duration) {
     // An event is one small write: Nagle's algorithm would delay it until the reader's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY cannot be set on a connection");
-    }
-    if let Err(error) = setsockopt(stream, sockopt::SndBuf, &SEND_BUFFER) {
-        tracing::debug!(%error, "SO_SNDBUF cannot be set on a connection");
     }
     // Detects a vanished client whose window is still open: it acknowledges nothing, but writes to it do not wait, so StallGuard does not notice.
     #[cfg(target_os = "linux")]

@@ -9,18 +9,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::send_buffer::SendBuffer;
+
 /// A socket that fails with `TimedOut` when a write makes no progress for `limit`.
 #[derive(Debug)]
 pub struct StallGuard {
     socket: TcpStream,
     limit: Duration,
+    buffer: SendBuffer,
+    /// Size of the send buffer that the socket has, in bytes; 0 before the first write.
+    buffer_size: usize,
     /// Created when a write has to wait, which on most connections never happens.
     timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl StallGuard {
-    pub fn new(socket: TcpStream, limit: Duration) -> Self {
-        Self { socket, limit, timeout: None }
+    pub fn new(socket: TcpStream, limit: Duration, buffer: SendBuffer) -> Self {
+        Self { socket, limit, buffer, buffer_size: 0, timeout: None }
     }
 
     /// Returns the result of a write, or an error when writes have been pending for `limit`.
@@ -48,6 +53,7 @@ impl AsyncRead for StallGuard {
 impl AsyncWrite for StallGuard {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.buffer_size = this.buffer.apply(&this.socket, this.buffer_size);
         let written = Pin::new(&mut this.socket).poll_write(cx, buf);
         this.guard(cx, written)
     }
@@ -58,6 +64,7 @@ impl AsyncWrite for StallGuard {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.buffer_size = this.buffer.apply(&this.socket, this.buffer_size);
         let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
         this.guard(cx, written)
     }

@@ -23,7 +23,8 @@ fn stored_names_and_states_are_stable() {
             "confirm_switch",
             "watch_traffic",
             "resume",
-            "cancel"
+            "cancel",
+            "roll_back"
         ]
     );
     for (name, state) in [
@@ -51,6 +52,7 @@ fn stored_names_and_states_are_stable() {
         ("switch_traffic", json!({"code_deploy_deployment_id": "d-1", "replaced": 1})),
         ("confirm_switch", json!({"code_deploy_deployment_id": "d-1"})),
         ("watch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
+        ("roll_back", json!({"code_deploy_deployment_id": "d-1", "request": 7})),
         ("watch_traffic", json!({"code_deploy_deployment_id": "d-1", "looks_after_end": 2})),
         ("resume", json!({"step": "push_image", "state": {"image": "a-b:dep_1"}, "past": {"execution_arn": "arn:x"}})),
         ("cancel", json!({"during": "build_image", "stage": 1, "looks": 0, "stopping": false})),

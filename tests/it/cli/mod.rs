@@ -23,6 +23,7 @@ mod newer_schema;
 mod old_database;
 mod one_language;
 mod report;
+mod rollback;
 mod schedule;
 mod terminal;
 mod token;

@@ -11,6 +11,7 @@ use crate::support::panda::Panda;
 async fn cli_report__table_csv_and_json() {
     let db = TestDb::new().await;
     Fixture::begin_of(&db.db, "acme", "shop").await.fail().await;
+    Fixture::begin_of(&db.db, "other", "web").await.complete().await;
     let server = Panda::builder().on(&db).process().ready().await;
     let report = async |args: &[&str]| run(panda(&["report"]).args(args).args(["--server", &server.url])).await;
 
@@ -32,14 +33,11 @@ async fn cli_report__table_csv_and_json() {
     );
 
     let dora = report(&["dora"]).await;
-    for column in ["deployments", "lead_time_hours", "change_failure_percent", "time_to_restore_hours"] {
-        assert!(dora.stdout.lines().nth(3).unwrap().contains(column), "four figures: {dora:?}");
+    for column in ["deployments", "lead_time_hours", "change_fail_percent", "recovery_hours", "rework_percent"] {
+        assert!(dora.stdout.lines().nth(3).unwrap().contains(column), "five figures: {dora:?}");
     }
     let korean = report(&["dora", "--lang", "ko"]).await;
-    assert!(
-        korean.stdout.starts_with("월별 DORA 지표 네 가지, 20") && !korean.stdout.contains("figures"),
-        "{korean:?}"
-    );
+    assert!(korean.stdout.starts_with("월별 DORA 지표, 20") && !korean.stdout.contains("figures"), "{korean:?}");
 
     let json = report(&["dora", "--format", "json"]).await;
     let data: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();

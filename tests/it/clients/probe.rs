@@ -12,21 +12,26 @@ use axum::{
 };
 use panda::clients::probe::{Probe, ProbeResult};
 use panda::domain::destination::Destinations;
+use panda::domain::health_check::{HealthCheck, HealthCheckSpec};
 use url::Url;
 
 use super::{serve, unreachable_address};
 
 /// Permits loopback, where the services of these tests are.
 async fn check(url: &Url) -> ProbeResult {
+    check_with(url, &HealthCheckSpec::default()).await
+}
+
+async fn check_with(url: &Url, spec: &HealthCheckSpec) -> ProbeResult {
     let destinations = Destinations::new(vec!["127.0.0.0/8".parse().unwrap()], vec![]);
-    Probe::new(Duration::from_millis(500), destinations).unwrap().check(url).await
+    Probe::new(Duration::from_millis(500), destinations).unwrap().check(url, &HealthCheck::default().with(spec)).await
 }
 
 #[tokio::test]
 async fn health_check__health_page_healthy() {
     let url = serve(Router::new().route("/health", get(|| async { "ok" }))).await;
     let result = check(&url).await;
-    assert_eq!((result.healthy, result.status, result.path, result.error), (true, Some(200), "/health", None));
+    assert_eq!((result.healthy, result.status, result.path.as_str(), result.error), (true, Some(200), "/health", None));
     assert!(result.latency > Duration::ZERO);
 }
 
@@ -40,7 +45,7 @@ async fn health_check__base_path_kept() {
 async fn health_check__falls_back_to_root() {
     let url = serve(Router::new().route("/", get(|| async { "hello" }))).await;
     let result = check(&url).await;
-    assert_eq!((result.healthy, result.path), (true, "/"));
+    assert_eq!((result.healthy, result.path.as_str()), (true, "/"));
 }
 
 #[tokio::test]
@@ -52,10 +57,41 @@ async fn health_check__both_paths_failing_has_reason() {
 }
 
 #[tokio::test]
-async fn health_check__redirect_unhealthy() {
-    let elsewhere = serve(Router::new().fallback(|| async { "ok" })).await;
+async fn health_check__redirect_accepted_and_not_followed() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&requests);
+    let followed = move || async move { seen.fetch_add(1, Ordering::SeqCst).to_string() };
+    let elsewhere = serve(Router::new().fallback(followed)).await;
     let url = serve(Router::new().fallback(move || async move { Redirect::temporary(elsewhere.as_str()) })).await;
-    assert_eq!(check(&url).await.status, Some(307));
+    let result = check(&url).await;
+    assert_eq!((result.healthy, result.status), (true, Some(307)));
+    let strict = HealthCheckSpec { codes: Some("200".to_owned()), ..HealthCheckSpec::default() };
+    assert_eq!((check_with(&url, &strict).await.healthy, requests.load(Ordering::SeqCst)), (false, 0));
+}
+
+#[tokio::test]
+async fn health_check__configured_path_codes_and_host() {
+    let page = |headers: HeaderMap, uri: axum::http::Uri| async move {
+        let is_shop = headers["host"] == "shop.example.com";
+        if is_shop && uri == "/api/live?deep=1" { StatusCode::UNAUTHORIZED } else { StatusCode::NOT_FOUND }
+    };
+    let url = serve(Router::new().fallback(page)).await;
+    let text = |text: &str| Some(text.to_owned());
+    let spec = HealthCheckSpec {
+        path: text("/api/live?deep=1"),
+        codes: text("401"),
+        host: text("shop.example.com"),
+        ..HealthCheckSpec::default()
+    };
+    let result = check_with(&url, &spec).await;
+    assert_eq!((result.healthy, result.status), (true, Some(401)), "{result:?}");
+    for other in [
+        HealthCheckSpec { host: None, ..spec.clone() },
+        HealthCheckSpec { path: None, ..spec.clone() },
+        HealthCheckSpec { codes: None, ..spec.clone() },
+    ] {
+        assert!(!check_with(&url, &other).await.healthy, "{other:?}");
+    }
 }
 
 #[tokio::test]
@@ -93,7 +129,7 @@ async fn ssrf_guard__loopback_and_cloud_addresses_refused_in_every_notation() {
     for host in include_str!("../hostile_inputs/health_hosts.txt").lines().filter(|line| !line.starts_with('#')) {
         // Text that is not a URL never becomes a request.
         let Ok(url) = Url::parse(&format!("http://{host}:{port}/")) else { continue };
-        let result = probe.check(&url).await;
+        let result = probe.check(&url, &HealthCheck::default()).await;
         let error = result.error.unwrap_or_default();
         assert!(!result.healthy && error.contains("may not be reached"), "{host}: {error:?}");
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 /// Uses of the machine's clock, each with the reason why no decision depends on it.
-const READS: [(&str, &str); 13] = [
+const READS: [(&str, &str); 14] = [
     ("clients/aws/rds.rs", "the signing time of an RDS token, which AWS checks"),
     ("http/error/problem.rs", "the timestamp in an error answer"),
     ("http/auth/mod.rs", "the expiry of a grant that an external issuer of tokens set by its clock"),
@@ -22,6 +22,7 @@ const READS: [(&str, &str); 13] = [
         "the time of the next retention check; age and ownership are decided by the database",
     ),
     ("steps/await_switch.rs", "the beginning of a wait at CodeDeploy, where AWS does not tell it"),
+    ("steps/roll_back.rs", "the time at which the traffic was seen on blue, for reports"),
     ("steps/rollout.rs", "the same, when the deployment becomes ready"),
     ("telemetry/traces.rs", "a database time, converted for OpenTelemetry's library"),
 ];

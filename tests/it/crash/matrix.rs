@@ -182,6 +182,7 @@ async fn is_killed(scenario: &Scenario, env: &Environment, id: &str, replica: &m
         let is_end = (view.status.as_str(), view.error_code.as_deref()) == scenario.end;
         match scenario.command(&view) {
             Some(Command::Switch) => accepted_or_late(&env.db.db.request_switch(id).await),
+            Some(Command::Rollback) => accepted_or_late(&env.db.db.request_rollback(id, None).await.map(drop)),
             Some(Command::Cancel) => accepted_or_late(&env.db.db.request_cancel(id).await),
             Some(Command::Retry) => {
                 Scenario::clear_faults(env);

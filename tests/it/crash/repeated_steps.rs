@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use panda::domain::deployment::RequestedRollback;
 use panda::domain::{Deployment, Facts};
 use panda::steps::{Reporter, Resume, Services, Step, StepContext, Transition};
 use pretty_assertions::assert_eq;
@@ -130,17 +131,25 @@ async fn each_twice(env: &Environment, scenario: &Scenario) -> Vec<&'static str>
             }
             End::Then(Transition::Completed(Some(watch))) if scenario.end.0 != "COMPLETED" => {
                 row.status = panda::domain::Status::Completed;
-                assert_eq!(scenario.command(&row), Some(Command::FailHook));
-                Scenario::fail_hook(env);
-                let id = row.facts.code_deploy_deployment_id.clone().unwrap();
-                wait_for("the hook has failed", async || env.sandbox.is_ended(&id)).await;
+                match scenario.command(&row) {
+                    Some(Command::FailHook) => {
+                        Scenario::fail_hook(env);
+                        let id = row.facts.code_deploy_deployment_id.clone().unwrap();
+                        wait_for("the hook has failed", async || env.sandbox.is_ended(&id)).await;
+                    }
+                    other => {
+                        assert_eq!(other, Some(Command::Rollback));
+                        row.rollback = Some(RequestedRollback { audit_id: 1, by: None });
+                    }
+                }
                 watch
             }
             End::Then(Transition::Completed(_)) => break assert_eq!(scenario.end, ("COMPLETED", None)),
             End::Then(Transition::Failed { code, .. }) => {
                 break assert_eq!(scenario.end, ("FAILED", Some(code.as_str())));
             }
-            End::Command(Command::Switch | Command::Retry | Command::FailHook) | End::Then(Transition::Wait { .. }) => {
+            End::Command(Command::Switch | Command::Retry | Command::Rollback | Command::FailHook)
+            | End::Then(Transition::Wait { .. }) => {
                 panic!("{}: {}", step.name(), kind(&second))
             }
         };

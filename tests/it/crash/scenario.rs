@@ -78,6 +78,24 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "rolled_back_on_request",
+        // Blue lives: AWS takes the traffic back.
+        faults: |env| {
+            let held = ShiftFault::HoldBlue;
+            env.sandbox.faults().update(|faults| _ = faults.shifts.insert(env.ecr_repository(), held));
+        },
+        commands: &[
+            (|now| now.status == "DEPLOYMENT_READY", Command::Switch),
+            (|now| now.status == "COMPLETED", Command::Rollback),
+        ],
+        end: ("FAILED", Some("ROLLED_BACK_AFTER_SWITCH")),
+        attempts: 1,
+        effects: |effects| {
+            assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
+            assert!(once(&effects.stopped), "one stop: {effects:?}");
+        },
+    },
+    Scenario {
         name: "retried",
         // Fails after CodeDeploy started; the next attempt has to stop it before it starts the pipeline again.
         faults: |env| {
@@ -120,6 +138,7 @@ type Condition = fn(&Progress) -> bool;
 pub enum Command {
     Switch,
     Cancel,
+    Rollback,
     /// Retry after the fault is removed.
     Retry,
     /// Not a caller's: AWS takes the traffic back, and the watch requests a look.

@@ -160,7 +160,7 @@ async fn app_role__missing_privilege_named_with_remedy() {
         ("DELETE", "", "deployment_events", "DELETE on table deployment_events"),
         ("TRUNCATE", "", "write_probe", "TRUNCATE on table write_probe"),
         ("USAGE", "SEQUENCE ", "audit_id_seq", "USAGE on sequence audit_id_seq"),
-        ("SELECT", "", "panda_report.queue_v1", "SELECT on view panda_report.queue_v1"),
+        ("SELECT", "", "panda_report.attempts_v1", "SELECT on view panda_report.attempts_v1"),
         ("USAGE", "SCHEMA ", "panda_report", "USAGE on schema panda_report"),
     ] {
         psql.execute(AssertSqlSafe(format!("REVOKE {right} ON {kind}{object} FROM {role}"))).await.unwrap();

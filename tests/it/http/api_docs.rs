@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use panda::domain::deployment::Facts;
 use panda::domain::principal::Role;
 use pretty_assertions::assert_eq;
 use reqwest::{Method, RequestBuilder};
@@ -84,6 +85,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::POST, "/api/v1/deploy/{id}/retry"),
+        (Method::POST, "/api/v1/deploy/{id}/rollback"),
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::POST, "/api/v1/events/ticket"),
         (Method::DELETE, "/api/v1/session"),
@@ -153,6 +155,14 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/dora?since=x", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/none", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/maintenance/runs", "/api/v1/maintenance/runs?limit=0", |r| r).await;
+    let (outcome, marked) = ("/api/v1/deploy/{id}/outcome", json!({"outcome": "failed"}));
+    let outcome_of = |id: &str| outcome.replace("{id}", id);
+    p.ask(&api, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&json!({"outcome": "bad"}))).await;
+    p.ask(&api, Method::PUT, outcome, &outcome_of(&id), |r| r.body("{}")).await;
+    p.ask(&api, Method::PUT, outcome, &outcome_of(&id), too_long).await;
+    p.ask(&api, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
+    p.ask(&api, Method::PUT, outcome, &outcome_of("dep_unknown"), |r| r.json(&marked)).await;
+    p.ask(&away, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
     let (log, filter) = ("/api/v1/log", json!({"filter": "debug"}));
     p.ask(&api, Method::PUT, log, log, |r| r.json(&json!({"filter": "off"}))).await;
     p.ask(&api, Method::PUT, log, log, |r| r.body("{}")).await;
@@ -256,7 +266,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let _taken = full.follow(&id, "").await;
     p.ask(&full, Method::GET, "/api/v1/events", "/api/v1/events", |r| r).await;
     p.ask(&full, Method::GET, "/api/v1/deploy/{id}/events", &events, |r| r).await;
-    for command in ["switch", "cancel", "retry"] {
+    for command in ["switch", "cancel", "retry", "rollback"] {
         let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{command}"), format!("/api/v1/deploy/{id}/{command}"));
         p.ask(&api, Method::POST, &path, &concrete, |r| r.header("idempotency-key", "")).await;
         p.ask(&api, Method::POST, &path, &concrete, |r| r.body("x".repeat(70_000))).await;
@@ -272,6 +282,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let mut archived = Fixture::begin_of(&db.db, "acme", "old").await;
     archived.fail().await;
     let archived = db.db.archive_deployments(&[archived.id().to_owned()]).await.unwrap().remove(0);
+    p.ask(&api, Method::PUT, outcome, &outcome_of(&archived), |r| r.json(&marked)).await;
     for (method, path) in [
         (Method::GET, "/api/v1/deploy/{id}/result"),
         (Method::GET, "/api/v1/deploy/{id}/log"),
@@ -279,6 +290,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::POST, "/api/v1/deploy/{id}/switch"),
         (Method::POST, "/api/v1/deploy/{id}/cancel"),
         (Method::POST, "/api/v1/deploy/{id}/retry"),
+        (Method::POST, "/api/v1/deploy/{id}/rollback"),
         (Method::POST, "/api/v1/deploy/{id}/ticket"),
         (Method::GET, "/api/v1/deploy/{id}/events"),
         (Method::DELETE, "/api/v1/connections/{id}"),
@@ -302,6 +314,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     p.ask(&api, Method::DELETE, "/api/v1/connections/{id}", &format!("/api/v1/connections/{used}"), |r| r).await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/switch", &format!("/api/v1/deploy/{id}/switch"), |r| r).await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/retry", &format!("/api/v1/deploy/{id}/retry"), |r| r).await;
+    p.ask(&api, Method::POST, "/api/v1/deploy/{id}/rollback", &format!("/api/v1/deploy/{id}/rollback"), |r| r).await;
     running.fail().await;
     p.ask(&api, Method::POST, "/api/v1/deploy/{id}/cancel", &format!("/api/v1/deploy/{id}/cancel"), |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/deploy/current", "/api/v1/deploy/current", |r| r).await;
@@ -352,11 +365,19 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     p.ask(&api, Method::POST, maintenance, maintenance, |r| keyed(r).json(&json!({"kind": "runs"}))).await;
     let mut ready = Fixture::begin_of(&db.db, "acme", "other").await;
     ready.ready().await;
-    for (command, of) in [("switch", ready.id()), ("cancel", ready.id()), ("retry", &id)] {
+    let mut earlier = Fixture::begin_of(&db.db, "acme", "kept").await;
+    earlier.learn(Facts { image_digest: Some("sha256:a".to_owned()), ..Facts::default() }).await;
+    earlier.complete().await;
+    let mut live = Fixture::begin_at(&db.db, "acme", "kept", earlier.account()).await;
+    live.complete().await;
+    let unknown = json!({"to": "dep_unknown"});
+    let (path, concrete) = ("/api/v1/deploy/{id}/rollback", format!("/api/v1/deploy/{}/rollback", live.id()));
+    p.ask(&api, Method::POST, path, &concrete, |r| r.json(&unknown)).await;
+    for (command, of) in [("switch", ready.id()), ("cancel", ready.id()), ("retry", &id), ("rollback", live.id())] {
         let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{command}"), format!("/api/v1/deploy/{of}/{command}"));
         let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
         assert_eq!(keyed(api.request(Method::POST, &concrete)).send().await.unwrap().status(), 200);
-        p.ask(&api, Method::POST, &path, &concrete, |r| keyed(r).json(&json!({"why": "other"}))).await;
+        p.ask(&api, Method::POST, &path, &concrete, |r| keyed(r).json(&json!({"reason": "other"}))).await;
     }
     p.ask(&api, Method::POST, deploy, deploy, |r| r.header("idempotency-key", "k").json(&other)).await;
     p.ask(&api, Method::POST, &run, &run_this, |r| r).await;
@@ -397,6 +418,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     }
     p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)).await;
     p.ask(&api, Method::PUT, log, log, |r| r.json(&filter)).await;
+    p.ask(&api, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
     p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
     for (path, connection, body, _) in &renewals {
         p.ask(&api, Method::PUT, path, &path.replace("{id}", connection), |r| r.json(body)).await;

@@ -207,6 +207,7 @@ pub async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency
         region: "ap-northeast-2".to_owned(),
         ecr_repository: format!("{owner}-{repo}"),
         first_step: FIRST_STEP.to_owned(),
+        caused_by: None,
         trace: None,
         concurrency,
     };

@@ -87,6 +87,7 @@ impl Target {
         let subject = json!({"issuer": "https://issuer.example", "subject": "x", "reason": "y"});
         bodies.insert("/api/v1/revocations".to_owned(), subject);
         bodies.insert("/api/v1/tokens".to_owned(), json!({"name": "ci", "role": "viewer"}));
+        bodies.insert("/api/v1/deploy/{id}/outcome".to_owned(), json!({"outcome": "ok", "reason": "x"}));
         bodies.insert("/api/v1/log".to_owned(), json!({"filter": "info", "forSeconds": 1}));
         (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))
     }

@@ -44,6 +44,12 @@ impl Keeper {
         Self::named(db, kind, age, "here/1")
     }
 
+    /// Retention of deployments that keeps `releases` of each target.
+    pub fn keeping(db: &Db, age: &str, releases: u32) -> Self {
+        let (nowhere, docker) = (Path::new("/nonexistent"), Docker::connect(Some("unix:///nonexistent")).unwrap());
+        Self::due(db, RetentionKind::Deployments, (age, releases), "here/1", nowhere, docker, "* * * * *")
+    }
+
     /// The same in another replica.
     pub fn named(db: &Db, kind: RetentionKind, age: &str, replica: &str) -> Self {
         Self::at(
@@ -58,18 +64,18 @@ impl Keeper {
 
     /// The same with a workspace folder and an engine.
     pub fn at(db: &Db, kind: RetentionKind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
-        Self::due(db, kind, age, replica, workspaces, docker, "* * * * *")
+        Self::due(db, kind, (age, 0), replica, workspaces, docker, "* * * * *")
     }
 
     /// The same, but runs only on request: a minute may begin at any time.
     pub fn asked(db: &Db, kind: RetentionKind, age: &str, replica: &str, workspaces: &Path, docker: Docker) -> Self {
-        Self::due(db, kind, age, replica, workspaces, docker, "@yearly")
+        Self::due(db, kind, (age, 0), replica, workspaces, docker, "@yearly")
     }
 
     fn due(
         db: &Db,
         kind: RetentionKind,
-        age: &str,
+        (age, keep_releases): (&str, u32),
         replica: &str,
         workspaces: &Path,
         docker: Docker,
@@ -89,6 +95,7 @@ impl Keeper {
             metrics: metrics.clone(),
             replica: replica.to_owned(),
             rules: Arc::new(rules.into_iter().filter(|rule| rule.kind == kind).collect()),
+            keep_releases,
             requested: Arc::default(),
         });
         Self { db: db.clone(), kind, maintenance, metrics }

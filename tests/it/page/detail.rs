@@ -181,3 +181,54 @@ async fn detail__approval_counts_down_and_expires() {
     assert_eq!(page.count("[data-opens=switch-dialog]").await, 0);
     page.expect_no_complaints("expired").await;
 }
+
+#[tokio::test]
+async fn detail__rollback_names_what_returns() {
+    let db = TestDb::new().await;
+    let api = Panda::builder().database(&db.db).api().await;
+    let mut before = Fixture::begin(&db.db).await;
+    before.learn(Facts { commit_sha: Some("a".repeat(40)), image_digest: Some(digest('a')), ..Facts::default() }).await;
+    before.complete().await;
+    let mut live = Fixture::begin_at(&db.db, "acme", "shop", before.account()).await;
+    let code_deploy_deployment_id = Some("d-ABCDEF123".to_owned());
+    live.learn(Facts { image_digest: Some(digest('b')), code_deploy_deployment_id, ..Facts::default() }).await;
+    live.switched().await;
+    let page = WebPage::open().await;
+    // Only the live deployment can be rolled back.
+    page.goto(&view(&api, before.id())).await;
+    assert_eq!(page.count("[data-opens=rollback-dialog]").await, 0);
+    page.goto(&view(&api, live.id())).await;
+    page.visible("log-view[data-complete]").await;
+    page.click("[data-opens=rollback-dialog]").await;
+    let dialog = page.text("#rollback-dialog").await;
+    assert!(dialog.contains(before.id()) && dialog.contains("aaaaaaa") && dialog.contains("AWS takes"), "{dialog}");
+    page.expect_sound("rollback dialog").await;
+    page.screenshot("detail-rollback-dialog").await;
+    page.fill("#rollback-dialog [name=reason]", "checkout answers 500").await;
+    page.click("#rollback-dialog .dialog-end button.danger").await;
+    page.visible("text=Rolling back: AWS").await;
+    page.until("[...document.querySelectorAll('.timeline li')].some((entry) => entry.innerText.includes('Requested a rollback'))").await;
+    assert_eq!(page.count("[data-opens=rollback-dialog]").await, 0, "one rollback at a time");
+    page.expect_no_complaints("rollback").await;
+    let row = db.db.deployment(live.id()).await.unwrap().unwrap();
+    assert!(row.rollback_requested_at.is_some());
+}
+
+#[tokio::test]
+async fn detail__rollback_after_blue_starts_a_deployment() {
+    let db = TestDb::new().await;
+    let api = Panda::builder().database(&db.db).api().await;
+    let mut before = Fixture::begin(&db.db).await;
+    before.learn(Facts { image_digest: Some(digest('a')), ..Facts::default() }).await;
+    before.complete().await;
+    let mut live = Fixture::begin_at(&db.db, "acme", "shop", before.account()).await;
+    live.learn(Facts { image_digest: Some(digest('b')), ..Facts::default() }).await;
+    live.complete().await;
+    let page = WebPage::with(Display { locale: "ko-KR", ..Display::default() }).await;
+    page.goto(&view(&api, live.id())).await;
+    page.click("[data-opens=rollback-dialog]").await;
+    page.click("#rollback-dialog .dialog-end button.danger").await;
+    page.until(&format!("!location.pathname.endsWith('{}')", live.id())).await;
+    page.visible(".meta .tag:text('롤백')").await;
+    assert!(page.text(".facts").await.contains(live.id()), "it names the deployment that it rolls back");
+}

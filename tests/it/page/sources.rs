@@ -22,11 +22,15 @@ const COMPONENT: usize = 200;
 /// Addresses of other hosts that people may follow, and the namespace of SVG.
 const LINKS: [&str; 2] = ["https://github.com/", "http://www.w3.org/2000/svg"];
 
+/// Files of a folder and of the folders in it.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|found| found == ending)).collect();
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+    let files: Vec<PathBuf> =
+        files.into_iter().filter(|path| path.extension().is_some_and(|found| found == ending)).collect();
     assert!(!files.is_empty(), "{folder} is not read");
-    files
+    let name = |path: &Path| format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap());
+    files.into_iter().chain(folders.iter().flat_map(|path| self::files(&name(path), ending))).collect()
 }
 
 #[tokio::test]

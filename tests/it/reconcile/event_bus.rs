@@ -34,6 +34,7 @@ async fn deploy_through(env: &Environment, aws: &AwsConnection) -> String {
         region: aws.region.clone(),
         ecr_repository: env.ecr_repository(),
         first_step: FIRST_STEP.into(),
+        caused_by: None,
         trace: None,
         concurrency: Concurrency::Reject,
     };

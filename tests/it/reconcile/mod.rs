@@ -12,6 +12,7 @@ mod event_bus;
 pub mod failures;
 mod fetches;
 mod flow;
+mod health_checks;
 mod held_commit;
 pub mod histories;
 mod limits;
@@ -26,6 +27,7 @@ mod renewed_connections;
 mod replays;
 mod retry;
 mod retry_push;
+mod rollback;
 mod status_queue;
 pub mod takeover;
 mod throttling;
@@ -144,6 +146,7 @@ async fn create_requested(
         region: aws.region,
         ecr_repository: env.ecr_repository(),
         first_step: FIRST_STEP.into(),
+        caused_by: None,
         trace: None,
         concurrency,
     };

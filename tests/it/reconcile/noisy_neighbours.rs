@@ -51,7 +51,7 @@ fn busy() -> (StatusCode, String) {
 /// Report statements that Postgres is running.
 async fn running_reports(psql: &mut PgConnection) -> i64 {
     let sql = "SELECT count(*) FROM pg_stat_activity
-               WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT * FROM (%) AS answer LIMIT%'";
+               WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT * FROM (SELECT %'";
     sqlx::query_scalar(sql).fetch_one(psql).await.unwrap()
 }
 
@@ -64,9 +64,9 @@ async fn abandoned_reports__cost_no_lease_and_no_other_caller() {
     building(&env, &id).await;
     let mut psql = env.db.psql().await;
     let before = owner(&mut psql, &id).await;
-    // Only reports need this table, so all of them hang.
+    // Only reports and ends of attempts need this table, so all reports hang.
     let mut locker = env.db.psql().await;
-    locker.execute("BEGIN; LOCK TABLE archived_deployments IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    locker.execute("BEGIN; LOCK TABLE report_attempts IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let url = format!("{}/api/v1/reports/slowest-stages", replica.url);
     let abandoned = (0..32).map(|_| {
         let url = url.clone();

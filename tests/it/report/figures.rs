@@ -40,6 +40,8 @@ const FIGURES: &str = "deployments, lead_time_median_seconds, lead_time_mean_sec
 pub async fn filled() -> TestDb {
     let test = TestDb::new().await;
     test.psql().await.execute(ROWS).await.unwrap();
+    // The rows were inserted as ended.
+    test.db.rebuild_reports().await.unwrap();
     test
 }
 

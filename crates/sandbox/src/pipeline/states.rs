@@ -69,13 +69,17 @@ async fn register_and_deploy(
         simulation.read(|state| state.deployments.get(id).map(|created| (created.application(), created.group())));
     let (application, group) = created.unwrap_or_default();
     let shown = reported(simulation, id);
-    Ok(json!({
+    let mut output = json!({
         "clusterName": CLUSTER, "serviceName": repository, "taskDefinition": task_definition,
         "blueService": {"serviceArn": service.arn("blue"), "url": service.production_url()},
         "greenService": {"serviceArn": service.arn("green"), "url": service.test_url()},
         "deploymentId": shown, "codeDeployDeploymentId": shown,
         "codeDeployApplicationName": application, "codeDeployDeploymentGroupName": group,
-    }))
+    });
+    if let Some(check) = simulation.faults.get().green_health_check {
+        output["greenHealthCheck"] = check;
+    }
+    Ok(output)
 }
 
 /// Stops a deployment that still waits for its approval; waits for the end of one whose traffic is moving.

@@ -1,7 +1,9 @@
 -- Deployment frequency by day
--- Days without a completed deployment are omitted.
+-- Deployments by the day on which the traffic moved; deploying the same commit again counts apart. Days without any are omitted.
 -- chart: deployments
-SELECT day, owner, repo, branch, deployments
-FROM panda_report.dora_daily_v1
-WHERE level = {level} AND day >= ({since} AT TIME ZONE 'UTC')::date AND day < {until} AT TIME ZONE 'UTC' AND deployments > 0{filters}
-ORDER BY day, owner, repo, branch;
+SELECT (at AT TIME ZONE {zone})::date AS day, CASE WHEN {level} <> 'all' THEN owner END AS owner,
+       CASE WHEN {level} IN ('repository', 'branch') THEN repo END AS repo, CASE WHEN {level} = 'branch' THEN branch END AS branch,
+       count(*) FILTER (WHERE NOT redeployment) AS deployments, count(*) FILTER (WHERE redeployment) AS redeployments
+FROM panda_report.dora_occurrences_v2
+WHERE at >= {since} AND at < {until}{filters}
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;

@@ -9,6 +9,7 @@ pub struct Actions {
     pub switch: Option<ActionButton>,
     pub cancel: Option<ActionButton>,
     pub retry: Option<ActionButton>,
+    pub rollback: Option<ActionButton>,
     pub repeat: ActionButton,
 }
 
@@ -19,24 +20,27 @@ pub struct ActionButton {
 }
 
 impl Actions {
-    /// Decides the actions by the rules of the commands, which decide again when they are carried out.
-    pub fn of(page: &Page, row: &DeploymentView, four_eyes: bool) -> Self {
+    /// `needs_other`: the rule of four eyes excludes the caller; `can_return`: an earlier version can return. Decides the actions by the rules of the commands, which decide again when they are carried out.
+    pub fn of(page: &Page, row: &DeploymentView, needs_other: bool, can_return: bool) -> Self {
         let switching = row.switch_requested_at.is_some();
         let needs = |role: Role| ActionButton {
             refused: (!page.may(role.as_str())).then(|| page.named("needs", role.as_str())),
         };
-        // A command on a switch moves traffic.
-        let changes = if switching { Role::Approver } else { Role::Deployer };
+        let changes = Role::to_cancel_or_retry(switching);
         let unfinished = matches!(row.status.as_str(), "RUNNING" | "DEPLOYMENT_READY");
-        let own = four_eyes && page.subject().is_some() && page.subject() == row.started_by.as_deref();
         let switch = (row.status == "DEPLOYMENT_READY" && !switching && row.cancel_requested_at.is_none()).then(|| {
             let action = needs(Role::Approver);
-            if own { ActionButton { refused: action.refused.or_else(|| Some(page.t("needs.other"))) } } else { action }
+            if needs_other {
+                ActionButton { refused: action.refused.or_else(|| Some(page.t("needs.other"))) }
+            } else {
+                action
+            }
         });
         Self {
             switch,
             cancel: (unfinished && row.cancel_requested_at.is_none()).then(|| needs(changes)),
             retry: (row.status == "FAILED").then(|| needs(changes)),
+            rollback: can_return.then(|| needs(Role::Approver)),
             repeat: needs(Role::Deployer),
         }
     }

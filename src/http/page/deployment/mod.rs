@@ -1,6 +1,7 @@
 //! `GET /deployments/{id}`: one deployment, with its stages, both sides, its log and who did what.
 
 mod actions;
+mod rollback;
 mod stages;
 mod timeline;
 
@@ -9,11 +10,13 @@ use axum::extract::State;
 use axum::response::Response;
 
 use self::actions::Actions;
+use self::rollback::RollbackOffer;
 use self::stages::StageRow;
 use self::timeline::TimelineEntry;
 use super::context::{Page, Visitor, render};
 use super::deployments::source_text;
 use super::log::LogPart;
+use crate::commands::switch::needs_other_approver;
 use crate::db::deployments::stages::TargetKey;
 use crate::db::deployments::targets::LiveDeployment;
 use crate::http::ApiState;
@@ -38,6 +41,9 @@ struct DeploymentView {
     waiting_for: Option<String>,
     switching: bool,
     cancelling: bool,
+    /// AWS is taking the traffic back.
+    rolling_back: bool,
+    offer: Option<RollbackOffer>,
     stages: Vec<StageRow>,
     live: Option<LiveDeployment>,
     timeline: Vec<TimelineEntry>,
@@ -95,7 +101,9 @@ pub async fn handle(
     let newest = state.db.stream_state(&row.id).await?;
     let Some(newest) = newest else { return Err(not_found(&state, caller.scope(), row.id).await) };
     let log = LogPart::read(&state, &caller, &row.id, newest, page.lang).await?;
-    let actions = Actions::of(&page, &row, state.auth.requires_four_eyes());
+    let offer = RollbackOffer::of(&state, &caller, &row).await?;
+    let needs_other = needs_other_approver(&state.db, &row.id, &caller, state.auth.requires_four_eyes()).await?;
+    let actions = Actions::of(&page, &row, needs_other, offer.is_some());
     let view = DeploymentView {
         source: source_text(&row.branch),
         account_id: row.account_id.clone(),
@@ -105,6 +113,8 @@ pub async fn handle(
         waiting_for: row.waiting_for.clone(),
         switching: row.switch_requested_at.is_some() && row.completed_at.is_none(),
         cancelling: row.cancel_requested_at.is_some(),
+        rolling_back: row.rollback_requested_at.is_some() && row.status == "COMPLETED",
+        offer,
         result: result_of(&state, row, Some(page.lang)).await?,
         page,
         stages,

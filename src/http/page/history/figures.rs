@@ -1,4 +1,4 @@
-//! The four DORA figures as cards, each compared with the period before.
+//! The DORA figures as cards, each compared with the period before.
 
 use super::numbers::number;
 use super::rows::{ReportRow, rows};
@@ -51,16 +51,13 @@ pub fn figures(page: &Page, table: &ReportTable) -> Vec<Figure> {
             column: "lead_time_median_seconds",
             more_is_better: false,
         },
+        FigureKind { name: page.t("history.dora.fail_rate"), column: "change_fail_percent", more_is_better: false },
         FigureKind {
-            name: page.t("history.dora.failure_rate"),
-            column: "change_failure_percent",
+            name: page.t("history.dora.recovery"),
+            column: "recovery_time_median_seconds",
             more_is_better: false,
         },
-        FigureKind {
-            name: page.t("history.dora.restore"),
-            column: "time_to_restore_median_seconds",
-            more_is_better: false,
-        },
+        FigureKind { name: page.t("history.dora.rework"), column: "rework_percent", more_is_better: false },
     ];
     kinds.into_iter().map(|kind| figure(page, kind, now, before)).collect()
 }
@@ -75,12 +72,20 @@ fn figure(page: &Page, kind: FigureKind, now: Option<ReportRow<'_>>, before: Opt
     };
     let count = |column: &str| number(now.map_or(0.0, |row| row.count(column)));
     let note = match kind.column {
-        "change_failure_percent" => {
-            let (failed, all) = (count("failed_changes"), count("changes"));
-            page.fill("history.dora.of_changes", &[("failed", &failed), ("n", &all)])
+        "change_fail_percent" => {
+            let (failed, all) = (count("failed_deployments"), count("deployments"));
+            page.fill("history.dora.of_failed", &[("failed", &failed), ("n", &all)])
         }
-        "time_to_restore_median_seconds" => page.fill("history.dora.of_restores", &[("n", &count("restores"))]),
-        "lead_time_median_seconds" => page.fill("history.dora.median_of", &[("n", &count("deployments"))]),
+        "rework_percent" => {
+            let (rework, all) = (count("rework_deployments"), count("deployments"));
+            page.fill("history.dora.of_rework", &[("rework", &rework), ("n", &all)])
+        }
+        "recovery_time_median_seconds" => page.fill("history.dora.of_recoveries", &[("n", &count("recoveries"))]),
+        "lead_time_median_seconds" => page.fill("history.dora.median_of", &[("n", &count("changes"))]),
+        _ if now.is_some_and(|row| row.count("redeployments") > 0.0) => {
+            let again = count("redeployments");
+            page.fill("history.dora.of_redeployments", &[("n", &count("deployments")), ("again", &again)])
+        }
         _ => page.fill("history.dora.of_deployments", &[("n", &count("deployments"))]),
     };
     Figure {
@@ -100,13 +105,18 @@ fn none_deployed(kind: &FigureKind, is_measured: bool) -> Option<f64> {
 fn written(page: &Page, column: &str, value: f64) -> String {
     match column {
         "deployments_per_day" => page.fill("history.dora.per_day", &[("n", &decimal(value))]),
-        "change_failure_percent" => format!("{} %", decimal(value)),
+        _ if is_share(column) => format!("{} %", decimal(value)),
         _ => page.duration(&value),
     }
 }
 
+/// Reports that the figure is a percentage of deployments.
+fn is_share(column: &str) -> bool {
+    column.ends_with("_percent")
+}
+
 fn trend(page: &Page, kind: &FigureKind, now: f64, before: f64) -> Trend {
-    let is_share = kind.column == "change_failure_percent";
+    let is_share = is_share(kind.column);
     let change = if is_share {
         (now - before) / 100.0
     } else if before > 0.0 {

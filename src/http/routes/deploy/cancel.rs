@@ -42,9 +42,7 @@ pub struct Cancelling {
 /// whose traffic has already moved to green ends COMPLETED. Repeating the request meanwhile returns the same response.
 #[utoipa::path(
     post, path = "/api/v1/deploy/{id}/cancel", tag = "deployments", operation_id = "cancelDeployment",
-    params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"),
-           ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"), IdempotencyKeyHeader),
     responses(
         (status = 200, description = "The cancellation was requested.", body = Envelope<Cancelling>),
         (status = 400, description = "Invalid Idempotency-Key.", body = Problem, content_type = "application/problem+json"),

@@ -148,8 +148,7 @@ pub struct Deployed {
 #[utoipa::path(
     post, path = "/api/v1/deploy", tag = "deployments", operation_id = "deploy",
     request_body = Deploy,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255),
+    params(IdempotencyKeyHeader,
            ("traceparent" = Option<String>, Header, description = "W3C Trace Context: the deployment's spans join this trace. An invalid value is ignored.",
             example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")),
     responses(

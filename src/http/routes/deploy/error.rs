@@ -1,6 +1,7 @@
 //! Errors of starting and changing deployments.
 
 use crate::commands::deploy::error::DeployError;
+use crate::domain::deployment::Status;
 use crate::domain::message::{Message, Param, message};
 use crate::http::error::problem::{Problem, problem_types};
 
@@ -17,6 +18,11 @@ problem_types! {
     BeingCancelled => CONFLICT, "DEPLOYMENT_CANCELLING";
     AlreadyFinished => CONFLICT, "ALREADY_FINISHED";
     NotFailed => CONFLICT, "RETRY_NOT_FAILED";
+    RollbackNotCompleted => CONFLICT, "ROLLBACK_NOT_COMPLETED";
+    RollbackNotLive => CONFLICT, "ROLLBACK_NOT_LIVE";
+    RollbackInProgress => CONFLICT, "ROLLBACK_IN_PROGRESS";
+    NoEarlierRelease => CONFLICT, "NO_EARLIER_RELEASE";
+    NotLive => CONFLICT, "NOT_LIVE";
     TargetTaken => CONFLICT, "TARGET_TAKEN";
     ConnectionRemoved => CONFLICT, "CONNECTION_REMOVED";
     RepositoryNameTaken => CONFLICT, "REPOSITORY_NAME_TAKEN";
@@ -35,6 +41,11 @@ impl DeployError {
             | Self::BeingCancelled(id)
             | Self::AlreadyFinished { id, .. }
             | Self::NotFailed { id, .. }
+            | Self::RollbackNotCompleted { id, .. }
+            | Self::NoEarlierRelease(id)
+            | Self::RollbackNotLive { live: id, .. }
+            | Self::RollbackInProgress { with: id, .. }
+            | Self::NotLive(id)
             | Self::TargetTaken { other: id, .. } => problem.deployment(id),
             Self::SwitchTooEarly { id, stage } => problem.deployment(id).stage(*stage),
             Self::RepositoryNameTaken { .. } => problem.field("repo"),
@@ -55,6 +66,14 @@ impl DeployError {
             Self::BeingCancelled(_) => message!("DEPLOYMENT_CANCELLING.detail"),
             Self::AlreadyFinished { status, .. } => message!("ALREADY_FINISHED.detail", status = *status),
             Self::NotFailed { status, .. } => message!("RETRY_NOT_FAILED.detail", status = *status),
+            Self::RollbackNotCompleted { status: Status::Failed, .. } => message!("ROLLBACK_NOT_COMPLETED.failed"),
+            Self::RollbackNotCompleted { id, status } => {
+                message!("ROLLBACK_NOT_COMPLETED.detail", id, status = status.as_str())
+            }
+            Self::RollbackNotLive { id, live } => message!("ROLLBACK_NOT_LIVE.detail", id, live),
+            Self::RollbackInProgress { with, .. } => message!("ROLLBACK_IN_PROGRESS.detail", with),
+            Self::NoEarlierRelease(_) => message!("NO_EARLIER_RELEASE.detail"),
+            Self::NotLive(_) => message!("NOT_LIVE.detail"),
             Self::TargetTaken { other, retry_of: None } => message!("TARGET_TAKEN.detail", other),
             Self::TargetTaken { other, retry_of: Some(_) } => message!("TARGET_TAKEN.retry", other),
             Self::ConnectionRemoved(id) => message!("CONNECTION_REMOVED.detail", id),
@@ -81,6 +100,12 @@ impl DeployError {
             Self::BeingCancelled(id()),
             Self::AlreadyFinished { id: id(), status: "{status}" },
             Self::NotFailed { id: id(), status: "{status}" },
+            Self::RollbackNotCompleted { id: id(), status: Status::Running },
+            Self::RollbackNotCompleted { id: id(), status: Status::Failed },
+            Self::RollbackNotLive { id: id(), live: "{live}".to_owned() },
+            Self::RollbackInProgress { id: id(), with: "{deployment}".to_owned() },
+            Self::NoEarlierRelease(id()),
+            Self::NotLive(id()),
             Self::TargetTaken { other: id(), retry_of: None },
             Self::TargetTaken { other: id(), retry_of: Some(id()) },
             Self::ConnectionRemoved("{connection}".to_owned()),

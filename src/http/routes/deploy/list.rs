@@ -130,6 +130,9 @@ pub struct DeploymentItem {
     /// Id of the schedule that started it, at a scheduled time or on request; null when none did.
     #[schema(example = "sch_4k1zq0v7w3m9x2c8b5n6")]
     pub schedule_id: Option<String>,
+    /// Id of the deployment that this one rolls back; null for any other deployment.
+    #[schema(example = "dep_7m3x9c2v5b8n1k4j6h0g")]
+    pub caused_by: Option<String>,
 }
 
 impl From<DeploymentView> for DeploymentItem {
@@ -149,6 +152,7 @@ impl From<DeploymentView> for DeploymentItem {
             attempt: row.attempt,
             queue_position: row.queue_position,
             schedule_id: row.schedule_id,
+            caused_by: row.caused_by,
         }
     }
 }

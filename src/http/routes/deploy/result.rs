@@ -59,6 +59,12 @@ pub struct DeploymentResult {
     /// Time at which it became COMPLETED or FAILED (UTC).
     #[serde(serialize_with = "time::optional_millis")]
     pub completed_at: Option<DateTime<Utc>>,
+    /// Time at which the traffic was first seen at 100 % on green (UTC). It stays when AWS moves the traffic back later.
+    #[serde(serialize_with = "time::optional_millis")]
+    pub traffic_moved_at: Option<DateTime<Utc>>,
+    /// Outcome in production, as a caller marked it: `ok`, `failed` or `rework`; null without a mark.
+    #[schema(example = "failed")]
+    pub outcome: Option<String>,
     /// Duration from start to end, or until now, in whole seconds.
     #[schema(example = 312)]
     pub duration_seconds: i64,
@@ -127,6 +133,19 @@ pub struct DeploymentResult {
     /// Id of the schedule that started it, at a scheduled time or on request; null when none did.
     #[schema(example = "sch_4k1zq0v7w3m9x2c8b5n6")]
     pub schedule_id: Option<String>,
+    /// Id of the deployment that this one rolls back; null for any other deployment.
+    #[schema(example = "dep_7m3x9c2v5b8n1k4j6h0g")]
+    pub caused_by: Option<String>,
+    /// Id of the COMPLETED deployment that rolled this one back; null when none did, and where AWS took the traffic back.
+    #[schema(example = "dep_7m3x9c2v5b8n1k4j6h0g")]
+    pub rolled_back_by: Option<String>,
+    /// Time at which a rollback at AWS was requested (UTC); null without one, and once AWS could no longer carry it out. Until the traffic was seen on blue
+    /// the status stays COMPLETED.
+    #[serde(serialize_with = "time::optional_millis")]
+    pub rollback_requested_at: Option<DateTime<Utc>>,
+    /// Time at which the traffic was seen on blue again after that request (UTC).
+    #[serde(serialize_with = "time::optional_millis")]
+    pub restored_at: Option<DateTime<Utc>>,
 }
 
 /// A failed attempt that was followed by a retry.
@@ -211,6 +230,8 @@ impl DeploymentResult {
             image_digest: facts.image_digest,
             started_at: row.started_at,
             completed_at: row.completed_at,
+            traffic_moved_at: row.traffic_moved_at,
+            outcome: row.outcome,
             duration_seconds: whole_seconds(row.duration_seconds),
             event_count: row.event_count,
             final_service: facts.final_service,
@@ -234,6 +255,10 @@ impl DeploymentResult {
             queue_position: row.queue_position,
             superseded_by: row.superseded_by,
             schedule_id: row.schedule_id,
+            caused_by: row.caused_by,
+            rolled_back_by: row.rolled_back_by,
+            rollback_requested_at: row.rollback_requested_at,
+            restored_at: facts.restored_at,
         }
     }
 }

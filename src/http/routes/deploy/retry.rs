@@ -44,9 +44,7 @@ pub struct Retrying {
 /// commit. The previous attempt stays readable in the events and in `attempts` of the result.
 #[utoipa::path(
     post, path = "/api/v1/deploy/{id}/retry", tag = "deployments", operation_id = "retryDeployment",
-    params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"),
-           ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"), IdempotencyKeyHeader),
     responses(
         (status = 200, description = "The new attempt was requested.", body = Envelope<Retrying>),
         (status = 400, description = "Invalid Idempotency-Key.", body = Problem, content_type = "application/problem+json"),

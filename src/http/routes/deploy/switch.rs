@@ -67,9 +67,7 @@ pub struct Switching {
 /// Repeating the request while the switch is in progress returns the same response and changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/deploy/{id}/switch", tag = "deployments", operation_id = "switchDeployment",
-    params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"),
-           ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6"), IdempotencyKeyHeader),
     request_body(content = Option<SwitchRequest>, description = "Optional: what the approver has reviewed.", content_type = "application/json"),
     responses(
         (status = 200, description = "The switch was requested.", body = Envelope<Switching>),

@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Ty
 use utoipa::{IntoParams, ToSchema};
 
 use crate::db::Class;
-use crate::db::reports::{ReportDefinition, ReportFilter, TableColumn};
+use crate::db::reports::{MAX_ROWS, ReportDefinition, ReportFilter, TableColumn};
 use crate::domain::calendar::day_start;
 use crate::domain::message::message;
 use crate::domain::{cron, csv, text, validate};
@@ -44,12 +44,11 @@ pub struct ReportQuery {
     /// End of the period, exclusive: a time (RFC 3339) or a date (its midnight in `timeZone`); now when absent.
     #[param(example = "2027-01-01T00:00:00Z")]
     pub until: Option<String>,
-    /// Time zone of the IANA database, UTC when absent: for dates in `since` and `until`, and for days, weeks and hours in the answer. `dora` and
-    /// `frequency` always count by months and days of UTC.
+    /// Time zone of the IANA database, UTC when absent: for dates in `since` and `until`, and for hours, days, weeks and months in the answer.
     #[serde(rename = "timeZone")]
     #[param(example = "Asia/Seoul")]
     pub time_zone: Option<String>,
-    /// Format of the answer: `json`, the default, or `csv` (RFC 4180), which has the rows only. Texts that a spreadsheet would read as a formula get a
+    /// Format of the answer: `json`, the default, or `csv` (RFC 4180), which has the rows only, and must not be longer than 10,000 rows. Texts that a spreadsheet would read as a formula get a
     /// leading `'`.
     #[param(example = "csv")]
     pub format: Option<String>,
@@ -127,7 +126,7 @@ pub struct ReportAnswer {
     /// End of the period, exclusive (UTC).
     #[serde(serialize_with = "time::millis")]
     pub until: DateTime<Utc>,
-    /// Time zone of the days, weeks and hours in the rows, except for `dora` and `frequency`.
+    /// Time zone of the hours, days, weeks and months in the rows.
     #[schema(example = "UTC")]
     pub time_zone: &'static str,
     /// Name of the column to draw as a chart; null when none is suitable.
@@ -225,6 +224,10 @@ pub async fn handle(
     let _permit = state.reports.acquire(&caller).await?;
     let report = state.db.of(Class::Reports).report(question, caller.scope(), &filter).await?;
     if is_csv {
+        // A file has no place to say that it is incomplete.
+        if report.truncated {
+            return Err(ApiError::field("since", message!("rule.csv_too_long", max = MAX_ROWS)));
+        }
         let columns = report.columns.iter().map(|column| column.name.as_str());
         return Ok(ReportResponse::Csv { name: question.name, text: csv::text(columns, &report.rows) });
     }

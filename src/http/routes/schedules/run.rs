@@ -25,9 +25,7 @@ use crate::http::routes::schedules::path::ScheduleId;
 /// Starts the schedule's deployment as the caller's own, even while the schedule is paused. The next scheduled time does not change.
 #[utoipa::path(
     post, path = "/api/v1/schedules/{id}/run", tag = "schedules", operation_id = "runSchedule",
-    params(("id" = String, Path, description = "Id of the schedule.", example = "sch_4k1zq0v7w3m9x2c8b5n6"),
-           ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    params(("id" = String, Path, description = "Id of the schedule.", example = "sch_4k1zq0v7w3m9x2c8b5n6"), IdempotencyKeyHeader),
     responses(
         (status = 200, description = "Started, now or earlier with the same key.", body = Envelope<Deployed>),
         (status = 400, description = "Invalid Idempotency-Key.", body = Problem, content_type = "application/problem+json"),

@@ -1,8 +1,8 @@
 //! `GET /api/v1/schedules/{id}/runs`: lists the runs of a schedule, latest first, in pages.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::ScheduleRun;
 use crate::commands::schedules::error::ScheduleError;
@@ -14,23 +14,8 @@ use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::QueryParams;
 use crate::http::language::{AskedLang, Labelled};
-use crate::http::pagination::{decode_cursor, encode_cursor, parse_limit, split_page};
+use crate::http::pagination::{PageQuery, encode_cursor, split_page};
 use crate::http::routes::schedules::path::ScheduleId;
-
-// ---- Request
-
-/// Limit and cursor of the list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ScheduleRunsQuery {
-    /// Maximum number of rows, 1 to 100; 20 when absent.
-    #[param(example = 20, minimum = 1, maximum = 100, value_type = Option<i64>)]
-    pub limit: Option<String>,
-    /// The `nextCursor` of the previous page.
-    #[param(example = "MjAyNi0wMS0zMVQwOTozMDowMC4xMjM0NTZaIHNjaF94")]
-    pub cursor: Option<String>,
-}
 
 // ---- Response
 
@@ -50,7 +35,7 @@ pub struct RunPage {
 /// List the runs of a schedule
 #[utoipa::path(
     get, path = "/api/v1/schedules/{id}/runs", tag = "schedules", operation_id = "listScheduleRuns",
-    params(("id" = String, Path, description = "Id of the schedule.", example = "sch_4k1zq0v7w3m9x2c8b5n6"), ScheduleRunsQuery),
+    params(("id" = String, Path, description = "Id of the schedule.", example = "sch_4k1zq0v7w3m9x2c8b5n6"), PageQuery),
     responses(
         (status = 200, description = "One page, latest first.", body = Envelope<RunPage>),
         (status = 400, description = "Invalid parameter, named by `field`.", body = Problem, content_type = "application/problem+json"),
@@ -61,11 +46,11 @@ pub async fn handle(
     State(state): State<ApiState>,
     RequireRole { caller, .. }: RequireRole<Viewer>,
     ScheduleId(id): ScheduleId,
-    QueryParams(query): QueryParams<ScheduleRunsQuery>,
+    QueryParams(query): QueryParams<PageQuery>,
     lang: AskedLang,
 ) -> Result<Labelled<Envelope<RunPage>>, ApiError> {
-    let wanted = parse_limit(query.limit.as_deref())?;
-    let before = query.cursor.as_deref().map(decode_cursor).transpose()?.map(|(due_at, _)| due_at);
+    let (wanted, before) = query.validate()?;
+    let before = before.map(|(due_at, _)| due_at);
     if state.db.schedule(caller.scope(), &id).await?.is_none() {
         return Err(ScheduleError::NotFound(id).into());
     }

@@ -94,8 +94,7 @@ pub struct NewApiToken {
 #[utoipa::path(
     post, path = "/api/v1/tokens", tag = "tokens", operation_id = "createToken",
     request_body = TokenRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    params(IdempotencyKeyHeader),
     responses(
         (status = 200, description = "Created, now or earlier with the same key.", body = Envelope<NewApiToken>),
         (status = 400, description = "Malformed JSON, or an invalid field, named by `field`.", body = Problem, content_type = "application/problem+json"),

@@ -7,8 +7,10 @@ mod events_outage;
 mod events_resume;
 mod list;
 mod log;
+mod outcome;
 mod result;
 mod retry;
+mod rollback;
 mod source;
 mod switch;
 

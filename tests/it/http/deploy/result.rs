@@ -8,16 +8,22 @@ use crate::support::db::TestDb;
 const MESSAGE: &str = "배포 결과 조회 성공";
 
 /// Fields that the contract leaves to the implementation: attempts, the queue, and the times of AWS.
-const IMPLEMENTATION_FIELDS: [&str; 9] = [
+const IMPLEMENTATION_FIELDS: [&str; 15] = [
     "attempt",
     "attempts",
     "blueTerminatedAt",
+    "causedBy",
     "greenWeight",
+    "outcome",
     "queuePosition",
     "readyUntil",
     "requested",
+    "restoredAt",
+    "rollbackRequestedAt",
+    "rolledBackBy",
     "scheduleId",
     "supersededBy",
+    "trafficMovedAt",
 ];
 
 /// Fields that every client may rely on.

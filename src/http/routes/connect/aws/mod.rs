@@ -140,8 +140,7 @@ impl AwsConnected {
         ("keys" = (summary = "Access keys", value = json!({"region": "ap-northeast-2", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "…"}))),
         ("role" = (summary = "A role", value = json!({"region": "ap-northeast-2", "roleArn": "arn:aws:iam::123456789012:role/panda"}))),
     )),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    params(IdempotencyKeyHeader),
     responses(
         (status = 200, description = "The connection is created or renewed.", body = Envelope<AwsConnected>),
         (status = 400, description = "Malformed JSON, an invalid field, credentials that AWS rejects, or a role that Panda may not assume: `field` names the field.",

@@ -90,8 +90,7 @@ pub struct GithubConnected {
 #[utoipa::path(
     post, path = "/api/v1/connect/github", tag = "connections", operation_id = "connectGithub",
     request_body = ConnectGithub,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    params(IdempotencyKeyHeader),
     responses(
         (status = 200, description = "The connection is created or renewed.", body = Envelope<GithubConnected>),
         (status = 400, description = "Malformed JSON, an invalid field, or one that GitHub does not confirm, named by `field`.",

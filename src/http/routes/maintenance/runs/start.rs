@@ -66,8 +66,7 @@ impl MaintenanceRequested {
 #[utoipa::path(
     post, path = "/api/v1/maintenance/runs", tag = "maintenance", operation_id = "startMaintenance",
     request_body = StartMaintenance,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours.",
-            example = "3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10", max_length = 255)),
+    params(IdempotencyKeyHeader),
     responses(
         (status = 200, description = "The run is requested.", body = Envelope<MaintenanceRequested>),
         (status = 400, description = "Malformed JSON, an invalid field, named by `field`, or a kind that is never removed.",
