@@ -117,8 +117,8 @@ IMAGE_BASE ?= scratch
 IMAGE_NETWORK ?= default
 # Packed relocations take 0.1 MB instead of 2.7 MB. They need glibc 2.36, which the image contains.
 IMAGE_LINK := -C link-arg=-Wl,-z,pack-relative-relocs
-# 60 MB, by the engine's count; 55 MB is the aim (docs/performance.md).
-IMAGE_MAX := 60000000
+# 55 MB, by the engine's count.
+IMAGE_MAX := 55000000
 
 image: ## Build the image, as $(IMAGE)
 ifneq ($(IMAGE_PREBUILT),)

@@ -17,7 +17,7 @@ const MAX_TEXT: usize = 1_024;
 /// Largest number of checks that may be set.
 const MAX_COUNT: u32 = 20;
 
-/// Longest time between two checks, in seconds. With [`MAX_COUNT`] checks, they end before the time limit of a step.
+/// Longest time between two checks, in seconds. [`MAX_COUNT`] checks of a service that answers end before the default time limit of a step.
 const MAX_INTERVAL: u32 = 20;
 
 /// Most ranges of status codes.
@@ -49,11 +49,6 @@ pub struct HealthCheckSpec {
 }
 
 impl HealthCheckSpec {
-    /// Returns true if no option is set.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Takes each absent option from `defaults`.
     #[must_use]
     pub fn or(self, defaults: Self) -> Self {
