@@ -258,6 +258,7 @@ CREATE TABLE deployments (
     region                       text        NOT NULL,
     ecr_repository               text        NOT NULL,
     caused_by                    text,
+    rolls_back                   boolean     NOT NULL DEFAULT false,
     trace_id                     text        NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '') CHECK (trace_id ~ '^[0-9a-f]{32}$'),
     trace_parent                 text        CHECK (trace_parent ~ '^[0-9a-f]{16}$'),
     started_at                   timestamptz NOT NULL DEFAULT now(),
@@ -273,6 +274,9 @@ CREATE TABLE deployments (
     queued                       boolean     NOT NULL DEFAULT false,
     queued_at                    timestamptz,
     turn_at                      timestamptz,
+    freeze_overridden            boolean     NOT NULL DEFAULT false,
+    policy_version               integer,
+    policy                       jsonb       CHECK (jsonb_typeof(policy) = 'object'),
     blue_green_started_at        timestamptz,
     ready_at                     timestamptz,
     completed_at                 timestamptz,
@@ -333,6 +337,7 @@ COMMENT ON COLUMN deployments.account_id IS 'AWS account that is deployed to (tw
 COMMENT ON COLUMN deployments.region IS 'AWS region that is deployed to.';
 COMMENT ON COLUMN deployments.ecr_repository IS 'Name of the ECR repository that receives the image.';
 COMMENT ON COLUMN deployments.caused_by IS 'The deployment that this one rolls back. It is ahead of others in the queue. Null for any other deployment.';
+COMMENT ON COLUMN deployments.rolls_back IS 'It brings a version back that was live in its target: caused_by, or kind rollback of such an image. No freeze holds it.';
 COMMENT ON COLUMN deployments.trace_id IS 'Trace in OpenTelemetry (W3C Trace Context): the caller''s, or the deployment''s own.';
 COMMENT ON COLUMN deployments.trace_parent IS 'The caller''s span, from the header traceparent; null when there was none.';
 COMMENT ON COLUMN deployments.started_at IS 'When the deployment was requested (UTC).';
@@ -346,12 +351,15 @@ COMMENT ON COLUMN deployments.retried_at IS 'When the last retry was requested; 
 COMMENT ON COLUMN deployments.queued IS 'The deployment waits in the queue of its target, and does not hold the target.';
 COMMENT ON COLUMN deployments.queued_at IS 'When the attempt was queued; null when the target was free.';
 COMMENT ON COLUMN deployments.turn_at IS 'When the attempt was dequeued; null while it waits, and when it was never queued or was cancelled before.';
+COMMENT ON COLUMN deployments.freeze_overridden IS 'An approver overrode the freezes or windows that held the start of this attempt; audit has the reason.';
+COMMENT ON COLUMN deployments.policy_version IS 'Version of the policy of its target when this attempt started; null before, and without a policy.';
+COMMENT ON COLUMN deployments.policy IS 'That policy, as in policies.';
 COMMENT ON COLUMN deployments.blue_green_started_at IS 'When the execution was first seen beyond EnsureInfra in this attempt: the end of Stage 3 and beginning of Stage 4; null before.';
 COMMENT ON COLUMN deployments.ready_at IS 'When the attempt first became DEPLOYMENT_READY; null before.';
 COMMENT ON COLUMN deployments.completed_at IS 'When it became COMPLETED or FAILED; null before.';
 COMMENT ON COLUMN deployments.traffic_moved_at IS 'When the traffic was first seen at 100 % on green in this attempt; null before. It stays when AWS rolls back later.';
 COMMENT ON COLUMN deployments.outcome IS 'Outcome in production, as a caller marked it: ok, failed (needed immediate intervention) or rework (unplanned, because of an incident). Null: derived from rollbacks and hotfixes.';
-COMMENT ON COLUMN deployments.switch_requested_at IS 'Command: when the switch was first requested in this attempt.';
+COMMENT ON COLUMN deployments.switch_requested_at IS 'Command: when the switch was first requested in this attempt; null again once the listener guard refused it.';
 COMMENT ON COLUMN deployments.cancel_requested_at IS 'Command: when the cancellation was first requested in this attempt, by a caller or a newer deployment.';
 COMMENT ON COLUMN deployments.superseded_by IS 'The newer deployment of the same target that cancels this one; null when none does.';
 COMMENT ON COLUMN deployments.rollback_requested_at IS 'Command: when a rollback at AWS was requested after the switch. A rollback that AWS can no longer carry out clears it.';
@@ -582,6 +590,84 @@ CREATE INDEX deployment_events_place ON deployment_events (place, deployment_id 
 -- Rows arrive in the order of time: a tiny index finds a range of it.
 CREATE INDEX deployment_events_time ON deployment_events USING brin (created_at) WITH (pages_per_range = 32, autosummarize = on);
 
+-- ---- Freezes: times in which deployments are not started, or not switched (docs/rollouts.md)
+
+CREATE TABLE freezes (
+    id         text        PRIMARY KEY,
+    scope      text        NOT NULL CHECK (scope = 'all' OR scope ~ '^(account|region|owner|repository):.'),
+    holds      text        NOT NULL CHECK (holds IN ('starts', 'switches', 'both')),
+    reason     text        NOT NULL CHECK (reason <> ''),
+    created_by text        NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    starts_at  timestamptz NOT NULL,
+    ends_at    timestamptz NOT NULL,
+    lifted_at  timestamptz,
+    lifted_by  text,
+    CONSTRAINT freezes_end_after_start CHECK (ends_at > starts_at),
+    CONSTRAINT freezes_lifted_by_a_caller CHECK ((lifted_at IS NULL) = (lifted_by IS NULL))
+);
+COMMENT ON TABLE freezes IS 'Freezes, kept after their end. src/domain/freeze.rs has the rule.';
+COMMENT ON COLUMN freezes.id IS 'frz_ and random characters.';
+COMMENT ON COLUMN freezes.scope IS 'Deployments that it concerns: all, account:ID, region:NAME, owner:NAME or repository:OWNER/NAME, names of GitHub in lower case.';
+COMMENT ON COLUMN freezes.holds IS 'Acts that it holds: starts, switches or both.';
+COMMENT ON COLUMN freezes.reason IS 'Reason in the words of its author.';
+COMMENT ON COLUMN freezes.created_by IS 'Subject of the caller that created it, as in audit.';
+COMMENT ON COLUMN freezes.created_at IS 'When it was created.';
+COMMENT ON COLUMN freezes.starts_at IS 'From when on it holds.';
+COMMENT ON COLUMN freezes.ends_at IS 'Until when it holds, unless it is lifted before.';
+COMMENT ON COLUMN freezes.lifted_at IS 'When it was lifted before its end; null otherwise.';
+COMMENT ON COLUMN freezes.lifted_by IS 'Subject of the caller that lifted it; null otherwise.';
+CREATE INDEX freezes_pending ON freezes (ends_at) WHERE lifted_at IS NULL;
+CREATE INDEX freezes_newest ON freezes (created_at DESC, id DESC);
+
+-- ---- Policies: what a target permits (docs/rollouts.md)
+
+CREATE TABLE policies (
+    owner      text        NOT NULL CHECK (owner <> ''),
+    repo       text        NOT NULL CHECK (repo <> ''),
+    account_id text        NOT NULL,
+    region     text        NOT NULL,
+    version    integer     NOT NULL CHECK (version >= 1),
+    policy     jsonb       NOT NULL CHECK (jsonb_typeof(policy) = 'object'),
+    created_by text        NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (owner, repo, account_id, region, version),
+    CONSTRAINT policies_of_a_target_or_a_repository CHECK ((account_id = '') = (region = ''))
+);
+COMMENT ON TABLE policies IS 'Every version of each policy: append-only. The newest one is in force. src/domain/policy.rs has the rules.';
+COMMENT ON COLUMN policies.owner IS 'GitHub account or organisation of the source, in lower case.';
+COMMENT ON COLUMN policies.repo IS 'GitHub repository of the source, in lower case.';
+COMMENT ON COLUMN policies.account_id IS 'AWS account that is deployed to; empty for all targets of the repository without a policy.';
+COMMENT ON COLUMN policies.region IS 'AWS region that is deployed to; empty as account_id is.';
+COMMENT ON COLUMN policies.version IS '1, 2, 3 … of the repository, account and region.';
+COMMENT ON COLUMN policies.policy IS 'The rules, as the API returns them.';
+COMMENT ON COLUMN policies.created_by IS 'Subject of the caller that stored the version, as in audit.';
+COMMENT ON COLUMN policies.created_at IS 'When it was stored.';
+
+CREATE FUNCTION policy_of(owner text, repo text, account_id text, region text) RETURNS policies LANGUAGE sql STABLE
+    AS $$ SELECT p FROM policies p
+          WHERE p.owner = lower(policy_of.owner COLLATE "C") AND p.repo = lower(policy_of.repo COLLATE "C")
+            AND (p.account_id, p.region) IN ((policy_of.account_id, policy_of.region), ('', ''))
+          ORDER BY p.account_id DESC, p.version DESC LIMIT 1 $$;
+COMMENT ON FUNCTION policy_of IS 'The policy of a target: the newest version of its own, else of its repository; null without one.';
+
+CREATE TABLE approvals (
+    deployment_id text        NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    attempt       integer     NOT NULL,
+    subject       text        NOT NULL,
+    image_digest  text        NOT NULL,
+    audit_id      bigint      NOT NULL,
+    at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (deployment_id, attempt, subject, image_digest)
+);
+COMMENT ON TABLE approvals IS 'Approvals of a switch that needs several approvers. The row of the last one that was needed is in audit as the switch.';
+COMMENT ON COLUMN approvals.deployment_id IS 'The deployment.';
+COMMENT ON COLUMN approvals.attempt IS 'Its attempt.';
+COMMENT ON COLUMN approvals.subject IS 'The approver, as in audit.';
+COMMENT ON COLUMN approvals.image_digest IS 'Digest of the image that was approved; empty where it is not known. An approval of another image does not count.';
+COMMENT ON COLUMN approvals.audit_id IS 'Row of audit of the approval.';
+COMMENT ON COLUMN approvals.at IS 'When it was given. Approvals from before the last event awaiting_switch are for an earlier pause of the rollout, and do not count.';
+
 -- ---- Access (docs/decisions/0016-roles-and-scopes.md, 0017-sessions-and-tickets.md, 0041-permissions-that-end.md)
 -- Tokens are stored as their SHA-256 alone: each has 256 random bits, so that no slower hash is needed.
 
@@ -726,7 +812,7 @@ COMMENT ON COLUMN audit.subject IS 'The caller: a token''s name, the subject of 
 COMMENT ON COLUMN audit.kind IS 'Kind of sign-in: token, oidc, admin, nobody (authentication is off), operator (the command line on the server), schedule (a schedule, at its set time), several (see subject).';
 COMMENT ON COLUMN audit.token_id IS 'The API token (tok_…), if it was one.';
 COMMENT ON COLUMN audit.role IS 'The caller''s role.';
-COMMENT ON COLUMN audit.action IS 'deploy, switch, cancel, retry, connect.github, connect.aws, connection.renew, connection.remove, build_secret.set, build_secret.remove, schedule.create, schedule.change, schedule.delete, schedule.run, schedule.stop, session.open, session.close, token.create, token.revoke, subject.revoke, subject.restore, keys.rotate, maintenance.run, log.set, log.reset.';
+COMMENT ON COLUMN audit.action IS 'deploy, switch, cancel, retry, connect.github, connect.aws, connection.renew, connection.remove, build_secret.set, build_secret.remove, schedule.create, schedule.change, schedule.delete, schedule.run, schedule.stop, session.open, session.close, token.create, token.revoke, subject.revoke, subject.restore, keys.rotate, freeze.create, freeze.lift, policy.set, approve, maintenance.run, log.set, log.reset.';
 COMMENT ON COLUMN audit.target IS 'Id of the deployment, connection, schedule, token or revocation.';
 COMMENT ON COLUMN audit.owner IS 'Account or organisation of the repository concerned.';
 COMMENT ON COLUMN audit.repo IS 'Repository concerned.';

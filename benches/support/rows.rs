@@ -66,6 +66,7 @@ async fn create_in(db: &Db, repo: &str, count: usize, aws: AwsConnection) {
             ecr_repository: format!("acme-{repo}-{n}"),
             first_step: STEP.into(),
             caused_by: None,
+            freeze_override: None,
             trace: None,
             concurrency: Concurrency::Reject,
         })

@@ -156,6 +156,7 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
             build_limit: times.build_limit,
             push_limit: times.push_limit,
             switch_limit: times.switch_limit,
+            listener_guard: times.listener_guard,
             keep_releases: config.retention.keep_releases,
             watch_interval: times.watch_interval,
             step_limit: times.step_limit,
@@ -181,6 +182,7 @@ pub fn preflight_settings(services: &Services) -> PreflightSettings {
         bus_organization: settings.bus_organization.clone(),
         rule_target_role_arn: settings.rule_target_role_arn.clone(),
         has_status_queue: services.status_queue.is_some(),
+        keep_releases: settings.keep_releases,
     }
 }
 

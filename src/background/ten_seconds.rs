@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::every::{Next, Periodic, Trigger, warn_throttled};
 use super::log_filter::AppliedFilter;
@@ -14,6 +15,11 @@ use crate::domain::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
 use crate::reconcile::dequeue;
 use crate::steps::{Settings, Step};
+
+/// A freeze that ends later is seen by the next poll, or by a poll after it.
+const PERIOD: Duration = Duration::from_secs(15);
+/// Longest difference between the sleep of this process and the database's clock that is made up for; the next poll starts what was missed.
+const MARGIN: Duration = Duration::from_millis(50);
 
 /// Handles of tasks that others wake.
 pub(super) struct Signals {
@@ -36,6 +42,8 @@ pub(super) struct TenSeconds {
     signals: Signals,
     stuck_deployments: StuckDeployments,
     failures: LogThrottle,
+    /// When a freeze ends before the next poll, and the deployments that it held may start.
+    freeze_end: Option<Instant>,
     /// Cleared after an error: the next poll then only reads.
     advance_sequences: bool,
 }
@@ -51,6 +59,7 @@ impl TenSeconds {
             signals,
             stuck_deployments: StuckDeployments::default(),
             failures: LogThrottle::new(),
+            freeze_end: None,
             advance_sequences: true,
         }
     }
@@ -79,6 +88,7 @@ impl TenSeconds {
         for sequence in state.advanced_sequences {
             tracing::warn!(sequence, "sequence was behind the rows of its table, advanced past them");
         }
+        self.freeze_end = state.freeze_ends_in.filter(|wait| *wait < PERIOD).map(|wait| Instant::now() + wait + MARGIN);
         self.signals.schedules.send_replace(state.schedules);
         if let Some(requested) = self.signals.maintenance.as_ref().filter(|_| state.maintenance) {
             requested.notify_one();
@@ -89,21 +99,33 @@ impl TenSeconds {
     }
 }
 
+/// Completes at the time; never without one.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Periodic for TenSeconds {
     const NAME: &'static str = "tasks of every ten seconds";
     const ON_ERROR: &'static str = "tasks of every ten seconds failed";
 
-    /// Completes when the log filter was changed at this replica, or has expired.
+    /// Completes when the log filter was changed at this replica, or has expired, or a freeze has ended.
     async fn woken(&self) {
         tokio::select! {
             () = self.signals.log_filter_changed.notified() => {}
             () = self.log_filter.expired() => {}
+            () = until(self.freeze_end) => {}
         }
     }
 
     /// An error of one task does not prevent the others, so each logs its own.
     async fn run(&mut self, trigger: Trigger) -> Result<Next, DbError> {
         if trigger == Trigger::Woken {
+            if self.freeze_end.take_if(|end| *end <= Instant::now()).is_some() {
+                dequeue(&self.db).await;
+            }
             self.read_log_filter().await;
             return Ok(Next::Period);
         }

@@ -131,9 +131,17 @@ impl Api {
         Ok((self.read(&data)?, data))
     }
 
-    /// `POST /api/v1/deploy/{id}/switch`, to the image with this digest if one is given; the response's data.
-    pub async fn switch(&self, id: &str, image_digest: Option<&str>) -> Result<Value, CliError> {
-        let body = image_digest.map_or_else(|| json!({}), |digest| json!({"imageDigest": digest}));
+    /// `POST /api/v1/deploy/{id}/switch`, to the image with this digest if one is given, and with the reason to override a freeze; the response's data.
+    pub async fn switch(
+        &self,
+        id: &str,
+        image_digest: Option<&str>,
+        freeze_override: Option<&str>,
+    ) -> Result<Value, CliError> {
+        let mut body = overriding(freeze_override);
+        if let Some(digest) = image_digest {
+            body["imageDigest"] = json!(digest);
+        }
         self.call(self.request(Method::POST, &["deploy", id, "switch"])?.json(&body)).await
     }
 
@@ -142,9 +150,10 @@ impl Api {
         self.call(self.request(Method::POST, &["deploy", id, "cancel"])?.json(&json!({}))).await
     }
 
-    /// `POST /api/v1/deploy/{id}/retry`; the response's data.
-    pub async fn retry(&self, id: &str) -> Result<Value, CliError> {
-        self.call(self.request(Method::POST, &["deploy", id, "retry"])?.json(&json!({}))).await
+    /// `POST /api/v1/deploy/{id}/retry`, with the reason to override a freeze; the response's data.
+    pub async fn retry(&self, id: &str, freeze_override: Option<&str>) -> Result<Value, CliError> {
+        let body = overriding(freeze_override);
+        self.call(self.request(Method::POST, &["deploy", id, "retry"])?.json(&body)).await
     }
 
     /// `POST /api/v1/deploy/{id}/rollback`, sent again as [`Api::deploy`] is.
@@ -206,6 +215,37 @@ impl Api {
     /// `GET /api/v1/schedules/{id}/runs` with its filters; the response's data.
     pub async fn schedule_runs(&self, id: &str, query: &[(&str, String)]) -> Result<Value, CliError> {
         self.call(self.request(Method::GET, &["schedules", id, "runs"])?.query(query)).await
+    }
+
+    /// `POST /api/v1/freezes`, sent again as [`Api::deploy`] is; the response's data.
+    pub async fn create_freeze(&self, body: &Value) -> Result<Value, CliError> {
+        self.post_once(&["freezes"], body).await
+    }
+
+    /// `GET /api/v1/freezes` with its filters; the response's data.
+    pub async fn freezes(&self, query: &[(&str, String)]) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["freezes"])?.query(query)).await
+    }
+
+    /// `DELETE /api/v1/freezes/{id}`; the response's data.
+    pub async fn lift_freeze(&self, id: &str) -> Result<Value, CliError> {
+        self.call(self.request(Method::DELETE, &["freezes", id])?).await
+    }
+
+    /// `GET /api/v1/policies/{owner}/{repo}` of a target; the response's data.
+    pub async fn policy(&self, owner: &str, repo: &str, query: &[(&str, String)]) -> Result<Value, CliError> {
+        self.call(self.request(Method::GET, &["policies", owner, repo])?.query(query)).await
+    }
+
+    /// `PUT /api/v1/policies/{owner}/{repo}` of a target; the response's data.
+    pub async fn set_policy(
+        &self,
+        owner: &str,
+        repo: &str,
+        query: &[(&str, String)],
+        body: &Value,
+    ) -> Result<Value, CliError> {
+        self.call(self.request(Method::PUT, &["policies", owner, repo])?.query(query).json(body)).await
     }
 
     /// `DELETE /api/v1/connections/{id}`; the response's data.
@@ -319,4 +359,9 @@ impl Api {
     pub fn read<T: serde::de::DeserializeOwned>(&self, data: &Value) -> Result<T, CliError> {
         T::deserialize(data).map_err(|error| self.protocol(outside(&error)))
     }
+}
+
+/// A body with the reason to override a freeze, if there is one.
+fn overriding(reason: Option<&str>) -> Value {
+    reason.map_or_else(|| json!({}), |reason| json!({"override": {"reason": reason}}))
 }

@@ -7,7 +7,9 @@ use super::sanitize;
 const API: &str = "/api/v1/";
 
 /// Sentences about headers and streams, which the command line handles itself, in both languages.
-const SENTENCES: [(&str, &str); 20] = [
+const SENTENCES: [(&str, &str); 22] = [
+    ("repeat the request with a reason in `override`", "repeat the command with --override-freeze REASON"),
+    ("본문의 override에 이유를 적어 다시 요청하거나", "--override-freeze REASON을 붙여 다시 실행하거나"),
     ("name its deployment in `to`", "give its deployment with --to"),
     ("name a deployment in `to`", "give a deployment with --to"),
     ("본문의 to에", "--to에"),
@@ -37,7 +39,7 @@ const SENTENCES: [(&str, &str); 20] = [
 ];
 
 /// Fields of the API that the command line names differently.
-const FIELDS: [(&str, &str); 9] = [
+const FIELDS: [(&str, &str); 12] = [
     ("githubConnectionId", "--github"),
     ("awsConnectionId", "--aws"),
     ("ruleTargetRoleArn", "--rule-target-role-arn"),
@@ -46,6 +48,9 @@ const FIELDS: [(&str, &str); 9] = [
     ("secretAccessKey", "--secret-key-file"),
     ("sessionToken", "--session-token-file"),
     ("timeZone", "--time-zone"),
+    ("startsAt", "--from"),
+    ("endsAt", "--until"),
+    ("override.reason", "--override-freeze"),
     ("concurrency", "--concurrency"),
 ];
 
@@ -136,6 +141,9 @@ fn command(method: &str, path: &str) -> Option<String> {
         ("PUT", ["connect", "github", id, "secrets", name]) => format!("connections secrets set {id} {name}"),
         ("GET", ["schedules"]) => "schedule list".to_owned(),
         ("GET", ["reports"]) => "report".to_owned(),
+        ("GET", ["freezes"]) => "freeze list".to_owned(),
+        ("DELETE", ["freezes", id]) => format!("freeze lift {id}"),
+        ("GET", ["policies", owner, repo]) => format!("policy show {owner}/{repo}"),
         ("GET", ["tokens"]) => "token list".to_owned(),
         ("GET", ["revocations"]) => "token revoked".to_owned(),
         _ => return None,

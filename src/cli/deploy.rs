@@ -12,7 +12,7 @@ use super::next_command::next_command;
 use super::progress::{print, warn};
 use super::request_args::RequestArgs;
 use super::sanitize;
-use super::switch::switch_and_watch;
+use super::switch::{finish_switched, switch_and_watch};
 use super::watch::{FollowArgs, WatchStart, finish, watch};
 use crate::domain::deployment::{Concurrency, Status};
 use crate::domain::message::message;
@@ -50,6 +50,9 @@ pub struct DeployArgs {
     /// Policy when another deployment of the same target is unfinished: reject, queue or supersede; by default the server's setting
     #[arg(long, value_name = "POLICY")]
     concurrency: Option<Concurrency>,
+    /// Override the freezes that hold the start, and with --switch the switch, for this reason
+    #[arg(long, value_name = "REASON")]
+    override_freeze: Option<String>,
     /// Follow the deployment until it is ready for the switch
     #[arg(long)]
     wait: bool,
@@ -72,6 +75,7 @@ impl DeployArgs {
             github: Some(github),
             aws: Some(aws),
             concurrency: None,
+            override_freeze: None,
             wait: true,
             switch: false,
             follow,
@@ -101,9 +105,18 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
         ("repo".to_owned(), json!(github.repo)),
     ]);
     body.extend(args.concurrency.map(|policy| ("concurrency".to_owned(), json!(policy))));
+    let freeze_override = args.override_freeze;
+    body.extend(freeze_override.as_ref().map(|reason| ("override".to_owned(), json!({"reason": reason}))));
     let body = Value::Object(body);
     let (started, data) = api.deploy(&body).await?;
     let id = started.deployment_id;
+    if let Some(held) = started.held_by {
+        let until = sanitize::line(held.until.as_deref().unwrap_or("-"));
+        warn(&text(&match held.reason {
+            Some(reason) => message!("cli.held", until, reason = sanitize::line(&reason)),
+            None => message!("cli.awaits_window", until),
+        }));
+    }
     if !args.wait && !args.switch {
         print(&if args.server.json { sanitize::json(&data) } else { sanitize::line(&id) });
         return Ok(());
@@ -113,9 +126,11 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
         let command = next_command(&format!("watch {id}"), &args.server);
         print(&text(&message!("cli.watching", id, command)));
     }
-    let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
+    let (outcome, data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {
-        (outcome, data) = switch_and_watch(&api, (&id, None), &args.follow, args.server.json).await?;
+        let terms = (id.as_str(), (None, freeze_override.as_deref()));
+        let (outcome, data) = switch_and_watch(&api, terms, &args.follow, args.server.json).await?;
+        return finish_switched(&outcome, &data, &args.server);
     }
     finish(&outcome, &data, &args.server)
 }

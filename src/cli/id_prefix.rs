@@ -1,4 +1,4 @@
-//! Ids as a user types them: any beginning that only one id has, with or without `dep_`, `gh_`, `aws_` or `sch_`.
+//! Ids as a user types them: any beginning that only one id has, with or without `dep_`, `gh_`, `aws_`, `sch_` or `frz_`.
 
 use serde_json::Value;
 
@@ -30,6 +30,16 @@ pub async fn schedule(api: &Api, given: &str) -> Result<String, CliError> {
     let mut pages = Pages::default();
     while let Some(query) = pages.query() {
         pages.add(&api.schedules(&query).await?, "schedules", "scheduleId");
+    }
+    only(given, &start, &pages.ids)
+}
+
+/// The id of the freeze that begins with `given`.
+pub async fn freeze(api: &Api, given: &str) -> Result<String, CliError> {
+    let Some(start) = beginning(given, "frz_") else { return Ok(given.to_owned()) };
+    let mut pages = Pages::default();
+    while let Some(query) = pages.query() {
+        pages.add(&api.freezes(&query).await?, "freezes", "freezeId");
     }
     only(given, &start, &pages.ids)
 }

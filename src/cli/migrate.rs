@@ -24,6 +24,8 @@ use crate::steps::Step;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
+// The role's SQL depends on no database.
+#[command(mut_arg("database_url", |address| address.required_unless_present("print_report_role")))]
 #[command(after_help = "\
 Examples:
   panda migrate --database-url postgres://panda@127.0.0.1/panda

@@ -18,6 +18,7 @@ mod deploy;
 mod dev;
 mod error;
 mod fetch_source;
+mod freeze;
 #[cfg(test)]
 mod generated_documents;
 mod iam_policy;
@@ -33,6 +34,7 @@ mod migrate;
 mod next_command;
 mod outcome;
 mod pipeline;
+mod policy;
 mod progress;
 mod prompt;
 mod replay;
@@ -169,6 +171,10 @@ pub enum Command {
     Current(current::CurrentArgs),
     /// Manage schedules, which start deployments at fixed times
     Schedule(schedule::ScheduleArgs),
+    /// Manage freezes, which hold deployments or their switch for a time
+    Freeze(freeze::FreezeArgs),
+    /// Show or store what a target permits: windows and approvals
+    Policy(policy::PolicyArgs),
     /// Show the audit log, newest first
     Audit(audit::AuditArgs),
     /// Report on the history: frequency, duration, failures, approvals
@@ -247,6 +253,8 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::List(args) => list::run(args).await?,
         Command::Current(args) => current::run(args).await?,
         Command::Schedule(args) => schedule::run(args).await?,
+        Command::Freeze(args) => freeze::run(args).await?,
+        Command::Policy(args) => policy::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
         Command::Report(args) => report::run(args).await?,
         Command::Maintenance(args) => maintenance::run(args).await?,

@@ -19,6 +19,9 @@ completed (0) or has failed again (1).")]
 pub struct RetryArgs {
     /// Id of the deployment, or its beginning
     id: String,
+    /// Override the freezes that hold the attempt, for this reason
+    #[arg(long, value_name = "REASON")]
+    override_freeze: Option<String>,
     /// Follow the new attempt
     #[arg(long)]
     wait: bool,
@@ -33,7 +36,7 @@ pub async fn run(args: RetryArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let id = id_prefix::deployment(&api, &args.id).await?;
     let before: ResultSummary = api.read(&api.result(&id).await?)?;
-    let data = api.retry(&id).await?;
+    let data = api.retry(&id, args.override_freeze.as_deref()).await?;
     if !args.wait {
         accepted(&id, data, &args.server);
         return Ok(());

@@ -7,7 +7,7 @@ use super::api::{Api, ServerArgs};
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
-use super::switch::switch_and_watch;
+use super::switch::{finish_switched, switch_and_watch};
 use super::types::ResultSummary;
 use super::watch::{FollowArgs, WatchStart, accepted, finish, report, watch};
 use super::{id_prefix, sanitize};
@@ -66,9 +66,10 @@ pub async fn run(args: RollbackArgs) -> Result<(), CliError> {
         return at_aws(&api, &id, before.event_count, &args).await;
     }
     let id = started.deployment_id;
-    let (mut outcome, mut data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
+    let (outcome, data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {
-        (outcome, data) = switch_and_watch(&api, (&id, None), &args.follow, args.server.json).await?;
+        let (outcome, data) = switch_and_watch(&api, (&id, (None, None)), &args.follow, args.server.json).await?;
+        return finish_switched(&outcome, &data, &args.server);
     }
     finish(&outcome, &data, &args.server)
 }

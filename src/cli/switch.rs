@@ -5,9 +5,11 @@ use serde_json::Value;
 
 use super::api::{Api, ServerArgs};
 use super::error::CliError;
-use super::id_prefix;
 use super::types::ResultSummary;
-use super::watch::{FollowArgs, WatchStart, accepted, finish, watch};
+use super::watch::{FollowArgs, WatchStart, accepted, finish, report, watch};
+use super::{id_prefix, sanitize};
+use crate::domain::deployment::Status;
+use crate::domain::message::message;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -21,7 +23,10 @@ pub struct SwitchArgs {
     /// Switch only if the image that is ready has this digest (sha256:…)
     #[arg(long, value_name = "DIGEST")]
     image_digest: Option<String>,
-    /// Follow the deployment until it is completed (exit code 0) or failed (1)
+    /// Override the freeze that holds the switch, for this reason
+    #[arg(long, value_name = "REASON")]
+    override_freeze: Option<String>,
+    /// Follow the deployment until it is completed (exit code 0), or has failed, was not switched or awaits the approval of its next part (1)
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
@@ -34,24 +39,38 @@ pub struct SwitchArgs {
 pub async fn run(args: SwitchArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let id = id_prefix::deployment(&api, &args.id).await?;
-    let digest = args.image_digest.as_deref();
+    let terms = (args.image_digest.as_deref(), args.override_freeze.as_deref());
     if !args.wait {
-        let data = api.switch(&id, digest).await?;
+        let data = api.switch(&id, terms.0, terms.1).await?;
         accepted(&id, data, &args.server);
         return Ok(());
     }
-    let (outcome, data) = switch_and_watch(&api, (&id, digest), &args.follow, args.server.json).await?;
-    finish(&outcome, &data, &args.server)
+    let (outcome, data) = switch_and_watch(&api, (&id, terms), &args.follow, args.server.json).await?;
+    finish_switched(&outcome, &data, &args.server)
 }
 
-/// Requests the switch, to the image with this digest if one is given, and displays the events from then on.
+/// Ends a command that requested a switch: a deployment that is still ready was refused it, or has reached the next pause of its rollout.
+pub fn finish_switched(outcome: &ResultSummary, data: &Value, server: &ServerArgs) -> Result<(), CliError> {
+    if outcome.status != Status::DeploymentReady {
+        return finish(outcome, data, server);
+    }
+    report(outcome, data, server);
+    let id = sanitize::line(&outcome.deployment_id);
+    let message = match outcome.green_weight {
+        Some(percent) => message!("cli.next_pause", percent = percent.to_string()),
+        None => message!("cli.not_switched"),
+    };
+    Err(CliError::DeploymentFailed { id, message })
+}
+
+/// Requests the switch, to the image with this digest and with this reason to override a freeze if they are given, and displays the events from then on.
 pub async fn switch_and_watch(
     api: &Api,
-    (id, image_digest): (&str, Option<&str>),
+    (id, (image_digest, freeze_override)): (&str, (Option<&str>, Option<&str>)),
     follow: &FollowArgs,
     json: bool,
 ) -> Result<(ResultSummary, Value), CliError> {
     let before: ResultSummary = api.read(&api.result(id).await?)?;
-    api.switch(id, image_digest).await?;
+    api.switch(id, image_digest, freeze_override).await?;
     watch(api, id, follow, json, WatchStart { skip: before.event_count, through_switch: true }).await
 }

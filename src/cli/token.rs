@@ -290,7 +290,8 @@ fn reason(text: &str) -> Result<String, String> {
     fits.then(|| text.to_owned()).ok_or_else(|| "give 1 to 500 characters without control characters".to_owned())
 }
 
-fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
+/// Parses a future time, or a duration from now.
+pub(super) fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
     let now = Utc::now();
     let after = |text: &str| -> Option<DateTime<Utc>> {
         let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -41,6 +41,17 @@ pub struct ConnectedAccount {
 #[serde(rename_all = "camelCase")]
 pub struct StartedDeployment {
     pub deployment_id: String,
+    /// The freeze that holds the start; `None` when none does.
+    pub held_by: Option<HoldSummary>,
+}
+
+/// A freeze or window that holds a deployment.
+#[derive(Debug, Deserialize)]
+pub struct HoldSummary {
+    /// Time until which it holds.
+    pub until: Option<String>,
+    /// Reason of a freeze.
+    pub reason: Option<String>,
 }
 
 /// The response of `POST /api/v1/deploy/{id}/rollback`.
@@ -63,6 +74,8 @@ pub struct ResultSummary {
     pub event_count: u64,
     /// Time of the request for a rollback at AWS; `None` without one.
     pub rollback_requested_at: Option<String>,
+    /// Percentage of the traffic on green during a switch in parts.
+    pub green_weight: Option<f64>,
     /// URL of the blue service.
     #[cfg(feature = "dev")]
     pub blue_url: Option<String>,

@@ -48,8 +48,18 @@ impl<'a> DeploymentChange<'a> {
 
     /// Records the change in the audit log, and returns the row's id, which the deployment refers to. A refusal rolls the row back.
     pub(super) async fn record(&self, tx: &mut PgConnection, action: Action) -> Result<i64, CommandError> {
+        self.record_with(tx, action, json!({})).await
+    }
+
+    /// As [`Self::record`], with details.
+    pub(super) async fn record_with(
+        &self,
+        tx: &mut PgConnection,
+        action: Action,
+        details: Value,
+    ) -> Result<i64, CommandError> {
         let (target, repository) = (Some(self.id), None);
-        let entry = AuditRecord { by: self.by, action, target, repository, refused: None, details: json!({}) };
+        let entry = AuditRecord { by: self.by, action, target, repository, refused: None, details };
         Ok(audit::record(tx, &entry).await?)
     }
 

@@ -5,6 +5,7 @@ use crate::clients::github::GitHubError;
 use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
+use crate::commands::freezes::error::FreezeError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
 use crate::commands::tokens::error::TokenError;
@@ -39,6 +40,9 @@ pub enum CommandError {
     /// A schedule does not exist, or was changed concurrently.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// A freeze does not exist, or there are too many.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
     /// A connection or build secret does not exist, or cannot be changed.
     #[error(transparent)]
     Connect(#[from] ConnectError),

@@ -14,6 +14,8 @@
 //! | [`schedules`] `::create`, `change`, `delete`, `run_now` | the caller becomes the owner; `run_now` acts as the caller |
 //! | [`schedules::run_due`], [`schedules::stop`] | a due schedule starts a deployment as its owner, as long as the owner's permission exists |
 //! | [`schedules::retime`] | next times follow the newest edition of the time zone database |
+//! | [`freezes`] `::create`, `lift` | an admin of what a freeze covers holds starts or switches for a time; an approver overrides it with a reason |
+//! | [`policies`] | an admin of a repository stores what its targets permit, in versions |
 //! | [`connect::github`], [`connect::aws`] `::connect`, `renew`; [`connect::remove`] | stored once the service confirmed it; one connection of a branch or identity per tenant; not removed in use |
 //! | [`connect::aws::rule_role`] `::create` | creates the role of a connected account's rules, in AWS; overwrites no other role |
 //! | [`connect::aws::preflight`] | looks up what a deployment needs; for callers who may deploy with the connection, or renew it |
@@ -30,11 +32,13 @@ pub mod connect;
 pub mod deploy;
 pub mod deployment_change;
 pub mod error;
+pub mod freezes;
 pub mod idempotency;
 pub mod log_filter;
 pub mod maintenance;
 mod notify;
 pub mod outcome;
+pub mod policies;
 pub mod refusals;
 pub mod retry;
 pub mod revocations;

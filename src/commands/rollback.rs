@@ -220,6 +220,7 @@ async fn start(
         first_step: starter.first_step.to_owned(),
         concurrency: Concurrency::Queue,
         caused_by: Some(subject.release.id.clone()),
+        freeze_override: None,
         trace: None,
     };
     let created = create(tx, &new, request.by).await?;

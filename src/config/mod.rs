@@ -138,7 +138,7 @@ pub struct ExternalConfig {
     /// Options of the AWS clients.
     #[command(flatten)]
     pub aws: AwsConfig,
-    /// AWS endpoint for CodeDeploy only, for a sandbox
+    /// AWS endpoint for CodeDeploy and its load balancers only, for a sandbox
     #[arg(long, env = "PANDA_CODEDEPLOY_ENDPOINT", value_name = "URL", value_parser = http_url)]
     pub codedeploy_endpoint: Option<Url>,
     /// Controller's event bus that receives the push events
@@ -228,6 +228,9 @@ pub struct ReconcileConfig {
     /// Time limit for the traffic to shift, beyond the duration that CodeDeploy's configuration states, in milliseconds
     #[arg(long = "switch-limit-ms", env = "PANDA_SWITCH_LIMIT_MS", value_name = "MS", default_value = "1800000", value_parser = millis)]
     pub switch_limit: Duration,
+    /// Look at the listener and green's targets before each switch; false where Panda has no way to the API of Elastic Load Balancing
+    #[arg(long, env = "PANDA_LISTENER_GUARD", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub listener_guard: bool,
     /// Interval between two comparisons with AWS of a deployment that awaits its switch, or whose blue is not terminated, in milliseconds
     #[arg(long = "watch-interval-ms", env = "PANDA_WATCH_INTERVAL_MS", value_name = "MS", default_value = "60000", value_parser = millis)]
     pub watch_interval: Duration,

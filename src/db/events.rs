@@ -1,4 +1,4 @@
-//! Events of deployments; streams read this table. `commit` writes all events except the first one of a queued deployment.
+//! Events of deployments; streams read this table. `commit` writes those of steps, commands append theirs.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -183,15 +183,18 @@ impl Db {
     }
 }
 
-/// Writes the first event of a deployment that the caller's transaction has just created, and that no other transaction can see yet.
-pub async fn append_first(connection: &mut PgConnection, deployment_id: &str, event: &Event) -> Result<(), DbError> {
+/// Appends an event that a command causes, within its transaction, unless the attempt has an event with that key. The row's lock orders it before or after
+/// the commits of a replica, which count from the same number.
+pub async fn append(connection: &mut PgConnection, deployment_id: &str, event: &Event) -> Result<(), DbError> {
     let rendered = event.render(Lang::Ko);
     let stage = rendered.details.as_ref().and_then(|details| details.get("stage")).and_then(Value::as_i64);
     sqlx::query!(
-        "WITH counted AS (UPDATE deployments SET next_event_seq = 2 WHERE id = $1 AND next_event_seq = 1
-                         RETURNING attempt, status)
+        "WITH counted AS (
+             UPDATE deployments d SET next_event_seq = next_event_seq + 1
+             WHERE id = $1 AND NOT EXISTS (SELECT FROM deployment_events e WHERE e.deployment_id = d.id AND e.attempt = d.attempt AND e.key = $3)
+             RETURNING attempt, status, next_event_seq - 1 AS seq)
          INSERT INTO deployment_events (deployment_id, seq, id, attempt, key, code, type, stage, message, details, params, status)
-         SELECT $1, 1, $2, attempt, $3, $4, $5, $6, $7, $8, $9, status FROM counted",
+         SELECT $1, seq, $2, attempt, $3, $4, $5, $6, $7, $8, $9, status FROM counted",
         deployment_id,
         Uuid::now_v7(),
         event.key,

@@ -254,7 +254,7 @@ impl Db {
                  extract(epoch FROM now() - d.step_started_at)::float8 AS \"step_elapsed!\",
                  extract(epoch FROM now() - d.attempt_started_at)::float8 AS \"attempt_elapsed!\", d.superseded_by, d.attempt_started_at,
                  d.trace_id, d.trace_parent,
-                 (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
+                 (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", d.switch_audit_id, (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
                  CASE WHEN d.rollback_requested_at IS NOT NULL THEN d.rollback_audit_id END AS rollback_audit_id,
                  (SELECT a.subject FROM audit a WHERE a.id = d.rollback_audit_id AND a.kind <> 'nobody') AS rollback_by,
                  d.facts AS \"facts: Json<Facts>\", d.build, d.reason, d.kind
@@ -288,6 +288,7 @@ impl Db {
                     version: row.version,
                     waiting_for: row.waiting_for,
                     switch_requested: row.switch_requested,
+                    switch_audit_id: row.switch_audit_id,
                     cancel_requested: row.cancel_requested,
                     rollback: row.rollback_audit_id.map(|audit_id| RequestedRollback { audit_id, by: row.rollback_by }),
                     superseded_by: row.superseded_by,

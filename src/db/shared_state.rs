@@ -29,6 +29,8 @@ pub struct SharedState {
     pub schedules: bool,
     /// Number of deployments that AWS can still change without a caller: ready ones, and switched ones whose blue lives.
     pub watched: i64,
+    /// Time until the next end of a freeze, by the database's clock; none without one.
+    pub freeze_ends_in: Option<Duration>,
 }
 
 /// The deployment that has been stuck for longest.
@@ -90,6 +92,7 @@ impl Db {
             maintenance: row.maintenance,
             schedules: row.schedules,
             watched: row.watched,
+            freeze_ends_in: row.freeze_seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
         })
     }
 }

@@ -11,7 +11,9 @@ SELECT counts.*,
                                    AND h.status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT h.queued)) AS "queue_may_start!",
        EXISTS (SELECT FROM maintenance_runs WHERE state IN ('requested', 'running')) AS "maintenance!",
        EXISTS (SELECT FROM schedules WHERE next_run_at IS NOT NULL) AS "schedules!",
-       (SELECT count(*) FROM deployments WHERE watched) AS "watched!"
+       (SELECT count(*) FROM deployments WHERE watched) AS "watched!",
+       (SELECT extract(epoch FROM min(ends_at) - clock_timestamp())::float8 FROM freezes
+        WHERE lifted_at IS NULL AND ends_at > clock_timestamp()) AS freeze_seconds
 FROM (SELECT count(*) FILTER (WHERE status = 'RUNNING' AND NOT queued) AS "running!", count(*) FILTER (WHERE queued) AS "queued!",
              count(*) FILTER (WHERE status = 'DEPLOYMENT_READY' AND NOT queued) AS "ready!",
              count(*) FILTER (WHERE active AND step = ANY ($1::text[]) AND replica_id IS NULL) AS "waiting_for_build!",

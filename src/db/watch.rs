@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Db, DbError};
 use crate::domain::deployment::Status;
+use crate::domain::rollout::RolloutId;
 
 /// Name of the lease that gives one replica the turn to watch.
 const TURN: &str = "watch of deployments at AWS";
@@ -16,14 +17,16 @@ const TURN: &str = "watch of deployments at AWS";
 pub struct WatchedDeployment {
     /// Deployment id, with the prefix `dep_`.
     pub id: String,
-    /// Connection to the account of the CodeDeploy deployment.
+    /// Connection to the account of the rollout.
     pub aws_connection_id: String,
-    /// Region of the CodeDeploy deployment.
+    /// Region of the rollout.
     pub region: String,
     /// `DEPLOYMENT_READY` or COMPLETED.
     pub status: Status,
-    /// `d-…`.
-    pub code_deploy_deployment_id: String,
+    /// Rollout that may change without a caller.
+    pub rollout: RolloutId,
+    /// Hook of ECS whose wait the row shows; none if it was not seen waiting, or CodeDeploy waits.
+    pub pause_hook: Option<String>,
     /// When AWS ends the wait for the switch; `None` if it was not seen waiting.
     pub ready_until: Option<DateTime<Utc>>,
     /// AWS refused the connection's credentials when they were used last.
@@ -52,10 +55,11 @@ impl Db {
     /// are left out: their step asks AWS itself.
     pub async fn watched_page(&self, after: &(String, String), limit: i64) -> Result<Vec<WatchedDeployment>, DbError> {
         let rows = sqlx::query!(
-            "SELECT id, aws_connection_id, region, status, facts ->> 'code_deploy_deployment_id' AS \"code_deploy_deployment_id!\",
+            "SELECT id, aws_connection_id, region, status, coalesce(facts ->> 'service_deployment_arn', facts ->> 'code_deploy_deployment_id') AS \"rollout!\",
+                    step_state #>> '{pause,hook}' AS pause_hook,
                     (facts ->> 'ready_until')::timestamptz AS ready_until, facts @> '{\"awaits_renewal\": true}' AS \"awaits_renewal!\"
              FROM deployments
-             WHERE watched AND NOT active AND (aws_connection_id, id) > ($1, $2) AND facts ? 'code_deploy_deployment_id'
+             WHERE watched AND NOT active AND (aws_connection_id, id) > ($1, $2) AND facts ?| '{service_deployment_arn,code_deploy_deployment_id}'
              ORDER BY aws_connection_id, id LIMIT $3",
             after.0,
             after.1,
@@ -70,7 +74,8 @@ impl Db {
                     aws_connection_id: row.aws_connection_id,
                     region: row.region,
                     status: row.status.parse().map_err(DbError::corrupt)?,
-                    code_deploy_deployment_id: row.code_deploy_deployment_id,
+                    rollout: row.rollout.into(),
+                    pause_hook: row.pause_hook,
                     ready_until: row.ready_until,
                     awaits_renewal: row.awaits_renewal,
                 })

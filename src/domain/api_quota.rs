@@ -28,11 +28,23 @@ const SHARE: f64 = 0.9;
 /// Regions for which AWS publishes larger quotas of Step Functions.
 const LARGE_REGIONS: [&str; 3] = ["us-east-1", "us-west-2", "eu-west-1"];
 
-/// Quota of a call for which AWS publishes none: those of `CodeDeploy` and IAM, which AWS calls dynamic, and ECR's calls about repositories.
+/// Quota of a call for which AWS publishes none: those of `CodeDeploy` and IAM, which AWS calls dynamic, of ECS's service deployments, and ECR's calls about repositories.
 const UNPUBLISHED: ApiQuota = quota(100.0, 10.0);
 
 /// Services whose calls may have a quota.
-const SERVICES: [&str; 9] = ["codedeploy", "ecr", "events", "iam", "kms", "secretsmanager", "sqs", "states", "sts"];
+const SERVICES: [&str; 11] = [
+    "codedeploy",
+    "ecr",
+    "ecs",
+    "elasticloadbalancing",
+    "events",
+    "iam",
+    "kms",
+    "secretsmanager",
+    "sqs",
+    "states",
+    "sts",
+];
 
 const fn quota(burst: f64, per_second: f64) -> ApiQuota {
     ApiQuota { burst, per_second }
@@ -51,6 +63,7 @@ fn published(call: &str, region: &str) -> Option<Bucket> {
         "ecr:BatchGetImage" => (call, quota(2_000.0, 2_000.0)),
         "ecr:PutImage" => (call, quota(10.0, 10.0)),
         "secretsmanager:GetSecretValue" => (call, quota(10_000.0, 10_000.0)),
+        _ if call.starts_with("elasticloadbalancing:") => ("elasticloadbalancing:*", quota(40.0, 10.0)),
         _ if call.starts_with("events:") => (call, quota(50.0, 50.0)),
         _ if call.starts_with("sts:") => ("sts:*", quota(600.0, 600.0)),
         _ if call.starts_with("kms:") => ("kms:*", quota(10_000.0, 10_000.0)),
@@ -157,6 +170,8 @@ mod tests {
         assert_eq!(of(describe, "us-east-1"), (describe.to_owned(), 270.0, 13.5));
         assert_eq!(of(describe, "ap-northeast-2"), (describe.to_owned(), 225.0, 9.0));
         assert_eq!(of("sts:AssumeRole", "us-east-1"), of("sts:GetCallerIdentity", "us-east-1"));
+        let balancers = ("elasticloadbalancing:*".to_owned(), 36.0, 9.0);
+        assert_eq!(of("elasticloadbalancing:DescribeRules", "us-east-1"), balancers);
         assert_eq!(of("codedeploy:GetDeployment", "us-east-1"), ("codedeploy:GetDeployment".to_owned(), 90.0, 9.0));
         assert_eq!(quotas.bucket("sqs:ReceiveMessage", "us-east-1"), None);
     }

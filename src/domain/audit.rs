@@ -86,6 +86,18 @@ pub enum Action {
     /// A maintenance run is requested.
     #[strum(serialize = "maintenance.run")]
     RunMaintenance,
+    /// Starts or switches are frozen for a time.
+    #[strum(serialize = "freeze.create")]
+    CreateFreeze,
+    /// A freeze is lifted before its end.
+    #[strum(serialize = "freeze.lift")]
+    LiftFreeze,
+    /// A version of a target's policy is stored.
+    #[strum(serialize = "policy.set")]
+    SetPolicy,
+    /// A switch that needs several approvers is approved by one of them.
+    #[strum(serialize = "approve")]
+    Approve,
     /// The log filter is changed for a limited time.
     #[strum(serialize = "log.set")]
     SetLogFilter,
@@ -125,6 +137,9 @@ impl Action {
             ("POST", "revocations") => Some(Self::RevokeSubject),
             ("DELETE", "revocations/{id}") => Some(Self::RestoreSubject),
             ("POST", "maintenance/runs") => Some(Self::RunMaintenance),
+            ("POST", "freezes") => Some(Self::CreateFreeze),
+            ("DELETE", "freezes/{id}") => Some(Self::LiftFreeze),
+            ("PUT", "policies/{owner}/{repo}") => Some(Self::SetPolicy),
             ("PUT", "log") => Some(Self::SetLogFilter),
             ("DELETE", "log") => Some(Self::ResetLogFilter),
             ("POST", "session") => Some(Self::OpenSession),

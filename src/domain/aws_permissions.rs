@@ -73,7 +73,7 @@ const ANY: &[&str] = &["*"];
 const OWN_IDENTITY: &[&str] = &["arn:{partition}:iam::{account}:{identity}"];
 
 /// All statements, in the order in which they are printed.
-pub const STATEMENTS: [PolicyStatement; 21] = [
+pub const STATEMENTS: [PolicyStatement; 26] = [
     controller("AssumeUsersRoles", &["sts:AssumeRole"], &["arn:{partition}:iam::*:role/{role}"]),
     controller(
         "ReadBusPolicy",
@@ -162,12 +162,43 @@ pub const STATEMENTS: [PolicyStatement; 21] = [
         ANY,
     ),
     user(
+        "ReadServiceDeployments",
+        &["ecs:DescribeServiceDeployments"],
+        &["arn:{partition}:ecs:{region}:{account}:service-deployment/*"],
+    ),
+    user(
+        "ReadServiceRevisions",
+        &["ecs:DescribeServiceRevisions"],
+        &["arn:{partition}:ecs:{region}:{account}:service-revision/*"],
+    ),
+    user(
+        "SwitchServiceTraffic",
+        &["ecs:ContinueServiceDeployment", "ecs:StopServiceDeployment"],
+        &["arn:{partition}:ecs:{region}:{account}:service-deployment/*"],
+    ),
+    user(
+        "ReadListeners",
+        &[
+            "elasticloadbalancing:DescribeListeners",
+            "elasticloadbalancing:DescribeRules",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "elasticloadbalancing:DescribeTargetHealth",
+        ],
+        ANY,
+    ),
+    user(
         "CreateRoleOfRules",
         &["iam:CreateRole", "iam:GetRole", "iam:GetRolePolicy", "iam:PutRolePolicy"],
         &["arn:{partition}:iam::{account}:role/panda-events-*"],
     )
     .for_feature(Feature::CreatesRuleRole),
     user("CheckRoleOfRules", &["iam:GetRole"], &["{target_role}"]).for_feature(Feature::Preflight),
+    user(
+        "CheckImages",
+        &["ecr:GetLifecyclePolicy"],
+        &["arn:{partition}:ecr:{region}:{account}:repository/{repositories}"],
+    )
+    .for_feature(Feature::Preflight),
     user(
         "CheckRollouts",
         &["codedeploy:GetDeploymentGroup"],

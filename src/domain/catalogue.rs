@@ -126,6 +126,10 @@ event_codes! {
     CredentialsAccepted = "credentials_accepted",
     /// [Stage 4] Green's health check is skipped, as the commit or the pipeline configures.
     HealthCheckSkipped = "health_check_skipped",
+    /// [Stage 4] The requested switch was refused by the listener guard; the deployment stays DEPLOYMENT_READY.
+    SwitchRefused = "switch_refused",
+    /// [Stage 4] The listener is not checked before the switch; the credentials lack a permission that only the guard needs.
+    ListenerUnchecked = "listener_unchecked",
     /// [Stage 4] Traffic switch started; CodeDeploy accepted ContinueDeployment, or is already shifting traffic.
     SwitchStarted = "switch_started",
     /// [Stage 4] Traffic moved: green {green} %, blue {blue} %.
@@ -150,6 +154,16 @@ event_codes! {
     CancelStarted = "cancel_started",
     /// [Stage 1] Waiting for its turn; the target has an unfinished deployment, and the request allows queueing.
     DeploymentQueued = "deployment_queued",
+    /// [Stage 1] Waiting for the end of a freeze, which holds the start.
+    DeploymentFrozen = "deployment_frozen",
+    /// [Stage {stage}] {by} overrode a freeze, for a start or a switch.
+    FreezeOverridden = "freeze_overridden",
+    /// [Stage 1] Waiting for a window of the policy, in which starts are permitted.
+    WindowAwaited = "window_awaited",
+    /// [Stage {stage}] {by} overrode the windows of the policy, for a start or a switch.
+    WindowOverridden = "window_overridden",
+    /// [Stage 4] {by} approved the switch, which needs more approvers.
+    SwitchApproved = "switch_approved",
     /// [Stage 1] Attempt {attempt}; a retry of a failed deployment was requested.
     RetryStarted = "retry_started",
     /// [Stage 1] Submodules and Git LFS files are not fetched; the commit contains some.

@@ -139,6 +139,8 @@ pub struct Deployment {
     pub waiting_for: Option<String>,
     /// A caller requested the switch.
     pub switch_requested: bool,
+    /// Audit row of that request.
+    pub switch_audit_id: Option<i64>,
     /// A caller requested the cancellation.
     pub cancel_requested: bool,
     /// Rollback at AWS that a caller requested after the switch.

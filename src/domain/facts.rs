@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::health_check::HealthCheckSpec;
+use super::listener_guard::ListenerRoute;
+use super::rollout::RolloutId;
 
 /// Declares the fields of [`Facts`] once: the struct, its stored keys and the merge follow from the list.
 macro_rules! facts {
@@ -80,6 +82,8 @@ facts! {
         output_health_check: HealthCheckSpec,
         /// `CodeDeploy` deployment (`d-…`) that shifts the traffic.
         code_deploy_deployment_id: String,
+        /// ECS service deployment that shifts the traffic, by its ARN, where `CodeDeploy` does not.
+        service_deployment_arn: String,
         /// `CodeDeploy` application.
         code_deploy_application_name: String,
         /// Median latency of blue in the health check, in milliseconds.
@@ -92,6 +96,8 @@ facts! {
         green_error_rate: f64,
         /// Percentage of the production traffic on green while it moves, 0 to 100.
         green_weight: f64,
+        /// Routes of the production listener when green became ready, which the listener guard compares before the switch.
+        listener_routes: Vec<ListenerRoute>,
         /// Side with the traffic at the end: `blue` or `green`.
         final_service: String,
         /// When AWS ends the wait for the switch by itself (AWS clock).
@@ -115,6 +121,7 @@ impl Facts {
         "image_digest",
         "execution_arn",
         "code_deploy_deployment_id",
+        "service_deployment_arn",
         "blue_latency_ms",
         "green_latency_ms",
         "blue_error_rate",
@@ -126,7 +133,7 @@ impl Facts {
     ];
 
     /// Names of the fields that are filled from the pipeline's output, in the order of [`Self::texts_mut`].
-    pub const TEXTS: [&'static str; 11] = [
+    pub const TEXTS: [&'static str; 12] = [
         "cluster_name",
         "service_name",
         "task_definition",
@@ -137,11 +144,12 @@ impl Facts {
         "blue_url",
         "green_url",
         "code_deploy_deployment_id",
+        "service_deployment_arn",
         "code_deploy_application_name",
     ];
 
     /// Returns the fields that are filled from the pipeline's output.
-    pub fn texts_mut(&mut self) -> [&mut Option<String>; 11] {
+    pub fn texts_mut(&mut self) -> [&mut Option<String>; 12] {
         [
             &mut self.cluster_name,
             &mut self.service_name,
@@ -153,8 +161,15 @@ impl Facts {
             &mut self.blue_url,
             &mut self.green_url,
             &mut self.code_deploy_deployment_id,
+            &mut self.service_deployment_arn,
             &mut self.code_deploy_application_name,
         ]
+    }
+
+    /// Returns the rollout that shifts the traffic, once it is known.
+    pub fn rollout(&self) -> Option<RolloutId> {
+        let native = self.service_deployment_arn.clone().map(RolloutId::EcsNative);
+        native.or_else(|| self.code_deploy_deployment_id.clone().map(RolloutId::CodeDeploy))
     }
 
     /// Returns true when no fact is known.

@@ -46,6 +46,11 @@ pub fn revocation_id() -> String {
     random_id("rev_")
 }
 
+/// Generates the id of a freeze: `frz_…`.
+pub fn freeze_id() -> String {
+    random_id("frz_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

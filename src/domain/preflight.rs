@@ -17,6 +17,8 @@ pub struct PreflightSettings {
     pub rule_target_role_arn: Option<String>,
     /// Set when status events are read from a queue.
     pub has_status_queue: bool,
+    /// Number of releases of each target that are kept for rollbacks.
+    pub keep_releases: u32,
 }
 
 /// Availability of something that a deployment needs.
@@ -185,14 +187,18 @@ impl PreflightVerdict {
     }
 }
 
-/// Actions without which deployments succeed: docs/aws.md says what is lost. The last six are for the check alone.
-const OPTIONAL_ACTIONS: [&str; 18] = [
+/// Actions without which deployments succeed: docs/aws.md says what is lost. The last seven are for the check alone.
+const OPTIONAL_ACTIONS: [&str; 23] = [
     "codedeploy:BatchGetDeployments",
     "codedeploy:GetDeploymentConfig",
     "ecr:DescribeImages",
     "ecr:ListTagsForResource",
     "ecr:PutLifecyclePolicy",
     "ecr:TagResource",
+    "elasticloadbalancing:DescribeListeners",
+    "elasticloadbalancing:DescribeRules",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
     "events:DeleteRule",
     "events:DescribeRule",
     "events:RemovePermission",
@@ -200,6 +206,7 @@ const OPTIONAL_ACTIONS: [&str; 18] = [
     "sqs:DeleteMessage",
     "sqs:ReceiveMessage",
     "codedeploy:GetDeploymentGroup",
+    "ecr:GetLifecyclePolicy",
     "events:ListRules",
     "events:ListTargetsByRule",
     "iam:GetRole",

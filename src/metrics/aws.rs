@@ -18,7 +18,7 @@ const BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
 /// All calls that Panda makes, so that each has its series from the start. `sts:AssumeRole` is counted although the SDK assumes roles with an
 /// internal client, whose requests cannot be observed.
-const CALLS: [&str; 42] = [
+const CALLS: [&str; 51] = [
     "codedeploy:BatchGetDeploymentTargets",
     "codedeploy:BatchGetDeployments",
     "codedeploy:ContinueDeployment",
@@ -32,9 +32,18 @@ const CALLS: [&str; 42] = [
     "ecr:DescribeImages",
     "ecr:DescribeRepositories",
     "ecr:GetAuthorizationToken",
+    "ecr:GetLifecyclePolicy",
     "ecr:ListTagsForResource",
     "ecr:PutImage",
     "ecr:PutLifecyclePolicy",
+    "ecs:ContinueServiceDeployment",
+    "ecs:DescribeServiceDeployments",
+    "ecs:DescribeServiceRevisions",
+    "ecs:StopServiceDeployment",
+    "elasticloadbalancing:DescribeListeners",
+    "elasticloadbalancing:DescribeRules",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
     "events:DeleteRule",
     "events:DescribeEventBus",
     "events:DescribeRule",
@@ -283,6 +292,7 @@ mod tests {
             let Ok(source) = std::fs::read_to_string(path) else { continue };
             let Some((_, sdk)) = source.split_once("aws_sdk_") else { continue };
             let service = match sdk.split(|c: char| !c.is_ascii_lowercase()).next().unwrap() {
+                "elasticloadbalancingv" => "elasticloadbalancing",
                 "eventbridge" => "events",
                 "sfn" => "states",
                 other => other,

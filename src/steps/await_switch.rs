@@ -1,32 +1,40 @@
 //! Stage 4: waits for manual approval of the switch. The row is `DEPLOYMENT_READY` and has no owner; a switch request makes it claimable again.
 //!
 //! AWS may end the wait: at its deadline, by an alarm, or through its console. The watch (`background/watch`) notices that and requests a look,
-//! which makes the row claimable as well. The step then asks CodeDeploy; calls that are denied or throttled change nothing.
+//! which makes the row claimable as well. The step then asks AWS; calls that are denied or throttled change nothing.
+//!
+//! A rollout of ECS may wait several times. Each wait is a separate pause, and an approval is for one: the step knows the pause that it shows.
 
 use std::time::Duration;
 
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
-use super::rollout::{Traffic, expired, is_shifting, ready_until, said, stayed_on_blue, switch_expired, traffic_after};
-use super::switch_traffic::shift;
+use super::follow_execution::output_invalid;
+use super::rollout::{
+    about, expired, is_ours, other_image, said, stayed_on_blue, switch_expired, was_sent, with_until,
+};
+use super::verify_green::awaiting;
 use super::watch_traffic::{completed, rolled_back};
 use super::{
     ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, SwitchTraffic, Transition, is_default,
 };
-use crate::clients::aws::{CodeDeployStatus, CodeDeployment};
+use crate::clients::aws::Observed;
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
-use crate::domain::deployment::Facts;
-use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::message::message;
+use crate::domain::rollout::{Pause, RolloutId, Standing, Traffic};
 
 /// State of a deployment that awaits approval.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct AwaitSwitch {
-    /// Id of the CodeDeploy deployment, for the later switch.
-    pub code_deploy_deployment_id: String,
+    /// Rollout, for the later switch.
+    #[serde(alias = "code_deploy_deployment_id")]
+    pub rollout: RolloutId,
+    /// Pause that awaits approval, once it was seen.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pause: Pause,
     /// Executions of this image that were followed before.
     #[serde(default, skip_serializing_if = "is_default")]
     pub replaced: u8,
@@ -46,21 +54,21 @@ impl RunStep for AwaitSwitch {
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
-        let id = &self.code_deploy_deployment_id;
         if cx.deployment.switch_requested {
-            let switch = SwitchTraffic { code_deploy_deployment_id: id.clone(), replaced: self.replaced };
-            return Ok(StepOutcome::next(switch).without_answer());
+            let request = cx.deployment.switch_audit_id.unwrap_or_default();
+            let Self { rollout, pause, replaced } = self.clone();
+            return Ok(StepOutcome::next(SwitchTraffic { rollout, pause, replaced, request }).without_answer());
         }
-        let deployment = match cx.user.codedeploy.deployment(id).await {
-            Ok(deployment) => deployment,
+        let seen = match cx.user.rollout(&self.rollout).observe().await {
+            Ok(seen) => seen,
             Err(error) if error.kind == ErrorKind::NotFound => {
-                let account = &cx.deployment.account_id;
-                let reason = message!("reason.code_deploy_gone", account, id);
+                let (account, id) = (&cx.deployment.account_id, self.rollout.as_str());
+                let reason = message!("reason.rollout_gone", account, service = self.rollout.service(), id);
                 return Ok(stayed_on_blue(ErrorCode::StoppedWhileReady, reason));
             }
             Err(error) => return self.unread(error),
         };
-        match self.look(cx, &deployment).await {
+        match self.look(cx, &seen).await {
             Ok(outcome) => Ok(outcome),
             Err(error) => self.unread(error),
         }
@@ -84,56 +92,76 @@ impl AwaitSwitch {
         Ok(if answered { self.still() } else { self.still().without_answer() })
     }
 
-    async fn look(&self, cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<StepOutcome, ClientError> {
-        let id = &self.code_deploy_deployment_id;
-        match deployment.status {
-            CodeDeployStatus::Ready => self.waits(cx, deployment).await,
-            CodeDeployStatus::Created | CodeDeployStatus::Queued => Ok(self.still()),
-            CodeDeployStatus::Succeeded => Ok(self.continued(completed(Some(deployment)))),
-            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => self.ended(cx, deployment).await,
-            _ => {
-                if !is_shifting(&cx.user.codedeploy.lifecycle(id).await?) {
+    async fn look(&self, cx: &StepContext<'_>, seen: &Observed) -> Result<StepOutcome, ClientError> {
+        match &seen.standing {
+            Standing::Waiting(pause) => self.waits(cx, seen, pause).await,
+            Standing::Pending => Ok(self.still()),
+            Standing::Succeeded | Standing::Active if !is_ours(cx, seen).await? => {
+                Ok(output_invalid(other_image(cx, seen)))
+            }
+            Standing::Succeeded => Ok(self.continued(completed(Some(seen)))),
+            Standing::Ended => self.ended(cx, seen).await,
+            Standing::Active => {
+                let rollout = cx.user.rollout(&self.rollout);
+                if rollout.traffic(seen, was_sent(&cx.deployment.facts)).await?.at == Traffic::NeverSent {
                     return Ok(self.still());
                 }
-                let shift_seconds = shift(cx, deployment).await?.as_secs();
-                let (code_deploy_deployment_id, replaced) = (id.clone(), self.replaced);
-                let confirm = ConfirmSwitch { code_deploy_deployment_id, shift_seconds, replaced };
-                Ok(self.continued(StepOutcome::next(confirm)))
+                let shift_seconds = rollout.shift_duration(seen).await?.as_secs();
+                let Self { rollout, pause, replaced } = self.clone();
+                Ok(self.continued(StepOutcome::next(ConfirmSwitch { rollout, shift_seconds, pause, replaced })))
             }
         }
     }
 
-    /// Learns the deadline, if it was not known when the deployment became ready.
-    async fn waits(&self, cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<StepOutcome, ClientError> {
-        if cx.deployment.facts.ready_until.is_some() || deployment.ready_wait.is_none() {
+    /// Learns pause and deadline, if they were not known when the deployment became ready, or are new because the earlier wait was ended at AWS.
+    async fn waits(&self, cx: &StepContext<'_>, seen: &Observed, pause: &Pause) -> Result<StepOutcome, ClientError> {
+        let same = self.pause.is(pause);
+        if same && (cx.deployment.facts.ready_until.is_some() || !seen.has_deadline) {
             return Ok(self.still());
         }
-        let lifecycle = match cx.user.codedeploy.lifecycle(&deployment.id).await {
-            Ok(lifecycle) => lifecycle,
-            // Without the permission, the wait counts from now: too late by the time since it began.
-            Err(error) if error.kind == ErrorKind::Denied => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let ready_until = ready_until(deployment, &lifecycle, Utc::now());
-        Ok(self.still().with_facts(Facts { ready_until, ..Facts::default() }))
+        let until = cx.user.rollout(&self.rollout).deadline(seen, Utc::now()).await?;
+        let known = Self { pause: pause.clone(), ..self.clone() };
+        let outcome =
+            if same || self.pause == Pause::default() { known.still() } else { self.continued(known.again(cx)) };
+        Ok(match until {
+            Some(until) => with_until(outcome, until),
+            None => outcome,
+        })
     }
 
-    /// The traffic was sent to green through AWS.
+    /// Requests approval of a further pause. An approval that was given is for an earlier one.
+    pub(super) fn again(self, cx: &StepContext<'_>) -> StepOutcome {
+        let occurrence = self.pause.occurrence().unwrap_or_default();
+        let event = awaiting(&cx.deployment.facts, &cx.deployment.id).keyed(occurrence);
+        let until = self.pause.until;
+        let outcome = StepOutcome::new(Transition::Ready(self.into())).with_event(event);
+        match until {
+            Some(until) => with_until(outcome, until),
+            None => outcome,
+        }
+    }
+
+    /// The wait was ended at AWS, not by an approval.
     fn continued(&self, mut outcome: StepOutcome) -> StepOutcome {
-        let id = self.code_deploy_deployment_id.as_str();
-        let event = Event::new(EventCode::ContinuedOutside).with("code_deploy_deployment_id", id);
+        let mut event = about(EventCode::ContinuedOutside, &self.rollout);
+        if let Some(occurrence) = self.pause.occurrence() {
+            event = event.keyed(occurrence);
+        }
         outcome.events.insert(0, event);
         outcome
     }
 
-    /// CodeDeploy has ended the deployment: without the traffic on green, or after it was there.
-    async fn ended(&self, cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<StepOutcome, ClientError> {
-        let said = said(deployment);
-        Ok(match traffic_after(cx, deployment).await? {
-            Some(Traffic::MovingBack) => self.still(),
-            Some(Traffic::Green) => self.continued(completed(Some(deployment))),
-            Some(Traffic::Blue) => self.continued(rolled_back(said)),
-            None => match expired(cx, deployment) {
+    /// AWS has ended the rollout: without the traffic on green, or after it was there.
+    async fn ended(&self, cx: &StepContext<'_>, seen: &Observed) -> Result<StepOutcome, ClientError> {
+        let said = said(seen);
+        let traffic = cx.user.rollout(&self.rollout).traffic(seen, was_sent(&cx.deployment.facts)).await?;
+        Ok(match traffic.at {
+            Traffic::MovingBack | Traffic::Shifting => self.still(),
+            Traffic::Green => self.continued(completed(Some(seen))),
+            // After a part of the traffic was approved, its way back needs no explanation beside AWS's own.
+            Traffic::Blue if self.pause.hook.is_some() => rolled_back(said),
+            Traffic::Blue => self.continued(rolled_back(said)),
+            Traffic::NeverSent => match expired(cx, seen) {
                 Some(until) => switch_expired(until, said),
                 None => stayed_on_blue(ErrorCode::StoppedWhileReady, said),
             },

@@ -1,9 +1,9 @@
 //! Cancels a deployment on request: stops everything that it started in AWS, then sets it to FAILED with CANCELLED.
 //!
 //! The interrupted step is dropped before this one begins, so no other step of the deployment is running. Effects that the step may have caused are
-//! looked up in AWS instead of remembered: an execution that its push started, a `CodeDeploy` deployment that the execution created. Whatever fails
+//! looked up in AWS instead of remembered: an execution that its push started, a rollout that the execution created. Whatever fails
 //! here, the deployment ends with CANCELLED, and the reason names what could not be stopped. A refused call does not prevent the calls after it:
-//! stopping CodeDeploy needs neither the execution nor a look at the deployment.
+//! stopping the rollout needs neither the execution nor a look at it.
 
 use std::time::Duration;
 
@@ -11,26 +11,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::follow_execution::accounts;
-use super::rollout::{Traffic, allowed, traffic_after};
+use super::rollout::{moving_back, was_sent};
 use super::watch_traffic::{LOOKS_AFTER_END, completed};
 use super::{
     ConfirmSwitch, FindExecution, FollowExecution, PushImage, RunStep, StepContext, StepError, StepOutcome, Transition,
 };
-use crate::clients::aws::{CodeDeployStatus, CodeDeployment, ExecutionStatus, Priority};
+use crate::clients::aws::{ExecutionStatus, Observed, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::history::{Memory, RawEvent, Reader};
 use crate::domain::message::{Param, message};
+use crate::domain::rollout::{RolloutId, Standing, Traffic};
 
 /// Time between two polls for an execution that the push may have started.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Maximum number of polls during which an execution may finish registering the `CodeDeploy` deployment that it is creating.
+/// Maximum number of polls during which an execution may finish registering the rollout that it is creating.
 const MAX_REGISTER_POLLS: u32 = 30;
 
-/// Polling state of the execution while it creates the `CodeDeploy` deployment.
+/// Polling state of the execution while it creates the rollout.
 const REGISTERING: &str = "REGISTER_TASK_IN_PROGRESS";
 
 /// State of a cancellation.
@@ -45,7 +46,7 @@ pub struct Cancel {
     pub stage: u8,
     /// Polls so far for effects that may still appear in AWS.
     pub looks: u32,
-    /// Set once stopping the `CodeDeploy` deployment was decided: from then on, traffic seen on green is being moved back.
+    /// Set once stopping the rollout was decided: from then on, traffic seen on green is being moved back.
     pub stopping: bool,
     /// Set when AWS is known to refuse the connection's credentials: what they cannot stop is named, and their renewal is not awaited.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -74,14 +75,14 @@ impl RunStep for Cancel {
         let running = match executions.describe(arn).await {
             Ok(execution) => matches!(execution.status, ExecutionStatus::Running | ExecutionStatus::PendingRedrive),
             // Deleted together with its history: nothing of the execution is running.
-            Err(error) if error.kind == ErrorKind::NotFound => return self.stop_code_deploy(cx, refused).await,
+            Err(error) if error.kind == ErrorKind::NotFound => return self.stop_rollout(cx, refused).await,
             Err(error) => {
                 refused.note(error)?;
                 // Unknown: stopping an execution that has ended changes nothing.
                 true
             }
         };
-        // Events since the last poll, in particular the CodeDeploy deployment that must be stopped.
+        // Events since the last poll, in particular the rollout that must be stopped.
         let last = cx.deployment.facts.last_history_event_id.unwrap_or(0);
         let (history, readable) = match executions.history_after(arn, last).await {
             Ok(history) => (history.iter().map(RawEvent::event).collect(), true),
@@ -93,20 +94,20 @@ impl RunStep for Cancel {
         known.merge(reading.facts.clone());
         let registering = readable && known.polling_state.as_deref() == Some(REGISTERING);
         if running && registering && self.looks < MAX_REGISTER_POLLS {
-            // Stopped now, the execution's current call would still create a CodeDeploy deployment, whose id would remain unknown.
-            let why = "the execution is creating a CodeDeploy deployment that must be stopped too";
+            // Stopped now, the execution's current call would still create a rollout, whose id would remain unknown.
+            let why = "the execution is creating a rollout that must be stopped too";
             return Ok(self.poll_again(cx, why).with_facts(reading.facts));
         }
         if running && let Err(error) = executions.stop(arn, "cancelled on request").await {
             refused.note(error)?;
         }
         if known != cx.deployment.facts {
-            // Committed first, so that a crash does not lose the id of the CodeDeploy deployment to stop.
+            // Committed first, so that a crash does not lose the id of the rollout to stop.
             return Ok(
                 StepOutcome::wait(self.clone(), Duration::ZERO, "the execution is stopped").with_facts(reading.facts)
             );
         }
-        self.stop_code_deploy(cx, refused).await
+        self.stop_rollout(cx, refused).await
     }
 }
 
@@ -195,34 +196,35 @@ impl Cancel {
         }
     }
 
-    /// Stops the `CodeDeploy` deployment with a rollback, and waits until it has ended: the stop is still pending when the call returns. A deployment
-    /// that is created or queued is stopped the same way.
-    async fn stop_code_deploy(&self, cx: &StepContext<'_>, mut refused: Refused) -> Result<StepOutcome, StepError> {
-        let Some(id) = &cx.deployment.facts.code_deploy_deployment_id else { return Ok(self.done(cx, &refused)) };
-        let code_deploy = &cx.user.codedeploy;
-        let visible = match code_deploy.deployment(id).await {
-            Ok(deployment) => match deployment.status {
-                CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
-                    return self.ended(cx, &deployment, refused).await;
-                }
+    /// Stops the rollout and sends its traffic back, and waits until it has ended: the stop is still pending when the call returns. A rollout that has not
+    /// begun is stopped the same way.
+    async fn stop_rollout(&self, cx: &StepContext<'_>, mut refused: Refused) -> Result<StepOutcome, StepError> {
+        let Some(id) = cx.deployment.facts.rollout() else { return Ok(self.done(cx, &refused)) };
+        let rollout = cx.user.rollout(&id);
+        let seen = match rollout.observe().await {
+            Ok(seen) => match seen.standing {
+                Standing::Ended => return self.ended(cx, &seen, refused).await,
                 // Too late: the traffic is on green, and blue may be gone already.
-                CodeDeployStatus::Succeeded => return Ok(completed(Some(&deployment))),
-                _ => Some(deployment),
+                Standing::Succeeded => return Ok(completed(Some(&seen))),
+                _ => Some(seen),
             },
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(self.done(cx, &refused)),
             Err(error) => refused.note(error).map(|()| None)?,
         };
+        let being_stopped = format!("{} is being stopped", id.service());
         if !self.stopping {
-            if visible.is_some() && self.has_shifted(cx, id, &mut refused).await? {
-                return Ok(completed(visible.as_ref()));
+            if let Some(seen) = &seen
+                && self.has_shifted(cx, &id, seen, &mut refused).await?
+            {
+                return Ok(completed(Some(seen)));
             }
             // Committed before the call: after a crash, traffic seen on green is then known to be moving back.
             let stopping = Self { stopping: true, looks: 0, ..self.clone() };
-            return Ok(StepOutcome::wait(stopping, Duration::ZERO, "CodeDeploy is being stopped"));
+            return Ok(StepOutcome::wait(stopping, Duration::ZERO, being_stopped));
         }
-        match code_deploy.stop_deployment(id, true).await {
+        match rollout.roll_back(seen.as_ref()).await {
             Ok(()) => {}
-            // The deployment ended between the check and the call; the next check reports how.
+            // The rollout ended between the check and the call; the next check reports how.
             Err(error) if error.kind == ErrorKind::Conflict => {}
             Err(error) if error.kind == ErrorKind::Credentials => {
                 refused.note(error)?;
@@ -230,41 +232,47 @@ impl Cancel {
             }
             Err(error) => return Err(refused.with(failed(error))),
         }
-        if visible.is_none() {
+        if seen.is_none() {
             // The stop was accepted, and its end cannot be seen.
             return Ok(self.done(cx, &refused));
         }
-        Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is being stopped"))
+        Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, being_stopped))
     }
 
-    /// CodeDeploy has ended. That may have happened without Panda, and the traffic may have stayed on green: the deployment is then completed, not
+    /// The rollout has ended. That may have happened without Panda, and the traffic may have stayed on green: the deployment is then completed, not
     /// cancelled. After Panda's own stop a rollback is awaited, which CodeDeploy starts separately.
     async fn ended(
         &self,
         cx: &StepContext<'_>,
-        deployment: &CodeDeployment,
+        seen: &Observed,
         mut refused: Refused,
     ) -> Result<StepOutcome, StepError> {
-        let traffic = match traffic_after(cx, deployment).await {
-            Ok(traffic) => traffic,
-            Err(error) => refused.note(error).map(|()| None)?,
+        let traffic = match cx.user.rollout(&seen.id).traffic(seen, was_sent(&cx.deployment.facts)).await {
+            Ok(traffic) => traffic.at,
+            Err(error) => refused.note(error).map(|()| Traffic::NeverSent)?,
         };
         Ok(match traffic {
-            Some(Traffic::Green) if self.stopping && self.looks < LOOKS_AFTER_END => {
-                self.poll_again(cx, "CodeDeploy has not taken the traffic back yet")
+            Traffic::Green if self.stopping && self.looks < LOOKS_AFTER_END => {
+                self.poll_again(cx, &format!("{} has not taken the traffic back yet", seen.id.service()))
             }
-            Some(Traffic::Green) => completed(Some(deployment)),
-            Some(Traffic::MovingBack) => {
-                StepOutcome::wait(self.clone(), poll_interval(cx), "CodeDeploy is taking the traffic back to blue")
+            Traffic::Green => completed(Some(seen)),
+            Traffic::MovingBack | Traffic::Shifting => {
+                StepOutcome::wait(self.clone(), poll_interval(cx), moving_back(&seen.id))
             }
-            Some(Traffic::Blue) | None => self.done(cx, &refused),
+            Traffic::Blue | Traffic::NeverSent => self.done(cx, &refused),
         })
     }
 
-    /// Reports whether the traffic is on green. Without the permission to look, the deployment is stopped, which takes the traffic back.
-    async fn has_shifted(&self, cx: &StepContext<'_>, id: &str, refused: &mut Refused) -> Result<bool, StepError> {
-        match cx.user.codedeploy.lifecycle(id).await {
-            Ok(events) => Ok(allowed(&events)),
+    /// Reports whether the traffic is on green. Without the permission to look, the rollout is stopped, which takes the traffic back.
+    async fn has_shifted(
+        &self,
+        cx: &StepContext<'_>,
+        id: &RolloutId,
+        seen: &Observed,
+        refused: &mut Refused,
+    ) -> Result<bool, StepError> {
+        match cx.user.rollout(id).traffic(seen, was_sent(&cx.deployment.facts)).await {
+            Ok(traffic) => Ok(traffic.at == Traffic::Green),
             Err(error) => refused.note(error).map(|()| false),
         }
     }

@@ -1,4 +1,4 @@
-//! Stage 4: asks CodeDeploy where the traffic is, after an execution that succeeded without an approval that Panda understood.
+//! Stage 4: asks AWS where the traffic is, after an execution that succeeded without an approval that Panda understood.
 //!
 //! `ExecutionSucceeded` says only that the state machine ended. It also ends so when it handled a failure, or when its outputs have a form that
 //! Panda does not read.
@@ -6,21 +6,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::follow_execution::{approval, output_invalid};
-use super::rollout::{Traffic, allowed, is_shifting, said, traffic_after};
-use super::switch_traffic::shift;
+use super::rollout::{is_ours, moving_back, other_image, said, was_sent};
 use super::watch_traffic::{completed, rolled_back};
 use super::{ConfirmSwitch, RunStep, StepContext, StepError, StepOutcome, Transition, is_default};
 use crate::clients::ErrorKind;
-use crate::clients::aws::CodeDeployStatus;
 use crate::domain::deployment::Facts;
 use crate::domain::failure::ErrorCode;
 use crate::domain::message::{Message, message};
+use crate::domain::rollout::{Pause, RolloutId, Standing, Traffic};
 
-/// State of asking CodeDeploy.
+/// State of asking AWS.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct CheckRollout {
-    /// `d-…`, from the history of the controller's execution.
-    pub code_deploy_deployment_id: String,
+    /// Rollout, from the history of the controller's execution.
+    #[serde(alias = "code_deploy_deployment_id")]
+    pub rollout: RolloutId,
     /// What the history says about the check, as a clause.
     pub seen: String,
     /// Values of the outputs that were refused, as a clause.
@@ -42,57 +42,51 @@ impl RunStep for CheckRollout {
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let unanswered = StepError::from_client(ErrorCode::ExecutionOutputInvalid);
-        let id = &self.code_deploy_deployment_id;
-        let code_deploy = &cx.user.codedeploy;
-        let deployment = match code_deploy.deployment(id).await {
-            Ok(deployment) => deployment,
+        let (rollout, service, id) = (cx.user.rollout(&self.rollout), self.rollout.service(), self.rollout.as_str());
+        let seen = match rollout.observe().await {
+            Ok(seen) => seen,
             Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Invalid) => {
                 let account = &cx.deployment.account_id;
-                return Ok(output_invalid(self.finding(message!("reason.no_code_deploy", account, id))));
+                return Ok(output_invalid(self.finding(message!("reason.no_rollout", account, service, id))));
             }
             Err(error) => return Err(unanswered(error)),
         };
-        match deployment.status {
-            CodeDeployStatus::Ready => {
+        if !is_ours(cx, &seen).await.map_err(&unanswered)? {
+            return Ok(output_invalid(self.finding(other_image(cx, &seen))));
+        }
+        match seen.standing {
+            Standing::Waiting(_) => {
                 let ready = Facts { polling_state: Some("DEPLOYMENT_READY".to_owned()), ..Facts::default() };
                 let approval = approval(&cx.deployment.facts, &cx.deployment.id, self.replaced, self.refused.clone());
                 let kept =
                     if matches!(approval.transition, Transition::Failed { .. }) { Facts::default() } else { ready };
                 return Ok(approval.with_facts(kept));
             }
-            CodeDeployStatus::Succeeded => return Ok(completed(Some(&deployment))),
-            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => {
-                match traffic_after(cx, &deployment).await.map_err(&unanswered)? {
-                    None => {}
-                    Some(Traffic::Green) => return Ok(completed(Some(&deployment))),
-                    Some(Traffic::Blue) => return Ok(rolled_back(said(&deployment))),
-                    Some(Traffic::MovingBack) => {
-                        let interval = cx.services.settings.poll_interval;
-                        let why = "CodeDeploy is taking the traffic back to blue";
-                        return Ok(StepOutcome::wait(self.clone(), interval, why));
-                    }
-                }
-                let reason = self.finding(said(&deployment)).into();
+            Standing::Succeeded => return Ok(completed(Some(&seen))),
+            Standing::Pending | Standing::Active | Standing::Ended => {}
+        }
+        let traffic = rollout.traffic(&seen, was_sent(&cx.deployment.facts)).await.map_err(&unanswered)?.at;
+        let interval = cx.services.settings.poll_interval;
+        Ok(match (&seen.standing, traffic) {
+            (_, Traffic::Green) => completed(Some(&seen)),
+            (_, Traffic::Blue) => rolled_back(said(&seen)),
+            (_, Traffic::MovingBack) => StepOutcome::wait(self.clone(), interval, moving_back(&self.rollout)),
+            (Standing::Ended, _) => {
+                let reason = self.finding(said(&seen)).into();
                 let facts = Facts { polling_state: Some("FAILED".to_owned()), ..Facts::default() };
                 let failed = Transition::Failed { code: ErrorCode::SwitchFailed, reason };
-                return Ok(StepOutcome::new(failed).with_facts(facts));
+                StepOutcome::new(failed).with_facts(facts)
             }
-            _ => {}
-        }
-        let lifecycle = code_deploy.lifecycle(id).await.map_err(&unanswered)?;
-        if allowed(&lifecycle) {
-            return Ok(completed(Some(&deployment)));
-        }
-        if is_shifting(&lifecycle) {
-            let shift_seconds = shift(cx, &deployment).await.map_err(&unanswered)?.as_secs();
-            return Ok(StepOutcome::next(ConfirmSwitch {
-                code_deploy_deployment_id: id.clone(),
-                shift_seconds,
-                replaced: self.replaced,
-            }));
-        }
-        let state = message!("reason.code_deploy_state", id, status = format!("{:?}", deployment.status));
-        Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, self.finding(state)))
+            (_, Traffic::Shifting) => {
+                let shift_seconds = rollout.shift_duration(&seen).await.map_err(&unanswered)?.as_secs();
+                let (rollout, replaced) = (self.rollout.clone(), self.replaced);
+                StepOutcome::next(ConfirmSwitch { rollout, shift_seconds, pause: Pause::default(), replaced })
+            }
+            (_, Traffic::NeverSent) => {
+                let state = message!("reason.rollout_state", service, id, status = &seen.status);
+                StepOutcome::poll(self.clone(), interval, self.finding(state))
+            }
+        })
     }
 }
 

@@ -1,16 +1,17 @@
 //! Stage 4: waits until the traffic is on green.
 //!
-//! CodeDeploy reports Succeeded only after its termination wait, which may take hours; the traffic has moved once AllowTraffic has succeeded.
+//! AWS reports success only after its termination wait or bake time, which may take hours; the switch is over once all traffic has moved. A rollout of ECS
+//! may wait for a further approval before that.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::rollout::{Traffic, allowed, said, traffic_after};
+use super::rollout::{moving_back, said, was_sent};
 use super::watch_traffic::{completed, rolled_back};
-use super::{RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
-use crate::clients::aws::{CodeDeployStatus, CodeDeployment, Priority};
+use super::{AwaitSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
+use crate::clients::aws::{Observed, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
@@ -18,16 +19,21 @@ use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::message::message;
 use crate::domain::reason::Reason;
+use crate::domain::rollout::{Pause, RolloutId, Standing, Traffic};
 use crate::domain::traffic_shift::LONGEST;
 
 /// State of a switch in progress.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ConfirmSwitch {
-    /// `d-…`, from the switch step.
-    pub code_deploy_deployment_id: String,
+    /// Rollout that shifts the traffic, from the switch step.
+    #[serde(alias = "code_deploy_deployment_id")]
+    pub rollout: RolloutId,
     /// Time from the first to the last part of the traffic by the deployment configuration, in seconds. Absent in rows of earlier versions.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shift_seconds: u64,
+    /// Pause that was approved; a further one needs its own approval.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pause: Pause,
     /// Executions of this image that were followed before.
     #[serde(default, skip_serializing_if = "is_default")]
     pub replaced: u8,
@@ -55,24 +61,35 @@ impl RunStep for ConfirmSwitch {
     }
 
     async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<Reason> {
-        Some(message!("reason.maybe_on_green").into())
+        Some(message!("reason.maybe_on_green", service = self.rollout.service()).into())
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
-        let id = &self.code_deploy_deployment_id;
-        let deployment = cx.user.codedeploy.deployment(id).await.map_err(not_readable)?;
-        match deployment.status {
-            CodeDeployStatus::Succeeded => return Ok(completed(Some(&deployment))),
-            CodeDeployStatus::Failed | CodeDeployStatus::Stopped => return self.ended(cx, &deployment).await,
+        let rollout = cx.user.rollout(&self.rollout);
+        let seen = rollout.observe().await.map_err(not_readable)?;
+        match &seen.standing {
+            Standing::Succeeded => return Ok(completed(Some(&seen))),
+            Standing::Ended => return self.ended(cx, &seen).await,
+            Standing::Waiting(pause) if pause.hook.is_some() && !self.pause.is(pause) => {
+                let Self { rollout, replaced, .. } = self.clone();
+                let await_switch = AwaitSwitch { rollout, pause: pause.clone(), replaced };
+                let traffic = cx.user.rollout(&self.rollout).traffic(&seen, true).await.map_err(not_readable)?;
+                let again = await_switch.again(cx);
+                let Some(weights) = traffic.weights else { return Ok(again) };
+                let mut outcome = with_progress(again, weights, cx.deployment.facts.green_weight);
+                // What moved comes before what is awaited next.
+                outcome.events.reverse();
+                return Ok(outcome);
+            }
             _ => {}
         }
-        let target = cx.user.codedeploy.target(id).await.map_err(not_readable)?;
-        if allowed(&target.lifecycle) {
-            return Ok(completed(Some(&deployment)));
+        let traffic = rollout.traffic(&seen, was_sent(&cx.deployment.facts)).await.map_err(not_readable)?;
+        if traffic.at == Traffic::Green {
+            return Ok(completed(Some(&seen)));
         }
-        let polled =
-            StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, "CodeDeploy is shifting the traffic");
-        Ok(match target.weights {
+        let shifting = format!("{} is shifting the traffic", self.rollout.service());
+        let polled = StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, shifting);
+        Ok(match traffic.weights {
             Some(weights) => with_progress(polled, weights, cx.deployment.facts.green_weight),
             None => polled,
         })
@@ -98,16 +115,15 @@ fn percentage(percent: f64) -> Value {
 }
 
 impl ConfirmSwitch {
-    /// CodeDeploy ended during the switch: the traffic may be on either side.
-    async fn ended(&self, cx: &StepContext<'_>, deployment: &CodeDeployment) -> Result<StepOutcome, StepError> {
-        let reason = said(deployment);
-        match traffic_after(cx, deployment).await.map_err(not_readable)? {
-            None => Err(StepError::fatal(ErrorCode::SwitchFailed, reason)),
-            Some(Traffic::Green) => Ok(completed(Some(deployment))),
-            Some(Traffic::Blue) => Ok(rolled_back(reason)),
-            Some(Traffic::MovingBack) => {
-                let interval = cx.services.settings.poll_interval;
-                Ok(StepOutcome::wait(self.clone(), interval, "CodeDeploy is taking the traffic back to blue"))
+    /// The rollout ended during the switch: the traffic may be on either side.
+    async fn ended(&self, cx: &StepContext<'_>, seen: &Observed) -> Result<StepOutcome, StepError> {
+        let traffic = cx.user.rollout(&self.rollout).traffic(seen, was_sent(&cx.deployment.facts)).await;
+        match traffic.map_err(not_readable)?.at {
+            Traffic::NeverSent => Err(StepError::fatal(ErrorCode::SwitchFailed, said(seen))),
+            Traffic::Green => Ok(completed(Some(seen))),
+            Traffic::Blue => Ok(rolled_back(said(seen))),
+            Traffic::MovingBack | Traffic::Shifting => {
+                Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval, moving_back(&self.rollout)))
             }
         }
     }

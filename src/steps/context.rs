@@ -75,6 +75,8 @@ pub struct Settings {
     pub push_limit: Duration,
     /// Time limit of the traffic shift.
     pub switch_limit: Duration,
+    /// The listener is looked at before each switch.
+    pub listener_guard: bool,
     /// Number of releases of each target that are kept for rollbacks, for messages.
     pub keep_releases: u32,
     /// Time between two comparisons of a watched deployment with AWS.

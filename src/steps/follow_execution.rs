@@ -18,6 +18,7 @@ use crate::domain::history::{HistoryEvent, HistoryPiece, Memory, RawEvent, Reade
 use crate::domain::message::{Message, message};
 use crate::domain::names::Names;
 use crate::domain::reason::Reason;
+use crate::domain::rollout::Pause;
 
 /// State of following an execution.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -124,13 +125,11 @@ impl FollowExecution {
         Self { task_failed, memory: reading.memory.clone(), stored_bytes, ..self.clone() }
     }
 
-    /// The execution succeeded without an approval. That alone proves nothing: CodeDeploy knows where the traffic is.
+    /// The execution succeeded without an approval. That alone proves nothing: AWS knows where the traffic is.
     fn succeeded(&self, known: &Facts, memory: &Memory, names: &Names) -> StepOutcome {
         let (seen, refused) = (memory.seen(&names.check_state), memory.refused());
-        match known.code_deploy_deployment_id.clone() {
-            Some(code_deploy_deployment_id) => {
-                StepOutcome::next(CheckRollout { code_deploy_deployment_id, seen, refused, replaced: self.replaced })
-            }
+        match known.rollout() {
+            Some(rollout) => StepOutcome::next(CheckRollout { rollout, seen, refused, replaced: self.replaced }),
             None if refused.is_none() && memory.reports_success() => completed(None),
             None => {
                 let refused = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
@@ -167,11 +166,11 @@ pub(super) fn approval(known: &Facts, deployment_id: &str, replaced: u8, refused
     if let Some(refused) = refused {
         return output_invalid(message!("reason.approval_refused", refused));
     }
-    let Some(code_deploy_deployment_id) = known.code_deploy_deployment_id.clone() else {
+    let Some(rollout) = known.rollout() else {
         return output_invalid(message!("reason.approval_without_id"));
     };
     match known.green_url.clone() {
-        Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id, replaced }),
-        None => ready(known, deployment_id, AwaitSwitch { code_deploy_deployment_id, replaced }),
+        Some(green_url) => StepOutcome::next(VerifyGreen { green_url, rollout, replaced }),
+        None => ready(known, deployment_id, AwaitSwitch { rollout, pause: Pause::default(), replaced }),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Before the push, the attempt resumes at the failed step. After the push there are three cases:
 //!
-//! - the execution is still running, or the `CodeDeploy` deployment can still be switched: the attempt resumes at the failed step;
-//! - neither exists any more: the remaining `CodeDeploy` deployment is stopped (CodeDeploy runs one deployment per group at a time), and the pushed
+//! - the execution is still running, or the rollout can still be switched: the attempt resumes at the failed step;
+//! - neither exists any more: the remaining rollout is stopped (CodeDeploy and ECS run one per service at a time), and the pushed
 //!   image gets this attempt's tag, which starts the pipeline again without a build;
 //! - the image is gone as well: it is built again.
 //!
@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::ecr_repository::ecr_error;
 use super::ensure_event_rule::pushes_reach_bus;
 use super::grant_event_bus::first_source_step;
+use super::rollout::moving_back;
 use super::verify_green::ready;
 use super::{
     AwaitSwitch, BuildImage, Cancel, CheckRollout, ConfirmSwitch, EnsureEventRule, FetchSource, FindExecution,
@@ -24,12 +25,12 @@ use super::{
     Transition, VerifyGreen,
 };
 use crate::clients::ErrorKind;
-use crate::clients::aws::{CodeDeployStatus, ExecutionStatus};
+use crate::clients::aws::{ExecutionStatus, Observed};
 use crate::domain::catalogue::EventCode;
-use crate::domain::code_deploy_id;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::rollout::{Pause, RolloutId, Standing, Traffic};
 use crate::domain::source::Source;
 
 /// State of the resume step. The API writes it, from the row of the earlier attempt (`commands::retry`).
@@ -97,8 +98,8 @@ impl Resume {
         state: &Value,
     ) -> Result<StepOutcome, StepError> {
         let Some(arn) = &self.past.execution_arn else { return self.find_execution_again(cx).await };
-        // Earlier versions stored ids of other kinds, which CodeDeploy refuses: only another execution can report a right one.
-        if self.past.code_deploy_deployment_id.as_deref().is_some_and(|id| !code_deploy_id::is_valid(id)) {
+        // Earlier versions stored ids of other kinds, which AWS refuses: only another execution can report a right one.
+        if self.past.rollout().is_some_and(|id| !id.is_valid()) {
             return push_again(cx).await;
         }
         let unreadable = StepError::from_client(ErrorCode::ExecutionUnreadable);
@@ -128,7 +129,7 @@ impl Resume {
             }
             _ => None,
         };
-        self.code_deploy(cx, resumed).await
+        self.rollout(cx, resumed).await
     }
 
     /// Searches again for an execution that was not found in time: it may exist nevertheless.
@@ -148,41 +149,56 @@ impl Resume {
 
     /// Checks green again, if its URL is known.
     fn verify(&self, cx: &StepContext<'_>) -> Option<StepOutcome> {
-        let code_deploy_deployment_id = self.past.code_deploy_deployment_id.clone()?;
-        Some(match self.past.green_url.clone() {
-            Some(green_url) => StepOutcome::next(VerifyGreen { green_url, code_deploy_deployment_id, replaced: 0 }),
-            None => ready(&self.past, &cx.deployment.id, AwaitSwitch { code_deploy_deployment_id, replaced: 0 }),
-        })
+        let rollout = self.past.rollout()?;
+        if let Some(green_url) = self.past.green_url.clone() {
+            return Some(StepOutcome::next(VerifyGreen { green_url, rollout, replaced: 0 }));
+        }
+        let await_switch = AwaitSwitch { rollout, pause: Pause::default(), replaced: 0 };
+        Some(ready(&self.past, &cx.deployment.id, await_switch))
     }
 
-    /// Resumes with `resumed` if the `CodeDeploy` deployment still waits; otherwise stops it and begins again from the push.
-    async fn code_deploy(&self, cx: &StepContext<'_>, resumed: Option<StepOutcome>) -> Result<StepOutcome, StepError> {
-        let Some(id) = &self.past.code_deploy_deployment_id else { return push_again(cx).await };
+    /// Resumes with `resumed` if the rollout can still be switched; otherwise stops it and begins again from the push.
+    async fn rollout(&self, cx: &StepContext<'_>, resumed: Option<StepOutcome>) -> Result<StepOutcome, StepError> {
+        let Some(id) = self.past.rollout() else { return push_again(cx).await };
         let failed = StepError::from_client(ErrorCode::SwitchFailed);
-        let code_deploy = &cx.user.codedeploy;
-        let status = match code_deploy.deployment(id).await {
-            Ok(deployment) => deployment.status,
+        let rollout = cx.user.rollout(&id);
+        let seen = match rollout.observe().await {
+            Ok(seen) => seen,
             Err(error) if error.kind == ErrorKind::NotFound => return push_again(cx).await,
             Err(error) => return Err(failed(error)),
         };
-        if matches!(status, CodeDeployStatus::Failed | CodeDeployStatus::Stopped) {
-            return push_again(cx).await;
+        if seen.standing == Standing::Ended {
+            return self.after_the_end(cx, &seen).await;
         }
         if let Some(outcome) = resumed {
             return Ok(outcome.with_facts(self.pipeline()));
         }
-        if status == CodeDeployStatus::Succeeded {
+        if seen.standing == Standing::Succeeded {
             return push_again(cx).await;
         }
-        match code_deploy.stop_deployment(id, true).await {
+        match rollout.roll_back(Some(&seen)).await {
             Ok(()) => {}
-            // The deployment ended between the check and the call; the next check reports how.
+            // The rollout ended between the check and the call; the next check reports how.
             Err(error) if error.kind == ErrorKind::Conflict => {}
             Err(error) => return Err(failed(error)),
         }
-        let why = "CodeDeploy is stopping the deployment of the earlier attempt";
-        Ok(StepOutcome::wait(self.clone(), cx.services.settings.poll_interval.min(Duration::from_secs(2)), why))
+        let why = format!("{} is stopping the deployment of the earlier attempt", id.service());
+        Ok(StepOutcome::wait(self.clone(), interval(cx), why))
     }
+
+    /// Begins again from the push, once ECS has finished its rollback: it would not begin another deployment before.
+    async fn after_the_end(&self, cx: &StepContext<'_>, seen: &Observed) -> Result<StepOutcome, StepError> {
+        let RolloutId::EcsNative(_) = &seen.id else { return push_again(cx).await };
+        let traffic = cx.user.rollout(&seen.id).traffic(seen, false).await;
+        match traffic.map_err(StepError::from_client(ErrorCode::SwitchFailed))?.at {
+            Traffic::MovingBack => Ok(StepOutcome::wait(self.clone(), interval(cx), moving_back(&seen.id))),
+            _ => push_again(cx).await,
+        }
+    }
+}
+
+fn interval(cx: &StepContext<'_>) -> Duration {
+    cx.services.settings.poll_interval.min(Duration::from_secs(2))
 }
 
 /// Pushes the image of an earlier attempt, in ECR or in the engine, with this attempt's tag.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     AwaitSwitch, BuildImage, Cancel, CheckRollout, ConfirmSwitch, EnsureEventRule, FetchSource, FindExecution,
     FollowExecution, GrantEventBus, PushImage, Resume, RollBack, Settings, StepContext, StepError, StepOutcome,
-    SwitchTraffic, VerifyGreen, WatchTraffic, replacement, rollout,
+    SwitchTraffic, VerifyGreen, WatchTraffic, listener_guard, replacement, rollout,
 };
 use crate::clients::aws::Priority;
 use crate::domain::failure::ErrorCode;
@@ -204,7 +204,8 @@ macro_rules! steps {
                     return ran;
                 }
                 let outcome = Box::pin(replacement::instead_of_failure(cx, self, ran)).await?;
-                Ok(Box::pin(rollout::with_deadline(cx, outcome)).await)
+                let outcome = Box::pin(rollout::with_pause(cx, outcome)).await;
+                Ok(Box::pin(listener_guard::with_routes(cx, outcome)).await)
             }
 
             /// Reports that the step ends the deployment on request, whatever happens.

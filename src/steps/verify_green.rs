@@ -13,6 +13,7 @@ use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::health_check::HealthCheck;
 use crate::domain::message::message;
+use crate::domain::rollout::{Pause, RolloutId};
 
 /// Maximum number of times that one check is tried.
 const MAX_TRIES_PER_CHECK: usize = 3;
@@ -25,8 +26,9 @@ const MAX_TRY_INTERVAL: Duration = Duration::from_millis(500);
 pub struct VerifyGreen {
     /// URL at which green answers.
     pub green_url: String,
-    /// Id of the CodeDeploy deployment, for the later switch.
-    pub code_deploy_deployment_id: String,
+    /// Rollout, for the later switch.
+    #[serde(alias = "code_deploy_deployment_id")]
+    pub rollout: RolloutId,
     /// Executions of this image that were followed before.
     #[serde(default, skip_serializing_if = "is_default")]
     pub replaced: u8,
@@ -44,8 +46,8 @@ impl RunStep for VerifyGreen {
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let facts = &cx.deployment.facts;
         let check = health_check(&cx.services.settings.health_check, facts);
-        let code_deploy_deployment_id = self.code_deploy_deployment_id.clone();
-        let ready = ready(facts, &cx.deployment.id, AwaitSwitch { code_deploy_deployment_id, replaced: self.replaced });
+        let (rollout, replaced) = (self.rollout.clone(), self.replaced);
+        let ready = ready(facts, &cx.deployment.id, AwaitSwitch { rollout, pause: Pause::default(), replaced });
         if check.skip {
             return Ok(skipped(ready));
         }
@@ -153,15 +155,19 @@ impl HealthStats {
 
 /// Requests manual approval: emits how to switch, and that the deployment has been successful so far.
 pub(super) fn ready(known: &Facts, deployment_id: &str, await_switch: AwaitSwitch) -> StepOutcome {
-    let awaiting = Event::new(EventCode::AwaitingSwitch)
+    StepOutcome::new(Transition::Ready(await_switch.into()))
+        .with_event(awaiting(known, deployment_id))
+        .with_event(Event::new(EventCode::Ready))
+}
+
+/// Creates the event that says how to switch.
+pub(super) fn awaiting(known: &Facts, deployment_id: &str) -> Event {
+    Event::new(EventCode::AwaitingSwitch)
         .with("deployment_id", deployment_id)
         .with_known("blue_target_group_arn", known.blue_target_group_arn.as_deref())
         .with_known("green_target_group_arn", known.green_target_group_arn.as_deref())
         .with_known("blue_url", known.blue_url.as_deref())
-        .with_known("green_url", known.green_url.as_deref());
-    StepOutcome::new(Transition::Ready(await_switch.into()))
-        .with_event(awaiting)
-        .with_event(Event::new(EventCode::Ready))
+        .with_known("green_url", known.green_url.as_deref())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ data "aws_region" "this" {}
 locals {
   account = data.aws_caller_identity.this.account_id
   # ARN of a service's resource in this account and region, up to the resource.
-  arn = { for service in ["codedeploy", "ecr", "events"] :
+  arn = { for service in ["codedeploy", "ecr", "ecs", "events"] :
   service => "arn:${data.aws_partition.this.partition}:${service}:${data.aws_region.this.name}:${local.account}" }
 }
 
@@ -45,7 +45,7 @@ resource "aws_iam_role" "panda" {
 
 # `panda iam-policy user` prints the same statements.
 data "aws_iam_policy_document" "panda" {
-  #checkov:skip=CKV_AWS_111:AWS has no resources for ecr:GetAuthorizationToken, events:ListRules and four calls of CodeDeploy.
+  #checkov:skip=CKV_AWS_111:AWS has no resources for ecr:GetAuthorizationToken, events:ListRules, four calls of CodeDeploy and the Describe calls of load balancers.
   #checkov:skip=CKV_AWS_356:The same.
   statement {
     sid       = "LogInToRegistry"
@@ -117,11 +117,42 @@ data "aws_iam_policy_document" "panda" {
     ]
     resources = ["*"]
   }
-  # The last three are for `panda check` alone.
+  # The next three are for services whose traffic ECS shifts.
+  statement {
+    sid       = "ReadServiceDeployments"
+    actions   = ["ecs:DescribeServiceDeployments"]
+    resources = ["${local.arn.ecs}:service-deployment/*"]
+  }
+  statement {
+    sid       = "ReadServiceRevisions"
+    actions   = ["ecs:DescribeServiceRevisions"]
+    resources = ["${local.arn.ecs}:service-revision/*"]
+  }
+  statement {
+    sid       = "SwitchServiceTraffic"
+    actions   = ["ecs:ContinueServiceDeployment", "ecs:StopServiceDeployment"]
+    resources = ["${local.arn.ecs}:service-deployment/*"]
+  }
+  statement {
+    sid = "ReadListeners"
+    actions = [
+      "elasticloadbalancing:DescribeListeners",
+      "elasticloadbalancing:DescribeRules",
+      "elasticloadbalancing:DescribeTargetGroups",
+      "elasticloadbalancing:DescribeTargetHealth",
+    ]
+    resources = ["*"]
+  }
+  # The last four are for `panda check` alone.
   statement {
     sid       = "CheckRoleOfRules"
     actions   = ["iam:GetRole"]
     resources = [aws_iam_role.rule_target.arn]
+  }
+  statement {
+    sid       = "CheckImages"
+    actions   = ["ecr:GetLifecyclePolicy"]
+    resources = ["${local.arn.ecr}:repository/${var.repositories}"]
   }
   statement {
     sid       = "CheckRollouts"

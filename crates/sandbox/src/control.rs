@@ -6,6 +6,7 @@
 //! | `GET`, `PUT`, `DELETE faults` | returns, replaces, clears the injected faults |
 //! | `PUT roles` | creates or changes a role of either account: `{"arn", "trustPolicy"}`, with the policy in IAM's format |
 //! | `PUT console` | acts on a repository's unfinished `CodeDeploy` deployment, as its console or an alarm would: `{"repository", "act"}` with `continue`, `stop`, `rollBack` or `alarm` |
+//! | `PUT weights` | changes the weights of a repository's production listener, as infrastructure code would: `{"repository", "blue", "green"}` with 0 to 999 |
 //! | `POST waiting-deployments` | creates `CodeDeploy` deployments of a repository that await `ContinueDeployment`, without containers: `{"repository", "count"}` |
 //! | `GET effects` | returns the counted effects |
 //! | `GET`, `DELETE history-gaps` | returns, clears the intervals between two reads of one execution's history: counts by milliseconds |
@@ -40,6 +41,15 @@ struct Role {
 struct Act {
     repository: String,
     act: ConsoleAct,
+}
+
+/// Body of `PUT weights`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Weights {
+    repository: String,
+    blue: u32,
+    green: u32,
 }
 
 /// Body of `POST waiting-deployments`.
@@ -92,6 +102,14 @@ pub fn handle(simulation: &Arc<Simulation>, method: &Method, path: &str, body: &
             },
             Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("console: {error}")),
         },
+        ("PUT", "weights") => match serde_json::from_slice::<Weights>(body) {
+            Ok(Weights { repository, blue, green }) => match console::set_weights(simulation, &repository, blue, green)
+            {
+                Ok(()) => (StatusCode::OK, "{}".to_owned()),
+                Err(why) => refuse(StatusCode::CONFLICT, &why),
+            },
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("weights: {error}")),
+        },
         ("POST", "waiting-deployments") => match serde_json::from_slice::<Waiting>(body) {
             Ok(Waiting { count, .. }) if count > MOST_WAITING => {
                 refuse(StatusCode::BAD_REQUEST, &format!("waiting-deployments: count is {MOST_WAITING} at most"))
@@ -109,7 +127,7 @@ pub fn handle(simulation: &Arc<Simulation>, method: &Method, path: &str, body: &
         }
         _ => refuse(
             StatusCode::NOT_FOUND,
-            "the sandbox has faults, roles, console, waiting-deployments, effects, history-gaps and registry-notifications under its control URL",
+            "the sandbox has faults, roles, console, weights, waiting-deployments, effects, history-gaps and registry-notifications under its control URL",
         ),
     }
 }

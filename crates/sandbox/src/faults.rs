@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::aws::service_deployment::RolloutStyle;
 use super::planned::{PartialFailure, PlannedError};
 use super::quotas::BucketSize;
 use super::visibility::Visibility;
@@ -50,6 +51,8 @@ pub struct Faults {
     pub histories: BTreeMap<String, Vec<serde_json::Value>>,
     /// Early or missing end of executions, by repository.
     pub executions: BTreeMap<String, ExecutionFault>,
+    /// What shifts the traffic of new deployments, by repository; CodeDeploy without an entry.
+    pub rollouts: BTreeMap<String, RolloutStyle>,
     /// Replacement of the traffic shift, by repository.
     pub shifts: BTreeMap<String, ShiftFault>,
     /// Time for which new CodeDeploy deployments wait for `ContinueDeployment`, in milliseconds, instead of the timing's.
@@ -68,7 +71,8 @@ pub struct Faults {
     pub check_again: u32,
 }
 
-const SERVICES: [&str; 7] = ["sts", "iam", "events", "ecr", "secretsmanager", "states", "codedeploy"];
+const SERVICES: [&str; 9] =
+    ["sts", "iam", "events", "ecr", "ecs", "secretsmanager", "states", "codedeploy", "elasticloadbalancing"];
 const STATES: [&str; 4] = ["EnsureInfra", "RegisterTaskAndDeploy", "CheckDeployment", "AwaitTrafficShift"];
 
 impl Faults {

@@ -213,7 +213,7 @@ impl Sandbox {
         chain::redeliver(&self.simulation, repository)
     }
 
-    /// Acts on the repository's unfinished `CodeDeploy` deployment as its console, or an alarm, would; returns the deployment's id.
+    /// Acts on the repository's unfinished rollout as AWS's console, or an alarm, would; returns the deployment's id.
     ///
     /// # Panics
     /// Without such a deployment: an error in the test.
@@ -223,9 +223,21 @@ impl Sandbox {
         done.unwrap_or_default()
     }
 
-    /// True if the `CodeDeploy` deployment has ended.
+    /// Changes the weights of the repository's production listener, as infrastructure code would.
+    ///
+    /// # Panics
+    /// Without a service of the repository: an error in the test.
+    pub fn set_weights(&self, repository: &str, blue: u32, green: u32) {
+        let done = console::set_weights(&self.simulation, repository, blue, green);
+        assert!(done.is_ok(), "{done:?}");
+    }
+
+    /// True if the rollout has ended.
     pub fn is_ended(&self, id: &str) -> bool {
-        self.simulation.read(|state| state.deployments.get(id).is_some_and(|found| found.status.is_final()))
+        self.simulation.read(|state| {
+            state.deployments.get(id).is_some_and(|found| found.status.is_final())
+                || state.service_deployments.get(id).is_some_and(|found| found.status.is_final())
+        })
     }
 
     /// Counted effects on `repository`; all zero when there were none.

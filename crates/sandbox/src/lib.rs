@@ -32,7 +32,8 @@
 //! # Faults and effects
 //!
 //! [`Sandbox::faults`], or `PUT {control_url}/faults` with the JSON of [`Faults`] from another process, injects faults.
-//! [`Sandbox::console`], or `PUT {control_url}/console`, continues, stops or rolls back a `CodeDeploy` deployment as a user of AWS or an alarm would.
+//! [`Sandbox::set_weights`], or `PUT {control_url}/weights`, changes the weights of a production listener as infrastructure code would.
+//! [`Sandbox::console`], or `PUT {control_url}/console`, continues, stops or rolls back a rollout as a user of AWS or an alarm would.
 //! [`Sandbox::faults`], or `PUT {control_url}/faults` with the JSON of [`Faults`] from another process, injects faults. A [`Scenario`] has faults from the
 //! start on, with region, roles and timing.
 //! [`Sandbox::effects`], or `GET {control_url}/effects`, counts the effects of calls, for tests of "exactly once".
@@ -44,6 +45,7 @@ pub mod github;
 
 mod accounts;
 mod aws;
+mod balancer_names;
 mod calls;
 mod chain;
 mod console;
@@ -67,6 +69,7 @@ mod tasks;
 mod visibility;
 mod wire;
 
+pub use aws::service_deployment::RolloutStyle;
 pub use console::ConsoleAct;
 pub use ecs::CONTAINER_LABEL;
 pub use effects::{CallCount, Effects, RepositoryEffects};

@@ -15,6 +15,7 @@ use super::aws::ecr::StoredRepositories;
 use super::aws::error::AwsError;
 use super::aws::events::Buses;
 use super::aws::secrets::SecretStore;
+use super::aws::service_deployment::ServiceDeployment;
 use super::aws::sfn::SimulatedExecution;
 use super::dice::Dice;
 use super::ecs::Fleet;
@@ -36,6 +37,8 @@ pub struct AwsState {
     pub executions: BTreeMap<String, SimulatedExecution>,
     /// `CodeDeploy` deployments by id.
     pub deployments: BTreeMap<String, BlueGreenDeployment>,
+    /// Service deployments of ECS by ARN.
+    pub service_deployments: BTreeMap<String, ServiceDeployment>,
     pub effects: Effects,
     /// The last event of a push, by repository.
     pub pushed_events: BTreeMap<String, Value>,
@@ -82,6 +85,7 @@ impl Simulation {
                 secrets: SecretStore::default(),
                 executions: BTreeMap::new(),
                 deployments: BTreeMap::new(),
+                service_deployments: BTreeMap::new(),
                 effects: Effects::default(),
                 pushed_events: BTreeMap::new(),
                 past_buses: Past::default(),

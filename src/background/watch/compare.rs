@@ -1,8 +1,9 @@
-//! The comparison of a row with CodeDeploy's deployment: cheap, and never a decision. A step decides.
+//! The comparison of a row with its rollout at AWS: cheap, and never a decision. A step decides.
 
-use crate::clients::aws::{CodeDeployStatus, CodeDeployment};
+use crate::clients::aws::Observed;
 use crate::db::watch::WatchedDeployment;
 use crate::domain::deployment::Status;
+use crate::domain::rollout::Standing;
 
 /// Result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub(super) enum Comparison {
     Same,
     /// AWS has another state, or the row lacks a fact that AWS has.
     Differs,
-    /// The life cycle must be read as well.
+    /// The traffic must be looked at as well.
     Unclear,
 }
 
@@ -20,27 +21,27 @@ pub(super) fn must_report_refusal(row: &WatchedDeployment) -> bool {
     row.status == Status::DeploymentReady && !row.awaits_renewal
 }
 
-/// Compares a row with the deployment that AWS returned; `None` if AWS has none.
-pub(super) fn compare(row: &WatchedDeployment, seen: Option<&CodeDeployment>) -> Comparison {
+/// Compares a row with the rollout that AWS returned; `None` if AWS has none.
+pub(super) fn compare(row: &WatchedDeployment, seen: Option<&Observed>) -> Comparison {
     let Some(seen) = seen else { return Comparison::Differs };
     // AWS has answered: the wait for renewed credentials is over.
     if row.awaits_renewal {
         return Comparison::Differs;
     }
-    match (&seen.status, row.status) {
-        (CodeDeployStatus::Succeeded | CodeDeployStatus::Failed | CodeDeployStatus::Stopped, _) => Comparison::Differs,
-        (CodeDeployStatus::Ready, Status::DeploymentReady)
-            if row.ready_until.is_none() && seen.ready_wait.is_some() =>
-        {
-            Comparison::Differs
+    match (&seen.standing, row.status) {
+        (Standing::Succeeded | Standing::Ended, _) => Comparison::Differs,
+        // Another hook, or another end where AWS states one, is another wait.
+        (Standing::Waiting(pause), Status::DeploymentReady) if pause.hook != row.pause_hook => Comparison::Differs,
+        (Standing::Waiting(pause), Status::DeploymentReady) => {
+            let known = match pause.until {
+                Some(until) => row.ready_until == Some(until),
+                None => row.ready_until.is_some() || !seen.has_deadline,
+            };
+            if known { Comparison::Same } else { Comparison::Differs }
         }
         // It was seen waiting, and waits no more.
-        (CodeDeployStatus::InProgress | CodeDeployStatus::Baking, Status::DeploymentReady)
-            if row.ready_until.is_some() =>
-        {
-            Comparison::Differs
-        }
-        (CodeDeployStatus::InProgress | CodeDeployStatus::Baking, Status::DeploymentReady) => Comparison::Unclear,
+        (Standing::Active, Status::DeploymentReady) if row.ready_until.is_some() => Comparison::Differs,
+        (Standing::Active, Status::DeploymentReady) => Comparison::Unclear,
         _ => Comparison::Same,
     }
 }
@@ -52,6 +53,9 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+    use crate::clients::aws::{CodeDeployStatus, CodeDeployment, ServiceDeployment};
+    use crate::domain::rollout::{Pause, RolloutId};
+    use crate::domain::traffic_shift::TrafficShift;
 
     fn row(status: Status, waiting: bool) -> WatchedDeployment {
         WatchedDeployment {
@@ -59,13 +63,14 @@ mod tests {
             aws_connection_id: "aws_1".to_owned(),
             region: "eu-west-1".to_owned(),
             status,
-            code_deploy_deployment_id: "d-1".to_owned(),
+            rollout: RolloutId::CodeDeploy("d-1".to_owned()),
+            pause_hook: None,
             ready_until: DateTime::from_timestamp(9, 0).filter(|_| waiting),
             awaits_renewal: false,
         }
     }
 
-    fn seen(status: CodeDeployStatus) -> CodeDeployment {
+    fn code_deploy(status: CodeDeployStatus) -> CodeDeployment {
         CodeDeployment {
             id: "d-1".to_owned(),
             application: None,
@@ -76,23 +81,58 @@ mod tests {
             ready_wait: Some(Duration::from_hours(1)),
             keeps_blue: false,
             rollback_id: None,
+            production_routes: Vec::new(),
         }
+    }
+
+    fn seen(status: CodeDeployStatus) -> Observed {
+        code_deploy(status).into()
+    }
+
+    fn native(status: &str, until: Option<i64>) -> Observed {
+        let pause = until.map(|until| Pause { until: DateTime::from_timestamp(until, 0), ..Pause::default() });
+        ServiceDeployment {
+            arn: "arn".to_owned(),
+            status: status.to_owned(),
+            stage: "POST_TEST_TRAFFIC_SHIFT".to_owned(),
+            pause,
+            wait_ended: false,
+            green_weight: Some(0.0),
+            target_revision: None,
+            shift: TrafficShift::AllAtOnce,
+            ended_at: None,
+            why: None,
+        }
+        .into()
+    }
+
+    #[test]
+    fn ready_row_of_ecs() {
+        let waiting = |status, until| compare(&row(Status::DeploymentReady, true), Some(&native(status, until)));
+        assert_eq!(waiting("IN_PROGRESS", Some(9)), Comparison::Same);
+        assert_eq!(waiting("IN_PROGRESS", Some(10)), Comparison::Differs, "the next pause");
+        assert_eq!(waiting("IN_PROGRESS", None), Comparison::Differs, "it waits no more");
+        assert_eq!(waiting("ROLLBACK_IN_PROGRESS", None), Comparison::Differs);
+        let other_hook = WatchedDeployment { pause_hook: Some("h".to_owned()), ..row(Status::DeploymentReady, true) };
+        assert_eq!(compare(&other_hook, Some(&native("IN_PROGRESS", Some(9)))), Comparison::Differs);
+        let new = compare(&row(Status::DeploymentReady, false), Some(&native("IN_PROGRESS", Some(9))));
+        assert_eq!(new, Comparison::Differs, "the deadline is not known yet");
     }
 
     #[test]
     fn ready_row() {
         use CodeDeployStatus::{Created, Failed, InProgress, Queued, Ready, Stopped, Succeeded, Unknown};
         let waiting = |status| compare(&row(Status::DeploymentReady, true), Some(&seen(status)));
-        for same in [Ready, Created, Queued, Unknown("Pondering".to_owned())] {
+        for same in [Ready, Created, Queued] {
             assert_eq!(waiting(same), Comparison::Same);
         }
-        for other in [InProgress, Succeeded, Failed, Stopped] {
+        for other in [InProgress, Succeeded, Failed, Stopped, Unknown("Pondering".to_owned())] {
             assert_eq!(waiting(other), Comparison::Differs);
         }
         let new = |status| compare(&row(Status::DeploymentReady, false), Some(&seen(status)));
         assert_eq!(new(Ready), Comparison::Differs, "the deadline is not known yet");
         assert_eq!(new(InProgress), Comparison::Unclear, "it may not wait yet");
-        let endless = CodeDeployment { ready_wait: None, ..seen(Ready) };
+        let endless = CodeDeployment { ready_wait: None, ..code_deploy(Ready) }.into();
         assert_eq!(compare(&row(Status::DeploymentReady, false), Some(&endless)), Comparison::Same);
         assert_eq!(compare(&row(Status::DeploymentReady, true), None), Comparison::Differs);
     }

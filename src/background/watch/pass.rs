@@ -1,4 +1,4 @@
-//! One pass over all watched deployments: pages of rows, grouped by account, in batches of CodeDeploy's.
+//! One pass over all watched deployments: pages of rows, grouped by account, and batches of CodeDeploy's and ECS's.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::compare::{Comparison, compare, must_report_refusal};
-use crate::clients::aws::{CodeDeploy, CodeDeployment, MAX_BATCH};
+use crate::clients::aws::{UserAws, batch_size};
 use crate::clients::{ClientError, ErrorKind};
 use crate::db::watch::WatchedDeployment;
 use crate::db::{Db, DbError};
 use crate::domain::connection::AwsConnection;
+use crate::domain::rollout::{RolloutId, Traffic};
 use crate::metrics::WatchMetrics;
-use crate::steps::{Services, is_shifting};
+use crate::steps::Services;
 
 /// Rows of one page.
 const PAGE: i64 = 1_000;
@@ -69,13 +70,18 @@ impl Pass<'_> {
     async fn account(&self, connection: &AwsConnection, rows: &[WatchedDeployment]) -> Vec<String> {
         let Some(region) = rows.first().map(|row| row.region.as_str()) else { return Vec::new() };
         let user = self.services.aws.user(&connection.id, region, &connection.credentials);
-        let batches: Vec<&[WatchedDeployment]> = rows.chunks(MAX_BATCH).collect();
+        let (native, code_deploy): (Vec<_>, Vec<_>) =
+            rows.iter().partition(|row| matches!(row.rollout, RolloutId::EcsNative(_)));
+        let of_one_service = [code_deploy, native].into_iter().filter(|rows| !rows.is_empty());
+        let batches: Vec<Vec<&WatchedDeployment>> = of_one_service
+            .flat_map(|rows| rows.chunks(batch_size(&rows[0].rollout)).map(<[_]>::to_vec).collect::<Vec<_>>())
+            .collect();
         // A random beginning: throttling that ends each pass early must not always spare the same rows.
         let first = rand::random_range(0..batches.len());
         let (mut differing, mut answered) = (Vec::new(), 0);
         let compared = async {
             for batch in batches.iter().cycle().skip(first).take(batches.len()) {
-                if let Err(error) = self.batch(&user.codedeploy, batch, &mut differing).await {
+                if let Err(error) = self.batch(&user, batch, &mut differing).await {
                     if error.kind == ErrorKind::Credentials {
                         let refused = rows.iter().filter(|row| must_report_refusal(row));
                         differing.extend(refused.map(|row| row.id.clone()));
@@ -96,16 +102,20 @@ impl Pass<'_> {
 
     async fn batch(
         &self,
-        code_deploy: &CodeDeploy,
-        rows: &[WatchedDeployment],
+        user: &UserAws,
+        rows: &[&WatchedDeployment],
         differing: &mut Vec<String>,
     ) -> Result<(), ClientError> {
-        let seen = seen(code_deploy, rows).await?;
+        let ids: Vec<&RolloutId> = rows.iter().map(|row| &row.rollout).collect();
+        let seen = user.observe_all(&ids).await?;
         for row in rows {
-            let differs = match compare(row, seen.get(&row.code_deploy_deployment_id)) {
-                Comparison::Same => false,
-                Comparison::Differs => true,
-                Comparison::Unclear => is_shifting(&code_deploy.lifecycle(&row.code_deploy_deployment_id).await?),
+            let found = seen.get(&row.rollout);
+            let differs = match (compare(row, found), found) {
+                (Comparison::Same, _) => false,
+                (Comparison::Unclear, Some(found)) => {
+                    user.rollout(&row.rollout).traffic(found, false).await?.at != Traffic::NeverSent
+                }
+                (Comparison::Differs | Comparison::Unclear, _) => true,
             };
             if differs {
                 differing.push(row.id.clone());
@@ -113,28 +123,4 @@ impl Pass<'_> {
         }
         Ok(())
     }
-}
-
-/// Reads the deployments of one batch. Where the batch call is not permitted or refuses an id, they are read one by one.
-async fn seen(
-    code_deploy: &CodeDeploy,
-    rows: &[WatchedDeployment],
-) -> Result<HashMap<String, CodeDeployment>, ClientError> {
-    let ids: Vec<String> = rows.iter().map(|row| row.code_deploy_deployment_id.clone()).collect();
-    let found = match code_deploy.deployments(&ids).await {
-        Ok(found) => found,
-        Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::NotFound | ErrorKind::Invalid) => {
-            let mut found = Vec::new();
-            for id in &ids {
-                match code_deploy.deployment(id).await {
-                    Ok(deployment) => found.push(deployment),
-                    Err(error) if error.kind == ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            found
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(found.into_iter().map(|deployment| (deployment.id.clone(), deployment)).collect())
 }

@@ -8,7 +8,7 @@ use aws_sdk_codedeploy::{
 };
 
 use super::client;
-use super::codedeploy_info::{CodeDeployment, EcsTarget, LifecycleEvent, lifecycle_event, read, weights};
+use super::codedeploy_info::{CodeDeployment, EcsTarget, LifecycleEvent, groups, lifecycle_event, read, weights};
 use super::error::{failed_for_user, incomplete};
 use super::observer::CallObserver;
 use crate::clients::{ClientError, ErrorKind};
@@ -143,7 +143,8 @@ impl CodeDeploy {
         };
         let mut found = EcsTarget::default();
         for target in targets.into_iter().filter_map(|target| target.ecs_target) {
-            found.weights = weights(target.task_sets_info.as_deref().unwrap_or_default());
+            let task_sets = target.task_sets_info.as_deref().unwrap_or_default();
+            (found.weights, found.groups) = (weights(task_sets), groups(task_sets));
             found.lifecycle.extend(target.lifecycle_events.into_iter().flatten().filter_map(lifecycle_event));
         }
         Ok(found)

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use aws_sdk_codedeploy::types::{
-    self, DeploymentInfo, DeploymentReadyAction, DeploymentStatus, EcsTaskSet, InstanceAction, TargetLabel,
+    self, DeploymentInfo, DeploymentReadyAction, DeploymentStatus, EcsTaskSet, InstanceAction, LoadBalancerInfo,
+    TargetLabel,
 };
 use chrono::{DateTime, Utc};
 
 use super::utc;
+use crate::domain::listener_guard::TargetPair;
 
 /// Status of a `CodeDeploy` deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct CodeDeployment {
     pub keeps_blue: bool,
     /// Id of the deployment that took the traffic back.
     pub rollback_id: Option<String>,
+    /// ARNs of the production listeners, or of their rules.
+    pub production_routes: Vec<String>,
 }
 
 /// One life-cycle step of a deployment target.
@@ -73,6 +77,8 @@ pub struct EcsTarget {
     pub lifecycle: Vec<LifecycleEvent>,
     /// Percentages of the traffic on blue and green; `None` if the response lacks them.
     pub weights: Option<(f64, f64)>,
+    /// Target groups of blue and green; `None` if the response lacks one.
+    pub groups: Option<TargetPair>,
 }
 
 /// Reads a deployment; `None` if it has no status.
@@ -98,13 +104,28 @@ pub(super) fn read(id: &str, info: DeploymentInfo) -> Option<CodeDeployment> {
             .rollback_info
             .and_then(|rollback| rollback.rollback_deployment_id)
             .filter(|id| !id.is_empty()),
+        production_routes: info.load_balancer_info.map(production_routes).unwrap_or_default(),
     })
+}
+
+fn production_routes(balancers: LoadBalancerInfo) -> Vec<String> {
+    let pairs = balancers.target_group_pair_info_list.unwrap_or_default().into_iter();
+    pairs.filter_map(|pair| pair.prod_traffic_route?.listener_arns).flatten().collect()
 }
 
 /// Reads the percentages of the traffic on blue and green; `None` unless both are present.
 pub(super) fn weights(task_sets: &[EcsTaskSet]) -> Option<(f64, f64)> {
     let of = |label: &TargetLabel| task_sets.iter().find(|set| set.task_set_label.as_ref() == Some(label));
     Some((of(&TargetLabel::Blue)?.traffic_weight, of(&TargetLabel::Green)?.traffic_weight))
+}
+
+/// Reads the target groups of blue and green; `None` unless both are named.
+pub(super) fn groups(task_sets: &[EcsTaskSet]) -> Option<TargetPair> {
+    let of = |label: &TargetLabel| {
+        let set = task_sets.iter().find(|set| set.task_set_label.as_ref() == Some(label))?;
+        set.target_group.as_ref()?.name.clone().filter(|name| !name.is_empty())
+    };
+    Some(TargetPair { blue: of(&TargetLabel::Blue)?, green: of(&TargetLabel::Green)? })
 }
 
 /// Reads one life-cycle event; `None` if it has no name.

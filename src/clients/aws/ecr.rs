@@ -118,6 +118,13 @@ impl Ecr {
         answer.map(drop).map_err(|error| failed_for_user(CALL, &error))
     }
 
+    /// Fetches the lifecycle policy of `repository`, as JSON; `None` if it has none, or does not exist.
+    pub async fn lifecycle_policy(&self, repository: &str) -> Result<Option<String>, ClientError> {
+        let answer = self.client.get_lifecycle_policy().repository_name(repository).send().await;
+        let answer = none_if_not_found(answer.map_err(|error| failed_for_user("ecr:GetLifecyclePolicy", &error)))?;
+        Ok(answer.and_then(|answer| answer.lifecycle_policy_text))
+    }
+
     /// Requests a new login for the registry.
     pub async fn login(&self) -> Result<RegistryLogin, ClientError> {
         const CALL: &str = "ecr:GetAuthorizationToken";

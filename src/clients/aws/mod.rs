@@ -8,6 +8,9 @@ mod codedeploy;
 mod codedeploy_info;
 mod credentials;
 mod ecr;
+mod ecs;
+mod ecs_info;
+mod elb;
 mod error;
 mod eventbridge;
 #[cfg(feature = "failpoints")]
@@ -18,6 +21,7 @@ mod observer;
 mod rds;
 mod response_limit;
 mod roles;
+mod rollout;
 mod secrets;
 mod sfn;
 mod sfn_events;
@@ -45,11 +49,15 @@ pub use budget::{BudgetWaits, Priority, with_priority};
 pub use codedeploy::{CodeDeploy, DeploymentGroup, MAX_BATCH};
 pub use codedeploy_info::{CodeDeployStatus, CodeDeployment, EcsTarget, LifecycleEvent};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
+pub use ecs::{Ecs, MAX_SERVICE_DEPLOYMENTS, RevisionImage, ServiceRevision};
+pub use ecs_info::ServiceDeployment;
+pub use elb::LoadBalancers;
 pub use eventbridge::{BusDescription, EventBus, EventRules, ListedRule, MAX_LISTED, RuleDescription, RuleTarget};
 pub use iam::Iam;
 pub use kms::KmsKey;
 pub use rds::RdsTokens;
 pub use roles::{RoleRefusal, Trust};
+pub use rollout::{Observed, Rollout, batch_size};
 pub use secrets::SecretsManager;
 pub use sfn::{Execution, ExecutionStatus, Executions, StateMachine};
 pub use sqs::{QueueMessage, StatusQueue};
@@ -148,6 +156,10 @@ pub struct UserAws {
     pub ecr: Ecr,
     /// Blue/green deployments of the account.
     pub codedeploy: CodeDeploy,
+    /// Service deployments of the account's ECS.
+    pub ecs: Ecs,
+    /// Load balancers of the account.
+    pub load_balancers: LoadBalancers,
 }
 
 /// Clients for the controller's account.
@@ -349,7 +361,10 @@ impl Aws {
             rules: EventRules::new(&config, observe),
             iam: Iam::new(&config, observe),
             ecr: Ecr::new(&config, observe),
+            // A server of CodeDeploy at a separate address has the listeners that it moves as well.
+            load_balancers: LoadBalancers::new(&codedeploy, observe),
             codedeploy: CodeDeploy::new(&codedeploy, observe),
+            ecs: Ecs::new(&codedeploy, observe),
         }
     }
 }

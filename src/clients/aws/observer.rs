@@ -106,6 +106,7 @@ fn prefix(service: &str) -> Cow<'static, str> {
     match service {
         "SFN" => "states".into(),
         "EventBridge" => "events".into(),
+        "Elastic Load Balancing v2" => "elasticloadbalancing".into(),
         "Secrets Manager" => "secretsmanager".into(),
         other => other.to_ascii_lowercase().replace(' ', "").into(),
     }

@@ -1,6 +1,9 @@
 //! Reasons for which a deployment cannot be started or changed.
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::deployment::Status;
+use crate::domain::freeze::Freeze;
 
 /// Reason why a deployment cannot be found, started or changed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,32 @@ pub enum DeployError {
         id: String,
         /// Digest of the image that is ready.
         actual: String,
+    },
+    /// Switch, and retry of a switch: a freeze holds it.
+    #[error("freeze {} holds the switch of {id}", freeze.id)]
+    SwitchFrozen {
+        /// Id of the deployment.
+        id: String,
+        /// Of several freezes, the one that ends last.
+        freeze: Box<Freeze>,
+        /// Until when it holds.
+        until: Option<DateTime<Utc>>,
+    },
+    /// Switch, and retry of a switch: the windows of the policy are closed.
+    #[error("the windows of the policy of {id} are closed")]
+    SwitchOutsideWindow {
+        /// Id of the deployment.
+        id: String,
+        /// When the next one opens; none if none does.
+        until: Option<DateTime<Utc>>,
+    },
+    /// Switch: the policy's time for approvals has passed.
+    #[error("approvals of {id} were accepted until {until}")]
+    ApprovalsClosed {
+        /// Id of the deployment.
+        id: String,
+        /// Until when they were accepted.
+        until: DateTime<Utc>,
     },
     /// Switch: the deployment failed.
     #[error("deployment {0} has failed")]

@@ -14,16 +14,20 @@ use super::access::require_role;
 use super::error::CommandError;
 use super::idempotency::{Idempotent, KeyedTransaction};
 use crate::db::audit::{self, AuditRecord};
+use crate::db::deployments::insert::{self, Beginning};
 use crate::db::deployments::target::{self, TargetUser};
-use crate::db::deployments::{NewDeployment, insert, requests};
+use crate::db::deployments::{NewDeployment, requests};
 use crate::db::idempotency::IdempotencyKey;
-use crate::db::{Db, DbError, PgConnection, events, queue};
+use crate::db::{Db, DbError, PgConnection, events, freezes, queue};
 use crate::domain::audit::Action;
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Concurrency;
 use crate::domain::event::Event;
+use crate::domain::freeze::{Act, Place};
+use crate::domain::hold::Hold;
 use crate::domain::names::Names;
 use crate::domain::principal::{Caller, Role};
+use crate::domain::request::Purpose;
 
 /// Values that every new deployment needs.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +47,8 @@ pub struct CreatedDeployment {
     pub queue_position: Option<i64>,
     /// Deployments that were asked to end in favour of this one.
     pub superseded: Vec<String>,
+    /// The freeze that holds its start; none when it does not wait for one.
+    pub held: Option<Hold>,
 }
 
 /// Reason for which a deployment is not possible, or not now.
@@ -90,7 +96,7 @@ pub async fn deploy(
     by: &Caller,
     answer: impl FnOnce(&CreatedDeployment) -> Value,
 ) -> Result<Idempotent<CreatedDeployment>, CommandError> {
-    require_role(by, Role::Deployer)?;
+    require_role(by, if new.freeze_override.is_some() { Role::Approver } else { Role::Deployer })?;
     let mut tx = KeyedTransaction::begin(db, key).await?;
     if let Some(answer) = tx.repeated().await? {
         return Ok(Idempotent::Replayed(answer));
@@ -125,20 +131,50 @@ pub(super) async fn create(
         }
         Concurrency::Reject | Concurrency::Queue => Vec::new(),
     };
-    let started_at = insert::insert(tx, new, !others.is_empty(), by).await?;
-    let mut created = CreatedDeployment { started_at, queue_position: None, superseded };
-    if !others.is_empty() {
-        // A rollback is ahead of all but other rollbacks.
-        let ahead = |other: &TargetUser| other.rollback || new.caused_by.is_none();
-        let waits = |other: &TargetUser| other.queued && ahead(other) && !created.superseded.contains(&other.id);
-        let waiting = others.iter().filter(|other| waits(other)).count();
+    let rolls_back = rolls_back(tx, new).await?;
+    let found = if rolls_back { None } else { freezes::hold_of_start(tx, &place(new)).await? };
+    let overridden = found.clone().zip(new.freeze_override.as_deref());
+    let held = found.filter(|_| overridden.is_none());
+    // A rollback is ahead of all but other rollbacks, and an overridden freeze does not hold it behind those that wait for the freeze's end.
+    let ahead = |other: &&TargetUser| other.rollback || new.caused_by.is_none();
+    let holder = others.iter().any(|other| !other.queued);
+    let waiting = others.iter().filter(|other| other.queued && !superseded.contains(&other.id)).filter(ahead).count();
+    let passes = rolls_back || overridden.is_some();
+    let taken = if passes { holder || others.iter().any(|other| other.exempt) } else { !others.is_empty() };
+    let beginning = Beginning { queued: taken || held.is_some(), rolls_back, freeze_overridden: overridden.is_some() };
+    let started_at = insert::insert(tx, new, beginning, by).await?;
+    let mut created = CreatedDeployment { started_at, queue_position: None, superseded, held };
+    if beginning.queued {
         let position = i64::try_from(waiting).unwrap_or(i64::MAX - 1) + 1;
         created.queue_position = Some(position);
-        let event = Event::new(EventCode::DeploymentQueued).with("position", position);
-        events::append_first(tx, &new.id, &event).await?;
+        if taken {
+            let event = Event::new(EventCode::DeploymentQueued).with("position", position);
+            events::append(tx, &new.id, &event).await?;
+        }
     }
-    record(tx, new, &created, by).await?;
+    if let Some(held) = &created.held {
+        events::append(tx, &new.id, &held.held()).await?;
+    }
+    if let Some((hold, reason)) = &overridden {
+        events::append(tx, &new.id, &hold.overridden(Act::Start, &by.principal.subject, reason)).await?;
+    }
+    record(tx, new, &created, overridden.map(|(hold, _)| hold), by).await?;
     Ok(Ok(created))
+}
+
+/// Reports that the deployment brings a version back: no freeze holds it. The kind alone does not: it is any caller's word.
+async fn rolls_back(tx: &mut PgConnection, new: &NewDeployment) -> Result<bool, DbError> {
+    let named = new.requested.kind == Purpose::Rollback;
+    Ok(new.caused_by.is_some() || (named && target::returns_release(tx, new).await?))
+}
+
+fn place(new: &NewDeployment) -> Place {
+    Place {
+        owner: new.owner.clone(),
+        repo: new.repo.clone(),
+        account_id: new.account_id.clone(),
+        region: new.region.clone(),
+    }
 }
 
 /// Decides what the target's unfinished deployments mean for a new one.
@@ -157,6 +193,7 @@ async fn record(
     tx: &mut PgConnection,
     new: &NewDeployment,
     created: &CreatedDeployment,
+    overridden: Option<Hold>,
     by: &Caller,
 ) -> Result<(), DbError> {
     let mut details = new.requested.details();
@@ -166,6 +203,9 @@ async fn record(
         ("githubConnectionId".to_owned(), json!(new.github_connection_id)),
         ("awsConnectionId".to_owned(), json!(new.aws_connection_id)),
     ]);
+    if let Some(hold) = overridden {
+        details.insert("override".to_owned(), json!({"freeze": hold.freeze_id(), "reason": new.freeze_override}));
+    }
     let details = Value::Object(details);
     let (target, repository) = (Some(new.id.as_str()), Some((new.owner.as_str(), new.repo.as_str())));
     let entry = AuditRecord { by, action: Action::Deploy, target, repository, refused: None, details };
@@ -187,7 +227,9 @@ mod tests {
 
     #[test]
     fn only_an_approver_supersedes_a_switch() {
-        let other = |switching| [TargetUser { id: "dep_1".to_owned(), queued: false, switching, rollback: false }];
+        let other = |switching| {
+            [TargetUser { id: "dep_1".to_owned(), queued: false, switching, rollback: false, exempt: false }]
+        };
         let supersede = |switching, role| refusal(&other(switching), Concurrency::Supersede, &by(role));
         assert_eq!(supersede(true, Role::Deployer), Some(DeployRefusal::NeedsApprover));
         assert_eq!(supersede(true, Role::Approver), None);
@@ -196,7 +238,8 @@ mod tests {
 
     #[test]
     fn busy_target_refuses_unless_queued() {
-        let other = [TargetUser { id: "dep_1".to_owned(), queued: false, switching: false, rollback: false }];
+        let other =
+            [TargetUser { id: "dep_1".to_owned(), queued: false, switching: false, rollback: false, exempt: false }];
         let reject = |others: &[TargetUser]| refusal(others, Concurrency::Reject, &by(Role::Admin));
         assert_eq!(reject(&other), Some(DeployRefusal::TargetTaken("dep_1".to_owned())));
         assert_eq!(reject(&[]), None);

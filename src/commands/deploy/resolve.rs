@@ -101,6 +101,7 @@ pub async fn resolve(
         ecr_repository,
         concurrency: request.concurrency,
         caused_by: None,
+        freeze_override: None,
         trace: None,
         first_step: starter.first_step.to_owned(),
     })

@@ -70,6 +70,7 @@ pub(super) async fn new_deployment(
         concurrency: target.concurrency.parse().map_err(DbError::corrupt)?,
         first_step: starter.first_step.to_owned(),
         caused_by: None,
+        freeze_override: None,
         trace: None,
     }))
 }

@@ -43,6 +43,13 @@ WITH batch AS (
                  -- A request that arrived while another step looked is not answered yet.
                  rollback_requested_at = CASE WHEN b.release AND before.step = 'roll_back' AND coalesce(b.status, d.status) = 'COMPLETED' THEN NULL
                                               ELSE d.rollback_requested_at END,
+                 -- An approval is for one pause of the rollout, and ends when the listener guard refuses it.
+                 switch_requested_at = CASE WHEN b.release AND before.step IN ('switch_traffic', 'confirm_switch')
+                                                 AND coalesce(b.status, d.status) = 'DEPLOYMENT_READY' THEN NULL
+                                            ELSE d.switch_requested_at END,
+                 switch_audit_id = CASE WHEN b.release AND before.step IN ('switch_traffic', 'confirm_switch')
+                                             AND coalesce(b.status, d.status) = 'DEPLOYMENT_READY' THEN NULL
+                                        ELSE d.switch_audit_id END,
                  watched = coalesce(b.watched, CASE WHEN b.status IS NULL THEN d.watched ELSE b.status = 'DEPLOYMENT_READY' END),
                  run_started_at = CASE WHEN b.release THEN NULL WHEN b.outcome IS NULL THEN d.run_started_at ELSE now() END,
                  facts = CASE WHEN b.facts IS NULL THEN d.facts ELSE d.facts || b.facts END,

@@ -5,6 +5,15 @@ use sqlx::PgConnection;
 use crate::db::DbError;
 use crate::domain::deployment::Facts;
 
+/// How another attempt begins.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptBeginning {
+    /// It waits in the queue.
+    pub queued: bool,
+    /// An approver overrode the freezes that hold it.
+    pub freeze_overridden: bool,
+}
+
 /// Starts another attempt at `step` for the principal `started_by`; false unless the deployment is FAILED. `audited` is the id of the request's audit row.
 ///
 /// Facts and commands that the new attempt could mistake for its own (execution, switch, URLs) are moved: into the state of its first step, which decides what
@@ -15,6 +24,7 @@ pub async fn begin_attempt(
     step: &str,
     started_by: Option<&str>,
     audited: i64,
+    beginning: AttemptBeginning,
 ) -> Result<bool, DbError> {
     let begun = sqlx::query!(
         "WITH ended AS (
@@ -35,7 +45,9 @@ pub async fn begin_attempt(
              attempt = d.attempt + 1, status = 'RUNNING', error_code = NULL, error_message = NULL, completed_at = NULL,
              attempt_started_at = now(), step_started_at = now(), run_started_at = NULL, retried_at = now(), ready_at = NULL,
              blue_green_started_at = NULL, traffic_moved_at = NULL, outcome = NULL,
-             queued = false, queued_at = NULL, turn_at = NULL, superseded_by = NULL,
+             queued = $6, queued_at = CASE WHEN $6 THEN clock_timestamp() END, turn_at = NULL, freeze_overridden = $7,
+             policy_version = CASE WHEN NOT $6 THEN (policy_of(d.owner, d.repo, d.account_id, d.region)).version END,
+             policy = CASE WHEN NOT $6 THEN (policy_of(d.owner, d.repo, d.account_id, d.region)).policy END, superseded_by = NULL,
              switch_requested_at = NULL, cancel_requested_at = NULL, rollback_requested_at = NULL, rollback_audit_id = NULL,
              replica_id = NULL, version = d.version + 1, claims_without_progress = 0, waiting_for = NULL,
              step = $2, started_by = $3, start_audit_id = $4, switch_audit_id = NULL, cancel_audit_id = NULL,
@@ -49,7 +61,9 @@ pub async fn begin_attempt(
         step,
         started_by,
         audited,
-        &crate::db::keys(Facts::KEPT_BY_A_RETRY)
+        &crate::db::keys(Facts::KEPT_BY_A_RETRY),
+        beginning.queued,
+        beginning.freeze_overridden
     )
     .execute(connection)
     .await?;

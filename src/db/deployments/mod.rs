@@ -17,6 +17,7 @@ pub use insert::NewDeployment;
 
 use super::{Db, DbError};
 use crate::domain::deployment::{Facts, Status};
+use crate::domain::policy::Policy;
 use crate::domain::principal::Scope;
 
 /// A deployment as it may be shown.
@@ -55,6 +56,10 @@ pub struct DeploymentView {
     pub cancel_requested_at: Option<DateTime<Utc>>,
     pub ready_at: Option<DateTime<Utc>>,
     pub caused_by: Option<String>,
+    pub rolls_back: bool,
+    pub freeze_overridden: bool,
+    pub policy_version: Option<i32>,
+    pub policy: Option<Json<Policy>>,
     pub rollback_requested_at: Option<DateTime<Utc>>,
     pub watched: bool,
     /// The completed deployment that rolled this one back, if any.
@@ -113,7 +118,7 @@ macro_rules! views {
                         WHERE (q.account_id, q.region, q.ecr_repository) = (d.account_id, d.region, d.ecr_repository)
                           AND q.queued AND q.status IN ('RUNNING', 'DEPLOYMENT_READY') AND q.cancel_requested_at IS NULL
                           AND (q.caused_by IS NULL, q.queued_at, q.id) <= (d.caused_by IS NULL, d.queued_at, d.id)) END AS queue_position,
-                    caused_by, rollback_requested_at, watched,
+                    caused_by, rolls_back, freeze_overridden, policy_version, policy AS \"policy: Json<Policy>\", rollback_requested_at, watched,
                     (SELECT r.id FROM deployments r WHERE r.caused_by = d.id AND r.status = 'COMPLETED'
                      ORDER BY r.started_at DESC LIMIT 1) AS rolled_back_by
              FROM deployments d WHERE in_scope(owner, repo, $1) AND " + $($condition)+ + "

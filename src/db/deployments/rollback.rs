@@ -86,7 +86,7 @@ pub async fn subject(
     let row = sqlx::query!(
         "SELECT id, branch, status, owner, repo, account_id, region, ecr_repository, github_connection_id, aws_connection_id,
                 completed_at, facts ->> 'image_digest' AS image_digest, rollback_requested_at IS NOT NULL AS \"rolling_back!\",
-                (watched AND status = 'COMPLETED' AND facts ? 'code_deploy_deployment_id') AS \"blue_lives!\",
+                (watched AND status = 'COMPLETED' AND facts ?| '{service_deployment_arn,code_deploy_deployment_id}') AS \"blue_lives!\",
                 EXISTS (SELECT FROM deployments r WHERE r.caused_by = d.id AND r.status = 'COMPLETED') AS \"rolled_back!\"
          FROM deployments d WHERE id = $1 AND in_scope(owner, repo, $2)",
         id,

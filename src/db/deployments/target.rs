@@ -22,6 +22,7 @@ pub struct DeploymentTarget {
 
 /// An unfinished deployment of a target.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate condition of the row")]
 pub struct TargetUser {
     /// Id of the deployment.
     pub id: String,
@@ -31,6 +32,8 @@ pub struct TargetUser {
     pub switching: bool,
     /// True if it rolls another one back: it is ahead in the queue.
     pub rollback: bool,
+    /// True if no freeze holds it.
+    pub exempt: bool,
 }
 
 /// Returns the target of a deployment; none when it does not exist.
@@ -91,11 +94,27 @@ pub async fn other_source(
     Ok(taken.map(|other| (other.owner, other.repo)))
 }
 
+/// Reports that the deployment brings an image back that was live in its target.
+pub async fn returns_release(connection: &mut PgConnection, new: &NewDeployment) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT EXISTS (SELECT FROM deployments r
+                        WHERE r.account_id = $1 AND r.region = $2 AND r.ecr_repository = $3 AND r.status = 'COMPLETED'
+                          AND ($4 = 'image ' || (r.facts ->> 'image_digest') OR $4 = r.branch) AND $4 LIKE 'image %') AS \"any!\"",
+        new.account_id,
+        new.region,
+        new.ecr_repository,
+        new.requested.source.column()
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
 /// Lists the unfinished deployments of the target: the holder first, then those in the queue, in order.
 pub async fn unfinished(connection: &mut PgConnection, new: &NewDeployment) -> Result<Vec<TargetUser>, DbError> {
     Ok(sqlx::query_as!(
         TargetUser,
-        "SELECT id, queued, switch_requested_at IS NOT NULL AS \"switching!\", caused_by IS NOT NULL AS \"rollback!\" FROM deployments
+        "SELECT id, queued, switch_requested_at IS NOT NULL AS \"switching!\", caused_by IS NOT NULL AS \"rollback!\",
+                rolls_back OR freeze_overridden AS \"exempt!\" FROM deployments
          WHERE account_id = $1 AND region = $2 AND ecr_repository = $3 AND status IN ('RUNNING', 'DEPLOYMENT_READY')
          ORDER BY queued, (caused_by IS NULL), queued_at, id",
         new.account_id,

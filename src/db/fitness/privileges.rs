@@ -28,6 +28,7 @@ const SPECIAL: &[(&str, &[&str])] = &[
 const TABLES: &[&str] = &[
     "api_budgets",
     "api_tokens",
+    "approvals",
     "archived_attempts",
     "archived_deployments",
     "archived_stages",
@@ -36,6 +37,7 @@ const TABLES: &[&str] = &[
     "deployment_events",
     "deployments",
     "event_clock",
+    "freezes",
     "github_build_secrets",
     "github_connections",
     "history_pieces",
@@ -45,6 +47,7 @@ const TABLES: &[&str] = &[
     "log_filter",
     "maintenance_progress",
     "maintenance_runs",
+    "policies",
     "replicas",
     "report_attempts",
     "report_places",

@@ -187,12 +187,12 @@ struct Found {
 }
 
 impl Found {
-    /// The clause of a value that the registration or the check may have: `value` finds it, `refused` names it.
+    /// The clause of a value that the registration or the check may have: `value` finds it, `keys` name it among the refused ones.
     fn either(
         &self,
         (clause, demand): (&'static str, Message),
         value: impl Fn(&Values) -> bool,
-        key: &str,
+        keys: &[&str],
         reason: impl FnOnce(Option<&String>) -> Option<Message>,
     ) -> ClauseFinding {
         let read = || self.registration.iter().chain(&self.check);
@@ -200,7 +200,7 @@ impl Found {
             return kept(clause, demand);
         }
         // The other output, which is not there yet, may have the value.
-        let refused = read().find_map(|values| values.refused.get(key));
+        let refused = read().find_map(|values| keys.iter().find_map(|key| values.refused.get(key)));
         if refused.is_none() && (self.registration.is_none() || self.check.is_none()) {
             return open(clause, demand, self.open.clone());
         }
@@ -221,8 +221,8 @@ impl Found {
 
     fn code_deploy(&self) -> ClauseFinding {
         let clause = ("codeDeploy", message!("clause.code_deploy"));
-        let has = |values: &Values| values.facts.code_deploy_deployment_id.is_some();
-        self.either(clause, has, "codeDeployDeploymentId", |refused| {
+        let has = |values: &Values| values.facts.rollout().is_some();
+        self.either(clause, has, &["codeDeployDeploymentId", "serviceDeploymentArn"], |refused| {
             Some(match refused {
                 Some(why) => message!("clause.code_deploy_refused", why),
                 None => message!("clause.code_deploy_missing"),
@@ -235,7 +235,7 @@ impl Found {
         self.either(
             clause,
             |values| values.facts.green_url.is_some(),
-            "greenUrl",
+            &["greenUrl"],
             |refused| {
                 Some(match refused {
                     Some(why) => message!("clause.green_refused", why),
@@ -250,7 +250,7 @@ impl Found {
         self.either(
             clause,
             |values| values.facts.blue_url.is_some(),
-            "blueUrl",
+            &["blueUrl"],
             |refused| refused.map(|why| message!("clause.blue_refused", why)),
         )
     }

@@ -223,7 +223,7 @@ impl Piece<'_> {
             self.reading.verdict = Some(Verdict::WaitingApproval);
             return;
         }
-        self.keep(values::of_rollout(output));
+        self.keep(values::of_rollout(output, self.reader.accounts));
         let succeeded = status.as_ref().is_some_and(Status::is_success);
         let seen = match (status, &output.flaw) {
             (Some(status), _) => format!("{name} reported the status {:?} (event {id})", text::cut(&status.text, 80)),

@@ -10,13 +10,16 @@ use super::output::{Output, find_in, member};
 use crate::domain::code_deploy_id;
 use crate::domain::deployment::Facts;
 use crate::domain::health_check::HealthCheckSpec;
-use crate::domain::text;
+use crate::domain::{rollout, text};
 
 /// Longest value taken from an output, in bytes.
 const MAX_VALUE_BYTES: usize = 2_048;
 
 /// Member with CodeDeploy's deployment id.
 const CODE_DEPLOY_KEY: &str = "codeDeployDeploymentId";
+
+/// Member with the ARN of ECS's own service deployment.
+const SERVICE_DEPLOYMENT_KEY: &str = "serviceDeploymentArn";
 
 /// Member with the health check of green. Outputs of ECS have members `healthCheck` with another meaning.
 const HEALTH_CHECK_KEY: &str = "greenHealthCheck";
@@ -44,6 +47,7 @@ impl Values {
             ("blueUrl", &facts.blue_url),
             ("greenUrl", &facts.green_url),
             (CODE_DEPLOY_KEY, &facts.code_deploy_deployment_id),
+            (SERVICE_DEPLOYMENT_KEY, &facts.service_deployment_arn),
         ];
         let accepted = accepted.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key);
         let health_check = facts.output_health_check.is_some().then_some(HEALTH_CHECK_KEY);
@@ -81,11 +85,12 @@ pub(super) fn of_registration(output: &Output, accounts: &[&str]) -> Values {
         blue_url: search.url("blueUrl", "blueService"),
         green_url: search.url("greenUrl", "greenService"),
         code_deploy_deployment_id: search.code_deploy_id(),
+        service_deployment_arn: search.service_deployment(),
         code_deploy_application_name: search.text("codeDeployApplicationName"),
         output_health_check: search.health_check(),
         ..Facts::default()
     };
-    if facts.code_deploy_deployment_id.is_none() {
+    if facts.rollout().is_none() {
         search.refuse_ecs_id();
     }
     search.with(facts)
@@ -100,16 +105,21 @@ pub(super) fn of_approval(output: &Output, accounts: &[&str]) -> Values {
         blue_url: search.url("blueUrl", "blueService"),
         green_url: search.url("greenUrl", "greenService"),
         code_deploy_deployment_id: search.code_deploy_id(),
+        service_deployment_arn: search.service_deployment(),
         output_health_check: search.health_check(),
         ..Facts::default()
     };
     search.with(facts)
 }
 
-/// Reads CodeDeploy's deployment id from any output.
-pub(super) fn of_rollout(output: &Output) -> Values {
-    let mut search = Search::new(output, &[]);
-    let facts = Facts { code_deploy_deployment_id: search.code_deploy_id(), ..Facts::default() };
+/// Reads the rollout's id from any output.
+pub(super) fn of_rollout(output: &Output, accounts: &[&str]) -> Values {
+    let mut search = Search::new(output, accounts);
+    let facts = Facts {
+        code_deploy_deployment_id: search.code_deploy_id(),
+        service_deployment_arn: search.service_deployment(),
+        ..Facts::default()
+    };
     search.with(facts)
 }
 
@@ -165,11 +175,17 @@ impl<'a> Search<'a> {
 
     fn arn(&mut self, key: &'static str, within: Option<(&str, &str)>) -> Option<String> {
         let accounts = self.accounts;
-        self.judged(key, within, |arn| match account_of(arn) {
-            Some(account) if !accounts.is_empty() && !accounts.contains(&account) => {
-                Err(format!("belongs to the AWS account {account}, which is not that of the deployment"))
+        self.judged(key, within, |arn| foreign(arn, accounts).map_or_else(|| Ok(arn.to_owned()), Err))
+    }
+
+    /// Finds the ARN of ECS's own service deployment, of an account that the outputs may name.
+    fn service_deployment(&mut self) -> Option<String> {
+        let accounts = self.accounts;
+        self.judged(SERVICE_DEPLOYMENT_KEY, None, |arn| {
+            if !rollout::is_service_deployment(arn) {
+                return Err(rollout::ARN_REFUSAL.to_owned());
             }
-            _ => Ok(arn.to_owned()),
+            foreign(arn, accounts).map_or_else(|| Ok(arn.to_owned()), Err)
         })
     }
 
@@ -223,6 +239,13 @@ impl<'a> Search<'a> {
 fn usable<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     let text = member(object, key)?.as_str()?;
     (!text.is_empty() && text.len() <= MAX_VALUE_BYTES && !text.contains(char::is_control)).then_some(text)
+}
+
+/// Returns why an ARN of another account is refused.
+fn foreign(arn: &str, accounts: &[&str]) -> Option<String> {
+    let account = account_of(arn)?;
+    let foreign = !accounts.is_empty() && !accounts.contains(&account);
+    foreign.then(|| format!("belongs to the AWS account {account}, which is not that of the deployment"))
 }
 
 fn account_of(arn: &str) -> Option<&str> {

@@ -222,6 +222,11 @@ impl Auth {
         }
     }
 
+    /// True when callers sign in, and so are distinguished.
+    pub fn is_required(&self) -> bool {
+        matches!(&self.0, Mode::Required(_))
+    }
+
     /// True when the caller who started a deployment may not switch it.
     pub fn requires_four_eyes(&self) -> bool {
         matches!(&self.0, Mode::Required(required) if required.options.four_eyes)

@@ -19,6 +19,7 @@ impl From<CommandError> for ApiError {
             CommandError::Role(refusal) => refusal.into(),
             CommandError::GitHub(error) => error.into(),
             CommandError::Revocation(error) => error.into(),
+            CommandError::Freeze(error) => error.into(),
             CommandError::Token(error) => error.into(),
             CommandError::Database(error) => error.into(),
         }

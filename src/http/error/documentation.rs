@@ -15,6 +15,7 @@ use crate::clients::github::GitHubError;
 use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
+use crate::commands::freezes::error::FreezeError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
 use crate::commands::tokens::error::TokenError;
@@ -59,7 +60,7 @@ fn area<E: Into<ApiError>>(heading: &'static str, types: &'static [ProblemType],
     Area { heading, types, samples: samples.into_iter().map(problem).collect() }
 }
 
-fn areas() -> [Area; 15] {
+fn areas() -> [Area; 16] {
     [
         area("Reading the request", InputError::TYPES, InputError::samples()),
         area("Admission and limits", AdmissionError::TYPES, AdmissionError::samples()),
@@ -71,6 +72,7 @@ fn areas() -> [Area; 15] {
         area("Connecting AWS", AwsConnectError::TYPES, AwsConnectError::samples()),
         area("Connecting a role", RoleRefusal::TYPES, RoleRefusal::samples()),
         area("Schedules", ScheduleError::TYPES, ScheduleError::samples()),
+        area("Freezes", FreezeError::TYPES, FreezeError::samples()),
         area("Reports", ReportError::TYPES, ReportError::samples()),
         area("Revocations", RevocationError::TYPES, RevocationError::samples()),
         area("Tokens", TokenError::TYPES, TokenError::samples()),

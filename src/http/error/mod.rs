@@ -19,6 +19,7 @@ use crate::clients::github::GitHubError;
 use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
+use crate::commands::freezes::error::FreezeError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
 use crate::commands::tokens::error::TokenError;
@@ -68,6 +69,9 @@ pub enum ApiError {
     /// A revocation does not exist.
     #[error(transparent)]
     Revocation(#[from] RevocationError),
+    /// A freeze does not exist, or there are too many.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
     /// An API token does not exist.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -104,6 +108,7 @@ impl ApiError {
             Self::Schedule(error) => error.problem_type(),
             Self::Report(error) => error.problem_type(),
             Self::Revocation(error) => error.problem_type(),
+            Self::Freeze(error) => error.problem_type(),
             Self::Token(error) => error.problem_type(),
             Self::Database(error) => database::problem_type(error),
             Self::Server(error) => error.problem_type(),
@@ -125,6 +130,7 @@ impl ApiError {
             Self::Schedule(error) => error.problem(),
             Self::Report(error) => error.problem(),
             Self::Revocation(error) => error.problem(),
+            Self::Freeze(error) => error.problem(),
             Self::Token(error) => error.problem(),
             Self::Database(error) => database::problem(error),
             Self::Server(error) => error.problem(),

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::routing::get;
 use bytes::Bytes;
+use tower_http::decompression::DecompressionLayer;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -16,8 +17,8 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, connect, connections, deploy, events, healthz, log, maintenance, metrics, openapi_examples, pipeline,
-    readyz, reports, revocations, schedules, session, tokens,
+    audit, connect, connections, deploy, events, freezes, healthz, log, maintenance, metrics, openapi_examples,
+    pipeline, policies, readyz, reports, revocations, schedules, session, tokens,
 };
 use crate::http::ApiState;
 use crate::http::error::problem;
@@ -41,6 +42,8 @@ use crate::http::middleware::PROBES;
         (name = "connections", description = "Connections to source repositories and target accounts."),
         (name = "deployments", description = "Start, follow, switch, cancel, retry and roll back deployments."),
         (name = "schedules", description = "Deployments that start at scheduled times."),
+        (name = "freezes", description = "Times in which deployments are not started, or not switched."),
+        (name = "policies", description = "What targets permit: windows and approvals."),
         (name = "sessions", description = "Authentication for clients that cannot send headers, such as a browser's EventSource."),
         (name = "tokens", description = "API tokens: credentials of people and programs."),
         (name = "revocations", description = "OpenID Connect subjects whose tokens are rejected."),
@@ -98,6 +101,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(schedules::show::handle, schedules::change::handle, schedules::delete::handle))
         .routes(routes!(schedules::runs::handle))
         .routes(routes!(schedules::run::handle))
+        .routes(routes!(freezes::list::handle, freezes::create::handle))
+        .routes(routes!(freezes::lift::handle))
+        .routes(routes!(policies::show::handle, policies::set::handle))
         .routes(routes!(session::open::handle, session::close::handle))
         .routes(routes!(tokens::list::handle, tokens::create::handle))
         .routes(routes!(tokens::revoke::handle))
@@ -232,6 +238,8 @@ pub fn swagger_ui(mut document: OpenApiDocument, base: &str) -> Router<ApiState>
     let ui: Router<ApiState> = SwaggerUi::new("/swagger-ui").config(Config::new([format!("{base}{DOCUMENT}")])).into();
     let document = Bytes::from(json::line(&document));
     let kind = HeaderValue::from_static("application/json");
+    // The program has the page's files compressed alone; what a client accepts is decided further out.
+    let ui = ui.layer(DecompressionLayer::new());
     ui.route(DOCUMENT, get(move || async move { ([(header::CONTENT_TYPE, kind)], document) }))
 }
 

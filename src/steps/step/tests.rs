@@ -45,15 +45,23 @@ fn stored_names_and_states_are_stable() {
             "follow_execution",
             json!({"execution_arn": "arn:x", "task_failed": true, "memory": {"failures": {"7": "E: c"}}}),
         ),
-        ("check_rollout", json!({"code_deploy_deployment_id": "d-1", "seen": "nothing"})),
-        ("verify_green", json!({"green_url": "http://g", "code_deploy_deployment_id": "d-1"})),
-        ("await_switch", json!({"code_deploy_deployment_id": "d-1"})),
-        ("switch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
-        ("switch_traffic", json!({"code_deploy_deployment_id": "d-1", "replaced": 1})),
-        ("confirm_switch", json!({"code_deploy_deployment_id": "d-1"})),
-        ("watch_traffic", json!({"code_deploy_deployment_id": "d-1"})),
-        ("roll_back", json!({"code_deploy_deployment_id": "d-1", "request": 7})),
-        ("watch_traffic", json!({"code_deploy_deployment_id": "d-1", "looks_after_end": 2})),
+        ("check_rollout", json!({"rollout": "d-1", "seen": "nothing"})),
+        ("verify_green", json!({"green_url": "http://g", "rollout": "d-1"})),
+        ("await_switch", json!({"rollout": "d-1"})),
+        (
+            "await_switch",
+            json!({
+                "rollout": "arn:aws:ecs:ap-northeast-2:123456789012:service-deployment/main/shop/1",
+                "pause": {"hook": "h-1", "stage": "POST_TEST_TRAFFIC_SHIFT", "until": "2026-11-30T10:00:00Z"},
+            }),
+        ),
+        ("switch_traffic", json!({"rollout": "d-1"})),
+        ("switch_traffic", json!({"rollout": "d-1", "request": 7})),
+        ("switch_traffic", json!({"rollout": "d-1", "replaced": 1})),
+        ("confirm_switch", json!({"rollout": "d-1"})),
+        ("watch_traffic", json!({"rollout": "d-1"})),
+        ("roll_back", json!({"rollout": "d-1", "request": 7})),
+        ("watch_traffic", json!({"rollout": "d-1", "looks_after_end": 2})),
         ("resume", json!({"step": "push_image", "state": {"image": "a-b:dep_1"}, "past": {"execution_arn": "arn:x"}})),
         ("cancel", json!({"during": "build_image", "stage": 1, "looks": 0, "stopping": false})),
         ("cancel", json!({"during": "push_image", "stage": 2, "looks": 0, "stopping": false, "refused": true})),
@@ -61,6 +69,9 @@ fn stored_names_and_states_are_stable() {
         let step = Step::parse(name, &state.to_string()).unwrap();
         assert_eq!((step.name(), step.state()), (name, state));
     }
+    let before_ecs = json!({"code_deploy_deployment_id": "d-1"});
+    let stored = Step::parse("await_switch", &before_ecs.to_string()).unwrap();
+    assert_eq!(stored.state(), json!({"rollout": "d-1"}), "rows from before rollouts of ECS stay readable");
     assert!(Step::parse(FIRST_STEP, "{}").is_ok(), "a new row has no state");
     assert!(Step::parse("follow_execution", "{}").unwrap_err().contains("execution_arn"));
     assert!(Step::parse("dance", "{}").unwrap_err().contains("dance"));

@@ -30,6 +30,23 @@ async fn cli_demo__completes_and_leaves_no_folder() {
 }
 
 #[tokio::test]
+async fn cli_demo__canary_and_rollback_show_the_traffic_moving() {
+    let ended = run(&mut panda(&["demo", "--rollout", "canary", "--rollback", "--lang", "en"])).await;
+    assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
+    let order = [
+        "10 % of the traffic is on green. Approving the next part",
+        "After the switch, it says: hello from version 2",
+        "Rolling back",
+        "all traffic is on the earlier version (blue) again",
+        "ROLLED_BACK_AFTER_SWITCH",
+        "after the request for the rollback",
+    ];
+    let at: Vec<Option<usize>> = order.iter().map(|part| ended.stdout.find(part)).collect();
+    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{at:?}:\n{}", ended.stdout);
+    assert!(ended.stdout.rsplit_once("says:").unwrap().1.contains("hello from version 1"), "{}", ended.stdout);
+}
+
+#[tokio::test]
 async fn cli_up__invalid_scenario_named() {
     let dir = tempfile::tempdir().unwrap();
     for (name, text, field) in [

@@ -70,12 +70,13 @@ async fn cli_report__invalid_query_refused() {
 #[tokio::test]
 async fn cli_report__role_script_printed() {
     let db = TestDb::new().await;
-    let printed = run(&mut panda(&["migrate", "--print-report-role", "--database-url", db.url()])).await;
-    assert_eq!(
-        (printed.code, printed.stdout.trim_end()),
-        (0, panda::db::reports::ROLE_SCRIPT.trim_end()),
-        "{printed:?}"
-    );
+    for more in [&["--database-url", db.url()][..], &[]] {
+        let printed = run(panda(&["migrate", "--print-report-role"]).args(more)).await;
+        let script = panda::db::reports::ROLE_SCRIPT.trim_end();
+        assert_eq!((printed.code, printed.stdout.trim_end()), (0, script), "{printed:?}");
+    }
+    let unnamed = run(&mut panda(&["migrate"])).await;
+    assert!(unnamed.code == 2 && unnamed.stderr.contains("--database-url <URL>"), "{unnamed:?}");
     let migrated = run(&mut panda(&["migrate", "--database-url", db.url()])).await;
     assert_eq!(migrated.stdout, "The schema is up to date.\n", "{migrated:?}");
 }

@@ -12,10 +12,11 @@ use futures_util::{FutureExt, StreamExt, stream};
 use nix::sys::signal::Signal;
 use panda::commands::CommandError;
 use panda::steps::Step;
+use panda_sandbox::RolloutStyle;
 use pretty_assertions::assert_eq;
 
 use super::event_summary::{EventSummary, emitted};
-use super::scenario::{Command, SCENARIOS, Scenario};
+use super::scenario::{BEFORE_THE_ROLLOUT, Command, OF_ECS, SCENARIOS, Scenario};
 use crate::reconcile::deploy;
 use crate::support::commands::Commands;
 use crate::support::environment::{Environment, tiny};
@@ -47,19 +48,20 @@ struct Undisturbed {
 async fn crash__killed_at_every_fail_point_is_taken_over() {
     let env = Environment::with_files(tiny()).await;
     // The first deployment in a new account creates everything; later ones find parts of it.
-    let new = undisturbed(&env, &SCENARIOS[0]).await;
+    let style = RolloutStyle::CodeDeploy;
+    let new = undisturbed(&env, &SCENARIOS[0], style).await;
     let mut covered: HashSet<String> = HashSet::new();
     let mut killed = 0;
     for scenario in SCENARIOS {
-        let known = undisturbed(&env.neighbour(tiny()).await, scenario).await;
+        let known = undisturbed(&env.neighbour(tiny()).await, scenario, style).await;
         let points = known.trace.points(&covered);
         if covered.is_empty() {
             assert_eq!(new.emitted, known.emitted, "two undisturbed deployments emit the same events");
             let mut once_for_an_account = new.trace.points(&covered);
             once_for_an_account.retain(|point| !points.contains(point));
-            killed += killed_at_all(None, scenario, once_for_an_account, &known.emitted).await;
+            killed += killed_at_all(None, (scenario, style), once_for_an_account, &known.emitted).await;
         }
-        killed += killed_at_all(Some(&env), scenario, points, &known.emitted).await;
+        killed += killed_at_all(Some(&env), (scenario, style), points, &known.emitted).await;
         covered.extend(known.trace.steps().into_iter().map(str::to_owned));
     }
     let missing: Vec<_> = Step::NAMES.iter().filter(|step| !covered.contains(**step)).collect();
@@ -67,9 +69,28 @@ async fn crash__killed_at_every_fail_point_is_taken_over() {
     println!("killed at {killed} points");
 }
 
+/// The same for rollouts of ECS: the steps before the rollout are covered above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash__killed_during_rollouts_of_ecs_is_taken_over() {
+    let env = Environment::with_files(tiny()).await;
+    let mut covered: HashSet<String> = BEFORE_THE_ROLLOUT.map(str::to_owned).into();
+    let style = RolloutStyle::BlueGreen;
+    let mut killed = 0;
+    // Scripted histories name CodeDeploy's deployments alone.
+    for scenario in
+        OF_ECS.iter().chain(SCENARIOS.iter().filter(|scenario| scenario.name != "succeeded_without_approval"))
+    {
+        let known = undisturbed(&env.neighbour(tiny()).await, scenario, style).await;
+        let points = known.trace.points(&covered);
+        killed += killed_at_all(Some(&env), (scenario, style), points, &known.emitted).await;
+        covered.extend(known.trace.steps().into_iter().map(str::to_owned));
+    }
+    println!("killed at {killed} points");
+}
+
 /// Runs a traced deployment to its end.
-async fn undisturbed(env: &Environment, scenario: &Scenario) -> Undisturbed {
-    (scenario.faults)(env);
+async fn undisturbed(env: &Environment, scenario: &Scenario, style: RolloutStyle) -> Undisturbed {
+    scenario.prepare(env, style);
     let path = trace_of(env, 0);
     let mut replica = Serve::start(env, &FLAGS, &[("PANDA_FAILPOINTS_TRACE", path.to_str().unwrap())]);
     let id = deploy(env, "main").await;
@@ -88,7 +109,7 @@ async fn undisturbed(env: &Environment, scenario: &Scenario) -> Undisturbed {
 /// Kills at all `points`, in neighbours of `env` or each time in a new environment; returns their number.
 async fn killed_at_all(
     env: Option<&Environment>,
-    scenario: &Scenario,
+    (scenario, style): (&Scenario, RolloutStyle),
     points: Vec<Point>,
     undisturbed: &[EventSummary],
 ) -> usize {
@@ -105,7 +126,8 @@ async fn killed_at_all(
                         Some(env) => env.neighbour(tiny()).await,
                         None => Environment::with_files(tiny()).await,
                     };
-                    let ended = AssertUnwindSafe(killed_at(&env, scenario, &points, undisturbed)).catch_unwind().await;
+                    let ended =
+                        AssertUnwindSafe(killed_at(&env, (scenario, style), &points, undisturbed)).catch_unwind().await;
                     // One broken point should not hide the others.
                     let said = |panic: Box<dyn Any + Send>| {
                         panic.downcast::<String>().map_or_else(|_| "?".into(), |said| *said)
@@ -134,11 +156,11 @@ async fn killed_at_all(
 /// Runs one deployment whose process is killed at each of `points` and followed by another; returns the points reached.
 async fn killed_at(
     env: &Environment,
-    scenario: &Scenario,
+    (scenario, style): (&Scenario, RolloutStyle),
     points: &[Point],
     undisturbed: &[EventSummary],
 ) -> HashSet<Point> {
-    (scenario.faults)(env);
+    scenario.prepare(env, style);
     let id = deploy(env, "main").await;
     let mut killed: HashSet<Point> = HashSet::new();
     for life in 0.. {

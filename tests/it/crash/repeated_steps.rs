@@ -6,11 +6,12 @@ use std::time::Duration;
 use panda::domain::deployment::RequestedRollback;
 use panda::domain::{Deployment, Facts};
 use panda::steps::{Reporter, Resume, Services, Step, StepContext, Transition};
+use panda_sandbox::RolloutStyle;
 use pretty_assertions::assert_eq;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::scenario::{Command, SCENARIOS, Scenario};
+use super::scenario::{Command, OF_ECS, SCENARIOS, Scenario};
 use crate::reconcile::deploy_source::{image, live};
 use crate::reconcile::duplicate_executions::{executions, followed, redelivered};
 use crate::reconcile::{Replica, deploy, deploy_what};
@@ -23,7 +24,11 @@ async fn twice__each_step_has_one_effect() {
     let env = Environment::with_files(tiny()).await;
     let mut ran = HashSet::new();
     for scenario in SCENARIOS {
-        ran.extend(Box::pin(each_twice(&env.neighbour(tiny()).await, scenario)).await);
+        let style = RolloutStyle::CodeDeploy;
+        ran.extend(Box::pin(each_twice(&env.neighbour(tiny()).await, scenario, style)).await);
+    }
+    for scenario in SCENARIOS.iter().chain(OF_ECS).filter(|scenario| scenario.name != "succeeded_without_approval") {
+        Box::pin(each_twice(&env.neighbour(tiny()).await, scenario, RolloutStyle::BlueGreen)).await;
     }
     let missing: Vec<_> = Step::NAMES.iter().filter(|step| !ran.contains(**step)).collect();
     assert!(missing.is_empty(), "no scenario reaches {missing:?}: add one that does to SCENARIOS in crash/scenario.rs");
@@ -104,8 +109,8 @@ enum End {
 }
 
 /// Runs `scenario` with each step twice; returns the names of the steps.
-async fn each_twice(env: &Environment, scenario: &Scenario) -> Vec<&'static str> {
-    (scenario.faults)(env);
+async fn each_twice(env: &Environment, scenario: &Scenario, style: RolloutStyle) -> Vec<&'static str> {
+    scenario.prepare(env, style);
     let services = env.services().await;
     let id = deploy(env, "main").await;
     let mut row = claimed(env, &id).await;
@@ -134,8 +139,8 @@ async fn each_twice(env: &Environment, scenario: &Scenario) -> Vec<&'static str>
                 match scenario.command(&row) {
                     Some(Command::FailHook) => {
                         Scenario::fail_hook(env);
-                        let id = row.facts.code_deploy_deployment_id.clone().unwrap();
-                        wait_for("the hook has failed", async || env.sandbox.is_ended(&id)).await;
+                        let id = row.facts.rollout().unwrap();
+                        wait_for("the hook has failed", async || env.sandbox.is_ended(id.as_str())).await;
                     }
                     other => {
                         assert_eq!(other, Some(Command::Rollback));
@@ -174,6 +179,7 @@ fn retried(row: &mut Deployment) -> Step {
         execution_arn: facts.execution_arn,
         last_history_event_id: facts.last_history_event_id,
         code_deploy_deployment_id: facts.code_deploy_deployment_id,
+        service_deployment_arn: facts.service_deployment_arn,
         ..Facts::default()
     };
     Resume { step: row.step.clone(), state: serde_json::from_str(&row.step_state).unwrap(), past: past.into() }.into()

@@ -4,12 +4,40 @@ use std::collections::BTreeMap;
 
 use panda::db::deployments::DeploymentView;
 use panda::domain::Deployment;
-use panda_sandbox::{CanaryConfiguration, ExecutionFault, Outcome, RepositoryEffects, ShiftFault};
+use panda_sandbox::{CanaryConfiguration, ExecutionFault, Outcome, RepositoryEffects, RolloutStyle, ShiftFault};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
 use crate::reconcile::histories::unapproved;
 use crate::support::environment::Environment;
+
+/// Further scenarios of rollouts of ECS itself.
+pub const OF_ECS: &[Scenario] = &[Scenario {
+    name: "canary",
+    faults: |env| {
+        let canary = RolloutStyle::Canary { percent: 10 };
+        env.sandbox.faults().update(|faults| _ = faults.rollouts.insert(env.ecr_repository(), canary));
+    },
+    // Repeated: the second pause needs its own approval.
+    commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
+    end: ("COMPLETED", None),
+    attempts: 1,
+    effects: |effects| {
+        assert_eq!(effects.continued.values().copied().collect::<Vec<_>>(), [2], "two approvals: {effects:?}");
+        assert!(once(&effects.shifted) && effects.stopped.is_empty(), "{effects:?}");
+    },
+}];
+
+/// Steps before the rollout, which are the same for both back ends.
+pub const BEFORE_THE_ROLLOUT: [&str; 7] = [
+    "ensure_event_rule",
+    "grant_event_bus",
+    "fetch_source",
+    "build_image",
+    "push_image",
+    "find_execution",
+    "follow_execution",
+];
 
 /// All scenarios. The first has no failures.
 pub const SCENARIOS: &[Scenario] = &[
@@ -35,7 +63,7 @@ pub const SCENARIOS: &[Scenario] = &[
             let held = ExecutionFault { state: "CheckDeployment".to_owned(), outcome: Outcome::Stuck };
             env.sandbox.faults().update(|faults| _ = faults.executions.insert(env.ecr_repository(), held));
         },
-        commands: &[(|now| now.step == "follow_execution" && now.code_deploy, Command::Cancel)],
+        commands: &[(|now| now.step == "follow_execution" && now.rollout, Command::Cancel)],
         end: ("FAILED", Some("CANCELLED")),
         attempts: 1,
         effects: |effects| {
@@ -150,25 +178,31 @@ pub struct Progress {
     pub status: String,
     pub step: String,
     pub attempt: i32,
-    /// True once a `CodeDeploy` deployment is known.
-    pub code_deploy: bool,
+    /// True once a rollout is known.
+    pub rollout: bool,
 }
 
 impl From<&DeploymentView> for Progress {
     fn from(view: &DeploymentView) -> Self {
-        let code_deploy = view.facts.code_deploy_deployment_id.is_some();
-        Self { status: view.status.clone(), step: view.step.clone(), attempt: view.attempt, code_deploy }
+        let rollout = view.facts.rollout().is_some();
+        Self { status: view.status.clone(), step: view.step.clone(), attempt: view.attempt, rollout }
     }
 }
 
 impl From<&Deployment> for Progress {
     fn from(row: &Deployment) -> Self {
-        let code_deploy = row.facts.code_deploy_deployment_id.is_some();
-        Self { status: row.status.to_string(), step: row.step.clone(), attempt: row.attempt, code_deploy }
+        let rollout = row.facts.rollout().is_some();
+        Self { status: row.status.to_string(), step: row.step.clone(), attempt: row.attempt, rollout }
     }
 }
 
 impl Scenario {
+    /// Sets the back end of this environment's repository, and the scenario's faults.
+    pub fn prepare(&self, env: &Environment, style: RolloutStyle) {
+        env.sandbox.faults().update(|faults| _ = faults.rollouts.insert(env.ecr_repository(), style));
+        (self.faults)(env);
+    }
+
     /// The command that is due.
     pub fn command(&self, now: impl Into<Progress>) -> Option<Command> {
         let now = now.into();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sqlx::Executor;
 
 use super::auth::Token;
+use super::freezes::ahead;
 use super::provoker::Provoker;
 use super::{Api, ExternalServices, Fixture, external_services, fixture, unreachable_db};
 use crate::support::db::TestDb;
@@ -69,6 +70,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         ("/api/v1/maintenance/runs", json!({"kind": "events"})),
         ("/api/v1/revocations", json!({"issuer": "https://issuer.example", "subject": "x"})),
         ("/api/v1/tokens", json!({"name": "ci", "role": "viewer"})),
+        ("/api/v1/freezes", json!({"scope": "owner:toys", "reason": "sale", "endsAt": ahead(60)})),
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
@@ -103,6 +105,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::GET, "/api/v1/schedules/{id}/runs"),
         (Method::POST, "/api/v1/schedules/{id}/run"),
         (Method::GET, "/api/v1/revocations"),
+        (Method::GET, "/api/v1/freezes"),
+        (Method::DELETE, "/api/v1/freezes/{id}"),
         (Method::GET, "/api/v1/tokens"),
         (Method::DELETE, "/api/v1/tokens/{id}"),
         (Method::DELETE, "/api/v1/revocations/{id}"),
@@ -117,7 +121,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let busy = Api::serve_with(&db.db, &there, &["--rate-per-client=1"]).await;
     let document = serde_json::to_value(panda::http::document()).unwrap();
     for (path, item) in document["paths"].as_object().unwrap() {
-        let concrete = path.replace("{id}", &id).replace("{name}", "dora");
+        let concrete =
+            path.replace("{id}", &id).replace("{name}", "dora").replace("{owner}", "acme").replace("{repo}", "shop");
         for (method, operation) in item.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
             let promises = |status: &str| operation["responses"].get(status).is_some();
@@ -152,6 +157,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     p.ask(&api, Method::GET, "/api/v1/audit", "/api/v1/audit?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/revocations", "/api/v1/revocations?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/tokens", "/api/v1/tokens?limit=0", |r| r).await;
+    p.ask(&api, Method::GET, "/api/v1/freezes", "/api/v1/freezes?limit=0", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/dora?since=x", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/reports/{name}", "/api/v1/reports/none", |r| r).await;
     p.ask(&api, Method::GET, "/api/v1/maintenance/runs", "/api/v1/maintenance/runs?limit=0", |r| r).await;
@@ -163,6 +169,15 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     p.ask(&api, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
     p.ask(&api, Method::PUT, outcome, &outcome_of("dep_unknown"), |r| r.json(&marked)).await;
     p.ask(&away, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
+    let (policy, of_shop) = ("/api/v1/policies/{owner}/{repo}", "/api/v1/policies/acme/shop");
+    p.ask(&api, Method::PUT, policy, of_shop, |r| r.json(&json!({"gates": []}))).await;
+    p.ask(&api, Method::PUT, policy, of_shop, |r| r.body("{}")).await;
+    p.ask(&api, Method::PUT, policy, of_shop, too_long).await;
+    p.ask(&away, Method::PUT, policy, of_shop, |r| r.json(&json!({}))).await;
+    p.ask(&api, Method::GET, policy, "/api/v1/policies/acme/shop?region=x", |r| r).await;
+    p.ask(&away, Method::GET, policy, of_shop, |r| r).await;
+    p.ask(&api, Method::GET, policy, "/api/v1/policies/acme/", |r| r).await;
+    p.ask(&api, Method::PUT, policy, "/api/v1/policies/acme/", |r| r.json(&json!({}))).await;
     let (log, filter) = ("/api/v1/log", json!({"filter": "debug"}));
     p.ask(&api, Method::PUT, log, log, |r| r.json(&json!({"filter": "off"}))).await;
     p.ask(&api, Method::PUT, log, log, |r| r.body("{}")).await;
@@ -305,6 +320,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::POST, "/api/v1/schedules/{id}/run"),
         (Method::DELETE, "/api/v1/revocations/{id}"),
         (Method::DELETE, "/api/v1/tokens/{id}"),
+        (Method::DELETE, "/api/v1/freezes/{id}"),
     ] {
         let path_of = |id: &str| path.replace("{id}", id).replace("{name}", "dora");
         p.ask(&api, method.clone(), path, &path_of("dep_unknown"), |r| r).await;
@@ -323,7 +339,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let viewer = Token::of(&db.db, Role::Viewer).await;
     let document = serde_json::to_value(panda::http::document()).unwrap();
     for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/")) {
-        let concrete = path.replace("{id}", &id).replace("{name}", "dora");
+        let concrete =
+            path.replace("{id}", &id).replace("{name}", "dora").replace("{owner}", "acme").replace("{repo}", "shop");
         for (method, operation) in item.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             if !operation["responses"]["401"].is_null() {
@@ -386,7 +403,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     db.psql().await.execute(cancel_all).await.unwrap();
     let (schedules, body) = &bodies[3];
     let (tokens, token) = &bodies[6];
-    for (path, body) in [(*schedules, body), (run_this.as_str(), &json!({})), (*tokens, token)] {
+    let (freezes, freeze) = &bodies[7];
+    for (path, body) in [(*schedules, body), (run_this.as_str(), &json!({})), (*tokens, token), (*freezes, freeze)] {
         let keyed = api.request(Method::POST, path).header("idempotency-key", "k").json(body);
         assert_eq!(keyed.send().await.unwrap().status(), 200, "{path}");
     }
@@ -398,13 +416,19 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         .await;
     let another = json!({"name": "other", "role": "viewer"});
     p.ask(&api, Method::POST, tokens, tokens, |r| r.header("idempotency-key", "k").json(&another)).await;
+    let shorter = json!({"scope": "owner:toys", "reason": "sale", "endsAt": ahead(30)});
+    p.ask(&api, Method::POST, freezes, freezes, |r| r.header("idempotency-key", "k").json(&shorter)).await;
+    let many = "INSERT INTO freezes (id, scope, holds, reason, created_by, starts_at, ends_at)
+                SELECT 'frz_' || n, 'owner:toys', 'both', 'x', 'x', now(), now() + interval '1 hour' FROM generate_series(1, 500) AS n";
+    db.psql().await.execute(many).await.unwrap();
+    p.ask(&api, Method::POST, freezes, freezes, |r| r.json(freeze)).await;
     Fixture::begin_at(&db.db, "a", "b-c", "123456789012").await;
     other["githubConnectionId"] = json!(fixture::github_connection(&db.db, "a-b", "c").await);
     (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
     p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;
     // Every statement fails permanently. (Not by a missing table: that means that the schema is not migrated yet.)
     let broken = "DO $$ DECLARE t text; BEGIN
-        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,api_tokens,_sqlx_migrations}'::text[] LOOP
+        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,api_tokens,freezes,policies,_sqlx_migrations}'::text[] LOOP
             EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
             EXECUTE format('CREATE POLICY broken ON %I USING (1 / 0 = 1) WITH CHECK (1 / 0 = 1)', t);
         END LOOP;
@@ -418,6 +442,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     }
     p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)).await;
     p.ask(&api, Method::PUT, log, log, |r| r.json(&filter)).await;
+    p.ask(&api, Method::PUT, policy, of_shop, |r| r.json(&json!({}))).await;
+    p.ask(&api, Method::GET, policy, of_shop, |r| r).await;
     p.ask(&api, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
     p.ask(&api, Method::PUT, secret, &named(&github, "npm"), |r| r.json(&value)).await;
     for (path, connection, body, _) in &renewals {

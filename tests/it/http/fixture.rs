@@ -208,6 +208,7 @@ pub async fn create(db: &Db, owner: &str, repo: &str, account: &str, concurrency
         ecr_repository: format!("{owner}-{repo}"),
         first_step: FIRST_STEP.to_owned(),
         caused_by: None,
+        freeze_override: None,
         trace: None,
         concurrency,
     };

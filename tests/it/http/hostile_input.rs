@@ -12,6 +12,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
 use super::auth::Token;
+use super::freezes::ahead;
 use super::{Api, ExternalServices, Fixture, Reader, external_services, fixture};
 use crate::support::db::TestDb;
 
@@ -87,6 +88,9 @@ impl Target {
         let subject = json!({"issuer": "https://issuer.example", "subject": "x", "reason": "y"});
         bodies.insert("/api/v1/revocations".to_owned(), subject);
         bodies.insert("/api/v1/tokens".to_owned(), json!({"name": "ci", "role": "viewer"}));
+        let freeze = json!({"scope": "repository:none/none", "holds": "starts", "reason": "x", "endsAt": ahead(5)});
+        bodies.insert("/api/v1/freezes".to_owned(), freeze);
+        bodies.insert("/api/v1/policies/{owner}/{repo}".to_owned(), json!({"windows": []}));
         bodies.insert("/api/v1/deploy/{id}/outcome".to_owned(), json!({"outcome": "ok", "reason": "x"}));
         bodies.insert("/api/v1/log".to_owned(), json!({"filter": "info", "forSeconds": 1}));
         (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))

@@ -24,6 +24,7 @@
 mod conformity;
 mod flow;
 mod kms;
+mod load_balancers;
 mod published_pipeline;
 mod stand_in;
 

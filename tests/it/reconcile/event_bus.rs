@@ -35,6 +35,7 @@ async fn deploy_through(env: &Environment, aws: &AwsConnection) -> String {
         ecr_repository: env.ecr_repository(),
         first_step: FIRST_STEP.into(),
         caused_by: None,
+        freeze_override: None,
         trace: None,
         concurrency: Concurrency::Reject,
     };

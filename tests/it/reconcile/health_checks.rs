@@ -11,13 +11,14 @@ use super::failures::{fails, said};
 use super::{Replica, codes, deploy, deploy_what, events, status};
 use crate::support::environment::Environment;
 
-/// An image that answers every request with `status`.
+/// An image that answers every request with `status`. It reads the request first: closing a socket with unread data resets the connection, and the answer
+/// may be lost.
 fn always(status: &str, header: &str) -> SourceFile {
     let answer = format!("HTTP/1.1 {status}\\\\r\\\\n{header}\\\\r\\\\nContent-Length: 0\\\\r\\\\n\\\\r\\\\n");
     SourceFile::new(
         "Dockerfile",
         format!(
-            "FROM busybox:1\nRUN printf '#!/bin/sh\\nprintf \"{answer}\"\\n' > /a.sh && chmod 755 /a.sh\nENV PORT=8080\nCMD exec nc -ll -p $PORT -e /a.sh\n"
+            "FROM busybox:1\nRUN printf '#!/bin/sh\\nhead -n1 >/dev/null\\nprintf \"{answer}\"\\n' > /a.sh && chmod 755 /a.sh\nENV PORT=8080\nCMD exec nc -ll -p $PORT -e /a.sh\n"
         ),
     )
 }

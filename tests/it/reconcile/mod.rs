@@ -8,14 +8,17 @@ mod database_refusal;
 pub mod deploy_source;
 mod dockerfiles;
 pub mod duplicate_executions;
+pub mod ecs_rollouts;
 mod event_bus;
 pub mod failures;
 mod fetches;
 mod flow;
+mod freezes;
 mod health_checks;
 mod held_commit;
 pub mod histories;
 mod limits;
+mod listener_guard;
 mod missing_link;
 mod noisy_neighbours;
 mod outage;
@@ -28,6 +31,7 @@ mod replays;
 mod retry;
 mod retry_push;
 mod rollback;
+pub mod rollouts;
 mod status_queue;
 pub mod takeover;
 mod throttling;
@@ -147,6 +151,7 @@ async fn create_requested(
         ecr_repository: env.ecr_repository(),
         first_step: FIRST_STEP.into(),
         caused_by: None,
+        freeze_override: None,
         trace: None,
         concurrency,
     };

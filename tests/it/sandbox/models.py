@@ -22,7 +22,7 @@ from models_calls import calls
 
 # Name in botocore, name in IAM, and in the credential's scope.
 SERVICES = {"sts": "sts", "iam": "iam", "events": "events", "ecr": "ecr", "secretsmanager": "secretsmanager", "stepfunctions": "states",
-            "codedeploy": "codedeploy", "sqs": "sqs"}
+            "codedeploy": "codedeploy", "ecs": "ecs", "sqs": "sqs", "elbv2": "elasticloadbalancing"}
 # Errors of any call, which no model lists: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, and the same page of the
 # other services; the JSON protocols spell most of them with `Exception`.
 COMMON = {"query": {"AccessDenied", "ExpiredToken", "IncompleteSignature", "InternalFailure", "InvalidAction", "InvalidClientTokenId",
@@ -286,7 +286,7 @@ def main():
         checker.call("stranger", service, operation, {}, "InvalidClientTokenId" if query else "UnrecognizedClientException")
         shape = checker.models[service].operation_model(operation).input_shape
         if shape and shape.required_members and service != "codedeploy":
-            code = {"ecr": "InvalidParameterException", "sts": "ValidationError", "iam": "ValidationError"}
+            code = {"ecr": "InvalidParameterException", "sts": "ValidationError", "iam": "ValidationError", "elbv2": "ValidationError"}
             checker.call("user", service, operation, {}, code.get(service, "ValidationException"))
     for line in checker.found:
         print(line)

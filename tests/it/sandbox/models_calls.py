@@ -12,7 +12,9 @@ def calls(checker, settings):
     user = lambda *call: checker.call("user", *call)
     controller = lambda *call: checker.call("controller", *call)
     states(user, controller, settings)
+    elbv2(user, settings)
     codedeploy(user, settings)
+    ecs(user, settings)
     sts(user, controller, settings)
     iam(user)
     events(user, controller)
@@ -24,6 +26,30 @@ def calls(checker, settings):
     controller("stepfunctions", "StopExecution", {**execution, "error": "Models", "cause": "the calls are over"})
     controller("stepfunctions", "GetExecutionHistory", execution)
     controller("stepfunctions", "DescribeExecution", execution)
+
+
+def elbv2(user, settings):
+    info = user("codedeploy", "GetDeployment", {"deploymentId": settings["deployment"]})["deploymentInfo"]
+    pair = info["loadBalancerInfo"]["targetGroupPairInfoList"][0]
+    [listener] = pair["prodTrafficRoute"]["listenerArns"]
+    names = [group["name"] for group in pair["targetGroups"]]
+    absent = listener[:-1] + "x"
+    [found] = user("elbv2", "DescribeListeners", {"ListenerArns": [listener]})["Listeners"]
+    user("elbv2", "DescribeListeners", {"LoadBalancerArn": found["LoadBalancerArn"]})
+    user("elbv2", "DescribeListeners", {"ListenerArns": [listener, absent]}, "ListenerNotFound")
+    user("elbv2", "DescribeListeners", {}, "ValidationError")
+    [rule] = user("elbv2", "DescribeRules", {"ListenerArn": listener})["Rules"]
+    user("elbv2", "DescribeRules", {"RuleArns": [rule["RuleArn"]]})
+    user("elbv2", "DescribeRules", {"RuleArns": [rule["RuleArn"] + "x"]}, "RuleNotFound")
+    user("elbv2", "DescribeRules", {"ListenerArn": absent}, "ListenerNotFound")
+    user("elbv2", "DescribeRules", {}, "ValidationError")
+    groups = user("elbv2", "DescribeTargetGroups", {"Names": names})["TargetGroups"]
+    user("elbv2", "DescribeTargetGroups", {"TargetGroupArns": [groups[0]["TargetGroupArn"]]})
+    user("elbv2", "DescribeTargetGroups", {})
+    user("elbv2", "DescribeTargetGroups", {"Names": ["none"]}, "TargetGroupNotFound")
+    for group in groups:
+        user("elbv2", "DescribeTargetHealth", {"TargetGroupArn": group["TargetGroupArn"]})
+    user("elbv2", "DescribeTargetHealth", {"TargetGroupArn": groups[0]["TargetGroupArn"] + "x"}, "TargetGroupNotFound")
 
 
 def sts(user, controller, settings):
@@ -97,7 +123,10 @@ def ecr(user, settings):
     user("ecr", "GetAuthorizationToken", {})
     selection = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14}
     policy = {"rules": [{"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}]}
+    user("ecr", "GetLifecyclePolicy", {"repositoryName": "models"}, "LifecyclePolicyNotFoundException")
     user("ecr", "PutLifecyclePolicy", {"repositoryName": "models", "lifecyclePolicyText": json.dumps(policy)})
+    user("ecr", "GetLifecyclePolicy", {"repositoryName": "models"})
+    user("ecr", "GetLifecyclePolicy", {"repositoryName": "none"}, "RepositoryNotFoundException")
     user("ecr", "PutLifecyclePolicy", {"repositoryName": "models", "lifecyclePolicyText": "{" + " " * 120}, "InvalidParameterException")
     user("ecr", "DescribeImages", {"repositoryName": name})
     tag = {"imageTag": "none"}
@@ -177,3 +206,30 @@ def codedeploy(user, settings):
     user("codedeploy", "ContinueDeployment", {**deployment, "deploymentWaitType": "READY_WAIT"}, "DeploymentIsNotInReadyStateException")
     user("codedeploy", "StopDeployment", deployment)
 
+
+def ecs(user, settings):
+    """Service deployments of ECS."""
+    arn, unknown = settings["serviceDeployment"], settings["serviceDeployment"] + "X"
+    service = {"service": settings["service"], "cluster": "panda-cluster"}
+    listed = user("ecs", "ListServiceDeployments", service)["serviceDeployments"]
+    user("ecs", "ListServiceDeployments", {**service, "status": ["SUCCESSFUL"]})
+    user("ecs", "ListServiceDeployments", {**service, "createdAt": {"after": 0}})
+    user("ecs", "ListServiceDeployments", {**service, "service": "none"}, "ServiceNotFoundException")
+    user("ecs", "ListServiceDeployments", {**service, "cluster": "none"}, "ClusterNotFoundException")
+    found = user("ecs", "DescribeServiceDeployments", {"serviceDeploymentArns": [arn, unknown]})["serviceDeployments"][0]
+    user("ecs", "DescribeServiceDeployments", {"serviceDeploymentArns": []}, "InvalidParameterException")
+    user("ecs", "DescribeServiceDeployments", {"serviceDeploymentArns": [arn] * 21}, "InvalidParameterException")
+    revision = listed[0]["targetServiceRevisionArn"]
+    user("ecs", "DescribeServiceRevisions", {"serviceRevisionArns": [revision, revision + "9"]})
+    user("ecs", "DescribeServiceRevisions", {"serviceRevisionArns": []}, "InvalidParameterException")
+    hook = {"serviceDeploymentArn": arn, "hookId": found["lifecycleHookDetails"][0]["hookId"]}
+    user("ecs", "ContinueServiceDeployment", {**hook, "hookId": "none"}, "InvalidParameterException")
+    user("ecs", "ContinueServiceDeployment", {**hook, "action": "LATER"}, "InvalidParameterException")
+    user("ecs", "ContinueServiceDeployment", {**hook, "serviceDeploymentArn": unknown}, "ServiceDeploymentNotFoundException")
+    user("ecs", "ContinueServiceDeployment", {**hook, "action": "CONTINUE"})
+    user("ecs", "ContinueServiceDeployment", hook, "InvalidParameterException")
+    user("ecs", "DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})
+    user("ecs", "StopServiceDeployment", {"serviceDeploymentArn": unknown}, "ServiceDeploymentNotFoundException")
+    user("ecs", "StopServiceDeployment", {"serviceDeploymentArn": arn, "stopType": "ROLLBACK"})
+    user("ecs", "StopServiceDeployment", {"serviceDeploymentArn": arn}, "ConflictException")
+    user("ecs", "DescribeServiceDeployments", {"serviceDeploymentArns": [arn]})

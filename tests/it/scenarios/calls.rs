@@ -4,7 +4,8 @@ use panda::domain::ErrorCode;
 use panda_sandbox::Faults;
 
 use super::{completes, environment, example};
-use crate::reconcile::{Replica, deploy, events, status};
+use crate::reconcile::ecs_rollouts::second_pause;
+use crate::reconcile::{Replica, deploy, events, rollouts, status};
 use crate::support::commands::Commands;
 use crate::support::wait_for;
 
@@ -90,5 +91,17 @@ async fn code_deploy__queued_deployment_is_awaited() {
     let effects = env.sandbox.effects(&env.ecr_repository());
     assert_eq!(effects.continued.values().sum::<u32>(), 1, "{effects:?}");
     assert!(events(&env, &id).await.iter().any(|event| event.code == "completed"));
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scenario__ecs_shifts_in_approved_parts() {
+    let env = environment(&example("ECS shifts the traffic")).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=300"]);
+    let id = rollouts::ready(&env).await;
+    rollouts::approve(&env, &id).await;
+    second_pause(&env, &id).await;
+    rollouts::approve(&env, &id).await;
+    status(&env, &id, &["COMPLETED"]).await;
     replica.stop().await;
 }

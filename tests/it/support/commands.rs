@@ -30,9 +30,14 @@ pub trait Commands {
 impl Commands for Db {
     async fn request_switch(&self, id: &str) -> Result<(), CommandError> {
         let by = Caller::local();
-        switch(self, change(id, &by), SwitchTerms { four_eyes: false, image_digest: None })
-            .await
-            .map(|outcome| fresh(&outcome))
+        switch(
+            self,
+            change(id, &by),
+            SwitchTerms { four_eyes: false, image_digest: None, freeze_override: None },
+            |_| Value::Null,
+        )
+        .await
+        .map(|outcome| assert_eq!(outcome, Idempotent::Fresh(Value::Null)))
     }
 
     async fn request_cancel(&self, id: &str) -> Result<(), CommandError> {
@@ -42,7 +47,7 @@ impl Commands for Db {
 
     async fn request_retry(&self, id: &str) -> Result<(), CommandError> {
         let by = Caller::local();
-        retry(self, change(id, &by), RETRY_STEP).await.map(|outcome| fresh(&outcome))
+        retry(self, change(id, &by), RETRY_STEP, None).await.map(|outcome| fresh(&outcome))
     }
 
     async fn request_rollback(&self, id: &str, to: Option<&str>) -> Result<AcceptedRollback, CommandError> {

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::super::accounts::{CLUSTER, REGION, USER_ACCOUNT, random_upper};
+use super::super::balancer_names as names;
 use super::epoch;
 
 /// Status of a deployment.
@@ -95,6 +96,8 @@ pub struct BlueGreenDeployment {
     pub rolls_back: Option<String>,
     /// Time for which it waits for `ContinueDeployment`.
     pub ready_wait: Duration,
+    /// Number of the target group of blue, 1 or 2.
+    pub blue_group: u8,
 }
 
 impl BlueGreenDeployment {
@@ -114,6 +117,7 @@ impl BlueGreenDeployment {
             rolled_back_by: None,
             rolls_back: None,
             ready_wait: Duration::from_hours(1),
+            blue_group: 1,
         }
     }
 
@@ -198,6 +202,7 @@ impl BlueGreenDeployment {
     /// `deploymentInfo` in the response of `GetDeployment`.
     pub fn info(&self, termination_minutes: u64) -> Value {
         let ready_minutes = self.ready_minutes();
+        let group = |number| names::target_group(&self.repository, number);
         let mut info = json!({
             "applicationName": self.application(), "deploymentGroupName": self.group(), "deploymentId": self.id,
             "deploymentConfigName": "CodeDeployDefault.ECSAllAtOnce", "status": self.status.name(),
@@ -208,6 +213,11 @@ impl BlueGreenDeployment {
                 "terminateBlueInstancesOnDeploymentSuccess": {"action": "TERMINATE", "terminationWaitTimeInMinutes": termination_minutes},
                 "deploymentReadyOption": {"actionOnTimeout": "STOP_DEPLOYMENT", "waitTimeInMinutes": ready_minutes},
             },
+            "loadBalancerInfo": {"targetGroupPairInfoList": [{
+                "targetGroups": [{"name": group(1)}, {"name": group(2)}],
+                "prodTrafficRoute": {"listenerArns": [names::listener_arn(&self.repository, "production")]},
+                "testTrafficRoute": {"listenerArns": [names::listener_arn(&self.repository, "test")]},
+            }]},
         });
         if let Some(completed) = self.completed {
             info["completeTime"] = json!(epoch(completed));
@@ -238,8 +248,9 @@ impl BlueGreenDeployment {
             (false, true) => 100,
             (false, false) => first_part.filter(|_| self.is_shifting()).unwrap_or(0),
         };
-        let task_set = |label: &str, weight: u8| {
+        let task_set = |label: &str, weight: u8, group: u8| {
             json!({
+                "targetGroup": {"name": names::target_group(&self.repository, group)},
                 "identifer": format!("ecs-svc/{}-{label}", self.id), "desiredCount": 1, "pendingCount": 0, "runningCount": 1,
                 "status": if weight == 100 { "PRIMARY" } else { "ACTIVE" }, "trafficWeight": weight, "taskSetLabel": label,
             })
@@ -252,7 +263,7 @@ impl BlueGreenDeployment {
             "deploymentId": self.id, "targetId": self.target_id(), "status": status,
             "targetArn": format!("arn:aws:ecs:{REGION}:{USER_ACCOUNT}:service/{CLUSTER}/{}", self.repository),
             "lastUpdatedAt": epoch(self.completed.unwrap_or_else(Utc::now)), "lifecycleEvents": lifecycle,
-            "taskSetsInfo": [task_set("Blue", 100 - green), task_set("Green", green)],
+            "taskSetsInfo": [task_set("Blue", 100 - green, self.blue_group), task_set("Green", green, 3 - self.blue_group)],
         }})
     }
 }

@@ -13,6 +13,7 @@ pub struct StoredRepository {
     pub tags: Vec<Value>,
     pub immutable: bool,
     pub images: BTreeMap<String, Image>,
+    pub lifecycle_policy: Option<String>,
 }
 
 pub struct Image {

@@ -6,6 +6,7 @@ pub mod error;
 pub mod events;
 pub mod secrets;
 pub mod service;
+pub mod service_deployment;
 pub mod sfn;
 pub mod trust;
 

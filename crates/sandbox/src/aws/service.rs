@@ -10,6 +10,8 @@ pub enum AwsService {
     SecretsManager,
     StepFunctions,
     CodeDeploy,
+    Ecs,
+    ElasticLoadBalancing,
 }
 
 impl AwsService {
@@ -21,18 +23,23 @@ impl AwsService {
             "secretsmanager" => Self::SecretsManager,
             "AWSStepFunctions" => Self::StepFunctions,
             "CodeDeploy_20141006" => Self::CodeDeploy,
+            "AmazonEC2ContainerServiceV20141113" => Self::Ecs,
             _ => return None,
         })
     }
 
     /// The service of a form body with this API version: each Query service has its own.
     pub fn of_version(version: Option<&str>) -> Self {
-        if version == Some("2010-05-08") { Self::Iam } else { Self::Sts }
+        match version {
+            Some("2010-05-08") => Self::Iam,
+            Some("2015-12-01") => Self::ElasticLoadBalancing,
+            _ => Self::Sts,
+        }
     }
 
     /// Returns true for the services of the Query protocol, which send XML.
     pub fn is_query(self) -> bool {
-        matches!(self, Self::Sts | Self::Iam)
+        matches!(self, Self::Sts | Self::Iam | Self::ElasticLoadBalancing)
     }
 
     /// Prefix of the service's calls in IAM.
@@ -45,13 +52,15 @@ impl AwsService {
             Self::SecretsManager => "secretsmanager",
             Self::StepFunctions => "states",
             Self::CodeDeploy => "codedeploy",
+            Self::Ecs => "ecs",
+            Self::ElasticLoadBalancing => "elasticloadbalancing",
         }
     }
 
     /// Content type of the service's responses.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Sts | Self::Iam => "text/xml",
+            Self::Sts | Self::Iam | Self::ElasticLoadBalancing => "text/xml",
             Self::StepFunctions => "application/x-amz-json-1.0",
             _ => "application/x-amz-json-1.1",
         }

@@ -34,6 +34,12 @@ struct PutLifecyclePolicy {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct GetLifecyclePolicy {
+    repository_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Describe {
     repository_names: Option<Vec<String>>,
 }
@@ -94,6 +100,7 @@ pub async fn call(
     match operation {
         "CreateRepository" => create(simulation, caller, input(body)?),
         "PutLifecyclePolicy" => put_lifecycle_policy(simulation, caller, input(body)?),
+        "GetLifecyclePolicy" => get_lifecycle_policy(simulation, caller, &input(body)?),
         "DescribeRepositories" => describe(simulation, caller, &input(body)?),
         "ListTagsForResource" => list_tags(simulation, caller, &input(body)?),
         "GetAuthorizationToken" => authorization(simulation),
@@ -132,7 +139,8 @@ fn create(simulation: &Simulation, caller: &AwsCaller, new: Create) -> Result<Va
             return Err(AwsError::new("RepositoryAlreadyExistsException", message));
         }
         let immutable = new.image_tag_mutability.as_deref() == Some("IMMUTABLE");
-        let repository = StoredRepository { created: Utc::now(), tags: new.tags, immutable, images: BTreeMap::new() };
+        let (tags, images) = (new.tags, BTreeMap::new());
+        let repository = StoredRepository { created: Utc::now(), tags, immutable, images, lifecycle_policy: None };
         let answer = json!({"repository": shown(&caller.account, &name, &repository, &host)});
         state.repositories.insert(key, repository);
         state.effects.of(&name).created += 1;
@@ -286,6 +294,27 @@ fn put_lifecycle_policy(
             "Invalid parameter at 'lifecyclePolicyText'".to_owned(),
         ));
     }
+    simulation.change(|state| {
+        let stored = state.repositories.get_mut(&(caller.account.clone(), name.clone()));
+        if let Some(repository) = stored {
+            repository.lifecycle_policy = Some(text.clone());
+        }
+    });
+    Ok(json!({ "registryId": caller.account, "repositoryName": name, "lifecyclePolicyText": text }))
+}
+
+fn get_lifecycle_policy(
+    simulation: &Simulation,
+    caller: &AwsCaller,
+    wanted: &GetLifecyclePolicy,
+) -> Result<Value, AwsError> {
+    let name = &wanted.repository_name;
+    let policy = simulation
+        .read(|state| find(&state.repositories, caller, name).map(|repository| repository.lifecycle_policy.clone()))?;
+    let text = policy.ok_or_else(|| {
+        let message = format!("Lifecycle policy does not exist for the repository with name '{name}'");
+        AwsError::new("LifecyclePolicyNotFoundException", message)
+    })?;
     Ok(json!({ "registryId": caller.account, "repositoryName": name, "lifecyclePolicyText": text }))
 }
 

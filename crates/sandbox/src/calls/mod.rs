@@ -1,7 +1,9 @@
-//! The calls of the AWS services, one file a service: typed input, and JSON (XML for STS and IAM) as output.
+//! The calls of the AWS services, one file a service: typed input, and JSON (XML for STS, IAM and Elastic Load Balancing) as output.
 
 mod codedeploy;
 mod ecr;
+mod ecs;
+mod elb;
 mod events;
 mod iam;
 mod secrets;
@@ -40,11 +42,13 @@ async fn answer(
     let answer = match service {
         AwsService::Sts => return sts::call(simulation, caller, operation, body),
         AwsService::Iam => return iam::call(simulation, caller, operation, body),
+        AwsService::ElasticLoadBalancing => return elb::call(simulation, caller, operation, body).await,
         AwsService::Events => events::call(simulation, caller, operation, body).await?,
         AwsService::Ecr => ecr::call(simulation, caller, operation, body).await?,
         AwsService::SecretsManager => secrets::call(simulation, caller, operation, body)?,
         AwsService::StepFunctions => sfn::call(simulation, caller, operation, body)?,
         AwsService::CodeDeploy => codedeploy::call(simulation, caller, operation, body)?,
+        AwsService::Ecs => ecs::call(simulation, caller, operation, body)?,
     };
     Ok(answer.to_string())
 }

@@ -1,4 +1,4 @@
-//! XML of the Query protocol, which STS and IAM share.
+//! XML of the Query protocol, which STS, IAM and Elastic Load Balancing share.
 
 use uuid::Uuid;
 
@@ -9,6 +9,7 @@ use crate::aws::service::AwsService;
 fn namespace(service: AwsService) -> &'static str {
     match service {
         AwsService::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
+        AwsService::ElasticLoadBalancing => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
         _ => "https://sts.amazonaws.com/doc/2011-06-15/",
     }
 }

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
@@ -27,9 +28,29 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     header::PROXY_AUTHENTICATE,
 ];
 
-type Route = Arc<RwLock<Option<SocketAddr>>>;
+/// Targets with their weights; requests get 503 without one.
+type Route = Arc<RwLock<WeightedTargets>>;
 
-/// A loopback port and the target of its requests.
+#[derive(Debug, Default)]
+struct WeightedTargets {
+    targets: Vec<(SocketAddr, u32)>,
+    requests: AtomicU64,
+}
+
+impl WeightedTargets {
+    /// The target of the next request: over as many requests as the weights add up to, each target gets its share.
+    fn next(&self) -> Option<SocketAddr> {
+        let total: u64 = self.targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut number = self.requests.fetch_add(1, Ordering::Relaxed).checked_rem(total)?;
+        self.targets.iter().find_map(|&(target, weight)| {
+            let below = number < u64::from(weight);
+            number = number.saturating_sub(u64::from(weight));
+            below.then_some(target)
+        })
+    }
+}
+
+/// A loopback port and the targets of its requests.
 pub struct BalancerListener {
     address: SocketAddr,
     route: Route,
@@ -66,9 +87,18 @@ impl BalancerListener {
         format!("http://{}", self.address)
     }
 
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Sets the target from the next request on. Without a target, requests get 503.
     pub fn point_to(&self, target: Option<SocketAddr>) {
-        *self.route.write() = target;
+        self.divide(target.map(|target| (target, 1)).into_iter().collect());
+    }
+
+    /// Divides the requests among targets by their weights.
+    pub fn divide(&self, targets: Vec<(SocketAddr, u32)>) {
+        *self.route.write() = WeightedTargets { targets, requests: AtomicU64::default() };
     }
 }
 
@@ -77,7 +107,7 @@ async fn forward(
     route: &Route,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let target = *route.read();
+    let target = route.read().next();
     let Some(target) = target else {
         return Ok(own(StatusCode::SERVICE_UNAVAILABLE, "no healthy target\n"));
     };

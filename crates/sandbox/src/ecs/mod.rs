@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use super::aws::error::AwsError;
 use super::options::RegistryAddress;
-pub use container::{Condition, ContainerError};
-pub use service::{EcsService, Retired, ServiceStart};
+pub use container::{Condition, ContainerError, RunningContainer};
+pub use service::{EcsService, ListenerView, Retired, ServiceStart, TargetGroupView};
 
 /// Label of every container that a sandbox started; the value is the id of the sandbox.
 pub const CONTAINER_LABEL: &str = "dev.panda.sandbox";
@@ -71,6 +71,11 @@ impl Fleet {
     pub fn running_service(&self, repository: &str) -> Option<Arc<EcsService>> {
         let services = self.services.lock();
         services.get(repository)?.get().cloned()
+    }
+
+    /// All services that were started.
+    pub fn running_services(&self) -> Vec<Arc<EcsService>> {
+        self.services.lock().values().filter_map(|cell| cell.get().cloned()).collect()
     }
 
     /// Fetches a manifest from the registry.

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::super::accounts::{CLUSTER, REGION, USER_ACCOUNT};
+use super::super::balancer_names as names;
 use super::super::options::RegistryAddress;
 use super::super::tasks::Tasks;
 use super::balancer::BalancerListener;
@@ -34,6 +34,8 @@ struct Roles {
     green: Option<Backend>,
     /// Number of blue's target group, 1 or 2.
     blue_group: u8,
+    /// Weights of the production listener for blue and green.
+    weights: (u32, u32),
     revision: u32,
 }
 
@@ -42,6 +44,28 @@ pub struct ServiceStart {
     pub tasks: Tasks,
     pub registry: Option<RegistryAddress>,
     pub patience: Duration,
+}
+
+/// Weights of a production listener that sends everything to blue, and to green.
+const ON_BLUE: (u32, u32) = (100, 0);
+const ON_GREEN: (u32, u32) = (0, 100);
+
+/// A listener as Elastic Load Balancing describes it.
+pub struct ListenerView {
+    pub arn: String,
+    pub rule_arn: String,
+    pub balancer_arn: String,
+    pub port: u16,
+    /// Target groups by ARN, with their weights.
+    pub weights: Vec<(String, u32)>,
+}
+
+/// A target group as Elastic Load Balancing describes it.
+pub struct TargetGroupView {
+    pub arn: String,
+    pub name: String,
+    pub balancer_arn: String,
+    pub targets: Vec<SocketAddr>,
 }
 
 /// The service of one repository.
@@ -59,7 +83,7 @@ impl EcsService {
         let production = BalancerListener::open(&start.tasks, fleet.http.clone()).await?;
         let test = BalancerListener::open(&start.tasks, fleet.http.clone()).await?;
         production.point_to(Some(blue.address));
-        let roles = Mutex::new(Roles { blue, green: None, blue_group: 1, revision: 1 });
+        let roles = Mutex::new(Roles { blue, green: None, blue_group: 1, weights: ON_BLUE, revision: 1 });
         Ok(Self { repository: repository.to_owned(), production, test, roles })
     }
 
@@ -81,6 +105,11 @@ impl EcsService {
         format!("{}:{}", self.repository, self.roles(|roles| roles.revision))
     }
 
+    /// Number of the newest revision.
+    pub fn revision(&self) -> u32 {
+        self.roles(|roles| roles.revision)
+    }
+
     /// Creates a new revision for the next deployment.
     pub fn register_task(&self) -> String {
         self.roles(|roles| roles.revision += 1);
@@ -97,10 +126,52 @@ impl EcsService {
         (self.target_group(blue), self.target_group(3 - blue))
     }
 
+    /// Number of blue's target group, 1 or 2.
+    pub fn blue_group(&self) -> u8 {
+        self.roles(|roles| roles.blue_group)
+    }
+
     fn target_group(&self, number: u8) -> String {
-        let hash = hex::encode(Sha256::digest(format!("{}/{number}", self.repository)));
-        let name: String = self.repository.replace(['/', '.', '_'], "-").chars().take(24).collect();
-        format!("arn:aws:elasticloadbalancing:{REGION}:{USER_ACCOUNT}:targetgroup/{name}-{number}/{}", &hash[..16])
+        names::target_group_arn(&self.repository, number)
+    }
+
+    /// Both listeners: production with its weights, and test, which leads to green's target group.
+    pub fn listeners(&self) -> [ListenerView; 2] {
+        let (blue, green) = self.target_groups();
+        let weights = self.roles(|roles| roles.weights);
+        let view = |name: &str, listener: &BalancerListener, weights| {
+            let arn = names::listener_arn(&self.repository, name);
+            let balancer_arn = names::balancer_arn(&self.repository);
+            ListenerView { rule_arn: names::rule_arn(&arn), arn, balancer_arn, port: listener.port(), weights }
+        };
+        let production = vec![(blue, weights.0), (green.clone(), weights.1)];
+        [view("production", &self.production, production), view("test", &self.test, vec![(green, 1)])]
+    }
+
+    /// Both target groups with their targets.
+    pub fn target_group_views(&self) -> [TargetGroupView; 2] {
+        let (blue_group, blue, green) =
+            self.roles(|roles| (roles.blue_group, roles.blue.address, roles.green.as_ref().map(|green| green.address)));
+        [1, 2].map(|number| TargetGroupView {
+            arn: self.target_group(number),
+            name: names::target_group(&self.repository, number),
+            balancer_arn: names::balancer_arn(&self.repository),
+            targets: if number == blue_group { vec![blue] } else { green.into_iter().collect() },
+        })
+    }
+
+    /// Changes the weights of the production listener, as infrastructure code or a user of AWS would. A target group without targets gets no requests.
+    pub fn set_weights(&self, blue: u32, green: u32) {
+        self.route_by((blue, green));
+    }
+
+    fn route_by(&self, weights: (u32, u32)) {
+        let targets = self.roles(|roles| {
+            roles.weights = weights;
+            let green = roles.green.as_ref().map(|green| (green.address, weights.1));
+            [Some((roles.blue.address, weights.0)), green].into_iter().flatten().collect()
+        });
+        self.production.divide(targets);
     }
 
     /// Makes a container green, and points the test listener to it.
@@ -113,11 +184,11 @@ impl EcsService {
 
     /// Points the production listener to green, from the next request on. Returns false when green does not exist.
     pub fn shift(&self) -> bool {
-        let green = self.roles(|roles| roles.green.as_ref().map(|green| green.address));
-        if green.is_some() {
-            self.production.point_to(green);
+        let has_green = self.roles(|roles| roles.green.is_some());
+        if has_green {
+            self.route_by(ON_GREEN);
         }
-        green.is_some()
+        has_green
     }
 
     /// Makes green the blue of the next deployment. Returns the old blue, which the caller must end.
@@ -125,14 +196,15 @@ impl EcsService {
         self.roles(|roles| {
             let green = roles.green.take()?;
             roles.blue_group = 3 - roles.blue_group;
+            roles.weights = ON_BLUE;
             Some(Retired(std::mem::replace(&mut roles.blue, green)))
         })
     }
 
     /// Points the production listener to blue, and the test listener nowhere. Returns green, which the caller must end.
     pub fn withdraw_green(&self) -> Option<Retired> {
-        let (green, blue) = self.roles(|roles| (roles.green.take(), roles.blue.address));
-        self.production.point_to(Some(blue));
+        let green = self.roles(|roles| roles.green.take());
+        self.route_by(ON_BLUE);
         self.test.point_to(None);
         green.map(Retired)
     }

@@ -7,36 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::aws::codedeploy::{BlueGreenDeployment, BlueGreenStatus, Phase};
-use super::super::ecs::{Condition, ContainerError, EcsService, Retired};
+use super::super::ecs::{ContainerError, EcsService, Retired};
 use super::super::effects::count;
 use super::super::faults::{ShiftFault, of_repository};
 use super::super::simulation::Simulation;
+use super::green::Green;
 
-const START_ATTEMPTS: u32 = 3;
-
-/// Creates the deployment of `image` and starts its installation. Returns its id.
-pub fn create(
-    simulation: &Arc<Simulation>,
-    service: &Arc<EcsService>,
-    repository: &str,
-    image: String,
-    digest: &str,
-) -> String {
-    let mut deployment = BlueGreenDeployment::new(repository);
+/// Creates the deployment of `green` and starts its installation. Returns its id.
+pub fn create(simulation: &Arc<Simulation>, service: &Arc<EcsService>, green: Green) -> String {
+    let mut deployment = BlueGreenDeployment::new(&green.repository);
     let shorter = simulation.faults.get().ready_timeout_ms.map(Duration::from_millis);
     let ready_wait = shorter.unwrap_or(simulation.timing.ready_timeout);
     deployment.ready_wait = ready_wait;
+    deployment.blue_group = service.blue_group();
     let id = deployment.id.clone();
     simulation.change(|state| state.deployments.insert(id.clone(), deployment));
-    let install = Install {
-        simulation: Arc::clone(simulation),
-        service: Arc::clone(service),
-        id: id.clone(),
-        image,
-        digest: digest.to_owned(),
-        repository: repository.to_owned(),
-        ready_wait,
-    };
+    let install =
+        Install { simulation: Arc::clone(simulation), service: Arc::clone(service), id: id.clone(), green, ready_wait };
     simulation.spawn(async move { install.run().await });
     id
 }
@@ -97,9 +84,7 @@ struct Install {
     simulation: Arc<Simulation>,
     service: Arc<EcsService>,
     id: String,
-    repository: String,
-    image: String,
-    digest: String,
+    green: Green,
     ready_wait: Duration,
 }
 
@@ -130,32 +115,9 @@ impl Install {
         }
     }
 
-    /// Starts green, and checks that it keeps running. Health checks are not ECS's task.
     async fn start_green(&self) -> Result<(), ContainerError> {
-        let fleet = &self.simulation.fleet;
-        let timing = &self.simulation.timing;
-        let registry = self.simulation.registry().ok();
-        let mut attempt = 1;
-        loop {
-            let running = fleet.run(&self.image, registry.as_ref(), &self.repository, "green").await?;
-            if advance(&self.simulation, &self.id, |_| self.service.set_green(&running)).is_none() {
-                // The deployment was stopped while the container started, so it never became green.
-                fleet.remove(&running.id).await;
-                return Err(ContainerError::Stopped);
-            }
-            self.simulation.change(|state| count(&mut state.effects.of(&self.repository).greens, &self.digest));
-            let mut condition = fleet.watch(&running, timing.container_start).await?;
-            if matches!(condition, Condition::Listening | Condition::Quiet) {
-                condition = fleet.stays(&running, timing.check_deployment).await?;
-            }
-            match condition {
-                Condition::Listening | Condition::Quiet => return Ok(()),
-                Condition::PortTaken if attempt < START_ATTEMPTS => fleet.remove(&running.id).await,
-                Condition::PortTaken => return Err(ContainerError::Network(std::io::ErrorKind::AddrInUse.into())),
-                Condition::Exited { code, log } => return Err(ContainerError::Exited { code, log }),
-            }
-            attempt += 1;
-        }
+        let adopt = |running: &_| advance(&self.simulation, &self.id, |_| self.service.set_green(running)).is_some();
+        self.green.start(&self.simulation, adopt).await
     }
 }
 
@@ -225,7 +187,7 @@ async fn apply_fault(simulation: &Arc<Simulation>, id: &str, repository: &str, s
 }
 
 /// Waits until `repository` has another fault than `held`.
-async fn hold(simulation: &Simulation, repository: &str, held: &ShiftFault) {
+pub(super) async fn hold(simulation: &Simulation, repository: &str, held: &ShiftFault) {
     simulation.faults.wait_until(|faults| of_repository(&faults.shifts, repository) != Some(held)).await;
 }
 
@@ -263,7 +225,7 @@ async fn end(simulation: &Arc<Simulation>, id: &str, status: BlueGreenStatus, wh
     retire(simulation, retired).await;
 }
 
-async fn retire(simulation: &Simulation, retired: Option<Retired>) {
+pub(super) async fn retire(simulation: &Simulation, retired: Option<Retired>) {
     if let Some(retired) = retired {
         retired.end(&simulation.fleet).await;
     }

@@ -1,10 +1,12 @@
-//! The background work after an event: the state machine's execution, and the `CodeDeploy` deployment.
+//! The background work after an event: the state machine's execution, and the rollout of `CodeDeploy` or ECS.
 //!
 //! The two are independent, as in AWS: an execution that fails or is stopped does not change its deployment, and a deployment
 //! that is continued or stopped proceeds independently of the execution, which only polls it.
 
 mod deployment;
 mod execution;
+mod green;
+pub mod native;
 mod states;
 mod task;
 

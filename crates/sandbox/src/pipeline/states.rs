@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 
 use super::super::accounts::CLUSTER;
 use super::super::aws::codedeploy::BlueGreenStatus;
+use super::super::aws::service_deployment::{RolloutStyle, ServiceDeploymentStatus};
 use super::super::ecs::{EcsService, ServiceStart};
-use super::super::simulation::Simulation;
-use super::deployment;
+use super::super::faults::of_repository;
+use super::super::simulation::{AwsState, Simulation};
+use super::green::Green;
 use super::task::{ExecutionEnded, ExecutionRun, TaskFailure, TaskState};
+use super::{deployment, native};
 
 /// Time for which a new deployment waits for the end of the previous one.
 const PREVIOUS_LIMIT: Duration = Duration::from_mins(1);
@@ -64,18 +67,27 @@ async fn register_and_deploy(
     let registry = simulation.registry().map_err(|error| TaskFailure::new("ECRUnavailable", &error.message))?;
     let image = format!("{}/{repository}@{digest}", registry.host_port);
     let task_definition = service.register_task();
-    *id = deployment::create(simulation, &service, repository, image, digest);
-    let created =
-        simulation.read(|state| state.deployments.get(id).map(|created| (created.application(), created.group())));
-    let (application, group) = created.unwrap_or_default();
-    let shown = reported(simulation, id);
+    let green = Green { repository: repository.to_owned(), image, digest: digest.to_owned() };
     let mut output = json!({
         "clusterName": CLUSTER, "serviceName": repository, "taskDefinition": task_definition,
         "blueService": {"serviceArn": service.arn("blue"), "url": service.production_url()},
         "greenService": {"serviceArn": service.arn("green"), "url": service.test_url()},
-        "deploymentId": shown, "codeDeployDeploymentId": shown,
-        "codeDeployApplicationName": application, "codeDeployDeploymentGroupName": group,
     });
+    let style = of_repository(&simulation.faults.get().rollouts, repository).copied().unwrap_or_default();
+    if style == RolloutStyle::CodeDeploy {
+        *id = deployment::create(simulation, &service, green);
+        let shown = reported(simulation, id);
+        let created =
+            simulation.read(|state| state.deployments.get(id).map(|created| (created.application(), created.group())));
+        let (application, group) = created.unwrap_or_default();
+        output["deploymentId"] = json!(shown);
+        output["codeDeployDeploymentId"] = json!(shown);
+        output["codeDeployApplicationName"] = json!(application);
+        output["codeDeployDeploymentGroupName"] = json!(group);
+    } else {
+        *id = native::create(simulation, &service, green, style);
+        output["serviceDeploymentArn"] = json!(reported(simulation, id));
+    }
     if let Some(check) = simulation.faults.get().green_health_check {
         output["greenHealthCheck"] = check;
     }
@@ -86,22 +98,23 @@ async fn register_and_deploy(
 async fn stop_previous(simulation: &Arc<Simulation>, repository: &str) -> Result<(), TaskFailure> {
     let active = |id: Option<&str>| {
         let id = id.map(str::to_owned);
-        move |state: &super::super::simulation::AwsState| {
-            state
-                .deployments
-                .values()
-                .find(|found| {
-                    found.repository == repository
-                        && !found.status.is_final()
-                        && id.as_ref().is_none_or(|id| *id == found.id)
-                })
-                .map(|found| (found.id.clone(), found.status))
+        move |state: &AwsState| {
+            let code_deploy = state.deployments.values().filter(|found| found.repository == repository);
+            let native = state.service_deployments.values().filter(|found| found.repository == repository);
+            let ids = code_deploy.map(|found| &found.id).chain(native.map(|found| &found.arn));
+            ids.filter(|found| id.as_ref().is_none_or(|id| id == *found)).find_map(|id| {
+                let (status, _) = status_of(state, id)?;
+                (!status.is_final()).then(|| (id.clone(), status))
+            })
         }
     };
     let clear = async {
         while let Some((id, status)) = simulation.read(active(None)) {
             if status == BlueGreenStatus::Ready {
-                deployment::stop(simulation, id.clone(), "superseded by a newer deployment");
+                let why = "superseded by a newer deployment";
+                if !native::roll_back(simulation, &id, why, None) {
+                    deployment::stop(simulation, id.clone(), why);
+                }
             }
             let look = active(Some(&id));
             // Wait until it has ended, or has become ready and can be stopped.
@@ -125,14 +138,15 @@ async fn check_deployment(simulation: &Arc<Simulation>, repository: &str, id: &s
     settled(simulation, id, |status| status != BlueGreenStatus::InProgress).await?;
     let service = service_of(simulation, repository)?;
     let (blue, green) = service.target_groups();
+    let id_key = if id.starts_with("d-") { "deploymentId" } else { "serviceDeploymentArn" };
     Ok(json!({
-        "status": "WAITING_APPROVAL", "stage": "CHECK_DEPLOYMENT", "deploymentStatus": "Ready", "deploymentId": reported(simulation, id),
+        "status": "WAITING_APPROVAL", "stage": "CHECK_DEPLOYMENT", "deploymentStatus": "Ready", id_key: reported(simulation, id),
         "checkResult": {"blueTargetGroupArn": blue, "greenTargetGroupArn": green},
         "blueUrl": service.production_url(), "greenUrl": service.test_url(),
     }))
 }
 
-/// The id that the pipeline reports for a CodeDeploy deployment.
+/// The id that the pipeline reports for a rollout.
 fn reported(simulation: &Simulation, id: &str) -> String {
     simulation.faults.get().reported_deployment_id.unwrap_or_else(|| id.to_owned())
 }
@@ -148,18 +162,31 @@ async fn settled(
     id: &str,
     wanted: impl Fn(BlueGreenStatus) -> bool,
 ) -> Result<(), TaskFailure> {
-    let (status, error) = simulation
-        .until(|state| {
-            let found = state.deployments.get(id)?;
-            wanted(found.status).then(|| (found.status, found.error().cloned()))
-        })
-        .await;
+    let (status, error) = simulation.until(|state| status_of(state, id).filter(|(status, _)| wanted(*status))).await;
     let (code, message) = error.unwrap_or_default();
     match status {
         BlueGreenStatus::Failed => Err(TaskFailure::new("DeploymentFailed", &format!("{code}: {message}"))),
         BlueGreenStatus::Stopped => Err(TaskFailure::new("DeploymentStopped", &message)),
         _ => Ok(()),
     }
+}
+
+/// Status and error of a rollout of either back end, in CodeDeploy's terms.
+fn status_of(state: &AwsState, id: &str) -> Option<(BlueGreenStatus, Option<(String, String)>)> {
+    if let Some(found) = state.deployments.get(id) {
+        return Some((found.status, found.error().cloned()));
+    }
+    let found = state.service_deployments.get(id)?;
+    let status = match found.status {
+        ServiceDeploymentStatus::Successful => BlueGreenStatus::Succeeded,
+        ServiceDeploymentStatus::Stopped => BlueGreenStatus::Stopped,
+        ServiceDeploymentStatus::RollbackSuccessful => BlueGreenStatus::Failed,
+        // The first pause alone is that for the approval which the pipeline reports.
+        _ if found.is_paused() && found.green == 0 => BlueGreenStatus::Ready,
+        _ => BlueGreenStatus::InProgress,
+    };
+    let error = found.reason().map(|reason| (found.status.name().to_owned(), reason.to_owned()));
+    Some((status, error))
 }
 
 fn service_of(simulation: &Simulation, repository: &str) -> Result<Arc<EcsService>, TaskFailure> {

@@ -46,6 +46,8 @@ mod tests {
         assert_eq!(Call::parse(&HeaderMap::new(), form).unwrap().name(), "sts:GetCallerIdentity");
         let form = Bytes::from_static(b"Action=GetRole&Version=2010-05-08&RoleName=x");
         assert_eq!(Call::parse(&HeaderMap::new(), form).unwrap().name(), "iam:GetRole");
+        let form = Bytes::from_static(b"Action=DescribeRules&Version=2015-12-01&ListenerArn=x");
+        assert_eq!(Call::parse(&HeaderMap::new(), form).unwrap().name(), "elasticloadbalancing:DescribeRules");
         headers.insert("x-amz-target", "DynamoDB_20120810.GetItem".parse().unwrap());
         assert!(Call::parse(&headers, Bytes::new()).is_none());
     }

@@ -62,6 +62,7 @@ fn name(request: &HttpRequest) -> Option<String> {
             "AWSStepFunctions" => "states",
             "CodeDeploy" => "codedeploy",
             "AmazonEC2ContainerRegistry" => "ecr",
+            "AmazonEC2ContainerServiceV20141113" => "ecs",
             "AWSEvents" => "events",
             "secretsmanager" => "secretsmanager",
             "TrentService" => "kms",

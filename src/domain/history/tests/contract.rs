@@ -96,6 +96,22 @@ fn whole_execution_keeps_all() {
 }
 
 #[test]
+fn rollout_of_ecs_keeps_all() {
+    let native = |arn: &str| {
+        let arn = arn.to_owned();
+        Execution::changed(|execution| {
+            without(execution, 1, "codeDeployDeploymentId");
+            output(execution, 1)["serviceDeploymentArn"] = json!(arn);
+        })
+    };
+    let kept = native("arn:aws:ecs:ap-northeast-2:210987654321:service-deployment/c/s/1");
+    assert_eq!(in_state(&kept, ClauseState::Broken), Vec::<&str>::new());
+    let broken = native("arn:aws:ecs:ap-northeast-2:210987654321:service/c/s");
+    let code_deploy = broken.iter().find(|finding| finding.clause == "codeDeploy").unwrap();
+    assert!(code_deploy.reason.as_ref().unwrap().text(Lang::En).contains("service-deployment"));
+}
+
+#[test]
 fn each_breach_has_its_own_reason() {
     type Breach = (&'static str, fn(&mut Execution));
     let breaches: [Breach; 29] = [

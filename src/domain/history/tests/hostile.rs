@@ -64,6 +64,18 @@ fn wrong_kinds_are_refused() {
         assert!(refused.unwrap().contains("CodeDeploy"), "{id}");
         assert_eq!(facts.code_deploy_deployment_id, None);
     }
+    for arn in [
+        "",
+        "d-ABCDEF123",
+        "arn:aws:ecs:r:210987654321:service/c/s",
+        "arn:aws:ecs:r:999999999999:service-deployment/c/s/1",
+    ] {
+        let (refused, facts) = approval("serviceDeploymentArn", arn);
+        assert_eq!(refused.is_some(), !arn.is_empty(), "{arn}");
+        assert_eq!(facts.service_deployment_arn, None);
+    }
+    let arn = "arn:aws:ecs:ap-northeast-2:210987654321:service-deployment/c/s/1";
+    assert_eq!(approval("serviceDeploymentArn", arn).1.service_deployment_arn.as_deref(), Some(arn));
     for url in ["file:///etc/passwd", "javascript:alert(1)", "ftp://h/", "green", "data:text/html,x"] {
         let (refused, facts) = approval("greenUrl", url);
         assert!(refused.is_some(), "{url}");

@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::command::notify;
+use super::freeze::{FreezeOverride, HeldBy};
 use super::requested::{DeployFields, RequestedBuild};
 use crate::commands::deploy::resolve::{DeployRequest, UnresolvedDeploy, resolve};
 use crate::commands::deploy::{CreatedDeployment, deploy};
 use crate::commands::idempotency::Idempotent;
 use crate::db::deployments::NewDeployment;
 use crate::domain::deployment::{Concurrency, Status};
+use crate::domain::freeze::Act;
 use crate::domain::message::message;
 use crate::domain::principal::Caller;
 use crate::domain::source::SourceFields;
@@ -86,6 +88,14 @@ pub struct Deploy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "queue", pattern = "^(reject|queue|supersede)$")]
     pub concurrency: Option<String>,
+    /// Overrides the freezes that would hold the start, for an approver.
+    #[serde(
+        default,
+        rename = "override",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "strict_object::optional"
+    )]
+    pub freeze_override: Option<FreezeOverride>,
 }
 
 impl Deploy {
@@ -138,6 +148,9 @@ pub struct Deployed {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 1)]
     pub queue_position: Option<i64>,
+    /// The freeze or window that holds the start; absent when none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<HeldBy>,
 }
 
 // ---- Handler
@@ -154,7 +167,7 @@ pub struct Deployed {
     responses(
         (status = 200, description = "Started, now or earlier with the same key.", body = Envelope<Deployed>),
         (status = 400, description = "Malformed JSON, or an invalid field, named by `field`.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The caller may not deploy, or may not supersede a deployment that is being switched.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not deploy, may not supersede a deployment that is being switched, or may not override a freeze.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Another deployment of the same target is unfinished (`deploymentId` names it), or the ECR repository's name belongs to another source repository.", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -199,6 +212,7 @@ pub fn deployed(id: &str, made: &CreatedDeployment) -> Deployed {
         started_at: made.started_at,
         status: Status::Running,
         queue_position: made.queue_position,
+        held_by: made.held.as_ref().map(|hold| HeldBy::new(hold, Act::Start)),
     }
 }
 
@@ -210,6 +224,7 @@ pub async fn new_deployment(state: &ApiState, caller: &Caller, mut body: Deploy)
     body.validate()?;
     let concurrency = body.concurrency(state.config.default_concurrency)?;
     let requested = body.take_source().validate()?;
+    let freeze_override = body.freeze_override.take().map(FreezeOverride::checked).transpose()?;
     // Nothing can have an invalid id.
     for (id, unknown) in
         [(&body.github_connection_id, UnresolvedDeploy::NoGithub), (&body.aws_connection_id, UnresolvedDeploy::NoAws)]
@@ -226,7 +241,8 @@ pub async fn new_deployment(state: &ApiState, caller: &Caller, mut body: Deploy)
         requested,
         concurrency,
     };
-    Ok(resolve(&state.db, state.starter(), caller, request).await?)
+    let new = resolve(&state.db, state.starter(), caller, request).await?;
+    Ok(NewDeployment { freeze_override, ..new })
 }
 
 impl From<UnresolvedDeploy> for ApiError {

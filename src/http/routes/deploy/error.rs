@@ -1,9 +1,12 @@
 //! Errors of starting and changing deployments.
 
+use chrono::{DateTime, Utc};
+
 use crate::commands::deploy::error::DeployError;
 use crate::domain::deployment::Status;
 use crate::domain::message::{Message, Param, message};
 use crate::http::error::problem::{Problem, problem_types};
+use crate::http::time;
 
 problem_types! {
     DeployError:
@@ -14,6 +17,9 @@ problem_types! {
     SwitchTooEarly => CONFLICT, "SWITCH_NOT_READY";
     AlreadySwitched => CONFLICT, "ALREADY_SWITCHED";
     ImageChanged => CONFLICT, "IMAGE_CHANGED";
+    SwitchFrozen => CONFLICT, "SWITCH_FROZEN";
+    SwitchOutsideWindow => CONFLICT, "SWITCH_OUTSIDE_WINDOW";
+    ApprovalsClosed => CONFLICT, "APPROVALS_CLOSED";
     Failed => CONFLICT, "DEPLOYMENT_FAILED";
     BeingCancelled => CONFLICT, "DEPLOYMENT_CANCELLING";
     AlreadyFinished => CONFLICT, "ALREADY_FINISHED";
@@ -37,6 +43,9 @@ impl DeployError {
             | Self::ApproverStartedIt(id)
             | Self::AlreadySwitched(id)
             | Self::ImageChanged { id, .. }
+            | Self::SwitchFrozen { id, .. }
+            | Self::SwitchOutsideWindow { id, .. }
+            | Self::ApprovalsClosed { id, .. }
             | Self::Failed(id)
             | Self::BeingCancelled(id)
             | Self::AlreadyFinished { id, .. }
@@ -62,6 +71,14 @@ impl DeployError {
             Self::SwitchTooEarly { .. } => message!("SWITCH_NOT_READY.detail"),
             Self::AlreadySwitched(_) => message!("ALREADY_SWITCHED.detail"),
             Self::ImageChanged { actual, .. } => message!("IMAGE_CHANGED.detail", actual),
+            Self::SwitchFrozen { freeze, until, .. } => {
+                let (id, by, until) = (&freeze.id, &freeze.created_by, optional(until.as_ref()));
+                message!("SWITCH_FROZEN.detail", id, by, reason = &freeze.reason, until)
+            }
+            Self::SwitchOutsideWindow { until, .. } => {
+                message!("SWITCH_OUTSIDE_WINDOW.detail", until = optional(until.as_ref()))
+            }
+            Self::ApprovalsClosed { until, .. } => message!("APPROVALS_CLOSED.detail", until = time::text(until)),
             Self::Failed(_) => message!("DEPLOYMENT_FAILED.detail"),
             Self::BeingCancelled(_) => message!("DEPLOYMENT_CANCELLING.detail"),
             Self::AlreadyFinished { status, .. } => message!("ALREADY_FINISHED.detail", status = *status),
@@ -96,6 +113,9 @@ impl DeployError {
             Self::SwitchTooEarly { id: id(), stage: Some(2) },
             Self::AlreadySwitched(id()),
             Self::ImageChanged { id: id(), actual: "{digest}".to_owned() },
+            Self::SwitchFrozen { id: id(), freeze: Box::new(freeze()), until: Some(DateTime::default()) },
+            Self::SwitchOutsideWindow { id: id(), until: Some(DateTime::default()) },
+            Self::ApprovalsClosed { id: id(), until: DateTime::default() },
             Self::Failed(id()),
             Self::BeingCancelled(id()),
             Self::AlreadyFinished { id: id(), status: "{status}" },
@@ -115,4 +135,16 @@ impl DeployError {
             },
         ]
     }
+}
+
+fn optional(time: Option<&DateTime<Utc>>) -> String {
+    time.map_or_else(|| "-".to_owned(), time::text)
+}
+
+#[cfg(test)]
+fn freeze() -> crate::domain::freeze::Freeze {
+    use crate::domain::freeze::{Freeze, FreezeScope, Holds};
+    let (id, reason, created_by) = ("{freeze}".to_owned(), "{reason}".to_owned(), "{author}".to_owned());
+    let at = DateTime::default();
+    Freeze { id, scope: FreezeScope::All, holds: Holds::Both, reason, created_by, starts_at: at, ends_at: at }
 }

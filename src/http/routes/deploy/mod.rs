@@ -6,6 +6,7 @@ pub mod create;
 pub mod current;
 pub mod error;
 pub mod events;
+pub mod freeze;
 pub mod list;
 pub mod log;
 pub mod not_found;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::freeze::HeldBy;
 use super::not_found::not_found;
 use super::requested::{RequestedView, branch_of};
 use crate::db::deployments::{AttemptView, DeploymentView};
@@ -96,6 +97,9 @@ pub struct DeploymentResult {
     /// Id of the `CodeDeploy` deployment that shifts the traffic.
     #[schema(example = "d-ABCDEF123")]
     pub code_deploy_deployment_id: Option<String>,
+    /// ARN of the ECS service deployment that shifts the traffic, where ECS does so itself.
+    #[schema(example = json!(null))]
+    pub service_deployment_arn: Option<String>,
     /// Stable code of the failure; null unless FAILED.
     #[schema(example = "BUILD_FAILED")]
     pub error_code: Option<String>,
@@ -127,6 +131,11 @@ pub struct DeploymentResult {
     /// Position in the target's queue, from 1; null when it is not queued.
     #[schema(example = 1)]
     pub queue_position: Option<i64>,
+    /// The freeze or window that holds it now: its start while it is queued, its switch while it is `DEPLOYMENT_READY`. Null when none does.
+    pub held_by: Option<HeldBy>,
+    /// Version of the target's policy with which the attempt started; null before, and without a policy.
+    #[schema(example = 3)]
+    pub policy_version: Option<i32>,
     /// Id of the newer deployment that superseded this one.
     #[schema(example = "dep_7m3x9c2v5b8n1k4j6h0g")]
     pub superseded_by: Option<String>,
@@ -179,6 +188,9 @@ pub struct PastAttempt {
     /// Id of the `CodeDeploy` deployment.
     #[schema(example = "d-ABCDEF123")]
     pub code_deploy_deployment_id: Option<String>,
+    /// ARN of the ECS service deployment, where ECS shifts the traffic itself.
+    #[schema(example = json!(null))]
+    pub service_deployment_arn: Option<String>,
 }
 
 impl From<AttemptView> for PastAttempt {
@@ -195,6 +207,7 @@ impl From<AttemptView> for PastAttempt {
             image_digest: facts.image_digest,
             execution_arn: facts.execution_arn,
             code_deploy_deployment_id: facts.code_deploy_deployment_id,
+            service_deployment_arn: facts.service_deployment_arn,
         }
     }
 }
@@ -215,7 +228,7 @@ fn faster_service(blue: Option<f64>, green: Option<f64>) -> Option<&'static str>
 }
 
 impl DeploymentResult {
-    fn new(row: DeploymentView, attempts: Vec<AttemptView>) -> Self {
+    fn new(row: DeploymentView, attempts: Vec<AttemptView>, held_by: Option<HeldBy>) -> Self {
         let facts = row.facts;
         let ready = row.status == Status::DeploymentReady.as_str();
         Self {
@@ -242,6 +255,7 @@ impl DeploymentResult {
             blue_service_arn: facts.blue_service_arn,
             green_service_arn: facts.green_service_arn,
             code_deploy_deployment_id: facts.code_deploy_deployment_id,
+            service_deployment_arn: facts.service_deployment_arn,
             error_code: row.error_code,
             error_message: row.error_message,
             faster_service: faster_service(facts.blue_latency_ms, facts.green_latency_ms),
@@ -253,6 +267,8 @@ impl DeploymentResult {
             attempt: row.attempt,
             attempts: attempts.into_iter().map(PastAttempt::from).collect(),
             queue_position: row.queue_position,
+            held_by,
+            policy_version: row.policy_version,
             superseded_by: row.superseded_by,
             schedule_id: row.schedule_id,
             caused_by: row.caused_by,
@@ -307,7 +323,8 @@ pub async fn result_of(
     lang: Option<Lang>,
 ) -> Result<DeploymentResult, ApiError> {
     let attempts = if row.attempt > 1 { state.db.past_attempts(&row.id).await? } else { Vec::new() };
-    let mut result = DeploymentResult::new(row, attempts);
+    let held_by = HeldBy::of(state, &row).await?;
+    let mut result = DeploymentResult::new(row, attempts, held_by);
     if let Some(lang) = lang {
         translate(state, &mut result, lang).await?;
     }

@@ -148,6 +148,7 @@ impl ScheduleRequest {
             reason: self.deploy.reason,
             kind: self.deploy.kind,
             concurrency: self.concurrency,
+            freeze_override: None,
         };
         let new = new_deployment(state, caller, deploy).await.map_err(|error| match error {
             ApiError::Input(InputError::Field { field, rule }) if field != "concurrency" => {

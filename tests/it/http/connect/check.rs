@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::aws::PATH;
 use crate::http::{Api, ExternalServices, external_services};
+use crate::sandbox::harness;
 use crate::support::db::TestDb;
 
 /// Limit of a check, as its callers see it.
@@ -252,4 +253,27 @@ async fn check__everything_denied_hides_nothing() {
     for id in ["eventBus", "stateMachine", "ruleRole", "ecrRepository", "user.ecr:PutImage"] {
         assert_eq!(checked.state(id), "unknown", "{id}");
     }
+}
+
+#[tokio::test]
+async fn check__lifecycle_policy_that_deletes_releases_is_a_warning() {
+    let env = Checks::start().await;
+    assert!(!env.check().await.ids().contains("ecrLifecycle"), "nothing is deleted without a policy");
+    let keys = env.sandbox.user_credentials();
+    let ecr = aws_sdk_ecr::Client::new(&harness::config(env.sandbox.endpoint().as_str(), env.sandbox.region(), keys));
+    ecr.create_repository().repository_name("acme-shop").send().await.unwrap();
+    for (selection, state) in [
+        (json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 9}), "missing"),
+        (json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 10}), "present"),
+    ] {
+        let policy = json!({"rules": [{"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}]});
+        let put = ecr.put_lifecycle_policy().repository_name("acme-shop").lifecycle_policy_text(policy.to_string());
+        put.send().await.unwrap();
+        let checked = env.check_through(&env.other(|there| there.preflight.keep_releases = 10).await).await;
+        assert_eq!((checked.state("ecrLifecycle"), &checked.0["state"]), (state, &json!("ready")), "it only warns");
+        assert!(state == "present" || checked.words("ecrLifecycle").contains("PANDA_KEEP_RELEASES"));
+    }
+    env.deny(&["ecr:GetLifecyclePolicy"]);
+    let checked = env.check().await;
+    assert_eq!((checked.state("ecrLifecycle"), &checked.0["state"]), ("unknown", &json!("ready")));
 }

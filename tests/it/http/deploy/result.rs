@@ -8,12 +8,14 @@ use crate::support::db::TestDb;
 const MESSAGE: &str = "배포 결과 조회 성공";
 
 /// Fields that the contract leaves to the implementation: attempts, the queue, and the times of AWS.
-const IMPLEMENTATION_FIELDS: [&str; 15] = [
+const IMPLEMENTATION_FIELDS: [&str; 18] = [
     "attempt",
     "attempts",
     "blueTerminatedAt",
     "causedBy",
     "greenWeight",
+    "heldBy",
+    "policyVersion",
     "outcome",
     "queuePosition",
     "readyUntil",
@@ -22,6 +24,7 @@ const IMPLEMENTATION_FIELDS: [&str; 15] = [
     "rollbackRequestedAt",
     "rolledBackBy",
     "scheduleId",
+    "serviceDeploymentArn",
     "supersededBy",
     "trafficMovedAt",
 ];

@@ -69,16 +69,20 @@ pub(super) struct UserLooks {
     pub(super) targets: Option<Look<Vec<RuleTarget>>>,
     pub(super) repository: Option<Look<Option<EcrRepository>>>,
     pub(super) manifest: Option<Look<()>>,
+    /// Lifecycle policy of the repository, if it has one.
+    pub(super) lifecycle: Option<Look<Option<String>>>,
     /// Application and group of the newest rollout.
     pub(super) rollout: Option<Look<Option<(String, String)>>>,
     /// Deployment group of that rollout.
     pub(super) group: Option<Look<Option<DeploymentGroup>>>,
+    /// Answers about a listener and a target group that need not exist, by action.
+    pub(super) balancers: Vec<(&'static str, Look<()>)>,
     pub(super) simulated: Simulated,
 }
 
 pub(super) async fn of_user(looker: &Looker, subject: &Subject<'_>) -> UserLooks {
     let user = &subject.user;
-    let (identity, (rollout, group), login, rules, role) = tokio::join!(
+    let (identity, (rollout, group), login, rules, role, balancers) = tokio::join!(
         looker.look("sts:GetCallerIdentity", user.sts.caller_identity()),
         Box::pin(rollout(looker, subject)),
         looker.look("ecr:GetAuthorizationToken", async { user.ecr.login().await.map(drop) }),
@@ -87,6 +91,7 @@ pub(super) async fn of_user(looker: &Looker, subject: &Subject<'_>) -> UserLooks
             let name = role.rsplit('/').next().unwrap_or_default();
             looker.look("iam:GetRole", user.iam.trust_policy(name))
         })),
+        Box::pin(balancers(looker, subject)),
     );
     let known = rollout.as_ref().and_then(|found| found.as_ref().ok()?.clone());
     let group_name =
@@ -94,13 +99,14 @@ pub(super) async fn of_user(looker: &Looker, subject: &Subject<'_>) -> UserLooks
     let names: Vec<(&'static str, String)> = group_name.into_iter().map(|group| ("group", group)).collect();
     let own = identity.as_ref().ok().and_then(|identity| identity_arn(&subject.connection.credentials, identity));
     let (of_rule, of_ecr) = (subject.rule.as_deref(), subject.repository.as_deref());
-    let (described, targets, repository, manifest, simulated) = tokio::join!(
+    let (described, targets, repository, manifest, lifecycle, simulated) = tokio::join!(
         optional(of_rule.map(|name| looker.look("events:DescribeRule", user.rules.describe_rule(name)))),
         optional(of_rule.map(|name| looker.look("events:ListTargetsByRule", user.rules.targets(name)))),
         optional(of_ecr.map(|name| looker.look("ecr:DescribeRepositories", user.ecr.find_repository(name)))),
         optional(of_ecr.map(|name| {
             looker.look("ecr:BatchGetImage", async move { user.ecr.manifest(name, NO_DIGEST).await.map(drop) })
         })),
+        optional(of_ecr.map(|name| looker.look("ecr:GetLifecyclePolicy", user.ecr.lifecycle_policy(name)))),
         Box::pin(simulate(looker, subject, (AwsIdentity::User, &user.iam), own.as_deref(), &names)),
     );
     UserLooks {
@@ -112,10 +118,33 @@ pub(super) async fn of_user(looker: &Looker, subject: &Subject<'_>) -> UserLooks
         targets,
         repository,
         manifest,
+        lifecycle,
         rollout,
         group,
+        balancers,
         simulated,
     }
+}
+
+/// Reads what does not exist: AWS decides about the permission first.
+async fn balancers(looker: &Looker, subject: &Subject<'_>) -> Vec<(&'static str, Look<()>)> {
+    let (balancers, region) = (&subject.user.load_balancers, subject.connection.region.as_str());
+    let place = format!("{}:elasticloadbalancing:{region}:{}", partition(region), subject.connection.account_id);
+    let listener = |kind: &str| format!("arn:{place}:listener/{kind}/panda-check/0000000000000000/0000000000000000");
+    let group = format!("arn:{place}:targetgroup/panda-check/0000000000000000");
+    let (application, network) = (listener("app"), listener("net"));
+    let (rules, listeners, groups, health) = tokio::join!(
+        looker.look("elasticloadbalancing:DescribeRules", balancers.routes(&application)),
+        looker.look("elasticloadbalancing:DescribeListeners", balancers.routes(&network)),
+        looker.look("elasticloadbalancing:DescribeTargetGroups", balancers.target_group("panda-check")),
+        looker.look("elasticloadbalancing:DescribeTargetHealth", balancers.target_health(&group)),
+    );
+    vec![
+        ("elasticloadbalancing:DescribeRules", rules.map(drop)),
+        ("elasticloadbalancing:DescribeListeners", listeners.map(drop)),
+        ("elasticloadbalancing:DescribeTargetGroups", groups.map(drop)),
+        ("elasticloadbalancing:DescribeTargetHealth", health.map(drop)),
+    ]
 }
 
 /// The names that the templates give application and group, for the simulation before the first rollout.

@@ -29,6 +29,7 @@ use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::names::Names;
 use crate::domain::preflight::{PreflightItem, PreflightSettings};
 use crate::domain::principal::{Caller, Role};
+use crate::domain::rollout::RolloutId;
 
 /// Time for all looks of a check together.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -86,7 +87,7 @@ pub async fn check(
     let mut connection = stored(cx.db, id).await?;
     let mut run = 1;
     loop {
-        let items = run_looks(cx, &connection, source.as_ref(), rollout.as_deref(), deadline).await;
+        let items = run_looks(cx, &connection, source.as_ref(), rollout.as_ref(), deadline).await;
         let now = stored(cx.db, id).await?;
         // Items about credentials that are no longer the connection's would mislead.
         if now.acts_as(&connection) || run == MAX_RUNS {
@@ -101,7 +102,7 @@ async fn run_looks(
     cx: PreflightContext<'_>,
     connection: &AwsConnection,
     source: Option<&GithubConnection>,
-    rollout: Option<&str>,
+    rollout: Option<&RolloutId>,
     deadline: Instant,
 ) -> Vec<PreflightItem> {
     let looker = Looker::new(deadline, connection, source);

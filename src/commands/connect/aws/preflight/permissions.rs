@@ -50,6 +50,9 @@ fn is_needed(subject: &Subject<'_>, action: &str, state: &impl Fn(&str) -> Optio
         "iam:PassRole" | "iam:GetRole" => subject.role.is_some() && state("ruleRole").is_some(),
         "events:PutPermission" | "events:RemovePermission" => state("busPolicy").is_some(),
         "codedeploy:GetDeploymentGroup" => subject.rollout.is_some(),
+        // Each service's traffic is shifted by one of the two.
+        _ if action.starts_with("codedeploy:") => !subject.is_native,
+        _ if action.starts_with("ecs:") => subject.is_native,
         _ => true,
     }
 }
@@ -67,13 +70,15 @@ fn of_user(looks: &UserLooks) -> Evidence<'_> {
         ("events:DescribeRule", looks.rule.as_ref().map(done)),
         ("events:ListTargetsByRule", looks.targets.as_ref().map(done)),
         ("ecr:BatchGetImage", looks.manifest.as_ref().map(done)),
+        ("ecr:GetLifecyclePolicy", looks.lifecycle.as_ref().map(done)),
         ("codedeploy:GetDeployment", looks.rollout.as_ref().map(done)),
         ("codedeploy:GetDeploymentGroup", looks.group.as_ref().map(done)),
         ("ecr:DescribeRepositories", described),
         ("ecr:ListTagsForResource", tagged.then_some(Ok(()))),
         (SIMULATION, simulation(&looks.simulated)),
     ];
-    all.into_iter().filter_map(|(action, answer)| Some((action, answer?))).collect()
+    let balancers = looks.balancers.iter().map(|(action, look)| (*action, Some(done(look))));
+    all.into_iter().chain(balancers).filter_map(|(action, answer)| Some((action, answer?))).collect()
 }
 
 fn of_controller<'a>(user: &'a UserLooks, looks: &'a ControllerLooks) -> Evidence<'a> {

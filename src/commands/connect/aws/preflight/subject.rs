@@ -11,6 +11,7 @@ use crate::domain::bus_policy::BusPolicy;
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::event_route::default_target_role;
 use crate::domain::principal::Caller;
+use crate::domain::rollout::RolloutId;
 
 /// Newest deployments among which one with a rollout is sought.
 const SEARCHED: i64 = 10;
@@ -25,6 +26,8 @@ pub(super) struct Subject<'a> {
     pub(super) source: Option<&'a GithubConnection>,
     /// CodeDeploy deployment of the repository's newest rollout.
     pub(super) rollout: Option<&'a str>,
+    /// ECS shifts the traffic of that rollout, not CodeDeploy.
+    pub(super) is_native: bool,
     pub(super) user: UserAws,
     /// ECR repository, if its name is valid.
     pub(super) repository: Option<String>,
@@ -41,8 +44,13 @@ impl<'a> Subject<'a> {
         cx: PreflightContext<'a>,
         connection: &'a AwsConnection,
         source: Option<&'a GithubConnection>,
-        rollout: Option<&'a str>,
+        rollout: Option<&'a RolloutId>,
     ) -> Self {
+        let (rollout, is_native) = match rollout {
+            Some(RolloutId::CodeDeploy(id)) => (Some(id.as_str()), false),
+            Some(RolloutId::EcsNative(_)) => (None, true),
+            None => (None, false),
+        };
         let default = cx.settings.rule_target_role_arn.as_deref();
         let role = connection.rule_target_role_arn.clone();
         Self {
@@ -50,6 +58,7 @@ impl<'a> Subject<'a> {
             connection,
             source,
             rollout,
+            is_native,
             user: cx.aws.user_of(connection, &connection.region),
             repository: source.and_then(|of| cx.names.ecr_repository(&of.owner, &of.repo).ok()),
             rule: source.map(|of| cx.names.rule(&of.owner, &of.repo)),
@@ -110,14 +119,14 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The CodeDeploy deployment of the newest rollout of a repository; none before the first.
+/// The newest rollout of a repository; none before the first.
 pub(super) async fn newest_rollout(
     db: &Db,
     by: &Caller,
     source: &GithubConnection,
-) -> Result<Option<String>, CommandError> {
+) -> Result<Option<RolloutId>, CommandError> {
     let (owner, repo) = (Some(source.owner.clone()), Some(source.repo.clone()));
     let newest = ListFilter { owner, repo, limit: SEARCHED, ..ListFilter::default() };
     let found = db.list_deployments(by.scope(), &newest).await?;
-    Ok(found.into_iter().find_map(|deployment| deployment.facts.code_deploy_deployment_id))
+    Ok(found.into_iter().find_map(|deployment| deployment.facts.rollout()))
 }

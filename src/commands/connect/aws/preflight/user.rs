@@ -9,6 +9,7 @@ use crate::clients::aws::{BusDescription, EcrRepository, RuleDescription, RuleTa
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::bus_policy::MAX_RULES;
 use crate::domain::event_route::EventRoute;
+use crate::domain::lifecycle_policy::flaw;
 use crate::domain::message::{Message, message};
 use crate::domain::names::{RULE_TARGET_ID, SOURCE_TAG, push_event_pattern};
 use crate::domain::preflight::{ItemKind, ItemPlace, PreflightItem};
@@ -36,6 +37,7 @@ pub(super) fn items(subject: &Subject<'_>, looks: &UserLooks, bus: Option<&BusDe
     }
     items.push(rules_quota(subject, looks));
     items.extend(ecr_repository(subject, looks));
+    items.extend(lifecycle_policy(subject, looks));
     items.extend(deployment_group(looks));
     items
 }
@@ -174,6 +176,20 @@ fn ecr_repository(subject: &Subject<'_>, looks: &UserLooks) -> Option<PreflightI
         Ok(None) => item.created(message!("preflight.by_deployment")),
         Err(error) => unless_seen(item, error),
     })
+}
+
+/// A policy that deletes images which rollbacks need. Without a policy, ECR deletes nothing, and there is nothing to list.
+fn lifecycle_policy(subject: &Subject<'_>, looks: &UserLooks) -> Option<PreflightItem> {
+    let name = subject.repository.as_deref()?;
+    let item = resource("ecrLifecycle", name, message!("preflight.lifecycle")).optional();
+    match looks.lifecycle.as_ref()? {
+        Ok(None) => None,
+        Ok(Some(policy)) => Some(match flaw(policy, subject.cx.settings.keep_releases) {
+            Some(reason) => item.missing(reason, message!("preflight.lifecycle_remedy")),
+            None => item,
+        }),
+        Err(error) => Some(unless_seen(item, error)),
+    }
 }
 
 /// Application and group of the newest rollout; none before the first.
