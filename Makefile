@@ -119,8 +119,8 @@ IMAGE_NETWORK ?= default
 # Equal functions, of which generic code has many, become one (2 MB). Only the linker of Rust for x86-64 can do that.
 comma := ,
 IMAGE_LINK := -C link-arg=-Wl,-z,pack-relative-relocs $(if $(filter x86_64,$(shell uname -m)),-C link-arg=-Wl$(comma)--icf=all)
-# By the engine's count: 55 MB, and 2 MB for the clients of ECS and Elastic Load Balancing.
-IMAGE_MAX := 57000000
+# 55 MB, by the engine's count.
+IMAGE_MAX := 55000000
 
 image: ## Build the image, as $(IMAGE)
 ifneq ($(IMAGE_PREBUILT),)

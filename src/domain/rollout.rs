@@ -127,6 +127,8 @@ pub enum Standing {
     Waiting(Pause),
     /// In progress: installing, shifting or baking.
     Active,
+    /// In a status that this program does not know: it decides nothing.
+    Unknown,
     /// Over: the traffic is on green, and blue is gone or kept for good.
     Succeeded,
     /// Failed, stopped or going back.

@@ -96,15 +96,16 @@ impl AwaitSwitch {
         match &seen.standing {
             Standing::Waiting(pause) => self.waits(cx, seen, pause).await,
             Standing::Pending => Ok(self.still()),
-            Standing::Succeeded | Standing::Active if !is_ours(cx, seen).await? => {
-                Ok(output_invalid(other_image(cx, seen)))
-            }
+            Standing::Succeeded if !is_ours(cx, seen).await? => Ok(output_invalid(other_image(cx, seen))),
             Standing::Succeeded => Ok(self.continued(completed(Some(seen)))),
             Standing::Ended => self.ended(cx, seen).await,
-            Standing::Active => {
+            Standing::Active | Standing::Unknown => {
                 let rollout = cx.user.rollout(&self.rollout);
                 if rollout.traffic(seen, was_sent(&cx.deployment.facts)).await?.at == Traffic::NeverSent {
                     return Ok(self.still());
+                }
+                if !is_ours(cx, seen).await? {
+                    return Ok(output_invalid(other_image(cx, seen)));
                 }
                 let shift_seconds = rollout.shift_duration(seen).await?.as_secs();
                 let Self { rollout, pause, replaced } = self.clone();

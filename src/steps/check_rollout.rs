@@ -63,7 +63,7 @@ impl RunStep for CheckRollout {
                 return Ok(approval.with_facts(kept));
             }
             Standing::Succeeded => return Ok(completed(Some(&seen))),
-            Standing::Pending | Standing::Active | Standing::Ended => {}
+            Standing::Pending | Standing::Active | Standing::Unknown | Standing::Ended => {}
         }
         let traffic = rollout.traffic(&seen, was_sent(&cx.deployment.facts)).await.map_err(&unanswered)?.at;
         let interval = cx.services.settings.poll_interval;

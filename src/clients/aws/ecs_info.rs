@@ -52,7 +52,8 @@ impl ServiceDeployment {
                 _,
             ) => Standing::Ended,
             (ServiceDeploymentStatus::InProgress, Some(pause)) => Standing::Waiting(pause.clone()),
-            _ => Standing::Active,
+            (ServiceDeploymentStatus::InProgress, None) => Standing::Active,
+            _ => Standing::Unknown,
         }
     }
 
@@ -212,7 +213,7 @@ mod tests {
         }
         assert_eq!(
             deployment("OF_NEXT_YEAR", "", 0.0).standing(),
-            Standing::Active,
+            Standing::Unknown,
             "an unknown status decides nothing"
         );
         let pause = Pause { hook: Some("h".to_owned()), ..Pause::default() };

@@ -230,7 +230,8 @@ impl From<CodeDeployment> for Observed {
             CodeDeployStatus::Ready => Standing::Waiting(Pause::default()),
             CodeDeployStatus::Succeeded => Standing::Succeeded,
             CodeDeployStatus::Failed | CodeDeployStatus::Stopped => Standing::Ended,
-            CodeDeployStatus::InProgress | CodeDeployStatus::Baking | CodeDeployStatus::Unknown(_) => Standing::Active,
+            CodeDeployStatus::InProgress | CodeDeployStatus::Baking => Standing::Active,
+            CodeDeployStatus::Unknown(_) => Standing::Unknown,
         };
         Self {
             id: RolloutId::CodeDeploy(deployment.id.clone()),
@@ -271,13 +272,13 @@ async fn code_deploy_traffic(
     match standing {
         Standing::Pending | Standing::Waiting(_) => return known(Traffic::NeverSent),
         Standing::Succeeded => return known(Traffic::Green),
-        Standing::Active | Standing::Ended => {}
+        Standing::Active | Standing::Unknown | Standing::Ended => {}
     }
     let target = client.target(&deployment.id).await?;
     let at = match (allowed(&target.lifecycle), standing) {
         (true, Standing::Ended) => after_the_end(client, deployment, &target).await?,
         (true, _) => Traffic::Green,
-        (false, Standing::Active) if is_shifting(&target.lifecycle) => Traffic::Shifting,
+        (false, Standing::Active | Standing::Unknown) if is_shifting(&target.lifecycle) => Traffic::Shifting,
         (false, _) => Traffic::NeverSent,
     };
     Ok(TrafficSeen { at, weights: target.weights })
