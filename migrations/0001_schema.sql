@@ -809,7 +809,7 @@ COMMENT ON COLUMN audit.first_at IS 'Time of the first of several refusals; null
 COMMENT ON COLUMN audit.request_id IS 'X-Request-Id of the request, as in the log and the answer; null for the command line on the server.';
 COMMENT ON COLUMN audit.address IS 'Address of the client, as reported by trusted proxies; null for the command line on the server.';
 COMMENT ON COLUMN audit.subject IS 'The caller: a token''s name, the subject of an issuer''s token, or the operating system''s user. * in a row that counts refusals of several callers.';
-COMMENT ON COLUMN audit.kind IS 'Kind of sign-in: token, oidc, admin, nobody (authentication is off), operator (the command line on the server), schedule (a schedule, at its set time), several (see subject).';
+COMMENT ON COLUMN audit.kind IS 'Kind of sign-in: token, oidc, admin, nobody (authentication is off), operator (the command line on the server), schedule (a schedule, at its set time), policy (an automatic switch of a policy), several (see subject).';
 COMMENT ON COLUMN audit.token_id IS 'The API token (tok_…), if it was one.';
 COMMENT ON COLUMN audit.role IS 'The caller''s role.';
 COMMENT ON COLUMN audit.action IS 'deploy, switch, cancel, retry, connect.github, connect.aws, connection.renew, connection.remove, build_secret.set, build_secret.remove, schedule.create, schedule.change, schedule.delete, schedule.run, schedule.stop, session.open, session.close, token.create, token.revoke, subject.revoke, subject.restore, keys.rotate, freeze.create, freeze.lift, policy.set, approve, maintenance.run, log.set, log.reset.';

@@ -795,6 +795,29 @@ COMMENT ON COLUMN panda_report.step_runs_v1.reason IS 'Description of that failu
 COMMENT ON COLUMN panda_report.step_runs_v1.tries IS 'Number of tries: 1, and one more for each failure that was tried again.';
 COMMENT ON COLUMN panda_report.step_runs_v1.replica_name IS 'Host name and process id of the replica. Null when not known.';
 
+-- ---- Measurements of gates
+
+CREATE VIEW panda_report.measurements_v1 AS
+SELECT e.deployment_id, e.attempt, d.owner, d.repo, d.account_id, d.region, e.params ->> 'gate' AS gate, e.params ->> 'at' AS point,
+       (e.params ->> 'number')::integer AS number, e.params ->> 'result' AS result, (e.params ->> 'value')::double precision AS value,
+       e.params ->> 'reason' AS found, e.created_at AS measured_at
+FROM deployment_events e JOIN deployments d ON d.id = e.deployment_id
+WHERE e.code = 'gate_measured';
+COMMENT ON VIEW panda_report.measurements_v1 IS 'Each measurement of a gate, for as long as events are kept. Select by deployment_id.';
+COMMENT ON COLUMN panda_report.measurements_v1.deployment_id IS 'The deployment, dep_…';
+COMMENT ON COLUMN panda_report.measurements_v1.attempt IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN panda_report.measurements_v1.owner IS 'GitHub account or organisation of the source.';
+COMMENT ON COLUMN panda_report.measurements_v1.repo IS 'GitHub repository of the source.';
+COMMENT ON COLUMN panda_report.measurements_v1.account_id IS 'AWS account that is deployed to.';
+COMMENT ON COLUMN panda_report.measurements_v1.region IS 'AWS region that is deployed to.';
+COMMENT ON COLUMN panda_report.measurements_v1.gate IS 'Name of the gate in the policy.';
+COMMENT ON COLUMN panda_report.measurements_v1.point IS 'When it ran: before_switch, each_step or bake.';
+COMMENT ON COLUMN panda_report.measurements_v1.number IS '1, 2, 3 … within one run of the gate. Begins again with each request for a switch.';
+COMMENT ON COLUMN panda_report.measurements_v1.result IS 'passed, failed, no_data, or unreadable (no answer, or none that can be read), which counts neither way.';
+COMMENT ON COLUMN panda_report.measurements_v1.value IS 'The number: that of the query, or the seconds of the HTTP request. Null without one.';
+COMMENT ON COLUMN panda_report.measurements_v1.found IS 'What was found, in English.';
+COMMENT ON COLUMN panda_report.measurements_v1.measured_at IS 'When it was recorded, by the database''s clock.';
+
 -- ---- Decisions, with rejected ones
 
 -- The columns of audit are outermost: a query that takes the newest rows looks only these up.

@@ -128,6 +128,20 @@ pub async fn skim(answer: Response, max: usize) -> Result<(), BodyError> {
     Ok(())
 }
 
+/// Reads up to `max` bytes from the beginning of a response body.
+///
+/// # Errors
+/// [`BodyError::Broken`].
+pub async fn body_start(answer: Response, max: usize) -> Result<Vec<u8>, BodyError> {
+    let (mut chunks, mut bytes) = (BodyChunks(answer), Vec::new());
+    while bytes.len() < max {
+        let Some(chunk) = chunks.next(usize::MAX).await? else { break };
+        let rest = max - bytes.len();
+        bytes.extend_from_slice(&chunk[..chunk.len().min(rest)]);
+    }
+    Ok(bytes)
+}
+
 /// A response body in chunks as they arrive from the network, some kilobytes each.
 #[derive(Debug)]
 pub struct BodyChunks(Response);

@@ -10,11 +10,17 @@
 //!
 //! - **10,000 deployments that await their switch** in one account (`ready`), in real time: Panda's processor time and its calls to CodeDeploy.
 //!
-//! `PANDA_BENCH_ONLY` names one of the three.
+//! - **1,000 rollouts of ECS that await their switch** (`native`): calls of DescribeServiceDeployments, and the time from a stop at AWS to Panda's record of
+//!   it, with status events on a queue (moto's). `PANDA_BENCH_QUEUE=false` measures polling alone.
+//! - **Rollbacks beside 2,000 followed executions** (`rollback`): from the request to the record of AWS's answer.
+//!
+//! `PANDA_BENCH_ONLY` names one of the five.
 
 mod many;
+mod native;
 mod one;
 mod ready;
+mod rollback;
 
 use panda_benches::figures::head;
 use panda_benches::postgres::Server;
@@ -35,5 +41,11 @@ async fn main() {
     }
     if chosen("ready") {
         ready::measure(&server).await;
+    }
+    if chosen("native") {
+        native::measure(&server).await;
+    }
+    if chosen("rollback") {
+        rollback::measure(&server).await;
     }
 }

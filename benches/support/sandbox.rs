@@ -277,6 +277,22 @@ impl SandboxProcess {
         created.remove("deploymentIds").unwrap()
     }
 
+    /// Creates service deployments of ECS that await their switch, each of a separate service, and returns their ARNs.
+    pub async fn waiting_service_deployments(&self, count: usize) -> Vec<String> {
+        let body = json!({"repository": REPOSITORY, "count": count, "native": true}).to_string();
+        let sent = self.http.post(self.control("waiting-deployments")).body(body).send().await.unwrap();
+        let mut created: BTreeMap<String, Vec<String>> =
+            serde_json::from_str(&sent.error_for_status().unwrap().text().await.unwrap()).unwrap();
+        created.remove("deploymentIds").unwrap()
+    }
+
+    /// Stops the `n`th of them in AWS's console, without a rollback.
+    pub async fn stop_in_console(&self, n: usize) {
+        let body = json!({"repository": format!("{REPOSITORY}-{n}"), "act": "stop"}).to_string();
+        let sent = self.http.put(self.control("console")).body(body).send().await.unwrap();
+        sent.error_for_status().unwrap();
+    }
+
     /// Resets the recorded gaps between two reads of one history.
     pub async fn forget_gaps(&self) {
         self.http.delete(self.control("history-gaps")).send().await.unwrap().error_for_status().unwrap();

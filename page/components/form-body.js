@@ -1,5 +1,5 @@
-// What a form sends: path and JSON body. Names with dots become objects, `[]` at the end makes lists. `data-type` is `number`, `boolean`, `lines` (a list
-// of words) or `pairs` (an object of NAME=value lines). Empty and disabled fields are left out, and those with `data-local`, which only steer the form.
+// What a form sends: path and JSON body. Names with dots become objects, `[0]` their lists, `[]` at the end makes lists. `data-type` is `number`, `boolean`, `lines` (a list
+// of words), `pairs` (an object of NAME=value lines) `time` (the browser's local time as RFC 3339) or `json`. Empty and disabled fields are left out, and those with `data-local`, which only steer the form.
 
 /**
  * Replaces `{name}` in a path by the field of that name.
@@ -31,9 +31,9 @@ export function read(form, except = new Set()) {
     const { name, value, type, checked } = field;
     const isLeftOut = !name || except.has(name) || value === "" || "local" in field.dataset || field.matches(":disabled");
     if (isLeftOut || ((type === "checkbox" || type === "radio") && !checked)) continue;
-    const path = name.replace(/\[\]$/, "").split(".");
+    const path = name.replace(/\[\]$/, "").replace(/\[(\d+)\]/g, ".$1").split(".");
     const last = /** @type {string} */ (path.pop());
-    const into = path.reduce((object, key) => (object[key] ??= {}), body);
+    const into = path.reduce((object, key, at) => (object[key] ??= /^\d+$/.test(path[at + 1] ?? last) ? [] : {}), body);
     if (name.endsWith("[]")) (into[last] ??= []).push(value);
     else into[last] = member(field);
   }
@@ -47,7 +47,24 @@ function member({ value, checked, dataset }) {
     case "boolean": return value === "true" || checked;
     case "lines": return value.split(/\s+/).filter((item) => item !== "");
     case "pairs": return pairs(value);
+    case "time": return instant(value);
+    case "json": return parsed(value);
     default: return value;
+  }
+}
+
+/** What is no time is sent as it is, so that the API names the field. @param {string} local */
+function instant(local) {
+  const at = new Date(local);
+  return Number.isNaN(at.getTime()) ? local : at.toISOString();
+}
+
+/** What is no JSON is sent as a text, which the API refuses with the name of the field. @param {string} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
   }
 }
 

@@ -8,10 +8,10 @@ const day = new Intl.DateTimeFormat(lang, { dateStyle: "medium", timeStyle: "sho
 /** @type {[number, Intl.RelativeTimeFormatUnit][]} */
 const UNITS = [[86_400, "day"], [3_600, "hour"], [60, "minute"], [1, "second"]];
 
-/** @param {number} at milliseconds */
-function ago(at) {
+/** @param {number} at milliseconds @param {number} [longest] days, beyond which the date is shorter to read */
+function ago(at, longest = 7) {
   const seconds = (at - Date.now()) / 1000;
-  if (Math.abs(seconds) > 7 * 86_400) return day.format(at);
+  if (Math.abs(seconds) > longest * 86_400) return day.format(at);
   const [size, unit] = UNITS.find(([size]) => Math.abs(seconds) >= size) ?? [1, "second"];
   return relative.format(Math.trunc(seconds / size), /** @type {Intl.RelativeTimeFormatUnit} */ (unit));
 }
@@ -29,15 +29,24 @@ export function duration(ms) {
   return shown.map((name) => t(`unit_${name}`, { n: parts[/** @type {"d"} */ (name)] })).join(" ");
 }
 
+/** Shortest time between two loads of the view for a time that has passed and still stands there. */
+const RELOAD_MS = 15_000;
+let reloadedAt = 0;
+
 /** @param {ParentNode} within */
 export function localize(within) {
   for (const time of within.querySelectorAll("time[datetime]")) {
     const at = Date.parse(/** @type {HTMLTimeElement} */ (time).dateTime);
     if (Number.isNaN(at)) continue;
     const kind = /** @type {HTMLElement} */ (time).dataset;
-    const text = "since" in kind ? duration(Date.now() - at) : "until" in kind ? duration(at - Date.now()) : "relative" in kind ? ago(at) : full.format(at);
+    const text = "since" in kind ? duration(Date.now() - at) : "until" in kind ? duration(at - Date.now()) : "away" in kind ? ago(at, Infinity)
+      : "relative" in kind ? ago(at) : "day" in kind ? day.format(at) : full.format(at);
     if (time.textContent !== text) time.textContent = text;
     const title = full.format(at);
+    if ("reload" in kind && at <= Date.now() && Date.now() - reloadedAt > RELOAD_MS) {
+      reloadedAt = Date.now();
+      document.dispatchEvent(new CustomEvent("panda:reload"));
+    }
     if (time.getAttribute("title") !== title) time.setAttribute("title", title);
   }
 }

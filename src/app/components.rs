@@ -15,6 +15,7 @@ use crate::clients::builder::Builder;
 use crate::clients::builder_address::BuilderAddress;
 use crate::clients::builder_pool::{BuilderPool, PooledBuilder};
 use crate::clients::docker::{BuildLimits, Docker};
+use crate::clients::gates::GateClient;
 use crate::clients::git::{Git, GitLimits};
 use crate::clients::probe::Probe;
 use crate::clients::registry_logins::RegistryLogins;
@@ -131,7 +132,8 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
             ..GitLimits::default()
         })
         .with_program(outside.source_program.clone()),
-        probe: Probe::new(times.health_timeout, destinations)?,
+        probe: Probe::new(times.health_timeout, destinations.clone())?,
+        gates: GateClient::new(times.health_timeout, destinations)?,
         names: Names::from(&config.names),
         settings: Settings {
             event_bus: outside.event_bus.clone(),

@@ -178,7 +178,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let retention =
         retention(&config, db.of(Class::Background), services.docker.clone(), metrics.clone(), Arc::clone(&asked));
     let background = Background::new(&db, Arc::clone(&services), notifier, metrics.clone())
-        .with_sign_in(sign_in)
+        .with_sign_in(sign_in, config.auth.four_eyes)
         .with_retention(retention);
     let (limits, stream_permits) = crate::http::limits(&config.http, raise_open_files_limit());
     let state = ApiState {
@@ -187,6 +187,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         hub,
         github: Arc::new(GitHub::new(config.external.github_api.clone(), config.external.aws.aws_timeout)?),
         aws: services.aws.clone(),
+        gates: services.gates.clone(),
         names: Arc::new(services.names.clone()),
         event_bus: services.settings.event_bus.as_str().into(),
         preflight: Arc::new(components::preflight_settings(&services)),

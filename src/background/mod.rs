@@ -21,6 +21,7 @@
 //! | `ten_seconds`: in one statement, counts unfinished deployments, reads the log filter, finds the longest stuck deployment, advances sequences that are behind their tables, and finds work for the tasks marked * | 10 s | the filter alone: set at this replica, or expired | `warn`; a filter that expires is removed without the database |
 //! | `ten_seconds`: probes that the database stores new rows | 10 s | | readiness reports it |
 //! | `ten_seconds` *: starts queued deployments of free targets (`reconcile::dequeue`) | 10 s | a deployment ended (the driver calls it) | `warn`; the targets wait |
+//! | `ten_seconds` *: requests the switches that policies make (`commands/auto_switch`) | 10 s | | `warn`; the switches stay due |
 //! | `schedules` *: starts due schedules; checks this replica's settings every 10 s, and permissions every 30 s. Without active schedules, it only checks the settings | 5 s; sooner before a due time, 200 ms at least; 20 s without active schedules | the first active schedule | `warn`; due schedules stay due |
 //! | `garbage_collection`: removes dead replicas, expired idempotency keys, sessions and tickets, unused budgets of calls | 5 min, at second 30 | | `warn` |
 //! | `status_queue`: receives status events of AWS and notifies the owners of their deployments; only with PANDA_STATUS_QUEUE_URL | as messages arrive; a call waits up to 10 s | | `warn`; the messages stay on the queue. AWS: `warn`, again after 10 s |
@@ -98,6 +99,7 @@ pub struct Background {
     notifier: Notifier,
     metrics: Metrics,
     sign_in: SignIn,
+    four_eyes: bool,
     /// Notified when a log filter was set or removed through this replica.
     log_filter_changed: Arc<Notify>,
     retention: Option<Retention>,
@@ -112,16 +114,17 @@ impl Background {
             notifier,
             metrics,
             sign_in: SignIn::default(),
+            four_eyes: false,
             log_filter_changed: Arc::default(),
             retention: None,
         }
     }
 
     /// Adds the API's sign-in settings, so that a schedule ends with the permission of its owner. Without them (no caller signs in), only the
-    /// database's state ends a permission.
+    /// database's state ends a permission. `four_eyes` requires another approver than who started an attempt, so that no policy switches.
     #[must_use]
-    pub fn with_sign_in(self, sign_in: SignIn) -> Self {
-        Self { sign_in, ..self }
+    pub fn with_sign_in(self, sign_in: SignIn, four_eyes: bool) -> Self {
+        Self { sign_in, four_eyes, ..self }
     }
 
     /// Adds the retention of data. Without it, nothing is removed but garbage.
@@ -142,7 +145,7 @@ impl Background {
         let (retention, maintenance) = self.retention.map(Retention::notified).unzip();
         let signals = Signals { log_filter_changed: self.log_filter_changed, maintenance, schedules };
         let (settings, metrics) = (&self.services.settings, self.metrics.clone());
-        let ten_seconds = TenSeconds::new(self.db.clone(), settings, metrics, signals);
+        let ten_seconds = TenSeconds::new(self.db.clone(), settings, metrics, signals, self.four_eyes);
         tasks.spawn(every(TEN_SECONDS, stop.clone(), ten_seconds));
         tasks.spawn(every(FIVE_MINUTES, stop.clone(), GarbageCollection { db: self.db.clone() }));
         let watch = Watch::new(self.db.clone(), Arc::clone(&self.services), self.metrics.watch.clone());

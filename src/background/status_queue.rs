@@ -50,6 +50,8 @@ impl Periodic for StatusQueueReader {
         let subjects: BTreeSet<StatusSubject> = messages.iter().filter_map(|message| subject(&message.body)).collect();
         let subjects: Vec<StatusSubject> = subjects.into_iter().collect();
         if !subjects.is_empty() {
+            // What rests has no owner that polls: a look makes it claimable.
+            self.db.request_looks_about(&subjects).await?;
             for id in self.db.deployments_about(&subjects).await? {
                 self.db.notify_work(&id).await?;
             }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::every::{Next, Periodic, Trigger, warn_throttled};
 use super::log_filter::AppliedFilter;
 use super::stuck_deployments::StuckDeployments;
+use crate::commands::auto_switch::switch_due;
 use crate::db::{Db, DbError};
 use crate::domain::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
@@ -46,10 +47,12 @@ pub(super) struct TenSeconds {
     freeze_end: Option<Instant>,
     /// Cleared after an error: the next poll then only reads.
     advance_sequences: bool,
+    /// The server requires another approver than who started an attempt: nothing is switched automatically.
+    four_eyes: bool,
 }
 
 impl TenSeconds {
-    pub(super) fn new(db: Db, settings: &Settings, metrics: Metrics, signals: Signals) -> Self {
+    pub(super) fn new(db: Db, settings: &Settings, metrics: Metrics, signals: Signals, four_eyes: bool) -> Self {
         Self {
             db,
             metrics,
@@ -61,6 +64,7 @@ impl TenSeconds {
             failures: LogThrottle::new(),
             freeze_end: None,
             advance_sequences: true,
+            four_eyes,
         }
     }
 
@@ -95,6 +99,24 @@ impl TenSeconds {
         }
         if state.queue_may_start {
             dequeue(&self.db).await;
+        }
+        if state.automatic_switches && !self.four_eyes {
+            self.switch_due().await;
+        }
+    }
+
+    /// Requests the switches that policies make.
+    async fn switch_due(&self) {
+        match switch_due(&self.db).await {
+            Ok(switched) => {
+                for id in switched {
+                    tracing::info!(deployment = id, "switch requested by the policy");
+                    if let Err(error) = self.db.notify_work(&id).await {
+                        tracing::debug!(%error, "notification of work lost, the sweep finds the row");
+                    }
+                }
+            }
+            Err(error) => warn_throttled(&self.failures, &error, "automatic switches not requested, retrying"),
         }
     }
 }

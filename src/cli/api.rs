@@ -131,16 +131,13 @@ impl Api {
         Ok((self.read(&data)?, data))
     }
 
-    /// `POST /api/v1/deploy/{id}/switch`, to the image with this digest if one is given, and with the reason to override a freeze; the response's data.
-    pub async fn switch(
-        &self,
-        id: &str,
-        image_digest: Option<&str>,
-        freeze_override: Option<&str>,
-    ) -> Result<Value, CliError> {
-        let mut body = overriding(freeze_override);
-        if let Some(digest) = image_digest {
-            body["imageDigest"] = json!(digest);
+    /// `POST /api/v1/deploy/{id}/switch` on these terms; the response's data.
+    pub async fn switch(&self, id: &str, terms: SwitchOptions<'_>) -> Result<Value, CliError> {
+        let mut body = overriding(terms.freeze_override);
+        for (name, value) in [("imageDigest", terms.image_digest), ("pause", terms.pause)] {
+            if let Some(value) = value {
+                body[name] = json!(value);
+            }
         }
         self.call(self.request(Method::POST, &["deploy", id, "switch"])?.json(&body)).await
     }
@@ -359,6 +356,17 @@ impl Api {
     pub fn read<T: serde::de::DeserializeOwned>(&self, data: &Value) -> Result<T, CliError> {
         T::deserialize(data).map_err(|error| self.protocol(outside(&error)))
     }
+}
+
+/// What an approver has reviewed, and the reason to override a freeze; each absent where it does not matter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SwitchOptions<'a> {
+    /// Digest of the image that is ready (`sha256:…`).
+    pub image_digest: Option<&'a str>,
+    /// `pauseId` of the result.
+    pub pause: Option<&'a str>,
+    /// Reason for which freezes do not hold the switch.
+    pub freeze_override: Option<&'a str>,
 }
 
 /// A body with the reason to override a freeze, if there is one.

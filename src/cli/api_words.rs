@@ -65,8 +65,10 @@ pub fn as_commands(text: &str) -> Cow<'_, str> {
     if text.contains(API) {
         text = Cow::Owned(without_calls(&without_alternatives(&text)));
     }
+    // Items of lists are written in a file, whose members have no options: `windows[0].timeZone` of a policy.
+    let in_a_file = text.split(':').next().is_some_and(|field| field.contains('['));
     for (field, option) in FIELDS {
-        if text.contains(field) {
+        if !in_a_file && text.contains(field) {
             text = Cow::Owned(with_option(&text, field, option));
         }
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::api::ServerArgs;
+use super::api::{ServerArgs, SwitchOptions};
 use super::checkout::{self, Checkout};
 use super::connection_choice::{ConnectionFilter, choose};
 use super::error::CliError;
@@ -128,7 +128,8 @@ pub async fn run(args: DeployArgs) -> Result<(), CliError> {
     }
     let (outcome, data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {
-        let terms = (id.as_str(), (None, freeze_override.as_deref()));
+        let terms = SwitchOptions { freeze_override: freeze_override.as_deref(), ..SwitchOptions::default() };
+        let terms = (id.as_str(), terms);
         let (outcome, data) = switch_and_watch(&api, terms, &args.follow, args.server.json).await?;
         return finish_switched(&outcome, &data, &args.server);
     }

@@ -11,7 +11,8 @@ use super::progress::print;
 use super::token::expiry;
 use super::{id_prefix, sanitize, table};
 use crate::domain::freeze::{FreezeScope, Holds};
-use crate::domain::message::message;
+use crate::domain::message::{Message, message};
+use crate::domain::validate;
 
 /// Members that are shown first, and columns of the list.
 const COLUMNS: [&str; 8] = ["freezeId", "scope", "holds", "state", "startsAt", "endsAt", "createdBy", "reason"];
@@ -54,7 +55,7 @@ struct CreateArgs {
     #[arg(long, default_value = "both")]
     holds: Holds,
     /// Reason, which deployments that wait show
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
     /// Beginning: a time such as 2026-12-23T18:00:00Z, or a duration from now such as 12h or 2d; now when absent
     #[arg(long, value_name = "TIME", value_parser = expiry)]
@@ -87,6 +88,10 @@ struct LiftArgs {
     id: String,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+fn reason(given: &str) -> Result<String, Message> {
+    validate::reason(given).map(|()| given.to_owned())
 }
 
 pub async fn run(args: FreezeArgs) -> Result<(), CliError> {

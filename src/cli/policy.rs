@@ -36,7 +36,7 @@ struct TargetArgs {
     /// Source repository as OWNER/REPO
     repository: String,
     /// AWS account of the target; all targets of the repository without a policy when absent
-    #[arg(long, requires = "region")]
+    #[arg(long, requires = "region", value_parser = account)]
     account: Option<String>,
     /// AWS region of the target
     #[arg(long, requires = "account")]
@@ -79,6 +79,11 @@ impl TargetArgs {
     }
 }
 
+fn account(given: &str) -> Result<String, Message> {
+    let is_account = given.len() == 12 && given.bytes().all(|byte| byte.is_ascii_digit());
+    is_account.then(|| given.to_owned()).ok_or_else(|| message!("rule.policy_account"))
+}
+
 pub async fn run(args: PolicyArgs) -> Result<(), CliError> {
     match args.command {
         Command::Show(args) => show(&args).await,
@@ -109,7 +114,8 @@ async fn show(args: &ShowArgs) -> Result<(), CliError> {
 
 async fn set(args: &SetArgs) -> Result<(), CliError> {
     let (owner, repo, query) = args.target.parts()?;
-    let unreadable = |error: String| CliError::input("--file", Message::verbatim(error));
+    let unreadable =
+        |error: String| CliError::input("--file", Message::verbatim(format!("{}: {error}", args.file.display())));
     let bytes = bounded::file(&args.file).map_err(|error| unreadable(error.to_string()))?;
     let body: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
     let data = args.server.api()?.set_policy(owner, repo, &query, &body).await?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::api::{Api, ServerArgs};
+use super::api::{Api, ServerArgs, SwitchOptions};
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
@@ -68,7 +68,8 @@ pub async fn run(args: RollbackArgs) -> Result<(), CliError> {
     let id = started.deployment_id;
     let (outcome, data) = watch(&api, &id, &args.follow, args.server.json, WatchStart::default()).await?;
     if args.switch && outcome.status == Status::DeploymentReady {
-        let (outcome, data) = switch_and_watch(&api, (&id, (None, None)), &args.follow, args.server.json).await?;
+        let (outcome, data) =
+            switch_and_watch(&api, (&id, SwitchOptions::default()), &args.follow, args.server.json).await?;
         return finish_switched(&outcome, &data, &args.server);
     }
     finish(&outcome, &data, &args.server)

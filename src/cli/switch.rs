@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::api::{Api, ServerArgs};
+use super::api::{Api, ServerArgs, SwitchOptions};
 use super::error::CliError;
 use super::types::ResultSummary;
 use super::watch::{FollowArgs, WatchStart, accepted, finish, report, watch};
@@ -23,6 +23,9 @@ pub struct SwitchArgs {
     /// Switch only if the image that is ready has this digest (sha256:…)
     #[arg(long, value_name = "DIGEST")]
     image_digest: Option<String>,
+    /// Approve only this pause of the rollout (pauseId of `panda result`), not one that it has reached since
+    #[arg(long, value_name = "PAUSE")]
+    pause: Option<String>,
     /// Override the freeze that holds the switch, for this reason
     #[arg(long, value_name = "REASON")]
     override_freeze: Option<String>,
@@ -39,9 +42,13 @@ pub struct SwitchArgs {
 pub async fn run(args: SwitchArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let id = id_prefix::deployment(&api, &args.id).await?;
-    let terms = (args.image_digest.as_deref(), args.override_freeze.as_deref());
+    let terms = SwitchOptions {
+        image_digest: args.image_digest.as_deref(),
+        pause: args.pause.as_deref(),
+        freeze_override: args.override_freeze.as_deref(),
+    };
     if !args.wait {
-        let data = api.switch(&id, terms.0, terms.1).await?;
+        let data = api.switch(&id, terms).await?;
         accepted(&id, data, &args.server);
         return Ok(());
     }
@@ -63,14 +70,14 @@ pub fn finish_switched(outcome: &ResultSummary, data: &Value, server: &ServerArg
     Err(CliError::DeploymentFailed { id, message })
 }
 
-/// Requests the switch, to the image with this digest and with this reason to override a freeze if they are given, and displays the events from then on.
+/// Requests the switch on these terms, and displays the events from then on.
 pub async fn switch_and_watch(
     api: &Api,
-    (id, (image_digest, freeze_override)): (&str, (Option<&str>, Option<&str>)),
+    (id, terms): (&str, SwitchOptions<'_>),
     follow: &FollowArgs,
     json: bool,
 ) -> Result<(ResultSummary, Value), CliError> {
     let before: ResultSummary = api.read(&api.result(id).await?)?;
-    api.switch(id, image_digest, freeze_override).await?;
+    api.switch(id, terms).await?;
     watch(api, id, follow, json, WatchStart { skip: before.event_count, through_switch: true }).await
 }

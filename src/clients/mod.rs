@@ -14,6 +14,7 @@ pub mod buildkit;
 mod call_span;
 pub mod docker;
 pub mod error;
+pub mod gates;
 pub mod git;
 pub mod github;
 pub mod oidc;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::header::{HOST, HeaderMap, HeaderValue};
 use url::Url;
 
 use super::{ClientError, ErrorKind, ssrf_guard::GuardedClient};
@@ -78,7 +79,11 @@ impl Probe {
 
     #[tracing::instrument(name = "call", skip_all, fields(otel.name = CALL, otel.kind = "client"))]
     async fn read(&self, url: Url, host: Option<&str>) -> Result<u16, ClientError> {
-        let answer = around(CALL, self.http.get(url, host)).await?;
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+            headers.insert(HOST, host);
+        }
+        let answer = around(CALL, self.http.get(url, headers)).await?;
         let status = answer.status().as_u16();
         // A response that breaks off within its first bytes does not count.
         let read = bounded::skim(answer, MAX_BODY_BYTES).await;

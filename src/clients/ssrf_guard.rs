@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::HOST;
+use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use url::{Host, Url};
@@ -53,8 +53,8 @@ impl GuardedClient {
         Ok(Self { http, call, destinations })
     }
 
-    /// Sends GET `url` without the user and password in it, with `host` as the header `Host` if given. A destination that is not allowed is an `Invalid` error.
-    pub async fn get(&self, mut url: Url, host: Option<&str>) -> Result<Response, ClientError> {
+    /// Sends GET `url` without the user and password in it, with these headers. A destination that is not allowed is an `Invalid` error.
+    pub async fn get(&self, mut url: Url, headers: HeaderMap) -> Result<Response, ClientError> {
         // An IP address in place of a name is never resolved. The URL parser has already normalised its other notations: 0x7f.1, 2130706433.
         let literal = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -67,9 +67,7 @@ impl GuardedClient {
         // Both calls fail only for URLs without a host, which are not sent anyway.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         // The error text would include the URL, which the caller knows and which hides the cause.
-        let request = self.http.get(url);
-        let request = if let Some(host) = host { request.header(HOST, host) } else { request };
-        let answer = request.send().await;
+        let answer = self.http.get(url).headers(headers).send().await;
         answer.map_err(|error| ClientError::new(ErrorKind::Unavailable, self.call, chain(&error.without_url())))
     }
 }
@@ -134,8 +132,8 @@ mod tests {
         let timeout = Duration::from_secs(10);
         let client = GuardedClient::with_resolver("test", timeout, destinations, guard).unwrap();
         let url: Url = format!("http://rebinding.example:{port}/").parse().unwrap();
-        assert_eq!(client.get(url.clone(), None).await.unwrap().text().await.unwrap(), "ok");
-        let error = client.get(url, None).await.unwrap_err();
+        assert_eq!(client.get(url.clone(), HeaderMap::new()).await.unwrap().text().await.unwrap(), "ok");
+        let error = client.get(url, HeaderMap::new()).await.unwrap_err();
         assert!(error.message.contains("127.0.0.1 may not be reached"), "{error}");
         assert_eq!(looks.load(Ordering::Relaxed), 2, "each connection resolves the name again");
     }

@@ -26,6 +26,7 @@
 //! | [`refusals`] | the record of refused commands |
 
 pub mod access;
+pub mod auto_switch;
 pub mod build_secrets;
 pub mod cancel;
 pub mod connect;

@@ -26,6 +26,8 @@ pub struct SwitchTerms<'a> {
     pub four_eyes: bool,
     /// Digest of the image that the approver has reviewed; none for whatever is ready.
     pub image_digest: Option<&'a str>,
+    /// Id of the pause that the approver has reviewed; none for the one that awaits approval.
+    pub pause: Option<&'a str>,
     /// Reason for which freezes do not hold the switch; none if they do.
     pub freeze_override: Option<&'a str>,
 }
@@ -62,7 +64,9 @@ pub async fn switch(
     if count > 1 && !repeated {
         let audited = change.record_with(&mut tx, Action::Approve, overriding::details(hold, reason)).await?;
         let subject = &by.principal.subject;
-        if let Some(approval) = policies::approve(&mut tx, id, subject, terms.image_digest, audited).await? {
+        if let Some(approval) =
+            policies::approve(&mut tx, id, subject, (terms.image_digest, terms.pause), audited).await?
+        {
             require_free(hold, reason, id)?;
             require_in_time(&mut tx, id, &policy).await?;
             let answer = answer(count - approval.given);
@@ -79,7 +83,7 @@ pub async fn switch(
         }
     }
     let audited = change.record_with(&mut tx, Action::Switch, overriding::details(hold, reason)).await?;
-    if requests::request_switch(&mut tx, id, terms.image_digest, audited).await? {
+    if requests::request_switch(&mut tx, id, (terms.image_digest, terms.pause), audited).await? {
         require_free(hold, reason, id)?;
         if !repeated {
             require_in_time(&mut tx, id, &policy).await?;
@@ -121,10 +125,15 @@ async fn refusal(
         }
         Some(Status::Completed) => DeployError::AlreadySwitched(id).into(),
         Some(Status::Failed) => DeployError::Failed(id).into(),
-        // Only a requested cancellation, or another image, prevents the switch of a ready deployment.
+        // Only a requested cancellation, another image or another pause prevents the switch of a ready deployment.
         Some(Status::DeploymentReady) => match (terms.image_digest, requests::image_digest(tx, &id).await?) {
             (Some(reviewed), Some(actual)) if reviewed != actual => DeployError::ImageChanged { id, actual }.into(),
-            _ => DeployError::BeingCancelled(id).into(),
+            _ => match (terms.pause, requests::pause(tx, &id).await?) {
+                (Some(reviewed), actual) if actual.as_deref() != Some(reviewed) => {
+                    DeployError::PauseChanged { id, actual }.into()
+                }
+                _ => DeployError::BeingCancelled(id).into(),
+            },
         },
     })
 }

@@ -69,17 +69,17 @@ macro_rules! views {
 }
 
 impl Db {
-    /// Lists the freezes that the scope shows, newest first: with `pending`, only those in force or to come.
+    /// Lists the freezes that the scope shows, newest first: with `pending`, only those in force or to come, or only the others.
     pub async fn freezes(
         &self,
         scope: &Scope,
-        pending: bool,
+        pending: Option<bool>,
         before: Option<(DateTime<Utc>, String)>,
         limit: i64,
     ) -> Result<Vec<FreezeView>, DbError> {
         let (before_at, before_id) = before.unzip();
         Ok(views!(
-            ("(NOT $2 OR (lifted_at IS NULL AND ends_at > clock_timestamp()))
+            ("($2::boolean IS NULL OR $2 = (lifted_at IS NULL AND ends_at > clock_timestamp()))
                AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))"),
             "$5",
             scope.sql(),

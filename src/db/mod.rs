@@ -17,6 +17,7 @@ pub mod events;
 pub mod feed;
 pub mod fitness;
 pub mod freezes;
+pub mod gates;
 pub mod health;
 pub mod history_pieces;
 pub mod idempotency;

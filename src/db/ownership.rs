@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::types::{Json, Uuid};
 
 use super::{Db, DbError};
-use crate::domain::deployment::{Deployment, Facts, RequestedRollback};
+use crate::domain::deployment::{Deployment, Facts, Override, RequestedRollback};
 use crate::domain::interruptions::{Interruption, Interruptions};
 use crate::domain::request::Requested;
 use crate::domain::trace::Trace;
@@ -257,8 +257,17 @@ impl Db {
                  (d.switch_requested_at IS NOT NULL) AS \"switch_requested!\", d.switch_audit_id, (d.cancel_requested_at IS NOT NULL) AS \"cancel_requested!\",
                  CASE WHEN d.rollback_requested_at IS NOT NULL THEN d.rollback_audit_id END AS rollback_audit_id,
                  (SELECT a.subject FROM audit a WHERE a.id = d.rollback_audit_id AND a.kind <> 'nobody') AS rollback_by,
-                 d.facts AS \"facts: Json<Facts>\", d.build, d.reason, d.kind
-             FROM deployments d WHERE d.id = ANY ($2) AND d.replica_id = $1",
+                 d.facts AS \"facts: Json<Facts>\", d.build, d.reason, d.kind, gates.of::text AS gates,
+                 started.subject AS \"started_by?\", started.details #>> '{override,reason}' AS start_reason,
+                 switched.subject AS \"switched_by?\", switched.details #>> '{override,reason}' AS switch_reason
+             FROM deployments d
+             CROSS JOIN LATERAL (SELECT CASE WHEN NOT d.rolls_back THEN d.policy -> 'gates' END AS of) gates
+             LEFT JOIN LATERAL (
+                 SELECT a.subject, a.details FROM audit a
+                 WHERE a.target = d.id AND a.action IN ('deploy', 'retry') AND a.result = 'done' ORDER BY a.id DESC LIMIT 1) started
+                 ON gates.of IS NOT NULL
+             LEFT JOIN audit switched ON switched.id = d.switch_audit_id AND gates.of IS NOT NULL
+             WHERE d.id = ANY ($2) AND d.replica_id = $1",
             replica,
             ids
         )
@@ -289,6 +298,9 @@ impl Db {
                     waiting_for: row.waiting_for,
                     switch_requested: row.switch_requested,
                     switch_audit_id: row.switch_audit_id,
+                    gates: row.gates,
+                    start_override: Override::of_row(row.started_by, row.start_reason),
+                    switch_override: Override::of_row(row.switched_by, row.switch_reason),
                     cancel_requested: row.cancel_requested,
                     rollback: row.rollback_audit_id.map(|audit_id| RequestedRollback { audit_id, by: row.rollback_by }),
                     superseded_by: row.superseded_by,

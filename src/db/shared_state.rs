@@ -12,6 +12,7 @@ const MAX_LIMIT: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// State that all replicas share.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate finding")]
 pub struct SharedState {
     /// Number of unfinished deployments, by activity.
     pub unfinished: Unfinished,
@@ -23,6 +24,8 @@ pub struct SharedState {
     pub advanced_sequences: Vec<String>,
     /// A queued deployment has a free target.
     pub queue_may_start: bool,
+    /// A ready deployment has a policy that switches it.
+    pub automatic_switches: bool,
     /// A maintenance run is requested or in progress.
     pub maintenance: bool,
     /// A schedule has a next time.
@@ -89,6 +92,7 @@ impl Db {
             stuck,
             advanced_sequences: row.advanced_sequences,
             queue_may_start: row.queue_may_start,
+            automatic_switches: row.automatic_switches,
             maintenance: row.maintenance,
             schedules: row.schedules,
             watched: row.watched,

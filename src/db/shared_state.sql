@@ -9,6 +9,8 @@ SELECT counts.*,
                  AND NOT EXISTS (SELECT FROM deployments h
                                  WHERE (h.account_id, h.region, h.ecr_repository) = (q.account_id, q.region, q.ecr_repository)
                                    AND h.status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT h.queued)) AS "queue_may_start!",
+       EXISTS (SELECT FROM deployments WHERE status = 'DEPLOYMENT_READY' AND NOT queued AND switch_requested_at IS NULL
+                                         AND policy ? 'autoSwitch') AS "automatic_switches!",
        EXISTS (SELECT FROM maintenance_runs WHERE state IN ('requested', 'running')) AS "maintenance!",
        EXISTS (SELECT FROM schedules WHERE next_run_at IS NOT NULL) AS "schedules!",
        (SELECT count(*) FROM deployments WHERE watched) AS "watched!",

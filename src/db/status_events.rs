@@ -23,7 +23,7 @@ impl Db {
         let [service_accounts, service_regions, clusters, names] = services;
         let found = sqlx::query_scalar!(
             "SELECT id FROM deployments
-             WHERE status IN ('RUNNING', 'DEPLOYMENT_READY') AND NOT queued
+             WHERE (status IN ('RUNNING', 'DEPLOYMENT_READY') OR (status = 'COMPLETED' AND active)) AND NOT queued
                AND (facts ->> 'execution_arn' = ANY ($1)
                     OR (account_id, region, facts ->> 'code_deploy_deployment_id') IN (SELECT * FROM unnest($2::text[], $3::text[], $4::text[]))
                     OR (account_id, region, facts ->> 'cluster_name', facts ->> 'service_name')
@@ -40,5 +40,34 @@ impl Db {
         .fetch_all(&self.pool)
         .await?;
         Ok(found)
+    }
+
+    /// Requests a look at the resting deployments whose rollout of ECS is of one of the services that `subjects` are about; returns their number.
+    pub async fn request_looks_about(&self, subjects: &[StatusSubject]) -> Result<u64, DbError> {
+        let mut services: [Vec<&str>; 4] = Default::default();
+        for subject in subjects {
+            if let StatusSubject::Service { account, region, cluster, name } = subject {
+                services.iter_mut().zip([account, region, cluster, name]).for_each(|(list, text)| list.push(text));
+            }
+        }
+        let [accounts, regions, clusters, names] = services;
+        if accounts.is_empty() {
+            return Ok(0);
+        }
+        let requested = sqlx::query!(
+            "UPDATE deployments SET look_requested_at = clock_timestamp()
+             WHERE id IN (SELECT id FROM deployments
+                          WHERE watched AND NOT active AND facts ? 'service_deployment_arn'
+                            AND (account_id, region, split_part(facts ->> 'service_deployment_arn', '/', 2), split_part(facts ->> 'service_deployment_arn', '/', 3))
+                                IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]))
+                          ORDER BY id FOR NO KEY UPDATE)",
+            &accounts as &[&str],
+            &regions as &[&str],
+            &clusters as &[&str],
+            &names as &[&str]
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(requested.rows_affected())
     }
 }

@@ -32,7 +32,8 @@ const LARGE_REGIONS: [&str; 3] = ["us-east-1", "us-west-2", "eu-west-1"];
 const UNPUBLISHED: ApiQuota = quota(100.0, 10.0);
 
 /// Services whose calls may have a quota.
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
+    "cloudwatch",
     "codedeploy",
     "ecr",
     "ecs",
@@ -60,6 +61,7 @@ fn published(call: &str, region: &str) -> Option<Bucket> {
         "states:StopExecution" if large => (call, quota(1_000.0, 200.0)),
         "states:StopExecution" => (call, quota(500.0, 25.0)),
         "ecr:GetAuthorizationToken" => (call, quota(500.0, 500.0)),
+        "cloudwatch:DescribeAlarms" => (call, quota(9.0, 9.0)),
         "ecr:BatchGetImage" => (call, quota(2_000.0, 2_000.0)),
         "ecr:PutImage" => (call, quota(10.0, 10.0)),
         "secretsmanager:GetSecretValue" => (call, quota(10_000.0, 10_000.0)),

@@ -73,7 +73,7 @@ const ANY: &[&str] = &["*"];
 const OWN_IDENTITY: &[&str] = &["arn:{partition}:iam::{account}:{identity}"];
 
 /// All statements, in the order in which they are printed.
-pub const STATEMENTS: [PolicyStatement; 26] = [
+pub const STATEMENTS: [PolicyStatement; 28] = [
     controller("AssumeUsersRoles", &["sts:AssumeRole"], &["arn:{partition}:iam::*:role/{role}"]),
     controller(
         "ReadBusPolicy",
@@ -172,6 +172,11 @@ pub const STATEMENTS: [PolicyStatement; 26] = [
         &["arn:{partition}:ecs:{region}:{account}:service-revision/*"],
     ),
     user(
+        "FindServiceDeployments",
+        &["ecs:ListServiceDeployments"],
+        &["arn:{partition}:ecs:{region}:{account}:service/*"],
+    ),
+    user(
         "SwitchServiceTraffic",
         &["ecs:ContinueServiceDeployment", "ecs:StopServiceDeployment"],
         &["arn:{partition}:ecs:{region}:{account}:service-deployment/*"],
@@ -186,6 +191,7 @@ pub const STATEMENTS: [PolicyStatement; 26] = [
         ],
         ANY,
     ),
+    user("ReadAlarms", &["cloudwatch:DescribeAlarms"], &["arn:{partition}:cloudwatch:{region}:{account}:alarm:*"]),
     user(
         "CreateRoleOfRules",
         &["iam:CreateRole", "iam:GetRole", "iam:GetRolePolicy", "iam:PutRolePolicy"],

@@ -126,6 +126,18 @@ event_codes! {
     CredentialsAccepted = "credentials_accepted",
     /// [Stage 4] Green's health check is skipped, as the commit or the pipeline configures.
     HealthCheckSkipped = "health_check_skipped",
+    /// [Stage 4] Checking gates ({at}): {gates}.
+    GatesStarted = "gates_started",
+    /// [Stage 4] Gate {gate}, measurement {number}.
+    GateMeasured = "gate_measured",
+    /// [Stage 4] Gate {gate} passed.
+    GatePassed = "gate_passed",
+    /// [Stage 4] Gate not passed; what follows is its `onFail`.
+    GateNotPassed = "gate_not_passed",
+    /// [Stage {stage}] {by} overrode the gates of the policy, for a start or a switch.
+    GatesOverridden = "gates_overridden",
+    /// [Stage 4] The rollout was found at ECS by the digest of the image; the pipeline reported no id.
+    RolloutFound = "rollout_found",
     /// [Stage 4] The requested switch was refused by the listener guard; the deployment stays DEPLOYMENT_READY.
     SwitchRefused = "switch_refused",
     /// [Stage 4] The listener is not checked before the switch; the credentials lack a permission that only the guard needs.

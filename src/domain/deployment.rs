@@ -96,6 +96,22 @@ pub struct RequestedRollback {
     pub by: Option<String>,
 }
 
+/// An approver's override of what holds a start or a switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// Subject of the approver.
+    pub by: String,
+    /// Reason that the approver gave.
+    pub reason: String,
+}
+
+impl Override {
+    /// Reads the two columns of its audit row.
+    pub fn of_row(by: Option<String>, reason: Option<String>) -> Option<Self> {
+        Some(Self { by: by?, reason: reason? })
+    }
+}
+
 /// A claimed row of `deployments`: all that a step may know.
 #[derive(Clone, Debug)]
 pub struct Deployment {
@@ -141,6 +157,12 @@ pub struct Deployment {
     pub switch_requested: bool,
     /// Audit row of that request.
     pub switch_audit_id: Option<i64>,
+    /// Gates that the attempt copied from its policy, as JSON; none without gates, and where it brings a version back.
+    pub gates: Option<String>,
+    /// Override with which the attempt was started.
+    pub start_override: Option<Override>,
+    /// Override with which the switch was requested.
+    pub switch_override: Option<Override>,
     /// A caller requested the cancellation.
     pub cancel_requested: bool,
     /// Rollback at AWS that a caller requested after the switch.

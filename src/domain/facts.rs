@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::health_check::HealthCheckSpec;
 use super::listener_guard::ListenerRoute;
-use super::rollout::RolloutId;
+use super::rollout::{RolloutId, SeenPause};
 
 /// Declares the fields of [`Facts`] once: the struct, its stored keys and the merge follow from the list.
 macro_rules! facts {
@@ -98,6 +98,8 @@ facts! {
         green_weight: f64,
         /// Routes of the production listener when green became ready, which the listener guard compares before the switch.
         listener_routes: Vec<ListenerRoute>,
+        /// Pauses of ECS's rollout in their order; the last one is present, or was the last to be approved.
+        pauses: Vec<SeenPause>,
         /// Side with the traffic at the end: `blue` or `green`.
         final_service: String,
         /// When AWS ends the wait for the switch by itself (AWS clock).

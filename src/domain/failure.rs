@@ -102,6 +102,8 @@ error_codes! {
     ExecutionUnreadable = "EXECUTION_UNREADABLE" / "execution_unreadable",
     /// The green service did not pass its health checks.
     GreenUnhealthy = "GREEN_UNHEALTHY" / "green_unhealthy",
+    /// A gate of the policy did not pass, and no traffic had moved.
+    GateFailed = "GATE_FAILED" / "gate_failed",
     /// The load balancer's listener or the health of green's targets could not be read before the switch. Code of a try; the deployment does not fail with it.
     ListenerUnreadable = "LISTENER_UNREADABLE" / "listener_unreadable",
     /// CodeDeploy refused, failed or stopped the traffic switch.

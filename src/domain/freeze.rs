@@ -109,7 +109,7 @@ fn is_region(text: &str) -> bool {
 }
 
 /// The place of a deployment, by which freezes concern it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Account or organisation of the source.
     pub owner: String,
@@ -122,6 +122,17 @@ pub struct Place {
 }
 
 impl FreezeScope {
+    /// Returns the kind of the scope, as the text begins, and the name after it; none for `all`.
+    pub fn parts(&self) -> (&'static str, Option<String>) {
+        match self {
+            Self::All => ("all", None),
+            Self::Account(id) => ("account", Some(id.clone())),
+            Self::Region(region) => ("region", Some(region.clone())),
+            Self::Owner(owner) => ("owner", Some(owner.clone())),
+            Self::Repository(owner, repo) => ("repository", Some(format!("{owner}/{repo}"))),
+        }
+    }
+
     /// Reports that deployments of this place are in the scope.
     pub fn covers(&self, place: &Place) -> bool {
         match self {

@@ -1,13 +1,16 @@
 //! Listener guard: decides before a switch if the production listener still sends its traffic to blue, and if green's targets are healthy.
 //!
-//! CodeDeploy overwrites the weights of its listener without reading them. If infrastructure code or a person changed them while the deployment awaited
-//! its switch, live traffic would move in a way that no approver has seen.
+//! CodeDeploy and ECS overwrite the weights of the listener without reading them. If infrastructure code or a person changed them while the deployment
+//! awaited its switch, live traffic would move in a way that no approver has seen.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::message::{Message, message};
+
+/// Greatest difference between a share of the traffic as ECS states it and as whole weights express it, in percentage points.
+const SHARE_TOLERANCE: f64 = 1.0;
 
 /// Routes that are kept from the time at which green became ready.
 pub const MAX_KEPT: usize = 20;
@@ -74,6 +77,17 @@ pub enum ListenerConflict {
         /// Target group of blue.
         blue: String,
     },
+    /// The traffic of the rule is not divided as ECS has set it.
+    OtherShare {
+        /// ARN of the rule.
+        route: String,
+        /// Traffic of the rule as it is now.
+        now: String,
+        /// Target group of green.
+        green: String,
+        /// Percentage that ECS has set for green.
+        percent: String,
+    },
     /// Green has no registered targets.
     NoTargets {
         /// Target group of green.
@@ -98,6 +112,9 @@ impl ListenerConflict {
         match self {
             Self::Changed { route, was, now } => message!("reason.listener_changed", route, was, now),
             Self::NotOnBlue { route, now, blue } => message!("reason.listener_not_on_blue", route, now, blue),
+            Self::OtherShare { route, now, green, percent } => {
+                message!("reason.listener_other_share", route, now, green, percent)
+            }
             Self::NoTargets { group } => message!("reason.green_without_targets", group),
             Self::Unhealthy { group, healthy, judged, example } => {
                 message!("reason.green_targets_unhealthy", group, healthy = *healthy, judged = *judged, example)
@@ -131,6 +148,15 @@ impl RouteAction {
 
     fn sends_all_to(&self, group: &str) -> bool {
         self.sends_to(group) && matches!(self, Self::Forward(weights) if weights.len() == 1)
+    }
+
+    /// Percentage of the traffic that `pair` sends to green; none if something else gets traffic, or nothing does.
+    fn share_of_green(&self, pair: &TargetPair) -> Option<f64> {
+        let Self::Forward(weights) = self else { return None };
+        let weight = |group: &str| f64::from(weights.get(group).copied().unwrap_or_default());
+        let total = weight(&pair.blue) + weight(&pair.green);
+        let pairs_only = weights.keys().all(|group| *group == pair.blue || *group == pair.green);
+        (pairs_only && total > 0.0).then(|| weight(&pair.green) / total * 100.0)
     }
 
     /// Describes the action: `shop-1 90 %, shop-2 10 %`.
@@ -195,6 +221,24 @@ pub fn check_routes(
         }
     }
     Ok(())
+}
+
+/// Checks that the production rule of a rollout of ECS divides the traffic as ECS has set it: `green` percent on green. Nothing, and everything, are exact.
+pub fn check_share(pair: &TargetPair, now: &ListenerRoute, green: f64) -> Result<(), ListenerConflict> {
+    let share = now.sends.share_of_green(pair);
+    let whole = |percent: f64| percent <= 0.0 || percent >= 100.0;
+    let is_set = share.is_some_and(|share| {
+        (share - green).abs() < SHARE_TOLERANCE && (!(whole(share) || whole(green)) || (share - green).abs() < 0.001)
+    });
+    if is_set {
+        return Ok(());
+    }
+    Err(ListenerConflict::OtherShare {
+        route: now.arn.clone(),
+        now: now.sends.shown(),
+        green: pair.green.clone(),
+        percent: format!("{}", (green * 10.0).round() / 10.0),
+    })
 }
 
 fn not_on_blue(pair: &TargetPair, route: &str, now: String) -> ListenerConflict {

@@ -213,3 +213,37 @@ fn conflicts_name_finding_and_remedy() {
     let text = check_targets("green", &[]).unwrap_err().reason().to_string();
     assert!(text.contains("green"), "{text}");
 }
+
+#[test]
+fn share_of_ecs_is_compared_with_the_weights() {
+    let pair = TargetPair { blue: "b".to_owned(), green: "g".to_owned() };
+    let route = |weights: &[(&str, u32)]| ListenerRoute {
+        arn: "rule".to_owned(),
+        listener: "rule".to_owned(),
+        sends: RouteAction::forward(weights.iter().map(|(group, weight)| ((*group).to_owned(), *weight))),
+    };
+    for (weights, green) in [
+        (vec![("b", 100), ("g", 0)], 0.0),
+        (vec![("b", 1)], 0.0),
+        (vec![("b", 4), ("g", 1)], 20.0),
+        (vec![("b", 67), ("g", 33)], 33.3),
+        (vec![("b", 999), ("g", 1)], 0.1),
+        (vec![("b", 0), ("g", 7)], 100.0),
+    ] {
+        assert_eq!(check_share(&pair, &route(&weights), green), Ok(()), "{weights:?} {green}");
+    }
+    for (weights, green) in [
+        (vec![("b", 100), ("g", 0)], 20.0),
+        (vec![("b", 0), ("g", 100)], 20.0),
+        (vec![("b", 999), ("g", 1)], 0.0),
+        (vec![("b", 100), ("g", 0)], 0.1),
+        (vec![("b", 78), ("g", 22)], 20.0),
+        (vec![("b", 79), ("g", 20), ("other", 1)], 20.0),
+        (vec![("b", 0), ("g", 0)], 0.0),
+    ] {
+        assert!(check_share(&pair, &route(&weights), green).is_err(), "{weights:?} {green}");
+    }
+    let redirects = ListenerRoute { sends: RouteAction::Other("redirect".to_owned()), ..route(&[]) };
+    let said = check_share(&pair, &redirects, 20.0).unwrap_err().reason().to_string();
+    assert!(said.contains("redirect") && said.contains("20 %"), "{said}");
+}

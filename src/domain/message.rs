@@ -168,11 +168,13 @@ const FILES: &[&str] = &[
     include_str!("texts/contract.json"),
     include_str!("texts/preflight.json"),
     include_str!("texts/schedules.json"),
+    include_str!("texts/gates.json"),
     include_str!("texts/reasons.json"),
     include_str!("texts/page.json"),
     include_str!("texts/page_access.json"),
     include_str!("texts/page_history.json"),
     include_str!("texts/page_log.json"),
+    include_str!("texts/page_rules.json"),
     include_str!("texts/page_start.json"),
 ];
 

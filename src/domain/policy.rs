@@ -3,8 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::auto_switch::AutoSwitch;
 use super::cron::{self, Cron};
 use super::freeze::{Act, Holds};
+use super::gate::{self, Gate, GatePoint};
 use super::message::{Message, message};
 use super::validate::FieldRefusal;
 
@@ -18,13 +20,19 @@ pub const MAX_MINUTES: u32 = 7 * 24 * 60;
 pub const MAX_APPROVERS: u32 = 10;
 
 /// The rules of a target.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Policy {
     /// Times in which starts or switches are permitted; always where no window is about them.
     pub windows: Vec<TimeWindow>,
     /// Approvals that a switch needs.
     pub approvals: Approvals,
+    /// Conditions of the traffic on green.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
+    /// Switch without an approver.
+    #[serde(skip_serializing_if = "AutoSwitch::is_never")]
+    pub auto_switch: AutoSwitch,
 }
 
 /// A recurring time in which acts are permitted.
@@ -78,7 +86,29 @@ impl Policy {
         if self.approvals.minutes.is_some_and(|minutes| !(1..=MAX_MINUTES).contains(&minutes)) {
             return refused("approvals.minutes", MAX_MINUTES);
         }
+        gate::check_all(&self.gates)?;
+        let refused = |rule: Message| Err(FieldRefusal::new("autoSwitch", rule));
+        match self.auto_switch {
+            AutoSwitch::Never => {}
+            _ if self.approvals.count > 1 || self.approvals.four_eyes => {
+                return refused(message!("rule.auto_switch_approvals"));
+            }
+            AutoSwitch::WhenGatesPass if !self.has_gates_at(GatePoint::BeforeSwitch) => {
+                return refused(message!("rule.auto_switch_gates"));
+            }
+            AutoSwitch::WhenGatesPass | AutoSwitch::At { .. } => {}
+        }
         Ok(self)
+    }
+
+    /// Reports that a gate runs at a point.
+    pub fn has_gates_at(&self, point: GatePoint) -> bool {
+        self.gates.iter().any(|gate| gate.at == point)
+    }
+
+    /// Reports that an override of a switch has gates to override.
+    pub fn has_gates_of_switch(&self) -> bool {
+        self.has_gates_at(GatePoint::BeforeSwitch) || self.has_gates_at(GatePoint::EachStep)
     }
 
     /// Returns the next opening for an act that is outside all windows about it: none in it if no window opens. None inside one, and where there is none.
@@ -116,7 +146,7 @@ impl TimeWindow {
     }
 
     /// Reports that a beginning lies in the last `minutes`. A stored window that cannot be read is closed.
-    fn is_open(&self, now: DateTime<Utc>) -> bool {
+    pub fn is_open(&self, now: DateTime<Utc>) -> bool {
         let since = now - TimeDelta::minutes(i64::from(self.minutes));
         self.permits.parse::<Holds>().is_ok() && self.opens_after(since).is_some_and(|opened| opened <= now)
     }

@@ -188,13 +188,14 @@ impl PreflightVerdict {
 }
 
 /// Actions without which deployments succeed: docs/aws.md says what is lost. The last seven are for the check alone.
-const OPTIONAL_ACTIONS: [&str; 23] = [
+const OPTIONAL_ACTIONS: [&str; 24] = [
     "codedeploy:BatchGetDeployments",
     "codedeploy:GetDeploymentConfig",
     "ecr:DescribeImages",
     "ecr:ListTagsForResource",
     "ecr:PutLifecyclePolicy",
     "ecr:TagResource",
+    "ecs:ListServiceDeployments",
     "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeRules",
     "elasticloadbalancing:DescribeTargetGroups",

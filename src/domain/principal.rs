@@ -16,6 +16,9 @@ use super::validate;
 /// Maximum number of repositories in one scope.
 const MAX_REPOSITORIES: usize = 100;
 
+/// Subject of every caller while authentication is off.
+pub const NOBODY: &str = "nobody";
+
 /// Permissions of a principal. Each role includes the permissions of the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -157,6 +160,8 @@ pub enum AuthMethod {
     Operator,
     /// No authentication: a due schedule acts with its owner's role and scope.
     Schedule,
+    /// No authentication: the policy of a deployment's target switches it.
+    Policy,
 }
 
 impl AuthMethod {
@@ -189,14 +194,7 @@ impl Principal {
     /// Returns the principal of every caller while authentication is off: it may do everything.
     pub fn without_authentication() -> Self {
         let (role, scope) = (Role::Admin, Scope::All);
-        Self {
-            subject: "nobody".to_owned(),
-            kind: AuthMethod::Nobody,
-            role,
-            scope,
-            expires_at: None,
-            basis: Basis::Kind,
-        }
+        Self { subject: NOBODY.to_owned(), kind: AuthMethod::Nobody, role, scope, expires_at: None, basis: Basis::Kind }
     }
 
     /// Returns the principal of the admin token with this fingerprint.
@@ -253,11 +251,22 @@ impl Caller {
         Self { principal: Arc::new(principal), ..Self::local() }
     }
 
+    /// Returns the caller for an automatic switch, which the policy of a target permits.
+    pub fn policy() -> Self {
+        let subject = POLICY_SUBJECT.to_owned();
+        let role = Role::Approver;
+        let principal = Principal { subject, kind: AuthMethod::Policy, role, ..Principal::without_authentication() };
+        Self { principal: Arc::new(principal), ..Self::local() }
+    }
+
     /// Returns the scope of the principal.
     pub fn scope(&self) -> &Scope {
         &self.principal.scope
     }
 }
+
+/// Subject of automatic switches. No token can have it, because `:` in names is followed by an id of a schedule only.
+const POLICY_SUBJECT: &str = "policy:auto-switch";
 
 /// Longest name of an API token, in characters.
 const MAX_TOKEN_NAME: usize = 100;

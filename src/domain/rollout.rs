@@ -25,6 +25,11 @@ pub enum RolloutId {
 }
 
 impl RolloutId {
+    /// Reports that the rollout may have several pauses, each before a further part of the traffic.
+    pub fn has_steps(&self) -> bool {
+        matches!(self, Self::EcsNative(_))
+    }
+
     /// Returns the id or ARN.
     pub fn as_str(&self) -> &str {
         match self {
@@ -102,6 +107,9 @@ pub struct Pause {
     /// When AWS ends the wait by itself; none where it must be computed or never ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
+    /// What AWS does when the wait ends: `ROLLBACK` or `CONTINUE`; none where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_action: Option<String>,
 }
 
 impl Pause {
@@ -114,7 +122,36 @@ impl Pause {
     /// Reports whether both are the same wait. A hook of ECS may wait at several stages, and again before each part of the traffic; only the end of the wait
     /// then separates one from the next.
     pub fn is(&self, other: &Self) -> bool {
-        self == other
+        (&self.hook, &self.stage, self.until) == (&other.hook, &other.stage, other.until)
+    }
+}
+
+/// Pauses of a deployment that are kept.
+const MAX_PAUSES: usize = 100;
+
+/// A pause of ECS as it was seen, for those who approve it.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct SeenPause {
+    /// Name by which a switch is bound to it.
+    pub id: String,
+    /// Hook, stage and end of the wait, as ECS described them.
+    #[serde(flatten)]
+    pub pause: Pause,
+    /// Percentage of the production traffic on green during it; none if AWS does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_weight: Option<f64>,
+}
+
+impl SeenPause {
+    /// Returns the pauses with this one as the last; none if it is known, or is CodeDeploy's, whose rollouts wait once.
+    pub fn added(known: &[Self], pause: &Pause, green_weight: Option<f64>) -> Option<Vec<Self>> {
+        let id = pause.occurrence()?;
+        if known.last().is_some_and(|last| last.pause.is(pause)) {
+            return None;
+        }
+        let kept = known.len().saturating_sub(MAX_PAUSES - 1);
+        let new = Self { id, pause: pause.clone(), green_weight };
+        Some(known.iter().skip(kept).cloned().chain([new]).collect())
     }
 }
 
@@ -207,11 +244,30 @@ mod tests {
             hook: Some(hook.to_owned()),
             stage: Some(stage.to_owned()),
             until: DateTime::from_timestamp(until, 0),
+            timeout_action: None,
         };
         let first = pause("h", "PRE_PRODUCTION_TRAFFIC_SHIFT", 60);
         assert!(first.is(&first.clone()));
         assert!(!first.is(&pause("h", "PRE_PRODUCTION_TRAFFIC_SHIFT", 120)), "before the next part of the traffic");
         assert!(!first.is(&pause("h", "BAKE_TIME", 60)) && !first.is(&pause("i", "PRE_PRODUCTION_TRAFFIC_SHIFT", 60)));
         assert!(!first.is(&Pause::default()), "an unknown pause is none that was approved");
+        let told = Pause { timeout_action: Some("ROLLBACK".to_owned()), ..first.clone() };
+        assert!(first.is(&told), "rows of before do not say what AWS does at the end");
+    }
+
+    #[test]
+    fn pauses_are_kept_in_order_and_bounded() {
+        let pause =
+            |until| Pause { hook: Some("h".to_owned()), until: DateTime::from_timestamp(until, 0), ..Pause::default() };
+        let mut known = Vec::new();
+        for until in 0..150 {
+            known = SeenPause::added(&known, &pause(until), Some(20.0)).unwrap();
+            assert_eq!(SeenPause::added(&known, &pause(until), None), None, "seen again");
+        }
+        assert_eq!((known.len(), known[0].id.as_str(), known[99].id.as_str()), (MAX_PAUSES, "h:50", "h:149"));
+        assert_eq!(SeenPause::added(&known, &Pause::default(), None), None, "CodeDeploy waits once");
+        let json = serde_json::to_value(&known[0]).unwrap();
+        assert_eq!((&json["id"], &json["hook"]), (&"h:50".into(), &"h".into()));
+        assert_eq!(serde_json::from_value::<SeenPause>(json).unwrap(), known[0]);
     }
 }

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::aws::Aws;
 use crate::clients::builder_pool::BuilderPool;
+use crate::clients::gates::GateClient;
 use crate::clients::github::GitHub;
 use crate::commands::deploy::Starter;
 use crate::config::HttpConfig;
@@ -73,6 +74,8 @@ pub struct ApiState {
     pub github: Arc<GitHub>,
     /// Checks credentials and roles when a caller connects them.
     pub aws: Aws,
+    /// Measures the gates of a policy before it is stored.
+    pub gates: GateClient,
     /// Derives the names of AWS resources.
     pub names: Arc<Names>,
     /// Name of the controller's event bus.

@@ -18,7 +18,8 @@ const BUCKETS: [f64; 8] = [0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
 /// All calls that Panda makes, so that each has its series from the start. `sts:AssumeRole` is counted although the SDK assumes roles with an
 /// internal client, whose requests cannot be observed.
-const CALLS: [&str; 51] = [
+const CALLS: [&str; 53] = [
+    "cloudwatch:DescribeAlarms",
     "codedeploy:BatchGetDeploymentTargets",
     "codedeploy:BatchGetDeployments",
     "codedeploy:ContinueDeployment",
@@ -39,6 +40,7 @@ const CALLS: [&str; 51] = [
     "ecs:ContinueServiceDeployment",
     "ecs:DescribeServiceDeployments",
     "ecs:DescribeServiceRevisions",
+    "ecs:ListServiceDeployments",
     "ecs:StopServiceDeployment",
     "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeRules",

@@ -12,17 +12,19 @@ use serde::{Deserialize, Serialize};
 
 use super::follow_execution::output_invalid;
 use super::rollout::{
-    about, expired, is_ours, other_image, said, stayed_on_blue, switch_expired, was_sent, with_until,
+    about, expired, is_ours, other_image, said, seen_pause, stayed_on_blue, switch_expired, was_sent, with_until,
 };
 use super::verify_green::awaiting;
 use super::watch_traffic::{completed, rolled_back};
 use super::{
-    ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, SwitchTraffic, Transition, is_default,
+    CheckGates, ConfirmSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, SwitchTraffic, Transition,
+    is_default,
 };
 use crate::clients::aws::Observed;
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::failure::ErrorCode;
+use crate::domain::gate::GatePoint;
 use crate::domain::message::message;
 use crate::domain::rollout::{Pause, RolloutId, Standing, Traffic};
 
@@ -56,10 +58,15 @@ impl RunStep for AwaitSwitch {
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         if cx.deployment.switch_requested {
             let request = cx.deployment.switch_audit_id.unwrap_or_default();
+            if cx.deployment.gates.is_some() {
+                let sent = was_sent(&cx.deployment.facts);
+                let at = if sent { GatePoint::EachStep } else { GatePoint::BeforeSwitch };
+                return Ok(StepOutcome::next(CheckGates::of_switch(cx, self.clone(), at, request)).without_answer());
+            }
             let Self { rollout, pause, replaced } = self.clone();
             return Ok(StepOutcome::next(SwitchTraffic { rollout, pause, replaced, request }).without_answer());
         }
-        let seen = match cx.user.rollout(&self.rollout).observe().await {
+        let seen = match cx.user.rollout(&self.rollout).poll().await {
             Ok(seen) => seen,
             Err(error) if error.kind == ErrorKind::NotFound => {
                 let (account, id) = (&cx.deployment.account_id, self.rollout.as_str());
@@ -124,6 +131,7 @@ impl AwaitSwitch {
         let known = Self { pause: pause.clone(), ..self.clone() };
         let outcome =
             if same || self.pause == Pause::default() { known.still() } else { self.continued(known.again(cx)) };
+        let outcome = outcome.with_facts(seen_pause(cx, seen, pause).await?);
         Ok(match until {
             Some(until) => with_until(outcome, until),
             None => outcome,

@@ -11,18 +11,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::follow_execution::accounts;
-use super::rollout::{moving_back, was_sent};
-use super::watch_traffic::{LOOKS_AFTER_END, completed};
+use super::rollout::{moving_back, stayed_on_blue, was_sent};
+use super::watch_traffic::{LOOKS_AFTER_END, completed, rolled_back};
 use super::{
-    ConfirmSwitch, FindExecution, FollowExecution, PushImage, RunStep, StepContext, StepError, StepOutcome, Transition,
+    CheckGates, ConfirmSwitch, FindExecution, FindRollout, FollowExecution, PushImage, RunStep, StepContext, StepError,
+    StepOutcome, Transition, find_rollout,
 };
 use crate::clients::aws::{ExecutionStatus, Observed, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
+use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::history::{Memory, RawEvent, Reader};
-use crate::domain::message::{Param, message};
+use crate::domain::message::{Message, Param, message};
 use crate::domain::rollout::{RolloutId, Standing, Traffic};
 
 /// Time between two polls for an execution that the push may have started.
@@ -51,6 +53,9 @@ pub struct Cancel {
     /// Set when AWS is known to refuse the connection's credentials: what they cannot stop is named, and their renewal is not awaited.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
+    /// Why a gate of the policy did not pass, in the form of [`Message::to_json`]: the rollout is stopped for it, not on request.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub gate: Value,
 }
 
 impl RunStep for Cancel {
@@ -67,8 +72,10 @@ impl RunStep for Cancel {
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
-        let begun = Event::new(EventCode::CancelStarted).with("stage", self.stage);
-        cx.reporter.emit(begun).await;
+        if self.gate.is_null() {
+            let begun = Event::new(EventCode::CancelStarted).with("stage", self.stage);
+            cx.reporter.emit(begun).await;
+        }
         let Some(arn) = &cx.deployment.facts.execution_arn else { return self.find_execution(cx).await };
         let executions = &cx.services.aws.controller().executions;
         let mut refused = self.refused_calls();
@@ -106,6 +113,11 @@ impl RunStep for Cancel {
             return Ok(
                 StepOutcome::wait(self.clone(), Duration::ZERO, "the execution is stopped").with_facts(reading.facts)
             );
+        }
+        if let Some(found) = self.unreported(cx, &known, &mut refused).await? {
+            let stopped =
+                StepOutcome::wait(self.clone(), Duration::ZERO, "the rollout of the execution is to be stopped");
+            return Ok(stopped.with_facts(found));
         }
         self.stop_rollout(cx, refused).await
     }
@@ -155,7 +167,13 @@ impl Refused {
 impl Cancel {
     /// Cancels during the step `name` with its state.
     pub(super) fn of(name: &str, saved: Value, stage: u8) -> Self {
-        Self { during: name.to_owned(), state: saved, stage, looks: 0, stopping: false, refused: false }
+        let (during, gate) = (name.to_owned(), Value::Null);
+        Self { during, state: saved, stage, looks: 0, stopping: false, refused: false, gate }
+    }
+
+    /// Stops the rollout because a gate did not pass, during the step `name` with its state. Its traffic returns to blue, wherever it is.
+    pub(super) fn for_gate(name: &str, saved: Value, reason: &Message) -> Self {
+        Self { stopping: true, gate: reason.to_json(), ..Self::of(name, saved, 4) }
     }
 
     fn refused_calls(&self) -> Refused {
@@ -196,6 +214,25 @@ impl Cancel {
         }
     }
 
+    /// Finds a rollout of ECS whose id the execution did not report, although it has created it.
+    async fn unreported(
+        &self,
+        cx: &StepContext<'_>,
+        known: &Facts,
+        refused: &mut Refused,
+    ) -> Result<Option<Facts>, StepError> {
+        let state = known.polling_state.as_deref();
+        let registered = known.is_beyond_infra() && state != Some(REGISTERING) || self.during == FindRollout::NAME;
+        if known.rollout().is_some() || !registered || !FindRollout::is_possible(known) {
+            return Ok(None);
+        }
+        match find_rollout::look(cx, known).await {
+            Ok(Ok((arn, _))) => Ok(Some(Facts { service_deployment_arn: Some(arn), ..Facts::default() })),
+            Ok(Err(_)) => Ok(None),
+            Err(error) => refused.note(error).map(|()| None),
+        }
+    }
+
     /// Stops the rollout and sends its traffic back, and waits until it has ended: the stop is still pending when the call returns. A rollout that has not
     /// begun is stopped the same way.
     async fn stop_rollout(&self, cx: &StepContext<'_>, mut refused: Refused) -> Result<StepOutcome, StepError> {
@@ -213,7 +250,9 @@ impl Cancel {
         };
         let being_stopped = format!("{} is being stopped", id.service());
         if !self.stopping {
+            // While gates measure, all traffic may be on green, and is not accepted yet.
             if let Some(seen) = &seen
+                && self.during != CheckGates::NAME
                 && self.has_shifted(cx, &id, seen, &mut refused).await?
             {
                 return Ok(completed(Some(seen)));
@@ -283,6 +322,11 @@ impl Cancel {
     }
 
     fn done(&self, cx: &StepContext<'_>, refused: &Refused) -> StepOutcome {
+        if let Some(why) = Message::from_json(&self.gate) {
+            let reason = message!("reason.with_refused_calls", reason = why, refused = refused.sentence());
+            let sent = was_sent(&cx.deployment.facts);
+            return if sent { rolled_back(reason) } else { stayed_on_blue(ErrorCode::GateFailed, reason) };
+        }
         let moving = self.during == ConfirmSwitch::NAME;
         let moving = if moving { message!("reason.before_traffic_moved").into() } else { Param::from("") };
         let cause = match &cx.deployment.superseded_by {

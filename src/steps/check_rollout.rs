@@ -43,7 +43,7 @@ impl RunStep for CheckRollout {
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let unanswered = StepError::from_client(ErrorCode::ExecutionOutputInvalid);
         let (rollout, service, id) = (cx.user.rollout(&self.rollout), self.rollout.service(), self.rollout.as_str());
-        let seen = match rollout.observe().await {
+        let seen = match rollout.poll().await {
             Ok(seen) => seen,
             Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Invalid) => {
                 let account = &cx.deployment.account_id;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::rollout::{moving_back, said, was_sent};
+use super::rollout::{moving_back, said, seen_pause, was_sent};
 use super::watch_traffic::{completed, rolled_back};
-use super::{AwaitSwitch, RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
+use super::{AwaitSwitch, CheckGates, RunStep, Settings, StepContext, StepError, StepOutcome, is_default};
 use crate::clients::aws::{Observed, Priority};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
@@ -66,7 +66,7 @@ impl RunStep for ConfirmSwitch {
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let rollout = cx.user.rollout(&self.rollout);
-        let seen = rollout.observe().await.map_err(not_readable)?;
+        let seen = rollout.poll().await.map_err(not_readable)?;
         match &seen.standing {
             Standing::Succeeded => return Ok(completed(Some(&seen))),
             Standing::Ended => return self.ended(cx, &seen).await,
@@ -74,7 +74,8 @@ impl RunStep for ConfirmSwitch {
                 let Self { rollout, replaced, .. } = self.clone();
                 let await_switch = AwaitSwitch { rollout, pause: pause.clone(), replaced };
                 let traffic = cx.user.rollout(&self.rollout).traffic(&seen, true).await.map_err(not_readable)?;
-                let again = await_switch.again(cx);
+                let reached = seen_pause(cx, &seen, pause).await.map_err(not_readable)?;
+                let again = await_switch.again(cx).with_facts(reached);
                 let Some(weights) = traffic.weights else { return Ok(again) };
                 let mut outcome = with_progress(again, weights, cx.deployment.facts.green_weight);
                 // What moved comes before what is awaited next.
@@ -85,7 +86,7 @@ impl RunStep for ConfirmSwitch {
         }
         let traffic = rollout.traffic(&seen, was_sent(&cx.deployment.facts)).await.map_err(not_readable)?;
         if traffic.at == Traffic::Green {
-            return Ok(completed(Some(&seen)));
+            return Ok(CheckGates::bake(cx, self.clone()).unwrap_or_else(|| completed(Some(&seen))));
         }
         let shifting = format!("{} is shifting the traffic", self.rollout.service());
         let polled = StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, shifting);

@@ -10,6 +10,7 @@ use super::Reporter;
 use crate::clients::aws::{Aws, StatusQueue, UserAws};
 use crate::clients::builder_pool::BuilderPool;
 use crate::clients::docker::{BuildLimits, Docker};
+use crate::clients::gates::GateClient;
 use crate::clients::git::Git;
 use crate::clients::probe::Probe;
 use crate::clients::registry_logins::RegistryLogins;
@@ -33,6 +34,8 @@ pub struct Services {
     pub git: Git,
     /// Client for health checks of blue and green.
     pub probe: Probe,
+    /// Client for the gates of policies.
+    pub gates: GateClient,
     /// Queue with status events of AWS.
     pub status_queue: Option<StatusQueue>,
     /// Naming rules for resources in AWS.

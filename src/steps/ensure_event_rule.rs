@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::check_gates::blocked;
 use super::grant_event_bus::{is_nearly_full, is_permitted};
 use super::{GrantEventBus, PushImage, RunStep, StepContext, StepError, StepOutcome};
 use crate::clients::aws::{RuleDescription, RuleTarget};
@@ -42,6 +43,9 @@ impl RunStep for EnsureEventRule {
     const TIMED_OUT: ErrorCode = ErrorCode::EventRuleFailed;
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
+        if let Some(ended) = blocked(cx).await? {
+            return Ok(ended);
+        }
         let failed = StepError::from_client(ErrorCode::EventRuleFailed);
         let (settings, deployment) = (&cx.services.settings, cx.deployment);
         let bus = cx.services.aws.controller().bus.describe(&settings.event_bus).await.map_err(&failed)?;

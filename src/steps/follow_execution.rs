@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::verify_green::ready;
 use super::watch_traffic::completed;
 use super::{
-    AwaitSwitch, CheckRollout, RunStep, Settings, StepContext, StepError, StepOutcome, Transition, VerifyGreen,
-    is_default,
+    AwaitSwitch, CheckRollout, FindRollout, RunStep, Settings, StepContext, StepError, StepOutcome, Transition,
+    VerifyGreen, is_default,
 };
 use crate::clients::aws::Priority;
 use crate::domain::deployment::{Deployment, Facts};
@@ -131,6 +131,9 @@ impl FollowExecution {
         match known.rollout() {
             Some(rollout) => StepOutcome::next(CheckRollout { rollout, seen, refused, replaced: self.replaced }),
             None if refused.is_none() && memory.reports_success() => completed(None),
+            None if refused.is_none() && FindRollout::is_possible(known) => {
+                StepOutcome::next(FindRollout { seen: Some(seen), replaced: self.replaced })
+            }
             None => {
                 let refused = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
                 output_invalid(message!("reason.no_approval", seen, refused))
@@ -167,6 +170,9 @@ pub(super) fn approval(known: &Facts, deployment_id: &str, replaced: u8, refused
         return output_invalid(message!("reason.approval_refused", refused));
     }
     let Some(rollout) = known.rollout() else {
+        if FindRollout::is_possible(known) {
+            return StepOutcome::next(FindRollout { seen: None, replaced });
+        }
         return output_invalid(message!("reason.approval_without_id"));
     };
     match known.green_url.clone() {

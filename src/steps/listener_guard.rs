@@ -8,33 +8,41 @@
 use super::confirm_switch::not_readable;
 use super::rollout::about;
 use super::{AwaitSwitch, StepContext, StepError, StepOutcome, SwitchTraffic, Transition};
-use crate::clients::aws::{CodeDeployment, LoadBalancers, Observed};
+use crate::clients::aws::{CodeDeployment, LoadBalancers, Observed, ServiceDeployment};
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::{Facts, Status};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::listener_guard::{
-    ListenerConflict, ListenerRoute, TargetPair, check_routes, check_targets, group_name, kept,
+    ListenerConflict, ListenerRoute, TargetPair, check_routes, check_share, check_targets, group_name, kept,
 };
 use crate::domain::message::message;
 use crate::domain::reason::Reason;
 use crate::domain::rollout::RolloutId;
 
-/// Returns the outcome that replaces the shift of the waiting `deployment`; `None` if its traffic may move.
+/// Returns the outcome that replaces the shift of the waiting rollout; `None` if its traffic may move.
 pub(super) async fn refusal(
     cx: &StepContext<'_>,
     seen: &Observed,
     switch: &SwitchTraffic,
 ) -> Result<Option<StepOutcome>, StepError> {
-    // ECS moves the weights of its listeners itself, and states no target groups with a service deployment: it is not checked.
-    let Some(deployment) = seen.code_deploy().filter(|_| cx.services.settings.listener_guard) else { return Ok(None) };
-    let named = cx.user.codedeploy.target(&deployment.id).await.map_err(not_readable)?.groups;
-    let Some(pair) = named.or_else(|| known_pair(&cx.deployment.facts)) else {
-        tracing::info!(id = deployment.id, "target groups not known, listener not checked before the switch");
+    if !cx.services.settings.listener_guard {
         return Ok(None);
+    }
+    let looked = match (seen.code_deploy(), seen.native()) {
+        (Some(deployment), _) => {
+            let named = cx.user.codedeploy.target(&deployment.id).await.map_err(not_readable)?.groups;
+            let Some(pair) = named.or_else(|| known_pair(&cx.deployment.facts)) else {
+                tracing::info!(id = deployment.id, "target groups not known, listener not checked before the switch");
+                return Ok(None);
+            };
+            look(cx, deployment, &pair).await
+        }
+        (None, Some(deployment)) => look_at_native(cx, deployment).await,
+        (None, None) => return Ok(None),
     };
-    let reason: Reason = match look(cx, deployment, &pair).await {
+    let reason: Reason = match looked {
         Ok(Ok(())) => return Ok(None),
         Ok(Err(conflict)) => conflict.reason().into(),
         Err(error) => match error.kind {
@@ -108,6 +116,38 @@ async fn look(
     let (routes, targets) = tokio::try_join!(routes(balancers, &deployment.production_routes), health)?;
     let checked = check_routes(pair, &routes, facts.listener_routes.as_deref());
     Ok(checked.and_then(|()| check_targets(&pair.green, &targets)))
+}
+
+/// Looks at the rules of a rollout of ECS. The share of the traffic that ECS has set is the baseline, so that each pause between two parts has its own.
+async fn look_at_native(
+    cx: &StepContext<'_>,
+    deployment: &ServiceDeployment,
+) -> Result<Result<(), ListenerConflict>, ClientError> {
+    const CALL: &str = "ecs:DescribeServiceRevisions";
+    let wanted = deployment.target_revision.clone().unwrap_or_default();
+    let found = cx.user.ecs.revisions(std::slice::from_ref(&wanted)).await?;
+    let revision = found.into_iter().find(|revision| revision.arn == wanted);
+    let revision = revision
+        .ok_or_else(|| ClientError::new(ErrorKind::NotFound, CALL, format!("revision {wanted:?} does not exist")))?;
+    let balancers = &cx.user.load_balancers;
+    let share = deployment.green_weight.unwrap_or_default();
+    for balancer in &revision.balancers {
+        let stated = (
+            cx.deployment.facts.blue_target_group_arn.as_deref(),
+            cx.deployment.facts.green_target_group_arn.as_deref(),
+        );
+        let (Some((blue, green)), Some(rule)) = (balancer.pair(stated), &balancer.production_rule) else {
+            let reason = format!("revision {wanted} does not say which rule and target groups it uses");
+            return Err(ClientError::new(ErrorKind::Invalid, CALL, reason));
+        };
+        let pair = TargetPair { blue: group_name(blue).to_owned(), green: group_name(green).to_owned() };
+        let (routes, targets) = tokio::try_join!(balancers.routes(rule), balancers.target_health(green))?;
+        let checked = routes.iter().try_for_each(|route| check_share(&pair, route, share));
+        if let Err(conflict) = checked.and_then(|()| check_targets(&pair.green, &targets)) {
+            return Ok(Err(conflict));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Reads the routes of all production listeners. CodeDeploy has one.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::check_gates::blocked;
 use super::ecr_repository::ecr_error;
 use super::ensure_event_rule::pushes_reach_bus;
 use super::grant_event_bus::first_source_step;
@@ -54,6 +55,9 @@ impl RunStep for Resume {
         let begun =
             Event::new(EventCode::RetryStarted).with("attempt", cx.deployment.attempt).with("step", step.as_str());
         cx.reporter.emit(begun).await;
+        if let Some(ended) = blocked(cx).await? {
+            return Ok(ended);
+        }
         match step.as_str() {
             // Both are upserts, and the second follows from the first.
             EnsureEventRule::NAME | GrantEventBus::NAME => Ok(StepOutcome::next(EnsureEventRule::default())),

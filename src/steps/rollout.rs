@@ -10,7 +10,7 @@ use crate::domain::deployment::{Facts, Status};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::message::{Message, Param, message};
-use crate::domain::rollout::{Pause, RolloutId, Standing};
+use crate::domain::rollout::{Pause, RolloutId, SeenPause, Standing};
 
 /// Tolerance for an end at the deadline, which AWS checks about once a minute.
 const DEADLINE_TOLERANCE: chrono::Duration = chrono::Duration::minutes(1);
@@ -78,7 +78,7 @@ pub(super) async fn with_pause(cx: &StepContext<'_>, outcome: StepOutcome) -> St
     let known = outcome.facts.rollout().or_else(|| cx.deployment.facts.rollout());
     let Some(id) = known.filter(|_| first) else { return outcome };
     match pause(cx, &id).await {
-        Ok(Some((pause, until))) => with_known_pause(outcome, pause, until),
+        Ok(Some((pause, until, facts))) => with_known_pause(outcome, pause, until).with_facts(facts),
         Ok(None) => outcome,
         Err(error) => {
             tracing::info!(kind = ?error.kind, call = error.call, "wait for the switch not read yet");
@@ -87,12 +87,24 @@ pub(super) async fn with_pause(cx: &StepContext<'_>, outcome: StepOutcome) -> St
     }
 }
 
-async fn pause(cx: &StepContext<'_>, id: &RolloutId) -> Result<Option<(Pause, Option<DateTime<Utc>>)>, ClientError> {
+/// Returns the fact that this pause was reached, with the share of the traffic that is on green during it.
+pub(super) async fn seen_pause(cx: &StepContext<'_>, seen: &Observed, pause: &Pause) -> Result<Facts, ClientError> {
+    let known = cx.deployment.facts.pauses.as_deref().unwrap_or_default();
+    // Of ECS, without a call.
+    let traffic = cx.user.rollout(&seen.id).traffic(seen, was_sent(&cx.deployment.facts)).await?;
+    let green = traffic.weights.map(|(_, green)| green);
+    Ok(Facts { pauses: SeenPause::added(known, pause, green), ..Facts::default() })
+}
+
+async fn pause(
+    cx: &StepContext<'_>,
+    id: &RolloutId,
+) -> Result<Option<(Pause, Option<DateTime<Utc>>, Facts)>, ClientError> {
     let rollout = cx.user.rollout(id);
     let seen = rollout.observe().await?;
     let Standing::Waiting(pause) = &seen.standing else { return Ok(None) };
     let until = if seen.has_deadline { rollout.deadline(&seen, Utc::now()).await? } else { None };
-    Ok(Some((pause.clone(), until)))
+    Ok(Some((pause.clone(), until, seen_pause(cx, &seen, pause).await?)))
 }
 
 fn with_known_pause(mut outcome: StepOutcome, pause: Pause, until: Option<DateTime<Utc>>) -> StepOutcome {

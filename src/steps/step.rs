@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    AwaitSwitch, BuildImage, Cancel, CheckRollout, ConfirmSwitch, EnsureEventRule, FetchSource, FindExecution,
-    FollowExecution, GrantEventBus, PushImage, Resume, RollBack, Settings, StepContext, StepError, StepOutcome,
-    SwitchTraffic, VerifyGreen, WatchTraffic, listener_guard, replacement, rollout,
+    AwaitSwitch, BuildImage, Cancel, CheckGates, CheckRollout, ConfirmSwitch, EnsureEventRule, FetchSource,
+    FindExecution, FindRollout, FollowExecution, GrantEventBus, PushImage, Resume, RollBack, Settings, StepContext,
+    StepError, StepOutcome, SwitchTraffic, VerifyGreen, WatchTraffic, listener_guard, replacement, rollout,
 };
 use crate::clients::aws::Priority;
 use crate::domain::failure::ErrorCode;
@@ -249,9 +249,11 @@ steps! {
     PushImage,
     FindExecution,
     FollowExecution,
+    FindRollout,
     CheckRollout,
     VerifyGreen,
     AwaitSwitch,
+    CheckGates,
     SwitchTraffic,
     ConfirmSwitch,
     WatchTraffic,

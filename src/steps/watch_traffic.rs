@@ -46,7 +46,7 @@ impl RunStep for WatchTraffic {
         if let Some(requested) = &cx.deployment.rollback {
             return Ok(StepOutcome::next(RollBack::begin(&self.rollout, requested)).without_answer());
         }
-        let seen = match cx.user.rollout(&self.rollout).observe().await {
+        let seen = match cx.user.rollout(&self.rollout).poll().await {
             Ok(seen) => seen,
             Err(error) if error.kind == ErrorKind::NotFound => {
                 tracing::info!("rollout removed at AWS, no longer watching the traffic");

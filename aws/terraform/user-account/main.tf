@@ -17,7 +17,7 @@ data "aws_region" "this" {}
 locals {
   account = data.aws_caller_identity.this.account_id
   # ARN of a service's resource in this account and region, up to the resource.
-  arn = { for service in ["codedeploy", "ecr", "ecs", "events"] :
+  arn = { for service in ["cloudwatch", "codedeploy", "ecr", "ecs", "events"] :
   service => "arn:${data.aws_partition.this.partition}:${service}:${data.aws_region.this.name}:${local.account}" }
 }
 
@@ -117,7 +117,7 @@ data "aws_iam_policy_document" "panda" {
     ]
     resources = ["*"]
   }
-  # The next three are for services whose traffic ECS shifts.
+  # The next four are for services whose traffic ECS shifts.
   statement {
     sid       = "ReadServiceDeployments"
     actions   = ["ecs:DescribeServiceDeployments"]
@@ -127,6 +127,11 @@ data "aws_iam_policy_document" "panda" {
     sid       = "ReadServiceRevisions"
     actions   = ["ecs:DescribeServiceRevisions"]
     resources = ["${local.arn.ecs}:service-revision/*"]
+  }
+  statement {
+    sid       = "FindServiceDeployments"
+    actions   = ["ecs:ListServiceDeployments"]
+    resources = ["${local.arn.ecs}:service/*"]
   }
   statement {
     sid       = "SwitchServiceTraffic"
@@ -142,6 +147,11 @@ data "aws_iam_policy_document" "panda" {
       "elasticloadbalancing:DescribeTargetHealth",
     ]
     resources = ["*"]
+  }
+  statement {
+    sid       = "ReadAlarms"
+    actions   = ["cloudwatch:DescribeAlarms"]
+    resources = ["${local.arn.cloudwatch}:alarm:*"]
   }
   # The last four are for `panda check` alone.
   statement {

@@ -7,7 +7,7 @@
 //! | `PUT roles` | creates or changes a role of either account: `{"arn", "trustPolicy"}`, with the policy in IAM's format |
 //! | `PUT console` | acts on a repository's unfinished `CodeDeploy` deployment, as its console or an alarm would: `{"repository", "act"}` with `continue`, `stop`, `rollBack` or `alarm` |
 //! | `PUT weights` | changes the weights of a repository's production listener, as infrastructure code would: `{"repository", "blue", "green"}` with 0 to 999 |
-//! | `POST waiting-deployments` | creates `CodeDeploy` deployments of a repository that await `ContinueDeployment`, without containers: `{"repository", "count"}` |
+//! | `POST waiting-deployments` | creates `CodeDeploy` deployments of a repository that await `ContinueDeployment`, without containers: `{"repository", "count"}`; with `"native": true` service deployments of ECS |
 //! | `GET effects` | returns the counted effects |
 //! | `GET`, `DELETE history-gaps` | returns, clears the intervals between two reads of one execution's history: counts by milliseconds |
 
@@ -58,6 +58,9 @@ struct Weights {
 struct Waiting {
     repository: String,
     count: usize,
+    /// Service deployments of ECS instead, each of a separate service.
+    #[serde(default)]
+    native: bool,
 }
 
 /// Handles one control call. Returns status and JSON body.
@@ -114,8 +117,9 @@ pub fn handle(simulation: &Arc<Simulation>, method: &Method, path: &str, body: &
             Ok(Waiting { count, .. }) if count > MOST_WAITING => {
                 refuse(StatusCode::BAD_REQUEST, &format!("waiting-deployments: count is {MOST_WAITING} at most"))
             }
-            Ok(Waiting { repository, count }) => {
-                show(&json!({"deploymentIds": pipeline::create_waiting(simulation, &repository, count)}))
+            Ok(Waiting { repository, count, native }) => {
+                let create = if native { pipeline::native::create_waiting } else { pipeline::create_waiting };
+                show(&json!({"deploymentIds": create(simulation, &repository, count)}))
             }
             Err(error) => refuse(StatusCode::BAD_REQUEST, &format!("waiting-deployments: {error}")),
         },

@@ -1,6 +1,6 @@
 //! Fault injection: settings through [`super::Sandbox::faults`] or over HTTP as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -53,6 +53,8 @@ pub struct Faults {
     pub executions: BTreeMap<String, ExecutionFault>,
     /// What shifts the traffic of new deployments, by repository; CodeDeploy without an entry.
     pub rollouts: BTreeMap<String, RolloutStyle>,
+    /// Alarms of CloudWatch, by name.
+    pub alarms: BTreeMap<String, SandboxAlarm>,
     /// Replacement of the traffic shift, by repository.
     pub shifts: BTreeMap<String, ShiftFault>,
     /// Time for which new CodeDeploy deployments wait for `ContinueDeployment`, in milliseconds, instead of the timing's.
@@ -63,6 +65,8 @@ pub struct Faults {
     pub code_deploy_configuration: Option<CanaryConfiguration>,
     /// Id that `RegisterTaskAndDeploy` and `CheckDeployment` report instead of CodeDeploy's.
     pub reported_deployment_id: Option<String>,
+    /// Repositories whose pipeline reports no id of the rollout; `*` stands for all.
+    pub unreported: BTreeSet<String>,
     /// Value of `greenHealthCheck` that `RegisterTaskAndDeploy` reports; the member is left out when absent.
     pub green_health_check: Option<serde_json::Value>,
     /// Lambda payloads in task outputs are JSON strings instead of objects.
@@ -71,8 +75,19 @@ pub struct Faults {
     pub check_again: u32,
 }
 
-const SERVICES: [&str; 9] =
-    ["sts", "iam", "events", "ecr", "ecs", "secretsmanager", "states", "codedeploy", "elasticloadbalancing"];
+const SERVICES: [&str; 10] = [
+    "sts",
+    "iam",
+    "events",
+    "ecr",
+    "ecs",
+    "secretsmanager",
+    "states",
+    "codedeploy",
+    "elasticloadbalancing",
+    "cloudwatch",
+];
+const ALARM_STATES: [&str; 3] = ["OK", "ALARM", "INSUFFICIENT_DATA"];
 const STATES: [&str; 4] = ["EnsureInfra", "RegisterTaskAndDeploy", "CheckDeployment", "AwaitTrafficShift"];
 
 impl Faults {
@@ -92,9 +107,24 @@ impl Faults {
             format!("calls: {call} is not a call; write service:Name as in IAM, with one of the services {SERVICES:?}")
         })
         .or(errors)
+        .or_else(|| {
+            let alarm = self.alarms.values().find(|alarm| !ALARM_STATES.contains(&alarm.state.as_str()));
+            alarm.map(|alarm| format!("alarms: {} is not a state; the states are {ALARM_STATES:?}", alarm.state))
+        })
         .or(partial)
         .or_else(|| state.map(|state| format!("executions: {state} is not a state; the states are {STATES:?}")))
     }
+}
+
+/// An alarm of CloudWatch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SandboxAlarm {
+    /// OK, ALARM or `INSUFFICIENT_DATA`.
+    pub state: String,
+    /// Reason of the state.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// Faults of one call. Errors replace the effect; [`CallFault::lose_reply`] comes after it.

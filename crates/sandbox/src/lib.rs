@@ -74,8 +74,8 @@ pub use console::ConsoleAct;
 pub use ecs::CONTAINER_LABEL;
 pub use effects::{CallCount, Effects, RepositoryEffects};
 pub use faults::{
-    CallFault, CanaryConfiguration, ExecutionFault, Faults, FaultsHandle, InjectedError, Outcome, SecretFault,
-    ShiftFault,
+    CallFault, CanaryConfiguration, ExecutionFault, Faults, FaultsHandle, InjectedError, Outcome, SandboxAlarm,
+    SecretFault, ShiftFault,
 };
 pub use handle::Sandbox;
 pub use options::{RegistryAddress, SandboxCredentials, SandboxError, SandboxOptions, Timing};

@@ -43,6 +43,11 @@ impl Prometheus {
         new
     }
 
+    /// Address of its HTTP API.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     async fn sees_panda(&self) {
         wait_for("Panda was scraped", async || {
             let targets = self.ask("targets", &[]).await;

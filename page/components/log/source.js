@@ -149,13 +149,31 @@ export class LogSource {
       this.#isAway = true;
       report("away");
     };
+    // The server ends a stream that has nothing to send, as at each pause of a rollout, and the browser takes longer to connect again than a reader
+    // should be left in doubt: a server that answers is not away, unless the stream stays closed.
+    const doubt = async () => {
+      const answers = await reachable();
+      if (this.#patience !== timer) return;
+      if (answers) this.#patience = setTimeout(away, LONGEST_WAIT_MS);
+      else away();
+    };
+    const timer = state === "connecting" ? setTimeout(doubt, PATIENCE_MS) : undefined;
+    this.#patience = timer;
     if (state === "away") away();
-    else if (state === "connecting") this.#patience = setTimeout(away, PATIENCE_MS);
     else if (state === "open") {
       report("open");
       // The view may have changed meanwhile, too.
       if (this.#isAway) document.dispatchEvent(new CustomEvent("panda:reload"));
       this.#isAway = false;
     }
+  }
+}
+
+/** True if the server answers. */
+async function reachable() {
+  try {
+    return (await fetch(url("/healthz"), { cache: "no-store" })).ok;
+  } catch {
+    return false;
   }
 }

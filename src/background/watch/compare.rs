@@ -96,6 +96,7 @@ mod tests {
             status: status.to_owned(),
             stage: "POST_TEST_TRAFFIC_SHIFT".to_owned(),
             pause,
+            waits_for_approval: true,
             wait_ended: false,
             green_weight: Some(0.0),
             target_revision: None,

@@ -10,7 +10,7 @@ use super::addresses::Addresses;
 use super::stack::{DevStack, DevStackOptions};
 use super::{example, setup};
 use crate::bounded;
-use crate::cli::api::Api;
+use crate::cli::api::{Api, SwitchOptions};
 use crate::cli::error::CliError;
 use crate::cli::lang::{self, text};
 use crate::cli::progress::print;
@@ -123,11 +123,11 @@ async fn deploy_example(at: &Addresses, token: &SecretString, rolls_back: bool) 
     let before = get(&url).await?;
     let says = text(&message!("dev.says_before", url = &url, answer = &before));
     print(&format!("\n… {says}\n… {}\n", text(&message!("dev.switching"))));
-    let (mut completed, mut data) = switch_and_watch(&api, (&id, (None, None)), &follow, false).await?;
+    let (mut completed, mut data) = switch_and_watch(&api, (&id, SwitchOptions::default()), &follow, false).await?;
     // Each pause of a rollout of ECS needs its own approval.
     while let (Status::DeploymentReady, Some(percent)) = (completed.status, completed.green_weight) {
         print(&format!("\n… {}\n", text(&message!("dev.part_switched", percent = percent.to_string()))));
-        (completed, data) = switch_and_watch(&api, (&id, (None, None)), &follow, false).await?;
+        (completed, data) = switch_and_watch(&api, (&id, SwitchOptions::default()), &follow, false).await?;
     }
     conclude(&completed)?;
     print(&format!("\n{}", result::shown(&data, false).trim_end()));

@@ -1,55 +1,51 @@
 //! ECS: service deployments that shift traffic by themselves (blue/green, linear and canary).
 
+use std::sync::Arc;
+
 use aws_config::SdkConfig;
 use aws_sdk_ecs::Client;
-use aws_sdk_ecs::types::{DeploymentLifecycleHookAction, StopServiceDeploymentStopType};
+use aws_sdk_ecs::types::{CreatedAt, DeploymentLifecycleHookAction, StopServiceDeploymentStopType};
+use chrono::{DateTime, Utc};
 
-use super::client;
-use super::ecs_info::{ServiceDeployment, read};
+use super::ecs_info::{ServiceDeployment, read, revision};
 use super::error::{failed_for_user, incomplete};
 use super::observer::CallObserver;
+use super::shared_looks::SharedLooks;
+use super::{client, utc};
 use crate::clients::{ClientError, ErrorKind};
+use crate::domain::ecs_service::ServiceName;
+use crate::domain::service_revision::ServiceRevision;
 
 /// Most ARNs that DescribeServiceDeployments and DescribeServiceRevisions take.
 pub const MAX_SERVICE_DEPLOYMENTS: usize = 20;
 
-/// Image of a container in a service revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RevisionImage {
-    /// Digest that ECS resolved the image to; none where it did not.
-    pub digest: Option<String>,
-    /// Image as the task definition names it.
-    pub image: String,
-}
+/// Service deployments of one page of a list, the most that ECS accepts.
+const PAGE: i32 = 100;
 
-/// A service revision with the images of its containers.
+/// Pages that are read of one list.
+const MAX_PAGES: usize = 3;
+
+/// A service deployment in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceRevision {
-    /// ARN of the revision.
+pub struct ListedDeployment {
+    /// ARN of the deployment.
     pub arn: String,
-    /// Images of its containers.
-    pub images: Vec<RevisionImage>,
-}
-
-impl ServiceRevision {
-    /// Reports whether a container runs the image with `digest`, or the one that is named `uri`.
-    pub fn runs(&self, digest: &str, uri: Option<&str>) -> bool {
-        self.images.iter().any(|image| match &image.digest {
-            Some(resolved) => resolved == digest,
-            None => image.image.ends_with(&format!("@{digest}")) || uri == Some(image.image.as_str()),
-        })
-    }
+    /// Time of its creation, by AWS's clock; none if the response lacks it.
+    pub created_at: Option<DateTime<Utc>>,
+    /// ARN of the revision that it deploys.
+    pub target_revision: Option<String>,
 }
 
 /// ECS client for a user's account.
 #[derive(Clone)]
 pub struct Ecs {
     client: Client,
+    looks: Arc<SharedLooks>,
 }
 
 impl Ecs {
     pub(super) fn new(config: &SdkConfig, observe: &CallObserver) -> Self {
-        Self { client: client!(aws_sdk_ecs, config, observe) }
+        Self { client: client!(aws_sdk_ecs, config, observe), looks: Arc::default() }
     }
 
     /// Fetches the state of one service deployment.
@@ -57,6 +53,14 @@ impl Ecs {
         const CALL: &str = "ecs:DescribeServiceDeployments";
         let found = self.service_deployments(&[arn.to_owned()]).await?;
         let found = found.into_iter().find(|deployment| deployment.arn == arn);
+        found.ok_or_else(|| ClientError::new(ErrorKind::NotFound, CALL, format!("{arn} does not exist")))
+    }
+
+    /// Fetches the state of one service deployment together with those that others wait for, some time later where many do.
+    pub async fn service_deployment_shared(&self, arn: &str) -> Result<ServiceDeployment, ClientError> {
+        const CALL: &str = "ecs:DescribeServiceDeployments";
+        let describe = |arns: Vec<String>| async move { self.service_deployments(&arns).await };
+        let found = self.looks.look(arn, describe).await?;
         found.ok_or_else(|| ClientError::new(ErrorKind::NotFound, CALL, format!("{arn} does not exist")))
     }
 
@@ -79,17 +83,40 @@ impl Ecs {
     pub async fn revisions(&self, arns: &[String]) -> Result<Vec<ServiceRevision>, ClientError> {
         let request = self.client.describe_service_revisions().set_service_revision_arns(Some(arns.to_vec()));
         let answer = request.send().await.map_err(|error| failed_for_user("ecs:DescribeServiceRevisions", &error))?;
-        let found = answer.service_revisions.unwrap_or_default().into_iter();
-        Ok(found
-            .filter_map(|revision| {
-                let images = revision.container_images.unwrap_or_default().into_iter();
-                let images = images.map(|container| RevisionImage {
-                    digest: container.image_digest.filter(|digest| !digest.is_empty()),
-                    image: container.image.unwrap_or_default(),
-                });
-                Some(ServiceRevision { arn: revision.service_revision_arn?, images: images.collect() })
-            })
-            .collect())
+        Ok(answer.service_revisions.unwrap_or_default().into_iter().filter_map(revision).collect())
+    }
+
+    /// Lists the deployments of a service that were created after `since`, the newest first.
+    pub async fn deployments_since(
+        &self,
+        name: &ServiceName,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<ListedDeployment>, ClientError> {
+        const CALL: &str = "ecs:ListServiceDeployments";
+        let since = aws_smithy_types::DateTime::from_millis(since.timestamp_millis());
+        let created = CreatedAt::builder().after(since).build();
+        let (mut listed, mut token) = (Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            let request = self.client.list_service_deployments().cluster(&name.cluster).service(&name.service);
+            let request = request.created_at(created.clone()).max_results(PAGE).set_next_token(token);
+            let answer = request.send().await.map_err(|error| failed_for_user(CALL, &error))?;
+            listed.extend(answer.service_deployments.unwrap_or_default().into_iter().filter_map(|found| {
+                Some(ListedDeployment {
+                    arn: found.service_deployment_arn?,
+                    created_at: found.created_at.as_ref().and_then(utc),
+                    target_revision: found.target_service_revision_arn,
+                })
+            }));
+            token = answer.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                listed.sort_by_key(|found| std::cmp::Reverse(found.created_at));
+                return Ok(listed);
+            }
+        }
+        let most = listed.len();
+        let ServiceName { cluster, service } = name;
+        let reason = format!("service {service} of cluster {cluster} had more than {most} deployments since {since}");
+        Err(ClientError::new(ErrorKind::Invalid, CALL, reason))
     }
 
     /// Ends the wait of a hook: the deployment proceeds, or rolls back. [`ErrorKind::Conflict`] if the hook does not wait (any more).
@@ -113,26 +140,4 @@ impl Ecs {
 /// ECS has no special code for a hook that does not wait: it refuses the parameter. The next look at the deployment decides.
 fn changed(error: ClientError) -> ClientError {
     if error.kind == ErrorKind::Invalid { ClientError { kind: ErrorKind::Conflict, ..error } } else { error }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn revision_runs_image_by_digest_or_name() {
-        let revision = |digest: Option<&str>, image: &str| ServiceRevision {
-            arn: "r".to_owned(),
-            images: vec![
-                RevisionImage { digest: Some("sha256:sidecar".to_owned()), image: "proxy:1".to_owned() },
-                RevisionImage { digest: digest.map(str::to_owned), image: image.to_owned() },
-            ],
-        };
-        assert!(revision(Some("sha256:a"), "shop:dep_1").runs("sha256:a", None));
-        assert!(!revision(Some("sha256:b"), "shop:dep_1").runs("sha256:a", Some("shop:dep_1")), "the tag was moved");
-        assert!(revision(None, "shop@sha256:a").runs("sha256:a", None));
-        assert!(revision(None, "shop:dep_1").runs("sha256:a", Some("shop:dep_1")));
-        assert!(!revision(None, "shop:dep_2").runs("sha256:a", Some("shop:dep_1")));
-        assert!(!ServiceRevision { arn: "r".to_owned(), images: Vec::new() }.runs("sha256:a", None));
-    }
 }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::utc;
 use crate::domain::rollout::{Pause, Standing, Traffic, TrafficSeen};
+use crate::domain::service_revision::{RevisionBalancer, RevisionImage, ServiceRevision};
 use crate::domain::traffic_shift::TrafficShift;
 
 /// State of a service deployment.
@@ -22,6 +23,8 @@ pub struct ServiceDeployment {
     pub stage: String,
     /// Hook that waits for a person.
     pub pause: Option<Pause>,
+    /// The service has a hook that waits for a person.
+    pub waits_for_approval: bool,
     /// A hook's wait ended without an answer.
     pub wait_ended: bool,
     /// Percentage of the production traffic that green is to have; none if the response lacks it.
@@ -102,6 +105,7 @@ pub(super) fn read(found: &types::ServiceDeployment) -> Option<ServiceDeployment
         arn: found.service_deployment_arn.clone()?,
         status: found.status.as_ref()?.as_str().to_owned(),
         pause,
+        waits_for_approval: found.deployment_configuration.as_ref().is_some_and(has_pause),
         wait_ended,
         green_weight: target.and_then(|target| target.requested_production_traffic_weight),
         target_revision: target.and_then(|target| target.arn.clone()),
@@ -111,12 +115,39 @@ pub(super) fn read(found: &types::ServiceDeployment) -> Option<ServiceDeployment
     })
 }
 
+/// Reads a service revision; none if it has no ARN.
+pub(super) fn revision(found: types::ServiceRevision) -> Option<ServiceRevision> {
+    let images = found.container_images.unwrap_or_default().into_iter().map(|container| RevisionImage {
+        digest: container.image_digest.filter(|digest| !digest.is_empty()),
+        image: container.image.unwrap_or_default(),
+    });
+    let resolved = found.resolved_configuration.and_then(|resolved| resolved.load_balancers).unwrap_or_default();
+    let balancers = found.load_balancers.unwrap_or_default().into_iter().filter_map(|balancer| {
+        // Without it, ECS shifts no weights.
+        let advanced = balancer.advanced_configuration?;
+        let groups: Vec<String> =
+            balancer.target_group_arn.into_iter().chain(advanced.alternate_target_group_arn).collect();
+        let own = resolved.iter().find(|own| own.target_group_arn.as_ref().is_some_and(|own| groups.contains(own)));
+        let production_rule =
+            advanced.production_listener_rule.or_else(|| own.and_then(|own| own.production_listener_rule.clone()));
+        Some(RevisionBalancer { production_rule, own_group: own.and_then(|own| own.target_group_arn.clone()), groups })
+    });
+    let (images, balancers) = (images.collect(), balancers.collect());
+    Some(ServiceRevision { arn: found.service_revision_arn?, images, balancers })
+}
+
 fn pause(hook: &DeploymentLifecycleHookDetail, stage: &str) -> Option<Pause> {
     let waits = hook.target_type == Some(DeploymentLifecycleHookTargetType::Pause)
         && hook.status == Some(DeploymentLifecycleHookStatus::AwaitingAction);
     // Whole seconds: the stored time identifies the pause, and AWS's fractions are binary.
     let until = hook.expires_at.as_ref().and_then(|until| DateTime::from_timestamp(until.secs(), 0));
-    waits.then(|| Pause { hook: hook.hook_id.clone(), stage: Some(stage.to_owned()), until })
+    let timeout_action = hook.timeout_action.as_ref().map(|action| action.as_str().to_owned());
+    waits.then(|| Pause { hook: hook.hook_id.clone(), stage: Some(stage.to_owned()), until, timeout_action })
+}
+
+fn has_pause(configuration: &DeploymentConfiguration) -> bool {
+    let hooks = configuration.lifecycle_hooks.as_deref().unwrap_or_default();
+    hooks.iter().any(|hook| hook.target_type == Some(DeploymentLifecycleHookTargetType::Pause))
 }
 
 fn shift(configuration: &DeploymentConfiguration) -> TrafficShift {
@@ -162,6 +193,7 @@ mod tests {
             status: status.to_owned(),
             stage: stage.to_owned(),
             pause: None,
+            waits_for_approval: true,
             wait_ended: false,
             green_weight: Some(green),
             target_revision: None,

@@ -4,6 +4,7 @@
 //! small cache, so that role sessions and TLS connections survive between polls.
 
 mod budget;
+mod cloudwatch;
 mod codedeploy;
 mod codedeploy_info;
 mod credentials;
@@ -25,6 +26,7 @@ mod rollout;
 mod secrets;
 mod sfn;
 mod sfn_events;
+mod shared_looks;
 mod sqs;
 mod sts;
 mod transport;
@@ -46,10 +48,11 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 pub use budget::{BudgetWaits, Priority, with_priority};
+pub use cloudwatch::{Alarm, AlarmState, Alarms};
 pub use codedeploy::{CodeDeploy, DeploymentGroup, MAX_BATCH};
 pub use codedeploy_info::{CodeDeployStatus, CodeDeployment, EcsTarget, LifecycleEvent};
 pub use ecr::{Ecr, EcrImage, EcrRepository, RegistryLogin};
-pub use ecs::{Ecs, MAX_SERVICE_DEPLOYMENTS, RevisionImage, ServiceRevision};
+pub use ecs::{Ecs, ListedDeployment, MAX_SERVICE_DEPLOYMENTS};
 pub use ecs_info::ServiceDeployment;
 pub use elb::LoadBalancers;
 pub use eventbridge::{BusDescription, EventBus, EventRules, ListedRule, MAX_LISTED, RuleDescription, RuleTarget};
@@ -160,6 +163,8 @@ pub struct UserAws {
     pub ecs: Ecs,
     /// Load balancers of the account.
     pub load_balancers: LoadBalancers,
+    /// Alarms of the account's CloudWatch.
+    pub alarms: Alarms,
 }
 
 /// Clients for the controller's account.
@@ -363,6 +368,7 @@ impl Aws {
             ecr: Ecr::new(&config, observe),
             // A server of CodeDeploy at a separate address has the listeners that it moves as well.
             load_balancers: LoadBalancers::new(&codedeploy, observe),
+            alarms: Alarms::new(&codedeploy, observe),
             codedeploy: CodeDeploy::new(&codedeploy, observe),
             ecs: Ecs::new(&codedeploy, observe),
         }

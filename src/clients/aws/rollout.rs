@@ -127,6 +127,14 @@ impl Rollout<'_> {
         }
     }
 
+    /// Observes the rollout as one of many, with a call that others share: some time later while many are followed. For looks that no caller waits for.
+    pub async fn poll(self) -> Result<Observed, ClientError> {
+        match self {
+            Self::CodeDeploy { .. } => self.observe().await,
+            Self::EcsNative { client, arn } => client.service_deployment_shared(arn).await.map(Observed::from),
+        }
+    }
+
     /// Finds out where the traffic is. `sent` says that it was seen on its way to green before, which ECS does not record.
     pub async fn traffic(self, seen: &Observed, sent: bool) -> Result<TrafficSeen, ClientError> {
         match (self, &seen.detail) {
@@ -219,6 +227,14 @@ impl Observed {
         match &self.detail {
             Detail::CodeDeploy(deployment) => Some(deployment),
             Detail::EcsNative(_) => None,
+        }
+    }
+
+    /// Returns ECS's own description; none for a deployment of CodeDeploy.
+    pub fn native(&self) -> Option<&ServiceDeployment> {
+        match &self.detail {
+            Detail::CodeDeploy(_) => None,
+            Detail::EcsNative(deployment) => Some(deployment),
         }
     }
 }

@@ -39,6 +39,14 @@ pub enum DeployError {
         /// Digest of the image that is ready.
         actual: String,
     },
+    /// Switch: the request names another pause than the one that awaits approval.
+    #[error("another pause of deployment {id} awaits approval")]
+    PauseChanged {
+        /// Id of the deployment.
+        id: String,
+        /// Id of the pause that awaits approval; none if none is known.
+        actual: Option<String>,
+    },
     /// Switch, and retry of a switch: a freeze holds it.
     #[error("freeze {} holds the switch of {id}", freeze.id)]
     SwitchFrozen {

@@ -203,8 +203,10 @@ async fn record(
         ("githubConnectionId".to_owned(), json!(new.github_connection_id)),
         ("awsConnectionId".to_owned(), json!(new.aws_connection_id)),
     ]);
-    if let Some(hold) = overridden {
-        details.insert("override".to_owned(), json!({"freeze": hold.freeze_id(), "reason": new.freeze_override}));
+    if let Some(reason) = &new.freeze_override {
+        // Without a hold it is for the gates, which the steps check.
+        let freeze = overridden.as_ref().and_then(Hold::freeze_id);
+        details.insert("override".to_owned(), json!({"freeze": freeze, "reason": reason}));
     }
     let details = Value::Object(details);
     let (target, repository) = (Some(new.id.as_str()), Some((new.owner.as_str(), new.repo.as_str())));

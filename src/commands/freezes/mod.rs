@@ -101,7 +101,10 @@ pub async fn lift(db: &Db, id: &str, by: &Caller) -> Result<FreezeView, CommandE
 }
 
 /// Requires an admin whose scope has everything that the freeze covers: an account or a region has deployments of any repository.
-fn require_admin_of(by: &Caller, scope: &FreezeScope) -> Result<(), CommandError> {
+///
+/// # Errors
+/// The caller is not an admin, or the freeze covers more than the caller's scope.
+pub fn require_admin_of(by: &Caller, scope: &FreezeScope) -> Result<(), CommandError> {
     require_role(by, Role::Admin)?;
     let covered = match scope {
         FreezeScope::All | FreezeScope::Account(_) | FreezeScope::Region(_) => Scope::All,

@@ -49,10 +49,10 @@ pub(crate) fn require_free(hold: Option<&Hold>, reason: Option<&str>, id: &str) 
     }
 }
 
-/// The details of an audit entry: the override, if there was something to override.
+/// The details of an audit entry: the override, from which the steps know that it is for the gates as well.
 pub(crate) fn details(hold: Option<&Hold>, reason: Option<&str>) -> Value {
-    match hold.zip(reason) {
-        Some((hold, reason)) => json!({"override": {"freeze": hold.freeze_id(), "reason": reason}}),
+    match reason {
+        Some(reason) => json!({"override": {"freeze": hold.and_then(Hold::freeze_id), "reason": reason}}),
         None => json!({}),
     }
 }

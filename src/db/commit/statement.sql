@@ -35,7 +35,7 @@ WITH batch AS (
                  error_code = coalesce(b.error ->> 'code', d.error_code),
                  error_message = coalesce(b.error ->> 'message', d.error_message),
                  completed_at = CASE WHEN b.status IN ('COMPLETED', 'FAILED') THEN now() ELSE d.completed_at END,
-                 traffic_moved_at = CASE WHEN b.status = 'COMPLETED' THEN coalesce(d.traffic_moved_at, now()) ELSE d.traffic_moved_at END,
+                 traffic_moved_at = CASE WHEN b.status = 'COMPLETED' OR before.step = 'confirm_switch' AND b.step = 'check_gates' THEN coalesce(d.traffic_moved_at, now()) ELSE d.traffic_moved_at END,
                  ready_at = CASE WHEN b.status = 'DEPLOYMENT_READY' THEN coalesce(d.ready_at, now()) ELSE d.ready_at END,
                  waiting_for = b.waiting_for,
                  replica_id = CASE WHEN b.release THEN NULL ELSE d.replica_id END,
@@ -43,11 +43,11 @@ WITH batch AS (
                  -- A request that arrived while another step looked is not answered yet.
                  rollback_requested_at = CASE WHEN b.release AND before.step = 'roll_back' AND coalesce(b.status, d.status) = 'COMPLETED' THEN NULL
                                               ELSE d.rollback_requested_at END,
-                 -- An approval is for one pause of the rollout, and ends when the listener guard refuses it.
-                 switch_requested_at = CASE WHEN b.release AND before.step IN ('switch_traffic', 'confirm_switch')
+                 -- An approval is for one pause of the rollout, and ends when a gate or the listener guard refuses it.
+                 switch_requested_at = CASE WHEN b.release AND before.step IN ('check_gates', 'switch_traffic', 'confirm_switch')
                                                  AND coalesce(b.status, d.status) = 'DEPLOYMENT_READY' THEN NULL
                                             ELSE d.switch_requested_at END,
-                 switch_audit_id = CASE WHEN b.release AND before.step IN ('switch_traffic', 'confirm_switch')
+                 switch_audit_id = CASE WHEN b.release AND before.step IN ('check_gates', 'switch_traffic', 'confirm_switch')
                                              AND coalesce(b.status, d.status) = 'DEPLOYMENT_READY' THEN NULL
                                         ELSE d.switch_audit_id END,
                  watched = coalesce(b.watched, CASE WHEN b.status IS NULL THEN d.watched ELSE b.status = 'DEPLOYMENT_READY' END),

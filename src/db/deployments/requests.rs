@@ -20,21 +20,22 @@ pub async fn starter(connection: &mut PgConnection, id: &str) -> Result<Option<S
     Ok(starter.fetch_optional(connection).await?.flatten())
 }
 
-/// Requests the switch of a ready deployment whose cancellation was not requested and, where a digest is given, whose image has it; false for any
-/// other. `audited` is the id of the request's audit row.
+/// Requests the switch of a ready deployment whose cancellation was not requested and, where a digest or the id of a pause is given, whose image or last
+/// pause has it; false for any other. `audited` is the id of the request's audit row.
 pub async fn request_switch(
     connection: &mut PgConnection,
     id: &str,
-    image_digest: Option<&str>,
+    (image_digest, pause): (Option<&str>, Option<&str>),
     audited: i64,
 ) -> Result<bool, DbError> {
     let updated = sqlx::query!(
         "UPDATE deployments SET switch_requested_at = coalesce(switch_requested_at, now()), switch_audit_id = coalesce(switch_audit_id, $2)
          WHERE id = $1 AND status = 'DEPLOYMENT_READY' AND cancel_requested_at IS NULL
-           AND ($3::text IS NULL OR facts ->> 'image_digest' = $3)",
+           AND ($3::text IS NULL OR facts ->> 'image_digest' = $3) AND ($4::text IS NULL OR facts #>> '{pauses,-1,id}' = $4)",
         id,
         audited,
-        image_digest
+        image_digest,
+        pause
     )
     .execute(connection)
     .await?;
@@ -45,6 +46,12 @@ pub async fn request_switch(
 pub async fn image_digest(connection: &mut PgConnection, id: &str) -> Result<Option<String>, DbError> {
     let digest = sqlx::query_scalar!("SELECT facts ->> 'image_digest' FROM deployments WHERE id = $1", id);
     Ok(digest.fetch_optional(connection).await?.flatten())
+}
+
+/// Returns the id of the last pause of the deployment's rollout; none before the first, and for CodeDeploy.
+pub async fn pause(connection: &mut PgConnection, id: &str) -> Result<Option<String>, DbError> {
+    let pause = sqlx::query_scalar!("SELECT facts #>> '{pauses,-1,id}' FROM deployments WHERE id = $1", id);
+    Ok(pause.fetch_optional(connection).await?.flatten())
 }
 
 /// Marks the outcome of a deployment whose traffic was on green in this attempt; false for any other.

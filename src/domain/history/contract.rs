@@ -222,12 +222,21 @@ impl Found {
     fn code_deploy(&self) -> ClauseFinding {
         let clause = ("codeDeploy", message!("clause.code_deploy"));
         let has = |values: &Values| values.facts.rollout().is_some();
-        self.either(clause, has, &["codeDeployDeploymentId", "serviceDeploymentArn"], |refused| {
-            Some(match refused {
-                Some(why) => message!("clause.code_deploy_refused", why),
-                None => message!("clause.code_deploy_missing"),
-            })
-        })
+        let named = self.infra.iter().chain(&self.registration).any(|values| {
+            let facts = &values.facts;
+            facts.cluster_name.is_some() && facts.service_name.is_some()
+        });
+        let mut unreported = false;
+        let finding =
+            self.either(clause.clone(), has, &["codeDeployDeploymentId", "serviceDeploymentArn"], |refused| {
+                unreported = refused.is_none();
+                Some(match refused {
+                    Some(why) => message!("clause.code_deploy_refused", why),
+                    None => message!("clause.code_deploy_missing"),
+                })
+            });
+        // Only AWS knows whether ECS has a deployment of the image.
+        if unreported && named { open(clause.0, clause.1, message!("clause.code_deploy_searched")) } else { finding }
     }
 
     fn green(&self) -> ClauseFinding {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use strum::VariantArray as _;
 
 use super::context::{Page, Visitor, render};
-use super::format::beginning_of_query;
+use super::format::{beginning_of_query, pretty_json};
 use crate::commands::access::require_role;
 use crate::db::audit::{AuditFilter, AuditView};
 use crate::domain::audit::Action;
@@ -16,7 +16,7 @@ use crate::domain::lang::Lang;
 use crate::domain::message::{error_title, message};
 use crate::domain::principal::Role;
 use crate::domain::refusals::EVERYONE_ELSE;
-use crate::domain::text::{visible, visible_json};
+use crate::domain::text::visible;
 use crate::http::ApiState;
 use crate::http::error::ApiError;
 use crate::http::extract::QueryParams;
@@ -103,7 +103,7 @@ impl Row {
         let repository = entry.owner.as_ref().zip(entry.repo.as_ref()).map(|(owner, repo)| format!("{owner}/{repo}"));
         let title = entry.error_code.as_deref().filter(|_| lang != Lang::En).and_then(|code| error_title(code, lang));
         let message = title.or_else(|| entry.details.get("message").and_then(|text| text.as_str()).map(visible));
-        let details = visible_json(&serde_json::to_string_pretty(&entry.details).unwrap_or_default());
+        let details = pretty_json(&entry.details);
         Self { entry, subject, repository, message, details }
     }
 }

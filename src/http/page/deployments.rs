@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::context::{Page, Visitor, render};
 use super::format::beginning_of_query;
+use super::freezes::row::FreezeNotice;
 use crate::db::deployments::targets::LiveTarget;
 use crate::db::deployments::{DeploymentView, ListFilter};
 use crate::domain::source::Source;
@@ -15,6 +16,7 @@ use crate::http::ApiState;
 use crate::http::error::ApiError;
 use crate::http::extract::QueryParams;
 use crate::http::pagination::{decode_cursor, encode_cursor, name_filter, split_page};
+use crate::http::routes::deploy::freeze::HeldBy;
 use crate::http::routes::deploy::list::statuses;
 
 /// Largest number of deployments on one page of the list.
@@ -97,6 +99,8 @@ struct Row {
     started_by: Option<String>,
     started_at: chrono::DateTime<chrono::Utc>,
     duration_seconds: f64,
+    /// The freeze or window that holds its start or its switch.
+    held_by: Option<HeldBy>,
 }
 
 impl From<DeploymentView> for Row {
@@ -117,6 +121,7 @@ impl From<DeploymentView> for Row {
             started_by: row.started_by,
             started_at: row.started_at,
             duration_seconds: row.duration_seconds,
+            held_by: None,
         }
     }
 }
@@ -147,6 +152,7 @@ pub fn source_text(column: &str) -> String {
 struct DeploymentsView {
     page: Page,
     filter: Filter,
+    notice: FreezeNotice,
     targets: Vec<LiveTarget>,
     rows: Vec<Row>,
     next_cursor: Option<String>,
@@ -164,9 +170,12 @@ pub async fn handle(
     let rows = state.db.list_deployments(caller.scope(), &list).await?;
     let (rows, next_cursor) = split_page(rows, wanted, |row| encode_cursor(row.started_at, &row.id));
     let needle = filter.q.trim().to_lowercase();
-    let rows = rows.into_iter().map(Row::from).filter(|row| needle.is_empty() || row.matches(&needle)).collect();
+    let held = HeldBy::of_all(&state, &rows).await?;
+    let rows = rows.into_iter().zip(held).map(|(row, held_by)| Row { held_by, ..Row::from(row) });
+    let rows = rows.filter(|row| needle.is_empty() || row.matches(&needle)).collect();
+    let notice = FreezeNotice::read(&state, &page, &caller).await?;
     // The cards describe the whole scope, so they belong to the first, unfiltered page.
     let is_first = filter.cursor.is_empty() && !filter.narrows();
     let targets = if is_first { state.db.live_targets(caller.scope(), MAX_TARGETS).await? } else { Vec::new() };
-    render(&page.clone(), &DeploymentsView { page, filter, targets, rows, next_cursor })
+    render(&page.clone(), &DeploymentsView { page, filter, notice, targets, rows, next_cursor })
 }

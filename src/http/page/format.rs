@@ -1,8 +1,11 @@
 //! Forms of values that several views show.
 
+use serde_json::Value;
 use url::form_urlencoded;
 
 use super::context::Page;
+use crate::domain::principal::NOBODY;
+use crate::domain::text::{visible, visible_json};
 
 /// Encodes the filters of a view that are set, so that another parameter can follow: `owner=acme&repo=shop&`, or nothing.
 pub fn beginning_of_query(filters: &[(&str, &String)]) -> String {
@@ -10,6 +13,12 @@ pub fn beginning_of_query(filters: &[(&str, &String)]) -> String {
     query.extend_pairs(filters.iter().filter(|(_, value)| !value.is_empty()));
     let query = query.finish();
     if query.is_empty() { query } else { query + "&" }
+}
+
+/// JSON for people, on several lines, with characters that mislead in their escaped form.
+pub fn pretty_json(value: &Value) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.lines().map(visible_json).collect::<Vec<_>>().join("\n")
 }
 
 impl Page {
@@ -27,6 +36,11 @@ impl Page {
     /// Renders a latency with one decimal.
     pub fn millis(&self, ms: &f64) -> String {
         format!("{ms:.1} ms")
+    }
+
+    /// An author for people: misleading characters are visible, and callers that did not sign in have no name.
+    pub fn author(&self, subject: &str) -> String {
+        if subject == NOBODY { self.t("timeline.unknown") } else { visible(subject) }
     }
 
     /// A share of 0 to 1 as a percentage.
@@ -50,5 +64,17 @@ impl Page {
             (0, ..) => format!("{} {}", unit(hours, "h"), unit(minutes, "m")),
             _ => format!("{} {}", unit(days, "d"), unit(hours, "h")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_has_lines_and_no_misleading_characters() {
+        assert_eq!(pretty_json(&json!({"reason": "a\nb\u{202e}"})), "{\n  \"reason\": \"a\\nb\\u202e\"\n}");
     }
 }

@@ -13,9 +13,11 @@ mod deployment;
 mod deployments;
 pub mod failure;
 mod format;
+mod freezes;
 mod history;
 pub mod log;
 mod new;
+mod policies;
 mod schedules;
 mod sign_in;
 mod tokens;
@@ -35,8 +37,11 @@ pub fn routes(state: &ApiState) -> Router<ApiState> {
         .route("/deployments/{id}/log", get(log::handle))
         .route("/connections", get(connections::handle))
         .route("/new", get(new::handle))
+        .route("/policies", get(policies::handle))
+        .route("/policies/{owner}/{repo}", get(policies::show::handle))
         .route("/schedules", get(schedules::handle))
         .route("/schedules/{id}", get(schedules::show::handle))
+        .route("/freezes", get(freezes::handle))
         .route("/history", get(history::handle))
         .route("/sign-in", get(sign_in::show).post(sign_in::handle))
         .route("/sign-in/issuer", get(sign_in::issuer::handle))

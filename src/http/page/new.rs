@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::context::{Page, Visitor, render};
 use super::deploy_fields::{Connections, DeployForm, DeployValues};
+use super::freezes::row::FreezeNotice;
 use crate::domain::text;
 use crate::http::ApiState;
 use crate::http::error::ApiError;
@@ -20,6 +21,9 @@ pub struct Prefilled {
     from: String,
     github: String,
     aws: String,
+    /// Opens the field that overrides freezes and windows, where it is set.
+    #[serde(rename = "override")]
+    overrides: String,
 }
 
 #[derive(Template)]
@@ -28,6 +32,9 @@ struct NewView {
     page: Page,
     /// Deployment whose request is repeated; empty for none.
     from: String,
+    notice: FreezeNotice,
+    /// The field that overrides a hold is open.
+    overrides: bool,
     fields: DeployForm,
 }
 
@@ -47,5 +54,7 @@ pub async fn handle(
         }
     };
     let fields = DeployForm::new(&state, "", connections, values);
-    render(&page.clone(), &NewView { page, from: query.from, fields })
+    let notice = FreezeNotice::read(&state, &page, &caller).await?;
+    let overrides = !query.overrides.is_empty();
+    render(&page.clone(), &NewView { page, from: query.from, notice, overrides, fields })
 }

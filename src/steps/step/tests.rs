@@ -16,9 +16,11 @@ fn stored_names_and_states_are_stable() {
             "push_image",
             "find_execution",
             "follow_execution",
+            "find_rollout",
             "check_rollout",
             "verify_green",
             "await_switch",
+            "check_gates",
             "switch_traffic",
             "confirm_switch",
             "watch_traffic",
@@ -45,6 +47,8 @@ fn stored_names_and_states_are_stable() {
             "follow_execution",
             json!({"execution_arn": "arn:x", "task_failed": true, "memory": {"failures": {"7": "E: c"}}}),
         ),
+        ("find_rollout", json!({})),
+        ("find_rollout", json!({"seen": "nothing", "replaced": 1})),
         ("check_rollout", json!({"rollout": "d-1", "seen": "nothing"})),
         ("verify_green", json!({"green_url": "http://g", "rollout": "d-1"})),
         ("await_switch", json!({"rollout": "d-1"})),
@@ -53,6 +57,14 @@ fn stored_names_and_states_are_stable() {
             json!({
                 "rollout": "arn:aws:ecs:ap-northeast-2:123456789012:service-deployment/main/shop/1",
                 "pause": {"hook": "h-1", "stage": "POST_TEST_TRAFFIC_SHIFT", "until": "2026-11-30T10:00:00Z"},
+            }),
+        ),
+        ("check_gates", json!({"rollout": "d-1", "at": "before_switch", "request": 7})),
+        (
+            "check_gates",
+            json!({
+                "rollout": "d-1", "at": "bake", "seconds": 90, "begun": true, "waited_ms": 30_000,
+                "open": [{"name": "errors", "measured": 2, "passed": 1, "failed": 0, "wait_ms": 5_000}],
             }),
         ),
         ("switch_traffic", json!({"rollout": "d-1"})),
@@ -69,6 +81,10 @@ fn stored_names_and_states_are_stable() {
         let step = Step::parse(name, &state.to_string()).unwrap();
         assert_eq!((step.name(), step.state()), (name, state));
     }
+}
+
+#[test]
+fn states_of_before_and_new_rows_are_read() {
     let before_ecs = json!({"code_deploy_deployment_id": "d-1"});
     let stored = Step::parse("await_switch", &before_ecs.to_string()).unwrap();
     assert_eq!(stored.state(), json!({"rollout": "d-1"}), "rows from before rollouts of ECS stay readable");

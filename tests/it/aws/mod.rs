@@ -13,7 +13,7 @@ use panda_testing::root;
 use serde_json::{Value, json};
 
 /// The CloudFormation templates, with the folder of Terraform that has the same.
-const TEMPLATES: [&str; 3] = ["controller", "user-account", "user-service"];
+const TEMPLATES: [&str; 4] = ["controller", "user-account", "user-service", "user-service-ecs"];
 
 fn cloudformation(name: &str) -> String {
     format!("aws/cloudformation/{name}.yaml")

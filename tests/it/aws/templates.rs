@@ -49,6 +49,27 @@ fn templates__checkov_findings_waived_in_writing() {
     }
 }
 
+/// What ECS needs to shift by itself, and to wait for approvals: the deployment controller ECS, a pause, and both target groups on the production rule.
+#[test]
+fn templates__service_of_ecs_pauses_before_its_shift() {
+    let text = file(&cloudformation("user-service-ecs"));
+    for part in [
+        "DeploymentController: {Type: ECS}",
+        "TargetType: PAUSE",
+        "Action: ROLLBACK",
+        "AlternateTargetGroupArn: !Ref GreenTargets",
+        "ProductionListenerRule: !Ref ProductionRule",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    let rule = text.split("  ProductionRule:").nth(1).unwrap().split("\n\n").next().unwrap();
+    assert!(rule.contains("!Ref BlueTargets") && rule.contains("!Ref GreenTargets"), "{rule}");
+    let module = file("aws/terraform/user-service-ecs/main.tf");
+    for part in ["\"ECS\"", "\"PAUSE\"", "\"ROLLBACK\"", "alternate_target_group_arn", "production_listener_rule"] {
+        assert!(module.contains(part), "{part}");
+    }
+}
+
 /// Terraform's types of the resources that CloudFormation has too.
 #[test]
 fn templates__terraform_parses_and_has_the_same_resources() {
@@ -79,6 +100,16 @@ fn templates__terraform_parses_and_has_the_same_resources() {
                 "aws_lb_listener.",
                 "aws_codedeploy_app.",
                 "aws_codedeploy_deployment_group.",
+                "aws_iam_role.pipeline",
+            ],
+        ),
+        (
+            "user-service-ecs",
+            vec![
+                "awscc_ecs_service.",
+                "aws_lb_target_group.",
+                "aws_lb_listener_rule.",
+                "aws_iam_role.balancer",
                 "aws_iam_role.pipeline",
             ],
         ),

@@ -41,6 +41,8 @@ async fn cli_freeze__created_listed_overridden_and_lifted() {
     for part in ["repeat the command with --override-freeze REASON", &format!("panda freeze lift {id}")] {
         assert!(refused.stderr.contains(part), "{part}: {refused:?}");
     }
+    let other = command(&["switch", ready.id(), "--pause", "hook:1", "--override-freeze", "checkout is down"]).await;
+    assert!(other.code == 4 && other.stderr.contains("PAUSE_CHANGED"), "{other:?}");
     let overridden = command(&["switch", ready.id(), "--override-freeze", "checkout is down"]).await;
     assert_eq!(overridden.code, 0, "{overridden:?}");
     let passes = [
@@ -62,10 +64,18 @@ async fn cli_freeze__created_listed_overridden_and_lifted() {
         (["freeze", "create", "team:acme", "--until", "2d", "--reason", "x"], "repository:OWNER/NAME"),
         (["freeze", "create", "all", "--until", "2001-01-01T00:00:00Z", "--reason", "x"], "in the past"),
         (["freeze", "create", "all", "--until", "soon", "--reason", "x"], "a duration such as"),
+        (["freeze", "create", "all", "--until", "2d", "--holds", "all"], "starts, switches or both"),
+        (["freeze", "create", "all", "--until", "2d", "--reason", ""], "--reason"),
+        (["freeze", "create", "region:mars", "--until", "2d", "--reason", "x"], "AWS region"),
     ] {
         let wrong = command(&args).await;
         assert!(wrong.code == 2 && wrong.stderr.contains(part), "{wrong:?}");
     }
+    let ends_first = command(&["freeze", "create", "all", "--from", "3d", "--until", "2d", "--reason", "x"]).await;
+    assert!(ends_first.code == 2 && ends_first.stderr.contains("--until"), "{ends_first:?}");
+    assert!(ends_first.stderr.contains("later than --from"), "{ends_first:?}");
+    let unknown = command(&["freeze", "lift", "frz_nothing"]).await;
+    assert!(unknown.code != 0 && unknown.stderr.contains("frz_nothing"), "{unknown:?}");
     let far = command(&["freeze", "create", "all", "--until", "400d", "--reason", "x"]).await;
     assert!(far.code == 2 && far.stderr.contains("--until") && far.stderr.contains("366"), "{far:?}");
     let gone = command(&["freeze", "lift", &id[..10]]).await;

@@ -23,6 +23,7 @@ mod migrate;
 mod newer_schema;
 mod old_database;
 mod one_language;
+mod policy;
 mod report;
 mod rollback;
 mod schedule;

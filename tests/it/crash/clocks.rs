@@ -7,13 +7,15 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 /// Uses of the machine's clock, each with the reason why no decision depends on it.
-const READS: [(&str, &str); 14] = [
+const READS: [(&str, &str); 16] = [
     ("clients/aws/rds.rs", "the signing time of an RDS token, which AWS checks"),
     ("http/error/problem.rs", "the timestamp in an error answer"),
     ("http/auth/mod.rs", "the expiry of a grant that an external issuer of tokens set by its clock"),
     ("clients/github.rs", "how long to wait when GitHub names a time instead of seconds"),
     ("http/auth/oidc/sign_in.rs", "the end of a sign-in that a browser has begun, which its cookie holds"),
     ("http/page/history/mod.rs", "the period of a view over the last days"),
+    ("commands/connect/aws/preflight/looks.rs", "the beginning of a list that only shows that the call is permitted"),
+    ("http/page/policies/rules.rs", "the displayed openings of a window"),
     ("http/page/tokens.rs", "whether a token is displayed as expired"),
     ("http/routes/maintenance/mod.rs", "the displayed time of the next run"),
     ("http/routes/reports/answer.rs", "the period of a report over the last days"),

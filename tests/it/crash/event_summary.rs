@@ -25,11 +25,12 @@ fn of_any(env: &Environment, id: &str, event: &StoredEvent) -> BTreeMap<String, 
     let folder = env.workspaces().display().to_string();
     let of_any = |text: &str| {
         let text = text.replace(id, "{id}").replace(&env.repo, "{repo}").replace(&folder, "{workspaces}");
-        // Removes ids, ports and digests: words with a digit, or of capital letters only.
+        // Removes ids, ports and digests: words with a digit, or of capital letters only, and six hexadecimal letters, which are a hash.
         let mut words: Vec<String> = Vec::new();
         for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
             let plain = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
             let is_id = plain.chars().any(|c| c.is_ascii_digit())
+                || plain.len() == 6 && plain.chars().all(|c| ('a'..='f').contains(&c))
                 || plain.len() > 8 && plain.chars().all(|c| c.is_ascii_uppercase());
             words.push(if is_id { word.replacen(plain, "#", 1) } else { word.to_owned() });
         }

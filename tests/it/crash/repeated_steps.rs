@@ -28,7 +28,7 @@ async fn twice__each_step_has_one_effect() {
         ran.extend(Box::pin(each_twice(&env.neighbour(tiny()).await, scenario, style)).await);
     }
     for scenario in SCENARIOS.iter().chain(OF_ECS).filter(|scenario| scenario.name != "succeeded_without_approval") {
-        Box::pin(each_twice(&env.neighbour(tiny()).await, scenario, RolloutStyle::BlueGreen)).await;
+        ran.extend(Box::pin(each_twice(&env.neighbour(tiny()).await, scenario, RolloutStyle::BlueGreen)).await);
     }
     let missing: Vec<_> = Step::NAMES.iter().filter(|step| !ran.contains(**step)).collect();
     assert!(missing.is_empty(), "no scenario reaches {missing:?}: add one that does to SCENARIOS in crash/scenario.rs");
@@ -110,7 +110,7 @@ enum End {
 
 /// Runs `scenario` with each step twice; returns the names of the steps.
 async fn each_twice(env: &Environment, scenario: &Scenario, style: RolloutStyle) -> Vec<&'static str> {
-    scenario.prepare(env, style);
+    scenario.prepare(env, style).await;
     let services = env.services().await;
     let id = deploy(env, "main").await;
     let mut row = claimed(env, &id).await;

@@ -8,25 +8,51 @@ use panda_sandbox::{CanaryConfiguration, ExecutionFault, Outcome, RepositoryEffe
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
+use crate::reconcile::gates::store;
 use crate::reconcile::histories::unapproved;
 use crate::support::environment::Environment;
 
+/// A target without a policy.
+const NONE: &str = "";
+
+/// A gate that the service passes.
+const GATED: &str = r#"{"gates": [{"name": "green", "at": "before_switch", "every": 5, "times": 1, "failures": 1, "noData": "wait",
+    "onFail": "rollback", "http": {"path": "/", "codes": "200-399"}}]}"#;
+
 /// Further scenarios of rollouts of ECS itself.
-pub const OF_ECS: &[Scenario] = &[Scenario {
-    name: "canary",
-    faults: |env| {
-        let canary = RolloutStyle::Canary { percent: 10 };
-        env.sandbox.faults().update(|faults| _ = faults.rollouts.insert(env.ecr_repository(), canary));
+pub const OF_ECS: &[Scenario] = &[
+    Scenario {
+        name: "canary",
+        faults: |env| {
+            let canary = RolloutStyle::Canary { percent: 10 };
+            env.sandbox.faults().update(|faults| _ = faults.rollouts.insert(env.ecr_repository(), canary));
+        },
+        // Repeated: the second pause needs its own approval.
+        commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
+        end: ("COMPLETED", None),
+        attempts: 1,
+        policy: NONE,
+        effects: |effects| {
+            assert_eq!(effects.continued.values().copied().collect::<Vec<_>>(), [2], "two approvals: {effects:?}");
+            assert!(once(&effects.shifted) && effects.stopped.is_empty(), "{effects:?}");
+        },
     },
-    // Repeated: the second pause needs its own approval.
-    commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
-    end: ("COMPLETED", None),
-    attempts: 1,
-    effects: |effects| {
-        assert_eq!(effects.continued.values().copied().collect::<Vec<_>>(), [2], "two approvals: {effects:?}");
-        assert!(once(&effects.shifted) && effects.stopped.is_empty(), "{effects:?}");
+    Scenario {
+        name: "unreported",
+        // The pipeline names cluster and service alone.
+        faults: |env| env.sandbox.faults().update(|faults| _ = faults.unreported.insert(env.ecr_repository())),
+        commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
+        end: ("COMPLETED", None),
+        attempts: 1,
+        policy: NONE,
+        effects: |effects| {
+            assert!(once(&effects.continued) && once(&effects.shifted) && effects.stopped.is_empty(), "{effects:?}");
+        },
     },
-}];
+];
+
+/// Steps that only rollouts of ECS reach.
+pub const ONLY_OF_ECS: [&str; 1] = ["find_rollout"];
 
 /// Steps before the rollout, which are the same for both back ends.
 pub const BEFORE_THE_ROLLOUT: [&str; 7] = [
@@ -51,6 +77,7 @@ pub const SCENARIOS: &[Scenario] = &[
         commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
         end: ("COMPLETED", None),
         attempts: 1,
+        policy: NONE,
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
             assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
@@ -66,6 +93,7 @@ pub const SCENARIOS: &[Scenario] = &[
         commands: &[(|now| now.step == "follow_execution" && now.rollout, Command::Cancel)],
         end: ("FAILED", Some("CANCELLED")),
         attempts: 1,
+        policy: NONE,
         effects: |effects| {
             assert_eq!(effects.executions_stopped, 1, "{effects:?}");
             assert!(once(&effects.stopped), "one stop: {effects:?}");
@@ -82,6 +110,7 @@ pub const SCENARIOS: &[Scenario] = &[
         commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
         end: ("COMPLETED", None),
         attempts: 1,
+        policy: NONE,
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
             assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
@@ -100,6 +129,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         end: ("FAILED", Some("ROLLED_BACK_AFTER_SWITCH")),
         attempts: 1,
+        policy: GATED,
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
             assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
@@ -118,6 +148,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         end: ("FAILED", Some("ROLLED_BACK_AFTER_SWITCH")),
         attempts: 1,
+        policy: NONE,
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
             assert!(once(&effects.stopped), "one stop: {effects:?}");
@@ -137,6 +168,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         end: ("COMPLETED", None),
         attempts: 2,
+        policy: NONE,
         effects: |effects| {
             assert!(once(&effects.stopped), "the first attempt's CodeDeploy deployment is stopped once: {effects:?}");
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
@@ -154,6 +186,8 @@ pub struct Scenario {
     pub end: (&'static str, Option<&'static str>),
     /// Number of pushes or tags of the image, and of started executions.
     pub attempts: u32,
+    /// Policy of the target, as JSON.
+    pub policy: &'static str,
     /// Checks external effects beyond those that every deployment has once.
     pub effects: fn(&RepositoryEffects),
 }
@@ -197,8 +231,11 @@ impl From<&Deployment> for Progress {
 }
 
 impl Scenario {
-    /// Sets the back end of this environment's repository, and the scenario's faults.
-    pub fn prepare(&self, env: &Environment, style: RolloutStyle) {
+    /// Stores the policy, and sets the back end of this environment's repository and the scenario's faults.
+    pub async fn prepare(&self, env: &Environment, style: RolloutStyle) {
+        if let Ok(policy) = serde_json::from_str(self.policy) {
+            store(env, policy).await;
+        }
         env.sandbox.faults().update(|faults| _ = faults.rollouts.insert(env.ecr_repository(), style));
         (self.faults)(env);
     }

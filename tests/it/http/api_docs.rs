@@ -170,7 +170,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     p.ask(&api, Method::PUT, outcome, &outcome_of("dep_unknown"), |r| r.json(&marked)).await;
     p.ask(&away, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
     let (policy, of_shop) = ("/api/v1/policies/{owner}/{repo}", "/api/v1/policies/acme/shop");
-    p.ask(&api, Method::PUT, policy, of_shop, |r| r.json(&json!({"gates": []}))).await;
+    p.ask(&api, Method::PUT, policy, of_shop, |r| r.json(&json!({"gates": [{}]}))).await;
     p.ask(&api, Method::PUT, policy, of_shop, |r| r.body("{}")).await;
     p.ask(&api, Method::PUT, policy, of_shop, too_long).await;
     p.ask(&away, Method::PUT, policy, of_shop, |r| r.json(&json!({}))).await;

@@ -90,7 +90,10 @@ impl Target {
         bodies.insert("/api/v1/tokens".to_owned(), json!({"name": "ci", "role": "viewer"}));
         let freeze = json!({"scope": "repository:none/none", "holds": "starts", "reason": "x", "endsAt": ahead(5)});
         bodies.insert("/api/v1/freezes".to_owned(), freeze);
-        bodies.insert("/api/v1/policies/{owner}/{repo}".to_owned(), json!({"windows": []}));
+        bodies.insert(
+            "/api/v1/policies/{owner}/{repo}".to_owned(),
+            json!({"windows": [], "gates": [{"name": "live", "at": "bake", "http": {"path": "/"}}]}),
+        );
         bodies.insert("/api/v1/deploy/{id}/outcome".to_owned(), json!({"outcome": "ok", "reason": "x"}));
         bodies.insert("/api/v1/log".to_owned(), json!({"filter": "info", "forSeconds": 1}));
         (Self { api, token, id: failed.id().to_owned(), bodies, document }, (github, root, sandbox))

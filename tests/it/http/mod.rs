@@ -12,7 +12,7 @@ mod errors;
 mod events;
 pub mod external_services;
 pub mod fixture;
-mod freezes;
+pub mod freezes;
 mod healthz;
 mod hostile_input;
 mod idempotency;

@@ -1,12 +1,13 @@
 //! Policies as resources. What they permit is tested with the deployments.
 
+use panda::domain::deployment::Facts;
 use panda::domain::principal::Role;
 use pretty_assertions::assert_eq;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::auth::{Token, serve};
-use super::{Answer, Api, count};
+use super::{Answer, Api, count, fixture};
 use crate::support::db::TestDb;
 
 const PATH: &str = "/api/v1/policies/acme/shop";
@@ -54,6 +55,62 @@ async fn policies__only_admins_of_the_repository_store_one() {
     assert_eq!(count(&db, "policies").await, 0);
 }
 
+/// A gate with one field changed.
+fn gate(name: &str, value: Value) -> Value {
+    let mut gate = json!({"name": "live", "at": "bake", "http": {"path": "/ready"}});
+    gate[name] = value;
+    json!({"gates": [{"name": "first", "at": "bake", "http": {"path": "/"}}, gate]})
+}
+
+#[tokio::test]
+async fn policies__gates_are_shown_with_their_defaults() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let given = json!({"gates": [{"name": "green", "at": "before_switch", "times": 3, "http": {"path": "/ready", "contains": "up"}}],
+                       "autoSwitch": "when_gates_pass"});
+    let stored = api.put(PATH, &given).await.data(STORED);
+    let expected = json!([{"name": "green", "at": "before_switch", "every": 30, "times": 3, "failures": 1, "noData": "wait", "onFail": "rollback",
+                           "http": {"path": "/ready", "codes": "200-399", "contains": "up"}}]);
+    assert_eq!((&stored["gates"], &stored["autoSwitch"]), (&expected, &json!("when_gates_pass")));
+    assert_eq!(api.get(PATH).await.data(SHOWN)["versions"][0], stored);
+    assert_eq!(api.put(PATH, &json!({})).await.data(STORED)["autoSwitch"], "never");
+}
+
+#[tokio::test]
+async fn policies__gates_that_cannot_be_measured_are_refused() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let query = json!({"url": "http://127.0.0.1:9/", "query": "up", "max": 1});
+    let mut with_secret = query.clone();
+    with_secret["headers"] = json!({"Authorization": "prometheus"});
+    let of = |check: &str, value: Value| json!({"gates": [{"name": "live", "at": "bake", check: value}]});
+    let target = format!("{PATH}?accountId=123456789012&region=ap-northeast-2");
+    for (path, body, field, said) in [
+        (PATH, of("alarm", json!({"name": "5xx"})), "gates[0].alarm", "accountId"),
+        (target.as_str(), of("alarm", json!({"name": "5xx"})), "gates[0].alarm", "connection"),
+        (PATH, of("prometheus", query), "gates[0].prometheus.query", "cannot be measured now"),
+        (PATH, of("prometheus", with_secret), "gates[0].prometheus.headers.Authorization", "prometheus"),
+    ] {
+        let problem = api.put(path, &body).await.problem(400, "INVALID_FIELD");
+        assert_eq!(problem["field"], field, "{body}");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{body}: {problem}");
+    }
+    assert_eq!(count(&db, "policies").await, 0);
+}
+
+#[tokio::test]
+async fn policies__each_step_is_refused_for_targets_of_code_deploy() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let body = json!({"gates": [{"name": "live", "at": "each_step", "http": {"path": "/"}}]});
+    let mut deployment = fixture::Fixture::begin(&db.db).await;
+    deployment.learn(Facts { code_deploy_deployment_id: Some("d-1".to_owned()), ..Facts::default() }).await;
+    assert_eq!(api.put(PATH, &body).await.refused_field("INVALID_FIELD"), "gates[0].at");
+    let arn = "arn:aws:ecs:ap-northeast-2:123456789012:service-deployment/main/shop/1".to_owned();
+    deployment.learn(Facts { service_deployment_arn: Some(arn), ..Facts::default() }).await;
+    api.put(PATH, &body).await.data(STORED);
+}
+
 #[tokio::test]
 async fn policies__invalid_fields_named_with_bounds() {
     let db = TestDb::new().await;
@@ -77,8 +134,26 @@ async fn policies__invalid_fields_named_with_bounds() {
         (json!({"approvals": {"count": 11}}), "approvals.count", "10"),
         (json!({"approvals": {"minutes": 0}}), "approvals.minutes", "10080"),
         (json!({"approvals": {"by": "bob"}}), "approvals.by", "count"),
-        (json!({"gates": []}), "gates", "windows"),
-        (json!({"autoSwitch": "never"}), "autoSwitch", "windows"),
+        (json!({"gate": []}), "gate", "windows"),
+        (json!({"autoSwitch": "sometimes"}), "autoSwitch", "when_gates_pass"),
+        (json!({"autoSwitch": "at 3:00"}), "autoSwitch", "at 03:00 Asia/Seoul"),
+        (json!({"autoSwitch": "at 03:00 Mars"}), "autoSwitch", ""),
+        (json!({"autoSwitch": "when_gates_pass"}), "autoSwitch", "before_switch"),
+        (json!({"autoSwitch": "at 03:00 UTC", "approvals": {"fourEyes": true}}), "autoSwitch", "several approvers"),
+        (gate("name", json!("first")), "gates[1].name", "unique"),
+        (gate("name", json!("Live")), "gates[1].name", "40"),
+        (gate("at", json!("later")), "gates[1].at", "each_step"),
+        (gate("every", json!(1)), "gates[1].every", "3600"),
+        (gate("times", json!(0)), "gates[1].times", "1000"),
+        (gate("failures", json!(1_001)), "gates[1].failures", "1000"),
+        (gate("noData", json!("ignore")), "gates[1].noData", "wait"),
+        (gate("onFail", json!("stop")), "gates[1].onFail", "notify"),
+        (gate("onFail", json!("pause")), "gates[1].onFail", "bake"),
+        (gate("http", json!({"path": "ready"})), "gates[1].http.path", "/healthz"),
+        (gate("http", json!({"path": "/", "codes": "99"})), "gates[1].http.codes", "200"),
+        (gate("http", json!({"path": "/", "headers": {"Host": "x"}})), "gates[1].http.headers", "Host"),
+        (gate("alarm", json!({"name": "5xx"})), "gates[1].alarm", "exactly one"),
+        (gate("datadog", json!({})), "gates[1].datadog", "prometheus"),
         // All callers are one where no caller signs in.
         (json!({"approvals": {"count": 2}}), "approvals.count", "sign in"),
         (json!({"approvals": {"fourEyes": true}}), "approvals.fourEyes", "sign in"),

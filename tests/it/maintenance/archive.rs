@@ -55,7 +55,7 @@ async fn archive__old_deployments_only_in_reports() {
 async fn reports(db: &TestDb) -> Vec<(String, Vec<String>)> {
     let mut connection = db.psql().await;
     let views: Vec<String> = sqlx::query_scalar(
-        "SELECT table_name FROM information_schema.views WHERE table_schema = 'panda_report' AND table_name NOT IN ('events_v1', 'step_runs_v1') ORDER BY 1",
+        "SELECT table_name FROM information_schema.views WHERE table_schema = 'panda_report' AND table_name NOT IN ('events_v1', 'measurements_v1', 'step_runs_v1') ORDER BY 1",
     )
     .fetch_all(&mut connection)
     .await

@@ -21,6 +21,7 @@
 //!
 //! Smaller differences are listed as data in `conformity`.
 
+mod alarms;
 mod conformity;
 mod flow;
 mod kms;

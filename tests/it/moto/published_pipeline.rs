@@ -56,8 +56,8 @@ impl Service<'_> {
         format!("arn:aws:elasticloadbalancing:ap-northeast-2:{account}:targetgroup/panda-{color}/0123456789abcdef")
     }
 
-    /// Creates cluster, service with its first task definition, and CodeDeploy's application and group.
-    async fn create(&self, blue: &Url, green: &Url) {
+    /// Creates cluster and first task definition.
+    async fn create_cluster(&self) {
         let (name, role) = (&self.name, "arn:aws:iam::210987654321:role/tasks");
         self.ecs("CreateCluster", json!({"clusterName": name})).await;
         let task = json!({
@@ -71,8 +71,33 @@ impl Service<'_> {
             ],
         });
         self.ecs("RegisterTaskDefinition", task).await;
+    }
+
+    fn tags(blue: &Url, green: &Url) -> Value {
+        json!([{"key": "panda:blue-url", "value": blue.as_str()}, {"key": "panda:green-url", "value": green.as_str()}])
+    }
+
+    /// Creates cluster, and a service that shifts its traffic itself.
+    async fn create_native(&self, blue: &Url, green: &Url) {
+        self.create_cluster().await;
+        let advanced =
+            json!({"alternateTargetGroupArn": self.target_group("green"), "productionListenerRule": "arn:rule"});
+        let balancer = json!({
+            "targetGroupArn": self.target_group("blue"), "containerName": "app", "containerPort": 8080, "advancedConfiguration": advanced,
+        });
+        let service = json!({
+            "cluster": self.name, "serviceName": self.name, "taskDefinition": self.name, "desiredCount": 1, "tags": Self::tags(blue, green),
+            "deploymentController": {"type": "ECS"}, "loadBalancers": [balancer],
+        });
+        self.ecs("CreateService", service).await;
+    }
+
+    /// Creates cluster, service with its first task definition, and CodeDeploy's application and group.
+    async fn create(&self, blue: &Url, green: &Url) {
+        self.create_cluster().await;
+        let (name, role) = (&self.name, "arn:aws:iam::210987654321:role/tasks");
         let balancer = |color: &str| json!([{"targetGroupArn": self.target_group(color), "containerName": "app", "containerPort": 8080}]);
-        let tags = json!([{"key": "panda:blue-url", "value": blue.as_str()}, {"key": "panda:green-url", "value": green.as_str()}]);
+        let tags = Self::tags(blue, green);
         let service = json!({
             "cluster": name, "serviceName": name, "taskDefinition": name, "desiredCount": 1, "tags": tags,
             "deploymentController": {"type": "CODE_DEPLOY"}, "loadBalancers": balancer("blue"),
@@ -203,6 +228,50 @@ async fn published_pipeline__followed_until_ready() {
     crate::aws::valid(&values);
     command_line(&panda, &execution).await;
     check_of_next(&panda).await;
+    panda.stop().await;
+}
+
+/// The service's own controller is ECS: it is updated with the image, and CodeDeploy is not asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn published_pipeline__service_of_ecs_followed_until_ready() {
+    let cloud = Cloud::of(Moto::with_sdk_integrations().await, hello("4.3.0"), false).await;
+    let env = &cloud.env;
+    let service =
+        Service { cloud: &cloud, name: format!("panda-{}", env.ecr_repository()), client: reqwest::Client::new() };
+    let (served, _serving) = serve(Router::new().route("/health", get(async || "4.3.0"))).await;
+    let (blue, green) = (served.join("/blue").unwrap(), served.clone());
+    service.create_native(&blue, &green).await;
+    let pipeline = cloud.pipeline(|_| definition()).await;
+    let aws = format!("--aws-endpoint={}", cloud.proxy.url());
+    let panda = Panda::builder().environment(env).flags(&[&aws, "--execution-wait-ms=60000"]).server().await;
+    let id = deploy(env, "main").await;
+
+    let event = pushed(&cloud, &pipeline).await;
+    let execution = pipeline.execute(&event).await;
+    let ready = status(env, &id, &["DEPLOYMENT_READY"]).await;
+    let arn = ready.facts.service_deployment_arn.unwrap();
+    assert!(arn.contains(&format!(":service-deployment/{0}/{0}/", service.name)), "{arn}");
+    assert_eq!(ready.facts.code_deploy_deployment_id, None);
+    assert_eq!(ready.facts.blue_target_group_arn, Some(service.target_group("blue")));
+    assert_eq!(ready.facts.green_target_group_arn, Some(service.target_group("green")));
+    let found = service.ecs("DescribeTaskDefinition", json!({"taskDefinition": service.name})).await;
+    let image = found["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap();
+    assert!(image.ends_with(&ready.facts.image_digest.unwrap()), "{image}");
+    let services = json!({"cluster": service.name, "services": [service.name]});
+    let found = service.ecs("DescribeServices", services).await;
+    let updated = found["services"][0]["taskDefinition"].as_str().unwrap();
+    assert!(updated.ends_with(":2"), "UpdateService: {updated}");
+
+    let check = checked(&panda, &execution).await;
+    let clauses = check["clauses"].as_array().unwrap();
+    assert!(clauses.iter().all(|clause| clause["state"] == "kept"), "{check:#}");
+    let mut values = json!({"input": event, "secret": execution});
+    for (state, path) in [("EnsureInfra", "/infra"), ("RegisterTaskAndDeploy", "/deploy"), ("CheckDeployment", "")] {
+        let text = output(&cloud, &execution, state).await;
+        assert!(!text.contains("of-the-task"), "{state} shows the environment of the task definition");
+        values[state] = serde_json::from_str::<Value>(&text).unwrap().pointer(path).unwrap().clone();
+    }
+    crate::aws::valid(&values);
     panda.stop().await;
 }
 

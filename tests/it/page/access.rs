@@ -13,7 +13,7 @@ use crate::http::{Api, ExternalServices};
 use crate::support::db::TestDb;
 
 /// Signs in at `path`, which leads to the form.
-async fn sign_in(page: &WebPage, api: &Api, path: &str, token: &str) {
+pub async fn sign_in(page: &WebPage, api: &Api, path: &str, token: &str) {
     page.goto(&format!("http://{}{path}", api.address)).await;
     page.fill("input[name=token]", token).await;
     page.click(".sign-in form button").await;

@@ -3,6 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use panda::db::commit::Change;
 use panda::domain::ErrorCode;
+use panda::domain::catalogue::EventCode;
 use panda::domain::deployment::{Facts, Status};
 use panda::domain::event::Event;
 use panda_testing::web_page::{Display, WebPage};
@@ -231,4 +232,35 @@ async fn detail__rollback_after_blue_starts_a_deployment() {
     page.until(&format!("!location.pathname.endsWith('{}')", live.id())).await;
     page.visible(".meta .tag:text('롤백')").await;
     assert!(page.text(".facts").await.contains(live.id()), "it names the deployment that it rolls back");
+}
+
+#[tokio::test]
+async fn detail__gates_show_their_measurements() {
+    let db = TestDb::new().await;
+    let api = Panda::builder().database(&db.db).api().await;
+    let mut next = Fixture::begin(&db.db).await;
+    let policy = json!({"gates": [{"name": "errors", "at": "before_switch", "every": 30, "times": 3, "failures": 1, "noData": "wait", "onFail": "pause",
+        "prometheus": {"url": "https://prometheus.example.com/", "query": "errors", "max": 1}}]});
+    let sql = "UPDATE deployments SET policy = $2, policy_version = 1 WHERE id = $1";
+    sqlx::query(sql).bind(next.id()).bind(policy).execute(&mut db.psql().await).await.unwrap();
+    let hostile = "<img src=x onerror=alert(1)>\u{202e}";
+    let about = |code, occurrence: &str| {
+        Event::new(code).with("gate", "errors").with("at", "before_switch").with("reason", hostile).keyed(occurrence)
+    };
+    let measured = |number: u32, result: &str, value: f64| {
+        let event = about(EventCode::GateMeasured, &number.to_string());
+        event.with("number", number).with("result", result).with("value", value)
+    };
+    next.tell(vec![measured(1, "passed", 0.0), measured(2, "passed", 0.5), measured(3, "failed", 4.0)]).await;
+    next.tell(vec![about(EventCode::GateNotPassed, "end").with("on_fail", "pause")]).await;
+    next.ready().await;
+    let page = WebPage::open().await;
+    page.goto(&view(&api, next.id())).await;
+    let shown = page.text(".gates").await;
+    assert!(shown.contains("errors") && shown.contains("2 of 3 measurements passed"), "{shown}");
+    assert!(shown.contains("Not passed") && shown.contains("<img"), "{shown}");
+    assert_eq!((page.count(".gates rect").await, page.count(".gates rect.failed").await), (3, 1));
+    assert_eq!(page.count(".gates img").await, 0, "text from outside is text");
+    page.visible("log-view[data-complete]").await;
+    page.expect_fit("detail-gates").await;
 }

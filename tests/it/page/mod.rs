@@ -3,9 +3,12 @@
 mod access;
 mod detail;
 mod flow;
+mod freezes;
 mod history;
 mod list;
 mod log;
+mod pauses;
 mod pictures;
+mod policies;
 mod sources;
 mod start;

@@ -119,7 +119,19 @@ async fn page_views__first_load_is_small() {
     };
     let file = Regex::new(r#"(?:href|src)="(/assets/[^"]+)""#).unwrap();
     let mut seen = 0;
-    for view in ["/", "/history", "/new", "/schedules", "/connections", "/audit", "/tokens", "/sign-in"] {
+    for view in [
+        "/",
+        "/history",
+        "/new",
+        "/schedules",
+        "/connections",
+        "/freezes",
+        "/policies",
+        "/policies/acme/shop",
+        "/audit",
+        "/tokens",
+        "/sign-in",
+    ] {
         let html = api.get(view).await;
         if html.status != 200 {
             continue;

@@ -79,7 +79,7 @@ async fn browser() -> WebPage {
 }
 
 /// Waits for the problem at a field, and returns its text.
-async fn problem_at(page: &WebPage, field: &str) -> String {
+pub async fn problem_at(page: &WebPage, field: &str) -> String {
     page.visible(&format!("{field}[aria-invalid=true]")).await;
     let text = format!(
         "document.getElementById(document.querySelector(`{field}`).getAttribute('aria-describedby')).innerText"

@@ -3,14 +3,16 @@
 use panda::domain::ErrorCode;
 use panda_sandbox::{ConsoleAct, RolloutStyle};
 use pretty_assertions::assert_eq;
+use serde_json::Value;
 
 use super::rollouts::{approve, ready, with_style};
 use super::{Replica, codes, events, status};
 use crate::support::environment::{Environment, hello};
+use crate::support::panda::Panda;
 use crate::support::wait_for;
 
 const WATCHING: [&str; 1] = ["--watch-interval-ms=300"];
-const CANARY: RolloutStyle = RolloutStyle::Canary { percent: 20 };
+pub const CANARY: RolloutStyle = RolloutStyle::Canary { percent: 20 };
 
 /// Waits until the deployment awaits the approval of its second pause.
 pub async fn second_pause(env: &Environment, id: &str) {
@@ -123,4 +125,26 @@ async fn revision__of_another_image_is_refused() {
     let message = failed.error_message.unwrap();
     assert!(message.contains(&arn) && message.contains("sha256:"), "{message}");
     replica.stop().await;
+}
+
+/// The check before the next deployment looks at the newest rollout: its service pauses, and the permissions of ECS are needed instead of CodeDeploy's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check__looks_at_newest_rollout_of_ecs() {
+    let env = with_style(CANARY).await;
+    let panda = Panda::builder().environment(&env).server().await;
+    ready(&env).await;
+    let (_, listed) = panda.get("/connections").await;
+    let id = |kind: &str| listed["data"][kind][0]["connectionId"].as_str().unwrap().to_owned();
+    let path = format!("/connect/aws/{}/check?githubConnectionId={}", id("aws"), id("github"));
+    let (status, answer) = panda.post(&path, &Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
+    let items = answer["data"]["items"].as_array().unwrap();
+    let calls = ["DescribeServiceDeployments", "DescribeServiceRevisions", "ListServiceDeployments"];
+    let wanted = calls.map(|call| format!("user.ecs:{call}")).into_iter().chain(["serviceDeployment".to_owned()]);
+    for id in wanted {
+        let item = items.iter().find(|item| item["id"] == id.as_str()).unwrap_or_else(|| panic!("{id}: {answer:#}"));
+        assert_eq!(item["state"], "present", "{item:#}");
+    }
+    assert!(items.iter().all(|item| item["id"] != "user.codedeploy:ContinueDeployment"), "{answer:#}");
+    panda.stop().await;
 }

@@ -4,10 +4,12 @@ use panda::db::deployments::DeploymentView;
 use panda::domain::StoredEvent;
 use panda::domain::catalogue::Lang;
 use panda_sandbox::git::SourceFile;
-use panda_sandbox::{CallFault, Faults};
+use panda_sandbox::{CallFault, Faults, RolloutStyle};
 use pretty_assertions::assert_eq;
 
 use super::cancel::cancel;
+use super::ecs_rollouts::{CANARY, second_pause};
+use super::rollouts::with_style;
 use super::{Replica, codes, deploy, events, status};
 use crate::support::commands::Commands;
 use crate::support::environment::{Environment, hello};
@@ -39,12 +41,13 @@ async fn refusals(env: &Environment, id: &str) -> Vec<StoredEvent> {
 
 /// Requests the switch and waits for its refusal, the `number`th; returns the event's text.
 async fn refused(env: &Environment, id: &str, number: usize) -> String {
+    let before = continued(env);
     request(env, id).await;
     wait_for("the switch is refused", async || refusals(env, id).await.len() == number).await;
     let now = view(env, id).await;
     assert_eq!((now.status.as_str(), now.step.as_str()), ("DEPLOYMENT_READY", "await_switch"));
     assert_eq!((now.switch_requested_at, now.error_code), (None, None), "the request is over");
-    assert!(env.sandbox.effects(&env.ecr_repository()).continued.is_empty(), "nothing was moved");
+    assert_eq!(continued(env), before, "nothing was moved");
     refusals(env, id).await[number - 1].render(Lang::En).message
 }
 
@@ -173,5 +176,48 @@ async fn listener_guard__turned_off_reads_nothing() {
     status(&env, &id, &["COMPLETED"]).await;
     let calls = env.sandbox.all_effects().calls;
     assert!(calls.keys().all(|call| !call.starts_with("elasticloadbalancing:")), "{calls:?}");
+    replica.stop().await;
+}
+
+/// ECS shifts in parts: the share that it has set is what the rule must send, before each part.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listener_guard__weights_reset_between_parts_of_ecs_are_a_conflict() {
+    let env = with_style(CANARY).await;
+    let replica = Replica::start(&env, &NOT_WATCHING);
+    let id = ready(&env).await;
+    let set = |blue: u32, green: u32| env.sandbox.set_weights(&env.ecr_repository(), blue, green);
+    set(50, 50);
+    let said = refused(&env, &id, 1).await;
+    assert!(said.contains("-1 50 %") && said.contains("0 % on green"), "{said}");
+    set(100, 0);
+    request(&env, &id).await;
+    second_pause(&env, &id).await;
+    set(100, 0);
+    let said = refused(&env, &id, 2).await;
+    assert!(said.contains("-1 100 %") && said.contains("20 % on green") && said.contains("restore"), "{said}");
+    assert_eq!(continued(&env), [1]);
+    set(80, 20);
+    request(&env, &id).await;
+    status(&env, &id, &["COMPLETED"]).await;
+    assert_eq!(continued(&env), [2]);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listener_guard__denied_calls_do_not_prevent_the_switch_of_ecs() {
+    let env = with_style(RolloutStyle::BlueGreen).await;
+    let denied = CallFault { deny: true, ..CallFault::default() };
+    env.sandbox
+        .faults()
+        .update(|faults| _ = faults.calls.insert("elasticloadbalancing:DescribeTargetHealth".to_owned(), denied));
+    let replica = Replica::start(&env, &NOT_WATCHING);
+    let id = ready(&env).await;
+    env.sandbox.set_weights(&env.ecr_repository(), 0, 100);
+    request(&env, &id).await;
+    status(&env, &id, &["COMPLETED"]).await;
+    let emitted = events(&env, &id).await;
+    let unchecked: Vec<&StoredEvent> = emitted.iter().filter(|event| event.code == "listener_unchecked").collect();
+    assert_eq!(unchecked.len(), 1, "{:?}", codes(&emitted));
+    assert!(unchecked[0].render(Lang::En).message.contains("elasticloadbalancing:DescribeTargetHealth"));
     replica.stop().await;
 }

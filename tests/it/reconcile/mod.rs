@@ -14,6 +14,7 @@ pub mod failures;
 mod fetches;
 mod flow;
 mod freezes;
+pub mod gates;
 mod health_checks;
 mod held_commit;
 pub mod histories;
@@ -35,6 +36,7 @@ pub mod rollouts;
 mod status_queue;
 pub mod takeover;
 mod throttling;
+mod unreported_rollouts;
 mod watch;
 
 use panda::commands::CommandError;

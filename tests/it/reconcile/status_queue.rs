@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_sqs::types::QueueAttributeName;
-use panda_sandbox::{ExecutionFault, Faults, Outcome};
+use panda_sandbox::{ConsoleAct, ExecutionFault, Faults, Outcome, RolloutStyle};
 use panda_testing::moto::server::Moto;
 use serde_json::{Value, json};
 
+use super::rollouts::{ready, with_style};
 use super::{Replica, deploy, status};
 use crate::support::environment::{Environment, tiny};
 use crate::support::wait_for;
@@ -113,6 +114,29 @@ async fn status_queue__message_causes_early_poll() {
     for replica in replicas {
         replica.stop().await;
     }
+}
+
+/// ECS reports a service: its rollout, which awaits the switch, is looked at long before the watch would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_queue__event_of_a_service_looks_at_its_resting_rollout() {
+    let env = with_style(RolloutStyle::BlueGreen).await;
+    let queue = Queue::create(env.sandbox.region()).await;
+    let option = format!("--status-queue-url={}", queue.url);
+    let replica = Replica::start(&env, &["--watch-interval-ms=600000", &option]);
+    let id = ready(&env).await;
+    env.sandbox.console(&env.ecr_repository(), ConsoleAct::Stop);
+    let account = env.sandbox.user_account_id();
+    let of_service = |name: &str| {
+        let cluster = format!("arn:aws:ecs:ap-northeast-2:{account}:cluster/panda-cluster");
+        event("aws.ecs", account, &json!({"clusterArn": cluster, "group": format!("service:{name}")}))
+    };
+    queue.put(&of_service("another")).await;
+    queue.emptied().await;
+    assert_eq!(env.db.db.deployment(&id).await.unwrap().unwrap().status, "DEPLOYMENT_READY");
+    queue.put(&of_service(&env.ecr_repository())).await;
+    let failed = status(&env, &id, &["FAILED"]).await;
+    assert_eq!(failed.error_code.as_deref(), Some("STOPPED_WHILE_READY"), "{:?}", failed.error_message);
+    replica.stop().await;
 }
 
 /// A queue that cannot be read changes nothing.

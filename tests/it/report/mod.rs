@@ -12,7 +12,7 @@ mod view_definitions;
 pub use panda_testing::postgres::report::{json, lines, reporter};
 
 /// The views for reporters, in the order of the document.
-pub const VIEWS: [&str; 16] = [
+pub const VIEWS: [&str; 17] = [
     "deployments_v1",
     "events_v1",
     "stages_v1",
@@ -24,6 +24,7 @@ pub const VIEWS: [&str; 16] = [
     "dora_daily_v1",
     "dora_monthly_v1",
     "attempts_v1",
+    "measurements_v1",
     "step_runs_v1",
     "approvals_v2",
     "dora_occurrences_v2",

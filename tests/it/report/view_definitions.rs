@@ -35,6 +35,7 @@ const LANDED: &[(&str, &str)] = &[
     ("panda_report.failures_v1", "4859a848e07de26b2b69db8348013419"),
     ("panda_report.queue_v1", "2a3cea998105fae51519a884baf9a0c3"),
     ("panda_report.stages_v1", "d68c992151a27b5723c8fedadea22f63"),
+    ("panda_report.measurements_v1", "09eea0558857e5f0ad803a090fae7914"),
     ("panda_report.step_runs_v1", "3712b253e9eea0a9232cecd65f7d4870"),
     ("panda_report.throughput_v1", "87de824b5f2c06dab8181b5edd74fa65"),
 ];

@@ -16,13 +16,14 @@ import uuid
 import xml.etree.ElementTree as xml
 
 import botocore.session
+from botocore.parsers import RpcV2CBORParser
 from botocore.serialize import create_serializer
 
 from models_calls import calls
 
 # Name in botocore, name in IAM, and in the credential's scope.
 SERVICES = {"sts": "sts", "iam": "iam", "events": "events", "ecr": "ecr", "secretsmanager": "secretsmanager", "stepfunctions": "states",
-            "codedeploy": "codedeploy", "ecs": "ecs", "sqs": "sqs", "elbv2": "elasticloadbalancing"}
+            "codedeploy": "codedeploy", "ecs": "ecs", "sqs": "sqs", "elbv2": "elasticloadbalancing", "cloudwatch": "cloudwatch"}
 # Errors of any call, which no model lists: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, and the same page of the
 # other services; the JSON protocols spell most of them with `Exception`.
 COMMON = {"query": {"AccessDenied", "ExpiredToken", "IncompleteSignature", "InternalFailure", "InvalidAction", "InvalidClientTokenId",
@@ -32,6 +33,8 @@ COMMON = {"query": {"AccessDenied", "ExpiredToken", "IncompleteSignature", "Inte
                    "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired", "RequestExpired", "SerializationException",
                    "ServiceUnavailable", "ThrottlingException", "UnknownOperationException", "UnrecognizedClientException",
                    "ValidationException"}}
+# CloudWatch spells errors as the JSON protocols do, with an exception of the Query protocol.
+COMMON["cbor"] = COMMON["json"] | {"ValidationError"}
 NOT_OFFERED = {"UnknownOperationException", "InvalidAction"}
 
 
@@ -47,13 +50,17 @@ class Checker:
         self.models = {name: session.get_service_model(name) for name in SERVICES}
 
     def protocol(self, service):
+        if service == "cloudwatch":
+            return "cbor"
         return "query" if self.models[service].protocol == "query" else "json"
 
     def send(self, who, service, operation, params):
         """Sends a call; returns status, headers and body."""
         model = self.models[service].operation_model(operation)
         protocol = self.protocol(service)
-        request = create_serializer(protocol, include_validation=False).serialize_to_request(params, model)
+        format = "smithy-rpc-v2-cbor" if protocol == "cbor" else protocol
+        request = create_serializer(format, include_validation=False).serialize_to_request(params, model)
+        path = request["url_path"] if protocol == "cbor" else ""
         body = request["body"]
         if isinstance(body, dict):
             body = urllib.parse.urlencode(body)
@@ -64,7 +71,7 @@ class Checker:
         scope = f"{key}/20260101/{region}/{SERVICES[service]}/aws4_request"
         headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
         data = body if isinstance(body, bytes) else body.encode()
-        request = urllib.request.Request(self.settings["endpoint"], data=data, headers=headers, method="POST")
+        request = urllib.request.Request(self.settings["endpoint"].rstrip("/") + (path or "/"), data=data, headers=headers, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, answer.headers, answer.read()
@@ -90,7 +97,9 @@ class Checker:
 
     def headers(self, at, service, headers):
         version = self.models[service].metadata.get("jsonVersion")
-        wanted = "text/xml" if self.protocol(service) == "query" else f"application/x-amz-json-{version}"
+        wanted = {"query": "text/xml", "cbor": "application/cbor"}.get(self.protocol(service), f"application/x-amz-json-{version}")
+        if self.protocol(service) == "cbor" and headers.get("smithy-protocol") != "rpc-v2-cbor":
+            self.found.append(f"{at}: header smithy-protocol is {headers.get('smithy-protocol')}")
         if headers.get("Content-Type") != wanted:
             self.found.append(f"{at}: Content-Type {headers.get('Content-Type')}, expected {wanted}")
         try:
@@ -103,7 +112,7 @@ class Checker:
         if self.protocol(service) == "query":
             return self.decode_xml(at, service, model, status, body)
         try:
-            answer = json.loads(body) if body else {}
+            answer = self.parse(service, body)
         except ValueError:
             self.found.append(f"{at}: the body is not JSON: {body[:200]}")
             return None, {}
@@ -115,6 +124,12 @@ class Checker:
                 self.walk(model.output_shape, answer, at)
             return None, answer
         return str(answer.pop("__type", "no __type")).rsplit("#", 1)[-1], answer
+
+    def parse(self, service, body):
+        if self.protocol(service) != "cbor":
+            return json.loads(body) if body else {}
+        parser = RpcV2CBORParser()
+        return parser.parse_data_item(parser.get_peekable_stream_from_bytes(body))
 
     def decode_xml(self, at, service, model, status, body):
         namespace = self.models[service].metadata["xmlNamespace"]
@@ -153,7 +168,7 @@ class Checker:
             wanted = error.get("httpStatusCode") or (500 if shape.metadata.get("fault") else 400)
             if status != wanted and self.protocol(service) == "query" or status // 100 != wanted // 100:
                 self.found.append(f"{at}: {code} with status {status}, expected {wanted}")
-            if self.protocol(service) == "json":
+            if self.protocol(service) != "query":
                 # CodeDeploy's models omit the message of every error.
                 self.walk(shape, {k: v for k, v in answer.items() if k != "message" or shape.members}, f"{at} {code}")
             break

@@ -13,6 +13,7 @@ def calls(checker, settings):
     controller = lambda *call: checker.call("controller", *call)
     states(user, controller, settings)
     elbv2(user, settings)
+    cloudwatch(user, checker)
     codedeploy(user, settings)
     ecs(user, settings)
     sts(user, controller, settings)
@@ -50,6 +51,15 @@ def elbv2(user, settings):
     for group in groups:
         user("elbv2", "DescribeTargetHealth", {"TargetGroupArn": group["TargetGroupArn"]})
     user("elbv2", "DescribeTargetHealth", {"TargetGroupArn": groups[0]["TargetGroupArn"] + "x"}, "TargetGroupNotFound")
+
+
+def cloudwatch(user, checker):
+    checker.inject({"alarms": {"errors": {"state": "ALARM", "reason": "above the threshold"}}})
+    [alarm] = user("cloudwatch", "DescribeAlarms", {"AlarmNames": ["errors"]})["MetricAlarms"]
+    assert alarm["StateValue"] == "ALARM", alarm
+    user("cloudwatch", "DescribeAlarms", {"AlarmNames": ["none"]})
+    user("cloudwatch", "DescribeAlarms", {"AlarmNames": ["x"] * 101}, "ValidationError")
+    checker.inject({})
 
 
 def sts(user, controller, settings):
@@ -213,7 +223,8 @@ def ecs(user, settings):
     service = {"service": settings["service"], "cluster": "panda-cluster"}
     listed = user("ecs", "ListServiceDeployments", service)["serviceDeployments"]
     user("ecs", "ListServiceDeployments", {**service, "status": ["SUCCESSFUL"]})
-    user("ecs", "ListServiceDeployments", {**service, "createdAt": {"after": 0}})
+    user("ecs", "ListServiceDeployments", {**service, "createdAt": {"after": 0}, "maxResults": 1})
+    user("ecs", "ListServiceDeployments", {**service, "nextToken": "none"}, "InvalidParameterException")
     user("ecs", "ListServiceDeployments", {**service, "service": "none"}, "ServiceNotFoundException")
     user("ecs", "ListServiceDeployments", {**service, "cluster": "none"}, "ClusterNotFoundException")
     found = user("ecs", "DescribeServiceDeployments", {"serviceDeploymentArns": [arn, unknown]})["serviceDeployments"][0]

@@ -10,11 +10,13 @@ use panda::clients::aws::Aws;
 use panda::clients::builder::Builder;
 use panda::clients::builder_pool::{BuilderPool, PooledBuilder};
 use panda::clients::docker::Docker;
+use panda::clients::gates::GateClient;
 use panda::clients::github::GitHub;
 use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
 use panda::db::{Class, Db};
 use panda::domain::builder::BuilderChoice;
 use panda::domain::connection::AwsKeys;
+use panda::domain::destination::Destinations;
 use panda::domain::names::Names;
 use panda::domain::preflight::PreflightSettings;
 use panda::http::middleware::caller_limit::CallerLimit;
@@ -119,6 +121,7 @@ impl Api {
             hub: hub.clone(),
             github: Arc::new(GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap()),
             aws: aws(external, &config.controller_roles).await,
+            gates: GateClient::new(timeout, Destinations::default()).unwrap(),
             names: Arc::new(Names::default()),
             event_bus: external.preflight.event_bus.as_str().into(),
             preflight: Arc::new(external.preflight.clone()),

@@ -33,7 +33,7 @@ impl Commands for Db {
         switch(
             self,
             change(id, &by),
-            SwitchTerms { four_eyes: false, image_digest: None, freeze_override: None },
+            SwitchTerms { four_eyes: false, image_digest: None, pause: None, freeze_override: None },
             |_| Value::Null,
         )
         .await

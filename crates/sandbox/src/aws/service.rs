@@ -12,6 +12,7 @@ pub enum AwsService {
     CodeDeploy,
     Ecs,
     ElasticLoadBalancing,
+    CloudWatch,
 }
 
 impl AwsService {
@@ -26,6 +27,16 @@ impl AwsService {
             "AmazonEC2ContainerServiceV20141113" => Self::Ecs,
             _ => return None,
         })
+    }
+
+    /// Finds the service that has this name in the paths of Smithy RPC v2.
+    pub fn of_path(name: &str) -> Option<Self> {
+        (name == "GraniteServiceVersion20100801").then_some(Self::CloudWatch)
+    }
+
+    /// Returns true for the services of Smithy RPC v2, which send CBOR.
+    pub fn is_cbor(self) -> bool {
+        matches!(self, Self::CloudWatch)
     }
 
     /// The service of a form body with this API version: each Query service has its own.
@@ -54,6 +65,7 @@ impl AwsService {
             Self::CodeDeploy => "codedeploy",
             Self::Ecs => "ecs",
             Self::ElasticLoadBalancing => "elasticloadbalancing",
+            Self::CloudWatch => "cloudwatch",
         }
     }
 
@@ -61,6 +73,7 @@ impl AwsService {
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Sts | Self::Iam | Self::ElasticLoadBalancing => "text/xml",
+            Self::CloudWatch => "application/cbor",
             Self::StepFunctions => "application/x-amz-json-1.0",
             _ => "application/x-amz-json-1.1",
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::accounts::{CLUSTER, REGION, USER_ACCOUNT, random_upper};
+use super::super::balancer_names as names;
 use super::epoch;
 
 /// How the rollouts of a repository shift their traffic.
@@ -118,6 +119,8 @@ pub struct ServiceDeployment {
     pub digest: String,
     style: RolloutStyle,
     number: u32,
+    /// Number of green's target group, 1 or 2.
+    green_group: u8,
     finished: Option<DateTime<Utc>>,
     /// Why and when it began to go back.
     rollback: Option<(String, DateTime<Utc>)>,
@@ -125,8 +128,14 @@ pub struct ServiceDeployment {
 }
 
 impl ServiceDeployment {
-    /// Creates a deployment that has not begun; `number` is that of its target revision.
-    pub fn new(repository: &str, image: String, digest: &str, style: RolloutStyle, number: u32) -> Self {
+    /// Creates a deployment that has not begun, of the target revision `number`, whose tasks are to be in the target group `green_group`.
+    pub fn new(
+        repository: &str,
+        (image, digest): (String, &str),
+        style: RolloutStyle,
+        number: u32,
+        green_group: u8,
+    ) -> Self {
         let id = random_upper(21);
         Self {
             arn: format!("arn:aws:ecs:{REGION}:{USER_ACCOUNT}:service-deployment/{CLUSTER}/{repository}/{id}"),
@@ -140,10 +149,21 @@ impl ServiceDeployment {
             digest: digest.to_owned(),
             style,
             number,
+            green_group,
             finished: None,
             rollback: None,
             triggered_alarm: None,
         }
+    }
+
+    /// Creates one that waits at its first pause, of a repository without containers.
+    pub fn waiting(repository: &str) -> Self {
+        let image = format!("{repository}:waiting");
+        let mut deployment = Self::new(repository, (image, "sha256:waiting"), RolloutStyle::BlueGreen, 2, 2);
+        deployment.status = ServiceDeploymentStatus::InProgress;
+        deployment.stage = "POST_TEST_TRAFFIC_SHIFT";
+        deployment.pause(Duration::from_hours(336));
+        deployment
     }
 
     /// True while a hook waits for `ContinueServiceDeployment`.
@@ -234,6 +254,10 @@ impl ServiceDeployment {
         shown["updatedAt"] = json!(epoch(Utc::now()));
         shown["lifecycleStage"] = json!(self.stage);
         let mut configuration = self.style.configuration();
+        configuration["lifecycleHooks"] = json!([{
+            "targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"],
+            "timeoutConfiguration": {"timeoutInMinutes": 1_440, "action": "ROLLBACK"},
+        }]);
         configuration["bakeTimeInMinutes"] = json!(bake_minutes);
         configuration["deploymentCircuitBreaker"] = json!({"enable": true, "rollback": true});
         shown["deploymentConfiguration"] = configuration;
@@ -256,11 +280,23 @@ impl ServiceDeployment {
 
     /// The revision that it deploys, in the answer of `DescribeServiceRevisions`.
     pub fn described_revision(&self) -> Value {
+        let group = |number: u8| names::target_group_arn(&self.repository, number);
+        let rule = |listener: &str| names::rule_arn(&names::listener_arn(&self.repository, listener));
         json!({
             "serviceRevisionArn": self.target_revision(), "serviceArn": self.service_arn(), "clusterArn": Self::cluster_arn(),
             "taskDefinition": format!("arn:aws:ecs:{REGION}:{USER_ACCOUNT}:task-definition/{}:{}", self.repository, self.number),
             "launchType": "FARGATE", "createdAt": epoch(self.created),
             "containerImages": [{"containerName": "app", "imageDigest": self.digest, "image": self.image}],
+            "loadBalancers": [{
+                "targetGroupArn": group(1), "containerName": "app", "containerPort": 80,
+                "advancedConfiguration": {
+                    "alternateTargetGroupArn": group(2), "productionListenerRule": rule("production"), "testListenerRule": rule("test"),
+                    "roleArn": format!("arn:aws:iam::{USER_ACCOUNT}:role/panda-ecs-{}", self.repository),
+                },
+            }],
+            "resolvedConfiguration": {
+                "loadBalancers": [{"targetGroupArn": group(self.green_group), "productionListenerRule": rule("production")}],
+            },
         })
     }
 }

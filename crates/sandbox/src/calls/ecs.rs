@@ -16,6 +16,9 @@ use crate::simulation::{AwsState, Simulation};
 /// ECS's limit for the ARNs of one call.
 const LARGEST_BATCH: usize = 20;
 
+/// ECS's limit for the service deployments of one page.
+const LARGEST_PAGE: usize = 100;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct List {
@@ -23,6 +26,8 @@ struct List {
     cluster: Option<String>,
     status: Option<Vec<String>>,
     created_at: Option<Created>,
+    next_token: Option<String>,
+    max_results: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -114,7 +119,17 @@ fn list(simulation: &Simulation, caller: &AwsCaller, wanted: &List) -> Result<Va
             })
             .collect();
         found.sort_by_key(|deployment| std::cmp::Reverse(deployment.created));
-        Ok(json!({"serviceDeployments": found.into_iter().map(ServiceDeployment::brief).collect::<Vec<_>>()}))
+        let begin = wanted
+            .next_token
+            .as_deref()
+            .map_or(Ok(0), |token| token.parse::<usize>().map_err(|_| invalid("nextToken")))?;
+        let end = begin.saturating_add(wanted.max_results.unwrap_or(LARGEST_PAGE).min(LARGEST_PAGE));
+        let page = found.iter().skip(begin).take(end - begin).map(|deployment| deployment.brief());
+        let mut answer = json!({"serviceDeployments": page.collect::<Vec<_>>()});
+        if end < found.len() {
+            answer["nextToken"] = json!(end.to_string());
+        }
+        Ok(answer)
     })
 }
 

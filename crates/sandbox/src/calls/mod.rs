@@ -1,5 +1,6 @@
-//! The calls of the AWS services, one file a service: typed input, and JSON (XML for STS, IAM and Elastic Load Balancing) as output.
+//! The calls of the AWS services, one file a service: typed input, and JSON (XML for STS, IAM and Elastic Load Balancing) as output, which the server sends as CBOR for CloudWatch.
 
+mod cloudwatch;
 mod codedeploy;
 mod ecr;
 mod ecs;
@@ -49,6 +50,7 @@ async fn answer(
         AwsService::StepFunctions => sfn::call(simulation, caller, operation, body)?,
         AwsService::CodeDeploy => codedeploy::call(simulation, caller, operation, body)?,
         AwsService::Ecs => ecs::call(simulation, caller, operation, body)?,
+        AwsService::CloudWatch => cloudwatch::call(simulation, caller, operation, body)?,
     };
     Ok(answer.to_string())
 }

@@ -17,7 +17,8 @@ use super::green::Green;
 pub fn create(simulation: &Arc<Simulation>, service: &Arc<EcsService>, green: Green, style: RolloutStyle) -> String {
     let shorter = simulation.faults.get().ready_timeout_ms.map(Duration::from_millis);
     let number = service.revision();
-    let deployment = ServiceDeployment::new(&green.repository, green.image.clone(), &green.digest, style, number);
+    let image = (green.image.clone(), green.digest.as_str());
+    let deployment = ServiceDeployment::new(&green.repository, image, style, number, 3 - service.blue_group());
     let arn = deployment.arn.clone();
     simulation.change(|state| state.service_deployments.insert(arn.clone(), deployment));
     let run = Run {
@@ -33,6 +34,16 @@ pub fn create(simulation: &Arc<Simulation>, service: &Arc<EcsService>, green: Gr
         let _ = run.run().await;
     });
     arn
+}
+
+/// Creates deployments that await `ContinueServiceDeployment`, without containers, each of a separate service: `REPOSITORY-0`, `REPOSITORY-1`, and so on.
+pub fn create_waiting(simulation: &Simulation, repository: &str, count: usize) -> Vec<String> {
+    let waiting: Vec<_> = (0..count).map(|n| ServiceDeployment::waiting(&format!("{repository}-{n}"))).collect();
+    let arns = waiting.iter().map(|deployment| deployment.arn.clone()).collect();
+    simulation.change(|state| {
+        state.service_deployments.extend(waiting.into_iter().map(|deployment| (deployment.arn.clone(), deployment)));
+    });
+    arns
 }
 
 /// Sends the traffic of a deployment back to the source revision; returns false if it has ended or goes back already.

@@ -38,7 +38,7 @@ pub async fn all(run: &mut ExecutionRun) -> Result<(), ExecutionEnded> {
     }
 
     let shift = TaskState { name: "AwaitTrafficShift", result_path: "shiftResult", at_least: Duration::ZERO };
-    run.task(&shift, traffic_shift(&simulation, &id)).await?;
+    run.task(&shift, traffic_shift(&simulation, &repository, &id)).await?;
     Ok(())
 }
 
@@ -76,7 +76,7 @@ async fn register_and_deploy(
     let style = of_repository(&simulation.faults.get().rollouts, repository).copied().unwrap_or_default();
     if style == RolloutStyle::CodeDeploy {
         *id = deployment::create(simulation, &service, green);
-        let shown = reported(simulation, id);
+        let shown = reported(simulation, repository, id);
         let created =
             simulation.read(|state| state.deployments.get(id).map(|created| (created.application(), created.group())));
         let (application, group) = created.unwrap_or_default();
@@ -86,7 +86,7 @@ async fn register_and_deploy(
         output["codeDeployDeploymentGroupName"] = json!(group);
     } else {
         *id = native::create(simulation, &service, green, style);
-        output["serviceDeploymentArn"] = json!(reported(simulation, id));
+        output["serviceDeploymentArn"] = json!(reported(simulation, repository, id));
     }
     if let Some(check) = simulation.faults.get().green_health_check {
         output["greenHealthCheck"] = check;
@@ -140,20 +140,25 @@ async fn check_deployment(simulation: &Arc<Simulation>, repository: &str, id: &s
     let (blue, green) = service.target_groups();
     let id_key = if id.starts_with("d-") { "deploymentId" } else { "serviceDeploymentArn" };
     Ok(json!({
-        "status": "WAITING_APPROVAL", "stage": "CHECK_DEPLOYMENT", "deploymentStatus": "Ready", id_key: reported(simulation, id),
+        "status": "WAITING_APPROVAL", "stage": "CHECK_DEPLOYMENT", "deploymentStatus": "Ready", id_key: reported(simulation, repository, id),
         "checkResult": {"blueTargetGroupArn": blue, "greenTargetGroupArn": green},
         "blueUrl": service.production_url(), "greenUrl": service.test_url(),
     }))
 }
 
-/// The id that the pipeline reports for a rollout.
-fn reported(simulation: &Simulation, id: &str) -> String {
-    simulation.faults.get().reported_deployment_id.unwrap_or_else(|| id.to_owned())
+/// The id that the pipeline reports for a rollout; empty if it reports none.
+fn reported(simulation: &Simulation, repository: &str, id: &str) -> String {
+    let faults = simulation.faults.get();
+    if faults.unreported.contains(repository) || faults.unreported.contains("*") {
+        return String::new();
+    }
+    faults.reported_deployment_id.unwrap_or_else(|| id.to_owned())
 }
 
-async fn traffic_shift(simulation: &Arc<Simulation>, id: &str) -> Result<Value, TaskFailure> {
+async fn traffic_shift(simulation: &Arc<Simulation>, repository: &str, id: &str) -> Result<Value, TaskFailure> {
     settled(simulation, id, BlueGreenStatus::is_final).await?;
-    Ok(json!({"status": "SUCCEEDED", "deploymentId": id}))
+    let unreported = reported(simulation, repository, id).is_empty();
+    Ok(json!({"status": "SUCCEEDED", "deploymentId": if unreported { "" } else { id }}))
 }
 
 /// Waits for a status. A failed or stopped deployment fails the task.

@@ -69,7 +69,7 @@ async fn answer(simulation: Arc<Simulation>, request: Request<Incoming>) -> Resu
         let (status, body) = control::handle(&simulation, &parts.method, path, &body);
         return Ok(reply::control(status, place.outward(body)));
     }
-    let Some(call) = Call::parse(&parts.headers, body) else {
+    let Some(call) = Call::parse(parts.uri.path(), &parts.headers, body) else {
         tracing::warn!(path = parts.uri.path(), "sandbox: request of no known service");
         let error = AwsError::new("UnknownOperationException", "no service of the sandbox knows this request");
         return Ok(reply::failure(AwsService::Events, &error));

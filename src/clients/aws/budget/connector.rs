@@ -71,6 +71,12 @@ fn name(request: &HttpRequest) -> Option<String> {
         };
         return Some(format!("{service}:{call}"));
     }
+    // Smithy RPC v2: `/service/NAME/operation/CALL`.
+    if let Some(path) = request.uri().split_once("/service/").map(|(_, path)| path)
+        && let Some((service, call)) = path.split_once("/operation/")
+    {
+        return (service == "GraniteServiceVersion20100801").then(|| format!("cloudwatch:{call}"));
+    }
     // The query protocol: `Action=AssumeRole&Version=2011-06-15&…`.
     let body = std::str::from_utf8(request.body().bytes()?).ok()?;
     let mut parts = body.split('&');
@@ -78,6 +84,7 @@ fn name(request: &HttpRequest) -> Option<String> {
     let service = match parts.next()? {
         "Version=2011-06-15" => "sts",
         "Version=2010-05-08" => "iam",
+        "Version=2015-12-01" => "elasticloadbalancing",
         _ => return None,
     };
     Some(format!("{service}:{call}"))
@@ -104,6 +111,16 @@ mod tests {
         let query = |body: &'static str| name(&HttpRequest::new(SdkBody::from(body)));
         assert_eq!(query("Action=AssumeRole&Version=2011-06-15&RoleArn=x").as_deref(), Some("sts:AssumeRole"));
         assert_eq!(query("Action=CreateRole&Version=2010-05-08").as_deref(), Some("iam:CreateRole"));
+        let rules = query("Action=DescribeRules&Version=2015-12-01&ListenerArn=x");
+        assert_eq!(rules.as_deref(), Some("elasticloadbalancing:DescribeRules"));
         assert_eq!(query(""), None);
+        let of_path = |path: &str| {
+            let mut request = HttpRequest::new(SdkBody::empty());
+            request.set_uri(format!("https://monitoring.eu-west-1.amazonaws.com{path}")).unwrap();
+            name(&request)
+        };
+        let alarms = of_path("/service/GraniteServiceVersion20100801/operation/DescribeAlarms");
+        assert_eq!(alarms.as_deref(), Some("cloudwatch:DescribeAlarms"));
+        assert_eq!(of_path("/service/Other/operation/DescribeAlarms"), None);
     }
 }

@@ -112,9 +112,21 @@ fn rollout_of_ecs_keeps_all() {
 }
 
 #[test]
+fn rollout_without_id_is_open_where_ecs_can_be_searched() {
+    let searched = Execution::changed(|execution| without(execution, 1, "codeDeployDeploymentId"));
+    assert_eq!(in_state(&searched, ClauseState::Open), ["codeDeploy"]);
+    assert_eq!(in_state(&searched, ClauseState::Broken), [] as [&str; 0]);
+    let unnamed = Execution::changed(|execution| {
+        without(execution, 1, "codeDeployDeploymentId");
+        without(execution, 0, "serviceName");
+    });
+    assert_eq!(in_state(&unnamed, ClauseState::Broken), ["names", "codeDeploy"]);
+}
+
+#[test]
 fn each_breach_has_its_own_reason() {
     type Breach = (&'static str, fn(&mut Execution));
-    let breaches: [Breach; 29] = [
+    let breaches: [Breach; 28] = [
         ("input", |e| e.input = None),
         ("input", |e| e.input = Some(r#"{"detail": {"repository-name": "acme-shop"}}"#)),
         ("secret", |e| e.latest = LatestArn::Unnamed),
@@ -129,7 +141,6 @@ fn each_breach_has_its_own_reason() {
         ("registration", |e| e.states[1].0 = "Register"),
         ("registration", |e| e.states[1].1 = None),
         ("registration", |e| *output(e, 1) = json!("{oops")),
-        ("codeDeploy", |e| without(e, 1, "codeDeployDeploymentId")),
         ("codeDeploy", |e| output(e, 1)["codeDeployDeploymentId"] = json!("ecs-svc/1234567890123456789")),
         ("green", |e| without(e, 1, "greenService")),
         ("green", |e| output(e, 1)["greenService"]["url"] = json!("file:///etc/passwd")),

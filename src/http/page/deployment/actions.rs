@@ -20,8 +20,8 @@ pub struct ActionButton {
 }
 
 impl Actions {
-    /// `needs_other`: the rule of four eyes excludes the caller; `can_return`: an earlier version can return. Decides the actions by the rules of the commands, which decide again when they are carried out.
-    pub fn of(page: &Page, row: &DeploymentView, needs_other: bool, can_return: bool) -> Self {
+    /// `excluded`: text of the reason for which the caller may not approve, whatever the role; `can_return`: an earlier version can return. Decides the actions by the rules of the commands, which decide again when they are carried out.
+    pub fn of(page: &Page, row: &DeploymentView, excluded: Option<&str>, can_return: bool) -> Self {
         let switching = row.switch_requested_at.is_some();
         let needs = |role: Role| ActionButton {
             refused: (!page.may(role.as_str())).then(|| page.named("needs", role.as_str())),
@@ -30,11 +30,7 @@ impl Actions {
         let unfinished = matches!(row.status.as_str(), "RUNNING" | "DEPLOYMENT_READY");
         let switch = (row.status == "DEPLOYMENT_READY" && !switching && row.cancel_requested_at.is_none()).then(|| {
             let action = needs(Role::Approver);
-            if needs_other {
-                ActionButton { refused: action.refused.or_else(|| Some(page.t("needs.other"))) }
-            } else {
-                action
-            }
+            ActionButton { refused: action.refused.or_else(|| excluded.map(|why| page.t(why))) }
         });
         Self {
             switch,

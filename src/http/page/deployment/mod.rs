@@ -1,6 +1,8 @@
 //! `GET /deployments/{id}`: one deployment, with its stages, both sides, its log and who did what.
 
 mod actions;
+mod gates;
+mod pauses;
 mod rollback;
 mod stages;
 mod timeline;
@@ -10,6 +12,8 @@ use axum::extract::State;
 use axum::response::Response;
 
 use self::actions::Actions;
+use self::gates::GateRow;
+use self::pauses::{PauseRow, SwitchApprovals};
 use self::rollback::RollbackOffer;
 use self::stages::StageRow;
 use self::timeline::TimelineEntry;
@@ -45,9 +49,13 @@ struct DeploymentView {
     rolling_back: bool,
     offer: Option<RollbackOffer>,
     stages: Vec<StageRow>,
+    gates: Vec<GateRow>,
     live: Option<LiveDeployment>,
     timeline: Vec<TimelineEntry>,
     actions: Actions,
+    /// Pauses of ECS's rollout; empty for CodeDeploy.
+    pauses: Vec<PauseRow>,
+    approvals: SwitchApprovals,
     log: LogPart,
 }
 
@@ -61,8 +69,25 @@ impl DeploymentView {
     fn green_weight(&self) -> Option<f64> {
         match (self.result.final_service.as_deref(), self.result.status.as_str()) {
             (Some("green"), _) => Some(100.0),
-            (Some(_), _) | (None, "DEPLOYMENT_READY") => Some(self.result.green_weight.unwrap_or(0.0)),
+            (Some(_), _) | (None, "DEPLOYMENT_READY") => {
+                let paused = self.pauses.last().and_then(|pause| pause.green);
+                Some(self.result.green_weight.or(paused).unwrap_or(0.0))
+            }
             _ => self.result.green_weight.or(self.switching.then_some(0.0)),
+        }
+    }
+
+    /// The pause that awaits approval.
+    fn present_pause(&self) -> Option<&PauseRow> {
+        self.pauses.last().filter(|pause| pause.state == "awaiting")
+    }
+
+    /// Text of the button that approves or switches.
+    fn switch_label(&self) -> String {
+        match (self.approvals.is_last(), self.pauses.len()) {
+            (false, _) => self.page.t("switch.approve"),
+            (true, 0 | 1) => self.page.t("switch.button"),
+            (true, _) => self.page.t("switch.continue"),
         }
     }
 
@@ -96,6 +121,7 @@ pub async fn handle(
     let target = TargetKey { account_id: &row.account_id, region: &row.region, ecr_repository: &row.ecr_repository };
     let stages =
         stages::rows(&state.db.stages(&row.id, row.attempt).await?, &state.db.usual_stages(target).await?, &row);
+    let gates = gates::rows(&state, &row).await?;
     let live = state.db.live_deployment(caller.scope(), target, &row.id).await?;
     let timeline = timeline::entries(&state, &page, &caller, &row).await?;
     let newest = state.db.stream_state(&row.id).await?;
@@ -103,7 +129,13 @@ pub async fn handle(
     let log = LogPart::read(&state, &caller, &row.id, newest, page.lang).await?;
     let offer = RollbackOffer::of(&state, &caller, &row).await?;
     let needs_other = needs_other_approver(&state.db, &row.id, &caller, state.auth.requires_four_eyes()).await?;
-    let actions = Actions::of(&page, &row, needs_other, offer.is_some());
+    let (pauses, approvals) = pauses::read(&state, &row, &timeline, page.subject()).await?;
+    let excluded = match (needs_other, approvals.by_caller) {
+        (true, _) => Some("needs.other"),
+        (false, true) => Some("needs.another"),
+        (false, false) => None,
+    };
+    let actions = Actions::of(&page, &row, excluded, offer.is_some());
     let view = DeploymentView {
         source: source_text(&row.branch),
         account_id: row.account_id.clone(),
@@ -118,9 +150,12 @@ pub async fn handle(
         result: result_of(&state, row, Some(page.lang)).await?,
         page,
         stages,
+        gates,
         live,
         timeline,
         actions,
+        pauses,
+        approvals,
         log,
     };
     render(&view.page, &view)

@@ -17,6 +17,7 @@ problem_types! {
     SwitchTooEarly => CONFLICT, "SWITCH_NOT_READY";
     AlreadySwitched => CONFLICT, "ALREADY_SWITCHED";
     ImageChanged => CONFLICT, "IMAGE_CHANGED";
+    PauseChanged => CONFLICT, "PAUSE_CHANGED";
     SwitchFrozen => CONFLICT, "SWITCH_FROZEN";
     SwitchOutsideWindow => CONFLICT, "SWITCH_OUTSIDE_WINDOW";
     ApprovalsClosed => CONFLICT, "APPROVALS_CLOSED";
@@ -43,6 +44,7 @@ impl DeployError {
             | Self::ApproverStartedIt(id)
             | Self::AlreadySwitched(id)
             | Self::ImageChanged { id, .. }
+            | Self::PauseChanged { id, .. }
             | Self::SwitchFrozen { id, .. }
             | Self::SwitchOutsideWindow { id, .. }
             | Self::ApprovalsClosed { id, .. }
@@ -71,6 +73,9 @@ impl DeployError {
             Self::SwitchTooEarly { .. } => message!("SWITCH_NOT_READY.detail"),
             Self::AlreadySwitched(_) => message!("ALREADY_SWITCHED.detail"),
             Self::ImageChanged { actual, .. } => message!("IMAGE_CHANGED.detail", actual),
+            Self::PauseChanged { actual, .. } => {
+                message!("PAUSE_CHANGED.detail", actual = actual.as_deref().unwrap_or("-"))
+            }
             Self::SwitchFrozen { freeze, until, .. } => {
                 let (id, by, until) = (&freeze.id, &freeze.created_by, optional(until.as_ref()));
                 message!("SWITCH_FROZEN.detail", id, by, reason = &freeze.reason, until)
@@ -113,6 +118,7 @@ impl DeployError {
             Self::SwitchTooEarly { id: id(), stage: Some(2) },
             Self::AlreadySwitched(id()),
             Self::ImageChanged { id: id(), actual: "{digest}".to_owned() },
+            Self::PauseChanged { id: id(), actual: Some("{pause}".to_owned()) },
             Self::SwitchFrozen { id: id(), freeze: Box::new(freeze()), until: Some(DateTime::default()) },
             Self::SwitchOutsideWindow { id: id(), until: Some(DateTime::default()) },
             Self::ApprovalsClosed { id: id(), until: DateTime::default() },

@@ -1,5 +1,7 @@
 //! Freezes and windows in the requests and responses of deployments: the override, and what holds one.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,6 +12,7 @@ use crate::domain::deployment::Status;
 use crate::domain::freeze::{Act, Freeze, Place};
 use crate::domain::hold::{Hold, HoldCause};
 use crate::domain::message::message;
+use crate::domain::policy::Policy;
 use crate::domain::validate;
 use crate::http::ApiState;
 use crate::http::error::ApiError;
@@ -102,26 +105,51 @@ impl HeldBy {
     /// # Errors
     /// The database failed.
     pub async fn of(state: &ApiState, row: &DeploymentView) -> Result<Option<Self>, ApiError> {
-        let ready = row.status == Status::DeploymentReady.as_str() && row.switch_requested_at.is_none();
-        let act = match row.queue_position {
-            Some(_) if !row.freeze_overridden => Act::Start,
-            None if ready => Act::Switch,
-            _ => return Ok(None),
-        };
-        if row.rolls_back {
-            return Ok(None);
+        Ok(Self::of_all(state, std::slice::from_ref(row)).await?.pop().flatten())
+    }
+
+    /// Returns what holds each of these deployments now, in their order. Reads the freezes once, and the policies of all places with queued ones together.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn of_all(state: &ApiState, rows: &[DeploymentView]) -> Result<Vec<Option<Self>>, ApiError> {
+        let acts: Vec<Option<Act>> = rows.iter().map(held_act).collect();
+        if acts.iter().all(Option::is_none) {
+            return Ok(acts.iter().map(|_| None).collect());
         }
-        let place = Place {
-            owner: row.owner.clone(),
-            repo: row.repo.clone(),
-            account_id: row.account_id.clone(),
-            region: row.region.clone(),
+        let pending = state.db.pending_freezes().await?;
+        let queued = rows.iter().zip(&acts).filter(|(_, act)| **act == Some(Act::Start)).map(|(row, _)| place_of(row));
+        let queued: Vec<Place> = queued.collect::<HashSet<_>>().into_iter().collect();
+        let policies = if queued.is_empty() { Vec::new() } else { state.db.policies_in_force(&queued).await? };
+        let in_force: HashMap<Place, Option<Policy>> = queued.into_iter().zip(policies).collect();
+        let held = |(row, act): (&DeploymentView, Option<Act>)| {
+            let (act, place) = (act?, place_of(row));
+            let policy = match act {
+                Act::Start => in_force.get(&place).and_then(Option::as_ref),
+                Act::Switch => row.policy.as_ref().map(|policy| &policy.0),
+            };
+            Hold::of(&pending, &place, act, policy).map(|hold| Self::new(&hold, act))
         };
-        let policy = match act {
-            Act::Start => state.db.policy_in_force(&place).await?,
-            Act::Switch => row.policy.as_ref().map(|policy| policy.0.clone()),
-        };
-        let hold = Hold::of(&state.db.pending_freezes().await?, &place, act, policy.as_ref());
-        Ok(hold.map(|hold| Self::new(&hold, act)))
+        Ok(rows.iter().zip(acts).map(held).collect())
+    }
+}
+
+fn place_of(row: &DeploymentView) -> Place {
+    Place {
+        owner: row.owner.clone(),
+        repo: row.repo.clone(),
+        account_id: row.account_id.clone(),
+        region: row.region.clone(),
+    }
+}
+
+/// The act of a deployment that freezes and windows may hold now.
+fn held_act(row: &DeploymentView) -> Option<Act> {
+    let ready = row.status == Status::DeploymentReady.as_str() && row.switch_requested_at.is_none();
+    match row.queue_position {
+        _ if row.rolls_back => None,
+        Some(_) if !row.freeze_overridden => Some(Act::Start),
+        None if ready => Some(Act::Switch),
+        _ => None,
     }
 }

@@ -14,6 +14,7 @@ use crate::db::deployments::{AttemptView, DeploymentView};
 use crate::domain::deployment::Status;
 use crate::domain::lang::Lang;
 use crate::domain::principal::Caller;
+use crate::domain::rollout::{Pause, SeenPause};
 use crate::http::ApiState;
 use crate::http::auth::DeploymentReader;
 use crate::http::envelope::Envelope;
@@ -108,6 +109,9 @@ pub struct DeploymentResult {
     /// Percentage of the production traffic on green, 0 to 100, while a switch in parts moves it; null before the switch, and where all traffic moves in one step.
     #[schema(example = 10.0)]
     pub green_weight: Option<f64>,
+    /// Pauses of ECS's rollout that were reached, in their order; the last one awaits approval while the deployment is `DEPLOYMENT_READY`. Empty for
+    /// `CodeDeploy`.
+    pub pauses: Vec<ShownPause>,
     /// Median latency of blue in the health check, in milliseconds.
     #[schema(example = 3.5)]
     pub blue_latency_ms: Option<f64>,
@@ -155,6 +159,39 @@ pub struct DeploymentResult {
     /// Time at which the traffic was seen on blue again after that request (UTC).
     #[serde(serialize_with = "time::optional_millis")]
     pub restored_at: Option<DateTime<Utc>>,
+}
+
+/// A pause of ECS's rollout. Each needs its own approval.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Pause)]
+pub struct ShownPause {
+    /// Name of the pause for `pause` of a switch.
+    #[schema(example = "hook-1:1767225600")]
+    pub pause_id: String,
+    /// Id of ECS's hook.
+    #[schema(example = "hook-1")]
+    pub hook_id: Option<String>,
+    /// Stage of ECS's life cycle at which it waits.
+    #[schema(example = "POST_TEST_TRAFFIC_SHIFT")]
+    pub stage: Option<String>,
+    /// Time at which ECS ends the wait by itself (UTC); null where it sets no limit.
+    #[serde(serialize_with = "time::optional_millis")]
+    pub until: Option<DateTime<Utc>>,
+    /// What ECS does then: `ROLLBACK`, or `CONTINUE` without an approval.
+    #[schema(example = "ROLLBACK")]
+    pub timeout_action: Option<String>,
+    /// Percentage of the production traffic on green during the pause; null if AWS does not say.
+    #[schema(example = 20.0)]
+    pub green_weight: Option<f64>,
+}
+
+impl From<SeenPause> for ShownPause {
+    fn from(seen: SeenPause) -> Self {
+        let SeenPause { id, pause, green_weight } = seen;
+        let Pause { hook, stage, until, timeout_action } = pause;
+        Self { pause_id: id, hook_id: hook, stage, until, timeout_action, green_weight }
+    }
 }
 
 /// A failed attempt that was followed by a retry.
@@ -262,6 +299,7 @@ impl DeploymentResult {
             blue_latency_ms: facts.blue_latency_ms,
             green_latency_ms: facts.green_latency_ms,
             green_weight: facts.green_weight,
+            pauses: facts.pauses.unwrap_or_default().into_iter().map(ShownPause::from).collect(),
             blue_error_rate: facts.blue_error_rate,
             green_error_rate: facts.green_error_rate,
             attempt: row.attempt,

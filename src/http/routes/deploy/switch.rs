@@ -9,7 +9,7 @@ use super::command::{ChangeRequest, notify};
 use super::freeze::FreezeOverride;
 use crate::commands::idempotency::Idempotent;
 use crate::commands::switch::{SwitchTerms, switch};
-use crate::domain::message::message;
+use crate::domain::message::{Message, message};
 use crate::http::ApiState;
 use crate::http::auth::{Approver, RequireRole};
 use crate::http::envelope::Envelope;
@@ -29,6 +29,10 @@ pub struct SwitchRequest {
     /// Digest of the image to switch to. The switch is refused with `IMAGE_CHANGED` if another image is ready; absent, any image is switched to.
     #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     pub image_digest: Option<String>,
+    /// Id of the pause that was reviewed, as `pauses` of the result names it (`pauseId`). The switch is refused with `PAUSE_CHANGED` if another one awaits
+    /// approval; absent, any pause is approved.
+    #[schema(example = "hook-1:1767225600")]
+    pub pause: Option<String>,
     /// Overrides the freeze that holds the switch, which is otherwise refused with `SWITCH_FROZEN`.
     #[serde(rename = "override")]
     pub freeze_override: Option<FreezeOverride>,
@@ -37,10 +41,19 @@ pub struct SwitchRequest {
 impl SwitchRequest {
     /// Reads the digest of a body, which has no meaning beside its known members.
     fn digest(body: &Value) -> Result<Option<&str>, ApiError> {
-        match body.get("imageDigest") {
+        Self::text(body, "imageDigest", || message!("rule.image_digest_text"))
+    }
+
+    /// Reads the id of the pause.
+    fn pause(body: &Value) -> Result<Option<&str>, ApiError> {
+        Self::text(body, "pause", || message!("rule.pause_text"))
+    }
+
+    fn text<'a>(body: &'a Value, name: &'static str, rule: fn() -> Message) -> Result<Option<&'a str>, ApiError> {
+        match body.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(digest)) => Ok(Some(digest)),
-            Some(_) => Err(ApiError::field("imageDigest", message!("rule.image_digest_text"))),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(ApiError::field(name, rule())),
         }
     }
 }
@@ -100,9 +113,9 @@ fn answer(id: &str, missing: i64) -> Value {
     request_body(content = Option<SwitchRequest>, description = "Optional: what the approver has reviewed.", content_type = "application/json"),
     responses(
         (status = 200, description = "The switch was requested, or approved where the policy requires more approvers.", body = Envelope<Switching>),
-        (status = 400, description = "Invalid Idempotency-Key, a digest that is no text, or an override without a reason.", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "Invalid Idempotency-Key, a digest that is no text, a pause that is no text, or an override without a reason.", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller is not an approver, or started the deployment while the server or the policy requires another approver.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The deployment is not ready to be switched, already switched, has another image than the named one, or a freeze or the policy holds the switch: `errorCode` says which.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The deployment is not ready to be switched, already switched, has another image than the named one or awaits approval of another pause, or a freeze or the policy holds the switch: `errorCode` says which.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn handle(
@@ -114,9 +127,11 @@ pub async fn handle(
 ) -> Result<Json<Value>, ApiError> {
     let (image_digest, freeze_override) =
         (SwitchRequest::digest(&body.0)?.map(str::to_owned), FreezeOverride::of(&body.0)?);
+    let pause = SwitchRequest::pause(&body.0)?.map(str::to_owned);
     let terms = SwitchTerms {
         four_eyes: state.auth.requires_four_eyes(),
         image_digest: image_digest.as_deref(),
+        pause: pause.as_deref(),
         freeze_override: freeze_override.as_deref(),
     };
     let request = ChangeRequest::new(caller, (id.clone(), "switch"), (key, body), Value::Null)?;

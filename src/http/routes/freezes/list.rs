@@ -64,8 +64,8 @@ pub async fn handle(
     QueryParams(query): QueryParams<FreezesQuery>,
 ) -> Result<Envelope<FreezePage>, ApiError> {
     let pending = match query.pending.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
+        None | Some("false") => None,
+        Some("true") => Some(true),
         Some(_) => return Err(ApiError::field("pending", message!("rule.expected", expected = "true or false"))),
     };
     let (wanted, before) = PageQuery { limit: query.limit, cursor: query.cursor }.validate()?;

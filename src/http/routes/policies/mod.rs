@@ -1,5 +1,6 @@
 //! `/api/v1/policies/{owner}/{repo}`: what the targets of a repository permit, in versions.
 
+pub mod gate;
 pub mod path;
 pub mod set;
 pub mod show;
@@ -8,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use self::gate::PolicyGate;
 use crate::db::policies::{PolicyTarget, PolicyVersion};
 use crate::domain::message::message;
 use crate::domain::policy::{Approvals, Policy, TimeWindow};
@@ -30,7 +32,12 @@ pub struct TargetQuery {
 }
 
 impl TargetQuery {
-    fn target(self, state: &ApiState, (owner, repo): (String, String)) -> Result<PolicyTarget, ApiError> {
+    /// Returns what the request is about.
+    pub(in crate::http) fn target(
+        self,
+        state: &ApiState,
+        (owner, repo): (String, String),
+    ) -> Result<PolicyTarget, ApiError> {
         let (account_id, region) = match (self.account_id, self.region) {
             (None, None) => (String::new(), String::new()),
             (Some(account_id), Some(region)) => {
@@ -128,17 +135,24 @@ pub struct ShownPolicy {
     pub windows: Vec<PolicyWindow>,
     /// Approvals that a switch needs.
     pub approvals: PolicyApprovals,
+    /// Conditions of the traffic on green.
+    pub gates: Vec<PolicyGate>,
+    /// `never`, `when_gates_pass`, or a time of day with its time zone: when a ready deployment is switched without an approver.
+    #[schema(example = "at 03:00 Asia/Seoul")]
+    pub auto_switch: String,
 }
 
 impl From<PolicyVersion> for ShownPolicy {
     fn from(row: PolicyVersion) -> Self {
-        let Policy { windows, approvals } = row.policy.0;
+        let Policy { windows, approvals, gates, auto_switch } = row.policy.0;
         Self {
             version: row.version,
             created_by: row.created_by,
             created_at: row.created_at,
             windows: windows.into_iter().map(PolicyWindow::from_domain).collect(),
             approvals: PolicyApprovals::from_domain(&approvals),
+            gates: gates.into_iter().map(PolicyGate::from).collect(),
+            auto_switch: auto_switch.to_string(),
         }
     }
 }

@@ -4,11 +4,16 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::gate::PolicyGate;
 use super::path::RepositoryPath;
 use super::{PolicyApprovals, PolicyWindow, ShownPolicy, TargetQuery};
-use crate::commands::policies::set_policy;
+use crate::commands::policies::gate_check::{GateClients, check_gates};
+use crate::commands::policies::{require_admin, set_policy};
+use crate::domain::auto_switch::AutoSwitch;
+use crate::domain::gate::Gate;
 use crate::domain::message::message;
 use crate::domain::policy::{Approvals, Policy, TimeWindow};
+use crate::domain::validate::FieldRefusal;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
@@ -29,6 +34,14 @@ pub struct NewPolicy {
     /// Approvals that a switch needs; one when absent.
     #[serde(default, deserialize_with = "strict_object::optional")]
     pub approvals: Option<PolicyApprovals>,
+    /// Conditions of the traffic on green, up to 10.
+    #[serde(default)]
+    #[schema(max_items = 10)]
+    pub gates: Vec<PolicyGate>,
+    /// When a ready deployment is switched without an approver: `never` (the default), `when_gates_pass`, or a time of day with its time zone.
+    #[serde(default)]
+    #[schema(example = "at 03:00 Asia/Seoul", pattern = "^(never|when_gates_pass|at [0-2][0-9]:[0-5][0-9] .+)$")]
+    pub auto_switch: Option<String>,
 }
 
 impl NewPolicy {
@@ -42,12 +55,23 @@ impl NewPolicy {
             let PolicyWindow { cron, time_zone, minutes, permits } = given;
             TimeWindow { cron, time_zone, minutes, permits }
         });
-        let policy = Policy { windows: windows.collect(), approvals }.checked()?;
+        let auto_switch = self.auto_switch.as_deref().map(str::parse::<AutoSwitch>).transpose();
+        let auto_switch = auto_switch.map_err(|rule| ApiError::field("autoSwitch", rule))?.unwrap_or_default();
+        let gates = self
+            .gates
+            .into_iter()
+            .enumerate()
+            .map(|(index, given)| given.read().map_err(|refused| refused.within(&format!("gates[{index}]"))));
+        let gates = gates.collect::<Result<Vec<Gate>, FieldRefusal>>()?;
+        let policy = Policy { windows: windows.collect(), approvals, gates, auto_switch }.checked()?;
         // Without sign-in all callers are one: a second approver would never come.
         for (needed, field) in [(policy.approvals.count > 1, "count"), (policy.approvals.four_eyes, "fourEyes")] {
             if needed && !state.auth.is_required() {
                 return Err(ApiError::field(format!("approvals.{field}"), message!("rule.policy_sign_in")));
             }
+        }
+        if !policy.auto_switch.is_never() && state.auth.requires_four_eyes() {
+            return Err(ApiError::field("autoSwitch", message!("rule.auto_switch_approvals")));
         }
         Ok(policy)
     }
@@ -58,7 +82,8 @@ impl NewPolicy {
 /// Store a target's policy
 ///
 /// Stores the next version, unless the newest one is equal. Deployments that have started keep the version with which they started; starts follow the
-/// newest one. Requires the role admin of the repository.
+/// newest one. Each gate is measured before the policy is stored, and refused if that is not possible: an alarm that does not exist, a query that returns
+/// no single number, a build secret that the repository does not have. Requires the role admin of the repository.
 #[utoipa::path(
     put, path = "/api/v1/policies/{owner}/{repo}", tag = "policies", operation_id = "setPolicy",
     request_body = NewPolicy,
@@ -80,6 +105,10 @@ pub async fn handle(
 ) -> Result<Envelope<ShownPolicy>, ApiError> {
     let target = query.target(&state, repository)?;
     let policy = body.check(&state)?;
+    // Before anything is measured: a caller without the role learns nothing of addresses and alarms.
+    require_admin(&target, &caller)?;
+    let clients = GateClients { aws: &state.aws, gates: &state.gates };
+    check_gates(&state.db, clients, &target, &policy.gates).await?;
     let stored = set_policy(&state.db, &target, &policy, &caller).await?;
     tracing::info!(owner = target.owner, repo = target.repo, version = stored.version, "policy in force");
     Ok(Envelope::new("정책이 저장되었습니다.", ShownPolicy::from(stored)))

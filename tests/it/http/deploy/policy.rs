@@ -96,6 +96,7 @@ async fn policy__switch_needs_several_approvers_of_the_image() {
     assert_eq!(missing(&first), ("AWAITING_APPROVALS".to_owned(), json!(2)));
     assert_eq!(approver.post(&api, &path, &json!({})).await.data(message), first, "approving again changes nothing");
     admin.post(&api, &path, &json!({"imageDigest": "sha256:b"})).await.problem(409, "IMAGE_CHANGED");
+    admin.post(&api, &path, &json!({"pause": "hook:1"})).await.problem(409, "PAUSE_CHANGED");
     let second = admin.post(&api, &path, &json!({})).await.data(message);
     assert_eq!(missing(&second), ("AWAITING_APPROVALS".to_owned(), json!(1)));
     assert!(db.db.deployment(ready.id()).await.unwrap().unwrap().switch_requested_at.is_none());

@@ -8,13 +8,14 @@ use crate::support::db::TestDb;
 const MESSAGE: &str = "배포 결과 조회 성공";
 
 /// Fields that the contract leaves to the implementation: attempts, the queue, and the times of AWS.
-const IMPLEMENTATION_FIELDS: [&str; 18] = [
+const IMPLEMENTATION_FIELDS: [&str; 19] = [
     "attempt",
     "attempts",
     "blueTerminatedAt",
     "causedBy",
     "greenWeight",
     "heldBy",
+    "pauses",
     "policyVersion",
     "outcome",
     "queuePosition",

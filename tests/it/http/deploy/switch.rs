@@ -1,4 +1,7 @@
+use chrono::DateTime;
 use panda::db::notify::WORK_CHANNEL;
+use panda::domain::deployment::Facts;
+use panda::domain::rollout::{Pause, SeenPause};
 use serde_json::json;
 
 use crate::http::{Api, Fixture};
@@ -52,4 +55,31 @@ async fn switch__refused_with_reason() {
     failed.fail().await;
     api.post(&path(failed.id()), &json!({})).await.problem(409, "DEPLOYMENT_FAILED");
     api.post(&path("dep_unknown"), &json!({})).await.problem(404, "DEPLOYMENT_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn switch__bound_to_the_reviewed_pause() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let mut ready = Fixture::begin(&db.db).await;
+    let pause = |until| Pause {
+        hook: Some("hook".to_owned()),
+        stage: Some("POST_TEST_TRAFFIC_SHIFT".to_owned()),
+        until: DateTime::from_timestamp(until, 0),
+        timeout_action: Some("ROLLBACK".to_owned()),
+    };
+    let first = SeenPause::added(&[], &pause(60), Some(0.0)).unwrap();
+    let pauses = SeenPause::added(&first, &pause(120), Some(20.0));
+    ready.learn(Facts { pauses, ..Facts::default() }).await;
+    ready.ready().await;
+    let path = path(ready.id());
+    assert_eq!(api.post(&path, &json!({"pause": 60})).await.refused_field("INVALID_FIELD"), "pause");
+    let problem = api.post(&path, &json!({"pause": "hook:60"})).await.problem(409, "PAUSE_CHANGED");
+    assert!(problem["detail"].as_str().unwrap().contains("hook:120"), "{problem}");
+    let shown = api.get(&format!("/api/v1/deploy/{}/result", ready.id())).await.json()["data"]["pauses"][1].clone();
+    let expected = json!({"pauseId": "hook:120", "hookId": "hook", "stage": "POST_TEST_TRAFFIC_SHIFT", "until": "1970-01-01T00:02:00.000Z",
+                          "timeoutAction": "ROLLBACK", "greenWeight": 20.0});
+    assert_eq!(shown, expected);
+    api.post(&path, &json!({"pause": "hook:120"})).await.data(MESSAGE);
+    api.post(&path, &json!({"pause": "hook:120"})).await.data(MESSAGE);
 }

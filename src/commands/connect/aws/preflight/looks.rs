@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::Utc;
 use futures_util::future::{OptionFuture, join_all};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -10,14 +11,16 @@ use super::LIMIT;
 use super::subject::Subject;
 use crate::clients::aws::{
     BusDescription, CallerIdentity, DeploymentGroup, EcrRepository, Iam, ListedRule, RuleDescription, RuleTarget,
-    StateMachine,
+    ServiceDeployment, StateMachine,
 };
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::aws_permissions::AwsIdentity;
 use crate::domain::aws_role::partition;
 use crate::domain::connection::{AwsConnection, AwsCredentials, GithubConnection};
+use crate::domain::ecs_service::ServiceName;
 use crate::domain::execution_input::execution_arn;
 use crate::domain::mask::Mask;
+use crate::domain::service_revision::ServiceRevision;
 
 /// Answer to a look.
 pub(super) type Look<T> = Result<T, ClientError>;
@@ -75,16 +78,28 @@ pub(super) struct UserLooks {
     pub(super) rollout: Option<Look<Option<(String, String)>>>,
     /// Deployment group of that rollout.
     pub(super) group: Option<Look<Option<DeploymentGroup>>>,
+    /// The newest rollout, if ECS shifts its traffic.
+    pub(super) native: Option<NativeLooks>,
     /// Answers about a listener and a target group that need not exist, by action.
     pub(super) balancers: Vec<(&'static str, Look<()>)>,
     pub(super) simulated: Simulated,
 }
 
+/// Answers about a rollout of ECS.
+pub(super) struct NativeLooks {
+    pub(super) deployment: Look<ServiceDeployment>,
+    /// Images and load balancers of its revision.
+    pub(super) revision: Option<Look<Vec<ServiceRevision>>>,
+    /// Other deployments of its service.
+    pub(super) listed: Option<Look<()>>,
+}
+
 pub(super) async fn of_user(looker: &Looker, subject: &Subject<'_>) -> UserLooks {
     let user = &subject.user;
-    let (identity, (rollout, group), login, rules, role, balancers) = tokio::join!(
+    let (identity, (rollout, group), native, login, rules, role, balancers) = tokio::join!(
         looker.look("sts:GetCallerIdentity", user.sts.caller_identity()),
         Box::pin(rollout(looker, subject)),
+        Box::pin(native(looker, subject)),
         looker.look("ecr:GetAuthorizationToken", async { user.ecr.login().await.map(drop) }),
         looker.look("events:ListRules", user.rules.list(&subject.connection.account_id, &subject.connection.region)),
         optional(subject.role.as_deref().map(|role| {
@@ -121,6 +136,7 @@ pub(super) async fn of_user(looker: &Looker, subject: &Subject<'_>) -> UserLooks
         lifecycle,
         rollout,
         group,
+        native,
         balancers,
         simulated,
     }
@@ -154,6 +170,30 @@ fn assumed_group(subject: &Subject<'_>) -> Option<String> {
 
 async fn optional<T>(look: Option<impl Future<Output = T>>) -> Option<T> {
     OptionFuture::from(look).await
+}
+
+async fn native(looker: &Looker, subject: &Subject<'_>) -> Option<NativeLooks> {
+    let (arn, ecs) = (subject.native?, &subject.user.ecs);
+    let deployment = looker.look("ecs:DescribeServiceDeployments", ecs.service_deployment(arn)).await;
+    let revision = deployment.as_ref().ok().and_then(|found| found.target_revision.clone());
+    let names: Vec<&str> = arn.split('/').collect();
+    let name = match names.as_slice() {
+        [_, cluster, service, _] => {
+            Some(ServiceName { cluster: (*cluster).to_owned(), service: (*service).to_owned() })
+        }
+        _ => None,
+    };
+    let (revision, listed) = tokio::join!(
+        optional(
+            revision.map(|arn| async move { looker.look("ecs:DescribeServiceRevisions", ecs.revisions(&[arn])).await })
+        ),
+        // After the present: a page without entries suffices.
+        optional(name.map(|name| async move {
+            let look = async { ecs.deployments_since(&name, Utc::now()).await.map(drop) };
+            looker.look("ecs:ListServiceDeployments", look).await
+        })),
+    );
+    Some(NativeLooks { deployment, revision, listed })
 }
 
 type RolloutLooks = (Option<Look<Option<(String, String)>>>, Option<Look<Option<DeploymentGroup>>>);

@@ -51,8 +51,8 @@ fn is_needed(subject: &Subject<'_>, action: &str, state: &impl Fn(&str) -> Optio
         "events:PutPermission" | "events:RemovePermission" => state("busPolicy").is_some(),
         "codedeploy:GetDeploymentGroup" => subject.rollout.is_some(),
         // Each service's traffic is shifted by one of the two.
-        _ if action.starts_with("codedeploy:") => !subject.is_native,
-        _ if action.starts_with("ecs:") => subject.is_native,
+        _ if action.starts_with("codedeploy:") => subject.native.is_none(),
+        _ if action.starts_with("ecs:") => subject.native.is_some(),
         _ => true,
     }
 }
@@ -77,8 +77,14 @@ fn of_user(looks: &UserLooks) -> Evidence<'_> {
         ("ecr:ListTagsForResource", tagged.then_some(Ok(()))),
         (SIMULATION, simulation(&looks.simulated)),
     ];
+    let native = looks.native.as_ref();
+    let of_native = [
+        ("ecs:DescribeServiceDeployments", native.map(|native| done(&native.deployment))),
+        ("ecs:DescribeServiceRevisions", native.and_then(|native| native.revision.as_ref()).map(done)),
+        ("ecs:ListServiceDeployments", native.and_then(|native| native.listed.as_ref()).map(done)),
+    ];
     let balancers = looks.balancers.iter().map(|(action, look)| (*action, Some(done(look))));
-    all.into_iter().chain(balancers).filter_map(|(action, answer)| Some((action, answer?))).collect()
+    all.into_iter().chain(of_native).chain(balancers).filter_map(|(action, answer)| Some((action, answer?))).collect()
 }
 
 fn of_controller<'a>(user: &'a UserLooks, looks: &'a ControllerLooks) -> Evidence<'a> {

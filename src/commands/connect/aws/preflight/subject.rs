@@ -26,8 +26,8 @@ pub(super) struct Subject<'a> {
     pub(super) source: Option<&'a GithubConnection>,
     /// CodeDeploy deployment of the repository's newest rollout.
     pub(super) rollout: Option<&'a str>,
-    /// ECS shifts the traffic of that rollout, not CodeDeploy.
-    pub(super) is_native: bool,
+    /// ARN of that rollout, if ECS shifts its traffic.
+    pub(super) native: Option<&'a str>,
     pub(super) user: UserAws,
     /// ECR repository, if its name is valid.
     pub(super) repository: Option<String>,
@@ -46,10 +46,10 @@ impl<'a> Subject<'a> {
         source: Option<&'a GithubConnection>,
         rollout: Option<&'a RolloutId>,
     ) -> Self {
-        let (rollout, is_native) = match rollout {
-            Some(RolloutId::CodeDeploy(id)) => (Some(id.as_str()), false),
-            Some(RolloutId::EcsNative(_)) => (None, true),
-            None => (None, false),
+        let (rollout, native) = match rollout {
+            Some(RolloutId::CodeDeploy(id)) => (Some(id.as_str()), None),
+            Some(RolloutId::EcsNative(arn)) => (None, Some(arn.as_str())),
+            None => (None, None),
         };
         let default = cx.settings.rule_target_role_arn.as_deref();
         let role = connection.rule_target_role_arn.clone();
@@ -58,7 +58,7 @@ impl<'a> Subject<'a> {
             connection,
             source,
             rollout,
-            is_native,
+            native,
             user: cx.aws.user_of(connection, &connection.region),
             repository: source.and_then(|of| cx.names.ecr_repository(&of.owner, &of.repo).ok()),
             rule: source.map(|of| cx.names.rule(&of.owner, &of.repo)),

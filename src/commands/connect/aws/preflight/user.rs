@@ -39,6 +39,7 @@ pub(super) fn items(subject: &Subject<'_>, looks: &UserLooks, bus: Option<&BusDe
     items.extend(ecr_repository(subject, looks));
     items.extend(lifecycle_policy(subject, looks));
     items.extend(deployment_group(looks));
+    items.extend(native_rollout(subject, looks));
     items
 }
 
@@ -201,6 +202,31 @@ fn deployment_group(looks: &UserLooks) -> Option<PreflightItem> {
         Ok(Some(_)) => item.missing(message!("preflight.group_continues"), message!("preflight.group_remedy")),
         Ok(None) => item.missing(message!("preflight.group_absent"), message!("preflight.group_remedy")),
         Err(error) => unless_seen(item, error),
+    })
+}
+
+/// The newest rollout of ECS: whether its service waits for an approval, and which rules and target groups it has. One that is gone says nothing.
+fn native_rollout(subject: &Subject<'_>, looks: &UserLooks) -> Option<PreflightItem> {
+    let (arn, native) = (subject.native?, looks.native.as_ref()?);
+    let item = resource("serviceDeployment", arn, message!("preflight.service_deployment"));
+    let deployment = match &native.deployment {
+        Ok(found) => found,
+        Err(error) if error.kind == ErrorKind::NotFound => return None,
+        Err(error) => return Some(unless_seen(item, error)),
+    };
+    if !deployment.waits_for_approval {
+        return Some(item.missing(message!("preflight.service_continues"), message!("preflight.service_remedy")));
+    }
+    let balancers = match &native.revision {
+        Some(Ok(revisions)) => revisions.iter().flat_map(|revision| &revision.balancers).collect::<Vec<_>>(),
+        Some(Err(error)) => return Some(unless_seen(item, error)),
+        None => Vec::new(),
+    };
+    let unknown = balancers.iter().any(|balancer| balancer.production_rule.is_none() || balancer.groups.len() != 2);
+    Some(if unknown {
+        item.missing(message!("preflight.service_groups"), message!("preflight.service_remedy")).optional()
+    } else {
+        item
     })
 }
 

@@ -1,5 +1,7 @@
 //! Policies: an admin of a repository stores what a target permits, as the next version.
 
+pub mod gate_check;
+
 use serde_json::json;
 
 use super::access::require_role;
@@ -12,6 +14,18 @@ use crate::domain::message::Message;
 use crate::domain::policy::Policy;
 use crate::domain::principal::{Caller, Role};
 
+/// Requires the role for the policies of a repository.
+///
+/// # Errors
+/// The caller is not an admin, or the repository is outside the caller's scope.
+pub fn require_admin(target: &PolicyTarget, by: &Caller) -> Result<(), CommandError> {
+    require_role(by, Role::Admin)?;
+    if by.scope().holds(&target.owner, &target.repo) {
+        return Ok(());
+    }
+    Err(CommandError::OutOfScope(Message::verbatim(format!("{}/{}", target.owner, target.repo))))
+}
+
 /// Stores the next version of a target's policy, unless the newest one is equal, and returns the newest one.
 ///
 /// # Errors
@@ -22,11 +36,8 @@ pub async fn set_policy(
     policy: &Policy,
     by: &Caller,
 ) -> Result<PolicyVersion, CommandError> {
-    require_role(by, Role::Admin)?;
+    require_admin(target, by)?;
     let PolicyTarget { owner, repo, account_id, region } = target;
-    if !by.scope().holds(owner, repo) {
-        return Err(CommandError::OutOfScope(Message::verbatim(format!("{owner}/{repo}"))));
-    }
     let mut tx = db.begin().await?;
     let newest = policies::lock_newest(&mut tx, target).await?;
     let version = match newest {
