@@ -26,6 +26,7 @@ use crate::domain::gate::{
     Gate, GateCheck, GatePoint, GateProgress, GateReading, GateVerdict, MAX_SECONDS, Measurement, OnFail, not_passed,
 };
 use crate::domain::message::{Message, message};
+use crate::domain::reason::Reason;
 use crate::domain::rollout::{Pause, RolloutId, Standing};
 
 /// State of the gates at one point of a rollout.
@@ -62,6 +63,7 @@ impl RunStep for CheckGates {
     const NAME: &'static str = "check_gates";
     const STAGE: u8 = 4;
     const PRIORITY: Priority = Priority::Urgent;
+    const TIMED_OUT: ErrorCode = ErrorCode::SwitchTimedOut;
 
     /// Longer than open gates may take: this is for a step that cannot run at all.
     fn limit(settings: &Settings) -> Duration {
@@ -78,6 +80,11 @@ impl RunStep for CheckGates {
     fn after_limit(&self, _: Option<ErrorCode>) -> Option<StepOutcome> {
         let names = self.names();
         (self.at != GatePoint::Bake).then(|| self.refused(message!("gate.undecided", gates = names)))
+    }
+
+    /// At `bake` the traffic is on green, and could be neither accepted nor taken back.
+    async fn timeout_cause(&self, _: &StepContext<'_>) -> Option<Reason> {
+        Some(message!("reason.maybe_on_green", service = self.rollout.service()).into())
     }
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {

@@ -229,7 +229,7 @@ resource "aws_lb_listener" "this" {
   }
 }
 
-# ECS shifts the weights of the production rule. Both target groups must hang on it from the start; whoever changes it later moves live traffic.
+# ECS shifts the weights of the production rule. Both target groups must hang on it from the start; a later change by others moves live traffic.
 resource "aws_lb_listener_rule" "this" {
   for_each     = { production = { b = 1, g = 0 }, test = { b = 0, g = 1 } }
   listener_arn = aws_lb_listener.this[each.key].arn
