@@ -30,7 +30,7 @@ export PANDA_TEST_PREVIOUS ?= $(PANDA_CACHE_DIR)/previous/panda
 # Tests end the program at fail points, which only exist with this feature; releases are built without it.
 TESTED := --features failpoints
 
-.PHONY: help demo up page-screenshots record-demo test docs-renew chart-renew chart-keep soak fuzz lint fmt build image release-dry-run bench bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws
+.PHONY: help demo up page-screenshots record-demo test docs-renew clients chart-renew chart-keep soak fuzz lint fmt build image release-dry-run bench bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-outbox bench-aws
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,10 +60,14 @@ test: ## Run all tests, on real services
 	cargo build --workspace --all-targets $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run --workspace $(TESTED)
 
-docs-renew: ## Write the generated documents again: configuration, .env.example, errors, reports, Postgres
+docs-renew: ## Write the generated documents again: configuration, .env.example, errors, OpenAPI, reports, Postgres
 	@scripts/install.sh build rust demo test
 	PANDA_RENEW=1 cargo nextest run $(TESTED) --lib -E 'test(/^cli::(serve::tests|generated_documents)/) | test(documented_sizing)'
 	PANDA_WRITE_DOCS=1 cargo run --quiet $(TESTED) -- parts -- cargo nextest run $(TESTED) --test it -E 'test(/^(report::docs|postgres::table)/)'
+
+clients: ## Generate the TypeScript and Go clients from clients/openapi.json, compile and test them
+	@scripts/install.sh clients
+	scripts/clients.sh
 
 chart-renew: ## Write the generated files of the chart again: schema, README, goldens
 	@scripts/install.sh build rust test
@@ -142,7 +146,7 @@ release-dry-run: ## Make the files of a release from a debug build, in dist, and
 	cargo build --quiet
 	scripts/release.sh dry-run "$${CARGO_TARGET_DIR:-target}/debug/panda" dist
 
-bench: bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
+bench: bench-demo bench-server bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-outbox bench-aws ## Run all of the following (docs/performance.md); on an idle machine, if the figures matter
 
 bench-demo: ## The first deployment of the release program on a machine without caches and settings
 	@scripts/install.sh build rust demo
@@ -164,10 +168,11 @@ bench-page: ## The web page in Chromium: 50,000 lines, frames, memory, search, a
 bench-pod: ## Start, memory and size of the image's container, with the chart's settings
 bench-http: ## Cost of authentication for a request
 bench-aws: ## Polls of AWS within its quotas: calls, detection, fairness
+bench-outbox: ## Deliveries to 20 webhooks by two replicas, one of them killed
 bench-neighbours: ## Reports, replays and invalid tokens beside 2,000 followed executions
 bench-build: ## Builds and fetches beside docker buildx and git, on a current engine
 bench-scopes: ## Lists, current and the audit log of scoped tokens, with a million deployments (3 GB of disk)
 bench-report: ## Reports, pages and retention with 100,000 deployments and 5 million events (6 GB of disk)
-bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-aws: bench-%:
+bench-steps bench-idle bench-recovery bench-capacity bench-fanout bench-rolling bench-page bench-pod bench-http bench-report bench-scopes bench-build bench-neighbours bench-outbox bench-aws: bench-%:
 	@scripts/install.sh build rust demo bench
 	cargo bench -p panda-benches --bench $*

@@ -251,6 +251,7 @@ CREATE TABLE deployments (
     build                        jsonb       CHECK (jsonb_typeof(build) = 'object'),
     reason                       text        CHECK (reason <> ''),
     kind                         text        NOT NULL DEFAULT 'planned' CHECK (kind IN ('planned', 'hotfix', 'rollback')),
+    requested_labels             jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(requested_labels) = 'object'),
     concurrency                  text        NOT NULL DEFAULT 'reject' CHECK (concurrency IN ('reject', 'queue', 'supersede')),
     github_connection_id         text        NOT NULL REFERENCES github_connections (id),
     aws_connection_id            text        NOT NULL REFERENCES aws_connections (id),
@@ -277,6 +278,7 @@ CREATE TABLE deployments (
     freeze_overridden            boolean     NOT NULL DEFAULT false,
     policy_version               integer,
     policy                       jsonb       CHECK (jsonb_typeof(policy) = 'object'),
+    labels                       jsonb       NOT NULL GENERATED ALWAYS AS (coalesce(policy -> 'labels', '{}') || requested_labels) STORED,
     blue_green_started_at        timestamptz,
     ready_at                     timestamptz,
     completed_at                 timestamptz,
@@ -313,6 +315,9 @@ CREATE TABLE deployments (
     committed_at                 timestamptz GENERATED ALWAYS AS (to_timestamp((facts ->> 'committed_at')::double precision)) STORED,
     final_service                text        GENERATED ALWAYS AS (facts ->> 'final_service') STORED CHECK (final_service IN ('blue', 'green')),
     last_history_event_id        bigint      GENERATED ALWAYS AS ((facts ->> 'last_history_event_id')::bigint) STORED,
+    -- the cursor of reports: only that of a finished row is in an index, so that the updates of a poll stay HOT
+    updated_at                   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    settled_at                   timestamptz GENERATED ALWAYS AS (CASE WHEN status IN ('COMPLETED', 'FAILED') THEN updated_at END) STORED,
     -- the watch of what AWS may change (docs/decisions/0057-watching-deployments-at-aws.md)
     watched                      boolean     NOT NULL DEFAULT false,
     look_requested_at            timestamptz,
@@ -354,6 +359,8 @@ COMMENT ON COLUMN deployments.turn_at IS 'When the attempt was dequeued; null wh
 COMMENT ON COLUMN deployments.freeze_overridden IS 'An approver overrode the freezes or windows that held the start of this attempt; audit has the reason.';
 COMMENT ON COLUMN deployments.policy_version IS 'Version of the policy of its target when this attempt started; null before, and without a policy.';
 COMMENT ON COLUMN deployments.policy IS 'That policy, as in policies.';
+COMMENT ON COLUMN deployments.requested_labels IS 'Labels of the request; of a rollback, also those of the request that it rolls back.';
+COMMENT ON COLUMN deployments.labels IS 'Labels for reports, such as team: those of policy, replaced name by name by those of the request.';
 COMMENT ON COLUMN deployments.blue_green_started_at IS 'When the execution was first seen beyond EnsureInfra in this attempt: the end of Stage 3 and beginning of Stage 4; null before.';
 COMMENT ON COLUMN deployments.ready_at IS 'When the attempt first became DEPLOYMENT_READY; null before.';
 COMMENT ON COLUMN deployments.completed_at IS 'When it became COMPLETED or FAILED; null before.';
@@ -381,6 +388,8 @@ COMMENT ON COLUMN deployments.facts IS 'Facts that steps observed outside: domai
 COMMENT ON COLUMN deployments.committed_at IS 'Commit time of the built commit, from facts; null before the source was fetched, and for an image.';
 COMMENT ON COLUMN deployments.final_service IS 'Side with the traffic at the end, from facts: blue or green; null before.';
 COMMENT ON COLUMN deployments.last_history_event_id IS 'Id of the last event of the execution''s history that was acted on: the next poll resumes behind it. Null before the first; generated from facts.';
+COMMENT ON COLUMN deployments.updated_at IS 'When the row was last written, by the database''s clock; it only increases.';
+COMMENT ON COLUMN deployments.settled_at IS 'updated_at of a finished deployment, for the index of reports; null before.';
 COMMENT ON COLUMN deployments.watched IS 'AWS can still change it without a caller: ready, or switched while blue lives. The watch polls such rows once a minute.';
 COMMENT ON COLUMN deployments.look_requested_at IS 'When the watch saw that AWS has another state than the row; null when nothing is to be looked at. The next owner looks, and its commit clears it.';
 
@@ -398,6 +407,7 @@ CREATE INDEX deployments_by_aws_connection ON deployments (aws_connection_id) WH
 -- Retention, in the order of ends; reports, in the order of beginnings.
 CREATE INDEX deployments_completed ON deployments (completed_at, id) WHERE completed_at IS NOT NULL;
 CREATE INDEX deployments_newest ON deployments (started_at DESC, id DESC);
+CREATE INDEX deployments_settled ON deployments (settled_at) WHERE settled_at IS NOT NULL;
 -- Lists, by the keys of scopes (owner/repo, owner/*) with a status and the branch: docs/decisions/0045-scopes-are-index-keys.md. Case is that of ASCII in every
 -- database: GitHub's names are ASCII. The time is an expression on purpose: no other index has that order, and so the planner cannot take a rare key for a frequent
 -- one and read all rows, newest first, until some match.
@@ -416,6 +426,15 @@ CREATE INDEX deployments_by_target_source
 CREATE INDEX deployments_caused ON deployments (caused_by, started_at DESC) WHERE caused_by IS NOT NULL;
 -- The releases of each target, the live one first: one entry is read a target for the list of targets.
 CREATE INDEX deployments_live ON deployments (account_id, region, ecr_repository, completed_at DESC) WHERE status = 'COMPLETED';
+
+-- A clock that was set back must not hide a change from a reader that has seen the later time.
+CREATE FUNCTION deployment_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.updated_at := greatest(clock_timestamp(), OLD.updated_at + interval '1 microsecond');
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION deployment_updated IS 'Dates each write of a row of deployments, for readers that load what has changed.';
+CREATE TRIGGER deployments_updated BEFORE UPDATE ON deployments FOR EACH ROW EXECUTE FUNCTION deployment_updated();
 
 -- A retry would overwrite these columns of the attempt before it.
 CREATE TABLE deployment_attempts (
@@ -795,31 +814,31 @@ CREATE TABLE audit (
     target     text,
     owner      text,
     repo       text,
-    result     text        NOT NULL CHECK (result IN ('done', 'refused')),
+    result     text        NOT NULL CHECK (result IN ('done', 'refused', 'called')),
     error_code text,
     details    jsonb       NOT NULL DEFAULT '{}',
     CONSTRAINT audit_refused_has_code CHECK ((error_code IS NOT NULL) = (result = 'refused')),
     CONSTRAINT audit_counts_refusals CHECK ((first_at IS NOT NULL) = (times > 1))
 );
-COMMENT ON TABLE audit IS 'Every requested change and its result. A change and its row are one transaction. Completed changes are kept; refusals are counted, and deleted by retention.';
+COMMENT ON TABLE audit IS 'Every requested change and its result. A change and its row are one transaction. Completed changes are kept; refusals, and calls of the tools of /mcp, are counted, and deleted by retention.';
 COMMENT ON COLUMN audit.id IS 'Order in which the rows were written.';
-COMMENT ON COLUMN audit.at IS 'Time of the request; of counted refusals, about the last one.';
-COMMENT ON COLUMN audit.times IS 'Number of refusals that the row stands for. A completed change has its own row.';
-COMMENT ON COLUMN audit.first_at IS 'Time of the first of several refusals; null for one.';
+COMMENT ON COLUMN audit.at IS 'Time of the request; of counted refusals or calls, about the last one.';
+COMMENT ON COLUMN audit.times IS 'Number of refusals or calls that the row stands for. A completed change has its own row.';
+COMMENT ON COLUMN audit.first_at IS 'Time of the first of several refusals or calls; null for one.';
 COMMENT ON COLUMN audit.request_id IS 'X-Request-Id of the request, as in the log and the answer; null for the command line on the server.';
 COMMENT ON COLUMN audit.address IS 'Address of the client, as reported by trusted proxies; null for the command line on the server.';
 COMMENT ON COLUMN audit.subject IS 'The caller: a token''s name, the subject of an issuer''s token, or the operating system''s user. * in a row that counts refusals of several callers.';
 COMMENT ON COLUMN audit.kind IS 'Kind of sign-in: token, oidc, admin, nobody (authentication is off), operator (the command line on the server), schedule (a schedule, at its set time), policy (an automatic switch of a policy), several (see subject).';
 COMMENT ON COLUMN audit.token_id IS 'The API token (tok_…), if it was one.';
 COMMENT ON COLUMN audit.role IS 'The caller''s role.';
-COMMENT ON COLUMN audit.action IS 'deploy, switch, cancel, retry, connect.github, connect.aws, connection.renew, connection.remove, build_secret.set, build_secret.remove, schedule.create, schedule.change, schedule.delete, schedule.run, schedule.stop, session.open, session.close, token.create, token.revoke, subject.revoke, subject.restore, keys.rotate, freeze.create, freeze.lift, policy.set, approve, maintenance.run, log.set, log.reset.';
+COMMENT ON COLUMN audit.action IS 'deploy, switch, cancel, retry, connect.github, connect.aws, connection.renew, connection.remove, build_secret.set, build_secret.remove, schedule.create, schedule.change, schedule.delete, schedule.run, schedule.stop, session.open, session.close, token.create, token.revoke, subject.revoke, subject.restore, keys.rotate, freeze.create, freeze.lift, policy.set, approve, maintenance.run, log.set, log.reset; mcp. and the name of a tool for each call of it.';
 COMMENT ON COLUMN audit.target IS 'Id of the deployment, connection, schedule, token or revocation.';
 COMMENT ON COLUMN audit.owner IS 'Account or organisation of the repository concerned.';
 COMMENT ON COLUMN audit.repo IS 'Repository concerned.';
-COMMENT ON COLUMN audit.result IS 'done, or refused.';
+COMMENT ON COLUMN audit.result IS 'done; refused; or called: a tool of /mcp answered, and the change that it requested, if any, has its own row.';
 COMMENT ON COLUMN audit.error_code IS 'Code of the refusal, as in the answer.';
 COMMENT ON COLUMN audit.details IS 'Further details; never a secret.';
-CREATE INDEX audit_refused ON audit (at) WHERE result = 'refused';
+CREATE INDEX audit_refused ON audit (at) WHERE result <> 'done';
 -- Pages of the audit log, by the keys of scopes: docs/decisions/0045-scopes-are-index-keys.md
 CREATE INDEX audit_by_time ON audit (at, id);
 CREATE INDEX audit_by_subject ON audit (subject, (at AT TIME ZONE 'UTC'), id);
@@ -838,7 +857,7 @@ CREATE INDEX audit_by_owner_action ON audit ((lower(owner COLLATE "C") || '/* ' 
 CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_LEVEL = 'ROW' AND TG_OP = 'DELETE' AND current_setting('panda.forgets', true) = 'refusals' THEN
-        IF OLD.result = 'refused' AND OLD.at < clock_timestamp() - interval '30 days' THEN
+        IF OLD.result <> 'done' AND OLD.at < clock_timestamp() - interval '30 days' THEN
             RETURN OLD;
         END IF;
     END IF;
@@ -858,7 +877,7 @@ BEGIN
     END IF;
     PERFORM set_config('panda.forgets', 'refusals', true);
     DELETE FROM audit WHERE id = ANY (ARRAY(
-        SELECT id FROM audit WHERE result = 'refused' AND at < least(older_than, clock_timestamp() - interval '30 days') ORDER BY at LIMIT most));
+        SELECT id FROM audit WHERE result <> 'done' AND at < least(older_than, clock_timestamp() - interval '30 days') ORDER BY at LIMIT most));
     GET DIAGNOSTICS gone = ROW_COUNT;
     PERFORM set_config('panda.forgets', '', true);
     RETURN gone;
@@ -891,6 +910,7 @@ CREATE TABLE schedules (
     build                jsonb       CHECK (jsonb_typeof(build) = 'object'),
     reason               text        CHECK (reason <> ''),
     kind                 text        NOT NULL DEFAULT 'planned' CHECK (kind IN ('planned', 'hotfix', 'rollback')),
+    labels               jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(labels) = 'object'),
     -- the owner: the principal whose permission the schedule acts with
     made_by              text        NOT NULL,
     made_by_kind         text        NOT NULL,
@@ -934,6 +954,7 @@ COMMENT ON COLUMN schedules.concurrency IS 'Policy for a target with an unfinish
 COMMENT ON COLUMN schedules.build IS 'Build options of its deployments: dockerfile, context, target, args, platform, names of secrets; null for none.';
 COMMENT ON COLUMN schedules.reason IS 'Reason of its deployments; null for none.';
 COMMENT ON COLUMN schedules.kind IS 'Purpose of its deployments: planned, hotfix or rollback.';
+COMMENT ON COLUMN schedules.labels IS 'Labels of its deployments, which replace those of the policy name by name.';
 COMMENT ON COLUMN schedules.made_by IS 'Subject of the owner: the caller that created it, or changed it last.';
 COMMENT ON COLUMN schedules.made_by_kind IS 'Kind of their sign-in, as in audit.';
 COMMENT ON COLUMN schedules.made_by_token IS 'The API token (tok_…), if it was one: the schedule stops once that is revoked or has expired.';
@@ -983,7 +1004,7 @@ CREATE UNIQUE INDEX schedule_runs_deployment ON schedule_runs (deployment_id) WH
 -- Retention deletes the oldest runs.
 CREATE INDEX schedule_runs_age ON schedule_runs (at);
 
--- ---- The archive: reports need these columns of a deployment after its retention. Narrow tables that the program only adds to:
+-- ---- The archive: reports need these columns of a deployment after its retention. Narrow tables that the program only adds to, except for marks of the outcome:
 -- docs/decisions/0022-history-outlives-its-rows.md
 
 CREATE TABLE archived_deployments (
@@ -994,6 +1015,7 @@ CREATE TABLE archived_deployments (
     build                 jsonb,
     reason                text,
     kind                  text        NOT NULL CHECK (kind IN ('planned', 'hotfix', 'rollback')),
+    labels                jsonb       NOT NULL,
     concurrency           text        NOT NULL,
     account_id            text        NOT NULL,
     region                text        NOT NULL,
@@ -1028,6 +1050,7 @@ CREATE TABLE archived_deployments (
     cancel_audit_id       bigint,
     rollback_audit_id     bigint,
     archived_at           timestamptz NOT NULL DEFAULT now(),
+    updated_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT archived_deployments_failed_has_code CHECK ((error_code IS NOT NULL) = (status = 'FAILED'))
 );
 COMMENT ON TABLE archived_deployments IS 'Finished deployments after their retention. One transaction adds the row and deletes that of deployments.';
@@ -1038,6 +1061,7 @@ COMMENT ON COLUMN archived_deployments.facts IS 'The facts that reports show, as
 COMMENT ON COLUMN archived_deployments.events IS 'Number of its events.';
 COMMENT ON COLUMN archived_deployments.archived_at IS 'When it was moved here.';
 CREATE INDEX archived_deployments_started ON archived_deployments (started_at);
+CREATE INDEX archived_deployments_updated ON archived_deployments (updated_at);
 
 CREATE TABLE archived_attempts (
     deployment_id         text        NOT NULL REFERENCES archived_deployments (id),
@@ -1160,6 +1184,19 @@ COMMENT ON COLUMN maintenance_progress.completed_at IS 'Deployments that ended b
 COMMENT ON COLUMN maintenance_progress.deployment_id IS 'See completed_at.';
 COMMENT ON COLUMN maintenance_progress.removed_place IS 'Highest place of a deleted event: an unknown id in the stream of all events may belong to a deleted one; 0 before the first.';
 
+-- ---- Status events (docs/decisions/0078-status-events-spare-comparisons.md)
+
+CREATE TABLE status_event_regions (
+    account_id  text        NOT NULL CHECK (account_id <> ''),
+    region      text        NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (account_id, region)
+);
+COMMENT ON TABLE status_event_regions IS 'Accounts and regions whose status events of ECS arrive: while they do, the watch compares their rollouts less often.';
+COMMENT ON COLUMN status_event_regions.account_id IS 'Account of the services.';
+COMMENT ON COLUMN status_event_regions.region IS 'Region of the services.';
+COMMENT ON COLUMN status_event_regions.received_at IS 'When an event about a watched rollout last arrived, to the minute.';
+
 -- ---- Budgets of calls to AWS (docs/decisions/0059-budgets-of-calls.md)
 
 CREATE TABLE api_budgets (
@@ -1182,5 +1219,120 @@ COMMENT ON COLUMN api_budgets.refilled_at IS 'When a replica last took tokens.';
 COMMENT ON COLUMN api_budgets.share IS 'Part of the quota that was usable at shrunk_at; it grows back to 1 within ten minutes.';
 COMMENT ON COLUMN api_budgets.shrunk_at IS 'When AWS last throttled a call although a token was free, and the bucket was halved; null before the first time.';
 COMMENT ON COLUMN api_budgets.waiting IS 'Number of polls that wait at each process, with the time in seconds since 1970: replicas share a scarce bucket in proportion.';
+
+-- ---- Outgoing webhooks and their outbox (docs/integrations.md)
+
+CREATE TABLE webhooks (
+    id              text        PRIMARY KEY,
+    url             text        NOT NULL CHECK (url <> ''),
+    description     text,
+    events          text[]      CHECK (cardinality(events) > 0),
+    repositories    text[]      CHECK (cardinality(repositories) > 0),
+    lang            text        NOT NULL CHECK (lang IN ('ko', 'en')),
+    key_id          text        NOT NULL,
+    wrapped_key     bytea       NOT NULL,
+    created_by      text        NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    revision        bigint      NOT NULL DEFAULT 1,
+    disabled_at     timestamptz,
+    disabled_reason text        CHECK (disabled_reason IN ('caller', 'gone')),
+    CONSTRAINT webhooks_disabled_for_a_reason CHECK ((disabled_at IS NULL) = (disabled_reason IS NULL))
+);
+COMMENT ON TABLE webhooks IS 'Receivers of events outside Panda, by Standard Webhooks 1.0. The API never returns their secrets after creation.';
+COMMENT ON COLUMN webhooks.id IS 'whk_ and random characters.';
+COMMENT ON COLUMN webhooks.url IS 'Address of the receiver, http or https. Shown to admins only, because a path may authenticate.';
+COMMENT ON COLUMN webhooks.description IS 'Purpose in the words of its author; null when they gave none.';
+COMMENT ON COLUMN webhooks.events IS 'Types (stage, success, fail) and codes of events that it receives; null for all.';
+COMMENT ON COLUMN webhooks.repositories IS 'Repositories whose events it receives, as owner/repo or owner/*, in lower case; null for all.';
+COMMENT ON COLUMN webhooks.lang IS 'Language of messages: ko or en.';
+COMMENT ON COLUMN webhooks.key_id IS 'Id of the server''s key that wraps wrapped_key.';
+COMMENT ON COLUMN webhooks.wrapped_key IS 'The row''s own data key, wrapped. It encrypts the row''s secrets in webhook_secrets.';
+COMMENT ON COLUMN webhooks.created_by IS 'Subject of the caller that created it, as in audit.';
+COMMENT ON COLUMN webhooks.created_at IS 'When it was created.';
+COMMENT ON COLUMN webhooks.revision IS 'Increases with each change of the row, its secrets or its replayed deliveries: the replica that delivers reads them again.';
+COMMENT ON COLUMN webhooks.disabled_at IS 'When it was disabled; null while it receives events.';
+COMMENT ON COLUMN webhooks.disabled_reason IS 'caller (by the API), or gone (the receiver answered 410); null while it receives events.';
+
+CREATE TABLE webhook_secrets (
+    webhook_id      text        NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    number          integer     NOT NULL CHECK (number >= 1),
+    value_encrypted bytea       NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at      timestamptz,
+    PRIMARY KEY (webhook_id, number)
+);
+COMMENT ON TABLE webhook_secrets IS 'Signing secrets of webhooks: one, and during a rotation those before it.';
+COMMENT ON COLUMN webhook_secrets.webhook_id IS 'The webhook.';
+COMMENT ON COLUMN webhook_secrets.number IS '1 for the first, and one more for each rotation.';
+COMMENT ON COLUMN webhook_secrets.value_encrypted IS 'Secret, in the form whsec_BASE64, encrypted with the data key of the webhook.';
+COMMENT ON COLUMN webhook_secrets.created_at IS 'When it was generated.';
+COMMENT ON COLUMN webhook_secrets.expires_at IS 'When it stops signing, after a rotation; null for the newest.';
+
+CREATE TABLE webhook_cursors (
+    webhook_id        text        PRIMARY KEY REFERENCES webhooks (id) ON DELETE CASCADE,
+    place             bigint      NOT NULL,
+    deployment_id     text        NOT NULL,
+    seq               bigint      NOT NULL,
+    ahead             uuid[]      NOT NULL DEFAULT '{}',
+    version           bigint      NOT NULL DEFAULT 0,
+    holder            uuid,
+    expires_at        timestamptz,
+    delivered         bigint      NOT NULL DEFAULT 0,
+    last_delivered_at timestamptz,
+    CONSTRAINT webhook_cursors_held_for_a_time CHECK (holder IS NULL OR expires_at IS NOT NULL)
+) WITH (fillfactor = 40);
+COMMENT ON TABLE webhook_cursors IS 'The outbox: how far each webhook has received the order of all events, and the one replica that delivers to it.';
+COMMENT ON COLUMN webhook_cursors.webhook_id IS 'The webhook.';
+COMMENT ON COLUMN webhook_cursors.place IS 'With deployment_id and seq: each event up to here was answered, is not wanted, or has a row in webhook_deliveries.';
+COMMENT ON COLUMN webhook_cursors.deployment_id IS 'See place.';
+COMMENT ON COLUMN webhook_cursors.seq IS 'See place.';
+COMMENT ON COLUMN webhook_cursors.ahead IS 'Ids of events after the cursor of which the same is true: a slow answer delays the cursor, not other deployments.';
+COMMENT ON COLUMN webhook_cursors.version IS 'Fencing token: increases with each claim and commit; a write that names an old version changes nothing.';
+COMMENT ON COLUMN webhook_cursors.holder IS 'The sender (webhook_senders) that delivers; null when none does.';
+COMMENT ON COLUMN webhook_cursors.expires_at IS 'When another sender may take over, unless it is renewed before; null before the first.';
+COMMENT ON COLUMN webhook_cursors.delivered IS 'Number of events that the receiver accepted.';
+COMMENT ON COLUMN webhook_cursors.last_delivered_at IS 'When it last accepted an event; null before the first.';
+
+CREATE TABLE webhook_senders (
+    id      uuid        PRIMARY KEY,
+    seen_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE webhook_senders IS 'Processes that deliver webhooks, among which the webhooks are distributed.';
+COMMENT ON COLUMN webhook_senders.id IS 'New at each start of a process.';
+COMMENT ON COLUMN webhook_senders.seen_at IS 'Its last sign of life; after a few seconds it counts as dead.';
+
+CREATE TABLE webhook_deliveries (
+    webhook_id      text        NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    event_id        uuid        NOT NULL,
+    place           bigint      NOT NULL,
+    deployment_id   text        NOT NULL,
+    seq             bigint      NOT NULL,
+    state           text        NOT NULL CHECK (state IN ('pending', 'waiting', 'delivered', 'dead')),
+    attempts        integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    next_attempt_at timestamptz,
+    last_status     integer,
+    last_error      text,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (webhook_id, event_id),
+    CONSTRAINT webhook_deliveries_due CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL))
+);
+COMMENT ON TABLE webhook_deliveries IS 'Deliveries that did not succeed at the first attempt, and those that wait behind them. An event that was accepted at the first attempt has no row.';
+COMMENT ON COLUMN webhook_deliveries.webhook_id IS 'The webhook.';
+COMMENT ON COLUMN webhook_deliveries.event_id IS 'Id of the event: webhook-id of each attempt.';
+COMMENT ON COLUMN webhook_deliveries.place IS 'Place of the event in the order of all events.';
+COMMENT ON COLUMN webhook_deliveries.deployment_id IS 'Deployment of the event, which may have been archived since.';
+COMMENT ON COLUMN webhook_deliveries.seq IS 'Sequence number of the event in the deployment.';
+COMMENT ON COLUMN webhook_deliveries.state IS 'pending (tried again at next_attempt_at), waiting (behind a pending one of the deployment), delivered, or dead (the last attempt failed; it can be replayed).';
+COMMENT ON COLUMN webhook_deliveries.attempts IS 'Number of failed attempts, since the last replay.';
+COMMENT ON COLUMN webhook_deliveries.next_attempt_at IS 'When it is tried again; null unless pending.';
+COMMENT ON COLUMN webhook_deliveries.last_status IS 'HTTP status of the last answer; null without an answer.';
+COMMENT ON COLUMN webhook_deliveries.last_error IS 'Reason for which the last attempt failed; null when none failed.';
+COMMENT ON COLUMN webhook_deliveries.created_at IS 'When the first attempt had failed, or the event began to wait.';
+COMMENT ON COLUMN webhook_deliveries.changed_at IS 'When the row last changed: the end of a delivered or dead one.';
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_at) WHERE state = 'pending';
+CREATE INDEX webhook_deliveries_open ON webhook_deliveries (webhook_id, deployment_id COLLATE "C", seq) WHERE state IN ('pending', 'waiting');
+CREATE INDEX webhook_deliveries_newest ON webhook_deliveries (webhook_id, created_at DESC, event_id DESC);
+CREATE INDEX webhook_deliveries_ended ON webhook_deliveries (changed_at) WHERE state IN ('delivered', 'dead');
 
 SELECT schema_version(1, works_with => 1);

@@ -128,6 +128,11 @@ CREATE TABLE report_places (
     ecr_repository text   NOT NULL
 );
 
+CREATE TABLE report_labels (
+    id     bigint PRIMARY KEY,
+    labels jsonb  NOT NULL
+);
+
 -- One narrow row: a report over 400 days reads a tenth of what it would read from deployments. Wide columns first, so that no padding is stored.
 CREATE TABLE report_attempts (
     deployment_started_at timestamptz      NOT NULL,
@@ -144,6 +149,7 @@ CREATE TABLE report_attempts (
     start_audit_id        bigint,
     switch_audit_id       bigint,
     cancel_audit_id       bigint,
+    labels_key            bigint           REFERENCES report_labels (id),
     recorded_at           timestamptz      NOT NULL DEFAULT now(),
     lead_seconds          double precision,
     attempt               integer          NOT NULL CHECK (attempt >= 1),
@@ -199,6 +205,9 @@ COMMENT ON COLUMN report_places.repo IS 'GitHub repository of the source.';
 COMMENT ON COLUMN report_places.account_id IS 'AWS account of the target.';
 COMMENT ON COLUMN report_places.region IS 'AWS region of the target.';
 COMMENT ON COLUMN report_places.ecr_repository IS 'ECR repository of the target.';
+COMMENT ON TABLE report_labels IS 'Sets of labels that deployments have: few, so that a report reads each once.';
+COMMENT ON COLUMN report_labels.id IS 'Key of the labels.';
+COMMENT ON COLUMN report_labels.labels IS 'Values by name.';
 COMMENT ON TABLE report_attempts IS 'Each ended attempt as reports read it: derived from deployments, deployment_attempts, step_runs and the archive when the attempt ends, and rebuilt by panda reports rebuild.';
 COMMENT ON COLUMN report_attempts.deployment_started_at IS 'When the deployment was requested.';
 COMMENT ON COLUMN report_attempts.started_at IS 'When the attempt began, or was dequeued.';
@@ -214,6 +223,7 @@ COMMENT ON COLUMN report_attempts.cancel_requested_at IS 'When the cancellation 
 COMMENT ON COLUMN report_attempts.start_audit_id IS 'Row of audit of the request for the attempt.';
 COMMENT ON COLUMN report_attempts.switch_audit_id IS 'Row of audit of the request to switch.';
 COMMENT ON COLUMN report_attempts.cancel_audit_id IS 'Row of audit of the request to cancel.';
+COMMENT ON COLUMN report_attempts.labels_key IS 'Labels, as in report_labels; null without any.';
 COMMENT ON COLUMN report_attempts.recorded_at IS 'When the row was last written.';
 COMMENT ON COLUMN report_attempts.lead_seconds IS 'Seconds from the commit until the traffic was on green; null without either.';
 COMMENT ON COLUMN report_attempts.attempt IS 'Number of the attempt, from 1.';
@@ -254,26 +264,26 @@ COMMENT ON COLUMN report_attempts.deployment_id IS 'The deployment, live or arch
 
 -- It is read by the deployment's id. As a plain condition, completed_at IS NOT NULL lets Postgres prefer the index of ends while its statistics know of few.
 CREATE VIEW history_ends AS
-SELECT d.id AS deployment_id, d.attempt, true AS last, d.owner, d.repo, d.branch, d.kind, d.outcome AS verdict, d.account_id, d.region, d.ecr_repository,
+SELECT d.id AS deployment_id, d.attempt, true AS last, d.owner, d.repo, d.branch, d.kind, d.outcome AS verdict, d.account_id, d.region, d.ecr_repository, d.labels,
        d.status, d.error_code, d.superseded_by, coalesce(CASE WHEN d.step = 'cancel' THEN d.step_state ->> 'during' END, d.step) AS step,
        d.started_at AS deployment_started_at, d.attempt_started_at AS started_at, d.completed_at AS ended_at, d.queued_at, d.turn_at,
        d.blue_green_started_at, d.ready_at, d.traffic_moved_at, d.switch_requested_at, d.cancel_requested_at, d.started_by, d.facts,
        d.start_audit_id, d.switch_audit_id, d.cancel_audit_id
 FROM deployments d WHERE CASE WHEN d.completed_at IS NULL THEN false ELSE true END
 UNION ALL
-SELECT a.deployment_id, a.attempt, false, d.owner, d.repo, d.branch, d.kind, NULL, d.account_id, d.region, d.ecr_repository,
+SELECT a.deployment_id, a.attempt, false, d.owner, d.repo, d.branch, d.kind, NULL, d.account_id, d.region, d.ecr_repository, d.labels,
        'FAILED', a.error_code, a.superseded_by, coalesce(a.interrupted_step, a.step), d.started_at, a.started_at, a.ended_at, a.queued_at, a.turn_at,
        a.blue_green_started_at, a.ready_at, a.traffic_moved_at, a.switch_requested_at, a.cancel_requested_at, a.started_by, a.facts,
        a.start_audit_id, a.switch_audit_id, a.cancel_audit_id
 FROM deployment_attempts a JOIN deployments d ON d.id = a.deployment_id
 UNION ALL
-SELECT d.id, d.attempt, true, d.owner, d.repo, d.branch, d.kind, d.outcome, d.account_id, d.region, d.ecr_repository,
+SELECT d.id, d.attempt, true, d.owner, d.repo, d.branch, d.kind, d.outcome, d.account_id, d.region, d.ecr_repository, d.labels,
        d.status, d.error_code, d.superseded_by, coalesce(d.interrupted_step, d.step), d.started_at, d.attempt_started_at, d.completed_at, d.queued_at, d.turn_at,
        d.blue_green_started_at, d.ready_at, d.traffic_moved_at, d.switch_requested_at, d.cancel_requested_at, d.started_by, d.facts,
        d.start_audit_id, d.switch_audit_id, d.cancel_audit_id
 FROM archived_deployments d
 UNION ALL
-SELECT a.deployment_id, a.attempt, false, d.owner, d.repo, d.branch, d.kind, NULL, d.account_id, d.region, d.ecr_repository,
+SELECT a.deployment_id, a.attempt, false, d.owner, d.repo, d.branch, d.kind, NULL, d.account_id, d.region, d.ecr_repository, d.labels,
        'FAILED', a.error_code, a.superseded_by, coalesce(a.interrupted_step, a.step), d.started_at, a.started_at, a.ended_at, a.queued_at, a.turn_at,
        a.blue_green_started_at, a.ready_at, a.traffic_moved_at, a.switch_requested_at, a.cancel_requested_at, a.started_by, a.facts,
        a.start_audit_id, a.switch_audit_id, a.cancel_audit_id
@@ -291,6 +301,11 @@ BEGIN
       AND NOT EXISTS (SELECT FROM report_places p WHERE p.id = history_key(concat_ws(' ', e.owner, e.repo, e.account_id, e.region, e.ecr_repository)))
     ORDER BY 1 ON CONFLICT DO NOTHING;
 
+    INSERT INTO report_labels (id, labels)
+    SELECT DISTINCT history_key(labels::text), labels FROM history_ends e WHERE deployment_id = ANY (ids) AND labels <> '{}'
+      AND NOT EXISTS (SELECT FROM report_labels l WHERE l.id = history_key(e.labels::text))
+    ORDER BY 1 ON CONFLICT DO NOTHING;
+
     -- A retry makes the attempt before it an earlier one; its row is written again.
     DELETE FROM report_attempts WHERE deployment_id = ANY (ids);
     INSERT INTO report_attempts (
@@ -298,7 +313,7 @@ BEGIN
         deployment_started_at, started_at, ended_at, moved_at, queued_at, turn_at, switch_requested_at, cancel_requested_at, start_audit_id, switch_audit_id,
         cancel_audit_id, lead_seconds, request_seconds, earlier_seconds, queue_seconds, deploy_seconds, approval_seconds, switch_seconds,
         step_1_seconds, step_2_seconds, stage_1_seconds, stage_2_seconds, stage_3_seconds, stage_4_seconds, retry_seconds, cancel_seconds, stage_4_waiting,
-        awaited_seconds, blue_latency_ms, green_latency_ms)
+        awaited_seconds, blue_latency_ms, green_latency_ms, labels_key)
     SELECT e.deployment_id, e.attempt, e.last, (history_key(e.deployment_id) & 1023)::smallint, history_key(concat_ws(' ', e.owner, e.repo, e.account_id, e.region, e.ecr_repository)),
            history_key(concat_ws(' ', e.account_id, e.region, e.ecr_repository)), e.branch, e.kind, e.verdict,
            history_outcome(e.status, e.error_code, e.superseded_by), e.status = 'COMPLETED' AND m.moved_at IS NOT NULL,
@@ -312,7 +327,8 @@ BEGIN
            history_phase(c.committed_at, e.started_at, p.ready_at), history_phase(c.committed_at, p.ready_at, p.approved_at),
            history_phase(c.committed_at, p.approved_at, m.moved_at),
            g.step_1, g.step_2, g.stage_1, g.stage_2, g.stage_3, g.stage_4, g.retry, g.cancel, g.waiting,
-           history_seconds(e.ready_at, e.switch_requested_at), (e.facts ->> 'blue_latency_ms')::real, (e.facts ->> 'green_latency_ms')::real
+           history_seconds(e.ready_at, e.switch_requested_at), (e.facts ->> 'blue_latency_ms')::real, (e.facts ->> 'green_latency_ms')::real,
+           CASE WHEN e.labels <> '{}' THEN history_key(e.labels::text) END
     FROM history_ends e
     LEFT JOIN step_stages s ON s.step = e.step
     CROSS JOIN LATERAL (
@@ -398,6 +414,9 @@ COMMENT ON FUNCTION report_ended IS 'Keeps report_attempts true when an attempt 
 CREATE TRIGGER deployments_ended AFTER UPDATE ON deployments FOR EACH ROW
     WHEN (OLD.completed_at IS DISTINCT FROM NEW.completed_at OR OLD.outcome IS DISTINCT FROM NEW.outcome) EXECUTE FUNCTION report_ended();
 
+CREATE TRIGGER archived_deployments_marked AFTER UPDATE OF outcome ON archived_deployments FOR EACH ROW
+    WHEN (OLD.outcome IS DISTINCT FROM NEW.outcome) EXECUTE FUNCTION report_ended();
+
 CREATE SCHEMA panda_report;
 COMMENT ON SCHEMA panda_report IS 'The history of Panda for reports. A view is never changed, only followed by one with the next number. Times are timestamptz; days and months are those of UTC.';
 
@@ -421,18 +440,26 @@ SELECT d.id AS deployment_id, d.owner, d.repo, d.branch,
        d.completed_at, history_seconds(d.started_at, d.completed_at) AS duration_seconds,
        CASE WHEN d.status = 'COMPLETED' AND d.final_service = 'green'
             THEN greatest(history_seconds(d.committed_at, d.completed_at), 0) END AS lead_time_seconds,
-       d.archived_at
+       d.archived_at, d.facts ->> 'commit_author' AS commit_author, d.facts ->> 'commit_subject' AS commit_subject, d.updated_at,
+       nullif(d.labels, '{}') AS labels
 FROM (
+    -- Unfinished and finished rows apart: a condition on updated_at reaches an index of each.
     SELECT id, owner, repo, branch, kind, reason, build, account_id, region, ecr_repository, status, attempt, step,
            CASE WHEN step = 'cancel' THEN step_state ->> 'during' END AS interrupted_step, blue_green_started_at, facts, committed_at, final_service, error_code, error_message, started_by, concurrency, superseded_by, next_event_seq - 1 AS events, started_at,
            attempt_started_at, queued_at, turn_at, ready_at, switch_requested_at, cancel_requested_at, completed_at,
-           NULL::timestamptz AS archived_at
-    FROM deployments
+           NULL::timestamptz AS archived_at, updated_at, labels
+    FROM deployments WHERE status IN ('RUNNING', 'DEPLOYMENT_READY')
+    UNION ALL
+    SELECT id, owner, repo, branch, kind, reason, build, account_id, region, ecr_repository, status, attempt, step,
+           CASE WHEN step = 'cancel' THEN step_state ->> 'during' END AS interrupted_step, blue_green_started_at, facts, committed_at, final_service, error_code, error_message, started_by, concurrency, superseded_by, next_event_seq - 1 AS events, started_at,
+           attempt_started_at, queued_at, turn_at, ready_at, switch_requested_at, cancel_requested_at, completed_at,
+           NULL::timestamptz, settled_at, labels
+    FROM deployments WHERE status IN ('COMPLETED', 'FAILED')
     UNION ALL
     SELECT id, owner, repo, branch, kind, reason, build, account_id, region, ecr_repository, status, attempt, step,
            interrupted_step, blue_green_started_at, facts, committed_at, final_service, error_code, error_message, started_by, concurrency, superseded_by, events, started_at,
            attempt_started_at, queued_at, turn_at, ready_at, switch_requested_at, cancel_requested_at, completed_at,
-           archived_at
+           archived_at, updated_at, labels
     FROM archived_deployments
 ) d
 LEFT JOIN step_stages s ON s.step = coalesce(d.interrupted_step, d.step);
@@ -483,6 +510,10 @@ COMMENT ON COLUMN panda_report.deployments_v1.completed_at IS 'When it became CO
 COMMENT ON COLUMN panda_report.deployments_v1.duration_seconds IS 'Seconds from started_at to completed_at, earlier attempts and all waiting included. Null while it has not ended.';
 COMMENT ON COLUMN panda_report.deployments_v1.lead_time_seconds IS 'Lead time for changes: seconds from committed_at until the traffic was seen on green; 0 for a commit dated later. Null unless COMPLETED with the traffic on green.';
 COMMENT ON COLUMN panda_report.deployments_v1.archived_at IS 'When its retention ended: events and single runs are deleted since. Null before.';
+COMMENT ON COLUMN panda_report.deployments_v1.commit_author IS 'Name of the commit''s author, at most 100 characters, without an e-mail address. Null before the source was fetched, and for an image.';
+COMMENT ON COLUMN panda_report.deployments_v1.commit_subject IS 'First line of the commit''s message, at most 200 characters. Null before the source was fetched, and for an image.';
+COMMENT ON COLUMN panda_report.deployments_v1.updated_at IS 'When the row was last written: a cursor for incremental loading. It only increases, and a change is visible once its transaction ends: read the last minutes again.';
+COMMENT ON COLUMN panda_report.deployments_v1.labels IS 'Labels: those of the policy with which the last attempt started, and of the request. Null without any.';
 
 -- ---- Events
 
@@ -713,8 +744,8 @@ SELECT a.deployment_id, a.attempt, a.last, p.owner, p.repo, a.branch, p.account_
        a.switch_requested_at, a.moved_at, a.moved_at IS NOT NULL AND NOT a.redeployed AND a.kind <> 'rollback' AS change, a.lead_seconds,
        a.request_seconds, a.earlier_seconds, a.queue_seconds, a.deploy_seconds, a.approval_seconds, a.switch_seconds, a.step_1_seconds, a.step_2_seconds,
        a.stage_1_seconds, a.stage_2_seconds, a.stage_3_seconds, a.stage_4_seconds, a.retry_seconds, a.cancel_seconds, a.stage_4_waiting,
-       a.awaited_seconds, a.blue_latency_ms, a.green_latency_ms, a.version, a.sample, a.recorded_at AS updated_at
-FROM report_attempts a LEFT JOIN report_places p ON p.id = a.place_id
+       a.awaited_seconds, a.blue_latency_ms, a.green_latency_ms, a.version, a.sample, a.recorded_at AS updated_at, l.labels
+FROM report_attempts a LEFT JOIN report_places p ON p.id = a.place_id LEFT JOIN report_labels l ON l.id = a.labels_key
 UNION ALL
 SELECT d.id, d.attempt, true, d.owner, d.repo, d.branch, d.account_id, d.region, d.ecr_repository, d.kind, NULL, false,
        NULL, NULL, d.started_by, d.started_at, d.attempt_started_at, NULL, d.queued_at, d.turn_at,
@@ -722,7 +753,7 @@ SELECT d.id, d.attempt, true, d.owner, d.repo, d.branch, d.account_id, d.region,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        history_seconds(d.ready_at, d.switch_requested_at)::real, (d.facts ->> 'blue_latency_ms')::real, (d.facts ->> 'green_latency_ms')::real,
-       coalesce(d.facts ->> 'commit_sha', d.facts ->> 'image_digest'), 0::smallint, NULL
+       coalesce(d.facts ->> 'commit_sha', d.facts ->> 'image_digest'), 0::smallint, NULL, nullif(d.labels, '{}')
 FROM deployments d WHERE d.status IN ('RUNNING', 'DEPLOYMENT_READY');
 
 COMMENT ON VIEW panda_report.attempts_v1 IS 'Each attempt once, in narrow rows: reports over 400 days and a million deployments take a second or less. Ended attempts are recorded in the transaction that ends them. Kept for ever.';
@@ -771,6 +802,7 @@ COMMENT ON COLUMN panda_report.attempts_v1.green_latency_ms IS 'Median latency o
 COMMENT ON COLUMN panda_report.attempts_v1.version IS 'Commit that was built; of an image, its digest. Null before either was known.';
 COMMENT ON COLUMN panda_report.attempts_v1.sample IS '0 to 1023, by the deployments id: sample < 102 selects a random tenth.';
 COMMENT ON COLUMN panda_report.attempts_v1.updated_at IS 'When the row last changed: a cursor for incremental extraction. Rows become visible when their transaction ends, so read the last minutes again. Null while the attempt has not ended.';
+COMMENT ON COLUMN panda_report.attempts_v1.labels IS 'Labels of the deployment, as in deployments_v1. Null without any.';
 
 -- ---- Runs of steps
 
@@ -877,8 +909,8 @@ SELECT a.moved_at AS at, a.deployment_id, a.attempt, p.owner, p.repo, a.branch, 
        a.redeployed AS redeployment, NOT a.redeployed AND a.kind <> 'rollback' AS change,
        CASE WHEN NOT a.redeployed AND a.kind <> 'rollback' THEN a.lead_seconds END AS lead_time_seconds, a.failed AND NOT a.redeployed AS failed,
        CASE WHEN a.failed AND NOT a.redeployed THEN a.recovered_at END AS recovered_at,
-       CASE WHEN a.failed AND NOT a.redeployed THEN history_seconds(a.moved_at, a.recovered_at) END AS recovery_seconds, a.rework AND NOT a.redeployed AS rework
-FROM report_attempts a LEFT JOIN report_places p ON p.id = a.place_id
+       CASE WHEN a.failed AND NOT a.redeployed THEN history_seconds(a.moved_at, a.recovered_at) END AS recovery_seconds, a.rework AND NOT a.redeployed AS rework, l.labels, a.labels_key
+FROM report_attempts a LEFT JOIN report_places p ON p.id = a.place_id LEFT JOIN report_labels l ON l.id = a.labels_key
 WHERE a.moved_at IS NOT NULL;
 COMMENT ON VIEW panda_report.dora_occurrences_v2 IS 'Each deployment that reached users, from which the DORA figures (as defined since 2024) are counted. failed and recovered_at may still change: a hotfix or rollback may follow, and callers may mark the outcome. Kept for ever.';
 COMMENT ON COLUMN panda_report.dora_occurrences_v2.at IS 'When the traffic was first seen at 100 % on green.';
@@ -899,26 +931,31 @@ COMMENT ON COLUMN panda_report.dora_occurrences_v2.failed IS 'It needed immediat
 COMMENT ON COLUMN panda_report.dora_occurrences_v2.recovered_at IS 'Of a failed one: when AWS had moved the traffic back, or the next good deployment of the target was live. Null before.';
 COMMENT ON COLUMN panda_report.dora_occurrences_v2.recovery_seconds IS 'Failed deployment recovery time: seconds from at to recovered_at. Null unless it failed and has recovered.';
 COMMENT ON COLUMN panda_report.dora_occurrences_v2.rework IS 'Unplanned, because of an incident: a hotfix, a rollback, or marked as rework.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.labels IS 'Labels of the deployment, as in deployments_v1: labels ->> ''team''. Null without any.';
+COMMENT ON COLUMN panda_report.dora_occurrences_v2.labels_key IS 'Number of these labels: equal where all labels are equal. Null without any.';
 
 
 -- Levels are rows and no grouping sets, so that only the requested level is read.
 CREATE VIEW history_dora_levels AS
-SELECT 'all' AS level, NULL::text AS group_owner, NULL::text AS group_repo, NULL::text AS group_branch, NULL::text AS group_account, NULL::text AS group_region, o.*
+SELECT 'all' AS level, NULL::text AS group_owner, NULL::text AS group_repo, NULL::text AS group_branch, NULL::text AS group_account, NULL::text AS group_region, NULL::text AS group_label, NULL::text AS group_value, o.*
 FROM panda_report.dora_occurrences_v2 o
 UNION ALL
-SELECT 'owner', o.owner, NULL, NULL, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+SELECT 'owner', o.owner, NULL, NULL, NULL, NULL, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
 UNION ALL
-SELECT 'repository', o.owner, o.repo, NULL, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+SELECT 'repository', o.owner, o.repo, NULL, NULL, NULL, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
 UNION ALL
-SELECT 'branch', o.owner, o.repo, o.branch, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+SELECT 'branch', o.owner, o.repo, o.branch, NULL, NULL, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
 UNION ALL
-SELECT 'account', NULL, NULL, NULL, o.account_id, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+SELECT 'account', NULL, NULL, NULL, o.account_id, NULL, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
 UNION ALL
-SELECT 'region', NULL, NULL, NULL, o.account_id, o.region, o.* FROM panda_report.dora_occurrences_v2 o;
+SELECT 'region', NULL, NULL, NULL, o.account_id, o.region, NULL, NULL, o.* FROM panda_report.dora_occurrences_v2 o
+UNION ALL
+SELECT 'label', NULL, NULL, NULL, NULL, NULL, k.key, k.value, o.* FROM panda_report.dora_occurrences_v2 o
+JOIN (SELECT s.id, e.key, e.value FROM report_labels s CROSS JOIN LATERAL jsonb_each_text(s.labels) e) k ON k.id = o.labels_key;
 COMMENT ON VIEW history_dora_levels IS 'The occurrences of dora_occurrences_v2, once for each level of the DORA views.';
 
 CREATE VIEW panda_report.dora_daily_v2 AS
-SELECT (l.at AT TIME ZONE 'UTC')::date AS day, l.level, l.group_owner AS owner, l.group_repo AS repo, l.group_branch AS branch, l.group_account AS account_id, l.group_region AS region,
+SELECT (l.at AT TIME ZONE 'UTC')::date AS day, l.level, l.group_owner AS owner, l.group_repo AS repo, l.group_branch AS branch, l.group_account AS account_id, l.group_region AS region, l.group_label AS label, l.group_value AS label_value,
        count(*) FILTER (WHERE NOT l.redeployment) AS deployments, count(*) FILTER (WHERE l.redeployment) AS redeployments,
        count(*) FILTER (WHERE l.change) AS changes,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY l.lead_time_seconds) AS lead_time_median_seconds, avg(l.lead_time_seconds) AS lead_time_mean_seconds,
@@ -928,10 +965,10 @@ SELECT (l.at AT TIME ZONE 'UTC')::date AS day, l.level, l.group_owner AS owner, 
        avg(l.recovery_seconds) AS recovery_time_mean_seconds, count(*) FILTER (WHERE l.rework) AS rework_deployments,
        count(*) FILTER (WHERE l.rework)::double precision / nullif(count(*) FILTER (WHERE NOT l.redeployment), 0) AS rework_rate
 FROM history_dora_levels l
-GROUP BY 1, l.level, l.group_owner, l.group_repo, l.group_branch, l.group_account, l.group_region;
+GROUP BY 1, l.level, l.group_owner, l.group_repo, l.group_branch, l.group_account, l.group_region, l.group_label, l.group_value;
 
 CREATE VIEW panda_report.dora_monthly_v2 AS
-SELECT date_trunc('month', l.at AT TIME ZONE 'UTC')::date AS month, l.level, l.group_owner AS owner, l.group_repo AS repo, l.group_branch AS branch, l.group_account AS account_id, l.group_region AS region,
+SELECT date_trunc('month', l.at AT TIME ZONE 'UTC')::date AS month, l.level, l.group_owner AS owner, l.group_repo AS repo, l.group_branch AS branch, l.group_account AS account_id, l.group_region AS region, l.group_label AS label, l.group_value AS label_value,
        count(*) FILTER (WHERE NOT l.redeployment) AS deployments, count(*) FILTER (WHERE l.redeployment) AS redeployments,
        count(*) FILTER (WHERE l.change) AS changes,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY l.lead_time_seconds) AS lead_time_median_seconds, avg(l.lead_time_seconds) AS lead_time_mean_seconds,
@@ -941,16 +978,18 @@ SELECT date_trunc('month', l.at AT TIME ZONE 'UTC')::date AS month, l.level, l.g
        avg(l.recovery_seconds) AS recovery_time_mean_seconds, count(*) FILTER (WHERE l.rework) AS rework_deployments,
        count(*) FILTER (WHERE l.rework)::double precision / nullif(count(*) FILTER (WHERE NOT l.redeployment), 0) AS rework_rate
 FROM history_dora_levels l
-GROUP BY 1, l.level, l.group_owner, l.group_repo, l.group_branch, l.group_account, l.group_region;
+GROUP BY 1, l.level, l.group_owner, l.group_repo, l.group_branch, l.group_account, l.group_region, l.group_label, l.group_value;
 
 COMMENT ON VIEW panda_report.dora_daily_v2 IS 'The DORA figures as defined since 2024, of each day, by level. Days without any deployment have no row. For other time zones use dora_occurrences_v2. Kept for ever.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.day IS 'The day of dora_occurrences_v2.at, in UTC.';
-COMMENT ON COLUMN panda_report.dora_daily_v2.level IS 'Level of the row: branch, repository, owner, account, region (of an account) or all. Choose one, or figures count several times.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.level IS 'Level of the row: branch, repository, owner, account, region (of an account), label (with one name) or all. Choose one, or figures count several times.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.owner IS 'GitHub account or organisation. Null: all.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.repo IS 'GitHub repository. Null: all.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.branch IS 'Branch. Null: all.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.account_id IS 'AWS account. Null: all.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.region IS 'AWS region. Null: all.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.label IS 'Name of a label, such as team. Null: all.';
+COMMENT ON COLUMN panda_report.dora_daily_v2.label_value IS 'Its value. Null: all.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.deployments IS 'Deployment frequency: deployments that reached users, without redeployments.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.redeployments IS 'Planned deployments of a version that had been live on the target before.';
 COMMENT ON COLUMN panda_report.dora_daily_v2.changes IS 'Deployments of a new version.';
@@ -965,12 +1004,14 @@ COMMENT ON COLUMN panda_report.dora_daily_v2.rework_deployments IS 'Unplanned de
 COMMENT ON COLUMN panda_report.dora_daily_v2.rework_rate IS 'Deployment rework rate: rework_deployments / deployments, 0 to 1. Null without any.';
 COMMENT ON VIEW panda_report.dora_monthly_v2 IS 'The DORA figures as defined since 2024, of each month, by level. Months without any deployment have no row. For other time zones use dora_occurrences_v2. Kept for ever.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.month IS 'First day of the month of dora_occurrences_v2.at, in UTC.';
-COMMENT ON COLUMN panda_report.dora_monthly_v2.level IS 'Level of the row: branch, repository, owner, account, region (of an account) or all. Choose one, or figures count several times.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.level IS 'Level of the row: branch, repository, owner, account, region (of an account), label (with one name) or all. Choose one, or figures count several times.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.owner IS 'GitHub account or organisation. Null: all.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.repo IS 'GitHub repository. Null: all.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.branch IS 'Branch. Null: all.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.account_id IS 'AWS account. Null: all.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.region IS 'AWS region. Null: all.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.label IS 'Name of a label, such as team. Null: all.';
+COMMENT ON COLUMN panda_report.dora_monthly_v2.label_value IS 'Its value. Null: all.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.deployments IS 'Deployment frequency: deployments that reached users, without redeployments.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.redeployments IS 'Planned deployments of a version that had been live on the target before.';
 COMMENT ON COLUMN panda_report.dora_monthly_v2.changes IS 'Deployments of a new version.';

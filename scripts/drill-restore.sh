@@ -39,7 +39,7 @@ rows() {
 SELECT format('SELECT %L || '' '' || count(*) FROM %I.%I;', relname, nspname, relname)
 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind = 'r' AND nspname = 'public'
-  AND relname NOT IN ('replicas', 'leases', 'api_budgets', 'sessions', 'stream_tickets', 'log_filter', 'idempotency_keys', 'write_probe')
+  AND relname NOT IN ('replicas', 'leases', 'api_budgets', 'sessions', 'stream_tickets', 'log_filter', 'idempotency_keys', 'status_event_regions', 'write_probe')
 ORDER BY relname COLLATE "C"
 \gexec
 SQL

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs missing tools on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [lint] [image] [release] [bench] [fuzz]
+# Installs missing tools on this machine, and nothing else: scripts/install.sh [build] [rust] [demo] [test] [clients] [lint] [image] [release] [bench] [fuzz]
 #
 #   build  C compiler, cmake, git and other tools that crates need to compile
 #   rust   a recent Rust toolchain
 #   demo   Postgres, a Docker engine, an image registry, busybox
 #   test   cargo-nextest; moto, an independent AWS, in a Python environment; readers of event streams: Chromium, Node.js
-#          with npm and the packages that clients/js is tested with, a Python client and schemathesis in an environment, with npm's proxies;
+#          with npm and the packages that clients/js is tested with, a Python client and schemathesis in an environment, with npm's proxies and the SDK
+#          of the Model Context Protocol;
 #          nginx and Prometheus,
 #          which are not started;
 #          Docker's client, to compare build contexts with;
@@ -13,6 +14,8 @@
 #          for the chart, Helm 3.6 and 4.2, kubernetes-validate and checkov in an environment; checkov's packages and moto's cfn-lint check the
 #          folder aws as well;
 #          for releases, cargo-cyclonedx, zizmor and check-jsonschema; systemd-analyze
+#          Go, for clients/go
+#   clients  Node.js with npm, Go, OpenAPI Generator and a Java runtime for it: to generate and compile the clients
 #   lint   sqlx-cli, cargo-deny, shellcheck, Python
 #   image  cargo-cyclonedx, for the image's list of components; the program docker, and busybox
 #   release  musl's compiler for the static program; cargo-cyclonedx
@@ -85,6 +88,12 @@ missing_for_test() {
   missing_docker_client
   # Ubuntu has Chromium as a snap only, which containers cannot run: see install_chromium.
   chromium_is_there || ! debian_has_chromium || want chromium
+}
+
+missing_for_clients() {
+  python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want python3 python3-venv
+  { have node && have npm; } || want nodejs npm
+  have java || want default-jre-headless
 }
 
 missing_for_lint() {
@@ -283,13 +292,19 @@ install_clients() {
     (cd "$venv" && npm ci --silent --no-audit --no-fund --ignore-scripts)
     touch "$stamp"
   fi
-  # In the checkout, because Node resolves packages beside the code that uses them.
-  stamp=$here/clients/js/node_modules/.$(sha256sum "$here/clients/js/package-lock.json" | cut -c1-16)
-  if [ ! -e "$stamp" ]; then
-    say "installing the test packages of clients/js (once)"
-    (cd "$here/clients/js" && npm ci --silent --no-audit --no-fund)
+  install_client_packages
+}
+
+# In the checkout, because Node resolves packages beside the code that uses them.
+install_client_packages() {
+  local client stamp
+  for client in js typescript; do
+    stamp=$here/clients/$client/node_modules/.$(sha256sum "$here/clients/$client/package-lock.json" | cut -c1-16)
+    [ ! -e "$stamp" ] || continue
+    say "installing the packages of clients/$client (once)"
+    (cd "$here/clients/$client" && npm ci --silent --no-audit --no-fund --ignore-scripts)
     touch "$stamp"
-  fi
+  done
 }
 
 # --- tools for the chart ---------------------------------------------------------------------------------------------------------
@@ -327,8 +342,8 @@ PATH=$HOME/.cargo/bin:$PATH
 [ $# -gt 0 ] || set -- build rust demo test lint
 for level in "$@"; do
   case $level in
-    build | rust | demo | test | lint | bench | image | release | fuzz) "missing_for_$level" ;;
-    *) die "unknown level $level: use build, rust, demo, test, lint, bench, image, release, fuzz" ;;
+    build | rust | demo | test | clients | lint | bench | image | release | fuzz) "missing_for_$level" ;;
+    *) die "unknown level $level: use build, rust, demo, test, clients, lint, bench, image, release, fuzz" ;;
   esac
 done
 install_packages
@@ -341,10 +356,16 @@ for level in "$@"; do
       install_python release
       cargo_tool cargo-cyclonedx cargo-cyclonedx --version '=0.5.9'
       install_clients
+      install_python go
       install_chromium
       install_chart
       "$here/scripts/modern-engine.sh" install
       "$here/scripts/databases.sh"
+      ;;
+    clients)
+      install_python go
+      install_python openapi
+      install_client_packages
       ;;
     fuzz)
       rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal

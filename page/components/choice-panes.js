@@ -1,4 +1,4 @@
-// Radio buttons that choose which fields apply: `data-pane="a b"` names the values for which a group of fields is shown. The others are disabled, so
+// Radio buttons, or a list, that choose which fields apply: `data-pane="a b"` names the values for which a group of fields is shown. The others are disabled, so
 // that they are not sent, and keep what was typed.
 
 class ChoicePanes extends HTMLElement {
@@ -10,7 +10,8 @@ class ChoicePanes extends HTMLElement {
   }
 
   #show() {
-    const chosen = /** @type {HTMLInputElement | null} */ (this.querySelector("[data-choice]:checked"))?.value ?? "";
+    const choice = this.querySelector("[data-choice]:checked, select[data-choice]");
+    const chosen = /** @type {HTMLInputElement | HTMLSelectElement | null} */ (choice)?.value ?? "";
     for (const pane of /** @type {NodeListOf<HTMLFieldSetElement>} */ (this.querySelectorAll("fieldset[data-pane]"))) {
       const applies = (pane.dataset.pane ?? "").split(" ").includes(chosen);
       pane.hidden = !applies;

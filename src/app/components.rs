@@ -19,6 +19,7 @@ use crate::clients::gates::GateClient;
 use crate::clients::git::{Git, GitLimits};
 use crate::clients::probe::Probe;
 use crate::clients::registry_logins::RegistryLogins;
+use crate::clients::webhook::WebhookClient;
 use crate::config::{AwsConfig, BuildConfig, Config, DatabaseConfig};
 use crate::db::connect::Access;
 use crate::db::{Class, Db, DbError, DbOptions};
@@ -133,7 +134,8 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
         })
         .with_program(outside.source_program.clone()),
         probe: Probe::new(times.health_timeout, destinations.clone())?,
-        gates: GateClient::new(times.health_timeout, destinations)?,
+        gates: GateClient::new(times.health_timeout, destinations.clone())?,
+        webhooks: WebhookClient::new(destinations)?,
         names: Names::from(&config.names),
         settings: Settings {
             event_bus: outside.event_bus.clone(),

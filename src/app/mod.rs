@@ -28,7 +28,7 @@ use crate::domain::message::message;
 use crate::http::middleware::caller_limit::CallerLimit;
 use crate::http::readiness::ReadinessCheck;
 use crate::http::server::Limits;
-use crate::http::{ApiState, Hub, LogControl, Tls, TlsError};
+use crate::http::{ApiState, Hub, LogControl, Tls, TlsError, WebhookAccess};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::{FIRST_STEP, RETRY_STEP, Services};
@@ -188,6 +188,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         github: Arc::new(GitHub::new(config.external.github_api.clone(), config.external.aws.aws_timeout)?),
         aws: services.aws.clone(),
         gates: services.gates.clone(),
+        webhooks: WebhookAccess { client: services.webhooks.clone(), changed: background.webhooks_changed() },
         names: Arc::new(services.names.clone()),
         event_bus: services.settings.event_bus.as_str().into(),
         preflight: Arc::new(components::preflight_settings(&services)),
@@ -227,8 +228,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         }),
     ];
     tasks.push(tokio::spawn(report_builders(for_report, stop.clone())));
-    tasks.extend(metrics_server);
-    tasks.extend(tls.map(|tls| tokio::spawn(tls.watch(stop.clone()))));
+    tasks.extend(metrics_server.into_iter().chain(tls.map(|tls| tokio::spawn(tls.watch(stop.clone())))));
     Ok(RunningServer { address, stop, tasks, failed, shutdown })
 }
 

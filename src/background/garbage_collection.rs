@@ -1,8 +1,12 @@
-//! Removes rows that have no use any more: dead replicas, expired idempotency keys, sessions and tickets, unused budgets of calls. Data with a configurable retention is
+//! Removes rows that have no use any more: dead replicas, expired idempotency keys, sessions and tickets, unused budgets of calls, old
+//! deliveries of webhooks. Data with a configurable retention is
 //! removed by `retention`.
 
 use super::every::{Next, Periodic, Trigger};
 use crate::db::{Db, DbError};
+
+/// Most deliveries of webhooks that one run removes: the statement must end within its time limit.
+const OLD_DELIVERIES: i64 = 20_000;
 
 /// The rows of all replicas; each of them removes what it finds.
 pub(super) struct GarbageCollection {
@@ -34,6 +38,15 @@ impl Periodic for GarbageCollection {
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "removed budgets of calls that were not used for a day"),
             Err(error) => tracing::warn!(%error, "unused budgets of calls not removed"),
+        }
+        match self.db.delete_dead_senders().await {
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "ended senders of webhooks not removed"),
+        }
+        match self.db.delete_old_deliveries(OLD_DELIVERIES).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "removed deliveries of webhooks that ended 30 days ago"),
+            Err(error) => tracing::warn!(%error, "old deliveries of webhooks not removed"),
         }
         Ok(Next::Period)
     }

@@ -13,6 +13,7 @@ use super::stuck_deployments::StuckDeployments;
 use crate::commands::auto_switch::switch_due;
 use crate::db::{Db, DbError};
 use crate::domain::log_throttle::LogThrottle;
+use crate::failpoints::around;
 use crate::metrics::Metrics;
 use crate::reconcile::dequeue;
 use crate::steps::{Settings, Step};
@@ -30,6 +31,8 @@ pub(super) struct Signals {
     pub(super) maintenance: Option<Arc<Notify>>,
     /// Sent by these tasks: there are schedules with a next time.
     pub(super) schedules: watch::Sender<bool>,
+    /// Sent by these tasks: there are enabled webhooks.
+    pub(super) webhooks: watch::Sender<bool>,
 }
 
 pub(super) struct TenSeconds {
@@ -94,11 +97,12 @@ impl TenSeconds {
         }
         self.freeze_end = state.freeze_ends_in.filter(|wait| *wait < PERIOD).map(|wait| Instant::now() + wait + MARGIN);
         self.signals.schedules.send_replace(state.schedules);
+        self.signals.webhooks.send_replace(state.webhooks);
         if let Some(requested) = self.signals.maintenance.as_ref().filter(|_| state.maintenance) {
             requested.notify_one();
         }
         if state.queue_may_start {
-            dequeue(&self.db).await;
+            around("dequeue", dequeue(&self.db)).await;
         }
         if state.automatic_switches && !self.four_eyes {
             self.switch_due().await;
@@ -107,7 +111,7 @@ impl TenSeconds {
 
     /// Requests the switches that policies make.
     async fn switch_due(&self) {
-        match switch_due(&self.db).await {
+        match around("automatic switch", switch_due(&self.db)).await {
             Ok(switched) => {
                 for id in switched {
                     tracing::info!(deployment = id, "switch requested by the policy");
@@ -146,7 +150,7 @@ impl Periodic for TenSeconds {
     async fn run(&mut self, trigger: Trigger) -> Result<Next, DbError> {
         if trigger == Trigger::Woken {
             if self.freeze_end.take_if(|end| *end <= Instant::now()).is_some() {
-                dequeue(&self.db).await;
+                around("dequeue", dequeue(&self.db)).await;
             }
             self.read_log_filter().await;
             return Ok(Next::Period);

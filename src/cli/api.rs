@@ -1,6 +1,7 @@
 //! Client of Panda's HTTP API: one method per endpoint.
 
 mod transport;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -39,7 +39,7 @@ const SENTENCES: [(&str, &str); 22] = [
 ];
 
 /// Fields of the API that the command line names differently.
-const FIELDS: [(&str, &str); 12] = [
+const FIELDS: [(&str, &str); 13] = [
     ("githubConnectionId", "--github"),
     ("awsConnectionId", "--aws"),
     ("ruleTargetRoleArn", "--rule-target-role-arn"),
@@ -52,6 +52,7 @@ const FIELDS: [(&str, &str); 12] = [
     ("endsAt", "--until"),
     ("override.reason", "--override-freeze"),
     ("concurrency", "--concurrency"),
+    ("keepPreviousHours", "--keep-previous"),
 ];
 
 /// The text with commands and options in place of calls and fields.
@@ -145,6 +146,8 @@ fn command(method: &str, path: &str) -> Option<String> {
         ("GET", ["reports"]) => "report".to_owned(),
         ("GET", ["freezes"]) => "freeze list".to_owned(),
         ("DELETE", ["freezes", id]) => format!("freeze lift {id}"),
+        ("GET", ["webhooks"]) => "webhook list".to_owned(),
+        ("GET", ["webhooks", id, "deliveries"]) => format!("webhook deliveries {id}"),
         ("GET", ["policies", owner, repo]) => format!("policy show {owner}/{repo}"),
         ("GET", ["tokens"]) => "token list".to_owned(),
         ("GET", ["revocations"]) => "token revoked".to_owned(),

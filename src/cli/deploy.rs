@@ -27,6 +27,7 @@ Examples:
   panda deploy --image sha256:…                     an image that already exists in ECR
   panda deploy --context services/api --build-arg VERSION=1.2.0 --secret npm_token
   panda deploy --kind hotfix --reason 'Prices were wrong'
+  panda deploy --label team=payments                a label, by which reports group
   panda deploy --concurrency queue --wait           after the target's unfinished deployment
   panda deploy --switch                             switch the traffic as soon as green is healthy
 

@@ -27,3 +27,11 @@ pub(super) fn between_markers(path: &Path, begin: &str, end: &str, made: &str) -
 fn page_of_errors_has_every_code() {
     same_as_file(&in_repository("docs/errors.md"), &crate::http::error::documentation::page());
 }
+
+/// The document from which the clients are generated; `make clients` follows.
+#[test]
+fn document_of_clients_is_the_servers() {
+    let mut made = serde_json::to_string_pretty(&crate::http::document()).unwrap();
+    made.push('\n');
+    same_as_file(&in_repository("clients/openapi.json"), &made);
+}

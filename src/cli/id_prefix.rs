@@ -1,4 +1,4 @@
-//! Ids as a user types them: any beginning that only one id has, with or without `dep_`, `gh_`, `aws_`, `sch_` or `frz_`.
+//! Ids as a user types them: any beginning that only one id has, with or without `dep_`, `gh_`, `aws_`, `sch_`, `frz_` or `whk_`.
 
 use serde_json::Value;
 
@@ -42,6 +42,14 @@ pub async fn freeze(api: &Api, given: &str) -> Result<String, CliError> {
         pages.add(&api.freezes(&query).await?, "freezes", "freezeId");
     }
     only(given, &start, &pages.ids)
+}
+
+/// The id of the webhook that begins with `given`.
+pub async fn webhook(api: &Api, given: &str) -> Result<String, CliError> {
+    let Some(start) = beginning(given, "whk_") else { return Ok(given.to_owned()) };
+    let mut all = Pages::default();
+    all.add(&api.webhooks().await?, "webhooks", "webhookId");
+    only(given, &start, &all.ids)
 }
 
 /// The id of the connection that begins with `given`: `gh_…` or `aws_…`, or either without its prefix.

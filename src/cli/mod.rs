@@ -56,6 +56,7 @@ mod table;
 mod token;
 mod types;
 mod watch;
+mod webhook;
 
 use clap::{Parser, Subcommand};
 
@@ -173,6 +174,8 @@ pub enum Command {
     Schedule(schedule::ScheduleArgs),
     /// Manage freezes, which hold deployments or their switch for a time
     Freeze(freeze::FreezeArgs),
+    /// Manage webhooks, which send events to other programs
+    Webhook(webhook::WebhookArgs),
     /// Show or store what a target permits: windows and approvals
     Policy(policy::PolicyArgs),
     /// Show the audit log, newest first
@@ -254,6 +257,7 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Current(args) => current::run(args).await?,
         Command::Schedule(args) => schedule::run(args).await?,
         Command::Freeze(args) => freeze::run(args).await?,
+        Command::Webhook(args) => webhook::run(args).await?,
         Command::Policy(args) => policy::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,
         Command::Report(args) => report::run(args).await?,

@@ -44,11 +44,19 @@ pub struct RequestArgs {
     /// Purpose: planned, hotfix or rollback
     #[arg(long)]
     pub kind: Option<Purpose>,
+    /// Label for reports, which replaces that of the target's policy; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
+    pub label: Vec<(String, String)>,
 }
 
 fn argument(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Parses a label, NAME=VALUE.
+pub fn label(text: &str) -> Result<(String, String), String> {
+    argument(text)
 }
 
 impl RequestArgs {
@@ -74,7 +82,7 @@ impl RequestArgs {
         }
         for (name, value) in self.given() {
             match value {
-                Value::Object(build) => build.into_iter().for_each(|(option, value)| whole[&name][option] = value),
+                Value::Object(members) => members.into_iter().for_each(|(member, value)| whole[&name][member] = value),
                 value => whole[&name] = value,
             }
         }
@@ -124,6 +132,11 @@ impl RequestArgs {
             ("reason", &self.reason),
         ]);
         fields.extend(self.kind.map(|kind| ("kind".to_owned(), json!(kind))));
+        if !self.label.is_empty() {
+            let labels: Map<String, Value> =
+                self.label.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            fields.insert("labels".to_owned(), Value::Object(labels));
+        }
         if !build.is_empty() {
             fields.insert("build".to_owned(), Value::Object(build));
         }
@@ -164,18 +177,21 @@ mod tests {
 
     #[test]
     fn change_replaces_only_the_source() {
-        let mut whole = json!({"branch": "main", "owner": "acme", "build": {"target": "runtime"}});
+        let labels = json!({"team": "a", "tier": "1"});
+        let mut whole = json!({"branch": "main", "owner": "acme", "build": {"target": "runtime"}, "labels": labels});
         let what = RequestArgs {
             commit: Some("a".repeat(40)),
             build_arg: vec![("A".to_owned(), "1=2".to_owned())],
+            label: vec![("team".to_owned(), "b".to_owned())],
             ..RequestArgs::default()
         };
         what.change(&mut whole);
         let build = json!({"target": "runtime", "args": {"A": "1=2"}});
-        assert_eq!(whole, json!({"commit": "a".repeat(40), "owner": "acme", "build": build}));
+        let labels = json!({"team": "b", "tier": "1"});
+        assert_eq!(whole, json!({"commit": "a".repeat(40), "owner": "acme", "build": build, "labels": labels}));
         let image = RequestArgs { image: Some("sha256:0".to_owned()), ..RequestArgs::default() };
         image.change(&mut whole);
-        assert_eq!(whole, json!({"image": "sha256:0", "owner": "acme"}));
+        assert_eq!(whole, json!({"image": "sha256:0", "owner": "acme", "labels": labels}));
     }
 
     #[test]

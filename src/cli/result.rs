@@ -12,7 +12,7 @@ use super::{id_prefix, sanitize, table};
 use crate::domain::message::message;
 
 /// Members that are shown first, most important first.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 18] = [
     "deploymentId",
     "status",
     "errorCode",
@@ -21,6 +21,8 @@ const ORDER: [&str; 16] = [
     "repo",
     "branch",
     "commitSha",
+    "commitAuthor",
+    "commitSubject",
     "startedAt",
     "completedAt",
     "trafficMovedAt",

@@ -23,6 +23,7 @@ pub mod registry;
 pub mod registry_credentials;
 pub mod registry_logins;
 pub mod ssrf_guard;
+pub mod webhook;
 pub mod workspace;
 
 pub use error::{ClientError, ErrorKind};

@@ -8,15 +8,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use url::{Host, Url};
 
 use super::{ClientError, ErrorKind};
 use crate::domain::destination::Destinations;
 use crate::domain::text::chain;
+
+/// Time after which an unused connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// HTTP client that connects only to allowed [`Destinations`] and follows no redirect.
 #[derive(Clone, Debug)]
@@ -31,7 +35,21 @@ impl GuardedClient {
     pub fn new(call: &'static str, timeout: Duration, destinations: Destinations) -> Result<Self, ClientError> {
         let destinations = Arc::new(destinations);
         let resolver = GuardedResolver { destinations: Arc::clone(&destinations), lookup };
-        Self::with_resolver(call, timeout, destinations, resolver)
+        // A kept connection could still lead to the previous version of the service.
+        Self::with_resolver(call, timeout, destinations, resolver, 0)
+    }
+
+    /// Creates a client that keeps up to `idle` connections to each address for further requests. A kept connection leads to an address that was
+    /// checked when it was opened.
+    pub fn keeping_connections(
+        call: &'static str,
+        timeout: Duration,
+        destinations: Destinations,
+        idle: usize,
+    ) -> Result<Self, ClientError> {
+        let destinations = Arc::new(destinations);
+        let resolver = GuardedResolver { destinations: Arc::clone(&destinations), lookup };
+        Self::with_resolver(call, timeout, destinations, resolver, idle)
     }
 
     fn with_resolver(
@@ -39,6 +57,7 @@ impl GuardedClient {
         timeout: Duration,
         destinations: Arc<Destinations>,
         resolver: impl Resolve + 'static,
+        idle: usize,
     ) -> Result<Self, ClientError> {
         let http = Client::builder()
             .timeout(timeout)
@@ -46,15 +65,25 @@ impl GuardedClient {
             .redirect(Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(resolver))
-            // A kept connection could still lead to the previous version of the service.
-            .pool_max_idle_per_host(0)
+            .pool_max_idle_per_host(idle)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .build()
             .map_err(|error| ClientError::new(ErrorKind::Invalid, call, chain(&error)))?;
         Ok(Self { http, call, destinations })
     }
 
     /// Sends GET `url` without the user and password in it, with these headers. A destination that is not allowed is an `Invalid` error.
-    pub async fn get(&self, mut url: Url, headers: HeaderMap) -> Result<Response, ClientError> {
+    pub async fn get(&self, url: Url, headers: HeaderMap) -> Result<Response, ClientError> {
+        self.send(self.http.get(self.checked(url)?).headers(headers)).await
+    }
+
+    /// Sends POST `url` as [`Self::get`] does, with this body.
+    pub async fn post(&self, url: Url, headers: HeaderMap, body: Bytes) -> Result<Response, ClientError> {
+        self.send(self.http.post(self.checked(url)?).headers(headers).body(body)).await
+    }
+
+    /// Refuses a literal address that is not allowed; a name is checked when it is resolved.
+    fn checked(&self, mut url: Url) -> Result<Url, ClientError> {
         // An IP address in place of a name is never resolved. The URL parser has already normalised its other notations: 0x7f.1, 2130706433.
         let literal = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -66,9 +95,15 @@ impl GuardedClient {
         }
         // Both calls fail only for URLs without a host, which are not sent anyway.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
+        Ok(url)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         // The error text would include the URL, which the caller knows and which hides the cause.
-        let answer = self.http.get(url).headers(headers).send().await;
-        answer.map_err(|error| ClientError::new(ErrorKind::Unavailable, self.call, chain(&error.without_url())))
+        request
+            .send()
+            .await
+            .map_err(|error| ClientError::new(ErrorKind::Unavailable, self.call, chain(&error.without_url())))
     }
 }
 
@@ -130,7 +165,7 @@ mod tests {
         };
         let guard = GuardedResolver { destinations: Arc::clone(&destinations), lookup };
         let timeout = Duration::from_secs(10);
-        let client = GuardedClient::with_resolver("test", timeout, destinations, guard).unwrap();
+        let client = GuardedClient::with_resolver("test", timeout, destinations, guard, 0).unwrap();
         let url: Url = format!("http://rebinding.example:{port}/").parse().unwrap();
         assert_eq!(client.get(url.clone(), HeaderMap::new()).await.unwrap().text().await.unwrap(), "ok");
         let error = client.get(url, HeaderMap::new()).await.unwrap_err();

@@ -9,6 +9,7 @@ use crate::commands::freezes::error::FreezeError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
 use crate::commands::tokens::error::TokenError;
+use crate::commands::webhooks::error::WebhookError;
 use crate::db::DbError;
 use crate::domain::message::Message;
 use crate::domain::principal::Role;
@@ -61,6 +62,9 @@ pub enum CommandError {
     /// An API token does not exist.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A webhook does not exist, or cannot be changed.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The database could not be read or written.
     #[error(transparent)]
     Database(#[from] DbError),

@@ -19,6 +19,7 @@ use crate::domain::audit::Action;
 use crate::domain::build_spec::BuildSpec;
 use crate::domain::deployment::{Concurrency, Status};
 use crate::domain::ids;
+use crate::domain::labels::Labels;
 use crate::domain::message::message;
 use crate::domain::principal::{Caller, Role};
 use crate::domain::request::{Purpose, Requested};
@@ -211,6 +212,8 @@ async fn start(
             build: BuildSpec::default(),
             reason: request.reason.map(str::to_owned),
             kind: Purpose::Rollback,
+            // The row gets those of the deployment that it rolls back.
+            labels: Labels::default(),
         },
         github_connection_id: target.github_connection_id,
         aws_connection_id: target.aws_connection_id,

@@ -81,6 +81,9 @@ pub struct HttpConfig {
     /// ARNs of roles in the controller's own AWS account that users may connect; by default none
     #[arg(long, env = "PANDA_CONTROLLER_ROLES", value_name = "ARN,…", value_delimiter = ',', value_parser = role_arn)]
     pub controller_roles: Vec<String>,
+    /// Let agents deploy, cancel and switch at /mcp, as the role of their token permits; otherwise its tools only read
+    #[arg(long, env = "PANDA_MCP_ACTIONS", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub mcp_actions: bool,
 }
 
 /// Header in which proxies report the client's address.

@@ -27,13 +27,13 @@ impl Db {
                  id, status, owner, repo, branch, account_id, region, ecr_repository, attempt, step, interrupted_step, facts,
                  error_code, error_message, started_by, concurrency, superseded_by, events, queued_at, turn_at, started_at,
                  attempt_started_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, completed_at, traffic_moved_at, outcome, build, reason,
-                 kind, start_audit_id, switch_audit_id, cancel_audit_id, caused_by, rollback_requested_at, rollback_audit_id)
+                 kind, labels, start_audit_id, switch_audit_id, cancel_audit_id, caused_by, rollback_requested_at, rollback_audit_id)
              SELECT id, status, owner, repo, branch, account_id, region, ecr_repository, attempt, step,
                     CASE WHEN step = 'cancel' THEN step_state ->> 'during' END,
                     (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(facts) WHERE key = ANY ($2)),
                     error_code, error_message, started_by, concurrency, superseded_by, next_event_seq - 1, queued_at, turn_at, started_at,
                     attempt_started_at, blue_green_started_at, ready_at, switch_requested_at, cancel_requested_at, completed_at, traffic_moved_at, outcome, build, reason,
-                    kind, start_audit_id, switch_audit_id, cancel_audit_id, caused_by, rollback_requested_at, rollback_audit_id
+                    kind, labels, start_audit_id, switch_audit_id, cancel_audit_id, caused_by, rollback_requested_at, rollback_audit_id
              FROM deployments WHERE id = ANY ($1)",
             &chosen,
             &archived

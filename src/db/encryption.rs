@@ -12,6 +12,9 @@ pub(super) const GITHUB: &str = "github_connections";
 /// Table of connections to AWS accounts.
 pub(super) const AWS: &str = "aws_connections";
 
+/// Table of the receivers of events.
+pub(super) const WEBHOOKS: &str = "webhooks";
+
 /// Decrypts the secrets of one row.
 pub(super) struct RowDecryptor(Option<RowKey>);
 
@@ -108,6 +111,7 @@ impl Db {
             .await?;
             count += done.rows_affected();
         }
+        count += self.rewrap_webhooks(keyring, &mut broken).await?;
         let row = sqlx::query!(
             "SELECT key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM installation WHERE key_id <> $1",
             keyring.encrypting_id()
@@ -125,6 +129,27 @@ impl Db {
             }
         }
         broken.map_or(Ok(count), |error| Err(error.into()))
+    }
+
+    async fn rewrap_webhooks(&self, keyring: &Keyring, broken: &mut Option<KeyError>) -> Result<u64, DbError> {
+        let rows =
+            sqlx::query!("SELECT id, key_id, wrapped_key FROM webhooks WHERE key_id <> $1", keyring.encrypting_id())
+                .fetch_all(&self.pool)
+                .await?;
+        let mut count = 0;
+        for row in rows {
+            let rewrapped = keyring.rewrap(WEBHOOKS, &row.id, &row.key_id, &row.wrapped_key).await;
+            let Some((key_id, wrapped)) = or_later(rewrapped, broken)? else { continue };
+            let done = sqlx::query!(
+                "UPDATE webhooks SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
+                row.id,
+                key_id,
+                wrapped,
+                row.wrapped_key
+            );
+            count += done.execute(&self.pool).await?.rows_affected();
+        }
+        Ok(count)
     }
 }
 

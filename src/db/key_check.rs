@@ -1,12 +1,14 @@
 //! Check of every encrypted row: which key it uses, and whether its secrets can be decrypted. Only reads, a page of rows at a time, so that it works on a
 //! standby and in bounded memory, while servers run.
 
+use std::borrow::Cow;
+
 use futures_util::{StreamExt as _, stream};
 
 use super::build_secrets::decrypt;
-use super::encryption::{AWS, GITHUB};
+use super::encryption::{AWS, GITHUB, WEBHOOKS};
 use super::installation::{INSTALLATION, REQUEST_SECRET, ROW};
-use super::{Db, DbError};
+use super::{Db, DbError, webhooks};
 use crate::domain::keyring::{KeyError, KeyUsage};
 
 /// Rows that are read, and decrypted concurrently. A connection has at most a megabyte of build secrets.
@@ -18,7 +20,7 @@ struct EncryptedRow {
     id: String,
     key_id: String,
     wrapped: Vec<u8>,
-    columns: Vec<(&'static str, Option<Vec<u8>>)>,
+    columns: Vec<(Cow<'static, str>, Option<Vec<u8>>)>,
     build_secrets: Vec<(String, Vec<u8>)>,
 }
 
@@ -40,6 +42,13 @@ impl Db {
         after.clear();
         loop {
             let page = self.aws_page(&after).await?;
+            let Some(last) = page.last().map(|row| row.id.clone()) else { break };
+            after = last;
+            self.check_page(page, &mut usage).await?;
+        }
+        after.clear();
+        loop {
+            let page = self.webhook_page(&after).await?;
             let Some(last) = page.last().map(|row| row.id.clone()) else { break };
             after = last;
             self.check_page(page, &mut usage).await?;
@@ -98,7 +107,7 @@ impl Db {
             id: row.id,
             key_id: row.key_id,
             wrapped: row.wrapped_key,
-            columns: vec![("token", row.token_encrypted)],
+            columns: vec![("token".into(), row.token_encrypted)],
         });
         Ok(rows.collect())
     }
@@ -120,10 +129,37 @@ impl Db {
             key_id: row.key_id,
             wrapped: row.wrapped_key,
             columns: vec![
-                ("secret_access_key", row.secret_access_key_encrypted),
-                ("session_token", row.session_token_encrypted),
-                ("external_id", row.external_id_encrypted),
+                ("secret_access_key".into(), row.secret_access_key_encrypted),
+                ("session_token".into(), row.session_token_encrypted),
+                ("external_id".into(), row.external_id_encrypted),
             ],
+        });
+        Ok(rows.collect())
+    }
+
+    async fn webhook_page(&self, after: &str) -> Result<Vec<EncryptedRow>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, key_id, wrapped_key,
+                    ARRAY (SELECT s.number FROM webhook_secrets s WHERE s.webhook_id = w.id ORDER BY s.number) AS \"numbers!\",
+                    ARRAY (SELECT s.value_encrypted FROM webhook_secrets s WHERE s.webhook_id = w.id ORDER BY s.number) AS \"values!\"
+             FROM webhooks w WHERE id > $1 ORDER BY id LIMIT $2",
+            after,
+            PAGE
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let rows = rows.into_iter().map(|row| EncryptedRow {
+            table: WEBHOOKS,
+            build_secrets: Vec::new(),
+            id: row.id,
+            key_id: row.key_id,
+            wrapped: row.wrapped_key,
+            columns: row
+                .numbers
+                .into_iter()
+                .map(|number| webhooks::column(number).into())
+                .zip(row.values.into_iter().map(Some))
+                .collect(),
         });
         Ok(rows.collect())
     }
@@ -140,7 +176,7 @@ impl Db {
             id: ROW.to_owned(),
             key_id: row.key_id,
             wrapped: row.wrapped_key,
-            columns: vec![(REQUEST_SECRET, row.request_secret_encrypted)],
+            columns: vec![(REQUEST_SECRET.into(), row.request_secret_encrypted)],
             build_secrets: Vec::new(),
         }))
     }

@@ -27,6 +27,7 @@ pub mod locks;
 pub mod log_filter;
 pub mod maintenance;
 pub mod notify;
+pub mod outbox;
 pub mod ownership;
 pub mod policies;
 mod pool;
@@ -41,6 +42,7 @@ pub mod status_events;
 pub mod step_stages;
 pub mod tokens;
 pub mod watch;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -42,8 +42,9 @@ impl Db {
         Ok(found)
     }
 
-    /// Requests a look at the resting deployments whose rollout of ECS is of one of the services that `subjects` are about; returns their number.
-    pub async fn request_looks_about(&self, subjects: &[StatusSubject]) -> Result<u64, DbError> {
+    /// Requests a look at the resting deployments whose rollout of ECS is of one of the services that `subjects` are about; returns their number. Records that
+    /// events of their accounts and regions arrive, once a minute.
+    pub async fn request_looks_about(&self, subjects: &[StatusSubject]) -> Result<usize, DbError> {
         let mut services: [Vec<&str>; 4] = Default::default();
         for subject in subjects {
             if let StatusSubject::Service { account, region, cluster, name } = subject {
@@ -55,19 +56,26 @@ impl Db {
             return Ok(0);
         }
         let requested = sqlx::query!(
-            "UPDATE deployments SET look_requested_at = clock_timestamp()
+            "WITH requested AS (
+             UPDATE deployments SET look_requested_at = clock_timestamp()
              WHERE id IN (SELECT id FROM deployments
                           WHERE watched AND NOT active AND facts ? 'service_deployment_arn'
                             AND (account_id, region, split_part(facts ->> 'service_deployment_arn', '/', 2), split_part(facts ->> 'service_deployment_arn', '/', 3))
                                 IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]))
-                          ORDER BY id FOR NO KEY UPDATE)",
+                          ORDER BY id FOR NO KEY UPDATE)
+             RETURNING account_id, region),
+             recorded AS (
+             INSERT INTO status_event_regions AS r (account_id, region) SELECT DISTINCT account_id, region FROM requested ORDER BY account_id, region
+             ON CONFLICT (account_id, region) DO UPDATE SET received_at = EXCLUDED.received_at
+             WHERE r.received_at < EXCLUDED.received_at - interval '1 minute')
+             SELECT count(*) AS \"count!\" FROM requested",
             &accounts as &[&str],
             &regions as &[&str],
             &clusters as &[&str],
             &names as &[&str]
         )
-        .execute(&self.pool)
+        .fetch_one(&self.pool)
         .await?;
-        Ok(requested.rows_affected())
+        Ok(usize::try_from(requested.count).unwrap_or_default())
     }
 }

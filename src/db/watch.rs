@@ -12,6 +12,9 @@ use crate::domain::rollout::RolloutId;
 /// Name of the lease that gives one replica the turn to watch.
 const TURN: &str = "watch of deployments at AWS";
 
+/// Time after the last status event during which those of its account and region count as arriving.
+const EVENTS_ARRIVE: Duration = Duration::from_mins(15);
+
 /// A deployment at rest, as far as the watch compares it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchedDeployment {
@@ -34,36 +37,52 @@ pub struct WatchedDeployment {
 }
 
 impl Db {
-    /// Takes the next turn to watch; false while another replica's turn lasts. A turn is not renewed and not released: it ends after `length`.
-    pub async fn take_watch_turn(&self, length: Duration) -> Result<bool, DbError> {
-        let taken = sqlx::query!(
+    /// Takes the next turn to watch, and returns its number; none while another replica's turn lasts. A turn is not renewed and not released: it ends after
+    /// `length`.
+    pub async fn take_watch_turn(&self, length: Duration) -> Result<Option<i64>, DbError> {
+        let taken = sqlx::query_scalar!(
             "INSERT INTO leases AS l (name, holder, expires_at)
              VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
              ON CONFLICT (name) DO UPDATE
              SET holder = EXCLUDED.holder, token = l.token + 1, taken_at = clock_timestamp(), expires_at = EXCLUDED.expires_at
-             WHERE l.expires_at <= clock_timestamp()",
+             WHERE l.expires_at <= clock_timestamp()
+             RETURNING token",
             TURN,
             Uuid::new_v4(),
             length.as_secs_f64()
         )
-        .execute(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        Ok(taken.rows_affected() == 1)
+        Ok(taken)
     }
 
     /// Returns the next deployments to compare with AWS, by connection and id after `after`; none at the end. Deployments with a request or an owner
-    /// are left out: their step asks AWS itself.
-    pub async fn watched_page(&self, after: &(String, String), limit: i64) -> Result<Vec<WatchedDeployment>, DbError> {
+    /// are left out: their step asks AWS itself. Rollouts of ECS whose status events arrive have a place in one of three turns; `turn` is the number of this one.
+    pub async fn watched_page(
+        &self,
+        turn: i64,
+        after: &(String, String),
+        limit: i64,
+    ) -> Result<Vec<WatchedDeployment>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, aws_connection_id, region, status, coalesce(facts ->> 'service_deployment_arn', facts ->> 'code_deploy_deployment_id') AS \"rollout!\",
                     step_state #>> '{pause,hook}' AS pause_hook,
                     (facts ->> 'ready_until')::timestamptz AS ready_until, facts @> '{\"awaits_renewal\": true}' AS \"awaits_renewal!\"
-             FROM deployments
+             FROM deployments d
              WHERE watched AND NOT active AND (aws_connection_id, id) > ($1, $2) AND facts ?| '{service_deployment_arn,code_deploy_deployment_id}'
+               -- The first look and the end of the wait are not left to an event that may be lost.
+               AND ($4::bigint % 3 = abs(hashtext(id)::bigint) % 3
+                    OR NOT facts ? 'service_deployment_arn'
+                    OR (status = 'DEPLOYMENT_READY' AND coalesce((facts ->> 'ready_until')::timestamptz, '-infinity') < now())
+                    OR facts @> '{\"awaits_renewal\": true}'
+                    OR NOT EXISTS (SELECT FROM status_event_regions r
+                                   WHERE (r.account_id, r.region) = (d.account_id, d.region) AND r.received_at > now() - make_interval(secs => $5)))
              ORDER BY aws_connection_id, id LIMIT $3",
             after.0,
             after.1,
-            limit
+            limit,
+            turn,
+            EVENTS_ARRIVE.as_secs_f64()
         )
         .fetch_all(&self.pool)
         .await?;

@@ -98,12 +98,60 @@ pub enum Action {
     /// A switch that needs several approvers is approved by one of them.
     #[strum(serialize = "approve")]
     Approve,
+    /// A receiver of events is added.
+    #[strum(serialize = "webhook.create")]
+    CreateWebhook,
+    /// A webhook is changed, disabled or enabled.
+    #[strum(serialize = "webhook.change")]
+    ChangeWebhook,
+    /// A webhook is deleted, with its secrets and deliveries.
+    #[strum(serialize = "webhook.delete")]
+    DeleteWebhook,
+    /// The secret of a webhook is rotated.
+    #[strum(serialize = "webhook.rotate")]
+    RotateWebhook,
+    /// A test event is sent to a webhook.
+    #[strum(serialize = "webhook.test")]
+    TestWebhook,
+    /// A dead letter of a webhook is sent again.
+    #[strum(serialize = "webhook.replay")]
+    ReplayDelivery,
     /// The log filter is changed for a limited time.
     #[strum(serialize = "log.set")]
     SetLogFilter,
     /// The log filter is reset to the configured one.
     #[strum(serialize = "log.reset")]
     ResetLogFilter,
+    /// The tool `list_deployments` of `/mcp` is called.
+    #[strum(serialize = "mcp.list_deployments")]
+    McpListDeployments,
+    /// The tool `get_result` is called.
+    #[strum(serialize = "mcp.get_result")]
+    McpGetResult,
+    /// The tool `get_events` is called.
+    #[strum(serialize = "mcp.get_events")]
+    McpGetEvents,
+    /// The tool `search_log` is called.
+    #[strum(serialize = "mcp.search_log")]
+    McpSearchLog,
+    /// The tool `explain_failure` is called.
+    #[strum(serialize = "mcp.explain_failure")]
+    McpExplainFailure,
+    /// The tool `report` is called.
+    #[strum(serialize = "mcp.report")]
+    McpReport,
+    /// The tool `deploy` is called; the deployment that it starts has an entry as well.
+    #[strum(serialize = "mcp.deploy")]
+    McpDeploy,
+    /// The tool `cancel` is called; the cancellation has an entry as well.
+    #[strum(serialize = "mcp.cancel")]
+    McpCancel,
+    /// The tool `switch` is called; the switch has an entry as well.
+    #[strum(serialize = "mcp.switch")]
+    McpSwitch,
+    /// A tool that does not exist is called.
+    #[strum(serialize = "mcp.unknown_tool")]
+    McpUnknownTool,
 }
 
 impl Action {
@@ -140,6 +188,12 @@ impl Action {
             ("POST", "freezes") => Some(Self::CreateFreeze),
             ("DELETE", "freezes/{id}") => Some(Self::LiftFreeze),
             ("PUT", "policies/{owner}/{repo}") => Some(Self::SetPolicy),
+            ("POST", "webhooks") => Some(Self::CreateWebhook),
+            ("PUT", "webhooks/{id}") => Some(Self::ChangeWebhook),
+            ("DELETE", "webhooks/{id}") => Some(Self::DeleteWebhook),
+            ("POST", "webhooks/{id}/secret") => Some(Self::RotateWebhook),
+            ("POST", "webhooks/{id}/test") => Some(Self::TestWebhook),
+            ("POST", "webhooks/{id}/deliveries/{delivery}/replay") => Some(Self::ReplayDelivery),
             ("PUT", "log") => Some(Self::SetLogFilter),
             ("DELETE", "log") => Some(Self::ResetLogFilter),
             ("POST", "session") => Some(Self::OpenSession),

@@ -43,6 +43,10 @@ facts! {
         /// Commit time of `commit_sha`, in whole seconds.
         #[serde(with = "chrono::serde::ts_seconds_option")]
         committed_at: DateTime<Utc>,
+        /// Name of the commit's author, without an e-mail address.
+        commit_author: String,
+        /// First line of the commit's message.
+        commit_subject: String,
         /// Repository URI and tag of the pushed image.
         image_uri: String,
         /// Digest of the pushed image's manifest (`sha256:…`).
@@ -120,6 +124,8 @@ impl Facts {
     pub const ARCHIVED: &'static [&'static str] = &[
         "commit_sha",
         "committed_at",
+        "commit_author",
+        "commit_subject",
         "image_digest",
         "execution_arn",
         "code_deploy_deployment_id",

@@ -51,6 +51,11 @@ pub fn freeze_id() -> String {
     random_id("frz_")
 }
 
+/// Generates the id of a webhook: `whk_…`.
+pub fn webhook_id() -> String {
+    random_id("whk_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -176,6 +176,7 @@ const FILES: &[&str] = &[
     include_str!("texts/page_log.json"),
     include_str!("texts/page_rules.json"),
     include_str!("texts/page_start.json"),
+    include_str!("texts/mcp.json"),
 ];
 
 type Groups = HashMap<String, HashMap<String, Translated>>;

@@ -35,6 +35,7 @@ pub mod hold;
 pub mod ids;
 pub mod interruptions;
 pub mod keyring;
+pub mod labels;
 pub mod lang;
 pub mod lifecycle_policy;
 pub mod listener_guard;
@@ -73,6 +74,7 @@ pub mod token;
 pub mod trace;
 pub mod traffic_shift;
 pub mod validate;
+pub mod webhook;
 
 pub use catalogue::{EventCode, EventType, Lang};
 pub use connection::{AwsConnection, GithubConnection};

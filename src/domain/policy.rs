@@ -7,6 +7,7 @@ use super::auto_switch::AutoSwitch;
 use super::cron::{self, Cron};
 use super::freeze::{Act, Holds};
 use super::gate::{self, Gate, GatePoint};
+use super::labels::Labels;
 use super::message::{Message, message};
 use super::validate::FieldRefusal;
 
@@ -33,6 +34,9 @@ pub struct Policy {
     /// Switch without an approver.
     #[serde(skip_serializing_if = "AutoSwitch::is_never")]
     pub auto_switch: AutoSwitch,
+    /// Labels of the target's deployments.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// A recurring time in which acts are permitted.
@@ -72,7 +76,7 @@ impl Policy {
     ///
     /// # Errors
     /// The first field that breaks its rule.
-    pub fn checked(self) -> Result<Self, FieldRefusal> {
+    pub fn checked(mut self) -> Result<Self, FieldRefusal> {
         if self.windows.len() > MAX_WINDOWS {
             return Err(FieldRefusal::new("windows", message!("rule.policy_windows", max = MAX_WINDOWS)));
         }
@@ -87,6 +91,7 @@ impl Policy {
             return refused("approvals.minutes", MAX_MINUTES);
         }
         gate::check_all(&self.gates)?;
+        self.labels = self.labels.checked()?;
         let refused = |rule: Message| Err(FieldRefusal::new("autoSwitch", rule));
         match self.auto_switch {
             AutoSwitch::Never => {}

@@ -1,4 +1,4 @@
-//! Bounded record of refused requests: the first refusal of a kind is a separate audit row, repetitions within a window are counted.
+//! Bounded record of refused requests, and of calls of the tools of `/mcp`: the first refusal of a kind is a separate audit row, repetitions within a window are counted.
 //!
 //! Any authenticated caller can cause refusals as fast as it can send requests, and the audit is append-only. Therefore a window has, for
 //! each caller, at most `EXACT` kinds with their target, then `COARSE` kinds without it, then one row for the rest; and at most `CALLERS`
@@ -32,7 +32,7 @@ pub const SEVERAL: &str = "SEVERAL";
 /// Subject of a row that stands for several callers.
 pub const EVERYONE_ELSE: &str = "*";
 
-/// A refused request for an audited action.
+/// A refused request for an audited action, or a call of a tool.
 #[derive(Clone, Debug)]
 pub struct RefusedAction {
     /// Caller whose request was refused.
@@ -41,8 +41,8 @@ pub struct RefusedAction {
     pub action: Action,
     /// Id of the object that the action concerns.
     pub target: Option<String>,
-    /// Error code of the answer.
-    pub code: &'static str,
+    /// Error code of the answer; none for a tool's call that was answered.
+    pub code: Option<&'static str>,
     /// Further fields of the audit row.
     pub details: Value,
 }
@@ -81,8 +81,8 @@ struct CallerKey {
 
 #[derive(Debug, Default)]
 struct Counts {
-    exact: HashMap<(Action, &'static str, Option<String>), Count>,
-    coarse: HashMap<(Action, &'static str), Count>,
+    exact: HashMap<(Action, Option<&'static str>, Option<String>), Count>,
+    coarse: HashMap<(Action, Option<&'static str>), Count>,
     rest: Count,
 }
 
@@ -154,7 +154,7 @@ impl Window {
 /// Reduces a tally of different codes to the number of refusals and the last code.
 fn several(mut tally: Tally) -> Tally {
     tally.last.details = json!({"lastCode": tally.last.code});
-    (tally.last.target, tally.last.code) = (None, SEVERAL);
+    (tally.last.target, tally.last.code) = (None, tally.last.code.map(|_| SEVERAL));
     tally
 }
 
@@ -195,7 +195,7 @@ mod tests {
 
     fn refusal(by: &Caller, target: &str, code: &'static str) -> RefusedAction {
         let (by, target) = (by.clone(), Some(target.to_owned()));
-        RefusedAction { by, action: Action::Switch, target, code, details: json!({"status": 403}) }
+        RefusedAction { by, action: Action::Switch, target, code: Some(code), details: json!({"status": 403}) }
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!((now_rows, rows.len()), (EXACT, COARSE + 1));
         let counted: i32 = rows.iter().map(|row| row.times).sum();
         assert_eq!(usize::try_from(counted).unwrap() + now_rows, 9_000);
-        assert_eq!(rows.iter().filter(|row| row.last.code == SEVERAL).count(), 1);
+        assert_eq!(rows.iter().filter(|row| row.last.code == Some(SEVERAL)).count(), 1);
         assert!(rows.iter().all(|row| row.last.target.is_none()));
     }
 
@@ -241,7 +241,7 @@ mod tests {
         }
         let rows = window.take();
         assert_eq!((now_rows, rows.len()), (CALLERS, 1));
-        assert!(rows[0].several_callers && rows[0].times == 4_900 && rows[0].last.code == SEVERAL);
+        assert!(rows[0].several_callers && rows[0].times == 4_900 && rows[0].last.code == Some(SEVERAL));
     }
 
     #[test]

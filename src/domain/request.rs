@@ -1,9 +1,10 @@
 //! Content of a deployment request: source, build options, reason and purpose.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::build_spec::BuildSpec;
+use super::labels::Labels;
 use super::message::{Message, message};
 use super::source::Source;
 
@@ -44,13 +45,15 @@ pub struct Requested {
     pub reason: Option<String>,
     /// Purpose, for reports only.
     pub kind: Purpose,
+    /// Labels that replace those of the policy, name by name.
+    pub labels: Labels,
 }
 
 impl Requested {
     /// Requests the newest commit of a branch, with Panda's defaults.
     pub fn branch(name: impl Into<String>) -> Self {
         let source = Source::Revision(super::source::Revision::Branch(name.into()));
-        Self { source, build: BuildSpec::default(), reason: None, kind: Purpose::default() }
+        Self { source, build: BuildSpec::default(), reason: None, kind: Purpose::default(), labels: Labels::default() }
     }
 
     /// Returns the value of the column `build`: null if no option was chosen.
@@ -65,6 +68,9 @@ impl Requested {
         details.extend(self.build_column().map(|build| ("build".to_owned(), build)));
         details.extend(self.reason.as_deref().map(|reason| ("reason".to_owned(), Value::from(reason))));
         details.insert("kind".to_owned(), Value::from(self.kind.as_str()));
+        if !self.labels.is_empty() {
+            details.insert("labels".to_owned(), json!(self.labels));
+        }
         details
     }
 
@@ -79,6 +85,7 @@ impl Requested {
             build: build.map_err(|error| format!("column build cannot be read: {error}"))?,
             reason,
             kind: kind.parse().map_err(|rule: Message| format!("column kind {rule}"))?,
+            labels: Labels::default(),
         })
     }
 }

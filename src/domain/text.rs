@@ -22,6 +22,22 @@ pub fn reason(text: &str) -> String {
     cut(text.trim(), MAX_REASON_CHARS)
 }
 
+/// Makes one line of a text of others: white space collapses to single spaces, each other character that [`misleads`] becomes U+FFFD, and the line is
+/// cut to `max` characters. None for an empty line.
+pub fn one_line(text: &str, max: usize) -> Option<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let unfit = |c: char| if is_unfit_for_names(c) { char::REPLACEMENT_CHARACTER } else { c };
+    let line: String = words.join(" ").chars().map(unfit).collect();
+    (!line.is_empty()).then(|| cut(&line, max))
+}
+
+/// As [`one_line`], for the name of a commit's author. Git permits an address as a name: of that, only the part before `@` is kept.
+pub fn author_name(name: &str, max: usize) -> Option<String> {
+    let words = name.split_whitespace().filter(|word| !word.starts_with('<'));
+    let words: Vec<&str> = words.filter_map(|word| word.split('@').next()).filter(|word| !word.is_empty()).collect();
+    one_line(&words.join(" "), max)
+}
+
 /// Joins an error and its causes in one line. Libraries often put the actual reason into the last cause only. The only printer of causes in the crate.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -123,6 +139,22 @@ mod tests {
         assert_eq!(cut("가나다라", 3), "가나…");
         assert_eq!(cut("가나다", 3), "가나다");
         assert_eq!(cut("a\0b", 3), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn one_line_of_others_is_bounded_and_shows_what_it_is() {
+        assert_eq!(one_line(" Fix\tthe \u{1b}[31mcart\r\n", 200).unwrap(), "Fix the \u{fffd}[31mcart");
+        assert_eq!(one_line("a\u{202e}b 가나다", 5).unwrap(), "a\u{fffd}b …");
+        assert_eq!(one_line(" \n\t", 200), None);
+    }
+
+    #[test]
+    fn author_name_holds_no_address() {
+        assert_eq!(author_name("김 판다", 100).unwrap(), "김 판다");
+        assert_eq!(author_name("Jane Doe <jane@example.com>", 100).unwrap(), "Jane Doe");
+        assert_eq!(author_name("jane.doe@example.com", 100).unwrap(), "jane.doe");
+        assert_eq!(author_name("@example.com", 100), None);
+        assert_eq!(author_name(&"가".repeat(101), 100).unwrap().chars().count(), 100);
     }
 
     #[derive(Debug, thiserror::Error)]

@@ -50,6 +50,11 @@ impl IntoParams for IdempotencyKeyHeader {
 }
 
 impl IdempotencyKeyHeader {
+    /// The key of a request that has it in another place than its headers. A text that no header can hold counts as an empty key, which is invalid.
+    pub fn of(key: Option<&str>) -> Self {
+        Self(key.map(|key| HeaderValue::from_str(key).unwrap_or(HeaderValue::from_static(""))))
+    }
+
     /// The key of a request by `caller` to `path` (method included) with the fields `request`; none when the header is absent. The hash covers the
     /// parsed fields, so order and white space do not matter. The scope includes the caller, so equal keys of two callers do not collide.
     ///

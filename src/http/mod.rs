@@ -38,6 +38,7 @@ use crate::clients::aws::Aws;
 use crate::clients::builder_pool::BuilderPool;
 use crate::clients::gates::GateClient;
 use crate::clients::github::GitHub;
+use crate::clients::webhook::WebhookClient;
 use crate::commands::deploy::Starter;
 use crate::config::HttpConfig;
 use crate::db::Db;
@@ -76,6 +77,8 @@ pub struct ApiState {
     pub aws: Aws,
     /// Measures the gates of a policy before it is stored.
     pub gates: GateClient,
+    /// Access to webhooks outside the database.
+    pub webhooks: WebhookAccess,
     /// Derives the names of AWS resources.
     pub names: Arc<Names>,
     /// Name of the controller's event bus.
@@ -112,6 +115,15 @@ pub struct ApiState {
     pub shutdown: CancellationToken,
 }
 
+/// Access to webhooks outside the database.
+#[derive(Clone, Debug)]
+pub struct WebhookAccess {
+    /// Sends the test events of webhooks.
+    pub client: WebhookClient,
+    /// Notified when a webhook was created or changed through this replica.
+    pub changed: Arc<Notify>,
+}
+
 impl ApiState {
     /// Values that every new deployment needs.
     pub fn starter(&self) -> Starter<'_> {
@@ -133,12 +145,14 @@ pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
     let metrics = state.metrics.http.clone();
     let (routes, document) = openapi::routes_and_document();
+    metrics.register_routes([routes::mcp::PATH]);
     metrics.register_routes(
         document.paths.paths.keys().map(String::as_str).filter(|route| request_metrics::is_api(route)),
     );
     let refusals = audit_refusals::RefusalRecorder::start(state.db.clone(), state.shutdown.clone());
     let app = routes
         .merge(openapi::swagger_ui(document, &config.base_path))
+        .merge(routes::mcp::routes(&state, refusals.clone()))
         .merge(page::routes(&state))
         .fallback(page::failure::not_found)
         .method_not_allowed_fallback(async || ApiError::from(ServerError::MethodNotAllowed))

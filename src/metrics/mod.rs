@@ -6,6 +6,8 @@ mod builds;
 mod database;
 mod http;
 mod maintenance;
+mod mcp;
+mod outbox;
 mod recent_max;
 mod reconcile;
 mod schedules;
@@ -22,6 +24,8 @@ pub use builds::BuildMetrics;
 pub use database::DatabaseMetrics;
 pub use http::HttpMetrics;
 pub use maintenance::MaintenanceMetrics;
+pub use mcp::McpMetrics;
+pub use outbox::OutboxMetrics;
 pub use reconcile::ReconcileMetrics;
 pub use schedules::ScheduleMetrics;
 pub use streams::{ListenPurpose, StreamMetrics};
@@ -44,6 +48,8 @@ pub struct Metrics {
     pub(crate) database: DatabaseMetrics,
     pub(crate) watch: WatchMetrics,
     pub(crate) http: HttpMetrics,
+    pub(crate) mcp: McpMetrics,
+    pub(crate) outbox: OutboxMetrics,
 }
 
 impl Default for Metrics {
@@ -59,6 +65,8 @@ impl Default for Metrics {
             database: DatabaseMetrics::register(&mut registry),
             watch: WatchMetrics::register(&mut registry),
             http: HttpMetrics::register(&mut registry),
+            mcp: McpMetrics::register(&mut registry),
+            outbox: OutboxMetrics::register(&mut registry),
             registry: Arc::new(registry),
         }
     }
@@ -115,6 +123,8 @@ mod tests {
             "panda_schedule_runs_total{result=\"failed\"} 0",
             "panda_maintenance_removed_total{kind=\"build_lines\"} 0",
             "panda_maintenance_runs_total{kind=\"runs\",end=\"failed\"} 0",
+            "panda_webhook_deliveries_total{result=\"dead\"} 0",
+            "panda_webhook_lag_seconds 0.0",
             "panda_http_requests_total{status=\"5xx\"} 0",
             "panda_http_request_seconds_count{route=\"none\"} 0",
             concat!("panda_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),

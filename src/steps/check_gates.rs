@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
+use super::gate_reading::{gates_of, read};
 use super::rollout::{about, said};
 use super::watch_traffic::completed;
 use super::{
@@ -17,14 +17,11 @@ use super::{
     Transition, is_default,
 };
 use crate::clients::aws::Priority;
-use crate::clients::gates;
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
-use crate::domain::gate::{
-    Gate, GateCheck, GatePoint, GateProgress, GateReading, GateVerdict, MAX_SECONDS, Measurement, OnFail, not_passed,
-};
+use crate::domain::gate::{Gate, GatePoint, GateProgress, GateVerdict, MAX_SECONDS, OnFail, not_passed};
 use crate::domain::message::{Message, message};
 use crate::domain::reason::Reason;
 use crate::domain::rollout::{Pause, RolloutId, Standing};
@@ -103,12 +100,6 @@ impl RunStep for CheckGates {
         }
         self.measure(cx, &gates).await
     }
-}
-
-/// Reads the gates that the attempt copied.
-pub(super) fn gates_of(cx: &StepContext<'_>) -> Result<Vec<Gate>, Message> {
-    let Some(stored) = &cx.deployment.gates else { return Ok(Vec::new()) };
-    serde_json::from_str(stored).map_err(|error| message!("gate.unreadable_policy", error = error.to_string()))
 }
 
 impl CheckGates {
@@ -212,10 +203,11 @@ impl CheckGates {
             match progress.verdict(gate) {
                 GateVerdict::Open => {}
                 GateVerdict::Passed => events.push(self.about_gate(EventCode::GatePassed, gate)),
-                GateVerdict::Failed => failure = Some(worse(failure, gate, not_passed(gate, progress, &found))),
-            }
-            if progress.verdict(gate) == GateVerdict::Failed {
-                events.push(self.not_passed(gate, not_passed(gate, progress, &found)));
+                GateVerdict::Failed => {
+                    let reason = not_passed(gate, progress, &found);
+                    events.push(self.not_passed(gate, reason.clone()));
+                    failure = Some(worse(failure, gate, reason));
+                }
             }
         }
         open.retain(|(gate, progress)| progress.verdict(gate) == GateVerdict::Open);
@@ -287,31 +279,6 @@ impl CheckGates {
         let event = about(EventCode::SwitchRefused, &rollout).because(&reason.into()).keyed(request);
         StepOutcome::new(Transition::Ready(AwaitSwitch { rollout, pause, replaced }.into())).with_event(event)
     }
-
-    fn names(&self) -> String {
-        self.open.iter().map(|progress| progress.name.as_str()).collect::<Vec<_>>().join(", ")
-    }
-
-    fn occurrence(&self, of: &str) -> String {
-        format!("{}:{}:{of}", self.at, self.request)
-    }
-
-    fn about_gate(&self, code: EventCode, gate: &Gate) -> Event {
-        let event = Event::new(code).with("gate", gate.name.as_str()).with("at", self.at.to_string());
-        event.keyed(self.occurrence(&gate.name))
-    }
-
-    fn measured(&self, gate: &Gate, measured: Measurement) -> Event {
-        let Measurement { number, result, value, found } = measured;
-        let event = self.about_gate(EventCode::GateMeasured, gate).because(&found.into());
-        let event = event.with("number", number).with("result", result).with("value", value);
-        event.keyed(self.occurrence(&format!("{}:{number}", gate.name)))
-    }
-
-    fn not_passed(&self, gate: &Gate, reason: Message) -> Event {
-        let event = self.about_gate(EventCode::GateNotPassed, gate).because(&reason.into());
-        event.with("on_fail", gate.on_fail.to_string())
-    }
 }
 
 /// Of two failures, the one whose effect is greater: rollback, then pause, then notify.
@@ -325,46 +292,4 @@ fn worse(known: Option<(OnFail, Message)>, gate: &Gate, reason: Message) -> (OnF
         Some(known) if rank(known.0) >= rank(gate.on_fail) => known,
         _ => (gate.on_fail, reason),
     }
-}
-
-/// Measures a gate once, by reading.
-async fn read(cx: &StepContext<'_>, gate: &Gate, at: GatePoint) -> Result<GateReading, StepError> {
-    let secrets = &cx.github.build_secrets;
-    match &gate.check {
-        GateCheck::Alarm(check) => {
-            let place = (cx.deployment.account_id.as_str(), cx.deployment.region.as_str());
-            let read = gates::alarm(&cx.user.alarms, check, place).await;
-            read.map_err(StepError::from_client(ErrorCode::GateFailed))
-        }
-        GateCheck::Prometheus(check) => Ok(cx.services.gates.prometheus(check, secrets).await),
-        GateCheck::Http(check) => {
-            let facts = &cx.deployment.facts;
-            let green = at == GatePoint::BeforeSwitch;
-            let url = if green { facts.green_url.as_ref() } else { facts.blue_url.as_ref() };
-            let Some(url) = url.and_then(|url| Url::parse(url).ok()) else {
-                return Ok(GateReading::Unreadable(message!("gate.no_url")));
-            };
-            Ok(cx.services.gates.http(check, &url, secrets).await)
-        }
-    }
-}
-
-/// Ends an attempt at its beginning if an alarm of its policy is in ALARM, unless an approver overrode that. An alarm that cannot be read does not block:
-/// nothing moves before its gate.
-pub(super) async fn blocked(cx: &StepContext<'_>) -> Result<Option<StepOutcome>, StepError> {
-    let Ok(gates) = gates_of(cx) else { return Ok(None) };
-    for gate in &gates {
-        let GateCheck::Alarm(check) = &gate.check else { continue };
-        let GateReading::Failed(_, why) = read(cx, gate, gate.at).await? else { continue };
-        if let Some(overridden) = &cx.deployment.start_override {
-            let event = Event::new(EventCode::GatesOverridden).with("stage", 1);
-            let event = event.with("by", overridden.by.as_str()).with("override", overridden.reason.as_str());
-            cx.reporter.emit(event.keyed("start")).await;
-            return Ok(None);
-        }
-        let reason = message!("gate.alarm_at_start", gate = &gate.name, alarm = &check.name, why);
-        let failed = Transition::Failed { code: ErrorCode::GateFailed, reason: reason.into() };
-        return Ok(Some(StepOutcome::new(failed)));
-    }
-    Ok(None)
 }

@@ -14,6 +14,7 @@ use crate::clients::gates::GateClient;
 use crate::clients::git::Git;
 use crate::clients::probe::Probe;
 use crate::clients::registry_logins::RegistryLogins;
+use crate::clients::webhook::WebhookClient;
 use crate::domain::bus_policy::BusPolicy;
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::deployment::Deployment;
@@ -36,6 +37,8 @@ pub struct Services {
     pub probe: Probe,
     /// Client for the gates of policies.
     pub gates: GateClient,
+    /// Client of the receivers of webhooks.
+    pub webhooks: WebhookClient,
     /// Queue with status events of AWS.
     pub status_queue: Option<StatusQueue>,
     /// Naming rules for resources in AWS.

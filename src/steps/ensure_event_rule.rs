@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::check_gates::blocked;
+use super::gate_reading::blocked;
 use super::grant_event_bus::{is_nearly_full, is_permitted};
 use super::{GrantEventBus, PushImage, RunStep, StepContext, StepError, StepOutcome};
 use crate::clients::aws::{RuleDescription, RuleTarget};

@@ -82,6 +82,8 @@ impl RunStep for FetchSource {
         let facts = Facts {
             commit_sha: Some(fetched.commit_sha),
             committed_at: Some(fetched.committed_at),
+            commit_author: fetched.author,
+            commit_subject: fetched.subject,
             health_check: Some(health_check),
             ..Facts::default()
         };

@@ -26,6 +26,8 @@ mod fetch_source;
 mod find_execution;
 mod find_rollout;
 mod follow_execution;
+mod gate_events;
+mod gate_reading;
 mod grant_event_bus;
 mod latest_execution;
 mod listener_guard;

@@ -14,9 +14,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::check_gates::blocked;
 use super::ecr_repository::ecr_error;
 use super::ensure_event_rule::pushes_reach_bus;
+use super::gate_reading::blocked;
 use super::grant_event_bus::first_source_step;
 use super::rollout::moving_back;
 use super::verify_green::ready;

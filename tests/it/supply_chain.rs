@@ -94,10 +94,11 @@ fn packages__python_and_node_installed_by_hash() {
             }
         }
     }
-    assert_eq!(lists, 4);
+    assert_eq!(lists, 6);
     for lock in [
         "scripts/chart-package-lock.json",
         "clients/js/package-lock.json",
+        "clients/typescript/package-lock.json",
         "benches/peers/graphile/package-lock.json",
         "benches/peers/better-sse/package-lock.json",
     ] {

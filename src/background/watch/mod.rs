@@ -4,6 +4,9 @@
 //! and decides, and the fenced commit stores state and events. So a crash, a second replica or a second request for the same look changes nothing, and a
 //! deployment that has not changed costs no write.
 //!
+//! Status events of ECS request looks themselves. Where they arrive, the watch compares a third of the rollouts in each period, so that a lost event costs three
+//! periods at most.
+//!
 //! In each period one replica has the turn, by a lease that expires. If it dies during its pass, the rest is compared in the next period.
 
 mod compare;
@@ -41,9 +44,7 @@ impl Periodic for Watch {
     async fn run(&mut self, _: Trigger) -> Result<Next, DbError> {
         // A little shorter than the period: the replica that had the last turn may have the next one.
         let turn = self.services.settings.watch_interval.mul_f64(0.9);
-        if !self.db.take_watch_turn(turn).await? {
-            return Ok(Next::Period);
-        }
+        let Some(turn) = self.db.take_watch_turn(turn).await? else { return Ok(Next::Period) };
         let ended = self.db.end_overdue_watches(LONGEST).await?;
         if ended > 0 {
             tracing::warn!(
@@ -51,7 +52,7 @@ impl Periodic for Watch {
                 "switched deployments no longer watched: their connection was removed, or AWS cannot change them any more"
             );
         }
-        Pass { db: &self.db, services: &self.services, metrics: &self.metrics }.run().await?;
+        Pass { db: &self.db, services: &self.services, metrics: &self.metrics }.run(turn).await?;
         Ok(Next::Period)
     }
 }

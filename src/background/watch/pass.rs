@@ -31,11 +31,11 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Compares every watched row, and requests looks at those that differ.
-    pub(super) async fn run(&self) -> Result<(), DbError> {
+    /// Compares the watched rows of the turn, and requests looks at those that differ.
+    pub(super) async fn run(&self, turn: i64) -> Result<(), DbError> {
         let mut after = (String::new(), String::new());
         loop {
-            let rows = self.db.watched_page(&after, PAGE).await?;
+            let rows = self.db.watched_page(turn, &after, PAGE).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = (last.aws_connection_id.clone(), last.id.clone());
             let mut ids: Vec<String> = rows.iter().map(|row| row.aws_connection_id.clone()).collect();

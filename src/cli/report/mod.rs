@@ -16,6 +16,7 @@ use super::progress::{print, print_unsanitized};
 use super::sanitize;
 use super::table::rows;
 use crate::cli::lang::text;
+use crate::cli::request_args::label;
 use crate::domain::csv;
 use crate::domain::message::message;
 use relative_time::PointInTime;
@@ -25,6 +26,7 @@ use relative_time::PointInTime;
 Examples:
   panda report                                     list the reports
   panda report dora --since 365d
+  panda report dora --group-by label:team --label environment=production
   panda report lead-time --repo acme/shop --branch main
   panda report failures --since 2026-01-01 --until 2026-02-01 --format csv > failures.csv
 
@@ -50,6 +52,12 @@ pub struct ReportArgs {
     /// Only deployments of this branch
     #[arg(long)]
     branch: Option<String>,
+    /// Only deployments with this label, such as team=payments
+    #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
+    label: Option<(String, String)>,
+    /// Rows of dora and frequency: owner, repository, branch, account, region, or the name of a label such as label:team
+    #[arg(long, value_name = "GROUP")]
+    group_by: Option<String>,
     /// Format of the output
     #[arg(long, value_enum, default_value_t = Format::Table, conflicts_with = "json")]
     format: Format,
@@ -95,6 +103,8 @@ pub async fn run(args: ReportArgs) -> Result<(), CliError> {
         ("owner", owner),
         ("repo", repo),
         ("branch", args.branch),
+        ("label", args.label.map(|(name, value)| format!("{name}:{value}"))),
+        ("groupBy", args.group_by),
     ];
     let query: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let (report, data) = api.report(&name, &query).await?;

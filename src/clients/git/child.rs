@@ -11,9 +11,10 @@ use super::http::Remote;
 use super::limits::{ProcessLimits, end_with};
 use super::pack::Pack;
 use super::wire::{FetchAnswer, IncomingRequest, MAX_REQUEST_BYTES, TREE};
-use super::{Fetched, GitError, GitErrorKind, checkout, protocol, tree};
+use super::{Fetched, GitError, GitErrorKind, MAX_AUTHOR_CHARS, MAX_SUBJECT_CHARS, checkout, protocol, tree};
 use crate::bounded;
 use crate::domain::mask::Mask;
+use crate::domain::text;
 
 /// Maximum length of a chain of annotated tags.
 const MAX_TAG_CHAIN: usize = 8;
@@ -58,7 +59,10 @@ async fn fetch(request: &IncomingRequest) -> Result<Fetched, GitError> {
     checkout::write(&repository, commit.tree_id(), Path::new(TREE))?;
     let committed_at = DateTime::from_timestamp(commit.time().seconds(), 0)
         .ok_or_else(|| GitError::invalid("the commit's time is outside the calendar's range"))?;
-    Ok(Fetched { commit_sha: commit.id().to_string(), committed_at, left_out })
+    let author = text::author_name(&String::from_utf8_lossy(commit.author().name_bytes()), MAX_AUTHOR_CHARS);
+    let subject =
+        commit.summary_bytes().and_then(|line| text::one_line(&String::from_utf8_lossy(line), MAX_SUBJECT_CHARS));
+    Ok(Fetched { commit_sha: commit.id().to_string(), committed_at, author, subject, left_out })
 }
 
 /// Returns the commit `id`, or the commit that the annotated tag `id` leads to.

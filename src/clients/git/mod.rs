@@ -80,6 +80,12 @@ pub struct FetchRequest<'a> {
     pub into: &'a Path,
 }
 
+/// Longest name of a commit's author, in characters; longer ones are cut.
+pub const MAX_AUTHOR_CHARS: usize = 100;
+
+/// Longest subject of a commit, in characters; longer ones are cut.
+pub const MAX_SUBJECT_CHARS: usize = 200;
+
 /// Result of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Fetched {
@@ -87,6 +93,10 @@ pub struct Fetched {
     pub commit_sha: String,
     /// Committer date of the commit.
     pub committed_at: DateTime<Utc>,
+    /// Name of the author without an e-mail address, at most [`MAX_AUTHOR_CHARS`]; none when the commit names no author.
+    pub author: Option<String>,
+    /// First line of the message, at most [`MAX_SUBJECT_CHARS`]; none when the message is empty.
+    pub subject: Option<String>,
     /// Submodules and LFS files that the commit refers to and that were not fetched.
     pub left_out: LeftOut,
 }

@@ -56,7 +56,7 @@ pub(super) async fn new_deployment(
         Err(rule) => return Ok(Err(UnusableTarget::Name(rule))),
     };
     let requested = Requested::of_row(&target.branch, target.build, target.reason, &target.kind);
-    let requested = requested.map_err(DbError::Corrupt)?;
+    let requested = Requested { labels: target.labels.0, ..requested.map_err(DbError::Corrupt)? };
     Ok(Ok(NewDeployment {
         id: ids::deployment_id(),
         owner,

@@ -93,7 +93,7 @@ impl Db {
                 "INSERT INTO audit (at, times, first_at, request_id, address, subject, kind, token_id, role, action, target, owner, repo, result,
                                     error_code, details)
                  SELECT clock_timestamp() - make_interval(secs => $1), $2, clock_timestamp() - make_interval(secs => $3),
-                        $4, $5, $6, $7, $8, $9, $10, $11, d.owner, d.repo, 'refused', $12, $13
+                        $4, $5, $6, $7, $8, $9, $10, $11, d.owner, d.repo, CASE WHEN $12::text IS NULL THEN 'called' ELSE 'refused' END, $12, $13
                  FROM (SELECT) AS entry LEFT JOIN deployments d ON d.id = $11",
                 ago(tally.last_at),
                 tally.times,
@@ -106,7 +106,7 @@ impl Db {
                 principal.role.as_str(),
                 action.as_str(),
                 *target,
-                code,
+                *code,
                 details
             )
             .execute(&mut *tx)

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use crate::db::DbError;
 use crate::domain::deployment::Concurrency;
@@ -63,10 +64,11 @@ pub async fn insert(
     Ok(sqlx::query_scalar!(
         "INSERT INTO deployments (id, owner, repo, branch, github_connection_id, aws_connection_id, account_id, region,
                                   ecr_repository, step, concurrency, queued, queued_at, started_by, trace_id, trace_parent, build, reason,
-                                  kind, caused_by, rolls_back, freeze_overridden, policy_version, policy, facts)
+                                  kind, caused_by, rolls_back, freeze_overridden, policy_version, policy, requested_labels, facts)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $12 THEN clock_timestamp() END, $13,
                  coalesce($14, replace(gen_random_uuid()::text, '-', '')), $15, $16, $17, $18, $19, $20, $21,
                  CASE WHEN NOT $12 THEN (policy_of($2, $3, $7, $8)).version END, CASE WHEN NOT $12 THEN (policy_of($2, $3, $7, $8)).policy END,
+                 coalesce((SELECT earlier.requested_labels FROM deployments AS earlier WHERE earlier.id = $19), '{}') || $22::jsonb,
                  -- The source of an image is not fetched: its health check is the one with which it was deployed before.
                  coalesce((SELECT jsonb_build_object('health_check', earlier.facts -> 'health_check') FROM deployments AS earlier
                            WHERE earlier.account_id = $7 AND earlier.region = $8 AND earlier.ecr_repository = $9 AND earlier.status = 'COMPLETED'
@@ -94,7 +96,8 @@ pub async fn insert(
         new.requested.kind.as_str(),
         new.caused_by,
         beginning.rolls_back,
-        beginning.freeze_overridden
+        beginning.freeze_overridden,
+        Json(&new.requested.labels) as _
     )
     .fetch_one(connection)
     .await?)

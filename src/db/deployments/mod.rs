@@ -17,6 +17,7 @@ pub use insert::NewDeployment;
 
 use super::{Db, DbError};
 use crate::domain::deployment::{Facts, Status};
+use crate::domain::labels::Labels;
 use crate::domain::policy::Policy;
 use crate::domain::principal::Scope;
 
@@ -66,6 +67,7 @@ pub struct DeploymentView {
     pub rolled_back_by: Option<String>,
     pub traffic_moved_at: Option<DateTime<Utc>>,
     pub outcome: Option<String>,
+    pub labels: Json<Labels>,
 }
 
 /// A failed attempt that was followed by another, as it may be shown.
@@ -111,7 +113,7 @@ macro_rules! views {
                     extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
                     next_event_seq - 1 AS \"event_count!\", facts AS \"facts: Json<Facts>\",
                     error_code, error_message, switch_requested_at, superseded_by, build, reason, kind, started_by,
-                    account_id, region, ecr_repository, cancel_requested_at, ready_at, traffic_moved_at, outcome,
+                    account_id, region, ecr_repository, cancel_requested_at, ready_at, traffic_moved_at, outcome, labels AS \"labels!: Json<Labels>\",
                     (SELECT r.schedule_id FROM schedule_runs r WHERE r.deployment_id = d.id) AS schedule_id,
                     CASE WHEN queued AND status IN ('RUNNING', 'DEPLOYMENT_READY') THEN (
                         SELECT count(*) FROM deployments q

@@ -9,6 +9,7 @@ use sqlx::types::Json;
 use super::{DeploymentView, ListFilter};
 use crate::db::{Db, DbError};
 use crate::domain::deployment::{Facts, Status};
+use crate::domain::labels::Labels;
 use crate::domain::policy::Policy;
 use crate::domain::principal::Scope;
 use crate::domain::scope_keys::{Keys, Narrowed};

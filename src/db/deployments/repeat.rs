@@ -1,6 +1,9 @@
 //! Requests of earlier deployments, to be repeated.
 
+use sqlx::types::Json;
+
 use crate::db::{Db, DbError};
+use crate::domain::labels::Labels;
 use crate::domain::principal::Scope;
 
 /// The request of a deployment, without its concurrency.
@@ -15,6 +18,7 @@ pub struct DeploymentRequest {
     pub build: Option<serde_json::Value>,
     pub reason: Option<String>,
     pub kind: String,
+    pub requested_labels: Json<Labels>,
 }
 
 impl Db {
@@ -22,7 +26,8 @@ impl Db {
     pub async fn deployment_request(&self, scope: &Scope, id: &str) -> Result<Option<DeploymentRequest>, DbError> {
         Ok(sqlx::query_as!(
             DeploymentRequest,
-            "SELECT github_connection_id, aws_connection_id, owner, repo, branch, build, reason, kind
+            "SELECT github_connection_id, aws_connection_id, owner, repo, branch, build, reason, kind,
+                    requested_labels AS \"requested_labels: Json<Labels>\"
              FROM deployments WHERE id = $1 AND in_scope(owner, repo, $2)",
             id,
             scope.sql()

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use crate::db::DbError;
 use crate::domain::deployment::Status;
-use crate::domain::principal::schedule_subject;
+use crate::domain::principal::{Scope, schedule_subject};
 use crate::domain::production_outcome::ProductionOutcome;
 
 /// Returns the principal that started the present attempt; for a deployment of a schedule, the schedule's owner.
@@ -68,6 +68,26 @@ pub async fn mark_outcome(
     .execute(connection)
     .await?;
     Ok(updated.rows_affected() == 1)
+}
+
+/// As [`mark_outcome`], for an archived deployment of the scope: returns its owner and repository, or none when there is no such deployment whose traffic
+/// was on green. The archive is not changed otherwise.
+pub async fn mark_archived_outcome(
+    connection: &mut PgConnection,
+    id: &str,
+    scope: &Scope,
+    outcome: ProductionOutcome,
+) -> Result<Option<(String, String)>, DbError> {
+    let marked = sqlx::query!(
+        "UPDATE archived_deployments SET outcome = $2, updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond')
+         WHERE id = $1 AND traffic_moved_at IS NOT NULL AND in_scope(owner, repo, $3) RETURNING owner, repo",
+        id,
+        outcome.as_str(),
+        scope.sql()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(marked.map(|row| (row.owner, row.repo)))
 }
 
 /// Requests the cancellation of an unfinished deployment; false for any other. With `may_roll_back` false, also false when the switch was requested.

@@ -50,15 +50,22 @@ const TABLES: &[&str] = &[
     "policies",
     "replicas",
     "report_attempts",
+    "report_labels",
     "report_places",
     "revoked_subjects",
     "schedule_runs",
     "schedules",
     "sessions",
     "sign_in_settings",
+    "status_event_regions",
     "step_runs",
     "step_stages",
     "stream_tickets",
+    "webhook_cursors",
+    "webhook_deliveries",
+    "webhook_secrets",
+    "webhook_senders",
+    "webhooks",
 ];
 
 /// Views of the schema `panda_report` that the reports of the API read.

@@ -46,7 +46,7 @@ impl Db {
                   + (SELECT count(*) FROM schedule_runs r
                      WHERE r.at < $1 AND NOT EXISTS (SELECT FROM deployments d WHERE d.id = r.deployment_id)
                        AND EXISTS (SELECT FROM schedule_runs newer WHERE newer.schedule_id = r.schedule_id AND newer.due_at > r.due_at))
-                  + (SELECT count(*) FROM audit WHERE result = 'refused' AND at < least($1, clock_timestamp() - interval '30 days'))
+                  + (SELECT count(*) FROM audit WHERE result <> 'done' AND at < least($1, clock_timestamp() - interval '30 days'))
                  AS \"count!\"",
             run.older_than
         )

@@ -15,7 +15,7 @@ use sqlx::{Column as _, Executor, Row, SqlSafeStr as _, Statement as _, TypeInfo
 use super::{Db, DbError};
 use crate::domain::principal::Scope;
 
-pub use definitions::{Level, REPORTS, ReportDefinition};
+pub use definitions::{Grouping, Level, REPORTS, ReportDefinition};
 pub use role::{ROLE_SCRIPT, Reporters};
 
 /// Maximum rows of an answer.
@@ -36,6 +36,10 @@ pub struct ReportFilter {
     pub repo: Option<String>,
     /// Only this branch, case-sensitive.
     pub branch: Option<String>,
+    /// Only deployments with this label: name and value.
+    pub label: Option<(String, String)>,
+    /// Grouping of the rows, where the report has groups.
+    pub group: Option<Grouping>,
     /// Ends the query earlier than the time limit of any statement.
     pub time_limit: Option<Duration>,
 }
@@ -90,7 +94,11 @@ impl Db {
         filter: &ReportFilter,
     ) -> Result<ReportTable, DbError> {
         let level = Level::of(filter, scope.sql().is_some());
-        let sql = format!("SELECT * FROM ({}) AS answer LIMIT {}", definition.parameterised(level), MAX_ROWS + 1);
+        let sql = format!(
+            "SELECT * FROM ({}) AS answer LIMIT {}",
+            definition.parameterised(level, filter.label.is_some()),
+            MAX_ROWS + 1
+        );
         let mut tx = self.pool.begin().await?;
         // Compiling the plan of a report takes longer than it saves; medians of a million values are sorted in memory.
         tx.execute("SET TRANSACTION READ ONLY; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'").await?;
@@ -104,7 +112,7 @@ impl Db {
         for column in statement.columns() {
             columns.push(TableColumn { name: column.name().to_owned(), kind: kind(column.type_info().name())? });
         }
-        let mut rows = statement
+        let mut query = statement
             .query()
             .bind(filter.since)
             .bind(filter.until)
@@ -112,9 +120,14 @@ impl Db {
             .bind(&filter.repo)
             .bind(&filter.branch)
             .bind(scope.sql())
-            .bind(filter.zone.name())
-            .fetch_all(&mut *tx)
-            .await?;
+            .bind(filter.zone.name());
+        if let Some((key, value)) = &filter.label {
+            query = query.bind(key).bind(value);
+        }
+        if let Some(Grouping::Label(key)) = filter.group.as_ref().filter(|_| definition.has_groups()) {
+            query = query.bind(key);
+        }
+        let mut rows = query.fetch_all(&mut *tx).await?;
         let truncated = rows.len() > MAX_ROWS;
         rows.truncate(MAX_ROWS);
         let rows = rows.iter().map(|row| values(row, &columns)).collect::<Result<_, _>>()?;

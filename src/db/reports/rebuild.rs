@@ -14,8 +14,11 @@ impl Db {
         let (mut after, mut deployments) = (String::new(), 0);
         while let Some(ids) = self.ids_after(&after).await? {
             let mut tx = self.pool.begin().await?;
-            // A commit that ends one of them waits, and then writes its row itself.
+            // A commit that ends or marks one of them waits, and then writes its row itself.
             sqlx::query!("SELECT id FROM deployments WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE", &ids)
+                .fetch_all(&mut *tx)
+                .await?;
+            sqlx::query!("SELECT id FROM archived_deployments WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE", &ids)
                 .fetch_all(&mut *tx)
                 .await?;
             sqlx::query!("SELECT report_record($1) IS NULL AS written", &ids).fetch_one(&mut *tx).await?;

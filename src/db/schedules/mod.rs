@@ -9,6 +9,7 @@ mod views;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 pub use views::{ScheduleFilter, ScheduleRunFilter, ScheduleRunView, ScheduleView, one};
 
@@ -59,8 +60,8 @@ pub async fn insert(
     sqlx::query!(
         "INSERT INTO schedules (id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, concurrency,
                                     missed, paused, next_run_at, made_by, made_by_kind, made_by_token, role, scope, build, reason, kind,
-                                    made_by_admin, made_by_issuer, made_by_claims, zone_edition)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
+                                    made_by_admin, made_by_issuer, made_by_claims, zone_edition, labels)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)",
         id,
         spec.name,
         spec.cron.as_str(),
@@ -86,6 +87,7 @@ pub async fn insert(
         issuer,
         claims,
         ZONE_EDITION,
+        Json(&spec.requested.labels) as _,
     )
     .execute(connection)
     .await?;
@@ -119,7 +121,7 @@ pub async fn update(
                  next_run_at = CASE WHEN $13 THEN $14 ELSE next_run_at END,
                  zone_edition = CASE WHEN $13 THEN $26 ELSE zone_edition END,
                  made_by = $15, made_by_kind = $16, made_by_token = $17, role = $18, scope = $19,
-                 build = $20, reason = $21, kind = $22, made_by_admin = $23, made_by_issuer = $24, made_by_claims = $25,
+                 build = $20, reason = $21, kind = $22, made_by_admin = $23, made_by_issuer = $24, made_by_claims = $25, labels = $27,
                  stopped_at = NULL, stopped_code = NULL, stopped_reason = NULL, stopped_text = NULL
              WHERE id = $1",
         id,
@@ -148,6 +150,7 @@ pub async fn update(
         issuer,
         claims,
         ZONE_EDITION,
+        Json(&spec.requested.labels) as _,
     )
     .execute(connection)
     .await?;

@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::target::ScheduleTarget;
 use crate::db::{Db, DbError};
 use crate::domain::cron::ZONE_EDITION;
+use crate::domain::labels::Labels;
 use crate::domain::message::Message;
 use crate::domain::schedule::DueTimes;
 
@@ -46,7 +48,7 @@ impl Db {
 /// Locks the schedule that has been due for longest, unless another replica is processing it. None when no schedule is due.
 pub async fn claim(connection: &mut PgConnection) -> Result<Option<DueSchedule>, DbError> {
     let row = sqlx::query!(
-        "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, concurrency, cron, time_zone, missed, role, scope,
+        "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, labels AS \"labels: Json<Labels>\", concurrency, cron, time_zone, missed, role, scope,
                 next_run_at AS \"due!\", clock_timestamp() AS \"now!\"
          FROM schedules WHERE next_run_at <= clock_timestamp() ORDER BY next_run_at LIMIT 1 FOR UPDATE SKIP LOCKED"
     )
@@ -61,6 +63,7 @@ pub async fn claim(connection: &mut PgConnection) -> Result<Option<DueSchedule>,
             build: row.build,
             reason: row.reason,
             kind: row.kind,
+            labels: row.labels,
             concurrency: row.concurrency,
         },
         cron: row.cron,

@@ -1,8 +1,10 @@
 //! What a schedule deploys, and the connections that it names.
 
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use crate::db::DbError;
+use crate::domain::labels::Labels;
 use crate::domain::principal::Scope;
 
 /// The deployment's values in a row of `schedules`.
@@ -16,6 +18,7 @@ pub struct ScheduleTarget {
     pub build: Option<serde_json::Value>,
     pub reason: Option<String>,
     pub kind: String,
+    pub labels: Json<Labels>,
     pub concurrency: String,
 }
 
@@ -34,7 +37,7 @@ pub struct TargetAccount {
 pub async fn lock(connection: &mut PgConnection, id: &str, scope: &Scope) -> Result<Option<ScheduleTarget>, DbError> {
     let target = sqlx::query_as!(
         ScheduleTarget,
-        "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, concurrency FROM schedules
+        "SELECT id, github_connection_id, aws_connection_id, branch, build, reason, kind, labels AS \"labels: Json<Labels>\", concurrency FROM schedules
              WHERE id = $1 AND deleted_at IS NULL AND in_scope(owner, repo, $2) FOR UPDATE",
         id,
         scope.sql()

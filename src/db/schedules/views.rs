@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use crate::db::{Db, DbError};
+use crate::domain::labels::Labels;
 use crate::domain::principal::Scope;
 
 /// A schedule as it may be shown, with its last run.
@@ -25,6 +27,7 @@ pub struct ScheduleView {
     pub build: Option<serde_json::Value>,
     pub reason: Option<String>,
     pub kind: String,
+    pub labels: Json<Labels>,
     pub concurrency: String,
     pub missed: String,
     pub paused: bool,
@@ -126,7 +129,7 @@ async fn select(
     let (before_at, before_id) = filter.before.clone().unzip();
     Ok(sqlx::query_as!(
         ScheduleView,
-        "SELECT s.id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, build, reason, kind, concurrency, missed, paused,
+        "SELECT s.id, name, cron, time_zone, github_connection_id, aws_connection_id, owner, repo, branch, build, reason, kind, labels AS \"labels: Json<Labels>\", concurrency, missed, paused,
                 next_run_at, version, made_by, stopped_at, stopped_code, stopped_reason, stopped_text, created_at, updated_at, r.due_at AS \"last_due_at?\", r.at AS \"last_at?\",
                 r.result AS \"last_result?\", r.times AS \"last_times?\", r.deployment_id AS \"last_deployment_id?\",
                 r.error_code AS \"last_error_code?\", r.error_message AS \"last_error_message?\",

@@ -66,6 +66,17 @@ pub struct RequireRole<R> {
     role: PhantomData<R>,
 }
 
+impl<R: MinimumRole> RequireRole<R> {
+    /// Checks the role of a caller whose request was authenticated for a lower one.
+    ///
+    /// # Errors
+    /// [`AccessError::NotAllowed`] if the role is too low.
+    pub fn of(caller: &Caller, grant: &Grant) -> Result<Self, ApiError> {
+        check(caller, R::ROLE)?;
+        Ok(Self { caller: caller.clone(), grant: grant.clone(), role: PhantomData })
+    }
+}
+
 impl<R: MinimumRole> FromRequestParts<ApiState> for RequireRole<R> {
     type Rejection = ApiError;
 

@@ -21,6 +21,7 @@ impl From<CommandError> for ApiError {
             CommandError::Revocation(error) => error.into(),
             CommandError::Freeze(error) => error.into(),
             CommandError::Token(error) => error.into(),
+            CommandError::Webhook(error) => error.into(),
             CommandError::Database(error) => error.into(),
         }
     }

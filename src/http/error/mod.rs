@@ -23,10 +23,12 @@ use crate::commands::freezes::error::FreezeError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
 use crate::commands::tokens::error::TokenError;
+use crate::commands::webhooks::error::WebhookError;
 use crate::db::DbError;
 use crate::domain::validate::BrokenRule;
 use crate::http::auth::error::AccessError;
 use crate::http::middleware::error::AdmissionError;
+use crate::http::routes::mcp::error::McpError;
 use crate::http::routes::reports::error::ReportError;
 use crate::http::sse::error::StreamError;
 
@@ -66,6 +68,9 @@ pub enum ApiError {
     /// A report does not exist.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// A tool of `/mcp` does not exist, or is not permitted.
+    #[error(transparent)]
+    Mcp(#[from] McpError),
     /// A revocation does not exist.
     #[error(transparent)]
     Revocation(#[from] RevocationError),
@@ -75,6 +80,9 @@ pub enum ApiError {
     /// An API token does not exist.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A webhook does not exist, or cannot be changed.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// A database query failed; [`DbError`] distinguishes outages from faults.
     #[error(transparent)]
     Database(#[from] DbError),
@@ -107,9 +115,11 @@ impl ApiError {
             Self::Role(error) => error.problem_type(),
             Self::Schedule(error) => error.problem_type(),
             Self::Report(error) => error.problem_type(),
+            Self::Mcp(error) => error.problem_type(),
             Self::Revocation(error) => error.problem_type(),
             Self::Freeze(error) => error.problem_type(),
             Self::Token(error) => error.problem_type(),
+            Self::Webhook(error) => error.problem_type(),
             Self::Database(error) => database::problem_type(error),
             Self::Server(error) => error.problem_type(),
         }
@@ -129,18 +139,21 @@ impl ApiError {
             Self::Role(error) => error.problem(),
             Self::Schedule(error) => error.problem(),
             Self::Report(error) => error.problem(),
+            Self::Mcp(error) => error.problem(),
             Self::Revocation(error) => error.problem(),
             Self::Freeze(error) => error.problem(),
             Self::Token(error) => error.problem(),
+            Self::Webhook(error) => error.problem(),
             Self::Database(error) => database::problem(error),
             Self::Server(error) => error.problem(),
         }
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        match &self {
+impl ApiError {
+    /// Logs the error, as loudly as an operator must act.
+    pub fn log(&self) {
+        match self {
             // The callers of one class have used up its connections. A metric counts these, so the log need not.
             Self::Database(DbError::Busy(busy)) => tracing::debug!(%busy, "request rejected"),
             // Occurs at every request while the outage lasts; the heartbeat logs it too.
@@ -151,6 +164,12 @@ impl IntoResponse for ApiError {
             Self::Server(ServerError::Internal) => tracing::error!("request failed with an internal error"),
             _ => tracing::debug!(error = %self, "request refused"),
         }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
         self.problem().into_response()
     }
 }

@@ -48,7 +48,9 @@ pub async fn record_refusal(State(refusals): State<RefusalRecorder>, mut request
     let (Some(by), Some(problem)) = (slot.0.get(), response.extensions().get::<Problem>()) else { return response };
     if (400..500).contains(&problem.status) {
         let details = json!({"status": problem.status, "message": problem.detail});
-        refusals.record(RefusedAction { by: by.clone(), action, target, code: problem.error_code, details }).await;
+        refusals
+            .record(RefusedAction { by: by.clone(), action, target, code: Some(problem.error_code), details })
+            .await;
     }
     response
 }
@@ -56,7 +58,7 @@ pub async fn record_refusal(State(refusals): State<RefusalRecorder>, mut request
 /// Maximum number of rows kept while the database is unavailable; the oldest beyond it are dropped.
 const MAX_PENDING: usize = 1_000;
 
-/// Writes refusals to the audit. Cheap to clone. A crash loses the counts not written yet: at most the repetitions of one minute.
+/// Writes refusals, or calls of tools, to the audit. Cheap to clone. A crash loses the counts not written yet: at most the repetitions of one minute.
 #[derive(Clone, Debug)]
 pub struct RefusalRecorder {
     db: Db,
@@ -73,7 +75,7 @@ impl RefusalRecorder {
     }
 
     /// Records a refusal. A database failure is logged and does not change the response.
-    async fn record(&self, refusal: RefusedAction) {
+    pub async fn record(&self, refusal: RefusedAction) {
         // The task has ended after shutdown and writes no counts, so the row is written directly.
         let counts = !self.shutdown.is_cancelled();
         let row = if counts { self.window().add(refusal, Instant::now()) } else { Some(refusal) };

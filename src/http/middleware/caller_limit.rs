@@ -67,6 +67,15 @@ impl CallerLimit {
         caller_share::enter(self.shares.share_of(&key(principal, address)));
     }
 
+    /// Runs work of a caller in another task than that of the request, so that its statements count towards the caller's share.
+    pub async fn run<F: Future>(&self, caller: &Caller, work: F) -> F::Output {
+        caller_share::with_share(async {
+            self.enter(&caller.principal, caller.address);
+            work.await
+        })
+        .await
+    }
+
     /// Returns the share of a caller, for work that acquires it repeatedly.
     pub fn share_of(&self, principal: &Principal, address: IpAddr) -> YieldingShare {
         YieldingShare { share: self.shares.share_of(&key(principal, address)), reconciler: self.reconciler.clone() }

@@ -23,5 +23,5 @@ pub async fn record(State(metrics): State<HttpMetrics>, request: Request, next: 
 
 /// True for the route of an API request.
 pub fn is_api(route: &str) -> bool {
-    route.starts_with("/api/")
+    route.starts_with("/api/") || route == "/mcp"
 }

@@ -9,6 +9,7 @@ use crate::db::build_secrets::BuildSecretView;
 use crate::db::connections::{AwsSummary, GithubSummary};
 use crate::db::deployments::repeat::DeploymentRequest;
 use crate::domain::deployment::Concurrency;
+use crate::domain::labels::Labels;
 use crate::domain::principal::Caller;
 use crate::domain::source::{Source, SourceFields};
 use crate::http::ApiState;
@@ -128,6 +129,8 @@ pub struct DeployValues {
     pub reason: String,
     /// `planned`, `hotfix` or `rollback`.
     pub kind: String,
+    /// Labels of the request.
+    pub labels: Labels,
 }
 
 impl DeployValues {
@@ -173,6 +176,12 @@ impl DeployValues {
         lines.join("\n")
     }
 
+    /// Labels, one on each line.
+    pub fn labels(&self) -> String {
+        let lines: Vec<String> = self.labels.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        lines.join("\n")
+    }
+
     /// True if a build option is set.
     pub fn has_build(&self) -> bool {
         self.build != RequestedBuild::default()
@@ -197,6 +206,7 @@ impl From<DeploymentRequest> for DeployValues {
             build: row.build.and_then(|build| serde_json::from_value(build).ok()).unwrap_or_default(),
             reason: row.reason.unwrap_or_default(),
             kind: row.kind,
+            labels: row.requested_labels.0,
         }
     }
 }
@@ -218,6 +228,7 @@ impl From<ScheduledDeploy> for DeployValues {
             build: deploy.build.unwrap_or_default(),
             reason: deploy.reason.unwrap_or_default(),
             kind: deploy.kind.unwrap_or_default(),
+            labels: Labels(deploy.labels),
         }
     }
 }

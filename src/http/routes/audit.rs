@@ -32,7 +32,7 @@ pub struct AuditQuery {
     pub subject: Option<String>,
     /// Only entries of this action: `deploy`, `switch`, `cancel`, `retry`, `outcome`, `connect.github`, `connect.aws`, `connection.renew`, `connection.remove`,
     /// `schedule.create`, `schedule.change`, `schedule.delete`, `schedule.run`, `schedule.stop`, `session.open`, `session.close`, `token.create`, `token.revoke`,
-    /// `subject.revoke`, `subject.restore`, `keys.rotate`, `maintenance.run`, `log.set`, `log.reset`.
+    /// `subject.revoke`, `subject.restore`, `keys.rotate`, `maintenance.run`, `log.set`, `log.reset`, and `mcp.` with the name of a tool of `/mcp`.
     #[param(example = "switch")]
     pub action: Option<String>,
     /// Only entries of the deployment, connection, schedule or token with this id.

@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     audit, connect, connections, deploy, events, freezes, healthz, log, maintenance, metrics, openapi_examples,
-    pipeline, policies, readyz, reports, revocations, schedules, session, tokens,
+    pipeline, policies, readyz, reports, revocations, schedules, session, tokens, webhooks,
 };
 use crate::http::ApiState;
 use crate::http::error::problem;
@@ -43,6 +43,7 @@ use crate::http::middleware::PROBES;
         (name = "deployments", description = "Start, follow, switch, cancel, retry and roll back deployments."),
         (name = "schedules", description = "Deployments that start at scheduled times."),
         (name = "freezes", description = "Times in which deployments are not started, or not switched."),
+        (name = "webhooks", description = "Receivers of events outside Panda, by Standard Webhooks 1.0."),
         (name = "policies", description = "What targets permit: windows and approvals."),
         (name = "sessions", description = "Authentication for clients that cannot send headers, such as a browser's EventSource."),
         (name = "tokens", description = "API tokens: credentials of people and programs."),
@@ -103,6 +104,12 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(schedules::run::handle))
         .routes(routes!(freezes::list::handle, freezes::create::handle))
         .routes(routes!(freezes::lift::handle))
+        .routes(routes!(webhooks::list::handle, webhooks::create::handle))
+        .routes(routes!(webhooks::show::handle, webhooks::change::handle, webhooks::delete::handle))
+        .routes(routes!(webhooks::test::handle))
+        .routes(routes!(webhooks::secret::handle))
+        .routes(routes!(webhooks::deliveries::handle))
+        .routes(routes!(webhooks::deliveries::replay::handle))
         .routes(routes!(policies::show::handle, policies::set::handle))
         .routes(routes!(session::open::handle, session::close::handle))
         .routes(routes!(tokens::list::handle, tokens::create::handle))
@@ -176,7 +183,8 @@ fn add_common(path: &str, operation: &mut Operation) {
     if path.contains("{id}") {
         add_response(operation, "404", "No such deployment.");
     }
-    if path.starts_with("/api/v1/deploy/{id}") {
+    // An archived deployment can still be marked.
+    if path.starts_with("/api/v1/deploy/{id}") && !path.ends_with("/outcome") {
         add_response(operation, "410", "The deployment is archived; only reports include it.");
     }
     if operation.parameters.iter().flatten().any(|one| matches!(one, RefOr::T(one) if one.name == "Idempotency-Key")) {

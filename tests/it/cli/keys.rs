@@ -134,7 +134,7 @@ async fn keys_check__broken_rows_do_not_hide_the_others() {
     }
     for (at, sql) in [
         "UPDATE github_connections SET token_encrypted = set_byte(token_encrypted, 20, get_byte(token_encrypted, 20) # 1) WHERE id = '{}'",
-        "UPDATE github_connections a SET wrapped_key = b.wrapped_key FROM github_connections b WHERE a.id = '{}' AND b.id > a.id",
+        "UPDATE github_connections a SET wrapped_key = b.wrapped_key FROM github_connections b WHERE a.id = '{}' AND b.id <> a.id",
         "UPDATE github_connections SET wrapped_key = '\\x02' WHERE id = '{}'",
     ]
     .iter()

@@ -31,6 +31,7 @@ mod switch;
 mod terminal;
 mod token;
 mod watch;
+mod webhook;
 
 use panda_testing::Program as _;
 pub(crate) use panda_testing::process::command::{Ended, run};

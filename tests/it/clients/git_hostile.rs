@@ -50,6 +50,44 @@ async fn git_hostile__attributes_not_matched() {
 }
 
 #[tokio::test]
+async fn git_hostile__author_and_subject_bounded_without_address() {
+    let server = GitServer::start().await;
+    server.commit("main", "a.txt", "a").await;
+    let written = |author: &str, message: &str| {
+        let repository = server.on_disk();
+        let head = repository.find_reference("refs/heads/main").unwrap().peel_to_commit().unwrap();
+        let when = "1700000000 +0000";
+        let raw =
+            format!("tree {}\nauthor {author} {when}\ncommitter c <c@example.com> {when}\n\n{message}", head.tree_id());
+        let id = repository.odb().unwrap().write(git2::ObjectType::Commit, raw.as_bytes()).unwrap();
+        repository.reference("refs/heads/main", id, true, "raw").unwrap();
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let long = "가".repeat(500);
+    for (n, (author, message, expected)) in [
+        (
+            "Kim\u{1b}[31m Panda <kim@example.com>",
+            "Fix the cart\u{7}\u{202e}\n\nbody",
+            (Some("Kim\u{fffd}[31m Panda"), Some("Fix the cart\u{fffd}\u{fffd}")),
+        ),
+        ("kim.panda@example.com <kim@example.com>", "two\nlines\n", (Some("kim.panda"), Some("two lines"))),
+        (" <kim@example.com>", "", (None, None)),
+        (
+            &format!("{long} <kim@example.com>"),
+            &long,
+            (Some(&*format!("{}…", "가".repeat(99))), Some(&*format!("{}…", "가".repeat(199)))),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        written(author, message);
+        let fetched = fetch(&server.repository("public/shop.git"), &folder.path().join(n.to_string())).await.unwrap();
+        assert_eq!((fetched.author.as_deref(), fetched.subject.as_deref()), expected, "{author:?}");
+    }
+}
+
+#[tokio::test]
 async fn git_hostile__inflating_file_refused() {
     let server = GitServer::start().await;
     server.commit_objects("main", |repository, tree| {

@@ -7,6 +7,7 @@ pub(crate) mod docker_context;
 mod docker_ignore;
 mod docker_push;
 pub(crate) mod docker_tls;
+mod gates;
 mod git;
 mod git_hostile;
 mod git_machine;

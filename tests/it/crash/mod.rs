@@ -5,6 +5,8 @@ mod clocks;
 mod event_summary;
 #[cfg(feature = "failpoints")]
 mod matrix;
+#[cfg(feature = "failpoints")]
+mod periodic;
 mod repeated_steps;
 mod replicas;
 mod scenario;

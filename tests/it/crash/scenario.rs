@@ -19,6 +19,10 @@ const NONE: &str = "";
 const GATED: &str = r#"{"gates": [{"name": "green", "at": "before_switch", "every": 5, "times": 1, "failures": 1, "noData": "wait",
     "onFail": "rollback", "http": {"path": "/", "codes": "200-399"}}]}"#;
 
+/// A gate that the service fails once all traffic is on green.
+const FAILS_AT_BAKE: &str = r#"{"gates": [{"name": "live", "at": "bake", "every": 5, "times": 1, "failures": 1, "noData": "wait",
+    "onFail": "rollback", "http": {"path": "/", "codes": "500"}}]}"#;
+
 /// Further scenarios of rollouts of ECS itself.
 pub const OF_ECS: &[Scenario] = &[
     Scenario {
@@ -32,6 +36,7 @@ pub const OF_ECS: &[Scenario] = &[
         end: ("COMPLETED", None),
         attempts: 1,
         policy: NONE,
+        again: &[],
         effects: |effects| {
             assert_eq!(effects.continued.values().copied().collect::<Vec<_>>(), [2], "two approvals: {effects:?}");
             assert!(once(&effects.shifted) && effects.stopped.is_empty(), "{effects:?}");
@@ -45,6 +50,7 @@ pub const OF_ECS: &[Scenario] = &[
         end: ("COMPLETED", None),
         attempts: 1,
         policy: NONE,
+        again: &[],
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted) && effects.stopped.is_empty(), "{effects:?}");
         },
@@ -78,6 +84,7 @@ pub const SCENARIOS: &[Scenario] = &[
         end: ("COMPLETED", None),
         attempts: 1,
         policy: NONE,
+        again: &[],
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
             assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
@@ -94,6 +101,7 @@ pub const SCENARIOS: &[Scenario] = &[
         end: ("FAILED", Some("CANCELLED")),
         attempts: 1,
         policy: NONE,
+        again: &[],
         effects: |effects| {
             assert_eq!(effects.executions_stopped, 1, "{effects:?}");
             assert!(once(&effects.stopped), "one stop: {effects:?}");
@@ -111,6 +119,7 @@ pub const SCENARIOS: &[Scenario] = &[
         end: ("COMPLETED", None),
         attempts: 1,
         policy: NONE,
+        again: &[],
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
             assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
@@ -130,9 +139,27 @@ pub const SCENARIOS: &[Scenario] = &[
         end: ("FAILED", Some("ROLLED_BACK_AFTER_SWITCH")),
         attempts: 1,
         policy: GATED,
+        again: &[],
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
             assert!(effects.stopped.is_empty() && effects.executions_stopped == 0, "{effects:?}");
+        },
+    },
+    Scenario {
+        name: "rolled_back_at_bake",
+        // Blue lives: the failed gate takes the traffic back.
+        faults: |env| {
+            let held = ShiftFault::HoldBlue;
+            env.sandbox.faults().update(|faults| _ = faults.shifts.insert(env.ecr_repository(), held));
+        },
+        commands: &[(|now| now.status == "DEPLOYMENT_READY", Command::Switch)],
+        end: ("FAILED", Some("ROLLED_BACK_AFTER_SWITCH")),
+        attempts: 1,
+        policy: FAILS_AT_BAKE,
+        again: &["check_gates", "cancel"],
+        effects: |effects| {
+            assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
+            assert!(once(&effects.stopped), "one stop: {effects:?}");
         },
     },
     Scenario {
@@ -149,6 +176,7 @@ pub const SCENARIOS: &[Scenario] = &[
         end: ("FAILED", Some("ROLLED_BACK_AFTER_SWITCH")),
         attempts: 1,
         policy: NONE,
+        again: &[],
         effects: |effects| {
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
             assert!(once(&effects.stopped), "one stop: {effects:?}");
@@ -169,6 +197,7 @@ pub const SCENARIOS: &[Scenario] = &[
         end: ("COMPLETED", None),
         attempts: 2,
         policy: NONE,
+        again: &[],
         effects: |effects| {
             assert!(once(&effects.stopped), "the first attempt's CodeDeploy deployment is stopped once: {effects:?}");
             assert!(once(&effects.continued) && once(&effects.shifted), "one switch: {effects:?}");
@@ -188,6 +217,8 @@ pub struct Scenario {
     pub attempts: u32,
     /// Policy of the target, as JSON.
     pub policy: &'static str,
+    /// Steps that do something else here than in earlier scenarios, which reach them as well.
+    pub again: &'static [&'static str],
     /// Checks external effects beyond those that every deployment has once.
     pub effects: fn(&RepositoryEffects),
 }

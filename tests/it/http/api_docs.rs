@@ -30,6 +30,9 @@ fn promised(document: &Value) -> BTreeMap<String, BTreeSet<u16>> {
     promised
 }
 
+/// Id of a delivery in paths.
+const DELIVERY: &str = "01970000-0000-7000-8000-000000000000";
+
 fn too_long(request: RequestBuilder) -> RequestBuilder {
     request.header("content-type", "application/json").body("x".repeat(70_000))
 }
@@ -71,6 +74,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         ("/api/v1/revocations", json!({"issuer": "https://issuer.example", "subject": "x"})),
         ("/api/v1/tokens", json!({"name": "ci", "role": "viewer"})),
         ("/api/v1/freezes", json!({"scope": "owner:toys", "reason": "sale", "endsAt": ahead(60)})),
+        ("/api/v1/webhooks", json!({"url": "https://hooks.example.com/x"})),
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
@@ -107,6 +111,12 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::GET, "/api/v1/revocations"),
         (Method::GET, "/api/v1/freezes"),
         (Method::DELETE, "/api/v1/freezes/{id}"),
+        (Method::GET, "/api/v1/webhooks"),
+        (Method::GET, "/api/v1/webhooks/{id}"),
+        (Method::DELETE, "/api/v1/webhooks/{id}"),
+        (Method::POST, "/api/v1/webhooks/{id}/test"),
+        (Method::GET, "/api/v1/webhooks/{id}/deliveries"),
+        (Method::POST, "/api/v1/webhooks/{id}/deliveries/{delivery}/replay"),
         (Method::GET, "/api/v1/tokens"),
         (Method::DELETE, "/api/v1/tokens/{id}"),
         (Method::DELETE, "/api/v1/revocations/{id}"),
@@ -123,6 +133,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     for (path, item) in document["paths"].as_object().unwrap() {
         let concrete =
             path.replace("{id}", &id).replace("{name}", "dora").replace("{owner}", "acme").replace("{repo}", "shop");
+        let concrete = concrete.replace("{delivery}", DELIVERY);
         for (method, operation) in item.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
             let promises = |status: &str| operation["responses"].get(status).is_some();
@@ -291,7 +302,14 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         p.ask(&alone, Method::POST, path, path, |r| r.json(body)).await;
     }
     for (method, path) in &plain {
-        p.ask(&away, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
+        p.ask(
+            &away,
+            method.clone(),
+            path,
+            &path.replace("{id}", &id).replace("{name}", "dora").replace("{delivery}", DELIVERY),
+            cookie,
+        )
+        .await;
     }
     // The deployment does not exist, is archived, or is not ready yet.
     let mut archived = Fixture::begin_of(&db.db, "acme", "old").await;
@@ -321,8 +339,13 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::DELETE, "/api/v1/revocations/{id}"),
         (Method::DELETE, "/api/v1/tokens/{id}"),
         (Method::DELETE, "/api/v1/freezes/{id}"),
+        (Method::GET, "/api/v1/webhooks/{id}"),
+        (Method::DELETE, "/api/v1/webhooks/{id}"),
+        (Method::POST, "/api/v1/webhooks/{id}/test"),
+        (Method::GET, "/api/v1/webhooks/{id}/deliveries"),
+        (Method::POST, "/api/v1/webhooks/{id}/deliveries/{delivery}/replay"),
     ] {
-        let path_of = |id: &str| path.replace("{id}", id).replace("{name}", "dora");
+        let path_of = |id: &str| path.replace("{id}", id).replace("{name}", "dora").replace("{delivery}", DELIVERY);
         p.ask(&api, method.clone(), path, &path_of("dep_unknown"), |r| r).await;
         p.ask(&api, method, path, &path_of(&archived), |r| r).await;
     }
@@ -341,6 +364,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/")) {
         let concrete =
             path.replace("{id}", &id).replace("{name}", "dora").replace("{owner}", "acme").replace("{repo}", "shop");
+        let concrete = concrete.replace("{delivery}", DELIVERY);
         for (method, operation) in item.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             if !operation["responses"]["401"].is_null() {
@@ -422,13 +446,51 @@ async fn openapi__routes_answer_exactly_documented_errors() {
                 SELECT 'frz_' || n, 'owner:toys', 'both', 'x', 'x', now(), now() + interval '1 hour' FROM generate_series(1, 500) AS n";
     db.psql().await.execute(many).await.unwrap();
     p.ask(&api, Method::POST, freezes, freezes, |r| r.json(freeze)).await;
+    let (webhooks, webhook) = &bodies[8];
+    let keyed = api.request(Method::POST, webhooks).header("idempotency-key", "k").json(webhook).send().await.unwrap();
+    let made: Value = keyed.json().await.unwrap();
+    let another = json!({"url": "https://hooks.example.com/y"});
+    p.ask(&api, Method::POST, webhooks, webhooks, |r| r.header("idempotency-key", "k").json(&another)).await;
+    let webhook_id = made["data"]["webhook"]["webhookId"].as_str().unwrap().to_owned();
+    let (hook, this_hook) = ("/api/v1/webhooks/{id}", format!("/api/v1/webhooks/{webhook_id}"));
+    p.ask(&api, Method::PUT, hook, &this_hook, |r| r.json(&json!({"url": "x"}))).await;
+    p.ask(&api, Method::PUT, hook, &this_hook, |r| r.body("{}")).await;
+    p.ask(&api, Method::PUT, hook, &this_hook, too_long).await;
+    p.ask(&api, Method::PUT, hook, "/api/v1/webhooks/whk_unknown", |r| r.json(webhook)).await;
+    let unreachable = Api::serve_with(&unreachable_db(), &there, &[]).await;
+    p.ask(&unreachable, Method::PUT, hook, &this_hook, |r| r.json(webhook)).await;
+    let (rotate, rotate_this) = ("/api/v1/webhooks/{id}/secret", format!("{this_hook}/secret"));
+    p.ask(&api, Method::POST, rotate, &rotate_this, |r| r.json(&json!({"keepPreviousHours": 169}))).await;
+    p.ask(&api, Method::POST, rotate, &rotate_this, |r| r.body("{}")).await;
+    p.ask(&api, Method::POST, rotate, &rotate_this, too_long).await;
+    p.ask(&api, Method::POST, rotate, "/api/v1/webhooks/whk_unknown/secret", |r| r.json(&json!({}))).await;
+    p.ask(&unreachable, Method::POST, rotate, &rotate_this, |r| r.json(&json!({}))).await;
+    let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
+    assert_eq!(keyed(api.request(Method::POST, &rotate_this)).json(&json!({})).send().await.unwrap().status(), 200);
+    let other_hours = json!({"keepPreviousHours": 1});
+    p.ask(&api, Method::POST, rotate, &rotate_this, |r| keyed(r).json(&other_hours)).await;
+    assert_eq!(api.post(&rotate_this, &json!({})).await.status, 200);
+    p.ask(&api, Method::POST, rotate, &rotate_this, |r| r.json(&json!({}))).await;
+    let list = format!("{this_hook}/deliveries?limit=0");
+    p.ask(&api, Method::GET, "/api/v1/webhooks/{id}/deliveries", &list, |r| r).await;
+    let pending =
+        "INSERT INTO webhook_deliveries (webhook_id, event_id, place, deployment_id, seq, state, next_attempt_at)
+                   VALUES ($1, $2::uuid, 1, 'dep_1', 1, 'pending', now())";
+    sqlx::query(pending).bind(&webhook_id).bind(DELIVERY).execute(&mut db.psql().await).await.unwrap();
+    let replay = "/api/v1/webhooks/{id}/deliveries/{delivery}/replay";
+    let replay_this = replay.replace("{id}", &webhook_id).replace("{delivery}", DELIVERY);
+    p.ask(&api, Method::POST, replay, &replay_this, |r| r).await;
+    let many = "INSERT INTO webhooks (id, url, lang, key_id, wrapped_key, created_by)
+                SELECT 'whk_' || n, 'https://hooks.example.com/', 'ko', 'k', '', 'x' FROM generate_series(1, 100) AS n";
+    db.psql().await.execute(many).await.unwrap();
+    p.ask(&api, Method::POST, webhooks, webhooks, |r| r.json(webhook)).await;
     Fixture::begin_at(&db.db, "a", "b-c", "123456789012").await;
     other["githubConnectionId"] = json!(fixture::github_connection(&db.db, "a-b", "c").await);
     (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
     p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;
     // Every statement fails permanently. (Not by a missing table: that means that the schema is not migrated yet.)
     let broken = "DO $$ DECLARE t text; BEGIN
-        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,api_tokens,freezes,policies,_sqlx_migrations}'::text[] LOOP
+        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,api_tokens,freezes,policies,webhooks,webhook_secrets,webhook_deliveries,webhook_cursors,_sqlx_migrations}'::text[] LOOP
             EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
             EXECUTE format('CREATE POLICY broken ON %I USING (1 / 0 = 1) WITH CHECK (1 / 0 = 1)', t);
         END LOOP;
@@ -442,6 +504,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     }
     p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)).await;
     p.ask(&api, Method::PUT, log, log, |r| r.json(&filter)).await;
+    p.ask(&api, Method::PUT, hook, &this_hook, |r| r.json(webhook)).await;
+    p.ask(&api, Method::POST, rotate, &rotate_this, |r| r.json(&json!({}))).await;
     p.ask(&api, Method::PUT, policy, of_shop, |r| r.json(&json!({}))).await;
     p.ask(&api, Method::GET, policy, of_shop, |r| r).await;
     p.ask(&api, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
@@ -450,7 +514,14 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         p.ask(&api, Method::PUT, path, &path.replace("{id}", connection), |r| r.json(body)).await;
     }
     for (method, path) in &plain {
-        p.ask(&api, method.clone(), path, &path.replace("{id}", &id).replace("{name}", "dora"), cookie).await;
+        p.ask(
+            &api,
+            method.clone(),
+            path,
+            &path.replace("{id}", &id).replace("{name}", "dora").replace("{delivery}", DELIVERY),
+            cookie,
+        )
+        .await;
     }
     p.ask(&guarded, Method::POST, "/api/v1/session", "/api/v1/session", |r| r.bearer_auth(&viewer.secret)).await;
 

@@ -90,6 +90,12 @@ impl Target {
         bodies.insert("/api/v1/tokens".to_owned(), json!({"name": "ci", "role": "viewer"}));
         let freeze = json!({"scope": "repository:none/none", "holds": "starts", "reason": "x", "endsAt": ahead(5)});
         bodies.insert("/api/v1/freezes".to_owned(), freeze);
+        // Disabled, so that the replicas of a test send nothing to it.
+        let webhook = json!({"url": "https://hooks.invalid/x", "description": "x", "events": ["fail"], "repositories": ["none/none"],
+                             "language": "en", "enabled": false});
+        bodies.insert("/api/v1/webhooks".to_owned(), webhook.clone());
+        bodies.insert("/api/v1/webhooks/{id}".to_owned(), webhook);
+        bodies.insert("/api/v1/webhooks/{id}/secret".to_owned(), json!({"keepPreviousHours": 1}));
         bodies.insert(
             "/api/v1/policies/{owner}/{repo}".to_owned(),
             json!({"windows": [], "gates": [{"name": "live", "at": "bake", "http": {"path": "/"}}]}),
@@ -140,7 +146,7 @@ impl Target {
         if let Location::Path(name) = location {
             concrete = concrete.replace(&format!("{{{name}}}"), &encoded(text));
         }
-        let concrete = concrete.replace("{id}", &self.id).replace("{name}", "npm_token");
+        let concrete = concrete.replace("{id}", &self.id).replace("{name}", "npm_token").replace("{delivery}", "x");
         let query =
             if let Location::Query(name) = location { format!("?{name}={}", encoded(text)) } else { String::new() };
         let mut head =

@@ -18,6 +18,7 @@ mod hostile_input;
 mod idempotency;
 mod language;
 mod log;
+mod mcp;
 mod middleware;
 mod oidc;
 mod oidc_keys;

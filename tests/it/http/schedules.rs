@@ -304,12 +304,15 @@ async fn schedules_api__deploys_tag_with_build_options_and_reason() {
     body["deploy"]["build"] = json!({"target": "runtime", "args": {"A": "1"}});
     body["deploy"]["reason"] = json!("Every night");
     body["deploy"]["kind"] = json!("hotfix");
+    body["deploy"]["labels"] = json!({"team": "payments"});
     let made = api.post(PATH, &body).await.data(MADE);
     assert_eq!(made["deploy"], body["deploy"]);
     let path = format!("{PATH}/{}", id(&made));
     let started = api.post(&format!("{path}/run"), &json!({})).await.data(STARTED);
     let result = format!("/api/v1/deploy/{}/result", started["deploymentId"].as_str().unwrap());
-    let requested = api.get(&result).await.data("배포 결과 조회 성공")["requested"].clone();
+    let shown = api.get(&result).await.data("배포 결과 조회 성공");
+    let requested = &shown["requested"];
+    assert_eq!(shown["labels"], body["deploy"]["labels"]);
     for name in ["tag", "build", "reason", "kind"] {
         assert_eq!(requested[name], body["deploy"][name], "{name}");
     }
@@ -321,6 +324,7 @@ async fn schedules_api__deploys_tag_with_build_options_and_reason() {
         ("build", json!({"secrets": ["npm"]}), "deploy.build.secrets[0]"),
         ("build", json!({"x": 1}), "deploy.build.x"),
         ("image", json!("latest"), "deploy.image"),
+        ("labels", json!({"team": ""}), "deploy.labels.team"),
     ] {
         let mut deploy = body["deploy"].clone();
         deploy[field] = value;
@@ -328,7 +332,7 @@ async fn schedules_api__deploys_tag_with_build_options_and_reason() {
         assert_eq!(answer.refused_field("INVALID_FIELD"), refused);
     }
     let mut deploy = body["deploy"].clone();
-    for name in ["tag", "build", "reason", "kind"] {
+    for name in ["tag", "build", "reason", "kind", "labels"] {
         deploy.as_object_mut().unwrap().remove(name);
     }
     deploy["branch"] = json!("main");

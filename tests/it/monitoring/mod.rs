@@ -20,7 +20,7 @@ use crate::support::wait_for;
 use panda_testing::prometheus::Prometheus;
 
 /// Panels that may stay empty here: nothing fails, is late, or is removed, or not reliably.
-const QUIET: [&str; 14] = [
+const QUIET: [&str; 16] = [
     "Without a database",
     "Oldest overdue",
     "Failed in the last hour",
@@ -35,6 +35,8 @@ const QUIET: [&str; 14] = [
     "Removed",
     "Schedules overdue",
     "Failed builds by fault",
+    "Age of the oldest undelivered event",
+    "Open deliveries",
 ];
 
 /// An expression of the dashboard as Grafana sends it, for the test's Panda and its whole time.
@@ -116,6 +118,8 @@ async fn prometheus__answers_every_expression_and_panel() {
     replica.ready().await;
     let before = series(&replica).await;
     let prometheus = Prometheus::watching(&replica.url, &rules()).await;
+    let receiver = crate::webhooks::Receiver::start().await;
+    crate::webhooks::webhook(&replica, &json!({"url": receiver.url})).await;
     let reader = a_busy_day(&env, &replica, &prometheus).await;
 
     let dashboard = read("operations.json");

@@ -77,6 +77,12 @@ async fn alarms__states_are_read_by_exact_name() {
             assert_eq!(call(moto.url(), "SetAlarmState", &set).await.0, StatusCode::OK);
         }
     }
+    // A composite alarm is asked for by its type.
+    // Moto makes them with the call for metric alarms.
+    let composite = json!({"AlarmName": "shop-any", "AlarmRule": "ALARM(\"shop-5xx\") OR ALARM(\"shop-latency\")"});
+    assert_eq!(call(moto.url(), "PutMetricAlarm", &composite).await.0, StatusCode::OK);
+    let set = json!({"AlarmName": "shop-any", "StateValue": "ALARM", "StateReason": "shop-5xx"});
+    assert_eq!(call(moto.url(), "SetAlarmState", &set).await.0, StatusCode::OK);
     let app = Router::new().route("/service/GraniteServiceVersion20100801/operation/{operation}", post(translate));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let translator = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -92,6 +98,7 @@ async fn alarms__states_are_read_by_exact_name() {
     let state = async |name: &str| alarms.alarm(name).await.unwrap().map(|alarm| alarm.state);
     assert_eq!(state("shop-5xx").await, Some(AlarmState::Alarm));
     assert_eq!(alarms.alarm("shop-5xx").await.unwrap().unwrap().reason, "five of six");
+    assert_eq!(state("shop-any").await, Some(AlarmState::Alarm));
     assert_eq!(state("shop-latency").await, Some(AlarmState::Ok));
     assert!(!matches!(state("shop").await, Some(AlarmState::Alarm)), "a new alarm has no data");
     assert_eq!(state("sho").await, None, "a beginning of a name is no name");

@@ -27,6 +27,8 @@ async fn ready(db: &TestDb) -> Fixture {
     let mut next = Fixture::begin_at(&db.db, "acme", "shop", live.account()).await;
     next.learn(Facts {
         commit_sha: Some("b".repeat(40)),
+        commit_author: Some("김 판다".to_owned()),
+        commit_subject: Some("Show <b>tax</b>".to_owned()),
         image_digest: Some(digest('b')),
         blue_url: Some("http://shop.example.com".to_owned()),
         green_url: Some("javascript:alert(1)".to_owned()),
@@ -58,6 +60,8 @@ async fn detail__compares_versions_and_switches_once() {
     let next = ready(&db).await;
     let page = WebPage::open().await;
     page.goto(&view(&api, next.id())).await;
+    let head = page.text("#head .heading").await;
+    assert!(head.contains("Show <b>tax</b>") && head.contains("김 판다"), "{head}");
     let comparison = page.text(".panel.switch").await;
     assert!(comparison.contains("aaaaaaa") && comparison.contains("bbbbbbb"), "{comparison}");
     let compare = page.attribute(".comparison a:text('Compare')", "href").await.unwrap();

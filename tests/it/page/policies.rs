@@ -131,3 +131,82 @@ async fn policies__given_and_missing_approvals_are_shown() {
     page.click("#switch-dialog button.primary").await;
     page.visible("text=The traffic is moving").await;
 }
+
+/// Each kind of gate goes through the form and back, with what the API refuses at its field.
+#[tokio::test]
+async fn policies__gates_and_automatic_switch_have_fields() {
+    let add = "[data-add]:text('Add a gate')";
+    let db = TestDb::new().await;
+    let api = serve(&db.db).await;
+    fixture::github_connection(&db.db, "Acme", "Shop").await;
+    let admin = Token::of(&db.db, Role::Admin).await;
+    let page = WebPage::open().await;
+    sign_in(&page, &api, PATH, &admin.secret).await;
+    page.click(add).await;
+    page.fill("[name='gates[0].name']", "ready").await;
+    page.fill("[name='gates[0].http.path']", "/ready").await;
+    page.click(add).await;
+    page.fill("[name='gates[1].name']", "errors").await;
+    page.select("[name='gates[1].kind']", "prometheus").await;
+    page.select("[name='gates[1].at']", "bake").await;
+    page.fill("[name='gates[1].prometheus.url']", "https://prometheus.example.com/").await;
+    page.fill("[name='gates[1].prometheus.query']", "sum(errors)").await;
+    page.fill("[name='gates[1].every']", "1").await;
+    page.call(json!(["evaluate", "document.querySelector('#change form').noValidate = true"])).await;
+    page.click("#change .primary").await;
+    assert!(problem_at(&page, "[name='gates[1].every']").await.contains("3600"));
+    page.fill("[name='gates[1].every']", "10").await;
+    page.click("#change .primary").await;
+    problem_at(&page, "[name='gates[1].prometheus.max']").await;
+    page.expect_fit("gates").await;
+    // Fields of another kind are not sent.
+    page.select("[name='gates[1].kind']", "http").await;
+    page.fill("[name='gates[1].http.path']", "/checkout").await;
+    page.fill("[name='gates[1].http.contains']", "open").await;
+    page.fill("[name='gates[1].failures']", "2").await;
+    page.select("[name='gates[1].onFail']", "pause").await;
+    page.click("#change .primary").await;
+    problem_at(&page, "[name='gates[1].onFail']").await;
+    page.select("[name='gates[1].onFail']", "notify").await;
+    page.fill("[name=autoSwitch]", "soon").await;
+    page.click("#change .primary").await;
+    problem_at(&page, "[name=autoSwitch]").await;
+    page.fill("[name=autoSwitch]", "when_gates_pass").await;
+    page.click("#change .primary").await;
+    page.visible("#change .done").await;
+    let words = page.text("#policy").await;
+    for part in [
+        "Gate ready, before the switch",
+        "/ready answers with 200-399.",
+        "Gate errors, after the switch",
+        "/checkout answers with 200-399 and contains \"open\".",
+        "Measured every 10 s. Passed measurements needed: 1; failed ones that fail the gate: 2.",
+        "A failure is an event only.",
+        "its gates decide",
+    ] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    assert!(!words.contains('{'), "nothing is left as JSON: {words}");
+    let stored = admin.get(&api, "/api/v1/policies/acme/shop").await.json();
+    let newest: &Value = &stored["data"]["versions"][0];
+    assert_eq!(newest["autoSwitch"], "when_gates_pass");
+    let gate = json!({"name": "errors", "at": "bake", "every": 10, "times": 1, "failures": 2, "noData": "wait", "onFail": "notify",
+                      "http": {"path": "/checkout", "codes": "200-399", "contains": "open"}});
+    assert_eq!(newest["gates"][1], gate);
+    // The form begins with what is stored, so that a change of one field changes nothing else.
+    page.goto(&format!("http://{}{PATH}", api.address)).await;
+    page.click("#change > summary").await;
+    page.fill("[name='gates[0].every']", "60").await;
+    page.click("#change .primary").await;
+    page.visible("#version-1").await;
+    let stored = admin.get(&api, "/api/v1/policies/acme/shop").await.json();
+    let versions = &stored["data"]["versions"];
+    let kept = |version: usize| (&versions[version]["gates"][1], &versions[version]["autoSwitch"]);
+    assert_eq!((versions[0]["gates"][0]["every"].as_u64(), kept(0)), (Some(60), kept(1)));
+    page.profile(Display { locale: "ko-KR", dark: true, size: (360, 740), ..Display::default() }).await;
+    sign_in(&page, &api, PATH, &admin.secret).await;
+    page.click("#change > summary").await;
+    page.expect_fit("gates").await;
+    let text = page.text("main").await;
+    assert!(text.contains("게이트 errors (전환 후 관찰)") && !text.contains("policies."), "{text}");
+}

@@ -8,7 +8,7 @@ use axum::routing::get;
 use panda::commands::auto_switch::switch_due;
 use panda::domain::catalogue::Lang;
 use panda::domain::{ErrorCode, StoredEvent};
-use panda_sandbox::{RolloutStyle, SandboxAlarm, ShiftFault};
+use panda_sandbox::{CallFault, RolloutStyle, SandboxAlarm, ShiftFault};
 use panda_testing::prometheus::Prometheus;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -246,6 +246,89 @@ async fn gates__alarm_blocks_the_start() {
     replica.stop().await;
 }
 
+/// With an approver's override, the alarm only leaves an event; its gate still decides at its point.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates__start_despite_an_alarm_is_overridden() {
+    let env = with_style(RolloutStyle::CodeDeploy).await;
+    set_alarm(&env, "ALARM");
+    let gate = json!({"name": "alarm", "at": "before_switch", "every": 5, "times": 1, "failures": 1, "noData": "wait",
+                      "onFail": "pause", "alarm": {"name": "shop-5xx"}});
+    store(&env, json!({"gates": [gate]})).await;
+    let id = deploy(&env, "main").await;
+    let sql = "INSERT INTO audit (request_id, address, subject, kind, role, action, target, result, details)
+               VALUES ('r', '127.0.0.1', 'bob', 'token', 'approver', 'deploy', $1, 'done', '{\"override\": {\"freeze\": null, \"reason\": \"known alarm\"}}')";
+    sqlx::query(sql).bind(&id).execute(&mut env.db.psql().await).await.unwrap();
+    let replica = Replica::start(&env, &QUICK);
+    status(&env, &id, &["DEPLOYMENT_READY"]).await;
+    let overridden = of_code(&env, &id, "gates_overridden").await;
+    assert_eq!(overridden.len(), 1);
+    let said = overridden[0].render(Lang::En).message;
+    assert!(said.contains("bob") && said.contains("known alarm"), "{said}");
+    approve(&env, &id).await;
+    let said = refused(&env, &id).await;
+    assert!(said.contains("5 datapoints"), "{said}");
+    replica.stop().await;
+}
+
+/// Each kind of gate at each later point of a rollout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates__each_kind_at_each_step_and_at_bake() {
+    let (_errors, prometheus) = shop_metrics(0).await;
+    let env = with_style(RolloutStyle::Canary { percent: 20 }).await;
+    keep_blue(&env);
+    set_alarm(&env, "OK");
+    let query = |name: &str, at: &str| {
+        json!({"name": name, "at": at, "every": 5, "times": 1, "failures": 1, "noData": "wait", "onFail": "rollback",
+               "prometheus": {"url": prometheus.url(), "query": "sum(shop_errors)", "max": 1}})
+    };
+    let gates = [
+        query("step-errors", "each_step"),
+        alarm("step-alarm", "each_step"),
+        serves("step-live", "each_step", "", "rollback"),
+        query("bake-errors", "bake"),
+        alarm("bake-alarm", "bake"),
+        serves("bake-live", "bake", "2.0.0", "rollback"),
+    ];
+    store(&env, json!({"gates": gates})).await;
+    let replica = Replica::start(&env, &QUICK);
+    let id = ready(&env).await;
+    approve(&env, &id).await;
+    second_pause(&env, &id).await;
+    approve(&env, &id).await;
+    status(&env, &id, &["COMPLETED"]).await;
+    let mut found = measured(&env, &id).await;
+    found.sort();
+    let kinds = ["alarm", "errors", "live"];
+    let expected = [("bake", "bake"), ("step", "each_step")]
+        .into_iter()
+        .flat_map(|(prefix, point)| kinds.map(|kind| triple(&format!("{prefix}-{kind}"), point, "passed")));
+    assert_eq!(found, expected.collect::<Vec<_>>());
+    replica.stop().await;
+}
+
+/// What may not be read has not passed, and does not block a start either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates__denied_alarm_never_passes() {
+    let env = with_style(RolloutStyle::BlueGreen).await;
+    set_alarm(&env, "OK");
+    let denied = CallFault { deny: true, ..CallFault::default() };
+    env.sandbox.faults().update(|faults| _ = faults.calls.insert("cloudwatch:DescribeAlarms".to_owned(), denied));
+    let gate = json!({"name": "alarm", "at": "before_switch", "every": 5, "times": 1, "failures": 1, "noData": "pass",
+                      "onFail": "pause", "alarm": {"name": "shop-5xx"}});
+    store(&env, json!({"gates": [gate]})).await;
+    let replica = Replica::start(&env, &["--watch-interval-ms=300", "--switch-limit-ms=1000"]);
+    let id = ready(&env).await;
+    approve(&env, &id).await;
+    let said = refused(&env, &id).await;
+    assert!(said.contains("alarm"), "{said}");
+    let found = of_code(&env, &id, "gate_measured").await;
+    assert!(!found.is_empty());
+    let found = found[0].render(Lang::En).message;
+    assert!(found.contains("cloudwatch:DescribeAlarms"), "the permission that is missing is named: {found}");
+    assert!(measured(&env, &id).await.iter().all(|(_, _, result)| result == "unreadable"), "not even as missing data");
+    replica.stop().await;
+}
+
 /// An alarm that is not there says nothing: the time limit passes, and no traffic moves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gates__undecided_never_pass() {
@@ -292,5 +375,42 @@ async fn auto_switch__leaves_refusals_to_people() {
     env.db.db.notify_work(&id).await.unwrap();
     refused(&env, &id).await;
     assert_eq!(switch_due(&env.db.db).await.unwrap(), Vec::<String>::new());
+    replica.stop().await;
+}
+
+/// A freeze holds an automatic switch like any other, until its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn auto_switch__waits_for_the_end_of_a_freeze() {
+    let env = with_style(RolloutStyle::CodeDeploy).await;
+    store(&env, json!({"autoSwitch": "when_gates_pass"})).await;
+    let replica = Replica::start(&env, &QUICK);
+    let id = ready(&env).await;
+    let sql = "INSERT INTO freezes (id, scope, holds, reason, created_by, starts_at, ends_at)
+               VALUES ('frz_1', 'all', 'switches', 'sale', 'alice', now() - interval '1 minute', now() + interval '1 hour')";
+    sqlx::query(sql).execute(&mut env.db.psql().await).await.unwrap();
+    assert_eq!(switch_due(&env.db.db).await.unwrap(), Vec::<String>::new(), "it is frozen");
+    assert!(env.sandbox.effects(&env.ecr_repository()).continued.is_empty());
+    let sql = "UPDATE freezes SET ends_at = clock_timestamp()";
+    sqlx::query(sql).execute(&mut env.db.psql().await).await.unwrap();
+    assert_eq!(switch_due(&env.db.db).await.unwrap(), [id.as_str()]);
+    env.db.db.notify_work(&id).await.unwrap();
+    status(&env, &id, &["COMPLETED"]).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn auto_switch__waits_for_its_time_of_day() {
+    let env = with_style(RolloutStyle::CodeDeploy).await;
+    let later = chrono::Utc::now() + chrono::Duration::hours(2);
+    store(&env, json!({"autoSwitch": format!("at {} UTC", later.format("%H:%M"))})).await;
+    let replica = Replica::start(&env, &QUICK);
+    let id = ready(&env).await;
+    assert_eq!(switch_due(&env.db.db).await.unwrap(), Vec::<String>::new(), "in two hours");
+    // It has been ready since yesterday, so that the first such time has passed.
+    let sql = "UPDATE deployment_events SET created_at = created_at - interval '1 day' WHERE deployment_id = $1 AND code = 'awaiting_switch'";
+    sqlx::query(sql).bind(&id).execute(&mut env.db.psql().await).await.unwrap();
+    assert_eq!(switch_due(&env.db.db).await.unwrap(), [id.as_str()]);
+    env.db.db.notify_work(&id).await.unwrap();
+    status(&env, &id, &["COMPLETED"]).await;
     replica.stop().await;
 }

@@ -20,6 +20,11 @@ fn workflows__valid_and_without_findings() {
         Command::new(installed("check-jsonschema")).args(["--builtin-schema", "vendor.github-workflows"]).args(&files),
     );
     succeeds(Command::new(installed("zizmor")).args(["--offline", "--no-config"]).arg(folder));
+    let action = root().join("action/action.yml");
+    succeeds(
+        Command::new(installed("check-jsonschema")).args(["--builtin-schema", "vendor.github-actions"]).arg(&action),
+    );
+    succeeds(Command::new(installed("zizmor")).args(["--offline", "--no-config"]).arg(&action));
     // The tools find what they are there for.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yml");

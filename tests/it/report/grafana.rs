@@ -18,7 +18,12 @@ fn as_sent(raw: &str) -> String {
         let (column, _) = arguments.split_once(',').unwrap();
         sql = format!("{before}floor(extract(epoch from {column})/3600)*3600 AS \"time\"{after}");
     }
-    for (variable, values) in [("owner", "'acme','other'"), ("repo", "'shop','it''s'"), ("branch", "'main','dev'")] {
+    for (variable, values) in [
+        ("owner", "'acme','other'"),
+        ("repo", "'shop','it''s'"),
+        ("branch", "'main','dev'"),
+        ("team", "'payments','(none)'"),
+    ] {
         sql = sql.replace(&format!("${{{variable}:sqlstring}}"), values);
     }
     assert!(!sql.contains('$'), "a variable is not replaced: {sql}");

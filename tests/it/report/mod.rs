@@ -7,6 +7,7 @@ pub mod figures;
 mod grafana;
 mod recorded_ends;
 mod role;
+mod updated_at;
 mod view_definitions;
 
 pub use panda_testing::postgres::report::{json, lines, reporter};

@@ -32,9 +32,10 @@ fn life(dice: &mut Dice, n: u64) -> String {
     let (commit, mut at) = (dice.below(12), 1_000 * n);
     let time = |minutes: u64| format!("'2026-01-01T00:00:00Z'::timestamptz + interval '{minutes} minutes'");
     let mut sql = vec![format!(
-        "INSERT INTO deployments (id, owner, repo, branch, kind, github_connection_id, aws_connection_id, account_id, region, ecr_repository, step, started_at,
-                                  attempt_started_at)
-         VALUES ('dep_{n:04}', 'acme', 'shop', 'main', '{kind}', 'gh_1', 'aws_1', '111122223333', 'r{target}', 'acme-shop', 'build_image', {0}, {0});",
+        "INSERT INTO deployments (id, owner, repo, branch, kind, github_connection_id, aws_connection_id, account_id, region, ecr_repository, step, policy, requested_labels,
+                                  started_at, attempt_started_at)
+         VALUES ('dep_{n:04}', 'acme', 'shop', 'main', '{kind}', 'gh_1', 'aws_1', '111122223333', 'r{target}', 'acme-shop', 'build_image',
+                 '{{\"labels\": {{\"team\": \"t{target}\"}}}}', CASE {n} % 2 WHEN 0 THEN '{{}}' ELSE '{{\"tier\": \"1\"}}'::jsonb END, {0}, {0});",
         time(at)
     )];
     for attempt in 1..=1 + dice.below(3) {
@@ -157,6 +158,12 @@ async fn recorded_ends__random_lives_agree_with_raw_rows() {
             "{narrow}"
         );
     }
+    let by_label = "SELECT label, label_value, sum(deployments + redeployments), sum(failed_deployments) FROM panda_report.dora_daily_v2 WHERE level = 'label' GROUP BY 1, 2 ORDER BY 1, 2";
+    let raw = "SELECT k.key, k.value, count(*), count(*) FILTER (WHERE o.failed) FROM panda_report.dora_occurrences_v2 o
+               JOIN panda_report.deployments_v1 d USING (deployment_id) CROSS JOIN LATERAL jsonb_each_text(d.labels) k GROUP BY 1, 2 ORDER BY 1, 2";
+    let labelled = lines(psql, by_label).await;
+    assert_eq!(labelled, lines(psql, raw).await);
+    assert_eq!(labelled.len(), 4, "three teams and a tier: {labelled:?}");
     let seconds = "SELECT deployment_id, attempt, round(stage_1_seconds) FROM panda_report.attempts_v1 ORDER BY 1, 2";
     let raw = "SELECT deployment_id, attempt, round(working_seconds) FROM panda_report.stages_v1 WHERE stage = 'Stage 1' ORDER BY 1, 2";
     assert_eq!(lines(psql, seconds).await, lines(psql, raw).await);

@@ -12,6 +12,7 @@ use panda::clients::builder_pool::{BuilderPool, PooledBuilder};
 use panda::clients::docker::Docker;
 use panda::clients::gates::GateClient;
 use panda::clients::github::GitHub;
+use panda::clients::webhook::WebhookClient;
 use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
 use panda::db::{Class, Db};
 use panda::domain::builder::BuilderChoice;
@@ -20,7 +21,9 @@ use panda::domain::destination::Destinations;
 use panda::domain::names::Names;
 use panda::domain::preflight::PreflightSettings;
 use panda::http::middleware::caller_limit::CallerLimit;
-use panda::http::{ApiState, Auth, AuthOptions, Hub, LogControl, StreamPermits, Tls, limits, router, serve};
+use panda::http::{
+    ApiState, Auth, AuthOptions, Hub, LogControl, StreamPermits, Tls, WebhookAccess, limits, router, serve,
+};
 use panda::metrics::BuildMetrics;
 use panda_testing::answer::Caller;
 use secrecy::SecretString;
@@ -122,6 +125,10 @@ impl Api {
             github: Arc::new(GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap()),
             aws: aws(external, &config.controller_roles).await,
             gates: GateClient::new(timeout, Destinations::default()).unwrap(),
+            webhooks: WebhookAccess {
+                client: WebhookClient::new(Destinations::default()).unwrap(),
+                changed: Arc::default(),
+            },
             names: Arc::new(Names::default()),
             event_bus: external.preflight.event_bus.as_str().into(),
             preflight: Arc::new(external.preflight.clone()),

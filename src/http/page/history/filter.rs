@@ -78,6 +78,8 @@ impl HistoryFilter {
             owner: name_filter("owner", some(&query.owner), validate::owner)?,
             repo: name_filter("repo", some(&query.repo), validate::repo)?,
             branch: name_filter("branch", some(&query.branch), validate::branch)?,
+            label: None,
+            group: None,
             time_limit: None,
         };
         Ok(Self { days, from, to, report })

@@ -1,5 +1,7 @@
 //! `GET /policies`: the policy in force of each repository and target, and the connected repositories without one.
 
+mod gates;
+mod rule_text;
 mod rules;
 pub mod show;
 
@@ -11,7 +13,8 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use url::form_urlencoded::byte_serialize;
 
-use self::rules::{RuleText, rules};
+use self::rule_text::RuleText;
+use self::rules::rules;
 use super::context::{Page, Visitor, render};
 use crate::db::policies::{PolicyTarget, PolicyVersion, TargetPolicy};
 use crate::http::ApiState;

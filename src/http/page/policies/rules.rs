@@ -1,9 +1,10 @@
-//! The rules of a policy in words. A rule that this view has no words for is shown as JSON, and edited as JSON: a further member of a policy needs an arm in
-//! [`rules`] at most, and fields in `policy_form.html`.
+//! The rules of a policy in words. A member of a policy that this view has no words for is shown as JSON, and edited as JSON.
 
-use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use chrono::Utc;
+use serde_json::{Map, Value};
 
+use super::gates;
+use super::rule_text::RuleText;
 use crate::domain::auto_switch::AutoSwitch;
 use crate::domain::cron::{self, Cron};
 use crate::domain::policy::{Approvals, Policy, TimeWindow};
@@ -12,33 +13,18 @@ use crate::http::page::context::Page;
 use crate::http::page::format::pretty_json;
 
 /// Members of a policy that have their own fields in the form.
-const WITH_FIELDS: [&str; 2] = ["windows", "approvals"];
+const WITH_FIELDS: [&str; 5] = ["windows", "approvals", "gates", "autoSwitch", "labels"];
 
 /// Openings of a window that are shown.
 const OPENINGS: usize = 2;
-
-/// A rule in words.
-pub struct RuleText {
-    /// Acts that a window permits, or the name of the member.
-    pub title: String,
-    /// Sentences, each on its line.
-    pub lines: Vec<String>,
-    /// Next openings, for windows.
-    pub openings: Vec<DateTime<Utc>>,
-    /// The rule as JSON, where the view has no words for it.
-    pub json: Option<String>,
-}
-
-impl RuleText {
-    fn new(title: String, lines: Vec<String>) -> Self {
-        Self { title, lines, openings: Vec::new(), json: None }
-    }
-}
 
 /// Returns the rules of a policy, those that restrict nothing left out.
 pub fn rules(page: &Page, policy: &Policy) -> Vec<RuleText> {
     let mut rules: Vec<RuleText> = policy.windows.iter().map(|given| window(page, given)).collect();
     rules.extend(approvals(page, &policy.approvals));
+    rules.extend(policy.gates.iter().map(|gate| gates::in_words(page, gate)));
+    rules.extend(auto_switch(page, policy.auto_switch));
+    rules.extend(labels(page, policy));
     rules.extend(
         other_members(policy)
             .into_iter()
@@ -60,16 +46,12 @@ fn other_members(policy: &Policy) -> Map<String, Value> {
     for name in WITH_FIELDS {
         members.remove(name);
     }
-    // Left out of stored policies where they restrict nothing.
-    members.entry("gates").or_insert_with(|| json!([]));
-    members.entry("autoSwitch").or_insert_with(|| json!(AutoSwitch::default()));
     members
 }
 
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::String(word) => *word == AutoSwitch::default().to_string(),
         Value::Array(items) => items.is_empty(),
         Value::Object(members) => members.is_empty(),
         _ => false,
@@ -106,4 +88,22 @@ fn approvals(page: &Page, approvals: &Approvals) -> Option<RuleText> {
         lines.push(page.fill("policies.within", &[("time", page.duration(&(f64::from(minutes) * 60.0)).as_str())]));
     }
     (!lines.is_empty()).then(|| RuleText::new(page.t("policies.approvals"), lines))
+}
+
+fn auto_switch(page: &Page, rule: AutoSwitch) -> Option<RuleText> {
+    let line = match rule {
+        AutoSwitch::Never => return None,
+        AutoSwitch::WhenGatesPass => page.t("policies.when_gates_pass"),
+        AutoSwitch::At { hour, minute, zone } => {
+            let (time, zone) = (format!("{hour:02}:{minute:02}"), zone.to_string());
+            page.fill("policies.at_time", &[("time", time.as_str()), ("zone", &zone)])
+        }
+    };
+    Some(RuleText::new(page.t("policies.auto_switch"), vec![line]))
+}
+
+fn labels(page: &Page, policy: &Policy) -> Option<RuleText> {
+    let lines: Vec<String> =
+        policy.labels.0.iter().map(|(name, value)| format!("{name}: {}", visible(value))).collect();
+    (!lines.is_empty()).then(|| RuleText::new(page.t("policies.labels"), lines))
 }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::gates::{GateFields, lines};
 use super::rules::members_as_json;
 use super::{TargetLink, VersionRow, version_row};
 use crate::db::policies::PolicyTarget;
@@ -63,6 +64,13 @@ struct PolicyForm {
     count: String,
     four_eyes: bool,
     minutes: String,
+    gates: Vec<GateFields>,
+    /// A gate that is added.
+    blank_gate: GateFields,
+    /// Empty where an approver requests each switch.
+    auto_switch: String,
+    /// A label on each line, `team=payments`.
+    labels: String,
     /// Members without fields, by name, as JSON.
     others: Vec<(String, String)>,
 }
@@ -71,6 +79,10 @@ impl PolicyForm {
     fn of(policy: &Policy) -> Self {
         Self {
             others: members_as_json(policy),
+            labels: lines(&policy.labels.0),
+            gates: policy.gates.iter().map(GateFields::of).collect(),
+            blank_gate: GateFields::blank(),
+            auto_switch: if policy.auto_switch.is_never() { String::new() } else { policy.auto_switch.to_string() },
             windows: policy.windows.iter().map(WindowFields::of).collect(),
             blank: WindowFields::default(),
             count: policy.approvals.count.to_string(),

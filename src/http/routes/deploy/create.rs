@@ -1,5 +1,7 @@
 //! `POST /api/v1/deploy`: starts a deployment by inserting its row, which the reconciler then claims.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
@@ -16,6 +18,7 @@ use crate::commands::idempotency::Idempotent;
 use crate::db::deployments::NewDeployment;
 use crate::domain::deployment::{Concurrency, Status};
 use crate::domain::freeze::Act;
+use crate::domain::labels::Labels;
 use crate::domain::message::message;
 use crate::domain::principal::Caller;
 use crate::domain::source::SourceFields;
@@ -82,6 +85,11 @@ pub struct Deploy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "planned", pattern = "^(planned|hotfix|rollback)$")]
     pub kind: Option<String>,
+    /// Labels for reports, up to 8: names of lower-case letters, digits, `-` and `_` (up to 31), values of 1 to 63 characters. They replace those of the
+    /// target's policy, name by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"team": "payments"}))]
+    pub labels: BTreeMap<String, String>,
     /// Behaviour when another deployment of the same repository, AWS account and region is unfinished: `reject` (answer 409), `queue` (wait in
     /// order), `supersede` (cancel all unfinished ones, and start when they have ended). The server's setting when absent: `reject`, unless
     /// `PANDA_DEFAULT_CONCURRENCY` names another.
@@ -121,6 +129,7 @@ impl Deploy {
             build: self.build.take(),
             reason: self.reason.take(),
             kind: self.kind.take(),
+            labels: Labels(std::mem::take(&mut self.labels)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `GET /api/v1/deploy`: deployments, newest first, in pages.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -109,6 +111,15 @@ pub struct DeploymentItem {
     /// Id of the built commit; null before the clone.
     #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
     pub commit_sha: Option<String>,
+    /// Name of the commit's author, at most 100 characters and without an e-mail address; null before the clone.
+    #[schema(example = "Kim Panda")]
+    pub commit_author: Option<String>,
+    /// First line of the commit's message, at most 200 characters; null before the clone.
+    #[schema(example = "Show the cart's total with tax")]
+    pub commit_subject: Option<String>,
+    /// Labels of the policy with which the attempt started, and of the request.
+    #[schema(example = json!({"team": "payments", "environment": "production"}))]
+    pub labels: BTreeMap<String, String>,
     /// Time at which the deployment was requested (RFC 3339, UTC); a retry does not change it.
     #[serde(serialize_with = "time::millis")]
     pub started_at: DateTime<Utc>,
@@ -146,6 +157,9 @@ impl From<DeploymentView> for DeploymentItem {
             branch: branch_of(&row.branch),
             requested: RequestedView::new(&row.branch, None, row.reason, row.kind),
             commit_sha: row.facts.commit_sha,
+            commit_author: row.facts.commit_author,
+            commit_subject: row.facts.commit_subject,
+            labels: row.labels.0.0,
             started_at: row.started_at,
             completed_at: row.completed_at,
             error_code: row.error_code,

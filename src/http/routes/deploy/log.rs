@@ -119,7 +119,8 @@ pub struct LogEvent {
 }
 
 impl LogEvent {
-    fn new(event: StoredEvent, lang: Lang) -> Self {
+    /// Renders an event in a language.
+    pub fn new(event: StoredEvent, lang: Lang) -> Self {
         let rendered = event.render(lang);
         let is_stage = rendered.event_type == EventType::Stage;
         Self {

@@ -60,7 +60,7 @@ pub struct MarkedOutcome {
 /// Mark a deployment's outcome in production
 ///
 /// Decides how the DORA figures count the deployment; without a mark, a rollback or a hotfix that follows makes it a failed one. Repeating the request
-/// changes nothing; another outcome replaces the mark.
+/// changes nothing; another outcome replaces the mark. An archived deployment can be marked as well.
 #[utoipa::path(
     put, path = "/api/v1/deploy/{id}/outcome", tag = "deployments", operation_id = "markOutcome",
     params(("id" = String, Path, description = "Id of the deployment.", example = "dep_4k1zq0v7w3m9x2c8b5n6")),

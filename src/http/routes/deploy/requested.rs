@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::build_spec::BuildSpec;
+use crate::domain::labels::Labels;
 use crate::domain::message::message;
 use crate::domain::request::{Purpose, Requested};
 use crate::domain::source::{Source, SourceFields};
@@ -69,6 +70,8 @@ pub struct DeployFields {
     pub reason: Option<String>,
     /// Purpose: planned, hotfix or rollback.
     pub kind: Option<String>,
+    /// Labels; empty if the request has none.
+    pub labels: Labels,
 }
 
 impl DeployFields {
@@ -88,7 +91,8 @@ impl DeployFields {
         }
         let kind = self.kind.as_deref().map_or(Ok(Purpose::default()), str::parse);
         let kind = kind.map_err(|rule| ApiError::field("kind", rule))?;
-        Ok(Requested { source, build, reason: self.reason, kind })
+        let labels = self.labels.checked()?;
+        Ok(Requested { source, build, reason: self.reason, kind, labels })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `GET /api/v1/deploy/{id}/result`: all stored facts of a deployment, in any status.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -49,6 +50,12 @@ pub struct DeploymentResult {
     /// Id of the built commit; null before the clone, and for an image.
     #[schema(example = "9fceb02d0ae598e95dc970b74767f19372d61af8")]
     pub commit_sha: Option<String>,
+    /// Name of the commit's author, at most 100 characters and without an e-mail address; null before the clone, and for an image.
+    #[schema(example = "Kim Panda")]
+    pub commit_author: Option<String>,
+    /// First line of the commit's message, at most 200 characters; null before the clone, and for an image.
+    #[schema(example = "Show the cart's total with tax")]
+    pub commit_subject: Option<String>,
     /// Repository URI and tag of the image.
     #[schema(example = "123456789012.dkr.ecr.ap-northeast-2.amazonaws.com/acme-shop:dep_4k1zq0v7w3m9x2c8b5n6")]
     pub image_uri: Option<String>,
@@ -67,6 +74,9 @@ pub struct DeploymentResult {
     /// Outcome in production, as a caller marked it: `ok`, `failed` or `rework`; null without a mark.
     #[schema(example = "failed")]
     pub outcome: Option<String>,
+    /// Labels: those of the policy with which the attempt started, and those of the request, which come first.
+    #[schema(example = json!({"team": "payments", "environment": "production"}))]
+    pub labels: BTreeMap<String, String>,
     /// Duration from start to end, or until now, in whole seconds.
     #[schema(example = 312)]
     pub duration_seconds: i64,
@@ -276,12 +286,15 @@ impl DeploymentResult {
             branch: branch_of(&row.branch),
             requested: RequestedView::new(&row.branch, row.build, row.reason, row.kind),
             commit_sha: facts.commit_sha,
+            commit_author: facts.commit_author,
+            commit_subject: facts.commit_subject,
             image_uri: facts.image_uri,
             image_digest: facts.image_digest,
             started_at: row.started_at,
             completed_at: row.completed_at,
             traffic_moved_at: row.traffic_moved_at,
             outcome: row.outcome,
+            labels: row.labels.0.0,
             duration_seconds: whole_seconds(row.duration_seconds),
             event_count: row.event_count,
             final_service: facts.final_service,
@@ -392,6 +405,6 @@ async fn translate(state: &ApiState, result: &mut DeploymentResult, lang: Lang) 
 }
 
 /// The code of the event that reports a failure.
-fn event_code(error_code: &str) -> String {
+pub fn event_code(error_code: &str) -> String {
     error_code.to_ascii_lowercase()
 }

@@ -10,6 +10,7 @@ use super::freeze::FreezeOverride;
 use crate::commands::idempotency::Idempotent;
 use crate::commands::switch::{SwitchTerms, switch};
 use crate::domain::message::{Message, message};
+use crate::domain::principal::Caller;
 use crate::http::ApiState;
 use crate::http::auth::{Approver, RequireRole};
 use crate::http::envelope::Envelope;
@@ -52,7 +53,8 @@ impl SwitchRequest {
     fn text<'a>(body: &'a Value, name: &'static str, rule: fn() -> Message) -> Result<Option<&'a str>, ApiError> {
         match body.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
+            // Postgres cannot store NUL, which no digest and no pause has.
+            Some(Value::String(text)) if !text.contains('\0') => Ok(Some(text)),
             Some(_) => Err(ApiError::field(name, rule())),
         }
     }
@@ -125,22 +127,37 @@ pub async fn handle(
     key: IdempotencyKeyHeader,
     body: UnreadBody,
 ) -> Result<Json<Value>, ApiError> {
+    let four_eyes = state.auth.requires_four_eyes();
+    requested(&state, caller, id, (key, body), four_eyes).await.map(Json)
+}
+
+/// Requests the switch, and returns the answer. `four_eyes` keeps the caller who started the deployment from it, whatever the policy says.
+///
+/// # Errors
+/// The body is invalid, or the command refused the switch.
+pub async fn requested(
+    state: &ApiState,
+    caller: Caller,
+    id: String,
+    (key, body): (IdempotencyKeyHeader, UnreadBody),
+    four_eyes: bool,
+) -> Result<Value, ApiError> {
     let (image_digest, freeze_override) =
         (SwitchRequest::digest(&body.0)?.map(str::to_owned), FreezeOverride::of(&body.0)?);
     let pause = SwitchRequest::pause(&body.0)?.map(str::to_owned);
     let terms = SwitchTerms {
-        four_eyes: state.auth.requires_four_eyes(),
+        four_eyes,
         image_digest: image_digest.as_deref(),
         pause: pause.as_deref(),
         freeze_override: freeze_override.as_deref(),
     };
     let request = ChangeRequest::new(caller, (id.clone(), "switch"), (key, body), Value::Null)?;
     match switch(&state.db, request.change(), terms, |missing| answer(&id, missing)).await? {
-        Idempotent::Replayed(answer) => Ok(Json(answer)),
+        Idempotent::Replayed(answer) => Ok(answer),
         Idempotent::Fresh(answer) => {
             tracing::info!(deployment = %id, status = %answer["data"]["switchStatus"], "switch accepted");
-            notify(&state, &id).await;
-            Ok(Json(answer))
+            notify(state, &id).await;
+            Ok(answer)
         }
     }
 }

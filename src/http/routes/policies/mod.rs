@@ -5,6 +5,8 @@ pub mod path;
 pub mod set;
 pub mod show;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -140,11 +142,14 @@ pub struct ShownPolicy {
     /// `never`, `when_gates_pass`, or a time of day with its time zone: when a ready deployment is switched without an approver.
     #[schema(example = "at 03:00 Asia/Seoul")]
     pub auto_switch: String,
+    /// Labels of the target's deployments.
+    #[schema(example = json!({"team": "payments", "environment": "production"}))]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl From<PolicyVersion> for ShownPolicy {
     fn from(row: PolicyVersion) -> Self {
-        let Policy { windows, approvals, gates, auto_switch } = row.policy.0;
+        let Policy { windows, approvals, gates, auto_switch, labels } = row.policy.0;
         Self {
             version: row.version,
             created_by: row.created_by,
@@ -153,6 +158,7 @@ impl From<PolicyVersion> for ShownPolicy {
             approvals: PolicyApprovals::from_domain(&approvals),
             gates: gates.into_iter().map(PolicyGate::from).collect(),
             auto_switch: auto_switch.to_string(),
+            labels: labels.0,
         }
     }
 }

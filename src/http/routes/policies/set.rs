@@ -1,5 +1,7 @@
 //! `PUT /api/v1/policies/{owner}/{repo}`: stores the next version of a target's policy.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -11,6 +13,7 @@ use crate::commands::policies::gate_check::{GateClients, check_gates};
 use crate::commands::policies::{require_admin, set_policy};
 use crate::domain::auto_switch::AutoSwitch;
 use crate::domain::gate::Gate;
+use crate::domain::labels::Labels;
 use crate::domain::message::message;
 use crate::domain::policy::{Approvals, Policy, TimeWindow};
 use crate::domain::validate::FieldRefusal;
@@ -42,6 +45,11 @@ pub struct NewPolicy {
     #[serde(default)]
     #[schema(example = "at 03:00 Asia/Seoul", pattern = "^(never|when_gates_pass|at [0-2][0-9]:[0-5][0-9] .+)$")]
     pub auto_switch: Option<String>,
+    /// Labels of the target's deployments, up to 8: names of lower-case letters, digits, `-` and `_` (up to 31), values of 1 to 63 characters. A request
+    /// may replace single ones.
+    #[serde(default)]
+    #[schema(example = json!({"team": "payments", "environment": "production"}))]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl NewPolicy {
@@ -63,7 +71,8 @@ impl NewPolicy {
             .enumerate()
             .map(|(index, given)| given.read().map_err(|refused| refused.within(&format!("gates[{index}]"))));
         let gates = gates.collect::<Result<Vec<Gate>, FieldRefusal>>()?;
-        let policy = Policy { windows: windows.collect(), approvals, gates, auto_switch }.checked()?;
+        let labels = Labels(self.labels);
+        let policy = Policy { windows: windows.collect(), approvals, gates, auto_switch, labels }.checked()?;
         // Without sign-in all callers are one: a second approver would never come.
         for (needed, field) in [(policy.approvals.count > 1, "count"), (policy.approvals.four_eyes, "fourEyes")] {
             if needed && !state.auth.is_required() {

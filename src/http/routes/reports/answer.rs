@@ -13,8 +13,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::db::Class;
 use crate::db::reports::{MAX_ROWS, ReportDefinition, ReportFilter, TableColumn};
 use crate::domain::calendar::day_start;
-use crate::domain::message::message;
-use crate::domain::{cron, csv, text, validate};
+use crate::domain::message::{Message, message};
+use crate::domain::{cron, csv, labels, text, validate};
 use crate::http::ApiState;
 use crate::http::auth::{RequireRole, Viewer};
 use crate::http::envelope::Envelope;
@@ -61,6 +61,14 @@ pub struct ReportQuery {
     /// Only deployments of this branch.
     #[param(example = "main")]
     pub branch: Option<String>,
+    /// Only deployments with this label: name and value. Not for the report `approvals`.
+    #[param(example = "team:payments")]
+    pub label: Option<String>,
+    /// Groups of the reports `dora` and `frequency`: `owner`, `repository`, `branch`, `account`, `region`, or the name of a label such as `label:team`.
+    /// When absent, as the filters and the caller's scope suggest.
+    #[serde(rename = "groupBy")]
+    #[param(example = "label:team")]
+    pub group_by: Option<String>,
 }
 
 impl ReportQuery {
@@ -70,6 +78,17 @@ impl ReportQuery {
             Some("csv") => Ok(true),
             Some(_) => Err(ApiError::field("format", message!("rule.report_format"))),
         }
+    }
+
+    /// Checks that the report has what the parameters are about.
+    fn fits(&self, report: &ReportDefinition) -> Result<(), ApiError> {
+        if self.label.is_some() && !report.has_labels() {
+            return Err(ApiError::field("label", message!("rule.report_without_labels")));
+        }
+        if self.group_by.is_some() && !report.has_groups() {
+            return Err(ApiError::field("groupBy", message!("rule.report_without_groups")));
+        }
+        Ok(())
     }
 
     fn filter(self, now: DateTime<Utc>) -> Result<ReportFilter, ApiError> {
@@ -92,8 +111,18 @@ impl ReportQuery {
             owner: name_filter("owner", self.owner, validate::owner)?,
             repo: name_filter("repo", self.repo, validate::repo)?,
             branch: name_filter("branch", self.branch, validate::branch)?,
+            label: parsed("label", self.label.as_deref(), labels::parse_label)?,
+            group: parsed("groupBy", self.group_by.as_deref(), str::parse)?,
         })
     }
+}
+
+fn parsed<T>(
+    field: &str,
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, Message>,
+) -> Result<Option<T>, ApiError> {
+    text.map(parse).transpose().map_err(|rule| ApiError::field(field, rule))
 }
 
 /// Parses a time, or a date as its midnight in the zone; none when the parameter is absent.
@@ -220,6 +249,7 @@ pub async fn handle(
 ) -> Result<ReportResponse, ApiError> {
     let question = ReportDefinition::named(&name).ok_or_else(|| ReportError::NotFound(text::cut(&name, MAX_NAME)))?;
     let is_csv = query.is_csv()?;
+    query.fits(question)?;
     let filter = query.filter(Utc::now())?;
     let _permit = state.reports.acquire(&caller).await?;
     let report = state.db.of(Class::Reports).report(question, caller.scope(), &filter).await?;
@@ -304,6 +334,8 @@ mod tests {
             ("owner", ReportQuery { owner: Some("a/b".into()), ..ReportQuery::default() }),
             ("repo", ReportQuery { repo: Some("a/b".into()), ..ReportQuery::default() }),
             ("branch", ReportQuery { branch: Some("\0".into()), ..ReportQuery::default() }),
+            ("label", ReportQuery { label: Some("team".into()), ..ReportQuery::default() }),
+            ("groupBy", ReportQuery { group_by: Some("team".into()), ..ReportQuery::default() }),
         ] {
             assert_eq!(query.filter(now()).unwrap_err().problem().field.unwrap(), field);
         }

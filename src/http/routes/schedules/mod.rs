@@ -10,6 +10,8 @@ pub mod run;
 pub mod runs;
 pub mod show;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -86,6 +88,10 @@ pub struct ScheduledDeploy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "planned", pattern = "^(planned|hotfix|rollback)$")]
     pub kind: Option<String>,
+    /// Labels for reports, up to 8. They replace those of the target's policy, name by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"team": "payments"}))]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl ScheduledDeploy {
@@ -104,6 +110,7 @@ impl ScheduledDeploy {
             build: row.build.clone().and_then(|build| serde_json::from_value(build).ok()),
             reason: row.reason.clone(),
             kind: (row.kind != Purpose::default().as_str()).then(|| row.kind.clone()),
+            labels: row.labels.0.0.clone(),
         }
     }
 }
@@ -147,6 +154,7 @@ impl ScheduleRequest {
             build: self.deploy.build,
             reason: self.deploy.reason,
             kind: self.deploy.kind,
+            labels: self.deploy.labels,
             concurrency: self.concurrency,
             freeze_override: None,
         };

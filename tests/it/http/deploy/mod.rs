@@ -6,6 +6,7 @@ mod events_end;
 mod events_outage;
 mod events_resume;
 mod freeze;
+mod labels;
 mod list;
 mod log;
 mod outcome;

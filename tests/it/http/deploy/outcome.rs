@@ -72,3 +72,34 @@ async fn outcome__invalid_or_foreign_refused() {
     let viewer = Token::of(&db.db, Role::Viewer).await;
     mark(&api, &viewer, id, &body).await.problem(403, "NOT_ALLOWED");
 }
+
+#[tokio::test]
+async fn outcome__archived_deployment_is_marked() {
+    let db = TestDb::new().await;
+    let api = serve(&db.db).await;
+    let mut fixture = Fixture::begin_of(&db.db, "acme", "shop").await;
+    fixture.complete().await;
+    let mut failed = Fixture::begin_of(&db.db, "acme", "toys").await;
+    failed.fail().await;
+    let (id, never_live) = (fixture.id(), failed.id());
+    assert_eq!(db.db.archive_deployments(&[id.to_owned(), never_live.to_owned()]).await.unwrap().len(), 2);
+    let psql = &mut db.psql().await;
+    let updated = "SELECT updated_at FROM panda_report.deployments_v1 ORDER BY updated_at DESC LIMIT 1";
+    let before = lines(psql, updated).await;
+
+    let body = json!({"outcome": "failed", "reason": "found later"});
+    let elsewhere = Token::scoped(&db.db, Role::Deployer, &["other/*"]).await;
+    mark(&api, &elsewhere, id, &body).await.problem(404, "DEPLOYMENT_NOT_FOUND");
+    for deployer in [Token::of(&db.db, Role::Deployer).await, Token::scoped(&db.db, Role::Deployer, &["acme/*"]).await]
+    {
+        mark(&api, &deployer, never_live, &body).await.problem(409, "NOT_LIVE");
+        mark(&api, &deployer, id, &body).await.data("배포 결과가 표시되었습니다.");
+    }
+    let judged = "SELECT deployment_id, failed, marked FROM panda_report.dora_occurrences_v2";
+    assert_eq!(lines(psql, judged).await, [format!("{id}|true|failed")]);
+    assert_ne!(lines(psql, updated).await, before, "loaders see it");
+    let audited = "SELECT DISTINCT owner, repo, target FROM audit WHERE action = 'outcome' AND result = 'done'";
+    assert_eq!(lines(psql, audited).await, [format!("acme|shop|{id}")]);
+    db.db.rebuild_reports().await.unwrap();
+    assert_eq!(lines(psql, judged).await, [format!("{id}|true|failed")]);
+}

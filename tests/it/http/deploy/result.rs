@@ -8,13 +8,16 @@ use crate::support::db::TestDb;
 const MESSAGE: &str = "배포 결과 조회 성공";
 
 /// Fields that the contract leaves to the implementation: attempts, the queue, and the times of AWS.
-const IMPLEMENTATION_FIELDS: [&str; 19] = [
+const IMPLEMENTATION_FIELDS: [&str; 22] = [
     "attempt",
     "attempts",
     "blueTerminatedAt",
     "causedBy",
+    "commitAuthor",
+    "commitSubject",
     "greenWeight",
     "heldBy",
+    "labels",
     "pauses",
     "policyVersion",
     "outcome",
@@ -114,6 +117,8 @@ async fn result__contains_observed_facts() {
     fixture
         .learn(Facts {
             commit_sha: Some("9fceb02".to_owned()),
+            commit_author: Some("김 판다".to_owned()),
+            commit_subject: Some("Show tax".to_owned()),
             green_url: Some("http://green".to_owned()),
             green_latency_ms: Some(3.5),
             green_error_rate: Some(0.25),
@@ -129,6 +134,9 @@ async fn result__contains_observed_facts() {
     assert_eq!(data["status"], "COMPLETED");
     assert_eq!(data["finalService"], "green");
     assert_eq!(data["commitSha"], "9fceb02");
+    assert_eq!((&data["commitAuthor"], &data["commitSubject"]), (&json!("김 판다"), &json!("Show tax")));
+    let listed = &api.get("/api/v1/deploy").await.data("배포 목록 조회 성공")["deployments"][0];
+    assert_eq!((&listed["commitAuthor"], &listed["commitSubject"]), (&json!("김 판다"), &json!("Show tax")));
     assert_eq!(data["greenUrl"], "http://green");
     assert_eq!((data["greenLatencyMs"].as_f64(), data["greenErrorRate"].as_f64()), (Some(3.5), Some(0.25)));
     assert_eq!(data["codeDeployDeploymentId"], "d-1");

@@ -172,3 +172,18 @@ async fn rollback__needs_an_approver() {
     let scoped = Token::scoped(&db.db, Role::Approver, &["acme/site"]).await;
     scoped.post(&api, &path(live.id()), &json!({})).await.problem(404, "DEPLOYMENT_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn rollback__has_the_labels_of_the_request_that_it_rolls_back() {
+    let db = TestDb::new().await;
+    let api = Api::serve(&db.db).await;
+    let before = release(&db, None, 'a', false).await;
+    let live = release(&db, Some(before.account()), 'b', false).await;
+    let sql = "UPDATE deployments SET requested_labels = '{\"team\": \"payments\"}' WHERE id = $1";
+    sqlx::query(sql).bind(live.id()).execute(&mut db.psql().await).await.unwrap();
+    let started = api.post(&path(live.id()), &json!({})).await.data(MESSAGE);
+    let id = started["deploymentId"].as_str().unwrap();
+    assert_ne!(id, live.id());
+    let result = api.get(&format!("/api/v1/deploy/{id}/result")).await.data("배포 결과 조회 성공");
+    assert_eq!(result["labels"], json!({"team": "payments"}));
+}

@@ -18,7 +18,7 @@ async fn env() -> DeployApi {
 }
 
 impl DeployApi {
-    async fn started(&self, what: &Value) -> String {
+    pub(super) async fn started(&self, what: &Value) -> String {
         self.deploy(what, None).await.data(MESSAGE)["deploymentId"].as_str().unwrap().to_owned()
     }
 

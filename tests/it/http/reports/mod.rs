@@ -144,3 +144,49 @@ async fn reports__invalid_query_refused_with_field_and_remedy() {
     assert!(unknown["message"].as_str().unwrap().contains("GET /api/v1/reports"), "{unknown}");
     Api::serve(&unreachable_db()).await.get("/api/v1/reports/dora").await.problem(503, "DATABASE_UNAVAILABLE");
 }
+
+#[tokio::test]
+async fn reports__grouped_and_filtered_by_label_and_place() {
+    let test = figures::filled().await;
+    let psql = &mut test.psql().await;
+    let labels = "UPDATE deployments SET requested_labels = CASE WHEN id LIKE 'dep_a%' THEN '{\"team\": \"payments\", \"tier\": \"1\"}'::jsonb ELSE '{\"team\": \"search\"}' END
+                  WHERE id <> 'dep_c2'";
+    sqlx::Executor::execute(&mut *psql, labels).await.unwrap();
+    test.db.rebuild_reports().await.unwrap();
+    let api = Api::serve(&test.db).await;
+    let period = "since=2026-01-01&until=2026-03-01";
+    let dora = async |query: &str| api.get(&format!("/api/v1/reports/dora?{period}&{query}")).await.data(MESSAGE);
+    let by_team = dora("groupBy=label:team").await;
+    assert_eq!(column(&by_team, "label"), [&json!("payments"), &json!("search"), &Value::Null]);
+    assert_eq!(column(&by_team, "deployments"), [&json!(3), &json!(1), &json!(1)]);
+    assert_eq!(column(&by_team, "owner"), [&Value::Null; 3]);
+    let one = dora("groupBy=label:team&label=team:payments&owner=acme").await;
+    assert_eq!((column(&one, "label"), column(&one, "deployments")), (vec![&json!("payments")], vec![&json!(3)]));
+    assert_eq!(column(&dora("label=tier:1").await, "deployments"), [&json!(3)]);
+    assert_eq!(dora("label=team:nothing").await["rows"], json!([]));
+    let region = dora("groupBy=region").await;
+    assert_eq!(
+        (column(&region, "account_id"), column(&region, "region")),
+        (vec![&json!("111122223333")], vec![&json!("r")])
+    );
+    assert_eq!(column(&dora("groupBy=account").await, "deployments"), [&json!(5)]);
+    assert_eq!(column(&dora("groupBy=repository").await, "repo").len(), 2);
+    // All reports of deployments can be filtered.
+    for question in REPORTS.iter().filter(|question| question.has_labels()) {
+        api.get(&format!("/api/v1/reports/{}?{period}&label=team:payments", question.name)).await.data(MESSAGE);
+    }
+    for (query, field) in [
+        ("dora?label=team", "label"),
+        ("dora?label=Team:x", "label"),
+        ("dora?groupBy=team", "groupBy"),
+        ("dora?groupBy=label:", "groupBy"),
+        ("failures?groupBy=label:team", "groupBy"),
+        ("approvals?label=team:payments", "label"),
+    ] {
+        let refused = api.get(&format!("/api/v1/reports/{query}")).await;
+        assert_eq!(refused.refused_field("INVALID_FIELD"), field, "{query}");
+    }
+    // The views have the same figures.
+    let view = "SELECT label, label_value, sum(deployments) FROM panda_report.dora_daily_v2 WHERE level = 'label' GROUP BY 1, 2 ORDER BY 1, 2";
+    assert_eq!(crate::report::lines(psql, view).await, ["team|payments|3", "team|search|1", "tier|1|3"]);
+}

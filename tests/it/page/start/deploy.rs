@@ -65,6 +65,7 @@ async fn deploy_form__starts_one_deployment_and_offers_the_queue() {
     page.select("[name=kind]", "hotfix").await;
     page.click("deploy-form details > summary").await;
     page.fill("[name=\"build.args\"]", "VERSION=1=2\nEMPTY=").await;
+    page.fill("[name=labels]", "tier=1\nteam=payments").await;
     page.call(json!(["dblclick", "[data-start]"])).await;
     page.until("location.pathname.startsWith('/deployments/dep_')").await;
     let first = installation.deployments().await;
@@ -76,6 +77,7 @@ async fn deploy_form__starts_one_deployment_and_offers_the_queue() {
         async |name: &str| page.evaluate::<String>(&format!("document.querySelector('[name=\"{name}\"]').value")).await;
     assert_eq!((value("tag").await.as_str(), value("kind").await.as_str()), ("v1.2.0", "hotfix"));
     assert_eq!(value("build.args").await, "EMPTY=\nVERSION=1=2");
+    assert_eq!(value("labels").await, "team=payments\ntier=1");
     page.click("[data-start]").await;
     page.visible(".problem [data-concurrency=queue]").await;
     page.expect_axe("a taken target").await;

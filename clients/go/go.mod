@@ -1,0 +1,3 @@
+module github.com/panda-deploy/panda/clients/go
+
+go 1.21

@@ -1,0 +1,42 @@
+//! `POST /api/v1/webhooks/{id}/deliveries/{delivery}/replay`: sends a dead letter again.
+
+use axum::extract::State;
+
+use super::ShownDelivery;
+use crate::commands::webhooks::replay;
+use crate::http::ApiState;
+use crate::http::auth::{Admin, RequireRole};
+use crate::http::envelope::Envelope;
+use crate::http::error::ApiError;
+use crate::http::error::problem::Problem;
+use crate::http::routes::webhooks::path::WebhookPath;
+
+// ---- Handler
+
+/// Replay a dead letter
+///
+/// It is due immediately, with a new series of attempts. Later events of its deployment may have been delivered since: `sequence` has the order.
+/// Requires the role admin of the webhook's repositories.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/{id}/deliveries/{delivery}/replay", tag = "webhooks", operation_id = "replayWebhookDelivery",
+    params(
+        ("id" = String, Path, description = "Id of the webhook.", example = "whk_4k1zq0v7w3m9x2c8b5n6"),
+        ("delivery" = String, Path, description = "Id of the delivery.", example = "01970000-0000-7000-8000-000000000000"),
+    ),
+    responses(
+        (status = 200, description = "The delivery is pending.", body = Envelope<ShownDelivery>),
+        (status = 403, description = "The caller is no admin.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook or delivery.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The delivery is not dead, or its event was removed.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn handle(
+    State(state): State<ApiState>,
+    RequireRole { caller, .. }: RequireRole<Admin>,
+    WebhookPath { id, delivery }: WebhookPath,
+) -> Result<Envelope<ShownDelivery>, ApiError> {
+    let replayed = replay(&state.db, &id, &delivery, &caller).await?;
+    tracing::info!(webhook = id, delivery, "dead letter of a webhook replayed");
+    state.webhooks.changed.notify_one();
+    Ok(Envelope::new("웹훅 전송을 다시 시도합니다.", ShownDelivery::from(replayed)))
+}
