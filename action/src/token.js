@@ -41,7 +41,7 @@ async function requestToken(url, secret, audience, signal) {
   return body.value;
 }
 
-/** The time in the token's claims; an unreadable token is requested anew for each request, and Panda refuses it. */
+/** The time in the token's claims; an unreadable token is requested again for each request, and Panda refuses it. */
 function expiry(token) {
   try {
     const { exp } = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
