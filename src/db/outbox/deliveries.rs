@@ -1,0 +1,133 @@
+//! Deliveries that failed, or wait behind one that did.
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::db::feed::{FeedEvent, FeedKey};
+use crate::db::{Db, DbError};
+use crate::domain::event::StoredEvent;
+
+/// State of a delivery that has a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub enum DeliveryState {
+    /// It is tried again.
+    Pending,
+    /// An earlier event of its deployment is pending.
+    Waiting,
+    /// The receiver accepted it, not at the first attempt.
+    Delivered,
+    /// Its last attempt failed.
+    Dead,
+}
+
+impl DeliveryState {
+    /// Returns the name used in the table and on the wire.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// A delivery that is due again.
+#[derive(Debug)]
+pub struct DueDelivery {
+    /// Id of the webhook, with the prefix `whk_`.
+    pub webhook: String,
+    /// Id of the event, which is the delivery's.
+    pub event_id: Uuid,
+    /// The event's key in the order of all events.
+    pub key: FeedKey,
+    /// Failed attempts since the last replay.
+    pub attempts: i32,
+    /// The event; none when retention has removed it.
+    pub event: Option<FeedEvent>,
+}
+
+impl Db {
+    /// Counts the pending and waiting deliveries of these webhooks, by webhook and deployment.
+    pub async fn open_deliveries(&self, webhooks: &[String]) -> Result<Vec<(String, String, i64)>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT webhook_id, deployment_id, count(*) AS \"count!\" FROM webhook_deliveries
+             WHERE webhook_id = ANY ($1) AND state IN ('pending', 'waiting') GROUP BY webhook_id, deployment_id",
+            webhooks
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.webhook_id, row.deployment_id, row.count)).collect())
+    }
+
+    /// Lists deliveries that are due, at most `limit` of each webhook, besides those of `in_flight`.
+    pub async fn due_deliveries(
+        &self,
+        webhooks: &[String],
+        in_flight: &[Uuid],
+        limit: i64,
+    ) -> Result<Vec<DueDelivery>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT r.webhook_id AS \"webhook_id!\", r.event_id AS \"event_id!\", r.place AS \"place!\",
+                    r.deployment_id AS \"deployment_id!\", r.seq AS \"seq!\", r.attempts AS \"attempts!\",
+                    e.attempt AS \"attempt?\", e.code AS \"code?\", e.params AS \"params?\", e.created_at AS \"created_at?\",
+                    e.status AS \"status?\", d.owner AS \"owner?\", d.repo AS \"repo?\", d.branch AS \"branch?\"
+             FROM unnest($1::text[]) AS held (id)
+             CROSS JOIN LATERAL (SELECT * FROM webhook_deliveries
+                                 WHERE webhook_id = held.id AND state = 'pending' AND next_attempt_at <= clock_timestamp()
+                                   AND event_id <> ALL ($2::uuid[])
+                                 ORDER BY next_attempt_at LIMIT $3) AS r
+             LEFT JOIN deployment_events e ON e.deployment_id = r.deployment_id AND e.seq = r.seq AND e.id = r.event_id
+             LEFT JOIN deployments d ON d.id = e.deployment_id
+             ORDER BY r.place, r.deployment_id COLLATE \"C\", r.seq",
+            webhooks,
+            in_flight,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut due = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key = FeedKey { transaction: row.place, deployment_id: row.deployment_id, seq: row.seq };
+            let found = row.attempt.zip(row.code).zip(row.params).zip(row.created_at).zip(row.status);
+            let source = row.owner.zip(row.repo).zip(row.branch);
+            let event = match found.zip(source) {
+                Some((((((attempt, code), params), created_at), status), ((owner, repo), branch))) => Some(FeedEvent {
+                    key: key.clone(),
+                    status: status.parse().map_err(DbError::corrupt)?,
+                    owner,
+                    repo,
+                    branch,
+                    event: StoredEvent {
+                        seq: key.seq,
+                        id: row.event_id,
+                        attempt,
+                        code,
+                        params: match params {
+                            Value::Object(params) => params,
+                            _ => Map::new(),
+                        },
+                        created_at,
+                    },
+                }),
+                None => None,
+            };
+            due.push(DueDelivery {
+                webhook: row.webhook_id,
+                event_id: row.event_id,
+                key,
+                attempts: row.attempts,
+                event,
+            });
+        }
+        Ok(due)
+    }
+
+    /// Deletes up to `limit` rows of deliveries that ended more than 30 days ago.
+    pub async fn delete_old_deliveries(&self, limit: i64) -> Result<u64, DbError> {
+        let deleted = sqlx::query!(
+            "DELETE FROM webhook_deliveries WHERE (webhook_id, event_id) IN (
+                 SELECT webhook_id, event_id FROM webhook_deliveries
+                 WHERE state IN ('delivered', 'dead') AND changed_at < clock_timestamp() - interval '30 days'
+                 ORDER BY changed_at LIMIT $1)",
+            limit
+        );
+        Ok(deleted.execute(&self.pool).await?.rows_affected())
+    }
+}
