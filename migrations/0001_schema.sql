@@ -1286,7 +1286,7 @@ COMMENT ON COLUMN webhook_cursors.webhook_id IS 'The webhook.';
 COMMENT ON COLUMN webhook_cursors.place IS 'With deployment_id and seq: each event up to here was answered, is not wanted, or has a row in webhook_deliveries.';
 COMMENT ON COLUMN webhook_cursors.deployment_id IS 'See place.';
 COMMENT ON COLUMN webhook_cursors.seq IS 'See place.';
-COMMENT ON COLUMN webhook_cursors.ahead IS 'Ids of events after the cursor of which the same is true: a slow answer delays the cursor, not other deployments.';
+COMMENT ON COLUMN webhook_cursors.ahead IS 'Ids of events after the cursor of which the same is true: a slow answer delays the cursor, not other deployments. At first those that were committed before the webhook was enabled.';
 COMMENT ON COLUMN webhook_cursors.version IS 'Fencing token: increases with each claim and commit; a write that names an old version changes nothing.';
 COMMENT ON COLUMN webhook_cursors.holder IS 'The sender (webhook_senders) that delivers; null when none does.';
 COMMENT ON COLUMN webhook_cursors.expires_at IS 'When another sender may take over, unless it is renewed before; null before the first.';

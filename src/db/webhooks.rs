@@ -194,7 +194,8 @@ pub async fn count(connection: &mut PgConnection) -> Result<i64, DbError> {
     Ok(sqlx::query_scalar!("SELECT count(*) AS \"count!\" FROM webhooks").fetch_one(connection).await?)
 }
 
-/// Inserts a webhook with its first secret. It receives the events that are committed from now on.
+/// Inserts a webhook with its first secret. It receives the events that are committed from now on: the cursor begins at the oldest running transaction, and
+/// what is committed beyond it is settled, up to a thousand events.
 pub async fn insert(
     connection: &mut PgConnection,
     id: &str,
@@ -211,8 +212,10 @@ pub async fn insert(
                                CASE WHEN NOT $11::boolean THEN 'caller' END)
                        RETURNING id),
               secret AS (INSERT INTO webhook_secrets (webhook_id, number, value_encrypted) SELECT id, 1, $10 FROM made)
-         INSERT INTO webhook_cursors (webhook_id, place, deployment_id, seq)
-         SELECT made.id, pg_snapshot_xmin(pg_current_snapshot())::text::bigint + shift, '', 0 FROM made, event_clock",
+         INSERT INTO webhook_cursors (webhook_id, place, deployment_id, seq, ahead)
+         SELECT made.id, horizon.place, '', 0,
+                ARRAY (SELECT e.id FROM deployment_events e WHERE e.place >= horizon.place ORDER BY e.place LIMIT 1000)
+         FROM made, (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + shift AS place FROM event_clock) AS horizon",
         id,
         settings.url,
         settings.description,
@@ -244,9 +247,9 @@ pub async fn find(connection: &mut PgConnection, id: &str) -> Result<Option<Webh
 /// Replaces the settings. A webhook that is enabled again receives the events from now on; its pending deliveries continue.
 pub async fn update(connection: &mut PgConnection, id: &str, settings: &WebhookSettings) -> Result<(), DbError> {
     sqlx::query!(
-        "UPDATE webhook_cursors c SET place = pg_snapshot_xmin(pg_current_snapshot())::text::bigint + k.shift, deployment_id = '', seq = 0,
-                ahead = '{}', version = version + 1, holder = NULL
-         FROM event_clock k, webhooks w
+        "UPDATE webhook_cursors c SET place = horizon.place, deployment_id = '', seq = 0, version = version + 1, holder = NULL,
+                ahead = ARRAY (SELECT e.id FROM deployment_events e WHERE e.place >= horizon.place ORDER BY e.place LIMIT 1000)
+         FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + shift AS place FROM event_clock) AS horizon, webhooks w
          WHERE c.webhook_id = $1 AND w.id = c.webhook_id AND w.disabled_at IS NOT NULL AND $2",
         id,
         settings.enabled
