@@ -828,11 +828,11 @@ COMMENT ON COLUMN audit.first_at IS 'Time of the first of several refusals or ca
 COMMENT ON COLUMN audit.request_id IS 'X-Request-Id of the request, as in the log and the answer; null for the command line on the server.';
 COMMENT ON COLUMN audit.address IS 'Address of the client, as reported by trusted proxies; null for the command line on the server.';
 COMMENT ON COLUMN audit.subject IS 'The caller: a token''s name, the subject of an issuer''s token, or the operating system''s user. * in a row that counts refusals of several callers.';
-COMMENT ON COLUMN audit.kind IS 'Kind of sign-in: token, oidc, admin, nobody (authentication is off), operator (the command line on the server), schedule (a schedule, at its set time), policy (an automatic switch of a policy), several (see subject).';
+COMMENT ON COLUMN audit.kind IS 'Kind of sign-in: token, oidc, admin, nobody (authentication is off), operator (the command line on the server), schedule (a schedule, at its set time), hook (a push hook), policy (an automatic switch of a policy), several (see subject).';
 COMMENT ON COLUMN audit.token_id IS 'The API token (tok_…), if it was one.';
 COMMENT ON COLUMN audit.role IS 'The caller''s role.';
-COMMENT ON COLUMN audit.action IS 'deploy, switch, cancel, retry, connect.github, connect.aws, connection.renew, connection.remove, build_secret.set, build_secret.remove, schedule.create, schedule.change, schedule.delete, schedule.run, schedule.stop, session.open, session.close, token.create, token.revoke, subject.revoke, subject.restore, keys.rotate, freeze.create, freeze.lift, policy.set, approve, maintenance.run, log.set, log.reset; mcp. and the name of a tool for each call of it.';
-COMMENT ON COLUMN audit.target IS 'Id of the deployment, connection, schedule, token or revocation.';
+COMMENT ON COLUMN audit.action IS 'deploy, switch, cancel, retry, connect.github, connect.aws, connection.renew, connection.remove, build_secret.set, build_secret.remove, schedule.create, schedule.change, schedule.delete, schedule.run, schedule.stop, hook.create, hook.change, hook.delete, hook.rotate, hook.redeliver, session.open, session.close, token.create, token.revoke, subject.revoke, subject.restore, keys.rotate, freeze.create, freeze.lift, policy.set, approve, maintenance.run, log.set, log.reset; mcp. and the name of a tool for each call of it.';
+COMMENT ON COLUMN audit.target IS 'Id of the deployment, connection, schedule, push hook, token or revocation.';
 COMMENT ON COLUMN audit.owner IS 'Account or organisation of the repository concerned.';
 COMMENT ON COLUMN audit.repo IS 'Repository concerned.';
 COMMENT ON COLUMN audit.result IS 'done; refused; or called: a tool of /mcp answered, and the change that it requested, if any, has its own row.';
@@ -1003,6 +1003,118 @@ COMMENT ON COLUMN schedule_runs.asked_by IS 'Subject of the caller of a manual r
 CREATE UNIQUE INDEX schedule_runs_deployment ON schedule_runs (deployment_id) WHERE deployment_id IS NOT NULL;
 -- Retention deletes the oldest runs.
 CREATE INDEX schedule_runs_age ON schedule_runs (at);
+
+-- ---- Push hooks: deployments that pushes to GitHub start (docs/integrations.md)
+
+CREATE TABLE push_hooks (
+    id             text        PRIMARY KEY,
+    name           text        CHECK (name <> ''),
+    rules          jsonb       NOT NULL CHECK (jsonb_typeof(rules) = 'array'),
+    repositories   text[]      NOT NULL CHECK (cardinality(repositories) > 0),
+    enabled        boolean     NOT NULL,
+    key_id         text,
+    wrapped_key    bytea,
+    -- the owner: the principal whose permission the hook acts with
+    made_by        text        NOT NULL,
+    made_by_kind   text        NOT NULL,
+    made_by_token  text,
+    made_by_admin  bytea       CHECK (octet_length(made_by_admin) = 32),
+    made_by_issuer text,
+    made_by_claims jsonb,
+    role           text        NOT NULL CHECK (role IN ('viewer', 'deployer', 'approver', 'admin')),
+    scope          text[]      CHECK (cardinality(scope) > 0),
+    -- the row
+    revision       bigint      NOT NULL DEFAULT 1,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deleted_at     timestamptz,
+    CONSTRAINT push_hooks_owner CHECK (CASE made_by_kind
+        WHEN 'admin' THEN made_by_admin IS NOT NULL
+        WHEN 'oidc' THEN num_nonnulls(made_by_issuer, made_by_claims) = 2
+        ELSE true END),
+    CONSTRAINT push_hooks_encrypted CHECK (num_nonnulls(key_id, wrapped_key) = CASE WHEN deleted_at IS NULL THEN 2 ELSE 0 END)
+);
+COMMENT ON TABLE push_hooks IS 'Receivers of GitHub''s push events, which start deployments by rules. The API never returns their secrets after creation.';
+COMMENT ON COLUMN push_hooks.id IS 'hok_ and random characters.';
+COMMENT ON COLUMN push_hooks.name IS 'Name for people; null without one.';
+COMMENT ON COLUMN push_hooks.rules IS 'Rules in their order, of which the first that matches a push starts a deployment: repository, connections, patterns of branches, tags and paths, and the options of the deployment.';
+COMMENT ON COLUMN push_hooks.repositories IS 'Repositories of the rules, as owner/repo in lower case: who may see and change the hook.';
+COMMENT ON COLUMN push_hooks.enabled IS 'False while it ignores what it receives.';
+COMMENT ON COLUMN push_hooks.key_id IS 'Id of the server''s key that wraps wrapped_key; null once it is deleted.';
+COMMENT ON COLUMN push_hooks.wrapped_key IS 'The row''s own data key, wrapped. It encrypts the row''s secrets in push_hook_secrets; null once it is deleted.';
+COMMENT ON COLUMN push_hooks.made_by IS 'Subject of the owner: the caller that created it, or changed it last.';
+COMMENT ON COLUMN push_hooks.made_by_kind IS 'Kind of their sign-in, as in audit.';
+COMMENT ON COLUMN push_hooks.made_by_token IS 'The API token (tok_…), if it was one: pushes start nothing once that is revoked or has expired.';
+COMMENT ON COLUMN push_hooks.made_by_admin IS 'Fingerprint of the admin token, if it was that, as in schedules.';
+COMMENT ON COLUMN push_hooks.made_by_issuer IS 'The OpenID Connect issuer, if it was a token of one.';
+COMMENT ON COLUMN push_hooks.made_by_claims IS 'The claims of that token without the short-lived ones, as in schedules.';
+COMMENT ON COLUMN push_hooks.role IS 'The owner''s role. Deployments are started as a deployer.';
+COMMENT ON COLUMN push_hooks.scope IS 'The owner''s repositories; null for all.';
+COMMENT ON COLUMN push_hooks.revision IS 'Increases with each change of the row or its secrets.';
+COMMENT ON COLUMN push_hooks.created_at IS 'When it was created.';
+COMMENT ON COLUMN push_hooks.updated_at IS 'When a caller last changed it or its secret.';
+COMMENT ON COLUMN push_hooks.deleted_at IS 'When it was deleted, and its secrets with it; null while it exists. The row keeps the owner, who may not approve deployments that it started.';
+CREATE INDEX push_hooks_existing ON push_hooks (created_at, id) WHERE deleted_at IS NULL;
+
+CREATE TABLE push_hook_secrets (
+    hook_id         text        NOT NULL REFERENCES push_hooks (id) ON DELETE CASCADE,
+    number          integer     NOT NULL CHECK (number >= 1),
+    value_encrypted bytea       NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at      timestamptz,
+    PRIMARY KEY (hook_id, number)
+);
+COMMENT ON TABLE push_hook_secrets IS 'Secrets with which GitHub signs: one, and during a rotation those before it.';
+COMMENT ON COLUMN push_hook_secrets.hook_id IS 'The push hook.';
+COMMENT ON COLUMN push_hook_secrets.number IS '1 for the first, and one more for each rotation.';
+COMMENT ON COLUMN push_hook_secrets.value_encrypted IS 'Secret: its text, encrypted with the data key of the push hook.';
+COMMENT ON COLUMN push_hook_secrets.created_at IS 'When it was generated.';
+COMMENT ON COLUMN push_hook_secrets.expires_at IS 'When signatures by it are refused, after a rotation; null for the newest.';
+
+CREATE TABLE push_deliveries (
+    id            uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    hook_id       text        NOT NULL REFERENCES push_hooks (id) ON DELETE CASCADE,
+    delivery_id   uuid        NOT NULL,
+    verified      boolean     NOT NULL,
+    event         text        NOT NULL CHECK (length(event) <= 100),
+    facts         jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(facts) = 'object'),
+    repository    text,
+    ref           text,
+    commit_id     text,
+    previous_id   text,
+    pushed_at     bigint,
+    received_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    decided_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    decision      text        NOT NULL CHECK (decision IN ('started', 'ignored', 'rejected')),
+    reason_code   text        NOT NULL,
+    reason_text   jsonb       NOT NULL CHECK (jsonb_typeof(reason_text) = 'object'),
+    deployment_id text,
+    attempts      integer     NOT NULL DEFAULT 1 CHECK (attempts >= 1),
+    CONSTRAINT push_deliveries_started_one CHECK ((deployment_id IS NOT NULL) = (decision = 'started'))
+);
+COMMENT ON TABLE push_deliveries IS 'What push hooks received, each with its decision. Kept for 30 days.';
+COMMENT ON COLUMN push_deliveries.id IS 'Id of the row.';
+COMMENT ON COLUMN push_deliveries.hook_id IS 'The push hook.';
+COMMENT ON COLUMN push_deliveries.delivery_id IS 'X-GitHub-Delivery, which a delivery that GitHub repeats has again. Unverified where the signature was not valid.';
+COMMENT ON COLUMN push_deliveries.verified IS 'True if the signature was valid. Of the others at most 20 rows an hour are kept for a hook.';
+COMMENT ON COLUMN push_deliveries.event IS 'X-GitHub-Event: push, ping, pull_request, ….';
+COMMENT ON COLUMN push_deliveries.facts IS 'What the decision is made from, so that it can be made again: members of the payload, changed paths among them. Not the payload.';
+COMMENT ON COLUMN push_deliveries.repository IS 'Repository of the payload, as owner/repo in lower case; null without one.';
+COMMENT ON COLUMN push_deliveries.ref IS 'Ref that was pushed, such as refs/heads/main; null for other events.';
+COMMENT ON COLUMN push_deliveries.commit_id IS 'Commit of the ref after the push; null for other events.';
+COMMENT ON COLUMN push_deliveries.previous_id IS 'Commit of the ref before the push; null for other events.';
+COMMENT ON COLUMN push_deliveries.pushed_at IS 'Time of the push in seconds since 1970, by GitHub; null where the payload has none.';
+COMMENT ON COLUMN push_deliveries.received_at IS 'When it was first received.';
+COMMENT ON COLUMN push_deliveries.decided_at IS 'When the decision was made, the last one after a redelivery.';
+COMMENT ON COLUMN push_deliveries.decision IS 'started (a deployment), ignored (the rules want none), or rejected (signature, payload or permission).';
+COMMENT ON COLUMN push_deliveries.reason_code IS 'Reason of the decision, for programs.';
+COMMENT ON COLUMN push_deliveries.reason_text IS 'Reason of the decision, as a message of the catalogue.';
+COMMENT ON COLUMN push_deliveries.deployment_id IS 'The deployment that was started; null for none. It may have been archived since.';
+COMMENT ON COLUMN push_deliveries.attempts IS 'Number of decisions: one more for each redelivery; of a row with an invalid signature, the number of requests that it stands for.';
+CREATE UNIQUE INDEX push_deliveries_once ON push_deliveries (hook_id, delivery_id) WHERE verified;
+CREATE INDEX push_deliveries_newest ON push_deliveries (hook_id, received_at DESC, id DESC);
+CREATE INDEX push_deliveries_pushes ON push_deliveries (hook_id, repository, ref) WHERE verified AND ref IS NOT NULL;
+CREATE INDEX push_deliveries_age ON push_deliveries (received_at);
 
 -- ---- The archive: reports need these columns of a deployment after its retention. Narrow tables that the program only adds to, except for marks of the outcome:
 -- docs/decisions/0022-history-outlives-its-rows.md
@@ -1220,11 +1332,13 @@ COMMENT ON COLUMN api_budgets.share IS 'Part of the quota that was usable at shr
 COMMENT ON COLUMN api_budgets.shrunk_at IS 'When AWS last throttled a call although a token was free, and the bucket was halved; null before the first time.';
 COMMENT ON COLUMN api_budgets.waiting IS 'Number of polls that wait at each process, with the time in seconds since 1970: replicas share a scarce bucket in proportion.';
 
--- ---- Outgoing webhooks and their outbox (docs/integrations.md)
+-- ---- Receivers of events and their outbox (docs/integrations.md)
 
-CREATE TABLE webhooks (
+CREATE TABLE receivers (
     id              text        PRIMARY KEY,
-    url             text        NOT NULL CHECK (url <> ''),
+    kind            text        NOT NULL GENERATED ALWAYS AS (settings ->> 'kind') STORED
+                                CHECK (kind IN ('webhook', 'slack', 'teams', 'discord', 'mail', 'github')),
+    settings        jsonb       NOT NULL CHECK (jsonb_typeof(settings) = 'object'),
     description     text,
     events          text[]      CHECK (cardinality(events) > 0),
     repositories    text[]      CHECK (cardinality(repositories) > 0),
@@ -1236,40 +1350,41 @@ CREATE TABLE webhooks (
     revision        bigint      NOT NULL DEFAULT 1,
     disabled_at     timestamptz,
     disabled_reason text        CHECK (disabled_reason IN ('caller', 'gone')),
-    CONSTRAINT webhooks_disabled_for_a_reason CHECK ((disabled_at IS NULL) = (disabled_reason IS NULL))
+    CONSTRAINT receivers_disabled_for_a_reason CHECK ((disabled_at IS NULL) = (disabled_reason IS NULL))
 );
-COMMENT ON TABLE webhooks IS 'Receivers of events outside Panda, by Standard Webhooks 1.0. The API never returns their secrets after creation.';
-COMMENT ON COLUMN webhooks.id IS 'whk_ and random characters.';
-COMMENT ON COLUMN webhooks.url IS 'Address of the receiver, http or https. Shown to admins only, because a path may authenticate.';
-COMMENT ON COLUMN webhooks.description IS 'Purpose in the words of its author; null when they gave none.';
-COMMENT ON COLUMN webhooks.events IS 'Types (stage, success, fail) and codes of events that it receives; null for all.';
-COMMENT ON COLUMN webhooks.repositories IS 'Repositories whose events it receives, as owner/repo or owner/*, in lower case; null for all.';
-COMMENT ON COLUMN webhooks.lang IS 'Language of messages: ko or en.';
-COMMENT ON COLUMN webhooks.key_id IS 'Id of the server''s key that wraps wrapped_key.';
-COMMENT ON COLUMN webhooks.wrapped_key IS 'The row''s own data key, wrapped. It encrypts the row''s secrets in webhook_secrets.';
-COMMENT ON COLUMN webhooks.created_by IS 'Subject of the caller that created it, as in audit.';
-COMMENT ON COLUMN webhooks.created_at IS 'When it was created.';
-COMMENT ON COLUMN webhooks.revision IS 'Increases with each change of the row, its secrets or its replayed deliveries: the replica that delivers reads them again.';
-COMMENT ON COLUMN webhooks.disabled_at IS 'When it was disabled; null while it receives events.';
-COMMENT ON COLUMN webhooks.disabled_reason IS 'caller (by the API), or gone (the receiver answered 410); null while it receives events.';
+COMMENT ON TABLE receivers IS 'Receivers of events outside Panda: webhooks and channels. The API never returns their secrets after creation.';
+COMMENT ON COLUMN receivers.id IS 'whk_ (webhooks) or chn_ (channels) and random characters.';
+COMMENT ON COLUMN receivers.kind IS 'webhook (Standard Webhooks 1.0), slack, teams, discord, mail, or github (deployments and commit statuses).';
+COMMENT ON COLUMN receivers.settings IS 'What the kind needs besides secrets, such as the address of a webhook (domain/receiver). Shown to admins only, because a path may authenticate.';
+COMMENT ON COLUMN receivers.description IS 'Purpose in the words of its author; null when they gave none.';
+COMMENT ON COLUMN receivers.events IS 'Types (stage, success, fail) and codes of events that it receives; null for all.';
+COMMENT ON COLUMN receivers.repositories IS 'Repositories whose events it receives, as owner/repo or owner/*, in lower case; null for all.';
+COMMENT ON COLUMN receivers.lang IS 'Language of messages: ko or en.';
+COMMENT ON COLUMN receivers.key_id IS 'Id of the server''s key that wraps wrapped_key.';
+COMMENT ON COLUMN receivers.wrapped_key IS 'The row''s own data key, wrapped. It encrypts the row''s secrets in receiver_secrets.';
+COMMENT ON COLUMN receivers.created_by IS 'Subject of the caller that created it, as in audit.';
+COMMENT ON COLUMN receivers.created_at IS 'When it was created.';
+COMMENT ON COLUMN receivers.revision IS 'Increases with each change of the row, its secrets or its replayed deliveries: the replica that delivers reads them again.';
+COMMENT ON COLUMN receivers.disabled_at IS 'When it was disabled; null while it receives events.';
+COMMENT ON COLUMN receivers.disabled_reason IS 'caller (by the API), or gone (the receiver answered that it exists no longer); null while it receives events.';
 
-CREATE TABLE webhook_secrets (
-    webhook_id      text        NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+CREATE TABLE receiver_secrets (
+    receiver_id     text        NOT NULL REFERENCES receivers (id) ON DELETE CASCADE,
     number          integer     NOT NULL CHECK (number >= 1),
     value_encrypted bytea       NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at      timestamptz,
-    PRIMARY KEY (webhook_id, number)
+    PRIMARY KEY (receiver_id, number)
 );
-COMMENT ON TABLE webhook_secrets IS 'Signing secrets of webhooks: one, and during a rotation those before it.';
-COMMENT ON COLUMN webhook_secrets.webhook_id IS 'The webhook.';
-COMMENT ON COLUMN webhook_secrets.number IS '1 for the first, and one more for each rotation.';
-COMMENT ON COLUMN webhook_secrets.value_encrypted IS 'Secret, in the form whsec_BASE64, encrypted with the data key of the webhook.';
-COMMENT ON COLUMN webhook_secrets.created_at IS 'When it was generated.';
-COMMENT ON COLUMN webhook_secrets.expires_at IS 'When it stops signing, after a rotation; null for the newest.';
+COMMENT ON TABLE receiver_secrets IS 'Secrets of receivers: one (signing secret, bot token, address or password), and for webhooks during a rotation those before it.';
+COMMENT ON COLUMN receiver_secrets.receiver_id IS 'The receiver.';
+COMMENT ON COLUMN receiver_secrets.number IS '1 for the first, and one more for each rotation.';
+COMMENT ON COLUMN receiver_secrets.value_encrypted IS 'Secret (of webhooks in the form whsec_BASE64), encrypted with the data key of the receiver.';
+COMMENT ON COLUMN receiver_secrets.created_at IS 'When it was generated or stored.';
+COMMENT ON COLUMN receiver_secrets.expires_at IS 'When it stops being used, after a rotation; null for the newest.';
 
-CREATE TABLE webhook_cursors (
-    webhook_id        text        PRIMARY KEY REFERENCES webhooks (id) ON DELETE CASCADE,
+CREATE TABLE receiver_cursors (
+    receiver_id       text        PRIMARY KEY REFERENCES receivers (id) ON DELETE CASCADE,
     place             bigint      NOT NULL,
     deployment_id     text        NOT NULL,
     seq               bigint      NOT NULL,
@@ -1279,30 +1394,30 @@ CREATE TABLE webhook_cursors (
     expires_at        timestamptz,
     delivered         bigint      NOT NULL DEFAULT 0,
     last_delivered_at timestamptz,
-    CONSTRAINT webhook_cursors_held_for_a_time CHECK (holder IS NULL OR expires_at IS NOT NULL)
+    CONSTRAINT receiver_cursors_held_for_a_time CHECK (holder IS NULL OR expires_at IS NOT NULL)
 ) WITH (fillfactor = 40);
-COMMENT ON TABLE webhook_cursors IS 'The outbox: how far each webhook has received the order of all events, and the one replica that delivers to it.';
-COMMENT ON COLUMN webhook_cursors.webhook_id IS 'The webhook.';
-COMMENT ON COLUMN webhook_cursors.place IS 'With deployment_id and seq: each event up to here was answered, is not wanted, or has a row in webhook_deliveries.';
-COMMENT ON COLUMN webhook_cursors.deployment_id IS 'See place.';
-COMMENT ON COLUMN webhook_cursors.seq IS 'See place.';
-COMMENT ON COLUMN webhook_cursors.ahead IS 'Ids of events after the cursor of which the same is true: a slow answer delays the cursor, not other deployments. At first those that were committed before the webhook was enabled.';
-COMMENT ON COLUMN webhook_cursors.version IS 'Fencing token: increases with each claim and commit; a write that names an old version changes nothing.';
-COMMENT ON COLUMN webhook_cursors.holder IS 'The sender (webhook_senders) that delivers; null when none does.';
-COMMENT ON COLUMN webhook_cursors.expires_at IS 'When another sender may take over, unless it is renewed before; null before the first.';
-COMMENT ON COLUMN webhook_cursors.delivered IS 'Number of events that the receiver accepted.';
-COMMENT ON COLUMN webhook_cursors.last_delivered_at IS 'When it last accepted an event; null before the first.';
+COMMENT ON TABLE receiver_cursors IS 'The outbox: how far each receiver has received the order of all events, and the one replica that delivers to it.';
+COMMENT ON COLUMN receiver_cursors.receiver_id IS 'The receiver.';
+COMMENT ON COLUMN receiver_cursors.place IS 'With deployment_id and seq: each event up to here was answered, is not wanted, or has a row in receiver_deliveries.';
+COMMENT ON COLUMN receiver_cursors.deployment_id IS 'See place.';
+COMMENT ON COLUMN receiver_cursors.seq IS 'See place.';
+COMMENT ON COLUMN receiver_cursors.ahead IS 'Ids of events after the cursor of which the same is true: a slow answer delays the cursor, not other deployments. At first those that were committed before the receiver was enabled.';
+COMMENT ON COLUMN receiver_cursors.version IS 'Fencing token: increases with each claim and commit; a write that names an old version changes nothing.';
+COMMENT ON COLUMN receiver_cursors.holder IS 'The sender (receiver_senders) that delivers; null when none does.';
+COMMENT ON COLUMN receiver_cursors.expires_at IS 'When another sender may take over, unless it is renewed before; null before the first.';
+COMMENT ON COLUMN receiver_cursors.delivered IS 'Number of events that the receiver accepted.';
+COMMENT ON COLUMN receiver_cursors.last_delivered_at IS 'When it last accepted an event; null before the first.';
 
-CREATE TABLE webhook_senders (
+CREATE TABLE receiver_senders (
     id      uuid        PRIMARY KEY,
     seen_at timestamptz NOT NULL
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE webhook_senders IS 'Processes that deliver webhooks, among which the webhooks are distributed.';
-COMMENT ON COLUMN webhook_senders.id IS 'New at each start of a process.';
-COMMENT ON COLUMN webhook_senders.seen_at IS 'Its last sign of life; after a few seconds it counts as dead.';
+COMMENT ON TABLE receiver_senders IS 'Processes that deliver, among which the receivers are distributed.';
+COMMENT ON COLUMN receiver_senders.id IS 'New at each start of a process.';
+COMMENT ON COLUMN receiver_senders.seen_at IS 'Its last sign of life; after a few seconds it counts as dead.';
 
-CREATE TABLE webhook_deliveries (
-    webhook_id      text        NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+CREATE TABLE receiver_deliveries (
+    receiver_id     text        NOT NULL REFERENCES receivers (id) ON DELETE CASCADE,
     event_id        uuid        NOT NULL,
     place           bigint      NOT NULL,
     deployment_id   text        NOT NULL,
@@ -1314,25 +1429,39 @@ CREATE TABLE webhook_deliveries (
     last_error      text,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (webhook_id, event_id),
-    CONSTRAINT webhook_deliveries_due CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL))
+    PRIMARY KEY (receiver_id, event_id),
+    CONSTRAINT receiver_deliveries_due CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL))
 );
-COMMENT ON TABLE webhook_deliveries IS 'Deliveries that did not succeed at the first attempt, and those that wait behind them. An event that was accepted at the first attempt has no row.';
-COMMENT ON COLUMN webhook_deliveries.webhook_id IS 'The webhook.';
-COMMENT ON COLUMN webhook_deliveries.event_id IS 'Id of the event: webhook-id of each attempt.';
-COMMENT ON COLUMN webhook_deliveries.place IS 'Place of the event in the order of all events.';
-COMMENT ON COLUMN webhook_deliveries.deployment_id IS 'Deployment of the event, which may have been archived since.';
-COMMENT ON COLUMN webhook_deliveries.seq IS 'Sequence number of the event in the deployment.';
-COMMENT ON COLUMN webhook_deliveries.state IS 'pending (tried again at next_attempt_at), waiting (behind a pending one of the deployment), delivered, or dead (the last attempt failed; it can be replayed).';
-COMMENT ON COLUMN webhook_deliveries.attempts IS 'Number of failed attempts, since the last replay.';
-COMMENT ON COLUMN webhook_deliveries.next_attempt_at IS 'When it is tried again; null unless pending.';
-COMMENT ON COLUMN webhook_deliveries.last_status IS 'HTTP status of the last answer; null without an answer.';
-COMMENT ON COLUMN webhook_deliveries.last_error IS 'Reason for which the last attempt failed; null when none failed.';
-COMMENT ON COLUMN webhook_deliveries.created_at IS 'When the first attempt had failed, or the event began to wait.';
-COMMENT ON COLUMN webhook_deliveries.changed_at IS 'When the row last changed: the end of a delivered or dead one.';
-CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_at) WHERE state = 'pending';
-CREATE INDEX webhook_deliveries_open ON webhook_deliveries (webhook_id, deployment_id COLLATE "C", seq) WHERE state IN ('pending', 'waiting');
-CREATE INDEX webhook_deliveries_newest ON webhook_deliveries (webhook_id, created_at DESC, event_id DESC);
-CREATE INDEX webhook_deliveries_ended ON webhook_deliveries (changed_at) WHERE state IN ('delivered', 'dead');
+COMMENT ON TABLE receiver_deliveries IS 'Deliveries that did not succeed at the first attempt, and those that wait behind them. An event that was accepted at the first attempt has no row.';
+COMMENT ON COLUMN receiver_deliveries.receiver_id IS 'The receiver.';
+COMMENT ON COLUMN receiver_deliveries.event_id IS 'Id of the event: webhook-id of each attempt.';
+COMMENT ON COLUMN receiver_deliveries.place IS 'Place of the event in the order of all events.';
+COMMENT ON COLUMN receiver_deliveries.deployment_id IS 'Deployment of the event, which may have been archived since.';
+COMMENT ON COLUMN receiver_deliveries.seq IS 'Sequence number of the event in the deployment.';
+COMMENT ON COLUMN receiver_deliveries.state IS 'pending (tried again at next_attempt_at), waiting (behind a pending one of the deployment), delivered, or dead (the last attempt failed; it can be replayed).';
+COMMENT ON COLUMN receiver_deliveries.attempts IS 'Number of failed attempts, since the last replay.';
+COMMENT ON COLUMN receiver_deliveries.next_attempt_at IS 'When it is tried again; null unless pending.';
+COMMENT ON COLUMN receiver_deliveries.last_status IS 'HTTP status of the last answer; null without an answer.';
+COMMENT ON COLUMN receiver_deliveries.last_error IS 'Reason for which the last attempt failed; null when none failed.';
+COMMENT ON COLUMN receiver_deliveries.created_at IS 'When the first attempt had failed, or the event began to wait.';
+COMMENT ON COLUMN receiver_deliveries.changed_at IS 'When the row last changed: the end of a delivered or dead one.';
+CREATE INDEX receiver_deliveries_due ON receiver_deliveries (receiver_id, next_attempt_at) WHERE state = 'pending';
+CREATE INDEX receiver_deliveries_open ON receiver_deliveries (receiver_id, deployment_id COLLATE "C", seq) WHERE state IN ('pending', 'waiting');
+CREATE INDEX receiver_deliveries_newest ON receiver_deliveries (receiver_id, created_at DESC, event_id DESC);
+CREATE INDEX receiver_deliveries_ended ON receiver_deliveries (changed_at) WHERE state IN ('delivered', 'dead');
+
+CREATE TABLE receiver_references (
+    receiver_id   text   NOT NULL REFERENCES receivers (id) ON DELETE CASCADE,
+    deployment_id text   NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
+    seq           bigint NOT NULL,
+    reference     jsonb,
+    PRIMARY KEY (receiver_id, deployment_id)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE receiver_references IS 'What was made outside for a deployment, such as a message in a channel. Written with the cursor, so that the next holder updates it in place of making another.';
+COMMENT ON COLUMN receiver_references.receiver_id IS 'The receiver, of another kind than webhook.';
+COMMENT ON COLUMN receiver_references.deployment_id IS 'The deployment that it shows.';
+COMMENT ON COLUMN receiver_references.seq IS 'Sequence number of the newest event of the deployment that it shows. Later deliveries of events up to here have nothing to do.';
+COMMENT ON COLUMN receiver_references.reference IS 'Ids that the receiver gave to it, as its kind needs them; null when the kind needs none.';
+CREATE INDEX receiver_references_by_deployment ON receiver_references (deployment_id);
 
 SELECT schema_version(1, works_with => 1);

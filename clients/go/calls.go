@@ -40,6 +40,87 @@ func (c *Client) Audit(ctx context.Context, options *AuditOptions) (*AuditPage, 
 	return send[AuditPage](ctx, c, request)
 }
 
+// ChangeChannel: Change a channel. Replaces filter, settings, language and state; what is absent gets its default. Without `secret` the stored one stays, unless it would be sent to another address. The kind stays. Requires the role admin of the repositories before and after the change.
+func (c *Client) ChangeChannel(ctx context.Context, id string, body ChannelRequestBody) (*Channel, error) {
+	request := newRequest("PUT", "/api/v1/channels/{id}")
+	request.path("id", id)
+	request.body = body
+	return send[Channel](ctx, c, request)
+}
+
+// CreateChannelOptions are the optional parameters of [Client.CreateChannel]. Zero values are not sent.
+type CreateChannelOptions struct {
+	// 1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours. Example: `3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10`.
+	IdempotencyKey string
+}
+
+// CreateChannel: Create a channel. It shows deployments from now on. The secret (a bot token, the address of an incoming webhook, or a password) is stored encrypted and never shown. Requires the role admin of its repositories.
+func (c *Client) CreateChannel(ctx context.Context, body ChannelRequestBody, options *CreateChannelOptions) (*Channel, error) {
+	request := newRequest("POST", "/api/v1/channels")
+	request.body = body
+	if options != nil {
+		request.header("Idempotency-Key", options.IdempotencyKey)
+	}
+	return send[Channel](ctx, c, request)
+}
+
+// DeleteChannel: Delete a channel. A request that is being made may still arrive. Requires the role admin of its repositories.
+func (c *Client) DeleteChannel(ctx context.Context, id string) (*Channel, error) {
+	request := newRequest("DELETE", "/api/v1/channels/{id}")
+	request.path("id", id)
+	return send[Channel](ctx, c, request)
+}
+
+// GetChannel: Show a channel. Requires the role admin of its repositories.
+func (c *Client) GetChannel(ctx context.Context, id string) (*Channel, error) {
+	request := newRequest("GET", "/api/v1/channels/{id}")
+	request.path("id", id)
+	return send[Channel](ctx, c, request)
+}
+
+// ListChannelDeliveriesOptions are the optional parameters of [Client.ListChannelDeliveries]. Zero values are not sent.
+type ListChannelDeliveriesOptions struct {
+	// `open` (pending and waiting), `dead` or `delivered`; all when absent. Example: `dead`.
+	State string
+	// Maximum number of rows, 1 to 100; 20 when absent. Example: `20`.
+	Limit int64
+	// The `nextCursor` of the previous page. Example: `MjAyNi0wMS0zMVQwOTozMDowMC4xMjM0NTZaIHNjaF94`.
+	Cursor string
+}
+
+// ListChannelDeliveries: List deliveries of a channel. Those that did not succeed at the first attempt, and those that quiet hours hold: `pending` with no attempts. Ended ones are kept for 30 days. Requires the role admin of the channel's repositories.
+func (c *Client) ListChannelDeliveries(ctx context.Context, id string, options *ListChannelDeliveriesOptions) (*DeliveryPage, error) {
+	request := newRequest("GET", "/api/v1/channels/{id}/deliveries")
+	request.path("id", id)
+	if options != nil {
+		request.query("state", options.State)
+		request.query("limit", options.Limit)
+		request.query("cursor", options.Cursor)
+	}
+	return send[DeliveryPage](ctx, c, request)
+}
+
+// ListChannels: List channels. Those whose repositories are all in the caller's scope. Requires the role admin.
+func (c *Client) ListChannels(ctx context.Context) (*ChannelList, error) {
+	request := newRequest("GET", "/api/v1/channels")
+	return send[ChannelList](ctx, c, request)
+}
+
+// ReplayChannelDelivery: Replay a dead letter. It is due immediately, with a new series of attempts. Later events of its deployment may have been delivered since: `sequence` has the order. Requires the role admin of the channel's repositories.
+func (c *Client) ReplayChannelDelivery(ctx context.Context, id string, delivery string) (*WebhookDelivery, error) {
+	request := newRequest("POST", "/api/v1/channels/{id}/deliveries/{delivery}/replay")
+	request.path("id", id)
+	request.path("delivery", delivery)
+	return send[WebhookDelivery](ctx, c, request)
+}
+
+// TestChannel: Test a channel. Sends one message, also to a disabled channel. It is not tried again, and not in the list of deliveries. Requires the role admin of its repositories.
+func (c *Client) TestChannel(ctx context.Context, id string) (*ChannelTestAnswer, error) {
+	request := newRequest("POST", "/api/v1/channels/{id}/test")
+	request.path("id", id)
+	return send[ChannelTestAnswer](ctx, c, request)
+}
+
 // CheckConnectionOptions are the optional parameters of [Client.CheckConnection]. Zero values are not sent.
 type CheckConnectionOptions struct {
 	// GitHub connection of the repository to check for. Without it, items that depend on the repository are left out or unknown.
@@ -421,6 +502,97 @@ func (c *Client) ListFreezes(ctx context.Context, options *ListFreezesOptions) (
 		request.query("cursor", options.Cursor)
 	}
 	return send[FreezePage](ctx, c, request)
+}
+
+// ChangePushHook: Change a push hook. Replaces name, rules and state; what is absent gets its default. The secret stays. The caller becomes the owner, with whose permission the hook acts: a change without differences takes it over. Requires the role admin of the repositories before and after the change.
+func (c *Client) ChangePushHook(ctx context.Context, id string, body PushHookBody) (*PushHook, error) {
+	request := newRequest("PUT", "/api/v1/hooks/{id}")
+	request.path("id", id)
+	request.body = body
+	return send[PushHook](ctx, c, request)
+}
+
+// CreatePushHookOptions are the optional parameters of [Client.CreatePushHook]. Zero values are not sent.
+type CreatePushHookOptions struct {
+	// 1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours. Example: `3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10`.
+	IdempotencyKey string
+}
+
+// CreatePushHook: Create a push hook. GitHub sends pushes to `payloadPath`; the first rule that matches one starts a deployment of the pushed commit, with the caller's permission until another admin changes the hook. The answer has the secret for GitHub's settings, which cannot be shown again. Repeating a request with the same `Idempotency-Key` creates nothing, and returns the hook without its secret. Requires the role admin of its repositories.
+func (c *Client) CreatePushHook(ctx context.Context, body PushHookBody, options *CreatePushHookOptions) (*PushHookWithSecret, error) {
+	request := newRequest("POST", "/api/v1/hooks")
+	request.body = body
+	if options != nil {
+		request.header("Idempotency-Key", options.IdempotencyKey)
+	}
+	return send[PushHookWithSecret](ctx, c, request)
+}
+
+// DeletePushHook: Delete a push hook. Deployments that it started continue. Requires the role admin of its repositories.
+func (c *Client) DeletePushHook(ctx context.Context, id string) (*PushHook, error) {
+	request := newRequest("DELETE", "/api/v1/hooks/{id}")
+	request.path("id", id)
+	return send[PushHook](ctx, c, request)
+}
+
+// GetPushHook: Show a push hook. Requires the role admin of its repositories.
+func (c *Client) GetPushHook(ctx context.Context, id string) (*PushHook, error) {
+	request := newRequest("GET", "/api/v1/hooks/{id}")
+	request.path("id", id)
+	return send[PushHook](ctx, c, request)
+}
+
+// ListPushDeliveriesOptions are the optional parameters of [Client.ListPushDeliveries]. Zero values are not sent.
+type ListPushDeliveriesOptions struct {
+	// `started`, `ignored` or `rejected`; all when absent. Example: `rejected`.
+	Decision string
+	// Maximum number of rows, 1 to 100; 20 when absent. Example: `20`.
+	Limit int64
+	// The `nextCursor` of the previous page. Example: `MjAyNi0wMS0zMVQwOTozMDowMC4xMjM0NTZaIHNjaF94`.
+	Cursor string
+}
+
+// ListPushDeliveries: List deliveries of a push hook. What GitHub sent, with the decision and its reason. Kept for 30 days. Requires the role admin of the hook's repositories.
+func (c *Client) ListPushDeliveries(ctx context.Context, id string, options *ListPushDeliveriesOptions) (*PushDeliveryPage, error) {
+	request := newRequest("GET", "/api/v1/hooks/{id}/deliveries")
+	request.path("id", id)
+	if options != nil {
+		request.query("decision", options.Decision)
+		request.query("limit", options.Limit)
+		request.query("cursor", options.Cursor)
+	}
+	return send[PushDeliveryPage](ctx, c, request)
+}
+
+// ListPushHooks: List push hooks. Those whose repositories are all in the caller's scope. Requires the role admin.
+func (c *Client) ListPushHooks(ctx context.Context) (*PushHookList, error) {
+	request := newRequest("GET", "/api/v1/hooks")
+	return send[PushHookList](ctx, c, request)
+}
+
+// RedeliverPush: Redeliver a push. Decides again, by the present rules and with the present permission of the hook's owner, on what was received. A delivery that has started a deployment cannot be redelivered. Requires the role admin of the hook's repositories.
+func (c *Client) RedeliverPush(ctx context.Context, id string, delivery string) (*PushDelivery, error) {
+	request := newRequest("POST", "/api/v1/hooks/{id}/deliveries/{delivery}/redelivery")
+	request.path("id", id)
+	request.path("delivery", delivery)
+	return send[PushDelivery](ctx, c, request)
+}
+
+// RotatePushHookSecretOptions are the optional parameters of [Client.RotatePushHookSecret]. Zero values are not sent.
+type RotatePushHookSecretOptions struct {
+	// 1 to 255 visible ASCII characters, unique per request; the first response is kept for 24 hours. Example: `3f2b6c1e-5d0f-4a53-9d53-6f8f2a1c7e10`.
+	IdempotencyKey string
+}
+
+// RotatePushHookSecret: Rotate the secret of a push hook. Until they end, signatures by the secrets before are accepted as well, so that GitHub's settings can be changed meanwhile. Repeating a request with the same `Idempotency-Key` changes nothing, and returns the hook without the secret. Requires the role admin of its repositories.
+func (c *Client) RotatePushHookSecret(ctx context.Context, id string, body RotatePushHookSecret, options *RotatePushHookSecretOptions) (*PushHookWithSecret, error) {
+	request := newRequest("POST", "/api/v1/hooks/{id}/secret")
+	request.path("id", id)
+	request.body = body
+	if options != nil {
+		request.header("Idempotency-Key", options.IdempotencyKey)
+	}
+	return send[PushHookWithSecret](ctx, c, request)
 }
 
 // Log: Show the log filter. Returns the filter in force, its end, and the caller who set it. Requires the role admin.

@@ -132,6 +132,116 @@ type Cancelling struct {
 	Message string `json:"message"`
 }
 
+// Channel: A channel, with the state of its deliveries. Its secret is never shown.
+type Channel struct {
+	// Id for `GET /api/v1/channels/{id}`.
+	ChannelId string `json:"channelId"`
+	// Time of its creation (UTC).
+	CreatedAt time.Time `json:"createdAt"`
+	// Caller who created it.
+	CreatedBy string `json:"createdBy"`
+	// Number of deliveries whose last attempt failed: dead letters.
+	Dead int64 `json:"dead"`
+	// Number of events that the channel has shown.
+	Delivered int64 `json:"delivered"`
+	// Purpose; null when none was given.
+	Description *string `json:"description,omitempty"`
+	// Time at which it was disabled (UTC); null while it is enabled.
+	DisabledAt *time.Time `json:"disabledAt,omitempty"`
+	// `caller` (by the API) or `gone` (the chat answered that channel, bot or webhook exist no longer); null while it is enabled.
+	DisabledReason *string `json:"disabledReason,omitempty"`
+	// False while it receives no events.
+	Enabled bool `json:"enabled"`
+	// Types and codes of the events that it receives; null for the kind `github`, which shows every change of state.
+	Events []string `json:"events,omitempty"`
+	// Settings of GitHub; null for other kinds.
+	Github *GitHubChannelSettings `json:"github,omitempty"`
+	// Host of the incoming webhook; null for other kinds.
+	Host *string `json:"host,omitempty"`
+	// `slack`, `teams`, `discord`, `mail` or `github`.
+	Kind string `json:"kind"`
+	// Language of messages: `ko` or `en`.
+	Language string `json:"language"`
+	// Time at which it last showed an event (UTC); null before the first.
+	LastDeliveredAt *time.Time `json:"lastDeliveredAt,omitempty"`
+	// Settings of mail; null for other kinds.
+	Mail *MailSettings `json:"mail,omitempty"`
+	// People to notify when a switch awaits its approval.
+	Mentions ChannelMentions `json:"mentions"`
+	// Number of deliveries that are tried again, that quiet hours hold, or that wait behind one of these.
+	Pending int64 `json:"pending"`
+	// Daily time in which deliveries wait; null without one.
+	QuietHours *ChannelQuietHours `json:"quietHours,omitempty"`
+	// Repositories whose deployments it shows; null for all.
+	Repositories []string `json:"repositories,omitempty"`
+	// Settings of Slack; null for other kinds.
+	Slack *SlackSettings `json:"slack,omitempty"`
+}
+
+// ChannelList: All channels that the caller may see.
+type ChannelList struct {
+	// Channels, the oldest first; at most 100.
+	Channels []Channel `json:"channels"`
+}
+
+// ChannelMentions: Ids that the channel's kind knows: `U…`, `W…` and `S…` of Slack, numbers of Discord (`&` before those of roles), mail addresses of Teams and mail.
+type ChannelMentions struct {
+	// Ids that are always notified, such as a group of approvers.
+	Default []string `json:"default,omitempty"`
+	// Approvers: ids by their subjects in Panda. Who started a deployment is not notified of it.
+	Subjects map[string]string `json:"subjects,omitempty"`
+}
+
+// ChannelQuietHours: Daily time in which deliveries wait.
+type ChannelQuietHours struct {
+	// Types and codes of events that are sent nevertheless.
+	Except []string `json:"except,omitempty"`
+	// Begin of the hours, `HH:MM`.
+	From string `json:"from"`
+	// IANA name of the time zone.
+	TimeZone string `json:"timeZone"`
+	// End, `HH:MM`; on the next day where it is before the begin.
+	To string `json:"to"`
+}
+
+// ChannelRequestBody: Settings of a channel.
+type ChannelRequestBody struct {
+	// Purpose, 1 to 500 characters.
+	Description *string `json:"description,omitempty"`
+	// `false` disables it; enabled when absent. A channel that is enabled again shows the events from then on.
+	Enabled *bool `json:"enabled,omitempty"`
+	// Types (`stage`, `success`, `fail`) and codes (`ready`, `completed`, …) of events with which a message is made or updated; `ready`, `completed` and `fail` when absent. The kind `github` shows every change of state, and takes none.
+	Events []string `json:"events,omitempty"`
+	// Settings of the kind `github`; its defaults when absent.
+	Github *GitHubChannelSettings `json:"github,omitempty"`
+	// `slack`, `teams`, `discord`, `mail` or `github`.
+	Kind string `json:"kind"`
+	// Language of messages: `ko`, the default, or `en`.
+	Language *string `json:"language,omitempty"`
+	// Settings of the kind `mail`.
+	Mail *MailSettings `json:"mail,omitempty"`
+	// People to notify when a switch awaits its approval.
+	Mentions *ChannelMentions `json:"mentions,omitempty"`
+	// Daily time in which deliveries wait; afterwards the newest state of each deployment is sent.
+	QuietHours *ChannelQuietHours `json:"quietHours,omitempty"`
+	// Repositories whose deployments it shows, `owner/repo` or `owner/*`; all when absent.
+	Repositories []string `json:"repositories,omitempty"`
+	// Bot token of Slack, address of the incoming webhook of Teams or Discord, or password of mail. Required for a new channel, except for mail without `user`, and for `github`, which has none; absent in a change, the stored one stays.
+	Secret *string `json:"secret,omitempty"`
+	// Settings of the kind `slack`.
+	Slack *SlackSettings `json:"slack,omitempty"`
+}
+
+// ChannelTestAnswer: The channel's answer to a test message.
+type ChannelTestAnswer struct {
+	// True if the channel accepted it.
+	Accepted bool `json:"accepted"`
+	// Reason for which it was not accepted; null otherwise.
+	Error *string `json:"error,omitempty"`
+	// Status of the answer (of SMTP for mail); null without one.
+	Status *int32 `json:"status,omitempty"`
+}
+
 // CheckItem: Something that a deployment needs.
 type CheckItem struct {
 	// Stable id, unique in the check.
@@ -176,14 +286,16 @@ type ConnectAws struct {
 
 // ConnectGithub: A repository with the token that reads it.
 type ConnectGithub struct {
+	// Installation of a GitHub App that may read the repository's contents, in place of `token`.
+	App *GithubAppBody `json:"app,omitempty"`
 	// Branch, which must exist.
 	Branch string `json:"branch"`
 	// Account or organisation on GitHub.
 	Owner string `json:"owner"`
 	// Repository name on GitHub, without the owner.
 	Repo string `json:"repo"`
-	// Access token that may read the repository's contents. Never returned.
-	Token string `json:"token"`
+	// Access token that may read the repository's contents. Never returned. Required, unless `app` is given.
+	Token *string `json:"token,omitempty"`
 }
 
 // ConnectionCheck: Needs of a deployment, and their states.
@@ -514,10 +626,38 @@ type GatePrometheus struct {
 	Url string `json:"url"`
 }
 
+// GitHubChannelSettings: Settings of a channel that shows deployments at GitHub.
+type GitHubChannelSettings struct {
+	// Environment at GitHub of deployments without the label `environment`; `production` when absent.
+	Environment *string `json:"environment,omitempty"`
+	// True if people use its environments; by default those named `production`.
+	Production *bool `json:"production,omitempty"`
+}
+
+// GithubAppBody: Installation of a GitHub App, whose tokens of an hour Panda requests when it needs one.
+type GithubAppBody struct {
+	// Id or client id of the App.
+	AppId string `json:"appId"`
+	// Id of the installation in the account of the repository: the number at the end of its address at GitHub.
+	InstallationId int64 `json:"installationId"`
+	// Private key of the App: the content of the PEM file that GitHub generated. Never returned.
+	PrivateKey string `json:"privateKey"`
+}
+
 // GithubConnected: Id of the new or renewed connection.
 type GithubConnected struct {
 	// Id of the connection, for deployments.
 	GithubConnectionId string `json:"githubConnectionId"`
+}
+
+// GithubEvent: Payload of an event, as GitHub documents it. Of a push these members and the list of commits are read; others are ignored.
+type GithubEvent struct {
+	// Commit of the ref after the push.
+	After *string `json:"after,omitempty"`
+	// Commit of the ref before the push.
+	Before *string `json:"before,omitempty"`
+	// Ref that was pushed.
+	Ref *string `json:"ref,omitempty"`
 }
 
 // GithubItem: A connected source repository.
@@ -598,6 +738,22 @@ type LogEvent struct {
 	Seq int64 `json:"seq"`
 	// `stage`, `success` or `fail`.
 	Type string `json:"type"`
+}
+
+// MailSettings: Settings of a mail channel.
+type MailSettings struct {
+	// Address of the sender.
+	From string `json:"from"`
+	// Name or address of the server of SMTP.
+	Host string `json:"host"`
+	// Port of the server; 465 for `tls`, 587 for `starttls` and 25 for `plain` when absent.
+	Port *int64 `json:"port,omitempty"`
+	// `starttls`, the default, `tls` (from the beginning) or `plain` (only to private addresses).
+	Security *string `json:"security,omitempty"`
+	// Addresses that get each mail.
+	To []string `json:"to"`
+	// User name, whose password is `secret`; absent where the server requires none.
+	User *string `json:"user,omitempty"`
 }
 
 // MaintenanceKind: Retention rule of one kind of data.
@@ -884,12 +1040,140 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
+// PushDelivery: A received delivery with its decision.
+type PushDelivery struct {
+	// Number of decisions: one more for each redelivery.
+	Attempts int32 `json:"attempts"`
+	// Commit that was pushed; null for other events, and where the push deleted the ref.
+	Commit *string `json:"commit,omitempty"`
+	// Time of the decision, the last one after a redelivery (UTC).
+	DecidedAt time.Time `json:"decidedAt"`
+	// `started` (a deployment), `ignored` (the rules want none) or `rejected` (signature, payload, permission or target).
+	Decision string `json:"decision"`
+	// `X-GitHub-Delivery`, by which GitHub's list of recent deliveries names it.
+	DeliveryId string `json:"deliveryId"`
+	// The deployment that it started; null for none.
+	DeploymentId *string `json:"deploymentId,omitempty"`
+	// Event by the header `X-GitHub-Event`.
+	Event string `json:"event"`
+	// Reason of the decision, for people.
+	Reason string `json:"reason"`
+	// Reason of the decision, for programs.
+	ReasonCode string `json:"reasonCode"`
+	// Time at which it was first received (UTC).
+	ReceivedAt time.Time `json:"receivedAt"`
+	// Ref that was pushed; null for other events.
+	Ref *string `json:"ref,omitempty"`
+	// Repository of the payload; null without one.
+	Repository *string `json:"repository,omitempty"`
+	// True if the signature was valid. Of the others, twenty an hour are listed; the last of them counts the rest in `attempts`.
+	Verified bool `json:"verified"`
+}
+
+// PushDeliveryPage: One page of the list of received deliveries.
+type PushDeliveryPage struct {
+	// Deliveries of the page, newest first.
+	Deliveries []PushDelivery `json:"deliveries"`
+	// Value of `cursor` for the next page; null on the last page.
+	NextCursor *string `json:"nextCursor,omitempty"`
+}
+
+// PushHook: A push hook with its rules.
+type PushHook struct {
+	// Time of its creation (UTC).
+	CreatedAt time.Time `json:"createdAt"`
+	// False while it ignores what it receives.
+	Enabled bool `json:"enabled"`
+	// Id for `GET /api/v1/hooks/{id}`.
+	HookId string `json:"hookId"`
+	// Owner: the caller who created the hook or changed it last, with whose permission it acts.
+	MadeBy string `json:"madeBy"`
+	// Display name; null when it has none.
+	Name *string `json:"name,omitempty"`
+	// Path of the address to which GitHub sends: the Payload URL is that of this server, followed by it.
+	PayloadPath string `json:"payloadPath"`
+	// Times until which earlier secrets are accepted as well, after a rotation (UTC).
+	PreviousSecretsUntil []time.Time `json:"previousSecretsUntil"`
+	// Repositories of the rules.
+	Repositories []string `json:"repositories"`
+	// Rules in their order.
+	Rules []PushHookRule `json:"rules"`
+	// Time of the last change (UTC).
+	UpdatedAt time.Time `json:"updatedAt"`
+}
+
+// PushHookBody: Rules of a push hook.
+type PushHookBody struct {
+	// `false` ignores what is received; enabled when absent.
+	Enabled *bool `json:"enabled,omitempty"`
+	// Display name of the hook.
+	Name *string `json:"name,omitempty"`
+	// Rules in their order: the first that matches a push starts a deployment. 1 to 50.
+	Rules []PushHookRule `json:"rules"`
+}
+
+// PushHookList: All push hooks that the caller may see.
+type PushHookList struct {
+	// Push hooks, the oldest first; at most 200.
+	Hooks []PushHook `json:"hooks"`
+}
+
+// PushHookRule: Which pushes to a repository start a deployment, and of what kind. Patterns: `*` stands for any characters but `/`, `**` for any characters, `?` for one character but `/`.
+type PushHookRule struct {
+	// Id of the AWS connection with the target account.
+	AwsConnectionId string `json:"awsConnectionId"`
+	// Patterns of branches; `branches` or `tags` must have one.
+	Branches []string `json:"branches,omitempty"`
+	// Build options of the deployments.
+	Build *Build `json:"build,omitempty"`
+	// Behaviour when another deployment of the target is unfinished: `supersede` (when absent), `queue` or `reject`.
+	Concurrency *string `json:"concurrency,omitempty"`
+	// Id of the GitHub connection with the source.
+	GithubConnectionId string `json:"githubConnectionId"`
+	// Patterns of paths whose changes do not count.
+	IgnorePaths []string `json:"ignorePaths,omitempty"`
+	// Purpose: `planned` (the default), `hotfix` or `rollback`. Only reports use it.
+	Kind *string `json:"kind,omitempty"`
+	// Labels of the deployments, up to 8.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Account or organisation of the source; must be that of the GitHub connection.
+	Owner string `json:"owner"`
+	// Patterns of paths of which a push to a branch must change one; all paths when absent.
+	Paths []string `json:"paths,omitempty"`
+	// Repository of the source; must be that of the GitHub connection.
+	Repo string `json:"repo"`
+	// Patterns of tags that start a deployment.
+	Tags []string `json:"tags,omitempty"`
+}
+
+// PushHookWithSecret: A push hook with a new secret.
+type PushHookWithSecret struct {
+	// The push hook as it is listed.
+	Hook PushHook `json:"hook"`
+	// Secret for the settings of the webhook at GitHub. It cannot be shown again: null where the request repeats an earlier one.
+	Secret *string `json:"secret,omitempty"`
+}
+
 // Readiness: Response of a ready replica.
 type Readiness struct {
 	// Seconds since the most overdue deployment should have been processed; 0 when none is overdue. Does not affect readiness: callers who follow that deployment still need this replica.
 	OldestOverdueSeconds float64 `json:"oldestOverdueSeconds"`
 	// Always `ok`; a failure has another HTTP status and a problem body.
 	Status string `json:"status"`
+}
+
+// ReceivedPush: Decision on a received delivery.
+type ReceivedPush struct {
+	// `started`, `ignored` or `rejected`; for a delivery that was received before, its first decision or that of its redelivery.
+	Decision string `json:"decision"`
+	// `X-GitHub-Delivery` of the request.
+	DeliveryId string `json:"deliveryId"`
+	// The deployment that it started; null for none.
+	DeploymentId *string `json:"deploymentId,omitempty"`
+	// Reason of the decision.
+	ReasonCode string `json:"reasonCode"`
+	// True if the delivery was received before, and this request had no effect.
+	Repeated bool `json:"repeated"`
 }
 
 // RenewAws: Access keys (`accessKeyId`, `secretAccessKey`, `sessionToken`) for a connection with keys, or a role (`roleArn`) for one with a role.
@@ -912,14 +1196,16 @@ type RenewAws struct {
 
 // RenewGithub: A new token for the connection.
 type RenewGithub struct {
+	// Installation of a GitHub App that may read the repository's contents, in place of `token`.
+	App *GithubAppBody `json:"app,omitempty"`
 	// The connection's branch; it cannot be changed.
 	Branch *string `json:"branch,omitempty"`
 	// The connection's owner; it cannot be changed.
 	Owner *string `json:"owner,omitempty"`
 	// The connection's repository; it cannot be changed.
 	Repo *string `json:"repo,omitempty"`
-	// Access token that may read the repository's contents. Never returned.
-	Token string `json:"token"`
+	// Access token that may read the repository's contents. Never returned. Required, unless `app` is given.
+	Token *string `json:"token,omitempty"`
 }
 
 // Replay: Stored history events of a deployment, read again by this version.
@@ -1076,6 +1362,12 @@ type RollingBack struct {
 	QueuePosition *int64 `json:"queuePosition,omitempty"`
 	// Id of the deployment whose version returns; null if blue was not deployed by Panda.
 	To *string `json:"to,omitempty"`
+}
+
+// RotatePushHookSecret: Time for which the secrets before the new one are accepted as well.
+type RotatePushHookSecret struct {
+	// Hours, 0 to 168; 24 when absent. With 0 they end immediately.
+	KeepPreviousHours *int64 `json:"keepPreviousHours,omitempty"`
 }
 
 // RotateWebhookSecret: Time for which the secrets before the new one sign as well.
@@ -1282,6 +1574,14 @@ type ShownPolicy struct {
 	Version int32 `json:"version"`
 	// Times in which starts or switches are permitted; always where no window is about them.
 	Windows []PolicyWindow `json:"windows"`
+}
+
+// SlackSettings: Settings of a Slack channel.
+type SlackSettings struct {
+	// Address of Slack's Web API; `https://slack.com/api` when absent.
+	ApiUrl *string `json:"apiUrl,omitempty"`
+	// Id of the channel; the bot must be a member.
+	Channel string `json:"channel"`
 }
 
 // StartMaintenance: Kind of data to remove, or only to count.

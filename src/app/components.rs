@@ -17,9 +17,10 @@ use crate::clients::builder_pool::{BuilderPool, PooledBuilder};
 use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::gates::GateClient;
 use crate::clients::git::{Git, GitLimits};
+use crate::clients::github::GitHub;
 use crate::clients::probe::Probe;
+use crate::clients::receivers::ReceiverClients;
 use crate::clients::registry_logins::RegistryLogins;
-use crate::clients::webhook::WebhookClient;
 use crate::config::{AwsConfig, BuildConfig, Config, DatabaseConfig};
 use crate::db::connect::Access;
 use crate::db::{Class, Db, DbError, DbOptions};
@@ -116,6 +117,7 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
     let roles = config.http.controller_roles.clone();
     let aws = aws(&outside.aws, outside.codedeploy_endpoint.clone(), controller, roles, metrics.aws.clone()).await;
     let destinations = Destinations::new(outside.health_allow.clone(), outside.health_refuse.clone());
+    let github = GitHub::new(outside.github_api.clone(), outside.aws.aws_timeout)?;
     let docker = Docker::connect(outside.docker_host.as_deref())?.with_tls(outside.docker_cert_path.as_deref())?;
     let build = &config.build;
     let builders = builders(build, &docker, metrics)?;
@@ -135,7 +137,8 @@ pub async fn services(config: &Config, controller: Option<AwsKeys>, metrics: &Me
         .with_program(outside.source_program.clone()),
         probe: Probe::new(times.health_timeout, destinations.clone())?,
         gates: GateClient::new(times.health_timeout, destinations.clone())?,
-        webhooks: WebhookClient::new(destinations)?,
+        receivers: ReceiverClients::new(destinations, github.clone(), outside.public_url.clone())?,
+        github,
         names: Names::from(&config.names),
         settings: Settings {
             event_bus: outside.event_bus.clone(),

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::background::Background;
 use crate::clients::ClientError;
 use crate::clients::builder::Builder;
-use crate::clients::github::GitHub;
 use crate::config::Config;
 use crate::db::{Class, Db, DbError};
 use crate::domain::connection::AwsKeys;
@@ -28,7 +27,7 @@ use crate::domain::message::message;
 use crate::http::middleware::caller_limit::CallerLimit;
 use crate::http::readiness::ReadinessCheck;
 use crate::http::server::Limits;
-use crate::http::{ApiState, Hub, LogControl, Tls, TlsError, WebhookAccess};
+use crate::http::{ApiState, Hub, LogControl, PushAccess, ReceiverAccess, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::reconcile::Notifier;
 use crate::steps::{FIRST_STEP, RETRY_STEP, Services};
@@ -149,6 +148,11 @@ impl RunningServer {
     }
 }
 
+/// Notifies the streams of this process of new events.
+fn notifier(streams: Hub) -> Notifier {
+    Notifier::new(move |id| streams.notify(id))
+}
+
 /// Starts the server, and returns once it listens. An unavailable database does not delay the start: the server waits for it in the background, and
 /// readiness reports it.
 pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<RunningServer, AppError> {
@@ -170,25 +174,25 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     let stop = CancellationToken::new();
     let (auth, sign_in, needs_token) = authentication(&config, db.clone(), address, &stop)?;
     let hub = Hub::start(db.of(Class::Live), metrics.clone(), &stop);
-    let streams = hub.clone();
-    let notifier = Notifier::new(move |id| streams.notify(id));
+    let notifier = notifier(hub.clone());
     let reconciler =
         reconciler(&config, db.of(Class::Reconcile), Arc::clone(&services), notifier.clone(), metrics.clone());
     let asked = Arc::new(Notify::new());
     let retention =
         retention(&config, db.of(Class::Background), services.docker.clone(), metrics.clone(), Arc::clone(&asked));
     let background = Background::new(&db, Arc::clone(&services), notifier, metrics.clone())
-        .with_sign_in(sign_in, config.auth.four_eyes)
+        .with_sign_in(sign_in.clone(), config.auth.four_eyes)
         .with_retention(retention);
     let (limits, stream_permits) = crate::http::limits(&config.http, raise_open_files_limit());
     let state = ApiState {
         db: db.clone(),
         auth,
         hub,
-        github: Arc::new(GitHub::new(config.external.github_api.clone(), config.external.aws.aws_timeout)?),
+        github: Arc::new(services.github.clone()),
         aws: services.aws.clone(),
         gates: services.gates.clone(),
-        webhooks: WebhookAccess { client: services.webhooks.clone(), changed: background.webhooks_changed() },
+        receivers: ReceiverAccess { clients: services.receivers.clone(), changed: background.receivers_changed() },
+        pushes: PushAccess { sign_in, ..PushAccess::default() },
         names: Arc::new(services.names.clone()),
         event_bus: services.settings.event_bus.as_str().into(),
         preflight: Arc::new(components::preflight_settings(&services)),

@@ -1,11 +1,11 @@
 //! Removes rows that have no use any more: dead replicas, expired idempotency keys, sessions and tickets, unused budgets of calls, old
-//! deliveries of webhooks. Data with a configurable retention is
+//! deliveries of receivers and push hooks. Data with a configurable retention is
 //! removed by `retention`.
 
 use super::every::{Next, Periodic, Trigger};
 use crate::db::{Db, DbError};
 
-/// Most deliveries of webhooks that one run removes: the statement must end within its time limit.
+/// Most deliveries of receivers, and of push hooks, that one run removes: the statement must end within its time limit.
 const OLD_DELIVERIES: i64 = 20_000;
 
 /// The rows of all replicas; each of them removes what it finds.
@@ -41,12 +41,17 @@ impl Periodic for GarbageCollection {
         }
         match self.db.delete_dead_senders().await {
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "ended senders of webhooks not removed"),
+            Err(error) => tracing::warn!(%error, "ended senders of the outbox not removed"),
         }
         match self.db.delete_old_deliveries(OLD_DELIVERIES).await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed deliveries of webhooks that ended 30 days ago"),
-            Err(error) => tracing::warn!(%error, "old deliveries of webhooks not removed"),
+            Ok(count) => tracing::info!(count, "removed deliveries that ended 30 days ago"),
+            Err(error) => tracing::warn!(%error, "old deliveries of receivers not removed"),
+        }
+        match self.db.delete_old_push_deliveries(OLD_DELIVERIES).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "removed deliveries of push hooks that were received 30 days ago"),
+            Err(error) => tracing::warn!(%error, "old deliveries of push hooks not removed"),
         }
         Ok(Next::Period)
     }

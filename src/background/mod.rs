@@ -11,7 +11,7 @@
 //! 4. **Between two tasks or two runs**: no task relies on an earlier one. State in memory (the time of the last log line, the applied log filter,
 //!    the last check of permissions) is rebuilt by the first run of the next process.
 //! 5. **Paused for any time**: no task owns anything for longer than its transaction, except a retention run, whose row is its lease (`retention`), and
-//!    the receivers of webhooks, each of which is leased (`outbox`).
+//!    the receivers of events, each of which is leased (`outbox`).
 //!
 //! An error ends one run, never the task: `every` logs it (`warn`, once a minute while it lasts) and runs the task again.
 //!
@@ -28,7 +28,7 @@
 //! | `status_queue`: receives status events of AWS and notifies the owners of their deployments; only with PANDA_STATUS_QUEUE_URL | as messages arrive; a call waits up to 10 s | | `warn`; the messages stay on the queue. AWS: `warn`, again after 10 s |
 //! | `watch`: compares ready deployments, and switched ones whose blue is not terminated, with CodeDeploy, and requests looks at those that differ. One replica a period, by a lease that expires | 1 min (`PANDA_WATCH_INTERVAL_MS`) | | `warn`; all are compared in the next period |
 //! | `connection_cleanup`: removes rules and statements of removed connections in AWS, one replica at a time | 1 min | | `warn`; the next run finds what is left |
-//! | `outbox` *: delivers events to webhooks; a receiver has one replica at a time, by a lease. Nothing without webhooks | as answers arrive; beats each 400 ms, reads each 50 ms to 1 s | a webhook was changed at this replica, or the first one created | `warn`; its commit is repeated |
+//! | `outbox` *: delivers events to receivers; a receiver has one replica at a time, by a lease. Nothing without receivers | as answers arrive; beats each 400 ms, reads each 50 ms to 1 s | a receiver was changed at this replica, or the first one created | `warn`; its commit is repeated |
 //! | `retention`: starts the rules whose cron expression is due | 1 min, at second 0 | | `warn`; the rule runs at its next time |
 //! | `retention` *: starts requested runs, and ends runs whose replica died | 10 s while there are any | requested at this replica, or a run ended | `warn`; the request stays |
 //!
@@ -106,8 +106,8 @@ pub struct Background {
     four_eyes: bool,
     /// Notified when a log filter was set or removed through this replica.
     log_filter_changed: Arc<Notify>,
-    /// Notified when a webhook was changed through this replica.
-    webhooks_changed: Arc<Notify>,
+    /// Notified when a receiver was changed through this replica.
+    receivers_changed: Arc<Notify>,
     retention: Option<Retention>,
 }
 
@@ -122,7 +122,7 @@ impl Background {
             sign_in: SignIn::default(),
             four_eyes: false,
             log_filter_changed: Arc::default(),
-            webhooks_changed: Arc::default(),
+            receivers_changed: Arc::default(),
             retention: None,
         }
     }
@@ -145,18 +145,18 @@ impl Background {
         Arc::clone(&self.log_filter_changed)
     }
 
-    /// The handle to notify after a webhook was created or changed: the replica then reads it immediately.
-    pub fn webhooks_changed(&self) -> Arc<Notify> {
-        Arc::clone(&self.webhooks_changed)
+    /// The handle to notify after a receiver was created or changed: the replica then reads it immediately.
+    pub fn receivers_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.receivers_changed)
     }
 
     /// Runs all tasks until `stop`, and waits a moment for those that are running.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let (schedules, active) = changes::channel(true);
-        let (webhooks, has_webhooks) = changes::channel(false);
+        let (receivers, has_receivers) = changes::channel(false);
         let (retention, maintenance) = self.retention.map(Retention::notified).unzip();
-        let signals = Signals { log_filter_changed: self.log_filter_changed, maintenance, schedules, webhooks };
+        let signals = Signals { log_filter_changed: self.log_filter_changed, maintenance, schedules, receivers };
         let (settings, metrics) = (&self.services.settings, self.metrics.clone());
         let ten_seconds = TenSeconds::new(self.db.clone(), settings, metrics, signals, self.four_eyes);
         tasks.spawn(every(TEN_SECONDS, stop.clone(), ten_seconds));
@@ -167,9 +167,9 @@ impl Background {
             let reader = StatusQueueReader { db: self.db.clone(), queue, stop: stop.clone() };
             tasks.spawn(every(status_queue::PERIOD, stop.clone(), reader));
         }
-        let client = self.services.webhooks.clone();
+        let client = self.services.receivers.clone();
         let outbox =
-            Outbox::new(self.db.clone(), client, self.metrics.outbox.clone(), has_webhooks, self.webhooks_changed);
+            Outbox::new(self.db.clone(), client, self.metrics.outbox.clone(), has_receivers, self.receivers_changed);
         tasks.spawn(outbox.run(stop.clone()));
         let cleanup = ConnectionCleanup { db: self.db.clone(), services: Arc::clone(&self.services) };
         tasks.spawn(every(ONE_MINUTE, stop.clone(), cleanup));

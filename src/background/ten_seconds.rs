@@ -31,8 +31,8 @@ pub(super) struct Signals {
     pub(super) maintenance: Option<Arc<Notify>>,
     /// Sent by these tasks: there are schedules with a next time.
     pub(super) schedules: watch::Sender<bool>,
-    /// Sent by these tasks: there are enabled webhooks.
-    pub(super) webhooks: watch::Sender<bool>,
+    /// Sent by these tasks: there are enabled receivers.
+    pub(super) receivers: watch::Sender<bool>,
 }
 
 pub(super) struct TenSeconds {
@@ -97,7 +97,7 @@ impl TenSeconds {
         }
         self.freeze_end = state.freeze_ends_in.filter(|wait| *wait < PERIOD).map(|wait| Instant::now() + wait + MARGIN);
         self.signals.schedules.send_replace(state.schedules);
-        self.signals.webhooks.send_replace(state.webhooks);
+        self.signals.receivers.send_replace(state.receivers);
         if let Some(requested) = self.signals.maintenance.as_ref().filter(|_| state.maintenance) {
             requested.notify_one();
         }

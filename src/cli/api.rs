@@ -1,5 +1,7 @@
 //! Client of Panda's HTTP API: one method per endpoint.
 
+mod channels;
+mod hooks;
 mod transport;
 mod webhooks;
 

@@ -28,6 +28,7 @@ Examples:
   gh auth token | panda connect github --owner acme --repo shop --branch main --token-file -
   PANDA_GITHUB_TOKEN=… panda connect github --owner acme --repo shop --branch main
   panda connect github --renew gh_4k1zq0v7w3m9x2c8b5n6 --token-file new.txt
+  panda connect github --owner acme --repo shop --app-id 123456 --installation-id 98765432 --private-key-file app.pem
 
 Connecting the same repository and branch again, or --renew, replaces the token of the existing connection: its id stays, and running deployments use
 the new token. The token only needs read access to the repository's contents. It is never taken from the command line, which other users can see.")]
@@ -45,8 +46,17 @@ pub struct GithubArgs {
     #[arg(long, value_name = "ID")]
     renew: Option<String>,
     /// File with the access token, - for standard input; PANDA_GITHUB_TOKEN when absent
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "app_id")]
     token_file: Option<PathBuf>,
+    /// Id or client id of a GitHub App to use instead of a token
+    #[arg(long, value_name = "ID", requires = "installation_id")]
+    app_id: Option<String>,
+    /// Id of the App's installation in the account of the repository
+    #[arg(long, value_name = "ID", requires = "app_id")]
+    installation_id: Option<u64>,
+    /// File with the App's private key, - for standard input; PANDA_GITHUB_APP_KEY when absent
+    #[arg(long, value_name = "FILE", requires = "app_id")]
+    private_key_file: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -106,8 +116,7 @@ pub struct AwsArgs {
 pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
     match command {
         ConnectCommand::Github(args) => {
-            let token = secret::require("--token-file", args.token_file.as_deref(), &["PANDA_GITHUB_TOKEN"])?;
-            let mut body = json!({"token": token.expose_secret()});
+            let mut body = github_credential(&args)?;
             let branch = args.branch.or_else(|| args.renew.is_none().then(|| "main".to_owned()));
             for (field, value) in [("owner", args.owner), ("repo", args.repo), ("branch", branch)] {
                 if let Some(value) = value {
@@ -133,6 +142,16 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// The credential of a request: an App, or a token.
+fn github_credential(args: &GithubArgs) -> Result<Value, CliError> {
+    let Some(app_id) = &args.app_id else {
+        let token = secret::require("--token-file", args.token_file.as_deref(), &["PANDA_GITHUB_TOKEN"])?;
+        return Ok(json!({"token": token.expose_secret()}));
+    };
+    let key = secret::require("--private-key-file", args.private_key_file.as_deref(), &["PANDA_GITHUB_APP_KEY"])?;
+    Ok(json!({"app": {"appId": app_id, "installationId": args.installation_id, "privateKey": key.expose_secret()}}))
 }
 
 async fn send(server: &ServerArgs, kind: &str, renew: Option<&str>, body: &Value) -> Result<Value, CliError> {

@@ -52,6 +52,22 @@ pub async fn webhook(api: &Api, given: &str) -> Result<String, CliError> {
     only(given, &start, &all.ids)
 }
 
+/// The id of the channel that begins with `given`.
+pub async fn channel(api: &Api, given: &str) -> Result<String, CliError> {
+    let Some(start) = beginning(given, "chn_") else { return Ok(given.to_owned()) };
+    let mut all = Pages::default();
+    all.add(&api.channels().await?, "channels", "channelId");
+    only(given, &start, &all.ids)
+}
+
+/// The id of the push hook that begins with `given`.
+pub async fn hook(api: &Api, given: &str) -> Result<String, CliError> {
+    let Some(start) = beginning(given, "hok_") else { return Ok(given.to_owned()) };
+    let mut all = Pages::default();
+    all.add(&api.hooks().await?, "hooks", "hookId");
+    only(given, &start, &all.ids)
+}
+
 /// The id of the connection that begins with `given`: `gh_…` or `aws_…`, or either without its prefix.
 pub async fn connection(api: &Api, given: &str) -> Result<String, CliError> {
     let github = beginning(given, "gh_").filter(|_| !given.starts_with("aws_"));

@@ -5,6 +5,7 @@ mod api_words;
 mod audit;
 mod build_secrets;
 mod cancel;
+mod channel;
 mod check;
 mod checkout;
 mod completion;
@@ -21,6 +22,7 @@ mod fetch_source;
 mod freeze;
 #[cfg(test)]
 mod generated_documents;
+mod hook;
 mod iam_policy;
 mod id_prefix;
 mod init;
@@ -174,6 +176,10 @@ pub enum Command {
     Schedule(schedule::ScheduleArgs),
     /// Manage freezes, which hold deployments or their switch for a time
     Freeze(freeze::FreezeArgs),
+    /// Manage channels, which show deployments in chats and mails
+    Channel(channel::ChannelArgs),
+    /// Manage push hooks, by which pushes to GitHub start deployments
+    Hook(hook::HookArgs),
     /// Manage webhooks, which send events to other programs
     Webhook(webhook::WebhookArgs),
     /// Show or store what a target permits: windows and approvals
@@ -257,6 +263,8 @@ pub async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Current(args) => current::run(args).await?,
         Command::Schedule(args) => schedule::run(args).await?,
         Command::Freeze(args) => freeze::run(args).await?,
+        Command::Channel(args) => channel::run(args).await?,
+        Command::Hook(args) => hook::run(args).await?,
         Command::Webhook(args) => webhook::run(args).await?,
         Command::Policy(args) => policy::run(args).await?,
         Command::Audit(args) => audit::run(args).await?,

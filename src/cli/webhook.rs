@@ -10,13 +10,14 @@ use super::progress::print;
 use super::{id_prefix, sanitize, table};
 use crate::domain::message::{Message, message};
 use crate::domain::principal::Scope;
+use crate::domain::receiver::filter;
 use crate::domain::webhook;
 
 /// Members that are shown first, and columns of the list.
 const COLUMNS: [&str; 6] = ["webhookId", "url", "enabled", "delivered", "pending", "dead"];
 
 /// Columns of the list of deliveries.
-const DELIVERY_COLUMNS: [&str; 7] =
+pub(super) const DELIVERY_COLUMNS: [&str; 7] =
     ["deliveryId", "deploymentId", "sequence", "state", "attempts", "nextAttemptAt", "lastError"];
 
 #[derive(Args, Debug)]
@@ -49,7 +50,7 @@ enum Command {
 
 /// What a webhook receives.
 #[derive(Args, Debug)]
-struct FilterArgs {
+pub(super) struct FilterArgs {
     /// Type (stage, success, fail) or code of events that it receives; repeatable
     #[arg(long = "event", value_name = "EVENT", value_parser = event)]
     events: Vec<String>,
@@ -139,9 +140,9 @@ struct RotateArgs {
 }
 
 #[derive(Args, Debug)]
-struct DeliveriesArgs {
-    /// Id of the webhook, or its beginning
-    id: String,
+pub(super) struct DeliveriesArgs {
+    /// Id, or its beginning
+    pub(super) id: String,
     /// List only those in this state
     #[arg(long)]
     state: Option<State>,
@@ -152,7 +153,7 @@ struct DeliveriesArgs {
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -163,17 +164,17 @@ enum State {
 }
 
 #[derive(Args, Debug)]
-struct ReplayArgs {
-    /// Id of the webhook, or its beginning
-    id: String,
+pub(super) struct ReplayArgs {
+    /// Id, or its beginning
+    pub(super) id: String,
     /// Id of the dead delivery
-    delivery: String,
+    pub(super) delivery: String,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
-fn event(given: &str) -> Result<String, Message> {
-    webhook::events(&[given.to_owned()]).map(|()| given.to_owned())
+pub(super) fn event(given: &str) -> Result<String, Message> {
+    filter::events(&[given.to_owned()]).map(|()| given.to_owned())
 }
 
 fn repository(given: &str) -> Result<String, Message> {
@@ -181,7 +182,7 @@ fn repository(given: &str) -> Result<String, Message> {
 }
 
 fn description(given: &str) -> Result<String, Message> {
-    webhook::description(given).map(|()| given.to_owned())
+    filter::description(given).map(|()| given.to_owned())
 }
 
 fn address(given: &str) -> Result<String, Message> {
@@ -233,7 +234,7 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
 }
 
 /// Sets the fields that are given.
-fn fill(body: &mut Value, filter: &FilterArgs) {
+pub(super) fn fill(body: &mut Value, filter: &FilterArgs) {
     if !filter.events.is_empty() {
         body["events"] = json!(filter.events);
     }
@@ -290,26 +291,37 @@ fn settings_of(webhook: &Value) -> Value {
     kept.map(|(field, value)| (field.to_owned(), value.clone())).collect()
 }
 
+impl DeliveriesArgs {
+    /// The filters as the request has them.
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+        let state = self.state.map(|state| match state {
+            State::Open => "open".to_owned(),
+            State::Dead => "dead".to_owned(),
+            State::Delivered => "delivered".to_owned(),
+        });
+        let limit = self.limit.map(|limit| limit.to_string());
+        let filters = [("state", state), ("limit", limit), ("cursor", self.cursor.clone())];
+        filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
 async fn deliveries(args: DeliveriesArgs) -> Result<(), CliError> {
-    let state = args.state.map(|state| match state {
-        State::Open => "open".to_owned(),
-        State::Dead => "dead".to_owned(),
-        State::Delivered => "delivered".to_owned(),
-    });
-    let filters = [("state", state), ("limit", args.limit.map(|limit| limit.to_string())), ("cursor", args.cursor)];
-    let query: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let api: Api = args.server.api()?;
-    let data = api.webhook_deliveries(&id_prefix::webhook(&api, &args.id).await?, &query).await?;
-    if args.server.json {
-        print(&sanitize::json(&data));
-        return Ok(());
+    let data = api.webhook_deliveries(&id_prefix::webhook(&api, &args.id).await?, &args.query()).await?;
+    print_deliveries(&args.server, &data);
+    Ok(())
+}
+
+pub(super) fn print_deliveries(server: &ServerArgs, data: &Value) {
+    if server.json {
+        print(&sanitize::json(data));
+        return;
     }
     let rows = data.get("deliveries").and_then(Value::as_array).cloned().unwrap_or_default();
     print(table::rows(&rows, &DELIVERY_COLUMNS, &text(&message!("cli.no_deliveries"))).trim_end());
     if let Some(cursor) = data.get("nextCursor").and_then(Value::as_str) {
         print(&text(&message!("cli.more", cursor = sanitize::line(cursor))));
     }
-    Ok(())
 }
 
 /// Prints the webhook and its new secret, which no other command prints.
@@ -330,7 +342,7 @@ fn show(server: &ServerArgs, data: &Value) {
     print_members(server, data, &COLUMNS);
 }
 
-fn print_members(server: &ServerArgs, data: &Value, first: &[&str]) {
+pub(super) fn print_members(server: &ServerArgs, data: &Value, first: &[&str]) {
     print(if server.json { sanitize::json(data) } else { table::members(data, first) }.trim_end());
 }
 

@@ -19,6 +19,7 @@ pub mod git;
 pub mod github;
 pub mod oidc;
 pub mod probe;
+pub mod receivers;
 pub mod registry;
 pub mod registry_credentials;
 pub mod registry_logins;

@@ -82,6 +82,11 @@ impl GuardedClient {
         self.send(self.http.post(self.checked(url)?).headers(headers).body(body)).await
     }
 
+    /// Sends PATCH `url` as [`Self::get`] does, with this body.
+    pub async fn patch(&self, url: Url, headers: HeaderMap, body: Bytes) -> Result<Response, ClientError> {
+        self.send(self.http.patch(self.checked(url)?).headers(headers).body(body)).await
+    }
+
     /// Refuses a literal address that is not allowed; a name is checked when it is resolved.
     fn checked(&self, mut url: Url) -> Result<Url, ClientError> {
         // An IP address in place of a name is never resolved. The URL parser has already normalised its other notations: 0x7f.1, 2130706433.
@@ -107,7 +112,7 @@ impl GuardedClient {
     }
 }
 
-fn refusal_message(address: IpAddr) -> String {
+pub(super) fn refusal_message(address: IpAddr) -> String {
     format!("{address} may not be reached from here (an operator can allow it with PANDA_HEALTH_ALLOW)")
 }
 

@@ -10,8 +10,8 @@ use url::Url;
 use super::{ClientError, ssrf_guard::GuardedClient};
 use crate::bounded;
 use crate::domain::destination::Destinations;
+use crate::domain::receiver::attempt::AttemptAnswer;
 use crate::domain::text;
-use crate::domain::webhook::attempt::AttemptAnswer;
 use crate::domain::webhook::signing::{SigningKey, signatures};
 use crate::failpoints::around;
 
@@ -65,15 +65,12 @@ impl WebhookClient {
         let sent = around(CALL, self.http.post(request.url.clone(), headers, request.body)).await;
         let answer = match sent {
             Ok(answer) => answer,
-            Err(error) => {
-                let error = Some(text::cut(&error.message, MAX_ERROR_CHARS));
-                return AttemptAnswer { status: None, retry_after: None, error };
-            }
+            Err(error) => return AttemptAnswer::failed(text::cut(&error.message, MAX_ERROR_CHARS)),
         };
         let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
         // The status decides; a body that is too long, slow or broken costs its connection.
         let _ = tokio::time::timeout(BODY_TIMEOUT, bounded::body(answer, MAX_BODY_BYTES)).await;
-        AttemptAnswer { status: Some(status), retry_after, error: None }
+        AttemptAnswer::of_status(status, retry_after)
     }
 }
 
@@ -96,6 +93,6 @@ fn headers(request: &WebhookRequest<'_>) -> HeaderMap {
 }
 
 /// Reads the form in seconds. The form with a date is ignored, because clocks of machines are never compared.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

@@ -6,10 +6,11 @@ use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::freezes::error::FreezeError;
+use crate::commands::push_hooks::error::PushHookError;
+use crate::commands::receivers::error::ReceiverError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
 use crate::commands::tokens::error::TokenError;
-use crate::commands::webhooks::error::WebhookError;
 use crate::db::DbError;
 use crate::domain::message::Message;
 use crate::domain::principal::Role;
@@ -62,9 +63,12 @@ pub enum CommandError {
     /// An API token does not exist.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// A webhook does not exist, or cannot be changed.
+    /// A receiver does not exist, or cannot be changed.
     #[error(transparent)]
-    Webhook(#[from] WebhookError),
+    Receiver(#[from] ReceiverError),
+    /// A push hook does not exist, or cannot be changed.
+    #[error(transparent)]
+    PushHook(#[from] PushHookError),
     /// The database could not be read or written.
     #[error(transparent)]
     Database(#[from] DbError),

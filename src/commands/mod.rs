@@ -1,7 +1,7 @@
 //! Commands: the changes that callers request. One file a command, which reads from top to bottom as its rule.
 //!
 //! A command decides (role, scope, four-eyes approval, what is in the way) and records the *intent* in one transaction, together with its audit entry and
-//! the answer under the caller's idempotency key: all of it or nothing. It causes no external effect (but [`connect::aws::rule_role`] and [`webhooks::probe`]); a replica finds
+//! the answer under the caller's idempotency key: all of it or nothing. It causes no external effect (but [`connect::aws::rule_role`] and [`receivers::probe`]); a replica finds
 //! the row and carries it out. A process may die on any line: either the command is committed, or the client has no answer and repeats the request.
 //! Statements are in `db`, texts of refusals in `http`. Waking the replicas up after the commit is the caller's part, because it is only a hint.
 //!
@@ -21,7 +21,8 @@
 //! | [`connect::aws::preflight`] | looks up what a deployment needs; for callers who may deploy with the connection, or renew it |
 //! | [`build_secrets`] | values that builds of a connection's repository may read |
 //! | [`revocations`], [`tokens`] | end a principal with its schedules and queued deployments |
-//! | [`webhooks`] | an admin of the repositories whose events a webhook receives; `probe` sends a test event |
+//! | [`receivers`] | an admin of the repositories whose events a receiver gets; `probe` sends a test event |
+//! | [`push_hooks`] | an admin of the repositories of its rules; `receive` starts the deployment that a push to GitHub asks for, as its owner |
 //! | [`sessions`] | a session or ticket reads with its caller's permission |
 //! | [`log_filter`], [`maintenance`] | an admin of all repositories |
 //! | [`refusals`] | the record of refused commands |
@@ -41,6 +42,8 @@ pub mod maintenance;
 mod notify;
 pub mod outcome;
 pub mod policies;
+pub mod push_hooks;
+pub mod receivers;
 pub mod refusals;
 pub mod retry;
 pub mod revocations;
@@ -49,6 +52,5 @@ pub mod schedules;
 pub mod sessions;
 pub mod switch;
 pub mod tokens;
-pub mod webhooks;
 
 pub use error::CommandError;

@@ -148,7 +148,7 @@ pub async fn needs_other_approver(db: &Db, id: &str, by: &Caller, four_eyes: boo
     Ok((four_eyes || policy.approvals.four_eyes) && has_started(&mut tx, id, by).await?)
 }
 
-/// Reports that the caller started the attempt. The owner of a schedule counts as the starter of its deployments: otherwise a schedule would let a
+/// Reports that the caller started the attempt. The owner of a schedule or push hook counts as the starter of its deployments: otherwise it would let a
 /// caller approve their own deployment.
 async fn has_started(tx: &mut PgConnection, id: &str, by: &Caller) -> Result<bool, CommandError> {
     let starter = requests::starter(tx, id).await?;

@@ -26,7 +26,7 @@ pub use http::{ForwardedHeader, HttpConfig, TlsFiles};
 pub use retention::RetentionConfig;
 use values::{
     bus_policy, cpu_millis, drain, health_path, http_url, lease, mebibytes, millis, organization, postgres_url,
-    private_url, target_role, template,
+    private_url, public_url, target_role, template,
 };
 
 /// Options of `panda serve`.
@@ -174,6 +174,9 @@ pub struct ExternalConfig {
     /// Path of the `panda` program that fetches repositories. Tests set it, since their own program is the test binary.
     #[arg(long, hide = true, value_name = "FILE")]
     pub source_program: Option<PathBuf>,
+    /// Address of this installation's web page, to which messages in channels link; without it they have no links
+    #[arg(long, env = "PANDA_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
+    pub public_url: Option<Url>,
     /// Networks that health checks may reach although they are refused by default: loopback, link-local, metadata services, multicast, reserved
     #[arg(long, env = "PANDA_HEALTH_ALLOW", value_name = "NETWORK,…", value_delimiter = ',')]
     pub health_allow: Vec<Network>,

@@ -123,6 +123,19 @@ pub(super) fn private_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Parses the address of the web page, so that paths can be joined to it.
+pub(super) fn public_url(text: &str) -> Result<Url, String> {
+    let mut url = http_url(text)?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("give the address of the page without user, query and fragment".to_owned());
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
 pub(super) fn postgres_url(text: &str) -> Result<SecretString, String> {
     // The message must not contain any part of the value, which may hold a password.
     PostgresUrl::parse(text).map_err(|error| error.to_string())?;

@@ -13,7 +13,10 @@ pub(super) const GITHUB: &str = "github_connections";
 pub(super) const AWS: &str = "aws_connections";
 
 /// Table of the receivers of events.
-pub(super) const WEBHOOKS: &str = "webhooks";
+pub(super) const RECEIVERS: &str = "receivers";
+
+/// Table of the receivers of GitHub's push events.
+pub(super) const PUSH_HOOKS: &str = "push_hooks";
 
 /// Decrypts the secrets of one row.
 pub(super) struct RowDecryptor(Option<RowKey>);
@@ -111,7 +114,8 @@ impl Db {
             .await?;
             count += done.rows_affected();
         }
-        count += self.rewrap_webhooks(keyring, &mut broken).await?;
+        count += self.rewrap_receivers(keyring, &mut broken).await?;
+        count += self.rewrap_push_hooks(keyring, &mut broken).await?;
         let row = sqlx::query!(
             "SELECT key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM installation WHERE key_id <> $1",
             keyring.encrypting_id()
@@ -131,17 +135,40 @@ impl Db {
         broken.map_or(Ok(count), |error| Err(error.into()))
     }
 
-    async fn rewrap_webhooks(&self, keyring: &Keyring, broken: &mut Option<KeyError>) -> Result<u64, DbError> {
+    async fn rewrap_push_hooks(&self, keyring: &Keyring, broken: &mut Option<KeyError>) -> Result<u64, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM push_hooks WHERE key_id <> $1",
+            keyring.encrypting_id()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut count = 0;
+        for row in rows {
+            let rewrapped = keyring.rewrap(PUSH_HOOKS, &row.id, &row.key_id, &row.wrapped_key).await;
+            let Some((key_id, wrapped)) = or_later(rewrapped, broken)? else { continue };
+            let done = sqlx::query!(
+                "UPDATE push_hooks SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
+                row.id,
+                key_id,
+                wrapped,
+                row.wrapped_key
+            );
+            count += done.execute(&self.pool).await?.rows_affected();
+        }
+        Ok(count)
+    }
+
+    async fn rewrap_receivers(&self, keyring: &Keyring, broken: &mut Option<KeyError>) -> Result<u64, DbError> {
         let rows =
-            sqlx::query!("SELECT id, key_id, wrapped_key FROM webhooks WHERE key_id <> $1", keyring.encrypting_id())
+            sqlx::query!("SELECT id, key_id, wrapped_key FROM receivers WHERE key_id <> $1", keyring.encrypting_id())
                 .fetch_all(&self.pool)
                 .await?;
         let mut count = 0;
         for row in rows {
-            let rewrapped = keyring.rewrap(WEBHOOKS, &row.id, &row.key_id, &row.wrapped_key).await;
+            let rewrapped = keyring.rewrap(RECEIVERS, &row.id, &row.key_id, &row.wrapped_key).await;
             let Some((key_id, wrapped)) = or_later(rewrapped, broken)? else { continue };
             let done = sqlx::query!(
-                "UPDATE webhooks SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
+                "UPDATE receivers SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
                 row.id,
                 key_id,
                 wrapped,

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use futures_util::{StreamExt as _, stream};
 
 use super::build_secrets::decrypt;
-use super::encryption::{AWS, GITHUB, WEBHOOKS};
+use super::encryption::{AWS, GITHUB, RECEIVERS};
 use super::installation::{INSTALLATION, REQUEST_SECRET, ROW};
-use super::{Db, DbError, webhooks};
+use super::{Db, DbError, receivers};
 use crate::domain::keyring::{KeyError, KeyUsage};
 
 /// Rows that are read, and decrypted concurrently. A connection has at most a megabyte of build secrets.
@@ -48,7 +48,7 @@ impl Db {
         }
         after.clear();
         loop {
-            let page = self.webhook_page(&after).await?;
+            let page = self.receiver_page(&after).await?;
             let Some(last) = page.last().map(|row| row.id.clone()) else { break };
             after = last;
             self.check_page(page, &mut usage).await?;
@@ -137,19 +137,19 @@ impl Db {
         Ok(rows.collect())
     }
 
-    async fn webhook_page(&self, after: &str) -> Result<Vec<EncryptedRow>, DbError> {
+    async fn receiver_page(&self, after: &str) -> Result<Vec<EncryptedRow>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, key_id, wrapped_key,
-                    ARRAY (SELECT s.number FROM webhook_secrets s WHERE s.webhook_id = w.id ORDER BY s.number) AS \"numbers!\",
-                    ARRAY (SELECT s.value_encrypted FROM webhook_secrets s WHERE s.webhook_id = w.id ORDER BY s.number) AS \"values!\"
-             FROM webhooks w WHERE id > $1 ORDER BY id LIMIT $2",
+                    ARRAY (SELECT s.number FROM receiver_secrets s WHERE s.receiver_id = w.id ORDER BY s.number) AS \"numbers!\",
+                    ARRAY (SELECT s.value_encrypted FROM receiver_secrets s WHERE s.receiver_id = w.id ORDER BY s.number) AS \"values!\"
+             FROM receivers w WHERE id > $1 ORDER BY id LIMIT $2",
             after,
             PAGE
         )
         .fetch_all(&self.pool)
         .await?;
         let rows = rows.into_iter().map(|row| EncryptedRow {
-            table: WEBHOOKS,
+            table: RECEIVERS,
             build_secrets: Vec::new(),
             id: row.id,
             key_id: row.key_id,
@@ -157,7 +157,7 @@ impl Db {
             columns: row
                 .numbers
                 .into_iter()
-                .map(|number| webhooks::column(number).into())
+                .map(|number| receivers::column(number).into())
                 .zip(row.values.into_iter().map(Some))
                 .collect(),
         });

@@ -31,7 +31,9 @@ pub mod outbox;
 pub mod ownership;
 pub mod policies;
 mod pool;
+pub mod push_hooks;
 pub mod queue;
+pub mod receivers;
 pub mod reports;
 pub mod revocations;
 pub mod schedules;
@@ -42,7 +44,6 @@ pub mod status_events;
 pub mod step_stages;
 pub mod tokens;
 pub mod watch;
-pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

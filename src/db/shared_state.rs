@@ -30,8 +30,8 @@ pub struct SharedState {
     pub maintenance: bool,
     /// A schedule has a next time.
     pub schedules: bool,
-    /// A webhook is enabled.
-    pub webhooks: bool,
+    /// A receiver is enabled.
+    pub receivers: bool,
     /// Number of deployments that AWS can still change without a caller: ready ones, and switched ones whose blue lives.
     pub watched: i64,
     /// Time until the next end of a freeze, by the database's clock; none without one.
@@ -97,7 +97,7 @@ impl Db {
             automatic_switches: row.automatic_switches,
             maintenance: row.maintenance,
             schedules: row.schedules,
-            webhooks: row.webhooks,
+            receivers: row.receivers,
             watched: row.watched,
             freeze_ends_in: row.freeze_seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
         })

@@ -13,7 +13,7 @@ SELECT counts.*,
                                          AND policy ? 'autoSwitch') AS "automatic_switches!",
        EXISTS (SELECT FROM maintenance_runs WHERE state IN ('requested', 'running')) AS "maintenance!",
        EXISTS (SELECT FROM schedules WHERE next_run_at IS NOT NULL) AS "schedules!",
-       EXISTS (SELECT FROM webhooks WHERE disabled_at IS NULL) AS "webhooks!",
+       EXISTS (SELECT FROM receivers WHERE disabled_at IS NULL) AS "receivers!",
        (SELECT count(*) FROM deployments WHERE watched) AS "watched!",
        (SELECT extract(epoch FROM min(ends_at) - clock_timestamp())::float8 FROM freezes
         WHERE lifted_at IS NULL AND ends_at > clock_timestamp()) AS freeze_seconds

@@ -62,6 +62,21 @@ pub enum Action {
     /// A schedule stops because its owner's permission has ended.
     #[strum(serialize = "schedule.stop")]
     StopSchedule,
+    /// A push hook is created; it acts with its creator's permission.
+    #[strum(serialize = "hook.create")]
+    CreatePushHook,
+    /// A push hook is changed or taken over; the caller becomes its owner.
+    #[strum(serialize = "hook.change")]
+    ChangePushHook,
+    /// A push hook is deleted; deployments that it started continue.
+    #[strum(serialize = "hook.delete")]
+    DeletePushHook,
+    /// The secret of a push hook is rotated.
+    #[strum(serialize = "hook.rotate")]
+    RotatePushHook,
+    /// A delivery of a push hook is decided again.
+    #[strum(serialize = "hook.redeliver")]
+    RedeliverPush,
     /// A browser signs in.
     #[strum(serialize = "session.open")]
     OpenSession,
@@ -98,6 +113,21 @@ pub enum Action {
     /// A switch that needs several approvers is approved by one of them.
     #[strum(serialize = "approve")]
     Approve,
+    /// A chat or mailbox is added, with its secret.
+    #[strum(serialize = "channel.create")]
+    CreateChannel,
+    /// A channel is changed, disabled or enabled, or gets another secret.
+    #[strum(serialize = "channel.change")]
+    ChangeChannel,
+    /// A channel is deleted, with its secret and deliveries.
+    #[strum(serialize = "channel.delete")]
+    DeleteChannel,
+    /// A test message is sent to a channel.
+    #[strum(serialize = "channel.test")]
+    TestChannel,
+    /// A dead letter of a channel is sent again.
+    #[strum(serialize = "channel.replay")]
+    ReplayChannelDelivery,
     /// A receiver of events is added.
     #[strum(serialize = "webhook.create")]
     CreateWebhook,
@@ -180,6 +210,11 @@ impl Action {
             ("PATCH", "schedules/{id}") => Some(Self::ChangeSchedule),
             ("DELETE", "schedules/{id}") => Some(Self::DeleteSchedule),
             ("POST", "schedules/{id}/run") => Some(Self::RunSchedule),
+            ("POST", "hooks") => Some(Self::CreatePushHook),
+            ("PUT", "hooks/{id}") => Some(Self::ChangePushHook),
+            ("DELETE", "hooks/{id}") => Some(Self::DeletePushHook),
+            ("POST", "hooks/{id}/secret") => Some(Self::RotatePushHook),
+            ("POST", "hooks/{id}/deliveries/{delivery}/redelivery") => Some(Self::RedeliverPush),
             ("POST", "tokens") => Some(Self::CreateToken),
             ("DELETE", "tokens/{id}") => Some(Self::RevokeToken),
             ("POST", "revocations") => Some(Self::RevokeSubject),
@@ -188,6 +223,11 @@ impl Action {
             ("POST", "freezes") => Some(Self::CreateFreeze),
             ("DELETE", "freezes/{id}") => Some(Self::LiftFreeze),
             ("PUT", "policies/{owner}/{repo}") => Some(Self::SetPolicy),
+            ("POST", "channels") => Some(Self::CreateChannel),
+            ("PUT", "channels/{id}") => Some(Self::ChangeChannel),
+            ("DELETE", "channels/{id}") => Some(Self::DeleteChannel),
+            ("POST", "channels/{id}/test") => Some(Self::TestChannel),
+            ("POST", "channels/{id}/deliveries/{delivery}/replay") => Some(Self::ReplayChannelDelivery),
             ("POST", "webhooks") => Some(Self::CreateWebhook),
             ("PUT", "webhooks/{id}") => Some(Self::ChangeWebhook),
             ("DELETE", "webhooks/{id}") => Some(Self::DeleteWebhook),

@@ -51,9 +51,19 @@ pub fn freeze_id() -> String {
     random_id("frz_")
 }
 
+/// Generates the id of a push hook: `hok_…`.
+pub fn push_hook_id() -> String {
+    random_id("hok_")
+}
+
 /// Generates the id of a webhook: `whk_…`.
 pub fn webhook_id() -> String {
     random_id("whk_")
+}
+
+/// Generates the id of a channel: `chn_…`.
+pub fn channel_id() -> String {
+    random_id("chn_")
 }
 
 #[cfg(test)]

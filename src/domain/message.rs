@@ -168,6 +168,7 @@ const FILES: &[&str] = &[
     include_str!("texts/contract.json"),
     include_str!("texts/preflight.json"),
     include_str!("texts/schedules.json"),
+    include_str!("texts/push_hooks.json"),
     include_str!("texts/gates.json"),
     include_str!("texts/reasons.json"),
     include_str!("texts/page.json"),
@@ -177,6 +178,7 @@ const FILES: &[&str] = &[
     include_str!("texts/page_rules.json"),
     include_str!("texts/page_start.json"),
     include_str!("texts/mcp.json"),
+    include_str!("texts/channels.json"),
 ];
 
 type Groups = HashMap<String, HashMap<String, Translated>>;

@@ -160,6 +160,8 @@ pub enum AuthMethod {
     Operator,
     /// No authentication: a due schedule acts with its owner's role and scope.
     Schedule,
+    /// No authentication: a push hook acts with its owner's scope, because GitHub signed a push.
+    Hook,
     /// No authentication: the policy of a deployment's target switches it.
     Policy,
 }
@@ -251,6 +253,18 @@ impl Caller {
         Self { principal: Arc::new(principal), ..Self::local() }
     }
 
+    /// Returns the caller for a push that the push hook `id` received: a deployer with its owner's scope.
+    pub fn push_hook(id: &str, scope: Scope) -> Self {
+        let principal = Principal {
+            subject: push_hook_subject(id),
+            kind: AuthMethod::Hook,
+            role: Role::Deployer,
+            scope,
+            ..Principal::without_authentication()
+        };
+        Self { principal: Arc::new(principal), ..Self::local() }
+    }
+
     /// Returns the caller for an automatic switch, which the policy of a target permits.
     pub fn policy() -> Self {
         let subject = POLICY_SUBJECT.to_owned();
@@ -265,21 +279,24 @@ impl Caller {
     }
 }
 
-/// Subject of automatic switches. No token can have it, because `:` in names is followed by an id of a schedule only.
+/// Subject of automatic switches. No token can have it, because the prefix `policy:` has no other use.
 const POLICY_SUBJECT: &str = "policy:auto-switch";
 
 /// Longest name of an API token, in characters.
 const MAX_TOKEN_NAME: usize = 100;
 
-/// Checks the name of an API token. It must not be that of a schedule, because four-eyes approval compares names.
+/// Prefixes that no token's name may have.
+const RESERVED: [&str; 2] = [SCHEDULE_SUBJECT, PUSH_HOOK_SUBJECT];
+
+/// Checks the name of an API token. It must not be that of a schedule or push hook, because four-eyes approval compares names.
 ///
 /// # Errors
 /// The rule that it breaks.
 pub fn token_name(value: &str) -> Result<(), Message> {
     let ok = (1..=MAX_TOKEN_NAME).contains(&value.len())
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@+:/".contains(&byte))
-        && !value.starts_with(SCHEDULE_SUBJECT);
-    if ok { Ok(()) } else { Err(message!("rule.token_name", max = MAX_TOKEN_NAME, reserved = SCHEDULE_SUBJECT)) }
+        && !RESERVED.iter().any(|prefix| value.starts_with(prefix));
+    if ok { Ok(()) } else { Err(message!("rule.token_name", max = MAX_TOKEN_NAME, reserved = RESERVED.join(", "))) }
 }
 
 /// Prefix of the subjects of schedules. No token's name may begin with it, because four-eyes approval compares subjects.
@@ -288,6 +305,14 @@ pub const SCHEDULE_SUBJECT: &str = "schedule:";
 /// Returns the subject of a schedule's actions.
 pub fn schedule_subject(id: &str) -> String {
     format!("{SCHEDULE_SUBJECT}{id}")
+}
+
+/// Prefix of the subjects of push hooks, as [`SCHEDULE_SUBJECT`].
+pub const PUSH_HOOK_SUBJECT: &str = "hook:";
+
+/// Returns the subject of a push hook's actions.
+pub fn push_hook_subject(id: &str) -> String {
+    format!("{PUSH_HOOK_SUBJECT}{id}")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::json::Json;
 /// Body of every successful response.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Envelope<T> {
-    /// Always 200, the HTTP status.
+    /// The HTTP status: 200, or 202 for a received event.
     #[schema(example = 200)]
     pub code: u16,
     /// Human-readable summary, in Korean.

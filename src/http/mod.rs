@@ -38,12 +38,13 @@ use crate::clients::aws::Aws;
 use crate::clients::builder_pool::BuilderPool;
 use crate::clients::gates::GateClient;
 use crate::clients::github::GitHub;
-use crate::clients::webhook::WebhookClient;
+use crate::clients::receivers::ReceiverClients;
 use crate::commands::deploy::Starter;
 use crate::config::HttpConfig;
 use crate::db::Db;
 use crate::domain::maintenance::RetentionRule;
 use crate::domain::names::Names;
+use crate::domain::permission::SignIn;
 use crate::domain::preflight::PreflightSettings;
 use crate::http::error::server::ServerError;
 use crate::metrics::Metrics;
@@ -52,6 +53,7 @@ pub use error::ApiError;
 use middleware::caller_limit::CallerLimit;
 use middleware::{audit_refusals, base_path, caller_limit, request_metrics};
 use readiness::ReadinessCheck;
+use routes::hooks::github::body::PushBodies;
 use routes::openapi;
 pub use routes::openapi::document;
 pub use server::tls::{Tls, TlsError};
@@ -77,8 +79,10 @@ pub struct ApiState {
     pub aws: Aws,
     /// Measures the gates of a policy before it is stored.
     pub gates: GateClient,
-    /// Access to webhooks outside the database.
-    pub webhooks: WebhookAccess,
+    /// Access to receivers of events outside the database.
+    pub receivers: ReceiverAccess,
+    /// What push hooks need outside the database.
+    pub pushes: PushAccess,
     /// Derives the names of AWS resources.
     pub names: Arc<Names>,
     /// Name of the controller's event bus.
@@ -115,13 +119,22 @@ pub struct ApiState {
     pub shutdown: CancellationToken,
 }
 
-/// Access to webhooks outside the database.
+/// Access to receivers of events outside the database.
 #[derive(Clone, Debug)]
-pub struct WebhookAccess {
-    /// Sends the test events of webhooks.
-    pub client: WebhookClient,
-    /// Notified when a webhook was created or changed through this replica.
+pub struct ReceiverAccess {
+    /// Sends test events and messages.
+    pub clients: ReceiverClients,
+    /// Notified when a receiver was created or changed through this replica.
     pub changed: Arc<Notify>,
+}
+
+/// What push hooks need outside the database.
+#[derive(Clone, Debug, Default)]
+pub struct PushAccess {
+    /// Sign-in settings, which decide if the permission of a hook's owner still exists.
+    pub sign_in: SignIn,
+    /// Memory for bodies of requests.
+    pub bodies: PushBodies,
 }
 
 impl ApiState {

@@ -8,6 +8,7 @@ mod http;
 mod maintenance;
 mod mcp;
 mod outbox;
+mod pushes;
 mod recent_max;
 mod reconcile;
 mod schedules;
@@ -26,6 +27,7 @@ pub use http::HttpMetrics;
 pub use maintenance::MaintenanceMetrics;
 pub use mcp::McpMetrics;
 pub use outbox::OutboxMetrics;
+pub use pushes::PushMetrics;
 pub use reconcile::ReconcileMetrics;
 pub use schedules::ScheduleMetrics;
 pub use streams::{ListenPurpose, StreamMetrics};
@@ -50,6 +52,8 @@ pub struct Metrics {
     pub(crate) http: HttpMetrics,
     pub(crate) mcp: McpMetrics,
     pub(crate) outbox: OutboxMetrics,
+    /// Events that push hooks receive.
+    pub(crate) pushes: PushMetrics,
 }
 
 impl Default for Metrics {
@@ -67,6 +71,7 @@ impl Default for Metrics {
             http: HttpMetrics::register(&mut registry),
             mcp: McpMetrics::register(&mut registry),
             outbox: OutboxMetrics::register(&mut registry),
+            pushes: PushMetrics::register(&mut registry),
             registry: Arc::new(registry),
         }
     }
@@ -95,6 +100,7 @@ mod tests {
     fn every_series_exists_from_the_start() {
         let metrics = Metrics::default();
         metrics.reconcile.register_steps(&["build_image"]);
+        metrics.mcp.register_tool("search_log");
         let text = metrics.text();
         for line in [
             "panda_oldest_overdue_seconds 0.0",
@@ -123,8 +129,8 @@ mod tests {
             "panda_schedule_runs_total{result=\"failed\"} 0",
             "panda_maintenance_removed_total{kind=\"build_lines\"} 0",
             "panda_maintenance_runs_total{kind=\"runs\",end=\"failed\"} 0",
-            "panda_webhook_deliveries_total{result=\"dead\"} 0",
-            "panda_webhook_lag_seconds 0.0",
+            "panda_receiver_deliveries_total{kind=\"webhook\",result=\"dead\"} 0",
+            "panda_receiver_lag_seconds 0.0",
             "panda_http_requests_total{status=\"5xx\"} 0",
             "panda_http_request_seconds_count{route=\"none\"} 0",
             concat!("panda_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
@@ -138,8 +144,9 @@ mod tests {
     #[test]
     fn operations_page_describes_every_metric() {
         let metrics = Metrics::default();
-        // The reconciler registers the steps when it starts.
+        // The reconciler registers the steps when it starts, the API the tools.
         metrics.reconcile.register_steps(&["build_image"]);
+        metrics.mcp.register_tool("search_log");
         let text = metrics.text();
         let registered: BTreeSet<String> = text
             .lines()

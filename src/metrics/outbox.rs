@@ -1,4 +1,4 @@
-//! Metrics of webhooks and their outbox.
+//! Metrics of receivers of events and their outbox.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -8,10 +8,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::domain::receiver::ReceiverKind;
+
 /// Metrics of the deliveries that this replica makes. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct OutboxMetrics {
-    deliveries: Family<[(&'static str, &'static str); 1], Counter>,
+    deliveries: Family<[(&'static str, &'static str); 2], Counter>,
     lag_seconds: Gauge<f64, AtomicU64>,
     open: Gauge,
 }
@@ -19,21 +21,23 @@ pub struct OutboxMetrics {
 impl OutboxMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let new = Self { deliveries: Family::default(), lag_seconds: Gauge::default(), open: Gauge::default() };
-        for result in ["delivered", "failed", "dead"] {
-            drop(new.deliveries.get_or_create(&[("result", result)]));
+        for kind in ReceiverKind::ALL {
+            for result in ["delivered", "failed", "dead"] {
+                drop(new.deliveries.get_or_create(&[("kind", kind.as_str()), ("result", result)]));
+            }
         }
         registry.register(
-            "webhook_deliveries",
-            "Attempts of this replica to deliver an event to a webhook, by result",
+            "receiver_deliveries",
+            "Attempts of this replica to deliver an event to a receiver, by its kind and by result",
             new.deliveries.clone(),
         );
         registry.register(
-            "webhook_lag_seconds",
+            "receiver_lag_seconds",
             "Age of the oldest event that a receiver of this replica has not answered and that has not failed; 0 without one",
             new.lag_seconds.clone(),
         );
         registry.register(
-            "webhook_deliveries_open",
+            "receiver_deliveries_open",
             "Failed deliveries of this replica's receivers that are tried again, and those that wait behind them",
             new.open.clone(),
         );
@@ -41,8 +45,8 @@ impl OutboxMetrics {
     }
 
     /// Counts an answered attempt. `result` is `delivered`, `failed` or `dead`.
-    pub(crate) fn settled(&self, result: &'static str) {
-        self.deliveries.get_or_create(&[("result", result)]).inc();
+    pub(crate) fn settled(&self, kind: &'static str, result: &'static str) {
+        self.deliveries.get_or_create(&[("kind", kind), ("result", result)]).inc();
     }
 
     /// Sets the state of the receivers that this replica holds.
@@ -51,7 +55,7 @@ impl OutboxMetrics {
         self.open.set(open);
     }
 
-    /// Reports that there are no webhooks.
+    /// Reports that there are no receivers.
     pub(crate) fn idle(&self) {
         self.set_state(Duration::ZERO, 0);
     }

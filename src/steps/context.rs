@@ -12,9 +12,10 @@ use crate::clients::builder_pool::BuilderPool;
 use crate::clients::docker::{BuildLimits, Docker};
 use crate::clients::gates::GateClient;
 use crate::clients::git::Git;
+use crate::clients::github::GitHub;
 use crate::clients::probe::Probe;
+use crate::clients::receivers::ReceiverClients;
 use crate::clients::registry_logins::RegistryLogins;
-use crate::clients::webhook::WebhookClient;
 use crate::domain::bus_policy::BusPolicy;
 use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::deployment::Deployment;
@@ -33,12 +34,14 @@ pub struct Services {
     pub registry_logins: RegistryLogins,
     /// Client that fetches sources over HTTP.
     pub git: Git,
+    /// Client of GitHub's API, which has the tokens of Apps.
+    pub github: GitHub,
     /// Client for health checks of blue and green.
     pub probe: Probe,
     /// Client for the gates of policies.
     pub gates: GateClient,
-    /// Client of the receivers of webhooks.
-    pub webhooks: WebhookClient,
+    /// Clients of the receivers of events.
+    pub receivers: ReceiverClients,
     /// Queue with status events of AWS.
     pub status_queue: Option<StatusQueue>,
     /// Naming rules for resources in AWS.

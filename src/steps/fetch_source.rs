@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::{BuildImage, ResourceClass, RunStep, StepContext, StepError, StepOutcome, remove_workspace};
 use crate::clients::ClientError;
 use crate::clients::build_context::{BuildContext, ContextError, Descent};
-use crate::clients::git::{FetchRequest, GitError, GitErrorKind};
+use crate::clients::git::{FetchRequest, Fetched, GitError, GitErrorKind};
 use crate::clients::workspace::{DockerfileError, display_path, find_dockerfile};
 use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
@@ -49,13 +50,7 @@ impl RunStep for FetchSource {
                 "a deployment of an existing image has no source to fetch",
             ));
         };
-        let request = FetchRequest { url: &url, revision, token: Some(&cx.github.token), into: &workspace };
-        let fetched = cx
-            .services
-            .git
-            .fetch(request, cx.stopped.clone())
-            .await
-            .map_err(|error| source_error(deployment, revision, error))?;
+        let fetched = fetch(cx, &url, revision, &workspace).await?;
         let path = workspace.display().to_string();
         cx.reporter.emit(Event::new(EventCode::RepositoryCloned).with("path", path)).await;
         let left_out = &fetched.left_out;
@@ -89,6 +84,20 @@ impl RunStep for FetchSource {
         };
         Ok(StepOutcome::next(BuildImage { dockerfile, context, options }).with_event(found).with_facts(facts))
     }
+}
+
+/// Fetches the source with the token of the connection: a personal one, or a current one of its App.
+async fn fetch(cx: &StepContext<'_>, url: &Url, revision: &Revision, workspace: &Path) -> Result<Fetched, StepError> {
+    let (github, credential) = (&cx.services.github, &cx.github.token);
+    let token = github.access_token(credential).await;
+    let token = token.map_err(|error| StepError::from_client(ErrorCode::SourceAccessDenied)(error.into()))?;
+    let request = FetchRequest { url, revision, token: Some(&token), into: workspace };
+    cx.services.git.fetch(request, cx.stopped.clone()).await.map_err(|error| {
+        if error.kind == GitErrorKind::AccessDenied {
+            github.forget(credential);
+        }
+        source_error(cx.deployment, revision, error)
+    })
 }
 
 /// Inputs of the build; paths are relative to the repository's root.

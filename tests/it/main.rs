@@ -6,6 +6,8 @@
 
 mod aws;
 mod builds;
+
+mod channels;
 mod chart;
 mod cli;
 mod client_go;
@@ -30,6 +32,7 @@ mod moto;
 mod operations;
 mod page;
 mod postgres;
+mod pushes;
 mod reconcile;
 mod release;
 mod report;

@@ -86,6 +86,9 @@ pub trait Program: Send + Sync + 'static {
     /// Makes the schema, as the owner.
     fn migrate(db: &Self::Db) -> impl Future<Output = ()> + Send;
 
+    /// The statement that replaces what each installation draws at random, for copies of a migrated database.
+    const RENEWAL: &'static str;
+
     /// The statements that make the role of servers.
     fn app_role_script(db: &Self::Db, role: &str) -> impl Future<Output = String> + Send;
 }

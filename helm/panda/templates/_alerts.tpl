@@ -235,23 +235,32 @@ rules:
     description: A connection was removed, or a permission ended; no user sees a deployment that never began.
     runbook_url: {{ $rules.runbookUrl }}#pandaschedulesfail
 - alert: PandaWebhooksLate
-  expr: max(panda_webhook_lag_seconds{ {{- $of -}} }) > 60
+  expr: max(panda_receiver_lag_seconds{ {{- $of -}} }) > 60
   for: 5m
   labels:
     severity: warning
   annotations:
-    summary: An event has waited {{ "{{ $value | humanizeDuration }}" }} for its delivery to a webhook.
+    summary: An event has waited {{ "{{ $value | humanizeDuration }}" }} for its delivery to a webhook or channel.
     description: A receiver answers slowly, or no replica delivers to it.
     runbook_url: {{ $rules.runbookUrl }}#pandawebhookslate
 - alert: PandaWebhookDeadLetters
-  expr: sum(increase(panda_webhook_deliveries_total{ {{- $of }}, result="dead"}[1h])) > 0
+  expr: sum(increase(panda_receiver_deliveries_total{ {{- $of }}, result="dead"}[1h])) > 0
   for: 1m
   labels:
     severity: warning
   annotations:
-    summary: Events were not delivered to a webhook, and are not tried again.
+    summary: Events were not delivered to a webhook or channel, and are not tried again.
     description: The receiver refused them for days, or answered 410. They can be replayed.
     runbook_url: {{ $rules.runbookUrl }}#pandawebhookdeadletters
+- alert: PandaPushesRejected
+  expr: sum(increase(panda_push_deliveries_total{ {{- $of }}, decision="rejected"}[1h])) > 0
+  for: 1m
+  labels:
+    severity: warning
+  annotations:
+    summary: Pushes to GitHub were received, and started no deployment.
+    description: The permission of a push hook's owner has ended, a connection was removed, or a target was taken. The deliveries can be decided again.
+    runbook_url: {{ $rules.runbookUrl }}#pandapushesrejected
 {{- /* Burn rates of the error budgets: 14.4 times the budget of 30 days uses 2 % of it in an hour, 6 times uses 5 % in six hours. */}}
 {{- $slo := $rules.slo }}
 {{- $budgets := list }}

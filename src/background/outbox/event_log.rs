@@ -11,7 +11,8 @@ use uuid::Uuid;
 use crate::db::feed::{FeedEvent, FeedKey, FeedPage, FeedPosition};
 use crate::db::{Db, DbError};
 use crate::domain::catalogue::{EventType, Lang};
-use crate::domain::webhook::EventFilter;
+use crate::domain::receiver::channel::quiet::QuietHours;
+use crate::domain::receiver::filter::EventFilter;
 use crate::domain::webhook::payload::{PayloadSource, body};
 
 /// Limits of one page from the table: events, and bytes of their parameters.
@@ -48,12 +49,20 @@ impl OutboxEvent {
         &self.source.key.deployment_id
     }
 
+    pub(super) fn code(&self) -> &str {
+        &self.source.event.code
+    }
+
     pub(super) fn created_at(&self) -> DateTime<Utc> {
         self.source.event.created_at
     }
 
     pub(super) fn body(&self, lang: Lang) -> Bytes {
         self.rendered(lang).1.clone()
+    }
+
+    pub(super) fn is_excepted(&self, quiet: &QuietHours, lang: Lang) -> bool {
+        quiet.excepts(self.rendered(lang).0, self.code())
     }
 
     pub(super) fn matches(&self, filter: &EventFilter, lang: Lang) -> bool {

@@ -11,14 +11,14 @@ use super::receiver::Receiver;
 use super::{LEASE, Outbox, SAFE_LEASE};
 use crate::db::DbError;
 use crate::db::outbox::{ClaimedCursor, OutboxView};
-use crate::db::webhooks::DeliveryWebhook;
-use crate::domain::webhook::assignment::sender_of;
+use crate::domain::receiver::DeliveryReceiver;
+use crate::domain::receiver::assignment::sender_of;
 
 /// Most rows of a receiver that one look makes due.
 const DUE: i64 = 32;
 
 impl Outbox {
-    /// Renews the leases, and follows changes of webhooks and replicas. Returns false when there are no enabled webhooks.
+    /// Renews the leases, and follows changes of receivers and replicas. Returns false when there are no enabled receivers.
     pub(super) async fn beat(&mut self) -> Result<bool, DbError> {
         let began = Instant::now();
         let held: Vec<String> = self.held.keys().cloned().collect();
@@ -28,16 +28,16 @@ impl Outbox {
         self.drop_lost(&view);
         let mut changed: Vec<String> = Vec::new();
         let mut wanted: Vec<String> = Vec::new();
-        for webhook in &view.webhooks {
-            let ours = sender_of(&webhook.id, &view.senders) == Some(self.sender);
-            match self.held.get_mut(&webhook.id) {
+        for seen in &view.receivers {
+            let ours = sender_of(&seen.id, &view.senders) == Some(self.sender);
+            match self.held.get_mut(&seen.id) {
                 Some(receiver) => {
                     receiver.leaving = !ours;
-                    if receiver.webhook.revision != webhook.revision {
-                        changed.push(webhook.id.clone());
+                    if receiver.settings.revision != seen.revision {
+                        changed.push(seen.id.clone());
                     }
                 }
-                None if ours && webhook.free => wanted.push(webhook.id.clone()),
+                None if ours && seen.free => wanted.push(seen.id.clone()),
                 None => {}
             }
         }
@@ -45,13 +45,13 @@ impl Outbox {
         self.claim(&wanted).await?;
         self.reload(&changed).await?;
         self.add_due().await?;
-        Ok(!view.webhooks.is_empty())
+        Ok(!view.receivers.is_empty())
     }
 
     /// Drops receivers that another replica holds, or whose last commits a failover has lost: those are claimed again.
     fn drop_lost(&mut self, view: &OutboxView) {
-        let mine = view.webhooks.iter().filter(|webhook| webhook.mine);
-        let versions: HashMap<&str, i64> = mine.map(|webhook| (webhook.id.as_str(), webhook.version)).collect();
+        let mine = view.receivers.iter().filter(|seen| seen.mine);
+        let versions: HashMap<&str, i64> = mine.map(|seen| (seen.id.as_str(), seen.version)).collect();
         self.held.retain(|id, receiver| versions.get(id.as_str()) == Some(&receiver.version));
     }
 
@@ -76,26 +76,26 @@ impl Outbox {
             return Ok(());
         }
         let claimed = self.db.claim_cursors(self.sender, wanted, LEASE).await?;
-        let ids: Vec<String> = claimed.iter().map(|one| one.webhook.clone()).collect();
+        let ids: Vec<String> = claimed.iter().map(|one| one.receiver.clone()).collect();
         for one in claimed {
             if let Some(receiver) = self.receiver(one).await {
-                self.held.insert(receiver.webhook.id.clone(), receiver);
+                self.held.insert(receiver.settings.id.clone(), receiver);
             }
         }
         self.count_open(&ids).await
     }
 
     async fn receiver(&self, claimed: ClaimedCursor) -> Option<Receiver> {
-        let webhook = self.settings(&claimed.webhook).await?;
-        Some(Receiver::new(Uuid::new_v4(), Arc::new(webhook), claimed))
+        let settings = self.settings(&claimed.receiver).await?;
+        Some(Receiver::new(Uuid::new_v4(), Arc::new(settings), claimed))
     }
 
-    /// Settings of a webhook; none when it was deleted, or its secret cannot be decrypted now. The next beat tries again.
-    async fn settings(&self, id: &str) -> Option<DeliveryWebhook> {
-        match self.db.delivery_webhook(id).await {
-            Ok(webhook) => webhook,
+    /// Settings of a receiver; none when it was deleted, or its secret cannot be decrypted now. The next beat tries again.
+    async fn settings(&self, id: &str) -> Option<DeliveryReceiver> {
+        match self.db.delivery_receiver(id).await {
+            Ok(settings) => settings,
             Err(error) => {
-                super::warn_throttled(&self.failures, &error, "settings of a webhook not read, retrying");
+                super::warn_throttled(&self.failures, &error, "settings of a receiver not read, retrying");
                 None
             }
         }
@@ -103,23 +103,23 @@ impl Outbox {
 
     async fn reload(&mut self, changed: &[String]) -> Result<(), DbError> {
         for id in changed {
-            let Some(webhook) = self.settings(id).await else { continue };
+            let Some(settings) = self.settings(id).await else { continue };
             if let Some(receiver) = self.held.get_mut(id) {
-                receiver.webhook = Arc::new(webhook);
+                receiver.settings = Arc::new(settings);
             }
         }
         self.count_open(changed).await
     }
 
-    async fn count_open(&mut self, webhooks: &[String]) -> Result<(), DbError> {
-        if webhooks.is_empty() {
+    pub(super) async fn count_open(&mut self, receivers: &[String]) -> Result<(), DbError> {
+        if receivers.is_empty() {
             return Ok(());
         }
         let mut counts: HashMap<String, HashMap<String, i64>> = HashMap::new();
-        for (webhook, deployment, count) in self.db.open_deliveries(webhooks).await? {
-            counts.entry(webhook).or_default().insert(deployment, count);
+        for (receiver, deployment, count) in self.db.open_deliveries(receivers).await? {
+            counts.entry(receiver).or_default().insert(deployment, count);
         }
-        for id in webhooks {
+        for id in receivers {
             if let Some(receiver) = self.held.get_mut(id) {
                 receiver.set_open(counts.remove(id).unwrap_or_default());
             }
@@ -135,7 +135,7 @@ impl Outbox {
         }
         let in_flight: Vec<Uuid> = self.held.values().flat_map(Receiver::retrying).collect();
         for due in self.db.due_deliveries(&ids, &in_flight, DUE).await? {
-            if let Some(receiver) = self.held.get_mut(&due.webhook) {
+            if let Some(receiver) = self.held.get_mut(&due.receiver) {
                 let event = due.event.map(|event| Arc::new(OutboxEvent::new(event)));
                 receiver.retry(due.key, due.event_id, due.attempts, event);
             }

@@ -1,4 +1,4 @@
-//! The outbox: delivers events to webhooks (docs/integrations.md). A deployment's commit writes nothing for it: the table of events is the queue, and
+//! The outbox: delivers events to receivers (docs/integrations.md). A deployment's commit writes nothing for it: the table of events is the queue, and
 //! each receiver has a cursor in it.
 //!
 //! One replica holds a receiver at a time, by a lease of seconds, so that there is one stream of attempts per event, in the order of each deployment.
@@ -6,12 +6,13 @@
 //! # When the process dies
 //! 1. **Before a request**: nothing happened; the next holder sends the event.
 //! 2. **After the request, before the commit of its answer**: the next holder sends the event again, with the same `webhook-id`. A receiver has at most
-//!    32 such events, the newest sent one of each deployment.
+//!    32 such events, the newest sent one of each deployment. A receiver that shows the state of deployments is asked first for what may exist.
 //! 3. **In the commit**: cursor, failed deliveries and their release are one transaction.
 //! 4. **After the commit**: the next holder continues behind it.
 //!
 //! A commit that fails is repeated unchanged until the database answers, or another replica holds the receiver. Then this one drops what it has.
 
+mod delivering;
 mod event_log;
 mod holding;
 mod receiver;
@@ -25,20 +26,18 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 use uuid::Uuid;
 
 use super::every::warn_throttled;
-use crate::clients::webhook::{WebhookClient, WebhookRequest};
+use crate::clients::receivers::ReceiverClients;
 use crate::db::outbox::OutboxCommit;
-use crate::db::webhooks::DeliveryWebhook;
 use crate::db::{Db, DbError};
 use crate::domain::log_throttle::LogThrottle;
-use crate::domain::webhook::attempt::AttemptAnswer;
 use crate::failpoints::around;
 use crate::metrics::OutboxMetrics;
+use delivering::{Delivery, Sent};
 use event_log::{EventLog, LogRead, page};
-use receiver::{Receiver, Send, Settled};
+use receiver::{Receiver, Settled};
 
 /// Time for which a sender holds a receiver without a renewal. Short, because the events of a killed replica wait for it.
 const LEASE: Duration = Duration::from_secs(2);
@@ -72,11 +71,11 @@ const DRAIN: Duration = Duration::from_millis(700);
 /// The outbox of one replica.
 pub(super) struct Outbox {
     db: Db,
-    client: WebhookClient,
+    clients: ReceiverClients,
     metrics: OutboxMetrics,
-    /// The periodic poll's report that there are webhooks.
+    /// The periodic poll's report that there are receivers.
     active: watch::Receiver<bool>,
-    /// Notified when a webhook was changed through this replica.
+    /// Notified when a receiver was changed through this replica.
     changed: Arc<Notify>,
     sender: Uuid,
     held: HashMap<String, Receiver>,
@@ -99,18 +98,10 @@ struct Times {
     clock: Option<(DateTime<Utc>, Instant)>,
 }
 
-/// A request with the receiver's answer.
-struct Sent {
-    webhook: String,
-    holding: Uuid,
-    send: Send,
-    answer: AttemptAnswer,
-}
-
 impl Outbox {
     pub(super) fn new(
         db: Db,
-        client: WebhookClient,
+        clients: ReceiverClients,
         metrics: OutboxMetrics,
         active: watch::Receiver<bool>,
         changed: Arc<Notify>,
@@ -118,7 +109,7 @@ impl Outbox {
         let now = Instant::now();
         Self {
             db,
-            client,
+            clients,
             metrics,
             active,
             changed,
@@ -139,7 +130,7 @@ impl Outbox {
             let wake = match self.pass().await {
                 Ok(Some(wake)) => wake,
                 Ok(None) => {
-                    // No webhooks: not a single statement until there are.
+                    // No receivers: not a single statement until there are.
                     self.metrics.idle();
                     self.log = EventLog::default();
                     tokio::select! {
@@ -150,7 +141,7 @@ impl Outbox {
                     continue;
                 }
                 Err(error) => {
-                    warn_throttled(&self.failures, &error, "webhooks not delivered, retrying");
+                    warn_throttled(&self.failures, &error, "events not delivered to receivers, retrying");
                     Instant::now() + ERROR_WAIT
                 }
             };
@@ -171,7 +162,7 @@ impl Outbox {
         }
     }
 
-    /// Commits answers, renews leases, reads events and starts requests. Returns the time of the next pass; none without webhooks.
+    /// Commits answers, renews leases, reads events and starts requests. Returns the time of the next pass; none without receivers.
     async fn pass(&mut self) -> Result<Option<Instant>, DbError> {
         self.settle().await?;
         let now = Instant::now();
@@ -184,7 +175,14 @@ impl Outbox {
         if self.times.read <= now && !self.held.is_empty() {
             self.read(now).await?;
         }
+        let clock = self.now();
+        for receiver in self.held.values_mut() {
+            receiver.set_time(clock);
+        }
         self.fill().await?;
+        if let Some(now) = clock {
+            self.held.values_mut().for_each(|receiver| receiver.defer(now));
+        }
         self.start_requests();
         self.measure();
         Ok(Some(self.times.beat.min(if self.held.is_empty() { self.times.beat } else { self.times.read })))
@@ -194,20 +192,36 @@ impl Outbox {
     async fn settle(&mut self) -> Result<(), DbError> {
         self.finish().await?;
         for sent in std::mem::take(&mut self.answers) {
-            let Some(receiver) = self.held.get_mut(&sent.webhook) else { continue };
-            if receiver.holding != sent.holding {
-                continue;
-            }
-            let settled = receiver.answered(&sent.send, &sent.answer, rand::random());
-            self.metrics.settled(settled.as_str());
-            if settled != Settled::Delivered {
-                let (webhook, event) = (&sent.webhook, sent.send.event.id());
-                let reason = sent.answer.reason().unwrap_or_default();
-                tracing::debug!(webhook, %event, reason, "webhook delivery failed");
-            }
+            self.take(sent);
         }
         self.unfinished = self.held.values_mut().filter_map(Receiver::commit).collect();
         self.finish().await
+    }
+
+    fn take(&mut self, sent: Sent) {
+        let Some(receiver) = self.held.get_mut(&sent.receiver).filter(|one| one.holding == sent.holding) else {
+            return;
+        };
+        let answered = match sent.answer {
+            Ok(answered) => answered,
+            Err(error) => {
+                warn_throttled(&self.failures, &error, "a deployment was not read for its receiver, retrying");
+                receiver.pause(Instant::now() + ERROR_WAIT);
+                receiver.not_sent(sent.send);
+                return;
+            }
+        };
+        if !sent.pause.is_zero() {
+            receiver.pause(Instant::now() + sent.pause);
+        }
+        receiver.shown_by(answered.shown);
+        let settled = receiver.answered(&sent.send, &answered.answer, rand::random());
+        self.metrics.settled(receiver.settings.settings.kind().as_str(), settled.as_str());
+        if settled != Settled::Delivered {
+            let (receiver, event) = (&sent.receiver, sent.send.event.id());
+            let reason = answered.answer.reason.unwrap_or_default();
+            tracing::debug!(receiver, %event, reason, "delivery failed");
+        }
     }
 
     /// Commits what is unfinished, or repeats it after an error.
@@ -216,21 +230,24 @@ impl Outbox {
             return Ok(());
         }
         let held = around("outbox commit", self.db.commit_outbox(self.sender, &self.unfinished)).await?;
+        let mut recount = Vec::new();
         for commit in std::mem::take(&mut self.unfinished) {
+            let id = commit.receiver;
             if commit.gone {
-                tracing::warn!(webhook = commit.webhook, "webhook disabled, its receiver answered 410");
+                tracing::warn!(receiver = id, "receiver disabled, it answered that it exists no longer");
             }
-            if !held.contains(&commit.webhook) {
-                tracing::warn!(
-                    webhook = commit.webhook,
-                    "webhook is no longer held by this replica, dropping its deliveries"
-                );
-                self.held.remove(&commit.webhook);
-            } else if let Some(receiver) = self.held.get_mut(&commit.webhook) {
+            if !held.contains(&id) {
+                tracing::warn!(receiver = id, "receiver is no longer held by this replica, dropping its deliveries");
+                self.held.remove(&id);
+            } else if let Some(receiver) = self.held.get_mut(&id) {
                 receiver.committed(commit.version + 1);
+                // Rows may have ended with it.
+                if !commit.shown.is_empty() && receiver.open() > 0 {
+                    recount.push(id);
+                }
             }
         }
-        Ok(())
+        self.count_open(&recount).await
     }
 
     async fn read(&mut self, now: Instant) -> Result<(), DbError> {
@@ -240,7 +257,7 @@ impl Outbox {
             self.times.found = Some(now);
         }
         if read == LogRead::Lost {
-            tracing::warn!("events already read are missing from the database, reading the cursors of webhooks again");
+            tracing::warn!("events already read are missing from the database, reading the cursors of receivers again");
             self.held.clear();
             self.times.beat = now;
         }
@@ -279,12 +296,16 @@ impl Outbox {
     fn start_requests(&mut self) {
         let Some(now) = self.now().filter(|_| Instant::now() < self.times.leased) else { return };
         for receiver in self.held.values_mut() {
-            for send in receiver.sends() {
-                let (client, webhook, holding) = (self.client.clone(), Arc::clone(&receiver.webhook), receiver.holding);
-                self.sends.spawn(async move {
-                    let answer = request(&client, &webhook, &send, now).await;
-                    Sent { webhook: webhook.id.clone(), holding, send, answer }
-                });
+            for send in receiver.sends(Instant::now()) {
+                let delivery = Delivery {
+                    db: self.db.clone(),
+                    clients: self.clients.clone(),
+                    receiver: Arc::clone(&receiver.settings),
+                    holding: receiver.holding,
+                    may_exist: receiver.may_be_repeated(&send),
+                    now,
+                };
+                self.sends.spawn(delivery.make(send));
             }
         }
     }
@@ -313,20 +334,12 @@ impl Outbox {
             self.db.end_sender(self.sender).await
         };
         if let Ok(Err(error)) = timeout_at(end + DRAIN, ended).await {
-            tracing::warn!(%error, "webhooks not released, another replica delivers them when the lease ends");
+            tracing::warn!(%error, "receivers not released, another replica delivers them when the lease ends");
         }
     }
 }
 
-async fn request(client: &WebhookClient, webhook: &DeliveryWebhook, send: &Send, now: DateTime<Utc>) -> AttemptAnswer {
-    let Ok(url) = Url::parse(&webhook.url) else {
-        return AttemptAnswer { status: None, retry_after: None, error: Some("the address is invalid".to_owned()) };
-    };
-    let (id, body) = (send.event.id().to_string(), send.event.body(webhook.lang));
-    client.send(WebhookRequest { url: &url, id: &id, now, keys: &webhook.keys, body }).await
-}
-
-/// Completes when the poll reports webhooks.
+/// Completes when the poll reports receivers.
 async fn turned_on(active: &mut watch::Receiver<bool>) {
     active.mark_unchanged();
     while active.changed().await.is_ok() {

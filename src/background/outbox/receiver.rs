@@ -2,23 +2,22 @@
 //!
 //! - Events of one deployment are sent one after another: the next one after the commit of the one before.
 //! - An event that fails becomes a row, and with it each later event of its deployment; the other deployments continue.
-//! - A place of the window is free again after the commit, so that a crash repeats at most [`MAX_IN_FLIGHT`] events.
+//! - A place of the window is free again after the commit, so that a crash repeats at most as many events as may be in flight.
+//! - A receiver that shows the state of deployments gets many events of one deployment as one delivery; what it shows is part of the commit.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::event_log::OutboxEvent;
 use crate::db::feed::FeedKey;
-use crate::db::outbox::{ClaimedCursor, DeliveryChange, DeliveryState, OutboxCommit};
-use crate::db::webhooks::DeliveryWebhook;
-use crate::domain::webhook::attempt::{AttemptAnswer, AttemptVerdict, next_wait};
-
-/// Most requests to a receiver at a time, those included whose answer is not committed yet.
-pub(super) const MAX_IN_FLIGHT: usize = 32;
+use crate::db::outbox::{ClaimedCursor, DeliveryChange, DeliveryState, OutboxCommit, ShownDeployment};
+use crate::domain::receiver::DeliveryReceiver;
+use crate::domain::receiver::attempt::{AttemptAnswer, AttemptVerdict, next_wait};
 
 /// Most events of a receiver in memory.
 const WINDOW: usize = 128;
@@ -58,8 +57,10 @@ pub(super) struct Send {
 pub(super) struct Receiver {
     /// Identifies this holding: answers to requests of an earlier one are ignored.
     pub(super) holding: Uuid,
-    pub(super) webhook: Arc<DeliveryWebhook>,
+    pub(super) settings: Arc<DeliveryReceiver>,
     pub(super) version: i64,
+    /// Time of the claim, by the database's clock.
+    claimed_at: DateTime<Utc>,
     /// It is to be released once nothing is in flight.
     pub(super) leaving: bool,
     cursor: FeedKey,
@@ -76,6 +77,10 @@ pub(super) struct Receiver {
     /// Number of pending and waiting rows, by deployment.
     open: HashMap<String, i64>,
     failures: u32,
+    /// End of the quiet hours that hold the present time.
+    quiet_until: Option<DateTime<Utc>>,
+    /// No request before, because the receiver asked for a pause.
+    paused_until: Option<Instant>,
     changes: Changes,
 }
 
@@ -89,13 +94,15 @@ struct Changes {
     answered: Vec<(String, Uuid)>,
     recovered: bool,
     gone: bool,
+    shown: Vec<ShownDeployment>,
 }
 
 impl Receiver {
-    pub(super) fn new(holding: Uuid, webhook: Arc<DeliveryWebhook>, claimed: ClaimedCursor) -> Self {
+    pub(super) fn new(holding: Uuid, settings: Arc<DeliveryReceiver>, claimed: ClaimedCursor) -> Self {
         Self {
             holding,
-            webhook,
+            settings,
+            claimed_at: claimed.claimed_at,
             version: claimed.version,
             leaving: false,
             read: claimed.cursor.clone(),
@@ -107,6 +114,8 @@ impl Receiver {
             retrying: HashSet::new(),
             open: HashMap::new(),
             failures: 0,
+            quiet_until: None,
+            paused_until: None,
             changes: Changes::default(),
         }
     }
@@ -141,12 +150,12 @@ impl Receiver {
         for event in events {
             self.read = event.key().clone();
             let settled = self.ahead.remove(&event.id());
-            if !settled && !event.matches(&self.webhook.filter, self.webhook.lang) {
+            if !settled && !event.matches(&self.settings.filter, self.settings.lang) {
                 continue;
             }
             let state = if settled {
                 EntryState::Settled
-            } else if self.open.contains_key(event.deployment()) {
+            } else if self.open.contains_key(event.deployment()) && !self.is_exception(&event) {
                 self.park(&event);
                 EntryState::Settled
             } else {
@@ -186,16 +195,60 @@ impl Receiver {
         self.busy.is_empty() && self.changes.is_empty()
     }
 
+    /// Takes the present time, by the database's clock, which decides about quiet hours.
+    pub(super) fn set_time(&mut self, now: Option<DateTime<Utc>>) {
+        self.quiet_until = now.and_then(|now| self.settings.settings.quiet_until(now));
+    }
+
+    /// Reports that quiet hours do not hold an event, though they hold others.
+    fn is_exception(&self, event: &OutboxEvent) -> bool {
+        let quiet = self.settings.settings.options().and_then(|options| options.quiet.as_ref());
+        self.quiet_until.is_some() && quiet.is_some_and(|quiet| event.is_excepted(quiet, self.settings.lang))
+    }
+
+    /// Stores the deliveries that quiet hours hold as rows that are due at their end.
+    pub(super) fn defer(&mut self, now: DateTime<Utc>) {
+        let Some(until) = self.quiet_until else { return };
+        let wait = (until - now).to_std().unwrap_or_default();
+        for send in std::mem::take(&mut self.retries) {
+            if self.is_exception(&send.event) {
+                self.retries.push_back(send);
+                continue;
+            }
+            let (id, key) = (send.event.id(), send.event.key().clone());
+            self.changes.answered.push((String::new(), id));
+            let attempts = send.attempts.unwrap_or_default();
+            self.changes.rows.push(row(id, key, DeliveryState::Pending, attempts, Some(wait), (None, None)));
+        }
+        let queued = self.window.iter().filter(|entry| entry.state == EntryState::Queued);
+        let held: Vec<Arc<OutboxEvent>> = queued.map(|entry| Arc::clone(&entry.event)).collect();
+        for event in held {
+            let deployment = event.deployment();
+            if self.is_exception(&event) || self.busy.contains(deployment) {
+                continue;
+            }
+            self.settle(event.id());
+            if self.open.contains_key(deployment) {
+                self.park(&event);
+                continue;
+            }
+            *self.open.entry(deployment.to_owned()).or_default() += 1;
+            let (id, key) = (event.id(), event.key().clone());
+            self.changes.rows.push(row(id, key, DeliveryState::Pending, 0, Some(wait), (None, None)));
+        }
+    }
+
     /// Takes the requests that may be made now.
-    pub(super) fn sends(&mut self) -> Vec<Send> {
+    pub(super) fn sends(&mut self, now: Instant) -> Vec<Send> {
         let mut sends = Vec::new();
-        if self.leaving || self.changes.gone {
+        let most = self.settings.settings.kind().max_in_flight();
+        if self.leaving || self.changes.gone || self.paused_until.is_some_and(|until| now < until) {
             return sends;
         }
         // Rows first: they are older.
         for _ in 0..self.retries.len() {
             let Some(send) = self.retries.pop_front() else { break };
-            if self.busy.len() < MAX_IN_FLIGHT && self.busy.insert(send.event.deployment().to_owned()) {
+            if self.busy.len() < most && self.busy.insert(send.event.deployment().to_owned()) {
                 sends.push(send);
             } else {
                 self.retries.push_back(send);
@@ -204,7 +257,7 @@ impl Receiver {
         // A deployment whose earlier event is still queued is not overtaken.
         let mut queued: HashSet<&str> = HashSet::new();
         for entry in &mut self.window {
-            if self.busy.len() >= MAX_IN_FLIGHT {
+            if self.busy.len() >= most {
                 break;
             }
             let deployment = entry.event.deployment();
@@ -225,13 +278,15 @@ impl Receiver {
         if send.attempts.is_none() {
             self.settle(id);
         }
-        let verdict = answer.verdict();
+        let verdict = answer.verdict;
         let failed = send.attempts.unwrap_or(0) + i32::from(verdict != AttemptVerdict::Delivered);
         let wait = next_wait(failed, answer.retry_after, roll);
         let (state, settled) = match (verdict, wait) {
             (AttemptVerdict::Delivered, _) => (DeliveryState::Delivered, Settled::Delivered),
             (AttemptVerdict::Failed, Some(_)) => (DeliveryState::Pending, Settled::Failed),
-            (AttemptVerdict::Failed, None) | (AttemptVerdict::Gone, _) => (DeliveryState::Dead, Settled::Dead),
+            (AttemptVerdict::Failed, None) | (AttemptVerdict::Gone | AttemptVerdict::Refused, _) => {
+                (DeliveryState::Dead, Settled::Dead)
+            }
         };
         if verdict == AttemptVerdict::Delivered {
             self.changes.delivered += 1;
@@ -250,10 +305,35 @@ impl Receiver {
         }
         if send.attempts.is_some() || state != DeliveryState::Delivered {
             let wait = wait.filter(|_| state == DeliveryState::Pending);
-            let outcome = (answer.status, answer.reason());
+            let outcome = (answer.status, answer.reason.clone());
             self.changes.rows.push(row(id, event.key().clone(), state, failed, wait, outcome));
         }
         settled
+    }
+
+    /// Takes what the receiver shows of a deployment after an answered request.
+    pub(super) fn shown_by(&mut self, shown: Option<ShownDeployment>) {
+        self.changes.shown.extend(shown);
+    }
+
+    /// Takes back a request that was not made: it is made again.
+    pub(super) fn not_sent(&mut self, send: Send) {
+        self.busy.remove(send.event.deployment());
+        if send.attempts.is_some() {
+            self.retries.push_front(send);
+        } else if let Some(entry) = self.window.iter_mut().find(|entry| entry.event.id() == send.event.id()) {
+            entry.state = EntryState::Queued;
+        }
+    }
+
+    /// Makes no request until `until`.
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// Reports that an earlier attempt, of this holder or another, may have reached the receiver without a stored result.
+    pub(super) fn may_be_repeated(&self, send: &Send) -> bool {
+        send.attempts.is_some() || self.failures > 0 || send.event.created_at() < self.claimed_at
     }
 
     /// Takes what is to be committed; none when nothing has changed.
@@ -276,7 +356,7 @@ impl Receiver {
         self.cursor = cursor.clone();
         let changes = &mut self.changes;
         Some(OutboxCommit {
-            webhook: self.webhook.id.clone(),
+            receiver: self.settings.id.clone(),
             version: self.version,
             cursor,
             ahead,
@@ -285,6 +365,7 @@ impl Receiver {
             released: std::mem::take(&mut changes.released),
             recovered: std::mem::take(&mut changes.recovered),
             gone: changes.gone,
+            shown: std::mem::take(&mut changes.shown),
         })
     }
 
@@ -354,7 +435,11 @@ impl Settled {
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        self.delivered == 0 && self.rows.is_empty() && self.answered.is_empty() && self.released.is_empty()
+        self.delivered == 0
+            && self.rows.is_empty()
+            && self.answered.is_empty()
+            && self.released.is_empty()
+            && self.shown.is_empty()
     }
 }
 

@@ -9,7 +9,7 @@ use super::Api;
 use crate::cli::error::CliError;
 
 /// Time limit of a test: the server waits ten seconds for the receiver.
-const TEST_LIMIT: Duration = Duration::from_secs(15);
+pub(super) const TEST_LIMIT: Duration = Duration::from_secs(15);
 
 impl Api {
     /// `POST /api/v1/webhooks`, sent again as [`Api::deploy`] is; the response's data.

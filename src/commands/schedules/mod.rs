@@ -8,7 +8,7 @@ pub mod retime;
 pub mod run_due;
 pub mod run_now;
 pub mod stop;
-mod target;
+pub(in crate::commands) mod target;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};

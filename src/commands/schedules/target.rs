@@ -14,7 +14,7 @@ use crate::domain::validate::FieldRefusal;
 
 /// Reason for which a schedule's target cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum UnusableTarget {
+pub(in crate::commands) enum UnusableTarget {
     /// This connection was removed.
     Removed(String),
     /// This connection is not for the repository, or not in the scope of the caller or owner.
@@ -34,7 +34,7 @@ impl From<UnusableTarget> for CommandError {
 }
 
 /// Builds the deployment, after checking that everything it names exists and belongs together.
-pub(super) async fn new_deployment(
+pub(in crate::commands) async fn new_deployment(
     tx: &mut PgConnection,
     starter: Starter<'_>,
     target: ScheduleTarget,

@@ -82,7 +82,7 @@ impl Db {
     }
 }
 
-/// Reports whether an existing connection deploys to the target, by a deployment or a schedule. The caller holds the target's lock.
+/// Reports whether an existing connection deploys to the target, by a deployment, a schedule or a push hook. The caller holds the target's lock.
 pub async fn is_deployed_by_another(
     connection: &mut PgConnection,
     (account_id, region, ecr_repository): (&str, &str, &str),
@@ -95,6 +95,10 @@ pub async fn is_deployed_by_another(
          ) OR EXISTS (
              SELECT FROM schedules s JOIN aws_connections c ON c.id = s.aws_connection_id
              WHERE c.account_id = $1 AND c.region = $2 AND c.removed_at IS NULL AND lower(s.owner) = lower($4) AND lower(s.repo) = lower($5)
+         ) OR EXISTS (
+             SELECT FROM push_hooks h, jsonb_array_elements(h.rules) AS rule JOIN aws_connections c ON c.id = rule ->> 'awsConnectionId'
+             WHERE h.deleted_at IS NULL AND c.account_id = $1 AND c.region = $2 AND c.removed_at IS NULL
+               AND lower(rule ->> 'owner') = lower($4) AND lower(rule ->> 'repo') = lower($5)
          ) AS \"deployed!\"",
         account_id,
         region,

@@ -7,11 +7,12 @@ use crate::domain::deployment::Status;
 use crate::domain::principal::{Scope, schedule_subject};
 use crate::domain::production_outcome::ProductionOutcome;
 
-/// Returns the principal that started the present attempt; for a deployment of a schedule, the schedule's owner.
+/// Returns the principal that started the present attempt; for a deployment of a schedule or push hook, its owner.
 pub async fn starter(connection: &mut PgConnection, id: &str) -> Result<Option<String>, DbError> {
     let starter = sqlx::query_scalar!(
-        "SELECT coalesce(s.made_by, d.started_by)
+        "SELECT coalesce(s.made_by, h.made_by, d.started_by)
              FROM deployments d
+             LEFT JOIN push_hooks h ON d.started_by = 'hook:' || h.id
              LEFT JOIN schedule_runs r ON r.deployment_id = d.id
              LEFT JOIN schedules s ON s.id = r.schedule_id AND d.started_by = 'schedule:' || s.id
              WHERE d.id = $1",
@@ -145,7 +146,7 @@ pub async fn link_audit(
     Ok(())
 }
 
-/// Requests the cancellation of queued deployments of a principal, or of these schedules, and returns their ids. Running deployments continue:
+/// Requests the cancellation of queued deployments of a principal, of its push hooks, or of these schedules, and returns their ids. Running deployments continue:
 /// stopping one halfway is a separate decision.
 pub async fn cancel_queued(
     connection: &mut PgConnection,
@@ -158,7 +159,10 @@ pub async fn cancel_queued(
     Ok(sqlx::query_scalar!(
         "UPDATE deployments d SET cancel_requested_at = now()
          WHERE d.queued AND d.status = 'RUNNING' AND d.cancel_requested_at IS NULL
-           AND (d.started_by = ANY ($4) OR (d.started_by = $2 AND EXISTS (
+           AND (d.started_by = ANY ($4)
+                OR d.started_by IN (SELECT 'hook:' || h.id FROM push_hooks h
+                                    WHERE h.made_by_kind = $1 AND h.made_by = $2 AND ($3::text IS NULL OR h.made_by_token = $3))
+                OR (d.started_by = $2 AND EXISTS (
                 SELECT FROM audit a WHERE a.target = d.id AND a.action IN ('deploy', 'retry') AND a.result = 'done'
                   AND a.kind = $1 AND a.subject = $2 AND ($3::text IS NULL OR a.token_id = $3))))
          RETURNING d.id",

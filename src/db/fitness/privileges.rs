@@ -48,6 +48,15 @@ const TABLES: &[&str] = &[
     "maintenance_progress",
     "maintenance_runs",
     "policies",
+    "push_deliveries",
+    "push_hook_secrets",
+    "push_hooks",
+    "receiver_cursors",
+    "receiver_deliveries",
+    "receiver_references",
+    "receiver_secrets",
+    "receiver_senders",
+    "receivers",
     "replicas",
     "report_attempts",
     "report_labels",
@@ -61,11 +70,6 @@ const TABLES: &[&str] = &[
     "step_runs",
     "step_stages",
     "stream_tickets",
-    "webhook_cursors",
-    "webhook_deliveries",
-    "webhook_secrets",
-    "webhook_senders",
-    "webhooks",
 ];
 
 /// Views of the schema `panda_report` that the reports of the API read.

@@ -31,8 +31,8 @@ impl DeliveryState {
 /// A delivery that is due again.
 #[derive(Debug)]
 pub struct DueDelivery {
-    /// Id of the webhook, with the prefix `whk_`.
-    pub webhook: String,
+    /// Id of the receiver.
+    pub receiver: String,
     /// Id of the event, which is the delivery's.
     pub event_id: Uuid,
     /// The event's key in the order of all events.
@@ -44,39 +44,39 @@ pub struct DueDelivery {
 }
 
 impl Db {
-    /// Counts the pending and waiting deliveries of these webhooks, by webhook and deployment.
-    pub async fn open_deliveries(&self, webhooks: &[String]) -> Result<Vec<(String, String, i64)>, DbError> {
+    /// Counts the pending and waiting deliveries of these receivers, by receiver and deployment.
+    pub async fn open_deliveries(&self, receivers: &[String]) -> Result<Vec<(String, String, i64)>, DbError> {
         let rows = sqlx::query!(
-            "SELECT webhook_id, deployment_id, count(*) AS \"count!\" FROM webhook_deliveries
-             WHERE webhook_id = ANY ($1) AND state IN ('pending', 'waiting') GROUP BY webhook_id, deployment_id",
-            webhooks
+            "SELECT receiver_id, deployment_id, count(*) AS \"count!\" FROM receiver_deliveries
+             WHERE receiver_id = ANY ($1) AND state IN ('pending', 'waiting') GROUP BY receiver_id, deployment_id",
+            receivers
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(|row| (row.webhook_id, row.deployment_id, row.count)).collect())
+        Ok(rows.into_iter().map(|row| (row.receiver_id, row.deployment_id, row.count)).collect())
     }
 
-    /// Lists deliveries that are due, at most `limit` of each webhook, besides those of `in_flight`.
+    /// Lists deliveries that are due, at most `limit` of each receiver, besides those of `in_flight`.
     pub async fn due_deliveries(
         &self,
-        webhooks: &[String],
+        receivers: &[String],
         in_flight: &[Uuid],
         limit: i64,
     ) -> Result<Vec<DueDelivery>, DbError> {
         let rows = sqlx::query!(
-            "SELECT r.webhook_id AS \"webhook_id!\", r.event_id AS \"event_id!\", r.place AS \"place!\",
+            "SELECT r.receiver_id AS \"receiver_id!\", r.event_id AS \"event_id!\", r.place AS \"place!\",
                     r.deployment_id AS \"deployment_id!\", r.seq AS \"seq!\", r.attempts AS \"attempts!\",
                     e.attempt AS \"attempt?\", e.code AS \"code?\", e.params AS \"params?\", e.created_at AS \"created_at?\",
                     e.status AS \"status?\", d.owner AS \"owner?\", d.repo AS \"repo?\", d.branch AS \"branch?\"
              FROM unnest($1::text[]) AS held (id)
-             CROSS JOIN LATERAL (SELECT * FROM webhook_deliveries
-                                 WHERE webhook_id = held.id AND state = 'pending' AND next_attempt_at <= clock_timestamp()
+             CROSS JOIN LATERAL (SELECT * FROM receiver_deliveries
+                                 WHERE receiver_id = held.id AND state = 'pending' AND next_attempt_at <= clock_timestamp()
                                    AND event_id <> ALL ($2::uuid[])
                                  ORDER BY next_attempt_at LIMIT $3) AS r
              LEFT JOIN deployment_events e ON e.deployment_id = r.deployment_id AND e.seq = r.seq AND e.id = r.event_id
              LEFT JOIN deployments d ON d.id = e.deployment_id
              ORDER BY r.place, r.deployment_id COLLATE \"C\", r.seq",
-            webhooks,
+            receivers,
             in_flight,
             limit
         )
@@ -109,7 +109,7 @@ impl Db {
                 None => None,
             };
             due.push(DueDelivery {
-                webhook: row.webhook_id,
+                receiver: row.receiver_id,
                 event_id: row.event_id,
                 key,
                 attempts: row.attempts,
@@ -122,8 +122,8 @@ impl Db {
     /// Deletes up to `limit` rows of deliveries that ended more than 30 days ago.
     pub async fn delete_old_deliveries(&self, limit: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
-            "DELETE FROM webhook_deliveries WHERE (webhook_id, event_id) IN (
-                 SELECT webhook_id, event_id FROM webhook_deliveries
+            "DELETE FROM receiver_deliveries WHERE (receiver_id, event_id) IN (
+                 SELECT receiver_id, event_id FROM receiver_deliveries
                  WHERE state IN ('delivered', 'dead') AND changed_at < clock_timestamp() - interval '30 days'
                  ORDER BY changed_at LIMIT $1)",
             limit

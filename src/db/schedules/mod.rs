@@ -196,6 +196,7 @@ pub async fn now(connection: &mut PgConnection) -> Result<DateTime<Utc>, DbError
     Ok(sqlx::query_scalar!("SELECT clock_timestamp() AS \"now!\"").fetch_one(connection).await?)
 }
 
-fn token_of(by: &Caller) -> Option<&str> {
+/// The id of the API token that the caller signed in with; none for another sign-in.
+pub(in crate::db) fn token_of(by: &Caller) -> Option<&str> {
     if let AuthMethod::Token(id) = &by.principal.kind { Some(id) } else { None }
 }

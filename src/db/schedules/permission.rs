@@ -23,28 +23,28 @@ pub enum ScheduleSelector<'a> {
     Subject(&'a str),
 }
 
-/// Stored permission of a schedule: its owner and the state of the owner's credentials.
+/// Stored permission of a schedule or push hook: its owner and the state of the owner's credentials.
 #[derive(Clone, Debug)]
 pub struct PermissionRow {
-    /// Id of the schedule.
+    /// Id of the schedule or push hook.
     pub id: String,
-    made_by: String,
-    made_by_kind: String,
-    made_by_token: Option<String>,
-    made_by_admin: Option<Vec<u8>>,
-    made_by_issuer: Option<String>,
-    made_by_claims: Option<Value>,
-    role: String,
-    scope: Option<Vec<String>>,
-    token_role: Option<String>,
-    token_scope: Option<Vec<String>>,
-    token_revoked: Option<bool>,
-    token_expired: Option<bool>,
-    subject_revoked: bool,
+    pub(in crate::db) made_by: String,
+    pub(in crate::db) made_by_kind: String,
+    pub(in crate::db) made_by_token: Option<String>,
+    pub(in crate::db) made_by_admin: Option<Vec<u8>>,
+    pub(in crate::db) made_by_issuer: Option<String>,
+    pub(in crate::db) made_by_claims: Option<Value>,
+    pub(in crate::db) role: String,
+    pub(in crate::db) scope: Option<Vec<String>>,
+    pub(in crate::db) token_role: Option<String>,
+    pub(in crate::db) token_scope: Option<Vec<String>>,
+    pub(in crate::db) token_revoked: Option<bool>,
+    pub(in crate::db) token_expired: Option<bool>,
+    pub(in crate::db) subject_revoked: bool,
 }
 
 /// Returns the columns for the basis of a principal's permission: fingerprint of the admin token, issuer and claims.
-pub(super) fn columns(principal: &Principal) -> (Option<&[u8]>, Option<&str>, Option<Value>) {
+pub(in crate::db) fn columns(principal: &Principal) -> (Option<&[u8]>, Option<&str>, Option<Value>) {
     match &principal.basis {
         Basis::Kind => (None, None, None),
         Basis::Admin(fingerprint) => (Some(fingerprint.bytes()), None, None),
@@ -174,7 +174,7 @@ impl PermissionRow {
                 StoredBasis::Oidc { identity: Identity { issuer, claims }, revoked: self.subject_revoked }
             }
             "nobody" => StoredBasis::Nobody,
-            other => return Err(DbError::Corrupt(format!("schedule owner of unknown kind {other:?}"))),
+            other => return Err(DbError::Corrupt(format!("owner of unknown kind {other:?}"))),
         };
         let role = self.role.parse().map_err(DbError::corrupt)?;
         Ok(StoredPermission { subject: self.made_by, on, role, scope: Scope::from_sql(self.scope) })
@@ -182,5 +182,5 @@ impl PermissionRow {
 }
 
 fn incomplete(basis: &str) -> DbError {
-    DbError::Corrupt(format!("schedule owner by {basis} that is not stored completely"))
+    DbError::Corrupt(format!("owner by {basis} that is not stored completely"))
 }

@@ -21,7 +21,8 @@ impl From<CommandError> for ApiError {
             CommandError::Revocation(error) => error.into(),
             CommandError::Freeze(error) => error.into(),
             CommandError::Token(error) => error.into(),
-            CommandError::Webhook(error) => error.into(),
+            CommandError::Receiver(error) => error.into(),
+            CommandError::PushHook(error) => error.into(),
             CommandError::Database(error) => error.into(),
         }
     }

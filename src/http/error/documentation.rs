@@ -16,15 +16,17 @@ use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::freezes::error::FreezeError;
+use crate::commands::push_hooks::error::PushHookError;
+use crate::commands::receivers::error::ReceiverError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
 use crate::commands::tokens::error::TokenError;
-use crate::commands::webhooks::error::WebhookError;
 use crate::domain::catalogue::{Lang, render};
 use crate::domain::failure::ErrorCode;
 use crate::domain::message::Message;
 use crate::http::auth::error::AccessError;
 use crate::http::middleware::error::AdmissionError;
+use crate::http::routes::hooks::github::error::PushRequestError;
 use crate::http::routes::mcp::error::McpError;
 use crate::http::routes::reports::error::ReportError;
 use crate::http::sse::error::StreamError;
@@ -62,7 +64,7 @@ fn area<E: Into<ApiError>>(heading: &'static str, types: &'static [ProblemType],
     Area { heading, types, samples: samples.into_iter().map(problem).collect() }
 }
 
-fn areas() -> [Area; 18] {
+fn areas() -> [Area; 20] {
     [
         area("Reading the request", InputError::TYPES, InputError::samples()),
         area("Admission and limits", AdmissionError::TYPES, AdmissionError::samples()),
@@ -75,7 +77,9 @@ fn areas() -> [Area; 18] {
         area("Connecting a role", RoleRefusal::TYPES, RoleRefusal::samples()),
         area("Schedules", ScheduleError::TYPES, ScheduleError::samples()),
         area("Freezes", FreezeError::TYPES, FreezeError::samples()),
-        area("Webhooks", WebhookError::TYPES, WebhookError::samples()),
+        area("Webhooks and channels", ReceiverError::TYPES, ReceiverError::samples()),
+        area("Push hooks", PushHookError::TYPES, PushHookError::samples()),
+        area("Receiving pushes", PushRequestError::TYPES, PushRequestError::samples()),
         area("Reports", ReportError::TYPES, ReportError::samples()),
         area("Tools of /mcp", McpError::TYPES, McpError::samples()),
         area("Revocations", RevocationError::TYPES, RevocationError::samples()),

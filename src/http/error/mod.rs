@@ -20,14 +20,16 @@ use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::freezes::error::FreezeError;
+use crate::commands::push_hooks::error::PushHookError;
+use crate::commands::receivers::error::ReceiverError;
 use crate::commands::revocations::error::RevocationError;
 use crate::commands::schedules::error::ScheduleError;
 use crate::commands::tokens::error::TokenError;
-use crate::commands::webhooks::error::WebhookError;
 use crate::db::DbError;
 use crate::domain::validate::BrokenRule;
 use crate::http::auth::error::AccessError;
 use crate::http::middleware::error::AdmissionError;
+use crate::http::routes::hooks::github::error::PushRequestError;
 use crate::http::routes::mcp::error::McpError;
 use crate::http::routes::reports::error::ReportError;
 use crate::http::sse::error::StreamError;
@@ -80,9 +82,15 @@ pub enum ApiError {
     /// An API token does not exist.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// A webhook does not exist, or cannot be changed.
+    /// A receiver does not exist, or cannot be changed.
     #[error(transparent)]
-    Webhook(#[from] WebhookError),
+    Receiver(#[from] ReceiverError),
+    /// A push hook does not exist, or cannot be changed.
+    #[error(transparent)]
+    PushHook(#[from] PushHookError),
+    /// An event of GitHub is not received.
+    #[error(transparent)]
+    PushRequest(#[from] PushRequestError),
     /// A database query failed; [`DbError`] distinguishes outages from faults.
     #[error(transparent)]
     Database(#[from] DbError),
@@ -119,7 +127,9 @@ impl ApiError {
             Self::Revocation(error) => error.problem_type(),
             Self::Freeze(error) => error.problem_type(),
             Self::Token(error) => error.problem_type(),
-            Self::Webhook(error) => error.problem_type(),
+            Self::Receiver(error) => error.problem_type(),
+            Self::PushHook(error) => error.problem_type(),
+            Self::PushRequest(error) => error.problem_type(),
             Self::Database(error) => database::problem_type(error),
             Self::Server(error) => error.problem_type(),
         }
@@ -143,7 +153,9 @@ impl ApiError {
             Self::Revocation(error) => error.problem(),
             Self::Freeze(error) => error.problem(),
             Self::Token(error) => error.problem(),
-            Self::Webhook(error) => error.problem(),
+            Self::Receiver(error) => error.problem(),
+            Self::PushHook(error) => error.problem(),
+            Self::PushRequest(error) => error.problem(),
             Self::Database(error) => database::problem(error),
             Self::Server(error) => error.problem(),
         }

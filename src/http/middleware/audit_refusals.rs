@@ -20,7 +20,7 @@ use crate::http::error::problem::Problem;
 use crate::http::extract::is_id;
 
 /// Prefixes of the ids that a path may contain.
-const ID_PREFIXES: [&str; 7] = ["dep_", "sch_", "gh_", "aws_", "rev_", "tok_", "frz_"];
+const ID_PREFIXES: [&str; 8] = ["dep_", "sch_", "gh_", "aws_", "rev_", "tok_", "frz_", "hok_"];
 
 /// Request extension through which authentication passes the caller to [`record_refusal`].
 #[derive(Clone, Debug, Default)]

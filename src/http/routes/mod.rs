@@ -1,12 +1,14 @@
 //! The endpoints. The path of a file is the URL: `deploy/switch.rs` serves `POST /api/v1/deploy/{id}/switch`.
 
 pub mod audit;
+pub mod channels;
 pub mod connect;
 pub mod connections;
 pub mod deploy;
 pub mod events;
 pub mod freezes;
 pub mod healthz;
+pub mod hooks;
 pub mod log;
 pub mod maintenance;
 pub mod mcp;

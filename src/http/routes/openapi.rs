@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, connect, connections, deploy, events, freezes, healthz, log, maintenance, metrics, openapi_examples,
-    pipeline, policies, readyz, reports, revocations, schedules, session, tokens, webhooks,
+    audit, channels, connect, connections, deploy, events, freezes, healthz, hooks, log, maintenance, metrics,
+    openapi_examples, pipeline, policies, readyz, reports, revocations, schedules, session, tokens, webhooks,
 };
 use crate::http::ApiState;
 use crate::http::error::problem;
@@ -44,6 +44,8 @@ use crate::http::middleware::PROBES;
         (name = "schedules", description = "Deployments that start at scheduled times."),
         (name = "freezes", description = "Times in which deployments are not started, or not switched."),
         (name = "webhooks", description = "Receivers of events outside Panda, by Standard Webhooks 1.0."),
+        (name = "channels", description = "Chats and mailboxes that show deployments to people."),
+        (name = "hooks", description = "Push hooks: deployments that pushes to GitHub start."),
         (name = "policies", description = "What targets permit: windows and approvals."),
         (name = "sessions", description = "Authentication for clients that cannot send headers, such as a browser's EventSource."),
         (name = "tokens", description = "API tokens: credentials of people and programs."),
@@ -110,6 +112,17 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(webhooks::secret::handle))
         .routes(routes!(webhooks::deliveries::handle))
         .routes(routes!(webhooks::deliveries::replay::handle))
+        .routes(routes!(channels::list::handle, channels::create::handle))
+        .routes(routes!(channels::show::handle, channels::change::handle, channels::delete::handle))
+        .routes(routes!(channels::test::handle))
+        .routes(routes!(channels::deliveries::handle))
+        .routes(routes!(channels::deliveries::replay::handle))
+        .routes(routes!(hooks::list::handle, hooks::create::handle))
+        .routes(routes!(hooks::show::handle, hooks::change::handle, hooks::delete::handle))
+        .routes(routes!(hooks::secret::handle))
+        .routes(routes!(hooks::deliveries::handle))
+        .routes(routes!(hooks::deliveries::redelivery::handle))
+        .routes(routes!(hooks::github::handle))
         .routes(routes!(policies::show::handle, policies::set::handle))
         .routes(routes!(session::open::handle, session::close::handle))
         .routes(routes!(tokens::list::handle, tokens::create::handle))

@@ -5,7 +5,13 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi as OpenApiDocument;
 
 /// Optional fields that a request needs nevertheless: one of several, or at least one.
-const NEEDED: [(&str, &str); 3] = [("Deploy", "branch"), ("ScheduledDeploy", "branch"), ("ScheduleChange", "paused")];
+const NEEDED: [(&str, &str); 5] = [
+    ("ConnectGithub", "token"),
+    ("RenewGithub", "token"),
+    ("Deploy", "branch"),
+    ("ScheduledDeploy", "branch"),
+    ("ScheduleChange", "paused"),
+];
 /// Deepest nesting of an example.
 const MAX_DEPTH: usize = 5;
 

@@ -9,12 +9,14 @@
 //! - Errors that name HTTP calls: every text of the catalogue (`cli::api_words`).
 //! - `curl`: final line breaks, times, numbers, of every endpoint and of the OpenAPI document (`http::curl`).
 
+mod channel;
 mod check;
 mod checkout;
 mod client;
 mod connect;
 mod demo;
 mod freeze;
+mod hook;
 mod keys;
 mod language;
 mod log;

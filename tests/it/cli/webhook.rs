@@ -55,7 +55,7 @@ async fn cli_webhook__created_tested_rotated_replayed_and_deleted() {
         command(&["webhook", "deliveries", id, "--state", "open"]).await.stdout.contains("pending")
     })
     .await;
-    let last = "UPDATE webhook_deliveries SET attempts = 16, next_attempt_at = clock_timestamp()";
+    let last = "UPDATE receiver_deliveries SET attempts = 16, next_attempt_at = clock_timestamp()";
     sqlx::query(last).execute(&mut db.psql().await).await.unwrap();
     wait_for("it is dead", async || {
         command(&["webhook", "deliveries", id, "--state", "dead"]).await.stdout.contains("status 500")

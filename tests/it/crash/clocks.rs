@@ -7,11 +7,12 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 /// Uses of the machine's clock, each with the reason why no decision depends on it.
-const READS: [(&str, &str); 16] = [
+const READS: [(&str, &str); 17] = [
     ("clients/aws/rds.rs", "the signing time of an RDS token, which AWS checks"),
     ("http/error/problem.rs", "the timestamp in an error answer"),
     ("http/auth/mod.rs", "the expiry of a grant that an external issuer of tokens set by its clock"),
-    ("clients/github.rs", "how long to wait when GitHub names a time instead of seconds"),
+    ("clients/github/answer.rs", "how long to wait when GitHub names a time instead of seconds"),
+    ("clients/github/app.rs", "the times in the assertion of an App, which GitHub checks by its clock"),
     ("http/auth/oidc/sign_in.rs", "the end of a sign-in that a browser has begun, which its cookie holds"),
     ("http/page/history/mod.rs", "the period of a view over the last days"),
     ("commands/connect/aws/preflight/looks.rs", "the beginning of a list that only shows that the call is permitted"),

@@ -120,6 +120,11 @@ async fn prometheus__answers_every_expression_and_panel() {
     let prometheus = Prometheus::watching(&replica.url, &rules()).await;
     let receiver = crate::webhooks::Receiver::start().await;
     crate::webhooks::webhook(&replica, &json!({"url": receiver.url})).await;
+    let (github, aws) = crate::reconcile::connect(&env, "main", TOKEN).await;
+    let rule = json!({"githubConnectionId": github.id, "awsConnectionId": aws.id, "owner": github.owner, "repo": github.repo,
+                      "branches": ["main"]});
+    let (_, at_github) = crate::pushes::hook(&crate::webhooks::caller(&replica), &json!({"rules": [rule]})).await;
+    assert_eq!(at_github.send("ping", &crate::pushes::ping()).await.status, 202);
     let reader = a_busy_day(&env, &replica, &prometheus).await;
 
     let dashboard = read("operations.json");

@@ -12,17 +12,18 @@ use panda::clients::builder_pool::{BuilderPool, PooledBuilder};
 use panda::clients::docker::Docker;
 use panda::clients::gates::GateClient;
 use panda::clients::github::GitHub;
-use panda::clients::webhook::WebhookClient;
+use panda::clients::receivers::ReceiverClients;
 use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
 use panda::db::{Class, Db};
 use panda::domain::builder::BuilderChoice;
 use panda::domain::connection::AwsKeys;
 use panda::domain::destination::Destinations;
 use panda::domain::names::Names;
+use panda::domain::permission::SignIn;
 use panda::domain::preflight::PreflightSettings;
 use panda::http::middleware::caller_limit::CallerLimit;
 use panda::http::{
-    ApiState, Auth, AuthOptions, Hub, LogControl, StreamPermits, Tls, WebhookAccess, limits, router, serve,
+    ApiState, Auth, AuthOptions, Hub, LogControl, PushAccess, ReceiverAccess, StreamPermits, Tls, limits, router, serve,
 };
 use panda::metrics::BuildMetrics;
 use panda_testing::answer::Caller;
@@ -103,6 +104,17 @@ impl Api {
             .admin_token_file
             .as_ref()
             .map(|path| panda::domain::token::SecretHash::of(std::fs::read_to_string(path).unwrap().trim()));
+        let sign_in = SignIn {
+            required: auth.is_required(config.listen, false),
+            admin: admin.as_ref().map(panda::domain::token::SecretHash::fingerprint),
+            issuers: auth
+                .oidc_file
+                .as_ref()
+                .map_or_else(Vec::new, |path| {
+                    panda::domain::oidc_claims::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+                })
+                .into(),
+        };
         let options = AuthOptions { admin, session: auth.session, four_eyes: auth.four_eyes, oidc };
         let auth = match (auth.is_required(config.listen, false), auth.is_off()) {
             (true, _) => Auth::required(db.clone(), options, &shutdown),
@@ -118,17 +130,19 @@ impl Api {
         if let Some(tls) = tls {
             tokio::spawn(tls.watch(shutdown.clone()));
         }
+        let github = GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap();
         let state = ApiState {
             db: db.clone(),
             auth,
             hub: hub.clone(),
-            github: Arc::new(GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap()),
+            github: Arc::new(github.clone()),
             aws: aws(external, &config.controller_roles).await,
             gates: GateClient::new(timeout, Destinations::default()).unwrap(),
-            webhooks: WebhookAccess {
-                client: WebhookClient::new(Destinations::default()).unwrap(),
+            receivers: ReceiverAccess {
+                clients: ReceiverClients::new(Destinations::default(), github, None).unwrap(),
                 changed: Arc::default(),
             },
+            pushes: PushAccess { sign_in, ..PushAccess::default() },
             names: Arc::new(Names::default()),
             event_bus: external.preflight.event_bus.as_str().into(),
             preflight: Arc::new(external.preflight.clone()),

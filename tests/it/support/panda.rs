@@ -28,6 +28,8 @@ use super::replica::Replica;
 pub struct Panda;
 
 impl Program for Panda {
+    const RENEWAL: &'static str = "UPDATE installation SET cache_secret = DEFAULT, external_id_secret = DEFAULT";
+
     type Db = Db;
 
     fn path() -> PathBuf {
@@ -106,7 +108,8 @@ impl<'a> PandaBuilder<'a> {
 
     /// The API in this process, without a reconciler.
     pub async fn api(self) -> Api {
-        Api::start(self.db.expect("a database"), &self.external, &self.flags).await
+        // The state of the API is large, and each test would hold it on its stack.
+        Box::pin(Api::start(self.db.expect("a database"), &self.external, &self.flags)).await
     }
 
     /// A reconciler in this process, without the API.

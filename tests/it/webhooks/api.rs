@@ -94,8 +94,8 @@ async fn webhooks_api__invalid_fields_are_named() {
         assert_eq!(problem["field"], field);
         assert!(!problem.to_string().contains("secret"), "{problem}");
     }
-    let many = "INSERT INTO webhooks (id, url, lang, key_id, wrapped_key, created_by)
-                SELECT 'whk_' || n, 'https://hooks.example.com/', 'ko', 'k', '', 'x' FROM generate_series(1, 100) AS n";
+    let many = "INSERT INTO receivers (id, settings, lang, key_id, wrapped_key, created_by)
+                SELECT 'whk_' || n, '{\"kind\":\"webhook\",\"url\":\"https://hooks.example.com/\"}', 'ko', 'k', '', 'x' FROM generate_series(1, 100) AS n";
     sqlx::query(many).execute(&mut db.psql().await).await.unwrap();
     let body = json!({"url": "https://hooks.example.com/x"});
     admin.post(&api, PATH, &body).await.problem(409, "TOO_MANY_WEBHOOKS");

@@ -61,7 +61,7 @@ async fn webhooks__dead_letter_releases_the_rest_and_is_replayed() {
     let mut deployment = Fixture::begin_of(&db.db, "acme", "shop").await;
     deployment.build_lines(1, 3).await;
     wait_for("the first is pending", async || deliveries(&serve, &id, "open").await.len() == 3).await;
-    let wait: f64 = sqlx::query_scalar("SELECT extract(epoch FROM next_attempt_at - changed_at)::float8 FROM webhook_deliveries WHERE state = 'pending'")
+    let wait: f64 = sqlx::query_scalar("SELECT extract(epoch FROM next_attempt_at - changed_at)::float8 FROM receiver_deliveries WHERE state = 'pending'")
         .fetch_one(&mut db.psql().await)
         .await
         .unwrap();
@@ -70,7 +70,7 @@ async fn webhooks__dead_letter_releases_the_rest_and_is_replayed() {
     let replay = format!("{PATH}/{id}/deliveries/{event}/replay");
     caller(&serve).post(&replay, &json!({})).await.problem(409, "DELIVERY_NOT_DEAD");
     let last =
-        "UPDATE webhook_deliveries SET attempts = 16, next_attempt_at = clock_timestamp() WHERE state = 'pending'";
+        "UPDATE receiver_deliveries SET attempts = 16, next_attempt_at = clock_timestamp() WHERE state = 'pending'";
     sqlx::query(last).execute(&mut db.psql().await).await.unwrap();
     wait_for("the rest arrives", async || receiver.of(deployment.id()) == [2, 3]).await;
     let dead = deliveries(&serve, &id, "dead").await;
@@ -83,7 +83,7 @@ async fn webhooks__dead_letter_releases_the_rest_and_is_replayed() {
     wait_for("the dead letter arrives", async || receiver.of(deployment.id()) == [2, 3, 1]).await;
     wait_for("it is delivered", async || shown(&serve, &id).await["dead"] == 0).await;
     assert!(receiver.received().iter().filter(|one| one.place().1 == 1).all(|one| one.id == event), "the id stays");
-    assert!(serve.metrics().await.contains("panda_webhook_deliveries_total{result=\"dead\"} 1"));
+    assert!(serve.metrics().await.contains("panda_receiver_deliveries_total{kind=\"webhook\",result=\"dead\"} 1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,7 +198,7 @@ async fn webhooks__recovered_receiver_gets_its_backlog_soon() {
         deployments.push(one);
     }
     wait_for("all are pending", async || shown(&serve, &id).await["pending"] == 6).await;
-    let later = "UPDATE webhook_deliveries SET next_attempt_at = clock_timestamp() + interval '5 hours'";
+    let later = "UPDATE receiver_deliveries SET next_attempt_at = clock_timestamp() + interval '5 hours'";
     sqlx::query(later).execute(&mut db.psql().await).await.unwrap();
     receiver.answer(Reply::Slow(Duration::from_millis(1)));
     let mut fresh = Fixture::begin_of(&db.db, "acme", "fresh").await;

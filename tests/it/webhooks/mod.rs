@@ -59,7 +59,7 @@ pub async fn events(db: &TestDb, deployment: &str) -> i64 {
 
 /// Makes pending deliveries due.
 pub async fn make_due(db: &TestDb) {
-    let sql = "UPDATE webhook_deliveries SET next_attempt_at = clock_timestamp() WHERE state = 'pending'";
+    let sql = "UPDATE receiver_deliveries SET next_attempt_at = clock_timestamp() WHERE state = 'pending'";
     sqlx::query(sql).execute(&mut db.psql().await).await.unwrap();
 }
 

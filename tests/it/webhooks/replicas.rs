@@ -16,7 +16,7 @@ const MAX_REPEATED: usize = 32;
 
 /// Number of webhooks that each live sender holds.
 async fn holders(db: &TestDb) -> Vec<i64> {
-    let sql = "SELECT count(*) FROM webhook_cursors WHERE holder IS NOT NULL AND expires_at > clock_timestamp() GROUP BY holder";
+    let sql = "SELECT count(*) FROM receiver_cursors WHERE holder IS NOT NULL AND expires_at > clock_timestamp() GROUP BY holder";
     sqlx::query_scalar(sql).fetch_all(&mut db.psql().await).await.unwrap()
 }
 

@@ -68,7 +68,7 @@ async fn webhooks__secrets_stay_secret_and_follow_key_rotation() {
     let (id, secret) = (&made["data"]["webhook"]["webhookId"], made["data"]["secret"].as_str().unwrap());
     let again: Value = keyed().send().await.unwrap().json().await.unwrap();
     assert_eq!((&again["data"]["webhook"]["webhookId"], &again["data"]["secret"]), (id, &Value::Null));
-    let stored = "SELECT t::text FROM webhooks t UNION ALL SELECT t::text FROM webhook_secrets t UNION ALL SELECT t::text FROM audit t
+    let stored = "SELECT t::text FROM receivers t UNION ALL SELECT t::text FROM receiver_secrets t UNION ALL SELECT t::text FROM audit t
                   UNION ALL SELECT t::text FROM idempotency_keys t";
     let rows: Vec<String> = sqlx::query_scalar(stored).fetch_all(&mut db.psql().await).await.unwrap();
     let encoded = secret.strip_prefix("whsec_").unwrap();

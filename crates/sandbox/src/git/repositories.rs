@@ -69,6 +69,8 @@ struct Inner {
     backend: PathBuf,
     /// Keyed by lower-case names, because GitHub ignores case; ordered, so that `user_of` returns the same owner in each run.
     known: RwLock<BTreeMap<(String, String), Repository>>,
+    /// Tokens of installations of Apps, with the account that they are for.
+    installation_tokens: RwLock<BTreeMap<String, String>>,
     /// Serialises commits: each reads a branch and then moves it.
     writing: Mutex<()>,
 }
@@ -86,8 +88,8 @@ impl Repositories {
         if !backend.is_file() {
             return Err(GitError::NoGit(format!("{} does not exist", backend.display())));
         }
-        let (known, writing) = (RwLock::default(), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { root, backend, known, writing }) })
+        let (known, installation_tokens, writing) = (RwLock::default(), RwLock::default(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { root, backend, known, installation_tokens, writing }) })
     }
 
     /// Adds `owner/repo`, private if `token` is given, and returns the id of the newest commit of `branch`.
@@ -163,20 +165,61 @@ impl Repositories {
         head.await?.ok_or_else(unknown)
     }
 
+    /// Returns the id of the commit that a full id, a branch or a tag names; none where the repository has no such commit.
+    pub async fn commit_of(&self, owner: &str, repo: &str, name: &str) -> Result<Option<String>, GitError> {
+        let path = self.path(&self.known(owner, repo)?);
+        let name = name.to_owned();
+        self.blocking(move || {
+            let git = git2::Repository::open_bare(&path)?;
+            let id = match git2::Oid::from_str(&name).ok().filter(|_| name.len() == 40) {
+                Some(id) => git.find_commit(id).map(|commit| commit.id()),
+                None => git.resolve_reference_from_short_name(&name).and_then(|found| Ok(found.peel_to_commit()?.id())),
+            };
+            match id {
+                Ok(id) => Ok(Some(id.to_string())),
+                Err(error) if [git2::ErrorCode::NotFound, git2::ErrorCode::InvalidSpec].contains(&error.code()) => {
+                    Ok(None)
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
     /// Returns the repository if `token` grants access to it.
     pub fn access(&self, owner: &str, repo: &str, token: Option<&SecretString>) -> Result<Repository, AccessRefusal> {
         if token.is_some_and(|token| self.user_of(token).is_none()) {
             return Err(AccessRefusal::BadCredentials);
         }
         let repository = self.known(owner, repo).map_err(|_| AccessRefusal::NotFound)?;
-        let allowed = !repository.is_private() || token.is_some_and(|token| repository.takes(token));
+        let of_account = |token: &SecretString| {
+            self.account_of(token).is_some_and(|owner| owner.eq_ignore_ascii_case(&repository.owner))
+        };
+        let allowed =
+            !repository.is_private() || token.is_some_and(|token| repository.takes(token) || of_account(token));
         if allowed { Ok(repository) } else { Err(AccessRefusal::NotFound) }
     }
 
     /// Returns the user of a token: the owner of the first repository that accepts it.
     pub fn user_of(&self, token: &SecretString) -> Option<String> {
         let known = self.inner.known.read();
-        known.values().find(|repository| repository.takes(token)).map(|repository| repository.owner.clone())
+        let owner =
+            known.values().find(|repository| repository.takes(token)).map(|repository| repository.owner.clone());
+        owner.or_else(|| self.account_of(token))
+    }
+
+    /// Accepts a token of an App's installation for all repositories of `owner`.
+    pub(crate) fn add_installation_token(&self, token: &str, owner: &str) {
+        self.inner.installation_tokens.write().insert(token.to_owned(), owner.to_owned());
+    }
+
+    /// Refuses all tokens of installations from now on, as GitHub does once they have expired.
+    pub fn end_installation_tokens(&self) {
+        self.inner.installation_tokens.write().clear();
+    }
+
+    fn account_of(&self, token: &SecretString) -> Option<String> {
+        self.inner.installation_tokens.read().get(token.expose_secret()).cloned()
     }
 
     pub(super) fn root(&self) -> &Path {

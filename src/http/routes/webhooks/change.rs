@@ -4,7 +4,7 @@ use axum::extract::State;
 
 use super::path::WebhookPath;
 use super::{ShownWebhook, WebhookRequestBody};
-use crate::commands::webhooks::change;
+use crate::commands::receivers::change;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -37,6 +37,6 @@ pub async fn handle(
 ) -> Result<Envelope<ShownWebhook>, ApiError> {
     let changed = change(&state.db, &id, &body.check()?, &caller).await?;
     tracing::info!(webhook = id, enabled = changed.disabled_at.is_none(), "webhook changed");
-    state.webhooks.changed.notify_one();
+    state.receivers.changed.notify_one();
     Ok(Envelope::new("웹훅이 변경되었습니다.", ShownWebhook::from(changed)))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{ShownWebhook, WebhookRequestBody, WebhookWithSecret};
 use crate::commands::idempotency::Idempotent;
-use crate::commands::webhooks::create;
+use crate::commands::receivers::create;
 use crate::domain::webhook::signing;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
@@ -46,16 +46,16 @@ pub async fn handle(
     JsonBody(body): JsonBody<WebhookRequestBody>,
 ) -> Result<Json<Value>, ApiError> {
     let key = key.key_for(&caller, PATH, &json!(body))?;
-    let settings = body.check()?;
+    let config = body.check()?;
     let secret = signing::new_secret().map_err(|_| ServerError::Internal)?;
     let stored = |made| {
         let data = WebhookWithSecret { secret: None, webhook: ShownWebhook::from(made) };
         json!(Envelope::new("웹훅이 생성되었습니다.", data))
     };
-    Ok(Json(match create(&state.db, &settings, &secret, key.as_ref(), &caller, stored).await? {
+    Ok(Json(match create(&state.db, &config, Some(&secret), key.as_ref(), &caller, stored).await? {
         Idempotent::Fresh(mut answer) => {
             tracing::info!(webhook = %answer["data"]["webhook"]["webhookId"], "webhook created");
-            state.webhooks.changed.notify_one();
+            state.receivers.changed.notify_one();
             answer["data"]["secret"] = secret.expose_secret().into();
             answer
         }

@@ -4,7 +4,8 @@ use axum::extract::State;
 
 use super::ShownWebhook;
 use super::path::WebhookPath;
-use crate::commands::webhooks::delete;
+use crate::commands::receivers::delete;
+use crate::domain::receiver::ReceiverFamily;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -30,8 +31,8 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Admin>,
     WebhookPath { id, .. }: WebhookPath,
 ) -> Result<Envelope<ShownWebhook>, ApiError> {
-    let deleted = delete(&state.db, &id, &caller).await?;
+    let deleted = delete(&state.db, (ReceiverFamily::Webhooks, &id), &caller).await?;
     tracing::info!(webhook = id, "webhook deleted");
-    state.webhooks.changed.notify_one();
+    state.receivers.changed.notify_one();
     Ok(Envelope::new("웹훅이 삭제되었습니다.", ShownWebhook::from(deleted)))
 }

@@ -5,7 +5,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ShownWebhook;
-use crate::commands::webhooks::list;
+use crate::commands::receivers::list;
+use crate::domain::receiver::ReceiverFamily;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -37,6 +38,7 @@ pub async fn handle(
     State(state): State<ApiState>,
     RequireRole { caller, .. }: RequireRole<Admin>,
 ) -> Result<Envelope<WebhookList>, ApiError> {
-    let webhooks = list(&state.db, &caller).await?.into_iter().map(ShownWebhook::from).collect();
+    let webhooks =
+        list(&state.db, ReceiverFamily::Webhooks, &caller).await?.into_iter().map(ShownWebhook::from).collect();
     Ok(Envelope::new("웹훅 목록 조회 성공", WebhookList { webhooks }))
 }

@@ -15,11 +15,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::db::webhooks::{WebhookSettings, WebhookView};
+use crate::db::receivers::ReceiverView;
 use crate::domain::catalogue::Lang;
 use crate::domain::message::message;
 use crate::domain::principal::Scope;
-use crate::domain::webhook::{self, EventFilter};
+use crate::domain::receiver::filter::{self, EventFilter};
+use crate::domain::receiver::{ReceiverConfig, ReceiverSettings};
+use crate::domain::webhook;
 use crate::http::error::ApiError;
 use crate::http::time;
 
@@ -53,20 +55,20 @@ pub struct WebhookRequestBody {
 }
 
 impl WebhookRequestBody {
-    fn check(self) -> Result<WebhookSettings, ApiError> {
+    fn check(self) -> Result<ReceiverConfig, ApiError> {
         let url = webhook::url(&self.url).map_err(|rule| ApiError::field("url", rule))?;
         if let Some(description) = &self.description {
-            webhook::description(description).map_err(|rule| ApiError::field("description", rule))?;
+            filter::description(description).map_err(|rule| ApiError::field("description", rule))?;
         }
         if let Some(events) = &self.events {
-            webhook::events(events).map_err(|rule| ApiError::field("events", rule))?;
+            filter::events(events).map_err(|rule| ApiError::field("events", rule))?;
         }
         let repositories = self.repositories.as_deref().map_or(Ok(Scope::All), Scope::of);
         let repositories = repositories.map_err(|rule| ApiError::field("repositories", rule))?;
         let unknown = |_| ApiError::field("language", message!("rule.expected", expected = "ko or en"));
         let lang = self.language.as_deref().map_or(Ok(Lang::default()), str::parse).map_err(unknown)?;
-        Ok(WebhookSettings {
-            url: url.into(),
+        Ok(ReceiverConfig {
+            settings: ReceiverSettings::Webhook { url: url.into() },
             description: self.description,
             filter: EventFilter { events: self.events, repositories },
             lang,
@@ -122,11 +124,16 @@ pub struct ShownWebhook {
     pub created_at: DateTime<Utc>,
 }
 
-impl From<WebhookView> for ShownWebhook {
-    fn from(row: WebhookView) -> Self {
+impl From<ReceiverView> for ShownWebhook {
+    fn from(row: ReceiverView) -> Self {
+        let url = match row.settings.0 {
+            ReceiverSettings::Webhook { url } => url,
+            // The query selects webhooks only.
+            _ => String::new(),
+        };
         Self {
             webhook_id: row.id,
-            url: row.url,
+            url,
             description: row.description,
             events: row.events,
             repositories: row.repositories,

@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
-use crate::commands::webhooks::error::WebhookError;
+use crate::commands::receivers::error::ReceiverError;
 use crate::http::error::ApiError;
 use crate::http::extract::is_id;
 
@@ -27,10 +27,10 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
         };
         let (id, delivery) = (value("id"), value("delivery"));
         if !is_id(&id) {
-            return Err(WebhookError::NotFound(id).into());
+            return Err(ReceiverError::WebhookNotFound(id).into());
         }
         if !delivery.is_empty() && !is_id(&delivery) {
-            return Err(WebhookError::DeliveryNotFound(delivery).into());
+            return Err(ReceiverError::DeliveryNotFound(delivery).into());
         }
         Ok(Self { id, delivery })
     }

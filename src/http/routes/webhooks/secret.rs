@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::path::WebhookPath;
 use super::{ShownWebhook, WebhookWithSecret};
 use crate::commands::idempotency::Idempotent;
-use crate::commands::webhooks::rotate;
+use crate::commands::receivers::rotate;
 use crate::domain::message::message;
 use crate::domain::webhook::{MAX_ROTATION_HOURS, ROTATION_HOURS, signing};
 use crate::http::ApiState;
@@ -72,7 +72,7 @@ pub async fn handle(
     Ok(Json(match rotate(&state.db, &id, (&secret, hours), key.as_ref(), &caller, stored).await? {
         Idempotent::Fresh(mut answer) => {
             tracing::info!(webhook = id, "secret of a webhook rotated");
-            state.webhooks.changed.notify_one();
+            state.receivers.changed.notify_one();
             answer["data"]["secret"] = secret.expose_secret().into();
             answer
         }

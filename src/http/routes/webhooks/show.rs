@@ -4,7 +4,8 @@ use axum::extract::State;
 
 use super::ShownWebhook;
 use super::path::WebhookPath;
-use crate::commands::webhooks::show;
+use crate::commands::receivers::show;
+use crate::domain::receiver::ReceiverFamily;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -30,6 +31,6 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Admin>,
     WebhookPath { id, .. }: WebhookPath,
 ) -> Result<Envelope<ShownWebhook>, ApiError> {
-    let found = show(&state.db, &id, &caller).await?;
+    let found = show(&state.db, (ReceiverFamily::Webhooks, &id), &caller).await?;
     Ok(Envelope::new("웹훅 조회 성공", ShownWebhook::from(found)))
 }

@@ -5,8 +5,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::path::WebhookPath;
-use crate::commands::webhooks::probe;
-use crate::domain::webhook::attempt::AttemptVerdict;
+use crate::commands::receivers::probe;
+use crate::domain::receiver::ReceiverFamily;
+use crate::domain::receiver::attempt::AttemptVerdict;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -51,9 +52,10 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Admin>,
     WebhookPath { id, .. }: WebhookPath,
 ) -> Result<Envelope<WebhookTestAnswer>, ApiError> {
-    let (event_id, answer) = probe::test(&state.db, &state.webhooks.client, &id, &caller).await?;
-    let accepted = answer.verdict() == AttemptVerdict::Delivered;
+    let (event_id, answer) =
+        probe::test(&state.db, &state.receivers.clients, (ReceiverFamily::Webhooks, &id), &caller).await?;
+    let accepted = answer.verdict == AttemptVerdict::Delivered;
     tracing::info!(webhook = id, accepted, status = answer.status, "webhook tested");
-    let data = WebhookTestAnswer { accepted, status: answer.status, error: answer.reason(), event_id };
+    let data = WebhookTestAnswer { accepted, status: answer.status, error: answer.reason, event_id };
     Ok(Envelope::new("웹훅 테스트 요청을 보냈습니다.", data))
 }

@@ -2,6 +2,7 @@ mod aws;
 pub mod check;
 mod check_accounts;
 mod github;
+mod github_app;
 mod reconnect;
 mod renew;
 mod roles;

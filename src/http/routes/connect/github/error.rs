@@ -16,6 +16,11 @@ problem_types! {
     BranchNotFound => BAD_REQUEST, "GITHUB_BRANCH_NOT_FOUND";
     NoAccess => BAD_REQUEST, "GITHUB_ACCESS_DENIED";
     RateLimited => SERVICE_UNAVAILABLE, "GITHUB_RATE_LIMITED";
+    AppKeyUnusable => BAD_REQUEST, "GITHUB_APP_KEY_UNUSABLE";
+    AppRefused => BAD_REQUEST, "GITHUB_APP_REFUSED";
+    InstallationNotFound => BAD_REQUEST, "GITHUB_INSTALLATION_NOT_FOUND";
+    InstallationSuspended => BAD_REQUEST, "GITHUB_INSTALLATION_SUSPENDED";
+    ClockSkew => BAD_GATEWAY, "GITHUB_CLOCK_SKEW";
     Unavailable => BAD_GATEWAY, "GITHUB_UNAVAILABLE";
 }
 
@@ -26,6 +31,9 @@ impl GitHubError {
             Self::BadToken | Self::NoAccess(_) => problem.field("token"),
             Self::RepositoryNotFound => problem.field("repo"),
             Self::BranchNotFound => problem.field("branch"),
+            Self::AppKeyUnusable | Self::AppRefused(_) => problem.field("app.privateKey"),
+            Self::InstallationNotFound | Self::InstallationSuspended => problem.field("app.installationId"),
+            Self::ClockSkew(_) => problem.retry_after(RATE_LIMIT_RETRY_AFTER),
             Self::RateLimited { retry_after } => problem.retry_after(retry_after.unwrap_or(RATE_LIMIT_RETRY_AFTER)),
             Self::Unavailable(_) => problem.retry_after(RETRY_AFTER),
         }
@@ -38,6 +46,11 @@ impl GitHubError {
             Self::BranchNotFound => message!("GITHUB_BRANCH_NOT_FOUND.detail"),
             Self::NoAccess(reason) => message!("GITHUB_ACCESS_DENIED.detail", reason),
             Self::RateLimited { .. } => message!("GITHUB_RATE_LIMITED.detail"),
+            Self::AppKeyUnusable => message!("GITHUB_APP_KEY_UNUSABLE.detail"),
+            Self::AppRefused(reason) => message!("GITHUB_APP_REFUSED.detail", reason),
+            Self::InstallationNotFound => message!("GITHUB_INSTALLATION_NOT_FOUND.detail"),
+            Self::InstallationSuspended => message!("GITHUB_INSTALLATION_SUSPENDED.detail"),
+            Self::ClockSkew(seconds) => message!("GITHUB_CLOCK_SKEW.detail", seconds = *seconds),
             Self::Unavailable(error) => message!("GITHUB_UNAVAILABLE.detail", error = error.to_string()),
         }
     }
@@ -51,6 +64,11 @@ impl GitHubError {
             Self::BranchNotFound,
             Self::NoAccess("{reason}".to_owned()),
             Self::RateLimited { retry_after: None },
+            Self::AppKeyUnusable,
+            Self::AppRefused("{reason}".to_owned()),
+            Self::InstallationNotFound,
+            Self::InstallationSuspended,
+            Self::ClockSkew(120),
             Self::Unavailable(ClientError::new(ErrorKind::Unavailable, "{call}", "{reason}")),
         ]
     }

@@ -1,5 +1,6 @@
-//! `POST /api/v1/connect/github`: stores a repository, a branch and the token that reads them, after GitHub confirmed all three.
+//! `POST /api/v1/connect/github`: stores a repository, a branch and the token or App that reads them, after GitHub confirmed all three.
 
+pub mod app;
 mod error;
 pub mod renew;
 pub mod secrets;
@@ -10,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use self::app::GithubAppBody;
 use crate::commands::connect::StoredConnection;
 use crate::commands::connect::github::connect;
 use crate::commands::idempotency::Idempotent;
 use crate::domain::connection::GithubConnection;
+use crate::domain::message::message;
 use crate::domain::{ids, validate};
-use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
@@ -23,6 +25,7 @@ use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
 use crate::http::idempotency::IdempotencyKeyHeader;
 use crate::http::json::Json;
+use crate::http::{ApiState, strict_object};
 
 /// Longest token, in bytes. Current tokens have 40 to 93.
 const MAX_TOKEN: usize = 1_024;
@@ -42,29 +45,45 @@ pub struct ConnectGithub {
     /// Branch, which must exist.
     #[schema(example = "main", min_length = 1, max_length = 244)]
     pub branch: String,
-    /// Access token that may read the repository's contents. Never returned.
-    #[schema(value_type = String, format = Password, write_only, example = "github_pat_…", max_length = 1024)]
-    pub token: SecretString,
+    /// Access token that may read the repository's contents. Never returned. Required, unless `app` is given.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password, write_only, example = "github_pat_…", max_length = 1024)]
+    pub token: Option<SecretString>,
+    /// Installation of a GitHub App that may read the repository's contents, in place of `token`.
+    #[serde(default, deserialize_with = "strict_object::optional")]
+    pub app: Option<GithubAppBody>,
 }
 
 impl ConnectGithub {
     fn validate(&self) -> Result<(), ApiError> {
         validate::owner(&self.owner).map_err(|rule| ApiError::field("owner", rule))?;
         validate::repo(&self.repo).map_err(|rule| ApiError::field("repo", rule))?;
-        validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))?;
-        check_token(&self.token)
+        validate::branch(&self.branch).map_err(|rule| ApiError::field("branch", rule))
     }
 
     /// All fields, for the hash that distinguishes requests with the same idempotency key.
     fn meaning(&self) -> Value {
         use secrecy::ExposeSecret as _;
-        json!([self.owner, self.repo, self.branch, self.token.expose_secret()])
+        let token = self.token.as_ref().map(SecretString::expose_secret);
+        match &self.app {
+            None => json!([self.owner, self.repo, self.branch, token]),
+            Some(app) => json!([self.owner, self.repo, self.branch, token, app.meaning()]),
+        }
     }
 }
 
-fn check_token(token: &SecretString) -> Result<(), ApiError> {
+/// The credential of a request: a token, or an App.
+fn credential(token: Option<SecretString>, app: Option<GithubAppBody>) -> Result<SecretString, ApiError> {
     use secrecy::ExposeSecret as _;
-    validate::secret(token.expose_secret(), MAX_TOKEN).map_err(|rule| ApiError::field("token", rule))
+    match (token, app) {
+        (Some(token), None) => {
+            let checked = validate::secret(token.expose_secret(), MAX_TOKEN);
+            checked.map(|()| token).map_err(|rule| ApiError::field("token", rule))
+        }
+        (None, Some(app)) => app.checked(),
+        (Some(_), Some(_)) => Err(ApiError::field("app", message!("rule.source_twice", field = "token"))),
+        (None, None) => Err(ApiError::field("token", message!("rule.missing"))),
+    }
 }
 
 // ---- Response
@@ -109,12 +128,13 @@ pub async fn handle(
 ) -> Result<Json<Value>, ApiError> {
     let key = key.key_for(&caller, "POST /api/v1/connect/github", &body.meaning())?;
     body.validate()?;
+    let credential = credential(body.token, body.app)?;
     let connection = GithubConnection {
         id: ids::github_connection_id(),
         owner: body.owner,
         repo: body.repo,
         branch: body.branch,
-        token: body.token,
+        token: credential,
         build_secrets: std::collections::BTreeMap::new(),
     };
     let answer = |stored: &StoredConnection| {

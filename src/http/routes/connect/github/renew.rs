@@ -5,15 +5,16 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{CONNECTED, GithubConnected, check_token};
+use super::app::GithubAppBody;
+use super::{CONNECTED, GithubConnected, credential};
 use crate::commands::connect::github::renew::{GithubRenewal, renew};
-use crate::http::ApiState;
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
 use crate::http::error::ApiError;
 use crate::http::error::problem::Problem;
 use crate::http::extract::JsonBody;
 use crate::http::routes::connect::path::ConnectionId;
+use crate::http::{ApiState, strict_object};
 
 // ---- Request
 
@@ -21,9 +22,13 @@ use crate::http::routes::connect::path::ConnectionId;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewGithub {
-    /// Access token that may read the repository's contents. Never returned.
-    #[schema(value_type = String, format = Password, write_only, example = "github_pat_…", max_length = 1024)]
-    pub token: SecretString,
+    /// Access token that may read the repository's contents. Never returned. Required, unless `app` is given.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password, write_only, example = "github_pat_…", max_length = 1024)]
+    pub token: Option<SecretString>,
+    /// Installation of a GitHub App that may read the repository's contents, in place of `token`.
+    #[serde(default, deserialize_with = "strict_object::optional")]
+    pub app: Option<GithubAppBody>,
     /// The connection's owner; it cannot be changed.
     #[schema(nullable, example = "acme", min_length = 1, max_length = 39)]
     pub owner: Option<String>,
@@ -63,8 +68,8 @@ pub async fn handle(
     ConnectionId(id): ConnectionId,
     JsonBody(body): JsonBody<RenewGithub>,
 ) -> Result<Envelope<GithubConnected>, ApiError> {
-    check_token(&body.token)?;
-    let renewal = GithubRenewal { token: body.token, owner: body.owner, repo: body.repo, branch: body.branch };
+    let token = credential(body.token, body.app)?;
+    let renewal = GithubRenewal { token, owner: body.owner, repo: body.repo, branch: body.branch };
     let target = renew(&state.db, &state.github, &id, &renewal, &caller).await?;
     tracing::info!(connection = %id, owner = %target.owner, repo = %target.repo, "GitHub connection renewed");
     Ok(Envelope::new(CONNECTED, GithubConnected { github_connection_id: id }))

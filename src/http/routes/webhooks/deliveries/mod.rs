@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::path::WebhookPath;
-use crate::commands::webhooks::show;
-use crate::db::webhooks::DeliveryView;
+use crate::commands::receivers::show;
+use crate::db::receivers::DeliveryView;
 use crate::domain::message::message;
+use crate::domain::principal::Caller;
+use crate::domain::receiver::ReceiverFamily;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -125,6 +127,17 @@ pub async fn handle(
     WebhookPath { id, .. }: WebhookPath,
     QueryParams(query): QueryParams<DeliveriesQuery>,
 ) -> Result<Envelope<DeliveryPage>, ApiError> {
+    let page = page(&state, (ReceiverFamily::Webhooks, &id), query, &caller).await?;
+    Ok(Envelope::new("웹훅 전송 목록 조회 성공", page))
+}
+
+/// Reads a page of a receiver's deliveries.
+pub(in crate::http::routes) async fn page(
+    state: &ApiState,
+    (family, id): (ReceiverFamily, &str),
+    query: DeliveriesQuery,
+    caller: &Caller,
+) -> Result<DeliveryPage, ApiError> {
     let states: Option<&[&str]> = match query.state.as_deref() {
         None => None,
         Some("open") => Some(&["pending", "waiting"]),
@@ -138,9 +151,9 @@ pub async fn handle(
     let (wanted, before) = PageQuery { limit: query.limit, cursor: query.cursor }.validate()?;
     let unknown = |_| ApiError::field("cursor", message!("rule.cursor"));
     let before = before.map(|(at, id)| Ok::<_, ApiError>((at, id.parse().map_err(unknown)?))).transpose()?;
-    show(&state.db, &id, &caller).await?;
-    let rows = state.db.webhook_deliveries(&id, states.as_deref(), before, wanted + 1).await?;
+    show(&state.db, (family, id), caller).await?;
+    let rows = state.db.receiver_deliveries(id, states.as_deref(), before, wanted + 1).await?;
     let (rows, next_cursor) = split_page(rows, wanted, |row| encode_cursor(row.created_at, &row.event_id.to_string()));
     let deliveries = rows.into_iter().map(ShownDelivery::from).collect();
-    Ok(Envelope::new("웹훅 전송 목록 조회 성공", DeliveryPage { deliveries, next_cursor }))
+    Ok(DeliveryPage { deliveries, next_cursor })
 }

@@ -3,7 +3,8 @@
 use axum::extract::State;
 
 use super::ShownDelivery;
-use crate::commands::webhooks::replay;
+use crate::commands::receivers::replay;
+use crate::domain::receiver::ReceiverFamily;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -35,8 +36,8 @@ pub async fn handle(
     RequireRole { caller, .. }: RequireRole<Admin>,
     WebhookPath { id, delivery }: WebhookPath,
 ) -> Result<Envelope<ShownDelivery>, ApiError> {
-    let replayed = replay(&state.db, &id, &delivery, &caller).await?;
+    let replayed = replay(&state.db, (ReceiverFamily::Webhooks, &id), &delivery, &caller).await?;
     tracing::info!(webhook = id, delivery, "dead letter of a webhook replayed");
-    state.webhooks.changed.notify_one();
+    state.receivers.changed.notify_one();
     Ok(Envelope::new("웹훅 전송을 다시 시도합니다.", ShownDelivery::from(replayed)))
 }
