@@ -53,6 +53,13 @@ impl Delivery {
     pub(super) async fn make(self, send: Send) -> Sent {
         let kind = self.receiver.settings.kind();
         let answer = if kind.is_projection() { self.show(&send).await } else { Ok(self.request(&send).await) };
+        let answer = match answer {
+            // A row or a secret that cannot be read is a matter of this deployment: the receiver's other deliveries continue.
+            Err(error @ (DbError::Key(_) | DbError::Corrupt(_))) => {
+                Ok(Answered { answer: AttemptAnswer::failed(error.to_string()), shown: None })
+            }
+            other => other,
+        };
         let mut pause = Duration::ZERO;
         if let Ok(answered) = &answer
             && kind.is_projection()

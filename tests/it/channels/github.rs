@@ -7,6 +7,8 @@ use panda_testing::serve::{Serve, ServeBuilder};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
+use crate::http::Fixture;
+use crate::support::db::TestDb;
 use crate::support::environment::{Environment, OWNER, hello};
 use crate::support::panda::Panda;
 use crate::support::wait_for;
@@ -152,4 +154,23 @@ async fn github_channel__one_deployment_through_refusals_and_kills() {
     let statuses = env.github.commit_statuses(&format!("{OWNER}/{}", env.repo));
     let of: Vec<&Value> = statuses.iter().filter(|one| one["sha"] == sha).collect();
     assert!(of.iter().all(|one| one["context"] == "panda/production"), "{of:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn github_channel__an_unreadable_token_holds_up_no_other_deployment() {
+    let db = TestDb::new().await;
+    let (mut broken, mut shop) =
+        (Fixture::begin_of(&db.db, "acme", "broken").await, Fixture::begin_of(&db.db, "acme", "shop").await);
+    let serve = Panda::builder().on(&db).process().ready().await;
+    let id = channel(&serve, &json!({})).await;
+    let sql = "UPDATE github_connections SET key_id = 'lost' WHERE repo = 'broken'";
+    assert_eq!(sqlx::query(sql).execute(&mut db.psql().await).await.unwrap().rows_affected(), 1);
+    broken.complete().await;
+    shop.complete().await;
+    let api = ApiClient::of(serve.url.clone());
+    let of = async |path: String| api.get(&path).await.1["data"].clone();
+    let open = async || of(format!("/channels/{id}/deliveries?state=open")).await["deliveries"].clone();
+    wait_for("the reason is listed", async || open().await.to_string().contains("lost")).await;
+    assert!(open().await.as_array().unwrap().iter().all(|one| one["deploymentId"] == broken.id()));
+    wait_for("the other one is shown", async || of(format!("/channels/{id}")).await["delivered"] != 0).await;
 }

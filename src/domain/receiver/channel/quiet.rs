@@ -9,7 +9,7 @@ use crate::domain::message::message;
 use crate::domain::receiver::filter;
 use crate::domain::validate::BrokenRule;
 
-/// Daily time by the clock of a time zone.
+/// Daily hours in a time zone.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct QuietHours {
     /// Begin of the hours, `HH:MM`.
