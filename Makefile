@@ -57,7 +57,7 @@ record-demo: ## Record the demo for the README, as docs/demo.svg
 test: ## Run all tests, on real services
 	@scripts/install.sh build rust demo test
 	@$(BUILD_PREVIOUS)
-	cargo build --workspace --all-targets $(TESTED)
+	cargo build --workspace --tests --bins $(TESTED)
 	cargo run --quiet $(TESTED) -- parts -- cargo nextest run --workspace $(TESTED)
 
 docs-renew: ## Write the generated documents again: configuration, .env.example, errors, OpenAPI, reports, Postgres

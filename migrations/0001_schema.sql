@@ -1342,6 +1342,7 @@ CREATE TABLE receivers (
     description     text,
     events          text[]      CHECK (cardinality(events) > 0),
     repositories    text[]      CHECK (cardinality(repositories) > 0),
+    labels          jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(labels) = 'object'),
     lang            text        NOT NULL CHECK (lang IN ('ko', 'en')),
     key_id          text        NOT NULL,
     wrapped_key     bytea       NOT NULL,
@@ -1359,6 +1360,7 @@ COMMENT ON COLUMN receivers.settings IS 'What the kind needs besides secrets, su
 COMMENT ON COLUMN receivers.description IS 'Purpose in the words of its author; null when they gave none.';
 COMMENT ON COLUMN receivers.events IS 'Types (stage, success, fail) and codes of events that it receives; null for all.';
 COMMENT ON COLUMN receivers.repositories IS 'Repositories whose events it receives, as owner/repo or owner/*, in lower case; null for all.';
+COMMENT ON COLUMN receivers.labels IS 'Labels that deployments must have for their events to be received, values by name; {} for all deployments.';
 COMMENT ON COLUMN receivers.lang IS 'Language of messages: ko or en.';
 COMMENT ON COLUMN receivers.key_id IS 'Id of the server''s key that wraps wrapped_key.';
 COMMENT ON COLUMN receivers.wrapped_key IS 'The row''s own data key, wrapped. It encrypts the row''s secrets in receiver_secrets.';

@@ -9,9 +9,12 @@
 #   archive BINARY TARGET OUT    the program with licence, man pages, completions and packaging/
 #   chart OUT                    the chart
 #   sbom TARGET OUT              list of components of the program (CycloneDX); needs cargo-cyclonedx (scripts/install.sh release)
+#   packages OUT                 the npm packages of clients/js and clients/typescript; needs their dependencies (scripts/install.sh clients)
 #   sums OUT                     SHA256SUMS of all files in OUT
 #   push-chart OUT REPOSITORY    push the chart to oci://REPOSITORY; prints its digest
 #   push-image NAME IMAGE…       push the local IMAGEs, one an architecture, as the image NAME:VERSION; prints its digest
+#   publish-packages OUT         publish the npm packages whose versions npm does not have yet; needs npm 11.5.1 or newer
+#   tag-go                       make the tag by which Go finds clients/go, at GitHub; needs gh
 #   dry-run BINARY OUT           everything that needs no service, with a program that is built already, twice; compares the bytes
 #
 # The workflow release.yml calls it. SOURCE_DATE_EPOCH, the commit's time by default, is the time of all files.
@@ -38,8 +41,14 @@ other_versions() {
   for key in version appVersion; do
     [ "$(awk -v key="$key:" '$1 == key { print $2 }' helm/panda/Chart.yaml)" = "$version" ] || echo "helm/panda/Chart.yaml: $key"
   done
+  [ "$(package_field clients/typescript version)" = "$version" ] || echo "clients/typescript/package.json: version"
   awk -v version="\"$version\"" '
     /^name = / { name = $3 } /^version = / && (name == "\"panda\"" || name ~ /^"panda-/) && $3 != version { print "Cargo.lock: " name }' Cargo.lock
+}
+
+# A field of a package.json that is a text.
+package_field() {
+  awk -F '"' -v field="$2" '$2 == field { print $4; exit }' "$1/package.json"
 }
 
 # The text below a heading of CHANGELOG.md, up to the next one of its level.
@@ -191,6 +200,23 @@ sbom() {
   rm "$made.json" benches/"$made.json" crates/*/"$made.json"
 }
 
+# Packs copies: compiling writes files into a package's folder, where tests may read them.
+packages() {
+  local out=$1 work client
+  out=$(mkdir -p "$out" && cd "$out" && pwd)
+  work=$(mktemp -d)
+  cp clients/openapi.json "$work/openapi.json"
+  for client in js typescript; do
+    [ -d "clients/$client/node_modules" ] || die "clients/$client has no dependencies: scripts/install.sh clients"
+    mkdir "$work/$client"
+    git ls-files -z --cached --others --exclude-standard -- "clients/$client" | tar --create --null --files-from=- | tar --extract --directory "$work" --strip-components=1
+    ln -s "$PWD/clients/$client/node_modules" "$work/$client/node_modules"
+    (cd "$work/$client" && npm pack --silent --pack-destination "$out" >/dev/null)
+  done
+  rm -rf "$work"
+  for client in "$out"/panda-deploy-*.tgz; do say "$client: $(stat --format %s "$client") bytes"; done
+}
+
 sums() {
   local out=$1 files
   rm -f "$out/SHA256SUMS"
@@ -224,6 +250,34 @@ push_image() {
   docker manifest push --purge "${options[@]}" "$name:$version" | tail -n 1
 }
 
+publish_packages() {
+  local out=$1 client name number file options
+  for client in js typescript; do
+    name=$(package_field "clients/$client" name) number=$(package_field "clients/$client" version)
+    file=${name#@}
+    file=$out/${file/\//-}-$number.tgz
+    [ -f "$file" ] || die "$file is missing: scripts/release.sh packages $out"
+    # clients/js has versions of its package alone, and is released when its version is new.
+    if [ "$(npm view "$name@$number" version 2>/dev/null)" = "$number" ]; then
+      say "npm has $name $number already"
+      continue
+    fi
+    options=(--access public --provenance)
+    [[ $number != *-* ]] || options+=(--tag next)
+    npm publish "$file" "${options[@]}"
+  done
+}
+
+tag_go() {
+  local repository=${GITHUB_REPOSITORY:?the repository at GitHub, OWNER/REPO} tag=clients/go/v$version commit
+  commit=$(git rev-parse HEAD)
+  if [ "$(gh api "repos/$repository/git/matching-refs/tags/$tag" --jq ".[] | select(.ref == \"refs/tags/$tag\") | .object.sha")" = "$commit" ]; then
+    say "$tag exists already"
+    return
+  fi
+  gh api "repos/$repository/git/refs" --field "ref=refs/tags/$tag" --field "sha=$commit" --silent
+}
+
 # --- all of it -------------------------------------------------------------------------------------------------------------------
 
 dry_run() {
@@ -236,6 +290,7 @@ dry_run() {
     if cargo cyclonedx --version >/dev/null 2>&1; then sbom "$target" "$run"; else say "SKIPPED: the list of components; cargo-cyclonedx is not installed"; fi
     archive "$binary" "$target" "$run"
     chart "$run"
+    if [ -d clients/typescript/node_modules ] && have npm; then packages "$run"; else say "SKIPPED: the npm packages; scripts/install.sh clients"; fi
     sums "$run"
   done
   diff "$out/SHA256SUMS" "$out.again/SHA256SUMS" >&2 || die "the same commit gave two sets of bytes"
@@ -248,9 +303,11 @@ command=${1:-}
 shift || true
 case $command in
   version) echo "$version" ;;
-  check | notes | build | static | archive | chart | sbom | sums) "$command" "$@" ;;
+  check | notes | build | static | archive | chart | packages | sbom | sums) "$command" "$@" ;;
   push-chart) push_chart "$@" ;;
   push-image) push_image "$@" ;;
+  publish-packages) publish_packages "$@" ;;
+  tag-go) tag_go ;;
   dry-run) dry_run "$@" ;;
   *) die "unknown command \"$command\": see the first lines of scripts/release.sh" ;;
 esac

@@ -160,6 +160,8 @@ type Channel struct {
 	Host *string `json:"host,omitempty"`
 	// `slack`, `teams`, `discord`, `mail` or `github`.
 	Kind string `json:"kind"`
+	// Labels that deployments must have to be shown; empty for all deployments.
+	Labels map[string]string `json:"labels"`
 	// Language of messages: `ko` or `en`.
 	Language string `json:"language"`
 	// Time at which it last showed an event (UTC); null before the first.
@@ -216,6 +218,8 @@ type ChannelRequestBody struct {
 	Github *GitHubChannelSettings `json:"github,omitempty"`
 	// `slack`, `teams`, `discord`, `mail` or `github`.
 	Kind string `json:"kind"`
+	// Labels that deployments must have to be shown, each with its value, up to 8; all deployments when absent.
+	Labels map[string]string `json:"labels,omitempty"`
 	// Language of messages: `ko`, the default, or `en`.
 	Language *string `json:"language,omitempty"`
 	// Settings of the kind `mail`.
@@ -1688,6 +1692,8 @@ type Webhook struct {
 	Enabled bool `json:"enabled"`
 	// Types and codes of the events that it receives; null for all.
 	Events []string `json:"events,omitempty"`
+	// Labels that deployments must have; empty for all deployments.
+	Labels map[string]string `json:"labels"`
 	// Language of messages: `ko` or `en`.
 	Language string `json:"language"`
 	// Time at which the receiver last accepted an event (UTC); null before the first.
@@ -1742,6 +1748,8 @@ type WebhookRequestBody struct {
 	Enabled *bool `json:"enabled,omitempty"`
 	// Types (`stage`, `success`, `fail`) and codes (`ready`, `completed`, `build_failed`, …) of the events that it receives; all when absent.
 	Events []string `json:"events,omitempty"`
+	// Labels that deployments must have for their events to be received, each with its value, up to 8; all deployments when absent.
+	Labels map[string]string `json:"labels,omitempty"`
 	// Language of messages: `ko`, the default, or `en`.
 	Language *string `json:"language,omitempty"`
 	// Repositories whose events it receives, `owner/repo` or `owner/*`; all when absent.

@@ -1,12 +1,13 @@
 //! `panda webhook`: receivers of events outside Panda.
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::api::{Api, ServerArgs};
 use super::error::CliError;
 use super::lang::text;
 use super::progress::print;
+use super::request_args::label;
 use super::{id_prefix, sanitize, table};
 use crate::domain::message::{Message, message};
 use crate::domain::principal::Scope;
@@ -57,6 +58,9 @@ pub(super) struct FilterArgs {
     /// Repository whose events it receives: OWNER/REPO or OWNER/*; repeatable
     #[arg(long = "repository", value_name = "REPOSITORY", value_parser = repository)]
     repositories: Vec<String>,
+    /// Label that deployments must have, such as environment=production; repeatable
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
     /// Purpose
     #[arg(long, value_name = "TEXT", value_parser = description)]
     description: Option<String>,
@@ -118,6 +122,9 @@ struct ChangeArgs {
     /// Receive events of all repositories
     #[arg(long, conflicts_with = "repositories")]
     all_repositories: bool,
+    /// Receive events of deployments with any labels
+    #[arg(long, conflicts_with = "labels")]
+    all_labels: bool,
     /// Stop the deliveries
     #[arg(long)]
     disable: bool,
@@ -241,6 +248,11 @@ pub(super) fn fill(body: &mut Value, filter: &FilterArgs) {
     if !filter.repositories.is_empty() {
         body["repositories"] = json!(filter.repositories);
     }
+    if !filter.labels.is_empty() {
+        let labels: Map<String, Value> =
+            filter.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        body["labels"] = Value::Object(labels);
+    }
     if let Some(description) = &filter.description {
         body["description"] = json!(description);
     }
@@ -270,7 +282,7 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
     if let Some(url) = args.url {
         body["url"] = json!(url);
     }
-    for (cleared, field) in [(args.all_events, "events"), (args.all_repositories, "repositories")] {
+    for (cleared, field) in [(args.all_events, "events"), (args.all_repositories, "repositories"), (args.all_labels, "labels")] {
         if let Some(body) = body.as_object_mut().filter(|_| cleared) {
             body.remove(field);
         }
@@ -285,7 +297,7 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
 
 /// The settings of a webhook as a request has them.
 fn settings_of(webhook: &Value) -> Value {
-    let fields = ["url", "description", "events", "repositories", "language", "enabled"];
+    let fields = ["url", "description", "events", "repositories", "labels", "language", "enabled"];
     let kept =
         fields.into_iter().filter_map(|field| Some((field, webhook.get(field).filter(|value| !value.is_null())?)));
     kept.map(|(field, value)| (field.to_owned(), value.clone())).collect()

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use serde_json::{Map, Value};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Db, DbError};
 use crate::domain::deployment::Status;
 use crate::domain::event::StoredEvent;
+use crate::domain::labels::Labels;
 
 /// Sort key in the order of all events; unique for each event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +72,8 @@ pub struct FeedEvent {
     pub repo: String,
     /// Branch of the deployment.
     pub branch: String,
+    /// Labels of the deployment.
+    pub labels: Labels,
     /// Event as the deployment's own stream has it.
     pub event: StoredEvent,
 }
@@ -136,7 +140,7 @@ impl Db {
     pub async fn feed(&self, after: &FeedPosition, until: i64, limit: i64, bytes: i64) -> Result<FeedPage, DbError> {
         let rows = sqlx::query!(
             "SELECT e.place, e.deployment_id, e.seq, e.id, e.attempt, e.code, e.params, e.created_at,
-                    e.status, d.owner, d.repo, d.branch
+                    e.status, d.owner, d.repo, d.branch, d.labels AS \"labels: Json<Labels>\"
              FROM (SELECT *, sum(octet_length(params::text)) FILTER (WHERE later) OVER (ORDER BY place, deployment_id COLLATE \"C\", seq) AS total,
                           count(*) FILTER (WHERE later) OVER (ORDER BY place, deployment_id COLLATE \"C\", seq) AS n
                    FROM (SELECT *, (place, deployment_id COLLATE \"C\", seq) > ($1, $2, $3) AS later FROM deployment_events
@@ -169,7 +173,8 @@ impl Db {
             };
             let key = FeedKey { transaction: row.place, deployment_id: row.deployment_id, seq: row.seq };
             let status = row.status.parse().map_err(DbError::corrupt)?;
-            Ok(FeedEvent { key, status, owner: row.owner, repo: row.repo, branch: row.branch, event })
+            let (owner, repo, branch, labels) = (row.owner, row.repo, row.branch, row.labels.0);
+            Ok(FeedEvent { key, status, owner, repo, branch, labels, event })
         });
         let mut events: Vec<FeedEvent> = events.collect::<Result<_, DbError>>()?;
         let before = events.first().filter(|first| first.key == after.key).map(FeedEvent::position);

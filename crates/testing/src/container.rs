@@ -32,6 +32,9 @@ fn context(program: &Path) -> Vec<u8> {
 }
 
 /// Builds the image from scratch, with a build stage that has a shell and no compiler.
+///
+/// Its layers are made again each time: tests share the engine, and removing an image removes layers that a
+/// build at the same time had taken from the cache.
 pub async fn build(engine: &Engine, program: &Path) -> String {
     let image = format!("panda-test-image-{}:1", Uuid::new_v4().simple());
     let args = [("RUST", "busybox:1"), ("BASE", "scratch"), ("PREBUILT", "1"), ("VERSION", "9.9.9")];
@@ -39,6 +42,7 @@ pub async fn build(engine: &Engine, program: &Path) -> String {
         .t(&image)
         .buildargs(&HashMap::from(args))
         .networkmode(engine.network_mode().unwrap_or("default"))
+        .nocache(true)
         .rm(true)
         .forcerm(true)
         .build();

@@ -12,7 +12,7 @@ use crate::db::feed::{FeedEvent, FeedKey, FeedPage, FeedPosition};
 use crate::db::{Db, DbError};
 use crate::domain::catalogue::{EventType, Lang};
 use crate::domain::receiver::channel::quiet::QuietHours;
-use crate::domain::receiver::filter::EventFilter;
+use crate::domain::receiver::filter::{EventFilter, FilteredEvent};
 use crate::domain::webhook::payload::{PayloadSource, body};
 
 /// Limits of one page from the table: events, and bytes of their parameters.
@@ -67,7 +67,13 @@ impl OutboxEvent {
 
     pub(super) fn matches(&self, filter: &EventFilter, lang: Lang) -> bool {
         let source = &self.source;
-        filter.matches(self.rendered(lang).0, &source.event.code, &source.owner, &source.repo)
+        filter.matches(FilteredEvent {
+            event_type: self.rendered(lang).0,
+            code: &source.event.code,
+            owner: &source.owner,
+            repo: &source.repo,
+            labels: &source.labels,
+        })
     }
 
     fn rendered(&self, lang: Lang) -> &(EventType, Bytes) {

@@ -3,6 +3,7 @@ use crate::db::feed::FeedEvent;
 use crate::domain::catalogue::Lang;
 use crate::domain::deployment::Status;
 use crate::domain::event::StoredEvent;
+use crate::domain::labels::Labels;
 use crate::domain::principal::Scope;
 use crate::domain::receiver::attempt::MAX_ATTEMPTS;
 use crate::domain::receiver::filter::EventFilter;
@@ -20,11 +21,13 @@ fn event(place: i64, deployment: &str, seq: i64, repo: &str) -> Arc<OutboxEvent>
     };
     let key = FeedKey { transaction: place, deployment_id: deployment.to_owned(), seq };
     let (owner, repo, branch) = ("acme".to_owned(), repo.to_owned(), "main".to_owned());
-    Arc::new(OutboxEvent::new(FeedEvent { key, status: Status::Running, owner, repo, branch, event }))
+    let labels = Labels::default();
+    Arc::new(OutboxEvent::new(FeedEvent { key, status: Status::Running, owner, repo, branch, labels, event }))
 }
 
 fn receiver_after(cursor: FeedKey, ahead: Vec<Uuid>) -> Receiver {
-    let filter = EventFilter { events: None, repositories: Scope::Repositories(vec!["acme/shop".to_owned()]) };
+    let repositories = Scope::Repositories(vec!["acme/shop".to_owned()]);
+    let filter = EventFilter { events: None, repositories, labels: Labels::default() };
     let settings = DeliveryReceiver {
         id: "whk_1".to_owned(),
         settings: ReceiverSettings::Webhook { url: "https://hooks.example/".to_owned() },

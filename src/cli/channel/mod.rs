@@ -85,6 +85,9 @@ struct ChangeArgs {
     /// Show deployments of all repositories
     #[arg(long, conflicts_with = "repositories")]
     all_repositories: bool,
+    /// Show deployments with any labels
+    #[arg(long, conflicts_with = "labels")]
+    all_labels: bool,
     /// Have no quiet hours
     #[arg(long, conflicts_with = "quiet")]
     no_quiet: bool,
@@ -154,7 +157,7 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let id = id_prefix::channel(&api, &args.id).await?;
     let mut body = settings::of(&api.channel(&id).await?);
-    for (cleared, field) in [(args.all_repositories, "repositories"), (args.no_quiet, "quietHours")] {
+    for (cleared, field) in [(args.all_repositories, "repositories"), (args.all_labels, "labels"), (args.no_quiet, "quietHours")] {
         if let Some(body) = body.as_object_mut().filter(|_| cleared) {
             body.remove(field);
         }

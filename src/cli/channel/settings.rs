@@ -149,6 +149,7 @@ pub fn of(channel: &Value) -> Value {
         "description",
         "events",
         "repositories",
+        "labels",
         "language",
         "quietHours",
         "mentions",

@@ -258,7 +258,7 @@ fn actions(family: ReceiverFamily) -> Actions {
 /// The settings as the audit log shows them: without the address, which may authenticate.
 fn details(config: &ReceiverConfig) -> Value {
     json!({
-        "events": config.filter.events, "repositories": config.filter.repositories.sql(), "enabled": config.enabled,
+        "events": config.filter.events, "repositories": config.filter.repositories.sql(), "labels": config.filter.labels, "enabled": config.enabled,
         "language": config.lang.as_str(),
     })
 }

@@ -1,11 +1,13 @@
 //! Deliveries that failed, or wait behind one that did.
 
 use serde_json::{Map, Value};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::db::feed::{FeedEvent, FeedKey};
 use crate::db::{Db, DbError};
 use crate::domain::event::StoredEvent;
+use crate::domain::labels::Labels;
 
 /// State of a delivery that has a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
@@ -67,7 +69,8 @@ impl Db {
             "SELECT r.receiver_id AS \"receiver_id!\", r.event_id AS \"event_id!\", r.place AS \"place!\",
                     r.deployment_id AS \"deployment_id!\", r.seq AS \"seq!\", r.attempts AS \"attempts!\",
                     e.attempt AS \"attempt?\", e.code AS \"code?\", e.params AS \"params?\", e.created_at AS \"created_at?\",
-                    e.status AS \"status?\", d.owner AS \"owner?\", d.repo AS \"repo?\", d.branch AS \"branch?\"
+                    e.status AS \"status?\", d.owner AS \"owner?\", d.repo AS \"repo?\", d.branch AS \"branch?\",
+                    d.labels AS \"labels?: Json<Labels>\"
              FROM unnest($1::text[]) AS held (id)
              CROSS JOIN LATERAL (SELECT * FROM receiver_deliveries
                                  WHERE receiver_id = held.id AND state = 'pending' AND next_attempt_at <= clock_timestamp()
@@ -86,14 +89,15 @@ impl Db {
         for row in rows {
             let key = FeedKey { transaction: row.place, deployment_id: row.deployment_id, seq: row.seq };
             let found = row.attempt.zip(row.code).zip(row.params).zip(row.created_at).zip(row.status);
-            let source = row.owner.zip(row.repo).zip(row.branch);
+            let source = row.owner.zip(row.repo).zip(row.branch).zip(row.labels);
             let event = match found.zip(source) {
-                Some((((((attempt, code), params), created_at), status), ((owner, repo), branch))) => Some(FeedEvent {
+                Some((((((attempt, code), params), created_at), status), (((owner, repo), branch), labels))) => Some(FeedEvent {
                     key: key.clone(),
                     status: status.parse().map_err(DbError::corrupt)?,
                     owner,
                     repo,
                     branch,
+                    labels: labels.0,
                     event: StoredEvent {
                         seq: key.seq,
                         id: row.event_id,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{DeliveryView, ReceiverView, column, views};
 use crate::db::DbError;
 use crate::domain::keyring::RowKey;
+use crate::domain::labels::Labels;
 use crate::domain::receiver::{ReceiverConfig, ReceiverFamily, ReceiverSettings};
 
 /// Counts the receivers of a family. Concurrent creations wait for each other.
@@ -40,9 +41,9 @@ pub async fn insert(connection: &mut PgConnection, new: NewReceiver<'_>) -> Resu
     let NewReceiver { id, config, key, secret, created_by } = new;
     let encrypted = secret.map(|secret| key.encrypt(&column(1), secret)).transpose()?;
     sqlx::query!(
-        "WITH made AS (INSERT INTO receivers (id, settings, description, events, repositories, lang, key_id, wrapped_key, created_by,
+        "WITH made AS (INSERT INTO receivers (id, settings, description, events, repositories, labels, lang, key_id, wrapped_key, created_by,
                                              disabled_at, disabled_reason)
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN NOT $11::boolean THEN clock_timestamp() END,
+                       VALUES ($1, $2, $3, $4, $5, $12, $6, $7, $8, $9, CASE WHEN NOT $11::boolean THEN clock_timestamp() END,
                                CASE WHEN NOT $11::boolean THEN 'caller' END)
                        RETURNING id),
               secret AS (INSERT INTO receiver_secrets (receiver_id, number, value_encrypted) SELECT id, 1, $10 FROM made WHERE $10::bytea IS NOT NULL)
@@ -60,7 +61,8 @@ pub async fn insert(connection: &mut PgConnection, new: NewReceiver<'_>) -> Resu
         key.wrapped,
         created_by,
         encrypted as _,
-        config.enabled
+        config.enabled,
+        Json(&config.filter.labels) as _
     )
     .execute(connection)
     .await?;
@@ -107,7 +109,7 @@ pub async fn update(connection: &mut PgConnection, id: &str, config: &ReceiverCo
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "UPDATE receivers SET settings = $2, description = $3, events = $4, repositories = $5, lang = $6, revision = revision + 1,
+        "UPDATE receivers SET settings = $2, description = $3, events = $4, repositories = $5, lang = $6, labels = $8, revision = revision + 1,
                 disabled_at = CASE WHEN NOT $7::boolean THEN coalesce(disabled_at, clock_timestamp()) END,
                 disabled_reason = CASE WHEN NOT $7::boolean THEN coalesce(disabled_reason, 'caller') END
          WHERE id = $1",
@@ -117,7 +119,8 @@ pub async fn update(connection: &mut PgConnection, id: &str, config: &ReceiverCo
         config.filter.events.as_deref(),
         config.filter.repositories.sql(),
         config.lang.as_str(),
-        config.enabled
+        config.enabled,
+        Json(&config.filter.labels) as _
     )
     .execute(connection)
     .await?;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::encryption::RECEIVERS;
 use super::{Db, DbError};
 use crate::domain::keyring::RowKey;
+use crate::domain::labels::Labels;
 use crate::domain::principal::Scope;
 use crate::domain::receiver::filter::EventFilter;
 use crate::domain::receiver::{DeliveryReceiver, ReceiverFamily, ReceiverKind, ReceiverSecrets, ReceiverSettings};
@@ -24,6 +25,7 @@ pub struct ReceiverView {
     pub description: Option<String>,
     pub events: Option<Vec<String>>,
     pub repositories: Option<Vec<String>>,
+    pub labels: Json<Labels>,
     pub lang: String,
     pub created_by: String,
     pub created_at: DateTime<Utc>,
@@ -60,7 +62,7 @@ macro_rules! views {
     ($condition:literal $(, $argument:expr)*) => {
         sqlx::query_as!(
             ReceiverView,
-            "SELECT w.id, w.settings AS \"settings: Json<ReceiverSettings>\", w.description, w.events, w.repositories, w.lang, w.created_by, w.created_at, w.disabled_at, w.disabled_reason,
+            "SELECT w.id, w.settings AS \"settings: Json<ReceiverSettings>\", w.description, w.events, w.repositories, w.labels AS \"labels: Json<Labels>\", w.lang, w.created_by, w.created_at, w.disabled_at, w.disabled_reason,
                     c.delivered, c.last_delivered_at,
                     (SELECT count(*) FROM receiver_deliveries d WHERE d.receiver_id = w.id AND d.state IN ('pending', 'waiting')) AS \"pending!\",
                     (SELECT count(*) FROM receiver_deliveries d WHERE d.receiver_id = w.id AND d.state = 'dead') AS \"dead!\",
@@ -104,7 +106,7 @@ impl Db {
     pub async fn delivery_receiver(&self, id: &str) -> Result<Option<DeliveryReceiver>, DbError> {
         // First: a rotation after this statement is seen as another revision.
         let row = sqlx::query!(
-            "SELECT settings AS \"settings: Json<ReceiverSettings>\", events, repositories, lang, key_id, wrapped_key, revision
+            "SELECT settings AS \"settings: Json<ReceiverSettings>\", events, repositories, labels AS \"labels: Json<Labels>\", lang, key_id, wrapped_key, revision
              FROM receivers WHERE id = $1",
             id
         )
@@ -134,7 +136,11 @@ impl Db {
         } else {
             ReceiverSecrets::Secret(values.into_iter().next().map(|(_, value, _)| value))
         };
-        let filter = EventFilter { events: row.events, repositories: Scope::from_sql(row.repositories) };
+        let filter = EventFilter {
+            events: row.events,
+            repositories: Scope::from_sql(row.repositories),
+            labels: row.labels.0,
+        };
         let lang = row.lang.parse().map_err(|_| DbError::corrupt(format!("language of receiver {id}")))?;
         Ok(Some(DeliveryReceiver { id: id.to_owned(), settings, filter, lang, credentials, revision: row.revision }))
     }

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use crate::domain::catalogue::{EventCode, EventType};
 use crate::domain::failure::ErrorCode;
+use crate::domain::labels::Labels;
 use crate::domain::message::message;
 use crate::domain::principal::Scope;
 use crate::domain::validate::BrokenRule;
@@ -24,13 +25,32 @@ pub struct EventFilter {
     pub events: Option<Vec<String>>,
     /// Sources of the deployments whose events are wanted.
     pub repositories: Scope,
+    /// Labels that the deployments must have, each with its value; none for all deployments.
+    pub labels: Labels,
+}
+
+/// An event with the attributes that filters compare.
+#[derive(Clone, Copy, Debug)]
+pub struct FilteredEvent<'a> {
+    /// Type as clients see it.
+    pub event_type: EventType,
+    /// Code of the event.
+    pub code: &'a str,
+    /// Account or organisation of the source.
+    pub owner: &'a str,
+    /// Repository of the source.
+    pub repo: &'a str,
+    /// Labels of the deployment.
+    pub labels: &'a Labels,
 }
 
 impl EventFilter {
-    /// Reports that an event is wanted, by its type, code and repository.
-    pub fn matches(&self, event_type: EventType, code: &str, owner: &str, repo: &str) -> bool {
-        let wanted = |events: &Vec<String>| events.iter().any(|event| event == code || event == event_type.as_str());
-        self.events.as_ref().is_none_or(wanted) && self.repositories.holds(owner, repo)
+    /// Reports that an event is wanted.
+    pub fn matches(&self, event: FilteredEvent<'_>) -> bool {
+        let named = |name: &String| name == event.code || name == event.event_type.as_str();
+        self.events.as_ref().is_none_or(|events| events.iter().any(named))
+            && self.repositories.holds(event.owner, event.repo)
+            && self.labels.0.iter().all(|(name, value)| event.labels.0.get(name) == Some(value))
     }
 }
 
@@ -104,18 +124,41 @@ mod tests {
         EventFilter {
             events: events.map(|events| events.iter().map(|event| (*event).to_owned()).collect()),
             repositories,
+            labels: Labels::default(),
         }
+    }
+
+    fn labels(given: &[(&str, &str)]) -> Labels {
+        Labels(given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
     #[test]
     fn filters_by_type_code_and_repository() {
+        let labels = Labels::default();
+        let matches = |filter: &EventFilter, event_type, code, owner, repo| {
+            filter.matches(FilteredEvent { event_type, code, owner, repo, labels: &labels })
+        };
         let all = filter(None, &[]);
-        assert!(all.matches(EventType::Stage, "clone_started", "acme", "shop"));
+        assert!(matches(&all, EventType::Stage, "clone_started", "acme", "shop"));
         let ends = filter(Some(&["success", "build_failed"]), &["acme/*"]);
-        assert!(ends.matches(EventType::Success, "completed", "Acme", "shop"));
-        assert!(ends.matches(EventType::Fail, "build_failed", "acme", "toys"));
-        assert!(!ends.matches(EventType::Fail, "push_failed", "acme", "shop"));
-        assert!(!ends.matches(EventType::Success, "completed", "other", "shop"));
+        assert!(matches(&ends, EventType::Success, "completed", "Acme", "shop"));
+        assert!(matches(&ends, EventType::Fail, "build_failed", "acme", "toys"));
+        assert!(!matches(&ends, EventType::Fail, "push_failed", "acme", "shop"));
+        assert!(!matches(&ends, EventType::Success, "completed", "other", "shop"));
+    }
+
+    #[test]
+    fn filters_by_every_label() {
+        let wanted = EventFilter { labels: labels(&[("environment", "production"), ("team", "a")]), ..filter(None, &[]) };
+        let matches = |given: &[(&str, &str)]| {
+            let labels = labels(given);
+            let (event_type, code) = (EventType::Success, "completed");
+            wanted.matches(FilteredEvent { event_type, code, owner: "acme", repo: "shop", labels: &labels })
+        };
+        assert!(matches(&[("environment", "production"), ("team", "a"), ("tier", "1")]));
+        for other in [&[("environment", "production")][..], &[("environment", "production"), ("team", "A")], &[]] {
+            assert!(!matches(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ async fn channels_api__invalid_fields_are_named() {
         ("slack.apiUrl", slack(), "slack", json!({"channel": "C0123456789", "apiUrl": "file:///etc/passwd"})),
         ("events", slack(), "events", json!(["finished"])),
         ("repositories", slack(), "repositories", json!(["acme"])),
+        ("labels.team", slack(), "labels", json!({"team": " a"})),
         ("language", slack(), "language", json!("fr")),
         ("quietHours", slack(), "quietHours", quiet("25:00", "UTC")),
         ("quietHours", slack(), "quietHours", quiet("22:00", "Seoul")),

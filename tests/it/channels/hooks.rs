@@ -1,11 +1,22 @@
 //! Teams and Discord, by incoming webhooks.
 
-use pretty_assertions::assert_eq;
-use serde_json::json;
+use std::process::Command;
 
-use super::{Chat, PATH, caller, channel, hostile, ready, server, shown};
+use panda_testing::installed::{installed, program};
+use panda_testing::root;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use super::{Chat, PATH, caller, channel, hostile, ready, server, shown, valid};
 use crate::support::db::TestDb;
 use crate::support::wait_for;
+
+/// Checks messages with the library of Teams' cards.
+fn valid_cards(teams: &Chat) {
+    let bodies: Vec<Value> = teams.messages().into_iter().map(|message| message.body).collect();
+    let script = root().join("tests/it/channels/cards.cjs");
+    valid(Command::new(program(&["node"])).arg(script).arg(installed().join("node_modules")), &bodies);
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_hooks__discord_updates_and_teams_posts_milestones() {
@@ -50,5 +61,7 @@ async fn channels_hooks__discord_updates_and_teams_posts_milestones() {
     assert_eq!((&message["content"], &message["allowed_mentions"]["users"]), (&json!(""), &json!([])));
     let tested = caller(&serve).post(&format!("{PATH}/{in_teams}/test"), &json!({})).await;
     assert_eq!(tested.data("채널 테스트 메시지를 보냈습니다.")["accepted"], true);
+    assert_eq!(teams.messages().len(), 3, "two milestones and the test");
+    valid_cards(&teams);
     assert!(!serve.log().contains("very-secret"));
 }

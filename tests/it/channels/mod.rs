@@ -8,6 +8,9 @@ mod mail;
 mod quiet;
 mod slack;
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use panda_testing::answer::Caller;
 use panda_testing::serve::{Serve, ServeBuilder};
 use serde_json::{Value, json};
@@ -50,6 +53,14 @@ pub fn slack(chat: &Chat) -> Value {
 /// The channel as the API shows it.
 pub async fn shown(serve: &Serve, id: &str) -> Value {
     caller(serve).get(&format!("{PATH}/{id}")).await.data("채널 조회 성공")
+}
+
+/// Checks messages, as a list on its standard input, with a program that prints `valid` first.
+pub fn valid(checker: &mut Command, bodies: &[Value]) {
+    let mut child = checker.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(json!(bodies).to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"valid"), "{output:?}");
 }
 
 /// A deployment of a hostile commit.

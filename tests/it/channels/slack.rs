@@ -1,27 +1,21 @@
 //! Slack: one message per deployment, updated in place, with a thread.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use panda_testing::installed::installed;
+use panda_testing::root;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use super::{Chat, Mood, channel, hostile, ready, server, shown, slack};
+use super::{Chat, Mood, channel, hostile, ready, server, shown, slack, valid};
 use crate::http::Fixture;
 use crate::support::db::TestDb;
 use crate::support::wait_for;
 
 /// Checks messages with Slack's own library.
 fn valid_by_slack_sdk(bodies: &[Value]) {
-    let mut child = Command::new(panda_testing::installed::installed().join("bin/python"))
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/channels/blocks.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(json!(bodies).to_string().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success() && output.stdout.starts_with(b"valid"), "{output:?}");
+    let python = installed().join("bin/python");
+    valid(Command::new(python).arg(root().join("tests/it/channels/blocks.py")), bodies);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,8 +115,8 @@ async fn crash_at(point: &str, mood: Mood) -> (usize, usize) {
 #[cfg(feature = "failpoints")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_slack__crash_posts_nothing_twice() {
-    // After the answer, and after its commit.
-    for point in ["receiver delivery/after", "outbox commit/after"] {
+    // Before the request, after the answer, and after its commit.
+    for point in ["receiver delivery/before", "receiver delivery/after", "outbox commit/after"] {
         assert_eq!(crash_at(&format!("replica/{point}"), Mood::default()).await, (1, 1), "{point}");
     }
 }

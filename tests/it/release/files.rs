@@ -94,10 +94,25 @@ fn release_files__complete_checked_and_reproducible() {
     let sums = std::fs::read_to_string(out.join("SHA256SUMS")).unwrap();
     let listed: Vec<&str> = sums.lines().map(|line| line.split_once(" *").unwrap().1).collect();
     let chart = format!("panda-{}.tgz", version());
-    assert_eq!(listed, [&format!("{name}.cdx.json"), &format!("{name}.tar.gz"), &chart]);
+    let client = format!("panda-deploy-client-{}.tgz", version());
+    let package = std::fs::read_to_string(root().join("clients/js/package.json")).unwrap();
+    let package: Value = serde_json::from_str(&package).unwrap();
+    let events = format!("panda-deploy-events-{}.tgz", package["version"].as_str().unwrap());
+    assert_eq!(listed, [&format!("{name}.cdx.json"), &format!("{name}.tar.gz"), &chart, &client, &events]);
+    packages(&out.join(client), &["dist/index.js", "dist/index.d.ts", "package.json", "LICENSE", "README.md"]);
+    packages(&out.join(events), &["src/index.js", "src/index.d.ts", "package.json", "LICENSE", "README.md"]);
     std::fs::write(out.join(&chart), "changed").unwrap();
     let changed = Command::new("sha256sum").current_dir(&out).args(["--check", "SHA256SUMS"]).output().unwrap();
     assert!(!changed.status.success() && shown(&changed).contains(&format!("{chart}: FAILED")), "{}", shown(&changed));
+}
+
+/// A package of npm has what its users import, and none of its tests.
+fn packages(file: &Path, needed: &[&str]) {
+    let listed = succeeds(Command::new("tar").arg("--list").arg("--gzip").arg("--file").arg(file));
+    for member in needed {
+        assert!(listed.lines().any(|line| line == format!("package/{member}")), "{member} is missing: {listed}");
+    }
+    assert!(!listed.contains("test/") && !listed.contains("node_modules"), "{listed}");
 }
 
 /// The program in the archive runs, and shells accept the completions.

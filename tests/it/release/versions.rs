@@ -35,6 +35,7 @@ impl Tree {
             "Cargo.lock",
             "CHANGELOG.md",
             "benches/Cargo.toml",
+            "clients/typescript/package.json",
             "helm/panda/Chart.yaml",
             "scripts/release.sh",
         ];
@@ -114,6 +115,12 @@ fn release_check__each_other_version_refused() {
         ("benches/Cargo.toml", &quoted, "\"9.9.9\"", "benches/Cargo.toml: version"),
         ("helm/panda/Chart.yaml", &chart("version"), "\nversion: 9.9.9", "helm/panda/Chart.yaml: version"),
         ("helm/panda/Chart.yaml", &chart("appVersion"), "\nappVersion: 9.9.9", "helm/panda/Chart.yaml: appVersion"),
+        (
+            "clients/typescript/package.json",
+            &format!("\"version\": {quoted}"),
+            "\"version\": \"9.9.9\"",
+            "clients/typescript/package.json: version",
+        ),
         ("Cargo.lock", &lock, "name = \"panda-sandbox\"\nversion = \"9.9.9\"", "Cargo.lock: \"panda-sandbox\""),
     ] {
         let tree = Tree::new();

@@ -121,8 +121,21 @@ fn release_workflow__called_scripts_and_commands_exist() {
             seen.push(command.as_str().to_owned());
         }
     }
-    for needed in ["check", "build", "static", "sbom", "archive", "chart", "sums", "push-image", "push-chart", "notes"]
-    {
+    for needed in [
+        "check",
+        "build",
+        "static",
+        "sbom",
+        "archive",
+        "chart",
+        "packages",
+        "sums",
+        "push-image",
+        "push-chart",
+        "publish-packages",
+        "tag-go",
+        "notes",
+    ] {
         assert!(seen.iter().any(|command| command == needed), "{needed} is not called");
     }
     // The comment at the top of the script lists every command.

@@ -86,10 +86,12 @@ async fn webhooks_api__invalid_fields_are_named() {
         ("events", json!([])),
         ("events", json!(["finished"])),
         ("repositories", json!(["acme"])),
+        ("labels", json!({"Environment": "production"})),
+        ("labels.environment", json!({"environment": ""})),
         ("language", json!("fr")),
     ] {
         let mut body = json!({"url": "https://hooks.example.com/x"});
-        body[field] = value;
+        body[field.split('.').next().unwrap()] = value;
         let problem = admin.post(&api, PATH, &body).await.problem(400, "INVALID_FIELD");
         assert_eq!(problem["field"], field);
         assert!(!problem.to_string().contains("secret"), "{problem}");

@@ -71,12 +71,16 @@ async fn webhooks__every_event_once_in_order_and_signed() {
     earlier.build_lines(1, 3).await;
     let receiver = Receiver::start().await;
     let ends = Receiver::start().await;
+    let staging = Receiver::start().await;
     let serve = server(&db).ready().await;
     let (id, secret) = webhook(&serve, &json!({"url": receiver.url, "language": "en"})).await;
     webhook(&serve, &json!({"url": ends.url, "events": ["success"], "repositories": ["acme/shop"]})).await;
+    webhook(&serve, &json!({"url": staging.url, "labels": {"environment": "staging"}})).await;
 
     let mut shop = Fixture::begin_of(&db.db, "acme", "shop").await;
     let mut toys = Fixture::begin_of(&db.db, "acme", "toys").await;
+    let labels = r#"UPDATE deployments SET requested_labels = '{"environment": "staging", "team": "a"}' WHERE id = $1"#;
+    sqlx::query(labels).bind(toys.id()).execute(&mut db.psql().await).await.unwrap();
     for n in 0..10 {
         shop.build_lines(n * 5 + 1, n * 5 + 5).await;
         toys.build_lines(n * 5 + 1, n * 5 + 5).await;
@@ -89,6 +93,8 @@ async fn webhooks__every_event_once_in_order_and_signed() {
     })
     .await;
     assert_eq!((receiver.of(shop.id()), receiver.of(toys.id())), (all(of_shop), all(of_toys)));
+    wait_for("labels select", async || staging.of(toys.id()).contains(&of_toys)).await;
+    assert_eq!(staging.of(shop.id()), Vec::<i64>::new());
     for one in receiver.received() {
         assert_ne!(one.place().0, earlier.id());
         one.verify(&secret).unwrap();

@@ -2,19 +2,23 @@
 
 pub mod body;
 pub mod change;
+mod check;
 pub mod create;
 pub mod delete;
 pub mod deliveries;
 pub mod list;
 pub mod path;
+pub mod settings;
 pub mod show;
 pub mod test;
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::body::{ChannelMentions, ChannelQuietHours, GitHubChannelSettings, MailSettings, SlackSettings};
+use self::settings::{ChannelMentions, ChannelQuietHours, GitHubChannelSettings, MailSettings, SlackSettings};
 use crate::db::receivers::ReceiverView;
 use crate::domain::receiver::{ReceiverKind, ReceiverSettings};
 use crate::http::time;
@@ -44,6 +48,9 @@ pub struct ShownChannel {
     pub events: Option<Vec<String>>,
     /// Repositories whose deployments it shows; null for all.
     pub repositories: Option<Vec<String>>,
+    /// Labels that deployments must have to be shown; empty for all deployments.
+    #[schema(example = json!({"environment": "production"}))]
+    pub labels: BTreeMap<String, String>,
     /// Language of messages: `ko` or `en`.
     #[schema(example = "en")]
     pub language: String,
@@ -102,6 +109,7 @@ impl From<ReceiverView> for ShownChannel {
             description: row.description,
             events: row.events.filter(|_| !is_github),
             repositories: row.repositories,
+            labels: row.labels.0.0,
             language: row.lang,
             quiet_hours: options.quiet.map(ChannelQuietHours::from),
             mentions: ChannelMentions::from(options.mentions),

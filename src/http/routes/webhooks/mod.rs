@@ -11,12 +11,15 @@ pub mod secret;
 pub mod show;
 pub mod test;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::db::receivers::ReceiverView;
 use crate::domain::catalogue::Lang;
+use crate::domain::labels::Labels;
 use crate::domain::message::message;
 use crate::domain::principal::Scope;
 use crate::domain::receiver::filter::{self, EventFilter};
@@ -44,6 +47,10 @@ pub struct WebhookRequestBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = json!(["acme/shop"]), min_items = 1, max_items = 100)]
     pub repositories: Option<Vec<String>>,
+    /// Labels that deployments must have for their events to be received, each with its value, up to 8; all deployments when absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"environment": "production"}))]
+    pub labels: BTreeMap<String, String>,
     /// Language of messages: `ko`, the default, or `en`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "en", pattern = "^(ko|en)$")]
@@ -70,7 +77,7 @@ impl WebhookRequestBody {
         Ok(ReceiverConfig {
             settings: ReceiverSettings::Webhook { url: url.into() },
             description: self.description,
-            filter: EventFilter { events: self.events, repositories },
+            filter: EventFilter { events: self.events, repositories, labels: Labels(self.labels).checked()? },
             lang,
             enabled: self.enabled.unwrap_or(true),
         })
@@ -94,6 +101,9 @@ pub struct ShownWebhook {
     pub events: Option<Vec<String>>,
     /// Repositories whose events it receives; null for all.
     pub repositories: Option<Vec<String>>,
+    /// Labels that deployments must have; empty for all deployments.
+    #[schema(example = json!({"environment": "production"}))]
+    pub labels: BTreeMap<String, String>,
     /// Language of messages: `ko` or `en`.
     #[schema(example = "en")]
     pub language: String,
@@ -137,6 +147,7 @@ impl From<ReceiverView> for ShownWebhook {
             description: row.description,
             events: row.events,
             repositories: row.repositories,
+            labels: row.labels.0.0,
             language: row.lang,
             enabled: row.disabled_at.is_none(),
             disabled_reason: row.disabled_reason,
