@@ -308,6 +308,7 @@ CREATE TABLE deployments (
     step_started_at              timestamptz NOT NULL DEFAULT now(),
     run_started_at               timestamptz,
     waiting_for                  text,
+    waiting_for_form             jsonb,
     claims_without_progress      integer     NOT NULL DEFAULT 0,
     next_event_seq               bigint      NOT NULL DEFAULT 1,
     -- facts, and those that reports sort and count by: read from JSON for each row, they would cost more than the rest of the report
@@ -381,7 +382,8 @@ COMMENT ON COLUMN deployments.step IS 'Stored name of the step that runs next or
 COMMENT ON COLUMN deployments.step_state IS 'State of that step, from the steps before it.';
 COMMENT ON COLUMN deployments.step_started_at IS 'When this step began; its time limit counts from here.';
 COMMENT ON COLUMN deployments.run_started_at IS 'When the present owner began its present run of the step; null while no replica owns the row.';
-COMMENT ON COLUMN deployments.waiting_for IS 'Reason for which the step waits, as a sentence; null while it works.';
+COMMENT ON COLUMN deployments.waiting_for IS 'Reason for which the step waits, as an English sentence; null while it works.';
+COMMENT ON COLUMN deployments.waiting_for_form IS 'Key and parameters from which waiting_for is written in another language; null for a text that is the same in each.';
 COMMENT ON COLUMN deployments.claims_without_progress IS 'Claims since the last committed progress. From six on, the driver reads in step_runs how the runs before were interrupted.';
 COMMENT ON COLUMN deployments.next_event_seq IS 'Sequence number of the next event.';
 COMMENT ON COLUMN deployments.facts IS 'Facts that steps observed outside: domain::Facts defines keys and types. Each commit merges its patch.';

@@ -13,9 +13,10 @@ if [ -z "${PANDA_TEST_DATABASE_URL:-}" ]; then
 fi
 
 export DATABASE_URL=$PANDA_TEST_DATABASE_URL SQLX_OFFLINE=false
+# Only the library has checked queries (db).
 sqlx migrate run --source migrations >/dev/null
 if [ "${1:-}" = --write ]; then
-  cargo sqlx prepare -- --all-targets
+  cargo sqlx prepare -- --lib
 else
-  cargo sqlx prepare --check -- --all-targets
+  cargo sqlx prepare --check -- --lib
 fi

@@ -9,6 +9,7 @@ use super::api::{Api, ServerArgs};
 use super::checkout;
 use super::connection_choice::{ConnectionFilter, choose};
 use super::error::CliError;
+use super::id_prefix::IdArgs;
 use super::lang::text;
 use super::progress::print;
 use super::{id_prefix, sanitize, table};
@@ -35,15 +36,15 @@ enum Command {
     /// Create a push hook, and print its secret once
     Create(CreateArgs),
     /// List the push hooks, the oldest first
-    List(ListArgs),
+    List(ServerArgs),
     /// Show a push hook with its rules
-    Show(OneArgs),
+    Show(IdArgs),
     /// Change, disable or enable a push hook: what is not given stays; the caller becomes its owner
     Change(ChangeArgs),
     /// Become the owner of a push hook: it then deploys with your permission
-    Adopt(OneArgs),
+    Adopt(IdArgs),
     /// Delete a push hook; deployments that it started continue
-    Delete(OneArgs),
+    Delete(IdArgs),
     /// Rotate the secret of a push hook, and print the new one once
     Rotate(RotateArgs),
     /// List what GitHub sent, with the decision and its reason
@@ -95,20 +96,6 @@ struct CreateArgs {
     /// Id of the connection to the AWS account
     #[arg(long, value_name = "AWS_ID")]
     aws: Option<String>,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
-struct ListArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
-struct OneArgs {
-    /// Id of the push hook, or its beginning
-    id: String,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -189,18 +176,18 @@ fn name(given: &str) -> Result<String, Message> {
 pub async fn run(args: HookArgs) -> Result<(), CliError> {
     match args.command {
         Command::Create(args) => create(args).await,
-        Command::List(args) => list(&args.server).await,
-        Command::Show(OneArgs { id, server }) => {
+        Command::List(server) => list(&server).await,
+        Command::Show(IdArgs { id, server }) => {
             let api = server.api()?;
             show(&server, &api.hook(&id_prefix::hook(&api, &id).await?).await?);
             Ok(())
         }
         Command::Change(args) => change(args).await,
-        Command::Adopt(OneArgs { id, server }) => {
+        Command::Adopt(IdArgs { id, server }) => {
             let args = ChangeArgs { id, file: None, name: None, disable: false, enable: false, server };
             change(args).await
         }
-        Command::Delete(OneArgs { id, server }) => {
+        Command::Delete(IdArgs { id, server }) => {
             let api = server.api()?;
             show(&server, &api.delete_hook(&id_prefix::hook(&api, &id).await?).await?);
             Ok(())

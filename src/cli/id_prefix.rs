@@ -1,11 +1,21 @@
-//! Ids as a user types them: any beginning that only one id has, with or without `dep_`, `gh_`, `aws_`, `sch_`, `frz_` or `whk_`.
+//! Ids as a user types them: any beginning that only one id has, with or without its prefix, such as `dep_`.
 
+use clap::Args;
 use serde_json::Value;
 
-use super::api::Api;
+use super::api::{Api, ServerArgs};
 use super::error::CliError;
 use super::sanitize;
 use crate::domain::message::message;
+
+/// Arguments of a command about one thing that has an id.
+#[derive(Args, Debug)]
+pub struct IdArgs {
+    /// Id, or its beginning
+    pub id: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
 
 /// Characters of an id after its prefix.
 const RANDOM_CHARS: usize = 20;

@@ -7,6 +7,7 @@ use super::api::{Api, ServerArgs};
 use super::checkout;
 use super::connection_choice::{ConnectionFilter, choose};
 use super::error::CliError;
+use super::id_prefix::IdArgs;
 use super::lang::text;
 use super::progress::print;
 use super::request_args::{RequestArgs, flatten};
@@ -29,21 +30,21 @@ enum Command {
     /// List the schedules, newest first
     List(PageArgs),
     /// Show a schedule, with its next times and its last run
-    Show(OneArgs),
+    Show(IdArgs),
     /// Change the times, source or policies of a schedule; the caller becomes its owner
     Change(ChangeArgs),
     /// Pause a schedule until it is resumed
-    Pause(OneArgs),
+    Pause(IdArgs),
     /// Resume a paused schedule
-    Resume(OneArgs),
+    Resume(IdArgs),
     /// Become the owner of a schedule: it then deploys with your permission, and resumes if it had stopped
-    Adopt(OneArgs),
+    Adopt(IdArgs),
     /// Start the schedule's deployment now
-    Run(OneArgs),
+    Run(IdArgs),
     /// Show the runs of a schedule, latest first
     Runs(RunsArgs),
     /// Delete a schedule; deployments that it started continue
-    Delete(OneArgs),
+    Delete(IdArgs),
 }
 
 #[derive(Args, Debug)]
@@ -121,15 +122,6 @@ struct ChangeArgs {
     /// Policy for times missed while no server ran: run_once or skip
     #[arg(long, value_name = "POLICY")]
     missed: Option<Missed>,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Options of a command for one schedule.
-#[derive(Args, Debug)]
-struct OneArgs {
-    /// Id of the schedule, or its beginning
-    id: String,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -254,11 +246,11 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn set_paused(args: &OneArgs, paused: bool) -> Result<(), CliError> {
+async fn set_paused(args: &IdArgs, paused: bool) -> Result<(), CliError> {
     patch(args, &json!({"paused": paused})).await
 }
 
-async fn patch(args: &OneArgs, change: &Value) -> Result<(), CliError> {
+async fn patch(args: &IdArgs, change: &Value) -> Result<(), CliError> {
     let api = args.server.api()?;
     let data = api.change_schedule(&id_prefix::schedule(&api, &args.id).await?, change).await?;
     report(&args.server, &data);

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, ServerArgs};
 use super::error::CliError;
+use super::id_prefix::IdArgs;
 use super::lang::text;
 use super::progress::print;
 use super::request_args::label;
@@ -32,15 +33,15 @@ enum Command {
     /// Create a webhook, and print its secret once
     Create(CreateArgs),
     /// List the webhooks, the oldest first
-    List(ListArgs),
+    List(ServerArgs),
     /// Show a webhook and the state of its deliveries
-    Show(OneArgs),
+    Show(IdArgs),
     /// Change, disable or enable a webhook: what is not given stays
     Change(ChangeArgs),
     /// Delete a webhook with its deliveries
-    Delete(OneArgs),
+    Delete(IdArgs),
     /// Send a test event, and show the receiver's answer
-    Test(OneArgs),
+    Test(IdArgs),
     /// Rotate the secret of a webhook, and print the new one once
     Rotate(RotateArgs),
     /// List deliveries that did not succeed at the first attempt
@@ -88,20 +89,6 @@ struct CreateArgs {
     url: String,
     #[command(flatten)]
     filter: FilterArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
-struct ListArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
-struct OneArgs {
-    /// Id of the webhook, or its beginning
-    id: String,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -199,19 +186,19 @@ fn address(given: &str) -> Result<String, Message> {
 pub async fn run(args: WebhookArgs) -> Result<(), CliError> {
     match args.command {
         Command::Create(args) => create(args).await,
-        Command::List(args) => list(&args.server).await,
-        Command::Show(OneArgs { id, server }) => {
+        Command::List(server) => list(&server).await,
+        Command::Show(IdArgs { id, server }) => {
             let api = server.api()?;
             show(&server, &api.webhook(&id_prefix::webhook(&api, &id).await?).await?);
             Ok(())
         }
         Command::Change(args) => change(args).await,
-        Command::Delete(OneArgs { id, server }) => {
+        Command::Delete(IdArgs { id, server }) => {
             let api = server.api()?;
             show(&server, &api.delete_webhook(&id_prefix::webhook(&api, &id).await?).await?);
             Ok(())
         }
-        Command::Test(OneArgs { id, server }) => {
+        Command::Test(IdArgs { id, server }) => {
             let api = server.api()?;
             let data = api.test_webhook(&id_prefix::webhook(&api, &id).await?).await?;
             print_members(&server, &data, &["accepted", "status", "error", "eventId"]);
@@ -282,7 +269,9 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
     if let Some(url) = args.url {
         body["url"] = json!(url);
     }
-    for (cleared, field) in [(args.all_events, "events"), (args.all_repositories, "repositories"), (args.all_labels, "labels")] {
+    for (cleared, field) in
+        [(args.all_events, "events"), (args.all_repositories, "repositories"), (args.all_labels, "labels")]
+    {
         if let Some(body) = body.as_object_mut().filter(|_| cleared) {
             body.remove(field);
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::domain::message::{Message, message};
+use crate::domain::reason::Reason;
 use crate::domain::text;
 
 /// Maximum length of a message, in characters: messages are stored in events and rows.
@@ -44,7 +46,7 @@ impl ErrorKind {
 
 /// A failed call to an external service.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{call}: {message}")]
+#[error("{call}: {message}{}", .remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct ClientError {
     /// Decides whether the call is repeated.
     pub kind: ErrorKind,
@@ -52,19 +54,31 @@ pub struct ClientError {
     pub call: &'static str,
     /// The message of the remote side, at most 1,000 characters; never contains a credential.
     pub message: String,
+    /// What helps, in Panda's words; none where the message suffices.
+    pub remedy: Option<Message>,
 }
 
 impl ClientError {
     /// Creates an error of `kind` from `call`; a message longer than [`MAX_MESSAGE_CHARS`] is truncated.
     pub fn new(kind: ErrorKind, call: &'static str, message: impl fmt::Display) -> Self {
-        Self { kind, call, message: text::cut(&message.to_string(), MAX_MESSAGE_CHARS) }
+        Self { kind, call, message: text::cut(&message.to_string(), MAX_MESSAGE_CHARS), remedy: None }
     }
 
-    /// Appends a remedy of Panda's own to the remote side's message.
+    /// Adds a remedy in Panda's words to the remote side's message.
     #[must_use]
-    pub fn with_remedy(mut self, remedy: impl fmt::Display) -> Self {
-        self.message = format!("{}; {remedy}", self.message);
-        self
+    pub fn with_remedy(self, remedy: Message) -> Self {
+        Self { remedy: Some(remedy), ..self }
+    }
+
+    /// Returns the error for people: the call and its message as they are, and the remedy in the reader's language.
+    pub fn reason(&self) -> Reason {
+        match &self.remedy {
+            None => Reason::from(self.to_string()),
+            Some(remedy) => {
+                let error = Message::verbatim(format!("{}: {}", self.call, self.message));
+                message!("reason.with_remedy", error, remedy = remedy.clone()).into()
+            }
+        }
     }
 }
 

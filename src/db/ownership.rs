@@ -7,6 +7,7 @@ use sqlx::types::{Json, Uuid};
 use super::{Db, DbError};
 use crate::domain::deployment::{Deployment, Facts, Override, RequestedRollback};
 use crate::domain::interruptions::{Interruption, Interruptions};
+use crate::domain::reason::Reason;
 use crate::domain::request::Requested;
 use crate::domain::trace::Trace;
 
@@ -250,7 +251,7 @@ impl Db {
     pub async fn load_owned(&self, replica: Uuid, ids: &[String]) -> Result<Vec<Deployment>, DbError> {
         let rows = sqlx::query!(
             "SELECT d.id, d.status, d.owner, d.repo, d.branch, d.github_connection_id, d.aws_connection_id, d.account_id, d.region,
-                 d.ecr_repository, d.attempt, d.step, d.step_state::text AS \"step_state!\", d.waiting_for, d.claims_without_progress, d.version,
+                 d.ecr_repository, d.attempt, d.step, d.step_state::text AS \"step_state!\", d.waiting_for, d.waiting_for_form, d.claims_without_progress, d.version,
                  extract(epoch FROM now() - d.step_started_at)::float8 AS \"step_elapsed!\",
                  extract(epoch FROM now() - d.attempt_started_at)::float8 AS \"attempt_elapsed!\", d.superseded_by, d.attempt_started_at,
                  d.trace_id, d.trace_parent,
@@ -295,7 +296,7 @@ impl Db {
                     attempt_elapsed: Duration::from_secs_f64(row.attempt_elapsed.max(0.0)),
                     claims_without_progress: row.claims_without_progress,
                     version: row.version,
-                    waiting_for: row.waiting_for,
+                    waiting_for: row.waiting_for.map(|text| Reason::stored(&text, row.waiting_for_form.as_ref())),
                     switch_requested: row.switch_requested,
                     switch_audit_id: row.switch_audit_id,
                     gates: row.gates,

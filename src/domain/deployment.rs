@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::execution_input::AGAIN;
 pub use super::facts::Facts;
 use super::message::{Message, message};
+use super::reason::Reason;
 use super::request::Requested;
 use super::trace::Trace;
 
@@ -152,7 +153,7 @@ pub struct Deployment {
     /// Fencing token: each claim and commit increments it.
     pub version: i64,
     /// Cause of the step's wait, as a sentence.
-    pub waiting_for: Option<String>,
+    pub waiting_for: Option<Reason>,
     /// A caller requested the switch.
     pub switch_requested: bool,
     /// Audit row of that request.
@@ -176,6 +177,11 @@ pub struct Deployment {
 }
 
 impl Deployment {
+    /// Reports that its row states this reason for waiting.
+    pub fn waits_for(&self, reason: &Reason) -> bool {
+        self.waiting_for.as_ref().is_some_and(|stated| stated.to_string() == reason.to_string())
+    }
+
     /// Returns the tag of the current attempt's image, in the engine and in ECR. Each attempt has its own tag, because only a push under
     /// a new tag starts the pipeline again, even if the image is that of an earlier attempt.
     pub fn image_tag(&self) -> String {

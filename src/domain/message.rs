@@ -171,6 +171,7 @@ const FILES: &[&str] = &[
     include_str!("texts/push_hooks.json"),
     include_str!("texts/gates.json"),
     include_str!("texts/reasons.json"),
+    include_str!("texts/waits.json"),
     include_str!("texts/page.json"),
     include_str!("texts/page_access.json"),
     include_str!("texts/page_history.json"),

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::lang::Lang;
 use super::message::{Message, Param};
 use super::text;
 
@@ -19,6 +20,16 @@ impl Reason {
         (!self.0.is_verbatim()).then(|| self.0.to_json())
     }
 
+    /// Reads a text and its form for other languages, as they are stored.
+    pub fn stored(text: &str, form: Option<&Value>) -> Self {
+        form.and_then(Message::from_json).map_or_else(|| Self::from(text), Self)
+    }
+
+    /// Renders the text.
+    pub fn text(&self, lang: Lang) -> String {
+        text::reason(&self.0.text(lang))
+    }
+
     /// Changes the texts from outside.
     pub fn edit_texts(&mut self, edit: &mut dyn FnMut(&mut String)) {
         self.0.edit_texts(edit);
@@ -27,7 +38,7 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::reason(&self.0.to_string()))
+        f.write_str(&self.text(Lang::En))
     }
 }
 

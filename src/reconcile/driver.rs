@@ -24,6 +24,7 @@ use crate::domain::connection::{AwsConnection, GithubConnection};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::interruptions::Interruption;
+use crate::domain::message::message;
 use crate::domain::{Deployment, Facts, Status};
 use crate::failpoints;
 use crate::metrics::ReconcileMetrics;
@@ -310,7 +311,7 @@ impl Driver {
                 let changed = !change.events.is_empty()
                     || change.facts != Facts::default()
                     || step != *ran
-                    || deployment.waiting_for.as_deref() != Some(why.as_str());
+                    || !deployment.waits_for(&why);
                 let after = match pace {
                     Pace::Fixed => after,
                     Pace::Adaptive => progress.pacing.wait(after, changed, Instant::now(), rand::random()),
@@ -327,7 +328,7 @@ impl Driver {
                 // A deployment that still awaits renewed credentials keeps that reason.
                 change.waiting_for = match &deployment.waiting_for {
                     Some(reason) if deployment.awaits_renewal() => Some(reason.clone()),
-                    _ => Some("approval of the switch".to_owned()),
+                    _ => Some(message!("wait.approval").into()),
                 };
                 Self::rest(&mut change, deployment, Status::DeploymentReady, Some(step));
                 NextAction::Done

@@ -20,6 +20,7 @@ use crate::db::commit::Change;
 use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
 use crate::domain::reason::Reason;
 use crate::domain::{AwsConnection, Deployment, Facts, GithubConnection};
 use crate::steps::Step;
@@ -42,9 +43,9 @@ impl Driver {
         Self::extend_for_renewal(step, progress, took);
         progress.last_error = Some((ErrorCode::ConnectionUnusable, reason.clone()));
         let connection = deployment.aws_connection_id.as_str();
-        let waiting_for = format!("renewed credentials of AWS connection {connection}: {reason}");
+        let waiting_for = Reason::from(message!("wait.renewal", connection, reason = &reason));
         let rests = rests(step);
-        if !rests && deployment.awaits_renewal() && deployment.waiting_for.as_deref() == Some(waiting_for.as_str()) {
+        if !rests && deployment.awaits_renewal() && deployment.waits_for(&waiting_for) {
             return Ok(NextAction::AwaitRenewal);
         }
         let mut change = Change { waiting_for: Some(waiting_for), release: rests, ..progress.change() };

@@ -81,7 +81,7 @@ impl Driver {
         tracing::warn!(%code, %reason, failures = progress.failures, wait_ms, "step failed, retrying later");
         let after = NextAction::Sleep(wait);
         progress.last_error = Some((code, reason.clone()));
-        if progress.failures < 2 || deployment.waiting_for.as_ref() == Some(&reason.to_string()) {
+        if progress.failures < 2 || deployment.waits_for(&reason) {
             return Ok(after);
         }
         let waiting = Event::new(EventCode::StepWaiting)
@@ -89,8 +89,7 @@ impl Driver {
             .because(&reason)
             .keyed(format_args!("{}:{code}", step.name()));
         let tries = progress.unrecorded_failures;
-        let change =
-            Change { waiting_for: Some(reason.to_string()), events: vec![waiting], tries, ..progress.change() };
+        let change = Change { waiting_for: Some(reason), events: vec![waiting], tries, ..progress.change() };
         let after = self.commit(deployment, change, after).await?;
         progress.recorded();
         Ok(after)

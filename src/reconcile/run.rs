@@ -80,7 +80,7 @@ impl Driver {
             }
         }
         Ok(match ended {
-            Ok(outcome) if outcome.is_quiet(seen.waiting_for.as_deref()) => RunOutcome::Outcome(Box::new(outcome)),
+            Ok(outcome) if outcome.is_quiet(&seen) => RunOutcome::Outcome(Box::new(outcome)),
             Ok(outcome) => RunOutcome::Outcome(Box::new(outcome.masked(mask()))),
             Err(error) => RunOutcome::Error(error.masked(mask())),
         })

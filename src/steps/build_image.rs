@@ -66,7 +66,7 @@ impl RunStep for BuildImage {
                 return Ok(StepOutcome::next(FetchSource {}));
             }
             let Some(_permit) = pooled.permit() else {
-                let why = format!("all permits of the builder {} are in use", pooled.builder.name());
+                let why = message!("wait.permits", builder = pooled.builder.name());
                 return Ok(StepOutcome::wait(self.clone(), PERMIT_POLL_INTERVAL, why));
             };
             cx.reporter.emit(Event::new(EventCode::BuildStarted).with("builder", builder.describe())).await;

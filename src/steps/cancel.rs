@@ -102,7 +102,7 @@ impl RunStep for Cancel {
         let registering = readable && known.polling_state.as_deref() == Some(REGISTERING);
         if running && registering && self.looks < MAX_REGISTER_POLLS {
             // Stopped now, the execution's current call would still create a rollout, whose id would remain unknown.
-            let why = "the execution is creating a rollout that must be stopped too";
+            let why = message!("wait.rollout_being_created");
             return Ok(self.poll_again(cx, why).with_facts(reading.facts));
         }
         if running && let Err(error) = executions.stop(arn, "cancelled on request").await {
@@ -110,13 +110,11 @@ impl RunStep for Cancel {
         }
         if known != cx.deployment.facts {
             // Committed first, so that a crash does not lose the id of the rollout to stop.
-            return Ok(
-                StepOutcome::wait(self.clone(), Duration::ZERO, "the execution is stopped").with_facts(reading.facts)
-            );
+            return Ok(StepOutcome::wait(self.clone(), Duration::ZERO, message!("wait.execution_stopped"))
+                .with_facts(reading.facts));
         }
         if let Some(found) = self.unreported(cx, &known, &mut refused).await? {
-            let stopped =
-                StepOutcome::wait(self.clone(), Duration::ZERO, "the rollout of the execution is to be stopped");
+            let stopped = StepOutcome::wait(self.clone(), Duration::ZERO, message!("wait.rollout_to_stop"));
             return Ok(stopped.with_facts(found));
         }
         self.stop_rollout(cx, refused).await
@@ -206,11 +204,11 @@ impl Cancel {
         let search = FindExecution { image_tag: tag.clone(), image_digest, ..FindExecution::default() };
         match search.run(cx).await.map_err(as_cancelled)? {
             found @ StepOutcome { transition: Transition::Next(_), .. } => {
-                let stop = StepOutcome::wait(self.clone(), Duration::ZERO, "the execution is being stopped");
+                let stop = StepOutcome::wait(self.clone(), Duration::ZERO, message!("wait.execution_stopping"));
                 Ok(stop.with_facts(found.facts))
             }
             _ if poll_interval(cx) * self.looks >= cx.services.settings.execution_wait => Ok(self.done(cx, &refused)),
-            _ => Ok(self.poll_again(cx, "an execution may still start from the pushed image")),
+            _ => Ok(self.poll_again(cx, message!("wait.execution_may_start"))),
         }
     }
 
@@ -248,7 +246,7 @@ impl Cancel {
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(self.done(cx, &refused)),
             Err(error) => refused.note(error).map(|()| None)?,
         };
-        let being_stopped = format!("{} is being stopped", id.service());
+        let being_stopped = message!("wait.rollout_stopping", service = id.service());
         if !self.stopping {
             // While gates measure, all traffic may be on green, and is not accepted yet.
             if let Some(seen) = &seen
@@ -292,7 +290,7 @@ impl Cancel {
         };
         Ok(match traffic {
             Traffic::Green if self.stopping && self.looks < LOOKS_AFTER_END => {
-                self.poll_again(cx, &format!("{} has not taken the traffic back yet", seen.id.service()))
+                self.poll_again(cx, message!("wait.not_back_yet", service = seen.id.service()))
             }
             Traffic::Green => completed(Some(seen)),
             Traffic::MovingBack | Traffic::Shifting => {
@@ -316,7 +314,7 @@ impl Cancel {
         }
     }
 
-    fn poll_again(&self, cx: &StepContext<'_>, why: &str) -> StepOutcome {
+    fn poll_again(&self, cx: &StepContext<'_>, why: Message) -> StepOutcome {
         let again = Self { looks: self.looks + 1, ..self.clone() };
         StepOutcome::wait(again, poll_interval(cx), why)
     }

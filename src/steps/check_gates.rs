@@ -239,7 +239,7 @@ impl CheckGates {
     fn wait(&self, cx: &StepContext<'_>, gates: &[&Gate]) -> StepOutcome {
         let progress: Vec<String> =
             self.open.iter().zip(gates).map(|(progress, gate)| progress.summary(gate)).collect();
-        let why = format!("gates at {}: {}", self.at, progress.join(", "));
+        let why = message!("wait.gates", at = self.at.to_string(), progress = progress.join(", "));
         let mut next = self.clone();
         let due = next.open.iter().map(|progress| progress.wait_ms).min().unwrap_or_default();
         let after = due.min(self.limit_ms(cx).saturating_sub(self.waited_ms));

@@ -88,7 +88,7 @@ impl RunStep for ConfirmSwitch {
         if traffic.at == Traffic::Green {
             return Ok(CheckGates::bake(cx, self.clone()).unwrap_or_else(|| completed(Some(&seen))));
         }
-        let shifting = format!("{} is shifting the traffic", self.rollout.service());
+        let shifting = message!("wait.shifting", service = self.rollout.service());
         let polled = StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, shifting);
         Ok(match traffic.weights {
             Some(weights) => with_progress(polled, weights, cx.deployment.facts.green_weight),

@@ -15,6 +15,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::event::Event;
 use crate::domain::event_route::{EventRoute, default_target_role};
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
 use crate::domain::names::{Names, RULE_TARGET_ID, push_event_pattern};
 use crate::domain::text;
 use serde::{Deserialize, Serialize};
@@ -127,10 +128,9 @@ async fn put_rule(cx: &StepContext<'_>, rule: &str, pattern: &str) -> Result<(),
     let description = Names::rule_description(&deployment.owner, &deployment.repo);
     let put = cx.user.rules.put_rule(rule, pattern, &description).await;
     put.map_err(|error| match error.kind {
-        ErrorKind::LimitExceeded => error.with_remedy(format!(
-            "the default event bus of account {account} in {region} has as many rules as its quota permits ({MAX_RULES} unless raised): delete rules \
-             that are no longer needed, or have AWS raise the quota"
-        )),
+        ErrorKind::LimitExceeded => {
+            error.with_remedy(message!("reason.rules_full", account, region, max = MAX_RULES))
+        }
         _ => error,
     })
 }
@@ -140,15 +140,15 @@ fn with_remedy(cx: &StepContext<'_>, error: ClientError, bus_arn: &str, role: Op
     let (account, region, id) = (&cx.deployment.account_id, &cx.deployment.region, &cx.aws.id);
     let route = EventRoute::to(bus_arn, account, region);
     match (error.kind, role) {
-        (ErrorKind::Invalid, None) if route.needs_role() => error.with_remedy(format!(
-            "event bus {bus_arn} is in another {} than the rule, so the rule's target needs a role of account {account} that may put events on it. Let Panda \
-             create one with `panda connections create-role {id}` (POST /api/v1/connect/aws/{id}/rule-role), or give one with `panda connect aws --renew \
-             {id} --rule-target-role-arn ARN` (ruleTargetRoleArn of PUT /api/v1/connect/aws/{id}), then retry",
-            if route.needs_statement() { "account" } else { "region" }
-        )),
-        (ErrorKind::Invalid, Some(role)) => error.with_remedy(format!(
-            "role {role} must belong to account {account}, trust events.amazonaws.com, and may need a moment after its creation"
-        )),
+        (ErrorKind::Invalid, None) if route.needs_role() => {
+            let elsewhere = if route.needs_statement() {
+                message!("reason.bus_in_another_account", bus = bus_arn)
+            } else {
+                message!("reason.bus_in_another_region", bus = bus_arn)
+            };
+            error.with_remedy(message!("reason.rule_needs_role", elsewhere, account, id))
+        }
+        (ErrorKind::Invalid, Some(role)) => error.with_remedy(message!("reason.rule_role_unfit", role, account)),
         _ => error,
     }
 }

@@ -20,6 +20,7 @@ use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::execution_input::names_image;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::{Message, message};
 use crate::domain::reason::Reason;
 
 /// Time between two polls: the ARN appears within a second or two, and the time limit is ten seconds.
@@ -55,14 +56,14 @@ impl RunStep for FindExecution {
 
     async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
         let failed = StepError::from_client(ErrorCode::ExecutionUnreadable);
-        let again = |why: String| {
+        let again = |why: Message| {
             Ok(StepOutcome::wait(self.clone(), POLL_INTERVAL.min(cx.services.settings.poll_interval), why))
         };
         let secret = secret_of(cx);
         let execution = match LatestExecution::read(cx).await.map_err(failed)? {
-            LatestExecution::NoSecret => return again(format!("secret {secret} does not exist yet")),
-            LatestExecution::NoArn => return again(format!("secret {secret} holds no execution ARN")),
-            LatestExecution::Gone(arn) => return again(format!("execution {arn} does not exist (any more)")),
+            LatestExecution::NoSecret => return again(message!("wait.no_secret", secret)),
+            LatestExecution::NoArn => return again(message!("wait.no_arn", secret)),
+            LatestExecution::Gone(arn) => return again(message!("wait.execution_gone", arn)),
             LatestExecution::Named(execution) => execution,
         };
         let unique = cx.deployment.attempt <= 1 || self.again;
@@ -71,7 +72,7 @@ impl RunStep for FindExecution {
         let in_time =
             cx.deployment.facts.image_pushed_at.is_none_or(|pushed| execution.started_at + CLOCK_TOLERANCE >= pushed);
         if !(ours && in_time) {
-            return again(format!("secret {secret} still names the execution of another image"));
+            return again(message!("wait.other_image", secret));
         }
         let arn = execution.arn;
         Ok(StepOutcome::next(FollowExecution::new(arn.clone()))

@@ -45,7 +45,7 @@ impl RunStep for FindRollout {
             Ok(Ok((arn, older))) => Ok(self.found(cx, arn, &older)),
             // The deployment may be on its way, and ECS resolves a tag when the first task starts.
             Ok(Err(Unfound { finding, later: true })) => {
-                let waiting = "a service deployment of ECS that runs the pushed image is not visible yet";
+                let waiting = message!("wait.rollout_not_visible");
                 tracing::debug!(%finding, "rollout not found yet");
                 Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, waiting))
             }

@@ -39,7 +39,6 @@ pub struct FollowExecution {
 }
 
 /// What a poll without news waits for.
-const RUNNING: &str = "the execution is running";
 
 impl RunStep for FollowExecution {
     const NAME: &'static str = "follow_execution";
@@ -64,7 +63,11 @@ impl RunStep for FollowExecution {
             .await
             .map_err(StepError::from_client(ErrorCode::ExecutionUnreadable))?;
         if raw.is_empty() {
-            return Ok(StepOutcome::poll(self.clone(), cx.services.settings.poll_interval, RUNNING));
+            return Ok(StepOutcome::poll(
+                self.clone(),
+                cx.services.settings.poll_interval,
+                message!("wait.execution_running"),
+            ));
         }
         let history: Vec<HistoryEvent> = raw.iter().map(RawEvent::event).collect();
         let accounts = accounts(cx.deployment, &self.execution_arn);
@@ -147,10 +150,10 @@ pub(super) fn accounts<'a>(deployment: &'a Deployment, execution_arn: &'a str) -
     [Some(deployment.account_id.as_str()), execution_arn.split(':').nth(4)].into_iter().flatten().collect()
 }
 
-fn waiting_for(reading: &Reading) -> String {
+fn waiting_for(reading: &Reading) -> Message {
     match reading.missing {
-        Some(id) => format!("event {id} of the execution's history is not visible yet"),
-        None => RUNNING.to_owned(),
+        Some(id) => message!("wait.history_event", id),
+        None => message!("wait.execution_running"),
     }
 }
 

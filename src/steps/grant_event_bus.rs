@@ -107,10 +107,9 @@ async fn permit(cx: &StepContext<'_>, required: bool) -> Result<(), StepError> {
 
 fn with_remedy(error: ClientError, bus: &str) -> ClientError {
     match error.kind {
-        ErrorKind::LimitExceeded => error.with_remedy(format!(
-            "the policy of event bus {bus} would exceed {MAX_POLICY_BYTES} bytes, about 49 accounts: permit the organization instead \
-             (PANDA_BUS_POLICY=organization with PANDA_BUS_ORGANIZATION), or remove statements of accounts that are no longer used"
-        )),
+        ErrorKind::LimitExceeded => {
+            error.with_remedy(message!("reason.bus_policy_full", bus, max = MAX_POLICY_BYTES))
+        }
         _ => error,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Step;
 use crate::clients::{ClientError, ErrorKind};
-use crate::domain::deployment::Facts;
+use crate::domain::deployment::{Deployment, Facts};
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
 use crate::domain::history::{HistoryPiece, RawEvent};
@@ -42,7 +42,7 @@ pub enum Transition {
         /// Relation of further waits to `after`.
         pace: Pace,
         /// Description of the awaited condition, shown to users.
-        waiting_for: String,
+        waiting_for: Reason,
     },
     /// Green is up: the step waits for manual approval.
     Ready(Step),
@@ -74,13 +74,13 @@ impl StepOutcome {
     }
 
     /// Runs `step` again `after` some time.
-    pub fn wait(step: impl Into<Step>, after: Duration, waiting_for: impl Into<String>) -> Self {
+    pub fn wait(step: impl Into<Step>, after: Duration, waiting_for: impl Into<Reason>) -> Self {
         let (step, waiting_for) = (step.into(), waiting_for.into());
         Self::new(Transition::Wait { step, after, pace: Pace::Fixed, waiting_for })
     }
 
     /// Runs `step` again after `interval`, and after longer waits while polls find nothing new.
-    pub fn poll(step: impl Into<Step>, interval: Duration, waiting_for: impl Into<String>) -> Self {
+    pub fn poll(step: impl Into<Step>, interval: Duration, waiting_for: impl Into<Reason>) -> Self {
         let (step, waiting_for) = (step.into(), waiting_for.into());
         Self::new(Transition::Wait { step, after: interval, pace: Pace::Adaptive, waiting_for })
     }
@@ -114,8 +114,8 @@ impl StepOutcome {
     }
 
     /// Reports whether a poll found nothing new: the deployment waits for the same condition as its row already states.
-    pub fn is_quiet(&self, waiting_for: Option<&str>) -> bool {
-        matches!(&self.transition, Transition::Wait { waiting_for: condition, .. } if waiting_for == Some(condition))
+    pub fn is_quiet(&self, deployment: &Deployment) -> bool {
+        matches!(&self.transition, Transition::Wait { waiting_for, .. } if deployment.waits_for(waiting_for))
             && self.events.is_empty()
             && self.history.is_none()
             && self.facts == Facts::default()
@@ -135,7 +135,7 @@ impl StepOutcome {
             | Transition::Completed(Some(step)) => step.mask(mask),
             Transition::Wait { step, waiting_for, .. } => {
                 step.mask(mask);
-                mask.string(waiting_for);
+                mask.reason(waiting_for);
             }
             Transition::Failed { reason, .. } => mask.reason(reason),
             Transition::Completed(None) => {}
@@ -208,7 +208,7 @@ impl StepError {
     /// Converts a failed external call to a step's error; no other function does. `code` names the failure to the user.
     pub fn from_client(code: ErrorCode) -> impl Fn(ClientError) -> Self {
         move |error| {
-            let reason = Reason::from(error.to_string());
+            let reason = error.reason();
             match error.kind {
                 ErrorKind::Throttled => Self::Throttled { code, reason },
                 ErrorKind::Unavailable => Self::Retryable { code, reason },

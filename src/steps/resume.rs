@@ -31,6 +31,7 @@ use crate::domain::catalogue::EventCode;
 use crate::domain::deployment::Facts;
 use crate::domain::event::Event;
 use crate::domain::failure::ErrorCode;
+use crate::domain::message::message;
 use crate::domain::rollout::{Pause, RolloutId, Standing, Traffic};
 use crate::domain::source::Source;
 
@@ -186,7 +187,7 @@ impl Resume {
             Err(error) if error.kind == ErrorKind::Conflict => {}
             Err(error) => return Err(failed(error)),
         }
-        let why = format!("{} is stopping the deployment of the earlier attempt", id.service());
+        let why = message!("wait.earlier_attempt", service = id.service());
         Ok(StepOutcome::wait(self.clone(), interval(cx), why))
     }
 

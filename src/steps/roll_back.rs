@@ -78,7 +78,7 @@ impl RunStep for RollBack {
             },
             _ if !self.stopping => {
                 let stopping = Self { stopping: true, ..self.clone() };
-                let why = format!("{} is being stopped", self.rollout.service());
+                let why = message!("wait.rollout_stopping", service = self.rollout.service());
                 Ok(StepOutcome::wait(stopping, Duration::ZERO, why).with_event(self.started()))
             }
             _ => match rollout.roll_back(Some(&seen)).await {
@@ -120,7 +120,7 @@ impl RollBack {
 
     fn returning(&self, cx: &StepContext<'_>) -> StepOutcome {
         let waits = self.again(cx);
-        let known = cx.deployment.waiting_for.as_ref() == Some(&moving_back(&self.rollout));
+        let known = cx.deployment.waits_for(&moving_back(&self.rollout).into());
         if known { waits } else { waits.with_event(self.returning_event()) }
     }
 

@@ -40,8 +40,8 @@ pub(super) fn said(seen: &Observed) -> Message {
 }
 
 /// Describes the wait for the end of a rollback.
-pub(super) fn moving_back(id: &RolloutId) -> String {
-    format!("{} is taking the traffic back to blue", id.service())
+pub(super) fn moving_back(id: &RolloutId) -> Message {
+    message!("wait.moving_back", service = id.service())
 }
 
 /// Reports whether a part of the traffic was seen on green.

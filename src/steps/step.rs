@@ -200,7 +200,7 @@ macro_rules! steps {
             pub async fn run(&self, cx: &StepContext<'_>) -> Result<StepOutcome, StepError> {
                 let ran = match self { $(Self::$step(step) => Box::pin(step.run(cx)).await),+ };
                 // Most runs are polls without news: nothing below concerns them.
-                if matches!(&ran, Ok(outcome) if outcome.is_quiet(cx.deployment.waiting_for.as_deref())) {
+                if matches!(&ran, Ok(outcome) if outcome.is_quiet(cx.deployment)) {
                     return ran;
                 }
                 let outcome = Box::pin(replacement::instead_of_failure(cx, self, ran)).await?;

@@ -94,7 +94,7 @@ impl SwitchTraffic {
         if self.pause == Pause::default() && pause.hook.is_some() {
             // Committed before the call: after a crash, the next pause of the rollout must not pass for the approved one.
             let known = Self { pause: pause.clone(), ..self.clone() };
-            return Ok(StepOutcome::wait(known, Duration::ZERO, "the pause that was approved is being recorded"));
+            return Ok(StepOutcome::wait(known, Duration::ZERO, message!("wait.pause_recorded")));
         }
         if !self.pause.is(pause) {
             // The approved wait is over, perhaps by an earlier call whose answer was lost. The next step requests approval of this one.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use self::settings::{Kind, SettingsArgs};
 use super::api::ServerArgs;
 use super::error::CliError;
+use super::id_prefix::IdArgs;
 use super::lang::text;
 use super::progress::print;
 use super::{id_prefix, sanitize, table, webhook};
@@ -27,15 +28,15 @@ enum Command {
     /// Create a channel in Slack, Teams, Discord, mail or at GitHub
     Create(Box<CreateArgs>),
     /// List the channels, the oldest first
-    List(ListArgs),
+    List(ServerArgs),
     /// Show a channel and the state of its deliveries
-    Show(OneArgs),
+    Show(IdArgs),
     /// Change, disable or enable a channel: what is not given stays
     Change(Box<ChangeArgs>),
     /// Delete a channel with its deliveries
-    Delete(OneArgs),
+    Delete(IdArgs),
     /// Send a test message, and show its outcome
-    Test(OneArgs),
+    Test(IdArgs),
     /// List deliveries that did not succeed at the first attempt, or that quiet hours hold
     Deliveries(webhook::DeliveriesArgs),
     /// Send a dead letter again
@@ -57,20 +58,6 @@ struct CreateArgs {
     kind: Kind,
     #[command(flatten)]
     settings: SettingsArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
-struct ListArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
-struct OneArgs {
-    /// Id of the channel, or its beginning
-    id: String,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -108,19 +95,19 @@ pub async fn run(args: ChannelArgs) -> Result<(), CliError> {
             show(&args.server, &args.server.api()?.create_channel(&body).await?);
             Ok(())
         }
-        Command::List(args) => list(&args.server).await,
-        Command::Show(OneArgs { id, server }) => {
+        Command::List(server) => list(&server).await,
+        Command::Show(IdArgs { id, server }) => {
             let api = server.api()?;
             show(&server, &api.channel(&id_prefix::channel(&api, &id).await?).await?);
             Ok(())
         }
         Command::Change(args) => change(*args).await,
-        Command::Delete(OneArgs { id, server }) => {
+        Command::Delete(IdArgs { id, server }) => {
             let api = server.api()?;
             show(&server, &api.delete_channel(&id_prefix::channel(&api, &id).await?).await?);
             Ok(())
         }
-        Command::Test(OneArgs { id, server }) => {
+        Command::Test(IdArgs { id, server }) => {
             let api = server.api()?;
             let data = api.test_channel(&id_prefix::channel(&api, &id).await?).await?;
             webhook::print_members(&server, &data, &["accepted", "status", "error"]);
@@ -157,7 +144,9 @@ async fn change(args: ChangeArgs) -> Result<(), CliError> {
     let api = args.server.api()?;
     let id = id_prefix::channel(&api, &args.id).await?;
     let mut body = settings::of(&api.channel(&id).await?);
-    for (cleared, field) in [(args.all_repositories, "repositories"), (args.all_labels, "labels"), (args.no_quiet, "quietHours")] {
+    for (cleared, field) in
+        [(args.all_repositories, "repositories"), (args.all_labels, "labels"), (args.no_quiet, "quietHours")]
+    {
         if let Some(body) = body.as_object_mut().filter(|_| cleared) {
             body.remove(field);
         }

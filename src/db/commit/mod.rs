@@ -15,6 +15,7 @@ use crate::domain::catalogue::Lang;
 use crate::domain::deployment::{Deployment, Facts, Status};
 use crate::domain::event::Event;
 use crate::domain::history::HistoryPiece;
+use crate::domain::reason::Reason;
 
 /// Changes of one commit. The default changes the version alone.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +29,7 @@ pub struct Change {
     /// Error code and message, with [`Status::Failed`].
     pub error: Option<(String, String)>,
     /// Reason for waiting, shown to users; none when the step does not wait.
-    pub waiting_for: Option<String>,
+    pub waiting_for: Option<Reason>,
     /// Facts observed in this iteration; absent fields keep their stored values.
     pub facts: Facts,
     /// Events to publish. An event whose key is stored already is not stored again.

@@ -29,7 +29,11 @@ pub(super) async fn commit(pool: &Pool, rows: &[Row]) -> Result<HashMap<String, 
             .error
             .as_ref()
             .map(|(code, message)| Json(json!({"code": code, "message": message})))) as _,
-        &column(rows, |row| row.change.waiting_for.as_deref()) as _,
+        &column(rows, |row| row
+            .change
+            .waiting_for
+            .as_ref()
+            .map(|reason| Json(json!({"text": reason.to_string(), "form": reason.to_json()})))) as _,
         &always(rows, |row| row.change.release),
         &column(rows, |row| row.change.run_outcome()) as _,
         &column(rows, |row| row

@@ -1,7 +1,7 @@
 WITH batch AS (
              SELECT * FROM unnest(
                      $1::text[], $2::uuid[], $3::bigint[], $4::int[], $5::text[], $6::jsonb[], $7::text[], $8::jsonb[],
-                     $9::text[], $10::bool[], $11::text[], $12::jsonb[], $13::int[], $14::jsonb[], $15::bool[], $16::bool[],
+                     $9::jsonb[], $10::bool[], $11::text[], $12::jsonb[], $13::int[], $14::jsonb[], $15::bool[], $16::bool[],
                      $17::jsonb[]
                  ) AS b (
                      id, replica, version, attempt, step, step_state, status, error, waiting_for, release, outcome, trouble,
@@ -37,7 +37,8 @@ WITH batch AS (
                  completed_at = CASE WHEN b.status IN ('COMPLETED', 'FAILED') THEN now() ELSE d.completed_at END,
                  traffic_moved_at = CASE WHEN b.status = 'COMPLETED' OR before.step = 'confirm_switch' AND b.step = 'check_gates' THEN coalesce(d.traffic_moved_at, now()) ELSE d.traffic_moved_at END,
                  ready_at = CASE WHEN b.status = 'DEPLOYMENT_READY' THEN coalesce(d.ready_at, now()) ELSE d.ready_at END,
-                 waiting_for = b.waiting_for,
+                 waiting_for = b.waiting_for ->> 'text',
+                 waiting_for_form = nullif(b.waiting_for -> 'form', 'null'),
                  replica_id = CASE WHEN b.release THEN NULL ELSE d.replica_id END,
                  look_requested_at = CASE WHEN b.release OR b.status = 'RUNNING' THEN NULL ELSE d.look_requested_at END,
                  -- A request that arrived while another step looked is not answered yet.

@@ -49,7 +49,7 @@ pub async fn begin_attempt(
              policy_version = CASE WHEN NOT $6 THEN (policy_of(d.owner, d.repo, d.account_id, d.region)).version END,
              policy = CASE WHEN NOT $6 THEN (policy_of(d.owner, d.repo, d.account_id, d.region)).policy END, superseded_by = NULL,
              switch_requested_at = NULL, cancel_requested_at = NULL, rollback_requested_at = NULL, rollback_audit_id = NULL,
-             replica_id = NULL, version = d.version + 1, claims_without_progress = 0, waiting_for = NULL,
+             replica_id = NULL, version = d.version + 1, claims_without_progress = 0, waiting_for = NULL, waiting_for_form = NULL,
              step = $2, started_by = $3, start_audit_id = $4, switch_audit_id = NULL, cancel_audit_id = NULL,
              -- An attempt that failed while it was finding out where to go on begins with what it was given.
              step_state = CASE WHEN d.step = $2 THEN d.step_state ELSE jsonb_build_object(

@@ -33,6 +33,7 @@ pub struct DeploymentView {
     pub attempt: i32,
     pub step: String,
     pub waiting_for: Option<String>,
+    pub waiting_for_form: Option<serde_json::Value>,
     pub started_at: DateTime<Utc>,
     pub completed_at: Option<DateTime<Utc>>,
     /// Seconds from start to end, or until now while it is unfinished (database clock).
@@ -109,7 +110,7 @@ macro_rules! views {
     (($($condition:tt)+), $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
             DeploymentView,
-            "SELECT id, status, owner, repo, branch, attempt, step, waiting_for, started_at, completed_at,
+            "SELECT id, status, owner, repo, branch, attempt, step, waiting_for, waiting_for_form, started_at, completed_at,
                     extract(epoch FROM coalesce(completed_at, now()) - started_at)::float8 AS \"duration_seconds!\",
                     next_event_seq - 1 AS \"event_count!\", facts AS \"facts: Json<Facts>\",
                     error_code, error_message, switch_requested_at, superseded_by, build, reason, kind, started_by,

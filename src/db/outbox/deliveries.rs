@@ -91,25 +91,27 @@ impl Db {
             let found = row.attempt.zip(row.code).zip(row.params).zip(row.created_at).zip(row.status);
             let source = row.owner.zip(row.repo).zip(row.branch).zip(row.labels);
             let event = match found.zip(source) {
-                Some((((((attempt, code), params), created_at), status), (((owner, repo), branch), labels))) => Some(FeedEvent {
-                    key: key.clone(),
-                    status: status.parse().map_err(DbError::corrupt)?,
-                    owner,
-                    repo,
-                    branch,
-                    labels: labels.0,
-                    event: StoredEvent {
-                        seq: key.seq,
-                        id: row.event_id,
-                        attempt,
-                        code,
-                        params: match params {
-                            Value::Object(params) => params,
-                            _ => Map::new(),
+                Some((((((attempt, code), params), created_at), status), (((owner, repo), branch), labels))) => {
+                    Some(FeedEvent {
+                        key: key.clone(),
+                        status: status.parse().map_err(DbError::corrupt)?,
+                        owner,
+                        repo,
+                        branch,
+                        labels: labels.0,
+                        event: StoredEvent {
+                            seq: key.seq,
+                            id: row.event_id,
+                            attempt,
+                            code,
+                            params: match params {
+                                Value::Object(params) => params,
+                                _ => Map::new(),
+                            },
+                            created_at,
                         },
-                        created_at,
-                    },
-                }),
+                    })
+                }
                 None => None,
             };
             due.push(DueDelivery {

@@ -136,11 +136,8 @@ impl Db {
         } else {
             ReceiverSecrets::Secret(values.into_iter().next().map(|(_, value, _)| value))
         };
-        let filter = EventFilter {
-            events: row.events,
-            repositories: Scope::from_sql(row.repositories),
-            labels: row.labels.0,
-        };
+        let filter =
+            EventFilter { events: row.events, repositories: Scope::from_sql(row.repositories), labels: row.labels.0 };
         let lang = row.lang.parse().map_err(|_| DbError::corrupt(format!("language of receiver {id}")))?;
         Ok(Some(DeliveryReceiver { id: id.to_owned(), settings, filter, lang, credentials, revision: row.revision }))
     }

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn filters_by_every_label() {
-        let wanted = EventFilter { labels: labels(&[("environment", "production"), ("team", "a")]), ..filter(None, &[]) };
+        let wanted =
+            EventFilter { labels: labels(&[("environment", "production"), ("team", "a")]), ..filter(None, &[]) };
         let matches = |given: &[(&str, &str)]| {
             let labels = labels(given);
             let (event_type, code) = (EventType::Success, "completed");

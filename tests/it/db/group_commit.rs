@@ -1,5 +1,6 @@
 //! Commits that share a statement: each is answered as if it were alone.
 
+use serde_json::json;
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
@@ -166,7 +167,7 @@ async fn group_commit__invalid_value_fails_its_commit_only() {
         line(1),
         Change { facts: Facts { final_service: Some("purple".into()), ..Facts::default() }, ..line(1) },
         line(1),
-        Change { waiting_for: Some("a\0b".into()), ..line(1) },
+        Change { step: Some(("a\0b".to_owned(), json!({}))), ..line(1) },
     ];
     let commits: Vec<Commit> =
         others.into_iter().zip(changes).map(|(row, change)| start(db, me, row, change)).collect();

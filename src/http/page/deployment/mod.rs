@@ -23,6 +23,7 @@ use super::log::LogPart;
 use crate::commands::switch::needs_other_approver;
 use crate::db::deployments::stages::TargetKey;
 use crate::db::deployments::targets::LiveDeployment;
+use crate::domain::reason::Reason;
 use crate::http::ApiState;
 use crate::http::error::ApiError;
 use crate::http::routes::deploy::not_found::not_found;
@@ -142,7 +143,10 @@ pub async fn handle(
         region: row.region.clone(),
         started_by: row.started_by.clone(),
         step: row.step.clone(),
-        waiting_for: row.waiting_for.clone(),
+        waiting_for: row
+            .waiting_for
+            .as_ref()
+            .map(|text| Reason::stored(text, row.waiting_for_form.as_ref()).text(page.lang)),
         switching: row.switch_requested_at.is_some() && row.completed_at.is_none(),
         cancelling: row.cancel_requested_at.is_some(),
         rolling_back: row.rollback_requested_at.is_some() && row.status == "COMPLETED",

@@ -1,3 +1,4 @@
+use super::sending::OUTAGE;
 use super::*;
 use crate::db::feed::FeedEvent;
 use crate::domain::catalogue::Lang;
@@ -5,7 +6,7 @@ use crate::domain::deployment::Status;
 use crate::domain::event::StoredEvent;
 use crate::domain::labels::Labels;
 use crate::domain::principal::Scope;
-use crate::domain::receiver::attempt::MAX_ATTEMPTS;
+use crate::domain::receiver::attempt::{AttemptAnswer, MAX_ATTEMPTS};
 use crate::domain::receiver::filter::EventFilter;
 use crate::domain::receiver::{ReceiverSecrets, ReceiverSettings};
 
